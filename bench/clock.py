@@ -1,0 +1,86 @@
+"""The only reader of clocks, and the way from a kernel receive stamp to the process's own time line.
+
+All instants are integer nanoseconds of CLOCK_MONOTONIC, which is one clock for all processes of a host. The kernel
+stamps arriving segments with CLOCK_REALTIME (SO_TIMESTAMPNS), which NTP may step; so a stamp is turned into an age at
+once, by reading both clocks together, and only the age is used.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+monotonic_ns = time.monotonic_ns
+utc_ns = time.time_ns
+
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python's socket module does not name it
+ANCILLARY_BYTES = 64
+APART_NS = 20_000  # a preemption between two clock reads shows as more than this
+ABSURD_LAG_NS = 60_000_000_000
+
+_TIMESPEC = struct.Struct("qq")
+_keep_stamping: socket.socket | None = None
+
+
+class Arrival(NamedTuple):
+    """When something arrived, how far off that may be at most, and whether the kernel said so."""
+
+    at_ns: int
+    error_ns: int = 0
+    kernel: bool = True
+
+
+class Handed(NamedTuple):
+    """When something was handed to the kernel: the clock just before the send call, and how long the call took."""
+
+    at_ns: int
+    width_ns: int = 0
+
+
+def enable_stamps(sock: socket.socket) -> bool:
+    """Ask the kernel to stamp what arrives on `sock`; False where the platform has no such stamps.
+
+    The kernel switches stamping on asynchronously and off again with the last socket that wanted it, so one dummy
+    socket keeps it on for the life of the process.
+    """
+    global _keep_stamping
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        if _keep_stamping is None:
+            dummy = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            dummy.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            _keep_stamping = dummy
+    except OSError:
+        return False
+    return True
+
+
+def now_with_realtime() -> tuple[int, int]:
+    """(CLOCK_MONOTONIC, CLOCK_REALTIME) of one instant: read mono, wall, mono, again if a preemption fell between."""
+    while True:
+        before = time.monotonic_ns()
+        wall = time.time_ns()
+        after = time.monotonic_ns()
+        if after - before <= APART_NS:
+            return after, wall
+
+
+def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int | None:
+    """The kernel's receive stamp in `recvmsg`'s ancillary data, on CLOCK_MONOTONIC.
+
+    None where there is no stamp, or where its age is negative or absurd (the wall clock was stepped): the caller then
+    falls back to its own clock, and counts that.
+    """
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
+            now, wall = now_with_realtime()
+            lag = wall - (seconds * 1_000_000_000 + nanoseconds)
+            return now - lag if 0 <= lag <= ABSURD_LAG_NS else None
+    return None

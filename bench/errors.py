@@ -1,0 +1,39 @@
+"""Everything that this package raises on purpose.
+
+BenchError
+├── UsageError          what a user asked for cannot be done: one line, exit status 2
+│   └── ScriptError     the same, at a line of a script
+└── ConnectError        a session could not be opened: an outcome of measures.md, with the service's words
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class BenchError(Exception):
+    """Base of all errors that are raised on purpose. Its text is one line that a user can act on."""
+
+
+class UsageError(BenchError):
+    """Something that the user can mend: an option, a variable, a file. Commands print it and exit with 2."""
+
+
+class ScriptError(UsageError):
+    """A script cannot be used; says file, line (from 1, or None) and what is allowed."""
+
+    def __init__(self, path: Path, line: int | None, problem: str) -> None:
+        super().__init__(f"{path}{'' if line is None else f':{line}'}: {problem}")
+        self.path, self.line, self.problem = path, line, problem
+
+
+class ConnectError(BenchError):
+    """A session did not open. `outcome` is one of the outcomes of a session, e.g. `refused:401`.
+
+    `headers` are those of the service's answer, where it gave one.
+    """
+
+    def __init__(self, outcome: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{outcome}: {detail}")
+        self.outcome, self.detail, self.headers = outcome, detail, headers or {}

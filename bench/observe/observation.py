@@ -1,0 +1,128 @@
+"""What is known of a turn and of a session once they are over: frozen instants, counts and one outcome each.
+
+Instants are absolute CLOCK_MONOTONIC nanoseconds under the names of `bench.run.folder`; an instant that did not happen
+is not in the mapping. Measures are derived from them on reading (`bench.measures`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.measures import CATALOGUE
+from bench.protocol.events import Usage
+
+PCM16_BYTES_PER_S = 48_000
+
+
+@dataclass(frozen=True, slots=True)
+class TurnObservation:
+    """One user input and all of its response. `gaps_ns` are the gaps between audio deltas with exact stamps."""
+
+    turn: int
+    step: str
+    outcome: str
+    detail: str
+    start_ns: int
+    instants: Mapping[str, int]
+    response_id: str
+    item_id: str
+    requested_width_ns: int | None
+    stamp_error_ns: int | None
+    stamp_error_max_ns: int
+    kernel_stamps: int
+    user_stamps: int
+    audio_bytes_sent: int
+    audio_bytes_received: int
+    first_audio_bytes: int
+    wire_bytes_sent: int
+    wire_bytes_received: int
+    events: int
+    audio_deltas: int
+    text_deltas: int
+    transcript_deltas: int
+    unknown_events: int
+    late_chunks: int
+    gaps_ns: tuple[int, ...]
+    inexact_gaps: int
+    usage: Usage | None
+
+    @property
+    def origin(self) -> str:
+        """The instant that this turn's latency counts from."""
+        return "requested" if "requested" in self.instants else "speech_end"
+
+    @property
+    def stamp_source(self) -> str | None:
+        """Where this turn's arrival stamps came from; None where nothing arrived."""
+        return stamp_source(self.kernel_stamps, self.user_stamps)
+
+    @property
+    def audio_speed(self) -> float | None:
+        """Seconds of audio received after the first delta, per second from first to last; None under two deltas."""
+        first, last = self.instants.get("first_audio"), self.instants.get("last_audio")
+        if first is None or last is None or last <= first:
+            return None
+        return (self.audio_bytes_received - self.first_audio_bytes) / PCM16_BYTES_PER_S / ((last - first) / 1e9)
+
+    def measures_ns(self) -> dict[str, int]:
+        """Every measure of a turn that is a difference of two instants which both happened; may be negative."""
+        return differences(dict(self.instants) | self._origin_instant(), "turn")
+
+    def _origin_instant(self) -> dict[str, int]:
+        at = self.instants.get(self.origin)
+        return {} if at is None else {"origin": at}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionObservation:
+    """One WebSocket from the start of connecting to its end."""
+
+    outcome: str
+    detail: str
+    start_ns: int
+    instants: Mapping[str, int]
+    service_session_id: str = ""
+    turns_wanted: int = 0
+    turns_begun: int = 0
+    turns_ended: int = 0
+    turns_good: int = 0
+    audio_bytes_sent: int = 0
+    audio_bytes_received: int = 0
+    wire_bytes_sent: int = 0
+    wire_bytes_received: int = 0
+    events: int = 0
+    unknown_events: Mapping[str, int] = field(default_factory=dict)
+    service_errors: int = 0
+    stamp_fallbacks: int = 0
+    close_code: int | None = None
+    close_reason: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    effective_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def lost_turns(self) -> int:
+        """Turns that the script wanted and that were never begun, unless it was the end of the run that cut them."""
+        return 0 if self.outcome == "abandoned" else self.turns_wanted - self.turns_begun
+
+    def measures_ns(self) -> dict[str, int]:
+        return differences(self.instants, "session")
+
+
+def stamp_source(kernel: int, user: int) -> str | None:
+    """`kernel`, `user` or `mixed`, from how many stamps came from where."""
+    if kernel and user:
+        return "mixed"
+    if kernel:
+        return "kernel"
+    return "user" if user else None
+
+
+def differences(instants: Mapping[str, int], scope: str) -> dict[str, int]:
+    """The measures of a scope whose two instants both happened, in nanoseconds."""
+    return {
+        measure.name: instants[measure.end] - instants[measure.begin]
+        for measure in CATALOGUE.values()
+        if measure.scope == scope and measure.begin in instants and measure.end in instants
+    }

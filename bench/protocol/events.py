@@ -1,0 +1,253 @@
+"""One neutral vocabulary for what a realtime service says, whatever its dialect.
+
+`decode` turns one WebSocket text message into an `Event`. It never raises: what cannot be read is an event too
+(`Kind.MALFORMED`), and a name that nobody knows is `Kind.UNKNOWN`. Names and fields: the Realtime API's server events,
+in the spelling of the preview (api-versions 2024-10-01-preview, 2025-04-01-preview) and of GA.
+
+The payload of a delta is kept as raw JSON, for its audio is never decoded here: the number of audio bytes follows from
+the length of the base64 text and its padding.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+
+from bench.protocol.dialects import Dialect
+
+
+class Kind(Enum):
+    """What an event is, in words that hold for every dialect."""
+
+    SESSION_CREATED = auto()
+    SESSION_UPDATED = auto()
+    SPEECH_STARTED = auto()
+    SPEECH_STOPPED = auto()
+    COMMITTED = auto()
+    ITEM_ADDED = auto()
+    INPUT_TRANSCRIBED = auto()
+    RESPONSE_CREATED = auto()
+    TEXT_DELTA = auto()
+    AUDIO_DELTA = auto()
+    TRANSCRIPT_DELTA = auto()
+    TEXT_DONE = auto()
+    AUDIO_DONE = auto()
+    TRANSCRIPT_DONE = auto()
+    RESPONSE_DONE = auto()
+    ERROR = auto()
+    NOTED = auto()
+    """Known, and without an instant of its own: closing parts, acknowledgements, rate limits."""
+    UNKNOWN = auto()
+    MALFORMED = auto()
+
+
+SHARED_NAMES = {
+    "session.created": Kind.SESSION_CREATED,
+    "session.updated": Kind.SESSION_UPDATED,
+    "input_audio_buffer.speech_started": Kind.SPEECH_STARTED,
+    "input_audio_buffer.speech_stopped": Kind.SPEECH_STOPPED,
+    "input_audio_buffer.committed": Kind.COMMITTED,
+    "conversation.item.created": Kind.ITEM_ADDED,
+    "conversation.item.added": Kind.ITEM_ADDED,
+    "conversation.item.input_audio_transcription.completed": Kind.INPUT_TRANSCRIBED,
+    "response.created": Kind.RESPONSE_CREATED,
+    "response.done": Kind.RESPONSE_DONE,
+    "error": Kind.ERROR,
+} | dict.fromkeys(
+    (
+        "conversation.created",
+        "conversation.item.done",
+        "conversation.item.deleted",
+        "conversation.item.retrieved",
+        "conversation.item.truncated",
+        "conversation.item.input_audio_transcription.delta",
+        "conversation.item.input_audio_transcription.failed",
+        "conversation.item.input_audio_transcription.segment",
+        "input_audio_buffer.cleared",
+        "input_audio_buffer.timeout_triggered",
+        "rate_limits.updated",
+        "response.output_item.added",
+        "response.output_item.done",
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+    ),
+    Kind.NOTED,
+)
+
+# The three families that GA renamed. A server that sends one in the spelling of the other dialect is misread by every
+# client of this one, so it is an error (`Event.foreign`) and never a missing sample.
+RENAMED = {
+    Dialect.PREVIEW: {
+        "response.text.delta": Kind.TEXT_DELTA,
+        "response.text.done": Kind.TEXT_DONE,
+        "response.audio.delta": Kind.AUDIO_DELTA,
+        "response.audio.done": Kind.AUDIO_DONE,
+        "response.audio_transcript.delta": Kind.TRANSCRIPT_DELTA,
+        "response.audio_transcript.done": Kind.TRANSCRIPT_DONE,
+    },
+    Dialect.GA: {
+        "response.output_text.delta": Kind.TEXT_DELTA,
+        "response.output_text.done": Kind.TEXT_DONE,
+        "response.output_audio.delta": Kind.AUDIO_DELTA,
+        "response.output_audio.done": Kind.AUDIO_DONE,
+        "response.output_audio_transcript.delta": Kind.TRANSCRIPT_DELTA,
+        "response.output_audio_transcript.done": Kind.TRANSCRIPT_DONE,
+    },
+}
+KINDS = {dialect: SHARED_NAMES | names for dialect, names in RENAMED.items()}
+DELTAS = frozenset({Kind.TEXT_DELTA, Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA})
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one response; cached ones are a part of the input."""
+
+    text_in: int = 0
+    audio_in: int = 0
+    cached_in: int = 0
+    text_out: int = 0
+    audio_out: int = 0
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An `error` event, or the error inside a failed response. `event_id` names the client event it answers."""
+
+    type: str = ""
+    code: str = ""
+    message: str = ""
+    event_id: str = ""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One server event. Fields that its kind does not have keep their defaults.
+
+    `payload_bytes`: decoded audio bytes of an audio delta (-1: not base64), characters of JSON text of another delta.
+    `session`, `usage`, `failure`, `status`, `reason`: only where the event carries them.
+    """
+
+    kind: Kind
+    name: str = ""
+    response_id: str = ""
+    item_id: str = ""
+    payload_bytes: int = 0
+    foreign: bool = False
+    status: str = ""
+    reason: str = ""
+    failure: Failure | None = None
+    usage: Usage | None = None
+    session: dict[str, Any] | None = None
+
+
+class _Wire(msgspec.Struct):
+    """The fields that are looked at; msgspec skips the others without building them."""
+
+    type: str = ""
+    response_id: str | None = None
+    item_id: str | None = None
+    delta: msgspec.Raw = msgspec.Raw()
+    item: msgspec.Raw = msgspec.Raw()
+    response: msgspec.Raw = msgspec.Raw()
+    session: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_decode_wire = msgspec.json.Decoder(_Wire, strict=False).decode
+
+
+def decode(message: bytes, dialect: Dialect) -> Event:
+    """The event in one text message. Never raises; unreadable messages are `Kind.MALFORMED` with the reason."""
+    try:
+        wire = _decode_wire(message)
+        kind = KINDS[dialect].get(wire.type)
+        if kind is Kind.AUDIO_DELTA:  # first, for it is most of the traffic
+            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", base64_bytes(wire.delta))
+        if kind in DELTAS:
+            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", text_characters(wire.delta))
+        if kind is None:
+            return _unexpected(wire, dialect)
+        return _described(kind, wire)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return Event(Kind.MALFORMED, reason=str(error)[:200])
+
+
+def base64_bytes(raw: msgspec.Raw) -> int:
+    """Decoded length of a JSON string of base64 (RFC 4648 §4), from length and padding; -1 where it cannot be one."""
+    text = memoryview(raw)
+    characters = len(text) - 2
+    if characters <= 0 or text[0] != 0x22:
+        return 0 if len(text) <= 4 else -1  # absent, "", null
+    if characters % 4:
+        return -1
+    return characters // 4 * 3 - (text[-2] == 0x3D) - (text[-3] == 0x3D)
+
+
+def text_characters(raw: msgspec.Raw) -> int:
+    """Length of a JSON string as it stands on the wire, escapes and all; 0 for anything else."""
+    text = memoryview(raw)
+    return len(text) - 2 if len(text) > 2 and text[0] == 0x22 else 0
+
+
+def _unexpected(wire: _Wire, dialect: Dialect) -> Event:
+    """An event of no known name, or one in the other dialect's spelling."""
+    other = RENAMED[dialect.other].get(wire.type)
+    foreign = other in DELTAS
+    return Event(Kind.UNKNOWN, wire.type, wire.response_id or "", wire.item_id or "", foreign=foreign)
+
+
+def _described(kind: Kind, wire: _Wire) -> Event:
+    """An event that is no delta: ids, status and whatever object it carries."""
+    response = _object(wire.response)
+    details = _part(response, "status_details")
+    return Event(
+        kind,
+        wire.type,
+        wire.response_id or _text(response, "id"),
+        wire.item_id or _text(_object(wire.item), "id"),
+        status=_text(response, "status"),
+        reason=_text(details, "reason"),
+        failure=_failure(_object(wire.error) if kind is Kind.ERROR else _part(details, "error")),
+        usage=_usage(_part(response, "usage")) if kind is Kind.RESPONSE_DONE else None,
+        session=_object(wire.session) or None,
+    )
+
+
+def _object(raw: msgspec.Raw) -> dict[str, Any]:
+    value = msgspec.json.decode(raw) if len(raw) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _part(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    value = parent.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(parent: dict[str, Any], name: str) -> str:
+    value = parent.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _count(parent: dict[str, Any], name: str) -> int:
+    value = parent.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else 0
+
+
+def _failure(error: dict[str, Any]) -> Failure | None:
+    if not error:
+        return None
+    return Failure(*(_text(error, name) for name in ("type", "code", "message", "event_id")))
+
+
+def _usage(usage: dict[str, Any]) -> Usage | None:
+    if not usage:
+        return None
+    came, went = _part(usage, "input_token_details"), _part(usage, "output_token_details")
+    return Usage(
+        text_in=_count(came, "text_tokens"),
+        audio_in=_count(came, "audio_tokens"),
+        cached_in=_count(came, "cached_tokens"),
+        text_out=_count(went, "text_tokens"),
+        audio_out=_count(went, "audio_tokens"),
+    )

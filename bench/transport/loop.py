@@ -1,0 +1,96 @@
+"""When the event loop last polled: how a reader knows since when its socket was empty.
+
+gevent's loop runs `prepare` watchers just before it polls and `check` watchers just after. A poll that blocked found
+every watched socket empty when it began, and would have returned within the usual wake-up delay of the first arrival.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+
+import gevent
+
+from bench.clock import monotonic_ns
+
+BLOCKED_NS = 30_000  # a poll that finds something ready takes a few µs
+SECOND_NS = 1_000_000_000
+FIRST_DELAYS, FEWEST_DELAYS = 3, 20
+_THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # Linux tells threads apart
+
+
+class LoopWatch:
+    """The instants of the loop's polls. One per hub: `LoopWatch.of_hub()`."""
+
+    def __init__(self) -> None:
+        self.polls = 0
+        self.poll_begin_ns = self.poll_end_ns = self.previous_poll_end_ns = monotonic_ns()
+        self.blocked = False
+        self.wake_delay_ns: int | None = None
+        """p99 of (poll return − kernel stamp) over about the last second, in reads of one event."""
+        self._delays: list[int] = []
+        self._windows = 0
+        self._window_ns = self.poll_end_ns + SECOND_NS
+        self._switches = _voluntary_switches()
+        loop = gevent.get_hub().loop
+        self._prepare = loop.prepare(ref=False)
+        self._check = loop.check(ref=False)
+        self._check.priority = loop.MAXPRI
+        self._prepare.start(self._before_poll)
+        self._check.start(self._after_poll)
+
+    @staticmethod
+    def of_hub() -> LoopWatch:
+        """The watch of this thread's hub, made at first use (after a fork there is a new hub)."""
+        hub = gevent.get_hub()
+        watch = getattr(hub, "rtbench_loop_watch", None)
+        if not isinstance(watch, LoopWatch):
+            watch = hub.rtbench_loop_watch = LoopWatch()
+        return watch
+
+    def _before_poll(self) -> None:
+        self.poll_begin_ns = monotonic_ns()
+
+    def _after_poll(self) -> None:
+        self.previous_poll_end_ns = self.poll_end_ns
+        self.poll_end_ns = monotonic_ns()
+        self.polls += 1
+        self.blocked = self.poll_end_ns - self.poll_begin_ns > BLOCKED_NS and self._slept()
+
+    def _slept(self) -> bool:
+        """Whether the process gave its core up by itself, not merely lost it, since this was last asked."""
+        before, self._switches = self._switches, _voluntary_switches()
+        return self._switches > before
+
+    def empty_ns(self, polls_when_waiting: int, stamp_ns: int) -> int:
+        """The latest instant before `stamp_ns` at which polling proves a socket empty, 0 where it proves nothing.
+
+        The socket's reader has waited since poll number `polls_when_waiting` and was woken by the last poll.
+        """
+        known = [0]
+        if self.polls >= polls_when_waiting + 2:  # the previous poll watched the socket and did not report it
+            known.append(self.previous_poll_end_ns)
+        if self.blocked:
+            known.append(self.poll_begin_ns)
+            if self.wake_delay_ns is not None:
+                known.append(self.poll_end_ns - self.wake_delay_ns)
+        return max(instant for instant in known if instant <= stamp_ns)
+
+    def learn_delay(self, stamp_ns: int) -> None:
+        """The last poll blocked and returned for one event, stamped at `stamp_ns`.
+
+        Until a second's worth of delays is known, the largest one so far stands for their p99.
+        """
+        self._delays.append(self.poll_end_ns - stamp_ns)
+        if self._windows == 0 and len(self._delays) >= FIRST_DELAYS:
+            self.wake_delay_ns = max(self._delays)
+        if self.poll_end_ns >= self._window_ns and len(self._delays) >= FEWEST_DELAYS:
+            self._delays.sort()
+            self.wake_delay_ns = self._delays[math.ceil(0.99 * len(self._delays)) - 1]
+            self._delays.clear()
+            self._window_ns = self.poll_end_ns + SECOND_NS
+            self._windows += 1
+
+
+def _voluntary_switches() -> int:
+    return resource.getrusage(_THIS_THREAD).ru_nvcsw

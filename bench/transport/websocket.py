@@ -1,0 +1,226 @@
+"""WebSocket frames over a stream, by websockets' Sans-I/O protocol: whole messages, each with its arrival.
+
+The loop is the one of websockets' `docs/howto/sansio.rst`: feed what came, send what that calls for (pongs, the close
+frame), hand the events on. An event that ended a read which emptied the socket arrived exactly when its stamp says;
+every other event of a read may have arrived as early as the socket was last known to be empty, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterable, Mapping
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from bench.clock import Arrival, Handed, monotonic_ns
+from bench.errors import ConnectError
+from bench.measures import Limits
+from bench.transport.base import Closed, Handshake, Received, Sent
+from bench.transport.tcp import Phases, Read, Stream, connect
+
+ABNORMAL = 1006
+NORMAL = 1000
+GOODBYE_NS = 1_000_000_000
+"""How long the answer to our close frame is awaited."""
+QUOTED = 300
+
+
+def open_websocket(
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    context: ssl.SSLContext | None,
+    limits: Limits,
+    phases: Phases,
+) -> WebSocket:
+    """Connect and upgrade. `context` is there for wss; `phases` is filled as far as the way was gone.
+
+    Raises ConnectError: `refused:<status>`, `refused:dns|tcp|tls|upgrade`, `throttled:handshake`, `timeout:<stage>`.
+    """
+    uri = parse_uri(url)
+    phases.mark("connect_start")
+    stream = connect(uri.host, uri.port, context, limits, phases)
+    protocol = ClientProtocol(uri, max_size=None)
+    try:
+        socket = WebSocket(stream, protocol)
+        socket.upgrade(headers, limits, phases)
+    except BaseException:
+        stream.close()
+        raise
+    return socket
+
+
+class WebSocket:
+    """An open connection; a `bench.transport.base.Transport`."""
+
+    def __init__(self, stream: Stream, protocol: ClientProtocol) -> None:
+        self._stream, self._protocol = stream, protocol
+        self.handshake = Handshake({}, {})
+        self.closed: Closed | None = None
+        self._came: list[Received] = []
+        self._parts: list[bytes] = []
+        self._message_bytes = 0
+        self._fed = self._framed = 0
+
+    def now_ns(self) -> int:
+        return monotonic_ns()
+
+    def upgrade(self, headers: Iterable[tuple[str, str]], limits: Limits, phases: Phases) -> None:
+        """The opening handshake (RFC 6455 §4.1)."""
+        request = self._protocol.connect()
+        for name, value in headers:
+            request.headers[name] = value
+        self._protocol.send_request(request)
+        until_ns = monotonic_ns() + int(limits.upgrade * 1e9)
+        try:
+            self._flush()
+            while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
+                read = self._stream.read(until_ns)
+                if read is None:
+                    raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
+                self._take(read)
+        except OSError as error:
+            raise ConnectError("refused:upgrade", f"the connection broke: {error.strerror or error}") from None
+        if self._protocol.handshake_exc is not None:
+            raise refusal(self._protocol.handshake_exc)
+        phases.mark("upgrade_done")
+        self.handshake = self.handshake._replace(instants=dict(phases.instants))
+
+    def send(self, message: bytes) -> Sent | None:
+        if self.closed is not None:
+            return None
+        self._protocol.send_text(message)
+        data = b"".join(self._protocol.data_to_send())
+        try:
+            return Sent(self._stream.write(data), len(data))
+        except OSError:
+            self._lost()
+            return None
+
+    def receive(self, until_ns: int) -> list[Received]:
+        while not self._came and self.closed is None:
+            read = self._stream.read(until_ns)
+            if read is None:
+                return []
+            self._take(read)
+        came, self._came = self._came, []
+        return came
+
+    def _take(self, read: Read) -> None:
+        """Feed one read to the protocol, answer what must be answered, and keep the messages it completed."""
+        if read.data:
+            self._fed += len(read.data)
+            self._protocol.receive_data(read.data)
+        else:
+            self._protocol.receive_eof()
+        before, opened = len(self._came), False
+        for event in self._protocol.events_received():
+            if isinstance(event, Frame):
+                self._take_frame(event, read)
+            elif isinstance(event, Response):
+                self.handshake = Handshake({}, {name.lower(): value for name, value in event.headers.raw_items()})
+                opened = True
+        if opened:  # count from here: what is left is the beginning of a frame
+            self._fed, self._framed = len(self._protocol.reader.buffer), 0
+        count = len(self._came) - before
+        if count and read.complete and self._framed == self._fed:
+            last = self._came[-1]
+            self._came[-1] = last._replace(arrival=last.arrival._replace(error_ns=0))
+            if count == 1 and read.slept and read.kernel:
+                self._stream.learn_delay(read.stamp_ns)
+        self._answer(read)
+
+    def _take_frame(self, frame: Frame, read: Read) -> None:
+        wire_bytes = frame_bytes(len(frame.data))
+        self._framed += wire_bytes
+        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            return
+        self._message_bytes += wire_bytes
+        self._parts.append(bytes(frame.data))
+        if frame.fin:
+            data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            arrival = Arrival(read.stamp_ns, read.stamp_ns - read.empty_ns, read.kernel)
+            self._came.append(Received(data, arrival, self._message_bytes))
+            self._parts, self._message_bytes = [], 0
+
+    def _answer(self, read: Read) -> None:
+        try:
+            self._flush()
+        except OSError:
+            self._lost()
+        if self._protocol.state is State.OPEN or self._protocol.state is State.CONNECTING:
+            return
+        received = self._protocol.close_rcvd
+        if received is not None:
+            self._gone(received.code, received.reason, read.stamp_ns)
+        elif self._protocol.parser_exc is not None or not read.data:
+            self._gone(ABNORMAL, str(self._protocol.parser_exc or ""), read.stamp_ns)
+
+    def _flush(self) -> Handed | None:
+        data = b"".join(self._protocol.data_to_send())
+        return self._stream.write(data) if data else None
+
+    def _lost(self) -> None:
+        """A write failed. What had come before is still read; then the end."""
+        while self.closed is None:
+            read = self._stream.read(monotonic_ns())
+            if read is None or not read.data:
+                self._gone(ABNORMAL, "the connection broke while sending", monotonic_ns())
+            else:
+                self._take(read)
+
+    def _gone(self, code: int, reason: str, at_ns: int) -> None:
+        if self.closed is None:
+            self.closed = Closed(code, reason, at_ns)
+
+    def close(self) -> None:
+        try:
+            if self.closed is None:
+                self._protocol.send_close(NORMAL)
+                self._flush()
+                until_ns = monotonic_ns() + GOODBYE_NS
+                while self.closed is None and (read := self._stream.read(until_ns)) is not None:
+                    self._take(read)
+        except OSError:  # the peer was quicker
+            pass
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        self._gone(ABNORMAL, "we let go", monotonic_ns())
+        self._stream.close()
+
+
+def frame_bytes(payload: int) -> int:
+    """Bytes of an unmasked frame on the wire (RFC 6455 §5.2)."""
+    return payload + (2 if payload < 126 else 4 if payload < 65_536 else 10)
+
+
+def refusal(error: Exception) -> ConnectError:
+    """Why the service did not upgrade, in its own words."""
+    if not isinstance(error, InvalidStatus):
+        return ConnectError("refused:upgrade", f"the answer is no WebSocket upgrade: {error}")
+    response = error.response
+    headers = {name.lower(): value for name, value in response.headers.raw_items()}
+    words = service_words(bytes(response.body or b"")) or response.reason_phrase
+    outcome = "throttled:handshake" if response.status_code == 429 else f"refused:{response.status_code}"
+    return ConnectError(outcome, f"HTTP {response.status_code}: {words}", headers)
+
+
+def service_words(body: bytes) -> str:
+    """The error code and message of a JSON body such as Azure's `{"error": {"code", "message"}}`; else its text."""
+    text = " ".join(body.decode("utf-8", "replace").split())
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return text[:QUOTED]
+    error = parsed.get("error", parsed) if isinstance(parsed, Mapping) else None
+    if not isinstance(error, Mapping):
+        return text[:QUOTED]
+    parts = [str(error[name]) for name in ("code", "message") if error.get(name)]
+    return (": ".join(parts) or text)[:QUOTED]
