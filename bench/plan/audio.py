@@ -1,0 +1,156 @@
+"""A WAV becomes what the service hears: 24 kHz, one channel, 16 bits little-endian; and chunks of it.
+
+The one place that names `soundfile`. Whatever it reads is accepted (any rate, channels and sample type), except audio
+that would make a turn meaningless: see `load_pcm`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from bench.errors import UsageError
+
+RATE_HZ = 24_000
+SAMPLE_BYTES = 2
+FULL_SCALE = 32_768
+MIN_MS = 100  # the service refuses to commit less (`input_audio_buffer_commit_empty`)
+MAX_MINUTES = 15
+ABSURD_AMPLITUDE = 1_000.0  # full scale is 1; files of floats may exceed it a little, and are clipped
+SILENT_DBFS = -60.0  # speech peaks 40 dB and more above this, the noise of a good room stays under it
+
+# libsndfile notes where a header promises more than the file holds: `data : 125640 (should be 19956)`.
+_PROMISED = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_OGG_CUT = "Last page lacks an end-of-stream bit"
+_PLACEHOLDER_BYTES = 0x7FFF_0000  # what programs that write into a pipe promise, for they cannot know better
+
+
+@dataclass(frozen=True)
+class Pcm:
+    """Mono PCM16 at 24 kHz. `digest`: SHA-256 of the file it came from, hex."""
+
+    path: Path
+    digest: str
+    data: bytes = field(repr=False)
+
+    @property
+    def samples(self) -> int:
+        return len(self.data) // SAMPLE_BYTES
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / RATE_HZ
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of PCM. `due_ns`: when a microphone would have recorded its last sample, from the start of speech."""
+
+    data: bytes = field(repr=False)
+    due_ns: int
+
+
+def load_pcm(path: Path) -> Pcm:
+    """The audio of a file, mixed to mono and resampled; what exceeds full scale is clipped.
+
+    Raises UsageError, with the reason, for a file that is missing, empty, truncated, no audio, silent, shorter than
+    100 ms or longer than 15 minutes.
+    """
+    with _opened(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        mono, rate_hz = _decode(path, file)
+    if rate_hz != RATE_HZ:
+        mono = soxr.resample(mono, rate_hz, RATE_HZ)
+    pcm = to_pcm16(mono)
+    _refuse_unfit(path, pcm)
+    return Pcm(path, digest, pcm.tobytes())
+
+
+def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Samples of ±1.0 as little-endian PCM16. Louder ones are clipped: wrapping round would be a click."""
+    scaled = np.rint(mono * FULL_SCALE)
+    return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
+
+
+def chunks(pcm: Pcm, chunk_ms: int) -> Iterator[Chunk]:
+    """The whole audio in pieces of `chunk_ms` milliseconds; the last one may be shorter."""
+    step_bytes = RATE_HZ * chunk_ms // 1_000 * SAMPLE_BYTES
+    for begin in range(0, len(pcm.data), step_bytes):
+        data = pcm.data[begin : begin + step_bytes]
+        samples_so_far = (begin + len(data)) // SAMPLE_BYTES
+        yield Chunk(data, samples_so_far * 1_000_000_000 // RATE_HZ)
+
+
+def _opened(path: Path) -> io.FileIO:
+    """The file without a buffer, for libsndfile reads from its descriptor."""
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path}: is not a file")
+        if path.stat().st_size == 0:
+            raise UsageError(f"{path}: is empty")
+        return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UsageError(f"{path}: cannot be read ({error})") from None
+
+
+def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
+    """(samples of one channel, their rate in Hz), straight from the file."""
+    try:
+        with soundfile.SoundFile(opened.fileno(), closefd=False) as file:
+            _refuse_long(path, file.frames / file.samplerate)
+            _refuse_truncated(path, file.extra_info)
+            # in blocks, for hundreds of channels are legal and need not stand in memory at once
+            blocks = [_mixed(path, block) for block in file.blocks(65_536, dtype="float32", always_2d=True)]
+            frames, rate_hz = int(file.frames), int(file.samplerate)
+    except soundfile.LibsndfileError as error:
+        raise UsageError(f"{path}: is not audio, or damaged ({error.error_string})") from None
+    mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    if len(mono) < frames:
+        raise UsageError(f"{path}: is truncated: {len(mono)} of {frames} frames")
+    return mono, rate_hz
+
+
+def _mixed(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Frames × channels → frames."""
+    if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # this way round, NaN is refused too
+        raise UsageError(f"{path}: is damaged: some of its samples are no numbers, or far beyond full scale")
+    mono: NDArray[np.float32] = block.mean(axis=1)
+    return mono
+
+
+def _refuse_long(path: Path, seconds: float) -> None:
+    if seconds > MAX_MINUTES * 60:
+        raise UsageError(f"{path}: lasts {seconds / 60:.1f} minutes, at most {MAX_MINUTES} are played in one turn")
+
+
+def _refuse_truncated(path: Path, notes: str) -> None:
+    for promised, there in (map(int, match.groups()) for match in _PROMISED.finditer(notes)):
+        if there < promised < _PLACEHOLDER_BYTES:
+            raise UsageError(f"{path}: is truncated: its header promises {promised} bytes, {there} are there")
+    if _OGG_CUT in notes:
+        raise UsageError(f"{path}: is truncated: its last page is missing")
+
+
+def _refuse_unfit(path: Path, pcm: NDArray[np.int16]) -> None:
+    """The service refuses a commit of under 100 ms, and would answer silence as if it were speech."""
+    length_ms = len(pcm) * 1_000 / RATE_HZ
+    if length_ms < MIN_MS:
+        raise UsageError(f"{path}: lasts {length_ms:.0f} ms, the service takes no less than {MIN_MS} ms")
+    peak = int(np.abs(pcm.astype(np.int32)).max())
+    level_dbfs = 20 * np.log10(peak / FULL_SCALE) if peak else -np.inf
+    if level_dbfs < SILENT_DBFS:
+        raise UsageError(
+            f"{path}: is silent: its peak is {level_dbfs:.0f} dBFS, speech is above {SILENT_DBFS:.0f} dBFS"
+        )

@@ -1,0 +1,47 @@
+"""What proves to a service who is calling, kept away from everything that prints or stores."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from bench.errors import UsageError
+
+
+class Credential:
+    """One request header with a secret in it. Only `header` gives the secret away."""
+
+    __slots__ = ("_secret", "name")
+
+    def __init__(self, name: str, secret: str) -> None:
+        self.name = name
+        self._secret = secret
+
+    def header(self) -> tuple[str, str]:
+        """(name, value) of the request header."""
+        return self.name, self._secret
+
+    def __repr__(self) -> str:
+        return f"Credential({self.name!r}, hidden)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a credential is not to be pickled or copied: it would end in a file or on a wire")
+
+
+def cleaned(text: str, source: str) -> str:
+    """A key or setting as it was meant, fit for a header or URL: without what copying leaves round it; may be empty.
+
+    Raises UsageError, which names `source` and never quotes the text, where a space, a control character or one outside
+    ASCII is left inside.
+    """
+    text = unquoted(text)
+    if not all("!" <= character <= "~" for character in text):
+        raise UsageError(f"{source} holds a space, a line break or a character outside ASCII: copy it again")
+    return text
+
+
+def unquoted(text: str) -> str:
+    """The text without the white space, and the pair of quotes, round it: .env files and copying leave both."""
+    text = text.strip()
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    return text

@@ -1,0 +1,12 @@
+"""Text turns, answered with audio:
+
+    locust -f scenarios/text_turns.py --headless -u 10 -t 1m
+"""
+
+from bench.load.user import RealtimeUser
+
+
+class TextCaller(RealtimeUser):
+    """A caller who types."""
+
+    script = "scripts/text_turns.yaml"

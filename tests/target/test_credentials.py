@@ -1,0 +1,61 @@
+"""A secret leaves a `Credential` by one door only."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import pytest
+
+from bench.errors import UsageError
+from bench.target.credentials import Credential, cleaned
+
+SECRET = "s3cr3t"
+
+
+def test_the_header_holds_the_secret() -> None:
+    assert Credential("api-key", SECRET).header() == ("api-key", SECRET)
+
+
+def test_printing_shows_the_header_s_name_and_no_secret() -> None:
+    credential = Credential("api-key", SECRET)
+
+    for text in (
+        repr(credential),
+        str(credential),
+        f"{credential}",
+        f"{[credential]}",
+        json.dumps([credential], default=str),
+    ):
+        assert SECRET not in text
+    assert "api-key" in repr(credential)
+    assert not hasattr(credential, "__dict__")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_credential_cannot_be_pickled(protocol: int) -> None:
+    with pytest.raises(TypeError, match="not to be pickled"):
+        pickle.dumps(Credential("api-key", SECRET), protocol)
+
+
+def test_a_credential_cannot_be_copied() -> None:
+    with pytest.raises(TypeError, match="not to be pickled"):
+        copy.deepcopy(Credential("api-key", SECRET))
+
+
+@pytest.mark.parametrize("text", ["key", " key\n", "\tkey\r\n", '"key"', "'key' ", '" key "'])
+def test_what_copying_leaves_round_a_key_is_taken_off(text: str) -> None:
+    assert cleaned(text, "KEY") == "key"
+
+
+@pytest.mark.parametrize("text", ["", "  ", '""', "' '"])
+def test_a_key_that_is_only_wrapping_is_empty(text: str) -> None:
+    assert cleaned(text, "KEY") == ""
+
+
+@pytest.mark.parametrize("text", ["k\ney", "k ey", "k\x00ey", "k\x7fey", "kéy", "k\udc80ey", "k\r\nX-Evil: 1"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^KEY holds a space, a line break or a character outside ASCII") as caught:
+        cleaned(text, "KEY")
+    assert text not in str(caught.value)

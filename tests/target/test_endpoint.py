@@ -1,0 +1,434 @@
+"""`resolve_target`: which address, dialect and key follow from what; every mistake has its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from bench.protocol.dialects import Dialect
+from bench.target.endpoint import Target, resolve_target
+
+KEY = "k3y-of-the-resource"
+PREVIEW_VERSION = "2024-10-01-preview"
+AZURE = {
+    "AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com",
+    "AZURE_OPENAI_DEPLOYMENT_NAME": "my-deployment",
+    "AZURE_OPENAI_API_KEY": KEY,
+}
+PREVIEW = AZURE | {"OPENAI_API_VERSION": PREVIEW_VERSION}
+GA_URL = "wss://res.openai.azure.com/openai/v1/realtime?model=my-deployment"
+PREVIEW_URL = f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}&deployment=my-deployment"
+LOCAL_URL = "ws://127.0.0.1:9000/openai/v1/realtime?model=m"
+ENDPOINT = "AZURE_OPENAI_ENDPOINT"
+
+
+def refusal(environ: Mapping[str, str], **options: str | Path | None) -> str:
+    """The one line that a user gets to read."""
+    with pytest.raises(UsageError) as caught:
+        resolve_target(environ, **options)  # type: ignore[arg-type]
+    text = str(caught.value)
+    assert text.isprintable()
+    assert KEY not in text
+    return text
+
+
+# --- from the environment
+
+
+def test_the_environment_without_a_version_means_ga() -> None:
+    target = resolve_target(AZURE)
+
+    assert target.url == target.public_url == GA_URL
+    assert (target.host, target.port, target.tls) == ("res.openai.azure.com", 443, True)
+    assert target.resource == "/openai/v1/realtime?model=my-deployment"
+    assert (target.dialect, target.service, target.loopback) == (Dialect.GA, "azure", False)
+    assert target.credential is not None
+    assert target.credential.header() == ("api-key", KEY)
+    assert [name for name, _ in target.headers] == ["User-Agent"]
+    assert dict(target.headers)["User-Agent"].startswith("rtbench/")
+    assert (target.label, target.ca, target.notices) == ("res.openai.azure.com", None, ())
+    assert target.default_connect_rate_per_min is None
+
+
+def test_the_environment_with_a_version_means_preview() -> None:
+    target = resolve_target(PREVIEW)
+
+    assert (target.url, target.dialect, target.notices) == (PREVIEW_URL, Dialect.PREVIEW, ())
+    assert target.default_connect_rate_per_min == 30.0
+    assert [name for name, _ in target.headers] == ["User-Agent"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "dialect", "url", "notice"),
+    [
+        (AZURE, "ga", GA_URL, None),
+        (PREVIEW, "preview", PREVIEW_URL, None),
+        (AZURE, "preview", PREVIEW_URL, f"OPENAI_API_VERSION is not set: using {PREVIEW_VERSION}"),
+        (PREVIEW, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
+        (PREVIEW | {ENDPOINT: "https://res.openai.azure.com/openai/v1"}, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
+        (PREVIEW | {ENDPOINT: "https://res.openai.azure.com/openai/v1"}, "preview", PREVIEW_URL, "/openai/v1 in AZURE"),
+        (PREVIEW | {"OPENAI_API_VERSION": "2024-12-17"}, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
+    ],
+)
+def test_the_dialect_option_wins_over_the_environment(
+    environ: Mapping[str, str], dialect: str, url: str, notice: str | None
+) -> None:
+    target = resolve_target(environ, dialect=dialect)
+
+    assert (target.url, target.dialect.value) == (url, dialect)
+    assert [text.startswith(notice or "") for text in target.notices] == ([True] if notice else [])
+
+
+def test_a_version_that_nobody_has_tried_passes_with_a_notice() -> None:
+    target = resolve_target(AZURE | {"OPENAI_API_VERSION": "2025-09-01-preview"})
+
+    assert "api-version=2025-09-01-preview&" in target.url
+    (notice,) = target.notices
+    assert "2024-10-01-preview and 2025-04-01-preview" in notice
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://res.openai.azure.com",
+        "https://res.openai.azure.com/",
+        "https://res.openai.azure.com//",
+        " https://res.openai.azure.com\n",
+        '"https://res.openai.azure.com/"',
+        "'https://res.openai.azure.com'",
+        "HTTPS://Res.OpenAI.Azure.com",
+        "https://res.openai.azure.com:443",
+        "wss://res.openai.azure.com",
+        "https://res.openai.azure.com/openai/v1",
+        "https://res.openai.azure.com/openai/v1/",
+    ],
+)
+def test_an_endpoint_is_taken_however_it_was_copied(endpoint: str) -> None:
+    assert resolve_target(AZURE | {ENDPOINT: endpoint}).url == GA_URL
+
+
+def test_an_endpoint_on_this_machine_may_do_without_tls() -> None:
+    target = resolve_target(PREVIEW | {ENDPOINT: "http://localhost:8080"})
+
+    assert target.url.startswith("ws://localhost:8080/openai/realtime?")
+    assert (target.tls, target.loopback, target.default_connect_rate_per_min) == (False, True, None)
+
+
+def test_what_a_deployment_is_called_cannot_change_the_query() -> None:
+    target = resolve_target(AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": "a&b=c#d"})
+
+    assert target.resource == "/openai/v1/realtime?model=a%26b%3Dc%23d"
+
+
+def test_another_variable_may_hold_the_key() -> None:
+    environ = {name: value for name, value in AZURE.items() if name != "AZURE_OPENAI_API_KEY"} | {"MINE": " other\n"}
+    credential = resolve_target(environ, api_key_env="MINE").credential
+
+    assert credential is not None
+    assert credential.header() == ("api-key", "other")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({ENDPOINT: ""}, f"{ENDPOINT} is not set: it is your resource, e.g. https://"),
+        ({ENDPOINT: '""'}, f"{ENDPOINT} is not set"),
+        ({"AZURE_OPENAI_DEPLOYMENT_NAME": " "}, "AZURE_OPENAI_DEPLOYMENT_NAME is not set"),
+        ({"AZURE_OPENAI_API_KEY": ""}, "AZURE_OPENAI_API_KEY is not set: it is the key of the resource; sign"),
+        ({"AZURE_OPENAI_API_KEY": f"{KEY}\n{KEY}"}, "AZURE_OPENAI_API_KEY holds a space, a line break"),
+        ({"AZURE_OPENAI_DEPLOYMENT_NAME": "my deployment"}, "AZURE_OPENAI_DEPLOYMENT_NAME holds a space"),
+        ({ENDPOINT: "res.openai.azure.com"}, f"{ENDPOINT} has no scheme: put https:// in front"),
+        ({ENDPOINT: "http://res.openai.azure.com"}, f"{ENDPOINT} must begin with https://: the key would travel"),
+        ({ENDPOINT: "ws://res.openai.azure.com"}, f"{ENDPOINT} must begin with https://: the key would travel"),
+        ({ENDPOINT: "ftp://res.openai.azure.com"}, f"{ENDPOINT} must begin with https://"),
+        ({ENDPOINT: "https://res.services.ai.azure.com/api/projects/p"}, "has the path /api/projects/p, which is not"),
+        ({ENDPOINT: "https://res.openai.azure.com/openai/deployments/d"}, "has the path /openai/deployments/d"),
+        ({ENDPOINT: "https://res.services.ai.azure.com/models"}, "has the path /models"),
+        ({ENDPOINT: "https://res.services.ai.azure.com/voice-live/realtime"}, "has the path /voice-live/realtime"),
+        ({ENDPOINT: "https://res.openai.azure.com/openai"}, "set it to the resource alone, e.g. https://"),
+        ({ENDPOINT: f"https://res.openai.azure.com/?api-key={KEY}"}, f"{ENDPOINT} must end before the `?`"),
+        ({ENDPOINT: f"https://me:{KEY}@res.openai.azure.com"}, f"{ENDPOINT} holds a user or password"),
+        ({ENDPOINT: "https://res.openai.azure.com#x"}, f"{ENDPOINT} must end before the `#`"),
+        ({ENDPOINT: "https://<resource>.openai.azure.com"}, f"{ENDPOINT} names no host that can exist"),
+        ({ENDPOINT: "https://"}, f"{ENDPOINT} names no host"),
+        ({ENDPOINT: "https://res..azure.com"}, f"{ENDPOINT} names no host"),
+        ({ENDPOINT: "https://[::1"}, f"{ENDPOINT} is not a URL"),
+        ({ENDPOINT: "https://res.openai.azure.com:99999"}, "its port is not from 1 to 65535"),
+        ({ENDPOINT: "https://res.openai.azure.com:0"}, f"{ENDPOINT} has port 0"),
+        ({"OPENAI_API_VERSION": "2024-12-17"}, "a model version and no api-version: use 2024-10-01-preview or"),
+    ],
+)  # fmt: skip
+def test_each_mistake_in_the_environment_names_its_remedy(changes: dict[str, str], words: str) -> None:
+    assert words in refusal(AZURE | changes)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["https://res.openai.azure.com/openai/v1", "https://res.openai.azure.com/openai/v1/"]
+)
+def test_an_endpoint_of_ga_with_a_version_of_preview_is_refused(endpoint: str) -> None:
+    assert "unset OPENAI_API_VERSION" in refusal(PREVIEW | {ENDPOINT: endpoint})
+
+
+def test_an_empty_environment_is_told_of_both_ways() -> None:
+    assert refusal({}).endswith("or use --url")
+
+
+# --- from a URL
+
+
+@pytest.mark.parametrize(
+    ("url", "dialect", "service"),
+    [
+        (PREVIEW_URL, Dialect.PREVIEW, "azure"),
+        (GA_URL, Dialect.GA, "azure"),
+        ("wss://gateway.example/openai/v1/realtime?model=m", Dialect.GA, "azure"),
+        ("wss://gateway.example/openai/v1/realtime/?model=m", Dialect.GA, "azure"),
+        ("wss://api.openai.com/v1/realtime?model=m", Dialect.GA, "openai"),
+        ("wss://eu.api.openai.com/v1/realtime?call_id=c", Dialect.GA, "openai"),
+        ("wss://notapi.openai.com/v1/realtime?intent=transcription", Dialect.GA, "other"),
+        ("wss://voice.example:8443/talk", Dialect.GA, "other"),
+        (LOCAL_URL, Dialect.GA, "azure"),
+        ("ws://localhost/v1/realtime?model=m", Dialect.GA, "other"),
+        ("ws://127.9.9.9:81/x", Dialect.GA, "other"),
+        ("ws://[::1]:8080/x?a=b&a=c&flag", Dialect.GA, "other"),
+    ],
+)
+def test_a_url_is_used_as_given_and_its_path_tells_the_dialect(url: str, dialect: Dialect, service: str) -> None:
+    target = resolve_target({}, url=url)
+
+    assert (target.url, target.dialect, target.service) == (url, dialect, service)
+    assert target.credential is None
+
+
+def test_the_dialect_option_wins_over_the_path() -> None:
+    assert resolve_target({}, url=GA_URL, dialect="preview").dialect is Dialect.PREVIEW
+    assert resolve_target({}, url=PREVIEW_URL, dialect="ga").dialect is Dialect.GA
+
+
+@pytest.mark.parametrize(
+    ("url", "header"),
+    [
+        (GA_URL, ("api-key", "mine")),
+        ("wss://res.openai.azure.com/other?model=m", ("api-key", "mine")),
+        (LOCAL_URL, ("api-key", "mine")),
+        ("wss://api.openai.com/v1/realtime?model=m", ("Authorization", "Bearer mine")),
+        ("wss://voice.example/talk", ("Authorization", "Bearer mine")),
+    ],
+)
+def test_the_key_that_is_named_goes_in_the_header_that_the_service_reads(url: str, header: tuple[str, str]) -> None:
+    credential = resolve_target(AZURE | {"MINE": "mine"}, url=url, api_key_env="MINE").credential
+
+    assert credential is not None
+    assert credential.header() == header
+
+
+def test_with_a_url_no_other_variable_is_read() -> None:
+    class OnlyMine(dict[str, str]):
+        def __getitem__(self, name: str) -> str:
+            assert name == "MINE"
+            return super().__getitem__(name)
+
+        def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
+            assert name == "MINE"
+            return super().get(name, default)
+
+    environ = OnlyMine(PREVIEW | {"MINE": "mine"})
+    assert resolve_target(environ, url=GA_URL, api_key_env="MINE").dialect is Dialect.GA
+    assert resolve_target(environ, url=GA_URL).credential is None
+
+
+@pytest.mark.parametrize(
+    ("url", "dialect", "beta"),
+    [
+        ("wss://api.openai.com/v1/realtime?model=m", "preview", True),
+        ("wss://api.openai.com/v1/realtime?model=m", "ga", False),
+        (PREVIEW_URL, "preview", False),
+    ],
+)
+def test_openai_is_asked_for_its_preview_by_a_header(url: str, dialect: str, beta: bool) -> None:
+    headers = resolve_target({}, url=url, dialect=dialect).headers
+
+    assert (("OpenAI-Beta", "realtime=v1") in headers) is beta
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("voice.example/talk", "--url must begin with wss://"),
+        ("https://voice.example/talk", "--url must begin with wss://"),
+        ("", "--url must begin with wss://"),
+        ("ws://voice.example/talk", "ws:// is for servers on this machine"),
+        ("ws://localhost.example/talk", "ws:// is for servers on this machine"),
+        ("ws://128.0.0.1/talk", "ws:// is for servers on this machine"),
+        ("wss://voice.example", "e.g. wss://HOST/openai/v1/realtime?model=DEPLOYMENT"),
+        ("wss://voice.example/", "--url needs the path of a realtime service"),
+        ("wss://voice.example?model=m", "--url needs the path of a realtime service"),
+        ("wss://res.openai.azure.com/openai/v1/realtime", "add ?model=NAME"),
+        ("wss://res.openai.azure.com/openai/v1/realtime?model=", "add ?model=NAME"),
+        (f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}", "&deployment=NAME"),
+        ("wss://api.openai.com/v1/realtime", "add ?model=NAME"),
+        ("wss://x.example/openai/realtime?deployment=d&api-version=2024-12-17", "a model version and no api-version"),
+        (f"{GA_URL}&api-key={KEY}", "--api-key-env"),
+        (f"{GA_URL}&API_KEY={KEY}", "--api-key-env"),
+        (f"{GA_URL}&api%2Dkey={KEY}", "--api-key-env"),
+        (f"{GA_URL}&access_token={KEY}", "--api-key-env"),
+        (f"wss://me:{KEY}@voice.example/talk", "holds a user or password"),
+        (f"wss://{KEY}@voice.example:x/talk", "--url is not a URL"),
+        ("wss://voice.example/talk#there", "must end before the `#`"),
+        ("wss://voice.example/tälk", "percent-encode"),
+        ("wss://voice.example/t\nalk", "percent-encode"),
+        ("wss://voice.example/t alk", "percent-encode"),
+        ("wss:///talk", "names no host"),
+        (f"wss://{'a.' * 127}example/talk", "names no host"),
+        (f"wss://{'a' * 64}.example/talk", "names no host"),
+        ("wss://[v1.a]/talk", "names no host"),
+    ],
+)
+def test_each_mistake_in_a_url_names_its_remedy(url: str, words: str) -> None:
+    assert words in refusal(AZURE, url=url)
+
+
+@pytest.mark.parametrize("environ", [{}, {"MINE": " "}])
+def test_a_variable_that_should_hold_the_key_and_does_not_is_refused_without_its_name(environ: dict[str, str]) -> None:
+    assert "names a variable that is not set" in refusal(environ, url=GA_URL, api_key_env="MINE")
+    assert "names a variable that is not set" in refusal(environ, url=GA_URL, api_key_env=KEY)
+
+
+@pytest.mark.parametrize("dialect", ["", "GA", "beta", "x" * 99, "a\nb"])
+def test_a_dialect_is_ga_or_preview(dialect: str) -> None:
+    assert "--dialect must be ga or preview" in refusal(AZURE, dialect=dialect)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("wss://voice.example/talk", "tells no dialect: speaking ga"),
+        (f"{GA_URL}&api-version={PREVIEW_VERSION}", "Azure refuses an api-version"),
+        ("wss://res.openai.azure.com/openai/realtime?deployment=d", "Azure wants an api-version"),
+        ("wss://x.example/openai/realtime?deployment=d&api-version=2023-01-01", "known for realtime are"),
+        (GA_URL, "no key is sent"),
+        ("wss://api.openai.com/v1/realtime?model=m", "no key is sent"),
+    ],
+)
+def test_what_is_likely_wrong_is_noticed_and_tried_all_the_same(url: str, words: str) -> None:
+    target = resolve_target({}, url=url)
+
+    assert target.url == url
+    assert any(words in notice for notice in target.notices)
+
+
+def test_a_local_server_gives_nothing_to_notice() -> None:
+    assert resolve_target({}, url=LOCAL_URL).notices == ()
+
+
+def test_what_a_query_holds_beyond_the_known_names_is_not_shown() -> None:
+    target = resolve_target({}, url=f"{GA_URL}&user={KEY}&{KEY}&api-version=v")
+
+    assert target.url.endswith(f"&user={KEY}&{KEY}&api-version=v")
+    assert target.public_url == f"{GA_URL}&user=***&***&api-version=v"
+    assert KEY not in repr(target)
+
+
+def test_a_target_shows_no_key() -> None:
+    target = resolve_target(AZURE)
+
+    assert KEY not in repr(target)
+    assert KEY not in str(target.headers)
+
+
+def test_a_label_is_made_of_what_labels_may_hold() -> None:
+    assert resolve_target({}, url="ws://[::1]:8080/x").label == "__1"
+
+
+# --- the certificate
+
+
+@pytest.fixture
+def certificate() -> x509.Certificate:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, datetime(2024, 1, 1), datetime(2044, 1, 1))
+    return builder.sign(key, hashes.SHA256())
+
+
+def test_a_ca_in_pem_is_kept_on_the_target(tmp_path: Path, certificate: x509.Certificate) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    assert resolve_target(AZURE, ca=path).ca == path
+    assert resolve_target(AZURE, ca=path).notices == ()
+    assert "--ca is not used" in resolve_target({}, url=LOCAL_URL, ca=path).notices[-1]
+
+
+def test_a_ca_that_is_no_pem_is_refused(tmp_path: Path, certificate: x509.Certificate) -> None:
+    path = tmp_path / "ca.der"
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.DER))
+    assert "holds no certificate in PEM" in refusal(AZURE, ca=path)
+
+    path.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    assert "holds no certificate in PEM" in refusal(AZURE, ca=path)
+
+    path.write_bytes(b"")
+    assert "holds no certificate in PEM" in refusal(AZURE, ca=path)
+
+
+def test_a_ca_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    assert "cannot be read: No such file" in refusal(AZURE, ca=tmp_path / "none.pem")
+    assert "cannot be read: Is a directory" in refusal(AZURE, ca=tmp_path)
+
+
+# --- anything at all
+
+VALUES = st.text(max_size=30) | st.sampled_from([*AZURE.values(), PREVIEW_VERSION, "2024-12-17"])
+NAMES = st.sampled_from([*PREVIEW, "MINE"])
+URLS = st.builds(
+    "".join,
+    st.lists(
+        st.text(max_size=4)
+        | st.sampled_from(["wss://", "ws://", "https://", "localhost", "[::1]", "a.example", ":80", "/openai/realtime"])
+        | st.sampled_from(["/v1/realtime", "?", "&", "=", "#", "@", "%", "model=m", "deployment=d", "api-version=v"]),
+        max_size=8,
+    ),
+)
+
+
+def outcome(environ: Mapping[str, str], **options: str | None) -> Target | UsageError:
+    """Any other error is passed on, and fails the test."""
+    try:
+        return resolve_target(environ, **options)  # type: ignore[arg-type]
+    except UsageError as error:
+        return error
+
+
+@given(
+    environ=st.dictionaries(NAMES, VALUES | URLS),
+    url=st.none() | URLS,
+    dialect=st.none() | st.sampled_from(["ga", "preview", "x"]),
+    api_key_env=st.none() | NAMES,
+)
+@example(environ=PREVIEW, url=None, dialect=None, api_key_env=None)
+@example(environ={}, url=LOCAL_URL, dialect="preview", api_key_env=None)
+def test_whatever_is_given_there_is_a_target_fit_for_a_request_or_a_line_to_read(
+    environ: dict[str, str], url: str | None, dialect: str | None, api_key_env: str | None
+) -> None:
+    result = outcome(environ, url=url, dialect=dialect, api_key_env=api_key_env)
+
+    if isinstance(result, Target):
+        assert result.host
+        assert 0 < result.port < 65_536
+        assert result.resource.startswith("/")
+        assert result.tls or result.loopback
+        assert result.url.isascii()
+        assert result.url.isprintable()
+        assert " " not in result.url
+    else:
+        assert str(result).isprintable()
