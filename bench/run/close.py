@@ -1,0 +1,239 @@
+"""Closing a run: the spool becomes Parquet, the workers' histograms their exact sum, and run.json gets its verdict.
+
+The same way is taken after a clean end and for a run that was killed; nothing of the spool is removed before all of it
+stands elsewhere. A killed run's histograms may be ten seconds older than its rows, so those that rows can give are
+built from the rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bench.clock import utc_ns
+from bench.measures import CATALOGUE, GOOD
+from bench.run import folder as files
+from bench.run.histograms import Histograms, Key, header, quantile, read
+from bench.run.validity import Evidence, judge
+
+US = 1000
+NS_PER_MS = 1e6
+PER_SECOND, PER_SESSION = "run", "session"
+"""The `step` of a rate's histogram: one value per second of the run, or one per session."""
+
+
+def writer_is_gone(document: dict[str, Any]) -> bool:
+    """Whether the process that wrote this run can no longer write to it."""
+    if document.get("state") != "running":
+        return True
+    writer = document.get("writer") or {}
+    if writer.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(writer["pid"]), 0)
+    except (ProcessLookupError, KeyError, ValueError, TypeError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def close(folder: Path) -> dict[str, Any]:
+    """Turn the spool into the final files; returns run.json as it now is. Does nothing where it is done already."""
+    document = files.read_document(folder)
+    if not (folder / "spool").is_dir():
+        return document
+    counters = _counters(folder)
+    killed = not (counters and all(worker.get("done") for worker in counters))
+    simulated = any(worker.get("simulated") for worker in counters) or _any_simulated(folder)
+    for table in files.SCHEMAS:
+        _to_parquet(folder, table, simulated=simulated)
+    histograms = _merged(folder)
+    if killed:
+        _rebuild(folder, histograms)
+    _add_rates(folder, histograms)
+    _write_histograms(folder, histograms, document["began_utc_ns"], simulated=simulated)
+    document |= {
+        "simulated": simulated,
+        "state": "killed" if killed else "ended",
+        "ended_utc_ns": document.get("ended_utc_ns") or _last_row_utc_ns(folder) or utc_ns(),
+        "stamp_source": _stamp_source(folder),
+        "totals": _totals(folder, counters, histograms),
+        "verdict": judge(evidence(folder, histograms, document)),
+    }
+    if killed:
+        document["stopped"] = document.get("stopped") or "killed: rows and counts end at the last flush"
+    files.write_document(folder, document)
+    shutil.rmtree(folder / "spool")
+    return document
+
+
+def _counters(folder: Path) -> list[dict[str, Any]]:
+    found = []
+    for path in sorted((folder / "spool").glob("worker-*.json")):
+        counters = json.loads(path.read_text(encoding="utf-8"))
+        found.append(counters)
+    return found
+
+
+def _any_simulated(folder: Path) -> bool:
+    return any(pc.any(batch["simulated"]).as_py() for batch in files.spooled_batches(folder, "sessions"))
+
+
+def _to_parquet(folder: Path, table: files.TableName, *, simulated: bool) -> None:
+    """Batch by batch, so that memory does not grow with the run; in place in one step."""
+    schema = files.SCHEMAS[table].with_metadata(
+        {"rtbench.schema": str(files.SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
+    )
+    fresh = folder / f"{table}.parquet.new"
+    with pq.ParquetWriter(fresh, schema, compression="zstd") as writer:
+        for rows in _grouped(files.spooled_batches(folder, table)):
+            writer.write_table(rows.cast(schema))
+    os.replace(fresh, folder / f"{table}.parquet")
+
+
+def _grouped(batches: Iterator[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
+    """The spool's small batches in groups that make good Parquet."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(len(part) for part in held) >= rows:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _merged(folder: Path) -> Histograms:
+    total = Histograms()
+    for path in sorted((folder / "spool").glob("histograms-*.hlog")):
+        total.merge(read(path))
+    return total
+
+
+def _rebuild(folder: Path, histograms: Histograms) -> None:
+    """Histograms of turns and sessions from the rows that a killed run left."""
+    names = [name for name, measure in CATALOGUE.items() if measure.scope in ("turn", "session")]
+    histograms.discard(names)
+    for table, scope in (("turns", "turn"), ("sessions", "session")):
+        rows = files.read_table(folder, table)  # type: ignore[arg-type]
+        for name in names:
+            measure = CATALOGUE[name]
+            if measure.scope == scope and measure.begin:
+                _record_column(rows, name, measure.begin, measure.end, histograms, per_step=scope == "turn")
+
+
+def _record_column(rows: pa.Table, name: str, begin: str, end: str, histograms: Histograms, *, per_step: bool) -> None:
+    if per_step:
+        rows = rows.filter(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))))
+    values = pc.subtract(_instant(rows, end), _instant(rows, begin))
+    steps = rows["step"] if per_step else pa.nulls(len(rows), pa.string())
+    for value, target, step in zip(values.to_pylist(), rows["target"].to_pylist(), steps.to_pylist(), strict=True):
+        if value is not None:
+            key = Key(name, target, step) if step else Key(name, target)
+            histograms.record(key, value // US)
+
+
+def _instant(rows: pa.Table, name: str) -> Any:
+    """A column of instants; `origin` is the instant that the row names."""
+    if name != "origin":
+        return rows[f"{name}_at_ns"]
+    return pc.if_else(pc.equal(rows["origin"], "requested"), rows["requested_at_ns"], rows["speech_end_at_ns"])
+
+
+def _add_rates(folder: Path, histograms: Histograms) -> None:
+    """Bytes per second of the run (all workers together) and of each session, both ways."""
+    seconds = files.read_table(folder, "seconds").to_pandas()
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    for kind in ("wire", "audio"):
+        for way in ("sent", "received"):
+            measure, column = f"{kind}_{way}", f"{kind}_bytes_{way}"
+            for (target, _), count in seconds.groupby(["target", "second"])[column].sum().items():
+                histograms.record(Key(measure, target, PER_SECOND), int(count))
+            lasted = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]) / 1e9
+            for target, count, length_s in zip(sessions["target"], sessions[column], lasted, strict=True):
+                if length_s > 0:
+                    histograms.record(Key(measure, target, PER_SESSION), int(count / length_s))
+
+
+def _write_histograms(folder: Path, histograms: Histograms, began_utc_ns: int, *, simulated: bool) -> None:
+    ended = _last_row_utc_ns(folder) or began_utc_ns
+    text = header(began_utc_ns, simulated=simulated) + "".join(histograms.lines(began_utc_ns, ended))
+    files.write_text(files.histograms_path(folder), text)
+
+
+def _last_row_utc_ns(folder: Path) -> int | None:
+    last = pc.max(files.read_table(folder, "seconds", ["second"])["second"]).as_py()
+    return None if last is None else (last + 1) * 1_000_000_000
+
+
+def _stamp_source(folder: Path) -> str | None:
+    found = set(pc.unique(files.read_table(folder, "turns", ["stamp_source"])["stamp_source"]).to_pylist()) - {None}
+    return found.pop() if len(found) == 1 else "mixed" if found else None
+
+
+def _totals(folder: Path, counters: list[dict[str, Any]], histograms: Histograms) -> dict[str, Any]:
+    turns = files.read_table(folder, "turns", ["outcome", "simulated"])
+    sessions = files.read_table(folder, "sessions")
+    summed: dict[str, Counter[str]] = {"out_of_range": Counter(), "negative": Counter(), "unknown_events": Counter()}
+    for worker in counters:
+        for name, counter in summed.items():
+            counter.update(worker.get(name) or {})
+    summed["out_of_range"].update(histograms.out_of_range)
+    summed["negative"].update(histograms.negative)
+    return {
+        "sessions": _counted(sessions["outcome"]),
+        "turns": _counted(turns["outcome"]),
+        "turns_wanted": pc.sum(sessions["turns_wanted"]).as_py() or 0,
+        "turns_begun": pc.sum(files.read_table(folder, "seconds", ["turns_begun"])["turns_begun"]).as_py() or 0,
+        "lost_turns": pc.sum(sessions["lost_turns"]).as_py() or 0,
+        "events": pc.sum(sessions["events"]).as_py() or 0,
+        "stamp_fallbacks": sum(int(worker.get("stamp_fallbacks") or 0) for worker in counters),
+        **{name: dict(counter) for name, counter in summed.items()},
+    }
+
+
+def _counted(column: pa.ChunkedArray) -> dict[str, int]:
+    return dict(sorted(Counter(column.to_pylist()).items()))
+
+
+def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> Evidence:
+    """What the rules of validity look at, from the measured phase."""
+    columns = ["outcome", "phase", "origin", "requested_at_ns", "speech_end_at_ns", "first_audio_at_ns"]
+    turns = files.read_table(folder, "turns", [*columns, "first_text_at_ns", "stamp_error_ns", "stamp_source"])
+    turns = turns.filter(pc.equal(pc.fill_null(turns["phase"], "measure"), "measure"))
+    first = pc.coalesce(turns["first_audio_at_ns"], turns["first_text_at_ns"])
+    good = pc.is_in(turns["outcome"], pa.array(sorted(GOOD)))
+    waits = pc.filter(pc.subtract(first, _instant(turns, "origin")), good)
+    stamped = turns["stamp_source"].drop_null()
+    chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
+    return Evidence(
+        first_delta_error_p99=_quantile_ms(turns["stamp_error_ns"], 0.99),
+        first_delta_p50=_quantile_ms(waits, 0.5),
+        user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
+        hub_delay_p99=_worst_p99_ms(histograms, "hub_delay"),
+        send_lag_p99=_worst_p99_ms(histograms, "send_lag"),
+        chunk=min(chunks) if chunks else None,
+    )
+
+
+def _quantile_ms(column: pa.ChunkedArray, p: float) -> float | None:
+    values: npt.NDArray[np.int64] = column.drop_null().to_numpy()
+    return float(np.quantile(values, p, method="inverted_cdf")) / NS_PER_MS if values.size else None
+
+
+def _worst_p99_ms(histograms: Histograms, measure: str) -> float | None:
+    found = [quantile(h, 0.99) for key, h in histograms.items() if key.measure == measure and key.phase == "measure"]
+    return max((value / US for value in found if value is not None), default=None)

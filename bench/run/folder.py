@@ -1,0 +1,214 @@
+"""The run folder: names and schemas of a run's files. The one door between measuring and understanding.
+
+    run.json            what was run, where, with what; totals; the verdict (see `docs/run-folder.md`)
+    turns.parquet       a row per turn, sessions.parquet a row per session, seconds.parquet a row per second and target
+    histograms.hlog     HdrHistogram log, one cumulative histogram per Tag=measure|target|step|phase
+    spool/              while running: Arrow streams and a log per worker, readable up to the last flush
+    report.html report.md summary.json
+
+A run that was killed leaves its spool; reading takes whichever is there. Instants are columns `<name>_at_ns`, relative
+to the row's `start_ns` (CLOCK_MONOTONIC); they are stored once, and measures are derived on reading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.errors import UsageError
+
+SCHEMA_VERSION = 1
+TableName = Literal["turns", "sessions", "seconds"]
+
+TURN_INSTANTS = (
+    "intended_start",
+    "speech_end",
+    "requested",
+    "speech_started",
+    "speech_stopped",
+    "committed",
+    "response_created",
+    "first_text",
+    "first_audio",
+    "first_transcript",
+    "last_audio",
+    "audio_done",
+    "transcript_done",
+    "response_done",
+    "input_transcribed",
+    "ended",
+)
+SESSION_INSTANTS = (
+    "connect_start",
+    "dns_done",
+    "tcp_done",
+    "tls_done",
+    "upgrade_done",
+    "session_created",
+    "update_sent",
+    "session_updated",
+    "ended",
+)
+
+
+def _columns(kind: pa.DataType, *names: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, kind) for name in names]
+
+
+_IDENTITY = [
+    *_columns(pa.string(), "run_id", "session_id", "service_session_id", "target", "arm"),
+    ("block", pa.int64()),
+    *_columns(pa.string(), "phase", "scenario", "script"),
+    ("worker", pa.int64()),
+    ("simulated", pa.bool_()),
+    *_columns(pa.string(), "outcome", "detail"),
+    *_columns(pa.int64(), "start_ns", "start_utc_ns"),
+]
+
+TURNS = pa.schema(
+    [
+        *_IDENTITY,
+        *_columns(pa.string(), "response_id", "item_id", "step"),
+        ("turn", pa.int64()),
+        ("origin", pa.string()),  # the instant that latency counts from: "requested" or "speech_end"
+        *_columns(pa.int64(), *(f"{name}_at_ns" for name in TURN_INSTANTS)),
+        ("requested_width_ns", pa.int64()),  # the send call began and ended this far apart
+        ("stamp_source", pa.string()),  # "kernel", "user" or "mixed"
+        *_columns(pa.int64(), "stamp_error_ns", "stamp_error_max_ns"),  # of the first delta; the largest of all events
+        *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
+        *_columns(pa.int64(), "events", "audio_deltas", "text_deltas", "transcript_deltas", "unknown_events"),
+        *_columns(pa.int64(), "late_chunks", "delta_gap_max_ns", "delta_gap_p95_ns", "inexact_gaps"),
+        ("audio_speed", pa.float64()),
+        *_columns(pa.int64(), "tokens_text_in", "tokens_audio_in", "tokens_cached_in"),
+        *_columns(pa.int64(), "tokens_text_out", "tokens_audio_out"),
+    ]
+)
+
+SESSIONS = pa.schema(
+    [
+        *_IDENTITY,
+        *_columns(pa.int64(), *(f"{name}_at_ns" for name in SESSION_INSTANTS)),
+        ("token_wait_ns", pa.int64()),
+        *_columns(pa.int64(), "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns"),
+        *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
+        *_columns(pa.int64(), "events", "unknown_events", "service_errors", "stamp_fallbacks"),
+        ("close_code", pa.int64()),
+        *_columns(pa.string(), "close_reason", "model", "region", "request_id"),
+        *_columns(pa.string(), "effective_settings", "headers"),  # JSON
+    ]
+)
+
+SECONDS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("second", pa.int64()),  # UTC, seconds since 1970
+        ("target", pa.string()),
+        ("worker", pa.int64()),
+        ("simulated", pa.bool_()),
+        *_columns(pa.int64(), "sessions_active", "session_starts", "turns_begun", "turns_ended", "turns_failed"),
+        *_columns(pa.int64(), "events", "audio_bytes_sent", "audio_bytes_received"),
+        *_columns(pa.int64(), "wire_bytes_sent", "wire_bytes_received"),
+        *_columns(pa.int64(), "receive_lag_max_ns", "hub_delay_max_ns"),
+        ("cpu", pa.float64()),  # share of one core that the worker's process took
+    ]
+)
+
+SCHEMAS: dict[TableName, pa.Schema] = {"turns": TURNS, "sessions": SESSIONS, "seconds": SECONDS}
+
+
+def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:
+    """A new folder `<UTC time>-<scenario>[-2…]` with an empty spool. Two runs never share one.
+
+    Raises UsageError where the folder cannot be written.
+    """
+    stamp = datetime.fromtimestamp(began_utc_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%SZ")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for name in _names(f"{stamp}-{scenario}"):
+            try:
+                (parent / name).mkdir()
+            except FileExistsError:
+                continue
+            (parent / name / "spool").mkdir()
+            return parent / name
+    except OSError as error:
+        raise UsageError(
+            f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs"
+        ) from None
+    raise AssertionError("unreachable: names are endless")
+
+
+def _names(first: str) -> Iterator[str]:
+    yield first
+    number = 2
+    while True:
+        yield f"{first}-{number}"
+        number += 1
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """run.json. Raises UsageError where the folder is no run, or one of a newer version of this tool."""
+    try:
+        document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{folder} is not a run folder: it has no run.json") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder / 'run.json'} cannot be read: {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
+        raise UsageError(f"{folder / 'run.json'} is not a run's document: it has no schema version")
+    if document["schema"] > SCHEMA_VERSION:
+        raise UsageError(f"{folder} was written by a newer rtbench (schema {document['schema']}); upgrade to read it")
+    return document
+
+
+def write_document(folder: Path, document: dict[str, Any]) -> None:
+    """Replace run.json in one step, so that a reader sees the old one or the new one."""
+    write_text(folder / "run.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one step."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text, encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def spool_path(folder: Path, table: TableName, worker: int) -> Path:
+    return folder / "spool" / f"{table}-{worker}.arrows"
+
+
+def histograms_path(folder: Path, worker: int | None = None) -> Path:
+    """The final log, or a worker's own one in the spool."""
+    return folder / "histograms.hlog" if worker is None else folder / "spool" / f"histograms-{worker}.hlog"
+
+
+def counters_path(folder: Path, worker: int) -> Path:
+    """What a worker counted, beside its histograms; `"done": true` once it has flushed its last row."""
+    return folder / "spool" / f"worker-{worker}.json"
+
+
+def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
+    """Whole batches of all workers' streams; a stream that was cut ends at its last whole batch."""
+    for path in sorted((folder / "spool").glob(f"{table}-*.arrows")):
+        with path.open("rb") as file:
+            try:
+                with pa.ipc.open_stream(file) as stream:
+                    yield from stream
+            except (pa.ArrowInvalid, OSError):  # the writer was killed in mid-write
+                continue
+
+
+def read_table(folder: Path, table: TableName, columns: list[str] | None = None) -> pa.Table:
+    """All rows of a table, from Parquet after a clean end and from the spool before one."""
+    path = folder / f"{table}.parquet"
+    if path.exists():
+        return pq.read_table(path, columns=columns)
+    rows = pa.Table.from_batches(spooled_batches(folder, table), schema=SCHEMAS[table])
+    return rows.select(columns) if columns else rows

@@ -1,0 +1,333 @@
+"""Observations become rows and counts in histograms: one recorder per worker process and run.
+
+It knows the catalogue of measures and the run folder; it never sees a socket. Rows are on disk within a second
+(`tick`), histograms within ten (`histogram_slices`), whatever happens to the process afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.clock import Arrival, monotonic_ns, utc_ns
+from bench.measures import GOOD, outcome_class
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.protocol.events import Event, Kind
+from bench.run import folder as files
+from bench.run.histograms import Histograms, Key, header
+from bench.run.spool import Spool
+
+US = 1000
+MAX_STEPS = 32
+OTHER_STEP = "other"
+SETTINGS_HIDDEN = frozenset({"client_secret"})
+SIMULATOR_HEADER = "x-rtbench-simulator"
+DETAIL_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What every row of a session says about where it belongs."""
+
+    session_id: str
+    target: str
+    scenario: str
+    script: str
+    arm: str | None = None
+    block: int | None = None
+    phase: str | None = None
+
+
+@dataclass
+class Second:
+    """What one second brought for one target."""
+
+    session_starts: int = 0
+    turns_begun: int = 0
+    turns_ended: int = 0
+    turns_failed: int = 0
+    events: int = 0
+    audio_bytes_sent: int = 0
+    audio_bytes_received: int = 0
+    wire_bytes_sent: int = 0
+    wire_bytes_received: int = 0
+    receive_lag_max_ns: int = 0
+
+
+@dataclass
+class _Target:
+    """A target's running state in this process."""
+
+    second: Second = field(default_factory=Second)
+    active: int = 0
+    simulated: bool = False
+
+
+class Recorder:
+    """Everything that one process records of a run."""
+
+    def __init__(self, folder: Path, run_id: str, worker: int, began_utc_ns: int) -> None:
+        self._folder, self._run_id, self._worker, self._began_utc_ns = folder, run_id, worker, began_utc_ns
+        self.histograms = Histograms()
+        self._spools = {
+            table: Spool(files.spool_path(folder, table, worker), schema) for table, schema in files.SCHEMAS.items()
+        }
+        self._targets: dict[str, _Target] = {}
+        self._steps: dict[str, set[str]] = {}
+        self._hub_delay_max_ns = 0
+        self._record_hub_delay = self.histograms.recorder(Key("hub_delay", "all"))
+        self._cpu_s, self._cpu_at_ns = time.process_time(), monotonic_ns()
+        self._utc_offset_ns = utc_ns() - monotonic_ns()
+        self.unknown_names: Counter[str] = Counter()
+        self.stamp_fallbacks = 0
+        self._write_counters(done=False)
+
+    # Per session.
+
+    def session(self, labels: Labels) -> SessionRecord:
+        """The record of a session that is about to connect."""
+        target = self._targets.setdefault(labels.target, _Target())
+        target.second.session_starts += 1
+        target.active += 1
+        return SessionRecord(self, labels, target)
+
+    def end_session(self, record: SessionRecord, session: SessionObservation) -> None:
+        record.target.active -= 1
+        self.unknown_names.update(session.unknown_events)
+        self.stamp_fallbacks += session.stamp_fallbacks
+        for measure, value_ns in session.measures_ns().items():
+            self.histograms.record(Key(measure, record.labels.target), value_ns // US)
+        self._spools["sessions"].append(self._identity(record) | session_row(session, self._utc_offset_ns))
+
+    def end_turn(self, record: SessionRecord, turn: TurnObservation) -> None:
+        second = record.target.second
+        second.turns_ended += 1
+        second.turns_failed += outcome_class(turn.outcome) == "failed"
+        step = self._step(record.labels.script, turn.step)
+        if turn.outcome in GOOD:
+            for measure, value_ns in turn.measures_ns().items():
+                self.histograms.record(Key(measure, record.labels.target, step), value_ns // US)
+        for gap_ns in turn.gaps_ns:
+            record.record_gap(gap_ns // US)
+        self._spools["turns"].append(self._identity(record) | turn_row(turn, step, self._utc_offset_ns))
+
+    def _identity(self, record: SessionRecord) -> dict[str, Any]:
+        labels = record.labels
+        return {
+            "run_id": self._run_id,
+            "session_id": labels.session_id,
+            "service_session_id": record.service_session_id or None,
+            "target": labels.target,
+            "arm": labels.arm,
+            "block": labels.block,
+            "phase": labels.phase,
+            "scenario": labels.scenario,
+            "script": labels.script,
+            "worker": self._worker,
+            "simulated": record.target.simulated,
+        }
+
+    def _step(self, script: str, step: str) -> str:
+        """At most 32 steps a script have histograms of their own."""
+        known = self._steps.setdefault(script, set())
+        if step in known or len(known) < MAX_STEPS:
+            known.add(step)
+            return step
+        return OTHER_STEP
+
+    # Once in a while.
+
+    def hub_delay(self, delay_ns: int) -> None:
+        """A 10 ms timer ran this late."""
+        self._record_hub_delay(max(0, delay_ns) // US)
+        self._hub_delay_max_ns = max(self._hub_delay_max_ns, delay_ns)
+
+    def end_second(self) -> None:
+        """A row for each target of the second that has passed."""
+        now_ns, cpu_s = monotonic_ns(), time.process_time()
+        cpu = (cpu_s - self._cpu_s) / max(1e-9, (now_ns - self._cpu_at_ns) / 1e9)
+        self._cpu_s, self._cpu_at_ns = cpu_s, now_ns
+        self._utc_offset_ns = utc_ns() - now_ns
+        for label, target in self._targets.items():
+            self._spools["seconds"].append(
+                {
+                    "run_id": self._run_id,
+                    "second": (now_ns + self._utc_offset_ns) // 1_000_000_000 - 1,
+                    "target": label,
+                    "worker": self._worker,
+                    "simulated": target.simulated,
+                    "sessions_active": target.active,
+                    "hub_delay_max_ns": self._hub_delay_max_ns,
+                    "cpu": cpu,
+                }
+                | vars(target.second)
+            )
+            target.second = Second()
+        self._hub_delay_max_ns = 0
+
+    def flush(self) -> None:
+        """Rows to disk. Raises OSError where the disk takes no more; the rows are kept for the next attempt."""
+        for spool in self._spools.values():
+            spool.flush()
+
+    @property
+    def unwritten_rows(self) -> int:
+        return sum(len(spool) for spool in self._spools.values())
+
+    @property
+    def simulated(self) -> bool:
+        return any(target.simulated for target in self._targets.values())
+
+    def histogram_slices(self) -> Iterator[None]:
+        """Write the histograms and counters; yields after every histogram, so that the caller can let others run."""
+        parts = [header(self._began_utc_ns, simulated=self.simulated)]
+        for line in self.histograms.lines(self._began_utc_ns, utc_ns()):
+            parts.append(line)
+            yield
+        files.write_text(files.histograms_path(self._folder, self._worker), "".join(parts))
+        self._write_counters(done=False)
+
+    def close(self) -> None:
+        """The last rows, histograms and counters. Raises OSError where the disk takes no more."""
+        self.end_second()
+        self.flush()
+        for _ in self.histogram_slices():
+            pass
+        for spool in self._spools.values():
+            spool.close()
+        self._write_counters(done=True)
+
+    def _write_counters(self, *, done: bool) -> None:
+        counters = {
+            "done": done,
+            "simulated": self.simulated,
+            "out_of_range": dict(self.histograms.out_of_range),
+            "negative": dict(self.histograms.negative),
+            "unknown_events": dict(self.unknown_names),
+            "stamp_fallbacks": self.stamp_fallbacks,
+        }
+        files.write_text(files.counters_path(self._folder, self._worker), json.dumps(counters))
+
+
+class SessionRecord:
+    """One session's way into the recorder; a `bench.session.Listener`."""
+
+    def __init__(self, recorder: Recorder, labels: Labels, target: _Target) -> None:
+        self._recorder, self.labels, self.target = recorder, labels, target
+        self.service_session_id = ""
+        self.on_turn: Callable[[TurnObservation], None] = lambda turn: None
+        histograms = recorder.histograms
+        self._record_error = histograms.recorder(Key("stamp_error", labels.target))
+        self._record_lag = histograms.recorder(Key("receive_lag", labels.target))
+        self._record_send_lag = histograms.recorder(Key("send_lag", labels.target))
+        self.record_gap = histograms.recorder(Key("delta_gap", labels.target))
+
+    def connected(self, headers: Mapping[str, str]) -> None:
+        """The service has answered, whatever it said."""
+        if SIMULATOR_HEADER in headers:
+            self.target.simulated = True
+
+    def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
+        second = self.target.second
+        second.events += 1
+        second.wire_bytes_received += wire_bytes
+        if event.kind is Kind.AUDIO_DELTA:
+            second.audio_bytes_received += max(0, event.payload_bytes)
+        elif event.kind is Kind.SESSION_CREATED and event.session:
+            self.service_session_id = str(event.session.get("id") or "")
+        self._record_error(arrival.error_ns // US)
+        if arrival.kernel:
+            lag_ns = handled_ns - arrival.at_ns
+            second.receive_lag_max_ns = max(second.receive_lag_max_ns, lag_ns)
+            self._record_lag(lag_ns // US)
+
+    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+        second = self.target.second
+        second.wire_bytes_sent += wire_bytes
+        second.audio_bytes_sent += audio_bytes
+        if lag_ns is not None:
+            self._record_send_lag(max(0, lag_ns) // US)
+
+    def turn_began(self) -> None:
+        self.target.second.turns_begun += 1
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        self._recorder.end_turn(self, turn)
+        self.on_turn(turn)
+
+    def session_ended(self, session: SessionObservation) -> None:
+        self._recorder.end_session(self, session)
+
+
+def turn_row(turn: TurnObservation, step: str, utc_offset_ns: int) -> dict[str, Any]:
+    """The columns of `turns` that a turn knows by itself."""
+    usage = turn.usage
+    gaps = sorted(turn.gaps_ns)
+    row: dict[str, Any] = {
+        "outcome": turn.outcome,
+        "detail": turn.detail[:DETAIL_CHARACTERS] or None,
+        "start_ns": turn.start_ns,
+        "start_utc_ns": turn.start_ns + utc_offset_ns,
+        "response_id": turn.response_id or None,
+        "item_id": turn.item_id or None,
+        "step": step,
+        "turn": turn.turn,
+        "origin": turn.origin,
+        "requested_width_ns": turn.requested_width_ns,
+        "stamp_source": turn.stamp_source,
+        "stamp_error_ns": turn.stamp_error_ns,
+        "stamp_error_max_ns": turn.stamp_error_max_ns,
+        "delta_gap_max_ns": gaps[-1] if gaps else None,
+        "delta_gap_p95_ns": gaps[-(-95 * len(gaps) // 100) - 1] if gaps else None,
+        "audio_speed": turn.audio_speed,
+    }
+    row |= {f"{name}_at_ns": at_ns - turn.start_ns for name, at_ns in turn.instants.items()}
+    row |= {name: getattr(turn, name) for name in _TURN_COUNTS}
+    if usage is not None:
+        row |= {f"tokens_{name}": getattr(usage, name) for name in usage.__struct_fields__}
+    return row
+
+
+def session_row(session: SessionObservation, utc_offset_ns: int) -> dict[str, Any]:
+    """The columns of `sessions` that a session knows by itself."""
+    row: dict[str, Any] = {
+        "outcome": session.outcome,
+        "detail": session.detail[:DETAIL_CHARACTERS] or None,
+        "start_ns": session.start_ns,
+        "start_utc_ns": session.start_ns + utc_offset_ns,
+        "token_wait_ns": 0,
+        "unknown_events": sum(session.unknown_events.values()),
+        "close_code": session.close_code,
+        "close_reason": session.close_reason[:DETAIL_CHARACTERS] or None,
+        "model": str(session.effective_settings.get("model") or "") or None,
+        "region": session.headers.get("x-ms-region"),
+        "request_id": session.headers.get("apim-request-id") or session.headers.get("x-request-id"),
+        "effective_settings": _json(_without_secrets(session.effective_settings)),
+        "headers": _json({k: v for k, v in session.headers.items() if k not in _SECRET_HEADERS}),
+    }
+    row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
+    return row | {name: getattr(session, name) for name in _SESSION_COUNTS}
+
+
+_TURN_COUNTS = (
+    "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "audio_deltas",
+    "text_deltas", "transcript_deltas", "unknown_events", "late_chunks", "inexact_gaps",
+)  # fmt: skip
+_SESSION_COUNTS = (
+    "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns", "audio_bytes_sent",
+    "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "service_errors", "stamp_fallbacks",
+)  # fmt: skip
+_SECRET_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
+
+
+def _without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in SETTINGS_HIDDEN}
+
+
+def _json(value: Mapping[str, Any]) -> str | None:
+    return json.dumps(value, ensure_ascii=False) if value else None

@@ -1,0 +1,102 @@
+"""Whether the harness was the bottleneck: the rules that make a run invalid, their limits, and nothing else.
+
+The verdict names each rule with its figure, its limit and the remedy. A rule that had nothing to judge has passed
+`None`; a run without any measured turn is not judged at all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+STAMP_LIMIT_MS = 1.0
+STAMP_SHARE = 0.01
+"""(a) p99 of the first deltas' stamp error: at most 1 ms, or 1 % of the median time to them."""
+HUB_LIMIT_MS = 5.0
+HUB_SHARE = 0.05
+"""(b) where stamps come from user space, p99 of the hub's delay: at most 5 ms, or 5 % of that median."""
+USER_STAMPS_SHARE = 0.01
+CHUNK_SHARE = 0.1
+"""(c) p99 of the send lag: at most a tenth of the chunk."""
+
+MORE_PROCESSES = "lower the load, give the machine an idle core, or spread it: --processes 2"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rules look at, all in ms; None where there was nothing of the kind.
+
+    `first_delta_error_p99` and `first_delta_p50` are of the measured phase's turns, `user_stamps_share` is the share of
+    turns whose stamps did not all come from the kernel, `chunk` the shortest paced chunk.
+    """
+
+    first_delta_error_p99: float | None
+    first_delta_p50: float | None
+    user_stamps_share: float | None
+    hub_delay_p99: float | None
+    send_lag_p99: float | None
+    chunk: float | None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule with what it found."""
+
+    rule: str
+    name: str
+    measure: str
+    figure: float | None
+    limit: float | None
+    passed: bool | None
+    note: str
+    remedy: str
+    unit: str = "ms"
+
+
+def judge(evidence: Evidence) -> dict[str, Any]:
+    """The verdict: `{"valid": bool | None, "rules": [...]}`, as run.json holds it."""
+    rules = [_stamps(evidence), _hub(evidence), _sending(evidence), _starts()]
+    judged = evidence.first_delta_error_p99 is not None
+    valid = all(rule.passed is not False for rule in rules)
+    return {"valid": valid if judged or not valid else None, "rules": [asdict(rule) for rule in rules]}
+
+
+def _stamps(evidence: Evidence) -> Rule:
+    limit = max(STAMP_LIMIT_MS, STAMP_SHARE * (evidence.first_delta_p50 or 0.0))
+    return _rule("a", "stamps are exact", "stamp_error", evidence.first_delta_error_p99, limit,
+                 note="p99 of the first deltas", absent="no turn got a first delta", remedy=MORE_PROCESSES)  # fmt: skip
+
+
+def _hub(evidence: Evidence) -> Rule:
+    limit = max(HUB_LIMIT_MS, HUB_SHARE * (evidence.first_delta_p50 or 0.0))
+    needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > USER_STAMPS_SHARE
+    return _rule("b", "process keeps up", "hub_delay", evidence.hub_delay_p99 if needed else None, limit,
+                 note="p99", absent="not needed: stamps are the kernel's", remedy=MORE_PROCESSES)  # fmt: skip
+
+
+def _sending(evidence: Evidence) -> Rule:
+    limit = None if evidence.chunk is None else CHUNK_SHARE * evidence.chunk
+    return _rule("c", "audio leaves on time", "send_lag", evidence.send_lag_p99 if limit else None, limit,
+                 note="p99, a tenth of a chunk", absent="no paced audio was sent", remedy=MORE_PROCESSES)  # fmt: skip
+
+
+def _starts() -> Rule:
+    return _rule("d", "sessions start on time", "start_lag", None, None,
+                 note="", absent="closed loop: a session starts when its user is free", remedy="")  # fmt: skip
+
+
+def _rule(
+    rule: str,
+    name: str,
+    measure: str,
+    figure: float | None,
+    limit: float | None,
+    *,
+    note: str,
+    absent: str,
+    remedy: str,
+) -> Rule:
+    if figure is None or limit is None or math.isnan(figure):
+        return Rule(rule, name, measure, None, limit, None, absent, remedy)
+    return Rule(rule, name, measure, round(figure, 4), round(limit, 4), figure <= limit, note, remedy)
