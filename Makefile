@@ -1,0 +1,55 @@
+# Two verbs do most of it: `make bench` measures, `make test` checks.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help bench test lint format benchmark lock clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+
+bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPENAI_ENDPOINT is set (TARGET=simulator, YES=1)
+	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(YES),--yes)
+
+test: .venv/dev ## everything that must hold
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+lint: .venv/dev ## style, types, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell --skip '*.lock,./.git,./.venv,./runs' .
+
+format: .venv/dev ## put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: .venv/dev ## our own figures against the simulator's truth (takes minutes; not part of the tests)
+	$(BIN)/python -m tests.benchmark
+
+lock: .venv/dev ## pin the newest versions that pyproject.toml allows
+	$(BIN)/pip-compile $(LOCK) --upgrade -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile $(LOCK) --upgrade --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+LOCK := -q --no-header --no-annotate --strip-extras --generate-hashes --allow-unsafe \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+
+clean: ## remove what was made here, runs excepted
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The environment, in two sizes. The stamp files say which lock it was made from.
+.venv/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Realtime Bench needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "This Python has no venv. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run: requirements.lock pyproject.toml | .venv/pip
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.venv/dev: requirements-dev.lock .venv/run
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

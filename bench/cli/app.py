@@ -1,0 +1,41 @@
+"""The command line: one short file per command, gathered here. A command imports its work when it is called."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from bench.cli.bench import bench
+from bench.cli.report import report
+from bench.cli.simulate import simulate
+from bench.errors import BenchError
+
+USAGE_STATUS = 2
+INTERRUPTED_STATUS = 130
+
+app = typer.Typer(
+    name="rtbench",
+    help="Load testing and latency benchmarking for voice on the GPT-4o Realtime API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(bench)
+app.command()(simulate)
+app.command()(report)
+
+
+def main() -> None:
+    """Run a command. What the user can mend becomes one line on stderr and exit status 2."""
+    try:
+        app()
+    except BenchError as error:
+        print(f"rtbench: {error}", file=sys.stderr)
+        sys.exit(USAGE_STATUS)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED_STATUS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Our options beside Locust's own, on its command line, in its web UI, in locust.conf and in the environment."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+
+GROUP = "Realtime Bench"
+
+
+def add_options(parser: Any) -> None:
+    """Register our options with Locust's parser; each can be set as `LOCUST_<NAME>` too."""
+    group = parser.add_argument_group(GROUP)
+
+    def add(name: str, **settings: Any) -> None:
+        group.add_argument(name, env_var=f"LOCUST_{name[2:].upper().replace('-', '_')}", **settings)
+
+    add("--url", help="WebSocket URL of any compatible server, instead of AZURE_OPENAI_ENDPOINT and its kin")
+    add("--dialect", choices=["ga", "preview"], help="how the service spells its events (default: by path or version)")
+    add("--api-key-env", metavar="NAME", help="with --url: the environment variable that holds the key to send")
+    add("--ca", metavar="FILE", help="a certificate authority (PEM) to trust beside the system's")
+    add("--sessions", type=_positive, metavar="N", help="end the run after N sessions")
+    add(
+        "--connect-rate", type=float, metavar="N", help="connection starts a minute, 0 for no limit (Azure preview: 30)"
+    )
+    add("--session-pause", type=float, default=1.0, metavar="S", help="seconds between a user's sessions (default: 1)")
+    add("--runs", default="runs", metavar="FOLDER", help="where run folders are made (default: runs)")
+    add("--yes", action="store_true", help="do run over 20 sessions against a host that is not loopback")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+@dataclass(frozen=True)
+class Options:
+    """Our options as given."""
+
+    url: str | None
+    dialect: str | None
+    api_key_env: str | None
+    ca: Path | None
+    sessions: int | None
+    connect_rate: float | None
+    session_pause_s: float
+    runs: Path
+    yes: bool
+
+    @staticmethod
+    def of(parsed: Any) -> Options:
+        """From Locust's parsed options; raises UsageError for values that cannot be."""
+        if parsed.connect_rate is not None and float(parsed.connect_rate) < 0:
+            raise UsageError("--connect-rate must be 0 or more connection starts a minute")
+        sessions = int(parsed.sessions) if parsed.sessions else None
+        return Options(
+            url=parsed.url or None,
+            dialect=parsed.dialect or None,
+            api_key_env=parsed.api_key_env or None,
+            ca=Path(parsed.ca) if parsed.ca else None,
+            sessions=sessions,
+            connect_rate=None if parsed.connect_rate in (None, "") else float(parsed.connect_rate),
+            session_pause_s=max(0.0, float(parsed.session_pause)),
+            runs=Path(parsed.runs or "runs"),
+            yes=bool(parsed.yes),
+        )
