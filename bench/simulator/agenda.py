@@ -1,0 +1,57 @@
+"""What is due when: several series of steps, merged by their instants.
+
+A series keeps its own order, and of two steps that are due in one instant the one that was planned first comes first.
+The next step of a series is asked for only when the one before it was taken.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+Step = TypeVar("Step")
+
+
+class Series(Generic[Step]):
+    """A series of (due_ns, step) on the agenda; `drop` takes what is left of it off."""
+
+    def __init__(self, steps: Iterable[tuple[int, Step]]) -> None:
+        self._steps = iter(steps)
+
+    def next(self) -> tuple[int, Step] | None:
+        return next(self._steps, None)
+
+    def drop(self) -> None:
+        self._steps = iter(())
+        self.dropped = True
+
+    dropped = False
+
+
+class Agenda(Generic[Step]):
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Step, Series[Step]]] = []
+        self._planned = 0
+
+    def add(self, steps: Iterable[tuple[int, Step]]) -> Series[Step]:
+        series = Series(steps)
+        self._plan(series)
+        return series
+
+    def next_due_ns(self) -> int | None:
+        return self._heap[0][0] if self._heap else None
+
+    def take(self, now_ns: int) -> Iterator[tuple[int, Step]]:
+        """The steps that are due, one by one; what a step's taker changes shows in the steps that follow."""
+        while self._heap and self._heap[0][0] <= now_ns:
+            due_ns, _, step, series = heapq.heappop(self._heap)
+            if not series.dropped:
+                yield due_ns, step
+                self._plan(series)
+
+    def _plan(self, series: Series[Step]) -> None:
+        following = series.next()
+        if following is not None:
+            self._planned += 1
+            heapq.heappush(self._heap, (following[0], self._planned, following[1], series))

@@ -1,0 +1,201 @@
+"""One client's connection: the upgrade, then frames and stamps around a session's behaviour.
+
+    stream → ServerProtocol (websockets, Sans-I/O) → behaviour → frame → stream
+
+One timer per connection, set to the absolute instant of the next due event; so nothing drifts. Events go out by way of
+our own frame header, not through the protocol object, which copies more than a delta needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from bench.clock import monotonic_ns
+from bench.simulator.behaviour import Behaviour
+from bench.simulator.handshake import Accepted, Complaint, Refused, judge
+from bench.simulator.lateness import Lateness
+from bench.simulator.stream import Stream
+from bench.simulator.truth import TruthLog
+from bench.simulator.wire import Ids, Outgoing, error_fields, event_bytes, text_frame
+
+MAX_MESSAGE_BYTES = 16 << 20  # appends may hold 15 MiB
+CLOSE_LIMIT_S = 5.0
+GOING_AWAY = 1001
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all connections of a server share."""
+
+    loop: asyncio.AbstractEventLoop
+    key: str | None
+    tls: ssl.SSLContext | None
+    new_session: Callable[[Accepted], Behaviour]
+    lateness: Lateness
+    truth: TruthLog | None
+    events_per_segment: int
+    ping_interval_s: float
+
+
+class _SimulatedProtocol(ServerProtocol):
+    """Every response to a handshake says that it is simulated, those included that the library makes itself."""
+
+    def send_response(self, response: Response) -> None:
+        request_id = str(uuid.uuid4())
+        response.headers["x-rtbench-simulator"] = "1"
+        response.headers["x-ms-region"] = "simulated"
+        response.headers["apim-request-id"] = request_id
+        response.headers["x-request-id"] = request_id
+        super().send_response(response)
+
+
+class Connection:
+    """Lives until its socket is gone; then calls `ended` once."""
+
+    def __init__(self, shared: Shared, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
+        self._shared, self._ended = shared, ended
+        self._protocol = _SimulatedProtocol(max_size=MAX_MESSAGE_BYTES)
+        self._behaviour: Behaviour | None = None
+        self._fragments: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_ns: int | None = None
+        self._chores: list[asyncio.TimerHandle] = []
+        self._stream = Stream(shared.loop, sock, shared.tls, self._received, self._gone)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Start the closing handshake; a connection that was not upgraded yet just ends."""
+        if self._protocol.state is not State.OPEN:
+            self._stream.end()
+            return
+        self._protocol.send_close(code, reason)
+        self._chores.append(self._shared.loop.call_later(CLOSE_LIMIT_S, self._stream.end))
+        self._flush()
+
+    # In
+
+    def _received(self, data: bytes, at_ns: int, kernel: bool) -> None:
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._upgrade(event)
+            elif isinstance(event, Frame):
+                self._frame(event, at_ns, kernel)
+        self._flush()
+        self._send_due()
+
+    def _upgrade(self, request: Request) -> None:
+        headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        verdict = judge(request.path, headers, self._shared.key)
+        if isinstance(verdict, Refused):
+            self._protocol.send_response(_refusal(self._protocol, verdict))
+            return
+        self._protocol.send_response(self._protocol.accept(request))
+        if self._protocol.state is State.OPEN:  # else it was no upgrade: the protocol object has said so
+            self._open(verdict)
+
+    def _open(self, accepted: Accepted) -> None:
+        if accepted.complaint:
+            self._complain(accepted.complaint)
+            return
+        self._behaviour = self._shared.new_session(accepted)
+        self._behaviour.open(monotonic_ns())
+        self._chores.append(self._shared.loop.call_later(self._shared.ping_interval_s, self._ping))
+
+    def _complain(self, complaint: Complaint) -> None:
+        ids = Ids(uuid.uuid4().hex[:12])
+        fields = error_fields(complaint.code, complaint.message)
+        self._protocol.send_text(event_bytes("error", ids.event(), fields))
+        self.close(complaint.close_code, complaint.close_reason)
+
+    def _frame(self, frame: Frame, at_ns: int, kernel: bool) -> None:
+        if self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+            return  # the protocol object has answered
+        if frame.opcode is Opcode.BINARY:
+            received = self._behaviour.receive_binary(at_ns)
+        else:
+            self._fragments.append(bytes(frame.data))
+            if not frame.fin:
+                return
+            message, self._fragments = b"".join(self._fragments), []
+            received = self._behaviour.receive_text(message, at_ns)
+        if self._shared.truth:
+            self._shared.truth.received(self._behaviour.ids.session, received, at_ns, kernel)
+
+    # Out
+
+    def _send_due(self) -> None:
+        if self._behaviour is None or self._protocol.state is not State.OPEN:
+            return
+        together: list[Outgoing] = []
+        for event in self._behaviour.due(monotonic_ns()):
+            if together and together[-1].due_ns != event.due_ns:
+                self._send(together)
+                together = []
+            together.append(event)
+            if len(together) == self._shared.events_per_segment:
+                self._send(together)
+                together = []
+        if together:
+            self._send(together)
+        self._set_timer(self._behaviour.next_due_ns())
+
+    def _send(self, events: list[Outgoing]) -> None:
+        """In one write, so in one TCP segment where it has room."""
+        assert self._behaviour is not None
+        frames = [text_frame(event.body) for event in events]
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        handed_ns = monotonic_ns()
+        empty = self._stream.write(data)
+        for event, frame in zip(events, frames, strict=True):
+            self._shared.lateness.add(handed_ns - event.due_ns)
+            if self._shared.truth:
+                self._shared.truth.sent(self._behaviour.ids.session, event, handed_ns, empty, len(frame))
+
+    def _set_timer(self, due_ns: int | None) -> None:
+        if due_ns == self._timer_due_ns:
+            return
+        if self._timer:
+            self._timer.cancel()
+        self._timer_due_ns = due_ns
+        self._timer = None if due_ns is None else self._shared.loop.call_at(due_ns / 1e9, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer_due_ns = None
+        self._send_due()
+
+    def _ping(self) -> None:
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(b"")
+            self._flush()
+            self._chores = [self._shared.loop.call_later(self._shared.ping_interval_s, self._ping)]
+
+    def _flush(self) -> None:
+        """What the protocol object has to say: the upgrade's response, pongs, close frames, and the end (b"")."""
+        for data in self._protocol.data_to_send():
+            if data:
+                self._stream.write(data)
+            else:
+                self._stream.finish()
+
+    def _gone(self) -> None:
+        for timer in (self._timer, *self._chores):
+            if timer:
+                timer.cancel()
+        self._ended(self)
+
+
+def _refusal(protocol: ServerProtocol, refused: Refused) -> Response:
+    response = protocol.reject(refused.status, refused.body)
+    del response.headers["Content-Type"]
+    response.headers["Content-Type"] = "application/json"
+    return response

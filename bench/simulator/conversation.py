@@ -1,0 +1,165 @@
+"""The conversation: items in order, and what they cost in tokens (protocol.md §2 items, §5 usage).
+
+An item keeps what an event shows of it (`body`, never audio) and beside it what only the server knows.
+"""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+from typing import Any
+
+from bench.simulator.settings import choice, missing, rejected_type, text
+from bench.simulator.voice import BYTES_PER_MS, Block
+from bench.simulator.wire import GA, Json, Names, RejectedError
+
+USER_AUDIO_TOKEN_MS = 100
+LETTERS_PER_TEXT_TOKEN = 4
+
+
+@dataclass
+class Item:
+    """`spoken` are the blocks of an assistant's audio item that were sent; None for every other item."""
+
+    id: str
+    body: Json
+    text_tokens: int = 0
+    audio_tokens: int = 0
+    spoken: list[Block] | None = None
+
+    @property
+    def spoken_ms(self) -> int:
+        return sum(block.audio_ms for block in self.spoken or ())
+
+    def with_audio(self) -> Json:
+        """The body, with the audio of an assistant's item; a user's audio is not kept."""
+        if not self.spoken or not self.body["content"]:
+            return self.body
+        audio = b"".join(binascii.a2b_base64(block.encoded[1:-1]) for block in self.spoken)
+        part = self.body["content"][0] | {"audio": binascii.b2a_base64(audio, newline=False).decode()}
+        return self.body | {"content": [part]}
+
+
+class Conversation:
+    """Items by their place. Raises RejectedError for ids that are not there."""
+
+    def __init__(self) -> None:
+        self._items: list[Item] = []
+
+    def before(self, item: Item) -> str | None:
+        """The id of the item before `item`; None for the first, or where it has been deleted."""
+        ids = [known.id for known in self._items]
+        return ids[ids.index(item.id) - 1] if item.id in ids[1:] else None
+
+    def find(self, item_id: object) -> Item | None:
+        return next((item for item in self._items if item.id == item_id), None)
+
+    def insert(self, item: Item, previous_id: str | None) -> str | None:
+        """Put `item` behind `previous_id` (None: at the end, "root": first). Returns the id it now stands behind."""
+        if self.find(item.id):
+            raise RejectedError("item_create_duplicate_item_id", f"Item with id '{item.id}' already exists.", "item.id")
+        place = len(self._items) if previous_id is None else 0 if previous_id == "root" else self._behind(previous_id)
+        self._items.insert(place, item)
+        return self._items[place - 1].id if place else None
+
+    def remove(self, item: Item) -> None:
+        self._items.remove(item)
+
+    def has_spoken(self) -> bool:
+        return any(item.spoken for item in self._items)
+
+    def tokens(self) -> tuple[int, int]:
+        """(text, audio) of all items."""
+        return sum(item.text_tokens for item in self._items), sum(item.audio_tokens for item in self._items)
+
+    def _behind(self, previous_id: str) -> int:
+        for place, item in enumerate(self._items):
+            if item.id == previous_id:
+                return place + 1
+        raise RejectedError("invalid_value", f"Previous item '{previous_id}' not found.", "previous_item_id")
+
+
+def user_audio_item(item_id: str, audio_ms: float) -> Item:
+    """The item that a commit makes."""
+    content = [{"type": "input_audio", "transcript": None}]
+    body = _message(item_id, "user", content)
+    return Item(item_id, body, audio_tokens=-int(-audio_ms // USER_AUDIO_TOKEN_MS))
+
+
+def client_item(item_id: str, wanted: Any, names: Names, bytes_per_ms: int = BYTES_PER_MS["pcm16"]) -> Item:
+    """The item that conversation.item.create asks for. Raises RejectedError."""
+    if wanted is None:
+        raise missing("item")
+    if not isinstance(wanted, dict):
+        raise rejected_type("item", "an object")
+    item_id = text(wanted.get("id") or item_id, "item.id")
+    kind = choice("message", "function_call", "function_call_output")(wanted.get("type"), "item.type")
+    if kind == "message":
+        return _client_message(item_id, wanted, names, bytes_per_ms)
+    return _client_call(item_id, wanted, kind)
+
+
+def _client_call(item_id: str, wanted: Json, kind: str) -> Item:
+    keys = ("call_id", "name", "arguments") if kind == "function_call" else ("call_id", "output")
+    values = {key: text(wanted.get(key), f"item.{key}") for key in keys}
+    body = {"id": item_id, "object": "realtime.item", "type": kind, "status": "completed", **values}
+    return Item(item_id, body, text_tokens=sum(map(text_tokens, values.values())))
+
+
+def _client_message(item_id: str, wanted: Json, names: Names, bytes_per_ms: int) -> Item:
+    role = choice("user", "assistant", "system")(wanted.get("role"), "item.role")
+    content = wanted.get("content")
+    if not isinstance(content, list):
+        raise rejected_type("item.content", "an array")
+    item = Item(item_id, _message(item_id, role, []))
+    for index, part in enumerate(content):
+        _add_part(item, role, part, f"item.content[{index}]", names, bytes_per_ms)
+    return item
+
+
+def _add_part(item: Item, role: str, part: Any, path: str, names: Names, bytes_per_ms: int) -> None:
+    if not isinstance(part, dict):
+        raise rejected_type(path, "an object")
+    kind = choice(*_part_types(role, names))(part.get("type"), f"{path}.type")
+    if kind == "input_audio":
+        audio_ms = audio_bytes(part.get("audio"), f"{path}.audio") / bytes_per_ms
+        item.audio_tokens -= int(-audio_ms // USER_AUDIO_TOKEN_MS)
+        item.body["content"].append({"type": kind, "transcript": part.get("transcript")})
+    elif kind == "input_image":
+        item.body["content"].append({"type": kind, "detail": part.get("detail", "auto")})
+    else:
+        item.text_tokens += text_tokens(text(part.get("text"), f"{path}.text"))
+        item.body["content"].append({"type": kind, "text": part["text"]})
+
+
+def _part_types(role: str, names: Names) -> tuple[str, ...]:
+    if role == "assistant":
+        return (names.text_part,)  # a client cannot put audio into the assistant's mouth
+    if role == "user":
+        return ("input_text", "input_audio", "input_image") if names is GA else ("input_text", "input_audio")
+    return ("input_text",)
+
+
+def _message(item_id: str, role: str, content: list[Json]) -> Json:
+    return {
+        "id": item_id,
+        "object": "realtime.item",
+        "type": "message",
+        "status": "completed",
+        "role": role,
+        "content": content,
+    }
+
+
+def text_tokens(words: str) -> int:
+    return -(-len(words) // LETTERS_PER_TEXT_TOKEN)
+
+
+def audio_bytes(encoded: Any, path: str) -> int:
+    """How many bytes of audio the base64 text holds. Raises RejectedError."""
+    if encoded is None:
+        raise missing(path)
+    try:
+        return len(binascii.a2b_base64(text(encoded, path), strict_mode=True))
+    except ValueError as error:  # binascii.Error, or letters outside of ASCII
+        raise RejectedError("invalid_value", f"Invalid '{path}'. Expected base64-encoded audio bytes.", path) from error

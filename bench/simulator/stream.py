@@ -1,0 +1,171 @@
+"""A non-blocking TCP connection, with TLS or without, on an asyncio loop: stamped bytes in, bytes out at once.
+
+Not an asyncio transport, because those hide the kernel's receive stamp and when a write has reached the kernel. TLS
+runs in memory (ssl.MemoryBIO) for the same reason: an SSLSocket refuses `recvmsg`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+
+from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
+
+READ_BYTES = 65_536
+LINGER_S = 5.0  # how long a peer may take to close, once we have
+
+OnData = Callable[[bytes, int, bool], None]  # data, arrival in CLOCK_MONOTONIC ns, whether the kernel stamped it
+
+
+class Stream:
+    """Calls `on_data` for what comes and `on_end` once, when the socket is gone. Owns the socket."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        tls: ssl.SSLContext | None,
+        on_data: OnData,
+        on_end: Callable[[], None],
+    ) -> None:
+        self._loop, self._sock, self._on_data, self._on_end = loop, sock, on_data, on_end
+        self._tls = _Tls(tls) if tls else None
+        self._backlog = bytearray()
+        self._finishing = False
+        self._shut = False
+        self._linger: asyncio.TimerHandle | None = None
+        self._open = True
+        loop.add_reader(sock, self._readable)
+
+    def write(self, data: bytes) -> bool:
+        """Hand `data` to the kernel, the rest of it when there is room. False if earlier data still waited."""
+        if not self._open or self._finishing:
+            return False
+        return self._send(self._tls.encrypted(data) if self._tls else data)
+
+    def finish(self) -> None:
+        """Close, once everything is sent and the peer has closed too."""
+        if not self._open or self._finishing:
+            return
+        self._finishing = True
+        self._linger = self._loop.call_later(LINGER_S, self.end)
+        if self._tls:
+            self._send(self._tls.goodbye())
+        self._shut_when_sent()
+
+    def end(self) -> None:
+        """Close now."""
+        if not self._open:
+            return
+        self._open = False
+        if self._linger:
+            self._linger.cancel()
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+        self._on_end()
+
+    def _readable(self) -> None:
+        try:
+            data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data, ancillary = b"", []
+        if not data:
+            self.end()
+            return
+        stamp_ns = arrival_ns(ancillary)
+        at_ns = monotonic_ns() if stamp_ns is None else stamp_ns
+        plain = self._decrypted(data) if self._tls else data
+        if plain:
+            self._on_data(plain, at_ns, stamp_ns is not None)
+
+    def _decrypted(self, data: bytes) -> bytes:
+        assert self._tls is not None
+        try:
+            plain = self._tls.decrypted(data)
+        except ssl.SSLError:  # not TLS, or a peer that distrusts our authority
+            self._send(self._tls.pending())
+            self.end()
+            return b""
+        self._send(self._tls.pending())
+        return plain
+
+    def _send(self, data: bytes) -> bool:
+        if self._backlog:
+            self._backlog += data
+            return False
+        try:
+            sent = self._sock.send(data) if data else 0
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._loop.call_soon(self.end)  # not at once: the caller is in the midst of its work
+            return True
+        if sent < len(data):
+            self._backlog += data[sent:]
+            self._loop.add_writer(self._sock, self._writable)
+        return True
+
+    def _writable(self) -> None:
+        try:
+            sent = self._sock.send(self._backlog)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.end()
+            return
+        del self._backlog[:sent]
+        if not self._backlog:
+            self._loop.remove_writer(self._sock)
+            self._shut_when_sent()
+
+    def _shut_when_sent(self) -> None:
+        """Half-close: a full close would reset the connection over what the peer has not read yet."""
+        if not self._finishing or self._backlog or self._shut:
+            return
+        self._shut = True
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._loop.call_soon(self.end)
+
+
+class _Tls:
+    """The server's side of TLS, in memory."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._ready = False
+
+    def encrypted(self, data: bytes) -> bytes:
+        self._object.write(data)
+        return self._outgoing.read()
+
+    def decrypted(self, data: bytes) -> bytes:
+        """What `data` completes; may be nothing. Raises ssl.SSLError."""
+        self._incoming.write(data)
+        plain = bytearray()
+        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            if not self._ready:
+                self._object.do_handshake()
+                self._ready = True
+            while piece := self._object.read(READ_BYTES):
+                plain += piece
+        return bytes(plain)
+
+    def pending(self) -> bytes:
+        """Handshake records and alerts that wait to be sent."""
+        return self._outgoing.read()
+
+    def goodbye(self) -> bytes:
+        """The close_notify alert, without waiting for the peer's."""
+        if self._ready:
+            with contextlib.suppress(ssl.SSLError):
+                self._object.unwrap()
+        return self._outgoing.read()

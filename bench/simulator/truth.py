@@ -1,0 +1,81 @@
+"""The truth log: what the simulator really did, and when. JSON lines; instants are CLOCK_MONOTONIC of this host, in ns.
+
+First line: {"schema": 1, "simulated": true, "profile": NAME, "seed": N}. Then a line per event.
+
+Sent:      s       session id, as in the session.created that the client saw
+           d       "out"
+           t       type of the event
+           due     when it was due
+           handed  clock read before the send call that carried it
+           empty   whether nothing waited to be sent then; where false, `handed` is too early
+           r       id of its response, or null
+           n       bytes of audio in it (decoded)
+           w       bytes of its WebSocket frame with the header, before TLS
+Received:  s       as above
+           d       "in"
+           t       type of the event; invalid_json and invalid_event for what is none
+           at      when it arrived: the stamp of the read that completed it, so too late where more came after it
+           src     "kernel" where `at` is the kernel's receive stamp, "user" where it is a clock read after the read
+           e       the client's event_id, or null
+           r       id of the response that it started or cancelled, or null
+           from, to   of an append: its place in the session's stream of input audio, bytes from ≤ b < to
+
+The log is flushed at least once a second. A killed simulator may leave a cut last line; `read_truth` leaves it out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bench.errors import UsageError
+from bench.simulator.behaviour import Received
+from bench.simulator.wire import Outgoing
+
+SCHEMA = 1
+BUFFER_BYTES = 1 << 16
+
+
+class TruthLog:
+    """Writes the log. Raises UsageError where the file cannot be made."""
+
+    def __init__(self, path: Path, profile: str, seed: int) -> None:
+        try:
+            self._file: BinaryIO = path.open("wb", buffering=BUFFER_BYTES)
+        except OSError as error:
+            raise UsageError(f"{path}: the truth log cannot be written: {error.strerror}") from error
+        head = {"schema": SCHEMA, "simulated": True, "profile": profile, "seed": seed}
+        self._file.write(json.dumps(head).encode() + b"\n")
+
+    def sent(self, session: str, event: Outgoing, handed_ns: int, empty: bool, wire_bytes: int) -> None:
+        # by hand: this is written for every delta, and none of its strings needs escaping
+        response = f'"{event.response_id}"' if event.response_id else "null"
+        line = (
+            f'{{"s":"{session}","d":"out","t":"{event.type}","due":{event.due_ns},"handed":{handed_ns},'
+            f'"empty":{"true" if empty else "false"},"r":{response},"n":{event.audio_bytes},"w":{wire_bytes}}}\n'
+        )
+        self._file.write(line.encode())
+
+    def received(self, session: str, event: Received, at_ns: int, kernel: bool) -> None:
+        line: dict[str, Any] = {"s": session, "d": "in", "t": event.type, "at": at_ns}
+        line |= {"src": "kernel" if kernel else "user", "e": event.event_id, "r": event.response_id}
+        if event.to_byte is not None:
+            line |= {"from": event.from_byte, "to": event.to_byte}
+        self._file.write(json.dumps(line).encode() + b"\n")
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_truth(path: Path) -> Iterator[dict[str, Any]]:
+    """The log's lines, the first one included. A last line that was cut off is left out."""
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            yield json.loads(line)

@@ -1,0 +1,13 @@
+#!/bin/sh
+# How the replies were made: espeak-ng speaks each NAME.txt, sox brings it to 24 kHz mono 16 bit behind some silence,
+# for the service's replies open with 75-340 ms of it too. Run it here; it needs espeak-ng 1.51 and sox 14.4.
+set -eu
+say() { # NAME LEADING_SILENCE_S VARIANT
+  espeak-ng -v "en-us+$3" -s 185 --stdout -f "$1.txt" |
+    sox -D -t wav - -r 24000 -b 16 -c 1 -C 8 "$1.flac" silence 1 0.02 0.2% norm -10 pad "$2" 0.05
+}
+say hello 0.10 f3
+say sure 0.20 f3
+say order 0.15 f3
+say weather 0.25 f3
+say appointment 0.30 f3

@@ -1,0 +1,124 @@
+"""The bytes of server events: names in both spellings, ids, and templates for what is sent often.
+
+A delta is sent hundreds of times a second, so its JSON is cut once per response into constant pieces and only the
+event id and the payload are filled in. Everything else goes through the JSON encoder.
+Source of names and fields: protocol.md §3.1, §3.2.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+Json = dict[str, Any]
+
+
+class Outgoing(NamedTuple):
+    """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over."""
+
+    due_ns: int
+    type: str
+    body: bytes
+    response_id: str | None = None
+    audio_bytes: int = 0
+
+
+class Names(NamedTuple):
+    """The event families whose names differ between the dialects, and the types of an assistant's content parts."""
+
+    text: str
+    audio: str
+    transcript: str
+    text_part: str
+    audio_part: str
+
+
+PREVIEW = Names("response.text", "response.audio", "response.audio_transcript", "text", "audio")
+GA = Names(
+    "response.output_text",
+    "response.output_audio",
+    "response.output_audio_transcript",
+    "output_text",
+    "output_audio",
+)
+
+
+class Dialect(NamedTuple):
+    """`tolerant`: takes what Azure's legacy clients send (protocol.md §2)."""
+
+    name: str
+    names: Names
+    tolerant: bool = False
+
+
+AZURE_PREVIEW = Dialect("azure-preview", PREVIEW, tolerant=True)
+AZURE_GA = Dialect("azure-ga", GA)
+OPENAI_PREVIEW = Dialect("openai-preview", PREVIEW)
+OPENAI_GA = Dialect("openai-ga", GA)
+
+
+class RejectedError(Exception):
+    """A client event that breaks a rule of the service; becomes one `error` event and changes nothing."""
+
+    def __init__(self, code: str | None, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.param = code, message, param
+
+
+class Ids:
+    """Ids of one session. `tag` (12 letters and digits) keeps them apart from those of every other session."""
+
+    def __init__(self, tag: str) -> None:
+        self.session = f"sess_{tag}000000000"
+        self._tag = tag
+        self._events = 0
+        self._others = 0
+
+    def event(self) -> str:
+        self._events += 1
+        return f"event_{self._tag}{self._events:09d}"
+
+    def new(self, kind: str) -> str:
+        """The next id of `kind`, e.g. `item` → item_…000000001."""
+        self._others += 1
+        return f"{kind}_{self._tag}{self._others:09d}"
+
+
+def error_fields(code: str | None, message: str, param: str | None = None, event_id: str | None = None) -> Json:
+    error = {"type": "invalid_request_error", "code": code, "message": message, "param": param, "event_id": event_id}
+    return {"error": error}
+
+
+def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
+    return msgspec.json.encode({"type": event_type, "event_id": event_id, **fields})
+
+
+class DeltaTemplate:
+    """Renders one family of deltas of one content part: `event_id` and an already encoded payload go in."""
+
+    def __init__(self, family: str, response_id: str, item_id: str) -> None:
+        self.type = f"{family}.delta"
+        self._head = f'{{"type":"{self.type}","event_id":"'.encode()
+        self._middle = (
+            f'","response_id":"{response_id}","item_id":"{item_id}","output_index":0,"content_index":0,"delta":'
+        ).encode()
+
+    def render(self, event_id: str, payload: bytes, obfuscation: str | None = None) -> bytes:
+        """`payload` is a JSON string with its quotes."""
+        tail = b"}" if obfuscation is None else b',"obfuscation":"%s"}' % obfuscation.encode()
+        return b"".join((self._head, event_id.encode(), self._middle, payload, tail))
+
+
+def json_string(text: str) -> bytes:
+    return msgspec.json.encode(text)
+
+
+def text_frame(body: bytes) -> bytes:
+    """An unmasked, final text frame (RFC 6455 §5.2); servers do not mask."""
+    size = len(body)
+    if size < 126:
+        return b"\x81" + size.to_bytes(1, "big") + body
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + body
+    return b"\x81\x7f" + size.to_bytes(8, "big") + body

@@ -1,0 +1,504 @@
+"""Client events in, server events out: the orders and rules of protocol.md §2, §3.3, §5 and §6."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, Dialect
+from tests.simulator.builders import (
+    AT_NS,
+    HELLO,
+    MS,
+    REPLY,
+    answers,
+    append,
+    build_behaviour,
+    drain,
+    squeezed,
+    types,
+    user_text,
+)
+
+CREATE: dict[str, Any] = {"type": "response.create"}
+TEXT_GA = {"type": "response.create", "response": {"output_modalities": ["text"]}}
+TEXT_PREVIEW = {"type": "response.create", "response": {"modalities": ["text"]}}
+COMMIT = {"type": "input_audio_buffer.commit"}
+DIALECTS = (AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW)
+
+
+def error_of(events: list[dict[str, Any]]) -> dict[str, Any]:
+    (event,) = events
+    assert event["type"] == "error"
+    error: dict[str, Any] = event["error"]
+    return error
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_session_opens_by_itself(dialect: Dialect) -> None:
+    (created,) = drain(build_behaviour(dialect))
+
+    assert created["type"] == "session.created"
+    assert created["session"]["id"].startswith("sess_")
+    assert created["due_ns"] > AT_NS
+
+
+def test_a_text_turn_in_ga_has_the_order_of_the_captures() -> None:
+    events = answers(build_behaviour(), user_text(), TEXT_GA)
+
+    assert squeezed(types(events)) == [
+        "conversation.item.added",
+        "conversation.item.done",
+        "response.created",
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "conversation.item.done",
+        "response.output_item.done",
+        "response.done",
+        "rate_limits.updated",
+    ]
+
+
+def test_an_audio_answer_in_preview_has_the_preview_names() -> None:
+    events = answers(build_behaviour(AZURE_PREVIEW), user_text(), CREATE)
+
+    assert [name for name in squeezed(types(events)) if not name.endswith(".delta")] == [
+        "conversation.item.created",
+        "response.created",
+        "response.output_item.added",
+        "conversation.item.created",
+        "response.content_part.added",
+        "response.audio.done",
+        "response.audio_transcript.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.done",
+        "rate_limits.updated",
+    ]
+    assert {name for name in types(events) if name.endswith(".delta")} == {
+        "response.audio.delta",
+        "response.audio_transcript.delta",
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_three_to_five_words_of_the_transcript_come_before_the_first_audio(seed: int) -> None:
+    names = types(answers(build_behaviour(seed=seed), CREATE))
+
+    ahead = names[: names.index("response.output_audio.delta")].count("response.output_audio_transcript.delta")
+    assert 3 <= ahead <= 5
+
+
+def test_an_audio_answer_carries_the_whole_reply_and_says_so() -> None:
+    events = answers(build_behaviour(), CREATE)
+
+    audio = b"".join(
+        base64.b64decode(event["delta"]) for event in events if event["type"] == "response.output_audio.delta"
+    )
+    words = "".join(event["delta"] for event in events if event["type"] == "response.output_audio_transcript.delta")
+    done = next(event["response"] for event in events if event["type"] == "response.done")
+    assert len(audio) == REPLY.audio_ms * 48
+    assert words == HELLO
+    assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": HELLO}]
+    assert done["usage"]["output_token_details"]["audio_tokens"] == REPLY.audio_ms // 50
+
+
+def test_audio_comes_at_the_generation_speed() -> None:
+    events = answers(build_behaviour(speed=5.0), CREATE)
+
+    deltas = [event for event in events if event["type"] == "response.output_audio.delta"]
+    after_the_first_ms = sum(len(base64.b64decode(event["delta"])) for event in deltas[1:]) / 48
+    elapsed_ms = (deltas[-1]["due_ns"] - deltas[0]["due_ns"]) / MS
+    assert after_the_first_ms / elapsed_ms == pytest.approx(5.0, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "response", "bytes_per_ms"),
+    [
+        (AZURE_PREVIEW, {"output_audio_format": "g711_ulaw"}, 8),
+        (AZURE_PREVIEW, {"output_audio_format": "pcm16"}, 48),
+        (AZURE_GA, {"audio": {"output": {"format": {"type": "audio/pcma"}}}}, 8),
+    ],
+)
+def test_an_answer_comes_in_the_format_that_was_asked_for(
+    dialect: Dialect, response: dict[str, Any], bytes_per_ms: int
+) -> None:
+    events = answers(build_behaviour(dialect), {"type": "response.create", "response": response})
+
+    sizes = [len(base64.b64decode(event["delta"])) for event in events if event["type"].endswith("audio.delta")]
+    assert sum(sizes) == REPLY.audio_ms * bytes_per_ms
+    assert sizes[0] == 100 * bytes_per_ms
+
+
+def test_a_manual_audio_turn_commits_before_its_item() -> None:
+    behaviour = build_behaviour()
+
+    events = answers(behaviour, append(500), append(500), COMMIT)
+
+    assert types(events) == [
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+    ]
+    assert events[0]["item_id"] == events[1]["item"]["id"]
+    assert events[1]["item"]["content"] == [{"type": "input_audio", "transcript": None}]
+
+
+def test_audio_of_the_user_costs_ten_tokens_a_second() -> None:
+    events = answers(build_behaviour(), append(1000), COMMIT, CREATE)
+
+    done = next(event["response"] for event in events if event["type"] == "response.done")
+    assert done["usage"]["input_token_details"]["audio_tokens"] == 10
+
+
+def test_the_whole_conversation_is_input_again_and_partly_cached() -> None:
+    behaviour = build_behaviour()
+    first = answers(behaviour, append(10_000), COMMIT, CREATE)
+    second = answers(behaviour, append(1000), COMMIT, CREATE)
+
+    usages = [event["response"]["usage"] for event in [*first, *second] if event["type"] == "response.done"]
+    assert usages[0]["input_token_details"]["cached_tokens"] == 0
+    assert usages[1]["input_tokens"] > usages[0]["input_tokens"]
+    assert usages[1]["input_token_details"]["cached_tokens_details"]["audio_tokens"] == 64
+    assert usages[1]["input_token_details"]["cached_tokens"] <= usages[0]["input_tokens"]
+
+
+def test_an_append_tells_its_place_in_the_input_stream() -> None:
+    behaviour = build_behaviour()
+    behaviour.receive(append(100), AT_NS)
+
+    received = behaviour.receive(append(50), AT_NS)
+
+    assert (received.from_byte, received.to_byte) == (4800, 7200)
+
+
+@pytest.mark.parametrize("audio_ms", [0, 99])
+def test_a_commit_of_less_than_100_ms_is_an_error(audio_ms: int) -> None:
+    error = error_of(answers(build_behaviour(), append(audio_ms), COMMIT))
+
+    assert error["code"] == "input_audio_buffer_commit_empty"
+    assert f"only has {audio_ms:.2f}ms" in error["message"]
+
+
+def test_a_cleared_buffer_is_empty() -> None:
+    events = answers(build_behaviour(), append(500), {"type": "input_audio_buffer.clear"}, COMMIT)
+
+    assert types(events) == ["input_audio_buffer.cleared", "error"]
+
+
+def test_instructions_without_any_input_are_answered() -> None:
+    response = {"modalities": ["audio", "text"], "instructions": "Please assist the user."}
+
+    events = answers(build_behaviour(AZURE_PREVIEW), {"type": "response.create", "response": response})
+
+    assert types(events)[-2:] == ["response.done", "rate_limits.updated"]
+
+
+def test_a_second_response_is_refused_while_one_is_active() -> None:
+    events = answers(build_behaviour(), CREATE, CREATE | {"event_id": "mine"})
+
+    (error,) = [event["error"] for event in events if event["type"] == "error"]
+    (created,) = [event["response"] for event in events if event["type"] == "response.created"]
+    assert error["code"] == "conversation_already_has_active_response"
+    assert error["event_id"] == "mine"
+    assert created["id"] in error["message"]
+
+
+def test_a_response_out_of_band_runs_beside_and_leaves_the_conversation_alone() -> None:
+    aside = {"type": "response.create", "response": {"conversation": "none", "metadata": {"topic": "aside"}}}
+
+    events = answers(build_behaviour(), CREATE, aside)
+
+    done = {event["response"]["id"]: event["response"] for event in events if event["type"] == "response.done"}
+    (out_of_band,) = [response for response in done.values() if response["metadata"]]
+    assert len(done) == 2
+    assert out_of_band["conversation_id"] is None
+    assert types(events).count("conversation.item.added") == 1
+
+
+def test_a_cancel_closes_what_is_open_with_what_was_said() -> None:
+    behaviour = build_behaviour()
+    drain(behaviour)
+    response_id = behaviour.receive(CREATE, AT_NS).response_id
+    before: list[dict[str, Any]] = []
+    now_ns: int | None = AT_NS
+    while not any(event["type"].endswith("audio.delta") for event in before):
+        now_ns = behaviour.next_due_ns()
+        assert now_ns is not None
+        before += drain(behaviour, now_ns)
+
+    assert now_ns is not None
+    received = behaviour.receive({"type": "response.cancel"}, now_ns)
+    after = drain(behaviour)
+
+    said = "".join(event["delta"] for event in before if event["type"] == "response.output_audio_transcript.delta")
+    assert received.response_id == response_id
+    assert types(after) == [
+        "response.output_audio.done",
+        "response.output_audio_transcript.done",
+        "response.content_part.done",
+        "conversation.item.done",
+        "response.output_item.done",
+        "response.done",
+        "rate_limits.updated",
+    ]
+    assert after[1]["transcript"] == said
+    assert after[4]["item"]["status"] == "incomplete"
+    assert after[5]["response"]["status"] == "cancelled"
+    assert after[5]["response"]["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+
+
+def test_a_cancel_before_anything_was_said_still_gives_one_created_and_one_done() -> None:
+    events = answers(build_behaviour(), CREATE, {"type": "response.cancel"})
+
+    assert types(events) == ["response.created", "response.done", "rate_limits.updated"]
+    assert events[1]["response"]["output"] == []
+
+
+def test_a_cancel_without_a_response_is_a_harmless_error() -> None:
+    assert error_of(answers(build_behaviour(), {"type": "response.cancel"}))["code"] == "response_cancel_not_active"
+
+
+def test_items_are_found_truncated_and_deleted() -> None:
+    behaviour = build_behaviour()
+    events = answers(behaviour, CREATE)
+    item_id = next(event["item"]["id"] for event in events if event["type"] == "response.output_item.added")
+
+    truncate = {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": 500}
+    events = answers(
+        behaviour,
+        {"type": "conversation.item.retrieve", "item_id": item_id},
+        truncate,
+        truncate | {"audio_end_ms": 60_000},
+        {"type": "conversation.item.delete", "item_id": item_id},
+        {"type": "conversation.item.delete", "item_id": item_id},
+    )
+
+    retrieved, truncated, too_far, deleted, gone = events
+    assert len(base64.b64decode(retrieved["item"]["content"][0]["audio"])) == REPLY.audio_ms * 48
+    assert (truncated["type"], truncated["audio_end_ms"]) == ("conversation.item.truncated", 500)
+    assert too_far["error"]["code"] == "invalid_value"
+    assert deleted["type"] == "conversation.item.deleted"
+    assert gone["error"]["code"] == "item_delete_invalid_item_id"
+
+
+def test_only_the_audio_of_the_model_can_be_truncated() -> None:
+    behaviour = build_behaviour()
+    item_id = answers(behaviour, user_text())[0]["item"]["id"]
+    truncate = {"type": "conversation.item.truncate", "content_index": 0, "audio_end_ms": 0}
+
+    assert error_of(answers(behaviour, truncate | {"item_id": item_id}))["code"] is None
+    assert error_of(answers(behaviour, truncate | {"item_id": "x"}))["code"] == "item_truncate_invalid_item_id"
+
+
+def test_an_item_goes_where_it_was_wanted() -> None:
+    behaviour = build_behaviour()
+    first, second = (answers(behaviour, user_text())[0]["item"]["id"] for _ in range(2))
+
+    at_root = answers(behaviour, user_text() | {"previous_item_id": "root"})
+    behind = answers(behaviour, user_text() | {"previous_item_id": first})
+    last = answers(behaviour, user_text())
+
+    assert [events[0]["previous_item_id"] for events in (at_root, behind, last)] == [None, first, second]
+
+
+def test_the_effective_session_is_told_whole_after_an_update() -> None:
+    session = {"type": "realtime", "audio": {"input": {"turn_detection": None}, "output": {"voice": "marin"}}}
+
+    (updated,) = answers(build_behaviour(), {"type": "session.update", "session": session})
+
+    assert updated["session"]["audio"]["input"]["turn_detection"] is None
+    assert updated["session"]["audio"]["output"]["voice"] == "marin"
+    assert updated["session"]["audio"]["output"]["format"] == {"type": "audio/pcm", "rate": 24000}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "session", "code", "param"),
+    [
+        (AZURE_GA, {"instructions": "x"}, "missing_required_parameter", "session.type"),
+        (AZURE_GA, {"type": "realtime", "modalities": ["text"]}, "unknown_parameter", "session.modalities"),
+        (AZURE_GA, {"type": "realtime", "audio": {"input": {"x": 1}}}, "unknown_parameter", "session.audio.input.x"),
+        (AZURE_PREVIEW, {"type": "realtime"}, "unknown_parameter", "session.type"),
+        (AZURE_PREVIEW, {"voice": "nobody"}, "invalid_value", "session.voice"),
+        (OPENAI_PREVIEW, {"model": "gpt-4o-realtime-preview"}, "unknown_parameter", "session.model"),
+    ],
+)
+def test_an_update_with_one_fault_changes_nothing(
+    dialect: Dialect, session: dict[str, Any], code: str, param: str
+) -> None:
+    behaviour = build_behaviour(dialect)
+    before = behaviour.session
+
+    error = error_of(answers(behaviour, {"type": "session.update", "session": session}))
+
+    assert (error["code"], error["param"]) == (code, param)
+    assert behaviour.session == before
+
+
+def test_azure_preview_takes_what_legacy_clients_send() -> None:
+    session = {"model": "gpt-4o-realtime-preview", "turn_detection": {"type": "none"}, "voice": "echo"}
+    legacy = {"commit": True, "cancel_previous": True, "append_input_items": [], "input_items": []}
+
+    events = answers(
+        build_behaviour(AZURE_PREVIEW),
+        {"event_id": None, "type": "session.update", "session": session},
+        {"type": "response.create", "response": legacy},
+    )
+
+    assert "error" not in types(events)
+    assert events[0]["session"]["turn_detection"] is None
+
+
+def test_the_voice_is_locked_once_it_was_heard() -> None:
+    behaviour = build_behaviour(AZURE_PREVIEW)
+    answers(behaviour, CREATE)
+
+    error = error_of(answers(behaviour, {"type": "session.update", "session": {"voice": "echo"}}))
+
+    assert error["code"] == "cannot_update_voice"
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [(b"{", "invalid_json"), (b"[]", "invalid_json"), (b"\xff", "invalid_json"), (b"[" * 10_000, "invalid_json")],
+)
+def test_what_is_no_json_object_is_an_error(message: bytes, code: str) -> None:
+    behaviour = build_behaviour()
+    drain(behaviour)
+
+    behaviour.receive_text(message, AT_NS)
+
+    assert error_of(drain(behaviour))["code"] == code
+
+
+@pytest.mark.parametrize("audio", [None, 5, "!!!!", "AAA", "é"])
+def test_audio_that_is_no_base64_is_an_error(audio: Any) -> None:
+    event = {"type": "input_audio_buffer.append", "audio": audio}
+
+    assert error_of(answers(build_behaviour(), event))["param"] == "audio"
+
+
+def test_a_binary_frame_is_an_error() -> None:
+    behaviour = build_behaviour()
+    drain(behaviour)
+
+    behaviour.receive_binary(AT_NS)
+
+    assert error_of(drain(behaviour))["code"] == "invalid_event"
+
+
+def test_an_unknown_event_names_those_that_are_known() -> None:
+    error = error_of(answers(build_behaviour(), {"type": "output_audio_buffer.clear", "event_id": "e1"}))
+
+    assert (error["code"], error["param"], error["event_id"]) == ("invalid_value", "type", "e1")
+    assert "'response.create'" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "place"),
+    [("none", []), ("after_created", ["between"]), ("after_done", ["after"]), ("both", ["between", "after"])],
+)
+def test_rate_limits_come_where_the_profile_says(setting: str, place: list[str]) -> None:
+    names = types(answers(build_behaviour(rate_limits=setting), CREATE))
+
+    done = names.index("response.done")
+    seen = ["after" if at > done else "between" for at, name in enumerate(names) if name == "rate_limits.updated"]
+    assert seen == place
+
+
+def test_the_same_seed_gives_the_same_instants() -> None:
+    runs = [answers(build_behaviour(seed=7), append(500), COMMIT, CREATE) for _ in range(2)]
+    other = answers(build_behaviour(seed=8), append(500), COMMIT, CREATE)
+
+    assert runs[0] == runs[1]
+    assert [event["due_ns"] for event in other] != [event["due_ns"] for event in runs[0]]
+
+
+def test_obfuscation_pads_words_but_not_audio() -> None:
+    events = answers(build_behaviour(obfuscation=True), CREATE)
+
+    padding = [len(event["obfuscation"]) for event in events if event["type"].endswith("transcript.delta")]
+    assert all(11 <= letters <= 15 for letters in padding)
+    assert not any("obfuscation" in event for event in events if event["type"].endswith("audio.delta"))
+
+
+# Whatever a client sends
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+SENSIBLE = st.sampled_from(
+    [
+        append(100),
+        COMMIT,
+        CREATE,
+        TEXT_GA,
+        TEXT_PREVIEW,
+        user_text(),
+        {"type": "response.cancel"},
+        {"type": "input_audio_buffer.clear"},
+        {"type": "response.create", "response": {"conversation": "none"}},
+        {"type": "session.update", "session": {"type": "realtime", "audio": {"output": {"voice": "echo"}}}},
+        {"type": "session.update", "session": {"voice": "echo", "turn_detection": None}},
+        *({"type": f"conversation.item.{verb}", "item_id": f"item_{'a' * 12}00000000{n}", "content_index": 0,
+           "audio_end_ms": 0} for verb in ("delete", "truncate", "retrieve") for n in (2, 3, 4)),
+    ]
+)  # fmt: skip
+HOSTILE_TYPES = (
+    "session.update",
+    "input_audio_buffer.append",
+    "conversation.item.create",
+    "conversation.item.truncate",
+    "response.create",
+    "response.cancel",
+    "?",
+)
+HOSTILE_KEYS = (
+    "session",
+    "response",
+    "item",
+    "item_id",
+    "audio",
+    "event_id",
+    "response_id",
+    "previous_item_id",
+    "content_index",
+    "audio_end_ms",
+)
+HOSTILE = st.fixed_dictionaries(
+    {"type": st.sampled_from(HOSTILE_TYPES) | JSON}, optional=dict.fromkeys(HOSTILE_KEYS, JSON)
+)
+
+
+@settings(deadline=None)
+@given(
+    dialect=st.sampled_from(DIALECTS),
+    script=st.lists(st.tuples(SENSIBLE | HOSTILE, st.integers(0, 2_000 * MS)), max_size=12),
+)
+def test_nothing_raises_and_each_response_that_was_created_is_done_once(
+    dialect: Dialect, script: list[tuple[dict[str, Any], int]]
+) -> None:
+    behaviour, now_ns, events = build_behaviour(dialect, rate_limits="both"), AT_NS, []
+    for event, pause_ns in script:
+        behaviour.receive(event, now_ns)
+        now_ns += pause_ns
+        events += drain(behaviour, now_ns)
+    events += drain(behaviour)
+
+    created = [event["response"]["id"] for event in events if event["type"] == "response.created"]
+    done = [event["response"]["id"] for event in events if event["type"] == "response.done"]
+    assert len(set(created)) == len(created)
+    assert sorted(done) == sorted(created)
+    assert all(done.index(response) <= created.index(response) + len(created) for response in created)
+    assert [event["due_ns"] for event in events] == sorted(event["due_ns"] for event in events)
+    assert len({event["event_id"] for event in events}) == len(events)

@@ -1,0 +1,79 @@
+"""A profile is read whole, and a mistake in it is told with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.errors import UsageError
+from bench.simulator.profile import LogNormal, default_profile, load_profile
+
+
+def test_the_default_profile_assumes_450_and_900_ms_to_first_audio() -> None:
+    assert default_profile().delays.first_audio == LogNormal(450, 900)
+
+
+def test_what_a_profile_leaves_out_is_as_in_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "slow.yaml"
+    path.write_text("speed: 1.5\ndelays_ms:\n  committed: {p50: 10, p95: 20}\n")
+
+    profile = load_profile(path)
+
+    assert (profile.name, profile.speed, profile.delays.committed) == ("slow", 1.5, LogNormal(10, 20))
+    assert profile.delays.first_audio == default_profile().delays.first_audio
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "words"),
+    [
+        ("speed: 4.0\nspede: 2\n", 2, "unknown key 'spede'"),
+        ("speed: fast\n", 1, "speed must be a number"),
+        ("\n\nspeed: true\n", 3, "speed must be a number"),
+        ("speed: .nan\n", 1, "speed must be a number"),
+        ("rate_limits: often\n", 1, "after_done"),
+        ("obfuscation: 1\n", 1, "true or false"),
+        ("transcript_lead_deltas: [5, 3]\n", 1, "whole number from 5"),
+        ("delays_ms:\n  committed: 5\n", 2, "committed must be {p50"),
+        ("delays_ms:\n  commited: {p50: 1, p95: 2}\n", 2, "unknown key 'commited'"),
+        ("delays_ms:\n  committed: {p50: 9, p95: 2}\n", 2, "must not be below"),
+        ("delays_ms: 5\n", 1, "delays_ms must hold"),
+        ("- 1\n", 1, "a mapping"),
+        ("", 1, "a mapping"),
+        ("speed: [\n", 2, "not YAML"),
+        ("speed: 1\nspeed: 2\n", 2, "not YAML"),
+    ],
+)
+def test_a_mistake_is_told_with_file_and_line(tmp_path: Path, content: str, line: int, words: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+
+    with pytest.raises(UsageError) as caught:
+        load_profile(path)
+
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_profile_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.yaml: cannot be read"):
+        load_profile(tmp_path / "none.yaml")
+
+
+def test_a_log_normal_delay_has_the_quantiles_it_was_given() -> None:
+    rng = np.random.default_rng(3)
+
+    drawn_ms = np.array([LogNormal(450, 900).draw_ns(rng) for _ in range(20_000)]) / 1e6
+
+    assert np.quantile(drawn_ms, 0.5) == pytest.approx(450, rel=0.02)
+    assert np.quantile(drawn_ms, 0.95) == pytest.approx(900, rel=0.03)
+
+
+def test_equal_quantiles_make_a_delay_constant() -> None:
+    assert LogNormal(40, 40).draw_ns(np.random.default_rng(1)) == 40_000_000
+
+
+def test_another_median_keeps_the_relative_spread() -> None:
+    assert default_profile().adjusted(ttfa_p50_ms=100).delays.first_audio == LogNormal(100, 200)

@@ -1,0 +1,268 @@
+"""The real process: sockets, TLS, refusals, bursts, and a truth log that matches what a client saw."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
+from websockets.frames import CloseCode
+from websockets.sync.client import ClientConnection, connect
+
+from bench.cli.simulate import simulate
+from bench.errors import UsageError
+from bench.simulator.truth import read_truth
+from tests.simulator.builders import append
+from tests.simulator_process import GUARD_S, ROOT, Ready, quick_simulator, running_simulator
+
+KEY = "secret-of-this-test"
+UPGRADE = (
+    b"GET /v1/realtime?model=x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+CREATE_FRAME = b'\x81\x9a\x00\x00\x00\x00{"type":"response.create"}'
+TEXT_TURN = {"type": "response.create", "response": {"output_modalities": ["text"]}}
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    """A simulator that asks for `KEY`."""
+    with quick_simulator(tmp_path_factory.mktemp("keyed"), "--key", KEY) as ready:
+        yield ready
+
+
+def receive(client: ClientConnection) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads(client.recv(timeout=GUARD_S))
+    return event
+
+
+def turn(client: ClientConnection, *events: dict[str, Any]) -> list[dict[str, Any]]:
+    """Send the events; what came up to and with response.done."""
+    for event in events:
+        client.send(json.dumps(event))
+    seen = [receive(client)]
+    while seen[-1]["type"] != "response.done":
+        seen.append(receive(client))
+    return seen
+
+
+def test_an_upgrade_says_that_it_is_simulated(keyed: Ready) -> None:
+    with connect(keyed.urls["ga"], additional_headers={"api-key": KEY}) as client:
+        assert client.response is not None
+        headers = client.response.headers
+        assert headers["x-rtbench-simulator"] == "1"
+        assert headers["x-ms-region"] == "simulated"
+        assert headers["apim-request-id"]
+        assert "Sec-WebSocket-Extensions" not in headers
+        assert receive(client)["type"] == "session.created"
+
+
+def test_a_refusal_comes_before_the_upgrade_with_the_body_of_the_service(keyed: Ready) -> None:
+    with pytest.raises(InvalidStatus) as caught, connect(keyed.urls["preview"], additional_headers={"api-key": "x"}):
+        pass
+
+    response = caught.value.response
+    assert response.status_code == 401
+    assert response.headers["x-rtbench-simulator"] == "1"
+    assert response.headers["Content-Type"] == "application/json"
+    assert json.loads(response.body)["error"]["code"] == "401"
+
+
+def test_openai_complains_after_the_upgrade_and_closes_with_3000(keyed: Ready) -> None:
+    with connect(keyed.urls["openai"], additional_headers={"Authorization": "Bearer x"}) as client:
+        assert receive(client)["error"]["code"] == "invalid_api_key"
+        with pytest.raises(ConnectionClosedError) as caught:
+            receive(client)
+
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 3000
+    assert caught.value.rcvd.reason == "invalid_request_error.invalid_api_key"
+
+
+def test_what_is_no_websocket_request_is_answered_by_http(keyed: Ready) -> None:
+    with socket.create_connection(("127.0.0.1", keyed.port), timeout=GUARD_S) as sock:
+        sock.sendall(f"GET /openai/v1/realtime?model=x&api-key={KEY} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: sock.recv(4096), b""))
+
+    assert answer.startswith(b"HTTP/1.1 426 ")
+
+
+def test_even_a_request_too_large_to_judge_is_answered_as_simulated(keyed: Ready) -> None:
+    with socket.create_connection(("127.0.0.1", keyed.port), timeout=GUARD_S) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n" + b"X-Many: 1\r\n" * 300 + b"\r\n")
+        answer = b"".join(iter(lambda: sock.recv(4096), b""))
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"x-rtbench-simulator: 1" in answer
+
+
+def test_pings_are_answered_and_a_close_is_honoured(keyed: Ready) -> None:
+    with connect(keyed.urls["ga"], additional_headers={"api-key": KEY}) as client:
+        assert client.ping().wait(GUARD_S)
+
+    assert client.protocol.close_rcvd is not None
+    assert client.protocol.close_rcvd.code == CloseCode.NORMAL_CLOSURE
+
+
+def test_a_message_in_fragments_is_one_message(keyed: Ready) -> None:
+    with connect(keyed.urls["ga"], additional_headers={"api-key": KEY}) as client:
+        receive(client)
+        client.send(iter(['{"type":"input_audio_', 'buffer.clear"}']))
+
+        assert receive(client)["type"] == "input_audio_buffer.cleared"
+
+
+def test_an_event_may_be_sent_before_session_created_has_come(keyed: Ready) -> None:
+    with connect(keyed.urls["ga"], additional_headers={"api-key": KEY}) as client:
+        events = turn(client, TEXT_TURN)
+
+    assert [events[0]["type"], events[1]["type"]] == ["session.created", "response.created"]
+
+
+def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
+    truth_file = tmp_path / "truth.jsonl"
+    with quick_simulator(tmp_path, "--truth", str(truth_file), "--seed", "9") as ready:
+        with connect(ready.urls["ga"], max_size=None) as client:
+            created = receive(client)
+            seen = turn(
+                client,
+                append(200),
+                append(200),
+                {"type": "input_audio_buffer.commit", "event_id": "my_commit"},
+                {"type": "response.create"},
+            )
+        session_id = created["session"]["id"]
+        response_id = seen[-1]["response"]["id"]
+
+    head, *lines = read_truth(truth_file)
+    sent = [line for line in lines if line["d"] == "out" and line["t"] != "rate_limits.updated"]
+    received = [line for line in lines if line["d"] == "in"]
+    assert head == {"schema": 1, "simulated": True, "profile": "quick", "seed": 9}
+    assert {line["s"] for line in lines} == {session_id}
+    assert [line["t"] for line in sent] == [event["type"] for event in [created, *seen]]
+    assert all(line["handed"] >= line["due"] for line in sent)
+    assert [line["n"] for line in sent if line["t"] == "response.output_audio.delta"] == [
+        len(event["delta"]) * 3 // 4 for event in seen if event["type"] == "response.output_audio.delta"
+    ]
+    assert {line["r"] for line in sent if line["t"].startswith("response.")} == {response_id}
+    assert [(line["t"], line["e"], line["r"]) for line in received] == [
+        ("input_audio_buffer.append", None, None),
+        ("input_audio_buffer.append", None, None),
+        ("input_audio_buffer.commit", "my_commit", None),
+        ("response.create", None, response_id),
+    ]
+    assert [(line["from"], line["to"]) for line in received[:2]] == [(0, 9600), (9600, 19_200)]
+    assert received[-1]["at"] < next(line["due"] for line in sent if line["r"] == response_id)
+    assert ready.returncode == 0
+    assert "SIMULATED: 1 sessions" in ready.output
+
+
+def test_several_events_can_share_a_segment(tmp_path: Path) -> None:
+    truth_file = tmp_path / "truth.jsonl"
+    with (
+        quick_simulator(tmp_path, "--truth", str(truth_file), more="events_per_segment: 4\n") as ready,
+        connect(ready.urls["ga"], max_size=None) as client,
+    ):
+        turn(client, {"type": "response.create"})
+
+    deltas = [line for line in read_truth(truth_file) if line.get("t", "").endswith(".delta")]
+    bursts = [deltas[place : place + 4] for place in range(0, len(deltas), 4)]
+    assert len(bursts) > 3
+    assert all(len({line["handed"] for line in burst}) == 1 for burst in bursts)
+
+
+def test_tls_is_trusted_by_the_authority_it_writes(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    with quick_simulator(tmp_path, "--tls", "--ca-out", str(authority)) as ready:
+        assert ready.ca == authority
+        assert ready.urls["ga"].startswith("wss://127.0.0.1:")
+        with connect(ready.urls["ga"], ssl=ssl.create_default_context(cafile=authority), max_size=None) as client:
+            events = turn(client, {"type": "response.create"})
+            assert events[-1]["response"]["status"] == "completed"
+        with pytest.raises(ssl.SSLCertVerificationError), connect(ready.urls["ga"]):
+            pass
+        with connect(ready.urls["ga"], ssl=ssl.create_default_context(cafile=authority)) as client:
+            assert receive(client)["type"] == "session.created"
+
+
+def test_the_server_pings(tmp_path: Path) -> None:
+    with (
+        quick_simulator(tmp_path, more="ping_interval_s: 0.1\n") as ready,
+        socket.create_connection(("127.0.0.1", ready.port), timeout=GUARD_S) as sock,
+    ):
+        sock.sendall(UPGRADE)
+        seen = b""
+        while b"\x89\x00" not in seen:
+            piece = sock.recv(4096)
+            assert piece
+            seen += piece
+
+
+def test_a_client_that_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
+    with (
+        quick_simulator(tmp_path) as ready,
+        socket.create_connection(("127.0.0.1", ready.port), timeout=GUARD_S) as sloth,
+        connect(ready.urls["ga"], max_size=None) as client,
+    ):
+        sloth.sendall(UPGRADE + CREATE_FRAME)
+        assert turn(client, {"type": "response.create"})[-1]["response"]["status"] == "completed"
+
+
+def test_sigint_says_goodbye_to_open_sessions(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path) as ready, connect(ready.urls["ga"]) as client:
+        receive(client)
+        ready.stop()
+        with pytest.raises(ConnectionClosed):
+            receive(client)
+
+    assert ready.returncode == 0
+    assert client.protocol.close_rcvd is not None
+    assert client.protocol.close_rcvd.code == CloseCode.GOING_AWAY
+
+
+def test_the_ready_block_says_simulated_and_never_the_key(tmp_path: Path) -> None:
+    with running_simulator("--key-env", "TEST_KEY", env={"TEST_KEY": KEY}) as ready:
+        pass
+
+    machine_readable = next(line for line in ready.output.splitlines() if line.startswith("READY "))
+    assert json.loads(machine_readable.removeprefix("READY "))["urls"] == ready.urls
+    assert ready.output.startswith("SIMULATED")
+    assert KEY not in ready.output
+
+
+def test_importing_the_command_imports_none_of_its_work() -> None:
+    look = "import sys, bench.cli.simulate; print({'asyncio', 'numpy', 'websockets', 'ruamel.yaml'} & set(sys.modules))"
+
+    seen = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert seen.stdout == "set()\n"
+
+
+def test_a_port_in_use_is_a_usage_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="is in use"):
+        simulate(port=taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"key": "a", "key_env": "B"}, "not both"),
+        ({"key": ""}, "empty key"),
+        ({"key_env": "RTBENCH_NO_SUCH_VARIABLE"}, "RTBENCH_NO_SUCH_VARIABLE is not set"),
+        ({"profile": Path("no-such-profile.yaml")}, "cannot be read"),
+        ({"truth": Path("no-such-folder/truth.jsonl"), "port": 0}, "cannot be written"),
+        ({"tls": True, "ca_out": Path("no-such-folder/ca.pem"), "port": 0}, "cannot be written"),
+        ({"ready_file": Path("no-such-folder/ready.json"), "port": 0}, "cannot be written"),
+        ({"host": "192.0.2.1", "port": 0}, "cannot listen"),
+    ],
+)
+def test_what_cannot_be_done_is_a_usage_error(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        simulate(**options)

@@ -1,0 +1,49 @@
+"""The truth log is one JSON object per line, readable as far as it goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from bench.simulator.behaviour import Received
+from bench.simulator.truth import TruthLog, read_truth
+from bench.simulator.wire import Outgoing
+
+
+def written(path: Path) -> Path:
+    log = TruthLog(path, "default", 5)
+    log.sent("sess_1", Outgoing(100, "response.output_audio.delta", b"{}", "resp_1", 4800), 120, True, 6600)
+    log.sent("sess_1", Outgoing(100, "session.created", b"{}"), 120, False, 600)
+    log.received("sess_1", Received("input_audio_buffer.append", "e\n1", None, 0, 4800), 90, True)
+    log.received("sess_1", Received("response.create", None, "resp_1"), 95, False)
+    log.close()
+    return path
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    assert list(read_truth(written(tmp_path / "truth.jsonl"))) == [
+        {"schema": 1, "simulated": True, "profile": "default", "seed": 5},
+        {"s": "sess_1", "d": "out", "t": "response.output_audio.delta", "due": 100, "handed": 120, "empty": True,
+         "r": "resp_1", "n": 4800, "w": 6600},
+        {"s": "sess_1", "d": "out", "t": "session.created", "due": 100, "handed": 120, "empty": False, "r": None,
+         "n": 0, "w": 600},
+        {"s": "sess_1", "d": "in", "t": "input_audio_buffer.append", "at": 90, "src": "kernel", "e": "e\n1", "r": None,
+         "from": 0, "to": 4800},
+        {"s": "sess_1", "d": "in", "t": "response.create", "at": 95, "src": "user", "e": None, "r": "resp_1"},
+    ]  # fmt: skip
+
+
+def test_a_log_that_was_cut_anywhere_reads_up_to_its_last_whole_line(tmp_path: Path) -> None:
+    whole = written(tmp_path / "truth.jsonl").read_bytes()
+    cut = tmp_path / "cut.jsonl"
+
+    for size in range(len(whole)):
+        cut.write_bytes(whole[:size])
+        assert len(list(read_truth(cut))) == whole[:size].count(b"\n")
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        TruthLog(tmp_path / "no" / "truth.jsonl", "default", 1)

@@ -1,0 +1,100 @@
+"""Starts the real simulator for a test, in its own process on a free port."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+COMMAND = "import typer; from bench.cli.simulate import simulate; typer.run(simulate)"
+GUARD_S = 60.0  # against a hang; nothing is measured by it
+POLL_S = 0.02
+
+QUICK = """
+delays_ms:
+  session_created: {p50: 1, p95: 2}
+  session_updated: {p50: 1, p95: 2}
+  item_created: {p50: 1, p95: 2}
+  committed: {p50: 2, p95: 4}
+  response_created: {p50: 2, p95: 4}
+  first_text: {p50: 10, p95: 20}
+  first_audio: {p50: 20, p95: 40}
+  transcript_lead: {p50: 5, p95: 10}
+  response_done: {p50: 1, p95: 2}
+  cancelled: {p50: 1, p95: 2}
+  rate_limits: {p50: 1, p95: 2}
+speed: 100
+text_tokens_per_s: 1000
+"""
+
+
+@dataclass
+class Ready:
+    """A simulator that answers. `stop` ends it early; `output` and `returncode` are there after the block."""
+
+    pid: int
+    port: int
+    urls: dict[str, str]
+    ca: Path | None
+    stop: Callable[[], None] = field(repr=False)
+    output: str = field(default="", repr=False)
+    returncode: int | None = None
+
+
+@contextmanager
+def running_simulator(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Ready]:
+    """`rtbench simulate --port 0 ARGUMENTS`, ended with SIGINT at the end of the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        ready_file, log = Path(folder) / "ready.json", Path(folder) / "output"
+        command = [sys.executable, "-W", "error", "-c", COMMAND, "--port", "0", "--ready-file", str(ready_file)]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, *arguments], cwd=ROOT, env=os.environ | (env or {}), stdout=output, stderr=subprocess.STDOUT
+            )
+        try:
+            ready = _ready(process, ready_file, log)
+            yield ready
+        finally:
+            _end(process)
+        ready.output, ready.returncode = log.read_text(), process.returncode
+
+
+@contextmanager
+def quick_simulator(folder: Path, *arguments: str, more: str = "") -> Iterator[Ready]:
+    """The same with delays of a few milliseconds; `more` is appended to the profile."""
+    profile = folder / "quick.yaml"
+    profile.write_text(QUICK + more)
+    with running_simulator("--profile", str(profile), *arguments) as ready:
+        yield ready
+
+
+def _ready(process: subprocess.Popen[bytes], ready_file: Path, log: Path) -> Ready:
+    deadline = time.monotonic() + GUARD_S
+    while not ready_file.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"the simulator did not start:\n{log.read_text()}")
+        time.sleep(POLL_S)
+    facts: dict[str, Any] = json.loads(ready_file.read_text())
+    ca = Path(facts["ca"]) if facts["ca"] else None
+    return Ready(facts["pid"], facts["port"], facts["urls"], ca, lambda: _end(process))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(GUARD_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
