@@ -34,6 +34,7 @@ BEAT_S = 0.01
 TICK_S = 0.5
 HISTOGRAMS_EVERY_S = 8.0
 DRAIN_SPARE_S = 5.0
+POLL_S = 0.05
 HOPELESS = 10
 """So many connects that failed, and none that succeeded, end a run."""
 
@@ -94,6 +95,8 @@ class LiveRun:
         self._active[gevent.getcurrent()] = timeline
         try:
             self._connect_and_play(play, timeline, record)
+        except Cut:
+            pass
         finally:
             del self._active[gevent.getcurrent()]
             session = timeline.session()
@@ -232,8 +235,11 @@ class LiveRun:
         self.ending = True
         until_ns = monotonic_ns() + int(self.longest_turn_s * 1e9)
         while self._active and not hurry() and monotonic_ns() < until_ns:
-            gevent.sleep(0.05)
-        gevent.killall(list(self._active), block=True, timeout=DRAIN_SPARE_S)
+            gevent.sleep(POLL_S)
+        for user in list(self._active):
+            gevent.kill(user, Cut)
+        while self._active:
+            gevent.sleep(POLL_S)
 
     def close(self) -> None:
         """The last rows and counts. Says so where the disk still takes no more."""
@@ -254,6 +260,10 @@ def _warm_up() -> None:
     gevent.socket.getaddrinfo("localhost", 0)
     gc.collect()
     gc.freeze()
+
+
+class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
+    """Thrown into a user whose session the end of the run cuts; the user itself lives on for Locust to stop."""
 
 
 class TurnError(Exception):

@@ -77,7 +77,7 @@ class Runs:
         self._folder: Path | None = None
         self._stopped = ""
         self._summary = ""
-        self._hurried = self._stopping = self._reported = False
+        self._interrupted = self._hurried = self._stopping = self._reported = False
         self._workers_done: set[str] = set()
         self._closing = RLock()
         self._listen_to_peers()
@@ -136,8 +136,10 @@ class Runs:
     # Locust's events.
 
     def on_test_start(self, **_: Any) -> None:
+        if self._headless:
+            signal.signal(signal.SIGINT, self._on_interrupt)
         self._stopped = self._summary = ""
-        self._hurried = self._stopping = self._reported = False
+        self._interrupted = self._hurried = self._stopping = self._reported = False
         self._workers_done.clear()
         try:
             if isinstance(self._runner, WorkerRunner):
@@ -266,7 +268,6 @@ class Runs:
 
     def _drain_own(self, live: LiveRun) -> None:
         live.ending = True
-        signal.signal(signal.SIGINT, self._hurry)
         if live.active and not isinstance(self._runner, WorkerRunner):
             _say(f"ending: {live.active} sessions finish their turn; Ctrl-C abandons them")
         live.drain(lambda: self._hurried)
@@ -275,7 +276,6 @@ class Runs:
         """Tell the workers, and wait until each has flushed its last row."""
         if self._folder is None or not self._unfinished_workers():
             return
-        signal.signal(signal.SIGINT, self._hurry)
         self._runner.send_message(DRAIN, {})
         limits = [play.script.limits for play in self._plays.values()]
         longest_s = max((limit.first_delta + limit.done for limit in limits), default=0.0) + WORKERS_CLOSE_S
@@ -288,8 +288,14 @@ class Runs:
         counters = (self._folder / "spool").glob("worker-*.json")
         return [path for path in counters if '"done": false' in path.read_text(encoding="utf-8")]
 
-    def _hurry(self, *_: Any) -> None:
-        self._hurried = True
+    def _on_interrupt(self, *_: Any) -> None:
+        """Ctrl-C ends the run in order; a second one abandons what is in flight. Called between two bytecodes."""
+        if self._interrupted:
+            self._hurried = True
+        else:
+            self._interrupted = True
+            self._stopped = self._stopped or "interrupted"
+            gevent.spawn(self._runner.quit)
 
     def _finish(self) -> None:
         """Close what this process recorded; whoever made the folder closes the run. Does it once."""
@@ -307,7 +313,7 @@ class Runs:
         self._document |= {
             "state": "closing",
             "ended_utc_ns": utc_ns(),
-            "stopped": self._stopped or ("interrupted" if self._hurried else "the run's time or users ended"),
+            "stopped": self._stopped or "its time was over, or its users were stopped",
         }
         with contextlib.suppress(OSError):  # a full disk was reported; the document of the start is still there
             files.write_document(folder, self._document)

@@ -1,0 +1,61 @@
+"""`rtbench report RUN`: the summary on the terminal; report.html, report.md and summary.json in the run's folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from reports.summary import Summary
+
+WIDEST = 100
+
+
+def report(run: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)]) -> None:
+    """Write a run's report: report.html, report.md and summary.json beside its data, a summary to the terminal.
+
+    A run that was killed is closed first. The last line is the path of report.html; an invalid run says so before it.
+    """
+    from bench.run.folder import read_document
+    from reports import render, runs
+    from reports.summary import summarise
+
+    close_if_left(run, read_document(run))
+    summary = summarise(runs.load(run, everything=False))
+    paths = render.write(summary)
+    sys.stdout.write(render.terminal(summary, width(), colour=wants_colour()))
+    for line in closing(summary, paths.html):
+        sys.stdout.write(line + "\n")
+
+
+def closing(summary: Summary, html: Path) -> list[str]:
+    """The last lines: that the run is invalid, where it is, and where the page is."""
+    from reports.words import cause
+
+    path = str(html)
+    return [f"INVALID: do not use these figures: {cause(summary)}", path] if summary.verdict.valid is False else [path]
+
+
+def close_if_left(folder: Path, document: dict[str, Any]) -> None:
+    """Give a run whose writer is gone the files of a clean end. One that is under way is read as it is."""
+    if not (folder / "spool").is_dir():
+        return
+    from bench.run import close
+
+    if close.writer_is_gone(document):
+        close.close(folder)
+
+
+def width() -> int:
+    """Columns of the terminal, 100 at most."""
+    return min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+
+
+def wants_colour() -> bool:
+    """Colour on a terminal alone, and never with NO_COLOR (any value but the empty one)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
