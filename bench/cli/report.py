@@ -57,5 +57,5 @@ def width() -> int:
 
 
 def wants_colour() -> bool:
-    """Colour on a terminal alone, and never with NO_COLOR (any value but the empty one)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    """Colour on a terminal, or where FORCE_COLOR says that one is behind; never with NO_COLOR."""
+    return (sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")

@@ -21,7 +21,7 @@ def add_options(parser: Any) -> None:
 
     add("--url", help="WebSocket URL of any compatible server, instead of AZURE_OPENAI_ENDPOINT and its kin")
     add("--dialect", choices=["ga", "preview"], help="how the service spells its events (default: by path or version)")
-    add("--api-key-env", metavar="NAME", help="with --url: the environment variable that holds the key to send")
+    add("--api-key-env", metavar="NAME", help="environment variable of the key (with --url the only one that is sent)")
     add("--ca", metavar="FILE", help="a certificate authority (PEM) to trust beside the system's")
     add("--sessions", type=_positive, metavar="N", help="end the run after N sessions")
     add(

@@ -178,7 +178,7 @@ class Runs:
             self._folder.name,
             scenario,
             began,
-            vars(self._environment.parsed_options),
+            vars(self._environment.parsed_options) | {"url": self._target.public_url if self._options.url else None},
             [target_facts(self._target)],
             script_facts(self._plays),
             self._worker_count,
@@ -327,8 +327,9 @@ class Runs:
             check=False,
         )
         if child.returncode not in (0, INVALID_STATUS):
-            _say(child.stderr.strip().splitlines()[-1] if child.stderr.strip() else "the report could not be made")
-            _say(f"nothing recorded is lost: make room or mend what is named, then `rtbench report {folder}`")
+            said = child.stderr.strip().splitlines() or ["the report could not be made"]
+            _say(said[-1].removeprefix("rtbench: "))
+            _say(f"nothing recorded is lost; when that is mended: rtbench report {folder}")
             self._environment.process_exit_code = USAGE_STATUS
             return
         self._summary = child.stdout.rstrip("\n")

@@ -14,6 +14,8 @@ from bench.measures import CATALOGUE
 from bench.protocol.events import Usage
 
 PCM16_BYTES_PER_S = 48_000
+ORIGINS = ("requested", "speech_end")
+"""What latency counts from: the first of these that a turn has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,9 @@ class TurnObservation:
     usage: Usage | None
 
     @property
-    def origin(self) -> str:
-        """The instant that this turn's latency counts from."""
-        return "requested" if "requested" in self.instants else "speech_end"
+    def origin(self) -> str | None:
+        """The instant that this turn's latency counts from; None where it ended before that instant."""
+        return next((name for name in ORIGINS if name in self.instants), None)
 
     @property
     def stamp_source(self) -> str | None:
@@ -71,8 +73,7 @@ class TurnObservation:
         return differences(dict(self.instants) | self._origin_instant(), "turn")
 
     def _origin_instant(self) -> dict[str, int]:
-        at = self.instants.get(self.origin)
-        return {} if at is None else {"origin": at}
+        return {} if self.origin is None else {"origin": self.instants[self.origin]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,11 @@ class SessionObservation:
         return 0 if self.outcome == "abandoned" else self.turns_wanted - self.turns_begun
 
     def measures_ns(self) -> dict[str, int]:
-        return differences(self.instants, "session")
+        """Every measure of a session whose instants both happened. Without TLS the upgrade follows TCP at once."""
+        measures = differences(self.instants, "session")
+        if "tls_done" not in self.instants and {"tcp_done", "upgrade_done"} <= self.instants.keys():
+            measures["connect_upgrade"] = self.instants["upgrade_done"] - self.instants["tcp_done"]
+        return measures
 
 
 def stamp_source(kernel: int, user: int) -> str | None:

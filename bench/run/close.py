@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from bench.clock import utc_ns
 from bench.measures import CATALOGUE, GOOD
+from bench.observe.observation import ORIGINS
 from bench.run import folder as files
 from bench.run.histograms import Histograms, Key, header, quantile, read
 from bench.run.validity import Evidence, judge
@@ -138,8 +139,11 @@ def _rebuild(folder: Path, histograms: Histograms) -> None:
 def _record_column(rows: pa.Table, name: str, begin: str, end: str, histograms: Histograms, *, per_step: bool) -> None:
     if per_step:
         rows = rows.filter(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))))
+    begin = "upgrade_begin" if name == "connect_upgrade" else begin
     values = pc.subtract(_instant(rows, end), _instant(rows, begin))
-    steps = rows["step"] if per_step else pa.nulls(len(rows), pa.string())
+    steps = (
+        pc.binary_join_element_wise(rows["script"], rows["step"], ".") if per_step else pa.nulls(len(rows), pa.string())
+    )
     for value, target, step in zip(values.to_pylist(), rows["target"].to_pylist(), steps.to_pylist(), strict=True):
         if value is not None:
             key = Key(name, target, step) if step else Key(name, target)
@@ -147,10 +151,12 @@ def _record_column(rows: pa.Table, name: str, begin: str, end: str, histograms: 
 
 
 def _instant(rows: pa.Table, name: str) -> Any:
-    """A column of instants; `origin` is the instant that the row names."""
+    """A column of instants; `origin` is the instant that the row names, an upgrade begins after TLS or after TCP."""
+    if name == "upgrade_begin":
+        return pc.coalesce(rows["tls_done_at_ns"], rows["tcp_done_at_ns"])
     if name != "origin":
         return rows[f"{name}_at_ns"]
-    return pc.if_else(pc.equal(rows["origin"], "requested"), rows["requested_at_ns"], rows["speech_end_at_ns"])
+    return pc.coalesce(*(rows[f"{origin}_at_ns"] for origin in ORIGINS))
 
 
 def _add_rates(folder: Path, histograms: Histograms) -> None:
@@ -211,8 +217,10 @@ def _counted(column: pa.ChunkedArray) -> dict[str, int]:
 
 def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> Evidence:
     """What the rules of validity look at, from the measured phase."""
-    columns = ["outcome", "phase", "origin", "requested_at_ns", "speech_end_at_ns", "first_audio_at_ns"]
-    turns = files.read_table(folder, "turns", [*columns, "first_text_at_ns", "stamp_error_ns", "stamp_source"])
+    columns = ["outcome", "phase", "requested_at_ns", "speech_end_at_ns", "first_audio_at_ns"]
+    turns = files.read_table(
+        folder, "turns", [*columns, "first_text_at_ns", "stamp_error_ns", "stamp_source", "audio_bytes_sent"]
+    )
     turns = turns.filter(pc.equal(pc.fill_null(turns["phase"], "measure"), "measure"))
     first = pc.coalesce(turns["first_audio_at_ns"], turns["first_text_at_ns"])
     good = pc.is_in(turns["outcome"], pa.array(sorted(GOOD)))
@@ -226,6 +234,7 @@ def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> 
         hub_delay_p99=_worst_p99_ms(histograms, "hub_delay"),
         send_lag_p99=_worst_p99_ms(histograms, "send_lag"),
         chunk=min(chunks) if chunks else None,
+        paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"]).as_py() or 0) > 0,
     )
 
 

@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -210,5 +211,12 @@ def read_table(folder: Path, table: TableName, columns: list[str] | None = None)
     path = folder / f"{table}.parquet"
     if path.exists():
         return pq.read_table(path, columns=columns)
-    rows = pa.Table.from_batches(spooled_batches(folder, table), schema=SCHEMAS[table])
-    return rows.select(columns) if columns else rows
+    schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
+    batches = (batch.select(schema.names) for batch in spooled_batches(folder, table))
+    return pa.concat_tables([schema.empty_table(), *_copied(batches)])
+
+
+def _copied(batches: Iterator[pa.RecordBatch], batches_at_once: int = 256) -> Iterator[pa.Table]:
+    """Copies in larger pieces: a column of a streamed batch keeps the whole batch in memory, other columns too."""
+    while held := list(islice(batches, batches_at_once)):
+        yield pa.Table.from_batches(held).combine_chunks()

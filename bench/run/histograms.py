@@ -31,7 +31,7 @@ _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Key(NamedTuple):
-    """What a histogram is of; each part made of `A-Za-z0-9._-`."""
+    """What a histogram is of; each part made of `A-Za-z0-9._-`. A turn's step is `<script>.<step label>`."""
 
     measure: str
     target: str

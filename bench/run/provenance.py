@@ -62,7 +62,8 @@ def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in sorted(settings.items())
-        if value not in (None, "", [], False)
+        if value not in (None, "", [])
+        and value is not False
         and isinstance(value, str | int | float | bool | list)
         and (name in NOT_SECRET or not any(word in name.lower() for word in SECRET_WORDS))
     }

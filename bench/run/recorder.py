@@ -111,7 +111,9 @@ class Recorder:
         step = self._step(record.labels.script, turn.step)
         if turn.outcome in GOOD:
             for measure, value_ns in turn.measures_ns().items():
-                self.histograms.record(Key(measure, record.labels.target, step), value_ns // US)
+                self.histograms.record(
+                    Key(measure, record.labels.target, f"{record.labels.script}.{step}"), value_ns // US
+                )
         for gap_ns in turn.gaps_ns:
             record.record_gap(gap_ns // US)
         self._spools["turns"].append(self._identity(record) | turn_row(turn, step, self._utc_offset_ns))

@@ -28,7 +28,8 @@ class Evidence:
     """What the rules look at, all in ms; None where there was nothing of the kind.
 
     `first_delta_error_p99` and `first_delta_p50` are of the measured phase's turns, `user_stamps_share` is the share of
-    turns whose stamps did not all come from the kernel, `chunk` the shortest paced chunk.
+    turns whose stamps did not all come from the kernel, `chunk` the shortest paced chunk, `paced_audio` whether any
+    was sent.
     """
 
     first_delta_error_p99: float | None
@@ -37,6 +38,7 @@ class Evidence:
     hub_delay_p99: float | None
     send_lag_p99: float | None
     chunk: float | None
+    paced_audio: bool
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,12 @@ def judge(evidence: Evidence) -> dict[str, Any]:
     """The verdict: `{"valid": bool | None, "rules": [...]}`, as run.json holds it."""
     rules = [_stamps(evidence), _hub(evidence), _sending(evidence), _starts()]
     judged = evidence.first_delta_error_p99 is not None
+    unknown = evidence.paced_audio and evidence.send_lag_p99 is None
     valid = all(rule.passed is not False for rule in rules)
-    return {"valid": valid if judged or not valid else None, "rules": [asdict(rule) for rule in rules]}
+    return {
+        "valid": valid if (judged and not unknown) or not valid else None,
+        "rules": [asdict(rule) for rule in rules],
+    }
 
 
 def _stamps(evidence: Evidence) -> Rule:
@@ -77,8 +83,11 @@ def _hub(evidence: Evidence) -> Rule:
 
 def _sending(evidence: Evidence) -> Rule:
     limit = None if evidence.chunk is None else CHUNK_SHARE * evidence.chunk
+    absent = (
+        "unknown: the run was killed before its first counts" if evidence.paced_audio else "no paced audio was sent"
+    )
     return _rule("c", "audio leaves on time", "send_lag", evidence.send_lag_p99 if limit else None, limit,
-                 note="p99, a tenth of a chunk", absent="no paced audio was sent", remedy=MORE_PROCESSES)  # fmt: skip
+                 note="p99, a tenth of a chunk", absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
 
 
 def _starts() -> Rule:

@@ -31,8 +31,8 @@ class Read(NamedTuple):
     """What one read brought.
 
     `stamp_ns` is the arrival of its last segment, `empty_ns` the latest instant at which the socket is known to have
-    been empty before, `complete` says that it ended where the sender's record ended and emptied the socket, `slept` that
-    the loop had been waiting for it with nothing else to do. No data: the peer has closed.
+    been empty before, `complete` says that it ended where the sender's record ended and emptied the socket, `slept`
+    that the loop had been waiting for it with nothing else to do. No data: the peer has closed.
     """
 
     data: bytes

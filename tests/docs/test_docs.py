@@ -1,0 +1,137 @@
+"""The documents name everything that the code has, and their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from bench.cli.app import app
+from bench.load.options import add_options
+from bench.measures import CATALOGUE, CENSORED, GOOD, LIMIT_NAMES
+from bench.plan.script import load_script
+from bench.run.folder import SCHEMAS, SESSION_INSTANTS, TURN_INSTANTS
+from bench.run.validity import Evidence, judge
+from bench.target import endpoint
+from reports.outcomes import FAMILIES, MEANINGS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+NOT_YET = {"intended_start", "speech_end"}
+"""Instants that have a column and that nothing marks so far."""
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def code_in(page: str) -> set[str]:
+    """Everything that stands in backticks on a page, and each word of it."""
+    spans = re.findall(r"`([^`\n]+)`", text(page))
+    return {*spans, *(word for span in spans for word in re.split(r"[\s,:<>]+", span))}
+
+
+def missing(names: Iterable[str], page: str) -> list[str]:
+    return sorted(set(names) - code_in(page))
+
+
+def test_every_measure_is_defined() -> None:
+    assert not missing(CATALOGUE, "docs/measures.md")
+
+
+def test_every_instant_is_defined() -> None:
+    assert not missing({*TURN_INSTANTS, *SESSION_INSTANTS} - NOT_YET, "docs/measures.md")
+
+
+def test_every_outcome_is_defined() -> None:
+    families = {name.split(":")[0] for name in (*MEANINGS, *FAMILIES, *GOOD, *CENSORED)}
+
+    assert not missing(families, "docs/measures.md")
+
+
+def test_every_limit_and_every_rule_of_validity_is_defined() -> None:
+    rules = judge(Evidence(None, None, None, None, None, None))["rules"]
+
+    assert not missing(LIMIT_NAMES, "docs/measures.md")
+    assert all(f"({rule['rule']}) {rule['name']}" in text("docs/measures.md") for rule in rules)
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_every_column_is_explained(table: str) -> None:
+    assert not missing(SCHEMAS[table].names, "docs/run-folder.md")  # type: ignore[index]
+
+
+def test_every_option_of_a_run_is_in_the_readme_with_its_variable() -> None:
+    options = _Options()
+    add_options(options)
+
+    assert not missing([*options.names, *options.variables], "README.md")
+
+
+def test_every_variable_of_azure_is_in_the_readme() -> None:
+    names = (endpoint.ENDPOINT, endpoint.DEPLOYMENT, endpoint.API_KEY, endpoint.API_VERSION)
+
+    assert all(name in text("README.md") for name in names)
+
+
+def test_every_command_is_in_the_readme() -> None:
+    assert all(f"rtbench {name}" in text("README.md") for name in _commands())
+
+
+def test_every_option_of_the_simulator_is_explained() -> None:
+    options = {option for parameter in _commands()["simulate"].params for option in parameter.opts}
+
+    assert not missing(options - {"--help"}, "docs/protocol.md")
+
+
+def test_the_readmes_own_script_can_be_played(tmp_path: Path) -> None:
+    found = re.search(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL)
+    assert found
+    script = tmp_path / "mine.yaml"
+    script.write_text(found[1].replace("scenarios/audio", str(ROOT / "scenarios" / "audio")), encoding="utf-8")
+
+    assert len(load_script(script).steps) == 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+
+    assert not [link for link in links if "://" not in link and not _leads_somewhere(page, link)]
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    if not target.exists():
+        return False
+    return not anchor or anchor in _anchors(target)
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that code hosts make of headings."""
+    headings = re.findall(r"^#+ +(.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _commands() -> dict[str, Any]:
+    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+class _Options:
+    """Stands in for Locust's parser and keeps the names."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.variables: list[str] = []
+
+    def add_argument_group(self, *_: Any) -> _Options:
+        return self
+
+    def add_argument(self, name: str, *, env_var: str, **_: Any) -> None:
+        self.names.append(name)
+        self.variables.append(env_var)

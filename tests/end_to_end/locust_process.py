@@ -1,0 +1,61 @@
+"""Starts a real Locust process for a test: a scenario of short text turns against a simulator."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+GUARD_S = 120.0  # against a hang; nothing is measured by it
+SCENARIO = """
+from bench.load.user import RealtimeUser
+
+
+class Caller(RealtimeUser):
+    script = "script.yaml"
+"""
+AZURE = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_DEPLOYMENT_NAME", "OPENAI_API_VERSION")
+
+
+def write_scenario(folder: Path, turns: int = 2, script: str = "") -> Path:
+    steps = "".join(f"  - say: 'Turn {number}.'\n    label: step_{number}\n" for number in range(1, turns + 1))
+    (folder / "script.yaml").write_text(script or f"session:\n  output: audio\nsteps:\n{steps}")
+    (folder / "scenario.py").write_text(SCENARIO)
+    return folder / "scenario.py"
+
+
+@contextmanager
+def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """`locust --headless` in a process group of its own; killed at the end of the block if it still runs."""
+    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs", str(runs)]
+    clean = {name: value for name, value in os.environ.items() if name not in AZURE}
+    process = subprocess.Popen(
+        [*command, "--session-pause", "0.1", "--only-summary", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean | {"NO_COLOR": "1"} | environment,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, 9)
+        process.communicate()
+
+
+def run_locust(scenario: Path, runs: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The same, to its own end."""
+    with locust(scenario, runs, *options, **environment) as process:
+        output, errors = process.communicate(timeout=GUARD_S)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def only_run(runs: Path) -> Path:
+    """The one run folder that there is."""
+    (folder,) = runs.iterdir()
+    return folder
