@@ -1,0 +1,136 @@
+"""summary.json: the summary for programs. Versioned; times in ms, rates in B/s; what does not exist is null."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from bench.measures import DEFINITIONS_VERSION
+from reports.events import Distribution
+from reports.outcomes import Ending
+from reports.statistics import Estimate
+from reports.summary import Figures, Summary
+
+SUMMARY_VERSION = 1
+
+
+def as_json(summary: Summary) -> str:
+    """The file's text."""
+    return json.dumps(as_data(summary), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_data(summary: Summary) -> dict[str, Any]:
+    """The summary as lists, dictionaries, strings and numbers.
+
+    A quantile is {"value", "low", "high", "published", "censored"}: `censored` where it lies among failed turns, its
+    value null; `low` and `high` null where the interval is open. What is not published must not be compared.
+    """
+    document, window = summary.run.document, summary.window
+    return {
+        "summary": SUMMARY_VERSION,
+        "definitions": document.get("definitions") or DEFINITIONS_VERSION,
+        "run_id": document.get("run_id"),
+        "scenario": summary.scenario,
+        "simulated": summary.simulated,
+        "state": document.get("state"),
+        "began_utc_ns": window.began_utc_ns,
+        "length_s": window.length_s,
+        "warmup_s": window.warmup_s,
+        "verdict": _verdict(summary),
+        "targets": list(summary.targets),
+        "main": summary.main,
+        "answers": [
+            {"target": a.target, "turns": a.turns, "sessions": a.sessions, **_figures(a.figures)}
+            for a in summary.answers
+        ],
+        "turn_measures": [_figures(figures) for figures in summary.measures],
+        "session_measures": [_figures(figures) for figures in summary.connecting],
+        "event_measures": [_distribution(one) for one in summary.events],
+        "harness": [_distribution(one) for one in summary.harness],
+        "throughput": [
+            {"measure": t.measure, "target": t.target, "total_bytes": t.total_bytes}
+            | {"mean_bytes_per_s": _finite(t.mean_bytes_per_s)}
+            | {"per_second": _distribution(t.per_second), "per_session": _distribution(t.per_session)}
+            for t in summary.throughput
+        ],
+        "outcomes": _outcomes(summary),
+        "notices": list(summary.notices),
+    }
+
+
+def _verdict(summary: Summary) -> dict[str, Any]:
+    verdict = summary.verdict
+    rules = [{**vars(rule), "figure": _known(rule.figure), "limit": _known(rule.limit)} for rule in verdict.rules]
+    return {"valid": verdict.valid, "reason": verdict.reason, "rules": rules}
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    return {
+        "measure": figures.measure,
+        "unit": figures.unit,
+        "target": figures.target,
+        "step": figures.step,
+        "n": figures.n,
+        "failed": figures.failed,
+        "censored": figures.censored,
+        **{_name(e.p): _estimate(e, good) for e, good in zip(figures.quantiles, figures.successes, strict=True)},
+        "min": _finite(figures.low),
+        "max": _finite(figures.high),
+    }
+
+
+def _name(p: float) -> str:
+    return f"p{p * 100:g}"
+
+
+def _estimate(estimate: Estimate, successes: float) -> dict[str, Any]:
+    return {
+        "value": _finite(estimate.value),
+        "low": _finite(estimate.low),
+        "high": _finite(estimate.high),
+        "deff": _finite(estimate.deff),
+        "censored": estimate.value == math.inf,
+        "published": estimate.published,
+        "status": estimate.status,
+        "needs": estimate.needs or None,
+        "successes": _finite(successes),
+    }
+
+
+def _distribution(one: Distribution) -> dict[str, Any]:
+    names = {"measure": one.measure, "unit": one.unit, "target": one.target, "step": one.step, "n": one.n}
+    values = {"p50": one.p50, "p90": one.p90, "p99": one.p99, "max": one.high}
+    beside = {"out_of_range": one.out_of_range, "negative": one.negative}
+    return names | {name: _finite(value) for name, value in values.items()} | beside
+
+
+def _outcomes(summary: Summary) -> dict[str, Any]:
+    found = summary.outcomes
+    return {
+        label: {
+            "turns": _endings(found.turns, i),
+            "sessions": _endings(found.sessions, i),
+            "turns_begun": found.begun[i],
+            "turns_failed": found.failed[i],
+            "turns_censored": found.censored[i],
+            "lost_turns": found.lost[i],
+            "turns_wanted": found.wanted[i],
+            "failures": _finite(found.failures(i)),
+            "sessions_begun": found.opened[i],
+            "sessions_with_failure": found.with_failure[i],
+        }
+        for i, label in enumerate(summary.targets)
+    }
+
+
+def _endings(endings: tuple[Ending, ...], target: int) -> dict[str, int]:
+    return {ending.outcome: ending.counts[target] for ending in endings if ending.counts[target]}
+
+
+def _finite(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None else _finite(value)

@@ -1,0 +1,103 @@
+"""What histograms and seconds say of a run: measures of every event, of the harness itself, and throughput."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.measures import CATALOGUE
+from bench.run import histograms as hdr
+from bench.run.histograms import MEASURED, Key
+from reports.runs import Run
+
+ALL = "all"
+PER_EVENT = ("delta_gap", "receive_lag", "stamp_error", "send_lag", "hub_delay")
+HARNESS = ("stamp_error", "receive_lag", "send_lag", "hub_delay")
+RATES = ("wire_sent", "wire_received", "audio_sent", "audio_received")
+_BYTES = {"wire_sent": "wire_bytes_sent", "wire_received": "wire_bytes_received"} | {
+    "audio_sent": "audio_bytes_sent",
+    "audio_received": "audio_bytes_received",
+}
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A measure from its histogram; times in ms, rates in B/s; NaN where nothing was recorded."""
+
+    measure: str
+    unit: str
+    target: str
+    step: str
+    n: int
+    p50: float
+    p90: float
+    p99: float
+    high: float
+    out_of_range: int = 0
+    negative: int = 0
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Bytes one way: in all, per second of the measured phase, and the distributions over seconds and over sessions."""
+
+    measure: str
+    target: str
+    total_bytes: int
+    mean_bytes_per_s: float
+    per_second: Distribution
+    per_session: Distribution
+
+
+def events(run: Run, targets: Sequence[str]) -> Iterable[Distribution]:
+    """Measures of every event, of each target that has them."""
+    for measure in PER_EVENT:
+        for label in targets:
+            one = distribution(run, measure, label)
+            if one.n:
+                yield one
+
+
+def distribution(run: Run, measure: str, target: str, step: str = ALL) -> Distribution:
+    """A histogram's quantiles, of one target."""
+    wanted = Key(measure, target, step).tag.split("|")[:3]
+    return _distribution(
+        run, measure, target, step, [key for key, _ in run.histograms.items() if list(key[:3]) == wanted]
+    )
+
+
+def pooled(run: Run, measure: str) -> Distribution:
+    """A measure of the harness over all targets."""
+    return _distribution(run, measure, ALL, ALL, [key for key, _ in run.histograms.items() if key.measure == measure])
+
+
+def _distribution(run: Run, measure: str, target: str, step: str, keys: list[Key]) -> Distribution:
+    """Quantiles of the histograms of these keys that belong to the measured phase, added up."""
+    total, unit = hdr.empty(measure), CATALOGUE[measure].unit
+    for key in keys:
+        one = run.histograms.get(key)
+        if key.phase == MEASURED and one is not None:
+            total.add(one)
+    scale = 1000.0 if unit == "ms" else 1.0
+    n = int(total.get_total_count())
+    p50, p90, p99 = ((hdr.quantile(total, p) or 0) / scale if n else np.nan for p in (0.5, 0.9, 0.99))
+    high = total.get_max_value() / scale if n else np.nan
+    beside = run.histograms.out_of_range[measure], run.histograms.negative[measure]
+    return Distribution(measure, unit, target, step, n, p50, p90, p99, high, *beside)
+
+
+def throughput(run: Run, targets: Sequence[str], since_s: int) -> Iterable[Throughput]:
+    """Bytes each way and target, from this second (UTC) on: warm-up is left out."""
+    seconds = run.seconds
+    if not len(seconds):
+        return
+    seconds = seconds[(seconds["second"] >= since_s).to_numpy()]
+    lasted = max(1, seconds["second"].nunique())
+    for measure in RATES:
+        for label in targets:
+            total = int(np.nansum(seconds.loc[seconds["target"] == label, _BYTES[measure]].to_numpy(dtype=np.float64)))
+            parts = distribution(run, measure, label, "run"), distribution(run, measure, label, "session")
+            if total or parts[0].n:
+                yield Throughput(measure, label, total, total / lasted, *parts)

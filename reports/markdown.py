@@ -1,0 +1,133 @@
+"""report.md: verdict first, SIMULATED in plain sight, a table of the answer, the rest folded away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from reports import words
+from reports.events import ALL
+from reports.numbers import NBSP, count, moment, percent, plural, quantity, three
+from reports.summary import PS, Summary
+
+ROWS_MOST = 10
+
+
+def markdown(summary: Summary) -> str:
+    """The file's text."""
+    lines = [*_head(summary), "", *_answer(summary), "", *_details(summary)]
+    return "\n".join(lines).rstrip().replace(NBSP, " ") + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1, last: str = "--:") -> Iterable[str]:
+    """A table whose first columns are text, the others figures; `last` aligns the last one."""
+    yield f"| {' | '.join(head)} |"
+    yield "|" + "|".join(["---"] * left + ["--:"] * (len(head) - left - 1) + [last]) + "|"
+    for row in rows:
+        yield f"| {' | '.join(plain(entry) for entry in row)} |"
+
+
+def plain(text: str) -> str:
+    """Text that Markdown and HTML leave as it is: labels are anyone's."""
+    for character, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("\n", " ")):
+        text = text.replace(character, shown)
+    return text.replace("*", "\\*").replace("[", "\\[").replace("_", "\\_")
+
+
+def _head(summary: Summary) -> Iterable[str]:
+    verdict = summary.verdict
+    yield f"### {verdict.glyph} {verdict.word}: {plain(words.headline(summary))}"
+    simulated = "◇ **SIMULATED**: embedded simulator, no real service · " if summary.simulated else ""
+    yield f"{simulated}{plain(summary.scenario)} · {moment(summary.window.began_utc_ns)} · {words.lasted(summary)}"
+    for rule in verdict.broken:
+        remedy = f" What to do: {plain(words.remedy(rule))}" if rule.remedy else ""
+        yield from ("", f"**{plain(words.rule_line(rule))}** {plain(words.rule_figure(rule))}{remedy}")
+    second = words.second(summary)
+    if second:
+        yield from ("", plain(second))
+
+
+def _answer(summary: Summary) -> Iterable[str]:
+    if not sum(summary.outcomes.begun):
+        return
+    strike = "~~" if summary.verdict.valid is False else ""
+    rows = []
+    for index, answer in enumerate(summary.answers[:ROWS_MOST]):
+        failed, ended = summary.outcomes.failed[index], summary.outcomes.ended(index)
+        figures = [words.inline(answer.figures, p) for p in (0.5, 0.95, 0.99)] + [three(answer.figures.high)]
+        cells = [f"{strike}{figure}{strike}" for figure in figures]
+        rows.append([answer.target, count(answer.turns), *cells, f"{count(failed)} ({percent(failed, ended)})"])
+    yield from table(
+        (f"{plain(summary.main)}, ms", "turns", "p50 (95 %)", "p95 (95 %)", "p99 (95 %)", "slowest", "failed"), rows
+    )
+    if len(summary.answers) > ROWS_MOST:
+        yield f"\n{len(summary.answers) - ROWS_MOST} more targets: report.html."
+
+
+def _details(summary: Summary) -> Iterable[str]:
+    yield from _folded("Outcomes", _outcomes(summary))
+    yield from _folded("All measures", _measures(summary))
+    yield from _folded("Throughput", _throughput(summary))
+    yield from _folded("Harness health", _health(summary))
+    yield from _folded("Notes", [f"- {plain(notice)}" for notice in summary.notices])
+
+
+def _folded(title: str, body: Iterable[str]) -> Iterable[str]:
+    lines = list(body)
+    if lines:
+        yield from (f"<details><summary>{title}</summary>", "", *lines, "", "</details>")
+
+
+def _outcomes(summary: Summary) -> Iterable[str]:
+    found = summary.outcomes
+    if not sum(found.opened) and not sum(found.begun):
+        return
+    rows = [[e.outcome, *(count(n) for n in e.counts), e.meaning] for e in found.turns]
+    rows.append(["lost turns", *(count(n) for n in found.lost), "wanted, never begun"])
+    rates = [percent(found.failures(i), 1) if found.wanted[i] else "–" for i in range(len(summary.targets))]
+    rows.append(["failures", *rates, "(failed + lost) ÷ turns wanted"])
+    yield from table(("turns", *(plain(name) for name in summary.targets), "what it means"), rows, last="---")
+    ends = [f"{plain(e.outcome)} {count(sum(e.counts))}" for e in found.sessions]
+    if ends:
+        yield from ("", f"{plural(sum(found.opened), 'session')}: {' · '.join(ends)}")
+
+
+def _measures(summary: Summary) -> Iterable[str]:
+    shown = [f for f in summary.measures if f.step == ALL] + list(summary.connecting)
+    rows = [
+        [
+            f.measure,
+            f.target,
+            f.unit,
+            count(f.n),
+            count(f.failed),
+            *(words.cell(f, p).figure for p in PS),
+            three(f.high),
+        ]
+        for f in shown
+    ]
+    if rows:
+        yield from table(("measure", "target", "unit", "n", "failed", "p50", "p90", "p95", "p99", "max"), rows, left=3)
+
+
+def _throughput(summary: Summary) -> Iterable[str]:
+    rows = [
+        [t.measure, t.target, quantity(t.total_bytes), f"{quantity(t.mean_bytes_per_s)}/s"]
+        for t in summary.throughput
+        if t.total_bytes
+    ]
+    if rows:
+        yield from table(("bytes", "target", "in all", "mean"), rows, left=2)
+
+
+def _health(summary: Summary) -> Iterable[str]:
+    words_of = {None: "nothing to judge", True: "✓ passed", False: "✕ failed"}
+    rows = [
+        [f"({rule.rule}) {rule.name}", rule.written(rule.figure), rule.written(rule.limit), words_of[rule.passed]]
+        for rule in summary.verdict.rules
+    ]
+    if rows:
+        yield from table(("check", "figure", "limit", "result"), rows, last="---")
+        yield ""
+    lines = [[d.measure, count(d.n), *(three(v) for v in (d.p50, d.p90, d.p99, d.high))] for d in summary.harness]
+    if lines:
+        yield from table(("harness, ms", "n", "p50", "p90", "p99", "max"), lines)

@@ -1,0 +1,104 @@
+"""How numbers are written: at most three significant digits, real minus signs, no-break spaces before units, UTC."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+NBSP = "\u00a0"
+NONE = "–"
+
+
+def three(value: float | None) -> str:
+    """1,960 · 0.8 · −12.3; an en dash for what is not known."""
+    if value is None or math.isnan(value):
+        return NONE
+    if math.isinf(value):
+        return "∞"
+    if value == 0:
+        return "0"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    rounded = round(value, digits)
+    text = f"{rounded:,.{min(max(digits, 0), 9)}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
+
+
+def count(number: float) -> str:
+    """A count in full: 4,000."""
+    return f"{int(number):,}".replace("-", "−")
+
+
+def plural(number: int, noun: str) -> str:
+    """1 turn, 2 turns."""
+    return f"{count(number)}{NBSP}{noun}{'' if number == 1 else 's'}"
+
+
+def percent(part: float, whole: float) -> str:
+    """0.78 % of two counts, two digits below ten; a dash of nothing."""
+    if not whole:
+        return NONE
+    share = 100 * part / whole
+    return f"{three(share if share >= 9.95 else float(f'{share:.2g}'))}{NBSP}%"
+
+
+def ms(value: float) -> str:
+    """640 ms, 1.24 s: for axes, labels and single figures."""
+    if not math.isfinite(value):
+        return three(value)
+    return f"{three(value)}{NBSP}ms" if abs(value) < 999.5 else f"{three(value / 1000)}{NBSP}s"
+
+
+def together(*values: float) -> list[str]:
+    """Several milliseconds of one sentence in one unit: 0.99 s and 1.07 s; ms where a second would be too coarse."""
+    if max(values, default=0) >= 999.5 and min(values) >= 95:
+        return [f"{value / 1000:.2f}{NBSP}s" if value < 9995 else f"{three(value / 1000)}{NBSP}s" for value in values]
+    return [f"{three(value)}{NBSP}ms" for value in values]
+
+
+def scale_of(largest: float) -> tuple[float, str]:
+    """The unit in which bytes are shown where the largest is this: (its bytes, its name)."""
+    for size, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if largest >= size:
+            return size, name
+    return 1.0, "B"
+
+
+def quantity(value: float) -> str:
+    """Bytes with the unit that suits them: 448 MB."""
+    size, name = scale_of(value)
+    return f"{three(value / size)}{NBSP}{name}"
+
+
+def span(seconds: float) -> str:
+    """A length of time: 42 s, 20 min, 1 h 30 min."""
+    if seconds < 99.5 and seconds != 60:
+        return f"{three(round(seconds, 1) if seconds < 10 else round(seconds))}{NBSP}s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes}{NBSP}min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours}{NBSP}h" + (f" {rest}{NBSP}min" if rest else "")
+
+
+def moment(utc_ns: int) -> str:
+    """20 Nov 2026, 09:14 UTC."""
+    at = datetime.fromtimestamp(utc_ns / 1e9, UTC)
+    return f"{at.day} {at:%b %Y, %H:%M} UTC"
+
+
+def clock(seconds: float, *, long: bool) -> str:
+    """An instant of the run: 12.3 s, or 4:07 in a run of minutes."""
+    if not long:
+        return f"{seconds:.1f}{NBSP}s"
+    whole = int(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+def listed(words: list[str]) -> str:
+    """a, b and c."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def shortened(label: str, length: int = 18) -> str:
+    """A label that fits beside a figure."""
+    return label if len(label) <= length else label[: length - 1] + "…"

@@ -1,0 +1,176 @@
+"""How turns and sessions ended, per target, and what each outcome means in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from bench.measures import GOOD as GOOD_OUTCOMES
+from bench.measures import outcome_class
+from reports.samples import CENSORED, FAILED, Turns
+from reports.statistics import Integers
+
+MEANINGS = {
+    "ok": "completed, with the kind of output that was asked for",
+    "interrupted": "cancelled because the script interrupted it",
+    "abandoned": "begun, cut by the end of the run",
+    "expired": "the service's age limit for sessions was reached",
+    "failed:no_audio": "completed, audio was asked for and none came",
+    "throttled:response": "the service answered with a rate limit",
+    "throttled:handshake": "the handshake was answered with status 429",
+    "timeout:first_delta": "no first delta within the limit",
+    "timeout:next_delta": "the deltas stopped coming",
+    "timeout:done": "the response did not finish within the limit",
+    "timeout:speech": "the service did not notice the speech within the limit",
+    "timeout:session": "session.created or session.updated did not come within the limit",
+    "incomplete:content_filter": "the service's content filter cut the reply",
+    "incomplete:max_output_tokens": "the reply reached its limit of tokens",
+    "closed:1006": "the connection broke without a close frame",
+    "protocol:json": "an event was not valid JSON",
+    "protocol:dialect": "the service spoke another dialect than was set",
+    "refused:dns": "the host's name was not found",
+    "refused:tcp": "the host did not accept a TCP connection",
+    "refused:tls": "the TLS handshake failed",
+    "refused:401": "the service did not accept the key or token",
+    "refused:403": "the service forbade it",
+    "refused:404": "the service has no such deployment or path",
+}
+OF_SESSIONS = {
+    "ok": "opened, played its script to the end and was closed by us",
+    "abandoned": "cut by the end of the run",
+}
+FAMILIES = {
+    "failed": "the response failed, or an error named it",
+    "cancelled": "the service cancelled the response, the script had not asked for it",
+    "incomplete": "the service cut the reply short",
+    "throttled": "the service limited the rate",
+    "timeout": "nothing came within this stage's limit",
+    "refused": "the service refused the connection",
+    "closed": "the connection was closed in mid-turn",
+    "protocol": "what came was not valid in this protocol",
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """One outcome with its count for each target."""
+
+    outcome: str
+    kind: str
+    meaning: str
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """All endings; each tuple has a number per target. The endings of turns sum to `begun`."""
+
+    turns: tuple[Ending, ...]
+    sessions: tuple[Ending, ...]
+    begun: tuple[int, ...]
+    failed: tuple[int, ...]
+    censored: tuple[int, ...]
+    lost: tuple[int, ...]
+    """turns that were wanted and never begun, in sessions that the end of the run did not cut"""
+    wanted: tuple[int, ...]
+    """turns wanted, without abandoned ones: what `failures` is a share of"""
+    opened: tuple[int, ...]
+    """sessions begun"""
+    with_failure: tuple[int, ...]
+    """sessions with any failed turn, and sessions that failed themselves"""
+
+    def ended(self, target: int) -> int:
+        """Turns begun that the end of the run did not cut."""
+        return self.begun[target] - self.censored[target]
+
+    def failures(self, target: int) -> float:
+        """(failed turns + lost turns) / turns wanted; NaN where none were."""
+        wanted = self.wanted[target]
+        return (self.failed[target] + self.lost[target]) / wanted if wanted else float("nan")
+
+
+def meaning(outcome: str) -> str:
+    """What an outcome says, in words."""
+    return MEANINGS.get(outcome) or FAMILIES.get(outcome.split(":")[0], "")
+
+
+def session_meaning(outcome: str) -> str:
+    """The same for a session."""
+    return OF_SESSIONS.get(outcome) or meaning(outcome)
+
+
+def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
+    """Count the endings of measured turns and sessions."""
+    size = len(turns.targets)
+    place = {label: index for index, label in enumerate(turns.targets)}
+    of_session = np.array([place[str(label)] for label in sessions["target"]], dtype=np.int64)
+    outcome = turns.frame["outcome"].cat
+    codes = outcome.codes.to_numpy()[turns.rows]
+    lost, wanted = _wanted(turns, sessions, of_session)
+    names = sessions["outcome"].cat
+    ends = _endings(list(names.categories), names.codes.to_numpy(), of_session, size)
+    return Outcomes(
+        turns=_endings(list(outcome.categories), codes, turns.target, size),
+        sessions=tuple(replace(ending, meaning=session_meaning(ending.outcome)) for ending in ends),
+        begun=_counts(turns.target, size),
+        failed=_counts(turns.target[turns.kind == FAILED], size),
+        censored=_counts(turns.target[turns.kind == CENSORED], size),
+        lost=lost,
+        wanted=wanted,
+        opened=_counts(of_session, size),
+        with_failure=_with_failure(turns, sessions, of_session, size),
+    )
+
+
+def _counts(codes: Integers, size: int) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.bincount(codes, minlength=size)[:size])
+
+
+def _endings(names: list[str], codes: Integers, target: Integers, size: int) -> tuple[Ending, ...]:
+    """Good ones first, then failures by their number, censored ones last; rows without an outcome are `abandoned`."""
+    labels = [*names, "abandoned"]
+    table = np.zeros((len(labels), size), dtype=np.int64)
+    np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
+    totals = {label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0) for label in set(labels)}
+    found = [
+        Ending(name, outcome_class(name), meaning(name), tuple(map(int, n))) for name, n in totals.items() if n.any()
+    ]
+    order = {"good": 0, "failed": 1, "censored": 2}
+    return tuple(
+        sorted(found, key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
+    )
+
+
+def _wanted(turns: Turns, sessions: pd.DataFrame, of_session: Integers) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Lost and wanted turns. Of a session that the run's end cut, or that has no row yet, those begun were wanted."""
+    size, whole = len(turns.targets), (sessions["outcome_class"] != "censored").to_numpy()
+    lost = np.nan_to_num(sessions["lost_turns"].to_numpy(dtype=np.float64)) * whole
+    begun = np.nan_to_num(sessions["turns_begun"].to_numpy(dtype=np.float64)) * whole
+    ended = _ids(turns, sessions["session_id"][whole])
+    loose = ~np.isin(turns.session, ended) & (turns.kind != CENSORED)
+    abandoned = np.isin(turns.session, ended) & (turns.kind == CENSORED)
+    wanted = (
+        np.bincount(of_session, begun + lost, minlength=size)
+        + np.bincount(turns.target[loose], minlength=size)
+        - np.bincount(turns.target[abandoned], minlength=size)
+    )
+    return tuple(map(int, np.bincount(of_session, lost, minlength=size))), tuple(map(int, wanted))
+
+
+def _ids(turns: Turns, session_ids: pd.Series[str]) -> Integers:
+    """Codes, as in `turns.session`, of these sessions."""
+    place = {str(name): code for code, name in enumerate(turns.frame["session_id"].cat.categories)}
+    codes = [place.get(str(name), -1) for name in session_ids]
+    return np.array([code for code in codes if code >= 0], dtype=np.int64)
+
+
+def _with_failure(turns: Turns, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:
+    """Sessions that failed, or that have a failed turn, each once."""
+    bad = (sessions["outcome_class"] == "failed").to_numpy()
+    failed = turns.kind == FAILED
+    codes, first = np.unique(turns.session[failed], return_index=True)
+    already = np.isin(codes, _ids(turns, sessions["session_id"][bad]))
+    by_turn = np.bincount(turns.target[failed][first][~already], minlength=size)
+    return tuple(map(int, by_turn + np.bincount(of_session[bad], minlength=size)))

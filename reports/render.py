@@ -1,0 +1,47 @@
+"""A run into its four forms: report.html, report.md and summary.json in the run's folder, and text for a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.errors import UsageError
+from bench.run.folder import write_text
+from reports import terminal as text
+from reports.document import as_json
+from reports.markdown import markdown
+from reports.page import html
+from reports.runs import Run
+from reports.summary import Summary, summarise
+
+
+class Paths(NamedTuple):
+    """Where a run's reports were written."""
+
+    html: Path
+    markdown: Path
+    json: Path
+
+
+def write(run: Run | Summary) -> Paths:
+    """Write the three files into the run's folder, each in one step.
+
+    A run is summarised first; hand in the summary where it is there already. Raises UsageError where its turns cannot
+    be pooled, or its folder cannot be written.
+    """
+    summary = run if isinstance(run, Summary) else summarise(run)
+    folder = summary.run.folder
+    paths = Paths(folder / "report.html", folder / "report.md", folder / "summary.json")
+    texts = html(summary), markdown(summary), as_json(summary)
+    try:
+        for path, content in zip(paths, texts, strict=True):
+            write_text(path, content)
+    except OSError as error:
+        raise UsageError(f"the report cannot be written to {folder}: {error.strerror}") from None
+    return paths
+
+
+def terminal(run: Run | Summary, width: int = 100, colour: bool = False) -> str:
+    """The summary for a terminal of so many columns."""
+    summary = run if isinstance(run, Summary) else summarise(run)
+    return text.terminal(summary, width, colour)

@@ -1,0 +1,196 @@
+"""Read a run folder: rows as pandas frames with their measures derived, histograms, the run's document.
+
+    import reports
+    run = reports.load("runs/20261120T091400Z-voice_turns")
+    run.turns.groupby("target", observed=True)["ttfa_ms"].median()
+
+A run that ended is read from its Parquet files, one that was killed from its spool. Columns that repeat (labels, ids of
+sessions) are categoricals; the service's ids, one per turn, stay in Arrow, so that a million turns fit in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from bench.errors import UsageError
+from bench.measures import CATALOGUE, Measure, outcome_class
+from bench.run import folder as run_folder
+from bench.run import histograms as hdr
+from bench.run.folder import SCHEMAS
+from bench.run.histograms import Histograms
+
+REPEATING = frozenset(
+    (
+        *("run_id", "session_id", "service_session_id", "target", "arm", "phase", "scenario", "script"),
+        *("outcome", "detail", "step", "origin", "stamp_source", "model", "region", "close_reason"),
+        "effective_settings",
+    )
+)
+TURN_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "turn" and m.end)
+SESSION_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "session" and m.end)
+CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done", "session_created")
+"""In the order in which they end; one that did not happen (TLS, a name lookup) took no time."""
+
+REPORTED = (
+    *("session_id", "target", "phase", "outcome", "script", "step", "turn", "origin", "start_utc_ns", "simulated"),
+    *("requested_at_ns", "speech_end_at_ns", "response_created_at_ns", "audio_speed", "inexact_gaps"),
+    *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
+)
+"""Columns of a turn that a report needs, beside the instants of its measures."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it was read. Frames have the columns of `bench.run.folder.SCHEMAS` and those of `derived`."""
+
+    folder: Path
+    document: dict[str, Any]
+    turns: pd.DataFrame
+    sessions: pd.DataFrame
+    seconds: pd.DataFrame
+    histograms: Histograms
+    closed: bool
+    """read from Parquet; else from the spool of a run that is under way or was killed"""
+
+    @property
+    def simulated(self) -> bool:
+        """Measured against the embedded simulator, by the document or by any row."""
+        return bool(self.document.get("simulated")) or any(
+            bool(frame["simulated"].eq(True).any()) for frame in (self.turns, self.sessions) if len(frame)
+        )
+
+
+def load(path: Path | str, *, everything: bool = True) -> Run:
+    """The run in a folder; `everything=False` reads of the turns only what a report needs.
+
+    Raises UsageError where the folder is no run, or its files cannot be read.
+    """
+    path = Path(path)
+    document = run_folder.read_document(path)
+    try:
+        turns = turn_frame(run_folder.read_table(path, "turns", None if everything else _reported()))
+        sessions = session_frame(run_folder.read_table(path, "sessions"))
+        seconds = _pandas(run_folder.read_table(path, "seconds"))
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    closed = (path / "turns.parquet").exists()
+    return Run(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
+
+
+def _reported() -> list[str]:
+    instants = {f"{name}_at_ns" for measure in TURN_MEASURES for name in (measure.begin, measure.end)}
+    wanted = instants.union(REPORTED)
+    return [name for name in SCHEMAS["turns"].names if name in wanted]
+
+
+def turn_frame(table: pa.Table) -> pd.DataFrame:
+    """Turns with `outcome_class`, `origin_at_ns` and a column `<measure>_ms` for each measure; NaN = absent."""
+    frame = _pandas(table)
+    frame["origin_at_ns"] = _origin(frame)
+    frame["outcome_class"] = _classes(frame)
+    for measure in TURN_MEASURES:
+        begin, end = f"{measure.begin}_at_ns", f"{measure.end}_at_ns"
+        if {begin, end} <= set(frame.columns):
+            frame[f"{measure.name}_ms"] = (frame[end] - frame[begin]) / 1e6
+    return frame
+
+
+def session_frame(table: pa.Table) -> pd.DataFrame:
+    """Sessions with `outcome_class` and a column `<measure>_ms` for each measure of a session."""
+    frame = _pandas(table)
+    frame["outcome_class"] = _classes(frame)
+    for measure in SESSION_MEASURES:
+        frame[f"{measure.name}_ms"] = (frame[f"{measure.end}_at_ns"] - _begin(frame, measure)) / 1e6
+    return frame
+
+
+def _begin(frame: pd.DataFrame, measure: Measure) -> pd.Series[float]:
+    """Where a phase of connecting begins: at the end of the last phase before it that did happen."""
+    begin = frame[f"{measure.begin}_at_ns"]
+    if measure.begin in CONNECT_PHASES:
+        for earlier in reversed(CONNECT_PHASES[: CONNECT_PHASES.index(measure.begin)]):
+            begin = begin.fillna(frame[f"{earlier}_at_ns"])
+    return begin
+
+
+def _origin(frame: pd.DataFrame) -> pd.Series[float]:
+    """The instant that latency counts from: the one that the row's `origin` names."""
+    values = np.full(len(frame), np.nan)
+    for name in ("requested", "speech_end"):
+        named = (frame["origin"] == name).to_numpy()
+        values[named] = frame[f"{name}_at_ns"].to_numpy()[named]
+    return pd.Series(values, index=frame.index)
+
+
+def _classes(frame: pd.DataFrame) -> pd.Series[str]:
+    """The class of each outcome; a row without one did not end: censored."""
+    outcomes, names = frame["outcome"].cat, pd.Index(["good", "failed", "censored"])
+    kinds = [outcome_class(str(name)) for name in outcomes.categories]
+    codes = np.array([names.get_loc(kind) for kind in (*kinds, "censored")], dtype=np.int8)
+    return pd.Series(pd.Categorical.from_codes(codes[outcomes.codes.to_numpy()], names), index=frame.index)
+
+
+def _pandas(table: pa.Table) -> pd.DataFrame:
+    """Column by column, each forgotten in Arrow once it is converted; integers as floats where some are missing."""
+    for index, field in enumerate(table.schema):
+        if field.name in REPEATING and pa.types.is_string(field.type):
+            table = table.set_column(index, field.name, table.column(index).dictionary_encode())
+    schema = table.schema  # the table itself is unusable afterwards
+    frame: pd.DataFrame = table.to_pandas(
+        split_blocks=True, self_destruct=True, types_mapper={pa.string(): pd.ArrowDtype(pa.string())}.get
+    )
+    for name in frame.columns:  # all null: numbers without a value, not objects
+        field_type = schema.field(name).type
+        if frame[name].dtype == object and (pa.types.is_integer(field_type) or pa.types.is_floating(field_type)):
+            frame[name] = frame[name].astype("float64")
+    return frame
+
+
+def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
+    """The final log, else the sum of the workers' own; with what was counted beside them."""
+    final = run_folder.histograms_path(path)
+    merged = Histograms()
+    for log in [final] if final.exists() else sorted((path / "spool").glob("histograms-*.hlog")):
+        merged.merge(hdr.read(log))
+    totals = document.get("totals") or _counted(path)
+    merged.out_of_range.update(_counter(totals.get("out_of_range")))
+    merged.negative.update(_counter(totals.get("negative")))
+    return merged
+
+
+def _counted(path: Path) -> dict[str, Any]:
+    """What the workers of a run without totals counted beside their histograms."""
+    total: dict[str, Counter[str]] = {"out_of_range": Counter(), "negative": Counter()}
+    for file in sorted((path / "spool").glob("worker-*.json")):
+        try:
+            counters = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:  # the writer was killed in mid-write
+            continue
+        for name, counter in total.items():
+            counter.update(_counter(counters.get(name)))
+    return dict(total)
+
+
+def _counter(value: object) -> Counter[str]:
+    return Counter({str(key): int(number) for key, number in value.items()} if isinstance(value, dict) else {})
+
+
+def turn_ids(run: Run, rows: Sequence[int]) -> list[str]:
+    """The service's response ids of a few rows of `run.turns`; empty where there is none."""
+    column = run_folder.read_table(run.folder, "turns", ["response_id"]).column("response_id")
+    return [str(column[row].as_py() or "") for row in rows]
+
+
+def sequence(frame: pd.DataFrame, name: str) -> list[str]:
+    """The labels of a categorical column in alphabetical order, those that occur."""
+    column = frame[name]
+    return sorted(str(label) for label in column.cat.categories[np.unique(column.cat.codes[column.notna()])])

@@ -1,0 +1,295 @@
+"""The sections of the page: figures drawn, tables in cells. Nothing is computed here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from markupsafe import Markup
+
+from bench.measures import CATALOGUE
+from reports import bars, charts, frames, panels, words
+from reports.events import ALL, Distribution
+from reports.numbers import NONE, clock, count, ms, percent, plural, quantity, scale_of, span, three
+from reports.over_time import OverTime, over_time
+from reports.summary import PS, Figures, Summary
+from reports.svg import HALF, PHONE, WIDE, Plot
+from reports.verdict import Rule
+from reports.words import answer_cell, cell, estimate_cell
+
+TABS = ("ttfa", "ttft", "response_total", "transcript_total")
+FEWEST = 5
+"""Good turns from which on a percentile curve says more than the table of the slowest turns."""
+
+
+def both(draw: Callable[[int], Plot], wide: int = WIDE) -> dict[str, Any]:
+    """A figure, drawn wide and for a phone; the readout's stops are its table of numbers."""
+    plot = draw(wide)
+    stops = plot.stops or {"t": []}
+    rows = [str(text).split(" · ") for text in stops["t"]]  # type: ignore[attr-defined]
+    return {"wide": Markup(plot.svg("wide")), "phone": Markup(draw(PHONE).svg("phone")), "rows": rows}
+
+
+def answer(summary: Summary) -> Iterable[dict[str, Any]]:
+    """The table of the answer: a row per target."""
+    ends = bars.strip_scale([answer.figures for answer in summary.answers])
+    for index, answer in enumerate(summary.answers):
+        failed = summary.outcomes.failed[index]
+        yield {
+            "colour": index,
+            "turns": plural(answer.turns, "turn"),
+            "sessions": plural(answer.sessions, "session"),
+            "cells": [answer_cell(answer.figures, p) for p in (0.5, 0.95, 0.99)],
+            "high": three(answer.figures.high),
+            "failed": percent(failed, summary.outcomes.ended(index)),
+            "failed_n": plural(failed, "turn"),
+            "strip": Markup(bars.strip(answer.figures, index, ends)),
+        }
+
+
+def tabs(summary: Summary) -> Iterable[dict[str, Any]]:
+    """A pane of percentile curves for each measure that has one, the main one first."""
+    chosen = [name for name in TABS if name in summary.samples]
+    for name in sorted(chosen, key=lambda name: name != summary.main):
+        found = frames.curves(summary.samples[name])
+        if any(curve.n - curve.failed >= FEWEST for curve in found):
+            figure = both(lambda w, found=found, name=name: charts.percentiles(found, name, w))  # type: ignore[misc]
+            yield figure | {"measure": name, "names": [c.target for c in found], "table": list(_percentiles(found))}
+
+
+def _percentiles(found: list[frames.Curve]) -> Iterable[dict[str, Any]]:
+    by_p = [{e.p: e for e in curve.points} for curve in found]
+    for p in frames.PUBLISHED:
+        if any(p in points for points in by_p):
+            cells = [
+                estimate_cell(points[p], curve.n, curve.failed) if p in points else words.Cell(NONE, "")
+                for points, curve in zip(by_p, found, strict=True)
+            ]
+            yield {"p": f"p{p * 100:g}", "cells": cells}
+
+
+def time(summary: Summary) -> dict[str, Any] | None:
+    """The run over time; None without a single value."""
+    frame = over_time(summary)
+    if frame is None:
+        return None
+    return both(lambda w: panels.over_time(frame, w)) | {
+        "line": _stretch(summary, frame),
+        "question": "Did the wait change during the run?" if frame.drawable else "When did turns fail?",
+        "drawable": frame.drawable,
+        "middle": any(math.isfinite(bin_.p50) for panel in frame.panels for bin_ in panel.bins),
+        "bin": span(frame.bin_s),
+        "dots": all(panel.dots is not None for panel in frame.panels),
+        "shaded": any(panel.failures_s.size > panels.TICKS_MOST for panel in frame.panels),
+        "tail": any(bin_.p95 == bin_.p95 for panel in frame.panels for bin_ in panel.bins),
+    }
+
+
+def _stretch(summary: Summary, frame: OverTime) -> str:
+    """Slowest minute: from 4:00 on gateway, p50 1.2 s, 1.4 times that of the run."""
+    medians = {a.target: a.figures.at(0.5).value for a in summary.answers}
+    found = [
+        (bin_.p50 / medians[panel.target], bin_, panel)
+        for panel in frame.panels
+        for bin_ in panel.bins
+        if bin_.turns >= 10 and bin_.begin_s >= frame.warmup_s and math.isfinite(bin_.p50)
+        if math.isfinite(medians[panel.target])
+    ]
+    if len(found) < 3:
+        return ""
+    ratio, slow, panel = max(found, key=lambda entry: entry[0])
+    where = f" on {panel.target}" if len(frame.panels) > 1 else ""
+    at = clock(slow.begin_s, long=frame.length_s > 180)
+    times = f"{ratio:.1f} times that of the run" if ratio >= 1.05 else "as in the whole run"
+    return f"Slowest {span(frame.bin_s)}: from {at}{where}, p50 {ms(slow.p50)}, {times}."
+
+
+def steps(summary: Summary) -> dict[str, Any] | None:
+    """The figure and table of steps; None where there is one step alone."""
+    rows = [f for f in summary.measures if f.measure == summary.main and f.step != ALL]
+    if len({f.step for f in rows}) < 2:
+        return None
+    groups = [
+        (step, [(summary.targets.index(f.target), f) for f in rows if f.step == step])
+        for step in summary.turns.steps
+        if any(f.step == step for f in rows)
+    ]
+    told = any(e.published for f in rows for e in f.quantiles)
+    figure = both(lambda w: bars.steps(groups, summary.main, w)) if told else {"wide": "", "phone": ""}
+    return figure | {"line": words.worst_step(summary), "table": [_row(summary, f) for _, g in groups for _, f in g]}
+
+
+def _row(summary: Summary, figures: Figures) -> dict[str, Any]:
+    """A line of a table of measures."""
+    return {
+        "measure": figures.measure,
+        "unit": figures.unit,
+        "step": figures.step,
+        "colour": summary.targets.index(figures.target),
+        "n": count(figures.n),
+        "failed": count(figures.failed),
+        "censored": count(figures.censored),
+        "cells": [cell(figures, p, "") for p in PS],
+        "high": three(figures.high),
+    }
+
+
+def others(summary: Summary) -> list[dict[str, Any]]:
+    """Every measure of turns, all steps together; those of connecting have a section of their own."""
+    shown = [f for f in (*summary.measures, *summary.connecting) if f.step == ALL]
+    return [_row(summary, f) for f in shown if CATALOGUE[f.measure].scope == "turn" or f.measure == "session_length"]
+
+
+def events(summary: Summary) -> list[dict[str, Any]]:
+    """Measures of every event, without those of the harness."""
+    return [_event(summary, one) for one in summary.events if CATALOGUE[one.measure].scope == "event"]
+
+
+def _event(summary: Summary, one: Distribution) -> dict[str, Any]:
+    """A line of a measure from histograms, with what was counted beside them."""
+    counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
+    return {
+        "measure": one.measure,
+        "unit": one.unit,
+        "colour": summary.targets.index(one.target) if one.target in summary.targets else 0,
+        "n": count(one.n),
+        "beside": ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE,
+        **{name: three(getattr(one, name)) for name in ("p50", "p90", "p99", "high")},
+        "sentence": CATALOGUE[one.measure].sentence,
+    }
+
+
+def outcomes(summary: Summary) -> dict[str, Any] | None:
+    """How turns and sessions ended; None where none began."""
+    found = summary.outcomes
+    if not sum(found.opened) and not sum(found.begun):
+        return None
+    places = range(len(summary.targets))
+    rates = [percent(found.failures(i), 1) if found.wanted[i] else NONE for i in places]
+    sums = [
+        ("begun, together", [count(n) for n in found.begun], "every turn has one outcome"),
+        ("failed, together", [count(n) for n in found.failed], ""),
+        ("lost turns", [count(n) for n in found.lost], "wanted, never begun: their session had ended"),
+        ("failures", rates, "(failed + lost) ÷ turns wanted, without those cut by the end of the run"),
+        ("sessions with any failure", [count(n) for n in found.with_failure], f"of {_of(found.opened)}"),
+    ]
+    return {
+        "caption": f"{plural(sum(found.begun), 'turn')} begun in the measured phase, one outcome each; "
+        f"{count(sum(found.lost))} lost.",
+        "turns": [_ending(e.outcome, [count(n) for n in e.counts], e.meaning) for e in found.turns],
+        "sums": [_ending(*row) for row in sums],
+        "sessions": [_ending(e.outcome, [count(n) for n in e.counts], e.meaning) for e in found.sessions],
+    }
+
+
+def _of(opened: tuple[int, ...]) -> str:
+    return " and ".join(count(n) for n in opened)
+
+
+def _ending(outcome: str, counts: list[str], meaning: str) -> dict[str, Any]:
+    return {"outcome": outcome, "counts": counts, "meaning": meaning}
+
+
+def connect(summary: Summary) -> dict[str, Any] | None:
+    """How long connecting takes; None where no session opened."""
+    rows = [f for f in summary.connecting if f.measure != "session_length"]
+    stacks = frames.connecting(summary)
+    if not rows:
+        return None
+    figure = both(lambda w: bars.connect(stacks, w)) if stacks else {"wide": "", "phone": ""}
+    slow = any(stack.p > 0.5 for stack in stacks)
+    phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
+    return figure | {
+        "slow": slow,
+        "table": [_row(summary, f) for f in rows if f.measure not in phases],
+        "phases": [_row(summary, f) for f in rows if f.measure in phases],
+    }
+
+
+def flow(summary: Summary) -> dict[str, Any] | None:
+    """Bytes each way over the run; None where nothing was recorded."""
+    found, length = frames.flows(summary), summary.window.length_s
+    if not found:
+        return None
+    wide = HALF if len(found) > 1 else WIDE
+    rates = [r for r in summary.throughput if r.total_bytes]
+    size, unit = scale_of(max((r.mean_bytes_per_s for r in rates), default=0.0) / 10)
+    table = [
+        {
+            "measure": rate.measure,
+            "colour": summary.targets.index(rate.target),
+            "total": quantity(rate.total_bytes),
+            "mean": three(rate.mean_bytes_per_s / size),
+            "cells": [three(v / size) for d in (rate.per_second, rate.per_session) for v in (d.p50, d.p99, d.high)],
+        }
+        for rate in rates
+    ]
+    longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
+    figures = [both(lambda w, frame=frame: bars.flow(frame, longest, w), wide) for frame in found]  # type: ignore[misc]
+    spread = any(rate.per_second.n or rate.per_session.n for rate in rates)
+    return {"figures": figures, "table": table, "unit": unit, "spread": spread}
+
+
+def health(summary: Summary) -> dict[str, Any]:
+    """Whether the figures can be trusted."""
+    verdict, document = summary.verdict, summary.run.document
+    line = {
+        None: f"Not judged: {verdict.reason}.",
+        True: f"Yes, as far as the load generator goes: {verdict.count}.",
+        False: f"No: {verdict.count}.",
+    }[verdict.valid]
+    stamps = document.get("stamp_source")
+    totals = document.get("totals") or {}
+    said = [f"Stamps: {stamps}." if stamps else "Where stamps came from is not known."]
+    if totals.get("events"):
+        said.append(
+            f"{count(totals['events'])} events, {count(totals.get('stamp_fallbacks') or 0)} without a kernel stamp."
+        )
+    if len(summary.run.seconds) and summary.run.seconds["cpu"].notna().any():
+        said.append(f"Processor of the busiest worker: {percent(float(summary.run.seconds['cpu'].max()), 1)} at most.")
+    if "inexact_gaps" in summary.turns.frame.columns and len(summary.turns.frame):
+        gaps = int(summary.turns.frame["inexact_gaps"].fillna(0).sum())
+        said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
+    return {
+        "line": line,
+        "rules": [_rule(rule) for rule in verdict.rules],
+        "lines": [_event(summary, one) for one in summary.harness],
+        "note": " ".join(said),
+    }
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    word, style = {
+        None: ("– nothing to judge", "soft"),
+        True: ("✓ passed", "good"),
+        False: ("✕ failed", "bad"),
+    }[rule.passed]
+    return {
+        "title": f"({rule.rule}) {rule.name}" if rule.rule else rule.name,
+        "measure": rule.measure,
+        "note": rule.note,
+        "figure": rule.written(rule.figure),
+        "limit": rule.written(rule.limit),
+        "width": round(min(100.0, rule.used * 80), 1),
+        "passed": rule.passed,
+        "word": word,
+        "style": style,
+        "remedy": rule.remedy if rule.passed is False else "",
+    }
+
+
+def slowest(summary: Summary) -> list[dict[str, Any]]:
+    """The slowest good turns."""
+    return [_slow(summary, slow) for slow in frames.slowest(summary)]
+
+
+def _slow(summary: Summary, slow: frames.Slow) -> dict[str, Any]:
+    names = ("target", "colour", "step", "turn", "session")
+    ids = (("session", slow.service_session), ("response", slow.response), ("request", slow.request))
+    return {name: getattr(slow, name) for name in names} | {
+        "ids": [(name, value) for name, value in ids if value],
+        "value": ms(slow.value),
+        "at": clock(slow.at_s, long=summary.window.length_s > 180),
+        "created": ms(slow.created),
+    }

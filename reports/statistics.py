@@ -1,0 +1,163 @@
+"""Quantiles of clustered samples, their intervals, and whether they may be published; pure.
+
+A quantile is the inverse CDF: the smallest x with F(x) ≥ p. Failed turns are +inf; censored ones are not in the sample.
+Sessions are the sampling unit: turns of one session resemble each other, so an interval is that of order statistics
+with a design effect. For G sessions with n_g turns each, S_g of them ≤ q:
+
+    v = G/(G−1) · Σ(S_g − p·n_g)² / n²     deff = max(1, v·n / (p(1−p)))     n_e = n/deff · (z / t_{G−1})²
+    p_L = BetaInv(a/2; p·n_e, n_e − p·n_e + 1)     p_U = BetaInv(1−a/2; p·n_e + 1, n_e − p·n_e)
+
+and the bounds are the values at ranks floor(p_L·n) and ceil(p_U·n). An end is open where that rank does not exist, and
+the upper one also where p^n_e > a/2, for then even the largest value is no bound at this level (with independent turns:
+p50 6, p90 36, p95 72, p99 368 turns). One session alone says nothing about sessions: both ends are open.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.integer]
+
+LEVEL = 0.95
+BEYOND = 5
+"""Turns that must lie beyond a quantile above the median before it is published: n(1−p) ≥ 5."""
+
+Status = Literal["published", "failed share", "too few turns", "too few sessions", "open"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Values of one measure, ascending, failed ones as +inf at the end; beside each the code of its session.
+
+    `failed` and `censored` are counted whether or not they are among the values.
+    """
+
+    values: Floats
+    sessions: Integers
+    failed: int = 0
+    censored: int = 0
+
+    @property
+    def n(self) -> int:
+        return int(self.values.size)
+
+    @property
+    def good(self) -> Floats:
+        """The finite values, ascending."""
+        return self.values[: int(np.searchsorted(self.values, np.inf))]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A quantile with its interval, in the unit of the measure; NaN where the sample is empty, ±inf for open ends."""
+
+    p: float
+    value: float
+    low: float
+    high: float
+    deff: float
+    status: Status
+    needs: int
+    """turns that would be needed to publish it; 0 where that is not what is missing"""
+
+    @property
+    def published(self) -> bool:
+        return self.status == "published"
+
+
+def sample(values: Floats, sessions: Integers, *, failed: int = 0, censored: int = 0) -> Sample:
+    """Sort values, keeping the session of each beside it."""
+    order = np.argsort(values, kind="stable")
+    return Sample(values[order], sessions[order], failed, censored)
+
+
+def rank(p: float, n: int) -> int:
+    """The rank, from 1, of the p-quantile among n values; the slack forgives 0.07 · 100 = 7.000000000000001."""
+    return min(n, max(1, math.ceil(p * n - 1e-9)))
+
+
+def quantile(ascending: Floats, p: float) -> float:
+    """Inverse CDF; NaN of nothing."""
+    return float(ascending[rank(p, ascending.size) - 1]) if ascending.size else math.nan
+
+
+def estimates(sample: Sample, ps: Sequence[float], level: float = LEVEL) -> list[Estimate]:
+    """Quantiles at ascending `ps`. The counts per session grow along the sorted values, so all take one pass."""
+    if not sample.n:
+        return [Estimate(p, math.nan, -math.inf, math.inf, math.nan, "too few turns", floor(p)) for p in ps]
+    of_session = np.bincount(sample.sessions)
+    below, reached, found = np.zeros_like(of_session), 0, []
+    for p in ps:
+        value = quantile(sample.values, p)
+        upto = int(np.searchsorted(sample.values, value, side="right"))
+        below += np.bincount(sample.sessions[reached:upto], minlength=below.size)
+        reached = upto
+        found.append(_estimate(sample, p, value, design_effect(of_session, below, p), of_session, level))
+    return found
+
+
+def design_effect(of_session: Integers, below: Integers, p: float) -> float:
+    """How much wider than independent turns the sessions make it; NaN with fewer than two sessions."""
+    n, clusters = int(of_session.sum()), int(np.count_nonzero(of_session))
+    if clusters < 2:
+        return math.nan
+    variance = clusters / (clusters - 1) * float(((below - p * of_session) ** 2).sum()) / n**2
+    return max(1.0, variance * n / (p * (1 - p)))
+
+
+def _estimate(sample: Sample, p: float, value: float, deff: float, of_session: Integers, level: float) -> Estimate:
+    low, high, needs = -math.inf, math.inf, 0
+    if not math.isnan(deff):
+        shrink = _shrink(int(np.count_nonzero(of_session)), level)
+        low, high = bounds(sample.values, p, sample.n / deff * shrink, level)
+        needs = max(floor(p), math.ceil(smallest(p, level) * deff / shrink))
+    status = _status(sample, p, value, high, deff, needs)
+    return Estimate(p, value, low, high, deff, status, max(needs, floor(p)) if status == "too few turns" else 0)
+
+
+def _shrink(clusters: int, level: float) -> float:
+    """(z / t)²: what not knowing the variance between a few sessions costs."""
+    tail = 1 - (1 - level) / 2
+    return float((ndtri(tail) / stdtrit(clusters - 1, tail)) ** 2)
+
+
+def bounds(ascending: Floats, p: float, effective: float, level: float = LEVEL) -> tuple[float, float]:
+    """The interval's ends for an effective number of independent values; −inf and +inf where open."""
+    n, a = ascending.size, 1 - level
+    lower = math.floor(betaincinv(p * effective, effective - p * effective + 1, a / 2) * n)
+    upper = math.ceil(betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2) * n)
+    low = float(ascending[lower - 1]) if lower >= 1 else -math.inf
+    reachable = upper <= n and effective >= smallest(p, level)
+    return low, float(ascending[upper - 1]) if reachable else math.inf
+
+
+def smallest(p: float, level: float = LEVEL) -> float:
+    """Independent values from which on the largest bounds the p-quantile: p^n ≤ a/2."""
+    return math.log((1 - level) / 2) / math.log(p)
+
+
+def floor(p: float) -> int:
+    """Turns that a published quantile needs at least: p90 50, p95 100, p99 500; p50 has no floor of its own."""
+    return math.ceil(smallest(p)) if p <= 0.5 else math.ceil(BEYOND / (1 - p) - 1e-9)
+
+
+def _status(sample: Sample, p: float, value: float, high: float, deff: float, needs: int) -> Status:
+    if sample.values[0] == math.inf:
+        return "failed share"  # all of them failed: no number of turns is too few to say so
+    if p > 0.5 and sample.n < floor(p):
+        return "too few turns"
+    if value == math.inf:
+        return "failed share"
+    if math.isnan(deff):
+        return "too few sessions"
+    if high < math.inf:
+        return "published"
+    return "too few turns" if sample.n < needs else "open"

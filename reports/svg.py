@@ -1,0 +1,189 @@
+"""Scales, axes and marks for SVG that is drawn on the server.
+
+Colours come from CSS classes, so one drawing serves both themes: `s0`–`s3` strokes and fills, `t0`–`t3` texts.
+A figure keeps its text's size by being drawn twice: wide, and 360 px for a phone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+
+WIDE, HALF, PHONE = 1080, 524, 360
+SHAPES = ("circle", "diamond", "triangle", "square")
+GLYPHS = "●◆▲■"
+Point = tuple[float, float]
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+def clean(text: object) -> str:
+    """Text for XML: escaped, without the characters that XML has no place for."""
+    return escape(_FORBIDDEN.sub("", str(text)))
+
+
+def identity(value: float) -> float:
+    return value
+
+
+def nines(p: float) -> float:
+    """0.9 → 1, 0.99 → 2, 0.999 → 3."""
+    return -math.log10(1 - p)
+
+
+class Scale:
+    """Maps a value to a pixel: linear after `f`."""
+
+    def __init__(self, f: Callable[[float], float], low: float, high: float, start: float, end: float) -> None:
+        self.f, self.a, self.b, self.start, self.end = f, f(low), f(high), start, end
+        self.low, self.high = low, high
+
+    def __call__(self, value: float) -> float:
+        return self.start + (self.f(value) - self.a) / (self.b - self.a) * (self.end - self.start)
+
+    def clip(self, value: float) -> float:
+        """The pixel of a value, of the nearest end for one outside."""
+        return self(min(max(value, self.low), self.high))
+
+
+def log_scale(low: float, high: float, start: float, end: float) -> Scale:
+    return Scale(math.log10, low, high, start, end)
+
+
+def log_range(values: Iterable[float]) -> tuple[float, float]:
+    """Ends for a logarithmic axis over the positive finite values, at least a factor of two apart."""
+    kept = [value for value in values if 0 < value < math.inf]
+    low, high = (min(kept), max(kept)) if kept else (1.0, 10.0)
+    if high < 2 * low:
+        middle = math.sqrt(low * high)
+        low, high = middle / math.sqrt(2), middle * math.sqrt(2)
+    return low / 1.06, high * 1.06
+
+
+def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Round numbers between the ends, as dense as `most` allows."""
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
+    for mantissas in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        found = [m * 10.0**d for d in decades for m in mantissas if low <= m * 10.0**d <= high]
+        if len(found) <= most:
+            return found
+    return found[:: math.ceil(len(found) / most)]
+
+
+def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers between the ends."""
+    step = nice((high - low) / most)
+    first = math.ceil(low / step - 1e-9)
+    return [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def nice(value: float) -> float:
+    """The next of 1, 2, 2.5, 5 · 10^k that is not below the value."""
+    if value <= 0:
+        return 1.0
+    base = 10.0 ** math.floor(math.log10(value))
+    return next(m * base for m in (1, 2, 2.5, 5, 10) if m * base >= value * (1 - 1e-9))
+
+
+SECONDS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+
+
+def time_step(length_s: float, most: int) -> float:
+    """The smallest round number of seconds that gives at most so many steps."""
+    return next((float(s) for s in SECONDS if length_s / s <= most), nice(length_s / most))
+
+
+def steps_of(length: float, step: float) -> list[float]:
+    """0, step, 2 · step … up to the length."""
+    return [step * k for k in range(int(length / step + 1e-9) + 1)]
+
+
+class Plot:
+    """One drawing. Marks are added in order; `svg` gives the element."""
+
+    def __init__(
+        self, w: int, h: int, *, left: int, right: int, top: int, bottom: int, title: str, desc: str = ""
+    ) -> None:
+        self.w, self.h, self.title, self.desc = w, h, title, desc
+        self.x0, self.x1, self.y0, self.y1 = left, w - right, h - bottom, top
+        self.parts: list[str] = []
+        self.stops: dict[str, object] | None = None
+
+    def add(self, element: str) -> None:
+        self.parts.append(element)
+
+    def text(self, x: float, y: float, text: str, cls: str = "", anchor: str = "start") -> None:
+        self.add(f'<text x="{x:.1f}" y="{y:.1f}" class="{cls}" text-anchor="{anchor}">{clean(text)}</text>')
+
+    def rect(self, x: float, y: float, w: float, h: float, cls: str, tip: str = "") -> None:
+        box = f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(w, 0):.1f}" height="{max(h, 0):.1f}" class="{cls}"'
+        self.add(f"{box}><title>{clean(tip)}</title></rect>" if tip else f"{box}/>")
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, cls: str) -> None:
+        self.add(f'<path d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" class="{cls}"/>')
+
+    def path(self, points: Sequence[Point], cls: str, *, close: bool = False) -> None:
+        if points:
+            steps = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+            self.add(f'<path d="M{steps}{"Z" if close else ""}" class="{cls}"/>')
+
+    def band(self, lower: Sequence[Point], upper: Sequence[Point], cls: str) -> None:
+        self.path([*lower, *reversed(upper)], cls, close=True)
+
+    def dot(self, x: float, y: float, shape: str, cls: str, r: float = 4.2, tip: str = "") -> None:
+        title = f"<title>{clean(tip)}</title>" if tip else ""
+        if shape == "circle":
+            self.add(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" class="{cls}">{title}</circle>')
+        else:
+            self.add(f'<path d="{_outline(x, y, shape, r)}" class="{cls}">{title}</path>')
+
+    def y_axis(self, scale: Scale, ticks: Sequence[float], write: Callable[[float], str]) -> None:
+        for value in ticks:
+            y = scale(value)
+            self.line(self.x0, y, self.x1, y, "grid")
+            self.text(self.x0 - 6, y + 4, write(value), "tick", "end")
+
+    def x_axis(
+        self,
+        scale: Scale,
+        ticks: Sequence[float],
+        write: Callable[[float], str],
+        label: str = "",
+        *,
+        grid: bool = False,
+    ) -> None:
+        self.line(self.x0, self.y0, self.x1, self.y0, "axis")
+        for value in ticks:
+            x = scale(value)
+            self.line(x, self.y1 if grid else self.y0, x, self.y0 + 4, "grid" if grid else "axis")
+            self.text(x, self.y0 + 17, write(value), "tick", "middle")
+        if label:
+            self.text(self.x1, self.y0 + 33, label, "lab", "end")
+
+    def readout(self, xs: Sequence[float], rows: Sequence[str]) -> None:
+        """Stops of the crosshair: where, and the text that is shown and spoken there."""
+        self.stops = {"x": [round(x, 1) for x in xs], "t": list(rows), "y": [round(self.y1, 1), round(self.y0, 1)]}
+
+    def svg(self, cls: str) -> str:
+        """The element, labelled with a sentence, focusable where it has a readout."""
+        live = ""
+        if self.stops:
+            stops = json.dumps(self.stops, separators=(",", ":"), ensure_ascii=False)
+            live = f' tabindex="0" data-stops="{clean(stops)}"'
+        label = clean(f"{self.title}. {self.desc}".strip())
+        return (
+            f'<svg class="{cls}" viewBox="0 0 {self.w} {self.h}" width="{self.w}" height="{self.h}" role="img" '
+            f'aria-label="{label}"{live}>{"".join(self.parts)}</svg>'
+        )
+
+
+def _outline(x: float, y: float, shape: str, r: float) -> str:
+    q = r * (1.25 if shape == "diamond" else 1.1)
+    if shape == "diamond":
+        return f"M{x:.1f} {y - q:.1f}l{q} {q}l{-q} {q}l{-q} {-q}Z"
+    if shape == "triangle":
+        return f"M{x:.1f} {y - q:.1f}l{q} {1.8 * q:.1f}h{-2 * q}Z"
+    return f"M{x - 0.9 * q:.1f} {y - 0.9 * q:.1f}h{1.8 * q:.1f}v{1.8 * q:.1f}h{-1.8 * q:.1f}Z"

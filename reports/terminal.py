@@ -1,0 +1,142 @@
+"""The summary that `rtbench report` prints: at most so many columns, colour only where it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reports.numbers import NBSP, count, moment, percent, quantity, three
+from reports.summary import Answer, Summary
+from reports.svg import GLYPHS
+from reports.words import headline, interval, lasted, remedy, rule_figure, rule_line, second
+
+COLOURS = {"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"}
+TARGETS = ("34", "33", "36", "37")
+
+
+def terminal(summary: Summary, width: int = 100, colour: bool = False, report: str = "") -> str:
+    """The summary as text, a dozen lines. `report` is the path that its last line names, none where it is empty."""
+    ink = _Ink(colour)
+    lines = [*_opening(summary, width, ink), "", *_table(summary, ink)]
+    lines += ["", *_closing(summary, width)]
+    if report:
+        lines.append(f"report      {report}")
+    return "\n".join(lines).replace(NBSP, " ") + "\n"
+
+
+class _Ink:
+    """Wraps text in colour, or does not."""
+
+    def __init__(self, colour: bool) -> None:
+        self.colour = colour
+
+    def __call__(self, text: str, code: str) -> str:
+        return f"\x1b[{COLOURS.get(code, code)}m{text}\x1b[0m" if self.colour else text
+
+
+def _opening(summary: Summary, width: int, ink: _Ink) -> Iterable[str]:
+    verdict = summary.verdict
+    style = "warn" if verdict.valid is None else "good" if verdict.valid else "bad"
+    badges = [(f"{verdict.glyph} {verdict.word}", style)] + ([("◇ SIMULATED", "sim")] if summary.simulated else [])
+    left = f"{summary.scenario}  {moment(summary.window.began_utc_ns)}  {lasted(summary)}".replace(NBSP, " ")
+    right = "     ".join(text for text, _ in badges)
+    inked = "     ".join(ink(text, code) for text, code in badges)
+    if len(left) + 3 + len(right) <= width:
+        yield left + " " * (width - len(left) - len(right)) + inked
+    else:
+        yield from (*_wrap(left, width), inked)
+    yield from (ink(line, "bold") for line in _wrap(headline(summary), width))
+    for rule in verdict.broken:
+        yield from (ink(line, "bad") for line in _wrap(f"{rule_line(rule)} {rule_figure(rule)}", width))
+        yield from _wrap(f"What to do: {remedy(rule)}" if rule.remedy else "", width)
+    yield from _wrap(second(summary), width)
+
+
+def _wrap(text: str, width: int) -> Iterable[str]:
+    """Lines of whole words; a no-break space holds a number and its unit together until the line is made."""
+    line = ""
+    for word in text.split(" "):
+        if line and len(line) + 1 + len(word) > width:
+            yield line
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    if line:
+        yield line
+
+
+def _table(summary: Summary, ink: _Ink) -> Iterable[str]:
+    """Targets in rows. Ten characters for a figure, eighteen with an interval: 100 columns in all."""
+    if not any(answer.turns for answer in summary.answers):
+        return
+    names = min(18, max(9, *(len(a.target) for a in summary.answers)))
+    columns = f"{'p50 (95 %)':>20}{'p95 (95 %)':>21}{'p99':>11}{'max':>8}{'failed':>12}"
+    head = f"{summary.main + ', ms':<{names + 4}}{'turns':>8}  {columns}"
+    yield ink(head.rstrip(), "soft")
+    for index, answer in enumerate(summary.answers):
+        key = f"  {GLYPHS[index % 4]} {answer.target[:names]:<{names}}"
+        failed, ended = summary.outcomes.failed[index], summary.outcomes.ended(index)
+        yield ink(key, TARGETS[index % 4]) + _row(answer, f"{count(failed)}{NBSP}{NBSP}{percent(failed, ended)}")
+
+
+def _row(answer: Answer, failed: str) -> str:
+    figures = answer.figures
+    p50, p95 = (_wide(answer, p) for p in (0.5, 0.95))
+    return (
+        f"{count(answer.turns):>8}  {p50:>20}{p95:>21}{_narrow(answer, 0.99):>11}{three(figures.high):>8}{failed:>12}"
+    )
+
+
+def _wide(answer: Answer, p: float) -> str:
+    estimate = answer.figures.at(p)
+    if not estimate.published:
+        few = f" (needs {count(estimate.needs)})" if estimate.needs else ""
+        open_ = f" ({count(answer.figures.failed)} failed)" if estimate.status == "open" else ""
+        return _narrow(answer, p) + few + open_
+    return f"{three(estimate.value)} ({interval(estimate).replace(' ', '')})"
+
+
+def _narrow(answer: Answer, p: float) -> str:
+    estimate = answer.figures.at(p)
+    return three(estimate.value) if estimate.published else "> timeout" if estimate.status == "failed share" else "n/a"
+
+
+def _closing(summary: Summary, width: int) -> Iterable[str]:
+    yield from _named("outcomes", _outcomes(summary), width)
+    for kind in ("audio", "wire"):
+        yield from _named(kind, _flow(summary, kind), width)
+    yield from _named("harness", _harness(summary), width)
+    for notice in summary.notices:
+        yield from _named("note", [notice], width)
+
+
+def _named(name: str, parts: list[str], width: int) -> Iterable[str]:
+    """`name   a · b · c`, further lines under the first."""
+    lines = list(_wrap(" · ".join(part.replace(" ", NBSP) if len(part) < 60 else part for part in parts), width - 12))
+    for row, line in enumerate(lines):
+        yield f"{name if row == 0 else '':<12}{line}"
+
+
+def _outcomes(summary: Summary) -> list[str]:
+    endings = [f"{ending.outcome} {count(sum(ending.counts))}" for ending in summary.outcomes.turns]
+    shown = endings if len(endings) <= 5 else [*endings[:4], f"{len(endings) - 4} others"]
+    lost = sum(summary.outcomes.lost)
+    return shown + ([f"lost {count(lost)}"] if lost else [])
+
+
+def _flow(summary: Summary, kind: str) -> list[str]:
+    said = []
+    for way in ("sent", "received"):
+        rates = [rate for rate in summary.throughput if rate.measure == f"{kind}_{way}"]
+        if any(rate.total_bytes for rate in rates):
+            total, mean = sum(r.total_bytes for r in rates), sum(r.mean_bytes_per_s for r in rates)
+            said.append(f"{way} {quantity(total)} ({quantity(mean)}/s)")
+    return said
+
+
+def _harness(summary: Summary) -> list[str]:
+    rules = [rule for rule in summary.verdict.rules if rule.figure is not None]
+    said = [
+        f"{rule.measure or rule.name} {rule.written(rule.figure)} (limit {rule.written(rule.limit)})" for rule in rules
+    ]
+    lag = [one for one in summary.harness if one.measure == "receive_lag"]
+    return said + [f"receive_lag p99 {three(one.p99)}{NBSP}ms" for one in lag]

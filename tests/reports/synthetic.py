@@ -1,0 +1,338 @@
+"""Run folders with invented turns, of any size: for the tests of the reports, and a benchmark of a million turns.
+
+write(folder, Plan(sessions=10, turns=4))
+python -m tests.reports.synthetic FOLDER SESSIONS TURNS
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.run import folder as run_folder
+from bench.run import histograms as hdr
+from bench.run.folder import SCHEMAS, TableName
+from bench.run.histograms import Histograms, Key
+
+BEGAN_NS = 1_795_166_040_000_000_000  # 20 Nov 2026, 09:14 UTC
+MS = 1_000_000
+STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye")
+FACTORS = np.array([0.86, 0.95, 1.32, 1.08, 0.80])
+FAILURES = ("timeout:first_delta", "throttled:response", "closed:1006")
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a synthetic run is like. Half of the failed turns happen before the first delta."""
+
+    sessions: int = 10
+    turns: int = 4
+    targets: tuple[str, ...] = ("sim",)
+    seconds: float = 30.0
+    warmup_s: float = 0.0
+    failed: float = 0.0
+    abandoned: int = 0
+    refused: int = 0
+    text: bool = False
+    tls: bool = True
+    seed: int = 7
+    simulated: bool = True
+    median_ms: float = 600.0
+    valid: bool | None = True
+    scenario: str = "voice_turns"
+
+
+def rows(plan: Plan) -> dict[TableName, pa.Table]:
+    """The three tables of a run."""
+    rng = np.random.default_rng(plan.seed)
+    start_ns = np.sort(rng.uniform(0, plan.seconds * 0.8, plan.sessions)) * 1e9
+    target = np.arange(plan.sessions) % len(plan.targets)
+    turns = _turns(plan, rng, start_ns.astype(np.int64), target)
+    sessions = _sessions(plan, rng, start_ns.astype(np.int64), target, turns)
+    return {"turns": turns, "sessions": sessions, "seconds": _seconds(plan, turns, sessions)}
+
+
+def _table(name: TableName, n: int, columns: dict[str, Any]) -> pa.Table:
+    schema = SCHEMAS[name]
+    return pa.table(
+        [pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(n, f.type) for f in schema], schema=schema
+    )
+
+
+def _labels(names: tuple[str, ...] | list[str], codes: Integers) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(list(names))).cast(pa.string())
+
+
+def _null(values: npt.NDArray[Any], absent: npt.NDArray[np.bool_]) -> pa.Array:
+    return pa.array(values.astype(np.int64), pa.int64(), mask=absent)
+
+
+def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target: Integers) -> pa.Table:
+    n = plan.sessions * plan.turns
+    session = np.repeat(np.arange(plan.sessions), plan.turns)
+    turn = np.tile(np.arange(plan.turns), plan.sessions)
+    step = turn % len(STEPS)
+    level = rng.normal(0, 0.24, plan.sessions)[session] + 0.12 * target[session]
+    wait = plan.median_ms * FACTORS[step] * np.exp(level + rng.normal(0, 0.34, n))
+    wait += np.where(rng.random(n) < 0.015, rng.uniform(700, 4000, n), 0)
+    length = wait + 900 + 300 * rng.gamma(8, 1 / 8, n)
+    start = session_start[session] + (300 + turn * min(2500.0, plan.seconds * 200 / max(1, plan.turns))) * MS
+    code = np.where(rng.random(n) < plan.failed, 1 + rng.integers(0, len(FAILURES), n), 0)
+    code[n - plan.abandoned :] = len(FAILURES) + 1
+    bad = code > 0
+    mute = bad & (rng.random(n) < 0.5)
+    first = "first_text" if plan.text else "first_audio"
+    spoken = 1_300 * MS
+    in_warmup = session_start[session] < plan.warmup_s * 1e9
+    phase = _labels(["measure", "warmup"], in_warmup.astype(np.int64)) if plan.warmup_s else pa.nulls(n, pa.string())
+    columns: dict[str, Any] = {
+        **_identity(plan, n, session, target[session], start.astype(np.int64)),
+        "phase": phase,
+        "outcome": _labels(["ok", *FAILURES, "abandoned"], code),
+        "response_id": [f"resp_{i:07d}" for i in range(n)] if n < 200_000 else _labels(["resp_x"], np.zeros(n, int)),
+        "step": _labels(list(STEPS), step),
+        "turn": turn + 1,
+        "origin": _labels(["requested"] if plan.text else ["speech_end"], np.zeros(n, np.int64)),
+        "speech_end_at_ns": pa.nulls(n, pa.int64()) if plan.text else np.full(n, spoken),
+        "requested_at_ns": np.full(n, spoken) if plan.text else pa.nulls(n, pa.int64()),
+        "response_created_at_ns": _null(spoken + wait * 0.3 * MS, mute),
+        f"{first}_at_ns": _null(spoken + wait * MS, mute),
+        "response_done_at_ns": _null(spoken + length * MS, bad),
+        "ended_at_ns": (spoken + length * MS).astype(np.int64),
+        "stamp_error_ns": np.zeros(n, np.int64),
+        "audio_bytes_sent": np.full(n, 0 if plan.text else 62_400),
+        "audio_bytes_received": np.where(mute | plan.text, 0, (length * 96).astype(np.int64)),
+        "wire_bytes_sent": np.full(n, 84_000),
+        "wire_bytes_received": (length * 130).astype(np.int64),
+        "inexact_gaps": np.zeros(n, np.int64),
+    }
+    if not plan.text:
+        columns |= {
+            "committed_at_ns": np.full(n, spoken + 320 * MS),
+            "input_transcribed_at_ns": _null(spoken + (320 + 420 + 70 * rng.gamma(3, 1, n)) * MS, bad),
+            "first_transcript_at_ns": _null(spoken + (wait - 30) * MS, mute),
+            "transcript_done_at_ns": _null(spoken + (length - 80) * MS, bad),
+            "audio_speed": pa.array(rng.normal(3, 0.3, n), mask=bad),
+        }
+    return _table("turns", n, columns)
+
+
+def _identity(plan: Plan, n: int, session: Integers, target: Integers, start: Integers) -> dict[str, Any]:
+    ids = [f"s{i:05d}" for i in range(plan.sessions)]
+    return {
+        "run_id": _labels(["20261120T091400Z-" + plan.scenario], np.zeros(n, np.int64)),
+        "session_id": _labels(ids, session),
+        "service_session_id": _labels(["sess_" + name for name in ids], session),
+        "target": _labels(plan.targets, target),
+        "scenario": _labels([plan.scenario], np.zeros(n, np.int64)),
+        "script": _labels([plan.scenario], np.zeros(n, np.int64)),
+        "worker": np.zeros(n, np.int64),
+        "simulated": np.full(n, plan.simulated),
+        "start_ns": 5_000_000_000 + start,
+        "start_utc_ns": BEGAN_NS + start,
+    }
+
+
+def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Integers, turns: pa.Table) -> pa.Table:
+    n = plan.sessions + plan.refused
+    start, target = np.r_[start, np.full(plan.refused, 9 * MS)], np.r_[target, np.zeros(plan.refused, np.int64)]
+    refused = np.arange(n) >= plan.sessions
+    phases = rng.gamma(6, 1 / 6, (n, 6)) * np.array([9, 21, 46, 88, 61, 34]) * MS
+    phases[:, 2] *= plan.tls
+    at = np.cumsum(phases, axis=1).astype(np.int64)
+    phase = _labels(["measure", "warmup"], (start < plan.warmup_s * 1e9).astype(np.int64))
+    wanted = np.full(n, plan.turns)
+    columns: dict[str, Any] = {
+        **_identity(replace(plan, sessions=n), n, np.arange(n), target, start),
+        "phase": phase if plan.warmup_s else pa.nulls(n, pa.string()),
+        "outcome": _labels(["ok", "refused:401"], refused.astype(np.int64)),
+        "connect_start_at_ns": np.zeros(n, np.int64),
+        "dns_done_at_ns": at[:, 0],
+        "tcp_done_at_ns": at[:, 1],
+        "tls_done_at_ns": at[:, 2] if plan.tls else pa.nulls(n, pa.int64()),
+        "upgrade_done_at_ns": _null(at[:, 3], refused),
+        "session_created_at_ns": _null(at[:, 4], refused),
+        "update_sent_at_ns": _null(at[:, 4], refused),
+        "session_updated_at_ns": _null(at[:, 5], refused),
+        "ended_at_ns": np.full(n, 12_000 * MS),
+        "turns_wanted": wanted,
+        "turns_begun": np.where(refused, 0, wanted),
+        "lost_turns": np.where(refused, wanted, 0),
+        "request_id": [f"{i:08x}-34d6" for i in range(n)],
+        "events": np.full(n, 400),
+        "audio_bytes_sent": np.where(refused | plan.text, 0, 62_400 * plan.turns),
+        "audio_bytes_received": np.where(refused | plan.text, 0, 170_000 * plan.turns),
+        "wire_bytes_sent": np.where(refused, 0, 84_000 * plan.turns),
+        "wire_bytes_received": np.where(refused, 0, 230_000 * plan.turns),
+    }
+    return _table("sessions", n, columns)
+
+
+def _seconds(plan: Plan, turns: pa.Table, sessions: pa.Table) -> pa.Table:
+    length = max(1, int(plan.seconds) + 3)
+    frames = []
+    for code, name in enumerate(plan.targets):
+        rng = np.random.default_rng(code)
+        ramp = np.minimum(1, np.arange(length) / 8) * np.minimum(1, np.arange(length)[::-1] / 5)
+        busy = ramp * max(1, plan.sessions * 12 / max(12, plan.seconds))
+        audio = 0 if plan.text else 1
+        frames.append(
+            _table(
+                "seconds",
+                length,
+                {
+                    "second": BEGAN_NS // 10**9 + np.arange(length),
+                    "target": [name] * length,
+                    "worker": np.zeros(length, np.int64),
+                    "sessions_active": busy.astype(np.int64),
+                    "audio_bytes_sent": (audio * busy * 24_000 * rng.uniform(0.9, 1.1, length)).astype(np.int64),
+                    "audio_bytes_received": (audio * busy * 52_000 * rng.uniform(0.8, 1.2, length)).astype(np.int64),
+                    "wire_bytes_sent": (busy * 33_000 * rng.uniform(0.9, 1.1, length)).astype(np.int64),
+                    "wire_bytes_received": (busy * 71_000 * rng.uniform(0.8, 1.2, length)).astype(np.int64),
+                    "cpu": rng.uniform(0.2, 0.38, length),
+                },
+            )
+        )
+    return pa.concat_tables(frames)
+
+
+def histograms(plan: Plan) -> Histograms:
+    """Per-event measures, and throughput per second of the run and per session."""
+    rng, kept = np.random.default_rng(plan.seed), Histograms()
+    for target in plan.targets:
+        for measure, scale_us in (("delta_gap", 48_000), ("receive_lag", 60), ("stamp_error", 4), ("send_lag", 300)):
+            for value in scale_us * rng.gamma(3, 1 / 3, 300):
+                kept.record(Key(measure, target), int(value) + 1)
+        for measure in ("wire_sent", "wire_received", "audio_sent", "audio_received"):
+            for step in ("run", "session"):
+                for value in 50_000 * rng.gamma(9, 1 / 9, 40):
+                    kept.record(Key(measure, target, step), int(value))
+    for value in 400 * rng.gamma(3, 1 / 3, 300):
+        kept.record(Key("hub_delay", "all"), int(value))
+    return kept
+
+
+def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
+    """run.json of a run that ended."""
+    turns, sessions = tables["turns"], tables["sessions"]
+    late = 1.6 if plan.valid else 14.2
+    return {
+        "schema": 1,
+        "definitions": 1,
+        "tool": {"name": "rtbench", "version": "0.1.0"},
+        "run_id": "20261120T091400Z-" + plan.scenario,
+        "scenario": plan.scenario,
+        "simulated": plan.simulated,
+        "state": "ended",
+        "began_utc_ns": BEGAN_NS,
+        "ended_utc_ns": BEGAN_NS + int(plan.seconds * 1e9),
+        "writer": {"host": "bench-1", "pid": 4711},
+        "settings": {"users": 10, "spawn_rate": 5, "run_time_s": plan.seconds},
+        "targets": [
+            {
+                "label": name,
+                "url": f"ws://127.0.0.1:8765/{i}",
+                "dialect": "ga",
+                "service": "simulator",
+                "loopback": True,
+            }
+            for i, name in enumerate(plan.targets)
+        ],
+        "scripts": [
+            {"name": plan.scenario, "scenario": plan.scenario, "digest": "sha256:0f1e2d", "turns": plan.turns}
+            | {
+                "chunk_ms": None if plan.text else 100,
+                "output": "text" if plan.text else "audio",
+                "limits": {"done": 120},
+            }
+        ],
+        "host": {"kernel": "Linux 6.18", "python": "3.12.8", "cpus": 2, "packages": {"locust": "2.47"}},
+        "stamp_source": "kernel",
+        "workers": 1,
+        "totals": {
+            "sessions": _tally(sessions),
+            "turns": _tally(turns),
+            "turns_wanted": int(np.sum(sessions["turns_wanted"].to_numpy())),
+            "turns_begun": turns.num_rows,
+            "lost_turns": plan.refused * plan.turns,
+            "events": 400 * sessions.num_rows,
+            "stamp_fallbacks": 0,
+            "unknown_events": {"conversation.item.added": 3},
+            "out_of_range": {},
+            "negative": {"delta_gap": 2},
+        },
+        "verdict": {
+            "valid": plan.valid,
+            "rules": [
+                {"rule": "a", "name": "stamps are exact", "measure": "stamp_error", "figure": 0.11, "limit": 6.2}
+                | {
+                    "unit": "ms",
+                    "passed": True,
+                    "note": "p99 of first audio deltas",
+                    "remedy": "run with --processes 2",
+                },
+                {"rule": "b", "name": "process keeps up", "measure": "hub_delay", "figure": None, "limit": None}
+                | {"unit": "ms", "passed": None, "note": "only where stamps come from user space", "remedy": ""},
+                {"rule": "c", "name": "audio leaves on time", "measure": "send_lag", "figure": late, "limit": 10}
+                | {
+                    "unit": "ms",
+                    "passed": plan.valid,
+                    "note": "p99, a tenth of a chunk",
+                    "remedy": "run with --processes 2",
+                },
+            ],
+        },
+        "stopped": "the run time was over",
+        "notices": [],
+    }
+
+
+def _tally(table: pa.Table) -> dict[str, int]:
+    return {pair["values"]: pair["counts"] for pair in table["outcome"].value_counts().to_pylist()}
+
+
+def write(folder: Path, plan: Plan, **changes: Any) -> Path:
+    """A run folder as a clean end leaves it; `changes` replace keys of run.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = rows(plan)
+    for name, table in tables.items():
+        pq.write_table(table, folder / f"{name}.parquet")
+    _write_log(run_folder.histograms_path(folder), plan)
+    run_folder.write_document(folder, document(plan, tables) | changes)
+    return folder
+
+
+def write_killed(folder: Path, plan: Plan, *, cut_bytes: int = 100) -> Path:
+    """The folder of a killed run: a spool whose turn stream was cut in mid-write, a document of the first second."""
+    (folder / "spool").mkdir(parents=True, exist_ok=True)
+    for name, table in rows(plan).items():
+        path = run_folder.spool_path(folder, name, 0)
+        with pa.ipc.new_stream(path, SCHEMAS[name]) as stream:
+            stream.write_table(table, max_chunksize=20)
+        if name == "turns":
+            path.write_bytes(path.read_bytes()[:-cut_bytes])
+    _write_log(run_folder.histograms_path(folder, 0), plan)
+    run_folder.write_document(folder, {"schema": 1, "run_id": "killed", "began_utc_ns": BEGAN_NS, "state": "running"})
+    return folder
+
+
+def _write_log(path: Path, plan: Plan) -> None:
+    end = BEGAN_NS + int(plan.seconds * 1e9)
+    text = hdr.header(BEGAN_NS, simulated=plan.simulated) + "".join(histograms(plan).lines(BEGAN_NS, end))
+    path.write_text(text, encoding="ascii")
+
+
+if __name__ == "__main__":
+    began = time.perf_counter()
+    size = Plan(sessions=int(sys.argv[2]), turns=int(sys.argv[3]), targets=("direct", "gateway"), seconds=1200.0)
+    write(Path(sys.argv[1]), replace(size, warmup_s=120.0, failed=0.008))
+    print(f"written in {time.perf_counter() - began:.1f} s")

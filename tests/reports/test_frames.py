@@ -1,0 +1,108 @@
+"""The aggregates that figures draw: they hold every turn once, and no more."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import reports
+from reports.frames import CURVE, PUBLISHED, connecting, curves, flows, slowest
+from reports.over_time import DOTS, bin_length, over_time
+from reports.summary import Summary, summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+
+def build(folder: Path, plan: Plan) -> Summary:
+    return summarise(reports.load(synthetic.write(folder, plan), everything=False))
+
+
+def test_curves_pass_through_the_percentiles_that_tables_name(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=100, turns=10, targets=("a", "b"), failed=0.03))
+    found = curves(summary.samples["ttfa"])
+
+    assert set(PUBLISHED) <= {float(p) for p in CURVE}
+    for curve, answer in zip(found, summary.answers, strict=True):
+        assert (curve.n, curve.failed) == (answer.figures.n, answer.figures.failed)
+        named = {e.p: e for e in curve.points}
+        assert all(named[e.p] == e for e in answer.figures.quantiles if e.p in named)
+        assert [e.value for e in curve.points] == sorted(e.value for e in curve.points)
+
+
+@pytest.mark.parametrize("sessions", [40, 200])
+def test_the_run_over_time_holds_every_turn_once(tmp_path: Path, sessions: int) -> None:
+    summary = build(tmp_path, Plan(sessions=sessions, turns=10, failed=0.05, seconds=200, warmup_s=30, abandoned=5))
+    frame = over_time(summary)
+    assert frame is not None
+    (panel,) = frame.panels
+
+    every = sessions * 10 - 5
+    assert sum(bin_.turns for bin_ in panel.bins) == every
+    failed = sum(bin_.failed for bin_ in panel.bins)
+    drawn = int(panel.cells.sum()) if panel.dots is None else panel.dots[0].size
+    assert (panel.dots is None) == (every > DOTS)
+    assert drawn == every - failed
+    assert (panel.turns, panel.failed) == (summary.answers[0].figures.n, summary.answers[0].figures.failed)
+    assert panel.turns < every
+
+
+def test_bins_are_wide_enough_for_what_is_drawn_in_them() -> None:
+    assert bin_length(1380, 2000) == 60
+    assert bin_length(30, 40) == 5
+    assert bin_length(3600, 1_000_000) == 60
+    assert bin_length(86_400, 1_000_000) == 1800
+
+
+def test_a_quantile_of_few_turns_is_not_drawn(tmp_path: Path) -> None:
+    frame = over_time(build(tmp_path, Plan(sessions=40, seconds=60)))
+    assert frame is not None
+
+    for bin_ in frame.panels[0].bins:
+        assert math.isnan(bin_.p50) == (bin_.turns < 4)
+        assert math.isnan(bin_.p95) == (bin_.turns < 80)
+
+
+def test_a_run_without_values_has_nothing_to_draw(tmp_path: Path) -> None:
+    assert over_time(build(tmp_path, Plan(sessions=0, refused=2))) is None
+
+
+def test_phases_of_connecting_add_up(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=240, turns=1, targets=("a", "b")))
+    frame, stacks = summary.run.sessions, connecting(summary)
+
+    assert [(stack.target, stack.p) for stack in stacks] == [("a", 0.5), ("b", 0.5), ("a", 0.95), ("b", 0.95)]
+    whole = (frame["session_ready_ms"] + frame["session_update_ms"])[frame["target"] == "a"]
+    for stack in stacks[::2]:
+        assert sum(stack.parts) == pytest.approx(np.quantile(whole, stack.p), rel=0.05)
+
+
+def test_few_sessions_have_no_slow_start(tmp_path: Path) -> None:
+    assert [stack.p for stack in connecting(build(tmp_path, Plan(refused=2)))] == [0.5]
+
+
+def test_flows_keep_all_bytes_of_a_short_run(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(targets=("a", "b")))
+    audio, wire = flows(summary)
+
+    assert (audio.kind, wire.kind) == ("audio", "wire")
+    assert audio.received.sum() == summary.run.seconds["audio_bytes_received"].sum()
+    assert wire.sent.sum() == summary.run.seconds["wire_bytes_sent"].sum()
+
+
+def test_text_has_no_flow_of_audio(tmp_path: Path) -> None:
+    assert [flow.kind for flow in flows(build(tmp_path, Plan(text=True)))] == ["wire"]
+
+
+def test_the_slowest_turns_have_the_services_names(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=30, failed=0.1))
+    turns = reports.load(tmp_path).turns
+    found = slowest(summary)
+
+    good = turns[turns["outcome"] == "ok"].nlargest(8, "ttfa_ms")
+    assert [slow.value for slow in found] == good["ttfa_ms"].tolist()
+    assert [slow.response for slow in found] == good["response_id"].tolist()
+    assert [slow.service_session for slow in found] == good["service_session_id"].tolist()
+    assert all(slow.request.endswith("-34d6") for slow in found)

@@ -1,0 +1,242 @@
+"""report.html, report.md and the terminal: structure, escaping, sentences."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reports
+from reports import render
+from reports.page import html
+from reports.summary import Summary, summarise
+from reports.words import cell, headline, second
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+TWO = Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300, warmup_s=40)
+PLANS = {
+    "small": Plan(),
+    "failures": Plan(failed=1.0),
+    "one": Plan(sessions=1, turns=1),
+    "refused": Plan(sessions=0, refused=3),
+    "nothing": Plan(sessions=0),
+    "text": Plan(text=True, tls=False),
+    "two": TWO,
+    "five": Plan(sessions=50, targets=("a", "b", "c", "d", "e"), failed=0.1),
+    "many turns": Plan(sessions=100, turns=15, failed=0.01, seconds=200),
+}
+NBSP = "\u00a0"
+
+
+def build(folder: Path, plan: Plan, **changes: Any) -> Summary:
+    return summarise(reports.load(synthetic.write(folder, plan, **changes), everything=False))
+
+
+def figures(page: str) -> list[ET.Element]:
+    """The drawings of a page, each parsed as XML."""
+    return [ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page, re.S)]
+
+
+class Outline(HTMLParser):
+    """Ids, links and the balance of elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        self.ids += [known["id"] or ""] if "id" in known else []
+        self.links += [value or "" for name, value in attrs if name in ("href", "src", "srcset", "action", "data")]
+        if tag not in ("meta", "br", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_page_is_whole_and_needs_nothing_else(tmp_path: Path, name: str) -> None:
+    page = html(build(tmp_path, PLANS[name]))
+    outline = Outline()
+    outline.feed(page)
+
+    assert not outline.open
+    assert len(outline.ids) == len(set(outline.ids))
+    assert {link.removeprefix("#") for link in outline.links} <= set(outline.ids)
+    assert "default-src 'none'" in page
+    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", page)
+    assert "nan" not in re.sub(r"<[^>]*>", " ", page).lower().split()
+    assert len(page) < 600_000
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_figure_is_valid_and_labelled(tmp_path: Path, name: str) -> None:
+    for figure in figures(html(build(tmp_path, PLANS[name]))):
+        assert figure.get("aria-label") or figure.get("aria-hidden") == "true"
+        assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
+        assert len(figure)
+
+
+def test_every_figure_is_drawn_for_a_phone_too(tmp_path: Path) -> None:
+    drawn = [figure.get("class") for figure in figures(html(build(tmp_path, TWO)))]
+
+    assert drawn.count("wide") == drawn.count("phone") >= 7
+
+
+def test_marks_stay_inside_their_figure(tmp_path: Path) -> None:
+    for figure in figures(html(build(tmp_path, TWO))):
+        width, height = float(figure.get("width", 0)), float(figure.get("height", 0))
+        for mark in figure.iter():
+            if mark.tag.endswith("circle"):
+                assert 0 <= float(mark.get("cx", 0)) <= width
+                assert 0 <= float(mark.get("cy", 0)) <= height
+
+
+def test_labels_are_text_and_nothing_else(tmp_path: Path) -> None:
+    label = "<script>alert(1)</script>"
+    summary = build(
+        tmp_path, Plan(targets=(label, 'a"b\x07')), scenario=label, notices=[label], settings={label: label}
+    )
+    page = html(summary)
+    render.write(summary)
+    markdown = (tmp_path / "report.md").read_text()
+
+    assert page.count("<script>") == 1
+    assert "<script>" not in markdown
+    assert figures(page)
+
+
+def test_a_simulated_run_says_so_wherever_it_is_seen(tmp_path: Path) -> None:
+    page = html(build(tmp_path, Plan()))
+    title = re.search(r"<title>(.*?)</title>", page)
+
+    assert title is not None
+    assert "SIMULATED" in title[1]
+    assert page.count("SIMULATED") == 3
+    assert "SIMULATED" not in html(build(tmp_path / "real", Plan(simulated=False)))
+
+
+def test_an_invalid_run_forbids_its_figures(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(valid=False))
+    page = html(summary)
+
+    assert headline(summary) == "Do not use these figures: the load generator could not keep up."
+    assert "Rule (c) failed: audio chunks were sent late." in page
+    assert f"send_lag was 14.2{NBSP}ms; the limit is 10{NBSP}ms" in page
+    assert '<table id="answer" role="table" class="struck">' in page
+    assert "INVALID" in render.terminal(summary)
+    render.write(summary)
+    assert (tmp_path / "report.md").read_text().startswith("### ✕ INVALID: Do not use these figures")
+    assert "~~" in (tmp_path / "report.md").read_text()
+
+
+def test_a_run_that_was_not_judged_says_why(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(), verdict=None, state="killed")
+
+    assert "NOT JUDGED" in html(summary)
+    assert "Not judged: the run was killed before it was judged." in second(summary)
+
+
+def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
+    folder = synthetic.write_killed(tmp_path, Plan(sessions=20))
+    paths = render.write(reports.load(folder))
+
+    assert [path.name for path in paths] == ["report.html", "report.md", "summary.json"]
+    assert "not judged" in paths.markdown.read_text().lower()
+
+
+@pytest.mark.parametrize(
+    ("plan", "sentence"),
+    [
+        (Plan(), "Callers wait 0.56 s for the first audio of the reply (median); the slowest of 40 turns took 1.01 s."),
+        (TWO, "Callers wait 0.56 s on direct and 0.66 s on gateway for the first audio of the reply (median); "),
+        (Plan(text=True, sessions=60), "The first text of the reply comes after "),
+        (Plan(failed=1.0), "Every turn failed: 40 of 40."),
+        (Plan(sessions=40, failed=0.6), "Half of the turns or more failed: "),
+        (Plan(sessions=1, turns=1), "1 turn cannot carry a median with its interval; it took 505 ms."),
+        (Plan(sessions=0, refused=3), "No turn was begun: 3 sessions ended as 3 × refused:401."),
+        (Plan(sessions=0), "This run holds no turns and no sessions."),
+        (Plan(sessions=1, turns=2, abandoned=2), "No turn came to an end: 2 were cut by the end of the run."),
+    ],
+)
+def test_the_answer_is_a_sentence(tmp_path: Path, plan: Plan, sentence: str) -> None:
+    assert headline(build(tmp_path, plan)).replace(NBSP, " ").startswith(sentence)
+
+
+def test_what_went_wrong_is_counted(tmp_path: Path) -> None:
+    said = second(build(tmp_path, Plan(refused=3, failed=0.15, abandoned=2))).replace(NBSP, " ")
+
+    assert said.startswith("5 of 38 turns failed (13.2 %), most often as timeout:first_delta (3).")
+    assert said.endswith("12 more were wanted and never begun. 2 were cut by the end of the run and left out.")
+
+
+def test_a_cell_says_why_there_is_no_figure(tmp_path: Path) -> None:
+    small = build(tmp_path / "small", Plan()).answers[0].figures
+    failing = build(tmp_path / "failing", Plan(sessions=60, turns=10, failed=0.08)).answers[0].figures
+
+    assert cell(small, 0.99) == ("n/a", f"40{NBSP}turns; needs 500")
+    assert cell(failing, 0.95).figure == f">{NBSP}timeout"
+    assert re.fullmatch(r"\d+ of 600 failed; successes [\d,]+", cell(failing, 0.95).below)
+
+
+def test_the_terminal_keeps_its_width_and_colours_on_demand(tmp_path: Path) -> None:
+    summary = build(tmp_path, TWO)
+    for width in (60, 80, 100):
+        lines = render.terminal(summary, width).splitlines()
+        assert all(len(line) <= width for line in lines if not line.startswith(("  ●", "  ◆", "ttfa")))
+    assert all(len(line) <= 100 for line in render.terminal(summary).splitlines())
+    assert "\x1b[" not in render.terminal(summary)
+    coloured = render.terminal(summary, colour=True)
+    assert "\x1b[" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == render.terminal(summary)
+
+
+def test_the_terminal_shows_the_answer(tmp_path: Path) -> None:
+    text = render.terminal(build(tmp_path, TWO))
+
+    assert "✓ VALID     ◇ SIMULATED" in text
+    assert re.search(r"● direct +\d+ +\d+ \([\d,]+–[\d,]+\)", text)
+    assert "outcomes    ok " in text
+    assert "harness     stamp_error 0.11 ms (limit 6.2 ms)" in text
+
+
+def test_markdown_folds_its_detail(tmp_path: Path) -> None:
+    summary = build(tmp_path, TWO)
+    text = render.write(summary).markdown.read_text()
+
+    assert text.startswith("### ✓ VALID: Callers wait")
+    assert "◇ **SIMULATED**" in text.splitlines()[1]
+    assert len(text.split("<details>")[0].splitlines()) <= 12
+    assert text.count("<details>") == text.count("</details>") == 5
+
+
+def test_a_run_of_failures_shows_when_they_happened(tmp_path: Path) -> None:
+    page = html(build(tmp_path, Plan(failed=1.0)))
+
+    assert "When did turns fail?" in page
+    assert "Dots: turns" not in page
+    assert 'class="pane' not in page
+
+
+def test_few_turns_are_dots_and_many_are_shades(tmp_path: Path) -> None:
+    few, many = (html(build(tmp_path / name, PLANS[name])) for name in ("small", "many turns"))
+
+    assert few.count('class="speck s0"') == 2 * 40
+    assert 'class="cell s0 k5"' in many
+    assert 'class="speck' not in many
+
+
+def test_settings_and_definitions_are_on_the_page(tmp_path: Path) -> None:
+    page = html(build(tmp_path, Plan()))
+
+    assert "Settings of this run" in page
+    assert "packages locust 2.47" in page
+    assert '<dt id="def-ttfa">ttfa</dt><dd>Time to first audio delta: from the turn&#39;s origin' in page

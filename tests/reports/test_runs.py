@@ -1,0 +1,128 @@
+"""Reading run folders: derived measures, ended and killed runs, documents with next to nothing in them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import reports
+from bench.errors import UsageError
+from bench.run import folder as run_folder
+from bench.run.folder import SCHEMAS
+from bench.run.histograms import Key
+from reports.runs import SESSION_MEASURES, TURN_MEASURES, turn_frame, turn_ids
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+
+def one_row(table: run_folder.TableName, **values: object) -> pa.Table:
+    """A row of which only these columns are known."""
+    return pa.Table.from_pylist([values], schema=SCHEMAS[table])
+
+
+def test_measures_are_the_differences_of_their_instants(tmp_path: Path) -> None:
+    run = reports.load(synthetic.write(tmp_path, Plan(failed=0.2)))
+
+    for measure in TURN_MEASURES:
+        begin, end = run.turns[f"{measure.begin}_at_ns"], run.turns[f"{measure.end}_at_ns"]
+        np.testing.assert_array_equal(run.turns[f"{measure.name}_ms"], (end - begin) / 1e6)
+    for measure in SESSION_MEASURES:
+        begin, end = run.sessions[f"{measure.begin}_at_ns"], run.sessions[f"{measure.end}_at_ns"]
+        np.testing.assert_array_equal(run.sessions[f"{measure.name}_ms"], (end - begin) / 1e6)
+
+
+@pytest.mark.parametrize(("origin", "expected"), [("requested", 300.0), ("speech_end", 500.0), (None, None)])
+def test_latency_counts_from_the_instant_that_the_row_names(origin: str | None, expected: float | None) -> None:
+    instants = {"speech_end_at_ns": 1_000_000_000, "requested_at_ns": 1_200_000_000, "first_audio_at_ns": 1_500_000_000}
+    frame = turn_frame(one_row("turns", origin=origin, outcome="ok", **instants))
+
+    assert frame["ttfa_ms"].tolist() == [expected] or (expected is None and frame["ttfa_ms"].isna().all())
+
+
+def test_an_upgrade_without_tls_counts_from_tcp(tmp_path: Path) -> None:
+    run = reports.load(synthetic.write(tmp_path, Plan(tls=False)))
+
+    assert run.sessions["connect_tls_ms"].isna().all()
+    expected = (run.sessions["upgrade_done_at_ns"] - run.sessions["tcp_done_at_ns"]) / 1e6
+    np.testing.assert_array_equal(run.sessions["connect_upgrade_ms"], expected)
+
+
+def test_an_outcome_has_a_class_and_none_is_censored() -> None:
+    rows = [{"outcome": outcome} for outcome in ("ok", "interrupted", "closed:1006", "abandoned", None)]
+    frame = turn_frame(pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]))
+
+    assert frame["outcome_class"].tolist() == ["good", "good", "failed", "censored", "censored"]
+
+
+def test_a_report_reads_a_part_of_the_columns_with_the_same_measures(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan())
+    whole, part = reports.load(tmp_path), reports.load(tmp_path, everything=False)
+
+    assert len(part.turns.columns) < len(whole.turns.columns)
+    for measure in TURN_MEASURES:
+        np.testing.assert_array_equal(part.turns[f"{measure.name}_ms"], whole.turns[f"{measure.name}_ms"])
+
+
+def test_a_killed_run_is_read_up_to_its_last_whole_batch(tmp_path: Path) -> None:
+    run = reports.load(synthetic.write_killed(tmp_path, Plan(sessions=20, turns=4)))
+
+    assert not run.closed
+    assert 0 < len(run.turns) < 80
+    assert len(run.turns) % 20 == 0
+    assert len(run.sessions) == 20
+    assert run.histograms.get(Key("delta_gap", "sim")) is not None
+
+
+def test_workers_histograms_are_added_up(tmp_path: Path) -> None:
+    synthetic.write_killed(tmp_path, Plan())
+    first = run_folder.histograms_path(tmp_path, 0)
+    run_folder.histograms_path(tmp_path, 1).write_text(first.read_text())
+    run_folder.counters_path(tmp_path, 0).write_text('{"negative": {"delta_gap": 3}}')
+    run_folder.counters_path(tmp_path, 1).write_text('{"negative": {"delta_')
+    found = reports.load(tmp_path).histograms
+
+    histogram = found.get(Key("delta_gap", "sim"))
+    assert histogram is not None
+    assert histogram.get_total_count() == 600
+    assert found.negative["delta_gap"] == 3
+
+
+def test_ids_of_the_service_are_fetched_for_a_few_rows(tmp_path: Path) -> None:
+    run = reports.load(synthetic.write(tmp_path, Plan()), everything=False)
+
+    assert turn_ids(run, [3, 1]) == ["resp_0000003", "resp_0000001"]
+
+
+def test_simulated_is_said_by_the_document_or_by_any_row(tmp_path: Path) -> None:
+    plan = Plan(simulated=False)
+    assert not reports.load(synthetic.write(tmp_path / "real", plan)).simulated
+    assert reports.load(synthetic.write(tmp_path / "document", plan, simulated=True)).simulated
+    rows = synthetic.write(tmp_path / "rows", replace(plan, simulated=True), simulated=None)
+    assert reports.load(rows).simulated
+
+
+def test_what_is_no_run_is_said_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is not a run folder: it has no run\.json"):
+        reports.load(tmp_path)
+
+
+def test_a_broken_file_is_said_in_a_line(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan())
+    (tmp_path / "turns.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(UsageError, match="cannot be read") as error:
+        reports.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
+    run_folder.write_document(tmp_path, {"schema": 1, "run_id": "empty", "began_utc_ns": synthetic.BEGAN_NS})
+    for name, schema in SCHEMAS.items():
+        pq.write_table(schema.empty_table(), tmp_path / f"{name}.parquet")
+    run = reports.load(tmp_path)
+
+    assert (len(run.turns), len(run.sessions), len(run.seconds)) == (0, 0, 0)

@@ -1,0 +1,162 @@
+"""Quantiles against numpy and brute force; intervals against the properties that their method promises."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.statistics import Sample, design_effect, estimates, floor, quantile, rank, sample, smallest
+
+PS = (0.5, 0.75, 0.9, 0.95, 0.99)
+values = st.lists(st.one_of(st.floats(0.1, 1e5), st.just(math.inf)), min_size=1, max_size=300)
+
+
+def build_sample(turns: list[float], per_session: int = 4, failed: int | None = None) -> Sample:
+    """Turns in the order in which sessions had them, so many to a session."""
+    array = np.array(turns, dtype=np.float64)
+    count = int(np.isinf(array).sum()) if failed is None else failed
+    return sample(array, np.arange(array.size) // per_session, failed=count)
+
+
+def lognormal(n: int, seed: int = 1, icc: float = 0.3, per_session: int = 10) -> Sample:
+    rng = np.random.default_rng(seed)
+    between = rng.normal(0, math.sqrt(icc), n // per_session)
+    logs = np.repeat(between, per_session) + rng.normal(0, math.sqrt(1 - icc), n)
+    return sample(600 * np.exp(0.5 * logs), np.repeat(np.arange(n // per_session), per_session))
+
+
+@given(values, st.sampled_from(PS))
+def test_a_quantile_is_numpys_inverted_cdf_and_failed_turns_are_endless(turns: list[float], p: float) -> None:
+    expected = np.quantile(np.array(turns), p, method="inverted_cdf")
+
+    assert quantile(np.sort(turns), p) == expected
+
+
+@given(values, st.sampled_from(PS))
+def test_a_quantile_is_the_smallest_value_that_covers_its_share(turns: list[float], p: float) -> None:
+    found = quantile(np.sort(turns), p)
+    covered = [
+        value
+        for value in sorted(set(turns))
+        if Fraction(sum(v <= value for v in turns), len(turns)) >= Fraction(str(p))
+    ]
+
+    assert found == covered[0]
+
+
+def test_a_rank_forgives_the_last_bit_of_a_product() -> None:
+    assert 0.07 * 100 > 7
+    assert rank(0.07, 100) == 7
+
+
+@settings(max_examples=60)
+@given(values, st.integers(1, 12))
+def test_an_interval_holds_its_quantile_and_grows_with_it(turns: list[float], per_session: int) -> None:
+    found = estimates(build_sample(turns, per_session), PS)
+
+    assert all(e.low <= e.value <= e.high for e in found)
+    assert [e.value for e in found] == sorted(e.value for e in found)
+    assert all(e.deff >= 1 or math.isnan(e.deff) for e in found)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.floats(1, 1e4), min_size=20, max_size=200), st.sampled_from([0.5, 2.0, 1024.0]))
+def test_a_change_of_unit_changes_figures_and_nothing_else(turns: list[float], factor: float) -> None:
+    before = estimates(build_sample(turns), PS)
+    after = estimates(build_sample([value * factor for value in turns]), PS)
+
+    for one, other in zip(before, after, strict=True):
+        assert (other.value, other.low, other.high) == (one.value * factor, one.low * factor, one.high * factor)
+        assert (other.status, other.needs) == (one.status, one.needs)
+
+
+def test_counts_kept_along_the_sort_are_those_of_counting_anew() -> None:
+    whole = lognormal(500)
+    together = estimates(whole, PS)
+
+    for p, estimate in zip(PS, together, strict=True):
+        of_session = np.bincount(whole.sessions)
+        below = np.bincount(whole.sessions[whole.values <= estimate.value], minlength=of_session.size)
+        assert estimate.deff == design_effect(of_session, below, p)
+        assert estimates(whole, (p,)) == [estimate]
+
+
+def test_turns_that_repeat_their_sessions_count_as_sessions() -> None:
+    """Ten identical turns a session carry no more than one: the design effect is about ten."""
+    once = np.random.default_rng(3).lognormal(6, 0.5, 60)
+    repeated = sample(np.repeat(once, 10), np.repeat(np.arange(60), 10))
+    independent = sample(np.repeat(once, 10), np.arange(600))
+
+    assert estimates(repeated, (0.5,))[0].deff == pytest.approx(10 * 60 / 59, rel=0.05)
+    wide, narrow = (estimates(one, (0.5,))[0] for one in (repeated, independent))
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+
+def test_nominal_coverage_is_kept_where_sessions_differ() -> None:
+    """95 % intervals of 40 sessions of 10 turns hold the true quantile in about 95 % of runs, p50 and p90."""
+    runs = [estimates(lognormal(400, seed), (0.5, 0.9)) for seed in range(300)]
+    true = (600.0, 600 * math.exp(0.5 * 1.2815515655))
+
+    for place, value in enumerate(true):
+        held = np.mean([run[place].low <= value <= run[place].high for run in runs])
+        assert held > 0.92
+
+
+@pytest.mark.parametrize(("p", "turns"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368)])
+def test_a_finite_interval_takes_the_published_number_of_independent_turns(p: float, turns: int) -> None:
+    assert math.ceil(smallest(p)) == turns
+
+
+@pytest.mark.parametrize(("p", "turns"), [(0.9, 50), (0.95, 100), (0.99, 500), (0.999, 5000)])
+def test_the_publishing_floor_leaves_five_turns_beyond(p: float, turns: int) -> None:
+    assert floor(p) == turns
+
+
+def test_a_quantile_below_its_floor_says_what_it_needs() -> None:
+    p50, p99 = estimates(lognormal(120), (0.5, 0.99))
+
+    assert p50.published
+    assert (p99.status, p99.needs) == ("too few turns", 500)
+
+
+def test_clustering_raises_what_a_quantile_needs() -> None:
+    once = np.random.default_rng(3).lognormal(6, 0.5, 10)
+    repeated = estimates(sample(np.repeat(once, 12), np.repeat(np.arange(10), 12)), (0.9,))[0]
+
+    assert repeated.status == "too few turns"
+    assert repeated.needs > 300
+
+
+def test_a_quantile_among_failed_turns_is_not_a_number() -> None:
+    p90, p95 = estimates(build_sample([100.0] * 188 + [math.inf] * 12, 1), (0.9, 0.95))
+
+    assert p90.published
+    assert (p95.value, p95.status) == (math.inf, "failed share")
+
+
+def test_an_interval_that_reaches_into_failed_turns_is_open() -> None:
+    p95 = estimates(build_sample([100.0 + i for i in range(192)] + [math.inf] * 8, 1), (0.95,))[0]
+
+    assert (p95.value, p95.high, p95.status) == (289.0, math.inf, "open")
+
+
+def test_a_run_of_failures_says_so_however_small() -> None:
+    assert {e.status for e in estimates(build_sample([math.inf] * 3), PS)} == {"failed share"}
+
+
+def test_one_session_bounds_nothing() -> None:
+    p50 = estimates(build_sample([1.0, 2.0, 3.0] * 10, 30), (0.5,))[0]
+
+    assert (p50.low, p50.high, p50.status) == (-math.inf, math.inf, "too few sessions")
+
+
+def test_nothing_has_no_quantile() -> None:
+    p50 = estimates(build_sample([]), (0.5,))[0]
+
+    assert math.isnan(p50.value)
+    assert not p50.published

@@ -1,0 +1,240 @@
+"""What is a sample of what; outcomes that sum; figures that stay apart."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import reports
+from bench.errors import UsageError
+from reports.document import as_data, as_json
+from reports.outcomes import meaning
+from reports.statistics import quantile
+from reports.summary import Figures, Summary, summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+
+def build(folder: Path, plan: Plan, **changes: Any) -> Summary:
+    return summarise(reports.load(synthetic.write(folder, plan, **changes), everything=False))
+
+
+def rewrite(folder: Path, change: Any) -> Summary:
+    """Change the rows of a run's turns, each a dictionary, and summarise it."""
+    table = pq.read_table(folder / "turns.parquet")
+    rows = [change(index, row) for index, row in enumerate(table.to_pylist())]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "turns.parquet")
+    return summarise(reports.load(folder, everything=False))
+
+
+def figures(summary: Summary, measure: str, target: str = "sim", step: str = "all") -> Figures:
+    wanted = (measure, target, step)
+    return next(f for f in summary.measures if (f.measure, f.target, f.step) == wanted)
+
+
+def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.05))
+    turns = reports.load(tmp_path).turns
+    mine = turns[turns["target"] == "b"]
+    endless = np.where(mine["outcome"] == "ok", mine["ttfa_ms"], np.inf)
+
+    found = figures(summary, "ttfa", "b")
+    assert found.n == 100
+    assert found.failed == int((mine["outcome"] != "ok").sum()) > 0
+    assert [e.value for e in found.quantiles] == [quantile(np.sort(endless), e.p) for e in found.quantiles]
+    assert found.high == mine.loc[mine["outcome"] == "ok", "ttfa_ms"].max()
+    assert sum(f.n for f in summary.measures if (f.measure, f.target) == ("ttfa", "b") and f.step != "all") == 100
+
+
+def test_abandoned_turns_are_left_out_and_counted(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(abandoned=3))
+
+    assert (figures(summary, "ttfa").n, figures(summary, "ttfa").censored) == (37, 3)
+    assert summary.outcomes.begun == (40,)
+
+
+def test_turns_of_warm_up_are_left_out(tmp_path: Path) -> None:
+    plan = Plan(sessions=20, turns=4, seconds=100, warmup_s=40)
+    summary = build(tmp_path, plan)
+
+    assert 0 < figures(summary, "ttfa").n < 80
+    assert figures(summary, "ttfa").n == sum(summary.outcomes.begun)
+    assert summary.window.warmup_s > 30
+    assert any("warm-up" in notice for notice in summary.notices)
+
+
+def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_measure(tmp_path: Path) -> None:
+    """Text is asked for in one step alone: a failed turn there is no endless ttfa."""
+    synthetic.write(tmp_path, Plan(sessions=20, turns=4))
+
+    def change(index: int, row: dict[str, Any]) -> dict[str, Any]:
+        if row["step"] == "greeting":
+            row |= {"first_text_at_ns": row["first_audio_at_ns"], "first_audio_at_ns": None}
+        return row | ({"outcome": "timeout:done"} if index < 4 else {})
+
+    summary = rewrite(tmp_path, change)
+    assert (figures(summary, "ttfa").n, figures(summary, "ttfa").failed) == (60, 3)
+    assert (figures(summary, "ttft").n, figures(summary, "ttft").failed) == (20, 1)
+    assert {f.step for f in summary.measures if f.measure == "ttft"} == {"all", "greeting"}
+
+
+def test_failed_turns_are_no_slow_replies_in_measures_that_are_no_wait(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=40, failed=0.2))
+
+    speed = figures(summary, "audio_speed")
+    assert speed.failed > 0
+    assert speed.n == sum(summary.outcomes.begun) - speed.failed
+    assert all(math.isfinite(e.value) for e in speed.quantiles)
+
+
+def test_an_interrupted_turn_counts_for_what_it_has(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan())
+    cut = {"outcome": "interrupted", "response_done_at_ns": None}
+    summary = rewrite(tmp_path, lambda index, row: row | (cut if index == 0 else {}))
+
+    assert (figures(summary, "ttfa").n, figures(summary, "response_total").n) == (40, 39)
+
+
+def test_one_step_has_one_kind_of_origin(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan())
+    other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
+
+    with pytest.raises(UsageError, match="step 'greeting' mixes turns that count from different origins"):
+        rewrite(tmp_path, lambda index, row: row | (other if index == 0 else {}))
+
+
+def test_steps_of_another_origin_are_not_pooled_with_the_others(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan())
+    other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
+    summary = rewrite(tmp_path, lambda _, row: row | (other if row["step"] == "greeting" else {}))
+
+    assert figures(summary, "ttfa").n == 30
+    assert figures(summary, "ttfa", step="greeting").n == 10
+    assert any("greeting" in notice and "origin" in notice for notice in summary.notices)
+
+
+def test_outcomes_sum_to_what_was_begun_and_lost_turns_stand_apart(tmp_path: Path) -> None:
+    outcomes = build(tmp_path, Plan(sessions=20, failed=0.3, abandoned=3, refused=2)).outcomes
+
+    assert sum(ending.counts[0] for ending in outcomes.turns) == outcomes.begun[0] == 80
+    assert sum(ending.counts[0] for ending in outcomes.sessions) == outcomes.opened[0] == 22
+    assert (outcomes.lost, outcomes.wanted) == ((8,), (85,))
+    assert outcomes.failures(0) == (outcomes.failed[0] + 8) / 85
+    assert [ending.kind for ending in outcomes.turns] == sorted(
+        (ending.kind for ending in outcomes.turns), key=["good", "failed", "censored"].index
+    )
+
+
+def test_every_outcome_has_a_meaning() -> None:
+    for outcome in (
+        "ok",
+        "failed:server_error",
+        "throttled:x",
+        "timeout:y",
+        "refused:599",
+        "closed:4000",
+        "cancelled:z",
+    ):
+        assert meaning(outcome)
+
+
+def test_connecting_counts_sessions_that_never_opened_as_endless(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=20, refused=4))
+    found = {f.measure: f for f in summary.connecting}
+
+    assert (found["connect_tcp"].failed, found["connect_tcp"].n) == (0, 24)
+    assert (found["connect_total"].failed, found["connect_total"].n) == (4, 24)
+    assert found["session_length"].n == 20
+
+
+def test_events_and_throughput_come_from_histograms(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(targets=("a", "b")))
+
+    gaps = [d for d in summary.events if d.measure == "delta_gap"]
+    assert [(d.target, d.n, d.negative) for d in gaps] == [("a", 300, 2), ("b", 300, 2)]
+    assert all(20 < d.p50 < d.p90 < d.p99 <= d.high < 400 for d in gaps)
+    assert {d.measure for d in summary.harness} == {"stamp_error", "receive_lag", "send_lag", "hub_delay"}
+    rates = {(t.measure, t.target): t for t in summary.throughput}
+    assert len(rates) == 8
+    assert rates["wire_sent", "a"].per_second.n == rates["wire_sent", "a"].per_session.n == 40
+    assert rates["wire_sent", "a"].mean_bytes_per_s > rates["audio_sent", "a"].mean_bytes_per_s > 0
+
+
+def test_a_label_that_histograms_cannot_hold_finds_its_histogram(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(targets=("<b>|x",)))
+
+    assert [d.n for d in summary.events if d.measure == "delta_gap"] == [300]
+
+
+def test_text_runs_are_measured_by_their_first_text(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(text=True))
+
+    assert summary.main == "ttft"
+    assert "ttfa" not in {f.measure for f in summary.measures}
+
+
+def test_runs_of_failures_are_measured_by_what_was_asked_for(tmp_path: Path) -> None:
+    assert build(tmp_path / "audio", Plan(failed=1.0)).main == "ttfa"
+    assert build(tmp_path / "text", Plan(failed=1.0, text=True)).main == "ttft"
+
+
+def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
+    summary = summarise(reports.load(synthetic.write_killed(tmp_path, Plan(sessions=20)), everything=False))
+
+    assert (summary.verdict.valid, summary.verdict.reason) == (None, "the run has not ended")
+    assert summary.window.length_s > 0
+    assert any("did not end cleanly" in notice for notice in summary.notices)
+
+
+def test_rows_that_are_missing_are_noticed(tmp_path: Path) -> None:
+    totals = {"turns_begun": 41, "stamp_fallbacks": 2}
+    notices = build(tmp_path, Plan(), totals=totals).notices
+
+    assert any("41 turns were begun and 40 rows" in notice for notice in notices)
+    assert any("2 events had no usable kernel stamp" in notice for notice in notices)
+
+
+PLANS = {
+    "small": Plan(),
+    "failures": Plan(failed=1.0),
+    "one": Plan(sessions=1, turns=1),
+    "refused": Plan(sessions=0, refused=3),
+    "nothing": Plan(sessions=0),
+    "text": Plan(text=True, simulated=False),
+    "two": Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_summary_json_is_plain_and_says_what_is_not_known(tmp_path: Path, name: str) -> None:
+    summary = build(tmp_path, PLANS[name])
+    data = json.loads(as_json(summary), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+    assert data["summary"] == 1
+    assert data["simulated"] is PLANS[name].simulated
+    assert data == as_data(summary)
+
+
+def test_a_quantile_in_the_failed_share_is_null_and_censored(tmp_path: Path) -> None:
+    answer = as_data(build(tmp_path, Plan(failed=1.0)))["answers"][0]
+
+    assert (answer["p50"]["value"], answer["p50"]["censored"], answer["p50"]["published"]) == (None, True, False)
+
+
+def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
+    """One script asks by response.create, the other waits for the service to hear the end of speech."""
+    synthetic.write(tmp_path, Plan(sessions=30))
+    other = {"script": "text_turns", "origin": "requested", "requested_at_ns": 1_400_000_000}
+    summary = rewrite(tmp_path, lambda index, row: row | (other if index < 40 else {}))
+
+    assert summary.turns.steps[0] == "text_turns: greeting"
+    assert summary.turns.steps[-1] == "voice_turns: refund_policy"
+    assert figures(summary, "ttfa").n == 80
+    assert summary.turns.apart == [f"text_turns: {step}" for step in synthetic.STEPS[:4]]

@@ -1,0 +1,106 @@
+"""Scales, ticks and how numbers are written."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports import numbers
+from reports.svg import SHAPES, Plot, linear_ticks, log_range, log_scale, log_ticks, nice, nines, time_step
+
+NBSP = "\u00a0"
+
+
+def test_nines_count_nines() -> None:
+    assert [round(nines(p), 9) for p in (0.0, 0.9, 0.99, 0.999)] == [0, 1, 2, 3]
+
+
+@given(st.floats(1e-3, 1e6), st.floats(1.0, 1e4))
+def test_logarithmic_axes_have_a_few_round_ticks(low: float, factor: float) -> None:
+    ends = log_range([low, low * factor])
+    ticks = log_ticks(*ends)
+
+    assert ends[1] >= 1.9 * ends[0]
+    assert 1 <= len(ticks) <= 7
+    assert all(ends[0] <= tick <= ends[1] for tick in ticks)
+
+
+@given(st.floats(0.5, 1e9))
+def test_linear_axes_have_a_few_round_ticks(high: float) -> None:
+    ticks = linear_ticks(0.0, high)
+
+    assert ticks[0] == 0
+    assert 2 <= len(ticks) <= 7
+    assert ticks[-1] <= high * (1 + 1e-9)
+
+
+def test_a_scale_keeps_what_is_outside_at_its_edge() -> None:
+    scale = log_scale(1, 100, 200, 0)
+
+    assert (scale(10), scale.clip(0.1), scale.clip(math.inf)) == (100, 200, 0)
+
+
+@pytest.mark.parametrize(("length", "most", "step"), [(30, 12, 5), (20, 10, 2), (1380, 60, 30), (86400, 60, 1800)])
+def test_time_is_cut_into_round_pieces(length: float, most: int, step: float) -> None:
+    assert time_step(length, most) == step
+
+
+def test_nice_numbers_are_not_below() -> None:
+    assert [nice(value) for value in (0.9, 1, 1.1, 2.2, 30, 51)] == [1, 1, 2, 2.5, 50, 100]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_text_in_a_drawing_is_escaped(shape: str) -> None:
+    plot = Plot(100, 50, left=0, right=0, top=0, bottom=0, title="<a & 'b'>", desc="\x00\x1b")
+    plot.text(1, 1, "</svg><script>")
+    plot.dot(1, 1, shape, "x", tip="<b>")
+    plot.readout([1.0], ['"quoted" <i>'])
+    element = ET.fromstring(plot.svg("wide"))
+
+    assert element.get("aria-label", "").startswith("<a & 'b'>")
+    assert '"quoted\\" <i>' in element.get("data-stops", "") or "quoted" in element.get("data-stops", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((1962.4, "1,960"), (0.8, "0.8"), (0.0416, "0.0416"), (-12.34, "−12.3"), (999.6, "1,000"), (0, "0")),
+        *((12.0, "12"), (None, "–"), (math.nan, "–"), (math.inf, "∞"), (-0.004, "−0.004")),
+    ],
+)
+def test_numbers_have_three_digits_at_most(value: float | None, text: str) -> None:
+    assert numbers.three(value) == text
+
+
+def test_units_stand_behind_a_space_that_does_not_break() -> None:
+    assert numbers.ms(640) == f"640{NBSP}ms"
+    assert numbers.ms(1234) == f"1.23{NBSP}s"
+    assert numbers.percent(33, 4000) == f"0.82{NBSP}%"
+    assert numbers.percent(1, 0) == "–"
+    assert numbers.quantity(448e6) == f"448{NBSP}MB"
+    assert numbers.plural(1, "turn") == f"1{NBSP}turn"
+
+
+def test_one_sentence_has_one_unit() -> None:
+    assert numbers.together(990, 1070) == [f"0.99{NBSP}s", f"1.07{NBSP}s"]
+    assert numbers.together(99, 740) == [f"99{NBSP}ms", f"740{NBSP}ms"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(42.3, "42 s"), (1200, "20 min"), (5400, "90 min"), (6600, "1 h 50 min"), (2.34, "2.3 s")]
+)
+def test_spans_are_short(seconds: float, text: str) -> None:
+    assert numbers.span(seconds).replace(NBSP, " ") == text
+
+
+def test_instants_are_utc() -> None:
+    assert numbers.moment(1_795_166_040_000_000_000) == "20 Nov 2026, 09:14 UTC"
+    assert [numbers.clock(247, long=True), numbers.clock(12.34, long=False)] == ["4:07", f"12.3{NBSP}s"]
+
+
+def test_words_are_listed() -> None:
+    assert [numbers.listed([*"abc"[:n]]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
