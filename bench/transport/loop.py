@@ -26,8 +26,8 @@ class LoopWatch:
         self.polls = 0
         self.poll_begin_ns = self.poll_end_ns = self.previous_poll_end_ns = monotonic_ns()
         self.blocked = False
-        self.wake_delay_ns: int | None = None
-        """p99 of (poll return − kernel stamp) over about the last second, in reads of one event."""
+        self.wake_delays_ns: tuple[int, ...] = ()
+        """p99 and maximum of (poll return − kernel stamp) over about the last second, in reads of one event."""
         self._delays: list[int] = []
         self._windows = 0
         self._window_ns = self.poll_end_ns + SECOND_NS
@@ -65,15 +65,15 @@ class LoopWatch:
     def empty_ns(self, polls_when_waiting: int, stamp_ns: int) -> int:
         """The latest instant before `stamp_ns` at which polling proves a socket empty, 0 where it proves nothing.
 
-        The socket's reader has waited since poll number `polls_when_waiting` and was woken by the last poll.
+        The socket's reader has waited since poll number `polls_when_waiting` and was woken by the last poll. A stamp
+        older than the usual wake-up delay allows refutes that delay: then the longest of late is tried, then none.
         """
         known = [0]
         if self.polls >= polls_when_waiting + 2:  # the previous poll watched the socket and did not report it
             known.append(self.previous_poll_end_ns)
         if self.blocked:
             known.append(self.poll_begin_ns)
-            if self.wake_delay_ns is not None:
-                known.append(self.poll_end_ns - self.wake_delay_ns)
+            known.extend(self.poll_end_ns - delay_ns for delay_ns in self.wake_delays_ns)
         return max(instant for instant in known if instant <= stamp_ns)
 
     def learn_delay(self, stamp_ns: int) -> None:
@@ -83,10 +83,10 @@ class LoopWatch:
         """
         self._delays.append(self.poll_end_ns - stamp_ns)
         if self._windows == 0 and len(self._delays) >= FIRST_DELAYS:
-            self.wake_delay_ns = max(self._delays)
+            self.wake_delays_ns = (max(self._delays),)
         if self.poll_end_ns >= self._window_ns and len(self._delays) >= FEWEST_DELAYS:
             self._delays.sort()
-            self.wake_delay_ns = self._delays[math.ceil(0.99 * len(self._delays)) - 1]
+            self.wake_delays_ns = (self._delays[math.ceil(0.99 * len(self._delays)) - 1], self._delays[-1])
             self._delays.clear()
             self._window_ns = self.poll_end_ns + SECOND_NS
             self._windows += 1

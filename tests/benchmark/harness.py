@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,15 +49,6 @@ def run_locust(
         meanwhile(process)
     output, _ = process.communicate()
     return max(runs.iterdir(), key=lambda path: path.stat().st_mtime), process.returncode, output
-
-
-def stop_and_go(process: subprocess.Popen[str], stopped_s: float) -> None:
-    """Hold a process up, as a machine without an idle core does."""
-    import time
-
-    os.kill(process.pid, signal.SIGSTOP)
-    time.sleep(stopped_s)
-    os.kill(process.pid, signal.SIGCONT)
 
 
 def turns_of(folder: Path) -> pd.DataFrame:

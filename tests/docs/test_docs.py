@@ -54,7 +54,7 @@ def test_every_outcome_is_defined() -> None:
 
 
 def test_every_limit_and_every_rule_of_validity_is_defined() -> None:
-    rules = judge(Evidence(None, None, None, None, None, None))["rules"]
+    rules = judge(Evidence(None, None, None, None, None, None, False))["rules"]
 
     assert not missing(LIMIT_NAMES, "docs/measures.md")
     assert all(f"({rule['rule']}) {rule['name']}" in text("docs/measures.md") for rule in rules)

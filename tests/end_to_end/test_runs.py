@@ -292,7 +292,7 @@ def test_the_web_ui_runs_several_tests_in_one_process(tmp_path: Path, simulator:
         "    call('/swarm', user_count=2, spawn_rate=2)\n"
         "    wait(['running'])\n"
         "    while not json.loads(call('/stats/requests'))['stats'][0]['num_requests']: time.sleep(0.05)\n"
-        "    call('/stop')\n"
+        "    call('/stop', now=1)\n"
         "    wait(['stopped', 'ready'])\n"
     )
     port = free_port()
