@@ -26,9 +26,7 @@ def main() -> None:
     print(f"the verdicts are right: {valid is True and invalid is False}")
 
 
-def measure(
-    title: str, profile: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
-) -> bool | None:
+def measure(title: str, profile: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None) -> bool | None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         (scratch / "profile.yaml").write_text(profile)

@@ -1,0 +1,156 @@
+"""What an event costs with everything recorded, and how many sessions one core carries while the run is valid.
+
+The harness is pinned to one core and the simulator to another, where there are two. Per-part costs are CPU time of the
+real code on real frames; the whole is the process's CPU time per event in the busiest seconds of a run.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import struct
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from websockets.client import ClientProtocol
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
+from bench.measures import Limits
+from bench.observe.timeline import Timeline, TurnPlan
+from bench.protocol.dialects import Dialect
+from bench.protocol.events import decode
+from bench.run import folder as files
+from bench.run.recorder import Labels, Recorder
+from bench.transport.tcp import Read
+from bench.transport.websocket import WebSocket
+from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, with_truth, write_scenario
+from tests.simulator_process import running_simulator
+
+REPEATS = 20_000
+LOADS = (50, 100, 200, 300, 400, 500, 600)
+PROFILE = "speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
+"""Answers that follow quickly and are generated fast: about 40 events a second and session."""
+DELTA = base64.b64encode(bytes(12_000)).decode()
+AUDIO = (
+    '{"type":"response.output_audio.delta","event_id":"event_1","response_id":"resp_1","item_id":"item_1",'
+    f'"output_index":0,"content_index":0,"delta":"{DELTA}"}}'
+).encode()
+TEXT = AUDIO.replace(b"output_audio", b"output_audio_transcript").replace(DELTA.encode(), b" hello")
+
+
+class SilentStream:
+    """A stream on which nothing happens: reads are handed to the WebSocket by hand."""
+
+    def read(self, until_ns: int) -> Read | None:
+        return None
+
+    def write(self, data: bytes) -> Handed:
+        return Handed(0)
+
+    def learn_delay(self, stamp_ns: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def main() -> None:
+    parts()
+    for transport in ("plain", "tls"):
+        capacity(transport)
+
+
+def parts() -> None:
+    """CPU time per event of each station, for an audio delta of 250 ms and for a transcript delta."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, message in (("audio delta", AUDIO), ("transcript delta", TEXT)):
+            work = Path(folder) / name
+            (work / "spool").mkdir(parents=True)
+            costs = {title: cost_us(call) for title, call in stations(work, message).items()}
+            shown = " · ".join(f"{title} {cost:.1f}" for title, cost in costs.items())
+            print(f"{name}, µs: {shown} · together {sum(costs.values()):.1f}")
+
+
+def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
+    socket = WebSocket(SilentStream(), ClientProtocol(parse_uri("ws://localhost/"), max_size=None, state=State.OPEN))
+    wire = frame(message)
+    event = decode(message, Dialect.GA)
+    timeline = Timeline(0, 1, Limits())
+    timeline.begin(TurnPlan(1, "step", "turn-1-", "turn-1-response"), monotonic_ns())
+    timeline.sent("response.create", Handed(monotonic_ns()), wire_bytes=1)
+    record = Recorder(folder, "run", 0, utc_ns()).session(Labels("s", "target", "scenario", "script"))
+
+    def frames() -> None:
+        now_ns = monotonic_ns()
+        socket._take(Read(wire, now_ns, now_ns - 1000, True, True, True))
+        socket._came.clear()
+
+    return {
+        "frames": frames,
+        "decode": lambda: decode(message, Dialect.GA),
+        "timeline": lambda: timeline.received(event, Arrival(monotonic_ns()), len(wire)),
+        "recorder": lambda: record.received(event, Arrival(monotonic_ns()), monotonic_ns(), len(wire)),
+    }
+
+
+def frame(message: bytes) -> bytes:
+    """A server's text frame (RFC 6455 §5.2)."""
+    length = len(message)
+    return b"\x81" + (bytes([length]) if length < 126 else b"\x7e" + struct.pack("!H", length)) + message
+
+
+def cost_us(call: Callable[[], object]) -> float:
+    begun = time.process_time()
+    for _ in range(REPEATS):
+        call()
+    return (time.process_time() - begun) / REPEATS * 1e6
+
+
+def capacity(transport: str) -> None:
+    """Rising load until the run is no longer valid; says whether harness or simulator ended it."""
+    for sessions in LOADS:
+        with tempfile.TemporaryDirectory() as folder:
+            if not carries(Path(folder), transport, sessions):
+                return
+
+
+def carries(scratch: Path, transport: str, sessions: int) -> bool:
+    scenario, truth_log = write_scenario(scratch, 12), scratch / "truth.jsonl"
+    (scratch / "profile.yaml").write_text(PROFILE)
+    tls = ["--tls"] if transport == "tls" else []
+    with running_simulator("--truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *tls) as ready:
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(ready.pid, cores[:1])
+        load = ["-u", str(sessions), "-r", "40", "--sessions", str(sessions), "--url", ready.urls["ga"]]
+        ca = ["--ca", str(ready.ca)] if ready.ca else []
+        os.sched_setaffinity(0, cores[-1:])  # the harness inherits it
+        try:
+            run, _, _ = run_locust(scenario, scratch / "runs", *load, *ca)
+        finally:
+            os.sched_setaffinity(0, cores)
+    verdict = files.read_document(run)["verdict"]
+    joined = with_truth(turns_of(run), truth_of(truth_log)[0])
+    busy = busiest(run)
+    lateness = ready.output.strip().splitlines()[-1].removeprefix("SIMULATED: ")
+    each = busy["events"] / sessions
+    print(f"{transport}, {sessions} sessions: valid {verdict['valid']} · {each:.0f} events/s each · "
+          f"CPU {busy['cpu'] * 100:.0f} %, {busy['cpu'] / busy['events'] * 1e6:.1f} µs an event · "
+          f"|ttfa − truth| ms {quantiles(joined['error_ms'].abs(), 0.5, 0.99)}")  # fmt: skip
+    print(f"    simulator: {lateness}")
+    return bool(verdict["valid"])
+
+
+def busiest(run: Path) -> pd.Series:
+    """Mean of the third of the seconds with the most events: the steady middle of a run."""
+    seconds = files.read_table(run, "seconds").to_pandas()
+    most = seconds.nlargest(max(1, len(seconds) // 3), "events")
+    return most[["events", "cpu"]].mean()
+
+
+if __name__ == "__main__":
+    main()

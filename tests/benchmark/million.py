@@ -1,0 +1,111 @@
+"""A million synthetic turns through recorder and report: memory while recording, and the time of closing and report."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bench.clock import Arrival, monotonic_ns, utc_ns
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.protocol.events import Event, Kind, Usage
+from bench.run import folder as files
+from bench.run.provenance import opening_document
+from bench.run.recorder import Labels, Recorder
+
+TURNS, PER_SESSION, CHECKS = 1_000_000, 10, 10
+STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye")
+MS = 1_000_000
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = files.create(Path(scratch), "million", utc_ns())
+        record(folder)
+        report(folder)
+
+
+def record(folder: Path) -> None:
+    """As a run would: a tick for every second of turns, here every 5,000 turns."""
+    began = utc_ns()
+    files.write_document(folder, opening_document(folder.name, "million", began, {}, [], [], 1, []))
+    recorder = Recorder(folder, folder.name, 0, began)
+    rng = np.random.default_rng(1)
+    waits = rng.lognormal(np.log(600), 0.5, TURNS) * MS
+    begun = time.perf_counter()
+    for first in range(0, TURNS, PER_SESSION):
+        play(recorder, first, waits)
+        if first % 5_000 == 0:
+            recorder.end_second()
+            recorder.flush()
+        if first % (TURNS // CHECKS) == 0:
+            print(f"  {first:>9,} turns: {resident_mib():.0f} MiB")
+    recorder.close()
+    took_s = time.perf_counter() - begun
+    each_us = took_s / TURNS * 1e6
+    print(f"recorded {TURNS:,} turns in {took_s:.0f} s, {each_us:.0f} µs a turn; {resident_mib():.0f} MiB at the end")
+    document = files.read_document(folder) | {"state": "closing", "ended_utc_ns": utc_ns()}
+    files.write_document(folder, document)
+
+
+def play(recorder: Recorder, first: int, waits: np.ndarray) -> None:
+    record = recorder.session(Labels(f"w0-{first // PER_SESSION:06d}", "sim", "million", "million"))
+    start_ns = monotonic_ns()
+    for turn in range(PER_SESSION):
+        record.turn_began()
+        record.received(Event(Kind.AUDIO_DELTA, payload_bytes=12_000), Arrival(start_ns), start_ns + 40_000, 16_000)
+        record.turn_ended(observed(first + turn, turn + 1, start_ns, int(waits[first + turn])))
+    instants = {"connect_start": start_ns, "tcp_done": start_ns + MS, "upgrade_done": start_ns + 3 * MS,
+                "session_created": start_ns + 9 * MS, "ended": start_ns + 60_000 * MS}  # fmt: skip
+    record.session_ended(
+        SessionObservation(
+            "ok", "", start_ns, instants, f"sess_{first}",
+            turns_wanted=PER_SESSION, turns_begun=PER_SESSION, turns_ended=PER_SESSION, turns_good=PER_SESSION,
+        )
+    )  # fmt: skip
+
+
+def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObservation:
+    failed = number % 211 == 0
+    instants = {"requested": start_ns + MS, "response_created": start_ns + 40 * MS, "ended": start_ns + wait_ns * 3}
+    if not failed:
+        instants |= {
+            "first_transcript": start_ns + wait_ns - 50 * MS,
+            "first_audio": start_ns + wait_ns,
+            "last_audio": start_ns + 2 * wait_ns,
+            "transcript_done": start_ns + 2 * wait_ns + 5 * MS,
+            "response_done": start_ns + wait_ns * 3,
+        }
+    return TurnObservation(
+        turn=turn, step=STEPS[number % len(STEPS)], outcome="timeout:first_delta" if failed else "ok", detail="",
+        start_ns=start_ns, instants=instants, response_id=f"resp_{number:021d}", item_id="", requested_width_ns=5_000,
+        stamp_error_ns=0, stamp_error_max_ns=30_000, kernel_stamps=40, user_stamps=0, audio_bytes_sent=0,
+        audio_bytes_received=144_000, first_audio_bytes=4_800, wire_bytes_sent=500, wire_bytes_received=210_000,
+        events=40, audio_deltas=12, text_deltas=0, transcript_deltas=18, unknown_events=0, late_chunks=0,
+        gaps_ns=(62_500_000,) * 8, inexact_gaps=0, usage=Usage(40, 0, 0, 20, 60),
+    )  # fmt: skip
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def report(folder: Path) -> None:
+    """`rtbench report` of the folder, twice: closing it first, and then from Parquet."""
+    for title in ("close and report", "report"):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "bench.cli.app", "report", str(folder)], check=True, capture_output=True)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        print(f"{title}: {time.perf_counter() - begun:.1f} s, at most {peak:.0f} MiB so far")
+    sizes = {path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in sorted(folder.iterdir())}
+    print(", ".join(f"{name} {size}" for name, size in sizes.items()))
+
+
+if __name__ == "__main__":
+    main()
