@@ -1,0 +1,353 @@
+"""Builders for tests of the measuring core: a service's events, turns, scripts, a service, observations."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.clock import Arrival, Handed
+from bench.measures import Limits
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.timeline import Timeline, TurnPlan
+from bench.plan.audio import Pcm
+from bench.plan.frames import PreparedScript, prepare
+from bench.plan.script import AskTurn, Script, Step, TextTurn, WavTurn
+from bench.protocol.dialects import Dialect, ResponseSettings, SessionSettings
+from bench.protocol.events import Event, Usage, decode
+from bench.transport.base import Closed, Received
+from bench.transport.memory import Answer, MemoryTransport
+
+MS = 1_000_000
+S = 1_000_000_000
+AT_NS = 1_000 * S
+"""When things begin in tests that bring their own time."""
+
+# The three families of deltas, as each dialect spells them.
+FAMILIES = {
+    Dialect.PREVIEW: {
+        "text": "response.text",
+        "audio": "response.audio",
+        "transcript": "response.audio_transcript",
+    },
+    Dialect.GA: {
+        "text": "response.output_text",
+        "audio": "response.output_audio",
+        "transcript": "response.output_audio_transcript",
+    },
+}
+
+
+# What a service says.
+
+
+def message(type_: str, **fields: Any) -> bytes:
+    """One server event on the wire."""
+    return msgspec.json.encode({"type": type_, "event_id": "event_1"} | fields)
+
+
+def base64_of(count: int) -> str:
+    return base64.b64encode(bytes(count)).decode("ascii")
+
+
+def delta(dialect: Dialect, kind: str, response_id: str, payload: str | None = None) -> bytes:
+    """A delta of `text`, `audio` or `transcript`; without a payload it is 100 ms of audio or a word."""
+    if payload is None:
+        payload = base64_of(4_800) if kind == "audio" else "word "
+    ids = {"response_id": response_id, "item_id": f"item_of_{response_id}", "output_index": 0, "content_index": 0}
+    return message(f"{FAMILIES[dialect][kind]}.delta", **ids, delta=payload)
+
+
+def part_done(dialect: Dialect, kind: str, response_id: str) -> bytes:
+    return message(f"{FAMILIES[dialect][kind]}.done", response_id=response_id, item_id=f"item_of_{response_id}")
+
+
+def created(response_id: str) -> bytes:
+    return message("response.created", response={"id": response_id, "status": "in_progress", "status_details": None})
+
+
+def done(response_id: str, status: str = "completed", *, usage: Any = None, **details: Any) -> bytes:
+    """`response.done`; `details` go into status_details."""
+    response = {"id": response_id, "status": status, "status_details": details or None, "usage": usage}
+    return message("response.done", response=response)
+
+
+def usage(*, audio_out: int) -> dict[str, Any]:
+    return {
+        "input_token_details": {"text_tokens": 11, "audio_tokens": 12, "cached_tokens": 5},
+        "output_token_details": {"text_tokens": 13, "audio_tokens": audio_out},
+    }
+
+
+def error(code: str | None, event_id: str | None = None, type_: str = "invalid_request_error") -> bytes:
+    inner = {"type": type_, "code": code, "message": "No.", "param": None, "event_id": event_id}
+    return message("error", error=inner)
+
+
+def transcribed(item_id: str) -> bytes:
+    name = "conversation.item.input_audio_transcription.completed"
+    return message(name, item_id=item_id, content_index=0, transcript="Hello")
+
+
+def committed(item_id: str) -> bytes:
+    return message("input_audio_buffer.committed", previous_item_id=None, item_id=item_id)
+
+
+def session_created() -> bytes:
+    return message("session.created", session={"id": "sess_1", "model": "gpt-realtime"})
+
+
+def session_updated() -> bytes:
+    return message("session.updated", session={"id": "sess_1", "model": "gpt-realtime", "voice": "alloy"})
+
+
+def reply(dialect: Dialect, response_id: str, output: str = "audio", deltas: int = 3) -> list[bytes]:
+    """All events of an answer that goes well."""
+    kinds = ("transcript", "audio") if output == "audio" else ("text",)
+    return [
+        created(response_id),
+        message("response.output_item.added", response_id=response_id, item={"id": f"item_of_{response_id}"}),
+        *(delta(dialect, kind, response_id) for _ in range(deltas) for kind in kinds),
+        *(part_done(dialect, kind, response_id) for kind in kinds),
+        done(response_id, usage=usage(audio_out=20 if output == "audio" else 0)),
+        message("rate_limits.updated", rate_limits=[]),
+    ]
+
+
+# A timeline, and what happens to it. Instants are in ms after `AT_NS`.
+
+
+def build_turn(number: int = 1, **changes: Any) -> TurnPlan:
+    prefix = f"turn-{number}-"
+    values: dict[str, Any] = {
+        "number": number,
+        "step": f"step_{number}",
+        "event_prefix": prefix,
+        "request_event_id": f"{prefix}response",
+    }
+    return TurnPlan(**values | changes)
+
+
+class Talk:
+    """A timeline with its session open, fed in milliseconds."""
+
+    def __init__(self, dialect: Dialect = Dialect.GA, wanted: int = 2, *, ready: bool = True, **limits: float) -> None:
+        self.dialect = dialect
+        self.timeline = Timeline(AT_NS, wanted, Limits(**limits))
+        self.taken: list[TurnObservation] = []
+        if ready:
+            self.hear(0, session_created(), session_updated())
+
+    def ask(self, at_ms: float, number: int = 1, *, audio_bytes: int = 0, **changes: Any) -> None:
+        """A turn begins and everything of it is sent in one instant."""
+        self.begin(at_ms, number, **changes)
+        if audio_bytes:
+            self.send(at_ms, "input_audio_buffer.append", audio_bytes=audio_bytes)
+        self.send(at_ms, "response.create")
+
+    def begin(self, at_ms: float, number: int = 1, **changes: Any) -> None:
+        self.timeline.begin(build_turn(number, **changes), at(at_ms))
+
+    def send(self, at_ms: float, name: str, **counts: Any) -> None:
+        self.timeline.sent(name, Handed(at(at_ms), 7), **{"wire_bytes": 100} | counts)
+
+    def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
+        for data in messages:
+            self.timeline.received(decode(data, self.dialect), Arrival(at(at_ms), error_ns, kernel), len(data))
+
+    def take(self, at_ms: float) -> list[TurnObservation]:
+        taken = self.timeline.take(at(at_ms))
+        self.taken += taken
+        return taken
+
+    def only(self, at_ms: float = 100_000_000) -> TurnObservation:
+        """The one turn that is over by then."""
+        (turn,) = self.take(at_ms)
+        return turn
+
+
+def at(ms: float) -> int:
+    return AT_NS + round(ms * MS)
+
+
+def after_ms(turn: TurnObservation, instant: str) -> float | None:
+    """When an instant of a turn happened, in ms after `AT_NS`."""
+    at_ns = turn.instants.get(instant)
+    return None if at_ns is None else (at_ns - AT_NS) / MS
+
+
+# Scripts.
+
+PLAIN = ResponseSettings()
+
+
+def say(label: str = "say", **response: Any) -> TextTurn:
+    return TextTurn(label, "Hello", ResponseSettings(**response))
+
+
+def respond(label: str = "respond", **response: Any) -> AskTurn:
+    return AskTurn(label, ResponseSettings(**response))
+
+
+def play(audio_ms: int = 250, *, chunk_ms: int = 100, paced: bool = True, label: str = "play") -> WavTurn:
+    return WavTurn(label, Pcm(Path("a.wav"), "", bytes(48 * audio_ms)), chunk_ms, paced, PLAIN)
+
+
+def build_script(
+    *steps: Step, dialect: Dialect = Dialect.GA, limits: Limits | None = None, **session: Any
+) -> PreparedScript:
+    script = Script("talk", Path("talk.yaml"), SessionSettings(**session), limits or Limits(), steps, "d1")
+    return prepare(script, dialect)
+
+
+# A service for `MemoryTransport`.
+
+Turn = Callable[[str], Iterable[Answer]]
+"""What a service answers to one response.create, given the id of the response."""
+
+
+def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[Answer]:
+    """Messages one after another."""
+    return [(first_ns + place * gap_ns, data) for place, data in enumerate(messages)]
+
+
+@dataclass
+class Service:
+    """Answers a session. `turns` say what follows each response.create; beyond their number all goes well.
+
+    It acknowledges nothing but the settings, unless `acknowledges`.
+    """
+
+    dialect: Dialect = Dialect.GA
+    turns: list[Turn] = field(default_factory=list)
+    greeting_ns: int | None = 10 * MS
+    settings_ns: int | None = 30 * MS
+    acknowledges: bool = False
+    transcript_ns: int | None = None
+    """How long after a commit the caller's words are known."""
+    requests: int = 0
+    commits: int = 0
+
+    def greeting(self) -> list[Answer]:
+        return [] if self.greeting_ns is None else [(self.greeting_ns, session_created())]
+
+    def __call__(self, data: bytes) -> Iterable[Answer]:
+        match msgspec.json.decode(data)["type"]:
+            case "session.update":
+                if self.settings_ns is not None:
+                    yield self.settings_ns, session_updated()
+            case "conversation.item.create" if self.acknowledges:
+                name = "added" if self.dialect is Dialect.GA else "created"
+                yield 5 * MS, message(f"conversation.item.{name}", item={"id": "item_text"})
+            case "input_audio_buffer.commit":
+                yield from self._committed()
+            case "response.create":
+                self.requests += 1
+                response_id = f"resp_{self.requests}"
+                if self.requests <= len(self.turns):
+                    yield from self.turns[self.requests - 1](response_id)
+                else:
+                    yield from spoken(reply(self.dialect, response_id))
+
+    def _committed(self) -> Iterator[Answer]:
+        self.commits += 1
+        item_id = f"item_{self.commits}"
+        if self.acknowledges or self.transcript_ns is not None:
+            yield 5 * MS, committed(item_id)
+        if self.transcript_ns is not None:
+            yield self.transcript_ns, transcribed(item_id)
+
+
+class GuardedTransport(MemoryTransport):
+    """Notices a session that spins: so many waits in a row that bring nothing and take no time."""
+
+    SPINS = 50
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service, service.greeting())
+        self._spins = 0
+
+    def receive(self, until_ns: int) -> list[Received]:
+        before_ns = self.clock.now_ns
+        came = super().receive(until_ns)
+        idle = not came and self.clock.now_ns == before_ns
+        self._spins = self._spins + 1 if idle else 0
+        assert self._spins < self.SPINS, f"the session spins, waiting until {until_ns} which is now"
+        return came
+
+
+@dataclass
+class Listening:
+    """A listener that remembers."""
+
+    turns: list[TurnObservation] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    lags_ns: list[int | None] = field(default_factory=list)
+    wire_sent: int = 0
+    wire_received: int = 0
+    audio_sent: int = 0
+    began: int = 0
+
+    def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
+        self.events.append(event)
+        self.wire_received += wire_bytes
+
+    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+        self.wire_sent += wire_bytes
+        self.audio_sent += audio_bytes
+        self.lags_ns.append(lag_ns)
+
+    def turn_began(self) -> None:
+        self.began += 1
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        self.turns.append(turn)
+
+
+def closing(delay_ns: int, code: int, reason: str = "") -> Answer:
+    return delay_ns, Closed(code, reason, 0)
+
+
+# Observations.
+
+
+def build_observation(**changes: Any) -> TurnObservation:
+    """A good turn: asked at 1 ms, first audio 500 ms later, done after another second."""
+    instants = {"requested": at(1), "response_created": at(101), "first_transcript": at(400), "first_audio": at(501),
+                "last_audio": at(1_001), "audio_done": at(1_400), "transcript_done": at(1_450),
+                "response_done": at(1_501), "ended": at(1_501)}  # fmt: skip
+    values: dict[str, Any] = {
+        "turn": 1, "step": "greeting", "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants,
+        "response_id": "resp_1", "item_id": "item_1", "requested_width_ns": 9_000, "stamp_error_ns": 21_000,
+        "stamp_error_max_ns": 900_000, "kernel_stamps": 30, "user_stamps": 0, "audio_bytes_sent": 12_000,
+        "audio_bytes_received": 96_000, "first_audio_bytes": 4_800, "wire_bytes_sent": 17_000,
+        "wire_bytes_received": 140_000, "events": 30, "audio_deltas": 20, "text_deltas": 1, "transcript_deltas": 6,
+        "unknown_events": 2, "late_chunks": 3, "gaps_ns": tuple(n * MS for n in range(20, 0, -1)), "inexact_gaps": 4,
+        "usage": Usage(11, 12, 5, 13, 20),
+    }  # fmt: skip
+    return TurnObservation(**values | changes)
+
+
+def build_session(**changes: Any) -> SessionObservation:
+    """A good session of one turn, two seconds from the upgrade to its end."""
+    instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8), "upgrade_done": at(20),
+                "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
+                "ended": at(2_020)}  # fmt: skip
+    values: dict[str, Any] = {
+        "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants, "service_session_id": "sess_1",
+        "turns_wanted": 1, "turns_begun": 1, "turns_ended": 1, "turns_good": 1, "audio_bytes_sent": 12_000,
+        "audio_bytes_received": 96_000, "wire_bytes_sent": 17_400, "wire_bytes_received": 140_900, "events": 34,
+        "unknown_events": {"x.y": 2, "z": 1}, "service_errors": 1, "stamp_fallbacks": 2, "close_code": 1000,
+        "close_reason": "bye", "headers": {"x-ms-region": "Sweden Central", "apim-request-id": "r1"},
+        "effective_settings": {"model": "gpt-realtime", "voice": "alloy"},
+    }  # fmt: skip
+    return SessionObservation(**values | changes)
+
+
+def present(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row holds beside nulls."""
+    return {name: value for name, value in row.items() if value is not None}

@@ -1,0 +1,805 @@
+"""The timeline: tables of events in, observations out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.clock import Arrival, Handed
+from bench.measures import Limits
+from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
+from bench.protocol.dialects import Dialect
+from bench.protocol.events import Usage, decode
+from tests.helpers import (
+    AT_NS,
+    MS,
+    Talk,
+    after_ms,
+    at,
+    base64_of,
+    build_turn,
+    committed,
+    created,
+    delta,
+    done,
+    error,
+    message,
+    part_done,
+    reply,
+    session_created,
+    session_updated,
+    transcribed,
+    usage,
+)
+
+GA, PREVIEW = Dialect.GA, Dialect.PREVIEW
+HEADS = frozenset(
+    {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "refused", "expired", "closed",
+     "protocol", "abandoned"}
+)  # fmt: skip
+AUDIO, TEXT = {"wants_audio": True}, {"wants_audio": False}
+
+
+def failed(code: str | None, type_: str = "server_error") -> bytes:
+    return done("r1", "failed", type="failed", error={"type": type_, "code": code, "message": "No."})
+
+
+# How a turn ends, and whether its session ends with it. Every turn is asked for at 0 ms; what is listed comes then.
+ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
+    "audio": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1")], "ok", False),
+    "text": (TEXT, [created("r1"), delta(GA, "text", "r1"), done("r1")], "ok", False),
+    "no sound": (AUDIO, [created("r1"), delta(GA, "transcript", "r1"), done("r1")], "failed:no_audio", False),
+    "text for audio": (AUDIO, [delta(GA, "text", "r1"), done("r1", usage=usage(audio_out=0))],
+                       "failed:no_audio", False),
+    "empty deltas": (AUDIO, [created("r1"), delta(GA, "audio", "r1", ""), done("r1")], "failed:no_audio", False),
+    "no text": (TEXT, [created("r1"), done("r1")], "failed:no_text", False),
+    "failed": (AUDIO, [created("r1"), failed("server_is_tired")], "failed:server_is_tired", False),
+    "failed without a code": (AUDIO, [created("r1"), failed(None)], "failed:server_error", False),
+    "failed without a reason": (AUDIO, [created("r1"), done("r1", "failed")], "failed:unknown", False),
+    "failed after audio": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), failed("x")], "failed:x", False),
+    "status nobody knows": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1", "paused")], "failed:", False),
+    "throttled": (AUDIO, [created("r1"), failed("rate_limit_exceeded", "tokens")], "throttled:response", False),
+    "quota": (AUDIO, [created("r1"), failed("insufficient_quota")], "throttled:response", False),
+    "cancelled": (AUDIO, [created("r1"), delta(GA, "audio", "r1"),
+                          done("r1", "cancelled", type="cancelled", reason="turn_detected")],
+                  "cancelled:turn_detected", False),
+    "cap": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1", "incomplete", reason="max_output_tokens")],
+            "incomplete:max_output_tokens", False),
+    "filter": (AUDIO, [created("r1"), done("r1", "incomplete", reason="content_filter")],
+               "incomplete:content_filter", False),
+    "error for the request": (AUDIO, [error("conversation_already_has_active_response", "turn-1-response")],
+                              "failed:conversation_already_has_active_response", False),
+    "error for an input": (AUDIO, [error("input_audio_buffer_commit_empty", "turn-1-commit")],
+                           "failed:input_audio_buffer_commit_empty", False),
+    "error without a code": (AUDIO, [error(None, "turn-1-item")], "failed:invalid_request_error", False),
+    "throttled by an error": (AUDIO, [error("rate_limit_exceeded", "turn-1-response")], "throttled:error", False),
+    "fatal error": (AUDIO, [error("model_not_found")], "failed:model_not_found", True),
+    "too old": (AUDIO, [created("r1"), error("session_expired")], "expired", True),
+    "not JSON": (AUDIO, [created("r1"), b"{"], "protocol:json", True),
+    "not base64": (AUDIO, [created("r1"), delta(GA, "audio", "r1", "abc")], "protocol:base64", True),
+    "foreign audio": (AUDIO, [created("r1"), delta(PREVIEW, "audio", "r1")], "protocol:dialect", True),
+    "foreign text": (TEXT, [created("r1"), delta(PREVIEW, "text", "r1")], "protocol:dialect", True),
+    "foreign transcript": (AUDIO, [delta(PREVIEW, "transcript", "r1")], "protocol:dialect", True),
+    "tokens of unheard audio": (AUDIO, [created("r1"), done("r1", usage=usage(audio_out=20))],
+                                "protocol:dialect", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("plan", "came", "outcome", "ends_session"), ENDINGS.values(), ids=ENDINGS)
+def test_a_turn_ends_as_its_events_say(
+    plan: dict[str, Any], came: list[bytes], outcome: str, ends_session: bool
+) -> None:
+    talk = Talk()
+    talk.ask(0, **plan)
+    talk.hear(50, *came)
+
+    turn = talk.only(60)
+    assert turn.outcome.startswith(outcome) if outcome.endswith(":") else turn.outcome == outcome
+    assert after_ms(turn, "ended") == 50
+    assert talk.timeline.over is ends_session
+    if ends_session:
+        session = talk.timeline.session()
+        assert (session.outcome, session.lost_turns, session.turns_ended) == (outcome, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "type_", "outcome"),
+    [
+        ("rate_limit_exceeded", "rate_limit_error", "throttled:error"),
+        ("insufficient_quota", "invalid_request_error", "throttled:error"),
+        (None, "server_error", "failed:server_error"),
+        ("inference_not_authorized_error", "invalid_request_error", "failed:inference_not_authorized_error"),
+    ],
+)
+def test_an_error_that_is_fatal_to_a_turn_ends_the_one_under_way_even_if_it_names_no_event(
+    code: str | None, type_: str, outcome: str
+) -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(50, error(code, None, type_))
+
+    assert [turn.outcome for turn in talk.take(60)] == [outcome]
+    assert not talk.timeline.over
+
+
+@pytest.mark.parametrize("event_id", [None, "", "turn-2-item", "turn-10-item", "somebody else's"])
+def test_any_other_error_is_counted_on_the_session_and_fails_nothing(event_id: str | None) -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, error("response_cancel_not_active", event_id))
+    talk.hear(20, *reply(GA, "r1"))
+
+    assert talk.only().outcome == "ok"
+    talk.timeline.finish(at(30))
+    assert (talk.timeline.session().outcome, talk.timeline.session().service_errors) == ("ok", 1)
+
+
+def test_an_error_that_names_a_turn_which_is_over_changes_nothing_and_is_counted() -> None:
+    talk = Talk()
+    talk.ask(0, audio_bytes=4_800, transcription_due=True)  # stays with the timeline, for its transcript is due
+    talk.hear(20, *reply(GA, "r1"))
+    talk.hear(30, error("invalid_value", "turn-1-append-1"))
+    talk.timeline.finish(at(40))
+
+    assert talk.only().outcome == "ok"
+    assert talk.timeline.session().service_errors == 1
+
+
+# Deadlines.
+
+
+@pytest.mark.parametrize(
+    ("came", "stage", "due_ms"),
+    [
+        ([], "first_delta", 1_000),
+        ([(900, created("r1"))], "first_delta", 1_000),
+        ([(900, delta(GA, "audio", "r1", ""))], "first_delta", 1_000),
+        ([(900, delta(GA, "transcript", "r1"))], "next_delta", 1_400),
+        ([(900, delta(GA, "audio", "r1")), (1_300, delta(GA, "audio", "r1"))], "next_delta", 1_800),
+        ([(100, created("r1")), *((t, delta(GA, "audio", "r1")) for t in range(400, 2_000, 400))], "done", 2_100),
+    ],
+)
+def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
+    came: list[tuple[int, bytes]], stage: str, due_ms: int
+) -> None:
+    talk = Talk(first_delta=1.0, next_delta=0.5, done=2.0)
+    talk.ask(0)
+    for at_ms, data in came:
+        talk.hear(at_ms, data)
+    assert talk.timeline.deadline() == (at(due_ms), stage)
+
+    talk.timeline.expire(at(due_ms) - 1)
+    assert not talk.timeline.turn_over
+    talk.timeline.expire(at(due_ms) + 5 * MS)
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "ended")) == (f"timeout:{stage}", due_ms)
+    assert (talk.timeline.session().outcome, talk.timeline.session().lost_turns) == (f"timeout:{stage}", 1)
+
+
+def test_whoever_waited_until_the_deadline_finds_the_turn_timed_out() -> None:
+    talk = Talk(first_delta=1.0)
+    talk.ask(0)
+    talk.timeline.expire(at(1_000))
+
+    assert talk.only().outcome == "timeout:first_delta"
+
+
+def test_nothing_is_due_before_the_request_or_after_the_end() -> None:
+    talk = Talk(first_delta=1.0)
+    assert talk.timeline.deadline() is None
+    talk.begin(0)
+    assert talk.timeline.deadline() is None
+    talk.send(50_000, "response.create")
+    assert talk.timeline.deadline() == (at(51_000), "first_delta")
+    talk.hear(50_100, *reply(GA, "r1"))
+    assert talk.timeline.deadline() is None
+
+
+@pytest.mark.parametrize(("late_ms", "outcome"), [(-1, "ok"), (0, "ok"), (1, "timeout:first_delta")])
+def test_a_deadline_that_passed_before_an_event_arrived_comes_first(late_ms: int, outcome: str) -> None:
+    talk = Talk(first_delta=1.0)
+    talk.ask(0)
+    talk.hear(1_000 + late_ms, delta(GA, "audio", "r1"), done("r1"))
+
+    turn = talk.only()
+    assert turn.outcome == outcome
+    assert ("first_audio" in turn.instants) == (outcome == "ok")
+
+
+CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
+    "failed:x": ("failed:x", lambda talk, t: talk.hear(t, failed("x"))),
+    "error": ("failed:y", lambda talk, t: talk.hear(t, error("y", "turn-1-item"))),
+    "protocol:json": ("protocol:json", lambda talk, t: talk.hear(t, b"]")),
+    "expired": ("expired", lambda talk, t: talk.hear(t, error("session_expired"))),
+    "closed:1006": ("closed:1006", lambda talk, t: talk.timeline.closed(1006, "", at(t))),
+    "timeout": ("timeout:first_delta", lambda talk, t: talk.timeline.expire(at(40_000))),
+    "abandoned": ("abandoned", lambda talk, t: talk.timeline.fail("abandoned", at(t))),
+}
+
+
+@pytest.mark.parametrize("first", CAUSES)
+@pytest.mark.parametrize("second", CAUSES)
+def test_the_first_terminal_cause_wins(first: str, second: str) -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    CAUSES[first][1](talk, 10)
+    CAUSES[second][1](talk, 20)
+    talk.timeline.fail("abandoned", at(50_000))
+
+    assert talk.only().outcome == CAUSES[first][0]
+    assert talk.timeline.session().turns_ended == 1
+
+
+# How a session ends.
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "outcome"),
+    [
+        (1000, "", "closed:1000"),
+        (1006, "", "closed:1006"),
+        (1011, "keepalive", "closed:1011"),
+        (1001, "Your session hit the maximum duration of 60 minutes.", "expired"),
+    ],
+)
+def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session(
+    code: int, reason: str, outcome: str
+) -> None:
+    talk = Talk(wanted=5)
+    talk.ask(0)
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
+    talk.timeline.closed(code, reason, at(20))
+
+    turn, session = talk.only(), talk.timeline.session()
+    assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
+    assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, reason)
+    assert (session.turns_begun, session.lost_turns) == (1, 4)
+
+
+def test_an_expired_session_stays_expired_when_its_close_follows() -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.hear(10, error("session_expired"))
+    talk.timeline.closed(1001, "Your session hit the maximum duration of 60 minutes.", at(11))
+
+    assert talk.only().outcome == "expired"
+    assert (talk.timeline.session().outcome, talk.timeline.session().close_code) == ("expired", 1001)
+
+
+@pytest.mark.parametrize(
+    ("code", "heard", "outcome"),
+    [
+        ("invalid_api_key", [], "refused:invalid_api_key"),
+        ("missing_model", [], "refused:missing_model"),
+        ("something_new", [], "refused:something_new"),
+        ("something_new", [session_created()], "refused:something_new"),
+        (None, [], "refused:invalid_request_error"),
+    ],
+)
+def test_an_error_and_a_close_right_after_the_upgrade_is_a_refusal(
+    code: str | None, heard: list[bytes], outcome: str
+) -> None:
+    talk = Talk(wanted=3, ready=False)
+    talk.hear(10, *heard, error(code))
+    talk.timeline.closed(3000, "invalid_request_error", at(11))
+
+    session = talk.timeline.session()
+    assert (session.outcome, session.close_code, session.lost_turns, session.turns_begun) == (outcome, 3000, 3, 0)
+
+
+def test_an_error_of_the_start_does_not_make_a_later_close_a_refusal() -> None:
+    talk = Talk(ready=False)
+    talk.hear(0, session_created(), error("benign"), session_updated())
+    talk.timeline.closed(1006, "", at(5_000))
+
+    assert talk.timeline.session().outcome == "closed:1006"
+
+
+def test_settings_that_the_service_rejects_end_the_session() -> None:
+    talk = Talk(ready=False)
+    talk.hear(0, session_created(), error("unknown_parameter", "session-update"))
+
+    assert talk.timeline.session().outcome == "failed:unknown_parameter"
+
+
+def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.hear(10, created("r1"), failed("x"))
+    talk.take(11)
+    talk.timeline.finish(at(12))
+    talk.timeline.closed(1000, "", at(13))
+
+    session = talk.timeline.session()
+    assert (session.outcome, session.turns_ended, session.turns_good, session.lost_turns) == ("ok", 1, 0, 0)
+    assert session.instants["ended"] == at(12)
+
+
+def test_an_abandoned_session_lost_no_turns() -> None:
+    talk = Talk(wanted=4)
+    talk.ask(0)
+    talk.timeline.fail("abandoned", at(10))
+
+    assert talk.only().outcome == "abandoned"
+    assert (talk.timeline.session().outcome, talk.timeline.session().lost_turns) == ("abandoned", 0)
+
+
+def test_a_session_keeps_what_was_said_of_it() -> None:
+    talk = Talk(ready=False)
+    talk.timeline.connected({"dns_done": at(1), "upgrade_done": at(9)}, {"x-ms-region": "here"})
+    talk.hear(10, session_created())
+    ready_before = talk.timeline.ready
+    talk.send(11, "session.update", wire_bytes=300)
+    talk.hear(20, session_updated(), message("x.y"), message("x.y"), message("z"))
+    assert (ready_before, talk.timeline.ready) == (False, True)
+    talk.timeline.finish(at(30))
+
+    session = talk.timeline.session()
+    assert session.service_session_id == talk.timeline.session_id == "sess_1"
+    assert session.effective_settings["voice"] == "alloy"
+    assert session.headers == {"x-ms-region": "here"}
+    assert dict(session.unknown_events) == {"x.y": 2, "z": 1}
+    assert (session.events, session.wire_bytes_sent) == (5, 300)
+    assert session.measures_ns() == {
+        "connect_dns": 1 * MS,
+        "connect_total": 9 * MS,
+        "session_ready": 10 * MS,
+        "session_update": 9 * MS,
+        "session_length": 30 * MS,
+    }
+
+
+def test_the_names_of_unknown_events_are_kept_up_to_a_number() -> None:
+    talk = Talk()
+    for number in range(80):
+        talk.hear(1, message(f"new.{number}"))
+    unknown = talk.timeline.session().unknown_events
+
+    assert len(unknown) <= 51
+    assert sum(unknown.values()) == 80
+
+
+# Which turn an event belongs to.
+
+
+def test_a_turn_has_the_instants_of_its_events() -> None:
+    talk = Talk()
+    talk.begin(0, transcription_due=True)
+    talk.send(1, "input_audio_buffer.append", audio_bytes=4_800, wire_bytes=6_500, late=True)
+    talk.send(2, "input_audio_buffer.commit")
+    talk.send(3, "response.create")
+    for at_ms, data in (
+        (10, committed("item_9")),
+        (20, created("r1")),
+        (30, delta(GA, "transcript", "r1")),
+        (40, delta(GA, "audio", "r1")),
+        (50, delta(GA, "audio", "r1", base64_of(9_600))),
+        (55, delta(GA, "audio", "r1", "")),
+        (60, part_done(GA, "audio", "r1")),
+        (70, part_done(GA, "transcript", "r1")),
+        (80, transcribed("item_9")),
+        (90, done("r1", usage=usage(audio_out=20))),
+    ):
+        talk.hear(at_ms, data)
+
+    turn = talk.only(91)
+    assert {name: after_ms(turn, name) for name in turn.instants} == {
+        "requested": 3,
+        "committed": 10,
+        "response_created": 20,
+        "first_transcript": 30,
+        "first_audio": 40,
+        "last_audio": 50,
+        "audio_done": 60,
+        "transcript_done": 70,
+        "input_transcribed": 80,
+        "response_done": 90,
+        "ended": 90,
+    }
+    assert (turn.response_id, turn.item_id, turn.outcome) == ("r1", "item_9", "ok")
+    assert (turn.audio_bytes_sent, turn.audio_bytes_received, turn.first_audio_bytes) == (4_800, 14_400, 4_800)
+    assert (turn.audio_deltas, turn.transcript_deltas, turn.text_deltas, turn.late_chunks) == (2, 1, 0, 1)
+    assert (turn.wire_bytes_sent, turn.requested_width_ns) == (6_700, 7)
+    assert turn.usage == Usage(11, 12, 5, 13, 20)
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("output", ["audio", "text"])
+def test_turns_follow_each_other_with_their_own_events(dialect: Dialect, output: str) -> None:
+    talk = Talk(dialect, wanted=3)
+    for number in (1, 2, 3):
+        talk.ask(1_000 * number, number, wants_audio=output == "audio")
+        talk.hear(1_000 * number + 100, *reply(dialect, f"r{number}", output, deltas=number))
+        talk.take(1_000 * number + 200)
+    talk.timeline.finish(at(9_000))
+
+    assert [turn.outcome for turn in talk.taken] == ["ok"] * 3
+    assert [turn.response_id for turn in talk.taken] == ["r1", "r2", "r3"]
+    assert [turn.audio_deltas or turn.text_deltas for turn in talk.taken] == [1, 2, 3]
+    assert (talk.timeline.session().turns_good, talk.timeline.session().turns_ended) == (3, 3)
+
+
+def test_a_late_transcription_goes_to_its_own_turn_while_the_next_is_under_way() -> None:
+    talk = Talk()
+    talk.ask(0, audio_bytes=4_800, transcription_due=True)
+    talk.hear(10, committed("item_1"), *reply(GA, "r1"))
+    assert talk.take(11) == []
+    talk.ask(100, 2, audio_bytes=4_800, transcription_due=True)
+    talk.hear(110, committed("item_2"), created("r2"), delta(GA, "audio", "r2"))
+    talk.hear(200, transcribed("item_1"))
+    talk.hear(300, transcribed("item_2"))
+    talk.hear(400, done("r2"))
+
+    first, second = sorted(talk.take(401), key=lambda turn: turn.turn)
+    assert (first.turn, after_ms(first, "input_transcribed"), first.item_id) == (1, 200, "item_1")
+    assert (second.turn, after_ms(second, "input_transcribed"), second.item_id) == (2, 300, "item_2")
+    assert after_ms(first, "ended") == 10
+
+
+@pytest.mark.parametrize(("late_ms", "attached"), [(4_999, True), (5_001, False), (60_000, False)])
+@pytest.mark.parametrize("next_turn", [False, True])
+def test_a_transcription_is_attached_for_up_to_five_seconds(late_ms: int, attached: bool, next_turn: bool) -> None:
+    talk = Talk()
+    talk.ask(0, audio_bytes=4_800, transcription_due=True)
+    talk.hear(0, committed("item_1"), *reply(GA, "r1"))
+    if next_turn:
+        talk.ask(1, 2)
+    talk.hear(late_ms, transcribed("item_1"))
+
+    first = next(turn for turn in talk.take(100_000) if turn.turn == 1)
+    assert ("input_transcribed" in first.instants) is attached
+
+
+@pytest.mark.parametrize(
+    ("plan", "audio_bytes"), [({"transcription_due": False}, 4_800), ({"transcription_due": True}, 0)]
+)
+def test_a_turn_is_handed_out_at_once_where_no_transcription_is_due(plan: dict[str, Any], audio_bytes: int) -> None:
+    talk = Talk()
+    talk.ask(0, audio_bytes=audio_bytes, **plan)
+    talk.hear(10, committed("item_1"), *reply(GA, "r1"))
+
+    assert talk.timeline.transcript_due_ns(at(11)) is None
+    assert len(talk.take(11)) == 1
+    assert talk.take(12) == []
+
+
+def test_a_transcription_that_never_comes_holds_a_turn_for_five_seconds() -> None:
+    talk = Talk()
+    talk.ask(0, audio_bytes=4_800, transcription_due=True)
+    talk.hear(10, committed("item_1"), *reply(GA, "r1"))
+
+    assert talk.timeline.transcript_due_ns(at(11)) == at(5_010)
+    assert talk.take(5_009) == []
+    assert len(talk.take(5_010)) == 1
+
+
+def test_a_transcription_of_an_unknown_item_belongs_to_no_turn() -> None:
+    talk = Talk()
+    talk.ask(0, audio_bytes=4_800, transcription_due=True)
+    talk.hear(10, committed("item_1"), transcribed("item_7"))
+    talk.hear(20, *reply(GA, "r1"))
+    talk.timeline.finish(at(30))
+
+    assert "input_transcribed" not in talk.only().instants
+
+
+def test_a_response_answers_the_oldest_request_even_if_its_turn_is_over() -> None:
+    talk = Talk()
+    talk.ask(0, 1)
+    talk.hear(10, error("invalid_value", "turn-1-item"))
+    talk.take(11)
+    talk.ask(20, 2)
+    talk.hear(30, *reply(GA, "r1"))
+    assert not talk.timeline.turn_over
+    talk.hear(40, *reply(GA, "r2", deltas=2))
+
+    second = talk.only()
+    assert (second.turn, second.response_id, second.audio_deltas, second.outcome) == (2, "r2", 2, "ok")
+
+
+def test_a_request_that_was_refused_gets_no_response() -> None:
+    talk = Talk()
+    talk.ask(0, 1)
+    talk.hear(10, error("invalid_value", "turn-1-response"))
+    talk.take(11)
+    talk.ask(20, 2)
+    talk.hear(30, *reply(GA, "r1"))
+
+    assert (talk.only().turn, talk.taken[-1].response_id) == (2, "r1")
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param(delta(GA, "audio", "r1"), id="a delta"),
+        pytest.param(done("r1"), id="a second end"),
+        pytest.param(message("response.output_item.done", response_id="r1"), id="a closing event"),
+        pytest.param(message("response.new.thing", response_id="r1"), id="an unknown event"),
+    ],
+)
+@pytest.mark.parametrize(
+    "first_ends",
+    [pytest.param([done("r1")], id="done"), pytest.param([error("invalid_value", "turn-1-item")], id="error")],
+)
+def test_what_comes_late_of_a_finished_response_is_not_the_next_turn_s(late: bytes, first_ends: list[bytes]) -> None:
+    talk = Talk()
+    talk.ask(0, 1)
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1"), *first_ends)
+    assert len(talk.take(11)) == 1
+    talk.ask(20, 2)
+    talk.hear(30, late)
+    talk.hear(40, *reply(GA, "r2"))
+
+    second = talk.only()
+    assert (second.turn, second.response_id, second.outcome) == (2, "r2", "ok")
+    assert after_ms(second, "first_audio") == 40
+
+
+def test_a_response_that_nobody_asked_for_is_nobody_s() -> None:
+    talk = Talk()
+    talk.hear(0, *reply(GA, "greeting"))
+    talk.begin(10)
+    talk.hear(20, *reply(GA, "another"))
+    assert not talk.timeline.turn_over
+    talk.send(30, "response.create")
+    talk.hear(40, *reply(GA, "r1"))
+
+    turn = talk.only()
+    assert (turn.response_id, turn.outcome, after_ms(turn, "first_audio")) == ("r1", "ok", 40)
+
+
+def test_a_service_that_leaves_ids_out_is_understood() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, message("response.created"))
+    talk.hear(20, message("response.output_audio.delta", delta=base64_of(4_800)))
+    talk.hear(30, message("response.done", response={"status": "completed"}))
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "first_audio")) == ("ok", 20)
+
+
+def test_rate_limits_after_the_end_belong_to_the_session() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, *reply(GA, "r1"))
+    turn = talk.only()
+    talk.hear(20, message("rate_limits.updated", rate_limits=[]))
+    talk.timeline.finish(at(30))
+
+    came = len(reply(GA, "r1"))
+    assert turn.events == came - 1
+    assert talk.timeline.session().events == 2 + came + 1
+
+
+# Stamps.
+
+
+@pytest.mark.parametrize(
+    ("errors_ns", "gaps_ms", "inexact"),
+    [
+        ([0, 0, 0], [20, 20], 0),
+        ([0, 1_000_000, 0], [20, 20], 0),
+        ([0, 1_000_001, 0], [], 2),
+        ([1_000_001, 0, 0], [20], 1),
+        ([0, 0, 2_000_000], [20], 1),
+        ([5], [], 0),
+    ],
+)
+def test_gaps_are_taken_between_exact_stamps_only(errors_ns: list[int], gaps_ms: list[int], inexact: int) -> None:
+    talk = Talk()
+    talk.ask(0)
+    for place, error_ns in enumerate(errors_ns):
+        talk.hear(100 + 20 * place, delta(GA, "audio", "r1"), error_ns=error_ns)
+        talk.hear(105 + 20 * place, delta(GA, "transcript", "r1"), error_ns=9 * MS)  # no matter to audio
+    talk.hear(900, done("r1"))
+
+    turn = talk.only()
+    assert turn.gaps_ns == tuple(gap * MS for gap in gaps_ms)
+    assert turn.inexact_gaps == inexact
+
+
+def test_a_row_keeps_the_error_of_the_first_audio_and_the_largest_of_all() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(1, created("r1"), error_ns=500)
+    talk.hear(2, delta(GA, "transcript", "r1"), error_ns=100)
+    talk.hear(3, delta(GA, "audio", "r1"), error_ns=30)
+    talk.hear(4, delta(GA, "audio", "r1"), error_ns=40)
+    talk.hear(5, done("r1"))
+
+    turn = talk.only()
+    assert (turn.stamp_error_ns, turn.stamp_error_max_ns) == (30, 500)
+
+
+def test_a_text_turn_keeps_the_error_of_its_first_delta() -> None:
+    talk = Talk()
+    talk.ask(0, wants_audio=False)
+    talk.hear(1, created("r1"), error_ns=500)
+    talk.hear(2, delta(GA, "text", "r1"), error_ns=100)
+    talk.hear(3, delta(GA, "text", "r1"), error_ns=3)
+    talk.hear(4, done("r1"))
+
+    assert talk.only().stamp_error_ns == 100
+
+
+@pytest.mark.parametrize(
+    ("kernel", "source"), [([True, True], "kernel"), ([False, False], "user"), ([True, False], "mixed")]
+)
+def test_a_turn_says_where_its_stamps_came_from(kernel: list[bool], source: str) -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(1, delta(GA, "audio", "r1"), kernel=kernel[0])
+    talk.hear(2, done("r1"), kernel=kernel[1])
+    talk.timeline.finish(at(3))
+
+    assert talk.only().stamp_source == source
+    assert talk.timeline.session().stamp_fallbacks == kernel.count(False)
+
+
+def test_a_turn_that_heard_nothing_has_no_stamp_source_and_no_error() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.timeline.fail("abandoned", at(1))
+
+    turn = talk.only()
+    assert (turn.stamp_source, turn.stamp_error_ns, turn.stamp_error_max_ns) == (None, None, 0)
+
+
+def test_bytes_are_counted_on_the_session_even_between_turns() -> None:
+    talk = Talk(ready=False)
+    talk.send(0, "session.update", wire_bytes=10)
+    talk.ask(1, audio_bytes=480)
+    talk.hear(2, delta(GA, "audio", "r1"), done("r1"))
+    talk.hear(3, message("rate_limits.updated"))
+    turn = talk.only()
+    talk.send(4, "input_audio_buffer.clear", wire_bytes=20)
+    talk.timeline.finish(at(5))
+
+    session = talk.timeline.session()
+    came = [delta(GA, "audio", "r1"), done("r1")]
+    assert turn.wire_bytes_received == sum(map(len, came))
+    assert session.wire_bytes_received == turn.wire_bytes_received + len(message("rate_limits.updated"))
+    assert (turn.wire_bytes_sent, session.wire_bytes_sent) == (200, 230)
+    assert (session.audio_bytes_sent, session.audio_bytes_received) == (480, 4_800)
+
+
+# Whatever comes.
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> tuple[Dialect, list[str], list[bytes]]:
+    """A dialect, the outputs of some turns, and all that a service says to them when all goes well."""
+    dialect = draw(st.sampled_from(Dialect))
+    outputs = draw(st.lists(st.sampled_from(["audio", "text"]), min_size=1, max_size=3))
+    came = [session_created(), session_updated()]
+    for number, output in enumerate(outputs, 1):
+        came += [committed(f"item_{number}"), *reply(dialect, f"r{number}", output, draw(st.integers(1, 3)))]
+        came += draw(st.sampled_from([[], [transcribed(f"item_{number}")]]))
+    return dialect, outputs, came
+
+
+JUNK = st.one_of(
+    st.binary(max_size=20),
+    st.sampled_from([b"{}", b"null", error(None), error("x", "turn-1-item"), error("y", "turn-2-response"),
+                     error("rate_limit_exceeded", "turn-1-response"), message("nobody.knows"), done("r9", "incomplete"),
+                     failed("x"), created("r9"), delta(GA, "audio", "r9"), done("r2", "cancelled", reason="z")]),
+)  # fmt: skip
+
+
+@st.composite
+def broken_logs(draw: st.DrawFn) -> tuple[Dialect, list[str], list[bytes]]:
+    """A log of which messages were lost, doubled, moved, cut off or mixed with junk."""
+    dialect, outputs, came = draw(logs())
+    for _ in range(draw(st.integers(0, 8))):
+        place = draw(st.integers(0, len(came)))
+        match draw(st.sampled_from(["drop", "double", "move", "junk"])):
+            case "drop":
+                del came[place : place + 1]
+            case "double":
+                came[place:place] = came[place : place + 1]
+            case "move" if came:
+                came.insert(place, came.pop(draw(st.integers(0, len(came) - 1))))
+            case "junk":
+                came.insert(place, draw(JUNK))
+    return dialect, outputs, came[: draw(st.integers(0, len(came)))]
+
+
+def played(
+    dialect: Dialect, outputs: list[str], came: list[bytes], gaps_ms: list[int], end: Callable[[Timeline, int], None]
+) -> tuple[Timeline, list[TurnObservation]]:
+    """What a session that behaves makes of a service that may not."""
+    timeline = Timeline(AT_NS, len(outputs), Limits(first_delta=3, next_delta=3, done=4))
+    taken: list[TurnObservation] = []
+    left = list(enumerate(outputs, 1))
+    now_ns = AT_NS
+    for place, data in enumerate(came):
+        now_ns += gaps_ms[place % len(gaps_ms)] * MS
+        if timeline.ready and timeline.turn_over and not timeline.over and left:
+            number, output = left.pop(0)
+            timeline.begin(
+                build_turn(number, wants_audio=output == "audio", transcription_due=output == "audio"), now_ns
+            )
+            timeline.sent("input_audio_buffer.append", Handed(now_ns), wire_bytes=99, audio_bytes=480)
+            timeline.sent("response.create", Handed(now_ns), wire_bytes=99)
+        timeline.received(decode(data, dialect), Arrival(now_ns, place % 3 * MS), len(data))
+        if timeline.turn_over:
+            taken += timeline.take(now_ns)
+    end(timeline, now_ns + 1)
+    taken += timeline.take(now_ns + 1)
+    return timeline, sorted(taken, key=lambda turn: turn.turn)  # a turn whose transcript is due comes later
+
+
+@given(
+    log=broken_logs(),
+    gaps_ms=st.lists(st.sampled_from([0, 1, 50, 2_900, 3_100]), min_size=1, max_size=5),
+    end=st.sampled_from([
+        lambda timeline, now_ns: timeline.fail("abandoned", now_ns),
+        lambda timeline, now_ns: timeline.closed(1006, "", now_ns),
+        lambda timeline, now_ns: timeline.closed(1000, "bye", now_ns),
+    ]),
+)  # fmt: skip
+def test_every_turn_that_began_ends_in_one_outcome_whatever_comes(
+    log: tuple[Dialect, list[str], list[bytes]], gaps_ms: list[int], end: Callable[[Timeline, int], None]
+) -> None:
+    timeline, turns = played(*log, gaps_ms, end)
+    session = timeline.session()
+
+    assert [turn.turn for turn in turns] == list(range(1, session.turns_begun + 1))
+    assert session.turns_ended == session.turns_begun
+    assert session.turns_good == sum(turn.outcome == "ok" for turn in turns)
+    assert session.outcome
+    assert session.lost_turns == (0 if session.outcome == "abandoned" else session.turns_wanted - session.turns_begun)
+    assert timeline.take(1 << 62) == []
+    for turn in turns:
+        assert turn.outcome.partition(":")[0] in HEADS
+        check_instants(turn)
+
+
+def check_instants(turn: TurnObservation) -> None:
+    """What holds of the instants of any turn, however it went."""
+    instants = turn.instants
+    while_open = {at_ns for name, at_ns in instants.items() if name != "input_transcribed"}
+    assert turn.start_ns <= min(while_open)
+    assert max(while_open) == instants["ended"]
+    assert ("first_audio" in instants) == ("last_audio" in instants) == (turn.audio_deltas > 0)
+    assert instants.get("first_audio", 0) <= instants.get("last_audio", 0)
+    assert len(turn.gaps_ns) + turn.inexact_gaps == max(0, turn.audio_deltas - 1)
+    assert turn.events == turn.kernel_stamps + turn.user_stamps
+    if turn.outcome == "ok":
+        assert "response_done" in instants
+        assert "first_audio" in instants or "first_text" in instants
+
+
+@given(log=broken_logs())
+def test_no_two_turns_share_a_response(log: tuple[Dialect, list[str], list[bytes]]) -> None:
+    _, turns = played(*log, [1], lambda timeline, now_ns: timeline.fail("abandoned", now_ns))
+
+    answered = [turn.response_id for turn in turns if turn.response_id]
+    assert len(set(answered)) == len(answered)
+
+
+def test_a_message_that_comes_twice_changes_no_answer() -> None:
+    came = [session_created(), session_updated(), *reply(GA, "r1", "text", 1), *reply(GA, "r2", "text", 1)]
+    moved = {
+        (first, again)
+        for first in range(len(came))
+        for again in range(first + 1, len(came) + 1)
+        if (twice := [*came[:again], came[first], *came[again:]])
+        and [turn.response_id for turn in played(GA, ["text", "text"], twice, [1], Timeline.finish)[1]] != ["r1", "r2"]
+    }
+
+    assert moved == set()
+
+
+@given(log=logs(), gaps_ms=st.lists(st.sampled_from([0, 1, 50]), min_size=1, max_size=5))
+def test_when_all_goes_well_all_turns_are_ok(log: tuple[Dialect, list[str], list[bytes]], gaps_ms: list[int]) -> None:
+    _, turns = played(*log, gaps_ms, Timeline.finish)
+
+    assert [(turn.outcome, turn.response_id) for turn in turns] == [("ok", f"r{n}") for n in range(1, len(log[1]) + 1)]

@@ -1,0 +1,180 @@
+"""`decode`: what a message of a service means, in either dialect, and that no bytes make it raise."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from bench.protocol.dialects import Dialect
+from bench.protocol.events import KINDS, Event, Failure, Kind, Usage, base64_bytes, decode
+from tests.helpers import FAMILIES, delta, done, error, message, part_done, usage
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=9,
+)
+FIELDS = ("response_id", "item_id", "delta", "item", "response", "session", "error", "event_id")
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize(
+    ("family", "kind", "closing"),
+    [
+        ("text", Kind.TEXT_DELTA, Kind.TEXT_DONE),
+        ("audio", Kind.AUDIO_DELTA, Kind.AUDIO_DONE),
+        ("transcript", Kind.TRANSCRIPT_DELTA, Kind.TRANSCRIPT_DONE),
+    ],
+)
+def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_spelling(
+    dialect: Dialect, family: str, kind: Kind, closing: Kind
+) -> None:
+    event = decode(delta(dialect, family, "resp_1"), dialect)
+    foreign = decode(delta(dialect.other, family, "resp_1"), dialect)
+
+    assert (event.kind, event.foreign, event.response_id, event.item_id) == (kind, False, "resp_1", "item_of_resp_1")
+    assert (foreign.kind, foreign.foreign) == (Kind.UNKNOWN, True)
+    assert foreign.name == f"{FAMILIES[dialect.other][family]}.delta"
+    assert decode(part_done(dialect, family, "resp_1"), dialect).kind is closing
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("session.created", Kind.SESSION_CREATED),
+        ("session.updated", Kind.SESSION_UPDATED),
+        ("input_audio_buffer.speech_started", Kind.SPEECH_STARTED),
+        ("input_audio_buffer.speech_stopped", Kind.SPEECH_STOPPED),
+        ("input_audio_buffer.committed", Kind.COMMITTED),
+        ("conversation.item.created", Kind.ITEM_ADDED),
+        ("conversation.item.added", Kind.ITEM_ADDED),
+        ("conversation.item.input_audio_transcription.completed", Kind.INPUT_TRANSCRIBED),
+        ("conversation.item.input_audio_transcription.delta", Kind.NOTED),
+        ("response.created", Kind.RESPONSE_CREATED),
+        ("response.done", Kind.RESPONSE_DONE),
+        ("response.output_item.added", Kind.NOTED),
+        ("response.function_call_arguments.delta", Kind.NOTED),
+        ("rate_limits.updated", Kind.NOTED),
+        ("error", Kind.ERROR),
+        ("response.animation_viseme.delta", Kind.UNKNOWN),
+        ("", Kind.UNKNOWN),
+    ],
+)
+@pytest.mark.parametrize("dialect", Dialect)
+def test_a_name_has_its_kind(name: str, kind: Kind, dialect: Dialect) -> None:
+    event = decode(message(name), dialect)
+
+    assert (event.kind, event.name, event.foreign) == (kind, name, False)
+
+
+def test_the_end_of_a_response_says_how_and_what_it_cost() -> None:
+    failed = {"type": "failed", "error": {"type": "tokens", "code": "rate_limit_exceeded", "message": "Try later."}}
+    event = decode(done("resp_7", "failed", usage=usage(audio_out=20), **failed), Dialect.GA)
+    cancelled = decode(done("resp_8", "cancelled", type="cancelled", reason="turn_detected"), Dialect.GA)
+
+    assert (event.response_id, event.status) == ("resp_7", "failed")
+    assert event.failure == Failure("tokens", "rate_limit_exceeded", "Try later.", "")
+    assert event.usage == Usage(text_in=11, audio_in=12, cached_in=5, text_out=13, audio_out=20)
+    assert (cancelled.status, cancelled.reason, cancelled.usage) == ("cancelled", "turn_detected", None)
+
+
+def test_an_error_says_which_client_event_it_answers() -> None:
+    event = decode(error("invalid_value", "turn-3-item"), Dialect.PREVIEW)
+
+    assert event.failure == Failure("invalid_request_error", "invalid_value", "No.", "turn-3-item")
+    assert decode(error(None), Dialect.GA).failure == Failure("invalid_request_error", "", "No.", "")
+
+
+def test_a_session_event_holds_the_session_and_an_item_event_the_item_s_id() -> None:
+    session = {"id": "sess_1", "turn_detection": None}
+
+    assert decode(message("session.updated", session=session), Dialect.GA).session == session
+    assert decode(message("conversation.item.added", item={"id": "item_4"}), Dialect.GA).item_id == "item_4"
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@given(payload=st.binary(max_size=400))
+def test_audio_bytes_follow_from_the_base64_alone(dialect: Dialect, payload: bytes) -> None:
+    text = base64.b64encode(payload).decode()
+    raw = msgspec.Raw(msgspec.json.encode(text))
+
+    assert base64_bytes(raw) == len(base64.b64decode(text))
+    assert decode(delta(dialect, "audio", "resp_1", text), dialect).payload_bytes == len(payload)
+
+
+@given(payload=st.binary(min_size=1, max_size=60), escaped=st.sets(st.sampled_from("+/=A")))
+@example(payload=b"\xff\xff\xff", escaped={"/"})
+def test_audio_bytes_are_right_however_json_spells_the_base64(payload: bytes, escaped: set[str]) -> None:
+    """Any character of a string may be escaped (RFC 8259 §7); some encoders always escape `/` or `+`."""
+    text = base64.b64encode(payload).decode()
+    spelt = "".join(f"\\u{ord(letter):04x}" if letter in escaped else letter for letter in text)
+    wire = delta(Dialect.GA, "audio", "resp_1", "@").replace(b'"@"', f'"{spelt}"'.encode())
+    assert json.loads(wire)["delta"] == text
+
+    assert decode(wire, Dialect.GA).payload_bytes == len(payload)
+
+
+@pytest.mark.parametrize("delta_json", ["null", '""'])
+def test_a_delta_without_a_payload_has_no_bytes(delta_json: str) -> None:
+    wire = b'{"type": "response.output_audio.delta", "response_id": "r", "delta": %s}' % delta_json.encode()
+
+    assert decode(wire, Dialect.GA).payload_bytes == 0
+    assert decode(message("response.output_audio.delta"), Dialect.GA).payload_bytes == 0
+
+
+@pytest.mark.parametrize("delta_json", ['"abc"', '"abcde"', '{"a": "b"}', "[1, 2, 3]", "false", "12", "[]", "{}"])
+def test_a_payload_that_cannot_be_base64_says_so(delta_json: str) -> None:
+    wire = b'{"type": "response.output_audio.delta", "response_id": "r", "delta": %s}' % delta_json.encode()
+
+    assert decode(wire, Dialect.GA).payload_bytes == -1
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [b"", b"{", b"null", b"[]", b'"error"', b"\xff\xfe", b'{"type": 5}', b'{"type": "error", "error": {', b"\x00" * 9,
+     b'{"type": "session.created", "session": {"id": "\\ud800"}}',
+     pytest.param(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", id="deep")],
+)  # fmt: skip
+def test_what_cannot_be_read_is_an_event_too(wire: bytes) -> None:
+    event = decode(wire, Dialect.GA)
+
+    assert event.kind is Kind.MALFORMED
+    assert event.reason
+
+
+@given(wire=st.binary(max_size=300), dialect=st.sampled_from(Dialect))
+def test_no_bytes_make_it_raise(wire: bytes, dialect: Dialect) -> None:
+    assert isinstance(decode(wire, dialect), Event)
+
+
+@given(
+    name=st.sampled_from(sorted(KINDS[Dialect.GA] | KINDS[Dialect.PREVIEW])) | st.text(max_size=12),
+    fields=st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES),
+    status_details=JSON_VALUES,
+    usage_value=JSON_VALUES,
+    dialect=st.sampled_from(Dialect),
+)
+def test_no_json_makes_it_raise(
+    name: str, fields: dict[str, Any], status_details: Any, usage_value: Any, dialect: Dialect
+) -> None:
+    response = {"id": fields.get("item_id"), "status_details": status_details, "usage": usage_value}
+    for document in (fields, fields | {"response": response}):
+        wire = json.dumps({"type": name} | document).encode()
+        event = decode(wire, dialect)
+
+        assert event.payload_bytes >= -1
+        assert all(isinstance(text, str) for text in (event.name, event.response_id, event.item_id, event.status))
+
+
+@given(document=JSON_VALUES, place=st.integers(0, 200), byte=st.integers(0, 255))
+def test_a_changed_byte_never_makes_it_raise(document: Any, place: int, byte: int) -> None:
+    wire = bytearray(done("resp_1", "failed", usage=usage(audio_out=3), error={"code": document}))
+    wire[place % len(wire)] = byte
+
+    assert isinstance(decode(bytes(wire), Dialect.GA), Event)

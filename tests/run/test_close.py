@@ -1,0 +1,404 @@
+"""Closing a run: the same files and totals after a clean end and after a kill, and rates from rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from bench.clock import Arrival
+from bench.errors import UsageError
+from bench.protocol.dialects import Dialect
+from bench.protocol.events import decode
+from bench.run import folder as files
+from bench.run.close import close, writer_is_gone
+from bench.run.histograms import Histograms, Key, distribution, read
+from bench.run.recorder import Labels, Recorder
+from tests.helpers import AT_NS, MS, S, at, build_observation, build_session, delta, present
+
+BEGAN_NS = 1_763_000_000 * S
+TABLES: tuple[files.TableName, ...] = ("turns", "sessions", "seconds")
+
+
+def build_run(parent: Path, workers: int = 1, *, chunk_ms: int | None = None) -> tuple[Path, list[Recorder]]:
+    """A run that has just begun."""
+    folder = files.create(parent, "voice_turns", BEGAN_NS)
+    document = {
+        "schema": files.SCHEMA_VERSION,
+        "run_id": folder.name,
+        "state": "running",
+        "began_utc_ns": BEGAN_NS,
+        "scripts": [{"name": "voice_turns", "chunk_ms": chunk_ms}],
+    }
+    files.write_document(folder, document)
+    return folder, [Recorder(folder, folder.name, worker, BEGAN_NS) for worker in range(workers)]
+
+
+def labels(number: int, target: str = "simulator") -> Labels:
+    return Labels(f"w0-{number:06d}", target, "voice_turns", "voice_turns")
+
+
+def play(recorder: Recorder, sessions: int = 3) -> None:
+    """Sessions with turns that went well and turns that did not."""
+    for number in range(sessions):
+        record = recorder.session(labels(number))
+        record.connected({})
+        for turn, outcome in enumerate(["ok", "ok", "failed:x", "abandoned"][: number + 2], 1):
+            record.turn_began()
+            data = delta(Dialect.GA, "audio", f"r{turn}")
+            arrival = Arrival(at(10 * turn), 5_000)
+            record.received(decode(data, Dialect.GA), arrival, arrival.at_ns + 70_000, len(data))
+            record.sent(6_500, 4_800, 2 * MS)
+            record.turn_ended(build_observation(turn=turn, step=f"step_{turn}", outcome=outcome))
+        record.session_ended(build_session(turns_wanted=5, turns_begun=number + 2, outcome="closed:1006"))
+        recorder.hub_delay(MS)
+        recorder.end_second()
+    recorder.flush()
+
+
+def finished(parent: Path, workers: int = 1) -> Path:
+    """A run whose recorders have ended, not yet closed."""
+    folder, recorders = build_run(parent, workers)
+    for recorder in recorders:
+        play(recorder)
+        recorder.close()
+    return folder
+
+
+def tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return {table: [present(row) for row in files.read_table(folder, table).to_pylist()] for table in TABLES}
+
+
+def contents(histograms: Histograms) -> dict[str, dict[int, int]]:
+    return {
+        key.tag: dict(zip(*(part.tolist() for part in distribution(histogram)), strict=True))
+        for key, histogram in histograms.items()
+    }
+
+
+def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    before = tables(folder)
+    document = close(folder)
+
+    assert {path.name for path in folder.iterdir()} == {
+        "run.json",
+        "turns.parquet",
+        "sessions.parquet",
+        "seconds.parquet",
+        "histograms.hlog",
+    }
+    assert tables(folder) == before
+    assert files.read_document(folder) == document
+    assert (document["state"], document["simulated"], document["stamp_source"]) == ("ended", False, "kernel")
+    totals = document["totals"]
+    assert totals["turns"] == {"abandoned": 1, "failed:x": 2, "ok": 6}
+    assert totals["sessions"] == {"closed:1006": 3}
+    assert sum(totals["turns"].values()) == totals["turns_begun"] == 9
+    assert (totals["turns_wanted"], totals["lost_turns"], totals["events"]) == (15, 6, 102)
+    assert (totals["unknown_events"], totals["stamp_fallbacks"]) == ({"x.y": 6, "z": 3}, 6)
+    assert (totals["negative"], totals["out_of_range"]) == ({}, {})
+    assert document["verdict"]["valid"] is True
+
+
+def kill(folder: Path) -> None:
+    """As if the writer had been killed after its last flush."""
+    for path in (folder / "spool").glob("worker-*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"done": False}))
+
+
+def without_histograms(folder: Path) -> None:
+    for path in (folder / "spool").glob("histograms-*.hlog"):
+        path.unlink()
+
+
+def kill_early(folder: Path) -> None:
+    """As if it had been killed before it wrote its histograms."""
+    kill(folder)
+    without_histograms(folder)
+
+
+def leave(folder: Path) -> None:
+    """As if nothing had happened."""
+
+
+def without_counters(folder: Path) -> None:
+    for path in (folder / "spool").glob("worker-*.json"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", [kill, kill_early])
+def test_a_killed_run_gives_the_same_rows_and_totals_as_a_clean_one(
+    tmp_path: Path, how: Callable[[Path], object]
+) -> None:
+    clean = finished(tmp_path)
+    killed = tmp_path / "killed"
+    shutil.copytree(clean, killed)
+    how(killed)
+    ended, cut = close(clean), close(killed)
+
+    assert tables(killed) == tables(clean)
+    assert cut["totals"] == ended["totals"]
+    assert (ended["state"], cut["state"]) == ("ended", "killed")
+    assert "killed" in cut["stopped"]
+    assert cut["ended_utc_ns"] == ended["ended_utc_ns"]
+
+
+def test_the_histograms_of_turns_and_sessions_are_those_of_the_rows_after_a_kill(tmp_path: Path) -> None:
+    clean = finished(tmp_path)
+    killed = tmp_path / "killed"
+    shutil.copytree(clean, killed)
+    kill(killed)
+    without_histograms(killed)
+    close(clean)
+    close(killed)
+
+    of_rows = contents(read(killed / "histograms.hlog"))
+    whole = contents(read(clean / "histograms.hlog"))
+    assert of_rows == {tag: whole[tag] for tag in of_rows}
+    events = {"delta_gap", "receive_lag", "hub_delay", "send_lag", "stamp_error"}
+    assert {tag.split("|")[0] for tag in whole.keys() - of_rows.keys()} == events
+
+
+@pytest.mark.parametrize("how", [leave, kill_early])
+def test_without_tls_the_upgrade_counts_from_the_tcp_connection(tmp_path: Path, how: Callable[[Path], object]) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "upgrade_done": at(20), "ended": at(99)}
+    recorder.session(labels(1)).session_ended(build_session(instants=instants))
+    recorder.session(labels(2)).session_ended(build_session())
+    recorder.close()
+    how(folder)
+    close(folder)
+
+    found = read(files.histograms_path(folder))
+    upgrades = found.get(Key("connect_upgrade", "simulator"))
+    assert upgrades is not None
+    assert distribution(upgrades)[0].tolist() == pytest.approx([12_000, 17_000], rel=1e-3)
+    assert found.get(Key("connect_tls", "simulator")).get_total_count() == 1  # type: ignore[union-attr]
+
+
+def test_histograms_that_are_older_than_the_rows_are_brought_up_to_date(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    play(recorder, 1)
+    for _ in recorder.histogram_slices():
+        pass
+    play(recorder, 2)
+    close(folder)
+
+    found = contents(read(files.histograms_path(folder)))
+    ok = [row for row in tables(folder)["turns"] if row["outcome"] == "ok"]
+    assert sum(sum(counts.values()) for tag, counts in found.items() if tag.startswith("ttfa|")) == len(ok) == 6
+    assert sum(found["connect_total|simulator|all|measure"].values()) == 3
+
+
+def test_values_below_zero_are_counted_once_whether_killed_or_not(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    instants = {"requested": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}
+    record = recorder.session(labels(1))
+    record.turn_ended(build_observation(instants=instants))
+    record.session_ended(build_session())
+    recorder.close()
+    killed = tmp_path / "killed"
+    shutil.copytree(folder, killed)
+    kill(killed)
+
+    assert close(folder)["totals"]["negative"] == {"transcript_lead": 1}
+    assert close(killed)["totals"]["negative"] == {"transcript_lead": 1}
+
+
+def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Path) -> None:
+    folder, _ = build_run(tmp_path)
+    document = close(folder)
+
+    assert (document["state"], document["verdict"]["valid"]) == ("killed", None)
+    assert document["totals"]["turns"] == {}
+    assert all(rows == [] for rows in tables(folder).values())
+
+
+def test_a_run_without_counters_was_killed(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    without_counters(folder)
+
+    assert close(folder)["state"] == "killed"
+
+
+def test_one_worker_that_was_killed_makes_a_killed_run(tmp_path: Path) -> None:
+    folder, recorders = build_run(tmp_path, 2)
+    for recorder in recorders:
+        play(recorder)
+    recorders[0].close()
+
+    assert close(folder)["state"] == "killed"
+    assert len(tables(folder)["sessions"]) == 6
+
+
+def test_closing_twice_is_harmless(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    document = close(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    assert close(folder) == document
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("step", ["_to_parquet", "_merged", "_add_rates", "_write_histograms", "_totals"])
+def test_a_close_that_was_killed_can_be_done_again(tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, folder = finished(tmp_path), tmp_path / "again"
+    shutil.copytree(whole, folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"bench.run.close.{step}", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            close(folder)
+
+    assert close(folder)["totals"] == close(whole)["totals"]
+    assert tables(folder) == tables(whole)
+    assert contents(read(files.histograms_path(folder))) == contents(read(files.histograms_path(whole)))
+
+
+def interrupt(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def test_the_final_histograms_are_the_exact_sum_of_the_workers(tmp_path: Path) -> None:
+    folder = finished(tmp_path, workers=3)
+    parts = [contents(read(path)) for path in sorted((folder / "spool").glob("histograms-*.hlog"))]
+    close(folder)
+
+    total = contents(read(files.histograms_path(folder)))
+    for tag, counts in parts[0].items():
+        assert total[tag] == {value: sum(part[tag][value] for part in parts) for value in counts}
+    assert len(parts) == 3
+
+
+def test_rates_are_those_of_the_rows(tmp_path: Path) -> None:
+    folder, (recorder, other) = build_run(tmp_path, 2)
+    record = recorder.session(labels(1))
+    record.sent(1_000, 700, None)
+    other.session(labels(2)).sent(500, 300, None)
+    record.session_ended(build_session(wire_bytes_sent=2_000, audio_bytes_sent=4_000))  # 2 s from the upgrade on
+    refused = build_session(instants={"connect_start": AT_NS, "ended": at(9)}, outcome="refused:401")
+    recorder.session(labels(3)).session_ended(refused)
+    recorder.close()
+    other.close()
+    seconds = [(row["second"], row["wire_bytes_sent"]) for row in tables(folder)["seconds"]]
+    close(folder)
+
+    histograms = read(files.histograms_path(folder))
+    per_second: dict[int, int] = {}
+    for second, count in seconds:
+        per_second[second] = per_second.get(second, 0) + count
+    run = histograms.get(Key("wire_sent", "simulator", "run"))
+    assert run is not None
+    assert run.get_total_count() == len(per_second)
+    assert run.get_max_value() == pytest.approx(max(per_second.values()), rel=1e-3)
+    sessions = histograms.get(Key("wire_sent", "simulator", "session"))
+    assert sessions is not None
+    assert (sessions.get_total_count(), sessions.get_max_value()) == (1, pytest.approx(1_000, rel=1e-3))
+    audio = histograms.get(Key("audio_sent", "simulator", "session"))
+    assert audio is not None
+    assert audio.get_max_value() == pytest.approx(2_000, rel=1e-3)
+
+
+def test_a_simulated_run_says_so_wherever_it_is_read(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    recorder.session(labels(1)).connected({"x-rtbench-simulator": "1"})
+    recorder.close()
+
+    assert close(folder)["simulated"] is True
+    assert "SIMULATED" in files.histograms_path(folder).read_text()
+    assert pq.read_schema(folder / "turns.parquet").metadata[b"rtbench.simulated"] == b"SIMULATED"
+
+
+# The verdict's evidence.
+
+
+@pytest.mark.parametrize(
+    ("chunk_ms", "error_ns", "lag_ns", "broken"),
+    [
+        (100, 0, MS, set()),
+        (100, 2 * MS, MS, set()),  # 1 % of a median of 500 ms is 5 ms
+        (100, 6 * MS, MS, {"a"}),
+        (100, 0, 11 * MS, {"c"}),
+        (200, 0, 11 * MS, set()),
+        (None, 0, 900 * MS, set()),
+        (20, 6 * MS, 3 * MS, {"a", "c"}),
+    ],
+)
+def test_the_verdict_is_on_what_was_recorded(
+    tmp_path: Path, chunk_ms: int | None, error_ns: int, lag_ns: int, broken: set[str]
+) -> None:
+    folder, (recorder,) = build_run(tmp_path, chunk_ms=chunk_ms)
+    record = recorder.session(labels(1))
+    record.sent(1, 1, lag_ns)
+    record.turn_ended(build_observation(stamp_error_ns=error_ns))
+    recorder.close()
+    verdict = close(folder)["verdict"]
+
+    assert {rule["rule"] for rule in verdict["rules"] if rule["passed"] is False} == broken
+    assert verdict["valid"] is not broken
+
+
+@pytest.mark.parametrize(("user", "broken"), [(0, set()), (1, {"b"})])
+def test_a_slow_loop_matters_where_stamps_come_from_user_space(tmp_path: Path, user: int, broken: set[str]) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    recorder.session(labels(1)).turn_ended(build_observation(user_stamps=user))
+    recorder.hub_delay(90 * MS)
+    recorder.close()
+    document = close(folder)
+
+    assert {rule["rule"] for rule in document["verdict"]["rules"] if rule["passed"] is False} == broken
+    assert document["stamp_source"] == ("mixed" if user else "kernel")
+
+
+def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    warm = Labels("w0-1", "simulator", "s", "s", phase="warmup")
+    recorder.session(warm).turn_ended(build_observation(stamp_error_ns=S))
+    recorder.session(labels(2)).turn_ended(build_observation(stamp_error_ns=0))
+    recorder.close()
+
+    assert close(folder)["verdict"]["valid"] is True
+
+
+# Who may close.
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        close(tmp_path)
+
+
+def finished_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize(
+    ("document", "gone"),
+    [
+        ({"state": "ended"}, True),
+        ({"state": "killed"}, True),
+        ({"state": "running", "writer": {"host": socket.gethostname(), "pid": os.getpid()}}, False),
+        ({"state": "running", "writer": {"host": "elsewhere", "pid": 1}}, False),
+        ({"state": "running", "writer": {"host": socket.gethostname(), "pid": "?"}}, True),
+        ({"state": "running", "writer": {"host": socket.gethostname()}}, True),
+    ],
+)
+def test_a_writer_is_gone_when_its_process_is(document: dict[str, Any], gone: bool) -> None:
+    assert writer_is_gone(document) is gone
+
+
+def test_a_writer_whose_process_has_ended_is_gone() -> None:
+    writer = {"host": socket.gethostname(), "pid": finished_process()}
+
+    assert writer_is_gone({"state": "running", "writer": writer})

@@ -1,0 +1,116 @@
+"""The run folder: its name, its document, its tables before and after a clean end."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.errors import UsageError
+from bench.run import folder as files
+from bench.run.spool import Spool
+
+BEGAN_NS = int(datetime(2026, 11, 20, 8, 23, 45, tzinfo=UTC).timestamp()) * 1_000_000_000
+
+
+def test_a_run_has_a_folder_of_its_own_named_after_its_time_and_scenario(tmp_path: Path) -> None:
+    folders = [files.create(tmp_path / "runs", "voice_turns", BEGAN_NS) for _ in range(3)]
+
+    assert [folder.name for folder in folders] == [
+        "20261120T082345Z-voice_turns",
+        "20261120T082345Z-voice_turns-2",
+        "20261120T082345Z-voice_turns-3",
+    ]
+    assert all((folder / "spool").is_dir() for folder in folders)
+
+
+def test_a_folder_that_cannot_be_written_is_said_so_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+
+    with pytest.raises(UsageError, match=r"--runs"):
+        files.create(tmp_path / "runs", "x", BEGAN_NS)
+
+
+def test_the_document_is_written_in_one_step_and_read_back(tmp_path: Path) -> None:
+    document = {"schema": files.SCHEMA_VERSION, "note": "grüße"}
+    files.write_document(tmp_path, {"schema": files.SCHEMA_VERSION})
+    files.write_document(tmp_path, document)
+
+    assert files.read_document(tmp_path) == document
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "is not a run folder"),
+        ("{", "cannot be read"),
+        ("[]", "no schema version"),
+        ("{}", "no schema version"),
+        ('{"schema": "1"}', "no schema version"),
+        (json.dumps({"schema": files.SCHEMA_VERSION + 1}), "newer rtbench"),
+    ],
+)
+def test_what_is_no_run_of_ours_is_refused(tmp_path: Path, content: str | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+
+    with pytest.raises(UsageError, match=says):
+        files.read_document(tmp_path)
+
+
+def spool(folder: Path, table: files.TableName, worker: int, rows: int) -> None:
+    spooling = Spool(files.spool_path(folder, table, worker), files.SCHEMAS[table])
+    for number in range(rows):
+        spooling.append({"worker": worker, "target": f"t{number}"})
+    spooling.flush()
+    spooling.close()
+
+
+def test_a_table_is_read_from_the_spools_of_all_workers(tmp_path: Path) -> None:
+    folder = files.create(tmp_path, "x", BEGAN_NS)
+    spool(folder, "seconds", 0, 2)
+    spool(folder, "seconds", 1, 3)
+    spool(folder, "sessions", 0, 7)
+
+    rows = files.read_table(folder, "seconds", ["worker", "target"])
+    assert rows.column_names == ["worker", "target"]
+    assert rows["worker"].to_pylist() == [0, 0, 1, 1, 1]
+    assert files.read_table(folder, "seconds").schema == files.SECONDS
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -1])
+def test_a_spool_that_was_cut_does_not_hide_those_of_others(tmp_path: Path, cut: int) -> None:
+    folder = files.create(tmp_path, "x", BEGAN_NS)
+    spool(folder, "turns", 0, 2)
+    spool(folder, "turns", 1, 3)
+    path = files.spool_path(folder, "turns", 0)
+    path.write_bytes(path.read_bytes()[:cut])
+
+    assert files.read_table(folder, "turns")["worker"].to_pylist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("table", files.SCHEMAS)
+def test_a_table_without_rows_has_its_columns(tmp_path: Path, table: files.TableName) -> None:
+    folder = files.create(tmp_path, "x", BEGAN_NS)
+
+    assert files.read_table(folder, table).schema == files.SCHEMAS[table]
+    assert len(files.read_table(folder, table)) == 0
+
+
+def test_after_a_clean_end_the_parquet_is_read(tmp_path: Path) -> None:
+    folder = files.create(tmp_path, "x", BEGAN_NS)
+    spool(folder, "turns", 0, 2)
+    table = pa.Table.from_pylist([{"worker": 9}], schema=files.TURNS)
+    pq.write_table(table, folder / "turns.parquet")
+
+    assert files.read_table(folder, "turns", ["worker"])["worker"].to_pylist() == [9]
+
+
+@pytest.mark.parametrize("table", ["turns", "sessions"])
+def test_arm_block_and_phase_are_in_the_schema_from_the_first_version(table: files.TableName) -> None:
+    assert {"arm", "block", "phase", "run_id", "worker", "simulated"} <= set(files.SCHEMAS[table].names)

@@ -1,0 +1,219 @@
+"""HDR histograms: counted, written as a log that others read too, read back, added up."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from bench.run.histograms import Histograms, Key, distribution, empty, header, quantile, read
+
+BEGAN_NS = 1_763_000_000_500_000_000
+TTFA = Key("ttfa", "simulator", "greeting")
+RATE = Key("wire_sent", "simulator", "run")
+MINUTE_US = 60_000_000
+VALUES = st.lists(st.integers(0, 10 * MINUTE_US), max_size=30)
+
+
+def filled(values: dict[Key, list[int]]) -> Histograms:
+    histograms = Histograms()
+    for key, recorded in values.items():
+        for value in recorded:
+            histograms.record(key, value)
+    return histograms
+
+
+def write(path: Path, histograms: Histograms, *, simulated: bool = False) -> Path:
+    text = header(BEGAN_NS, simulated=simulated) + "".join(histograms.lines(BEGAN_NS, BEGAN_NS + 2_000_000_000))
+    path.write_text(text, encoding="ascii")
+    return path
+
+
+def contents(histograms: Histograms) -> dict[str, list[tuple[int, int]]]:
+    """What is in each histogram, by tag."""
+    return {
+        key.tag: [(int(top), int(count)) for top, count in zip(*distribution(histogram), strict=True)]
+        for key, histogram in histograms.items()
+    }
+
+
+@given(ttfa=VALUES, rates=st.lists(st.integers(1, 10_000_000_000), max_size=30))
+def test_a_log_is_read_back_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, ttfa: list[int], rates: list[int]
+) -> None:
+    histograms = filled({TTFA: ttfa, RATE: rates})
+    path = write(tmp_path_factory.mktemp("log") / "histograms.hlog", histograms)
+
+    assert contents(read(path)) == contents(histograms)
+
+
+def test_an_independent_reader_reads_our_log(tmp_path: Path) -> None:
+    histograms = filled({TTFA: [1, 500, 500, 90_000], RATE: [5_000_000_000]})
+    path = write(tmp_path / "histograms.hlog", histograms, simulated=True)
+
+    reader = HistogramLogReader(str(path), HdrHistogram(1, 1_000, 3))
+    found = {}
+    while (histogram := reader.get_next_interval_histogram()) is not None:
+        found[histogram.get_tag()] = histogram
+    reader.close()
+
+    assert reader.get_start_time_sec() == pytest.approx(BEGAN_NS / 1e9)
+    assert set(found) == {"ttfa|simulator|greeting|measure", "wire_sent|simulator|run|measure"}
+    ttfa = found["ttfa|simulator|greeting|measure"]
+    assert ttfa.get_total_count() == 4
+    assert ttfa.get_count_at_value(500) == 2
+    assert ttfa.get_max_value() == pytest.approx(90_000, rel=1e-3)
+    assert ttfa.get_end_time_stamp() - ttfa.get_start_time_stamp() == pytest.approx(2_000)
+    assert found["wire_sent|simulator|run|measure"].get_max_value() == pytest.approx(5_000_000_000, rel=1e-3)
+
+
+@given(parts=st.lists(VALUES, min_size=1, max_size=4))
+def test_merged_histograms_are_the_sum_of_their_parts(parts: list[list[int]]) -> None:
+    total = Histograms()
+    for part in parts:
+        total.merge(filled({TTFA: part} if part else {}))
+
+    assert contents(total) == contents(
+        filled({TTFA: [value for part in parts for value in part]} if any(parts) else {})
+    )
+
+
+def test_what_was_not_recorded_is_added_up_too() -> None:
+    one, other = filled({TTFA: [-1, 1 << 50]}), filled({TTFA: [-3, -4]})
+    one.merge(other)
+
+    assert (one.negative["ttfa"], one.out_of_range["ttfa"]) == (3, 1)
+
+
+@pytest.mark.parametrize("once", [False, True], ids=["by key", "looked up once"])
+@pytest.mark.parametrize(
+    ("key", "value", "where"),
+    [
+        (TTFA, 0, "in"),
+        (TTFA, 1, "in"),
+        (TTFA, 10 * MINUTE_US, "in"),
+        (TTFA, 20 * MINUTE_US, "out"),
+        (TTFA, -1, "negative"),
+        (RATE, 10_000_000_000, "in"),
+        (RATE, 20_000_000_000, "out"),
+    ],
+)
+def test_what_does_not_fit_is_counted_beside_the_histogram(key: Key, value: int, where: str, once: bool) -> None:
+    histograms = Histograms()
+    if once:
+        histograms.recorder(key)(value)
+    else:
+        histograms.record(key, value)
+
+    histogram = histograms.get(key)
+    inside = histogram.get_total_count() if histogram is not None else 0
+    counted = {"in": inside, "out": histograms.out_of_range[key.measure], "negative": histograms.negative[key.measure]}
+    assert counted == {"in": 0, "out": 0, "negative": 0} | {where: 1}
+
+
+def test_a_recorder_that_records_nothing_leaves_no_histogram() -> None:
+    histograms = Histograms()
+    histograms.recorder(TTFA)
+
+    assert histograms.get(TTFA) is None
+
+
+def test_both_ways_of_recording_share_a_histogram() -> None:
+    histograms = Histograms()
+    once, again = histograms.recorder(TTFA), histograms.recorder(TTFA)
+    once(5)
+    histograms.record(TTFA, 5)
+    again(5)
+
+    assert contents(histograms) == {TTFA.tag: [(5, 3)]}
+
+
+@pytest.mark.parametrize(
+    ("key", "tag"),
+    [
+        (Key("ttfa", "my-res.openai.azure.com", "say_1.a"), "ttfa|my-res.openai.azure.com|say_1.a|measure"),
+        (Key("ttfa", "a,b|c d", "é", "warm up"), "ttfa|a_b_c_d|_|warm_up"),
+        (Key("ttfa", "", "\n"), "ttfa|_|_|measure"),
+        (Key("hub_delay", "all"), "hub_delay|all|all|measure"),
+    ],
+)
+def test_a_tag_holds_only_what_other_readers_can_parse(key: Key, tag: str) -> None:
+    assert key.tag == tag
+    assert re.fullmatch(r"[A-Za-z0-9._|-]+", key.tag)
+
+
+def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
+    other = Key("ttft", "simulator")
+    path = write(tmp_path / "histograms.hlog", filled({TTFA: [5], other: [6]}))
+    whole = path.read_bytes()
+    first_line_ends = whole.index(b"\n", whole.index(b"Tag=")) + 1
+
+    for length in range(first_line_ends, len(whole)):
+        path.write_bytes(whole[:length])
+        assert contents(read(path)) == {TTFA.tag: [(5, 1)]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\x00",
+        b"Tag=A,0.127,1.007,2.769,HISTFAAAAEV42pNpmSz\n",
+        b"Tag=a|b|c|d,0.0,1.0,2.0,not base64\n",
+        b"Tag=a|b|c|d,0.0,1.0,2.0,AAAA\n",
+        b"Tag=a|b|c|d\n",
+    ],
+)
+def test_what_is_no_log_of_ours_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "histograms.hlog"
+    path.write_bytes(content)
+
+    with pytest.raises(UsageError, match=r"histograms\.hlog"):
+        read(path)
+
+
+def test_a_log_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        read(tmp_path / "none.hlog")
+
+
+def test_the_header_says_simulated_where_it_is(tmp_path: Path) -> None:
+    assert "SIMULATED" in header(BEGAN_NS, simulated=True)
+    assert "SIMULATED" not in header(BEGAN_NS, simulated=False)
+    assert header(BEGAN_NS, simulated=False).startswith("#[Histogram log format version 1.2]\n")
+
+
+@given(values=st.lists(st.integers(1, 2_000), min_size=1, max_size=40), p=st.sampled_from([0.0, 0.25, 0.5, 0.99, 1.0]))
+def test_a_quantile_is_the_smallest_value_that_so_many_do_not_exceed(values: list[int], p: float) -> None:
+    """Up to 2,047 a bucket holds one value, so the histogram is exact there."""
+    histogram = empty("ttfa")
+    for value in values:
+        histogram.record_value(value)
+
+    expected = np.quantile(values, p, method="inverted_cdf")
+    assert quantile(histogram, p) == expected
+
+
+def test_a_quantile_of_long_waits_has_three_digits() -> None:
+    histogram = filled({TTFA: [*range(500_000, 600_000, 100)]}).get(TTFA)
+    assert histogram is not None
+
+    assert quantile(histogram, 0.5) == pytest.approx(550_000, rel=1e-3)
+    assert quantile(histogram, 1.0) == pytest.approx(599_900, rel=1e-3)
+
+
+def test_nothing_has_no_quantile() -> None:
+    assert quantile(empty("ttfa"), 0.5) is None
+
+
+def test_measures_can_be_forgotten() -> None:
+    histograms = filled({TTFA: [5], RATE: [6], Key("ttfa", "other"): [7]})
+    histograms.discard(["ttfa"])
+
+    assert contents(histograms) == {RATE.tag: [(6, 1)]}

@@ -1,0 +1,355 @@
+"""Observations become rows and counts."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.clock import Arrival
+from bench.measures import CATALOGUE
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.protocol.dialects import Dialect
+from bench.protocol.events import Usage, decode
+from bench.run import folder as files
+from bench.run.histograms import Key, distribution
+from bench.run.recorder import Labels, Recorder, SessionRecord, session_row, turn_row
+from tests.helpers import (
+    AT_NS,
+    MS,
+    S,
+    at,
+    base64_of,
+    build_observation,
+    build_session,
+    created,
+    delta,
+    present,
+    session_created,
+)
+
+LABELS = Labels("w0-000001", "simulator", "voice_turns", "voice_turns")
+OFFSET_NS = 1_700_000_000 * S
+BEGAN_NS = 1_763_000_000 * S
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return files.create(tmp_path, "x", BEGAN_NS)
+
+
+@pytest.fixture
+def recorder(folder: Path) -> Recorder:
+    return Recorder(folder, folder.name, 0, BEGAN_NS)
+
+
+def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
+    return [present(row) for row in files.read_table(folder, table).to_pylist()]
+
+
+def counted(recorder: Recorder, measure: str, step: str = "all") -> list[int]:
+    """The values in the histogram of a measure; as their bucket's top, in µs."""
+    histogram = recorder.histograms.get(Key(measure, "simulator", step))
+    if histogram is None:
+        return []
+    values, counts = distribution(histogram)
+    return [int(value) for value, count in zip(values, counts, strict=True) for _ in range(count)]
+
+
+# Rows.
+
+
+def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder: Recorder) -> None:
+    turn = build_observation()
+    record = recorder.session(LABELS)
+    record.turn_ended(turn)
+    recorder.flush()
+
+    (row,) = rows(folder, "turns")
+    assert {name: row[f"{name}_at_ns"] for name in turn.instants} == {
+        name: at_ns - AT_NS for name, at_ns in turn.instants.items()
+    }
+    same = {field.name for field in fields(TurnObservation)} & set(files.TURNS.names) - {"detail"}
+    assert {name: row[name] for name in same} == {name: getattr(turn, name) for name in same}
+    assert (row["origin"], row["stamp_source"], row["audio_speed"]) == ("requested", "kernel", turn.audio_speed)
+    assert (row["delta_gap_max_ns"], row["delta_gap_p95_ns"]) == (20 * MS, 19 * MS)
+    tokens = {name: row[f"tokens_{name}"] for name in ("text_in", "audio_in", "cached_in", "text_out", "audio_out")}
+    assert Usage(**tokens) == turn.usage
+    assert (row["run_id"], row["session_id"], row["worker"]) == (folder.name, "w0-000001", 0)
+    assert (row["target"], row["scenario"], row["script"]) == ("simulator", "voice_turns", "voice_turns")
+    assert row["simulated"] is False
+
+
+def test_a_session_s_row_says_all_that_its_observation_does(folder: Path, recorder: Recorder) -> None:
+    session = build_session(outcome="closed:1006", turns_wanted=4)
+    record = recorder.session(LABELS)
+    record.session_ended(session)
+    recorder.flush()
+
+    (row,) = rows(folder, "sessions")
+    assert {name: row[f"{name}_at_ns"] for name in session.instants} == {
+        name: at_ns - AT_NS for name, at_ns in session.instants.items()
+    }
+    told_otherwise = {"detail", "unknown_events", "headers", "effective_settings", "service_session_id"}
+    same = ({field.name for field in fields(SessionObservation)} & set(files.SESSIONS.names)) - told_otherwise
+    assert {name: row[name] for name in same} == {name: getattr(session, name) for name in same}
+    assert (row["unknown_events"], row["lost_turns"], row["model"]) == (3, 3, "gpt-realtime")
+    assert (row["region"], row["request_id"]) == ("Sweden Central", "r1")
+    assert json.loads(row["headers"]) == session.headers
+    assert json.loads(row["effective_settings"]) == session.effective_settings
+
+
+@pytest.mark.parametrize(
+    "row", [turn_row(build_observation(), "s", OFFSET_NS), session_row(build_session(), OFFSET_NS)]
+)
+def test_a_row_has_only_columns_of_its_table(row: dict[str, Any]) -> None:
+    schema = files.TURNS if "turn" in row else files.SESSIONS
+
+    assert set(row) <= set(schema.names)
+    assert row["start_utc_ns"] == AT_NS + OFFSET_NS
+
+
+def test_what_a_turn_does_not_have_is_null() -> None:
+    turn = build_observation(instants={"ended": at(5)}, usage=None, gaps_ns=(), response_id="", item_id="",
+                             requested_width_ns=None, stamp_error_ns=None, kernel_stamps=0)  # fmt: skip
+    row = present(turn_row(turn, "s", OFFSET_NS))
+
+    absent = {"response_id", "item_id", "first_audio_at_ns", "requested_at_ns", "delta_gap_max_ns", "stamp_source",
+              "audio_speed", "tokens_text_in", "stamp_error_ns", "requested_width_ns", "detail"}  # fmt: skip
+    assert absent.isdisjoint(row)
+    assert row["ended_at_ns"] == 5 * MS
+
+
+@given(gaps=st.lists(st.integers(0, 10**9), min_size=1, max_size=60))
+def test_the_p95_of_the_gaps_is_the_smallest_that_95_percent_do_not_exceed(gaps: list[int]) -> None:
+    row = turn_row(build_observation(gaps_ns=tuple(gaps)), "s", OFFSET_NS)
+
+    p95 = row["delta_gap_p95_ns"]
+    assert p95 in gaps
+    assert 100 * sum(gap <= p95 for gap in gaps) >= 95 * len(gaps)
+    assert 100 * sum(gap < p95 for gap in gaps) < 95 * len(gaps)
+    assert row["delta_gap_max_ns"] == max(gaps)
+
+
+def test_no_secret_gets_into_a_row() -> None:
+    secret = "sk-1234567890"
+    settings = {"model": "m", "client_secret": {"value": secret}}
+    headers = {"set-cookie": secret, "authorization": secret, "api-key": secret, "x-request-id": "r2"}
+    row = session_row(build_session(effective_settings=settings, headers=headers), OFFSET_NS)
+
+    assert secret not in str(row)
+    assert row["request_id"] == "r2"
+
+
+def test_long_words_of_a_service_are_cut() -> None:
+    assert len(turn_row(build_observation(detail="x" * 5_000), "s", OFFSET_NS)["detail"]) == 300
+    row = session_row(build_session(detail="x" * 5_000, close_reason="y" * 5_000), OFFSET_NS)
+    assert (len(row["detail"]), len(row["close_reason"])) == (300, 300)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"detail": "half a pair: \ud800"}, {"close_reason": "\udcff"}, {"headers": {"x-note": "gr\udcfc\udcdfe"}}],
+    ids=["detail", "close reason", "header"],
+)
+def test_words_that_are_no_unicode_do_not_keep_rows_from_the_disk(
+    folder: Path, recorder: Recorder, words: dict[str, Any]
+) -> None:
+    """Escapes in JSON and some HTTP parsers make such strings of a service's bytes."""
+    recorder.session(LABELS).session_ended(build_session(**words))
+    recorder.session(LABELS).session_ended(build_session())
+    recorder.flush()
+
+    assert len(rows(folder, "sessions")) == 2
+
+
+# Counts.
+
+
+def test_the_measures_of_a_good_turn_are_counted_by_step(recorder: Recorder) -> None:
+    record = recorder.session(LABELS)
+    for ms in (100, 250):
+        instants = {"requested": at(0), "first_audio": at(ms), "ended": at(900)}
+        record.turn_ended(build_observation(instants=instants, gaps_ns=(3 * MS,)))
+
+    assert counted(recorder, "ttfa", "voice_turns.greeting") == pytest.approx([100_000, 250_000], rel=1e-3)
+    assert counted(recorder, "delta_gap") == pytest.approx([3_000, 3_000], rel=1e-3)
+
+
+def test_turns_of_the_same_step_in_two_scripts_are_counted_apart(recorder: Recorder) -> None:
+    for script in ("one", "two"):
+        recorder.session(Labels("s", "simulator", "x", script)).turn_ended(build_observation(step="hello"))
+
+    assert len(counted(recorder, "ttfa", "one.hello")) == len(counted(recorder, "ttfa", "two.hello")) == 1
+
+
+@pytest.mark.parametrize("outcome", ["failed:x", "timeout:done", "throttled:response", "abandoned"])
+def test_a_turn_that_did_not_end_well_is_in_no_histogram_of_turns_but_has_its_row(
+    folder: Path, recorder: Recorder, outcome: str
+) -> None:
+    recorder.session(LABELS).turn_ended(build_observation(outcome=outcome))
+    recorder.flush()
+
+    assert counted(recorder, "ttfa", "voice_turns.greeting") == []
+    assert [row["outcome"] for row in rows(folder, "turns")] == [outcome]
+    assert rows(folder, "turns")[0]["first_audio_at_ns"] == 501 * MS
+
+
+def test_a_session_s_measures_are_counted(recorder: Recorder) -> None:
+    recorder.session(LABELS).session_ended(build_session())
+
+    scope = [name for name, measure in CATALOGUE.items() if measure.scope == "session"]
+    assert {name: len(counted(recorder, name)) for name in scope} == dict.fromkeys(scope, 1)
+    assert counted(recorder, "connect_total") == pytest.approx([20_000], rel=1e-3)
+
+
+def test_a_measure_below_zero_is_counted_beside(recorder: Recorder) -> None:
+    instants = {"requested": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}
+    recorder.session(LABELS).turn_ended(build_observation(instants=instants))
+
+    assert recorder.histograms.negative == {"transcript_lead": 1}
+
+
+def test_steps_beyond_the_thirty_second_share_a_label(folder: Path, recorder: Recorder) -> None:
+    record = recorder.session(LABELS)
+    for number in [*range(40), 0]:
+        record.turn_ended(build_observation(step=f"step_{number}"))
+    recorder.flush()
+
+    steps = [row["step"] for row in rows(folder, "turns")]
+    assert steps == [*(f"step_{number}" for number in range(32)), *["other"] * 8, "step_0"]
+    assert len(counted(recorder, "ttfa", "voice_turns.other")) == 8
+
+
+def hear(record: SessionRecord, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True) -> None:
+    record.received(decode(data, Dialect.GA), Arrival(AT_NS, error_ns, kernel), AT_NS + lag_ns, len(data))
+
+
+def test_every_event_s_error_and_lag_are_counted_the_lag_with_kernel_stamps_only(recorder: Recorder) -> None:
+    record = recorder.session(LABELS)
+    hear(record, created("r1"), lag_ns=70_000, error_ns=9_000)
+    hear(record, created("r1"), lag_ns=40_000, error_ns=0)
+    hear(record, created("r1"), lag_ns=99_000, error_ns=5_000, kernel=False)
+
+    assert counted(recorder, "stamp_error") == [0, 5, 9]
+    assert counted(recorder, "receive_lag") == [40, 70]
+
+
+def test_a_paced_chunk_s_lag_is_counted_and_no_other(recorder: Recorder) -> None:
+    record = recorder.session(LABELS)
+    record.sent(6_500, 4_800, 1_200_000)
+    record.sent(6_500, 4_800, -5)
+    record.sent(100, 0, None)
+
+    assert counted(recorder, "send_lag") == [0, 1_200]
+
+
+def test_a_second_s_row_holds_what_it_brought_and_the_next_begins_anew(folder: Path, recorder: Recorder) -> None:
+    record, other = recorder.session(LABELS), recorder.session(LABELS)
+    record.turn_began()
+    hear(record, session_created(), lag_ns=1)
+    hear(record, delta(Dialect.GA, "audio", "r1", base64_of(480)), lag_ns=9_000)
+    hear(record, delta(Dialect.GA, "audio", "r1", "abc"))
+    record.sent(650, 480, None)
+    record.turn_ended(build_observation(outcome="failed:x"))
+    record.turn_ended(build_observation(outcome="abandoned"))
+    recorder.hub_delay(7 * MS)
+    recorder.hub_delay(3 * MS)
+    recorder.end_second()
+    other.session_ended(build_session())
+    recorder.end_second()
+    recorder.flush()
+
+    first, second = rows(folder, "seconds")
+    wire = len(session_created()) + sum(len(delta(Dialect.GA, "audio", "r1", p)) for p in (base64_of(480), "abc"))
+    assert {name: first[name] for name in ("sessions_active", "session_starts", "turns_begun", "turns_ended")} == {
+        "sessions_active": 2,
+        "session_starts": 2,
+        "turns_begun": 1,
+        "turns_ended": 2,
+    }
+    assert (first["turns_failed"], first["events"]) == (1, 3)
+    assert (first["audio_bytes_received"], first["audio_bytes_sent"]) == (480, 480)
+    assert (first["wire_bytes_received"], first["wire_bytes_sent"]) == (wire, 650)
+    assert (first["receive_lag_max_ns"], first["hub_delay_max_ns"]) == (9_000, 7 * MS)
+    assert (second["sessions_active"], second["session_starts"], second["events"]) == (1, 0, 0)
+    assert (second["receive_lag_max_ns"], second["hub_delay_max_ns"]) == (0, 0)
+
+
+def test_every_target_has_its_own_row_of_a_second(folder: Path, recorder: Recorder) -> None:
+    recorder.session(LABELS)
+    recorder.session(Labels("w0-000002", "another", "s", "s")).connected({"x-rtbench-simulator": "1"})
+    recorder.end_second()
+    recorder.flush()
+
+    assert {(row["target"], row["session_starts"], row["simulated"]) for row in rows(folder, "seconds")} == {
+        ("simulator", 1, False),
+        ("another", 1, True),
+    }
+
+
+def test_rows_know_the_service_s_id_of_their_session(folder: Path, recorder: Recorder) -> None:
+    record = recorder.session(LABELS)
+    hear(record, session_created())
+    record.turn_ended(build_observation())
+    recorder.flush()
+
+    assert rows(folder, "turns")[0]["service_session_id"] == "sess_1"
+
+
+def test_a_turn_is_shown_to_whoever_asked(recorder: Recorder) -> None:
+    seen: list[TurnObservation] = []
+    record = recorder.session(LABELS)
+    record.on_turn = seen.append
+    record.turn_ended(turn := build_observation())
+
+    assert seen == [turn]
+
+
+# On disk.
+
+
+def counters(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(files.counters_path(folder, 0).read_text())
+    return document
+
+
+def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: Recorder) -> None:
+    assert counters(folder)["done"] is False
+    record = recorder.session(LABELS)
+    record.session_ended(build_session())
+    assert sum(1 for _ in recorder.histogram_slices()) == len(list(recorder.histograms.items()))
+    assert counters(folder) == {
+        "done": False,
+        "simulated": False,
+        "out_of_range": {},
+        "negative": {},
+        "unknown_events": {"x.y": 2, "z": 1},
+        "stamp_fallbacks": 2,
+    }
+    recorder.close()
+    assert counters(folder)["done"] is True
+    assert len(rows(folder, "sessions")) == 1
+
+
+def test_a_full_disk_keeps_the_rows_for_the_next_attempt(
+    folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    recorder.session(LABELS).turn_ended(build_observation())
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.run.spool.os.write", full)
+        with pytest.raises(OSError, match="No space"):
+            recorder.flush()
+    assert recorder.unwritten_rows == 1
+    recorder.flush()
+
+    assert (recorder.unwritten_rows, len(rows(folder, "turns"))) == (0, 1)

@@ -1,0 +1,102 @@
+"""Kernel stamps on the process's own time line."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import time
+
+import pytest
+
+from bench import clock
+from bench.clock import ABSURD_LAG_NS, APART_NS, SO_TIMESTAMPNS, arrival_ns, enable_stamps, now_with_realtime
+
+S = 1_000_000_000
+NOW, WALL = 50 * S, 1_700_000_000 * S
+STAMP = struct.Struct("qq")
+
+
+def stamp(wall_ns: int, kind: int = SO_TIMESTAMPNS, level: int = socket.SOL_SOCKET) -> tuple[int, int, bytes]:
+    return level, kind, STAMP.pack(*divmod(wall_ns, S))
+
+
+@pytest.fixture
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "now_with_realtime", lambda: (NOW, WALL))
+
+
+@pytest.mark.usefixtures("_now")
+@pytest.mark.parametrize(
+    ("lag_ns", "arrival"),
+    [
+        (0, NOW),
+        (1, NOW - 1),
+        (7_000, NOW - 7_000),
+        (3 * S, NOW - 3 * S),
+        (ABSURD_LAG_NS, NOW - ABSURD_LAG_NS),
+        (ABSURD_LAG_NS + 1, None),
+        (-1, None),
+        (-9 * S, None),
+    ],
+)
+def test_a_stamp_is_as_old_as_the_wall_clock_says(lag_ns: int, arrival: int | None) -> None:
+    assert arrival_ns([stamp(WALL - lag_ns)]) == arrival
+
+
+@pytest.mark.usefixtures("_now")
+@pytest.mark.parametrize(
+    "ancillary",
+    [
+        [],
+        [stamp(WALL, kind=SO_TIMESTAMPNS + 1)],
+        [stamp(WALL, level=socket.SOL_SOCKET + 1)],
+        [(socket.SOL_SOCKET, SO_TIMESTAMPNS, b"\0" * 15)],
+    ],
+)
+def test_without_a_stamp_there_is_no_arrival(ancillary: list[tuple[int, int, bytes]]) -> None:
+    assert arrival_ns(ancillary) is None
+
+
+@pytest.mark.usefixtures("_now")
+def test_the_stamp_is_found_among_other_messages() -> None:
+    assert arrival_ns([(0, 11, b"x" * 40), stamp(WALL - 5)]) == NOW - 5
+
+
+def test_the_two_clocks_are_read_again_where_a_preemption_fell_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monotonic = iter([0, APART_NS + 1, 100_000, 100_000 + APART_NS])
+    wall = iter([111, 222])
+    monkeypatch.setattr(time, "monotonic_ns", lambda: next(monotonic))
+    monkeypatch.setattr(time, "time_ns", lambda: next(wall))
+
+    assert now_with_realtime() == (100_000 + APART_NS, 222)
+
+
+def test_other_platforms_have_no_kernel_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        assert enable_stamps(sock) is False
+
+
+def test_a_socket_that_refuses_the_option_has_no_stamps() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.close()
+        assert enable_stamps(sock) is False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
+def test_the_kernel_stamps_a_datagram_between_its_sending_and_its_reading() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        assert enable_stamps(sock)
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(30)
+        for _ in range(1_000):  # the kernel switches stamping on when it gets round to it
+            before = clock.monotonic_ns()
+            sock.sendto(b"x", sock.getsockname())
+            _, ancillary, _, _ = sock.recvmsg(9, clock.ANCILLARY_BYTES)
+            after = clock.monotonic_ns()
+            if (arrived := arrival_ns(ancillary)) is not None:
+                break
+
+    assert arrived is not None
+    assert before <= arrived <= after + APART_NS

@@ -1,0 +1,182 @@
+"""Who may import whom, and which library is named where."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("bench", "reports", "scenarios")
+
+# From the ground up: a part of `bench` uses only what stands before it, and itself.
+ORDER = (
+    "errors", "clock", "measures",
+    "protocol", "transport", "target",
+    "plan", "observe", "simulator",
+    "run", "session",
+    "load", "doctor", "reports",
+    "calibrate", "capacity",
+    "cli",
+)  # fmt: skip
+
+REPORTS_MAY_USE = {"bench.errors", "bench.measures", "bench.run.folder", "bench.run.histograms"}
+
+# A library → the modules that may name it.
+NAMED_IN = {
+    "locust": ("bench.load", "scenarios"),
+    "gevent": ("bench.load", "bench.transport"),
+    "soundfile": ("bench.plan.audio", "bench.simulator.voice"),
+    "hdrh": ("bench.run.histograms",),
+    "azure": ("bench.target.credentials",),
+    "websockets": ("bench.transport.websocket", "bench.simulator"),
+    "requests": (),
+    "openai": (),
+}
+
+PURE = (
+    "bench.protocol", "bench.observe", "bench.plan.arrivals", "bench.simulator.behaviour", "bench.run.validity",
+    "reports.statistics",
+)  # fmt: skip
+IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
+CLOCKLESS_NAMES = {"Arrival", "Handed"}
+"""What a pure module may take from `bench.clock`: plain data."""
+
+MAKES_SOCKETS = ("bench.clock", "bench.transport.tcp", "bench.simulator")
+"""`bench.clock` opens one dummy socket that keeps stamping on."""
+SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
+CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "clock_gettime"}
+
+
+def modules() -> dict[str, ast.Module]:
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    assert len(paths) > 30, "the packages were not found"
+    return {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> Iterator[str]:
+    """Every module that a module names in an import, wherever the import stands; what it takes from one included."""
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def part_of(name: str) -> str | None:
+    """The part of `bench` that a module belongs to; None for `bench` itself."""
+    if within(name, "reports"):
+        return "reports"
+    parts = name.split(".")
+    return parts[1] if parts[0] == "bench" and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_part_uses_only_what_stands_before_it(name: str) -> None:
+    part = part_of(name)
+    if part is None:
+        return
+    used = {used for module in imports(name) if (used := part_of(module)) is not None}
+
+    assert part in ORDER, f"{part} has no place in the order"
+    assert {other for other in used - {part} if other in ORDER and ORDER.index(other) > ORDER.index(part)} == set()
+    assert used <= set(ORDER)
+
+
+def test_reports_know_of_the_measuring_half_only_its_files_and_its_catalogue() -> None:
+    used = {
+        (name, module)
+        for name in MODULES
+        if within(name, "reports")
+        for module in imports(name)
+        if within(module, "bench") and module not in ("bench", "bench.run") and not within(module, *REPORTS_MAY_USE)
+    }
+
+    assert used == set()
+
+
+@pytest.mark.parametrize("library", NAMED_IN)
+def test_a_library_is_named_in_one_place(library: str) -> None:
+    named = {name for name in MODULES for module in imports(name) if within(module, library)}
+
+    assert {name for name in named if not within(name, *NAMED_IN[library])} == set()
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if within(name, *PURE)])
+def test_a_pure_module_knows_no_clock_and_no_socket(name: str) -> None:
+    used = set(imports(name))
+
+    assert {module for module in used if module.partition(".")[0] in IMPURE} == set()
+    assert {module.removeprefix("bench.clock.") for module in used if within(module, "bench.clock")} <= {
+        "bench.clock",
+        *CLOCKLESS_NAMES,
+    }
+
+
+def calls(name: str) -> Iterator[tuple[str, str]]:
+    """(module, function) of every `module.function(…)` and of every such name that is passed on."""
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield ast.unparse(node.func.value), node.func.attr
+
+
+def test_sockets_are_made_in_one_place() -> None:
+    made = {
+        (name, f"{module}.{function}")
+        for name in MODULES
+        for module, function in calls(name)
+        if function in SOCKET_MAKERS and not within(name, *MAKES_SOCKETS)
+    }
+
+    assert made == set()
+
+
+def test_clocks_are_read_in_one_place() -> None:
+    read = {
+        (name, f"{module}.{function}")
+        for name in MODULES
+        for module, function in calls(name)
+        if ((module == "time" and function in CLOCKS) or function in ("now", "utcnow")) and name != "bench.clock"
+    }
+    taken = {(name, module) for name in MODULES for module in imports(name)
+             if name != "bench.clock" and module.removeprefix("time.") in CLOCKS - {"time"}}  # fmt: skip
+
+    assert read | taken == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("bench", {"locust", "gevent", "pandas", "numpy", "msgspec", "pyarrow"}),
+        ("bench.cli.app", {"locust", "gevent", "pandas", "numpy", "pyarrow", "scipy", "websockets", "azure"}),
+        ("bench.observe.timeline", {"locust", "gevent", "pandas", "numpy", "websockets", "pyarrow"}),
+        ("bench.session", {"locust", "gevent", "pandas"}),
+        ("reports", {"locust", "gevent", "websockets"}),
+    ],
+)
+def test_importing_a_module_does_not_bring_what_it_does_not_need(module: str, heavy: set[str]) -> None:
+    program = f"import sys, {module}; print(*sorted(name.partition('.')[0] for name in sys.modules))"
+    command = [sys.executable, "-W", "error", "-c", program]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert found.returncode == 0, found.stderr
+    assert heavy & set(found.stdout.split()) == set()

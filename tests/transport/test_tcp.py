@@ -1,0 +1,518 @@
+"""The real socket, against a real server on loopback: whose stamp it is, what TLS makes of it, how connecting fails.
+
+The server runs in threads of its own; nothing is patched, so its sockets block there and gevent's loop runs here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import select
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import gevent.socket
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.sync.server import Server, ServerConnection, serve
+
+from bench.clock import APART_NS, monotonic_ns
+from bench.errors import ConnectError
+from bench.measures import Limits
+from bench.simulator.tls import loopback_tls
+from bench.transport.tcp import READ_BYTES, Phases, Read, RecordCounter, Stream, connect, tls_context
+from bench.transport.websocket import WebSocket, open_websocket
+
+GUARD_S = 30
+SOON = Limits(tcp=0.05, tls=0.05, upgrade=0.05)
+ENOUGH = Limits(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
+KINDS = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    """A server's context and the file of its certificate authority."""
+    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
+    return loopback_tls(ca), ca
+
+
+@contextmanager
+def listener(backlog: int = 8) -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=backlog) as sock:
+        sock.settimeout(GUARD_S)
+        yield sock
+
+
+class Peer:
+    """The other end of one connection: does in its thread what it is told, and says when it began and ended."""
+
+    def __init__(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
+        self._listening, self._context = listening, context
+        self._orders: SimpleQueue[Callable[[Any], Any] | None] = SimpleQueue()
+        self._reports: SimpleQueue[tuple[int, int, Any]] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        sock, _ = self._listening.accept()
+        sock.settimeout(GUARD_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._context is not None:
+            sock = self._context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=True)
+        with sock:
+            while (order := self._orders.get()) is not None:
+                before_ns = monotonic_ns()
+                result = order(sock)
+                self._reports.put((before_ns, monotonic_ns(), result))
+
+    def order(self, order: Callable[[Any], Any]) -> None:
+        self._orders.put(order)
+
+    def report(self) -> tuple[int, int, Any]:
+        """(before, after, result) of the oldest order; blocks this thread, loop and all."""
+        return self._reports.get(timeout=GUARD_S)
+
+    def do(self, order: Callable[[Any], Any]) -> tuple[int, int, Any]:
+        self.order(order)
+        return self.report()
+
+    def send(self, data: bytes) -> tuple[int, int]:
+        before_ns, after_ns, _ = self.do(lambda sock: sock.sendall(data))
+        return before_ns, after_ns
+
+    def end(self) -> None:
+        self._orders.put(None)
+        self._thread.join(GUARD_S)
+
+
+@contextmanager
+def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[Stream, Peer]]:
+    server_context, ca = certificate
+    with listener() as listening:
+        peer = Peer(listening, server_context if tls else None)
+        context = tls_context(str(ca)) if tls else None
+        stream = connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, Phases())
+        try:
+            yield stream, peer
+        finally:
+            stream.close()
+            peer.end()
+
+
+def far_ns() -> int:
+    return monotonic_ns() + GUARD_S * 1_000_000_000
+
+
+def read_all(stream: Stream, count: int) -> tuple[bytes, list[Read]]:
+    reads: list[Read] = []
+    while sum(len(read.data) for read in reads) < count:
+        read = stream.read(far_ns())
+        assert read is not None
+        assert read.data, "the peer has closed too early"
+        reads.append(read)
+    return b"".join(read.data for read in reads), reads
+
+
+def wait_until_there(stream: Any) -> int:
+    """Wait, without reading, until bytes are in the socket and a while has passed; returns an instant after that."""
+    tcp = getattr(stream, "_tcp", stream)
+    assert select.select([tcp._sock.fileno()], [], [], GUARD_S)[0]
+    until_ns = monotonic_ns() + 50 * APART_NS
+    while (now_ns := monotonic_ns()) < until_ns:
+        pass
+    return now_ns
+
+
+def stamped(stream: Stream, peer: Peer) -> tuple[Read, int, int]:
+    """A read with the kernel's stamp (which it gives when it gets round to it), and the instants around it."""
+    for _ in range(1_000):
+        before_ns, _ = peer.send(b"hello")
+        there_ns = wait_until_there(stream)
+        read = stream.read(far_ns())
+        assert read is not None
+        assert read.data == b"hello"
+        if read.kernel:
+            return read, before_ns, there_ns
+    pytest.fail("the kernel never stamped a read")
+
+
+# Stamps.
+
+
+@LINUX
+@KINDS
+def test_a_read_is_stamped_by_the_kernel_when_it_arrived_not_when_it_was_read(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with connected(tls, certificate) as (stream, peer):
+        read, before_ns, there_ns = stamped(stream, peer)
+
+        assert before_ns <= read.stamp_ns <= there_ns - 50 * APART_NS + APART_NS
+        assert read.empty_ns <= read.stamp_ns
+        assert read.complete
+
+
+@LINUX
+@KINDS
+def test_the_socket_is_known_to_have_been_empty_no_later_than_the_bytes_arrived(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with connected(tls, certificate) as (stream, peer):
+        stamped(stream, peer)
+        for _ in range(20):
+            asked_ns = monotonic_ns()
+            peer.order(lambda sock: sock.sendall(b"x"))
+            read = stream.read(far_ns())  # waits in the loop, or finds it there
+            sent_ns, _, _ = peer.report()
+            assert read is not None
+            assert read.empty_ns <= read.stamp_ns
+            assert sent_ns <= read.stamp_ns
+            assert read.stamp_ns <= monotonic_ns()
+            assert asked_ns <= sent_ns
+
+
+def test_where_the_kernel_does_not_stamp_the_clock_after_the_read_does(
+    monkeypatch: pytest.MonkeyPatch, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    monkeypatch.setattr("bench.transport.tcp.enable_stamps", lambda sock: False)
+    with connected(False, certificate) as (stream, peer):
+        peer.send(b"x")
+        there_ns = wait_until_there(stream)
+        read = stream.read(far_ns())
+
+        assert read is not None
+        assert (read.kernel, read.complete) == (False, True)
+        assert there_ns <= read.stamp_ns <= monotonic_ns()
+
+
+# Bytes.
+
+
+@KINDS
+def test_all_bytes_come_and_the_last_read_is_complete(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+    data = bytes(range(256)) * 4_096
+    with connected(tls, certificate) as (stream, peer):
+        peer.order(lambda sock: sock.sendall(data))
+        came, reads = read_all(stream, len(data))
+        peer.report()
+
+        assert came == data
+        assert len(reads) > 1
+        assert reads[-1].complete
+        for before, after in itertools.pairwise(reads):  # the same segment may be converted twice
+            assert before.stamp_ns <= after.stamp_ns + APART_NS
+
+
+def test_a_read_that_was_filled_to_the_brim_is_not_complete(certificate: tuple[ssl.SSLContext, Path]) -> None:
+    data = bytes(READ_BYTES + 10)
+    with connected(False, certificate) as (stream, peer):
+        peer.order(lambda sock: sock.sendall(data))
+        _, reads = read_all(stream, len(data))
+        peer.report()
+
+        assert all(read.complete == (len(read.data) < READ_BYTES) for read in reads)
+
+
+def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple[ssl.SSLContext, Path]) -> None:
+    """A record is held back in the middle, after one that is whole."""
+    server_context, ca = certificate
+    with listener() as listening:
+        peer = Peer(listening, None)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = server_context.wrap_bio(incoming, outgoing, server_side=True)
+
+        def shake_hands(sock: socket.socket) -> None:
+            while True:
+                try:
+                    server.do_handshake()
+                    return
+                except ssl.SSLWantReadError:
+                    sock.sendall(outgoing.read())
+                    incoming.write(sock.recv(65_536))
+
+        peer.order(shake_hands)
+        stream = connect("127.0.0.1", listening.getsockname()[1], tls_context(str(ca)), ENOUGH, Phases())
+        peer.report()
+        try:
+            server.write(b"first")
+            first = outgoing.read()
+            server.write(b"second")
+            second = outgoing.read()
+            peer.send(first + second[:9])
+            parts = [stream.read(far_ns())]
+            peer.send(second[9:])
+            parts.append(stream.read(far_ns()))
+        finally:
+            stream.close()
+            peer.end()
+
+    assert [(part.data, part.complete) for part in parts if part] == [(b"first", False), (b"second", True)]
+
+
+@KINDS
+def test_what_is_written_arrives_and_its_instant_lies_around_the_call(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    data = bytes(range(256)) * 4_096  # more than the kernel takes at once
+
+    def receive(sock: Any) -> bytes:
+        came = b""
+        while len(came) < len(data):
+            came += sock.recv(65_536)
+        return came
+
+    with connected(tls, certificate) as (stream, peer):
+        peer.order(receive)
+        before_ns = monotonic_ns()
+        handed = stream.write(data)
+        after_ns = monotonic_ns()
+        _, received_ns, came = peer.report()
+
+        assert came == data
+        assert before_ns <= handed.at_ns <= handed.at_ns + handed.width_ns <= after_ns
+        assert handed.at_ns <= received_ns
+
+
+@KINDS
+def test_nothing_comes_of_a_silent_peer(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+    with connected(tls, certificate) as (stream, _):
+        until_ns = monotonic_ns() + 5_000_000
+
+        assert stream.read(until_ns) is None
+        assert stream.read(0) is None
+        assert monotonic_ns() >= until_ns - 2_000_000  # a timer of the loop may be a little early
+
+
+@KINDS
+@pytest.mark.parametrize("abruptly", [False, True], ids=["gently", "abruptly"])
+def test_a_peer_that_goes_away_ends_the_stream_after_its_last_bytes(
+    tls: bool, abruptly: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    def leave(sock: Any) -> None:
+        sock.sendall(b"bye")
+        if tls and not abruptly:
+            with suppress(OSError):  # our close_notify is not answered
+                sock.unwrap()
+        sock.close()
+
+    with connected(tls, certificate) as (stream, peer):
+        peer.order(leave)
+        came = b""
+        while (read := stream.read(far_ns() - 25_000_000_000)) is not None and read.data:
+            came += read.data
+
+        assert came == b"bye"
+        assert read is not None, "the peer said that nothing more would come"
+
+
+def test_a_connection_that_is_reset_is_an_end_too(certificate: tuple[ssl.SSLContext, Path]) -> None:
+    linger_not = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+    with connected(False, certificate) as (stream, peer):
+        peer.do(lambda sock: (sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not), sock.close()))
+        read = stream.read(far_ns())
+
+        assert read is not None
+        assert read.data == b""
+
+
+def test_closing_twice_is_harmless(certificate: tuple[ssl.SSLContext, Path]) -> None:
+    with connected(False, certificate) as (stream, _):
+        stream.close()
+        stream.close()
+
+
+# Records.
+
+
+@given(
+    bodies=st.lists(st.integers(0, 600), max_size=5),
+    tail=st.binary(max_size=4),
+    places=st.lists(st.integers(0, 4_000), max_size=10),
+)
+def test_the_end_of_a_record_is_known_however_its_bytes_are_cut(
+    bodies: list[int], tail: bytes, places: list[int]
+) -> None:
+    wire, ends = b"", {0}
+    for size in bodies:
+        wire += b"\x17\x03\x03" + size.to_bytes(2, "big") + bytes(size)
+        ends.add(len(wire))
+    wire += tail
+    counter, at = RecordCounter(), 0
+    for edge in [*sorted(place % (len(wire) + 1) for place in places), len(wire)]:
+        counter.feed(wire[at:edge])
+        at = edge
+        assert counter.whole == (at in ends)
+
+
+# Connecting.
+
+
+def refusal(call: Callable[[], object]) -> ConnectError:
+    with pytest.raises(ConnectError) as caught:
+        call()
+    return caught.value
+
+
+def closed_port() -> int:
+    with listener() as listening:
+        return int(listening.getsockname()[1])
+
+
+def test_a_port_where_nobody_listens_is_refused_by_tcp() -> None:
+    port, phases = closed_port(), Phases()
+    error = refusal(lambda: connect("127.0.0.1", port, None, ENOUGH, phases))
+
+    assert error.outcome == "refused:tcp"
+    assert f"127.0.0.1:{port}" in error.detail
+    assert "dns_done" in phases.instants
+    assert "tcp_done" not in phases.instants
+
+
+def test_the_first_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listener() as listening:
+        port = listening.getsockname()[1]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", number)) for number in (closed_port(), port)]
+        monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *args, **kwargs: found)
+        connect("service.example", 1, None, ENOUGH, Phases()).close()
+
+
+def test_a_name_that_is_not_found_is_refused_by_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", fail)
+    error = refusal(lambda: connect("nowhere.example", 443, None, ENOUGH, Phases()))
+
+    assert (error.outcome, error.detail) == ("refused:dns", "nowhere.example: Name or service not known")
+
+
+def test_a_name_that_takes_too_long_is_timed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *args, **kwargs: gevent.sleep(GUARD_S))
+
+    assert refusal(lambda: connect("slow.example", 443, None, SOON, Phases())).outcome == "timeout:dns"
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused_with_the_remedy(
+    certificate: tuple[ssl.SSLContext, Path],
+) -> None:
+    with listener() as listening:
+        thread = threading.Thread(target=fail_to_shake_hands, args=(listening, certificate[0]), daemon=True)
+        thread.start()
+        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], tls_context(None), ENOUGH, Phases()))
+        thread.join(GUARD_S)
+
+    assert error.outcome == "refused:tls"
+    assert "--ca" in error.detail
+
+
+def test_a_certificate_for_another_host_is_refused(
+    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listener() as listening:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", listening.getsockname())]
+        monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *args, **kwargs: found)
+        thread = threading.Thread(target=fail_to_shake_hands, args=(listening, certificate[0]), daemon=True)
+        thread.start()
+        context = tls_context(str(certificate[1]))
+        error = refusal(lambda: connect("service.example", 443, context, ENOUGH, Phases()))
+        thread.join(GUARD_S)
+
+    assert error.outcome == "refused:tls"
+    assert "service.example" in error.detail
+
+
+def fail_to_shake_hands(listening: socket.socket, context: ssl.SSLContext) -> None:
+    sock, _ = listening.accept()
+    sock.settimeout(GUARD_S)
+    try:
+        context.wrap_socket(sock, server_side=True).close()
+    except OSError:
+        sock.close()
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+def test_a_peer_that_speaks_no_tls_is_refused(says: bytes, certificate: tuple[ssl.SSLContext, Path]) -> None:
+    with listener() as listening:
+        peer = Peer(listening, None)
+        peer.order(lambda sock: (sock.recv(9_999), sock.sendall(says), sock.shutdown(socket.SHUT_WR)))
+        context = tls_context(str(certificate[1]))
+        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, Phases()))
+        peer.end()
+
+    assert error.outcome == "refused:tls"
+
+
+def test_a_peer_that_never_shakes_hands_is_timed_out(certificate: tuple[ssl.SSLContext, Path]) -> None:
+    with listener() as listening:
+        phases = Phases()
+        context = tls_context(str(certificate[1]))
+        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, SOON, phases))
+
+    assert error.outcome == "timeout:tls"
+    assert {"dns_done", "tcp_done"} == set(phases.instants)
+
+
+def test_a_peer_that_never_answers_the_upgrade_is_timed_out() -> None:
+    with listener() as listening:
+        phases = Phases()
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
+        error = refusal(lambda: open_websocket(url, [], None, SOON, phases))
+
+    assert error.outcome == "timeout:upgrade"
+    assert {"connect_start", "dns_done", "tcp_done"} == set(phases.instants)
+
+
+# All of it together.
+
+
+def echo(connection: ServerConnection) -> None:
+    for message in connection:
+        connection.send(message)
+
+
+@contextmanager
+def serving(context: ssl.SSLContext | None) -> Iterator[Server]:
+    with serve(echo, "127.0.0.1", 0, ssl=context) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(GUARD_S)
+
+
+def say_and_hear(transport: WebSocket, data: bytes) -> tuple[int, Any]:
+    sent = transport.send(data)
+    assert sent is not None
+    (came,) = transport.receive(far_ns())
+    return sent.handed.at_ns, came
+
+
+@KINDS
+def test_messages_go_there_and_back_over_a_real_connection(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+    server_context, ca = certificate
+    with serving(server_context if tls else None) as server:
+        port = server.socket.getsockname()[1]
+        phases = Phases()
+        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
+        transport = open_websocket(url, [("api-key", "k")], tls_context(str(ca)) if tls else None, ENOUGH, phases)
+        for size in (2, 300, 70_000):
+            handed_ns, came = say_and_hear(transport, b"x" * size)
+            assert came.data == b"x" * size
+            assert handed_ns <= came.arrival.at_ns <= monotonic_ns()
+        transport.close()
+
+    names = ["connect_start", "dns_done", "tcp_done", *(["tls_done"] if tls else []), "upgrade_done"]
+    instants = transport.handshake.instants
+    assert list(instants) == names
+    assert list(instants.values()) == sorted(instants.values())
+    assert transport.closed is not None
+    assert transport.closed.code == 1000
+    assert transport.send(b"too late") is None

@@ -1,0 +1,473 @@
+"""WebSocket frames over a stream that a test feeds: the same messages however they were cut, each with its stamp."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
+
+from bench.clock import Handed
+from bench.errors import ConnectError
+from bench.measures import Limits
+from bench.observe.timeline import Timeline
+from bench.session import Session
+from bench.transport.base import Received
+from bench.transport.tcp import Phases, Read
+from bench.transport.websocket import WebSocket, frame_bytes, service_words
+from tests.helpers import Listening, build_script, say, session_created, session_updated
+
+FAR_NS = 1 << 62
+EMPTY_NS, STAMP_NS = 1_000, 5_000
+
+
+def read(data: bytes, place: int = 0, *, complete: bool = True, slept: bool = False, kernel: bool = True) -> Read:
+    """A read that came `place` reads after the first: stamped 4 µs after its socket was known to be empty."""
+    at_ns = place * 100_000
+    return Read(data, at_ns + STAMP_NS, at_ns + EMPTY_NS, kernel, complete, slept)
+
+
+class FakeStream:
+    """A `bench.transport.tcp.Stream` that brings what it was given, then nothing.
+
+    It accepts the upgrade, with `tail` after it, unless there is another `answer`; `ends`: and then goes away.
+    """
+
+    def __init__(self, answer: bytes | None = None, *, tail: bytes = b"", ends: bool = False) -> None:
+        self.reads: deque[Read] = deque()
+        self.learned: list[int] = []
+        self.written = b""
+        self.closed = 0
+        self.broken = False
+        self._answer, self._tail, self._ends = answer, tail, ends
+        self.server = ServerProtocol()
+
+    def read(self, until_ns: int) -> Read | None:
+        return self.reads.popleft() if self.reads else None
+
+    def write(self, data: bytes) -> Handed:
+        if self.broken:
+            raise BrokenPipeError(32, "Broken pipe")
+        self.written += data
+        if self.server.state is State.CONNECTING:
+            self._upgrade(data)
+        else:
+            self.server.receive_data(data)
+        return Handed(77, 3)
+
+    def _upgrade(self, request: bytes) -> None:
+        self.server.receive_data(request)
+        (asked,) = self.server.events_received()
+        self.server.send_response(self.server.accept(asked))  # type: ignore[arg-type]
+        accepted = b"".join(self.server.data_to_send()) + self._tail
+        answer = accepted if self._answer is None else self._answer
+        self.reads += [read(part) for part in [answer] if part] + [read(b"")] * self._ends
+
+    def learn_delay(self, stamp_ns: int) -> None:
+        self.learned.append(stamp_ns)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def opened(stream: FakeStream | None = None, headers: Iterable[tuple[str, str]] = ()) -> tuple[WebSocket, FakeStream]:
+    stream = stream or FakeStream()
+    socket = WebSocket(stream, ClientProtocol(parse_uri("ws://service.example/v1/realtime?model=m"), max_size=None))
+    socket.upgrade(headers, Limits(), Phases({"connect_start": 1}))
+    return socket, stream
+
+
+def text(data: bytes, *, fin: bool = True, opcode: Opcode = Opcode.TEXT) -> bytes:
+    return Frame(opcode, data, fin).serialize(mask=False)
+
+
+PING = Frame(Opcode.PING, b"are you there").serialize(mask=False)
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    return Frame(Opcode.CLOSE, Close(code, reason).serialize()).serialize(mask=False)
+
+
+def received(socket: WebSocket) -> list[Received]:
+    """All that the stream holds."""
+    came: list[Received] = []
+    while more := socket.receive(FAR_NS):
+        came += more
+    return came
+
+
+def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
+    edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
+    return [part for begin, end in itertools.pairwise(edges) if (part := data[begin:end])]
+
+
+# Frames.
+
+SIZES = st.sampled_from([0, 1, 125, 126, 127, 300, 65_535, 65_536])
+
+
+@given(sizes=st.lists(SIZES, max_size=5), places=st.lists(st.integers(0, 400_000), max_size=12))
+def test_frames_that_are_cut_anywhere_give_the_same_messages_and_every_byte_is_counted(
+    sizes: list[int], places: list[int]
+) -> None:
+    messages = [bytes([65 + place]) * size for place, size in enumerate(sizes)]
+    wire = b"".join(map(text, messages))
+    socket, stream = opened()
+    stream.reads += [read(part, place) for place, part in enumerate(cut(wire, places))]
+
+    came = received(socket)
+    assert [message.data for message in came] == messages
+    assert sum(message.wire_bytes for message in came) == len(wire)
+    assert socket.closed is None
+
+
+@given(
+    parts=st.lists(st.binary(max_size=200), min_size=2, max_size=4),
+    places=st.lists(st.integers(0, 1_000), max_size=6),
+    pinged=st.booleans(),
+)
+def test_a_fragmented_message_comes_as_one(parts: list[bytes], places: list[int], pinged: bool) -> None:
+    frames = [text(parts[0], fin=False), *(text(part, fin=False, opcode=Opcode.CONT) for part in parts[1:-1])]
+    wire = b"".join(frames) + (PING if pinged else b"") + text(parts[-1], opcode=Opcode.CONT) + text(b"next")
+    socket, stream = opened()
+    stream.reads += [read(part, place) for place, part in enumerate(cut(wire, places))]
+
+    whole, after = received(socket)
+    assert whole.data == b"".join(parts)
+    assert whole.wire_bytes == sum(frame_bytes(len(part)) for part in parts)
+    assert (after.data, after.wire_bytes) == (b"next", 6)
+
+
+@pytest.mark.parametrize(("payload", "wire"), [(0, 2), (125, 127), (126, 130), (65_535, 65_539), (65_536, 65_546)])
+def test_a_frame_s_size_follows_from_its_payload(payload: int, wire: int) -> None:
+    assert frame_bytes(payload) == wire == len(text(bytes(payload)))
+
+
+@given(places=st.lists(st.integers(0, 300), max_size=8))
+def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: list[int]) -> None:
+    stream = FakeStream(tail=text(b"first") + text(b"second")[:4])
+    socket = WebSocket(stream, ClientProtocol(parse_uri("ws://service.example/"), max_size=None))
+    whole_write = stream.write
+
+    def write(data: bytes) -> Handed:
+        handed = whole_write(data)
+        (answer,) = stream.reads
+        stream.reads = deque(read(part, place) for place, part in enumerate(cut(answer.data, places)))
+        return handed
+
+    stream.write = write  # type: ignore[method-assign]
+    socket.upgrade([], Limits(), Phases())
+    stream.write = whole_write  # type: ignore[method-assign]
+    stream.reads.append(read(text(b"second")[4:], 99))
+
+    first, second = received(socket)
+    assert (first.data, first.wire_bytes) == (b"first", 7)
+    assert (second.data, second.wire_bytes, second.arrival.error_ns) == (b"second", 8, 0)
+
+
+# Stamps.
+
+
+def test_an_event_that_ends_a_read_which_emptied_the_socket_is_exact_and_those_before_it_are_not() -> None:
+    socket, stream = opened()
+    stream.reads += [read(text(b"a") + text(b"b") + text(b"c")), read(text(b"d"), 1)]
+
+    arrivals = [message.arrival for message in received(socket)]
+    assert [arrival.at_ns for arrival in arrivals] == [STAMP_NS] * 3 + [STAMP_NS + 100_000]
+    assert [arrival.error_ns for arrival in arrivals] == [STAMP_NS - EMPTY_NS] * 2 + [0, 0]
+    assert all(arrival.kernel for arrival in arrivals)
+
+
+def test_an_event_after_which_a_frame_begins_is_not_exact() -> None:
+    socket, stream = opened()
+    stream.reads += [read(text(b"a") + text(b"b")[:1]), read(text(b"b")[1:], 1)]
+
+    assert [message.arrival.error_ns for message in received(socket)] == [STAMP_NS - EMPTY_NS, 0]
+
+
+def test_an_event_after_which_a_control_frame_came_in_the_same_read_is_not_exact() -> None:
+    """The stamp is that of the read's last segment, and that was the control frame's."""
+    for control in (PING, close_frame(1000)):
+        socket, stream = opened()
+        stream.reads.append(read(text(b"a") + control))
+
+        assert [message.arrival.error_ns for message in received(socket)] == [STAMP_NS - EMPTY_NS]
+
+
+def test_a_read_that_left_bytes_in_the_socket_has_no_exact_event() -> None:
+    socket, stream = opened()
+    stream.reads += [read(text(b"a"), complete=False), read(text(b"b"), 1)]
+
+    assert [message.arrival.error_ns for message in received(socket)] == [STAMP_NS - EMPTY_NS, 0]
+
+
+def test_a_frame_that_took_several_reads_has_the_stamp_of_the_last() -> None:
+    socket, stream = opened()
+    wire = text(bytes(300))
+    stream.reads += [read(wire[:2]), read(wire[2:200], 1), read(wire[200:], 2)]
+
+    (message,) = received(socket)
+    assert (message.arrival.at_ns, message.arrival.error_ns) == (STAMP_NS + 200_000, 0)
+
+
+def test_stamps_of_user_space_say_so() -> None:
+    socket, stream = opened()
+    stream.reads.append(read(text(b"a"), kernel=False))
+
+    assert [message.arrival.kernel for message in received(socket)] == [False]
+
+
+@pytest.mark.parametrize(
+    ("wire", "given_read", "learned"),
+    [
+        (text(b"a"), {"slept": True}, [STAMP_NS]),
+        (text(b"a") + text(b"b"), {"slept": True}, []),
+        (text(b"a") + b"\x81", {"slept": True}, []),
+        (text(b"a"), {"slept": False}, []),
+        (text(b"a"), {"slept": True, "kernel": False}, []),
+        (text(b"a"), {"slept": True, "complete": False}, []),
+        (PING, {"slept": True}, []),
+    ],
+)
+def test_the_wake_up_delay_is_learned_from_reads_of_one_event(
+    wire: bytes, given_read: dict[str, bool], learned: list[int]
+) -> None:
+    socket, stream = opened()
+    stream.reads.append(read(wire, **given_read))
+    received(socket)
+
+    assert stream.learned == learned
+
+
+# Control frames and the end.
+
+
+def test_pings_are_answered_and_are_no_messages() -> None:
+    socket, stream = opened()
+    stream.reads += [read(PING[:3]), read(PING[3:] + text(b"a"))]
+
+    assert [message.data for message in received(socket)] == [b"a"]
+    (pong,) = stream.server.events_received()
+    assert isinstance(pong, Frame)
+    assert (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"are you there")
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "Your session hit the maximum duration"), (4000, "x")])
+def test_a_close_frame_is_answered_and_says_why(code: int, reason: str) -> None:
+    socket, stream = opened()
+    stream.reads += [read(text(b"last words") + close_frame(code, reason), 3), read(b"", 4)]
+
+    assert [message.data for message in received(socket)] == [b"last words"]
+    assert socket.closed is not None
+    assert (socket.closed.code, socket.closed.reason, socket.closed.at_ns) == (code, reason, STAMP_NS + 300_000)
+    assert stream.server.close_rcvd is not None
+    assert stream.server.close_rcvd.code == code
+
+
+def test_messages_that_came_before_the_end_are_handed_out_before_it_shows() -> None:
+    socket, stream = opened()
+    stream.reads += [read(text(b"last words") + close_frame(1000))]
+
+    assert [message.data for message in socket.receive(FAR_NS)] == [b"last words"]
+    assert socket.closed is None
+    assert socket.receive(FAR_NS) == []
+    assert socket.closed is not None
+
+
+@pytest.mark.parametrize("broken_off", [b"", text(b"half a message")[:5], b"\x81"])
+def test_an_end_without_a_close_frame_is_1006(broken_off: bytes) -> None:
+    socket, stream = opened()
+    stream.reads += [read(text(b"a") + broken_off), read(b"", 1)]
+
+    assert [message.data for message in received(socket)] == [b"a"]
+    assert socket.closed is not None
+    assert (socket.closed.code, socket.closed.at_ns) == (1006, STAMP_NS + 100_000)
+    assert socket.send(b"{}") is None
+
+
+def test_a_broken_frame_is_a_protocol_failure_of_the_session() -> None:
+    socket, stream = opened()
+    script = build_script(say(), say())
+    reserved_opcode = b"\x83\x01x"
+    stream.reads += [read(text(session_created())), read(text(session_updated())), read(reserved_opcode)]
+    timeline = Timeline(0, 2, script.limits)
+    Session(script, socket, timeline, Listening(), lambda: False).play()
+
+    assert timeline.session().outcome.partition(":")[0] == "protocol"
+
+
+def test_a_message_is_sent_masked_and_its_frame_is_counted() -> None:
+    socket, stream = opened()
+    before = len(stream.written)
+    sent = socket.send(b'{"type": "x"}')
+
+    assert sent is not None
+    assert (sent.handed, sent.wire_bytes) == (Handed(77, 3), len(stream.written) - before)
+    (frame,) = stream.server.events_received()
+    assert isinstance(frame, Frame)
+    assert (frame.opcode, bytes(frame.data)) == (Opcode.TEXT, b'{"type": "x"}')
+
+
+def test_when_sending_fails_what_had_come_is_still_read() -> None:
+    socket, stream = opened()
+    stream.reads += [read(text(b"last words")), read(close_frame(1008, "enough"), 1), read(b"", 2)]
+    stream.broken = True
+
+    assert socket.send(b"{}") is None
+    assert [message.data for message in received(socket)] == [b"last words"]
+    assert socket.closed is not None
+    assert (socket.closed.code, socket.closed.reason) == (1008, "enough")
+
+
+def test_a_close_frame_counts_even_if_the_service_did_not_wait_for_our_answer() -> None:
+    socket, stream = opened()
+    stream.reads += [read(close_frame(1001, "Your session hit the maximum duration of 60 minutes.")), read(b"", 1)]
+    stream.broken = True
+
+    assert received(socket) == []
+    assert socket.closed is not None
+    assert socket.closed.code == 1001
+
+
+def test_when_sending_fails_and_nothing_came_it_is_1006() -> None:
+    socket, stream = opened()
+    stream.broken = True
+
+    assert socket.send(b"{}") is None
+    assert socket.closed is not None
+    assert socket.closed.code == 1006
+    assert socket.receive(FAR_NS) == []
+
+
+def test_closing_says_goodbye_once_and_lets_go() -> None:
+    socket, stream = opened()
+    stream.reads.append(read(close_frame(1000, "bye")))
+    socket.close()
+    socket.close()
+
+    assert stream.server.close_rcvd is not None
+    assert stream.server.close_rcvd.code == 1000
+    assert socket.closed is not None
+    assert (socket.closed.code, socket.closed.reason) == (1000, "bye")
+    assert stream.closed >= 1
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_closing_lets_go_even_if_nobody_answers(broken: bool) -> None:
+    socket, stream = opened()
+    stream.broken = broken
+    socket.close()
+
+    assert stream.closed == 1
+    assert socket.closed is not None
+
+
+# The upgrade.
+
+
+def test_the_upgrade_sends_our_headers_and_keeps_the_service_s() -> None:
+    phases = Phases({"connect_start": 1})
+    stream = FakeStream()
+    socket = WebSocket(stream, ClientProtocol(parse_uri("ws://service.example/v1/realtime?model=m"), max_size=None))
+    socket.upgrade([("api-key", "k"), ("x-trace", "t")], Limits(), phases)
+    head = stream.written.decode()
+
+    assert head.startswith("GET /v1/realtime?model=m HTTP/1.1\r\n")
+    assert "\r\napi-key: k\r\n" in head
+    assert "\r\nx-trace: t\r\n" in head
+    assert set(socket.handshake.instants) == {"connect_start", "upgrade_done"}
+    assert socket.handshake.headers["upgrade"] == "websocket"
+    assert socket.now_ns() >= socket.handshake.instants["upgrade_done"]
+
+
+def answer(status: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def refused(whole: bytes) -> ConnectError:
+    with pytest.raises(ConnectError) as caught:
+        opened(FakeStream(whole, ends=True))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome", "words"),
+    [
+        ("401 Unauthorized", b'{"error":{"code":"401","message":"Access denied."}}', "refused:401",
+         "401: Access denied."),
+        ("404 Not Found", b'{"error":{"code":"DeploymentNotFound","message":"No such deployment."}}', "refused:404",
+         "DeploymentNotFound: No such deployment."),
+        ("403 Forbidden", b"", "refused:403", "Forbidden"),
+        ("500 Oops", b"<html>\n  broken </html>", "refused:500", "<html> broken </html>"),
+        ("302 Found", b"", "refused:302", "Found"),
+        ("200 OK", b"hello", "refused:200", "hello"),
+        ("429 Too Many", b'{"error":{"code":"429","message":"Slow down."}}', "throttled:handshake", "Slow down."),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_an_outcome_with_the_service_s_words(status: str, body: bytes, outcome: str, words: str) -> None:
+    error = refused(answer(status, body, "apim-request-id: 77", "Retry-After: 3"))
+
+    assert error.outcome == outcome
+    assert words in error.detail
+    assert status.split()[0] in error.detail
+    assert (error.headers["apim-request-id"], error.headers["retry-after"]) == ("77", "3")
+
+
+@pytest.mark.parametrize(
+    "whole", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", answer("101 Switching Protocols", b""), b"HTTP/1.1 101 Switching"]
+)
+def test_an_answer_that_is_no_upgrade_is_a_refusal(whole: bytes) -> None:
+    assert refused(whole).outcome == "refused:upgrade"
+
+
+def test_a_service_that_does_not_answer_the_upgrade_is_timed_out() -> None:
+    stream = FakeStream(b"HTTP/1.1 101 Swi")
+    with pytest.raises(ConnectError, match="timeout:upgrade"):
+        opened(stream)
+
+
+def test_a_connection_that_breaks_under_the_upgrade_is_a_refusal() -> None:
+    stream = FakeStream()
+    stream.broken = True
+    with pytest.raises(ConnectError, match="refused:upgrade: the connection broke: Broken pipe"):
+        opened(stream)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", ""),
+        (b"  several\n words ", "several words"),
+        (b'{"error": {"code": "a", "message": "b"}}', "a: b"),
+        (b'{"error": {"code": null, "message": "b"}}', "b"),
+        (b'{"code": "a", "message": "b"}', "a: b"),
+        (b'{"error": "plain"}', '{"error": "plain"}'),
+        (b'["a"]', '["a"]'),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        pytest.param(b"x" * 900, "x" * 300, id="long"),
+    ],
+)
+def test_a_body_is_quoted(body: bytes, words: str) -> None:
+    assert service_words(body) == words
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"error": {"message": "\\ud800"}}', b"\xed\xa0\x80", pytest.param(b"[" * 100_000, id="deep")]
+)
+def test_whatever_a_body_holds_its_words_can_be_written_down(body: bytes) -> None:
+    assert isinstance(service_words(body).encode(), bytes)
+
+
+def test_header_values_beyond_ascii_can_be_written_down() -> None:
+    error = refused(answer("401 Nein", b"", "x-note: gr\xfc\xdfe"))
+
+    assert error.headers["x-note"].encode()
