@@ -170,8 +170,8 @@ class Session:
             event = decode(data, self._script.dialect)
             self._timeline.received(event, arrival, wire_bytes)
             self._listener.received(event, arrival, self._transport.now_ns(), wire_bytes)
+        self._notice_close()
         if not came:
-            self._notice_close()
             self._timeline.expire(self._transport.now_ns())
         if self._timeline.turn_over:
             self._hand_out()

@@ -17,7 +17,7 @@ from typing import Any
 import gevent
 import gevent.socket
 
-from bench.clock import monotonic_ns
+from bench.clock import monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.load.pacer import Pacer
 from bench.measures import outcome_class
@@ -34,6 +34,7 @@ BEAT_S = 0.01
 TICK_S = 0.5
 HISTOGRAMS_EVERY_S = 8.0
 DRAIN_SPARE_S = 5.0
+SECOND_NS = 1_000_000_000
 POLL_S = 0.05
 HOPELESS = 10
 """So many connects that failed, and none that succeeded, end a run."""
@@ -197,11 +198,13 @@ class LiveRun:
 
     def _tick(self) -> None:
         """Rows to disk within a second, histograms within ten, a slice at a time."""
-        ticks = 0
+        ticks, tick_ns = 0, int(TICK_S * 1e9)
+        second = utc_ns() // SECOND_NS
         while True:
-            gevent.sleep(TICK_S)
+            gevent.sleep((tick_ns - utc_ns() % tick_ns) / 1e9)
             ticks += 1
-            if ticks % 2 == 0:
+            if utc_ns() // SECOND_NS > second:
+                second = utc_ns() // SECOND_NS
                 self._recorder.end_second()
             try:
                 self._recorder.flush()

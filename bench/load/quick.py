@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import scenarios
+from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.target.endpoint import ENDPOINT, resolve_target
 
@@ -90,9 +91,9 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
 
 
 def _when_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> dict[str, Any]:
-    until = time.monotonic() + START_S
+    until_ns = monotonic_ns() + int(START_S * 1e9)
     while not ready.exists():
-        if process.poll() is not None or time.monotonic() > until:
+        if process.poll() is not None or monotonic_ns() > until_ns:
             raise UsageError(f"the simulator did not start: {log.read_text().strip()[-300:]}")
         time.sleep(0.02)
     document: dict[str, Any] = json.loads(ready.read_text())

@@ -35,6 +35,9 @@ FATAL_CODES = frozenset(
     {"beta_api_shape_disabled", "invalid_api_key", "missing_model", "invalid_model", "model_not_found"}
 )
 THROTTLED_CODES = frozenset({"rate_limit_exceeded", "insufficient_quota"})
+TURN_CODES = THROTTLED_CODES | {"server_error", "inference_not_authorized_error"}
+"""These end the turn that is under way also where the error names no event of it."""
+BAD_FRAME = 1002
 
 
 class State(Enum):
@@ -95,6 +98,7 @@ class _Turn:
     response_id: str = ""
     item_id: str = ""
     requested_width_ns: int | None = None
+    transcript_settled: bool = False
     progress_ns: int = 0
     first_delta_error_ns: int | None = None
     first_audio_error_ns: int | None = None
@@ -124,8 +128,15 @@ class _Turn:
             self.state, self.outcome, self.detail = State.OVER, outcome, detail
             self.mark("ended", at_ns)
 
+    def note_transcript(self, kind: Kind, at_ns: int) -> None:
+        """A transcription of the caller's audio came, or failed; too late is as good as never."""
+        if self.state is not State.OVER or at_ns < self.instants["ended"] + LATE_TRANSCRIPT_NS:
+            self.transcript_settled = True
+            if kind is Kind.INPUT_TRANSCRIBED:
+                self.mark("input_transcribed", at_ns)
+
     def awaits_transcript(self, now_ns: int) -> bool:
-        if not self.plan.transcription_due or not self.audio_bytes_sent or "input_transcribed" in self.instants:
+        if not self.plan.transcription_due or not self.audio_bytes_sent or self.transcript_settled:
             return False
         return now_ns < self.instants["ended"] + LATE_TRANSCRIPT_NS
 
@@ -170,6 +181,7 @@ class Timeline:
         self._instants: dict[str, int] = {"connect_start": start_ns}
         self._turns: list[_Turn] = []  # begun and not handed out: the current one, and those that await a transcript
         self._by_response: dict[str, _Turn] = {}
+        self._finished: set[str] = set()  # responses of turns that were handed out: what comes late of them is nobody's
         self._unanswered: deque[_Turn] = deque()
         self._begun = self._ended = self._good = 0
         self._outcome = self._detail = ""
@@ -218,7 +230,7 @@ class Timeline:
 
     def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         """An event arrived. Deadlines that passed before it did are taken first."""
-        self.expire(arrival.at_ns)
+        self.expire(arrival.at_ns - 1)  # what arrives at the deadline itself is in time
         self._events += 1
         self._received_wire += wire_bytes
         self._fallbacks += not arrival.kernel
@@ -246,8 +258,8 @@ class Timeline:
             self.fail("protocol:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
-        elif event.kind is Kind.INPUT_TRANSCRIBED:
-            turn.mark("input_transcribed", arrival.at_ns)
+        elif event.kind in (Kind.INPUT_TRANSCRIBED, Kind.INPUT_NOT_TRANSCRIBED):
+            turn.note_transcript(event.kind, arrival.at_ns)
         elif turn.state is not State.OVER:
             self._note(turn, event, arrival, wire_bytes)
 
@@ -267,7 +279,10 @@ class Timeline:
             turn.mark(FIRST_ARRIVAL[kind], arrival.at_ns)
         if kind is Kind.RESPONSE_DONE:
             turn.usage = event.usage
-            turn.end(*_ending(turn, event, arrival.at_ns))
+            outcome, detail = _ending(turn, event)
+            if outcome.startswith("protocol:"):
+                self.fail(outcome, arrival.at_ns, detail)
+            turn.end(outcome, arrival.at_ns, detail)
 
     def _delta(self, turn: _Turn, event: Event, arrival: Arrival) -> None:
         if event.payload_bytes < 0:
@@ -298,6 +313,8 @@ class Timeline:
     def _turn_of(self, event: Event) -> _Turn | None:
         """The turn that an event belongs to, by its ids."""
         if event.response_id:
+            if event.response_id in self._finished:
+                return None
             return self._by_response.get(event.response_id) or self._adopt(event.response_id)
         if event.item_id:
             return self._turn_of_item(event)
@@ -319,7 +336,7 @@ class Timeline:
         current = self._current()
         if event.kind is Kind.COMMITTED and current is not None and not current.item_id:
             current.item_id = event.item_id
-        return None if event.kind is Kind.INPUT_TRANSCRIBED else current
+        return None if event.kind in (Kind.INPUT_TRANSCRIBED, Kind.INPUT_NOT_TRANSCRIBED) else current
 
     def _error(self, failure: Failure, at_ns: int) -> None:
         """An `error` event: fatal to the session, to the turn whose event it names, or only counted."""
@@ -331,7 +348,7 @@ class Timeline:
             self.fail(f"failed:{code}" if self.ready else f"refused:{code}", at_ns, detail)
         elif failure.event_id == SESSION_UPDATE_ID:
             self.fail(f"failed:{code}", at_ns, detail)
-        elif turn := self._turn_of_client_event(failure.event_id):
+        elif turn := self._turn_of_error(code, failure.event_id):
             if turn in self._unanswered and failure.event_id == turn.plan.request_event_id:
                 self._unanswered.remove(turn)
             turn.end("throttled:error" if code in THROTTLED_CODES else f"failed:{code}", at_ns, detail)
@@ -339,10 +356,12 @@ class Timeline:
             self._errors += 1
             self._last_error = (code, detail)
 
-    def _turn_of_client_event(self, event_id: str) -> _Turn | None:
+    def _turn_of_error(self, code: str, event_id: str) -> _Turn | None:
+        """The open turn that an error ends: the one whose event it names, or the current one for some codes."""
         if not event_id:
-            return None
-        return next((turn for turn in self._turns if event_id.startswith(turn.plan.event_prefix)), None)
+            return self._current() if code in TURN_CODES else None
+        named = (turn for turn in self._turns if event_id.startswith(turn.plan.event_prefix))
+        return next((turn for turn in named if turn.state is not State.OVER), None)
 
     def _count_unknown(self, name: str) -> None:
         known = name in self._unknown or len(self._unknown) < UNKNOWN_NAMES
@@ -366,7 +385,7 @@ class Timeline:
     def expire(self, now_ns: int) -> None:
         """Time out what is due by `now_ns`, at the instant at which it was due."""
         due = self.deadline()
-        if due is not None and now_ns > due[0]:
+        if due is not None and now_ns >= due[0]:
             self.fail(f"timeout:{due[1]}", due[0], f"nothing came within the limit {due[1]}")
 
     def fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
@@ -384,6 +403,8 @@ class Timeline:
             self.fail("expired", at_ns, reason)
         elif self._last_error and not self.ready:
             self.fail(f"refused:{self._last_error[0]}", at_ns, self._last_error[1])
+        elif code == BAD_FRAME:
+            self.fail("protocol:frame", at_ns, reason)
         else:
             self.fail(f"closed:{code}", at_ns, reason)
 
@@ -433,6 +454,7 @@ class Timeline:
         for turn in done:
             self._turns.remove(turn)
             self._by_response.pop(turn.response_id, None)
+            self._finished.add(turn.response_id)
             self._ended += 1
             self._good += turn.outcome in GOOD
         return [turn.observation() for turn in done]
@@ -464,16 +486,16 @@ class Timeline:
         )
 
 
-def _ending(turn: _Turn, event: Event, at_ns: int) -> tuple[str, int, str]:
-    """Outcome, instant and detail of a turn whose response is done."""
+def _ending(turn: _Turn, event: Event) -> tuple[str, str]:
+    """Outcome and detail of a turn whose response is done."""
     failure = event.failure or Failure()
     if event.status == "completed":
-        return _completion(turn), at_ns, ""
-    if event.status == "failed":
-        code = failure.code or failure.type or "unknown"
-        outcome = "throttled:response" if code in THROTTLED_CODES else f"failed:{code}"
-        return outcome, at_ns, f"{code}: {failure.message}" if failure.message else code
-    return f"{event.status or 'failed'}:{event.reason or 'unknown'}", at_ns, ""
+        return _completion(turn), ""
+    if event.status in ("cancelled", "incomplete"):
+        return f"{event.status}:{event.reason or 'unknown'}", ""
+    code = failure.code or failure.type or (event.status if event.status != "failed" else "") or "unknown"
+    outcome = "throttled:response" if code in THROTTLED_CODES else f"failed:{code}"
+    return outcome, f"{code}: {failure.message}" if failure.message else code
 
 
 def _completion(turn: _Turn) -> str:

@@ -28,6 +28,7 @@ class Kind(Enum):
     COMMITTED = auto()
     ITEM_ADDED = auto()
     INPUT_TRANSCRIBED = auto()
+    INPUT_NOT_TRANSCRIBED = auto()
     RESPONSE_CREATED = auto()
     TEXT_DELTA = auto()
     AUDIO_DELTA = auto()
@@ -52,6 +53,7 @@ SHARED_NAMES = {
     "conversation.item.created": Kind.ITEM_ADDED,
     "conversation.item.added": Kind.ITEM_ADDED,
     "conversation.item.input_audio_transcription.completed": Kind.INPUT_TRANSCRIBED,
+    "conversation.item.input_audio_transcription.failed": Kind.INPUT_NOT_TRANSCRIBED,
     "response.created": Kind.RESPONSE_CREATED,
     "response.done": Kind.RESPONSE_DONE,
     "error": Kind.ERROR,
@@ -63,7 +65,6 @@ SHARED_NAMES = {
         "conversation.item.retrieved",
         "conversation.item.truncated",
         "conversation.item.input_audio_transcription.delta",
-        "conversation.item.input_audio_transcription.failed",
         "conversation.item.input_audio_transcription.segment",
         "input_audio_buffer.cleared",
         "input_audio_buffer.timeout_triggered",
@@ -99,6 +100,7 @@ RENAMED = {
     },
 }
 KINDS = {dialect: SHARED_NAMES | names for dialect, names in RENAMED.items()}
+QUOTE, PADDING = b'"='
 DELTAS = frozenset({Kind.TEXT_DELTA, Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA})
 
 
@@ -163,7 +165,8 @@ def decode(message: bytes, dialect: Dialect) -> Event:
         wire = _decode_wire(message)
         kind = KINDS[dialect].get(wire.type)
         if kind is Kind.AUDIO_DELTA:  # first, for it is most of the traffic
-            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", base64_bytes(wire.delta))
+            delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
+            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", base64_bytes(delta))
         if kind in DELTAS:
             return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", text_characters(wire.delta))
         if kind is None:
@@ -177,17 +180,23 @@ def base64_bytes(raw: msgspec.Raw) -> int:
     """Decoded length of a JSON string of base64 (RFC 4648 §4), from length and padding; -1 where it cannot be one."""
     text = memoryview(raw)
     characters = len(text) - 2
-    if characters <= 0 or text[0] != 0x22:
-        return 0 if len(text) <= 4 else -1  # absent, "", null
-    if characters % 4:
+    if characters <= 2 and text.tobytes() in (b"", b"null"):
+        return 0
+    if text[0] != QUOTE or characters % 4:
         return -1
-    return characters // 4 * 3 - (text[-2] == 0x3D) - (text[-3] == 0x3D)
+    return characters // 4 * 3 - (text[-2] == PADDING) - (text[-3] == PADDING) if characters else 0
+
+
+def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:
+    """A JSON string without escapes, where it needs none: some encoders write `+` and `/` of base64 as escapes."""
+    value = msgspec.json.decode(raw) if len(raw) else None
+    return msgspec.Raw(b'"' + value.encode() + b'"') if isinstance(value, str) else raw
 
 
 def text_characters(raw: msgspec.Raw) -> int:
     """Length of a JSON string as it stands on the wire, escapes and all; 0 for anything else."""
     text = memoryview(raw)
-    return len(text) - 2 if len(text) > 2 and text[0] == 0x22 else 0
+    return len(text) - 2 if len(text) > 2 and text[0] == QUOTE else 0
 
 
 def _unexpected(wire: _Wire, dialect: Dialect) -> Event:

@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ from bench.run.histograms import Histograms, Key, header, quantile, read
 from bench.run.validity import Evidence, judge
 
 US = 1000
-NS_PER_MS = 1e6
+NS_PER_MS, NS_PER_S = 1e6, 1_000_000_000
+REBUILT = tuple(name for name, measure in CATALOGUE.items() if measure.begin)
+"""The measures of turns and sessions that rows can give."""
 PER_SECOND, PER_SESSION = "run", "session"
 """The `step` of a rate's histogram: one value per second of the run, or one per session."""
 
@@ -71,7 +73,7 @@ def close(folder: Path) -> dict[str, Any]:
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or _last_row_utc_ns(folder) or utc_ns(),
         "stamp_source": _stamp_source(folder),
-        "totals": _totals(folder, counters, histograms),
+        "totals": _totals(folder, counters, histograms, rebuilt=REBUILT if killed else ()),
         "verdict": judge(evidence(folder, histograms, document)),
     }
     if killed:
@@ -126,13 +128,12 @@ def _merged(folder: Path) -> Histograms:
 
 def _rebuild(folder: Path, histograms: Histograms) -> None:
     """Histograms of turns and sessions from the rows that a killed run left."""
-    names = [name for name, measure in CATALOGUE.items() if measure.scope in ("turn", "session")]
-    histograms.discard(names)
+    histograms.discard(REBUILT)
     for table, scope in (("turns", "turn"), ("sessions", "session")):
         rows = files.read_table(folder, table)  # type: ignore[arg-type]
-        for name in names:
+        for name in REBUILT:
             measure = CATALOGUE[name]
-            if measure.scope == scope and measure.begin:
+            if measure.scope == scope:
                 _record_column(rows, name, measure.begin, measure.end, histograms, per_step=scope == "turn")
 
 
@@ -162,13 +163,15 @@ def _instant(rows: pa.Table, name: str) -> Any:
 def _add_rates(folder: Path, histograms: Histograms) -> None:
     """Bytes per second of the run (all workers together) and of each session, both ways."""
     seconds = files.read_table(folder, "seconds").to_pandas()
+    seconds = seconds[seconds["length_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
     sessions = files.read_table(folder, "sessions").to_pandas()
     for kind in ("wire", "audio"):
         for way in ("sent", "received"):
             measure, column = f"{kind}_{way}", f"{kind}_bytes_{way}"
-            for (target, _), count in seconds.groupby(["target", "second"])[column].sum().items():
-                histograms.record(Key(measure, target, PER_SECOND), int(count))
-            lasted = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]) / 1e9
+            rates = seconds[column] / (seconds["length_ns"] / NS_PER_S)
+            for (target, _), rate in rates.groupby([seconds["target"], seconds["second"]]).sum().items():
+                histograms.record(Key(measure, target, PER_SECOND), int(rate))
+            lasted = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]) / NS_PER_S
             for target, count, length_s in zip(sessions["target"], sessions[column], lasted, strict=True):
                 if length_s > 0:
                     histograms.record(Key(measure, target, PER_SESSION), int(count / length_s))
@@ -190,20 +193,25 @@ def _stamp_source(folder: Path) -> str | None:
     return found.pop() if len(found) == 1 else "mixed" if found else None
 
 
-def _totals(folder: Path, counters: list[dict[str, Any]], histograms: Histograms) -> dict[str, Any]:
+def _totals(
+    folder: Path, counters: list[dict[str, Any]], histograms: Histograms, rebuilt: Sequence[str]
+) -> dict[str, Any]:
+    """Sums over rows and workers; what was built anew from rows was counted anew, too."""
     turns = files.read_table(folder, "turns", ["outcome", "simulated"])
     sessions = files.read_table(folder, "sessions")
+    begun = files.read_table(folder, "seconds", ["turns_begun"])["turns_begun"]
     summed: dict[str, Counter[str]] = {"out_of_range": Counter(), "negative": Counter(), "unknown_events": Counter()}
     for worker in counters:
         for name, counter in summed.items():
-            counter.update(worker.get(name) or {})
+            counted = worker.get(name) or {}
+            counter.update({key: count for key, count in counted.items() if key not in rebuilt})
     summed["out_of_range"].update(histograms.out_of_range)
     summed["negative"].update(histograms.negative)
     return {
         "sessions": _counted(sessions["outcome"]),
         "turns": _counted(turns["outcome"]),
         "turns_wanted": pc.sum(sessions["turns_wanted"]).as_py() or 0,
-        "turns_begun": pc.sum(files.read_table(folder, "seconds", ["turns_begun"])["turns_begun"]).as_py() or 0,
+        "turns_begun": max(pc.sum(begun).as_py() or 0, len(turns)),  # after a kill either may be behind the other
         "lost_turns": pc.sum(sessions["lost_turns"]).as_py() or 0,
         "events": pc.sum(sessions["events"]).as_py() or 0,
         "stamp_fallbacks": sum(int(worker.get("stamp_fallbacks") or 0) for worker in counters),

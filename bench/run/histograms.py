@@ -132,9 +132,12 @@ def read(path: Path) -> Histograms:
         raise UsageError(f"{path} cannot be read as a histogram log: {error}") from None
     for line in lines:
         if line.startswith("Tag=") and line.endswith("\n"):
-            tag, _, _, _, payload = line.rstrip("\n").split(",", 4)
-            key = Key(*tag.removeprefix("Tag=").split("|"))
-            histograms._histogram(key).add(HdrHistogram.decode(payload))
+            try:
+                tag, _, _, _, payload = line.rstrip("\n").split(",", 4)
+                key = Key(*tag.removeprefix("Tag=").split("|"))
+                histograms._histogram(key).add(HdrHistogram.decode(payload))
+            except Exception as error:  # hdrh raises whatever its parts raise
+                raise UsageError(f"{path} cannot be read as a histogram log: {error}") from None
     return histograms
 
 

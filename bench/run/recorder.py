@@ -19,7 +19,7 @@ from bench.measures import GOOD, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Event, Kind
 from bench.run import folder as files
-from bench.run.histograms import Histograms, Key, header
+from bench.run.histograms import MEASURED, Histograms, Key, header
 from bench.run.spool import Spool
 
 US = 1000
@@ -81,7 +81,7 @@ class Recorder:
         self._steps: dict[str, set[str]] = {}
         self._hub_delay_max_ns = 0
         self._record_hub_delay = self.histograms.recorder(Key("hub_delay", "all"))
-        self._cpu_s, self._cpu_at_ns = time.process_time(), monotonic_ns()
+        self._cpu_s, self._second_began_ns = time.process_time(), monotonic_ns()
         self._utc_offset_ns = utc_ns() - monotonic_ns()
         self.unknown_names: Counter[str] = Counter()
         self.stamp_fallbacks = 0
@@ -101,7 +101,7 @@ class Recorder:
         self.unknown_names.update(session.unknown_events)
         self.stamp_fallbacks += session.stamp_fallbacks
         for measure, value_ns in session.measures_ns().items():
-            self.histograms.record(Key(measure, record.labels.target), value_ns // US)
+            self.histograms.record(Key(measure, record.labels.target, phase=record.phase), value_ns // US)
         self._spools["sessions"].append(self._identity(record) | session_row(session, self._utc_offset_ns))
 
     def end_turn(self, record: SessionRecord, turn: TurnObservation) -> None:
@@ -111,9 +111,8 @@ class Recorder:
         step = self._step(record.labels.script, turn.step)
         if turn.outcome in GOOD:
             for measure, value_ns in turn.measures_ns().items():
-                self.histograms.record(
-                    Key(measure, record.labels.target, f"{record.labels.script}.{step}"), value_ns // US
-                )
+                key = Key(measure, record.labels.target, f"{record.labels.script}.{step}", record.phase)
+                self.histograms.record(key, value_ns // US)
         for gap_ns in turn.gaps_ns:
             record.record_gap(gap_ns // US)
         self._spools["turns"].append(self._identity(record) | turn_row(turn, step, self._utc_offset_ns))
@@ -152,14 +151,17 @@ class Recorder:
     def end_second(self) -> None:
         """A row for each target of the second that has passed."""
         now_ns, cpu_s = monotonic_ns(), time.process_time()
-        cpu = (cpu_s - self._cpu_s) / max(1e-9, (now_ns - self._cpu_at_ns) / 1e9)
-        self._cpu_s, self._cpu_at_ns = cpu_s, now_ns
+        length_ns = max(1, now_ns - self._second_began_ns)
+        cpu = (cpu_s - self._cpu_s) / (length_ns / 1e9)
+        second = (self._second_began_ns + length_ns // 2 + self._utc_offset_ns) // 1_000_000_000
+        self._cpu_s, self._second_began_ns = cpu_s, now_ns
         self._utc_offset_ns = utc_ns() - now_ns
         for label, target in self._targets.items():
             self._spools["seconds"].append(
                 {
                     "run_id": self._run_id,
-                    "second": (now_ns + self._utc_offset_ns) // 1_000_000_000 - 1,
+                    "second": second,
+                    "length_ns": length_ns,
                     "target": label,
                     "worker": self._worker,
                     "simulated": target.simulated,
@@ -223,11 +225,11 @@ class SessionRecord:
         self._recorder, self.labels, self.target = recorder, labels, target
         self.service_session_id = ""
         self.on_turn: Callable[[TurnObservation], None] = lambda turn: None
-        histograms = recorder.histograms
-        self._record_error = histograms.recorder(Key("stamp_error", labels.target))
-        self._record_lag = histograms.recorder(Key("receive_lag", labels.target))
-        self._record_send_lag = histograms.recorder(Key("send_lag", labels.target))
-        self.record_gap = histograms.recorder(Key("delta_gap", labels.target))
+        self.phase = labels.phase or MEASURED
+        self._record_error, self._record_lag, self._record_send_lag, self.record_gap = (
+            recorder.histograms.recorder(Key(measure, labels.target, phase=self.phase))
+            for measure in ("stamp_error", "receive_lag", "send_lag", "delta_gap")
+        )
 
     def connected(self, headers: Mapping[str, str]) -> None:
         """The service has answered, whatever it said."""
@@ -272,7 +274,7 @@ def turn_row(turn: TurnObservation, step: str, utc_offset_ns: int) -> dict[str, 
     gaps = sorted(turn.gaps_ns)
     row: dict[str, Any] = {
         "outcome": turn.outcome,
-        "detail": turn.detail[:DETAIL_CHARACTERS] or None,
+        "detail": _words(turn.detail),
         "start_ns": turn.start_ns,
         "start_utc_ns": turn.start_ns + utc_offset_ns,
         "response_id": turn.response_id or None,
@@ -299,13 +301,13 @@ def session_row(session: SessionObservation, utc_offset_ns: int) -> dict[str, An
     """The columns of `sessions` that a session knows by itself."""
     row: dict[str, Any] = {
         "outcome": session.outcome,
-        "detail": session.detail[:DETAIL_CHARACTERS] or None,
+        "detail": _words(session.detail),
         "start_ns": session.start_ns,
         "start_utc_ns": session.start_ns + utc_offset_ns,
         "token_wait_ns": 0,
         "unknown_events": sum(session.unknown_events.values()),
         "close_code": session.close_code,
-        "close_reason": session.close_reason[:DETAIL_CHARACTERS] or None,
+        "close_reason": _words(session.close_reason),
         "model": str(session.effective_settings.get("model") or "") or None,
         "region": session.headers.get("x-ms-region"),
         "request_id": session.headers.get("apim-request-id") or session.headers.get("x-request-id"),
@@ -332,4 +334,9 @@ def _without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json(value: Mapping[str, Any]) -> str | None:
-    return json.dumps(value, ensure_ascii=False) if value else None
+    return json.dumps(value) if value else None
+
+
+def _words(text: str) -> str | None:
+    """The service's words as a column can hold them: not endless, and Unicode."""
+    return text[:DETAIL_CHARACTERS].encode("utf-8", "replace").decode() or None

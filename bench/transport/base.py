@@ -46,7 +46,10 @@ class Transport(Protocol):
     """An open connection."""
 
     handshake: Handshake
-    closed: Closed | None
+
+    @property
+    def closed(self) -> Closed | None:
+        """Why the connection is gone; None while it is not, or while messages that came before are not handed out."""
 
     def now_ns(self) -> int:
         """The instant now, on the clock that the stamps are on."""

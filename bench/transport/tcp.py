@@ -80,7 +80,7 @@ class TcpStream:
         hub = gevent.get_hub()
         self._hub = hub
         self._io = {kind: hub.loop.io(sock.fileno(), kind) for kind in (READABLE, WRITABLE)}
-        self._drained_ns = 0
+        self._drained_ns = self._stamped_ns = 0
         self._drained = True
 
     def read(self, until_ns: int) -> Read | None:
@@ -110,7 +110,8 @@ class TcpStream:
         `polls`: how many polls the loop had made when the reader began to wait, None where no poll reported the socket.
         """
         stamp_ns = arrival_ns(ancillary)
-        at_ns = monotonic_ns() if stamp_ns is None else stamp_ns
+        # two conversions of one stamp differ by some ns, and time does not run backwards
+        at_ns = self._stamped_ns = max(self._stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns)
         empty_ns = self._drained_ns
         if polls is not None:
             empty_ns = max(empty_ns, self._watch.empty_ns(polls, at_ns))
@@ -169,6 +170,7 @@ class TlsStream:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._record = RecordCounter()
+        self._end: Read | None = None
 
     def handshake(self, until_ns: int) -> None:
         """Raises ssl.SSLError, or ConnectError when it takes too long or the peer goes away."""
@@ -185,14 +187,17 @@ class TlsStream:
                 self._feed(read.data)
 
     def read(self, until_ns: int) -> Read | None:
-        while True:
+        while self._end is None:
             read = self._tcp.read(until_ns)
             if read is None:
                 return None
             self._feed(read.data)
             data, ended = self._decrypted()
+            if ended:
+                self._end = read._replace(data=b"")
             if data or ended or not read.data:
                 return read._replace(data=data, complete=read.complete and self._record.whole)
+        return self._end
 
     def _feed(self, data: bytes) -> None:
         if data:

@@ -26,6 +26,8 @@ from bench.transport.tcp import Phases, Read, Stream, connect
 
 ABNORMAL = 1006
 NORMAL = 1000
+BAD_FRAME = 1002
+HEAD_END = b"\r\n\r\n"
 GOODBYE_NS = 1_000_000_000
 """How long the answer to our close frame is awaited."""
 QUOTED = 300
@@ -61,11 +63,16 @@ class WebSocket:
     def __init__(self, stream: Stream, protocol: ClientProtocol) -> None:
         self._stream, self._protocol = stream, protocol
         self.handshake = Handshake({}, {})
-        self.closed: Closed | None = None
+        self._end: Closed | None = None
         self._came: list[Received] = []
         self._parts: list[bytes] = []
         self._message_bytes = 0
+        self._head: bytes | None = b""
         self._fed = self._framed = 0
+
+    @property
+    def closed(self) -> Closed | None:
+        return None if self._came else self._end
 
     def now_ns(self) -> int:
         return monotonic_ns()
@@ -92,7 +99,7 @@ class WebSocket:
         self.handshake = self.handshake._replace(instants=dict(phases.instants))
 
     def send(self, message: bytes) -> Sent | None:
-        if self.closed is not None:
+        if self._end is not None:
             return None
         self._protocol.send_text(message)
         data = b"".join(self._protocol.data_to_send())
@@ -103,7 +110,7 @@ class WebSocket:
             return None
 
     def receive(self, until_ns: int) -> list[Received]:
-        while not self._came and self.closed is None:
+        while not self._came and self._end is None:
             read = self._stream.read(until_ns)
             if read is None:
                 return []
@@ -118,28 +125,33 @@ class WebSocket:
             self._protocol.receive_data(read.data)
         else:
             self._protocol.receive_eof()
-        before, opened = len(self._came), False
+        before, ends_message = len(self._came), False
         for event in self._protocol.events_received():
             if isinstance(event, Frame):
-                self._take_frame(event, read)
+                ends_message = self._take_frame(event, read)
             elif isinstance(event, Response):
                 self.handshake = Handshake({}, {name.lower(): value for name, value in event.headers.raw_items()})
-                opened = True
-        if opened:  # count from here: what is left is the beginning of a frame
-            self._fed, self._framed = len(self._protocol.reader.buffer), 0
+        if self._head is not None:
+            self._skip_head(read.data)
         count = len(self._came) - before
-        if count and read.complete and self._framed == self._fed:
+        if ends_message and read.complete and self._framed == self._fed:
             last = self._came[-1]
             self._came[-1] = last._replace(arrival=last.arrival._replace(error_ns=0))
             if count == 1 and read.slept and read.kernel:
                 self._stream.learn_delay(read.stamp_ns)
         self._answer(read)
 
-    def _take_frame(self, frame: Frame, read: Read) -> None:
+    def _skip_head(self, data: bytes) -> None:
+        """Count the bytes of frames from the end of the response's head on."""
+        head, end, rest = ((self._head or b"") + data).partition(HEAD_END)
+        self._head, self._fed = (None, len(rest)) if end else (head, 0)
+
+    def _take_frame(self, frame: Frame, read: Read) -> bool:
+        """Whether the frame ended a message."""
         wire_bytes = frame_bytes(len(frame.data))
         self._framed += wire_bytes
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            return
+            return False
         self._message_bytes += wire_bytes
         self._parts.append(bytes(frame.data))
         if frame.fin:
@@ -147,19 +159,23 @@ class WebSocket:
             arrival = Arrival(read.stamp_ns, read.stamp_ns - read.empty_ns, read.kernel)
             self._came.append(Received(data, arrival, self._message_bytes))
             self._parts, self._message_bytes = [], 0
+        return frame.fin
 
     def _answer(self, read: Read) -> None:
         try:
             self._flush()
         except OSError:
-            self._lost()
+            if self._protocol.close_rcvd is None:  # else we know better why it ended
+                self._lost()
         if self._protocol.state is State.OPEN or self._protocol.state is State.CONNECTING:
             return
-        received = self._protocol.close_rcvd
+        received, problem = self._protocol.close_rcvd, self._protocol.parser_exc
         if received is not None:
             self._gone(received.code, received.reason, read.stamp_ns)
-        elif self._protocol.parser_exc is not None or not read.data:
-            self._gone(ABNORMAL, str(self._protocol.parser_exc or ""), read.stamp_ns)
+        elif problem is not None and not isinstance(problem, EOFError):
+            self._gone(BAD_FRAME, str(problem), read.stamp_ns)
+        elif not read.data:
+            self._gone(ABNORMAL, str(problem or ""), read.stamp_ns)
 
     def _flush(self) -> Handed | None:
         data = b"".join(self._protocol.data_to_send())
@@ -167,7 +183,7 @@ class WebSocket:
 
     def _lost(self) -> None:
         """A write failed. What had come before is still read; then the end."""
-        while self.closed is None:
+        while self._end is None:
             read = self._stream.read(monotonic_ns())
             if read is None or not read.data:
                 self._gone(ABNORMAL, "the connection broke while sending", monotonic_ns())
@@ -175,16 +191,16 @@ class WebSocket:
                 self._take(read)
 
     def _gone(self, code: int, reason: str, at_ns: int) -> None:
-        if self.closed is None:
-            self.closed = Closed(code, reason, at_ns)
+        if self._end is None:
+            self._end = Closed(code, reason, at_ns)
 
     def close(self) -> None:
         try:
-            if self.closed is None:
+            if self._end is None:
                 self._protocol.send_close(NORMAL)
                 self._flush()
                 until_ns = monotonic_ns() + GOODBYE_NS
-                while self.closed is None and (read := self._stream.read(until_ns)) is not None:
+                while self._end is None and (read := self._stream.read(until_ns)) is not None:
                     self._take(read)
         except OSError:  # the peer was quicker
             pass
@@ -192,6 +208,7 @@ class WebSocket:
             self.abort()
 
     def abort(self) -> None:
+        self._came = []
         self._gone(ABNORMAL, "we let go", monotonic_ns())
         self._stream.close()
 
@@ -217,10 +234,10 @@ def service_words(body: bytes) -> str:
     text = " ".join(body.decode("utf-8", "replace").split())
     try:
         parsed = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text[:QUOTED]
     error = parsed.get("error", parsed) if isinstance(parsed, Mapping) else None
     if not isinstance(error, Mapping):
         return text[:QUOTED]
     parts = [str(error[name]) for name in ("code", "message") if error.get(name)]
-    return (": ".join(parts) or text)[:QUOTED]
+    return (": ".join(parts) or text)[:QUOTED].encode("utf-8", "replace").decode()
