@@ -15,6 +15,7 @@ from bench.clock import monotonic_ns
 
 BLOCKED_NS = 30_000  # a poll that finds something ready takes a few µs
 SECOND_NS = 1_000_000_000
+ALLOWED_DELAY_NS = 1_000_000
 FIRST_DELAYS, FEWEST_DELAYS = 3, 20
 _THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # Linux tells threads apart
 
@@ -66,14 +67,15 @@ class LoopWatch:
         """The latest instant before `stamp_ns` at which polling proves a socket empty, 0 where it proves nothing.
 
         The socket's reader has waited since poll number `polls_when_waiting` and was woken by the last poll. A stamp
-        older than the usual wake-up delay allows refutes that delay: then the longest of late is tried, then none.
+        older than the usual wake-up delay allows refutes that delay: then the longest of late is tried, then 1 ms,
+        which is no more than validity forgives; then nothing but the poll's beginning is known.
         """
         known = [0]
         if self.polls >= polls_when_waiting + 2:  # the previous poll watched the socket and did not report it
             known.append(self.previous_poll_end_ns)
         if self.blocked:
             known.append(self.poll_begin_ns)
-            known.extend(self.poll_end_ns - delay_ns for delay_ns in self.wake_delays_ns)
+            known.extend(self.poll_end_ns - delay_ns for delay_ns in (*self.wake_delays_ns, ALLOWED_DELAY_NS))
         return max(instant for instant in known if instant <= stamp_ns)
 
     def learn_delay(self, stamp_ns: int) -> None:

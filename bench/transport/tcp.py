@@ -80,7 +80,8 @@ class TcpStream:
         hub = gevent.get_hub()
         self._hub = hub
         self._io = {kind: hub.loop.io(sock.fileno(), kind) for kind in (READABLE, WRITABLE)}
-        self._drained_ns = self._stamped_ns = 0
+        self._drained_ns = monotonic_ns()  # the peer has not been asked for anything yet
+        self._stamped_ns = 0
         self._drained = True
 
     def read(self, until_ns: int) -> Read | None:
