@@ -67,7 +67,7 @@ class WebSocket:
         self._came: list[Received] = []
         self._parts: list[bytes] = []
         self._message_bytes = 0
-        self._head: bytes | None = b""
+        self._head = b"" if protocol.state is State.CONNECTING else None
         self._fed = self._framed = 0
 
     @property

@@ -32,7 +32,7 @@ from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, w
 from tests.simulator_process import running_simulator
 
 REPEATS = 20_000
-LOADS = (50, 100, 200, 300, 400, 500, 600)
+LOADS = (50, 100, 200, 300, 400, 500, 600, 700, 800, 1000)
 PROFILE = "speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 """Answers that follow quickly and are generated fast: about 40 events a second and session."""
 DELTA = base64.b64encode(bytes(12_000)).decode()
