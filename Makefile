@@ -17,7 +17,7 @@ lint: .venv/dev ## style, types, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell --skip '*.lock,./.git,./.venv,./runs' .
+	$(BIN)/codespell
 
 format: .venv/dev ## put the code in shape
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,4 @@
-"""Text turns, answered with audio:
-
-    locust -f scenarios/text_turns.py --headless -u 10 -t 1m
-"""
+"""Text turns, answered with audio: `locust -f scenarios/text_turns.py --headless -u 10 -t 1m`."""
 
 from bench.load.user import RealtimeUser
 

@@ -1,6 +1,6 @@
-"""Spoken turns, paced as a microphone would send them and committed at their end, answered with audio:
+"""Spoken turns, paced as a microphone would send them, committed at their end and answered with audio.
 
-    locust -f scenarios/voice_turns.py --headless -u 10 -t 1m
+Run it with `locust -f scenarios/voice_turns.py --headless -u 10 -t 1m`.
 """
 
 from bench.load.user import RealtimeUser
