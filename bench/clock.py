@@ -7,6 +7,7 @@ once, by reading both clocks together, and only the age is used.
 
 from __future__ import annotations
 
+import atexit
 import socket
 import struct
 import sys
@@ -55,6 +56,7 @@ def enable_stamps(sock: socket.socket) -> bool:
         if _keep_stamping is None:
             dummy = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             dummy.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            atexit.register(dummy.close)
             _keep_stamping = dummy
     except OSError:
         return False
