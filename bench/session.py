@@ -11,7 +11,8 @@ from typing import Protocol
 
 from bench.clock import Arrival
 from bench.observe.observation import TurnObservation
-from bench.observe.timeline import Timeline, TurnPlan
+from bench.observe.timeline import Timeline
+from bench.observe.turn import TurnPlan
 from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedTurn
 from bench.plan.script import Pause
 from bench.protocol.dialects import clear_audio

@@ -13,7 +13,8 @@ import msgspec
 from bench.clock import Arrival, Handed
 from bench.measures import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.timeline import Timeline, TurnPlan
+from bench.observe.timeline import Timeline
+from bench.observe.turn import TurnPlan
 from bench.plan.audio import Pcm
 from bench.plan.frames import PreparedScript, prepare
 from bench.plan.script import AskTurn, Script, Step, TextTurn, WavTurn

@@ -15,162 +15,24 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Any
 
 from bench.clock import Arrival, Handed
 from bench.measures import GOOD, Limits
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
+from bench.observe.turn import FIRST_ARRIVAL, LATE_TRANSCRIPT_NS, THROTTLED_CODES, State, Turn, TurnPlan
+from bench.protocol.events import Event, Failure, Kind
 
-LATE_TRANSCRIPT_NS = 5_000_000_000
-EXACT_GAP_NS = 1_000_000
 UNKNOWN_NAMES = 50
-SECOND_NS = 1_000_000_000
 SESSION_UPDATE_ID = "session-update"
 """The client event id of the session's one session.update."""
 
 FATAL_CODES = frozenset(
     {"beta_api_shape_disabled", "invalid_api_key", "missing_model", "invalid_model", "model_not_found"}
 )
-THROTTLED_CODES = frozenset({"rate_limit_exceeded", "insufficient_quota"})
 TURN_CODES = THROTTLED_CODES | {"server_error", "inference_not_authorized_error"}
 """These end the turn that is under way also where the error names no event of it."""
 BAD_FRAME = 1002
-
-
-class State(Enum):
-    """How far a turn is."""
-
-    SENDING = auto()
-    WAITING = auto()
-    ANSWERING = auto()
-    OVER = auto()
-
-
-# state → kind of event → next state. A kind that is not listed changes nothing; an outcome ends every state in OVER.
-NEXT_STATE = {
-    State.SENDING: {},
-    State.WAITING: dict.fromkeys(DELTAS, State.ANSWERING),
-    State.ANSWERING: {},
-    State.OVER: {},
-}
-
-# kind of event → the instant that its first arrival marks
-FIRST_ARRIVAL = {
-    Kind.SPEECH_STARTED: "speech_started",
-    Kind.SPEECH_STOPPED: "speech_stopped",
-    Kind.COMMITTED: "committed",
-    Kind.RESPONSE_CREATED: "response_created",
-    Kind.TEXT_DELTA: "first_text",
-    Kind.AUDIO_DELTA: "first_audio",
-    Kind.TRANSCRIPT_DELTA: "first_transcript",
-    Kind.AUDIO_DONE: "audio_done",
-    Kind.TRANSCRIPT_DONE: "transcript_done",
-    Kind.RESPONSE_DONE: "response_done",
-    Kind.INPUT_TRANSCRIBED: "input_transcribed",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class TurnPlan:
-    """What must be known of a turn to observe it. All of its client event ids begin with `event_prefix`."""
-
-    number: int
-    step: str
-    event_prefix: str
-    request_event_id: str
-    wants_audio: bool = True
-    transcription_due: bool = False
-
-
-@dataclass(slots=True)
-class _Turn:
-    """A turn under way."""
-
-    plan: TurnPlan
-    start_ns: int
-    state: State = State.SENDING
-    outcome: str = ""
-    detail: str = ""
-    instants: dict[str, int] = field(default_factory=dict)
-    response_id: str = ""
-    item_id: str = ""
-    requested_width_ns: int | None = None
-    transcript_settled: bool = False
-    progress_ns: int = 0
-    first_delta_error_ns: int | None = None
-    first_audio_error_ns: int | None = None
-    worst_error_ns: int = 0
-    last_audio_error_ns: int = 0
-    kernel_stamps: int = 0
-    user_stamps: int = 0
-    audio_bytes_sent: int = 0
-    audio_bytes_received: int = 0
-    first_audio_bytes: int = 0
-    wire_bytes_sent: int = 0
-    wire_bytes_received: int = 0
-    events: int = 0
-    deltas: Counter[Kind] = field(default_factory=Counter)
-    unknown_events: int = 0
-    late_chunks: int = 0
-    gaps_ns: list[int] = field(default_factory=list)
-    inexact_gaps: int = 0
-    usage: Usage | None = None
-
-    def mark(self, instant: str, at_ns: int) -> None:
-        self.instants.setdefault(instant, at_ns)
-
-    def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """The first terminal cause wins."""
-        if self.state is not State.OVER:
-            self.state, self.outcome, self.detail = State.OVER, outcome, detail
-            self.mark("ended", at_ns)
-
-    def note_transcript(self, kind: Kind, at_ns: int) -> None:
-        """A transcription of the caller's audio came, or failed; too late is as good as never."""
-        if self.state is not State.OVER or at_ns < self.instants["ended"] + LATE_TRANSCRIPT_NS:
-            self.transcript_settled = True
-            if kind is Kind.INPUT_TRANSCRIBED:
-                self.mark("input_transcribed", at_ns)
-
-    def awaits_transcript(self, now_ns: int) -> bool:
-        if not self.plan.transcription_due or not self.audio_bytes_sent or self.transcript_settled:
-            return False
-        return now_ns < self.instants["ended"] + LATE_TRANSCRIPT_NS
-
-    def observation(self) -> TurnObservation:
-        error_ns = self.first_delta_error_ns if self.first_audio_error_ns is None else self.first_audio_error_ns
-        return TurnObservation(
-            turn=self.plan.number,
-            step=self.plan.step,
-            outcome=self.outcome,
-            detail=self.detail,
-            start_ns=self.start_ns,
-            instants=self.instants,
-            response_id=self.response_id,
-            item_id=self.item_id,
-            requested_width_ns=self.requested_width_ns,
-            stamp_error_ns=error_ns,
-            stamp_error_max_ns=self.worst_error_ns,
-            kernel_stamps=self.kernel_stamps,
-            user_stamps=self.user_stamps,
-            audio_bytes_sent=self.audio_bytes_sent,
-            audio_bytes_received=self.audio_bytes_received,
-            first_audio_bytes=self.first_audio_bytes,
-            wire_bytes_sent=self.wire_bytes_sent,
-            wire_bytes_received=self.wire_bytes_received,
-            events=self.events,
-            audio_deltas=self.deltas[Kind.AUDIO_DELTA],
-            text_deltas=self.deltas[Kind.TEXT_DELTA],
-            transcript_deltas=self.deltas[Kind.TRANSCRIPT_DELTA],
-            unknown_events=self.unknown_events,
-            late_chunks=self.late_chunks,
-            gaps_ns=tuple(self.gaps_ns),
-            inexact_gaps=self.inexact_gaps,
-            usage=self.usage,
-        )
 
 
 class Timeline:
@@ -179,10 +41,10 @@ class Timeline:
     def __init__(self, start_ns: int, wanted: int, limits: Limits) -> None:
         self._start_ns, self._wanted, self.limits = start_ns, wanted, limits
         self._instants: dict[str, int] = {"connect_start": start_ns}
-        self._turns: list[_Turn] = []  # begun and not handed out: the current one, and those that await a transcript
-        self._by_response: dict[str, _Turn] = {}
+        self._turns: list[Turn] = []  # begun and not handed out: the current one, and those that await a transcript
+        self._by_response: dict[str, Turn] = {}
         self._finished: set[str] = set()  # responses of turns that were handed out: what comes late of them is nobody's
-        self._unanswered: deque[_Turn] = deque()
+        self._unanswered: deque[Turn] = deque()
         self._begun = self._ended = self._good = 0
         self._outcome = self._detail = ""
         self._service_session_id = ""
@@ -204,7 +66,7 @@ class Timeline:
 
     def begin(self, plan: TurnPlan, at_ns: int) -> None:
         """A turn begins: `at_ns` is read before its first send."""
-        self._turns.append(_Turn(plan, at_ns))
+        self._turns.append(Turn(plan, at_ns))
         self._begun += 1
 
     def sent(self, name: str, handed: Handed, *, wire_bytes: int, audio_bytes: int = 0, late: bool = False) -> None:
@@ -216,14 +78,9 @@ class Timeline:
         turn = self._current()
         if turn is None:
             return
-        turn.wire_bytes_sent += wire_bytes
-        turn.audio_bytes_sent += audio_bytes
-        turn.late_chunks += late
-        if name == "response.create":
-            turn.mark("requested", handed.at_ns)
-            turn.requested_width_ns = handed.width_ns
-            turn.progress_ns = handed.at_ns
-            turn.state = State.WAITING
+        asks = name == "response.create"
+        turn.sent(handed if asks else None, wire_bytes, audio_bytes, late=late)
+        if asks:
             self._unanswered.append(turn)
 
     # What came.
@@ -261,56 +118,21 @@ class Timeline:
         elif event.kind in (Kind.INPUT_TRANSCRIBED, Kind.INPUT_NOT_TRANSCRIBED):
             turn.note_transcript(event.kind, arrival.at_ns)
         elif turn.state is not State.OVER:
-            self._note(turn, event, arrival, wire_bytes)
+            self._open_turn_event(turn, event, arrival, wire_bytes)
 
-    def _note(self, turn: _Turn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
-        """An event of an open turn: counts, instants, the next state, and its end."""
-        kind = event.kind
-        turn.events += 1
-        turn.wire_bytes_received += wire_bytes
-        turn.unknown_events += kind is Kind.UNKNOWN
-        turn.kernel_stamps += arrival.kernel
-        turn.user_stamps += not arrival.kernel
-        turn.worst_error_ns = max(turn.worst_error_ns, arrival.error_ns)
-        turn.progress_ns = max(turn.progress_ns, arrival.at_ns)
-        if kind in DELTAS:
-            self._delta(turn, event, arrival)
-        elif kind in FIRST_ARRIVAL:
-            turn.mark(FIRST_ARRIVAL[kind], arrival.at_ns)
-        if kind is Kind.RESPONSE_DONE:
-            turn.usage = event.usage
-            outcome, detail = _ending(turn, event)
-            if outcome.startswith("protocol:"):
-                self.fail(outcome, arrival.at_ns, detail)
-            turn.end(outcome, arrival.at_ns, detail)
-
-    def _delta(self, turn: _Turn, event: Event, arrival: Arrival) -> None:
-        if event.payload_bytes < 0:
-            self.fail("protocol:base64", arrival.at_ns, f"the payload of {event.name} is not base64")
-            return
-        if event.payload_bytes == 0:
-            return
+    def _open_turn_event(self, turn: Turn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
+        """Whoever breaks the protocol ends the session; every other end is the turn's alone."""
         if event.kind is Kind.AUDIO_DELTA:
-            self._audio_delta(turn, event.payload_bytes, arrival)
-        if turn.first_delta_error_ns is None:
-            turn.first_delta_error_ns = arrival.error_ns
-        turn.deltas[event.kind] += 1
-        turn.mark(FIRST_ARRIVAL[event.kind], arrival.at_ns)
-        turn.state = NEXT_STATE[turn.state].get(event.kind, turn.state)
+            self._received_audio += max(0, event.payload_bytes)
+        ending = turn.received(event, arrival, wire_bytes)
+        if ending is None:
+            return
+        outcome, detail = ending
+        if outcome.startswith("protocol:"):
+            self.fail(outcome, arrival.at_ns, detail)
+        turn.end(outcome, arrival.at_ns, detail)
 
-    def _audio_delta(self, turn: _Turn, audio_bytes: int, arrival: Arrival) -> None:
-        self._received_audio += audio_bytes
-        turn.audio_bytes_received += audio_bytes
-        before_ns = turn.instants.get("last_audio")
-        if before_ns is None:
-            turn.first_audio_error_ns, turn.first_audio_bytes = arrival.error_ns, audio_bytes
-        elif max(arrival.error_ns, turn.last_audio_error_ns) <= EXACT_GAP_NS:
-            turn.gaps_ns.append(arrival.at_ns - before_ns)
-        else:
-            turn.inexact_gaps += 1
-        turn.instants["last_audio"], turn.last_audio_error_ns = arrival.at_ns, arrival.error_ns
-
-    def _turn_of(self, event: Event) -> _Turn | None:
+    def _turn_of(self, event: Event) -> Turn | None:
         """The turn that an event belongs to, by its ids."""
         if event.response_id:
             if event.response_id in self._finished:
@@ -320,7 +142,7 @@ class Timeline:
             return self._turn_of_item(event)
         return self._current() if event.kind in FIRST_ARRIVAL else None  # a server that leaves ids out
 
-    def _adopt(self, response_id: str) -> _Turn | None:
+    def _adopt(self, response_id: str) -> Turn | None:
         """A response that is seen for the first time answers the oldest request without one."""
         if not self._unanswered:
             return None
@@ -329,7 +151,7 @@ class Timeline:
         self._by_response[response_id] = turn
         return turn
 
-    def _turn_of_item(self, event: Event) -> _Turn | None:
+    def _turn_of_item(self, event: Event) -> Turn | None:
         for turn in self._turns:
             if turn.item_id == event.item_id:
                 return turn
@@ -356,7 +178,7 @@ class Timeline:
             self._errors += 1
             self._last_error = (code, detail)
 
-    def _turn_of_error(self, code: str, event_id: str) -> _Turn | None:
+    def _turn_of_error(self, code: str, event_id: str) -> Turn | None:
         """The open turn that an error ends: the one whose event it names, or the current one for some codes."""
         if not event_id:
             return self._current() if code in TURN_CODES else None
@@ -372,15 +194,7 @@ class Timeline:
     def deadline(self) -> tuple[int, str] | None:
         """(instant, stage) at which the current turn times out, None while nothing is due."""
         turn = self._current()
-        if turn is None or turn.state is State.SENDING:
-            return None
-        limits = self.limits
-        if turn.state is State.WAITING:
-            stage = (turn.instants["requested"] + int(limits.first_delta * SECOND_NS), "first_delta")
-        else:
-            stage = (turn.progress_ns + int(limits.next_delta * SECOND_NS), "next_delta")
-        created = turn.instants.get("response_created")
-        return stage if created is None else min(stage, (created + int(limits.done * SECOND_NS), "done"))
+        return None if turn is None else turn.deadline(self.limits)
 
     def expire(self, now_ns: int) -> None:
         """Time out what is due by `now_ns`, at the instant at which it was due."""
@@ -438,7 +252,7 @@ class Timeline:
     def session_id(self) -> str:
         return self._service_session_id
 
-    def _current(self) -> _Turn | None:
+    def _current(self) -> Turn | None:
         turn = self._turns[-1] if self._turns else None
         return None if turn is None or turn.state is State.OVER else turn
 
@@ -484,24 +298,3 @@ class Timeline:
             headers=self._headers,
             effective_settings=self._settings,
         )
-
-
-def _ending(turn: _Turn, event: Event) -> tuple[str, str]:
-    """Outcome and detail of a turn whose response is done."""
-    failure = event.failure or Failure()
-    if event.status == "completed":
-        return _completion(turn), ""
-    if event.status in ("cancelled", "incomplete"):
-        return f"{event.status}:{event.reason or 'unknown'}", ""
-    code = failure.code or failure.type or (event.status if event.status != "failed" else "") or "unknown"
-    outcome = "throttled:response" if code in THROTTLED_CODES else f"failed:{code}"
-    return outcome, f"{code}: {failure.message}" if failure.message else code
-
-
-def _completion(turn: _Turn) -> str:
-    """Completed: with the kind of output that was asked for, or it does not count as success."""
-    if turn.plan.wants_audio and not turn.deltas[Kind.AUDIO_DELTA]:
-        return "protocol:dialect" if turn.usage and turn.usage.audio_out else "failed:no_audio"
-    if not turn.plan.wants_audio and not turn.deltas[Kind.TEXT_DELTA]:
-        return "failed:no_text"
-    return "ok"

@@ -21,7 +21,8 @@ from websockets.uri import parse_uri
 
 from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
 from bench.measures import Limits
-from bench.observe.timeline import Timeline, TurnPlan
+from bench.observe.timeline import Timeline
+from bench.observe.turn import TurnPlan
 from bench.protocol.dialects import Dialect
 from bench.protocol.events import decode
 from bench.run import folder as files
