@@ -74,11 +74,11 @@ class Session:
         self._hand_out()
         self._transport.close()
 
-    def abandon(self) -> None:
-        """Cut short by whoever runs this: what is in flight is abandoned, the connection dropped, nothing waits."""
-        self._timeline.fail("abandoned", self._transport.now_ns(), "the run ended")
-        self._hand_out()
+    def abandon(self, outcome: str, detail: str) -> None:
+        """Cut short by whoever runs this: what is in flight ends so, the connection is dropped, nothing waits."""
+        self._timeline.fail(outcome, self._transport.now_ns(), detail)
         self._transport.abort()
+        self._hand_out()
 
     # Steps.
 
@@ -160,7 +160,7 @@ class Session:
         self._listener.sent(sent.wire_bytes, message.audio_bytes, lag_ns)
 
     def _listen_until(self, until_ns: int) -> None:
-        """Handle whatever comes until an instant, or until the turn or session is over."""
+        """Handle whatever comes until an instant, or until the connection is gone."""
         while self._transport.now_ns() < until_ns and self._transport.closed is None:
             self._listen(until_ns)
 

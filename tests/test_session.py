@@ -446,7 +446,7 @@ def test_a_session_that_is_cut_abandons_the_turn_in_flight() -> None:
     transport.receive = receive  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         session.play()
-    session.abandon()
+    session.abandon("abandoned", "the run ended")
 
     assert [turn.outcome for turn in listening.turns] == ["abandoned"]
     assert (timeline.session().outcome, timeline.session().lost_turns) == ("abandoned", 0)

@@ -47,7 +47,7 @@ def close_if_left(folder: Path, document: dict[str, Any]) -> None:
         return
     from bench.run import close
 
-    if close.writer_is_gone(document):
+    if close.writer_is_gone(folder, document):
         close.close(folder)
 
 

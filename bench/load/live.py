@@ -9,10 +9,8 @@ from __future__ import annotations
 import gc
 import ssl
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import gevent
 import gevent.socket
@@ -20,34 +18,29 @@ import gevent.socket
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.load.pacer import Pacer
+from bench.load.plays import Play
 from bench.measures import outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
-from bench.plan.frames import PreparedScript
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.session import Session
 from bench.target.endpoint import Target
+from bench.transport.base import Transport
 from bench.transport.tcp import Phases, tls_context
 from bench.transport.websocket import open_websocket
 
-BEAT_S = 0.01
+BEAT_NS = 10_000_000
 TICK_S = 0.5
 HISTOGRAMS_EVERY_S = 8.0
-DRAIN_SPARE_S = 5.0
 SECOND_NS = 1_000_000_000
 POLL_S = 0.05
+CUT_S = 5.0
+ALL_DONE = "all sessions are done"
+HARNESS_FAULT = "failed:harness"
 HOPELESS = 10
 """So many connects that failed, and none that succeeded, end a run."""
 
 Fire = Callable[..., None]
-
-
-@dataclass(frozen=True)
-class Play:
-    """What the users of one class play."""
-
-    scenario: str
-    script: PreparedScript
 
 
 class LiveRun:
@@ -69,25 +62,43 @@ class LiveRun:
         self.target, self.pause_s, self._worker = target, pause_s, worker
         credential = target.credential
         self._headers = [*target.headers, *([credential.header()] if credential else [])]
-        self._recorder = Recorder(folder, folder.name, worker, began_utc_ns)
+        hide = target.credential.hide if target.credential else str
+        self._recorder = Recorder(folder, folder.name, worker, began_utc_ns, hide=hide)
         self._context: ssl.SSLContext | None = (
             tls_context(str(target.ca) if target.ca else None) if target.tls else None
         )
         self._pacer = Pacer(per_minute)
         self._left, self._fire, self._stop = sessions, fire, stop
         self.ending = self.closed = False
-        self._started = self._connected = self._failed = 0
+        self._hide = hide
+        self._open = self._started = self._connected = self._failed = 0
         self._active: dict[gevent.Greenlet, Timeline] = {}
         self.problem: str | None = None
         _warm_up()
-        self._greenlets = [gevent.spawn(self._beat), gevent.spawn(self._tick)]
+        self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
+        if sessions == 0:
+            self._stop(ALL_DONE)
 
     # Sessions.
 
-    def play_session(self, play: Play) -> None:
-        """Open one session, play it, record it. Does nothing once the run is ending or its sessions are spent."""
-        if not self._take_session() or not self._await_start():
-            return
+    def play_session(self, play: Play, leaving: Callable[[], bool]) -> bool:
+        """Open one session, play it, record it; False where the run is ending or its sessions are spent.
+
+        `leaving()`: the user is asked to go, so the session ends after the turn that is under way.
+        """
+        if not self._take_session():
+            return False
+        self._open += 1
+        try:
+            if self._await_start():
+                self._play(play, leaving)
+        finally:
+            self._open -= 1
+            if self._left == 0 and not self._open:
+                self._stop(ALL_DONE)
+        return True
+
+    def _play(self, play: Play, leaving: Callable[[], bool]) -> None:
         self._started += 1
         labels = Labels(f"w{self._worker}-{self._started:06d}", self.target.label, play.scenario, play.script.name)
         record = self._recorder.session(labels)
@@ -95,7 +106,7 @@ class LiveRun:
         timeline = Timeline(monotonic_ns(), len(play.script.turns), play.script.limits)
         self._active[gevent.getcurrent()] = timeline
         try:
-            self._connect_and_play(play, timeline, record)
+            self._connect_and_play(play, timeline, record, leaving)
         except Cut:
             pass
         finally:
@@ -121,7 +132,24 @@ class LiveRun:
             gevent.sleep(min(wait_s, TICK_S))
         return False
 
-    def _connect_and_play(self, play: Play, timeline: Timeline, record: SessionRecord) -> None:
+    def _connect_and_play(
+        self, play: Play, timeline: Timeline, record: SessionRecord, leaving: Callable[[], bool]
+    ) -> None:
+        transport = self._connected_transport(play, timeline, record)
+        if transport is None:
+            return
+        session = Session(play.script, transport, timeline, record, lambda: self.ending or leaving())
+        try:
+            session.play()
+        except gevent.GreenletExit:
+            session.abandon("abandoned", "the run ended")
+            raise
+        except Exception as error:  # a fault of ours is a failure that is seen, and never a missing sample
+            session.abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
+            raise
+
+    def _connected_transport(self, play: Play, timeline: Timeline, record: SessionRecord) -> Transport | None:
+        """An open connection; None where it was refused, which the timeline knows then."""
         phases = Phases()
         try:
             transport = open_websocket(self.target.url, self._headers, self._context, play.script.limits, phases)
@@ -129,32 +157,29 @@ class LiveRun:
             record.connected(error.headers)
             timeline.connected(phases.instants, error.headers)
             timeline.fail(error.outcome, monotonic_ns(), error.detail)
-            return
+            return None
         except gevent.GreenletExit:
             timeline.connected(phases.instants, {})
             timeline.fail("abandoned", monotonic_ns(), "the run ended")
             raise
+        except Exception as error:  # as above
+            timeline.connected(phases.instants, {})
+            timeline.fail(HARNESS_FAULT, monotonic_ns(), f"{type(error).__name__}: {error}")
+            raise
         record.connected(transport.handshake.headers)
         timeline.connected(transport.handshake.instants, transport.handshake.headers)
-        session = Session(play.script, transport, timeline, record, lambda: self.ending)
-        try:
-            session.play()
-        except BaseException:
-            session.abandon()
-            raise
+        return transport
 
     def _note_session(self, session: SessionObservation) -> None:
         opened = "session_updated" in session.instants
         self._connected += opened
         failed = not opened and outcome_class(session.outcome) == "failed"
         self._failed += failed
-        self._fire_connect(session, failed=failed)
+        detail = self._hide(session.detail)
         if failed and self._failed == HOPELESS and not self._connected:
-            self._stop(
-                f"{HOPELESS} sessions failed to open and none succeeded; the last: {session.outcome}: {session.detail}"
-            )
-        elif self._left == 0 and not self._active:
-            self._stop("all sessions are done")
+            last = f"{session.outcome}: {detail}"
+            self._stop(f"{HOPELESS} sessions failed to open and none succeeded; the last: {last}")
+        self._fire_connect(session, ConnectError(session.outcome, detail) if failed else None)
 
     # Locust's own statistics: a dashboard.
 
@@ -173,9 +198,9 @@ class LiveRun:
             context={},
         )
 
-    def _fire_connect(self, session: SessionObservation, *, failed: bool) -> None:
+    def _fire_connect(self, session: SessionObservation, error: ConnectError | None) -> None:
         waited_ns = session.measures_ns().get("connect_total")
-        if waited_ns is None and not failed:
+        if waited_ns is None and error is None:
             return
         ended_ns = session.instants.get("ended", session.start_ns)
         self._fire(
@@ -183,43 +208,57 @@ class LiveRun:
             name=self.target.label,
             response_time=(ended_ns - session.start_ns if waited_ns is None else waited_ns) / 1e6,
             response_length=0,
-            exception=ConnectError(session.outcome, session.detail) if failed else None,
+            exception=error,
             context={},
         )
 
     # Health and the disk.
 
     def _beat(self) -> None:
-        """A 10 ms timer that says how late it ran."""
+        """A 10 ms timer on a fixed schedule that says how late it ran: a stall makes all of its beats late."""
+        due_ns = monotonic_ns() + BEAT_NS
         while True:
-            due_ns = monotonic_ns() + int(BEAT_S * 1e9)
-            gevent.sleep(BEAT_S)
-            self._recorder.hub_delay(monotonic_ns() - due_ns)
+            gevent.sleep(max(0, due_ns - monotonic_ns()) / SECOND_NS)
+            now_ns = monotonic_ns()
+            while due_ns <= now_ns:
+                self._recorder.hub_delay(now_ns - due_ns)
+                due_ns += BEAT_NS
 
     def _tick(self) -> None:
-        """Rows to disk within a second, histograms within ten, a slice at a time."""
-        ticks, tick_ns = 0, int(TICK_S * 1e9)
+        """Rows to disk within a second; a row of `seconds` whenever one of the wall clock is over."""
+        tick_ns = int(TICK_S * SECOND_NS)
         second = utc_ns() // SECOND_NS
         while True:
-            gevent.sleep((tick_ns - utc_ns() % tick_ns) / 1e9)
-            ticks += 1
-            if utc_ns() // SECOND_NS > second:
+            gevent.sleep((tick_ns - utc_ns() % tick_ns) / SECOND_NS)
+            if utc_ns() // SECOND_NS != second:
                 second = utc_ns() // SECOND_NS
                 self._recorder.end_second()
-            try:
-                self._recorder.flush()
-                if ticks % int(HISTOGRAMS_EVERY_S / TICK_S) == 0:
-                    for _ in self._recorder.histogram_slices():
-                        gevent.sleep(0)
-            except OSError as error:
-                self._disk_problem(error)
+            self._guarded(self._recorder.flush)
 
-    def _disk_problem(self, error: OSError) -> None:
-        """The run ends in order; rows stay in memory and every later attempt writes them."""
+    def _keep_histograms(self) -> None:
+        """Histograms to disk within ten seconds, a slice at a time."""
+        while True:
+            gevent.sleep(HISTOGRAMS_EVERY_S)
+            self._guarded(self._write_histograms)
+
+    def _write_histograms(self) -> None:
+        for _ in self._recorder.histogram_slices():
+            gevent.sleep(0)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """The run ends in order when it cannot be recorded; rows stay in memory and every later attempt writes them."""
+        try:
+            write()
+        except OSError as error:
+            self._trouble(f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs")
+        except Exception as error:  # whatever it is, what was recorded must reach the disk
+            self._trouble(f"cannot record the run: {type(error).__name__}: {error}")
+
+    def _trouble(self, problem: str) -> None:
         if self.problem is None:
-            self.problem = f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs"
-            print(f"rtbench: {self.problem}", file=sys.stderr)
-            self._stop(self.problem)
+            self.problem = problem
+            print(f"rtbench: {problem}", file=sys.stderr)
+            self._stop(problem)
 
     # The end.
 
@@ -227,21 +266,16 @@ class LiveRun:
     def active(self) -> int:
         return len(self._active)
 
-    @property
-    def longest_turn_s(self) -> float:
-        """How long what is in flight may take at most by its own limits."""
-        limits = [timeline.limits for timeline in self._active.values()]
-        return max((limit.first_delta + limit.done for limit in limits), default=0.0) + DRAIN_SPARE_S
-
-    def drain(self, hurry: Callable[[], bool]) -> None:
-        """No new turns; wait for those in flight, each to its own limit, then abandon the rest."""
+    def drain(self, longest_s: float, hurry: Callable[[], bool]) -> None:
+        """No new turns; wait for those in flight, `longest_s` at most, then cut the rest."""
         self.ending = True
-        until_ns = monotonic_ns() + int(self.longest_turn_s * 1e9)
+        until_ns = monotonic_ns() + int(longest_s * SECOND_NS)
         while self._active and not hurry() and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
         for user in list(self._active):
             gevent.kill(user, Cut)
-        while self._active:
+        until_ns = monotonic_ns() + int(CUT_S * SECOND_NS)
+        while self._active and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
 
     def close(self) -> None:
@@ -252,9 +286,9 @@ class LiveRun:
         gevent.killall(self._greenlets)
         try:
             self._recorder.close()
-        except OSError as error:
+        except Exception as error:  # as in _guarded; there is no later attempt
             rows = self._recorder.unwritten_rows
-            self.problem = f"cannot write the run folder: {error.strerror}; {rows} rows are lost"
+            self.problem = f"cannot write the run folder: {error}; {rows} rows are lost"
             print(f"rtbench: {self.problem}", file=sys.stderr)
 
 
@@ -271,31 +305,3 @@ class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
 
 class TurnError(Exception):
     """A turn's outcome, as Locust's statistics show it."""
-
-
-def target_facts(target: Target) -> dict[str, Any]:
-    """What run.json says of a target: nothing secret."""
-    return {
-        "label": target.label,
-        "url": target.public_url,
-        "dialect": target.dialect.value,
-        "service": target.service,
-        "loopback": target.loopback,
-    }
-
-
-def script_facts(plays: Mapping[str, Play]) -> list[dict[str, Any]]:
-    """What run.json says of the scripts."""
-    return [
-        {
-            "name": play.script.name,
-            "scenario": play.scenario,
-            "digest": play.script.digest,
-            "dialect": play.script.dialect.value,
-            "turns": len(play.script.turns),
-            "chunk_ms": min((t.chunk_ns // 1_000_000 for t in play.script.turns if t.chunk_ns), default=None),
-            "output": "audio" if any(turn.wants_audio for turn in play.script.turns) else "text",
-            "limits": asdict(play.script.limits),
-        }
-        for play in plays.values()
-    ]

@@ -12,13 +12,11 @@ A master makes the folder and hands it to its workers with Locust's options; wor
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import signal
 import socket
-import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +27,28 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import BenchError, UsageError
-from bench.load.live import LiveRun, Play, script_facts, target_facts
+from bench.load.closing import USAGE_STATUS, close_run, unfinished_workers
+from bench.load.live import ALL_DONE, LiveRun
 from bench.load.options import Options, add_options
-from bench.plan.frames import PreparedScript, prepare
-from bench.plan.script import load_script
+from bench.load.plays import (
+    MANY_SESSIONS,
+    Play,
+    check_cost,
+    check_descriptors,
+    check_shares,
+    longest_turn_s,
+    prepared_plays,
+    script_facts,
+    target_facts,
+)
 from bench.run import folder as files
 from bench.run.provenance import opening_document
-from bench.target.endpoint import Target, resolve_target
+from bench.target.endpoint import resolve_target
 
-INVALID_STATUS, USAGE_STATUS = 4, 2
-MANY_SESSIONS = 20
-SPARE_DESCRIPTORS = 128
 WORKERS_CLOSE_S = 30.0
 SEVERAL = "bench"
 """The scenario's name where there are several."""
 DRAIN, STOP, DONE = "rtbench_drain", "rtbench_stop", "rtbench_done"
-ALL_DONE = "all sessions are done"
 
 
 def _on_init(environment: Any, **_: Any) -> None:
@@ -53,7 +57,9 @@ def _on_init(environment: Any, **_: Any) -> None:
     try:
         runs.prepare()
     except BenchError as error:
-        _say(str(error))
+        parsed = environment.parsed_options
+        if not (parsed.worker and parsed.processes):  # the process that it was forked from says so
+            _say(str(error))
         sys.exit(USAGE_STATUS)
     listen = environment.events
     listen.test_start.add_listener(runs.on_test_start)
@@ -67,27 +73,43 @@ events.init_command_line_parser.add_listener(add_options)
 events.init.add_listener(_on_init)
 
 
+@dataclass
+class Current:
+    """The run under way in this process: what it made, and how far its end is."""
+
+    folder: Path | None = None
+    """Of the process that made it; a worker only writes into it."""
+    document: dict[str, Any] = field(default_factory=dict)
+    live: LiveRun | None = None
+    workers_done: set[str] = field(default_factory=set)
+    stopped: str = ""
+    interrupted: bool = False
+    hurried: bool = False
+    reported: bool = False
+    summary: str = ""
+
+
 class Runs:
     """The runs of one Locust process, one after another."""
 
     def __init__(self, environment: Any) -> None:
         self._environment = environment
-        self.live: LiveRun | None = None
+        self._current = Current()
+        self._ran = False
         self._plays: dict[str, Play] = {}
-        self._folder: Path | None = None
-        self._stopped = ""
-        self._summary = ""
-        self._interrupted = self._hurried = self._stopping = self._reported = False
-        self._workers_done: set[str] = set()
         self._closing = RLock()
         self._listen_to_peers()
+
+    @property
+    def live(self) -> LiveRun | None:
+        return self._current.live
 
     # What is to be run.
 
     def prepare(self) -> None:
         """Resolve the target and prepare every script. Raises BenchError for what the user can mend."""
-        self._options = Options.of(self._environment.parsed_options)
-        options = self._options
+        parsed = self._environment.parsed_options
+        self._options = options = Options.of(parsed)
         self._target = resolve_target(
             os.environ,
             url=options.url,
@@ -95,40 +117,15 @@ class Runs:
             api_key_env=options.api_key_env,
             ca=options.ca,
         )
-        self._plays = self._prepared_plays(self._target)
-        self._check_size()
-
-    def _prepared_plays(self, target: Target) -> dict[str, Play]:
-        prepared: dict[Path, PreparedScript] = {}
-        plays = {}
-        for user in self._environment.user_classes:
-            if (path := getattr(user, "script_path", None)) is None:
-                continue  # a user of plain Locust in the same file
-            script_path = path()
-            if script_path not in prepared:
-                prepared[script_path] = prepare(load_script(script_path), target.dialect)
-            plays[user.__name__] = Play(user.scenario_name(), prepared[script_path])
-        return plays
-
-    def _check_size(self) -> None:
-        """Refuse what would surprise: a large load on someone else's host, or more users than descriptors."""
-        parsed, options = self._environment.parsed_options, self._options
-        users = int(parsed.num_users or 1)
-        if max(users, options.sessions or 0) > MANY_SESSIONS and not self._target.loopback and not options.yes:
-            raise UsageError(
-                f"this opens more than {MANY_SESSIONS} sessions to {self._target.host}, which may cost money: "
-                "add --yes if that is meant"
-            )
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        processes = max(1, int(parsed.processes or 1))
-        needed = -(-users // processes) + SPARE_DESCRIPTORS
-        if soft < needed <= hard or hard == resource.RLIM_INFINITY:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
-        elif needed > hard:
-            raise UsageError(
-                f"{users} users need {needed} file descriptors in a process, and the limit is {hard}: "
-                "raise it with `ulimit -n`, or spread the users with --processes"
-            )
+        self._plays = prepared_plays(self._environment.user_classes, self._target)
+        users, processes = int(parsed.num_users or 1), max(1, int(parsed.processes or 1))
+        self._sessions = check_cost(self._target, users, options.sessions, yes=options.yes)
+        if parsed.headless:
+            check_shares(users, self._sessions, processes)
+        check_descriptors(users, processes)
+        if len(self._plays) == len(self._environment.user_classes) and not self._environment.stop_timeout:
+            # users that a ramp-down stops finish their turn, too
+            self._environment.stop_timeout = longest_turn_s(self._plays)
 
     def play_of(self, user_class: type) -> Play:
         return self._plays[user_class.__name__]
@@ -138,9 +135,7 @@ class Runs:
     def on_test_start(self, **_: Any) -> None:
         if self._headless:
             signal.signal(signal.SIGINT, self._on_interrupt)
-        self._stopped = self._summary = ""
-        self._interrupted = self._hurried = self._stopping = self._reported = False
-        self._workers_done.clear()
+        self._current = Current()
         try:
             if isinstance(self._runner, WorkerRunner):
                 self._start_worker()
@@ -154,48 +149,58 @@ class Runs:
 
     def on_test_stop(self, **_: Any) -> None:
         self._finish()
-        if self._summary and not self._headless:
-            print(self._summary, flush=True)
+        if isinstance(self._runner, WorkerRunner):
+            self._environment.stop_timeout = 0  # a worker sleeps for so long before it is ready again
+        if self._current.summary and not self._headless:
+            print(self._current.summary, flush=True)
 
     def on_quitting(self, **_: Any) -> None:
         self._drain()
         self._finish()
 
     def on_quit(self, **_: Any) -> None:
-        if self._summary and self._headless:
-            print(self._summary, flush=True)
+        if self._current.summary and self._headless:
+            print(self._current.summary, flush=True)
 
     # Start.
 
     def _start_run(self) -> None:
-        if self._folder is not None or not self._headless:  # a later run of the same process may have other options
+        if self._ran or not self._headless:  # a later run of the same process may have other options
             self.prepare()
+        self._ran = True
         began = utc_ns()
         scenarios = sorted({play.scenario for play in self._plays.values()})
         scenario = scenarios[0] if len(scenarios) == 1 else SEVERAL
-        self._folder = files.create(self._options.runs, scenario, began)
-        self._document = opening_document(
-            self._folder.name,
+        folder = files.create(self._options.runs, scenario, began)
+        notices = self._notices()
+        self._current.document = opening_document(
+            folder.name,
             scenario,
             began,
             vars(self._environment.parsed_options) | {"url": self._target.public_url if self._options.url else None},
             [target_facts(self._target)],
             script_facts(self._plays),
             self._worker_count,
-            self._target.notices,
+            notices,
         )
-        files.write_document(self._folder, self._document)
-        for notice in self._target.notices:
+        files.write_document(folder, self._current.document)
+        self._current.folder = folder
+        for notice in notices:
             _say(notice)
         if isinstance(self._runner, MasterRunner):
             self._environment.parsed_options.rtbench_run = {
-                "folder": str(self._folder.resolve()),
+                "folder": str(folder.resolve()),
                 "began_utc_ns": began,
                 "workers": self._worker_count,
                 "host": socket.gethostname(),
             }
         else:
-            self.live = self._live(self._folder, 0, 1, began)
+            self._current.live = self._live(folder, 0, 1, began)
+
+    def _notices(self) -> list[str]:
+        capped = self._sessions is not None and self._options.sessions is None
+        cap = f"no more than {MANY_SESSIONS} sessions are opened, for they may cost money: --yes lifts that"
+        return [*self._target.notices, *([cap] if capped else [])]
 
     def _start_worker(self) -> None:
         handed = self._environment.parsed_options.rtbench_run
@@ -203,7 +208,8 @@ class Runs:
         if handed["host"] != socket.gethostname() or not folder.is_dir():
             raise UsageError(f"this worker cannot see the run folder {folder}: run workers on the master's host")
         self.prepare()
-        self.live = self._live(folder, self._runner.worker_index, int(handed["workers"]), int(handed["began_utc_ns"]))
+        workers, began = int(handed["workers"]), int(handed["began_utc_ns"])
+        self._current.live = self._live(folder, self._runner.worker_index, workers, began)
 
     def _live(self, folder: Path, worker: int, workers: int, began_utc_ns: int) -> LiveRun:
         options = self._options
@@ -213,7 +219,7 @@ class Runs:
             worker,
             began_utc_ns,
             self._target,
-            sessions=_share(options.sessions, worker, workers),
+            sessions=_share(self._sessions, worker, workers),
             per_minute=per_minute / workers if per_minute else None,
             pause_s=options.session_pause_s,
             fire=self._environment.events.request.fire,
@@ -232,9 +238,8 @@ class Runs:
         """A LiveRun has a reason to end the test; it is called from within a session, so it must not block."""
         if isinstance(self._runner, WorkerRunner):
             self._runner.send_message(DONE if reason == ALL_DONE else STOP, {"reason": reason})
-        elif not self._stopping:
-            self._stopping = True
-            self._stopped = reason
+        elif not self._current.stopped:
+            self._current.stopped = reason
             if reason != ALL_DONE:
                 _say(f"the run ends early: {reason}")
             gevent.spawn(self._runner.quit if self._headless else self._runner.stop)
@@ -251,91 +256,67 @@ class Runs:
         self._request_stop(str(msg.data["reason"]))
 
     def _on_worker_done(self, msg: Any, **_: Any) -> None:
-        self._workers_done.add(msg.node_id)
-        if len(self._workers_done) >= self._worker_count:
+        self._current.workers_done.add(msg.node_id)
+        if len(self._current.workers_done) >= self._worker_count:
             self._request_stop(ALL_DONE)
 
     def _on_master_drain(self, **_: Any) -> None:
         self._drain()
         self._finish()
 
+    def _on_interrupt(self, *_: Any) -> None:
+        """Ctrl-C ends the run in order; a second one abandons what is in flight. Called between two bytecodes."""
+        current = self._current
+        if current.interrupted:
+            current.hurried = True
+        else:
+            current.interrupted = True
+            current.stopped = current.stopped or "interrupted"
+            gevent.spawn(self._runner.quit)
+
     def _drain(self) -> None:
         with self._closing:
-            if isinstance(self._runner, MasterRunner):
-                self._drain_workers()
-            elif self.live is not None and not self.live.closed:
-                self._drain_own(self.live)
+            live = self._current.live
+            if self._current.folder is not None and isinstance(self._runner, MasterRunner):
+                self._drain_workers(self._current.folder)
+            elif live is not None and not live.closed:
+                self._drain_own(live)
 
     def _drain_own(self, live: LiveRun) -> None:
         live.ending = True
         if live.active and not isinstance(self._runner, WorkerRunner):
             _say(f"ending: {live.active} sessions finish their turn; Ctrl-C abandons them")
-        live.drain(lambda: self._hurried)
+        live.drain(longest_turn_s(self._plays), lambda: self._current.hurried)
 
-    def _drain_workers(self) -> None:
+    def _drain_workers(self, folder: Path) -> None:
         """Tell the workers, and wait until each has flushed its last row."""
-        if self._folder is None or not self._unfinished_workers():
+        if not unfinished_workers(folder):
             return
         self._runner.send_message(DRAIN, {})
-        limits = [play.script.limits for play in self._plays.values()]
-        longest_s = max((limit.first_delta + limit.done for limit in limits), default=0.0) + WORKERS_CLOSE_S
-        until_ns = monotonic_ns() + int(longest_s * 1e9)
-        while self._unfinished_workers() and monotonic_ns() < until_ns:
+        until_ns = monotonic_ns() + int((longest_turn_s(self._plays) + WORKERS_CLOSE_S) * 1e9)
+        while unfinished_workers(folder) and monotonic_ns() < until_ns:
             gevent.sleep(0.1)
-
-    def _unfinished_workers(self) -> list[Path]:
-        assert self._folder is not None
-        counters = (self._folder / "spool").glob("worker-*.json")
-        return [path for path in counters if '"done": false' in path.read_text(encoding="utf-8")]
-
-    def _on_interrupt(self, *_: Any) -> None:
-        """Ctrl-C ends the run in order; a second one abandons what is in flight. Called between two bytecodes."""
-        if self._interrupted:
-            self._hurried = True
-        else:
-            self._interrupted = True
-            self._stopped = self._stopped or "interrupted"
-            gevent.spawn(self._runner.quit)
 
     def _finish(self) -> None:
         """Close what this process recorded; whoever made the folder closes the run. Does it once."""
         with self._closing:
-            if self.live is not None and not self.live.closed:
-                self.live.close()
-                if self.live.problem:
+            current = self._current
+            if current.live is not None and not current.live.closed:
+                current.live.close()
+                if current.live.problem:
                     self._environment.process_exit_code = USAGE_STATUS
-            if self._folder is not None and not self._reported:
-                self._reported = True
-                self._close_run(self._folder)
+            if current.folder is not None and not current.reported:
+                current.reported = True
+                self._report(current, current.folder)
 
-    def _close_run(self, folder: Path) -> None:
-        """Parquet, histograms, verdict and report are made in a child, for this process's loop must not stand still."""
-        self._document |= {
-            "state": "closing",
-            "ended_utc_ns": utc_ns(),
-            "stopped": self._stopped or "its time was over, or its users were stopped",
-        }
-        with contextlib.suppress(OSError):  # a full disk was reported; the document of the start is still there
-            files.write_document(folder, self._document)
-        colour = {"FORCE_COLOR": "1"} if sys.stdout.isatty() and "NO_COLOR" not in os.environ else {}
-        child = subprocess.run(
-            [sys.executable, "-m", "bench.cli.app", "report", str(folder)],
-            capture_output=True,
-            text=True,
-            start_new_session=True,  # Ctrl-C is not for it
-            env=os.environ | colour,
-            check=False,
-        )
-        if child.returncode not in (0, INVALID_STATUS):
-            said = child.stderr.strip().splitlines() or ["the report could not be made"]
-            _say(said[-1].removeprefix("rtbench: "))
+    def _report(self, current: Current, folder: Path) -> None:
+        closed = close_run(folder, current.document, current.stopped or "its time was over, or its users were stopped")
+        current.summary = closed.summary
+        if closed.problem:
+            _say(closed.problem)
             _say(f"nothing recorded is lost; when that is mended: rtbench report {folder}")
-            self._environment.process_exit_code = USAGE_STATUS
-            return
-        self._summary = child.stdout.rstrip("\n")
-        verdict = files.read_document(folder).get("verdict") or {}
-        if verdict.get("valid") is False and self._environment.process_exit_code is None:
-            self._environment.process_exit_code = INVALID_STATUS
+        if closed.status == USAGE_STATUS or self._environment.process_exit_code is None:
+            self._environment.process_exit_code = closed.status
 
     # What Locust is.
 

@@ -14,8 +14,12 @@ from typing import ClassVar
 
 import gevent
 from locust import User, task
+from locust.user.task import LOCUST_STATE_STOPPING
 
+from bench.clock import monotonic_ns
 from bench.load import runner  # registers our options and listeners with Locust
+
+IDLE_S = 0.1
 
 
 class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
@@ -38,8 +42,18 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     def session(self) -> None:
         """One session, and the pause after it."""
         runs: runner.Runs = self.environment.rtbench
-        if runs.live is not None:
-            runs.live.play_session(runs.play_of(type(self)))
-            gevent.sleep(runs.live.pause_s)
-        else:
-            gevent.sleep(0.1)
+        live = runs.live
+        played = live is not None and live.play_session(runs.play_of(type(self)), self._is_leaving)
+        self._pause(live.pause_s if live is not None and played else IDLE_S)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but not for a run that is ending or a user who is asked to go."""
+        until_ns = monotonic_ns() + int(seconds * 1e9)
+        runs: runner.Runs = self.environment.rtbench
+        while (left_ns := until_ns - monotonic_ns()) > 0 and not self._is_leaving():
+            if seconds > IDLE_S and (runs.live is None or runs.live.ending):
+                return
+            gevent.sleep(min(left_ns / 1e9, IDLE_S))
+
+    def _is_leaving(self) -> bool:
+        return bool(self._state == LOCUST_STATE_STOPPING)

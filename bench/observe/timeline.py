@@ -171,7 +171,7 @@ class Timeline:
         elif failure.event_id == SESSION_UPDATE_ID:
             self.fail(f"failed:{code}", at_ns, detail)
         elif turn := self._turn_of_error(code, failure.event_id):
-            if turn in self._unanswered and failure.event_id == turn.plan.request_event_id:
+            if turn in self._unanswered and failure.event_id in ("", turn.plan.request_event_id):
                 self._unanswered.remove(turn)
             turn.end("throttled:error" if code in THROTTLED_CODES else f"failed:{code}", at_ns, detail)
         else:

@@ -64,7 +64,7 @@ class TurnPlan:
     transcription_due: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Turn:
     """A turn under way."""
 

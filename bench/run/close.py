@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -31,26 +32,39 @@ from bench.run.validity import Evidence, judge
 
 US = 1000
 NS_PER_MS, NS_PER_S = 1e6, 1_000_000_000
+CLOSED = ("ended", "killed")
 REBUILT = tuple(name for name, measure in CATALOGUE.items() if measure.begin)
 """The measures of turns and sessions that rows can give."""
 PER_SECOND, PER_SESSION = "run", "session"
 """The `step` of a rate's histogram: one value per second of the run, or one per session."""
 
 
-def writer_is_gone(document: dict[str, Any]) -> bool:
-    """Whether the process that wrote this run can no longer write to it."""
-    if document.get("state") != "running":
+def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
+    """Whether nobody can write to this run any more but the caller, who is then free to close it.
+
+    A writer that is closing its run does so in a child, which is nobody else.
+    """
+    if document.get("state") in CLOSED:
         return True
     writer = document.get("writer") or {}
     if writer.get("host") != socket.gethostname():
         return False
-    try:
-        os.kill(int(writer["pid"]), 0)
-    except (ProcessLookupError, KeyError, ValueError, TypeError):
+    if writer.get("pid") == os.getppid():
         return True
-    except PermissionError:
+    return not any(alive(pid) for pid in (writer.get("pid"), *(worker.get("pid") for worker in counters(folder))))
+
+
+def alive(pid: object) -> bool:
+    """Whether a process of this number runs on this host, and is not one that has ended and waits for its parent."""
+    if not isinstance(pid, int):
         return False
-    return False
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's, or a system without /proc
+        return True
 
 
 def close(folder: Path) -> dict[str, Any]:
@@ -58,9 +72,12 @@ def close(folder: Path) -> dict[str, Any]:
     document = files.read_document(folder)
     if not (folder / "spool").is_dir():
         return document
-    counters = _counters(folder)
-    killed = not (counters and all(worker.get("done") for worker in counters))
-    simulated = any(worker.get("simulated") for worker in counters) or _any_simulated(folder)
+    if document.get("state") in CLOSED:  # the last close was cut while it removed the spool
+        shutil.rmtree(folder / "spool")
+        return document
+    workers = counters(folder)
+    killed = not (workers and all(worker.get("done") for worker in workers))
+    simulated = any(worker.get("simulated") for worker in workers) or _any_simulated(folder)
     for table in files.SCHEMAS:
         _to_parquet(folder, table, simulated=simulated)
     histograms = _merged(folder)
@@ -73,7 +90,7 @@ def close(folder: Path) -> dict[str, Any]:
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or _last_row_utc_ns(folder) or utc_ns(),
         "stamp_source": _stamp_source(folder),
-        "totals": _totals(folder, counters, histograms, rebuilt=REBUILT if killed else ()),
+        "totals": _totals(folder, workers, histograms, rebuilt=REBUILT if killed else ()),
         "verdict": judge(evidence(folder, histograms, document)),
     }
     if killed:
@@ -83,12 +100,10 @@ def close(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _counters(folder: Path) -> list[dict[str, Any]]:
-    found = []
-    for path in sorted((folder / "spool").glob("worker-*.json")):
-        counters = json.loads(path.read_text(encoding="utf-8"))
-        found.append(counters)
-    return found
+def counters(folder: Path) -> list[dict[str, Any]]:
+    """What each worker counted, and whether it is done."""
+    paths = sorted((folder / "spool").glob("worker-*.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def _any_simulated(folder: Path) -> bool:
@@ -168,13 +183,19 @@ def _add_rates(folder: Path, histograms: Histograms) -> None:
     for kind in ("wire", "audio"):
         for way in ("sent", "received"):
             measure, column = f"{kind}_{way}", f"{kind}_bytes_{way}"
-            rates = seconds[column] / (seconds["length_ns"] / NS_PER_S)
-            for (target, _), rate in rates.groupby([seconds["target"], seconds["second"]]).sum().items():
+            rates = _rates(seconds, column)
+            for target, rate in zip(rates.index.get_level_values("target"), rates, strict=True):
                 histograms.record(Key(measure, target, PER_SECOND), int(rate))
             lasted = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]) / NS_PER_S
             for target, count, length_s in zip(sessions["target"], sessions[column], lasted, strict=True):
                 if length_s > 0:
                     histograms.record(Key(measure, target, PER_SESSION), int(count / length_s))
+
+
+def _rates(seconds: pd.DataFrame, column: str) -> pd.Series[float]:
+    """Bytes per second of each target and second: each worker's bytes by its own length, then all workers together."""
+    own = seconds.groupby(["target", "second", "worker"])[[column, "length_ns"]].sum()
+    return (own[column] / (own["length_ns"] / NS_PER_S)).groupby(["target", "second"]).sum()
 
 
 def _write_histograms(folder: Path, histograms: Histograms, began_utc_ns: int, *, simulated: bool) -> None:
@@ -194,14 +215,14 @@ def _stamp_source(folder: Path) -> str | None:
 
 
 def _totals(
-    folder: Path, counters: list[dict[str, Any]], histograms: Histograms, rebuilt: Sequence[str]
+    folder: Path, workers: list[dict[str, Any]], histograms: Histograms, rebuilt: Sequence[str]
 ) -> dict[str, Any]:
     """Sums over rows and workers; what was built anew from rows was counted anew, too."""
     turns = files.read_table(folder, "turns", ["outcome", "simulated"])
     sessions = files.read_table(folder, "sessions")
     begun = files.read_table(folder, "seconds", ["turns_begun"])["turns_begun"]
     summed: dict[str, Counter[str]] = {"out_of_range": Counter(), "negative": Counter(), "unknown_events": Counter()}
-    for worker in counters:
+    for worker in workers:
         for name, counter in summed.items():
             counted = worker.get(name) or {}
             counter.update({key: count for key, count in counted.items() if key not in rebuilt})
@@ -214,7 +235,7 @@ def _totals(
         "turns_begun": max(pc.sum(begun).as_py() or 0, len(turns)),  # after a kill either may be behind the other
         "lost_turns": pc.sum(sessions["lost_turns"]).as_py() or 0,
         "events": pc.sum(sessions["events"]).as_py() or 0,
-        "stamp_fallbacks": sum(int(worker.get("stamp_fallbacks") or 0) for worker in counters),
+        "stamp_fallbacks": sum(int(worker.get("stamp_fallbacks") or 0) for worker in workers),
         **{name: dict(counter) for name, counter in summed.items()},
     }
 

@@ -13,9 +13,15 @@ from bench.measures import DEFINITIONS_VERSION
 from bench.run.folder import SCHEMA_VERSION
 
 PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarrow", "numpy")
-SECRET_WORDS = ("key", "token", "secret", "password", "credential", "login")
-"""An option whose name holds one of these is not stored; the name of a key's variable is."""
-NOT_SECRET = frozenset({"api_key_env"})
+KEPT_SETTINGS = frozenset(
+    {
+        *("url", "dialect", "api_key_env", "ca", "sessions", "connect_rate", "session_pause", "runs", "yes"),
+        *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
+        *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),
+        *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),
+    }
+)
+"""The options that are stored: ours, and those of Locust's that shape a load. What is not named may hold a secret."""
 
 
 def tool_version() -> str:
@@ -58,14 +64,11 @@ def opening_document(
 
 
 def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The effective options that are set and that JSON can hold, without secrets."""
+    """The effective options that are set, of those that are kept."""
     return {
         name: value
         for name, value in sorted(settings.items())
-        if value not in (None, "", [])
-        and value is not False
-        and isinstance(value, str | int | float | bool | list)
-        and (name in NOT_SECRET or not any(word in name.lower() for word in SECRET_WORDS))
+        if name in KEPT_SETTINGS and value not in (None, "", []) and value is not False
     }
 
 

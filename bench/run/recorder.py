@@ -1,12 +1,13 @@
 """Observations become rows and counts in histograms: one recorder per worker process and run.
 
 It knows the catalogue of measures and the run folder; it never sees a socket. Rows are on disk within a second
-(`tick`), histograms within ten (`histogram_slices`), whatever happens to the process afterwards.
+(`flush`), histograms within ten (`histogram_slices`), whatever happens to the process afterwards.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from bench.run.spool import Spool
 
 US = 1000
 MAX_STEPS = 32
+UNKNOWN_NAMES = 200
 OTHER_STEP = "other"
 SETTINGS_HIDDEN = frozenset({"client_secret"})
 SIMULATOR_HEADER = "x-rtbench-simulator"
@@ -69,9 +71,12 @@ class _Target:
 
 
 class Recorder:
-    """Everything that one process records of a run."""
+    """Everything that one process records of a run. `hide` takes secrets out of the service's words."""
 
-    def __init__(self, folder: Path, run_id: str, worker: int, began_utc_ns: int) -> None:
+    def __init__(
+        self, folder: Path, run_id: str, worker: int, began_utc_ns: int, hide: Callable[[str], str] = str
+    ) -> None:
+        self._hide = hide
         self._folder, self._run_id, self._worker, self._began_utc_ns = folder, run_id, worker, began_utc_ns
         self.histograms = Histograms()
         self._spools = {
@@ -98,11 +103,11 @@ class Recorder:
 
     def end_session(self, record: SessionRecord, session: SessionObservation) -> None:
         record.target.active -= 1
-        self.unknown_names.update(session.unknown_events)
+        self._count_unknown(session.unknown_events)
         self.stamp_fallbacks += session.stamp_fallbacks
         for measure, value_ns in session.measures_ns().items():
             self.histograms.record(Key(measure, record.labels.target, phase=record.phase), value_ns // US)
-        self._spools["sessions"].append(self._identity(record) | session_row(session, self._utc_offset_ns))
+        self._append("sessions", record, session_row(session, self._utc_offset_ns))
 
     def end_turn(self, record: SessionRecord, turn: TurnObservation) -> None:
         second = record.target.second
@@ -115,7 +120,20 @@ class Recorder:
                 self.histograms.record(key, value_ns // US)
         for gap_ns in turn.gaps_ns:
             record.record_gap(gap_ns // US)
-        self._spools["turns"].append(self._identity(record) | turn_row(turn, step, self._utc_offset_ns))
+        self._append("turns", record, turn_row(turn, step, self._utc_offset_ns))
+
+    def _count_unknown(self, names: Mapping[str, int]) -> None:
+        for name, count in names.items():
+            known = name in self.unknown_names or len(self.unknown_names) < UNKNOWN_NAMES
+            self.unknown_names[name if known else "other"] += count
+
+    def _append(self, table: files.TableName, record: SessionRecord, row: dict[str, Any]) -> None:
+        """Words become what a column can hold: Unicode, and nothing secret."""
+        row |= self._identity(record)
+        for name, value in row.items():
+            if isinstance(value, str):
+                row[name] = self._hide(value.encode("utf-8", "replace").decode())
+        self._spools[table].append(row)
 
     def _identity(self, record: SessionRecord) -> dict[str, Any]:
         labels = record.labels
@@ -209,6 +227,7 @@ class Recorder:
     def _write_counters(self, *, done: bool) -> None:
         counters = {
             "done": done,
+            "pid": os.getpid(),
             "simulated": self.simulated,
             "out_of_range": dict(self.histograms.out_of_range),
             "negative": dict(self.histograms.negative),
@@ -338,5 +357,5 @@ def _json(value: Mapping[str, Any]) -> str | None:
 
 
 def _words(text: str) -> str | None:
-    """The service's words as a column can hold them: not endless, and Unicode."""
-    return text[:DETAIL_CHARACTERS].encode("utf-8", "replace").decode() or None
+    """The service's words, but not endlessly many."""
+    return text[:DETAIL_CHARACTERS] or None

@@ -20,6 +20,10 @@ class Credential:
         """(name, value) of the request header."""
         return self.name, self._secret
 
+    def hide(self, text: str) -> str:
+        """The text without the secret: a service may quote what it was sent."""
+        return text.replace(self._secret, "***") if self._secret else text
+
     def __repr__(self) -> str:
         return f"Credential({self.name!r}, hidden)"
 

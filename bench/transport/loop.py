@@ -67,15 +67,16 @@ class LoopWatch:
         """The latest instant before `stamp_ns` at which polling proves a socket empty, 0 where it proves nothing.
 
         The socket's reader has waited since poll number `polls_when_waiting` and was woken by the last poll. A stamp
-        older than the usual wake-up delay allows refutes that delay: then the longest of late is tried, then 1 ms,
-        which is no more than validity forgives; then nothing but the poll's beginning is known.
+        older than the usual wake-up delay allows refutes that delay: then the longest of late is tried, or 1 ms where
+        that is longer (validity forgives no less); then nothing but the poll's beginning is known.
         """
         known = [0]
         if self.polls >= polls_when_waiting + 2:  # the previous poll watched the socket and did not report it
             known.append(self.previous_poll_end_ns)
         if self.blocked:
             known.append(self.poll_begin_ns)
-            known.extend(self.poll_end_ns - delay_ns for delay_ns in (*self.wake_delays_ns, ALLOWED_DELAY_NS))
+            longest_ns = max(ALLOWED_DELAY_NS, *self.wake_delays_ns, 0)
+            known.extend(self.poll_end_ns - delay_ns for delay_ns in (*self.wake_delays_ns, longest_ns))
         return max(instant for instant in known if instant <= stamp_ns)
 
     def learn_delay(self, stamp_ns: int) -> None:

@@ -298,6 +298,10 @@ def _connect_first(addresses: list[Any], host: str, limits: Limits) -> Any:
             sock.settimeout(max(0.001, (until_ns - monotonic_ns()) / 1e9))
             sock.connect(address)
             return sock
+        except gevent.GreenletExit:
+            if sock is not None:
+                sock.close()
+            raise
         except TimeoutError:
             problem = ConnectError("timeout:tcp", f"{address[0]}:{address[1]} did not answer within {limits.tcp:g} s")
         except OSError as error:

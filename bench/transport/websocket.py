@@ -68,7 +68,7 @@ class WebSocket:
         self._parts: list[bytes] = []
         self._message_bytes = 0
         self._head = b"" if protocol.state is State.CONNECTING else None
-        self._fed = self._framed = 0
+        self._fed = self._framed = self._stamp_ns = 0
 
     @property
     def closed(self) -> Closed | None:
@@ -95,7 +95,7 @@ class WebSocket:
             raise ConnectError("refused:upgrade", f"the connection broke: {error.strerror or error}") from None
         if self._protocol.handshake_exc is not None:
             raise refusal(self._protocol.handshake_exc)
-        phases.mark("upgrade_done")
+        phases.instants["upgrade_done"] = self._stamp_ns
         self.handshake = self.handshake._replace(instants=dict(phases.instants))
 
     def send(self, message: bytes) -> Sent | None:
@@ -120,6 +120,7 @@ class WebSocket:
 
     def _take(self, read: Read) -> None:
         """Feed one read to the protocol, answer what must be answered, and keep the messages it completed."""
+        self._stamp_ns = read.stamp_ns
         if read.data:
             self._fed += len(read.data)
             self._protocol.receive_data(read.data)
@@ -221,7 +222,8 @@ def frame_bytes(payload: int) -> int:
 def refusal(error: Exception) -> ConnectError:
     """Why the service did not upgrade, in its own words."""
     if not isinstance(error, InvalidStatus):
-        return ConnectError("refused:upgrade", f"the answer is no WebSocket upgrade: {error}")
+        why = error if error.__cause__ is None else error.__cause__
+        return ConnectError("refused:upgrade", f"the answer is no WebSocket upgrade: {why}")
     response = error.response
     headers = {name.lower(): value for name, value in response.headers.raw_items()}
     words = service_words(bytes(response.body or b"")) or response.reason_phrase

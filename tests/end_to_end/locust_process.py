@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,10 +28,19 @@ def write_scenario(folder: Path, turns: int = 2, script: str = "") -> Path:
     return folder / "scenario.py"
 
 
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
 @contextmanager
 def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """`locust --headless` in a process group of its own; killed at the end of the block if it still runs."""
     command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs", str(runs)]
+    if "--processes" in options:  # tests run beside each other, and Locust's own port is one
+        port = str(free_port())
+        command += ["--master-bind-port", port, "--master-port", port]
     clean = {name: value for name, value in os.environ.items() if name not in AZURE}
     process = subprocess.Popen(
         [*command, "--session-pause", "0.1", "--only-summary", *options],

@@ -28,9 +28,8 @@ def test_the_wheel_holds_the_three_packages_with_their_data_and_no_tests(tmp_pat
 
 def copy_of_the_source(folder: Path) -> Path:
     """The build writes beside its source, so it gets one of its own."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split(
-        "\n"
-    )
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     for name in filter(None, listed):
         if (ROOT / name).is_file():
             target = folder / "source" / name

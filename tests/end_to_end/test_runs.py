@@ -17,7 +17,7 @@ import pytest
 
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
-from tests.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, write_scenario
+from tests.end_to_end.locust_process import GUARD_S, free_port, locust, only_run, run_locust, write_scenario
 from tests.simulator_process import Ready, quick_simulator
 
 RTBENCH = [sys.executable, "-m", "bench.cli.app"]
@@ -90,14 +90,18 @@ def test_the_preview_dialect_works_as_the_ga_one(tmp_path: Path, simulator: Read
     assert files.read_document(folder)["totals"]["turns"] == {"ok": 2}
 
 
-def test_a_server_of_the_other_dialect_is_an_error_and_not_a_missing_sample(tmp_path: Path, simulator: Ready) -> None:
-    options = ("--sessions", "1", "--url", simulator.urls["openai"], "--dialect", "ga")
-    run_locust(write_scenario(tmp_path, script=PREVIEW_SHAPED), tmp_path / "ga", *options)
+def test_a_dialect_that_the_service_does_not_speak_fails_the_session_in_its_words(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    options = ("--sessions", "1", "--url", simulator.urls["ga"], "--dialect", "preview")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
 
-    assert files.read_document(only_run(tmp_path / "ga"))["totals"]["turns"] == {"ok": 1}
-
-
-PREVIEW_SHAPED = "steps:\n  - say: Hello.\n"
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    assert ended.returncode == 1
+    assert sessions["outcome"].tolist() == ["failed:missing_required_parameter"]
+    assert "session.type" in sessions["detail"][0]
+    assert sessions["lost_turns"].tolist() == [2]
 
 
 def test_voice_turns_over_tls_trust_the_authority_that_is_named(tmp_path: Path) -> None:
@@ -209,6 +213,80 @@ def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulat
     assert set(document["totals"]["sessions"]) == {"refused:tcp"}
 
 
+def test_sessions_that_wait_for_their_connection_start_are_played_too(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "3", "-r", "3", "--sessions", "3", "--connect-rate", "120", "--url", simulator.urls["ga"])
+    run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load)
+
+    assert files.read_document(only_run(tmp_path / "runs"))["totals"]["sessions"] == {"ok": 3}
+
+
+def test_users_that_a_ramp_down_stops_finish_their_turn(tmp_path: Path, simulator: Ready) -> None:
+    scenario = write_scenario(tmp_path, turns=200)
+    shape = (
+        "\nfrom locust import LoadTestShape\n\n\nclass Down(LoadTestShape):\n"
+        "    def tick(self):\n"
+        "        at = self.get_run_time()\n"
+        "        return None if at > 6 else (4, 4) if at < 2.5 else (1, 4)\n"
+    )
+    scenario.write_text(scenario.read_text() + shape)
+    run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"])
+
+    totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
+    assert set(totals["turns"]) == {"ok"}
+    assert totals["lost_turns"] == 0
+
+
+def test_a_worker_that_dies_holds_nobody_up_and_its_rows_are_kept(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "4", "-r", "4", "--processes", "2", "--url", simulator.urls["ga"])
+    with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
+        folder = wait_for_rows(tmp_path / "runs", "turns", 10)
+        worker = json.loads(files.counters_path(folder, 1).read_text())["pid"]
+        written = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
+        os.kill(worker, signal.SIGKILL)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=GUARD_S)
+
+    assert files.read_document(folder)["state"] == "killed"
+    assert len(files.read_table(folder, "turns")) >= written
+
+
+def test_a_key_that_the_service_quotes_is_hidden(tmp_path: Path) -> None:
+    secret = "sk-quoted-9f1c"
+    server = (
+        "import http.server, sys\n"
+        "class Echo(http.server.BaseHTTPRequestHandler):\n"
+        "    protocol_version = 'HTTP/1.1'\n"
+        "    def do_GET(self):\n"
+        "        said = f'no such key: {self.headers[\"api-key\"]}'.encode()\n"
+        "        self.send_response(401)\n"
+        "        self.send_header('x-echo', self.headers['api-key'])\n"
+        "        self.send_header('x-ms-region', '\\xe5')\n"
+        "        self.send_header('Content-Length', str(len(said)))\n"
+        "        self.end_headers()\n"
+        "        self.wfile.write(said)\n"
+        "server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Echo)\n"
+        "print(server.server_port, flush=True)\n"
+        "server.serve_forever()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", server], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stdout is not None
+        url = f"ws://127.0.0.1:{int(process.stdout.readline())}/openai/v1/realtime?model=x"
+        options = ("--sessions", "2", "--url", url, "--api-key-env", "THE_KEY")
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, THE_KEY=secret)
+    finally:
+        process.kill()
+        process.communicate()
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    assert sessions["detail"].tolist() == ["HTTP 401: no such key: ***"] * 2
+    assert secret not in ended.stdout + ended.stderr
+    assert secret not in "".join(map(str, sessions.to_dict("list").values()))
+
+
 def test_what_the_service_refuses_is_quoted_and_no_key_is_stored(tmp_path: Path) -> None:
     secret = "wrong-5c1e0f6a"
     with quick_simulator(tmp_path, "--key", "right") as ready:
@@ -251,6 +329,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_st
         (("--url", "ws://example.com/openai/v1/realtime?model=x"), {}, "wss://"),
         (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "--connect-rate", "-1"), {}, "--connect-rate"),
         (("--url", "wss://example.com/openai/v1/realtime?model=x", "-u", "21"), {}, "--yes"),
+        (("--url", "ws://127.0.0.1:1/v1/realtime?model=x", "--sessions", "1", "--processes", "2"), {}, "--processes 2"),
         (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "-u", "99999999"), {}, "ulimit -n"),
         (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "--runs", "/proc/nowhere"), {}, "--runs"),
     ],
@@ -311,14 +390,6 @@ def test_the_web_ui_runs_several_tests_in_one_process(tmp_path: Path, simulator:
     for folder in folders:
         assert files.read_document(folder)["totals"]["turns"]["ok"] > 0
         assert (folder / "report.html").exists()
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) -> None:

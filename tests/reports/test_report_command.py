@@ -59,7 +59,7 @@ def test_a_run_whose_writer_is_gone_is_closed_first(
 ) -> None:
     closed: list[Path] = []
     stand_in: Any = ModuleType("bench.run.close")
-    stand_in.writer_is_gone = lambda document: gone
+    stand_in.writer_is_gone = lambda folder, document: gone
     stand_in.close = closed.append
     monkeypatch.setitem(sys.modules, "bench.run.close", stand_in)
     monkeypatch.setattr("bench.run.close", stand_in, raising=False)

@@ -398,11 +398,40 @@ def finished_process() -> int:
         ({"state": "running", "writer": {"host": socket.gethostname()}}, True),
     ],
 )
-def test_a_writer_is_gone_when_its_process_is(document: dict[str, Any], gone: bool) -> None:
-    assert writer_is_gone(document) is gone
+def test_a_writer_is_gone_when_its_process_is(document: dict[str, Any], gone: bool, tmp_path: Path) -> None:
+    assert writer_is_gone(tmp_path, document) is gone
 
 
-def test_a_writer_whose_process_has_ended_is_gone() -> None:
+def test_a_writer_whose_process_has_ended_is_gone(tmp_path: Path) -> None:
     writer = {"host": socket.gethostname(), "pid": finished_process()}
 
-    assert writer_is_gone({"state": "running", "writer": writer})
+    assert writer_is_gone(tmp_path, {"state": "running", "writer": writer})
+
+
+def test_a_run_whose_workers_live_on_is_not_to_be_closed(tmp_path: Path) -> None:
+    folder, _ = build_run(tmp_path)  # its worker is this process
+    writer = {"host": socket.gethostname(), "pid": finished_process()}
+
+    assert not writer_is_gone(folder, {"state": "running", "writer": writer})
+    files.counters_path(folder, 0).write_text(json.dumps({"pid": finished_process()}))
+    assert writer_is_gone(folder, {"state": "running", "writer": writer})
+
+
+def test_the_writers_own_child_may_close_its_run(tmp_path: Path) -> None:
+    writer = {"host": socket.gethostname(), "pid": os.getppid()}
+
+    assert writer_is_gone(tmp_path, {"state": "closing", "writer": writer})
+
+
+def test_a_close_that_was_cut_while_it_removed_the_spool_loses_nothing(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    kept = tmp_path / "kept"
+    shutil.copytree(folder / "spool", kept)
+    document = close(folder)
+    shutil.copytree(kept, folder / "spool")
+    for path in (folder / "spool").glob("turns-*"):
+        path.unlink()
+
+    assert close(folder) == document
+    assert tables(folder)["turns"]
+    assert not (folder / "spool").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -327,6 +328,7 @@ def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: R
     assert sum(1 for _ in recorder.histogram_slices()) == len(list(recorder.histograms.items()))
     assert counters(folder) == {
         "done": False,
+        "pid": os.getpid(),
         "simulated": False,
         "out_of_range": {},
         "negative": {},

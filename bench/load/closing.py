@@ -1,0 +1,52 @@
+"""The end of a run: its folder is closed and reported by a child process, for this one's loop must not stand still."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.clock import utc_ns
+from bench.run import folder as files
+from bench.run.close import alive, counters
+
+INVALID_STATUS, USAGE_STATUS = 4, 2
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What the child made: a summary to print, and the exit status that the run calls for, None for Locust's own."""
+
+    summary: str
+    problem: str
+    status: int | None
+
+
+def close_run(folder: Path, document: dict[str, Any], stopped: str) -> Closed:
+    """Parquet, histograms, verdict and report."""
+    document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stopped": stopped}
+    with contextlib.suppress(OSError):  # a full disk was reported; the document of the start is still there
+        files.write_document(folder, document)
+    colour = {"FORCE_COLOR": "1"} if sys.stdout.isatty() and "NO_COLOR" not in os.environ else {}
+    child = subprocess.run(
+        [sys.executable, "-m", "bench.cli.app", "report", str(folder)],
+        capture_output=True,
+        text=True,
+        start_new_session=True,  # Ctrl-C is not for it
+        env=os.environ | colour,
+        check=False,
+    )
+    if child.returncode != 0:
+        said = child.stderr.strip().splitlines() or ["the report could not be made"]
+        return Closed("", said[-1].removeprefix("rtbench: "), USAGE_STATUS)
+    verdict = files.read_document(folder).get("verdict") or {}
+    return Closed(child.stdout.rstrip("\n"), "", INVALID_STATUS if verdict.get("valid") is False else None)
+
+
+def unfinished_workers(folder: Path) -> int:
+    """How many workers still have something to flush; one that died has not."""
+    return sum(not worker.get("done") and alive(worker.get("pid")) for worker in counters(folder))
