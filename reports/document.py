@@ -86,9 +86,9 @@ def _name(p: float) -> str:
 
 def _estimate(estimate: Estimate, successes: float) -> dict[str, Any]:
     return {
-        "value": _finite(estimate.value),
-        "low": _finite(estimate.low),
-        "high": _finite(estimate.high),
+        "value": _finite(estimate.value) if estimate.published else None,
+        "low": _finite(estimate.low) if estimate.published else None,
+        "high": _finite(estimate.high) if estimate.published else None,
         "deff": _finite(estimate.deff),
         "censored": estimate.value == math.inf,
         "published": estimate.published,
@@ -111,6 +111,7 @@ def _outcomes(summary: Summary) -> dict[str, Any]:
         label: {
             "turns": _endings(found.turns, i),
             "sessions": _endings(found.sessions, i),
+            "said": {e.outcome: e.said for e in (*found.turns, *found.sessions) if e.said and e.counts[i]},
             "turns_begun": found.begun[i],
             "turns_failed": found.failed[i],
             "turns_censored": found.censored[i],

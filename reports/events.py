@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from bench.measures import CATALOGUE
 from bench.run import histograms as hdr
@@ -94,10 +95,16 @@ def throughput(run: Run, targets: Sequence[str], since_s: int) -> Iterable[Throu
     if not len(seconds):
         return
     seconds = seconds[(seconds["second"] >= since_s).to_numpy()]
-    lasted = max(1, seconds["second"].nunique())
+    lasted = recorded_s(seconds)
     for measure in RATES:
         for label in targets:
             total = int(np.nansum(seconds.loc[seconds["target"] == label, _BYTES[measure]].to_numpy(dtype=np.float64)))
             parts = distribution(run, measure, label, "run"), distribution(run, measure, label, "session")
             if total or parts[0].n:
                 yield Throughput(measure, label, total, total / lasted, *parts)
+
+
+def recorded_s(seconds: pd.DataFrame) -> float:
+    """How long was recorded: the worker that recorded longest, whatever parts of seconds its rows are."""
+    length_ns = seconds.groupby(["worker", "target"])["length_ns"].sum()
+    return max(1e-9, float(length_ns.max()) / 1e9) if len(length_ns) else 1.0

@@ -105,7 +105,7 @@ def flows(summary: Summary) -> list[Flow]:
     if not len(seconds):
         return []
     columns = [f"{kind}_bytes_{way}" for kind in ("audio", "wire") for way in ("sent", "received")]
-    per_second = seconds.groupby("second")[columns].sum()
+    per_second = seconds[columns].div(seconds["length_ns"] / 1e9, axis=0).groupby(seconds["second"]).sum()
     at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.began_utc_ns / 1e9
     bin_s = time_step(max(1.0, float(at_s[-1])), 200)
     place = (at_s // bin_s).astype(np.int64)

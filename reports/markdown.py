@@ -81,7 +81,7 @@ def _outcomes(summary: Summary) -> Iterable[str]:
     found = summary.outcomes
     if not sum(found.opened) and not sum(found.begun):
         return
-    rows = [[e.outcome, *(count(n) for n in e.counts), e.meaning] for e in found.turns]
+    rows = [[e.outcome, *(count(n) for n in e.counts), plain(e.words)] for e in found.turns]
     rows.append(["lost turns", *(count(n) for n in found.lost), "wanted, never begun"])
     rates = [percent(found.failures(i), 1) if found.wanted[i] else "–" for i in range(len(summary.targets))]
     rows.append(["failures", *rates, "(failed + lost) ÷ turns wanted"])
@@ -89,6 +89,7 @@ def _outcomes(summary: Summary) -> Iterable[str]:
     ends = [f"{plain(e.outcome)} {count(sum(e.counts))}" for e in found.sessions]
     if ends:
         yield from ("", f"{plural(sum(found.opened), 'session')}: {' · '.join(ends)}")
+        yield from (f"- {plain(e.outcome)}: {plain(e.words)}" for e in found.sessions if e.said)
 
 
 def _measures(summary: Summary) -> Iterable[str]:

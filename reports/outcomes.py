@@ -55,12 +55,17 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Ending:
-    """One outcome with its count for each target."""
+    """One outcome with its count for each target, and what was said most often of it: the service's own words."""
 
     outcome: str
     kind: str
     meaning: str
     counts: tuple[int, ...]
+    said: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"{self.meaning}: “{self.said}”" if self.said else self.meaning
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,11 @@ class Outcomes:
     """sessions begun"""
     with_failure: tuple[int, ...]
     """sessions with any failed turn, and sessions that failed themselves"""
+
+    def quoted(self) -> list[Ending]:
+        """What failed and was given a reason, sessions first, each reason once."""
+        found = {e.said: e for e in (*self.turns, *self.sessions) if e.kind == "failed" and e.said}
+        return sorted(found.values(), key=lambda e: -sum(e.counts))
 
     def ended(self, target: int) -> int:
         """Turns begun that the end of the run did not cut."""
@@ -111,9 +121,15 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
     lost, wanted = _wanted(turns, sessions, of_session)
     names = sessions["outcome"].cat
     ends = _endings(list(names.categories), names.codes.to_numpy(), of_session, size)
+    said, said_of_sessions = said_of(turns.frame.iloc[turns.rows]), said_of(sessions)
     return Outcomes(
-        turns=_endings(list(outcome.categories), codes, turns.target, size),
-        sessions=tuple(replace(ending, meaning=session_meaning(ending.outcome)) for ending in ends),
+        turns=tuple(
+            replace(ending, said=said.get(ending.outcome, ""))
+            for ending in _endings(list(outcome.categories), codes, turns.target, size)
+        ),
+        sessions=tuple(
+            replace(e, meaning=session_meaning(e.outcome), said=said_of_sessions.get(e.outcome, "")) for e in ends
+        ),
         begun=_counts(turns.target, size),
         failed=_counts(turns.target[turns.kind == FAILED], size),
         censored=_counts(turns.target[turns.kind == CENSORED], size),
@@ -122,6 +138,18 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
         opened=_counts(of_session, size),
         with_failure=_with_failure(turns, sessions, of_session, size),
     )
+
+
+def said_of(rows: pd.DataFrame) -> dict[str, str]:
+    """The commonest `detail` of each failed outcome; nothing where the rows have none."""
+    if "detail" not in rows:
+        return {}
+    failed = rows[(rows["outcome_class"] == "failed") & rows["detail"].notna()]
+    counted = failed.groupby(["outcome", "detail"], observed=True).size().sort_values(ascending=False, kind="stable")
+    said: dict[str, str] = {}
+    for outcome, detail in counted.index:
+        said.setdefault(str(outcome), str(detail))
+    return said
 
 
 def _counts(codes: Integers, size: int) -> tuple[int, ...]:

@@ -41,7 +41,19 @@ CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_
 """In the order in which they end; one that did not happen (TLS, a name lookup) took no time."""
 
 REPORTED = (
-    *("session_id", "target", "phase", "outcome", "script", "step", "turn", "origin", "start_utc_ns", "simulated"),
+    *(
+        "session_id",
+        "target",
+        "phase",
+        "outcome",
+        "detail",
+        "script",
+        "step",
+        "turn",
+        "origin",
+        "start_utc_ns",
+        "simulated",
+    ),
     *("requested_at_ns", "speech_end_at_ns", "response_created_at_ns", "audio_speed", "inexact_gaps"),
     *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
 )

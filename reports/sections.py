@@ -177,9 +177,9 @@ def outcomes(summary: Summary) -> dict[str, Any] | None:
     return {
         "caption": f"{plural(sum(found.begun), 'turn')} begun in the measured phase, one outcome each; "
         f"{count(sum(found.lost))} lost.",
-        "turns": [_ending(e.outcome, [count(n) for n in e.counts], e.meaning) for e in found.turns],
+        "turns": [_ending(e.outcome, [count(n) for n in e.counts], e.words) for e in found.turns],
         "sums": [_ending(*row) for row in sums],
-        "sessions": [_ending(e.outcome, [count(n) for n in e.counts], e.meaning) for e in found.sessions],
+        "sessions": [_ending(e.outcome, [count(n) for n in e.counts], e.words) for e in found.sessions],
     }
 
 

@@ -210,7 +210,9 @@ def _session_figures(targets: Sequence[str], sessions: pd.DataFrame) -> Iterable
 def _notices(run: Run, turns: Turns) -> Iterable[str]:
     yield from (str(notice) for notice in run.document.get("notices") or [])
     yield from _missing(run, run.document.get("totals") or {})
-    if not run.closed or run.document.get("state") == "killed":
+    if run.document.get("state") == "running" and not run.closed:
+        yield "This run is under way: its figures are of what has been written by now."
+    elif not run.closed or run.document.get("state") == "killed":
         yield "This run did not end cleanly: its figures are of what had been written by then."
     if turns.apart:
         steps = ", ".join(turns.apart)

@@ -10,6 +10,7 @@ from reports.svg import GLYPHS
 from reports.words import headline, interval, lasted, remedy, rule_figure, rule_line, second
 
 COLOURS = {"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"}
+QUOTED = 3
 TARGETS = ("34", "33", "36", "37")
 
 
@@ -81,9 +82,7 @@ def _table(summary: Summary, ink: _Ink) -> Iterable[str]:
 def _row(answer: Answer, failed: str) -> str:
     figures = answer.figures
     p50, p95 = (_wide(answer, p) for p in (0.5, 0.95))
-    return (
-        f"{count(answer.turns):>8}  {p50:>20}{p95:>21}{_narrow(answer, 0.99):>11}{three(figures.high):>8}{failed:>12}"
-    )
+    return f"{count(figures.n):>8}  {p50:>20}{p95:>21}{_narrow(answer, 0.99):>11}{three(figures.high):>8}{failed:>12}"
 
 
 def _wide(answer: Answer, p: float) -> str:
@@ -102,6 +101,8 @@ def _narrow(answer: Answer, p: float) -> str:
 
 def _closing(summary: Summary, width: int) -> Iterable[str]:
     yield from _named("outcomes", _outcomes(summary), width)
+    for ending in summary.outcomes.quoted()[:QUOTED]:
+        yield from _named("said", [f"{ending.outcome}: {ending.said}"], width)
     for kind in ("audio", "wire"):
         yield from _named(kind, _flow(summary, kind), width)
     yield from _named("harness", _harness(summary), width)

@@ -39,15 +39,15 @@ NAMED_IN = {
 }
 
 PURE = (
-    "bench.protocol", "bench.observe", "bench.plan.arrivals", "bench.simulator.behaviour", "bench.run.validity",
+    "bench.protocol", "bench.observe", "bench.simulator.behaviour", "bench.run.validity",
     "reports.statistics",
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
 CLOCKLESS_NAMES = {"Arrival", "Handed"}
 """What a pure module may take from `bench.clock`: plain data."""
 
-MAKES_SOCKETS = ("bench.clock", "bench.transport.tcp", "bench.simulator")
-"""`bench.clock` opens one dummy socket that keeps stamping on."""
+MAKES_SOCKETS = ("bench.clock", "bench.transport.tcp", "bench.simulator", "bench.load.plays")
+"""`bench.clock` opens one dummy socket that keeps stamping on; `bench.load.plays` looks whether a port is free."""
 SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "clock_gettime"}
 

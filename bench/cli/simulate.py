@@ -32,6 +32,7 @@ def simulate(
     ready_file: Annotated[Path | None, typer.Option(help="Write JSON with port and URLs here, once listening.")] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, for trying the tool and for checking its figures."""
+    from bench.errors import UsageError
     from bench.simulator.server import Offer, listen, serve
     from bench.simulator.truth import TruthLog
     from bench.simulator.voice import load_replies
@@ -39,7 +40,9 @@ def simulate(
     chosen = _profile(profile).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed)
     wanted_key = _key(key, key_env)
     if ready_file:
-        ready_file.unlink(missing_ok=True)  # one of an earlier run would deceive whoever waits for it
+        _clear(ready_file)
+    if ca_out and not tls:
+        raise UsageError("--ca-out goes with --tls: without it there is no authority to trust")
     listener = listen(host, port)
     with listener:
         ca = _ca_file(ca_out) if tls else None
@@ -51,6 +54,20 @@ def simulate(
         finally:
             if log:
                 log.close()
+
+
+def _clear(ready_file: Path) -> None:
+    """One of an earlier run would deceive whoever waits for it; and a path that takes no file is said at once."""
+    import os
+
+    from bench.errors import UsageError
+
+    try:
+        ready_file.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"--ready-file {ready_file} cannot be written: {error.strerror}") from None
+    if not os.access(ready_file.parent, os.W_OK):
+        raise UsageError(f"--ready-file {ready_file} cannot be written: its folder is not there, or read-only")
 
 
 def _profile(path: Path | None) -> Profile:

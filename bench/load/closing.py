@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -31,13 +32,13 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> Closed:
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stopped": stopped}
     with contextlib.suppress(OSError):  # a full disk was reported; the document of the start is still there
         files.write_document(folder, document)
-    colour = {"FORCE_COLOR": "1"} if sys.stdout.isatty() and "NO_COLOR" not in os.environ else {}
+    terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     child = subprocess.run(
         [sys.executable, "-m", "bench.cli.app", "report", str(folder)],
         capture_output=True,
         text=True,
         start_new_session=True,  # Ctrl-C is not for it
-        env=os.environ | colour,
+        env=os.environ | terminal,
         check=False,
     )
     if child.returncode != 0:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import gevent
 import gevent.socket
+from greenlet import greenlet
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import ConnectError
@@ -194,7 +195,7 @@ class LiveRun:
             name=turn.step,
             response_time=waited_ns / 1e6,
             response_length=turn.audio_bytes_received,
-            exception=None if kind == "good" else TurnError(f"{turn.outcome}"),
+            exception=None if kind == "good" else TurnError(self._hide(f"{turn.outcome} {turn.detail}".strip())),
             context={},
         )
 
@@ -272,8 +273,8 @@ class LiveRun:
         until_ns = monotonic_ns() + int(longest_s * SECOND_NS)
         while self._active and not hurry() and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
-        for user in list(self._active):
-            gevent.kill(user, Cut)
+        for user in list(self._active):  # gevent.kill would take the greenlet for dead, and Locust with it
+            gevent.get_hub().loop.run_callback(greenlet.throw, user, Cut)
         until_ns = monotonic_ns() + int(CUT_S * SECOND_NS)
         while self._active and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)

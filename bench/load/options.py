@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
 
-GROUP = "Realtime Bench"
-
 
 def add_options(parser: Any) -> None:
-    """Register our options with Locust's parser; each can be set as `LOCUST_<NAME>` too."""
-    group = parser.add_argument_group(GROUP)
+    """Register our options with Locust's parser, which shows them in its web UI; each can be `LOCUST_<NAME>` too."""
 
     def add(name: str, **settings: Any) -> None:
-        group.add_argument(name, env_var=f"LOCUST_{name[2:].upper().replace('-', '_')}", **settings)
+        parser.add_argument(name, env_var=f"LOCUST_{name[2:].upper().replace('-', '_')}", **settings)
 
     add("--url", help="WebSocket URL of any compatible server, instead of AZURE_OPENAI_ENDPOINT and its kin")
     add("--dialect", choices=["ga", "preview"], help="how the service spells its events (default: by path or version)")
@@ -55,18 +53,31 @@ class Options:
 
     @staticmethod
     def of(parsed: Any) -> Options:
-        """From Locust's parsed options; raises UsageError for values that cannot be."""
-        if parsed.connect_rate is not None and float(parsed.connect_rate) < 0:
-            raise UsageError("--connect-rate must be 0 or more connection starts a minute")
-        sessions = int(parsed.sessions) if parsed.sessions else None
+        """From Locust's parsed options, or what its web UI made of them. Raises UsageError for what cannot be."""
+        sessions = _number(parsed.sessions, "--sessions")
+        if sessions is not None and (sessions < 1 or sessions != int(sessions)):
+            raise UsageError("--sessions must be a whole number from 1 on")
         return Options(
             url=parsed.url or None,
             dialect=parsed.dialect or None,
             api_key_env=parsed.api_key_env or None,
             ca=Path(parsed.ca) if parsed.ca else None,
-            sessions=sessions,
-            connect_rate=None if parsed.connect_rate in (None, "") else float(parsed.connect_rate),
-            session_pause_s=max(0.0, float(parsed.session_pause)),
+            sessions=None if sessions is None else int(sessions),
+            connect_rate=_number(parsed.connect_rate, "--connect-rate"),
+            session_pause_s=_number(parsed.session_pause, "--session-pause") or 0.0,
             runs=Path(parsed.runs or "runs"),
             yes=bool(parsed.yes),
         )
+
+
+def _number(value: object, option: str) -> float | None:
+    """A finite number from 0 on; None where nothing is given."""
+    if value in (None, ""):
+        return None
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise UsageError(f"{option} must be a number from 0 on, not {value}")
+    return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,6 +84,15 @@ def check_descriptors(users: int, processes: int) -> None:
             "raise it with `ulimit -n`, or spread the users with --processes"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def check_port(host: str, port: int) -> None:
+    """Whether Locust's web UI can listen there, which it would else say in thirty lines. Raises UsageError."""
+    try:
+        with socket.create_server(("" if host == "*" else host, port)):
+            pass
+    except OSError as error:
+        raise UsageError(f"the web UI cannot listen on port {port}: {error.strerror}; choose --web-port") from None
 
 
 def longest_turn_s(plays: Mapping[str, Play]) -> float:

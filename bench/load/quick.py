@@ -54,14 +54,27 @@ def _agreed() -> bool:
 
 
 def _locust(runs: Path, *load: str) -> int:
-    """Locust's own tables go to a file that nobody needs; its log and our summary to the terminal."""
+    """Locust's own tables go to a file that nobody needs; its log and our summary to the terminal.
+
+    What is set for other runs (LOCUST_*, a locust.conf beside) does not reach this one: it does what it has said.
+    """
     folder = Path(scenarios.__file__).parent
     files = ",".join(str(folder / name) for name in SCENARIOS)
-    command = [sys.executable, "-m", "locust", "-f", files, "--headless", *load, "--runs", str(runs)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
     with tempfile.TemporaryDirectory() as scratch:
         quiet = ("--only-summary", "--loglevel", "WARNING", "--json-file", str(Path(scratch) / "locust"))
-        status = subprocess.run([*command, *quiet], check=False).returncode
-    return 0 if status in (0, 1, INVALID_STATUS) else status
+        command = [sys.executable, "-m", "locust", "-f", files, "--headless", *load, "--runs", str(runs.resolve())]
+        status = _wait(subprocess.Popen([*command, *quiet], cwd=scratch, env=environment))
+    return 0 if status == INVALID_STATUS else status
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """To the process's own end: Ctrl-C reaches it as well, and it knows what to do."""
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 @contextmanager

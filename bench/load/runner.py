@@ -35,6 +35,7 @@ from bench.load.plays import (
     Play,
     check_cost,
     check_descriptors,
+    check_port,
     check_shares,
     longest_turn_s,
     prepared_plays,
@@ -55,11 +56,10 @@ def _on_init(environment: Any, **_: Any) -> None:
     runs = Runs(environment)
     environment.rtbench = runs
     try:
-        runs.prepare()
+        if not isinstance(environment.runner, WorkerRunner):  # a worker is told by its master what to do
+            runs.prepare()
     except BenchError as error:
-        parsed = environment.parsed_options
-        if not (parsed.worker and parsed.processes):  # the process that it was forked from says so
-            _say(str(error))
+        _say(str(error))
         sys.exit(USAGE_STATUS)
     listen = environment.events
     listen.test_start.add_listener(runs.on_test_start)
@@ -83,7 +83,7 @@ class Current:
     live: LiveRun | None = None
     workers_done: set[str] = field(default_factory=set)
     stopped: str = ""
-    interrupted: bool = False
+    ending: bool = False
     hurried: bool = False
     reported: bool = False
     summary: str = ""
@@ -122,7 +122,10 @@ class Runs:
         self._sessions = check_cost(self._target, users, options.sessions, yes=options.yes)
         if parsed.headless:
             check_shares(users, self._sessions, processes)
+        elif not self._ran and not parsed.worker:
+            check_port(parsed.web_host, parsed.web_port)
         check_descriptors(users, processes)
+        files.make_parent(options.runs)
         if len(self._plays) == len(self._environment.user_classes) and not self._environment.stop_timeout:
             # users that a ramp-down stops finish their turn, too
             self._environment.stop_timeout = longest_turn_s(self._plays)
@@ -136,6 +139,7 @@ class Runs:
         if self._headless:
             signal.signal(signal.SIGINT, self._on_interrupt)
         self._current = Current()
+        self._environment.process_exit_code = None
         try:
             if isinstance(self._runner, WorkerRunner):
                 self._start_worker()
@@ -193,6 +197,7 @@ class Runs:
                 "began_utc_ns": began,
                 "workers": self._worker_count,
                 "host": socket.gethostname(),
+                "load": self._load(),
             }
         else:
             self._current.live = self._live(folder, 0, 1, began)
@@ -208,8 +213,15 @@ class Runs:
         if handed["host"] != socket.gethostname() or not folder.is_dir():
             raise UsageError(f"this worker cannot see the run folder {folder}: run workers on the master's host")
         self.prepare()
+        if handed["load"] != self._load():
+            raise UsageError("this worker has other scripts or another target than its master: it takes no part")
         workers, began = int(handed["workers"]), int(handed["began_utc_ns"])
         self._current.live = self._live(folder, self._runner.worker_index, workers, began)
+
+    def _load(self) -> dict[str, str]:
+        """What a run plays, and where: the same in all of its processes."""
+        scripts = {play.script.name: play.script.digest for play in self._plays.values()}
+        return scripts | {"target": self._target.public_url}
 
     def _live(self, folder: Path, worker: int, workers: int, began_utc_ns: int) -> LiveRun:
         options = self._options
@@ -267,33 +279,40 @@ class Runs:
     def _on_interrupt(self, *_: Any) -> None:
         """Ctrl-C ends the run in order; a second one abandons what is in flight. Called between two bytecodes."""
         current = self._current
-        if current.interrupted:
+        if current.ending:
             current.hurried = True
         else:
-            current.interrupted = True
+            current.ending = True
             current.stopped = current.stopped or "interrupted"
             gevent.spawn(self._runner.quit)
 
     def _drain(self) -> None:
         with self._closing:
+            self._current.ending = True
             live = self._current.live
             if self._current.folder is not None and isinstance(self._runner, MasterRunner):
                 self._drain_workers(self._current.folder)
             elif live is not None and not live.closed:
                 self._drain_own(live)
 
+    @property
+    def _longest_s(self) -> float:
+        """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
+        given = self._environment.parsed_options.stop_timeout
+        return float(given) if given else longest_turn_s(self._plays)
+
     def _drain_own(self, live: LiveRun) -> None:
         live.ending = True
         if live.active and not isinstance(self._runner, WorkerRunner):
-            _say(f"ending: {live.active} sessions finish their turn; Ctrl-C abandons them")
-        live.drain(longest_turn_s(self._plays), lambda: self._current.hurried)
+            _say(f"ending: {live.active} open sessions finish their turn; Ctrl-C abandons them")
+        live.drain(self._longest_s, lambda: self._current.hurried)
 
     def _drain_workers(self, folder: Path) -> None:
         """Tell the workers, and wait until each has flushed its last row."""
         if not unfinished_workers(folder):
             return
         self._runner.send_message(DRAIN, {})
-        until_ns = monotonic_ns() + int((longest_turn_s(self._plays) + WORKERS_CLOSE_S) * 1e9)
+        until_ns = monotonic_ns() + int((self._longest_s + WORKERS_CLOSE_S) * 1e9)
         while unfinished_workers(folder) and monotonic_ns() < until_ns:
             gevent.sleep(0.1)
 
@@ -314,7 +333,7 @@ class Runs:
         current.summary = closed.summary
         if closed.problem:
             _say(closed.problem)
-            _say(f"nothing recorded is lost; when that is mended: rtbench report {folder}")
+            _say(f"what was recorded is in {folder}; when that is mended: rtbench report {folder}")
         if closed.status == USAGE_STATUS or self._environment.process_exit_code is None:
             self._environment.process_exit_code = closed.status
 

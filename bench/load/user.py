@@ -17,6 +17,7 @@ from locust import User, task
 from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench.clock import monotonic_ns
+from bench.errors import UsageError
 from bench.load import runner  # registers our options and listeners with Locust
 
 IDLE_S = 0.1
@@ -31,6 +32,8 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
 
     @classmethod
     def script_path(cls) -> Path:
+        if not cls.script:
+            raise UsageError(f'{cls.__name__} in {inspect.getfile(cls)} has no script: give it script = "FILE.yaml"')
         return (Path(inspect.getfile(cls)).parent / cls.script).resolve()
 
     @classmethod

@@ -248,10 +248,6 @@ class Timeline:
         """Whether an instant of the session has happened."""
         return instant in self._instants
 
-    @property
-    def session_id(self) -> str:
-        return self._service_session_id
-
     def _current(self) -> Turn | None:
         turn = self._turns[-1] if self._turns else None
         return None if turn is None or turn.state is State.OVER else turn

@@ -180,6 +180,7 @@ def _add_rates(folder: Path, histograms: Histograms) -> None:
     seconds = files.read_table(folder, "seconds").to_pandas()
     seconds = seconds[seconds["length_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
     sessions = files.read_table(folder, "sessions").to_pandas()
+    sessions = sessions[sessions["session_updated_at_ns"].notna()]  # one that never opened has no rate
     for kind in ("wire", "audio"):
         for way in ("sent", "received"):
             measure, column = f"{kind}_{way}", f"{kind}_bytes_{way}"

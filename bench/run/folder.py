@@ -12,6 +12,7 @@ to the row's `start_ns` (CLOCK_MONOTONIC); they are stored once, and measures ar
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -131,8 +132,8 @@ def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:
     Raises UsageError where the folder cannot be written.
     """
     stamp = datetime.fromtimestamp(began_utc_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%SZ")
+    make_parent(parent)
     try:
-        parent.mkdir(parents=True, exist_ok=True)
         for name in _names(f"{stamp}-{scenario}"):
             try:
                 (parent / name).mkdir()
@@ -141,10 +142,22 @@ def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:
             (parent / name / "spool").mkdir()
             return parent / name
     except OSError as error:
-        raise UsageError(
-            f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs"
-        ) from None
+        raise _unwritable(parent, error) from None
     raise AssertionError("unreachable: names are endless")
+
+
+def make_parent(parent: Path) -> None:
+    """The folder that run folders are made in. Raises UsageError where there can be none, or none may be written to."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(parent, error) from None
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise _unwritable(parent, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def _unwritable(parent: Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs")
 
 
 def _names(first: str) -> Iterator[str]:

@@ -26,7 +26,6 @@ FIRST_TOKENS = (2, 3)  # 100 ms, 150 ms
 BLOCK_TOKENS = 5  # 250 ms
 LAST_TOKENS = (10, 11, 12)  # 500, 550, 600 ms
 
-FORMATS = ("pcm16", "g711_ulaw", "g711_alaw")
 BYTES_PER_MS = {"pcm16": 48, "g711_ulaw": 8, "g711_alaw": 8}
 
 _TOKEN = re.compile(r"\s?\w+(?:'\w+)?|\S")

@@ -191,6 +191,7 @@ def _seconds(plan: Plan, turns: pa.Table, sessions: pa.Table) -> pa.Table:
                 length,
                 {
                     "second": BEGAN_NS // 10**9 + np.arange(length),
+                    "length_ns": np.full(length, 10**9),
                     "target": [name] * length,
                     "worker": np.zeros(length, np.int64),
                     "sessions_active": busy.astype(np.int64),

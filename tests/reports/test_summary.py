@@ -14,6 +14,7 @@ import pytest
 
 import reports
 from bench.errors import UsageError
+from reports import render
 from reports.document import as_data, as_json
 from reports.outcomes import meaning
 from reports.statistics import quantile
@@ -190,7 +191,7 @@ def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
 
     assert (summary.verdict.valid, summary.verdict.reason) == (None, "the run has not ended")
     assert summary.window.length_s > 0
-    assert any("did not end cleanly" in notice for notice in summary.notices)
+    assert any("under way" in notice for notice in summary.notices)
 
 
 def test_rows_that_are_missing_are_noticed(tmp_path: Path) -> None:
@@ -238,3 +239,20 @@ def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
     assert summary.turns.steps[-1] == "voice_turns: refund_policy"
     assert figures(summary, "ttfa").n == 80
     assert summary.turns.apart == [f"text_turns: {step}" for step in synthetic.STEPS[:4]]
+
+
+def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path, Plan(sessions=30, failed=0.3, refused=4))
+    for table in ("turns", "sessions"):
+        rows = pq.read_table(folder / f"{table}.parquet")
+        words = [None if o == "ok" else f"<{o}> said so" for o in rows["outcome"].to_pylist()]
+        place = rows.schema.get_field_index("detail")
+        pq.write_table(rows.set_column(place, "detail", pa.array(words, pa.string())), folder / f"{table}.parquet")
+    summary = summarise(reports.load(folder, everything=False))
+    paths = render.write(summary)
+    outcome = next(e.outcome for e in summary.outcomes.sessions if e.kind == "failed")
+
+    assert f"<{outcome}> said so" in render.terminal(summary)
+    assert f"<{outcome}> said so" in json.loads(paths.json.read_text())["outcomes"]["sim"]["said"].values()
+    assert f"&lt;{outcome}&gt; said so" in paths.html.read_text()
+    assert "said so" in paths.markdown.read_text()

@@ -20,7 +20,8 @@ from bench.protocol.dialects import Dialect
 from bench.protocol.events import Usage, decode
 from bench.run import folder as files
 from bench.run.histograms import Key, distribution
-from bench.run.recorder import Labels, Recorder, SessionRecord, session_row, turn_row
+from bench.run.recorder import Labels, Recorder, SessionRecord
+from bench.run.rows import session_row, turn_row
 from tests.helpers import (
     AT_NS,
     MS,

@@ -1,0 +1,84 @@
+"""Rows: the columns of `bench.run.folder` that a turn and a session know by themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bench.observe.observation import SessionObservation, TurnObservation
+
+DETAIL_CHARACTERS = 300
+HIDDEN_SETTINGS = frozenset({"client_secret"})
+HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
+TURN_COUNTS = (
+    "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "audio_deltas",
+    "text_deltas", "transcript_deltas", "unknown_events", "late_chunks", "inexact_gaps",
+)  # fmt: skip
+SESSION_COUNTS = (
+    "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns", "audio_bytes_sent",
+    "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "service_errors", "stamp_fallbacks",
+)  # fmt: skip
+
+
+def turn_row(turn: TurnObservation, step: str, utc_offset_ns: int) -> dict[str, Any]:
+    """The columns of `turns` that a turn knows by itself."""
+    usage = turn.usage
+    gaps = sorted(turn.gaps_ns)
+    row: dict[str, Any] = {
+        "outcome": turn.outcome,
+        "detail": _words(turn.detail),
+        "start_ns": turn.start_ns,
+        "start_utc_ns": turn.start_ns + utc_offset_ns,
+        "response_id": turn.response_id or None,
+        "item_id": turn.item_id or None,
+        "step": step,
+        "turn": turn.turn,
+        "origin": turn.origin,
+        "requested_width_ns": turn.requested_width_ns,
+        "stamp_source": turn.stamp_source,
+        "stamp_error_ns": turn.stamp_error_ns,
+        "stamp_error_max_ns": turn.stamp_error_max_ns,
+        "delta_gap_max_ns": gaps[-1] if gaps else None,
+        "delta_gap_p95_ns": gaps[-(-95 * len(gaps) // 100) - 1] if gaps else None,
+        "audio_speed": turn.audio_speed,
+    }
+    row |= {f"{name}_at_ns": at_ns - turn.start_ns for name, at_ns in turn.instants.items()}
+    row |= {name: getattr(turn, name) for name in TURN_COUNTS}
+    if usage is not None:
+        row |= {f"tokens_{name}": getattr(usage, name) for name in usage.__struct_fields__}
+    return row
+
+
+def session_row(session: SessionObservation, utc_offset_ns: int) -> dict[str, Any]:
+    """The columns of `sessions` that a session knows by itself."""
+    row: dict[str, Any] = {
+        "outcome": session.outcome,
+        "detail": _words(session.detail),
+        "start_ns": session.start_ns,
+        "start_utc_ns": session.start_ns + utc_offset_ns,
+        "token_wait_ns": 0,
+        "unknown_events": sum(session.unknown_events.values()),
+        "close_code": session.close_code,
+        "close_reason": _words(session.close_reason),
+        "model": str(session.effective_settings.get("model") or "") or None,
+        "region": session.headers.get("x-ms-region"),
+        "request_id": session.headers.get("apim-request-id") or session.headers.get("x-request-id"),
+        "effective_settings": _json(_without_secrets(session.effective_settings)),
+        "headers": _json({k: v for k, v in session.headers.items() if k not in HIDDEN_HEADERS}),
+    }
+    row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
+    return row | {name: getattr(session, name) for name in SESSION_COUNTS}
+
+
+def _without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in HIDDEN_SETTINGS}
+
+
+def _json(value: Mapping[str, Any]) -> str | None:
+    return json.dumps(value) if value else None
+
+
+def _words(text: str) -> str | None:
+    """The service's words, but not endlessly many."""
+    return text[:DETAIL_CHARACTERS] or None
