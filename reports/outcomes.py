@@ -88,8 +88,11 @@ class Outcomes:
 
     def quoted(self) -> list[Ending]:
         """What failed and was given a reason, sessions first, each reason once."""
-        found = {e.said: e for e in (*self.turns, *self.sessions) if e.kind == "failed" and e.said}
-        return sorted(found.values(), key=lambda e: -sum(e.counts))
+        found: dict[str, Ending] = {}
+        for ending in (*self.sessions, *self.turns):
+            if ending.kind == "failed" and ending.said:
+                found.setdefault(ending.said, ending)
+        return list(found.values())
 
     def ended(self, target: int) -> int:
         """Turns begun that the end of the run did not cut."""
