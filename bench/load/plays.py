@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 from collections.abc import Iterable, Mapping
@@ -92,7 +93,8 @@ def check_port(host: str, port: int) -> None:
         with socket.create_server(("" if host == "*" else host, port)):
             pass
     except OSError as error:
-        raise UsageError(f"the web UI cannot listen on port {port}: {error.strerror}; choose --web-port") from None
+        why = os.strerror(error.errno or 0)
+        raise UsageError(f"the web UI cannot listen on port {port}: {why}; choose --web-port") from None
 
 
 def longest_turn_s(plays: Mapping[str, Play]) -> float:

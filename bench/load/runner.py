@@ -58,6 +58,8 @@ def _on_init(environment: Any, **_: Any) -> None:
     try:
         if not isinstance(environment.runner, WorkerRunner):  # a worker is told by its master what to do
             runs.prepare()
+            if not environment.parsed_options.headless:  # the web UI starts after this
+                check_port(environment.parsed_options.web_host, environment.parsed_options.web_port)
     except BenchError as error:
         _say(str(error))
         sys.exit(USAGE_STATUS)
@@ -122,8 +124,6 @@ class Runs:
         self._sessions = check_cost(self._target, users, options.sessions, yes=options.yes)
         if parsed.headless:
             check_shares(users, self._sessions, processes)
-        elif not self._ran and not parsed.worker:
-            check_port(parsed.web_host, parsed.web_port)
         check_descriptors(users, processes)
         files.make_parent(options.runs)
         if len(self._plays) == len(self._environment.user_classes) and not self._environment.stop_timeout:

@@ -1,0 +1,276 @@
+"""Runs of real processes that do not go well: bad input, refusals, signals, kills, a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.run import folder as files
+from tests.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, write_scenario
+from tests.simulator_process import Ready, quick_simulator
+
+RTBENCH = [sys.executable, "-m", "bench.cli.app"]
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    folder = tmp_path_factory.mktemp("simulator")
+    with quick_simulator(folder, "--truth", str(folder / "truth.jsonl")) as ready:
+        yield ready
+
+
+def wait_for_rows(runs: Path, table: files.TableName, count: int) -> Path:
+    """Until a run under way has so many rows on disk."""
+    until = time.monotonic() + GUARD_S
+    while time.monotonic() < until:
+        folders = list(runs.iterdir()) if runs.exists() else []
+        if folders and sum(len(batch) for batch in files.spooled_batches(folders[0], table)) >= count:
+            return folders[0]
+        time.sleep(0.05)
+    raise AssertionError("the run wrote no rows")
+
+
+def wait_until_turns_began(runs: Path, count: int) -> None:
+    until = time.monotonic() + GUARD_S
+    while time.monotonic() < until:
+        for folder in runs.iterdir() if runs.exists() else []:
+            begun = sum(sum(b["turns_begun"].to_pylist()) for b in files.spooled_batches(folder, "seconds"))
+            if begun >= count:
+                return
+        time.sleep(0.05)
+    raise AssertionError("no turn began")
+
+
+def test_a_dialect_that_the_service_does_not_speak_fails_the_session_in_its_words(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    options = ("--sessions", "1", "--url", simulator.urls["ga"], "--dialect", "preview")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    assert ended.returncode == 1
+    assert sessions["outcome"].tolist() == ["failed:missing_required_parameter"]
+    assert "session.type" in sessions["detail"][0]
+    assert sessions["lost_turns"].tolist() == [2]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(name: str, tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"])
+    with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
+        folder = wait_for_rows(tmp_path / "runs", "turns", 5)
+        process.send_signal(getattr(signal, name))
+        output, errors = process.communicate(timeout=GUARD_S)
+
+    totals = files.read_document(folder)["totals"]
+    assert "Traceback" not in output + errors
+    assert Path(output.splitlines()[-1]) == folder / "report.html"
+    assert set(totals["turns"]) == {"ok"}
+    assert totals["turns"]["ok"] == totals["turns_begun"]
+    assert set(totals["sessions"]) <= {"ok", "abandoned"}
+
+
+def test_a_second_interrupt_abandons_what_is_in_flight(tmp_path: Path) -> None:
+    scenario = write_scenario(tmp_path, turns=50)
+    slow = "delays_ms:\n  first_audio: {p50: 20000, p95: 20001}\n  response_created: {p50: 1, p95: 2}\n"
+    (tmp_path / "slow.yaml").write_text(slow)
+    from tests.simulator_process import running_simulator
+
+    with running_simulator("--profile", str(tmp_path / "slow.yaml")) as ready:
+        load = ("-u", "2", "-r", "2", "--url", ready.urls["ga"])
+        with locust(scenario, tmp_path / "runs", *load) as process:
+            wait_until_turns_began(tmp_path / "runs", 2)
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            while "Ctrl-C abandons them" not in (line := process.stderr.readline()):
+                assert line, "the run ended without waiting for its turns"
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=GUARD_S)
+
+    totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
+    assert "Traceback" not in output + errors
+    assert totals["turns"] == {"abandoned": 2}
+    assert totals["sessions"] == {"abandoned": 2}
+
+
+def test_a_killed_run_is_reported_from_what_it_had_flushed(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"])
+    with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
+        folder = wait_for_rows(tmp_path / "runs", "turns", 10)
+        wait_for_rows(tmp_path / "runs", "seconds", 1)
+        process.kill()
+        process.communicate(timeout=GUARD_S)
+    written = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
+
+    reported = subprocess.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
+
+    document = files.read_document(folder)
+    assert reported.returncode == 0, reported.stderr
+    assert reported.stdout.splitlines()[-1] == str(folder / "report.html")
+    assert document["state"] == "killed"
+    assert sum(document["totals"]["turns"].values()) == written
+    assert len(files.read_table(folder, "turns")) == written
+
+
+def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulator: Ready) -> None:
+    nowhere = re.sub(r":\d+/", ":1/", simulator.urls["ga"])
+    load = ("-u", "5", "-r", "5", "-t", "10m", "--url", nowhere)
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
+
+    document = files.read_document(only_run(tmp_path / "runs"))
+    assert "10 sessions failed to open and none succeeded" in ended.stderr
+    assert "refused:tcp" in ended.stderr
+    assert "refused:tcp" in document["stopped"]
+    assert set(document["totals"]["sessions"]) == {"refused:tcp"}
+
+
+def test_sessions_that_wait_for_their_connection_start_are_played_too(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "3", "-r", "3", "--sessions", "3", "--connect-rate", "120", "--url", simulator.urls["ga"])
+    run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load)
+
+    assert files.read_document(only_run(tmp_path / "runs"))["totals"]["sessions"] == {"ok": 3}
+
+
+def test_users_that_a_ramp_down_stops_finish_their_turn(tmp_path: Path, simulator: Ready) -> None:
+    scenario = write_scenario(tmp_path, turns=200)
+    shape = (
+        "\nfrom locust import LoadTestShape\n\n\nclass Down(LoadTestShape):\n"
+        "    def tick(self):\n"
+        "        at = self.get_run_time()\n"
+        "        return None if at > 6 else (4, 4) if at < 2.5 else (1, 4)\n"
+    )
+    scenario.write_text(scenario.read_text() + shape)
+    run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"])
+
+    totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
+    assert set(totals["turns"]) == {"ok"}
+    assert totals["lost_turns"] == 0
+
+
+def test_a_worker_that_dies_holds_nobody_up_and_its_rows_are_kept(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "4", "-r", "4", "--processes", "2", "--url", simulator.urls["ga"])
+    with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
+        folder = wait_for_rows(tmp_path / "runs", "turns", 10)
+        worker = json.loads(files.counters_path(folder, 1).read_text())["pid"]
+        written = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
+        os.kill(worker, signal.SIGKILL)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=GUARD_S)
+
+    assert files.read_document(folder)["state"] == "killed"
+    assert len(files.read_table(folder, "turns")) >= written
+
+
+def test_a_key_that_the_service_quotes_is_hidden(tmp_path: Path) -> None:
+    secret = "sk-quoted-9f1c"
+    server = (
+        "import http.server, sys\n"
+        "class Echo(http.server.BaseHTTPRequestHandler):\n"
+        "    protocol_version = 'HTTP/1.1'\n"
+        "    def do_GET(self):\n"
+        "        said = f'no such key: {self.headers[\"api-key\"]}'.encode()\n"
+        "        self.send_response(401)\n"
+        "        self.send_header('x-echo', self.headers['api-key'])\n"
+        "        self.send_header('x-ms-region', '\\xe5')\n"
+        "        self.send_header('Content-Length', str(len(said)))\n"
+        "        self.end_headers()\n"
+        "        self.wfile.write(said)\n"
+        "server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Echo)\n"
+        "print(server.server_port, flush=True)\n"
+        "server.serve_forever()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", server], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stdout is not None
+        url = f"ws://127.0.0.1:{int(process.stdout.readline())}/openai/v1/realtime?model=x"
+        options = ("--sessions", "2", "--url", url, "--api-key-env", "THE_KEY")
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, THE_KEY=secret)
+    finally:
+        process.kill()
+        process.communicate()
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    assert sessions["detail"].tolist() == ["HTTP 401: no such key: ***"] * 2
+    assert secret not in ended.stdout + ended.stderr
+    assert secret not in "".join(map(str, sessions.to_dict("list").values()))
+
+
+def test_what_the_service_refuses_is_quoted_and_no_key_is_stored(tmp_path: Path) -> None:
+    secret = "wrong-5c1e0f6a"
+    with quick_simulator(tmp_path, "--key", "right") as ready:
+        options = ("--sessions", "2", "--url", ready.urls["ga"], "--api-key-env", "THE_KEY")
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, THE_KEY=secret)
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    assert sessions["outcome"].tolist() == ["refused:401", "refused:401"]
+    assert "Access denied" in sessions["detail"][0]
+    assert secret not in ended.stdout + ended.stderr
+    for path in folder.rglob("*"):
+        assert secret.encode() not in path.read_bytes(), path
+
+
+def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_stays_readable(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    limit = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += (
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); runpy.run_module('locust', run_name='__main__')"
+    )
+    scenario = write_scenario(tmp_path, turns=20)
+    command = [sys.executable, "-c", limit, "-f", str(scenario), "--headless", "--runs", str(tmp_path / "runs")]
+    load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m", "--only-summary"]
+    ended = subprocess.run([*command, *load], capture_output=True, text=True, timeout=GUARD_S, check=False)
+
+    folder = only_run(tmp_path / "runs")
+    assert ended.returncode == 2
+    assert "cannot write the run folder" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert files.read_table(folder, "turns").num_rows > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "said"),
+    [
+        ((), {}, "AZURE_OPENAI_ENDPOINT"),
+        ((), {"AZURE_OPENAI_ENDPOINT": "res.openai.azure.com"}, "https://"),
+        (("--url", "ws://example.com/openai/v1/realtime?model=x"), {}, "wss://"),
+        (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "--connect-rate", "-1"), {}, "--connect-rate"),
+        (("--url", "wss://example.com/openai/v1/realtime?model=x", "-u", "21"), {}, "--yes"),
+        (("--url", "ws://127.0.0.1:1/v1/realtime?model=x", "--sessions", "1", "--processes", "2"), {}, "--processes 2"),
+        (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "-u", "99999999"), {}, "ulimit -n"),
+        (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "--runs", "/proc/nowhere"), {}, "--runs"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_status_2(
+    options: tuple[str, ...], environment: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **environment)
+
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
+def test_a_broken_script_is_named_with_its_line(tmp_path: Path, simulator: Ready) -> None:
+    scenario = write_scenario(tmp_path, script="steps:\n  - say: Hello.\n    lable: x\n")
+    ended = run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"])
+
+    assert ended.returncode == 2
+    assert "script.yaml:3" in ended.stderr
+    assert "label" in ended.stderr
