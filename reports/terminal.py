@@ -17,8 +17,8 @@ TARGETS = ("34", "33", "36", "37")
 def terminal(summary: Summary, width: int = 100, colour: bool = False, report: str = "") -> str:
     """The summary as text, a dozen lines. `report` is the path that its last line names, none where it is empty."""
     ink = _Ink(colour)
-    lines = [*_opening(summary, width, ink), "", *_table(summary, ink)]
-    lines += ["", *_closing(summary, width)]
+    parts = (_opening(summary, width, ink), _table(summary, ink), _closing(summary, width))
+    lines = "\n\n".join(text for part in parts if (text := "\n".join(part))).split("\n")
     if report:
         lines.append(f"report      {report}")
     return "\n".join(lines).replace(NBSP, " ") + "\n"

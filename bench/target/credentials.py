@@ -6,6 +6,8 @@ from typing import NoReturn
 
 from bench.errors import UsageError
 
+SHORTEST_SECRET = 8
+
 
 class Credential:
     """One request header with a secret in it. Only `header` gives the secret away."""
@@ -21,8 +23,8 @@ class Credential:
         return self.name, self._secret
 
     def hide(self, text: str) -> str:
-        """The text without the secret: a service may quote what it was sent."""
-        return text.replace(self._secret, "***") if self._secret else text
+        """The text without the secret: a service may quote what it was sent. A key that is a mere word is none."""
+        return text.replace(self._secret, "***") if len(self._secret) >= SHORTEST_SECRET else text
 
     def __repr__(self) -> str:
         return f"Credential({self.name!r}, hidden)"

@@ -226,9 +226,9 @@ def refusal(error: Exception) -> ConnectError:
         return ConnectError("refused:upgrade", f"the answer is no WebSocket upgrade: {why}")
     response = error.response
     headers = {name.lower(): value for name, value in response.headers.raw_items()}
-    words = service_words(bytes(response.body or b"")) or response.reason_phrase
+    words = service_words(bytes(response.body or b"")).removeprefix(f"{response.status_code}: ")
     outcome = "throttled:handshake" if response.status_code == 429 else f"refused:{response.status_code}"
-    return ConnectError(outcome, f"HTTP {response.status_code}: {words}", headers)
+    return ConnectError(outcome, f"HTTP {response.status_code}: {words or response.reason_phrase}", headers)
 
 
 def service_words(body: bytes) -> str:

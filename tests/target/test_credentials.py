@@ -59,3 +59,11 @@ def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(text: str) ->
     with pytest.raises(UsageError, match=r"^KEY holds a space, a line break or a character outside ASCII") as caught:
         cleaned(text, "KEY")
     assert text not in str(caught.value)
+
+
+def test_a_secret_that_someone_quotes_is_hidden() -> None:
+    assert Credential("api-key", "sk-12345678").hide("no such key: sk-12345678!") == "no such key: ***!"
+
+
+def test_a_key_that_is_a_mere_word_does_not_blot_out_that_word() -> None:
+    assert Credential("api-key", "wrong").hide("wrong key") == "wrong key"
