@@ -7,11 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
@@ -19,13 +17,6 @@ from tests.end_to_end.locust_process import GUARD_S, free_port, only_run, run_lo
 from tests.simulator_process import Ready, quick_simulator
 
 RTBENCH = [sys.executable, "-m", "bench.cli.app"]
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    folder = tmp_path_factory.mktemp("simulator")
-    with quick_simulator(folder, "--truth", str(folder / "truth.jsonl")) as ready:
-        yield ready
 
 
 def test_a_run_has_a_row_for_every_turn_that_the_service_was_asked_for(tmp_path: Path) -> None:

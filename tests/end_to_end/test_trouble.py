@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from tests.end_to_end.locust_process import GUARD_S, locust, only_run, run_locus
 from tests.simulator_process import Ready, quick_simulator
 
 RTBENCH = [sys.executable, "-m", "bench.cli.app"]
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    folder = tmp_path_factory.mktemp("simulator")
-    with quick_simulator(folder, "--truth", str(folder / "truth.jsonl")) as ready:
-        yield ready
 
 
 def wait_for_rows(runs: Path, table: files.TableName, count: int) -> Path:
