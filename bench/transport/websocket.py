@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 
 from websockets.client import ClientProtocol
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
@@ -131,7 +132,7 @@ class WebSocket:
             if isinstance(event, Frame):
                 ends_message = self._take_frame(event, read)
             elif isinstance(event, Response):
-                self.handshake = Handshake({}, {name.lower(): value for name, value in event.headers.raw_items()})
+                self.handshake = Handshake({}, readable(event.headers))
         if self._head is not None:
             self._skip_head(read.data)
         count = len(self._came) - before
@@ -225,10 +226,18 @@ def refusal(error: Exception) -> ConnectError:
         why = error if error.__cause__ is None else error.__cause__
         return ConnectError("refused:upgrade", f"the answer is no WebSocket upgrade: {why}")
     response = error.response
-    headers = {name.lower(): value for name, value in response.headers.raw_items()}
     words = service_words(bytes(response.body or b"")).removeprefix(f"{response.status_code}: ")
     outcome = "throttled:handshake" if response.status_code == 429 else f"refused:{response.status_code}"
-    return ConnectError(outcome, f"HTTP {response.status_code}: {words or response.reason_phrase}", headers)
+    detail = f"HTTP {response.status_code}: {words or response.reason_phrase}"
+    return ConnectError(outcome, detail, readable(response.headers))
+
+
+def readable(headers: Headers) -> dict[str, str]:
+    """Headers by lower-case name; what websockets 15 could not read of a value becomes a replacement character."""
+    return {
+        name.lower(): value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        for name, value in headers.raw_items()
+    }
 
 
 def service_words(body: bytes) -> str:

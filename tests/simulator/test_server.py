@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def test_what_is_no_websocket_request_is_answered_by_http(keyed: Ready) -> None:
     assert answer.startswith(b"HTTP/1.1 426 ")
 
 
+@pytest.mark.skipif(int(version("websockets").split(".")[0]) < 16, reason="websockets 15 hangs up without an answer")
 def test_even_a_request_too_large_to_judge_is_answered_as_simulated(keyed: Ready) -> None:
     with socket.create_connection(("127.0.0.1", keyed.port), timeout=GUARD_S) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\n" + b"X-Many: 1\r\n" * 300 + b"\r\n")
