@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+USAGE_STATUS, INVALID_STATUS = 2, 4
+"""Exit statuses: what was asked for cannot be done; the run was done and is invalid."""
+
 
 class BenchError(Exception):
     """Base of all errors that are raised on purpose. Its text is one line that a user can act on."""

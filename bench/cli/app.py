@@ -9,9 +9,8 @@ import typer
 from bench.cli.bench import bench
 from bench.cli.report import report
 from bench.cli.simulate import simulate
-from bench.errors import BenchError
+from bench.errors import USAGE_STATUS, BenchError
 
-USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130
 
 app = typer.Typer(

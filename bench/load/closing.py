@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.clock import utc_ns
+from bench.errors import INVALID_STATUS, USAGE_STATUS
 from bench.run import folder as files
 from bench.run.close import alive, counters
-
-INVALID_STATUS, USAGE_STATUS = 4, 2
 
 
 @dataclass(frozen=True)

@@ -63,17 +63,16 @@ class LiveRun:
         self.target, self.pause_s, self._worker = target, pause_s, worker
         credential = target.credential
         self._headers = [*target.headers, *([credential.header()] if credential else [])]
-        hide = target.credential.hide if target.credential else str
-        self._recorder = Recorder(folder, folder.name, worker, began_utc_ns, hide=hide)
+        self._hide = credential.hide if credential else str
+        self._recorder = Recorder(folder, folder.name, worker, began_utc_ns, hide=self._hide)
         self._context: ssl.SSLContext | None = (
             tls_context(str(target.ca) if target.ca else None) if target.tls else None
         )
         self._pacer = Pacer(per_minute)
         self._left, self._fire, self._stop = sessions, fire, stop
         self.ending = self.closed = False
-        self._hide = hide
         self._open = self._started = self._connected = self._failed = 0
-        self._active: dict[gevent.Greenlet, Timeline] = {}
+        self._active: set[gevent.Greenlet] = set()
         self.problem: str | None = None
         _warm_up()
         self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
@@ -105,13 +104,13 @@ class LiveRun:
         record = self._recorder.session(labels)
         record.on_turn = lambda turn: self._fire_turn(play, turn)
         timeline = Timeline(monotonic_ns(), len(play.script.turns), play.script.limits)
-        self._active[gevent.getcurrent()] = timeline
+        self._active.add(gevent.getcurrent())
         try:
             self._connect_and_play(play, timeline, record, leaving)
         except Cut:
             pass
         finally:
-            del self._active[gevent.getcurrent()]
+            self._active.remove(gevent.getcurrent())
             session = timeline.session()
             record.session_ended(session)
             self._note_session(session)

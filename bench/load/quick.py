@@ -16,14 +16,13 @@ from typing import Any
 
 import scenarios
 from bench.clock import monotonic_ns
-from bench.errors import UsageError
+from bench.errors import INVALID_STATUS, UsageError
 from bench.target.endpoint import ENDPOINT, resolve_target
 
 SIMULATED_LOAD = ("--users", "16", "--spawn-rate", "4", "--sessions", "20")
 AZURE_LOAD = ("--users", "4", "--spawn-rate", "1", "--sessions", "8")
 AZURE_SAYS = "8 sessions, 4 at a time; about half a minute of audio is sent and 2 to 4 minutes come back"
 START_S = 60.0
-INVALID_STATUS = 4
 SCENARIOS = ("text_turns.py", "voice_turns.py")
 
 

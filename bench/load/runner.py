@@ -26,8 +26,8 @@ from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.errors import BenchError, UsageError
-from bench.load.closing import USAGE_STATUS, close_run, unfinished_workers
+from bench.errors import USAGE_STATUS, BenchError, UsageError
+from bench.load.closing import close_run, unfinished_workers
 from bench.load.live import ALL_DONE, LiveRun
 from bench.load.options import Options, add_options
 from bench.load.plays import (

@@ -22,6 +22,7 @@ from bench.measures import GOOD, Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.turn import FIRST_ARRIVAL, LATE_TRANSCRIPT_NS, THROTTLED_CODES, State, Turn, TurnPlan
 from bench.protocol.events import Event, Failure, Kind
+from bench.transport.base import BAD_FRAME
 
 UNKNOWN_NAMES = 50
 SESSION_UPDATE_ID = "session-update"
@@ -32,7 +33,6 @@ FATAL_CODES = frozenset(
 )
 TURN_CODES = THROTTLED_CODES | {"server_error", "inference_not_authorized_error"}
 """These end the turn that is under way also where the error names no event of it."""
-BAD_FRAME = 1002
 
 
 class Timeline:

@@ -11,6 +11,9 @@ from typing import NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed
 
+BAD_FRAME = 1002
+"""The close code of a connection that we end because of an unreadable frame (RFC 6455 §7.4.1)."""
+
 
 class Received(NamedTuple):
     """One text message, when it arrived, and the bytes of its frames with their headers."""

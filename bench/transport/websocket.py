@@ -22,12 +22,11 @@ from websockets.uri import parse_uri
 from bench.clock import Arrival, Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
-from bench.transport.base import Closed, Handshake, Received, Sent
+from bench.transport.base import BAD_FRAME, Closed, Handshake, Received, Sent
 from bench.transport.tcp import Phases, Read, Stream, connect
 
 ABNORMAL = 1006
 NORMAL = 1000
-BAD_FRAME = 1002
 HEAD_END = b"\r\n\r\n"
 GOODBYE_NS = 1_000_000_000
 """How long the answer to our close frame is awaited."""

@@ -29,7 +29,8 @@ from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
 from bench.transport.tcp import Read
 from bench.transport.websocket import WebSocket
-from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, with_truth, write_scenario
+from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, with_truth
+from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import running_simulator
 
 REPEATS = 20_000

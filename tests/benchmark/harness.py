@@ -15,22 +15,6 @@ import pandas as pd
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
 
-SCENARIO = """
-from bench.load.user import RealtimeUser
-
-
-class Caller(RealtimeUser):
-    script = "script.yaml"
-"""
-
-
-def write_scenario(folder: Path, turns: int, output: str = "audio") -> Path:
-    """A scenario of `turns` short text turns; returns its file."""
-    steps = "".join(f"  - say: 'Turn {number} of a benchmark.'\n    label: step_{number}\n" for number in range(turns))
-    (folder / "script.yaml").write_text(f"session:\n  output: {output}\nsteps:\n{steps}")
-    (folder / "scenario.py").write_text(SCENARIO)
-    return folder / "scenario.py"
-
 
 def run_locust(
     scenario: Path, runs: Path, *options: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
