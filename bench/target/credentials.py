@@ -24,7 +24,13 @@ class Credential:
 
     def hide(self, text: str) -> str:
         """The text without the secret: a service may quote what it was sent. A key that is a mere word is none."""
-        return text.replace(self._secret, "***") if len(self._secret) >= SHORTEST_SECRET else text
+        if len(self._secret) < SHORTEST_SECRET:
+            return text
+        text = text.replace(self._secret, "***")
+        for length in range(len(self._secret) - 1, SHORTEST_SECRET - 1, -1):  # words are cut, maybe in mid-secret
+            if text.endswith(self._secret[:length]):
+                return text[:-length] + "***"
+        return text
 
     def __repr__(self) -> str:
         return f"Credential({self.name!r}, hidden)"

@@ -67,3 +67,7 @@ def test_a_secret_that_someone_quotes_is_hidden() -> None:
 
 def test_a_key_that_is_a_mere_word_does_not_blot_out_that_word() -> None:
     assert Credential("api-key", "wrong").hide("wrong key") == "wrong key"
+
+
+def test_a_secret_that_was_cut_with_its_sentence_is_hidden_too() -> None:
+    assert Credential("api-key", "sk-1234567890").hide("no such key: sk-123456") == "no such key: ***"
