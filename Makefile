@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help bench test lint format benchmark lock clean
+.PHONY: help bench test lint format schema benchmark lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ lint: .venv/dev ## style, types, spelling
 format: .venv/dev ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schema: .venv/dev ## write the JSON Schema of scripts, for editors
+	$(BIN)/python -m bench.plan.schema > scenarios/scripts/script.schema.json
 
 benchmark: .venv/dev ## our own figures against the simulator's truth (takes minutes; not part of the tests)
 	$(BIN)/python -m tests.benchmark

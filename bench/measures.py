@@ -6,7 +6,9 @@ run folder (`bench.run.folder`), measures are derived on reading. Reports take n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Literal
 
 Scope = Literal["turn", "session", "event", "harness", "rate"]
@@ -18,7 +20,11 @@ DEFINITIONS_VERSION = 1
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure. `begin` and `end` name the instants (nanoseconds) whose difference it is, where it is one."""
+    """One figure: the difference of two instants (nanoseconds), or a column of its own.
+
+    `begin` and `end` name the instants, `less` a column in ns that is taken off their difference; `column` names the
+    column that holds the figure itself.
+    """
 
     name: str
     unit: str
@@ -27,19 +33,31 @@ class Measure:
     sentence: str
     begin: str = ""
     end: str = ""
+    less: str = ""
+    column: str = ""
 
 
 CATALOGUE: dict[str, Measure] = {
     measure.name: measure
     for measure in (
-        Measure("ttfa", "ms", "turn", "lower", "Time to first audio delta: from the turn's origin (response.create handed to the kernel) to the arrival of the first audio delta with a payload.", "origin", "first_audio"),
+        Measure("ttfa", "ms", "turn", "lower", "Time to first audio delta: from the turn's origin (response.create handed to the kernel; where the service starts the response itself, the end of speech) to the arrival of the first audio delta with a payload.", "origin", "first_audio"),
         Measure("ttft", "ms", "turn", "lower", "Time to first text delta: from the turn's origin to the arrival of the first text delta with a payload.", "origin", "first_text"),
         Measure("transcript_first", "ms", "turn", "lower", "From the turn's origin to the first delta of the reply's transcript.", "origin", "first_transcript"),
         Measure("transcript_total", "ms", "turn", "lower", "From the turn's origin to the end of the reply's transcript.", "origin", "transcript_done"),
         Measure("transcript_lead", "ms", "turn", "higher", "From the first transcript delta to the first audio delta: positive when captions come before sound.", "first_transcript", "first_audio"),
         Measure("response_total", "ms", "turn", "lower", "From the turn's origin to response.done.", "origin", "response_done"),
+        Measure("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included.", "speech_end", "first_audible"),
+        Measure("turn_detection", "ms", "turn", "lower", "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped: how long the service took to notice. Negative where it took a pause for the end.", "speech_end", "speech_stopped"),
+        Measure("speech_detected", "ms", "turn", "lower", "VAD turns: from the instant at which a microphone had recorded the first speech sample to speech_started.", "speech_begin", "speech_started"),
         Measure("input_transcript", "ms", "turn", "lower", "From the commit of the caller's audio to the finished transcript of it.", "committed", "input_transcribed"),
-        Measure("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply outruns its playback."),
+        Measure("input_transcript_total", "ms", "turn", "lower", "From the end of the caller's speech, in microphone time, to the finished transcript of it.", "speech_end", "input_transcribed"),
+        Measure("stall", "ms", "turn", "lower", "Silence that the simulated player was forced into within a reply, because audio came too late.", column="stall_ns"),
+        Measure("stalls", "n", "turn", "lower", "How often the simulated player ran dry within a reply.", column="stalls"),
+        Measure("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply outruns its playback.", column="audio_speed"),
+        Measure("vad_splits", "n", "turn", "lower", "Commits beyond the first in one turn: pauses that the service took for the end of the caller's speech.", column="vad_splits"),
+        Measure("network_rtt", "ms", "turn", "lower", "Shortest TCP round trip that the kernel saw lately (tcpi_min_rtt at the turn's end): the way to the nearest TLS terminator.", column="network_rtt_ns"),
+        Measure("retransmits", "n", "turn", "lower", "TCP segments of ours that were sent again since the session's last turn.", column="retransmits"),
+        Measure("ttfa_less_rtt", "ms", "turn", "lower", "ttfa without one network round trip: tells a slower service from a farther one.", "origin", "first_audio", less="network_rtt_ns"),
         Measure("delta_gap", "ms", "event", "lower", "Between neighbouring audio deltas of a response, where both stamps are exact to 1 ms."),
         Measure("connect_dns", "ms", "session", "lower", "Name lookup.", "connect_start", "dns_done"),
         Measure("connect_tcp", "ms", "session", "lower", "TCP connection.", "dns_done", "tcp_done"),
@@ -61,6 +79,39 @@ CATALOGUE: dict[str, Measure] = {
 }  # fmt: skip
 
 
+VAD_SEGMENTS = (
+    "speech_end",
+    "speech_stopped",
+    "committed",
+    "requested",
+    "response_created",
+    "first_audio",
+    "first_audible",
+)
+MANUAL_SEGMENTS = ("speech_end", "requested", "response_created", "first_audio", "first_audible")
+"""The instants that cut `voice_to_voice` into segments, with turn detection by the service and without it. An instant
+that did not happen merges its two neighbours, so segments always add up to the whole; one may be negative."""
+
+SEGMENT_NAMES = {
+    "speech_end": "speech end",
+    "speech_stopped": "noticed",
+    "committed": "committed",
+    "requested": "requested",
+    "response_created": "response created",
+    "first_audio": "first delta",
+    "first_audible": "first audible",
+}
+
+
+def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
+    """(from, to, ns) of each segment of `voice_to_voice`; [] where one of its ends did not happen."""
+    chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
+    if chain[0] not in instants or chain[-1] not in instants:
+        return []
+    happened = [name for name in chain if name in instants]
+    return [(begin, end, instants[end] - instants[begin]) for begin, end in pairwise(happened)]
+
+
 @dataclass(frozen=True)
 class Limits:
     """How long each stage may take before the session or turn ends as `timeout:<stage>`; seconds."""
@@ -70,8 +121,10 @@ class Limits:
     upgrade: float = 10.0
     session: float = 10.0
     """session.created, and session.updated after it"""
+    speech: float = 10.0
+    """from the end of the caller's speech until the service's VAD has noticed it"""
     first_delta: float = 30.0
-    """from the turn's origin"""
+    """from response.create; where the service starts the response itself, from speech_stopped"""
     next_delta: float = 10.0
     done: float = 120.0
     """from response.created"""

@@ -2,6 +2,10 @@
 
 It is single-threaded: it either waits for messages or sends one that is due. Turn 1 begins once the service has greeted
 the session and taken its settings; within a turn nothing waits for an acknowledgement, for some services send none.
+
+Where the service detects turns, the caller's microphone is open from the first turn on until the session ends: it sends
+silence while nobody speaks, the caller listens to a reply to its end before speaking again, and a VAD that took a pause
+for the end of a turn is let finish before the next one.
 """
 
 from __future__ import annotations
@@ -13,10 +17,11 @@ from bench.clock import Arrival
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.observe.turn import TurnPlan
-from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedTurn
-from bench.plan.script import Pause
+from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedStep, PreparedTurn
+from bench.plan.microphone import Microphone
+from bench.plan.turns import Expect
 from bench.protocol.dialects import clear_audio
-from bench.protocol.events import Event, decode
+from bench.protocol.events import Event, Kind, decode
 from bench.transport.base import Transport
 
 SLICE_NS = 250_000_000
@@ -43,7 +48,10 @@ class Listener(Protocol):
 
 
 class Session:
-    """One session, from the open transport to its close. `ending()` says that no new turn shall begin."""
+    """One session, from the open transport to its close. `ending()` says that no new turn shall begin.
+
+    `play` does all of it; `open`, `perform` for each step, and `close` are its parts, for whoever decides on the way.
+    """
 
     def __init__(
         self,
@@ -55,19 +63,56 @@ class Session:
     ) -> None:
         self._script, self._transport, self._timeline = script, transport, timeline
         self._listener, self._ending = listener, ending
+        self._microphone = Microphone(script.between)
+        self._asks_late = bool(script.between) and not script.service_responds
+        self._turn: PreparedTurn | None = None
+        """The last turn that was said."""
+        self._opening: OutgoingMessage | None = None
+        """The first of its chunks, until it is sent."""
 
     def play(self) -> None:
         """Greet, play every step, wait for late transcriptions, close. The outcomes are the timeline's."""
-        self._greet()
+        self.open()
         for step in self._script.steps:
-            if self._timeline.over:
+            if not self.perform(step):
                 break
-            if self._ending():
-                self._timeline.fail("abandoned", self._transport.now_ns(), "the run ended")
-            elif isinstance(step, Pause):
-                self._pause(step.duration_ns)
-            else:
-                self._turn(step)
+        self.close()
+
+    def open(self) -> None:
+        """Wait for the service's greeting, and for its taking the session's settings."""
+        until_ns = self._transport.now_ns() + int(self._script.limits.session * 1e9)
+        self._listen_for("session_created", until_ns)
+        if not self._timeline.over:
+            self._send(OutgoingMessage("session.update", self._script.session_update))
+            self._listen_for("session_updated", until_ns)
+        if self._script.between:
+            self._microphone.open(self._transport.now_ns())
+
+    def perform(self, step: PreparedStep) -> bool:
+        """Play one step. A turn is said, and not waited for: the next step does that, unless it expects something.
+
+        False where the session is over, or the run is ending.
+        """
+        if isinstance(step, Expect):
+            self._expect(step)
+            return not self._timeline.over
+        self._finish_turn()
+        self._hear_out()
+        if isinstance(step, PreparedTurn):
+            self._settle()
+        if self._ending() and not self._timeline.over:
+            self._timeline.fail("abandoned", self._transport.now_ns(), "the run ended")
+        if self._timeline.over:
+            return False
+        if isinstance(step, PreparedTurn):
+            self._say(step)
+        else:
+            self._idle(self._transport.now_ns() + step.duration_ns)
+        return not self._timeline.over
+
+    def close(self) -> None:
+        """Let the last turn end, wait for late transcriptions, close."""
+        self._finish_turn()
         self._await_transcripts()
         if not self._timeline.over:
             self._timeline.finish(self._transport.now_ns())
@@ -77,17 +122,10 @@ class Session:
     def abandon(self, outcome: str, detail: str) -> None:
         """Cut short by whoever runs this: what is in flight ends so, the connection is dropped, nothing waits."""
         self._timeline.fail(outcome, self._transport.now_ns(), detail)
-        self._transport.abort()
         self._hand_out()
+        self._transport.abort()
 
     # Steps.
-
-    def _greet(self) -> None:
-        until_ns = self._transport.now_ns() + int(self._script.limits.session * 1e9)
-        self._listen_for("session_created", until_ns)
-        if not self._timeline.over:
-            self._send(OutgoingMessage("session.update", self._script.session_update))
-            self._listen_for("session_updated", until_ns)
 
     def _listen_for(self, instant: str, until_ns: int) -> None:
         while not self._timeline.reached(instant) and not self._timeline.over:
@@ -97,46 +135,89 @@ class Session:
                 return
             self._listen(until_ns)
 
-    def _pause(self, duration_ns: int) -> None:
-        until_ns = self._transport.now_ns() + duration_ns
+    def _idle(self, until_ns: int) -> None:
+        """Do nothing until an instant, unless the session or the run ends before."""
         while self._transport.now_ns() < until_ns and not self._timeline.over and not self._ending():
             self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
 
-    def _turn(self, turn: PreparedTurn) -> None:
-        speech_ns = self._transport.now_ns()
-        if turn.inputs and turn.inputs[0].due_ns is not None:
-            self._listen_until(speech_ns + turn.inputs[0].due_ns)  # the first chunk is due when it has been spoken
-        if self._timeline.over:
-            return
-        self._timeline.begin(self._plan(turn), self._transport.now_ns())
-        self._listener.turn_began()
-        spoken = self._say(turn, speech_ns)
-        while not self._timeline.turn_over:
-            due = self._timeline.deadline()
-            self._listen(due[0] if due else self._transport.now_ns() + FAR_NS)
-        if not spoken and not self._timeline.over:  # what the service holds of a broken turn is not the next one's
+    def _hear_out(self) -> None:
+        """Whoever speaks into a reply interrupts it, where the microphone is open."""
+        if self._script.between:
+            self._idle(self._timeline.playback_ends_ns)
+
+    def _settle(self) -> None:
+        """Let the service finish what it has under way for turns that are over, or give it up."""
+        while (until_ns := self._timeline.quiet_by_ns) is not None and not self._timeline.over and not self._ending():
+            if self._transport.now_ns() >= until_ns:
+                self._timeline.give_up()
+                return
+            self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
+
+    def _say(self, turn: PreparedTurn) -> None:
+        """Send a turn: its speech, each chunk when it is due; then the rest."""
+        self._turn = turn
+        if turn.speech:
+            self._speak(turn)
+        else:
+            self._begin(turn)
+        for message in (*turn.inputs, *((turn.request,) if turn.request and not turn.vad else ())):
+            if not self._timeline.turn_over:
+                self._send(message)
+        if turn.kind == "audio" and not turn.vad:
+            self._clear_rest(turn)
+
+    def _clear_rest(self, turn: PreparedTurn) -> None:
+        """What the service holds of a broken turn is not the next one's."""
+        if self._timeline.turn_over and not self._timeline.over:
             self._send(OutgoingMessage("input_audio_buffer.clear", clear_audio(f"{turn.event_prefix}clear")))
 
-    def _plan(self, turn: PreparedTurn) -> TurnPlan:
-        return TurnPlan(
+    def _speak(self, turn: PreparedTurn) -> None:
+        if not self._script.between:
+            self._microphone.open(self._transport.now_ns())
+        self._microphone.speak(turn.speech, turn.between)
+        self._opening = turn.speech[0]
+        while self._microphone.speaking:
+            self._listen(self._next_deadline_ns())
+            if self._timeline.over or (self._begun and self._timeline.turn_over):
+                self._microphone.hush()
+
+    @property
+    def _begun(self) -> bool:
+        """Whether the first chunk of what is being said has left."""
+        return self._opening is None
+
+    def _begin(self, turn: PreparedTurn) -> None:
+        plan = TurnPlan(
             number=turn.number,
             step=turn.label,
             event_prefix=turn.event_prefix,
             request_event_id=turn.request_event_id,
             wants_audio=turn.wants_audio,
-            transcription_due=self._script.transcribes and turn.kind == "audio",
+            transcription_due=self._script.settings.input_transcription is not None and turn.kind == "audio",
+            vad=turn.vad,
+            service_responds=turn.vad and turn.request is None,
+            audio=turn.audio,
+            reply_format=self._script.settings.output_format,
+            jitter_buffer_ns=self._script.jitter_buffer_ns,
         )
+        self._timeline.begin(plan, self._transport.now_ns())
+        self._listener.turn_began()
 
-    def _say(self, turn: PreparedTurn, speech_ns: int) -> bool:
-        """Send a turn's messages, each when it is due; False where the turn ended before all were sent."""
-        for message in (*turn.inputs, turn.request):
-            due_ns = None if message.due_ns is None else speech_ns + message.due_ns
-            if due_ns is not None:
-                self._listen_until(due_ns)
-            if self._timeline.turn_over:
-                return turn.kind != "audio"
-            self._send(message, due_ns, turn.chunk_ns)
-        return True
+    def _finish_turn(self) -> None:
+        """Wait for the end of the turn that is under way."""
+        while not self._timeline.turn_over:
+            self._listen(self._next_deadline_ns())
+
+    def _expect(self, expected: Expect) -> None:
+        """Wait for what the turn under way must get; it fails where that does not come."""
+        until_ns = self._transport.now_ns() + int(expected.within_s * 1e9)
+        self._timeline.expect(Kind[expected.event.upper()], until_ns)
+        while self._timeline.missing_expectation:
+            self._listen(self._next_deadline_ns())
+
+    def _next_deadline_ns(self) -> int:
+        due = self._timeline.deadline()
+        return due[0] if due else self._transport.now_ns() + FAR_NS
 
     def _await_transcripts(self) -> None:
         while not self._timeline.over and not self._ending():
@@ -147,40 +228,60 @@ class Session:
 
     # In and out.
 
-    def _send(self, message: OutgoingMessage, due_ns: int | None = None, chunk_ns: int | None = None) -> None:
+    def _send(self, message: OutgoingMessage, due_ns: int | None = None) -> None:
         sent = self._transport.send(message.data)
         if sent is None:
             self._notice_close()
             return
         lag_ns = None if due_ns is None else sent.handed.at_ns - due_ns
-        late = lag_ns is not None and chunk_ns is not None and lag_ns * LATE_SHARE > chunk_ns
         self._timeline.sent(
-            message.name, sent.handed, wire_bytes=sent.wire_bytes, audio_bytes=message.audio_bytes, late=late
+            message.name,
+            sent.handed,
+            wire_bytes=sent.wire_bytes,
+            audio_bytes=message.audio_bytes,
+            moments=message.moments,
+            late=lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0),
         )
         self._listener.sent(sent.wire_bytes, message.audio_bytes, lag_ns)
 
-    def _listen_until(self, until_ns: int) -> None:
-        """Handle whatever comes until an instant, or until the connection is gone."""
-        while self._transport.now_ns() < until_ns and self._transport.closed is None:
-            self._listen(until_ns)
+    def _record(self) -> None:
+        """Send the microphone's next chunk where it is due."""
+        due_ns = self._microphone.due_ns
+        if due_ns is None or self._transport.now_ns() < due_ns or self._transport.closed is not None:
+            return
+        message, due_ns = self._microphone.take()
+        if message is self._opening and self._turn is not None:
+            self._opening = None
+            self._begin(self._turn)
+        self._send(message, due_ns)
 
     def _listen(self, until_ns: int) -> None:
-        """Wait for messages until an instant, and handle those that one read brought."""
-        came = self._transport.receive(until_ns)
-        for data, arrival, wire_bytes in came:
-            event = decode(data, self._script.dialect)
-            self._timeline.received(event, arrival, wire_bytes)
-            self._listener.received(event, arrival, self._transport.now_ns(), wire_bytes)
+        """Wait for messages until an instant, and handle those that one read brought; the microphone goes on."""
+        due_ns = self._microphone.due_ns
+        came = self._transport.receive(until_ns if due_ns is None else min(until_ns, due_ns))
+        for message in came:
+            event = decode(message.data, self._script.dialect)
+            self._timeline.received(event, message)
+            self._listener.received(event, message.arrival, self._transport.now_ns(), message.wire_bytes)
         self._notice_close()
         if not came:
             self._timeline.expire(self._transport.now_ns())
         if self._timeline.turn_over:
             self._hand_out()
+        self._record()
+        self._ask_late()
+
+    def _ask_late(self) -> None:
+        """Ask for the response as soon as a VAD that starts none has committed all of the speech."""
+        if self._asks_late and self._timeline.wants_request and self._turn is not None and self._turn.request:
+            self._send(self._turn.request)
 
     def _notice_close(self) -> None:
         if self._transport.closed is not None:
             self._timeline.closed(*self._transport.closed)
 
     def _hand_out(self) -> None:
+        if self._timeline.awaits_network:
+            self._timeline.measured(self._transport.network())
         for turn in self._timeline.take(self._transport.now_ns()):
             self._listener.turn_ended(turn)

@@ -1,4 +1,4 @@
-"""The small figures: steps, connecting, throughput, and the strip of intervals in the answer's table."""
+"""The small figures: steps, throughput, and the strip of intervals in the answer's table."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from reports.charts import LEGEND_PITCH, legend, legend_rows
-from reports.frames import PHASES, Flow, Stack
+from reports.figures import Figures
+from reports.frames import Flow
 from reports.numbers import clock, ms, scale_of, shortened, span, three
 from reports.statistics import Estimate
-from reports.summary import Figures
 from reports.svg import (
     SHAPES,
     Plot,
@@ -92,52 +92,6 @@ def _step(plot: Plot, figures: Figures, colour: int, x: Scale, y: float, step: s
             else f"{figures.failed} of {figures.n} failed"
         )
         plot.text(plot.x0 + 6, y + 4, few, "tiny")
-
-
-def connect(stacks: Sequence[Stack], w: int) -> Plot:
-    """Mean phases of connecting as stacked bars; a phase that took no time is not named."""
-    used = [j for j in range(len(PHASES)) if any(stack.parts[j] > 0 for stack in stacks)]
-    plot = Plot(
-        w,
-        58 + 42 * len(stacks),
-        left=4,
-        right=60,
-        top=30,
-        bottom=28,
-        title="Phases of connecting",
-        desc="Mean phases of typical and of slow session starts. "
-        + "; ".join(f"{s.target} p{s.p * 100:g}: {ms(sum(s.parts))}" for s in stacks)
-        + ".",
-    )
-    longest = max(sum(stack.parts) for stack in stacks) or 1.0
-    x = Scale(identity, 0.0, longest, plot.x0, plot.x1)
-    plot.x_axis(x, linear_ticks(0.0, longest, 4), lambda v: ms(v) if v else "0", grid=True)
-    for row, stack in enumerate(stacks):
-        _stack(plot, stack, x, plot.y1 + 16 + row * 42)
-    at = plot.x0 + 0.0
-    for j in used:
-        plot.rect(at, 2, 10, 10, f"g{_shade(j)}")
-        plot.text(at + 13, 11, PHASES[j], "lab")
-        at += 13 + len(PHASES[j]) * 6.6 + 10
-    return plot
-
-
-def _shade(phase: int) -> int:
-    return (0, 1, 2, 3, 4, 1)[phase]
-
-
-def _stack(plot: Plot, stack: Stack, x: Scale, y: float) -> None:
-    word = "typical start (p50)" if stack.p == 0.5 else f"slow start (p{stack.p * 100:g})"
-    plot.text(plot.x0, y - 4, f"{shortened(stack.target, 24)}, {word}", f"rowlab t{stack.colour % 4}")
-    at = 0.0
-    for j, value in enumerate(stack.parts):
-        width = x(at + value) - x(at)
-        if value > 0:
-            plot.rect(x(at), y, max(width - 1, 0.8), 18, f"g{_shade(j)}", f"{PHASES[j]}: {ms(value)}")
-        if width > 34:
-            plot.text((x(at) + x(at + value)) / 2, y + 13, three(value), f"in{_shade(j)}", "middle")
-        at += value
-    plot.text(x(at) + 5, y + 13, ms(at), "dl")
 
 
 def flow(frame: Flow, length_s: float, w: int) -> Plot:

@@ -8,11 +8,14 @@ from typing import Any
 
 from bench.measures import DEFINITIONS_VERSION
 from reports.events import Distribution
+from reports.figures import Figures
 from reports.outcomes import Ending
+from reports.segments import Breakdown
+from reports.slowest import Slow
 from reports.statistics import Estimate
-from reports.summary import Figures, Summary
+from reports.summary import Answer, Summary
 
-SUMMARY_VERSION = 1
+SUMMARY_VERSION = 2
 
 
 def as_json(summary: Summary) -> str:
@@ -40,11 +43,17 @@ def as_data(summary: Summary) -> dict[str, Any]:
         "verdict": _verdict(summary),
         "targets": list(summary.targets),
         "main": summary.main,
-        "answers": [
-            {"target": a.target, "turns": a.turns, "sessions": a.sessions, **_figures(a.figures)}
-            for a in summary.answers
-        ],
+        "mains": summary.mains,
+        "setup": {
+            "jitter_buffers_ms": list(summary.setup.jitter_buffers_ms),
+            "vad_chunks_ms": list(summary.setup.vad_chunks_ms),
+            "packetisation": summary.setup.packetisation or None,
+        },
+        "answers": [_answer(answer) for answer in summary.answers],
+        "heard": [_answer(answer) for answer in summary.heard],
         "turn_measures": [_figures(figures) for figures in summary.measures],
+        "segments": [_breakdown(row, summary) for row in summary.breakdowns],
+        "counts": [dict(vars(counts)) for counts in summary.counts],
         "session_measures": [_figures(figures) for figures in summary.connecting],
         "event_measures": [_distribution(one) for one in summary.events],
         "harness": [_distribution(one) for one in summary.harness],
@@ -55,6 +64,7 @@ def as_data(summary: Summary) -> dict[str, Any]:
             for t in summary.throughput
         ],
         "outcomes": _outcomes(summary),
+        "slowest": [_slow(slow) for slow in summary.slowest],
         "notices": list(summary.notices),
     }
 
@@ -65,11 +75,43 @@ def _verdict(summary: Summary) -> dict[str, Any]:
     return {"valid": verdict.valid, "reason": verdict.reason, "rules": rules}
 
 
+def _answer(answer: Answer) -> dict[str, Any]:
+    counted = {"turns": answer.turns, "sessions": answer.sessions, "turns_failed": answer.failed}
+    return {"target": answer.target} | counted | _figures(answer.figures)
+
+
+def _breakdown(row: Breakdown, summary: Summary) -> dict[str, Any]:
+    """Sums in integer ns, which add up exactly, and means in ms."""
+    return {
+        "target": summary.targets[row.target],
+        "step": row.step,
+        "turns": row.turns,
+        "total_ns": row.total_ns,
+        "mean_ms": _finite(row.mean_ms()),
+        "segments": [
+            {"from": segment.begin, "to": segment.end, "name": segment.name, "total_ns": segment.total_ns}
+            | {"mean_ms": _finite(row.mean_ms(segment))}
+            for segment in row.segments
+        ],
+    }
+
+
+def _slow(slow: Slow) -> dict[str, Any]:
+    """Times in ms; a name that is not known is null."""
+    known = {name: value for name, value in vars(slow).items() if name != "colour"}
+    times = {
+        f"{name}_ms": _finite(known.pop(name)) for name in ("value", "ttfa", "voice_to_voice", "created", "network_rtt")
+    }
+    resent = None if math.isnan(slow.retransmits) else int(slow.retransmits)
+    return {name: value if value != "" else None for name, value in known.items()} | times | {"retransmits": resent}
+
+
 def _figures(figures: Figures) -> dict[str, Any]:
     return {
         "measure": figures.measure,
         "unit": figures.unit,
         "target": figures.target,
+        "origin": figures.origin or None,
         "step": figures.step,
         "n": figures.n,
         "failed": figures.failed,

@@ -5,23 +5,23 @@ The same frames feed the tables of numbers below the figures. Times are seconds 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from reports.runs import Run, turn_ids
-from reports.samples import Sampled, column_of
+from reports.samples import Sampled
 from reports.statistics import BEYOND, Estimate, Floats, estimates, quantile
 from reports.summary import Summary
 from reports.svg import nines, time_step
+from reports.turns import Pool
 
 PUBLISHED = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 _GRID = np.array([n for n in np.linspace(0.02, 4.0, 100) if all(abs(n - nines(p)) > 0.012 for p in PUBLISHED)])
 CURVE = np.unique(np.r_[1 - 10**-_GRID, PUBLISHED])
 """Even steps on the axis of nines, and the percentiles that tables name, without near neighbours of those."""
-SLOWEST = 8
 PHASES = ("dns", "tcp", "tls", "upgrade", "session", "update")
 
 
@@ -40,14 +40,15 @@ class Curve:
         return 1 - BEYOND / self.n if self.n else 0.0
 
 
-def curves(one: Sampled) -> list[Curve]:
-    """The percentile curve of each target that has the measure."""
+def curves(one: Sampled, pools: Sequence[Pool]) -> list[Curve]:
+    """The percentile curve of each pool that has the measure."""
     found = []
-    for index, label in enumerate(one.turns.targets):
-        sample = one.of(index)
+    for pool in pools:
+        sample = one.of(pool.target, pool.steps)
         if sample.n:
             ps = [float(p) for p in CURVE if p <= 1 - 0.5 / sample.n]
-            found.append(Curve(label, index, sample.n, sample.failed, tuple(estimates(sample, ps))))
+            target = one.turns.targets[pool.target]
+            found.append(Curve(target, pool.target, sample.n, sample.failed, tuple(estimates(sample, ps))))
     return found
 
 
@@ -117,62 +118,3 @@ def flows(summary: Summary) -> list[Flow]:
         if sent.any() or received.any():
             found.append(Flow(kind, np.maximum(middle, 0.0), sent, received))
     return found
-
-
-@dataclass(frozen=True)
-class Slow:
-    """One of the slowest good turns, and the names by which the service knows it."""
-
-    value: float
-    target: str
-    colour: int
-    step: str
-    turn: int
-    at_s: float
-    created: float
-    """origin → response.created, NaN where absent"""
-    session: str
-    service_session: str
-    response: str
-    request: str
-
-
-def slowest(summary: Summary, most: int = SLOWEST) -> list[Slow]:
-    """The slowest good turns by the main measure."""
-    one, turns = summary.samples[summary.main], summary.turns
-    places = one.index[np.isfinite(one.values)][::-1][:most]
-    rows = turns.rows[places]
-    ids = turn_ids(summary.run, [int(row) for row in rows]) if rows.size else []
-    sessions = _by_id(summary.run)
-    found = []
-    for place, row, response in zip(places, rows, ids, strict=True):
-        turn = turns.frame.iloc[int(row)]
-        service, request = sessions.get(str(turn["session_id"]), ("", ""))
-        colour = int(turns.target[place])
-        found.append(
-            Slow(
-                value=float(turn[column_of(summary.main)]),
-                target=turns.targets[colour],
-                colour=colour,
-                step=turns.steps[int(turns.step[place])],
-                turn=_whole(turn["turn"]),
-                at_s=(int(turn["start_utc_ns"]) - summary.window.began_utc_ns) / 1e9,
-                created=float(turn["response_created_at_ns"] - turn["origin_at_ns"]) / 1e6,
-                session=str(turn["session_id"]),
-                service_session=service,
-                response=response,
-                request=request,
-            )
-        )
-    return found
-
-
-def _whole(value: float) -> int:
-    return 0 if np.isnan(value) else int(value)
-
-
-def _by_id(run: Run) -> dict[str, tuple[str, str]]:
-    """Session → (the service's id of it, the request id of its handshake)."""
-    names = ("session_id", "service_session_id", "request_id")
-    columns = [run.sessions[name].astype("object").fillna("") for name in names]
-    return {str(ours): (str(theirs), str(request)) for ours, theirs, request in zip(*columns, strict=True)}

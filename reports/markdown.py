@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from reports import words
+from reports import sentences, words
 from reports.events import ALL
-from reports.numbers import NBSP, count, moment, percent, plural, quantity, three
-from reports.summary import PS, Summary
+from reports.figures import PS
+from reports.numbers import NBSP, count, moment, ms, percent, plural, quantity, three
+from reports.slowest import Slow
+from reports.summary import Answer, Summary
 
 ROWS_MOST = 10
 
@@ -35,46 +37,85 @@ def plain(text: str) -> str:
 
 def _head(summary: Summary) -> Iterable[str]:
     verdict = summary.verdict
-    yield f"### {verdict.glyph} {verdict.word}: {plain(words.headline(summary))}"
+    yield f"### {verdict.glyph} {verdict.word}: {plain(sentences.headline(summary))}"
     simulated = "◇ **SIMULATED**: embedded simulator, no real service · " if summary.simulated else ""
     yield f"{simulated}{plain(summary.scenario)} · {moment(summary.window.began_utc_ns)} · {words.lasted(summary)}"
     for rule in verdict.broken:
         remedy = f" What to do: {plain(words.remedy(rule))}" if rule.remedy else ""
         yield from ("", f"**{plain(words.rule_line(rule))}** {plain(words.rule_figure(rule))}{remedy}")
-    second = words.second(summary)
-    if second:
-        yield from ("", plain(second))
+    said = " ".join(filter(None, (sentences.heard(summary), sentences.second(summary))))
+    if said:
+        yield from ("", plain(said))
 
 
 def _answer(summary: Summary) -> Iterable[str]:
     if not sum(summary.outcomes.begun):
         return
+    for place, group in enumerate(words.tables(summary)):
+        yield from [""] if place else []
+        yield from _table_of(summary, group)
+
+
+def _table_of(summary: Summary, group: list[Answer]) -> Iterable[str]:
+    """The answers of one measure."""
     strike = "~~" if summary.verdict.valid is False else ""
     rows = []
-    for index, answer in enumerate(summary.answers[:ROWS_MOST]):
-        failed, ended = summary.outcomes.failed[index], summary.outcomes.ended(index)
+    for answer in group[:ROWS_MOST]:
         figures = [words.inline(answer.figures, p) for p in (0.5, 0.95, 0.99)] + [three(answer.figures.high)]
         cells = [f"{strike}{figure}{strike}" for figure in figures]
-        rows.append([answer.target, count(answer.turns), *cells, f"{count(failed)} ({percent(failed, ended)})"])
-    yield from table(
-        (f"{plain(summary.main)}, ms", "turns", "p50 (95 %)", "p95 (95 %)", "p99 (95 %)", "slowest", "failed"), rows
-    )
-    if len(summary.answers) > ROWS_MOST:
-        yield f"\n{len(summary.answers) - ROWS_MOST} more targets: report.html."
+        failed = f"{count(answer.failed)} ({percent(answer.failed, answer.ended)})"
+        rows.append([answer.label, count(answer.turns), *cells, failed])
+    measure = plain(group[0].figures.measure)
+    yield from table((f"{measure}, ms", "turns", "p50 (95 %)", "p95 (95 %)", "p99 (95 %)", "slowest", "failed"), rows)
+    if len(group) > ROWS_MOST:
+        yield f"\n{len(group) - ROWS_MOST} more targets: report.html."
 
 
 def _details(summary: Summary) -> Iterable[str]:
+    yield from _folded("Segments of voice_to_voice", _segments(summary))
     yield from _folded("Outcomes", _outcomes(summary))
     yield from _folded("All measures", _measures(summary))
     yield from _folded("Throughput", _throughput(summary))
     yield from _folded("Harness health", _health(summary))
-    yield from _folded("Notes", [f"- {plain(notice)}" for notice in summary.notices])
+    yield from _folded("Slowest turns", _slowest(summary))
+    yield from _folded("Notes", [f"- {plain(notice)}" for notice in _notes(summary)])
 
 
 def _folded(title: str, body: Iterable[str]) -> Iterable[str]:
     lines = list(body)
     if lines:
         yield from (f"<details><summary>{title}</summary>", "", *lines, "", "</details>")
+
+
+def _segments(summary: Summary) -> Iterable[str]:
+    """Means in ms; a list, for breakdowns have segments of their own."""
+    for row in summary.breakdowns:
+        step = "all steps" if row.step == ALL else row.step
+        yield f"- {plain(step)}: {plain(words.breakdown(row, summary))}"
+
+
+def _slowest(summary: Summary) -> Iterable[str]:
+    head = ("wait", "target", "step, turn", "voice\\_to\\_voice", "network\\_rtt", "sent again", "session")
+    rows = [_slow(slow) for slow in summary.slowest]
+    if rows:
+        yield from table((*head, "response", "request", "region"), rows, last="---")
+
+
+def _slow(slow: Slow) -> list[str]:
+    resent = three(slow.retransmits)
+    log = f" ({slow.event_log})" if slow.event_log else ""
+    times = [ms(slow.voice_to_voice), ms(slow.network_rtt), resent]
+    ids = [slow.session + log, slow.response, slow.request, slow.region]
+    return [f"{slow.measure} {ms(slow.value)}", slow.target, f"{slow.step}, {slow.turn}", *times, *ids]
+
+
+def _notes(summary: Summary) -> Iterable[str]:
+    """The notices, and what is counted and has no table here."""
+    yield from summary.notices
+    for counts in summary.counts:
+        said = [*([words.stalled(counts)] if counts.replies else []), *words.detection(counts)]
+        yield from [f"{counts.target}: {', '.join(said)}."] if said else []
+    yield from [summary.setup.packetisation] if summary.setup.packetisation else []
 
 
 def _outcomes(summary: Summary) -> Iterable[str]:
@@ -97,7 +138,7 @@ def _measures(summary: Summary) -> Iterable[str]:
     rows = [
         [
             f.measure,
-            f.target,
+            f.label,
             f.unit,
             count(f.n),
             count(f.failed),

@@ -9,8 +9,8 @@ import pandas as pd
 
 from bench.measures import GOOD as GOOD_OUTCOMES
 from bench.measures import outcome_class
-from reports.samples import CENSORED, FAILED, Turns
 from reports.statistics import Integers
+from reports.turns import CENSORED, FAILED, Turns
 
 MEANINGS = {
     "ok": "completed, with the kind of output that was asked for",
@@ -27,7 +27,9 @@ MEANINGS = {
     "timeout:first_delta": "no first delta within the limit",
     "timeout:next_delta": "the deltas stopped coming",
     "timeout:done": "the response did not finish within the limit",
-    "timeout:speech": "the service did not notice the speech within the limit",
+    "timeout:speech": "the service's VAD noticed no end of speech within its limit",
+    "cancelled:turn_detected": "the service took a pause for the end of speech, answered, and cancelled the answer "
+    "because speech went on",
     "timeout:session": "session.created or session.updated did not come within the limit",
     "incomplete:content_filter": "the service's content filter cut the reply",
     "incomplete:max_output_tokens": "the reply reached its limit of tokens",
@@ -41,6 +43,8 @@ MEANINGS = {
     "refused:403": "the service forbade it",
     "refused:404": "the service has no such deployment or path",
 }
+EXPECTED = "failed:expected_"
+"""Before the neutral name of an event that the script waited for."""
 OF_SESSIONS = {
     "ok": "opened, played its script to the end and was closed by us",
     "abandoned": "cut by the end of the run",
@@ -110,6 +114,8 @@ class Outcomes:
 
 def meaning(outcome: str) -> str:
     """What an outcome says, in words."""
+    if outcome.startswith(EXPECTED):
+        return f"the script expected {outcome.removeprefix(EXPECTED)}, and it did not come"
     return MEANINGS.get(outcome) or FAMILIES.get(outcome.split(":")[0], "")
 
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from reports.samples import FAILED, GOOD, Sampled, column_of
-from reports.statistics import Floats, Integers, quantile
+from reports.statistics import Floats, quantile
 from reports.summary import Summary
 from reports.svg import log_range, time_step
+from reports.turns import FAILED, GOOD, Flags, Pool, column_of, place_of
 
 CELLS, ROWS = 69, 26
 """Cells of the heat map along the run’s time (a phone draws 46 of them) and along the logarithm of the latency."""
@@ -36,12 +35,12 @@ class Bin:
 
 @dataclass(frozen=True)
 class Panel:
-    """One target over time: each good turn (few) or counts by cell (many), quantiles by bin, instants of failures.
+    """One pool over time: each good turn (few) or counts by cell (many), quantiles by bin, instants of failures.
 
     All turns are drawn, those of warm-up too; `turns` and `failed` count the measured ones.
     """
 
-    target: str
+    label: str
     colour: int
     turns: int
     failed: int
@@ -54,9 +53,9 @@ class Panel:
 
 @dataclass(frozen=True)
 class OverTime:
-    """A run from its begin to its end, one panel per target."""
+    """A run from its begin to its end, one panel per target and origin."""
 
-    measure: str
+    measures: tuple[str, ...]
     length_s: float
     warmup_s: float
     bin_s: float
@@ -73,29 +72,25 @@ class OverTime:
 
 
 def over_time(summary: Summary) -> OverTime | None:
-    """The main measure over the run, warm-up included; None without a single value."""
-    one, frame = summary.samples[summary.main], summary.turns.frame
+    """The main measures over the run, warm-up included; None without a single value."""
+    frame = summary.turns.frame
     at_s = (frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.began_utc_ns) / 1e9
-    values = frame[column_of(summary.main)].to_numpy(dtype=np.float64)
-    kind = frame["outcome_class"].cat.codes.to_numpy()
-    expected = _expected(summary, one)
-    drawn = np.where((kind == FAILED) & expected, np.inf, np.where(kind == GOOD, values, np.nan))
-    target = _codes(frame["target"], summary.targets)
-    finite = drawn[np.isfinite(drawn)]
-    if not finite.size and not np.isinf(drawn).any():
+    drawn = [(pool, _drawn(summary, pool)) for pool in summary.turns.pools]
+    drawn = [(pool, values) for pool, values in drawn if not np.isnan(values).all()]
+    if not drawn:
         return None
     length = max(summary.window.length_s, float(at_s.max(initial=0.0)), 1.0)
-    low, high = log_range([float(finite.min()), float(finite.max())] if finite.size else [])
-    bin_s = bin_length(length, int(np.median([(target == i).sum() for i in range(len(summary.targets))])))
+    finite = np.concatenate([values[np.isfinite(values)] for _, values in drawn])
+    ends = log_range([float(finite.min()), float(finite.max())] if finite.size else [])
+    bin_s = bin_length(length, int(np.median([np.count_nonzero(~np.isnan(values)) for _, values in drawn])))
     counted = np.zeros(len(frame), dtype=bool)
     counted[summary.turns.rows] = True
-    panels = tuple(
-        _panel(label, index, at_s[mine], drawn[mine], counted[mine], length, bin_s, (low, high))
-        for index, label in enumerate(summary.targets)
-        for mine in [(target == index) & ~np.isnan(drawn)]
-        if mine.any()
-    )
-    return OverTime(summary.main, length, summary.window.warmup_s, bin_s, low, high, panels, active(summary))
+    panels = []
+    for pool, values in drawn:
+        mine = ~np.isnan(values)
+        panels.append(_panel(pool, at_s[mine], values[mine], counted[mine], length, bin_s, ends))
+    measures = tuple(dict.fromkeys(summary.mains[pool.origin] for pool, _ in drawn))
+    return OverTime(measures, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary))
 
 
 def bin_length(length_s: float, turns: int) -> float:
@@ -106,30 +101,38 @@ def bin_length(length_s: float, turns: int) -> float:
     return time_step(length_s, max(12, min(60, turns // 80)))
 
 
-def _expected(summary: Summary, one: Sampled) -> npt.NDArray[np.bool_]:
+def _drawn(summary: Summary, pool: Pool) -> Floats:
+    """For each row of all turns, warm-up too: its wait, +inf where it failed, NaN where it is not drawn here."""
+    frame, measure = summary.turns.frame, summary.mains[pool.origin]
+    values = frame[column_of(measure)].to_numpy(dtype=np.float64)
+    kind = frame["outcome_class"].cat.codes.to_numpy()
+    mine = _rows_of(summary, pool)
+    expected = mine & _expected(summary, measure, pool)
+    return np.where(expected & (kind == FAILED), np.inf, np.where(mine & (kind == GOOD), values, np.nan))
+
+
+def _rows_of(summary: Summary, pool: Pool) -> Flags:
+    """Rows of the pool; one of a step that no measured turn has, by the origin that it names itself."""
+    turns = summary.turns
+    here = place_of(turns.frame["target"], turns.targets) == pool.target
+    own = (turns.frame["origin"] == pool.origin).to_numpy() | (len(turns.origins) == 1)
+    by_step = np.append(pool.steps, False)[turns.step_of_row]
+    rows: Flags = here & np.where(turns.step_of_row < 0, own, by_step)
+    return rows
+
+
+def _expected(summary: Summary, measure: str, pool: Pool) -> Flags:
     """Rows of all turns, warm-up too, whose step is expected to have the measure."""
-    frame = summary.turns.frame
-    step, target = summary.turns.step_of_row, _codes(frame["target"], summary.targets)
-    if not one.applies.size:
-        return np.ones(len(frame), dtype=bool)
-    known: npt.NDArray[np.bool_] = one.applies[target, step] | (step < 0)
+    applies, step = summary.samples[measure].applies[pool.target], summary.turns.step_of_row
+    known: Flags = np.append(applies, True)[step] | (step < 0)
     return known
 
 
-def _codes(column: pd.Series[str], labels: tuple[str, ...]) -> Integers:
-    """The place of each row's label among these, −1 for any other."""
-    place = {label: index for index, label in enumerate(labels)}
-    of_category = np.array([*(place.get(str(name), -1) for name in column.cat.categories), -1], dtype=np.int64)
-    codes: Integers = of_category[column.cat.codes.to_numpy()]
-    return codes
-
-
 def _panel(
-    label: str,
-    colour: int,
+    pool: Pool,
     at_s: Floats,
     values: Floats,
-    counted: npt.NDArray[np.bool_],
+    counted: Flags,
     length_s: float,
     bin_s: float,
     ends: tuple[float, float],
@@ -143,8 +146,8 @@ def _panel(
         inside = np.maximum(values[good], ends[0])
         cells = np.histogram2d(at_s[good], np.log(inside), edges)[0].astype(np.int64)
     return Panel(
-        label,
-        colour,
+        pool.label,
+        pool.target,
         int(counted.sum()),
         int((counted & ~good).sum()),
         tuple(_bins(at_s, values, bin_s)),

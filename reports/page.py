@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
-from reports import bars, sections, words
+from reports import answers, calls, sections, sentences, words
+from reports.notices import GROWS
 from reports.numbers import moment, three
 from reports.summary import Summary
 from reports.svg import GLYPHS
@@ -34,9 +34,12 @@ METHOD = {
 CONTENTS = (
     ("tabs", "spread", "Percentiles"),
     ("time", "time", "Over time"),
+    ("segments", "segments", "Segments"),
+    ("heard", "heard", "What was heard"),
     ("steps", "steps", "Steps"),
     ("outcomes", "outcomes", "Outcomes"),
     ("connect", "connect", "Connecting"),
+    ("network", "network", "Network"),
     ("flow", "flow", "Throughput"),
     ("others", "all", "All measures"),
     ("health", "health", "Harness health"),
@@ -64,26 +67,27 @@ def html(summary: Summary) -> str:
 def context(summary: Summary) -> dict[str, Any]:
     """What the template names."""
     parts: dict[str, Any] = {
-        "tabs": list(sections.tabs(summary)),
+        "tabs": list(answers.tabs(summary)),
         "time": sections.time(summary),
+        "segments": calls.segments(summary),
+        "heard": calls.heard(summary),
         "steps": sections.steps(summary),
         "outcomes": sections.outcomes(summary),
         "connect": sections.connect(summary),
+        "network": calls.network(summary),
         "flow": sections.flow(summary),
         "others": sections.others(summary),
         "events": sections.events(summary),
         "health": sections.health(summary),
-        "slowest": sections.slowest(summary),
+        "slowest": calls.slowest(summary),
     }
     return _opening(summary) | parts | {"contents": list(_contents(parts)), "defs": _definitions(summary, parts)}
 
 
 def _opening(summary: Summary) -> dict[str, Any]:
-    verdict, outcomes = summary.verdict, summary.outcomes
+    verdict = summary.verdict
     style = "hm" if verdict.valid is None else "ok" if verdict.valid else "no"
     title = f"{summary.scenario}, {moment(summary.window.began_utc_ns)}"
-    told = [answer.figures for answer in summary.answers]
-    axis = any(e.published for figures in told for e in figures.quantiles)
     return {
         "title": f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {title}",
         "badge": {"style": style, "glyph": verdict.glyph, "word": verdict.word, "count": verdict.count},
@@ -92,19 +96,16 @@ def _opening(summary: Summary) -> dict[str, Any]:
         "scenario": summary.scenario,
         "began": moment(summary.window.began_utc_ns),
         "lasted": words.lasted(summary),
-        "headline": words.headline(summary),
-        "second": words.second(summary),
+        "headline": sentences.headline(summary),
+        "second": " ".join(filter(None, (sentences.heard(summary), sentences.second(summary)))),
         "broken": [
             {"line": words.rule_line(r), "figure": words.rule_figure(r), "remedy": words.remedy(r)}
             for r in verdict.broken
         ],
-        "main": summary.main,
-        "caption": words.caption(summary),
-        "answer": list(sections.answer(summary)) if sum(outcomes.begun) else [],
-        "strip_axis": Markup(bars.strip_axis(bars.strip_scale(told))) if axis else "",
+        "answers": list(answers.answers(summary)),
         "targets": summary.targets,
         "glyphs": GLYPHS,
-        "any_failed": any(outcomes.failed),
+        "any_failed": any(summary.outcomes.failed),
         "notices": summary.notices,
         "settings": list(settings(summary)),
         "folder": summary.run.folder.resolve().name,
@@ -123,8 +124,11 @@ def _definitions(summary: Summary, parts: Mapping[str, Any]) -> dict[str, str]:
     flows = parts["flow"]["table"] if parts["flow"] else []
     shown = {f.measure for f in (*summary.measures, *summary.connecting)}
     shown |= {one.measure for one in (*summary.harness, *summary.events)}
-    shown |= {row["measure"] for row in flows} | {rule.measure for rule in summary.verdict.rules} | {summary.main}
-    return {name: m.sentence for name, m in CATALOGUE.items() if name in shown} | METHOD
+    shown |= {row["measure"] for row in flows} | {rule.measure for rule in summary.verdict.rules}
+    shown |= set(summary.mains.values())
+    grown = {name: f" {summary.setup.packetisation}" for name in GROWS if summary.setup.packetisation}
+    said = {name: f"{m.sentence}{grown.get(name, '')}" for name, m in CATALOGUE.items() if name in shown}
+    return said | METHOD
 
 
 def settings(summary: Summary) -> Iterable[tuple[str, str]]:
@@ -137,7 +141,10 @@ def settings(summary: Summary) -> Iterable[tuple[str, str]]:
                 yield key if index == 0 else "", _flat(entry)
     spread = summary.answers[0].figures.quantiles[0].deff if summary.answers else math.nan
     if not math.isnan(spread):
-        yield "design effect", f"{three(spread)} at p50 of {summary.main} on {summary.answers[0].target}"
+        yield (
+            "design effect",
+            f"{three(spread)} at p50 of {summary.answers[0].figures.measure} on {summary.answers[0].label}",
+        )
 
 
 def _flat(value: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from reports.numbers import clock, count, ms, shortened, span
+from reports.numbers import clock, count, listed, ms, shortened, span
 from reports.over_time import ROWS, Bin, OverTime, Panel
 from reports.svg import GLYPHS, Plot, Point, Scale, identity, linear_ticks, log_scale, log_ticks, steps_of, time_step
 
@@ -30,9 +30,10 @@ def over_time(frame: OverTime, w: int) -> Plot:
         right=12 if phone else 66,
         top=24,
         bottom=30,
-        title=f"{frame.measure} over time",
-        desc="One panel per target; lines are the median and the 95th percentile, ticks on the shelf failed turns. "
-        + "; ".join(f"{p.target}: {count(p.turns)} turns, {count(p.failed)} failed" for p in frame.panels),
+        title=f"{listed(list(frame.measures))} over time",
+        desc="One panel per target, and per origin where there are several. "
+        "Lines are the median and the 95th percentile, ticks on the shelf failed turns. "
+        + "; ".join(f"{p.label}: {count(p.turns)} turns, {count(p.failed)} failed" for p in frame.panels),
     )
     x = Scale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
     ground = plot.y0
@@ -54,7 +55,7 @@ def over_time(frame: OverTime, w: int) -> Plot:
 
 def _panel(plot: Plot, panel: Panel, frame: OverTime, x: Scale, *, phone: bool) -> None:
     rail = SHELF if panel.failures_s.size else 0
-    name = f"{GLYPHS[panel.colour % 4]} {shortened(panel.target, 22 if phone else 40)}"
+    name = f"{GLYPHS[panel.colour % 4]} {shortened(panel.label, 32 if phone else 60)}"
     plot.text(plot.x0, plot.y1 - 6, name, f"dl t{panel.colour % 4}")
     if frame.drawable:
         _values(plot, panel, frame, x, log_scale(frame.low, frame.high, plot.y0, plot.y1 + rail + 4), phone=phone)
@@ -146,7 +147,7 @@ def _read_bins(plot: Plot, frame: OverTime, x: Scale) -> None:
     by_begin = [{bin_.begin_s: bin_ for bin_ in panel.bins} for panel in frame.panels]
     rows = []
     for begin in begins:
-        told = [f"{p.target} {_read_bin(b[begin])}" for p, b in zip(frame.panels, by_begin, strict=True) if begin in b]
+        told = [f"{p.label} {_read_bin(b[begin])}" for p, b in zip(frame.panels, by_begin, strict=True) if begin in b]
         rows.append(" · ".join([f"from {clock(begin, long=frame.length_s > 180)}", *told]))
     plot.readout([x.clip(begin + frame.bin_s / 2) for begin in begins], rows)
 

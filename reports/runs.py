@@ -22,7 +22,7 @@ import pandas as pd
 import pyarrow as pa
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, Measure, outcome_class
+from bench.measures import CATALOGUE, VAD_SEGMENTS, Measure, outcome_class
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS
@@ -35,7 +35,7 @@ REPEATING = frozenset(
         "effective_settings",
     )
 )
-TURN_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "turn" and m.end)
+TURN_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "session" and m.end)
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done", "session_created")
 """In the order in which they end; one that did not happen (TLS, a name lookup) took no time."""
@@ -54,10 +54,11 @@ REPORTED = (
         "start_utc_ns",
         "simulated",
     ),
-    *("requested_at_ns", "speech_end_at_ns", "response_created_at_ns", "audio_speed", "inexact_gaps"),
+    *(f"{name}_at_ns" for name in VAD_SEGMENTS),
+    "inexact_gaps",
     *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
 )
-"""Columns of a turn that a report needs, beside the instants of its measures."""
+"""Columns of a turn that a report needs, beside those of its measures."""
 
 
 @dataclass(frozen=True)
@@ -99,21 +100,34 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
 
 
 def _reported() -> list[str]:
-    instants = {f"{name}_at_ns" for measure in TURN_MEASURES for name in (measure.begin, measure.end)}
-    wanted = instants.union(REPORTED)
+    wanted = {name for measure in TURN_MEASURES for name in _columns_of(measure)}.union(REPORTED)
     return [name for name in SCHEMAS["turns"].names if name in wanted]
 
 
+def _columns_of(measure: Measure) -> tuple[str, ...]:
+    """What a measure is derived from; `origin_at_ns` is derived itself."""
+    if measure.column:
+        return (measure.column,)
+    return (f"{measure.begin}_at_ns", f"{measure.end}_at_ns", *([measure.less] if measure.less else []))
+
+
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Turns with `outcome_class`, `origin_at_ns` and a column `<measure>_ms` for each measure; NaN = absent."""
+    """Turns with `outcome_class`, `origin_at_ns` and a column `<measure>_ms` for each measure in ms; NaN = absent."""
     frame = _pandas(table)
     frame["origin_at_ns"] = _origin(frame)
     frame["outcome_class"] = _classes(frame)
     for measure in TURN_MEASURES:
-        begin, end = f"{measure.begin}_at_ns", f"{measure.end}_at_ns"
-        if {begin, end} <= set(frame.columns):
-            frame[f"{measure.name}_ms"] = (frame[end] - frame[begin]) / 1e6
+        if measure.unit == "ms" and set(_columns_of(measure)) <= set(frame.columns):
+            frame[f"{measure.name}_ms"] = _length_ns(frame, measure) / 1e6
     return frame
+
+
+def _length_ns(frame: pd.DataFrame, measure: Measure) -> pd.Series[float]:
+    """A column of its own, or the difference of two instants, without what the measure leaves out."""
+    if measure.column:
+        return frame[measure.column]
+    length = frame[f"{measure.end}_at_ns"] - frame[f"{measure.begin}_at_ns"]
+    return length - frame[measure.less] if measure.less else length
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
@@ -196,8 +210,8 @@ def _counter(value: object) -> Counter[str]:
     return Counter({str(key): int(number) for key, number in value.items()} if isinstance(value, dict) else {})
 
 
-def turn_ids(run: Run, rows: Sequence[int]) -> list[str]:
-    """The service's response ids of a few rows of `run.turns`; empty where there is none."""
+def response_ids(run: Run, rows: Sequence[int]) -> list[str]:
+    """The service's ids of the responses of a few rows of `run.turns`; empty where there is none."""
     column = run_folder.read_table(run.folder, "turns", ["response_id"]).column("response_id")
     return [str(column[row].as_py() or "") for row in rows]
 

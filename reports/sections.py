@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from markupsafe import Markup
 
 from bench.measures import CATALOGUE
-from reports import bars, charts, frames, panels, words
+from reports import bars, frames, panels, stacks, words
 from reports.events import ALL, Distribution
+from reports.figures import PS, Figures
 from reports.numbers import NONE, clock, count, ms, percent, plural, quantity, scale_of, span, three
 from reports.over_time import OverTime, over_time
-from reports.summary import PS, Figures, Summary
+from reports.summary import Summary
 from reports.svg import HALF, PHONE, WIDE, Plot
+from reports.turns import ORIGINS
 from reports.verdict import Rule
-from reports.words import answer_cell, cell, estimate_cell
-
-TABS = ("ttfa", "ttft", "response_total", "transcript_total")
-FEWEST = 5
-"""Good turns from which on a percentile curve says more than the table of the slowest turns."""
+from reports.words import cell
 
 
 def both(draw: Callable[[int], Plot], wide: int = WIDE) -> dict[str, Any]:
@@ -29,44 +27,6 @@ def both(draw: Callable[[int], Plot], wide: int = WIDE) -> dict[str, Any]:
     stops = plot.stops or {"t": []}
     rows = [str(text).split(" · ") for text in stops["t"]]  # type: ignore[attr-defined]
     return {"wide": Markup(plot.svg("wide")), "phone": Markup(draw(PHONE).svg("phone")), "rows": rows}
-
-
-def answer(summary: Summary) -> Iterable[dict[str, Any]]:
-    """The table of the answer: a row per target."""
-    ends = bars.strip_scale([answer.figures for answer in summary.answers])
-    for index, answer in enumerate(summary.answers):
-        failed = summary.outcomes.failed[index]
-        yield {
-            "colour": index,
-            "turns": plural(answer.turns, "turn"),
-            "sessions": plural(answer.sessions, "session"),
-            "cells": [answer_cell(answer.figures, p) for p in (0.5, 0.95, 0.99)],
-            "high": three(answer.figures.high),
-            "failed": percent(failed, summary.outcomes.ended(index)),
-            "failed_n": plural(failed, "turn"),
-            "strip": Markup(bars.strip(answer.figures, index, ends)),
-        }
-
-
-def tabs(summary: Summary) -> Iterable[dict[str, Any]]:
-    """A pane of percentile curves for each measure that has one, the main one first."""
-    chosen = [name for name in TABS if name in summary.samples]
-    for name in sorted(chosen, key=lambda name: name != summary.main):
-        found = frames.curves(summary.samples[name])
-        if any(curve.n - curve.failed >= FEWEST for curve in found):
-            figure = both(lambda w, found=found, name=name: charts.percentiles(found, name, w))  # type: ignore[misc]
-            yield figure | {"measure": name, "names": [c.target for c in found], "table": list(_percentiles(found))}
-
-
-def _percentiles(found: list[frames.Curve]) -> Iterable[dict[str, Any]]:
-    by_p = [{e.p: e for e in curve.points} for curve in found]
-    for p in frames.PUBLISHED:
-        if any(p in points for points in by_p):
-            cells = [
-                estimate_cell(points[p], curve.n, curve.failed) if p in points else words.Cell(NONE, "")
-                for points, curve in zip(by_p, found, strict=True)
-            ]
-            yield {"p": f"p{p * 100:g}", "cells": cells}
 
 
 def time(summary: Summary) -> dict[str, Any] | None:
@@ -88,45 +48,55 @@ def time(summary: Summary) -> dict[str, Any] | None:
 
 def _stretch(summary: Summary, frame: OverTime) -> str:
     """Slowest minute: from 4:00 on gateway, p50 1.2 s, 1.4 times that of the run."""
-    medians = {a.target: a.figures.at(0.5).value for a in summary.answers}
+    medians = {a.label: a.figures.at(0.5).value for a in summary.answers}
     found = [
-        (bin_.p50 / medians[panel.target], bin_, panel)
+        (bin_.p50 / medians[panel.label], bin_, panel)
         for panel in frame.panels
         for bin_ in panel.bins
         if bin_.turns >= 10 and bin_.begin_s >= frame.warmup_s and math.isfinite(bin_.p50)
-        if math.isfinite(medians[panel.target])
+        if math.isfinite(medians[panel.label])
     ]
     if len(found) < 3:
         return ""
     ratio, slow, panel = max(found, key=lambda entry: entry[0])
-    where = f" on {panel.target}" if len(frame.panels) > 1 else ""
+    where = f" on {panel.label}" if len(frame.panels) > 1 else ""
     at = clock(slow.begin_s, long=frame.length_s > 180)
     times = f"{ratio:.1f} times that of the run" if ratio >= 1.05 else "as in the whole run"
     return f"Slowest {span(frame.bin_s)}: from {at}{where}, p50 {ms(slow.p50)}, {times}."
 
 
 def steps(summary: Summary) -> dict[str, Any] | None:
-    """The figure and table of steps; None where there is one step alone."""
-    rows = [f for f in summary.measures if f.measure == summary.main and f.step != ALL]
-    if len({f.step for f in rows}) < 2:
-        return None
+    """The figures and tables of steps, one for each origin; None where there is one step alone."""
+    parts = [_steps(summary, origin) for origin in summary.turns.origins]
+    told = {f.step for origin in summary.turns.origins for f in words.steps_of(summary, origin)}
+    return {"parts": [part for part in parts if part]} if len(told) > 1 else None
+
+
+def _steps(summary: Summary, origin: str) -> dict[str, Any] | None:
+    rows, several = words.steps_of(summary, origin), len(summary.turns.origins) > 1
     groups = [
         (step, [(summary.targets.index(f.target), f) for f in rows if f.step == step])
         for step in summary.turns.steps
         if any(f.step == step for f in rows)
     ]
+    if not groups:
+        return None
     told = any(e.published for f in rows for e in f.quantiles)
-    figure = both(lambda w: bars.steps(groups, summary.main, w)) if told else {"wide": "", "phone": ""}
-    return figure | {"line": words.worst_step(summary), "table": [_row(summary, f) for _, g in groups for _, f in g]}
+    main = summary.mains[origin]
+    figure = both(lambda w: bars.steps(groups, main, w)) if told else {"wide": "", "phone": ""}
+    named = f"{main} from {ORIGINS[origin]}. " if several else ""
+    line = f"{named}{words.worst_step(summary, origin)}"
+    return figure | {"line": line, "table": [row(summary, f) for _, g in groups for _, f in g]}
 
 
-def _row(summary: Summary, figures: Figures) -> dict[str, Any]:
+def row(summary: Summary, figures: Figures) -> dict[str, Any]:
     """A line of a table of measures."""
     return {
         "measure": figures.measure,
         "unit": figures.unit,
         "step": figures.step,
         "colour": summary.targets.index(figures.target),
+        "label": figures.label,
         "n": count(figures.n),
         "failed": count(figures.failed),
         "censored": count(figures.censored),
@@ -138,21 +108,22 @@ def _row(summary: Summary, figures: Figures) -> dict[str, Any]:
 def others(summary: Summary) -> list[dict[str, Any]]:
     """Every measure of turns, all steps together; those of connecting have a section of their own."""
     shown = [f for f in (*summary.measures, *summary.connecting) if f.step == ALL]
-    return [_row(summary, f) for f in shown if CATALOGUE[f.measure].scope == "turn" or f.measure == "session_length"]
+    return [row(summary, f) for f in shown if CATALOGUE[f.measure].scope == "turn" or f.measure == "session_length"]
 
 
 def events(summary: Summary) -> list[dict[str, Any]]:
     """Measures of every event, without those of the harness."""
-    return [_event(summary, one) for one in summary.events if CATALOGUE[one.measure].scope == "event"]
+    return [event_row(summary, one) for one in summary.events if CATALOGUE[one.measure].scope == "event"]
 
 
-def _event(summary: Summary, one: Distribution) -> dict[str, Any]:
+def event_row(summary: Summary, one: Distribution) -> dict[str, Any]:
     """A line of a measure from histograms, with what was counted beside them."""
     counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
     return {
         "measure": one.measure,
         "unit": one.unit,
         "colour": summary.targets.index(one.target) if one.target in summary.targets else 0,
+        "label": one.target,
         "n": count(one.n),
         "beside": ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE,
         **{name: three(getattr(one, name)) for name in ("p50", "p90", "p99", "high")},
@@ -194,16 +165,16 @@ def _ending(outcome: str, counts: list[str], meaning: str) -> dict[str, Any]:
 def connect(summary: Summary) -> dict[str, Any] | None:
     """How long connecting takes; None where no session opened."""
     rows = [f for f in summary.connecting if f.measure != "session_length"]
-    stacks = frames.connecting(summary)
+    found = frames.connecting(summary)
     if not rows:
         return None
-    figure = both(lambda w: bars.connect(stacks, w)) if stacks else {"wide": "", "phone": ""}
-    slow = any(stack.p > 0.5 for stack in stacks)
+    figure = both(lambda w: stacks.connect(found, w)) if found else {"wide": "", "phone": ""}
+    slow = any(stack.p > 0.5 for stack in found)
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
     return figure | {
         "slow": slow,
-        "table": [_row(summary, f) for f in rows if f.measure not in phases],
-        "phases": [_row(summary, f) for f in rows if f.measure in phases],
+        "table": [row(summary, f) for f in rows if f.measure not in phases],
+        "phases": [row(summary, f) for f in rows if f.measure in phases],
     }
 
 
@@ -254,7 +225,7 @@ def health(summary: Summary) -> dict[str, Any]:
     return {
         "line": line,
         "rules": [_rule(rule) for rule in verdict.rules],
-        "lines": [_event(summary, one) for one in summary.harness],
+        "lines": [event_row(summary, one) for one in summary.harness],
         "note": " ".join(said),
     }
 
@@ -276,20 +247,4 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "word": word,
         "style": style,
         "remedy": rule.remedy if rule.passed is False else "",
-    }
-
-
-def slowest(summary: Summary) -> list[dict[str, Any]]:
-    """The slowest good turns."""
-    return [_slow(summary, slow) for slow in frames.slowest(summary)]
-
-
-def _slow(summary: Summary, slow: frames.Slow) -> dict[str, Any]:
-    names = ("target", "colour", "step", "turn", "session")
-    ids = (("session", slow.service_session), ("response", slow.response), ("request", slow.request))
-    return {name: getattr(slow, name) for name in names} | {
-        "ids": [(name, value) for name, value in ids if value],
-        "value": ms(slow.value),
-        "at": clock(slow.at_s, long=summary.window.length_s > 180),
-        "created": ms(slow.created),
     }

@@ -6,54 +6,50 @@ Times are in ms, rates in B/s. Quantiles of turns and sessions come from rows, t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.measures import CATALOGUE
-from reports.events import ALL, HARNESS, Distribution, Throughput, events, pooled, throughput
+from reports.counts import Counts, counts_of
+from reports.events import HARNESS, Distribution, Throughput, events, pooled, throughput
+from reports.figures import Figures, figures
+from reports.notices import Setup, notices, setup_of
 from reports.outcomes import Outcomes, outcomes_of
-from reports.runs import Run
-from reports.samples import GOOD, Sampled, Turns, measured, sampled, session_sample, turns_of
-from reports.statistics import Estimate, Sample, estimates, quantile
+from reports.runs import TURN_MEASURES, Run
+from reports.samples import ALWAYS, Sampled, sampled, session_sample
+from reports.segments import Breakdown, breakdowns
+from reports.slowest import Slow, slowest
+from reports.turns import CENSORED, FAILED, GOOD, Pool, Turns, column_of, measured, turns_of
 from reports.verdict import Verdict, verdict_of
 
-PS = (0.5, 0.9, 0.95, 0.99)
-
-
-@dataclass(frozen=True)
-class Figures:
-    """A measure of a target and step. Quantiles are of `n` values, `failed` ones among them as +inf if it is a wait."""
-
-    measure: str
-    unit: str
-    target: str
-    step: str
-    n: int
-    failed: int
-    censored: int
-    quantiles: tuple[Estimate, ...]
-    successes: tuple[float, ...]
-    """the same quantiles of good turns alone"""
-    low: float
-    high: float
-    """smallest and largest good value"""
-
-    def at(self, p: float) -> Estimate:
-        return self.quantiles[PS.index(p)]
+HEARD = "voice_to_voice"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a caller of one target waits for."""
+    """What a caller of one target waits for, by a measure that counts from one instant."""
 
-    target: str
     turns: int
     sessions: int
+    failed: int
+    ended: int
+    """turns that the end of the run did not cut"""
     figures: Figures
+
+    @property
+    def target(self) -> str:
+        return self.figures.target
+
+    @property
+    def label(self) -> str:
+        return self.figures.label
+
+    @property
+    def origin(self) -> str:
+        return self.figures.origin
 
 
 @dataclass(frozen=True)
@@ -83,20 +79,33 @@ class Summary:
     turns: Turns
     samples: dict[str, Sampled]
     window: Window
-    main: str
+    mains: dict[str, str]
+    """the main measure of each origin: ttfa where there is audio, else ttft"""
     answers: tuple[Answer, ...]
+    """by the main measures, one for each target and origin"""
+    heard: tuple[Answer, ...]
+    """by voice_to_voice, where there are spoken turns"""
     measures: tuple[Figures, ...]
     connecting: tuple[Figures, ...]
     events: tuple[Distribution, ...]
     harness: tuple[Distribution, ...]
     throughput: tuple[Throughput, ...]
+    breakdowns: tuple[Breakdown, ...]
+    counts: tuple[Counts, ...]
+    slowest: tuple[Slow, ...]
     outcomes: Outcomes
     verdict: Verdict
+    setup: Setup
     notices: tuple[str, ...]
 
     @property
     def targets(self) -> tuple[str, ...]:
         return self.turns.targets
+
+    @property
+    def main(self) -> str:
+        """The main measure of most turns."""
+        return self.mains[self.turns.origins[self.turns.commonest]]
 
     @property
     def simulated(self) -> bool:
@@ -110,40 +119,59 @@ class Summary:
 def summarise(run: Run) -> Summary:
     """Everything that is said of a run. Raises UsageError where its turns cannot be pooled."""
     turns = turns_of(run)
-    main = main_measure(run, turns)
-    samples = {name: sampled(turns, name, main) for name in _of_turns(run)}
-    samples = {name: one for name, one in samples.items() if one.applies.any() or name == main}
+    mains = main_measures(run, turns)
+    samples = dict(_samples(run, turns, mains))
     window, sessions = window_of(run, turns), _measured_sessions(run)
     return Summary(
         run=run,
         turns=turns,
         samples=samples,
         window=window,
-        main=main,
-        answers=tuple(_answer(turns, sessions, samples[main], index) for index in range(len(turns.targets))),
+        mains=mains,
+        answers=tuple(_answer(turns, sessions, samples[mains[pool.origin]], pool) for pool in turns.pools),
+        heard=tuple(_heard(turns, sessions, samples)),
         measures=tuple(_turn_figures(turns, samples)),
         connecting=tuple(_session_figures(turns.targets, sessions)),
         events=tuple(events(run, turns.targets)),
         harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
         throughput=tuple(throughput(run, turns.targets, window.measured_from_s)),
+        breakdowns=breakdowns(turns),
+        counts=counts_of(turns),
+        slowest=tuple(_slowest(run, turns, samples, mains, window)),
         outcomes=outcomes_of(turns, sessions),
         verdict=verdict_of(run.document),
-        notices=tuple(_notices(run, turns)),
+        setup=setup_of(run.document),
+        notices=tuple(notices(run, turns, sessions)),
     )
 
 
-def main_measure(run: Run, turns: Turns) -> str:
-    """ttfa where there is audio, else ttft; where nothing succeeded, what the scripts asked for."""
-    for name in ("ttfa", "ttft"):
-        if (~np.isnan(turns.value(name)) & (turns.kind == GOOD)).any():
-            return name
+def main_measures(run: Run, turns: Turns) -> dict[str, str]:
+    """For each origin ttfa where there is audio, else ttft; where nothing succeeded, what the scripts asked for."""
     asked = {script.get("output") for script in run.document.get("scripts") or []}
-    return "ttft" if asked == {"text"} else "ttfa"
+    unknown = "ttft" if asked == {"text"} else "ttfa"
+    return {
+        origin: next((name for name in ("ttfa", "ttft") if _any(turns, name, place)), unknown)
+        for place, origin in enumerate(turns.origins)
+    }
+
+
+def _any(turns: Turns, measure: str, place: int) -> bool:
+    """Whether any good turn that counts from this origin has the measure."""
+    there = (turns.kind == GOOD) & ~np.isnan(turns.value(measure))
+    return bool((turns.origin[turns.step[there]] == place).any())
+
+
+def _samples(run: Run, turns: Turns, mains: dict[str, str]) -> Iterable[tuple[str, Sampled]]:
+    """The measures that apply to any turn, and the main ones."""
+    main_of_step = np.array([mains[turns.origins[place]] for place in turns.origin], dtype=object)
+    for name in _of_turns(run):
+        one = sampled(turns, name, (main_of_step == name) | (name == ALWAYS))
+        if one.applies.any() or name in mains.values():
+            yield name, one
 
 
 def _of_turns(run: Run) -> list[str]:
-    columns = set(run.turns.columns)
-    return [m.name for m in CATALOGUE.values() if m.scope == "turn" and {f"{m.name}_ms", m.name} & columns]
+    return [measure.name for measure in TURN_MEASURES if column_of(measure.name) in run.turns.columns]
 
 
 def _measured_sessions(run: Run) -> pd.DataFrame:
@@ -172,31 +200,42 @@ def _latest(run: Run, began: int) -> int:
     return max([began, *seconds, *starts])
 
 
-def figures(sample: Sample, measure: str, target: str, step: str = ALL) -> Figures:
-    """The quantiles of one sample."""
-    good = sample.good
-    ends = (float(good[0]), float(good[-1])) if good.size else (np.nan, np.nan)
-    successes = tuple(quantile(good, p) for p in PS)
-    counted = sample.n, sample.failed, sample.censored
-    unit = CATALOGUE[measure].unit
-    return Figures(measure, unit, target, step, *counted, tuple(estimates(sample, PS)), successes, *ends)
+def _answer(turns: Turns, sessions: pd.DataFrame, one: Sampled, pool: Pool) -> Answer:
+    """Of the pool's turns, all of them: where some failed before they could have the measure, they count as well."""
+    mine, label = turns.of(pool), turns.targets[pool.target]
+    played = np.unique(turns.session[mine]).size
+    alone = sum(other.target == pool.target for other in turns.pools) == 1
+    opened = int((sessions["target"] == label).sum()) if len(sessions) and alone else 0
+    ended = int((mine & (turns.kind != CENSORED)).sum())
+    failed = int((mine & (turns.kind == FAILED)).sum())
+    told = figures(one.of(pool.target, pool.steps), one.measure.name, label, pool=pool)
+    return Answer(int(mine.sum()), max(opened, played), failed, ended, told)
 
 
-def _answer(turns: Turns, sessions: pd.DataFrame, main: Sampled, target: int) -> Answer:
-    label = turns.targets[target]
-    opened = int((sessions["target"] == label).sum()) if len(sessions) else 0
-    played = np.unique(turns.session[turns.target == target]).size
-    begun = int((turns.target == target).sum())
-    return Answer(label, begun, max(opened, played), figures(main.of(target), main.measure.name, label))
+def _heard(turns: Turns, sessions: pd.DataFrame, samples: dict[str, Sampled]) -> Iterable[Answer]:
+    """voice_to_voice of the steps that have it: typed turns are no part of it."""
+    if HEARD in samples:
+        one = samples[HEARD]
+        for pool in one.pools():
+            spoken = replace(pool, steps=pool.steps & one.applies[pool.target])
+            yield _answer(turns, sessions, one, spoken)
 
 
 def _turn_figures(turns: Turns, samples: dict[str, Sampled]) -> Iterable[Figures]:
     for name, one in samples.items():
-        for index, label in enumerate(turns.targets):
-            if one.applies[index].any():
-                yield figures(one.of(index), name, label)
-                for place in np.flatnonzero(one.applies[index]):
-                    yield figures(one.of(index, int(place)), name, label, turns.steps[int(place)])
+        for pool in one.pools():
+            label = turns.targets[pool.target]
+            yield figures(one.of(pool.target, pool.steps), name, label, pool=pool)
+            for step in np.flatnonzero(one.applies[pool.target] & pool.steps):
+                told = one.of(pool.target, one.only(int(step)))
+                yield figures(told, name, label, turns.steps[int(step)], pool)
+
+
+def _slowest(
+    run: Run, turns: Turns, samples: dict[str, Sampled], mains: dict[str, str], window: Window
+) -> Iterable[Slow]:
+    for origin in turns.origins:
+        yield from slowest(run, samples[mains[origin]], origin, window.began_utc_ns)
 
 
 def _session_figures(targets: Sequence[str], sessions: pd.DataFrame) -> Iterable[Figures]:
@@ -205,27 +244,3 @@ def _session_figures(targets: Sequence[str], sessions: pd.DataFrame) -> Iterable
             sample = session_sample(sessions[(sessions["target"] == label).to_numpy()], measure.name)
             if sample is not None:
                 yield figures(sample, measure.name, label)
-
-
-def _notices(run: Run, turns: Turns) -> Iterable[str]:
-    yield from (str(notice) for notice in run.document.get("notices") or [])
-    yield from _missing(run, run.document.get("totals") or {})
-    if run.document.get("state") == "running" and not run.closed:
-        yield "This run is under way: its figures are of what has been written by now."
-    elif not run.closed or run.document.get("state") == "killed":
-        yield "This run did not end cleanly: its figures are of what had been written by then."
-    if turns.apart:
-        steps = ", ".join(turns.apart)
-        yield f"Steps {steps} count from another origin than most turns; only their own figures hold them."
-    left_out = len(run.turns) - turns.rows.size
-    if left_out:
-        yield f"{left_out:,} turns of warm-up and cool-down are left out."
-
-
-def _missing(run: Run, totals: dict[str, Any]) -> Iterable[str]:
-    begun = totals.get("turns_begun")
-    if isinstance(begun, int) and begun > len(run.turns):
-        yield f"{begun:,} turns were begun and {len(run.turns):,} rows were written: how the others ended is unknown."
-    fallbacks = totals.get("stamp_fallbacks")
-    if fallbacks:
-        yield f"{fallbacks:,} events had no usable kernel stamp and were stamped by this process."

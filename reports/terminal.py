@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reports.events import ALL
 from reports.numbers import NBSP, count, moment, percent, quantity, three
+from reports.sentences import headline, heard, second
 from reports.summary import Answer, Summary
 from reports.svg import GLYPHS
-from reports.words import headline, interval, lasted, remedy, rule_figure, rule_line, second
+from reports.words import (
+    breakdown,
+    detection,
+    interval,
+    lasted,
+    remedy,
+    rule_figure,
+    rule_line,
+    tables,
+)
 
 COLOURS = {"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"}
 QUOTED = 3
+SHOWN = 4
+NAME_MOST = 14
+"""Letters of a label beside its figures: 100 columns in all."""
 TARGETS = ("34", "33", "36", "37")
 
 
 def terminal(summary: Summary, width: int = 100, colour: bool = False, report: str = "") -> str:
-    """The summary as text, a dozen lines. `report` is the path that its last line names, none where it is empty."""
+    """The summary as text, some twenty lines. `report` is the path that its last line names, none where it is empty."""
     ink = _Ink(colour)
     parts = (_opening(summary, width, ink), _table(summary, ink), _closing(summary, width))
     lines = "\n\n".join(text for part in parts if (text := "\n".join(part))).split("\n")
@@ -49,7 +63,7 @@ def _opening(summary: Summary, width: int, ink: _Ink) -> Iterable[str]:
     for rule in verdict.broken:
         yield from (ink(line, "bad") for line in _wrap(f"{rule_line(rule)} {rule_figure(rule)}", width))
         yield from _wrap(f"What to do: {remedy(rule)}" if rule.remedy else "", width)
-    yield from _wrap(second(summary), width)
+    yield from _wrap(" ".join(filter(None, (heard(summary), second(summary)))), width)
 
 
 def _wrap(text: str, width: int) -> Iterable[str]:
@@ -66,17 +80,29 @@ def _wrap(text: str, width: int) -> Iterable[str]:
 
 
 def _table(summary: Summary, ink: _Ink) -> Iterable[str]:
-    """Targets in rows. Ten characters for a figure, eighteen with an interval: 100 columns in all."""
+    """Targets in rows, a head for each measure. Ten characters for a figure, eighteen with an interval."""
     if not any(answer.turns for answer in summary.answers):
         return
-    names = min(18, max(9, *(len(a.target) for a in summary.answers)))
-    columns = f"{'p50 (95 %)':>20}{'p95 (95 %)':>21}{'p99':>11}{'max':>8}{'failed':>12}"
-    head = f"{summary.main + ', ms':<{names + 4}}{'turns':>8}  {columns}"
-    yield ink(head.rstrip(), "soft")
-    for index, answer in enumerate(summary.answers):
-        key = f"  {GLYPHS[index % 4]} {answer.target[:names]:<{names}}"
-        failed, ended = summary.outcomes.failed[index], summary.outcomes.ended(index)
-        yield ink(key, TARGETS[index % 4]) + _row(answer, f"{count(failed)}{NBSP}{NBSP}{percent(failed, ended)}")
+    groups = tables(summary)
+    heads = [f"{group[0].figures.measure}, ms" for group in groups]
+    labels = [answer.label for group in groups for answer in group]
+    names = max(9, *(len(head) - 4 for head in heads), *(len(label) for label in labels if len(label) <= NAME_MOST))
+    for head, group in zip(heads, groups, strict=True):
+        columns = f"{'p50 (95 %)':>20}{'p95 (95 %)':>21}{'p99':>11}{'max':>8}{'failed':>12}"
+        yield ink(f"{head:<{names + 4}}{'turns':>8}  {columns}".rstrip(), "soft")
+        for answer in group:
+            yield from _lines(answer, summary.targets.index(answer.target), names, ink)
+
+
+def _lines(answer: Answer, colour: int, names: int, ink: _Ink) -> Iterable[str]:
+    """A row; a label that is too long for its column has a line of its own above it."""
+    key, blank = f"  {GLYPHS[colour % 4]} {answer.label}", " " * (names + 4)
+    row = _row(answer, f"{count(answer.failed)}{NBSP}{NBSP}{percent(answer.failed, answer.ended)}")
+    if len(answer.label) > names:
+        yield ink(key, TARGETS[colour % 4])
+        yield blank + row
+    else:
+        yield ink(key.ljust(len(blank)), TARGETS[colour % 4]) + row
 
 
 def _row(answer: Answer, failed: str) -> str:
@@ -100,13 +126,16 @@ def _narrow(answer: Answer, p: float) -> str:
 
 
 def _closing(summary: Summary, width: int) -> Iterable[str]:
+    for row in [row for row in summary.breakdowns if row.step == ALL][:SHOWN]:
+        yield from _named("segments", [breakdown(row, summary)], width)
+    yield from _named("detection", _detection(summary), width)
     yield from _named("outcomes", _outcomes(summary), width)
     for ending in summary.outcomes.quoted()[:QUOTED]:
         yield from _named("said", [f"{ending.outcome}: {ending.said}"], width)
     for kind in ("audio", "wire"):
         yield from _named(kind, _flow(summary, kind), width)
     yield from _named("harness", _harness(summary), width)
-    for notice in summary.notices:
+    for notice in filter(None, (*summary.notices, summary.setup.chunks)):
         yield from _named("note", [notice], width)
 
 
@@ -115,6 +144,12 @@ def _named(name: str, parts: list[str], width: int) -> Iterable[str]:
     lines = list(_wrap(" · ".join(part.replace(" ", NBSP) if len(part) < 60 else part for part in parts), width - 12))
     for row, line in enumerate(lines):
         yield f"{name if row == 0 else '':<12}{line}"
+
+
+def _detection(summary: Summary) -> list[str]:
+    """What the service's turn detection got wrong."""
+    named = len(summary.targets) > 1
+    return [f"{c.target}: {said}" if named else said for c in summary.counts[:SHOWN] for said in detection(c)]
 
 
 def _outcomes(summary: Summary) -> list[str]:

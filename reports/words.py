@@ -1,13 +1,18 @@
-"""The sentences and cells of a report: templates with numbers, never a judgement that code cannot make."""
+"""The cells and phrases of a report."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-from reports.numbers import NBSP, count, listed, ms, percent, plural, span, three, together
+from reports.counts import Counts
+from reports.events import ALL
+from reports.figures import Figures
+from reports.numbers import NBSP, count, listed, ms, percent, plural, span, three
+from reports.segments import Breakdown
 from reports.statistics import Estimate
-from reports.summary import Answer, Figures, Summary
+from reports.summary import HEARD, Answer, Summary
+from reports.turns import ORIGINS
 from reports.verdict import Rule
 
 CAUSES = {
@@ -16,15 +21,8 @@ CAUSES = {
     "send_lag": ("audio chunks were sent late", "the load generator could not keep up"),
     "start_lag": ("sessions started late", "the load was not the one that was asked for"),
 }
-WAITS = {
-    ("ttfa", "speech_end"): "Callers wait {} for the first audio of the reply (median)",
-    ("ttfa", "requested"): "The first audio of the reply comes after {} (median)",
-    ("ttft", "speech_end"): "Callers wait {} for the first text of the reply (median)",
-    ("ttft", "requested"): "The first text of the reply comes after {} (median)",
-}
-"""By main measure and origin: what counts from a request is no caller's wait, for the caller had ended before."""
-ORIGINS = {"requested": "response.create", "speech_end": "the end of the caller's speech"}
-NO_VERDICT = "Not judged: {}. Nothing says whether the load generator kept up."
+KINDS = {"ttfa": "audio", "ttft": "text"}
+"""What a main measure waits for."""
 
 
 class Cell(NamedTuple):
@@ -81,17 +79,6 @@ def inline(figures: Figures, p: float, noun: str = "turn") -> str:
     return f"{figure} ({below})" if below else figure
 
 
-def headline(summary: Summary) -> str:
-    """The answer in one sentence."""
-    if summary.verdict.valid is False:
-        return f"Do not use these figures: {cause(summary)}."
-    begun = [answer for answer in summary.answers if answer.turns]
-    if not begun:
-        return _no_turns(summary)
-    told = [answer for answer in begun if answer.figures.at(0.5).published]
-    return _waits(summary, told) if told else _untold(begun)
-
-
 def cause(summary: Summary) -> str:
     """Why a run is invalid."""
     broken = summary.verdict.broken
@@ -117,77 +104,6 @@ def remedy(rule: Rule) -> str:
     return f"{rule.remedy.rstrip('. ')}." if rule.remedy else ""
 
 
-def _no_turns(summary: Summary) -> str:
-    sessions = sum(summary.outcomes.opened)
-    if not sessions:
-        return "This run holds no turns and no sessions."
-    ends = [f"{count(sum(ending.counts))} × {ending.outcome}" for ending in summary.outcomes.sessions]
-    return f"No turn was begun: {plural(sessions, 'session')} ended as {listed(ends)}."
-
-
-def _waits(summary: Summary, told: list[Answer]) -> str:
-    many = len(told) > 1
-    shown = told if len(told) <= 3 else [min(told, key=_median), max(told, key=_median)]
-    tails = [answer for answer in shown if answer.figures.at(0.95).published]
-    whole = len(tails) == len(shown)
-    slowest = max(shown, key=lambda answer: answer.figures.high)
-    last = [a.figures.at(0.95).value for a in tails] if whole else [slowest.figures.high]
-    times = together(*(a.figures.at(0.5).value for a in shown), *last)
-    medians = [f"{time} on {a.target}" if many else time for time, a in zip(times, shown, strict=False)]
-    first = WAITS[summary.main, origin(summary)].format(
-        listed(medians) if len(told) <= 3 else f"from {medians[0]} to {medians[1]}"
-    )
-    if whole:
-        return f"{first}; one turn in twenty takes longer than {listed(times[len(shown) :])} (p95)."
-    where = f" on {slowest.target}" if many else ""
-    which = "that succeeded" if slowest.figures.failed else f"of {plural(slowest.turns, 'turn')}"
-    return f"{first}; the slowest {which}{where} took {times[-1]}."
-
-
-def _median(answer: Answer) -> float:
-    return answer.figures.at(0.5).value
-
-
-def _untold(begun: list[Answer]) -> str:
-    turns, failed = sum(a.figures.n for a in begun), sum(a.figures.failed for a in begun)
-    if failed and failed == turns:
-        return f"Every turn failed: {count(failed)} of {count(turns)}."
-    if any(a.figures.at(0.5).status == "failed share" for a in begun):
-        return f"Half of the turns or more failed: {count(failed)} of {count(turns)}."
-    good = [end for a in begun for end in (a.figures.low, a.figures.high) if math.isfinite(end)]
-    if not good:
-        return f"No turn came to an end: {count(sum(a.turns for a in begun))} were cut by the end of the run."
-    took = listed(list(dict.fromkeys(together(min(good), max(good)))))
-    many = "it took" if turns == 1 else "the fastest and the slowest took"
-    return f"{plural(turns, 'turn')} cannot carry a median with its interval; {many} {took}."
-
-
-def second(summary: Summary) -> str:
-    """What went wrong, in numbers."""
-    outcomes = summary.outcomes
-    begun, failed, lost, cut = (sum(n) for n in (outcomes.begun, outcomes.failed, outcomes.lost, outcomes.censored))
-    ended = begun - cut
-    if not begun:
-        return ""
-    said = [f"None of the {plural(ended, 'turn')} failed." if ended != 1 else "The turn did not fail."]
-    if failed:
-        said = [f"{count(failed)} of {plural(ended, 'turn')} failed ({percent(failed, ended)}), {_mostly(summary)}."]
-    if lost:
-        said.append(f"{count(lost)} more {'was' if lost == 1 else 'were'} wanted and never begun.")
-    if cut:
-        said.append(f"{count(cut)} {'was' if cut == 1 else 'were'} cut by the end of the run and left out.")
-    if summary.verdict.valid is None:
-        said.append(NO_VERDICT.format(summary.verdict.reason))
-    return " ".join(said)
-
-
-def _mostly(summary: Summary) -> str:
-    """How most turns failed: most often as closed:1006 (17)."""
-    endings = [ending for ending in summary.outcomes.turns if ending.kind == "failed"]
-    most = max(endings, key=lambda ending: sum(ending.counts))
-    return f"most often as {most.outcome} ({count(sum(most.counts))})" if len(endings) > 1 else f"as {most.outcome}"
-
-
 def lasted(summary: Summary) -> str:
     """20 min measured after 3 min of warm-up."""
     window = summary.window
@@ -195,25 +111,48 @@ def lasted(summary: Summary) -> str:
     return f"{span(window.measured_s)} measured{after}"
 
 
-def origin(summary: Summary) -> str:
-    """The instant that the answer counts from; `requested` where no turn came so far."""
-    turns = summary.turns
-    pooled = turns.rows[turns.pooled[turns.step]] if turns.rows.size else turns.rows
-    named = turns.frame["origin"].iloc[pooled].dropna()
-    return str(named.iloc[0]) if len(named) else "requested"
+def caption(answers: list[Answer], summary: Summary) -> str:
+    """What a table of answers is of: answers of one measure, which may count from different instants."""
+    measure = answers[0].figures.measure
+    if measure == HEARD:
+        return f"Time from the end of speech to the first audible sample of the reply, {summary.setup.player}"
+    origins = [ORIGINS[origin] for origin in summary.turns.origins if origin in {a.origin for a in answers}]
+    return f"Time from {' or '.join(origins)} to the first {KINDS[measure]} delta"
 
 
-def caption(summary: Summary) -> str:
-    """What the answer's table is of."""
-    kind = {"ttfa": "first audio delta", "ttft": "first text delta"}[summary.main]
-    return f"Time from {ORIGINS[origin(summary)]} to the {kind}"
+def tables(summary: Summary) -> list[list[Answer]]:
+    """The answers, those of one measure together; what callers hear comes last."""
+    every = (*summary.answers, *summary.heard)
+    measures = dict.fromkeys([summary.main, *(answer.figures.measure for answer in every)])
+    groups = [[answer for answer in every if answer.figures.measure == measure] for measure in measures]
+    return [group for group in groups if group]
 
 
-def worst_step(summary: Summary) -> str:
+def stalled(counts: Counts) -> str:
+    """3 of 40 replies stalled (7.5 %)."""
+    return f"{count(counts.stalled)} of {replies(counts.replies)} stalled ({percent(counts.stalled, counts.replies)})"
+
+
+def replies(number: int) -> str:
+    return f"{count(number)}{NBSP}{'reply' if number == 1 else 'replies'}"
+
+
+def detection(counts: Counts) -> list[str]:
+    """What the service's turn detection got wrong, in numbers; nothing where it did not."""
+    said = []
+    if counts.split:
+        commits = "commit" if counts.splits == 1 else "commits"
+        said.append(f"{plural(counts.split, 'turn')} cut at a pause ({count(counts.splits)} {commits} too many)")
+    if counts.early:
+        said.append(f"end of speech noticed too early in {count(counts.early)} of {plural(counts.noticed, 'turn')}")
+    return said
+
+
+def worst_step(summary: Summary, origin: str) -> str:
     """Slowest step by p50: order_status on direct (785 ms)."""
     found = []
     for label in summary.targets:
-        rows = [f for f in summary.measures if f.measure == summary.main and f.target == label and f.step != "all"]
+        rows = [f for f in steps_of(summary, origin) if f.target == label]
         told = [f for f in rows if f.at(0.5).published]
         if len(told) > 1:
             top = max(told, key=lambda f: f.at(0.5).value)
@@ -224,3 +163,16 @@ def worst_step(summary: Summary) -> str:
     return (
         f"Slowest step by p50: {listed(found)}." if found else "Too few turns of a step to rank steps by their median."
     )
+
+
+def steps_of(summary: Summary, origin: str) -> list[Figures]:
+    """The steps that count from this origin, by its main measure."""
+    main = summary.mains[origin]
+    return [f for f in summary.measures if f.measure == main and f.step != ALL and f.origin == origin]
+
+
+def breakdown(row: Breakdown, summary: Summary) -> str:
+    """noticed 319 + committed 4 + first delta 404 = 727 ms (mean of 40 turns)."""
+    parts = " + ".join(f"{segment.name} {three(row.mean_ms(segment))}" for segment in row.segments)
+    where = f" on {summary.targets[row.target]}" if len(summary.targets) > 1 else ""
+    return f"{parts} = {three(row.mean_ms())}{NBSP}ms (mean of {plural(row.turns, 'turn')}{where})"

@@ -1,4 +1,4 @@
-"""Spoken turns, paced as a microphone would send them, committed at their end and answered with audio.
+"""Spoken turns, sent as a microphone would send them; the service's server VAD notices where each one ends.
 
 Run it with `locust -f scenarios/voice_turns.py --headless -u 10 -t 1m`.
 """
@@ -7,6 +7,6 @@ from bench.load.user import RealtimeUser
 
 
 class VoiceCaller(RealtimeUser):
-    """A caller who speaks."""
+    """A caller who speaks, and leaves it to the service to notice that a turn is over."""
 
     script = "scripts/voice_turns.yaml"

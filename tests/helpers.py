@@ -16,8 +16,9 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.observe.turn import TurnPlan
 from bench.plan.audio import Pcm
-from bench.plan.frames import PreparedScript, prepare
-from bench.plan.script import AskTurn, Script, Step, TextTurn, WavTurn
+from bench.plan.frames import PreparedScript, Repertoire
+from bench.plan.speech import Speech
+from bench.plan.turns import AskTurn, Script, Step, TextTurn, WavTurn
 from bench.protocol.dialects import Dialect, ResponseSettings, SessionSettings
 from bench.protocol.events import Event, Usage, decode
 from bench.transport.base import Closed, Received
@@ -89,13 +90,30 @@ def error(code: str | None, event_id: str | None = None, type_: str = "invalid_r
     return message("error", error=inner)
 
 
-def transcribed(item_id: str) -> bytes:
+def transcribed(item_id: str, words: str = "Hello") -> bytes:
     name = "conversation.item.input_audio_transcription.completed"
-    return message(name, item_id=item_id, content_index=0, transcript="Hello")
+    return message(name, item_id=item_id, content_index=0, transcript=words)
+
+
+def not_transcribed(item_id: str) -> bytes:
+    name = "conversation.item.input_audio_transcription.failed"
+    return message(name, item_id=item_id, content_index=0, error={"type": "server_error", "message": "No."})
 
 
 def committed(item_id: str) -> bytes:
     return message("input_audio_buffer.committed", previous_item_id=None, item_id=item_id)
+
+
+def speech_started(item_id: str) -> bytes:
+    return message("input_audio_buffer.speech_started", audio_start_ms=0, item_id=item_id)
+
+
+def speech_stopped(item_id: str) -> bytes:
+    return message("input_audio_buffer.speech_stopped", audio_end_ms=0, item_id=item_id)
+
+
+def idle_timeout(item_id: str) -> bytes:
+    return message("input_audio_buffer.timeout_triggered", audio_start_ms=0, audio_end_ms=0, item_id=item_id)
 
 
 def session_created() -> bytes:
@@ -134,11 +152,19 @@ def build_turn(number: int = 1, **changes: Any) -> TurnPlan:
 
 
 class Talk:
-    """A timeline with its session open, fed in milliseconds."""
+    """A timeline with its session open, fed in milliseconds. `service_responds`: a VAD starts the responses."""
 
-    def __init__(self, dialect: Dialect = Dialect.GA, wanted: int = 2, *, ready: bool = True, **limits: float) -> None:
-        self.dialect = dialect
-        self.timeline = Timeline(AT_NS, wanted, Limits(**limits))
+    def __init__(
+        self,
+        dialect: Dialect = Dialect.GA,
+        wanted: int = 2,
+        *,
+        ready: bool = True,
+        service_responds: bool = False,
+        **limits: float,
+    ) -> None:
+        self.dialect, self.service_responds = dialect, service_responds
+        self.timeline = Timeline(AT_NS, wanted, Limits(**limits), service_responds=service_responds)
         self.taken: list[TurnObservation] = []
         if ready:
             self.hear(0, session_created(), session_updated())
@@ -153,12 +179,23 @@ class Talk:
     def begin(self, at_ms: float, number: int = 1, **changes: Any) -> None:
         self.timeline.begin(build_turn(number, **changes), at(at_ms))
 
+    def begin_speech(self, at_ms: float, number: int = 1, **changes: Any) -> None:
+        """A turn begins whose end a VAD is to find, with the chunk whose last sample is the first of speech."""
+        self.begin(at_ms, number, **{"vad": True, "service_responds": self.service_responds} | changes)
+        self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, moments={"speech_begin": 0})
+
+    def end_speech(self, at_ms: float, *, after_ms: float = 0) -> None:
+        """The chunk whose last sample is `after_ms` behind the last one of speech."""
+        moments = {"speech_end": round(after_ms * MS)}
+        self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, moments=moments)
+
     def send(self, at_ms: float, name: str, **counts: Any) -> None:
         self.timeline.sent(name, Handed(at(at_ms), 7), **{"wire_bytes": 100} | counts)
 
     def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
         for data in messages:
-            self.timeline.received(decode(data, self.dialect), Arrival(at(at_ms), error_ns, kernel), len(data))
+            arrived = Received(data, Arrival(at(at_ms), error_ns, kernel), len(data))
+            self.timeline.received(decode(data, self.dialect), arrived)
 
     def take(self, at_ms: float) -> list[TurnObservation]:
         taken = self.timeline.take(at(at_ms))
@@ -195,14 +232,15 @@ def respond(label: str = "respond", **response: Any) -> AskTurn:
 
 
 def play(audio_ms: int = 250, *, chunk_ms: int = 100, paced: bool = True, label: str = "play") -> WavTurn:
-    return WavTurn(label, Pcm(Path("a.wav"), "", bytes(48 * audio_ms)), chunk_ms, paced, PLAIN)
+    pcm = Pcm(Path("a.wav"), str(audio_ms), bytes(48 * audio_ms), Speech(0, 24 * audio_ms))
+    return WavTurn(label, (pcm,), chunk_ms, paced, PLAIN)
 
 
 def build_script(
     *steps: Step, dialect: Dialect = Dialect.GA, limits: Limits | None = None, **session: Any
 ) -> PreparedScript:
     script = Script("talk", Path("talk.yaml"), SessionSettings(**session), limits or Limits(), steps, "d1")
-    return prepare(script, dialect)
+    return Repertoire(script, dialect).session(0, 0)
 
 
 # A service for `MemoryTransport`.
@@ -323,9 +361,11 @@ def build_observation(**changes: Any) -> TurnObservation:
                 "response_done": at(1_501), "ended": at(1_501)}  # fmt: skip
     values: dict[str, Any] = {
         "turn": 1, "step": "greeting", "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants,
-        "response_id": "resp_1", "item_id": "item_1", "requested_width_ns": 9_000, "stamp_error_ns": 21_000,
+        "response_id": "resp_1", "item_id": "item_1", "audio": "", "stall_ns": 0, "stalls": 0, "vad_splits": None,
+        "network_rtt_ns": 2 * MS, "network_rtt_smoothed_ns": 3 * MS, "retransmits": 1, "reply_text": "Hello.",
+        "input_text": "", "requested_width_ns": 9_000, "stamp_error_ns": 21_000,
         "stamp_error_max_ns": 900_000, "kernel_stamps": 30, "user_stamps": 0, "audio_bytes_sent": 12_000,
-        "audio_bytes_received": 96_000, "first_audio_bytes": 4_800, "wire_bytes_sent": 17_000,
+        "audio_bytes_received": 96_000, "audio_speed": 3.8, "wire_bytes_sent": 17_000,
         "wire_bytes_received": 140_000, "events": 30, "audio_deltas": 20, "text_deltas": 1, "transcript_deltas": 6,
         "unknown_events": 2, "late_chunks": 3, "gaps_ns": tuple(n * MS for n in range(20, 0, -1)), "inexact_gaps": 4,
         "usage": Usage(11, 12, 5, 13, 20),

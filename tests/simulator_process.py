@@ -33,6 +33,11 @@ delays_ms:
   response_done: {p50: 1, p95: 2}
   cancelled: {p50: 1, p95: 2}
   rate_limits: {p50: 1, p95: 2}
+  speech_started: {p50: 1, p95: 2}
+  speech_stopped: {p50: 1, p95: 2}
+  vad_committed: {p50: 1, p95: 2}
+  input_transcribed: {p50: 10, p95: 20}
+  semantic_end: {p50: 100, p95: 200}
 speed: 100
 text_tokens_per_s: 1000
 """

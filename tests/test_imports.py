@@ -19,7 +19,7 @@ ORDER = (
     "protocol", "transport", "target",
     "plan", "observe", "simulator",
     "run", "session",
-    "load", "doctor", "reports",
+    "load", "probe", "doctor", "reports",
     "calibrate", "capacity",
     "cli",
 )  # fmt: skip
@@ -29,8 +29,9 @@ REPORTS_MAY_USE = {"bench.errors", "bench.measures", "bench.run.folder", "bench.
 # A library → the modules that may name it.
 NAMED_IN = {
     "locust": ("bench.load", "scenarios"),
-    "gevent": ("bench.load", "bench.transport"),
+    "gevent": ("bench.load", "bench.transport", "bench.cli.probe"),
     "soundfile": ("bench.plan.audio", "bench.simulator.voice"),
+    "soxr": ("bench.plan.audio", "bench.simulator.voice"),
     "hdrh": ("bench.run.histograms",),
     "azure": ("bench.target.credentials",),
     "websockets": ("bench.transport.websocket", "bench.simulator"),
@@ -39,8 +40,9 @@ NAMED_IN = {
 }
 
 PURE = (
-    "bench.protocol", "bench.observe", "bench.simulator.behaviour", "bench.run.validity",
-    "reports.statistics",
+    "bench.protocol", "bench.observe", "bench.simulator.behaviour", "bench.simulator.turns", "bench.simulator.vad",
+    "bench.simulator.responses", "bench.plan.microphone", "bench.plan.speech", "bench.plan.background",
+    "bench.plan.frames", "bench.run.validity", "reports.statistics",
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
 CLOCKLESS_NAMES = {"Arrival", "Handed"}
@@ -168,7 +170,7 @@ def test_clocks_are_read_in_one_place() -> None:
     [
         ("bench", {"locust", "gevent", "pandas", "numpy", "msgspec", "pyarrow"}),
         ("bench.cli.app", {"locust", "gevent", "pandas", "numpy", "pyarrow", "scipy", "websockets", "azure"}),
-        ("bench.observe.timeline", {"locust", "gevent", "pandas", "numpy", "websockets", "pyarrow"}),
+        ("bench.observe.timeline", {"locust", "gevent", "pandas", "websockets", "pyarrow"}),
         ("bench.session", {"locust", "gevent", "pandas"}),
         ("reports", {"locust", "gevent", "websockets"}),
     ],

@@ -7,6 +7,8 @@ import sys
 import typer
 
 from bench.cli.bench import bench
+from bench.cli.probe import probe
+from bench.cli.replay import replay
 from bench.cli.report import report
 from bench.cli.simulate import simulate
 from bench.errors import USAGE_STATUS, BenchError
@@ -22,6 +24,8 @@ app = typer.Typer(
 )
 app.command()(bench)
 app.command()(simulate)
+app.command()(probe)
+app.command()(replay)
 app.command()(report)
 
 

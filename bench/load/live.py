@@ -7,64 +7,87 @@ worker plays and records, a single process does both.
 from __future__ import annotations
 
 import gc
+import math
 import ssl
-import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import gevent
 import gevent.socket
+import numpy as np
 from greenlet import greenlet
 
-from bench.clock import monotonic_ns, utc_ns
+from bench.clock import monotonic_ns
 from bench.errors import ConnectError
+from bench.load import dashboard
+from bench.load.options import Options
 from bench.load.pacer import Pacer
 from bench.load.plays import Play
+from bench.load.stage import OnStage, Performance, act, perform_all
+from bench.load.upkeep import SECOND_NS, TICK_S, Upkeep
 from bench.measures import outcome_class
-from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
+from bench.plan.frames import PreparedScript
+from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.session import Session
 from bench.target.endpoint import Target
 from bench.transport.base import Transport
-from bench.transport.tcp import Phases, tls_context
+from bench.transport.tcp import Phases, tls_context, warm_up
 from bench.transport.websocket import open_websocket
 
-BEAT_NS = 10_000_000
-TICK_S = 0.5
-HISTOGRAMS_EVERY_S = 8.0
-SECOND_NS = 1_000_000_000
 POLL_S = 0.05
 CUT_S = 5.0
 ALL_DONE = "all sessions are done"
 HARNESS_FAULT = "failed:harness"
+EVENTS = "events"
+"""The part of a run folder that holds event logs."""
 HOPELESS = 10
 """So many connects that failed, and none that succeeded, end a run."""
 
-Fire = Callable[..., None]
+
+Steps = Callable[[Session], Exception | None]
+"""Plays the steps of an open session; returns what its task has to say to Locust."""
+
+
+class Caller(OnStage, Protocol):
+    """A user, as sessions see it."""
+
+    def is_leaving(self) -> bool:
+        """Whether it is asked to go: its session ends after the turn that is under way."""
 
 
 class LiveRun:
-    """The sessions of one process. `stop` asks whoever drives the test to end it, with the reason."""
+    """The sessions of one process: `worker`, from 0, of so many `workers`.
+
+    `stop` asks whoever drives the test to end it, with the reason.
+    """
 
     def __init__(
         self,
         folder: Path,
         worker: int,
+        workers: int,
         began_utc_ns: int,
         target: Target,
+        options: Options,
         *,
         sessions: int | None,
         per_minute: float | None,
-        pause_s: float,
-        fire: Fire,
+        fire: dashboard.Fire,
         stop: Callable[[str], None],
     ) -> None:
-        self.target, self.pause_s, self._worker = target, pause_s, worker
+        self.target, self._options = target, options
+        self._folder, self._worker, self._workers = folder, worker, workers
         credential = target.credential
         self._headers = [*target.headers, *([credential.header()] if credential else [])]
         self._hide = credential.hide if credential else str
-        self._recorder = Recorder(folder, folder.name, worker, began_utc_ns, hide=self._hide)
+        self._recorder = Recorder(
+            folder, folder.name, worker, began_utc_ns, hide=self._hide, transcripts=options.transcripts
+        )
         self._context: ssl.SSLContext | None = (
             tls_context(str(target.ca) if target.ca else None) if target.tls else None
         )
@@ -73,47 +96,60 @@ class LiveRun:
         self.ending = self.closed = False
         self._open = self._started = self._connected = self._failed = 0
         self._active: set[gevent.Greenlet] = set()
-        self.problem: str | None = None
+        self._log_broke = False
         _warm_up()
-        self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
+        self._upkeep = Upkeep(self._recorder, stop)
         if sessions == 0:
             self._stop(ALL_DONE)
 
     # Sessions.
 
-    def play_session(self, play: Play, leaving: Callable[[], bool]) -> bool:
-        """Open one session, play it, record it; False where the run is ending or its sessions are spent.
-
-        `leaving()`: the user is asked to go, so the session ends after the turn that is under way.
-        """
+    def play_session(self, play: Play, caller: Caller) -> bool:
+        """Open one session, play it, record it; False where the run is ending or its sessions are spent."""
         if not self._take_session():
             return False
         self._open += 1
         try:
             if self._await_start():
-                self._play(play, leaving)
+                self._play(play, caller)
         finally:
             self._open -= 1
             if self._left == 0 and not self._open:
                 self._stop(ALL_DONE)
         return True
 
-    def _play(self, play: Play, leaving: Callable[[], bool]) -> None:
+    def _play(self, play: Play, caller: Caller) -> None:
+        number = self._started * self._workers + self._worker
         self._started += 1
-        labels = Labels(f"w{self._worker}-{self._started:06d}", self.target.label, play.scenario, play.script.name)
+        name = f"w{self._worker}-{self._started:06d}"
+        script = play.repertoire.session(number, self._options.seed)
+        log = self._event_log(name, number)
+        labels = Labels(
+            name,
+            self.target.label,
+            play.scenario,
+            script.name,
+            variables_row=script.variables_row,
+            event_log=log is not None,
+        )
         record = self._recorder.session(labels)
-        record.on_turn = lambda turn: self._fire_turn(play, turn)
-        timeline = Timeline(monotonic_ns(), len(play.script.turns), play.script.limits)
+        record.on_turn = lambda turn: dashboard.show_turn(self._fire, script.name, turn, self._hide)
+        timeline = self._timeline(labels, script, play.turns or 0, log)
         self._active.add(gevent.getcurrent())
         try:
-            self._connect_and_play(play, timeline, record, leaving)
+            transport = self._connected_transport(script, timeline, record)
+            if transport is not None:
+                transport = LoggedTransport(transport, log) if log else transport
+                session = Session(script, transport, timeline, record, lambda: self.ending or caller.is_leaving())
+                self._perform(session, timeline, self._steps(play, caller, script, number))
         except Cut:
             pass
         finally:
             self._active.remove(gevent.getcurrent())
-            session = timeline.session()
-            record.session_ended(session)
-            self._note_session(session)
+            observed = timeline.session()
+            record.session_ended(observed)
+            self._note_session(observed)
+            self._close_log(log)
 
     def _take_session(self) -> bool:
         if self.ending or self._left == 0:
@@ -132,27 +168,36 @@ class LiveRun:
             gevent.sleep(min(wait_s, TICK_S))
         return False
 
-    def _connect_and_play(
-        self, play: Play, timeline: Timeline, record: SessionRecord, leaving: Callable[[], bool]
-    ) -> None:
-        transport = self._connected_transport(play, timeline, record)
-        if transport is None:
-            return
-        session = Session(play.script, transport, timeline, record, lambda: self.ending or leaving())
+    def _steps(self, play: Play, caller: Caller, script: PreparedScript, number: int) -> Steps:
+        """What plays the steps of a session that is open."""
+        if play.improvised is None:
+            return lambda session: perform_all(session, script.steps)
+        method, recordings = play.improvised.method, play.improvised.recordings
+        choices = np.random.default_rng([self._options.seed, number])
+        return lambda session: act(caller, method, Performance(session, play.repertoire, script, recordings, choices))
+
+    def _perform(self, session: Session, timeline: Timeline, steps: Steps) -> None:
+        """Play a session that is connected, from its opening to its close."""
         try:
-            session.play()
+            session.open()
+            word = None if timeline.over else steps(session)
+            session.close()
         except gevent.GreenletExit:
             session.abandon("abandoned", "the run ended")
             raise
-        except Exception as error:  # a fault of ours is a failure that is seen, and never a missing sample
+        except Exception as error:  # a fault of ours, or of the task, is seen as a failure, and never a missing sample
             session.abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
             raise
+        if word is not None:
+            raise word
 
-    def _connected_transport(self, play: Play, timeline: Timeline, record: SessionRecord) -> Transport | None:
+    def _connected_transport(
+        self, script: PreparedScript, timeline: Timeline, record: SessionRecord
+    ) -> Transport | None:
         """An open connection; None where it was refused, which the timeline knows then."""
         phases = Phases()
         try:
-            transport = open_websocket(self.target.url, self._headers, self._context, play.script.limits, phases)
+            transport = open_websocket(self.target.url, self._headers, self._context, script.limits, phases)
         except ConnectError as error:
             record.connected(error.headers)
             timeline.connected(phases.instants, error.headers)
@@ -179,86 +224,30 @@ class LiveRun:
         if failed and self._failed == HOPELESS and not self._connected:
             last = f"{session.outcome}: {detail}"
             self._stop(f"{HOPELESS} sessions failed to open and none succeeded; the last: {last}")
-        self._fire_connect(session, ConnectError(session.outcome, detail) if failed else None)
+        error = ConnectError(session.outcome, detail) if failed else None
+        dashboard.show_connect(self._fire, self.target.label, session, error)
 
-    # Locust's own statistics: a dashboard.
+    # Event logs.
 
-    def _fire_turn(self, play: Play, turn: TurnObservation) -> None:
-        kind = outcome_class(turn.outcome)
-        if kind == "censored":
-            return
-        measures = turn.measures_ns()
-        waited_ns = measures.get("ttfa") or measures.get("ttft") or turn.instants["ended"] - turn.start_ns
-        self._fire(
-            request_type=play.script.name,
-            name=turn.step,
-            response_time=waited_ns / 1e6,
-            response_length=turn.audio_bytes_received,
-            exception=None if kind == "good" else TurnError(self._hide(f"{turn.outcome} {turn.detail}".strip())),
-            context={},
-        )
+    def _event_log(self, session_id: str, number: int) -> EventLog | None:
+        """A log for this session, where it is one of those that have one."""
+        if self._log_broke or not is_sampled(number, self._options.record_events):
+            return None
+        path = self._folder / EVENTS / f"{session_id}.jsonl"
+        return EventLog(path, hide=self._hide, keep_audio=self._options.keep_audio)
 
-    def _fire_connect(self, session: SessionObservation, error: ConnectError | None) -> None:
-        waited_ns = session.measures_ns().get("connect_total")
-        if waited_ns is None and error is None:
-            return
-        ended_ns = session.instants.get("ended", session.start_ns)
-        self._fire(
-            request_type="connect",
-            name=self.target.label,
-            response_time=(ended_ns - session.start_ns if waited_ns is None else waited_ns) / 1e6,
-            response_length=0,
-            exception=error,
-            context={},
-        )
+    def _timeline(self, labels: Labels, script: PreparedScript, wanted: int, log: EventLog | None) -> Timeline:
+        start_ns, responds = monotonic_ns(), script.service_responds
+        if log is None:
+            return Timeline(start_ns, wanted, script.limits, service_responds=responds)
+        facts = about(self._folder.name, labels, script)
+        return LoggedTimeline(start_ns, wanted, script.limits, service_responds=responds, log=log, about=facts)
 
-    # Health and the disk.
-
-    def _beat(self) -> None:
-        """A 10 ms timer on a fixed schedule that says how late it ran: a stall makes all of its beats late."""
-        due_ns = monotonic_ns() + BEAT_NS
-        while True:
-            gevent.sleep(max(0, due_ns - monotonic_ns()) / SECOND_NS)
-            now_ns = monotonic_ns()
-            while due_ns <= now_ns:
-                self._recorder.hub_delay(now_ns - due_ns)
-                due_ns += BEAT_NS
-
-    def _tick(self) -> None:
-        """Rows to disk within a second; a row of `seconds` whenever one of the wall clock is over."""
-        tick_ns = int(TICK_S * SECOND_NS)
-        second = utc_ns() // SECOND_NS
-        while True:
-            gevent.sleep((tick_ns - utc_ns() % tick_ns) / SECOND_NS)
-            if utc_ns() // SECOND_NS != second:
-                second = utc_ns() // SECOND_NS
-                self._recorder.end_second()
-            self._guarded(self._recorder.flush)
-
-    def _keep_histograms(self) -> None:
-        """Histograms to disk within ten seconds, a slice at a time."""
-        while True:
-            gevent.sleep(HISTOGRAMS_EVERY_S)
-            self._guarded(self._write_histograms)
-
-    def _write_histograms(self) -> None:
-        for _ in self._recorder.histogram_slices():
-            gevent.sleep(0)
-
-    def _guarded(self, write: Callable[[], None]) -> None:
-        """The run ends in order when it cannot be recorded; rows stay in memory and every later attempt writes them."""
-        try:
-            write()
-        except OSError as error:
-            self._trouble(f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs")
-        except Exception as error:  # whatever it is, what was recorded must reach the disk
-            self._trouble(f"cannot record the run: {type(error).__name__}: {error}")
-
-    def _trouble(self, problem: str) -> None:
-        if self.problem is None:
-            self.problem = problem
-            print(f"rtbench: {problem}", file=sys.stderr)
-            self._stop(problem)
+    def _close_log(self, log: EventLog | None) -> None:
+        """After a log that could not be written, which has said so, there are no others."""
+        if log is not None:
+            log.close()
+            self._log_broke = self._log_broke or log.problem is not None
 
     # The end.
 
@@ -278,30 +267,29 @@ class LiveRun:
         while self._active and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
 
+    @property
+    def problem(self) -> str | None:
+        """What kept the run from being recorded."""
+        return self._upkeep.problem
+
     def close(self) -> None:
-        """The last rows and counts. Says so where the disk still takes no more."""
-        if self.closed:
-            return
-        self.closed = True
-        gevent.killall(self._greenlets)
-        try:
-            self._recorder.close()
-        except Exception as error:  # as in _guarded; there is no later attempt
-            rows = self._recorder.unwritten_rows
-            self.problem = f"cannot write the run folder: {error}; {rows} rows are lost"
-            print(f"rtbench: {self.problem}", file=sys.stderr)
+        """The last rows and counts."""
+        if not self.closed:
+            self.closed = True
+            self._upkeep.close()
+
+
+def is_sampled(number: int, share: Fraction) -> bool:
+    """Whether session `number` (from 0) is one of a share of all, evenly spread; the first one is, of any share."""
+    return math.ceil((number + 1) * share) > math.ceil(number * share)
 
 
 def _warm_up() -> None:
     """Pay now for what would slow the first sessions: the resolver's thread, a garbage collector that walks it all."""
-    gevent.socket.getaddrinfo("localhost", 0)
+    warm_up()
     gc.collect()
     gc.freeze()
 
 
 class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
     """Thrown into a user whose session the end of the run cuts; the user itself lives on for Locust to stop."""
-
-
-class TurnError(Exception):
-    """A turn's outcome, as Locust's statistics show it."""

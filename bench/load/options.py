@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ def add_options(parser: Any) -> None:
         "--connect-rate", type=float, metavar="N", help="connection starts a minute, 0 for no limit (Azure preview: 30)"
     )
     add("--session-pause", type=float, default=1.0, metavar="S", help="seconds between a user's sessions (default: 1)")
+    add("--seed", default="1", metavar="N", help="which of several recordings each session plays (default: 1)")
+    add("--record-events", metavar="P%%", help="keep the event log of this share of the sessions, e.g. 1%%")
+    add("--keep-audio", action="store_true", help="keep the audio in event logs, else it is cut")
+    add("--transcripts", action="store_true", help="keep what was said, in transcripts.jsonl")
     add("--runs", default="runs", metavar="FOLDER", help="where run folders are made (default: runs)")
     add("--yes", action="store_true", help="do run over 20 sessions against a host that is not loopback")
 
@@ -48,26 +54,56 @@ class Options:
     sessions: int | None
     connect_rate: float | None
     session_pause_s: float
+    seed: int
+    record_events: Fraction
+    """The share of sessions whose events are logged, 0 to 1."""
+    keep_audio: bool
+    transcripts: bool
     runs: Path
     yes: bool
 
     @staticmethod
     def of(parsed: Any) -> Options:
         """From Locust's parsed options, or what its web UI made of them. Raises UsageError for what cannot be."""
-        sessions = _number(parsed.sessions, "--sessions")
-        if sessions is not None and (sessions < 1 or sessions != int(sessions)):
-            raise UsageError("--sessions must be a whole number from 1 on")
+        record_events = _share(parsed.record_events, "--record-events")
+        if parsed.keep_audio and not record_events:
+            raise UsageError("--keep-audio is about event logs, and none are kept: add --record-events 1%")
         return Options(
             url=parsed.url or None,
             dialect=parsed.dialect or None,
             api_key_env=parsed.api_key_env or None,
             ca=Path(parsed.ca) if parsed.ca else None,
-            sessions=None if sessions is None else int(sessions),
+            sessions=_whole(parsed.sessions, "--sessions", 1),
             connect_rate=_number(parsed.connect_rate, "--connect-rate"),
             session_pause_s=_number(parsed.session_pause, "--session-pause") or 0.0,
+            seed=_whole(parsed.seed, "--seed", 0) or 0,
+            record_events=record_events,
+            keep_audio=bool(parsed.keep_audio),
+            transcripts=bool(parsed.transcripts),
             runs=Path(parsed.runs or "runs"),
             yes=bool(parsed.yes),
         )
+
+
+def _share(value: object, option: str) -> Fraction:
+    """A percentage as a share of 1; 0 where nothing is given."""
+    if value in (None, ""):
+        return Fraction(0)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", str(value).strip(), re.ASCII)
+    share = Fraction(match[1]) / 100 if match else Fraction(2)
+    if share > 1:
+        raise UsageError(f"{option} must be a percentage from 0% to 100%, such as 1%, not {value}")
+    return share
+
+
+def _whole(value: object, option: str, least: int) -> int | None:
+    """A whole number from `least` on; None where nothing is given."""
+    if value in (None, ""):
+        return None
+    text = str(value).strip()
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise UsageError(f"{option} must be a whole number from {least} on, not {value}")
+    return int(text)
 
 
 def _number(value: object, option: str) -> float | None:

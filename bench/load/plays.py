@@ -10,9 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError
-from bench.plan.frames import PreparedScript, prepare
+from bench.errors import ScriptError, UsageError
+from bench.load.stage import MAX_REHEARSED, Recordings
+from bench.load.tasks import Method, SessionTask, file_of, rehearsed, script_name, script_path, tasks_of
+from bench.plan.frames import Repertoire
 from bench.plan.script import load_script
+from bench.plan.turns import Expect, Pause, Script, WavTurn
+from bench.protocol.dialects import Dialect
 from bench.target.endpoint import Target
 
 MANY_SESSIONS = 20
@@ -21,37 +25,88 @@ SPARE_S = 5.0
 
 
 @dataclass(frozen=True)
+class Improvised:
+    """What a session of a method needs beside its repertoire, for its steps come while it goes on."""
+
+    method: Method
+    recordings: Recordings
+
+
+@dataclass(frozen=True)
 class Play:
-    """What the users of one class play."""
+    """What users play in one of their tasks. `improvised`: None where a YAML script says it all."""
 
     scenario: str
-    script: PreparedScript
+    repertoire: Repertoire
+    improvised: Improvised | None = None
+
+    @property
+    def script(self) -> Script:
+        return self.repertoire.script
+
+    @property
+    def turns(self) -> int | None:
+        """How many turns a session has; None where its task goes on for as long as the session does."""
+        if self.improvised and len(self.script.steps) >= MAX_REHEARSED:
+            return None
+        return sum(not isinstance(step, Pause | Expect) for step in self.script.steps)
 
 
-def prepared_plays(user_classes: Iterable[type], target: Target) -> dict[str, Play]:
-    """What each realtime user plays, by the name of its class; every script is prepared once.
+Plays = Mapping[tuple[type, SessionTask], Play]
+"""By the class of the users and the task."""
+
+
+def prepared_plays(user_classes: Iterable[Any], target: Target, environment: object = None) -> Plays:
+    """What each realtime user plays. Every script is prepared once; a method is rehearsed by a user of the environment.
 
     Raises ScriptError, and UsageError where two different scripts have one name, for rows know a script by its name.
     """
-    prepared: dict[Path, PreparedScript] = {}
+    prepared: dict[Path, Repertoire] = {}
     plays = {}
     for user in user_classes:
-        if (path := getattr(user, "script_path", None)) is None:
+        if not hasattr(user, "play_session"):
             continue  # a user of plain Locust in the same file
-        script_path = path()
-        if script_path not in prepared:
-            prepared[script_path] = prepare(load_script(script_path), target.dialect)
-        plays[user.__name__] = Play(user.scenario_name(), prepared[script_path])  # type: ignore[attr-defined]
-    _refuse_namesakes(prepared)
+        tasks = tasks_of(user)
+        _refuse_idle_settings(user, tasks)
+        for task in tasks:
+            if isinstance(task.does, Path):
+                path = script_path(user, task, task.does)
+                if path not in prepared:
+                    prepared[path] = Repertoire(load_script(path), target.dialect)
+                plays[user, task] = Play(user.scenario_name(), prepared[path])
+            else:
+                name = script_name(user, task.does, len(tasks))
+                plays[user, task] = _improvised(user, name, task.does, target.dialect, environment)
+    _refuse_namesakes(plays.values())
     return plays
 
 
-def _refuse_namesakes(prepared: Mapping[Path, PreparedScript]) -> None:
-    seen: dict[str, Path] = {}
-    for path, script in prepared.items():
-        if script.name in seen:
-            raise UsageError(f"{seen[script.name]} and {path} have one name and would be reported as one: rename one")
-        seen[script.name] = path
+def _improvised(user: Any, name: str, method: Method, dialect: Dialect, environment: object) -> Play:
+    recordings = Recordings(file_of(method).parent)
+    script = rehearsed(name, method, lambda: user(environment), user.settings(), recordings)
+    try:
+        repertoire = Repertoire(script, dialect)
+        repertoire.session(0, 0)  # a name that its variables do not have
+    except ScriptError:
+        raise
+    except UsageError as error:
+        raise ScriptError(script.path, None, f"{name}: {error}") from error
+    return Play(user.scenario_name(), repertoire, Improvised(method, recordings))
+
+
+def _refuse_idle_settings(user: Any, tasks: Iterable[SessionTask]) -> None:
+    given = ", ".join(user.settings())
+    if given and all(isinstance(task.does, Path) for task in tasks):
+        raise UsageError(f"{user.__name__} has {given}, which its YAML scripts say themselves: write it there")
+
+
+def _refuse_namesakes(plays: Iterable[Play]) -> None:
+    seen: dict[str, Repertoire] = {}
+    for play in plays:
+        other = seen.setdefault(play.script.name, play.repertoire)
+        if other is not play.repertoire:
+            both = f"{other.script.path} and {play.script.path} have scripts"
+            raise UsageError(f"{both} of one name, {play.script.name}, and would be reported as one: rename one")
 
 
 def check_cost(target: Target, users: int, sessions: int | None, *, yes: bool) -> int | None:
@@ -97,31 +152,41 @@ def check_port(host: str, port: int) -> None:
         raise UsageError(f"the web UI cannot listen on port {port}: {why}; choose --web-port") from None
 
 
-def longest_turn_s(plays: Mapping[str, Play]) -> float:
+def longest_turn_s(plays: Iterable[Play]) -> float:
     """How long a turn that is under way may take at most, by its speech and its own limits."""
     longest = 0.0
-    for play in plays.values():
+    for play in plays:
         limits = play.script.limits
-        speech_ns = max((m.due_ns or 0 for turn in play.script.turns for m in turn.inputs), default=0)
-        longest = max(longest, speech_ns / 1e9 + limits.first_delta + limits.done)
+        spoken = (turn for turn in play.script.steps if isinstance(turn, WavTurn))
+        speech_s = max((pcm.seconds for turn in spoken for pcm in turn.audio), default=0.0)
+        longest = max(longest, speech_s + limits.speech + limits.first_delta + limits.done)
     return longest + SPARE_S
 
 
-def script_facts(plays: Mapping[str, Play]) -> list[dict[str, Any]]:
+def script_facts(plays: Iterable[Play]) -> list[dict[str, Any]]:
     """What run.json says of the scripts."""
-    return [
-        {
-            "name": play.script.name,
-            "scenario": play.scenario,
-            "digest": play.script.digest,
-            "dialect": play.script.dialect.value,
-            "turns": len(play.script.turns),
-            "chunk_ms": min((t.chunk_ns // 1_000_000 for t in play.script.turns if t.chunk_ns), default=None),
-            "output": "audio" if any(turn.wants_audio for turn in play.script.turns) else "text",
-            "limits": asdict(play.script.limits),
-        }
-        for play in plays.values()
-    ]
+    return list({(play.scenario, play.script.name): _facts(play) for play in plays}.values())
+
+
+def _facts(play: Play) -> dict[str, Any]:
+    script, session = play.script, play.script.session
+    first = play.repertoire.session(0, 0)
+    return {
+        "name": script.name,
+        "scenario": play.scenario,
+        "digest": script.digest,
+        "dialect": play.repertoire.dialect.value,
+        "turns": play.turns,
+        "chunk_ms": min((turn.chunk_ns // 1_000_000 for turn in first.turns if turn.chunk_ns), default=None),
+        "output": "audio" if any(turn.wants_audio for turn in first.turns) else "text",
+        "turn_detection": session.turn_detection.type if session.turn_detection else "none",
+        "input_format": session.input_format,
+        "output_format": session.output_format,
+        "jitter_buffer_ms": script.jitter_buffer_ms,
+        "background_snr_db": script.background.snr_db if script.background else None,
+        "variables": len(script.variables.rows) if script.variables else None,
+        "limits": asdict(script.limits),
+    }
 
 
 def target_facts(target: Target) -> dict[str, Any]:

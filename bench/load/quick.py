@@ -21,7 +21,7 @@ from bench.target.endpoint import ENDPOINT, resolve_target
 
 SIMULATED_LOAD = ("--users", "16", "--spawn-rate", "4", "--sessions", "20")
 AZURE_LOAD = ("--users", "4", "--spawn-rate", "1", "--sessions", "8")
-AZURE_SAYS = "8 sessions, 4 at a time; about half a minute of audio is sent and 2 to 4 minutes come back"
+AZURE_SAYS = "8 sessions, 4 at a time; 1 to 2 minutes of audio are sent, silence included, and 2 to 4 minutes come back"
 START_S = 60.0
 SCENARIOS = ("text_turns.py", "voice_turns.py")
 

@@ -33,6 +33,7 @@ from bench.load.options import Options, add_options
 from bench.load.plays import (
     MANY_SESSIONS,
     Play,
+    Plays,
     check_cost,
     check_descriptors,
     check_port,
@@ -42,6 +43,7 @@ from bench.load.plays import (
     script_facts,
     target_facts,
 )
+from bench.load.tasks import SessionTask
 from bench.run import folder as files
 from bench.run.provenance import opening_document
 from bench.target.endpoint import resolve_target
@@ -98,13 +100,17 @@ class Runs:
         self._environment = environment
         self._current = Current()
         self._ran = False
-        self._plays: dict[str, Play] = {}
+        self._plays: Plays = {}
         self._closing = RLock()
         self._listen_to_peers()
 
     @property
     def live(self) -> LiveRun | None:
         return self._current.live
+
+    @property
+    def session_pause_s(self) -> float:
+        return self._options.session_pause_s
 
     # What is to be run.
 
@@ -119,19 +125,20 @@ class Runs:
             api_key_env=options.api_key_env,
             ca=options.ca,
         )
-        self._plays = prepared_plays(self._environment.user_classes, self._target)
+        self._plays = prepared_plays(self._environment.user_classes, self._target, self._environment)
         users, processes = int(parsed.num_users or 1), max(1, int(parsed.processes or 1))
         self._sessions = check_cost(self._target, users, options.sessions, yes=options.yes)
         if parsed.headless:
             check_shares(users, self._sessions, processes)
         check_descriptors(users, processes)
         files.make_parent(options.runs)
-        if len(self._plays) == len(self._environment.user_classes) and not self._environment.stop_timeout:
+        realtime = {user_class for user_class, _ in self._plays}
+        if realtime == set(self._environment.user_classes) and not self._environment.stop_timeout:
             # users that a ramp-down stops finish their turn, too
-            self._environment.stop_timeout = longest_turn_s(self._plays)
+            self._environment.stop_timeout = longest_turn_s(self._plays.values())
 
-    def play_of(self, user_class: type) -> Play:
-        return self._plays[user_class.__name__]
+    def play_of(self, user_class: type, task: SessionTask) -> Play:
+        return self._plays[user_class, task]
 
     # Locust's events.
 
@@ -183,7 +190,7 @@ class Runs:
             began,
             vars(self._environment.parsed_options) | {"url": self._target.public_url if self._options.url else None},
             [target_facts(self._target)],
-            script_facts(self._plays),
+            script_facts(self._plays.values()),
             self._worker_count,
             notices,
         )
@@ -229,11 +236,12 @@ class Runs:
         return LiveRun(
             folder,
             worker,
+            workers,
             began_utc_ns,
             self._target,
+            options,
             sessions=_share(self._sessions, worker, workers),
             per_minute=per_minute / workers if per_minute else None,
-            pause_s=options.session_pause_s,
             fire=self._environment.events.request.fire,
             stop=self._request_stop,
         )
@@ -299,7 +307,7 @@ class Runs:
     def _longest_s(self) -> float:
         """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
         given = self._environment.parsed_options.stop_timeout
-        return float(given) if given else longest_turn_s(self._plays)
+        return float(given) if given else longest_turn_s(self._plays.values())
 
     def _drain_own(self, live: LiveRun) -> None:
         live.ending = True

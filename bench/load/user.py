@@ -1,62 +1,145 @@
-"""The Locust user: a subclass names a script, and each of its users plays session after session of it.
+"""The Locust user: each of its tasks is one session, and it plays session after session.
 
-from bench.load.user import RealtimeUser
+from locust import task
+from bench.load.user import RealtimeUser, script
 
-class Caller(RealtimeUser):
-    script = "scripts/text_turns.yaml"      # beside this file, or an absolute path
+class Caller(RealtimeUser):                     # one YAML script
+    script = "scripts/text_turns.yaml"          # seen from this file's folder
+
+class Mixed(RealtimeUser):                      # several, with Locust's weights
+    tasks = {script("scripts/text_turns.yaml"): 3, script("scripts/voice_turns.yaml"): 1}
+
+class Shopper(RealtimeUser):                    # or Python
+    session = {"voice": "alloy", "turn_detection": "server_vad"}
+
+    @task
+    def order(self):
+        self.say("Hello", label="greeting")
+        self.expect("response_created", within=5)
+        self.play("audio/opening_hours.wav", label="hours")
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gevent
-from locust import User, task
+from locust import User
 from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.load import runner  # registers our options and listeners with Locust
+from bench.load.stage import Stage, Wavs
+from bench.load.tasks import SessionTask, as_sessions, script
+
+__all__ = ["RealtimeUser", "script"]
 
 IDLE_S = 0.1
+SETTINGS = ("session", "limits", "variables", "background", "jitter_buffer_ms")
 
 
 class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
-    """One simulated caller. It opens a session, plays the script, closes, pauses, and opens the next."""
+    """One simulated caller. It does one of its tasks, which is one session, pauses, and does the next.
+
+    A task that is a method is rehearsed before the run, without a service and without `on_start`: what it says then is
+    known and prepared. When its session is over (refused, timed out, the run ends) the next step leaves the method.
+    Wait with `pause`: while a task sleeps by itself, its session sends and receives nothing.
+    """
 
     abstract = True
     script: ClassVar[str | Path] = ""
-    """The YAML script: a path relative to the file that defines the class, or an absolute one."""
+    """A YAML script that is played, instead of the tasks that the class inherits."""
 
-    @classmethod
-    def script_path(cls) -> Path:
-        if not cls.script:
-            raise UsageError(f'{cls.__name__} in {inspect.getfile(cls)} has no script: give it script = "FILE.yaml"')
-        return (Path(inspect.getfile(cls)).parent / cls.script).resolve()
+    session: ClassVar[Mapping[str, Any] | None] = None
+    """These five are for tasks that are methods: what stands under the same keys of a script's file."""
+    limits: ClassVar[Mapping[str, float] | None] = None
+    variables: ClassVar[str | Path | None] = None
+    background: ClassVar[Mapping[str, Any] | None] = None
+    jitter_buffer_ms: ClassVar[float | None] = None
+
+    declared_tasks: ClassVar[tuple[Any, ...]] = ()
+    """All tasks of the class, for Locust takes those out of `tasks` that `--tags` leaves out."""
+    stage: Stage | None = None
+    """Where the steps of the task under way go."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if path := vars(cls).get("script"):
+            inherited = {task for base in cls.__bases__ for task in getattr(base, "tasks", ())}
+            cls.tasks = [script(path), *(task for task in cls.tasks if task not in inherited)]
+        cls.tasks = as_sessions(cls.tasks)
+        cls.declared_tasks = tuple(cls.tasks)
 
     @classmethod
     def scenario_name(cls) -> str:
         """The name of the file that defines the class."""
         return Path(inspect.getfile(cls)).stem
 
-    @task  # type: ignore[untyped-decorator]
-    def session(self) -> None:
+    @classmethod
+    def settings(cls) -> dict[str, Any]:
+        """What is set of a script's keys."""
+        return {key: value for key in SETTINGS if (value := getattr(cls, key)) is not None}
+
+    # What a task can do.
+
+    def say(self, text: str, *, label: str = "", **response: Any) -> None:
+        """Take a turn in text. `response`: `output`, `instructions`, `max_output_tokens` of this turn's answer."""
+        self._on_stage().say(text, label, response)
+
+    def play(self, wavs: Wavs, *, label: str = "", **said: Any) -> None:
+        """Take a spoken turn: a WAV, or one of several. Paths are seen from the folder of the file with the task.
+
+        `said`: `chunk_ms`, `paced`, `speech` ({"begin": …, "end": …}, in seconds), and what `say` takes.
+        """
+        self._on_stage().play(wavs, label, said)
+
+    def respond(self, *, label: str = "", **response: Any) -> None:
+        """Ask for an answer, without words of the caller's."""
+        self._on_stage().respond(label, response)
+
+    def pause(self, seconds: float) -> None:
+        """Let the last turn end, then be silent."""
+        self._on_stage().pause(seconds)
+
+    def expect(self, event: str, within: float) -> None:
+        """Wait for an event of the last turn, which fails where that does not come. `within`: seconds.
+
+        `event`: one of `bench.plan.turns.EXPECTED_EVENTS`.
+        """
+        self._on_stage().expect(event, within)
+
+    def _on_stage(self) -> Stage:
+        if self.stage is None:
+            raise UsageError("there is no session: say, play, respond, pause and expect belong into a @task")
+        return self.stage
+
+    # Session after session.
+
+    def play_session(self, task: SessionTask) -> None:
         """One session, and the pause after it."""
         runs: runner.Runs = self.environment.rtbench
         live = runs.live
-        played = live is not None and live.play_session(runs.play_of(type(self)), self._is_leaving)
-        self._pause(live.pause_s if live is not None and played else IDLE_S)
+        played = False
+        try:
+            played = live is not None and live.play_session(runs.play_of(type(self), task), self)
+        except Exception:
+            self._rest(runs.session_pause_s)  # Locust goes on at once after an error
+            raise
+        self._rest(runs.session_pause_s if played else IDLE_S)
 
-    def _pause(self, seconds: float) -> None:
+    def _rest(self, seconds: float) -> None:
         """Wait, but not for a run that is ending or a user who is asked to go."""
         until_ns = monotonic_ns() + int(seconds * 1e9)
         runs: runner.Runs = self.environment.rtbench
-        while (left_ns := until_ns - monotonic_ns()) > 0 and not self._is_leaving():
+        while (left_ns := until_ns - monotonic_ns()) > 0 and not self.is_leaving():
             if seconds > IDLE_S and (runs.live is None or runs.live.ending):
                 return
             gevent.sleep(min(left_ns / 1e9, IDLE_S))
 
-    def _is_leaving(self) -> bool:
+    def is_leaving(self) -> bool:
+        """Whether Locust has asked this user to go."""
         return bool(self._state == LOCUST_STATE_STOPPING)

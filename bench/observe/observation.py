@@ -13,14 +13,17 @@ from typing import Any
 from bench.measures import CATALOGUE
 from bench.protocol.events import Usage
 
-PCM16_BYTES_PER_S = 48_000
 ORIGINS = ("requested", "speech_end")
 """What latency counts from: the first of these that a turn has."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnObservation:
-    """One user input and all of its response. `gaps_ns` are the gaps between audio deltas with exact stamps."""
+    """One user input and all of its response.
+
+    `gaps_ns` are the gaps between audio deltas with exact stamps. The stalls are None where no audio came, the splits
+    where no VAD was at work, the network's figures where the platform does not tell them.
+    """
 
     turn: int
     step: str
@@ -30,6 +33,7 @@ class TurnObservation:
     instants: Mapping[str, int]
     response_id: str
     item_id: str
+    audio: str
     requested_width_ns: int | None
     stamp_error_ns: int | None
     stamp_error_max_ns: int
@@ -37,7 +41,6 @@ class TurnObservation:
     user_stamps: int
     audio_bytes_sent: int
     audio_bytes_received: int
-    first_audio_bytes: int
     wire_bytes_sent: int
     wire_bytes_received: int
     events: int
@@ -48,6 +51,15 @@ class TurnObservation:
     late_chunks: int
     gaps_ns: tuple[int, ...]
     inexact_gaps: int
+    audio_speed: float | None
+    stall_ns: int | None
+    stalls: int | None
+    vad_splits: int | None
+    network_rtt_ns: int | None
+    network_rtt_smoothed_ns: int | None
+    retransmits: int | None
+    reply_text: str
+    input_text: str
     usage: Usage | None
 
     @property
@@ -60,17 +72,14 @@ class TurnObservation:
         """Where this turn's arrival stamps came from; None where nothing arrived."""
         return stamp_source(self.kernel_stamps, self.user_stamps)
 
-    @property
-    def audio_speed(self) -> float | None:
-        """Seconds of audio received after the first delta, per second from first to last; None under two deltas."""
-        first, last = self.instants.get("first_audio"), self.instants.get("last_audio")
-        if first is None or last is None or last <= first:
-            return None
-        return (self.audio_bytes_received - self.first_audio_bytes) / PCM16_BYTES_PER_S / ((last - first) / 1e9)
-
     def measures_ns(self) -> dict[str, int]:
-        """Every measure of a turn that is a difference of two instants which both happened; may be negative."""
-        return differences(dict(self.instants) | self._origin_instant(), "turn")
+        """Every measure of a turn that is a time and that this turn has; may be negative."""
+        return times_ns("turn", dict(self.instants) | self._origin_instant(), self._columns())
+
+    def _columns(self) -> dict[str, int]:
+        """The measured times that are columns of their own."""
+        columns = {"stall_ns": self.stall_ns, "network_rtt_ns": self.network_rtt_ns}
+        return {name: value for name, value in columns.items() if value is not None}
 
     def _origin_instant(self) -> dict[str, int]:
         return {} if self.origin is None else {"origin": self.instants[self.origin]}
@@ -97,6 +106,8 @@ class SessionObservation:
     unknown_events: Mapping[str, int] = field(default_factory=dict)
     service_errors: int = 0
     stamp_fallbacks: int = 0
+    stray_commits: int = 0
+    """Commits that no turn of the script made: noise between turns, or the service's idle timeout."""
     close_code: int | None = None
     close_reason: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -104,12 +115,12 @@ class SessionObservation:
 
     @property
     def lost_turns(self) -> int:
-        """Turns that the script wanted and that were never begun, unless it was the end of the run that cut them."""
-        return 0 if self.outcome == "abandoned" else self.turns_wanted - self.turns_begun
+        """Turns that the script wanted and that were never begun, because the session failed before."""
+        return 0 if self.outcome in ("ok", "abandoned") else self.turns_wanted - self.turns_begun
 
     def measures_ns(self) -> dict[str, int]:
         """Every measure of a session whose instants both happened. Without TLS the upgrade follows TCP at once."""
-        measures = differences(self.instants, "session")
+        measures = times_ns("session", self.instants, {})
         if "tls_done" not in self.instants and {"tcp_done", "upgrade_done"} <= self.instants.keys():
             measures["connect_upgrade"] = self.instants["upgrade_done"] - self.instants["tcp_done"]
         return measures
@@ -124,10 +135,14 @@ def stamp_source(kernel: int, user: int) -> str | None:
     return "user" if user else None
 
 
-def differences(instants: Mapping[str, int], scope: str) -> dict[str, int]:
-    """The measures of a scope whose two instants both happened, in nanoseconds."""
-    return {
-        measure.name: instants[measure.end] - instants[measure.begin]
-        for measure in CATALOGUE.values()
-        if measure.scope == scope and measure.begin in instants and measure.end in instants
-    }
+def times_ns(scope: str, instants: Mapping[str, int], columns: Mapping[str, int]) -> dict[str, int]:
+    """The measures of a scope that are times and that are known by these instants and columns, in nanoseconds."""
+    known = {}
+    for measure in CATALOGUE.values():
+        if measure.scope != scope:
+            continue
+        if measure.column in columns:
+            known[measure.name] = columns[measure.column]
+        elif measure.begin in instants and measure.end in instants and (not measure.less or measure.less in columns):
+            known[measure.name] = instants[measure.end] - instants[measure.begin] - columns.get(measure.less, 0)
+    return known

@@ -3,8 +3,10 @@
 Pure: it reads no clock and holds no socket, so it runs the same on live traffic, on a recorded log and in a test. Three
 rules hold it together:
 
-* Events belong to a turn by `response_id` and `item_id`. A `response.created` answers the oldest `response.create` that
-  was not answered or refused yet, whether or not its turn is over; nothing else is matched by order.
+* Events belong to a turn by `response_id` and `item_id`. A response answers the oldest request that was not answered or
+  refused yet, whether or not its turn is over; nothing else is matched by order. A request is a `response.create`, or a
+  commit by a VAD that starts responses by itself. Speech that a VAD hears while no spoken turn is open is nobody's, and
+  so is the answer to it.
 * The first terminal cause wins: once a turn has an outcome, nothing changes it. A deadline that passed before an event
   arrived is a cause that came first.
 * A transcription of the caller's audio may come late. It is attached for up to `LATE_TRANSCRIPT_NS` after the turn's
@@ -17,34 +19,57 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any
 
-from bench.clock import Arrival, Handed
+from bench.clock import Handed
 from bench.measures import GOOD, Limits
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.turn import FIRST_ARRIVAL, LATE_TRANSCRIPT_NS, THROTTLED_CODES, State, Turn, TurnPlan
-from bench.protocol.events import Event, Failure, Kind
-from bench.transport.base import BAD_FRAME
+from bench.observe.turn import (
+    FIRST_ARRIVAL,
+    LATE_TRANSCRIPT_NS,
+    SECOND_NS,
+    THROTTLED_CODES,
+    State,
+    Turn,
+    TurnPlan,
+)
+from bench.protocol.events import DELTAS, Event, Failure, Kind
+from bench.transport.base import BAD_FRAME, Network, Received
 
 UNKNOWN_NAMES = 50
+NOTHING: Mapping[str, int] = {}
 SESSION_UPDATE_ID = "session-update"
 """The client event id of the session's one session.update."""
 
 FATAL_CODES = frozenset(
     {"beta_api_shape_disabled", "invalid_api_key", "missing_model", "invalid_model", "model_not_found"}
 )
+ACTIVE_RESPONSE = "conversation_already_has_active_response"
+"""Without an event's id: a VAD committed speech while a response was under way, and starts none for it."""
+ANNOUNCES_ITEM = frozenset({Kind.SPEECH_STARTED, Kind.COMMITTED, Kind.IDLE_TIMEOUT})
+TRANSCRIPTIONS = frozenset({Kind.INPUT_TRANSCRIBED, Kind.INPUT_NOT_TRANSCRIBED})
 TURN_CODES = THROTTLED_CODES | {"server_error", "inference_not_authorized_error"}
 """These end the turn that is under way also where the error names no event of it."""
 
 
 class Timeline:
-    """One session, from the start of connecting on. `wanted` is the number of turns that its script has."""
+    """One session, from the start of connecting on.
 
-    def __init__(self, start_ns: int, wanted: int, limits: Limits) -> None:
+    `wanted` is the number of turns that its script has; `service_responds`: the service's VAD starts responses.
+    """
+
+    def __init__(self, start_ns: int, wanted: int, limits: Limits, *, service_responds: bool = False) -> None:
         self._start_ns, self._wanted, self.limits = start_ns, wanted, limits
+        self._service_responds = service_responds
         self._instants: dict[str, int] = {"connect_start": start_ns}
         self._turns: list[Turn] = []  # begun and not handed out: the current one, and those that await a transcript
-        self._by_response: dict[str, Turn] = {}
-        self._finished: set[str] = set()  # responses of turns that were handed out: what comes late of them is nobody's
-        self._unanswered: deque[Turn] = deque()
+        self._last: Turn | None = None
+        self.awaits_network = False
+        """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
+        self._by_response: dict[str, Turn | None] = {}  # None: nobody's, or a turn's that was handed out
+        self._by_item: dict[str, Turn | None] = {}
+        self._stray_items: set[str] = set()
+        self._unanswered: deque[Turn | None] = deque()
+        self._under_way: set[str] = set()  # responses that are not done, items of speech that are not committed
+        self._arrived_ns = start_ns
         self._begun = self._ended = self._good = 0
         self._outcome = self._detail = ""
         self._service_session_id = ""
@@ -53,7 +78,7 @@ class Timeline:
         self._close_code: int | None = None
         self._close_reason = ""
         self._sent_audio = self._sent_wire = self._received_audio = self._received_wire = 0
-        self._events = self._errors = self._fallbacks = 0
+        self._events = self._errors = self._fallbacks = self._stray_commits = self._retransmits = 0
         self._unknown: Counter[str] = Counter()
         self._last_error: tuple[str, str] | None = None
 
@@ -66,11 +91,25 @@ class Timeline:
 
     def begin(self, plan: TurnPlan, at_ns: int) -> None:
         """A turn begins: `at_ns` is read before its first send."""
-        self._turns.append(Turn(plan, at_ns))
+        self._last = Turn(plan, at_ns)
+        self._turns.append(self._last)
         self._begun += 1
+        self.awaits_network = True
 
-    def sent(self, name: str, handed: Handed, *, wire_bytes: int, audio_bytes: int = 0, late: bool = False) -> None:
-        """A client event of the current turn, or of the session where no turn is open, was handed to the kernel."""
+    def sent(
+        self,
+        name: str,
+        handed: Handed,
+        *,
+        wire_bytes: int,
+        audio_bytes: int = 0,
+        moments: Mapping[str, int] = NOTHING,
+        late: bool = False,
+    ) -> None:
+        """A client event of the current turn, or of the session where no turn is open, was handed to the kernel.
+
+        `moments`: instants of speech that a microphone recorded so many ns before.
+        """
         self._sent_wire += wire_bytes
         self._sent_audio += audio_bytes
         if name == "session.update":
@@ -79,18 +118,33 @@ class Timeline:
         if turn is None:
             return
         asks = name == "response.create"
-        turn.sent(handed if asks else None, wire_bytes, audio_bytes, late=late)
+        turn.sent(handed, wire_bytes, audio_bytes, moments, asks=asks, late=late)
         if asks:
             self._unanswered.append(turn)
 
+    def expect(self, kind: Kind, until_ns: int) -> None:
+        """The script insists that the turn under way gets an event of this kind by an instant."""
+        if self._last is not None:
+            self._last.expect(kind, until_ns)
+
+    def measured(self, network: Network | None) -> None:
+        """The way to the peer, as it was when the last turn ended; None where the platform does not tell."""
+        self.awaits_network = False
+        if network is not None and self._last is not None:
+            self._last.network = network
+            self._last.retransmits = network.retransmits - self._retransmits
+            self._retransmits = network.retransmits
+
     # What came.
 
-    def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:
-        """An event arrived. Deadlines that passed before it did are taken first."""
+    def received(self, event: Event, message: Received) -> None:
+        """An event arrived in a message. Deadlines that passed before it did are taken first."""
+        arrival = message.arrival
         self.expire(arrival.at_ns - 1)  # what arrives at the deadline itself is in time
         self._events += 1
-        self._received_wire += wire_bytes
+        self._received_wire += message.wire_bytes
         self._fallbacks += not arrival.kernel
+        self._arrived_ns = arrival.at_ns
         if event.kind is Kind.MALFORMED:
             self.fail("protocol:json", arrival.at_ns, event.reason)
         elif event.kind is Kind.ERROR:
@@ -98,7 +152,7 @@ class Timeline:
         elif event.kind in (Kind.SESSION_CREATED, Kind.SESSION_UPDATED):
             self._session_event(event, arrival.at_ns)
         else:
-            self._turn_event(event, arrival, wire_bytes)
+            self._turn_event(event, message)
 
     def _session_event(self, event: Event, at_ns: int) -> None:
         created = event.kind is Kind.SESSION_CREATED
@@ -107,58 +161,104 @@ class Timeline:
             self._settings = event.session
             self._service_session_id = self._service_session_id or str(event.session.get("id") or "")
 
-    def _turn_event(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:
+    def _turn_event(self, event: Event, message: Received) -> None:
+        at_ns = message.arrival.at_ns
         if event.kind is Kind.UNKNOWN:
             self._count_unknown(event.name)
         turn = self._turn_of(event)
+        if event.kind not in DELTAS:
+            self._note_progress(event, turn)
         if event.foreign:
-            self.fail("protocol:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
+            self.fail("protocol:dialect", at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
-        elif event.kind in (Kind.INPUT_TRANSCRIBED, Kind.INPUT_NOT_TRANSCRIBED):
-            turn.note_transcript(event.kind, arrival.at_ns)
+        elif event.kind in TRANSCRIPTIONS:
+            turn.note_transcript(event, at_ns)
         elif turn.state is not State.OVER:
-            self._open_turn_event(turn, event, arrival, wire_bytes)
+            self._open_turn_event(turn, event, message)
 
-    def _open_turn_event(self, turn: Turn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
+    def _open_turn_event(self, turn: Turn, event: Event, message: Received) -> None:
         """Whoever breaks the protocol ends the session; every other end is the turn's alone."""
         if event.kind is Kind.AUDIO_DELTA:
             self._received_audio += max(0, event.payload_bytes)
-        ending = turn.received(event, arrival, wire_bytes)
+        ending = turn.received(event, message.arrival, message.wire_bytes)
         if ending is None:
             return
         outcome, detail = ending
         if outcome.startswith("protocol:"):
-            self.fail(outcome, arrival.at_ns, detail)
-        turn.end(outcome, arrival.at_ns, detail)
+            self.fail(outcome, message.arrival.at_ns, detail)
+        turn.end(outcome, message.arrival.at_ns, detail)
+
+    def _note_progress(self, event: Event, turn: Turn | None) -> None:
+        """What the service has under way, whoever it belongs to."""
+        if event.kind is Kind.RESPONSE_CREATED:
+            self._under_way.add(event.response_id)
+        elif event.kind is Kind.RESPONSE_DONE:
+            self._under_way.discard(event.response_id)
+            if not event.response_id and turn in self._unanswered:  # a server that leaves ids out
+                self._unanswered.remove(turn)
+        elif event.kind is Kind.SPEECH_STARTED:
+            self._under_way.add(event.item_id)
+        elif event.kind is Kind.COMMITTED:
+            self._under_way.discard(event.item_id)
+            self._stray_commits += event.item_id in self._stray_items
+            self._note_commit(turn)
+
+    def _note_commit(self, turn: Turn | None) -> None:
+        if turn is not None:
+            turn.commits += 1
+        if self._service_responds and (turn is None or turn.answered < turn.commits):  # else the response came first
+            self._unanswered.append(turn)
 
     def _turn_of(self, event: Event) -> Turn | None:
         """The turn that an event belongs to, by its ids."""
         if event.response_id:
-            if event.response_id in self._finished:
-                return None
-            return self._by_response.get(event.response_id) or self._adopt(event.response_id)
+            if event.response_id in self._by_response:
+                return self._by_response[event.response_id]
+            return self._adopt(event.response_id)
         if event.item_id:
             return self._turn_of_item(event)
         return self._current() if event.kind in FIRST_ARRIVAL else None  # a server that leaves ids out
 
     def _adopt(self, response_id: str) -> Turn | None:
         """A response that is seen for the first time answers the oldest request without one."""
-        if not self._unanswered:
-            return None
-        turn = self._unanswered.popleft()
-        turn.response_id = response_id
+        if self._unanswered:
+            turn = self._unanswered.popleft()
+        elif (turn := self._current()) is None or not self._service_responds or not turn.noticed:
+            return None  # else the service does not announce its commit, or does so later
+        if turn is not None:
+            turn.response_id = response_id
+            turn.answered += 1
         self._by_response[response_id] = turn
         return turn
 
     def _turn_of_item(self, event: Event) -> Turn | None:
-        for turn in self._turns:
-            if turn.item_id == event.item_id:
-                return turn
+        """The turn whose speech an item holds. An item that is announced now belongs to the turn that is speaking."""
+        if event.item_id in self._by_item:
+            return self._by_item[event.item_id]
         current = self._current()
-        if event.kind is Kind.COMMITTED and current is not None and not current.item_id:
-            current.item_id = event.item_id
-        return None if event.kind in (Kind.INPUT_TRANSCRIBED, Kind.INPUT_NOT_TRANSCRIBED) else current
+        if event.kind in ANNOUNCES_ITEM:
+            return self._announced(event, current)
+        return None if event.kind in TRANSCRIPTIONS else current
+
+    def _announced(self, event: Event, current: Turn | None) -> Turn | None:
+        """Whose item this is: that of a spoken turn, or nobody's where a VAD heard something between turns."""
+        turn = None
+        if current is not None and current.plan.vad and event.kind is not Kind.IDLE_TIMEOUT:
+            turn = current
+        elif event.kind is Kind.COMMITTED and not self._service_responds:
+            turn = self._committing()
+        if turn is not None:
+            turn.item_id = event.item_id
+        elif event.kind is not Kind.COMMITTED or self._service_responds:
+            self._stray_items.add(event.item_id)
+        self._by_item[event.item_id] = turn
+        return turn
+
+    def _committing(self) -> Turn | None:
+        """The turn that we committed last, where the service has not said so yet; it may be over already."""
+        turn = self._turns[-1] if self._turns else None
+        return turn if turn is not None and turn.audio_bytes_sent and not turn.item_id else None
 
     def _error(self, failure: Failure, at_ns: int) -> None:
         """An `error` event: fatal to the session, to the turn whose event it names, or only counted."""
@@ -170,13 +270,25 @@ class Timeline:
             self.fail(f"failed:{code}" if self.ready else f"refused:{code}", at_ns, detail)
         elif failure.event_id == SESSION_UPDATE_ID:
             self.fail(f"failed:{code}", at_ns, detail)
+        elif code == ACTIVE_RESPONSE and not failure.event_id and self._service_responds:
+            self._unanswerable()
+            self._count_error(code, detail)
         elif turn := self._turn_of_error(code, failure.event_id):
             if turn in self._unanswered and failure.event_id in ("", turn.plan.request_event_id):
                 self._unanswered.remove(turn)
             turn.end("throttled:error" if code in THROTTLED_CODES else f"failed:{code}", at_ns, detail)
         else:
-            self._errors += 1
-            self._last_error = (code, detail)
+            self._count_error(code, detail)
+
+    def _count_error(self, code: str, detail: str) -> None:
+        self._errors += 1
+        self._last_error = (code, detail)
+
+    def _unanswerable(self) -> None:
+        """The service will not answer the last commit."""
+        turn = self._unanswered.pop() if self._unanswered else None
+        if turn is not None:
+            turn.answered += 1
 
     def _turn_of_error(self, code: str, event_id: str) -> Turn | None:
         """The open turn that an error ends: the one whose event it names, or the current one for some codes."""
@@ -191,16 +303,27 @@ class Timeline:
 
     # What ends things.
 
-    def deadline(self) -> tuple[int, str] | None:
-        """(instant, stage) at which the current turn times out, None while nothing is due."""
+    def deadline(self) -> tuple[int, str, str] | None:
+        """(instant, outcome, detail) of what ends the current turn if nothing comes; None while nothing is due."""
         turn = self._current()
         return None if turn is None else turn.deadline(self.limits)
 
     def expire(self, now_ns: int) -> None:
-        """Time out what is due by `now_ns`, at the instant at which it was due."""
+        """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too."""
         due = self.deadline()
-        if due is not None and now_ns >= due[0]:
-            self.fail(f"timeout:{due[1]}", due[0], f"nothing came within the limit {due[1]}")
+        if due is None or now_ns < due[0]:
+            return
+        at_ns, outcome, detail = due
+        if outcome.startswith("timeout:"):
+            self.fail(outcome, at_ns, detail)
+        elif (turn := self._current()) is not None:
+            turn.end(outcome, at_ns, detail)
+
+    def give_up(self) -> None:
+        """Wait no longer for what the service has under way: it belongs to turns that are over."""
+        self._under_way.clear()
+        if self._service_responds:
+            self._unanswered.clear()
 
     def fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """The session ends, and with it every open turn, unless something else ended it before."""
@@ -244,6 +367,31 @@ class Timeline:
     def turn_over(self) -> bool:
         return self._current() is None
 
+    @property
+    def wants_request(self) -> bool:
+        """The current turn's speech was committed by a VAD that leaves it to the client to ask for the response."""
+        turn = self._current()
+        return turn is not None and turn.wants_request
+
+    @property
+    def missing_expectation(self) -> bool:
+        """The current turn has not got all that its script insists on."""
+        turn = self._current()
+        return turn is not None and bool(turn.expected)
+
+    @property
+    def quiet_by_ns(self) -> int | None:
+        """None while the service has nothing under way; else until when more of it is waited for."""
+        if not self._under_way and not self._unanswered:
+            return None
+        return self._arrived_ns + int(self.limits.next_delta * SECOND_NS)
+
+    @property
+    def playback_ends_ns(self) -> int:
+        """When the simulated player has played the last turn's reply; 0 where there is nothing to hear out."""
+        turn = self._last
+        return turn.player.ends_ns if turn is not None and turn.outcome in GOOD and turn.player is not None else 0
+
     def reached(self, instant: str) -> bool:
         """Whether an instant of the session has happened."""
         return instant in self._instants
@@ -263,11 +411,15 @@ class Timeline:
         done = [t for t in self._turns if t.state is State.OVER and (all_over or not t.awaits_transcript(now_ns))]
         for turn in done:
             self._turns.remove(turn)
-            self._by_response.pop(turn.response_id, None)
-            self._finished.add(turn.response_id)
+            self._forget(turn)
             self._ended += 1
             self._good += turn.outcome in GOOD
         return [turn.observation() for turn in done]
+
+    def _forget(self, turn: Turn) -> None:
+        """What comes late of a turn that was handed out is nobody's."""
+        for owners in (self._by_response, self._by_item):
+            owners.update({name: None for name, owner in owners.items() if owner is turn})
 
     def session(self) -> SessionObservation:
         """The session's own observation; call it after `take`, once the session is over."""
@@ -277,7 +429,7 @@ class Timeline:
             start_ns=self._start_ns,
             instants=self._instants,
             service_session_id=self._service_session_id,
-            turns_wanted=self._wanted,
+            turns_wanted=max(self._wanted, self._begun),
             turns_begun=self._begun,
             turns_ended=self._ended,
             turns_good=self._good,
@@ -289,6 +441,7 @@ class Timeline:
             unknown_events=dict(self._unknown),
             service_errors=self._errors,
             stamp_fallbacks=self._fallbacks,
+            stray_commits=self._stray_commits,
             close_code=self._close_code,
             close_reason=self._close_reason,
             headers=self._headers,

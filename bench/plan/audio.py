@@ -1,4 +1,4 @@
-"""A WAV becomes what the service hears: 24 kHz, one channel, 16 bits little-endian; and chunks of it.
+"""A WAV becomes what the service hears: 24 kHz, one channel, 16 bits little-endian; and chunks of it on the wire.
 
 The one place that names `soundfile`. Whatever it reads is accepted (any rate, channels and sample type), except audio
 that would make a turn meaningless: see `load_pcm`.
@@ -19,6 +19,9 @@ import soxr
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
+from bench.plan.speech import Speech, find_speech
+from bench.protocol.audio import FORMATS
+from bench.protocol.dialects import AudioFormatName
 
 RATE_HZ = 24_000
 SAMPLE_BYTES = 2
@@ -36,11 +39,12 @@ _PLACEHOLDER_BYTES = 0x7FFF_0000  # what programs that write into a pipe promise
 
 @dataclass(frozen=True)
 class Pcm:
-    """Mono PCM16 at 24 kHz. `digest`: SHA-256 of the file it came from, hex."""
+    """Mono PCM16 at 24 kHz, little-endian. `digest`: SHA-256 of the file it came from, hex."""
 
     path: Path
     digest: str
     data: bytes = field(repr=False)
+    speech: Speech
 
     @property
     def samples(self) -> int:
@@ -53,10 +57,10 @@ class Pcm:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of PCM. `due_ns`: when a microphone would have recorded its last sample, from the start of speech."""
+    """A piece of audio as it goes onto the wire. `duration_ns`: how long it sounds."""
 
     data: bytes = field(repr=False)
-    due_ns: int
+    duration_ns: int
 
 
 def load_pcm(path: Path) -> Pcm:
@@ -73,7 +77,7 @@ def load_pcm(path: Path) -> Pcm:
         mono = soxr.resample(mono, rate_hz, RATE_HZ)
     pcm = to_pcm16(mono)
     _refuse_unfit(path, pcm)
-    return Pcm(path, digest, pcm.tobytes())
+    return Pcm(path, digest, pcm.tobytes(), find_speech(pcm, RATE_HZ))
 
 
 def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -82,13 +86,43 @@ def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
 
 
-def chunks(pcm: Pcm, chunk_ms: int) -> Iterator[Chunk]:
-    """The whole audio in pieces of `chunk_ms` milliseconds; the last one may be shorter."""
-    step_bytes = RATE_HZ * chunk_ms // 1_000 * SAMPLE_BYTES
-    for begin in range(0, len(pcm.data), step_bytes):
-        data = pcm.data[begin : begin + step_bytes]
-        samples_so_far = (begin + len(data)) // SAMPLE_BYTES
-        yield Chunk(data, samples_so_far * 1_000_000_000 // RATE_HZ)
+def encoded(pcm: Pcm, format: AudioFormatName) -> bytes:
+    """The bytes of the whole audio on the wire, resampled to the format's rate."""
+    wire = FORMATS[format]
+    samples = np.frombuffer(pcm.data, "<i2")
+    if wire.rate_hz != RATE_HZ:
+        samples = to_pcm16(soxr.resample(samples.astype(np.float32) / FULL_SCALE, RATE_HZ, wire.rate_hz))
+    return wire.encode(samples)
+
+
+def chunks(audio: bytes, format: AudioFormatName, chunk_ms: int, *, whole: bool) -> Iterator[Chunk]:
+    """Audio of the wire in pieces of `chunk_ms` milliseconds, the last of which may be shorter.
+
+    `whole`: it is filled up with silence instead, as by a microphone that goes on.
+    """
+    quiet = silence(format, chunk_ms)
+    for begin in range(0, len(audio), len(quiet.data)):
+        data = audio[begin : begin + len(quiet.data)]
+        if whole:
+            data += quiet.data[len(data) :]
+        yield Chunk(data, FORMATS[format].duration_ns(len(data)))
+
+
+def silence(format: AudioFormatName, chunk_ms: int) -> Chunk:
+    """A chunk of digital silence."""
+    wire = FORMATS[format]
+    data = wire.encode(np.zeros(wire.rate_hz * chunk_ms // 1_000, np.int16))
+    return Chunk(data, wire.duration_ns(len(data)))
+
+
+def write_wav(path: Path, audio: bytes, format: AudioFormatName) -> None:
+    """Write audio of the wire as a WAV of 16 bits, at the format's rate. Raises UsageError where that cannot be."""
+    wire = FORMATS[format]
+    try:
+        with path.open("wb") as file:
+            soundfile.write(file, wire.decode(audio), wire.rate_hz, subtype="PCM_16", format="WAV")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UsageError(f"{path}: cannot be written ({error})") from None
 
 
 def _opened(path: Path) -> io.FileIO:

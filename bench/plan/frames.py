@@ -1,21 +1,30 @@
 """A script becomes ready messages: everything a session sends is encoded once, before the first session opens.
 
-What is left for a session is to pace and to send. One `PreparedScript` serves any number of sessions.
+What is left for a session is to pace and to send. A `Repertoire` holds what all sessions of a script may say, and picks
+from it what one session says: its row of variables, and one recording where a step has several.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
+
+import msgspec
+import numpy as np
 
 from bench.errors import ScriptError
 from bench.measures import Limits
-from bench.plan.audio import chunks
-from bench.plan.script import AskTurn, Pause, Script, TextTurn, Turn, WavTurn
+from bench.plan.audio import Chunk, Pcm, chunks, encoded, silence
+from bench.plan.background import mixed, noise_alone
+from bench.plan.rows import filled
+from bench.plan.speech import Speech
+from bench.plan.turns import AskTurn, Expect, Pause, Script, TextTurn, Turn, WavTurn
 from bench.protocol.dialects import (
+    AudioFormatName,
     Dialect,
+    ResponseSettings,
     SessionSettings,
     append_audio,
     commit_audio,
@@ -24,101 +33,255 @@ from bench.protocol.dialects import (
     text_item,
 )
 
+Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
+NO_MOMENTS: Mapping[str, int] = {}
+NO_ROW: Mapping[str, str] = {}
+RATE_HZ = 24_000  # of recordings as they are loaded
+NS_PER_S = 1_000_000_000
+BETWEEN_S = 5.0  # of noise between turns; it is said again and again
+BETWEEN_ID = "between-turns"
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
     """One client event, encoded. `name`: its type on the wire. `audio_bytes`: decoded audio inside.
 
-    `due_ns`: when it is to be sent, from the start of the caller's speech; None: as soon as the one before it is sent.
+    `duration_ns`: of audio that is sent as a microphone records it, due when its last sample is; None: sent at once.
+    `moments`: instants of speech (`bench.run.folder`) inside it, each as ns before its last sample was recorded.
     """
 
     name: str
     data: bytes = field(repr=False)
-    due_ns: int | None = None
+    duration_ns: int | None = None
     audio_bytes: int = 0
+    moments: Mapping[str, int] = field(default_factory=lambda: NO_MOMENTS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PreparedTurn:
-    """One turn: first `inputs` in order, then `request`, which asks for the response.
+    """One turn: first `speech`, paced; then `inputs`, at once; then `request`, which asks for the response.
 
     `number` counts from 1 in the session. The ids of all its events begin with `event_prefix`, so an error's `event_id`
-    tells its turn. `chunk_ns`: length of a paced chunk; None where nothing is paced.
+    tells its turn. `vad`: the service finds the end of speech; without a `request` it also starts the response.
+    `between`: what the microphone records from the end of the speech on, again and again; () where it is switched off.
     """
 
     number: int
     label: str
     kind: InputKind
     event_prefix: str
+    speech: tuple[OutgoingMessage, ...]
+    between: tuple[OutgoingMessage, ...]
     inputs: tuple[OutgoingMessage, ...]
-    request: OutgoingMessage
+    request: OutgoingMessage | None
     wants_audio: bool
-    chunk_ns: int | None
+    vad: bool = False
+    audio: str = ""
 
     @property
     def request_event_id(self) -> str:
         return _request_event_id(self.event_prefix)
 
+    @property
+    def chunk_ns(self) -> int | None:
+        """Length of a paced chunk; None where nothing is paced."""
+        return self.speech[0].duration_ns if self.speech else None
+
+    @property
+    def speech_ns(self) -> int:
+        """How long the caller speaks, silence at both ends included."""
+        return sum(message.duration_ns or 0 for message in self.speech)
+
+
+PreparedStep = PreparedTurn | Pause | Expect
+
 
 @dataclass(frozen=True)
 class PreparedScript:
-    """A script in the words of one dialect."""
+    """What one session says, in the words of one dialect.
+
+    `between`: what an open microphone records before the first turn. `variables_row`: from 1, None without variables.
+    """
 
     name: str
-    digest: str
     dialect: Dialect
     limits: Limits
     session_update: bytes = field(repr=False)
-    transcribes: bool
-    """Whether the service is asked for a transcript of the caller's audio."""
-    steps: tuple[PreparedTurn | Pause, ...]
+    settings: SessionSettings
+    steps: tuple[PreparedStep, ...]
+    between: tuple[OutgoingMessage, ...]
+    jitter_buffer_ns: int
+    variables_row: int | None = None
 
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:
         return tuple(step for step in self.steps if isinstance(step, PreparedTurn))
 
+    @property
+    def service_responds(self) -> bool:
+        """Whether the service starts responses by itself."""
+        return _service_responds(self.settings)
 
-def prepare(script: Script, dialect: Dialect) -> PreparedScript:
-    """Encode everything that a session of this script sends. Raises ScriptError for what the dialect cannot say."""
-    if dialect is Dialect.GA and script.session.temperature is not None:
+
+class Repertoire:
+    """Everything that sessions of a script may say, in the words of one dialect.
+
+    Raises ScriptError for what the dialect cannot say. Speech is encoded at its first use and kept.
+    """
+
+    def __init__(self, script: Script, dialect: Dialect) -> None:
+        _refuse_unspeakable(script, dialect)
+        self.script, self.dialect = script, dialect
+        self._wires: dict[tuple[str, Speech], bytes] = {}
+        self._speeches: dict[tuple[str, Speech, int, int, bool], tuple[OutgoingMessage, ...]] = {}
+        self._betweens: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
+        self._numbered = tuple(_numbered(script))
+        for number, step in self._numbered:
+            if isinstance(step, WavTurn):
+                for pcm in step.audio:
+                    self._speech(step, pcm, number)
+                    self._between(step, pcm)
+        varies = script.variables is not None or any(len(s.audio) > 1 for s in script.steps if isinstance(s, WavTurn))
+        self._only = None if varies else self._session(0, 0)
+
+    def session(self, number: int, seed: int) -> PreparedScript:
+        """What session `number` (from 0, over all processes) says."""
+        return self._only or self._session(number, seed)
+
+    def turn(self, turn: Turn, number: int, choice: int = 0, row: Mapping[str, str] = NO_ROW) -> PreparedTurn:
+        """One turn as the `number`th (from 1) of its session, with the recording and the variables of that session."""
+        prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
+        prepared = PreparedTurn(
+            number=number,
+            label=turn.label,
+            kind=_kind(turn),
+            event_prefix=prefix,
+            speech=(),
+            between=(),
+            inputs=(),
+            request=self._request(turn.response, prefix, row),
+            wants_audio=(turn.response.output or self.script.session.output) == "audio",
+        )
+        if isinstance(turn, WavTurn):
+            return self._spoken(prepared, turn, turn.audio[choice % len(turn.audio)])
+        if isinstance(turn, TextTurn):
+            item = text_item(self._filled(turn.text, row), f"{prefix}item")
+            return replace(prepared, inputs=(OutgoingMessage("conversation.item.create", item),))
+        return prepared
+
+    def _session(self, number: int, seed: int) -> PreparedScript:
+        script = self.script
+        rows = script.variables.rows if script.variables else ()
+        row = rows[number % len(rows)] if rows else NO_ROW
+        choices = np.random.default_rng([seed, number])
+        instructions = script.session.instructions
+        settings = script.session if instructions is None else _with(script.session, self._filled(instructions, row))
+        steps = tuple(
+            step if isinstance(step, Pause | Expect) else self.turn(step, place, int(choices.integers(1 << 30)), row)
+            for place, step in self._numbered
+        )
+        return PreparedScript(
+            name=script.name,
+            dialect=self.dialect,
+            limits=script.limits,
+            session_update=session_update(self.dialect, settings, "session-update"),
+            settings=settings,
+            steps=steps,
+            between=next((s.between for s in steps if isinstance(s, PreparedTurn) and s.between), self._silence()),
+            jitter_buffer_ns=round(script.jitter_buffer_ms * 1_000_000),
+            variables_row=number % len(rows) + 1 if rows else None,
+        )
+
+    def _filled(self, text: str, row: Mapping[str, str]) -> str:
+        return text if self.script.variables is None else filled(text, row)
+
+    def _request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> OutgoingMessage:
+        if response.instructions is not None:
+            response = _with(response, self._filled(response.instructions, row))
+        return OutgoingMessage("response.create", create_response(self.dialect, response, _request_event_id(prefix)))
+
+    # Speech.
+
+    def _spoken(self, prepared: PreparedTurn, turn: WavTurn, pcm: Pcm) -> PreparedTurn:
+        """The turn with its speech: left to the service's VAD, or committed by us."""
+        messages = self._speech(turn, pcm, prepared.number)
+        prepared = replace(prepared, audio=pcm.path.name)
+        if self.script.session.turn_detection is not None:
+            responds = _service_responds(self.script.session)
+            return replace(
+                prepared,
+                speech=messages,
+                between=self._between(turn, pcm),
+                request=None if responds else prepared.request,
+                vad=True,
+            )
+        commit = OutgoingMessage("input_audio_buffer.commit", commit_audio(f"{prepared.event_prefix}commit"))
+        if turn.paced:
+            return replace(prepared, speech=messages, inputs=(commit,))
+        return replace(prepared, inputs=(*messages, commit))
+
+    def _speech(self, turn: WavTurn, pcm: Pcm, number: int) -> tuple[OutgoingMessage, ...]:
+        key = (pcm.digest, pcm.speech, turn.chunk_ms, number, turn.paced)
+        if key not in self._speeches:
+            vad = self.script.session.turn_detection is not None
+            pieces = tuple(chunks(self._wire(pcm), self._format, turn.chunk_ms, whole=vad))
+            self._speeches[key] = tuple(_appends(pieces, pcm, f"turn-{number}-append", paced=turn.paced))
+        return self._speeches[key]
+
+    def _between(self, turn: WavTurn, pcm: Pcm) -> tuple[OutgoingMessage, ...]:
+        if self.script.session.turn_detection is None:
+            return ()
+        background = self.script.background
+        if background is None:
+            return self._silence(turn.chunk_ms)
+        key = (pcm.digest, pcm.speech, turn.chunk_ms)
+        if key not in self._betweens:
+            noise = replace(pcm, data=noise_alone(pcm, background, BETWEEN_S))
+            pieces = chunks(encoded(noise, self._format), self._format, turn.chunk_ms, whole=False)
+            whole = [piece for piece in pieces if piece.duration_ns == turn.chunk_ms * 1_000_000]
+            self._betweens[key] = tuple(_append(piece, BETWEEN_ID, paced=True) for piece in whole)
+        return self._betweens[key]
+
+    def _silence(self, chunk_ms: int = 100) -> tuple[OutgoingMessage, ...]:
+        if self.script.session.turn_detection is None:
+            return ()
+        return (_append(silence(self._format, chunk_ms), BETWEEN_ID, paced=True),)
+
+    def _wire(self, pcm: Pcm) -> bytes:
+        key = (pcm.digest, pcm.speech)  # the speech sets the noise's level
+        if key not in self._wires:
+            noisy = pcm if self.script.background is None else mixed(pcm, self.script.background)
+            self._wires[key] = encoded(noisy, self._format)
+        return self._wires[key]
+
+    @property
+    def _format(self) -> AudioFormatName:
+        return self.script.session.input_format
+
+
+def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
+    """Settings that one of the dialects does not have."""
+    session = script.session
+    if dialect is Dialect.GA and session.temperature is not None:
         problem = "temperature is a setting of the preview dialect, GA has none: remove it, or use --dialect preview"
-        raise ScriptError(script.path, script.temperature_line, problem)
-    return PreparedScript(
-        name=script.name,
-        digest=script.digest,
-        dialect=dialect,
-        limits=script.limits,
-        session_update=session_update(dialect, script.session, "session-update"),
-        transcribes=script.session.input_transcription is not None,
-        steps=tuple(_prepared_steps(script, dialect)),
-    )
+        raise ScriptError(script.path, script.lines.get("temperature"), problem)
+    idles = session.turn_detection is not None and session.turn_detection.idle_timeout_ms is not None
+    if dialect is Dialect.PREVIEW and idles:
+        problem = "idle_timeout_ms is a setting of the GA dialect, preview has none: remove it, or use --dialect ga"
+        raise ScriptError(script.path, script.lines.get("idle_timeout_ms"), problem)
 
 
-def _prepared_steps(script: Script, dialect: Dialect) -> Iterator[PreparedTurn | Pause]:
+def _service_responds(settings: SessionSettings) -> bool:
+    return settings.turn_detection is not None and settings.turn_detection.service_responds
+
+
+def _numbered(script: Script) -> Iterator[tuple[int, Turn | Pause | Expect]]:
+    """The steps, each turn with its number in the session."""
     number = 0
     for step in script.steps:
-        if isinstance(step, Pause):
-            yield step
-        else:
-            number += 1
-            yield _prepared_turn(step, number, dialect, script.session)
-
-
-def _prepared_turn(turn: Turn, number: int, dialect: Dialect, session: SessionSettings) -> PreparedTurn:
-    prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
-    request = create_response(dialect, turn.response, _request_event_id(prefix))
-    return PreparedTurn(
-        number=number,
-        label=turn.label,
-        kind=_kind(turn),
-        event_prefix=prefix,
-        inputs=tuple(_inputs(turn, prefix)),
-        request=OutgoingMessage("response.create", request),
-        wants_audio=(turn.response.output or session.output) == "audio",
-        chunk_ns=turn.chunk_ms * 1_000_000 if isinstance(turn, WavTurn) and turn.paced else None,
-    )
+        number += not isinstance(step, Pause | Expect)
+        yield number, step
 
 
 def _request_event_id(prefix: str) -> str:
@@ -135,17 +298,28 @@ def _kind(turn: Turn) -> InputKind:
             return "audio"
 
 
-def _inputs(turn: Turn, prefix: str) -> Iterator[OutgoingMessage]:
-    match turn:
-        case TextTurn():
-            yield OutgoingMessage("conversation.item.create", text_item(turn.text, f"{prefix}item"))
-        case WavTurn():
-            yield from _appends(turn, prefix)
-            yield OutgoingMessage("input_audio_buffer.commit", commit_audio(f"{prefix}commit"))
+def _with(settings: Settings, instructions: str) -> Settings:
+    return msgspec.structs.replace(settings, instructions=instructions)
 
 
-def _appends(turn: WavTurn, prefix: str) -> Iterator[OutgoingMessage]:
-    for number, chunk in enumerate(chunks(turn.audio, turn.chunk_ms), 1):
-        data = append_audio(base64.b64encode(chunk.data).decode("ascii"), f"{prefix}append-{number}")
-        due_ns = chunk.due_ns if turn.paced else None
-        yield OutgoingMessage("input_audio_buffer.append", data, due_ns, len(chunk.data))
+def _appends(pieces: Sequence[Chunk], pcm: Pcm, event_id: str, *, paced: bool) -> Iterator[OutgoingMessage]:
+    """The messages of a recording; those that hold an edge of its speech say where."""
+    recorded_ns, whole_ns = 0, sum(chunk.duration_ns for chunk in pieces)
+    edges = {"speech_begin": _ns(pcm.speech.begin + 1), "speech_end": _ns(pcm.speech.end)} if paced else {}
+    edges = {name: min(at_ns, whole_ns) for name, at_ns in edges.items()}  # resampling may shorten by a sample
+    for number, chunk in enumerate(pieces, 1):
+        begin_ns, recorded_ns = recorded_ns, recorded_ns + chunk.duration_ns
+        moments = {name: recorded_ns - at_ns for name, at_ns in edges.items() if begin_ns < at_ns <= recorded_ns}
+        yield replace(_append(chunk, f"{event_id}-{number}", paced=paced), moments=moments or NO_MOMENTS)
+
+
+def _append(chunk: Chunk, event_id: str, *, paced: bool) -> OutgoingMessage:
+    data = append_audio(base64.b64encode(chunk.data).decode("ascii"), event_id)
+    return OutgoingMessage(
+        "input_audio_buffer.append", data, chunk.duration_ns if paced else None, audio_bytes=len(chunk.data)
+    )
+
+
+def _ns(samples: int) -> int:
+    """When so many samples have been recorded."""
+    return samples * NS_PER_S // RATE_HZ

@@ -12,6 +12,12 @@ from typing import Any, Literal
 import msgspec
 
 Output = Literal["audio", "text"]
+AudioFormatName = Literal["pcm16", "g711_ulaw", "g711_alaw"]
+GA_FORMATS: dict[AudioFormatName, dict[str, Any]] = {
+    "pcm16": {"type": "audio/pcm", "rate": 24_000},
+    "g711_ulaw": {"type": "audio/pcmu"},
+    "g711_alaw": {"type": "audio/pcma"},
+}
 
 
 class Dialect(Enum):
@@ -25,11 +31,29 @@ class Dialect(Enum):
         return Dialect.PREVIEW if self is Dialect.GA else Dialect.GA
 
 
-class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a script sets on a session. None leaves the service's default.
+class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
+    """The service's voice activity detection. None leaves the service's default."""
 
-    Turn detection is switched off always: these turns are committed by the client.
-    """
+    type: Literal["server_vad", "semantic_vad"] = "server_vad"
+    threshold: float | None = None
+    """Server VAD only, 0 to 1; so are the padding, the silence and the idle timeout."""
+    prefix_padding_ms: int | None = None
+    silence_duration_ms: int | None = None
+    idle_timeout_ms: int | None = None
+    """GA only: the service speaks up by itself after so much silence."""
+    eagerness: Literal["low", "medium", "high", "auto"] | None = None
+    """Semantic VAD only."""
+    create_response: bool | None = None
+    interrupt_response: bool | None = None
+
+    @property
+    def service_responds(self) -> bool:
+        """Whether the service starts the response by itself, which is its default."""
+        return self.create_response is not False
+
+
+class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a script sets on a session. None leaves the service's default."""
 
     output: Output = "audio"
     instructions: str | None = None
@@ -39,6 +63,10 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Model (on Azure GA: deployment) that transcribes the caller's audio."""
     temperature: float | None = None
     """Preview only; GA has no such setting."""
+    turn_detection: TurnDetection | None = None
+    """None switches it off: turns are committed by the client."""
+    input_format: AudioFormatName = "pcm16"
+    output_format: AudioFormatName = "pcm16"
 
 
 class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,30 +118,35 @@ def _preview_session(settings: SessionSettings) -> dict[str, Any]:
             "modalities": _modalities(settings.output),
             "instructions": settings.instructions,
             "voice": settings.voice,
-            "input_audio_format": "pcm16",
-            "output_audio_format": "pcm16",
+            "input_audio_format": settings.input_format,
+            "output_audio_format": settings.output_format,
             "input_audio_transcription": {"model": transcription} if transcription else None,
             "temperature": settings.temperature,
             "max_response_output_tokens": settings.max_output_tokens,
         }
-    ) | {"turn_detection": None}
+    ) | {"turn_detection": _detection(settings.turn_detection)}
 
 
 def _ga_session(settings: SessionSettings) -> dict[str, Any]:
-    pcm = {"type": "audio/pcm", "rate": 24_000}
     transcription = settings.input_transcription
-    heard = {"format": pcm, "turn_detection": None} | (
-        {"transcription": {"model": transcription}} if transcription else {}
-    )
+    heard = {
+        "format": GA_FORMATS[settings.input_format],
+        "turn_detection": _detection(settings.turn_detection),
+    } | ({"transcription": {"model": transcription}} if transcription else {})
+    spoken = _without_none({"format": GA_FORMATS[settings.output_format], "voice": settings.voice})
     return _without_none(
         {
             "type": "realtime",
             "output_modalities": [settings.output],
             "instructions": settings.instructions,
-            "audio": {"input": heard, "output": _without_none({"format": pcm, "voice": settings.voice})},
+            "audio": {"input": heard, "output": spoken},
             "max_output_tokens": settings.max_output_tokens,
         }
     )
+
+
+def _detection(wanted: TurnDetection | None) -> dict[str, Any] | None:
+    return None if wanted is None else _without_none(msgspec.structs.asdict(wanted))
 
 
 def _modalities(output: Output | None) -> list[str] | None:

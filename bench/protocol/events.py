@@ -5,11 +5,12 @@
 in the spelling of the preview (api-versions 2024-10-01-preview, 2025-04-01-preview) and of GA.
 
 The payload of a delta is kept as raw JSON, for its audio is never decoded here: the number of audio bytes follows from
-the length of the base64 text and its padding.
+the length of the base64 text and its padding. Whoever wants the samples decodes them (`audio_payload`).
 """
 
 from __future__ import annotations
 
+import binascii
 from enum import Enum, auto
 from typing import Any
 
@@ -26,6 +27,8 @@ class Kind(Enum):
     SPEECH_STARTED = auto()
     SPEECH_STOPPED = auto()
     COMMITTED = auto()
+    IDLE_TIMEOUT = auto()
+    """The caller was silent for so long that the service commits by itself."""
     ITEM_ADDED = auto()
     INPUT_TRANSCRIBED = auto()
     INPUT_NOT_TRANSCRIBED = auto()
@@ -50,6 +53,7 @@ SHARED_NAMES = {
     "input_audio_buffer.speech_started": Kind.SPEECH_STARTED,
     "input_audio_buffer.speech_stopped": Kind.SPEECH_STOPPED,
     "input_audio_buffer.committed": Kind.COMMITTED,
+    "input_audio_buffer.timeout_triggered": Kind.IDLE_TIMEOUT,
     "conversation.item.created": Kind.ITEM_ADDED,
     "conversation.item.added": Kind.ITEM_ADDED,
     "conversation.item.input_audio_transcription.completed": Kind.INPUT_TRANSCRIBED,
@@ -67,7 +71,6 @@ SHARED_NAMES = {
         "conversation.item.input_audio_transcription.delta",
         "conversation.item.input_audio_transcription.segment",
         "input_audio_buffer.cleared",
-        "input_audio_buffer.timeout_triggered",
         "rate_limits.updated",
         "response.output_item.added",
         "response.output_item.done",
@@ -101,6 +104,7 @@ RENAMED = {
 }
 KINDS = {dialect: SHARED_NAMES | names for dialect, names in RENAMED.items()}
 QUOTE, PADDING = b'"='
+EMPTY = msgspec.Raw()
 DELTAS = frozenset({Kind.TEXT_DELTA, Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA})
 
 
@@ -123,10 +127,17 @@ class Failure(msgspec.Struct, frozen=True):
     event_id: str = ""
 
 
+class Silhouette(msgspec.Struct, frozen=True):
+    """What is left of an audio payload that was cut: the sample at which it becomes audible, None where it does not."""
+
+    audible: int | None = None
+
+
 class Event(msgspec.Struct, frozen=True):
     """One server event. Fields that its kind does not have keep their defaults.
 
     `payload_bytes`: decoded audio bytes of an audio delta (-1: not base64), characters of JSON text of another delta.
+    `payload`: what a delta carries, as raw JSON. `text`: the whole of a text or transcript, where the event has it.
     `session`, `usage`, `failure`, `status`, `reason`: only where the event carries them.
     """
 
@@ -135,6 +146,8 @@ class Event(msgspec.Struct, frozen=True):
     response_id: str = ""
     item_id: str = ""
     payload_bytes: int = 0
+    payload: msgspec.Raw | Silhouette = EMPTY
+    text: str = ""
     foreign: bool = False
     status: str = ""
     reason: str = ""
@@ -154,6 +167,8 @@ class _Wire(msgspec.Struct):
     response: msgspec.Raw = msgspec.Raw()
     session: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
+    text: msgspec.Raw = msgspec.Raw()
+    transcript: msgspec.Raw = msgspec.Raw()
 
 
 _decode_wire = msgspec.json.Decoder(_Wire, strict=False).decode
@@ -166,9 +181,10 @@ def decode(message: bytes, dialect: Dialect) -> Event:
         kind = KINDS[dialect].get(wire.type)
         if kind is Kind.AUDIO_DELTA:  # first, for it is most of the traffic
             delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
-            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", base64_bytes(delta))
+            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", base64_bytes(delta), delta)
         if kind in DELTAS:
-            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", text_characters(wire.delta))
+            delta = wire.delta
+            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", text_characters(delta), delta)
         if kind is None:
             return _unexpected(wire, dialect)
         return _described(kind, wire)
@@ -185,6 +201,14 @@ def base64_bytes(raw: msgspec.Raw) -> int:
     if text[0] != QUOTE or characters % 4:
         return -1
     return characters // 4 * 3 - (text[-2] == PADDING) - (text[-3] == PADDING) if characters else 0
+
+
+def audio_payload(raw: msgspec.Raw) -> bytes | None:
+    """The decoded audio of a delta's payload; None where it is no base64."""
+    try:
+        return binascii.a2b_base64(memoryview(raw)[1:-1], strict_mode=True)
+    except (ValueError, binascii.Error):
+        return None
 
 
 def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:
@@ -215,6 +239,7 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         wire.type,
         wire.response_id or _text(response, "id"),
         wire.item_id or _text(_object(wire.item), "id"),
+        text=_string(wire.transcript) or _string(wire.text),
         status=_text(response, "status"),
         reason=_text(details, "reason"),
         failure=_failure(_object(wire.error) if kind is Kind.ERROR else _part(details, "error")),
@@ -226,6 +251,11 @@ def _described(kind: Kind, wire: _Wire) -> Event:
 def _object(raw: msgspec.Raw) -> dict[str, Any]:
     value = msgspec.json.decode(raw) if len(raw) else None
     return value if isinstance(value, dict) else {}
+
+
+def _string(raw: msgspec.Raw) -> str:
+    value = msgspec.json.decode(raw) if len(raw) else None
+    return value if isinstance(value, str) else ""
 
 
 def _part(parent: dict[str, Any], name: str) -> dict[str, Any]:

@@ -24,17 +24,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.clock import utc_ns
-from bench.measures import CATALOGUE, GOOD
+from bench.measures import CATALOGUE, GOOD, Measure
 from bench.observe.observation import ORIGINS
 from bench.run import folder as files
+from bench.run import transcripts
 from bench.run.histograms import Histograms, Key, header, quantile, read
 from bench.run.validity import Evidence, judge
 
 US = 1000
 NS_PER_MS, NS_PER_S = 1e6, 1_000_000_000
 CLOSED = ("ended", "killed")
-REBUILT = tuple(name for name, measure in CATALOGUE.items() if measure.begin)
-"""The measures of turns and sessions that rows can give."""
+REBUILT = tuple(
+    name for name, measure in CATALOGUE.items() if measure.unit == "ms" and (measure.begin or measure.column)
+)
+"""The times of turns and sessions that rows can give."""
 PER_SECOND, PER_SESSION = "run", "session"
 """The `step` of a rate's histogram: one value per second of the run, or one per session."""
 
@@ -80,6 +83,7 @@ def close(folder: Path) -> dict[str, Any]:
     simulated = any(worker.get("simulated") for worker in workers) or _any_simulated(folder)
     for table in files.SCHEMAS:
         _to_parquet(folder, table, simulated=simulated)
+    transcripts.join(folder)
     histograms = _merged(folder)
     if killed:
         _rebuild(folder, histograms)
@@ -149,14 +153,13 @@ def _rebuild(folder: Path, histograms: Histograms) -> None:
         for name in REBUILT:
             measure = CATALOGUE[name]
             if measure.scope == scope:
-                _record_column(rows, name, measure.begin, measure.end, histograms, per_step=scope == "turn")
+                _record_column(rows, measure, histograms, per_step=scope == "turn")
 
 
-def _record_column(rows: pa.Table, name: str, begin: str, end: str, histograms: Histograms, *, per_step: bool) -> None:
+def _record_column(rows: pa.Table, measure: Measure, histograms: Histograms, *, per_step: bool) -> None:
     if per_step:
         rows = rows.filter(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))))
-    begin = "upgrade_begin" if name == "connect_upgrade" else begin
-    values = pc.subtract(_instant(rows, end), _instant(rows, begin))
+    values, name = _values(rows, measure), measure.name
     steps = (
         pc.binary_join_element_wise(rows["script"], rows["step"], ".") if per_step else pa.nulls(len(rows), pa.string())
     )
@@ -164,6 +167,15 @@ def _record_column(rows: pa.Table, name: str, begin: str, end: str, histograms: 
         if value is not None:
             key = Key(name, target, step) if step else Key(name, target)
             histograms.record(key, value // US)
+
+
+def _values(rows: pa.Table, measure: Measure) -> Any:
+    """A measure's nanoseconds, null where it is absent."""
+    if measure.column:
+        return rows[measure.column]
+    begin = "upgrade_begin" if measure.name == "connect_upgrade" else measure.begin
+    values = pc.subtract(_instant(rows, measure.end), _instant(rows, begin))
+    return pc.subtract(values, rows[measure.less]) if measure.less else values
 
 
 def _instant(rows: pa.Table, name: str) -> Any:

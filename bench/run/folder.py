@@ -3,6 +3,8 @@
     run.json            what was run, where, with what; totals; the verdict (see `docs/run-folder.md`)
     turns.parquet       a row per turn, sessions.parquet a row per session, seconds.parquet a row per second and target
     histograms.hlog     HdrHistogram log, one cumulative histogram per Tag=measure|target|step|phase
+    events/             on request: a log of every event of some sessions, `<session_id>.jsonl`
+    transcripts.jsonl   on request: what was said, a line per turn
     spool/              while running: Arrow streams and a log per worker, readable up to the last flush
     report.html report.md summary.json
 
@@ -26,11 +28,12 @@ import pyarrow.parquet as pq
 
 from bench.errors import UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TableName = Literal["turns", "sessions", "seconds"]
 
 TURN_INSTANTS = (
     "intended_start",
+    "speech_begin",
     "speech_end",
     "requested",
     "speech_started",
@@ -40,6 +43,7 @@ TURN_INSTANTS = (
     "first_text",
     "first_audio",
     "first_transcript",
+    "first_audible",
     "last_audio",
     "audio_done",
     "transcript_done",
@@ -77,7 +81,7 @@ _IDENTITY = [
 TURNS = pa.schema(
     [
         *_IDENTITY,
-        *_columns(pa.string(), "response_id", "item_id", "step"),
+        *_columns(pa.string(), "response_id", "item_id", "step", "audio"),  # audio: the file that was played
         ("turn", pa.int64()),
         ("origin", pa.string()),  # the instant that latency counts from: "requested" or "speech_end"
         *_columns(pa.int64(), *(f"{name}_at_ns" for name in TURN_INSTANTS)),
@@ -87,6 +91,8 @@ TURNS = pa.schema(
         *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
         *_columns(pa.int64(), "events", "audio_deltas", "text_deltas", "transcript_deltas", "unknown_events"),
         *_columns(pa.int64(), "late_chunks", "delta_gap_max_ns", "delta_gap_p95_ns", "inexact_gaps"),
+        *_columns(pa.int64(), "stall_ns", "stalls", "vad_splits"),
+        *_columns(pa.int64(), "network_rtt_ns", "network_rtt_smoothed_ns", "retransmits"),
         ("audio_speed", pa.float64()),
         *_columns(pa.int64(), "tokens_text_in", "tokens_audio_in", "tokens_cached_in"),
         *_columns(pa.int64(), "tokens_text_out", "tokens_audio_out"),
@@ -100,7 +106,9 @@ SESSIONS = pa.schema(
         ("token_wait_ns", pa.int64()),
         *_columns(pa.int64(), "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns"),
         *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
-        *_columns(pa.int64(), "events", "unknown_events", "service_errors", "stamp_fallbacks"),
+        *_columns(pa.int64(), "events", "unknown_events", "service_errors", "stamp_fallbacks", "stray_commits"),
+        ("variables_row", pa.int64()),  # which row of the script's variables it took, from 1
+        ("event_log", pa.bool_()),  # whether its events are in events/
         ("close_code", pa.int64()),
         *_columns(pa.string(), "close_reason", "model", "region", "request_id"),
         *_columns(pa.string(), "effective_settings", "headers"),  # JSON
@@ -215,19 +223,38 @@ def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
         with path.open("rb") as file:
             try:
                 with pa.ipc.open_stream(file) as stream:
-                    yield from stream
+                    yield from (_with_every_column(batch, SCHEMAS[table]) for batch in stream)
             except (pa.ArrowInvalid, OSError):  # the writer was killed in mid-write
                 continue
+
+
+def _with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """A column that an older version of this tool did not write is null."""
+    if batch.schema.equals(schema):
+        return batch
+    there = set(batch.schema.names)
+    columns = [batch[field.name] if field.name in there else pa.nulls(len(batch), field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def read_table(folder: Path, table: TableName, columns: list[str] | None = None) -> pa.Table:
     """All rows of a table, from Parquet after a clean end and from the spool before one."""
     path = folder / f"{table}.parquet"
-    if path.exists():
-        return pq.read_table(path, columns=columns)
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
+    if path.exists():
+        return _with_all_columns(path, schema)
     batches = (batch.select(schema.names) for batch in spooled_batches(folder, table))
     return pa.concat_tables([schema.empty_table(), *_copied(batches)])
+
+
+def _with_all_columns(path: Path, schema: pa.Schema) -> pa.Table:
+    """A column that an older version of this tool did not write is null."""
+    there = set(pq.read_schema(path).names)
+    table = pq.read_table(path, columns=[name for name in schema.names if name in there])
+    for place, field in enumerate(schema):
+        if field.name not in there:
+            table = table.add_column(place, field, pa.nulls(len(table), field.type))
+    return table
 
 
 def _copied(batches: Iterator[pa.RecordBatch], batches_at_once: int = 256) -> Iterator[pa.Table]:

@@ -16,6 +16,7 @@ PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarro
 KEPT_SETTINGS = frozenset(
     {
         *("url", "dialect", "api_key_env", "ca", "sessions", "connect_rate", "session_pause", "runs", "yes"),
+        *("seed", "record_events", "keep_audio", "transcripts"),
         *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
         *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),
         *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),

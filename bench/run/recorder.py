@@ -21,8 +21,9 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Event, Kind
 from bench.run import folder as files
 from bench.run.histograms import MEASURED, Histograms, Key, header
-from bench.run.rows import session_row, turn_row
+from bench.run.rows import said_row, session_row, turn_row
 from bench.run.spool import Spool
+from bench.run.transcripts import Transcripts
 
 US = 1000
 MAX_STEPS = 32
@@ -42,6 +43,8 @@ class Labels:
     arm: str | None = None
     block: int | None = None
     phase: str | None = None
+    variables_row: int | None = None
+    event_log: bool = False
 
 
 @dataclass
@@ -70,10 +73,20 @@ class _Target:
 
 
 class Recorder:
-    """Everything that one process records of a run. `hide` takes secrets out of the service's words."""
+    """Everything that one process records of a run. `hide` takes secrets out of the service's words.
+
+    `transcripts`: what was said is kept, too, in a file beside the rows.
+    """
 
     def __init__(
-        self, folder: Path, run_id: str, worker: int, began_utc_ns: int, hide: Callable[[str], str] = str
+        self,
+        folder: Path,
+        run_id: str,
+        worker: int,
+        began_utc_ns: int,
+        hide: Callable[[str], str] = str,
+        *,
+        transcripts: bool = False,
     ) -> None:
         self._hide = hide
         self._folder, self._run_id, self._worker, self._began_utc_ns = folder, run_id, worker, began_utc_ns
@@ -81,6 +94,7 @@ class Recorder:
         self._spools = {
             table: Spool(files.spool_path(folder, table, worker), schema) for table, schema in files.SCHEMAS.items()
         }
+        self._transcripts = Transcripts(folder, worker) if transcripts else None
         self._targets: dict[str, _Target] = {}
         self._steps: dict[str, set[str]] = {}
         self._hub_delay_max_ns = 0
@@ -106,7 +120,8 @@ class Recorder:
         self.stamp_fallbacks += session.stamp_fallbacks
         for measure, value_ns in session.measures_ns().items():
             self.histograms.record(Key(measure, record.labels.target, phase=record.phase), value_ns // US)
-        self._append("sessions", record, session_row(session, self._utc_offset_ns))
+        taken = {"variables_row": record.labels.variables_row, "event_log": record.labels.event_log}
+        self._append("sessions", record, session_row(session, self._utc_offset_ns) | taken)
 
     def end_turn(self, record: SessionRecord, turn: TurnObservation) -> None:
         second = record.target.second
@@ -120,6 +135,9 @@ class Recorder:
         for gap_ns in turn.gaps_ns:
             record.record_gap(gap_ns // US)
         self._append("turns", record, turn_row(turn, step, self._utc_offset_ns))
+        if self._transcripts is not None:
+            ids = {"session_id": record.labels.session_id, "service_session_id": record.service_session_id or None}
+            self._transcripts.append(self._shown(ids | said_row(turn)))
 
     def _count_unknown(self, names: Mapping[str, int]) -> None:
         for name, count in names.items():
@@ -127,12 +145,14 @@ class Recorder:
             self.unknown_names[name if known else "other"] += count
 
     def _append(self, table: files.TableName, record: SessionRecord, row: dict[str, Any]) -> None:
+        self._spools[table].append(self._shown(row | self._identity(record)))
+
+    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
         """Words become what a column can hold: Unicode, and nothing secret."""
-        row |= self._identity(record)
-        for name, value in row.items():
-            if isinstance(value, str):
-                row[name] = self._hide(value.encode("utf-8", "replace").decode())
-        self._spools[table].append(row)
+        return {
+            name: self._hide(value.encode("utf-8", "replace").decode()) if isinstance(value, str) else value
+            for name, value in row.items()
+        }
 
     def _identity(self, record: SessionRecord) -> dict[str, Any]:
         labels = record.labels
@@ -195,6 +215,8 @@ class Recorder:
         """Rows to disk. Raises OSError where the disk takes no more; the rows are kept for the next attempt."""
         for spool in self._spools.values():
             spool.flush()
+        if self._transcripts is not None:
+            self._transcripts.flush()
 
     @property
     def unwritten_rows(self) -> int:
@@ -221,6 +243,8 @@ class Recorder:
             pass
         for spool in self._spools.values():
             spool.close()
+        if self._transcripts is not None:
+            self._transcripts.close()
         self._write_counters(done=True)
 
     def _write_counters(self, *, done: bool) -> None:

@@ -13,11 +13,13 @@ HIDDEN_SETTINGS = frozenset({"client_secret"})
 HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
 TURN_COUNTS = (
     "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "audio_deltas",
-    "text_deltas", "transcript_deltas", "unknown_events", "late_chunks", "inexact_gaps",
+    "text_deltas", "transcript_deltas", "unknown_events", "late_chunks", "inexact_gaps", "audio_speed", "stall_ns",
+    "stalls", "vad_splits", "network_rtt_ns", "network_rtt_smoothed_ns", "retransmits",
 )  # fmt: skip
 SESSION_COUNTS = (
     "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns", "audio_bytes_sent",
     "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "service_errors", "stamp_fallbacks",
+    "stray_commits",
 )  # fmt: skip
 
 
@@ -33,6 +35,7 @@ def turn_row(turn: TurnObservation, step: str, utc_offset_ns: int) -> dict[str, 
         "response_id": turn.response_id or None,
         "item_id": turn.item_id or None,
         "step": step,
+        "audio": turn.audio or None,
         "turn": turn.turn,
         "origin": turn.origin,
         "requested_width_ns": turn.requested_width_ns,
@@ -41,13 +44,24 @@ def turn_row(turn: TurnObservation, step: str, utc_offset_ns: int) -> dict[str, 
         "stamp_error_max_ns": turn.stamp_error_max_ns,
         "delta_gap_max_ns": gaps[-1] if gaps else None,
         "delta_gap_p95_ns": gaps[-(-95 * len(gaps) // 100) - 1] if gaps else None,
-        "audio_speed": turn.audio_speed,
     }
     row |= {f"{name}_at_ns": at_ns - turn.start_ns for name, at_ns in turn.instants.items()}
     row |= {name: getattr(turn, name) for name in TURN_COUNTS}
     if usage is not None:
         row |= {f"tokens_{name}": getattr(usage, name) for name in usage.__struct_fields__}
     return row
+
+
+def said_row(turn: TurnObservation) -> dict[str, Any]:
+    """What was said in a turn: the caller's words as the service heard them, and the reply's."""
+    return {
+        "turn": turn.turn,
+        "step": turn.step,
+        "response_id": turn.response_id or None,
+        "item_id": turn.item_id or None,
+        "said": turn.input_text or None,
+        "replied": turn.reply_text or None,
+    }
 
 
 def session_row(session: SessionObservation, utc_offset_ns: int) -> dict[str, Any]:

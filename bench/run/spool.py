@@ -15,14 +15,37 @@ import pyarrow as pa
 BATCH_ROWS = 200
 
 
+class GrowingFile:
+    """A new file that grows by whole writes, or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        self._good_bytes = 0
+
+    def append(self, data: bytes) -> None:
+        """Write all of the data. Raises OSError and leaves the file as it was where the disk takes no more."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError:
+            os.ftruncate(self._file, self._good_bytes)
+            os.lseek(self._file, self._good_bytes, os.SEEK_SET)
+            raise
+        self._good_bytes += len(data)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
+
 class Spool:
     """One table of one worker."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         self._rows: list[dict[str, Any]] = []
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        self._good_bytes = 0
+        self._file = GrowingFile(path)
         self._pending = schema.serialize().to_pybytes()
         self.written = 0
         _batch([{}], schema)  # the first conversion imports pandas, for 0.2 s: better now than between two events
@@ -39,25 +62,14 @@ class Spool:
         while self._rows or self._pending:
             batch = self._rows[:BATCH_ROWS]
             data = _batch(batch, self._schema).serialize().to_pybytes() if batch else b""
-            self._write(self._pending + data)
+            self._file.append(self._pending + data)
             self._pending = b""
             self.written += len(batch)
             del self._rows[: len(batch)]
 
-    def _write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
-        except OSError:
-            os.ftruncate(self._file, self._good_bytes)
-            os.lseek(self._file, self._good_bytes, os.SEEK_SET)
-            raise
-        self._good_bytes += len(data)
-
     def close(self) -> None:
         """Let go of the file; rows that could not be written stay counted in `len`."""
-        os.close(self._file)
+        self._file.close()
 
 
 def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:

@@ -1,7 +1,7 @@
 """What is due when: several series of steps, merged by their instants.
 
-A series keeps its own order, and of two steps that are due in one instant the one that was planned first comes first.
-The next step of a series is asked for only when the one before it was taken.
+A series keeps its own order, and of two series with steps in one instant the one that was added first comes first, with
+all that it has then. The next step of a series is asked for only when the one before it was taken.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ Step = TypeVar("Step")
 class Series(Generic[Step]):
     """A series of (due_ns, step) on the agenda; `drop` takes what is left of it off."""
 
-    def __init__(self, steps: Iterable[tuple[int, Step]]) -> None:
+    def __init__(self, number: int, steps: Iterable[tuple[int, Step]]) -> None:
+        self.number = number
         self._steps = iter(steps)
 
     def next(self) -> tuple[int, Step] | None:
@@ -32,10 +33,11 @@ class Series(Generic[Step]):
 class Agenda(Generic[Step]):
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Step, Series[Step]]] = []
-        self._planned = 0
+        self._added = 0
 
     def add(self, steps: Iterable[tuple[int, Step]]) -> Series[Step]:
-        series = Series(steps)
+        self._added += 1
+        series = Series(self._added, steps)
         self._plan(series)
         return series
 
@@ -53,5 +55,4 @@ class Agenda(Generic[Step]):
     def _plan(self, series: Series[Step]) -> None:
         following = series.next()
         if following is not None:
-            self._planned += 1
-            heapq.heappush(self._heap, (following[0], self._planned, following[1], series))
+            heapq.heappush(self._heap, (following[0], series.number, following[1], series))

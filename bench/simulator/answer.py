@@ -10,21 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
+from bench.protocol.dialects import GA_FORMATS
 from bench.simulator.conversation import Conversation, Item
-from bench.simulator.schedule import Schedule
-from bench.simulator.settings import Output, ga_format_object
+from bench.simulator.outbox import Render, Step
+from bench.simulator.schedule import NS_PER_MS, Schedule
+from bench.simulator.session import Output
 from bench.simulator.voice import TOKEN_MS, Block, Reply
 from bench.simulator.wire import GA, DeltaTemplate, Ids, Json, Names, Outgoing, event_bytes, json_string
 
-Render = Callable[[int], Outgoing]  # given the due instant
-Step = tuple[int, Render]
-
 AUDIO_ANSWER_TEXT_TOKENS = 12  # Azure's printed audio reply of 9 words and marks cost 21 text tokens
-OBFUSCATION_LETTERS = (11, 15)
 
 
 class Context(NamedTuple):
@@ -47,12 +43,11 @@ class Answer:
     schedule: Schedule
     names: Names
     ids: Ids
-    rng: np.random.Generator
+    obfuscation: Callable[[], str | None]  # of one delta of text
     conversation: Conversation | None
     conversation_id: str | None
     metadata: Json | None
     context: Context
-    obfuscated: bool
 
     status: str = "planned"  # then in_progress, then that of response.done
     item: Item | None = None  # once it was announced
@@ -68,6 +63,12 @@ class Answer:
     def done(self) -> bool:
         """True once response.done is out."""
         return self.status not in ("planned", "in_progress")
+
+    @property
+    def played_ns(self) -> int:
+        """When who listens from the first block on will have heard all that was sent; 0 without audio."""
+        first_ns = next((delta.due_ns for delta in self.schedule.deltas if delta.audio), 0)
+        return first_ns + sum(block.audio_ms for block in self.spoken) * NS_PER_MS if self.spoken else 0
 
     def steps(self) -> Iterator[Step]:
         schedule = self.schedule
@@ -130,7 +131,7 @@ class Answer:
     def _conversation_item_added(self, due_ns: int) -> Outgoing:
         assert self.item is not None
         assert self.conversation is not None
-        previous = self.conversation.insert(self.item, None)
+        previous = self.conversation.fulfil(self.item)
         name = "conversation.item.added" if self.names is GA else "conversation.item.created"
         return self._event(due_ns, name, {"previous_item_id": previous, "item": self.item.body})
 
@@ -140,14 +141,14 @@ class Answer:
     def _word(self, place: int, due_ns: int) -> Outgoing:
         token = self.reply.tokens[place]
         self.said.append(token)
-        body = self._word_template.render(self.ids.event(), json_string(token), self._obfuscation())
+        body = self._word_template.render(self.ids.event(), json_string(token), self.obfuscation())
         return Outgoing(due_ns, self._word_template.type, body, self.id)
 
     def _audio(self, place: int, due_ns: int) -> Outgoing:
         block = self.reply.blocks[self.output.format][place]
         self.spoken.append(block)
         body = self._audio_template.render(self.ids.event(), block.encoded)
-        return Outgoing(due_ns, self._audio_template.type, body, self.id, block.audio_bytes)
+        return Outgoing(due_ns, self._audio_template.type, body, self.id, block.audio_bytes, block.audible_byte)
 
     def _audio_done(self, due_ns: int) -> Outgoing:
         return self._part_event(due_ns, f"{self.names.audio}.done", {})
@@ -218,7 +219,7 @@ class Answer:
         return len(self.said) + overhead, sum(block.audio_ms for block in self.spoken) // TOKEN_MS
 
     def _ga_settings(self) -> Json:
-        spoken = {"format": ga_format_object(self.output.format), "voice": self.output.voice}
+        spoken = {"format": GA_FORMATS[self.output.format], "voice": self.output.voice}
         return {
             "output_modalities": ["audio"] if self.output.audio else ["text"],
             "audio": {"output": spoken},
@@ -246,9 +247,3 @@ class Answer:
         if event_type.startswith("response.") and "response" not in fields:
             whose = {"response_id": self.id}
         return Outgoing(due_ns, event_type, event_bytes(event_type, self.ids.event(), whose | fields), self.id)
-
-    def _obfuscation(self) -> str | None:
-        if not self.obfuscated:
-            return None
-        letters: Any = self.rng.integers(97, 123, self.rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8)
-        return bytes(letters).decode()

@@ -9,9 +9,10 @@ import binascii
 from dataclasses import dataclass
 from typing import Any
 
-from bench.simulator.settings import choice, missing, rejected_type, text
-from bench.simulator.voice import BYTES_PER_MS, Block
-from bench.simulator.wire import GA, Json, Names, RejectedError
+from bench.protocol.audio import AudioFormat
+from bench.simulator.checks import choice, missing, rejected_type, text
+from bench.simulator.voice import Block
+from bench.simulator.wire import GA, Ids, Json, Names, RejectedError
 
 USER_AUDIO_TOKEN_MS = 100
 LETTERS_PER_TEXT_TOKEN = 4
@@ -43,8 +44,10 @@ class Item:
 class Conversation:
     """Items by their place. Raises RejectedError for ids that are not there."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids: Ids, names: Names) -> None:
+        self._ids, self._names = ids, names
         self._items: list[Item] = []
+        self._promised: set[str] = set()
 
     def before(self, item: Item) -> str | None:
         """The id of the item before `item`; None for the first, or where it has been deleted."""
@@ -54,9 +57,38 @@ class Conversation:
     def find(self, item_id: object) -> Item | None:
         return next((item for item in self._items if item.id == item_id), None)
 
+    def known(self, item_id: Any, code: str) -> Item:
+        """The item that a client names; without one, RejectedError with `code`."""
+        item = self.find(text(item_id, "item_id"))
+        if item is None:
+            raise RejectedError(code, f"Item with item_id '{item_id}' not found.", "item_id")
+        return item
+
+    def read(self, wanted: Any, heard: AudioFormat) -> Item:
+        """The item that a client describes, or refers to; it is not inserted. Audio in it is of the format `heard`."""
+        if isinstance(wanted, dict) and wanted.get("type") == "item_reference":
+            return self.known(wanted.get("id"), "invalid_value")
+        return client_item(self._ids.new("item"), wanted, self._names, heard)
+
+    def promise(self) -> str:
+        """The id of an item that is to come: no client can take it."""
+        item_id = self._ids.new("item")
+        self._promised.add(item_id)
+        return item_id
+
+    def fulfil(self, item: Item) -> str | None:
+        """Put an item whose id was promised at the end. Returns the id it now stands behind."""
+        self._promised.discard(item.id)
+        return self.insert(item, None)
+
+    def events(self, item: Item, previous: str | None) -> list[tuple[str, Json]]:
+        """What tells clients of a new item: type and fields."""
+        names = ("added", "done") if self._names is GA else ("created",)
+        return [(f"conversation.item.{name}", {"previous_item_id": previous, "item": item.body}) for name in names]
+
     def insert(self, item: Item, previous_id: str | None) -> str | None:
         """Put `item` behind `previous_id` (None: at the end, "root": first). Returns the id it now stands behind."""
-        if self.find(item.id):
+        if self.find(item.id) or item.id in self._promised:
             raise RejectedError("item_create_duplicate_item_id", f"Item with id '{item.id}' already exists.", "item.id")
         place = len(self._items) if previous_id is None else 0 if previous_id == "root" else self._behind(previous_id)
         self._items.insert(place, item)
@@ -83,10 +115,10 @@ def user_audio_item(item_id: str, audio_ms: float) -> Item:
     """The item that a commit makes."""
     content = [{"type": "input_audio", "transcript": None}]
     body = _message(item_id, "user", content)
-    return Item(item_id, body, audio_tokens=-int(-audio_ms // USER_AUDIO_TOKEN_MS))
+    return Item(item_id, body, audio_tokens=user_audio_tokens(audio_ms))
 
 
-def client_item(item_id: str, wanted: Any, names: Names, bytes_per_ms: int = BYTES_PER_MS["pcm16"]) -> Item:
+def client_item(item_id: str, wanted: Any, names: Names, heard: AudioFormat) -> Item:
     """The item that conversation.item.create asks for. Raises RejectedError."""
     if wanted is None:
         raise missing("item")
@@ -95,7 +127,7 @@ def client_item(item_id: str, wanted: Any, names: Names, bytes_per_ms: int = BYT
     item_id = text(wanted.get("id") or item_id, "item.id")
     kind = choice("message", "function_call", "function_call_output")(wanted.get("type"), "item.type")
     if kind == "message":
-        return _client_message(item_id, wanted, names, bytes_per_ms)
+        return _client_message(item_id, wanted, names, heard)
     return _client_call(item_id, wanted, kind)
 
 
@@ -106,24 +138,24 @@ def _client_call(item_id: str, wanted: Json, kind: str) -> Item:
     return Item(item_id, body, text_tokens=sum(map(text_tokens, values.values())))
 
 
-def _client_message(item_id: str, wanted: Json, names: Names, bytes_per_ms: int) -> Item:
+def _client_message(item_id: str, wanted: Json, names: Names, heard: AudioFormat) -> Item:
     role = choice("user", "assistant", "system")(wanted.get("role"), "item.role")
     content = wanted.get("content")
     if not isinstance(content, list):
         raise rejected_type("item.content", "an array")
     item = Item(item_id, _message(item_id, role, []))
     for index, part in enumerate(content):
-        _add_part(item, role, part, f"item.content[{index}]", names, bytes_per_ms)
+        _add_part(item, role, part, f"item.content[{index}]", names, heard)
     return item
 
 
-def _add_part(item: Item, role: str, part: Any, path: str, names: Names, bytes_per_ms: int) -> None:
+def _add_part(item: Item, role: str, part: Any, path: str, names: Names, heard: AudioFormat) -> None:
     if not isinstance(part, dict):
         raise rejected_type(path, "an object")
     kind = choice(*_part_types(role, names))(part.get("type"), f"{path}.type")
     if kind == "input_audio":
-        audio_ms = audio_bytes(part.get("audio"), f"{path}.audio") / bytes_per_ms
-        item.audio_tokens -= int(-audio_ms // USER_AUDIO_TOKEN_MS)
+        audio = decoded_audio(part.get("audio"), f"{path}.audio")
+        item.audio_tokens += user_audio_tokens(len(audio) * 1000 / heard.bytes_per_s)
         item.body["content"].append({"type": kind, "transcript": part.get("transcript")})
     elif kind == "input_image":
         item.body["content"].append({"type": kind, "detail": part.get("detail", "auto")})
@@ -155,11 +187,15 @@ def text_tokens(words: str) -> int:
     return -(-len(words) // LETTERS_PER_TEXT_TOKEN)
 
 
-def audio_bytes(encoded: Any, path: str) -> int:
-    """How many bytes of audio the base64 text holds. Raises RejectedError."""
+def user_audio_tokens(audio_ms: float) -> int:
+    return -int(-audio_ms // USER_AUDIO_TOKEN_MS)
+
+
+def decoded_audio(encoded: Any, path: str) -> bytes:
+    """The bytes of audio that the base64 text holds. Raises RejectedError."""
     if encoded is None:
         raise missing(path)
     try:
-        return len(binascii.a2b_base64(text(encoded, path), strict_mode=True))
+        return binascii.a2b_base64(text(encoded, path), strict_mode=True)
     except ValueError as error:  # binascii.Error, or letters outside of ASCII
         raise RejectedError("invalid_value", f"Invalid '{path}'. Expected base64-encoded audio bytes.", path) from error

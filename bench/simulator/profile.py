@@ -44,6 +44,11 @@ class Delays:
     session_updated: LogNormal
     item_created: LogNormal
     committed: LogNormal
+    speech_started: LogNormal
+    speech_stopped: LogNormal
+    semantic_end: LogNormal
+    vad_committed: LogNormal
+    input_transcribed: LogNormal
     response_created: LogNormal
     first_text: LogNormal
     first_audio: LogNormal

@@ -1,4 +1,4 @@
-"""When the events of one answer are due: drawn from the profile, relative to the instant of response.create.
+"""When the events of one answer are due: drawn from the profile, relative to the instant that asks for it.
 
 Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC. Sizes and order follow protocol.md §3.3 and §7: the first
 block of audio comes after its drawn delay, each later one when its audio has been generated at `speed` × real time,
@@ -39,7 +39,7 @@ class Schedule:
 
 
 def audio_schedule(profile: Profile, reply: Reply, at_ns: int, earliest_ns: int, rng: np.random.Generator) -> Schedule:
-    """For a response.create that came `at_ns` and whose first event must not be due before `earliest_ns`."""
+    """For an answer that was asked for `at_ns` and whose first event must not be due before `earliest_ns`."""
     first_ns = max(earliest_ns, at_ns + profile.delays.first_audio.draw_ns(rng))
     created_ns = _created(profile, at_ns, earliest_ns, first_ns, rng)
     audio = _audio_dues(reply.blocks["pcm16"], first_ns, profile.speed)

@@ -1,6 +1,6 @@
 """The truth log: what the simulator really did, and when. JSON lines; instants are CLOCK_MONOTONIC of this host, in ns.
 
-First line: {"schema": 1, "simulated": true, "profile": NAME, "seed": N}. Then a line per event.
+First line: {"schema": 2, "simulated": true, "profile": NAME, "seed": N}. Then a line per event.
 
 Sent:      s       session id, as in the session.created that the client saw
            d       "out"
@@ -11,6 +11,10 @@ Sent:      s       session id, as in the session.created that the client saw
            r       id of its response, or null
            n       bytes of audio in it (decoded)
            w       bytes of its WebSocket frame with the header, before TLS
+           a       of an audio delta: where in its audio (decoded bytes) the reply's first audible sample is, the first
+                   one of magnitude ≥ 104 of 32,768 (−50 dBFS); null where that is in another delta
+           p       of speech_started and speech_stopped: where in the session's input audio (bytes, as in from and to)
+                   speech began, and where it ended: the first byte of its first active frame, the one after its last
 Received:  s       as above
            d       "in"
            t       type of the event; invalid_json and invalid_event for what is none
@@ -34,7 +38,7 @@ from bench.errors import UsageError
 from bench.simulator.behaviour import Received
 from bench.simulator.wire import Outgoing
 
-SCHEMA = 1
+SCHEMA = 2
 BUFFER_BYTES = 1 << 16
 
 
@@ -54,7 +58,8 @@ class TruthLog:
         response = f'"{event.response_id}"' if event.response_id else "null"
         line = (
             f'{{"s":"{session}","d":"out","t":"{event.type}","due":{event.due_ns},"handed":{handed_ns},'
-            f'"empty":{"true" if empty else "false"},"r":{response},"n":{event.audio_bytes},"w":{wire_bytes}}}\n'
+            f'"empty":{"true" if empty else "false"},"r":{response},"n":{event.audio_bytes},"w":{wire_bytes}'
+            f"{_places(event)}}}\n"
         )
         self._file.write(line.encode())
 
@@ -70,6 +75,12 @@ class TruthLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _places(event: Outgoing) -> str:
+    if event.audio_bytes:
+        return f',"a":{"null" if event.audible_byte is None else event.audible_byte}'
+    return "" if event.speech_byte is None else f',"p":{event.speech_byte}'
 
 
 def read_truth(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What the simulator says: short recorded replies, cut into the service's blocks and base64 once, at the start.
 
 A block's bytes follow protocol.md §7: 100 ms, 150 ms, then 250 ms each, and a last one of 500, 550 or 600 ms; all are
-whole audio tokens of 50 ms. Replies are padded with up to 100 ms of silence so that their length fits that series.
+whole audio tokens of 50 ms. Replies are padded with up to 100 ms of silence so that their length fits that series, and
+each opens with a silence of its own, as the service's do.
 """
 
 from __future__ import annotations
@@ -12,32 +13,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from io import BytesIO
+from itertools import cycle
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Samples = NDArray[np.int16]
+from bench.protocol.audio import FORMATS, AudioFormat, Samples
+from bench.protocol.dialects import AudioFormatName
 
-RATE_HZ = 24_000
+RATE_HZ = FORMATS["pcm16"].rate_hz
 TOKEN_MS = 50  # one audio token of an answer
 TOKEN_SAMPLES = RATE_HZ * TOKEN_MS // 1000
 FIRST_TOKENS = (2, 3)  # 100 ms, 150 ms
 BLOCK_TOKENS = 5  # 250 ms
 LAST_TOKENS = (10, 11, 12)  # 500, 550, 600 ms
 
-BYTES_PER_MS = {"pcm16": 48, "g711_ulaw": 8, "g711_alaw": 8}
+AUDIBLE = 104  # the least magnitude of a sample that is heard: −50 dB below the full scale of 32,768
+OPENING_SILENCE_MS = (75, 140, 205, 270, 340)  # over what was measured of the service; of the replies in their order
 
 _TOKEN = re.compile(r"\s?\w+(?:'\w+)?|\S")
 
 
 @dataclass(frozen=True)
 class Block:
-    """The payload of one audio delta."""
+    """The payload of one audio delta. `audible_byte`: of the reply's first audible sample, if it is in this block."""
 
     audio_ms: int
     audio_bytes: int
     encoded: bytes  # base64 with JSON's quotes around it
+    audible_byte: int | None
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Reply:
 
     name: str
     tokens: tuple[str, ...]
-    blocks: dict[str, tuple[Block, ...]]
+    blocks: dict[AudioFormatName, tuple[Block, ...]]
 
     @property
     def audio_ms(self) -> int:
@@ -59,22 +63,31 @@ def load_replies() -> tuple[Reply, ...]:
     names = sorted(entry.name.removesuffix(".txt") for entry in folder.iterdir() if entry.name.endswith(".txt"))
     return tuple(
         build_reply(
-            name, (folder / f"{name}.txt").read_text().strip(), _decoded((folder / f"{name}.flac").read_bytes())
+            name,
+            (folder / f"{name}.txt").read_text().strip(),
+            opening_with_silence(_decoded((folder / f"{name}.flac").read_bytes()), silence_ms),
         )
-        for name in names
+        for name, silence_ms in zip(names, cycle(OPENING_SILENCE_MS), strict=False)
     )
+
+
+def opening_with_silence(samples: Samples, silence_ms: int) -> Samples:
+    """24 kHz samples from the first audible one on, behind so much silence."""
+    return np.pad(samples[first_audible(samples) or 0 :], (silence_ms * RATE_HZ // 1000, 0))
+
+
+def first_audible(samples: Samples) -> int | None:
+    """The place of the first audible sample; None where nothing is heard."""
+    heard = np.abs(samples.astype(np.int32)) >= AUDIBLE
+    return int(heard.argmax()) if heard.any() else None
 
 
 def build_reply(name: str, transcript: str, samples: Samples) -> Reply:
     """`samples`: 24 kHz mono."""
     padded = _fitted(samples)
     sizes = block_tokens(len(padded) // TOKEN_SAMPLES)
-    narrow = _resampled_8khz(padded)
-    blocks = {
-        "pcm16": _cut(padded.astype("<i2").tobytes(), sizes, BYTES_PER_MS["pcm16"]),
-        "g711_ulaw": _cut(ulaw(narrow), sizes, BYTES_PER_MS["g711_ulaw"]),
-        "g711_alaw": _cut(alaw(narrow), sizes, BYTES_PER_MS["g711_alaw"]),
-    }
+    heard = {8_000: _resampled_8khz(padded), RATE_HZ: padded}
+    blocks = {name: _cut(heard[format.rate_hz], sizes, format) for name, format in FORMATS.items()}
     return Reply(name, tuple(_TOKEN.findall(transcript)), blocks)
 
 
@@ -98,12 +111,16 @@ def _fitted(samples: Samples) -> Samples:
     return np.pad(samples, (0, wanted - len(samples)))
 
 
-def _cut(audio: bytes, sizes: Sequence[int], bytes_per_ms: int) -> tuple[Block, ...]:
+def _cut(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple[Block, ...]:
+    audio = format.encode(samples)
+    audible = first_audible(format.decode(audio))
+    audible_byte = len(audio) if audible is None else audible * format.sample_bytes
     blocks, begin = [], 0
     for tokens in sizes:
-        audio_ms = tokens * TOKEN_MS
-        piece = audio[begin : begin + audio_ms * bytes_per_ms]
-        blocks.append(Block(audio_ms, len(piece), b'"' + base64.b64encode(piece) + b'"'))
+        piece = audio[begin : begin + tokens * TOKEN_MS * format.bytes_per_s // 1000]
+        offset = audible_byte - begin
+        encoded = b'"' + base64.b64encode(piece) + b'"'
+        blocks.append(Block(tokens * TOKEN_MS, len(piece), encoded, offset if 0 <= offset < len(piece) else None))
         begin += len(piece)
     return tuple(blocks)
 
@@ -122,23 +139,3 @@ def _resampled_8khz(samples: Samples) -> Samples:
 
     narrow: Any = soxr.resample(samples, RATE_HZ, 8000)
     return np.resize(np.asarray(narrow, dtype=np.int16), len(samples) // 3)
-
-
-def ulaw(samples: Samples) -> bytes:
-    """ITU-T G.711 µ-law: sign, exponent and mantissa of the biased 14-bit magnitude, all bits inverted."""
-    wide = samples.astype(np.int32) >> 2
-    magnitude = np.minimum(np.abs(wide), 8158) + 33
-    exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 5
-    mantissa = (magnitude >> (exponent + 1)) & 0x0F
-    sign = np.where(wide < 0, 0x80, 0)
-    return np.asarray(~(sign | (exponent << 4) | mantissa) & 0xFF, dtype=np.uint8).tobytes()
-
-
-def alaw(samples: Samples) -> bytes:
-    """ITU-T G.711 A-law: sign, exponent and mantissa of the 13-bit magnitude, even bits inverted."""
-    wide = samples.astype(np.int32) >> 3
-    magnitude = np.where(wide < 0, -wide - 1, wide)
-    exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 4, 0)
-    mantissa = (magnitude >> np.maximum(exponent, 1)) & 0x0F
-    sign = np.where(wide < 0, 0, 0x80)
-    return np.asarray((sign | (exponent << 4) | mantissa) ^ 0x55, dtype=np.uint8).tobytes()

@@ -10,18 +10,26 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 Json = dict[str, Any]
+OBFUSCATION_LETTERS = (11, 15)
 
 
 class Outgoing(NamedTuple):
-    """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over."""
+    """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over.
+
+    What only the truth log says of it: `audible_byte`, where in the delta's audio the reply is first audible, and
+    `speech_byte`, where in the session's input audio speech began or ended.
+    """
 
     due_ns: int
     type: str
     body: bytes
     response_id: str | None = None
     audio_bytes: int = 0
+    audible_byte: int | None = None
+    speech_byte: int | None = None
 
 
 class Names(NamedTuple):
@@ -108,6 +116,12 @@ class DeltaTemplate:
         """`payload` is a JSON string with its quotes."""
         tail = b"}" if obfuscation is None else b',"obfuscation":"%s"}' % obfuscation.encode()
         return b"".join((self._head, event_id.encode(), self._middle, payload, tail))
+
+
+def obfuscation(rng: np.random.Generator) -> str:
+    """The random letters with which OpenAI pads deltas of text (protocol.md §3.2)."""
+    letters: Any = rng.integers(97, 123, rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8)
+    return bytes(letters).decode()
 
 
 def json_string(text: str) -> bytes:

@@ -195,7 +195,7 @@ def _from_url(
     credential = None
     if key_env is not None:
         key = _api_key(environ, key_env)
-        credential = Credential("api-key", key) if service == "azure" else Credential("Authorization", f"Bearer {key}")
+        credential = Credential("api-key", key) if service == "azure" else Credential("Authorization", key, "Bearer")
     elif service != "other" and not is_loopback(parts.hostname or ""):
         notices += ("no key is sent: --api-key-env NAME sends the one in the variable NAME",)
     resource = parts.path + (f"?{parts.query}" if parts.query else "")

@@ -45,6 +45,14 @@ class Handshake(NamedTuple):
     headers: Mapping[str, str]
 
 
+class Network(NamedTuple):
+    """What the kernel knows of the way to the peer: smoothed and shortest round trip, segments sent again so far."""
+
+    rtt_ns: int
+    min_rtt_ns: int
+    retransmits: int
+
+
 class Transport(Protocol):
     """An open connection."""
 
@@ -65,6 +73,9 @@ class Transport(Protocol):
 
         Messages that were there before the connection went are handed out before `closed` is set.
         """
+
+    def network(self) -> Network | None:
+        """The way to the peer as it is now; None where the platform does not tell."""
 
     def close(self) -> None:
         """Say goodbye, wait a moment for the answer, and let go of the connection."""

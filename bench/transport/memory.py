@@ -1,16 +1,18 @@
-"""A transport without a network: a scripted peer and a virtual clock, for tests of whatever drives a session.
+"""Transports without a network: a peer in memory and a virtual clock, for tests of whatever drives a session.
 
-A peer is a function from one client message to what the service answers: pairs of (delay in ns, message). Time stands
-still while the session computes and jumps when it waits, so a test takes no time and every instant is known exactly.
+Time stands still while the session computes and jumps when it waits, so a test takes no time and every instant is known
+exactly. The peer of a `MemoryTransport` is a function from one client message to what the service answers: pairs of
+(delay in ns, message). That of a `LiveTransport` decides by itself what it says and when.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from bench.clock import Arrival, Handed
-from bench.transport.base import Closed, Handshake, Received, Sent
+from bench.transport.base import Closed, Handshake, Network, Received, Sent
 from bench.transport.websocket import frame_bytes
 
 MASK_BYTES = 4
@@ -62,10 +64,16 @@ class MemoryTransport:
             return []
         at_ns, _, answer = heapq.heappop(self._due)
         self.clock.now_ns = max(self.clock.now_ns, at_ns)
+        return self._arrived(answer, at_ns)
+
+    def _arrived(self, answer: bytes | Closed, at_ns: int) -> list[Received]:
         if isinstance(answer, Closed):
             self.closed = answer._replace(at_ns=at_ns)
             return []
         return [Received(answer, Arrival(at_ns), frame_bytes(len(answer)))]
+
+    def network(self) -> Network | None:
+        return None
 
     def close(self) -> None:
         self.abort()
@@ -73,3 +81,38 @@ class MemoryTransport:
     def abort(self) -> None:
         if self.closed is None:
             self.closed = Closed(1000, "", self.clock.now_ns)
+
+
+class LivePeer(Protocol):
+    """A service with a mind of its own."""
+
+    def hear(self, message: bytes, at_ns: int) -> None:
+        """A client message arrived."""
+
+    def next_due_ns(self) -> int | None:
+        """When it will say something, as far as it knows now."""
+
+    def say(self, now_ns: int) -> Iterable[Answer]:
+        """What it says by now: (instant, message)."""
+
+
+class LiveTransport(MemoryTransport):
+    """A `bench.transport.base.Transport` whose peer speaks when it wants to, as `bench.simulator.behaviour` does."""
+
+    def __init__(self, peer: LivePeer, clock: VirtualClock | None = None) -> None:
+        super().__init__(self._tell, clock=clock)
+        self._live = peer
+
+    def _tell(self, message: bytes) -> Iterable[Answer]:
+        self._live.hear(message, self.clock.now_ns)
+        return ()
+
+    def receive(self, until_ns: int) -> list[Received]:
+        while not self._due and self.closed is None:
+            due_ns = self._live.next_due_ns()
+            if due_ns is None or due_ns > until_ns:
+                break
+            self.clock.now_ns = max(self.clock.now_ns, due_ns)
+            said = self._live.say(self.clock.now_ns)  # nothing, where what was planned turns out to be moot
+            self._schedule((at_ns - self.clock.now_ns, message) for at_ns, message in said)
+        return super().receive(until_ns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -19,12 +20,18 @@ from gevent.hub import Waiter
 from bench.clock import ANCILLARY_BYTES, Handed, arrival_ns, enable_stamps, monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
+from bench.transport.base import Network
 from bench.transport.loop import LoopWatch
 
 READ_BYTES = 65_536
 READABLE, WRITABLE = 1, 2
 SEND_LIMIT_NS = 10_000_000_000
 TLS_RECORD_HEADER = 5
+TCP_INFO_BYTES = 152
+TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT = 68, 100, 148
+"""Where linux/tcp.h's `struct tcp_info` holds tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt; times in µs."""
+NOT_MEASURED = 0xFFFF_FFFF
+"""tcpi_min_rtt while no segment has given a round trip, as after a handshake that was sent again."""
 
 
 class Read(NamedTuple):
@@ -54,6 +61,9 @@ class Stream(Protocol):
 
     def learn_delay(self, stamp_ns: int) -> None:
         """A read for which the loop had slept brought a single event, stamped so."""
+
+    def network(self) -> Network | None:
+        """The kernel's TCP_INFO; None where there is none, or no socket any more."""
 
     def close(self) -> None:
         """Let go of the socket without waiting."""
@@ -157,6 +167,23 @@ class TcpStream:
     def learn_delay(self, stamp_ns: int) -> None:
         self._watch.learn_delay(stamp_ns)
 
+    def network(self) -> Network | None:
+        if not sys.platform.startswith("linux"):
+            return None
+        try:
+            info = self._raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+        except OSError:
+            return None
+        if len(info) < TCP_INFO_BYTES:  # an older kernel
+            return None
+        rtt_us, retransmits, min_rtt_us = (
+            int.from_bytes(info[at : at + 4], sys.byteorder)
+            for at in (TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT)
+        )
+        if min_rtt_us == NOT_MEASURED:
+            return None
+        return Network(rtt_us * 1_000, min_rtt_us * 1_000, retransmits)
+
     def close(self) -> None:
         for watcher in self._io.values():
             watcher.close()
@@ -227,6 +254,9 @@ class TlsStream:
     def learn_delay(self, stamp_ns: int) -> None:
         self._tcp.learn_delay(stamp_ns)
 
+    def network(self) -> Network | None:
+        return self._tcp.network()
+
     def _flush(self) -> Handed:
         data = self._outgoing.read()
         return self._tcp.write(data) if data else Handed(monotonic_ns())
@@ -258,6 +288,11 @@ class RecordCounter:
                 if len(self._header) == TLS_RECORD_HEADER:
                     self._missing, self._header = int.from_bytes(self._header[3:5]), b""
             at += step
+
+
+def warm_up() -> None:
+    """Pay now for what would else be the first connection's: the resolver's thread."""
+    gevent.socket.getaddrinfo("localhost", 0)
 
 
 def connect(host: str, port: int, context: ssl.SSLContext | None, limits: Limits, phases: Phases) -> Stream:

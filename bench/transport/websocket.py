@@ -22,7 +22,7 @@ from websockets.uri import parse_uri
 from bench.clock import Arrival, Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
-from bench.transport.base import BAD_FRAME, Closed, Handshake, Received, Sent
+from bench.transport.base import BAD_FRAME, Closed, Handshake, Network, Received, Sent
 from bench.transport.tcp import Phases, Read, Stream, connect
 
 ABNORMAL = 1006
@@ -194,6 +194,9 @@ class WebSocket:
     def _gone(self, code: int, reason: str, at_ns: int) -> None:
         if self._end is None:
             self._end = Closed(code, reason, at_ns)
+
+    def network(self) -> Network | None:
+        return self._stream.network()
 
     def close(self) -> None:
         try:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmark import cost, million, truth, validity
+from tests.benchmark import cost, million, talking, truth, validity
 
-BENCHMARKS = {"truth": truth.main, "validity": validity.main, "cost": cost.main, "million": million.main}
+BENCHMARKS = {
+    "truth": truth.main,
+    "talking": talking.main,
+    "validity": validity.main,
+    "cost": cost.main,
+    "million": million.main,
+}
 
 for name in sys.argv[1:] or BENCHMARKS:
     print(f"== {name}", flush=True)

@@ -27,6 +27,7 @@ from bench.protocol.dialects import Dialect
 from bench.protocol.events import decode
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
+from bench.transport.base import Network, Received
 from bench.transport.tcp import Read
 from bench.transport.websocket import WebSocket
 from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, with_truth
@@ -56,6 +57,9 @@ class SilentStream:
 
     def learn_delay(self, stamp_ns: int) -> None:
         pass
+
+    def network(self) -> Network | None:
+        return None
 
     def close(self) -> None:
         pass
@@ -95,7 +99,7 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     return {
         "frames": frames,
         "decode": lambda: decode(message, Dialect.GA),
-        "timeline": lambda: timeline.received(event, Arrival(monotonic_ns()), len(wire)),
+        "timeline": lambda: timeline.received(event, Received(message, Arrival(monotonic_ns()), len(wire))),
         "recorder": lambda: record.received(event, Arrival(monotonic_ns()), monotonic_ns(), len(wire)),
     }
 

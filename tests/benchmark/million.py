@@ -77,6 +77,7 @@ def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObserva
         instants |= {
             "first_transcript": start_ns + wait_ns - 50 * MS,
             "first_audio": start_ns + wait_ns,
+            "first_audible": start_ns + wait_ns + 130 * MS,
             "last_audio": start_ns + 2 * wait_ns,
             "transcript_done": start_ns + 2 * wait_ns + 5 * MS,
             "response_done": start_ns + wait_ns * 3,
@@ -85,9 +86,10 @@ def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObserva
         turn=turn, step=STEPS[number % len(STEPS)], outcome="timeout:first_delta" if failed else "ok", detail="",
         start_ns=start_ns, instants=instants, response_id=f"resp_{number:021d}", item_id="", requested_width_ns=5_000,
         stamp_error_ns=0, stamp_error_max_ns=30_000, kernel_stamps=40, user_stamps=0, audio_bytes_sent=0,
-        audio_bytes_received=144_000, first_audio_bytes=4_800, wire_bytes_sent=500, wire_bytes_received=210_000,
-        events=40, audio_deltas=12, text_deltas=0, transcript_deltas=18, unknown_events=0, late_chunks=0,
-        gaps_ns=(62_500_000,) * 8, inexact_gaps=0, usage=Usage(40, 0, 0, 20, 60),
+        audio_bytes_received=144_000, wire_bytes_sent=500, wire_bytes_received=210_000, events=40, audio_deltas=12,
+        text_deltas=0, transcript_deltas=18, unknown_events=0, late_chunks=0, gaps_ns=(62_500_000,) * 8,
+        inexact_gaps=0, audio="", audio_speed=3.9, stall_ns=0, stalls=0, vad_splits=None, network_rtt_ns=2 * MS,
+        network_rtt_smoothed_ns=3 * MS, retransmits=0, reply_text="", input_text="", usage=Usage(40, 0, 0, 20, 60),
     )  # fmt: skip
 
 

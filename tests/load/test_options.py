@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from fractions import Fraction
 from pathlib import Path
 
 import configargparse
@@ -20,31 +21,78 @@ def parsed(*arguments: str, **environment: str) -> argparse.Namespace:
 
 
 def test_nothing_given_is_nothing_set() -> None:
-    options = Options.of(parsed())
-
-    assert options == Options(None, None, None, None, None, None, 1.0, Path("runs"), False)
+    assert Options.of(parsed()) == Options(
+        url=None,
+        dialect=None,
+        api_key_env=None,
+        ca=None,
+        sessions=None,
+        connect_rate=None,
+        session_pause_s=1.0,
+        seed=1,
+        record_events=Fraction(0),
+        keep_audio=False,
+        transcripts=False,
+        runs=Path("runs"),
+        yes=False,
+    )
 
 
 def test_everything_given_is_taken() -> None:
     options = Options.of(
         parsed(
-            *(
-                "--url",
-                "ws://localhost:1/v1/realtime",
-                "--dialect",
-                "preview",
-                "--api-key-env",
-                "KEY",
-                "--ca",
-                "ca.pem",
-            ),
-            *("--sessions", "7", "--connect-rate", "30", "--session-pause", "0", "--runs", "out", "--yes"),
+            *("--url", "ws://localhost:1/v1/realtime", "--dialect", "preview", "--api-key-env", "KEY"),
+            *("--ca", "ca.pem", "--sessions", "7", "--connect-rate", "30", "--session-pause", "0", "--seed", "5"),
+            *("--record-events", "2.5%", "--keep-audio", "--transcripts", "--runs", "out", "--yes"),
         )
     )
 
     assert options == Options(
-        "ws://localhost:1/v1/realtime", "preview", "KEY", Path("ca.pem"), 7, 30.0, 0.0, Path("out"), True
+        url="ws://localhost:1/v1/realtime",
+        dialect="preview",
+        api_key_env="KEY",
+        ca=Path("ca.pem"),
+        sessions=7,
+        connect_rate=30.0,
+        session_pause_s=0.0,
+        seed=5,
+        record_events=Fraction(1, 40),
+        keep_audio=True,
+        transcripts=True,
+        runs=Path("out"),
+        yes=True,
     )
+
+
+@pytest.mark.parametrize("share", ["5", "101%", "-1%", "nan%", "1e1%", "half", "%", "1%%"])
+def test_a_share_of_sessions_that_is_no_percentage_is_refused(share: str) -> None:
+    with pytest.raises(UsageError, match="--record-events must be a percentage from 0% to 100%"):
+        Options.of(parsed(f"--record-events={share}"))
+
+
+@pytest.mark.parametrize(("share", "wanted"), [("0%", 0), ("100 %", 1), (" 50% ", Fraction(1, 2)), ("", 0)])
+def test_a_share_of_sessions_is_a_percentage(share: str, wanted: Fraction) -> None:
+    assert Options.of(parsed("--record-events", share)).record_events == wanted
+
+
+def test_audio_is_kept_in_logs_alone() -> None:
+    with pytest.raises(UsageError, match="add --record-events"):
+        Options.of(parsed("--keep-audio"))
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x", "²"])
+def test_a_seed_that_is_no_whole_number_is_refused(seed: str) -> None:
+    with pytest.raises(UsageError, match="--seed must be a whole number from 0 on"):
+        Options.of(parsed(f"--seed={seed}"))
+
+
+@pytest.mark.parametrize("sessions", ["0", "1.5", "many"])
+def test_a_number_of_sessions_from_the_web_ui_is_checked_too(sessions: str) -> None:
+    given = parsed()
+    given.sessions = sessions
+
+    with pytest.raises(UsageError, match="--sessions must be a whole number from 1 on"):
+        Options.of(given)
 
 
 def test_a_rate_of_zero_is_no_limit_and_not_the_default() -> None:

@@ -1,38 +1,52 @@
-"""The checks before the first session."""
+"""What is played, and the checks before the first session."""
 
 from __future__ import annotations
 
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
-from bench.load.plays import check_cost, check_descriptors, check_shares, longest_turn_s, prepared_plays
+from bench.errors import ScriptError, UsageError
+from bench.load.plays import (
+    Play,
+    check_cost,
+    check_descriptors,
+    check_shares,
+    longest_turn_s,
+    prepared_plays,
+    script_facts,
+)
+from bench.load.stage import MAX_REHEARSED
+from bench.load.tasks import script
 from bench.target.endpoint import resolve_target
+from tests.load.actors import Actor, actor, tone
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 THERE = resolve_target({}, url="wss://example.com/openai/v1/realtime?model=x")
 
 
-class Talker:
-    """As a Locust user that plays a script."""
-
-    path: Path
-
-    @classmethod
-    def script_path(cls) -> Path:
-        return cls.path
-
-    @classmethod
-    def scenario_name(cls) -> str:
-        return "scenario"
+def talk(folder: Path, text: str = "limits: {speech: 1, first_delta: 3, done: 7}\nsteps:\n  - say: Hello\n") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "talk.yaml").write_text(text)
+    return folder / "talk.yaml"
 
 
-def talker(name: str, path: Path) -> type:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("limits: {first_delta: 3, done: 7}\nsteps:\n  - say: " + name + "\n")
-    return type(name, (Talker,), {"path": path})
+def order(actor: Actor) -> None:
+    actor.on.say("A pizza for ${name}, please", "order", {})
+
+
+def pay(actor: Actor) -> None:
+    actor.on.say("Here you are", "pay", {})
+
+
+def plays_of(*classes: type) -> list[Play]:
+    return list(prepared_plays(classes, HERE).values())
+
+
+def facts(*classes: type) -> list[dict[str, Any]]:
+    return script_facts(plays_of(*classes))
 
 
 def test_ones_own_host_gets_as_many_sessions_as_are_wanted() -> None:
@@ -67,16 +81,96 @@ def test_the_soft_limit_of_descriptors_is_raised_and_never_lowered() -> None:
 
 
 def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None:
-    one, other = talker("One", tmp_path / "talk.yaml"), talker("Other", tmp_path / "talk.yaml")
+    one, other = (actor(name, script(talk(tmp_path))) for name in ("One", "Other"))
     plays = prepared_plays([one, other, object], HERE)
 
-    assert set(plays) == {"One", "Other"}
-    assert plays["One"].script is plays["Other"].script
-    assert longest_turn_s(plays) == 3 + 7 + 5
+    assert [user for user, _ in plays] == [one, other]
+    assert len({id(play.repertoire) for play in plays.values()}) == 1
+    assert longest_turn_s(plays.values()) == 1 + 3 + 7 + 5
+
+
+def test_the_longest_turn_is_the_longest_speech_and_what_may_follow(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav", 0.5)
+    tone(tmp_path / "b.wav", 2.0)
+    limits = "limits: {speech: 1, first_delta: 3, done: 7}\n"
+    path = talk(tmp_path, f"{limits}steps:\n  - play: [a.wav, b.wav]\n  - play: a.wav\n")
+
+    assert longest_turn_s(plays_of(actor("One", script(path)))) == 2 + 1 + 3 + 7 + 5
 
 
 def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
-    one, other = talker("One", tmp_path / "a" / "talk.yaml"), talker("Other", tmp_path / "b" / "talk.yaml")
+    one, other = (actor(name, script(talk(tmp_path / name))) for name in ("One", "Other"))
 
-    with pytest.raises(UsageError, match="one name"):
+    with pytest.raises(UsageError, match="of one name, talk"):
         prepared_plays([one, other], HERE)
+
+
+def test_every_task_of_a_class_is_played_by_its_own_name(tmp_path: Path) -> None:
+    mixed = actor("Mixed", script(talk(tmp_path)), order, pay)
+
+    assert [play.script.name for play in plays_of(mixed)] == ["talk", "Mixed.order", "Mixed.pay"]
+    assert [play.improvised is None for play in plays_of(mixed)] == [True, False, False]
+
+
+def test_a_class_with_one_method_gives_its_name_to_the_script() -> None:
+    assert [play.script.name for play in plays_of(actor("Caller", pay))] == ["Caller"]
+
+
+def test_settings_beside_yaml_scripts_alone_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="One has session, limits, which its YAML scripts say themselves"):
+        plays_of(actor("One", script(talk(tmp_path)), session={"voice": "alloy"}, limits={"done": 3}))
+
+
+def test_a_setting_that_the_dialect_does_not_have_is_refused_for_a_method_too() -> None:
+    with pytest.raises(ScriptError, match=r"test_plays.py: temperature is a setting of the preview dialect"):
+        plays_of(actor("Caller", pay, session={"temperature": 0.8}))
+
+
+def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("first_name\nAda\n")
+
+    with pytest.raises(ScriptError, match=r"test_plays.py: Caller: has \$\{name\}, the variables have only first_name"):
+        plays_of(actor("Caller", order, variables=tmp_path / "rows.csv"))
+
+
+def test_a_task_without_an_end_has_no_number_of_turns() -> None:
+    def talk_on(actor: Actor) -> None:
+        while True:
+            actor.on.say("Hello", "", {})
+
+    (endless,), (ending,) = plays_of(actor("Endless", talk_on)), plays_of(actor("Ending", pay))
+
+    assert (endless.turns, ending.turns) == (None, 1)
+    assert len(endless.script.steps) == MAX_REHEARSED
+
+
+def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    (tmp_path / "rows.csv").write_text("name\nAda\nBob\n")
+    path = talk(tmp_path, (
+        "session: {turn_detection: semantic_vad, input_format: g711_ulaw, output_format: g711_alaw}\n"
+        "variables: rows.csv\nbackground: {noise: a.wav, snr_db: 15}\njitter_buffer_ms: 80\n"
+        "steps:\n  - play: a.wav\n    chunk_ms: 40\n  - say: Hello\n    output: text\n"))  # fmt: skip
+    (found,) = facts(actor("One", script(path)))
+
+    assert {key: found[key] for key in ("turn_detection", "input_format", "output_format", "jitter_buffer_ms")} == {
+        "turn_detection": "semantic_vad",
+        "input_format": "g711_ulaw",
+        "output_format": "g711_alaw",
+        "jitter_buffer_ms": 80,
+    }
+    assert (found["background_snr_db"], found["variables"]) == (15, 2)
+    assert (found["turns"], found["chunk_ms"], found["output"]) == (2, 40, "audio")
+
+
+def test_facts_of_a_plain_script_say_what_it_does_without(tmp_path: Path) -> None:
+    (found,) = facts(actor("One", script(talk(tmp_path))))
+
+    assert (found["turn_detection"], found["background_snr_db"], found["variables"]) == ("none", None, None)
+    assert (found["name"], found["scenario"], found["chunk_ms"]) == ("talk", "scenario", None)
+
+
+def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Path) -> None:
+    path = talk(tmp_path)
+
+    assert len(facts(actor("One", script(path)), actor("Other", script(path)))) == 1

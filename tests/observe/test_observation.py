@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bench.measures import CATALOGUE, GOOD, LIMIT_NAMES, Limits, outcome_class
-from bench.observe.observation import differences, stamp_source
-from bench.run.folder import SESSION_INSTANTS, TURN_INSTANTS
+from bench.measures import (
+    CATALOGUE,
+    GOOD,
+    LIMIT_NAMES,
+    MANUAL_SEGMENTS,
+    SEGMENT_NAMES,
+    VAD_SEGMENTS,
+    Limits,
+    Measure,
+    outcome_class,
+    segments,
+)
+from bench.observe.observation import stamp_source, times_ns
+from bench.run.folder import SESSION_INSTANTS, SESSIONS, TURN_INSTANTS, TURNS
 from tests.helpers import AT_NS, MS, at, build_observation, build_session
+
+NOTHING_ELSE = {"stall_ns": None, "network_rtt_ns": None}
+"""No measured time that is a column of its own."""
 
 
 def test_a_turn_s_measures_are_differences_of_its_instants() -> None:
@@ -17,25 +33,59 @@ def test_a_turn_s_measures_are_differences_of_its_instants() -> None:
         "transcript_total": 1_449 * MS,
         "transcript_lead": 101 * MS,
         "response_total": 1_500 * MS,
+        "stall": 0,
+        "network_rtt": 2 * MS,
+        "ttfa_less_rtt": 498 * MS,
     }
 
 
 def test_a_text_turn_and_a_transcription_have_theirs() -> None:
     instants = {"requested": at(1), "committed": at(2), "first_text": at(31), "input_transcribed": at(52)}
 
-    assert build_observation(instants=instants).measures_ns() == {"ttft": 30 * MS, "input_transcript": 50 * MS}
+    assert build_observation(instants=instants, **NOTHING_ELSE).measures_ns() == {
+        "ttft": 30 * MS,
+        "input_transcript": 50 * MS,
+    }
+
+
+def test_a_spoken_turn_is_measured_in_microphone_time() -> None:
+    instants = {"speech_begin": at(-40), "speech_end": at(1_000), "speech_started": at(60), "speech_stopped": at(1_500),
+                "committed": at(1_505), "first_audio": at(1_900), "first_audible": at(2_020),
+                "input_transcribed": at(2_100)}  # fmt: skip
+
+    assert build_observation(instants=instants, **NOTHING_ELSE).measures_ns() == {
+        "ttfa": 900 * MS,
+        "voice_to_voice": 1_020 * MS,
+        "turn_detection": 500 * MS,
+        "speech_detected": 100 * MS,
+        "input_transcript": 595 * MS,
+        "input_transcript_total": 1_100 * MS,
+    }
+
+
+def test_a_pause_that_was_taken_for_the_end_is_noticed_before_the_end() -> None:
+    instants = {"speech_end": at(1_000), "speech_stopped": at(700)}
+
+    assert build_observation(instants=instants, **NOTHING_ELSE).measures_ns() == {"turn_detection": -300 * MS}
+
+
+def test_where_the_round_trip_is_not_known_nothing_is_taken_off() -> None:
+    measures = build_observation(network_rtt_ns=None, stall_ns=None).measures_ns()
+
+    assert {"network_rtt", "ttfa_less_rtt", "stall"}.isdisjoint(measures)
+    assert measures["ttfa"] == 500 * MS
 
 
 def test_latency_counts_from_the_end_of_speech_where_nothing_was_requested() -> None:
     turn = build_observation(instants={"speech_end": at(10), "first_audio": at(40), "ended": at(50)})
 
     assert turn.origin == "speech_end"
-    assert turn.measures_ns() == {"ttfa": 30 * MS}
+    assert turn.measures_ns()["ttfa"] == 30 * MS
     assert build_observation().origin == "requested"
 
 
 def test_a_turn_without_an_origin_has_no_latency() -> None:
-    turn = build_observation(instants={"first_audio": at(40), "ended": at(50)})
+    turn = build_observation(instants={"first_audio": at(40), "ended": at(50)}, stall_ns=None, network_rtt_ns=None)
 
     assert (turn.origin, turn.measures_ns()) == (None, {})
 
@@ -43,7 +93,7 @@ def test_a_turn_without_an_origin_has_no_latency() -> None:
 def test_captions_that_come_after_the_sound_are_negative() -> None:
     instants = {"first_transcript": at(30), "first_audio": at(10)}
 
-    assert build_observation(instants=instants).measures_ns() == {"transcript_lead": -20 * MS}
+    assert build_observation(instants=instants).measures_ns()["transcript_lead"] == -20 * MS
 
 
 def test_a_session_s_measures_are_differences_of_its_instants() -> None:
@@ -74,28 +124,6 @@ def test_what_a_session_did_not_reach_has_no_measure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("received", "first", "span_ms", "speed"),
-    [
-        (4_800 + 48_000, 4_800, 1_000, 1.0),
-        (4_800 + 96_000, 4_800, 1_000, 2.0),
-        (52_800 + 24_000, 52_800, 1_000, 0.5),
-    ],
-)
-def test_audio_speed_leaves_out_what_came_with_the_first_delta(
-    received: int, first: int, span_ms: int, speed: float
-) -> None:
-    instants = {"first_audio": at(100), "last_audio": at(100 + span_ms)}
-    turn = build_observation(instants=instants, audio_bytes_received=received, first_audio_bytes=first)
-
-    assert turn.audio_speed == pytest.approx(speed)
-
-
-@pytest.mark.parametrize("instants", [{}, {"first_audio": AT_NS, "last_audio": AT_NS}])
-def test_under_two_deltas_there_is_no_speed(instants: dict[str, int]) -> None:
-    assert build_observation(instants=instants).audio_speed is None
-
-
-@pytest.mark.parametrize(
     ("kernel", "user", "source"), [(0, 0, None), (3, 0, "kernel"), (0, 1, "user"), (9, 1, "mixed")]
 )
 def test_the_source_of_stamps(kernel: int, user: int, source: str | None) -> None:
@@ -111,20 +139,79 @@ def test_turns_that_were_never_begun_are_lost_unless_the_run_s_end_cut_them() ->
 def test_a_measure_of_another_scope_is_not_among_them() -> None:
     instants = dict.fromkeys(("connect_start", "ended", "origin", "first_audio"), AT_NS)
 
-    assert set(differences(instants, "turn")) == {"ttfa"}
-    assert set(differences(instants, "session")) == {"session_length"}
+    assert set(times_ns("turn", instants, {})) == {"ttfa"}
+    assert set(times_ns("session", instants, {})) == {"session_length"}
 
 
 # The catalogue.
 
 
 @pytest.mark.parametrize("measure", CATALOGUE.values(), ids=CATALOGUE)
-def test_a_measure_names_instants_that_a_row_has(measure: object) -> None:
+def test_a_measure_names_instants_and_columns_that_a_row_has(measure: Measure) -> None:
     instants = {"turn": {*TURN_INSTANTS, "origin"}, "session": {*SESSION_INSTANTS}}
-    known = instants.get(measure.scope, set())  # type: ignore[attr-defined]
+    columns = {"turn": {*TURNS.names}, "session": {*SESSIONS.names}}
 
-    assert {measure.begin, measure.end} - {""} <= known  # type: ignore[attr-defined]
-    assert measure.sentence.endswith(".")  # type: ignore[attr-defined]
+    assert {measure.begin, measure.end} - {""} <= instants.get(measure.scope, set())
+    assert {measure.column, measure.less} - {""} <= columns.get(measure.scope, set())
+    assert bool(measure.begin) == bool(measure.end)
+    assert not (measure.column and measure.begin)
+    assert measure.sentence.endswith(".")
+
+
+# Segments of voice_to_voice.
+
+SPOKEN = {"speech_end": 0, "speech_stopped": 500, "committed": 510, "response_created": 560, "first_audio": 900,
+          "first_audible": 1_100}  # fmt: skip
+
+
+def test_a_vad_turn_is_cut_where_the_service_noticed_committed_and_began() -> None:
+    assert segments(SPOKEN) == [
+        ("speech_end", "speech_stopped", 500),
+        ("speech_stopped", "committed", 10),
+        ("committed", "response_created", 50),
+        ("response_created", "first_audio", 340),
+        ("first_audio", "first_audible", 200),
+    ]
+
+
+def test_where_the_client_asks_for_the_response_its_request_is_a_place_of_its_own() -> None:
+    assert ("committed", "requested", 20) in segments(SPOKEN | {"requested": 530})
+
+
+def test_a_manual_turn_is_cut_at_its_request_and_not_at_the_commit_s_echo() -> None:
+    instants = {"speech_end": 0, "requested": 3, "committed": 150, "response_created": 60, "first_audio": 400,
+                "first_audible": 450}  # fmt: skip
+
+    assert [place for _, place, _ in segments(instants)] == [
+        "requested", "response_created", "first_audio", "first_audible",
+    ]  # fmt: skip
+
+
+def test_a_missing_instant_merges_its_two_neighbours() -> None:
+    left = {name: at_ns for name, at_ns in SPOKEN.items() if name != "committed"}
+
+    assert ("speech_stopped", "response_created", 60) in segments(left)
+
+
+@pytest.mark.parametrize("missing", ["speech_end", "first_audible"])
+def test_without_one_of_its_ends_there_is_nothing_to_cut(missing: str) -> None:
+    assert segments({name: at_ns for name, at_ns in SPOKEN.items() if name != missing}) == []
+
+
+@given(
+    instants=st.dictionaries(st.sampled_from(sorted({*VAD_SEGMENTS, *MANUAL_SEGMENTS, "ended"})), st.integers()),
+    ends=st.tuples(st.integers(), st.integers()),
+)
+def test_segments_sum_to_the_whole_whatever_is_missing_or_negative(
+    instants: dict[str, int], ends: tuple[int, int]
+) -> None:
+    instants |= {"speech_end": ends[0], "first_audible": ends[1]}
+    cut = segments(instants)
+
+    assert sum(length_ns for _, _, length_ns in cut) == ends[1] - ends[0]
+    assert sum(length_ns for _, _, length_ns in cut) == times_ns("turn", instants, {})["voice_to_voice"]
+    assert [end for _, end, _ in cut[:-1]] == [begin for begin, _, _ in cut[1:]]
+    assert {place for begin, end, _ in cut for place in (begin, end)} <= SEGMENT_NAMES.keys()
 
 
 @pytest.mark.parametrize(
@@ -143,6 +230,7 @@ def test_the_limits_are_those_of_the_documentation() -> None:
         "tls": 5,
         "upgrade": 10,
         "session": 10,
+        "speech": 10,
         "first_delta": 30,
         "next_delta": 10,
         "done": 120,

@@ -15,6 +15,7 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.dialects import Dialect
 from bench.protocol.events import Usage, decode
+from bench.transport.base import Received
 from tests.helpers import (
     AT_NS,
     MS,
@@ -171,7 +172,7 @@ def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
     talk.ask(0)
     for at_ms, data in came:
         talk.hear(at_ms, data)
-    assert talk.timeline.deadline() == (at(due_ms), stage)
+    assert talk.timeline.deadline()[:2] == (at(due_ms), f"timeout:{stage}")
 
     talk.timeline.expire(at(due_ms) - 1)
     assert not talk.timeline.turn_over
@@ -196,7 +197,7 @@ def test_nothing_is_due_before_the_request_or_after_the_end() -> None:
     talk.begin(0)
     assert talk.timeline.deadline() is None
     talk.send(50_000, "response.create")
-    assert talk.timeline.deadline() == (at(51_000), "first_delta")
+    assert talk.timeline.deadline()[:2] == (at(51_000), "timeout:first_delta")
     talk.hear(50_100, *reply(GA, "r1"))
     assert talk.timeline.deadline() is None
 
@@ -365,6 +366,28 @@ def test_the_names_of_unknown_events_are_kept_up_to_a_number() -> None:
     assert sum(unknown.values()) == 80
 
 
+@pytest.mark.parametrize(
+    ("sizes", "gap_ms", "speed"),
+    [
+        ([4_800, 48_000], 1_000, 1.0),
+        ([4_800, 48_000, 48_000], 500, 2.0),
+        ([48_000, 24_000], 1_000, 0.5),
+        ([4_800], 1_000, None),
+        ([4_800, 4_800], 0, None),
+    ],
+)
+def test_audio_speed_leaves_out_what_came_with_the_first_delta(
+    sizes: list[int], gap_ms: int, speed: float | None
+) -> None:
+    talk = Talk()
+    talk.ask(0)
+    for place, size in enumerate(sizes):
+        talk.hear(100 + gap_ms * place, delta(GA, "audio", "r1", base64_of(size)))
+    talk.hear(9_000, done("r1"))
+
+    assert talk.only().audio_speed == speed
+
+
 # Which turn an event belongs to.
 
 
@@ -403,7 +426,8 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
         "ended": 90,
     }
     assert (turn.response_id, turn.item_id, turn.outcome) == ("r1", "item_9", "ok")
-    assert (turn.audio_bytes_sent, turn.audio_bytes_received, turn.first_audio_bytes) == (4_800, 14_400, 4_800)
+    assert (turn.audio_bytes_sent, turn.audio_bytes_received) == (4_800, 14_400)
+    assert turn.audio_speed == pytest.approx(20)  # 200 ms of audio came within 10 ms after the first delta
     assert (turn.audio_deltas, turn.transcript_deltas, turn.text_deltas, turn.late_chunks) == (2, 1, 0, 1)
     assert (turn.wire_bytes_sent, turn.requested_width_ns) == (6_700, 7)
     assert turn.usage == Usage(11, 12, 5, 13, 20)
@@ -728,7 +752,8 @@ def played(
             )
             timeline.sent("input_audio_buffer.append", Handed(now_ns), wire_bytes=99, audio_bytes=480)
             timeline.sent("response.create", Handed(now_ns), wire_bytes=99)
-        timeline.received(decode(data, dialect), Arrival(now_ns, place % 3 * MS), len(data))
+        message = Received(data, Arrival(now_ns, place % 3 * MS), len(data))
+        timeline.received(decode(data, dialect), message)
         if timeline.turn_over:
             taken += timeline.take(now_ns)
     end(timeline, now_ns + 1)

@@ -1,4 +1,4 @@
-"""`load_pcm` and `chunks`: what is heard of a file, and which files are refused."""
+"""What is heard of a file, which files are refused, and what goes onto the wire."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
-from bench.plan.audio import RATE_HZ, Pcm, chunks, load_pcm, to_pcm16
+from bench.plan.audio import RATE_HZ, Pcm, chunks, encoded, load_pcm, silence, to_pcm16, write_wav
+from bench.plan.speech import Speech
+from bench.protocol.audio import FORMATS
+from bench.protocol.dialects import AudioFormatName
 
 
 def tone(seconds: float = 0.5, rate_hz: int = RATE_HZ, amplitude: float = 0.5) -> NDArray[np.float64]:
@@ -122,9 +125,10 @@ def test_a_file_that_lost_its_end_is_refused(tmp_path: Path, name: str) -> None:
         (np.column_stack([tone(), -tone()]), "is silent"),
         (tone(0.0999), "lasts 100 ms, the service takes no less than 100 ms"),
         (tone(0.05), "lasts 50 ms"),
+        (tone(0.01), "lasts 10 ms, the service takes no less than 100 ms"),
         (np.zeros(0), "lasts 0 ms"),
     ],
-    ids=["zeros", "too quiet", "channels that cancel out", "a sample too short", "too short", "no sample"],
+    ids=["zeros", "too quiet", "channels that cancel out", "a sample too short", "too short", "10 ms", "no sample"],
 )
 def test_audio_that_makes_no_turn_is_refused(tmp_path: Path, samples: NDArray[np.float64], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
@@ -149,13 +153,108 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, bad: float) -> 
         load_pcm(written(tmp_path / "a.wav", np.append(tone(), bad), subtype="FLOAT"))
 
 
-@given(samples=st.integers(1, 30_000), chunk_ms=st.integers(20, 200))
-def test_chunks_lose_nothing_and_are_due_when_their_last_sample_is(samples: int, chunk_ms: int) -> None:
-    pcm = Pcm(Path("a.wav"), "", np.arange(samples, dtype=np.uint16).tobytes())
-    pieces = list(chunks(pcm, chunk_ms))
+def test_where_speech_is_is_found_in_what_is_heard(tmp_path: Path) -> None:
+    words = np.concatenate([np.zeros(800), tone(0.5, 8_000), np.zeros(1_600)])
+    pcm = load_pcm(written(tmp_path / "a.wav", words, 8_000, "ULAW"))
 
-    assert b"".join(piece.data for piece in pieces) == pcm.data
-    assert all(len(piece.data) == chunk_ms * 48 for piece in pieces[:-1])
-    assert 0 < len(pieces[-1].data) <= chunk_ms * 48
-    assert [piece.due_ns for piece in pieces[:-1]] == [chunk_ms * 1_000_000 * n for n in range(1, len(pieces))]
-    assert pieces[-1].due_ns == samples * 1_000_000_000 // RATE_HZ
+    assert abs(pcm.speech.begin - 2_400) <= 24
+    assert abs(pcm.speech.end - 14_400) <= 24
+
+
+KINDS = [(44_100, "PCM_24", 2), (8_000, "ULAW", 1), (48_000, "FLOAT", 1), (16_000, "PCM_U8", 3)]
+
+
+@pytest.mark.parametrize(("rate_hz", "subtype", "channels"), KINDS, ids=[str(kind) for kind in KINDS])
+def test_every_kind_of_wav_is_heard_alike(tmp_path: Path, rate_hz: int, subtype: str, channels: int) -> None:
+    words = np.concatenate([np.zeros(rate_hz // 4), tone(0.5, rate_hz), np.zeros(rate_hz // 4)])
+    pcm = load_pcm(written(tmp_path / "a.wav", np.column_stack([words] * channels), rate_hz, subtype))
+
+    assert abs(pcm.samples - 24_000) <= 3
+    assert abs(pcm.speech.begin - 6_000) <= 24
+    assert abs(pcm.speech.end - 18_000) <= 24
+    assert np.abs(heard(pcm)[7_000:17_000] / 32_768 - tone(1)[1_000:11_000]).max() < 0.03
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_a_clipped_recording_is_heard_clipped(tmp_path: Path, subtype: str) -> None:
+    square = np.sign(tone(0.5) + 1e-9)
+    pcm = load_pcm(written(tmp_path / "a.wav", square * (1 if subtype == "PCM_16" else 3), subtype=subtype))
+
+    assert set(np.abs(heard(pcm).astype(int)).tolist()) <= {32_767, 32_768}
+    assert pcm.speech == Speech(0, pcm.samples)
+
+
+def build_pcm(samples: NDArray[np.int16]) -> Pcm:
+    return Pcm(Path("a.wav"), "", samples.astype("<i2").tobytes(), Speech(0, len(samples)))
+
+
+def test_pcm_goes_onto_the_wire_as_it_is() -> None:
+    pcm = build_pcm(np.arange(6_001, dtype=np.int16))
+
+    assert encoded(pcm, "pcm16") == pcm.data
+
+
+@pytest.mark.parametrize("format", ["g711_ulaw", "g711_alaw"])
+def test_narrow_formats_sound_the_same_at_8_khz(format: AudioFormatName) -> None:
+    audio = encoded(build_pcm(to_pcm16(tone(1).astype(np.float32))), format)
+    decoded = FORMATS[format].decode(audio) / 32_768
+
+    assert len(audio) == 8_000
+    assert np.abs(decoded - tone(1, 8_000))[400:-400].max() < 0.03
+
+
+FORMAT = st.sampled_from(sorted(FORMATS))
+CHUNK_MS = st.integers(20, 200)
+
+
+@given(audio=st.binary(min_size=1, max_size=30_000), format=FORMAT, chunk_ms=CHUNK_MS)
+def test_chunks_lose_nothing_and_last_as_long_as_they_sound(
+    audio: bytes, format: AudioFormatName, chunk_ms: int
+) -> None:
+    audio = audio[: len(audio) // FORMATS[format].sample_bytes * FORMATS[format].sample_bytes]
+    pieces = list(chunks(audio, format, chunk_ms, whole=False))
+
+    assert b"".join(piece.data for piece in pieces) == audio
+    assert all(piece.duration_ns == chunk_ms * 1_000_000 for piece in pieces[:-1])
+    assert all(0 < piece.duration_ns <= chunk_ms * 1_000_000 for piece in pieces[-1:])
+    assert [piece.duration_ns for piece in pieces] == [FORMATS[format].duration_ns(len(piece.data)) for piece in pieces]
+
+
+@given(audio=st.binary(min_size=2, max_size=30_000), format=FORMAT, chunk_ms=CHUNK_MS)
+def test_a_microphone_that_goes_on_fills_its_last_chunk_with_silence(
+    audio: bytes, format: AudioFormatName, chunk_ms: int
+) -> None:
+    audio = audio[: len(audio) // 2 * 2]
+    pieces = list(chunks(audio, format, chunk_ms, whole=True))
+    sent = b"".join(piece.data for piece in pieces)
+
+    assert sent.startswith(audio)
+    assert {piece.duration_ns for piece in pieces} == {chunk_ms * 1_000_000}
+    assert np.abs(FORMATS[format].decode(sent[len(audio) :])).max(initial=0) <= 8  # A-law has no zero
+
+
+@given(format=FORMAT, chunk_ms=CHUNK_MS)
+def test_silence_is_a_chunk_of_the_code_of_zero(format: AudioFormatName, chunk_ms: int) -> None:
+    code = {"pcm16": b"\0\0", "g711_ulaw": b"\xff", "g711_alaw": b"\xd5"}[format]
+    chunk = silence(format, chunk_ms)
+
+    assert chunk.data == code * (chunk_ms * FORMATS[format].rate_hz // 1_000)
+    assert chunk.duration_ns == chunk_ms * 1_000_000
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_reply_is_written_as_a_wav_that_sounds_the_same(tmp_path: Path, format: AudioFormatName) -> None:
+    wire = FORMATS[format]
+    audio = wire.encode(to_pcm16(tone(0.5, wire.rate_hz).astype(np.float32)))
+    write_wav(tmp_path / "reply.wav", audio, format)
+    samples, rate_hz = soundfile.read(tmp_path / "reply.wav", dtype="int16")
+
+    assert rate_hz == wire.rate_hz
+    assert samples.tolist() == wire.decode(audio).tolist()
+    assert soundfile.info(tmp_path / "reply.wav").subtype == "PCM_16"
+
+
+@pytest.mark.parametrize("name", ["", "none/reply.wav", "a\0.wav"])
+def test_a_reply_that_cannot_be_written_is_said_to_be(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_wav(tmp_path / name, bytes(480), "pcm16")

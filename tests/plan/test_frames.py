@@ -1,10 +1,9 @@
-"""`prepare`: what a session will send, and when."""
+"""`Repertoire`: what a session will send, and when."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,45 @@ from hypothesis import strategies as st
 from bench.errors import ScriptError
 from bench.measures import Limits
 from bench.plan.audio import Pcm
-from bench.plan.frames import PreparedTurn, prepare
-from bench.plan.script import AskTurn, Pause, Script, Step, TextTurn, WavTurn, load_script
-from bench.protocol.dialects import Dialect, ResponseSettings, SessionSettings
+from bench.plan.background import Background
+from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedTurn, Repertoire
+from bench.plan.rows import Rows
+from bench.plan.script import load_script
+from bench.plan.speech import Speech
+from bench.plan.turns import AskTurn, Expect, Pause, Script, Step, TextTurn, WavTurn
+from bench.protocol.audio import FORMATS
+from bench.protocol.dialects import AudioFormatName, Dialect, ResponseSettings, SessionSettings, TurnDetection
 
 PLAIN = ResponseSettings()
+VAD = TurnDetection()
+ASKED = TurnDetection(create_response=False)
+MS = 1_000_000
 
 
-def build_script(*steps: Step, **session: Any) -> Script:
-    return Script("talk", Path("talk.yaml"), SessionSettings(**session), Limits(done=7), steps, "d1")
+def build_script(*steps: Step, background: Background | None = None, variables: Rows | None = None,
+                 lines: dict[str, int] | None = None, **session: Any) -> Script:  # fmt: skip
+    settings = SessionSettings(**session)
+    return Script("talk", Path("talk.yaml"), settings, Limits(done=7), steps, "d1", background, variables,
+                  jitter_buffer_ms=62.5, lines=lines or {})  # fmt: skip
 
 
-def build_wav(samples: int = 6_000, *, chunk_ms: int = 100, paced: bool = True) -> WavTurn:
-    pcm = Pcm(Path("a.wav"), "", np.arange(samples, dtype=np.uint16).tobytes())
-    return WavTurn("words", pcm, chunk_ms, paced, PLAIN)
+def build_pcm(samples: int = 6_000, speech: Speech | None = None, name: str = "a") -> Pcm:
+    data = np.arange(1, samples + 1, dtype=np.uint16).tobytes()
+    return Pcm(Path(f"{name}.wav"), f"{name}{samples}", data, speech or Speech(0, samples))
+
+
+def build_wav(
+    samples: int = 6_000, *, chunk_ms: int = 100, paced: bool = True, speech: Speech | None = None
+) -> WavTurn:
+    return WavTurn("words", (build_pcm(samples, speech),), chunk_ms, paced, PLAIN)
+
+
+def prepared(script: Script, dialect: Dialect = Dialect.GA) -> PreparedScript:
+    return Repertoire(script, dialect).session(0, 0)
 
 
 def prepared_turn(step: Step, **session: Any) -> PreparedTurn:
-    (turn,) = prepare(build_script(step, **session), Dialect.GA).turns
+    (turn,) = prepared(build_script(step, **session)).turns
     return turn
 
 
@@ -43,8 +63,16 @@ def decoded(data: bytes) -> dict[str, Any]:
     return message
 
 
+def audio_of(messages: Sequence[OutgoingMessage]) -> bytes:
+    return b"".join(base64.b64decode(decoded(message.data)["audio"]) for message in messages)
+
+
 def sent(turns: Sequence[PreparedTurn]) -> list[dict[str, Any]]:
-    return [decoded(message.data) for turn in turns for message in (*turn.inputs, turn.request)]
+    return [
+        decoded(message.data)
+        for turn in turns
+        for message in (*turn.speech, *turn.inputs, *((turn.request,) if turn.request else ()))
+    ]
 
 
 def test_a_text_turn_is_an_item_and_a_request() -> None:
@@ -52,46 +80,136 @@ def test_a_text_turn_is_an_item_and_a_request() -> None:
 
     assert (turn.number, turn.label, turn.kind, turn.chunk_ns) == (1, "greeting", "text", None)
     (item,) = turn.inputs
-    assert (item.name, item.due_ns, item.audio_bytes) == ("conversation.item.create", None, 0)
+    assert (item.name, item.duration_ns, item.audio_bytes) == ("conversation.item.create", None, 0)
     assert decoded(item.data)["item"]["content"] == [{"type": "input_text", "text": "Hello"}]
-    assert (turn.request.name, turn.request.due_ns) == ("response.create", None)
+    assert turn.request is not None
+    assert (turn.request.name, turn.request.duration_ns) == ("response.create", None)
     assert decoded(turn.request.data)["response"] == {"max_output_tokens": 9}
 
 
 def test_a_turn_without_input_is_a_request_alone() -> None:
     turn = prepared_turn(AskTurn("assist", ResponseSettings(instructions="Help.")))
 
-    assert (turn.kind, turn.inputs) == ("none", ())
+    assert (turn.kind, turn.speech, turn.inputs) == ("none", (), ())
+    assert turn.request is not None
     assert decoded(turn.request.data)["response"] == {"instructions": "Help."}
 
 
-def test_a_paced_wav_is_due_chunk_by_chunk_and_then_committed() -> None:
+def test_a_paced_wav_is_said_chunk_by_chunk_and_then_committed() -> None:
     turn = prepared_turn(build_wav(6_000, chunk_ms=100))
 
-    assert (turn.kind, turn.chunk_ns) == ("audio", 100_000_000)
-    *appends, commit = turn.inputs
-    assert [message.name for message in appends] == ["input_audio_buffer.append"] * 3
-    assert [message.due_ns for message in appends] == [100_000_000, 200_000_000, 250_000_000]
-    assert [message.audio_bytes for message in appends] == [4_800, 4_800, 2_400]
-    assert (commit.name, commit.due_ns, commit.audio_bytes) == ("input_audio_buffer.commit", None, 0)
+    assert (turn.kind, turn.chunk_ns, turn.speech_ns, turn.vad) == ("audio", 100 * MS, 250 * MS, False)
+    assert [message.name for message in turn.speech] == ["input_audio_buffer.append"] * 3
+    assert [message.duration_ns for message in turn.speech] == [100 * MS, 100 * MS, 50 * MS]
+    assert [message.audio_bytes for message in turn.speech] == [4_800, 4_800, 2_400]
+    (commit,) = turn.inputs
+    assert (commit.name, commit.duration_ns, commit.audio_bytes) == ("input_audio_buffer.commit", None, 0)
     assert decoded(commit.data)["type"] == "input_audio_buffer.commit"
+    assert (turn.audio, turn.between) == ("a.wav", ())
+    assert turn.request is not None
 
 
-def test_a_wav_that_is_not_paced_has_nothing_due() -> None:
+def test_a_wav_that_is_not_paced_has_no_time() -> None:
     turn = prepared_turn(build_wav(paced=False))
 
-    assert turn.chunk_ns is None
-    assert {message.due_ns for message in turn.inputs} == {None}
+    assert (turn.chunk_ns, turn.speech, turn.speech_ns) == (None, (), 0)
+    assert {message.duration_ns for message in turn.inputs} == {None}
+    assert not any(message.moments for message in turn.inputs)
 
 
 @given(samples=st.integers(1, 20_000), chunk_ms=st.integers(20, 200))
 def test_the_appends_hold_the_whole_wav(samples: int, chunk_ms: int) -> None:
     wav = build_wav(samples, chunk_ms=chunk_ms)
-    *appends, _ = prepared_turn(wav).inputs
-    pieces = [base64.b64decode(decoded(message.data)["audio"]) for message in appends]
+    speech = prepared_turn(wav).speech
 
-    assert b"".join(pieces) == wav.audio.data
-    assert [len(piece) for piece in pieces] == [message.audio_bytes for message in appends]
+    assert audio_of(speech) == wav.audio[0].data
+    assert [len(audio_of([message])) for message in speech] == [message.audio_bytes for message in speech]
+
+
+# What a service with turn detection hears.
+
+
+def test_a_turn_that_a_vad_ends_is_speech_alone() -> None:
+    turn = prepared_turn(build_wav(6_000), turn_detection=VAD)
+
+    assert (turn.vad, turn.inputs, turn.request, turn.kind) == (True, (), None, "audio")
+    assert [message.duration_ns for message in turn.speech] == [100 * MS] * 3
+    assert audio_of(turn.speech)[12_000:] == bytes(2_400)  # the last chunk is filled up with silence
+
+
+def test_where_the_vad_starts_no_response_the_turn_keeps_its_request() -> None:
+    turn = prepared_turn(build_wav(), turn_detection=ASKED)
+
+    assert turn.vad
+    assert turn.request is not None
+    assert decoded(turn.request.data)["event_id"] == turn.request_event_id
+
+
+@pytest.mark.parametrize(("detection", "responds"), [(None, False), (VAD, True), (ASKED, False)])
+def test_a_script_knows_whether_the_service_starts_responses(detection: TurnDetection | None, responds: bool) -> None:
+    assert prepared(build_script(build_wav(), turn_detection=detection)).service_responds is responds
+
+
+def test_typed_turns_ask_for_their_responses_whatever_the_vad_does() -> None:
+    turn = prepared_turn(TextTurn("a", "b", PLAIN), turn_detection=VAD)
+
+    assert (turn.vad, turn.request is None) == (False, False)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("chunk_ms", [20, 200])
+def test_between_turns_an_open_microphone_records_silence(format: AudioFormatName, chunk_ms: int) -> None:
+    script = prepared(build_script(build_wav(chunk_ms=chunk_ms), turn_detection=VAD, input_format=format))
+    wire = FORMATS[format]
+
+    (message,) = script.between
+    assert script.turns[0].between == script.between
+    assert message.duration_ns == chunk_ms * MS
+    assert message.audio_bytes == wire.bytes_per_s * chunk_ms // 1_000
+    assert np.abs(wire.decode(audio_of([message])).astype(int)).max() <= 8  # A-law has no zero
+    assert not message.moments
+
+
+def test_a_session_with_a_vad_and_without_recordings_records_silence_too() -> None:
+    script = prepared(build_script(TextTurn("a", "b", PLAIN), turn_detection=VAD))
+
+    assert [message.duration_ns for message in script.between] == [100 * MS]
+    assert prepared(build_script(build_wav())).between == ()
+
+
+def test_noise_goes_on_between_turns_in_whole_chunks() -> None:
+    noise = Background(build_pcm(30_000, name="noise"), 20)
+    script = prepared(build_script(build_wav(chunk_ms=30), turn_detection=VAD, background=noise))
+
+    assert len(script.between) == 5_000 // 30
+    assert {message.duration_ns for message in script.between} == {30 * MS}
+    assert any(audio_of(script.between))
+
+
+# Where speech begins and ends.
+
+
+@pytest.mark.parametrize("chunk_ms", [20, 50, 100, 200])
+@pytest.mark.parametrize("trailing_ms", [0, 300])
+@pytest.mark.parametrize("detection", [None, VAD])
+@pytest.mark.parametrize("format", FORMATS)
+@given(begin=st.integers(0, 11_999), length=st.integers(1, 12_000))
+def test_the_edges_of_speech_are_the_same_instants_in_any_chunks(
+    chunk_ms: int, trailing_ms: int, detection: Any, format: AudioFormatName, begin: int, length: int
+) -> None:
+    speech = Speech(begin, begin + length)
+    wav = build_wav(24_000 + 24 * trailing_ms, chunk_ms=chunk_ms, speech=speech)
+    recorded_ns, edges = 0, {}
+    for message in prepared_turn(wav, turn_detection=detection, input_format=format).speech:
+        assert message.duration_ns is not None
+        recorded_ns += message.duration_ns
+        edges |= {name: recorded_ns - before_ns for name, before_ns in message.moments.items()}
+        assert all(0 <= before_ns < message.duration_ns for before_ns in message.moments.values())
+
+    assert edges == {
+        "speech_begin": (begin + 1) * 1_000_000_000 // 24_000,
+        "speech_end": (begin + length) * 1_000_000_000 // 24_000,
+    }
 
 
 @pytest.mark.parametrize(
@@ -103,17 +221,17 @@ def test_a_turn_s_own_output_wins_over_the_session_s(session: str, turn: Any, wa
 
 
 def test_turns_are_numbered_across_pauses_which_stay_in_their_place() -> None:
-    pause = Pause(5)
-    prepared = prepare(build_script(TextTurn("a", "b", PLAIN), pause, AskTurn("c", PLAIN)), Dialect.GA)
+    pause, expect = Pause(5), Expect("audio_delta", 3)
+    script = prepared(build_script(TextTurn("a", "b", PLAIN), expect, pause, AskTurn("c", PLAIN)))
 
-    first, second, third = prepared.steps
-    assert second == pause
-    assert prepared.turns == (first, third)
-    assert [turn.number for turn in prepared.turns] == [1, 2]
+    first, second, third, fourth = script.steps
+    assert (second, third) == (expect, pause)
+    assert script.turns == (first, fourth)
+    assert [turn.number for turn in script.turns] == [1, 2]
 
 
 def test_every_event_id_is_its_own_and_tells_its_turn() -> None:
-    turns = prepare(build_script(*(build_wav() for _ in range(11))), Dialect.GA).turns
+    turns = prepared(build_script(*(build_wav() for _ in range(11)))).turns
     ids = [message["event_id"] for message in sent(turns)]
 
     assert len(set(ids)) == len(ids)
@@ -124,30 +242,90 @@ def test_every_event_id_is_its_own_and_tells_its_turn() -> None:
 
 @pytest.mark.parametrize("dialect", Dialect)
 def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
-    prepared = prepare(build_script(AskTurn("a", ResponseSettings(output="text")), voice="alloy"), dialect)
-    session = decoded(prepared.session_update)["session"]
+    script = prepared(build_script(AskTurn("a", ResponseSettings(output="text")), voice="alloy"), dialect)
+    session = decoded(script.session_update)["session"]
     voice = session["voice"] if dialect is Dialect.PREVIEW else session["audio"]["output"]["voice"]
-    response = decoded(prepared.turns[0].request.data)["response"]
+    request = script.turns[0].request
+    assert request is not None
 
     assert voice == "alloy"
-    assert response == {"modalities" if dialect is Dialect.PREVIEW else "output_modalities": ["text"]}
-    assert (prepared.name, prepared.digest, prepared.dialect, prepared.limits.done) == ("talk", "d1", dialect, 7)
-    assert not any(turn.event_prefix in decoded(prepared.session_update)["event_id"] for turn in prepared.turns)
+    assert decoded(request.data)["response"] == {
+        "modalities" if dialect is Dialect.PREVIEW else "output_modalities": ["text"]
+    }
+    assert (script.name, script.dialect, script.limits.done, script.jitter_buffer_ns) == (
+        "talk",
+        dialect,
+        7,
+        62_500_000,
+    )
+    assert not any(turn.event_prefix in decoded(script.session_update)["event_id"] for turn in script.turns)
 
 
-def test_temperature_is_sent_in_preview_and_refused_in_ga() -> None:
-    script = replace(build_script(AskTurn("a", PLAIN), temperature=0.8), temperature_line=4)
+@pytest.mark.parametrize(
+    ("setting", "spoken_by", "refused_by", "session"),
+    [
+        ("temperature", Dialect.PREVIEW, Dialect.GA, {"temperature": 0.8}),
+        (
+            "idle_timeout_ms",
+            Dialect.GA,
+            Dialect.PREVIEW,
+            {"turn_detection": TurnDetection(idle_timeout_ms=6_000)},
+        ),
+    ],
+)
+def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_line(
+    setting: str, spoken_by: Dialect, refused_by: Dialect, session: dict[str, Any]
+) -> None:
+    script = build_script(AskTurn("a", PLAIN), lines={setting: 4}, **session)
 
-    assert decoded(prepare(script, Dialect.PREVIEW).session_update)["session"]["temperature"] == 0.8
-    with pytest.raises(ScriptError, match=r"^talk\.yaml:4: temperature is a setting of the preview dialect"):
-        prepare(script, Dialect.GA)
+    assert setting in prepared(script, spoken_by).session_update.decode()
+    with pytest.raises(ScriptError, match=rf"^talk\.yaml:4: {setting} is a setting of the (?i:{spoken_by.value}) "):
+        Repertoire(script, refused_by)
+
+
+# What differs from session to session.
+
+
+def rows(*values: str) -> Rows:
+    return Rows(Path("rows.csv"), "d2", tuple({"name": value} for value in values))
+
+
+def test_each_session_takes_its_own_row_and_after_the_last_the_first_again() -> None:
+    script = build_script(TextTurn("a", "I am ${name}.", PLAIN), variables=rows("Ann", "Bob"), instructions="${name}")
+    repertoire = Repertoire(script, Dialect.GA)
+
+    sessions = [repertoire.session(number, seed=1) for number in range(3)]
+    said = [decoded(session.turns[0].inputs[0].data)["item"]["content"][0]["text"] for session in sessions]
+    assert said == ["I am Ann.", "I am Bob.", "I am Ann."]
+    assert [decoded(session.session_update)["session"]["instructions"] for session in sessions] == ["Ann", "Bob", "Ann"]
+    assert [session.variables_row for session in sessions] == [1, 2, 1]
+
+
+def test_one_of_several_recordings_is_chosen_by_seed_and_session() -> None:
+    recordings = tuple(build_pcm(2_400, name=name) for name in "abcd")
+    script = build_script(
+        WavTurn("words", recordings, 100, True, PLAIN), WavTurn("words", recordings, 100, True, PLAIN)
+    )
+
+    chosen = [[t.audio for t in Repertoire(script, Dialect.GA).session(n, 7).turns] for n in range(40)]
+    again = [[t.audio for t in Repertoire(script, Dialect.GA).session(n, 7).turns] for n in range(40)]
+    others = [[t.audio for t in Repertoire(script, Dialect.GA).session(n, 8).turns] for n in range(40)]
+    assert chosen == again != others
+    assert {name for turn in zip(*chosen, strict=True) for name in turn} == {"a.wav", "b.wav", "c.wav", "d.wav"}
+    assert any(first != second for first, second in chosen)
+
+
+def test_where_nothing_differs_all_sessions_say_the_same_object() -> None:
+    repertoire = Repertoire(build_script(build_wav()), Dialect.GA)
+
+    assert repertoire.session(0, 1) is repertoire.session(99, 2)
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-@pytest.mark.parametrize("name", ["text_turns", "voice_turns"])
+@pytest.mark.parametrize("name", ["text_turns", "voice_turns", "voice_manual"])
 def test_the_scripts_that_come_with_the_tool_can_be_said_in_both_dialects(name: str, dialect: Dialect) -> None:
     script = load_script(Path(__file__).parents[2] / "scenarios" / "scripts" / f"{name}.yaml")
-    turns = prepare(script, dialect).turns
+    turns = prepared(script, dialect).turns
 
     assert 3 <= len(turns) <= 5
     assert all(turn.wants_audio for turn in turns)

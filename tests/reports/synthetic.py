@@ -27,6 +27,7 @@ MS = 1_000_000
 STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye")
 FACTORS = np.array([0.86, 0.95, 1.32, 1.08, 0.80])
 FAILURES = ("timeout:first_delta", "throttled:response", "closed:1006")
+JITTER_BUFFER_MS = 60
 Integers = npt.NDArray[np.int64]
 
 
@@ -43,6 +44,11 @@ class Plan:
     abandoned: int = 0
     refused: int = 0
     text: bool = False
+    kinds: tuple[str, ...] = ("vad",)
+    """of the steps in turn: "vad", "manual" (spoken, then response.create) or "typed"; text is always typed"""
+    early: int = 0
+    """so many of the first turns, if VAD, had their end noticed 120 ms too early"""
+    stray_commits: int = 0
     tls: bool = True
     seed: int = 7
     simulated: bool = True
@@ -92,7 +98,8 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
     mute = bad & (rng.random(n) < 0.5)
     first = "first_text" if plan.text else "first_audio"
     spoken = 1_300 * MS
-    in_warmup = session_start[session] < plan.warmup_s * 1e9
+    kind = np.array(["typed"] * len(STEPS) if plan.text else [plan.kinds[i % len(plan.kinds)] for i in range(5)])[step]
+    asked, in_warmup = kind != "vad", session_start[session] < plan.warmup_s * 1e9
     phase = _labels(["measure", "warmup"], in_warmup.astype(np.int64)) if plan.warmup_s else pa.nulls(n, pa.string())
     columns: dict[str, Any] = {
         **_identity(plan, n, session, target[session], start.astype(np.int64)),
@@ -101,29 +108,53 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
         "response_id": [f"resp_{i:07d}" for i in range(n)] if n < 200_000 else _labels(["resp_x"], np.zeros(n, int)),
         "step": _labels(list(STEPS), step),
         "turn": turn + 1,
-        "origin": _labels(["requested"] if plan.text else ["speech_end"], np.zeros(n, np.int64)),
-        "speech_end_at_ns": pa.nulls(n, pa.int64()) if plan.text else np.full(n, spoken),
-        "requested_at_ns": np.full(n, spoken) if plan.text else pa.nulls(n, pa.int64()),
-        "response_created_at_ns": _null(spoken + wait * 0.3 * MS, mute),
+        "origin": _labels(["speech_end", "requested"], asked.astype(np.int64)),
+        "requested_at_ns": _null(np.full(n, spoken), ~asked),
+        "response_created_at_ns": _null(spoken + wait * 0.4 * MS, mute),
         f"{first}_at_ns": _null(spoken + wait * MS, mute),
         "response_done_at_ns": _null(spoken + length * MS, bad),
         "ended_at_ns": (spoken + length * MS).astype(np.int64),
         "stamp_error_ns": np.zeros(n, np.int64),
-        "audio_bytes_sent": np.full(n, 0 if plan.text else 62_400),
+        "audio_bytes_sent": np.where(kind == "typed", 0, 62_400),
         "audio_bytes_received": np.where(mute | plan.text, 0, (length * 96).astype(np.int64)),
         "wire_bytes_sent": np.full(n, 84_000),
         "wire_bytes_received": (length * 130).astype(np.int64),
         "inexact_gaps": np.zeros(n, np.int64),
+        "network_rtt_ns": (20 + 31 * target[session]) * MS + rng.integers(0, MS, n),
+        "retransmits": (rng.random(n) < 0.02).astype(np.int64),
     }
     if not plan.text:
+        stalls = (rng.random(n) < 0.03).astype(np.int64)
         columns |= {
-            "committed_at_ns": np.full(n, spoken + 320 * MS),
-            "input_transcribed_at_ns": _null(spoken + (320 + 420 + 70 * rng.gamma(3, 1, n)) * MS, bad),
             "first_transcript_at_ns": _null(spoken + (wait - 30) * MS, mute),
             "transcript_done_at_ns": _null(spoken + (length - 80) * MS, bad),
+            "first_audible_at_ns": _null(spoken + (wait + JITTER_BUFFER_MS + rng.uniform(20, 120, n)) * MS, mute),
             "audio_speed": pa.array(rng.normal(3, 0.3, n), mask=bad),
+            "stalls": _null(stalls, mute),
+            "stall_ns": _null(stalls * rng.integers(20, 400, n) * MS, mute),
+            **_speech(plan, rng, kind, spoken, wait, mute),
         }
     return _table("turns", n, columns)
+
+
+def _speech(
+    plan: Plan, rng: np.random.Generator, kind: npt.NDArray[Any], spoken: int, wait: Any, mute: Any
+) -> dict[str, Any]:
+    """What only turns with a caller's voice have; the service ends those of VAD, the script the others."""
+    n, typed, manual = kind.size, kind == "typed", kind != "vad"
+    ended = np.where(manual, spoken - 2 * MS, spoken)
+    early = np.arange(n) < plan.early
+    noticed = np.where(early, -120, wait * 0.3) * MS + spoken
+    committed = np.where(manual, spoken + 3 * MS, noticed + 4 * MS)
+    return {
+        "speech_begin_at_ns": _null(np.full(n, 180 * MS), typed),
+        "speech_end_at_ns": _null(ended, typed),
+        "speech_started_at_ns": _null(np.full(n, 240 * MS) + rng.integers(0, 40 * MS, n), manual),
+        "speech_stopped_at_ns": _null(noticed, manual | (mute & ~early)),
+        "committed_at_ns": _null(committed, typed),
+        "vad_splits": _null(early.astype(np.int64), manual),
+        "input_transcribed_at_ns": _null(committed + (420 + 70 * rng.gamma(3, 1, n)) * MS, mute | typed),
+    }
 
 
 def _identity(plan: Plan, n: int, session: Integers, target: Integers, start: Integers) -> dict[str, Any]:
@@ -168,6 +199,9 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
         "turns_begun": np.where(refused, 0, wanted),
         "lost_turns": np.where(refused, wanted, 0),
         "request_id": [f"{i:08x}-34d6" for i in range(n)],
+        "region": _labels(["Sweden Central"], np.zeros(n, np.int64)),
+        "event_log": np.arange(n) % 10 == 0,
+        "stray_commits": np.where(np.arange(n) == 0, plan.stray_commits, 0),
         "events": np.full(n, 400),
         "audio_bytes_sent": np.where(refused | plan.text, 0, 62_400 * plan.turns),
         "audio_bytes_received": np.where(refused | plan.text, 0, 170_000 * plan.turns),
@@ -227,7 +261,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
     turns, sessions = tables["turns"], tables["sessions"]
     late = 1.6 if plan.valid else 14.2
     return {
-        "schema": 1,
+        "schema": run_folder.SCHEMA_VERSION,
         "definitions": 1,
         "tool": {"name": "rtbench", "version": "0.1.0"},
         "run_id": "20261120T091400Z-" + plan.scenario,
@@ -252,6 +286,10 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             {"name": plan.scenario, "scenario": plan.scenario, "digest": "sha256:0f1e2d", "turns": plan.turns}
             | {
                 "chunk_ms": None if plan.text else 100,
+                "turn_detection": "server_vad" if "vad" in plan.kinds and not plan.text else "none",
+                "jitter_buffer_ms": JITTER_BUFFER_MS,
+                "input_format": "pcm16",
+                "output_format": "pcm16",
                 "output": "text" if plan.text else "audio",
                 "limits": {"done": 120},
             }

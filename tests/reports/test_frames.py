@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import reports
-from reports.frames import CURVE, PUBLISHED, connecting, curves, flows, slowest
+from reports.frames import CURVE, PUBLISHED, connecting, curves, flows
 from reports.over_time import DOTS, bin_length, over_time
 from reports.summary import Summary, summarise
 from tests.reports import synthetic
@@ -22,7 +22,7 @@ def build(folder: Path, plan: Plan) -> Summary:
 
 def test_curves_pass_through_the_percentiles_that_tables_name(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=100, turns=10, targets=("a", "b"), failed=0.03))
-    found = curves(summary.samples["ttfa"])
+    found = curves(summary.samples["ttfa"], summary.turns.pools)
 
     assert set(PUBLISHED) <= {float(p) for p in CURVE}
     for curve, answer in zip(found, summary.answers, strict=True):
@@ -99,10 +99,39 @@ def test_text_has_no_flow_of_audio(tmp_path: Path) -> None:
 def test_the_slowest_turns_have_the_services_names(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=30, failed=0.1))
     turns = reports.load(tmp_path).turns
-    found = slowest(summary)
+    found = summary.slowest
 
     good = turns[turns["outcome"] == "ok"].nlargest(8, "ttfa_ms")
     assert [slow.value for slow in found] == good["ttfa_ms"].tolist()
     assert [slow.response for slow in found] == good["response_id"].tolist()
     assert [slow.service_session for slow in found] == good["service_session_id"].tolist()
-    assert all(slow.request.endswith("-34d6") for slow in found)
+    assert all(slow.request.endswith("-34d6") and slow.region == "Sweden Central" for slow in found)
+    assert [slow.voice_to_voice for slow in found] == good["voice_to_voice_ms"].tolist()
+    assert [slow.network_rtt for slow in found] == good["network_rtt_ms"].tolist()
+    assert [slow.retransmits for slow in found] == good["retransmits"].tolist()
+
+
+def test_a_slow_turn_names_the_log_of_its_session(tmp_path: Path) -> None:
+    found = build(tmp_path, Plan(sessions=2)).slowest
+
+    assert {(slow.session, slow.event_log) for slow in found} == {("s00000", "events/s00000.jsonl"), ("s00001", "")}
+
+
+def test_slow_turns_of_different_origins_are_not_ranked_together(tmp_path: Path) -> None:
+    found = build(tmp_path, Plan(sessions=20, kinds=("vad", "typed"))).slowest
+
+    assert [slow.origin for slow in found] == ["requested"] * 8 + ["speech_end"] * 8
+    assert all(math.isnan(slow.voice_to_voice) for slow in found[:8])
+
+
+def test_origins_have_panels_and_curves_apart(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=20, turns=4, kinds=("vad", "typed"), warmup_s=6))
+    frame = over_time(summary)
+    assert frame is not None
+
+    assert [panel.label for panel in frame.panels] == [pool.label for pool in summary.turns.pools]
+    assert [panel.turns for panel in frame.panels] == [answer.turns for answer in summary.answers]
+    assert sum(bin_.turns for panel in frame.panels for bin_ in panel.bins) == 80
+    assert [curve.n for curve in curves(summary.samples["ttfa"], summary.turns.pools)] == [
+        answer.figures.n for answer in summary.answers
+    ]

@@ -13,8 +13,9 @@ import pytest
 import reports
 from reports import render
 from reports.page import html
+from reports.sentences import headline, second
 from reports.summary import Summary, summarise
-from reports.words import cell, headline, second
+from reports.words import cell
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -28,6 +29,8 @@ PLANS = {
     "text": Plan(text=True, tls=False),
     "two": TWO,
     "five": Plan(sessions=50, targets=("a", "b", "c", "d", "e"), failed=0.1),
+    "manual": Plan(sessions=20, kinds=("manual",)),
+    "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40, stray_commits=3),
     "many turns": Plan(sessions=100, turns=15, failed=0.01, seconds=200),
 }
 NBSP = "\u00a0"
@@ -131,7 +134,7 @@ def test_an_invalid_run_forbids_its_figures(tmp_path: Path) -> None:
     assert headline(summary) == "Do not use these figures: the load generator could not keep up."
     assert "Rule (c) failed: audio chunks were sent late." in page
     assert f"send_lag was 14.2{NBSP}ms; the limit is 10{NBSP}ms" in page
-    assert '<table id="answer" role="table" class="struck">' in page
+    assert '<table class="answer struck" role="table">' in page
     assert "INVALID" in render.terminal(summary)
     render.write(summary)
     assert (tmp_path / "report.md").read_text().startswith("### ✕ INVALID: Do not use these figures")
@@ -156,9 +159,27 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("plan", "sentence"),
     [
-        (Plan(), "Callers wait 0.56 s for the first audio of the reply (median); the slowest of 40 turns took 1.01 s."),
-        (TWO, "Callers wait 0.56 s on direct and 0.66 s on gateway for the first audio of the reply (median); "),
-        (Plan(text=True, sessions=60), "The first text of the reply comes after "),
+        (
+            Plan(),
+            "Callers wait 0.56 s from the end of their speech for the first audio of the reply (median); "
+            "the slowest of 40 turns took 1.01 s.",
+        ),
+        (
+            TWO,
+            "Callers wait 0.56 s on direct and 0.66 s on gateway from the end of their speech for the first audio "
+            "of the reply (median); one turn in twenty takes longer than ",
+        ),
+        (Plan(kinds=("manual",)), "The first audio of the reply comes 0.56 s after response.create (median); "),
+        (
+            Plan(sessions=40, kinds=("vad", "typed")),
+            "The first audio of the reply comes 553 ms after response.create (median). "
+            "Callers wait 658 ms from the end of their speech for the first audio of the reply (median).",
+        ),
+        (
+            Plan(sessions=8, turns=2, kinds=("vad", "typed")),
+            "Counted from response.create: 8 turns cannot carry a median with its interval; ",
+        ),
+        (Plan(text=True, sessions=60), "The first text of the reply comes "),
         (Plan(failed=1.0), "Every turn failed: 40 of 40."),
         (Plan(sessions=40, failed=0.6), "Half of the turns or more failed: "),
         (Plan(sessions=1, turns=1), "1 turn cannot carry a median with its interval; it took 505 ms."),
@@ -191,7 +212,8 @@ def test_the_terminal_keeps_its_width_and_colours_on_demand(tmp_path: Path) -> N
     summary = build(tmp_path, TWO)
     for width in (60, 80, 100):
         lines = render.terminal(summary, width).splitlines()
-        assert all(len(line) <= width for line in lines if not line.startswith(("  ●", "  ◆", "ttfa")))
+        tables = ("  ●", "  ◆", "ttfa", "voice_to_voice")
+        assert all(len(line) <= width for line in lines if not line.startswith(tables))
     assert all(len(line) <= 100 for line in render.terminal(summary).splitlines())
     assert "\x1b[" not in render.terminal(summary)
     coloured = render.terminal(summary, colour=True)
@@ -214,8 +236,8 @@ def test_markdown_folds_its_detail(tmp_path: Path) -> None:
 
     assert text.startswith("### ✓ VALID: Callers wait")
     assert "◇ **SIMULATED**" in text.splitlines()[1]
-    assert len(text.split("<details>")[0].splitlines()) <= 12
-    assert text.count("<details>") == text.count("</details>") == 5
+    assert len(text.split("<details>")[0].splitlines()) <= 16
+    assert text.count("<details>") == text.count("</details>") == 7
 
 
 def test_a_run_of_failures_shows_when_they_happened(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
-from bench.errors import UsageError
 from reports import render
 from reports.document import as_data, as_json
 from reports.outcomes import meaning
@@ -103,24 +102,6 @@ def test_an_interrupted_turn_counts_for_what_it_has(tmp_path: Path) -> None:
     assert (figures(summary, "ttfa").n, figures(summary, "response_total").n) == (40, 39)
 
 
-def test_one_step_has_one_kind_of_origin(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan())
-    other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
-
-    with pytest.raises(UsageError, match="step 'greeting' mixes turns that count from different origins"):
-        rewrite(tmp_path, lambda index, row: row | (other if index == 0 else {}))
-
-
-def test_steps_of_another_origin_are_not_pooled_with_the_others(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan())
-    other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
-    summary = rewrite(tmp_path, lambda _, row: row | (other if row["step"] == "greeting" else {}))
-
-    assert figures(summary, "ttfa").n == 30
-    assert figures(summary, "ttfa", step="greeting").n == 10
-    assert any("greeting" in notice and "origin" in notice for notice in summary.notices)
-
-
 def test_outcomes_sum_to_what_was_begun_and_lost_turns_stand_apart(tmp_path: Path) -> None:
     outcomes = build(tmp_path, Plan(sessions=20, failed=0.3, abandoned=3, refused=2)).outcomes
 
@@ -144,6 +125,7 @@ def test_every_outcome_has_a_meaning() -> None:
         "cancelled:z",
     ):
         assert meaning(outcome)
+    assert meaning("failed:expected_speech_started") == "the script expected speech_started, and it did not come"
 
 
 def test_connecting_counts_sessions_that_never_opened_as_endless(tmp_path: Path) -> None:
@@ -209,6 +191,7 @@ PLANS = {
     "refused": Plan(sessions=0, refused=3),
     "nothing": Plan(sessions=0),
     "text": Plan(text=True, simulated=False),
+    "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40),
     "two": Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300),
 }
 
@@ -218,9 +201,12 @@ def test_summary_json_is_plain_and_says_what_is_not_known(tmp_path: Path, name: 
     summary = build(tmp_path, PLANS[name])
     data = json.loads(as_json(summary), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
-    assert data["summary"] == 1
+    assert data["summary"] == 2
     assert data["simulated"] is PLANS[name].simulated
     assert data == as_data(summary)
+    assert {answer["origin"] for answer in data["answers"]} <= {"requested", "speech_end"}
+    assert len(data["heard"]) == len(summary.heard)
+    assert all(sum(s["total_ns"] for s in row["segments"]) == row["total_ns"] for row in data["segments"])
 
 
 def test_a_quantile_in_the_failed_share_is_null_and_censored(tmp_path: Path) -> None:
@@ -237,8 +223,7 @@ def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
 
     assert summary.turns.steps[0] == "text_turns: greeting"
     assert summary.turns.steps[-1] == "voice_turns: refund_policy"
-    assert figures(summary, "ttfa").n == 80
-    assert summary.turns.apart == [f"text_turns: {step}" for step in synthetic.STEPS[:4]]
+    assert [(a.origin, a.figures.n) for a in summary.answers] == [("requested", 40), ("speech_end", 80)]
 
 
 def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path) -> None:

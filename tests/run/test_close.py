@@ -58,7 +58,7 @@ def play(recorder: Recorder, sessions: int = 3) -> None:
             arrival = Arrival(at(10 * turn), 5_000)
             record.received(decode(data, Dialect.GA), arrival, arrival.at_ns + 70_000, len(data))
             record.sent(6_500, 4_800, 2 * MS)
-            record.turn_ended(build_observation(turn=turn, step=f"step_{turn}", outcome=outcome))
+            record.turn_ended(build_observation(turn=turn, step=f"step_{turn}", outcome=outcome, stall_ns=turn * MS))
         record.session_ended(build_session(turns_wanted=5, turns_begun=number + 2, outcome="closed:1006"))
         recorder.hub_delay(MS)
         recorder.end_second()
@@ -165,6 +165,7 @@ def test_the_histograms_of_turns_and_sessions_are_those_of_the_rows_after_a_kill
     of_rows = contents(read(killed / "histograms.hlog"))
     whole = contents(read(clean / "histograms.hlog"))
     assert of_rows == {tag: whole[tag] for tag in of_rows}
+    assert {"stall", "network_rtt", "ttfa_less_rtt", "ttfa"} <= {tag.split("|")[0] for tag in of_rows}
     events = {"delta_gap", "receive_lag", "hub_delay", "send_lag", "stamp_error"}
     assert {tag.split("|")[0] for tag in whole.keys() - of_rows.keys()} == events
 
@@ -349,6 +350,41 @@ def test_the_verdict_is_on_what_was_recorded(
 
     assert {rule["rule"] for rule in verdict["rules"] if rule["passed"] is False} == broken
     assert verdict["valid"] is not broken
+
+
+SPOKEN = {"speech_end": at(1), "speech_stopped": at(201), "first_audio": at(501), "ended": at(900)}
+
+
+@pytest.mark.parametrize(("error_ms", "broken"), [(4, set()), (6, {"a"})])
+def test_a_turn_that_the_service_ends_is_judged_by_its_wait_from_the_end_of_speech(
+    tmp_path: Path, error_ms: int, broken: set[str]
+) -> None:
+    folder, (recorder,) = build_run(tmp_path, chunk_ms=100)
+    record = recorder.session(labels(1))
+    record.sent(1, 4_800, MS)
+    record.turn_ended(build_observation(instants=SPOKEN, stamp_error_ns=error_ms * MS))
+    recorder.close()
+    rules = {rule["rule"]: rule for rule in close(folder)["verdict"]["rules"]}
+
+    assert {name for name, rule in rules.items() if rule["passed"] is False} == broken
+    assert rules["a"]["limit"] == 5.0  # 1 % of 500 ms
+    assert (rules["c"]["limit"], rules["c"]["passed"]) == (10.0, True)
+
+
+def test_ttfa_counts_from_the_end_of_speech_where_the_service_starts_the_response(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    recorder.session(labels(1)).turn_ended(build_observation(instants=SPOKEN))
+    recorder.close()
+    killed = tmp_path / "killed"
+    shutil.copytree(folder, killed)
+    kill_early(killed)
+    close(folder)
+    close(killed)
+
+    for one in (folder, killed):
+        ttfa = read(files.histograms_path(one)).get(Key("ttfa", "simulator", "voice_turns.greeting"))
+        assert ttfa is not None
+        assert ttfa.get_max_value() == pytest.approx(500_000, rel=1e-3)
 
 
 @pytest.mark.parametrize(("user", "broken"), [(0, set()), (1, {"b"})])

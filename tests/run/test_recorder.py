@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def counted(recorder: Recorder, measure: str, step: str = "all") -> list[int]:
 
 
 def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder: Recorder) -> None:
-    turn = build_observation()
+    turn = build_observation(audio="opening_hours.wav", vad_splits=1)
     record = recorder.session(LABELS)
     record.turn_ended(turn)
     recorder.flush()
@@ -107,6 +107,18 @@ def test_a_session_s_row_says_all_that_its_observation_does(folder: Path, record
     assert json.loads(row["effective_settings"]) == session.effective_settings
 
 
+def test_a_session_s_row_says_which_variables_it_took_and_whether_its_events_are_kept(
+    folder: Path, recorder: Recorder
+) -> None:
+    recorder.session(replace(LABELS, variables_row=7, event_log=True)).session_ended(build_session())
+    recorder.session(LABELS).session_ended(build_session())
+    recorder.flush()
+
+    kept, other = files.read_table(folder, "sessions").to_pylist()
+    assert (kept["variables_row"], kept["event_log"]) == (7, True)
+    assert (other["variables_row"], other["event_log"]) == (None, False)
+
+
 @pytest.mark.parametrize(
     "row", [turn_row(build_observation(), "s", OFFSET_NS), session_row(build_session(), OFFSET_NS)]
 )
@@ -119,11 +131,13 @@ def test_a_row_has_only_columns_of_its_table(row: dict[str, Any]) -> None:
 
 def test_what_a_turn_does_not_have_is_null() -> None:
     turn = build_observation(instants={"ended": at(5)}, usage=None, gaps_ns=(), response_id="", item_id="",
-                             requested_width_ns=None, stamp_error_ns=None, kernel_stamps=0)  # fmt: skip
+                             requested_width_ns=None, stamp_error_ns=None, kernel_stamps=0, audio_speed=None,
+                             stall_ns=None, stalls=None, network_rtt_ns=None, retransmits=None)  # fmt: skip
     row = present(turn_row(turn, "s", OFFSET_NS))
 
     absent = {"response_id", "item_id", "first_audio_at_ns", "requested_at_ns", "delta_gap_max_ns", "stamp_source",
-              "audio_speed", "tokens_text_in", "stamp_error_ns", "requested_width_ns", "detail"}  # fmt: skip
+              "audio_speed", "tokens_text_in", "stamp_error_ns", "requested_width_ns", "detail", "audio", "stall_ns",
+              "stalls", "vad_splits", "network_rtt_ns", "retransmits"}  # fmt: skip
     assert absent.isdisjoint(row)
     assert row["ended_at_ns"] == 5 * MS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ def read(path: Path) -> list[int]:
     return [
         number for batch in files.spooled_batches(path.parents[1], "turns") for number in batch["number"].to_pylist()
     ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_rows() -> Iterator[None]:
+    """Turns that are quickly written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(files.SCHEMAS, "turns", SCHEMA)
+        yield
 
 
 @pytest.fixture

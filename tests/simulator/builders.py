@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from bench.protocol.audio import FORMATS, Samples
+from bench.protocol.dialects import GA_FORMATS, AudioFormatName
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.profile import Profile, default_profile
+from bench.simulator.profile import LogNormal, Profile, default_profile
 from bench.simulator.voice import RATE_HZ, build_reply
-from bench.simulator.wire import AZURE_GA, Dialect, Ids
+from bench.simulator.wire import AZURE_GA, GA, Dialect, Ids
 
 AT_NS = 1_000_000_000_000
 MS = 1_000_000
 FOREVER_NS = 1 << 62
+SECOND = 1000 * MS
+LATER_NS = AT_NS + 60 * SECOND
 HELLO = "Hello! How can I help you today?"
 
+CREATE: dict[str, Any] = {"type": "response.create"}
+COMMIT: dict[str, Any] = {"type": "input_audio_buffer.commit"}
+CLEAR: dict[str, Any] = {"type": "input_audio_buffer.clear"}
+VAD: dict[str, Any] = {"type": "server_vad"}
+BY_CLIENT = VAD | {"create_response": False}
+LENIENT = VAD | {"interrupt_response": False}
 REPLY = build_reply("hello", HELLO, np.arange(RATE_HZ * 2, dtype=np.int16))  # 2 s
 
 
@@ -41,6 +52,41 @@ def silence(audio_ms: int) -> str:
 
 def append(audio_ms: int) -> dict[str, Any]:
     return {"type": "input_audio_buffer.append", "audio": silence(audio_ms)}
+
+
+def sound(*parts_ms: int, name: AudioFormatName = "pcm16") -> bytes:
+    """Speech-like noise (−20 dBFS) and silence by turns, beginning with noise."""
+    rate_hz = FORMATS[name].rate_hz
+    parts = [noise(ms * rate_hz // 1000, 0 if place % 2 else 3277) for place, ms in enumerate(parts_ms)]
+    return FORMATS[name].encode(np.concatenate(parts))
+
+
+def noise(samples: int, amplitude: int) -> Samples:
+    """A square wave of 400 samples' period: its level is its amplitude."""
+    return np.where(np.arange(samples) // 200 % 2, amplitude, -amplitude).astype(np.int16)
+
+
+def hearing(dialect: Dialect, detection: Any, name: AudioFormatName = "pcm16", model: str = "") -> dict[str, Any]:
+    """The session.update that sets turn detection, input format and, if a model is named, transcription."""
+    transcription = {"model": model} if model else None
+    if dialect.names is not GA:
+        heard = {"turn_detection": detection, "input_audio_format": name, "input_audio_transcription": transcription}
+        return {"type": "session.update", "session": heard}
+    heard = {"turn_detection": detection, "format": GA_FORMATS[name], "transcription": transcription}
+    return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": heard}}}
+
+
+def talk(
+    behaviour: Behaviour, audio: bytes, begin_ns: int = AT_NS, *, chunk_ms: int = 100, name: AudioFormatName = "pcm16"
+) -> list[dict[str, Any]]:
+    """What follows from audio that comes in as a microphone would send it, up to the arrival of its last chunk."""
+    size, events = FORMATS[name].bytes_per_s * chunk_ms // 1000, []
+    for place, begin in enumerate(range(0, len(audio), size), 1):
+        at_ns = begin_ns + place * chunk_ms * MS
+        events += drain(behaviour, at_ns)
+        chunk = base64.b64encode(audio[begin : begin + size]).decode()
+        behaviour.receive({"type": "input_audio_buffer.append", "audio": chunk}, at_ns)
+    return events
 
 
 def user_text(text: str = "Hi") -> dict[str, Any]:
@@ -68,3 +114,32 @@ def types(events: list[dict[str, Any]]) -> list[str]:
 def squeezed(names: list[str]) -> list[str]:
     """Without immediate repetitions."""
     return [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
+
+
+def listening(
+    detection: Any = VAD,
+    *,
+    dialect: Dialect = AZURE_GA,
+    name: AudioFormatName = "pcm16",
+    model: str = "",
+    seed: int = 1,
+    delays: Mapping[str, float] | None = None,
+    **changes: Any,
+) -> Behaviour:
+    """An open session that listens so; `delays` are made constant, in ms."""
+    constant = {delay: LogNormal(ms, ms) for delay, ms in (delays or {}).items()}
+    changes["delays"] = replace(default_profile().delays, **constant)
+    behaviour = build_behaviour(dialect, seed=seed, **changes)
+    behaviour.receive(hearing(dialect, detection, name, model), AT_NS)
+    drain(behaviour)
+    return behaviour
+
+
+def one(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The only event whose type ends so."""
+    (found,) = [event for event in events if event["type"].endswith(name)]
+    return found
+
+
+def without_deltas(events: list[dict[str, Any]]) -> list[str]:
+    return [name for name in squeezed(types(events)) if not name.endswith(".delta")]

@@ -3,13 +3,21 @@
 from bench.simulator.agenda import Agenda
 
 
-def test_steps_come_by_instant_and_in_one_instant_in_the_order_of_planning() -> None:
+def test_steps_come_by_instant_and_in_one_instant_in_the_order_of_adding() -> None:
     agenda: Agenda[str] = Agenda()
     agenda.add([(10, "a1"), (30, "a2")])
     agenda.add([(10, "b1"), (20, "b2")])
 
     assert list(agenda.take(30)) == [(10, "a1"), (10, "b1"), (20, "b2"), (30, "a2")]
     assert agenda.next_due_ns() is None
+
+
+def test_a_series_is_not_torn_apart_by_another_in_the_same_instant() -> None:
+    agenda: Agenda[str] = Agenda()
+    agenda.add([(10, "a1"), (10, "a2")])
+    agenda.add([(10, "b1"), (10, "b2")])
+
+    assert [step for _, step in agenda.take(10)] == ["a1", "a2", "b1", "b2"]
 
 
 def test_nothing_comes_before_its_instant() -> None:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, Dialect
 from tests.simulator.builders import (
     AT_NS,
+    COMMIT,
+    CREATE,
     HELLO,
     MS,
     REPLY,
@@ -24,10 +26,8 @@ from tests.simulator.builders import (
     user_text,
 )
 
-CREATE: dict[str, Any] = {"type": "response.create"}
 TEXT_GA = {"type": "response.create", "response": {"output_modalities": ["text"]}}
 TEXT_PREVIEW = {"type": "response.create", "response": {"modalities": ["text"]}}
-COMMIT = {"type": "input_audio_buffer.commit"}
 DIALECTS = (AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW)
 
 

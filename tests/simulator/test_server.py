@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import ssl
@@ -12,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.frames import CloseCode
@@ -20,7 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from bench.cli.simulate import simulate
 from bench.errors import UsageError
 from bench.simulator.truth import read_truth
-from tests.simulator.builders import append
+from tests.simulator.builders import append, sound
 from tests.simulator_process import GUARD_S, ROOT, Ready, quick_simulator, running_simulator
 
 KEY = "secret-of-this-test"
@@ -146,7 +148,7 @@ def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
     head, *lines = read_truth(truth_file)
     sent = [line for line in lines if line["d"] == "out" and line["t"] != "rate_limits.updated"]
     received = [line for line in lines if line["d"] == "in"]
-    assert head == {"schema": 1, "simulated": True, "profile": "quick", "seed": 9}
+    assert head == {"schema": 2, "simulated": True, "profile": "quick", "seed": 9}
     assert {line["s"] for line in lines} == {session_id}
     assert [line["t"] for line in sent] == [event["type"] for event in [created, *seen]]
     assert all(line["handed"] >= line["due"] for line in sent)
@@ -164,6 +166,33 @@ def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
     assert received[-1]["at"] < next(line["due"] for line in sent if line["r"] == response_id)
     assert ready.returncode == 0
     assert "SIMULATED: 1 sessions" in ready.output
+
+
+def test_the_truth_log_knows_where_speech_and_reply_were_heard(tmp_path: Path) -> None:
+    truth_file = tmp_path / "truth.jsonl"
+    audio = sound(0, 300, 500, 400)
+    chunks = [base64.b64encode(audio[begin : begin + 4800]).decode() for begin in range(0, len(audio), 4800)]
+    with (
+        quick_simulator(tmp_path, "--truth", str(truth_file)) as ready,
+        connect(ready.urls["preview"], max_size=None) as client,
+    ):
+        seen = turn(client, *({"type": "input_audio_buffer.append", "audio": chunk} for chunk in chunks))
+
+    lines = list(read_truth(truth_file))
+    began, ended = (line["p"] for line in lines if "p" in line)
+    assert [line["t"] for line in lines if "p" in line] == [
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+    ]
+    assert (began, ended) == (300 * 48, 800 * 48)
+
+    blocks = [event["delta"] for event in seen if event["type"] == "response.audio.delta"]
+    deltas = [line for line in lines if line.get("t") == "response.audio.delta"]
+    (heard,) = [line for line in deltas if line["a"] is not None]
+    before = sum(line["n"] for line in deltas[: deltas.index(heard)])
+    samples = np.frombuffer(base64.b64decode("".join(blocks)), dtype="<i2").astype(np.int32)
+    assert int(np.argmax(np.abs(samples) >= 104)) * 2 == before + heard["a"]
+    assert all("a" in line for line in deltas)
 
 
 def test_several_events_can_share_a_segment(tmp_path: Path) -> None:

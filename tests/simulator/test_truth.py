@@ -15,6 +15,8 @@ from bench.simulator.wire import Outgoing
 def written(path: Path) -> Path:
     log = TruthLog(path, "default", 5)
     log.sent("sess_1", Outgoing(100, "response.output_audio.delta", b"{}", "resp_1", 4800), 120, True, 6600)
+    log.sent("sess_1", Outgoing(130, "response.output_audio.delta", b"{}", "resp_1", 7200, 2400), 131, True, 9800)
+    log.sent("sess_1", Outgoing(140, "input_audio_buffer.speech_started", b"{}", speech_byte=960), 141, True, 200)
     log.sent("sess_1", Outgoing(100, "session.created", b"{}"), 120, False, 600)
     log.received("sess_1", Received("input_audio_buffer.append", "e\n1", None, 0, 4800), 90, True)
     log.received("sess_1", Received("response.create", None, "resp_1"), 95, False)
@@ -24,9 +26,13 @@ def written(path: Path) -> Path:
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert list(read_truth(written(tmp_path / "truth.jsonl"))) == [
-        {"schema": 1, "simulated": True, "profile": "default", "seed": 5},
+        {"schema": 2, "simulated": True, "profile": "default", "seed": 5},
         {"s": "sess_1", "d": "out", "t": "response.output_audio.delta", "due": 100, "handed": 120, "empty": True,
-         "r": "resp_1", "n": 4800, "w": 6600},
+         "r": "resp_1", "n": 4800, "w": 6600, "a": None},
+        {"s": "sess_1", "d": "out", "t": "response.output_audio.delta", "due": 130, "handed": 131, "empty": True,
+         "r": "resp_1", "n": 7200, "w": 9800, "a": 2400},
+        {"s": "sess_1", "d": "out", "t": "input_audio_buffer.speech_started", "due": 140, "handed": 141,
+         "empty": True, "r": None, "n": 0, "w": 200, "p": 960},
         {"s": "sess_1", "d": "out", "t": "session.created", "due": 100, "handed": 120, "empty": False, "r": None,
          "n": 0, "w": 600},
         {"s": "sess_1", "d": "in", "t": "input_audio_buffer.append", "at": 90, "src": "kernel", "e": "e\n1", "r": None,

@@ -9,7 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.voice import RATE_HZ, alaw, block_tokens, build_reply, fitting_tokens, load_replies, ulaw
+from bench.protocol.audio import FORMATS, Samples
+from bench.protocol.dialects import AudioFormatName
+from bench.simulator.voice import (
+    OPENING_SILENCE_MS,
+    RATE_HZ,
+    Reply,
+    block_tokens,
+    build_reply,
+    first_audible,
+    fitting_tokens,
+    load_replies,
+    opening_with_silence,
+)
+
+
+def heard(reply: Reply, name: AudioFormatName) -> Samples:
+    """What a client decodes of a reply."""
+    return FORMATS[name].decode(b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[name]))
 
 
 @pytest.mark.parametrize(
@@ -38,15 +55,44 @@ def test_every_length_fits_with_at_most_100_ms_more(tokens: int) -> None:
     assert set(sizes[2:-1]) <= {5}
 
 
-def test_the_recorded_replies_are_speech_behind_a_short_silence() -> None:
-    for reply in load_replies():
-        audio = b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks["pcm16"])
-        samples = np.frombuffer(audio, dtype="<i2").astype(np.int32)
-        first_sound_ms = int(np.argmax(np.abs(samples) > 300)) / RATE_HZ * 1000
+def test_each_recorded_reply_is_speech_behind_a_silence_of_its_own() -> None:
+    for reply, silence_ms in zip(load_replies(), OPENING_SILENCE_MS, strict=True):
+        samples = heard(reply, "pcm16").astype(np.int32)
 
-        assert 75 <= first_sound_ms <= 340
+        assert first_audible(samples.astype(np.int16)) == silence_ms * RATE_HZ // 1000
         assert np.abs(samples).max() > 5000
-        assert len(audio) == reply.audio_ms * 48
+        assert len(samples) * 2 == reply.audio_ms * 48
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_reply_knows_where_it_is_first_heard_in_each_format(name: AudioFormatName) -> None:
+    for reply in load_replies():
+        samples = heard(reply, name)
+        begins = np.cumsum([0, *(block.audio_bytes for block in reply.blocks[name])])
+
+        (said,) = [
+            int(begin) + block.audible_byte
+            for begin, block in zip(begins, reply.blocks[name], strict=False)
+            if block.audible_byte is not None
+        ]
+
+        place = said // FORMATS[name].sample_bytes
+        assert abs(int(samples[place])) >= 104
+        assert np.abs(samples[:place].astype(np.int32)).max(initial=0) < 104
+
+
+@pytest.mark.parametrize(
+    ("samples", "place"),
+    [([], None), ([0, 103, -103], None), ([0, 104], 1), ([0, 0, -104, 500], 2), ([-32768], 0)],
+)
+def test_a_sample_is_heard_from_a_magnitude_of_104_on(samples: list[int], place: int | None) -> None:
+    assert first_audible(np.array(samples, dtype=np.int16)) == place
+
+
+def test_a_silent_reply_is_heard_nowhere() -> None:
+    reply = build_reply("x", "x", opening_with_silence(np.zeros(RATE_HZ, dtype=np.int16), 75))
+
+    assert {block.audible_byte for blocks in reply.blocks.values() for block in blocks} == {None}
 
 
 def test_words_join_to_the_transcript() -> None:
@@ -56,22 +102,6 @@ def test_words_join_to_the_transcript() -> None:
 
     assert reply.tokens[:4] == ("Sure", ",", " I'll", " do")
     assert "".join(reply.tokens) == transcript
-
-
-@pytest.mark.parametrize(
-    ("encode", "silence", "loudest", "table"),
-    [
-        (ulaw, 0xFF, (0x80, 0x00), {1000: 0xCE, -1000: 0x4E}),
-        (alaw, 0xD5, (0xAA, 0x2A), {1000: 0xFA, -1000: 0x7A}),
-    ],
-)
-def test_g711_has_the_codes_of_its_standard(
-    encode: object, silence: int, loudest: tuple[int, int], table: dict[int, int]
-) -> None:
-    assert callable(encode)
-    samples = np.array([0, 32767, -32768, *table], dtype=np.int16)
-
-    assert encode(samples) == bytes([silence, *loudest, *table.values()])
 
 
 def test_a_g711_reply_lasts_as_long_as_its_pcm() -> None:

@@ -18,6 +18,13 @@ def test_the_header_holds_the_secret() -> None:
     assert Credential("api-key", SECRET).header() == ("api-key", SECRET)
 
 
+def test_a_scheme_stands_before_the_secret_and_is_none_itself() -> None:
+    credential = Credential("Authorization", "a-long-secret", "Bearer")
+
+    assert credential.header() == ("Authorization", "Bearer a-long-secret")
+    assert credential.hide("Bearer tokens: a-long-secret is wrong") == "Bearer tokens: *** is wrong"
+
+
 def test_printing_shows_the_header_s_name_and_no_secret() -> None:
     credential = Credential("api-key", SECRET)
 

@@ -27,7 +27,8 @@ from bench.clock import APART_NS, monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.simulator.tls import loopback_tls
-from bench.transport.tcp import READ_BYTES, Phases, Read, RecordCounter, Stream, connect, tls_context
+from bench.transport.base import Network
+from bench.transport.tcp import READ_BYTES, Phases, Read, RecordCounter, Stream, TcpStream, connect, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 
 GUARD_S = 30
@@ -105,6 +106,12 @@ def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[t
         finally:
             stream.close()
             peer.end()
+
+
+def tcp_info(*, rtt_us: int, min_rtt_us: int, retransmits: int) -> bytes:
+    """`struct tcp_info` of linux/tcp.h, as far as tcpi_min_rtt."""
+    fields = {68: rtt_us, 100: retransmits, 148: min_rtt_us}
+    return b"".join(fields.get(place, 0).to_bytes(4, sys.byteorder) for place in range(0, 152, 4))
 
 
 def far_ns() -> int:
@@ -321,6 +328,43 @@ def test_a_connection_that_is_reset_is_an_end_too(certificate: tuple[ssl.SSLCont
 
         assert read is not None
         assert read.data == b""
+
+
+@LINUX
+@KINDS
+def test_the_kernel_knows_the_way_to_the_peer_while_the_socket_is_open(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with connected(tls, certificate) as (stream, peer):
+        before_ns = monotonic_ns()
+        peer.send(b"hello")
+        assert read_all(stream, 5)[0] == b"hello"
+        network = stream.network()
+        stream.close()
+
+        assert network is not None
+        assert 0 < network.min_rtt_ns <= network.rtt_ns < monotonic_ns() - before_ns + GUARD_S * 1_000_000_000
+        assert network.retransmits == 0
+        assert stream.network() is None
+
+
+@pytest.mark.parametrize(
+    ("info", "network"),
+    [
+        (tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3), Network(900_000, 700_000, 3)),
+        pytest.param(tcp_info(rtt_us=0, min_rtt_us=0xFFFF_FFFF, retransmits=1), None, id="no round trip was measured"),
+        pytest.param(tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3)[:104], None, id="an older kernel"),
+    ],
+)
+def test_what_the_kernel_does_not_know_of_the_way_is_not_made_up(info: bytes, network: Network | None) -> None:
+    class Socket:
+        def getsockopt(self, *asked: int) -> bytes:
+            return info
+
+    stream = TcpStream.__new__(TcpStream)
+    stream._raw = Socket()
+
+    assert stream.network() == (network if sys.platform.startswith("linux") else None)
 
 
 def test_closing_twice_is_harmless(certificate: tuple[ssl.SSLContext, Path]) -> None:

@@ -20,13 +20,14 @@ from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.observe.timeline import Timeline
 from bench.session import Session
-from bench.transport.base import Received
+from bench.transport.base import Network, Received
 from bench.transport.tcp import Phases, Read
 from bench.transport.websocket import WebSocket, frame_bytes, service_words
 from tests.helpers import Listening, build_script, say, session_created, session_updated
 
 FAR_NS = 1 << 62
 EMPTY_NS, STAMP_NS = 1_000, 5_000
+NETWORK = Network(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
 
 
 def read(data: bytes, place: int = 0, *, complete: bool = True, slept: bool = False, kernel: bool = True) -> Read:
@@ -73,6 +74,9 @@ class FakeStream:
 
     def learn_delay(self, stamp_ns: int) -> None:
         self.learned.append(stamp_ns)
+
+    def network(self) -> Network | None:
+        return None if self.closed else NETWORK
 
     def close(self) -> None:
         self.closed += 1
@@ -470,3 +474,14 @@ def test_header_values_beyond_ascii_can_be_written_down() -> None:
     error = refused(answer("401 Nein", b"", "x-note: gr\xfc\xdfe"))
 
     assert error.headers["x-note"].encode()
+
+
+# The way to the peer.
+
+
+def test_the_way_to_the_peer_is_what_the_stream_knows_of_it_and_nothing_once_it_is_gone() -> None:
+    socket, _ = opened()
+    before = socket.network()
+    socket.abort()
+
+    assert (before, socket.network()) == (NETWORK, None)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # How the replies were made: espeak-ng speaks each NAME.txt, sox brings it to 24 kHz mono 16 bit behind some silence,
-# for the service's replies open with 75-340 ms of it too. Run it here; it needs espeak-ng 1.51 and sox 14.4.
+# in place of which each reply gets one of its own when it is loaded. Run it here; it needs espeak-ng 1.51 and sox 14.4.
 set -eu
 say() { # NAME LEADING_SILENCE_S VARIANT
   espeak-ng -v "en-us+$3" -s 185 --stdout -f "$1.txt" |

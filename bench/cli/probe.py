@@ -1,0 +1,117 @@
+"""`rtbench probe`: one session and one turn against your deployment, shown event by event."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.replay import show
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.plan.frames import PreparedScript
+    from bench.probe import Reply
+    from bench.run.replay import Replayed
+    from bench.target.endpoint import Target
+
+DEFAULT_WORDS = "Hello, what can you do?"
+FAILED_STATUS = 1
+
+
+def probe(
+    say: Annotated[str | None, typer.Option(help=f"What to say as text; without it: {DEFAULT_WORDS}")] = None,
+    wav: Annotated[Path | None, typer.Option(help="Play this recording instead; the service finds its end.")] = None,
+    manual: Annotated[bool, typer.Option("--manual", help="With --wav: commit it and ask for the response.")] = False,
+    voice: Annotated[str | None, typer.Option(help="The voice that replies.")] = None,
+    instructions: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
+    transcription: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Model (Azure GA: deployment) that transcribes the recording.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the reply's audio as a WAV.")] = None,
+    log: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every event, for `rtbench replay`.")] = None,
+    keep_audio: Annotated[bool, typer.Option("--keep-audio", help="With --log: with its audio.")] = False,
+    url: Annotated[
+        str | None, typer.Option(help="WebSocket URL of any compatible server, instead of AZURE_OPENAI_ENDPOINT.")
+    ] = None,
+    dialect: Annotated[str | None, typer.Option(help="ga or preview, where the address does not tell.")] = None,
+    api_key_env: Annotated[str | None, typer.Option(metavar="NAME", help="Environment variable of the key.")] = None,
+    ca: Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate authority (PEM) to trust.")] = None,
+) -> None:
+    """Say one thing to the service and show every event, what was measured and the settings in effect.
+
+    Exit status 0 when the turn is ok, 1 when it failed.
+    """
+    from gevent import monkey
+
+    monkey.patch_all()
+    from bench.target.endpoint import resolve_target
+
+    _refuse_mixture(say, wav, manual=manual, lone_keep=keep_audio and log is None)
+    target = resolve_target(os.environ, url=url, dialect=dialect, api_key_env=api_key_env, ca=ca)
+    session = {"voice": voice, "instructions": instructions, "input_transcription": transcription}
+    if wav is not None:
+        session["turn_detection"] = "none" if manual else "server_vad"
+    script = _script(target, say, wav, {name: value for name, value in session.items() if value is not None})
+    for option, path in (("--save", save), ("--log", log)):
+        _refuse_unwritable(option, path)
+    for notice in target.notices:
+        print(f"rtbench: {notice}", file=sys.stderr)
+    reply, replayed = _probe(target, script, log, keep_audio=keep_audio)
+    show(replayed)
+    if save is not None:
+        _save(save, reply, replayed)
+    raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
+
+
+def _refuse_mixture(say: str | None, wav: Path | None, *, manual: bool, lone_keep: bool) -> None:
+    """Options that say nothing together."""
+    if say is not None and wav is not None:
+        raise UsageError("--say and --wav are two turns, and a probe has one: leave one out")
+    if manual and wav is None:
+        raise UsageError("--manual goes with --wav: text needs no end of speech")
+    if lone_keep:
+        raise UsageError("--keep-audio goes with --log: there is no log to keep it in")
+
+
+def _script(target: Target, say: str | None, wav: Path | None, session: dict[str, Any]) -> PreparedScript:
+    from bench.probe import text_script, wav_script
+
+    return (
+        text_script(target, DEFAULT_WORDS if say is None else say, session)
+        if wav is None
+        else wav_script(target, wav, session)
+    )
+
+
+def _refuse_unwritable(option: str, path: Path | None) -> None:
+    """A turn may cost money, so what would lose it is said before."""
+    if path is None:
+        return
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{option} {path} cannot be written: it is a folder, read-only, or its folder is not there")
+
+
+def _probe(target: Target, script: PreparedScript, log: Path | None, *, keep_audio: bool) -> tuple[Reply, Replayed]:
+    """The reply's audio, and the session as its log tells it; one that nobody asked for is gone afterwards."""
+    from bench.probe import probe
+    from bench.run.replay import replay
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = log or Path(folder) / "events.jsonl"
+        reply = probe(target, script, path, keep_audio=keep_audio)
+        return reply, replay(path)
+
+
+def _save(path: Path, reply: Reply, replayed: Replayed) -> None:
+    from bench.plan.audio import write_wav
+
+    audio = b"".join(reply.audio(turn.response_id) for turn in replayed.turns)
+    if audio:
+        write_wav(path, audio, "pcm16")
+    else:
+        print(f"rtbench: no audio came, so {path} was not written", file=sys.stderr)

@@ -1,0 +1,31 @@
+"""`rtbench replay LOG`: a recorded session again, from its event log."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.report import wants_colour, width
+
+if TYPE_CHECKING:
+    from bench.run.replay import Replayed
+
+
+def replay(
+    log: Annotated[Path, typer.Argument(help="an event log: events/*.jsonl of a run", show_default=False)],
+) -> None:
+    """Show a session's events as they came, and compute its measures anew from the log."""
+    from bench.run.replay import replay
+
+    show(replay(log))
+
+
+def show(replayed: Replayed) -> None:
+    """Print a session from close by."""
+    from bench.cli.session_text import session_text
+
+    for line in session_text(replayed, width(), colour=wants_colour()):
+        sys.stdout.write(line + "\n")

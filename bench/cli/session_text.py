@@ -1,0 +1,181 @@
+"""One session from close by, as text: its messages turn by turn, and what was measured. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from bench.cli.session_rows import opening_rows, plain, turn_rows
+from bench.measures import CATALOGUE, SEGMENT_NAMES, segments
+from bench.observe.observation import TurnObservation
+from bench.run.recorder import SIMULATOR_HEADER
+from bench.run.replay import Replayed
+from reports.numbers import NBSP, count, three
+from reports.waterfall import waterfall
+
+NS_PER_MS = 1e6
+HEAD = 11
+"""Columns of the word that a line begins with."""
+TOLD_HEADERS = ("x-", "apim-", "openai-")
+LONGEST_SETTING = 60
+HELD_TOGETHER = 40
+ORIGIN_WORDS = {
+    "requested": "response.create",
+    "speech_end": "the end of speech",
+}
+
+
+def session_text(replayed: Replayed, width: int, *, colour: bool) -> Iterator[str]:
+    """All of it, line by line."""
+    yield from _opening(replayed, width, colour=colour)
+    for turn, rows in turn_rows(replayed):
+        yield from ("", *_wrapped(_title(turn), width))
+        yield from waterfall(rows, width, colour=colour)
+        yield from ("", *_measured(turn, width))
+    yield ""
+    yield from _named("settings", _settings(replayed.session.effective_settings), width)
+    yield from _ending(replayed, width)
+
+
+def _opening(replayed: Replayed, width: int, *, colour: bool) -> Iterator[str]:
+    """What holds for the whole session, and its messages before the first turn."""
+    about, session = replayed.opened.about, replayed.session
+    yield _first_line(f"{about.get('script', '')}  {about['dialect']} dialect", session.headers, width, colour=colour)
+    yield from _named("target", _given("", about.get("url") or about.get("target")), width)
+    headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(TOLD_HEADERS)]
+    yield from _named("service", [*_given("session ", session.service_session_id), *headers], width)
+    yield from _named("connect", _times({**session.measures_ns(), "session_length": None}), width)
+    rows = opening_rows(replayed)
+    if rows:
+        yield from ("", *_wrapped("before the first turn: ms from the start of connecting", width))
+        yield from waterfall(rows, width, colour=colour)
+
+
+def _first_line(title: str, headers: Mapping[str, str], width: int, *, colour: bool) -> str:
+    title = plain(title.strip())
+    if SIMULATOR_HEADER not in headers:
+        return title
+    badge = "◇ SIMULATED"
+    space = " " * max(3, width - len(title) - len(badge))
+    return title + space + (f"\x1b[35m{badge}\x1b[0m" if colour else badge)
+
+
+def _title(turn: TurnObservation) -> str:
+    origin = ORIGIN_WORDS.get(turn.origin or "", "the turn's beginning")
+    return f"turn {turn.turn}, {turn.step}: ms from {origin} (→ sent, ← received, ♪ heard)"
+
+
+def _ending(replayed: Replayed, width: int) -> Iterator[str]:
+    session = replayed.session
+    if session.outcome != "ok":
+        yield from _named("session", _given(session.outcome, session.detail, ": ") or [session.outcome], width)
+    if replayed.cut:
+        yield from _named("note", ["the log ends before the session does"], width)
+
+
+# What was measured.
+
+
+def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
+    parts = {
+        "outcome": _given(turn.outcome, turn.detail, ": ") or [turn.outcome],
+        "measures": [*_times(turn.measures_ns()), *_figures(turn), *_stamps(turn)],
+        "segments": _segments(turn),
+        "tokens": _tokens(turn),
+        "said": _given("", turn.input_text),
+        "replied": _given("", turn.reply_text),
+        "ids": [*_given("response ", turn.response_id), *_given("item ", turn.item_id)],
+    }
+    for name, said in parts.items():
+        yield from _named(name, said, width)
+
+
+def _given(before: str, value: object, between: str = "") -> list[str]:
+    """Nothing where there is no value."""
+    return [f"{before}{between}{value}"] if value else []
+
+
+def _times(measures_ns: Mapping[str, int | None]) -> list[str]:
+    known = {name: measures_ns.get(name) for name in CATALOGUE}
+    return [f"{name} {_ms(value)} ms" for name, value in known.items() if value is not None]
+
+
+def _ms(ns: int) -> str:
+    """Three digits, and all of a longer whole number: it is one turn's, and no estimate."""
+    return three(ns / NS_PER_MS) if abs(ns) < 1000 * NS_PER_MS else f"{ns / NS_PER_MS:,.0f}".replace("-", "−")
+
+
+def _figures(turn: TurnObservation) -> list[str]:
+    """The measures of a turn that are no times."""
+    columns = [measure for measure in CATALOGUE.values() if measure.scope == "turn" and measure.column]
+    return [
+        f"{measure.name} {three(value)}{'' if measure.unit == 'n' else f' {measure.unit}'}"
+        for measure in columns
+        if measure.unit != "ms" and (value := getattr(turn, measure.column)) is not None
+    ]
+
+
+def _stamps(turn: TurnObservation) -> list[str]:
+    """How far the arrival of the first delta can be off."""
+    if turn.stamp_error_ns is None:
+        return []
+    return [f"stamp_error {three(turn.stamp_error_ns / NS_PER_MS)} ms ({turn.stamp_source})"]
+
+
+def _segments(turn: TurnObservation) -> list[str]:
+    """One sum: to a tenth of a millisecond, for it is to be added up."""
+    parts = segments(turn.instants)
+    if not parts:
+        return []
+    whole = sum(length_ns for _, _, length_ns in parts)
+    told = [f"{SEGMENT_NAMES[end]} {_tenths(length_ns)}".replace(" ", NBSP) for _, end, length_ns in parts]
+    return [f"{f' +{NBSP}'.join(told)} ={NBSP}voice_to_voice{NBSP}{_tenths(whole)}{NBSP}ms"]
+
+
+def _tenths(ns: int) -> str:
+    return f"{ns / NS_PER_MS:,.1f}".replace("-", "−")
+
+
+def _tokens(turn: TurnObservation) -> list[str]:
+    if turn.usage is None:
+        return []
+    counts = {name: getattr(turn.usage, name) for name in turn.usage.__struct_fields__}
+    return [f"{name.replace('_', ' ')} {count(number)}" for name, number in counts.items() if number]
+
+
+def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """`turn_detection.type server_vad`, of every setting that is set."""
+    told: list[str] = []
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            told += _settings(value, f"{prefix}{name}.")
+        elif value not in (None, "", []):
+            told.append(f"{prefix}{name} {_short(value)}")
+    return told
+
+
+def _short(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = text.lower() if isinstance(value, bool) else text
+    return text if len(text) <= LONGEST_SETTING else f"{text[: LONGEST_SETTING - 1]}…"
+
+
+# Lines.
+
+
+def _named(name: str, parts: Iterable[str], width: int) -> Iterator[str]:
+    """`name   a · b · c`, further lines under the first; nothing where there are no parts."""
+    text = f"{NBSP}· ".join(map(_together, parts))
+    for row, line in enumerate(_wrapped(text, width - HEAD) if text else []):
+        yield f"{name if row == 0 else '':<{HEAD}}{line}"
+
+
+def _together(part: str) -> str:
+    """What is short does not go over the end of a line."""
+    return part.replace(" ", NBSP) if len(part) < HELD_TOGETHER else part
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = textwrap.wrap(plain(text), width, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(NBSP, " ") for line in lines]

@@ -1,0 +1,49 @@
+"""Locust's own statistics, an entry per turn and per connect: a dashboard, for figures come from the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.errors import ConnectError
+from bench.measures import outcome_class
+from bench.observe.observation import SessionObservation, TurnObservation
+
+Fire = Callable[..., None]
+"""Locust's `events.request.fire`."""
+
+
+class TurnError(Exception):
+    """A turn's outcome, as Locust's statistics show it."""
+
+
+def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
+    """A turn, with the time to its first delta, unless the end of the run cut it."""
+    kind = outcome_class(turn.outcome)
+    if kind == "censored":
+        return
+    measures = turn.measures_ns()
+    waited_ns = measures.get("ttfa") or measures.get("ttft") or turn.instants["ended"] - turn.start_ns
+    fire(
+        request_type=script,
+        name=turn.step,
+        response_time=waited_ns / 1e6,
+        response_length=turn.audio_bytes_received,
+        exception=None if kind == "good" else TurnError(hide(f"{turn.outcome} {turn.detail}".strip())),
+        context={},
+    )
+
+
+def show_connect(fire: Fire, target: str, session: SessionObservation, error: ConnectError | None) -> None:
+    """A connection, open or refused."""
+    waited_ns = session.measures_ns().get("connect_total")
+    if waited_ns is None and error is None:
+        return
+    ended_ns = session.instants.get("ended", session.start_ns)
+    fire(
+        request_type="connect",
+        name=target,
+        response_time=(ended_ns - session.start_ns if waited_ns is None else waited_ns) / 1e6,
+        response_length=0,
+        exception=error,
+        context={},
+    )

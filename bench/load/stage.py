@@ -1,0 +1,153 @@
+"""Where the steps of a task go that is written in Python: noted in a rehearsal, played in a session.
+
+A task is rehearsed once, without a service, so that its turns are known and its recordings are loaded before the first
+session. In a session each step is played as it comes; what the rehearsal has not seen is prepared on the spot.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from bench.errors import UsageError
+from bench.plan.frames import NO_ROW, PreparedScript, PreparedStep, Repertoire
+from bench.plan.script import ask_turn, expect, pause, text_turn, wav_turn
+from bench.plan.turns import Expect, Pause, Step, Turn, WavTurn
+from bench.session import Session
+
+MAX_REHEARSED = 100
+"""So many steps are noted, for a task may go on for as long as its session does."""
+UNNAMED = "turn"
+
+Wavs = str | Path | Sequence[str | Path]
+
+
+class SessionOver(BaseException):
+    """Leaves a task whose session is over. No Exception, so that `except Exception` in the task lets it pass."""
+
+
+class Recordings:
+    """The spoken turns of a task, each read from its files once. Paths are seen from `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._turns: dict[str, WavTurn] = {}
+
+    def turn(self, wavs: Wavs, **said: Any) -> WavTurn:
+        """A turn of `bench.plan.script.wav_turn`. Raises UsageError for what a script could not say."""
+        key = repr((wavs, sorted(said.items())))
+        if key not in self._turns:
+            self._turns[key] = wav_turn(wavs, folder=self._folder, **said)
+        return self._turns[key]
+
+
+class Stage(ABC):
+    """Takes the steps of one session, one after another. A turn without a label is called `turn_<number>`."""
+
+    def __init__(self, recordings: Recordings) -> None:
+        self._recordings = recordings
+        self.turns = 0
+
+    def say(self, text: str, label: str, response: Mapping[str, Any]) -> None:
+        """A turn in text."""
+        self._take(text_turn(text, label=label or UNNAMED, **response), label)
+
+    def respond(self, label: str, response: Mapping[str, Any]) -> None:
+        """A turn without words."""
+        self._take(ask_turn(label=label or UNNAMED, **response), label)
+
+    def play(self, wavs: Wavs, label: str, said: Mapping[str, Any]) -> None:
+        """A spoken turn."""
+        self._take(self._recordings.turn(wavs, label=label or UNNAMED, **said), label)
+
+    def pause(self, seconds: float) -> None:
+        """Silence."""
+        self.perform(pause(seconds))
+
+    def expect(self, event: str, within_s: float) -> None:
+        """An event that the last turn must get."""
+        self.perform(expect(event, within_s))
+
+    def _take(self, turn: Turn, label: str) -> None:
+        self.turns += 1
+        self.perform(turn if label else replace(turn, label=f"turn_{self.turns}"))
+
+    @abstractmethod
+    def perform(self, step: Step) -> None:
+        """Take a step. Raises SessionOver where none is wanted any more."""
+
+
+class Rehearsal(Stage):
+    """Notes the steps."""
+
+    def __init__(self, recordings: Recordings) -> None:
+        super().__init__(recordings)
+        self.steps: list[Step] = []
+
+    def perform(self, step: Step) -> None:
+        if isinstance(step, Expect) and (not self.steps or isinstance(self.steps[-1], Pause)):
+            raise UsageError("expect must follow a say, respond or play: it is their turn that gets the event")
+        self.steps.append(step)
+        if len(self.steps) >= MAX_REHEARSED:
+            raise SessionOver
+
+
+class Performance(Stage):
+    """Plays the steps in a session. Its words and recordings are those that a script's would be: see `Repertoire`."""
+
+    def __init__(
+        self,
+        session: Session,
+        repertoire: Repertoire,
+        script: PreparedScript,
+        recordings: Recordings,
+        choices: np.random.Generator,
+    ) -> None:
+        super().__init__(recordings)
+        self._session, self._repertoire, self._choices = session, repertoire, choices
+        variables = repertoire.script.variables
+        self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
+
+    def perform(self, step: Step) -> None:
+        if not self._session.perform(self._prepared(step)):
+            raise SessionOver
+
+    def _prepared(self, step: Step) -> PreparedStep:
+        if isinstance(step, Pause | Expect):
+            return step
+        return self._repertoire.turn(step, self.turns, int(self._choices.integers(1 << 30)), self._row)
+
+
+class OnStage(Protocol):
+    """A user whose steps go to its stage; None between sessions."""
+
+    stage: Stage | None
+
+
+def act(user: OnStage, task: Callable[[Any], object], stage: Stage) -> Exception | None:
+    """Let a user do a task on a stage, until it is done or the session is over.
+
+    Returns the task's word to Locust (StopUser, RescheduleTask, …) where it has one; what else it raises passes.
+    """
+    user.stage = stage
+    try:
+        task(user)
+    except SessionOver:
+        return None
+    except Exception as error:
+        if type(error).__module__ != "locust.exception":
+            raise
+        return error
+    finally:
+        user.stage = None
+    return None
+
+
+def perform_all(session: Session, steps: Iterable[PreparedStep]) -> None:
+    """Play steps that are known, until one finds the session over."""
+    all(session.perform(step) for step in steps)

@@ -1,0 +1,113 @@
+"""Locust's tasks of a realtime user: each is one session, of a YAML script or of a method that says what the user does.
+
+Nothing here imports Locust: to it, a task is anything that can be called with a user, has a name, and may have tags.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.errors import ScriptError, UsageError
+from bench.load.stage import OnStage, Recordings, Rehearsal, act
+from bench.plan.script import build_script
+from bench.plan.turns import Expect, Pause, Script
+
+Method = Callable[[Any], object]
+
+
+class SessionTask:
+    """A task that is one session. `does`: the path of a script, or what a user does in the session."""
+
+    def __init__(self, does: Path | Method) -> None:
+        self.does = does
+        if isinstance(does, Path):
+            self.__name__ = does.stem
+        else:
+            functools.update_wrapper(self, does)  # its name, its weight and its tags
+
+    def __call__(self, user: Any) -> None:
+        """As Locust calls it."""
+        user.play_session(self)
+
+
+def script(path: str | Path) -> SessionTask:
+    """The task to play a YAML script, for `tasks`. The path is seen from the file of the class that has the task."""
+    return SessionTask(Path(path))
+
+
+def as_sessions(tasks: Iterable[Any]) -> list[Any]:
+    """Tasks as Locust has collected them, each function among them as a session. TaskSets are left: see `tasks_of`."""
+    sessions: dict[Any, SessionTask] = {}
+    return [
+        task if isinstance(task, SessionTask | type) else sessions.setdefault(task, SessionTask(task)) for task in tasks
+    ]
+
+
+def tasks_of(user_class: Any) -> list[SessionTask]:
+    """The different sessions of a realtime user's class. Raises UsageError where there is none, or another task."""
+    where = f"{user_class.__name__} in {inspect.getfile(user_class)}"
+    tasks = list(dict.fromkeys(user_class.declared_tasks))
+    if any(isinstance(task, type) for task in tasks):
+        raise UsageError(f"{where} has a TaskSet: each task of a RealtimeUser is one session, so make it a method")
+    if not tasks:
+        raise UsageError(f'{where} has nothing to play: give it script = "FILE.yaml", or a method that is a @task')
+    return tasks
+
+
+def script_path(user_class: type, task: SessionTask, path: Path) -> Path:
+    """Where a script is: seen from the file of the class, or of the base class from which it has the task."""
+    owners = [base for base in user_class.__mro__ if task in getattr(base, "declared_tasks", ())]
+    return (Path(inspect.getfile(owners[-1])).parent / path).resolve()
+
+
+def script_name(user_class: type, method: Method, tasks: int) -> str:
+    """The name of a script that is written in Python: the class's, and the method's where the class has more tasks."""
+    return user_class.__name__ if tasks == 1 else f"{user_class.__name__}.{method.__name__}"
+
+
+def rehearsed(
+    name: str, method: Method, user: Callable[[], OnStage], settings: Mapping[str, Any], recordings: Recordings
+) -> Script:
+    """The script that a task comes to. `user` makes one; `settings`: the keys of a script's file, without `steps`.
+
+    `digest` is that of the file of the method, of the settings, and of every file that they name. Raises UsageError for
+    what a YAML script could not say either, and for a task that fails.
+    """
+    stage, path = Rehearsal(recordings), file_of(method)
+    try:
+        act(user(), method, stage)
+    except UsageError as error:
+        raise ScriptError(path, _line(error, path), f"{name}: {error}") from error
+    except Exception as error:
+        problem = f"{name} fails in its rehearsal, without a service: {type(error).__name__}: {error}"
+        raise ScriptError(path, _line(error, path), problem) from error
+    if all(isinstance(step, Pause | Expect) for step in stage.steps):
+        raise ScriptError(path, _first_line(method), f"{name} has no turn: it needs a say, play or respond")
+    try:
+        built = build_script(path, settings, stage.steps)
+    except UsageError as error:
+        raise ScriptError(path, None, f"{name}: {error}") from error
+    digest = hashlib.sha256(f"{built.digest} {settings!r}".encode()).hexdigest()
+    return replace(built, name=name, digest=digest)
+
+
+def file_of(method: Method) -> Path:
+    """The file in which a method stands, whatever decorates it."""
+    return Path(inspect.getfile(inspect.unwrap(method))).resolve()
+
+
+def _first_line(method: Method) -> int:
+    return int(inspect.unwrap(method).__code__.co_firstlineno)
+
+
+def _line(error: BaseException, path: Path) -> int | None:
+    """The line of the file in which an error arose, or that called what raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno for frame in reversed(frames) if Path(frame.filename).resolve() == path), None)

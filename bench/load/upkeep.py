@@ -1,0 +1,81 @@
+"""What goes on beside the sessions of a run: a timer that says how late it ran, rows and histograms to the disk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import gevent
+
+from bench.clock import monotonic_ns, utc_ns
+from bench.run.recorder import Recorder
+
+BEAT_NS = 10_000_000
+TICK_S = 0.5
+HISTOGRAMS_EVERY_S = 8.0
+SECOND_NS = 1_000_000_000
+
+
+class Upkeep:
+    """Keeps a recorder's files. `stop` asks for the end of the run where they cannot be written, with the reason."""
+
+    def __init__(self, recorder: Recorder, stop: Callable[[str], None]) -> None:
+        self._recorder, self._stop = recorder, stop
+        self.problem: str | None = None
+        self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
+
+    def _beat(self) -> None:
+        """A 10 ms timer on a fixed schedule that says how late it ran: a stall makes all of its beats late."""
+        due_ns = monotonic_ns() + BEAT_NS
+        while True:
+            gevent.sleep(max(0, due_ns - monotonic_ns()) / SECOND_NS)
+            now_ns = monotonic_ns()
+            while due_ns <= now_ns:
+                self._recorder.hub_delay(now_ns - due_ns)
+                due_ns += BEAT_NS
+
+    def _tick(self) -> None:
+        """Rows to disk within a second; a row of `seconds` whenever one of the wall clock is over."""
+        tick_ns = int(TICK_S * SECOND_NS)
+        second = utc_ns() // SECOND_NS
+        while True:
+            gevent.sleep((tick_ns - utc_ns() % tick_ns) / SECOND_NS)
+            if utc_ns() // SECOND_NS != second:
+                second = utc_ns() // SECOND_NS
+                self._recorder.end_second()
+            self._guarded(self._recorder.flush)
+
+    def _keep_histograms(self) -> None:
+        """Histograms to disk within ten seconds, a slice at a time."""
+        while True:
+            gevent.sleep(HISTOGRAMS_EVERY_S)
+            self._guarded(self._write_histograms)
+
+    def _write_histograms(self) -> None:
+        for _ in self._recorder.histogram_slices():
+            gevent.sleep(0)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """The run ends in order when it cannot be recorded; rows stay in memory and every later attempt writes them."""
+        try:
+            write()
+        except OSError as error:
+            self._trouble(f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs")
+        except Exception as error:  # whatever it is, what was recorded must reach the disk
+            self._trouble(f"cannot record the run: {type(error).__name__}: {error}")
+
+    def _trouble(self, problem: str) -> None:
+        if self.problem is None:
+            self.problem = problem
+            print(f"rtbench: {problem}", file=sys.stderr)
+            self._stop(problem)
+
+    def close(self) -> None:
+        """The last rows and counts. Says so where the disk still takes no more."""
+        gevent.killall(self._greenlets)
+        try:
+            self._recorder.close()
+        except Exception as error:  # as in _guarded; there is no later attempt
+            rows = self._recorder.unwritten_rows
+            self.problem = f"cannot write the run folder: {error}; {rows} rows are lost"
+            print(f"rtbench: {self.problem}", file=sys.stderr)

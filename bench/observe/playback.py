@@ -1,0 +1,65 @@
+"""The simulated player: what a caller hears of a reply, and when.
+
+It starts a jitter buffer's length after the reply's first audio delta and drains at the format's byte rate. Where a
+delta comes after everything before it was played, the player was forced into silence (a stall) and goes on at once.
+Audio is decoded only until the first audible sample is found.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bench.protocol.audio import AudioFormat
+from bench.protocol.events import Silhouette, audio_payload
+
+AUDIBLE = 104
+"""The magnitude, of 32,768, from which on a sample is audible: -50 dBFS. Replies open with silence below it."""
+
+
+class Player:
+    """Plays one reply."""
+
+    def __init__(self, audio: AudioFormat, jitter_buffer_ns: int, first_audio_ns: int) -> None:
+        self._audio = audio
+        self._begins_ns = first_audio_ns + jitter_buffer_ns
+        """Since when it plays without a break; times are counted from there, so that nothing adds up by rounding."""
+        self._bytes = 0  # since then
+        self.first_audible_ns: int | None = None
+        self.stall_ns = self.stalls = 0
+
+    @property
+    def ends_ns(self) -> int:
+        """When it has played everything that came so far."""
+        return self._begins_ns + self._audio.duration_ns(self._bytes)
+
+    def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | Silhouette) -> bool:
+        """A delta came at `at_ns`; False where its payload cannot be decoded."""
+        if at_ns > self.ends_ns:
+            self.stall_ns += at_ns - self.ends_ns
+            self.stalls += 1
+            self._begins_ns, self._bytes = at_ns, 0
+        if self.first_audible_ns is None:
+            found = audible_sample(payload, self._audio)
+            if found == UNREADABLE:
+                return False
+            if found is not None:
+                before = self._bytes + found * self._audio.sample_bytes
+                self.first_audible_ns = self._begins_ns + self._audio.duration_ns(before)
+        self._bytes += audio_bytes
+        return True
+
+
+UNREADABLE = -1
+
+
+def audible_sample(payload: msgspec.Raw | Silhouette, audio: AudioFormat) -> int | None:
+    """The first audible sample of a delta; None where there is none, UNREADABLE where the payload is no base64."""
+    if isinstance(payload, Silhouette):
+        return payload.audible
+    data = audio_payload(payload)
+    if data is None:
+        return UNREADABLE
+    samples = audio.decode(data)
+    loud = (samples >= AUDIBLE) | (samples <= -AUDIBLE)
+    place = int(loud.argmax()) if loud.size else 0
+    return place if loud.size and loud[place] else None

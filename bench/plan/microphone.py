@@ -1,0 +1,63 @@
+"""The caller's microphone: what it has recorded and when that is due to be sent. Pure; whoever sends brings the clock.
+
+A chunk is due when its last sample has been recorded, and every due instant follows from the one before, so nothing
+drifts. A microphone that is open between turns records silence (or noise) there; one that is not records speech alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from bench.plan.frames import OutgoingMessage
+
+
+class Microphone:
+    """Closed at first. `between`: what an open microphone records where nobody speaks, again and again."""
+
+    def __init__(self, between: Sequence[OutgoingMessage] = ()) -> None:
+        self._between: deque[OutgoingMessage] = deque(between)
+        self._speech: deque[OutgoingMessage] = deque()
+        self._recorded_ns: int | None = None
+        """Up to where it has recorded what was sent; None while it is closed."""
+
+    def open(self, now_ns: int) -> None:
+        """Begin to record at this instant."""
+        self._recorded_ns = now_ns
+
+    def speak(self, speech: Sequence[OutgoingMessage], between: Sequence[OutgoingMessage]) -> None:
+        """Record speech next; where the microphone is open already, after the chunk that is being recorded."""
+        if self._between:
+            self._speech.append(self._between[0])
+            self._between = deque(between)
+        self._speech.extend(speech)
+
+    def hush(self) -> None:
+        """What was to be said and is not recorded yet is not said."""
+        self._speech.clear()
+
+    @property
+    def speaking(self) -> bool:
+        return bool(self._speech)
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the next chunk is due; None while nothing is recorded."""
+        if self._recorded_ns is None or not (self._speech or self._between):
+            return None
+        return self._recorded_ns + _length_ns((self._speech or self._between)[0])
+
+    def take(self) -> tuple[OutgoingMessage, int]:
+        """The next chunk and when it is due."""
+        due_ns = self.due_ns
+        assert due_ns is not None, "nothing is recorded"
+        self._recorded_ns = due_ns
+        if self._speech:
+            return self._speech.popleft(), due_ns
+        self._between.rotate(-1)
+        return self._between[-1], due_ns
+
+
+def _length_ns(message: OutgoingMessage) -> int:
+    assert message.duration_ns is not None, "only audio is recorded"
+    return message.duration_ns

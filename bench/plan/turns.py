@@ -1,0 +1,94 @@
+"""What a script consists of: turns, and what stands between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.measures import Limits
+from bench.plan.audio import Pcm
+from bench.plan.background import Background
+from bench.plan.rows import Rows
+from bench.protocol.dialects import ResponseSettings, SessionSettings
+
+EXPECTED_EVENTS = (
+    "speech_started",
+    "speech_stopped",
+    "committed",
+    "response_created",
+    "text_delta",
+    "audio_delta",
+    "transcript_delta",
+    "audio_done",
+    "transcript_done",
+)
+"""What a script can expect, by its name in `bench.protocol.events`."""
+
+
+@dataclass(frozen=True)
+class TextTurn:
+    """The caller's words as text."""
+
+    label: str
+    text: str
+    response: ResponseSettings
+
+
+@dataclass(frozen=True)
+class AskTurn:
+    """No words of the caller: only a response is asked for."""
+
+    label: str
+    response: ResponseSettings
+
+
+@dataclass(frozen=True)
+class WavTurn:
+    """The caller's words as audio: one of `audio` in each session, without any noise.
+
+    `paced`: as a microphone would send, else all at once.
+    """
+
+    label: str
+    audio: tuple[Pcm, ...]
+    chunk_ms: int
+    paced: bool
+    response: ResponseSettings
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The caller is silent."""
+
+    duration_ns: int
+
+
+@dataclass(frozen=True)
+class Expect:
+    """The turn before must get this event within so many seconds. `event`: one of EXPECTED_EVENTS."""
+
+    event: str
+    within_s: float
+
+
+Turn = TextTurn | AskTurn | WavTurn
+Step = Turn | Pause | Expect
+
+
+@dataclass(frozen=True)
+class Script:
+    """What one session does. `digest`: SHA-256 over the file and every other file that it names, hex."""
+
+    name: str
+    path: Path
+    session: SessionSettings
+    limits: Limits
+    steps: tuple[Step, ...]
+    digest: str
+    background: Background | None = None
+    variables: Rows | None = None
+    jitter_buffer_ms: float = 50.0
+    """Of the simulated player: how much audio it gathers before it plays."""
+    lines: Mapping[str, int] = field(default_factory=dict)
+    """Where `temperature` and `idle_timeout_ms` stand: whether they are errors is known once there is a dialect."""

@@ -1,0 +1,106 @@
+"""One session with one turn, from close by: it is played as sessions of a run are, with a log of every event."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.clock import Arrival, monotonic_ns
+from bench.errors import ConnectError
+from bench.observe.observation import TurnObservation
+from bench.plan.frames import PreparedScript, Repertoire
+from bench.plan.script import build_script, text_turn, wav_turn
+from bench.plan.turns import Turn
+from bench.protocol.events import Event, Kind, audio_payload
+from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
+from bench.run.recorder import Labels
+from bench.session import Session
+from bench.target.endpoint import Target
+from bench.transport.base import Transport
+from bench.transport.tcp import Phases, tls_context, warm_up
+from bench.transport.websocket import open_websocket
+
+SESSION_ID = "probe"
+
+
+def text_script(target: Target, text: str, session: Mapping[str, Any]) -> PreparedScript:
+    """A session that says a text. `session`: settings as in a script's file. Raises UsageError for what cannot be."""
+    return _script(target, text_turn(text, label="say"), session)
+
+
+def wav_script(target: Target, wav: Path, session: Mapping[str, Any]) -> PreparedScript:
+    """A session that plays a WAV. `session` and errors: as above."""
+    return _script(target, wav_turn(wav.name, label="play", folder=wav.parent), session)
+
+
+def _script(target: Target, turn: Turn, session: Mapping[str, Any]) -> PreparedScript:
+    script = build_script(Path(__file__), {"session": dict(session)}, [turn])
+    return Repertoire(script, target.dialect).session(0, 0)
+
+
+class Reply:
+    """A `bench.session.Listener` that keeps the audio of each response."""
+
+    def __init__(self) -> None:
+        self._audio: defaultdict[str, bytearray] = defaultdict(bytearray)
+
+    def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
+        if event.kind is Kind.AUDIO_DELTA and isinstance(event.payload, msgspec.Raw):
+            self._audio[event.response_id] += audio_payload(event.payload) or b""
+
+    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+        pass
+
+    def turn_began(self) -> None:
+        pass
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        pass
+
+    def audio(self, response_id: str) -> bytes:
+        """The audio of a response; b"" where none came."""
+        return bytes(self._audio.get(response_id, b""))
+
+
+def probe(target: Target, script: PreparedScript, log_path: Path, *, keep_audio: bool) -> Reply:
+    """Play a session and log it; what came of it is in the log (`bench.run.replay`)."""
+    hide = target.credential.hide if target.credential else str
+    log = EventLog(log_path, hide=hide, keep_audio=keep_audio)
+    labels = Labels(SESSION_ID, target.label, SESSION_ID, script.name)
+    facts = about(SESSION_ID, labels, script) | {"url": target.public_url}
+    reply = Reply()
+    warm_up()
+    try:
+        timeline = LoggedTimeline(
+            monotonic_ns(),
+            len(script.turns),
+            script.limits,
+            service_responds=script.service_responds,
+            log=log,
+            about=facts,
+        )
+        transport = _connected(target, script, timeline)
+        if transport is not None:
+            Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).play()
+    finally:
+        log.close()
+    return reply
+
+
+def _connected(target: Target, script: PreparedScript, timeline: LoggedTimeline) -> Transport | None:
+    """An open connection; None where it was refused, which the timeline knows then."""
+    headers = [*target.headers, *([target.credential.header()] if target.credential else [])]
+    context = tls_context(str(target.ca) if target.ca else None) if target.tls else None
+    phases = Phases()
+    try:
+        transport = open_websocket(target.url, headers, context, script.limits, phases)
+    except ConnectError as error:
+        timeline.connected(phases.instants, error.headers)
+        timeline.fail(error.outcome, monotonic_ns(), error.detail)
+        return None
+    timeline.connected(transport.handshake.instants, transport.handshake.headers)
+    return transport

@@ -1,0 +1,87 @@
+"""The audio formats of the wire, and the way between samples and bytes (ITU-T G.711 for the narrow ones).
+
+Samples are 16 bits: 24,000 a second as PCM, 8,000 a second as G.711.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.protocol.dialects import AudioFormatName
+
+Samples = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class AudioFormat:
+    """One format: `encode` makes bytes of samples, `decode` samples of bytes; a last sample that is cut is left out."""
+
+    name: AudioFormatName
+    rate_hz: int
+    sample_bytes: int
+    encode: Callable[[Samples], bytes]
+    decode: Callable[[bytes], Samples]
+
+    @property
+    def bytes_per_s(self) -> int:
+        return self.rate_hz * self.sample_bytes
+
+    def duration_ns(self, audio_bytes: int) -> int:
+        """How long so many bytes sound."""
+        return audio_bytes * 1_000_000_000 // self.bytes_per_s
+
+
+def _pcm_bytes(samples: Samples) -> bytes:
+    return samples.astype("<i2").tobytes()
+
+
+def _pcm_samples(data: bytes) -> Samples:
+    return np.frombuffer(data, dtype="<i2", count=len(data) // 2)
+
+
+def ulaw(samples: Samples) -> bytes:
+    """G.711 µ-law: sign, exponent and mantissa of the biased 14-bit magnitude, all bits inverted."""
+    magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 2, 8158) + 33
+    exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 5
+    mantissa = (magnitude >> (exponent + 1)) & 0x0F
+    sign = np.where(samples < 0, 0x80, 0)
+    return np.asarray(~(sign | (exponent << 4) | mantissa) & 0xFF, dtype=np.uint8).tobytes()
+
+
+def alaw(samples: Samples) -> bytes:
+    """G.711 A-law: sign, exponent and mantissa of the 13-bit magnitude, even bits inverted."""
+    magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 3, 4095)
+    exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 4, 0)
+    mantissa = (magnitude >> np.maximum(exponent, 1)) & 0x0F
+    sign = np.where(samples < 0, 0, 0x80)
+    return np.asarray((sign | (exponent << 4) | mantissa) ^ 0x55, dtype=np.uint8).tobytes()
+
+
+def _ulaw_table() -> Samples:
+    """The sample of each µ-law byte: the middle of the step that it stands for."""
+    code = ~np.arange(256) & 0xFF
+    magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code >> 4) & 0x07)) - 0x84
+    return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
+
+
+def _alaw_table() -> Samples:
+    """The sample of each A-law byte: the middle of the step that it stands for."""
+    code = np.arange(256) ^ 0x55
+    exponent, step = (code >> 4) & 0x07, ((code & 0x0F) << 4) + 8
+    magnitude = np.where(exponent > 0, (step + 0x100) << np.maximum(exponent - 1, 0), step)
+    return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
+
+
+def _decoder(table: Samples) -> Callable[[bytes], Samples]:
+    return lambda data: table[np.frombuffer(data, dtype=np.uint8)]
+
+
+FORMATS: dict[AudioFormatName, AudioFormat] = {
+    "pcm16": AudioFormat("pcm16", 24_000, 2, _pcm_bytes, _pcm_samples),
+    "g711_ulaw": AudioFormat("g711_ulaw", 8_000, 1, ulaw, _decoder(_ulaw_table())),
+    "g711_alaw": AudioFormat("g711_alaw", 8_000, 1, alaw, _decoder(_alaw_table())),
+}

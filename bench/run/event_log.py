@@ -1,0 +1,249 @@
+"""An event log: everything that a session's timeline was told, as JSON lines, so that it can be told again.
+
+    log = EventLog(folder / "events" / f"{labels.session_id}.jsonl", hide=hide, keep_audio=False)
+    timeline = LoggedTimeline(start_ns, turns, limits, log=log, about=about(run_id, labels, script))
+    session = Session(script, LoggedTransport(transport, log), timeline, record, ending)
+    …
+    log.close()
+
+Audio is cut unless it is kept: a delta's size and the place of its first audible sample are all that the simulated
+player needs. What `hide` removes is never written, nor are the request's headers. `bench.run.replay` reads logs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from bench.clock import Handed
+from bench.measures import Limits
+from bench.observe.observation import TurnObservation
+from bench.observe.playback import audible_sample
+from bench.observe.timeline import NOTHING, Timeline
+from bench.observe.turn import TurnPlan
+from bench.plan.frames import PreparedScript
+from bench.protocol.audio import FORMATS, AudioFormat
+from bench.protocol.events import Event, Kind, Silhouette
+from bench.run import log_lines as lines
+from bench.run.provenance import tool_version
+from bench.run.recorder import Labels
+from bench.run.redact import received_event, sent_event
+from bench.run.rows import HIDDEN_HEADERS
+from bench.transport.base import Closed, Network, Received, Sent, Transport
+
+BUFFER_BYTES = 1 << 16
+QUOTED = 300
+NO_MESSAGE = b""
+
+
+def about(run_id: str, labels: Labels, script: PreparedScript) -> dict[str, Any]:
+    """What the first line of a session's log says of it."""
+    settings = script.settings
+    return {
+        "run_id": run_id,
+        "session_id": labels.session_id,
+        "target": labels.target,
+        "scenario": labels.scenario,
+        "script": script.name,
+        "variables_row": script.variables_row,
+        "dialect": script.dialect.value,
+        "input_format": settings.input_format,
+        "output_format": settings.output_format,
+    }
+
+
+class EventLog:
+    """One session's file. It never raises: `problem` says what went wrong, and nothing more is written after it."""
+
+    def __init__(self, path: Path, *, hide: Callable[[str], str], keep_audio: bool) -> None:
+        self.path, self.hide, self.keep_audio = path, hide, keep_audio
+        self.problem: str | None = None
+        self.outgoing = NO_MESSAGE
+        """The message that is being sent, from a `LoggedTransport` to the line that its timeline writes."""
+        self._file: BinaryIO | None = None
+        self._guarded(self._open)
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("wb", buffering=BUFFER_BYTES)
+
+    def sent_event(self) -> msgspec.Raw:
+        """What the client event that was sent last says; nothing where no transport told it."""
+        message, self.outgoing = self.outgoing, NO_MESSAGE
+        return sent_event(message, self.hide, keep_audio=self.keep_audio)
+
+    def write(self, line: lines.Line) -> None:
+        """Add a line."""
+        if self._file is not None and self.problem is None:
+            file = self._file
+            self._guarded(lambda: file.write(msgspec.json.encode(line) + b"\n"))
+
+    def flush(self) -> None:
+        """To the disk, as far as it goes."""
+        if self._file is not None and self.problem is None:
+            self._guarded(self._file.flush)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._guarded(self._file.close)
+            self._file = None
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:  # whatever it is, the session goes on
+            words = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            self._trouble(f"cannot write {self.path}: {words}; this log ends here")
+
+    def _trouble(self, problem: str) -> None:
+        if self.problem is None:
+            self.problem = problem
+            print(f"rtbench: {problem}", file=sys.stderr)
+
+
+class LoggedTransport:
+    """A transport whose client events appear in the log with what they say."""
+
+    def __init__(self, transport: Transport, log: EventLog) -> None:
+        self._transport, self._log = transport, log
+        self.handshake = transport.handshake
+        self.now_ns, self.receive, self.network = transport.now_ns, transport.receive, transport.network
+        self.close, self.abort = transport.close, transport.abort
+
+    @property
+    def closed(self) -> Closed | None:
+        """As the transport says."""
+        return self._transport.closed
+
+    def send(self, message: bytes) -> Sent | None:
+        """Hand the message to the transport, and to whoever logs that it was sent."""
+        self._log.outgoing = message
+        return self._transport.send(message)
+
+
+class LoggedTimeline(Timeline):
+    """A timeline that writes down what it is told before it takes note of it."""
+
+    def __init__(
+        self,
+        start_ns: int,
+        wanted: int,
+        limits: Limits,
+        *,
+        service_responds: bool = False,
+        log: EventLog,
+        about: Mapping[str, Any],
+    ) -> None:
+        super().__init__(start_ns, wanted, limits, service_responds=service_responds)
+        self._log, self._format = log, FORMATS["pcm16"]
+        self._nested = False
+        """Whether the timeline is telling itself something."""
+        log.write(lines.Opened(lines.SCHEMA_VERSION, tool_version(), about, start_ns, wanted, limits, service_responds))
+
+    def connected(self, instants: Mapping[str, int], headers: Mapping[str, str]) -> None:
+        shown = {name: self._log.hide(value) for name, value in headers.items() if name not in HIDDEN_HEADERS}
+        self._log.write(lines.Connected(dict(instants), shown))
+        super().connected(instants, headers)
+
+    def begin(self, plan: TurnPlan, at_ns: int) -> None:
+        self._format = FORMATS[plan.reply_format]
+        self._log.write(lines.Begun(at_ns, plan))
+        super().begin(plan, at_ns)
+
+    def sent(
+        self,
+        name: str,
+        handed: Handed,
+        *,
+        wire_bytes: int,
+        audio_bytes: int = 0,
+        moments: Mapping[str, int] = NOTHING,
+        late: bool = False,
+    ) -> None:
+        event = self._log.sent_event()
+        width_ns = handed.width_ns
+        self._log.write(
+            lines.Sent(name, handed.at_ns, wire_bytes, width_ns, audio_bytes, dict(moments), late=late, event=event)
+        )
+        super().sent(name, handed, wire_bytes=wire_bytes, audio_bytes=audio_bytes, moments=moments, late=late)
+
+    def expect(self, kind: Kind, until_ns: int) -> None:
+        self._log.write(lines.Expected(kind.name.lower(), until_ns))
+        super().expect(kind, until_ns)
+
+    def measured(self, network: Network | None) -> None:
+        if network is not None:
+            self._log.write(lines.Measured(*network))
+        super().measured(network)
+
+    def received(self, event: Event, message: Received) -> None:
+        self._log.write(self._received_line(event, message))
+        with self._telling_itself():
+            super().received(event, message)
+
+    def _received_line(self, event: Event, message: Received) -> lines.Received:
+        log, (at_ns, error_ns, kernel) = self._log, message.arrival
+        if event.kind is Kind.MALFORMED:
+            text = log.hide(message.data[:QUOTED].decode("utf-8", "replace"))
+            return lines.Received(
+                at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.hide(event.reason), text=text
+            )
+        shown = received_event(event, message.data, log.hide, keep_audio=log.keep_audio)
+        cut = None if log.keep_audio or event.kind is not Kind.AUDIO_DELTA else cut_audio(event, self._format)
+        return lines.Received(at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut)
+
+    def give_up(self) -> None:
+        self._log.write(lines.GaveUp())
+        super().give_up()
+
+    def expire(self, now_ns: int) -> None:
+        if self._nested:
+            super().expire(now_ns)
+            return
+        due = self.deadline()
+        if due is not None and now_ns >= due[0]:
+            self._log.write(lines.Expired(now_ns))
+            with self._telling_itself():
+                super().expire(now_ns)
+
+    def fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
+        if not self._nested:
+            self._log.write(lines.Failed(outcome, at_ns, self._log.hide(detail)))
+        super().fail(outcome, at_ns, detail)
+
+    def closed(self, code: int, reason: str, at_ns: int) -> None:
+        self._log.write(lines.Closed(code, at_ns, self._log.hide(reason)))
+        with self._telling_itself():
+            super().closed(code, reason, at_ns)
+
+    def finish(self, at_ns: int) -> None:
+        self._log.write(lines.Finished(at_ns))
+        super().finish(at_ns)
+
+    def take(self, now_ns: int) -> list[TurnObservation]:
+        taken = super().take(now_ns)
+        if taken:
+            self._log.write(lines.Taken(now_ns))
+            self._log.flush()
+        return taken
+
+    @contextmanager
+    def _telling_itself(self) -> Iterator[None]:
+        self._nested = True
+        try:
+            yield
+        finally:
+            self._nested = False
+
+
+def cut_audio(event: Event, audio: AudioFormat) -> lines.CutAudio:
+    """What the simulated player needs of an audio delta."""
+    if isinstance(event.payload, Silhouette):
+        return lines.CutAudio(event.payload_bytes, event.payload.audible)
+    return lines.CutAudio(event.payload_bytes, audible_sample(event.payload, audio))

@@ -1,0 +1,59 @@
+"""What of an event may be written to a log: no secrets, and no audio unless it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bench.protocol.events import Event, Kind
+from bench.run.log_lines import NO_JSON
+from bench.run.rows import HIDDEN_SETTINGS
+
+Hide = Callable[[str], str]
+LONGEST_SENT = 4096
+"""A client event that is longer is left out, unless it is its audio that makes it long and audio is kept."""
+LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def sent_event(message: bytes, hide: Hide, *, keep_audio: bool) -> msgspec.Raw:
+    """A client event as JSON; nothing where it is long."""
+    fields = _fields(message) if message else {}
+    audio = fields.pop("audio", None)
+    if not fields or len(message) - len(audio or b"") > LONGEST_SENT:
+        return NO_JSON
+    return clean(message if keep_audio else msgspec.json.encode(fields), hide)
+
+
+def received_event(event: Event, message: bytes, hide: Hide, *, keep_audio: bool) -> msgspec.Raw:
+    """A server event as JSON; of one with audio that is cut, what tells whose it is."""
+    if keep_audio or not (event.kind is Kind.AUDIO_DELTA or event.foreign):
+        return clean(message, hide)
+    owner = {"type": event.name, "response_id": event.response_id, "item_id": event.item_id}
+    return clean(msgspec.json.encode(owner), hide)
+
+
+def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
+    """JSON on one line, as it came unless there is a secret in it: wherever it stands, and however it is escaped."""
+    try:
+        said = msgspec.json.decode(raw)
+        shown = _shown(said, hide)
+        raw = raw if shown == said else msgspec.json.encode(shown)
+    except UNREADABLE:  # in a part that nobody looks at, or it would be no event
+        raw = hide(raw.decode("utf-8", "replace")).encode()
+    return msgspec.Raw(raw.translate(LINE_BREAKS))
+
+
+def _shown(value: Any, hide: Hide) -> Any:
+    match value:
+        case str():
+            return hide(value)
+        case list():
+            return [_shown(part, hide) for part in value]
+        case dict():
+            return {hide(k): None if k in HIDDEN_SETTINGS else _shown(part, hide) for k, part in value.items()}
+    return value

@@ -1,0 +1,184 @@
+"""An event log told again: the observations that the live session gave, and what went over the wire.
+
+Headers and settings that are never written, and what was hidden in the service's words, are the only differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bench.clock import Arrival, Handed
+from bench.errors import UsageError
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.timeline import Timeline
+from bench.protocol.dialects import Dialect
+from bench.protocol.events import Event, Kind, Silhouette, decode
+from bench.run import log_lines as lines
+from bench.transport.base import Network
+from bench.transport.base import Received as Message
+
+NO_BYTES = b""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A message that went over the wire: when, which way, and what it was; audio decoded, frames with their headers.
+
+    `event`: what the service said; None for our own.
+    """
+
+    at_ns: int
+    name: str
+    audio_bytes: int
+    wire_bytes: int
+    event: Event | None = None
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One session again. `cut`: the log ends before the session does, which is taken as abandoned there."""
+
+    opened: lines.Opened
+    session: SessionObservation
+    turns: tuple[TurnObservation, ...]
+    passages: tuple[Passage, ...]
+    cut: bool
+
+
+def replay(path: Path) -> Replayed:
+    """What a log holds. Raises UsageError for a file that is no log, is a newer version's, or is damaged."""
+    try:
+        with path.open("rb") as file:
+            return _replayed(path, file)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}; name an event log (events/*.jsonl)") from None
+
+
+class _Teller:
+    """Tells a new timeline what the lines of a log say."""
+
+    def __init__(self, opened: lines.Opened) -> None:
+        self._dialect = Dialect(opened.about["dialect"])
+        self.timeline = Timeline(
+            opened.start_ns, opened.wanted, opened.limits, service_responds=opened.service_responds
+        )
+        self.turns: list[TurnObservation] = []
+        self.passages: list[Passage] = []
+        self.last_ns = opened.start_ns
+
+    def tell(self, line: lines.AnyLine) -> None:
+        self.last_ns = max(self.last_ns, getattr(line, "at_ns", self.last_ns))
+        match line:
+            case lines.Sent():
+                self._sent(line)
+            case lines.Received():
+                self._received(line)
+            case lines.Taken(at_ns):
+                self.turns += self.timeline.take(at_ns)
+            case _:
+                _told(self.timeline, line)
+
+    def _sent(self, line: lines.Sent) -> None:
+        self.passages.append(Passage(line.at_ns, line.name, line.audio_bytes, line.wire_bytes))
+        self.timeline.sent(
+            line.name,
+            Handed(line.at_ns, line.width_ns),
+            wire_bytes=line.wire_bytes,
+            audio_bytes=line.audio_bytes,
+            moments=line.moments,
+            late=line.late,
+        )
+
+    def _received(self, line: lines.Received) -> None:
+        event = _event(line, self._dialect)
+        audio_bytes = max(0, event.payload_bytes) if event.kind is Kind.AUDIO_DELTA else 0
+        self.passages.append(Passage(line.at_ns, event.name, audio_bytes, line.wire_bytes, event))
+        self.timeline.received(
+            event, Message(NO_BYTES, Arrival(line.at_ns, line.error_ns, line.kernel), line.wire_bytes)
+        )
+
+    def end_here(self) -> None:
+        """The log ends before the session did."""
+        self.timeline.fail("abandoned", self.last_ns, "the log ends here")
+        self.turns += self.timeline.take(self.last_ns)
+
+
+def _told(timeline: Timeline, line: lines.AnyLine) -> None:
+    match line:
+        case lines.Connected(instants, headers):
+            timeline.connected(instants, headers)
+        case lines.Begun(at_ns, plan):
+            timeline.begin(plan, at_ns)
+        case lines.Expected(kind, until_ns):
+            timeline.expect(Kind[kind.upper()], until_ns)
+        case lines.Measured(rtt_ns, min_rtt_ns, retransmits):
+            timeline.measured(Network(rtt_ns, min_rtt_ns, retransmits))
+        case lines.Expired(at_ns):
+            timeline.expire(at_ns)
+        case lines.GaveUp():
+            timeline.give_up()
+        case lines.Failed(outcome, at_ns, detail):
+            timeline.fail(outcome, at_ns, detail)
+        case lines.Closed(code, at_ns, reason):
+            timeline.closed(code, reason, at_ns)
+        case lines.Finished(at_ns):
+            timeline.finish(at_ns)
+        case _:
+            raise ValueError("only the first line says what the session is")
+
+
+def _event(line: lines.Received, dialect: Dialect) -> Event:
+    """The event of a line, as it was decoded when it came."""
+    if line.unreadable is not None:
+        return Event(Kind.MALFORMED, reason=line.unreadable)
+    event = decode(bytes(line.event), dialect)
+    if line.audio is None:
+        return event
+    return msgspec.structs.replace(event, payload_bytes=line.audio.bytes, payload=Silhouette(line.audio.audible))
+
+
+# The file.
+
+_line = msgspec.json.Decoder(lines.AnyLine).decode
+
+
+class _Head(msgspec.Struct):
+    """What tells a log, of whatever version."""
+
+    what: str
+    schema: int
+
+
+def _replayed(path: Path, file: Iterator[bytes]) -> Replayed:
+    opened = _opened(path, next(file, NO_BYTES))
+    number, whole = 1, True
+    try:
+        teller = _Teller(opened)
+        for text in file:
+            number += 1
+            whole = text.endswith(b"\n")
+            if whole:
+                teller.tell(_line(text))
+    except (msgspec.MsgspecError, KeyError, ValueError, OverflowError):
+        raise UsageError(f"{path}:{number}: this line is damaged; an event log is read as it was written") from None
+    cut = not (whole and teller.timeline.over)
+    if cut:
+        teller.end_here()
+    return Replayed(opened, teller.timeline.session(), tuple(teller.turns), tuple(teller.passages), cut)
+
+
+def _opened(path: Path, text: bytes) -> lines.Opened:
+    """The first line."""
+    try:
+        head = msgspec.json.decode(text, type=_Head)
+        if head.what != "session":
+            raise ValueError
+        if head.schema > lines.SCHEMA_VERSION:
+            raise UsageError(f"{path} was written by a newer rtbench (schema {head.schema}); upgrade to read it")
+        return msgspec.json.decode(text, type=lines.Opened)
+    except (msgspec.MsgspecError, ValueError):
+        raise UsageError(f"{path} is not an event log: its first line does not say what the session is") from None

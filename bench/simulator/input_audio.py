@@ -1,0 +1,123 @@
+"""The session's stream of input audio: what was ever appended, what of it waits for a commit, where speech is in it.
+
+Bytes are read in the format of the moment they came in, so the session's audio clock counts ticks that are whole for
+a byte of every format: 48 a millisecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bench.protocol.audio import AudioFormat
+from bench.simulator.session import Detection, Input
+from bench.simulator.vad import FRAME_MS, Change, Detector, active_frames
+
+TICKS_PER_MS = 48
+
+
+def ticks_per_byte(format: AudioFormat) -> int:
+    return TICKS_PER_MS * 1000 // format.bytes_per_s
+
+
+class Place(NamedTuple):
+    """A place in the stream: bytes, and ticks of the audio clock, from the session's beginning."""
+
+    byte: int
+    tick: int
+
+    def after(self, size: int, format: AudioFormat) -> Place:
+        return Place(self.byte + size, self.tick + size * ticks_per_byte(format))
+
+
+class Speech(NamedTuple):
+    """Speech began or ended in what was just appended.
+
+    `byte` is the first byte of its first active frame, or the one after its last. On the audio clock, `begin_ms` is
+    where it began, and `heard_ms` how far the audio had been heard when that showed: at an end, behind the silence.
+    """
+
+    began: bool
+    byte: int
+    begin_ms: int
+    heard_ms: int
+
+
+class _Stretch(NamedTuple):
+    """Frames of one format that follow one another without a gap, from number `frame` on, which lies at `place`."""
+
+    frame: int
+    place: Place
+    format: AudioFormat
+
+    @property
+    def frame_bytes(self) -> int:
+        return self.format.bytes_per_s * FRAME_MS // 1000
+
+    def place_of(self, frame: int) -> Place:
+        return self.place.after((frame - self.frame) * self.frame_bytes, self.format)
+
+
+class InputAudio:
+    def __init__(self) -> None:
+        self.end = Place(0, 0)
+        self._buffer_begin = self.end
+        self._begin_ms = 0  # of the speech under way
+        self._detector = Detector()
+        self._stretches: list[_Stretch] = []
+        self._rest = b""  # less than a frame, that waits for the next append
+
+    @property
+    def buffered_ms(self) -> float:
+        return (self.end.tick - self._buffer_begin.tick) / TICKS_PER_MS
+
+    @property
+    def clock_ms(self) -> int:
+        return self.end.tick // TICKS_PER_MS
+
+    def set_silence(self, silence_ms: float) -> None:
+        """How much silence ends speech, from the next frame on."""
+        self._detector.silence_ms = silence_ms
+
+    def empty(self) -> None:
+        """Nothing waits for a commit any more, and speech that was under way is forgotten."""
+        self._buffer_begin = self.end
+        self._forget()
+
+    def append(self, audio: bytes, heard: Input) -> Iterator[Speech]:
+        """Take `audio` in; where turns are detected, what is heard in it, step by step."""
+        before, self.end = self.end, self.end.after(len(audio), heard.format)
+        if heard.detection is None:
+            self._forget()
+            return
+        if not self._stretches or self._stretches[-1].format is not heard.format:
+            self._stretches.append(_Stretch(self._detector.heard, before, heard.format))
+            self._rest = b""
+        frames = self._whole_frames(audio, self._stretches[-1].frame_bytes)
+        if frames:
+            yield from map(self._speech, self._detector.feed(_active(frames, heard.format, heard.detection)))
+
+    def _forget(self) -> None:
+        self._detector.reset()
+        self._stretches.clear()
+        self._rest = b""
+
+    def _whole_frames(self, audio: bytes, frame_bytes: int) -> bytes:
+        waiting = self._rest + audio
+        whole = len(waiting) // frame_bytes * frame_bytes
+        self._rest = waiting[whole:]
+        return waiting[:whole]
+
+    def _speech(self, change: Change) -> Speech:
+        stretch = next(stretch for stretch in reversed(self._stretches) if stretch.frame <= change.frame)
+        place = stretch.place_of(change.frame if change.began else change.frame + 1)
+        heard = self._stretches[-1].place_of(change.heard)
+        if change.began:
+            self._begin_ms = place.tick // TICKS_PER_MS
+        else:
+            self._buffer_begin = heard  # the service commits what it heard
+        return Speech(change.began, place.byte, self._begin_ms, heard.tick // TICKS_PER_MS)
+
+
+def _active(frames: bytes, format: AudioFormat, detection: Detection) -> list[bool]:
+    return active_frames(format.decode(frames), format.rate_hz * FRAME_MS // 1000, detection.threshold)

@@ -1,0 +1,155 @@
+"""The responses of one session: at most one of the conversation at a time, and others out of band beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from bench.simulator.agenda import Series
+from bench.simulator.answer import Answer, Context
+from bench.simulator.conversation import Conversation, text_tokens
+from bench.simulator.outbox import Outbox, Render, Step
+from bench.simulator.profile import Profile
+from bench.simulator.schedule import audio_schedule, text_schedule
+from bench.simulator.session import Session
+from bench.simulator.voice import Reply
+from bench.simulator.wire import Ids, Json, Names, Outgoing, RejectedError
+
+CACHE_BLOCK_TOKENS = 64
+RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # a minute
+
+
+class Responses:
+    """Starts, cancels and interrupts. `when_done` is told of each response of the conversation that is done."""
+
+    when_done: Callable[[Answer, int], None] | None = None
+
+    def __init__(
+        self,
+        session: Session,
+        conversation: Conversation,
+        outbox: Outbox,
+        profile: Profile,
+        replies: Sequence[Reply],
+        names: Names,
+        ids: Ids,
+        rng: np.random.Generator,
+    ) -> None:
+        self._session, self._conversation, self._outbox = session, conversation, outbox
+        self._profile, self._replies, self._names, self._ids, self._rng = profile, replies, names, ids, rng
+        self._conversation_id = ids.new("conv")
+        self._active: Answer | None = None  # of the conversation
+        self._answers: dict[str, tuple[Answer, Series[Render]]] = {}
+        self._context = (0, 0)  # tokens of the last response's input, which the next one finds cached
+        self._spent = {"requests": 0, "tokens": 0}
+
+    @property
+    def active(self) -> Answer | None:
+        """The conversation's response that is not done yet."""
+        return None if self._active is None or self._active.done else self._active
+
+    def create(self, wanted: Json, at_ns: int) -> Answer:
+        """Start the response that was asked for `at_ns`. Raises RejectedError while another one is active."""
+        in_band = wanted.get("conversation") != "none"
+        if in_band and self.active is not None:
+            problem = (
+                f"Conversation already has an active response in progress: {self.active.id}. "
+                "Wait until the response is finished before creating a new one."
+            )
+            raise RejectedError("conversation_already_has_active_response", problem)
+        answer = self._new_answer(wanted, at_ns, in_band)
+        self._active = answer if in_band else self._active
+        self._start(answer)
+        return answer
+
+    def cancel(self, response_id: Any, at_ns: int) -> str:
+        """Cancel what a client names, or the active response. Returns its id; raises RejectedError."""
+        wanted = response_id or (self._active and self._active.id)
+        if not self._cut(str(wanted), at_ns, "client_cancelled"):
+            raise RejectedError("response_cancel_not_active", "Cancellation failed: no active response found")
+        return str(wanted)
+
+    def interrupt(self, at_ns: int) -> None:
+        """Cancel the active response because the caller speaks, unless it is being cancelled already."""
+        if self._active is not None:
+            self._cut(self._active.id, at_ns, "turn_detected")
+            self._active = None  # the next response comes behind its end, so it need not wait to be asked for
+
+    def _cut(self, response_id: str, at_ns: int, reason: str) -> bool:
+        answer, series = self._answers.get(response_id, (None, None))
+        if answer is None or series is None or answer.done or series.dropped:
+            return False
+        series.drop()
+        due_ns = self._outbox.answer_due(at_ns, self._profile.delays.cancelled)
+        self._outbox.plan(chain(answer.cancelled(due_ns, reason), self._after_done(answer, due_ns)))
+        return True
+
+    def _new_answer(self, wanted: Json, at_ns: int, in_band: bool) -> Answer:
+        output = self._session.output(wanted)
+        context = self._read(output.instructions, wanted.get("input"))
+        reply = self._replies[int(self._rng.integers(len(self._replies)))]
+        schedule = audio_schedule if output.audio else text_schedule
+        return Answer(
+            id=self._ids.new("resp"),
+            item_id=self._conversation.promise(),
+            output=output,
+            reply=reply,
+            schedule=schedule(self._profile, reply, at_ns, self._outbox.answered_ns, self._rng),
+            names=self._names,
+            ids=self._ids,
+            obfuscation=self._outbox.obfuscation,
+            conversation=self._conversation if in_band else None,
+            conversation_id=self._conversation_id if in_band else None,
+            metadata=wanted.get("metadata"),
+            context=context,
+        )
+
+    def _start(self, answer: Answer) -> None:
+        self._answers = {key: entry for key, entry in self._answers.items() if not entry[0].done}
+        steps = chain(answer.steps(), self._after_done(answer, answer.schedule.done_ns))
+        self._answers[answer.id] = answer, self._outbox.plan(steps)
+        self._spent["requests"] += 1
+        if self._profile.rate_limits in ("after_created", "both"):
+            self._outbox.plan([self._limits_step(answer.schedule.created_ns)])
+
+    def _after_done(self, answer: Answer, done_ns: int) -> list[Step]:
+        noticed: list[Step] = [(done_ns, partial(self._notice_done, answer))] if answer.conversation is not None else []
+        limits = [self._limits_step(done_ns)] if self._profile.rate_limits in ("after_done", "both") else []
+        return noticed + limits
+
+    def _notice_done(self, answer: Answer, done_ns: int) -> None:
+        if self.when_done is not None:
+            self.when_done(answer, done_ns)
+
+    def _read(self, instructions: str, items: list[Json] | None) -> Context:
+        """The tokens that a response reads: its own `input`, or the conversation, in whole blocks from the cache."""
+        if items is not None:
+            read = [self._conversation.read(item, self._session.input.format) for item in items]
+            text, audio = sum(item.text_tokens for item in read), sum(item.audio_tokens for item in read)
+        else:
+            text, audio = self._conversation.tokens()
+        text += text_tokens(instructions)
+        cached = (min(now, before) for now, before in zip((text, audio), self._context, strict=True))
+        cached_text, cached_audio = (tokens - tokens % CACHE_BLOCK_TOKENS for tokens in cached)
+        self._context = text, audio
+        self._spent["tokens"] += text + audio
+        return Context(text, audio, cached_text, cached_audio)
+
+    def _limits_step(self, after_ns: int) -> Step:
+        return self._outbox.after(after_ns, self._profile.delays.rate_limits), self._rate_limits
+
+    def _rate_limits(self, due_ns: int) -> Outgoing:
+        entries = [
+            {
+                "name": name,
+                "limit": limit,
+                "remaining": max(0, limit - self._spent[name]),
+                "reset_seconds": round(60 * self._spent[name] / limit, 3),
+            }
+            for name, limit in RATE_LIMITS.items()
+        ]
+        return self._outbox.event("rate_limits.updated", {"rate_limits": entries}, due_ns)

@@ -1,0 +1,121 @@
+"""The effective session of one client: what events show of it, and what that means for hearing and speaking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.protocol.audio import FORMATS, AudioFormat
+from bench.protocol.dialects import AudioFormatName
+from bench.simulator import settings
+from bench.simulator.checks import merged, missing
+from bench.simulator.wire import GA, Dialect, Json, RejectedError
+
+TOLERATED_KEYS = ("model",)  # sent by the Mar 2025 quickstart, and a typed field in GA; changes nothing
+FIRST_TRANSCRIBER = "whisper-1"  # what transcribes where a client asks for it and names no model
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Turn detection that is on, in the words of the wire. Where a type has no such knob, the default counts."""
+
+    type: str  # server_vad | semantic_vad
+    threshold: float = 0.5
+    prefix_padding_ms: float = 300
+    silence_duration_ms: float = 200
+    idle_timeout_ms: float | None = None
+    eagerness: str = "auto"
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+@dataclass(frozen=True)
+class Input:
+    """How the caller is heard. `transcriber` is the model that writes it down, None: nobody does."""
+
+    format: AudioFormat
+    detection: Detection | None
+    transcriber: str | None
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one response gives out: text alone or audio with its transcript."""
+
+    audio: bool
+    format: AudioFormatName
+    voice: Any
+    instructions: str
+    max_output_tokens: Any
+    temperature: Any = None
+
+
+class Session:
+    """`shown` is the session object of events; `input` is what it says of hearing."""
+
+    def __init__(self, dialect: Dialect, session_id: str, model: str, expires_at_s: int) -> None:
+        self._ga, self._tolerant = dialect.names is GA, dialect.tolerant
+        opened = settings.ga_session if self._ga else settings.preview_session
+        self._take(opened(session_id, model, expires_at_s))
+
+    def update(self, wanted: Any, *, has_spoken: bool) -> None:
+        """Take a session.update, whole. Raises RejectedError."""
+        if wanted is None:
+            raise missing("session")
+        if self._ga and isinstance(wanted, dict) and "type" not in wanted:
+            raise missing("session.type")
+        table = settings.GA_SESSION if self._ga else settings.PREVIEW_SESSION
+        updated = merged(table, self.shown, wanted, "session", TOLERATED_KEYS if self._ga or self._tolerant else ())
+        if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
+            problem = "Cannot update a conversation's voice if assistant audio is present."
+            raise RejectedError("cannot_update_voice", problem)
+        self._take(updated)
+
+    def output(self, response: Json) -> Output:
+        """What a response gives out whose response.create asked for `response`."""
+        return self._output(self.shown, response)
+
+    def _take(self, shown: Json) -> None:
+        self.shown = shown
+        self.input = _ga_input(shown) if self._ga else _preview_input(shown)
+
+    def _output(self, shown: Json, response: Json) -> Output:
+        return _ga_output(shown, response) if self._ga else _preview_output(shown, response)
+
+
+def _preview_input(session: Json) -> Input:
+    return _input(session["input_audio_format"], session["turn_detection"], session["input_audio_transcription"])
+
+
+def _ga_input(session: Json) -> Input:
+    heard = session["audio"]["input"]
+    return _input(settings.FORMAT_OF[heard["format"]["type"]], heard["turn_detection"], heard["transcription"])
+
+
+def _input(name: AudioFormatName, detection: Json | None, transcription: Json | None) -> Input:
+    transcriber = None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
+    return Input(FORMATS[name], None if detection is None else Detection(**detection), transcriber)
+
+
+def _preview_output(session: Json, response: Json) -> Output:
+    chosen = session | response
+    return Output(
+        audio="audio" in chosen["modalities"],
+        format=chosen["output_audio_format"],
+        voice=chosen["voice"],
+        instructions=chosen["instructions"],
+        max_output_tokens=response.get("max_output_tokens", chosen["max_response_output_tokens"]),
+        temperature=chosen["temperature"],
+    )
+
+
+def _ga_output(session: Json, response: Json) -> Output:
+    chosen = session | response
+    spoken = session["audio"]["output"] | response.get("audio", {}).get("output", {})
+    return Output(
+        audio=chosen["output_modalities"] == ["audio"],
+        format=settings.FORMAT_OF[spoken["format"]["type"]],
+        voice=spoken["voice"],
+        instructions=chosen["instructions"],
+        max_output_tokens=chosen["max_output_tokens"],
+    )

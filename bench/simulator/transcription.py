@@ -1,0 +1,66 @@
+"""The transcript of one piece of the caller's audio: made up, and plain about it (protocol.md §3.3, §3.2 for fields).
+
+In GA, deltas come before it: one with the whole text from a whisper model, one a word from any other. The vocabulary of
+preview has none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from bench.simulator.conversation import Item, text_tokens
+from bench.simulator.outbox import Outbox, Step
+from bench.simulator.wire import Json, Outgoing
+
+FAMILY = "conversation.item.input_audio_transcription"
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """`item` is the caller's audio, `audio_ms` long; its transcript is filled in when it is told."""
+
+    item: Item
+    audio_ms: float
+    model: str
+    outbox: Outbox
+
+    @property
+    def transcript(self) -> str:
+        return f"(simulated transcript of {self.audio_ms / 1000:.1f} s of audio)"
+
+    def steps(self, committed_ns: int, completed_ns: int, *, deltas: bool) -> Iterator[Step]:
+        pieces = self._pieces() if deltas else []
+        for place, piece in enumerate(pieces, 1):
+            due_ns = committed_ns + (completed_ns - committed_ns) * place // len(pieces)
+            yield due_ns, partial(self._delta, piece)
+        yield completed_ns, self._completed
+
+    def _pieces(self) -> list[str]:
+        return [self.transcript] if self._whisper else re.findall(r"\s?\S+", self.transcript)
+
+    def _delta(self, piece: str, due_ns: int) -> Outgoing:
+        padding = self.outbox.obfuscation()
+        return self._event("delta", {"delta": piece} | ({"obfuscation": padding} if padding else {}), due_ns)
+
+    def _completed(self, due_ns: int) -> Outgoing:
+        self.item.body["content"][0]["transcript"] = self.transcript
+        return self._event("completed", {"transcript": self.transcript, "usage": self._usage()}, due_ns)
+
+    def _usage(self) -> Json:
+        if self._whisper:
+            return {"type": "duration", "seconds": self.audio_ms / 1000}
+        came, went = self.item.audio_tokens, text_tokens(self.transcript)
+        details = {"text_tokens": 0, "audio_tokens": came}
+        tokens = {"total_tokens": came + went, "input_tokens": came, "output_tokens": went}
+        return {"type": "tokens", **tokens, "input_token_details": details}
+
+    @property
+    def _whisper(self) -> bool:
+        return "whisper" in self.model
+
+    def _event(self, name: str, fields: Json, due_ns: int) -> Outgoing:
+        place: Json = {"item_id": self.item.id, "content_index": 0}
+        return self.outbox.event(f"{FAMILY}.{name}", place | fields, due_ns)

@@ -1,0 +1,167 @@
+"""The caller's turns: audio comes in, and is committed by the client, when speech has ended, or after long silence.
+
+What the service does by itself then follows protocol.md §3.3: server_vad, semantic_vad, idle timeout, barge-in. What is
+heard is judged when its append arrives; whether there is a response to interrupt or to start, when the events that tell
+of it are due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from bench.simulator.agenda import Series
+from bench.simulator.answer import Answer
+from bench.simulator.conversation import Conversation, user_audio_item
+from bench.simulator.input_audio import InputAudio, Speech
+from bench.simulator.outbox import Outbox, Render, Step
+from bench.simulator.profile import LogNormal, Profile
+from bench.simulator.responses import Responses
+from bench.simulator.schedule import NS_PER_MS
+from bench.simulator.session import Detection, Session
+from bench.simulator.transcription import Transcription
+from bench.simulator.wire import GA, Names, Outgoing, RejectedError
+
+MIN_COMMIT_MS = 100
+SEMANTIC_END = {"low": (2.0, 8_000), "medium": (1.0, 4_000), "auto": (1.0, 4_000), "high": (0.5, 2_000)}
+"""By eagerness: what the drawn silence is multiplied by (an assumption), and the service's cap on it in ms."""
+
+
+def semantic_silence_ms(drawn_ms: float, eagerness: str) -> float:
+    """How much silence ends speech for the semantic detector."""
+    scale, cap_ms = SEMANTIC_END[eagerness]
+    return min(drawn_ms * scale, cap_ms)
+
+
+class Turns:
+    def __init__(
+        self,
+        session: Session,
+        conversation: Conversation,
+        outbox: Outbox,
+        responses: Responses,
+        profile: Profile,
+        names: Names,
+    ) -> None:
+        self._session, self._conversation, self._outbox, self._responses = session, conversation, outbox, responses
+        self._delays, self._names = profile.delays, names
+        self._audio = InputAudio()
+        self._coming: str | None = None  # id of the item that speech_started has announced
+        self._waiting: Series[Render] | None = None  # for the caller, who keeps silent
+        self._quiet_from_ms = 0  # since when, on the audio clock
+        responses.when_done = self._wait_for_speech
+
+    @property
+    def appended(self) -> int:
+        """Bytes of input audio, ever."""
+        return self._audio.end.byte
+
+    def append(self, audio: bytes, at_ns: int) -> None:
+        heard = self._session.input
+        if heard.detection is not None and heard.detection.type == "server_vad":
+            self._audio.set_silence(heard.detection.silence_duration_ms)
+        for speech in self._audio.append(audio, heard):
+            assert heard.detection is not None
+            self._stop_waiting()
+            (self._began if speech.began else self._ended)(speech, heard.detection, at_ns)
+
+    def commit(self, at_ns: int) -> None:
+        """Commit what is buffered, for a client. Raises RejectedError where it is too little."""
+        buffered_ms = self._audio.buffered_ms
+        if buffered_ms < MIN_COMMIT_MS:
+            problem = (
+                "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
+                f"but buffer only has {buffered_ms:.2f}ms of audio."
+            )
+            raise RejectedError("input_audio_buffer_commit_empty", problem)
+        self._audio.empty()
+        self._commit(buffered_ms, at_ns, self._delays.committed)
+
+    def clear(self) -> None:
+        self._audio.empty()
+        self._coming = None
+
+    # Speech
+
+    def _began(self, speech: Speech, detection: Detection, at_ns: int) -> None:
+        if detection.type == "semantic_vad":
+            drawn_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
+            self._audio.set_silence(semantic_silence_ms(drawn_ms, detection.eagerness))
+        self._coming = self._conversation.promise()
+        fields = {"audio_start_ms": _padded_ms(speech, detection), "item_id": self._coming}
+        event = partial(self._outbox.event, "input_audio_buffer.speech_started", fields, speech_byte=speech.byte)
+        steps: list[Step] = [(self._outbox.answer_due(at_ns, self._delays.speech_started), event)]
+        if detection.interrupt_response:
+            steps.append((steps[0][0], self._responses.interrupt))
+        self._outbox.plan(steps)
+
+    def _ended(self, speech: Speech, detection: Detection, at_ns: int) -> None:
+        stopped_ns = self._outbox.answer_due(at_ns, self._delays.speech_stopped)
+        fields = {"audio_end_ms": speech.heard_ms, "item_id": self._coming}
+        event = partial(self._outbox.event, "input_audio_buffer.speech_stopped", fields, speech_byte=speech.byte)
+        self._outbox.plan([(stopped_ns, event)])
+        audio_ms = speech.heard_ms - _padded_ms(speech, detection)
+        committed_ns = self._commit(audio_ms, stopped_ns, self._delays.vad_committed)
+        if detection.create_response:
+            self._outbox.plan([(committed_ns, self._respond)])
+
+    # Silence
+
+    def _wait_for_speech(self, answer: Answer, done_ns: int) -> None:
+        """After a response: where the session has an idle timeout, speak up once the caller has kept silent so long."""
+        self._stop_waiting()
+        detection = self._session.input.detection
+        if detection is not None and detection.idle_timeout_ms is not None and self._coming is None:
+            played_ns = max(done_ns, answer.played_ns)
+            self._waiting = self._outbox.plan(self._waiting_steps(played_ns, detection.idle_timeout_ms))
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.drop()
+
+    def _waiting_steps(self, played_ns: int, idle_timeout_ms: float) -> Iterator[Step]:
+        yield played_ns, self._fell_quiet
+        yield played_ns + int(idle_timeout_ms * NS_PER_MS), self._time_out
+
+    def _fell_quiet(self, due_ns: int) -> None:
+        self._quiet_from_ms = self._audio.clock_ms
+
+    def _time_out(self, due_ns: int) -> Outgoing | None:
+        detection = self._session.input.detection
+        if detection is None or detection.idle_timeout_ms is None or self._responses.active is not None:
+            return None
+        self._coming, until_ms = self._conversation.promise(), self._audio.clock_ms
+        fields = {"audio_start_ms": self._quiet_from_ms, "audio_end_ms": until_ms, "item_id": self._coming}
+        self._audio.empty()
+        committed_ns = self._commit(until_ms - self._quiet_from_ms, due_ns, self._delays.vad_committed)
+        self._outbox.plan([(committed_ns, self._respond)])
+        return self._outbox.event("input_audio_buffer.timeout_triggered", fields, due_ns)
+
+    # What both lead to
+
+    def _commit(self, audio_ms: float, after_ns: int, delay: LogNormal) -> int:
+        """Make the item that was announced, or a new one. Returns when the commit is due."""
+        item = user_audio_item(self._coming or self._conversation.promise(), audio_ms)
+        self._coming = None
+        previous = self._conversation.fulfil(item)
+        committed = {"previous_item_id": previous, "item_id": item.id}
+        events = ("input_audio_buffer.committed", committed), *self._conversation.events(item, previous)
+        committed_ns = self._outbox.answer(after_ns, delay, *events)
+        model = self._session.input.transcriber
+        if model is not None:
+            completed_ns = self._outbox.after(committed_ns, self._delays.input_transcribed)
+            transcription = Transcription(item, audio_ms, model, self._outbox)
+            self._outbox.plan(transcription.steps(committed_ns, completed_ns, deltas=self._names is GA))
+        return committed_ns
+
+    def _respond(self, due_ns: int) -> Outgoing | None:
+        try:
+            self._responses.create({}, due_ns)
+        except RejectedError as rejected:  # that the service says so, and says it thus, is an assumption
+            return self._outbox.error(rejected, None, due_ns)
+        return None
+
+
+def _padded_ms(speech: Speech, detection: Detection) -> int:
+    """Where the committed audio begins: before the speech by the padding."""
+    return max(0, int(speech.begin_ms - detection.prefix_padding_ms))

@@ -1,0 +1,142 @@
+"""The sentences at the top of a report: templates with numbers, never a judgement that code cannot make."""
+
+from __future__ import annotations
+
+import math
+
+from reports import words
+from reports.numbers import count, listed, percent, plural, together
+from reports.summary import HEARD, Answer, Summary
+from reports.turns import ORIGINS
+
+WAITS = {
+    "speech_end": "Callers wait {0} from the end of their speech for the first {1} of the reply (median)",
+    "requested": "The first {1} of the reply comes {0} after response.create (median)",
+}
+"""By origin: what counts from a request is no caller's wait, for the caller had ended before."""
+NO_VERDICT = "Not judged: {}. Nothing says whether the load generator kept up."
+
+
+def headline(summary: Summary) -> str:
+    """The answer in one sentence."""
+    if summary.verdict.valid is False:
+        return f"Do not use these figures: {words.cause(summary)}."
+    begun = [answer for answer in summary.answers if answer.turns]
+    if not begun:
+        return _no_turns(summary)
+    parts = [[answer for answer in begun if answer.origin == origin] for origin in summary.turns.origins]
+    return " ".join(_answered(part, several=len(parts) > 1) for part in parts if part)
+
+
+def _answered(begun: list[Answer], *, several: bool) -> str:
+    """The sentence of the turns that count from one origin; of several origins it is short, for the table says more."""
+    told = [answer for answer in begun if answer.figures.at(0.5).published]
+    if told:
+        return f"{_waits(told)}." if several else _waits_and_tail(told)
+    said = _untold(begun)
+    return f"Counted from {ORIGINS[begun[0].origin]}: {said[0].lower()}{said[1:]}" if several else said
+
+
+def _no_turns(summary: Summary) -> str:
+    sessions = sum(summary.outcomes.opened)
+    if not sessions:
+        return "This run holds no turns and no sessions."
+    ends = [f"{count(sum(ending.counts))} × {ending.outcome}" for ending in summary.outcomes.sessions]
+    return f"No turn was begun: {plural(sessions, 'session')} ended as {listed(ends)}."
+
+
+def _waits(told: list[Answer], *beside: float) -> str:
+    """The medians; in a unit that suits the values said beside them as well."""
+    shown = _ends(told)
+    times = together(*map(_median, shown), *beside)
+    medians = [f"{time} on {a.target}" if len(told) > 1 else time for time, a in zip(times, shown, strict=False)]
+    return WAITS[told[0].origin].format(_spread(medians, len(told)), words.KINDS[told[0].figures.measure])
+
+
+def _waits_and_tail(told: list[Answer]) -> str:
+    shown = _ends(told)
+    medians = [_median(answer) for answer in shown]
+    if all(answer.figures.at(0.95).published for answer in shown):
+        tails = [answer.figures.at(0.95).value for answer in shown]
+        times = together(*medians, *tails)[len(shown) :]
+        return f"{_waits(told, *tails)}; one turn in twenty takes longer than {listed(times)} (p95)."
+    slowest = max(shown, key=lambda answer: answer.figures.high)
+    where = f" on {slowest.target}" if len(told) > 1 else ""
+    which = "that succeeded" if slowest.figures.failed else f"of {plural(slowest.turns, 'turn')}"
+    took = together(*medians, slowest.figures.high)[-1]
+    return f"{_waits(told, slowest.figures.high)}; the slowest {which}{where} took {took}."
+
+
+def _ends(told: list[Answer]) -> list[Answer]:
+    """Up to three answers; of more the fastest and the slowest."""
+    return told if len(told) <= 3 else [min(told, key=_median), max(told, key=_median)]
+
+
+def _spread(times: list[str], many: int) -> str:
+    """Up to three by name; of more the shortest and the longest."""
+    return listed(times) if many <= 3 else f"from {times[0]} to {times[1]}"
+
+
+def heard(summary: Summary) -> str:
+    """When callers hear the reply; empty where no turn was spoken, or none of these medians may be published."""
+    told = [answer for answer in summary.heard if answer.figures.at(0.5).published]
+    if not told or summary.verdict.valid is False:
+        return ""
+    shown = _ends(told)
+    times = together(*(_median(answer) for answer in shown))
+    named = [f"{time}{_whose(answer, told)}" for time, answer in zip(times, shown, strict=True)]
+    return f"Callers hear the reply after {_spread(named, len(told))} (median {HEARD}, {summary.setup.player})."
+
+
+def _whose(answer: Answer, told: list[Answer]) -> str:
+    """on direct, in VAD turns: as much as tells it from the others."""
+    kind = answer.label.removeprefix(answer.target).removeprefix(" · ")
+    on = f" on {answer.target}" if len({other.target for other in told}) > 1 else ""
+    return f"{on} in {kind}" if kind else on
+
+
+def _median(answer: Answer) -> float:
+    return answer.figures.at(0.5).value
+
+
+def _untold(begun: list[Answer]) -> str:
+    turns, failed = sum(a.figures.n for a in begun), sum(a.figures.failed for a in begun)
+    if failed and failed == turns:
+        return f"Every turn failed: {count(failed)} of {count(turns)}."
+    if any(a.figures.at(0.5).status == "failed share" for a in begun):
+        return f"Half of the turns or more failed: {count(failed)} of {count(turns)}."
+    good = [end for a in begun for end in (a.figures.low, a.figures.high) if math.isfinite(end)]
+    if not good:
+        return f"No turn came to an end: {count(sum(a.turns for a in begun))} were cut by the end of the run."
+    took = listed(list(dict.fromkeys(together(min(good), max(good)))))
+    many = "it took" if turns == 1 else "the fastest and the slowest took"
+    return f"{plural(turns, 'turn')} cannot carry a median with its interval; {many} {took}."
+
+
+def second(summary: Summary) -> str:
+    """What went wrong, in numbers."""
+    outcomes = summary.outcomes
+    begun, failed, lost, cut = (sum(n) for n in (outcomes.begun, outcomes.failed, outcomes.lost, outcomes.censored))
+    ended = begun - cut
+    if not begun:
+        return ""
+    said = [f"None of the {plural(ended, 'turn')} failed." if ended != 1 else "The turn did not fail."]
+    if failed:
+        said = [f"{count(failed)} of {plural(ended, 'turn')} failed ({percent(failed, ended)}), {_mostly(summary)}."]
+    replies, silent = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
+    if silent:
+        said.append(f"{count(silent)} of {words.replies(replies)} stalled while playing ({percent(silent, replies)}).")
+    if lost:
+        said.append(f"{count(lost)} more {'was' if lost == 1 else 'were'} wanted and never begun.")
+    if cut:
+        said.append(f"{count(cut)} {'was' if cut == 1 else 'were'} cut by the end of the run and left out.")
+    if summary.verdict.valid is None:
+        said.append(NO_VERDICT.format(summary.verdict.reason))
+    return " ".join(said)
+
+
+def _mostly(summary: Summary) -> str:
+    """How most turns failed: most often as closed:1006 (17)."""
+    endings = [ending for ending in summary.outcomes.turns if ending.kind == "failed"]
+    most = max(endings, key=lambda ending: sum(ending.counts))
+    return f"most often as {most.outcome} ({count(sum(most.counts))})" if len(endings) > 1 else f"as {most.outcome}"

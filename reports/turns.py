@@ -1,0 +1,208 @@
+"""The measured turns of a run as arrays, and which of them may be pooled.
+
+Turns of the phase `measure` (or of none) count. Latencies that count from different origins are never pooled: a step
+has one kind of origin, and where steps differ, a target has a pool for each kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.errors import UsageError
+from bench.measures import CATALOGUE
+from reports.runs import Run, sequence
+from reports.statistics import Floats, Integers
+
+Flags = npt.NDArray[np.bool_]
+GOOD, FAILED, CENSORED = 0, 1, 2
+UNNAMED = "unnamed"
+ORIGINS = {"requested": "response.create", "speech_end": "the end of speech"}
+"""What latency counts from, in the order in which reports show it, and its words."""
+STARTED_BY = {"requested": "turns with response.create", "speech_end": "VAD turns"}
+"""What started the response, in words: for measures that count from the end of speech whatever the origin."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Turns of one target that may be pooled."""
+
+    target: int
+    origin: str
+    """what they count from; empty for a measure that counts from nothing"""
+    label: str
+    """the target, with the origin where the run has several"""
+    steps: Flags
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The measured turns of a run as arrays of one length, labels as codes."""
+
+    frame: pd.DataFrame
+    """all turns of the run; `rows` says which of its rows are here"""
+    rows: Integers
+    targets: tuple[str, ...]
+    steps: tuple[str, ...]
+    target: Integers
+    step: Integers
+    step_of_row: Integers
+    """the step of each row of `frame`, −1 for one that no measured turn has"""
+    session: Integers
+    kind: Integers
+    origins: tuple[str, ...]
+    """those that steps of this run count from, in the order of ORIGINS"""
+    origin: Integers
+    """of each step, its place among `origins`"""
+
+    @cached_property
+    def group(self) -> Integers:
+        """Target and step in one code."""
+        return self.target * len(self.steps) + self.step
+
+    @cached_property
+    def pools(self) -> tuple[Pool, ...]:
+        """For each target one pool for each origin that it has turns of; where it has none, one of the commonest."""
+        begun, several = self.by_group(np.ones(self.rows.size, dtype=bool)) > 0, len(self.origins) > 1
+        found = []
+        for index, label in enumerate(self.targets):
+            places = np.unique(self.origin[begun[index]]) if begun[index].any() else [self.commonest]
+            for place in places:
+                name = self.origins[int(place)]
+                shown = f"{label} · from {ORIGINS[name]}" if several else label
+                found.append(Pool(index, name, shown, self.origin == place))
+        return tuple(found)
+
+    @property
+    def commonest(self) -> int:
+        """The place of the origin that most turns count from."""
+        return int(np.bincount(self.origin[self.step], minlength=len(self.origins)).argmax()) if self.rows.size else 0
+
+    def value(self, measure: str) -> Floats:
+        """The measure of each turn in its unit, NaN where it is absent."""
+        return self.column(column_of(measure))
+
+    def instant(self, name: str) -> Floats:
+        """An instant of each turn, ns after its start, NaN where it did not happen."""
+        return self.column(f"{name}_at_ns")
+
+    def column(self, name: str) -> Floats:
+        """A column of numbers, NaN where it is null or was not read."""
+        if name not in self.frame.columns:
+            return np.full(self.rows.size, np.nan)
+        values = self.frame[name].to_numpy(dtype=np.float64)
+        return values if values.size == self.rows.size else values[self.rows]
+
+    def by_group(self, mask: Flags) -> npt.NDArray[np.int64]:
+        """How many turns of the mask each target (row) has of each step (column)."""
+        size = len(self.targets) * len(self.steps)
+        return np.bincount(self.group[mask], minlength=size).reshape(len(self.targets), len(self.steps))
+
+    def of(self, pool: Pool) -> Flags:
+        """Which of the turns are of a pool."""
+        mine: Flags = (self.target == pool.target) & pool.steps[self.step]
+        return mine
+
+
+def column_of(measure: str) -> str:
+    """The column of a measure in a frame."""
+    found = CATALOGUE[measure]
+    return f"{measure}_ms" if found.unit == "ms" else found.column
+
+
+def measured(frame: pd.DataFrame) -> Integers:
+    """Rows of the measured phase; a row without a phase belongs to it."""
+    phase = frame["phase"]
+    return np.flatnonzero((phase.isna() | (phase == "measure")).to_numpy())
+
+
+def target_labels(run: Run) -> tuple[str, ...]:
+    """In the order of the run's document, then whatever else the rows name."""
+    known = [str(target.get("label", "")) for target in run.document.get("targets") or [] if target.get("label")]
+    seen = {label for frame in (run.turns, run.sessions) if len(frame) for label in sequence(frame, "target")}
+    listed = [label for label in known if label in seen]
+    return tuple(dict.fromkeys([*listed, *sorted(seen - set(listed))]))
+
+
+def turns_of(run: Run) -> Turns:
+    """The measured turns. Raises UsageError where a step mixes kinds of origin."""
+    frame, rows, targets = run.turns, measured(run.turns), target_labels(run)
+    steps, step_of_row = _steps(frame, rows)
+    step = step_of_row[rows]
+    kind = frame["outcome_class"].cat.codes.to_numpy()[rows].astype(np.int64)
+    origins, origin = _origins(steps, step, kind, place_of(frame["origin"], tuple(ORIGINS))[rows])
+    target = place_of(frame["target"], targets)[rows]
+    session = frame["session_id"].cat.codes.to_numpy()[rows].astype(np.int64)
+    return Turns(frame, rows, targets, steps, target, step, step_of_row, session, kind, origins, origin)
+
+
+def place_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
+    """The place of each row's label among these, −1 for any other."""
+    place = {label: index for index, label in enumerate(labels)}
+    of_category = np.array([*(place.get(str(name), -1) for name in column.cat.categories), -1], dtype=np.int64)
+    codes: Integers = of_category[column.cat.codes.to_numpy()]
+    return codes
+
+
+def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
+    """Labels of a categorical and each row's code; the last label is for rows without one, where there are such."""
+    codes = column.cat.codes.to_numpy().astype(np.int64)
+    labels = [str(name) for name in column.cat.categories]
+    if (codes < 0).any():
+        codes = np.where(codes < 0, len(labels), codes)
+        labels.append(UNNAMED)
+    return labels, codes
+
+
+def _steps(frame: pd.DataFrame, rows: Integers) -> tuple[tuple[str, ...], Integers]:
+    """Measured steps, script by script, by the earliest turn that has them; the step of every row."""
+    labels, codes = _script_steps(frame)
+    first = np.full(len(labels), np.inf)
+    np.minimum.at(first, codes[rows], np.nan_to_num(frame["turn"].to_numpy(dtype=np.float64)[rows]))
+    present = [index for index in range(len(labels)) if first[index] < np.inf]
+    order = sorted(present, key=lambda index: (labels[index].rpartition(": ")[0], first[index], labels[index]))
+    place = np.full(max(1, len(labels)), -1, dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return tuple(labels[index] for index in order), place[codes]
+
+
+def _script_steps(frame: pd.DataFrame) -> tuple[list[str], Integers]:
+    """Labels of steps and each row's code. Steps of two scripts are two steps, whatever their labels."""
+    labels, codes = _codes(frame["step"])
+    scripts, script = _codes(frame["script"])
+    if np.unique(script).size < 2:
+        return labels, codes
+    return [f"{name}: {label}" for name in scripts for label in labels], script * len(labels) + codes
+
+
+def _origins(
+    steps: tuple[str, ...], step: Integers, kind: Integers, origin: Integers
+) -> tuple[tuple[str, ...], Integers]:
+    """The origins of a run, and the place of each step's among them.
+
+    Good turns decide: what a failed one counts from makes no difference, it is endless from any. A step of which no
+    turn has an origin is taken for one of the commonest kind.
+    """
+    good = _table(steps, step, origin, np.asarray(kind == GOOD))
+    for name, counts in zip(steps, good, strict=True):
+        if np.count_nonzero(counts) > 1:
+            kinds = " and ".join(ORIGINS)
+            raise UsageError(f"step {name!r} mixes turns that count from different origins ({kinds})")
+    every = _table(steps, step, origin, np.ones(step.size, dtype=bool))
+    known = np.where(good.any(axis=1, keepdims=True), good, every)
+    of_step = np.where(known.any(axis=1), known.argmax(axis=1), every.sum(axis=0).argmax())
+    used = np.unique(of_step) if of_step.size else np.zeros(1, dtype=np.int64)
+    return tuple(list(ORIGINS)[int(place)] for place in used), np.searchsorted(used, of_step)
+
+
+def _table(steps: tuple[str, ...], step: Integers, origin: Integers, mask: Flags) -> npt.NDArray[np.int64]:
+    """How many turns of the mask each step (row) has of each of ORIGINS (column)."""
+    table = np.zeros((len(steps), len(ORIGINS)), dtype=np.int64)
+    kept = mask & (origin >= 0)
+    np.add.at(table, (step[kept], origin[kept]), 1)
+    return table

@@ -1,0 +1,23 @@
+"""A session written in Python: the same steps as in a YAML script, and whatever Python has.
+
+Run it with `locust -f scenarios/python_turns.py --headless -u 10 -t 1m`.
+"""
+
+from locust import task
+
+from bench.load.user import RealtimeUser
+
+
+class PythonCaller(RealtimeUser):
+    """A caller who types first and then speaks, with the keys of a script's `session`."""
+
+    session = {"voice": "alloy", "max_output_tokens": 400, "turn_detection": "server_vad"}
+
+    @task
+    def call(self) -> None:
+        """One session."""
+        self.say("Hello, what can you do?", label="greeting")
+        self.expect("response_created", within=5)
+        for name in ("opening_hours", "late_parcel"):
+            self.pause(1.0)
+            self.play(f"audio/{name}.wav", label=name)

@@ -1,0 +1,12 @@
+"""Spoken turns without turn detection: each is sent at the pace of a microphone and committed at its end.
+
+Run it with `locust -f scenarios/voice_manual.py --headless -u 10 -t 1m`.
+"""
+
+from bench.load.user import RealtimeUser
+
+
+class ManualCaller(RealtimeUser):
+    """A caller who speaks, and says when a turn is over."""
+
+    script = "scripts/voice_manual.yaml"

@@ -1,0 +1,51 @@
+"""Stand-ins for Locust's users, which patch the standard library as soon as they are imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import soundfile
+
+from bench.load.stage import Stage
+from bench.load.tasks import SessionTask, as_sessions
+
+
+class Actor:
+    """As a realtime user: its class says what it plays, it says where its steps go."""
+
+    declared_tasks: ClassVar[tuple[Any, ...]] = ()
+    given: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, environment: object = None) -> None:
+        self.stage: Stage | None = None
+
+    @property
+    def on(self) -> Stage:
+        assert self.stage is not None, "there is no session"
+        return self.stage
+
+    @classmethod
+    def settings(cls) -> Mapping[str, Any]:
+        return cls.given
+
+    @classmethod
+    def scenario_name(cls) -> str:
+        return "scenario"
+
+    def play_session(self, task: SessionTask) -> None:
+        raise AssertionError("nothing is played here")
+
+
+def actor(name: str, *tasks: Any, **given: Any) -> type[Actor]:
+    """A class of users with these tasks and settings."""
+    return type(name, (Actor,), {"declared_tasks": tuple(as_sessions(tasks)), "given": given})
+
+
+def tone(path: Path, seconds: float = 0.3, hertz: float = 440.0) -> Path:
+    """A WAV that is speech as far as anybody looks."""
+    samples = np.sin(2 * np.pi * hertz * np.arange(int(24_000 * seconds)) / 24_000)
+    soundfile.write(path, samples * 0.5, 24_000, subtype="PCM_16")
+    return path

@@ -1,0 +1,263 @@
+"""Steps of a task that is written in Python: rehearsed, and played."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from bench.load.stage import MAX_REHEARSED, Performance, Recordings, Rehearsal, act, perform_all
+from bench.observe.timeline import Timeline
+from bench.plan.frames import Repertoire
+from bench.plan.script import build_script, load_script
+from bench.plan.turns import Expect, Pause, TextTurn, WavTurn
+from bench.protocol.dialects import Dialect
+from bench.session import Session
+from tests.helpers import MS, GuardedTransport, Listening, Service, closing
+from tests.load.actors import Actor, tone
+
+HERE = Path(__file__)
+Step = dict[str, Any]
+
+
+def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent) -> Rehearsal:
+    rehearsal = Rehearsal(Recordings(folder))
+    act(Actor(), task, rehearsal)
+    return rehearsal
+
+
+def does(steps: list[Step]) -> Callable[[Actor], None]:
+    """A task that takes the steps of a script's file."""
+
+    def task(actor: Actor) -> None:
+        for step in steps:
+            said = dict(step)
+            match said.pop("label", ""), *said.items():
+                case label, ("say", text), *response:
+                    actor.on.say(text, label, dict(response))
+                case label, ("play", wavs), *response:
+                    actor.on.play(wavs, label, dict(response))
+                case label, ("respond", response):
+                    actor.on.respond(label, response)
+                case _, ("pause", seconds):
+                    actor.on.pause(seconds)
+                case _, ("expect", expected):
+                    actor.on.expect(expected["event"], expected["within"])
+
+    return task
+
+
+class Stand:
+    """A session over the memory transport, and what was sent in it."""
+
+    def __init__(self, repertoire: Repertoire, number: int = 0, seed: int = 1, service: Service | None = None) -> None:
+        self.repertoire, self.number, self.seed = repertoire, number, seed
+        self.script = repertoire.session(number, seed)
+        self.transport = GuardedTransport(service or Service())
+        timeline = Timeline(self.transport.now_ns(), len(self.script.turns), self.script.limits)
+        self.timeline, self.listening = timeline, Listening()
+        self.ending = False
+        self.session = Session(self.script, self.transport, timeline, self.listening, lambda: self.ending)
+
+    def play(self) -> list[tuple[int, bytes]]:
+        """As a script."""
+        self.session.open()
+        perform_all(self.session, self.script.steps)
+        self.session.close()
+        return self.transport.sent
+
+    def perform(self, task: Callable[[Actor], object], folder: Path) -> list[tuple[int, bytes]]:
+        """As a task."""
+        choices = np.random.default_rng([self.seed, self.number])
+        stage = Performance(self.session, self.repertoire, self.script, Recordings(folder), choices)
+        self.session.open()
+        act(Actor(), task, stage)
+        self.session.close()
+        return self.transport.sent
+
+
+def text_repertoire(*texts: str) -> Repertoire:
+    steps = rehearse(does([{"say": text} for text in texts])).steps
+    return Repertoire(build_script(HERE, {}, steps), Dialect.GA)
+
+
+def test_a_rehearsal_notes_what_a_session_will_do(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    steps = rehearse(
+        does([{"say": "Hello"}, {"expect": {"event": "response_created", "within": 5}}, {"pause": 1},
+              {"play": "a.wav", "label": "tone", "chunk_ms": 50}, {"respond": {"output": "text"}}]), tmp_path
+    ).steps  # fmt: skip
+
+    assert [type(step) for step in steps[:4]] == [TextTurn, Expect, Pause, WavTurn]
+    assert [getattr(step, "label", None) for step in steps] == ["turn_1", None, None, "tone", "turn_3"]
+
+
+def test_a_rehearsal_of_a_task_without_an_end_comes_to_one() -> None:
+    def task(actor: Actor) -> None:
+        while True:
+            actor.on.say("Hello", "", {})
+
+    assert len(rehearse(task).steps) == MAX_REHEARSED
+
+
+@pytest.mark.parametrize("before", [[], [{"say": "Hello"}, {"pause": 1}]])
+def test_an_event_is_expected_of_a_turn(before: list[Step]) -> None:
+    with pytest.raises(UsageError, match="expect must follow"):
+        rehearse(does([*before, {"expect": {"event": "response_created", "within": 5}}]))
+
+
+def test_an_unknown_event_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(UsageError, match=r"event must be speech_started, .* not 'speech_start'"):
+        rehearse(does([{"say": "Hello"}, {"expect": {"event": "speech_start", "within": 5}}]))
+
+
+def test_an_unknown_keyword_is_refused_with_the_one_that_is_meant() -> None:
+    with pytest.raises(UsageError, match="unknown key 'outpt'; did you mean output"):
+        rehearse(does([{"say": "Hello", "outpt": "text"}]))
+
+
+def test_a_recording_is_read_once(tmp_path: Path) -> None:
+    path = tone(tmp_path / "a.wav")
+    recordings = Recordings(tmp_path)
+    first = recordings.turn("a.wav", label="x")
+    path.unlink()
+
+    assert recordings.turn("a.wav", label="x") is first
+    with pytest.raises(UsageError, match="no such file"):
+        recordings.turn("a.wav", label="x", chunk_ms=50)
+
+
+ROWS = "name\nAda\nBob\nCy\n"
+RESPONSES: st.SearchStrategy[Step] = st.fixed_dictionaries(
+    {}, optional={"output": st.sampled_from(["audio", "text"]), "instructions": st.just("Be kind to ${name}.")}
+)
+LABELS: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={"label": st.sampled_from(["a", "b.c"])})
+TURNS = st.one_of(
+    st.tuples(st.just({"say": "I am ${name}"}), LABELS, RESPONSES),
+    st.tuples(st.sampled_from(["a.wav", "b.wav", ["a.wav", "b.wav"]]).map(lambda wavs: {"play": wavs}), LABELS,
+              st.fixed_dictionaries({}, optional={"chunk_ms": st.integers(20, 200), "paced": st.booleans()})),
+    st.tuples(RESPONSES.map(lambda response: {"respond": response}), LABELS),
+).map(lambda parts: {key: value for part in parts for key, value in part.items()})  # fmt: skip
+AFTER = st.lists(st.sampled_from([{"pause": 0.3}, {"pause": 2}]), max_size=2)
+STEPS = st.lists(st.tuples(TURNS, AFTER).map(lambda pair: [pair[0], *pair[1]]), min_size=1, max_size=4)
+
+
+@settings(max_examples=30)
+@given(STEPS, st.integers(0, 50), st.integers(0, 5))
+def test_a_task_sends_what_a_script_of_the_same_steps_sends(groups: list[list[Step]], number: int, seed: int) -> None:
+    steps = [step for group in groups for step in group]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tone(folder / "a.wav")
+        tone(folder / "b.wav", 0.2, 880.0)
+        (folder / "rows.csv").write_text(ROWS)
+        document = {"session": {"instructions": "You talk to ${name}."}, "variables": "rows.csv", "steps": steps}
+        (folder / "talk.yaml").write_bytes(msgspec.json.encode(document))
+        scripted = Repertoire(load_script(folder / "talk.yaml"), Dialect.GA)
+        known = {"session": document["session"], "variables": "rows.csv"}
+        built = build_script(folder / "talk.yaml", known, rehearse(does(steps), folder).steps)
+        improvised = Repertoire(built, Dialect.GA)
+
+        by_script = Stand(scripted, number, seed).play()
+        by_task = Stand(improvised, number, seed).perform(does(steps), folder)
+
+    assert by_task == by_script
+
+
+def test_what_the_rehearsal_has_not_seen_is_prepared_on_the_spot(tmp_path: Path) -> None:
+    tone(tmp_path / "late.wav")
+    stand = Stand(text_repertoire("Hello"))
+    stand.perform(does([{"say": "Hello"}, {"play": "late.wav", "label": "late"}]), tmp_path)
+
+    assert [(turn.turn, turn.step, turn.outcome) for turn in stand.listening.turns] == [
+        (1, "turn_1", "ok"),
+        (2, "late", "ok"),
+    ]
+
+
+def left_by(task: Callable[[Actor], object], stand: Stand) -> list[str]:
+    """How far a task came in a session, and that it was left in order."""
+    seen: list[str] = []
+
+    def watched(actor: Actor) -> None:
+        try:
+            task(actor)
+            seen.append("done")
+        except Exception:
+            seen.append("caught")
+            raise
+        finally:
+            seen.append("left")
+
+    stand.perform(watched, HERE.parent)
+    return seen
+
+
+def test_a_session_that_is_over_leaves_the_task_by_its_finally_blocks_alone() -> None:
+    stand = Stand(text_repertoire("One", "Two"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]]))
+
+    assert left_by(does([{"say": "One"}, {"say": "Two"}]), stand) == ["left"]
+    assert [turn.outcome for turn in stand.listening.turns] == ["closed:1011"]
+
+
+def test_a_run_that_ends_leaves_the_task_after_the_turn_under_way() -> None:
+    stand = Stand(text_repertoire("One", "Two"))
+
+    def task(actor: Actor) -> None:
+        actor.on.say("One", "", {})
+        stand.ending = True
+        actor.on.say("Two", "", {})
+
+    assert left_by(task, stand) == ["left"]
+    assert [turn.outcome for turn in stand.listening.turns] == ["ok"]
+    assert stand.timeline.session().outcome == "abandoned"
+
+
+def test_an_expectation_that_is_not_met_fails_its_turn_and_the_task_goes_on() -> None:
+    stand = Stand(text_repertoire("One", "Two"))
+    seen = left_by(
+        does([{"say": "One"}, {"expect": {"event": "speech_started", "within": 0.1}}, {"say": "Two"}]), stand
+    )
+
+    assert seen == ["done", "left"]
+    assert [turn.outcome for turn in stand.listening.turns] == ["failed:expected_speech_started", "ok"]
+
+
+def test_a_fault_of_the_task_passes_and_the_stage_is_cleared() -> None:
+    actor = Actor()
+
+    def task(actor: Actor) -> None:
+        raise ValueError("a fault")
+
+    with pytest.raises(ValueError, match="a fault"):
+        act(actor, task, Rehearsal(Recordings(HERE.parent)))
+    assert actor.stage is None
+
+
+def test_a_word_to_locust_is_handed_back() -> None:
+    word = type("StopUser", (Exception,), {"__module__": "locust.exception"})()
+
+    def task(actor: Actor) -> None:
+        raise word
+
+    assert act(Actor(), task, Rehearsal(Recordings(HERE.parent))) is word
+
+
+def test_each_session_of_a_task_speaks_to_its_own_row(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(ROWS)
+    (tmp_path / "talk.py").touch()
+    steps = rehearse(does([{"say": "I am ${name}"}])).steps
+    repertoire = Repertoire(build_script(tmp_path / "talk.py", {"variables": "rows.csv"}, steps), Dialect.GA)
+    said = [Stand(repertoire, number).perform(does([{"say": "I am ${name}"}]), tmp_path) for number in range(4)]
+
+    words = [next(name for name in ("Ada", "Bob", "Cy") if any(name.encode() in data for _, data in sent))
+             for sent in said]  # fmt: skip
+    assert words == ["Ada", "Bob", "Cy", "Ada"]

@@ -1,0 +1,182 @@
+"""Tasks as sessions: what a class plays, and what a rehearsal makes of a method."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from bench.errors import ScriptError, UsageError
+from bench.load.stage import Recordings
+from bench.load.tasks import SessionTask, as_sessions, file_of, rehearsed, script, script_name, script_path, tasks_of
+from bench.plan.turns import Script
+from tests.load.actors import Actor, actor, tone
+
+HERE = Path(__file__)
+
+
+def order(actor: Actor) -> None:
+    actor.on.say("A pizza, please", "order", {})
+
+
+def pay(actor: Actor) -> None:
+    actor.on.say("Here you are", "pay", {})
+
+
+def module(path: Path, text: str) -> ModuleType:
+    """A Python file, imported."""
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def rehearse(method: Callable[[Any], object], **given: Any) -> Script:
+    return rehearsed("Caller", method, Actor, given, Recordings(file_of(method).parent))
+
+
+def test_a_function_becomes_one_session_however_often_its_weight_repeats_it() -> None:
+    once, twice, other = as_sessions([order, order, pay])
+
+    assert once is twice
+    assert (once.does, other.does) == (order, pay)
+
+
+def test_a_session_keeps_the_name_and_the_tags_of_its_function() -> None:
+    def tagged(actor: Actor) -> None: ...
+
+    tagged.locust_tag_set = {"a"}  # type: ignore[attr-defined]
+    (task,) = as_sessions([tagged])
+
+    assert task.__name__ == "tagged"
+    assert task.locust_tag_set == {"a"}
+
+
+def test_what_is_a_session_already_stays_the_same() -> None:
+    task = script("talk.yaml")
+
+    assert as_sessions([task, task]) == [task, task]
+    assert task.__name__ == "talk"
+
+
+def test_locust_calls_a_session_with_its_user() -> None:
+    played: list[SessionTask] = []
+
+    class Watched(Actor):
+        def play_session(self, task: SessionTask) -> None:
+            played.append(task)
+
+    task = script("talk.yaml")
+    task(Watched())
+
+    assert played == [task]
+
+
+def test_a_class_has_each_of_its_tasks_once() -> None:
+    assert [task.does for task in tasks_of(actor("Caller", order, pay, order))] == [order, pay]
+
+
+def test_a_class_without_a_task_is_refused_by_its_name() -> None:
+    with pytest.raises(UsageError, match=r"Caller in .* has nothing to play"):
+        tasks_of(actor("Caller"))
+
+
+def test_a_task_set_is_refused() -> None:
+    with pytest.raises(UsageError, match="TaskSet"):
+        tasks_of(actor("Caller", order, type("Inner", (), {})))
+
+
+def test_a_script_is_seen_from_the_file_of_the_class_that_first_had_it(tmp_path: Path) -> None:
+    base = actor("Base", script("talk.yaml"))
+    base.__module__ = __name__
+    (task,) = tasks_of(base)
+    elsewhere = module(tmp_path / "elsewhere.py", "def heir(base):\n    class Heir(base): ...\n    return Heir\n")
+
+    assert script_path(elsewhere.heir(base), task, Path("talk.yaml")) == HERE.parent / "talk.yaml"
+    assert script_path(base, task, Path("/a/talk.yaml")) == Path("/a/talk.yaml")
+
+
+def test_a_script_in_python_has_the_name_of_its_class_and_of_its_method_where_there_are_more() -> None:
+    assert script_name(Actor, order, 1) == "Actor"
+    assert script_name(Actor, order, 2) == "Actor.order"
+
+
+def test_a_rehearsal_makes_the_script_of_a_method(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    text = "def call(user):\n    user.on.say('Hello', 'greeting', {})\n    user.on.play('a.wav', '', {})\n"
+    made = rehearse(module(tmp_path / "call.py", text).call, session={"voice": "alloy"}, limits={"done": 3})
+
+    assert made.name == "Caller"
+    assert made.path == tmp_path / "call.py"
+    assert [getattr(step, "label", None) for step in made.steps] == ["greeting", "turn_2"]
+    assert (made.session.voice, made.limits.done) == ("alloy", 3)
+
+
+def test_the_digest_is_that_of_the_file_the_settings_and_the_recordings(tmp_path: Path) -> None:
+    path, text = tmp_path / "call.py", "def call(user): user.on.play('a.wav', '', {})\n"
+    tone(tmp_path / "a.wav")
+    first = rehearse(module(path, text).call).digest
+    same = rehearse(module(path, text).call).digest
+    other_settings = rehearse(module(path, text).call, session={"voice": "alloy"}).digest
+    other_file = rehearse(module(path, text + "# more\n").call).digest
+    tone(tmp_path / "a.wav", 0.2)
+    other_recording = rehearse(module(path, text).call).digest
+
+    assert first == same
+    assert len({first, other_settings, other_file, other_recording}) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("user.on.expect('audio_delta', 0)", "Caller: within must be a number of seconds"),
+        ("user.on.say('', '', {})", "Caller: say must not be empty"),
+        ("user.on.play('none.wav', '', {})", "Caller: play .*none.wav: no such file"),
+        ("user.on.say('Hello', 'a label', {})", "Caller: label must be 1 to 64"),
+        ("nothing()", "Caller fails in its rehearsal, without a service: NameError: name 'nothing' is not defined"),
+        ("helper(user)", "Caller: say must not be empty"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, line: str, problem: str) -> None:
+    inner = module(tmp_path / "inner.py", "def helper(user):\n    user.on.say('', '', {})\n")
+    made = module(tmp_path / "call.py", f"def call(user):\n    user.on.say('Hello', '', {{}})\n    {line}\n")
+    made.__dict__["helper"] = inner.helper
+
+    with pytest.raises(ScriptError, match=f"^{tmp_path}/call.py:3: {problem}") as raised:
+        rehearse(made.call)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_method_without_a_turn_is_refused_at_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ScriptError, match=r"call.py:2: Caller has no turn"):
+        rehearse(module(tmp_path / "call.py", "\ndef call(user): user.on.pause(1)\n").call)
+
+
+def test_a_setting_that_a_script_does_not_have_is_refused() -> None:
+    with pytest.raises(ScriptError, match=r"test_tasks.py: Caller: session has an unknown key 'voic'; did you mean"):
+        rehearse(order, session={"voic": "alloy"})
+
+
+def test_a_user_that_cannot_be_made_is_refused() -> None:
+    def make() -> Actor:
+        raise OSError("no database")
+
+    with pytest.raises(ScriptError, match="OSError: no database"):
+        rehearsed("Caller", order, make, {}, Recordings(HERE.parent))
+
+
+def test_a_decorated_method_stands_where_it_was_written(tmp_path: Path) -> None:
+    decorate = module(tmp_path / "decorator.py", (
+        "import functools\n\ndef twice(method):\n    @functools.wraps(method)\n    def inner(user):\n"
+        "        method(user)\n        method(user)\n    return inner\n"))  # fmt: skip
+    decorated = decorate.twice(order)
+
+    assert file_of(decorated) == HERE
+    assert len(rehearse(decorated).steps) == 2

@@ -1,0 +1,155 @@
+"""Users as Locust sees them: in a process of their own, for importing Locust patches the standard library."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BEGIN = """
+import json, sys
+from locust import User, tag, task
+from locust.user.task import filter_tasks_by_tags
+from bench.load.user import RealtimeUser, script
+def names(user):
+    return [task.__name__ for task in user.tasks]
+"""
+
+
+def told_by(program: str, *arguments: str) -> Any:
+    """What a program prints as JSON after it has imported Locust and our user."""
+    command = [sys.executable, "-c", BEGIN + program, *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def test_tasks_have_locusts_weights_and_tags() -> None:
+    told = told_by("""
+class Mixed(RealtimeUser):
+    tasks = {script("text.yaml"): 3, script("voice.yaml"): 1}
+
+class Shopper(RealtimeUser):
+    @tag("a")
+    @task(2)
+    def order(self): ...
+
+    @tag("b")
+    @task
+    def pay(self): ...
+
+before = names(Shopper)
+filter_tasks_by_tags(Shopper, {"b"})
+print(json.dumps([names(Mixed), before, names(Shopper), [task.__name__ for task in Shopper.declared_tasks]]))
+""")
+
+    mixed, before, after, declared = told
+    assert mixed == ["text", "text", "text", "voice"]
+    assert before == ["order", "order", "pay"]
+    assert after == ["pay"]
+    assert declared == before
+
+
+def test_a_script_takes_the_place_of_inherited_tasks() -> None:
+    told = told_by("""
+class Base(RealtimeUser):
+    abstract = True
+    script = "one.yaml"
+
+    @task
+    def extra(self): ...
+
+class Other(Base):
+    script = "two.yaml"
+
+class Same(Base): ...
+
+print(json.dumps([names(Base), names(Other), names(Same), names(RealtimeUser)]))
+""")
+
+    assert told == [["one", "extra"], ["two"], ["one", "extra"], []]
+
+
+def test_steps_outside_of_a_session_are_refused() -> None:
+    told = told_by("""
+class Caller(RealtimeUser):
+    def on_start(self):
+        self.say("Hello")
+
+try:
+    Caller(None).on_start()
+except Exception as error:
+    print(json.dumps([type(error).__name__, str(error)]))
+""")
+
+    assert told == ["UsageError", "there is no session: say, play, respond, pause and expect belong into a @task"]
+
+
+def test_a_method_is_rehearsed_with_what_its_class_says(tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.py"
+    scenario.write_text("""
+from locust import task
+from bench.load.user import RealtimeUser
+
+class Caller(RealtimeUser):
+    session = {"voice": "alloy"}
+    limits = {"done": 3}
+    jitter_buffer_ms = 80
+
+    def __init__(self, environment):
+        super().__init__(environment)
+        self.words = ["One", "Two"]
+
+    @task
+    def talk(self):
+        for word in self.words:
+            self.say(word, output="text")
+        self.respond(label="more", instructions="Go on.")
+        self.expect("response_created", within=5)
+        self.pause(1)
+""")
+
+    told = told_by(PREPARE, str(scenario))
+
+    assert told == {"Caller": [["turn_1", "turn_2", "more"], ["scenario", "alloy", 3, 80]]}
+
+
+PREPARE = """
+from locust.util.load_locustfile import load_locustfile
+from bench.load.plays import prepared_plays
+from bench.target.endpoint import resolve_target
+
+def facts(play):
+    script = play.script
+    labels = [turn.label for turn in play.repertoire.session(0, 0).turns]
+    return [labels, [play.scenario, script.session.voice, script.limits.done, script.jitter_buffer_ms]]
+
+classes, _ = load_locustfile(sys.argv[1])
+plays = prepared_plays(classes.values(), resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x"))
+print(json.dumps({play.script.name: facts(play) for play in plays.values()}))
+"""
+SHIPPED = {
+    "text_turns": ["text_turns"],
+    "voice_turns": ["voice_turns"],
+    "voice_manual": ["voice_manual"],
+    "mixed": ["text_turns", "voice_turns"],
+    "python_turns": ["PythonCaller"],
+}
+
+
+@pytest.mark.parametrize(("name", "scripts"), SHIPPED.items())
+def test_a_scenario_that_comes_with_the_tool_can_be_played(name: str, scripts: list[str]) -> None:
+    told = told_by(PREPARE, str(ROOT / "scenarios" / f"{name}.py"))
+
+    assert list(told) == scripts
+    assert all(len(turns) >= 3 for turns, _ in told.values())
+
+
+def test_every_scenario_that_comes_with_the_tool_is_tried() -> None:
+    assert {path.stem for path in (ROOT / "scenarios").glob("*.py")} - {"__init__"} == SHIPPED.keys()

@@ -1,0 +1,179 @@
+"""The simulated player: when a caller hears the reply, and what silence it is forced into."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from fractions import Fraction
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.observe.playback import AUDIBLE, UNREADABLE, Player, audible_sample
+from bench.protocol.audio import FORMATS, AudioFormat
+from bench.protocol.dialects import AudioFormatName
+from bench.protocol.events import Silhouette
+
+MS = 1_000_000
+AT_NS = 7_000 * MS
+PCM, ULAW = FORMATS["pcm16"], FORMATS["g711_ulaw"]
+FORMAT_NAMES = st.sampled_from(sorted(FORMATS))
+
+
+def raw(data: bytes) -> msgspec.Raw:
+    return msgspec.Raw(b'"' + base64.b64encode(data) + b'"')
+
+
+def sound(silent_ms: float, loud_ms: float = 0, audio: AudioFormat = PCM, level: int = 5_000) -> bytes:
+    """So much silence, then so much sound."""
+    samples = np.zeros(round(audio.rate_hz * (silent_ms + loud_ms) / 1_000), np.int16)
+    samples[round(audio.rate_hz * silent_ms / 1_000) :] = level
+    return audio.encode(samples)
+
+
+def played(*deltas: tuple[float, bytes], jitter_ms: float = 50, audio: AudioFormat = PCM) -> Player:
+    """Deltas that come so many ms after the first."""
+    player = Player(audio, round(jitter_ms * MS), AT_NS)
+    for at_ms, data in deltas:
+        assert player.add(AT_NS + round(at_ms * MS), len(data), raw(data))
+    return player
+
+
+def heard_ms(player: Player) -> float | None:
+    return None if player.first_audible_ns is None else (player.first_audible_ns - AT_NS) / MS
+
+
+@pytest.mark.parametrize(
+    ("deltas", "jitter_ms", "heard", "ends", "stall", "stalls"),
+    [
+        pytest.param([(0, sound(0, 100))], 50, 50, 150, 0, 0, id="sound at once"),
+        pytest.param([(0, sound(80, 20))], 50, 130, 150, 0, 0, id="silence before it"),
+        pytest.param([(0, sound(100)), (20, sound(75, 25))], 50, 225, 250, 0, 0, id="in the second delta"),
+        pytest.param([(0, sound(0, 100))], 0, 0, 100, 0, 0, id="no jitter buffer"),
+        pytest.param([(0, sound(0, 100)), (150, sound(0, 50))], 50, 50, 200, 0, 0, id="just in time"),
+        pytest.param([(0, sound(0, 100)), (151, sound(0, 50))], 50, 50, 201, 1, 1, id="a millisecond late"),
+        pytest.param([(0, sound(100)), (400, sound(0, 50))], 50, 400, 450, 250, 1, id="audible after a stall"),
+        pytest.param([(0, sound(100)), (400, sound(10, 40))], 0, 410, 450, 300, 1, id="silent after a stall"),
+        pytest.param([(0, sound(0, 10)), (90, sound(0, 10)), (100, sound(0, 10)), (150, sound(0, 10))],
+                     50, 50, 160, 70, 2, id="two stalls"),
+        pytest.param([(0, sound(100)), (10, sound(100))], 50, None, 250, 0, 0, id="nothing is heard"),
+    ],
+)  # fmt: skip
+def test_a_reply_is_played_so(
+    deltas: list[tuple[float, bytes]], jitter_ms: float, heard: float | None, ends: float, stall: float, stalls: int
+) -> None:
+    player = played(*deltas, jitter_ms=jitter_ms)
+
+    assert heard_ms(player) == heard
+    assert ((player.ends_ns - AT_NS) / MS, player.stall_ns / MS, player.stalls) == (ends, stall, stalls)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_drains_at_its_own_rate(name: AudioFormatName) -> None:
+    audio = FORMATS[name]
+    player = played((0, sound(100, audio=audio)), (50, sound(20, 80, audio)), jitter_ms=40, audio=audio)
+
+    assert heard_ms(player) == 160
+    assert (player.ends_ns - AT_NS) / MS == 240
+
+
+@pytest.mark.parametrize(
+    ("samples", "place"),
+    [
+        ([0, AUDIBLE - 1, 1 - AUDIBLE, AUDIBLE], 3),
+        ([0, -AUDIBLE, 0], 1),
+        ([-32_768], 0),
+        ([32_767, 0], 0),
+        ([AUDIBLE - 1] * 50, None),
+        ([], None),
+    ],
+)
+def test_a_sample_is_audible_from_50_db_below_full_scale_on(samples: list[int], place: int | None) -> None:
+    data = np.array(samples, "<i2").tobytes()
+
+    assert audible_sample(raw(data), PCM) == place
+    assert round(20 * np.log10(AUDIBLE / 32_768), 1) == -50.0
+
+
+def test_in_g711_it_is_the_decoded_sample_that_counts() -> None:
+    data = ULAW.encode(np.array([0, 90, 200, -3_000], np.int16))
+
+    assert audible_sample(raw(data), ULAW) == 2
+    assert audible_sample(raw(data), PCM) == 0  # the same bytes read as PCM are loud at once
+
+
+@pytest.mark.parametrize("text", [b'"abc"', b'"a*c="', b'"=AAA"', '"QUJé"'.encode(), b"null"])
+def test_a_payload_that_is_not_base64_cannot_be_played(text: bytes) -> None:
+    player = Player(PCM, 0, AT_NS)
+
+    assert audible_sample(msgspec.Raw(text), PCM) == UNREADABLE
+    assert player.add(AT_NS, 3, msgspec.Raw(text)) is False
+
+
+def test_nothing_is_decoded_once_something_was_heard() -> None:
+    player = played((0, sound(0, 10)))
+
+    assert player.add(AT_NS + MS, 480, msgspec.Raw(b"no JSON at all"))
+    assert (player.ends_ns - AT_NS) / MS == 70
+
+
+@pytest.mark.parametrize(("audible", "heard"), [(None, None), (0, 50), (2_400, 150)])
+def test_a_silhouette_is_played_as_the_audio_that_it_stands_for(audible: int | None, heard: float | None) -> None:
+    player = Player(PCM, 50 * MS, AT_NS)
+    player.add(AT_NS, 9_600, Silhouette(audible))
+
+    assert (heard_ms(player), (player.ends_ns - AT_NS) / MS) == (heard, 250)
+
+
+# However the audio is cut, and whenever it comes.
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> tuple[AudioFormatName, list[bytes]]:
+    """A reply in any number of deltas of whole samples."""
+    name = draw(FORMAT_NAMES)
+    audio = FORMATS[name]
+    samples = sound(draw(st.integers(0, 60)), draw(st.integers(0, 40)), audio)
+    places = draw(st.lists(st.integers(0, len(samples) // audio.sample_bytes), max_size=8))
+    edges = [0, *sorted(places), len(samples) // audio.sample_bytes]
+    cut = [samples[a * audio.sample_bytes : b * audio.sample_bytes] for a, b in itertools.pairwise(edges)]
+    return name, [data for data in cut if data]
+
+
+@given(reply=replies(), jitter_ms=st.integers(0, 100))
+def test_any_cutting_of_the_same_audio_is_heard_at_the_same_instant(
+    reply: tuple[AudioFormatName, list[bytes]], jitter_ms: int
+) -> None:
+    audio, deltas = FORMATS[reply[0]], reply[1]
+    cut = played(*((0, data) for data in deltas), jitter_ms=jitter_ms, audio=audio)
+    whole = played((0, b"".join(deltas)), jitter_ms=jitter_ms, audio=audio)
+
+    assert (cut.first_audible_ns, cut.ends_ns) == (whole.first_audible_ns, whole.ends_ns)
+    assert (cut.stalls, cut.stall_ns) == (0, 0)
+
+
+@given(reply=replies(), gaps_ms=st.lists(st.integers(0, 80), min_size=9, max_size=9), jitter_ms=st.integers(0, 60))
+def test_what_is_heard_is_what_a_player_plays_that_holds_every_sample_apart(
+    reply: tuple[AudioFormatName, list[bytes]], gaps_ms: list[int], jitter_ms: int
+) -> None:
+    audio, deltas = FORMATS[reply[0]], reply[1]
+    comes_ms = list(itertools.accumulate([0, *gaps_ms]))[: len(deltas)]
+    player = played(*zip(comes_ms, deltas, strict=True), jitter_ms=jitter_ms, audio=audio)
+
+    free_ns, heard_ns, silent_ns, ran_dry = Fraction(AT_NS + jitter_ms * MS), None, Fraction(0), 0
+    for at_ms, data in zip(comes_ms, deltas, strict=True):
+        late_ns = AT_NS + at_ms * MS - free_ns
+        if late_ns > 0:
+            free_ns, silent_ns, ran_dry = free_ns + late_ns, silent_ns + late_ns, ran_dry + 1
+        for sample in audio.decode(data).tolist():
+            heard_ns = free_ns if heard_ns is None and abs(sample) >= 104 else heard_ns
+            free_ns += Fraction(1_000_000_000, audio.rate_hz)
+
+    assert (player.first_audible_ns is None) == (heard_ns is None)
+    assert heard_ns is None or 0 <= heard_ns - (player.first_audible_ns or 0) < 1
+    assert 0 <= free_ns - player.ends_ns < 1
+    assert 0 <= player.stall_ns - silent_ns < max(1, ran_dry)
+    assert player.stalls == ran_dry

@@ -1,0 +1,732 @@
+"""The timeline where the service finds the end of speech: what belongs to a turn, which reply counts, when it is over."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.observe.observation import TurnObservation
+from bench.protocol.dialects import Dialect
+from bench.protocol.events import Kind
+from bench.transport.base import Network
+from tests.helpers import (
+    MS,
+    Talk,
+    after_ms,
+    at,
+    base64_of,
+    build_turn,
+    committed,
+    created,
+    delta,
+    done,
+    error,
+    idle_timeout,
+    message,
+    not_transcribed,
+    part_done,
+    reply,
+    speech_started,
+    speech_stopped,
+    transcribed,
+)
+
+GA = Dialect.GA
+LOUD = base64.b64encode(b"\xff\x7f" * 2_400).decode()
+"""100 ms of PCM16 that is heard from its first sample on."""
+CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
+
+
+def vad(**limits: float) -> Talk:
+    """A session whose VAD starts responses."""
+    return Talk(service_responds=True, **limits)
+
+
+def hears(talk: Talk, at_ms: float, item_id: str = "item_1") -> None:
+    """The VAD notices at this instant that a speech is over, and commits it 5 ms later."""
+    talk.hear(at_ms, speech_stopped(item_id))
+    talk.hear(at_ms + 5, committed(item_id))
+
+
+def speaks(talk: Talk, number: int = 1, begin_ms: float = 0, end_ms: float = 1_000, **changes: Any) -> None:
+    """A turn that the VAD hears from 60 ms after its beginning on."""
+    talk.begin_speech(begin_ms, number, **changes)
+    talk.hear(begin_ms + 60, speech_started(f"item_{number}"))
+    talk.end_speech(end_ms)
+
+
+def answers(talk: Talk, at_ms: float, response_id: str = "r1") -> None:
+    """A whole answer: created at this instant, audio 300 ms later, done 100 ms after that."""
+    talk.hear(at_ms, created(response_id))
+    talk.hear(at_ms + 300, delta(GA, "audio", response_id, LOUD))
+    talk.hear(at_ms + 400, done(response_id))
+
+
+# A turn that goes well.
+
+
+def test_a_spoken_turn_has_the_instants_of_its_speech_and_of_its_answer() -> None:
+    talk = vad()
+    talk.begin_speech(0, jitter_buffer_ns=50 * MS)
+    talk.hear(60, speech_started("item_1"))
+    talk.end_speech(1_040, after_ms=40)
+    hears(talk, 1_500)
+    answers(talk, 1_550)
+
+    turn = talk.only()
+    assert {name: after_ms(turn, name) for name in turn.instants} == {
+        "speech_begin": 0,
+        "speech_started": 60,
+        "speech_end": 1_000,
+        "speech_stopped": 1_500,
+        "committed": 1_505,
+        "response_created": 1_550,
+        "first_audio": 1_850,
+        "last_audio": 1_850,
+        "first_audible": 1_900,
+        "response_done": 1_950,
+        "ended": 1_950,
+    }
+    assert (turn.outcome, turn.origin, turn.item_id, turn.response_id) == ("ok", "speech_end", "item_1", "r1")
+    assert (turn.vad_splits, turn.stalls, turn.audio_bytes_sent) == (0, 0, 9_600)
+    assert turn.measures_ns()["voice_to_voice"] == 900 * MS
+
+
+def test_a_turn_that_no_vad_listened_to_has_no_splits() -> None:
+    talk = vad()
+    talk.ask(0)
+    talk.hear(10, *reply(GA, "r1"))
+
+    assert (talk.only().vad_splits, talk.taken[0].outcome) == (None, "ok")
+
+
+def test_the_service_may_commit_before_it_says_so() -> None:
+    talk = vad()
+    speaks(talk)
+    talk.hear(1_500, speech_stopped("item_1"), created("r1"), committed("item_1"))
+    talk.hear(1_900, delta(GA, "audio", "r1"), done("r1"))
+
+    assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r1")
+    assert talk.timeline.quiet_by_ns is None
+
+
+# Deadlines.
+
+
+@pytest.mark.parametrize(
+    ("came", "stage", "due_ms"),
+    [
+        pytest.param([], "speech", 11_000, id="never noticed"),
+        pytest.param([(60, speech_started("i"))], "speech", 11_000, id="the beginning was noticed"),
+        pytest.param([(1_030, speech_started("i"))], "speech", 11_000, id="the beginning was noticed after the end"),
+        pytest.param([(60, speech_started("i")), (1_500, speech_stopped("i"))], "first_delta", 4_500, id="noticed"),
+        pytest.param([(1_500, speech_stopped("i")), (2_900, created("r"))], "first_delta", 4_500, id="created"),
+        pytest.param([(1_500, speech_stopped("i")), (2_000, speech_started("j"))], "speech", 12_000, id="once more"),
+        pytest.param([(1_500, speech_stopped("i")), (1_505, committed("i")), (1_600, delta(GA, "audio", "r"))],
+                     "next_delta", 3_600, id="answered"),
+        pytest.param([(1_500, speech_stopped("i")), (1_505, committed("i")), (1_510, created("r")),
+                      *((t, delta(GA, "audio", "r")) for t in range(2_000, 6_000, 1_000))], "done", 6_510, id="long"),
+    ],
+)  # fmt: skip
+def test_a_stage_of_a_spoken_turn_has_its_limit(came: list[tuple[int, bytes]], stage: str, due_ms: int) -> None:
+    talk = vad(speech=10, first_delta=3, next_delta=2, done=5)
+    talk.begin_speech(0)
+    for at_ms, data in [(at_ms, data) for at_ms, data in came if at_ms < 1_000]:
+        talk.hear(at_ms, data)
+    talk.end_speech(1_000)
+    for at_ms, data in [(at_ms, data) for at_ms, data in came if at_ms >= 1_000]:
+        talk.hear(at_ms, data)
+    assert talk.timeline.deadline()[:2] == (at(due_ms), f"timeout:{stage}")
+    talk.timeline.expire(at(due_ms) - 1)
+    assert not talk.timeline.turn_over
+
+    talk.timeline.expire(at(due_ms + 70))
+    assert (talk.only().outcome, after_ms(talk.taken[0], "ended")) == (f"timeout:{stage}", due_ms)
+    assert talk.timeline.session().outcome == f"timeout:{stage}"
+
+
+def test_nothing_is_overdue_while_the_caller_speaks() -> None:
+    talk = vad(speech=1, first_delta=1, next_delta=1, done=1)
+    talk.begin_speech(0)
+    talk.hear(60, speech_started("item_1"))
+    hears(talk, 800)
+    talk.hear(900, created("r1"), delta(GA, "audio", "r1"))
+
+    assert talk.timeline.deadline() is None
+    talk.timeline.expire(at(60_000))
+    assert not talk.timeline.turn_over
+
+
+def test_what_was_overdue_before_the_caller_had_finished_is_due_then_and_not_before() -> None:
+    talk = vad(done=1)
+    talk.begin_speech(0)
+    talk.hear(60, speech_started("item_1"))
+    hears(talk, 800)
+    talk.hear(900, created("r1"), delta(GA, "audio", "r1"))
+    talk.end_speech(5_000)
+    talk.timeline.expire(at(5_100))
+
+    assert (talk.only().outcome, after_ms(talk.taken[0], "ended")) == ("timeout:done", 5_000)
+
+
+def test_a_service_that_was_busy_answering_a_pause_is_not_late_before_it_was_done_with_that() -> None:
+    talk = vad(first_delta=1)
+    speaks(talk)
+    hears(talk, 1_500)
+    talk.hear(1_600, created("r1"), delta(GA, "audio", "r1"))
+    talk.hear(1_700, speech_started("item_2"))
+    hears(talk, 2_000, "item_2")
+    talk.hear(5_000, done("r1"))
+    talk.timeline.expire(at(5_001))
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:first_delta", 5_000)
+
+
+# Splits.
+
+
+def split(talk: Talk, **changes: Any) -> None:
+    """The VAD takes a pause at 500 ms for the end, commits, and begins to answer; then the caller goes on."""
+    talk.begin_speech(0, **changes)
+    talk.hear(60, speech_started("item_1"))
+    hears(talk, 700)
+    talk.hear(750, created("r1"))
+    talk.hear(800, delta(GA, "audio", "r1", LOUD), error_ns=2 * MS)
+    talk.hear(820, delta(GA, "transcript", "r1"), delta(GA, "audio", "r1", LOUD), error_ns=2 * MS)
+
+
+def test_a_reply_that_is_cancelled_because_speech_went_on_fails_the_turn() -> None:
+    talk = vad()
+    split(talk)
+    talk.hear(900, speech_started("item_2"))
+    talk.hear(920, done("r1", **CANCELLED))
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "ended")) == ("cancelled:turn_detected", 920)
+    assert "speech_end" not in turn.instants
+    assert not talk.timeline.over
+
+
+def test_what_follows_of_a_cancelled_turn_is_nobody_s_and_no_stray_commit() -> None:
+    talk = vad()
+    split(talk)
+    talk.hear(900, speech_started("item_2"))
+    talk.hear(920, done("r1", **CANCELLED))
+    first = talk.only(921)
+    instants = dict(first.instants)
+    assert talk.timeline.quiet_by_ns is not None
+    hears(talk, 1_500, "item_2")
+    answers(talk, 1_600, "r2")
+    assert talk.timeline.quiet_by_ns is None
+    speaks(talk, 2, 3_000, 4_000)
+    hears(talk, 4_500, "item_2b")
+    answers(talk, 4_600, "r3")
+
+    second = talk.only()
+    assert (second.outcome, second.response_id, after_ms(second, "first_audio")) == ("ok", "r3", 4_900)
+    assert first.instants == instants
+    talk.timeline.finish(at(9_000))
+    assert talk.timeline.session().stray_commits == 0
+
+
+def test_where_the_answer_to_a_pause_ends_before_the_speech_does_the_next_reply_counts() -> None:
+    talk = vad()
+    split(talk, jitter_buffer_ns=10 * MS)
+    talk.hear(840, part_done(GA, "audio", "r1"), message("response.output_audio_transcript.done", response_id="r1",
+                                                         transcript="What?"))  # fmt: skip
+    talk.hear(850, done("r1"))
+    assert not talk.timeline.turn_over
+    talk.hear(900, speech_started("item_2"))
+    talk.end_speech(1_400)
+    hears(talk, 1_900, "item_2")
+    talk.hear(1_950, created("r2"))
+    talk.hear(2_200, delta(GA, "audio", "r2", base64_of(4_800)))
+    talk.hear(2_220, delta(GA, "audio", "r2", LOUD))
+    talk.hear(2_300, done("r2"))
+
+    turn = talk.only()
+    assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r2", "item_2", 1)
+    assert {name: after_ms(turn, name) for name in turn.instants} == {
+        "speech_begin": 0,
+        "speech_started": 60,
+        "speech_end": 1_400,
+        "speech_stopped": 1_900,
+        "committed": 1_905,
+        "response_created": 1_950,
+        "first_audio": 2_200,
+        "last_audio": 2_220,
+        "first_audible": 2_310,
+        "response_done": 2_300,
+        "ended": 2_300,
+    }
+    assert (turn.audio_deltas, turn.transcript_deltas, turn.gaps_ns, turn.inexact_gaps) == (2, 0, (20 * MS,), 0)
+    assert (turn.stalls, turn.stall_ns, turn.stamp_error_ns, turn.reply_text) == (0, 0, 0, "")
+    assert turn.audio_speed == pytest.approx(5)  # 100 ms of audio in 20 ms
+    assert turn.audio_bytes_received == 4 * 4_800
+
+
+def test_a_reply_to_a_pause_does_not_count_either_where_it_ends_just_before_the_next_commit() -> None:
+    talk = vad()
+    split(talk)
+    talk.hear(900, speech_started("item_2"))
+    talk.end_speech(1_400)
+    talk.hear(1_900, speech_stopped("item_2"))
+    talk.hear(1_903, done("r1"))
+    assert not talk.timeline.turn_over
+    talk.hear(1_905, committed("item_2"))
+    answers(talk, 1_950, "r2")
+
+    assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r2")
+
+
+def test_where_the_service_refuses_to_answer_the_rest_its_answer_to_the_pause_counts() -> None:
+    talk = vad()
+    split(talk)
+    talk.hear(900, speech_started("item_2"))
+    talk.end_speech(1_400)
+    talk.hear(1_905, speech_stopped("item_2"), committed("item_2"))
+    talk.hear(1_910, error("conversation_already_has_active_response"))
+    talk.hear(2_000, done("r1"))
+
+    turn = talk.only()
+    assert (turn.outcome, turn.response_id, turn.vad_splits) == ("ok", "r1", 1)
+    assert turn.measures_ns()["voice_to_voice"] == -600 * MS
+    assert (talk.timeline.session().service_errors, talk.timeline.quiet_by_ns) == (1, None)
+
+
+def test_an_answer_that_began_in_a_pause_goes_on_when_the_speech_is_over() -> None:
+    talk = vad(next_delta=2)
+    split(talk)
+    talk.end_speech(1_000)
+
+    assert talk.timeline.deadline()[:2] == (at(3_000), "timeout:next_delta")
+    talk.hear(2_900, done("r1"))
+    assert talk.only().outcome == "ok"
+
+
+# Where the client asks for the response.
+
+
+def asked() -> Talk:
+    talk = Talk(service_responds=False)
+    talk.begin_speech(0)
+    talk.hear(60, speech_started("item_1"))
+    return talk
+
+
+def test_a_request_is_wanted_once_the_speech_is_committed_and_only_once() -> None:
+    talk, wanted = asked(), []
+    talk.end_speech(1_000)
+    for at_ms, data in ((1_500, speech_stopped("item_1")), (1_505, committed("item_1"))):
+        wanted.append(talk.timeline.wants_request)
+        talk.hear(at_ms, data)
+    wanted.append(talk.timeline.wants_request)
+    talk.send(1_505, "response.create")
+    wanted.append(talk.timeline.wants_request)
+    answers(talk, 1_600)
+
+    turn = talk.only()
+    assert wanted == [False, False, True, False]
+    assert (turn.outcome, turn.origin, after_ms(turn, "requested")) == ("ok", "requested", 1_505)
+    assert turn.measures_ns()["ttfa"] == 395 * MS
+
+
+def test_a_request_waits_for_the_end_of_speech_and_for_the_commit_of_all_of_it() -> None:
+    talk, wanted = asked(), []
+    hears(talk, 700)
+    wanted.append(talk.timeline.wants_request)
+    talk.hear(900, speech_started("item_2"))
+    talk.end_speech(1_400)
+    wanted.append(talk.timeline.wants_request)
+    talk.hear(1_900, speech_stopped("item_2"))
+    wanted.append(talk.timeline.wants_request)
+    talk.hear(1_905, committed("item_2"))
+
+    assert (wanted, talk.timeline.wants_request) == ([False] * 3, True)
+
+
+def test_no_response_is_expected_of_a_vad_that_starts_none() -> None:
+    talk = asked()
+    talk.end_speech(1_000)
+    hears(talk, 1_500)
+    talk.hear(1_600, *reply(GA, "somebody_s"))
+
+    assert not talk.timeline.turn_over
+    assert talk.timeline.deadline()[:2] == (at(31_500), "timeout:first_delta")
+
+
+# What is nobody's.
+
+
+def test_noise_between_turns_and_the_answer_to_it_are_nobody_s() -> None:
+    talk = vad()
+    talk.hear(10, speech_started("noise"))
+    hears(talk, 400, "noise")
+    answers(talk, 450, "r0")
+    speaks(talk, 1, 2_000, 3_000)
+    hears(talk, 3_500)
+    answers(talk, 3_600)
+    talk.timeline.finish(at(9_000))
+
+    turn = talk.only()
+    assert (turn.outcome, turn.response_id, turn.vad_splits, talk.timeline.session().stray_commits) == (
+        "ok",
+        "r1",
+        0,
+        1,
+    )
+
+
+def test_a_service_that_speaks_up_after_long_silence_speaks_to_nobody() -> None:
+    talk = vad()
+    talk.hear(10, idle_timeout("idle"), committed("idle"))
+    assert talk.timeline.quiet_by_ns is not None
+    answers(talk, 100, "r0")
+
+    assert (talk.timeline.quiet_by_ns, talk.timeline.session().stray_commits) == (None, 1)
+
+
+def test_it_does_so_too_where_a_turn_has_just_begun() -> None:
+    talk = vad()
+    talk.begin_speech(0)
+    talk.hear(10, idle_timeout("idle"), committed("idle"))
+    answers(talk, 20, "r0")
+    talk.hear(500, speech_started("item_1"))
+    talk.end_speech(1_000)
+    hears(talk, 1_500)
+    answers(talk, 1_600)
+
+    turn = talk.only()
+    assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r1", "item_1", 0)
+
+
+def test_noise_behind_a_typed_turn_is_not_its_own() -> None:
+    talk = vad()
+    talk.ask(0)
+    talk.hear(10, speech_started("noise"))
+    hears(talk, 300, "noise")
+    talk.hear(310, error("conversation_already_has_active_response"))
+    talk.hear(400, *reply(GA, "r1"))
+    talk.timeline.finish(at(500))
+
+    turn = talk.only()
+    assert (turn.outcome, turn.response_id, turn.item_id) == ("ok", "r1", "")
+    assert "committed" not in turn.instants
+    assert (talk.timeline.session().stray_commits, talk.timeline.session().service_errors) == (1, 1)
+
+
+def test_that_a_response_is_active_already_fails_the_turn_whose_request_is_named() -> None:
+    talk = vad()
+    talk.ask(0)
+    talk.hear(10, error("conversation_already_has_active_response", "turn-1-response"))
+
+    assert talk.only().outcome == "failed:conversation_already_has_active_response"
+
+
+# Transcriptions.
+
+
+def test_late_transcriptions_find_their_turns_while_the_next_is_under_way() -> None:
+    talk = vad()
+    speaks(talk, 1, transcription_due=True)
+    hears(talk, 1_500)
+    answers(talk, 1_600)
+    assert talk.take(2_001) == []
+    speaks(talk, 2, 2_500, 3_000, transcription_due=True)
+    hears(talk, 3_500, "item_2")
+    talk.hear(3_600, transcribed("item_2", "Two"))
+    talk.hear(3_700, transcribed("item_1", "One"))
+    answers(talk, 3_800, "r2")
+
+    first, second = talk.take(5_000)
+    assert (first.turn, after_ms(first, "input_transcribed"), first.input_text) == (1, 3_700, "One")
+    assert (second.turn, after_ms(second, "input_transcribed"), second.input_text) == (2, 3_600, "Two")
+
+
+def split_and_answered(*late: tuple[float, bytes]) -> TurnObservation:
+    """A turn of two commits, at 705 and at 1905 ms, done at 2400; and what comes then."""
+    talk = vad()
+    talk.begin_speech(0, transcription_due=True)
+    talk.hear(60, speech_started("item_1"))
+    hears(talk, 700)
+    talk.hear(710, created("r1"), delta(GA, "audio", "r1"), done("r1"))
+    talk.hear(900, speech_started("item_2"))
+    talk.end_speech(1_400)
+    hears(talk, 1_900, "item_2")
+    answers(talk, 2_000, "r2")
+    for at_ms, data in late:
+        assert talk.take(at_ms) == []
+        talk.hear(at_ms, data)
+    return talk.only(late[-1][0])
+
+
+def test_a_turn_of_several_commits_awaits_the_transcription_of_each() -> None:
+    turn = split_and_answered((2_500, transcribed("item_1", "Good")), (2_600, transcribed("item_2", "day")))
+
+    assert (turn.input_text, after_ms(turn, "input_transcribed")) == ("Good day", 2_600)
+    assert turn.measures_ns()["input_transcript"] == 695 * MS
+
+
+def test_a_transcription_counts_from_the_commit_of_the_same_speech() -> None:
+    turn = split_and_answered((2_500, transcribed("item_2", "day")), (2_900, transcribed("item_1", "Good")))
+
+    assert turn.measures_ns()["input_transcript"] == 595 * MS
+
+
+def test_a_transcription_that_failed_is_not_waited_for() -> None:
+    turn = split_and_answered((2_500, transcribed("item_1", "Good")), (2_600, not_transcribed("item_2")))
+
+    assert (turn.input_text, "input_transcribed" in turn.instants) == ("Good", False)
+
+
+@pytest.mark.parametrize("due", [False, True])
+def test_what_was_handed_out_is_not_changed_by_a_transcription_that_comes_after_it(due: bool) -> None:
+    talk = vad()
+    speaks(talk, transcription_due=due)
+    hears(talk, 1_500)
+    if due:
+        talk.hear(1_550, transcribed("item_1"))
+    answers(talk, 1_600)
+    turn = talk.only(2_001)
+    before = dict(turn.instants)
+    talk.hear(2_100, transcribed("item_1", "once more"))
+
+    assert turn.instants == before
+    assert ("input_transcribed" in before) is due
+
+
+def test_what_was_committed_last_is_transcribed_last_or_not_at_all() -> None:
+    talk = vad()
+    talk.begin_speech(0, transcription_due=True)
+    talk.hear(60, speech_started("item_1"))
+    hears(talk, 700)
+    talk.hear(800, transcribed("item_1"))
+    talk.hear(900, speech_started("item_2"))
+    talk.end_speech(1_400)
+    hears(talk, 1_900, "item_2")
+    talk.timeline.fail("abandoned", at(2_000))
+
+    turn = talk.only()
+    assert (turn.input_text, "input_transcribed" in turn.instants) == ("Hello", False)
+
+
+# What a script insists on.
+
+
+def test_an_expectation_that_is_met_changes_nothing() -> None:
+    talk = vad()
+    speaks(talk)
+    talk.timeline.expect(Kind.SPEECH_STOPPED, at(2_000))
+    before = talk.timeline.missing_expectation
+    hears(talk, 2_000)  # what arrives at the deadline itself is in time
+    after = talk.timeline.missing_expectation
+    answers(talk, 2_100)
+
+    assert (before, after, talk.only().outcome) == (True, False, "ok")
+
+
+def test_an_expectation_that_is_not_met_in_time_fails_the_turn_and_not_the_session() -> None:
+    talk = vad()
+    speaks(talk)
+    talk.timeline.expect(Kind.SPEECH_STOPPED, at(2_000))
+    assert talk.timeline.deadline()[:2] == (at(2_000), "failed:expected_speech_stopped")
+    hears(talk, 2_001)
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "ended")) == ("failed:expected_speech_stopped", 2_000)
+    assert not talk.timeline.over
+
+
+def test_what_has_come_already_is_not_expected_again() -> None:
+    talk = vad()
+    speaks(talk)
+    talk.timeline.expect(Kind.SPEECH_STARTED, at(1_001))
+
+    assert not talk.timeline.missing_expectation
+    assert talk.timeline.deadline()[:2] == (at(11_000), "timeout:speech")
+
+
+def test_a_turn_that_is_done_without_what_was_expected_fails_at_once() -> None:
+    talk = vad()
+    talk.ask(0)
+    talk.timeline.expect(Kind.TRANSCRIPT_DELTA, at(60_000))
+    talk.hear(100, delta(GA, "audio", "r1"), done("r1"))
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "ended")) == ("failed:expected_transcript_delta", 100)
+
+
+def test_the_answer_to_a_pause_is_an_answer_for_whoever_expects_one() -> None:
+    talk = vad()
+    split(talk)
+    talk.hear(890, speech_started("item_2"))
+    talk.end_speech(900)
+    talk.timeline.expect(Kind.TRANSCRIPT_DONE, at(1_200))
+    talk.hear(1_000, part_done(GA, "transcript", "r1"))
+    talk.hear(1_100, done("r1"))
+    assert talk.timeline.missing_expectation is False
+    hears(talk, 1_400, "item_2")
+    answers(talk, 1_500, "r2")
+
+    assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r2")
+
+
+def test_nothing_is_expected_of_a_turn_that_is_over_or_was_never_begun() -> None:
+    talk = vad()
+    talk.timeline.expect(Kind.AUDIO_DELTA, at(1))
+    talk.ask(10)
+    talk.hear(20, *reply(GA, "r1"))
+    talk.timeline.expect(Kind.TEXT_DELTA, at(30))
+
+    assert (talk.timeline.missing_expectation, talk.timeline.deadline()) == (False, None)
+    assert talk.only().outcome == "ok"
+
+
+# When the service is quiet, and the caller may speak again.
+
+
+def test_the_service_is_quiet_once_all_speech_is_committed_and_all_commits_are_answered() -> None:
+    talk, busy = vad(next_delta=2), []
+    for at_ms, data in ((0, speech_started("x")), (100, speech_stopped("x")), (105, committed("x")),
+                        (150, created("r")), (200, delta(GA, "audio", "r")), (300, done("r"))):  # fmt: skip
+        talk.hear(at_ms, data)
+        busy.append(talk.timeline.quiet_by_ns)
+
+    assert busy == [at(2_000), at(2_100), at(2_105), at(2_150), at(2_200), None]
+
+
+def test_whoever_gives_up_on_a_commit_does_not_take_its_answer_for_another_s() -> None:
+    talk = vad()
+    talk.hear(0, speech_started("x"), speech_stopped("x"), committed("x"))
+    talk.timeline.give_up()
+    assert talk.timeline.quiet_by_ns is None
+    speaks(talk, 1, 20_000, 21_000)
+    hears(talk, 21_500)
+    answers(talk, 21_600)
+
+    assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r1")
+
+
+def test_a_service_that_leaves_ids_out_is_quiet_after_its_answer() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, message("response.created"))
+    talk.hear(20, message("response.output_audio.delta", delta=base64_of(4_800)))
+    talk.hear(30, message("response.done", response={"status": "completed"}))
+
+    assert (talk.only().outcome, talk.timeline.quiet_by_ns) == ("ok", None)
+
+
+def test_a_reply_is_heard_out_as_long_as_the_player_plays_it() -> None:
+    talk = vad()
+    assert talk.timeline.playback_ends_ns == 0
+    speaks(talk, jitter_buffer_ns=50 * MS)
+    hears(talk, 1_500)
+    talk.hear(1_600, created("r1"), delta(GA, "audio", "r1"), delta(GA, "audio", "r1"))
+    assert talk.timeline.playback_ends_ns == 0  # it is not over
+    talk.hear(1_700, done("r1"))
+
+    assert talk.timeline.playback_ends_ns == at(1_850)
+    talk.take(1_701)
+    assert talk.timeline.playback_ends_ns == at(1_850)
+
+
+def test_a_reply_that_was_cut_is_not_heard_out() -> None:
+    talk = vad()
+    split(talk)
+    talk.hear(900, done("r1", **CANCELLED))
+
+    assert talk.timeline.playback_ends_ns == 0
+
+
+# The way to the peer.
+
+
+def test_the_network_is_that_of_each_turn_s_end_and_retransmissions_count_from_the_last() -> None:
+    talk, asked = Talk(wanted=3), []
+    for number, network in enumerate((Network(900, 700, 2), Network(800, 600, 5), None), 1):
+        asked.append(talk.timeline.awaits_network)
+        talk.ask(1_000 * number, number)
+        talk.hear(1_000 * number + 10, *reply(GA, f"r{number}"))
+        asked.append(talk.timeline.awaits_network)
+        talk.timeline.measured(network)
+        talk.take(1_000 * number + 20)
+
+    assert asked == [False, True] * 3
+    assert [(t.network_rtt_ns, t.network_rtt_smoothed_ns, t.retransmits) for t in talk.taken] == [
+        (700, 900, 2),
+        (600, 800, 3),
+        (None, None, None),
+    ]
+
+
+# Whatever comes.
+
+EVENTS = [
+    *(make(f"item_{n}") for n in (1, 2, 3) for make in (speech_started, speech_stopped, committed, transcribed)),
+    *(data for n in (1, 2, 3) for data in (created(f"r{n}"), delta(GA, "audio", f"r{n}", LOUD), done(f"r{n}"),
+                                           done(f"r{n}", **CANCELLED))),
+    idle_timeout("item_3"), error("conversation_already_has_active_response"), error("x", "turn-1-append-1"),
+    error("rate_limit_exceeded"), message("nobody.knows"),
+]  # fmt: skip
+STEPS = st.one_of(
+    st.sampled_from(EVENTS),
+    st.sampled_from(["begin", "end", "ask", "expect", "expire", "take", "give up", "type"]),
+)
+
+
+@given(
+    responds=st.booleans(),
+    steps=st.lists(st.tuples(STEPS, st.sampled_from([0, 1, 40, 900, 2_500])), max_size=40),
+)
+def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
+    responds: bool, steps: list[tuple[bytes | str, int]]
+) -> None:
+    talk, now_ms, begun = Talk(service_responds=responds, speech=3, first_delta=3, next_delta=2, done=4), 0, 0
+    timeline = talk.timeline
+    for step, gap_ms in steps:
+        now_ms += gap_ms
+        if not isinstance(step, bytes):  # whoever sends has waited until then
+            timeline.expire(at(now_ms))
+        if step in ("begin", "type") and timeline.turn_over and not timeline.over:
+            begun += 1
+            if step == "begin":
+                talk.begin_speech(now_ms, begun, transcription_due=True)
+            else:
+                timeline.begin(build_turn(begun), at(now_ms))
+                talk.send(now_ms, "response.create")
+        elif step == "end" and not timeline.turn_over:
+            talk.end_speech(now_ms)
+        elif step == "ask" and timeline.wants_request:
+            talk.send(now_ms, "response.create")
+            assert not timeline.wants_request
+        elif step == "expect":
+            timeline.expect(Kind.AUDIO_DELTA, at(now_ms + 900))
+        elif step == "take":
+            talk.take(now_ms)
+        elif step == "give up":
+            timeline.give_up()
+            assert timeline.quiet_by_ns is None or not responds
+        elif isinstance(step, bytes):
+            talk.hear(now_ms, step)
+        due = timeline.deadline()
+        assert due is None or timeline.turn_over is False
+    timeline.fail("abandoned", at(now_ms))
+    talk.take(now_ms)
+
+    session = timeline.session()
+    assert sorted(turn.turn for turn in talk.taken) == list(range(1, begun + 1))
+    assert session.turns_ended == session.turns_begun == begun
+    for turn in talk.taken:
+        came = {
+            name: at_ns for name, at_ns in turn.instants.items() if name not in ("first_audible", "input_transcribed")
+        }
+        assert max(came.values()) == turn.instants["ended"]
+        assert turn.start_ns <= min(came.values())
+        assert len(turn.gaps_ns) + turn.inexact_gaps == max(0, turn.audio_deltas - 1)
+        assert ("first_audio" in came) == (turn.audio_deltas > 0) == (turn.stalls is not None)

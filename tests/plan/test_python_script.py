@@ -1,0 +1,138 @@
+"""Scripts that Python builds: the same objects as from a file, and the same checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import ScriptError, UsageError
+from bench.measures import Limits
+from bench.plan.script import (
+    AskTurn,
+    Expect,
+    Pause,
+    Step,
+    TextTurn,
+    WavTurn,
+    ask_turn,
+    build_script,
+    expect,
+    limits,
+    load_script,
+    pause,
+    session_settings,
+    text_turn,
+    wav_turn,
+)
+from bench.plan.speech import Speech
+from bench.protocol.dialects import ResponseSettings, SessionSettings, TurnDetection
+
+AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
+DETECTION = {"type": "server_vad", "silence_duration_ms": 500}
+
+
+def wav(paths: Any = "late_parcel.wav", **arguments: Any) -> WavTurn:
+    return wav_turn(paths, label="late", folder=AUDIO, **arguments)
+
+
+def test_python_says_the_same_as_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "talk.yaml"
+    path.write_text(
+        f"""
+session: {{voice: alloy, turn_detection: {{type: server_vad, silence_duration_ms: 500}}}}
+limits: {{speech: 3}}
+background: {{noise: {AUDIO / "room.wav"}, snr_db: 20}}
+jitter_buffer_ms: 0
+steps:
+  - {{say: Hello, label: hello, output: text}}
+  - expect: {{event: text_delta, within: 2}}
+  - {{respond: {{instructions: Help.}}, label: help}}
+  - pause: 1.5
+  - play: [{AUDIO / "late_parcel.wav"}, {AUDIO / "goodbye.wav"}]
+    label: late
+    chunk_ms: 20
+""",
+        encoding="utf-8",
+    )
+    settings = {
+        "session": {"voice": "alloy", "turn_detection": DETECTION},
+        "limits": {"speech": 3},
+        "background": {"noise": AUDIO / "room.wav", "snr_db": 20},
+        "jitter_buffer_ms": 0,
+    }
+    steps: list[Step] = [
+        text_turn("Hello", label="hello", output="text"),
+        expect("text_delta", 2),
+        ask_turn(label="help", instructions="Help."),
+        pause(1.5),
+        wav(["late_parcel.wav", AUDIO / "goodbye.wav"], chunk_ms=20),
+    ]
+
+    assert build_script(path, settings, steps) == load_script(path)
+
+
+def test_each_step_can_be_made_by_itself() -> None:
+    assert text_turn("Hi", label="hi", instructions=None) == TextTurn("hi", "Hi", ResponseSettings())
+    assert ask_turn(label="ask", max_output_tokens=9) == AskTurn("ask", ResponseSettings(max_output_tokens=9))
+    assert pause(2) == Pause(2_000_000_000)
+    assert expect("audio_done", 1.5) == Expect("audio_done", 1.5)
+    assert wav(paced=False).chunk_ms == 100
+    assert wav(speech={"begin": 0.5, "end": 1}).audio[0].speech == Speech(12_000, 24_000)
+
+
+def test_settings_are_read_from_plain_mappings() -> None:
+    detection = TurnDetection(type="server_vad", silence_duration_ms=500)
+
+    assert session_settings({"turn_detection": DETECTION}) == SessionSettings(turn_detection=detection)
+    assert session_settings({}) == SessionSettings()
+    assert limits({"done": 7}) == Limits(done=7)
+
+
+WRONG: list[tuple[Callable[[], object], str]] = [
+    (lambda: text_turn("", label="hi"), "say must not be empty"),
+    (lambda: text_turn(5, label="hi"), "say must be text, not 5 (quotes make anything text)"),  # type: ignore[arg-type]
+    (lambda: text_turn("Hi", label="a b"), "label must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not 'a b'"),
+    (lambda: text_turn("Hi", label="hi", lable="x"), "say has an unknown key 'lable'; did you mean label?"),
+    (lambda: ask_turn(label="ask", max_output_tokens=True), "max_output_tokens must be a whole number from 1 to 4096"),
+    (lambda: wav("none.wav"), f"play {AUDIO}/none.wav: no such file"),
+    (lambda: wav([]), "play must not be an empty list"),
+    (lambda: wav(chunk_ms=19), "chunk_ms must be a whole number from 20 to 200, not 19"),
+    (lambda: wav(paced="no"), "paced must be true or false, not 'no'"),
+    (
+        lambda: wav(speech={"begin": 0, "end": 2}),
+        "speech must begin before it ends, and end with the WAV at the latest",
+    ),
+    (lambda: pause(0), "pause must be a number of seconds from 0.001 to 3600, not 0"),
+    (lambda: pause(float("nan")), "pause must be a number of seconds from 0.001 to 3600, not nan"),
+    (lambda: pause(10**400), "pause must be a number of seconds from 0.001 to 3600, not 1000"),
+    (lambda: expect("audio", 1), "event must be speech_started, speech_stopped, committed"),
+    (lambda: session_settings({"voice": None}), "voice must be text, not nothing"),
+    (
+        lambda: session_settings({"turn_detection": {"type": "vad"}}),
+        "type must be server_vad or semantic_vad, not 'vad'",
+    ),
+    (lambda: session_settings({1: 2}), "session has a key that is not a word"),  # type: ignore[dict-item]
+    (lambda: session_settings([]), "session must be made of `key: value`, not a list"),  # type: ignore[arg-type]
+    (lambda: limits({"fist_delta": 1}), "limits has an unknown key 'fist_delta'; did you mean first_delta?"),
+    (lambda: build_script(Path(__file__), {"steps": []}, []), "the script has an unknown key 'steps'"),
+    (
+        lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
+        "step 2 expects an event of no turn: it must follow a `say`, `respond` or `play`",
+    ),
+    (
+        lambda: build_script(Path(__file__), {"session": {"turn_detection": "server_vad"}}, [wav(paced=False)]),
+        "paced must be true under turn detection",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), WRONG, ids=[words[:40] for _, words in WRONG])
+def test_what_python_gets_wrong_is_said_by_its_key(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        call()
+
+    assert str(caught.value).startswith(words)
+    assert not isinstance(caught.value, ScriptError)

@@ -1,0 +1,255 @@
+"""The JSON Schema of scripts says what the loader says; and so does the reference."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
+
+from bench.errors import UsageError
+from bench.measures import Limits
+from bench.plan.fields import SCRIPT, STEP_TABLES
+from bench.plan.schema import script_schema
+from bench.plan.script import EXPECTED_EVENTS, load_script
+from bench.plan.shapes import Number, Whole
+from bench.plan.values import PlainValue
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scenarios" / "scripts"
+AUDIO = ROOT / "scenarios" / "audio"
+VALIDATOR = Draft202012Validator(script_schema())
+BEYOND_A_SCHEMA = (
+    "expects an event of no turn",
+    "speech must begin before it ends",
+    "speech is that of one WAV",
+    "no such file",
+)
+"""Words of refusals that depend on other values, or on files."""
+
+
+def loaded(tree: object) -> str | None:
+    """What the reader says about a tree, whose paths are seen from the folder of the WAVs; None where it takes it."""
+    try:
+        SCRIPT.read(PlainValue("the script", tree, AUDIO))
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def check_agrees(tree: object) -> None:
+    refusal = loaded(tree)
+    problems = [error.message for error in VALIDATOR.iter_errors(tree)]
+
+    if refusal is None:
+        assert not problems
+    elif not any(words in refusal for words in BEYOND_A_SCHEMA):
+        assert problems, refusal
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(script_schema())
+
+
+def test_the_stored_schema_is_what_the_code_says() -> None:
+    stored = (SCRIPTS / "script.schema.json").read_text(encoding="utf-8")
+
+    assert json.loads(stored) == script_schema(), "run `make schema`"
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_scripts_that_come_with_the_tool_fit_the_schema_that_they_name(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    assert text.startswith("# yaml-language-server: $schema=script.schema.json\n")
+    VALIDATOR.validate(YAML(typ="safe", pure=True).load(text))
+
+
+WAV = "late_parcel.wav"
+FULL: dict[str, Any] = {
+    "session": {
+        "output": "audio",
+        "instructions": "Be brief.",
+        "max_output_tokens": 400,
+        "voice": "alloy",
+        "temperature": 0.8,
+        "input_transcription": "whisper-1",
+        "turn_detection": {
+            "type": "server_vad",
+            "threshold": 0.5,
+            "prefix_padding_ms": 300,
+            "silence_duration_ms": 500,
+            "idle_timeout_ms": 6_000,
+            "create_response": True,
+            "interrupt_response": False,
+        },
+        "input_format": "pcm16",
+        "output_format": "g711_ulaw",
+    },
+    "limits": {"speech": 3, "done": 60.5},
+    "background": {"noise": "room.wav", "snr_db": 15},
+    "jitter_buffer_ms": 50,
+    "steps": [
+        {"say": "Hello", "label": "hello", "output": "text", "instructions": "x", "max_output_tokens": 1},
+        {"expect": {"event": "text_delta", "within": 5}},
+        {"respond": {"output": "audio"}, "label": "help"},
+        {"respond": None},
+        {"pause": 2.5},
+        {"play": WAV, "chunk_ms": 20, "paced": True, "speech": {"begin": 0.35, "end": 1.1}},
+        {"play": [WAV, "goodbye.wav"], "label": "end"},
+    ],
+}
+SEMANTIC = FULL | {"session": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}
+WORD = {"session": {"turn_detection": "none"}, "limits": None, "steps": [{"say": "hi"}]}
+GOOD = [FULL, SEMANTIC, WORD]
+
+Path_ = tuple[str | int, ...]
+
+
+def places(tree: Any, at: Path_ = ()) -> Iterator[Path_]:
+    """Where each value of a tree stands."""
+    yield at
+    children: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(tree, dict):
+        children = tree.items()
+    elif isinstance(tree, list):
+        children = enumerate(tree)
+    for key, child in children:
+        yield from places(child, (*at, key))
+
+
+def changed(tree: Any, at: Path_, change: Callable[[Any], Any]) -> Any:
+    """A copy of the tree with one value changed."""
+    if not at:
+        return change(tree)
+    copy = dict(tree) if isinstance(tree, dict) else list(tree)
+    copy[at[0]] = changed(tree[at[0]], at[1:], change)
+    return copy
+
+
+def without(tree: Any, at: Path_) -> Any:
+    *above, key = at
+    return changed(tree, tuple(above), lambda inner: _dropped(inner, key))
+
+
+def _dropped(inner: Any, key: str | int) -> Any:
+    if isinstance(inner, dict):
+        return {name: value for name, value in inner.items() if name != key}
+    return [value for number, value in enumerate(inner) if number != key]
+
+
+@pytest.mark.parametrize("tree", GOOD, ids=["full", "semantic", "word"])
+def test_what_is_right_is_right_to_both(tree: dict[str, Any]) -> None:
+    assert loaded(tree) is None
+    VALIDATOR.validate(tree)
+
+
+@pytest.mark.parametrize("tree", GOOD, ids=["full", "semantic", "word"])
+def test_both_agree_on_what_may_be_left_out(tree: dict[str, Any]) -> None:
+    for place in places(tree):
+        if place:
+            check_agrees(without(tree, place))
+
+
+@pytest.mark.parametrize("tree", GOOD, ids=["full", "semantic", "word"])
+def test_both_refuse_what_they_do_not_know(tree: dict[str, Any]) -> None:
+    for place in places(tree):
+        odd = changed(tree, place, lambda inner: inner | {"odd": 1} if isinstance(inner, dict) else {"odd": 1})
+
+        assert loaded(odd) is not None
+        assert not VALIDATOR.is_valid(odd)
+
+
+@pytest.mark.parametrize("shape", [Whole(2, 5), Number(2, 5)])
+def test_both_ends_of_a_range_belong_to_it(shape: Whole | Number) -> None:
+    validator = Draft202012Validator(shape.schema())
+
+    for number in (2, 5, 2.0, 5.0):
+        assert shape.read(PlainValue("x", number, AUDIO)) == number
+        assert validator.is_valid(number)
+    for other in (1, 6, 1.999, 5.001, True, "3", None):
+        with pytest.raises(UsageError, match=r"number from 2 to 5"):
+            shape.read(PlainValue("x", other, AUDIO))
+        assert not validator.is_valid(other)
+
+
+WORDS = st.sampled_from(
+    ["audio", "none", "server_vad", "semantic_vad", "low", "g711_alaw", *EXPECTED_EVENTS, WAV, " ", ""]
+)
+NUMBERS = st.sampled_from([-11, -1, 0, 0.001, 0.5, 1, 1.5, 2.0, 19, 61, 200.0, 201, 2_001, 4_097, 5_000, 30_001])
+LEAVES = st.none() | st.booleans() | NUMBERS | WORDS
+KEYS = st.sampled_from(
+    sorted({key for table in STEP_TABLES.values() for key in table.fields} | {"type", "end", "event"})
+)
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=6
+)
+
+
+@settings(max_examples=400)
+@given(data=st.data())
+def test_both_agree_on_what_stands_anywhere(data: st.DataObject) -> None:
+    tree = data.draw(st.sampled_from(GOOD))
+    place = data.draw(st.sampled_from(list(places(tree))))
+    value = data.draw(TREES)
+    check_agrees(changed(tree, place, lambda _: value))
+
+
+@given(tree=TREES | st.fixed_dictionaries({"steps": st.lists(st.dictionaries(KEYS, TREES, max_size=3), max_size=3)}))
+def test_both_agree_on_any_tree(tree: object) -> None:
+    check_agrees(tree)
+
+
+def test_python_and_yaml_are_read_alike(tmp_path: Path) -> None:
+    shutil.copytree(AUDIO, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "full.yaml"
+    text = StringIO()
+    YAML(typ="safe", pure=True).dump(FULL, text)
+    path.write_text(text.getvalue(), encoding="utf-8")
+    parts = SCRIPT.read(PlainValue("the script", FULL, tmp_path))
+
+    script = load_script(path)
+    assert (script.session, script.limits, script.steps) == (parts["session"], parts["limits"], parts["steps"])
+    assert (script.background, script.jitter_buffer_ms) == (parts["background"], parts["jitter_buffer_ms"])
+
+
+REFERENCE = (ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")
+
+
+def keys_of(schema: Any) -> Iterator[str]:
+    """Every key that a script can have."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", ())
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from keys_of(inner)
+
+
+def test_the_reference_names_every_key_and_every_word() -> None:
+    keys = set(keys_of(script_schema()))
+
+    assert len(keys) > 40
+    assert [key for key in sorted(keys | set(EXPECTED_EVENTS)) if f"`{key}`" not in REFERENCE] == []
+    for name, seconds in vars(Limits()).items():
+        assert f"| `{name}` | {seconds:g} |" in REFERENCE
+
+
+def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
+    shutil.copytree(AUDIO, tmp_path / "audio")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "customers.csv").write_text("name,order\nAda,4711\n", encoding="utf-8")
+    examples = [block.partition("```")[0] for block in REFERENCE.split("```yaml\n")[1:]]
+
+    assert len(examples) == 2
+    for example in examples:
+        path = tmp_path / "scripts" / "example.yaml"
+        path.write_text(example, encoding="utf-8")
+        assert load_script(path).steps
+        VALIDATOR.validate(YAML(typ="safe", pure=True).load(example))

@@ -1,0 +1,274 @@
+"""`load_script`: whatever is wrong with a script is said with its line."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from bench.errors import ScriptError
+from bench.measures import LIMIT_NAMES
+from bench.plan.script import TextTurn, load_script
+
+WAV = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """A path for a script, beside which `a.wav`, `rows.csv` and `bad.csv` stand."""
+    shutil.copy(WAV, tmp_path / "a.wav")
+    write(tmp_path / "rows.csv", "name,order\nAda,4711\n")
+    write(tmp_path / "bad.csv", "name,order\nAda,4711\nBob\n")
+    return tmp_path / "talk.yaml"
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+WRONG: list[tuple[str, int | None, str]] = [
+    # (script, line, words of the error)
+    ("", 1, "is empty; a script needs `steps`"),
+    ("# nothing but this\n", 1, "is empty"),
+    ("steps:\n\t- say: hi\n", 2, "indent with spaces, not with tabs"),
+    ("steps: [\n", 2, "is not YAML"),
+    ("steps: *nothing\n", 1, "is not YAML: found undefined alias"),
+    ("steps:\n- say: hi\n---\nsteps:\n", 3, "is not YAML: but found another document"),
+    ("steps:\n- say: \x07\n", 2, "special characters are not allowed"),
+    ("[" * 500, None, "is not YAML"),
+    ("- say: hi\n", 1, "the script must be made of `key: value`, not a list"),
+    ("hello\n", 1, "must be made of `key: value`, not 'hello'"),
+    ("session: {}\n", 1, "the script needs `steps`"),
+    ("~\n", 1, "the script needs `steps`"),
+    ("session: {}\nsteps: []\n", 2, "steps has no turn: it needs a `say`, `respond` or `play`"),
+    ("session: {}\nsteps:\n- pause: 1\n", 2, "steps has no turn"),
+    ("steps:\n", 1, "steps must be a list, not nothing"),
+    ("steps: {say: hi}\n", 1, "steps must be a list, not `key: value`"),
+    ("steps:\n- say: hi\nstep:\n", 3, "unknown key 'step'; did you mean steps? allowed: session, limits, variables"),
+    ("steps:\n- say: hi\nsteps: []\n", 3, "the script has the key 'steps' twice"),
+    ("steps:\n- say: hi\n  say: ho\n", 3, "step 1 has the key 'say' twice"),
+    ("steps:\n- say: hi\n1: 2\n", 3, "has a key that is not a word"),
+    ("steps:\n- say: hi\n? [a]\n: b\n", 3, "has a key that is not a word"),
+    ("steps:\n- say: hi\n- hello\n", 3, "step 2 must be made of `key: value`, not 'hello'"),
+    ("steps:\n- label: hi\n", 2, "step 1 must have exactly one of say, respond, play, pause, expect, not none"),
+    ("steps:\n- say: hi\n  pause: 1\n", 2, "exactly one of say, respond, play, pause, expect, not say and pause"),
+    ("steps:\n- say: hi\n  lable: x\n", 3, "unknown key 'lable'; did you mean label? allowed: say, label, output"),
+    ("steps:\n- say: hi\n  chunk_ms: 100\n", 3, "unknown key 'chunk_ms'; allowed: say, label"),
+    ("steps:\n- pause: 1\n  label: x\n", 3, "unknown key 'label'; allowed: pause"),
+    ("steps:\n- respond:\n    voice: alloy\n", 3, "respond has an unknown key 'voice'; allowed: output, instr"),
+    ("steps:\n- respond: hello\n", 2, "respond must be made of `key: value`, not 'hello'"),
+    ("steps:\n- say: 5\n", 2, "say must be text, not '5' (quotes"),
+    ("steps:\n- say: 2024-12-17\n", 2, "say must be text, not '2024-12-17'"),
+    ("steps:\n- say:\n", 2, "say must be text, not nothing"),
+    ("steps:\n- say:\n    - hi\n", 2, "say must be text, not a list"),
+    ("steps:\n- say: '  '\n", 2, "say must not be empty"),
+    ('steps:\n- say: "\\ud800"\n', 2, "say must be Unicode text"),
+    ("steps:\n- say: hi\n  label: a b\n", 3, "label must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not 'a b'"),
+    (f"steps:\n- say: hi\n  label: {'x' * 65}\n", 3, "label must be 1 to 64"),
+    ("steps:\n- say: hi\n  output: both\n", 3, "output must be audio or text, not 'both'"),
+    ("steps:\n- say: hi\n  max_output_tokens: 0\n", 3, "must be a whole number from 1 to 4096, not '0'"),
+    ("steps:\n- say: hi\n  max_output_tokens: 4097\n", 3, "must be a whole number from 1 to 4096"),
+    ("steps:\n- say: hi\n  max_output_tokens: 1.5\n", 3, "must be a whole number"),
+    ("steps:\n- say: hi\n  max_output_tokens: true\n", 3, "must be a whole number from 1 to 4096, not 'true'"),
+    (f"steps:\n- say: hi\n  max_output_tokens: {'9' * 5000}\n", 3, "must be a whole number from 1 to 4096, not '999"),
+    ("steps:\n- pause: 0\n", 2, "pause must be a number of seconds from 0.001 to 3600, not '0'"),
+    ("steps:\n- pause: -1\n", 2, "pause must be a number of seconds"),
+    ("steps:\n- pause: .nan\n", 2, "pause must be a number of seconds"),
+    ("steps:\n- pause: 1e999\n", 2, "pause must be a number of seconds"),
+    ("steps:\n- pause: 0o14\n", 2, "pause must be a number of seconds"),
+    ("steps:\n- pause: '1'\n", 2, "pause must be a number of seconds"),
+    ("steps:\n- play: none.wav\n", 2, "none.wav: no such file"),
+    ("steps:\n- play: talk.yaml\n", 2, "talk.yaml: is not audio"),
+    ('steps:\n- play: "a\\0.wav"\n', 2, "play must be the path of a file"),
+    ("steps:\n- play: a.wav\n  chunk_ms: 19\n", 3, "chunk_ms must be a whole number from 20 to 200, not '19'"),
+    ("steps:\n- play: a.wav\n  chunk_ms: 201\n", 3, "chunk_ms must be a whole number from 20 to 200"),
+    ("steps:\n- play: a.wav\n  paced: yes\n", 3, "paced must be true or false, not 'yes'"),
+    ("%YAML 1.1\n---\nsteps:\n- play: a.wav\n  paced: yes\n", 5, "paced must be true or false, not 'yes'"),
+    (
+        "session:\n  turn_detection: vad\n",
+        2,
+        "must be none, server_vad or semantic_vad, or a table with a `type`, not 'vad'",
+    ),
+    ("session:\n  turn_detection:\n", 2, "none, server_vad or semantic_vad, or a table with a `type`, not nothing"),
+    ("session:\n  turn_detection: []\n", 2, "or a table with a `type`, not a list"),
+    ("session:\n  turn_detection: {threshold: 1}\n", 2, "turn_detection needs `type`: server_vad or semantic_vad"),
+    ("session:\n  turn_detection: {type: none}\n", 2, "type must be server_vad or semantic_vad, not 'none'"),
+    (
+        "session:\n  turn_detection:\n    type: server_vad\n    eagerness: high\n",
+        4,
+        "eagerness is a setting of semantic_vad, server_vad has none",
+    ),
+    (
+        "session:\n  turn_detection: {type: server_vad, prefix_padding: 3}\n",
+        2,
+        "unknown key 'prefix_padding'; did you mean prefix_padding_ms?",
+    ),
+    *(
+        (
+            f"session:\n  turn_detection:\n    type: semantic_vad\n    {key}: 1\n",
+            4,
+            f"{key} is a setting of server_vad, semantic_vad has none",
+        )
+        for key in ("threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms")
+    ),
+    *(
+        (f"session:\n  turn_detection:\n    type: server_vad\n    {key}: {value}\n", 4, f"{key} must be a {allowed}")
+        for key, value, allowed in [
+            ("threshold", 1.01, "number from 0 to 1, not '1.01'"),
+            ("prefix_padding_ms", 5001, "whole number from 0 to 5000, not '5001'"),
+            ("silence_duration_ms", -1, "whole number from 0 to 10000, not '-1'"),
+            ("idle_timeout_ms", 4999, "whole number from 5000 to 30000, not '4999'"),
+            ("idle_timeout_ms", 30001, "whole number from 5000 to 30000, not '30001'"),
+        ]
+    ),
+    (
+        "session:\n  turn_detection: {type: semantic_vad, eagerness: eager}\n",
+        2,
+        "eagerness must be low, medium, high or auto, not 'eager'",
+    ),
+    ("session:\n  input_format: pcm\n", 2, "input_format must be pcm16, g711_ulaw or g711_alaw, not 'pcm'"),
+    (
+        "session: {turn_detection: server_vad}\nsteps:\n- say: hi\n- play: a.wav\n  paced: false\n",
+        5,
+        "paced must be true under turn detection: of audio that is sent all at once, the end of speech has no instant",
+    ),
+    ("steps:\n- play: []\n", 2, "play must not be an empty list"),
+    ("steps:\n- play: [a.wav,\n    none.wav]\n", 3, "none.wav: no such file"),
+    ("steps:\n- play: [[a.wav]]\n", 2, "play must be text, not a list"),
+    ("steps:\n- play: a.wav\n  speech: {begin: 1}\n", 3, "speech needs `end`"),
+    ("steps:\n- play: a.wav\n  speech: {begin: 1, end: 1}\n", 3, "speech must begin before it ends"),
+    ("steps:\n- play: a.wav\n  speech: {begin: 1, end: 1.6}\n", 3, "a.wav lasts 1.563 s"),
+    (
+        "steps:\n- play: [a.wav, a.wav]\n  speech: {begin: 0, end: 1}\n",
+        3,
+        "speech is that of one WAV, and `play` has 2",
+    ),
+    ("steps:\n- say: hi\n  speech: {begin: 0, end: 1}\n", 3, "unknown key 'speech'"),
+    ("steps:\n- expect: {event: committed, within: 1}\n- say: hi\n", 2, "step 1 expects an event of no turn"),
+    (
+        "steps:\n- say: hi\n- pause: 1\n- expect: {event: committed, within: 1}\n",
+        4,
+        "step 3 expects an event of no turn: it must follow a `say`, `respond` or `play`",
+    ),
+    ("steps:\n- say: hi\n- expect:\n", 3, "expect needs `event`"),
+    ("steps:\n- say: hi\n- expect: {event: audio_delta}\n", 3, "expect needs `within`"),
+    ("steps:\n- say: hi\n- expect: {event: hello, within: 1}\n", 3, "event must be speech_started, speech_stopped,"),
+    ("steps:\n- say: hi\n- expect: {event: audio_delta, within: 0}\n", 3, "within must be a number of seconds from"),
+    ("steps:\n- say: hi\n- expect: {event: audio_delta, within: 1}\n  label: x\n", 4, "unknown key 'label'"),
+    ("jitter_buffer_ms: 2001\n", 1, "jitter_buffer_ms must be a number from 0 to 2000, not '2001'"),
+    ("background: {noise: a.wav}\n", 1, "background needs `snr_db`"),
+    ("background: {snr_db: 3}\n", 1, "background needs `noise`"),
+    ("background:\n  noise: a.wav\n  snr_db: 61\n", 3, "snr_db must be a number from -10 to 60, not '61'"),
+    ("background:\n  noise: none.wav\n  snr_db: 6\n", 2, "none.wav: no such file"),
+    ("variables: none.csv\n", 1, "none.csv: no such file"),
+    ("variables: a.wav\n", 1, "a.wav: variables are read from .csv and .jsonl files"),
+    ("variables: bad.csv\n", 1, "bad.csv:3: must have 2 cells, one for each name, not 1"),
+    (
+        "variables: rows.csv\nsteps:\n- say: hi\n- say: |\n    To ${city}\n",
+        4,
+        "say has ${city}, the variables have only name, order (write $${city} for the words themselves)",
+    ),
+    (
+        "variables: rows.csv\nsession:\n  instructions: ${Name}\nsteps:\n- say: hi\n",
+        3,
+        "instructions has ${Name}, the variables have only name, order",
+    ),
+    ("variables: rows.csv\nsteps:\n- respond:\n    instructions: ${x}\n", 4, "instructions has ${x}"),
+    ("session: hello\nsteps:\n- say: hi\n", 1, "session must be made of `key: value`"),
+    ("session:\n  temperature: 2\nsteps:\n- say: hi\n", 2, "temperature must be a number from 0.6 to 1.2, not '2'"),
+    ("session:\n  modalities: [text]\nsteps:\n- say: hi\n", 2, "session has an unknown key 'modalities'"),
+    ("limits: {fist_delta: 3}\nsteps:\n- say: hi\n", 1, "did you mean first_delta? allowed: tcp, tls, upgrade"),
+    ("limits:\n  done: 0\nsteps:\n- say: hi\n", 2, "done must be a number of seconds from 0.001 to 3600, not '0'"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "words"), WRONG, ids=[repr(text[:50]) for text, _, _ in WRONG])
+def test_what_is_wrong_with_a_script_is_said_with_its_line(
+    script: Path, text: str, line: int | None, words: str
+) -> None:
+    with pytest.raises(ScriptError) as caught:
+        load_script(write(script, text))
+
+    assert words in caught.value.problem
+    assert caught.value.line == line
+    assert str(caught.value).startswith(f"{script}:{line}: " if line else f"{script}: ")
+
+
+def test_a_script_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScriptError, match="no such script"):
+        load_script(tmp_path / "none.yaml")
+    with pytest.raises(ScriptError, match="cannot be read"):
+        load_script(tmp_path)
+
+
+def test_a_script_in_another_encoding_is_refused_with_the_line(script: Path) -> None:
+    script.write_bytes("steps:\n- say: Grüße\n".encode("latin-1"))
+
+    with pytest.raises(ScriptError, match="is not UTF-8") as caught:
+        load_script(script)
+    assert caught.value.line == 2
+
+
+def test_anchors_and_a_byte_order_mark_are_fine(script: Path) -> None:
+    write(script, "\ufeffsteps:\n- say: &a hi\n- say: *a\n- say: &a ho\n")
+
+    assert [step.text for step in load_script(script).steps if isinstance(step, TextTurn)] == ["hi", "hi", "ho"]
+
+
+@pytest.fixture(scope="module")
+def scratch() -> Iterator[Path]:
+    with TemporaryDirectory() as folder:
+        yield Path(folder) / "any.yaml"
+
+
+def script_error(path: Path, text: str) -> ScriptError | None:
+    """What the loader says about a text; None where it takes it. Any other error is passed on, and fails the test."""
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        load_script(path)
+    except ScriptError as error:
+        return error
+    return None
+
+
+def check_is_one_line(error: ScriptError | None, text: str) -> None:
+    if error is not None:
+        assert str(error).isprintable()
+        assert error.line is None or 1 <= error.line <= len(text.splitlines()) + 1
+
+
+@given(text=st.text(max_size=200) | st.text("steps:say- []{}'\"&*!%#|>\n\t ~?,", max_size=200))
+@example("steps:\n- say: hi")
+@example('"a\\nb": 1')
+def test_no_text_makes_the_loader_fail_in_another_way(scratch: Path, text: str) -> None:
+    check_is_one_line(script_error(scratch, text), text)
+
+
+WORDS = st.sampled_from(
+    "session limits steps say respond play pause label output instructions max_output_tokens chunk_ms paced voice "
+    "temperature input_transcription turn_detection type server_vad semantic_vad threshold eagerness variables "
+    f"background noise snr_db speech begin end expect event within {' '.join(LIMIT_NAMES)}".split()
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | WORDS | st.dates()
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS | LEAVES, inner, max_size=4),
+    max_leaves=25,
+)
+
+
+@given(tree=TREES | st.fixed_dictionaries({"steps": st.lists(st.dictionaries(WORDS, LEAVES, max_size=3))}))
+@example({"steps": [{"say": "hi"}]})
+def test_no_tree_makes_the_loader_fail_in_another_way(scratch: Path, tree: Any) -> None:
+    text = StringIO()
+    YAML(typ="safe", pure=True).dump(tree, text)
+    check_is_one_line(script_error(scratch, text.getvalue()), text.getvalue())

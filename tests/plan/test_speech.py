@@ -1,0 +1,139 @@
+"""`find_speech`: where speech begins and ends, whatever stands around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from bench.plan.audio import RATE_HZ, load_pcm
+from bench.plan.speech import Speech, find_speech
+
+Samples = NDArray[np.int16]
+AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
+WORDS = sorted(AUDIO.glob("[!r]*.wav"))  # room.wav is noise
+MS = RATE_HZ // 1_000
+
+
+def heard(path: Path) -> Samples:
+    return np.frombuffer(load_pcm(path).data, "<i2")
+
+
+def quiet(ms: float, noise_dbfs: float | None = None) -> Samples:
+    count = round(ms * MS)
+    if noise_dbfs is None:
+        return np.zeros(count, np.int16)
+    noise = np.random.default_rng(1).normal(0, 32_768 * 10 ** (noise_dbfs / 20), count)
+    return np.rint(noise).astype(np.int16)
+
+
+def tone(ms: float, amplitude: float = 0.3) -> Samples:
+    """Begins and ends with a sample that is loud."""
+    wave = amplitude * np.cos(2 * np.pi * 440 * np.arange(round(ms * MS)) / RATE_HZ)
+    wave[-1] = amplitude
+    return np.rint(wave * 32_767).astype(np.int16)
+
+
+def joined(*parts: Samples) -> Samples:
+    return np.concatenate(parts)
+
+
+@given(before=st.integers(24, 20_000), samples=st.integers(2_000, 20_000), after=st.integers(24, 20_000))
+def test_a_tone_in_silence_is_found_to_the_sample(before: int, samples: int, after: int) -> None:
+    recording = joined(quiet(before / MS), tone(samples / MS), quiet(after / MS))
+
+    assert find_speech(recording) == Speech(before, before + samples)
+
+
+@pytest.mark.parametrize("recording", [tone(500), np.full(9_001, -32_768, np.int16), quiet(200, -20)])
+def test_what_is_sound_throughout_is_speech_throughout(recording: Samples) -> None:
+    assert find_speech(recording) == Speech(0, len(recording))
+
+
+def test_a_silent_recording_is_taken_as_a_whole() -> None:
+    assert find_speech(quiet(200)) == Speech(0, 200 * MS)
+
+
+@pytest.mark.parametrize("noise_dbfs", [None, -70])
+@pytest.mark.parametrize("path", WORDS, ids=lambda path: path.stem)
+def test_silence_around_a_recording_moves_no_edge(path: Path, noise_dbfs: float | None) -> None:
+    words = heard(path)
+    alone = find_speech(words)
+    for before_ms, after_ms in [(0, 300), (300, 0), (7.3, 5_000), (5_000, 7.3)]:
+        before = quiet(before_ms, noise_dbfs)
+        found = find_speech(joined(before, words, quiet(after_ms, noise_dbfs)))
+
+        assert abs(found.begin - len(before) - alone.begin) <= MS
+        assert abs(found.end - len(before) - alone.end) <= MS
+
+
+@given(scale=st.floats(0.02, 1))
+def test_speech_is_where_it_is_however_loud_it_is(scale: float) -> None:
+    words = joined(quiet(100), tone(400, 0.9), tone(150, 0.9 * 0.03), tone(150, 0.9 * 0.01), quiet(100))
+
+    assert find_speech(np.rint(words * scale).astype(np.int16)) == Speech(100 * MS, 650 * MS)  # 0.03: −30 dB
+
+
+def test_a_pause_is_part_of_speech() -> None:
+    recording = joined(quiet(100), tone(300), quiet(2_000), tone(300), quiet(100))
+
+    assert find_speech(recording) == Speech(100 * MS, 2_700 * MS)
+
+
+@pytest.mark.parametrize("click", [np.full(5, 32_767, np.int16), tone(38)], ids=["5 samples", "38 ms"])
+def test_a_click_far_from_speech_is_none(click: Samples) -> None:
+    words = joined(quiet(100), tone(300), quiet(100))
+    found = find_speech(joined(quiet(50), click, quiet(400), words, quiet(400), click, quiet(50)))
+
+    begin = 550 * MS + len(click)
+    assert found == Speech(begin, begin + 300 * MS)
+
+
+def test_a_short_word_far_from_others_is_speech() -> None:
+    assert find_speech(joined(quiet(50), tone(50), quiet(400), tone(300), quiet(50))) == Speech(50 * MS, 800 * MS)
+
+
+def test_the_level_of_speech_is_that_of_its_loudest_part() -> None:
+    murmur = joined(tone(100, 0.9), tone(1_500, 0.9 * 0.03), tone(150, 0.9 * 0.01))  # −30 and −40 dB
+
+    assert find_speech(joined(quiet(100), murmur, quiet(100))) == Speech(100 * MS, 1_700 * MS)
+
+
+def test_a_short_sound_beside_speech_is_part_of_it() -> None:
+    recording = joined(quiet(100), tone(300), quiet(200), tone(10), quiet(100))
+
+    assert find_speech(recording) == Speech(100 * MS, 610 * MS)
+
+
+def test_where_there_are_only_clicks_they_are_the_speech() -> None:
+    recording = joined(quiet(100), tone(10), quiet(1_000), tone(10), quiet(100))
+
+    assert find_speech(recording) == Speech(100 * MS, 1_120 * MS)
+
+
+@given(samples=st.lists(st.integers(-32_768, 32_767), min_size=1, max_size=3_000))
+def test_the_edges_lie_within_the_recording(samples: list[int]) -> None:
+    found = find_speech(np.array(samples, np.int16))
+
+    assert 0 <= found.begin < found.end <= len(samples)
+
+
+@pytest.mark.parametrize("path", WORDS, ids=lambda path: path.stem)
+def test_the_recordings_that_come_with_the_tool_are_speech_to_their_ends(path: Path) -> None:
+    words = heard(path)
+
+    assert find_speech(words) == Speech(0, len(words))
+
+
+@pytest.mark.parametrize("path", WORDS, ids=lambda path: path.stem)
+def test_no_pause_in_them_is_one_that_a_vad_of_500_ms_would_take_for_the_end(path: Path) -> None:
+    words = heard(path)
+    frames = words[: len(words) // (10 * MS) * 10 * MS].reshape(-1, 10 * MS).astype(np.float64)
+    level_dbfs = 10 * np.log10((frames**2).mean(axis=1) / 32_768**2 + 1e-12)
+    sounding = np.flatnonzero(level_dbfs > -42)
+
+    assert 10 * (np.diff(sounding).max() - 1) < 400

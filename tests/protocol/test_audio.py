@@ -1,0 +1,84 @@
+"""Samples become bytes and bytes samples, as ITU-T G.711 and little-endian PCM have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.protocol.audio import FORMATS, Samples, alaw, ulaw
+from bench.protocol.dialects import AudioFormatName
+
+NARROW: tuple[tuple[AudioFormatName, str], ...] = (("g711_ulaw", "ULAW"), ("g711_alaw", "ALAW"))
+EVERY_CODE = bytes(range(256))
+EVERY_SAMPLE = np.arange(-32768, 32768, dtype=np.int32).astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    ("encode", "silence", "loudest", "table"),
+    [
+        (ulaw, 0xFF, (0x80, 0x00), {1000: 0xCE, -1000: 0x4E}),
+        (alaw, 0xD5, (0xAA, 0x2A), {1000: 0xFA, -1000: 0x7A}),
+    ],
+)
+def test_g711_has_the_codes_of_its_standard(
+    encode: Callable[[Samples], bytes], silence: int, loudest: tuple[int, int], table: dict[int, int]
+) -> None:
+    samples = np.array([0, 32767, -32768, *table], dtype=np.int16)
+
+    assert encode(samples) == bytes([silence, *loudest, *table.values()])
+
+
+@pytest.mark.parametrize(("name", "subtype"), NARROW)
+def test_every_g711_code_stands_for_the_sample_that_libsndfile_reads(name: AudioFormatName, subtype: str) -> None:
+    theirs, _ = soundfile.read(
+        BytesIO(EVERY_CODE), dtype="int16", samplerate=8000, channels=1, subtype=subtype, format="RAW"
+    )
+
+    assert FORMATS[name].decode(EVERY_CODE).tolist() == theirs.tolist()
+
+
+@pytest.mark.parametrize(("name", "subtype"), NARROW)
+def test_g711_codes_are_those_of_libsndfile(name: AudioFormatName, subtype: str) -> None:
+    file = BytesIO()
+    soundfile.write(file, EVERY_SAMPLE, 8000, subtype=subtype, format="RAW")
+
+    assert FORMATS[name].encode(EVERY_SAMPLE) == file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["g711_ulaw", "g711_alaw"])
+def test_a_g711_sample_is_off_by_at_most_half_a_step(name: AudioFormatName) -> None:
+    samples = EVERY_SAMPLE[np.abs(EVERY_SAMPLE.astype(np.int32)) <= 32_635]  # louder ones are clipped by µ-law
+    steps = np.unique(FORMATS[name].decode(EVERY_CODE)).astype(np.int32)
+    gaps = np.diff(steps)
+
+    decoded = FORMATS[name].decode(FORMATS[name].encode(samples)).astype(np.int32)
+
+    place = np.searchsorted(steps, decoded)
+    widest = np.maximum(gaps[np.maximum(place - 1, 0)], gaps[np.minimum(place, len(gaps) - 1)])
+    assert (np.abs(decoded - samples) <= widest / 2 + 8).all()  # 8: samples lose their last bits first
+
+
+@pytest.mark.parametrize(("name", "other_zero"), [("g711_ulaw", {0x7F: 0xFF}), ("g711_alaw", {})])
+def test_a_g711_code_comes_back_from_its_sample(name: AudioFormatName, other_zero: dict[int, int]) -> None:
+    again = FORMATS[name].encode(FORMATS[name].decode(EVERY_CODE))
+
+    assert list(again) == [other_zero.get(code, code) for code in EVERY_CODE]
+
+
+@given(st.binary(max_size=64))
+def test_pcm_bytes_come_back_but_for_a_cut_last_sample(audio: bytes) -> None:
+    pcm = FORMATS["pcm16"]
+
+    assert pcm.encode(pcm.decode(audio)) == audio[: len(audio) // 2 * 2]
+
+
+@pytest.mark.parametrize(("name", "a_second"), [("pcm16", 48_000), ("g711_ulaw", 8_000), ("g711_alaw", 8_000)])
+def test_a_second_has_the_bytes_that_the_protocol_says(name: AudioFormatName, a_second: int) -> None:
+    assert FORMATS[name].bytes_per_s == a_second
+    assert FORMATS[name].duration_ns(a_second) == 1_000_000_000

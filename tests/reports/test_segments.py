@@ -1,0 +1,153 @@
+"""Segments of voice_to_voice: sums that are exact, merged neighbours, who ended the turn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import reports
+from bench.measures import VAD_SEGMENTS, segments
+from bench.run.folder import SCHEMAS
+from bench.run.histograms import Histograms
+from reports.events import ALL
+from reports.runs import Run, session_frame, turn_frame
+from reports.segments import Breakdown, breakdowns
+from reports.stacks import segments as draw
+from reports.turns import turns_of
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+VAD = {
+    "speech_end": 1_000_000_001,
+    "speech_stopped": 1_300_000_000,
+    "committed": 1_300_500_000,
+    "response_created": 1_340_000_003,
+    "first_audio": 1_700_000_000,
+    "first_audible": 1_900_000_007,
+}
+MANUAL = {name: at for name, at in VAD.items() if name != "speech_stopped"} | {"requested": 1_001_000_000}
+
+
+def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown]:
+    """Of turns with these instants, all steps together; those with response.create are a step of their own."""
+    rows: list[dict[str, Any]] = [
+        {"session_id": "s", "target": "t", "outcome": outcome, "turn": n + 1}
+        | {"step": "asked", "origin": "requested"}
+        | ({} if "requested" in instants else {"step": "hello", "origin": "speech_end"})
+        | {f"{name}_at_ns": at for name, at in instants.items()}
+        for n, instants in enumerate(turns)
+    ]
+    frame = turn_frame(pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]))
+    nobody = session_frame(SCHEMAS["sessions"].empty_table())
+    found = breakdowns(turns_of(Run(Path(), {}, frame, nobody, nobody, Histograms(), True)))
+    return [row for row in found if row.step == ALL]
+
+
+def means(row: Breakdown) -> list[tuple[str, float]]:
+    return [(segment.name, row.mean_ms(segment)) for segment in row.segments]
+
+
+def test_segments_of_a_vad_turn_lead_from_the_end_of_speech_to_the_first_audible_sample() -> None:
+    (row,) = breakdowns_of(VAD)
+
+    assert [name for name, _ in means(row)] == [
+        "noticed",
+        "committed",
+        "response created",
+        "first delta",
+        "first audible",
+    ]
+    assert row.title == "all steps, VAD turns"
+    assert row.total_ns == 900_000_006
+
+
+def test_what_the_script_commits_is_no_segment_of_a_manual_turn() -> None:
+    with_commit, without = breakdowns_of(MANUAL), breakdowns_of({n: at for n, at in MANUAL.items() if n != "committed"})
+
+    assert with_commit == without
+    assert [name for name, _ in means(with_commit[0])] == [
+        "requested",
+        "response created",
+        "first delta",
+        "first audible",
+    ]
+
+
+def test_a_missing_instant_merges_its_neighbours_under_both_their_names() -> None:
+    (row,) = breakdowns_of({name: at for name, at in VAD.items() if name != "committed"})
+
+    assert means(row)[1] == ("noticed → response created", (1_340_000_003 - 1_300_000_000) / 1e6)
+    assert row.total_ns == 900_000_006
+    assert row.title.endswith("(incomplete)")
+
+
+def test_turns_of_different_instants_stand_apart() -> None:
+    rows = breakdowns_of(VAD, VAD, {name: at for name, at in VAD.items() if name != "committed"}, MANUAL)
+
+    assert [row.turns for row in rows] == [2, 1, 1]
+    assert [row.kind for row in rows] == ["VAD turns", "VAD turns", "manual turns"]
+
+
+def test_a_turn_without_both_ends_or_that_failed_has_no_segments() -> None:
+    assert breakdowns_of({name: at for name, at in VAD.items() if name != "first_audible"}) == []
+    assert breakdowns_of(VAD, outcome="timeout:done") == []
+
+
+def test_a_negative_segment_is_kept_and_drawn_to_the_left() -> None:
+    (row,) = breakdowns_of(VAD | {"speech_stopped": 900_000_000})
+    plot = draw([row], ["t"], 1080)
+
+    assert means(row)[0] == ("noticed", -100.000001)
+    assert row.total_ns == 900_000_006
+    assert any("noticed: −100" in part for part in plot.parts)
+    assert sum('class="zero"' in part for part in plot.parts) == 2
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.fixed_dictionaries({name: st.integers(0, 2**52) for name in ("speech_end", "first_audible")}),
+            st.dictionaries(st.sampled_from(VAD_SEGMENTS[1:-1]), st.integers(0, 2**52)),
+        ).map(lambda pair: pair[0] | pair[1]),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_segments_add_up_to_the_nanosecond(turns: list[dict[str, int]]) -> None:
+    rows = breakdowns_of(*turns)
+    found: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        for segment in row.segments:
+            found[segment.begin, segment.end] += segment.total_ns
+    expected: Counter[tuple[str, str]] = Counter()
+    for begin, end, length_ns in (segment for turn in turns for segment in segments(turn)):
+        expected[begin, end] += length_ns
+
+    assert found == expected
+    assert sum(row.turns for row in rows) == len(turns)
+    assert sum(row.total_ns for row in rows) == sum(turn["first_audible"] - turn["speech_end"] for turn in turns)
+
+
+@pytest.mark.parametrize("kinds", [("vad",), ("manual",), ("vad", "typed", "manual")])
+def test_their_means_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    run = reports.load(
+        synthetic.write(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), kinds=kinds, failed=0.1))
+    )
+    rows, good = list(breakdowns(turns_of(run))), run.turns[run.turns["outcome"] == "ok"]
+    spoken = good[good["voice_to_voice_ms"].notna()]
+
+    assert sum(row.turns for row in rows if row.step == ALL) == len(spoken)
+    for row in rows:
+        mine = spoken[spoken["target"] == ("a", "b")[row.target]]
+        mine = mine[mine["speech_stopped_at_ns"].notna() == (row.kind == "VAD turns")]
+        mine = mine if row.step == ALL else mine[mine["step"] == row.step]
+        exact = sum(int(ns) for ns in mine["first_audible_at_ns"] - mine["speech_end_at_ns"])
+        assert (row.turns, row.total_ns) == (len(mine), exact)
+        assert row.mean_ms() == pytest.approx(float(np.mean(mine["voice_to_voice_ms"])))

@@ -1,0 +1,225 @@
+"""What a session's log may hold, and what becomes of it where the disk takes no more."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.clock import Arrival, Handed
+from bench.measures import Limits
+from bench.protocol.dialects import Dialect, append_audio, text_item
+from bench.protocol.events import decode
+from bench.run import log_lines, redact
+from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
+from bench.run.log_lines import CutAudio
+from bench.run.replay import replay
+from bench.target.credentials import Credential
+from bench.transport.base import Received
+from bench.transport.memory import MemoryTransport
+from tests.helpers import AT_NS, at, build_turn, created, delta, done, error, message, session_created
+
+SECRET = "0123456789abcdef-KEY"
+HIDE = Credential("api-key", SECRET).hide
+GA = Dialect.GA
+QUIET, LOUD = bytes(4_800), bytes(960) + b"\x00\x40" * 1_920
+
+
+def audio(payload: bytes) -> bytes:
+    return delta(GA, "audio", "r1", base64.b64encode(payload).decode())
+
+
+class Logged:
+    """A timeline with a log of its own."""
+
+    def __init__(self, path: Path, *, hide: Callable[[str], str] = str, keep_audio: bool = False) -> None:
+        self.path = path
+        self.log = EventLog(path, hide=hide, keep_audio=keep_audio)
+        self.timeline = LoggedTimeline(AT_NS, 1, Limits(), log=self.log, about={"dialect": "ga"})
+        self.transport = LoggedTransport(MemoryTransport(lambda message: ()), self.log)
+
+    def hear(self, *came: bytes) -> None:
+        for data in came:
+            self.timeline.received(decode(data, GA), Received(data, Arrival(at(1)), len(data)))
+
+    def say(self, name: str, data: bytes, audio_bytes: int = 0) -> None:
+        self.transport.send(data)
+        self.timeline.sent(name, Handed(at(1)), wire_bytes=len(data), audio_bytes=audio_bytes)
+
+    def lines(self, what: str = "") -> list[dict[str, Any]]:
+        self.log.close()
+        lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        return [line for line in lines if what in ("", line["what"])]
+
+
+def test_a_log_begins_with_what_the_session_is(tmp_path: Path) -> None:
+    first, *rest = Logged(tmp_path / "events" / "s.jsonl").lines()
+
+    assert (first["what"], first["schema"], first["about"]) == ("session", 1, {"dialect": "ga"})
+    assert (first["start_ns"], first["wanted"], first["limits"]["first_delta"]) == (AT_NS, 1, 30.0)
+    assert rest == []
+
+
+def test_what_was_sent_stands_in_the_log_once(tmp_path: Path) -> None:
+    logged = Logged(tmp_path / "s.jsonl")
+    logged.say("conversation.item.create", text_item("hello", "turn-1-item"))
+    logged.timeline.sent("response.create", Handed(at(2), 5), wire_bytes=9)
+
+    item, request = logged.lines("sent")
+    assert item["event"]["item"]["content"][0]["text"] == "hello"
+    assert request == {"what": "sent", "name": "response.create", "at_ns": at(2), "wire_bytes": 9, "width_ns": 5}
+
+
+def test_a_long_message_is_left_out_and_its_sending_is_not(tmp_path: Path) -> None:
+    logged = Logged(tmp_path / "s.jsonl", keep_audio=True)
+    logged.say("conversation.item.create", text_item("hello" * 2_000, "turn-1-item"))
+
+    (sent,) = logged.lines("sent")
+    assert "event" not in sent
+    assert sent["wire_bytes"] > 10_000
+
+
+@pytest.mark.parametrize("keep_audio", [False, True])
+def test_audio_is_cut_unless_it_is_kept(tmp_path: Path, keep_audio: bool) -> None:
+    logged = Logged(tmp_path / "s.jsonl", keep_audio=keep_audio)
+    said, heard = b"\x01\x23" * 2_400, b"\x00\x45" * 2_400
+    logged.say("input_audio_buffer.append", append_audio(base64.b64encode(said).decode(), "turn-1-append-1"), 4_800)
+    logged.hear(created("r1"), audio(heard), delta(Dialect.PREVIEW, "audio", "r1", base64.b64encode(heard).decode()))
+
+    (sent,) = logged.lines("sent")
+    assert sent["event"]["event_id"] == "turn-1-append-1"
+    text = logged.path.read_text()
+    assert (base64.b64encode(said).decode() in text) is keep_audio
+    assert text.count(base64.b64encode(heard).decode()) == (2 if keep_audio else 0)
+
+
+def test_of_a_delta_s_audio_its_size_and_the_place_of_its_first_sound_are_left(tmp_path: Path) -> None:
+    logged = Logged(tmp_path / "s.jsonl")
+    logged.timeline.begin(build_turn(), at(0))
+    logged.hear(audio(QUIET), audio(LOUD), delta(GA, "audio", "r1", "abc"))
+
+    assert [line["audio"] for line in logged.lines("received")] == [
+        msgspec.to_builtins(CutAudio(4_800)),
+        msgspec.to_builtins(CutAudio(4_800, 480)),
+        msgspec.to_builtins(CutAudio(-1, -1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [SECRET, "".join(f"\\u{ord(character):04x}" for character in SECRET), f"see {SECRET[:12]}"],
+    ids=["plain", "escaped", "cut"],
+)
+def test_a_secret_that_the_service_quotes_is_never_written(tmp_path: Path, quoted: str) -> None:
+    logged = Logged(tmp_path / "s.jsonl", hide=HIDE)
+    plain = json.loads(f'"{quoted}"')
+    logged.timeline.connected({}, {"x-note": plain, "set-cookie": "session=1", "x-ms-region": "here"})
+    logged.hear(error("odd").replace(b"No.", quoted.encode()), b"{" + plain.encode())
+    logged.timeline.closed(1008, plain, at(2))
+    logged.timeline.fail("failed:x", at(3), plain)
+
+    text = "".join(json.dumps(line, ensure_ascii=False) for line in logged.lines())
+    assert SECRET[:12] not in text
+    assert "set-cookie" not in text
+    assert "here" in text
+
+
+def test_a_client_secret_is_never_written(tmp_path: Path) -> None:
+    logged = Logged(tmp_path / "s.jsonl")
+    logged.hear(message("session.created", session={"id": "s1", "client_secret": {"value": "ek_123"}}))
+
+    (line,) = logged.lines("received")
+    assert line["event"]["session"] == {"id": "s1", "client_secret": None}
+
+
+def test_an_event_of_several_lines_is_one_line_of_the_log(tmp_path: Path) -> None:
+    logged = Logged(tmp_path / "s.jsonl")
+    logged.hear(msgspec.json.format(session_created(), indent=2))
+
+    (line,) = logged.lines("received")
+    assert line["event"] == json.loads(session_created())
+
+
+def test_only_what_came_from_outside_is_written(tmp_path: Path) -> None:
+    logged = Logged(tmp_path / "s.jsonl")
+    logged.timeline.expire(at(1))
+    logged.timeline.take(at(1))
+    logged.hear(b"{")
+    logged.timeline.closed(1006, "", at(2))
+
+    assert [line["what"] for line in logged.lines()] == ["session", "received", "closed"]
+
+
+def test_the_log_is_on_disk_when_a_turn_is_over(tmp_path: Path) -> None:
+    logged = Logged(tmp_path / "s.jsonl")
+    logged.timeline.begin(build_turn(), at(0))
+    logged.timeline.sent("response.create", Handed(at(0)), wire_bytes=9)
+    logged.hear(created("r1"), audio(LOUD), done("r1"))
+    assert logged.path.read_bytes() == b""
+    (turn,) = logged.timeline.take(at(2))
+
+    (again,) = replay(logged.path).turns
+    assert again == turn
+    logged.log.close()
+
+
+def test_a_full_disk_is_said_once_and_does_not_reach_the_session(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged = Logged(Path("/dev/full"))
+    for _ in range(3):
+        logged.timeline.begin(build_turn(), at(0))
+        logged.timeline.fail("abandoned", at(1))
+        assert len(logged.timeline.take(at(1))) == 1
+    logged.log.close()
+
+    assert logged.log.problem is not None
+    assert "No space left" in logged.log.problem
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_log_that_cannot_be_made_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "events").write_text("a file")
+    logged = Logged(tmp_path / "events" / "s.jsonl")
+    logged.hear(session_created())
+    logged.log.close()
+
+    assert logged.log.problem is not None
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_every_line_and_field_is_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "event-log.md").read_text(encoding="utf-8")
+    lines: tuple[Any, ...] = get_args(log_lines.AnyLine)
+    named = {line.__struct_config__.tag for line in lines} | {
+        name for line in (*lines, CutAudio) for name in line.__struct_fields__
+    }
+
+    assert len(lines) == 13
+    assert not {name for name in named if f"`{name}`" not in page}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(value=st.dictionaries(st.text(), JSON), ascii=st.booleans())
+def test_what_holds_no_secret_is_written_as_it_came(value: dict[str, Any], ascii: bool) -> None:
+    raw = json.dumps(value, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
+
+    assert bytes(redact.clean(raw, HIDE)) == raw
+
+
+@given(raw=st.binary(max_size=80))
+def test_nothing_that_a_service_can_send_breaks_a_line(raw: bytes) -> None:
+    assert b"\n" not in bytes(redact.clean(raw, HIDE))

@@ -1,0 +1,356 @@
+"""Event logs: what a session's timeline was told, written down and told again."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.clock import Arrival, Handed
+from bench.errors import UsageError
+from bench.measures import Limits
+from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
+from bench.observe.turn import FIRST_ARRIVAL
+from bench.plan.frames import PreparedScript
+from bench.protocol.dialects import Dialect
+from bench.protocol.events import decode
+from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
+from bench.run.recorder import Labels
+from bench.run.replay import replay
+from bench.session import Session
+from bench.transport.base import Network, Received
+from tests.helpers import (
+    AT_NS,
+    MS,
+    GuardedTransport,
+    Listening,
+    Service,
+    build_script,
+    build_turn,
+    committed,
+    created,
+    delta,
+    done,
+    error,
+    message,
+    play,
+    say,
+    session_created,
+    session_updated,
+    transcribed,
+    usage,
+)
+
+GA = Dialect.GA
+LABELS = Labels("w0-000001", "simulator", "voice", "dialogue")
+LIMITS = Limits(speech=2, first_delta=3, next_delta=3, done=4)
+ABOUT: dict[str, Any] = {"dialect": "ga"}
+QUIET, LOUD = bytes(960), bytes(100) + b"\x00\x40" * 430
+
+
+def audio(payload: bytes, response_id: str = "r1") -> bytes:
+    return delta(GA, "audio", response_id, base64.b64encode(payload).decode())
+
+
+def speech(kind: str, item_id: str) -> bytes:
+    return message(f"input_audio_buffer.speech_{kind}", item_id=item_id)
+
+
+SAID = [
+    session_created(), session_updated(),
+    *(speech(kind, item) for kind in ("started", "stopped") for item in ("i1", "i2")),
+    committed("i1"), committed("i2"), transcribed("i1"),
+    message("input_audio_buffer.timeout_triggered", item_id="i3"),
+    *(created(response) for response in ("r1", "r2")),
+    *(audio(data, response) for response in ("r1", "r2") for data in (QUIET, LOUD, b"\x01" * 33, b"")),
+    delta(GA, "audio", "r1", "abc"), delta(GA, "audio", "r1", "ab?="), delta(GA, "text", "r1", 'a "word"\n'),
+    delta(GA, "transcript", "r1"), delta(Dialect.PREVIEW, "audio", "r1"),
+    *(done(response, usage=usage(audio_out=3)) for response in ("r1", "r2")), done("r2", "cancelled"),
+    error("rate_limit_exceeded", "turn-1-response"), error("conversation_already_has_active_response"),
+    error("odd"), error("model_not_found"), error("session_expired"),
+    message("nobody.knows"), b'{"type": "nobody.knows", "field": "\\ud83d"}', b"{", b"\xff", b"[]",
+    b'{\n "type": "later" }',
+]  # fmt: skip
+
+Tell = Callable[[Timeline, int], object]
+
+
+def hear(data: bytes, error_ns: int, kernel: bool) -> Tell:
+    return lambda timeline, now_ns: timeline.received(
+        decode(data, GA), Received(data, Arrival(now_ns, error_ns, kernel), len(data) + 2)
+    )
+
+
+def put(name: str, audio_bytes: int, moments: dict[str, int], late: bool) -> Tell:
+    return lambda timeline, now_ns: timeline.sent(
+        name, Handed(now_ns, 7), wire_bytes=99, audio_bytes=audio_bytes, moments=moments, late=late
+    )
+
+
+def begin(changes: dict[str, Any]) -> Tell:
+    def tell(timeline: Timeline, now_ns: int) -> None:
+        if timeline.turn_over:
+            timeline.begin(build_turn(timeline.session().turns_begun + 1, **changes), now_ns)
+
+    return tell
+
+
+BEGINS = st.fixed_dictionaries(
+    {
+        "wants_audio": st.booleans(),
+        "transcription_due": st.booleans(),
+        "vad": st.booleans(),
+        "service_responds": st.booleans(),
+        "reply_format": st.sampled_from(["pcm16", "g711_ulaw"]),
+        "jitter_buffer_ns": st.sampled_from([0, 20 * MS]),
+    }
+).map(begin)
+HEARS = st.builds(hear, st.sampled_from(SAID), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
+SENDS = st.builds(
+    put,
+    st.sampled_from(["session.update", "response.create", "input_audio_buffer.append"]),
+    st.sampled_from([0, 4800]),
+    st.sampled_from([{}, {"speech_begin": MS}, {"speech_end": 3 * MS}]),
+    st.booleans(),
+)
+OTHERS: st.SearchStrategy[Tell] = st.one_of(
+    st.builds(
+        lambda kind: lambda timeline, now_ns: timeline.expect(kind, now_ns + 500 * MS),
+        st.sampled_from([*FIRST_ARRIVAL]),
+    ),
+    st.sampled_from([None, Network(5, 4, 1), Network(6, 4, 3)]).map(
+        lambda network: lambda timeline, now_ns: timeline.measured(network)
+    ),
+    st.just(lambda timeline, now_ns: timeline.expire(now_ns)),
+    st.just(lambda timeline, now_ns: timeline.take(now_ns)),
+    st.just(lambda timeline, now_ns: timeline.give_up()),
+    st.just(lambda timeline, now_ns: timeline.connected({"tcp_done": now_ns}, {"x-ms-region": "here"})),
+)
+ENDS: list[Tell] = [
+    lambda timeline, now_ns: timeline.fail("abandoned", now_ns, "the run ended"),
+    lambda timeline, now_ns: timeline.closed(1006, "", now_ns),
+    lambda timeline, now_ns: timeline.closed(1001, "maximum duration", now_ns),
+    lambda timeline, now_ns: timeline.finish(now_ns),
+]
+ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, HEARS, HEARS, SENDS, OTHERS)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[tuple[Tell, int]]:
+    """What two turns may be, with anything missing and anything between: (what happens, ms since the last)."""
+    told: list[Tell] = [draw(hears(data)) for data in (session_created(), session_updated())]
+    for number in (1, 2):
+        told.append(draw(BEGINS))
+        told += [draw(part) for part in turn_parts(f"i{number}", f"r{number}")]
+    for _ in range(draw(st.integers(0, 3))):
+        del told[draw(st.integers(0, len(told) - 1))]
+    for _ in range(draw(st.integers(0, 6))):
+        told.insert(draw(st.integers(0, len(told))), draw(ANYTHING))
+    gaps = draw(st.lists(st.sampled_from([0, 1, 50, 50, 50, 2_100, 5_100]), min_size=1, max_size=7))
+    return [(tell, gaps[place % len(gaps)]) for place, tell in enumerate(told)]
+
+
+def hears(data: bytes) -> st.SearchStrategy[Tell]:
+    return st.builds(hear, st.just(data), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
+
+
+def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
+    """A turn that the caller speaks, and asks for, too."""
+    append = "input_audio_buffer.append"
+    return [
+        st.just(put(append, 4800, {"speech_begin": MS}, False)),
+        hears(speech("started", item)),
+        st.builds(put, st.just(append), st.just(4800), st.just({"speech_end": 3 * MS}), st.booleans()),
+        hears(speech("stopped", item)),
+        hears(committed(item)),
+        st.just(put("response.create", 0, {}, False)),
+        hears(created(response)),
+        *(hears(audio(data, response)) for data in (QUIET, LOUD, LOUD)),
+        hears(transcribed(item)),
+        hears(done(response, usage=usage(audio_out=3))),
+        OTHERS,
+        st.just(lambda timeline, now_ns: timeline.measured(Network(6, 4, now_ns % 9))),
+        st.just(lambda timeline, now_ns: timeline.take(now_ns)),
+    ]
+
+
+class Keeping(LoggedTimeline):
+    """A timeline that keeps what it handed out."""
+
+    def take(self, now_ns: int) -> list[TurnObservation]:
+        self.taken = [*getattr(self, "taken", []), *(turns := super().take(now_ns))]
+        return turns
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@given(steps=conversations(), end=st.sampled_from(ENDS), keep_audio=st.booleans(), responds=st.booleans())
+def test_a_log_that_is_told_again_gives_the_same_observations(
+    folder: Path, steps: list[tuple[Tell, int]], end: Tell, keep_audio: bool, responds: bool
+) -> None:
+    path = folder / "random.jsonl"
+    path.unlink(missing_ok=True)
+    log = EventLog(path, hide=str, keep_audio=keep_audio)
+    live = Keeping(AT_NS, 3, LIMITS, service_responds=responds, log=log, about=ABOUT)
+    now_ns = AT_NS
+    for tell, gap_ms in steps:
+        now_ns += gap_ms * MS
+        tell(live, now_ns)
+    end(live, now_ns)
+    live.take(now_ns + 1)
+    log.close()
+
+    again = replay(path)
+    assert log.problem is None
+    assert not again.cut
+    assert list(again.turns) == live.taken
+    assert again.session == live.session()
+
+
+# Whole sessions.
+
+
+def logged(path: Path, script: PreparedScript, *, keep_audio: bool = False) -> tuple[list[TurnObservation], Any]:
+    """What a session over a transport without a network gave, and its own observation; its log is in the file."""
+    transport, listening = GuardedTransport(Service(script.dialect)), Listening()
+    log = EventLog(path, hide=str, keep_audio=keep_audio)
+    timeline = LoggedTimeline(
+        transport.now_ns(), len(script.turns), script.limits, log=log, about=about("run", LABELS, script)
+    )
+    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).play()
+    log.close()
+    return listening.turns, timeline.session()
+
+
+SCRIPTS = [
+    build_script(say("hello"), play(250), say("bye"), dialect=Dialect.PREVIEW),
+    build_script(say("hello"), play(250), say("bye")),
+    build_script(say("text", output="text")),
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("keep_audio", [False, True])
+def test_a_session_s_log_gives_its_observations_again(script: PreparedScript, keep_audio: bool, tmp_path: Path) -> None:
+    turns, session = logged(tmp_path / "log.jsonl", script, keep_audio=keep_audio)
+
+    again = replay(tmp_path / "log.jsonl")
+    assert list(again.turns) == turns
+    assert again.session == session
+    assert again.opened.about["script"] == script.name
+    assert len(turns) == len(script.turns)
+
+
+def test_a_replay_holds_what_went_over_the_wire_in_its_order(tmp_path: Path) -> None:
+    logged(tmp_path / "log.jsonl", build_script(say("hello", output="text")))
+    passages = replay(tmp_path / "log.jsonl").passages
+
+    assert [passage.name for passage in passages if passage.event is None] == [
+        "session.update",
+        "conversation.item.create",
+        "response.create",
+    ]
+    assert [passage.at_ns for passage in passages] == sorted(passage.at_ns for passage in passages)
+    assert passages[0].name == "session.created"
+
+
+def test_a_turn_that_ended_because_nothing_came_ends_so_again(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
+    live = LoggedTimeline(AT_NS, 1, LIMITS, log=log, about=ABOUT)
+    live.begin(build_turn(), AT_NS)
+    live.sent("response.create", Handed(AT_NS), wire_bytes=9)
+    live.expire(AT_NS + 10_000 * MS)
+    turns = live.take(AT_NS + 10_000 * MS)
+    log.close()
+
+    again = replay(tmp_path / "log.jsonl")
+    assert [turn.outcome for turn in again.turns] == ["timeout:first_delta"]
+    assert (list(again.turns), again.session) == (turns, live.session())
+
+
+# Files that are no whole log.
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> bytes:
+    logged(folder / "whole.jsonl", build_script(say("hello"), play(250)))
+    return (folder / "whole.jsonl").read_bytes()
+
+
+@given(data=st.data())
+def test_a_log_that_was_cut_anywhere_gives_what_it_holds(folder: Path, whole: bytes, data: st.DataObject) -> None:
+    path = folder / "cut.jsonl"
+    first = whole.index(b"\n") + 1
+    path.write_bytes(whole[: data.draw(st.integers(first, len(whole) - 1))])
+
+    again = replay(path)
+    assert again.cut
+    assert again.session.turns_begun == len(again.turns) == again.session.turns_ended
+    assert again.session.outcome in ("ok", "abandoned")  # the very last line may say no more than that turns went
+
+
+def test_a_session_whose_log_was_cut_in_a_turn_is_taken_as_abandoned_there(tmp_path: Path, whole: bytes) -> None:
+    lines = whole.splitlines(keepends=True)
+    place = next(number for number, line in enumerate(lines) if b".audio.delta" in line or b"audio.delta" in line)
+    (tmp_path / "cut.jsonl").write_bytes(b"".join(lines[: place + 1]))
+
+    again = replay(tmp_path / "cut.jsonl")
+    assert [turn.outcome for turn in again.turns] == ["abandoned"]
+    assert again.turns[0].audio_deltas == 1
+
+
+@given(
+    place=st.integers(0, 10**6),
+    junk=st.sampled_from([b"", b"{}", b"[]", b"{", b'{"what":"take"}', b'{"what":"x"}', b"\xff"]),
+)
+def test_a_line_that_is_damaged_in_the_middle_is_refused_with_its_number(
+    folder: Path, whole: bytes, place: int, junk: bytes
+) -> None:
+    path = folder / "damaged.jsonl"
+    lines = whole.splitlines()
+    number = 1 + place % (len(lines) - 2)
+    path.write_bytes(b"\n".join([*lines[:number], junk, *lines[number + 1 :]]) + b"\n")
+
+    with pytest.raises(UsageError, match=f"damaged.jsonl:{number + 1}: this line is damaged"):
+        replay(path)
+
+
+@given(junk=st.binary(max_size=200))
+def test_a_file_that_is_no_log_is_refused(folder: Path, junk: bytes) -> None:
+    path = folder / "junk.jsonl"
+    path.write_bytes(junk)
+
+    with pytest.raises(UsageError, match="is not an event log"):
+        replay(path)
+
+
+def test_a_newer_version_s_log_is_refused(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "newer.jsonl"
+    path.write_bytes(whole.replace(b'"schema":1', b'"schema":2', 1).replace(b'"wanted"', b'"expected"', 1))
+
+    with pytest.raises(UsageError, match="newer rtbench"):
+        replay(path)
+
+
+def test_a_log_without_a_dialect_is_refused(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "strange.jsonl"
+    path.write_bytes(whole.replace(b'"dialect":"ga"', b'"dialect":"latin"', 1))
+
+    with pytest.raises(UsageError, match=":1: this line is damaged"):
+        replay(path)
+
+
+def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        replay(tmp_path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        replay(tmp_path / "nowhere.jsonl")

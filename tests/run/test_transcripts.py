@@ -1,0 +1,140 @@
+"""What was said in a run: a line per turn, after a clean end and after a kill."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.run import folder as files
+from bench.run.close import close
+from bench.run.recorder import Labels, Recorder
+from tests.helpers import S, build_observation, build_session
+
+BEGAN_NS = 1_763_000_000 * S
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = files.create(tmp_path, "x", BEGAN_NS)
+    files.write_document(
+        folder,
+        {"schema": files.SCHEMA_VERSION, "run_id": folder.name, "state": "running", "began_utc_ns": BEGAN_NS},
+    )
+    return folder
+
+
+def recorder(folder: Path, worker: int = 0, *, transcripts: bool = True) -> Recorder:
+    return Recorder(
+        folder, folder.name, worker, BEGAN_NS, lambda text: text.replace("s3cret", "***"), transcripts=transcripts
+    )
+
+
+def talk(recorder: Recorder, session_id: str, *said: str) -> None:
+    """A session with a turn for each thing that the caller said."""
+    record = recorder.session(Labels(session_id, "simulator", "voice", "dialogue"))
+    record.service_session_id = "sess_1"
+    for number, words in enumerate(said, 1):
+        record.turn_ended(build_observation(turn=number, input_text=words, reply_text=f"You said {words}."))
+    record.session_ended(build_session())
+    recorder.flush()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_turn_s_line_says_who_said_what(folder: Path) -> None:
+    one = recorder(folder)
+    talk(one, "w0-000001", "grüezi")
+    one.close()
+    close(folder)
+
+    assert read(folder / "transcripts.jsonl") == [
+        {
+            "session_id": "w0-000001",
+            "service_session_id": "sess_1",
+            "turn": 1,
+            "step": "greeting",
+            "response_id": "resp_1",
+            "item_id": "item_1",
+            "said": "grüezi",
+            "replied": "You said grüezi.",
+        }
+    ]
+
+
+def test_lines_are_on_disk_with_the_rows(folder: Path) -> None:
+    talk(recorder(folder), "w0-000001", "one", "two")
+
+    assert [line["said"] for line in read(folder / "spool" / "transcripts-0.jsonl")] == ["one", "two"]
+
+
+def test_the_lines_of_all_workers_end_in_one_file(folder: Path) -> None:
+    for worker in (0, 1):
+        one = recorder(folder, worker)
+        talk(one, f"w{worker}-000001", "one", "two")
+        one.close()
+    close(folder)
+
+    said = [(line["session_id"], line["said"]) for line in read(folder / "transcripts.jsonl")]
+    assert said == [(f"w{worker}-000001", word) for worker in (0, 1) for word in ("one", "two")]
+
+
+def test_of_a_killed_run_the_whole_lines_are_kept(folder: Path) -> None:
+    talk(recorder(folder), "w0-000001", "one", "two")
+    talk(recorder(folder, 1), "w1-000001", "three")
+    spooled = folder / "spool" / "transcripts-0.jsonl"
+    spooled.write_bytes(spooled.read_bytes()[:-20])
+
+    assert close(folder)["state"] == "killed"
+    assert [line["said"] for line in read(folder / "transcripts.jsonl")] == ["one", "three"]
+
+
+def test_a_secret_that_the_service_repeats_is_hidden(folder: Path) -> None:
+    one = recorder(folder)
+    talk(one, "w0-000001", "my key is s3cret")
+    one.close()
+    close(folder)
+
+    text = (folder / "transcripts.jsonl").read_text()
+    assert "s3cret" not in text
+    assert "my key is ***" in text
+
+
+def test_nothing_is_kept_where_nobody_asked(folder: Path) -> None:
+    one = recorder(folder, transcripts=False)
+    talk(one, "w0-000001", "one")
+    one.close()
+
+    assert not list((folder / "spool").glob("transcripts*"))
+    close(folder)
+    assert not (folder / "transcripts.jsonl").exists()
+
+
+def test_a_full_disk_keeps_the_lines_for_the_next_attempt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = recorder(folder)
+    talk(one, "w0-000001", "one")
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.run.spool.os.write", no_room(os.write))
+        with pytest.raises(OSError, match="No space"):
+            talk(one, "w0-000002", "two")
+    one.flush()
+
+    assert [line["said"] for line in read(folder / "spool" / "transcripts-0.jsonl")] == ["one", "two"]
+
+
+def no_room(write: Any) -> Any:
+    """A disk that takes three bytes more."""
+    left = [3]
+
+    def cut(file: int, data: memoryview) -> int:
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return int(write(file, data[: left.pop()]))
+
+    return cut

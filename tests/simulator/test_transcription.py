@@ -1,0 +1,97 @@
+"""The caller's audio is transcribed where the session asks for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.simulator.behaviour import Behaviour
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Dialect
+from tests.simulator.builders import (
+    AT_NS,
+    COMMIT,
+    LATER_NS,
+    MS,
+    append,
+    drain,
+    listening,
+    one,
+    sound,
+    talk,
+)
+
+DIALECTS = (AZURE_GA, AZURE_PREVIEW)
+
+
+def transcribed(behaviour: Behaviour) -> list[dict[str, Any]]:
+    """The events of transcription that follow from 2.3 s of audio which the client commits."""
+    behaviour.receive(append(2300), AT_NS)
+    behaviour.receive(COMMIT, AT_NS)
+    return [event for event in drain(behaviour) if "transcription" in event["type"]]
+
+
+def test_what_was_said_is_made_up_and_says_so() -> None:
+    (completed,) = transcribed(listening(None, dialect=AZURE_PREVIEW, model="whisper-1"))
+
+    assert completed["type"] == "conversation.item.input_audio_transcription.completed"
+    assert completed["transcript"] == "(simulated transcript of 2.3 s of audio)"
+    assert completed["content_index"] == 0
+    assert completed["usage"] == {"type": "duration", "seconds": 2.3}
+
+
+def test_a_whisper_model_sends_one_delta_in_ga() -> None:
+    delta, completed = transcribed(listening(None, model="whisper-1"))
+
+    assert delta["delta"] == completed["transcript"]
+    assert delta["item_id"] == completed["item_id"]
+
+
+def test_other_models_send_a_delta_a_word_in_ga() -> None:
+    *deltas, completed = transcribed(listening(None, model="gpt-4o-mini-transcribe"))
+
+    assert len(deltas) > 3
+    assert "".join(event["delta"] for event in deltas) == completed["transcript"]
+    assert completed["usage"]["type"] == "tokens"
+    assert completed["usage"]["input_tokens"] == 23
+    assert completed["usage"]["total_tokens"] == 23 + completed["usage"]["output_tokens"]
+
+
+def test_preview_has_no_deltas_of_transcription() -> None:
+    events = transcribed(listening(None, dialect=AZURE_PREVIEW, model="gpt-4o-transcribe"))
+
+    assert len(events) == 1
+
+
+def test_nothing_is_transcribed_unasked() -> None:
+    assert transcribed(listening(None)) == []
+
+
+def test_deltas_of_transcription_are_padded_where_the_profile_says_so() -> None:
+    *deltas, completed = transcribed(listening(None, model="gpt-4o-transcribe", obfuscation=True))
+
+    assert all(11 <= len(event["obfuscation"]) <= 15 for event in deltas)
+    assert "obfuscation" not in completed
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_turn_by_vad_is_transcribed_beside_its_response(dialect: Dialect) -> None:
+    delays = {"input_transcribed": 500}
+    behaviour = listening(dialect=dialect, model="whisper-1", delays=delays)
+
+    events = talk(behaviour, sound(0, 300, 800, 400)) + drain(behaviour)
+
+    committed, completed = one(events, "committed"), one(events, "transcription.completed")
+    assert completed["item_id"] == committed["item_id"]
+    assert completed["transcript"] == "(simulated transcript of 1.3 s of audio)"
+    assert completed["due_ns"] - committed["due_ns"] == 500 * MS
+
+
+def test_the_item_holds_its_transcript_afterwards() -> None:
+    behaviour = listening(None, model="whisper-1")
+    (*_, completed) = transcribed(behaviour)
+
+    behaviour.receive({"type": "conversation.item.retrieve", "item_id": completed["item_id"]}, LATER_NS)
+
+    (retrieved,) = drain(behaviour)
+    assert retrieved["item"]["content"] == [{"type": "input_audio", "transcript": completed["transcript"]}]

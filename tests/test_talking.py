@@ -1,0 +1,518 @@
+"""Whole conversations with the simulator's own behaviour, without a network: every figure against what really happened.
+
+Both sides share one virtual clock and nothing lies between them, so what the service sends is there at once: the truth
+is what the simulator said and when, what the session sent and when, and the reply's own samples.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.measures import Limits, segments
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.timeline import Timeline
+from bench.plan.audio import Pcm
+from bench.plan.background import Background
+from bench.plan.frames import PreparedScript, PreparedTurn, Repertoire
+from bench.plan.speech import find_speech
+from bench.plan.turns import EXPECTED_EVENTS, Expect, Pause, Script, Step, WavTurn
+from bench.protocol.audio import FORMATS
+from bench.protocol.dialects import AudioFormatName, Dialect, ResponseSettings, SessionSettings, TurnDetection
+from bench.session import Session
+from bench.simulator.behaviour import Behaviour
+from bench.simulator.profile import LogNormal, Profile, default_profile
+from bench.simulator.vad import FRAME_MS
+from bench.simulator.voice import build_reply
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Ids, Outgoing
+from bench.transport.base import Closed, Received
+from bench.transport.memory import Answer, LiveTransport, VirtualClock
+from tests.helpers import MS, Listening, S, respond, say
+
+START_NS = 1_000 * S
+RATE_HZ = 24_000
+LOUD = 3_000
+
+
+def sound(*lengths_ms: float, level: int = LOUD, seed: int = 1) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """Silence, speech, silence, … of these lengths; every sample of speech is equally loud."""
+    signs = np.random.default_rng(seed).choice([-level, level], round(RATE_HZ * sum(lengths_ms) / 1_000))
+    edges = [0, *(round(RATE_HZ * ms / 1_000) for ms in accumulate(lengths_ms))]
+    for begin, end in list(pairwise(edges))[::2]:
+        signs[begin:end] = 0
+    return signs.astype("<i2")
+
+
+def recording(samples: np.ndarray[Any, np.dtype[np.int16]]) -> Pcm:
+    return Pcm(Path("a.wav"), str(hash(samples.tobytes())), samples.tobytes(), find_speech(samples))
+
+
+def speak(*lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: int = LOUD) -> WavTurn:
+    """A turn of `sound`."""
+    return WavTurn("speak", (recording(sound(*lengths_ms, level=level)),), chunk_ms, paced, ResponseSettings())
+
+
+REPLIES = [build_reply("long", "I would say so, yes.", sound(170, 1_900, 60, 700, level=900)),
+           build_reply("short", "No.", sound(85, 600, level=400))]  # fmt: skip
+
+
+class Simulator:
+    """A `LivePeer`: the behaviour of one simulated session. What it does is in `heard` and `said`."""
+
+    def __init__(self, dialect: Dialect, profile: Profile, seed: int) -> None:
+        wire = AZURE_GA if dialect is Dialect.GA else AZURE_PREVIEW
+        rng = np.random.default_rng(seed)
+        self.behaviour = Behaviour(wire, "gpt-realtime", 4_000_000_000, profile, REPLIES, rng, Ids("a" * 12))
+        self.behaviour.open(START_NS)
+        self.heard: list[tuple[int, dict[str, Any]]] = []
+        self.said: list[Outgoing] = []
+
+    def hear(self, message: bytes, at_ns: int) -> None:
+        self.heard.append((at_ns, msgspec.json.decode(message)))
+        self.behaviour.receive_text(message, at_ns)
+
+    def next_due_ns(self) -> int | None:
+        return self.behaviour.next_due_ns()
+
+    def say(self, now_ns: int) -> Iterable[Answer]:
+        for sent in self.behaviour.due(now_ns):
+            self.said.append(sent)
+            yield sent.due_ns, sent.body
+
+
+class PatientTransport(LiveTransport):
+    """Gives up on a session that waits more often, or longer, than any session should."""
+
+    WAITS, NS = 20_000, 600 * S
+    waits = 0
+
+    def receive(self, until_ns: int) -> list[Received]:
+        self.waits += 1
+        assert self.waits < self.WAITS, "the session waits and waits"
+        came = super().receive(until_ns)
+        assert self.clock.now_ns < START_NS + self.NS, "the session never ends"
+        return came
+
+
+@dataclass
+class Talked:
+    """A conversation that is over."""
+
+    script: PreparedScript
+    simulator: Simulator
+    turns: list[TurnObservation]
+    session: SessionObservation
+    listening: Listening
+
+
+def build_script(*steps: Step, dialect: Dialect = Dialect.GA, limits: Limits | None = None,
+                 background: Background | None = None, **session: Any) -> PreparedScript:  # fmt: skip
+    wanted = SessionSettings(**{"input_transcription": "whisper-1"} | session)
+    script = Script("talk", Path("talk.yaml"), wanted, limits or Limits(), steps, "d1", background)
+    return Repertoire(script, dialect).session(0, 0)
+
+
+def talked(script: PreparedScript, simulator: Simulator, *, ends_ns: int = 1 << 62) -> Talked:
+    transport = PatientTransport(simulator, VirtualClock(START_NS))
+    responds = script.service_responds
+    timeline = Timeline(START_NS, len(script.turns), script.limits, service_responds=responds)
+    listening = Listening()
+    Session(script, transport, timeline, listening, lambda: transport.now_ns() > START_NS + ends_ns).play()
+    turns = sorted(listening.turns, key=lambda turn: turn.turn)
+    return Talked(script, simulator, turns, timeline.session(), listening)
+
+
+def converse(*steps: Step, profile: Profile | None = None, seed: int = 1, dialect: Dialect = Dialect.GA,
+             **session: Any) -> Talked:  # fmt: skip
+    return talked(build_script(*steps, dialect=dialect, **session),
+                  Simulator(dialect, profile or default_profile(), seed))  # fmt: skip
+
+
+# What really happened.
+
+NAMES = {
+    "response.created": "response_created",
+    "response.text.delta": "first_text",
+    "response.audio.delta": "first_audio",
+    "response.audio_transcript.delta": "first_transcript",
+    "response.audio.done": "audio_done",
+    "response.audio_transcript.done": "transcript_done",
+    "response.done": "response_done",
+}
+"""The first event of a response by each of these names, in the spelling of the preview, is this instant."""
+TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
+MEASURES = {
+    "ttfa": ("origin", "first_audio"),
+    "ttft": ("origin", "first_text"),
+    "transcript_first": ("origin", "first_transcript"),
+    "transcript_total": ("origin", "transcript_done"),
+    "transcript_lead": ("first_transcript", "first_audio"),
+    "response_total": ("origin", "response_done"),
+    "voice_to_voice": ("speech_end", "first_audible"),
+    "turn_detection": ("speech_end", "speech_stopped"),
+    "speech_detected": ("speech_begin", "speech_started"),
+    "input_transcript": ("committed", "input_transcribed"),
+    "input_transcript_total": ("speech_end", "input_transcribed"),
+}
+Exact = Fraction | int
+
+
+class Truth:
+    """A conversation in which every turn was answered once, in its order.
+
+    `edges`: of each spoken turn, by its number, the first sample of speech and the one behind the last.
+    """
+
+    def __init__(self, talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
+        self._said, self._heard, self._turns = talk.simulator.said, talk.simulator.heard, talk.script.turns
+        settings = talk.script.settings
+        self._heard_as, self._spoken_as = FORMATS[settings.input_format], FORMATS[settings.output_format]
+        self._jitter_ns, self._edges = talk.script.jitter_buffer_ns, edges
+        self._responses = [sent.response_id for sent in self._said if sent.type == "response.created"]
+
+    def instants(self, number: int) -> dict[str, Exact]:
+        """Every instant of a turn that has happened."""
+        turn = self._turns[number - 1]
+        came: dict[str, Exact] = {}
+        for sent in self._answer(number):
+            name = NAMES.get(sent.type.replace("output_text", "text").replace("output_audio", "audio"))
+            if name is not None:
+                came.setdefault(name, sent.due_ns)
+        if deltas := self.deltas(number):
+            heard_ns, _, _ = self.played(number)
+            came |= {"last_audio": deltas[-1][0]} | ({} if heard_ns is None else {"first_audible": heard_ns})
+        asked = [at_ns for at_ns, event in self._heard if event["event_id"] == turn.request_event_id]
+        came |= {"requested": asked[0]} if asked else {}
+        came |= self._of_speech(turn) if turn.kind == "audio" else {}
+        return came | {"ended": came["response_done"]}
+
+    def _answer(self, number: int) -> list[Outgoing]:
+        return [sent for sent in self._said if sent.response_id == self._responses[number - 1]]
+
+    def _of_speech(self, turn: PreparedTurn) -> dict[str, Exact]:
+        place = [other.number for other in self._turns if other.kind == "audio"].index(turn.number)
+        buffer = {name: [(sent.due_ns, decoded(sent.body)["item_id"]) for sent in self._said
+                         if sent.type == f"input_audio_buffer.{name}"]
+                  for name in ("speech_started", "speech_stopped", "committed")}  # fmt: skip
+        came: dict[str, Exact] = {name: sent[place][0] for name, sent in buffer.items() if sent}
+        item_id = buffer["committed"][place][1]
+        came["input_transcribed"] = next(sent.due_ns for sent in self._said if sent.type == TRANSCRIBED
+                                         and decoded(sent.body)["item_id"] == item_id)  # fmt: skip
+        if turn.speech:
+            begin, end = self._edges[turn.number]
+            came["speech_begin"] = self.microphone(turn.number, begin + 1)
+            came["speech_end"] = self.microphone(turn.number, end)
+        return came
+
+    def microphone(self, number: int, samples: int) -> Fraction:
+        """When a microphone had recorded so many samples (of 24,000 a second) of a turn's recording.
+
+        From the bytes that the service got, and when it got them.
+        """
+        appends = [(at_ns, event) for at_ns, event in self._heard if event["type"] == "input_audio_buffer.append"]
+        begin = [event["event_id"] for _, event in appends].index(f"turn-{number}-append-1")
+        wanted_s, recorded_s = Fraction(samples, RATE_HZ), Fraction(0)
+        for at_ns, event in appends[begin:]:
+            recorded_s += Fraction(len(base64.b64decode(event["audio"])), self._heard_as.bytes_per_s)
+            if recorded_s >= wanted_s:
+                return at_ns - (recorded_s - wanted_s) * S
+        raise AssertionError("the recording was not sent to its end")
+
+    def deltas(self, number: int) -> list[tuple[int, bytes]]:
+        """When which audio of a turn's reply was said."""
+        return [(sent.due_ns, base64.b64decode(decoded(sent.body)["delta"])) for sent in self._answer(number)
+                if sent.audio_bytes]  # fmt: skip
+
+    def played(self, number: int) -> tuple[Fraction | None, Fraction, int]:
+        """(when the first audible sample of a turn's reply is played, ns of silence within it, how many silences).
+
+        Each delta allows the reply to have begun no earlier than so much before it as was to be played before it; the
+        jitter buffer does so, too. A sample is played when the strictest of the deltas up to its own allows it.
+        """
+        deltas, rate = self.deltas(number), self._spoken_as.rate_hz
+        samples = [self._spoken_as.decode(data).astype(int) for _, data in deltas]
+        begins = [0, *accumulate(map(len, samples))]
+        allowed = [at_ns - Fraction(begin * S, rate) for (at_ns, _), begin in zip(deltas, begins, strict=False)]
+        begun = list(accumulate(allowed, max, initial=Fraction(deltas[0][0] + self._jitter_ns)))
+        audible = [(begin + place, at_ns) for begin, at_ns, delta in zip(begins, begun[1:], samples, strict=False)
+                   for place in np.flatnonzero(np.abs(delta) >= 104)[:1]]  # fmt: skip
+        heard_ns = audible[0][1] + Fraction(int(audible[0][0]) * S, rate) if audible else None
+        return heard_ns, begun[-1] - begun[0], sum(after > before for before, after in pairwise(begun))
+
+
+def decoded(data: bytes) -> dict[str, Any]:
+    message: dict[str, Any] = msgspec.json.decode(data)
+    return message
+
+
+def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
+    """Every figure of every turn is the truth; what lies within a sample or a reply is so to the nanosecond."""
+    truth = Truth(talk, edges)
+    for turn in talk.turns:
+        instants = truth.instants(turn.turn)
+        assert turn.outcome == "ok"
+        assert turn.instants.keys() == instants.keys()
+        assert {name: at_ns for name, at_ns in turn.instants.items() if abs(at_ns - instants[name]) >= 1} == {}
+
+        origin = "requested" if "requested" in instants else "speech_end"
+        instants["origin"] = instants[origin]
+        measures = {name: instants[end] - instants[begin] for name, (begin, end) in MEASURES.items()
+                    if {begin, end} <= instants.keys()}  # fmt: skip
+        deltas = truth.deltas(turn.turn)
+        if deltas:
+            _, measures["stall"], stalls = truth.played(turn.turn)
+            assert turn.stalls == stalls
+            assert turn.gaps_ns == tuple(after - before for (before, _), (after, _) in pairwise(deltas))
+            rate = FORMATS[talk.script.settings.output_format].bytes_per_s
+            after_first_s = sum(len(data) for _, data in deltas[1:]) / rate
+            assert turn.audio_speed == pytest.approx(after_first_s / ((deltas[-1][0] - deltas[0][0]) / S))
+        assert turn.audio_bytes_received == sum(len(data) for _, data in deltas)
+        assert turn.origin == origin
+        assert turn.measures_ns().keys() == measures.keys()
+        assert {name: ns for name, ns in turn.measures_ns().items() if abs(ns - measures[name]) >= 2} == {}
+        cut = segments(turn.instants)
+        assert sum(ns for _, _, ns in cut) == turn.measures_ns().get("voice_to_voice", 0)
+        assert bool(cut) == ("voice_to_voice" in measures)
+
+
+# Figures.
+
+SPEECH = (30, 700)
+"""Silence and speech of a turn, in ms: no pause that could be taken for the end."""
+EDGES = (30 * 24, 730 * 24)
+VAD = TurnDetection(silence_duration_ms=400)
+WAYS: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
+    "server VAD": (VAD, (speak(*SPEECH, 200), Pause(900 * MS), speak(*SPEECH, 200, chunk_ms=60))),
+    "semantic VAD": (TurnDetection(type="semantic_vad", eagerness="high"), (speak(*SPEECH), speak(*SPEECH))),
+    "VAD and our request": (TurnDetection(create_response=False), (speak(*SPEECH), speak(*SPEECH))),
+    "our commit": (None, (speak(*SPEECH), Pause(300 * MS), speak(*SPEECH, 100, chunk_ms=20))),
+    "our commit, all at once": (None, (speak(*SPEECH, paced=False), speak(*SPEECH, paced=False))),
+    "typed": (None, (say(), say(output="text"), respond())),
+    "mixed": (VAD, (say(), speak(*SPEECH), Pause(2 * S), say(output="text"), speak(*SPEECH, chunk_ms=200))),
+}
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("speed", [4.0, 0.8])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_figure_is_the_truth(way: str, speed: float, format: AudioFormatName, dialect: Dialect) -> None:
+    detection, steps = WAYS[way]
+    profile = replace(default_profile(), speed=speed)
+    talk = converse(*steps, profile=profile, dialect=dialect, turn_detection=detection, input_format=format,
+                    output_format=format, seed=len(way))  # fmt: skip
+
+    assert talk.session.outcome == "ok"
+    assert len(talk.turns) == len(talk.script.turns)
+    check(talk, dict.fromkeys(range(1, 6), EDGES))
+    if speed < 1:
+        assert any(turn.stalls for turn in talk.turns)
+    assert talk.session.stray_commits == talk.session.service_errors == 0
+    assert {turn.vad_splits for turn in talk.turns} <= {0, None}
+
+
+# The end of speech.
+
+
+def edge_in_ms(talk: Talked) -> Fraction:
+    """When speech ended after the recording began, by the session and not by the truth."""
+    end_ns = talk.turns[0].instants["speech_end"]
+    return (end_ns - Truth(talk, {}).microphone(1, 0)) / MS
+
+
+@pytest.mark.parametrize("trailing_ms", [0, 300])
+@pytest.mark.parametrize("chunk_ms", [20, 50, 100, 200])
+@pytest.mark.parametrize("speech_ms", [613, 700.5])
+def test_speech_ends_at_the_same_sample_in_chunks_of_any_size_and_with_any_silence_behind_it(
+    speech_ms: float, chunk_ms: int, trailing_ms: int
+) -> None:
+    turn = speak(30, speech_ms, trailing_ms, chunk_ms=chunk_ms)
+    talk = converse(turn, turn_detection=VAD)
+
+    assert abs(edge_in_ms(talk) - Fraction(30 + speech_ms)) <= 1
+    check(talk, {1: (EDGES[0], round((30 + speech_ms) * 24))})
+
+
+@pytest.mark.parametrize("chunk_ms", [20, 50, 100, 200])
+@pytest.mark.parametrize("speech_ms", [600, 613, 655, 699])
+def test_the_truth_itself_grows_with_the_chunk_by_less_than_its_length(speech_ms: float, chunk_ms: int) -> None:
+    profile = default_profile()
+    profile = replace(profile, delays=replace(profile.delays, speech_stopped=LogNormal(20, 20)))
+    talk = converse(speak(30, speech_ms, chunk_ms=chunk_ms), turn_detection=VAD, profile=profile)
+
+    detection_ms = talk.turns[0].measures_ns()["turn_detection"] / MS
+    assert 400 + 20 <= detection_ms < 400 + 20 + chunk_ms + FRAME_MS
+
+
+def test_noise_behind_the_speech_moves_nothing() -> None:
+    noise = Background(recording(sound(0, 800, level=500, seed=5)), snr_db=30)
+    talk = converse(speak(*SPEECH, 100), speak(*SPEECH, 100), turn_detection=VAD, background=noise)
+
+    assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
+    check(talk, dict.fromkeys((1, 2), EDGES))
+
+
+# A VAD that takes a pause for the end.
+
+HALTING = (30, 500, 600, 500)
+"""Silence, speech, a pause, speech."""
+
+
+def test_a_pause_that_was_taken_for_the_end_cancels_its_answer_and_fails_the_turn_alone() -> None:
+    hasty = TurnDetection(silence_duration_ms=200)
+    talk = converse(speak(*HALTING), speak(*SPEECH), turn_detection=hasty)
+
+    assert [turn.outcome for turn in talk.turns] == ["cancelled:turn_detected", "ok"]
+    assert (talk.session.outcome, talk.session.turns_good, talk.session.stray_commits) == ("ok", 1, 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_pause_that_was_answered_all_the_same_splits_the_turn(seed: int) -> None:
+    patient = TurnDetection(silence_duration_ms=200, interrupt_response=False)
+    talk = converse(speak(*HALTING), turn_detection=patient, seed=seed)
+
+    (turn,) = talk.turns
+    refused = talk.session.service_errors
+    assert (turn.outcome, turn.vad_splits) == ("ok", 1)
+    assert len({sent.response_id for sent in talk.simulator.said if sent.response_id}) == 2 - refused
+    assert turn.measures_ns()["turn_detection"] > 0
+    assert sum(ns for _, _, ns in segments(turn.instants)) == turn.measures_ns()["voice_to_voice"]
+
+
+def test_a_pause_costs_no_request_where_the_client_asks() -> None:
+    talk = converse(speak(*HALTING), turn_detection=TurnDetection(silence_duration_ms=200, create_response=False))
+
+    (turn,) = talk.turns
+    assert (turn.outcome, turn.vad_splits) == ("ok", 1)
+    assert turn.instants["requested"] == turn.instants["committed"] > turn.instants["speech_end"]
+
+
+def test_a_vad_that_hears_nothing_is_a_timeout_of_its_own() -> None:
+    deaf = TurnDetection(threshold=1.0)
+    talk = talked(build_script(speak(*SPEECH, level=600), turn_detection=deaf, limits=Limits(speech=3)),
+                  Simulator(Dialect.GA, default_profile(), 1))  # fmt: skip
+
+    (turn,) = talk.turns
+    assert turn.outcome == talk.session.outcome == "timeout:speech"
+    assert turn.instants["ended"] == turn.instants["speech_end"] + 3 * S
+
+
+def test_a_service_that_speaks_up_in_a_long_pause_disturbs_nobody() -> None:
+    idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
+    talk = converse(speak(*SPEECH), Pause(30 * S), speak(*SPEECH), turn_detection=idle)
+
+    assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
+    assert talk.session.stray_commits >= 1
+    assert talk.turns[1].response_id == talk.simulator.said[-1].response_id or talk.session.outcome == "ok"
+
+
+# Whatever is said, and whatever goes wrong.
+
+
+class Troubled(Simulator):
+    """Leaves out the events of some numbers, and hangs up at one of them. `endless`: no response is ever done."""
+
+    def __init__(self, dialect: Dialect, profile: Profile, seed: int, lost: frozenset[int], hangs_up: int | None,
+                 *, endless: bool) -> None:  # fmt: skip
+        super().__init__(dialect, profile, seed)
+        self._lost, self._hangs_up, self._endless = lost, hangs_up, endless
+
+    def say(self, now_ns: int) -> Iterator[Answer]:
+        for due_ns, body in super().say(now_ns):
+            number = len(self.said)
+            if number == self._hangs_up:
+                yield due_ns, Closed(1006, "", 0)
+            elif number not in self._lost and not (self._endless and b'"response.done"' in body):
+                yield due_ns, body
+
+
+PCMS = st.builds(
+    lambda level, *ms: recording(sound(*ms, level=level)), st.sampled_from([LOUD, LOUD, 600]),
+    st.integers(0, 100), st.integers(60, 900), st.integers(0, 700), st.integers(60, 600), st.integers(0, 300),
+)  # fmt: skip
+SPOKEN = st.builds(
+    WavTurn, st.just("speak"), st.tuples(PCMS), st.sampled_from([50, 100, 200]), st.just(True),
+    st.just(ResponseSettings()),
+)  # fmt: skip
+TYPED = st.sampled_from([say(), say(output="text"), respond()])
+PAUSES = st.builds(Pause, st.sampled_from([0, 250 * MS, 3 * S]))
+EXPECTATIONS = st.builds(Expect, st.sampled_from(EXPECTED_EVENTS), st.sampled_from([0.05, 0.6, 3.0]))
+DETECTIONS = st.one_of(
+    st.none(),
+    st.builds(
+        TurnDetection,
+        silence_duration_ms=st.sampled_from([100, 200, 500]),
+        threshold=st.sampled_from([0.3, 0.5, 1.0]),
+        create_response=st.booleans(),
+        interrupt_response=st.booleans(),
+    ),
+    st.builds(TurnDetection, type=st.just("semantic_vad"), create_response=st.booleans()),
+)
+LIMITS = st.builds(Limits, speech=st.sampled_from([0.5, 3]), first_delta=st.sampled_from([0.3, 3]),
+                   next_delta=st.sampled_from([0.2, 1]), done=st.sampled_from([1, 5]))  # fmt: skip
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), dialect=st.sampled_from(Dialect), detection=DETECTIONS, limits=LIMITS, seed=st.integers(0, 999))
+def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(
+    data: st.DataObject, dialect: Dialect, detection: TurnDetection | None, limits: Limits, seed: int
+) -> None:
+    steps = data.draw(st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, EXPECTATIONS), min_size=1, max_size=5))
+    script = build_script(*steps, dialect=dialect, limits=limits, turn_detection=detection)
+    lost = data.draw(st.sets(st.integers(3, 80), max_size=3))
+    hangs_up = data.draw(st.sampled_from([None, None, 2, 7, 20, 45]))
+    speed = data.draw(st.sampled_from([0.7, 4.0]))
+    simulator = Troubled(dialect, replace(default_profile(), speed=speed), seed, frozenset(lost), hangs_up,
+                         endless=data.draw(st.sampled_from([False, False, False, True])))  # fmt: skip
+    talk = talked(script, simulator, ends_ns=data.draw(st.sampled_from([1 << 62, 1 << 62, 2 * S])))
+
+    session = talk.session
+    assert [turn.turn for turn in talk.turns] == list(range(1, session.turns_begun + 1))
+    assert session.turns_begun == session.turns_ended == talk.listening.began
+    assert session.turns_good == sum(turn.outcome == "ok" for turn in talk.turns)
+    assert session.outcome
+    assert session.lost_turns == (0 if session.outcome == "abandoned" else len(script.turns) - session.turns_begun)
+    if session.outcome == "ok":
+        assert session.lost_turns == 0
+    assert session.wire_bytes_sent == talk.listening.wire_sent
+    assert session.audio_bytes_sent == talk.listening.audio_sent
+    for turn in talk.turns:
+        assert turn.outcome
+        assert sum(ns for _, _, ns in segments(turn.instants)) == turn.measures_ns().get("voice_to_voice", 0)
+        later = ("first_audible", "input_transcribed")  # than the end, perhaps
+        arrived = {name: at_ns for name, at_ns in turn.instants.items() if name not in later}
+        assert max(arrived.values()) == turn.instants["ended"]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    steps=st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES), min_size=1, max_size=5),
+    dialect=st.sampled_from(Dialect),
+    detection=DETECTIONS,
+    speed=st.sampled_from([0.7, 4.0]),
+    seed=st.integers(0, 999),
+)
+def test_where_the_service_does_its_part_only_its_hearing_fails_a_turn(
+    steps: list[Step], dialect: Dialect, detection: TurnDetection | None, speed: float, seed: int
+) -> None:
+    profile = replace(default_profile(), speed=speed)
+    talk = converse(*steps, dialect=dialect, turn_detection=detection, profile=profile, seed=seed)
+
+    deaf = detection is not None and detection.threshold == 1.0
+    unheard = {"timeout:speech"} if deaf else set()
+    misheard = {"cancelled:turn_detected"} if detection is not None else set()
+    assert {turn.outcome for turn in talk.turns} <= {"ok"} | misheard | unheard
+    assert {talk.session.outcome} <= {"ok"} | unheard
+    answered = [turn.response_id for turn in talk.turns if turn.outcome == "ok"]
+    assert len(set(answered)) == len(answered)
