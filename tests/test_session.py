@@ -18,7 +18,7 @@ from bench.plan.frames import PreparedScript
 from bench.plan.turns import Expect, Pause, Step
 from bench.protocol.dialects import Dialect, TurnDetection
 from bench.session import Session
-from bench.transport.base import Sent
+from bench.transport.base import Network, Sent
 from bench.transport.memory import Answer
 from tests.helpers import (
     MS,
@@ -459,6 +459,20 @@ def test_a_session_that_is_cut_abandons_the_turn_in_flight() -> None:
     assert transport.closed is not None
 
 
+# The way to the peer.
+
+
+def test_a_turn_knows_the_way_to_the_peer_as_it_was_when_the_turn_ended() -> None:
+    script = build_script(say(), Pause(S), say())
+    transport = GuardedTransport(Service())
+    transport.network = lambda: Network(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
+    timeline, listening = Timeline(transport.now_ns(), 2, script.limits), Listening()
+    Session(script, transport, timeline, listening, lambda: False).play()
+
+    assert [turn.network_rtt_ns for turn in listening.turns] == [t.instants["ended"] for t in listening.turns]
+    assert [turn.retransmits for turn in listening.turns] == [4, 0]
+
+
 # A microphone that is open, and a service that finds the end of speech.
 
 VAD = TurnDetection()
@@ -561,6 +575,7 @@ def test_speech_ends_in_microphone_time_wherever_it_lies_in_its_chunk() -> None:
 
     assert played.sent_at("input_audio_buffer.append")[2] == GREETED_NS + 600 * MS
     assert played.after_ns(1, "speech_end") == GREETED_NS + (200 + 250) * MS  # after one chunk of silence
+    assert played.turns[0].audio == "a.wav"
     assert played.turns[0].start_ns - played.start_ns == GREETED_NS + 400 * MS
 
 
@@ -641,6 +656,22 @@ def test_the_service_may_finish_what_it_misunderstood_before_the_next_turn() -> 
     assert played.observation.stray_commits == 0
 
 
+def test_the_answer_to_the_whole_counts_where_the_answer_to_a_pause_ended_before_it() -> None:
+    after = {
+        "turn-1-append-1": [(10 * MS, speech_started("item_1")), *noticed(1, 20 * MS), (40 * MS, created("early"))],
+        "turn-1-append-2": [(10 * MS, speech_started("item_1b"))],
+        "turn-1-append-3": [
+            (300 * MS, speech_stopped("item_1b")),
+            (305 * MS, committed("item_1b")),
+            (310 * MS, done("early")),
+            *answered(1),
+        ],
+    }
+    played = Played(build_script(play(300), turn_detection=VAD), Hearing(after=after))
+
+    assert (played.outcomes, played.turns[0].response_id, played.turns[0].vad_splits) == (["ok"], "r1", 1)
+
+
 def test_a_service_that_never_finishes_is_given_up_after_the_limit_of_a_delta() -> None:
     after = {name: answers for name, answers in CUT_SHORT.items() if name == "turn-1-append-1"}
     after["turn-1-append-3"] = CUT_SHORT["turn-1-append-3"][:5]
@@ -711,6 +742,16 @@ def test_what_a_script_expects_must_come_in_time(event: str, within_s: float, ou
 def test_a_script_may_expect_several_things_one_after_another() -> None:
     steps = (play(200), Expect("speech_stopped", 1), Expect("response_created", 1), Expect("audio_delta", 1))
     played = Played(build_script(*steps, turn_detection=VAD), Hearing(after=hearing(2)))
+
+    assert played.outcomes == ["ok"]
+
+
+def test_an_expectation_counts_from_when_the_one_before_it_was_met() -> None:
+    def slow(response_id: str) -> list[Answer]:
+        return [(300 * MS, created(response_id)), (450 * MS, delta(GA, "audio", response_id)), (S, done(response_id))]
+
+    steps = (say(), Expect("response_created", 1), Expect("audio_delta", 0.2))
+    played = Played(build_script(*steps), Service(turns=[slow]))
 
     assert played.outcomes == ["ok"]
 

@@ -215,6 +215,16 @@ class Truth:
             came["speech_end"] = self.microphone(turn.number, end)
         return came
 
+    def words(self, number: int) -> tuple[str, str]:
+        """(what the service said in a turn, what it understood of the caller)."""
+        said = [
+            decoded(sent.body) for sent in self._answer(number) if sent.type.endswith(("text.done", "transcript.done"))
+        ]
+        heard = [decoded(sent.body) for sent in self._said if sent.type == TRANSCRIBED]
+        place = [turn.number for turn in self._turns if turn.kind == "audio"]
+        understood = heard[place.index(number)]["transcript"] if number in place else ""
+        return said[0].get("text") or said[0]["transcript"], understood
+
     def microphone(self, number: int, samples: int) -> Fraction:
         """When a microphone had recorded so many samples (of 24,000 a second) of a turn's recording.
 
@@ -279,11 +289,22 @@ def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
             assert turn.audio_speed == pytest.approx(after_first_s / ((deltas[-1][0] - deltas[0][0]) / S))
         assert turn.audio_bytes_received == sum(len(data) for _, data in deltas)
         assert turn.origin == origin
+        assert (turn.reply_text, turn.input_text) == truth.words(turn.turn)
+        assert (turn.usage.audio_out > 0 if turn.usage else None) == bool(deltas)
         assert turn.measures_ns().keys() == measures.keys()
         assert {name: ns for name, ns in turn.measures_ns().items() if abs(ns - measures[name]) >= 2} == {}
         cut = segments(turn.instants)
         assert sum(ns for _, _, ns in cut) == turn.measures_ns().get("voice_to_voice", 0)
         assert bool(cut) == ("voice_to_voice" in measures)
+
+
+def truth_of_the_start(talk: Talked) -> dict[str, int]:
+    due = {sent.type: sent.due_ns for sent in reversed(talk.simulator.said)}
+    asked_ns = talk.simulator.heard[0][0]
+    return {
+        "session_ready": due["session.created"] - START_NS,
+        "session_update": due["session.updated"] - asked_ns,
+    }
 
 
 # Figures.
@@ -318,6 +339,7 @@ def test_every_figure_is_the_truth(way: str, speed: float, format: AudioFormatNa
     check(talk, dict.fromkeys(range(1, 6), EDGES))
     if speed < 1:
         assert any(turn.stalls for turn in talk.turns)
+    assert talk.session.measures_ns().items() >= truth_of_the_start(talk).items()
     assert talk.session.stray_commits == talk.session.service_errors == 0
     assert {turn.vad_splits for turn in talk.turns} <= {0, None}
 

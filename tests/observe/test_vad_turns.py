@@ -1,4 +1,4 @@
-"""The timeline where the service finds the end of speech: what belongs to a turn, which reply counts, when it is over."""
+"""The timeline where the service finds the end of speech: what is a turn's, which reply counts, when it is over."""
 
 from __future__ import annotations
 
@@ -403,6 +403,18 @@ def test_it_does_so_too_where_a_turn_has_just_begun() -> None:
 
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r1", "item_1", 0)
+
+
+def test_a_response_that_begins_before_the_service_noticed_anything_is_nobody_s() -> None:
+    talk = vad()
+    talk.begin_speech(0)
+    talk.hear(60, speech_started("item_1"), *reply(GA, "another"))
+    talk.end_speech(1_000)
+    hears(talk, 1_500)
+    answers(talk, 1_600)
+
+    turn = talk.only()
+    assert (turn.outcome, turn.response_id, turn.audio_deltas) == ("ok", "r1", 1)
 
 
 def test_noise_behind_a_typed_turn_is_not_its_own() -> None:

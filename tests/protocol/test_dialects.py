@@ -8,10 +8,12 @@ import msgspec
 import pytest
 
 from bench.protocol.dialects import (
+    AudioFormatName,
     Dialect,
     Output,
     ResponseSettings,
     SessionSettings,
+    TurnDetection,
     append_audio,
     clear_audio,
     commit_audio,
@@ -76,6 +78,67 @@ def test_what_is_not_set_is_not_said_but_turn_detection_is_always_off(dialect: D
     assert {"instructions", "voice", "temperature", "max_output_tokens"}.isdisjoint(session)
     assert heard["turn_detection"] is None
     assert {"transcription", "input_audio_transcription"}.isdisjoint(heard)
+
+
+def heard(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
+    """What a session says of the caller's audio: (format, turn detection) wherever the dialect keeps them."""
+    session = decoded(session_update(dialect, settings, "e"))["session"]
+    if dialect is Dialect.PREVIEW:
+        return {"format": session["input_audio_format"], "turn_detection": session["turn_detection"]}
+    return {name: session["audio"]["input"][name] for name in ("format", "turn_detection")}
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (TurnDetection(), {"type": "server_vad"}),
+        (
+            TurnDetection(threshold=0.0, prefix_padding_ms=0, silence_duration_ms=500, create_response=False,
+                          interrupt_response=False),
+            {"type": "server_vad", "threshold": 0.0, "prefix_padding_ms": 0, "silence_duration_ms": 500,
+             "create_response": False, "interrupt_response": False},
+        ),
+        (TurnDetection(idle_timeout_ms=6_000), {"type": "server_vad", "idle_timeout_ms": 6_000}),
+        (TurnDetection(type="semantic_vad", eagerness="high"), {"type": "semantic_vad", "eagerness": "high"}),
+    ],
+)  # fmt: skip
+def test_turn_detection_is_said_with_what_was_set_of_it_alone(
+    dialect: Dialect, wanted: TurnDetection, said: dict[str, Any]
+) -> None:
+    assert heard(dialect, SessionSettings(turn_detection=wanted))["turn_detection"] == said
+
+
+@pytest.mark.parametrize(
+    ("wanted", "responds"),
+    [
+        (TurnDetection(), True),
+        (TurnDetection(create_response=True), True),
+        (TurnDetection(create_response=False), False),
+    ],
+)
+def test_a_service_that_detects_turns_answers_them_unless_told_not_to(wanted: TurnDetection, responds: bool) -> None:
+    assert wanted.service_responds is responds
+
+
+@pytest.mark.parametrize(
+    ("format", "ga"),
+    [
+        ("pcm16", {"type": "audio/pcm", "rate": 24_000}),
+        ("g711_ulaw", {"type": "audio/pcmu"}),
+        ("g711_alaw", {"type": "audio/pcma"}),
+    ],
+)
+def test_each_dialect_has_its_word_for_a_format_in_either_direction(
+    format: AudioFormatName, ga: dict[str, Any]
+) -> None:
+    settings = SessionSettings(input_format=format, output_format="pcm16" if format != "pcm16" else "g711_ulaw")
+    back = SessionSettings(output_format=format)
+
+    assert heard(Dialect.PREVIEW, settings)["format"] == format
+    assert heard(Dialect.GA, settings)["format"] == ga
+    assert decoded(session_update(Dialect.PREVIEW, back, "e"))["session"]["output_audio_format"] == format
+    assert decoded(session_update(Dialect.GA, back, "e"))["session"]["audio"]["output"]["format"] == ga
 
 
 @pytest.mark.parametrize(

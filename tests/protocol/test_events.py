@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,15 +13,40 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.protocol.dialects import Dialect
-from bench.protocol.events import KINDS, Event, Failure, Kind, Usage, base64_bytes, decode
-from tests.helpers import FAMILIES, delta, done, error, message, part_done, usage
+from bench.protocol.events import (
+    KINDS,
+    Event,
+    Failure,
+    Kind,
+    Silhouette,
+    Usage,
+    audio_payload,
+    base64_bytes,
+    decode,
+)
+from tests.helpers import (
+    FAMILIES,
+    committed,
+    delta,
+    done,
+    error,
+    idle_timeout,
+    message,
+    part_done,
+    speech_started,
+    speech_stopped,
+    transcribed,
+    usage,
+)
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=9,
 )
-FIELDS = ("response_id", "item_id", "delta", "item", "response", "session", "error", "event_id")
+FIELDS = (
+    "response_id", "item_id", "delta", "item", "response", "session", "error", "event_id", "text", "transcript",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("dialect", Dialect)
@@ -55,7 +81,10 @@ def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_sp
         ("conversation.item.created", Kind.ITEM_ADDED),
         ("conversation.item.added", Kind.ITEM_ADDED),
         ("conversation.item.input_audio_transcription.completed", Kind.INPUT_TRANSCRIBED),
+        ("conversation.item.input_audio_transcription.failed", Kind.INPUT_NOT_TRANSCRIBED),
         ("conversation.item.input_audio_transcription.delta", Kind.NOTED),
+        ("input_audio_buffer.timeout_triggered", Kind.IDLE_TIMEOUT),
+        ("input_audio_buffer.cleared", Kind.NOTED),
         ("response.created", Kind.RESPONSE_CREATED),
         ("response.done", Kind.RESPONSE_DONE),
         ("response.output_item.added", Kind.NOTED),
@@ -126,6 +155,45 @@ def test_a_delta_without_a_payload_has_no_bytes(delta_json: str) -> None:
 
     assert decode(wire, Dialect.GA).payload_bytes == 0
     assert decode(message("response.output_audio.delta"), Dialect.GA).payload_bytes == 0
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@given(payload=st.binary(min_size=1, max_size=400))
+def test_the_audio_of_a_delta_can_be_had_by_whoever_wants_it(dialect: Dialect, payload: bytes) -> None:
+    event = decode(delta(dialect, "audio", "resp_1", base64.b64encode(payload).decode()), dialect)
+
+    assert not isinstance(event.payload, Silhouette)
+    assert audio_payload(event.payload) == payload
+
+
+def test_base64_that_was_written_with_escapes_is_the_same_audio() -> None:
+    payload = b"\xfb\xef\xbe\xff"  # ++++/w==
+    wire = delta(Dialect.GA, "audio", "resp_1", base64.b64encode(payload).decode()).replace(b"+", b"\\u002b")
+    event = decode(wire.replace(b"/w", b"\\/w"), Dialect.GA)
+
+    assert not isinstance(event.payload, Silhouette)
+    assert (event.payload_bytes, audio_payload(event.payload)) == (4, payload)
+
+
+@pytest.mark.parametrize("text", [b'"abc"', b'"a*c="', b"null", b"7"])
+def test_what_is_no_base64_has_no_audio(text: bytes) -> None:
+    assert audio_payload(msgspec.Raw(text)) in (None, b"")
+
+
+@pytest.mark.parametrize("make", [speech_started, speech_stopped, committed, idle_timeout, transcribed])
+def test_an_event_of_the_caller_s_speech_tells_its_item(make: Callable[[str], bytes]) -> None:
+    assert decode(make("item_7"), Dialect.GA).item_id == "item_7"
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_the_whole_of_a_text_comes_with_its_end(dialect: Dialect) -> None:
+    names = FAMILIES[dialect]
+    text = decode(message(f"{names['text']}.done", text="Yes."), dialect)
+    transcript = decode(message(f"{names['transcript']}.done", transcript="No."), dialect)
+    heard = decode(transcribed("item_1", "Hm?"), dialect)
+
+    assert [event.text for event in (text, transcript, heard)] == ["Yes.", "No.", "Hm?"]
+    assert decode(message(f"{names['text']}.done", text=None), dialect).text == ""
 
 
 @pytest.mark.parametrize("delta_json", ['"abc"', '"abcde"', '{"a": "b"}', "[1, 2, 3]", "false", "12", "[]", "{}"])
