@@ -147,7 +147,9 @@ class Session:
 
     def _settle(self) -> None:
         """Let the service finish what it has under way for turns that are over, or give it up."""
-        while (until_ns := self._timeline.quiet_by_ns) is not None and not self._timeline.over and not self._ending():
+        longest_ns = self._transport.now_ns() + int(self._script.limits.done * 1e9)
+        while (quiet_ns := self._timeline.quiet_by_ns) is not None and not self._timeline.over and not self._ending():
+            until_ns = min(quiet_ns, longest_ns)
             if self._transport.now_ns() >= until_ns:
                 self._timeline.give_up()
                 return
@@ -196,7 +198,9 @@ class Session:
             transcription_due=self._script.settings.input_transcription is not None and turn.kind == "audio",
             vad=turn.vad,
             service_responds=turn.vad and turn.request is None,
+            tail_ns=turn.tail_ns,
             audio=turn.audio,
+            speech_format=self._script.settings.input_format,
             reply_format=self._script.settings.output_format,
             jitter_buffer_ns=self._script.jitter_buffer_ns,
         )
@@ -216,8 +220,7 @@ class Session:
             self._listen(self._next_deadline_ns())
 
     def _next_deadline_ns(self) -> int:
-        due = self._timeline.deadline()
-        return due[0] if due else self._transport.now_ns() + FAR_NS
+        return min(self._timeline.wake_ns, self._transport.now_ns() + FAR_NS)
 
     def _await_transcripts(self) -> None:
         while not self._timeline.over and not self._ending():
@@ -266,22 +269,23 @@ class Session:
         self._notice_close()
         if not came:
             self._timeline.expire(self._transport.now_ns())
-        if self._timeline.turn_over:
+        if self._timeline.holds_ended:
             self._hand_out()
         self._record()
         self._ask_late()
 
     def _ask_late(self) -> None:
         """Ask for the response as soon as a VAD that starts none has committed all of the speech."""
-        if self._asks_late and self._timeline.wants_request and self._turn is not None and self._turn.request:
-            self._send(self._turn.request)
+        request = self._turn.request if self._asks_late and self._turn is not None else None
+        if request is not None and self._timeline.wants_request(self._transport.now_ns()):
+            self._send(request)
 
     def _notice_close(self) -> None:
         if self._transport.closed is not None:
             self._timeline.closed(*self._transport.closed)
 
     def _hand_out(self) -> None:
-        if self._timeline.awaits_network:
+        if self._timeline.awaits_network and self._timeline.turn_over:
             self._timeline.measured(self._transport.network())
         for turn in self._timeline.take(self._transport.now_ns()):
             self._listener.turn_ended(turn)

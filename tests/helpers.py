@@ -104,12 +104,13 @@ def committed(item_id: str) -> bytes:
     return message("input_audio_buffer.committed", previous_item_id=None, item_id=item_id)
 
 
-def speech_started(item_id: str) -> bytes:
-    return message("input_audio_buffer.speech_started", audio_start_ms=0, item_id=item_id)
+def speech_started(item_id: str, **audio: int) -> bytes:
+    return message("input_audio_buffer.speech_started", item_id=item_id, **audio)
 
 
-def speech_stopped(item_id: str) -> bytes:
-    return message("input_audio_buffer.speech_stopped", audio_end_ms=0, item_id=item_id)
+def speech_stopped(item_id: str, **audio: int) -> bytes:
+    """`audio_end_ms`: how far the service has heard; without it, it does not say."""
+    return message("input_audio_buffer.speech_stopped", item_id=item_id, **audio)
 
 
 def idle_timeout(item_id: str) -> bytes:
@@ -174,6 +175,7 @@ class Talk:
         self.begin(at_ms, number, **changes)
         if audio_bytes:
             self.send(at_ms, "input_audio_buffer.append", audio_bytes=audio_bytes)
+            self.send(at_ms, "input_audio_buffer.commit")
         self.send(at_ms, "response.create")
 
     def begin(self, at_ms: float, number: int = 1, **changes: Any) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from bench.measures import MANUAL_SEGMENTS, VAD_SEGMENTS
 from bench.observe.observation import TurnObservation
-from bench.observe.turn import FIRST_ARRIVAL
+from bench.observe.turn import ARRIVALS
 from bench.protocol.events import DELTAS, Event, Kind
 from bench.run.replay import Passage, Replayed
 from reports.numbers import NBSP
@@ -86,7 +86,7 @@ def _instant(passage: Passage, instants: Mapping[str, int]) -> str:
     if passage.event is None:
         name = "requested" if passage.name == "response.create" else ""
     else:
-        name = FIRST_ARRIVAL.get(passage.event.kind, "")
+        name = ARRIVALS.get(passage.event.kind, "")
     return name if instants.get(name) == passage.at_ns else ""
 
 

@@ -3,10 +3,7 @@
 Pure: it reads no clock and holds no socket, so it runs the same on live traffic, on a recorded log and in a test. Three
 rules hold it together:
 
-* Events belong to a turn by `response_id` and `item_id`. A response answers the oldest request that was not answered or
-  refused yet, whether or not its turn is over; nothing else is matched by order. A request is a `response.create`, or a
-  commit by a VAD that starts responses by itself. Speech that a VAD hears while no spoken turn is open is nobody's, and
-  so is the answer to it.
+* Events belong to a turn by `response_id` and `item_id`; `ownership.py` says how.
 * The first terminal cause wins: once a turn has an outcome, nothing changes it. A deadline that passed before an event
   arrived is a cause that came first.
 * A transcription of the caller's audio may come late. It is attached for up to `LATE_TRANSCRIPT_NS` after the turn's
@@ -15,26 +12,22 @@ rules hold it together:
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from bench.clock import Handed
 from bench.measures import GOOD, Limits
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.turn import (
-    FIRST_ARRIVAL,
-    LATE_TRANSCRIPT_NS,
-    SECOND_NS,
-    THROTTLED_CODES,
-    State,
-    Turn,
-    TurnPlan,
-)
+from bench.observe.ownership import TRANSCRIPTIONS, Ownership
+from bench.observe.reply import SECOND_NS
+from bench.observe.turn import LATE_TRANSCRIPT_NS, THROTTLED_CODES, State, Turn, TurnPlan
+from bench.protocol.audio import FORMATS
 from bench.protocol.events import DELTAS, Event, Failure, Kind
 from bench.transport.base import BAD_FRAME, Network, Received
 
 UNKNOWN_NAMES = 50
+NOT_KNOWN, NEVER = 0, 1 << 62
 NOTHING: Mapping[str, int] = {}
 SESSION_UPDATE_ID = "session-update"
 """The client event id of the session's one session.update."""
@@ -44,8 +37,6 @@ FATAL_CODES = frozenset(
 )
 ACTIVE_RESPONSE = "conversation_already_has_active_response"
 """Without an event's id: a VAD committed speech while a response was under way, and starts none for it."""
-ANNOUNCES_ITEM = frozenset({Kind.SPEECH_STARTED, Kind.COMMITTED, Kind.IDLE_TIMEOUT})
-TRANSCRIPTIONS = frozenset({Kind.INPUT_TRANSCRIBED, Kind.INPUT_NOT_TRANSCRIBED})
 TURN_CODES = THROTTLED_CODES | {"server_error", "inference_not_authorized_error"}
 """These end the turn that is under way also where the error names no event of it."""
 
@@ -58,18 +49,14 @@ class Timeline:
 
     def __init__(self, start_ns: int, wanted: int, limits: Limits, *, service_responds: bool = False) -> None:
         self._start_ns, self._wanted, self.limits = start_ns, wanted, limits
-        self._service_responds = service_responds
+        self._owners = Ownership(service_responds=service_responds)
         self._instants: dict[str, int] = {"connect_start": start_ns}
         self._turns: list[Turn] = []  # begun and not handed out: the current one, and those that await a transcript
         self._last: Turn | None = None
         self.awaits_network = False
         """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
-        self._by_response: dict[str, Turn | None] = {}  # None: nobody's, or a turn's that was handed out
-        self._by_item: dict[str, Turn | None] = {}
-        self._stray_items: set[str] = set()
-        self._unanswered: deque[Turn | None] = deque()
-        self._under_way: set[str] = set()  # responses that are not done, items of speech that are not committed
         self._arrived_ns = start_ns
+        self._wake_ns = NOT_KNOWN
         self._begun = self._ended = self._good = 0
         self._outcome = self._detail = ""
         self._service_session_id = ""
@@ -78,7 +65,7 @@ class Timeline:
         self._close_code: int | None = None
         self._close_reason = ""
         self._sent_audio = self._sent_wire = self._received_audio = self._received_wire = 0
-        self._events = self._errors = self._fallbacks = self._stray_commits = self._retransmits = 0
+        self._events = self._errors = self._fallbacks = self._retransmits = 0
         self._unknown: Counter[str] = Counter()
         self._last_error: tuple[str, str] | None = None
 
@@ -94,7 +81,7 @@ class Timeline:
         self._last = Turn(plan, at_ns)
         self._turns.append(self._last)
         self._begun += 1
-        self.awaits_network = True
+        self.awaits_network, self._wake_ns = True, NOT_KNOWN
 
     def sent(
         self,
@@ -118,12 +105,17 @@ class Timeline:
         if turn is None:
             return
         asks = name == "response.create"
-        turn.sent(handed, wire_bytes, audio_bytes, moments, asks=asks, late=late)
+        clock_ns = FORMATS[turn.plan.speech_format].duration_ns(self._sent_audio)
+        turn.sent(handed, wire_bytes, audio_bytes, moments, clock_ns, asks=asks, late=late)
+        self._wake_ns = NOT_KNOWN
         if asks:
-            self._unanswered.append(turn)
+            self._owners.asked(turn)
+        elif name == "input_audio_buffer.commit":
+            self._owners.committed(turn)
 
     def expect(self, kind: Kind, until_ns: int) -> None:
         """The script insists that the turn under way gets an event of this kind by an instant."""
+        self._wake_ns = NOT_KNOWN
         if self._last is not None:
             self._last.expect(kind, until_ns)
 
@@ -140,7 +132,8 @@ class Timeline:
     def received(self, event: Event, message: Received) -> None:
         """An event arrived in a message. Deadlines that passed before it did are taken first."""
         arrival = message.arrival
-        self.expire(arrival.at_ns - 1)  # what arrives at the deadline itself is in time
+        if arrival.at_ns > self.wake_ns:
+            self.expire(arrival.at_ns - 1)  # what arrives at the deadline itself is in time
         self._events += 1
         self._received_wire += message.wire_bytes
         self._fallbacks += not arrival.kernel
@@ -162,103 +155,36 @@ class Timeline:
             self._service_session_id = self._service_session_id or str(event.session.get("id") or "")
 
     def _turn_event(self, event: Event, message: Received) -> None:
-        at_ns = message.arrival.at_ns
         if event.kind is Kind.UNKNOWN:
             self._count_unknown(event.name)
-        turn = self._turn_of(event)
+        turn = self._owners.turn_of(event, self._current())
         if event.kind not in DELTAS:
-            self._note_progress(event, turn)
+            self._owners.note(event, turn)
+            self._wake_ns = NOT_KNOWN
         if event.foreign:
-            self.fail("protocol:dialect", at_ns, f"{event.name} belongs to the other dialect")
+            self.fail("protocol:dialect", message.arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
         elif event.kind in TRANSCRIPTIONS:
-            turn.note_transcript(event, at_ns)
+            turn.note_transcript(event, message.arrival.at_ns)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, message)
 
     def _open_turn_event(self, turn: Turn, event: Event, message: Received) -> None:
         """Whoever breaks the protocol ends the session; every other end is the turn's alone."""
+        before = turn.state
         if event.kind is Kind.AUDIO_DELTA:
             self._received_audio += max(0, event.payload_bytes)
         ending = turn.received(event, message.arrival, message.wire_bytes)
+        if turn.state is not before:
+            self._wake_ns = NOT_KNOWN
         if ending is None:
             return
         outcome, detail = ending
         if outcome.startswith("protocol:"):
             self.fail(outcome, message.arrival.at_ns, detail)
         turn.end(outcome, message.arrival.at_ns, detail)
-
-    def _note_progress(self, event: Event, turn: Turn | None) -> None:
-        """What the service has under way, whoever it belongs to."""
-        if event.kind is Kind.RESPONSE_CREATED:
-            self._under_way.add(event.response_id)
-        elif event.kind is Kind.RESPONSE_DONE:
-            self._under_way.discard(event.response_id)
-            if not event.response_id and turn in self._unanswered:  # a server that leaves ids out
-                self._unanswered.remove(turn)
-        elif event.kind is Kind.SPEECH_STARTED:
-            self._under_way.add(event.item_id)
-        elif event.kind is Kind.COMMITTED:
-            self._under_way.discard(event.item_id)
-            self._stray_commits += event.item_id in self._stray_items
-            self._note_commit(turn)
-
-    def _note_commit(self, turn: Turn | None) -> None:
-        if turn is not None:
-            turn.commits += 1
-        if self._service_responds and (turn is None or turn.answered < turn.commits):  # else the response came first
-            self._unanswered.append(turn)
-
-    def _turn_of(self, event: Event) -> Turn | None:
-        """The turn that an event belongs to, by its ids."""
-        if event.response_id:
-            if event.response_id in self._by_response:
-                return self._by_response[event.response_id]
-            return self._adopt(event.response_id)
-        if event.item_id:
-            return self._turn_of_item(event)
-        return self._current() if event.kind in FIRST_ARRIVAL else None  # a server that leaves ids out
-
-    def _adopt(self, response_id: str) -> Turn | None:
-        """A response that is seen for the first time answers the oldest request without one."""
-        if self._unanswered:
-            turn = self._unanswered.popleft()
-        elif (turn := self._current()) is None or not self._service_responds or not turn.noticed:
-            return None  # else the service does not announce its commit, or does so later
-        if turn is not None:
-            turn.response_id = response_id
-            turn.answered += 1
-        self._by_response[response_id] = turn
-        return turn
-
-    def _turn_of_item(self, event: Event) -> Turn | None:
-        """The turn whose speech an item holds. An item that is announced now belongs to the turn that is speaking."""
-        if event.item_id in self._by_item:
-            return self._by_item[event.item_id]
-        current = self._current()
-        if event.kind in ANNOUNCES_ITEM:
-            return self._announced(event, current)
-        return None if event.kind in TRANSCRIPTIONS else current
-
-    def _announced(self, event: Event, current: Turn | None) -> Turn | None:
-        """Whose item this is: that of a spoken turn, or nobody's where a VAD heard something between turns."""
-        turn = None
-        if current is not None and current.plan.vad and event.kind is not Kind.IDLE_TIMEOUT:
-            turn = current
-        elif event.kind is Kind.COMMITTED and not self._service_responds:
-            turn = self._committing()
-        if turn is not None:
-            turn.item_id = event.item_id
-        elif event.kind is not Kind.COMMITTED or self._service_responds:
-            self._stray_items.add(event.item_id)
-        self._by_item[event.item_id] = turn
-        return turn
-
-    def _committing(self) -> Turn | None:
-        """The turn that we committed last, where the service has not said so yet; it may be over already."""
-        turn = self._turns[-1] if self._turns else None
-        return turn if turn is not None and turn.audio_bytes_sent and not turn.item_id else None
+        self._wake_ns = NOT_KNOWN
 
     def _error(self, failure: Failure, at_ns: int) -> None:
         """An `error` event: fatal to the session, to the turn whose event it names, or only counted."""
@@ -270,12 +196,13 @@ class Timeline:
             self.fail(f"failed:{code}" if self.ready else f"refused:{code}", at_ns, detail)
         elif failure.event_id == SESSION_UPDATE_ID:
             self.fail(f"failed:{code}", at_ns, detail)
-        elif code == ACTIVE_RESPONSE and not failure.event_id and self._service_responds:
-            self._unanswerable()
+        elif code == ACTIVE_RESPONSE and not failure.event_id and self._owners.service_responds:
+            self._owners.refused_commit()
             self._count_error(code, detail)
         elif turn := self._turn_of_error(code, failure.event_id):
-            if turn in self._unanswered and failure.event_id in ("", turn.plan.request_event_id):
-                self._unanswered.remove(turn)
+            if failure.event_id in ("", turn.plan.request_event_id):
+                self._owners.refused(turn)
+            self._owners.not_committed(turn)
             turn.end("throttled:error" if code in THROTTLED_CODES else f"failed:{code}", at_ns, detail)
         else:
             self._count_error(code, detail)
@@ -283,12 +210,6 @@ class Timeline:
     def _count_error(self, code: str, detail: str) -> None:
         self._errors += 1
         self._last_error = (code, detail)
-
-    def _unanswerable(self) -> None:
-        """The service will not answer the last commit."""
-        turn = self._unanswered.pop() if self._unanswered else None
-        if turn is not None:
-            turn.answered += 1
 
     def _turn_of_error(self, code: str, event_id: str) -> Turn | None:
         """The open turn that an error ends: the one whose event it names, or the current one for some codes."""
@@ -308,8 +229,17 @@ class Timeline:
         turn = self._current()
         return None if turn is None else turn.deadline(self.limits)
 
+    @property
+    def wake_ns(self) -> int:
+        """Until when nothing is due. What comes may put the deadline off; `expire` looks anew."""
+        if self._wake_ns == NOT_KNOWN:
+            due = self.deadline()
+            self._wake_ns = due[0] if due else NEVER
+        return self._wake_ns
+
     def expire(self, now_ns: int) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too."""
+        self._wake_ns = NOT_KNOWN
         due = self.deadline()
         if due is None or now_ns < due[0]:
             return
@@ -321,25 +251,26 @@ class Timeline:
 
     def give_up(self) -> None:
         """Wait no longer for what the service has under way: it belongs to turns that are over."""
-        self._under_way.clear()
-        if self._service_responds:
-            self._unanswered.clear()
+        self._owners.give_up()
 
     def fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """The session ends, and with it every open turn, unless something else ended it before."""
         if not self._outcome:
             self._outcome, self._detail = outcome, detail
             self._instants.setdefault("ended", at_ns)
+        self._wake_ns = NOT_KNOWN
         for turn in self._turns:
             turn.end(outcome, at_ns, detail)
 
     def closed(self, code: int, reason: str, at_ns: int) -> None:
         """The connection is gone, whoever closed it. OpenAI refuses by an error and a close after the upgrade."""
+        self.expire(at_ns - 1)
         self._close_code, self._close_reason = code, reason
         if code == 1001 and "maximum duration" in reason:
             self.fail("expired", at_ns, reason)
         elif self._last_error and not self.ready:
-            self.fail(f"refused:{self._last_error[0]}", at_ns, self._last_error[1])
+            error, detail = self._last_error
+            self.fail("throttled:error" if error in THROTTLED_CODES else f"refused:{error}", at_ns, detail)
         elif code == BAD_FRAME:
             self.fail("protocol:frame", at_ns, reason)
         else:
@@ -367,11 +298,15 @@ class Timeline:
     def turn_over(self) -> bool:
         return self._current() is None
 
-    @property
-    def wants_request(self) -> bool:
+    def wants_request(self, now_ns: int) -> bool:
         """The current turn's speech was committed by a VAD that leaves it to the client to ask for the response."""
         turn = self._current()
-        return turn is not None and turn.wants_request
+        return turn is not None and turn.wants_request(now_ns)
+
+    @property
+    def holds_ended(self) -> bool:
+        """Whether there are turns that are over and were not handed out."""
+        return len(self._turns) > (not self.turn_over)
 
     @property
     def missing_expectation(self) -> bool:
@@ -382,15 +317,15 @@ class Timeline:
     @property
     def quiet_by_ns(self) -> int | None:
         """None while the service has nothing under way; else until when more of it is waited for."""
-        if not self._under_way and not self._unanswered:
+        if not self._owners.busy:
             return None
         return self._arrived_ns + int(self.limits.next_delta * SECOND_NS)
 
     @property
     def playback_ends_ns(self) -> int:
         """When the simulated player has played the last turn's reply; 0 where there is nothing to hear out."""
-        turn = self._last
-        return turn.player.ends_ns if turn is not None and turn.outcome in GOOD and turn.player is not None else 0
+        player = self._last.reply.player if self._last is not None and self._last.outcome in GOOD else None
+        return 0 if player is None else player.ends_ns
 
     def reached(self, instant: str) -> bool:
         """Whether an instant of the session has happened."""
@@ -411,15 +346,10 @@ class Timeline:
         done = [t for t in self._turns if t.state is State.OVER and (all_over or not t.awaits_transcript(now_ns))]
         for turn in done:
             self._turns.remove(turn)
-            self._forget(turn)
+            self._owners.forget(turn)
             self._ended += 1
             self._good += turn.outcome in GOOD
         return [turn.observation() for turn in done]
-
-    def _forget(self, turn: Turn) -> None:
-        """What comes late of a turn that was handed out is nobody's."""
-        for owners in (self._by_response, self._by_item):
-            owners.update({name: None for name, owner in owners.items() if owner is turn})
 
     def session(self) -> SessionObservation:
         """The session's own observation; call it after `take`, once the session is over."""
@@ -441,7 +371,7 @@ class Timeline:
             unknown_events=dict(self._unknown),
             service_errors=self._errors,
             stamp_fallbacks=self._fallbacks,
-            stray_commits=self._stray_commits,
+            stray_commits=self._owners.stray_commits,
             close_code=self._close_code,
             close_reason=self._close_reason,
             headers=self._headers,

@@ -19,7 +19,7 @@ from bench.measures import Limits
 from bench.plan.audio import Chunk, Pcm, chunks, encoded, silence
 from bench.plan.background import mixed, noise_alone
 from bench.plan.rows import filled
-from bench.plan.speech import Speech
+from bench.plan.speech import Speech, last_stretch
 from bench.plan.turns import AskTurn, Expect, Pause, Script, TextTurn, Turn, WavTurn
 from bench.protocol.dialects import (
     AudioFormatName,
@@ -65,6 +65,7 @@ class PreparedTurn:
     `number` counts from 1 in the session. The ids of all its events begin with `event_prefix`, so an error's `event_id`
     tells its turn. `vad`: the service finds the end of speech; without a `request` it also starts the response.
     `between`: what the microphone records from the end of the speech on, again and again; () where it is switched off.
+    `tail_ns`: a VAD that has heard up to so much before the end of speech has heard more than up to the last pause.
     """
 
     number: int
@@ -78,6 +79,7 @@ class PreparedTurn:
     wants_audio: bool
     vad: bool = False
     audio: str = ""
+    tail_ns: int = 0
 
     @property
     def request_event_id(self) -> str:
@@ -94,6 +96,7 @@ class PreparedTurn:
         return sum(message.duration_ns or 0 for message in self.speech)
 
 
+SpeechKey = tuple[str, Speech, int, bool, int]
 PreparedStep = PreparedTurn | Pause | Expect
 
 
@@ -127,20 +130,20 @@ class PreparedScript:
 class Repertoire:
     """Everything that sessions of a script may say, in the words of one dialect.
 
-    Raises ScriptError for what the dialect cannot say. Speech is encoded at its first use and kept.
+    Raises ScriptError for what the dialect cannot say. The speech of the script's own turns is encoded here and kept.
     """
 
     def __init__(self, script: Script, dialect: Dialect) -> None:
         _refuse_unspeakable(script, dialect)
         self.script, self.dialect = script, dialect
         self._wires: dict[tuple[str, Speech], bytes] = {}
-        self._speeches: dict[tuple[str, Speech, int, int, bool], tuple[OutgoingMessage, ...]] = {}
+        self._speeches: dict[SpeechKey, tuple[OutgoingMessage, ...]] = {}
         self._betweens: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
         self._numbered = tuple(_numbered(script))
         for number, step in self._numbered:
             if isinstance(step, WavTurn):
                 for pcm in step.audio:
-                    self._speech(step, pcm, number)
+                    self._speeches[_speech_key(step, pcm, number)] = self._speech(step, pcm, number)
                     self._between(step, pcm)
         varies = script.variables is not None or any(len(s.audio) > 1 for s in script.steps if isinstance(s, WavTurn))
         self._only = None if varies else self._session(0, 0)
@@ -215,6 +218,7 @@ class Repertoire:
                 between=self._between(turn, pcm),
                 request=None if responds else prepared.request,
                 vad=True,
+                tail_ns=_tail_ns(pcm),
             )
         commit = OutgoingMessage("input_audio_buffer.commit", commit_audio(f"{prepared.event_prefix}commit"))
         if turn.paced:
@@ -222,12 +226,12 @@ class Repertoire:
         return replace(prepared, inputs=(*messages, commit))
 
     def _speech(self, turn: WavTurn, pcm: Pcm, number: int) -> tuple[OutgoingMessage, ...]:
-        key = (pcm.digest, pcm.speech, turn.chunk_ms, number, turn.paced)
-        if key not in self._speeches:
-            vad = self.script.session.turn_detection is not None
-            pieces = tuple(chunks(self._wire(pcm), self._format, turn.chunk_ms, whole=vad))
-            self._speeches[key] = tuple(_appends(pieces, pcm, f"turn-{number}-append", paced=turn.paced))
-        return self._speeches[key]
+        kept = self._speeches.get(_speech_key(turn, pcm, number))
+        if kept is not None:
+            return kept
+        vad = self.script.session.turn_detection is not None
+        pieces = tuple(chunks(self._wire(pcm), self._format, turn.chunk_ms, whole=vad))
+        return tuple(_appends(pieces, pcm, f"turn-{number}-append", paced=turn.paced))
 
     def _between(self, turn: WavTurn, pcm: Pcm) -> tuple[OutgoingMessage, ...]:
         if self.script.session.turn_detection is None:
@@ -258,6 +262,10 @@ class Repertoire:
     @property
     def _format(self) -> AudioFormatName:
         return self.script.session.input_format
+
+
+def _speech_key(turn: WavTurn, pcm: Pcm, number: int) -> SpeechKey:
+    return pcm.digest, pcm.speech, turn.chunk_ms, turn.paced, number
 
 
 def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
@@ -318,6 +326,12 @@ def _append(chunk: Chunk, event_id: str, *, paced: bool) -> OutgoingMessage:
     return OutgoingMessage(
         "input_audio_buffer.append", data, chunk.duration_ns if paced else None, audio_bytes=len(chunk.data)
     )
+
+
+def _tail_ns(pcm: Pcm) -> int:
+    """Half of what is said after the last pause."""
+    last = last_stretch(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
+    return _ns(last.end - last.begin) // 2
 
 
 def _ns(samples: int) -> int:

@@ -19,6 +19,9 @@ LOUDEST_SHARE = 0.05
 CLICK_MS = 40
 """What sounds more briefly than this, with nothing else within FAR_MS, is a click and no speech."""
 FAR_MS = 300
+PAUSE_MS = 100
+PAUSE_DEPTH = 10 ** (20 / 10)
+"""A pause lies so far under the level of speech, 20 dB: what a detector may hear as silence."""
 
 Windows = NDArray[np.intp]
 """Numbers of windows, ascending. Window n ends with millisecond n of the recording; the first ones begin before it."""
@@ -51,6 +54,17 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int = 24_000) -> Speech:
         begin=0 if begin < per_ms else int(begin),
         end=len(samples) if end > len(samples) - per_ms else int(end),
     )
+
+
+def last_stretch(samples: NDArray[np.int16], speech: Speech, rate_hz: int = 24_000) -> Speech:
+    """The end of some speech, from its last pause of 100 ms or more on; all of it where there is none."""
+    per_ms = rate_hz // 1_000
+    energies = _window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
+    loud = np.flatnonzero(energies >= _level(energies) / PAUSE_DEPTH)
+    pauses = np.flatnonzero(np.diff(loud) >= PAUSE_MS + WINDOW_MS)
+    if not pauses.size:
+        return speech
+    return Speech(min(speech.begin + int(loud[pauses[-1] + 1]) * per_ms, speech.end - 1), speech.end)
 
 
 def _window_energies(power: NDArray[np.float64], per_ms: int) -> NDArray[np.float64]:

@@ -138,6 +138,7 @@ class Event(msgspec.Struct, frozen=True):
 
     `payload_bytes`: decoded audio bytes of an audio delta (-1: not base64), characters of JSON text of another delta.
     `payload`: what a delta carries, as raw JSON. `text`: the whole of a text or transcript, where the event has it.
+    `audio_ms`: where speech began or stopped, on the session's clock of input audio; None where the event does not say.
     `session`, `usage`, `failure`, `status`, `reason`: only where the event carries them.
     """
 
@@ -148,6 +149,7 @@ class Event(msgspec.Struct, frozen=True):
     payload_bytes: int = 0
     payload: msgspec.Raw | Silhouette = EMPTY
     text: str = ""
+    audio_ms: int | None = None
     foreign: bool = False
     status: str = ""
     reason: str = ""
@@ -169,6 +171,8 @@ class _Wire(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw()
     text: msgspec.Raw = msgspec.Raw()
     transcript: msgspec.Raw = msgspec.Raw()
+    audio_start_ms: msgspec.Raw = msgspec.Raw()
+    audio_end_ms: msgspec.Raw = msgspec.Raw()
 
 
 _decode_wire = msgspec.json.Decoder(_Wire, strict=False).decode
@@ -240,6 +244,7 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         wire.response_id or _text(response, "id"),
         wire.item_id or _text(_object(wire.item), "id"),
         text=_string(wire.transcript) or _string(wire.text),
+        audio_ms=_milliseconds(wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms),
         status=_text(response, "status"),
         reason=_text(details, "reason"),
         failure=_failure(_object(wire.error) if kind is Kind.ERROR else _part(details, "error")),
@@ -256,6 +261,11 @@ def _object(raw: msgspec.Raw) -> dict[str, Any]:
 def _string(raw: msgspec.Raw) -> str:
     value = msgspec.json.decode(raw) if len(raw) else None
     return value if isinstance(value, str) else ""
+
+
+def _milliseconds(raw: msgspec.Raw) -> int | None:
+    value = msgspec.json.decode(raw) if len(raw) else None
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _part(parent: dict[str, Any], name: str) -> dict[str, Any]:

@@ -690,7 +690,7 @@ def test_bytes_are_counted_on_the_session_even_between_turns() -> None:
     came = [delta(GA, "audio", "r1"), done("r1")]
     assert turn.wire_bytes_received == sum(map(len, came))
     assert session.wire_bytes_received == turn.wire_bytes_received + len(message("rate_limits.updated"))
-    assert (turn.wire_bytes_sent, session.wire_bytes_sent) == (200, 230)
+    assert (turn.wire_bytes_sent, session.wire_bytes_sent) == (300, 330)
     assert (session.audio_bytes_sent, session.audio_bytes_received) == (480, 4_800)
 
 

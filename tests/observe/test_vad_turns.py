@@ -176,7 +176,7 @@ def test_what_was_overdue_before_the_caller_had_finished_is_due_then_and_not_bef
 def test_a_service_that_was_busy_answering_a_pause_is_not_late_before_it_was_done_with_that() -> None:
     talk = vad(first_delta=1)
     speaks(talk)
-    hears(talk, 1_500)
+    talk.hear(1_500, speech_stopped("item_1", audio_end_ms=150), committed("item_1"))  # a pause: speech ends at 200
     talk.hear(1_600, created("r1"), delta(GA, "audio", "r1"))
     talk.hear(1_700, speech_started("item_2"))
     hears(talk, 2_000, "item_2")
@@ -323,11 +323,11 @@ def test_a_request_is_wanted_once_the_speech_is_committed_and_only_once() -> Non
     talk, wanted = asked(), []
     talk.end_speech(1_000)
     for at_ms, data in ((1_500, speech_stopped("item_1")), (1_505, committed("item_1"))):
-        wanted.append(talk.timeline.wants_request)
+        wanted.append(talk.timeline.wants_request(at(at_ms)))
         talk.hear(at_ms, data)
-    wanted.append(talk.timeline.wants_request)
+    wanted.append(talk.timeline.wants_request(at(1_505)))
     talk.send(1_505, "response.create")
-    wanted.append(talk.timeline.wants_request)
+    wanted.append(talk.timeline.wants_request(at(9_000)))
     answers(talk, 1_600)
 
     turn = talk.only()
@@ -339,15 +339,25 @@ def test_a_request_is_wanted_once_the_speech_is_committed_and_only_once() -> Non
 def test_a_request_waits_for_the_end_of_speech_and_for_the_commit_of_all_of_it() -> None:
     talk, wanted = asked(), []
     hears(talk, 700)
-    wanted.append(talk.timeline.wants_request)
+    wanted.append(talk.timeline.wants_request(at(700)))
     talk.hear(900, speech_started("item_2"))
     talk.end_speech(1_400)
-    wanted.append(talk.timeline.wants_request)
+    wanted.append(talk.timeline.wants_request(at(1_400)))
     talk.hear(1_900, speech_stopped("item_2"))
-    wanted.append(talk.timeline.wants_request)
+    wanted.append(talk.timeline.wants_request(at(1_900)))
     talk.hear(1_905, committed("item_2"))
 
-    assert (wanted, talk.timeline.wants_request) == ([False] * 3, True)
+    assert (wanted, talk.timeline.wants_request(at(1_905))) == ([False] * 3, True)
+
+
+def test_a_request_waits_a_second_for_a_last_word_that_the_service_may_not_have_heard_yet() -> None:
+    talk = asked()
+    hears(talk, 700)
+    talk.end_speech(1_000)
+
+    assert [talk.timeline.wants_request(at(ms)) for ms in (1_000, 1_999, 2_000)] == [False, False, True]
+    talk.hear(1_100, speech_started("item_2"))
+    assert not talk.timeline.wants_request(at(5_000))
 
 
 def test_no_response_is_expected_of_a_vad_that_starts_none() -> None:
@@ -714,9 +724,9 @@ def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
                 talk.send(now_ms, "response.create")
         elif step == "end" and not timeline.turn_over:
             talk.end_speech(now_ms)
-        elif step == "ask" and timeline.wants_request:
+        elif step == "ask" and timeline.wants_request(at(now_ms)):
             talk.send(now_ms, "response.create")
-            assert not timeline.wants_request
+            assert not timeline.wants_request(at(now_ms))
         elif step == "expect":
             timeline.expect(Kind.AUDIO_DELTA, at(now_ms + 900))
         elif step == "take":

@@ -1,0 +1,186 @@
+"""Whose what is: the turn that a response or an item belongs to, and what the service has under way. Pure.
+
+Nothing in `response.created` names what it answers, so a response answers the oldest request that was not answered or
+refused yet, whether or not its turn is over. A request is a `response.create`, or a commit by a VAD that starts
+responses by itself. An item belongs to the turn that was speaking when it was announced, or that we committed; what a
+VAD hears while no spoken turn is open, after a turn was heard out, or after the idle timeout, is nobody's, and so is
+the answer to it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from bench.observe.turn import ARRIVALS, Turn
+from bench.protocol.events import Event, Kind
+
+ANNOUNCES_ITEM = frozenset({Kind.SPEECH_STARTED, Kind.COMMITTED, Kind.IDLE_TIMEOUT})
+TRANSCRIPTIONS = frozenset({Kind.INPUT_TRANSCRIBED, Kind.INPUT_NOT_TRANSCRIBED})
+
+
+Owners = dict[str, Turn | None]
+"""By id of a response or item; None: nobody, or a turn that was handed out."""
+
+
+class Request(NamedTuple):
+    """What a response is due for; `turn` None: nobody's speech."""
+
+    turn: Turn | None
+    by_vad: bool
+
+
+class Ownership:
+    """Of one session. `service_responds`: the service's VAD starts responses."""
+
+    def __init__(self, *, service_responds: bool) -> None:
+        self.service_responds = service_responds
+        self._by_response: Owners = {}
+        self._by_item: Owners = {}
+        self._names: dict[Turn, list[tuple[Owners, str]]] = {}
+        self._committing: deque[Turn] = deque()  # those whose commit, by us, was not acknowledged yet
+        self._stray_items: set[str] = set()
+        self._unanswered: deque[Request] = deque()
+        self._under_way: set[str] = set()  # responses that are not done, items of speech that are not committed
+        self.stray_commits = 0
+
+    def asked(self, turn: Turn) -> None:
+        """A turn's `response.create` was sent."""
+        self._unanswered.append(Request(turn, by_vad=False))
+
+    def committed(self, turn: Turn) -> None:
+        """A turn's `input_audio_buffer.commit` was sent."""
+        self._committing.append(turn)
+
+    def turn_of(self, event: Event, current: Turn | None) -> Turn | None:
+        """The turn that an event belongs to, by its ids; `current` is the one that is open."""
+        if event.response_id:
+            if event.response_id in self._by_response:
+                return self._by_response[event.response_id]
+            return self._adopt(event.response_id, current)
+        if event.item_id:
+            return self._turn_of_item(event, current)
+        return current if event.kind in ARRIVALS else None  # a server that leaves ids out
+
+    def _adopt(self, response_id: str, current: Turn | None) -> Turn | None:
+        """A response that is seen for the first time answers the oldest request without one."""
+        if self._unanswered:
+            turn = self._unanswered.popleft().turn
+        elif current is not None and self.service_responds and current.noticed:
+            turn = current  # the service does not announce its commit, or does so later
+        else:
+            return None
+        if turn is not None:
+            turn.response_id = response_id
+            turn.answered += 1
+        self._own(self._by_response, response_id, turn)
+        return turn
+
+    def _own(self, owners: Owners, name: str, turn: Turn | None) -> None:
+        owners[name] = turn
+        if turn is not None:
+            self._names.setdefault(turn, []).append((owners, name))
+
+    def _turn_of_item(self, event: Event, current: Turn | None) -> Turn | None:
+        if event.kind is Kind.SPEECH_STOPPED and event.item_id in self._stray_items and _reaches_into(event, current):
+            self._stray_items.remove(event.item_id)  # a noise that the caller's speech went on from
+            return self._spoken_by(current, event.item_id)
+        if event.item_id in self._by_item:
+            return self._by_item[event.item_id]
+        if event.kind in ANNOUNCES_ITEM:
+            return self._announced(event, current)
+        return None if event.kind in TRANSCRIPTIONS else current
+
+    def _announced(self, event: Event, current: Turn | None) -> Turn | None:
+        """Whose item this is that the service speaks of for the first time."""
+        if current is not None and current.plan.vad and _may_speak(event, current):
+            return self._spoken_by(current, event.item_id)
+        if event.kind is Kind.COMMITTED and self._committing:
+            return self._spoken_by(self._committing.popleft(), event.item_id)
+        self._stray_items.add(event.item_id)
+        self._own(self._by_item, event.item_id, None)
+        return None
+
+    def _spoken_by(self, turn: Turn | None, item_id: str) -> Turn | None:
+        if turn is not None:
+            turn.item_id = item_id
+        self._own(self._by_item, item_id, turn)
+        return turn
+
+    def note(self, event: Event, turn: Turn | None) -> None:
+        """An event that is no delta, and whose it is: what the service has under way."""
+        if event.response_id and event.item_id and event.item_id not in self._by_item:
+            self._own(self._by_item, event.item_id, turn)  # a part of the response
+        if event.kind is Kind.RESPONSE_CREATED:
+            self._under_way.add(event.response_id)
+        elif event.kind is Kind.RESPONSE_DONE:
+            self._under_way.discard(event.response_id)
+            if not event.response_id and turn is not None and self.refused(turn):  # a server that leaves ids out
+                turn.answered += 1
+        elif event.kind is Kind.SPEECH_STARTED:
+            self._under_way.add(event.item_id)
+        elif event.kind is Kind.COMMITTED:
+            self._under_way.discard(event.item_id)
+            self.stray_commits += event.item_id in self._stray_items
+            self._note_commit(turn)
+
+    def _note_commit(self, turn: Turn | None) -> None:
+        if turn is not None:
+            turn.commits += 1
+        if self.service_responds and (turn is None or turn.answered < turn.commits):  # else the response came first
+            self._unanswered.append(Request(turn, by_vad=True))
+
+    def refused(self, turn: Turn) -> bool:
+        """No response comes for the oldest request of this turn; False where it has none."""
+        request = next((request for request in self._unanswered if request.turn is turn), None)
+        if request is not None:
+            self._unanswered.remove(request)
+        return request is not None
+
+    def not_committed(self, turn: Turn) -> None:
+        """The service did not take this turn's commit."""
+        if turn in self._committing:
+            self._committing.remove(turn)
+
+    def refused_commit(self) -> None:
+        """The service will not answer its last commit."""
+        request = next((request for request in reversed(self._unanswered) if request.by_vad), None)
+        if request is None:
+            return
+        self._unanswered.remove(request)
+        if request.turn is not None:
+            request.turn.answered += 1
+
+    @property
+    def busy(self) -> bool:
+        """Whether the service has anything under way."""
+        return bool(self._under_way or self._unanswered)
+
+    def give_up(self) -> None:
+        """Wait no longer for what is under way: it belongs to turns that are over."""
+        self._under_way.clear()
+        if self.service_responds:
+            self._unanswered.clear()
+
+    def forget(self, turn: Turn) -> None:
+        """What comes late of a turn that was handed out is nobody's."""
+        for owners, name in self._names.pop(turn, ()):
+            owners[name] = None
+
+
+def _may_speak(event: Event, turn: Turn) -> bool:
+    """Whether what is announced can be this open turn's speech, and not a sound behind it."""
+    if event.kind is Kind.IDLE_TIMEOUT or turn.done_speaking:
+        return False
+    ends_ns = turn.clock_ns.get("speech_end")
+    if event.kind is not Kind.SPEECH_STARTED or event.audio_ms is None or ends_ns is None:
+        return True
+    return event.audio_ms * 1_000_000 < ends_ns
+
+
+def _reaches_into(event: Event, turn: Turn | None) -> bool:
+    """Whether speech that stopped now, and began before this turn, is the turn's speech as well."""
+    if turn is None or not turn.plan.vad or event.audio_ms is None or turn.commits:
+        return False
+    begins_ns = turn.clock_ns.get("speech_begin")
+    return begins_ns is not None and event.audio_ms * 1_000_000 > begins_ns

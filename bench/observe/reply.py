@@ -1,0 +1,100 @@
+"""What comes of one reply: its deltas and closing events, and what a player makes of its audio. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from bench.clock import Arrival
+from bench.observe.playback import Player
+from bench.protocol.audio import AudioFormat
+from bench.protocol.events import Event, Kind
+
+EXACT_GAP_NS = 1_000_000
+SECOND_NS = 1_000_000_000
+
+# kind of event → the instant that its first arrival marks
+REPLY_INSTANTS = {
+    Kind.RESPONSE_CREATED: "response_created",
+    Kind.TEXT_DELTA: "first_text",
+    Kind.AUDIO_DELTA: "first_audio",
+    Kind.TRANSCRIPT_DELTA: "first_transcript",
+    Kind.AUDIO_DONE: "audio_done",
+    Kind.TRANSCRIPT_DONE: "transcript_done",
+    Kind.RESPONSE_DONE: "response_done",
+}
+
+
+@dataclass(slots=True, eq=False)
+class Reply:
+    """A reply in `audio`'s format, played behind a jitter buffer."""
+
+    audio: AudioFormat
+    jitter_buffer_ns: int
+    instants: dict[str, int] = field(default_factory=dict)
+    deltas: Counter[Kind] = field(default_factory=Counter)
+    text: str = ""
+    player: Player | None = None
+    first_error_ns: int | None = None
+    """The stamp error of its first delta of any kind; of its first audio delta: `first_audio_error_ns`."""
+    first_audio_error_ns: int | None = None
+    last_audio_error_ns: int = 0
+    audio_bytes: int = 0
+    first_audio_bytes: int = 0
+    gaps_ns: list[int] = field(default_factory=list)
+    inexact_gaps: int = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of it came."""
+        return bool(self.deltas)
+
+    def delta(self, event: Event, arrival: Arrival) -> bool:
+        """A delta with a payload; False where its audio cannot be decoded."""
+        kind = event.kind
+        if kind not in self.deltas:
+            self.instants[REPLY_INSTANTS[kind]] = arrival.at_ns
+            if self.first_error_ns is None:
+                self.first_error_ns = arrival.error_ns
+        self.deltas[kind] += 1
+        return kind is not Kind.AUDIO_DELTA or self._audio_delta(event, arrival)
+
+    def happened(self, event: Event, at_ns: int) -> None:
+        """Any other event of the reply."""
+        self.instants.setdefault(REPLY_INSTANTS[event.kind], at_ns)
+
+    def said(self, text: str) -> None:
+        """A part of it, as text or transcript."""
+        self.text = f"{self.text} {text}".strip()
+
+    def _audio_delta(self, event: Event, arrival: Arrival) -> bool:
+        player = self.player
+        if player is None:
+            player = self.player = Player(self.audio, self.jitter_buffer_ns, arrival.at_ns)
+            self.first_audio_error_ns, self.first_audio_bytes = arrival.error_ns, event.payload_bytes
+        elif max(arrival.error_ns, self.last_audio_error_ns) <= EXACT_GAP_NS:
+            self.gaps_ns.append(arrival.at_ns - self.instants["last_audio"])
+        else:
+            self.inexact_gaps += 1
+        self.audio_bytes += event.payload_bytes
+        self.instants["last_audio"], self.last_audio_error_ns = arrival.at_ns, arrival.error_ns
+        return player.add(arrival.at_ns, event.payload_bytes, event.payload)
+
+    def all_instants(self) -> dict[str, int]:
+        """With what the player says."""
+        audible_ns = self.player.first_audible_ns if self.player else None
+        return self.instants if audible_ns is None else self.instants | {"first_audible": audible_ns}
+
+    @property
+    def stamp_error_ns(self) -> int | None:
+        """Of the first audio delta, or of the first delta where there is no audio."""
+        return self.first_error_ns if self.first_audio_error_ns is None else self.first_audio_error_ns
+
+    @property
+    def audio_speed(self) -> float | None:
+        """Seconds of audio received after the first delta, per second from first to last; None under two deltas."""
+        first_ns, last_ns = self.instants.get("first_audio"), self.instants.get("last_audio")
+        if first_ns is None or last_ns is None or last_ns <= first_ns:
+            return None
+        audio_s = (self.audio_bytes - self.first_audio_bytes) / self.audio.bytes_per_s
+        return audio_s / ((last_ns - first_ns) / SECOND_NS)
