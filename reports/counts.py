@@ -9,6 +9,9 @@ import numpy as np
 
 from reports.turns import GOOD, Turns
 
+CANCELLED_SPLIT = "cancelled:turn_detected"
+"""The service answered a pause and cancelled the answer; the turn is over before its second commit."""
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -46,6 +49,7 @@ def counts_of(turns: Turns) -> tuple[Counts, ...]:
 
 def _counts(turns: Turns) -> Iterable[Counts]:
     good, stalls = turns.kind == GOOD, turns.value("stalls")
+    cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows]
     detection, splits, resent = (turns.value(name) for name in ("turn_detection", "vad_splits", "retransmits"))
     for index, label in enumerate(turns.targets):
         mine = turns.target == index
@@ -55,7 +59,7 @@ def _counts(turns: Turns) -> Iterable[Counts]:
             stalled=int((mine & good & (stalls > 0)).sum()),
             noticed=int((mine & ~np.isnan(detection)).sum()),
             early=int((mine & (detection < 0)).sum()),
-            split=int((mine & (splits > 0)).sum()),
+            split=int((mine & (cancelled | (splits > 0))).sum()),
             splits=int(np.nansum(splits[mine])),
             watched=int((mine & ~np.isnan(resent)).sum()),
             resent=int(np.nansum(resent[mine])),

@@ -142,7 +142,8 @@ def detection(counts: Counts) -> list[str]:
     said = []
     if counts.split:
         commits = "commit" if counts.splits == 1 else "commits"
-        said.append(f"{plural(counts.split, 'turn')} cut at a pause ({count(counts.splits)} {commits} too many)")
+        beside = f" ({count(counts.splits)} {commits} too many)" if counts.splits else ""
+        said.append(f"{plural(counts.split, 'turn')} cut at a pause{beside}")
     if counts.early:
         said.append(f"end of speech noticed too early in {count(counts.early)} of {plural(counts.noticed, 'turn')}")
     return said

@@ -23,6 +23,7 @@ LATE_TRANSCRIPT_NS = 5_000_000_000
 UNHEARD_NS = 1_000_000_000
 """So long after the end of speech a VAD that has not noticed the rest of it will not do so any more."""
 
+UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it) within the limit"
 THROTTLED_CODES = frozenset({"rate_limit_exceeded", "insufficient_quota"})
 
 Ending = tuple[str, str]
@@ -412,7 +413,8 @@ class Turn:
 
 
 def _timed_out(from_ns: int, limit_s: float, stage: str) -> tuple[int, str, str]:
-    return from_ns + int(limit_s * SECOND_NS), f"timeout:{stage}", f"nothing came within the limit {stage}"
+    detail = UNNOTICED if stage == "speech" else "nothing came within the limit"
+    return from_ns + int(limit_s * SECOND_NS), f"timeout:{stage}", f"{detail} {stage} of {limit_s:g} s"
 
 
 def failed_expectation(kind: Kind) -> Ending:
