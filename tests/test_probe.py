@@ -109,6 +109,17 @@ def test_the_reply_can_be_saved(simulator: Ready, tmp_path: Path) -> None:
     assert any(frames)
 
 
+@pytest.mark.parametrize("option", ["--save", "--log"])
+def test_what_is_there_is_not_overwritten(tmp_path: Path, option: str) -> None:
+    path = tmp_path / "earlier"
+    path.write_text("of worth")
+    shown = rtbench("probe", "--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", option, path)
+
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr == f"rtbench: {option} {path} exists; choose another name\n"
+    assert path.read_text() == "of worth"
+
+
 def test_the_key_gets_neither_onto_the_screen_nor_into_the_log(simulator: Ready, tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     shown = rtbench("probe", *target(simulator), "--log", log, "--keep-audio", "--instructions", f"Say {KEY}.")
@@ -187,6 +198,7 @@ def test_over_real_sockets_the_log_gives_the_live_observations_field_by_field(
         ("probe", "--url", "ws://127.0.0.1:1/x", "--say", ""),
         ("probe", "--url", "ws://127.0.0.1:1/x", "--save", "nowhere/reply.wav"),
         ("probe", "--url", "ws://127.0.0.1:1/x", "--log", "."),
+        ("probe", "--url", "ws://127.0.0.1:1/x", "--log", "a", "--save", "a"),
         ("replay", "nowhere.jsonl"),
         ("replay", "README.md"),
     ],

@@ -58,7 +58,10 @@ def probe(
         session["turn_detection"] = "none" if manual else "server_vad"
     script = _script(target, say, wav, {name: value for name, value in session.items() if value is not None})
     for option, path in (("--save", save), ("--log", log)):
-        _refuse_unwritable(option, path)
+        if path is not None:
+            _refuse_unwritable(option, path)
+    if save is not None and save == log:
+        raise UsageError(f"--save and --log are both {save}; choose another name for one")
     for notice in target.notices:
         print(f"rtbench: {notice}", file=sys.stderr)
     reply, replayed = _probe(target, script, log, keep_audio=keep_audio)
@@ -88,10 +91,10 @@ def _script(target: Target, say: str | None, wav: Path | None, session: dict[str
     )
 
 
-def _refuse_unwritable(option: str, path: Path | None) -> None:
-    """A turn may cost money, so what would lose it is said before."""
-    if path is None:
-        return
+def _refuse_unwritable(option: str, path: Path) -> None:
+    """A turn may cost money, so what would lose it, or an earlier one, is said before."""
+    if path.is_file():
+        raise UsageError(f"{option} {path} exists; choose another name")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"{option} {path} cannot be written: it is a folder, read-only, or its folder is not there")
 

@@ -16,19 +16,25 @@ class TurnError(Exception):
     """A turn's outcome, as Locust's statistics show it."""
 
 
+def words(outcome: str, detail: str) -> str:
+    """A detail beside its outcome: the service's code, which ends the one and begins the other, is said once."""
+    return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
+
+
 def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
     """A turn, with the time to its first delta, unless the end of the run cut it."""
     kind = outcome_class(turn.outcome)
     if kind == "censored":
         return
     measures = turn.measures_ns()
+    said = hide(f"{turn.outcome} {words(turn.outcome, turn.detail)}".strip())
     waited_ns = measures.get("ttfa") or measures.get("ttft") or turn.instants["ended"] - turn.start_ns
     fire(
         request_type=script,
         name=turn.step,
         response_time=waited_ns / 1e6,
         response_length=turn.audio_bytes_received,
-        exception=None if kind == "good" else TurnError(hide(f"{turn.outcome} {turn.detail}".strip())),
+        exception=None if kind == "good" else TurnError(said),
         context={},
     )
 

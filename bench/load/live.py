@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import math
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -95,6 +96,7 @@ class LiveRun:
         self._left, self._fire, self._stop = sessions, fire, stop
         self.ending = self.closed = False
         self._open = self._started = self._connected = self._failed = 0
+        self._played: Counter[str] = Counter()
         self._active: set[gevent.Greenlet] = set()
         self._log_broke = False
         _warm_up()
@@ -119,10 +121,10 @@ class LiveRun:
         return True
 
     def _play(self, play: Play, caller: Caller) -> None:
-        number = self._started * self._workers + self._worker
+        number, own = self._started * self._workers + self._worker, self._number_of(play)
         self._started += 1
         name = f"w{self._worker}-{self._started:06d}"
-        script = play.repertoire.session(number, self._options.seed)
+        script = play.repertoire.session(own, self._options.seed)
         log = self._event_log(name, number)
         labels = Labels(
             name,
@@ -141,7 +143,7 @@ class LiveRun:
             if transport is not None:
                 transport = LoggedTransport(transport, log) if log else transport
                 session = Session(script, transport, timeline, record, lambda: self.ending or caller.is_leaving())
-                self._perform(session, timeline, self._steps(play, caller, script, number))
+                self._perform(session, timeline, self._steps(play, caller, script, own))
         except Cut:
             pass
         finally:
@@ -167,6 +169,12 @@ class LiveRun:
                 return True
             gevent.sleep(min(wait_s, TICK_S))
         return False
+
+    def _number_of(self, play: Play) -> int:
+        """Which session of its script this is, from 0, over all processes: by that it takes its row and recordings."""
+        name = play.repertoire.script.name
+        self._played[name] += 1
+        return (self._played[name] - 1) * self._workers + self._worker
 
     def _steps(self, play: Play, caller: Caller, script: PreparedScript, number: int) -> Steps:
         """What plays the steps of a session that is open."""
@@ -220,11 +228,10 @@ class LiveRun:
         self._connected += opened
         failed = not opened and outcome_class(session.outcome) == "failed"
         self._failed += failed
-        detail = self._hide(session.detail)
-        if failed and self._failed == HOPELESS and not self._connected:
-            last = f"{session.outcome}: {detail}"
-            self._stop(f"{HOPELESS} sessions failed to open and none succeeded; the last: {last}")
+        detail = self._hide(dashboard.words(session.outcome, session.detail))
         error = ConnectError(session.outcome, detail) if failed else None
+        if failed and self._failed == HOPELESS and not self._connected:
+            self._stop(f"{HOPELESS} sessions failed to open and none succeeded; the last: {error}")
         dashboard.show_connect(self._fire, self.target.label, session, error)
 
     # Event logs.

@@ -10,13 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bench.errors import ScriptError, UsageError
 from bench.load.stage import MAX_REHEARSED, Recordings
-from bench.load.tasks import Method, SessionTask, file_of, rehearsed, script_name, script_path, tasks_of
+from bench.load.tasks import Method, SessionTask, file_of, of_class, rehearsed, script_name, script_path, tasks_of
 from bench.plan.frames import Repertoire
-from bench.plan.script import load_script
+from bench.plan.script import load_script, unfilled_names
 from bench.plan.turns import Expect, Pause, Script, WavTurn
-from bench.protocol.dialects import Dialect
+from bench.protocol.dialects import Dialect, TurnDetection
 from bench.target.endpoint import Target
 
 MANY_SESSIONS = 20
@@ -30,6 +32,15 @@ class Improvised:
 
     method: Method
     recordings: Recordings
+
+
+@dataclass(frozen=True)
+class Part:
+    """What users are to play in one of their tasks, before anything is known of the service."""
+
+    scenario: str
+    script: Script
+    improvised: Improvised | None = None
 
 
 @dataclass(frozen=True)
@@ -52,17 +63,18 @@ class Play:
         return sum(not isinstance(step, Pause | Expect) for step in self.script.steps)
 
 
+Parts = Mapping[tuple[type, SessionTask], Part]
 Plays = Mapping[tuple[type, SessionTask], Play]
-"""By the class of the users and the task."""
+"""Both by the class of the users and the task."""
 
 
-def prepared_plays(user_classes: Iterable[Any], target: Target, environment: object = None) -> Plays:
-    """What each realtime user plays. Every script is prepared once; a method is rehearsed by a user of the environment.
+def loaded_parts(user_classes: Iterable[Any], environment: object = None) -> Parts:
+    """What each realtime user is to play. Every script is read once; methods are rehearsed by users of the environment.
 
     Raises ScriptError, and UsageError where two different scripts have one name, for rows know a script by its name.
     """
-    prepared: dict[Path, Repertoire] = {}
-    plays = {}
+    loaded: dict[Path, Script] = {}
+    parts = {}
     for user in user_classes:
         if not hasattr(user, "play_session"):
             continue  # a user of plain Locust in the same file
@@ -71,27 +83,43 @@ def prepared_plays(user_classes: Iterable[Any], target: Target, environment: obj
         for task in tasks:
             if isinstance(task.does, Path):
                 path = script_path(user, task, task.does)
-                if path not in prepared:
-                    prepared[path] = Repertoire(load_script(path), target.dialect)
-                plays[user, task] = Play(user.scenario_name(), prepared[path])
+                if path not in loaded:
+                    loaded[path] = load_script(path)
+                parts[user, task] = Part(user.scenario_name(), loaded[path])
             else:
                 name = script_name(user, task.does, len(tasks))
-                plays[user, task] = _improvised(user, name, task.does, target.dialect, environment)
-    _refuse_namesakes(plays.values())
-    return plays
+                parts[user, task] = _improvised(user, name, task.does, environment)
+    _refuse_namesakes(parts.values())
+    return parts
 
 
-def _improvised(user: Any, name: str, method: Method, dialect: Dialect, environment: object) -> Play:
+def _improvised(user: Any, name: str, method: Method, environment: object) -> Part:
     recordings = Recordings(file_of(method).parent)
-    script = rehearsed(name, method, lambda: user(environment), user.settings(), recordings)
     try:
-        repertoire = Repertoire(script, dialect)
-        repertoire.session(0, 0)  # a name that its variables do not have
+        script = rehearsed(name, method, lambda: user(environment), user.settings(), recordings)
     except ScriptError:
         raise
     except UsageError as error:
-        raise ScriptError(script.path, None, f"{name}: {error}") from error
-    return Play(user.scenario_name(), repertoire, Improvised(method, recordings))
+        raise of_class(user, str(error)) from error
+    return Part(user.scenario_name(), script, Improvised(method, recordings))
+
+
+def prepared_plays(parts: Parts, dialect: Dialect) -> Plays:
+    """Every script's messages, once for all who play it. Raises ScriptError for settings that the dialect lacks."""
+    prepared: dict[str, Repertoire] = {}
+    plays = {}
+    for (user, task), part in parts.items():
+        if part.script.name not in prepared:
+            prepared[part.script.name] = _prepared(user, part, dialect)
+        plays[user, task] = Play(part.scenario, prepared[part.script.name], part.improvised)
+    return plays
+
+
+def _prepared(user: type, part: Part, dialect: Dialect) -> Repertoire:
+    try:
+        return Repertoire(part.script, dialect)
+    except ScriptError as error:
+        raise error if part.improvised is None else of_class(user, error.problem) from error
 
 
 def _refuse_idle_settings(user: Any, tasks: Iterable[SessionTask]) -> None:
@@ -100,13 +128,13 @@ def _refuse_idle_settings(user: Any, tasks: Iterable[SessionTask]) -> None:
         raise UsageError(f"{user.__name__} has {given}, which its YAML scripts say themselves: write it there")
 
 
-def _refuse_namesakes(plays: Iterable[Play]) -> None:
-    seen: dict[str, Repertoire] = {}
-    for play in plays:
-        other = seen.setdefault(play.script.name, play.repertoire)
-        if other is not play.repertoire:
-            both = f"{other.script.path} and {play.script.path} have scripts"
-            raise UsageError(f"{both} of one name, {play.script.name}, and would be reported as one: rename one")
+def _refuse_namesakes(parts: Iterable[Part]) -> None:
+    seen: dict[str, Script] = {}
+    for script in (part.script for part in parts):
+        other = seen.setdefault(script.name, script)
+        if other is not script:
+            both = f"{other.path} and {script.path} have scripts"
+            raise UsageError(f"{both} of one name, {script.name}, and would be reported as one: rename one")
 
 
 def check_cost(target: Target, users: int, sessions: int | None, *, yes: bool) -> int | None:
@@ -163,6 +191,16 @@ def longest_turn_s(plays: Iterable[Play]) -> float:
     return longest + SPARE_S
 
 
+def script_notices(plays: Iterable[Play]) -> list[str]:
+    """What to know of the scripts before the figures are read."""
+    scripts = {play.script.name: play.script for play in plays}
+    return [
+        f"{script.name}: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
+        for script in scripts.values()
+        for name in unfilled_names(script)
+    ]
+
+
 def script_facts(plays: Iterable[Play]) -> list[dict[str, Any]]:
     """What run.json says of the scripts."""
     return list({(play.scenario, play.script.name): _facts(play) for play in plays}.values())
@@ -180,6 +218,7 @@ def _facts(play: Play) -> dict[str, Any]:
         "chunk_ms": min((turn.chunk_ns // 1_000_000 for turn in first.turns if turn.chunk_ns), default=None),
         "output": "audio" if any(turn.wants_audio for turn in first.turns) else "text",
         "turn_detection": session.turn_detection.type if session.turn_detection else "none",
+        "detection": _detection(session.turn_detection),
         "input_format": session.input_format,
         "output_format": session.output_format,
         "jitter_buffer_ms": script.jitter_buffer_ms,
@@ -187,6 +226,13 @@ def _facts(play: Play) -> dict[str, Any]:
         "variables": len(script.variables.rows) if script.variables else None,
         "limits": asdict(script.limits),
     }
+
+
+def _detection(settings: TurnDetection | None) -> dict[str, Any] | None:
+    """All that a script sets of turn detection."""
+    if settings is None:
+        return None
+    return {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not None}
 
 
 def target_facts(target: Target) -> dict[str, Any]:

@@ -38,9 +38,11 @@ from bench.load.plays import (
     check_descriptors,
     check_port,
     check_shares,
+    loaded_parts,
     longest_turn_s,
     prepared_plays,
     script_facts,
+    script_notices,
     target_facts,
 )
 from bench.load.tasks import SessionTask
@@ -48,10 +50,20 @@ from bench.run import folder as files
 from bench.run.provenance import opening_document
 from bench.target.endpoint import resolve_target
 
-WORKERS_CLOSE_S = 30.0
+WORKERS_START_NS, WORKERS_CLOSE_S = 10_000_000_000, 30.0
 SEVERAL = "bench"
 """The scenario's name where there are several."""
-DRAIN, STOP, DONE = "rtbench_drain", "rtbench_stop", "rtbench_done"
+DRAIN, STOP, DONE, REFUSED = "rtbench_drain", "rtbench_stop", "rtbench_done", "rtbench_refused"
+
+
+def _dismiss_workers(environment: Any) -> None:
+    """The processes of `--processes` are there already; without a word they would wait a minute for their master."""
+    runner, processes = environment.runner, environment.parsed_options.processes
+    if isinstance(runner, MasterRunner) and processes:
+        until_ns = monotonic_ns() + WORKERS_START_NS
+        while len(runner.clients.all) < processes and monotonic_ns() < until_ns:
+            gevent.sleep(0.05)
+        runner.quit()
 
 
 def _on_init(environment: Any, **_: Any) -> None:
@@ -64,6 +76,7 @@ def _on_init(environment: Any, **_: Any) -> None:
                 check_port(environment.parsed_options.web_host, environment.parsed_options.web_port)
     except BenchError as error:
         _say(str(error))
+        _dismiss_workers(environment)
         sys.exit(USAGE_STATUS)
     listen = environment.events
     listen.test_start.add_listener(runs.on_test_start)
@@ -115,9 +128,10 @@ class Runs:
     # What is to be run.
 
     def prepare(self) -> None:
-        """Resolve the target and prepare every script. Raises BenchError for what the user can mend."""
+        """Read the scripts, resolve the target, prepare what is sent. Raises BenchError for what the user can mend."""
         parsed = self._environment.parsed_options
         self._options = options = Options.of(parsed)
+        parts = loaded_parts(self._environment.user_classes, self._environment)
         self._target = resolve_target(
             os.environ,
             url=options.url,
@@ -125,7 +139,7 @@ class Runs:
             api_key_env=options.api_key_env,
             ca=options.ca,
         )
-        self._plays = prepared_plays(self._environment.user_classes, self._target, self._environment)
+        self._plays = prepared_plays(parts, self._target.dialect)
         users, processes = int(parsed.num_users or 1), max(1, int(parsed.processes or 1))
         self._sessions = check_cost(self._target, users, options.sessions, yes=options.yes)
         if parsed.headless:
@@ -212,7 +226,7 @@ class Runs:
     def _notices(self) -> list[str]:
         capped = self._sessions is not None and self._options.sessions is None
         cap = f"no more than {MANY_SESSIONS} sessions are opened, for they may cost money: --yes lifts that"
-        return [*self._target.notices, *([cap] if capped else [])]
+        return [*self._target.notices, *([cap] if capped else []), *script_notices(self._plays.values())]
 
     def _start_worker(self) -> None:
         handed = self._environment.parsed_options.rtbench_run
@@ -264,16 +278,31 @@ class Runs:
                 _say(f"the run ends early: {reason}")
             gevent.spawn(self._runner.quit if self._headless else self._runner.stop)
 
+    def refuse(self, problem: str) -> None:
+        """A user asks for what cannot be done: one line, however many do, and the run ends in order with status 2."""
+        if isinstance(self._runner, WorkerRunner):
+            self._runner.send_message(REFUSED, {"problem": problem})
+        elif self._environment.process_exit_code != USAGE_STATUS:
+            self._environment.process_exit_code = USAGE_STATUS
+            if self._current.stopped or self._current.ending:
+                _say(problem)
+            else:
+                self._request_stop(problem)
+
     def _listen_to_peers(self) -> None:
         runner = self._runner
         if isinstance(runner, MasterRunner):
             runner.register_message(STOP, self._on_worker_stop)
             runner.register_message(DONE, self._on_worker_done)
+            runner.register_message(REFUSED, self._on_worker_refused)
         elif isinstance(runner, WorkerRunner):
             runner.register_message(DRAIN, self._on_master_drain, concurrent=True)
 
     def _on_worker_stop(self, msg: Any, **_: Any) -> None:
         self._request_stop(str(msg.data["reason"]))
+
+    def _on_worker_refused(self, msg: Any, **_: Any) -> None:
+        self.refuse(str(msg.data["problem"]))
 
     def _on_worker_done(self, msg: Any, **_: Any) -> None:
         self._current.workers_done.add(msg.node_id)

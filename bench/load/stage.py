@@ -16,8 +16,9 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.plan.frames import NO_ROW, PreparedScript, PreparedStep, Repertoire
-from bench.plan.script import ask_turn, expect, pause, text_turn, wav_turn
+from bench.plan.script import ask_turn, check_expected, expect, pause, text_turn, wav_turn
 from bench.plan.turns import Expect, Pause, Step, Turn, WavTurn
+from bench.protocol.dialects import SessionSettings
 from bench.session import Session
 
 MAX_REHEARSED = 100
@@ -47,10 +48,15 @@ class Recordings:
 
 
 class Stage(ABC):
-    """Takes the steps of one session, one after another. A turn without a label is called `turn_<number>`."""
+    """Takes the steps of one session, one after another. A turn without a label is called `turn_<number>`.
 
-    def __init__(self, recordings: Recordings) -> None:
-        self._recordings = recordings
+    Every step raises UsageError for what a script could not say.
+    """
+
+    def __init__(self, recordings: Recordings, settings: SessionSettings) -> None:
+        self._recordings, self._settings = recordings, settings
+        self._turn: Turn | None = None
+        """The turn that may be expected to get an event."""
         self.turns = 0
 
     def say(self, text: str, label: str, response: Mapping[str, Any]) -> None:
@@ -67,14 +73,21 @@ class Stage(ABC):
 
     def pause(self, seconds: float) -> None:
         """Silence."""
-        self.perform(pause(seconds))
+        step = pause(seconds)
+        self._turn = None
+        self.perform(step)
 
     def expect(self, event: str, within_s: float) -> None:
         """An event that the last turn must get."""
-        self.perform(expect(event, within_s))
+        if self._turn is None:
+            raise UsageError("expect must follow a say, respond or play: it is their turn that gets the event")
+        step = expect(event, within_s)
+        check_expected(step, self._turn, self._settings)
+        self.perform(step)
 
     def _take(self, turn: Turn, label: str) -> None:
         self.turns += 1
+        self._turn = turn
         self.perform(turn if label else replace(turn, label=f"turn_{self.turns}"))
 
     @abstractmethod
@@ -85,13 +98,11 @@ class Stage(ABC):
 class Rehearsal(Stage):
     """Notes the steps."""
 
-    def __init__(self, recordings: Recordings) -> None:
-        super().__init__(recordings)
+    def __init__(self, recordings: Recordings, settings: SessionSettings) -> None:
+        super().__init__(recordings, settings)
         self.steps: list[Step] = []
 
     def perform(self, step: Step) -> None:
-        if isinstance(step, Expect) and (not self.steps or isinstance(self.steps[-1], Pause)):
-            raise UsageError("expect must follow a say, respond or play: it is their turn that gets the event")
         self.steps.append(step)
         if len(self.steps) >= MAX_REHEARSED:
             raise SessionOver
@@ -108,7 +119,7 @@ class Performance(Stage):
         recordings: Recordings,
         choices: np.random.Generator,
     ) -> None:
-        super().__init__(recordings)
+        super().__init__(recordings, repertoire.script.session)
         self._session, self._repertoire, self._choices = session, repertoire, choices
         variables = repertoire.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW

@@ -16,8 +16,9 @@ from typing import Any
 
 from bench.errors import ScriptError, UsageError
 from bench.load.stage import OnStage, Recordings, Rehearsal, act
-from bench.plan.script import build_script
+from bench.plan.script import build_script, script_settings
 from bench.plan.turns import Expect, Pause, Script
+from bench.protocol.dialects import SessionSettings
 
 Method = Callable[[Any], object]
 
@@ -77,14 +78,16 @@ def rehearsed(
 ) -> Script:
     """The script that a task comes to. `user` makes one; `settings`: the keys of a script's file, without `steps`.
 
-    `digest` is that of the file of the method, of the settings, and of every file that they name. Raises UsageError for
-    what a YAML script could not say either, and for a task that fails.
+    `digest` is that of the file of the method, of the settings, and of every file that they name. Raises ScriptError
+    for what a YAML script could not say either, and for a task that fails; UsageError for settings of that kind.
     """
-    stage, path = Rehearsal(recordings), file_of(method)
+    path = file_of(method)
+    session = script_settings(settings, path.parent).get("session", SessionSettings())
+    stage = Rehearsal(recordings, session)
     try:
         act(user(), method, stage)
     except UsageError as error:
-        raise ScriptError(path, _line(error, path), f"{name}: {error}") from error
+        raise at_its_line(error, path, name) from error
     except Exception as error:
         problem = f"{name} fails in its rehearsal, without a service: {type(error).__name__}: {error}"
         raise ScriptError(path, _line(error, path), problem) from error
@@ -101,6 +104,25 @@ def rehearsed(
 def file_of(method: Method) -> Path:
     """The file in which a method stands, whatever decorates it."""
     return Path(inspect.getfile(inspect.unwrap(method))).resolve()
+
+
+def at_its_line(error: UsageError, path: Path, name: str) -> ScriptError:
+    """An error of a task, or of what else a user does, where it arose in a file."""
+    return ScriptError(path, _line(error, path), f"{name}: {error}")
+
+
+def of_class(user_class: Any, problem: str) -> ScriptError:
+    """A problem of a class, at its first line where that is known."""
+    try:
+        line = inspect.getsourcelines(user_class)[1]
+    except OSError:  # a class that was not written as one
+        line = None
+    return ScriptError(class_file(user_class), line, f"{user_class.__name__}: {problem}")
+
+
+def class_file(user_class: type) -> Path:
+    """The file in which a class stands."""
+    return Path(inspect.getfile(user_class)).resolve()
 
 
 def _first_line(method: Method) -> int:

@@ -22,11 +22,12 @@ class Shopper(RealtimeUser):                    # or Python
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import gevent
+from gevent import GreenletExit
 from locust import User
 from locust.user.task import LOCUST_STATE_STOPPING
 
@@ -34,7 +35,7 @@ from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.load import runner  # registers our options and listeners with Locust
 from bench.load.stage import Stage, Wavs
-from bench.load.tasks import SessionTask, as_sessions, script
+from bench.load.tasks import SessionTask, as_sessions, at_its_line, class_file, script
 
 __all__ = ["RealtimeUser", "script"]
 
@@ -48,6 +49,8 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     A task that is a method is rehearsed before the run, without a service and without `on_start`: what it says then is
     known and prepared. When its session is over (refused, timed out, the run ends) the next step leaves the method.
     Wait with `pause`: while a task sleeps by itself, its session sends and receives nothing.
+
+    A class that has both a `script` and methods that are tasks plays both, the script with the weight of one task.
     """
 
     abstract = True
@@ -106,9 +109,10 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
         self._on_stage().pause(seconds)
 
     def expect(self, event: str, within: float) -> None:
-        """Wait for an event of the last turn, which fails where that does not come. `within`: seconds.
+        """Wait for an event of the last turn, which fails where that does not come; one that came before counts.
 
-        `event`: one of `bench.plan.turns.EXPECTED_EVENTS`.
+        `event`: one of `bench.plan.turns.EXPECTED_EVENTS`. `within`: seconds, from when the step before was sent; after
+        `play` from the end of the WAV, with the silence that it ends in; after another `expect` from when that was met.
         """
         self._on_stage().expect(event, within)
 
@@ -119,6 +123,27 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
 
     # Session after session.
 
+    def run(self) -> None:
+        """As Locust calls it. What cannot be done ends the run, which else would wait for this user."""
+        for name in ("on_start", "on_stop"):
+            setattr(self, name, self._guarded(getattr(self, name)))
+        super().run()
+
+    def _guarded(self, work: Callable[[], object]) -> Callable[[], None]:
+        def guarded() -> None:
+            try:
+                work()
+            except UsageError as error:
+                self._give_up(error)
+
+        return guarded
+
+    def _give_up(self, error: UsageError) -> NoReturn:
+        """Leave the user, and have the run ended. Of all exceptions Locust lets this one pass without a traceback."""
+        named = at_its_line(error, class_file(type(self)), type(self).__name__)
+        self.environment.rtbench.refuse(str(named))
+        raise GreenletExit
+
     def play_session(self, task: SessionTask) -> None:
         """One session, and the pause after it."""
         runs: runner.Runs = self.environment.rtbench
@@ -126,6 +151,8 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
         played = False
         try:
             played = live is not None and live.play_session(runs.play_of(type(self), task), self)
+        except UsageError as error:
+            self._give_up(error)
         except Exception:
             self._rest(runs.session_pause_s)  # Locust goes on at once after an error
             raise

@@ -152,10 +152,14 @@ BACKGROUND = Table(
     },
     Background,
 )
+WITHIN = (
+    "Seconds that it may take, from when the step before was sent; after a WAV from its end, with the silence that it "
+    "ends in; after another expect from when that was met."
+)
 EXPECTED = Table(
     {
-        "event": Field(Choice(EXPECTED_EVENTS), "What the turn before must get.", required=True),
-        "within": Field(SECONDS, "Seconds that it may take.", required=True),
+        "event": Field(Choice(EXPECTED_EVENTS), "What the turn before must get, or has already.", required=True),
+        "within": Field(SECONDS, WITHIN, required=True),
     },
     lambda event, within: Expect(event, within),
 )

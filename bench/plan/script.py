@@ -46,12 +46,15 @@ __all__ = [
     "WavTurn",
     "ask_turn",
     "build_script",
+    "check_expected",
     "expect",
     "limits",
     "load_script",
     "pause",
+    "script_settings",
     "session_settings",
     "text_turn",
+    "unfilled_names",
     "wav_turn",
 ]
 
@@ -59,6 +62,10 @@ MAX_LABELS = 32  # each has histograms of its own; the labels beyond share one
 OTHER_LABEL = "other"
 TEMPLATES = ("say", "instructions")  # the texts in which variables are filled
 OF_ONE_DIALECT = {"temperature": ("temperature",), "idle_timeout_ms": ("turn_detection", "idle_timeout_ms")}
+OF_SPEECH = ("speech_started", "speech_stopped")
+OF_AUDIO = (*OF_SPEECH, "committed")
+OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
+OF_WRITTEN_ANSWER = ("text_delta",)
 UNPACED = "must be true under turn detection: of audio that is sent all at once, the end of speech has no instant"
 
 
@@ -70,6 +77,7 @@ def load_script(path: Path) -> Script:
     text, root = read_yaml(path)
     script = _script(path, text, SCRIPT.read(root))
     _refuse_unpaced(root, script)
+    _refuse_unmeetable(root, script)
     _refuse_unknown_names(root, script.variables)
     return replace(script, lines=dict(_lines(root)))
 
@@ -79,14 +87,37 @@ def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step])
 
     `settings`: the keys of a script's file, without `steps`. Raises UsageError for what a file could not say either.
     """
-    parts = SETTINGS.read(PlainValue("the script", settings, path.parent))
+    parts = script_settings(settings, path.parent)
     script = _script(path, read_text(path), {**parts, "steps": tuple(steps)})
     for number, step in enumerate(script.steps):
         if isinstance(step, Expect) and follows_no_turn(script.steps[:number]):
             raise UsageError(f"step {number + 1} {OF_NO_TURN}")
         if isinstance(step, WavTurn) and not step.paced and script.session.turn_detection:
             raise UsageError(f"paced {UNPACED}")
+    for expected, turn in _expectations(script.steps):
+        check_expected(expected, turn, script.session)
+    for text in _texts(script):
+        for problem in _unfillable(text, script.variables):
+            raise UsageError(f"a text {problem}")
     return script
+
+
+def script_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What the keys of a script's file mean, those that are given. Raises UsageError; `folder`: as `build_script`."""
+    return SETTINGS.read(PlainValue("the script", settings, folder))
+
+
+def check_expected(expected: Expect, turn: Turn, session: SessionSettings) -> None:
+    """Raises UsageError, with the reason, where a turn of such a session can never get what is expected of it."""
+    if problem := _unmeetable(expected.event, turn, session):
+        raise UsageError(f"event {problem}")
+
+
+def unfilled_names(script: Script) -> list[str]:
+    """The names in `${name}` of a script without variables, which are sent as they stand."""
+    if script.variables is not None:
+        return []
+    return list(dict.fromkeys(name for text in _texts(script) for name in sorted(names_in(text))))
 
 
 def text_turn(text: str, *, label: str, **response: Any) -> TextTurn:
@@ -187,12 +218,55 @@ def _refuse_unpaced(root: Value, script: Script) -> None:
             raise (value.within("paced") or value).refuse(UNPACED)
 
 
+def _refuse_unmeetable(root: Value, script: Script) -> None:
+    """What is expected must be something that can come."""
+    turns = {id(expected): turn for expected, turn in _expectations(script.steps)}
+    for value, step in zip(_items(root.within("steps")), script.steps, strict=True):
+        problem = _unmeetable(step.event, turns[id(step)], script.session) if isinstance(step, Expect) else ""
+        if problem:
+            raise (value.within("expect", "event") or value).refuse(problem)
+
+
+def _expectations(steps: Iterable[Step]) -> Iterator[tuple[Expect, Turn]]:
+    """What is expected, and of which turn."""
+    turn: Turn | None = None
+    for step in steps:
+        if isinstance(step, Expect) and turn is not None:
+            yield step, turn
+        elif not isinstance(step, Pause | Expect):
+            turn = step
+
+
+def _unmeetable(event: str, turn: Turn, session: SessionSettings) -> str:
+    """Why a turn can never get an event; "" where it can."""
+    output = turn.response.output or session.output
+    reasons = (
+        (event in OF_AUDIO and not isinstance(turn, WavTurn), "has no audio"),
+        (event in OF_SPEECH and session.turn_detection is None, "is ended by this tool: there is no turn detection"),
+        (event in OF_SPOKEN_ANSWER and output == "text", "asks for an answer in text"),
+        (event in OF_WRITTEN_ANSWER and output == "audio", "asks for audio, whose words come as transcript_delta"),
+    )
+    return next((f"{event} can never come: the turn before it {why}" for holds, why in reasons if holds), "")
+
+
 def _refuse_unknown_names(root: Value, variables: Rows | None) -> None:
-    if variables is None:
-        return
     for value in _templates(root):
-        for name in sorted(names_in(str(value.content())) - set(variables.names)):
-            raise value.refuse(unknown_name(name, variables.names))
+        for problem in _unfillable(str(value.content()), variables):
+            raise value.refuse(problem)
+
+
+def _unfillable(text: str, variables: Rows | None) -> Iterator[str]:
+    """What is wrong with each name in a text that the variables do not have."""
+    if variables is not None:
+        for name in sorted(names_in(text) - set(variables.names)):
+            yield unknown_name(name, variables.names)
+
+
+def _texts(script: Script) -> Iterator[str]:
+    """Every text in which variables are filled."""
+    turns = [step for step in script.steps if not isinstance(step, Pause | Expect)]
+    written = (turn.text for turn in turns if isinstance(turn, TextTurn))
+    yield from filter(None, (script.session.instructions, *written, *(turn.response.instructions for turn in turns)))
 
 
 def _templates(value: Value) -> Iterator[Value]:

@@ -190,7 +190,8 @@ class Table(Shape[T]):
         given = {key: field.default for key, field in self.fields.items() if field.default is not None}
         for key, entry in entries.items():
             if key not in self.fields:
-                raise value.refuse(f"has an unknown key {shortened(key)}{_hint(key, self.fields)}", entry)
+                hint = f"{_hint(key, self.fields) or ';'} allowed: {', '.join(self.fields)}"
+                raise value.refuse(f"has an unknown key '{shortened(key)}'{hint}", entry)
             given[key] = self.fields[key].shape.read(entry)
         for key in self.required:
             if key not in entries:
@@ -219,12 +220,19 @@ class OneKeyOf(Shape[T]):
     tables: Mapping[str, Table[T]]
 
     def read(self, value: Value) -> T:
-        given = [key for key in entries_of(value) if key in self.tables]
-        if len(given) != 1:
-            raise value.refuse(
-                f"must have exactly one of {', '.join(self.tables)}, not {' and '.join(given) or 'none'}"
-            )
-        return self.tables[given[0]].read(value)
+        entries = entries_of(value)
+        given = [key for key in entries if key in self.tables]
+        if len(given) == 1:
+            return self.tables[given[0]].read(value)
+        wanted = f"must have exactly one of {', '.join(self.tables)}"
+        unknown = next((key for key in entries if not self._knows(key)), None)
+        if given or unknown is None:
+            raise value.refuse(f"{wanted}, not {' and '.join(given) or 'none'}")
+        hint = f"not the unknown key '{shortened(unknown)}'{_hint(unknown, self.tables)}"
+        raise value.refuse(f"{wanted}, {hint}", entries[unknown])
+
+    def _knows(self, key: str) -> bool:
+        return any(key in table.fields for table in self.tables.values())
 
     def schema(self) -> Schema:
         return {"oneOf": [table.schema() for table in self.tables.values()]}
@@ -247,6 +255,6 @@ def either(words: Iterable[str]) -> str:
 
 
 def _hint(key: str, allowed: Iterable[str]) -> str:
-    names = list(allowed)
-    near = difflib.get_close_matches(key, names, n=1)
-    return (f"; did you mean {near[0]}?" if near else ";") + f" allowed: {', '.join(names)}"
+    """Which of these keys is meant, as far as one is."""
+    near = difflib.get_close_matches(key, list(allowed), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

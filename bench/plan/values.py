@@ -90,7 +90,7 @@ class PlainValue(Value):
         return self.data
 
     def shown(self) -> str:
-        return _shown(self.content(), shortened(self.data))
+        return _shown(self.content(), self.data)
 
     def refuse(self, problem: str, at: Value | None = None) -> UsageError:
         return UsageError(f"{self.name} {problem}")
@@ -132,12 +132,12 @@ class YamlValue(Value):
             if not _is_a(key, "str"):
                 raise self._refuse_at(_line(key), "has a key that is not a word")
             if key.value in entries:
-                raise self._refuse_at(_line(key), f"has the key {shortened(key.value)} twice")
+                raise self._refuse_at(_line(key), f"has the key '{shortened(key.value)}' twice")
             entries[key.value] = YamlValue(key.value, self.path, _line(key), node)
         return entries
 
     def shown(self) -> str:
-        return _shown(self.content(), shortened(self.node.value))
+        return _shown(self.content(), self.node.value)
 
     def refuse(self, problem: str, at: Value | None = None) -> ScriptError:
         return self._refuse_at((at or self).line, problem)
@@ -155,14 +155,14 @@ def read_yaml(path: Path) -> tuple[str, YamlValue]:
     return text, YamlValue("the script", path, 1, _composed(path, text))
 
 
-def shortened(data: object) -> str:
-    """Quoted, and cut where it is long."""
-    text = data if isinstance(data, str) else str(data)
+def shortened(text: str) -> str:
+    """On one line, and cut where it is long."""
     cut = text if len(text) <= 40 else f"{text[:40]}…"
-    return repr(cut) if isinstance(data, str) else cut
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in cut)
 
 
-def _shown(content: object, scalar: str) -> str:
+def _shown(content: object, written: object) -> str:
+    """Text is called that, for 5 and "5" are not the same; other scalars as they are `written`."""
     match content:
         case None:
             return "nothing"
@@ -170,7 +170,9 @@ def _shown(content: object, scalar: str) -> str:
             return "a list"
         case dict():
             return "`key: value`"
-    return scalar
+        case str():
+            return f'the text "{shortened(content)}"'
+    return shortened(str(written))
 
 
 def read_text(path: Path) -> str:

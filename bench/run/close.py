@@ -13,6 +13,7 @@ import shutil
 import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from bench.measures import CATALOGUE, GOOD, Measure
 from bench.observe.observation import ORIGINS
 from bench.run import folder as files
 from bench.run import transcripts
-from bench.run.histograms import Histograms, Key, header, quantile, read
+from bench.run.histograms import ALL, Histograms, Key, header, quantile, read, turn_step
 from bench.run.validity import Evidence, judge
 
 US = 1000
@@ -159,14 +160,15 @@ def _rebuild(folder: Path, histograms: Histograms) -> None:
 def _record_column(rows: pa.Table, measure: Measure, histograms: Histograms, *, per_step: bool) -> None:
     if per_step:
         rows = rows.filter(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))))
-    values, name = _values(rows, measure), measure.name
-    steps = (
-        pc.binary_join_element_wise(rows["script"], rows["step"], ".") if per_step else pa.nulls(len(rows), pa.string())
-    )
-    for value, target, step in zip(values.to_pylist(), rows["target"].to_pylist(), steps.to_pylist(), strict=True):
+    steps = _steps(rows) if per_step else repeat(ALL, len(rows))
+    for value, target, step in zip(_values(rows, measure).to_pylist(), rows["target"].to_pylist(), steps, strict=True):
         if value is not None:
-            key = Key(name, target, step) if step else Key(name, target)
-            histograms.record(key, value // US)
+            histograms.record(Key(measure.name, target, step), value // US)
+
+
+def _steps(rows: pa.Table) -> Iterator[str]:
+    """The step of each turn's key."""
+    return map(turn_step, *(rows[column].to_pylist() for column in ("script", "step", "origin")))
 
 
 def _values(rows: pa.Table, measure: Measure) -> Any:

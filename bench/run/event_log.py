@@ -145,6 +145,7 @@ class LoggedTimeline(Timeline):
         self._nested = False
         """Whether the timeline is telling itself something."""
         log.write(lines.Opened(lines.SCHEMA_VERSION, tool_version(), about, start_ns, wanted, limits, service_responds))
+        log.flush()  # so that it tells a log, whenever the process is killed
 
     def connected(self, instants: Mapping[str, int], headers: Mapping[str, str]) -> None:
         shown = {name: self._log.hide(value) for name, value in headers.items() if name not in HIDDEN_HEADERS}

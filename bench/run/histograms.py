@@ -26,12 +26,14 @@ FASTEST_BYTES_PER_S = 10_000_000_000
 ALL = "all"
 """The step of a measure that has none."""
 MEASURED = "measure"
+SPEECH_END = "speech_end"
+"""The origin of turns to which the service responds by itself."""
 
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Key(NamedTuple):
-    """What a histogram is of; each part made of `A-Za-z0-9._-`. A turn's step is `<script>.<step label>`."""
+    """What a histogram is of; each part made of `A-Za-z0-9._-`. The step of turns: see `turn_step`."""
 
     measure: str
     target: str
@@ -41,6 +43,11 @@ class Key(NamedTuple):
     @property
     def tag(self) -> str:
         return "|".join(_NOT_IN_LABELS.sub("_", part) or "_" for part in self)
+
+
+def turn_step(script: str, label: str, origin: str | None) -> str:
+    """`<script>.<label>`; with `.speech_end` where times count from there, for they are not pooled with the others."""
+    return f"{script}.{label}.{SPEECH_END}" if origin == SPEECH_END else f"{script}.{label}"
 
 
 class Histograms:

@@ -20,7 +20,7 @@ from bench.measures import GOOD, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Event, Kind
 from bench.run import folder as files
-from bench.run.histograms import MEASURED, Histograms, Key, header
+from bench.run.histograms import MEASURED, Histograms, Key, header, turn_step
 from bench.run.rows import said_row, session_row, turn_row
 from bench.run.spool import Spool
 from bench.run.transcripts import Transcripts
@@ -129,9 +129,9 @@ class Recorder:
         second.turns_failed += outcome_class(turn.outcome) == "failed"
         step = self._step(record.labels.script, turn.step)
         if turn.outcome in GOOD:
+            counted = turn_step(record.labels.script, step, turn.origin)
             for measure, value_ns in turn.measures_ns().items():
-                key = Key(measure, record.labels.target, f"{record.labels.script}.{step}", record.phase)
-                self.histograms.record(key, value_ns // US)
+                self.histograms.record(Key(measure, record.labels.target, counted, record.phase), value_ns // US)
         for gap_ns in turn.gaps_ns:
             record.record_gap(gap_ns // US)
         self._append("turns", record, turn_row(turn, step, self._utc_offset_ns))

@@ -6,9 +6,13 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from bench.run import folder as files
 
 GUARD_S = 120.0  # against a hang; nothing is measured by it
 SCENARIO = """
@@ -69,3 +73,31 @@ def only_run(runs: Path) -> Path:
     """The one run folder that there is."""
     (folder,) = runs.iterdir()
     return folder
+
+
+def wait_for_rows(runs: Path, table: files.TableName, count: int) -> Path:
+    """Until a run under way has so many rows on disk."""
+    _wait(lambda: sum(len(batch) for batch in _batches(runs, table)) >= count, "the run wrote no rows")
+    return only_run(runs)
+
+
+def wait_until_turns_began(runs: Path, count: int) -> None:
+    """Until a run under way has noted that so many turns have begun."""
+    _wait(lambda: sum(sum(b["turns_begun"].to_pylist()) for b in _batches(runs, "seconds")) >= count, "no turn began")
+
+
+def wait_for_file(path: Path) -> None:
+    """Until something is in it."""
+    _wait(lambda: path.exists() and path.stat().st_size > 0, f"nothing was written to {path.name}")
+
+
+def _batches(runs: Path, table: files.TableName) -> Iterator[Any]:
+    for folder in runs.iterdir() if runs.exists() else []:
+        yield from files.spooled_batches(folder, table)
+
+
+def _wait(happened: Callable[[], bool], problem: str) -> None:
+    until = time.monotonic() + GUARD_S
+    while not happened():
+        assert time.monotonic() < until, problem
+        time.sleep(0.05)

@@ -68,8 +68,8 @@ def test_the_preview_dialect_works_as_the_ga_one(tmp_path: Path, simulator: Read
     assert files.read_document(folder)["totals"]["turns"] == {"ok": 2}
 
 
-def test_voice_turns_over_tls_trust_the_authority_that_is_named(tmp_path: Path) -> None:
-    scenario = Path(__file__).parents[2] / "scenarios" / "voice_turns.py"
+def test_a_run_over_tls_trusts_the_authority_that_is_named(tmp_path: Path) -> None:
+    scenario = write_scenario(tmp_path)
     with quick_simulator(tmp_path, "--tls") as ready:
         assert ready.ca is not None
         distrusting = run_locust(scenario, tmp_path / "no", "--sessions", "1", "--url", ready.urls["ga"])
@@ -79,9 +79,7 @@ def test_voice_turns_over_tls_trust_the_authority_that_is_named(tmp_path: Path) 
     assert "--ca FILE" in distrusting.stdout + distrusting.stderr
     assert files.read_document(only_run(tmp_path / "no"))["totals"]["sessions"] == {"refused:tls": 1}
     assert trusting.returncode in (0, 4), trusting.stderr
-    turns = files.read_table(only_run(tmp_path / "yes"), "turns").to_pandas()
-    assert turns["outcome"].tolist() == ["ok"] * 4
-    assert (turns["audio_bytes_sent"] > 48_000).all()
+    assert files.read_document(only_run(tmp_path / "yes"))["totals"]["turns"] == {"ok": 2}
 
 
 def test_two_processes_write_one_run_folder(tmp_path: Path, simulator: Ready) -> None:

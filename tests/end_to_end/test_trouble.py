@@ -8,38 +8,24 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from bench.run import folder as files
-from tests.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, write_scenario
+from tests.end_to_end.locust_process import (
+    GUARD_S,
+    locust,
+    only_run,
+    run_locust,
+    wait_for_rows,
+    wait_until_turns_began,
+    write_scenario,
+)
+from tests.end_to_end.quoting_service import holders, quoting_service
 from tests.simulator_process import Ready, quick_simulator
 
 RTBENCH = [sys.executable, "-m", "bench.cli.app"]
-
-
-def wait_for_rows(runs: Path, table: files.TableName, count: int) -> Path:
-    """Until a run under way has so many rows on disk."""
-    until = time.monotonic() + GUARD_S
-    while time.monotonic() < until:
-        folders = list(runs.iterdir()) if runs.exists() else []
-        if folders and sum(len(batch) for batch in files.spooled_batches(folders[0], table)) >= count:
-            return folders[0]
-        time.sleep(0.05)
-    raise AssertionError("the run wrote no rows")
-
-
-def wait_until_turns_began(runs: Path, count: int) -> None:
-    until = time.monotonic() + GUARD_S
-    while time.monotonic() < until:
-        for folder in runs.iterdir() if runs.exists() else []:
-            begun = sum(sum(b["turns_begun"].to_pylist()) for b in files.spooled_batches(folder, "seconds"))
-            if begun >= count:
-                return
-        time.sleep(0.05)
-    raise AssertionError("no turn began")
 
 
 def test_a_dialect_that_the_service_does_not_speak_fails_the_session_in_its_words(
@@ -163,41 +149,21 @@ def test_a_worker_that_dies_holds_nobody_up_and_its_rows_are_kept(tmp_path: Path
     assert len(files.read_table(folder, "turns")) >= written
 
 
-def test_a_key_that_the_service_quotes_is_hidden(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "begin"), [("handshake", "HTTP 401: "), ("event", "invalid_api_key: ")])
+def test_a_key_that_the_service_quotes_is_hidden(place: str, begin: str, tmp_path: Path) -> None:
     secret = "sk-quoted-9f1c"
-    server = (
-        "import http.server, sys\n"
-        "class Echo(http.server.BaseHTTPRequestHandler):\n"
-        "    protocol_version = 'HTTP/1.1'\n"
-        "    def do_GET(self):\n"
-        "        said = f'no such key: {self.headers[\"api-key\"]}'.encode()\n"
-        "        self.send_response(401)\n"
-        "        self.send_header('x-echo', self.headers['api-key'])\n"
-        "        self.send_header('x-ms-region', '\\xe5')\n"
-        "        self.send_header('Content-Length', str(len(said)))\n"
-        "        self.end_headers()\n"
-        "        self.wfile.write(said)\n"
-        "server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Echo)\n"
-        "print(server.server_port, flush=True)\n"
-        "server.serve_forever()\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", server], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        assert process.stdout is not None
-        url = f"ws://127.0.0.1:{int(process.stdout.readline())}/openai/v1/realtime?model=x"
-        options = ("--sessions", "2", "--url", url, "--api-key-env", "THE_KEY")
-        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, THE_KEY=secret)
-    finally:
-        process.kill()
-        process.communicate()
+    with quoting_service() as urls:
+        options = ("--sessions", "2", "--url", urls[place], "--api-key-env", "THE_KEY")
+        kept = ("--record-events", "100%", "--keep-audio", "--transcripts")
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, *kept, THE_KEY=secret)
 
     folder = only_run(tmp_path / "runs")
     sessions = files.read_table(folder, "sessions").to_pandas()
-    assert sessions["detail"].tolist() == ["HTTP 401: no such key: ***"] * 2
+    assert sessions["detail"].tolist() == [f"{begin}no such key: ***"] * 2
     assert secret not in ended.stdout + ended.stderr
     assert secret not in "".join(map(str, sessions.to_dict("list").values()))
+    assert len(list((folder / "events").iterdir())) == 2
+    assert holders(folder, secret) == []
 
 
 def test_what_the_service_refuses_is_quoted_and_no_key_is_stored(tmp_path: Path) -> None:
@@ -211,8 +177,7 @@ def test_what_the_service_refuses_is_quoted_and_no_key_is_stored(tmp_path: Path)
     assert sessions["outcome"].tolist() == ["refused:401", "refused:401"]
     assert "Access denied" in sessions["detail"][0]
     assert secret not in ended.stdout + ended.stderr
-    for path in folder.rglob("*"):
-        assert secret.encode() not in path.read_bytes(), path
+    assert holders(folder, secret) == []
 
 
 def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_stays_readable(

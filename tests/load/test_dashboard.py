@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.errors import ConnectError
-from bench.load.dashboard import show_connect, show_turn
+from bench.load.dashboard import show_connect, show_turn, words
 from bench.observe.observation import SessionObservation, TurnObservation
 from tests.helpers import at, build_observation, build_session
 
@@ -34,6 +34,15 @@ def test_a_failed_turn_is_shown_with_its_outcome_and_no_secret() -> None:
 
     assert str(told["exception"]) == "failed:x the *** is out"
     assert told["response_time"] == 7
+
+
+def test_a_code_that_the_outcome_names_is_said_once() -> None:
+    told = shown(build_observation(outcome="failed:bad_value", detail="bad_value: Not so."))
+
+    assert str(told["exception"]) == "failed:bad_value Not so."
+    assert words("failed:bad_value", "bad_value: Not so.") == "Not so."
+    assert words("refused:401", "no: 401: never") == "no: 401: never"
+    assert words("abandoned", "the run ended") == "the run ended"
 
 
 def test_a_turn_that_the_end_of_the_run_cut_is_not_shown() -> None:

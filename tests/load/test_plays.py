@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,12 +15,15 @@ from bench.load.plays import (
     check_cost,
     check_descriptors,
     check_shares,
+    loaded_parts,
     longest_turn_s,
     prepared_plays,
     script_facts,
+    script_notices,
 )
 from bench.load.stage import MAX_REHEARSED
-from bench.load.tasks import script
+from bench.load.tasks import as_sessions, script
+from bench.protocol.dialects import Dialect
 from bench.target.endpoint import resolve_target
 from tests.load.actors import Actor, actor, tone
 
@@ -41,8 +45,16 @@ def pay(actor: Actor) -> None:
     actor.on.say("Here you are", "pay", {})
 
 
+class Shy(Actor):
+    declared_tasks = tuple(as_sessions([pay]))
+    given: ClassVar[Mapping[str, Any]] = {"session": {"voic": "alloy"}}
+
+
+LINE = next(n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.startswith("class Shy"))
+
+
 def plays_of(*classes: type) -> list[Play]:
-    return list(prepared_plays(classes, HERE).values())
+    return list(prepared_plays(loaded_parts(classes), Dialect.GA).values())
 
 
 def facts(*classes: type) -> list[dict[str, Any]]:
@@ -82,7 +94,7 @@ def test_the_soft_limit_of_descriptors_is_raised_and_never_lowered() -> None:
 
 def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None:
     one, other = (actor(name, script(talk(tmp_path))) for name in ("One", "Other"))
-    plays = prepared_plays([one, other, object], HERE)
+    plays = prepared_plays(loaded_parts([one, other, object]), Dialect.GA)
 
     assert [user for user, _ in plays] == [one, other]
     assert len({id(play.repertoire) for play in plays.values()}) == 1
@@ -102,7 +114,7 @@ def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
     one, other = (actor(name, script(talk(tmp_path / name))) for name in ("One", "Other"))
 
     with pytest.raises(UsageError, match="of one name, talk"):
-        prepared_plays([one, other], HERE)
+        loaded_parts([one, other])
 
 
 def test_every_task_of_a_class_is_played_by_its_own_name(tmp_path: Path) -> None:
@@ -122,15 +134,32 @@ def test_settings_beside_yaml_scripts_alone_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_the_dialect_does_not_have_is_refused_for_a_method_too() -> None:
-    with pytest.raises(ScriptError, match=r"test_plays.py: temperature is a setting of the preview dialect"):
+    with pytest.raises(ScriptError, match=r"actors.py: Caller: temperature is a setting of the preview dialect"):
         plays_of(actor("Caller", pay, session={"temperature": 0.8}))
+
+
+def test_a_setting_that_a_script_does_not_have_is_refused_at_its_class() -> None:
+    with pytest.raises(ScriptError, match=rf"test_plays.py:{LINE}: Shy: session has an unknown key 'voic'; did you"):
+        loaded_parts([Shy])
 
 
 def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("first_name\nAda\n")
 
-    with pytest.raises(ScriptError, match=r"test_plays.py: Caller: has \$\{name\}, the variables have only first_name"):
-        plays_of(actor("Caller", order, variables=tmp_path / "rows.csv"))
+    with pytest.raises(
+        ScriptError, match=r"test_plays.py: Caller: a text has \$\{name\}, the variables have only first_name"
+    ):
+        loaded_parts([actor("Caller", order, variables=tmp_path / "rows.csv")])
+
+
+def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
+    path = talk(tmp_path, "steps:\n  - say: 'Ask ${name} for ${price}.'\n")
+    notices = script_notices(plays_of(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
+
+    assert notices == [
+        f"talk: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
+        for name in ("name", "price")
+    ]
 
 
 def test_a_task_without_an_end_has_no_number_of_turns() -> None:
@@ -153,6 +182,7 @@ def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
         "steps:\n  - play: a.wav\n    chunk_ms: 40\n  - say: Hello\n    output: text\n"))  # fmt: skip
     (found,) = facts(actor("One", script(path)))
 
+    assert found["detection"] == {"type": "semantic_vad"}
     assert {key: found[key] for key in ("turn_detection", "input_format", "output_format", "jitter_buffer_ms")} == {
         "turn_detection": "semantic_vad",
         "input_format": "g711_ulaw",
@@ -163,10 +193,20 @@ def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
     assert (found["turns"], found["chunk_ms"], found["output"]) == (2, 40, "audio")
 
 
+def test_facts_hold_all_that_a_script_sets_of_turn_detection(tmp_path: Path) -> None:
+    settings = "{type: server_vad, silence_duration_ms: 500, create_response: false}"
+    path = talk(tmp_path, f"session: {{turn_detection: {settings}}}\nsteps:\n  - say: Hello\n")
+    (found,) = facts(actor("One", script(path)))
+
+    assert found["turn_detection"] == "server_vad"
+    assert found["detection"] == {"type": "server_vad", "silence_duration_ms": 500, "create_response": False}
+
+
 def test_facts_of_a_plain_script_say_what_it_does_without(tmp_path: Path) -> None:
     (found,) = facts(actor("One", script(talk(tmp_path))))
 
     assert (found["turn_detection"], found["background_snr_db"], found["variables"]) == ("none", None, None)
+    assert found["detection"] is None
     assert (found["name"], found["scenario"], found["chunk_ms"]) == ("talk", "scenario", None)
 
 

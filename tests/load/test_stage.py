@@ -19,7 +19,7 @@ from bench.observe.timeline import Timeline
 from bench.plan.frames import Repertoire
 from bench.plan.script import build_script, load_script
 from bench.plan.turns import Expect, Pause, TextTurn, WavTurn
-from bench.protocol.dialects import Dialect
+from bench.protocol.dialects import Dialect, SessionSettings
 from bench.session import Session
 from tests.helpers import MS, GuardedTransport, Listening, Service, closing
 from tests.load.actors import Actor, tone
@@ -29,7 +29,7 @@ Step = dict[str, Any]
 
 
 def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent) -> Rehearsal:
-    rehearsal = Rehearsal(Recordings(folder))
+    rehearsal = Rehearsal(Recordings(folder), SessionSettings())
     act(Actor(), task, rehearsal)
     return rehearsal
 
@@ -115,7 +115,7 @@ def test_an_event_is_expected_of_a_turn(before: list[Step]) -> None:
 
 
 def test_an_unknown_event_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(UsageError, match=r"event must be speech_started, .* not 'speech_start'"):
+    with pytest.raises(UsageError, match=r'event must be speech_started, .* not the text "speech_start"'):
         rehearse(does([{"say": "Hello"}, {"expect": {"event": "speech_start", "within": 5}}]))
 
 
@@ -223,12 +223,17 @@ def test_a_run_that_ends_leaves_the_task_after_the_turn_under_way() -> None:
 
 def test_an_expectation_that_is_not_met_fails_its_turn_and_the_task_goes_on() -> None:
     stand = Stand(text_repertoire("One", "Two"))
-    seen = left_by(
-        does([{"say": "One"}, {"expect": {"event": "speech_started", "within": 0.1}}, {"say": "Two"}]), stand
-    )
+    seen = left_by(does([{"say": "One"}, {"expect": {"event": "audio_done", "within": 0.001}}, {"say": "Two"}]), stand)
 
     assert seen == ["done", "left"]
-    assert [turn.outcome for turn in stand.listening.turns] == ["failed:expected_speech_started", "ok"]
+    assert [turn.outcome for turn in stand.listening.turns] == ["failed:expected_audio_done", "ok"]
+
+
+def test_what_can_never_come_is_not_waited_for_even_where_the_rehearsal_has_not_seen_it() -> None:
+    stand = Stand(text_repertoire("One"))
+
+    with pytest.raises(UsageError, match="event text_delta can never come"):
+        left_by(does([{"say": "One"}, {"expect": {"event": "text_delta", "within": 5}}]), stand)
 
 
 def test_a_fault_of_the_task_passes_and_the_stage_is_cleared() -> None:
@@ -238,7 +243,7 @@ def test_a_fault_of_the_task_passes_and_the_stage_is_cleared() -> None:
         raise ValueError("a fault")
 
     with pytest.raises(ValueError, match="a fault"):
-        act(actor, task, Rehearsal(Recordings(HERE.parent)))
+        act(actor, task, Rehearsal(Recordings(HERE.parent), SessionSettings()))
     assert actor.stage is None
 
 
@@ -248,7 +253,7 @@ def test_a_word_to_locust_is_handed_back() -> None:
     def task(actor: Actor) -> None:
         raise word
 
-    assert act(Actor(), task, Rehearsal(Recordings(HERE.parent))) is word
+    assert act(Actor(), task, Rehearsal(Recordings(HERE.parent), SessionSettings())) is word
 
 
 def test_each_session_of_a_task_speaks_to_its_own_row(tmp_path: Path) -> None:

@@ -138,6 +138,8 @@ def test_the_digest_is_that_of_the_file_the_settings_and_the_recordings(tmp_path
     [
         ("user.on.expect('audio_delta', 0)", "Caller: within must be a number of seconds"),
         ("user.on.say('', '', {})", "Caller: say must not be empty"),
+        ("user.on.expect('text_delta', 1)", "Caller: event text_delta can never come: the turn before it asks for aud"),
+        ("user.on.expect('committed', 1)", "Caller: event committed can never come: the turn before it has no audio"),
         ("user.on.play('none.wav', '', {})", "Caller: play .*none.wav: no such file"),
         ("user.on.say('Hello', 'a label', {})", "Caller: label must be 1 to 64"),
         ("nothing()", "Caller fails in its rehearsal, without a service: NameError: name 'nothing' is not defined"),
@@ -160,7 +162,7 @@ def test_a_method_without_a_turn_is_refused_at_its_line(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_a_script_does_not_have_is_refused() -> None:
-    with pytest.raises(ScriptError, match=r"test_tasks.py: Caller: session has an unknown key 'voic'; did you mean"):
+    with pytest.raises(UsageError, match=r"^session has an unknown key 'voic'; did you mean"):
         rehearse(order, session={"voic": "alloy"})
 
 

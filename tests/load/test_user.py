@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,109 @@ except Exception as error:
     assert told == ["UsageError", "there is no session: say, play, respond, pause and expect belong into a @task"]
 
 
+ENDING = """
+import contextlib, io
+import gevent
+from types import SimpleNamespace
+from locust.util.load_locustfile import load_locustfile
+from bench.errors import UsageError
+from bench.load.runner import Runs
+
+def refused_by(user_class, live=None):
+    problems = []
+    runs = SimpleNamespace(refuse=problems.append, live=live, play_of=lambda *_: None, session_pause_s=0)
+    gevent.spawn(user_class(SimpleNamespace(rtbench=runs)).run).join()
+    return problems
+"""
+
+
+CALLERS = """import gevent
+from locust import task
+from bench.load.user import RealtimeUser
+
+class Caller(RealtimeUser):
+    @task
+    def order(self): ...
+
+class Early(Caller):
+    def on_start(self):
+        self.say("Hello")
+
+class Late(Caller):
+    def on_start(self):
+        raise gevent.GreenletExit
+
+    def on_stop(self):
+        self.pause(1)
+"""
+
+
+@pytest.fixture
+def callers(tmp_path: Path) -> Path:
+    """A file of users, as Locust loads it."""
+    (tmp_path / "callers.py").write_text(CALLERS)
+    return tmp_path / "callers.py"
+
+
+@pytest.mark.parametrize(("name", "line"), [("Early", 11), ("Late", 18)])
+def test_a_step_outside_of_a_session_ends_the_run_with_its_line(callers: Path, name: str, line: int) -> None:
+    program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
+    told = told_by(ENDING + program, str(callers), name)
+
+    problem = "there is no session: say, play, respond, pause and expect belong into a @task"
+    assert told == [f"{callers}:{line}: {name}: {problem}"]
+
+
+def test_a_step_that_cannot_be_done_ends_the_run(callers: Path) -> None:
+    told = told_by(f"""{ENDING}
+class Live:
+    ending = False
+
+    def play_session(self, play, caller):
+        raise UsageError("say must not be empty")
+
+print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0]["Caller"], Live())))
+""", str(callers))  # fmt: skip
+
+    assert told == [f"{callers}: Caller: say must not be empty"]
+
+
+@pytest.mark.parametrize(("ending", "ends"), [(False, 1), (True, 0)])
+def test_a_run_is_refused_in_one_line_by_however_many_users(ending: bool, ends: int) -> None:
+    told = told_by(f"""{ENDING}
+ends = []
+environment = SimpleNamespace(
+    runner=SimpleNamespace(quit=lambda: ends.append(1)),
+    parsed_options=SimpleNamespace(headless=True),
+    process_exit_code=None,
+)
+runs = Runs(environment)
+runs._current.ending = {ending}
+with contextlib.redirect_stderr(io.StringIO()) as said:
+    runs.refuse("one problem")
+    runs.refuse("one problem")
+gevent.sleep(0)
+print(json.dumps([environment.process_exit_code, len(ends), said.getvalue()]))
+""")
+
+    status, ended, said = told
+    assert (status, ended) == (2, ends)
+    assert said.count("\n") == said.count("one problem") == 1
+
+
+def test_a_script_is_looked_at_before_the_target(tmp_path: Path) -> None:
+    (tmp_path / "talk.yaml").write_text("steps:\n  - paws: 1\n")
+    scenario = tmp_path / "scenario.py"
+    scenario.write_text("from bench.load.user import RealtimeUser\nclass Caller(RealtimeUser):\n script='talk.yaml'\n")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "LOCUST_"))}
+    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs", str(tmp_path / "runs")]
+    ended = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 2
+    assert f"rtbench: {tmp_path}/talk.yaml:2: step 1 must have exactly one of" in ended.stderr
+    assert "AZURE" not in ended.stderr
+
+
 def test_a_method_is_rehearsed_with_what_its_class_says(tmp_path: Path) -> None:
     scenario = tmp_path / "scenario.py"
     scenario.write_text("""
@@ -122,8 +226,8 @@ class Caller(RealtimeUser):
 
 PREPARE = """
 from locust.util.load_locustfile import load_locustfile
-from bench.load.plays import prepared_plays
-from bench.target.endpoint import resolve_target
+from bench.load.plays import loaded_parts, prepared_plays
+from bench.protocol.dialects import Dialect
 
 def facts(play):
     script = play.script
@@ -131,7 +235,7 @@ def facts(play):
     return [labels, [play.scenario, script.session.voice, script.limits.done, script.jitter_buffer_ms]]
 
 classes, _ = load_locustfile(sys.argv[1])
-plays = prepared_plays(classes.values(), resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x"))
+plays = prepared_plays(loaded_parts(classes.values()), Dialect.GA)
 print(json.dumps({play.script.name: facts(play) for play in plays.values()}))
 """
 SHIPPED = {

@@ -212,6 +212,36 @@ def test_the_edges_of_speech_are_the_same_instants_in_any_chunks(
     }
 
 
+@given(
+    pause_ms=st.integers(140, 1_200),
+    last_ms=st.integers(60, 400),
+    after_ms=st.integers(0, 400),
+    chunk_ms=st.sampled_from([20, 100, 200]),
+)
+def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the_last_pause_did_not(
+    pause_ms: int, last_ms: int, after_ms: int, chunk_ms: int
+) -> None:
+    lengths = [(0, 100), (5_000, 700), (0, pause_ms), (5_000, last_ms), (0, after_ms)]
+    data = np.concatenate([np.full(24 * ms, level, "<i2") for level, ms in lengths])
+    begin_ms = 800 + pause_ms  # of the last word; no VAD that stops at the pause has heard more, silence included
+    end_ms = begin_ms + last_ms
+    pcm = Pcm(Path("a.wav"), "a", data.tobytes(), Speech(2_400, 24 * end_ms))
+    tail_ns = prepared_turn(WavTurn("words", (pcm,), chunk_ms, True, PLAIN), turn_detection=VAD).tail_ns
+
+    assert begin_ms + 20 <= end_ms - tail_ns / MS <= end_ms - 20
+    assert abs(tail_ns - last_ms * MS // 2) <= MS
+
+
+def test_only_the_speech_of_turns_that_the_script_has_is_kept() -> None:
+    step = build_wav()
+    repertoire = Repertoire(build_script(AskTurn("ask", PLAIN), step), Dialect.GA)
+    kept = repertoire.session(0, 0).turns[1].speech
+
+    assert repertoire.turn(step, 2).speech is kept
+    assert repertoire.turn(step, 3).speech == repertoire.turn(step, 3).speech
+    assert repertoire.turn(step, 3).speech is not repertoire.turn(step, 3).speech
+
+
 @pytest.mark.parametrize(
     ("session", "turn", "wanted"),
     [("audio", None, True), ("text", None, False), ("audio", "text", False), ("text", "audio", True)],

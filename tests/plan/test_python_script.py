@@ -11,23 +11,28 @@ import pytest
 from bench.errors import ScriptError, UsageError
 from bench.measures import Limits
 from bench.plan.script import (
+    EXPECTED_EVENTS,
     AskTurn,
     Expect,
     Pause,
     Step,
     TextTurn,
+    Turn,
     WavTurn,
     ask_turn,
     build_script,
+    check_expected,
     expect,
     limits,
     load_script,
     pause,
     session_settings,
     text_turn,
+    unfilled_names,
     wav_turn,
 )
 from bench.plan.speech import Speech
+from bench.plan.values import PlainValue
 from bench.protocol.dialects import ResponseSettings, SessionSettings, TurnDetection
 
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
@@ -94,13 +99,16 @@ def test_settings_are_read_from_plain_mappings() -> None:
 WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: text_turn("", label="hi"), "say must not be empty"),
     (lambda: text_turn(5, label="hi"), "say must be text, not 5 (quotes make anything text)"),  # type: ignore[arg-type]
-    (lambda: text_turn("Hi", label="a b"), "label must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not 'a b'"),
+    (
+        lambda: text_turn("Hi", label="a b"),
+        'label must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not the text "a b"',
+    ),
     (lambda: text_turn("Hi", label="hi", lable="x"), "say has an unknown key 'lable'; did you mean label?"),
     (lambda: ask_turn(label="ask", max_output_tokens=True), "max_output_tokens must be a whole number from 1 to 4096"),
     (lambda: wav("none.wav"), f"play {AUDIO}/none.wav: no such file"),
     (lambda: wav([]), "play must not be an empty list"),
     (lambda: wav(chunk_ms=19), "chunk_ms must be a whole number from 20 to 200, not 19"),
-    (lambda: wav(paced="no"), "paced must be true or false, not 'no'"),
+    (lambda: wav(paced="no"), 'paced must be true or false, not the text "no"'),
     (
         lambda: wav(speech={"begin": 0, "end": 2}),
         "speech must begin before it ends, and end with the WAV at the latest",
@@ -112,7 +120,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: session_settings({"voice": None}), "voice must be text, not nothing"),
     (
         lambda: session_settings({"turn_detection": {"type": "vad"}}),
-        "type must be server_vad or semantic_vad, not 'vad'",
+        'type must be server_vad or semantic_vad, not the text "vad"',
     ),
     (lambda: session_settings({1: 2}), "session has a key that is not a word"),  # type: ignore[dict-item]
     (lambda: session_settings([]), "session must be made of `key: value`, not a list"),  # type: ignore[arg-type]
@@ -123,10 +131,75 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         "step 2 expects an event of no turn: it must follow a `say`, `respond` or `play`",
     ),
     (
+        lambda: build_script(Path(__file__), {}, [text_turn("Hi", label="hi"), expect("text_delta", 1)]),
+        "event text_delta can never come: the turn before it asks for audio",
+    ),
+    (
+        lambda: build_script(Path(__file__), {}, [wav(output="text"), expect("audio_delta", 1)]),
+        "event audio_delta can never come: the turn before it asks for an answer in text",
+    ),
+    (
         lambda: build_script(Path(__file__), {"session": {"turn_detection": "server_vad"}}, [wav(paced=False)]),
         "paced must be true under turn detection",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (400, "400"),
+        ("400", 'the text "400"'),
+        (Path("a.wav"), 'the text "a.wav"'),
+        (None, "nothing"),
+        ("a\nb\u202e", r'the text "a\nb\u202e"'),
+        ("x" * 50, f'the text "{"x" * 40}…"'),
+    ],
+)
+def test_a_value_is_shown_as_what_it_is_on_one_line(data: object, shown: str) -> None:
+    assert PlainValue("x", data, Path()).shown() == shown
+
+
+def test_names_without_variables_are_known_and_those_with_them_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("name\nAda\n", encoding="utf-8")
+    steps = [text_turn("To ${name}, for ${price}, $${x}", label="hi"), ask_turn(label="ask", instructions="${name}")]
+    path = tmp_path / "talk.py"
+    path.touch()
+
+    assert unfilled_names(build_script(path, {}, steps)) == ["name", "price"]
+    assert unfilled_names(build_script(path, {"variables": "rows.csv"}, steps[1:])) == []
+    with pytest.raises(UsageError, match=r"a text has \$\{price\}, the variables have only name"):
+        build_script(path, {"variables": "rows.csv"}, steps)
+
+
+@pytest.mark.parametrize("detection", ["none", "server_vad"])
+@pytest.mark.parametrize("output", ["audio", "text"])
+@pytest.mark.parametrize("kind", ["say", "respond", "play"])
+def test_what_a_turn_gets_can_be_expected_of_it(kind: str, output: str, detection: str) -> None:
+    turns = {
+        "say": text_turn("Hi", label="x", output=output),
+        "respond": ask_turn(label="x", output=output),
+        "play": wav(output=output),
+    }
+    session = session_settings({"turn_detection": detection})
+
+    assert {event for event in EXPECTED_EVENTS if can_come(event, turns[kind], session)} == {
+        "response_created",
+        *(["text_delta"] if output == "text" else [name for name in EXPECTED_EVENTS if name.startswith(ANSWERED)]),
+        *(["committed"] if kind == "play" else []),
+        *(["speech_started", "speech_stopped"] if kind == "play" and detection != "none" else []),
+    }
+
+
+ANSWERED = ("audio_", "transcript_")
+
+
+def can_come(event: str, turn: Turn, session: SessionSettings) -> bool:
+    try:
+        check_expected(expect(event, 1), turn, session)
+    except UsageError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(("call", "words"), WRONG, ids=[words[:40] for _, words in WRONG])

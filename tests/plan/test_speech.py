@@ -1,4 +1,4 @@
-"""`find_speech`: where speech begins and ends, whatever stands around it."""
+"""Where speech begins and ends, whatever stands around it, and where what is said after its last pause begins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench.plan.audio import RATE_HZ, load_pcm
-from bench.plan.speech import Speech, find_speech
+from bench.plan.speech import Speech, find_speech, last_stretch
 
 Samples = NDArray[np.int16]
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
@@ -113,6 +113,57 @@ def test_where_there_are_only_clicks_they_are_the_speech() -> None:
     recording = joined(quiet(100), tone(10), quiet(1_000), tone(10), quiet(100))
 
     assert find_speech(recording) == Speech(100 * MS, 1_120 * MS)
+
+
+# What is said after the last pause.
+
+
+def last_of(recording: Samples) -> Speech:
+    return last_stretch(recording, find_speech(recording))
+
+
+@given(
+    pauses_ms=st.lists(st.integers(140, 1_500), min_size=1, max_size=3),
+    last_ms=st.integers(60, 900),
+    around_ms=st.integers(0, 600),
+    noise_dbfs=st.sampled_from([None, -60.0]),
+)
+def test_the_last_stretch_begins_behind_the_last_pause(
+    pauses_ms: list[int], last_ms: int, around_ms: int, noise_dbfs: float | None
+) -> None:
+    words = [part for pause_ms in pauses_ms for part in (tone(300), quiet(pause_ms, noise_dbfs))]
+    recording = joined(quiet(around_ms), *words, tone(last_ms), quiet(around_ms))
+    last = last_of(recording)
+
+    end = len(recording) - around_ms * MS
+    assert last.end == find_speech(recording).end
+    assert abs(last.end - end) <= MS
+    assert 0 <= end - last_ms * MS - last.begin <= 20 * MS  # the window that holds its first sample
+
+
+@pytest.mark.parametrize("gap_ms", [0, 40, 90])
+def test_a_gap_that_no_vad_takes_for_an_end_is_no_pause(gap_ms: int) -> None:
+    recording = joined(quiet(50), tone(300), quiet(gap_ms), tone(200), quiet(50))
+
+    assert last_of(recording) == find_speech(recording)
+
+
+@pytest.mark.parametrize(("murmur", "begin_ms"), [(0.05, 700), (0.2, 100)], ids=["26 dB under it", "14 dB under it"])
+def test_what_is_far_below_the_level_of_speech_is_a_pause(murmur: float, begin_ms: int) -> None:
+    recording = joined(quiet(100), tone(300, 0.9), tone(300, 0.9 * murmur), tone(200, 0.9), quiet(100))
+    last = last_of(recording)
+
+    assert abs(last.begin - begin_ms * MS) <= 20 * MS
+    assert last.end == 900 * MS
+
+
+@given(samples=st.lists(st.integers(-32_768, 32_767), min_size=1, max_size=3_000))
+def test_the_last_stretch_lies_at_the_end_of_the_speech(samples: list[int]) -> None:
+    recording = np.array(samples, np.int16)
+    speech = find_speech(recording)
+    last = last_stretch(recording, speech)
+
+    assert speech.begin <= last.begin < last.end == speech.end
 
 
 @given(samples=st.lists(st.integers(-32_768, 32_767), min_size=1, max_size=3_000))

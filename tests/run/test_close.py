@@ -382,9 +382,29 @@ def test_ttfa_counts_from_the_end_of_speech_where_the_service_starts_the_respons
     close(killed)
 
     for one in (folder, killed):
-        ttfa = read(files.histograms_path(one)).get(Key("ttfa", "simulator", "voice_turns.greeting"))
+        ttfa = read(files.histograms_path(one)).get(Key("ttfa", "simulator", "voice_turns.greeting.speech_end"))
         assert ttfa is not None
         assert ttfa.get_max_value() == pytest.approx(500_000, rel=1e-3)
+
+
+def test_turns_of_one_label_that_count_from_different_instants_are_not_pooled(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    record = recorder.session(labels(1))
+    for instants in (SPOKEN, SPOKEN, {"requested": at(0), "first_audio": at(200), "ended": at(900)}):
+        record.turn_ended(build_observation(instants=instants))
+    recorder.close()
+    killed = tmp_path / "killed"
+    shutil.copytree(folder, killed)
+    kill_early(killed)
+    close(folder)
+    close(killed)
+
+    for one in (folder, killed):
+        found = {key.step: histogram for key, histogram in read(files.histograms_path(one)).items() if key[0] == "ttfa"}
+        assert {step: histogram.get_total_count() for step, histogram in found.items()} == {
+            "voice_turns.greeting": 1,
+            "voice_turns.greeting.speech_end": 2,
+        }
 
 
 @pytest.mark.parametrize(("user", "broken"), [(0, set()), (1, {"b"})])

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.measures import Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.observe.turn import FIRST_ARRIVAL
+from bench.observe.turn import ARRIVALS
 from bench.plan.frames import PreparedScript
 from bench.protocol.dialects import Dialect
 from bench.protocol.events import decode
@@ -122,7 +122,7 @@ SENDS = st.builds(
 OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.builds(
         lambda kind: lambda timeline, now_ns: timeline.expect(kind, now_ns + 500 * MS),
-        st.sampled_from([*FIRST_ARRIVAL]),
+        st.sampled_from([*ARRIVALS]),
     ),
     st.sampled_from([None, Network(5, 4, 1), Network(6, 4, 3)]).map(
         lambda network: lambda timeline, now_ns: timeline.measured(network)

@@ -1,0 +1,110 @@
+"""Between which instants each instant of a turn must lie, by the simulator's truth log, on however busy a machine.
+
+Both processes read one clock, so causes give the order. The simulator hands an event over before it arrives, and an
+event has arrived before the client sends what it sends next, which the simulator then receives. A microphone hands a
+chunk over when its last sample is recorded, or later; it is opened after the service has confirmed the session (or,
+where it opens for each turn, after the reply before), and the simulator receives the chunk after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from bench.protocol.audio import AudioFormat
+from bench.run.replay import Replayed
+
+Line = dict[str, Any]
+Bounds = tuple[int, int]
+FAR_NS = 1 << 62
+RATE_HZ = 24_000  # of recordings as they are loaded
+NS_PER_S = 1_000_000_000
+FIRST = {
+    "speech_started": "input_audio_buffer.speech_started",
+    "requested": "response.create",
+    "response_created": "response.created",
+    "response_done": "response.done",
+}
+LAST = {"speech_stopped": "input_audio_buffer.speech_stopped", "committed": "input_audio_buffer.committed"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message in the order in which the client took note of it: what the simulator logged of it, and its bounds."""
+
+    line: Line
+    low_ns: int
+    high_ns: int
+
+    @property
+    def bounds(self) -> Bounds:
+        return self.low_ns, self.high_ns
+
+
+def messages(replayed: Replayed, lines: Sequence[Line]) -> list[Message]:
+    """The messages of a session. `lines`: the truth log's, of this session; there may be more than were read."""
+    ways = {way: iter([line for line in lines if line["d"] == way]) for way in ("out", "in")}
+    ordered = [next(ways["in" if passage.event is None else "out"]) for passage in replayed.passages]
+    assert [line["t"] for line in ordered] == [passage.name for passage in replayed.passages]
+    lows = accumulate((line.get("handed", 0) for line in ordered), max)
+    highs = accumulate((line.get("at", FAR_NS) for line in reversed(ordered)), min)
+    return [Message(*known) for known in zip(ordered, lows, reversed([*highs]), strict=True)]
+
+
+def turn_bounds(
+    known: Sequence[Message], number: int, response_id: str, *, jitter_ns: int, reply: AudioFormat
+) -> dict[str, Bounds]:
+    """The bounds of a turn's instants, of those that are in the truth log."""
+    mine = list(_of_turn(known, number, response_id))
+    audio = [message for message in mine if message.line["d"] == "out" and message.line["n"]]
+    found: dict[str, Bounds] = {}
+    for instant, name in (*FIRST.items(), *LAST.items()):
+        there = [message.bounds for message in mine if message.line["t"] == name]
+        if there:
+            found[instant] = there[-1 if instant in LAST else 0]
+    if audio:
+        found |= {"first_audio": audio[0].bounds, "last_audio": audio[-1].bounds}
+        lows, highs = ([message.bounds[side] for message in audio] for side in (0, 1))
+        deltas = [message.line for message in audio]
+        found["first_audible"] = _played(deltas, lows, jitter_ns, reply), _played(deltas, highs, jitter_ns, reply)
+    return found
+
+
+def speech_bounds(known: Sequence[Message], number: int, sample: int, format: AudioFormat, *, vad: bool) -> Bounds:
+    """When a microphone had recorded so many samples (of 24 kHz) of a turn's recording, which was sent in `format`."""
+    appends = [message.line for message in known if message.line["t"] == "input_audio_buffer.append"]
+    first = next(line for line in appends if line["e"] == f"turn-{number}-append-1")
+    before = [message.line for message in known if message.line["d"] == "out" and message.line["handed"] < first["at"]]
+    confirmed = ("session.updated",) if vad else ("session.updated", "response.done")
+    opened = next(line for line in reversed(before) if line["t"] in confirmed)
+    byte = first["from"] + -(-sample * format.bytes_per_s // RATE_HZ)
+    holder = next(line for line in appends if line["from"] < byte <= line["to"])
+    spoken_ns = sample * NS_PER_S // RATE_HZ
+    earlier_ns = format.duration_ns(first["from"]) if vad else 0
+    after_ns = format.duration_ns(holder["to"] - first["from"]) - spoken_ns
+    return opened["handed"] + earlier_ns + spoken_ns, holder["at"] - after_ns
+
+
+def _of_turn(known: Sequence[Message], number: int, response_id: str) -> Iterator[Message]:
+    """From the turn's first message to the end of its reply."""
+    begun = False
+    for message in known:
+        line = message.line
+        begun = begun or (line["d"] == "in" and str(line["e"]).startswith(f"turn-{number}-"))
+        if begun and line["r"] in (None, response_id):
+            yield message
+        if begun and line["t"] == "response.done" and line["r"] == response_id:
+            return
+
+
+def _played(deltas: Sequence[Line], arrivals: Sequence[int], jitter_ns: int, reply: AudioFormat) -> int:
+    """When a player plays the first audible sample of deltas that come at these instants."""
+    free_ns = arrivals[0] + jitter_ns
+    for line, at_ns in zip(deltas, arrivals, strict=True):
+        free_ns = max(free_ns, at_ns)
+        if line["a"] is not None:
+            return free_ns + reply.duration_ns(line["a"])
+        free_ns += reply.duration_ns(line["n"])
+    raise AssertionError("nothing is heard of this reply")

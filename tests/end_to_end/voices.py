@@ -1,0 +1,164 @@
+"""Callers of every kind in one Locust file, with recordings so short that a run of all of them takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+RATE_HZ = 24_000
+Sound = NDArray[np.int16]
+SERVER_VAD = "type: server_vad, silence_duration_ms: 200, threshold: 0.4, prefix_padding_ms: 100"
+OF_A_DIALECT = {"ga": (", idle_timeout_ms: 30000", ""), "preview": ("", "\n  temperature: 0.8")}
+"""Settings that only this one has: of turn detection, of the session."""
+SCRIPTS = {
+    "server_vad": """
+session:
+  voice: alloy
+  turn_detection: {SERVER_VAD}
+steps:
+  - play: word.wav
+    chunk_ms: 20
+""",
+    "semantic_vad": """
+session: {turn_detection: {type: semantic_vad, eagerness: high}}
+steps:
+  - play: word.wav
+    chunk_ms: 50
+""",
+    "asked_for": """
+session: {turn_detection: {type: server_vad, silence_duration_ms: 200, create_response: false}}
+steps:
+  - {play: word.wav, label: answered_in_text, output: text}
+  - {play: words.wav, label: answered_aloud}
+""",
+    "manual": """
+session: {input_transcription: whisper-1}
+steps:
+  - {play: word.wav, chunk_ms: 50}
+  - {play: words.wav, paced: false}
+""",
+    "text": """
+session: {output: text}
+steps:
+  - say: Hello.
+  - respond: {instructions: Answer aloud., output: audio}
+""",
+    "telephone": """
+session:
+  turn_detection: {type: server_vad, silence_duration_ms: 200}
+  input_format: g711_ulaw
+  output_format: g711_alaw
+steps: [{play: words.wav}]
+""",
+    "crowd": """
+session:
+  instructions: The caller is ${name}.
+  turn_detection: {type: server_vad, silence_duration_ms: 200, threshold: 0.8}
+  input_transcription: whisper-1
+variables: callers.csv
+background: {noise: room.wav, snr_db: 25}
+jitter_buffer_ms: 120
+steps:
+  - say: This is ${name}.
+    output: text
+  - play: [word.wav, words.wav]
+    label: question
+""",
+}
+CALLERS = """
+from locust import task
+
+from bench.load.user import RealtimeUser, script
+
+
+class ServerVad(RealtimeUser):
+    fixed_count = 2
+    script = "server_vad.yaml"
+
+
+class SemanticVad(RealtimeUser):
+    fixed_count = 1
+    script = "semantic_vad.yaml"
+
+
+class AskedFor(RealtimeUser):
+    fixed_count = 1
+    script = "asked_for.yaml"
+
+
+class Manual(RealtimeUser):
+    fixed_count = 1
+    script = "manual.yaml"
+
+
+class Typing(RealtimeUser):
+    fixed_count = 1
+    script = "text.yaml"
+
+
+class Telephone(RealtimeUser):
+    fixed_count = 1
+    script = "telephone.yaml"
+
+
+class Crowd(RealtimeUser):
+    fixed_count = 3
+    script = "crowd.yaml"
+
+
+class Mixed(RealtimeUser):
+    fixed_count = 4
+    tasks = {script("text.yaml"): 3, script("server_vad.yaml"): 1}
+
+
+class Written(RealtimeUser):
+    fixed_count = 1
+    session = {"turn_detection": {"type": "server_vad", "silence_duration_ms": 200}}
+
+    @task
+    def call(self):
+        self.say("Hello.", label="greeting", output="text")
+        self.expect("text_delta", within=60)
+        self.pause(0.1)
+        self.play("word.wav", label="word")
+        self.expect("speech_stopped", within=60)
+        self.expect("audio_delta", within=60)
+"""
+SESSIONS = 15
+
+
+def write_callers(folder: Path, dialect: str) -> Path:
+    """The Locust file of all of them, with its scripts, recordings and variables."""
+    detection, session = OF_A_DIALECT[dialect]
+    for name, script in SCRIPTS.items():
+        said = script.replace("{SERVER_VAD}", f"{{{SERVER_VAD}{detection}}}{session}")
+        (folder / f"{name}.yaml").write_text(said)
+    (folder / "callers.csv").write_text("name\nAda\nGrace\nMary\n")
+    write_sound(folder / "word.wav", tone(0.3))
+    write_sound(folder / "words.wav", tone(0.2), silence(0.1), tone(0.3))
+    soundfile.write(folder / "room.wav", noise(0.5), RATE_HZ)
+    (folder / "callers.py").write_text(CALLERS)
+    return folder / "callers.py"
+
+
+def write_sound(path: Path, *parts: Sound) -> None:
+    """A recording that begins and ends with silence."""
+    soundfile.write(path, np.concatenate([silence(0.1), *parts, silence(0.1)]), RATE_HZ)
+
+
+def tone(seconds: float, level: float = 0.3) -> Sound:
+    """A sound that every VAD takes for speech."""
+    cycles = 440 * np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    return (level * 32_767 * np.sin(2 * np.pi * cycles)).astype(np.int16)
+
+
+def silence(seconds: float) -> Sound:
+    return np.zeros(int(seconds * RATE_HZ), np.int16)
+
+
+def noise(seconds: float) -> Sound:
+    samples = np.random.default_rng(1).normal(0, 1_000, int(seconds * RATE_HZ))
+    return samples.astype(np.int16)
