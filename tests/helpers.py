@@ -21,6 +21,7 @@ from bench.plan.speech import Speech
 from bench.plan.turns import AskTurn, Script, Step, TextTurn, WavTurn
 from bench.protocol.dialects import Dialect, ResponseSettings, SessionSettings
 from bench.protocol.events import Event, Usage, decode
+from bench.session import Session
 from bench.transport.base import Closed, Received
 from bench.transport.memory import Answer, MemoryTransport
 
@@ -210,6 +211,30 @@ class Talk:
         return turn
 
 
+LOUD = base64.b64encode(b"\xff\x7f" * 2_400).decode()
+"""100 ms of PCM16 that is heard from its first sample on."""
+
+
+def hears(talk: Talk, at_ms: float, item_id: str = "item_1", **audio: int) -> None:
+    """A VAD notices at this instant that a speech is over, and commits it 5 ms later."""
+    talk.hear(at_ms, speech_stopped(item_id, **audio))
+    talk.hear(at_ms + 5, committed(item_id))
+
+
+def speaks(talk: Talk, number: int = 1, begin_ms: float = 0, end_ms: float = 1_000, **changes: Any) -> None:
+    """A turn that a VAD hears from 60 ms after its beginning on."""
+    talk.begin_speech(begin_ms, number, **changes)
+    talk.hear(begin_ms + 60, speech_started(f"item_{number}"))
+    talk.end_speech(end_ms)
+
+
+def answers(talk: Talk, at_ms: float, response_id: str = "r1") -> None:
+    """A whole answer: created at this instant, audio 300 ms later, done 100 ms after that."""
+    talk.hear(at_ms, created(response_id))
+    talk.hear(at_ms + 300, delta(talk.dialect, "audio", response_id, LOUD))
+    talk.hear(at_ms + 400, done(response_id))
+
+
 def at(ms: float) -> int:
     return AT_NS + round(ms * MS)
 
@@ -347,6 +372,56 @@ class Listening:
 
     def turn_ended(self, turn: TurnObservation) -> None:
         self.turns.append(turn)
+
+
+GREETED_NS = 40 * MS
+"""When a `Service` has greeted a session and taken its settings."""
+
+
+class Played:
+    """A session that was played to its end, and everything that can be seen of it."""
+
+    def __init__(
+        self, script: PreparedScript, service: Service | None = None, ending: Callable[[int], bool] = lambda ns: False
+    ) -> None:
+        self.service = service or Service(script.dialect)
+        self.transport = GuardedTransport(self.service)
+        self.start_ns = self.transport.now_ns()
+        wanted, responds = len(script.turns), script.service_responds
+        self.timeline = Timeline(self.start_ns, wanted, script.limits, service_responds=responds)
+        self.listening = Listening()
+        self.session = Session(script, self.transport, self.timeline, self.listening, lambda: ending(self.now_ns))
+        self.session.play()
+
+    @property
+    def now_ns(self) -> int:
+        """Since the start."""
+        return self.transport.now_ns() - self.start_ns
+
+    @property
+    def turns(self) -> list[TurnObservation]:
+        return self.listening.turns
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [turn.outcome for turn in self.turns]
+
+    @property
+    def observation(self) -> SessionObservation:
+        return self.timeline.session()
+
+    def after_ns(self, turn: int, instant: str) -> int:
+        return self.turns[turn - 1].instants[instant] - self.start_ns
+
+    @property
+    def sent(self) -> list[tuple[int, dict[str, Any]]]:
+        return [(at_ns - self.start_ns, msgspec.json.decode(data)) for at_ns, data in self.transport.sent]
+
+    def sent_types(self) -> list[str]:
+        return [event["type"] for _, event in self.sent]
+
+    def sent_at(self, type_: str) -> list[int]:
+        return [at_ns for at_ns, event in self.sent if event["type"] == type_]
 
 
 def closing(delay_ns: int, code: int, reason: str = "") -> Answer:

@@ -7,6 +7,7 @@ is what the simulator said and when, what the session sent and when, and the rep
 from __future__ import annotations
 
 import base64
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -418,6 +419,61 @@ def test_a_pause_costs_no_request_where_the_client_asks() -> None:
     (turn,) = talk.turns
     assert (turn.outcome, turn.vad_splits) == ("ok", 1)
     assert turn.instants["requested"] == turn.instants["committed"] > turn.instants["speech_end"]
+
+
+class Distant(Simulator):
+    """Hears everything so much later, and is heard as much later."""
+
+    def __init__(self, dialect: Dialect, profile: Profile, seed: int, away_ns: int) -> None:
+        super().__init__(dialect, profile, seed)
+        self._away_ns = away_ns
+        self._coming: deque[tuple[int, bytes]] = deque()
+        self._going: deque[Answer] = deque()
+
+    def hear(self, message: bytes, at_ns: int) -> None:
+        self._coming.append((at_ns + self._away_ns, message))
+
+    def next_due_ns(self) -> int | None:
+        spoken_ns = super().next_due_ns()
+        due = [self._coming[0][0]] if self._coming else []
+        due += [self._going[0][0]] if self._going else []
+        return min([*due, *([] if spoken_ns is None else [spoken_ns])], default=None)
+
+    def say(self, now_ns: int) -> Iterator[Answer]:
+        while self._coming and self._coming[0][0] <= now_ns:
+            at_ns, message = self._coming.popleft()
+            self._speak(at_ns)
+            super().hear(message, at_ns)
+        self._speak(now_ns)
+        while self._going and self._going[0][0] <= now_ns:
+            yield self._going.popleft()
+
+    def _speak(self, now_ns: int) -> None:
+        self._going.extend((due_ns + self._away_ns, body) for due_ns, body in super().say(now_ns))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    pause_ms=st.integers(500, 1_200),
+    last_ms=st.integers(60, 400),
+    away_ms=st.sampled_from([0, 40, 150]),
+    silence_ms=st.sampled_from([200, 500]),
+    interrupts=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_nobody_asks_before_the_last_word_was_heard(
+    pause_ms: int, last_ms: int, away_ms: int, silence_ms: int, interrupts: bool, seed: int
+) -> None:
+    detection = TurnDetection(create_response=False, interrupt_response=interrupts, silence_duration_ms=silence_ms)
+    script = build_script(speak(100, 1_200, pause_ms, last_ms, 900), speak(*SPEECH), turn_detection=detection)
+    talk = talked(script, Distant(Dialect.GA, default_profile(), seed, away_ms * MS))
+
+    first, second = talk.turns
+    committed_ns = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.committed"]
+    assert (first.outcome, second.outcome, second.vad_splits) == ("ok", "ok", 0)
+    assert len(committed_ns) == (first.vad_splits or 0) + 2
+    assert first.instants["requested"] == first.instants["committed"] == committed_ns[-2] + away_ms * MS
+    assert talk.session.stray_commits == 0
 
 
 def test_a_vad_that_hears_nothing_is_a_timeout_of_its_own() -> None:

@@ -2,9 +2,9 @@
 
 Nothing in `response.created` names what it answers, so a response answers the oldest request that was not answered or
 refused yet, whether or not its turn is over. A request is a `response.create`, or a commit by a VAD that starts
-responses by itself. An item belongs to the turn that was speaking when it was announced, or that we committed; what a
-VAD hears while no spoken turn is open, after a turn was heard out, or after the idle timeout, is nobody's, and so is
-the answer to it.
+responses by itself; one response answers all that a VAD has committed of a turn before the response began. An item
+belongs to the turn that was speaking when it was announced, or that we committed; what a VAD hears while no spoken turn
+is open, after a turn was heard out, or after the idle timeout, is nobody's, and so is the answer to it.
 """
 
 from __future__ import annotations
@@ -64,17 +64,24 @@ class Ownership:
 
     def _adopt(self, response_id: str, current: Turn | None) -> Turn | None:
         """A response that is seen for the first time answers the oldest request without one."""
+        turn, requests = None, 1
         if self._unanswered:
-            turn = self._unanswered.popleft().turn
+            turn, requests = self._take_request()
         elif current is not None and self.service_responds and current.noticed:
             turn = current  # the service does not announce its commit, or does so later
-        else:
-            return None
         if turn is not None:
             turn.response_id = response_id
-            turn.answered += 1
+            turn.answered += requests
         self._own(self._by_response, response_id, turn)
         return turn
+
+    def _take_request(self) -> tuple[Turn | None, int]:
+        """Whose response begins, and how many requests it answers."""
+        request, requests = self._unanswered.popleft(), 1
+        while request.by_vad and self._unanswered and self._unanswered[0] == request:
+            self._unanswered.popleft()
+            requests += 1
+        return request.turn, requests
 
     def _own(self, owners: Owners, name: str, turn: Turn | None) -> None:
         owners[name] = turn
@@ -115,7 +122,7 @@ class Ownership:
             self._under_way.add(event.response_id)
         elif event.kind is Kind.RESPONSE_DONE:
             self._under_way.discard(event.response_id)
-            if not event.response_id and turn is not None and self.refused(turn):  # a server that leaves ids out
+            if not event.response_id and self.refused(turn) and turn is not None:  # a server that leaves ids out
                 turn.answered += 1
         elif event.kind is Kind.SPEECH_STARTED:
             self._under_way.add(event.item_id)
@@ -130,8 +137,8 @@ class Ownership:
         if self.service_responds and (turn is None or turn.answered < turn.commits):  # else the response came first
             self._unanswered.append(Request(turn, by_vad=True))
 
-    def refused(self, turn: Turn) -> bool:
-        """No response comes for the oldest request of this turn; False where it has none."""
+    def refused(self, turn: Turn | None) -> bool:
+        """No further response comes for the oldest request of this turn, or nobody's; False where there is none."""
         request = next((request for request in self._unanswered if request.turn is turn), None)
         if request is not None:
             self._unanswered.remove(request)
@@ -141,6 +148,16 @@ class Ownership:
         """The service did not take this turn's commit."""
         if turn in self._committing:
             self._committing.remove(turn)
+
+    def rejected(self, event_id: str) -> None:
+        """The service did not take the client event of this id, whether or not its turn is over."""
+        asked = (r.turn for r in self._unanswered if r.turn is not None and not r.by_vad)
+        turn = next((turn for turn in asked if turn.plan.request_event_id == event_id), None)
+        if turn is not None:
+            self.refused(turn)
+        committing = next((turn for turn in self._committing if event_id.startswith(turn.plan.event_prefix)), None)
+        if committing is not None:
+            self.not_committed(committing)
 
     def refused_commit(self) -> None:
         """The service will not answer its last commit."""

@@ -199,13 +199,21 @@ class Timeline:
         elif code == ACTIVE_RESPONSE and not failure.event_id and self._owners.service_responds:
             self._owners.refused_commit()
             self._count_error(code, detail)
-        elif turn := self._turn_of_error(code, failure.event_id):
-            if failure.event_id in ("", turn.plan.request_event_id):
-                self._owners.refused(turn)
-            self._owners.not_committed(turn)
-            turn.end("throttled:error" if code in THROTTLED_CODES else f"failed:{code}", at_ns, detail)
         else:
+            self._error_of_a_turn(code, failure.event_id, at_ns, detail)
+
+    def _error_of_a_turn(self, code: str, event_id: str, at_ns: int, detail: str) -> None:
+        """What the error names will not come; the turn ends that it names or that is under way, if it is not over."""
+        turn = self._turn_of_error(code, event_id)
+        if event_id:
+            self._owners.rejected(event_id)
+        elif turn is not None:
+            self._owners.refused(turn)
+            self._owners.not_committed(turn)
+        if turn is None:
             self._count_error(code, detail)
+        else:
+            turn.end("throttled:error" if code in THROTTLED_CODES else f"failed:{code}", at_ns, detail)
 
     def _count_error(self, code: str, detail: str) -> None:
         self._errors += 1

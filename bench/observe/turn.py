@@ -203,7 +203,7 @@ class Turn:
         """The service's VAD has heard to the end of the caller's speech, not just to a pause in it."""
         if not self.noticed or "speech_end" not in self.instants:
             return False
-        if self.heard_to_ns is None:
+        if self.heard_to_ns is None or self.heard_to_ns < self.clock_ns.get("speech_begin", 0):  # or by another clock
             return self.instants["speech_stopped"] >= self.instants["speech_end"]
         return self.heard_to_ns >= self.clock_ns["speech_end"] - self.plan.tail_ns
 

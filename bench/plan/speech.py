@@ -61,7 +61,7 @@ def last_stretch(samples: NDArray[np.int16], speech: Speech, rate_hz: int = 24_0
     per_ms = rate_hz // 1_000
     energies = _window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
     loud = np.flatnonzero(energies >= _level(energies) / PAUSE_DEPTH)
-    pauses = np.flatnonzero(np.diff(loud) >= PAUSE_MS + WINDOW_MS)
+    pauses = np.flatnonzero(np.diff(loud) > PAUSE_MS - WINDOW_MS)
     if not pauses.size:
         return speech
     return Speech(min(speech.begin + int(loud[pauses[-1] + 1]) * per_ms, speech.end - 1), speech.end)
@@ -83,6 +83,6 @@ def _level(energies: NDArray[np.float64]) -> float:
 def _sounding(energies: NDArray[np.float64], floor: float) -> Windows:
     """The windows of at least this energy, without clicks; with them where there is nothing else."""
     windows = np.flatnonzero(energies >= floor)
-    bursts = np.split(windows, np.flatnonzero(np.diff(windows) > FAR_MS + WINDOW_MS) + 1)
+    bursts = np.split(windows, np.flatnonzero(np.diff(windows) > FAR_MS - WINDOW_MS) + 1)
     longer = [burst for burst in bursts if len(burst) >= CLICK_MS + WINDOW_MS]
     return np.concatenate(longer) if longer else windows

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bench.measures import Limits
 from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
 from bench.protocol.dialects import Dialect
 from bench.protocol.events import Kind
 from bench.transport.base import Network
 from tests.helpers import (
+    AT_NS,
+    LOUD,
     MS,
     Talk,
     after_ms,
+    answers,
     at,
     base64_of,
     build_turn,
@@ -25,45 +29,27 @@ from tests.helpers import (
     delta,
     done,
     error,
+    hears,
     idle_timeout,
     message,
     not_transcribed,
     part_done,
     reply,
+    session_created,
+    session_updated,
+    speaks,
     speech_started,
     speech_stopped,
     transcribed,
 )
 
 GA = Dialect.GA
-LOUD = base64.b64encode(b"\xff\x7f" * 2_400).decode()
-"""100 ms of PCM16 that is heard from its first sample on."""
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
 
 
 def vad(**limits: float) -> Talk:
     """A session whose VAD starts responses."""
     return Talk(service_responds=True, **limits)
-
-
-def hears(talk: Talk, at_ms: float, item_id: str = "item_1") -> None:
-    """The VAD notices at this instant that a speech is over, and commits it 5 ms later."""
-    talk.hear(at_ms, speech_stopped(item_id))
-    talk.hear(at_ms + 5, committed(item_id))
-
-
-def speaks(talk: Talk, number: int = 1, begin_ms: float = 0, end_ms: float = 1_000, **changes: Any) -> None:
-    """A turn that the VAD hears from 60 ms after its beginning on."""
-    talk.begin_speech(begin_ms, number, **changes)
-    talk.hear(begin_ms + 60, speech_started(f"item_{number}"))
-    talk.end_speech(end_ms)
-
-
-def answers(talk: Talk, at_ms: float, response_id: str = "r1") -> None:
-    """A whole answer: created at this instant, audio 300 ms later, done 100 ms after that."""
-    talk.hear(at_ms, created(response_id))
-    talk.hear(at_ms + 300, delta(GA, "audio", response_id, LOUD))
-    talk.hear(at_ms + 400, done(response_id))
 
 
 # A turn that goes well.
@@ -185,6 +171,19 @@ def test_a_service_that_was_busy_answering_a_pause_is_not_late_before_it_was_don
 
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:first_delta", 5_000)
+
+
+@pytest.mark.parametrize(
+    ("close_ms", "outcome", "ended_ms"),
+    [(11_000, "closed:1006", 11_000), (11_001, "timeout:speech", 11_000), (60_000, "timeout:speech", 11_000)],
+)
+def test_a_close_that_comes_after_a_deadline_does_not_overtake_it(close_ms: int, outcome: str, ended_ms: int) -> None:
+    talk = vad(speech=10)
+    speaks(talk)
+    talk.timeline.closed(1006, "", at(close_ms))
+
+    assert (talk.only().outcome, after_ms(talk.taken[0], "ended")) == (outcome, ended_ms)
+    assert (talk.timeline.session().outcome, talk.timeline.session().close_code) == (outcome, 1006)
 
 
 # Splits.
@@ -368,86 +367,6 @@ def test_no_response_is_expected_of_a_vad_that_starts_none() -> None:
 
     assert not talk.timeline.turn_over
     assert talk.timeline.deadline()[:2] == (at(31_500), "timeout:first_delta")
-
-
-# What is nobody's.
-
-
-def test_noise_between_turns_and_the_answer_to_it_are_nobody_s() -> None:
-    talk = vad()
-    talk.hear(10, speech_started("noise"))
-    hears(talk, 400, "noise")
-    answers(talk, 450, "r0")
-    speaks(talk, 1, 2_000, 3_000)
-    hears(talk, 3_500)
-    answers(talk, 3_600)
-    talk.timeline.finish(at(9_000))
-
-    turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.vad_splits, talk.timeline.session().stray_commits) == (
-        "ok",
-        "r1",
-        0,
-        1,
-    )
-
-
-def test_a_service_that_speaks_up_after_long_silence_speaks_to_nobody() -> None:
-    talk = vad()
-    talk.hear(10, idle_timeout("idle"), committed("idle"))
-    assert talk.timeline.quiet_by_ns is not None
-    answers(talk, 100, "r0")
-
-    assert (talk.timeline.quiet_by_ns, talk.timeline.session().stray_commits) == (None, 1)
-
-
-def test_it_does_so_too_where_a_turn_has_just_begun() -> None:
-    talk = vad()
-    talk.begin_speech(0)
-    talk.hear(10, idle_timeout("idle"), committed("idle"))
-    answers(talk, 20, "r0")
-    talk.hear(500, speech_started("item_1"))
-    talk.end_speech(1_000)
-    hears(talk, 1_500)
-    answers(talk, 1_600)
-
-    turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r1", "item_1", 0)
-
-
-def test_a_response_that_begins_before_the_service_noticed_anything_is_nobody_s() -> None:
-    talk = vad()
-    talk.begin_speech(0)
-    talk.hear(60, speech_started("item_1"), *reply(GA, "another"))
-    talk.end_speech(1_000)
-    hears(talk, 1_500)
-    answers(talk, 1_600)
-
-    turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.audio_deltas) == ("ok", "r1", 1)
-
-
-def test_noise_behind_a_typed_turn_is_not_its_own() -> None:
-    talk = vad()
-    talk.ask(0)
-    talk.hear(10, speech_started("noise"))
-    hears(talk, 300, "noise")
-    talk.hear(310, error("conversation_already_has_active_response"))
-    talk.hear(400, *reply(GA, "r1"))
-    talk.timeline.finish(at(500))
-
-    turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.item_id) == ("ok", "r1", "")
-    assert "committed" not in turn.instants
-    assert (talk.timeline.session().stray_commits, talk.timeline.session().service_errors) == (1, 1)
-
-
-def test_that_a_response_is_active_already_fails_the_turn_whose_request_is_named() -> None:
-    talk = vad()
-    talk.ask(0)
-    talk.hear(10, error("conversation_already_has_active_response", "turn-1-response"))
-
-    assert talk.only().outcome == "failed:conversation_already_has_active_response"
 
 
 # Transcriptions.
@@ -702,42 +621,49 @@ STEPS = st.one_of(
 )
 
 
-@given(
-    responds=st.booleans(),
-    steps=st.lists(st.tuples(STEPS, st.sampled_from([0, 1, 40, 900, 2_500])), max_size=40),
-)
+SCENES = st.lists(st.tuples(STEPS, st.sampled_from([0, 1, 40, 900, 2_500])), max_size=40)
+LIMITS = {"speech": 3.0, "first_delta": 3.0, "next_delta": 2.0, "done": 4.0}
+
+
+def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
+    """What a session, or its service, does at an instant; True where turn `number` begins."""
+    timeline = talk.timeline
+    if isinstance(step, bytes):
+        talk.hear(now_ms, step)
+    else:  # whoever sends has waited until then
+        timeline.expire(at(now_ms))
+        assert timeline.wake_ns > at(now_ms)
+    begins = step in ("begin", "type") and timeline.turn_over and not timeline.over
+    if begins and step == "begin":
+        talk.begin_speech(now_ms, number, transcription_due=True)
+    elif begins:
+        timeline.begin(build_turn(number), at(now_ms))
+        talk.send(now_ms, "response.create")
+    elif step == "end" and not timeline.turn_over:
+        talk.end_speech(now_ms)
+    elif step == "ask" and timeline.wants_request(at(now_ms)):
+        talk.send(now_ms, "response.create")
+        assert not timeline.wants_request(at(now_ms))
+    elif step == "expect":
+        timeline.expect(Kind.AUDIO_DELTA, at(now_ms + 900))
+    elif step == "take":
+        talk.take(now_ms)
+    elif step == "give up":
+        timeline.give_up()
+        assert timeline.quiet_by_ns is None or not talk.service_responds
+    return begins
+
+
+@given(responds=st.booleans(), steps=SCENES)
 def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
     responds: bool, steps: list[tuple[bytes | str, int]]
 ) -> None:
-    talk, now_ms, begun = Talk(service_responds=responds, speech=3, first_delta=3, next_delta=2, done=4), 0, 0
+    talk, now_ms, begun = Talk(service_responds=responds, **LIMITS), 0, 0
     timeline = talk.timeline
     for step, gap_ms in steps:
         now_ms += gap_ms
-        if not isinstance(step, bytes):  # whoever sends has waited until then
-            timeline.expire(at(now_ms))
-        if step in ("begin", "type") and timeline.turn_over and not timeline.over:
-            begun += 1
-            if step == "begin":
-                talk.begin_speech(now_ms, begun, transcription_due=True)
-            else:
-                timeline.begin(build_turn(begun), at(now_ms))
-                talk.send(now_ms, "response.create")
-        elif step == "end" and not timeline.turn_over:
-            talk.end_speech(now_ms)
-        elif step == "ask" and timeline.wants_request(at(now_ms)):
-            talk.send(now_ms, "response.create")
-            assert not timeline.wants_request(at(now_ms))
-        elif step == "expect":
-            timeline.expect(Kind.AUDIO_DELTA, at(now_ms + 900))
-        elif step == "take":
-            talk.take(now_ms)
-        elif step == "give up":
-            timeline.give_up()
-            assert timeline.quiet_by_ns is None or not responds
-        elif isinstance(step, bytes):
-            talk.hear(now_ms, step)
-        due = timeline.deadline()
-        assert due is None or timeline.turn_over is False
+        begun += perform(talk, step, now_ms, begun + 1)
+        assert timeline.deadline() is None or timeline.turn_over is False
     timeline.fail("abandoned", at(now_ms))
     talk.take(now_ms)
 
@@ -752,3 +678,38 @@ def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
         assert turn.start_ns <= min(came.values())
         assert len(turn.gaps_ns) + turn.inexact_gaps == max(0, turn.audio_deltas - 1)
         assert ("first_audio" in came) == (turn.audio_deltas > 0) == (turn.stalls is not None)
+
+
+class Anxious(Timeline):
+    """Looks for a deadline at every event."""
+
+    @property
+    def wake_ns(self) -> int:
+        due = self.deadline()
+        return due[0] if due else 1 << 62
+
+
+@example(responds=True, steps=[("begin", 0), ("end", 900)], done_s=4.0)
+@example(responds=False, steps=[("type", 0), (created("r1"), 40)], done_s=1.0)
+@example(responds=False, steps=[("type", 0), ("expect", 40)], done_s=4.0)
+@given(responds=st.booleans(), steps=SCENES, done_s=st.sampled_from([1.0, 4.0]))
+def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
+    responds: bool, steps: list[tuple[bytes | str, int]], done_s: float
+) -> None:
+    limits = LIMITS | {"done": done_s}
+    talk, anxious = (Talk(service_responds=responds, **limits) for _ in range(2))
+    anxious.timeline = Anxious(AT_NS, 2, Limits(**limits), service_responds=responds)
+    anxious.hear(0, session_created(), session_updated())
+    now_ms, begun = 0, 0
+    for step, gap_ms in steps:
+        now_ms += gap_ms
+        perform(anxious, step, now_ms, begun + 1)
+        begun += perform(talk, step, now_ms, begun + 1)
+        due = talk.timeline.deadline()
+        assert due is None or talk.timeline.wake_ns <= due[0]
+
+    for each in (talk, anxious):
+        each.timeline.fail("abandoned", at(now_ms))
+        each.take(now_ms)
+    assert talk.taken == anxious.taken
+    assert talk.timeline.session() == anxious.timeline.session()

@@ -1,0 +1,449 @@
+"""A session whose microphone is open, and whose service finds the end of speech, over a transport without a network."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.measures import Limits
+from bench.observe.timeline import Timeline
+from bench.plan.turns import Expect, Pause, Step
+from bench.protocol.dialects import Dialect, TurnDetection
+from bench.session import Session
+from bench.transport.base import Received
+from bench.transport.memory import Answer, LiveTransport
+from tests.helpers import (
+    GREETED_NS,
+    MS,
+    GuardedTransport,
+    Listening,
+    Played,
+    S,
+    Service,
+    base64_of,
+    build_script,
+    closing,
+    committed,
+    created,
+    delta,
+    done,
+    message,
+    play,
+    reply,
+    say,
+    session_created,
+    session_updated,
+    speech_started,
+    speech_stopped,
+    spoken,
+)
+
+GA = Dialect.GA
+
+VAD = TurnDetection()
+ASKED = TurnDetection(create_response=False)
+
+
+@dataclass
+class Hearing(Service):
+    """Says what a test has written down after certain messages of ours, known by their event ids."""
+
+    after: dict[str, list[Answer]] = field(default_factory=dict)
+
+    def __call__(self, data: bytes) -> Iterable[Answer]:
+        yield from self.after.get(msgspec.json.decode(data)["event_id"], ())
+        yield from super().__call__(data)
+
+
+def noticed(number: int, at_ns: int = 500 * MS) -> list[Answer]:
+    """So long after the last chunk of a turn's speech the service has noticed and committed it."""
+    item_id = f"item_{number}"
+    return [(at_ns, speech_stopped(item_id)), (at_ns + 5 * MS, committed(item_id))]
+
+
+def answered(number: int, at_ns: int = 600 * MS, audio_ms: int = 100) -> list[Answer]:
+    """So long after that chunk a response begins; it is done 400 ms later."""
+    response_id = f"r{number}"
+    return [
+        (at_ns, created(response_id)),
+        (at_ns + 300 * MS, delta(GA, "audio", response_id, base64_of(48 * audio_ms))),
+        (at_ns + 400 * MS, done(response_id)),
+    ]
+
+
+def hearing(*chunks: int, audio_ms: int = 100) -> dict[str, list[Answer]]:
+    """Notices and answers turns of so many chunks each."""
+    after = {}
+    for number, count in enumerate(chunks, 1):
+        after[f"turn-{number}-append-1"] = [(10 * MS, speech_started(f"item_{number}"))]
+        after.setdefault(f"turn-{number}-append-{count}", []).extend(
+            noticed(number) + answered(number, audio_ms=audio_ms)
+        )
+    return after
+
+
+def appended(played: Played) -> list[tuple[int, str]]:
+    """When what audio left; what is said between turns is "between"."""
+    audio = ((at_ns, event["event_id"]) for at_ns, event in played.sent if event["type"].endswith("append"))
+    return [(at_ns, "between" if event_id == "between-turns" else event_id) for at_ns, event_id in audio]
+
+
+def test_an_open_microphone_sends_speech_and_silence_without_a_gap() -> None:
+    script = build_script(play(250, chunk_ms=100), play(200, chunk_ms=100), turn_detection=VAD)
+    played = Played(script, Hearing(after=hearing(3, 2)))
+
+    sent = appended(played)
+    assert [at_ns for at_ns, _ in sent] == [GREETED_NS + (n + 1) * 100 * MS for n in range(len(sent))]
+    assert sent[0] == (GREETED_NS + 100 * MS, "between")
+    assert [name for _, name in sent if name != "between"] == [
+        "turn-1-append-1", "turn-1-append-2", "turn-1-append-3", "turn-2-append-1", "turn-2-append-2",
+    ]  # fmt: skip
+    assert played.outcomes == ["ok", "ok"]
+    assert {lag for lag in played.listening.lags_ns if lag is not None} == {0}
+
+
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.builds(play, st.integers(100, 900), chunk_ms=st.integers(20, 200)),
+            st.builds(Pause, st.integers(0, 3 * S)),
+            st.just(say()),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    noticed_ns=st.integers(0, 700 * MS),
+)
+def test_the_microphone_does_not_drift_by_a_nanosecond(steps: list[Step], noticed_ns: int) -> None:
+    script = build_script(*steps, turn_detection=VAD)
+    after = {
+        f"turn-{turn.number}-append-{len(turn.speech)}": noticed(turn.number, noticed_ns)
+        + answered(turn.number, noticed_ns + 40 * MS + 7)
+        for turn in script.turns
+    }
+    played = Played(script, Hearing(after=after))
+
+    durations = {
+        message.data: message.duration_ns for turn in script.turns for message in (*turn.speech, *turn.between)
+    }
+    durations |= {message.data: message.duration_ns for message in script.between}
+    due_ns = played.start_ns + GREETED_NS
+    for at_ns, data in played.transport.sent:
+        if b"input_audio_buffer.append" in data:
+            due_ns += durations[data] or 0
+            assert at_ns == due_ns
+    assert played.outcomes == ["ok"] * len(script.turns)
+
+
+def test_speech_ends_in_microphone_time_wherever_it_lies_in_its_chunk() -> None:
+    played = Played(build_script(play(250, chunk_ms=200), turn_detection=VAD), Hearing(after=hearing(2)))
+
+    assert played.sent_at("input_audio_buffer.append")[2] == GREETED_NS + 600 * MS
+    assert played.after_ns(1, "speech_end") == GREETED_NS + (200 + 250) * MS  # after one chunk of silence
+    assert played.turns[0].audio == "a.wav"
+    assert played.turns[0].start_ns - played.start_ns == GREETED_NS + 400 * MS
+
+
+def test_a_turn_is_not_begun_before_its_first_chunk_has_left() -> None:
+    after = hearing(2) | {"between-turns": [(50 * MS, message("x.y"))]}
+    played = Played(build_script(play(200), turn_detection=VAD), Hearing(after=after))
+
+    assert played.turns[0].unknown_events == 0
+    assert played.observation.unknown_events["x.y"] > 1
+
+
+def test_a_reply_is_heard_out_before_the_caller_speaks_again() -> None:
+    script = build_script(play(200), play(200), turn_detection=VAD)
+    played = Played(script, Hearing(after=hearing(2, 2, audio_ms=3_000)))
+
+    heard_ns = played.after_ns(1, "first_audio") + script.jitter_buffer_ns + 3_000 * MS
+    began_ns = next(at_ns for at_ns, name in appended(played) if name == "turn-2-append-1")
+    assert played.after_ns(1, "ended") < heard_ns
+    assert heard_ns + 100 * MS <= began_ns <= heard_ns + 200 * MS  # after the chunk that was being recorded
+
+
+def test_a_pause_counts_from_the_end_of_what_is_heard() -> None:
+    script = build_script(play(200), Pause(700 * MS), say(), turn_detection=VAD)
+    played = Played(script, Hearing(after=hearing(2, audio_ms=3_000)))
+
+    (asked_ns,) = played.sent_at("conversation.item.create")
+    assert asked_ns == played.after_ns(1, "first_audio") + script.jitter_buffer_ns + 3_000 * MS + 700 * MS
+
+
+def test_a_manual_turn_does_not_wait_for_its_reply_to_be_played() -> None:
+    def long(response_id: str) -> list[Answer]:
+        audio = delta(GA, "audio", response_id, base64_of(48 * 60_000))
+        return spoken([created(response_id), audio, done(response_id)])
+
+    played = Played(build_script(say(), say()), Service(turns=[long]))
+
+    assert played.sent_at("conversation.item.create")[1] == played.after_ns(1, "ended")
+
+
+CUT_SHORT = {
+    "turn-1-append-1": [(10 * MS, speech_started("item_1"))],
+    "turn-1-append-3": [
+        (10 * MS, speech_stopped("item_1")),
+        (15 * MS, committed("item_1")),
+        (20 * MS, created("r1")),
+        (130 * MS, speech_started("item_1b")),
+        (140 * MS, done("r1", "cancelled", type="cancelled", reason="turn_detected")),
+        (1_200 * MS, speech_stopped("item_1b")),
+        (1_205 * MS, committed("item_1b")),
+        (1_300 * MS, created("r1b")),
+        (2_900 * MS, done("r1b")),
+    ],
+}
+
+
+def test_whoever_is_misunderstood_stops_speaking_and_the_microphone_goes_on() -> None:
+    played = Played(build_script(play(2_000), Pause(S), turn_detection=VAD), Hearing(after=CUT_SHORT))
+
+    sent = appended(played)
+    assert played.outcomes == ["cancelled:turn_detected"]
+    assert [name for _, name in sent[1:6]] == [*(f"turn-1-append-{n}" for n in (1, 2, 3, 4)), "between"]
+    assert [at_ns for at_ns, _ in sent] == [GREETED_NS + (n + 1) * 100 * MS for n in range(len(sent))]
+    assert "speech_end" not in played.turns[0].instants
+
+
+def test_the_service_may_finish_what_it_misunderstood_before_the_next_turn() -> None:
+    script = build_script(play(2_000), play(200), turn_detection=VAD)
+    after = CUT_SHORT | {name.replace("1", "2", 1): answers for name, answers in hearing(2).items()}
+    after["turn-2-append-1"] = [(10 * MS, speech_started("item_2"))]
+    after["turn-2-append-2"] = noticed(2) + answered(2)
+    played = Played(script, Hearing(after=after))
+
+    settled_ns = GREETED_NS + 400 * MS + 2_900 * MS
+    began_ns = next(at_ns for at_ns, name in appended(played) if name == "turn-2-append-1")
+    assert settled_ns < began_ns <= settled_ns + 200 * MS
+    assert played.outcomes == ["cancelled:turn_detected", "ok"]
+    assert played.turns[1].response_id == "r2"
+    assert played.observation.stray_commits == 0
+
+
+def test_the_answer_to_the_whole_counts_where_the_answer_to_a_pause_ended_before_it() -> None:
+    after = {
+        "turn-1-append-1": [(10 * MS, speech_started("item_1")), *noticed(1, 20 * MS), (40 * MS, created("early"))],
+        "turn-1-append-2": [(10 * MS, speech_started("item_1b"))],
+        "turn-1-append-3": [
+            (300 * MS, speech_stopped("item_1b")),
+            (305 * MS, committed("item_1b")),
+            (310 * MS, done("early")),
+            *answered(1),
+        ],
+    }
+    played = Played(build_script(play(300), turn_detection=VAD), Hearing(after=after))
+
+    assert (played.outcomes, played.turns[0].response_id, played.turns[0].vad_splits) == (["ok"], "r1", 1)
+
+
+def test_a_service_that_never_finishes_is_given_up_after_the_limit_of_a_delta() -> None:
+    after = {name: answers for name, answers in CUT_SHORT.items() if name == "turn-1-append-1"}
+    after["turn-1-append-3"] = CUT_SHORT["turn-1-append-3"][:5]
+    after |= {"turn-2-append-2": noticed(2) + answered(2)}
+    script = build_script(play(2_000), play(200), turn_detection=VAD, limits=Limits(next_delta=2))
+    played = Played(script, Hearing(after=after))
+
+    quiet_ns = GREETED_NS + 400 * MS + 140 * MS + 2 * S
+    began_ns = next(at_ns for at_ns, name in appended(played) if name == "turn-2-append-1")
+    assert quiet_ns < began_ns <= quiet_ns + 200 * MS
+    assert played.outcomes == ["cancelled:turn_detected", "ok"]
+
+
+class Murmur:
+    """A `LivePeer` that hears one turn, answers it, and from then on hears noise every 2.5 s, for ever.
+
+    It answers each of them, and the next one cuts that answer short. Where `clock`, it says where it hears what.
+    """
+
+    def __init__(self, *, clock: bool, noise_ms: int) -> None:
+        self._clock, self._noise_ms = clock, noise_ms
+        self._due: list[tuple[int, int, bytes]] = []
+        self._noises = self._recorded_ms = 0
+        self._noise_ns: int | None = None
+
+    def hear(self, data: bytes, at_ns: int) -> None:
+        event = msgspec.json.decode(data)
+        self._recorded_ms += len(event.get("audio", "")) * 3 // 4 // 48
+        if event["type"] == "session.update":
+            self._say((at_ns, session_updated()))
+        elif event["event_id"] == "turn-1-append-10":
+            self._say(
+                (at_ns, self._speech(speech_started, "item_1", audio_start_ms=self._recorded_ms - 900)),
+                (at_ns + 300 * MS, self._speech(speech_stopped, "item_1", audio_end_ms=self._recorded_ms + 200)),
+                (at_ns + 300 * MS, committed("item_1")),
+                *((at_ns + 500 * MS + n * 100 * MS, said) for n, said in enumerate(reply(GA, "r"))),
+            )
+            self._noise_ns = at_ns + self._noise_ms * MS
+
+    def _speech(self, make: Callable[..., bytes], item_id: str, **where: int) -> bytes:
+        return make(item_id, **(where if self._clock else {}))
+
+    def _say(self, *said: tuple[int, bytes]) -> None:
+        for place, (at_ns, data) in enumerate(said, len(self._due)):
+            heapq.heappush(self._due, (at_ns, place, data))
+
+    def _make_noise(self, at_ns: int) -> None:
+        self._noises += 1
+        name = f"n{self._noises}"
+        self._say(
+            (at_ns, self._speech(speech_started, name, audio_start_ms=self._recorded_ms)),
+            (at_ns + 700 * MS, self._speech(speech_stopped, name, audio_end_ms=self._recorded_ms + 700)),
+            (at_ns + 701 * MS, committed(name)),
+            (at_ns + 800 * MS, created(f"r{name}")),
+            (at_ns + 2_510 * MS, done(f"r{name}", "cancelled", type="cancelled", reason="turn_detected")),
+        )
+        self._noise_ns = at_ns + 2_500 * MS
+
+    def next_due_ns(self) -> int | None:
+        due = [self._due[0][0]] if self._due else []
+        return min([*due, *([] if self._noise_ns is None else [self._noise_ns])], default=None)
+
+    def say(self, now_ns: int) -> Iterator[Answer]:
+        if self._noise_ns is not None and self._noise_ns <= now_ns:
+            self._make_noise(self._noise_ns)
+        while self._due and self._due[0][0] <= now_ns:
+            at_ns, _, data = heapq.heappop(self._due)
+            yield at_ns, data
+
+
+class Greeted(LiveTransport):
+    """Nobody waits here for more than 10 minutes."""
+
+    def __init__(self, peer: Murmur) -> None:
+        super().__init__(peer)
+        self._schedule([(10 * MS, session_created())])
+        self.start_ns = self.now_ns()
+
+    def receive(self, until_ns: int) -> list[Received]:
+        assert self.now_ns() < self.start_ns + 600 * S, "the session never ends"
+        return super().receive(until_ns)
+
+
+@pytest.mark.parametrize("clock", [False, True])
+@pytest.mark.parametrize("noise_ms", [600, 1_400])
+def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_of_a_response(
+    noise_ms: int, clock: bool
+) -> None:
+    script = build_script(play(1_000), play(1_000), turn_detection=VAD, limits=Limits(done=20, speech=3))
+    transport = Greeted(Murmur(clock=clock, noise_ms=noise_ms))
+    timeline, listening = Timeline(transport.now_ns(), 2, script.limits, service_responds=True), Listening()
+    Session(script, transport, timeline, listening, lambda: False).play()
+
+    first, second = listening.turns
+    assert (first.outcome, first.response_id, first.vad_splits) == ("ok", "r", 0)
+    assert first.instants["ended"] == first.instants["speech_end"] + 1_500 * MS
+    heard_ns = first.instants["first_audio"] + script.jitter_buffer_ns + 300 * MS
+    settled_ns = max(first.instants["ended"], heard_ns) + 20 * S
+    assert settled_ns < second.start_ns <= settled_ns + 200 * MS
+    assert second.outcome != "ok"
+    assert timeline.session().stray_commits >= 8
+
+
+def test_a_request_of_ours_follows_the_commit_at_once() -> None:
+    after = {"turn-1-append-1": [(10 * MS, speech_started("item_1"))], "turn-1-append-2": noticed(1, 533 * MS)}
+    played = Played(build_script(play(200), turn_detection=ASKED), Hearing(after=after))
+
+    assert played.sent_at("response.create") == [played.after_ns(1, "committed")]
+    assert played.sent_at("response.create") == [GREETED_NS + 300 * MS + 538 * MS]
+    assert (played.outcomes, played.turns[0].origin) == (["ok"], "requested")
+
+
+def test_a_request_waits_a_second_for_speech_that_the_service_may_not_have_heard_to_its_end() -> None:
+    after = {"turn-1-append-1": [(1 * MS, speech_started("item_1")), *noticed(1, 10 * MS)]}
+    played = Played(build_script(play(200), turn_detection=ASKED), Hearing(after=after))
+
+    assert played.sent_at("response.create") == [GREETED_NS + 300 * MS + S]
+
+
+def test_a_typed_turn_in_a_session_with_a_vad_is_asked_for_while_the_microphone_goes_on() -> None:
+    script = build_script(say(), play(200), say(), turn_detection=VAD)
+    played = Played(script, Hearing(after={"turn-2-append-2": noticed(2) + answered(2)}))
+
+    assert played.outcomes == ["ok"] * 3
+    assert [turn.origin for turn in played.turns] == ["requested", "speech_end", "requested"]
+    assert [turn.vad_splits for turn in played.turns] == [None, 0, None]
+    sent = appended(played)
+    assert [at_ns for at_ns, _ in sent] == [GREETED_NS + (n + 1) * 100 * MS for n in range(len(sent))]
+
+
+def test_a_vad_that_never_notices_times_the_turn_out_by_the_end_of_its_speech() -> None:
+    script = build_script(play(200), play(200), turn_detection=VAD, limits=Limits(speech=3))
+    played = Played(script, Hearing())
+
+    assert (played.outcomes, played.observation.lost_turns) == (["timeout:speech"], 1)
+    assert played.after_ns(1, "ended") == played.after_ns(1, "speech_end") + 3 * S == played.now_ns
+
+
+# What a script insists on, and however it is cut.
+
+
+def test_a_script_may_expect_several_things_one_after_another() -> None:
+    steps = (play(200), Expect("speech_stopped", 1), Expect("response_created", 1), Expect("audio_delta", 1))
+    played = Played(build_script(*steps, turn_detection=VAD), Hearing(after=hearing(2)))
+
+    assert played.outcomes == ["ok"]
+
+
+@pytest.mark.parametrize("at_ms", range(0, 2_500, 130))
+@pytest.mark.parametrize("detection", [VAD, ASKED, None])
+def test_a_connection_may_go_at_any_moment(at_ms: int, detection: TurnDetection | None) -> None:
+    class Fragile(Hearing):
+        def greeting(self) -> list[Answer]:
+            return [*super().greeting(), closing(at_ms * MS, 1006)]
+
+    script = build_script(play(300), Pause(300 * MS), say(), play(200), turn_detection=detection)
+    played = Played(script, Fragile(after=hearing(3) | {"turn-3-append-2": noticed(3) + answered(3)}))
+
+    session = played.observation
+    assert session.outcome == "closed:1006"
+    assert played.now_ns == at_ms * MS
+    assert session.turns_begun == session.turns_ended == len(played.turns) == played.listening.began
+    assert set(played.outcomes) <= {"ok", "closed:1006"}
+    assert session.lost_turns == 3 - session.turns_begun
+
+
+@pytest.mark.parametrize("at_ms", range(0, 6_000, 130))
+@pytest.mark.parametrize("detection", [VAD, ASKED])
+def test_a_run_may_end_at_any_moment(at_ms: int, detection: TurnDetection) -> None:
+    script = build_script(play(300), Pause(300 * MS), play(200), play(100), turn_detection=detection)
+    after = hearing(3, 2, 1, audio_ms=900)
+    played = Played(script, Hearing(after=after), ending=lambda ns: ns >= at_ms * MS)
+
+    session = played.observation
+    assert session.outcome in ("ok", "abandoned")
+    assert played.outcomes == ["ok"] * session.turns_begun
+    assert (session.outcome == "ok") == (session.turns_begun == 3)
+    assert played.now_ns < max(at_ms, 40) * MS + 2 * S  # no more than the turn in flight
+
+
+@pytest.mark.parametrize("waits", range(1, 36, 3))
+def test_a_session_that_talks_can_be_abandoned_at_any_moment(waits: int) -> None:
+    script = build_script(play(300), play(300), turn_detection=VAD)
+    transport = GuardedTransport(Hearing(after=hearing(3, 3)))
+    timeline, listening = Timeline(transport.now_ns(), 2, script.limits, service_responds=True), Listening()
+    session = Session(script, transport, timeline, listening, lambda: False)
+    whole, left = transport.receive, waits
+
+    def receive(until_ns: int) -> Any:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+        return whole(until_ns)
+
+    transport.receive = receive  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        session.play()
+    session.abandon("abandoned", "the run ended")
+
+    assert len(listening.turns) == listening.began == timeline.session().turns_ended
+    assert timeline.session().outcome == "abandoned"
+    assert {turn.outcome for turn in listening.turns} <= {"ok", "abandoned"}
