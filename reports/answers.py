@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from bench.measures import CATALOGUE
 from reports import bars, charts, frames, words
-from reports.numbers import NONE, percent, plural, three
+from reports.numbers import NONE, listed, percent, plural, three
 from reports.sections import both
-from reports.summary import HEARD, Answer, Summary
+from reports.summary import Answer, Summary
 from reports.turns import ORIGINS, STARTED_BY
 from reports.words import answer_cell, estimate_cell
 
@@ -22,15 +22,15 @@ FEWEST = 5
 
 def answers(summary: Summary) -> Iterable[dict[str, Any]]:
     """The tables of the answer: one for each measure that answers, a row for each target and origin."""
-    for group in words.tables(summary) if sum(summary.outcomes.begun) else []:
+    groups = words.tables(summary) if sum(summary.outcomes.begun) else []
+    for place, group in enumerate(groups):
         told = [answer.figures for answer in group]
         ends = bars.strip_scale(told)
         axis = any(e.published for figures in told for e in figures.quantiles)
-        heard = group[0].figures.measure == HEARD
         yield {
             "measure": group[0].figures.measure,
             "caption": words.caption(group, summary),
-            "note": summary.setup.packetisation if heard else "",
+            "grown": place == len(groups) - 1 and bool(summary.setup.chunks),
             "axis": Markup(bars.strip_axis(ends)) if axis else "",
             "rows": [_answer(summary, answer, ends) for answer in group],
         }
@@ -40,7 +40,7 @@ def _answer(summary: Summary, answer: Answer, ends: tuple[float, float]) -> dict
     colour = summary.targets.index(answer.target)
     return {
         "colour": colour,
-        "label": answer.label,
+        "label": words.whose(answer.figures),
         "turns": plural(answer.turns, "turn"),
         "sessions": plural(answer.sessions, "session"),
         "cells": [answer_cell(answer.figures, p) for p in (0.5, 0.95, 0.99)],
@@ -61,7 +61,7 @@ def tabs(summary: Summary) -> Iterable[dict[str, Any]]:
             found = frames.curves(summary.samples[name], [pool for pool in pools if pool.origin == origin])
             if any(curve.n - curve.failed >= FEWEST for curve in found):
                 figure = both(lambda w, found=found, name=name: charts.percentiles(found, name, w))  # type: ignore[misc]
-                title = f"{name}, {_counted(name, origin)}" if len(origins) > 1 else name
+                title = f"{name} {_counted(name, origin)}" if len(origins) > 1 else name
                 yield figure | {
                     "key": f"{name}-{origin}",
                     "title": title,
@@ -72,7 +72,16 @@ def tabs(summary: Summary) -> Iterable[dict[str, Any]]:
 
 def _counted(measure: str, origin: str) -> str:
     """Which of a measure's turns a pane is of, where there are panes of two origins."""
-    return f"from {ORIGINS[origin]}" if CATALOGUE[measure].begin == "origin" else STARTED_BY[origin]
+    return f"from {ORIGINS[origin]}" if CATALOGUE[measure].begin == "origin" else f"of {STARTED_BY[origin]}"
+
+
+def counted(summary: Summary) -> str:
+    """What the measures of the panes count from, where it is one instant; else each pane says it itself."""
+    names = [name for name in TABS if name in summary.samples and CATALOGUE[name].begin == "origin"]
+    if len(summary.turns.origins) > 1 or not names:
+        return ""
+    verb = "counts" if len(names) == 1 else "count"
+    return f"{listed(names)} {verb} from {ORIGINS[summary.turns.origins[0]]}."
 
 
 def _percentiles(found: list[frames.Curve]) -> Iterable[dict[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from reports.charts import LEGEND_PITCH, legend, legend_rows
 from reports.figures import Figures
 from reports.frames import Flow
-from reports.numbers import clock, ms, scale_of, shortened, span, three
+from reports.numbers import clock, instant, ms, scale_of, shortened, three
 from reports.statistics import Estimate
 from reports.svg import (
     SHAPES,
@@ -111,7 +111,8 @@ def flow(frame: Flow, length_s: float, w: int) -> Plot:
     top = float(max(frame.sent.max(), frame.received.max())) / size
     x, y = Scale(identity, 0.0, length_s, plot.x0, plot.x1), Scale(identity, 0.0, top * 1.05 or 1.0, plot.y0, plot.y1)
     plot.y_axis(y, linear_ticks(0.0, top, 4), three)
-    plot.x_axis(x, steps_of(length_s, time_step(length_s, 5)), lambda s: span(s) if s else "0")
+    step = time_step(length_s, 5)
+    plot.x_axis(x, steps_of(length_s, step), lambda s: instant(s, step))
     plot.text(plot.x0, plot.y1 - 10, f"{unit}/s of {kind}", "lab")
     ends = []
     for word, values, style in (("received", frame.received, ""), ("sent", frame.sent, " t-tail")):

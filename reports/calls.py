@@ -12,8 +12,8 @@ from reports.numbers import NONE, clock, count, ms, plural, three
 from reports.sections import both, event_row, row
 from reports.segments import Breakdown
 from reports.slowest import Slow
-from reports.summary import Summary
-from reports.turns import ORIGINS
+from reports.summary import HEARD, Summary
+from reports.turns import ORIGINS, STARTED_BY
 
 REPLIES = ("stall", "stalls", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
 DETECTED = ("turn_detection", "speech_detected", "input_transcript", "input_transcript_total", "vad_splits")
@@ -30,8 +30,7 @@ def segments(summary: Summary) -> dict[str, Any] | None:
         "names": names,
         "table": [_breakdown(summary, breakdown, names) for breakdown in rows],
         "negative": any(segment.total_ns < 0 for b in rows for segment in b.segments),
-        "player": summary.setup.player,
-        "note": summary.setup.packetisation,
+        "notes": [n for n in (summary.setup.contained, summary.setup.packetisation, words.COMPARABLE) if n],
         "capped": len(rows) > stacks.ROWS_MOST,
     }
 
@@ -60,7 +59,6 @@ def heard(summary: Summary) -> dict[str, Any] | None:
         "replies": replies,
         "gaps": [event_row(summary, one) for one in summary.events if one.measure == "delta_gap"],
         "callers": callers,
-        "note": summary.setup.packetisation,
     }
 
 
@@ -91,36 +89,40 @@ def _resent(segments: int, turns: int, watched: int) -> str:
 
 
 def slowest(summary: Summary) -> list[dict[str, Any]]:
-    """The slowest good turns, those of each origin in a table of their own."""
-    several = len(summary.turns.origins) > 1
-    found = []
-    for origin in summary.turns.origins:
-        slow = [one for one in summary.slowest if one.origin == origin]
-        if slow:
-            found.append(
-                {
-                    "measure": summary.mains[origin],
-                    "counted": f" from {ORIGINS[origin]}" if several else "",
-                    "heard": any(not math.isnan(one.voice_to_voice) for one in slow),
-                    "network": any(not math.isnan(one.network_rtt) for one in slow),
-                    "rows": [_slow(summary, one) for one in slow],
-                }
-            )
-    return found
+    """The slowest good turns, those of each origin and measure in a table of their own."""
+    tables: dict[tuple[str, str], list[Slow]] = {}
+    for one in summary.slowest:
+        tables.setdefault((one.origin, one.measure), []).append(one)
+    return [_slowest(summary, *key, rows) for key, rows in tables.items()]
+
+
+def _slowest(summary: Summary, origin: str, measure: str, rows: list[Slow]) -> dict[str, Any]:
+    heard = measure == HEARD
+    several = len({one.origin for one in summary.slowest if one.measure == measure}) > 1
+    return {
+        "measure": measure,
+        "which": f" of {STARTED_BY[origin]}" if heard and several else "" if heard else f" from {ORIGINS[origin]}",
+        "beside": f"ttfa from {ORIGINS[origin]}" if heard else "",
+        "targets": len(summary.targets) > 1,
+        "network": any(not math.isnan(one.network_rtt) for one in rows),
+        "rows": [_slow(summary, one) for one in rows],
+    }
 
 
 def _slow(summary: Summary, slow: Slow) -> dict[str, Any]:
-    names = ("target", "colour", "step", "turn", "session", "event_log")
+    names = ("target", "colour", "step", "turn")
     ids = (
-        ("session", slow.service_session),
-        ("response", slow.response),
+        ("session", slow.session),
+        ("log", slow.event_log),
         ("request", slow.request),
+        ("response", slow.response),
+        ("the service’s session", slow.service_session),
         ("region", slow.region),
     )
     return {name: getattr(slow, name) for name in names} | {
         "ids": [(name, value) for name, value in ids if value],
         "value": ms(slow.value),
-        "heard": ms(slow.voice_to_voice),
+        "beside": ms(slow.ttfa),
         "at": clock(slow.at_s, long=summary.window.length_s > 180),
         "created": ms(slow.created),
         "rtt": ms(slow.network_rtt),

@@ -48,6 +48,7 @@ def as_data(summary: Summary) -> dict[str, Any]:
             "jitter_buffers_ms": list(summary.setup.jitter_buffers_ms),
             "vad_chunks_ms": list(summary.setup.vad_chunks_ms),
             "packetisation": summary.setup.packetisation or None,
+            "detections": list(summary.setup.detections),
         },
         "answers": [_answer(answer) for answer in summary.answers],
         "heard": [_answer(answer) for answer in summary.heard],
@@ -142,7 +143,7 @@ def _estimate(estimate: Estimate, successes: float) -> dict[str, Any]:
 
 def _distribution(one: Distribution) -> dict[str, Any]:
     names = {"measure": one.measure, "unit": one.unit, "target": one.target, "step": one.step, "n": one.n}
-    values = {"p50": one.p50, "p90": one.p90, "p99": one.p99, "max": one.high}
+    values = {"p50": one.p50, "p90": one.p90, "p95": one.p95, "p99": one.p99, "max": one.high}
     beside = {"out_of_range": one.out_of_range, "negative": one.negative}
     return names | {name: _finite(value) for name, value in values.items()} | beside
 

@@ -14,6 +14,7 @@ from bench.run.histograms import MEASURED, Key
 from reports.runs import Run
 
 ALL = "all"
+PS = (0.5, 0.9, 0.95, 0.99)
 PER_EVENT = ("delta_gap", "receive_lag", "stamp_error", "send_lag", "hub_delay")
 HARNESS = ("stamp_error", "receive_lag", "send_lag", "hub_delay")
 RATES = ("wire_sent", "wire_received", "audio_sent", "audio_received")
@@ -34,6 +35,7 @@ class Distribution:
     n: int
     p50: float
     p90: float
+    p95: float
     p99: float
     high: float
     out_of_range: int = 0
@@ -83,10 +85,10 @@ def _distribution(run: Run, measure: str, target: str, step: str, keys: list[Key
             total.add(one)
     scale = 1000.0 if unit == "ms" else 1.0
     n = int(total.get_total_count())
-    p50, p90, p99 = ((hdr.quantile(total, p) or 0) / scale if n else np.nan for p in (0.5, 0.9, 0.99))
+    p50, p90, p95, p99 = ((hdr.quantile(total, p) or 0) / scale if n else np.nan for p in PS)
     high = total.get_max_value() / scale if n else np.nan
     beside = run.histograms.out_of_range[measure], run.histograms.negative[measure]
-    return Distribution(measure, unit, target, step, n, p50, p90, p99, high, *beside)
+    return Distribution(measure, unit, target, step, n, p50, p90, p95, p99, high, *beside)
 
 
 def throughput(run: Run, targets: Sequence[str], since_s: int) -> Iterable[Throughput]:

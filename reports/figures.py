@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.measures import CATALOGUE
-from reports.events import ALL
+from reports.events import ALL, PS
 from reports.statistics import Estimate, Sample, estimates, quantile
 from reports.turns import Pool
-
-PS = (0.5, 0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True)

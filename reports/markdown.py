@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from reports import sentences, words
-from reports.events import ALL
-from reports.figures import PS
+from reports.events import ALL, PS
 from reports.numbers import NBSP, count, moment, ms, percent, plural, quantity, three
 from reports.slowest import Slow
-from reports.summary import Answer, Summary
+from reports.summary import HEARD, Answer, Summary
 
 ROWS_MOST = 10
 
@@ -64,8 +63,8 @@ def _table_of(summary: Summary, group: list[Answer]) -> Iterable[str]:
         figures = [words.inline(answer.figures, p) for p in (0.5, 0.95, 0.99)] + [three(answer.figures.high)]
         cells = [f"{strike}{figure}{strike}" for figure in figures]
         failed = f"{count(answer.failed)} ({percent(answer.failed, answer.ended)})"
-        rows.append([answer.label, count(answer.turns), *cells, failed])
-    measure = plain(group[0].figures.measure)
+        rows.append([words.whose(answer.figures), count(answer.turns), *cells, failed])
+    measure = plain(words.named(group[0].figures))
     yield from table((f"{measure}, ms", "turns", "p50 (95 %)", "p95 (95 %)", "p99 (95 %)", "slowest", "failed"), rows)
     if len(group) > ROWS_MOST:
         yield f"\n{len(group) - ROWS_MOST} more targets: report.html."
@@ -92,10 +91,12 @@ def _segments(summary: Summary) -> Iterable[str]:
     for row in summary.breakdowns:
         step = "all steps" if row.step == ALL else row.step
         yield f"- {plain(step)}: {plain(words.breakdown(row, summary))}"
+    if summary.breakdowns:
+        yield from ("", plain(summary.setup.contained), "", plain(words.COMPARABLE))
 
 
 def _slowest(summary: Summary) -> Iterable[str]:
-    head = ("wait", "target", "step, turn", "voice\\_to\\_voice", "network\\_rtt", "sent again", "session")
+    head = ("wait", "target", "step, turn", "network\\_rtt", "sent again", "session")
     rows = [_slow(slow) for slow in summary.slowest]
     if rows:
         yield from table((*head, "response", "request", "region"), rows, last="---")
@@ -104,9 +105,10 @@ def _slowest(summary: Summary) -> Iterable[str]:
 def _slow(slow: Slow) -> list[str]:
     resent = three(slow.retransmits)
     log = f" ({slow.event_log})" if slow.event_log else ""
-    times = [ms(slow.voice_to_voice), ms(slow.network_rtt), resent]
+    wait = f"{words.counted(slow.measure, slow.origin)} {ms(slow.value)}"
+    beside = f", {words.counted('ttfa', slow.origin)} {ms(slow.ttfa)}" if slow.measure == HEARD else ""
     ids = [slow.session + log, slow.response, slow.request, slow.region]
-    return [f"{slow.measure} {ms(slow.value)}", slow.target, f"{slow.step}, {slow.turn}", *times, *ids]
+    return [wait + beside, slow.target, f"{slow.step}, {slow.turn}", ms(slow.network_rtt), resent, *ids]
 
 
 def _notes(summary: Summary) -> Iterable[str]:
@@ -137,8 +139,8 @@ def _measures(summary: Summary) -> Iterable[str]:
     shown = [f for f in summary.measures if f.step == ALL] + list(summary.connecting)
     rows = [
         [
-            f.measure,
-            f.label,
+            words.named(f),
+            words.whose(f),
             f.unit,
             count(f.n),
             count(f.failed),
@@ -170,6 +172,8 @@ def _health(summary: Summary) -> Iterable[str]:
     if rows:
         yield from table(("check", "figure", "limit", "result"), rows, last="---")
         yield ""
-    lines = [[d.measure, count(d.n), *(three(v) for v in (d.p50, d.p90, d.p99, d.high))] for d in summary.harness]
+    lines = [
+        [d.measure, count(d.n), *(three(v) for v in (d.p50, d.p90, d.p95, d.p99, d.high))] for d in summary.harness
+    ]
     if lines:
-        yield from table(("harness, ms", "n", "p50", "p90", "p99", "max"), lines)
+        yield from table(("harness, ms", "n", "p50", "p90", "p95", "p99", "max"), lines)

@@ -94,6 +94,13 @@ def clock(seconds: float, *, long: bool) -> str:
     return f"{whole // 60}:{whole % 60:02d}"
 
 
+def instant(seconds: float, step_s: float) -> str:
+    """A tick of an axis of time: 0, 20 s, 2 min; 2:30 where its steps are no whole minutes."""
+    if not seconds:
+        return "0"
+    return clock(seconds, long=True) if seconds >= 60 and step_s % 60 else span(seconds)
+
+
 def listed(words: list[str]) -> str:
     """a, b and c."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

@@ -50,6 +50,11 @@ class Panel:
     cells: npt.NDArray[np.int64]
     """counts by (time, latency)"""
 
+    def line(self, quantile: str) -> list[tuple[float, float]]:
+        """(when its bin begins, value) of `p50` or `p95`, where it is known often enough for a line."""
+        known = [(bin_.begin_s, value) for bin_ in self.bins if not np.isnan(value := float(getattr(bin_, quantile)))]
+        return known if len(known) > 1 else []
+
 
 @dataclass(frozen=True)
 class OverTime:

@@ -13,7 +13,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
 from reports import answers, calls, sections, sentences, words
-from reports.notices import GROWS
 from reports.numbers import moment, three
 from reports.summary import Summary
 from reports.svg import GLYPHS
@@ -68,6 +67,7 @@ def context(summary: Summary) -> dict[str, Any]:
     """What the template names."""
     parts: dict[str, Any] = {
         "tabs": list(answers.tabs(summary)),
+        "counted": answers.counted(summary),
         "time": sections.time(summary),
         "segments": calls.segments(summary),
         "heard": calls.heard(summary),
@@ -108,6 +108,7 @@ def _opening(summary: Summary) -> dict[str, Any]:
         "any_failed": any(summary.outcomes.failed),
         "notices": summary.notices,
         "settings": list(settings(summary)),
+        "grown": words.sentence(summary.setup.chunks).removesuffix(" packetisation."),
         "folder": summary.run.folder.resolve().name,
         "definitions": f"version {summary.run.document.get('definitions') or DEFINITIONS_VERSION}",
     }
@@ -126,9 +127,9 @@ def _definitions(summary: Summary, parts: Mapping[str, Any]) -> dict[str, str]:
     shown |= {one.measure for one in (*summary.harness, *summary.events)}
     shown |= {row["measure"] for row in flows} | {rule.measure for rule in summary.verdict.rules}
     shown |= set(summary.mains.values())
-    grown = {name: f" {summary.setup.packetisation}" for name in GROWS if summary.setup.packetisation}
-    said = {name: f"{m.sentence}{grown.get(name, '')}" for name, m in CATALOGUE.items() if name in shown}
-    return said | METHOD
+    said = {name: measure.sentence for name, measure in CATALOGUE.items() if name in shown}
+    grown = {"packetisation": summary.setup.packetisation} if summary.setup.packetisation else {}
+    return said | METHOD | grown
 
 
 def settings(summary: Summary) -> Iterable[tuple[str, str]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from reports.numbers import clock, count, listed, ms, shortened, span
+from reports.numbers import clock, count, instant, listed, ms, shortened
 from reports.over_time import ROWS, Bin, OverTime, Panel
 from reports.svg import GLYPHS, Plot, Point, Scale, identity, linear_ticks, log_scale, log_ticks, steps_of, time_step
 
@@ -47,7 +46,7 @@ def over_time(frame: OverTime, w: int) -> Plot:
         plot.y1 = ground - foot
         _active(plot, frame, x)
     step = time_step(frame.length_s, 4 if phone else 10)
-    plot.x_axis(x, steps_of(frame.length_s, step), lambda s: span(s) if s else "0")
+    plot.x_axis(x, steps_of(frame.length_s, step), lambda s: instant(s, step))
     plot.y1 = 24
     _read_bins(plot, frame, x)
     return plot
@@ -72,15 +71,15 @@ def _values(plot: Plot, panel: Panel, frame: OverTime, x: Scale, y: Scale, *, ph
         for at, value in zip(*panel.dots, strict=True):
             plot.dot(x.clip(at), y.clip(value), "circle", f"speck {cls}", 2.6)
     lines = {
-        "mid": ("p50", _points(panel.bins, "p50", frame, x, y)),
-        "tail": ("p95", _points(panel.bins, "p95", frame, x, y)),
+        "mid": ("p50", _points(panel, "p50", frame, x, y)),
+        "tail": ("p95", _points(panel, "p95", frame, x, y)),
     }
     for style, (label, points) in lines.items():
         plot.path(points, "halo" if panel.dots is None else "halo thin")
         plot.path(points, f"curve t-{style} {cls}")
         if points and not phone:
             below = plot.y1 + (2 * SHELF if panel.failures_s.size else 0)
-            plot.text(plot.x1 + 6, max(points[-1][1] + 4, below), label, f"lab t{panel.colour % 4}")
+            plot.text(points[-1][0] + 6, max(points[-1][1] + 4, below), label, f"lab t{panel.colour % 4}")
 
 
 def _rail(plot: Plot, panel: Panel, bin_s: float, x: Scale, rail: int, *, phone: bool) -> None:
@@ -98,10 +97,8 @@ def _rail(plot: Plot, panel: Panel, bin_s: float, x: Scale, rail: int, *, phone:
     plot.text(where[0], where[1], f"{count(panel.failed)} failed", "lab", where[2])
 
 
-def _points(bins: Sequence[Bin], name: str, frame: OverTime, x: Scale, y: Scale) -> list[Point]:
-    values = [(bin_.begin_s, float(getattr(bin_, name))) for bin_ in bins]
-    middle = frame.bin_s / 2
-    return [(x.clip(begin + middle), y.clip(value)) for begin, value in values if not math.isnan(value)]
+def _points(panel: Panel, quantile: str, frame: OverTime, x: Scale, y: Scale) -> list[Point]:
+    return [(x.clip(begin_s + frame.bin_s / 2), y.clip(value)) for begin_s, value in panel.line(quantile)]
 
 
 def _coarser(cells: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -26,8 +26,8 @@ class Paths(NamedTuple):
 def write(run: Run | Summary) -> Paths:
     """Write the three files into the run's folder, each in one step.
 
-    A run is summarised first; hand in the summary where it is there already. Raises UsageError where its turns cannot
-    be pooled, or its folder cannot be written.
+    A run is summarised first; hand in the summary where it is there already. Raises UsageError where its folder cannot
+    be written.
     """
     summary = run if isinstance(run, Summary) else summarise(run)
     folder = summary.run.folder

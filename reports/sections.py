@@ -10,13 +10,12 @@ from markupsafe import Markup
 
 from bench.measures import CATALOGUE
 from reports import bars, frames, panels, stacks, words
-from reports.events import ALL, Distribution
-from reports.figures import PS, Figures
-from reports.numbers import NONE, clock, count, ms, percent, plural, quantity, scale_of, span, three
+from reports.events import ALL, PS, Distribution
+from reports.figures import Figures
+from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
 from reports.over_time import OverTime, over_time
 from reports.summary import Summary
 from reports.svg import HALF, PHONE, WIDE, Plot
-from reports.turns import ORIGINS
 from reports.verdict import Rule
 from reports.words import cell
 
@@ -38,11 +37,12 @@ def time(summary: Summary) -> dict[str, Any] | None:
         "line": _stretch(summary, frame),
         "question": "Did the wait change during the run?" if frame.drawable else "When did turns fail?",
         "drawable": frame.drawable,
-        "middle": any(math.isfinite(bin_.p50) for panel in frame.panels for bin_ in panel.bins),
+        "of": listed(list(dict.fromkeys(words.named(answer.figures) for answer in summary.answers if answer.turns))),
+        "middle": any(panel.line("p50") for panel in frame.panels),
         "bin": span(frame.bin_s),
         "dots": all(panel.dots is not None for panel in frame.panels),
         "shaded": any(panel.failures_s.size > panels.TICKS_MOST for panel in frame.panels),
-        "tail": any(bin_.p95 == bin_.p95 for panel in frame.panels for bin_ in panel.bins),
+        "tail": any(panel.line("p95") for panel in frame.panels),
     }
 
 
@@ -73,7 +73,7 @@ def steps(summary: Summary) -> dict[str, Any] | None:
 
 
 def _steps(summary: Summary, origin: str) -> dict[str, Any] | None:
-    rows, several = words.steps_of(summary, origin), len(summary.turns.origins) > 1
+    rows = words.steps_of(summary, origin)
     groups = [
         (step, [(summary.targets.index(f.target), f) for f in rows if f.step == step])
         for step in summary.turns.steps
@@ -84,19 +84,21 @@ def _steps(summary: Summary, origin: str) -> dict[str, Any] | None:
     told = any(e.published for f in rows for e in f.quantiles)
     main = summary.mains[origin]
     figure = both(lambda w: bars.steps(groups, main, w)) if told else {"wide": "", "phone": ""}
-    named = f"{main} from {ORIGINS[origin]}. " if several else ""
-    line = f"{named}{words.worst_step(summary, origin)}"
-    return figure | {"line": line, "table": [row(summary, f) for _, g in groups for _, f in g]}
+    return figure | {
+        "head": words.named(rows[0]),
+        "line": words.worst_step(summary, origin),
+        "table": [row(summary, f) for _, g in groups for _, f in g],
+    }
 
 
 def row(summary: Summary, figures: Figures) -> dict[str, Any]:
     """A line of a table of measures."""
     return {
         "measure": figures.measure,
-        "unit": figures.unit,
+        "unit": f"{figures.unit},{since}" if (since := words.since(figures.measure, figures.origin)) else figures.unit,
         "step": figures.step,
         "colour": summary.targets.index(figures.target),
-        "label": figures.label,
+        "label": words.whose(figures),
         "n": count(figures.n),
         "failed": count(figures.failed),
         "censored": count(figures.censored),
@@ -126,7 +128,7 @@ def event_row(summary: Summary, one: Distribution) -> dict[str, Any]:
         "label": one.target,
         "n": count(one.n),
         "beside": ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE,
-        **{name: three(getattr(one, name)) for name in ("p50", "p90", "p99", "high")},
+        **{name: three(getattr(one, name)) for name in ("p50", "p90", "p95", "p99", "high")},
         "sentence": CATALOGUE[one.measure].sentence,
     }
 

@@ -7,7 +7,7 @@ import math
 from reports import words
 from reports.numbers import count, listed, percent, plural, together
 from reports.summary import HEARD, Answer, Summary
-from reports.turns import ORIGINS
+from reports.turns import ORIGINS, STARTED_BY
 
 WAITS = {
     "speech_end": "Callers wait {0} from the end of their speech for the first {1} of the reply (median)",
@@ -33,8 +33,7 @@ def _answered(begun: list[Answer], *, several: bool) -> str:
     told = [answer for answer in begun if answer.figures.at(0.5).published]
     if told:
         return f"{_waits(told)}." if several else _waits_and_tail(told)
-    said = _untold(begun)
-    return f"Counted from {ORIGINS[begun[0].origin]}: {said[0].lower()}{said[1:]}" if several else said
+    return _untold(begun, STARTED_BY[begun[0].origin] if several else "turns")
 
 
 def _no_turns(summary: Summary) -> str:
@@ -85,7 +84,8 @@ def heard(summary: Summary) -> str:
     shown = _ends(told)
     times = together(*(_median(answer) for answer in shown))
     named = [f"{time}{_whose(answer, told)}" for time, answer in zip(times, shown, strict=True)]
-    return f"Callers hear the reply after {_spread(named, len(told))} (median {HEARD}, {summary.setup.player})."
+    waited = f"Callers hear the reply {_spread(named, len(told))} after the end of their speech"
+    return f"{waited} (median {HEARD}, {summary.setup.player})."
 
 
 def _whose(answer: Answer, told: list[Answer]) -> str:
@@ -99,30 +99,32 @@ def _median(answer: Answer) -> float:
     return answer.figures.at(0.5).value
 
 
-def _untold(begun: list[Answer]) -> str:
+def _untold(begun: list[Answer], noun: str) -> str:
+    """Why there is no median, and what there is."""
     turns, failed = sum(a.figures.n for a in begun), sum(a.figures.failed for a in begun)
     if failed and failed == turns:
-        return f"Every turn failed: {count(failed)} of {count(turns)}."
+        return f"All {noun} failed: {count(failed)} of {count(turns)}."
     if any(a.figures.at(0.5).status == "failed share" for a in begun):
-        return f"Half of the turns or more failed: {count(failed)} of {count(turns)}."
+        return f"Half of the {noun} or more failed: {count(failed)} of {count(turns)}."
     good = [end for a in begun for end in (a.figures.low, a.figures.high) if math.isfinite(end)]
     if not good:
-        return f"No turn came to an end: {count(sum(a.turns for a in begun))} were cut by the end of the run."
-    took = listed(list(dict.fromkeys(together(min(good), max(good)))))
-    many = "it took" if turns == 1 else "the fastest and the slowest took"
-    return f"{plural(turns, 'turn')} cannot carry a median with its interval; {many} {took}."
+        return (
+            f"None of the {noun} came to an end: {count(sum(a.turns for a in begun))} were cut by the end of the run."
+        )
+    sessions, figures = sum(a.sessions for a in begun), begun[0].figures
+    took = " to ".join(dict.fromkeys(together(min(good), max(good))))
+    came = f"first {words.KINDS[figures.measure]} came {took} after {ORIGINS[figures.origin]}"
+    which = f"{plural(turns, 'turn')} of {plural(sessions, 'session')}"
+    return f"{which} cannot carry a median with its interval; {'its' if turns == 1 else 'their'} {came}."
 
 
 def second(summary: Summary) -> str:
     """What went wrong, in numbers."""
     outcomes = summary.outcomes
     begun, failed, lost, cut = (sum(n) for n in (outcomes.begun, outcomes.failed, outcomes.lost, outcomes.censored))
-    ended = begun - cut
     if not begun:
         return ""
-    said = [f"None of the {plural(ended, 'turn')} failed." if ended != 1 else "The turn did not fail."]
-    if failed:
-        said = [f"{count(failed)} of {plural(ended, 'turn')} failed ({percent(failed, ended)}), {_mostly(summary)}."]
+    said = [_ended(summary, begun - cut, failed)] if begun > cut else []
     replies, silent = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
     if silent:
         said.append(f"{count(silent)} of {words.replies(replies)} stalled while playing ({percent(silent, replies)}).")
@@ -135,8 +137,23 @@ def second(summary: Summary) -> str:
     return " ".join(said)
 
 
-def _mostly(summary: Summary) -> str:
-    """How most turns failed: most often as closed:1006 (17)."""
+def _ended(summary: Summary, ended: int, failed: int) -> str:
+    """How many failed, unless the headline has said it, and how."""
+    if not failed:
+        return "The turn did not fail." if ended == 1 else f"None of the {plural(ended, 'turn')} failed."
+    told = summary.verdict.valid is not False and all(
+        answer.figures.at(0.5).status == "failed share" for answer in summary.answers if answer.turns
+    )
+    most, several = _mostly(summary)
+    if told:
+        return f"{'Most often' if several else 'Each'} {most}."
+    often = "most often " if several else ""
+    return f"{count(failed)} of {plural(ended, 'turn')} failed ({percent(failed, ended)}), {often}{most}."
+
+
+def _mostly(summary: Summary) -> tuple[str, bool]:
+    """How most turns failed, `as closed:1006 (17)`, and whether others failed in another way."""
     endings = [ending for ending in summary.outcomes.turns if ending.kind == "failed"]
     most = max(endings, key=lambda ending: sum(ending.counts))
-    return f"most often as {most.outcome} ({count(sum(most.counts))})" if len(endings) > 1 else f"as {most.outcome}"
+    several = len(endings) > 1
+    return f"as {most.outcome} ({count(sum(most.counts))})" if several else f"as {most.outcome}", several

@@ -43,10 +43,14 @@ class Slow:
     """the log of the session's events, relative to the run's folder; empty where there is none"""
 
 
-def slowest(run: Run, one: Sampled, origin: str, began_utc_ns: int, most: int = MOST) -> tuple[Slow, ...]:
-    """The slowest good turns that count from this origin, by a measure."""
+def slowest(
+    run: Run, one: Sampled, origin: str, began_utc_ns: int, without: str = "", most: int = MOST
+) -> tuple[Slow, ...]:
+    """The slowest good turns that count from this origin, by a measure; `without`: of those that lack this one."""
     turns = one.turns
     mine = np.isin(turns.step, np.flatnonzero(turns.origin == turns.origins.index(origin)))
+    if without:
+        mine &= np.isnan(turns.value(without))
     places = one.index[np.isfinite(one.values) & mine[one.index]][::-1][:most]
     sessions = {str(row["session_id"]): row for _, row in _sessions(run, turns.rows[places]).iterrows()}
     return tuple(_slow(run, one, origin, began_utc_ns, places, sessions))

@@ -32,7 +32,7 @@ def connect(stacks: Sequence[Stack], w: int) -> Plot:
     plot = _plot(
         w,
         len(stacks),
-        [(_shade(j), PHASES[j]) for j in used],
+        [(j, PHASES[j]) for j in used],
         (0.0, longest),
         title="Phases of connecting",
         desc="Mean phases of typical and of slow session starts. "
@@ -42,13 +42,9 @@ def connect(stacks: Sequence[Stack], w: int) -> Plot:
     for row, stack in enumerate(stacks):
         word = "typical start (p50)" if stack.p == 0.5 else f"slow start (p{stack.p * 100:g})"
         label = f"{shortened(stack.target, 24)}, {word}"
-        parts = [(_shade(j), PHASES[j], value) for j, value in enumerate(stack.parts)]
+        parts = [(j, PHASES[j], value) for j, value in enumerate(stack.parts)]
         _bar(plot, row, label, stack.colour, (0.0, longest), parts)
     return plot
-
-
-def _shade(phase: int) -> int:
-    return (0, 1, 2, 3, 4, 1)[phase]
 
 
 def segments(rows: Sequence[Breakdown], targets: Sequence[str], w: int) -> Plot:

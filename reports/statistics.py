@@ -2,14 +2,17 @@
 
 A quantile is the inverse CDF: the smallest x with F(x) ≥ p. Failed turns are +inf; censored ones are not in the sample.
 Sessions are the sampling unit: turns of one session resemble each other, so an interval is that of order statistics
-with a design effect. For G sessions with n_g turns each, S_g of them ≤ q:
+with a design effect. For G sessions with n_g turns each, S_g of them ≤ q, and F = ΣS_g / n, the share of all:
 
-    v = G/(G−1) · Σ(S_g − p·n_g)² / n²     deff = max(1, v·n / (p(1−p)))     n_e = n/deff · (z / t_{G−1})²
+    v = G/(G−1) · Σ(S_g − F·n_g)² / n²     deff = max(1, v·n / (p(1−p)))     n_e = n/deff · (z / t_{G−1})²
     p_L = BetaInv(a/2; p·n_e, n_e − p·n_e + 1)     p_U = BetaInv(1−a/2; p·n_e + 1, n_e − p·n_e)
 
 and the bounds are the values at ranks floor(p_L·n) and ceil(p_U·n). An end is open where that rank does not exist, and
 the upper one also where p^n_e > a/2, for then even the largest value is no bound at this level (with independent turns:
 p50 6, p90 36, p95 72, p99 368 turns). One session alone says nothing about sessions: both ends are open.
+
+F is p as closely as n turns can have it, but for ties: where many values are equal to q, all sessions have more than
+p·n_g turns ≤ q, and that is no difference between sessions.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ Integers = npt.NDArray[np.integer]
 LEVEL = 0.95
 BEYOND = 5
 """Turns that must lie beyond a quantile above the median before it is published: n(1−p) ≥ 5."""
+FEW_SESSIONS = 5
+"""Below so many sessions it is sessions that a quantile lacks; in turns, p99 of two sessions would need 15,426."""
 
 Status = Literal["published", "failed share", "too few turns", "too few sessions", "open"]
 
@@ -66,7 +71,7 @@ class Estimate:
     deff: float
     status: Status
     needs: int
-    """turns that would be needed to publish it; 0 where that is not what is missing"""
+    """turns that would be needed to publish it; 0 where it is not turns that are missing"""
 
     @property
     def published(self) -> bool:
@@ -109,18 +114,19 @@ def design_effect(of_session: Integers, below: Integers, p: float) -> float:
     n, clusters = int(of_session.sum()), int(np.count_nonzero(of_session))
     if clusters < 2:
         return math.nan
-    variance = clusters / (clusters - 1) * float(((below - p * of_session) ** 2).sum()) / n**2
+    share = int(below.sum()) / n
+    variance = clusters / (clusters - 1) * float(((below - share * of_session) ** 2).sum()) / n**2
     return max(1.0, variance * n / (p * (1 - p)))
 
 
 def _estimate(sample: Sample, p: float, value: float, deff: float, of_session: Integers, level: float) -> Estimate:
-    low, high, needs = -math.inf, math.inf, 0
+    low, high, needs, clusters = -math.inf, math.inf, math.inf, int(np.count_nonzero(of_session))
     if not math.isnan(deff):
-        shrink = _shrink(int(np.count_nonzero(of_session)), level)
+        shrink = _shrink(clusters, level)
         low, high = bounds(sample.values, p, sample.n / deff * shrink, level)
         needs = max(floor(p), math.ceil(smallest(p, level) * deff / shrink))
-    status = _status(sample, p, value, high, deff, needs)
-    return Estimate(p, value, low, high, deff, status, max(needs, floor(p)) if status == "too few turns" else 0)
+    status = _status(sample, p, value, high, needs, clusters)
+    return Estimate(p, value, low, high, deff, status, int(needs) if status == "too few turns" else 0)
 
 
 def _shrink(clusters: int, level: float) -> float:
@@ -149,15 +155,19 @@ def floor(p: float) -> int:
     return math.ceil(smallest(p)) if p <= 0.5 else math.ceil(BEYOND / (1 - p) - 1e-9)
 
 
-def _status(sample: Sample, p: float, value: float, high: float, deff: float, needs: int) -> Status:
+def _status(sample: Sample, p: float, value: float, high: float, needs: float, clusters: int) -> Status:
+    few: Status = "too few sessions" if _lacks_sessions(p, needs, clusters) else "too few turns"
     if sample.values[0] == math.inf:
         return "failed share"  # all of them failed: no number of turns is too few to say so
     if p > 0.5 and sample.n < floor(p):
-        return "too few turns"
+        return few
     if value == math.inf:
         return "failed share"
-    if math.isnan(deff):
-        return "too few sessions"
     if high < math.inf:
         return "published"
-    return "too few turns" if sample.n < needs else "open"
+    return few if sample.n < needs else "open"
+
+
+def _lacks_sessions(p: float, needs: float, clusters: int) -> bool:
+    """Whether it is the number of sessions that makes the quantile need more turns than it needs at least."""
+    return clusters < FEW_SESSIONS and needs > floor(p)

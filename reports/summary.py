@@ -16,11 +16,12 @@ from bench.measures import CATALOGUE
 from reports.counts import Counts, counts_of
 from reports.events import HARNESS, Distribution, Throughput, events, pooled, throughput
 from reports.figures import Figures, figures
-from reports.notices import Setup, notices, setup_of
+from reports.notices import notices
 from reports.outcomes import Outcomes, outcomes_of
 from reports.runs import TURN_MEASURES, Run
 from reports.samples import ALWAYS, Sampled, sampled, session_sample
 from reports.segments import Breakdown, breakdowns
+from reports.setup import Setup, setup_of
 from reports.slowest import Slow, slowest
 from reports.turns import CENSORED, FAILED, GOOD, Pool, Turns, column_of, measured, turns_of
 from reports.verdict import Verdict, verdict_of
@@ -117,7 +118,7 @@ class Summary:
 
 
 def summarise(run: Run) -> Summary:
-    """Everything that is said of a run. Raises UsageError where its turns cannot be pooled."""
+    """Everything that is said of a run."""
     turns = turns_of(run)
     mains = main_measures(run, turns)
     samples = dict(_samples(run, turns, mains))
@@ -140,7 +141,7 @@ def summarise(run: Run) -> Summary:
         slowest=tuple(_slowest(run, turns, samples, mains, window)),
         outcomes=outcomes_of(turns, sessions),
         verdict=verdict_of(run.document),
-        setup=setup_of(run.document),
+        setup=setup_of(run.document, turns),
         notices=tuple(notices(run, turns, sessions)),
     )
 
@@ -234,8 +235,11 @@ def _turn_figures(turns: Turns, samples: dict[str, Sampled]) -> Iterable[Figures
 def _slowest(
     run: Run, turns: Turns, samples: dict[str, Sampled], mains: dict[str, str], window: Window
 ) -> Iterable[Slow]:
+    """By what callers hear, where they hear it; turns without a voice_to_voice by their main measure."""
     for origin in turns.origins:
-        yield from slowest(run, samples[mains[origin]], origin, window.began_utc_ns)
+        if HEARD in samples:
+            yield from slowest(run, samples[HEARD], origin, window.began_utc_ns)
+        yield from slowest(run, samples[mains[origin]], origin, window.began_utc_ns, without=HEARD)
 
 
 def _session_figures(targets: Sequence[str], sessions: pd.DataFrame) -> Iterable[Figures]:

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reports import words
 from reports.events import ALL
 from reports.numbers import NBSP, count, moment, percent, quantity, three
 from reports.sentences import headline, heard, second
 from reports.summary import Answer, Summary
 from reports.svg import GLYPHS
-from reports.words import (
-    breakdown,
-    detection,
-    interval,
-    lasted,
-    remedy,
-    rule_figure,
-    rule_line,
-    tables,
-)
 
 COLOURS = {"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"}
 QUOTED = 3
 SHOWN = 4
-NAME_MOST = 14
+NAME_LEAST, NAME_MOST = 9, 14
 """Letters of a label beside its figures: 100 columns in all."""
 TARGETS = ("34", "33", "36", "37")
 
@@ -52,7 +43,7 @@ def _opening(summary: Summary, width: int, ink: _Ink) -> Iterable[str]:
     verdict = summary.verdict
     style = "warn" if verdict.valid is None else "good" if verdict.valid else "bad"
     badges = [(f"{verdict.glyph} {verdict.word}", style)] + ([("◇ SIMULATED", "sim")] if summary.simulated else [])
-    left = f"{summary.scenario}  {moment(summary.window.began_utc_ns)}  {lasted(summary)}".replace(NBSP, " ")
+    left = f"{summary.scenario}  {moment(summary.window.began_utc_ns)}  {words.lasted(summary)}".replace(NBSP, " ")
     right = "     ".join(text for text, _ in badges)
     inked = "     ".join(ink(text, code) for text, code in badges)
     if len(left) + 3 + len(right) <= width:
@@ -61,8 +52,8 @@ def _opening(summary: Summary, width: int, ink: _Ink) -> Iterable[str]:
         yield from (*_wrap(left, width), inked)
     yield from (ink(line, "bold") for line in _wrap(headline(summary), width))
     for rule in verdict.broken:
-        yield from (ink(line, "bad") for line in _wrap(f"{rule_line(rule)} {rule_figure(rule)}", width))
-        yield from _wrap(f"What to do: {remedy(rule)}" if rule.remedy else "", width)
+        yield from (ink(line, "bad") for line in _wrap(f"{words.rule_line(rule)} {words.rule_figure(rule)}", width))
+        yield from _wrap(f"What to do: {words.remedy(rule)}" if rule.remedy else "", width)
     yield from _wrap(" ".join(filter(None, (heard(summary), second(summary)))), width)
 
 
@@ -80,25 +71,26 @@ def _wrap(text: str, width: int) -> Iterable[str]:
 
 
 def _table(summary: Summary, ink: _Ink) -> Iterable[str]:
-    """Targets in rows, a head for each measure. Ten characters for a figure, eighteen with an interval."""
+    """Targets in rows under the measure that they are of. Ten characters for a figure, eighteen with an interval."""
     if not any(answer.turns for answer in summary.answers):
         return
-    groups = tables(summary)
-    heads = [f"{group[0].figures.measure}, ms" for group in groups]
-    labels = [answer.label for group in groups for answer in group]
-    names = max(9, *(len(head) - 4 for head in heads), *(len(label) for label in labels if len(label) <= NAME_MOST))
-    for head, group in zip(heads, groups, strict=True):
-        columns = f"{'p50 (95 %)':>20}{'p95 (95 %)':>21}{'p99':>11}{'max':>8}{'failed':>12}"
-        yield ink(f"{head:<{names + 4}}{'turns':>8}  {columns}".rstrip(), "soft")
+    groups = words.tables(summary)
+    named = [words.whose(answer.figures) for group in groups for answer in group]
+    names = max(NAME_LEAST, *(len(name) for name in named if len(name) <= NAME_MOST), 0)
+    columns = f"{'p50 (95 %)':>20}{'p95 (95 %)':>21}{'p99':>11}{'max':>8}{'failed':>12}"
+    yield ink(f"{'':<{names + 4}}{'turns':>8}  {columns}", "soft")
+    for group in groups:
+        yield ink(f"{words.named(group[0].figures)}, ms", "soft")
         for answer in group:
             yield from _lines(answer, summary.targets.index(answer.target), names, ink)
 
 
 def _lines(answer: Answer, colour: int, names: int, ink: _Ink) -> Iterable[str]:
     """A row; a label that is too long for its column has a line of its own above it."""
-    key, blank = f"  {GLYPHS[colour % 4]} {answer.label}", " " * (names + 4)
+    name = words.whose(answer.figures)
+    key, blank = f"  {GLYPHS[colour % 4]} {name}", " " * (names + 4)
     row = _row(answer, f"{count(answer.failed)}{NBSP}{NBSP}{percent(answer.failed, answer.ended)}")
-    if len(answer.label) > names:
+    if len(name) > names:
         yield ink(key, TARGETS[colour % 4])
         yield blank + row
     else:
@@ -115,9 +107,10 @@ def _wide(answer: Answer, p: float) -> str:
     estimate = answer.figures.at(p)
     if not estimate.published:
         few = f" (needs {count(estimate.needs)})" if estimate.needs else ""
+        few = " (needs sessions)" if estimate.status == "too few sessions" else few
         open_ = f" ({count(answer.figures.failed)} failed)" if estimate.status == "open" else ""
         return _narrow(answer, p) + few + open_
-    return f"{three(estimate.value)} ({interval(estimate).replace(' ', '')})"
+    return f"{three(estimate.value)} ({words.interval(estimate).replace(' ', '')})"
 
 
 def _narrow(answer: Answer, p: float) -> str:
@@ -127,7 +120,7 @@ def _narrow(answer: Answer, p: float) -> str:
 
 def _closing(summary: Summary, width: int) -> Iterable[str]:
     for row in [row for row in summary.breakdowns if row.step == ALL][:SHOWN]:
-        yield from _named("segments", [breakdown(row, summary)], width)
+        yield from _named("segments", [words.breakdown(row, summary)], width)
     yield from _named("detection", _detection(summary), width)
     yield from _named("outcomes", _outcomes(summary), width)
     for ending in summary.outcomes.quoted()[:QUOTED]:
@@ -149,7 +142,7 @@ def _named(name: str, parts: list[str], width: int) -> Iterable[str]:
 def _detection(summary: Summary) -> list[str]:
     """What the service's turn detection got wrong."""
     named = len(summary.targets) > 1
-    return [f"{c.target}: {said}" if named else said for c in summary.counts[:SHOWN] for said in detection(c)]
+    return [f"{c.target}: {said}" if named else said for c in summary.counts[:SHOWN] for said in words.detection(c)]
 
 
 def _outcomes(summary: Summary) -> list[str]:

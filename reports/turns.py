@@ -1,11 +1,12 @@
 """The measured turns of a run as arrays, and which of them may be pooled.
 
-Turns of the phase `measure` (or of none) count. Latencies that count from different origins are never pooled: a step
-has one kind of origin, and where steps differ, a target has a pool for each kind.
+Turns of the phase `measure` (or of none) count. Latencies that count from different origins are never pooled: a label
+under which turns count from both is two steps, and where steps differ, a target has a pool for each kind.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from reports.runs import Run, sequence
 from reports.statistics import Floats, Integers
@@ -130,15 +130,26 @@ def target_labels(run: Run) -> tuple[str, ...]:
 
 
 def turns_of(run: Run) -> Turns:
-    """The measured turns. Raises UsageError where a step mixes kinds of origin."""
+    """The measured turns."""
     frame, rows, targets = run.turns, measured(run.turns), target_labels(run)
-    steps, step_of_row = _steps(frame, rows)
-    step = step_of_row[rows]
-    kind = frame["outcome_class"].cat.codes.to_numpy()[rows].astype(np.int64)
-    origins, origin = _origins(steps, step, kind, place_of(frame["origin"], tuple(ORIGINS))[rows])
-    target = place_of(frame["target"], targets)[rows]
-    session = frame["session_id"].cat.codes.to_numpy()[rows].astype(np.int64)
-    return Turns(frame, rows, targets, steps, target, step, step_of_row, session, kind, origins, origin)
+    kind = frame["outcome_class"].cat.codes.to_numpy().astype(np.int64)
+    labels, codes = _script_steps(frame)
+    place = _origin_places(codes, len(labels), place_of(frame["origin"], tuple(ORIGINS)), kind, rows)
+    steps, origin, step_of_row = _steps(frame, rows, labels, codes, place)
+    origins = np.unique(origin) if origin.size else np.zeros(1, dtype=np.int64)
+    return Turns(
+        frame=frame,
+        rows=rows,
+        targets=targets,
+        steps=steps,
+        target=place_of(frame["target"], targets)[rows],
+        step=step_of_row[rows],
+        step_of_row=step_of_row,
+        session=frame["session_id"].cat.codes.to_numpy()[rows].astype(np.int64),
+        kind=kind[rows],
+        origins=tuple(list(ORIGINS)[int(one)] for one in origins),
+        origin=np.searchsorted(origins, origin),
+    )
 
 
 def place_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
@@ -159,18 +170,6 @@ def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
     return labels, codes
 
 
-def _steps(frame: pd.DataFrame, rows: Integers) -> tuple[tuple[str, ...], Integers]:
-    """Measured steps, script by script, by the earliest turn that has them; the step of every row."""
-    labels, codes = _script_steps(frame)
-    first = np.full(len(labels), np.inf)
-    np.minimum.at(first, codes[rows], np.nan_to_num(frame["turn"].to_numpy(dtype=np.float64)[rows]))
-    present = [index for index in range(len(labels)) if first[index] < np.inf]
-    order = sorted(present, key=lambda index: (labels[index].rpartition(": ")[0], first[index], labels[index]))
-    place = np.full(max(1, len(labels)), -1, dtype=np.int64)
-    place[order] = np.arange(len(order))
-    return tuple(labels[index] for index in order), place[codes]
-
-
 def _script_steps(frame: pd.DataFrame) -> tuple[list[str], Integers]:
     """Labels of steps and each row's code. Steps of two scripts are two steps, whatever their labels."""
     labels, codes = _codes(frame["step"])
@@ -180,29 +179,48 @@ def _script_steps(frame: pd.DataFrame) -> tuple[list[str], Integers]:
     return [f"{name}: {label}" for name in scripts for label in labels], script * len(labels) + codes
 
 
-def _origins(
-    steps: tuple[str, ...], step: Integers, kind: Integers, origin: Integers
-) -> tuple[tuple[str, ...], Integers]:
-    """The origins of a run, and the place of each step's among them.
+def _origin_places(codes: Integers, labels: int, named: Integers, kind: Integers, rows: Integers) -> Integers:
+    """What each row of a label is taken to count from, as a place in ORIGINS.
 
-    Good turns decide: what a failed one counts from makes no difference, it is endless from any. A step of which no
-    turn has an origin is taken for one of the commonest kind.
+    A label counts from what its measured turns surely count from: good ones, and any that got as far as
+    response.create. A failed turn may have ended before it was clear who would end it; where it names none of its
+    label's origins, it is taken for one of the commoner. So is a turn without an origin, and a label of which no turn
+    names any is taken for one of the run's commonest.
     """
-    good = _table(steps, step, origin, np.asarray(kind == GOOD))
-    for name, counts in zip(steps, good, strict=True):
-        if np.count_nonzero(counts) > 1:
-            kinds = " and ".join(ORIGINS)
-            raise UsageError(f"step {name!r} mixes turns that count from different origins ({kinds})")
-    every = _table(steps, step, origin, np.ones(step.size, dtype=bool))
-    known = np.where(good.any(axis=1, keepdims=True), good, every)
-    of_step = np.where(known.any(axis=1), known.argmax(axis=1), every.sum(axis=0).argmax())
-    used = np.unique(of_step) if of_step.size else np.zeros(1, dtype=np.int64)
-    return tuple(list(ORIGINS)[int(place)] for place in used), np.searchsorted(used, of_step)
+    sure = rows[(kind[rows] == GOOD) | (named[rows] == 0)]
+    every = _table(codes[rows], labels, named[rows])
+    surely = _table(codes[sure], labels, named[sure])
+    known = np.where(surely.any(axis=1, keepdims=True), surely, every)
+    commoner = np.where(known.any(axis=1), known.argmax(axis=1), every.sum(axis=0).argmax())
+    own = (named >= 0) & (known[codes, np.maximum(named, 0)] > 0)
+    places: Integers = np.where(own, named, commoner[codes])
+    return places
 
 
-def _table(steps: tuple[str, ...], step: Integers, origin: Integers, mask: Flags) -> npt.NDArray[np.int64]:
-    """How many turns of the mask each step (row) has of each of ORIGINS (column)."""
-    table = np.zeros((len(steps), len(ORIGINS)), dtype=np.int64)
-    kept = mask & (origin >= 0)
-    np.add.at(table, (step[kept], origin[kept]), 1)
+def _table(codes: Integers, labels: int, named: Integers) -> npt.NDArray[np.int64]:
+    """How many turns each label (row) has of each of ORIGINS (column)."""
+    table = np.zeros((labels, len(ORIGINS)), dtype=np.int64)
+    kept = named >= 0
+    np.add.at(table, (codes[kept], named[kept]), 1)
     return table
+
+
+def _steps(
+    frame: pd.DataFrame, rows: Integers, labels: list[str], codes: Integers, place: Integers
+) -> tuple[tuple[str, ...], Integers, Integers]:
+    """Measured steps, script by script, by the earliest turn that has them; the origin of each; the step of every row.
+
+    A label with both origins is two steps, named apart.
+    """
+    kinds = len(ORIGINS)
+    first = np.full(len(labels) * kinds, np.inf)
+    whole = codes * kinds + place
+    np.minimum.at(first, whole[rows], np.nan_to_num(frame["turn"].to_numpy(dtype=np.float64)[rows]))
+    present = [index for index in range(first.size) if first[index] < np.inf]
+    origins = Counter(index // kinds for index in present)
+    order = sorted(present, key=lambda index: (labels[index // kinds].rpartition(": ")[0], first[index], index))
+    step_of = np.full(max(1, first.size), -1, dtype=np.int64)
+    step_of[order] = np.arange(len(order))
+    words = [f", from {said}" for said in ORIGINS.values()]
+    names = [labels[i // kinds] + (words[i % kinds] if origins[i // kinds] > 1 else "") for i in order]
+    return tuple(names), np.array([index % kinds for index in order], dtype=np.int64), step_of[whole]

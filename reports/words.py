@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from bench.measures import CATALOGUE
 from reports.counts import Counts
 from reports.events import ALL
 from reports.figures import Figures
@@ -23,6 +24,12 @@ CAUSES = {
 }
 KINDS = {"ttfa": "audio", "ttft": "text"}
 """What a main measure waits for."""
+COMPARABLE = (
+    "VAD turns and turns that the script commits: ttfa cannot be compared, for it counts from the end of speech in "
+    "the one and from response.create in the other. voice_to_voice has one definition; yet with VAD it contains the "
+    "silence that the service waits for (silence_duration_ms), where a manual turn has the script’s instant commit."
+)
+"""What of VAD turns and manual ones may be compared."""
 
 
 class Cell(NamedTuple):
@@ -54,7 +61,7 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
             "n/a", f"{plural(n, noun)}; needs {count(estimate.needs)}" if noun else f"needs {count(estimate.needs)}"
         )
     if estimate.status == "too few sessions":
-        return Cell("n/a", "one session; needs several")
+        return Cell("n/a", "needs more sessions" if noun else "needs sessions")
     return Cell("n/a", f"open: {count(failed)} of {count(n)} failed" if noun else "open: failures")
 
 
@@ -112,20 +119,42 @@ def lasted(summary: Summary) -> str:
 
 
 def caption(answers: list[Answer], summary: Summary) -> str:
-    """What a table of answers is of: answers of one measure, which may count from different instants."""
+    """What a table of answers is of."""
     measure = answers[0].figures.measure
     if measure == HEARD:
         return f"Time from the end of speech to the first audible sample of the reply, {summary.setup.player}"
-    origins = [ORIGINS[origin] for origin in summary.turns.origins if origin in {a.origin for a in answers}]
-    return f"Time from {' or '.join(origins)} to the first {KINDS[measure]} delta"
+    return f"Time from {ORIGINS[answers[0].origin]} to the first {KINDS[measure]} delta"
 
 
 def tables(summary: Summary) -> list[list[Answer]]:
-    """The answers, those of one measure together; what callers hear comes last."""
-    every = (*summary.answers, *summary.heard)
-    measures = dict.fromkeys([summary.main, *(answer.figures.measure for answer in every)])
-    groups = [[answer for answer in every if answer.figures.measure == measure] for measure in measures]
-    return [group for group in groups if group]
+    """The answers, those that count from one instant together; what callers hear comes last."""
+    every = [[answer for answer in summary.answers if answer.origin == origin] for origin in summary.turns.origins]
+    return [group for group in (*every, list(summary.heard)) if group]
+
+
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop; empty where there is no text."""
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def counted(measure: str, origin: str) -> str:
+    """ttfa from the end of speech: what counts from a turn's origin is not told without it."""
+    return f"{measure}{since(measure, origin)}"
+
+
+def since(measure: str, origin: str) -> str:
+    """` from the end of speech`; nothing for a measure that counts from an instant of its own."""
+    return f" from {ORIGINS[origin]}" if CATALOGUE[measure].begin == "origin" else ""
+
+
+def named(figures: Figures) -> str:
+    """What the row is of, as `counted`."""
+    return counted(figures.measure, figures.origin)
+
+
+def whose(figures: Figures) -> str:
+    """The row's target; with what tells it from another row of the target, where `named` does not."""
+    return figures.target if since(figures.measure, figures.origin) else figures.label
 
 
 def stalled(counts: Counts) -> str:

@@ -20,12 +20,12 @@ def replay(
     """Show a session's events as they came, and compute its measures anew from the log."""
     from bench.run.replay import replay
 
-    show(replay(log))
+    show(replay(log), again=True)
 
 
-def show(replayed: Replayed) -> None:
-    """Print a session from close by."""
+def show(replayed: Replayed, *, again: bool = False) -> None:
+    """Print a session from close by; `again`: it was played before."""
     from bench.cli.session_text import session_text
 
-    for line in session_text(replayed, width(), colour=wants_colour()):
+    for line in session_text(replayed, width(), colour=wants_colour(), again=again):
         sys.stdout.write(line + "\n")

@@ -26,9 +26,9 @@ ORIGIN_WORDS = {
 }
 
 
-def session_text(replayed: Replayed, width: int, *, colour: bool) -> Iterator[str]:
-    """All of it, line by line."""
-    yield from _opening(replayed, width, colour=colour)
+def session_text(replayed: Replayed, width: int, *, colour: bool, again: bool = False) -> Iterator[str]:
+    """All of it, line by line; `again` where it was played before and is told from its log."""
+    yield from _opening(replayed, width, colour=colour, again=again)
     for turn, rows in turn_rows(replayed):
         yield from ("", *_wrapped(_title(turn), width))
         yield from waterfall(rows, width, colour=colour)
@@ -38,10 +38,12 @@ def session_text(replayed: Replayed, width: int, *, colour: bool) -> Iterator[st
     yield from _ending(replayed, width)
 
 
-def _opening(replayed: Replayed, width: int, *, colour: bool) -> Iterator[str]:
+def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> Iterator[str]:
     """What holds for the whole session, and its messages before the first turn."""
     about, session = replayed.opened.about, replayed.session
-    yield _first_line(f"{about.get('script', '')}  {about['dialect']} dialect", session.headers, width, colour=colour)
+    title = f"{'replay of ' if again else ''}{about.get('script', '')}  {about['dialect']} dialect"
+    yield _first_line(title, session.headers, width, colour=colour)
+    yield from _named("log of", _logged(about), width)
     yield from _named("target", _given("", about.get("url") or about.get("target")), width)
     headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(TOLD_HEADERS)]
     yield from _named("service", [*_given("session ", session.service_session_id), *headers], width)
@@ -59,6 +61,12 @@ def _first_line(title: str, headers: Mapping[str, str], width: int, *, colour: b
     badge = "◇ SIMULATED"
     space = " " * max(3, width - len(title) - len(badge))
     return title + space + (f"\x1b[35m{badge}\x1b[0m" if colour else badge)
+
+
+def _logged(about: Mapping[str, Any]) -> list[str]:
+    """Which session of which run; nothing where it was a probe, which is no run."""
+    session, run = about.get("session_id"), about.get("run_id")
+    return [f"session {session}", f"run {run}"] if session and run and session != run else []
 
 
 def _title(turn: TurnObservation) -> str:

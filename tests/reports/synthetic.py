@@ -287,6 +287,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             | {
                 "chunk_ms": None if plan.text else 100,
                 "turn_detection": "server_vad" if "vad" in plan.kinds and not plan.text else "none",
+                "detection": {"type": "server_vad", "silence_duration_ms": 500} if "vad" in plan.kinds else None,
                 "jitter_buffer_ms": JITTER_BUFFER_MS,
                 "input_format": "pcm16",
                 "output_format": "pcm16",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,12 +102,12 @@ def test_the_slowest_turns_have_the_services_names(tmp_path: Path) -> None:
     turns = reports.load(tmp_path).turns
     found = summary.slowest
 
-    good = turns[turns["outcome"] == "ok"].nlargest(8, "ttfa_ms")
-    assert [slow.value for slow in found] == good["ttfa_ms"].tolist()
+    good = turns[turns["outcome"] == "ok"].nlargest(8, "voice_to_voice_ms")
+    assert [slow.value for slow in found] == good["voice_to_voice_ms"].tolist()
     assert [slow.response for slow in found] == good["response_id"].tolist()
     assert [slow.service_session for slow in found] == good["service_session_id"].tolist()
     assert all(slow.request.endswith("-34d6") and slow.region == "Sweden Central" for slow in found)
-    assert [slow.voice_to_voice for slow in found] == good["voice_to_voice_ms"].tolist()
+    assert [slow.ttfa for slow in found] == good["ttfa_ms"].tolist()
     assert [slow.network_rtt for slow in found] == good["network_rtt_ms"].tolist()
     assert [slow.retransmits for slow in found] == good["retransmits"].tolist()
 
@@ -122,6 +123,24 @@ def test_slow_turns_of_different_origins_are_not_ranked_together(tmp_path: Path)
 
     assert [slow.origin for slow in found] == ["requested"] * 8 + ["speech_end"] * 8
     assert all(math.isnan(slow.voice_to_voice) for slow in found[:8])
+
+
+def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main_measure(tmp_path: Path) -> None:
+    """Typed turns and spoken ones with response.create count from one origin."""
+    found = build(tmp_path, Plan(sessions=20, kinds=("manual", "typed"))).slowest
+
+    assert [slow.measure for slow in found] == ["voice_to_voice"] * 8 + ["ttfa"] * 8
+    assert {math.isnan(slow.voice_to_voice) for slow in found[8:]} == {True}
+
+
+def test_one_bin_alone_is_no_line(tmp_path: Path) -> None:
+    frame = over_time(build(tmp_path, Plan(sessions=20, seconds=60)))
+    assert frame is not None
+    (panel,) = frame.panels
+    known = [bin_ for bin_ in panel.bins if not math.isnan(bin_.p50)]
+
+    assert panel.line("p50") == [(bin_.begin_s, bin_.p50) for bin_ in known]
+    assert replace(panel, bins=tuple(known[:1])).line("p50") == []
 
 
 def test_origins_have_panels_and_curves_apart(tmp_path: Path) -> None:

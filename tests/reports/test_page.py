@@ -177,15 +177,18 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
         ),
         (
             Plan(sessions=8, turns=2, kinds=("vad", "typed")),
-            "Counted from response.create: 8 turns cannot carry a median with its interval; ",
+            "8 turns of 8 sessions cannot carry a median with its interval; their first audio came ",
         ),
         (Plan(text=True, sessions=60), "The first text of the reply comes "),
-        (Plan(failed=1.0), "Every turn failed: 40 of 40."),
+        (Plan(failed=1.0), "All turns failed: 40 of 40."),
         (Plan(sessions=40, failed=0.6), "Half of the turns or more failed: "),
-        (Plan(sessions=1, turns=1), "1 turn cannot carry a median with its interval; it took 505 ms."),
+        (
+            Plan(sessions=1, turns=1),
+            "1 turn of 1 session cannot carry a median with its interval; its first audio came 505 ms after the ",
+        ),
         (Plan(sessions=0, refused=3), "No turn was begun: 3 sessions ended as 3 × refused:401."),
         (Plan(sessions=0), "This run holds no turns and no sessions."),
-        (Plan(sessions=1, turns=2, abandoned=2), "No turn came to an end: 2 were cut by the end of the run."),
+        (Plan(sessions=1, turns=2, abandoned=2), "None of the turns came to an end: 2 were cut by the end of the run."),
     ],
 )
 def test_the_answer_is_a_sentence(tmp_path: Path, plan: Plan, sentence: str) -> None:
@@ -197,6 +200,61 @@ def test_what_went_wrong_is_counted(tmp_path: Path) -> None:
 
     assert said.startswith("5 of 38 turns failed (13.2 %), most often as timeout:first_delta (3).")
     assert said.endswith("12 more were wanted and never begun. 2 were cut by the end of the run and left out.")
+
+
+def test_what_the_headline_has_counted_is_not_said_twice(tmp_path: Path) -> None:
+    every = build(tmp_path / "every", Plan(failed=1.0))
+    cut = build(tmp_path / "cut", Plan(sessions=1, turns=2, abandoned=2))
+
+    assert second(every).startswith("Most often as ")
+    assert "failed" not in second(cut)
+    assert second(build(tmp_path / "invalid", Plan(failed=1.0, valid=False))).startswith("40 of 40")
+
+
+def test_each_head_says_what_its_measure_counts_from(tmp_path: Path) -> None:
+    """A run of VAD turns and one of manual turns must not look comparable."""
+    vad, manual = build(tmp_path / "vad", Plan()), build(tmp_path / "manual", Plan(kinds=("manual",)))
+    both = build(tmp_path / "both", Plan(sessions=20, kinds=("vad", "typed")))
+
+    for summary, heads in (
+        (vad, ["ttfa from the end of speech, ms"]),
+        (manual, ["ttfa from response.create, ms"]),
+        (both, ["ttfa from response.create, ms", "ttfa from the end of speech, ms"]),
+    ):
+        assert [line for line in render.terminal(summary).splitlines() if line.startswith("ttfa")] == heads
+        text = render.write(summary).markdown.read_text()
+        assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ttfa from")][: len(heads)] == [
+            f"| {head}" for head in heads
+        ]
+        assert all(f'<h3 class="gap">{head.removesuffix(", ms")}</h3>' in html(summary) for head in heads)
+
+
+def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan())
+
+    for text in (html(summary), render.write(summary).markdown.read_text().replace("\\_", "_")):
+        said = text.replace(NBSP, " ")
+        assert "“noticed” contains the 500 ms of silence_duration_ms that the script sets." in said
+        assert "“first audible” contains the jitter buffer of 60 ms and the reply’s own opening silence." in said
+        assert "ttfa cannot be compared" in said
+
+
+def test_the_ids_of_a_slow_turn_may_be_cut_nowhere(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan())
+    page = html(summary)
+
+    for slow in summary.slowest:
+        for name in filter(None, (slow.session, slow.request, slow.response, slow.service_session, slow.event_log)):
+            assert f"<code>{name}</code>" in page
+
+
+def test_neighbouring_phases_have_colours_apart(tmp_path: Path) -> None:
+    """tcp and update as well, where there is no TLS between them."""
+    page = html(build(tmp_path, Plan(tls=False)))
+    (drawn,) = [f for f in figures(page) if f.get("class") == "wide" and "connecting" in f.get("aria-label", "")]
+    shades = [e.get("class") for e in drawn if e.tag.endswith("rect") and e.get("width") == "10.0"]
+
+    assert len(shades) == len(set(shades)) == 5
 
 
 def test_a_cell_says_why_there_is_no_figure(tmp_path: Path) -> None:
@@ -212,7 +270,7 @@ def test_the_terminal_keeps_its_width_and_colours_on_demand(tmp_path: Path) -> N
     summary = build(tmp_path, TWO)
     for width in (60, 80, 100):
         lines = render.terminal(summary, width).splitlines()
-        tables = ("  ●", "  ◆", "ttfa", "voice_to_voice")
+        tables = ("  ●", "  ◆", " " * 10)
         assert all(len(line) <= width for line in lines if not line.startswith(tables))
     assert all(len(line) <= 100 for line in render.terminal(summary).splitlines())
     assert "\x1b[" not in render.terminal(summary)

@@ -6,23 +6,96 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import reports
-from bench.errors import UsageError
+from bench.run.folder import SCHEMAS
+from bench.run.histograms import Histograms
 from reports import render
+from reports.document import as_data
+from reports.runs import Run, session_frame, turn_frame
 from reports.sentences import headline, heard
+from reports.turns import Turns, turns_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.reports.test_summary import build, figures, rewrite
 
 
-def test_one_step_has_one_kind_of_origin(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan())
-    other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
+def origins_of(*rows: dict[str, Any]) -> tuple[Turns, list[tuple[str, str]]]:
+    """The turns of these rows, and of each its step and what that counts from."""
+    known = [{"session_id": "s", "target": "t", "turn": n + 1} | row for n, row in enumerate(rows)]
+    frame = turn_frame(pa.Table.from_pylist(known, schema=SCHEMAS["turns"]))
+    nobody = session_frame(SCHEMAS["sessions"].empty_table())
+    turns = turns_of(Run(Path(), {}, frame, nobody, nobody, Histograms(), True))
+    return turns, [(turns.steps[step], turns.origins[turns.origin[step]]) for step in turns.step]
 
-    with pytest.raises(UsageError, match="step 'greeting' mixes turns that count from different origins"):
-        rewrite(tmp_path, lambda index, row: row | (other if index == 0 else {}))
+
+def test_a_label_with_turns_of_both_origins_is_two_steps_named_apart() -> None:
+    rows = [{"step": "greeting", "outcome": "ok", "origin": origin} for origin in ("requested", "speech_end")]
+    turns, found = origins_of(*rows, {"step": "goodbye", "outcome": "ok", "origin": "speech_end"})
+
+    assert turns.steps == ("greeting, from response.create", "greeting, from the end of speech", "goodbye")
+    assert [origin for _, origin in found] == ["requested", "speech_end", "speech_end"]
+
+
+def test_a_failed_turn_without_an_origin_is_taken_for_one_of_the_commoner() -> None:
+    rows = [{"step": "greeting", "outcome": "ok", "origin": origin} for origin in ("requested", *["speech_end"] * 2)]
+    lost = {"step": "greeting", "outcome": "timeout:speech"}
+
+    assert origins_of(*rows, lost)[1][-1] == ("greeting, from the end of speech", "speech_end")
+
+
+def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> None:
+    good = {"step": "greeting", "outcome": "ok", "origin": "speech_end"}
+    late = {"step": "greeting", "outcome": "timeout:first_delta", "origin": "requested"}
+
+    assert origins_of(good, late)[1] == [
+        ("greeting, from the end of speech", "speech_end"),
+        ("greeting, from response.create", "requested"),
+    ]
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "step": st.sampled_from(["turn_1", "turn_2", "other", None]),
+                "script": st.sampled_from(["a", "b"]),
+                "origin": st.sampled_from(["requested", "speech_end", None]),
+                "outcome": st.sampled_from(["ok", "interrupted", "timeout:speech", "closed:1006", "abandoned", None]),
+                "phase": st.sampled_from(["measure", "warmup", None]),
+            }
+        ),
+        max_size=20,
+    )
+)
+def test_no_mixture_of_origins_is_refused_and_none_is_pooled(rows: list[dict[str, Any]]) -> None:
+    turns, found = origins_of(*rows)
+    measured = [row for row in rows if row["phase"] != "warmup"]
+
+    assert len(found) == len(measured)
+    assert len(set(turns.steps)) == len(turns.steps)
+    assert sum(int(turns.of(pool).sum()) for pool in turns.pools) == len(measured)
+    for row, (step, origin) in zip(measured, found, strict=True):
+        assert str(row["step"] or "unnamed") in step
+        if row["outcome"] in ("ok", "interrupted") and row["origin"]:
+            assert origin == row["origin"]
+
+
+def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan(sessions=20))
+    other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
+    summary = rewrite(tmp_path, lambda index, row: row | (other if index % 8 == 0 else {}))
+    paths = render.write(summary)
+
+    assert [(a.origin, a.figures.n) for a in summary.answers] == [("requested", 10), ("speech_end", 70)]
+    for path in paths:
+        said = path.read_text()
+        assert "greeting, from response.create" in said
+        assert "opening_hours, from" not in said.replace("\\_", "_")
 
 
 def test_steps_of_another_origin_are_not_pooled_with_the_others(tmp_path: Path) -> None:
@@ -111,7 +184,47 @@ def test_the_chunk_of_vad_turns_is_explained(tmp_path: Path) -> None:
 
     assert "up to one chunk (100\u00a0ms) of packetisation" in summary.setup.packetisation
     assert summary.setup.chunks in render.terminal(summary).replace(" ms", "\u00a0ms")
+    assert "ttfa, transcript_*, response_total, turn_detection and voice_to_voice" in summary.setup.packetisation
     assert not manual.setup.packetisation
+
+
+@pytest.mark.parametrize("plan", [Plan(sessions=0, refused=3), Plan(kinds=("typed",))])
+def test_a_chunk_that_no_turn_was_spoken_in_explains_nothing(tmp_path: Path, plan: Plan) -> None:
+    script = {"name": "voice_turns", "chunk_ms": 100, "turn_detection": "server_vad"}
+    summary = build(tmp_path, plan, scripts=[script])
+    page = render.write(summary).html.read_text()
+
+    assert not summary.setup.packetisation
+    assert "packetisation" not in page + render.terminal(summary)
+
+
+@pytest.mark.parametrize(
+    ("detections", "said"),
+    [
+        (
+            [{"type": "server_vad", "silence_duration_ms": 500}] * 2,
+            "the 500 ms of silence_duration_ms that the script sets",
+        ),
+        (
+            [{"type": "server_vad", "silence_duration_ms": ms} for ms in (500, 200)],
+            "the 200 and 500 ms of silence_duration_ms that scripts set",
+        ),
+        ([{"type": "server_vad"}], "the service’s own silence_duration_ms, which no script sets"),
+        (
+            [{"type": "semantic_vad", "eagerness": "low"}],
+            "what semantic_vad waits for, by the eagerness low that a script sets",
+        ),
+        ([{"type": "semantic_vad"}], "what semantic_vad waits for, by the service’s own eagerness"),
+    ],
+)
+def test_what_detection_waits_for_is_said_of_its_segment(
+    tmp_path: Path, detections: list[dict[str, Any]], said: str
+) -> None:
+    scripts = [{"name": "voice_turns", "turn_detection": one["type"], "detection": one} for one in detections]
+    summary = build(tmp_path, Plan(), scripts=scripts)
+
+    assert f"“noticed” contains {said}." in summary.setup.contained.replace("\u00a0", " ")
+    assert as_data(summary)["setup"]["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
 
 
 def test_settings_that_an_older_run_lacks_are_not_known(tmp_path: Path) -> None:

@@ -155,6 +155,48 @@ def test_one_session_bounds_nothing() -> None:
     assert (p50.low, p50.high, p50.status) == (-math.inf, math.inf, "too few sessions")
 
 
+def test_values_that_are_all_equal_differ_in_no_session() -> None:
+    """Replies that never stalled: all of each session's turns are at most the median, which is no spread."""
+    p50 = estimates(build_sample([0.0] * 16), (0.5,))[0]
+
+    assert (p50.value, p50.low, p50.high, p50.deff, p50.status) == (0.0, 0.0, 0.0, 1.0, "published")
+
+
+def test_ties_hide_no_difference_between_sessions() -> None:
+    """Half of the sessions never stall, half always do."""
+    stalls = [0.0] * 60 + [float(value) for value in range(1, 61)]
+    mixed = [value for pair in zip(stalls[:60], stalls[60:], strict=True) for value in pair]
+
+    assert estimates(build_sample(stalls, 6), (0.5,))[0].deff > 5
+    assert estimates(build_sample(mixed, 6), (0.5,))[0].deff == 1.0
+
+
+@given(st.lists(st.floats(1, 1e4), min_size=10, max_size=10, unique=True), st.integers(0, 2**32))
+def test_without_ties_the_share_below_a_quantile_is_its_own(turns: list[float], seed: int) -> None:
+    of_session = np.full(5, 2)
+    whole = sample(np.array(turns), np.random.default_rng(seed).permutation(np.repeat(np.arange(5), 2)))
+    below = np.bincount(whole.sessions[:5], minlength=5)
+
+    expected = max(1.0, 5 / 4 * float(((below - 0.5 * of_session) ** 2).sum()) / 100 * 10 / 0.25)
+    assert design_effect(of_session, below, 0.5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sessions", [1, 2, 4])
+def test_a_few_sessions_lack_sessions_and_no_number_of_turns(sessions: int) -> None:
+    turns = [float(value) for value in range(8 * sessions)]
+    found = estimates(sample(np.array(turns), np.arange(len(turns)) % sessions), PS)
+
+    assert found[-1].status == "too few sessions"
+    assert all(e.needs == 0 for e in found if e.status == "too few sessions")
+
+
+def test_enough_sessions_of_too_few_turns_lack_turns() -> None:
+    p50, p99 = estimates(build_sample([float(value) for value in range(24)], 4), (0.5, 0.99))
+
+    assert p50.status != "too few sessions"
+    assert (p99.status, p99.needs) == ("too few turns", 632)
+
+
 def test_nothing_has_no_quantile() -> None:
     p50 = estimates(build_sample([]), (0.5,))[0]
 

@@ -15,9 +15,10 @@ import pytest
 import reports
 from reports import render
 from reports.document import as_data, as_json
+from reports.figures import Figures
 from reports.outcomes import meaning
 from reports.statistics import quantile
-from reports.summary import Figures, Summary, summarise
+from reports.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

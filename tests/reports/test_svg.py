@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports import numbers
-from reports.svg import SHAPES, Plot, linear_ticks, log_range, log_scale, log_ticks, nice, nines, time_step
+from reports.svg import SHAPES, Plot, linear_ticks, log_range, log_scale, log_ticks, nice, nines, steps_of, time_step
 
 NBSP = "\u00a0"
 
@@ -100,6 +100,14 @@ def test_spans_are_short(seconds: float, text: str) -> None:
 def test_instants_are_utc() -> None:
     assert numbers.moment(1_795_166_040_000_000_000) == "20 Nov 2026, 09:14 UTC"
     assert [numbers.clock(247, long=True), numbers.clock(12.34, long=False)] == ["4:07", f"12.3{NBSP}s"]
+
+
+def test_ticks_of_an_axis_of_time_are_told_apart() -> None:
+    for length, most in ((30, 5), (150, 5), (300, 10), (600, 10), (5400, 10)):
+        step = time_step(length, most)
+        ticks = [numbers.instant(second, step) for second in steps_of(length, step)]
+        assert len(set(ticks)) == len(ticks)
+    assert [numbers.instant(s, 30).replace(NBSP, " ") for s in (0, 30, 60, 150)] == ["0", "30 s", "1:00", "2:30"]
 
 
 def test_words_are_listed() -> None:
