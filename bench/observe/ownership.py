@@ -67,11 +67,11 @@ class Ownership:
         turn, requests = None, 1
         if self._unanswered:
             turn, requests = self._take_request()
-        elif current is not None and self.service_responds and current.noticed:
+        elif current is not None and self.service_responds and current.hearing.noticed:
             turn = current  # the service does not announce its commit, or does so later
         if turn is not None:
             turn.response_id = response_id
-            turn.answered += requests
+            turn.hearing.answered += requests
         self._own(self._by_response, response_id, turn)
         return turn
 
@@ -123,7 +123,7 @@ class Ownership:
         elif event.kind is Kind.RESPONSE_DONE:
             self._under_way.discard(event.response_id)
             if not event.response_id and self.refused(turn) and turn is not None:  # a server that leaves ids out
-                turn.answered += 1
+                turn.hearing.answered += 1
         elif event.kind is Kind.SPEECH_STARTED:
             self._under_way.add(event.item_id)
         elif event.kind is Kind.COMMITTED:
@@ -133,8 +133,10 @@ class Ownership:
 
     def _note_commit(self, turn: Turn | None) -> None:
         if turn is not None:
-            turn.commits += 1
-        if self.service_responds and (turn is None or turn.answered < turn.commits):  # else the response came first
+            turn.hearing.commits += 1
+        if self.service_responds and (
+            turn is None or turn.hearing.answered < turn.hearing.commits
+        ):  # else the response came first
             self._unanswered.append(Request(turn, by_vad=True))
 
     def refused(self, turn: Turn | None) -> bool:
@@ -166,7 +168,7 @@ class Ownership:
             return
         self._unanswered.remove(request)
         if request.turn is not None:
-            request.turn.answered += 1
+            request.turn.hearing.answered += 1
 
     @property
     def busy(self) -> bool:
@@ -187,9 +189,9 @@ class Ownership:
 
 def _may_speak(event: Event, turn: Turn) -> bool:
     """Whether what is announced can be this open turn's speech, and not a sound behind it."""
-    if event.kind is Kind.IDLE_TIMEOUT or turn.done_speaking:
+    if event.kind is Kind.IDLE_TIMEOUT or turn.hearing.finished:
         return False
-    ends_ns = turn.clock_ns.get("speech_end")
+    ends_ns = turn.hearing.clock_ns.get("speech_end")
     if event.kind is not Kind.SPEECH_STARTED or event.audio_ms is None or ends_ns is None:
         return True
     return event.audio_ms * 1_000_000 < ends_ns
@@ -197,7 +199,7 @@ def _may_speak(event: Event, turn: Turn) -> bool:
 
 def _reaches_into(event: Event, turn: Turn | None) -> bool:
     """Whether speech that stopped now, and began before this turn, is the turn's speech as well."""
-    if turn is None or not turn.plan.vad or event.audio_ms is None or turn.commits:
+    if turn is None or not turn.plan.vad or event.audio_ms is None or turn.hearing.commits:
         return False
-    begins_ns = turn.clock_ns.get("speech_begin")
+    begins_ns = turn.hearing.clock_ns.get("speech_begin")
     return begins_ns is not None and event.audio_ms * 1_000_000 > begins_ns

@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 from bench.clock import Arrival, Handed
 from bench.measures import Limits
+from bench.observe.hearing import SPEECH_INSTANTS, Hearing
 from bench.observe.observation import TurnObservation
 from bench.observe.reply import REPLY_INSTANTS, SECOND_NS, Reply
 from bench.protocol.audio import FORMATS
@@ -20,8 +21,6 @@ from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
 from bench.transport.base import Network
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
-UNHEARD_NS = 1_000_000_000
-"""So long after the end of speech a VAD that has not noticed the rest of it will not do so any more."""
 
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it) within the limit"
 THROTTLED_CODES = frozenset({"rate_limit_exceeded", "insufficient_quota"})
@@ -53,11 +52,8 @@ NEXT_STATE: dict[State, dict[Kind, State]] = {
     State.OVER: {},
 }
 
-# kind of event → the instant that its arrival marks: the first, and of a VAD that splits a turn's speech the last one
-FIRST_OF_SPEECH = {Kind.SPEECH_STARTED: "speech_started"}
-LAST_OF_SPEECH = {Kind.SPEECH_STOPPED: "speech_stopped", Kind.COMMITTED: "committed"}
-TRANSCRIPT_INSTANT = {Kind.INPUT_TRANSCRIBED: "input_transcribed"}
-ARRIVALS = FIRST_OF_SPEECH | LAST_OF_SPEECH | REPLY_INSTANTS | TRANSCRIPT_INSTANT
+ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS
+"""kind of event → the instant that its arrival marks"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,35 +89,21 @@ class Turn:
 
     plan: TurnPlan
     start_ns: int
+    hearing: Hearing = field(init=False)
     reply: Reply = field(init=False)
     state: State = State.SENDING
     outcome: str = ""
     detail: str = ""
     instants: dict[str, int] = field(default_factory=dict)
-    """Those of the turn itself; its reply has its own."""
+    """Those of the turn itself; what was heard of it, and its reply, have their own."""
     response_id: str = ""
     item_id: str = ""
     requested_width_ns: int | None = None
-    commits: int = 0
-    answered: int = 0
-    """Commits of a VAD that the service has answered, with a response or with its refusal."""
-    speech_open: bool = False
-    """The service hears speech of this turn and has not said that it stopped."""
-    uncommitted: bool = False
-    """The service has heard speech of this turn, and more of it than it has committed."""
-    clock_ns: dict[str, int] = field(default_factory=dict)
-    """Where the speech begins and ends on the session's clock of input audio."""
-    heard_to_ns: int | None = None
-    """How far the service had heard, on that clock, when it said last that speech stopped; None: it does not say."""
     unnoticed_ns: int = 0
     awaited_ns: int = 0
     """Since when it is the service's turn; what was due before is overdue from then on."""
     expected: dict[Kind, int] = field(default_factory=dict)
     """Events that the script insists on, each with the instant by which it must have come."""
-    committed_item: str = ""
-    """What the instant `committed` is of; `input_transcribed` is of the same."""
-    transcripts: int = 0
-    """Commits whose transcription came, or failed."""
     progress_ns: int = 0
     worst_error_ns: int = 0
     kernel_stamps: int = 0
@@ -134,11 +116,11 @@ class Turn:
     unknown_events: int = 0
     late_chunks: int = 0
     usage: Usage | None = None
-    input_text: str = ""
     network: Network | None = None
     retransmits: int | None = None
 
     def __post_init__(self) -> None:
+        self.hearing = Hearing(self.plan.vad, self.plan.tail_ns)
         self.reply = self.plan.new_reply()
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
@@ -168,9 +150,7 @@ class Turn:
         self.wire_bytes_sent += wire_bytes
         self.audio_bytes_sent += audio_bytes
         self.late_chunks += late
-        for instant, before_ns in moments.items():
-            self.instants.setdefault(instant, handed.at_ns - before_ns)
-            self.clock_ns.setdefault(instant, clock_ns - before_ns)
+        self.hearing.said(moments, handed.at_ns, clock_ns)
         if self.state is State.OVER:
             return
         if asks:
@@ -178,7 +158,7 @@ class Turn:
             self.requested_width_ns, self.progress_ns = handed.width_ns, handed.at_ns
             self.state = State.WAITING
         elif self.plan.vad and "speech_end" in moments:
-            self.unnoticed_ns, self.awaited_ns = self.instants["speech_end"], handed.at_ns
+            self.unnoticed_ns, self.awaited_ns = self.hearing.instants["speech_end"], handed.at_ns
             self.progress_ns = max(self.progress_ns, handed.at_ns)
             self.state = self._state_after_speech()
 
@@ -186,43 +166,12 @@ class Turn:
         """A VAD that took a pause for the end may be far ahead when the caller's speech is over."""
         if self.reply.begun:
             return State.ANSWERING
-        return State.WAITING if self.noticed else State.UNNOTICED
-
-    @property
-    def spoken(self) -> bool:
-        """The caller has said everything."""
-        return not self.plan.vad or "speech_end" in self.instants
-
-    @property
-    def noticed(self) -> bool:
-        """The service's VAD has heard this turn to an end, and hears nothing more."""
-        return self.plan.vad and "speech_stopped" in self.instants and not self.speech_open
-
-    @property
-    def heard_out(self) -> bool:
-        """The service's VAD has heard to the end of the caller's speech, not just to a pause in it."""
-        if not self.noticed or "speech_end" not in self.instants:
-            return False
-        if self.heard_to_ns is None or self.heard_to_ns < self.clock_ns.get("speech_begin", 0):  # or by another clock
-            return self.instants["speech_stopped"] >= self.instants["speech_end"]
-        return self.heard_to_ns >= self.clock_ns["speech_end"] - self.plan.tail_ns
-
-    @property
-    def done_speaking(self) -> bool:
-        """The service has heard the caller's speech to its end, and committed all of it."""
-        return self.heard_out and self.commits > 0 and not self.uncommitted
-
-    def all_committed(self, now_ns: int) -> bool:
-        """The service has committed all that it will ever hear of this turn."""
-        if self.done_speaking:
-            return True
-        waited = self.spoken and now_ns >= self.instants["speech_end"] + UNHEARD_NS
-        return waited and self.commits > 0 and not self.uncommitted
+        return State.WAITING if self.hearing.noticed else State.UNNOTICED
 
     def wants_request(self, now_ns: int) -> bool:
         """The service has committed the caller's speech and leaves it to the client to ask for the response."""
         asks = self.plan.vad and not self.plan.service_responds and "requested" not in self.instants
-        return asks and self.all_committed(now_ns)
+        return asks and self.hearing.all_committed(now_ns)
 
     # What came.
 
@@ -259,31 +208,16 @@ class Turn:
         kind = event.kind
         if kind in REPLY_INSTANTS:
             self.reply.happened(event, at_ns)
-        elif kind in ARRIVALS:
-            self._heard(event, at_ns)
+        elif kind in SPEECH_INSTANTS:
+            if kind is Kind.SPEECH_STARTED and self.state is not State.UNNOTICED:
+                self.unnoticed_ns = at_ns
+            self.hearing.happened(event, at_ns)
         if kind in (Kind.TEXT_DONE, Kind.TRANSCRIPT_DONE):
             self.reply.said(event.text)
         if kind is not Kind.RESPONSE_DONE:
             return None
         self.usage = event.usage
         return self._ending(event, at_ns)
-
-    def _heard(self, event: Event, at_ns: int) -> None:
-        """The service says what it hears of the caller."""
-        kind = event.kind
-        if kind is Kind.SPEECH_STARTED:
-            self.instants.setdefault(FIRST_OF_SPEECH[kind], at_ns)
-            self.speech_open = self.uncommitted = True
-            if self.state is not State.UNNOTICED:
-                self.unnoticed_ns = at_ns
-            return
-        self.instants[ARRIVALS[kind]] = at_ns
-        if kind is Kind.SPEECH_STOPPED:
-            self.speech_open = False
-            self.heard_to_ns = None if event.audio_ms is None else event.audio_ms * 1_000_000
-        elif kind is Kind.COMMITTED:
-            self.uncommitted, self.committed_item = False, event.item_id
-            self.instants.pop("input_transcribed", None)  # that was of what was committed before
 
     def _ending(self, event: Event, at_ns: int) -> Ending | None:
         """How a turn ends whose response is done; None where another one is to come."""
@@ -298,7 +232,8 @@ class Turn:
 
     def _completion(self, at_ns: int) -> Ending | None:
         """Completed: with the kind of output that was asked for, or it does not count as success."""
-        if not self._is_last_reply(at_ns):
+        service_responds = self.plan.vad and self.plan.service_responds
+        if not (self.hearing.fully_answered(at_ns) if service_responds else self.hearing.spoken):
             self._await_next_reply(at_ns)
             return None
         if self.expected:
@@ -309,33 +244,20 @@ class Turn:
             return "failed:no_text", ""
         return "ok", ""
 
-    def _is_last_reply(self, at_ns: int) -> bool:
-        """Whether the response that is done answers all that was said."""
-        if not self.plan.vad or not self.plan.service_responds:
-            return self.spoken
-        if not self.commits:  # a service that announces no commits
-            return self.spoken and not self.speech_open
-        return self.all_committed(at_ns) and self.answered >= self.commits
-
     def _await_next_reply(self, at_ns: int) -> None:
-        if self.answered >= self.commits and not self.uncommitted:  # of the rest nothing has been noticed
-            for instant in LAST_OF_SPEECH.values():
-                self.instants.pop(instant, None)
+        self.hearing.await_rest()
         self.reply, self.awaited_ns = self.plan.new_reply(), at_ns
-        self.state = self._state_after_speech() if self.spoken else State.SENDING
+        self.state = self._state_after_speech() if self.hearing.spoken else State.SENDING
 
     def note_transcript(self, event: Event, at_ns: int) -> None:
         """A transcription of the caller's audio came, or failed; too late is as good as never."""
         if self.state is State.OVER and at_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return
-        self.transcripts += 1
-        if event.kind is Kind.INPUT_TRANSCRIBED:
-            self.input_text = f"{self.input_text} {event.text}".strip()
-            if self.committed_item in ("", event.item_id):
-                self.instants["input_transcribed"] = at_ns
+        self.hearing.transcribed(event, at_ns)
 
     def awaits_transcript(self, now_ns: int) -> bool:
-        if not self.plan.transcription_due or not self.audio_bytes_sent or self.transcripts >= max(1, self.commits):
+        settled = self.hearing.transcripts >= max(1, self.hearing.commits)
+        if not self.plan.transcription_due or not self.audio_bytes_sent or settled:
             return False
         return now_ns < self.instants["ended"] + LATE_TRANSCRIPT_NS
 
@@ -358,7 +280,7 @@ class Turn:
         if self.state is State.UNNOTICED:
             return _timed_out(self.unnoticed_ns, limits.speech, "speech")
         if self.state is State.WAITING:
-            waits_from_ns = self.instants.get("requested") or self.instants["speech_stopped"]
+            waits_from_ns = self.instants.get("requested") or self.hearing.instants["speech_stopped"]
             due = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
         else:
             due = _timed_out(self.progress_ns, limits.next_delta, "next_delta")
@@ -368,7 +290,7 @@ class Turn:
     # What is known.
 
     def all_instants(self) -> dict[str, int]:
-        return self.instants | self.reply.all_instants()
+        return self.instants | self.hearing.instants | self.reply.all_instants()
 
     def observation(self) -> TurnObservation:
         reply, player, network = self.reply, self.reply.player, self.network
@@ -402,12 +324,12 @@ class Turn:
             audio_speed=reply.audio_speed,
             stall_ns=player.stall_ns if player else None,
             stalls=player.stalls if player else None,
-            vad_splits=max(0, self.commits - 1) if self.plan.vad else None,
+            vad_splits=max(0, self.hearing.commits - 1) if self.plan.vad else None,
             network_rtt_ns=network.min_rtt_ns if network else None,
             network_rtt_smoothed_ns=network.rtt_ns if network else None,
             retransmits=self.retransmits,
             reply_text=reply.text,
-            input_text=self.input_text,
+            input_text=self.hearing.text,
             usage=self.usage,
         )
 

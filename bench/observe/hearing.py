@@ -1,0 +1,121 @@
+"""What the service has heard of a turn's speech: noticed, committed, answered, transcribed. Pure.
+
+Its VAD may take a pause for the end. Whether it has heard more than up to the last pause is judged on the session's
+clock of input audio, on which both sides count the same samples; only where it does not say how far it has heard, by
+when it said so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bench.protocol.events import Event, Kind
+
+UNHEARD_NS = 1_000_000_000
+"""So long after the end of speech a VAD that has not noticed the rest of it will not do so any more."""
+
+# kind of event → the instant that its arrival marks: of the beginning the first, of all others the last
+SPEECH_INSTANTS = {
+    Kind.SPEECH_STARTED: "speech_started",
+    Kind.SPEECH_STOPPED: "speech_stopped",
+    Kind.COMMITTED: "committed",
+    Kind.INPUT_TRANSCRIBED: "input_transcribed",
+}
+
+
+@dataclass(slots=True, eq=False)
+class Hearing:
+    """Of one turn. `vad`: the service finds the end of speech; `tail_ns`: as in `TurnPlan`."""
+
+    vad: bool
+    tail_ns: int
+    instants: dict[str, int] = field(default_factory=dict)
+    clock_ns: dict[str, int] = field(default_factory=dict)
+    """Where the speech begins and ends on the session's clock of input audio."""
+    heard_to_ns: int | None = None
+    """How far the service had heard, on that clock, when it said last that speech stopped; None: it does not say."""
+    open: bool = False
+    """The service hears speech and has not said that it stopped."""
+    uncommitted: bool = False
+    """The service has heard more than it has committed."""
+    commits: int = 0
+    answered: int = 0
+    """Commits that the service has answered, with a response or with its refusal."""
+    committed_item: str = ""
+    """What the instant `committed` is of; `input_transcribed` is of the same."""
+    transcripts: int = 0
+    """Commits whose transcription came, or failed."""
+    text: str = ""
+
+    def said(self, moments: Mapping[str, int], at_ns: int, clock_ns: int) -> None:
+        """A message left that holds moments of speech, each so many ns before its end."""
+        for instant, before_ns in moments.items():
+            self.instants.setdefault(instant, at_ns - before_ns)
+            self.clock_ns.setdefault(instant, clock_ns - before_ns)
+
+    def happened(self, event: Event, at_ns: int) -> None:
+        """The service says what it hears."""
+        kind = event.kind
+        if kind is Kind.SPEECH_STARTED:
+            self.instants.setdefault(SPEECH_INSTANTS[kind], at_ns)
+            self.open = self.uncommitted = True
+            return
+        self.instants[SPEECH_INSTANTS[kind]] = at_ns
+        if kind is Kind.SPEECH_STOPPED:
+            self.open = False
+            self.heard_to_ns = None if event.audio_ms is None else event.audio_ms * 1_000_000
+        elif kind is Kind.COMMITTED:
+            self.uncommitted, self.committed_item = False, event.item_id
+            self.instants.pop("input_transcribed", None)  # that was of what was committed before
+
+    def transcribed(self, event: Event, at_ns: int) -> None:
+        """A transcription came, or failed."""
+        self.transcripts += 1
+        if event.kind is Kind.INPUT_TRANSCRIBED:
+            self.text = f"{self.text} {event.text}".strip()
+            if self.committed_item in ("", event.item_id):
+                self.instants["input_transcribed"] = at_ns
+
+    @property
+    def spoken(self) -> bool:
+        """The caller has said everything."""
+        return not self.vad or "speech_end" in self.instants
+
+    @property
+    def noticed(self) -> bool:
+        """The VAD has noticed an end of speech, and hears nothing more."""
+        return self.vad and "speech_stopped" in self.instants and not self.open
+
+    @property
+    def heard_out(self) -> bool:
+        """The VAD has heard to the end of the caller's speech, not just to a pause in it."""
+        if not self.noticed or "speech_end" not in self.instants:
+            return False
+        if self.heard_to_ns is None or self.heard_to_ns < self.clock_ns.get("speech_begin", 0):  # or by another clock
+            return self.instants["speech_stopped"] >= self.instants["speech_end"]
+        return self.heard_to_ns >= self.clock_ns["speech_end"] - self.tail_ns
+
+    @property
+    def finished(self) -> bool:
+        """The service has heard the caller's speech to its end, and committed all of it."""
+        return self.heard_out and self.commits > 0 and not self.uncommitted
+
+    def all_committed(self, now_ns: int) -> bool:
+        """The service has committed all that it will ever hear."""
+        if self.finished:
+            return True
+        waited = self.spoken and now_ns >= self.instants["speech_end"] + UNHEARD_NS
+        return waited and self.commits > 0 and not self.uncommitted
+
+    def fully_answered(self, now_ns: int) -> bool:
+        """A response that is done now answers all that was said."""
+        if not self.commits:  # a service that announces no commits
+            return self.spoken and not self.open
+        return self.all_committed(now_ns) and self.answered >= self.commits
+
+    def await_rest(self) -> None:
+        """A pause was answered. Where nothing of the rest has been noticed, all of it is still to come."""
+        if self.answered >= self.commits and not self.uncommitted:
+            self.instants.pop("speech_stopped", None)
+            self.instants.pop("committed", None)
