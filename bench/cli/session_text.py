@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.cli.session_rows import opening_rows, plain, turn_rows
 from bench.measures import CATALOGUE, SEGMENT_NAMES, segments
-from bench.observe.observation import TurnObservation
+from bench.observe.observation import TurnObservation, reason
 from bench.run.recorder import SIMULATOR_HEADER
 from bench.run.replay import Replayed
 from reports.numbers import NBSP, count, three
@@ -77,7 +77,7 @@ def _title(turn: TurnObservation) -> str:
 def _ending(replayed: Replayed, width: int) -> Iterator[str]:
     session = replayed.session
     if session.outcome != "ok":
-        yield from _named("session", _given(session.outcome, session.detail, ": ") or [session.outcome], width)
+        yield from _named("session", [_told(session.outcome, session.detail)], width)
     if replayed.cut:
         yield from _named("note", ["the log ends before the session does"], width)
 
@@ -87,7 +87,7 @@ def _ending(replayed: Replayed, width: int) -> Iterator[str]:
 
 def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
     parts = {
-        "outcome": _given(turn.outcome, turn.detail, ": ") or [turn.outcome],
+        "outcome": [_told(turn.outcome, turn.detail)],
         "measures": [*_times(turn.measures_ns()), *_figures(turn), *_stamps(turn)],
         "segments": _segments(turn),
         "tokens": _tokens(turn),
@@ -99,9 +99,13 @@ def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
         yield from _named(name, said, width)
 
 
-def _given(before: str, value: object, between: str = "") -> list[str]:
+def _told(outcome: str, detail: str) -> str:
+    return f"{outcome}: {reason(outcome, detail)}" if detail else outcome
+
+
+def _given(before: str, value: object) -> list[str]:
     """Nothing where there is no value."""
-    return [f"{before}{between}{value}"] if value else []
+    return [f"{before}{value}"] if value else []
 
 
 def _times(measures_ns: Mapping[str, int | None]) -> list[str]:

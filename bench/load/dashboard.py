@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench.errors import ConnectError
 from bench.measures import outcome_class
-from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.observation import SessionObservation, TurnObservation, reason
 
 Fire = Callable[..., None]
 """Locust's `events.request.fire`."""
@@ -16,18 +16,13 @@ class TurnError(Exception):
     """A turn's outcome, as Locust's statistics show it."""
 
 
-def words(outcome: str, detail: str) -> str:
-    """A detail beside its outcome: the service's code, which ends the one and begins the other, is said once."""
-    return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
-
-
 def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
     """A turn, with the time to its first delta, unless the end of the run cut it."""
     kind = outcome_class(turn.outcome)
     if kind == "censored":
         return
     measures = turn.measures_ns()
-    said = hide(f"{turn.outcome} {words(turn.outcome, turn.detail)}".strip())
+    said = hide(f"{turn.outcome} {reason(turn.outcome, turn.detail)}".strip())
     waited_ns = measures.get("ttfa") or measures.get("ttft") or turn.instants["ended"] - turn.start_ns
     fire(
         request_type=script,

@@ -29,7 +29,7 @@ from bench.load.plays import Play
 from bench.load.stage import OnStage, Performance, act, perform_all
 from bench.load.upkeep import SECOND_NS, TICK_S, Upkeep
 from bench.measures import outcome_class
-from bench.observe.observation import SessionObservation
+from bench.observe.observation import SessionObservation, reason
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
@@ -228,7 +228,7 @@ class LiveRun:
         self._connected += opened
         failed = not opened and outcome_class(session.outcome) == "failed"
         self._failed += failed
-        detail = self._hide(dashboard.words(session.outcome, session.detail))
+        detail = self._hide(reason(session.outcome, session.detail))
         error = ConnectError(session.outcome, detail) if failed else None
         if failed and self._failed == HOPELESS and not self._connected:
             self._stop(f"{HOPELESS} sessions failed to open and none succeeded; the last: {error}")

@@ -126,6 +126,11 @@ class SessionObservation:
         return measures
 
 
+def reason(outcome: str, detail: str) -> str:
+    """A detail beside its outcome: the service's code, which ends the one and begins the other, is said once."""
+    return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
+
+
 def stamp_source(kernel: int, user: int) -> str | None:
     """`kernel`, `user` or `mixed`, from how many stamps came from where."""
     if kernel and user:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bench.errors import ConnectError
-from bench.load.dashboard import show_connect, show_turn, words
-from bench.observe.observation import SessionObservation, TurnObservation
+from bench.load.dashboard import show_connect, show_turn
+from bench.observe.observation import SessionObservation, TurnObservation, reason
 from tests.helpers import at, build_observation, build_session
 
 
@@ -40,9 +40,9 @@ def test_a_code_that_the_outcome_names_is_said_once() -> None:
     told = shown(build_observation(outcome="failed:bad_value", detail="bad_value: Not so."))
 
     assert str(told["exception"]) == "failed:bad_value Not so."
-    assert words("failed:bad_value", "bad_value: Not so.") == "Not so."
-    assert words("refused:401", "no: 401: never") == "no: 401: never"
-    assert words("abandoned", "the run ended") == "the run ended"
+    assert reason("failed:bad_value", "bad_value: Not so.") == "Not so."
+    assert reason("refused:401", "no: 401: never") == "no: 401: never"
+    assert reason("abandoned", "the run ended") == "the run ended"
 
 
 def test_a_turn_that_the_end_of_the_run_cut_is_not_shown() -> None:
