@@ -86,7 +86,7 @@ class Session:
             self._send(OutgoingMessage("session.update", self._script.session_update))
             self._listen_for("session_updated", until_ns)
         if self._script.between:
-            self._microphone.open(self._transport.now_ns())
+            self._microphone.open(self._transport.now_ns() + self._script.phase_ns)
 
     def perform(self, step: PreparedStep) -> bool:
         """Play one step. A turn is said, and not waited for: the next step does that, unless it expects something.

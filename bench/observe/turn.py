@@ -278,8 +278,8 @@ class Turn:
 
     def _timeout(self, limits: Limits) -> tuple[int, str, str]:
         if self.state is State.UNNOTICED:
-            return _timed_out(self.unnoticed_ns, limits.speech, "speech")
-        if self.state is State.WAITING:
+            due = _timed_out(self.unnoticed_ns, limits.speech, "speech")
+        elif self.state is State.WAITING:
             waits_from_ns = self.instants.get("requested") or self.hearing.instants["speech_stopped"]
             due = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
         else:

@@ -39,6 +39,7 @@ NO_MOMENTS: Mapping[str, int] = {}
 NO_ROW: Mapping[str, str] = {}
 RATE_HZ = 24_000  # of recordings as they are loaded
 NS_PER_S = 1_000_000_000
+EVENLY = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
 BETWEEN_S = 5.0  # of noise between turns; it is said again and again
 BETWEEN_ID = "between-turns"
 
@@ -104,7 +105,9 @@ PreparedStep = PreparedTurn | Pause | Expect
 class PreparedScript:
     """What one session says, in the words of one dialect.
 
-    `between`: what an open microphone records before the first turn. `variables_row`: from 1, None without variables.
+    `between`: what an open microphone records before the first turn. `phase_ns`: so long after the session is ready it
+    begins, for the chunks of sessions that start together would else all be due in one instant. `variables_row`: from
+    1, None without variables.
     """
 
     name: str
@@ -115,6 +118,7 @@ class PreparedScript:
     steps: tuple[PreparedStep, ...]
     between: tuple[OutgoingMessage, ...]
     jitter_buffer_ns: int
+    phase_ns: int = 0
     variables_row: int | None = None
 
     @property
@@ -150,7 +154,9 @@ class Repertoire:
 
     def session(self, number: int, seed: int) -> PreparedScript:
         """What session `number` (from 0, over all processes) says."""
-        return self._only or self._session(number, seed)
+        prepared = self._only or self._session(number, seed)
+        chunk_ns = prepared.between[0].duration_ns if prepared.between else None
+        return replace(prepared, phase_ns=int(number * EVENLY % 1 * chunk_ns)) if chunk_ns else prepared
 
     def turn(self, turn: Turn, number: int, choice: int = 0, row: Mapping[str, str] = NO_ROW) -> PreparedTurn:
         """One turn as the `number`th (from 1) of its session, with the recording and the variables of that session."""

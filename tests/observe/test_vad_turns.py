@@ -713,3 +713,14 @@ def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
         each.take(now_ms)
     assert talk.taken == anxious.taken
     assert talk.timeline.session() == anxious.timeline.session()
+
+
+def test_an_answer_to_a_pause_that_never_ends_is_overdue_also_while_the_rest_is_unnoticed() -> None:
+    talk = vad(done=1, speech=3)
+    split(talk)
+    talk.hear(900, speech_started("item_2"))
+    talk.end_speech(1_000)
+    talk.timeline.expire(at(1_760))
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:done", 1_750)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -360,3 +361,20 @@ def test_the_scripts_that_come_with_the_tool_can_be_said_in_both_dialects(name: 
     assert 3 <= len(turns) <= 5
     assert all(turn.wants_audio for turn in turns)
     assert len({turn.label for turn in turns}) == len(turns)
+
+
+def test_open_microphones_of_sessions_that_start_together_record_out_of_step() -> None:
+    repertoire = Repertoire(build_script(build_wav(chunk_ms=20), turn_detection=VAD), Dialect.GA)
+    phases_ns = [repertoire.session(number, 0).phase_ns for number in range(50)]
+
+    assert phases_ns[0] == 0
+    assert all(0 <= phase_ns < 20_000_000 for phase_ns in phases_ns)
+    gaps_ns = [later - earlier for earlier, later in pairwise(sorted([*phases_ns, 20_000_000]))]
+    assert min(gaps_ns) > 0
+    assert max(gaps_ns) < 3 * 20_000_000 / 50
+
+
+def test_a_microphone_that_is_closed_between_turns_has_no_phase() -> None:
+    repertoire = Repertoire(build_script(build_wav()), Dialect.GA)
+
+    assert repertoire.session(7, 0).phase_ns == 0
