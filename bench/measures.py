@@ -79,6 +79,9 @@ CATALOGUE: dict[str, Measure] = {
 }  # fmt: skip
 
 
+AUDIBLE = 104
+"""The magnitude, of 32,768, from which on a sample is audible: −50 dBFS. Replies open with silence below it."""
+
 VAD_SEGMENTS = (
     "speech_end",
     "speech_stopped",

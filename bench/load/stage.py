@@ -150,7 +150,7 @@ def act(user: OnStage, task: Callable[[Any], object], stage: Stage) -> Exception
         task(user)
     except SessionOver:
         return None
-    except Exception as error:
+    except Exception as error:  # Locust's own words (StopUser and kin) wait until the session is closed
         if type(error).__module__ != "locust.exception":
             raise
         return error

@@ -88,7 +88,7 @@ def rehearsed(
         act(user(), method, stage)
     except UsageError as error:
         raise at_its_line(error, path, name) from error
-    except Exception as error:
+    except Exception as error:  # it is the user's code, which may raise anything
         problem = f"{name} fails in its rehearsal, without a service: {type(error).__name__}: {error}"
         raise ScriptError(path, _line(error, path), problem) from error
     if all(isinstance(step, Pause | Expect) for step in stage.steps):

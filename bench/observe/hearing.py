@@ -49,7 +49,10 @@ class Hearing:
     text: str = ""
 
     def said(self, moments: Mapping[str, int], at_ns: int, clock_ns: int) -> None:
-        """A message left that holds moments of speech, each so many ns before its end."""
+        """A message left that holds moments of speech, each recorded so many ns before the message was due.
+
+        `clock_ns`: how much audio the session has sent with this message.
+        """
         for instant, before_ns in moments.items():
             self.instants.setdefault(instant, at_ns - before_ns)
             self.clock_ns.setdefault(instant, clock_ns - before_ns)

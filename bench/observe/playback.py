@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import msgspec
 
+from bench.measures import AUDIBLE
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import Silhouette, audio_payload
-
-AUDIBLE = 104
-"""The magnitude, of 32,768, from which on a sample is audible: -50 dBFS. Replies open with silence below it."""
 
 
 class Player:

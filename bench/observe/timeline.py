@@ -105,8 +105,10 @@ class Timeline:
         if turn is None:
             return
         asks = name == "response.create"
-        clock_ns = FORMATS[turn.plan.speech_format].duration_ns(self._sent_audio)
-        turn.sent(handed, wire_bytes, audio_bytes, moments, clock_ns, asks=asks, late=late)
+        if moments:
+            clock_ns = FORMATS[turn.plan.speech_format].duration_ns(self._sent_audio)
+            turn.hearing.said(moments, handed.at_ns, clock_ns)
+        turn.sent(handed, wire_bytes, audio_bytes, ends_speech="speech_end" in moments, asks=asks, late=late)
         self._wake_ns = NOT_KNOWN
         if asks:
             self._owners.asked(turn)

@@ -6,7 +6,6 @@ while the caller is still speaking, that answer is not the turn's: the next one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -132,32 +131,19 @@ class Turn:
     # What was sent.
 
     def sent(
-        self,
-        handed: Handed,
-        wire_bytes: int,
-        audio_bytes: int,
-        moments: Mapping[str, int],
-        clock_ns: int,
-        *,
-        asks: bool,
-        late: bool,
+        self, handed: Handed, wire_bytes: int, audio_bytes: int, *, ends_speech: bool, asks: bool, late: bool
     ) -> None:
-        """A message of this turn was handed to the kernel; it `asks` for the response, or holds `moments` of speech.
-
-        A moment is an instant that a microphone recorded so many ns before the message was due; `clock_ns`: how much
-        audio the session has sent with this message.
-        """
+        """A message of this turn was handed to the kernel; it holds the end of speech, or `asks` for the response."""
         self.wire_bytes_sent += wire_bytes
         self.audio_bytes_sent += audio_bytes
         self.late_chunks += late
-        self.hearing.said(moments, handed.at_ns, clock_ns)
         if self.state is State.OVER:
             return
         if asks:
             self.instants.setdefault("requested", handed.at_ns)
             self.requested_width_ns, self.progress_ns = handed.width_ns, handed.at_ns
             self.state = State.WAITING
-        elif self.plan.vad and "speech_end" in moments:
+        elif self.plan.vad and ends_speech:
             self.unnoticed_ns, self.awaited_ns = self.hearing.instants["speech_end"], handed.at_ns
             self.progress_ns = max(self.progress_ns, handed.at_ns)
             self.state = self._state_after_speech()

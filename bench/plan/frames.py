@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.errors import ScriptError
 from bench.measures import Limits
-from bench.plan.audio import Chunk, Pcm, chunks, encoded, silence
+from bench.plan.audio import RATE_HZ, Chunk, Pcm, chunks, encoded, silence
 from bench.plan.background import mixed, noise_alone
 from bench.plan.rows import filled
 from bench.plan.speech import Speech, last_stretch
@@ -37,7 +37,6 @@ Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
 NO_MOMENTS: Mapping[str, int] = {}
 NO_ROW: Mapping[str, str] = {}
-RATE_HZ = 24_000  # of recordings as they are loaded
 NS_PER_S = 1_000_000_000
 EVENLY = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
 BETWEEN_S = 5.0  # of noise between turns; it is said again and again

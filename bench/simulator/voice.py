@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.measures import AUDIBLE
 from bench.protocol.audio import FORMATS, AudioFormat, Samples
 from bench.protocol.dialects import AudioFormatName
 
@@ -28,7 +29,6 @@ FIRST_TOKENS = (2, 3)  # 100 ms, 150 ms
 BLOCK_TOKENS = 5  # 250 ms
 LAST_TOKENS = (10, 11, 12)  # 500, 550, 600 ms
 
-AUDIBLE = 104  # the least magnitude of a sample that is heard: −50 dB below the full scale of 32,768
 OPENING_SILENCE_MS = (75, 140, 205, 270, 340)  # over what was measured of the service; of the replies in their order
 
 _TOKEN = re.compile(r"\s?\w+(?:'\w+)?|\S")

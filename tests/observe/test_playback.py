@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe.playback import AUDIBLE, UNREADABLE, Player, audible_sample
+from bench.measures import AUDIBLE
+from bench.observe.playback import UNREADABLE, Player, audible_sample
 from bench.protocol.audio import FORMATS, AudioFormat
 from bench.protocol.dialects import AudioFormatName
 from bench.protocol.events import Silhouette
