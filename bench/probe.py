@@ -19,7 +19,8 @@ from bench.protocol.events import Event, Kind, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.session import Session
-from bench.target.endpoint import Target
+from bench.target.credentials import Credential
+from bench.target.target import Target
 from bench.transport.base import Transport
 from bench.transport.tcp import Phases, tls_context, warm_up
 from bench.transport.websocket import open_websocket
@@ -68,7 +69,7 @@ class Reply:
 
 def probe(target: Target, script: PreparedScript, log_path: Path, *, keep_audio: bool) -> Reply:
     """Play a session and log it; what came of it is in the log (`bench.run.replay`)."""
-    hide = target.credential.hide if target.credential else str
+    hide = target.auth.hide if isinstance(target.auth, Credential) else str
     log = EventLog(log_path, hide=hide, keep_audio=keep_audio)
     labels = Labels(SESSION_ID, target.label, SESSION_ID, script.name)
     facts = about(SESSION_ID, labels, script) | {"url": target.public_url}
@@ -93,8 +94,8 @@ def probe(target: Target, script: PreparedScript, log_path: Path, *, keep_audio:
 
 def _connected(target: Target, script: PreparedScript, timeline: LoggedTimeline) -> Transport | None:
     """An open connection; None where it was refused, which the timeline knows then."""
-    headers = [*target.headers, *([target.credential.header()] if target.credential else [])]
-    context = tls_context(str(target.ca) if target.ca else None) if target.tls else None
+    headers = [*target.headers, *([target.auth.header()] if isinstance(target.auth, Credential) else [])]
+    context = tls_context(str(target.way.ca) if target.way.ca else None) if target.tls else None
     phases = Phases()
     try:
         transport = open_websocket(target.url, headers, context, script.limits, phases)

@@ -15,7 +15,7 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "errors", "clock", "measures",
+    "errors", "clock", "measures", "money",
     "protocol", "transport", "target",
     "plan", "observe", "simulator",
     "run", "session",
@@ -24,7 +24,7 @@ ORDER = (
     "cli",
 )  # fmt: skip
 
-REPORTS_MAY_USE = {"bench.errors", "bench.measures", "bench.run.folder", "bench.run.histograms"}
+REPORTS_MAY_USE = {"bench.errors", "bench.measures", "bench.money", "bench.run.folder", "bench.run.histograms"}
 
 # A library → the modules that may name it.
 NAMED_IN = {
@@ -40,7 +40,7 @@ NAMED_IN = {
 }
 
 PURE = (
-    "bench.protocol", "bench.observe", "bench.simulator.behaviour", "bench.simulator.turns", "bench.simulator.vad",
+    "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour", "bench.simulator.turns", "bench.simulator.vad",
     "bench.simulator.responses", "bench.plan.microphone", "bench.plan.speech", "bench.plan.background",
     "bench.plan.frames", "bench.run.validity", "reports.statistics",
 )  # fmt: skip

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.plan.frames import PreparedScript
     from bench.probe import Reply
     from bench.run.replay import Replayed
-    from bench.target.endpoint import Target
+    from bench.target.target import Target
 
 DEFAULT_WORDS = "Hello, what can you do?"
 FAILED_STATUS = 1

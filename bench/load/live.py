@@ -35,7 +35,8 @@ from bench.plan.frames import PreparedScript
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.session import Session
-from bench.target.endpoint import Target
+from bench.target.credentials import Credential
+from bench.target.target import Target
 from bench.transport.base import Transport
 from bench.transport.tcp import Phases, tls_context, warm_up
 from bench.transport.websocket import open_websocket
@@ -83,14 +84,14 @@ class LiveRun:
     ) -> None:
         self.target, self._options = target, options
         self._folder, self._worker, self._workers = folder, worker, workers
-        credential = target.credential
+        credential = target.auth if isinstance(target.auth, Credential) else None
         self._headers = [*target.headers, *([credential.header()] if credential else [])]
         self._hide = credential.hide if credential else str
         self._recorder = Recorder(
             folder, folder.name, worker, began_utc_ns, hide=self._hide, transcripts=options.transcripts
         )
         self._context: ssl.SSLContext | None = (
-            tls_context(str(target.ca) if target.ca else None) if target.tls else None
+            tls_context(str(target.way.ca) if target.way.ca else None) if target.tls else None
         )
         self._pacer = Pacer(per_minute)
         self._left, self._fire, self._stop = sessions, fire, stop

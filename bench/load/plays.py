@@ -19,7 +19,7 @@ from bench.plan.frames import Repertoire
 from bench.plan.script import load_script, unfilled_names
 from bench.plan.turns import Expect, Pause, Script, WavTurn
 from bench.protocol.dialects import Dialect, TurnDetection
-from bench.target.endpoint import Target
+from bench.target.target import Target
 
 MANY_SESSIONS = 20
 SPARE_DESCRIPTORS = 128

@@ -246,7 +246,7 @@ class Runs:
 
     def _live(self, folder: Path, worker: int, workers: int, began_utc_ns: int) -> LiveRun:
         options = self._options
-        per_minute = self._target.default_connect_rate_per_min if options.connect_rate is None else options.connect_rate
+        per_minute = self._target.connects_per_min if options.connect_rate is None else options.connect_rate
         return LiveRun(
             folder,
             worker,

@@ -109,11 +109,13 @@ DELTAS = frozenset({Kind.TEXT_DELTA, Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA})
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one response; cached ones are a part of the input."""
+    """Tokens of one response, or of several together; cached ones are a part of the input."""
 
     text_in: int = 0
     audio_in: int = 0
     cached_in: int = 0
+    cached_text_in: int = 0
+    cached_audio_in: int = 0
     text_out: int = 0
     audio_out: int = 0
 

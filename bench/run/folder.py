@@ -70,7 +70,7 @@ def _columns(kind: pa.DataType, *names: str) -> list[tuple[str, pa.DataType]]:
 
 _IDENTITY = [
     *_columns(pa.string(), "run_id", "session_id", "service_session_id", "target", "arm"),
-    ("block", pa.int64()),
+    *_columns(pa.int64(), "block", "pair"),  # of interleaved runs: two minutes of it; the sessions that began together
     *_columns(pa.string(), "phase", "scenario", "script"),
     ("worker", pa.int64()),
     ("simulated", pa.bool_()),
@@ -94,7 +94,10 @@ TURNS = pa.schema(
         *_columns(pa.int64(), "stall_ns", "stalls", "vad_splits"),
         *_columns(pa.int64(), "network_rtt_ns", "network_rtt_smoothed_ns", "retransmits"),
         ("audio_speed", pa.float64()),
+        ("rtt_scope", pa.string()),  # where the network's figures end: "service", or "proxy"
+        ("retry_after_ns", pa.int64()),  # the wait that the service asked for
         *_columns(pa.int64(), "tokens_text_in", "tokens_audio_in", "tokens_cached_in"),
+        *_columns(pa.int64(), "tokens_cached_text_in", "tokens_cached_audio_in"),
         *_columns(pa.int64(), "tokens_text_out", "tokens_audio_out"),
     ]
 )
@@ -103,7 +106,7 @@ SESSIONS = pa.schema(
     [
         *_IDENTITY,
         *_columns(pa.int64(), *(f"{name}_at_ns" for name in SESSION_INSTANTS)),
-        ("token_wait_ns", pa.int64()),
+        *_columns(pa.int64(), "token_wait_ns", "retry_after_ns"),
         *_columns(pa.int64(), "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns"),
         *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
         *_columns(pa.int64(), "events", "unknown_events", "service_errors", "stamp_fallbacks", "stray_commits"),
@@ -127,6 +130,9 @@ SECONDS = pa.schema(
         *_columns(pa.int64(), "events", "audio_bytes_sent", "audio_bytes_received"),
         *_columns(pa.int64(), "wire_bytes_sent", "wire_bytes_received"),
         *_columns(pa.int64(), "receive_lag_max_ns", "hub_delay_max_ns"),
+        ("throttled", pa.int64()),  # sessions and turns that ended as throttled
+        *_columns(pa.int64(), "requests_limit", "requests_remaining"),  # as the service told last in this second:
+        *_columns(pa.int64(), "tokens_limit", "tokens_remaining"),  # the least that remained; null where it did not
         ("cpu", pa.float64()),  # share of one core that the worker's process took
     ]
 )

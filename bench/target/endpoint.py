@@ -10,17 +10,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from bench.errors import UsageError
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential, cleaned, unquoted
-
-Service = Literal["azure", "openai", "other"]
+from bench.target.target import Service, Target, Way, as_label, is_loopback
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 DEPLOYMENT = "AZURE_OPENAI_DEPLOYMENT_NAME"
@@ -36,59 +33,11 @@ NEEDED = {AZURE_PREVIEW: ("deployment",), AZURE_GA: ("model",), OPENAI: ("model"
 
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
 MODEL_VERSION = "2024-12-17"  # of gpt-4o-realtime-preview; a page of Azure's once printed it as an api-version
-AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens a minute
 EXAMPLE_URL = "wss://HOST/openai/v1/realtime?model=DEPLOYMENT"
 EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
 
-_PUBLIC_QUERY = frozenset({"model", "deployment", "api-version", "call_id", "intent"})
 _SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
-
-
-@dataclass(frozen=True)
-class Target:
-    """A service and how to reach it.
-
-    `resource` is the path and query of the request line. `headers` hold no secret: that is in `credential` alone.
-    `notices` are sentences that the user should read before a run.
-    """
-
-    host: str
-    port: int
-    tls: bool
-    resource: str = field(repr=False)
-    dialect: Dialect
-    service: Service
-    headers: tuple[tuple[str, str], ...]
-    credential: Credential | None
-    ca: Path | None
-    notices: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """The host, in the characters that a label may have."""
-        return re.sub(r"[^A-Za-z0-9._-]", "_", self.host)
-
-    @property
-    def loopback(self) -> bool:
-        return is_loopback(self.host)
-
-    @property
-    def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == _default_port(self.tls) else f":{self.port}"
-        return f"{'wss' if self.tls else 'ws'}://{host}{port}{self.resource}"
-
-    @property
-    def public_url(self) -> str:
-        """The URL for files and screens: what its query holds beyond the well-known names might be a secret."""
-        address, mark, query = self.url.partition("?")
-        return address + mark + "&".join(_masked(part) for part in query.split("&"))
-
-    @property
-    def default_connect_rate_per_min(self) -> float | None:
-        quota = self.service == "azure" and self.dialect is Dialect.PREVIEW and not self.loopback
-        return AZURE_PREVIEW_CONNECTS_PER_MIN if quota else None
 
 
 def resolve_target(
@@ -108,14 +57,6 @@ def resolve_target(
     if url is None:
         return _from_environment(environ, wanted, api_key_env, checked_ca)
     return _from_url(environ, unquoted(url), wanted, api_key_env, checked_ca)
-
-
-def is_loopback(host: str) -> bool:
-    """True for localhost, 127.0.0.0/8 and ::1."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.removesuffix(".") == "localhost"
 
 
 def _from_environment(
@@ -250,16 +191,20 @@ def _target(
 ) -> Target:
     tls = parts.scheme in ("https", "wss")
     beta = (("OpenAI-Beta", "realtime=v1"),) if _path(parts) == OPENAI and dialect is Dialect.PREVIEW else ()
+    host = parts.hostname or ""
+    query = dict(parse_qsl(parts.query or resource.partition("?")[2]))
     return Target(
-        host=parts.hostname or "",
+        label=as_label(host),
+        host=host,
         port=parts.port or _default_port(tls),
         tls=tls,
         resource=resource,
         dialect=dialect,
         service=service,
         headers=(("User-Agent", f"rtbench/{_version()}"), *beta),
-        credential=credential,
-        ca=ca,
+        auth=credential,
+        way=Way(ca=ca),
+        model=query.get("deployment") or query.get("model"),
         notices=notices if ca is None or tls else (*notices, "--ca is not used: the target is reached without TLS"),
     )
 
@@ -299,13 +244,6 @@ def _is_ipv6(host: str) -> bool:
 
 def _path(parts: SplitResult) -> str:
     return parts.path.rstrip("/")
-
-
-def _masked(part: str) -> str:
-    name, equals, _ = part.partition("=")
-    if unquote(name) in _PUBLIC_QUERY or not part:
-        return part
-    return f"{name}=***" if equals else "***"
 
 
 def _default_port(tls: bool) -> int:

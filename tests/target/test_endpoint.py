@@ -51,19 +51,19 @@ def test_the_environment_without_a_version_means_ga() -> None:
     assert (target.host, target.port, target.tls) == ("res.openai.azure.com", 443, True)
     assert target.resource == "/openai/v1/realtime?model=my-deployment"
     assert (target.dialect, target.service, target.loopback) == (Dialect.GA, "azure", False)
-    assert target.credential is not None
-    assert target.credential.header() == ("api-key", KEY)
+    assert target.auth is not None
+    assert target.auth.header() == ("api-key", KEY)
     assert [name for name, _ in target.headers] == ["User-Agent"]
     assert dict(target.headers)["User-Agent"].startswith("rtbench/")
     assert (target.label, target.ca, target.notices) == ("res.openai.azure.com", None, ())
-    assert target.default_connect_rate_per_min is None
+    assert target.connects_per_min is None
 
 
 def test_the_environment_with_a_version_means_preview() -> None:
     target = resolve_target(PREVIEW)
 
     assert (target.url, target.dialect, target.notices) == (PREVIEW_URL, Dialect.PREVIEW, ())
-    assert target.default_connect_rate_per_min == 30.0
+    assert target.connects_per_min == 30.0
     assert [name for name, _ in target.headers] == ["User-Agent"]
 
 
@@ -120,7 +120,7 @@ def test_an_endpoint_on_this_machine_may_do_without_tls() -> None:
     target = resolve_target(PREVIEW | {ENDPOINT: "http://localhost:8080"})
 
     assert target.url.startswith("ws://localhost:8080/openai/realtime?")
-    assert (target.tls, target.loopback, target.default_connect_rate_per_min) == (False, True, None)
+    assert (target.tls, target.loopback, target.connects_per_min) == (False, True, None)
 
 
 def test_what_a_deployment_is_called_cannot_change_the_query() -> None:
@@ -131,7 +131,7 @@ def test_what_a_deployment_is_called_cannot_change_the_query() -> None:
 
 def test_another_variable_may_hold_the_key() -> None:
     environ = {name: value for name, value in AZURE.items() if name != "AZURE_OPENAI_API_KEY"} | {"MINE": " other\n"}
-    credential = resolve_target(environ, api_key_env="MINE").credential
+    credential = resolve_target(environ, api_key_env="MINE").auth
 
     assert credential is not None
     assert credential.header() == ("api-key", "other")
@@ -206,7 +206,7 @@ def test_a_url_is_used_as_given_and_its_path_tells_the_dialect(url: str, dialect
     target = resolve_target({}, url=url)
 
     assert (target.url, target.dialect, target.service) == (url, dialect, service)
-    assert target.credential is None
+    assert target.auth is None
 
 
 def test_the_dialect_option_wins_over_the_path() -> None:
@@ -225,7 +225,7 @@ def test_the_dialect_option_wins_over_the_path() -> None:
     ],
 )
 def test_the_key_that_is_named_goes_in_the_header_that_the_service_reads(url: str, header: tuple[str, str]) -> None:
-    credential = resolve_target(AZURE | {"MINE": "mine"}, url=url, api_key_env="MINE").credential
+    credential = resolve_target(AZURE | {"MINE": "mine"}, url=url, api_key_env="MINE").auth
 
     assert credential is not None
     assert credential.header() == header
@@ -243,7 +243,7 @@ def test_with_a_url_no_other_variable_is_read() -> None:
 
     environ = OnlyMine(PREVIEW | {"MINE": "mine"})
     assert resolve_target(environ, url=GA_URL, api_key_env="MINE").dialect is Dialect.GA
-    assert resolve_target(environ, url=GA_URL).credential is None
+    assert resolve_target(environ, url=GA_URL).auth is None
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_a_ca_in_pem_is_kept_on_the_target(tmp_path: Path, certificate: x509.Cer
     path = tmp_path / "ca.pem"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    assert resolve_target(AZURE, ca=path).ca == path
+    assert resolve_target(AZURE, ca=path).way.ca == path
     assert resolve_target(AZURE, ca=path).notices == ()
     assert "--ca is not used" in resolve_target({}, url=LOCAL_URL, ca=path).notices[-1]
 

@@ -1,0 +1,56 @@
+"""What tokens cost: prices per kind of token, and the sum. Pure arithmetic, the same before, during and after a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+MILLION = 1_000_000
+_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}")
+
+Tokens = TypeVar("Tokens")
+"""A number, or a column of numbers."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """US dollars per million tokens of a kind. Cached tokens are input that was read before."""
+
+    text_in: float
+    text_cached: float
+    text_out: float
+    audio_in: float
+    audio_cached: float
+    audio_out: float
+
+
+def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
+    """The price of `tokens`: text_in, audio_in, cached_text_in, cached_audio_in, text_out, audio_out.
+
+    Cached tokens are a part of the input (the service's `input_token_details`), so they are taken off it. Takes numbers
+    and columns of numbers.
+    """
+    text_cached, audio_cached = tokens["cached_text_in"], tokens["cached_audio_in"]
+    total = (
+        (tokens["text_in"] - text_cached) * prices.text_in  # type: ignore[operator]
+        + text_cached * prices.text_cached  # type: ignore[operator]
+        + tokens["text_out"] * prices.text_out  # type: ignore[operator]
+        + (tokens["audio_in"] - audio_cached) * prices.audio_in  # type: ignore[operator]
+        + audio_cached * prices.audio_cached  # type: ignore[operator]
+        + tokens["audio_out"] * prices.audio_out  # type: ignore[operator]
+    )
+    return total / MILLION  # type: ignore[no-any-return]
+
+
+def prices_of(table: Mapping[str, Prices], model: str) -> Prices | None:
+    """The prices of a model: those of its own name, else those of its name without the date of its version.
+
+    None where the table has neither: a newer model of a similar name is another model.
+    """
+    exact = table.get(model)
+    dated = _DATE.search(model)
+    if exact is None and dated is not None and dated.end() == len(model):
+        return table.get(model[: dated.start()])
+    return exact

@@ -1,0 +1,148 @@
+"""A service and how to reach it, in plain data: what everything else is told of a target."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from bench.money import Prices
+from bench.protocol.dialects import Dialect
+from bench.target.credentials import Credential
+
+Service = Literal["azure", "openai", "other"]
+AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens a minute
+_NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
+_PUBLIC_QUERY = frozenset({"model", "deployment", "api-version", "call_id", "intent"})
+
+
+@dataclass(frozen=True)
+class Entra:
+    """How to sign in without a key: which credential of azure-identity, for which scope. Holds no secret.
+
+    `kind`: default (the chain of DefaultAzureCredential), managed_identity, service_principal, workload_identity or
+    azure_cli. `authority`: the sign-in host of a sovereign cloud, None for the public one.
+    """
+
+    scope: str
+    kind: str = "default"
+    authority: str | None = None
+    client_id: str | None = None
+    tenant_id: str | None = None
+
+
+Auth = Credential | Entra | None
+"""A key, a sign-in, or nothing."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy between here and the target. `scheme`: http (CONNECT), socks4, socks5; `remote_dns`: it looks names up."""
+
+    scheme: Literal["http", "socks4", "socks5"]
+    host: str
+    port: int
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    remote_dns: bool = True
+
+    @property
+    def public(self) -> str:
+        """For files and screens."""
+        return f"{self.scheme}://{bracketed(self.host)}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the network is crossed: certificates (PEM files), a proxy, an address instead of the name's, compression."""
+
+    ca: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    proxy: Proxy | None = None
+    address: str | None = None
+    deflate: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """A service and how to reach it.
+
+    `label` is its name in rows and reports. `resource` is the path and query of the request line. `headers` are sent
+    with the upgrade; the values of those in `secret_headers` are shown nowhere. `session`: settings that this target
+    has instead of a script's, where it is a variant of `variant_of`. `notices`: what to read before a run.
+    """
+
+    label: str
+    host: str
+    port: int
+    tls: bool
+    resource: str = field(repr=False)
+    dialect: Dialect
+    service: Service
+    auth: Auth
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    secret_headers: frozenset[str] = frozenset()
+    way: Way = Way()
+    region: str | None = None
+    connect_rate_per_min: float | None = None
+    """None: the service's default, see `connects_per_min`; 0: no limit."""
+    prices: Prices | None = None
+    """None: by the model that answers."""
+    model: str | None = None
+    """The name of the model or deployment that is asked for."""
+    session: Mapping[str, Any] = field(default_factory=dict)
+    variant_of: str | None = None
+    notices: tuple[str, ...] = ()
+
+    @property
+    def loopback(self) -> bool:
+        return is_loopback(self.host)
+
+    @property
+    def url(self) -> str:
+        port = "" if self.port == (443 if self.tls else 80) else f":{self.port}"
+        return f"{'wss' if self.tls else 'ws'}://{bracketed(self.host)}{port}{self.resource}"
+
+    @property
+    def public_url(self) -> str:
+        """The URL for files and screens: what its query holds beyond the well-known names might be a secret."""
+        address, mark, query = self.url.partition("?")
+        return address + mark + "&".join(_masked(part) for part in query.split("&"))
+
+    @property
+    def connects_per_min(self) -> float | None:
+        """How many connections may start in a minute; None for no limit."""
+        if self.connect_rate_per_min is not None:
+            return self.connect_rate_per_min or None
+        quota = self.service == "azure" and self.dialect is Dialect.PREVIEW and not self.loopback
+        return AZURE_PREVIEW_CONNECTS_PER_MIN if quota else None
+
+
+def as_label(text: str) -> str:
+    """A text in the characters that a label may have."""
+    return _NOT_IN_LABELS.sub("_", text)
+
+
+def bracketed(host: str) -> str:
+    """A host as URLs have it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    """True for localhost, 127.0.0.0/8 and ::1."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.removesuffix(".") == "localhost"
+
+
+def _masked(part: str) -> str:
+    name, equals, _ = part.partition("=")
+    if unquote(name) in _PUBLIC_QUERY or not part:
+        return part
+    return f"{name}=***" if equals else "***"
