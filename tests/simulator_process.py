@@ -51,6 +51,7 @@ class Ready:
     port: int
     urls: dict[str, str]
     ca: Path | None
+    identity: dict[str, str] | None  # {endpoint, header} of where tokens are issued
     stop: Callable[[], None] = field(repr=False)
     output: str = field(default="", repr=False)
     returncode: int | None = None
@@ -91,7 +92,7 @@ def _ready(process: subprocess.Popen[bytes], ready_file: Path, log: Path) -> Rea
         time.sleep(POLL_S)
     facts: dict[str, Any] = json.loads(ready_file.read_text())
     ca = Path(facts["ca"]) if facts["ca"] else None
-    return Ready(facts["pid"], facts["port"], facts["urls"], ca, lambda: _end(process))
+    return Ready(facts["pid"], facts["port"], facts["urls"], ca, facts["identity"], lambda: _end(process))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from bench.simulator.identity import Identity
     from bench.simulator.profile import Profile
+    from bench.simulator.tokens import Tokens
+
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
 
 
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
-    tls: Annotated[bool, typer.Option("--tls", help="Serve wss with a self-made certificate for localhost.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Serve wss with a self-made certificate for loopback.")] = False,
     ca_out: Annotated[
         Path | None, typer.Option(help="Where to write the certificate authority to trust (with --tls).")
     ] = None,
@@ -28,29 +32,48 @@ def simulate(
     ] = None,
     key: Annotated[str | None, typer.Option(help="Ask clients for this key. Without one anything goes.")] = None,
     key_env: Annotated[str | None, typer.Option(help="Ask for the key in this environment variable.")] = None,
+    token_life: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, max=86_400, help="Ask for access tokens, and serve an endpoint that issues them: seconds."
+        ),
+    ] = None,
+    identity_fault: Annotated[
+        str | None, typer.Option(help="500, slow or garbage from that endpoint; 500:2-6: for requests 2 to 6 only.")
+    ] = None,
+    refuse: Annotated[
+        str | None, typer.Option(help="Refuse connections so, e.g. no_deployment; see docs/simulator.md.")
+    ] = None,
+    deflate: Annotated[bool, typer.Option("--deflate", help="Compress messages for clients that offer it.")] = False,
     truth: Annotated[Path | None, typer.Option(help="Log what was sent and received, and when, as JSON lines.")] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write JSON with port and URLs here, once listening.")] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, for trying the tool and for checking its figures."""
     from bench.errors import UsageError
+    from bench.simulator.handshake import Door
     from bench.simulator.server import Offer, listen, serve
     from bench.simulator.truth import TruthLog
     from bench.simulator.voice import load_replies
 
-    chosen = _profile(profile).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed)
-    wanted_key = _key(key, key_env)
+    chosen = _profile(profile).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, refuse=_refusal(refuse))
+    tokens = _tokens(token_life)
+    door = Door(_key(key, key_env), tokens, chosen.refuse)
+    identity = _identity(tokens, identity_fault)
     if ready_file:
         _clear(ready_file)
     if ca_out and not tls:
         raise UsageError("--ca-out goes with --tls: without it there is no authority to trust")
-    listener = listen(host, port)
-    with listener:
+    with listen(host, port) as listener:
         ca = _ca_file(ca_out) if tls else None
         log = TruthLog(truth, chosen.name, seed) if truth else None
-        offer = Offer(chosen, load_replies(), seed, wanted_key, _tls(ca) if ca else None, log)
+        offer = Offer(chosen, load_replies(), seed, door, _tls(ca) if ca else None, deflate, log, identity)
         facts = _facts(host, listener.getsockname()[1], ca)
         try:
-            typer.echo(serve(offer, listener, lambda: _announce(facts, chosen.name, seed, ready_file)))
+            typer.echo(
+                serve(
+                    offer, listener, lambda url: _announce(facts | _tokens_at(url, identity), chosen, seed, ready_file)
+                )
+            )
         finally:
             if log:
                 log.close()
@@ -92,6 +115,37 @@ def _key(key: str | None, key_env: str | None) -> str | None:
     return key
 
 
+def _refusal(name: str | None) -> str | None:
+    from bench.errors import UsageError
+    from bench.simulator.refusals import AZURE, NAMES, OPENAI, SESSION_EXPIRED
+
+    if name is not None and name not in NAMES:
+        known = f"Azure's {', '.join(AZURE)}; OpenAI's {', '.join(OPENAI)}; or {SESSION_EXPIRED}"
+        raise UsageError(f"--refuse {name}: no such refusal; there are {known}")
+    return name
+
+
+def _tokens(life_s: float | None) -> Tokens | None:
+    import secrets
+
+    from bench.simulator.tokens import Tokens
+
+    return None if life_s is None else Tokens(life_s, secrets.token_urlsafe)
+
+
+def _identity(tokens: Tokens | None, fault: str | None) -> Identity | None:
+    import secrets
+
+    from bench.errors import UsageError
+    from bench.simulator.identity import Identity, parse_fault
+
+    if tokens is None:
+        if fault is not None:
+            raise UsageError("--identity-fault goes with --token-life: without it there is no identity endpoint")
+        return None
+    return Identity(tokens, secrets.token_urlsafe(), parse_fault(fault) if fault is not None else None)
+
+
 def _ca_file(ca_out: Path | None) -> Path:
     import tempfile
 
@@ -112,6 +166,7 @@ def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
     """The content of the ready file. The URLs are complete: a client only adds its key."""
     import os
 
+    host = WILDCARDS.get(host, host)
     scheme, place = "wss" if ca else "ws", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     preview = "api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
     urls = {
@@ -123,16 +178,26 @@ def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
     return facts | {"ca": str(ca) if ca else None, "urls": urls}
 
 
-def _announce(facts: dict[str, Any], profile: str, seed: int, ready_file: Path | None) -> None:
+def _tokens_at(endpoint: str | None, identity: Identity | None) -> dict[str, Any]:
+    return {"identity": {"endpoint": endpoint, "header": identity.secret} if identity else None}
+
+
+def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Path | None) -> None:
     import json
     import sys
 
+    from bench.simulator.refusals import where_refused
+
+    identity = facts["identity"]
     lines = [
-        f"SIMULATED Realtime API: delays are assumptions (profile {profile}, seed {seed}), not the service's.",
+        f"SIMULATED Realtime API: delays are assumptions (profile {profile.name}, seed {seed}), not the service's.",
         f"  Azure GA       {facts['urls']['ga']}",
         f"  Azure preview  {facts['urls']['preview']}",
         f"  OpenAI         {facts['urls']['openai']}  (preview with the header OpenAI-Beta: realtime=v1)",
         *([f"  trust          {facts['ca']}"] if facts["ca"] else []),
+        *([f"  tokens         IDENTITY_ENDPOINT={identity['endpoint']}"] if identity else []),
+        *([f"                 IDENTITY_HEADER={identity['header']}"] if identity else []),
+        *([f"  refuses        {where_refused(profile.refuse)}"] if profile.refuse else []),
         "  Ctrl-C ends it.",
         f"READY {json.dumps(facts)}",
     ]

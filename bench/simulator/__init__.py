@@ -1,6 +1,8 @@
 """A stand-in for the service, in its own process, with known truth: `rtbench simulate`.
 
-    handshake    HTTP request → dialect, or a refusal with the service's body
+    handshake    HTTP request → dialect, or one of the refusals with the service's body
+    refusals, quota    in which ways services refuse; what is left of this minute
+    tokens, identity   access tokens of a limited life, and the endpoint that issues them
     behaviour    (client event, instant) → server events, each with the instant at which it is due: pure
       session, settings, checks    its effective session, what may be written into it
       turns, input_audio, vad      the caller's audio: committed by the client, or by speech that was heard in it
@@ -9,7 +11,8 @@
       conversation, outbox, wire   its items; what is going to be sent; the bytes of an event
     connection   socket, TLS, frames and stamps around one behaviour
     server       listens, and says how late it was
-    profile, voice, truth    seeded delays; what it says; what it really did, and when
+    profile, drift, voice    seeded delays, and what makes all of them longer for a while; what it says
+    truth        what it really did, and when
 
 What it prints says SIMULATED: its delays are assumptions, never measurements of the service.
 """

@@ -1,4 +1,4 @@
-"""One response, from response.created to response.done (protocol.md §3.3 orders, §5 object and usage).
+"""One response, from response.created to response.done, in the orders of captures from the service.
 
 An answer is a series of steps in wire order: a due instant, and a function that renders the event when that instant has
 come. Whatever the event changes, its function changes; so what was `said` is known at any time, and a cancel drops the
@@ -48,6 +48,7 @@ class Answer:
     conversation_id: str | None
     metadata: Json | None
     context: Context
+    failure: Json | None  # the error that it ends with at once
 
     status: str = "planned"  # then in_progress, then that of response.done
     item: Item | None = None  # once it was announced
@@ -73,6 +74,9 @@ class Answer:
     def steps(self) -> Iterator[Step]:
         schedule = self.schedule
         yield schedule.created_ns, self._created
+        if self.failure is not None:
+            yield schedule.done_ns, partial(self._finished, "failed", {"type": "failed", "error": self.failure})
+            return
         yield from ((schedule.opening_ns, render) for render in self._opening())
         for due_ns, audio, place in schedule.deltas:
             yield due_ns, partial(self._audio if audio else self._word, place)
@@ -164,7 +168,7 @@ class Answer:
         words = "".join(self.said)
         kind, key = (self.names.audio_part, "transcript") if self.output.audio else (self.names.text_part, "text")
         self.item.body["content"] = [{"type": kind, key: words}]
-        self.item.text_tokens, self.item.audio_tokens = self._output_tokens()
+        self.item.text_tokens, self.item.audio_tokens = self.output_tokens()
         return self._part_event(due_ns, "response.content_part.done", {"part": self._part(words)})
 
     def _conversation_item_done(self, due_ns: int) -> Outgoing:
@@ -200,7 +204,7 @@ class Answer:
 
     def usage(self) -> Json:
         text, audio, cached_text, cached_audio = self.context
-        out_text, out_audio = self._output_tokens()
+        out_text, out_audio = self.output_tokens()
         cached: Json = {"text_tokens": cached_text, "audio_tokens": cached_audio}
         details: Json = {"text_tokens": text, "audio_tokens": audio, "cached_tokens": cached_text + cached_audio}
         if self.names is GA:
@@ -213,8 +217,8 @@ class Answer:
             "output_token_details": {"text_tokens": out_text, "audio_tokens": out_audio},
         }
 
-    def _output_tokens(self) -> tuple[int, int]:
-        """(text, audio): 20 audio tokens a second."""
+    def output_tokens(self) -> tuple[int, int]:
+        """(text, audio) of what was said so far: 20 audio tokens a second."""
         overhead = AUDIO_ANSWER_TEXT_TOKENS if self.spoken else 0
         return len(self.said) + overhead, sum(block.audio_ms for block in self.spoken) // TOKEN_MS
 

@@ -6,7 +6,7 @@
     behaviour.due(now_ns)               the server events whose instant has come, rendered in this call
 
 A client event is judged when it arrives; its answers are due a drawn delay later, in the order of their questions.
-Whatever a client sends, nothing raises: a broken rule becomes an `error` event (protocol.md §6) and changes nothing.
+Whatever a client sends, nothing raises: a broken rule becomes an `error` event and changes nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bench.simulator import checks, settings
 from bench.simulator.conversation import Conversation, decoded_audio
 from bench.simulator.outbox import Outbox
 from bench.simulator.profile import Profile
+from bench.simulator.quota import UNLIMITED, Quota
 from bench.simulator.responses import Responses
 from bench.simulator.session import Session
 from bench.simulator.turns import Turns
@@ -51,13 +52,24 @@ class Behaviour:
         replies: Sequence[Reply],
         rng: np.random.Generator,
         ids: Ids,
+        quota: Quota | None = None,
     ) -> None:
         self.ids = ids
         self._dialect, self._delays, names = dialect, profile.delays, dialect.names
         self._session = Session(dialect, ids.session, model, expires_at_s)
         self._conversation = Conversation(ids, names)
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and names is GA)
-        self._responses = Responses(self._session, self._conversation, self._outbox, profile, replies, names, ids, rng)
+        self._responses = Responses(
+            self._session,
+            self._conversation,
+            self._outbox,
+            profile,
+            replies,
+            names,
+            ids,
+            rng,
+            quota or Quota(UNLIMITED),
+        )
         self._turns = Turns(self._session, self._conversation, self._outbox, self._responses, profile, names)
         self._handlers: dict[str, Callable[[Json, int], str | None]] = {
             "session.update": self._session_update,

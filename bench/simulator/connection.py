@@ -15,22 +15,24 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from bench.clock import monotonic_ns
+from bench.clock import monotonic_ns, utc_ns
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.handshake import Accepted, Complaint, Refused, judge
+from bench.simulator.handshake import Accepted, Door, judge
 from bench.simulator.lateness import Lateness
+from bench.simulator.quota import Quota
+from bench.simulator.refusals import EXPIRED_REASON, GOING_AWAY, SESSION_EXPIRED, Complaint, Refused, throttled
 from bench.simulator.stream import Stream
 from bench.simulator.truth import TruthLog
 from bench.simulator.wire import Ids, Outgoing, error_fields, event_bytes, text_frame
 
 MAX_MESSAGE_BYTES = 16 << 20  # appends may hold 15 MiB
 CLOSE_LIMIT_S = 5.0
-GOING_AWAY = 1001
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,17 @@ class Shared:
     """What all connections of a server share."""
 
     loop: asyncio.AbstractEventLoop
-    key: str | None
+    door: Door
+    quota: Quota
     tls: ssl.SSLContext | None
+    deflate: bool
     new_session: Callable[[Accepted], Behaviour]
+    refused: Callable[[Refused | Complaint, int], None]  # told of each refusal, and when its request had come
     lateness: Lateness
     truth: TruthLog | None
     events_per_segment: int
     ping_interval_s: float
+    session_cap_s: float
 
 
 class _SimulatedProtocol(ServerProtocol):
@@ -64,11 +70,14 @@ class Connection:
 
     def __init__(self, shared: Shared, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
         self._shared, self._ended = shared, ended
-        self._protocol = _SimulatedProtocol(max_size=MAX_MESSAGE_BYTES)
+        extensions = [ServerPerMessageDeflateFactory()] if shared.deflate else None
+        self._protocol = _SimulatedProtocol(max_size=MAX_MESSAGE_BYTES, extensions=extensions)
+        self._framed: Callable[[bytes], bytes] = text_frame
         self._behaviour: Behaviour | None = None
         self._fragments: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns: int | None = None
+        self._pinger: asyncio.TimerHandle | None = None
         self._chores: list[asyncio.TimerHandle] = []
         self._stream = Stream(shared.loop, sock, shared.tls, self._received, self._gone)
 
@@ -87,29 +96,47 @@ class Connection:
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Request):
-                self._upgrade(event)
+                self._upgrade(event, at_ns)
             elif isinstance(event, Frame):
                 self._frame(event, at_ns, kernel)
         self._flush()
         self._send_due()
 
-    def _upgrade(self, request: Request) -> None:
-        headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        verdict = judge(request.path, headers, self._shared.key)
+    def _upgrade(self, request: Request, at_ns: int) -> None:
+        verdict = self._verdict(request, at_ns)
         if isinstance(verdict, Refused):
+            self._shared.refused(verdict, at_ns)
             self._protocol.send_response(_refusal(self._protocol, verdict))
             return
-        self._protocol.send_response(self._protocol.accept(request))
+        response = self._protocol.accept(request)
+        response.headers.update(self._shared.quota.headers(at_ns))
+        self._protocol.send_response(response)
         if self._protocol.state is State.OPEN:  # else it was no upgrade: the protocol object has said so
-            self._open(verdict)
+            self._open(verdict, at_ns)
 
-    def _open(self, accepted: Accepted) -> None:
+    def _verdict(self, request: Request, at_ns: int) -> Accepted | Refused:
+        headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        verdict = judge(request.path, headers, self._shared.door, utc_ns() / 1e9)
+        if isinstance(verdict, Refused) or verdict.complaint:
+            return verdict
+        wait_ns = self._shared.quota.connect(at_ns)
+        return throttled(wait_ns) if wait_ns else verdict
+
+    def _open(self, accepted: Accepted, at_ns: int) -> None:
         if accepted.complaint:
+            self._shared.refused(accepted.complaint, at_ns)
             self._complain(accepted.complaint)
             return
+        if self._protocol.extensions:
+            self._framed = self._compressed
         self._behaviour = self._shared.new_session(accepted)
-        self._behaviour.open(monotonic_ns())
-        self._chores.append(self._shared.loop.call_later(self._shared.ping_interval_s, self._ping))
+        if self._shared.truth and self._shared.door.tokens:
+            self._shared.truth.opened(self._behaviour.ids.session, accepted.token, at_ns)
+        opened_ns = monotonic_ns()
+        self._behaviour.open(opened_ns)
+        expires_ns = opened_ns + int(self._shared.session_cap_s * 1e9)
+        self._chores.append(self._shared.loop.call_at(expires_ns / 1e9, self._expire, expires_ns))
+        self._ping_later()
 
     def _complain(self, complaint: Complaint) -> None:
         ids = Ids(uuid.uuid4().hex[:12])
@@ -152,7 +179,7 @@ class Connection:
     def _send(self, events: list[Outgoing]) -> None:
         """In one write, so in one TCP segment where it has room."""
         assert self._behaviour is not None
-        frames = [text_frame(event.body) for event in events]
+        frames = [self._framed(event.body) for event in events]
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         handed_ns = monotonic_ns()
         empty = self._stream.write(data)
@@ -160,6 +187,9 @@ class Connection:
             self._shared.lateness.add(handed_ns - event.due_ns)
             if self._shared.truth:
                 self._shared.truth.sent(self._behaviour.ids.session, event, handed_ns, empty, len(frame))
+
+    def _compressed(self, body: bytes) -> bytes:
+        return Frame(Opcode.TEXT, body).serialize(mask=False, extensions=self._protocol.extensions)
 
     def _set_timer(self, due_ns: int | None) -> None:
         if due_ns == self._timer_due_ns:
@@ -177,7 +207,19 @@ class Connection:
         if self._protocol.state is State.OPEN:
             self._protocol.send_ping(b"")
             self._flush()
-            self._chores = [self._shared.loop.call_later(self._shared.ping_interval_s, self._ping)]
+            self._ping_later()
+
+    def _ping_later(self) -> None:
+        self._pinger = self._shared.loop.call_later(self._shared.ping_interval_s, self._ping)
+
+    def _expire(self, due_ns: int) -> None:
+        """As the service ends a session that has lasted too long."""
+        if self._behaviour is None or self._protocol.state is not State.OPEN:
+            return
+        reason = EXPIRED_REASON.format(minutes=self._shared.session_cap_s / 60)
+        body = event_bytes("error", self._behaviour.ids.event(), error_fields(SESSION_EXPIRED, reason))
+        self._send([Outgoing(due_ns, "error", body)])
+        self.close(GOING_AWAY, reason)
 
     def _flush(self) -> None:
         """What the protocol object has to say: the upgrade's response, pongs, close frames, and the end (b"")."""
@@ -188,7 +230,7 @@ class Connection:
                 self._stream.finish()
 
     def _gone(self) -> None:
-        for timer in (self._timer, *self._chores):
+        for timer in (self._timer, self._pinger, *self._chores):
             if timer:
                 timer.cancel()
         self._ended(self)
@@ -198,4 +240,5 @@ def _refusal(protocol: ServerProtocol, refused: Refused) -> Response:
     response = protocol.reject(refused.status, refused.body)
     del response.headers["Content-Type"]
     response.headers["Content-Type"] = "application/json"
+    response.headers.update(refused.headers)
     return response

@@ -1,18 +1,32 @@
-"""What the service makes of an upgrade request: a dialect, or a refusal (protocol.md §1, §6). Pure.
+"""What the service makes of an upgrade request: a dialect, or a refusal (docs/protocol.md, "Addresses"). Pure.
 
-Azure refuses by HTTP before the upgrade. OpenAI accepts the upgrade, then sends one error event and closes.
 Query keys and headers that are not named here are ignored.
 """
 
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+from bench.simulator.refusals import (
+    AZURE,
+    BAD_KEY,
+    BAD_OPENAI_KEY,
+    BAD_VERSION,
+    DEAD_TOKEN,
+    MISSING_MODEL,
+    NO_DEPLOYMENT,
+    NO_SUCH_PATH,
+    OPENAI,
+    STRAY_VERSION,
+    TOO_MANY_HEADERS,
+    Complaint,
+    Refused,
+)
+from bench.simulator.tokens import Tokens
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, Dialect
 
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
@@ -22,93 +36,113 @@ UNDERLYING_MODELS = {  # Azure's session.model names the model behind the deploy
     "gpt-realtime": "gpt-realtime-2025-08-28",
     "gpt-realtime-mini": "gpt-realtime-mini-2025-12-15",
 }
-BAD_KEY = (
-    "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an "
-    "active subscription and use a correct regional API endpoint for your resource."
-)
-NO_DEPLOYMENT = (
-    "The API deployment for this resource does not exist. If you created the deployment within the last 5 minutes, "
-    "please wait a moment and try again."
-)
-STRAY_VERSION = "api-version is not allowed on the /openai/v1 path; remove it."
+MAX_CUSTOM_HEADERS = 10
+STANDARD_HEADERS = {
+    "accept", "accept-encoding", "accept-language", "api-key", "authorization", "cache-control", "connection",
+    "content-length", "content-type", "host", "origin", "pragma", "proxy-connection", "upgrade", "user-agent",
+}  # fmt: skip
 
 
-class Complaint(NamedTuple):
-    """The error event that follows an accepted upgrade, and the close code behind it."""
+@dataclass(frozen=True)
+class Door:
+    """Who may come in: who has the key, or a token that lives; where there is neither, everybody.
 
-    code: str
-    message: str
-    close_code: int
+    `refuse` names the refusal that every connection gets, of those addresses that have it.
+    """
 
-    @property
-    def close_reason(self) -> str:
-        return f"invalid_request_error.{self.code}"
+    key: str | None = None
+    tokens: Tokens | None = None
+    refuse: str | None = None
 
 
 @dataclass(frozen=True)
 class Accepted:
+    """`token` is the number of the token that opened the door; None where a key did, or nothing was asked for."""
+
     dialect: Dialect
     model: str
     complaint: Complaint | None = None
+    token: int | None = None
 
 
-@dataclass(frozen=True)
-class Refused:
-    status: int
-    code: str
-    message: str
+class _Shown(NamedTuple):
+    """What became of a client's credentials."""
 
-    @property
-    def body(self) -> str:
-        return json.dumps({"error": {"code": self.code, "message": self.message}})
+    problem: Refused | None = None
+    token: int | None = None
 
 
-def judge(target: str, headers: Mapping[str, str], key: str | None) -> Accepted | Refused:
-    """`target` is the request line's path and query; the names of `headers` are in lower case; no `key`, no check."""
+def judge(target: str, headers: Mapping[str, str], door: Door, now_s: float) -> Accepted | Refused:
+    """`target` is the request line's path and query; the names of `headers` are in lower case; UTC `now_s`."""
     path, _, query_text = target.partition("?")
     query = {name: values[0] for name, values in parse_qs(query_text, keep_blank_values=True).items()}
-    key_holds = key is None or _offers(key, headers, query)
+    shown = _shown(door, headers, query, now_s)
     match path.rstrip("/"):
         case "/openai/realtime":
-            return _azure_preview(query) if key_holds else Refused(401, "401", BAD_KEY)
+            return _azure_refusal(door, headers, shown) or _azure_preview(query, shown.token)
         case "/openai/v1/realtime":
-            return _azure_ga(query) if key_holds else Refused(401, "401", BAD_KEY)
+            return _azure_refusal(door, headers, shown) or _azure_ga(query, shown.token)
         case "/v1/realtime":
-            return _openai(query, headers, key_holds)
-    return Refused(404, "404", "Resource not found")
+            return _openai(query, headers, door, shown)
+    return NO_SUCH_PATH
 
 
-def _azure_preview(query: Mapping[str, str]) -> Accepted | Refused:
+def _azure_refusal(door: Door, headers: Mapping[str, str], shown: _Shown) -> Refused | None:
+    if _custom_headers(headers) > MAX_CUSTOM_HEADERS:
+        return TOO_MANY_HEADERS
+    return AZURE.get(door.refuse or "") or shown.problem
+
+
+def _azure_preview(query: Mapping[str, str], token: int | None) -> Accepted | Refused:
     if query.get("api-version") not in API_VERSIONS:
-        return Refused(400, "BadRequest", "API version not supported")
-    return _azure(AZURE_PREVIEW, query.get("deployment"))
+        return BAD_VERSION
+    return _azure(AZURE_PREVIEW, query.get("deployment"), token)
 
 
-def _azure_ga(query: Mapping[str, str]) -> Accepted | Refused:
+def _azure_ga(query: Mapping[str, str], token: int | None) -> Accepted | Refused:
     if "api-version" in query:
-        return Refused(401, "401", STRAY_VERSION)
-    return _azure(AZURE_GA, query.get("model"))
+        return STRAY_VERSION
+    return _azure(AZURE_GA, query.get("model"), token)
 
 
-def _azure(dialect: Dialect, deployment: str | None) -> Accepted | Refused:
+def _azure(dialect: Dialect, deployment: str | None, token: int | None) -> Accepted | Refused:
     if not deployment:
-        return Refused(404, "DeploymentNotFound", NO_DEPLOYMENT)
-    return Accepted(dialect, UNDERLYING_MODELS.get(deployment, deployment))
+        return NO_DEPLOYMENT
+    return Accepted(dialect, UNDERLYING_MODELS.get(deployment, deployment), token=token)
 
 
-def _openai(query: Mapping[str, str], headers: Mapping[str, str], key_holds: bool) -> Accepted:
+def _openai(query: Mapping[str, str], headers: Mapping[str, str], door: Door, shown: _Shown) -> Accepted:
     dialect = OPENAI_PREVIEW if headers.get("openai-beta") == "realtime=v1" else OPENAI_GA
-    complaint = None
-    if not key_holds:
-        complaint = Complaint("invalid_api_key", "Incorrect API key provided.", 3000)
-    elif not query.get("model"):
-        complaint = Complaint("missing_model", "You must provide a model parameter.", 4000)
-    return Accepted(dialect, query.get("model", ""), complaint)
+    complaint = OPENAI.get(door.refuse or "")
+    if complaint is None and shown.problem:
+        complaint = BAD_OPENAI_KEY
+    elif complaint is None and not query.get("model"):
+        complaint = MISSING_MODEL
+    return Accepted(dialect, query.get("model", ""), complaint, shown.token)
 
 
-def _offers(key: str, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
-    bearer = headers.get("authorization", "")
-    offered = (headers.get("api-key"), query.get("api-key"), bearer[7:] if bearer[:7].lower() == "bearer " else None)
+def _custom_headers(headers: Mapping[str, str]) -> int:
+    return sum(name not in STANDARD_HEADERS and not name.startswith("sec-websocket-") for name in headers)
+
+
+def _shown(door: Door, headers: Mapping[str, str], query: Mapping[str, str], now_s: float) -> _Shown:
+    if door.key is None and door.tokens is None:
+        return _Shown()
+    bearer = _bearer(headers)
+    if door.key is not None and _any_is(door.key, (headers.get("api-key"), query.get("api-key"), bearer)):
+        return _Shown()
+    if door.tokens is None or bearer is None:
+        return _Shown(BAD_KEY)
+    token = door.tokens.living(bearer, now_s)
+    return _Shown(DEAD_TOKEN if token is None else None, token)
+
+
+def _bearer(headers: Mapping[str, str]) -> str | None:
+    authorization = headers.get("authorization", "")
+    return authorization[7:] if authorization[:7].lower() == "bearer " else None
+
+
+def _any_is(key: str, offered: tuple[str | None, ...]) -> bool:
     matches = [
         hmac.compare_digest(offer.encode(errors="surrogateescape"), key.encode())
         for offer in offered

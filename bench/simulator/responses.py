@@ -14,13 +14,14 @@ from bench.simulator.answer import Answer, Context
 from bench.simulator.conversation import Conversation, text_tokens
 from bench.simulator.outbox import Outbox, Render, Step
 from bench.simulator.profile import Profile
-from bench.simulator.schedule import audio_schedule, text_schedule
-from bench.simulator.session import Session
+from bench.simulator.quota import Quota
+from bench.simulator.schedule import Schedule, audio_schedule, failed_schedule, text_schedule
+from bench.simulator.session import Output, Session
 from bench.simulator.voice import Reply
 from bench.simulator.wire import Ids, Json, Names, Outgoing, RejectedError
 
 CACHE_BLOCK_TOKENS = 64
-RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # a minute
+RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # a minute; what is shown where nothing is limited
 
 
 class Responses:
@@ -38,9 +39,11 @@ class Responses:
         names: Names,
         ids: Ids,
         rng: np.random.Generator,
+        quota: Quota,
     ) -> None:
         self._session, self._conversation, self._outbox = session, conversation, outbox
         self._profile, self._replies, self._names, self._ids, self._rng = profile, replies, names, ids, rng
+        self._quota = quota  # of the whole server
         self._conversation_id = ids.new("conv")
         self._active: Answer | None = None  # of the conversation
         self._answers: dict[str, tuple[Answer, Series[Render]]] = {}
@@ -90,23 +93,31 @@ class Responses:
 
     def _new_answer(self, wanted: Json, at_ns: int, in_band: bool) -> Answer:
         output = self._session.output(wanted)
-        context = self._read(output.instructions, wanted.get("input"))
+        text, audio = self._input(output.instructions, wanted.get("input"))
+        failure = self._quota.respond(text + audio, self._session.model, at_ns)
         reply = self._replies[int(self._rng.integers(len(self._replies)))]
-        schedule = audio_schedule if output.audio else text_schedule
         return Answer(
             id=self._ids.new("resp"),
             item_id=self._conversation.promise(),
             output=output,
             reply=reply,
-            schedule=schedule(self._profile, reply, at_ns, self._outbox.answered_ns, self._rng),
+            schedule=self._schedule(output, reply, at_ns, failed=failure is not None),
             names=self._names,
             ids=self._ids,
             obfuscation=self._outbox.obfuscation,
             conversation=self._conversation if in_band else None,
             conversation_id=self._conversation_id if in_band else None,
             metadata=wanted.get("metadata"),
-            context=context,
+            context=self._read(text, audio) if failure is None else Context(0, 0, 0, 0),
+            failure=failure,
         )
+
+    def _schedule(self, output: Output, reply: Reply, at_ns: int, *, failed: bool) -> Schedule:
+        earliest_ns = self._outbox.answered_ns
+        if failed:
+            return failed_schedule(self._profile, at_ns, earliest_ns, self._rng)
+        schedule = audio_schedule if output.audio else text_schedule
+        return schedule(self._profile, reply, at_ns, earliest_ns, self._rng)
 
     def _start(self, answer: Answer) -> None:
         self._answers = {key: entry for key, entry in self._answers.items() if not entry[0].done}
@@ -117,22 +128,30 @@ class Responses:
             self._outbox.plan([self._limits_step(answer.schedule.created_ns)])
 
     def _after_done(self, answer: Answer, done_ns: int) -> list[Step]:
-        noticed: list[Step] = [(done_ns, partial(self._notice_done, answer))] if answer.conversation is not None else []
+        noticed: list[Step] = [(done_ns, partial(self._spend, answer))]
+        if answer.conversation is not None:
+            noticed.append((done_ns, partial(self._notice_done, answer)))
         limits = [self._limits_step(done_ns)] if self._profile.rate_limits in ("after_done", "both") else []
         return noticed + limits
+
+    def _spend(self, answer: Answer, done_ns: int) -> None:
+        self._quota.spend(sum(answer.output_tokens()), done_ns)
 
     def _notice_done(self, answer: Answer, done_ns: int) -> None:
         if self.when_done is not None:
             self.when_done(answer, done_ns)
 
-    def _read(self, instructions: str, items: list[Json] | None) -> Context:
-        """The tokens that a response reads: its own `input`, or the conversation, in whole blocks from the cache."""
+    def _input(self, instructions: str, items: list[Json] | None) -> tuple[int, int]:
+        """(text, audio): the tokens of a response's own `input`, or of the conversation, and of its instructions."""
         if items is not None:
             read = [self._conversation.read(item, self._session.input.format) for item in items]
             text, audio = sum(item.text_tokens for item in read), sum(item.audio_tokens for item in read)
         else:
             text, audio = self._conversation.tokens()
-        text += text_tokens(instructions)
+        return text + text_tokens(instructions), audio
+
+    def _read(self, text: int, audio: int) -> Context:
+        """So many tokens are read now, in whole blocks from the cache where the last response has read them."""
         cached = (min(now, before) for now, before in zip((text, audio), self._context, strict=True))
         cached_text, cached_audio = (tokens - tokens % CACHE_BLOCK_TOKENS for tokens in cached)
         self._context = text, audio
@@ -143,7 +162,7 @@ class Responses:
         return self._outbox.after(after_ns, self._profile.delays.rate_limits), self._rate_limits
 
     def _rate_limits(self, due_ns: int) -> Outgoing:
-        entries = [
+        entries = self._quota.entries(due_ns) or [
             {
                 "name": name,
                 "limit": limit,

@@ -1,8 +1,8 @@
 """When the events of one answer are due: drawn from the profile, relative to the instant that asks for it.
 
-Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC. Sizes and order follow protocol.md §3.3 and §7: the first
-block of audio comes after its drawn delay, each later one when its audio has been generated at `speed` × real time,
-and the transcript runs ahead.
+Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC. The first block of audio comes after its drawn delay, each
+later one when its audio has been generated at `speed` × real time, and the transcript runs ahead (docs/protocol.md,
+"Audio"). The delays of an answer's first events are drawn, and multiplied by the drift at the instant that asks for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.simulator.profile import Profile
+from bench.simulator.profile import LogNormal, Profile
 from bench.simulator.voice import Block, Reply
 
 NS_PER_MS = 1_000_000
@@ -40,7 +40,7 @@ class Schedule:
 
 def audio_schedule(profile: Profile, reply: Reply, at_ns: int, earliest_ns: int, rng: np.random.Generator) -> Schedule:
     """For an answer that was asked for `at_ns` and whose first event must not be due before `earliest_ns`."""
-    first_ns = max(earliest_ns, at_ns + profile.delays.first_audio.draw_ns(rng))
+    first_ns = max(earliest_ns, at_ns + _drawn(profile, profile.delays.first_audio, at_ns, rng))
     created_ns = _created(profile, at_ns, earliest_ns, first_ns, rng)
     audio = _audio_dues(reply.blocks["pcm16"], first_ns, profile.speed)
     lead = int(rng.integers(*profile.transcript_lead_deltas, endpoint=True))
@@ -55,14 +55,24 @@ def audio_schedule(profile: Profile, reply: Reply, at_ns: int, earliest_ns: int,
 
 def text_schedule(profile: Profile, reply: Reply, at_ns: int, earliest_ns: int, rng: np.random.Generator) -> Schedule:
     """The same for an answer in text alone, which goes on at a steady pace."""
-    first_ns = max(earliest_ns, at_ns + profile.delays.first_text.draw_ns(rng))
+    first_ns = max(earliest_ns, at_ns + _drawn(profile, profile.delays.first_text, at_ns, rng))
     created_ns = _created(profile, at_ns, earliest_ns, first_ns, rng)
     last_ns = first_ns + int(len(reply.tokens) / profile.text_tokens_per_s * 1e9)
     return _schedule(profile, created_ns, _spread(0, reply.tokens, first_ns, last_ns), rng)
 
 
+def failed_schedule(profile: Profile, at_ns: int, earliest_ns: int, rng: np.random.Generator) -> Schedule:
+    """The same for an answer that fails as soon as it was created."""
+    created_ns = max(earliest_ns, at_ns + _drawn(profile, profile.delays.response_created, at_ns, rng))
+    return Schedule(created_ns, created_ns, (), created_ns + profile.delays.response_done.draw_ns(rng))
+
+
 def _created(profile: Profile, at_ns: int, earliest_ns: int, first_ns: int, rng: np.random.Generator) -> int:
-    return max(earliest_ns, min(first_ns, at_ns + profile.delays.response_created.draw_ns(rng)))
+    return max(earliest_ns, min(first_ns, at_ns + _drawn(profile, profile.delays.response_created, at_ns, rng)))
+
+
+def _drawn(profile: Profile, delay: LogNormal, at_ns: int, rng: np.random.Generator) -> int:
+    return int(delay.draw_ns(rng) * profile.slowness(at_ns))
 
 
 def _schedule(profile: Profile, created_ns: int, deltas: list[Delta], rng: np.random.Generator) -> Schedule:

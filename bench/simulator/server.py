@@ -26,31 +26,35 @@ import numpy as np
 from bench.clock import enable_stamps, utc_ns
 from bench.errors import UsageError
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.connection import GOING_AWAY, Connection, Shared
-from bench.simulator.handshake import Accepted
+from bench.simulator.connection import Connection, Shared
+from bench.simulator.handshake import Accepted, Door
+from bench.simulator.identity import Identity, served
 from bench.simulator.lateness import Lateness
 from bench.simulator.profile import Profile
+from bench.simulator.quota import Quota
+from bench.simulator.refusals import GOING_AWAY, Complaint, Refused
 from bench.simulator.truth import TruthLog
 from bench.simulator.voice import Reply
 from bench.simulator.wire import Ids
 
 BACKLOG = 1024
 FLUSH_S = 0.5
-SESSION_CAP_S = 3600
 GC_THRESHOLDS = (50_000, 100, 100)
 ACCEPT_PAUSE_S = 0.1  # after an accept failed for want of file descriptors
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What to serve, and to whom. `tls` None: plain ws."""
+    """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it."""
 
     profile: Profile
     replies: Sequence[Reply]
     seed: int
-    key: str | None = None
+    door: Door
     tls: ssl.SSLContext | None = None
+    deflate: bool = False
     truth: TruthLog | None = None
+    identity: Identity | None = None
 
 
 class Server:
@@ -58,17 +62,22 @@ class Server:
         self._offer, self._listener, self._loop = offer, listener, loop
         self._tag = secrets.token_hex(3)  # keeps ids apart from those of other simulators with the same seed
         self._connections: set[Connection] = set()
-        self.sessions = 0
+        self._quota = Quota(offer.profile.limits)
+        self.sessions = self.refused = 0
         self.lateness = Lateness()
         self._shared = Shared(
             loop=loop,
-            key=offer.key,
+            door=offer.door,
+            quota=self._quota,
             tls=offer.tls,
+            deflate=offer.deflate,
             new_session=self._new_session,
+            refused=self._note_refusal,
             lateness=self.lateness,
             truth=offer.truth,
             events_per_segment=offer.profile.events_per_segment,
             ping_interval_s=offer.profile.ping_interval_s,
+            session_cap_s=offer.profile.session_cap_s,
         )
         loop.add_reader(listener, self._accept)
 
@@ -82,7 +91,9 @@ class Server:
             await asyncio.sleep(0.01)
 
     def summary(self) -> str:
-        return f"SIMULATED: {self.sessions} sessions, {self.lateness.count} events sent, {self.lateness.summary()}"
+        refused = f"{self.refused} refused, " if self.refused else ""
+        counts = f"{self.sessions} sessions, {refused}{self.lateness.count} events sent"
+        return f"SIMULATED: {counts}, {self.lateness.summary()}"
 
     def _accept(self) -> None:
         try:
@@ -107,12 +118,19 @@ class Server:
         return Behaviour(
             accepted.dialect,
             accepted.model,
-            utc_ns() // 1_000_000_000 + SESSION_CAP_S,
+            int(utc_ns() / 1e9 + self._offer.profile.session_cap_s),
             self._offer.profile,
             self._offer.replies,
             np.random.default_rng([self._offer.seed, self.sessions]),
             Ids(f"{self._tag}{self.sessions:06d}"),
+            self._quota,
         )
+
+    def _note_refusal(self, refusal: Refused | Complaint, at_ns: int) -> None:
+        self.refused += 1
+        if self._offer.truth:
+            status = refusal.status if isinstance(refusal, Refused) else refusal.close_code
+            self._offer.truth.refused(status, refusal.code, at_ns)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -128,14 +146,17 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(offer: Offer, listener: socket.socket, ready: Callable[[], None]) -> str:
-    """Serve until SIGINT or SIGTERM; `ready` is called once clients are answered. Returns the summary line."""
+def serve(offer: Offer, listener: socket.socket, ready: Callable[[str | None], None]) -> str:
+    """Serve until SIGINT or SIGTERM; `ready` is called once clients are answered. Returns the summary line.
+
+    `ready` is told the URL of the identity endpoint, where there is one.
+    """
     _allow_many_sockets()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(PunctualSelector())) as runner:
         return runner.run(_serve(offer, listener, ready))
 
 
-async def _serve(offer: Offer, listener: socket.socket, ready: Callable[[], None]) -> str:
+async def _serve(offer: Offer, listener: socket.socket, ready: Callable[[str | None], None]) -> str:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -144,12 +165,13 @@ async def _serve(offer: Offer, listener: socket.socket, ready: Callable[[], None
     gc.collect()
     gc.freeze()  # the replies never become garbage: do not look at them again,
     gc.set_threshold(*GC_THRESHOLDS)  # and seldom at the sessions: with hundreds of them a look takes 10 ms
-    ready()
-    while not stopped.is_set():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), FLUSH_S)
-        if offer.truth:
-            offer.truth.flush()
+    async with served(offer.identity, listener.family) as endpoint:
+        ready(endpoint)
+        while not stopped.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), FLUSH_S)
+            if offer.truth:
+                offer.truth.flush()
     await server.stop()
     return server.summary()
 

@@ -71,6 +71,10 @@ class Session:
             raise RejectedError("cannot_update_voice", problem)
         self._take(updated)
 
+    @property
+    def model(self) -> str:
+        return str(self.shown["model"])
+
     def output(self, response: Json) -> Output:
         """What a response gives out whose response.create asked for `response`."""
         return self._output(self.shown, response)

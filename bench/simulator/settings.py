@@ -1,6 +1,4 @@
-"""What may be written into a session, per dialect, and the session as a service opens it (protocol.md §4; §2 for
-response.create).
-"""
+"""What may be written into a session and into a response.create, per dialect, and the session as a service opens it."""
 
 from __future__ import annotations
 

@@ -18,13 +18,14 @@ from bench.clock import utc_ns
 LIFE = timedelta(days=30)
 NAMES = (
     x509.DNSName("localhost"),
+    x509.DNSName("simulator.test"),  # for clients that do not look names up: a proxy does, or they are told the address
     x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
     x509.IPAddress(ipaddress.ip_address("::1")),
 )
 
 
 def loopback_tls(ca_file: Path) -> ssl.SSLContext:
-    """A server context for localhost. The authority's certificate is written to `ca_file`; no key is kept on disk."""
+    """A server context for loopback. The authority's certificate is written to `ca_file`; no key is kept on disk."""
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _authority(authority_key)
     server = _server(server_key, authority, authority_key)

@@ -15,6 +15,13 @@ Sent:      s       session id, as in the session.created that the client saw
                    one of magnitude ≥ 104 of 32,768 (−50 dBFS); null where that is in another delta
            p       of speech_started and speech_stopped: where in the session's input audio (bytes, as in from and to)
                    speech began, and where it ended: the first byte of its first active frame, the one after its last
+Opened:    s, at   where tokens are issued: the session, and when its upgrade was asked for
+           d       "open"
+           token   number of the token that opened it, counted from 1 in the order of issue; null where the key did
+Refused:   at      when the upgrade was asked for
+           d       "refused"
+           status  the HTTP status, or the close code behind an error event
+           code    that of the error
 Received:  s       as above
            d       "in"
            t       type of the event; invalid_json and invalid_event for what is none
@@ -51,7 +58,7 @@ class TruthLog:
         except OSError as error:
             raise UsageError(f"{path}: the truth log cannot be written: {error.strerror}") from error
         head = {"schema": SCHEMA, "simulated": True, "profile": profile, "seed": seed}
-        self._file.write(json.dumps(head).encode() + b"\n")
+        self._write(head)
 
     def sent(self, session: str, event: Outgoing, handed_ns: int, empty: bool, wire_bytes: int) -> None:
         # by hand: this is written for every delta, and none of its strings needs escaping
@@ -68,6 +75,15 @@ class TruthLog:
         line |= {"src": "kernel" if kernel else "user", "e": event.event_id, "r": event.response_id}
         if event.to_byte is not None:
             line |= {"from": event.from_byte, "to": event.to_byte}
+        self._write(line)
+
+    def opened(self, session: str, token: int | None, at_ns: int) -> None:
+        self._write({"s": session, "d": "open", "at": at_ns, "token": token})
+
+    def refused(self, status: int, code: str, at_ns: int) -> None:
+        self._write({"d": "refused", "at": at_ns, "status": status, "code": code})
+
+    def _write(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line).encode() + b"\n")
 
     def flush(self) -> None:

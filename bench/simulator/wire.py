@@ -2,7 +2,7 @@
 
 A delta is sent hundreds of times a second, so its JSON is cut once per response into constant pieces and only the
 event id and the payload are filled in. Everything else goes through the JSON encoder.
-Source of names and fields: protocol.md §3.1, §3.2.
+The names that differ between the dialects: docs/protocol.md, "Two dialects".
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ GA = Names(
 
 
 class Dialect(NamedTuple):
-    """`tolerant`: takes what Azure's legacy clients send (protocol.md §2)."""
+    """`tolerant`: takes what Azure's legacy clients send."""
 
     name: str
     names: Names
@@ -119,7 +119,7 @@ class DeltaTemplate:
 
 
 def obfuscation(rng: np.random.Generator) -> str:
-    """The random letters with which OpenAI pads deltas of text (protocol.md §3.2)."""
+    """The random letters with which OpenAI pads deltas of text."""
     letters: Any = rng.integers(97, 123, rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8)
     return bytes(letters).decode()
 

@@ -14,6 +14,7 @@ from bench.protocol.audio import FORMATS, Samples
 from bench.protocol.dialects import GA_FORMATS, AudioFormatName
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import LogNormal, Profile, default_profile
+from bench.simulator.quota import Quota
 from bench.simulator.voice import RATE_HZ, build_reply
 from bench.simulator.wire import AZURE_GA, GA, Dialect, Ids
 
@@ -37,10 +38,12 @@ def build_profile(**changes: Any) -> Profile:
     return replace(default_profile(), **changes)
 
 
-def build_behaviour(dialect: Dialect = AZURE_GA, *, seed: int = 1, **changes: Any) -> Behaviour:
+def build_behaviour(
+    dialect: Dialect = AZURE_GA, *, seed: int = 1, quota: Quota | None = None, **changes: Any
+) -> Behaviour:
     """An open session with `HELLO` as its only reply; `changes` go into the profile."""
-    rng = np.random.default_rng(seed)
-    behaviour = Behaviour(dialect, "gpt-realtime", 4_000_000_000, build_profile(**changes), [REPLY], rng, Ids("a" * 12))
+    rng, ids, profile = np.random.default_rng(seed), Ids("a" * 12), build_profile(**changes)
+    behaviour = Behaviour(dialect, "gpt-realtime", 4_000_000_000, profile, [REPLY], rng, ids, quota)
     behaviour.open(AT_NS)
     return behaviour
 

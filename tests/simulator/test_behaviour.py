@@ -1,4 +1,4 @@
-"""Client events in, server events out: the orders and rules of protocol.md §2, §3.3, §5 and §6."""
+"""Client events in, server events out: the orders and rules of the service."""
 
 from __future__ import annotations
 

@@ -1,18 +1,23 @@
-"""Upgrade requests, judged as the services judge them (protocol.md §1, §6)."""
+"""Upgrade requests, judged as the services judge them."""
 
 from __future__ import annotations
 
 import json
+from itertools import count
 
 import pytest
 
-from bench.simulator.handshake import Accepted, Refused, judge
+from bench.simulator.handshake import Accepted, Door, judge
+from bench.simulator.refusals import AZURE, Refused
+from bench.simulator.refusals import OPENAI as COMPLAINTS
+from bench.simulator.tokens import Tokens
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, Dialect
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
 GA = "/openai/v1/realtime?model=gpt-realtime"
 OPENAI = "/v1/realtime?model=gpt-realtime"
 KEY = "k-123"
+NOW_S = 1_800_000_000.0
 
 
 @pytest.mark.parametrize(
@@ -27,7 +32,7 @@ KEY = "k-123"
     ],
 )
 def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str, str], dialect: Dialect) -> None:
-    verdict = judge(target, headers, None)
+    verdict = judge(target, headers, Door(), NOW_S)
 
     assert isinstance(verdict, Accepted)
     assert verdict.dialect is dialect
@@ -35,7 +40,7 @@ def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str,
 
 
 def test_azure_names_the_model_behind_the_deployment() -> None:
-    verdict = judge(PREVIEW, {}, None)
+    verdict = judge(PREVIEW, {}, Door(), NOW_S)
 
     assert isinstance(verdict, Accepted)
     assert verdict.model == "gpt-4o-realtime-preview-2024-12-17"
@@ -54,7 +59,7 @@ def test_azure_names_the_model_behind_the_deployment() -> None:
     ],
 )
 def test_azure_refuses_before_the_upgrade(target: str, status: int, code: str) -> None:
-    verdict = judge(target, {}, None)
+    verdict = judge(target, {}, Door(), NOW_S)
 
     assert isinstance(verdict, Refused)
     assert verdict.status == status
@@ -72,7 +77,7 @@ def test_azure_refuses_before_the_upgrade(target: str, status: int, code: str) -
 )
 @pytest.mark.parametrize("target", [PREVIEW, GA, OPENAI])
 def test_the_key_is_taken_wherever_clients_put_it(target: str, suffix: str, headers: dict[str, str]) -> None:
-    verdict = judge(target + suffix, headers, KEY)
+    verdict = judge(target + suffix, headers, Door(KEY), NOW_S)
 
     assert isinstance(verdict, Accepted)
     assert verdict.complaint is None
@@ -81,7 +86,7 @@ def test_the_key_is_taken_wherever_clients_put_it(target: str, suffix: str, head
 @pytest.mark.parametrize("headers", [{}, {"api-key": "wrong"}, {"authorization": KEY}, {"api-key": "\udcff"}])
 def test_azure_refuses_a_wrong_key_and_does_not_repeat_it(headers: dict[str, str]) -> None:
     for target in (PREVIEW, GA):
-        verdict = judge(target, headers, KEY)
+        verdict = judge(target, headers, Door(KEY), NOW_S)
 
         assert isinstance(verdict, Refused)
         assert (verdict.status, verdict.code) == (401, "401")
@@ -89,7 +94,7 @@ def test_azure_refuses_a_wrong_key_and_does_not_repeat_it(headers: dict[str, str
 
 
 def test_openai_accepts_the_upgrade_and_complains_then() -> None:
-    wrong_key, no_model = judge(OPENAI, {}, KEY), judge("/v1/realtime", {}, None)
+    wrong_key, no_model = judge(OPENAI, {}, Door(KEY), NOW_S), judge("/v1/realtime", {}, Door(), NOW_S)
 
     assert isinstance(wrong_key, Accepted)
     assert wrong_key.complaint is not None
@@ -98,3 +103,113 @@ def test_openai_accepts_the_upgrade_and_complains_then() -> None:
     assert isinstance(no_model, Accepted)
     assert no_model.complaint is not None
     assert no_model.complaint.close_code == 4000
+
+
+def tokens(life_s: float = 5) -> Tokens:
+    secrets = count()
+    return Tokens(life_s, lambda: f"secret{next(secrets)}")
+
+
+@pytest.mark.parametrize("target", [PREVIEW, GA, OPENAI])
+def test_a_token_opens_as_long_as_it_lives_and_is_known_by_its_number(target: str) -> None:
+    issuer = tokens(5)
+    issuer.issue("r", NOW_S)
+    issued = issuer.issue("r", NOW_S)
+    headers = {"authorization": f"Bearer {issued.token}"}
+
+    living = judge(target, headers, Door(tokens=issuer), NOW_S + 4.9)
+    expired = judge(target, headers, Door(tokens=issuer), NOW_S + 5)
+
+    assert isinstance(living, Accepted)
+    assert (living.complaint, living.token) == (None, 2)
+    if target == OPENAI:
+        assert isinstance(expired, Accepted)
+        assert expired.complaint is not None
+        assert expired.complaint.code == "invalid_api_key"
+    else:
+        assert isinstance(expired, Refused)
+        assert (expired.status, expired.code) == (401, "401")
+        assert "expired" in expired.message
+        assert issued.token not in expired.body
+
+
+@pytest.mark.parametrize("headers", [{}, {"api-key": "x"}, {"authorization": "Bearer x"}, {"authorization": "Basic x"}])
+def test_where_tokens_are_asked_for_nothing_else_opens(headers: dict[str, str]) -> None:
+    verdict = judge(GA, headers, Door(tokens=tokens()), NOW_S)
+
+    assert isinstance(verdict, Refused)
+    assert verdict.status == 401
+
+
+def test_a_key_goes_on_opening_beside_tokens() -> None:
+    issuer = tokens()
+    token = issuer.issue("r", NOW_S).token
+
+    by_key = judge(GA, {"api-key": KEY}, Door(KEY, issuer), NOW_S)
+    by_token = judge(GA, {"authorization": f"Bearer {token}"}, Door(KEY, issuer), NOW_S)
+
+    assert isinstance(by_key, Accepted)
+    assert isinstance(by_token, Accepted)
+    assert (by_key.token, by_token.token) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "code"),
+    [
+        ("api_version", 400, "BadRequest"),
+        ("not_realtime", 400, "OpperationNotSupported"),
+        ("bad_key", 401, "401"),
+        ("no_role", 401, "PermissionDenied"),
+        ("forbidden", 403, "403"),
+        ("no_deployment", 404, "DeploymentNotFound"),
+        ("throttled", 429, "429"),
+        ("internal", 500, "InternalServerError"),
+        ("unavailable", 503, "ServiceUnavailable"),
+    ],
+)
+@pytest.mark.parametrize("target", [PREVIEW, GA])
+def test_azure_refuses_by_name(target: str, name: str, status: int, code: str) -> None:
+    verdict = judge(target, {"api-key": KEY}, Door(KEY, refuse=name), NOW_S)
+
+    assert isinstance(verdict, Refused)
+    assert verdict.status == status
+    assert set(json.loads(verdict.body)["error"]) == {"code", "message"}
+    assert json.loads(verdict.body)["error"]["code"] == code
+    assert ("retry-after" in verdict.headers) == (status in (429, 503))
+
+
+@pytest.mark.parametrize(
+    ("name", "close_code"),
+    [
+        ("invalid_api_key", 3000),
+        ("beta_api_shape_disabled", 4000),
+        ("missing_model", 4000),
+        ("invalid_model", 4000),
+        ("model_not_found", 4004),
+    ],
+)
+def test_openai_complains_by_name(name: str, close_code: int) -> None:
+    verdict = judge(OPENAI, {}, Door(refuse=name), NOW_S)
+
+    assert isinstance(verdict, Accepted)
+    assert verdict.complaint is not None
+    assert (verdict.complaint.code, verdict.complaint.close_code) == (name, close_code)
+
+
+@pytest.mark.parametrize("name", [*AZURE, *COMPLAINTS])
+def test_a_refusal_of_one_service_leaves_the_other_alone(name: str) -> None:
+    verdict = judge(OPENAI if name in AZURE else GA, {}, Door(refuse=name), NOW_S)
+
+    assert isinstance(verdict, Accepted)
+    assert verdict.complaint is None
+
+
+@pytest.mark.parametrize(("custom", "refused"), [(10, False), (11, True)])
+def test_azure_takes_ten_headers_of_a_clients_own(custom: int, refused: bool) -> None:
+    usual = {"host": "x", "user-agent": "x", "api-key": "x", "sec-websocket-key": "x", "upgrade": "websocket"}
+    headers = usual | {f"x-own-{number}": "1" for number in range(custom)}
+
+    verdicts = [judge(target, headers, Door(), NOW_S) for target in (PREVIEW, GA)]
+
+    assert [isinstance(verdict, Refused) and verdict.status == 431 for verdict in verdicts] == [refused, refused]
+    assert isinstance(judge(OPENAI, headers, Door(), NOW_S), Accepted)

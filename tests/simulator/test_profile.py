@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.errors import UsageError
+from bench.simulator.drift import Drift
 from bench.simulator.profile import LogNormal, default_profile, load_profile
+from bench.simulator.quota import Limits
 
 
 def test_the_default_profile_assumes_450_and_900_ms_to_first_audio() -> None:
@@ -38,10 +41,18 @@ def test_what_a_profile_leaves_out_is_as_in_the_default(tmp_path: Path) -> None:
         ("delays_ms:\n  committed: 5\n", 2, "committed must be {p50"),
         ("delays_ms:\n  commited: {p50: 1, p95: 2}\n", 2, "unknown key 'commited'"),
         ("delays_ms:\n  committed: {p50: 9, p95: 2}\n", 2, "must not be below"),
-        ("delays_ms: 5\n", 1, "delays_ms must hold"),
+        ("delays_ms: 5\n", 1, "delays_ms must hold some of session_created"),
         ("- 1\n", 1, "a mapping"),
         ("", 1, "a mapping"),
         ("speed: [\n", 2, "not YAML"),
+        ("refuse: sometimes\n", 1, "one of api_version"),
+        ("refuse: [throttled]\n", 1, "one of api_version"),
+        ("limits: 5\n", 1, "limits must hold some of connections_per_min"),
+        ("limits:\n  requests_per_min: 1\n  tokens_per_min: 0\n", 3, "tokens_per_min must be a whole number"),
+        ("limits:\n  tokens_per_hour: 1\n", 2, "unknown key 'tokens_per_hour'"),
+        ("drift: {sd: 0.1, seed: 1}\n", 1, "drift must be {sd"),
+        ("drift: {sd: -1, time_constant_s: 9, seed: 1}\n", 1, "drift must be a number from 0 to 2"),
+        ("expires_after_s: 0\n", 1, "expires_after_s must be a number"),
         ("speed: 1\nspeed: 2\n", 2, "not YAML"),
     ],
 )
@@ -73,6 +84,32 @@ def test_a_log_normal_delay_has_the_quantiles_it_was_given() -> None:
 
 def test_equal_quantiles_make_a_delay_constant() -> None:
     assert LogNormal(40, 40).draw_ns(np.random.default_rng(1)) == 40_000_000
+
+
+def test_a_profile_says_what_is_refused_limited_and_drifting(tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(
+        "refuse: throttled\nexpires_after_s: 2.5\nlimits: {tokens_per_min: 6000}\n"
+        "drift: {sd: 0.2, time_constant_s: 30, seed: 4}\n"
+    )
+
+    profile = load_profile(path)
+
+    assert (profile.refuse, profile.session_cap_s) == ("throttled", 2.5)
+    assert profile.limits == Limits(tokens_per_min=6000)
+    assert profile.drift == Drift(0.2, 30, 4)
+
+
+@pytest.mark.parametrize(
+    ("refuse", "expires_after_s", "cap_s"),
+    [(None, None, 3600), ("session_expired", None, 0.5), ("session_expired", 4.0, 4.0), ("throttled", None, 3600)],
+)
+def test_a_session_lasts_an_hour_unless_it_is_said_otherwise(
+    refuse: str | None, expires_after_s: float | None, cap_s: float
+) -> None:
+    profile = replace(default_profile(), expires_after_s=expires_after_s).adjusted(refuse=refuse)
+
+    assert profile.session_cap_s == cap_s
 
 
 def test_another_median_keeps_the_relative_spread() -> None:

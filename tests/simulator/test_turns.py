@@ -1,4 +1,4 @@
-"""The caller's turns, by VAD and by the client meanwhile: the orders of protocol.md §3.3."""
+"""The caller's turns, by VAD and by the client meanwhile: in the orders of the service."""
 
 from __future__ import annotations
 

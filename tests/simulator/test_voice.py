@@ -1,4 +1,4 @@
-"""Replies are real speech, cut into the blocks that the service sends (protocol.md §7)."""
+"""Replies are real speech, cut into the blocks that the service sends (docs/protocol.md, "Audio")."""
 
 from __future__ import annotations
 

@@ -1,0 +1,146 @@
+"""An identity endpoint as Azure's App Service has it, over plain HTTP: what azure-identity asks for tokens.
+
+    GET /msi/token?api-version=2019-08-01&resource=RESOURCE        X-IDENTITY-HEADER: the secret of this endpoint
+
+It can be made to fail: for all requests, or from one to another of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import re
+import socket
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from bench.clock import utc_ns
+from bench.errors import UsageError
+from bench.simulator.tokens import Tokens
+
+PATH = "/msi/token"
+API_VERSION = "2019-08-01"
+FAULTS = ("500", "slow", "garbage")
+SLOW_S = 10.0
+REQUEST_LIMIT_S = 10.0
+_ENDS = (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, asyncio.CancelledError)
+"""How a request may break off. Cancelled: with the loop; asyncio of Python 3.11 prints a traceback of it otherwise."""
+_FAULT = re.compile(rf"({'|'.join(FAULTS)})(?::([1-9]\d*)(?:-([1-9]\d*))?)?")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong with the requests from `first` to `last`, counted from 1; `last` None: with all from then on."""
+
+    kind: str
+    first: int = 1
+    last: int | None = None
+
+    def strikes(self, number: int) -> bool:
+        return self.first <= number and (self.last is None or number <= self.last)
+
+
+class Answer(NamedTuple):
+    """An HTTP answer, and how long it is held back."""
+
+    status: int
+    body: str
+    delay_s: float = 0.0
+
+
+class Identity:
+    """Answers requests for tokens. Pure: the clock's seconds are handed in."""
+
+    def __init__(self, tokens: Tokens, secret: str, fault: Fault | None = None) -> None:
+        self._tokens, self.secret, self._fault = tokens, secret, fault
+        self._requests = 0
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], now_s: float) -> Answer:
+        """`target` is the request line's path and query; the names of `headers` are in lower case."""
+        self._requests += 1
+        path, _, query_text = target.partition("?")
+        query = {name: values[0] for name, values in parse_qs(query_text).items()}
+        if method != "GET" or path != PATH:
+            return _problem(404, "there is nothing here")
+        if not hmac.compare_digest(headers.get("x-identity-header", "").encode(), self.secret.encode()):
+            return _problem(401, "X-IDENTITY-HEADER is missing, or not the one of this endpoint")
+        if query.get("api-version") != API_VERSION or "resource" not in query:
+            return _problem(400, f"api-version={API_VERSION} and resource=… are needed")
+        if self._fault is not None and self._fault.strikes(self._requests) and self._fault.kind != "slow":
+            return _faulty(self._fault.kind)
+        return self._issued(query["resource"], now_s)
+
+    def _issued(self, resource: str, now_s: float) -> Answer:
+        slow = self._fault is not None and self._fault.strikes(self._requests)
+        delay_s = SLOW_S if slow else 0.0
+        issued = self._tokens.issue(resource, now_s + delay_s)
+        fields = {
+            "access_token": issued.token,
+            "expires_on": str(issued.expires_s),
+            "resource": resource,
+            "token_type": "Bearer",
+        }
+        return Answer(200, json.dumps(fields), delay_s)
+
+
+def parse_fault(text: str) -> Fault:
+    """KIND, KIND:FIRST or KIND:FIRST-LAST. Raises UsageError."""
+    match = _FAULT.fullmatch(text)
+    fault = Fault(match[1], int(match[2] or 1), int(match[3] or match[2]) if match[2] else None) if match else None
+    if fault is None or (fault.last is not None and fault.last < fault.first):
+        raise UsageError(f"--identity-fault {text}: one of {', '.join(FAULTS)}, then maybe requests, as in 500:2-6")
+    return fault
+
+
+def _problem(status: int, message: str) -> Answer:
+    return Answer(status, json.dumps({"statusCode": status, "message": message}))
+
+
+def _faulty(kind: str) -> Answer:
+    return Answer(200, "<html>not what was asked for</html>") if kind == "garbage" else _problem(500, "out of order")
+
+
+@contextlib.asynccontextmanager
+async def served(identity: Identity | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
+    """Answer on a free port of loopback, one request a connection, within the block. Yields the URL; None for None."""
+    if identity is None:
+        yield None
+        return
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(*_ENDS), contextlib.closing(writer):
+            async with asyncio.timeout(REQUEST_LIMIT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            said = identity.answer(*_request(head), utc_ns() / 1e9)
+            await asyncio.sleep(said.delay_s)
+            writer.write(_response(said))
+            await writer.drain()
+
+    host, place = ("::1", "[::1]") if family is socket.AF_INET6 else ("127.0.0.1", "127.0.0.1")
+    server = await asyncio.start_server(answer, host, 0)
+    try:
+        yield f"http://{place}:{server.sockets[0].getsockname()[1]}{PATH}"
+    finally:
+        server.close()
+
+
+def _request(head: bytes) -> tuple[str, str, dict[str, str]]:
+    """Method, target, headers by their names in lower case; empty where the head holds no such thing."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, _, rest = first.partition(" ")
+    pairs = (line.partition(":") for line in lines if ":" in line)
+    return method, rest.partition(" ")[0], {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _response(said: Answer) -> bytes:
+    body = said.body.encode()
+    head = (
+        f"HTTP/1.1 {said.status} {HTTPStatus(said.status).phrase}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nx-rtbench-simulator: 1\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body

@@ -1,0 +1,139 @@
+"""Quotas that run down: connections, requests and tokens a minute, shared by all sessions of a server. Pure.
+
+An allowance is a bucket: a whole minute's worth at once, regained evenly. What was taken is kept as one instant, that
+at which all will have been regained (GCRA, ITU-T I.371).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+MINUTE_NS = 60_000_000_000
+UNITS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server allows in a minute; None: as much as one likes."""
+
+    connections_per_min: int | None = None
+    requests_per_min: int | None = None
+    tokens_per_min: int | None = None
+
+
+UNLIMITED = Limits()
+
+
+class Allowance:
+    """`limit` units a minute. Instants of CLOCK_MONOTONIC, which may run back a little: connections are not in step."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._whole_ns = 0
+
+    def wait_ns(self, units: int, at_ns: int) -> int:
+        """How long until so many may be taken; 0: now. What is above the limit needs the whole of it."""
+        return max(0, self.reset_ns(at_ns) + self._cost_ns(min(units, self.limit)) - MINUTE_NS)
+
+    def take(self, units: int, at_ns: int) -> None:
+        """Take them, whether they are there or not: what is not must be regained first."""
+        self._whole_ns = max(self._whole_ns, at_ns) + self._cost_ns(units)
+
+    def reset_ns(self, at_ns: int) -> int:
+        """How long until all is regained."""
+        return max(0, self._whole_ns - at_ns)
+
+    def used(self, at_ns: int) -> int:
+        """Units that are not regained yet, counted whole; more than the limit where it was overdrawn."""
+        return -(-self.reset_ns(at_ns) * self.limit // MINUTE_NS)
+
+    def remaining(self, at_ns: int) -> int:
+        return max(0, self.limit - self.used(at_ns))
+
+    def _cost_ns(self, units: int) -> int:
+        return units * MINUTE_NS // self.limit
+
+
+class Quota:
+    """The allowances of one server."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._connections = _allowance(limits.connections_per_min)
+        self._requests, self._tokens = _allowance(limits.requests_per_min), _allowance(limits.tokens_per_min)
+
+    def connect(self, at_ns: int) -> int:
+        """Take a connection; where there is none, how long to wait for it (and nothing is taken)."""
+        if self._connections is None:
+            return 0
+        wait_ns = self._connections.wait_ns(1, at_ns)
+        if not wait_ns:
+            self._connections.take(1, at_ns)
+        return wait_ns
+
+    def respond(self, input_tokens: int, model: str, at_ns: int) -> dict[str, str] | None:
+        """Take a request and its input; where either does not fit, the error that says so (and nothing is taken)."""
+        asked = {"requests": 1, "tokens": input_tokens}
+        for name, allowance in self._of_responses().items():
+            wait_ns = allowance.wait_ns(asked[name], at_ns)
+            if wait_ns:
+                message = _exhausted(name, allowance, asked[name], model, at_ns, wait_ns)
+                return {"type": name, "code": "rate_limit_exceeded", "message": message}
+        for name, allowance in self._of_responses().items():
+            allowance.take(asked[name], at_ns)
+        return None
+
+    def spend(self, output_tokens: int, at_ns: int) -> None:
+        """Take what a response has said; known only when it is done, so it may overdraw."""
+        if self._tokens is not None:
+            self._tokens.take(output_tokens, at_ns)
+
+    def entries(self, at_ns: int) -> list[dict[str, Any]]:
+        """As rate_limits.updated shows them: of what is limited."""
+        return [
+            {
+                "name": name,
+                "limit": allowance.limit,
+                "remaining": allowance.remaining(at_ns),
+                "reset_seconds": round(allowance.reset_ns(at_ns) / 1e9, 3),
+            }
+            for name, allowance in self._of_responses().items()
+        ]
+
+    def headers(self, at_ns: int) -> dict[str, str]:
+        """As an upgrade's response shows them. `requests` are connections where only those are limited."""
+        shown = ({} if self._connections is None else {"requests": self._connections}) | self._of_responses()
+        return {
+            f"x-ratelimit-{what}-{name}": value
+            for name, allowance in shown.items()
+            for what, value in {
+                "limit": str(allowance.limit),
+                "remaining": str(allowance.remaining(at_ns)),
+                "reset": duration(allowance.reset_ns(at_ns)),
+            }.items()
+        }
+
+    def _of_responses(self) -> dict[str, Allowance]:
+        both = {"requests": self._requests, "tokens": self._tokens}
+        return {name: allowance for name, allowance in both.items() if allowance is not None}
+
+
+def _allowance(limit: int | None) -> Allowance | None:
+    return None if limit is None else Allowance(limit)
+
+
+def _exhausted(name: str, allowance: Allowance, asked: int, model: str, at_ns: int, wait_ns: int) -> str:
+    return (
+        f"Rate limit reached for {model} on {UNITS[name]}: Limit {allowance.limit}, Used {allowance.used(at_ns)}, "
+        f"Requested {asked}. Please try again in {duration(wait_ns)}."
+    )
+
+
+def duration(span_ns: int) -> str:
+    """In the service's words, rounded up to whole milliseconds: 250ms, 6.232s, 1m26.4s."""
+    span_ms = -(-span_ns // 1_000_000)
+    if span_ms < 1000:
+        return f"{span_ms}ms"
+    minutes, rest_ms = divmod(span_ms, 60_000)
+    seconds = f"{rest_ms / 1000:.3f}".rstrip("0").rstrip(".")
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

@@ -1,0 +1,124 @@
+"""Every way in which the services refuse a connection, by name (docs/simulator.md, "Refusals").
+
+Azure answers by HTTP instead of the upgrade, with `{"error": {"code", "message"}}`. OpenAI accepts the upgrade, then
+sends one error event and closes. Where only a code is known of a refusal, its message is an assumption.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+NS_PER_S = 1_000_000_000
+REFUSED_WAIT_NS = 2 * NS_PER_S  # what a made-up 429 or 503 asks clients to wait
+GOING_AWAY = 1001
+SESSION_EXPIRED = "session_expired"
+EXPIRED_REASON = "Your session hit the maximum duration of {minutes:g} minutes."
+
+
+class Complaint(NamedTuple):
+    """The error event that follows an accepted upgrade, and the close code behind it."""
+
+    code: str
+    message: str
+    close_code: int
+
+    @property
+    def close_reason(self) -> str:
+        return f"invalid_request_error.{self.code}"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An HTTP answer instead of the upgrade. `wait_ns`: how long clients are asked to stay away; 0 asks nothing."""
+
+    status: int
+    code: str
+    message: str
+    wait_ns: int = 0
+
+    @property
+    def body(self) -> str:
+        return json.dumps({"error": {"code": self.code, "message": self.message}})
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The wait in whole seconds and in milliseconds, both rounded up."""
+        if not self.wait_ns:
+            return {}
+        return {"retry-after": str(-(-self.wait_ns // NS_PER_S)), "retry-after-ms": str(-(-self.wait_ns // 1_000_000))}
+
+
+BAD_KEY = Refused(
+    401,
+    "401",
+    "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an "
+    "active subscription and use a correct regional API endpoint for your resource.",
+)
+DEAD_TOKEN = Refused(
+    401,
+    "401",
+    "Unauthorized. Access token is missing, invalid, audience is incorrect (https://cognitiveservices.azure.com), "
+    "or have expired.",
+)
+STRAY_VERSION = Refused(401, "401", "api-version is not allowed on the /openai/v1 path; remove it.")
+NO_DEPLOYMENT = Refused(
+    404,
+    "DeploymentNotFound",
+    "The API deployment for this resource does not exist. If you created the deployment within the last 5 minutes, "
+    "please wait a moment and try again.",
+)
+NO_SUCH_PATH = Refused(404, "404", "Resource not found")
+BAD_VERSION = Refused(400, "BadRequest", "API version not supported")
+TOO_MANY_HEADERS = Refused(431, "431", "Request Header Fields Too Large: more than 10 custom headers.")
+
+BAD_OPENAI_KEY = Complaint("invalid_api_key", "Incorrect API key provided.", 3000)
+MISSING_MODEL = Complaint("missing_model", "You must provide a model parameter.", 4000)
+
+
+def throttled(wait_ns: int) -> Refused:
+    """429: too many connections a minute."""
+    seconds = -(-wait_ns // NS_PER_S)
+    problem = (
+        "Requests to the Realtime Operation under Azure OpenAI API have exceeded call rate limit of your current "
+        f"pricing tier. Please retry after {seconds} seconds."
+    )
+    return Refused(429, "429", problem, wait_ns)
+
+
+AZURE: Mapping[str, Refused] = {
+    "api_version": BAD_VERSION,
+    "not_realtime": Refused(
+        400,
+        "OpperationNotSupported",  # so misspelt on the wire
+        "The realtime operation does not work with the specified model. Please choose different model and try again.",
+    ),
+    "bad_key": BAD_KEY,
+    "no_role": Refused(401, "PermissionDenied", "Principal does not have access to API/Operation."),
+    "forbidden": Refused(403, "403", "Access denied due to Virtual Network/Firewall rules."),
+    "no_deployment": NO_DEPLOYMENT,
+    "throttled": throttled(REFUSED_WAIT_NS),
+    "internal": Refused(500, "InternalServerError", "The server had an error while processing your request."),
+    "unavailable": Refused(
+        503, "ServiceUnavailable", "The service is temporarily unable to process your request.", REFUSED_WAIT_NS
+    ),
+}
+OPENAI: Mapping[str, Complaint] = {
+    "invalid_api_key": BAD_OPENAI_KEY,
+    "beta_api_shape_disabled": Complaint(
+        "beta_api_shape_disabled", "The Realtime Beta API is no longer supported; use the GA API.", 4000
+    ),
+    "missing_model": MISSING_MODEL,
+    "invalid_model": Complaint("invalid_model", "The model is not supported in realtime mode.", 4000),
+    "model_not_found": Complaint("model_not_found", "The model does not exist or you do not have access to it.", 4004),
+}
+NAMES = (*AZURE, *OPENAI, SESSION_EXPIRED)
+
+
+def where_refused(name: str) -> str:
+    """What `name` does, for people."""
+    if name == SESSION_EXPIRED:
+        return "every session expires soon after it opened"
+    return f"{'Azure' if name in AZURE else 'OpenAI'} addresses refuse with {name}, the others do not"

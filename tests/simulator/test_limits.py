@@ -1,0 +1,96 @@
+"""Responses that a server's quota has no room for."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.simulator.quota import Limits, Quota
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Dialect
+from tests.simulator.builders import AT_NS, CREATE, SECOND, answers, build_behaviour, drain, one, types, user_text
+
+
+@pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
+def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: Dialect) -> None:
+    behaviour = build_behaviour(dialect, quota=Quota(Limits(tokens_per_min=60)))
+    answers(behaviour, CREATE)
+
+    created, done, limits = answers(behaviour, CREATE)
+
+    assert types([created, done, limits]) == ["response.created", "response.done", "rate_limits.updated"]
+    response = done["response"]
+    assert (response["status"], response["output"]) == ("failed", [])
+    assert response["id"] == created["response"]["id"]
+    assert response["usage"]["total_tokens"] == 0
+    assert response["status_details"]["type"] == "failed"
+    error = response["status_details"]["error"]
+    assert (error["type"], error["code"]) == ("tokens", "rate_limit_exceeded")
+    assert error["message"].startswith("Rate limit reached for gpt-realtime on tokens per min (TPM): Limit 60, ")
+    assert error["message"].endswith("s.")
+
+
+def test_a_session_that_was_throttled_goes_on() -> None:
+    behaviour = build_behaviour(quota=Quota(Limits(requests_per_min=1)))
+
+    statuses = [one(answers(behaviour, CREATE), "response.done")["response"]["status"] for _ in range(2)]
+    behaviour.receive(CREATE, AT_NS + 60 * SECOND)
+
+    assert statuses == ["completed", "failed"]
+    assert one(drain(behaviour), "response.done")["response"]["status"] == "completed"
+
+
+def test_the_sessions_of_a_server_share_its_quota() -> None:
+    quota = Quota(Limits(requests_per_min=3))
+
+    statuses = [
+        one(answers(build_behaviour(quota=quota), CREATE), "response.done")["response"]["status"] for _ in range(5)
+    ]
+
+    assert statuses == ["completed"] * 3 + ["failed"] * 2
+
+
+def test_rate_limits_show_input_and_output_as_usage_counts_them_less_what_came_back() -> None:
+    events = answers(build_behaviour(quota=Quota(Limits(tokens_per_min=200))), CREATE)
+
+    usage = one(events, "response.done")["response"]["usage"]
+    limits = one(events, "rate_limits.updated")
+    (entry,) = limits["rate_limits"]
+    regained = (limits["due_ns"] - AT_NS) * 200 / (60 * SECOND)
+    assert (entry["name"], entry["limit"]) == ("tokens", 200)
+    assert usage["output_tokens"] > 50
+    assert entry["remaining"] == pytest.approx(200 - usage["total_tokens"] + regained, abs=1)
+    assert entry["reset_seconds"] == pytest.approx((200 - entry["remaining"]) * 60 / 200, abs=0.31)
+
+
+def test_what_was_said_is_charged_when_it_is_done() -> None:
+    quota = Quota(Limits(tokens_per_min=1_000_000))
+    behaviour = build_behaviour(quota=quota)
+    drain(behaviour)
+    behaviour.receive(CREATE, AT_NS)
+    charged_before = quota.entries(AT_NS)[0]["remaining"]
+
+    usage = one(drain(behaviour), "response.done")["response"]["usage"]
+
+    assert charged_before == 1_000_000 - usage["input_tokens"]
+    assert quota.entries(AT_NS)[0]["remaining"] < charged_before
+
+
+def test_a_failed_response_lets_the_next_one_find_the_same_cache() -> None:
+    quota = Quota(Limits(requests_per_min=2))
+    behaviour = build_behaviour(quota=quota)
+    answers(behaviour, user_text("x" * 4000), CREATE)
+
+    answers(behaviour, CREATE)
+    failed = one(answers(behaviour, CREATE), "response.done")["response"]
+    behaviour.receive(CREATE, AT_NS + 60 * SECOND)
+
+    assert failed["status"] == "failed"
+    usage = one(drain(behaviour), "response.done")["response"]["usage"]
+    assert usage["input_token_details"]["cached_tokens"] >= 960
+
+
+def test_limits_with_room_change_no_event_but_the_one_that_tells_of_them() -> None:
+    free = answers(build_behaviour(), user_text(), CREATE)
+    limited = answers(build_behaviour(quota=Quota(Limits(1000, 1000, 10**6))), user_text(), CREATE)
+
+    assert limited[:-1] == free[:-1]
+    assert limited[-1]["rate_limits"] != free[-1]["rate_limits"]

@@ -1,0 +1,155 @@
+"""Quotas run down for real, and say how long until there is room again."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.simulator.quota import MINUTE_NS, Allowance, Limits, Quota, duration
+from tests.simulator.builders import AT_NS, SECOND
+
+requests = st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 50)), max_size=60)
+
+
+def test_a_minutes_worth_is_there_at_once_and_comes_back_evenly() -> None:
+    allowance = Allowance(6)
+    for _ in range(6):
+        assert allowance.wait_ns(1, AT_NS) == 0
+        allowance.take(1, AT_NS)
+
+    assert allowance.wait_ns(1, AT_NS) == 10 * SECOND
+    assert allowance.wait_ns(2, AT_NS) == 20 * SECOND
+    assert allowance.wait_ns(1, AT_NS + 10 * SECOND) == 0
+    assert allowance.reset_ns(AT_NS) == MINUTE_NS
+    assert [allowance.remaining(AT_NS + seconds * SECOND) for seconds in (0, 9, 10, 60, 3600)] == [0, 0, 1, 6, 6]
+
+
+@given(limit=st.integers(1, 200), asked=requests)
+def test_who_waits_as_told_is_let_in_and_nobody_gets_more_than_the_limit(
+    limit: int, asked: list[tuple[int, int]]
+) -> None:
+    allowance, now_ns, taken = Allowance(limit), AT_NS, 0
+    for pause_ns, units in asked:
+        units = min(units, limit)
+        now_ns += pause_ns
+        now_ns += allowance.wait_ns(units, now_ns)
+        assert allowance.wait_ns(units, now_ns) == 0
+        allowance.take(units, now_ns)
+        taken += units
+        assert 0 <= allowance.remaining(now_ns) <= limit - units
+        assert taken <= limit + (now_ns - AT_NS) * limit / MINUTE_NS + 0.001
+
+
+@given(limit=st.integers(1, 200), asked=requests)
+def test_a_wait_is_never_longer_than_needed(limit: int, asked: list[tuple[int, int]]) -> None:
+    allowance, now_ns = Allowance(limit), AT_NS
+    for pause_ns, units in asked:
+        now_ns += pause_ns
+        wait_ns = allowance.wait_ns(min(units, limit), now_ns)
+        if wait_ns:
+            assert allowance.wait_ns(min(units, limit), now_ns + wait_ns - 1) > 0
+        else:
+            allowance.take(units, now_ns)
+
+
+def test_what_is_above_the_limit_needs_the_whole_of_it() -> None:
+    allowance = Allowance(10)
+
+    assert allowance.wait_ns(25, AT_NS) == 0
+    allowance.take(25, AT_NS)
+    assert allowance.wait_ns(1, AT_NS) == 96 * SECOND
+    assert allowance.used(AT_NS) == 25
+    assert allowance.remaining(AT_NS) == 0
+
+
+def test_connections_beyond_the_limit_wait_and_cost_nothing() -> None:
+    quota = Quota(Limits(connections_per_min=2))
+
+    waits = [quota.connect(AT_NS) for _ in range(4)]
+
+    assert waits == [0, 0, 30 * SECOND, 30 * SECOND]
+    assert quota.connect(AT_NS + 30 * SECOND) == 0
+
+
+def test_a_response_that_does_not_fit_says_what_there_is_and_takes_nothing() -> None:
+    quota = Quota(Limits(requests_per_min=10, tokens_per_min=40_000))
+    assert quota.respond(39_669, "gpt-realtime", AT_NS) is None
+
+    refused = [quota.respond(800, "gpt-realtime", AT_NS) for _ in range(20)]
+
+    assert refused[0] == refused[-1] == {
+        "type": "tokens",
+        "code": "rate_limit_exceeded",
+        "message": "Rate limit reached for gpt-realtime on tokens per min (TPM): "
+        "Limit 40000, Used 39669, Requested 800. Please try again in 704ms.",
+    }  # fmt: skip
+    assert quota.entries(AT_NS)[0] == {"name": "requests", "limit": 10, "remaining": 9, "reset_seconds": 6.0}
+    assert quota.respond(800, "gpt-realtime", AT_NS + 704_000_000) is None
+
+
+def test_requests_are_limited_beside_tokens() -> None:
+    quota = Quota(Limits(requests_per_min=1, tokens_per_min=1000))
+    quota.respond(10, "m", AT_NS)
+
+    refused = quota.respond(10, "m", AT_NS + SECOND)
+
+    assert refused is not None
+    assert refused["type"] == "requests"
+    assert refused["message"].endswith("requests per min (RPM): Limit 1, Used 1, Requested 1. Please try again in 59s.")
+
+
+def test_what_was_said_is_charged_and_may_overdraw() -> None:
+    quota = Quota(Limits(tokens_per_min=100))
+    quota.respond(50, "m", AT_NS)
+
+    quota.spend(100, AT_NS)
+
+    assert quota.entries(AT_NS) == [{"name": "tokens", "limit": 100, "remaining": 0, "reset_seconds": 90.0}]
+    refused = quota.respond(1, "m", AT_NS)
+    assert refused is not None
+    assert refused["message"].endswith("Used 150, Requested 1. Please try again in 30.6s.")
+
+
+def test_an_upgrade_shows_what_is_left() -> None:
+    quota = Quota(Limits(connections_per_min=4, tokens_per_min=6000))
+    quota.connect(AT_NS)
+
+    assert quota.headers(AT_NS) == {
+        "x-ratelimit-limit-requests": "4",
+        "x-ratelimit-remaining-requests": "3",
+        "x-ratelimit-reset-requests": "15s",
+        "x-ratelimit-limit-tokens": "6000",
+        "x-ratelimit-remaining-tokens": "6000",
+        "x-ratelimit-reset-tokens": "0ms",
+    }
+
+
+def test_without_limits_nothing_is_counted() -> None:
+    quota = Quota(Limits())
+    quota.spend(10**9, AT_NS)
+
+    assert {quota.connect(AT_NS) for _ in range(1000)} == {0}
+    assert quota.respond(10**9, "m", AT_NS) is None
+    assert (quota.entries(AT_NS), quota.headers(AT_NS)) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("span_ns", "words"),
+    [(250_000_000, "250ms"), (6_231_000_001, "6.232s"), (86_400_000_000, "1m26.4s"), (60_000_000_000, "1m0s"),
+     (999_000_001, "1s"), (1, "1ms"), (0, "0ms")],
+)  # fmt: skip
+def test_a_wait_is_told_in_the_services_words(span_ns: int, words: str) -> None:
+    assert duration(span_ns) == words
+
+
+@given(span_ns=st.integers(0, 10**13))
+def test_a_wait_in_words_is_never_too_short(span_ns: int) -> None:
+    match = re.fullmatch(r"(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:(\d+)ms)?", duration(span_ns))
+
+    assert match is not None
+    minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
+    told_ns = round((minutes * 60_000 + seconds * 1000 + milliseconds) * 1_000_000)
+    assert 0 <= told_ns - span_ns < 1_000_000
