@@ -23,8 +23,9 @@ format: .venv/dev ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schema: .venv/dev ## write the JSON Schema of scripts, for editors
+schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors
 	$(BIN)/python -m bench.plan.schema > scenarios/scripts/script.schema.json
+	$(BIN)/python -m bench.target.schema > scenarios/targets.schema.json
 
 benchmark: .venv/dev ## our own figures against the simulator's truth (takes minutes; not part of the tests)
 	$(BIN)/python -m tests.benchmark

@@ -23,7 +23,7 @@ class Measure:
     """One figure: the difference of two instants (nanoseconds), or a column of its own.
 
     `begin` and `end` name the instants, `less` a column in ns that is taken off their difference; `column` names the
-    column that holds the figure itself.
+    column that holds the figure itself. `unless`: a column, and what it says where there is no such figure.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Measure:
     end: str = ""
     less: str = ""
     column: str = ""
+    unless: tuple[str, str] | None = None
 
 
 CATALOGUE: dict[str, Measure] = {
@@ -55,10 +56,11 @@ CATALOGUE: dict[str, Measure] = {
         Measure("stalls", "n", "turn", "lower", "How often the simulated player ran dry within a reply.", column="stalls"),
         Measure("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply outruns its playback.", column="audio_speed"),
         Measure("vad_splits", "n", "turn", "lower", "Commits beyond the first in one turn: pauses that the service took for the end of the caller's speech.", column="vad_splits"),
-        Measure("network_rtt", "ms", "turn", "lower", "Shortest TCP round trip that the kernel saw lately (tcpi_min_rtt at the turn's end): the way to the nearest TLS terminator.", column="network_rtt_ns"),
+        Measure("network_rtt", "ms", "turn", "lower", "Shortest TCP round trip that the kernel saw lately (tcpi_min_rtt at the turn's end): the way to the nearest TLS terminator, or to a proxy before it.", column="network_rtt_ns"),
         Measure("retransmits", "n", "turn", "lower", "TCP segments of ours that were sent again since the session's last turn.", column="retransmits"),
-        Measure("ttfa_less_rtt", "ms", "turn", "lower", "ttfa without one network round trip: tells a slower service from a farther one.", "origin", "first_audio", less="network_rtt_ns"),
+        Measure("ttfa_less_rtt", "ms", "turn", "lower", "ttfa without one network round trip: tells a slower service from a farther one. Absent behind a proxy.", "origin", "first_audio", less="network_rtt_ns", unless=("rtt_scope", "proxy")),
         Measure("delta_gap", "ms", "event", "lower", "Between neighbouring audio deltas of a response, where both stamps are exact to 1 ms."),
+        Measure("token_wait", "ms", "session", "lower", "How long a session waited for a sign-in before it could connect; 0 while a token lives, and with a key.", column="token_wait_ns"),
         Measure("connect_dns", "ms", "session", "lower", "Name lookup.", "connect_start", "dns_done"),
         Measure("connect_tcp", "ms", "session", "lower", "TCP connection.", "dns_done", "tcp_done"),
         Measure("connect_tls", "ms", "session", "lower", "TLS handshake.", "tcp_done", "tls_done"),
@@ -137,6 +139,8 @@ LIMIT_NAMES = tuple(field.name for field in fields(Limits))
 
 GOOD = frozenset({"ok", "interrupted"})
 CENSORED = frozenset({"abandoned"})
+THROTTLED = "throttled:"
+"""How every outcome begins that a limit of the service's is the cause of."""
 
 
 def outcome_class(outcome: str) -> Literal["good", "failed", "censored"]:
@@ -144,3 +148,8 @@ def outcome_class(outcome: str) -> Literal["good", "failed", "censored"]:
     if outcome in GOOD:
         return "good"
     return "censored" if outcome in CENSORED else "failed"
+
+
+def is_throttled(outcome: str) -> bool:
+    """Whether the service refused by one of its limits: requests, connections or tokens."""
+    return outcome.startswith(THROTTLED)

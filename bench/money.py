@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 MILLION = 1_000_000
-_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}")
+CENT = 0.01
+_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 
 Tokens = TypeVar("Tokens")
 """A number, or a column of numbers."""
@@ -49,8 +50,11 @@ def prices_of(table: Mapping[str, Prices], model: str) -> Prices | None:
 
     None where the table has neither: a newer model of a similar name is another model.
     """
-    exact = table.get(model)
-    dated = _DATE.search(model)
-    if exact is None and dated is not None and dated.end() == len(model):
-        return table.get(model[: dated.start()])
-    return exact
+    return table.get(model) or table.get(_DATE.sub("", model))
+
+
+def dollars(usd: float) -> str:
+    """An amount without its unit: cents, two digits of what is less than one."""
+    if usd >= CENT or usd <= 0:
+        return f"{usd:,.2f}"
+    return f"{usd:.2g}" if usd >= 0.0001 else "0.0001"

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from bench.clock import Arrival, monotonic_ns
-from bench.errors import ConnectError
+from bench.connect import connected
+from bench.load.variants import varied
 from bench.observe.observation import TurnObservation
 from bench.plan.frames import PreparedScript, Repertoire
 from bench.plan.script import build_script, text_turn, wav_turn
@@ -19,11 +20,10 @@ from bench.protocol.events import Event, Kind, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.session import Session
-from bench.target.credentials import Credential
+from bench.target.dial import Dialer
 from bench.target.target import Target
-from bench.transport.base import Transport
-from bench.transport.tcp import Phases, tls_context, warm_up
-from bench.transport.websocket import open_websocket
+from bench.target.tokens import Keyring
+from bench.transport.tcp import warm_up
 
 SESSION_ID = "probe"
 
@@ -40,7 +40,7 @@ def wav_script(target: Target, wav: Path, session: Mapping[str, Any]) -> Prepare
 
 def _script(target: Target, turn: Turn, session: Mapping[str, Any]) -> PreparedScript:
     script = build_script(Path(__file__), {"session": dict(session)}, [turn])
-    return Repertoire(script, target.dialect).session(0, 0)
+    return Repertoire(varied(script, target.session, target.session_source), target.dialect).session(0, 0)
 
 
 class Reply:
@@ -68,13 +68,23 @@ class Reply:
 
 
 def probe(target: Target, script: PreparedScript, log_path: Path, *, keep_audio: bool) -> Reply:
-    """Play a session and log it; what came of it is in the log (`bench.run.replay`)."""
-    hide = target.auth.hide if isinstance(target.auth, Credential) else str
-    log = EventLog(log_path, hide=hide, keep_audio=keep_audio)
-    labels = Labels(SESSION_ID, target.label, SESSION_ID, script.name)
-    facts = about(SESSION_ID, labels, script) | {"url": target.public_url}
-    reply = Reply()
+    """Play a session and log it; what came of it is in the log (`bench.run.replay`).
+
+    Raises UsageError where there is no signing in, or a client certificate cannot be used.
+    """
+    keyring = Keyring([target])
+    dialer = Dialer(target, keyring)
     warm_up()
+    keyring.open()
+    try:
+        return _played(dialer, script, EventLog(log_path, hide=keyring.hide, keep_audio=keep_audio))
+    finally:
+        keyring.close()
+
+
+def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> Reply:
+    target, reply = dialer.target, Reply()
+    labels = Labels(SESSION_ID, target.label, SESSION_ID, script.name)
     try:
         timeline = LoggedTimeline(
             monotonic_ns(),
@@ -82,26 +92,11 @@ def probe(target: Target, script: PreparedScript, log_path: Path, *, keep_audio:
             script.limits,
             service_responds=script.service_responds,
             log=log,
-            about=facts,
+            about=about(SESSION_ID, labels, script) | {"url": target.public_url},
         )
-        transport = _connected(target, script, timeline)
+        transport = connected(dialer, script.limits, timeline, lambda headers: None)
         if transport is not None:
             Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).play()
     finally:
         log.close()
     return reply
-
-
-def _connected(target: Target, script: PreparedScript, timeline: LoggedTimeline) -> Transport | None:
-    """An open connection; None where it was refused, which the timeline knows then."""
-    headers = [*target.headers, *([target.auth.header()] if isinstance(target.auth, Credential) else [])]
-    context = tls_context(str(target.way.ca) if target.way.ca else None) if target.tls else None
-    phases = Phases()
-    try:
-        transport = open_websocket(target.url, headers, context, script.limits, phases)
-    except ConnectError as error:
-        timeline.connected(phases.instants, error.headers)
-        timeline.fail(error.outcome, monotonic_ns(), error.detail)
-        return None
-    timeline.connected(transport.handshake.instants, transport.handshake.headers)
-    return transport

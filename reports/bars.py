@@ -13,7 +13,6 @@ from reports.frames import Flow
 from reports.numbers import clock, instant, ms, scale_of, shortened, three
 from reports.statistics import Estimate
 from reports.svg import (
-    SHAPES,
     Plot,
     Scale,
     clean,
@@ -22,8 +21,10 @@ from reports.svg import (
     log_range,
     log_scale,
     log_ticks,
+    shape,
     steps_of,
     time_step,
+    tone,
 )
 
 STEPS_MOST = 32
@@ -80,11 +81,11 @@ def _published(figures: Figures) -> list[Estimate]:
 def _step(plot: Plot, figures: Figures, colour: int, x: Scale, y: float, step: str) -> None:
     shown = _published(figures)
     for estimate in shown:
-        plot.line(x.clip(estimate.low), y, x.clip(estimate.high), y, f"whisker s{colour % 4}")
+        plot.line(x.clip(estimate.low), y, x.clip(estimate.high), y, f"whisker s{tone(colour)}")
     for estimate in shown:
         tip = f"{figures.target}, {step}, p{estimate.p * 100:g}: {ms(estimate.value)}, {figures.n} turns"
         open_ = "" if estimate.p == 0.5 else " open"
-        plot.dot(x.clip(estimate.value), y, SHAPES[colour % 4], f"mark s{colour % 4}{open_}", 4.2, tip)
+        plot.dot(x.clip(estimate.value), y, shape(colour), f"mark s{tone(colour)}{open_}", 4.2, tip)
     if not shown:
         few = (
             f"{figures.n} turn{'' if figures.n == 1 else 's'}: too few"
@@ -155,9 +156,9 @@ def strip(figures: Figures, colour: int, ends: tuple[float, float]) -> str:
     shown = [figures.at(p) for p in (0.5, 0.95, 0.99)]
     for estimate in shown:
         if estimate.published:
-            plot.line(x.clip(estimate.low), 15, x.clip(estimate.high), 15, f"whisker s{colour % 4}")
+            plot.line(x.clip(estimate.low), 15, x.clip(estimate.high), 15, f"whisker s{tone(colour)}")
             open_ = "" if estimate.p == 0.5 else " open"
-            plot.dot(x.clip(estimate.value), 15, SHAPES[colour % 4], f"mark s{colour % 4}{open_}", 4)
+            plot.dot(x.clip(estimate.value), 15, shape(colour), f"mark s{tone(colour)}{open_}", 4)
     if any(estimate.status == "failed share" for estimate in shown):
-        plot.path([(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)], f"whisker s{colour % 4}")
+        plot.path([(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)], f"whisker s{tone(colour)}")
     return plot.svg("strip")

@@ -6,10 +6,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from reports import stacks, words
+from reports import remarks, stacks, words
 from reports.events import ALL
 from reports.numbers import NONE, clock, count, ms, plural, three
-from reports.sections import both, event_row, row
+from reports.sections import both, capital, event_row, row
 from reports.segments import Breakdown
 from reports.slowest import Slow
 from reports.summary import HEARD, Summary
@@ -79,7 +79,9 @@ def network(summary: Summary) -> dict[str, Any] | None:
     """The way to the service; None where the kernel told nothing of it."""
     rows = _rows(summary, NETWORK)
     said = {c.target: [_resent(c.resent, c.with_resent, c.watched)] for c in summary.counts if c.watched}
-    return {"line": _each(summary, said), "table": rows} if any(r["measure"] == "network_rtt" for r in rows) else None
+    if not any(r["measure"] == "network_rtt" for r in rows):
+        return None
+    return {"scope": remarks.round_trips(summary), "line": capital(_each(summary, said), summary), "table": rows}
 
 
 def _resent(segments: int, turns: int, watched: int) -> str:

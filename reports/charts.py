@@ -9,18 +9,22 @@ from reports.frames import Curve
 from reports.numbers import count, ms, percent, shortened
 from reports.statistics import Estimate
 from reports.svg import (
-    GLYPHS,
-    SHAPES,
+    COLOURS,
     Plot,
     Scale,
+    glyph,
     log_range,
     log_scale,
     log_ticks,
     nines,
+    shape,
+    tone,
 )
 
 SHELF = 12
 LEGEND_PITCH = 16
+LEGEND_LETTERS = 30
+MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
 LABELLED = 2
 """Up to so many failing targets are named on the shelf; the shares of more stand in the legend."""
 
@@ -30,7 +34,7 @@ def legend(plot: Plot, y: float, labels: Sequence[tuple[int, str]]) -> None:
     for row, line in enumerate(legend_rows(labels, plot.x1 - plot.x0)):
         x = float(plot.x0)
         for colour, text in line:
-            plot.text(x, y + LEGEND_PITCH * row, text, f"dl t{colour % 4}")
+            plot.text(x, y + LEGEND_PITCH * row, text, f"dl t{tone(colour)}")
             x += _width(text)
 
 
@@ -38,7 +42,7 @@ def legend_rows(labels: Sequence[tuple[int, str]], room: float) -> list[list[tup
     """The legend's entries, glyphs before them, in rows that fit."""
     rows: list[list[tuple[int, str]]] = [[]]
     for colour, label in labels:
-        text = f"{GLYPHS[colour % 4]} {shortened(label)}"
+        text = f"{glyph(colour)} {shortened(label, LEGEND_LETTERS)}"
         if rows[-1] and sum(_width(shown) for _, shown in rows[-1]) + _width(text) > room:
             rows.append([])
         rows[-1].append((colour, text))
@@ -78,7 +82,9 @@ def percentiles(curves: Sequence[Curve], measure: str, w: int) -> Plot:
     plot.x_axis(x, _ticks(end, phone=phone), _percentile_tick, "percentile, by nines", grid=True)
     legend(plot, 14, named)
     for curve in curves:
-        _curve(plot, curve, x, y)
+        _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)
+    if len(curves) > COLOURS:
+        _marks(plot, curves, x, y)
     _shelf(plot, failing, x, phone=phone)
     _read_curves(plot, curves, x)
     return plot
@@ -97,24 +103,34 @@ def _percentile_tick(p: float) -> str:
     return "min" if p == 0 else f"p{p * 100:g}"
 
 
-def _curve(plot: Plot, curve: Curve, x: Scale, y: Scale) -> None:
+def _curve(plot: Plot, curve: Curve, x: Scale, y: Scale, *, bands: bool) -> None:
     shown = [e for e in curve.points if e.value < math.inf and e.p <= x.high]
     solid = [e for e in shown if e.p <= curve.solid_to]
     banded = [e for e in curve.points if e.p <= min(curve.solid_to, x.high) and not math.isnan(e.deff)]
-    cls = f"s{curve.colour % 4}"
-    plot.band([(x(e.p), y.clip(e.low)) for e in banded], [(x(e.p), y.clip(e.high)) for e in banded], f"band {cls}")
-    plot.path([(x(e.p), y.clip(e.value)) for e in solid], f"curve {cls}")
+    cls = f"s{tone(curve.colour)}"
+    if bands:
+        plot.band([(x(e.p), y.clip(e.low)) for e in banded], [(x(e.p), y.clip(e.high)) for e in banded], f"band {cls}")
+    plot.path([(x(e.p), y.clip(e.value)) for e in solid], f"curve {cls}{' again' if curve.colour >= COLOURS else ''}")
     plot.path([(x(e.p), y.clip(e.value)) for e in solid[-1:] + shown[len(solid) :]], f"curve thin {cls}")
     share = 1 - curve.failed / curve.n
     if curve.failed and shown and share <= x.high:
         plot.line(x(share), y.clip(shown[-1].value), x(share), plot.y1 + SHELF, f"curve thin {cls}")
 
 
+def _marks(plot: Plot, curves: Sequence[Curve], x: Scale, y: Scale) -> None:
+    """Each curve's mark at the percentiles of the tables: more curves than colours are told apart by it."""
+    for curve in curves:
+        for estimate in curve.points:
+            if estimate.p in MARKED and estimate.p <= curve.solid_to and estimate.value < math.inf:
+                at = x.clip(estimate.p), y.clip(estimate.value)
+                plot.dot(*at, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, curve.target)
+
+
 def _named(curves: Sequence[Curve]) -> list[tuple[int, str]]:
     """The legend; with the shares of failed turns where the shelf has no room for them."""
     many = sum(curve.failed > 0 for curve in curves) > LABELLED
     return [
-        (c.colour, f"{shortened(c.target, 11)} {percent(c.failed, c.n)}" if many and c.failed else c.target)
+        (c.colour, f"{shortened(c.target)} {percent(c.failed, c.n)}" if many and c.failed else shortened(c.target))
         for c in curves
     ]
 
@@ -124,14 +140,14 @@ def _shelf(plot: Plot, failing: Sequence[Curve], x: Scale, *, phone: bool) -> No
     for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):
         at = x.clip(1 - curve.failed / curve.n)
         tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
-        plot.dot(at, plot.y1 + 6, SHAPES[curve.colour % 4], f"mark s{curve.colour % 4}", 4, tip)
+        plot.dot(at, plot.y1 + 6, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, tip)
         text = f"{shortened(curve.target, 12 if phone else 18)} {percent(curve.failed, curve.n)} failed"
         if len(failing) > LABELLED:
             continue
         left = at > (plot.x0 + plot.x1) / 2
         lift = 5 if len(failing) == 1 else 5 + 13 * max(0, 1 - row)
         plot.text(
-            at + (4 if left else -4), plot.y1 - lift, text, f"lab t{curve.colour % 4}", "end" if left else "start"
+            at + (4 if left else -4), plot.y1 - lift, text, f"lab t{tone(curve.colour)}", "end" if left else "start"
         )
 
 

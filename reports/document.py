@@ -6,13 +6,17 @@ import json
 import math
 from typing import Any
 
+import numpy as np
+
 from bench.measures import DEFINITIONS_VERSION
 from reports.events import Distribution
 from reports.figures import Figures
+from reports.money import Cost, Money
 from reports.outcomes import Ending
+from reports.quota import Throttling
 from reports.segments import Breakdown
 from reports.slowest import Slow
-from reports.statistics import Estimate
+from reports.statistics import Estimate, quantile
 from reports.summary import Answer, Summary
 
 SUMMARY_VERSION = 2
@@ -65,6 +69,20 @@ def as_data(summary: Summary) -> dict[str, Any]:
             for t in summary.throughput
         ],
         "outcomes": _outcomes(summary),
+        "arms": [
+            {"target": arm.target} | {_key(fact): text or None for fact, text in arm.facts.items()}
+            for arm in summary.arms
+        ],
+        "interleaving": dict(vars(summary.interleaving)) if summary.interleaving else None,
+        "differences": [
+            {"measure": one.measure, "origin": one.origin or None, "p": one.p, "against": one.targets[0]}
+            | {"ratios": {name: _finite(ratio) for name, ratio in zip(one.targets, one.ratios, strict=True)}}
+            for one in summary.differences
+        ],
+        "money": _money(summary.money),
+        "limits": [_limits(one) for one in summary.quota.targets],
+        "incidents": [dict(vars(one)) for one in summary.incidents.kept],
+        "incident_counts": dict(summary.incidents.counts),
         "slowest": [_slow(slow) for slow in summary.slowest],
         "notices": list(summary.notices),
     }
@@ -94,6 +112,59 @@ def _breakdown(row: Breakdown, summary: Summary) -> dict[str, Any]:
             | {"mean_ms": _finite(row.mean_ms(segment))}
             for segment in row.segments
         ],
+    }
+
+
+def _key(fact: str) -> str:
+    return fact.replace(" ", "_").replace("-", "_")
+
+
+def _money(found: Money) -> dict[str, Any]:
+    """Amounts in USD, null where nothing has a price."""
+    return {
+        "usd": _finite(found.usd),
+        "turns": found.turns,
+        "turns_priced": found.priced,
+        "turns_without_usage": found.silent,
+        "models_without_price": list(found.unpriced),
+        "prices": {"name": found.table or None, "as_of": found.as_of or None},
+        "budget_usd": found.budget_usd,
+        "estimate_usd": list(found.estimate_usd) if found.estimate_usd else None,
+        "input_transcription_apart": found.transcribed,
+        "targets": [_cost(cost) for cost in found.costs],
+    }
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    return {
+        "target": cost.target,
+        "usd": _finite(cost.usd),
+        "usd_per_turn": _finite(cost.per_turn),
+        "usd_per_session": _finite(cost.per_session),
+        "usd_per_minute": _finite(cost.per_minute),
+        "turns": cost.turns,
+        "turns_priced": cost.priced,
+        "turns_without_usage": cost.silent,
+        "minutes": _finite(cost.minutes),
+        "models": [
+            {"model": charge.model, "turns": charge.turns, "source": charge.source or None}
+            | {"tokens": dict(charge.tokens), "prices": vars(charge.prices) if charge.prices else None}
+            for charge in cost.charges
+        ],
+    }
+
+
+def _limits(one: Throttling) -> dict[str, Any]:
+    waits_s = np.array(one.waits_s)
+    return {
+        "target": one.target,
+        "throttled_turns": one.turns,
+        "throttled_sessions": one.sessions,
+        "waits_asked": len(one.waits_s),
+        "wait_p50_s": _finite(quantile(waits_s, 0.5)) if waits_s.size else None,
+        "wait_max_s": _finite(waits_s[-1]) if waits_s.size else None,
+        "held_s": _finite(one.held_s),
+        "least_remaining": {part.limit: _finite(float(part.share.min())) for part in one.remaining},
     }
 
 

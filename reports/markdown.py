@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from reports import sentences, words
+from reports import remarks, sentences, words
+from reports.arms import FACTS
 from reports.events import ALL, PS
-from reports.numbers import NBSP, count, moment, ms, percent, plural, quantity, three
+from reports.money import CACHED, INPUT, OUTPUT
+from reports.numbers import NBSP, count, moment, ms, percent, plural, quantity, three, usd
 from reports.slowest import Slow
 from reports.summary import HEARD, Answer, Summary
 
 ROWS_MOST = 10
+INCIDENTS_MOST = 20
+SIMULATED = " (SIMULATED, what the same tokens would cost)"
 
 
 def markdown(summary: Summary) -> str:
@@ -53,6 +57,13 @@ def _answer(summary: Summary) -> Iterable[str]:
     for place, group in enumerate(words.tables(summary)):
         yield from [""] if place else []
         yield from _table_of(summary, group)
+    apart = remarks.differences(summary)
+    if apart:
+        interleaved = [summary.interleaving.sentence] if summary.interleaving else []
+        yield from ("", plain(" ".join([*apart, *interleaved, remarks.NO_TEST])))
+    cost = remarks.cost(summary.money)
+    if cost:
+        yield from ("", plain(f"Cost{SIMULATED if summary.simulated else ''}: {', '.join(cost)}."))
 
 
 def _table_of(summary: Summary, group: list[Answer]) -> Iterable[str]:
@@ -71,12 +82,16 @@ def _table_of(summary: Summary, group: list[Answer]) -> Iterable[str]:
 
 
 def _details(summary: Summary) -> Iterable[str]:
+    yield from _folded("Cost", _cost(summary))
+    yield from _folded("Limits of the service", _limits(summary))
     yield from _folded("Segments of voice_to_voice", _segments(summary))
     yield from _folded("Outcomes", _outcomes(summary))
     yield from _folded("All measures", _measures(summary))
     yield from _folded("Throughput", _throughput(summary))
     yield from _folded("Harness health", _health(summary))
+    yield from _folded("Incidents", (f"- {plain(said)}" for said in remarks.incidents(summary, INCIDENTS_MOST)))
     yield from _folded("Slowest turns", _slowest(summary))
+    yield from _folded("Targets", _targets(summary))
     yield from _folded("Notes", [f"- {plain(notice)}" for notice in _notes(summary)])
 
 
@@ -84,6 +99,40 @@ def _folded(title: str, body: Iterable[str]) -> Iterable[str]:
     lines = list(body)
     if lines:
         yield from (f"<details><summary>{title}</summary>", "", *lines, "", "</details>")
+
+
+def _cost(summary: Summary) -> Iterable[str]:
+    found = summary.money
+    if not found.turns:
+        return
+    head = ("target", "turns", "USD", "a turn", "a session", "a minute", "text in", "audio in", "cached", "text out")
+    rows = []
+    for cost in found.costs:
+        amounts = [usd(cost.usd).removesuffix(f"{NBSP}USD")]
+        amounts += [three(value) for value in (cost.per_turn, cost.per_session, cost.per_minute)]
+        cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
+        taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (INPUT, OUTPUT))
+        rows.append([cost.target, count(cost.turns), *amounts, *taken, cached, *made])
+    yield from table((*head, "audio out"), rows)
+    yield from ("", *(f"- {plain(note)}" for note in remarks.money(summary)))
+
+
+def _limits(summary: Summary) -> Iterable[str]:
+    said = remarks.limits(summary.quota)
+    if said:
+        yield f"{plain(said)}."
+    for one in summary.quota.targets:
+        for part in one.remaining:
+            yield f"- {plain(one.target)}: at least {percent(float(part.share.min()), 1)} of its {part.limit} remained"
+
+
+def _targets(summary: Summary) -> Iterable[str]:
+    """A row for each fact, a column for each target."""
+    rows = [[fact, *(arm.facts[fact] for arm in summary.arms)] for fact in FACTS]
+    told = [row for row in rows if any(row[1:])]
+    if told:
+        yield from table(("", *(plain(name) for name in summary.targets)), told, left=len(summary.targets), last="---")
+    yield from (f"\n{plain(said)}" for said in remarks.compression(summary))
 
 
 def _segments(summary: Summary) -> Iterable[str]:
@@ -136,7 +185,8 @@ def _outcomes(summary: Summary) -> Iterable[str]:
 
 
 def _measures(summary: Summary) -> Iterable[str]:
-    shown = [f for f in summary.measures if f.step == ALL] + list(summary.connecting)
+    connecting = [f for f in summary.connecting if f.measure != "token_wait" or f.high]
+    shown = [f for f in summary.measures if f.step == ALL] + connecting
     rows = [
         [
             words.named(f),

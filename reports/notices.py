@@ -20,6 +20,8 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
         yield "This run is under way: its figures are of what has been written by now."
     elif not run.closed or run.document.get("state") == "killed":
         yield "This run did not end cleanly: its figures are of what had been written by then."
+    if str(run.document.get("stopped") or "").startswith("the budget"):
+        yield f"This run ended before its time: {run.document['stopped']}."
     left_out = len(run.turns) - turns.rows.size
     if left_out:
         yield f"{left_out:,} turns of warm-up and cool-down are left out."

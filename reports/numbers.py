@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from bench.money import dollars
+
 NBSP = "\u00a0"
 NONE = "–"
 
@@ -39,6 +41,17 @@ def percent(part: float, whole: float) -> str:
         return NONE
     share = 100 * part / whole
     return f"{three(share if share >= 9.95 else float(f'{share:.2g}'))}{NBSP}%"
+
+
+def change(ratio: float) -> str:
+    """How far a value lies from another, of which it is this multiple: +30 %, −4 %; 0 has no sign."""
+    share = round(100 * (ratio - 1))
+    return f"{share:+,}{NBSP}%".replace("-", "−") if share else f"0{NBSP}%"
+
+
+def usd(value: float) -> str:
+    """An amount: 2.31 USD, 0.0058 USD; a dash where nothing has a price."""
+    return NONE if math.isnan(value) else f"{dollars(value)}{NBSP}USD"
 
 
 def ms(value: float) -> str:
@@ -107,5 +120,9 @@ def listed(words: list[str]) -> str:
 
 
 def shortened(label: str, length: int = 18) -> str:
-    """A label that fits beside a figure."""
-    return label if len(label) <= length else label[: length - 1] + "…"
+    """A label that fits beside a figure. A variant's own name, behind the dot, is what tells it from others."""
+    if len(label) <= length:
+        return label
+    tail = label[label.index(".") :] if label.count(".") == 1 else ""
+    tail = tail if len(tail) < length else ""
+    return f"{label[: length - 1 - len(tail)]}…{tail}"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import GOOD as GOOD_OUTCOMES
-from bench.measures import outcome_class
+from bench.measures import is_throttled, outcome_class
 from reports.statistics import Integers
 from reports.turns import CENSORED, FAILED, Turns
 
@@ -36,6 +36,9 @@ MEANINGS = {
     "closed:1006": "the connection broke without a close frame",
     "protocol:json": "an event was not valid JSON",
     "protocol:dialect": "the service spoke another dialect than was set",
+    "refused:token": "there was no token to sign in with",
+    "refused:proxy": "the proxy did not open a way to the host",
+    "timeout:proxy": "the proxy did not answer within the limit",
     "refused:dns": "the host's name was not found",
     "refused:tcp": "the host did not accept a TCP connection",
     "refused:tls": "the TLS handshake failed",
@@ -110,6 +113,14 @@ class Outcomes:
         """(failed turns + lost turns) / turns wanted; NaN where none were."""
         wanted = self.wanted[target]
         return (self.failed[target] + self.lost[target]) / wanted if wanted else float("nan")
+
+    def throttled(self, target: int) -> float:
+        """The share of turns, or of sessions where that is more, whose rate the service limited."""
+        shares = [0.0]
+        for endings, begun in ((self.turns, self.begun[target]), (self.sessions, self.opened[target])):
+            limited = sum(ending.counts[target] for ending in endings if is_throttled(ending.outcome))
+            shares += [limited / begun] if begun else []
+        return max(shares)
 
 
 def meaning(outcome: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
-from reports import answers, calls, sections, sentences, words
+from reports import accounts, answers, calls, remarks, sections, sentences, words
 from reports.numbers import moment, three
 from reports.summary import Summary
 from reports.svg import GLYPHS
@@ -37,12 +37,16 @@ CONTENTS = (
     ("heard", "heard", "What was heard"),
     ("steps", "steps", "Steps"),
     ("outcomes", "outcomes", "Outcomes"),
+    ("quota", "limits", "Limits"),
+    ("money", "money", "Cost"),
     ("connect", "connect", "Connecting"),
     ("network", "network", "Network"),
     ("flow", "flow", "Throughput"),
     ("others", "all", "All measures"),
     ("health", "health", "Harness health"),
+    ("incidents", "incidents", "Incidents"),
     ("slowest", "slow", "Slowest turns"),
+    ("arms", "targets", "Targets"),
 )
 """Part of the context, anchor, name."""
 
@@ -79,6 +83,12 @@ def context(summary: Summary) -> dict[str, Any]:
         "others": sections.others(summary),
         "events": sections.events(summary),
         "health": sections.health(summary),
+        "arms": accounts.arms(summary),
+        "apart": accounts.apart(summary),
+        "money": accounts.money(summary),
+        "quota": accounts.quota(summary),
+        "incidents": accounts.incidents(summary),
+        "compression": remarks.compression(summary),
         "slowest": calls.slowest(summary),
     }
     return _opening(summary) | parts | {"contents": list(_contents(parts)), "defs": _definitions(summary, parts)}

@@ -9,7 +9,19 @@ import numpy.typing as npt
 
 from reports.numbers import clock, count, instant, listed, ms, shortened
 from reports.over_time import ROWS, Bin, OverTime, Panel
-from reports.svg import GLYPHS, Plot, Point, Scale, identity, linear_ticks, log_scale, log_ticks, steps_of, time_step
+from reports.svg import (
+    Plot,
+    Point,
+    Scale,
+    glyph,
+    identity,
+    linear_ticks,
+    log_scale,
+    log_ticks,
+    steps_of,
+    time_step,
+    tone,
+)
 
 SHELF = 12
 TICKS_MOST = 300
@@ -54,8 +66,8 @@ def over_time(frame: OverTime, w: int) -> Plot:
 
 def _panel(plot: Plot, panel: Panel, frame: OverTime, x: Scale, *, phone: bool) -> None:
     rail = SHELF if panel.failures_s.size else 0
-    name = f"{GLYPHS[panel.colour % 4]} {shortened(panel.label, 32 if phone else 60)}"
-    plot.text(plot.x0, plot.y1 - 6, name, f"dl t{panel.colour % 4}")
+    name = f"{glyph(panel.colour)} {shortened(panel.label, 32 if phone else 60)}"
+    plot.text(plot.x0, plot.y1 - 6, name, f"dl t{tone(panel.colour)}")
     if frame.drawable:
         _values(plot, panel, frame, x, log_scale(frame.low, frame.high, plot.y0, plot.y1 + rail + 4), phone=phone)
     if rail:
@@ -63,7 +75,7 @@ def _panel(plot: Plot, panel: Panel, frame: OverTime, x: Scale, *, phone: bool) 
 
 
 def _values(plot: Plot, panel: Panel, frame: OverTime, x: Scale, y: Scale, *, phone: bool) -> None:
-    cls = f"s{panel.colour % 4}"
+    cls = f"s{tone(panel.colour)}"
     plot.y_axis(y, log_ticks(frame.low, frame.high, 4), ms)
     if panel.dots is None:
         _heat(plot, panel.cells if not phone else _coarser(panel.cells), y, cls)
@@ -79,7 +91,7 @@ def _values(plot: Plot, panel: Panel, frame: OverTime, x: Scale, y: Scale, *, ph
         plot.path(points, f"curve t-{style} {cls}")
         if points and not phone:
             below = plot.y1 + (2 * SHELF if panel.failures_s.size else 0)
-            plot.text(points[-1][0] + 6, max(points[-1][1] + 4, below), label, f"lab t{panel.colour % 4}")
+            plot.text(points[-1][0] + 6, max(points[-1][1] + 4, below), label, f"lab t{tone(panel.colour)}")
 
 
 def _rail(plot: Plot, panel: Panel, bin_s: float, x: Scale, rail: int, *, phone: bool) -> None:

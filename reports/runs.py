@@ -32,11 +32,11 @@ REPEATING = frozenset(
     (
         *("run_id", "session_id", "service_session_id", "target", "arm", "phase", "scenario", "script"),
         *("outcome", "detail", "step", "origin", "stamp_source", "model", "region", "close_reason"),
-        "effective_settings",
+        *("effective_settings", "rtt_scope"),
     )
 )
 TURN_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
-SESSION_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "session" and m.end)
+SESSION_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "session" and (m.end or m.column))
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done", "session_created")
 """In the order in which they end; one that did not happen (TLS, a name lookup) took no time."""
 
@@ -55,7 +55,9 @@ REPORTED = (
         "simulated",
     ),
     *(f"{name}_at_ns" for name in VAD_SEGMENTS),
-    "inexact_gaps",
+    *("inexact_gaps", "rtt_scope", "retry_after_ns"),
+    *("tokens_text_in", "tokens_audio_in", "tokens_cached_in", "tokens_cached_text_in", "tokens_cached_audio_in"),
+    *("tokens_text_out", "tokens_audio_out"),
     *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
 )
 """Columns of a turn that a report needs, beside those of its measures."""
@@ -108,7 +110,8 @@ def _columns_of(measure: Measure) -> tuple[str, ...]:
     """What a measure is derived from; `origin_at_ns` is derived itself."""
     if measure.column:
         return (measure.column,)
-    return (f"{measure.begin}_at_ns", f"{measure.end}_at_ns", *([measure.less] if measure.less else []))
+    beside = [*([measure.less] if measure.less else []), *(measure.unless[:1] if measure.unless else [])]
+    return (f"{measure.begin}_at_ns", f"{measure.end}_at_ns", *beside)
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
@@ -127,7 +130,9 @@ def _length_ns(frame: pd.DataFrame, measure: Measure) -> pd.Series[float]:
     if measure.column:
         return frame[measure.column]
     length = frame[f"{measure.end}_at_ns"] - frame[f"{measure.begin}_at_ns"]
-    return length - frame[measure.less] if measure.less else length
+    if measure.less:
+        length = length - frame[measure.less]
+    return length.where(frame[measure.unless[0]] != measure.unless[1]) if measure.unless else length
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
@@ -135,7 +140,8 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
     frame = _pandas(table)
     frame["outcome_class"] = _classes(frame)
     for measure in SESSION_MEASURES:
-        frame[f"{measure.name}_ms"] = (frame[f"{measure.end}_at_ns"] - _begin(frame, measure)) / 1e6
+        begin_ns = 0.0 if measure.column else _begin(frame, measure)
+        frame[f"{measure.name}_ms"] = (frame[measure.column or f"{measure.end}_at_ns"] - begin_ns) / 1e6
     return frame
 
 

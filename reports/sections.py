@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.measures import CATALOGUE
-from reports import bars, frames, panels, stacks, words
+from reports import bars, frames, panels, remarks, stacks, words
 from reports.events import ALL, PS, Distribution
 from reports.figures import Figures
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
@@ -26,6 +26,11 @@ def both(draw: Callable[[int], Plot], wide: int = WIDE) -> dict[str, Any]:
     stops = plot.stops or {"t": []}
     rows = [str(text).split(" · ") for text in stops["t"]]  # type: ignore[attr-defined]
     return {"wide": Markup(plot.svg("wide")), "phone": Markup(draw(PHONE).svg("phone")), "rows": rows}
+
+
+def capital(said: str, summary: Summary) -> str:
+    """A sentence, with a capital letter unless it begins with a target's name."""
+    return f"{said}." if said and len(summary.targets) > 1 else words.sentence(said)
 
 
 def time(summary: Summary) -> dict[str, Any] | None:
@@ -166,7 +171,7 @@ def _ending(outcome: str, counts: list[str], meaning: str) -> dict[str, Any]:
 
 def connect(summary: Summary) -> dict[str, Any] | None:
     """How long connecting takes; None where no session opened."""
-    rows = [f for f in summary.connecting if f.measure != "session_length"]
+    rows = [f for f in summary.connecting if f.measure != "session_length" and (f.measure != "token_wait" or f.high)]
     found = frames.connecting(summary)
     if not rows:
         return None
@@ -175,6 +180,7 @@ def connect(summary: Summary) -> dict[str, Any] | None:
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
     return figure | {
         "slow": slow,
+        "token": remarks.token_wait(summary),
         "table": [row(summary, f) for f in rows if f.measure not in phases],
         "phases": [row(summary, f) for f in rows if f.measure in phases],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from reports import words
-from reports.numbers import count, listed, percent, plural, together
+from reports.numbers import count, listed, percent, plural, together, usd
 from reports.summary import HEARD, Answer, Summary
 from reports.turns import ORIGINS, STARTED_BY
 
@@ -116,6 +116,44 @@ def _untold(begun: list[Answer], noun: str) -> str:
     came = f"first {words.KINDS[figures.measure]} came {took} after {ORIGINS[figures.origin]}"
     which = f"{plural(turns, 'turn')} of {plural(sessions, 'session')}"
     return f"{which} cannot carry a median with its interval; {'its' if turns == 1 else 'their'} {came}."
+
+
+def essentials(summary: Summary) -> str:
+    """✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD: the run in one line."""
+    verdict, found = summary.verdict, summary.outcomes
+    counted = f"{plural(sum(found.begun), 'turn')}, {count(sum(found.failed))} failed"
+    simulated = ["◇ SIMULATED"] if summary.simulated else []
+    spent = [usd(summary.money.usd)] if summary.money.priced else []
+    if verdict.valid is False:
+        told = [f"do not use these figures: {words.cause(summary)}"]
+    else:
+        told = _alone(summary.answers[0]) if len(summary.answers) == 1 else _tails(summary)
+    return " · ".join([f"{verdict.glyph} {verdict.word}", *simulated, *told, counted, *spent])
+
+
+def _alone(answer: Answer) -> list[str]:
+    """ttfa p50 482 ms, p95 902 ms: what may be published of it."""
+    told = [estimate for p in (0.5, 0.95) if (estimate := answer.figures.at(p)).published]
+    times = together(*(estimate.value for estimate in told)) if told else []
+    said = [f"p{estimate.p * 100:g} {time}" for estimate, time in zip(told, times, strict=True)]
+    return [f"{answer.figures.measure} {', '.join(said)}"] if said else []
+
+
+def _tails(summary: Summary) -> list[str]:
+    """ttfa p95 902 ms on direct and 941 ms on gateway; of more than two the least and the largest."""
+    said = []
+    for origin in summary.turns.origins:
+        told = [a for a in summary.answers if a.origin == origin and a.figures.at(0.95).published]
+        if told:
+            ends = told if len(told) < 3 else [min(told, key=_tail), max(told, key=_tail)]
+            times = together(*map(_tail, ends))
+            named = [f"{time} on {a.target}" for time, a in zip(times, ends, strict=True)]
+            said.append(f"{told[0].figures.measure} p95 {' to '.join(named) if len(told) > 2 else listed(named)}")
+    return said
+
+
+def _tail(answer: Answer) -> float:
+    return answer.figures.at(0.95).value
 
 
 def second(summary: Summary) -> str:

@@ -8,7 +8,7 @@ from bench.measures import VAD_SEGMENTS
 from reports.frames import PHASES, Stack
 from reports.numbers import ms, plural, shortened, three
 from reports.segments import Breakdown
-from reports.svg import GLYPHS, Plot, Scale, identity, linear_ticks
+from reports.svg import Plot, Scale, glyph, identity, linear_ticks, tone
 
 PITCH = 42
 BAR = 18
@@ -94,8 +94,8 @@ def _plot(
         plot.line(x(0.0), plot.y1, x(0.0), plot.y0, "zero")
     for row, line in enumerate(lines):
         at = plot.x0 + 0.0
-        for tone, name in line:
-            plot.rect(at, 2 + SWATCH * row, 10, 10, f"g{tone}")
+        for shade, name in line:
+            plot.rect(at, 2 + SWATCH * row, 10, 10, f"g{shade}")
             plot.text(at + 13, 11 + SWATCH * row, name, "lab")
             at += _width(name)
     return plot
@@ -119,16 +119,16 @@ def _bar(
 ) -> None:
     x = Scale(identity, *ends, plot.x0, plot.x1)
     y = plot.y1 + 20 + row * PITCH
-    plot.text(plot.x0, y - 5, f"{GLYPHS[colour % 4]} {label}", f"rowlab t{colour % 4}")
+    plot.text(plot.x0, y - 5, f"{glyph(colour)} {label}", f"rowlab t{tone(colour)}")
     right, left, whole = 0.0, 0.0, sum(value for _, _, value in parts)
-    for tone, name, value in parts:
+    for shade, name, value in parts:
         begin = right if value > 0 else left + value
         right, left = right + max(value, 0.0), left + min(value, 0.0)
         width = x(begin + abs(value)) - x(begin)
         if value:
-            plot.rect(x(begin), y, max(width - 1, 0.8), BAR, f"g{tone}", f"{name}: {ms(value)}")
+            plot.rect(x(begin), y, max(width - 1, 0.8), BAR, f"g{shade}", f"{name}: {ms(value)}")
         if width > 34:
-            plot.text(x(begin) + width / 2, y + 13, three(value), f"in{tone}", "middle")
+            plot.text(x(begin) + width / 2, y + 13, three(value), f"in{shade}", "middle")
     if left < 0:
         plot.line(x(whole), y - 3, x(whole), y + BAR + 3, "zero")
     plot.text(x(right) + 5, y + 13, ms(whole), "dl")

@@ -13,11 +13,15 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import CATALOGUE
+from reports.arms import Arm, Difference, Interleaving, arms_of, differences, interleaving_of, unfair
 from reports.counts import Counts, counts_of
 from reports.events import HARNESS, Distribution, Throughput, events, pooled, throughput
 from reports.figures import Figures, figures
+from reports.incidents import Incidents, incidents_of
+from reports.money import Money, money_of
 from reports.notices import notices
 from reports.outcomes import Outcomes, outcomes_of
+from reports.quota import Quota, quota_of
 from reports.runs import TURN_MEASURES, Run
 from reports.samples import ALWAYS, Sampled, sampled, session_sample
 from reports.segments import Breakdown, breakdowns
@@ -97,6 +101,12 @@ class Summary:
     outcomes: Outcomes
     verdict: Verdict
     setup: Setup
+    arms: tuple[Arm, ...]
+    interleaving: Interleaving | None
+    differences: tuple[Difference, ...]
+    money: Money
+    quota: Quota
+    incidents: Incidents
     notices: tuple[str, ...]
 
     @property
@@ -123,14 +133,16 @@ def summarise(run: Run) -> Summary:
     mains = main_measures(run, turns)
     samples = dict(_samples(run, turns, mains))
     window, sessions = window_of(run, turns), _measured_sessions(run)
+    answers = tuple(_answer(turns, sessions, samples[mains[pool.origin]], pool) for pool in turns.pools)
+    heard, outcomes = tuple(_heard(turns, sessions, samples)), outcomes_of(turns, sessions)
     return Summary(
         run=run,
         turns=turns,
         samples=samples,
         window=window,
         mains=mains,
-        answers=tuple(_answer(turns, sessions, samples[mains[pool.origin]], pool) for pool in turns.pools),
-        heard=tuple(_heard(turns, sessions, samples)),
+        answers=answers,
+        heard=heard,
         measures=tuple(_turn_figures(turns, samples)),
         connecting=tuple(_session_figures(turns.targets, sessions)),
         events=tuple(events(run, turns.targets)),
@@ -139,10 +151,16 @@ def summarise(run: Run) -> Summary:
         breakdowns=breakdowns(turns),
         counts=counts_of(turns),
         slowest=tuple(_slowest(run, turns, samples, mains, window)),
-        outcomes=outcomes_of(turns, sessions),
+        outcomes=outcomes,
         verdict=verdict_of(run.document),
         setup=setup_of(run.document, turns),
-        notices=tuple(notices(run, turns, sessions)),
+        arms=arms_of(run.document, run.sessions, turns.targets),
+        interleaving=interleaving_of(run.document, run.sessions, len(turns.targets)),
+        differences=tuple(differences(answer.figures for answer in (*answers, *heard))),
+        money=money_of(run, turns.targets),
+        quota=quota_of(run, turns.targets, window.began_utc_ns, window.length_s),
+        incidents=incidents_of(run.document, window.began_utc_ns),
+        notices=(*notices(run, turns, sessions), *unfair(outcomes, turns.targets)),
     )
 
 

@@ -1,6 +1,7 @@
 """Scales, axes and marks for SVG that is drawn on the server.
 
-Colours come from CSS classes, so one drawing serves both themes: `s0`–`s3` strokes and fills, `t0`–`t3` texts.
+Colours come from CSS classes, so one drawing serves both themes: `s0`–`s3` strokes and fills, `t0`–`t3` texts. There
+are four; from the fifth target on they come again, with other marks and a broken line.
 A figure keeps its text's size by being drawn twice: wide, and 360 px for a phone.
 """
 
@@ -13,8 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 WIDE, HALF, PHONE = 1080, 524, 360
-SHAPES = ("circle", "diamond", "triangle", "square")
-GLYPHS = "●◆▲■"
+COLOURS = 4
+SHAPES = ("circle", "diamond", "triangle", "square", "wedge", "cross", "star", "hexagon")
+GLYPHS = "●◆▲■▼✚★⬢"
 Point = tuple[float, float]
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
@@ -22,6 +24,21 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 def clean(text: object) -> str:
     """Text for XML: escaped, without the characters that XML has no place for."""
     return escape(_FORBIDDEN.sub("", str(text)))
+
+
+def tone(target: int) -> int:
+    """The number of a target's colour."""
+    return target % COLOURS
+
+
+def glyph(target: int) -> str:
+    """A target's mark in text."""
+    return GLYPHS[target % len(GLYPHS)]
+
+
+def shape(target: int) -> str:
+    """A target's mark in a drawing."""
+    return SHAPES[target % len(SHAPES)]
 
 
 def identity(value: float) -> float:
@@ -186,4 +203,20 @@ def _outline(x: float, y: float, shape: str, r: float) -> str:
         return f"M{x:.1f} {y - q:.1f}l{q} {q}l{-q} {q}l{-q} {-q}Z"
     if shape == "triangle":
         return f"M{x:.1f} {y - q:.1f}l{q} {1.8 * q:.1f}h{-2 * q}Z"
+    if shape == "wedge":
+        return f"M{x:.1f} {y + q:.1f}l{q} {-1.8 * q:.1f}h{-2 * q}Z"
+    if shape == "cross":
+        a, b = 0.4 * q, 0.75 * q
+        return (
+            f"M{x - a:.1f} {y - a - b:.1f}h{2 * a:.1f}v{b:.1f}h{b:.1f}v{2 * a:.1f}h{-b:.1f}v{b:.1f}h{-2 * a:.1f}"
+            f"v{-b:.1f}h{-b:.1f}v{-2 * a:.1f}h{b:.1f}Z"
+        )
+    if shape in ("star", "hexagon"):
+        return _rays(x, y, *((5, 1.25 * q, 0.55 * q) if shape == "star" else (6, 1.05 * q, 0.91 * q)))
     return f"M{x - 0.9 * q:.1f} {y - 0.9 * q:.1f}h{1.8 * q:.1f}v{1.8 * q:.1f}h{-1.8 * q:.1f}Z"
+
+
+def _rays(x: float, y: float, rays: int, outer: float, inner: float) -> str:
+    """A star with so many points, the first one up."""
+    turns = [(math.pi * k / rays, inner if k % 2 else outer) for k in range(2 * rays)]
+    return "M" + "L".join(f"{x + r * math.sin(a):.1f} {y - r * math.cos(a):.1f}" for a, r in turns) + "Z"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reports import words
+from reports import remarks, words
 from reports.events import ALL
-from reports.numbers import NBSP, count, moment, percent, quantity, three
+from reports.numbers import NBSP, count, moment, percent, quantity, shortened, three
 from reports.sentences import headline, heard, second
 from reports.summary import Answer, Summary
-from reports.svg import GLYPHS
+from reports.svg import glyph, tone
 
 COLOURS = {"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"}
 QUOTED = 3
 SHOWN = 4
+INCIDENTS = 3
 NAME_LEAST, NAME_MOST = 9, 14
 """Letters of a label beside its figures: 100 columns in all."""
 TARGETS = ("34", "33", "36", "37")
@@ -88,13 +89,13 @@ def _table(summary: Summary, ink: _Ink) -> Iterable[str]:
 def _lines(answer: Answer, colour: int, names: int, ink: _Ink) -> Iterable[str]:
     """A row; a label that is too long for its column has a line of its own above it."""
     name = words.whose(answer.figures)
-    key, blank = f"  {GLYPHS[colour % 4]} {name}", " " * (names + 4)
+    key, blank = f"  {glyph(colour)} {name}", " " * (names + 4)
     row = _row(answer, f"{count(answer.failed)}{NBSP}{NBSP}{percent(answer.failed, answer.ended)}")
     if len(name) > names:
-        yield ink(key, TARGETS[colour % 4])
+        yield ink(key, TARGETS[tone(colour)])
         yield blank + row
     else:
-        yield ink(key.ljust(len(blank)), TARGETS[colour % 4]) + row
+        yield ink(key.ljust(len(blank)), TARGETS[tone(colour)]) + row
 
 
 def _row(answer: Answer, failed: str) -> str:
@@ -119,12 +120,18 @@ def _narrow(answer: Answer, p: float) -> str:
 
 
 def _closing(summary: Summary, width: int) -> Iterable[str]:
-    for row in [row for row in summary.breakdowns if row.step == ALL][:SHOWN]:
+    yield from _named("arms", _arms(summary), width)
+    alone = len(summary.targets) == 1
+    for row in [row for row in summary.breakdowns if row.step == ALL and alone][:SHOWN]:
         yield from _named("segments", [words.breakdown(row, summary)], width)
     yield from _named("detection", _detection(summary), width)
     yield from _named("outcomes", _outcomes(summary), width)
     for ending in summary.outcomes.quoted()[:QUOTED]:
         yield from _named("said", [f"{ending.outcome}: {ending.said}"], width)
+    yield from _named("limits", [said] if (said := remarks.limits_in_all(summary.quota)) else [], width)
+    for said in remarks.incidents(summary, INCIDENTS):
+        yield from _named("incident", [shortened(said, width - 12)], width)
+    yield from _named("cost", _cost(summary), width)
     for kind in ("audio", "wire"):
         yield from _named(kind, _flow(summary, kind), width)
     yield from _named("harness", _harness(summary), width)
@@ -134,9 +141,23 @@ def _closing(summary: Summary, width: int) -> Iterable[str]:
 
 def _named(name: str, parts: list[str], width: int) -> Iterable[str]:
     """`name   a · b · c`, further lines under the first."""
-    lines = list(_wrap(" · ".join(part.replace(" ", NBSP) if len(part) < 60 else part for part in parts), width - 12))
+    room = width - 12
+    kept = [part.replace(" ", NBSP) if len(part) < min(60, room) else part for part in parts]
+    lines = list(_wrap(" · ".join(kept), room))
     for row, line in enumerate(lines):
         yield f"{name if row == 0 else '':<12}{line}"
+
+
+def _arms(summary: Summary) -> list[str]:
+    """How they were interleaved, and how far apart they lie."""
+    told = remarks.against(summary)
+    interleaved = [summary.interleaving.sentence.rstrip(".")] if summary.interleaving else []
+    return [*interleaved, *told, *(["no test was made"] if told else [])]
+
+
+def _cost(summary: Summary) -> list[str]:
+    said = remarks.cost(summary.money)
+    return [*said, "SIMULATED: what the same tokens would cost"] if said and summary.simulated else said
 
 
 def _detection(summary: Summary) -> list[str]:

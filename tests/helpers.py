@@ -80,14 +80,22 @@ def done(response_id: str, status: str = "completed", *, usage: Any = None, **de
 
 
 def usage(*, audio_out: int) -> dict[str, Any]:
+    cached = {"text_tokens": 3, "audio_tokens": 2}
+    came = {"text_tokens": 11, "audio_tokens": 12, "cached_tokens": 5, "cached_tokens_details": cached}
     return {
-        "input_token_details": {"text_tokens": 11, "audio_tokens": 12, "cached_tokens": 5},
+        "input_token_details": came,
         "output_token_details": {"text_tokens": 13, "audio_tokens": audio_out},
     }
 
 
-def error(code: str | None, event_id: str | None = None, type_: str = "invalid_request_error") -> bytes:
-    inner = {"type": type_, "code": code, "message": "No.", "param": None, "event_id": event_id}
+USAGE = Usage(text_in=11, audio_in=12, cached_in=5, cached_text_in=3, cached_audio_in=2, text_out=13, audio_out=20)
+"""What `usage(audio_out=20)` says."""
+
+
+def error(
+    code: str | None, event_id: str | None = None, type_: str = "invalid_request_error", words: str = "No."
+) -> bytes:
+    inner = {"type": type_, "code": code, "message": words, "param": None, "event_id": event_id}
     return message("error", error=inner)
 
 
@@ -445,7 +453,7 @@ def build_observation(**changes: Any) -> TurnObservation:
         "audio_bytes_received": 96_000, "audio_speed": 3.8, "wire_bytes_sent": 17_000,
         "wire_bytes_received": 140_000, "events": 30, "audio_deltas": 20, "text_deltas": 1, "transcript_deltas": 6,
         "unknown_events": 2, "late_chunks": 3, "gaps_ns": tuple(n * MS for n in range(20, 0, -1)), "inexact_gaps": 4,
-        "usage": Usage(11, 12, 5, 13, 20),
+        "usage": USAGE, "rtt_scope": "service",
     }  # fmt: skip
     return TurnObservation(**values | changes)
 

@@ -18,7 +18,7 @@ ORDER = (
     "errors", "clock", "measures", "money",
     "protocol", "transport", "target",
     "plan", "observe", "simulator",
-    "run", "session",
+    "connect", "run", "session",
     "load", "probe", "doctor", "reports",
     "calibrate", "capacity",
     "cli",
@@ -29,20 +29,23 @@ REPORTS_MAY_USE = {"bench.errors", "bench.measures", "bench.money", "bench.run.f
 # A library → the modules that may name it.
 NAMED_IN = {
     "locust": ("bench.load", "scenarios"),
-    "gevent": ("bench.load", "bench.transport", "bench.cli.probe"),
+    "gevent": ("bench.load", "bench.transport"),
     "soundfile": ("bench.plan.audio", "bench.simulator.voice"),
     "soxr": ("bench.plan.audio", "bench.simulator.voice"),
     "hdrh": ("bench.run.histograms",),
-    "azure": ("bench.target.credentials",),
-    "websockets": ("bench.transport.websocket", "bench.simulator"),
+    "azure": ("bench.target.identity",),
+    "websockets": ("bench.transport.websocket", "bench.transport.deflate", "bench.simulator"),
+    "python_socks": ("bench.transport.proxy",),
     "requests": (),
     "openai": (),
 }
 
 PURE = (
-    "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour", "bench.simulator.turns", "bench.simulator.vad",
-    "bench.simulator.responses", "bench.plan.microphone", "bench.plan.speech", "bench.plan.background",
-    "bench.plan.frames", "bench.run.validity", "reports.statistics",
+    "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour", "bench.simulator.turns",
+    "bench.simulator.vad", "bench.simulator.responses", "bench.simulator.quota", "bench.simulator.drift",
+    "bench.simulator.refusals", "bench.simulator.tokens", "bench.simulator.handshake", "bench.plan.microphone",
+    "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.run.validity", "bench.load.pairs",
+    "reports.statistics",
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
 CLOCKLESS_NAMES = {"Arrival", "Handed"}

@@ -147,6 +147,54 @@ def test_a_service_that_refuses_is_shown(simulator: Ready) -> None:
     assert "◇ SIMULATED" in shown.stdout
 
 
+@pytest.fixture
+def described(simulator: Ready, tmp_path: Path) -> Path:
+    """A targets.yaml with two targets, one of which has a variant."""
+    east = f"  east:\n    url: {simulator.urls['ga']}\n    key_env: KEY\n"
+    path = tmp_path / "targets.yaml"
+    path.write_text(
+        f"targets:\n{east}    variants:\n      marin: {{session: {{voice: marin}}}}\n{east.replace('east', 'west')}"
+    )
+    return path
+
+
+def test_a_probe_asks_one_target_of_a_file(described: Path) -> None:
+    shown = rtbench("probe", "--target-file", described, "--targets", "west")
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "outcome    ok" in shown.stdout
+
+
+def test_a_variant_is_probed_with_its_own_settings(described: Path) -> None:
+    shown = rtbench("probe", "--target-file", described, "--targets", "east.marin")
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "voice marin" in shown.stdout
+
+
+def test_an_option_does_not_override_a_variant(described: Path) -> None:
+    shown = rtbench("probe", "--target-file", described, "--targets", "east.marin", "--voice", "alloy")
+
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert "--voice and the variant east.marin both say voice" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ("east,west", "a probe asks one target, and these are 2: east, west; name one by --targets"),
+        ("east,", "--targets wants names of targets.yaml with commas between them, as in west,east"),
+        ("north", "north"),
+    ],
+)
+def test_targets_that_a_probe_cannot_ask_are_one_line(described: Path, names: str, problem: str) -> None:
+    shown = rtbench("probe", "--target-file", described, "--targets", names)
+
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert problem in shown.stderr
+    assert shown.stderr.count("\n") == 1
+
+
 COMPARE = """
 import sys
 from gevent import monkey

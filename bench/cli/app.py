@@ -7,6 +7,7 @@ import sys
 import typer
 
 from bench.cli.bench import bench
+from bench.cli.doctor import doctor
 from bench.cli.probe import probe
 from bench.cli.replay import replay
 from bench.cli.report import report
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(bench)
 app.command()(simulate)
+app.command()(doctor)
 app.command()(probe)
 app.command()(replay)
 app.command()(report)

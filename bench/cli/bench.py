@@ -12,13 +12,22 @@ def bench(
     target: Annotated[
         str, typer.Option(help="`simulator` simulates even where AZURE_OPENAI_ENDPOINT is set; `auto` does not.")
     ] = "auto",
+    targets: Annotated[
+        str, typer.Option(metavar="NAMES", help="Targets of targets.yaml, side by side, as in west,east.quick.")
+    ] = "",
+    target_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where targets are described, instead of ./targets.yaml.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calling a deployment.")] = False,
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
 ) -> None:
     """Run the text and voice scenarios for half a minute and print what they measured.
 
-    Without Azure's variables it starts the simulator in a process of its own, and everything says SIMULATED.
+    Without targets and Azure's variables it starts the simulator in a process of its own, and everything says
+    SIMULATED. Before it calls a deployment it says what that may cost, and asks.
     """
     from bench.load.quick import quick_run
+    from bench.target.endpoint import Wishes
 
-    raise typer.Exit(quick_run(target, yes=yes, runs=runs))
+    wishes = Wishes(tuple(name.strip() for name in targets.split(",")) if targets else (), target_file)
+    raise typer.Exit(quick_run(target, wishes, yes=yes, runs=runs))

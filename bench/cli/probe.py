@@ -11,19 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.replay import show
+from bench.cli.service_options import with_service_options
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.plan.frames import PreparedScript
     from bench.probe import Reply
     from bench.run.replay import Replayed
+    from bench.target.endpoint import Wishes
     from bench.target.target import Target
 
 DEFAULT_WORDS = "Hello, what can you do?"
 FAILED_STATUS = 1
+OPTIONS = {"input_transcription": "--transcription", "turn_detection": "--manual"}
+"""Which option says a setting, where it has another name."""
 
 
+@with_service_options
 def probe(
+    wishes: Wishes,
     say: Annotated[str | None, typer.Option(help=f"What to say as text; without it: {DEFAULT_WORDS}")] = None,
     wav: Annotated[Path | None, typer.Option(help="Play this recording instead; the service finds its end.")] = None,
     manual: Annotated[bool, typer.Option("--manual", help="With --wav: commit it and ask for the response.")] = False,
@@ -35,25 +41,18 @@ def probe(
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the reply's audio as a WAV.")] = None,
     log: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every event, for `rtbench replay`.")] = None,
     keep_audio: Annotated[bool, typer.Option("--keep-audio", help="With --log: with its audio.")] = False,
-    url: Annotated[
-        str | None, typer.Option(help="WebSocket URL of any compatible server, instead of AZURE_OPENAI_ENDPOINT.")
-    ] = None,
-    dialect: Annotated[str | None, typer.Option(help="ga or preview, where the address does not tell.")] = None,
-    api_key_env: Annotated[str | None, typer.Option(metavar="NAME", help="Environment variable of the key.")] = None,
-    ca: Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate authority (PEM) to trust.")] = None,
 ) -> None:
     """Say one thing to the service and show every event, what was measured and the settings in effect.
 
     Exit status 0 when the turn is ok, 1 when it failed.
     """
-    from gevent import monkey
+    from bench.transport.green import patch
 
-    monkey.patch_all()
-    from bench.target.endpoint import resolve_target
-
+    patch()
     _refuse_mixture(say, wav, manual=manual, lone_keep=keep_audio and log is None)
-    target = resolve_target(os.environ, url=url, dialect=dialect, api_key_env=api_key_env, ca=ca)
+    target = _only_target(wishes)
     session = {"voice": voice, "instructions": instructions, "input_transcription": transcription}
+    _refuse_said_twice(target, session | {"turn_detection": "none" if manual else None})
     if wav is not None:
         session["turn_detection"] = "none" if manual else "server_vad"
     script = _script(target, say, wav, {name: value for name, value in session.items() if value is not None})
@@ -71,6 +70,16 @@ def probe(
     raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
 
 
+def _only_target(wishes: Wishes) -> Target:
+    from bench.target.endpoint import resolve_targets
+
+    targets = resolve_targets(os.environ, wishes)
+    if len(targets) > 1:
+        names = ", ".join(target.label for target in targets)
+        raise UsageError(f"a probe asks one target, and these are {len(targets)}: {names}; name one by --targets")
+    return targets[0]
+
+
 def _refuse_mixture(say: str | None, wav: Path | None, *, manual: bool, lone_keep: bool) -> None:
     """Options that say nothing together."""
     if say is not None and wav is not None:
@@ -79,6 +88,16 @@ def _refuse_mixture(say: str | None, wav: Path | None, *, manual: bool, lone_kee
         raise UsageError("--manual goes with --wav: text needs no end of speech")
     if lone_keep:
         raise UsageError("--keep-audio goes with --log: there is no log to keep it in")
+
+
+def _refuse_said_twice(target: Target, session: dict[str, Any]) -> None:
+    """A variant's settings are what makes it one."""
+    for name in target.session:
+        if session.get(name) is not None:
+            option = OPTIONS.get(name, f"--{name}")
+            raise UsageError(
+                f"{option} and the variant {target.label} both say {name}: leave out the option, or --targets"
+            )
 
 
 def _script(target: Target, say: str | None, wav: Path | None, session: dict[str, Any]) -> PreparedScript:

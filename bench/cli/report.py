@@ -19,7 +19,7 @@ WIDEST = 100
 def report(run: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)]) -> None:
     """Write a run's report: report.html, report.md and summary.json beside its data, a summary to the terminal.
 
-    A run that was killed is closed first. The last line is the path of report.html; an invalid run says so before it.
+    A run that was killed is closed first. The last line is the path of report.html; the one before it has the verdict.
     """
     from bench.run.folder import read_document
     from reports import render, runs
@@ -34,11 +34,11 @@ def report(run: Annotated[Path, typer.Argument(help="the folder of a run", show_
 
 
 def closing(summary: Summary, html: Path) -> list[str]:
-    """The last lines: that the run is invalid, where it is, and where the page is."""
-    from reports.words import cause
+    """The last lines: the run in one line, whether its figures may be used first, and where the page is."""
+    from reports.numbers import NBSP
+    from reports.sentences import essentials
 
-    path = str(html)
-    return [f"INVALID: do not use these figures: {cause(summary)}", path] if summary.verdict.valid is False else [path]
+    return [essentials(summary).replace(NBSP, " "), str(html)]
 
 
 def close_if_left(folder: Path, document: dict[str, Any]) -> None:

@@ -10,8 +10,9 @@ from bench.measures import MANUAL_SEGMENTS, VAD_SEGMENTS
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import ARRIVALS
 from bench.protocol.events import DELTAS, Event, Kind
+from bench.protocol.limits import RateLimit
 from bench.run.replay import Passage, Replayed
-from reports.numbers import NBSP
+from reports.numbers import NBSP, count
 from reports.waterfall import Row, Way, folded, message
 
 NS_PER_MS = 1e6
@@ -125,15 +126,25 @@ def _said(event: Event) -> str:
         more = f", {event.status or 'no status'}"
     elif event.kind is Kind.ERROR and event.failure is not None:
         more = f", {event.failure.code or event.failure.type}"
+    elif event.kind is Kind.RATE_LIMITS:
+        more = "".join(_limit(limit) for limit in event.limits)
     elif event.kind is Kind.UNKNOWN:
         more = " (of the other dialect)" if event.foreign else " (unknown)"
     return plain(name + more)
 
 
+def _limit(limit: RateLimit) -> str:
+    """`, 39 of 40 requests left`, as far as the service tells."""
+    if limit.remaining is None:
+        return ""
+    whole = "" if limit.limit is None else f" of {count(limit.limit)}"
+    return f", {count(limit.remaining)}{whole} {limit.name} left"
+
+
 def _style(event: Event) -> str:
     if event.kind in (Kind.ERROR, Kind.MALFORMED, Kind.INPUT_NOT_TRANSCRIBED) or event.foreign:
         return "bad"
-    return "soft" if event.kind in (Kind.NOTED, Kind.UNKNOWN) else ""
+    return "soft" if event.kind in (Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN) else ""
 
 
 def plain(text: str) -> str:

@@ -47,11 +47,17 @@ def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> It
     yield from _named("target", _given("", about.get("url") or about.get("target")), width)
     headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(TOLD_HEADERS)]
     yield from _named("service", [*_given("session ", session.service_session_id), *headers], width)
-    yield from _named("connect", _times({**session.measures_ns(), "session_length": None}), width)
+    yield from _named("connect", _times(_connecting(session.measures_ns())), width)
     rows = opening_rows(replayed)
     if rows:
         yield from ("", *_wrapped("before the first turn: ms from the start of connecting", width))
         yield from waterfall(rows, width, colour=colour)
+
+
+def _connecting(measures_ns: Mapping[str, int]) -> dict[str, int]:
+    """Without a wait for a token where there was none."""
+    left_out = {"session_length"} | ({"token_wait"} if not measures_ns["token_wait"] else set())
+    return {name: value for name, value in measures_ns.items() if name not in left_out}
 
 
 def _first_line(title: str, headers: Mapping[str, str], width: int, *, colour: bool) -> str:
@@ -77,7 +83,8 @@ def _title(turn: TurnObservation) -> str:
 def _ending(replayed: Replayed, width: int) -> Iterator[str]:
     session = replayed.session
     if session.outcome != "ok":
-        yield from _named("session", [_told(session.outcome, session.detail)], width)
+        told = [_told(session.outcome, session.detail), *_wait_asked(session.retry_after_ns)]
+        yield from _named("session", told, width)
     if replayed.cut:
         yield from _named("note", ["the log ends before the session does"], width)
 
@@ -87,8 +94,8 @@ def _ending(replayed: Replayed, width: int) -> Iterator[str]:
 
 def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
     parts = {
-        "outcome": [_told(turn.outcome, turn.detail)],
-        "measures": [*_times(turn.measures_ns()), *_figures(turn), *_stamps(turn)],
+        "outcome": [_told(turn.outcome, turn.detail), *_wait_asked(turn.retry_after_ns)],
+        "measures": [*_times(turn.measures_ns()), *_figures(turn), *_proxied(turn), *_stamps(turn)],
         "segments": _segments(turn),
         "tokens": _tokens(turn),
         "said": _given("", turn.input_text),
@@ -103,14 +110,18 @@ def _told(outcome: str, detail: str) -> str:
     return f"{outcome}: {reason(outcome, detail)}" if detail else outcome
 
 
+def _wait_asked(retry_after_ns: int | None) -> list[str]:
+    """What the service asks for that has throttled us."""
+    return [] if retry_after_ns is None else [f"asks to wait {_ms(retry_after_ns)} ms"]
+
+
 def _given(before: str, value: object) -> list[str]:
     """Nothing where there is no value."""
     return [f"{before}{value}"] if value else []
 
 
-def _times(measures_ns: Mapping[str, int | None]) -> list[str]:
-    known = {name: measures_ns.get(name) for name in CATALOGUE}
-    return [f"{name} {_ms(value)} ms" for name, value in known.items() if value is not None]
+def _times(measures_ns: Mapping[str, int]) -> list[str]:
+    return [f"{name} {_ms(measures_ns[name])} ms" for name in CATALOGUE if name in measures_ns]
 
 
 def _ms(ns: int) -> str:
@@ -126,6 +137,11 @@ def _figures(turn: TurnObservation) -> list[str]:
         for measure in columns
         if measure.unit != "ms" and (value := getattr(turn, measure.column)) is not None
     ]
+
+
+def _proxied(turn: TurnObservation) -> list[str]:
+    """Whose round trip it was, where it was not the service's."""
+    return ["network_rtt is to the proxy"] if turn.rtt_scope == "proxy" else []
 
 
 def _stamps(turn: TurnObservation) -> list[str]:
@@ -150,9 +166,12 @@ def _tenths(ns: int) -> str:
 
 
 def _tokens(turn: TurnObservation) -> list[str]:
+    """Those of any number; a sum of cached ones only where it is not told of what kind they all are."""
     if turn.usage is None:
         return []
     counts = {name: getattr(turn.usage, name) for name in turn.usage.__struct_fields__}
+    if turn.usage.cached_in == turn.usage.cached_text_in + turn.usage.cached_audio_in:
+        del counts["cached_in"]
     return [f"{name.replace('_', ' ')} {count(number)}" for name, number in counts.items() if number]
 
 

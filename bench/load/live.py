@@ -1,4 +1,4 @@
-"""One test run in one process: its target, its scripts, its recorder, and the sessions that its users play.
+"""One test run in one process: its arms, its recorder, and the pairs of sessions that its users play.
 
 Made when Locust starts a test and closed when it stops one; a master makes the run's folder and closes the run, a
 worker plays and records, a single process does both.
@@ -7,65 +7,52 @@ worker plays and records, a single process does both.
 from __future__ import annotations
 
 import gc
-import math
-import ssl
 from collections import Counter
-from collections.abc import Callable
-from fractions import Fraction
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import gevent
-import gevent.socket
-import numpy as np
 from greenlet import greenlet
 
-from bench.clock import monotonic_ns
+from bench.clock import monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.load import dashboard
+from bench.load.arm import HOPELESS, Arm
 from bench.load.options import Options
-from bench.load.pacer import Pacer
+from bench.load.pacer import SECOND_NS
+from bench.load.pairs import Pair, block_of, is_sampled, order, reserve
 from bench.load.plays import Play
-from bench.load.stage import OnStage, Performance, act, perform_all
-from bench.load.upkeep import SECOND_NS, TICK_S, Upkeep
-from bench.measures import outcome_class
+from bench.load.sessions import Cut, Playing, Sessions
+from bench.load.spending import Spending, over_budget, unknown_price
+from bench.load.stage import OnStage
+from bench.load.standing import Progress, Standing
+from bench.load.tasks import SessionTask
+from bench.load.upkeep import TICK_S, Upkeep
 from bench.observe.observation import SessionObservation, reason
-from bench.observe.timeline import Timeline
-from bench.plan.frames import PreparedScript
-from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import Labels, Recorder, SessionRecord
-from bench.session import Session
-from bench.target.credentials import Credential
-from bench.target.target import Target
-from bench.transport.base import Transport
-from bench.transport.tcp import Phases, tls_context, warm_up
-from bench.transport.websocket import open_websocket
+from bench.run.recorder import Labels, Recorder
+from bench.target.tokens import Keyring
+from bench.transport.tcp import warm_up
 
 POLL_S = 0.05
 CUT_S = 5.0
 ALL_DONE = "all sessions are done"
-HARNESS_FAULT = "failed:harness"
-EVENTS = "events"
-"""The part of a run folder that holds event logs."""
-HOPELESS = 10
-"""So many connects that failed, and none that succeeded, end a run."""
-
-
-Steps = Callable[[Session], Exception | None]
-"""Plays the steps of an open session; returns what its task has to say to Locust."""
 
 
 class Caller(OnStage, Protocol):
     """A user, as sessions see it."""
 
     def is_leaving(self) -> bool:
-        """Whether it is asked to go: its session ends after the turn that is under way."""
+        """Whether it is asked to go: its sessions end after the turn that is under way."""
+
+    def doubles(self, arms: int) -> Sequence[OnStage]:
+        """Who does this user's task in each arm."""
 
 
 class LiveRun:
     """The sessions of one process: `worker`, from 0, of so many `workers`.
 
-    `stop` asks whoever drives the test to end it, with the reason.
+    `stop` asks whoever drives the test to end it, with the reason; `refuse`, because the user must mend something.
     """
 
     def __init__(
@@ -74,87 +61,54 @@ class LiveRun:
         worker: int,
         workers: int,
         began_utc_ns: int,
-        target: Target,
+        arms: Sequence[Arm],
         options: Options,
+        keyring: Keyring,
+        spending: Spending,
         *,
         sessions: int | None,
-        per_minute: float | None,
         fire: dashboard.Fire,
         stop: Callable[[str], None],
+        refuse: Callable[[str], None],
     ) -> None:
-        self.target, self._options = target, options
-        self._folder, self._worker, self._workers = folder, worker, workers
-        credential = target.auth if isinstance(target.auth, Credential) else None
-        self._headers = [*target.headers, *([credential.header()] if credential else [])]
-        self._hide = credential.hide if credential else str
+        self.arms, self._options, self._keyring, self._spending = arms, options, keyring, spending
+        self._worker, self._workers, self._began_utc_ns = worker, workers, began_utc_ns
         self._recorder = Recorder(
-            folder, folder.name, worker, began_utc_ns, hide=self._hide, transcripts=options.transcripts
+            folder, folder.name, worker, began_utc_ns, hide=keyring.hide, transcripts=options.transcripts
         )
-        self._context: ssl.SSLContext | None = (
-            tls_context(str(target.way.ca) if target.way.ca else None) if target.tls else None
-        )
-        self._pacer = Pacer(per_minute)
-        self._left, self._fire, self._stop = sessions, fire, stop
+        self._progress = Progress(spending)
+        self._sessions = Sessions(folder, self._recorder, options, self._progress, self, hide=keyring.hide, fire=fire)
+        self._left, self._stop, self._refuse = sessions, stop, refuse
         self.ending = self.closed = False
-        self._open = self._started = self._connected = self._failed = 0
+        self._open = self._started = 0
+        self._due_ns: list[int] = []
+        """When the pairs that wait for their start may have it."""
         self._played: Counter[str] = Counter()
-        self._active: set[gevent.Greenlet] = set()
-        self._log_broke = False
         _warm_up()
         self._upkeep = Upkeep(self._recorder, stop)
         if sessions == 0:
             self._stop(ALL_DONE)
 
-    # Sessions.
+    # Pairs.
 
-    def play_session(self, play: Play, caller: Caller) -> bool:
-        """Open one session, play it, record it; False where the run is ending or its sessions are spent."""
-        if not self._take_session():
+    def play_pair(self, user: type, task: SessionTask, caller: Caller) -> bool:
+        """Play a session in each arm, together; False where the run is ending or its sessions are spent.
+
+        Raises what a task has to say to Locust, or a fault.
+        """
+        if not self._take_pair():
             return False
         self._open += 1
         try:
             if self._await_start():
-                self._play(play, caller)
+                self._play_together(self._prepared(user, task, caller))
         finally:
             self._open -= 1
             if self._left == 0 and not self._open:
                 self._stop(ALL_DONE)
         return True
 
-    def _play(self, play: Play, caller: Caller) -> None:
-        number, own = self._started * self._workers + self._worker, self._number_of(play)
-        self._started += 1
-        name = f"w{self._worker}-{self._started:06d}"
-        script = play.repertoire.session(own, self._options.seed)
-        log = self._event_log(name, number)
-        labels = Labels(
-            name,
-            self.target.label,
-            play.scenario,
-            script.name,
-            variables_row=script.variables_row,
-            event_log=log is not None,
-        )
-        record = self._recorder.session(labels)
-        record.on_turn = lambda turn: dashboard.show_turn(self._fire, script.name, turn, self._hide)
-        timeline = self._timeline(labels, script, play.turns or 0, log)
-        self._active.add(gevent.getcurrent())
-        try:
-            transport = self._connected_transport(script, timeline, record)
-            if transport is not None:
-                transport = LoggedTransport(transport, log) if log else transport
-                session = Session(script, transport, timeline, record, lambda: self.ending or caller.is_leaving())
-                self._perform(session, timeline, self._steps(play, caller, script, own))
-        except Cut:
-            pass
-        finally:
-            self._active.remove(gevent.getcurrent())
-            observed = timeline.session()
-            record.session_ended(observed)
-            self._note_session(observed)
-            self._close_log(log)
-
-    def _take_session(self) -> bool:
+    def _take_pair(self) -> bool:
         if self.ending or self._left == 0:
             return False
         if self._left is not None:
@@ -162,117 +116,135 @@ class LiveRun:
         return True
 
     def _await_start(self) -> bool:
-        """Wait for this connection's turn to start; False where the run ended meanwhile."""
-        start_ns = self._pacer.reserve(monotonic_ns())
+        """Wait until a pair may start; False where the run ended meanwhile."""
+        pacers = [arm.pacer for arm in self.arms]
+        start_ns = reserve(pacers, monotonic_ns())
         while not self.ending:
-            wait_s = (start_ns - monotonic_ns()) / 1e9
-            if wait_s <= 0:
+            now_ns = monotonic_ns()
+            if now_ns >= start_ns and not any(pacer.holds(now_ns) for pacer in pacers):
                 return True
-            gevent.sleep(min(wait_s, TICK_S))
+            start_ns = reserve(pacers, now_ns) if now_ns >= start_ns else start_ns
+            self._sleep_until(start_ns)
         return False
 
-    def _number_of(self, play: Play) -> int:
-        """Which session of its script this is, from 0, over all processes: by that it takes its row and recordings."""
-        name = play.repertoire.script.name
-        self._played[name] += 1
-        return (self._played[name] - 1) * self._workers + self._worker
-
-    def _steps(self, play: Play, caller: Caller, script: PreparedScript, number: int) -> Steps:
-        """What plays the steps of a session that is open."""
-        if play.improvised is None:
-            return lambda session: perform_all(session, script.steps)
-        method, recordings = play.improvised.method, play.improvised.recordings
-        choices = np.random.default_rng([self._options.seed, number])
-        return lambda session: act(caller, method, Performance(session, play.repertoire, script, recordings, choices))
-
-    def _perform(self, session: Session, timeline: Timeline, steps: Steps) -> None:
-        """Play a session that is connected, from its opening to its close."""
+    def _sleep_until(self, start_ns: int) -> None:
+        """For a while at most: the run may end meanwhile."""
+        self._due_ns.append(start_ns)
         try:
-            session.open()
-            word = None if timeline.over else steps(session)
-            session.close()
-        except gevent.GreenletExit:
-            session.abandon("abandoned", "the run ended")
-            raise
-        except Exception as error:  # a fault of ours, or of the task, is seen as a failure, and never a missing sample
-            session.abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
-            raise
-        if word is not None:
-            raise word
+            gevent.sleep(min(max(0, start_ns - monotonic_ns()) / SECOND_NS, TICK_S))
+        finally:
+            self._due_ns.remove(start_ns)
 
-    def _connected_transport(
-        self, script: PreparedScript, timeline: Timeline, record: SessionRecord
-    ) -> Transport | None:
-        """An open connection; None where it was refused, which the timeline knows then."""
-        phases = Phases()
-        try:
-            transport = open_websocket(self.target.url, self._headers, self._context, script.limits, phases)
-        except ConnectError as error:
-            record.connected(error.headers)
-            timeline.connected(phases.instants, error.headers)
-            timeline.fail(error.outcome, monotonic_ns(), error.detail)
+    def _prepared(self, user: type, task: SessionTask, caller: Caller) -> list[Playing]:
+        """The sessions of the next pair, in the order in which they are to start."""
+        plays = [arm.plays[user, task] for arm in self.arms]
+        pair = self._next_pair(plays[0])
+        actors = caller.doubles(len(self.arms))
+        return [
+            self._sessions.prepared(
+                self.arms[place],
+                plays[place],
+                pair,
+                self._labels(self.arms[place], plays[place], pair, place),
+                actors[place],
+                caller.is_leaving,
+            )
+            for place in order(len(self.arms), self._options.seed, pair.number)
+        ]
+
+    def _next_pair(self, play: Play) -> Pair:
+        """By its number among those of its script it takes its row of variables and its recordings."""
+        started, played = self._started, self._played[play.script.name]
+        self._started += 1
+        self._played[play.script.name] += 1
+        block = block_of(utc_ns(), self._began_utc_ns)
+        return Pair(started * self._workers + self._worker, played * self._workers + self._worker, block)
+
+    def _labels(self, arm: Arm, play: Play, pair: Pair, place: int) -> Labels:
+        started = pair.number // self._workers * len(self.arms) + place
+        return Labels(
+            session_id=f"w{self._worker}-{started:06d}",
+            target=arm.label,
+            scenario=play.scenario,
+            script=play.script.name,
+            arm=arm.label if len(self.arms) > 1 else None,
+            block=pair.block,
+            pair=pair.number,
+            event_log=is_sampled(pair.number, self._options.record_events),
+        )
+
+    def _play_together(self, playings: Sequence[Playing]) -> None:
+        """Begin sessions one right after the other, and wait for all of them; a lone one needs no greenlet."""
+        if len(playings) == 1:
+            words = [playings[0]()]
+        else:
+            beside = [gevent.spawn(playing) for playing in playings]  # the hub begins them in this order
+            try:
+                words = [session.get() for session in beside]
+            finally:
+                gevent.killall(beside, block=False)  # of a user who was taken away
+        for word in words:
+            if isinstance(word, Exception):
+                raise word
+
+    # What comes of them.
+
+    def turn_ended(self) -> None:
+        """The run ends where its money is spent, or where nobody can say how much of it is."""
+        budget_usd = self._options.budget_usd
+        if budget_usd is None or self.ending:
+            return
+        if self._spending.unpriced:
+            self._refuse(unknown_price(self._spending.unknown_models))
+        elif spent := over_budget(budget_usd, self._spending.usd):
+            self.ending = True
+            self._stop(spent)
+
+    def session_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
+        """A session is over; returns why it did not open, where it failed to."""
+        hopeless = arm.hopeless
+        if not arm.note(session, monotonic_ns()):
             return None
-        except gevent.GreenletExit:
-            timeline.connected(phases.instants, {})
-            timeline.fail("abandoned", monotonic_ns(), "the run ended")
-            raise
-        except Exception as error:  # as above
-            timeline.connected(phases.instants, {})
-            timeline.fail(HARNESS_FAULT, monotonic_ns(), f"{type(error).__name__}: {error}")
-            raise
-        record.connected(transport.handshake.headers)
-        timeline.connected(transport.handshake.instants, transport.handshake.headers)
-        return transport
+        error = ConnectError(session.outcome, self._keyring.hide(reason(session.outcome, session.detail)))
+        if arm.hopeless and not hopeless:
+            where = f" to {arm.label}" if len(self.arms) > 1 else ""
+            self._stop(f"{HOPELESS} sessions{where} failed to open and none succeeded; the last: {error}")
+        return error
 
-    def _note_session(self, session: SessionObservation) -> None:
-        opened = "session_updated" in session.instants
-        self._connected += opened
-        failed = not opened and outcome_class(session.outcome) == "failed"
-        self._failed += failed
-        detail = self._hide(reason(session.outcome, session.detail))
-        error = ConnectError(session.outcome, detail) if failed else None
-        if failed and self._failed == HOPELESS and not self._connected:
-            self._stop(f"{HOPELESS} sessions failed to open and none succeeded; the last: {error}")
-        dashboard.show_connect(self._fire, self.target.label, session, error)
+    def incident(self, kind: str, text: str) -> None:
+        """Something happened beside the sessions."""
+        self._recorder.incident(kind, text)
 
-    # Event logs.
+    def standing(self) -> Standing:
+        """How it stands, since the last time that somebody asked."""
+        now_ns = monotonic_ns()
+        waiting_ns = max(0, min(self._due_ns, default=now_ns) - now_ns)
+        return self._progress.standing(
+            self._recorder.histograms, waiting_s=waiting_ns / SECOND_NS, simulated=self._recorder.simulated
+        )
 
-    def _event_log(self, session_id: str, number: int) -> EventLog | None:
-        """A log for this session, where it is one of those that have one."""
-        if self._log_broke or not is_sampled(number, self._options.record_events):
-            return None
-        path = self._folder / EVENTS / f"{session_id}.jsonl"
-        return EventLog(path, hide=self._hide, keep_audio=self._options.keep_audio)
-
-    def _timeline(self, labels: Labels, script: PreparedScript, wanted: int, log: EventLog | None) -> Timeline:
-        start_ns, responds = monotonic_ns(), script.service_responds
-        if log is None:
-            return Timeline(start_ns, wanted, script.limits, service_responds=responds)
-        facts = about(self._folder.name, labels, script)
-        return LoggedTimeline(start_ns, wanted, script.limits, service_responds=responds, log=log, about=facts)
-
-    def _close_log(self, log: EventLog | None) -> None:
-        """After a log that could not be written, which has said so, there are no others."""
-        if log is not None:
-            log.close()
-            self._log_broke = self._log_broke or log.problem is not None
+    def held_s(self) -> dict[str, float]:
+        """For how long starts were held back so far, by what the services asked for; by the arm's label."""
+        now_ns = monotonic_ns()
+        held = {arm.label: arm.pacer.held_ns(now_ns) / SECOND_NS for arm in self.arms}
+        return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
 
     # The end.
 
     @property
     def active(self) -> int:
-        return len(self._active)
+        return len(self._sessions.active)
 
     def drain(self, longest_s: float, hurry: Callable[[], bool]) -> None:
         """No new turns; wait for those in flight, `longest_s` at most, then cut the rest."""
         self.ending = True
         until_ns = monotonic_ns() + int(longest_s * SECOND_NS)
-        while self._active and not hurry() and monotonic_ns() < until_ns:
+        while self.active and not hurry() and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
-        for user in list(self._active):  # gevent.kill would take the greenlet for dead, and Locust with it
-            gevent.get_hub().loop.run_callback(greenlet.throw, user, Cut)
+        for session in list(self._sessions.active):  # gevent.kill would take a user for dead, and Locust with it
+            gevent.get_hub().loop.run_callback(greenlet.throw, session, Cut)
         until_ns = monotonic_ns() + int(CUT_S * SECOND_NS)
-        while self._active and monotonic_ns() < until_ns:
+        while self.active and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
 
     @property
@@ -284,12 +256,8 @@ class LiveRun:
         """The last rows and counts."""
         if not self.closed:
             self.closed = True
+            self._keyring.close()
             self._upkeep.close()
-
-
-def is_sampled(number: int, share: Fraction) -> bool:
-    """Whether session `number` (from 0) is one of a share of all, evenly spread; the first one is, of any share."""
-    return math.ceil((number + 1) * share) > math.ceil(number * share)
 
 
 def _warm_up() -> None:
@@ -297,7 +265,3 @@ def _warm_up() -> None:
     warm_up()
     gc.collect()
     gc.freeze()
-
-
-class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
-    """Thrown into a user whose session the end of the run cuts; the user itself lives on for Locust to stop."""

@@ -8,9 +8,13 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bench.errors import UsageError
+from bench.target.endpoint import Wishes
+from bench.target.settings import SignIn
+
+SIGN_INS = ("key", *get_args(SignIn))
 
 
 def add_options(parser: Any) -> None:
@@ -19,20 +23,43 @@ def add_options(parser: Any) -> None:
     def add(name: str, **settings: Any) -> None:
         parser.add_argument(name, env_var=f"LOCUST_{name[2:].upper().replace('-', '_')}", **settings)
 
+    add(
+        "--targets",
+        metavar="A,B",
+        help="targets of targets.yaml, compared in pairs of sessions; variants: NAME.VARIANT",
+    )
+    add("--target-file", metavar="FILE", help="where --targets are described (default: targets.yaml)")
     add("--url", help="WebSocket URL of any compatible server, instead of AZURE_OPENAI_ENDPOINT and its kin")
     add("--dialect", choices=["ga", "preview"], help="how the service spells its events (default: by path or version)")
     add("--api-key-env", metavar="NAME", help="environment variable of the key (with --url the only one that is sent)")
+    add(
+        "--auth",
+        choices=SIGN_INS,
+        help="how to sign in: by key, or through Entra ID (default: by key if one is set)",
+    )
     add("--ca", metavar="FILE", help="a certificate authority (PEM) to trust beside the system's")
-    add("--sessions", type=_positive, metavar="N", help="end the run after N sessions")
+    add("--client-cert", metavar="FILE", help="a certificate (PEM) that shows who calls")
+    add("--client-key", metavar="FILE", help="its private key (PEM), where it is in another file")
+    add("--proxy", metavar="URL", is_secret=True, help="http://, socks4:// or socks5://; none: not that of HTTPS_PROXY")
+    add("--resolve", metavar="ADDRESS", help="connect to this address, instead of looking the host up")
+    add("--compression", choices=["none", "deflate"], help="offer permessage-deflate (default: none)")
+    add("--sessions", type=_positive, metavar="N", help="end the run after N sessions, with each of several targets")
     add(
         "--connect-rate", type=float, metavar="N", help="connection starts a minute, 0 for no limit (Azure preview: 30)"
     )
     add("--session-pause", type=float, default=1.0, metavar="S", help="seconds between a user's sessions (default: 1)")
+    add("--prices", metavar="FILE", help="prices of tokens, instead of those that come with the tool")
+    add("--budget", metavar="USD", help="end the run when its turns have cost so much")
     add("--seed", default="1", metavar="N", help="which of several recordings each session plays (default: 1)")
     add("--record-events", metavar="P%%", help="keep the event log of this share of the sessions, e.g. 1%%")
     add("--keep-audio", action="store_true", help="keep the audio in event logs, else it is cut")
     add("--transcripts", action="store_true", help="keep what was said, in transcripts.jsonl")
     add("--runs", default="runs", metavar="FOLDER", help="where run folders are made (default: runs)")
+    add(
+        "--locust-tables",
+        action="store_true",
+        help="show Locust's tables without the web UI, too, instead of our line",
+    )
     add("--yes", action="store_true", help="do run over 20 sessions against a host that is not loopback")
 
 
@@ -45,21 +72,20 @@ def _positive(text: str) -> int:
 
 @dataclass(frozen=True)
 class Options:
-    """Our options as given."""
+    """Our options as given. `wishes`: what they say of the services, and their prices."""
 
-    url: str | None
-    dialect: str | None
-    api_key_env: str | None
-    ca: Path | None
+    wishes: Wishes
     sessions: int | None
     connect_rate: float | None
     session_pause_s: float
+    budget_usd: float | None
     seed: int
     record_events: Fraction
-    """The share of sessions whose events are logged, 0 to 1."""
+    """The share of pairs of sessions whose events are logged, 0 to 1."""
     keep_audio: bool
     transcripts: bool
     runs: Path
+    locust_tables: bool
     yes: bool
 
     @staticmethod
@@ -69,20 +95,48 @@ class Options:
         if parsed.keep_audio and not record_events:
             raise UsageError("--keep-audio is about event logs, and none are kept: add --record-events 1%")
         return Options(
-            url=parsed.url or None,
-            dialect=parsed.dialect or None,
-            api_key_env=parsed.api_key_env or None,
-            ca=Path(parsed.ca) if parsed.ca else None,
+            wishes=_wishes(parsed),
             sessions=_whole(parsed.sessions, "--sessions", 1),
             connect_rate=_number(parsed.connect_rate, "--connect-rate"),
             session_pause_s=_number(parsed.session_pause, "--session-pause") or 0.0,
+            budget_usd=_budget(parsed.budget),
             seed=_whole(parsed.seed, "--seed", 0) or 0,
             record_events=record_events,
             keep_audio=bool(parsed.keep_audio),
             transcripts=bool(parsed.transcripts),
             runs=Path(parsed.runs or "runs"),
+            locust_tables=bool(parsed.locust_tables),
             yes=bool(parsed.yes),
         )
+
+
+def _wishes(parsed: Any) -> Wishes:
+    return Wishes(
+        targets=tuple(name.strip() for name in parsed.targets.split(",")) if parsed.targets else (),
+        target_file=_path(parsed.target_file),
+        url=parsed.url or None,
+        dialect=parsed.dialect or None,
+        api_key_env=parsed.api_key_env or None,
+        auth=parsed.auth or None,
+        ca=_path(parsed.ca),
+        client_cert=_path(parsed.client_cert),
+        client_key=_path(parsed.client_key),
+        proxy=parsed.proxy or None,
+        resolve=parsed.resolve or None,
+        compression=parsed.compression or None,
+        prices=_path(parsed.prices),
+    )
+
+
+def _path(value: object) -> Path | None:
+    return Path(str(value)) if value else None
+
+
+def _budget(value: object) -> float | None:
+    budget_usd = _number(value, "--budget")
+    if budget_usd == 0:
+        raise UsageError("--budget must be more than 0: without money there is no turn")
+    return budget_usd
 
 
 def _share(value: object, option: str) -> Fraction:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import socket
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,17 @@ import msgspec
 from bench.errors import ScriptError, UsageError
 from bench.load.stage import MAX_REHEARSED, Recordings
 from bench.load.tasks import Method, SessionTask, file_of, of_class, rehearsed, script_name, script_path, tasks_of
+from bench.load.variants import varied
 from bench.plan.frames import Repertoire
-from bench.plan.script import load_script, unfilled_names
+from bench.plan.script import load_script
 from bench.plan.turns import Expect, Pause, Script, WavTurn
-from bench.protocol.dialects import Dialect, TurnDetection
+from bench.protocol.dialects import Dialect
 from bench.target.target import Target
 
 MANY_SESSIONS = 20
 SPARE_DESCRIPTORS = 128
 SPARE_S = 5.0
+NO_SETTINGS: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -104,21 +107,42 @@ def _improvised(user: Any, name: str, method: Method, environment: object) -> Pa
     return Part(user.scenario_name(), script, Improvised(method, recordings))
 
 
-def prepared_plays(parts: Parts, dialect: Dialect) -> Plays:
-    """Every script's messages, once for all who play it. Raises ScriptError for settings that the dialect lacks."""
+def plays_of_arms(parts: Parts, targets: Iterable[Target]) -> dict[str, Plays]:
+    """What is played at each target, by its label; prepared once for those where it is the same.
+
+    Raises UsageError for settings that the dialect lacks, and for a variant's that do not go with a script.
+    """
+    prepared: dict[tuple[Dialect, bytes], Plays] = {}
+    arms = {}
+    for target in targets:
+        key = target.dialect, msgspec.json.encode(target.session)
+        if key not in prepared:
+            prepared[key] = prepared_plays(parts, target.dialect, target.session, target.session_source)
+        arms[target.label] = prepared[key]
+    return arms
+
+
+def prepared_plays(parts: Parts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = "") -> Plays:
+    """Every script's messages, once for all who play it. `session`: settings instead of the scripts' own.
+
+    Raises UsageError as above; `source` says where such settings stand.
+    """
     prepared: dict[str, Repertoire] = {}
     plays = {}
     for (user, task), part in parts.items():
         if part.script.name not in prepared:
-            prepared[part.script.name] = _prepared(user, part, dialect)
+            prepared[part.script.name] = _prepared(user, part, dialect, session, source)
         plays[user, task] = Play(part.scenario, prepared[part.script.name], part.improvised)
     return plays
 
 
-def _prepared(user: type, part: Part, dialect: Dialect) -> Repertoire:
+def _prepared(user: type, part: Part, dialect: Dialect, session: Mapping[str, Any], source: str) -> Repertoire:
+    script = varied(part.script, session, source)
     try:
-        return Repertoire(part.script, dialect)
+        return Repertoire(script, dialect)
     except ScriptError as error:
+        if session:
+            raise UsageError(f"{source}: {script.name}: {error.problem}") from error
         raise error if part.improvised is None else of_class(user, error.problem) from error
 
 
@@ -137,17 +161,19 @@ def _refuse_namesakes(parts: Iterable[Part]) -> None:
             raise UsageError(f"{both} of one name, {script.name}, and would be reported as one: rename one")
 
 
-def check_cost(target: Target, users: int, sessions: int | None, *, yes: bool) -> int | None:
-    """How many sessions may be opened, None for no limit: someone else's host gets 20 unless that many are meant.
+def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
+    """How many sessions each arm may open, None for no limit: someone else's host gets 20 unless more are meant.
 
     Raises UsageError where more than that were asked for.
     """
-    if target.loopback or yes:
+    hosts = Counter(target.host for target in targets if not target.loopback)
+    if not hosts or yes:
         return sessions
-    if max(users, sessions or 0) > MANY_SESSIONS:
-        more = f"this opens more than {MANY_SESSIONS} sessions to {target.host}, which may cost money"
+    host, arms = hosts.most_common(1)[0]
+    if max(users, sessions or 0) * arms > MANY_SESSIONS:
+        more = f"this opens more than {MANY_SESSIONS} sessions to {host}, which may cost money"
         raise UsageError(f"{more}: add --yes if that is meant")
-    return sessions or MANY_SESSIONS
+    return sessions or MANY_SESSIONS // arms
 
 
 def check_shares(users: int, sessions: int | None, processes: int) -> None:
@@ -156,10 +182,10 @@ def check_shares(users: int, sessions: int | None, processes: int) -> None:
         raise UsageError(f"--processes {processes} with --sessions needs at least {processes} users and sessions")
 
 
-def check_descriptors(users: int, processes: int) -> None:
+def check_descriptors(users: int, arms: int, processes: int) -> None:
     """Raise the soft limit of file descriptors as far as needed. Raises UsageError beyond the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = -(-users // processes) + SPARE_DESCRIPTORS
+    needed = -(-users // processes) * arms + SPARE_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     if hard != resource.RLIM_INFINITY and needed > hard:
@@ -189,58 +215,3 @@ def longest_turn_s(plays: Iterable[Play]) -> float:
         speech_s = max((pcm.seconds for turn in spoken for pcm in turn.audio), default=0.0)
         longest = max(longest, speech_s + limits.speech + limits.first_delta + limits.done)
     return longest + SPARE_S
-
-
-def script_notices(plays: Iterable[Play]) -> list[str]:
-    """What to know of the scripts before the figures are read."""
-    scripts = {play.script.name: play.script for play in plays}
-    return [
-        f"{script.name}: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
-        for script in scripts.values()
-        for name in unfilled_names(script)
-    ]
-
-
-def script_facts(plays: Iterable[Play]) -> list[dict[str, Any]]:
-    """What run.json says of the scripts."""
-    return list({(play.scenario, play.script.name): _facts(play) for play in plays}.values())
-
-
-def _facts(play: Play) -> dict[str, Any]:
-    script, session = play.script, play.script.session
-    first = play.repertoire.session(0, 0)
-    return {
-        "name": script.name,
-        "scenario": play.scenario,
-        "digest": script.digest,
-        "dialect": play.repertoire.dialect.value,
-        "turns": play.turns,
-        "chunk_ms": min((turn.chunk_ns // 1_000_000 for turn in first.turns if turn.chunk_ns), default=None),
-        "output": "audio" if any(turn.wants_audio for turn in first.turns) else "text",
-        "turn_detection": session.turn_detection.type if session.turn_detection else "none",
-        "detection": _detection(session.turn_detection),
-        "input_format": session.input_format,
-        "output_format": session.output_format,
-        "jitter_buffer_ms": script.jitter_buffer_ms,
-        "background_snr_db": script.background.snr_db if script.background else None,
-        "variables": len(script.variables.rows) if script.variables else None,
-        "limits": asdict(script.limits),
-    }
-
-
-def _detection(settings: TurnDetection | None) -> dict[str, Any] | None:
-    """All that a script sets of turn detection."""
-    if settings is None:
-        return None
-    return {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not None}
-
-
-def target_facts(target: Target) -> dict[str, Any]:
-    """What run.json says of a target: nothing secret."""
-    return {
-        "label": target.label,
-        "url": target.public_url,
-        "dialect": target.dialect.value,
-        "service": target.service,
-        "loopback": target.loopback,
-    }

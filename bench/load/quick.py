@@ -1,4 +1,4 @@
-"""The quick run behind `make bench`: both shipped scenarios in one Locust process, simulated unless Azure is named."""
+"""The quick run of `make bench`: both shipped scenarios in one Locust process, simulated unless a service is named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,33 +17,56 @@ from typing import Any
 import scenarios
 from bench.clock import monotonic_ns
 from bench.errors import INVALID_STATUS, UsageError
-from bench.target.endpoint import ENDPOINT, resolve_target
+from bench.load.estimate import estimate_words, quote
+from bench.plan.script import load_script
+from bench.target.endpoint import ENDPOINT, TARGET_FILE, Wishes, resolve_targets
+from bench.target.prices import load_price_table
+from bench.target.target import Target
 
 SIMULATED_LOAD = ("--users", "16", "--spawn-rate", "4", "--sessions", "20")
-AZURE_LOAD = ("--users", "4", "--spawn-rate", "1", "--sessions", "8")
-AZURE_SAYS = "8 sessions, 4 at a time; 1 to 2 minutes of audio are sent, silence included, and 2 to 4 minutes come back"
+USERS, SESSIONS = 4, 8
+BILLED_LOAD = ("--users", str(USERS), "--spawn-rate", "1", "--sessions", str(SESSIONS))
 START_S = 60.0
-SCENARIOS = ("text_turns.py", "voice_turns.py")
+SCENARIOS = ("text_turns", "voice_turns")
 
 
-def quick_run(target: str, *, yes: bool, runs: Path) -> int:
-    """Run it; returns the exit status: 0 also where the run is judged invalid, for then its last lines say so."""
+def quick_run(target: str, wishes: Wishes, *, yes: bool, runs: Path) -> int:
+    """Run it; returns the exit status: 0 also where the run is judged invalid, for then its last lines say so.
+
+    `wishes`: the targets that a file describes, if any.
+    """
     if target not in ("auto", "simulator"):
         raise UsageError(f"--target is `auto` or `simulator`, not `{target}`")
+    if target == "auto" and wishes.targets:
+        file = (wishes.target_file or TARGET_FILE).resolve()
+        return _run_billed(wishes, runs, "--targets", ",".join(wishes.targets), "--target-file", str(file), yes=yes)
     if target == "auto" and os.environ.get(ENDPOINT):
-        return _run_azure(runs, yes=yes)
+        return _run_billed(Wishes(), runs, yes=yes)
     with simulator() as ready:
         print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
-        return _locust(runs, *SIMULATED_LOAD, "--url", str(ready["urls"]["ga"]))
+        return _locust(runs, _without_proxies(os.environ), *SIMULATED_LOAD, "--url", str(ready["urls"]["ga"]))
 
 
-def _run_azure(runs: Path, *, yes: bool) -> int:
-    target = resolve_target(os.environ)
-    print(f"This calls {target.public_url}: {AZURE_SAYS}. It is billed to that resource.", flush=True)
+def _run_billed(wishes: Wishes, runs: Path, *named: str, yes: bool) -> int:
+    targets = resolve_targets(os.environ, wishes)
+    called = " and ".join(target.public_url for target in targets)
+    print(f"This calls {called}, {SESSIONS} sessions, {USERS} at a time: {_cost(targets)}.", flush=True)
     if not yes and not _agreed():
         print("Nothing was called. `YES=1` answers yes, `TARGET=simulator` simulates.")
         return 0
-    return _locust(runs, *AZURE_LOAD)
+    return _locust(runs, os.environ, *BILLED_LOAD, *named, "--yes")
+
+
+def _cost(targets: Iterable[Target]) -> str:
+    """What it may cost, in words."""
+    folder, table = Path(scenarios.__file__).parent / "scripts", load_price_table(None)
+    scripts = [load_script(folder / f"{name}.yaml") for name in SCENARIOS]
+    return estimate_words([quote(target, scripts, table.models, table.as_of) for target in targets], SESSIONS)
+
+
+def _without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """The simulator is on this machine, whatever way leads out of it."""
+    return {name: value for name, value in environ.items() if not name.lower().endswith("_proxy")}
 
 
 def _agreed() -> bool:
@@ -52,18 +75,14 @@ def _agreed() -> bool:
     return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _locust(runs: Path, *load: str) -> int:
-    """Locust's own tables go to a file that nobody needs; its log and our summary to the terminal.
-
-    What is set for other runs (LOCUST_*, a locust.conf beside) does not reach this one: it does what it has said.
-    """
+def _locust(runs: Path, environ: Mapping[str, str], *load: str) -> int:
+    """What is set for other runs (LOCUST_*, a locust.conf beside) does not reach this one: it does what it has said."""
     folder = Path(scenarios.__file__).parent
-    files = ",".join(str(folder / name) for name in SCENARIOS)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
+    files = ",".join(str(folder / f"{name}.py") for name in SCENARIOS)
+    environment = {name: value for name, value in environ.items() if not name.startswith("LOCUST_")}
+    command = [sys.executable, "-m", "locust", "-f", files, "--headless", *load, "--runs", str(runs.resolve())]
     with tempfile.TemporaryDirectory() as scratch:
-        quiet = ("--only-summary", "--loglevel", "WARNING", "--json-file", str(Path(scratch) / "locust"))
-        command = [sys.executable, "-m", "locust", "-f", files, "--headless", *load, "--runs", str(runs.resolve())]
-        status = _wait(subprocess.Popen([*command, *quiet], cwd=scratch, env=environment))
+        status = _wait(subprocess.Popen([*command, "--loglevel", "WARNING"], cwd=scratch, env=environment))
     return 0 if status == INVALID_STATUS else status
 
 

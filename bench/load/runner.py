@@ -1,22 +1,23 @@
 """Locust from start to stop: which of its events makes what of a run.
 
     init             options and scripts are checked; what the user can mend ends the process with one line and status 2
-    test_start       a run folder; a LiveRun wherever users run (alone, or in each worker)
+    test_start       signed in; a run folder; a LiveRun wherever users run (alone, or in each worker)
     test_stopping    drain: no new turns, those in flight end by their own limits
     test_stop        the folder is closed and reported, in a child process
     quitting         the same, for an end that skips test_stop, and before Locust decides on its exit code
-    quit             our summary, after Locust's own tables
+    quit             our summary, after all that Locust prints
 
-A master makes the folder and hands it to its workers with Locust's options; workers on one host write into its spool.
+A master makes the folder and hands it to its workers with Locust's options; workers on one host write into its spool,
+and tell their master each second how they stand.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +28,23 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, BenchError, UsageError
-from bench.load.closing import close_run, unfinished_workers
+from bench.load.arm import Arm, arms_of
+from bench.load.current import DRAIN, DRAINING, STANDING, Current
 from bench.load.live import ALL_DONE, LiveRun
-from bench.load.options import Options, add_options
-from bench.load.plays import (
-    MANY_SESSIONS,
-    Play,
-    Plays,
-    check_cost,
-    check_descriptors,
-    check_port,
-    check_shares,
-    loaded_parts,
-    longest_turn_s,
-    prepared_plays,
-    script_facts,
-    script_notices,
-    target_facts,
-)
-from bench.load.tasks import SessionTask
+from bench.load.options import add_options
+from bench.load.pacer import SECOND_NS
+from bench.load.planned import planned
+from bench.load.plays import check_descriptors, check_port, check_shares
+from bench.load.spending import Spending
+from bench.load.view import View
+from bench.load.watch import Watch
 from bench.run import folder as files
-from bench.run.provenance import opening_document
-from bench.target.endpoint import resolve_target
+from bench.target.tokens import Keyring
 
-WORKERS_START_NS, WORKERS_CLOSE_S = 10_000_000_000, 30.0
-SEVERAL = "bench"
-"""The scenario's name where there are several."""
-DRAIN, STOP, DONE, REFUSED = "rtbench_drain", "rtbench_stop", "rtbench_done", "rtbench_refused"
+WORKERS_START_NS = 10 * SECOND_NS
+STOP, DONE, REFUSED = "rtbench_stop", "rtbench_done", "rtbench_refused"
+TABLES = "locust.stats_logger"
+"""Locust's logger for its tables of statistics."""
 
 
 def _dismiss_workers(environment: Any) -> None:
@@ -75,9 +66,10 @@ def _on_init(environment: Any, **_: Any) -> None:
             if not environment.parsed_options.headless:  # the web UI starts after this
                 check_port(environment.parsed_options.web_host, environment.parsed_options.web_port)
     except BenchError as error:
-        _say(str(error))
+        runs.say(str(error))
         _dismiss_workers(environment)
         sys.exit(USAGE_STATUS)
+    runs.take_the_screen()
     listen = environment.events
     listen.test_start.add_listener(runs.on_test_start)
     listen.test_stopping.add_listener(runs.on_test_stopping)
@@ -90,30 +82,17 @@ events.init_command_line_parser.add_listener(add_options)
 events.init.add_listener(_on_init)
 
 
-@dataclass
-class Current:
-    """The run under way in this process: what it made, and how far its end is."""
-
-    folder: Path | None = None
-    """Of the process that made it; a worker only writes into it."""
-    document: dict[str, Any] = field(default_factory=dict)
-    live: LiveRun | None = None
-    workers_done: set[str] = field(default_factory=set)
-    stopped: str = ""
-    ending: bool = False
-    hurried: bool = False
-    reported: bool = False
-    summary: str = ""
-
-
 class Runs:
     """The runs of one Locust process, one after another."""
 
     def __init__(self, environment: Any) -> None:
         self._environment = environment
-        self._current = Current()
+        self._view = View(sys.stderr, os.environ)
+        self._current = Current(environment, self._view)
+        self._workers_done: set[str] = set()
         self._ran = False
-        self._plays: Plays = {}
+        self._longest_s = 0.0
+        """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
         self._closing = RLock()
         self._listen_to_peers()
 
@@ -123,43 +102,44 @@ class Runs:
 
     @property
     def session_pause_s(self) -> float:
-        return self._options.session_pause_s
+        return self._planned.options.session_pause_s
+
+    def say(self, line: str) -> None:
+        """A notice, on the screen."""
+        self._view.say(line)
 
     # What is to be run.
 
     def prepare(self) -> None:
-        """Read the scripts, resolve the target, prepare what is sent. Raises BenchError for what the user can mend."""
+        """Plan a run, and see that this process can do it. Raises BenchError for what the user can mend."""
         parsed = self._environment.parsed_options
-        self._options = options = Options.of(parsed)
-        parts = loaded_parts(self._environment.user_classes, self._environment)
-        self._target = resolve_target(
-            os.environ,
-            url=options.url,
-            dialect=options.dialect,
-            api_key_env=options.api_key_env,
-            ca=options.ca,
-        )
-        self._plays = prepared_plays(parts, self._target.dialect)
+        self._planned = plan = planned(self._environment)
         users, processes = int(parsed.num_users or 1), max(1, int(parsed.processes or 1))
-        self._sessions = check_cost(self._target, users, options.sessions, yes=options.yes)
         if parsed.headless:
-            check_shares(users, self._sessions, processes)
-        check_descriptors(users, processes)
-        files.make_parent(options.runs)
-        realtime = {user_class for user_class, _ in self._plays}
-        if realtime == set(self._environment.user_classes) and not self._environment.stop_timeout:
+            check_shares(users, plan.sessions, processes)
+        check_descriptors(users, len(plan.targets), processes)
+        files.make_parent(plan.options.runs)
+        self._longest_s = float(parsed.stop_timeout or plan.longest_turn_s)
+        if plan.user_classes == set(self._environment.user_classes) and not self._environment.stop_timeout:
             # users that a ramp-down stops finish their turn, too
-            self._environment.stop_timeout = longest_turn_s(self._plays.values())
+            self._environment.stop_timeout = plan.longest_turn_s
 
-    def play_of(self, user_class: type, task: SessionTask) -> Play:
-        return self._plays[user_class, task]
+    def take_the_screen(self) -> None:
+        """Without a web UI the view shows how a run goes: Locust prints no tables, and its log does not run into it."""
+        if self._shows_tables:
+            return
+        logging.getLogger(TABLES).disabled = True
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+                handler.setStream(self._view)
 
     # Locust's events.
 
     def on_test_start(self, **_: Any) -> None:
         if self._headless:
             signal.signal(signal.SIGINT, self._on_interrupt)
-        self._current = Current()
+        self._current = Current(self._environment, self._view)
+        self._workers_done = set()
         self._environment.process_exit_code = None
         try:
             if isinstance(self._runner, WorkerRunner):
@@ -168,6 +148,8 @@ class Runs:
                 self._start_run()
         except (BenchError, OSError) as error:
             self._refuse(str(error))
+        else:
+            self._current.look_on()
 
     def on_test_stopping(self, **_: Any) -> None:
         self._drain()
@@ -190,79 +172,102 @@ class Runs:
     # Start.
 
     def _start_run(self) -> None:
+        self._environment.parsed_options.rtbench_run = None  # what workers get where this comes to nothing
         if self._ran or not self._headless:  # a later run of the same process may have other options
             self.prepare()
         self._ran = True
+        keyring = self._signed_in()  # before there is a folder, so that a refusal leaves none
+        arms = self._arms(keyring, 1)
         began = utc_ns()
-        scenarios = sorted({play.scenario for play in self._plays.values()})
-        scenario = scenarios[0] if len(scenarios) == 1 else SEVERAL
-        folder = files.create(self._options.runs, scenario, began)
-        notices = self._notices()
-        self._current.document = opening_document(
-            folder.name,
-            scenario,
-            began,
-            vars(self._environment.parsed_options) | {"url": self._target.public_url if self._options.url else None},
-            [target_facts(self._target)],
-            script_facts(self._plays.values()),
-            self._worker_count,
-            notices,
-        )
+        folder = files.create(self._planned.options.runs, self._planned.scenario, began)
+        settings = vars(self._environment.parsed_options)
+        self._current.document = self._planned.opening_document(folder.name, began, settings, self._worker_count)
         files.write_document(folder, self._current.document)
         self._current.folder = folder
-        for notice in notices:
-            _say(notice)
+        for notice in self._planned.notices:
+            self.say(notice)
+        self._current.watch = self._new_watch()
         if isinstance(self._runner, MasterRunner):
-            self._environment.parsed_options.rtbench_run = {
-                "folder": str(folder.resolve()),
-                "began_utc_ns": began,
-                "workers": self._worker_count,
-                "host": socket.gethostname(),
-                "load": self._load(),
-            }
+            keyring.close()  # its workers sign in themselves
+            self._hand_out(folder, began)
         else:
-            self._current.live = self._live(folder, 0, 1, began)
+            self._current.live = self._live(folder, 0, 1, began, keyring, arms)
 
-    def _notices(self) -> list[str]:
-        capped = self._sessions is not None and self._options.sessions is None
-        cap = f"no more than {MANY_SESSIONS} sessions are opened, for they may cost money: --yes lifts that"
-        return [*self._target.notices, *([cap] if capped else []), *script_notices(self._plays.values())]
+    def _signed_in(self) -> Keyring:
+        """Every token there; raises UsageError where one is refused."""
+        keyring = Keyring(self._planned.targets, incident=self._incident)
+        keyring.open()
+        return keyring
+
+    def _incident(self, kind: str, text: str) -> None:
+        self.say(text)
+        if self._current.live is not None:
+            self._current.live.incident(kind, text)
+
+    def _new_watch(self) -> Watch:
+        options = self._environment.parsed_options
+        return Watch(
+            self._planned,
+            None if self._shows_tables else self._view,
+            run_time_s=options.run_time or None,
+            wanted=lambda: int(self._runner.target_user_count or 0),
+            stop=self._request_stop,
+        )
+
+    def _hand_out(self, folder: Path, began: int) -> None:
+        self._environment.parsed_options.rtbench_run = {
+            "folder": str(folder.resolve()),
+            "began_utc_ns": began,
+            "workers": self._worker_count,
+            "host": socket.gethostname(),
+            "identity": self._planned.identity,
+        }
 
     def _start_worker(self) -> None:
         handed = self._environment.parsed_options.rtbench_run
+        if handed is None:
+            return  # its master could not start the run, and has said so
         folder = Path(handed["folder"])
         if handed["host"] != socket.gethostname() or not folder.is_dir():
             raise UsageError(f"this worker cannot see the run folder {folder}: run workers on the master's host")
         self.prepare()
-        if handed["load"] != self._load():
-            raise UsageError("this worker has other scripts or another target than its master: it takes no part")
+        if handed["identity"] != self._planned.identity:
+            raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
         workers, began = int(handed["workers"]), int(handed["began_utc_ns"])
-        self._current.live = self._live(folder, self._runner.worker_index, workers, began)
+        try:
+            keyring = self._signed_in()
+            arms = self._arms(keyring, workers)
+        except UsageError as error:  # its master could: without this worker the run is not what was asked for
+            self.refuse(str(error))
+        else:
+            self._current.live = self._live(folder, self._runner.worker_index, workers, began, keyring, arms)
 
-    def _load(self) -> dict[str, str]:
-        """What a run plays, and where: the same in all of its processes."""
-        scripts = {play.script.name: play.script.digest for play in self._plays.values()}
-        return scripts | {"target": self._target.public_url}
+    def _arms(self, keyring: Keyring, workers: int) -> list[Arm]:
+        plan = self._planned
+        return arms_of(plan.targets, plan.plays, keyring, workers, plan.options.connect_rate)
 
-    def _live(self, folder: Path, worker: int, workers: int, began_utc_ns: int) -> LiveRun:
-        options = self._options
-        per_minute = self._target.connects_per_min if options.connect_rate is None else options.connect_rate
+    def _live(
+        self, folder: Path, worker: int, workers: int, began_utc_ns: int, keyring: Keyring, arms: list[Arm]
+    ) -> LiveRun:
+        plan = self._planned
         return LiveRun(
             folder,
             worker,
             workers,
             began_utc_ns,
-            self._target,
-            options,
-            sessions=_share(self._sessions, worker, workers),
-            per_minute=per_minute / workers if per_minute else None,
+            arms,
+            plan.options,
+            keyring,
+            Spending(plan.prices.models, {target.label: target.prices for target in plan.targets}),
+            sessions=_share(plan.sessions, worker, workers),
             fire=self._environment.events.request.fire,
             stop=self._request_stop,
+            refuse=self.refuse,
         )
 
     def _refuse(self, problem: str) -> None:
         """A run that cannot start: one line, status 2, and no users."""
-        _say(problem)
+        self.say(problem)
         self._environment.process_exit_code = USAGE_STATUS
         gevent.spawn(self._runner.quit if self._headless else self._runner.stop)
 
@@ -275,7 +280,7 @@ class Runs:
         elif not self._current.stopped:
             self._current.stopped = reason
             if reason != ALL_DONE:
-                _say(f"the run ends early: {reason}")
+                self.say(f"the run ends early: {reason}")
             gevent.spawn(self._runner.quit if self._headless else self._runner.stop)
 
     def refuse(self, problem: str) -> None:
@@ -285,7 +290,7 @@ class Runs:
         elif self._environment.process_exit_code != USAGE_STATUS:
             self._environment.process_exit_code = USAGE_STATUS
             if self._current.stopped or self._current.ending:
-                _say(problem)
+                self.say(problem)
             else:
                 self._request_stop(problem)
 
@@ -295,6 +300,7 @@ class Runs:
             runner.register_message(STOP, self._on_worker_stop)
             runner.register_message(DONE, self._on_worker_done)
             runner.register_message(REFUSED, self._on_worker_refused)
+            runner.register_message(STANDING, lambda msg, **_: self._current.heard(msg.data))
         elif isinstance(runner, WorkerRunner):
             runner.register_message(DRAIN, self._on_master_drain, concurrent=True)
 
@@ -305,8 +311,8 @@ class Runs:
         self.refuse(str(msg.data["problem"]))
 
     def _on_worker_done(self, msg: Any, **_: Any) -> None:
-        self._current.workers_done.add(msg.node_id)
-        if len(self._current.workers_done) >= self._worker_count:
+        self._workers_done.add(msg.node_id)
+        if len(self._workers_done) >= self._worker_count:
             self._request_stop(ALL_DONE)
 
     def _on_master_drain(self, **_: Any) -> None:
@@ -319,60 +325,17 @@ class Runs:
         if current.ending:
             current.hurried = True
         else:
-            current.ending = True
+            current.ending = DRAINING
             current.stopped = current.stopped or "interrupted"
             gevent.spawn(self._runner.quit)
 
     def _drain(self) -> None:
         with self._closing:
-            self._current.ending = True
-            live = self._current.live
-            if self._current.folder is not None and isinstance(self._runner, MasterRunner):
-                self._drain_workers(self._current.folder)
-            elif live is not None and not live.closed:
-                self._drain_own(live)
-
-    @property
-    def _longest_s(self) -> float:
-        """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
-        given = self._environment.parsed_options.stop_timeout
-        return float(given) if given else longest_turn_s(self._plays.values())
-
-    def _drain_own(self, live: LiveRun) -> None:
-        live.ending = True
-        if live.active and not isinstance(self._runner, WorkerRunner):
-            _say(f"ending: {live.active} open sessions finish their turn; Ctrl-C abandons them")
-        live.drain(self._longest_s, lambda: self._current.hurried)
-
-    def _drain_workers(self, folder: Path) -> None:
-        """Tell the workers, and wait until each has flushed its last row."""
-        if not unfinished_workers(folder):
-            return
-        self._runner.send_message(DRAIN, {})
-        until_ns = monotonic_ns() + int((self._longest_s + WORKERS_CLOSE_S) * 1e9)
-        while unfinished_workers(folder) and monotonic_ns() < until_ns:
-            gevent.sleep(0.1)
+            self._current.drain(self._longest_s)
 
     def _finish(self) -> None:
-        """Close what this process recorded; whoever made the folder closes the run. Does it once."""
         with self._closing:
-            current = self._current
-            if current.live is not None and not current.live.closed:
-                current.live.close()
-                if current.live.problem:
-                    self._environment.process_exit_code = USAGE_STATUS
-            if current.folder is not None and not current.reported:
-                current.reported = True
-                self._report(current, current.folder)
-
-    def _report(self, current: Current, folder: Path) -> None:
-        closed = close_run(folder, current.document, current.stopped or "its time was over, or its users were stopped")
-        current.summary = closed.summary
-        if closed.problem:
-            _say(closed.problem)
-            _say(f"what was recorded is in {folder}; when that is mended: rtbench report {folder}")
-        if closed.status == USAGE_STATUS or self._environment.process_exit_code is None:
-            self._environment.process_exit_code = closed.status
+            self._current.finish()
 
     # What Locust is.
 
@@ -385,6 +348,12 @@ class Runs:
         return bool(self._environment.parsed_options.headless) or isinstance(self._runner, WorkerRunner)
 
     @property
+    def _shows_tables(self) -> bool:
+        """Whether how a run goes is Locust's to show."""
+        options = self._environment.parsed_options
+        return not self._headless or bool(options.locust_tables)
+
+    @property
     def _worker_count(self) -> int:
         return int(self._runner.worker_count) if isinstance(self._runner, MasterRunner) else 1
 
@@ -394,7 +363,3 @@ def _share(sessions: int | None, worker: int, workers: int) -> int | None:
     if sessions is None:
         return None
     return sessions // workers + (worker % workers < sessions % workers)
-
-
-def _say(line: str) -> None:
-    print(f"rtbench: {line}", file=sys.stderr, flush=True)

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import gevent
 
 from bench.clock import monotonic_ns, utc_ns
+from bench.load.pacer import SECOND_NS
 from bench.run.recorder import Recorder
 
 BEAT_NS = 10_000_000
 TICK_S = 0.5
 HISTOGRAMS_EVERY_S = 8.0
-SECOND_NS = 1_000_000_000
 
 
 class Upkeep:
@@ -67,7 +67,6 @@ class Upkeep:
     def _trouble(self, problem: str) -> None:
         if self.problem is None:
             self.problem = problem
-            print(f"rtbench: {problem}", file=sys.stderr)
             self._stop(problem)
 
     def close(self) -> None:

@@ -21,8 +21,9 @@ class Shopper(RealtimeUser):                    # or Python
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -51,6 +52,10 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     Wait with `pause`: while a task sleeps by itself, its session sends and receives nothing.
 
     A class that has both a `script` and methods that are tasks plays both, the script with the weight of one task.
+
+    In a run that compares targets a user plays a session at each of them, at once. Its task is then done by as many
+    users: itself, and a copy (`copy.copy`) for each further target, made at its first session and kept. So attributes
+    that a task sets are each copy's own; what a list or a dict among them holds is shared.
     """
 
     abstract = True
@@ -124,19 +129,31 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     # Session after session.
 
     def run(self) -> None:
-        """As Locust calls it. What cannot be done ends the run, which else would wait for this user."""
+        """As Locust calls it. What fails or cannot be done ends the run, which else would wait for this user."""
+        self._copies: list[RealtimeUser] = []
         for name in ("on_start", "on_stop"):
-            setattr(self, name, self._guarded(getattr(self, name)))
+            setattr(self, name, self._guarded(name, getattr(self, name)))
         super().run()
 
-    def _guarded(self, work: Callable[[], object]) -> Callable[[], None]:
+    def _guarded(self, name: str, work: Callable[[], object]) -> Callable[[], None]:
         def guarded() -> None:
             try:
                 work()
             except UsageError as error:
                 self._give_up(error)
+            except Exception as error:
+                if type(error).__module__ == "locust.exception":  # Locust's own words, such as StopUser
+                    raise
+                problem = f"{name} fails: {type(error).__name__}: {error}"
+                self._give_up(UsageError(problem).with_traceback(error.__traceback__))
 
         return guarded
+
+    def doubles(self, arms: int) -> Sequence[RealtimeUser]:
+        """Who does this user's tasks in each arm: itself in the first."""
+        while len(self._copies) < arms - 1:
+            self._copies.append(copy.copy(self))
+        return [self, *self._copies]
 
     def _give_up(self, error: UsageError) -> NoReturn:
         """Leave the user, and have the run ended. Of all exceptions Locust lets this one pass without a traceback."""
@@ -145,12 +162,12 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
         raise GreenletExit
 
     def play_session(self, task: SessionTask) -> None:
-        """One session, and the pause after it."""
+        """One session in each arm, at once, and the pause after them."""
         runs: runner.Runs = self.environment.rtbench
         live = runs.live
         played = False
         try:
-            played = live is not None and live.play_session(runs.play_of(type(self), task), self)
+            played = live is not None and live.play_pair(type(self), task, self)
         except UsageError as error:
             self._give_up(error)
         except Exception:

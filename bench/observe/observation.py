@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from bench.measures import CATALOGUE
+from bench.measures import CATALOGUE, is_throttled
 from bench.protocol.events import Usage
+from bench.protocol.limits import wait_in, wait_of
 
 ORIGINS = ("requested", "speech_end")
 """What latency counts from: the first of these that a turn has."""
@@ -22,7 +24,8 @@ class TurnObservation:
     """One user input and all of its response.
 
     `gaps_ns` are the gaps between audio deltas with exact stamps. The stalls are None where no audio came, the splits
-    where no VAD was at work, the network's figures where the platform does not tell them.
+    where no VAD was at work, the network's figures where the platform does not tell them. `usage` is of all of the
+    turn's responses, None where the service told none.
     """
 
     turn: int
@@ -61,6 +64,7 @@ class TurnObservation:
     reply_text: str
     input_text: str
     usage: Usage | None
+    rtt_scope: str | None = None
 
     @property
     def origin(self) -> str | None:
@@ -72,14 +76,16 @@ class TurnObservation:
         """Where this turn's arrival stamps came from; None where nothing arrived."""
         return stamp_source(self.kernel_stamps, self.user_stamps)
 
+    @property
+    def retry_after_ns(self) -> int | None:
+        """The wait that the service asked for when it throttled this turn; it says so in words alone."""
+        return wait_in(self.detail) if is_throttled(self.outcome) else None
+
     def measures_ns(self) -> dict[str, int]:
         """Every measure of a turn that is a time and that this turn has; may be negative."""
-        return times_ns("turn", dict(self.instants) | self._origin_instant(), self._columns())
-
-    def _columns(self) -> dict[str, int]:
-        """The measured times that are columns of their own."""
         columns = {"stall_ns": self.stall_ns, "network_rtt_ns": self.network_rtt_ns}
-        return {name: value for name, value in columns.items() if value is not None}
+        known = {name: value for name, value in columns.items() if value is not None}
+        return times_ns("turn", dict(self.instants) | self._origin_instant(), known, {"rtt_scope": self.rtt_scope})
 
     def _origin_instant(self) -> dict[str, int]:
         return {} if self.origin is None else {"origin": self.instants[self.origin]}
@@ -94,6 +100,7 @@ class SessionObservation:
     start_ns: int
     instants: Mapping[str, int]
     service_session_id: str = ""
+    token_wait_ns: int = 0
     turns_wanted: int = 0
     turns_begun: int = 0
     turns_ended: int = 0
@@ -118,9 +125,17 @@ class SessionObservation:
         """Turns that the script wanted and that were never begun, because the session failed before."""
         return 0 if self.outcome in ("ok", "abandoned") else self.turns_wanted - self.turns_begun
 
+    @property
+    def retry_after_ns(self) -> int | None:
+        """The wait that the service asked for when it refused this session by a limit, in its headers or in words."""
+        if not is_throttled(self.outcome):
+            return None
+        asked_ns = wait_of(self.headers)
+        return wait_in(self.detail) if asked_ns is None else asked_ns
+
     def measures_ns(self) -> dict[str, int]:
         """Every measure of a session whose instants both happened. Without TLS the upgrade follows TCP at once."""
-        measures = times_ns("session", self.instants, {})
+        measures = times_ns("session", self.instants, {"token_wait_ns": self.token_wait_ns})
         if "tls_done" not in self.instants and {"tcp_done", "upgrade_done"} <= self.instants.keys():
             measures["connect_upgrade"] = self.instants["upgrade_done"] - self.instants["tcp_done"]
         return measures
@@ -140,11 +155,19 @@ def stamp_source(kernel: int, user: int) -> str | None:
     return "user" if user else None
 
 
-def times_ns(scope: str, instants: Mapping[str, int], columns: Mapping[str, int]) -> dict[str, int]:
-    """The measures of a scope that are times and that are known by these instants and columns, in nanoseconds."""
+def times_ns(
+    scope: str,
+    instants: Mapping[str, int],
+    columns: Mapping[str, int],
+    words: Mapping[str, str | None] = MappingProxyType({}),
+) -> dict[str, int]:
+    """The measures of a scope that are times and that are known by these instants and columns, in nanoseconds.
+
+    `words`: the columns that decide whether there is such a measure at all.
+    """
     known = {}
     for measure in CATALOGUE.values():
-        if measure.scope != scope:
+        if measure.scope != scope or (measure.unless and words.get(measure.unless[0]) == measure.unless[1]):
             continue
         if measure.column in columns:
             known[measure.name] = columns[measure.column]

@@ -62,6 +62,7 @@ class Timeline:
         self._service_session_id = ""
         self._settings: Mapping[str, Any] = {}
         self._headers: Mapping[str, str] = {}
+        self._token_wait_ns = 0
         self._close_code: int | None = None
         self._close_reason = ""
         self._sent_audio = self._sent_wire = self._received_audio = self._received_wire = 0
@@ -71,10 +72,14 @@ class Timeline:
 
     # What the session did.
 
-    def connected(self, instants: Mapping[str, int], headers: Mapping[str, str]) -> None:
-        """The upgrade is done: its phases, and the service's response headers."""
+    def connected(self, instants: Mapping[str, int], headers: Mapping[str, str], token_wait_ns: int = 0) -> None:
+        """The upgrade is done, or was refused: its phases, the service's response headers, the wait for a token before.
+
+        Connecting begins once there is a token: what a sign-in takes is not the service's.
+        """
+        self._instants["connect_start"] = self._start_ns + token_wait_ns
         self._instants.update(instants)
-        self._headers = headers
+        self._headers, self._token_wait_ns = headers, token_wait_ns
 
     def begin(self, plan: TurnPlan, at_ns: int) -> None:
         """A turn begins: `at_ns` is read before its first send."""
@@ -384,6 +389,7 @@ class Timeline:
             stray_commits=self._owners.stray_commits,
             close_code=self._close_code,
             close_reason=self._close_reason,
+            token_wait_ns=self._token_wait_ns,
             headers=self._headers,
             effective_settings=self._settings,
         )

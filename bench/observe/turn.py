@@ -115,6 +115,7 @@ class Turn:
     unknown_events: int = 0
     late_chunks: int = 0
     usage: Usage | None = None
+    """Of all its responses so far."""
     network: Network | None = None
     retransmits: int | None = None
 
@@ -202,21 +203,22 @@ class Turn:
             self.reply.said(event.text)
         if kind is not Kind.RESPONSE_DONE:
             return None
-        self.usage = event.usage
+        if event.usage is not None:  # also of an answer that does not count: it is paid for
+            self.usage = event.usage if self.usage is None else self.usage + event.usage
         return self._ending(event, at_ns)
 
     def _ending(self, event: Event, at_ns: int) -> Ending | None:
         """How a turn ends whose response is done; None where another one is to come."""
         failure = event.failure or Failure()
         if event.status == "completed":
-            return self._completion(at_ns)
+            return self._completion(event, at_ns)
         if event.status in ("cancelled", "incomplete"):
             return f"{event.status}:{event.reason or 'unknown'}", ""
         code = failure.code or failure.type or (event.status if event.status != "failed" else "") or "unknown"
         outcome = "throttled:response" if code in THROTTLED_CODES else f"failed:{code}"
         return outcome, f"{code}: {failure.message}" if failure.message else code
 
-    def _completion(self, at_ns: int) -> Ending | None:
+    def _completion(self, event: Event, at_ns: int) -> Ending | None:
         """Completed: with the kind of output that was asked for, or it does not count as success."""
         service_responds = self.plan.vad and self.plan.service_responds
         if not (self.hearing.fully_answered(at_ns) if service_responds else self.hearing.spoken):
@@ -225,7 +227,7 @@ class Turn:
         if self.expected:
             return failed_expectation(next(iter(self.expected)))
         if self.plan.wants_audio and Kind.AUDIO_DELTA not in self.reply.deltas:
-            return ("protocol:dialect" if self.usage and self.usage.audio_out else "failed:no_audio"), ""
+            return ("protocol:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"), ""
         if not self.plan.wants_audio and Kind.TEXT_DELTA not in self.reply.deltas:
             return "failed:no_text", ""
         return "ok", ""
@@ -317,6 +319,7 @@ class Turn:
             reply_text=reply.text,
             input_text=self.hearing.text,
             usage=self.usage,
+            rtt_scope=network.scope if network else None,
         )
 
 

@@ -15,8 +15,10 @@ from enum import Enum, auto
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from bench.protocol.dialects import Dialect
+from bench.protocol.limits import RateLimit, rate_limits
 
 
 class Kind(Enum):
@@ -40,9 +42,11 @@ class Kind(Enum):
     AUDIO_DONE = auto()
     TRANSCRIPT_DONE = auto()
     RESPONSE_DONE = auto()
+    RATE_LIMITS = auto()
+    """Of the session, or of all sessions together: never a turn's."""
     ERROR = auto()
     NOTED = auto()
-    """Known, and without an instant of its own: closing parts, acknowledgements, rate limits."""
+    """Known, and without an instant of its own: closing parts, acknowledgements."""
     UNKNOWN = auto()
     MALFORMED = auto()
 
@@ -60,6 +64,7 @@ SHARED_NAMES = {
     "conversation.item.input_audio_transcription.failed": Kind.INPUT_NOT_TRANSCRIBED,
     "response.created": Kind.RESPONSE_CREATED,
     "response.done": Kind.RESPONSE_DONE,
+    "rate_limits.updated": Kind.RATE_LIMITS,
     "error": Kind.ERROR,
 } | dict.fromkeys(
     (
@@ -71,7 +76,6 @@ SHARED_NAMES = {
         "conversation.item.input_audio_transcription.delta",
         "conversation.item.input_audio_transcription.segment",
         "input_audio_buffer.cleared",
-        "rate_limits.updated",
         "response.output_item.added",
         "response.output_item.done",
         "response.content_part.added",
@@ -105,6 +109,8 @@ RENAMED = {
 KINDS = {dialect: SHARED_NAMES | names for dialect, names in RENAMED.items()}
 QUOTE, PADDING = b'"='
 EMPTY = msgspec.Raw()
+MANY_TOKENS = 2**40
+"""So many are a mistake, and the sum of a turn's would not fit its column."""
 DELTAS = frozenset({Kind.TEXT_DELTA, Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA})
 
 
@@ -118,6 +124,9 @@ class Usage(msgspec.Struct, frozen=True):
     cached_audio_in: int = 0
     text_out: int = 0
     audio_out: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -141,7 +150,7 @@ class Event(msgspec.Struct, frozen=True):
     `payload_bytes`: decoded audio bytes of an audio delta (-1: not base64), characters of JSON text of another delta.
     `payload`: what a delta carries, as raw JSON. `text`: the whole of a text or transcript, where the event has it.
     `audio_ms`: where speech began or stopped, on the session's clock of input audio; None where the event does not say.
-    `session`, `usage`, `failure`, `status`, `reason`: only where the event carries them.
+    `session`, `usage`, `limits`, `failure`, `status`, `reason`: only where the event carries them.
     """
 
     kind: Kind
@@ -157,6 +166,7 @@ class Event(msgspec.Struct, frozen=True):
     reason: str = ""
     failure: Failure | None = None
     usage: Usage | None = None
+    limits: tuple[RateLimit, ...] = ()
     session: dict[str, Any] | None = None
 
 
@@ -177,7 +187,14 @@ class _Wire(msgspec.Struct):
     audio_end_ms: msgspec.Raw = msgspec.Raw()
 
 
+class _Limits(msgspec.Struct):
+    """The one field of `rate_limits.updated`, which comes once a response at most."""
+
+    rate_limits: Any = None
+
+
 _decode_wire = msgspec.json.Decoder(_Wire, strict=False).decode
+_decode_limits = msgspec.json.Decoder(_Limits, strict=False).decode
 
 
 def decode(message: bytes, dialect: Dialect) -> Event:
@@ -193,6 +210,8 @@ def decode(message: bytes, dialect: Dialect) -> Event:
             return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", text_characters(delta), delta)
         if kind is None:
             return _unexpected(wire, dialect)
+        if kind is Kind.RATE_LIMITS:
+            return Event(kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits))
         return _described(kind, wire)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return Event(Kind.MALFORMED, reason=str(error)[:200])
@@ -282,7 +301,7 @@ def _text(parent: dict[str, Any], name: str) -> str:
 
 def _count(parent: dict[str, Any], name: str) -> int:
     value = parent.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MANY_TOKENS else 0
 
 
 def _failure(error: dict[str, Any]) -> Failure | None:
@@ -292,13 +311,27 @@ def _failure(error: dict[str, Any]) -> Failure | None:
 
 
 def _usage(usage: dict[str, Any]) -> Usage | None:
+    """The tokens of a response. What is not told by kind is taken for text, cached input as far as there is text."""
     if not usage:
         return None
     came, went = _part(usage, "input_token_details"), _part(usage, "output_token_details")
+    text_in, audio_in = _by_kind(came) or (_count(usage, "input_tokens"), 0)
+    text_out, audio_out = _by_kind(went) or (_count(usage, "output_tokens"), 0)
+    cached_in = _count(came, "cached_tokens")
+    split = min(text_in, cached_in), max(0, cached_in - text_in)
+    cached_text, cached_audio = _by_kind(_part(came, "cached_tokens_details")) or split
     return Usage(
-        text_in=_count(came, "text_tokens"),
-        audio_in=_count(came, "audio_tokens"),
-        cached_in=_count(came, "cached_tokens"),
-        text_out=_count(went, "text_tokens"),
-        audio_out=_count(went, "audio_tokens"),
+        text_in=text_in,
+        audio_in=audio_in,
+        cached_in=cached_in or cached_text + cached_audio,
+        cached_text_in=min(text_in, cached_text),
+        cached_audio_in=min(audio_in, cached_audio),
+        text_out=text_out,
+        audio_out=audio_out,
     )
+
+
+def _by_kind(details: dict[str, Any]) -> tuple[int, int] | None:
+    """Tokens of text and of audio; None where neither is told."""
+    told = details.keys() & {"text_tokens", "audio_tokens"}
+    return (_count(details, "text_tokens"), _count(details, "audio_tokens")) if told else None

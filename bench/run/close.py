@@ -17,8 +17,6 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,19 +24,22 @@ import pyarrow.parquet as pq
 
 from bench.clock import utc_ns
 from bench.measures import CATALOGUE, GOOD, Measure
-from bench.observe.observation import ORIGINS
 from bench.run import folder as files
 from bench.run import transcripts
-from bench.run.histograms import ALL, Histograms, Key, header, quantile, read, turn_step
-from bench.run.validity import Evidence, judge
+from bench.run.evidence import evidence
+from bench.run.histograms import ALL, Histograms, Key, header, read, turn_step
+from bench.run.measured import values_ns
+from bench.run.validity import judge
 
 US = 1000
-NS_PER_MS, NS_PER_S = 1e6, 1_000_000_000
+NS_PER_S = 1_000_000_000
 CLOSED = ("ended", "killed")
 REBUILT = tuple(
     name for name, measure in CATALOGUE.items() if measure.unit == "ms" and (measure.begin or measure.column)
 )
 """The times of turns and sessions that rows can give."""
+SUMMED = ("out_of_range", "negative", "unknown_events", "incident_counts")
+"""What workers count by name."""
 PER_SECOND, PER_SESSION = "run", "session"
 """The `step` of a rate's histogram: one value per second of the run, or one per session."""
 
@@ -96,6 +97,7 @@ def close(folder: Path) -> dict[str, Any]:
         "ended_utc_ns": document.get("ended_utc_ns") or _last_row_utc_ns(folder) or utc_ns(),
         "stamp_source": _stamp_source(folder),
         "totals": _totals(folder, workers, histograms, rebuilt=REBUILT if killed else ()),
+        "incidents": _incidents(workers),
         "verdict": judge(evidence(folder, histograms, document)),
     }
     if killed:
@@ -161,7 +163,9 @@ def _record_column(rows: pa.Table, measure: Measure, histograms: Histograms, *, 
     if per_step:
         rows = rows.filter(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))))
     steps = _steps(rows) if per_step else repeat(ALL, len(rows))
-    for value, target, step in zip(_values(rows, measure).to_pylist(), rows["target"].to_pylist(), steps, strict=True):
+    for value, target, step in zip(
+        values_ns(rows, measure).to_pylist(), rows["target"].to_pylist(), steps, strict=True
+    ):
         if value is not None:
             histograms.record(Key(measure.name, target, step), value // US)
 
@@ -169,24 +173,6 @@ def _record_column(rows: pa.Table, measure: Measure, histograms: Histograms, *, 
 def _steps(rows: pa.Table) -> Iterator[str]:
     """The step of each turn's key."""
     return map(turn_step, *(rows[column].to_pylist() for column in ("script", "step", "origin")))
-
-
-def _values(rows: pa.Table, measure: Measure) -> Any:
-    """A measure's nanoseconds, null where it is absent."""
-    if measure.column:
-        return rows[measure.column]
-    begin = "upgrade_begin" if measure.name == "connect_upgrade" else measure.begin
-    values = pc.subtract(_instant(rows, measure.end), _instant(rows, begin))
-    return pc.subtract(values, rows[measure.less]) if measure.less else values
-
-
-def _instant(rows: pa.Table, name: str) -> Any:
-    """A column of instants; `origin` is the instant that the row names, an upgrade begins after TLS or after TCP."""
-    if name == "upgrade_begin":
-        return pc.coalesce(rows["tls_done_at_ns"], rows["tcp_done_at_ns"])
-    if name != "origin":
-        return rows[f"{name}_at_ns"]
-    return pc.coalesce(*(rows[f"{origin}_at_ns"] for origin in ORIGINS))
 
 
 def _add_rates(folder: Path, histograms: Histograms) -> None:
@@ -236,7 +222,7 @@ def _totals(
     turns = files.read_table(folder, "turns", ["outcome", "simulated"])
     sessions = files.read_table(folder, "sessions")
     begun = files.read_table(folder, "seconds", ["turns_begun"])["turns_begun"]
-    summed: dict[str, Counter[str]] = {"out_of_range": Counter(), "negative": Counter(), "unknown_events": Counter()}
+    summed: dict[str, Counter[str]] = {name: Counter() for name in SUMMED}
     for worker in workers:
         for name, counter in summed.items():
             counted = worker.get(name) or {}
@@ -255,38 +241,11 @@ def _totals(
     }
 
 
+def _incidents(workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the workers told beside their sessions, in the order of time."""
+    told = (incident for worker in workers for incident in worker.get("incidents") or [])
+    return sorted(told, key=lambda incident: int(incident["at_utc_ns"]))
+
+
 def _counted(column: pa.ChunkedArray) -> dict[str, int]:
     return dict(sorted(Counter(column.to_pylist()).items()))
-
-
-def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> Evidence:
-    """What the rules of validity look at, from the measured phase."""
-    columns = ["outcome", "phase", "requested_at_ns", "speech_end_at_ns", "first_audio_at_ns"]
-    turns = files.read_table(
-        folder, "turns", [*columns, "first_text_at_ns", "stamp_error_ns", "stamp_source", "audio_bytes_sent"]
-    )
-    turns = turns.filter(pc.equal(pc.fill_null(turns["phase"], "measure"), "measure"))
-    first = pc.coalesce(turns["first_audio_at_ns"], turns["first_text_at_ns"])
-    good = pc.is_in(turns["outcome"], pa.array(sorted(GOOD)))
-    waits = pc.filter(pc.subtract(first, _instant(turns, "origin")), good)
-    stamped = turns["stamp_source"].drop_null()
-    chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
-    return Evidence(
-        first_delta_error_p99=_quantile_ms(turns["stamp_error_ns"], 0.99),
-        first_delta_p50=_quantile_ms(waits, 0.5),
-        user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
-        hub_delay_p99=_worst_p99_ms(histograms, "hub_delay"),
-        send_lag_p99=_worst_p99_ms(histograms, "send_lag"),
-        chunk=min(chunks) if chunks else None,
-        paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"]).as_py() or 0) > 0,
-    )
-
-
-def _quantile_ms(column: pa.ChunkedArray, p: float) -> float | None:
-    values: npt.NDArray[np.int64] = column.drop_null().to_numpy()
-    return float(np.quantile(values, p, method="inverted_cdf")) / NS_PER_MS if values.size else None
-
-
-def _worst_p99_ms(histograms: Histograms, measure: str) -> float | None:
-    found = [quantile(h, 0.99) for key, h in histograms.items() if key.measure == measure and key.phase == "measure"]
-    return max((value / US for value in found if value is not None), default=None)

@@ -147,10 +147,10 @@ class LoggedTimeline(Timeline):
         log.write(lines.Opened(lines.SCHEMA_VERSION, tool_version(), about, start_ns, wanted, limits, service_responds))
         log.flush()  # so that it tells a log, whenever the process is killed
 
-    def connected(self, instants: Mapping[str, int], headers: Mapping[str, str]) -> None:
+    def connected(self, instants: Mapping[str, int], headers: Mapping[str, str], token_wait_ns: int = 0) -> None:
         shown = {name: self._log.hide(value) for name, value in headers.items() if name not in HIDDEN_HEADERS}
-        self._log.write(lines.Connected(dict(instants), shown))
-        super().connected(instants, headers)
+        self._log.write(lines.Connected(dict(instants), shown, token_wait_ns))
+        super().connected(instants, headers, token_wait_ns)
 
     def begin(self, plan: TurnPlan, at_ns: int) -> None:
         self._format = FORMATS[plan.reply_format]
@@ -191,7 +191,7 @@ class LoggedTimeline(Timeline):
     def _received_line(self, event: Event, message: Received) -> lines.Received:
         log, (at_ns, error_ns, kernel) = self._log, message.arrival
         if event.kind is Kind.MALFORMED:
-            text = log.hide(message.data[:QUOTED].decode("utf-8", "replace"))
+            text = log.hide(message.data.decode("utf-8", "replace"))[:QUOTED]
             return lines.Received(
                 at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.hide(event.reason), text=text
             )

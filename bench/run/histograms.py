@@ -158,8 +158,10 @@ def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.ND
 
 def quantile(histogram: HdrHistogram, p: float) -> int | None:
     """Inverse CDF: the smallest bucket's top x with F(x) ≥ p; None where nothing was recorded."""
-    values, counts = distribution(histogram)
-    if not counts.size:
+    counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(np.int64)
+    ranks = np.cumsum(counts)
+    if not ranks[-1]:
         return None
-    rank = max(1, int(np.ceil(p * counts.sum() - 1e-9)))
-    return int(min(values[np.searchsorted(np.cumsum(counts), rank)], histogram.get_max_value()))
+    bucket = int(np.searchsorted(ranks, max(1, int(np.ceil(p * ranks[-1] - 1e-9)))))
+    top = histogram.get_highest_equivalent_value(histogram.get_value_from_index(bucket))
+    return int(min(top, histogram.get_max_value()))

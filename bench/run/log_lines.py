@@ -7,7 +7,7 @@ that a reader does not know is skipped; what an older reader would misread raise
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -35,10 +35,11 @@ class Opened(Line, frozen=True, tag="session"):
 
 
 class Connected(Line, frozen=True, tag="connected"):
-    """The phases of connecting, and the response headers that are no secret."""
+    """The phases of connecting, the response headers that are no secret, and the wait for a token before."""
 
     instants: dict[str, int]
     headers: dict[str, str]
+    token_wait_ns: int = 0
 
 
 class Begun(Line, frozen=True, tag="begin"):
@@ -96,11 +97,12 @@ class Received(Line, frozen=True, tag="received"):
 
 
 class Measured(Line, frozen=True, tag="measured"):
-    """What the kernel knew of the way to the peer (`TCP_INFO`) when the last turn ended."""
+    """What the kernel knew of the way to the peer (`TCP_INFO`), service or proxy, when the last turn ended."""
 
     rtt_ns: int
     min_rtt_ns: int
     retransmits: int
+    scope: Literal["service", "proxy"] = "service"
 
 
 class Expired(Line, frozen=True, tag="expire"):

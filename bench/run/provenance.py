@@ -15,8 +15,10 @@ from bench.run.folder import SCHEMA_VERSION
 PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarrow", "numpy")
 KEPT_SETTINGS = frozenset(
     {
-        *("url", "dialect", "api_key_env", "ca", "sessions", "connect_rate", "session_pause", "runs", "yes"),
-        *("seed", "record_events", "keep_audio", "transcripts"),
+        *("targets", "target_file", "url", "dialect", "api_key_env", "auth", "ca", "client_cert", "client_key"),
+        *("proxy", "resolve", "compression"),  # of the URL and the proxy, their public forms
+        *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
+        *("record_events", "keep_audio", "transcripts", "runs", "locust_tables", "yes"),
         *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
         *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),
         *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),

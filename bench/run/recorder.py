@@ -16,18 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
-from bench.measures import GOOD, outcome_class
+from bench.measures import GOOD, is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Event, Kind
+from bench.protocol.limits import limits_in
 from bench.run import folder as files
 from bench.run.histograms import MEASURED, Histograms, Key, header, turn_step
 from bench.run.rows import said_row, session_row, turn_row
+from bench.run.seconds import Second
 from bench.run.spool import Spool
 from bench.run.transcripts import Transcripts
 
 US = 1000
 MAX_STEPS = 32
 UNKNOWN_NAMES = 200
+INCIDENTS = 100
+DETAIL_CHARACTERS = 300
+CUT = frozenset({"detail", "close_reason", "text"})
 OTHER_STEP = "other"
 SIMULATOR_HEADER = "x-rtbench-simulator"
 
@@ -42,25 +47,10 @@ class Labels:
     script: str
     arm: str | None = None
     block: int | None = None
+    pair: int | None = None
     phase: str | None = None
     variables_row: int | None = None
     event_log: bool = False
-
-
-@dataclass
-class Second:
-    """What one second brought for one target."""
-
-    session_starts: int = 0
-    turns_begun: int = 0
-    turns_ended: int = 0
-    turns_failed: int = 0
-    events: int = 0
-    audio_bytes_sent: int = 0
-    audio_bytes_received: int = 0
-    wire_bytes_sent: int = 0
-    wire_bytes_received: int = 0
-    receive_lag_max_ns: int = 0
 
 
 @dataclass
@@ -103,6 +93,8 @@ class Recorder:
         self._utc_offset_ns = utc_ns() - monotonic_ns()
         self.unknown_names: Counter[str] = Counter()
         self.stamp_fallbacks = 0
+        self._incidents: list[dict[str, Any]] = []
+        self._incident_counts: Counter[str] = Counter()
         self._write_counters(done=False)
 
     # Per session.
@@ -116,6 +108,7 @@ class Recorder:
 
     def end_session(self, record: SessionRecord, session: SessionObservation) -> None:
         record.target.active -= 1
+        record.target.second.throttled += is_throttled(session.outcome)
         self._count_unknown(session.unknown_events)
         self.stamp_fallbacks += session.stamp_fallbacks
         for measure, value_ns in session.measures_ns().items():
@@ -127,6 +120,7 @@ class Recorder:
         second = record.target.second
         second.turns_ended += 1
         second.turns_failed += outcome_class(turn.outcome) == "failed"
+        second.throttled += is_throttled(turn.outcome)
         step = self._step(record.labels.script, turn.step)
         if turn.outcome in GOOD:
             counted = turn_step(record.labels.script, step, turn.origin)
@@ -140,7 +134,8 @@ class Recorder:
             self._transcripts.append(self._shown(ids | said_row(turn)))
 
     def _count_unknown(self, names: Mapping[str, int]) -> None:
-        for name, count in names.items():
+        for said, count in names.items():
+            name = self._hide(said)
             known = name in self.unknown_names or len(self.unknown_names) < UNKNOWN_NAMES
             self.unknown_names[name if known else "other"] += count
 
@@ -148,11 +143,13 @@ class Recorder:
         self._spools[table].append(self._shown(row | self._identity(record)))
 
     def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Words become what a column can hold: Unicode, and nothing secret."""
-        return {
-            name: self._hide(value.encode("utf-8", "replace").decode()) if isinstance(value, str) else value
-            for name, value in row.items()
-        }
+        """Words become what a column can hold: Unicode, nothing secret, and of the service's not endlessly many."""
+        return {name: self._words(name, value) if isinstance(value, str) else value for name, value in row.items()}
+
+    def _words(self, name: str, text: str) -> str:
+        """A secret that was cut would not be known for one, so it is hidden before."""
+        shown = self._hide(text.encode("utf-8", "replace").decode())
+        return shown[:DETAIL_CHARACTERS] if name in CUT else shown
 
     def _identity(self, record: SessionRecord) -> dict[str, Any]:
         labels = record.labels
@@ -163,6 +160,7 @@ class Recorder:
             "target": labels.target,
             "arm": labels.arm,
             "block": labels.block,
+            "pair": labels.pair,
             "phase": labels.phase,
             "scenario": labels.scenario,
             "script": labels.script,
@@ -179,6 +177,16 @@ class Recorder:
         return OTHER_STEP
 
     # Once in a while.
+
+    def incident(self, kind: str, text: str) -> None:
+        """Something happened beside the sessions that explains figures, such as a sign-in that failed (`kind`).
+
+        It is on disk with the next counts. The first hundred are kept, all are counted.
+        """
+        self._incident_counts[kind] += 1
+        if len(self._incidents) < INCIDENTS:
+            said = self._shown({"kind": kind, "text": text})
+            self._incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, **said})
 
     def hub_delay(self, delay_ns: int) -> None:
         """A 10 ms timer ran this late."""
@@ -256,6 +264,8 @@ class Recorder:
             "negative": dict(self.histograms.negative),
             "unknown_events": dict(self.unknown_names),
             "stamp_fallbacks": self.stamp_fallbacks,
+            "incidents": self._incidents,
+            "incident_counts": dict(self._incident_counts),
         }
         files.write_text(files.counters_path(self._folder, self._worker), json.dumps(counters))
 
@@ -277,6 +287,7 @@ class SessionRecord:
         """The service has answered, whatever it said."""
         if SIMULATOR_HEADER in headers:
             self.target.simulated = True
+        self.target.second.note(limits_in(headers))
 
     def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
         second = self.target.second
@@ -286,6 +297,8 @@ class SessionRecord:
             second.audio_bytes_received += max(0, event.payload_bytes)
         elif event.kind is Kind.SESSION_CREATED and event.session:
             self.service_session_id = str(event.session.get("id") or "")
+        elif event.kind is Kind.RATE_LIMITS:
+            second.note(event.limits)
         self._record_error(arrival.error_ns // US)
         if arrival.kernel:
             lag_ns = handled_ns - arrival.at_ns

@@ -109,14 +109,14 @@ class _Teller:
 
 def _told(timeline: Timeline, line: lines.AnyLine) -> None:
     match line:
-        case lines.Connected(instants, headers):
-            timeline.connected(instants, headers)
+        case lines.Connected(instants, headers, token_wait_ns):
+            timeline.connected(instants, headers, token_wait_ns)
         case lines.Begun(at_ns, plan):
             timeline.begin(plan, at_ns)
         case lines.Expected(kind, until_ns):
             timeline.expect(Kind[kind.upper()], until_ns)
-        case lines.Measured(rtt_ns, min_rtt_ns, retransmits):
-            timeline.measured(Network(rtt_ns, min_rtt_ns, retransmits))
+        case lines.Measured(rtt_ns, min_rtt_ns, retransmits, scope):
+            timeline.measured(Network(rtt_ns, min_rtt_ns, retransmits, scope))
         case lines.Expired(at_ns):
             timeline.expire(at_ns)
         case lines.GaveUp():

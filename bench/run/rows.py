@@ -8,18 +8,17 @@ from typing import Any
 
 from bench.observe.observation import SessionObservation, TurnObservation
 
-DETAIL_CHARACTERS = 300
 HIDDEN_SETTINGS = frozenset({"client_secret"})
 HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
 TURN_COUNTS = (
     "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "audio_deltas",
     "text_deltas", "transcript_deltas", "unknown_events", "late_chunks", "inexact_gaps", "audio_speed", "stall_ns",
-    "stalls", "vad_splits", "network_rtt_ns", "network_rtt_smoothed_ns", "retransmits",
+    "stalls", "vad_splits", "network_rtt_ns", "network_rtt_smoothed_ns", "rtt_scope", "retransmits", "retry_after_ns",
 )  # fmt: skip
 SESSION_COUNTS = (
     "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns", "audio_bytes_sent",
     "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "service_errors", "stamp_fallbacks",
-    "stray_commits",
+    "stray_commits", "token_wait_ns", "retry_after_ns",
 )  # fmt: skip
 
 
@@ -29,7 +28,7 @@ def turn_row(turn: TurnObservation, step: str, utc_offset_ns: int) -> dict[str, 
     gaps = sorted(turn.gaps_ns)
     row: dict[str, Any] = {
         "outcome": turn.outcome,
-        "detail": _words(turn.detail),
+        "detail": turn.detail or None,
         "start_ns": turn.start_ns,
         "start_utc_ns": turn.start_ns + utc_offset_ns,
         "response_id": turn.response_id or None,
@@ -68,13 +67,12 @@ def session_row(session: SessionObservation, utc_offset_ns: int) -> dict[str, An
     """The columns of `sessions` that a session knows by itself."""
     row: dict[str, Any] = {
         "outcome": session.outcome,
-        "detail": _words(session.detail),
+        "detail": session.detail or None,
         "start_ns": session.start_ns,
         "start_utc_ns": session.start_ns + utc_offset_ns,
-        "token_wait_ns": 0,
         "unknown_events": sum(session.unknown_events.values()),
         "close_code": session.close_code,
-        "close_reason": _words(session.close_reason),
+        "close_reason": session.close_reason or None,
         "model": str(session.effective_settings.get("model") or "") or None,
         "region": session.headers.get("x-ms-region"),
         "request_id": session.headers.get("apim-request-id") or session.headers.get("x-request-id"),
@@ -91,8 +89,3 @@ def _without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json(value: Mapping[str, Any]) -> str | None:
     return json.dumps(value) if value else None
-
-
-def _words(text: str) -> str | None:
-    """The service's words, but not endlessly many."""
-    return text[:DETAIL_CHARACTERS] or None

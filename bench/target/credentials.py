@@ -7,6 +7,7 @@ from typing import NoReturn
 from bench.errors import UsageError
 
 SHORTEST_SECRET = 8
+HIDDEN = "***"
 
 
 class Credential:
@@ -24,12 +25,15 @@ class Credential:
 
     def hide(self, text: str) -> str:
         """The text without the secret: a service may quote what it was sent. A key that is a mere word is none."""
-        if len(self._secret) < SHORTEST_SECRET:
+        head = self._secret[:SHORTEST_SECRET]
+        if len(head) < SHORTEST_SECRET or head not in text:  # nearly all texts
             return text
-        text = text.replace(self._secret, "***")
-        for length in range(len(self._secret) - 1, SHORTEST_SECRET - 1, -1):  # words are cut, maybe in mid-secret
-            if text.endswith(self._secret[:length]):
-                return text[:-length] + "***"
+        text = text.replace(self._secret, HIDDEN)
+        start = text.find(head)
+        while start >= 0:  # words are cut, maybe in mid-secret
+            if self._secret.startswith(text[start:]):
+                return text[:start] + HIDDEN
+            start = text.find(head, start + 1)
         return text
 
     def __repr__(self) -> str:

@@ -41,7 +41,7 @@ Auth = Credential | Entra | None
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy between here and the target. `scheme`: http (CONNECT), socks4, socks5; `remote_dns`: it looks names up."""
+    """A proxy on the way to the target. `scheme`: http (CONNECT), socks4, socks5; `remote_dns`: it looks names up."""
 
     scheme: Literal["http", "socks4", "socks5"]
     host: str
@@ -96,12 +96,18 @@ class Target:
     model: str | None = None
     """The name of the model or deployment that is asked for."""
     session: Mapping[str, Any] = field(default_factory=dict)
+    session_source: str = ""
+    """Where `session` is written, for errors: targets.yaml:12."""
     variant_of: str | None = None
+    secrets: tuple[Credential, ...] = field(default=(), repr=False)
+    """What else must be shown nowhere: what `${NAME}` stood for in headers."""
     notices: tuple[str, ...] = ()
 
     @property
     def loopback(self) -> bool:
-        return is_loopback(self.host)
+        """Whether what is sent stays on this machine."""
+        proxy = self.way.proxy
+        return is_loopback(self.way.address or self.host) and (proxy is None or is_loopback(proxy.host))
 
     @property
     def url(self) -> str:

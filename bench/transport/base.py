@@ -7,9 +7,10 @@ on the process's clock, the one in memory has a virtual clock, and the session k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
 
-from bench.clock import Arrival, Handed
+from bench.clock import Arrival, Handed, monotonic_ns
 
 BAD_FRAME = 1002
 """The close code of a connection that we end because of an unreadable frame (RFC 6455 §7.4.1)."""
@@ -46,11 +47,60 @@ class Handshake(NamedTuple):
 
 
 class Network(NamedTuple):
-    """What the kernel knows of the way to the peer: smoothed and shortest round trip, segments sent again so far."""
+    """What the kernel knows of the way to the peer: smoothed and shortest round trip, segments sent again so far.
+
+    `scope` says who the peer is: the service (its nearest end of TCP), or the proxy that stands before it.
+    """
 
     rtt_ns: int
     min_rtt_ns: int
     retransmits: int
+    scope: Literal["service", "proxy"] = "service"
+
+
+@dataclass(slots=True)
+class Phases:
+    """The instants of connecting, as far as it came, and how long it had to wait for a token before."""
+
+    instants: dict[str, int] = field(default_factory=dict)
+    token_wait_ns: int = 0
+
+    def mark(self, instant: str) -> None:
+        self.instants[instant] = monotonic_ns()
+
+
+@dataclass(frozen=True)
+class ProxyPoint:
+    """A proxy that opens a tunnel: by HTTP's CONNECT or by SOCKS. `remote_dns`: it looks the service's name up."""
+
+    scheme: Literal["http", "socks4", "socks5"]
+    host: str
+    port: int
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    remote_dns: bool = True
+
+    @property
+    def public(self) -> str:
+        """For messages."""
+        return f"{self.scheme}://{authority(self.host, self.port)}"
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """How the network is crossed: through a proxy, to an address instead of the name's, compressed if both agree."""
+
+    proxy: ProxyPoint | None = None
+    address: str | None = None
+    deflate: bool = False
+
+
+DIRECT = Crossing()
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port as URLs have them: an IPv6 address stands in brackets (RFC 3986 §3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Transport(Protocol):

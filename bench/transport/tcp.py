@@ -1,17 +1,10 @@
-"""A gevent socket, with or without TLS, that says of every read when the kernel got it.
-
-TLS runs over `ssl.MemoryBIO`, because an `SSLSocket` has no `recvmsg` and the kernel's stamp would be lost. Connecting
-goes through name lookup, TCP and TLS, each timed and each with its limit; every `OSError` of that way becomes a
-`ConnectError` here, once.
-"""
+"""A gevent socket that says of every read when the kernel got it; the one place where client sockets are made."""
 
 from __future__ import annotations
 
 import socket
-import ssl
 import sys
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import gevent
 import gevent.socket
@@ -19,14 +12,12 @@ from gevent.hub import Waiter
 
 from bench.clock import ANCILLARY_BYTES, Handed, arrival_ns, enable_stamps, monotonic_ns
 from bench.errors import ConnectError
-from bench.measures import Limits
-from bench.transport.base import Network
+from bench.transport.base import Network, authority
 from bench.transport.loop import LoopWatch
 
 READ_BYTES = 65_536
 READABLE, WRITABLE = 1, 2
 SEND_LIMIT_NS = 10_000_000_000
-TLS_RECORD_HEADER = 5
 TCP_INFO_BYTES = 152
 TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT = 68, 100, 148
 """Where linux/tcp.h's `struct tcp_info` holds tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt; times in µs."""
@@ -69,21 +60,11 @@ class Stream(Protocol):
         """Let go of the socket without waiting."""
 
 
-@dataclass(slots=True)
-class Phases:
-    """The instants of connecting, as far as it came."""
-
-    instants: dict[str, int] = field(default_factory=dict)
-
-    def mark(self, instant: str) -> None:
-        self.instants[instant] = monotonic_ns()
-
-
 class TcpStream:
-    """A connected TCP socket."""
+    """A connected TCP socket. `scope`: whose the other end is."""
 
-    def __init__(self, sock: Any, watch: LoopWatch) -> None:
-        self._sock, self._watch = sock, watch
+    def __init__(self, sock: Any, watch: LoopWatch, scope: Literal["service", "proxy"] = "service") -> None:
+        self._sock, self._watch, self._scope = sock, watch, scope
         self._raw = sock._sock  # the non-blocking socket below gevent's
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stamped = enable_stamps(sock)
@@ -182,7 +163,7 @@ class TcpStream:
         )
         if min_rtt_us == NOT_MEASURED:
             return None
-        return Network(rtt_us * 1_000, min_rtt_us * 1_000, retransmits)
+        return Network(rtt_us * 1_000, min_rtt_us * 1_000, retransmits, self._scope)
 
     def close(self) -> None:
         for watcher in self._io.values():
@@ -190,144 +171,27 @@ class TcpStream:
         self._sock.close()
 
 
-class TlsStream:
-    """TLS over a TCP stream. One read of the socket is fed and drained before the next, so its stamp stays true."""
-
-    def __init__(self, tcp: TcpStream, context: ssl.SSLContext, host: str) -> None:
-        self._tcp = tcp
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._record = RecordCounter()
-        self._end: Read | None = None
-
-    def handshake(self, until_ns: int) -> None:
-        """Raises ssl.SSLError, or ConnectError when it takes too long or the peer goes away."""
-        while True:
-            try:
-                self._tls.do_handshake()
-                self._flush()
-                return
-            except ssl.SSLWantReadError:
-                self._flush()
-                read = self._tcp.read(until_ns)
-                if read is None:
-                    raise ConnectError("timeout:tls", "the TLS handshake took too long") from None
-                self._feed(read.data)
-
-    def read(self, until_ns: int) -> Read | None:
-        while self._end is None:
-            read = self._tcp.read(until_ns)
-            if read is None:
-                return None
-            self._feed(read.data)
-            data, ended = self._decrypted()
-            if ended:
-                self._end = read._replace(data=b"")
-            if data or ended or not read.data:
-                return read._replace(data=data, complete=read.complete and self._record.whole)
-        return self._end
-
-    def _feed(self, data: bytes) -> None:
-        if data:
-            self._record.feed(data)
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
-
-    def _decrypted(self) -> tuple[bytes, bool]:
-        """All that can be read now, and whether the peer has ended the stream."""
-        parts = []
-        try:
-            while part := self._tls.read(READ_BYTES):
-                parts.append(part)
-            return b"".join(parts), True
-        except ssl.SSLWantReadError:
-            self._flush()  # a key update wants an answer
-            return b"".join(parts), False
-        except ssl.SSLError:  # cut without a close_notify
-            return b"".join(parts), True
-
-    def write(self, data: bytes) -> Handed:
-        self._tls.write(data)
-        return self._flush()
-
-    def learn_delay(self, stamp_ns: int) -> None:
-        self._tcp.learn_delay(stamp_ns)
-
-    def network(self) -> Network | None:
-        return self._tcp.network()
-
-    def _flush(self) -> Handed:
-        data = self._outgoing.read()
-        return self._tcp.write(data) if data else Handed(monotonic_ns())
-
-    def close(self) -> None:
-        self._tcp.close()
-
-
-class RecordCounter:
-    """Knows whether the bytes fed so far end where a TLS record ends (RFC 8446 §5.1: 5 bytes of header, its length)."""
-
-    def __init__(self) -> None:
-        self._header = b""
-        self._missing = 0
-
-    @property
-    def whole(self) -> bool:
-        return not self._missing and not self._header
-
-    def feed(self, data: bytes) -> None:
-        at = 0
-        while at < len(data):
-            if self._missing:
-                step = min(self._missing, len(data) - at)
-                self._missing -= step
-            else:
-                step = min(TLS_RECORD_HEADER - len(self._header), len(data) - at)
-                self._header += data[at : at + step]
-                if len(self._header) == TLS_RECORD_HEADER:
-                    self._missing, self._header = int.from_bytes(self._header[3:5]), b""
-            at += step
-
-
 def warm_up() -> None:
     """Pay now for what would else be the first connection's: the resolver's thread."""
     gevent.socket.getaddrinfo("localhost", 0)
 
 
-def connect(host: str, port: int, context: ssl.SSLContext | None, limits: Limits, phases: Phases) -> Stream:
-    """Look up, connect, shake hands. Raises ConnectError with the outcome: `refused:dns|tcp|tls`, `timeout:<stage>`."""
-    watch = LoopWatch.of_hub()
-    addresses = _look_up(host, port, limits)
-    phases.mark("dns_done")
-    tcp = TcpStream(_connect_first(addresses, host, limits), watch)
-    phases.mark("tcp_done")
-    if context is None:
-        return tcp
+def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> list[Any]:
+    """The addresses of a host, as `getaddrinfo` gives them; raises ConnectError `refused:dns` or `timeout:dns`."""
     try:
-        tls = _shake_hands(tcp, context, host, limits)
-    except BaseException:
-        tcp.close()
-        raise
-    phases.mark("tls_done")
-    return tls
-
-
-def _look_up(host: str, port: int, limits: Limits) -> list[Any]:
-    try:
-        with gevent.Timeout(limits.tcp, ConnectError("timeout:dns", f"looking up {host} took over {limits.tcp:g} s")):
-            addresses: list[Any] = gevent.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with gevent.Timeout(limit_s, ConnectError("timeout:dns", f"looking up {host} took over {limit_s:g} s")):
+            addresses: list[Any] = gevent.socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
             return addresses
     except (OSError, UnicodeError) as error:
         raise ConnectError("refused:dns", f"{host}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _connect_first(addresses: list[Any], host: str, limits: Limits) -> Any:
-    """The first address that answers, within one limit for all of them."""
-    until_ns = monotonic_ns() + int(limits.tcp * 1e9)
-    problem = ConnectError("refused:dns", f"{host} has no address")
+def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:
+    """The first address that answers, within one limit for all; raises ConnectError `refused:<stage>`, `timeout:…`."""
+    until_ns = monotonic_ns() + int(limit_s * 1e9)
+    problem = ConnectError("refused:dns", "the name has no address")
     for family, kind, proto, _, address in addresses:
-        sock = None
+        place, sock = authority(*address[:2]), None
         try:
             sock = gevent.socket.socket(family, kind, proto)
             sock.settimeout(max(0.001, (until_ns - monotonic_ns()) / 1e9))
@@ -338,29 +202,9 @@ def _connect_first(addresses: list[Any], host: str, limits: Limits) -> Any:
                 sock.close()
             raise
         except TimeoutError:
-            problem = ConnectError("timeout:tcp", f"{address[0]}:{address[1]} did not answer within {limits.tcp:g} s")
+            problem = ConnectError(f"timeout:{stage}", f"{place} did not answer within {limit_s:g} s")
         except OSError as error:
-            problem = ConnectError("refused:tcp", f"{address[0]}:{address[1]}: {error.strerror or error}")
+            problem = ConnectError(f"refused:{stage}", f"{place}: {error.strerror or error}")
         if sock is not None:
             sock.close()
     raise problem
-
-
-def _shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limits: Limits) -> TlsStream:
-    tls = TlsStream(tcp, context, host)
-    try:
-        tls.handshake(monotonic_ns() + int(limits.tls * 1e9))
-    except ssl.SSLCertVerificationError as error:
-        message = f"{host}: {error.verify_message}; name its certificate authority with --ca FILE"
-        raise ConnectError("refused:tls", message) from None
-    except (ssl.SSLError, OSError) as error:
-        raise ConnectError("refused:tls", f"{host}: {error.strerror or error}") from None
-    return tls
-
-
-def tls_context(ca: str | None) -> ssl.SSLContext:
-    """The system's trust store, and one more certificate authority where `ca` names its file."""
-    context = ssl.create_default_context()
-    if ca is not None:
-        context.load_verify_locations(ca)
-    return context

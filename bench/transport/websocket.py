@@ -8,6 +8,7 @@ every other event of a read may have arrived as early as the socket was last kno
 from __future__ import annotations
 
 import json
+import logging
 import ssl
 from collections.abc import Iterable, Mapping
 
@@ -17,13 +18,15 @@ from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
-from websockets.uri import parse_uri
+from websockets.uri import WebSocketURI, parse_uri
 
 from bench.clock import Arrival, Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
-from bench.transport.base import BAD_FRAME, Closed, Handshake, Network, Received, Sent
-from bench.transport.tcp import Phases, Read, Stream, connect
+from bench.transport.base import BAD_FRAME, DIRECT, Closed, Crossing, Handshake, Network, Phases, Received, Sent
+from bench.transport.crossing import connect
+from bench.transport.deflate import MeasuredDeflate, offer
+from bench.transport.tcp import Read, Stream
 
 ABNORMAL = 1006
 NORMAL = 1000
@@ -31,6 +34,8 @@ HEAD_END = b"\r\n\r\n"
 GOODBYE_NS = 1_000_000_000
 """How long the answer to our close frame is awaited."""
 QUOTED = 300
+_SILENT = logging.getLogger("bench.transport.websocket")
+_SILENT.setLevel(logging.WARNING)  # whatever the root's level is: websockets logs the request's headers, keys and all
 
 
 def open_websocket(
@@ -39,22 +44,28 @@ def open_websocket(
     context: ssl.SSLContext | None,
     limits: Limits,
     phases: Phases,
+    way: Crossing = DIRECT,
 ) -> WebSocket:
     """Connect and upgrade. `context` is there for wss; `phases` is filled as far as the way was gone.
 
-    Raises ConnectError: `refused:<status>`, `refused:dns|tcp|tls|upgrade`, `throttled:handshake`, `timeout:<stage>`.
+    Raises ConnectError: `refused:<status>`, `refused:dns|tcp|proxy|tls|upgrade`, `throttled:handshake`,
+    `timeout:<stage>`.
     """
     uri = parse_uri(url)
     phases.mark("connect_start")
-    stream = connect(uri.host, uri.port, context, limits, phases)
-    protocol = ClientProtocol(uri, max_size=None)
+    stream = connect(uri.host, uri.port, context, limits, phases, way)
     try:
-        socket = WebSocket(stream, protocol)
+        socket = WebSocket(stream, client_protocol(uri, deflate=way.deflate))
         socket.upgrade(headers, limits, phases)
     except BaseException:
         stream.close()
         raise
     return socket
+
+
+def client_protocol(uri: WebSocketURI, *, deflate: bool = False) -> ClientProtocol:
+    """The client's side of WebSocket, without a limit of sizes; `deflate` offers to compress messages."""
+    return ClientProtocol(uri, extensions=[offer()] if deflate else None, max_size=None, logger=_SILENT)
 
 
 class WebSocket:
@@ -69,6 +80,7 @@ class WebSocket:
         self._message_bytes = 0
         self._head = b"" if protocol.state is State.CONNECTING else None
         self._fed = self._framed = self._stamp_ns = 0
+        self._deflate: MeasuredDeflate | None = None
 
     @property
     def closed(self) -> Closed | None:
@@ -83,20 +95,33 @@ class WebSocket:
         for name, value in headers:
             request.headers[name] = value
         self._protocol.send_request(request)
-        until_ns = monotonic_ns() + int(limits.upgrade * 1e9)
-        try:
-            self._flush()
-            while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
-                read = self._stream.read(until_ns)
-                if read is None:
-                    raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
-                self._take(read)
-        except OSError as error:
-            raise ConnectError("refused:upgrade", f"the connection broke: {error.strerror or error}") from None
-        if self._protocol.handshake_exc is not None:
-            raise refusal(self._protocol.handshake_exc)
+        broke = self._asked()
+        answered = self._hear_answer(0 if broke else monotonic_ns() + int(limits.upgrade * 1e9))
+        problem = self._protocol.handshake_exc
+        if broke is not None and not isinstance(problem, InvalidStatus):
+            raise ConnectError("refused:upgrade", f"the connection broke: {broke.strerror or broke}")
+        if problem is not None:
+            raise refusal(problem)
+        if not answered:
+            raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
         phases.instants["upgrade_done"] = self._stamp_ns
         self.handshake = self.handshake._replace(instants=dict(phases.instants))
+
+    def _asked(self) -> OSError | None:
+        """Send the request; if that fails, what the peer said before it went may still be there, and tell why."""
+        try:
+            self._flush()
+        except OSError as error:
+            return error
+        return None
+
+    def _hear_answer(self, until_ns: int) -> bool:
+        while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
+            read = self._stream.read(until_ns)
+            if read is None:
+                return False
+            self._take(read)
+        return True
 
     def send(self, message: bytes) -> Sent | None:
         if self._end is not None:
@@ -132,6 +157,9 @@ class WebSocket:
                 ends_message = self._take_frame(event, read)
             elif isinstance(event, Response):
                 self.handshake = Handshake({}, readable(event.headers))
+                self._deflate = next(
+                    (one for one in self._protocol.extensions if isinstance(one, MeasuredDeflate)), None
+                )
         if self._head is not None:
             self._skip_head(read.data)
         count = len(self._came) - before
@@ -149,7 +177,8 @@ class WebSocket:
 
     def _take_frame(self, frame: Frame, read: Read) -> bool:
         """Whether the frame ended a message."""
-        wire_bytes = frame_bytes(len(frame.data))
+        deflate = self._deflate
+        wire_bytes = frame_bytes(len(frame.data) if deflate is None else deflate.came.popleft())
         self._framed += wire_bytes
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmark import cost, million, talking, truth, validity
+from tests.benchmark import cost, keyless, million, talking, truth, validity
 
 BENCHMARKS = {
     "truth": truth.main,
     "talking": talking.main,
     "validity": validity.main,
+    "keyless": keyless.main,
     "cost": cost.main,
     "million": million.main,
 }

@@ -89,7 +89,8 @@ def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObserva
         audio_bytes_received=144_000, wire_bytes_sent=500, wire_bytes_received=210_000, events=40, audio_deltas=12,
         text_deltas=0, transcript_deltas=18, unknown_events=0, late_chunks=0, gaps_ns=(62_500_000,) * 8,
         inexact_gaps=0, audio="", audio_speed=3.9, stall_ns=0, stalls=0, vad_splits=None, network_rtt_ns=2 * MS,
-        network_rtt_smoothed_ns=3 * MS, retransmits=0, reply_text="", input_text="", usage=Usage(40, 0, 0, 20, 60),
+        network_rtt_smoothed_ns=3 * MS, retransmits=0, reply_text="", input_text="",
+        usage=Usage(text_in=40, text_out=20, audio_out=60),
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def test_every_outcome_is_defined() -> None:
 
 
 def test_every_limit_and_every_rule_of_validity_is_defined() -> None:
-    rules = judge(Evidence(None, None, None, None, None, None, False))["rules"]
+    rules = judge(Evidence((), None, None, None, None, False))["rules"]
 
     assert not missing(LIMIT_NAMES, "docs/measures.md")
     assert all(f"({rule['rule']}) {rule['name']}" in text("docs/measures.md") for rule in rules)
@@ -72,6 +72,15 @@ def test_every_option_of_a_run_is_in_the_readme_with_its_variable() -> None:
     assert not missing([*options.names, *options.variables], "README.md")
 
 
+def test_the_readmes_own_targets_can_be_read(tmp_path: Path) -> None:
+    found = [block for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL) if "targets:" in block]
+    file = tmp_path / "targets.yaml"
+    file.write_text(found[0], encoding="utf-8")
+    arms = endpoint.resolve_targets({}, endpoint.Wishes(targets=("eastus2", "sweden.quick"), target_file=file))
+
+    assert [arm.label for arm in arms] == ["eastus2", "sweden.quick"]
+
+
 def test_every_variable_of_azure_is_in_the_readme() -> None:
     names = (endpoint.ENDPOINT, endpoint.DEPLOYMENT, endpoint.API_KEY, endpoint.API_VERSION)
 
@@ -85,14 +94,13 @@ def test_every_command_is_in_the_readme() -> None:
 def test_every_option_of_the_simulator_is_explained() -> None:
     options = {option for parameter in _commands()["simulate"].params for option in parameter.opts}
 
-    assert not missing(options - {"--help"}, "docs/protocol.md")
+    assert not missing(options - {"--help"}, "docs/simulator.md")
 
 
 def test_the_readmes_own_script_can_be_played(tmp_path: Path) -> None:
-    found = re.search(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL)
-    assert found
+    found = [block for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL) if "steps:" in block]
     script = tmp_path / "mine.yaml"
-    script.write_text(found[1].replace("scenarios/audio", str(ROOT / "scenarios" / "audio")), encoding="utf-8")
+    script.write_text(found[0].replace("scenarios/audio", str(ROOT / "scenarios" / "audio")), encoding="utf-8")
 
     assert len(load_script(script).steps) == 3
 

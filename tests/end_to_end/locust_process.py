@@ -47,7 +47,7 @@ def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Ite
         command += ["--master-bind-port", port, "--master-port", port]
     clean = {name: value for name, value in os.environ.items() if name not in AZURE}
     process = subprocess.Popen(
-        [*command, "--session-pause", "0.1", "--only-summary", *options],
+        [*command, "--session-pause", "0.1", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -58,6 +58,23 @@ def test_the_last_line_is_the_path_of_the_report(tmp_path: Path, simulator: Read
     assert Path(ended.stdout.splitlines()[-1]) == only_run(tmp_path / "runs") / "report.html"
 
 
+def test_without_a_web_ui_a_line_of_ours_shows_how_it_goes_and_no_table(tmp_path: Path, simulator: Ready) -> None:
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--sessions", "1", "--url", simulator.urls["ga"])
+
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("rtbench: ")]
+    assert any("reporting" in line and "turns 2 ok 100 %" in line for line in lines)
+    assert "# reqs" not in ended.stdout + ended.stderr
+
+
+def test_locusts_tables_are_shown_instead_where_they_are_asked_for(tmp_path: Path, simulator: Ready) -> None:
+    options = ("--sessions", "1", "--url", simulator.urls["ga"], "--locust-tables")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
+
+    assert "# reqs" in ended.stdout + ended.stderr
+    assert "reporting" not in ended.stderr
+    assert Path(ended.stdout.splitlines()[-1]) == only_run(tmp_path / "runs") / "report.html"
+
+
 def test_the_preview_dialect_works_as_the_ga_one(tmp_path: Path, simulator: Ready) -> None:
     options = ("--sessions", "1", "--url", simulator.urls["preview"])
     ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)

@@ -189,7 +189,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_st
     )
     scenario = write_scenario(tmp_path, turns=20)
     command = [sys.executable, "-c", limit, "-f", str(scenario), "--headless", "--runs", str(tmp_path / "runs")]
-    load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m", "--only-summary"]
+    load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
     ended = subprocess.run([*command, *load], capture_output=True, text=True, timeout=GUARD_S, check=False)
 
     folder = only_run(tmp_path / "runs")
@@ -203,7 +203,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_st
     ("options", "environment", "said"),
     [
         ((), {}, "AZURE_OPENAI_ENDPOINT"),
-        ((), {"AZURE_OPENAI_ENDPOINT": "res.openai.azure.com"}, "https://"),
+        ((), {"AZURE_OPENAI_ENDPOINT": "res.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT_NAME": "x"}, "https://"),
         (("--url", "ws://example.com/openai/v1/realtime?model=x"), {}, "wss://"),
         (("--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", "--connect-rate", "-1"), {}, "--connect-rate"),
         (("--url", "wss://example.com/openai/v1/realtime?model=x", "-u", "21"), {}, "--yes"),

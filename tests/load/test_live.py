@@ -1,33 +1,240 @@
-"""Which sessions of a run have an event log."""
+"""One run in one process: pairs of sessions, and what ends it."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from fractions import Fraction
-from itertools import pairwise
+from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
+import gevent
+import pytest
+from gevent.event import Event
 
-from bench.load.live import is_sampled
-
-SHARES = st.fractions(min_value=0, max_value=1, max_denominator=1_000)
-
-
-@given(SHARES, st.integers(0, 2_000))
-def test_of_the_first_sessions_the_share_is_logged_rounded_up(share: Fraction, count: int) -> None:
-    assert sum(is_sampled(number, share) for number in range(count)) == math.ceil(count * share)
-
-
-@given(SHARES.filter(bool))
-def test_logged_sessions_are_evenly_spread(share: Fraction) -> None:
-    logged = [number for number in range(300) if is_sampled(number, share)]
-    gaps = {later - earlier for earlier, later in pairwise(logged)}
-
-    assert logged[0] == 0
-    assert gaps <= {math.floor(1 / share), math.ceil(1 / share)}
+from bench.errors import ConnectError
+from bench.load.arm import HOPELESS
+from bench.load.live import ALL_DONE
+from bench.load.pairs import order
+from bench.protocol.dialects import Dialect
+from bench.transport.memory import Answer
+from tests.helpers import Service, done, reply, spoken, usage
+from tests.load.actors import Actor
+from tests.load.live_run import FakeDialer, Stand
 
 
-def test_none_and_all_are_what_they_say() -> None:
-    assert not any(is_sampled(number, Fraction(0)) for number in range(50))
-    assert all(is_sampled(number, Fraction(1)) for number in range(50))
+def costly(response_id: str) -> Iterable[Answer]:
+    """An answer that says its tokens."""
+    *said, _, _ = reply(Dialect.GA, response_id)
+    return spoken([*said, done(response_id, usage=usage(audio_out=1_000_000))])
+
+
+def test_a_pair_has_a_session_of_each_arm(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, "west", "east", "south")
+    assert stand.play(2)
+
+    sessions = stand.rows("sessions")
+    assert [row["outcome"] for row in sessions] == ["ok"] * 6
+    assert len({row["session_id"] for row in sessions}) == 6
+    assert all(row["arm"] == row["target"] for row in sessions)
+    by_pair = [{row["target"] for row in sessions if row["pair"] == pair} for pair in (0, 1)]
+    assert by_pair == [{"west", "east", "south"}] * 2
+    assert {row["block"] for row in sessions} == {0}
+
+
+def test_a_run_of_one_target_has_pairs_of_one_and_no_arm(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    stand.play(3)
+
+    sessions = stand.rows("sessions")
+    assert [(row["session_id"], row["arm"], row["pair"]) for row in sessions] == [
+        ("w0-000000", None, 0),
+        ("w0-000001", None, 1),
+        ("w0-000002", None, 2),
+    ]
+    assert all(row["pair"] == int(row["session_id"][-1]) for row in stand.rows("turns"))
+
+
+def test_the_arms_of_a_pair_start_in_an_order_of_its_own(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, "west", "east")
+    stand.play(6)
+
+    targets = [row["target"] for row in stand.rows("sessions")]
+    wanted = [("west", "east")[place] for pair in range(6) for place in order(2, 1, pair)]
+    assert targets == wanted
+    assert targets[0::2] != [targets[0]] * 6
+
+
+def test_no_arm_is_more_than_one_session_ahead_however_many_users_there_are(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, "west", "east")
+    gevent.joinall([gevent.spawn(stand.play, 4) for _ in range(5)], raise_error=True)
+
+    ahead, aheads = 0, []
+    for row in stand.rows("sessions"):
+        ahead += 1 if row["target"] == "west" else -1
+        aheads.append(ahead)
+    assert len(aheads) == 40
+    assert set(aheads) <= {-1, 0, 1}
+
+
+def test_the_next_pair_of_a_user_waits_for_all_of_the_last(tmp_path: Path) -> None:
+    late = FakeDialer(answers=Event())
+    stand = Stand(tmp_path, "west", "east", dialers={"east": late})
+    user = gevent.spawn(stand.play, 2)
+    while stand.live.active != 1:  # the western session is over
+        gevent.sleep(0)
+    for _ in range(100):
+        gevent.sleep(0)
+
+    assert [dialer.dialled for dialer in stand.dialers.values()] == [1, 1]
+    late.answers.set()
+    user.join()
+    assert [dialer.dialled for dialer in stand.dialers.values()] == [2, 2]
+
+
+def test_the_sessions_of_a_pair_have_the_same_variables(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("name\nAda\nBob\nCleo\n")
+    stand = Stand(tmp_path, "west", "east", text="variables: rows.csv\nsteps:\n  - say: ${name}\n")
+    stand.play(4)
+
+    assert [(row["pair"], row["variables_row"]) for row in stand.rows("sessions")] == [
+        (pair, pair % 3 + 1) for pair in range(4) for _ in range(2)
+    ]
+
+
+def test_workers_share_the_numbers_of_pairs(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, "west", "east", worker=1, workers=3)
+    stand.play(2)
+
+    sessions = stand.rows("sessions")
+    assert [row["pair"] for row in sessions] == [1, 1, 4, 4]
+    assert {row["session_id"] for row in sessions} == {f"w1-00000{number}" for number in range(4)}
+
+
+def test_both_sessions_of_a_logged_pair_have_a_log(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, "west", "east", record_events=Fraction(1, 2))
+    stand.play(3)
+
+    logged = {row["pair"] for row in stand.rows("sessions") if row["event_log"]}
+    assert logged == {0, 2}
+    assert len(list((stand.folder / "events").iterdir())) == 4
+
+
+def test_each_arm_gets_as_many_sessions_as_are_asked_for(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, "west", "east", sessions=2)
+
+    assert stand.play(2)
+    assert not stand.play()
+    assert stand.stopped == [ALL_DONE]
+    assert [dialer.dialled for dialer in stand.dialers.values()] == [2, 2]
+
+
+def test_a_task_in_python_is_done_by_a_user_of_its_own_in_each_arm(tmp_path: Path) -> None:
+    actors = []
+
+    def talk(actor: Actor) -> None:
+        actors.append(actor)
+        actor.on.say("Hello", "", {})
+
+    stand = Stand(tmp_path, "west", "east", does=talk)
+    actors.clear()  # of the rehearsal
+    stand.play()
+
+    assert [row["outcome"] for row in stand.rows("turns")] == ["ok", "ok"]
+    assert len({id(actor) for actor in actors}) == 2
+
+
+def test_a_task_that_fails_in_one_arm_is_told_once_its_partner_has_ended(tmp_path: Path) -> None:
+    def talk(actor: Actor) -> None:
+        actor.on.say("Hello", "", {})
+        if type(actor).__name__ == "Caller" and not failed:
+            failed.append(actor)
+            raise ValueError("no change")
+
+    failed: list[Actor] = []
+    stand = Stand(tmp_path, "west", "east", does=talk)
+
+    with pytest.raises(ValueError, match="no change"):
+        stand.play()
+    outcomes = sorted(row["outcome"] for row in stand.rows("sessions"))
+    assert outcomes == ["failed:harness", "ok"]
+
+
+def test_a_user_who_is_taken_away_leaves_no_session_behind(tmp_path: Path) -> None:
+    silent = {label: FakeDialer(answers=Event()) for label in ("west", "east")}
+    stand = Stand(tmp_path, "west", "east", dialers=silent)
+    user = gevent.spawn(stand.play)
+    while sum(dialer.dialled for dialer in silent.values()) < 2:
+        gevent.sleep(0)
+    user.kill()
+    while stand.live.active:
+        gevent.sleep(0)
+
+    assert [row["outcome"] for row in stand.rows("sessions")] == ["abandoned", "abandoned"]
+
+
+def test_what_is_in_flight_when_the_run_is_hurried_is_cut_in_every_arm(tmp_path: Path) -> None:
+    silent = {label: FakeDialer(answers=Event()) for label in ("west", "east")}
+    stand = Stand(tmp_path, "west", "east", dialers=silent)
+    user = gevent.spawn(stand.play)
+    while stand.live.active < 2:
+        gevent.sleep(0)
+    stand.live.drain(60, lambda: True)
+    user.join()
+
+    assert user.value is True
+    assert [row["outcome"] for row in stand.rows("sessions")] == ["abandoned", "abandoned"]
+
+
+def test_an_arm_that_cannot_be_reached_ends_the_run(tmp_path: Path) -> None:
+    refusing = FakeDialer(refuses=ConnectError("refused:tcp", "nobody listens"))
+    stand = Stand(tmp_path, "west", "east", dialers={"east": refusing})
+    stand.play(HOPELESS + 2)
+
+    assert stand.stopped == [
+        "10 sessions to east failed to open and none succeeded; the last: refused:tcp: nobody listens"
+    ]
+
+
+def test_a_wait_that_one_arm_is_asked_for_holds_its_partner(tmp_path: Path) -> None:
+    refusing = FakeDialer(refuses=ConnectError("throttled:handshake", "slow down", {"retry-after": "60"}))
+    stand = Stand(tmp_path, "west", "east", dialers={"east": refusing})
+    stand.play()
+    waiting = gevent.spawn(stand.play)
+    while not stand.live.standing().waiting_s:
+        gevent.sleep(0)
+
+    assert 50 < stand.live.standing().waiting_s <= 60
+    assert list(stand.live.held_s()) in ([], ["east"])
+    assert [dialer.dialled for dialer in stand.dialers.values()] == [1, 1]
+    stand.live.ending = True
+    waiting.join()
+
+
+def test_a_budget_that_is_spent_ends_the_run_and_no_turn_begins_any_more(tmp_path: Path) -> None:
+    dear = FakeDialer(lambda: Service(turns=[costly, costly]))
+    stand = Stand(tmp_path, dialers={"here": dear}, budget_usd=0.5)
+    stand.play()
+
+    assert len(stand.stopped) == 1
+    assert stand.stopped[0].startswith("the budget of 0.50 USD is spent: ")
+    assert [row["outcome"] for row in stand.rows("turns")] == ["ok"]
+    assert [row["outcome"] for row in stand.rows("sessions")] == ["abandoned"]
+    assert not stand.play()
+
+
+def test_without_a_price_a_budget_cannot_be_kept(tmp_path: Path) -> None:
+    dear = FakeDialer(lambda: Service(turns=[costly, costly]))
+    stand = Stand(tmp_path, dialers={"here": dear}, budget_usd=0.5, prices=None)
+    stand.play()
+
+    assert stand.refused
+    assert "--prices FILE" in stand.refused[0]
+    assert stand.stopped == []
+
+
+def test_without_a_budget_nobody_asks_for_prices(tmp_path: Path) -> None:
+    dear = FakeDialer(lambda: Service(turns=[costly, costly]))
+    stand = Stand(tmp_path, dialers={"here": dear}, prices=None)
+    stand.play()
+
+    assert (stand.refused, stand.stopped) == ([], [])
+    assert stand.live.standing().turns_good == 2

@@ -5,35 +5,43 @@ from __future__ import annotations
 import argparse
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import configargparse
 import pytest
 
 from bench.errors import UsageError
 from bench.load.options import Options, add_options
+from bench.target.endpoint import Wishes
+
+
+class Parser(configargparse.ArgumentParser):  # type: ignore[misc]  # it is not typed
+    """Locust's, as far as it goes beyond argparse."""
+
+    def add_argument(self, *names: str, is_secret: bool = False, **settings: Any) -> Any:
+        return super().add_argument(*names, **settings)
 
 
 def parsed(*arguments: str, **environment: str) -> argparse.Namespace:
     """As Locust's parser reads them."""
-    parser = configargparse.ArgumentParser()
+    parser = Parser()
     add_options(parser)
     return parser.parse_args(list(arguments), env_vars=environment)
 
 
 def test_nothing_given_is_nothing_set() -> None:
     assert Options.of(parsed()) == Options(
-        url=None,
-        dialect=None,
-        api_key_env=None,
-        ca=None,
+        wishes=Wishes(),
         sessions=None,
         connect_rate=None,
         session_pause_s=1.0,
+        budget_usd=None,
         seed=1,
         record_events=Fraction(0),
         keep_audio=False,
         transcripts=False,
         runs=Path("runs"),
+        locust_tables=False,
         yes=False,
     )
 
@@ -43,23 +51,39 @@ def test_everything_given_is_taken() -> None:
         parsed(
             *("--url", "ws://localhost:1/v1/realtime", "--dialect", "preview", "--api-key-env", "KEY"),
             *("--ca", "ca.pem", "--sessions", "7", "--connect-rate", "30", "--session-pause", "0", "--seed", "5"),
+            *("--auth", "azure_cli", "--client-cert", "me.pem", "--client-key", "me.key", "--proxy", "none"),
+            *("--resolve", "::1", "--compression", "deflate", "--prices", "prices.yaml", "--budget", "2.50"),
+            *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-tables"),
             *("--record-events", "2.5%", "--keep-audio", "--transcripts", "--runs", "out", "--yes"),
         )
     )
 
     assert options == Options(
-        url="ws://localhost:1/v1/realtime",
-        dialect="preview",
-        api_key_env="KEY",
-        ca=Path("ca.pem"),
+        wishes=Wishes(
+            targets=("a", "b.quick"),
+            target_file=Path("there.yaml"),
+            url="ws://localhost:1/v1/realtime",
+            dialect="preview",
+            api_key_env="KEY",
+            auth="azure_cli",
+            ca=Path("ca.pem"),
+            client_cert=Path("me.pem"),
+            client_key=Path("me.key"),
+            proxy="none",
+            resolve="::1",
+            compression="deflate",
+            prices=Path("prices.yaml"),
+        ),
         sessions=7,
         connect_rate=30.0,
         session_pause_s=0.0,
+        budget_usd=2.5,
         seed=5,
         record_events=Fraction(1, 40),
         keep_audio=True,
         transcripts=True,
         runs=Path("out"),
+        locust_tables=True,
         yes=True,
     )
 
@@ -102,6 +126,12 @@ def test_a_rate_of_zero_is_no_limit_and_not_the_default() -> None:
 def test_a_negative_rate_is_refused() -> None:
     with pytest.raises(UsageError, match="--connect-rate"):
         Options.of(parsed("--connect-rate=-1"))
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "nan", "inf", "five"])
+def test_a_budget_that_is_no_money_is_refused(budget: str) -> None:
+    with pytest.raises(UsageError, match="--budget must be"):
+        Options.of(parsed(f"--budget={budget}"))
 
 
 def test_the_environment_sets_what_the_command_line_does_not() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,9 +18,8 @@ from bench.load.plays import (
     check_shares,
     loaded_parts,
     longest_turn_s,
+    plays_of_arms,
     prepared_plays,
-    script_facts,
-    script_notices,
 )
 from bench.load.stage import MAX_REHEARSED
 from bench.load.tasks import as_sessions, script
@@ -57,22 +57,28 @@ def plays_of(*classes: type) -> list[Play]:
     return list(prepared_plays(loaded_parts(classes), Dialect.GA).values())
 
 
-def facts(*classes: type) -> list[dict[str, Any]]:
-    return script_facts(plays_of(*classes))
-
-
 def test_ones_own_host_gets_as_many_sessions_as_are_wanted() -> None:
-    assert check_cost(HERE, 500, None, yes=False) is None
-    assert check_cost(HERE, 500, 900, yes=False) == 900
+    assert check_cost([HERE], 500, None, yes=False) is None
+    assert check_cost([HERE, HERE], 500, 900, yes=False) == 900
 
 
 def test_someone_elses_host_gets_twenty_sessions_unless_more_are_meant() -> None:
-    assert check_cost(THERE, 5, None, yes=False) == 20
-    assert check_cost(THERE, 5, 8, yes=False) == 8
-    assert check_cost(THERE, 50, None, yes=True) is None
+    assert check_cost([THERE, HERE], 5, None, yes=False) == 20
+    assert check_cost([THERE], 5, 8, yes=False) == 8
+    assert check_cost([THERE], 50, None, yes=True) is None
     for users, sessions in ((21, None), (5, 21)):
         with pytest.raises(UsageError, match="--yes"):
-            check_cost(THERE, users, sessions, yes=False)
+            check_cost([THERE], users, sessions, yes=False)
+
+
+def test_sessions_of_all_arms_at_one_host_are_counted_together() -> None:
+    both = [THERE, replace(THERE, label="variant")]
+
+    assert check_cost(both, 5, None, yes=False) == 10
+    assert check_cost([*both, HERE, HERE, HERE], 10, 10, yes=False) == 10
+    assert check_cost([THERE, replace(THERE, host="elsewhere")], 20, None, yes=False) == 20
+    with pytest.raises(UsageError, match=r"more than 20 sessions to example\.com"):
+        check_cost(both, 5, 11, yes=False)
 
 
 def test_every_process_needs_a_user_and_a_session() -> None:
@@ -85,11 +91,11 @@ def test_every_process_needs_a_user_and_a_session() -> None:
 
 def test_the_soft_limit_of_descriptors_is_raised_and_never_lowered() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    check_descriptors(1, 1)
+    check_descriptors(1, 2, 1)
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
     if hard != resource.RLIM_INFINITY:
         with pytest.raises(UsageError, match="ulimit -n"):
-            check_descriptors(hard + 1, 1)
+            check_descriptors(hard // 2 + 1, 2, 1)
 
 
 def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None:
@@ -99,6 +105,26 @@ def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None
     assert [user for user, _ in plays] == [one, other]
     assert len({id(play.repertoire) for play in plays.values()}) == 1
     assert longest_turn_s(plays.values()) == 1 + 3 + 7 + 5
+
+
+def test_arms_share_what_is_prepared_where_they_say_the_same(tmp_path: Path) -> None:
+    quick = replace(HERE, label="quick", session={"voice": "verse"}, session_source="targets.yaml:3")
+    preview = replace(HERE, label="preview", dialect=Dialect.PREVIEW)
+    parts = loaded_parts([actor("One", script(talk(tmp_path)))])
+    arms = plays_of_arms(parts, [HERE, replace(HERE, label="twin"), quick, preview])
+
+    one, twin, varied, other = (next(play.repertoire for play in plays.values()) for plays in arms.values())
+    assert list(arms) == [HERE.label, "twin", "quick", "preview"]
+    assert one is twin
+    assert (varied.script.session.voice, one.script.session.voice) == ("verse", None)
+    assert other.dialect is Dialect.PREVIEW
+
+
+def test_a_setting_of_a_variant_that_its_dialect_lacks_is_refused_at_its_line(tmp_path: Path) -> None:
+    warm = replace(HERE, session={"temperature": 0.8}, session_source="targets.yaml:3")
+
+    with pytest.raises(UsageError, match=r"^targets\.yaml:3: talk: temperature is a setting of the preview dialect"):
+        plays_of_arms(loaded_parts([actor("One", script(talk(tmp_path)))]), [warm])
 
 
 def test_the_longest_turn_is_the_longest_speech_and_what_may_follow(tmp_path: Path) -> None:
@@ -152,16 +178,6 @@ def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_pat
         loaded_parts([actor("Caller", order, variables=tmp_path / "rows.csv")])
 
 
-def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
-    path = talk(tmp_path, "steps:\n  - say: 'Ask ${name} for ${price}.'\n")
-    notices = script_notices(plays_of(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
-
-    assert notices == [
-        f"talk: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
-        for name in ("name", "price")
-    ]
-
-
 def test_a_task_without_an_end_has_no_number_of_turns() -> None:
     def talk_on(actor: Actor) -> None:
         while True:
@@ -171,46 +187,3 @@ def test_a_task_without_an_end_has_no_number_of_turns() -> None:
 
     assert (endless.turns, ending.turns) == (None, 1)
     assert len(endless.script.steps) == MAX_REHEARSED
-
-
-def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
-    tone(tmp_path / "a.wav")
-    (tmp_path / "rows.csv").write_text("name\nAda\nBob\n")
-    path = talk(tmp_path, (
-        "session: {turn_detection: semantic_vad, input_format: g711_ulaw, output_format: g711_alaw}\n"
-        "variables: rows.csv\nbackground: {noise: a.wav, snr_db: 15}\njitter_buffer_ms: 80\n"
-        "steps:\n  - play: a.wav\n    chunk_ms: 40\n  - say: Hello\n    output: text\n"))  # fmt: skip
-    (found,) = facts(actor("One", script(path)))
-
-    assert found["detection"] == {"type": "semantic_vad"}
-    assert {key: found[key] for key in ("turn_detection", "input_format", "output_format", "jitter_buffer_ms")} == {
-        "turn_detection": "semantic_vad",
-        "input_format": "g711_ulaw",
-        "output_format": "g711_alaw",
-        "jitter_buffer_ms": 80,
-    }
-    assert (found["background_snr_db"], found["variables"]) == (15, 2)
-    assert (found["turns"], found["chunk_ms"], found["output"]) == (2, 40, "audio")
-
-
-def test_facts_hold_all_that_a_script_sets_of_turn_detection(tmp_path: Path) -> None:
-    settings = "{type: server_vad, silence_duration_ms: 500, create_response: false}"
-    path = talk(tmp_path, f"session: {{turn_detection: {settings}}}\nsteps:\n  - say: Hello\n")
-    (found,) = facts(actor("One", script(path)))
-
-    assert found["turn_detection"] == "server_vad"
-    assert found["detection"] == {"type": "server_vad", "silence_duration_ms": 500, "create_response": False}
-
-
-def test_facts_of_a_plain_script_say_what_it_does_without(tmp_path: Path) -> None:
-    (found,) = facts(actor("One", script(talk(tmp_path))))
-
-    assert (found["turn_detection"], found["background_snr_db"], found["variables"]) == ("none", None, None)
-    assert found["detection"] is None
-    assert (found["name"], found["scenario"], found["chunk_ms"]) == ("talk", "scenario", None)
-
-
-def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Path) -> None:
-    path = talk(tmp_path)
-
-    assert len(facts(actor("One", script(path)), actor("Other", script(path)))) == 1

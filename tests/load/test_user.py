@@ -96,13 +96,15 @@ ENDING = """
 import contextlib, io
 import gevent
 from types import SimpleNamespace
+from gevent import GreenletExit
+from locust.exception import RescheduleTask
 from locust.util.load_locustfile import load_locustfile
 from bench.errors import UsageError
 from bench.load.runner import Runs
 
 def refused_by(user_class, live=None):
     problems = []
-    runs = SimpleNamespace(refuse=problems.append, live=live, play_of=lambda *_: None, session_pause_s=0)
+    runs = SimpleNamespace(refuse=problems.append, live=live, session_pause_s=0)
     gevent.spawn(user_class(SimpleNamespace(rtbench=runs)).run).join()
     return problems
 """
@@ -110,6 +112,7 @@ def refused_by(user_class, live=None):
 
 CALLERS = """import gevent
 from locust import task
+from locust.exception import StopUser
 from bench.load.user import RealtimeUser
 
 class Caller(RealtimeUser):
@@ -126,6 +129,21 @@ class Late(Caller):
 
     def on_stop(self):
         self.pause(1)
+
+class Clumsy(Caller):
+    def on_start(self):
+        1 / 0
+
+class Untidy(Caller):
+    def on_start(self):
+        raise gevent.GreenletExit
+
+    def on_stop(self):
+        raise KeyError("till")
+
+class Leaving(Caller):
+    def on_start(self):
+        raise StopUser
 """
 
 
@@ -136,7 +154,7 @@ def callers(tmp_path: Path) -> Path:
     return tmp_path / "callers.py"
 
 
-@pytest.mark.parametrize(("name", "line"), [("Early", 11), ("Late", 18)])
+@pytest.mark.parametrize(("name", "line"), [("Early", 12), ("Late", 19)])
 def test_a_step_outside_of_a_session_ends_the_run_with_its_line(callers: Path, name: str, line: int) -> None:
     program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
     told = told_by(ENDING + program, str(callers), name)
@@ -145,12 +163,58 @@ def test_a_step_outside_of_a_session_ends_the_run_with_its_line(callers: Path, n
     assert told == [f"{callers}:{line}: {name}: {problem}"]
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "problem"),
+    [
+        ("Clumsy", 23, "on_start fails: ZeroDivisionError: division by zero"),
+        ("Untidy", 30, "on_stop fails: KeyError: 'till'"),
+    ],
+)
+def test_a_user_that_fails_at_its_start_or_stop_ends_the_run_with_its_line(
+    callers: Path, name: str, line: int, problem: str
+) -> None:
+    program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
+    told = told_by(ENDING + program, str(callers), name)
+
+    assert told == [f"{callers}:{line}: {name}: {problem}"]
+
+
+def test_locusts_own_words_at_the_start_are_left_to_locust(callers: Path) -> None:
+    program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0]['Leaving'])))"
+
+    assert told_by(ENDING + program, str(callers)) == []
+
+
+def test_each_further_arm_has_a_copy_of_the_user_that_is_kept(callers: Path) -> None:
+    told = told_by(f"""{ENDING}
+class Live:
+    ending = False
+
+    def play_pair(self, user, task, caller):
+        seen.append(caller.doubles(3))
+        for double in seen[-1]:
+            double.count += 1
+        raise GreenletExit if len(seen) == 2 else RescheduleTask
+
+class Caller(load_locustfile(sys.argv[1])[0]["Caller"]):
+    def on_start(self):
+        self.count = 5
+
+seen = []
+refused_by(Caller, Live())
+first, second = seen
+print(json.dumps([[a is b for a, b in zip(first, second)], len(set(map(id, first))), [d.count for d in second]]))
+""", str(callers))  # fmt: skip
+
+    assert told == [[True, True, True], 3, [7, 7, 7]]
+
+
 def test_a_step_that_cannot_be_done_ends_the_run(callers: Path) -> None:
     told = told_by(f"""{ENDING}
 class Live:
     ending = False
 
-    def play_session(self, play, caller):
+    def play_pair(self, user, task, caller):
         raise UsageError("say must not be empty")
 
 print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0]["Caller"], Live())))
@@ -159,8 +223,8 @@ print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0]["Caller"], Live())))
     assert told == [f"{callers}: Caller: say must not be empty"]
 
 
-@pytest.mark.parametrize(("ending", "ends"), [(False, 1), (True, 0)])
-def test_a_run_is_refused_in_one_line_by_however_many_users(ending: bool, ends: int) -> None:
+@pytest.mark.parametrize(("ending", "ends"), [("", 1), ("draining", 0)])
+def test_a_run_is_refused_in_one_line_by_however_many_users(ending: str, ends: int) -> None:
     told = told_by(f"""{ENDING}
 ends = []
 environment = SimpleNamespace(
@@ -168,9 +232,9 @@ environment = SimpleNamespace(
     parsed_options=SimpleNamespace(headless=True),
     process_exit_code=None,
 )
-runs = Runs(environment)
-runs._current.ending = {ending}
 with contextlib.redirect_stderr(io.StringIO()) as said:
+    runs = Runs(environment)
+    runs._current.ending = {ending!r}
     runs.refuse("one problem")
     runs.refuse("one problem")
 gevent.sleep(0)

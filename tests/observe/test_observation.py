@@ -76,6 +76,52 @@ def test_where_the_round_trip_is_not_known_nothing_is_taken_off() -> None:
     assert measures["ttfa"] == 500 * MS
 
 
+def test_the_round_trip_to_a_proxy_says_nothing_of_the_service() -> None:
+    measures = build_observation(rtt_scope="proxy").measures_ns()
+
+    assert "ttfa_less_rtt" not in measures
+    assert (measures["ttfa"], measures["network_rtt"]) == (500 * MS, 2 * MS)
+    assert build_observation(rtt_scope="service").measures_ns()["ttfa_less_rtt"] == 498 * MS
+
+
+TRY_AGAIN = "rate_limit_exceeded: Rate limit reached. Please try again in 6.232s."
+
+
+@pytest.mark.parametrize(
+    ("outcome", "detail", "wait_ns"),
+    [
+        ("throttled:response", TRY_AGAIN, 6_232 * MS),
+        ("throttled:error", TRY_AGAIN, 6_232 * MS),
+        ("throttled:response", "insufficient_quota: You exceeded your current quota.", None),
+        ("failed:server_error", "server_error: Please try again in 6.232s.", None),
+        ("ok", "", None),
+    ],
+)
+def test_a_turn_that_was_throttled_knows_the_wait_that_was_asked_for(
+    outcome: str, detail: str, wait_ns: int | None
+) -> None:
+    assert build_observation(outcome=outcome, detail=detail).retry_after_ns == wait_ns
+
+
+@pytest.mark.parametrize(
+    ("outcome", "headers", "detail", "wait_ns"),
+    [
+        ("throttled:handshake", {"retry-after": "7"}, "", 7_000 * MS),
+        ("throttled:handshake", {"retry-after-ms": "250", "retry-after": "1"}, "", 250 * MS),
+        ("throttled:handshake", {}, "429: Please retry after 6 seconds.", 6_000 * MS),
+        ("throttled:handshake", {"retry-after": "0"}, "429: Please retry after 6 seconds.", 0),
+        ("throttled:error", {}, TRY_AGAIN, 6_232 * MS),
+        ("throttled:handshake", {}, "", None),
+        ("refused:503", {"retry-after": "7"}, "", None),
+        ("ok", {"retry-after": "7"}, "", None),
+    ],
+)
+def test_a_session_that_was_throttled_knows_the_wait_that_was_asked_for(
+    outcome: str, headers: dict[str, str], detail: str, wait_ns: int | None
+) -> None:
+    assert build_session(outcome=outcome, headers=headers, detail=detail).retry_after_ns == wait_ns
+
+
 def test_latency_counts_from_the_end_of_speech_where_nothing_was_requested() -> None:
     turn = build_observation(instants={"speech_end": at(10), "first_audio": at(40), "ended": at(50)})
 
@@ -97,7 +143,8 @@ def test_captions_that_come_after_the_sound_are_negative() -> None:
 
 
 def test_a_session_s_measures_are_differences_of_its_instants() -> None:
-    assert build_session().measures_ns() == {
+    assert build_session(token_wait_ns=5 * MS).measures_ns() == {
+        "token_wait": 5 * MS,
         "connect_dns": 1 * MS,
         "connect_tcp": 2 * MS,
         "connect_tls": 5 * MS,
@@ -120,7 +167,8 @@ def test_without_tls_the_upgrade_counts_from_the_tcp_connection() -> None:
 def test_what_a_session_did_not_reach_has_no_measure() -> None:
     instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "ended": at(4)}
 
-    assert set(build_session(instants=instants).measures_ns()) == {"connect_dns", "connect_tcp", "session_length"}
+    measures = set(build_session(instants=instants).measures_ns())
+    assert measures == {"token_wait", "connect_dns", "connect_tcp", "session_length"}
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ from bench.measures import Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.dialects import Dialect
-from bench.protocol.events import Usage, decode
+from bench.protocol.events import decode
 from bench.transport.base import Received
 from tests.helpers import (
     AT_NS,
     MS,
+    USAGE,
     Talk,
     after_ms,
     at,
@@ -348,11 +349,29 @@ def test_a_session_keeps_what_was_said_of_it() -> None:
     assert dict(session.unknown_events) == {"x.y": 2, "z": 1}
     assert (session.events, session.wire_bytes_sent) == (5, 300)
     assert session.measures_ns() == {
+        "token_wait": 0,
         "connect_dns": 1 * MS,
         "connect_total": 9 * MS,
         "session_ready": 10 * MS,
         "session_update": 9 * MS,
         "session_length": 30 * MS,
+    }
+
+
+def test_connecting_begins_when_there_is_a_token() -> None:
+    talk = Talk(ready=False)
+    talk.timeline.connected({"dns_done": at(41), "upgrade_done": at(49)}, {}, 40 * MS)
+    talk.hear(50, session_created())
+    talk.timeline.finish(at(60))
+
+    session = talk.timeline.session()
+    assert session.start_ns == AT_NS
+    assert session.measures_ns() == {
+        "token_wait": 40 * MS,
+        "connect_dns": 1 * MS,
+        "connect_total": 9 * MS,
+        "session_ready": 10 * MS,
+        "session_length": 20 * MS,
     }
 
 
@@ -430,7 +449,7 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
     assert turn.audio_speed == pytest.approx(20)  # 200 ms of audio came within 10 ms after the first delta
     assert (turn.audio_deltas, turn.transcript_deltas, turn.text_deltas, turn.late_chunks) == (2, 1, 0, 1)
     assert (turn.wire_bytes_sent, turn.requested_width_ns) == (6_700, 7)
-    assert turn.usage == Usage(11, 12, 5, 13, 20)
+    assert turn.usage == USAGE
 
 
 @pytest.mark.parametrize("dialect", Dialect)
@@ -587,6 +606,42 @@ def test_a_service_that_leaves_ids_out_is_understood() -> None:
 
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "first_audio")) == ("ok", 20)
+
+
+@pytest.mark.parametrize(
+    ("status", "ending"),
+    [
+        ("cancelled", "cancelled:turn_detected"),
+        ("failed", "failed:unknown"),
+        ("incomplete", "incomplete:turn_detected"),
+    ],
+)
+def test_a_response_that_was_not_completed_is_paid_for(status: str, ending: str) -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, created("r1"), done("r1", status, usage=usage(audio_out=20), reason="turn_detected"))
+
+    turn = talk.only()
+    assert (turn.outcome, turn.usage) == (ending, USAGE)
+
+
+def test_a_turn_of_which_no_tokens_were_told_has_no_usage() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1"), done("r1"))
+
+    assert talk.only().usage is None
+
+
+def test_rate_limits_hold_no_turn_open_and_belong_to_none() -> None:
+    talk = Talk(next_delta=3)
+    talk.ask(0)
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
+    talk.hear(2_500, message("rate_limits.updated", rate_limits=[], response_id="r1"))
+    talk.timeline.expire(at(3_010))
+
+    turn = talk.only()
+    assert (turn.outcome, turn.events) == ("timeout:next_delta", 2)
 
 
 def test_rate_limits_after_the_end_belong_to_the_session() -> None:

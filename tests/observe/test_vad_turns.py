@@ -18,6 +18,7 @@ from tests.helpers import (
     AT_NS,
     LOUD,
     MS,
+    USAGE,
     Talk,
     after_ms,
     answers,
@@ -41,6 +42,7 @@ from tests.helpers import (
     speech_started,
     speech_stopped,
     transcribed,
+    usage,
 )
 
 GA = Dialect.GA
@@ -281,6 +283,35 @@ def test_a_reply_to_a_pause_does_not_count_either_where_it_ends_just_before_the_
     answers(talk, 1_950, "r2")
 
     assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r2")
+
+
+def answered_twice(*last: bytes) -> TurnObservation:
+    """A turn whose pause was answered to the end, with 20 audio tokens, and what then answers the rest of it."""
+    talk = vad()
+    split(talk)
+    talk.hear(800, done("r1", usage=usage(audio_out=20)))
+    talk.hear(900, speech_started("item_2"))
+    talk.end_speech(1_400)
+    hears(talk, 1_900, "item_2")
+    talk.hear(1_950, created("r2"))
+    talk.hear(2_300, *last)
+    return talk.only()
+
+
+def test_the_answer_to_a_pause_is_paid_for_as_well() -> None:
+    turn = answered_twice(delta(GA, "audio", "r2", LOUD), done("r2", usage=usage(audio_out=20)))
+
+    assert turn.outcome == "ok"
+    assert turn.usage == USAGE + USAGE
+
+
+def test_what_no_response_told_is_not_lost_with_what_another_told() -> None:
+    assert answered_twice(delta(GA, "audio", "r2", LOUD), done("r2")).usage == USAGE
+
+
+@pytest.mark.parametrize(("audio_out", "outcome"), [(20, "protocol:dialect"), (0, "failed:no_audio")])
+def test_whether_audio_was_missed_is_judged_by_the_last_response_alone(audio_out: int, outcome: str) -> None:
+    assert answered_twice(done("r2", usage=usage(audio_out=audio_out))).outcome == outcome
 
 
 def test_where_the_service_refuses_to_answer_the_rest_its_answer_to_the_pause_counts() -> None:

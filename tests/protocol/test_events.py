@@ -26,6 +26,7 @@ from bench.protocol.events import (
 )
 from tests.helpers import (
     FAMILIES,
+    USAGE,
     committed,
     delta,
     done,
@@ -89,7 +90,7 @@ def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_sp
         ("response.done", Kind.RESPONSE_DONE),
         ("response.output_item.added", Kind.NOTED),
         ("response.function_call_arguments.delta", Kind.NOTED),
-        ("rate_limits.updated", Kind.NOTED),
+        ("rate_limits.updated", Kind.RATE_LIMITS),
         ("error", Kind.ERROR),
         ("response.animation_viseme.delta", Kind.UNKNOWN),
         ("", Kind.UNKNOWN),
@@ -109,8 +110,62 @@ def test_the_end_of_a_response_says_how_and_what_it_cost() -> None:
 
     assert (event.response_id, event.status) == ("resp_7", "failed")
     assert event.failure == Failure("tokens", "rate_limit_exceeded", "Try later.", "")
-    assert event.usage == Usage(text_in=11, audio_in=12, cached_in=5, text_out=13, audio_out=20)
+    assert event.usage == USAGE
     assert (cancelled.status, cancelled.reason, cancelled.usage) == ("cancelled", "turn_detected", None)
+
+
+def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> Usage | None:
+    """What `response.done` with this usage says."""
+    told = {"input_token_details": came, "output_token_details": went or {}} | totals
+    return decode(done("r1", usage=told), Dialect.GA).usage
+
+
+BOTH = {"text_tokens": 100, "audio_tokens": 50}
+
+
+@pytest.mark.parametrize(
+    ("details", "cached"),
+    [
+        ({"cached_tokens": 70, "cached_tokens_details": {"text_tokens": 40, "audio_tokens": 30}}, (70, 40, 30)),
+        ({"cached_tokens": 70, "cached_tokens_details": {"text_tokens": 40}}, (70, 40, 0)),
+        ({"cached_tokens_details": {"text_tokens": 40, "audio_tokens": 30}}, (70, 40, 30)),
+        ({"cached_tokens": 70}, (70, 70, 0)),
+        ({"cached_tokens": 120, "cached_tokens_details": None}, (120, 100, 20)),
+        ({"cached_tokens": 120, "cached_tokens_details": {"image_tokens": 120}}, (120, 100, 20)),
+        ({"cached_tokens": 400}, (400, 100, 50)),
+        ({"cached_tokens": 150, "cached_tokens_details": {"text_tokens": 120, "audio_tokens": 30}}, (150, 100, 30)),
+        ({}, (0, 0, 0)),
+    ],
+)
+def test_cached_tokens_are_of_the_kind_that_is_told_or_else_text_as_far_as_there_is_text(
+    details: dict[str, Any], cached: tuple[int, int, int]
+) -> None:
+    usage = tokens(BOTH | details)
+
+    assert usage is not None
+    assert (usage.cached_in, usage.cached_text_in, usage.cached_audio_in) == cached
+
+
+def test_tokens_that_are_not_told_by_kind_are_text() -> None:
+    assert tokens({}, input_tokens=30, output_tokens=7) == Usage(text_in=30, text_out=7)
+    assert tokens({"cached_tokens": 20}, input_tokens=30) == Usage(text_in=30, cached_in=20, cached_text_in=20)
+    assert tokens({"audio_tokens": 8}, input_tokens=30) == Usage(audio_in=8)
+
+
+COUNTS = st.none() | st.integers(-5, 2**70)
+DETAILS = st.dictionaries(st.sampled_from(["text_tokens", "audio_tokens", "cached_tokens"]), COUNTS)
+
+
+@given(came=DETAILS, cached=st.none() | DETAILS, went=DETAILS, total=st.integers(0, 2**70))
+def test_whatever_is_told_cached_tokens_are_a_part_of_the_input_and_a_sum_of_many_fits_its_column(
+    came: dict[str, Any], cached: dict[str, Any] | None, went: dict[str, Any], total: int
+) -> None:
+    usage = tokens(came | {"cached_tokens_details": cached}, went, input_tokens=total)
+
+    assert usage is not None
+    assert 0 <= usage.cached_text_in <= usage.text_in < 2**40
+    assert 0 <= usage.cached_audio_in <= usage.audio_in < 2**40
+    assert usage + usage == Usage(*(2 * count for count in msgspec.structs.astuple(usage)))
 
 
 def test_an_error_says_which_client_event_it_answers() -> None:

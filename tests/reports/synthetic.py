@@ -28,6 +28,19 @@ STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye"
 FACTORS = np.array([0.86, 0.95, 1.32, 1.08, 0.80])
 FAILURES = ("timeout:first_delta", "throttled:response", "closed:1006")
 JITTER_BUFFER_MS = 60
+MODEL = "gpt-realtime-2025-08-28"
+SETTINGS = (
+    '{"audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 500}}, '
+    '"output": {"voice": "marin"}}}'
+)
+PRICES = {
+    "as_of": "2026-11-01",
+    "name": "prices.yaml",
+    "models": {
+        "gpt-realtime": {"text_in": 4, "text_cached": 0.4, "text_out": 16}
+        | {"audio_in": 32, "audio_cached": 0.4, "audio_out": 64}
+    },
+}
 Integers = npt.NDArray[np.int64]
 
 
@@ -55,6 +68,16 @@ class Plan:
     median_ms: float = 600.0
     valid: bool | None = True
     scenario: str = "voice_turns"
+    paired: bool = False
+    """a session of each target begins at once, 3 ms apart"""
+    usage: bool = False
+    """turns tell their tokens, but for those that failed before the first delta"""
+    limited: bool = False
+    """the service tells its limits, and asks throttled turns to wait"""
+    proxied: tuple[str, ...] = ()
+    """targets behind a proxy"""
+    token_waits: int = 0
+    """so many of the first sessions waited 250 ms for a token"""
 
 
 def rows(plan: Plan) -> dict[TableName, pa.Table]:
@@ -62,6 +85,8 @@ def rows(plan: Plan) -> dict[TableName, pa.Table]:
     rng = np.random.default_rng(plan.seed)
     start_ns = np.sort(rng.uniform(0, plan.seconds * 0.8, plan.sessions)) * 1e9
     target = np.arange(plan.sessions) % len(plan.targets)
+    if plan.paired:
+        start_ns = start_ns[np.arange(plan.sessions) - target] + 3 * MS * target
     turns = _turns(plan, rng, start_ns.astype(np.int64), target)
     sessions = _sessions(plan, rng, start_ns.astype(np.int64), target, turns)
     return {"turns": turns, "sessions": sessions, "seconds": _seconds(plan, turns, sessions)}
@@ -122,7 +147,12 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
         "inexact_gaps": np.zeros(n, np.int64),
         "network_rtt_ns": (20 + 31 * target[session]) * MS + rng.integers(0, MS, n),
         "retransmits": (rng.random(n) < 0.02).astype(np.int64),
+        "rtt_scope": _labels(["service", "proxy"], np.isin(np.array(plan.targets)[target[session]], plan.proxied) * 1),
     }
+    if plan.usage:
+        columns |= _usage(turn, length, mute)
+    if plan.limited:
+        columns["retry_after_ns"] = _null((1 + turn) * 250 * MS, code != 1 + FAILURES.index("throttled:response"))
     if not plan.text:
         stalls = (rng.random(n) < 0.03).astype(np.int64)
         columns |= {
@@ -135,6 +165,21 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
             **_speech(plan, rng, kind, spoken, wait, mute),
         }
     return _table("turns", n, columns)
+
+
+def _usage(turn: Integers, length: Any, mute: Any) -> dict[str, Any]:
+    """The conversation so far is input again, and from the second turn on half of it was read before."""
+    text, audio = 40 + 25 * turn, 30 + 90 * turn
+    cached_text, cached_audio = np.where(turn > 0, text // 2, 0), np.where(turn > 0, audio // 2, 0)
+    return {
+        "tokens_text_in": _null(text, mute),
+        "tokens_audio_in": _null(audio, mute),
+        "tokens_cached_in": _null(cached_text + cached_audio, mute),
+        "tokens_cached_text_in": _null(cached_text, mute),
+        "tokens_cached_audio_in": _null(cached_audio, mute),
+        "tokens_text_out": _null(np.full(turn.size, 12), mute),
+        "tokens_audio_out": _null(length / 50, mute),
+    }
 
 
 def _speech(
@@ -159,7 +204,8 @@ def _speech(
 
 def _identity(plan: Plan, n: int, session: Integers, target: Integers, start: Integers) -> dict[str, Any]:
     ids = [f"s{i:05d}" for i in range(plan.sessions)]
-    return {
+    paired = {"pair": session // len(plan.targets), "block": start // (120 * 10**9)} if plan.paired else {}
+    return paired | {
         "run_id": _labels(["20261120T091400Z-" + plan.scenario], np.zeros(n, np.int64)),
         "session_id": _labels(ids, session),
         "service_session_id": _labels(["sess_" + name for name in ids], session),
@@ -201,6 +247,10 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
         "request_id": [f"{i:08x}-34d6" for i in range(n)],
         "region": _labels(["Sweden Central"], np.zeros(n, np.int64)),
         "event_log": np.arange(n) % 10 == 0,
+        "token_wait_ns": np.where(np.arange(n) < plan.token_waits, 250 * MS, 0),
+        "model": _labels([MODEL], np.zeros(n, np.int64)),
+        "effective_settings": _labels([SETTINGS], np.zeros(n, np.int64)),
+        "headers": _labels(['{"sec-websocket-extensions": "permessage-deflate"}'], np.zeros(n, np.int64)),
         "stray_commits": np.where(np.arange(n) == 0, plan.stray_commits, 0),
         "events": np.full(n, 400),
         "audio_bytes_sent": np.where(refused | plan.text, 0, 62_400 * plan.turns),
@@ -234,10 +284,23 @@ def _seconds(plan: Plan, turns: pa.Table, sessions: pa.Table) -> pa.Table:
                     "wire_bytes_sent": (busy * 33_000 * rng.uniform(0.9, 1.1, length)).astype(np.int64),
                     "wire_bytes_received": (busy * 71_000 * rng.uniform(0.8, 1.2, length)).astype(np.int64),
                     "cpu": rng.uniform(0.2, 0.38, length),
+                    **(_limits(code, length) if plan.limited else {}),
                 },
             )
         )
     return pa.concat_tables(frames)
+
+
+def _limits(target: int, length: int) -> dict[str, Any]:
+    """Tokens run down to 4 % in the middle of each minute, and some turns are throttled then."""
+    left = 0.52 + 0.48 * np.cos(2 * np.pi * np.arange(length) / 60)
+    return {
+        "throttled": np.where(left < 0.1, 1 + target, 0),
+        "tokens_limit": np.full(length, 40_000),
+        "tokens_remaining": (40_000 * left).astype(np.int64),
+        "requests_limit": np.full(length, 200),
+        "requests_remaining": (200 * (0.5 + left / 2)).astype(np.int64),
+    }
 
 
 def histograms(plan: Plan) -> Histograms:
@@ -334,6 +397,32 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
         "stopped": "the run time was over",
         "notices": [],
     }
+
+
+def told(plan: Plan, **changes: Any) -> dict[str, Any]:
+    """Keys of run.json of a run of several targets with everything that such a run tells; `changes` go to each."""
+    targets = [
+        {
+            "label": name,
+            "url": f"wss://{name.partition('.')[0]}.example.openai.azure.com/openai/v1/realtime?model=gpt-realtime",
+            "dialect": "ga",
+            "service": "azure",
+            "loopback": False,
+            "region": None,
+            "auth": "entra",
+            "proxy": "http://proxy.example:3128" if name in plan.proxied else None,
+            "address": None,
+            "deflate": False,
+            "connects_per_min": None,
+            "prices": None,
+            "model": "gpt-realtime",
+            "variant_of": name.partition(".")[0] if "." in name else None,
+            "session": {"voice": "alloy", "turn_detection": {"silence_duration_ms": 200}} if "." in name else {},
+        }
+        | changes
+        for name in plan.targets
+    ]
+    return {"targets": targets, "interleaved": plan.paired, "prices": PRICES, "budget_usd": None, "estimate_usd": None}
 
 
 def _tally(table: pa.Table) -> dict[str, int]:

@@ -31,6 +31,17 @@ PLANS = {
     "five": Plan(sessions=50, targets=("a", "b", "c", "d", "e"), failed=0.1),
     "manual": Plan(sessions=20, kinds=("manual",)),
     "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40, stray_commits=3),
+    "arms": Plan(
+        sessions=60,
+        targets=("a", "b", "c", "d", "e", "a.f"),
+        failed=0.1,
+        seconds=200,
+        paired=True,
+        usage=True,
+        limited=True,
+        proxied=("b",),
+        token_waits=2,
+    ),
     "many turns": Plan(sessions=100, turns=15, failed=0.01, seconds=200),
 }
 NBSP = "\u00a0"
@@ -294,8 +305,8 @@ def test_markdown_folds_its_detail(tmp_path: Path) -> None:
 
     assert text.startswith("### ✓ VALID: Callers wait")
     assert "◇ **SIMULATED**" in text.splitlines()[1]
-    assert len(text.split("<details>")[0].splitlines()) <= 16
-    assert text.count("<details>") == text.count("</details>") == 7
+    assert len(text.split("<details>")[0].splitlines()) <= 18
+    assert text.count("<details>") == text.count("</details>") == 9
 
 
 def test_a_run_of_failures_shows_when_they_happened(tmp_path: Path) -> None:

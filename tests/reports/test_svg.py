@@ -15,6 +15,22 @@ from reports.svg import SHAPES, Plot, linear_ticks, log_range, log_scale, log_ti
 NBSP = "\u00a0"
 
 
+def test_a_variants_own_name_outlives_the_cut() -> None:
+    assert numbers.shortened("sweden.quick_vad", 12) == "s….quick_vad"
+    assert numbers.shortened("my-resource.openai.azure.com", 12) == "my-resource…"
+    assert numbers.shortened("order_status", 12) == "order_status"
+
+
+@given(st.text("ab._-", max_size=40), st.integers(2, 30))
+def test_a_label_is_cut_to_the_room_it_has(label: str, length: int) -> None:
+    assert len(numbers.shortened(label, length)) == min(len(label), length)
+
+
+@pytest.mark.parametrize(("ratio", "text"), [(1.3, "+30 %"), (0.96, "−4 %"), (1.004, "0 %"), (12, "+1,100 %")])
+def test_a_change_has_its_sign(ratio: float, text: str) -> None:
+    assert numbers.change(ratio).replace(NBSP, " ") == text
+
+
 def test_nines_count_nines() -> None:
     assert [round(nines(p), 9) for p in (0.0, 0.9, 0.99, 0.999)] == [0, 1, 2, 3]
 

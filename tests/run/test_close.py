@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -225,6 +226,29 @@ def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Pa
     assert all(rows == [] for rows in tables(folder).values())
 
 
+NEWER = {"pair", "rtt_scope", "retry_after_ns", "throttled", "requests_limit", "requests_remaining", "tokens_limit",
+         "tokens_remaining", "tokens_cached_text_in", "tokens_cached_audio_in", "token_wait_ns"}  # fmt: skip
+"""Columns that a version before this one did not write."""
+
+
+def test_a_killed_run_of_an_older_version_is_closed_with_nulls_for_what_it_did_not_write(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    kill_early(folder)
+    for table in TABLES:
+        path = files.spool_path(folder, table, 0)
+        with pa.ipc.open_stream(path.read_bytes()) as stream:
+            older = stream.read_all().drop_columns(sorted(NEWER & set(stream.schema.names)))
+        with pa.ipc.new_stream(path, older.schema) as writer:
+            writer.write_table(older)
+    totals = close(folder)["totals"]
+
+    assert totals["turns"] == {"abandoned": 1, "failed:x": 2, "ok": 6}
+    assert all(NEWER.isdisjoint(row) for rows in tables(folder).values() for row in rows)
+    found = {key.measure: histogram.get_total_count() for key, histogram in read(files.histograms_path(folder)).items()}
+    assert found["ttfa_less_rtt"] > 0
+    assert "token_wait" not in found
+
+
 def test_a_run_without_counters_was_killed(tmp_path: Path) -> None:
     folder = finished(tmp_path)
     without_counters(folder)
@@ -427,6 +451,75 @@ def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:
     recorder.close()
 
     assert close(folder)["verdict"]["valid"] is True
+
+
+def test_each_target_is_judged_by_its_own_wait(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    late = {"requested": at(0), "first_audio": at(2_000), "ended": at(2_500)}
+    recorder.session(labels(1, "slow")).turn_ended(build_observation(instants=late, stamp_error_ns=19 * MS))
+    recorder.session(labels(2, "fast")).turn_ended(build_observation(stamp_error_ns=6 * MS))
+    recorder.close()
+
+    verdict = close(folder)["verdict"]
+    assert verdict["valid"] is False
+    assert verdict["rules"][0]["note"].endswith("of fast")
+    assert (verdict["rules"][0]["figure"], verdict["rules"][0]["limit"]) == (6.0, 5.0)
+
+
+# What happened beside the sessions.
+
+
+@pytest.mark.parametrize("how", [leave, kill])
+def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
+    tmp_path: Path, how: Callable[[Path], object]
+) -> None:
+    folder, (first, second) = build_run(tmp_path, 2)
+    second.incident("token_refresh", "one")
+    first.incident("token_refresh", "two")
+    second.incident("token_refresh", "three")
+    for recorder in (first, second):
+        recorder.close()
+    how(folder)
+    document = close(folder)
+
+    assert [(incident["worker"], incident["text"]) for incident in document["incidents"]] == [
+        (1, "one"),
+        (0, "two"),
+        (1, "three"),
+    ]
+    assert document["totals"]["incident_counts"] == {"token_refresh": 3}
+    assert close(finished(tmp_path))["incidents"] == []
+
+
+def test_counts_of_a_version_without_incidents_are_read(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    path = files.counters_path(folder, 0)
+    older = {k: v for k, v in json.loads(path.read_text()).items() if not k.startswith("incident")}
+    path.write_text(json.dumps(older))
+
+    assert close(folder)["incidents"] == []
+
+
+@pytest.mark.parametrize("how", [leave, kill_early])
+def test_behind_a_proxy_there_is_no_wait_without_the_round_trip(tmp_path: Path, how: Callable[[Path], object]) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    for number, scope in enumerate(("proxy", "service", None), 1):
+        recorder.session(labels(number)).turn_ended(build_observation(rtt_scope=scope))
+    recorder.session(labels(4)).session_ended(build_session(token_wait_ns=40 * MS))
+    recorder.close()
+    how(folder)
+    close(folder)
+
+    found = read(files.histograms_path(folder))
+    counts = {
+        name: found.get(Key(name, "simulator", step)).get_total_count()  # type: ignore[union-attr]
+        for name, step in (
+            ("ttfa_less_rtt", "voice_turns.greeting"),
+            ("network_rtt", "voice_turns.greeting"),
+            ("token_wait", "all"),
+        )
+    }
+    assert counts == {"ttfa_less_rtt": 2, "network_rtt": 3, "token_wait": 1}
 
 
 # Who may close.

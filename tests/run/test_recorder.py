@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.clock import Arrival
+from bench.clock import Arrival, utc_ns
 from bench.measures import CATALOGUE
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.dialects import Dialect
@@ -32,6 +32,7 @@ from tests.helpers import (
     build_session,
     created,
     delta,
+    message,
     present,
     session_created,
 )
@@ -81,7 +82,7 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
     assert {name: row[name] for name in same} == {name: getattr(turn, name) for name in same}
     assert (row["origin"], row["stamp_source"], row["audio_speed"]) == ("requested", "kernel", turn.audio_speed)
     assert (row["delta_gap_max_ns"], row["delta_gap_p95_ns"]) == (20 * MS, 19 * MS)
-    tokens = {name: row[f"tokens_{name}"] for name in ("text_in", "audio_in", "cached_in", "text_out", "audio_out")}
+    tokens = {name: row[f"tokens_{name}"] for name in Usage.__struct_fields__}
     assert Usage(**tokens) == turn.usage
     assert (row["run_id"], row["session_id"], row["worker"]) == (folder.name, "w0-000001", 0)
     assert (row["target"], row["scenario"], row["script"]) == ("simulator", "voice_turns", "voice_turns")
@@ -119,6 +120,49 @@ def test_a_session_s_row_says_which_variables_it_took_and_whether_its_events_are
     assert (other["variables_row"], other["event_log"]) == (None, False)
 
 
+def test_rows_say_which_arm_and_pair_they_belong_to(folder: Path, recorder: Recorder) -> None:
+    record = recorder.session(replace(LABELS, arm="simulator", block=0, pair=7))
+    record.turn_ended(build_observation())
+    record.session_ended(build_session())
+    recorder.flush()
+
+    for table in ("turns", "sessions"):
+        (row,) = files.read_table(folder, table).to_pylist()
+        assert (row["arm"], row["block"], row["pair"]) == ("simulator", 0, 7)
+
+
+THROTTLED = {"outcome": "throttled:response", "detail": "rate_limit_exceeded: Please try again in 6.232s."}
+
+
+def test_rows_of_what_was_throttled_hold_the_wait_that_was_asked_for(folder: Path, recorder: Recorder) -> None:
+    record = recorder.session(LABELS)
+    record.turn_ended(build_observation(**THROTTLED))
+    record.turn_ended(build_observation())
+    record.session_ended(build_session(outcome="throttled:handshake", headers={"retry-after": "7"}))
+    recorder.flush()
+
+    throttled, good = files.read_table(folder, "turns").to_pylist()
+    assert (throttled["retry_after_ns"], good["retry_after_ns"]) == (6_232 * MS, None)
+    assert rows(folder, "sessions")[0]["retry_after_ns"] == 7 * S
+
+
+def test_a_row_says_where_its_round_trip_ends(folder: Path, recorder: Recorder) -> None:
+    recorder.session(LABELS).turn_ended(build_observation(rtt_scope="proxy"))
+    recorder.flush()
+
+    (row,) = rows(folder, "turns")
+    assert (row["rtt_scope"], row["network_rtt_ns"]) == ("proxy", 2 * MS)
+    assert counted(recorder, "ttfa_less_rtt", "voice_turns.greeting") == []
+
+
+def test_a_session_that_waited_for_a_token_says_so(folder: Path, recorder: Recorder) -> None:
+    recorder.session(LABELS).session_ended(build_session(token_wait_ns=40 * MS))
+    recorder.flush()
+
+    assert rows(folder, "sessions")[0]["token_wait_ns"] == 40 * MS
+    assert counted(recorder, "token_wait") == pytest.approx([40_000], rel=1e-3)
+
+
 @pytest.mark.parametrize(
     "row", [turn_row(build_observation(), "s", OFFSET_NS), session_row(build_session(), OFFSET_NS)]
 )
@@ -132,12 +176,13 @@ def test_a_row_has_only_columns_of_its_table(row: dict[str, Any]) -> None:
 def test_what_a_turn_does_not_have_is_null() -> None:
     turn = build_observation(instants={"ended": at(5)}, usage=None, gaps_ns=(), response_id="", item_id="",
                              requested_width_ns=None, stamp_error_ns=None, kernel_stamps=0, audio_speed=None,
-                             stall_ns=None, stalls=None, network_rtt_ns=None, retransmits=None)  # fmt: skip
+                             stall_ns=None, stalls=None, network_rtt_ns=None, retransmits=None,
+                             rtt_scope=None)  # fmt: skip
     row = present(turn_row(turn, "s", OFFSET_NS))
 
     absent = {"response_id", "item_id", "first_audio_at_ns", "requested_at_ns", "delta_gap_max_ns", "stamp_source",
               "audio_speed", "tokens_text_in", "stamp_error_ns", "requested_width_ns", "detail", "audio", "stall_ns",
-              "stalls", "vad_splits", "network_rtt_ns", "retransmits"}  # fmt: skip
+              "stalls", "vad_splits", "network_rtt_ns", "rtt_scope", "retransmits", "retry_after_ns"}  # fmt: skip
     assert absent.isdisjoint(row)
     assert row["ended_at_ns"] == 5 * MS
 
@@ -163,10 +208,27 @@ def test_no_secret_gets_into_a_row() -> None:
     assert row["request_id"] == "r2"
 
 
-def test_long_words_of_a_service_are_cut() -> None:
-    assert len(turn_row(build_observation(detail="x" * 5_000), "s", OFFSET_NS)["detail"]) == 300
-    row = session_row(build_session(detail="x" * 5_000, close_reason="y" * 5_000), OFFSET_NS)
-    assert (len(row["detail"]), len(row["close_reason"])) == (300, 300)
+def test_long_words_of_a_service_are_cut(folder: Path, recorder: Recorder) -> None:
+    record = recorder.session(LABELS)
+    record.turn_ended(build_observation(detail="x" * 5_000))
+    record.session_ended(build_session(detail="x" * 5_000, close_reason="y" * 5_000))
+    recorder.flush()
+
+    (turn,), (session,) = rows(folder, "turns"), rows(folder, "sessions")
+    assert [len(words) for words in (turn["detail"], session["detail"], session["close_reason"])] == [300, 300, 300]
+
+
+def test_no_part_of_a_secret_is_left_where_long_words_are_cut(folder: Path) -> None:
+    secret = "sk-1234567890"
+    recorder = Recorder(folder, folder.name, 0, BEGAN_NS, hide=lambda text: text.replace(secret, "***"))
+    record = recorder.session(LABELS)
+    record.turn_ended(build_observation(detail="x" * 295 + secret))
+    record.session_ended(build_session(unknown_events={f"event.{secret}": 1}))
+    recorder.incident("token_refresh", "x" * 295 + secret)
+    recorder.close()
+
+    assert rows(folder, "turns")[0]["detail"] == counters(folder)["incidents"][0]["text"] == "x" * 295 + "***"
+    assert counters(folder)["unknown_events"] == {"event.***": 1}
 
 
 @pytest.mark.parametrize(
@@ -298,6 +360,40 @@ def test_a_second_s_row_holds_what_it_brought_and_the_next_begins_anew(folder: P
     assert (second["receive_lag_max_ns"], second["hub_delay_max_ns"]) == (0, 0)
 
 
+def limits(tokens: Any, requests: Any = None) -> bytes:
+    entries = [{"name": "tokens", **tokens}, *([{"name": "requests", **requests}] if requests else [])]
+    return message("rate_limits.updated", rate_limits=[*entries, {"name": "conversations", "remaining": 1}])
+
+
+def test_a_second_s_row_holds_the_least_that_remained_of_each_limit(folder: Path, recorder: Recorder) -> None:
+    record = recorder.session(LABELS)
+    record.connected({"x-ratelimit-limit-requests": "36", "x-ratelimit-remaining-requests": "12"})
+    hear(record, limits({"limit": 6_000, "remaining": 900}, {"limit": 40, "remaining": 30}))
+    hear(record, limits({"limit": 6_100, "remaining": 1_700}))
+    recorder.end_second()
+    hear(record, limits({"remaining": 5_000}))
+    recorder.end_second()
+    recorder.end_second()
+    recorder.flush()
+
+    names = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining")
+    told = [tuple(row[name] for name in names) for row in files.read_table(folder, "seconds").to_pylist()]
+    assert told == [(40, 12, 6_100, 900), (None, None, None, 5_000), (None, None, None, None)]
+
+
+def test_a_second_s_row_counts_what_was_throttled(folder: Path, recorder: Recorder) -> None:
+    record = recorder.session(LABELS)
+    record.turn_ended(build_observation(**THROTTLED))
+    record.turn_ended(build_observation(outcome="failed:x"))
+    record.session_ended(build_session(outcome="throttled:handshake"))
+    recorder.end_second()
+    recorder.session(LABELS).session_ended(build_session())
+    recorder.end_second()
+    recorder.flush()
+
+    assert [row["throttled"] for row in rows(folder, "seconds")] == [2, 0]
+
+
 def test_every_target_has_its_own_row_of_a_second(folder: Path, recorder: Recorder) -> None:
     recorder.session(LABELS)
     recorder.session(Labels("w0-000002", "another", "s", "s")).connected({"x-rtbench-simulator": "1"})
@@ -349,10 +445,37 @@ def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: R
         "negative": {},
         "unknown_events": {"x.y": 2, "z": 1},
         "stamp_fallbacks": 2,
+        "incidents": [],
+        "incident_counts": {},
     }
     recorder.close()
     assert counters(folder)["done"] is True
     assert len(rows(folder, "sessions")) == 1
+
+
+def test_incidents_are_kept_with_their_instant_and_worker_and_without_secrets(folder: Path) -> None:
+    recorder = Recorder(folder, folder.name, 3, BEGAN_NS, hide=lambda text: text.replace("secret", "***"))
+    before_ns = utc_ns()
+    recorder.incident("token_refresh", "no answer to secret \udcff" + "x" * 500)
+    recorder.close()
+
+    document = json.loads(files.counters_path(folder, 3).read_text())
+    (incident,) = document["incidents"]
+    assert (incident["worker"], incident["kind"]) == (3, "token_refresh")
+    assert incident["text"].startswith("no answer to *** ?x")
+    assert len(incident["text"]) == 300
+    assert before_ns <= incident["at_utc_ns"] <= utc_ns()
+    assert document["incident_counts"] == {"token_refresh": 1}
+
+
+def test_incidents_beyond_the_hundredth_are_counted_alone(folder: Path, recorder: Recorder) -> None:
+    for number in range(130):
+        recorder.incident("token_refresh", str(number))
+    recorder.incident("another", "")
+    recorder.close()
+
+    assert [incident["text"] for incident in counters(folder)["incidents"]] == [str(number) for number in range(100)]
+    assert counters(folder)["incident_counts"] == {"token_refresh": 130, "another": 1}
 
 
 def test_a_full_disk_keeps_the_rows_for_the_next_attempt(

@@ -74,6 +74,9 @@ SAID = [
     *(done(response, usage=usage(audio_out=3)) for response in ("r1", "r2")), done("r2", "cancelled"),
     error("rate_limit_exceeded", "turn-1-response"), error("conversation_already_has_active_response"),
     error("odd"), error("model_not_found"), error("session_expired"),
+    error("rate_limit_exceeded", words="Please try again in 1m26.4s."),
+    done("r2", "failed", error={"code": "rate_limit_exceeded", "message": "Please try again in 250ms."}),
+    message("rate_limits.updated", rate_limits=[{"name": "tokens", "limit": 6000, "remaining": "12"}]),
     message("nobody.knows"), b'{"type": "nobody.knows", "field": "\\ud83d"}', b"{", b"\xff", b"[]",
     b'{\n "type": "later" }',
 ]  # fmt: skip
@@ -124,16 +127,19 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
         lambda kind: lambda timeline, now_ns: timeline.expect(kind, now_ns + 500 * MS),
         st.sampled_from([*ARRIVALS]),
     ),
-    st.sampled_from([None, Network(5, 4, 1), Network(6, 4, 3)]).map(
+    st.sampled_from([None, Network(5, 4, 1), Network(6, 4, 3, "proxy")]).map(
         lambda network: lambda timeline, now_ns: timeline.measured(network)
     ),
     st.just(lambda timeline, now_ns: timeline.expire(now_ns)),
     st.just(lambda timeline, now_ns: timeline.take(now_ns)),
     st.just(lambda timeline, now_ns: timeline.give_up()),
-    st.just(lambda timeline, now_ns: timeline.connected({"tcp_done": now_ns}, {"x-ms-region": "here"})),
+    st.sampled_from([(0, {"x-ms-region": "here"}), (40 * MS, {"retry-after": "7"})]).map(
+        lambda told: lambda timeline, now_ns: timeline.connected({"tcp_done": now_ns}, told[1], told[0])
+    ),
 )
 ENDS: list[Tell] = [
     lambda timeline, now_ns: timeline.fail("abandoned", now_ns, "the run ended"),
+    lambda timeline, now_ns: timeline.fail("throttled:handshake", now_ns, "429"),
     lambda timeline, now_ns: timeline.closed(1006, "", now_ns),
     lambda timeline, now_ns: timeline.closed(1001, "maximum duration", now_ns),
     lambda timeline, now_ns: timeline.finish(now_ns),
@@ -214,6 +220,19 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
     assert not again.cut
     assert list(again.turns) == live.taken
     assert again.session == live.session()
+    assert again.session.retry_after_ns == live.session().retry_after_ns
+
+
+def test_a_refusal_s_wait_and_the_wait_for_its_token_are_told_again(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
+    live = LoggedTimeline(AT_NS, 1, LIMITS, log=log, about=ABOUT)
+    live.connected({"tcp_done": AT_NS + 50 * MS}, {"retry-after": "7"}, 40 * MS)
+    live.fail("throttled:handshake", AT_NS + 60 * MS, "429")
+    log.close()
+
+    again = replay(tmp_path / "log.jsonl").session
+    assert again == live.session()
+    assert (again.token_wait_ns, again.retry_after_ns) == (40 * MS, 7_000 * MS)
 
 
 # Whole sessions.

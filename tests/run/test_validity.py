@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from bench.run.validity import Evidence, judge
+from bench.run.validity import Evidence, FirstDeltas, judge
 
 BEST: dict[str, Any] = {
-    "first_delta_error_p99": 0.0,
-    "first_delta_p50": 50.0,
     "user_stamps_share": 0.0,
     "hub_delay_p99": 0.0,
     "send_lag_p99": 0.0,
@@ -19,8 +17,9 @@ BEST: dict[str, Any] = {
 }
 
 
-def verdict(**changes: Any) -> dict[str, Any]:
-    return judge(Evidence(**BEST | changes))
+def verdict(*first_deltas: FirstDeltas, error_p99: float | None = 0.0, p50: float | None = 50.0, **changes: Any) -> Any:
+    """By the first deltas of several targets, or of one."""
+    return judge(Evidence(first_deltas or (FirstDeltas("one", error_p99, p50),), **BEST | changes))
 
 
 def passed(**changes: Any) -> dict[str, bool | None]:
@@ -35,18 +34,18 @@ def test_a_run_in_which_nothing_was_late_is_valid() -> None:
 @pytest.mark.parametrize(
     ("rule", "changes", "ok"),
     [
-        ("a", {"first_delta_error_p99": 1.0}, True),
-        ("a", {"first_delta_error_p99": 1.001}, False),
-        ("a", {"first_delta_error_p99": 1.001, "first_delta_p50": 100.0}, False),
-        ("a", {"first_delta_error_p99": 5.0, "first_delta_p50": 500.0}, True),
-        ("a", {"first_delta_error_p99": 5.01, "first_delta_p50": 500.0}, False),
-        ("a", {"first_delta_error_p99": 1.001, "first_delta_p50": None}, False),
-        ("a", {"first_delta_error_p99": None}, None),
+        ("a", {"error_p99": 1.0}, True),
+        ("a", {"error_p99": 1.001}, False),
+        ("a", {"error_p99": 1.001, "p50": 100.0}, False),
+        ("a", {"error_p99": 5.0, "p50": 500.0}, True),
+        ("a", {"error_p99": 5.01, "p50": 500.0}, False),
+        ("a", {"error_p99": 1.001, "p50": None}, False),
+        ("a", {"error_p99": None}, None),
         ("b", {"user_stamps_share": 0.01, "hub_delay_p99": 900.0}, None),
         ("b", {"user_stamps_share": 0.011, "hub_delay_p99": 5.0}, True),
         ("b", {"user_stamps_share": 0.011, "hub_delay_p99": 5.001}, False),
-        ("b", {"user_stamps_share": 1.0, "hub_delay_p99": 25.0, "first_delta_p50": 500.0}, True),
-        ("b", {"user_stamps_share": 1.0, "hub_delay_p99": 25.01, "first_delta_p50": 500.0}, False),
+        ("b", {"user_stamps_share": 1.0, "hub_delay_p99": 25.0, "p50": 500.0}, True),
+        ("b", {"user_stamps_share": 1.0, "hub_delay_p99": 25.01, "p50": 500.0}, False),
         ("b", {"user_stamps_share": None, "hub_delay_p99": 900.0}, None),
         ("b", {"user_stamps_share": 1.0, "hub_delay_p99": None}, None),
         ("c", {"send_lag_p99": 10.0}, True),
@@ -59,28 +58,69 @@ def test_a_run_in_which_nothing_was_late_is_valid() -> None:
 )
 def test_a_rule_holds_up_to_its_limit(rule: str, changes: dict[str, Any], ok: bool | None) -> None:
     assert passed(**changes)[rule] is ok
-    assert verdict(**changes)["valid"] is (None if changes.get("first_delta_error_p99", 0) is None else ok is not False)
+    assert verdict(**changes)["valid"] is (None if changes.get("error_p99", 0) is None else ok is not False)
 
 
 def test_a_run_without_a_measured_turn_is_not_judged() -> None:
-    nothing: dict[str, Any] = dict.fromkeys(BEST) | {"paced_audio": False}
+    found = judge(Evidence((), **dict.fromkeys(BEST) | {"paced_audio": False}))
 
-    assert judge(Evidence(**nothing))["valid"] is None
-    assert {rule["passed"] for rule in judge(Evidence(**nothing))["rules"]} == {None}
+    assert found["valid"] is None
+    assert {rule["passed"] for rule in found["rules"]} == {None}
 
 
 def test_a_run_whose_paced_audio_left_no_count_is_not_judged() -> None:
     assert verdict(send_lag_p99=None)["valid"] is None
-    assert verdict(send_lag_p99=None, first_delta_error_p99=9.0)["valid"] is False
+    assert verdict(send_lag_p99=None, error_p99=9.0)["valid"] is False
 
 
 def test_a_rule_that_was_broken_condemns_even_a_run_without_a_measured_turn() -> None:
-    assert verdict(first_delta_error_p99=None, send_lag_p99=99.0)["valid"] is False
+    assert verdict(error_p99=None, send_lag_p99=99.0)["valid"] is False
 
 
 def test_the_verdict_names_the_figure_its_limit_and_the_remedy() -> None:
-    (rule,) = [rule for rule in verdict(first_delta_error_p99=7.5)["rules"] if rule["passed"] is False]
+    (rule,) = [rule for rule in verdict(error_p99=7.5)["rules"] if rule["passed"] is False]
 
     assert (rule["rule"], rule["measure"], rule["figure"], rule["limit"]) == ("a", "stamp_error", 7.5, 1.0)
     assert rule["unit"] == "ms"
     assert rule["remedy"]
+
+
+# Several targets.
+
+
+def rule_a(*first_deltas: FirstDeltas) -> Any:
+    return verdict(*first_deltas)["rules"][0]
+
+
+FAST, SLOW = FirstDeltas("fast", 3.0, 200.0), FirstDeltas("slow", 6.0, 1_000.0)
+
+
+@pytest.mark.parametrize("targets", [(FAST, SLOW), (SLOW, FAST)])
+def test_a_slow_target_does_not_lend_its_limit_to_a_fast_one(targets: tuple[FirstDeltas, ...]) -> None:
+    rule = rule_a(*targets)
+
+    assert (rule["figure"], rule["limit"], rule["passed"]) == (3.0, 2.0, False)
+    assert rule["note"] == "p99 of the first deltas, of fast"
+    assert verdict(*targets)["valid"] is False
+
+
+def test_the_target_that_is_nearest_to_its_limit_is_named_where_all_keep_it() -> None:
+    rule = rule_a(FirstDeltas("fast", 0.5, 200.0), SLOW, FirstDeltas("silent", None, None))
+
+    assert (rule["figure"], rule["limit"], rule["passed"]) == (6.0, 10.0, True)
+    assert "slow" in rule["note"]
+
+
+def test_a_single_target_is_not_named() -> None:
+    assert rule_a(SLOW)["note"] == "p99 of the first deltas"
+
+
+@pytest.mark.parametrize(("delay_ms", "ok"), [(10.0, True), (10.01, False)])
+def test_the_process_must_keep_up_with_the_fastest_target(delay_ms: float, ok: bool) -> None:
+    targets = FirstDeltas("fast", 0.0, 200.0), FirstDeltas("slow", 0.0, 1_000.0), FirstDeltas("silent", None, None)
+
+    assert verdict(*targets, user_stamps_share=1.0, hub_delay_p99=delay_ms)["rules"][1]["passed"] is ok
+
+
+def test_targets_that_are_all_silent_are_not_judged() -> None:
+    assert verdict(FirstDeltas("a", None, None), FirstDeltas("b", None, None))["valid"] is None

@@ -7,9 +7,11 @@ import json
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.target.credentials import Credential, cleaned
+from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned
 
 SECRET = "s3cr3t"
 
@@ -78,3 +80,41 @@ def test_a_key_that_is_a_mere_word_does_not_blot_out_that_word() -> None:
 
 def test_a_secret_that_was_cut_with_its_sentence_is_hidden_too() -> None:
     assert Credential("api-key", "sk-1234567890").hide("no such key: sk-123456") == "no such key: ***"
+
+
+SECRETS = st.text("ab.", min_size=SHORTEST_SECRET, max_size=30)
+"""Of few characters, so that they repeat themselves and overlap what stands around them."""
+
+
+@given(secret=SECRETS, before=st.text("ab. ", max_size=20), after=st.text("ab. ", max_size=20))
+def test_no_text_shows_a_secret_that_stands_in_it(secret: str, before: str, after: str) -> None:
+    assert secret not in Credential("api-key", secret).hide(before + secret + after)
+
+
+@given(secret=SECRETS, before=st.text("ab. ", max_size=20), data=st.data())
+def test_no_text_ends_in_what_was_left_of_a_secret(secret: str, before: str, data: st.DataObject) -> None:
+    length = data.draw(st.integers(SHORTEST_SECRET, len(secret)))
+
+    hidden = Credential("api-key", secret).hide(before + secret[:length])
+    assert not any(hidden.endswith(secret[:left]) for left in range(SHORTEST_SECRET, len(secret) + 1))
+
+
+@given(secret=SECRETS, text=st.text("ab. ", max_size=60))
+def test_a_text_without_the_beginning_of_the_secret_stays_as_it_is(secret: str, text: str) -> None:
+    hidden = Credential("api-key", secret).hide(text)
+
+    assert hidden == text or secret[:SHORTEST_SECRET] in text
+
+
+def test_a_long_token_that_occurs_nowhere_costs_one_search() -> None:
+    looked_for = []
+
+    class Text(str):
+        def __contains__(self, part: object) -> bool:
+            looked_for.append(part)
+            return super().__contains__(part)  # type: ignore[operator]
+
+    text = Text("a service's words")
+
+    assert Credential("Authorization", "x" * 2_000, "Bearer").hide(text) is text
+    assert looked_for == ["x" * SHORTEST_SECRET]

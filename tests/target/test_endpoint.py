@@ -1,10 +1,11 @@
-"""`resolve_target`: which address, dialect and key follow from what; every mistake has its remedy."""
+"""`resolve_targets` without a file: which address, dialect and key follow from what; every mistake has its remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.protocol.dialects import Dialect
-from bench.target.endpoint import Target, resolve_target
+from bench.target.credentials import Credential
+from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.target import Entra, Proxy, Target, Way
 
 KEY = "k3y-of-the-resource"
 PREVIEW_VERSION = "2024-10-01-preview"
@@ -31,10 +34,15 @@ LOCAL_URL = "ws://127.0.0.1:9000/openai/v1/realtime?model=m"
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 
 
-def refusal(environ: Mapping[str, str], **options: str | Path | None) -> str:
+def resolve_target(environ: Mapping[str, str], **wishes: Any) -> Target:
+    (target,) = resolve_targets(environ, Wishes(**wishes))
+    return target
+
+
+def refusal(environ: Mapping[str, str], **wishes: Any) -> str:
     """The one line that a user gets to read."""
     with pytest.raises(UsageError) as caught:
-        resolve_target(environ, **options)  # type: ignore[arg-type]
+        resolve_target(environ, **wishes)
     text = str(caught.value)
     assert text.isprintable()
     assert KEY not in text
@@ -51,11 +59,11 @@ def test_the_environment_without_a_version_means_ga() -> None:
     assert (target.host, target.port, target.tls) == ("res.openai.azure.com", 443, True)
     assert target.resource == "/openai/v1/realtime?model=my-deployment"
     assert (target.dialect, target.service, target.loopback) == (Dialect.GA, "azure", False)
-    assert target.auth is not None
+    assert isinstance(target.auth, Credential)
     assert target.auth.header() == ("api-key", KEY)
     assert [name for name, _ in target.headers] == ["User-Agent"]
     assert dict(target.headers)["User-Agent"].startswith("rtbench/")
-    assert (target.label, target.ca, target.notices) == ("res.openai.azure.com", None, ())
+    assert (target.label, target.way, target.notices) == ("res.openai.azure.com", Way(), ())
     assert target.connects_per_min is None
 
 
@@ -133,7 +141,7 @@ def test_another_variable_may_hold_the_key() -> None:
     environ = {name: value for name, value in AZURE.items() if name != "AZURE_OPENAI_API_KEY"} | {"MINE": " other\n"}
     credential = resolve_target(environ, api_key_env="MINE").auth
 
-    assert credential is not None
+    assert isinstance(credential, Credential)
     assert credential.header() == ("api-key", "other")
 
 
@@ -143,7 +151,6 @@ def test_another_variable_may_hold_the_key() -> None:
         ({ENDPOINT: ""}, f"{ENDPOINT} is not set: it is your resource, e.g. https://"),
         ({ENDPOINT: '""'}, f"{ENDPOINT} is not set"),
         ({"AZURE_OPENAI_DEPLOYMENT_NAME": " "}, "AZURE_OPENAI_DEPLOYMENT_NAME is not set"),
-        ({"AZURE_OPENAI_API_KEY": ""}, "AZURE_OPENAI_API_KEY is not set: it is the key of the resource; sign"),
         ({"AZURE_OPENAI_API_KEY": f"{KEY}\n{KEY}"}, "AZURE_OPENAI_API_KEY holds a space, a line break"),
         ({"AZURE_OPENAI_DEPLOYMENT_NAME": "my deployment"}, "AZURE_OPENAI_DEPLOYMENT_NAME holds a space"),
         ({ENDPOINT: "res.openai.azure.com"}, f"{ENDPOINT} has no scheme: put https:// in front"),
@@ -227,18 +234,18 @@ def test_the_dialect_option_wins_over_the_path() -> None:
 def test_the_key_that_is_named_goes_in_the_header_that_the_service_reads(url: str, header: tuple[str, str]) -> None:
     credential = resolve_target(AZURE | {"MINE": "mine"}, url=url, api_key_env="MINE").auth
 
-    assert credential is not None
+    assert isinstance(credential, Credential)
     assert credential.header() == header
 
 
-def test_with_a_url_no_other_variable_is_read() -> None:
+def test_with_a_url_no_other_variable_is_read_but_those_of_proxies() -> None:
     class OnlyMine(dict[str, str]):
         def __getitem__(self, name: str) -> str:
             assert name == "MINE"
             return super().__getitem__(name)
 
-        def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
-            assert name == "MINE"
+        def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+            assert name == "MINE" or name.lower().endswith("_proxy")
             return super().get(name, default)
 
     environ = OnlyMine(PREVIEW | {"MINE": "mine"})
@@ -349,7 +356,143 @@ def test_a_label_is_made_of_what_labels_may_hold() -> None:
     assert resolve_target({}, url="ws://[::1]:8080/x").label == "__1"
 
 
-# --- the certificate
+# --- signing in without a key
+
+KEYLESS = {name: value for name, value in AZURE.items() if name != "AZURE_OPENAI_API_KEY"}
+PUBLIC = "https://cognitiveservices.azure.com/.default"
+
+
+def entra(environ: Mapping[str, str], **wishes: Any) -> Entra:
+    auth = resolve_target(environ, **wishes).auth
+    assert isinstance(auth, Entra)
+    return auth
+
+
+@pytest.mark.parametrize("environ", [KEYLESS, AZURE | {"AZURE_OPENAI_API_KEY": ' "" '}])
+def test_an_environment_without_a_key_signs_in_through_entra_and_says_so(environ: Mapping[str, str]) -> None:
+    target = resolve_target(environ)
+
+    assert target.auth == Entra(PUBLIC)
+    assert target.notices == ("no key is set: signing in through Microsoft Entra ID (DefaultAzureCredential)",)
+
+
+def test_asking_for_entra_wins_over_a_key_of_the_environment_with_one_notice() -> None:
+    target = resolve_target(AZURE, auth="azure_cli")
+
+    assert target.auth == Entra(PUBLIC, kind="azure_cli")
+    assert target.notices == ("AZURE_OPENAI_API_KEY is ignored: --auth azure_cli was asked for",)
+
+
+def test_asking_for_a_key_takes_the_one_of_the_environment_or_refuses() -> None:
+    credential = resolve_target(AZURE, auth="key").auth
+
+    assert isinstance(credential, Credential)
+    assert "AZURE_OPENAI_API_KEY is not set: it is the key of the resource" in refusal(KEYLESS, auth="key")
+    assert "--auth key needs --api-key-env" in refusal(AZURE, auth="key", url=GA_URL)
+
+
+@pytest.mark.parametrize("kind", ["managed_identity", "service_principal", "workload_identity", "azure_cli"])
+def test_each_credential_can_be_asked_for(kind: str) -> None:
+    assert entra(KEYLESS, auth=kind) == Entra(PUBLIC, kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("host", "scope", "authority"),
+    [
+        ("res.openai.azure.com", PUBLIC, None),
+        ("res.cognitiveservices.azure.com", PUBLIC, None),
+        ("res.services.ai.azure.com", PUBLIC, None),
+        ("gateway.example", PUBLIC, None),
+        ("res.openai.azure.us", "https://cognitiveservices.azure.us/.default", "login.microsoftonline.us"),
+        ("res.cognitiveservices.azure.us", "https://cognitiveservices.azure.us/.default", "login.microsoftonline.us"),
+        ("res.openai.azure.cn", "https://cognitiveservices.azure.cn/.default", "login.chinacloudapi.cn"),
+    ],
+)
+def test_the_host_tells_the_cloud_that_signs_in(host: str, scope: str, authority: str | None) -> None:
+    expected = Entra(scope, authority=authority)
+
+    assert entra(KEYLESS | {ENDPOINT: f"https://{host}"}) == expected
+    assert entra({}, url=f"wss://{host}/openai/v1/realtime?model=m", auth="entra") == expected
+
+
+@pytest.mark.parametrize(
+    "url", ["wss://res.services.ai.azure.com/x", "wss://res.cognitiveservices.azure.com/x", "wss://r.openai.azure.us/x"]
+)
+def test_hosts_of_azure_are_azure_whatever_the_path(url: str) -> None:
+    assert resolve_target({}, url=url).service == "azure"
+
+
+def test_a_token_goes_to_azure_or_to_this_machine_alone() -> None:
+    assert "--auth is for Azure, and voice.example is not there" in refusal(
+        {}, url="wss://voice.example/x", auth="entra"
+    )
+    assert entra({}, url="ws://localhost:1/talk", auth="entra").scope == PUBLIC
+
+
+def test_a_bare_url_signs_in_nobody() -> None:
+    target = resolve_target(AZURE, url=GA_URL)
+
+    assert target.auth is None
+
+
+def test_two_ways_to_sign_in_are_one_too_many() -> None:
+    words = refusal(AZURE | {"MINE": "mine"}, auth="entra", api_key_env="MINE")
+
+    assert words == "--auth and --api-key-env are two ways to sign in: leave one out"
+
+
+@pytest.mark.parametrize("auth", ["", "aad", "entra ", "default"])
+def test_an_unknown_way_to_sign_in_is_refused(auth: str) -> None:
+    assert "--auth must be key, entra, managed_identity," in refusal(AZURE, auth=auth)
+
+
+# --- the way there
+
+
+def test_the_environment_s_proxy_is_used_and_named_without_its_password() -> None:
+    target = resolve_target(AZURE | {"HTTPS_PROXY": f"http://me:{KEY}@proxy.example:3128"})
+
+    assert target.way.proxy == Proxy("http", "proxy.example", 3128, "me", KEY)
+    assert target.notices == ("through the proxy http://proxy.example:3128 (HTTPS_PROXY)",)
+    assert KEY not in repr(target)
+
+
+def test_an_option_wins_over_the_environment_s_proxy() -> None:
+    environ = AZURE | {"https_proxy": "http://other.example"}
+
+    assert resolve_target(environ, proxy="none").way.proxy is None
+    assert resolve_target(environ, proxy="none").notices == ()
+    assert resolve_target(environ, proxy="socks5h://p:1").way.proxy == Proxy("socks5", "p", 1)
+
+
+def test_this_machine_is_reached_by_a_proxy_only_where_an_option_says_so() -> None:
+    environ = {"ALL_PROXY": "http://proxy.example"}
+
+    assert resolve_target(environ, url=LOCAL_URL).way.proxy is None
+    assert resolve_target(environ, url=LOCAL_URL, proxy="http://localhost:3128").way.proxy is not None
+
+
+def test_an_address_is_kept_beside_the_host_and_says_whether_bytes_stay_here() -> None:
+    target = resolve_target(AZURE, resolve="[::1]")
+
+    assert (target.host, target.way.address, target.loopback) == ("res.openai.azure.com", "::1", True)
+    assert not resolve_target(AZURE, resolve="10.0.0.4").loopback
+    assert "--resolve must be an IP address" in refusal(AZURE, resolve="other.example")
+
+
+def test_without_tls_nothing_leaves_this_machine() -> None:
+    assert "--resolve leads away" in refusal({}, url=LOCAL_URL, resolve="203.0.113.5")
+    assert "--proxy leads away" in refusal({}, url=LOCAL_URL, proxy="http://proxy.example:1")
+
+
+def test_compression_is_off_unless_asked_for() -> None:
+    assert not resolve_target(AZURE).way.deflate
+    assert not resolve_target(AZURE, compression="none").way.deflate
+    assert resolve_target(AZURE, compression="deflate").way.deflate
+    assert "--compression must be none or deflate" in refusal(AZURE, compression="gzip")
+
+
+# --- certificates
 
 
 @pytest.fixture
@@ -386,10 +529,23 @@ def test_a_ca_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert "cannot be read: Is a directory" in refusal(AZURE, ca=tmp_path)
 
 
+def test_a_client_certificate_and_its_key_are_kept_on_the_target(tmp_path: Path, certificate: x509.Certificate) -> None:
+    cert, key = tmp_path / "client.pem", tmp_path / "client.key"
+    cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key.write_text("-----BEGIN PRIVATE KEY-----\n")
+
+    way = resolve_target(AZURE, client_cert=cert, client_key=key).way
+    assert (way.client_cert, way.client_key) == (cert, key)
+    assert "--client-key needs --client-cert" in refusal(AZURE, client_key=key)
+    assert "holds no certificate in PEM" in refusal(AZURE, client_cert=key)
+    assert "--client-key" in refusal(AZURE, client_cert=cert, client_key=cert)
+    assert "--client-cert is not used" in resolve_target({}, url=LOCAL_URL, client_cert=cert).notices[-1]
+
+
 # --- anything at all
 
 VALUES = st.text(max_size=30) | st.sampled_from([*AZURE.values(), PREVIEW_VERSION, "2024-12-17"])
-NAMES = st.sampled_from([*PREVIEW, "MINE"])
+NAMES = st.sampled_from([*PREVIEW, "MINE", "HTTPS_PROXY", "NO_PROXY"])
 URLS = st.builds(
     "".join,
     st.lists(
@@ -404,7 +560,7 @@ URLS = st.builds(
 def outcome(environ: Mapping[str, str], **options: str | None) -> Target | UsageError:
     """Any other error is passed on, and fails the test."""
     try:
-        return resolve_target(environ, **options)  # type: ignore[arg-type]
+        return resolve_target(environ, **options)
     except UsageError as error:
         return error
 
@@ -414,13 +570,14 @@ def outcome(environ: Mapping[str, str], **options: str | None) -> Target | Usage
     url=st.none() | URLS,
     dialect=st.none() | st.sampled_from(["ga", "preview", "x"]),
     api_key_env=st.none() | NAMES,
+    auth=st.none() | st.sampled_from(["key", "entra", "azure_cli", "x"]),
 )
-@example(environ=PREVIEW, url=None, dialect=None, api_key_env=None)
-@example(environ={}, url=LOCAL_URL, dialect="preview", api_key_env=None)
+@example(environ=PREVIEW, url=None, dialect=None, api_key_env=None, auth=None)
+@example(environ={}, url=LOCAL_URL, dialect="preview", api_key_env=None, auth="entra")
 def test_whatever_is_given_there_is_a_target_fit_for_a_request_or_a_line_to_read(
-    environ: dict[str, str], url: str | None, dialect: str | None, api_key_env: str | None
+    environ: dict[str, str], url: str | None, dialect: str | None, api_key_env: str | None, auth: str | None
 ) -> None:
-    result = outcome(environ, url=url, dialect=dialect, api_key_env=api_key_env)
+    result = outcome(environ, url=url, dialect=dialect, api_key_env=api_key_env, auth=auth)
 
     if isinstance(result, Target):
         assert result.host

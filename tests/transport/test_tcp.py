@@ -27,8 +27,10 @@ from bench.clock import APART_NS, monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.simulator.tls import loopback_tls
-from bench.transport.base import Network
-from bench.transport.tcp import READ_BYTES, Phases, Read, RecordCounter, Stream, TcpStream, connect, tls_context
+from bench.transport.base import Network, Phases
+from bench.transport.crossing import connect
+from bench.transport.tcp import READ_BYTES, Read, Stream, TcpStream
+from bench.transport.tls import RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 
 GUARD_S = 30
@@ -362,7 +364,7 @@ def test_what_the_kernel_does_not_know_of_the_way_is_not_made_up(info: bytes, ne
             return info
 
     stream = TcpStream.__new__(TcpStream)
-    stream._raw = Socket()
+    stream._raw, stream._scope = Socket(), "service"
 
     assert stream.network() == (network if sys.platform.startswith("linux") else None)
 

@@ -20,8 +20,8 @@ from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.observe.timeline import Timeline
 from bench.session import Session
-from bench.transport.base import Network, Received
-from bench.transport.tcp import Phases, Read
+from bench.transport.base import Network, Phases, Received
+from bench.transport.tcp import Read
 from bench.transport.websocket import WebSocket, frame_bytes, service_words
 from tests.helpers import Listening, build_script, say, session_created, session_updated
 
@@ -442,6 +442,15 @@ def test_a_connection_that_breaks_under_the_upgrade_is_a_refusal() -> None:
     stream = FakeStream()
     stream.broken = True
     with pytest.raises(ConnectError, match="refused:upgrade: the connection broke: Broken pipe"):
+        opened(stream)
+
+
+def test_a_refusal_that_came_before_the_request_could_be_sent_is_still_read() -> None:
+    stream = FakeStream()
+    stream.reads.append(read(answer("431 Too Large", b"")))
+    stream.reads.append(read(b""))
+    stream.broken = True
+    with pytest.raises(ConnectError, match="refused:431"):
         opened(stream)
 
 

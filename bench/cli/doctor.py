@@ -1,0 +1,99 @@
+"""`rtbench doctor`: what stands between this machine and a measured turn, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.service_options import with_service_options
+
+if TYPE_CHECKING:
+    from bench.doctor.finding import Finding
+    from bench.target.endpoint import Wishes
+    from bench.target.target import Target
+
+FAILED_STATUS = 1
+JSON_VERSION = 1
+WIDEST = 100
+COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
+
+
+@with_service_options
+def doctor(
+    wishes: Wishes,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False,
+    turn: Annotated[
+        bool, typer.Option("--turn/--no-turn", help="Say one sentence to the service, which costs about a cent.")
+    ] = True,
+) -> None:
+    """Look at this machine, the way to a service and the service itself; say what is wrong and what to do.
+
+    Exit status 0 when nothing failed, 1 when something did.
+    """
+    from bench.transport.green import patch
+
+    patch()
+    from bench.doctor.examine import examine
+    from bench.doctor.finding import any_failed
+    from bench.doctor.machine import look_at_machine
+    from bench.target.endpoint import resolve_targets
+    from bench.target.prices import load_price_table
+
+    targets = resolve_targets(os.environ, wishes)
+    prices = load_price_table(None).models
+    told = _quietly if as_json else _printed
+    machine = told("this machine", look_at_machine())
+    found = [told(_title(target, turn), examine(target, prices, with_turn=turn)) for target in targets]
+    failed = any(any_failed(findings) for findings in (machine, *found))
+    if as_json:
+        print(json.dumps(_document(machine, targets, found, failed), indent=2))
+    raise typer.Exit(FAILED_STATUS if failed else 0)
+
+
+def _title(target: Target, turn: bool) -> str:
+    cost = " (one turn of text costs about a cent: --no-turn leaves it out)" if turn and not target.loopback else ""
+    return f"{target.label}{cost}"
+
+
+def _quietly(_: str, findings: Iterable[Finding]) -> list[Finding]:
+    return list(findings)
+
+
+def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
+    """The findings, each printed as it comes."""
+    typer.echo(f"\n{title}\n")
+    return [_shown(finding) for finding in findings]
+
+
+def _shown(finding: Finding) -> Finding:
+    from bench.doctor.finding import STATE_WIDTH, lines
+
+    first, *rest = lines(finding, min(WIDEST, shutil.get_terminal_size().columns))
+    state = typer.style(first[:STATE_WIDTH], fg=COLOURS[finding.state])
+    typer.echo("\n".join([state + first[STATE_WIDTH:], *rest]))
+    return finding
+
+
+def _document(
+    machine: list[Finding], targets: list[Target], found: list[list[Finding]], failed: bool
+) -> dict[str, Any]:
+    return {
+        "version": JSON_VERSION,
+        "state": "failed" if failed else "ok",
+        "machine": [finding.as_json() for finding in machine],
+        "targets": [
+            {
+                "label": target.label,
+                "url": target.public_url,
+                "dialect": target.dialect.value,
+                "service": target.service,
+                "findings": [finding.as_json() for finding in findings],
+            }
+            for target, findings in zip(targets, found, strict=True)
+        ],
+    }

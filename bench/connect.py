@@ -1,0 +1,50 @@
+"""One way to connect: a target is dialled, and its session's timeline learns how that went, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from greenlet import GreenletExit
+
+from bench.clock import monotonic_ns
+from bench.errors import ConnectError
+from bench.measures import Limits
+from bench.observe.timeline import Timeline
+from bench.target.dial import Dialer
+from bench.transport.base import Phases, Transport
+
+HARNESS_FAULT = "failed:harness"
+
+
+def connected(
+    dialer: Dialer, limits: Limits, timeline: Timeline, told: Callable[[Mapping[str, str]], None]
+) -> Transport | None:
+    """An open connection; None where it was refused, which the timeline knows then.
+
+    `told` gets the headers of the service's answer, where it gave one. What ends the greenlet, and a fault of ours, is
+    raised again once the timeline has its outcome: it is seen as a failure, and never a missing sample.
+    """
+    phases = Phases()
+    try:
+        transport = dialer.open(limits, phases)
+    except ConnectError as error:
+        told(error.headers)
+        _failed(timeline, phases, error.outcome, error.detail, error.headers)
+        return None
+    except GreenletExit:
+        _failed(timeline, phases, "abandoned", "the run ended")
+        raise
+    except Exception as error:
+        _failed(timeline, phases, HARNESS_FAULT, f"{type(error).__name__}: {error}")
+        raise
+    instants, headers = transport.handshake
+    told(headers)
+    timeline.connected(instants, headers, phases.token_wait_ns)
+    return transport
+
+
+def _failed(
+    timeline: Timeline, phases: Phases, outcome: str, detail: str, headers: Mapping[str, str] | None = None
+) -> None:
+    timeline.connected(phases.instants, headers or {}, phases.token_wait_ns)
+    timeline.fail(outcome, monotonic_ns(), detail)

@@ -1,0 +1,96 @@
+"""Everything that is looked at, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from bench.doctor.explain import signed_by
+from bench.doctor.finding import Finding, any_failed, printable
+from bench.doctor.network import look_at_network
+from bench.doctor.service import Visit
+from bench.errors import UsageError
+from bench.measures import Limits
+from bench.money import Prices
+from bench.target.dial import Dialer
+from bench.target.identity import SignInError
+from bench.target.target import Target
+from bench.target.tokens import Answered, Keyring
+from bench.transport.tcp import warm_up
+
+MINUTE_S = 60
+SHOWN_OF_CLAIM = 40
+NOTHING_SENT = "neither a key nor a token is sent"
+INFORMING = ("no key is set: signing in", "through the proxy")
+"""How those notices begin that are no warnings."""
+
+
+def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[Finding]:
+    """One target, from its configuration to a turn. Nothing secret is in what is found."""
+    keyring = Keyring([target])
+    try:
+        for finding in _examined(target, keyring, prices, with_turn=with_turn):
+            yield printable(_hidden(finding, keyring.hide))
+    finally:
+        keyring.close()
+
+
+def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[Finding]:
+    warm_up()
+    yield from configuration(target)
+    yield (signed := sign_in(target, keyring))
+    before = [signed]
+    for finding in look_at_network(target, Limits()):
+        before.append(finding)
+        yield finding
+    if any_failed(before):
+        failed = ", ".join(dict.fromkeys(finding.name for finding in before if finding.state == "failed"))
+        yield from (Finding(name, "skipped", f"needs {failed}") for name in ("upgrade", "session", "turn"))
+        return
+    answered = keyring.answered_by(target)
+    visit = Visit(Dialer(target, keyring), prices, answered.claims if answered else {})
+    yield from visit.findings(with_turn=with_turn)
+
+
+def configuration(target: Target) -> Iterator[Finding]:
+    """What is called, and what there is to say about it before it is."""
+    said = f"{target.public_url}, {target.dialect.value} dialect"
+    yield Finding("target", "ok", said)
+    for notice in target.notices:
+        yield Finding("target", "ok" if notice.startswith(INFORMING) else "warning", notice)
+
+
+def sign_in(target: Target, keyring: Keyring) -> Finding:
+    """Which key, or whose token; a token is fetched."""
+    signed = signed_by(target)
+    if signed == "nothing" and target.loopback:
+        return Finding("sign-in", "ok", NOTHING_SENT)
+    if signed == "nothing":
+        return Finding("sign-in", "warning", NOTHING_SENT, "name the key's variable by --api-key-env, or --auth entra")
+    if signed == "key":
+        name, value = keyring.header(target, 0) or ("", "")
+        length = len(value.removeprefix("Bearer "))
+        return Finding("sign-in", "ok", f"a key of {length} characters, in the header {name}")
+    try:
+        keyring.open()
+    except UsageError as error:
+        cause = error.__cause__
+        why, remedy = (cause.why, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
+        return Finding("sign-in", "failed", why, remedy)
+    answered = keyring.answered_by(target)
+    return Finding("sign-in", "ok", "a token" if answered is None else _answered(answered))
+
+
+def _answered(answered: Answered) -> str:
+    """Who gave the token, for what and how long; of its claims no more than tells identities apart."""
+    claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in answered.claims.items() if name != "exp")
+    lives = f"lives {_lasting(answered.seconds_left)}, for {answered.scope}"
+    return f"{answered.credential} gave a token that {lives}" + (f" ({claims})" if claims else "")
+
+
+def _lasting(seconds: float) -> str:
+    return f"{seconds / MINUTE_S:.0f} min" if seconds >= 2 * MINUTE_S else f"{seconds:.0f} s"
+
+
+def _hidden(finding: Finding, hide: Callable[[str], str]) -> Finding:
+    return replace(finding, said=hide(finding.said), remedy=hide(finding.remedy))

@@ -1,0 +1,165 @@
+"""What a refusal means for whoever was refused: outcomes and the service's words in, a remedy out. Pure.
+
+Statuses, codes and their causes: docs/protocol.md, "Refusals".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.target.address import API_VERSIONS, AZURE_GA
+from bench.target.target import Entra, Target
+
+Signed = Literal["key", "entra", "nothing"]
+ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
+REALTIME_MODELS = "gpt-realtime, gpt-realtime-mini, gpt-4o-realtime-preview or gpt-4o-mini-realtime-preview"
+VERSIONS = " or ".join(API_VERSIONS)
+LIST_DEPLOYMENTS = "az cognitiveservices account deployment list -g GROUP -n RESOURCE -o table"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What came instead of what was asked for.
+
+    `outcome` is one of a session or turn; `words` are the service's, with its code; `wait_s`: how long it asks us to
+    stay away; `claims`: the public ones of the token that was sent.
+    """
+
+    outcome: str
+    words: str
+    wait_s: float | None = None
+    claims: Mapping[str, str] = field(default_factory=dict)
+
+
+def explain(refusal: Refusal, target: Target) -> str:
+    """What to do about it; "" where nothing is known to help."""
+    cause = refusal.outcome.partition(":")[2]
+    if refusal.outcome.startswith("throttled:"):
+        return _throttled(refusal, target)
+    if refusal.outcome.startswith("timeout:"):
+        return TIMEOUTS.get(
+            cause, "the service did not go on in time: try again, and if it stays so, ask its status page"
+        )
+    if cause.isdigit() and refusal.outcome.startswith("refused:"):
+        return _status(int(cause), refusal, target)
+    return CAUSES.get(cause) or CLASSES.get(refusal.outcome.partition(":")[0], "")
+
+
+TIMEOUTS = {
+    "dns": "the resolver does not answer: look at /etc/resolv.conf, a VPN, or name the address by --resolve ADDRESS",
+    "tcp": "nothing answers there: a firewall drops it; open port 443 to this host, or name a proxy by --proxy URL",
+    "proxy": "the proxy does not answer: is its URL right (--proxy, HTTPS_PROXY), may this machine use it?",
+    "tls": "something takes the connection and says nothing: a proxy that inspects TLS, or no TLS server at all",
+    "upgrade": "the server takes the connection and does not answer: a proxy on the way may not know WebSockets",
+    "session": "the upgrade was taken but no session came: the path may be another service's, or the model is loading",
+}
+CAUSES = {
+    "dns": "this machine finds no such name: is the resource's name right? Private endpoints need their DNS zone",
+    "tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
+    "tls": "behind a proxy that inspects TLS, or with a private CA, name the authority's PEM file by --ca FILE",
+    "proxy": "the proxy refuses: user and password belong in its URL, and it must allow CONNECT to port 443",
+    "upgrade": "what answers is no WebSocket server: is the host right, and the path that of a realtime service?",
+    "token": "the sign-in does not renew its token: see the words; `az login` again, or look at the identity endpoint",
+    "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
+    "beta_api_shape_disabled": "OpenAI has switched the preview off: use --dialect ga",
+    "missing_model": "the URL names no model: add ?model=gpt-realtime",
+    "invalid_model": "the model is no realtime model: take gpt-realtime or gpt-realtime-mini",
+    "model_not_found": "no such model, or not for this key: take gpt-realtime; older models are gone",
+    "insufficient_quota": "the account has no credit left: look at its billing",
+    "session_expired": "sessions are cut at an age that is too short for a turn: look at the deployment's limits",
+    "inference_not_authorized_error": "the key is a restricted one: allow it the realtime API, or take another",
+    "dialect": "the service speaks the other dialect than was asked for: --dialect preview or ga, and the path to it",
+    "no_audio": "no audio came though it was asked for: does the deployment's model speak?",
+}
+CLASSES = {
+    "closed": "the connection was cut: by the service, or by a proxy or firewall on the way; try again",
+    "protocol": "the answers are not those of a realtime service: is the URL one?",
+    "expired": CAUSES["session_expired"],
+    "failed": "the service failed, see its words; try again, and if it stays so, ask its status page",
+    "incomplete": "the reply was cut by the service: its token cap or content filter",
+}
+
+
+def _status(status: int, refusal: Refusal, target: Target) -> str:
+    words = refusal.words
+    match status:
+        case 400 if re.search(r"op+erationnotsupported", words, re.IGNORECASE):
+            return f"{_deployment(target)} is not of a realtime model: deploy {REALTIME_MODELS}, and name that one"
+        case 400 if "version" in words.lower():
+            return f"this api-version is not known here: use {VERSIONS}, or {AZURE_GA}, which has none"
+        case 400:
+            return "the request is not what the service expects: compare path and query with the deployment's page"
+        case 401:
+            return _unauthorized(refusal, target)
+        case 403 if "disabled" in words.lower() or "AuthenticationType" in words:
+            return "the resource takes no keys: unset the key and sign in (`az login`), or use --auth entra"
+        case 403:
+            return ("network rules shut this machine out, or the resource is disabled: allow this address in the "
+                    "resource's Networking page, or come through its private endpoint")  # fmt: skip
+        case 404 if "DeploymentNotFound" in words:
+            return (f"{target.host} has no deployment called {target.model}: list them by `{LIST_DEPLOYMENTS}`; "
+                    "what is wanted is its name, not the model's; a new one takes five minutes")  # fmt: skip
+        case 404:
+            return f"there is no path {_path(target)} here: is it the resource's host, and the path of its dialect?"
+        case 431:
+            return "more than ten custom headers: take some out of the target's `headers`"
+        case _ if status >= 500:
+            return _later("the service is out of order: try again later, and look at its status page", refusal.wait_s)
+    return "the service refuses for a reason of its own: see its words"
+
+
+def _unauthorized(refusal: Refusal, target: Target) -> str:
+    signed = signed_by(target)
+    if target.resource.startswith(AZURE_GA) and "api-version=" in target.resource:
+        return f"take api-version out of the URL: {AZURE_GA} has none, and Azure answers a stray one with 401"
+    if "PermissionDenied" in refusal.words or (signed == "entra" and "lack" in refusal.words.lower()):
+        return _role(refusal.claims)
+    if signed == "nothing":
+        return "no key was sent: name the variable that holds it by --api-key-env, or sign in by --auth entra"
+    if signed == "entra":
+        aud = refusal.claims.get("aud")
+        sent = f" (the token is for {aud})" if aud else ""
+        return f"the token is not taken{sent}: is it for this cloud and tenant, and is this machine's clock right?"
+    return f"wrong key, or the key of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
+
+
+def _role(claims: Mapping[str, str]) -> str:
+    who = claims.get("oid") or claims.get("appid") or "OBJECT_ID"
+    return (f"the identity has no role on the resource: give it {ROLES[0]!r} (or {ROLES[1]!r}): "
+            f'az role assignment create --assignee {who} --role "{ROLES[0]}" --scope RESOURCE_ID; '
+            "it takes up to five minutes to work")  # fmt: skip
+
+
+def _throttled(refusal: Refusal, target: Target) -> str:
+    if "insufficient_quota" in refusal.words:
+        return CAUSES["insufficient_quota"]
+    if refusal.outcome == "throttled:handshake":
+        advice = "the deployment's quota of connections (preview) or requests a minute is spent"
+        return _later(
+            f"{advice}: raise it in the deployment's page, or start fewer sessions (--connect-rate)", refusal.wait_s
+        )
+    return _later(
+        "the deployment's quota of tokens or requests a minute is spent: raise it, or say less", refusal.wait_s
+    )
+
+
+def _later(advice: str, wait_s: float | None) -> str:
+    return advice if wait_s is None else f"{advice}; the service asks to wait {wait_s:.3g} s"
+
+
+def signed_by(target: Target) -> Signed:
+    """How a target is signed in to."""
+    if target.auth is None:
+        return "nothing"
+    return "entra" if isinstance(target.auth, Entra) else "key"
+
+
+def _deployment(target: Target) -> str:
+    return f"the deployment {target.model}" if target.model else "the deployment"
+
+
+def _path(target: Target) -> str:
+    return target.resource.partition("?")[0]

@@ -1,0 +1,129 @@
+"""What this machine can bear, and whether its clocks and stamps can be trusted."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.clock import now_with_realtime
+from bench.doctor.finding import Finding
+from bench.errors import ConnectError
+from bench.transport.stamps import kernel_stamps
+
+FEW_FILES, FEW_PORTS = 1_024, 4_096
+OWN_FILES = 64
+"""What a process has open besides its sessions: libraries, logs, Locust's own connections."""
+BUSY = 0.7
+COARSE_S = 1e-5
+STEP_MS, WATCHED_S = 5.0, 0.25
+LIMIT_S = 5.0
+PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+TCP_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+
+
+def look_at_machine() -> Iterator[Finding]:
+    """Every finding about this machine."""
+    yield open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
+    yield local_ports(*_port_range())
+    yield stamps()
+    yield clock_resolution(time.get_clock_info("monotonic").resolution)
+    yield wall_clock()
+    yield processors(_cpus(), os.getloadavg()[0])
+
+
+def open_files(soft: int, hard: int) -> Finding:
+    """A session is one open file. `soft` and `hard`: RLIMIT_NOFILE, negative for no limit."""
+    if soft < 0:
+        return Finding("open files", "ok", "no limit")
+    sessions = max(0, soft - OWN_FILES)
+    said = f"{soft:,} allowed: about {sessions:,} sessions in one process"
+    if soft >= FEW_FILES:
+        return Finding("open files", "ok", said)
+    most = "any number" if hard < 0 else f"up to {hard:,}"
+    return Finding(
+        "open files", "warning", said, f"for more, `ulimit -n 65536` before the run ({most} is allowed here)"
+    )
+
+
+def local_ports(first: int, last: int, used: int) -> Finding:
+    """Each connection to one address takes one local port of this range, 0 to 0 where it is not known."""
+    if not last:
+        return Finding("local ports", "skipped", "this system does not tell its range of ports")
+    free = max(0, last - first + 1 - used)
+    said = f"{first:,} to {last:,}, {used:,} in use: {free:,} more connections to one address"
+    if free >= FEW_PORTS:
+        return Finding("local ports", "ok", said)
+    return Finding("local ports", "warning", said, 'widen it: sysctl -w net.ipv4.ip_local_port_range="10240 65535"')
+
+
+def stamps() -> Finding:
+    """Whether arrivals are stamped by the kernel, and with what figures are made otherwise."""
+    try:
+        stamped = kernel_stamps(LIMIT_S)
+    except (OSError, ConnectError) as error:
+        return Finding("kernel stamps", "warning", f"not tried: {error}", "a loopback connection must be possible")
+    if stamped:
+        return Finding("kernel stamps", "ok", "what arrives is stamped by the kernel")
+    return Finding("kernel stamps", "warning", "the kernel does not stamp what arrives: times are this process's own",
+                   "measure on Linux outside a sandbox; here keep the load low, and watch `receive_lag`")  # fmt: skip
+
+
+def clock_resolution(resolution_s: float) -> Finding:
+    said = f"monotonic clock in steps of {resolution_s * 1e9:,.0f} ns"
+    if resolution_s <= COARSE_S:
+        return Finding("clock", "ok", said)
+    return Finding("clock", "warning", said, "no latency is known better than that: measure on another machine")
+
+
+def processors(cpus: int, load: float) -> Finding:
+    said = f"{cpus} for this process, load {load:.1f} over the last minute"
+    if load <= BUSY * cpus:
+        return Finding("processors", "ok", said)
+    return Finding(
+        "processors", "warning", said, "other programs are at work: end them before a run, or it shows in it"
+    )
+
+
+def wall_clock() -> Finding:
+    """Whether the wall clock is stepped while it is looked at."""
+    before_ns = _wall_less_monotonic_ns()
+    time.sleep(WATCHED_S)
+    return judged_wall_clock((_wall_less_monotonic_ns() - before_ns) / 1e6)
+
+
+def judged_wall_clock(moved_ms: float) -> Finding:
+    said = f"moved {moved_ms:+.2f} ms against the monotonic clock in {WATCHED_S:g} s"
+    if abs(moved_ms) <= STEP_MS:
+        return Finding("wall clock", "ok", said)
+    return Finding("wall clock", "warning", said, "time is being set: wait until the clock is synchronised")
+
+
+def _wall_less_monotonic_ns() -> int:
+    monotonic, wall = now_with_realtime()
+    return wall - monotonic
+
+
+def _port_range() -> tuple[int, int, int]:
+    """(first, last, how many of them sockets hold)."""
+    try:
+        first, last = map(int, PORT_RANGE.read_text().split())
+    except (OSError, ValueError):
+        return 0, 0, 0
+    return first, last, sum(first <= port <= last for port in set(_local_ports()))
+
+
+def _local_ports() -> Iterator[int]:
+    """The local ports in the kernel's tables of TCP sockets (second column, ADDRESS:PORT in hex)."""
+    for table in TCP_TABLES:
+        try:
+            rows = table.read_text().splitlines()[1:]
+        except OSError:
+            continue
+        yield from (int(row.split()[1].rpartition(":")[2], 16) for row in rows)
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

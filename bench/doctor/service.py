@@ -1,0 +1,117 @@
+"""Whether the service lets us in, which session it opens, and one turn of text: all over one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bench.clock import Arrival, monotonic_ns, utc_ns
+from bench.connect import connected
+from bench.doctor.finding import Finding
+from bench.doctor.told import (
+    NS_PER_MS,
+    NS_PER_S,
+    compression,
+    greeted,
+    limits_told,
+    refused,
+    replied,
+    service_clock,
+    settings_in,
+    upgraded,
+)
+from bench.money import Prices, prices_of
+from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
+from bench.probe import text_script
+from bench.protocol.events import Event, Kind
+from bench.protocol.limits import RateLimit, limits_in
+from bench.session import Session
+from bench.target.dial import Dialer
+from bench.transport.base import Network, Transport
+
+WORDS = "Say hello, and nothing else."
+
+
+class Heard:
+    """A `bench.session.Listener` that keeps what a session was greeted with, its limits and its turn."""
+
+    def __init__(self) -> None:
+        self.greeting: Mapping[str, Any] = {}
+        self.limits: tuple[RateLimit, ...] = ()
+        self.turn: TurnObservation | None = None
+
+    def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
+        if event.kind is Kind.SESSION_CREATED:
+            self.greeting = event.session or {}
+        elif event.kind is Kind.RATE_LIMITS and event.limits:
+            self.limits = event.limits
+
+    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+        pass
+
+    def turn_began(self) -> None:
+        pass
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        self.turn = turn
+
+
+class Visit:
+    """One connection to a service. `prices`: by model; `claims`: the public ones of the token that is sent."""
+
+    def __init__(self, dialer: Dialer, prices: Mapping[str, Prices], claims: Mapping[str, str]) -> None:
+        self._dialer, self._target = dialer, dialer.target
+        self._prices, self._claims = prices, claims
+        self._script = text_script(self._target, WORDS, self._target.session)
+        self._heard = Heard()
+
+    def findings(self, *, with_turn: bool) -> Iterator[Finding]:
+        """Everything, as it comes."""
+        timeline = Timeline(
+            monotonic_ns(), int(with_turn), self._script.limits, service_responds=self._script.service_responds
+        )
+        transport = connected(self._dialer, self._script.limits, timeline, lambda headers: None)
+        observed, answered_ns = timeline.session(), utc_ns()
+        if transport is None:
+            yield refused("upgrade", observed, self._target, self._claims)
+        else:
+            yield upgraded(observed)
+        yield service_clock(observed.headers.get("date"), answered_ns)
+        if transport is None:
+            yield from (Finding(name, "skipped", "needs upgrade") for name in ("session", "turn"))
+            return
+        yield compression(observed.headers, wanted=self._target.way.deflate)
+        yield from self._session(transport, timeline, with_turn=with_turn)
+        yield limits_told(self._heard.limits or limits_in(observed.headers))
+
+    def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[Finding]:
+        session = Session(self._script, transport, timeline, self._heard, lambda: False)
+        session.open()
+        if timeline.ready:
+            yield greeted(self._heard.greeting, timeline.session(), utc_ns() / NS_PER_S)
+            yield Finding("settings", "ok", f"by default: {settings_in(self._heard.greeting) or 'not told'}")
+            yield round_trip(transport.network())
+        else:
+            yield refused("session", timeline.session(), self._target, self._claims)
+        for step in self._script.steps if with_turn and timeline.ready else ():
+            session.perform(step)
+        session.close()
+        yield self._turn(timeline, with_turn=with_turn)
+
+    def _turn(self, timeline: Timeline, *, with_turn: bool) -> Finding:
+        if not timeline.ready:
+            return Finding("turn", "skipped", "needs session")
+        if not with_turn:
+            return Finding("turn", "skipped", "left out: a turn costs money")
+        if self._heard.turn is None:
+            return refused("turn", timeline.session(), self._target, self._claims)
+        model = str(self._heard.greeting.get("model") or "")
+        return replied(self._heard.turn, self._target, self._target.prices or prices_of(self._prices, model), model)
+
+
+def round_trip(network: Network | None) -> Finding:
+    if network is None:
+        return Finding("round trip", "skipped", "this system does not tell (TCP_INFO is Linux's)")
+    to = "the proxy" if network.scope == "proxy" else "the nearest end of TCP"
+    return Finding("round trip", "ok", f"{network.min_rtt_ns / NS_PER_MS:.2f} ms at best to {to}")

@@ -1,0 +1,154 @@
+"""What a service has told, as findings: its headers, its greeting, its limits, the price of a turn. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from bench.doctor.explain import Refusal, explain
+from bench.doctor.finding import Finding
+from bench.money import Prices, cost_usd, dollars
+from bench.observe.observation import SessionObservation, TurnObservation, reason
+from bench.protocol.limits import RateLimit, wait_of
+from bench.run.recorder import SIMULATOR_HEADER
+from bench.target.target import Target
+
+NS_PER_MS, NS_PER_S = 1e6, 1e9
+CLOSE_S, SKEW_S = 2.0, 60.0
+IDS = ("x-ms-region", "apim-request-id", "x-request-id", "x-ms-deployment-name", "openai-version")
+"""The headers that the service's support asks for."""
+EXTENSIONS = "sec-websocket-extensions"
+TOKENS = {"text_in": "text in", "audio_in": "audio in", "text_out": "text out", "audio_out": "audio out"}
+
+
+def refused(name: str, observed: SessionObservation, target: Target, claims: Mapping[str, str]) -> Finding:
+    """A session that did not open, and what to do about it. `claims`: of the token that was sent."""
+    wait_ns = wait_of(observed.headers) if observed.retry_after_ns is None else observed.retry_after_ns
+    words = reason(observed.outcome, observed.detail)
+    said = f"{_simulated(observed.headers)}{observed.outcome}: {words}{_ids(observed.headers)}"
+    return Finding(name, "failed", said, explain(Refusal(observed.outcome, words, _seconds(wait_ns), claims), target))
+
+
+def upgraded(observed: SessionObservation) -> Finding:
+    instants = observed.instants
+    begin_ns = instants.get("tls_done", instants.get("tcp_done", observed.start_ns))
+    took_ms = (instants["upgrade_done"] - begin_ns) / NS_PER_MS
+    return Finding(
+        "upgrade", "ok", f"{_simulated(observed.headers)}HTTP 101 in {took_ms:.1f} ms{_ids(observed.headers)}"
+    )
+
+
+def _simulated(headers: Mapping[str, str]) -> str:
+    return "SIMULATED: " if SIMULATOR_HEADER in headers else ""
+
+
+def _ids(headers: Mapping[str, str]) -> str:
+    """Two headers may hold one id: it is said once."""
+    names = {headers[name]: name for name in reversed(IDS) if headers.get(name)}
+    told = [f"{name} {value}" for value, name in reversed(names.items())]
+    return f"; {', '.join(told)}" if told else ""
+
+
+def service_clock(date: str | None, now_ns: int) -> Finding:
+    """This machine's wall clock beside the service's, by the header `date` (whole seconds, RFC 9110 §6.6.1)."""
+    try:
+        ahead_s = now_ns / NS_PER_S - parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, TypeError):
+        return Finding("service's clock", "skipped", "the answer has no date")
+    off_s = ahead_s - 0.5  # the header's second has half passed on average
+    said = f"this machine's wall clock is {abs(off_s):,.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's"
+    if abs(off_s) <= SKEW_S:
+        return Finding("service's clock", "ok", said if abs(off_s) > CLOSE_S else "this machine's wall clock agrees")
+    return Finding("service's clock", "warning", said, "set it (NTP): tokens are refused by a clock that is wrong")
+
+
+def compression(headers: Mapping[str, str], *, wanted: bool) -> Finding:
+    agreed = headers.get(EXTENSIONS, "")
+    if not wanted:
+        return Finding("compression", "ok", "none was asked for")
+    if "permessage-deflate" in agreed:
+        return Finding("compression", "ok", agreed)
+    return Finding("compression", "warning", "asked for, and the service declines", "leave --compression out")
+
+
+def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: float) -> Finding:
+    """Which model answers, for how long a session may last, and how soon it was there."""
+    parts = [f"model {greeting['model']}" if greeting.get("model") else "the service names no model"]
+    expires = greeting.get("expires_at")
+    if isinstance(expires, int | float) and expires > now_s:
+        parts.append(f"ends in {(expires - now_s) / 60:.0f} min at the latest")
+    instants = observed.instants
+    parts.append(f"greeted in {(instants['session_created'] - instants['upgrade_done']) / NS_PER_MS:.1f} ms")
+    return Finding("session", "ok", ", ".join(parts))
+
+
+def settings_in(session: Mapping[str, Any]) -> str:
+    """What of a session's settings counts for latency, in whichever dialect they are told (flat, or nested in GA)."""
+    audio = _part(session, "audio")
+    heard, spoken = _part(audio, "input"), _part(audio, "output")
+    shown = {
+        "voice": spoken.get("voice", session.get("voice")),
+        "turn detection": _detection(heard.get("turn_detection", session.get("turn_detection"))),
+        "input": _format(heard.get("format", session.get("input_audio_format"))),
+        "output": _format(spoken.get("format", session.get("output_audio_format"))),
+    }
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value)
+
+
+def _detection(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return "none"
+    silence = value.get("silence_duration_ms")
+    return str(value.get("type", "")) + (f" ({silence} ms of silence)" if silence else "")
+
+
+def _format(value: object) -> object:
+    return value.get("type") if isinstance(value, Mapping) else value
+
+
+def _part(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = parent.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def replied(turn: TurnObservation, target: Target, prices: Prices | None, model: str) -> Finding:
+    """How long the turn's first output took, and what it cost."""
+    if turn.outcome != "ok":
+        words = reason(turn.outcome, turn.detail)
+        remedy = explain(Refusal(turn.outcome, words, _seconds(turn.retry_after_ns)), target)
+        return Finding("turn", "failed", f"{turn.outcome}: {words}", remedy)
+    known = turn.measures_ns()
+    name = next((name for name in ("ttfa", "ttft") if name in known), None)
+    waited = f"{name} {known[name] / NS_PER_MS:.0f} ms, " if name else ""
+    return Finding("turn", "ok", f"{waited}{_cost(turn, prices, model)}")
+
+
+def _cost(turn: TurnObservation, prices: Prices | None, model: str) -> str:
+    if turn.usage is None:
+        return "usage not told"
+    usage = msgspec.structs.asdict(turn.usage)
+    parts = [f"{usage[kind]} {word}" for kind, word in TOKENS.items() if usage[kind]]
+    tokens = f"tokens: {', '.join(parts) or 'none'}"
+    if prices is None:
+        return f"{tokens}; no price of {model or 'this model'} is known"
+    return f"{tokens}; ${dollars(cost_usd(prices, usage))}"
+
+
+def limits_told(limits: tuple[RateLimit, ...]) -> Finding:
+    if not limits:
+        return Finding("limits", "skipped", "the service told none")
+    return Finding("limits", "ok", "; ".join(_limit(limit) for limit in limits))
+
+
+def _limit(limit: RateLimit) -> str:
+    remaining = "?" if limit.remaining is None else f"{limit.remaining:,}"
+    whole = "" if limit.limit is None else f" of {limit.limit:,}"
+    again = "" if limit.reset_s is None else f", whole again in {limit.reset_s:.3g} s"
+    return f"{limit.name}: {remaining}{whole} left{again}"
+
+
+def _seconds(ns: int | None) -> float | None:
+    return None if ns is None else ns / NS_PER_S

@@ -1,0 +1,139 @@
+"""The run under way in this process: how it is looked after, drained, closed and reported."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust.runners import MasterRunner, WorkerRunner
+
+from bench.clock import monotonic_ns
+from bench.errors import USAGE_STATUS
+from bench.load.closing import close_run, unfinished_workers
+from bench.load.live import LiveRun
+from bench.load.pacer import SECOND_NS
+from bench.load.standing import Standing
+from bench.load.view import View
+from bench.load.watch import Watch
+
+WORKERS_CLOSE_S = 30.0
+LOOK_S = 1.0
+DRAIN, STANDING = "rtbench_drain", "rtbench_standing"
+DRAINING, REPORTING = "draining", "reporting"
+
+
+@dataclass
+class Current:
+    """What a run made in this process, and how far its end is."""
+
+    environment: Any
+    view: View
+    folder: Path | None = None
+    """Of the process that made it; a worker only writes into it."""
+    document: dict[str, Any] = field(default_factory=dict)
+    watch: Watch | None = None
+    """Of the process that made the folder."""
+    live: LiveRun | None = None
+    """Wherever users run: alone, or in a worker."""
+    looking: gevent.Greenlet | None = None
+    stopped: str = ""
+    ending: str = ""
+    """Which part of its end it has come to."""
+    hurried: bool = False
+    reported: bool = False
+    summary: str = ""
+
+    # While it goes on.
+
+    def look_on(self) -> None:
+        """See each second how it stands, until it is over."""
+        self.looking = gevent.spawn(self._look_on)
+
+    def _look_on(self) -> None:
+        while True:
+            gevent.sleep(LOOK_S)
+            self._look()
+
+    def _look(self) -> None:
+        if self.watch is not None:
+            if self.live is not None:
+                self.watch.heard(0, self.live.standing(), self.live.held_s())
+            self._keep_budget(self.watch)
+            self.watch.show(self.ending)
+        elif self.live is not None:
+            told = {"standing": asdict(self.live.standing()), "held_s": self.live.held_s()}
+            self._runner.send_message(STANDING, told | {"worker": self._runner.worker_index})
+
+    def heard(self, told: Any) -> None:
+        """What a worker has told."""
+        if self.watch is not None:
+            self.watch.heard(int(told["worker"]), Standing(**told["standing"]), told["held_s"])
+            self._keep_budget(self.watch)
+
+    def _keep_budget(self, watch: Watch) -> None:
+        if not self.ending:
+            watch.keep_budget()
+
+    # Its end.
+
+    def drain(self, longest_s: float) -> None:
+        """No new turns; wait for those in flight, `longest_s` at most."""
+        self.ending = self.ending or DRAINING
+        if self.folder is not None and isinstance(self._runner, MasterRunner):
+            self._drain_workers(self.folder, longest_s)
+        elif self.live is not None and not self.live.closed:
+            self._drain_own(self.live, longest_s)
+
+    def _drain_own(self, live: LiveRun, longest_s: float) -> None:
+        live.ending = True
+        if live.active and not isinstance(self._runner, WorkerRunner):
+            self.view.say(f"ending: {live.active} open sessions finish their turn; Ctrl-C abandons them")
+        live.drain(longest_s, lambda: self.hurried)
+
+    def _drain_workers(self, folder: Path, longest_s: float) -> None:
+        """Tell the workers, and wait until each has flushed its last row."""
+        if not unfinished_workers(folder):
+            return
+        self._runner.send_message(DRAIN, {})
+        until_ns = monotonic_ns() + int((longest_s + WORKERS_CLOSE_S) * SECOND_NS)
+        while unfinished_workers(folder) and monotonic_ns() < until_ns:
+            gevent.sleep(0.1)
+
+    def finish(self) -> None:
+        """Close what this process recorded; whoever made the folder closes the run. Does it once."""
+        if self.live is not None and not self.live.closed:
+            self._look()
+            self.view.clear()  # who cannot close has something to say
+            self.live.close()
+            if self.live.problem:
+                self.environment.process_exit_code = USAGE_STATUS
+        if self.folder is not None and not self.reported:
+            self.reported, self.ending = True, REPORTING
+            self._look()
+            self._report(self.folder)
+        if self.looking is not None:
+            self.looking.kill(block=False)
+        self.view.clear()
+
+    def _report(self, folder: Path) -> None:
+        self._tell_of_holds()
+        closed = close_run(folder, self.document, self.stopped or "its time was over, or its users were stopped")
+        self.summary = closed.summary
+        if closed.problem:
+            self.view.say(closed.problem)
+            self.view.say(f"what was recorded is in {folder}; when that is mended: rtbench report {folder}")
+        if closed.status == USAGE_STATUS or self.environment.process_exit_code is None:
+            self.environment.process_exit_code = closed.status
+
+    def _tell_of_holds(self) -> None:
+        held_s = self.watch.held_s if self.watch is not None else {}
+        if held_s:
+            longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
+            self.view.say(f"starts were held back, as the service asked: {longest} in all")
+            self.document["holds"] = held_s
+
+    @property
+    def _runner(self) -> Any:
+        return self.environment.runner

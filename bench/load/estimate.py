@@ -1,0 +1,195 @@
+"""What a run may cost, told before it begins: from what a script says, and bounds for what nobody knows yet.
+
+What is assumed. Text: four characters a token; the service's own instructions, where a script has none, 150 tokens.
+The caller's audio: 10 tokens a second of what is committed. Without turn detection that is the recording. With it the
+service commits what it takes for speech, so the silence of an open microphone costs nothing: between the speech alone
+and the whole recording with the padding and the silence that the detection adds. Of several recordings of a step: the
+shortest and the longest. A reply: 3 to 20 s of audio at 20 tokens a second, with 3 tokens of text to 8 of audio as in
+the example that Azure prints; or 30 to 150 tokens of text; and no more than `max_output_tokens`. Every reply reads the
+whole conversation again, earlier replies included: what was there before comes from the cache, or nothing does.
+Not counted: transcription of the caller's audio, which is billed apart; answers to a pause that the service takes for
+the end of speech; failures. Of a task in Python, the steps of its rehearsal (100 at most).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from bench.load.spending import GIVE_PRICES, usage_usd
+from bench.money import Prices, dollars, prices_of
+from bench.plan.audio import RATE_HZ, Pcm
+from bench.plan.turns import Expect, Pause, Script, TextTurn, Turn, WavTurn
+from bench.protocol.dialects import SessionSettings, TurnDetection
+from bench.protocol.events import Usage
+from bench.target.target import Target
+
+CHARACTERS_PER_TOKEN = 4
+CALLER_TOKENS_PER_S, REPLY_TOKENS_PER_S = 10, 20
+REPLY_TEXT_SHARE = 3 / 8
+"""Tokens of text for each of audio, in a spoken reply."""
+DEFAULT_INSTRUCTIONS_TOKENS = 150
+PADDING_MS, SILENCE_MS = 300, {"server_vad": 500, "semantic_vad": 8000}
+"""What turn detection adds to speech where a script does not say: padding, and the silence that tells it the end."""
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """One end of what may come. `spoken_s`, `written`: length of a reply, in seconds of audio and in tokens of text."""
+
+    spoken_s: float
+    written: int
+    cached: bool
+    whole_recordings: bool
+
+
+LOW = Assumed(spoken_s=3.0, written=30, cached=True, whole_recordings=False)
+HIGH = Assumed(spoken_s=20.0, written=150, cached=False, whole_recordings=True)
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What one session of a target may cost, from … to; `usd` is None where no price is known.
+
+    `basis`: the model and the prices that this goes by, in words. `transcribed`: speech is also transcribed, which is
+    not in it. `spoken`: some replies are audio.
+    """
+
+    model: str
+    usd: tuple[float, float] | None
+    basis: str
+    spoken: bool
+    transcribed: bool
+
+
+def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> Quote:
+    """By the target's own prices, else by the table's, which are of `as_of`, for the model that is asked for.
+
+    Of several scripts: from the cheapest to the dearest.
+    """
+    model = target.model or target.label
+    prices = target.prices or prices_of(table, model)
+    return Quote(
+        model,
+        _session_usd(scripts, prices) if prices and scripts else None,
+        f"own prices of {target.label}" if target.prices else f"{_model_words(target, model)}, prices of {as_of}",
+        spoken=any(_is_spoken(turn, script.session) for script in scripts for turn in _turns(script)),
+        transcribed=any(script.session.input_transcription for script in scripts),
+    )
+
+
+def _model_words(target: Target, model: str) -> str:
+    """On Azure a service is asked for by the name of a deployment, which need not be that of its model."""
+    return f"if the deployment {model} is of that model" if target.service == "azure" else model
+
+
+def estimate(quotes: Collection[Quote], sessions: int) -> tuple[float, float] | None:
+    """USD of so many sessions of each, from … to; None where one of them has no price."""
+    priced = [quote.usd for quote in quotes if quote.usd is not None]
+    if len(priced) < len(quotes):
+        return None
+    return sessions * sum(low for low, _ in priced), sessions * sum(high for _, high in priced)
+
+
+def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
+    """The estimate as a sentence without its full stop. `sessions`: of each target; None where they are not limited."""
+    usd = estimate(quotes, sessions or 1)
+    if usd is None:
+        return _no_estimate(quote for quote in quotes if quote.usd is None)
+    many = "a session" if sessions is None else f"{sessions} session{'' if sessions == 1 else 's'}"
+    arms = f" with each of {len(quotes)} targets" if len(quotes) > 1 else ""
+    basis = "; ".join(dict.fromkeys(quote.basis for quote in quotes))
+    return f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {many}{arms} ({basis}); {_assumptions(quotes)}"
+
+
+def _assumptions(quotes: Collection[Quote]) -> str:
+    spoken = any(quote.spoken for quote in quotes)
+    replies = f"{LOW.spoken_s:.0f} to {HIGH.spoken_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
+    apart = "; transcription is billed apart" if any(quote.transcribed for quote in quotes) else ""
+    return f"replies of {replies} assumed{apart}"
+
+
+def _no_estimate(quotes: Iterable[Quote]) -> str:
+    models = ", ".join(dict.fromkeys(quote.model for quote in quotes))
+    return f"the cost cannot be estimated, for no price of {models} is known: {GIVE_PRICES}"
+
+
+# Tokens of a session.
+
+
+def _session_usd(scripts: Iterable[Script], prices: Prices) -> tuple[float, float]:
+    """From the cheapest script at its best to the dearest at its worst."""
+    lows, highs = zip(*((_usd(script, LOW, prices), _usd(script, HIGH, prices)) for script in scripts), strict=True)
+    return min(lows), max(highs)
+
+
+def _usd(script: Script, assumed: Assumed, prices: Prices) -> float:
+    return usage_usd(prices, session_usage(script, assumed))
+
+
+def session_usage(script: Script, assumed: Assumed) -> Usage:
+    """The tokens of one session of a script."""
+    total, held, known = Usage(), Usage(), Usage()
+    for turn in _turns(script):
+        held += _said(turn, script.session, assumed)
+        read = held + _instructions(turn, script.session)
+        reply = _reply(turn, script.session, assumed)
+        heard_again = Usage(text_in=reply.text_out, audio_in=reply.audio_out)
+        total += (_with_cached(read, known) if assumed.cached else read) + reply
+        held += heard_again
+        known = read + heard_again
+    return total
+
+
+def _turns(script: Script) -> Iterator[Turn]:
+    return (step for step in script.steps if not isinstance(step, Pause | Expect))
+
+
+def _with_cached(read: Usage, known: Usage) -> Usage:
+    """Input of which so much was there before."""
+    text, audio = min(read.text_in, known.text_in), min(read.audio_in, known.audio_in)
+    return msgspec.structs.replace(read, cached_in=text + audio, cached_text_in=text, cached_audio_in=audio)
+
+
+def _text(text: str) -> int:
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def _instructions(turn: Turn, session: SessionSettings) -> Usage:
+    given = turn.response.instructions or session.instructions
+    return Usage(text_in=DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given))
+
+
+def _said(turn: Turn, session: SessionSettings, assumed: Assumed) -> Usage:
+    if isinstance(turn, TextTurn):
+        return Usage(text_in=_text(turn.text))
+    if isinstance(turn, WavTurn):
+        each = [_committed_s(pcm, session.turn_detection, assumed) for pcm in turn.audio]
+        return Usage(audio_in=round(CALLER_TOKENS_PER_S * (max if assumed.whole_recordings else min)(each)))
+    return Usage()
+
+
+def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: Assumed) -> float:
+    if detection is None:
+        return pcm.seconds
+    if not assumed.whole_recordings:
+        return (pcm.speech.end - pcm.speech.begin) / RATE_HZ
+    padding_ms = PADDING_MS if detection.prefix_padding_ms is None else detection.prefix_padding_ms
+    silence_ms = detection.silence_duration_ms or SILENCE_MS[detection.type]
+    return pcm.seconds + (padding_ms + silence_ms) / 1000
+
+
+def _reply(turn: Turn, session: SessionSettings, assumed: Assumed) -> Usage:
+    most = turn.response.max_output_tokens or session.max_output_tokens
+    if not _is_spoken(turn, session):
+        return Usage(text_out=assumed.written if most is None else min(assumed.written, most))
+    audio = assumed.spoken_s * REPLY_TOKENS_PER_S
+    if most is not None:
+        audio = min(audio, most / (1 + REPLY_TEXT_SHARE))
+    return Usage(text_out=round(audio * REPLY_TEXT_SHARE), audio_out=round(audio))
+
+
+def _is_spoken(turn: Turn, session: SessionSettings) -> bool:
+    return (turn.response.output or session.output) == "audio"

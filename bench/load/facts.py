@@ -1,0 +1,92 @@
+"""What run.json says of the arms of a run and of what is played there, before the first session. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from bench.load.plays import Play, Plays
+from bench.plan.script import unfilled_names
+from bench.protocol.dialects import TurnDetection
+from bench.target.target import Auth, Entra, Target
+
+
+def script_notices(plays: Iterable[Play]) -> list[str]:
+    """What to know of the scripts before the figures are read."""
+    scripts = {play.script.name: play.script for play in plays}
+    return [
+        f"{script.name}: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
+        for script in scripts.values()
+        for name in unfilled_names(script)
+    ]
+
+
+def script_facts(arms: Mapping[str, Plays]) -> list[dict[str, Any]]:
+    """What run.json says of the scripts, of each as it is played in each arm, by the arm's label."""
+    return list(
+        {
+            (label, play.scenario, play.script.name): {"target": label} | _facts(play)
+            for label, plays in arms.items()
+            for play in plays.values()
+        }.values()
+    )
+
+
+def _facts(play: Play) -> dict[str, Any]:
+    script, session = play.script, play.script.session
+    first = play.repertoire.session(0, 0)
+    return {
+        "name": script.name,
+        "scenario": play.scenario,
+        "digest": script.digest,
+        "dialect": play.repertoire.dialect.value,
+        "turns": play.turns,
+        "chunk_ms": min((turn.chunk_ns // 1_000_000 for turn in first.turns if turn.chunk_ns), default=None),
+        "output": "audio" if any(turn.wants_audio for turn in first.turns) else "text",
+        "turn_detection": session.turn_detection.type if session.turn_detection else "none",
+        "detection": _detection(session.turn_detection),
+        "input_format": session.input_format,
+        "output_format": session.output_format,
+        "jitter_buffer_ms": script.jitter_buffer_ms,
+        "background_snr_db": script.background.snr_db if script.background else None,
+        "variables": len(script.variables.rows) if script.variables else None,
+        "limits": asdict(script.limits),
+    }
+
+
+def _detection(settings: TurnDetection | None) -> dict[str, Any] | None:
+    """All that a script sets of turn detection."""
+    if settings is None:
+        return None
+    return {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not None}
+
+
+def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
+    """What run.json says of a target: nothing secret. `per_minute`: how many connections may start, None for any."""
+    return {
+        "label": target.label,
+        "url": target.public_url,
+        "dialect": target.dialect.value,
+        "service": target.service,
+        "loopback": target.loopback,
+        "region": target.region,
+        "auth": _auth_fact(target.auth),
+        "proxy": target.way.proxy.public if target.way.proxy else None,
+        "address": target.way.address,
+        "deflate": target.way.deflate,
+        "connects_per_min": per_minute,
+        "prices": asdict(target.prices) if target.prices else None,
+        "model": target.model,
+        "variant_of": target.variant_of,
+        "session": dict(target.session),
+    }
+
+
+def _auth_fact(auth: Auth) -> str | None:
+    """As `--auth` calls it."""
+    if isinstance(auth, Entra):
+        return "entra" if auth.kind == "default" else auth.kind
+    return None if auth is None else "key"

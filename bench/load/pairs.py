@@ -1,0 +1,54 @@
+"""Who starts when, in runs that compare: sessions in permuted pairs, one of each arm, begun together. Pure.
+
+A pair has as many sessions as the run has arms. Its sessions differ in what is compared, and in nothing else: the
+number of the pair says their recordings, their variables and their order. A run of one target has pairs of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from bench.load.pacer import SECOND_NS, Pacer
+
+BLOCK_NS = 120 * SECOND_NS
+ORDERS = 1  # a stream of random numbers of its own: the choice of recordings has the one without it
+
+
+@dataclass(frozen=True)
+class Pair:
+    """`number`: from 0, over all processes; `of_script`: the same, of those pairs that play its script.
+
+    `block`: of two minutes, by when the pair started.
+    """
+
+    number: int
+    of_script: int
+    block: int
+
+
+def order(arms: int, seed: int, pair: int) -> tuple[int, ...]:
+    """In which order the arms of a pair start: each order is as likely as any other."""
+    return tuple(np.random.default_rng([seed, pair, ORDERS]).permutation(arms).tolist()) if arms > 1 else (0,)
+
+
+def block_of(start_utc_ns: int, began_utc_ns: int) -> int:
+    """The block of a pair that started so long after the run began."""
+    return max(0, start_utc_ns - began_utc_ns) // BLOCK_NS
+
+
+def reserve(pacers: Sequence[Pacer], now_ns: int) -> int:
+    """Take the next start that suits every arm, so that a wait in one of them holds its partners."""
+    start_ns = max(pacer.earliest_ns(now_ns) for pacer in pacers)
+    for pacer in pacers:
+        pacer.take(start_ns)
+    return start_ns
+
+
+def is_sampled(number: int, share: Fraction) -> bool:
+    """Whether pair `number` (from 0) is one of a share of all, evenly spread; the first one is, of any share."""
+    return math.ceil((number + 1) * share) > math.ceil(number * share)

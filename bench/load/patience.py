@@ -1,0 +1,33 @@
+"""A session that waits for as long as a service asks it to, when the service has refused a turn for its limits."""
+
+from __future__ import annotations
+
+from bench.load.pacer import LONGEST_HOLD_NS
+from bench.observe.observation import TurnObservation
+from bench.plan.frames import PreparedStep, PreparedTurn
+from bench.plan.turns import Pause
+from bench.session import Session
+
+NO_PAUSE = Pause(0)
+
+
+class PatientSession(Session):
+    """Begins no turn before the wait that the last one was asked for is over; the microphone stays open meanwhile."""
+
+    _until_ns = 0
+
+    def note(self, turn: TurnObservation) -> None:
+        """A turn of this session has ended."""
+        if turn.retry_after_ns is not None:
+            asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)
+            self._until_ns = max(self._until_ns, turn.instants["ended"] + asked_ns)
+
+    def perform(self, step: PreparedStep) -> bool:
+        return (not isinstance(step, PreparedTurn) or self._rest()) and super().perform(step)
+
+    def _rest(self) -> bool:
+        """Let the last turn end, for it may be asked to wait then; and wait. False where the session is over."""
+        if not super().perform(NO_PAUSE):
+            return False
+        wait_ns = self._until_ns - self._transport.now_ns()
+        return wait_ns <= 0 or super().perform(Pause(wait_ns))

@@ -1,0 +1,132 @@
+"""A run as it is planned: what is played where, how much of it, and what that may cost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+
+from bench.load.arm import per_minute_of
+from bench.load.estimate import Quote, estimate, estimate_words, quote
+from bench.load.facts import script_facts, script_notices, target_facts
+from bench.load.options import Options
+from bench.load.plays import Play, Plays, check_cost, loaded_parts, longest_turn_s, plays_of_arms
+from bench.run.provenance import opening_document
+from bench.target.endpoint import resolve_targets
+from bench.target.prices import PriceTable, load_price_table
+from bench.target.target import Target
+
+SEVERAL = "bench"
+"""The scenario's name where there are several."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """`plays`: of each target, by its label. `sessions`: with each target, None for no limit."""
+
+    options: Options
+    targets: tuple[Target, ...]
+    plays: Mapping[str, Plays]
+    sessions: int | None
+    prices: PriceTable
+
+    @property
+    def every_play(self) -> list[Play]:
+        return [play for plays in self.plays.values() for play in plays.values()]
+
+    @property
+    def user_classes(self) -> set[type]:
+        """The classes of users that play."""
+        return {user for plays in self.plays.values() for user, _ in plays}
+
+    @property
+    def scenario(self) -> str:
+        scenarios = {play.scenario for play in self.every_play}
+        return scenarios.pop() if len(scenarios) == 1 else SEVERAL
+
+    @property
+    def longest_turn_s(self) -> float:
+        return longest_turn_s(self.every_play)
+
+    @property
+    def chunk_ms(self) -> float | None:
+        """The shortest chunk that is paced; None where nothing is."""
+        return min((fact["chunk_ms"] for fact in script_facts(self.plays) if fact["chunk_ms"]), default=None)
+
+    @property
+    def quotes(self) -> list[Quote]:
+        """What a session of each target may cost."""
+        scripts = {
+            label: list({play.script.name: play.script for play in plays.values()}.values())
+            for label, plays in self.plays.items()
+        }
+        return [quote(target, scripts[target.label], self.prices.models, self.prices.as_of) for target in self.targets]
+
+    @property
+    def notices(self) -> list[str]:
+        """What to read before the run. What it may cost is said of services that are not on this machine."""
+        said = dict.fromkeys(notice for target in self.targets for notice in target.notices)
+        capped = self.sessions is not None and self.options.sessions is None
+        cap = f"no more than {self.sessions} sessions are opened, for they may cost money: --yes lifts that"
+        cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
+        return [*said, *([cap] if capped else []), *script_notices(self.every_play), *cost]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What is played, and where: the same in all processes of a run."""
+        return {
+            "scripts": {play.script.name: play.script.digest for play in self.every_play},
+            "targets": [
+                [target.label, target.public_url, msgspec.json.encode(target.session).decode()]
+                for target in self.targets
+            ],
+        }
+
+    def opening_document(
+        self, run_id: str, began_utc_ns: int, settings: Mapping[str, Any], workers: int
+    ) -> dict[str, Any]:
+        """run.json as it is before the first session. `settings`: Locust's parsed options, ours among them."""
+        rates = per_minute_of(self.targets, self.options.connect_rate)
+        document = opening_document(
+            run_id,
+            self.scenario,
+            began_utc_ns,
+            {**settings, **self._public_settings},
+            [target_facts(target, rate) for target, rate in zip(self.targets, rates, strict=True)],
+            script_facts(self.plays),
+            workers,
+            self.notices,
+        )
+        return document | {"interleaved": len(self.targets) > 1} | self._money
+
+    @property
+    def _public_settings(self) -> dict[str, Any]:
+        """What may hold a secret as it was given, in the form that may be stored."""
+        first, wishes = self.targets[0], self.options.wishes
+        proxy = first.way.proxy.public if first.way.proxy else "none"
+        return {"url": first.public_url if wishes.url else None, "proxy": proxy if wishes.proxy else None}
+
+    @property
+    def _money(self) -> dict[str, Any]:
+        """Prices, and what the run may cost."""
+        usd = None if self.sessions is None else estimate(self.quotes, self.sessions)
+        models = {model: asdict(prices) for model, prices in self.prices.models.items()}
+        return {
+            "prices": {"as_of": self.prices.as_of, "name": self.prices.name, "models": models},
+            "budget_usd": self.options.budget_usd,
+            "estimate_usd": None if usd is None else list(usd),
+        }
+
+
+def planned(environment: Any) -> Planned:
+    """Read the scripts, resolve the targets, prepare what is sent. Raises BenchError for what the user can mend."""
+    options = Options.of(environment.parsed_options)
+    parts = loaded_parts(environment.user_classes, environment)
+    targets = tuple(resolve_targets(os.environ, options.wishes))
+    plays = plays_of_arms(parts, targets)
+    users = int(environment.parsed_options.num_users or 1)
+    sessions = check_cost(targets, users, options.sessions, yes=options.yes)
+    return Planned(options, targets, plays, sessions, load_price_table(options.wishes.prices))

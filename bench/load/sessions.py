@@ -1,0 +1,176 @@
+"""The sessions of one process, one by one: connected, played and recorded, with an event log where one is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import gevent
+import numpy as np
+
+from bench.clock import monotonic_ns
+from bench.connect import HARNESS_FAULT, connected
+from bench.errors import ConnectError
+from bench.load import dashboard
+from bench.load.arm import Arm, was_opened
+from bench.load.options import Options
+from bench.load.pairs import Pair
+from bench.load.patience import PatientSession
+from bench.load.plays import Play
+from bench.load.stage import OnStage, Performance, act, perform_all
+from bench.load.standing import Progress
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.timeline import Timeline
+from bench.plan.frames import PreparedScript
+from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
+from bench.run.recorder import Labels, Recorder, SessionRecord
+from bench.session import Session
+
+EVENTS = "events"
+"""The part of a run folder that holds event logs."""
+
+Steps = Callable[[Session], Exception | None]
+"""Plays the steps of an open session; returns what its task has to say to Locust."""
+Playing = Callable[[], Exception | None]
+"""Plays a session that is prepared, to its end; returns what Locust is to be told of its task, or a fault."""
+
+
+class Watcher(Protocol):
+    """Whoever decides on the run, as its sessions see it."""
+
+    ending: bool
+
+    def turn_ended(self) -> None:
+        """A turn of this process has ended and is counted."""
+
+    def session_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
+        """A session of an arm has ended. Returns why it did not open, where it failed to."""
+
+
+class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
+    """Thrown into a session that the end of the run cuts; its user lives on for Locust to stop."""
+
+
+class Sessions:
+    """Plays sessions and records them. `active`: the greenlets of those under way."""
+
+    def __init__(
+        self,
+        folder: Path,
+        recorder: Recorder,
+        options: Options,
+        progress: Progress,
+        watcher: Watcher,
+        *,
+        hide: Callable[[str], str],
+        fire: dashboard.Fire,
+    ) -> None:
+        self._folder, self._recorder, self._options = folder, recorder, options
+        self._progress, self._watcher = progress, watcher
+        self._hide, self._fire = hide, fire
+        self.active: set[gevent.Greenlet] = set()
+        self._log_broke = False
+
+    def prepared(
+        self, arm: Arm, play: Play, pair: Pair, labels: Labels, actor: OnStage, leaving: Callable[[], bool]
+    ) -> Playing:
+        """A session of a pair, ready to begin. `actor`: who does its task; `leaving`: whether its user is to go."""
+        script = play.repertoire.session(pair.of_script, self._options.seed)
+        steps = self._steps(play, actor, script, pair.of_script)
+        return lambda: self._play(arm, script, play.turns or 0, labels, steps, leaving)
+
+    def _play(
+        self,
+        arm: Arm,
+        script: PreparedScript,
+        wanted: int,
+        labels: Labels,
+        steps: Steps,
+        leaving: Callable[[], bool],
+    ) -> Exception | None:
+        log = self._event_log(labels)
+        labels = replace(labels, variables_row=script.variables_row, event_log=log is not None)
+        record = self._recorder.session(labels)
+        timeline = self._timeline(labels, script, wanted, log)
+        self.active.add(gevent.getcurrent())
+        try:
+            transport = connected(arm.dialer, script.limits, timeline, record.connected)
+            if transport is None:
+                return None
+            transport = LoggedTransport(transport, log) if log else transport
+            ending = lambda: self._watcher.ending or leaving()  # noqa: E731
+            session = PatientSession(script, transport, timeline, record, ending)
+            record.on_turn = lambda turn: self._note_turn(arm, session, timeline, script.name, turn)
+            return self._perform(session, timeline, steps)
+        except Cut:
+            return None
+        except Exception as error:  # it is recorded; whoever runs the session tells Locust
+            return error
+        finally:
+            self.active.remove(gevent.getcurrent())
+            self._note_session(arm, record, timeline.session())
+            self._close_log(log)
+
+    def _perform(self, session: Session, timeline: Timeline, steps: Steps) -> Exception | None:
+        """Play a session that is connected, from its opening to its close."""
+        try:
+            session.open()
+            if timeline.reached("session_updated"):
+                self._progress.session_opened()
+            word = None if timeline.over else steps(session)
+            session.close()
+        except gevent.GreenletExit:
+            session.abandon("abandoned", "the run ended")
+            raise
+        except Exception as error:  # a fault of ours, or of the task, is seen as a failure, and never a missing sample
+            session.abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
+            raise
+        return word
+
+    def _steps(self, play: Play, actor: OnStage, script: PreparedScript, number: int) -> Steps:
+        """What plays the steps of a session that is open."""
+        if play.improvised is None:
+            return lambda session: perform_all(session, script.steps)
+        method, recordings = play.improvised.method, play.improvised.recordings
+        choices = np.random.default_rng([self._options.seed, number])
+        return lambda session: act(actor, method, Performance(session, play.repertoire, script, recordings, choices))
+
+    # What came of it.
+
+    def _note_turn(
+        self, arm: Arm, session: PatientSession, timeline: Timeline, script: str, turn: TurnObservation
+    ) -> None:
+        session.note(turn)
+        dashboard.show_turn(self._fire, script, turn, self._hide)
+        model = timeline.session().effective_settings.get("model")
+        self._progress.turn_ended(arm.label, str(model) if model else None, turn)
+        self._watcher.turn_ended()
+
+    def _note_session(self, arm: Arm, record: SessionRecord, session: SessionObservation) -> None:
+        record.session_ended(session)
+        self._progress.session_ended(session, opened=was_opened(session))
+        dashboard.show_connect(self._fire, arm.label, session, self._watcher.session_ended(arm, session))
+
+    # Event logs.
+
+    def _event_log(self, labels: Labels) -> EventLog | None:
+        """A log for this session, where its pair is one of those that have them."""
+        if self._log_broke or not labels.event_log:
+            return None
+        path = self._folder / EVENTS / f"{labels.session_id}.jsonl"
+        return EventLog(path, hide=self._hide, keep_audio=self._options.keep_audio)
+
+    def _timeline(self, labels: Labels, script: PreparedScript, wanted: int, log: EventLog | None) -> Timeline:
+        start_ns, responds = monotonic_ns(), script.service_responds
+        if log is None:
+            return Timeline(start_ns, wanted, script.limits, service_responds=responds)
+        facts = about(self._folder.name, labels, script)
+        return LoggedTimeline(start_ns, wanted, script.limits, service_responds=responds, log=log, about=facts)
+
+    def _close_log(self, log: EventLog | None) -> None:
+        """After a log that could not be written, which has said so, there are no others."""
+        if log is not None:
+            log.close()
+            self._log_broke = self._log_broke or log.problem is not None

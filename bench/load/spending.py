@@ -1,0 +1,56 @@
+"""What the turns of one process cost so far, and when that is too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from bench.money import Prices, cost_usd, dollars, prices_of
+from bench.protocol.events import Usage
+
+GIVE_PRICES = "give the target `prices:` in targets.yaml, or name a file that has them: --prices FILE"
+
+
+class Spending:
+    """Adds up what turns cost, as they end. `own`: prices by the target's label, which go before the table's."""
+
+    def __init__(self, table: Mapping[str, Prices], own: Mapping[str, Prices | None]) -> None:
+        self._table, self._own = table, own
+        self.usd = 0.0
+        self.unpriced = 0
+        """Turns that told their tokens, and whose price is not known."""
+        self.silent = 0
+        """Turns that told no tokens."""
+        self.unknown_models: set[str] = set()
+
+    def add(self, target: str, model: str | None, usage: Usage | None) -> None:
+        """A turn has ended. `model`: as the session named it, None where it did not."""
+        if usage is None:
+            self.silent += 1
+            return
+        prices = self._own.get(target) or prices_of(self._table, model or "")
+        if prices is None:
+            self.unpriced += 1
+            self.unknown_models.add(model or "")
+        else:
+            self.usd += usage_usd(prices, usage)
+
+
+def usage_usd(prices: Prices, usage: Usage) -> float:
+    """What some tokens cost."""
+    return float(cost_usd(prices, msgspec.structs.asdict(usage)))
+
+
+def over_budget(budget_usd: float | None, usd: float) -> str:
+    """Why a run must start no more turns; "" while it may."""
+    if budget_usd is None or usd < budget_usd:
+        return ""
+    return f"the budget of {dollars(budget_usd)} USD is spent: {dollars(usd)} USD"
+
+
+def unknown_price(models: Iterable[str]) -> str:
+    """What to do about models without a price, in one line."""
+    named = ", ".join(sorted(filter(None, models)))
+    which = f"no price of {named} is known" if named else "the service names no model, so no price is known"
+    return f"{which}: {GIVE_PRICES}"

@@ -1,0 +1,217 @@
+"""How a run stands while it goes on: what each process reports once a second, and the sum over all of them.
+
+A report holds counts from the process's start, so that one that is lost or comes twice does no harm, and the times of
+the turns that ended since the report before. None of it is a figure of the run: those come from its rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bench.load.spending import Spending
+from bench.measures import GOOD, is_throttled, outcome_class
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.run.histograms import MEASURED, Histograms, Key, quantile
+from bench.run.validity import Evidence, FirstDeltas, judge
+
+US, US_PER_MS = 1000, 1000
+WAITS = {"first_audio": "ttfa", "first_text": "ttft"}
+"""What a caller waits for, the first that a turn has, and the measure of that."""
+SINCE = {"requested": "", "speech_end": " after speech"}
+"""Where that measure counts from, behind its name: the two are never pooled."""
+FIRST_DELTA, STAMP_ERROR = "first_delta", "stamp_error"
+INNER = frozenset({FIRST_DELTA, STAMP_ERROR})
+"""Times that the harness is judged by."""
+
+Times = dict[str, dict[str, list[int]]]
+"""Microseconds, by arm and name."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What one process reports, in plain data: `Standing(**asdict(standing))` is the same again.
+
+    `sessions_open`, and `waiting_s`, for which starts are still held back, are of this moment. `times_us` are of the
+    turns that ended since the report before. All else is of everything up to now.
+    """
+
+    sessions_open: int = 0
+    sessions_done: int = 0
+    sessions_refused: int = 0
+    """Those that failed before they were open; a part of the done."""
+    turns_good: int = 0
+    turns_failed: int = 0
+    throttled: int = 0
+    """Turns and sessions; a part of the failed and of the refused."""
+    turns_stamped: int = 0
+    turns_user_stamped: int = 0
+    """Those whose stamps did not all come from the kernel."""
+    usd: float = 0.0
+    unpriced: int = 0
+    waiting_s: float = 0.0
+    hub_delay_p99_ms: float | None = None
+    send_lag_p99_ms: float | None = None
+    simulated: bool = False
+    times_us: Times = field(default_factory=dict)
+
+
+COUNTS = ("sessions_open", "sessions_done", "sessions_refused", "turns_good", "turns_failed", "throttled",
+          "turns_stamped", "turns_user_stamped", "unpriced")  # fmt: skip
+
+
+class Progress:
+    """What the sessions of one process came to so far."""
+
+    def __init__(self, spending: Spending) -> None:
+        self._spending = spending
+        self._counts: Counter[str] = Counter()
+        self._times_us: Times = {}
+
+    def session_opened(self) -> None:
+        self._counts["sessions_open"] += 1
+
+    def session_ended(self, session: SessionObservation, *, opened: bool) -> None:
+        """Of every session; `opened`: whether `session_opened` was called for it."""
+        self._counts["sessions_done"] += 1
+        if opened:
+            self._counts["sessions_open"] -= 1
+        else:
+            self._counts["sessions_refused"] += outcome_class(session.outcome) == "failed"
+            self._counts["throttled"] += is_throttled(session.outcome)
+
+    def turn_ended(self, arm: str, model: str | None, turn: TurnObservation) -> None:
+        """`arm`: the target's label; `model`: as the session named it."""
+        self._spending.add(arm, model, turn.usage)
+        self._counts["turns_good"] += turn.outcome in GOOD
+        self._counts["turns_failed"] += outcome_class(turn.outcome) == "failed"
+        self._counts["throttled"] += is_throttled(turn.outcome)
+        self._counts["turns_stamped"] += turn.stamp_source is not None
+        self._counts["turns_user_stamped"] += turn.stamp_source not in (None, "kernel")
+        times_us = self._times_us.setdefault(arm, {})
+        for name, value_us in _times_us(turn).items():
+            times_us.setdefault(name, []).append(value_us)
+
+    def standing(self, histograms: Histograms, *, waiting_s: float = 0.0, simulated: bool = False) -> Standing:
+        """The next report. `histograms`: the recorder's."""
+        times_us, self._times_us = self._times_us, {}
+        return Standing(
+            **self._counts,
+            usd=self._spending.usd,
+            unpriced=self._spending.unpriced,
+            waiting_s=waiting_s,
+            hub_delay_p99_ms=_worst_p99_ms(histograms, "hub_delay"),
+            send_lag_p99_ms=_worst_p99_ms(histograms, "send_lag"),
+            simulated=simulated,
+            times_us=times_us,
+        )
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long the callers of an arm waited. `name`: for what, and since when."""
+
+    arm: str
+    name: str
+    turns: int
+    p50_ms: float
+    p95_ms: float
+
+
+class Tally:
+    """The standings of all processes, added up. `chunk_ms`: the shortest paced chunk, None where none is paced."""
+
+    def __init__(self, chunk_ms: float | None = None) -> None:
+        self._chunk_ms = chunk_ms
+        self._last: dict[int, Standing] = {}
+        self._times = Histograms()
+
+    def add(self, worker: int, standing: Standing) -> None:
+        """What a process reports."""
+        self._last[worker] = standing
+        for arm, times in standing.times_us.items():
+            for name, values in times.items():
+                for value_us in values:
+                    self._times.record(Key(name, arm), value_us)
+
+    @property
+    def total(self) -> Standing:
+        """All processes as if they were one, without times."""
+        return _total(self._last.values())
+
+    def waits(self) -> list[Wait]:
+        """What callers waited for: by name, that of most turns first, and then by arm."""
+        keys = [key for key, _ in self._times.items() if key.measure not in INNER]
+        turns: Counter[str] = Counter()
+        for key in keys:
+            turns[key.measure] += self._count(key)
+        keys.sort(key=lambda key: (-turns[key.measure], key.measure, key.target))
+        return [self._wait(key) for key in keys]
+
+    def health(self) -> str:
+        """What the verdict would say of the harness if the run ended now; "" where there is nothing to judge yet."""
+        rules = judge(self._evidence())["rules"]
+        broken = next((rule for rule in rules if rule["passed"] is False), None)
+        if broken is not None:
+            return f"harness late: {broken['measure']} {broken['figure']:.3g} ms > {broken['limit']:.3g} ms"
+        return "harness ok" if any(rule["passed"] for rule in rules) else ""
+
+    def _evidence(self) -> Evidence:
+        total, arms = self.total, sorted({key.target for key, _ in self._times.items()})
+        return Evidence(
+            first_deltas=tuple(self._first_deltas(arm) for arm in arms),
+            user_stamps_share=total.turns_user_stamped / total.turns_stamped if total.turns_stamped else None,
+            hub_delay_p99=total.hub_delay_p99_ms,
+            send_lag_p99=total.send_lag_p99_ms,
+            chunk=self._chunk_ms,
+            paced_audio=total.send_lag_p99_ms is not None,
+        )
+
+    def _first_deltas(self, arm: str) -> FirstDeltas:
+        error_p99 = self._quantile_ms(Key(STAMP_ERROR, arm), 0.99)
+        return FirstDeltas(arm, error_p99, self._quantile_ms(Key(FIRST_DELTA, arm), 0.5))
+
+    def _wait(self, key: Key) -> Wait:
+        p50, p95 = (self._quantile_ms(key, p) or 0.0 for p in (0.5, 0.95))
+        return Wait(key.target, key.measure, self._count(key), p50, p95)
+
+    def _count(self, key: Key) -> int:
+        histogram = self._times.get(key)
+        return int(histogram.get_total_count()) if histogram else 0
+
+    def _quantile_ms(self, key: Key, p: float) -> float | None:
+        histogram = self._times.get(key)
+        value_us = quantile(histogram, p) if histogram else None
+        return None if value_us is None else value_us / US_PER_MS
+
+
+def _total(standings: Iterable[Standing]) -> Standing:
+    every = list(standings)
+    return Standing(
+        **{name: sum(getattr(standing, name) for standing in every) for name in COUNTS},
+        usd=sum((standing.usd for standing in every), 0.0),
+        waiting_s=max((standing.waiting_s for standing in every), default=0.0),
+        hub_delay_p99_ms=_worst(standing.hub_delay_p99_ms for standing in every),
+        send_lag_p99_ms=_worst(standing.send_lag_p99_ms for standing in every),
+        simulated=any(standing.simulated for standing in every),
+    )
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _worst_p99_ms(histograms: Histograms, measure: str) -> float | None:
+    found = [quantile(h, 0.99) for key, h in histograms.items() if key.measure == measure and key.phase == MEASURED]
+    return _worst(None if value_us is None else value_us / US_PER_MS for value_us in found)
+
+
+def _times_us(turn: TurnObservation) -> dict[str, int]:
+    """What a turn's caller waited, where the turn is good; how exact its first delta's stamp is."""
+    times = {} if turn.stamp_error_ns is None else {STAMP_ERROR: turn.stamp_error_ns // US}
+    awaited = next((name for name in WAITS if name in turn.instants), None)
+    if awaited is not None and turn.origin is not None and turn.outcome in GOOD:
+        wait_us = (turn.instants[awaited] - turn.instants[turn.origin]) // US
+        times |= {WAITS[awaited] + SINCE[turn.origin]: wait_us, FIRST_DELTA: wait_us}
+    return times

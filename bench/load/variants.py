@@ -1,0 +1,63 @@
+"""What a script says where a target has session settings of its own: the same turns, with other settings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from bench.errors import UsageError
+from bench.plan.rows import names_in, unknown_name
+from bench.plan.script import UNPACED, check_expected, session_settings
+from bench.plan.turns import Expect, Pause, Script, Turn, WavTurn
+from bench.protocol.dialects import SessionSettings, TurnDetection
+
+DETECTION = "turn_detection"
+
+
+def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
+    """The script with these settings in the place of its own, as far as they are given; `source`: where they stand.
+
+    Of `turn_detection` the given keys replace, as long as its type is the same. Raises UsageError for what a script
+    could not say, and where a step of the script makes no sense with them.
+    """
+    if not session:
+        return script
+    try:
+        changed = replace(script, session=_settings(script.session, session), lines={})
+        _refuse_misfits(changed)
+    except UsageError as error:
+        raise UsageError(f"{source}: {script.name}: {error}") from error
+    return changed
+
+
+def _settings(own: SessionSettings, given: Mapping[str, Any]) -> SessionSettings:
+    given = dict(given)
+    if isinstance(given.get(DETECTION), Mapping):
+        given[DETECTION] = _detection(own.turn_detection, given[DETECTION])
+    read = session_settings(given)
+    return msgspec.structs.replace(own, **{name: getattr(read, name) for name in given})
+
+
+def _detection(own: TurnDetection | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given keys, and beside them the script's own where they are of the same type."""
+    if own is None or given.get("type", own.type) != own.type:
+        return dict(given)
+    return {name: value for name, value in msgspec.structs.asdict(own).items() if value is not None} | dict(given)
+
+
+def _refuse_misfits(script: Script) -> None:
+    """Steps and texts that were right with the script's own settings."""
+    turn: Turn | None = None
+    for step in script.steps:
+        if isinstance(step, Expect) and turn is not None:
+            check_expected(step, turn, script.session)
+        elif not isinstance(step, Pause | Expect):
+            turn = step
+            if isinstance(step, WavTurn) and not step.paced and script.session.turn_detection:
+                raise UsageError(f"paced {UNPACED}")
+    if script.variables is not None and script.session.instructions:
+        for name in sorted(names_in(script.session.instructions) - set(script.variables.names)):
+            raise UsageError(f"instructions {unknown_name(name, script.variables.names)}")

@@ -1,0 +1,237 @@
+"""The live view of a run without a web UI: one line, refreshed in place on a terminal, else a plain line now and then.
+
+What the line says is pure and made to fit: its least important parts go first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TextIO
+
+from bench.load.standing import Standing, Tally, Wait
+from bench.money import dollars
+
+BETWEEN = " · "
+MAX_ARMS = 4
+"""So many have figures of their own in the line."""
+HELD_S = 1.0
+"""Starts that are held back for less are not worth a word."""
+REDRAW_NS = 500_000_000
+PLAIN_NS = 10_000_000_000
+USUAL_COLUMNS = 80
+ERASE_REST = "\x1b[K"
+COLOURS = {"bad": "31", "sim": "35"}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run is. `left_s`: None where nobody can tell. `wanted`: sessions that its users keep open."""
+
+    phase: str
+    elapsed_s: float
+    left_s: float | None = None
+    wanted: int | None = None
+    budget_usd: float | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the line: the same thing in fewer and fewer words. The part of the highest `rank` goes first."""
+
+    rank: int
+    forms: tuple[str, ...]
+    style: str = ""
+
+
+def phase(total: Standing, ending: str = "") -> str:
+    """What goes on. `ending`: `draining` or `reporting`, once it is one of them."""
+    if ending:
+        return ending
+    if total.sessions_open or total.turns_good or total.turns_failed:
+        return "measure"
+    return "holding" if total.waiting_s >= HELD_S else "connecting"
+
+
+def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int) -> float | None:
+    """How long a run still takes: by its run time, by the rate at which its sessions end, whichever is over first."""
+    ends = [] if run_time_s is None else [run_time_s - elapsed_s]
+    if sessions is not None and done:
+        ends.append((sessions - done) * elapsed_s / done)
+    return max(0.0, min(ends)) if ends else None
+
+
+def line(tally: Tally, moment: Moment, width: int | None = None, *, colour: bool = False) -> str:
+    """The line, of `width` columns at most; None for no limit. Labels come without anything that a terminal obeys."""
+    parts = list(_parts(tally, moment))
+    while width is not None and parts and len(BETWEEN.join(part.forms[0] for part in parts)) > width:
+        place = max(range(len(parts)), key=lambda place: parts[place].rank)
+        parts[place : place + 1] = _in_fewer_words(parts[place])
+    return BETWEEN.join(_inked(part.forms[0], part.style if colour else "") for part in parts)
+
+
+def _in_fewer_words(part: Part) -> list[Part]:
+    """The part in its next form; none where that was its last."""
+    return [replace(part, forms=part.forms[1:])] if len(part.forms) > 1 else []
+
+
+def _inked(text: str, style: str) -> str:
+    return f"\x1b[{COLOURS[style]}m{text}\x1b[0m" if style else text
+
+
+# The parts, in the order in which they stand.
+
+
+def _parts(tally: Tally, moment: Moment) -> Iterator[Part]:
+    total = tally.total
+    if total.simulated:
+        yield Part(1, ("SIMULATED",), "sim")
+    yield Part(0, (f"{moment.phase} {clock(moment.elapsed_s)}",))
+    if total.waiting_s >= HELD_S:
+        yield Part(5, (f"starts held {clock(total.waiting_s)}",))
+    yield from _sessions(total, moment.wanted)
+    yield from _turns(total)
+    yield from _waits(tally.waits())
+    yield from _money(total, moment.budget_usd)
+    if health := tally.health():
+        late = health != "harness ok"
+        yield Part(4 if late else 9, (health, "harness late") if late else (health,), "bad" if late else "")
+    if moment.left_s is not None:
+        yield Part(7, (f"{clock(moment.left_s)} left",))
+
+
+def _sessions(total: Standing, wanted: int | None) -> Iterator[Part]:
+    open_ = f"{total.sessions_open}" if wanted is None else f"{total.sessions_open}/{wanted}"
+    yield Part(6, (f"{open_} open {total.sessions_done} done", f"{open_} open"))
+    if total.sessions_refused:
+        yield Part(5, (f"{total.sessions_refused} refused",), "bad")
+
+
+def _turns(total: Standing) -> Iterator[Part]:
+    ended = total.turns_good + total.turns_failed
+    if ended:
+        good = _share(total.turns_good, ended)
+        yield Part(3, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
+    if total.throttled:
+        yield Part(5, (f"{total.throttled} throttled",), "bad")
+
+
+def _share(part: int, whole: int) -> str:
+    """100 % of all alone: a share that is not the whole is rounded down."""
+    tenths = part * 1000 // whole
+    return "100 %" if part == whole else f"{tenths // 10}.{tenths % 10} %"
+
+
+def _waits(waits: Iterable[Wait]) -> Iterator[Part]:
+    """What most turns wait for; the others where there is room."""
+    for rank, (name, group) in enumerate(groupby(waits, lambda wait: wait.name)):
+        every = list(group)
+        yield Part(2 if rank == 0 else 10 + rank, _one(every[0]) if len(every) == 1 else _several(name, every))
+
+
+def _one(wait: Wait) -> tuple[str, ...]:
+    name, p50, p95 = wait.name, _ms(wait.p50_ms), _ms(wait.p95_ms)
+    return f"{name} p50 {p50} p95 {p95} ms", f"{name} {p50}/{p95} ms"
+
+
+def _several(name: str, waits: list[Wait]) -> tuple[str, ...]:
+    """An arm's p50 and p95 beside each other's."""
+    arms = [f"{_plain(wait.arm)} {_ms(wait.p50_ms)}/{_ms(wait.p95_ms)}" for wait in waits]
+    shown = [_listed(arms, count) for count in range(min(MAX_ARMS, len(arms)), 0, -1)]
+    return f"{name} p50/p95 {shown[0]} ms", *(f"{name} {text} ms" for text in shown)
+
+
+def _listed(arms: list[str], count: int) -> str:
+    more = f" +{len(arms) - count}" if len(arms) > count else ""
+    return ", ".join(arms[:count]) + more
+
+
+def _money(total: Standing, budget_usd: float | None) -> Iterator[Part]:
+    if not total.usd and not total.unpriced and budget_usd is None:
+        return
+    spent = f"{dollars(total.usd)} USD"
+    of = f"{spent} of {dollars(budget_usd)}" if budget_usd is not None else spent
+    unpriced = f" ({total.unpriced} turns unpriced)" if total.unpriced else ""
+    yield Part(5 if budget_usd is not None else 8, (of + unpriced, of, spent))
+
+
+def _ms(value_ms: float) -> str:
+    return f"{value_ms:.0f}" if value_ms >= 10 else f"{value_ms:.1f}"
+
+
+def _plain(label: str) -> str:
+    return "".join(letter if "!" <= letter <= "~" else "_" for letter in label)
+
+
+def clock(seconds: float) -> str:
+    """00:42, 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+class View:
+    """Shows the line on a stream, and is one itself: what is written to it does not run into the line."""
+
+    def __init__(self, stream: TextIO, environ: Mapping[str, str], *, prefix: str = "rtbench: ") -> None:
+        self._stream, self._prefix = stream, prefix
+        self._in_place = stream.isatty() and environ.get("TERM") != "dumb"
+        self._colour = self._in_place and not environ.get("NO_COLOR")
+        self._drawn = False
+        self._phase, self._shown_ns = "", 0
+
+    def show(self, tally: Tally, moment: Moment, now_ns: int) -> None:
+        """Draw the line where it is due: at a new phase; else twice a second in place, and every 10 s in a log."""
+        due_ns = self._shown_ns + (REDRAW_NS if self._in_place else PLAIN_NS)
+        if moment.phase == self._phase and now_ns < due_ns:
+            return
+        if not _takes(self._stream):
+            return
+        self._phase, self._shown_ns = moment.phase, now_ns
+        if self._in_place:
+            self._put("\r" + line(tally, moment, _columns(self._stream) - 1, colour=self._colour) + ERASE_REST)
+            self._drawn = True
+        else:
+            self._put(f"{self._prefix}{line(tally, moment)}\n")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.write(f"{self._prefix}{text}\n")
+
+    def write(self, text: str) -> None:
+        """As of a stream: in the place of the line, which comes back when it is due."""
+        self.clear()
+        self._put(text)
+
+    def flush(self) -> None:
+        """As of a stream; nothing is held back here."""
+
+    def clear(self) -> None:
+        """Take the line away, before somebody else writes."""
+        if self._drawn:
+            self._drawn = False
+            self._put("\r" + ERASE_REST)
+
+    def _put(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more: a run goes on without its view
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def _takes(stream: TextIO) -> bool:
+    """Whether a stream takes a line now: a terminal that was stopped (Ctrl-S) would hold up the whole process."""
+    try:
+        return bool(select.select([], [stream], [], 0)[1])
+    except (OSError, ValueError):  # no file behind it: memory
+        return True
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
+    except (OSError, ValueError):
+        return USUAL_COLUMNS

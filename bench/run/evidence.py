@@ -1,0 +1,57 @@
+"""What the rules of validity look at, from a run's rows and histograms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench.measures import GOOD
+from bench.run import folder as files
+from bench.run.histograms import Histograms, quantile
+from bench.run.measured import instant_ns
+from bench.run.validity import Evidence, FirstDeltas
+
+US = 1000
+NS_PER_MS = 1e6
+
+
+def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> Evidence:
+    """What the rules of validity look at, from the measured phase."""
+    columns = ["target", "outcome", "phase", "requested_at_ns", "speech_end_at_ns", "first_audio_at_ns"]
+    turns = files.read_table(
+        folder, "turns", [*columns, "first_text_at_ns", "stamp_error_ns", "stamp_source", "audio_bytes_sent"]
+    )
+    turns = turns.filter(pc.equal(pc.fill_null(turns["phase"], "measure"), "measure"))
+    stamped = turns["stamp_source"].drop_null()
+    chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
+    return Evidence(
+        first_deltas=tuple(_first_deltas(turns, target) for target in sorted(pc.unique(turns["target"]).to_pylist())),
+        user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
+        hub_delay_p99=_worst_p99_ms(histograms, "hub_delay"),
+        send_lag_p99=_worst_p99_ms(histograms, "send_lag"),
+        chunk=min(chunks) if chunks else None,
+        paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"]).as_py() or 0) > 0,
+    )
+
+
+def _first_deltas(turns: pa.Table, target: str) -> FirstDeltas:
+    """Stamp errors are of every turn, times to the first delta of good ones."""
+    turns = turns.filter(pc.equal(turns["target"], target))
+    good = turns.filter(pc.is_in(turns["outcome"], pa.array(sorted(GOOD))))
+    waits = pc.subtract(pc.coalesce(good["first_audio_at_ns"], good["first_text_at_ns"]), instant_ns(good, "origin"))
+    return FirstDeltas(target, _quantile_ms(turns["stamp_error_ns"], 0.99), _quantile_ms(waits, 0.5))
+
+
+def _quantile_ms(column: pa.ChunkedArray, p: float) -> float | None:
+    values: npt.NDArray[np.int64] = column.drop_null().to_numpy()
+    return float(np.quantile(values, p, method="inverted_cdf")) / NS_PER_MS if values.size else None
+
+
+def _worst_p99_ms(histograms: Histograms, measure: str) -> float | None:
+    found = [quantile(h, 0.99) for key, h in histograms.items() if key.measure == measure and key.phase == "measure"]
+    return max((value / US for value in found if value is not None), default=None)

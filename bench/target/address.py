@@ -1,0 +1,204 @@
+"""Where a target is and how it speaks: from the endpoint of an Azure resource, or from a whole URL. Pure.
+
+Addresses, queries and headers of each service: Azure's and OpenAI's reference of the Realtime API.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, parse_qsl, urlencode
+
+from bench.protocol.dialects import Dialect
+from bench.target.settings import Names, TargetSettings
+from bench.target.target import Service, is_loopback
+from bench.target.urls import SettingError, path_of, split_url
+
+AZURE_PREVIEW = "/openai/realtime"
+AZURE_GA = "/openai/v1/realtime"
+OPENAI = "/v1/realtime"
+DIALECTS = {AZURE_PREVIEW: Dialect.PREVIEW, AZURE_GA: Dialect.GA, OPENAI: Dialect.GA}
+NEEDED = {AZURE_PREVIEW: ("deployment",), AZURE_GA: ("model",), OPENAI: ("model", "call_id", "intent")}
+"""One of these must be in the query of such a path."""
+
+API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
+MODEL_VERSION = "2024-12-17"  # of gpt-4o-realtime-preview; a page of Azure's once printed it as an api-version
+EXAMPLE_URL = "wss://HOST/openai/v1/realtime?model=DEPLOYMENT"
+EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
+
+AZURE_CLOUDS = ("azure.com", "azure.us", "azure.cn")
+"""Public, US government, China."""
+AZURE_SERVICES = ("openai", "cognitiveservices", "services.ai")
+_SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a target is, and how it speaks. `notices`: what is likely wrong, and is tried all the same."""
+
+    host: str
+    port: int
+    tls: bool
+    resource: str
+    dialect: Dialect
+    service: Service
+    notices: tuple[str, ...] = ()
+
+    @property
+    def loopback(self) -> bool:
+        return is_loopback(self.host)
+
+    @property
+    def asked_for(self) -> str | None:
+        """The name of the model or deployment in the query."""
+        query = dict(parse_qsl(self.resource.partition("?")[2]))
+        return query.get("deployment") or query.get("model")
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """OpenAI tells the dialects apart by a header."""
+        path = self.resource.partition("?")[0].rstrip("/")
+        return (("OpenAI-Beta", "realtime=v1"),) if path == OPENAI and self.dialect is Dialect.PREVIEW else ()
+
+
+def azure_cloud(host: str) -> str | None:
+    """Which of Azure's clouds a host belongs to; None for none."""
+    suffixes = {f".{service}.{cloud}": cloud for cloud in AZURE_CLOUDS for service in AZURE_SERVICES}
+    return next((cloud for suffix, cloud in suffixes.items() if host.removesuffix(".").endswith(suffix)), None)
+
+
+def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: Names) -> Address:
+    """Azure: a resource and a deployment in it. Raises SettingError."""
+    parts = _endpoint_parts(endpoint, names)
+    version = settings.api_version or ""
+    wanted = None if settings.dialect is None else Dialect(settings.dialect)
+    dialect = wanted or _azure_dialect(parts, version, names)
+    notices = _azure_notices(dialect, version, bool(path_of(parts)), names)
+    return _address(parts, _azure_resource(dialect, deployment, version), dialect, "azure", notices)
+
+
+def url_address(url: str, settings: TargetSettings, names: Names) -> Address:
+    """Any server that speaks a dialect, at exactly this URL. Raises SettingError."""
+    parts = _url_parts(url, names)
+    path = path_of(parts)
+    notices = _query_notices(path, dict(parse_qsl(parts.query)), names["url"])
+    if settings.dialect is None and path not in DIALECTS:
+        other = f"{names['dialect']} preview"
+        notices += (f"the path {parts.path} tells no dialect: speaking ga ({other} for the other)",)
+    dialect = Dialect(settings.dialect) if settings.dialect else DIALECTS.get(path, Dialect.GA)
+    resource = parts.path + (f"?{parts.query}" if parts.query else "")
+    return _address(parts, resource, dialect, _service(parts.hostname or "", path), notices)
+
+
+def with_model(url: str, model: str) -> str | None:
+    """The URL with another model (or deployment) in its query; None where it has none to be replaced."""
+    address, _, query = url.partition("?")
+    pairs = [part.partition("=") for part in query.split("&")]
+    if not any(name in ("model", "deployment") for name, _, _ in pairs):
+        return None
+    replaced = (
+        urlencode({name: model}) if name in ("model", "deployment") else f"{name}{equals}{value}"
+        for name, equals, value in pairs
+    )
+    return f"{address}?{'&'.join(replaced)}"
+
+
+def _endpoint_parts(endpoint: str, names: Names) -> SplitResult:
+    """The endpoint's URL, which is a host and at most `/openai/v1`."""
+    source = names["endpoint"]
+    if "://" not in endpoint:
+        raise SettingError("endpoint", f"{source} has no scheme: put https:// in front of it, e.g. {EXAMPLE_ENDPOINT}")
+    parts = split_url(endpoint, "endpoint", source)
+    if parts.scheme in ("http", "ws") and not is_loopback(parts.hostname or ""):
+        raise SettingError("endpoint", f"{source} must begin with https://: the key would travel in the clear")
+    if parts.scheme not in ("https", "wss", "http", "ws"):
+        raise SettingError("endpoint", f"{source} must begin with https://, e.g. {EXAMPLE_ENDPOINT}")
+    if parts.query:
+        raise SettingError(
+            "endpoint", f"{source} must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; a whole URL goes to {names['url']}"
+        )
+    if path_of(parts) not in ("", "/openai/v1"):
+        problem = f"has the path {parts.path}, which is not Azure OpenAI's"
+        raise SettingError("endpoint", f"{source} {problem}: set it to the resource alone, e.g. {EXAMPLE_ENDPOINT}")
+    return parts
+
+
+def _azure_dialect(parts: SplitResult, version: str, names: Names) -> Dialect:
+    if version and path_of(parts):
+        raise SettingError("api_version",
+            f"{names['endpoint']} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): "
+            f"unset {names['api_version']}, or take /openai/v1 off {names['endpoint']}")  # fmt: skip
+    return Dialect.PREVIEW if version else Dialect.GA
+
+
+def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: Names) -> tuple[str, ...]:
+    source, asked = names["api_version"], f"{names['dialect']} {dialect.value} was asked for"
+    if dialect is Dialect.GA:
+        return (f"{source} is ignored: {asked}, GA has no api-version",) if version else ()
+    ignored = (f"/openai/v1 in {names['endpoint']} is ignored: {asked}",) if endpoint_is_ga else ()
+    if not version:
+        return (*ignored, f"{source} is not set: using {API_VERSIONS[0]}")
+    return ignored + _version_notices(version, "api_version", source)
+
+
+def _azure_resource(dialect: Dialect, deployment: str, version: str) -> str:
+    """Path and query; on Azure GA `model` is the name of the deployment."""
+    if dialect is Dialect.GA:
+        return f"{AZURE_GA}?{urlencode({'model': deployment})}"
+    return f"{AZURE_PREVIEW}?{urlencode({'api-version': version or API_VERSIONS[0], 'deployment': deployment})}"
+
+
+def _version_notices(version: str, key: str, source: str) -> tuple[str, ...]:
+    if version == MODEL_VERSION:
+        raise SettingError(
+            key, f"{source} is {MODEL_VERSION}, a model version and no api-version: use {' or '.join(API_VERSIONS)}"
+        )
+    known = version in API_VERSIONS
+    return () if known else (f"{source} is {version}; known for realtime are {' and '.join(API_VERSIONS)}",)
+
+
+def _url_parts(url: str, names: Names) -> SplitResult:
+    source = names["url"]
+    if not url.lower().startswith(("ws://", "wss://")):
+        raise SettingError("url", f"{source} must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
+    parts = split_url(url, "url", source)
+    if parts.scheme == "ws" and not is_loopback(parts.hostname or ""):
+        raise SettingError(
+            "url", f"{source} must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)"
+        )
+    if not path_of(parts):
+        raise SettingError("url", f"{source} needs the path of a realtime service as well, e.g. {EXAMPLE_URL}")
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        if _SECRET_QUERY.search(name.lower()):
+            remedy = f"name its variable by {names['key_env']}"
+            raise SettingError("url", f"{source} holds a key in its query, which would end in files: {remedy}")
+    return parts
+
+
+def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[str, ...]:
+    """What is wrong, or likely so, with the query of one of the known paths."""
+    needed = NEEDED.get(path, ())
+    if needed and not any(name in query for name in needed):
+        remedy = f"add ?{needed[0]}=NAME (or &{needed[0]}=NAME)"
+        raise SettingError("url", f"{source} must say which model answers at {path}: {remedy}")
+    version = query.get("api-version")
+    if path == AZURE_GA and version:
+        return (f"Azure refuses an api-version at {AZURE_GA} (401): take it out of {source}",)
+    if path == AZURE_PREVIEW and not version:
+        return (f"Azure wants an api-version at {AZURE_PREVIEW}: add &api-version={API_VERSIONS[0]} to {source}",)
+    return _version_notices(version, "url", f"api-version in {source}") if path == AZURE_PREVIEW and version else ()
+
+
+def _service(host: str, path: str) -> Service:
+    if azure_cloud(host) is not None or path.startswith("/openai/"):
+        return "azure"
+    return "openai" if f".{host}".endswith(".api.openai.com") else "other"
+
+
+def _address(
+    parts: SplitResult, resource: str, dialect: Dialect, service: Service, notices: tuple[str, ...]
+) -> Address:
+    tls = parts.scheme in ("https", "wss")
+    port = parts.port or (443 if tls else 80)
+    return Address(parts.hostname or "", port, tls, resource, dialect, service, notices)

@@ -1,0 +1,89 @@
+"""A target made of its settings, wherever they were written."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+from bench.money import Prices, prices_of
+from bench.target.address import Address, endpoint_address, url_address
+from bench.target.credentials import cleaned
+from bench.target.crossing import way_of
+from bench.target.headers import Headers, further_headers
+from bench.target.prices import load_price_table
+from bench.target.settings import Names, PriceSettings, Surroundings, TargetSettings
+from bench.target.signing import auth_of
+from bench.target.target import Target, as_label
+from bench.target.urls import SettingError
+
+
+def build_target(settings: TargetSettings, around: Surroundings) -> Target:
+    """The target that the settings describe; without a label it has its host's. Raises SettingError or UsageError."""
+    address = _address(settings, around.names)
+    auth, sign_in_notices = auth_of(settings, around, address)
+    way, way_notices = way_of(settings, around, address)
+    further, secrets = further_headers(settings.headers or {}, around.environ)
+    return Target(
+        label=settings.label or as_label(address.host),
+        host=address.host,
+        port=address.port,
+        tls=address.tls,
+        resource=address.resource,
+        dialect=address.dialect,
+        service=address.service,
+        auth=auth,
+        headers=_merged((("User-Agent", f"rtbench/{_version()}"), *address.headers), further),
+        secret_headers=frozenset(name for name, _ in further),
+        secrets=secrets,
+        way=way,
+        region=settings.region,
+        connect_rate_per_min=settings.connect_rate,
+        prices=_prices(settings, around.price_file),
+        model=address.asked_for,
+        notices=address.notices + sign_in_notices + way_notices,
+    )
+
+
+def _address(settings: TargetSettings, names: Names) -> Address:
+    if settings.url is not None:
+        if settings.endpoint is not None:
+            raise SettingError("endpoint", "endpoint and url both say where the service is: leave one out")
+        for key in ("deployment", "model", "api_version"):
+            if getattr(settings, key) is not None:
+                raise SettingError(key, f"{key} goes with `endpoint`: a `url` says it itself")
+        return url_address(settings.url, settings, names)
+    if settings.endpoint is None:
+        raise SettingError("endpoint", "the target needs `endpoint` (Azure) or `url` (any service)")
+    if settings.deployment is not None and settings.model is not None:
+        raise SettingError("model", "model and deployment are two names of the same: leave one out")
+    deployment = settings.deployment or settings.model
+    if deployment is None:
+        raise SettingError("deployment", "the target needs `deployment`, the name of a deployment of a realtime model")
+    return endpoint_address(cleaned(settings.endpoint, names["endpoint"]), deployment, settings, names)
+
+
+def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
+    match settings.prices:
+        case None:
+            return None
+        case PriceSettings() as own:
+            return own.prices
+        case str() as model:
+            table = load_price_table(price_file)
+            prices = prices_of(table.models, model)
+            if prices is None:
+                raise SettingError("prices", f"prices names no model of {table.name}: {', '.join(table.models)}")
+            return prices
+
+
+def _merged(ours: Headers, further: Headers) -> Headers:
+    """Both; what a user sets wins."""
+    given = {name.lower() for name, _ in further}
+    return (*(header for header in ours if header[0].lower() not in given), *further)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("rtbench")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"

@@ -1,0 +1,56 @@
+"""Opens connections to one target: its certificates, its headers, and the token or key that is valid now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.clock import monotonic_ns
+from bench.measures import Limits
+from bench.target.target import Target, Way
+from bench.transport.base import Crossing, Phases, ProxyPoint
+from bench.transport.loop import LoopWatch
+from bench.transport.tls import tls_context
+from bench.transport.websocket import WebSocket, open_websocket
+
+if TYPE_CHECKING:
+    from bench.target.tokens import Keyring
+
+
+class Dialer:
+    """The way to one target, in one process. The TLS context is made once.
+
+    Raises UsageError for a client certificate that cannot be used.
+    """
+
+    def __init__(self, target: Target, keyring: Keyring) -> None:
+        self.target, self._keyring = target, keyring
+        way = target.way
+        self._context = tls_context(way.ca, way.client_cert, way.client_key) if target.tls else None
+        self._crossing = crossing(way)
+
+    def open(self, limits: Limits, phases: Phases) -> WebSocket:
+        """Connect and upgrade; raises ConnectError, as `open_websocket` does, or `refused:token`."""
+        own = self._authorization(limits, phases)
+        headers = [*self.target.headers, *([own] if own else [])]
+        return open_websocket(self.target.url, headers, self._context, limits, phases, self._crossing)
+
+    def _authorization(self, limits: Limits, phases: Phases) -> tuple[str, str] | None:
+        """The header that proves who calls. Only what lasted beyond a poll of the loop was a wait for a token."""
+        watch, began_ns = LoopWatch.of_hub(), monotonic_ns()
+        polls = watch.polls
+        try:
+            return self._keyring.header(self.target, limits.upgrade)
+        finally:
+            if watch.polls > polls:
+                phases.token_wait_ns = monotonic_ns() - began_ns
+
+
+def crossing(way: Way) -> Crossing:
+    """A target's way, as the transport knows it."""
+    proxy = way.proxy
+    point = (
+        ProxyPoint(proxy.scheme, proxy.host, proxy.port, proxy.user, proxy.password, proxy.remote_dns)
+        if proxy
+        else None
+    )
+    return Crossing(point, way.address, way.deflate)

@@ -1,0 +1,188 @@
+"""One token from Microsoft Entra ID, by azure-identity: which of its credentials, and why none of them worked.
+
+azure-identity is imported at the first sign-in, for gevent must have patched the standard library before. All that it
+waits for (sockets, the Azure CLI) switches to other greenlets then, so it runs in a plain greenlet: in a thread of
+gevent's pool it cannot start processes, and it starts one (`uname`) in every first request.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.clock import now_with_realtime
+from bench.errors import BenchError
+from bench.target.credentials import Credential
+from bench.target.target import Entra
+
+SECOND_NS = 1_000_000_000
+FIRST_RETRIES = 2
+"""azure-identity's own retries, of answers like 429 and 500, when a run begins; later the background asks again."""
+CONNECT_LIMIT_S, READ_LIMIT_S = 3, 10
+WHY_LENGTH, WHY_IN_CHAIN_LENGTH = 200, 110
+
+SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD",
+                    "IDENTITY_HEADER", "MSI_SECRET")  # fmt: skip
+"""What azure-identity reads of the environment and must show nowhere."""
+
+REMEDIES = {
+    "default": "sign in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a key",
+    "managed_identity": "assign a managed identity to this machine, and name its client_id where it has several",
+    "service_principal": "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET (or _CERTIFICATE_PATH)",
+    "workload_identity": "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_FEDERATED_TOKEN_FILE",
+    "azure_cli": "sign in with `az login`",
+}
+_CLAIMS = ("aud", "tid", "appid", "azp", "oid", "exp")
+_TOKEN_LIKE = re.compile(r"[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}(\.[A-Za-z0-9_-]*)?")
+_QUOTED_ANSWER = re.compile(r"\{.*\}|Content: .*", re.DOTALL)
+_LINKS = re.compile(
+    r"(See|Visit|To mitigate|For more|Please refer)[^.]*?https://\S+( to troubleshoot this issue)?\.?|https://\S+"
+)
+_MISLEADING = re.compile(r"configuration not found in environment\. Token request error: \(\w+\) (None, None)?")
+"""What azure-identity says of a refusal by the endpoint of a managed identity, whatever its status and words."""
+_UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unavailable[.,]? ?")
+
+
+class SignInError(BenchError):
+    """No token came. The text is one line: which credentials were asked, why each had none (`why`), and what to do."""
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(f"{why}: {remedy}" if remedy else why)
+        self.why, self.remedy = why, remedy
+
+
+@dataclass(frozen=True)
+class Token:
+    """A bearer token. `expires_ns`: CLOCK_MONOTONIC; `issuer`: the credential's class; `claims`: public ones of it."""
+
+    bearer: Credential
+    expires_ns: int
+    issuer: str
+    claims: Mapping[str, str] = field(default_factory=dict)
+
+
+Fetch = Callable[[Entra, int], Token]
+"""(how, retries) → a token; raises SignInError."""
+
+
+def fetch_token(entra: Entra, retries: int) -> Token:
+    """Ask for a new token, past every cache of this process. Raises SignInError.
+
+    A credential object hands its token out again within 30 s of the last request, so there is a new one each time.
+    """
+    try:
+        credential = _credential(entra, retries)
+        with credential:
+            options = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}
+            info = credential.get_token_info(entra.scope, options=options)
+        return read_token(str(info.token), int(info.expires_on), _issuer(credential))
+    except Exception as error:  # azure-identity lets through whatever its answers, files and processes raise
+        raise sign_in_error(entra, error) from None
+
+
+def read_token(secret: str, expires_s: int, issuer: str) -> Token:
+    """A token as it was answered; `expires_s` in Unix time. Raises SignInError for what cannot be one."""
+    now_ns, wall_ns = now_with_realtime()
+    left_ns = expires_s * SECOND_NS - wall_ns
+    if not secret or not all("!" <= character <= "~" for character in secret):
+        raise SignInError(f"{issuer}: the answer holds no token that fits a header")
+    if left_ns <= 0:
+        raise SignInError(
+            f"{issuer}: the token has ended {-left_ns / SECOND_NS:.0f} s ago; is this machine's clock right?"
+        )
+    return Token(Credential("Authorization", secret, "Bearer"), now_ns + left_ns, issuer, public_claims(secret))
+
+
+def public_claims(secret: str) -> dict[str, str]:
+    """For whom, of whom and until when a token is, where it is a JWT (RFC 7519); {} where it is opaque."""
+    try:
+        part = secret.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return {name: str(claims[name]) for name in _CLAIMS if name in claims}
+    except (IndexError, ValueError, TypeError, RecursionError):
+        return {}
+
+
+def sign_in_error(entra: Entra, error: Exception) -> SignInError:
+    """One line for an error of azure-identity, whose texts have many, with links and at times the answer in them."""
+    text = str(getattr(error, "message", None) or error or type(error).__name__)
+    _, chain, attempts = text.partition("Attempted credentials:")
+    longest = WHY_IN_CHAIN_LENGTH if chain else WHY_LENGTH
+    whys = [shortened(why, longest) for why in (attempts.split("\n\t") if chain else [text])]
+    said = "; ".join(why for why in whys if why) or type(error).__name__
+    return SignInError(f"signing in through Entra ID failed ({said})", REMEDIES.get(entra.kind, REMEDIES["default"]))
+
+
+def shortened(why: str, longest: int) -> str:
+    """What one credential says, in one line without links, secrets and what it was answered."""
+    why = why.partition("\nTo mitigate this issue")[0]
+    why = _TOKEN_LIKE.sub("***", _QUOTED_ANSWER.sub("{…}", why))
+    for variable in SECRET_VARIABLES:
+        if value := os.environ.get(variable):
+            why = Credential(variable, value).hide(why)
+    why = " ".join(_MISLEADING.sub("endpoint refused: ", _LINKS.sub("", why)).split())
+    why = _UNAVAILABLE.sub(r"\1 ", why).rstrip(" .:")
+    return why if len(why) <= longest else why[: longest - 1] + "…"
+
+
+def _credential(entra: Entra, retries: int) -> Any:
+    """The credential of azure-identity that is asked for, fresh. Raises whatever its constructor does."""
+    _silence()
+    from azure import identity
+
+    limits: dict[str, Any] = {
+        "retry_total": retries, "connection_timeout": CONNECT_LIMIT_S, "read_timeout": READ_LIMIT_S
+    }  # fmt: skip
+    authority = {"authority": entra.authority} if entra.authority else {}
+    client: dict[str, Any] = {"client_id": entra.client_id} if entra.client_id else {}
+    match entra.kind:
+        case "managed_identity":
+            return identity.ManagedIdentityCredential(**client, **limits)
+        case "service_principal":
+            return _service_principal(entra, limits | authority)
+        case "workload_identity":
+            tenant = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}
+            return identity.WorkloadIdentityCredential(**client, **tenant, **authority, **limits)
+        case "azure_cli":
+            return identity.AzureCliCredential()
+        case _:
+            managed = {"managed_identity_client_id": entra.client_id} if entra.client_id else {}
+            return identity.DefaultAzureCredential(**managed, **authority, **limits)
+
+
+def _service_principal(entra: Entra, settings: dict[str, Any]) -> Any:
+    """The environment's, or another one of a target with the environment's secret or certificate."""
+    from azure import identity
+
+    if entra.client_id is None and entra.tenant_id is None:
+        return identity.EnvironmentCredential(**settings)
+    client = entra.client_id or os.environ.get("AZURE_CLIENT_ID", "")
+    tenant = entra.tenant_id or os.environ.get("AZURE_TENANT_ID", "")
+    if secret := os.environ.get("AZURE_CLIENT_SECRET"):
+        return identity.ClientSecretCredential(tenant, client, secret, **settings)
+    path = os.environ.get("AZURE_CLIENT_CERTIFICATE_PATH")
+    password = os.environ.get("AZURE_CLIENT_CERTIFICATE_PASSWORD")
+    return identity.CertificateCredential(tenant, client, path, password=password, **settings)
+
+
+def _issuer(credential: Any) -> str:
+    """Which class answered: of a chain the link that did, of a wrapper what it wraps as well."""
+    link = getattr(credential, "_successful_credential", None) or credential
+    inner = getattr(link, "_credential", None)
+    name = type(link).__name__
+    return name if inner is None else f"{name} ({type(inner).__name__})"
+
+
+def _silence() -> None:
+    """What azure-identity has to say comes as an error: its log repeats that in many lines, at DEBUG with headers."""
+    for name in ("azure", "msal"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())

@@ -1,0 +1,98 @@
+"""Proxies: as a URL names one, or the environment's usual variables do. Pure.
+
+Of the environment: HTTPS_PROXY, else ALL_PROXY, and NO_PROXY, each in lower case first (as curl and Python do).
+HTTP_PROXY is for addresses without TLS, and those of ours are on this machine, where no proxy is used (as in Go).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from bench.target.target import Proxy, is_loopback
+from bench.target.urls import SettingError, is_host
+
+SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
+    "http": ("http", 80, True),
+    "socks5": ("socks5", 1080, False),
+    "socks5h": ("socks5", 1080, True),
+    "socks4": ("socks4", 1080, False),
+    "socks4a": ("socks4", 1080, True),
+}
+"""Scheme of a URL → what is spoken, its usual port, and whether the proxy looks names up."""
+EXAMPLE = "http://HOST:PORT or socks5h://HOST:PORT"
+VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")
+NONE = "none"
+
+
+def parsed_proxy(text: str, source: str) -> Proxy:
+    """The proxy at a URL. Raises SettingError, which never quotes it: it may hold a password."""
+    text = text if "://" in text else f"http://{text}"
+    scheme = text.partition("://")[0].lower()
+    if scheme == "https":
+        raise SettingError(
+            "proxy", f"{source} begins with https://: the way to a proxy is http://, TLS goes through it"
+        )
+    if scheme not in SCHEMES:
+        raise SettingError("proxy", f"{source} must begin with {', '.join(f'{name}://' for name in SCHEMES)}")
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise SettingError("proxy", f"{source} holds characters that no URL has: percent-encode them")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise SettingError("proxy", f"{source} is not a URL, or its port is not from 1 to 65535") from None
+    if port == 0 or not is_host(parts) or parts.path.strip("/") or parts.query or parts.fragment:
+        raise SettingError("proxy", f"{source} is not the URL of a proxy: {EXAMPLE}")
+    speaks, usual_port, remote_dns = SCHEMES[scheme]
+    user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
+    if speaks == "socks4" and password:
+        raise SettingError("proxy", f"{source} holds a password, and SOCKS4 has none: use socks5:// or socks5h://")
+    return Proxy(speaks, parts.hostname or "", port or usual_port, user, password, remote_dns)
+
+
+def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> tuple[Proxy, str] | None:
+    """(the proxy that the environment wants for a host, the variable that says so); None for the direct way."""
+    found = next((found for name in VARIABLES if (found := _variable(environ, name)) is not None), None)
+    if found is None or is_loopback(host) or _is_direct((_variable(environ, "NO_PROXY") or ("", ""))[1], host, port):
+        return None
+    name, value = found
+    return parsed_proxy(value, name), name
+
+
+def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
+    """(name, value) of a variable in lower case, else in upper case; an empty one in lower case says: none."""
+    for spelling in (name.lower(), name):
+        value = environ.get(spelling)
+        if value is not None:
+            return (spelling, value.strip()) if value.strip() else None
+    return None
+
+
+def _is_direct(no_proxy: str, host: str, port: int) -> bool:
+    """Whether NO_PROXY names the host."""
+    return any(_names(entry.lower(), host.removesuffix("."), port) for entry in no_proxy.replace(",", " ").split())
+
+
+def _names(entry: str, host: str, port: int) -> bool:
+    """An entry is `*`, an address, a CIDR range, or a name, which stands for all below it; with a port, for that."""
+    if entry == "*":
+        return True
+    name, wanted_port = _host_and_port(entry)
+    if wanted_port not in ("", str(port)):
+        return False
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+    except ValueError:  # one of them is a name
+        name = name.removeprefix("*").strip(".")
+        return bool(name) and f".{host}".endswith(f".{name}")
+
+
+def _host_and_port(entry: str) -> tuple[str, str]:
+    if entry.startswith("["):
+        host, _, port = entry[1:].partition("]")
+        return host, port.removeprefix(":")
+    host, _, port = entry.partition(":") if entry.count(":") == 1 else (entry, "", "")
+    return host, port

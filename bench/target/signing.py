@@ -1,0 +1,67 @@
+"""How a target is signed in to: by a key, through Microsoft Entra ID, or not at all. Fetches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.target.address import Address, azure_cloud
+from bench.target.credentials import Credential, cleaned
+from bench.target.settings import PUBLIC_SCOPE, AuthSettings, Names, Surroundings, TargetSettings
+from bench.target.target import Auth, Entra
+from bench.target.urls import SettingError
+
+CLOUDS: Mapping[str, tuple[str, str | None]] = {
+    "azure.com": (PUBLIC_SCOPE, None),
+    "azure.us": ("https://cognitiveservices.azure.us/.default", "login.microsoftonline.us"),
+    "azure.cn": ("https://cognitiveservices.azure.cn/.default", "login.chinacloudapi.cn"),
+}
+"""Cloud → scope of its tokens, and the host that signs in; None for azure-identity's own."""
+
+
+def auth_of(settings: TargetSettings, around: Surroundings, address: Address) -> tuple[Auth, tuple[str, ...]]:
+    """(what signs in, notices). Raises SettingError, and UsageError for a key that no header can hold."""
+    auth, names = settings.auth, around.names
+    if auth is None or auth == "key":
+        return _by_key(settings, around, address)
+    if settings.key_env is not None:
+        raise SettingError("auth", f"{names['auth']} and {names['key_env']} are two ways to sign in: leave one out")
+    return _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, names, address), ()
+
+
+def _by_key(
+    settings: TargetSettings, around: Surroundings, address: Address
+) -> tuple[Credential | None, tuple[str, ...]]:
+    names = around.names
+    if settings.key_env is not None:
+        key = _key(settings.key_env, around)
+        azure = address.service == "azure"
+        return (Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer")), ()
+    if settings.auth == "key":
+        raise SettingError("auth", f"{names['auth']} key needs {names['key_env']}, the name of the key's variable")
+    if address.service == "other" or address.loopback or settings.headers:
+        return None, ()
+    return None, (f"no key is sent: {names['key_env']} NAME sends the one in the variable NAME",)
+
+
+def _key(variable: str, around: Surroundings) -> str:
+    source = around.names["key_env"]
+    key = cleaned(around.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
+    if not key:  # without its name, for some give the key itself
+        problem = f"{source} names a variable that is not set: it wants the variable's name, not the key"
+        raise SettingError("key_env", problem)
+    return key
+
+
+def _by_entra(auth: AuthSettings, names: Names, address: Address) -> Entra:
+    cloud = azure_cloud(address.host)
+    if auth.scope is None and address.service != "azure" and not address.loopback:
+        remedy = "name the scope of its tokens, in the `auth` of a targets.yaml"
+        raise SettingError("auth", f"{names['auth']} is for Azure, and {address.host} is not there: {remedy}")
+    scope, authority = CLOUDS[cloud or "azure.com"]
+    return Entra(
+        scope=auth.scope or scope,
+        kind="default" if auth.type == "entra" else auth.type,
+        authority=auth.authority or authority,
+        client_id=auth.client_id,
+        tenant_id=auth.tenant_id,
+    )

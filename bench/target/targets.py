@@ -1,0 +1,129 @@
+"""Targets by name, as a `targets.yaml` describes them; every error names its line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.errors import ScriptError, UsageError
+from bench.target.address import with_model
+from bench.target.build import build_target
+from bench.target.settings import (
+    IN_FILE,
+    ON_COMMAND_LINE,
+    Surroundings,
+    TargetSettings,
+    TargetsFile,
+    VariantSettings,
+)
+from bench.target.target import Target
+from bench.target.urls import SettingError
+from bench.target.yaml_file import Keys, YamlFile, shortened
+
+PATHS = ("ca", "client_cert", "client_key")
+
+
+def file_targets(path: Path, names: Sequence[str], options: TargetSettings, around: Surroundings) -> list[Target]:
+    """The named targets of a file, in this order. What `options` say wins over the file.
+
+    A variant is `name.variant`. Raises ScriptError with the line; UsageError where names or options are wrong.
+    """
+    file = YamlFile(path)
+    settings = file.read(TargetsFile).targets
+    _refuse_names(path, names, [*_known(settings)])
+    targets = [_named(file, settings, name, options, around) for name in names]
+    _refuse_same_labels(names, targets)
+    return targets
+
+
+def _known(settings: dict[str, TargetSettings]) -> Iterator[str]:
+    """Every name that can be asked for."""
+    for name, target in settings.items():
+        yield name
+        yield from (f"{name}.{variant}" for variant in target.variants or {})
+
+
+def _refuse_names(path: Path, names: Sequence[str], known: Sequence[str]) -> None:
+    if not names:
+        raise UsageError(f"--target-file needs --targets, names of what {path} holds: {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--targets: {path} has no target '{shortened(name)}', only {', '.join(known)}")
+        if names.count(name) > 1:
+            raise UsageError(f"--targets names {name} twice: a target is compared with others")
+
+
+def _refuse_same_labels(names: Sequence[str], targets: Sequence[Target]) -> None:
+    labels = [target.label for target in targets]
+    for name, label in zip(names, labels, strict=True):
+        if labels.count(label) > 1:
+            raise UsageError(f"--targets: {name} has the label {label}, and so has another: give one another label")
+
+
+def _named(
+    file: YamlFile, targets: dict[str, TargetSettings], full_name: str, options: TargetSettings, around: Surroundings
+) -> Target:
+    name, _, variant_name = full_name.partition(".")
+    settings = targets[name]
+    keys: Keys = ("targets", name)
+    label = settings.label or name
+    if not variant_name:
+        return _built(file, keys, msgspec.structs.replace(settings, label=label), options, around)
+    variant_keys = (*keys, "variants", variant_name)
+    variant = (settings.variants or {})[variant_name]
+    changed = msgspec.structs.replace(_changed(file, variant_keys, settings, variant), label=f"{label}.{variant_name}")
+    return replace(
+        _built(file, variant_keys, changed, options, around),
+        variant_of=label,
+        session=dict(variant.session or {}),
+        session_source=f"{file.path}:{file.line((*variant_keys, 'session'))}",
+    )
+
+
+def _changed(file: YamlFile, keys: Keys, settings: TargetSettings, variant: VariantSettings) -> TargetSettings:
+    """The settings of a target with those of a variant in them. Another model has other prices, too."""
+    if variant.deployment is not None and variant.model is not None:
+        raise file.refuse("model and deployment are two names of the same: leave one out", *keys, "model")
+    model = variant.deployment or variant.model
+    if variant.prices is not None or model is not None:
+        settings = msgspec.structs.replace(settings, prices=variant.prices)
+    if model is None:
+        return settings
+    if settings.url is None:
+        return msgspec.structs.replace(settings, deployment=model, model=None)
+    url = with_model(settings.url, model)
+    if url is None:
+        raise file.refuse("model has nothing to replace: the target's `url` names no model", *keys)
+    return msgspec.structs.replace(settings, url=url)
+
+
+def _built(
+    file: YamlFile, keys: Keys, settings: TargetSettings, options: TargetSettings, around: Surroundings
+) -> Target:
+    """The target at the keys, a variant's or its own. What it says itself stands there, all else in the target."""
+    given = {name: value for name, value in msgspec.structs.asdict(options).items() if value is not None}
+    names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in given}
+    try:
+        target = build_target(_overridden(settings, given), replace(around, names=names))
+    except SettingError as error:
+        if error.key in given:
+            raise
+        at = (*keys, error.key) if file.has((*keys, error.key)) else (*keys[:2], error.key)
+        raise file.refuse(str(error), *at) from None
+    except ScriptError:  # of the price table
+        raise
+    except UsageError as error:  # of a variable's value
+        raise file.refuse(str(error), *keys) from None
+    return replace(target, notices=tuple(f"{target.label}: {notice}" for notice in target.notices))
+
+
+def _overridden(settings: TargetSettings, given: dict[str, Any]) -> TargetSettings:
+    """With options in the place of keys; a way to sign in takes the place of the other, too."""
+    paths = {name: str(Path(given[name]).absolute()) for name in PATHS if name in given}
+    other = {"key_env": "auth", "auth": "key_env"}
+    ways = {other[name]: None for name in other if name in given and given.get("auth") != "key"}
+    return msgspec.structs.replace(settings, **(ways | given | paths))

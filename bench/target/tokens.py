@@ -1,0 +1,204 @@
+"""The tokens of a run: fetched before its sessions, renewed behind their backs, and kept out of every text.
+
+One token for each way of signing in, whichever targets ask for it. It is renewed in the background when half of its
+life is over, so nobody waits for one after the first; while renewing fails, the old one serves to its end.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from bench.clock import monotonic_ns
+from bench.errors import ConnectError, UsageError
+from bench.target.credentials import Credential
+from bench.target.identity import FIRST_RETRIES, SECOND_NS, SECRET_VARIABLES, Fetch, SignInError, Token, fetch_token
+from bench.target.target import Entra, Target
+
+MARGIN_S = 0.5
+"""A token is not sent in the last moment of its life: the service checks it a little later."""
+SHORTEST_PAUSE_S = 0.5
+LONGEST_BACKOFF_S = 60.0
+LONGEST_OUTAGE_BACKOFF_S = 5.0
+"""While no token lives, sessions fail: the service is asked more often then."""
+REMEMBERED = 20
+"""So many tokens, the last ones, are taken out of texts."""
+REFRESH: Final = "token_refresh"
+
+Incident = Callable[[str, str], None]
+"""(kind, one line) of what happened to the harness beside its sessions."""
+
+
+def ignore(kind: str, text: str) -> None:
+    """An incident that nobody wants to know of."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Who gave the token of a target. `claims`: aud, tid, appid, oid, exp, as far as the token is a JWT."""
+
+    credential: str
+    scope: str
+    seconds_left: float
+    claims: dict[str, str] = field(default_factory=dict)
+
+
+class Keyring:
+    """All that proves to targets who is calling; one per process and run, and the only holder of tokens."""
+
+    def __init__(self, targets: Iterable[Target], *, incident: Incident = ignore, fetch: Fetch = fetch_token) -> None:
+        targets = list(targets)
+        self._tokens: deque[Credential] = deque(maxlen=REMEMBERED)
+        self._secrets = [*_secrets(targets)]
+        ways = {target.auth for target in targets if isinstance(target.auth, Entra)}
+        self._sign_ins = {way: SignIn(way, fetch, self._tokens.append, incident) for way in ways}
+
+    def open(self) -> None:
+        """Fetch every token, and renew them from now on. Raises UsageError, one line, where one is refused.
+
+        Waits for networks and processes: it is called where gevent has patched them, or where nothing else runs.
+        """
+        if self._sign_ins:
+            self._secrets += [Credential(name, value) for name in SECRET_VARIABLES if (value := os.environ.get(name))]
+        for sign_in in self._sign_ins.values():
+            sign_in.open()
+
+    def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
+        """(name, value) of the header that signs in to a target; None where it wants none.
+
+        At once, but where no token lives: then as soon as there is one. Raises ConnectError `refused:token` where that
+        takes longer than `limit_s`.
+        """
+        auth = target.auth
+        if isinstance(auth, Entra):
+            return self._sign_ins[auth].token(limit_s).bearer.header()
+        return None if auth is None else auth.header()
+
+    def hide(self, text: str) -> str:
+        """The text without keys, tokens, secret headers and passwords of proxies: a service may quote what it got."""
+        for secret in (*self._secrets, *self._tokens):
+            text = secret.hide(text)
+        return text
+
+    def answered_by(self, target: Target) -> Answered | None:
+        """Who gave the token of a target; None where it has none."""
+        sign_in = self._sign_ins.get(target.auth) if isinstance(target.auth, Entra) else None
+        token = None if sign_in is None else sign_in.newest
+        if token is None or not isinstance(target.auth, Entra):
+            return None
+        return Answered(token.issuer, target.auth.scope, _left_s(token), dict(token.claims))
+
+    def close(self) -> None:
+        """Renew nothing more."""
+        for sign_in in self._sign_ins.values():
+            sign_in.close()
+
+
+class SignIn:
+    """The token of one way of signing in, over its renewals. `remember` is told every token before it is used.
+
+    Its thread is a greenlet where gevent has patched `threading`.
+    """
+
+    def __init__(self, way: Entra, fetch: Fetch, remember: Callable[[Credential], None], incident: Incident) -> None:
+        self._way, self._fetch, self._remember, self._incident = way, fetch, remember, incident
+        self.newest: Token | None = None
+        self._problem = "no token came"
+        self._failures = 0
+        self._renewed = threading.Condition()
+        self._closed = threading.Event()
+
+    def open(self) -> None:
+        """Fetch the first token and start renewing. Raises UsageError."""
+        try:
+            self._keep(self._fetch(self._way, FIRST_RETRIES))
+        except SignInError as error:
+            raise UsageError(str(error)) from error
+        threading.Thread(target=self._renew_for_ever, name="rtbench-sign-in", daemon=True).start()
+
+    def token(self, limit_s: float) -> Token:
+        """A token that lives; raises ConnectError where none does for `limit_s`."""
+        if (token := self._living()) is not None:
+            return token
+        with self._renewed:
+            token = self._renewed.wait_for(self._living, limit_s)
+        if token is None:
+            raise ConnectError("refused:token", self._problem)
+        return token
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _living(self) -> Token | None:
+        return self.newest if self.newest is not None and _left_s(self.newest) > MARGIN_S else None
+
+    def _renew_for_ever(self) -> None:
+        while not self._closed.wait(self._pause_s()):
+            self._renew()
+
+    def _pause_s(self) -> float:
+        """Half of the time that the token has left, or less where renewing failed; never nothing."""
+        left_s = 0.0 if self.newest is None else max(0.0, _left_s(self.newest) - MARGIN_S)
+        if not self._failures:
+            return max(SHORTEST_PAUSE_S, left_s / 2)
+        backoff_s = min(LONGEST_BACKOFF_S, 2.0 ** min(self._failures - 1, 10))
+        limit_s = max(SHORTEST_PAUSE_S, left_s / 2) if left_s else LONGEST_OUTAGE_BACKOFF_S
+        return min(backoff_s, limit_s)
+
+    def _renew(self) -> None:
+        try:
+            token = self._fetch(self._way, 0)
+        except SignInError as error:
+            self._failed(error.why)
+            return
+        if self._closed.is_set():
+            return
+        failures = self._failures
+        self._keep(token)
+        if failures:
+            times = "1 failure" if failures == 1 else f"{failures} failures"
+            self._incident(REFRESH, f"signing in through Entra ID works again after {times}")
+
+    def _keep(self, token: Token) -> None:
+        """Use the token, unless it is the old one again, or one that ends earlier."""
+        self._failures = 0
+        if self.newest is not None and token.expires_ns <= self.newest.expires_ns:
+            return
+        if self.newest is None or token.bearer.header() != self.newest.bearer.header():
+            self._remember(token.bearer)
+        with self._renewed:
+            self.newest = token
+            self._renewed.notify_all()
+
+    def _failed(self, problem: str) -> None:
+        if self._closed.is_set():
+            return
+        self._failures += 1
+        self._problem = problem
+        left_s = 0.0 if self.newest is None else _left_s(self.newest)
+        state = f"the token lives {left_s:.0f} s more" if left_s > 0 else "no token lives"
+        self._incident(REFRESH, f"{problem} ({state}; next try in {self._pause_s():.1f} s)")
+
+
+def _left_s(token: Token) -> float:
+    return (token.expires_ns - monotonic_ns()) / SECOND_NS
+
+
+def _secrets(targets: Iterable[Target]) -> Iterator[Credential]:
+    """What must not be shown of targets, in each spelling that goes over a wire."""
+    for target in targets:
+        if isinstance(target.auth, Credential):
+            yield target.auth
+        yield from target.secrets
+        hidden = {name.lower() for name in target.secret_headers}
+        yield from (Credential(name, value) for name, value in target.headers if name.lower() in hidden)
+        proxy = target.way.proxy
+        if proxy is not None and proxy.password:
+            yield Credential("proxy password", proxy.password)
+            both = f"{proxy.user or ''}:{proxy.password}".encode()
+            yield Credential("proxy authorization", base64.b64encode(both).decode())

@@ -1,0 +1,37 @@
+"""Whether the kernel says of what arrives when it did: tried on a connection of this machine with itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gevent.server import StreamServer
+
+from bench.clock import monotonic_ns
+from bench.transport.loop import LoopWatch
+from bench.transport.tcp import TcpStream, connect_first, look_up
+
+LOOPBACK = "127.0.0.1"
+
+
+def kernel_stamps(limit_s: float) -> bool:
+    """Raises OSError or ConnectError where there is no connecting to oneself."""
+    server = StreamServer((LOOPBACK, 0), _answer)
+    server.start()
+    try:
+        addresses = look_up(LOOPBACK, server.server_port, limit_s)
+        stream = TcpStream(connect_first(addresses, limit_s), LoopWatch.of_hub())
+        try:
+            stream.write(b"?")
+            read = stream.read(monotonic_ns() + int(limit_s * 1e9))
+        finally:
+            stream.close()
+    finally:
+        server.stop()
+    return read is not None and read.kernel
+
+
+def _answer(sock: Any, _: object) -> None:
+    """Once it was asked: by then the kernel has switched its stamps on."""
+    sock.recv(1)
+    sock.sendall(b"!")
+    sock.close()

@@ -1,0 +1,192 @@
+"""TLS over a TCP stream that keeps the kernel's stamps, and the certificates on both sides.
+
+TLS runs over `ssl.MemoryBIO`, because an `SSLSocket` has no `recvmsg` and the stamp would be lost.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from bench.clock import Handed, monotonic_ns
+from bench.errors import ConnectError, UsageError
+from bench.transport.base import Network
+from bench.transport.tcp import READ_BYTES, Read, TcpStream
+
+TLS_RECORD_HEADER = 5
+OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
+OWN_CERTIFICATE_REMEDY = "the service wants a client certificate that it trusts: name it with --client-cert FILE"
+
+
+class TlsStream:
+    """TLS over a TCP stream. One read of the socket is fed and drained before the next, so its stamp stays true."""
+
+    def __init__(self, tcp: TcpStream, context: ssl.SSLContext, host: str) -> None:
+        self._tcp = tcp
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._host = host
+        self._record = RecordCounter()
+        self._end: Read | None = None
+        self._heard = False
+
+    @property
+    def session(self) -> ssl.SSLObject:
+        """What was agreed on: version, cipher, and the peer's certificate."""
+        return self._tls
+
+    def handshake(self, until_ns: int) -> None:
+        """Raises ssl.SSLError, or ConnectError when it takes too long or the peer goes away."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                self._flush()
+                return
+            except ssl.SSLWantReadError:
+                self._flush()
+                read = self._tcp.read(until_ns)
+                if read is None:
+                    raise ConnectError("timeout:tls", "the TLS handshake took too long") from None
+                self._feed(read.data)
+
+    def read(self, until_ns: int) -> Read | None:
+        """As `Stream` says. Raises ConnectError where the peer's first word is an alert: under TLS 1.3 a server judges
+        our certificate only after we have taken the handshake for done."""
+        while self._end is None:
+            read = self._tcp.read(until_ns)
+            if read is None:
+                return None
+            self._feed(read.data)
+            data, ended = self._decrypted()
+            if ended:
+                self._end = read._replace(data=b"")
+            if data or ended or not read.data:
+                return read._replace(data=data, complete=read.complete and self._record.whole)
+        return self._end
+
+    def _feed(self, data: bytes) -> None:
+        if data:
+            self._record.feed(data)
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _decrypted(self) -> tuple[bytes, bool]:
+        """All that can be read now, and whether the peer has ended the stream."""
+        parts = []
+        try:
+            while part := self._tls.read(READ_BYTES):
+                parts.append(part)
+                self._heard = True
+            return b"".join(parts), True
+        except ssl.SSLWantReadError:
+            self._flush()  # a key update wants an answer
+            return b"".join(parts), False
+        except ssl.SSLError as error:  # cut without a close_notify
+            if not self._heard and "ALERT" in (error.reason or ""):
+                raise ConnectError("refused:tls", f"{self._host}: {_words(error)}") from None
+            return b"".join(parts), True
+
+    def write(self, data: bytes) -> Handed:
+        self._tls.write(data)
+        return self._flush()
+
+    def learn_delay(self, stamp_ns: int) -> None:
+        self._tcp.learn_delay(stamp_ns)
+
+    def network(self) -> Network | None:
+        return self._tcp.network()
+
+    def _flush(self) -> Handed:
+        data = self._outgoing.read()
+        return self._tcp.write(data) if data else Handed(monotonic_ns())
+
+    def close(self) -> None:
+        self._tcp.close()
+
+
+class RecordCounter:
+    """Knows whether the bytes fed so far end where a TLS record ends (RFC 8446 §5.1: 5 bytes of header, its length)."""
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._missing = 0
+
+    @property
+    def whole(self) -> bool:
+        return not self._missing and not self._header
+
+    def feed(self, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            if self._missing:
+                step = min(self._missing, len(data) - at)
+                self._missing -= step
+            else:
+                step = min(TLS_RECORD_HEADER - len(self._header), len(data) - at)
+                self._header += data[at : at + step]
+                if len(self._header) == TLS_RECORD_HEADER:
+                    self._missing, self._header = int.from_bytes(self._header[3:5]), b""
+            at += step
+
+
+def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: float) -> TlsStream:
+    """TLS to `host`, which its certificate must name; raises ConnectError `refused:tls` or `timeout:tls`."""
+    tls = TlsStream(tcp, context, host)
+    try:
+        tls.handshake(monotonic_ns() + int(limit_s * 1e9))
+    except ssl.SSLCertVerificationError as error:
+        message = f"{host}: {error.verify_message}; name its certificate authority with --ca FILE"
+        raise ConnectError("refused:tls", message) from None
+    except (ssl.SSLError, OSError) as error:
+        raise ConnectError("refused:tls", f"{host}: {_words(error)}") from None
+    return tls
+
+
+def _words(error: OSError) -> str:
+    """What went wrong; of an alert about our certificate, with the remedy."""
+    said = str(error.strerror or error)
+    reason = getattr(error, "reason", None) or ""
+    return f"{said}; {OWN_CERTIFICATE_REMEDY}" if any(word in reason for word in OWN_CERTIFICATE_ALERTS) else said
+
+
+def tls_context(
+    ca: Path | str | None, client_cert: Path | None = None, client_key: Path | None = None
+) -> ssl.SSLContext:
+    """The system's trust store, one more certificate authority in the file `ca`, and a certificate of our own.
+
+    All files are PEM; without `client_key` the key is in the file of the certificate. Raises UsageError for a
+    certificate that cannot be used.
+    """
+    context = ssl.create_default_context()
+    if ca is not None:
+        context.load_verify_locations(ca)
+    if client_cert is not None:
+        _load_own(context, client_cert, client_key)
+    return context
+
+
+def _load_own(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    """A key is never asked for its password: a run has nobody to answer."""
+    both = f"the client certificate {certificate}" + (f" with the key {key}" if key else "")
+    try:
+        context.load_cert_chain(certificate, key, password=_refuse_password)
+    except _EncryptedKeyError:
+        remedy = "take the password off with `openssl pkey -in FILE -out NEW`"
+        raise UsageError(f"{both} cannot be used: the key is encrypted; {remedy}") from None
+    except ssl.SSLError as error:
+        mismatched = error.reason == "KEY_VALUES_MISMATCH"
+        problem = (
+            "the key is another certificate's" if mismatched else "it wants a certificate and its key, both in PEM"
+        )
+        raise UsageError(f"{both} cannot be used: {problem}") from None
+    except OSError as error:
+        raise UsageError(f"{both} cannot be read: {error.strerror or error}") from None
+
+
+class _EncryptedKeyError(Exception):
+    """OpenSSL has asked for a password."""
+
+
+def _refuse_password() -> str:
+    raise _EncryptedKeyError

@@ -1,0 +1,193 @@
+"""The sentences on arms, money, limits, incidents and the way, which every form of the report has in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from reports.arms import Difference
+from reports.money import Money
+from reports.numbers import NBSP, change, clock, count, listed, ms, percent, plural, span, three, usd
+from reports.quota import Quota
+from reports.statistics import quantile
+from reports.summary import Summary
+from reports.turns import ORIGINS
+
+NO_TEST = "No test was made: nothing here says whether chance alone could have made such differences."
+WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
+TRANSCRIPTION = "Input transcription is billed apart and not in this figure."
+BASE64 = 4 / 3
+"""Bytes of text for a byte of audio, before compression."""
+
+
+def differences(summary: Summary) -> list[str]:
+    """ttfa p50: sweden 480 ms, eastus2 624 ms (+30 %). Nothing of an invalid run."""
+    if summary.verdict.valid is False:
+        return []
+    several = len({one.origin for one in summary.differences}) > 1
+    return [
+        f"{one.sentence}{f', from {ORIGINS[one.origin]}' if several and one.origin else ''}."
+        for one in summary.differences
+    ]
+
+
+def against(summary: Summary) -> list[str]:
+    """The same in short, beside a table that has the values: eastus2 against sweden: ttfa p50 +30 %, p95 +28 %.
+
+    Of more than two arms only the first of the differences is told.
+    """
+    found = summary.differences if summary.verdict.valid is not False else ()
+    if len(summary.targets) > 2:
+        return [
+            f"{one.measure} p{one.p * 100:g} against {one.targets[0]}: {', '.join(_apart(one))}" for one in found[:1]
+        ]
+    measures = list(dict.fromkeys(one.measure for one in found))
+    told = [
+        f"{measure} "
+        + ", ".join(f"p{one.p * 100:g} {change(one.ratios[1])}" for one in found if one.measure == measure)
+        for measure in measures
+    ]
+    return [f"{found[0].targets[1]} against {found[0].targets[0]}: {'; '.join(told)}"] if told else []
+
+
+def _apart(one: Difference) -> list[str]:
+    return [f"{name} {change(ratio)}" for name, ratio in zip(one.targets[1:], one.ratios[1:], strict=True)]
+
+
+def amounts(money: Money) -> list[str]:
+    """2.31 USD for 400 turns · 0.0058 USD a turn · 0.034 USD a minute of conversation · no price for gpt-x."""
+    missing = [unpriced(money)] if money.unpriced else []
+    if not money.priced:
+        return missing
+    said = [f"{usd(money.usd)} for {plural(money.priced, 'turn')}", f"{three(money.per_turn)}{NBSP}USD a turn"]
+    minute = [] if math.isnan(money.per_minute) else [f"{three(money.per_minute)}{NBSP}USD a minute of conversation"]
+    return [*said, *minute, *missing]
+
+
+def cost(money: Money) -> list[str]:
+    """The same with what it is to be set against; nothing where a run has neither prices nor a budget."""
+    if not money.table and not money.priced and money.budget_usd is None:
+        return []
+    silent = [f"{plural(money.silent, 'turn')} without usage"] if money.silent else []
+    budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
+    estimate = [f"estimated {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
+    return [*amounts(money), *silent, *budget, *estimate] if money.turns or budget else []
+
+
+def unpriced(money: Money) -> str:
+    """no price for gpt-x (12 turns)."""
+    return f"no price for {listed(list(money.unpriced))} ({plural(money.turns - money.priced, 'turn')})"
+
+
+def _between(ends: tuple[float, float]) -> str:
+    return f"{usd(ends[0]).removesuffix(f'{NBSP}USD')} to {usd(ends[1])}"
+
+
+def money(summary: Summary) -> Iterable[str]:
+    """What to know of the amounts, in sentences."""
+    found = summary.money
+    if summary.simulated:
+        yield WOULD
+    if found.estimate_usd is not None:
+        yield f"Estimated before the run: {_between(found.estimate_usd)}."
+    if found.budget_usd is not None:
+        spent = f"; {percent(found.usd, found.budget_usd)} of it was spent" if found.priced and found.budget_usd else ""
+        yield f"The budget was {usd(found.budget_usd)}{spent}."
+    if found.unpriced:
+        yield (
+            f"There is {unpriced(found)}: these tokens are counted and in no amount. "
+            "Give prices in targets.yaml, or a table with --prices."
+        )
+    if found.silent:
+        are = "is" if found.silent == 1 else "are"
+        yield f"{plural(found.silent, 'turn')} brought no usage and {are} in no amount."
+    if found.transcribed:
+        yield TRANSCRIPTION
+    if found.priced:
+        yield "All turns of the run count, warm-up and failed ones too."
+
+
+def limits(quota: Quota) -> str:
+    """sweden: 3 turns and 1 session throttled, asked 4 times to wait (p50 1.2 s, longest 20 s), …."""
+    several = len(quota.targets) > 1
+    said = {one.target: _limited(one.turns, one.sessions, one.waits_s, one.held_s) for one in quota.targets}
+    return "; ".join(f"{target}: {text}" if several else text for target, text in said.items() if text)
+
+
+def limits_in_all(quota: Quota) -> str:
+    """The same of all targets together."""
+    waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
+    turns, sessions = sum(one.turns for one in quota.targets), sum(one.sessions for one in quota.targets)
+    held_s = sum(one.held_s for one in quota.targets if one.held_s > 0)
+    return _limited(turns, sessions, waits_s, held_s)
+
+
+def _limited(turns: int, sessions: int, waits_s: Sequence[float], held_s: float) -> str:
+    counted = [plural(n, noun) for n, noun in ((turns, "turn"), (sessions, "session")) if n]
+    parts = [f"{listed(counted)} throttled"] if counted else []
+    if waits_s:
+        times = f"{count(len(waits_s))} times" if len(waits_s) > 1 else "once"
+        median = quantile(np.array(waits_s), 0.5)
+        parts.append(f"asked {times} to wait (p50 {ms(1000 * median)}, longest {ms(1000 * waits_s[-1])})")
+    if held_s > 0:
+        parts.append(f"starts held for {span(held_s)} in all")
+    return ", ".join(parts)
+
+
+def incidents(summary: Summary, most: int) -> list[str]:
+    """The first few with time and worker; where there are more, how many of each kind."""
+    found = summary.incidents
+    long = summary.window.length_s > 180
+    first = [f"{clock(one.at_s, long=long)} worker {one.worker} {one.what}: {one.text}" for one in found.kept[:most]]
+    return [*first, f"in all: {found.kinds}"] if found.total > len(first) else first
+
+
+def token_wait(summary: Summary) -> str:
+    """3 of 120 sessions waited for a token, the longest 1.2 s."""
+    waited = summary.run.sessions["token_wait_ns"].fillna(0).to_numpy(dtype=np.float64)
+    many = int((waited > 0).sum())
+    if not many:
+        return ""
+    return (
+        f"{count(many)} of {plural(waited.size, 'session')} waited for a token, the longest {ms(waited.max() / 1e6)}."
+    )
+
+
+def proxied(summary: Summary) -> tuple[str, ...]:
+    """The targets whose round trips end at a proxy."""
+    frame = summary.run.turns
+    behind = frame.loc[(frame["rtt_scope"] == "proxy").to_numpy(), "target"].unique()
+    return tuple(label for label in summary.targets if label in set(behind))
+
+
+def round_trips(summary: Summary) -> str:
+    """Where the network's figures end."""
+    behind = proxied(summary)
+    if not behind:
+        return "Round trips as the kernel saw them, to the nearest TLS terminator."
+    if len(behind) == len(summary.targets):
+        return "Round trips as the kernel saw them, to the proxy and not beyond; so there is no ttfa_less_rtt."
+    return (
+        f"Round trips as the kernel saw them, to the nearest TLS terminator; on {listed(list(behind))} to the proxy, "
+        "so there is no ttfa_less_rtt."
+    )
+
+
+def compression(summary: Summary) -> list[str]:
+    """What compression made of the audio, of the targets whose sessions were to be compressed."""
+    return [
+        f"{arm.target}, {arm.facts['compression']}: {' and '.join(said)} (base64 alone makes {three(BASE64)})."
+        for arm in summary.arms
+        if arm.facts["compression"] not in ("", "none") and (said := list(_wire(summary, arm.target)))
+    ]
+
+
+def _wire(summary: Summary, target: str) -> Iterable[str]:
+    """1.02 bytes on the wire for a byte of audio received."""
+    total = {rate.measure: rate.total_bytes for rate in summary.throughput if rate.target == target}
+    for way in ("sent", "received"):
+        wire, audio = total.get(f"wire_{way}", 0), total.get(f"audio_{way}", 0)
+        if wire and audio:
+            yield f"{three(wire / audio)} bytes on the wire for a byte of audio {way}"

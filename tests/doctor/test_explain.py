@@ -1,0 +1,112 @@
+"""What a refusal means here: every way of refusing has a remedy that fits the target."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.doctor.explain import Refusal, explain
+from bench.protocol.dialects import Dialect
+from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
+from bench.target.credentials import Credential
+from bench.target.target import Auth, Entra, Target
+
+KEY = Credential("api-key", "a-key-that-nobody-may-see")
+ENTRA = Entra("https://cognitiveservices.azure.com/.default")
+HOST = "res.openai.azure.com"
+
+
+def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=voice") -> Target:
+    return Target(HOST, HOST, 443, True, resource, Dialect.GA, "azure", auth, model="voice")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words", "auth", "said"),
+    [
+        ("refused:400", "HTTP 400: OpperationNotSupported: no", KEY, "voice is not of a realtime model"),
+        ("refused:400", "HTTP 400: OperationNotSupported: no", KEY, "voice is not of a realtime model"),
+        ("refused:400", "HTTP 400: BadRequest: API version not supported", KEY, "2025-04-01-preview"),
+        ("refused:400", "HTTP 400: something", KEY, "compare path and query"),
+        ("refused:401", "HTTP 401: PermissionDenied: no", ENTRA, "Cognitive Services OpenAI User"),
+        ("refused:401", "HTTP 401: Access denied", KEY, f"copy Key 1 of {HOST}"),
+        ("refused:401", "HTTP 401: Access denied", None, "--api-key-env"),
+        ("refused:401", "HTTP 401: Access token is missing or expired", ENTRA, "clock"),
+        ("refused:403", "HTTP 403: Access denied due to Virtual Network/Firewall rules.", KEY, "Networking"),
+        ("refused:403", "HTTP 403: AuthenticationTypeDisabled: Key based authentication is off", KEY, "--auth entra"),
+        ("refused:404", "HTTP 404: DeploymentNotFound: no", KEY, "no deployment called voice"),
+        ("refused:404", "HTTP 404: Resource not found", KEY, "/openai/v1/realtime"),
+        ("refused:431", "HTTP 431: too large", KEY, "`headers`"),
+        ("refused:500", "HTTP 500: InternalServerError", KEY, "status page"),
+        ("refused:418", "HTTP 418: teapot", KEY, "see its words"),
+        ("throttled:handshake", "HTTP 429: limit", KEY, "--connect-rate"),
+        ("throttled:response", "rate_limit_exceeded: limit", KEY, "say less"),
+        ("throttled:response", "insufficient_quota: no", KEY, "billing"),
+        ("refused:invalid_api_key", "Incorrect API key", KEY, "--api-key-env"),
+        ("refused:beta_api_shape_disabled", "gone", KEY, "--dialect ga"),
+        ("refused:model_not_found", "no", KEY, "gpt-realtime"),
+        ("refused:dns", "no such name", KEY, "DNS zone"),
+        ("refused:tcp", "refused", KEY, "firewall"),
+        ("refused:tls", "unknown ca", KEY, "--ca"),
+        ("refused:proxy", "407", KEY, "user and password"),
+        ("refused:token", "the endpoint is down", ENTRA, "az login"),
+        ("timeout:tcp", "nothing", KEY, "firewall"),
+        ("timeout:first_delta", "nothing", KEY, "status page"),
+        ("protocol:dialect", "response.audio.delta", KEY, "--dialect"),
+        ("protocol:json", "no JSON", KEY, "is the URL one"),
+        ("failed:server_error", "sorry", KEY, "status page"),
+        ("failed:no_audio", "", KEY, "does the deployment's model speak"),
+        ("closed:1006", "", KEY, "cut"),
+        ("expired", "60 minutes", KEY, "age"),
+    ],
+)
+def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, said: str) -> None:
+    assert said in explain(Refusal(outcome, words), build_target(auth))
+
+
+@pytest.mark.parametrize("name", AZURE)
+def test_every_way_in_which_azure_refuses_has_a_remedy(name: str) -> None:
+    refused = AZURE[name]
+    outcome = "throttled:handshake" if refused.status == 429 else f"refused:{refused.status}"
+    words = f"HTTP {refused.status}: {refused.code}: {refused.message}"
+
+    assert len(explain(Refusal(outcome, words), build_target())) > 20
+
+
+@pytest.mark.parametrize("code", OPENAI)
+def test_every_way_in_which_openai_refuses_has_a_remedy(code: str) -> None:
+    assert explain(Refusal(f"refused:{code}", OPENAI[code].message), build_target())
+
+
+def test_a_stray_api_version_is_told_from_a_wrong_key() -> None:
+    stray = build_target(resource="/openai/v1/realtime?model=voice&api-version=2024-10-01-preview")
+    refusal = Refusal("refused:401", STRAY_VERSION.message)
+
+    assert "take api-version out" in explain(refusal, stray)
+    assert "take api-version out" not in explain(refusal, build_target())
+
+
+def test_the_role_is_to_be_given_to_whom_the_token_is_of() -> None:
+    refusal = Refusal("refused:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"})
+
+    assert "az role assignment create --assignee object-7" in explain(refusal, build_target(ENTRA))
+
+
+def test_the_audience_of_a_token_that_is_not_taken_is_said() -> None:
+    refusal = Refusal("refused:401", "Access denied", claims={"aud": "https://other.test"})
+
+    assert "the token is for https://other.test" in explain(refusal, build_target(ENTRA))
+
+
+@pytest.mark.parametrize("outcome", ["throttled:handshake", "throttled:response", "refused:503"])
+def test_the_wait_that_was_asked_for_is_said(outcome: str) -> None:
+    assert "asks to wait 6.23 s" in explain(Refusal(outcome, "later", wait_s=6.232), build_target())
+
+
+def test_too_many_headers_are_known_by_their_status() -> None:
+    assert "ten custom headers" in explain(Refusal(f"refused:{TOO_MANY_HEADERS.status}", "x"), build_target())
+
+
+@given(st.text(max_size=30), st.text(max_size=30), st.sampled_from([KEY, ENTRA, None]))
+def test_nothing_that_a_service_says_upsets_it(outcome: str, words: str, auth: Auth) -> None:
+    assert isinstance(explain(Refusal(outcome, words), build_target(auth)), str)

@@ -1,0 +1,45 @@
+"""Findings as lines and as JSON."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.doctor.finding import Finding, State, any_failed, lines, printable
+
+STATES = st.sampled_from(["ok", "warning", "failed", "skipped"])
+WORDS = st.text(st.characters(categories=["L", "N"]), max_size=12)
+TEXTS = st.lists(WORDS, max_size=40).map(" ".join)
+
+
+@given(STATES, TEXTS, TEXTS, st.integers(60, 100))
+def test_no_line_is_wider_than_wanted_and_no_word_is_lost(state: State, said: str, remedy: str, width: int) -> None:
+    shown = list(lines(Finding("tls", state, said, remedy), width))
+
+    assert max(map(len, shown)) <= width
+    assert " ".join(shown).replace("→", "").split() == [state, "tls", *said.split(), *remedy.split()]
+
+
+def test_a_remedy_stands_below_what_was_found() -> None:
+    assert list(lines(Finding("tcp", "failed", "nobody there", "go there"), 80)) == [
+        "failed   tcp              nobody there",
+        "                          → go there",
+    ]
+
+
+def test_what_a_service_says_cannot_steer_the_terminal() -> None:
+    shown = printable(Finding("upgrade", "failed", "no\x1b[2J", "a\nb"))
+
+    assert (shown.said, shown.remedy) == ("no�[2J", "a�b")
+
+
+@pytest.mark.parametrize(("state", "failed"), [("ok", False), ("warning", False), ("skipped", False), ("failed", True)])
+def test_only_what_failed_is_a_failure(state: State, failed: bool) -> None:
+    assert any_failed([Finding("x", "ok", ""), Finding("x", state, "")]) is failed
+
+
+def test_json_has_all_of_it() -> None:
+    told = Finding("dns", "ok", "found").as_json()
+
+    assert told == {"name": "dns", "state": "ok", "said": "found", "remedy": ""}

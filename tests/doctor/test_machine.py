@@ -1,0 +1,77 @@
+"""What a machine can bear, from its figures; and that this one can be looked at."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.doctor.machine import (
+    clock_resolution,
+    judged_wall_clock,
+    local_ports,
+    open_files,
+    processors,
+    stamps,
+)
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "state", "said"),
+    [
+        (1_024, 4_096, "ok", "about 960 sessions"),
+        (256, 4_096, "warning", "about 192 sessions"),
+        (10, 10, "warning", "about 0 sessions"),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, "ok", "no limit"),
+    ],
+)
+def test_open_files_say_how_many_sessions_they_allow(soft: int, hard: int, state: str, said: str) -> None:
+    found = open_files(soft, hard)
+
+    assert (found.state, said in found.said) == (state, True)
+    assert bool(found.remedy) == (state == "warning")
+
+
+def test_a_remedy_says_how_many_files_the_hard_limit_allows() -> None:
+    assert "up to 4,096" in open_files(256, 4_096).remedy
+    assert "any number" in open_files(256, -1).remedy
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "used", "state"),
+    [(32_768, 60_999, 100, "ok"), (32_768, 60_999, 28_000, "warning"), (0, 0, 0, "skipped")],
+)
+def test_ports_that_are_left_limit_the_connections(first: int, last: int, used: int, state: str) -> None:
+    assert local_ports(first, last, used).state == state
+
+
+def test_few_ports_left_have_a_remedy_that_widens_the_range() -> None:
+    found = local_ports(50_000, 50_099, 90)
+
+    assert "10 more connections" in found.said
+    assert "ip_local_port_range" in found.remedy
+
+
+@pytest.mark.parametrize(("resolution_s", "state"), [(1e-9, "ok"), (1e-5, "ok"), (0.015, "warning")])
+def test_a_coarse_clock_is_a_warning(resolution_s: float, state: str) -> None:
+    assert clock_resolution(resolution_s).state == state
+
+
+@given(st.floats(-1e6, 1e6))
+def test_a_wall_clock_that_is_stepped_is_a_warning(moved_ms: float) -> None:
+    assert judged_wall_clock(moved_ms).state == ("ok" if abs(moved_ms) <= 5 else "warning")
+
+
+@pytest.mark.parametrize(("cpus", "load", "state"), [(2, 0.5, "ok"), (2, 1.9, "warning"), (64, 10.0, "ok")])
+def test_a_busy_machine_is_a_warning(cpus: int, load: float, state: str) -> None:
+    assert processors(cpus, load).state == state
+
+
+def test_stamps_are_tried_on_a_connection_of_this_machine() -> None:
+    found = stamps()
+
+    assert found.name == "kernel stamps"
+    assert found.state in ("ok", "warning")
+    assert (found.state == "ok") == (not found.remedy)

@@ -1,0 +1,99 @@
+"""What a service tells, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.doctor.told import compression, greeted, limits_told, refused, service_clock, settings_in
+from bench.observe.observation import SessionObservation
+from bench.protocol.limits import RateLimit
+from tests.doctor.test_explain import build_target
+
+AT_S = 1_700_000_000
+DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(
+        st.sampled_from(["audio", "input", "output", "format", "type", "voice", "turn_detection", "model"]), inner
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("off_s", "state", "said"),
+    [(0, "ok", "agrees"), (30, "ok", "30 s ahead"), (-300, "warning", "300 s behind"), (300, "warning", "300 s ahead")],
+)
+def test_a_wall_clock_that_is_wrong_is_a_warning(off_s: int, state: str, said: str) -> None:
+    found = service_clock(DATE, (AT_S + off_s) * 1_000_000_000 + 500_000_000)
+
+    assert (found.state, said in found.said) == (state, True)
+
+
+@pytest.mark.parametrize("date", [None, "", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT"])
+def test_without_a_date_the_clocks_are_not_compared(date: str | None) -> None:
+    assert service_clock(date, AT_S * 1_000_000_000).state == "skipped"
+
+
+FLAT = {
+    "voice": "alloy",
+    "turn_detection": {"type": "server_vad", "silence_duration_ms": 200},
+    "input_audio_format": "pcm16",
+    "output_audio_format": "g711_ulaw",
+}
+NESTED = {
+    "audio": {
+        "input": {"format": {"type": "audio/pcm", "rate": 24_000}, "turn_detection": None},
+        "output": {"format": {"type": "audio/pcmu"}, "voice": "marin"},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("session", "said"),
+    [
+        (FLAT, "voice alloy, turn detection server_vad (200 ms of silence), input pcm16, output g711_ulaw"),
+        (NESTED, "voice marin, turn detection none, input audio/pcm, output audio/pcmu"),
+    ],
+)
+def test_settings_are_read_in_both_dialects(session: dict[str, Any], said: str) -> None:
+    assert settings_in(session) == said
+
+
+@given(st.dictionaries(st.sampled_from(["audio", "voice", "turn_detection", "input_audio_format"]), JSON))
+def test_no_settings_upset_it(session: dict[str, Any]) -> None:
+    assert isinstance(settings_in(session), str)
+
+
+def test_the_greeting_says_which_model_answers_and_for_how_long() -> None:
+    instants = {"upgrade_done": 0, "session_created": 12_000_000}
+    found = greeted({"model": "m", "expires_at": AT_S + 1_800}, SessionObservation("", "", 0, instants), AT_S)
+
+    assert found.said == "model m, ends in 30 min at the latest, greeted in 12.0 ms"
+
+
+def test_limits_say_what_is_left() -> None:
+    found = limits_told((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5)))
+
+    assert found.said == "requests: 199 of 200 left, whole again in 0.3 s; tokens: 5 left"
+    assert limits_told(()).state == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "agreed", "state"),
+    [(False, "", "ok"), (True, "permessage-deflate", "ok"), (True, "", "warning")],
+)
+def test_compression_that_is_declined_is_a_warning(wanted: bool, agreed: str, state: str) -> None:
+    assert compression({"sec-websocket-extensions": agreed}, wanted=wanted).state == state
+
+
+def test_a_refusal_holds_the_ids_that_support_asks_for_each_once() -> None:
+    headers = {"apim-request-id": "id-7", "x-request-id": "id-7", "x-ms-region": "Sweden Central", "retry-after": "9"}
+    observed = SessionObservation("refused:503", "HTTP 503: no", 0, {}, headers=headers)
+    found = refused("upgrade", observed, build_target(), {})
+
+    assert found.said == "refused:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
+    assert "asks to wait 9 s" in found.remedy

@@ -1,0 +1,103 @@
+"""Runs without a key: tokens of a few seconds, renewed while sessions open, and kept secret."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.run import folder as files
+from bench.simulator.truth import read_truth
+from tests.end_to_end.locust_process import AZURE, GUARD_S, only_run, run_locust, write_scenario
+from tests.end_to_end.quoting_service import holders
+from tests.simulator_process import Ready, quick_simulator
+
+TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.")
+"""Of a JWT, the begin."""
+
+
+def keyless(ready: Ready) -> dict[str, str]:
+    """The environment of an Azure App Service whose identity may call the simulator."""
+    assert ready.identity is not None
+    return {
+        "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{ready.port}",
+        "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt-realtime",
+        "IDENTITY_ENDPOINT": ready.identity["endpoint"],
+        "IDENTITY_HEADER": ready.identity["header"],
+    }
+
+
+def tokens_in(folder: Path) -> list[Path]:
+    """The files that hold a token."""
+    return [path for path in folder.rglob("*") if path.is_file() and TOKEN.search(path.read_bytes().decode("latin-1"))]
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
+    processes: tuple[str, ...], tmp_path: Path
+) -> None:
+    truth = tmp_path / "truth.jsonl"
+    with quick_simulator(tmp_path, "--token-life", "5", "--truth", str(truth)) as ready:
+        load = ("-u", "10", "-r", "10", "-t", "10s", "--record-events", "100%", *processes)
+        ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
+        header = keyless(ready)["IDENTITY_HEADER"]
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    used = {event["token"] for event in read_truth(truth) if event.get("token") is not None}
+    assert ended.returncode in (0, 4), ended.stderr
+    assert set(sessions["outcome"]) <= {"ok", "abandoned"}
+    assert sessions["token_wait_ns"].tolist() == [0] * len(sessions)
+    assert len(used) >= 3
+    assert files.read_document(folder)["targets"][0]["auth"] == "entra"
+    assert files.read_document(folder)["incidents"] == []
+    assert holders(folder, header) == []
+    assert tokens_in(folder) == []
+    assert header not in ended.stdout + ended.stderr
+    assert not TOKEN.search(ended.stdout + ended.stderr)
+
+
+def test_a_refresh_that_fails_is_an_incident_and_holds_nobody_up(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--token-life", "8", "--identity-fault", "500:2-2") as ready:
+        load = ("-u", "2", "-r", "2", "-t", "9s")
+        ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
+
+    folder = only_run(tmp_path / "runs")
+    incidents = files.read_document(folder)["incidents"]
+    assert set(files.read_table(folder, "sessions").to_pandas()["outcome"]) <= {"ok", "abandoned"}, ended.stderr
+    assert {incident["kind"] for incident in incidents} == {"token_refresh"}
+    assert tokens_in(folder) == []
+
+
+def test_the_quick_run_signs_in_where_no_key_is_set(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--token-life", "30") as ready:
+        clean = {name: value for name, value in os.environ.items() if name not in AZURE}
+        command = [sys.executable, "-m", "bench.cli.app", "bench", "--yes", "--runs", str(tmp_path / "runs")]
+        ended = subprocess.run(
+            command, env=clean | keyless(ready), capture_output=True, text=True, timeout=GUARD_S, check=False
+        )
+
+    folder = only_run(tmp_path / "runs")
+    assert ended.returncode == 0, ended.stderr
+    assert "USD for 8 sessions" in ended.stdout.splitlines()[0]
+    assert files.read_document(folder)["totals"]["sessions"] == {"ok": 8}
+    assert files.read_document(folder)["targets"][0]["auth"] == "entra"
+    assert tokens_in(folder) == []
+
+
+@pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
+def test_a_sign_in_that_is_refused_is_one_line_and_leaves_no_run(processes: tuple[str, ...], tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--token-life", "8", "--identity-fault", "500") as ready:
+        options = ("--auth", "managed_identity", *processes)
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **keyless(ready))
+
+    said = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
+    assert ended.returncode == 2
+    assert len(said) == 1
+    assert "Traceback" not in ended.stderr
+    assert not any((tmp_path / "runs").iterdir())
+    assert not TOKEN.search(ended.stdout + ended.stderr)

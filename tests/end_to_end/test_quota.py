@@ -1,0 +1,104 @@
+"""Runs against limits that run down, the service's and the user's own: waits that are asked for, budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.money import cost_usd, prices_of
+from bench.run import folder as files
+from bench.target.prices import load_price_table
+from tests.end_to_end.locust_process import only_run, run_locust, write_scenario
+from tests.simulator_process import Ready, quick_simulator
+
+KINDS = ("text_in", "audio_in", "cached_text_in", "cached_audio_in", "text_out", "audio_out")
+UNPRICED = """
+as_of: 2026-01-01
+models:
+  another-model: {text_in: 1, text_cached: 1, text_out: 1, audio_in: 1, audio_cached: 1, audio_out: 1}
+"""
+
+
+def rows(folder: Path, table: files.TableName) -> pd.DataFrame:
+    return files.read_table(folder, table).to_pandas().sort_values("start_ns", ignore_index=True)
+
+
+def ended_ns(table: pd.DataFrame) -> pd.Series:
+    return table["start_ns"] + table["ended_at_ns"]
+
+
+def test_after_a_throttled_handshake_nothing_starts_before_the_wait_that_was_asked_for(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, more="limits: {connections_per_min: 30}\n") as ready:
+        load = ("-u", "32", "-r", "32", "--sessions", "34", "--url", ready.urls["ga"])
+        ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    sessions = rows(folder, "sessions")
+    throttled = sessions[sessions["outcome"] == "throttled:handshake"]
+    assert len(throttled) > 0
+    assert throttled["retry_after_ns"].min() > 0
+    assert set(sessions["outcome"]) == {"ok", "throttled:handshake"}
+    for at_ns, asked_ns in zip(ended_ns(throttled), throttled["retry_after_ns"], strict=True):
+        assert not sessions["start_ns"].between(at_ns + 1, at_ns + asked_ns - 1).any()
+    assert sum(files.read_document(folder)["holds"].values()) > 0
+    assert "starts were held back, as the service asked: 127.0.0.1 " in ended.stderr
+
+
+def test_a_throttled_turn_is_waited_out_before_the_next(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, more="limits: {requests_per_min: 40}\n") as ready:
+        ended = run_locust(
+            write_scenario(tmp_path, turns=50), tmp_path / "runs", "--sessions", "1", "--url", ready.urls["ga"]
+        )
+
+    folder = only_run(tmp_path / "runs")
+    turns = rows(folder, "turns")
+    due_ns = (ended_ns(turns) + turns["retry_after_ns"].fillna(0)).iloc[:-1]
+    assert set(turns["outcome"]) == {"ok", "throttled:response"}, ended.stderr
+    assert turns["retry_after_ns"].notna().tolist() == (turns["outcome"] == "throttled:response").tolist()
+    assert len(turns) == 50
+    assert (turns["start_ns"].iloc[1:].to_numpy() >= due_ns.to_numpy()).all()
+
+
+def test_a_budget_that_is_spent_ends_the_run_in_order(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "1", "-t", "10m", "--budget", "0.02", "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path, turns=50), tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    document, turns = files.read_document(folder), rows(folder, "turns")
+    prices = prices_of(load_price_table(None).models, str(rows(folder, "sessions")["model"].dropna().iloc[0]))
+    assert prices is not None
+    spent = cost_usd(prices, {kind: turns[f"tokens_{kind}"] for kind in KINDS}).cumsum().tolist()
+    assert ended.returncode in (0, 4), ended.stderr
+    assert document["stopped"].startswith("the budget of 0.02 USD is spent: ")
+    assert document["budget_usd"] == 0.02
+    assert spent[-1] >= 0.02 > spent[-2]
+    assert set(turns["outcome"]) == {"ok"}
+    assert "the run ends early: the budget of 0.02 USD is spent" in ended.stderr
+    assert "the budget of 0.02 USD is spent" in (folder / "report.html").read_text()
+
+
+def test_processes_spend_one_budget_together(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "4", "-r", "4", "--processes", "2", "-t", "10m", "--budget", "0.02", "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path, turns=200), tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    assert ended.returncode in (0, 4), ended.stderr
+    assert files.read_document(folder)["stopped"].startswith("the budget of 0.02 USD is spent: ")
+    assert set(rows(folder, "turns")["outcome"]) == {"ok"}
+
+
+@pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
+def test_a_budget_without_a_price_is_one_line_and_status_2(
+    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
+) -> None:
+    (tmp_path / "prices.yaml").write_text(UNPRICED)
+    load = ("-t", "10m", "--budget", "5", "--prices", str(tmp_path / "prices.yaml"), "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path, turns=50), tmp_path / "runs", *load, *processes)
+
+    named = [line for line in ended.stderr.splitlines() if "--prices FILE" in line]
+    assert ended.returncode == 2
+    assert len(named) == 1
+    assert "Traceback" not in ended.stderr
+    assert "--prices FILE" in files.read_document(only_run(tmp_path / "runs"))["stopped"]

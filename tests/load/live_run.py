@@ -1,0 +1,142 @@
+"""A `LiveRun` whose services are functions: nothing is dialled, and nothing of Locust is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import gevent
+import pyarrow as pa
+from gevent.event import Event
+
+from bench.clock import monotonic_ns, utc_ns
+from bench.errors import ConnectError
+from bench.load.arm import Arm
+from bench.load.live import LiveRun
+from bench.load.options import Options
+from bench.load.plays import loaded_parts, plays_of_arms
+from bench.load.spending import Spending
+from bench.load.tasks import SessionTask, script
+from bench.measures import Limits
+from bench.money import Prices
+from bench.run import folder as files
+from bench.target.dial import Dialer
+from bench.target.endpoint import resolve_target
+from bench.target.target import Target
+from bench.target.tokens import Keyring
+from bench.transport.base import Phases, Received
+from bench.transport.memory import MemoryTransport, VirtualClock
+from tests.helpers import Service
+from tests.load.actors import Actor, actor
+from tests.load.test_options import parsed
+
+HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
+TALK = "steps:\n  - say: One\n  - say: Two\n"
+PRICES = Prices(1, 1, 1, 1, 1, 1)
+
+
+class Switching(MemoryTransport):
+    """Lets others run whenever it waits, as a socket would."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service, service.greeting(), VirtualClock(monotonic_ns()))
+
+    def receive(self, until_ns: int) -> list[Received]:
+        gevent.sleep(0)
+        return super().receive(until_ns)
+
+
+def _set() -> Event:
+    event = Event()
+    event.set()
+    return event
+
+
+@dataclass
+class FakeDialer:
+    """Connects to a service of its own for each session, or refuses. `answers`: unset while nobody answers."""
+
+    service: Callable[[], Service] = Service
+    refuses: ConnectError | None = None
+    answers: Event = field(default_factory=_set)
+    dialled: int = 0
+
+    def open(self, limits: Limits, phases: Phases) -> Switching:
+        self.dialled += 1
+        gevent.sleep(0)
+        self.answers.wait()
+        if self.refuses is not None:
+            raise self.refuses
+        return Switching(self.service())
+
+
+@dataclass
+class Caller(Actor):
+    """A user with a copy of itself for each further arm."""
+
+    leaving: bool = False
+    copies: list[Any] = field(default_factory=list)
+
+    def is_leaving(self) -> bool:
+        return self.leaving
+
+    def doubles(self, arms: int) -> Sequence[Any]:
+        return [self, *(Caller() for _ in range(arms - 1))]
+
+
+class Stand:
+    """A run of some arms, and what it asked for."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *labels: str,
+        does: Any = None,
+        text: str = TALK,
+        dialers: Mapping[str, FakeDialer] | None = None,
+        sessions: int | None = None,
+        workers: int = 1,
+        worker: int = 0,
+        prices: Prices | None = PRICES,
+        **given: Any,
+    ) -> None:
+        (folder / "talk.yaml").write_text(text)
+        self.folder = files.create(folder, "talk", utc_ns())
+        self.user = actor("Talker", does if does is not None else script(folder / "talk.yaml"))
+        self.task: SessionTask = self.user.declared_tasks[0]
+        self.targets: list[Target] = [replace(HERE, label=label, prices=prices) for label in labels or ("here",)]
+        self.dialers = {target.label: FakeDialer() for target in self.targets} | dict(dialers or {})
+        plays = plays_of_arms(loaded_parts([self.user]), self.targets)
+        keyring = Keyring(self.targets)
+        arms = [
+            Arm(target, plays[target.label], cast(Dialer, self.dialers[target.label]), None) for target in self.targets
+        ]
+        self.stopped: list[str] = []
+        self.refused: list[str] = []
+        self.live = LiveRun(
+            self.folder,
+            worker,
+            workers,
+            utc_ns(),
+            arms,
+            replace(Options.of(parsed()), **given),
+            keyring,
+            Spending({}, {target.label: target.prices for target in self.targets}),
+            sessions=sessions,
+            fire=lambda **_: None,
+            stop=self.stopped.append,
+            refuse=self.refused.append,
+        )
+
+    def play(self, pairs: int = 1) -> bool:
+        """So many pairs of one user, one after another; whether the last was played."""
+        caller = Caller()
+        return [self.live.play_pair(self.user, self.task, cast(Any, caller)) for _ in range(pairs)][-1]
+
+    def rows(self, table: files.TableName) -> list[dict[str, Any]]:
+        """What is recorded; the run is over then."""
+        self.live.close()
+        rows = pa.Table.from_batches(files.spooled_batches(self.folder, table), files.SCHEMAS[table]).to_pylist()
+        return sorted(rows, key=lambda row: row.get("start_ns") or 0)

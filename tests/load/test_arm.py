@@ -1,0 +1,83 @@
+"""How it goes at one target."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from bench.load.arm import HOPELESS, Arm, per_minute_of
+from bench.load.pacer import SECOND_NS
+from bench.target.dial import Dialer
+from bench.target.endpoint import resolve_target
+from bench.target.tokens import Keyring
+from tests.helpers import at, build_session
+
+HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
+
+
+def arm() -> Arm:
+    return Arm(HERE, {}, Dialer(HERE, cast(Keyring, None)), None)
+
+
+def refused(outcome: str, **changes: Any) -> Any:
+    return build_session(outcome=outcome, instants={"ended": at(30)}, **changes)
+
+
+def test_an_arm_where_nothing_opens_is_hopeless_after_ten() -> None:
+    here = arm()
+    told = [here.note(refused("refused:tcp"), at(30)) for _ in range(HOPELESS - 1)]
+
+    assert all(told)
+    assert not here.hopeless
+    here.note(refused("timeout:tls"), at(30))
+    assert here.hopeless
+
+
+def test_one_session_that_opened_is_hope() -> None:
+    here = arm()
+    assert not here.note(build_session(), at(30))
+    for _ in range(HOPELESS):
+        here.note(refused("refused:tcp"), at(30))
+
+    assert not here.hopeless
+
+
+@pytest.mark.parametrize(("outcome", "failed"), [("throttled:handshake", True), ("abandoned", False)])
+def test_what_is_throttled_or_cut_is_not_hopeless(outcome: str, failed: bool) -> None:
+    here = arm()
+
+    assert [here.note(refused(outcome), at(30)) for _ in range(HOPELESS)] == [failed] * HOPELESS
+    assert not here.hopeless
+
+
+def test_a_throttled_handshake_holds_further_starts_for_as_long_as_it_asks() -> None:
+    here = arm()
+    here.note(refused("throttled:handshake", headers={"retry-after": "3"}), at(30))
+
+    assert here.pacer.earliest_ns(at(40)) == at(30) + 3 * SECOND_NS
+
+
+def test_a_throttled_handshake_without_a_wait_holds_them_for_a_second() -> None:
+    here = arm()
+    here.note(refused("throttled:handshake"), at(30))
+
+    assert here.pacer.earliest_ns(at(40)) == at(30) + SECOND_NS
+
+
+def test_a_session_that_was_open_when_it_was_throttled_holds_nothing() -> None:
+    here = arm()
+    here.note(build_session(outcome="throttled:error"), at(30))
+
+    assert here.pacer.earliest_ns(at(40)) == at(40)
+
+
+def test_variants_of_one_target_share_its_rate() -> None:
+    west = replace(HERE, label="west", connect_rate_per_min=30.0)
+    quick = replace(west, label="west.quick", variant_of="west")
+    east = replace(HERE, label="east")
+
+    assert per_minute_of([west, quick, east], None) == [15.0, 15.0, None]
+    assert per_minute_of([west, quick, east], 60.0) == [30.0, 30.0, 60.0]
+    assert per_minute_of([west, east], 0.0) == [None, None]

@@ -1,0 +1,232 @@
+"""What a run may cost, told before it begins."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.load.estimate import HIGH, LOW, Quote, estimate, estimate_words, quote, session_usage
+from bench.measures import Limits
+from bench.money import Prices
+from bench.plan.turns import Pause, Script, Step
+from bench.protocol.dialects import Dialect, SessionSettings, TurnDetection
+from bench.protocol.events import Usage
+from bench.target.target import Target
+from tests.helpers import S, play, respond, say
+
+REALTIME = Prices(text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64)
+TABLE = {"gpt-realtime": REALTIME}
+AS_OF = "2026-11-01"
+
+
+def target(**changes: Any) -> Target:
+    values: dict[str, Any] = {"service": "openai", "model": "gpt-realtime"}
+    return Target("azure", "h.example", 443, True, "/r", Dialect.GA, auth=None, **values | changes)
+
+
+def script(*steps: Step, **session: Any) -> Script:
+    settings = SessionSettings(**{"instructions": "Be brief, friend", **session})
+    return Script("talk", Path("talk.yaml"), settings, Limits(), steps, "d1")
+
+
+def input_of(usage: Usage) -> tuple[int, int]:
+    return usage.text_in, usage.audio_in
+
+
+def output_of(usage: Usage) -> tuple[int, int]:
+    return usage.text_out, usage.audio_out
+
+
+# Tokens.
+
+
+def test_a_text_turn_reads_the_instructions_and_the_text_at_four_characters_a_token() -> None:
+    usage = session_usage(script(say()), LOW)
+
+    assert input_of(usage) == (4 + text_tokens(say().text), 0)
+    assert usage.cached_in == 0
+
+
+def text_tokens(text: str) -> int:
+    return -(-len(text) // 4)
+
+
+def test_a_spoken_reply_is_twenty_tokens_a_second_and_its_words() -> None:
+    assert output_of(session_usage(script(say()), LOW)) == (22, 60)
+    assert output_of(session_usage(script(say()), HIGH)) == (150, 400)
+
+
+def test_a_written_reply_is_text_alone() -> None:
+    assert output_of(session_usage(script(say(), output="text"), LOW)) == (30, 0)
+    assert output_of(session_usage(script(say(output="text")), HIGH)) == (150, 0)
+
+
+def test_no_reply_is_longer_than_it_may_be() -> None:
+    assert output_of(session_usage(script(say(), max_output_tokens=110), HIGH)) == (30, 80)
+    assert output_of(session_usage(script(say(max_output_tokens=110)), HIGH)) == (30, 80)
+    assert output_of(session_usage(script(say(output="text"), max_output_tokens=110), HIGH)) == (110, 0)
+
+
+def test_committed_audio_is_ten_tokens_a_second() -> None:
+    usage = session_usage(script(play(2_000)), LOW)
+
+    assert usage.audio_in == 20
+
+
+def test_turn_detection_adds_its_padding_and_its_silence_at_the_most() -> None:
+    usual = session_usage(script(play(2_000), turn_detection=TurnDetection()), HIGH)
+    longer = TurnDetection(silence_duration_ms=2_000, prefix_padding_ms=0)
+    given = session_usage(script(play(2_000), turn_detection=longer), HIGH)
+
+    assert (usual.audio_in, given.audio_in) == (28, 40)
+
+
+def test_silence_between_turns_is_not_billed() -> None:
+    detection = TurnDetection()
+    pausing = session_usage(script(play(), Pause(60 * S), play(), turn_detection=detection), HIGH)
+
+    assert pausing == session_usage(script(play(), play(), turn_detection=detection), HIGH)
+
+
+def test_of_several_recordings_the_shortest_and_the_longest_count() -> None:
+    short, long = play(1_000), play(4_000)
+    either = type(short)(**{**vars(short), "audio": (*long.audio, *short.audio)})
+
+    assert session_usage(script(either), LOW).audio_in == 10
+    assert session_usage(script(either), HIGH).audio_in == 40
+
+
+def test_every_turn_reads_the_conversation_again() -> None:
+    one, two = (session_usage(script(*[play(1_000)] * turns), HIGH) for turns in (1, 2))
+
+    assert two.audio_in == one.audio_in + (10 + 400 + 10)
+    assert two.text_in == one.text_in + (4 + 150)
+    assert two.cached_in == 0
+
+
+def test_at_best_all_that_was_read_before_comes_from_the_cache() -> None:
+    usage = session_usage(script(play(1_000), play(1_000)), LOW)
+
+    assert usage.cached_audio_in == 10 + 60
+    assert usage.cached_text_in == 4 + 22
+    assert usage.cached_in == usage.cached_audio_in + usage.cached_text_in
+
+
+def test_instructions_of_a_turn_take_the_place_of_the_sessions() -> None:
+    assert session_usage(script(respond(instructions="x" * 400)), LOW).text_in == 100
+
+
+def test_a_session_without_instructions_has_those_of_the_service() -> None:
+    assert session_usage(script(respond(), instructions=None), LOW).text_in == 150
+
+
+turns = st.lists(st.sampled_from([say(), respond(), play(1_000), play(3_000), say(output="text")]), max_size=6)
+sessions = st.fixed_dictionaries(
+    {
+        "output": st.sampled_from(["audio", "text"]),
+        "max_output_tokens": st.none() | st.integers(1, 4096),
+        "turn_detection": st.none() | st.just(TurnDetection()),
+    }
+)
+
+
+@given(turns, sessions)
+def test_low_is_never_more_than_high(steps: list[Step], session: dict[str, Any]) -> None:
+    made = quote(target(), [script(*steps, **session)], TABLE, AS_OF)
+
+    assert made.usd is not None
+    assert 0 <= made.usd[0] <= made.usd[1]
+
+
+@given(turns, turns.filter(bool))
+def test_more_turns_cost_more(steps: list[Step], more: list[Step]) -> None:
+    fewer, all_ = (quote(target(), [script(*taken)], TABLE, AS_OF).usd for taken in (steps, steps + more))
+
+    assert fewer is not None
+    assert all_ is not None
+    assert fewer[0] < all_[0]
+    assert fewer[1] < all_[1]
+
+
+# Prices.
+
+
+def test_a_target_with_prices_of_its_own_goes_by_them() -> None:
+    twice = Prices(*(2 * price for price in vars(REALTIME).values()))
+    own, usual = (quote(target(prices=prices), [script(say())], TABLE, AS_OF).usd for prices in (twice, None))
+
+    assert own is not None
+    assert usual is not None
+    assert own == pytest.approx([2 * usd for usd in usual])
+
+
+def test_of_several_scripts_the_estimate_spans_from_the_cheapest_to_the_dearest() -> None:
+    short, long = script(say()), script(say(), say(), say())
+    both, cheap, dear = (quote(target(), scripts, TABLE, AS_OF).usd for scripts in ([long, short], [short], [long]))
+
+    assert both is not None
+    assert cheap is not None
+    assert dear is not None
+    assert both == (cheap[0], dear[1])
+
+
+def priced(**changes: Any) -> Quote:
+    values: dict[str, Any] = {"model": "gpt-realtime", "usd": (0.05, 0.1375), "spoken": True, "transcribed": False,
+                              "basis": "gpt-realtime, prices of 2026-11-01"}  # fmt: skip
+    return Quote(**values | changes)
+
+
+def test_the_estimate_of_a_run_is_that_of_all_its_sessions_in_all_its_arms() -> None:
+    assert estimate([priced(), priced(usd=(0.15, 0.2))], 10) == pytest.approx((2.0, 3.375))
+
+
+def test_one_target_without_a_price_leaves_no_estimate() -> None:
+    assert estimate([priced(), priced(usd=None)], 8) is None
+
+
+def test_the_words_say_how_much_for_what_by_which_prices() -> None:
+    assert estimate_words([priced()], 8) == (
+        "about 0.40 to 1.10 USD for 8 sessions (gpt-realtime, prices of 2026-11-01); replies of 3 to 20 s assumed"
+    )
+
+
+def test_the_words_name_the_targets_and_each_basis_once() -> None:
+    words = estimate_words([priced(), priced(), priced(basis="own prices of east")], 1)
+
+    assert words.startswith("about 0.15 to 0.41 USD for 1 session with each of 3 targets (")
+    assert "(gpt-realtime, prices of 2026-11-01; own prices of east)" in words
+
+
+def test_sessions_without_a_limit_are_told_one_by_one() -> None:
+    assert "USD for a session (" in estimate_words([priced()], None)
+
+
+def test_written_replies_are_assumed_in_tokens() -> None:
+    made = quote(target(), [script(say(), output="text")], TABLE, AS_OF)
+
+    assert estimate_words([made], 1).endswith("; replies of 30 to 150 tokens assumed")
+
+
+def test_transcription_is_said_to_be_billed_apart() -> None:
+    made = quote(target(), [script(play(), input_transcription="whisper-1")], TABLE, AS_OF)
+
+    assert estimate_words([made], 1).endswith("; transcription is billed apart")
+
+
+def test_a_deployment_that_is_called_like_a_model_is_a_guess() -> None:
+    made = quote(target(service="azure"), [script(say())], TABLE, AS_OF)
+
+    assert "(if the deployment gpt-realtime is of that model, prices of 2026-11-01)" in estimate_words([made], 8)
+
+
+def test_without_a_price_the_words_say_why_and_what_to_do() -> None:
+    made = quote(target(service="azure", model="voice-1"), [script(say())], TABLE, AS_OF)
+    words = estimate_words([made, priced()], 8)
+
+    assert words.startswith("the cost cannot be estimated, for no price of voice-1 is known: give the target `prices:`")
+    assert not re.search(r"\d USD", words)

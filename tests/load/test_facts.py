@@ -1,0 +1,134 @@
+"""What run.json says of targets and scripts, before the first session."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.load.facts import script_facts, script_notices, target_facts
+from bench.load.plays import Play, loaded_parts, prepared_plays
+from bench.load.tasks import script
+from bench.money import Prices
+from bench.protocol.dialects import Dialect
+from bench.target.credentials import Credential
+from bench.target.endpoint import resolve_target
+from bench.target.target import Entra, Proxy, Way
+from tests.load.actors import Actor, actor, tone
+
+HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
+
+
+def talk(folder: Path, text: str = "steps:\n  - say: Hello\n") -> Path:
+    (folder / "talk.yaml").write_text(text)
+    return folder / "talk.yaml"
+
+
+def order(actor: Actor) -> None:
+    actor.on.say("A pizza for ${name}, please", "order", {})
+
+
+def pay(actor: Actor) -> None:
+    actor.on.say("Here you are", "pay", {})
+
+
+def plays_of(*classes: type) -> list[Play]:
+    return list(prepared_plays(loaded_parts(classes), Dialect.GA).values())
+
+
+def facts(*classes: type) -> list[dict[str, Any]]:
+    return script_facts({"here": prepared_plays(loaded_parts(classes), Dialect.GA)})
+
+
+def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
+    path = talk(tmp_path, "steps:\n  - say: 'Ask ${name} for ${price}.'\n")
+    notices = script_notices(plays_of(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
+
+    assert notices == [
+        f"talk: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
+        for name in ("name", "price")
+    ]
+
+
+def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    (tmp_path / "rows.csv").write_text("name\nAda\nBob\n")
+    path = talk(tmp_path, (
+        "session: {turn_detection: semantic_vad, input_format: g711_ulaw, output_format: g711_alaw}\n"
+        "variables: rows.csv\nbackground: {noise: a.wav, snr_db: 15}\njitter_buffer_ms: 80\n"
+        "steps:\n  - play: a.wav\n    chunk_ms: 40\n  - say: Hello\n    output: text\n"))  # fmt: skip
+    (found,) = facts(actor("One", script(path)))
+
+    assert found["detection"] == {"type": "semantic_vad"}
+    assert {key: found[key] for key in ("turn_detection", "input_format", "output_format", "jitter_buffer_ms")} == {
+        "turn_detection": "semantic_vad",
+        "input_format": "g711_ulaw",
+        "output_format": "g711_alaw",
+        "jitter_buffer_ms": 80,
+    }
+    assert (found["background_snr_db"], found["variables"]) == (15, 2)
+    assert (found["turns"], found["chunk_ms"], found["output"]) == (2, 40, "audio")
+
+
+def test_facts_hold_all_that_a_script_sets_of_turn_detection(tmp_path: Path) -> None:
+    settings = "{type: server_vad, silence_duration_ms: 500, create_response: false}"
+    path = talk(tmp_path, f"session: {{turn_detection: {settings}}}\nsteps:\n  - say: Hello\n")
+    (found,) = facts(actor("One", script(path)))
+
+    assert found["turn_detection"] == "server_vad"
+    assert found["detection"] == {"type": "server_vad", "silence_duration_ms": 500, "create_response": False}
+
+
+def test_facts_of_a_plain_script_say_what_it_does_without(tmp_path: Path) -> None:
+    (found,) = facts(actor("One", script(talk(tmp_path))))
+
+    assert (found["turn_detection"], found["background_snr_db"], found["variables"]) == ("none", None, None)
+    assert found["detection"] is None
+    assert (found["name"], found["scenario"], found["chunk_ms"]) == ("talk", "scenario", None)
+
+
+def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Path) -> None:
+    path = talk(tmp_path)
+
+    assert len(facts(actor("One", script(path)), actor("Other", script(path)))) == 1
+
+
+def test_facts_of_a_script_stand_there_for_each_target(tmp_path: Path) -> None:
+    parts = loaded_parts([actor("One", script(talk(tmp_path)))])
+    quick = prepared_plays(parts, Dialect.GA, {"turn_detection": "server_vad"}, "targets.yaml:3")
+    found = script_facts({"here": prepared_plays(parts, Dialect.PREVIEW), "there": quick})
+
+    assert [(fact["target"], fact["dialect"], fact["turn_detection"]) for fact in found] == [
+        ("here", "preview", "none"),
+        ("there", "ga", "server_vad"),
+    ]
+
+
+def test_facts_of_a_target_hold_no_secret() -> None:
+    proxy = Proxy("http", "proxy.example", 8080, "ann", "hush-hush")
+    secretive = replace(
+        HERE,
+        auth=Credential("api-key", "sk-secret-key"),
+        headers=(("x-tenant", "confidential"),),
+        way=Way(proxy=proxy, address="127.0.0.1", deflate=True),
+        prices=Prices(1, 2, 3, 4, 5, 6),
+        session={"voice": "verse"},
+        variant_of="west",
+    )
+    found = target_facts(secretive, 30.0)
+
+    assert not any(secret in repr(found) for secret in ("sk-secret-key", "confidential", "hush-hush", "ann"))
+    assert (found["auth"], found["proxy"]) == ("key", "http://proxy.example:8080")
+    assert (found["address"], found["deflate"], found["connects_per_min"]) == ("127.0.0.1", True, 30.0)
+    assert found["prices"]["audio_out"] == 6
+    assert (found["variant_of"], found["session"]) == ("west", {"voice": "verse"})
+
+
+def test_signing_in_is_called_as_its_option_calls_it() -> None:
+    chain, identity = Entra("scope"), Entra("scope", "managed_identity")
+
+    assert [target_facts(replace(HERE, auth=auth), None)["auth"] for auth in (None, chain, identity)] == [
+        None,
+        "entra",
+        "managed_identity",
+    ]

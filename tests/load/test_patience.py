@@ -1,0 +1,101 @@
+"""Sessions whose turns are refused for the service's limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from bench.load.pacer import LONGEST_HOLD_NS
+from bench.load.patience import PatientSession
+from bench.load.stage import perform_all
+from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
+from bench.plan.frames import PreparedScript
+from bench.transport.memory import Answer
+from tests.helpers import MS, GuardedTransport, Listening, S, Service, build_script, created, done, play, say
+
+
+def throttled(words: str) -> Callable[[str], Iterable[Answer]]:
+    """A response that is refused at once."""
+    error = {"type": "requests", "code": "rate_limit_exceeded", "message": words}
+    return lambda response_id: [
+        (5 * MS, created(response_id)),
+        (6 * MS, done(response_id, "failed", type="failed", error=error)),
+    ]
+
+
+class Played:
+    """A patient session that was played to its end; the run ends after so many ns."""
+
+    def __init__(self, script: PreparedScript, service: Service, ends_ns: int = 1 << 62) -> None:
+        transport = GuardedTransport(service)
+        start_ns = transport.now_ns()
+        self.timeline = Timeline(start_ns, len(script.turns), script.limits)
+        self.turns: list[TurnObservation] = []
+        ending = lambda: transport.now_ns() - start_ns > ends_ns  # noqa: E731
+        session = PatientSession(script, transport, self.timeline, self._listener(), ending)
+        self._note = session.note
+        session.open()
+        perform_all(session, script.steps)
+        session.close()
+        self.lasted_ns = transport.now_ns() - start_ns
+
+    def _listener(self) -> Listening:
+        played = self
+
+        class Noting(Listening):
+            def turn_ended(self, turn: TurnObservation) -> None:
+                played.turns.append(turn)
+                played._note(turn)
+
+        return Noting()
+
+    def gap_ns(self) -> int:
+        """From the end of the first turn to the begin of the second."""
+        first, second = self.turns[:2]
+        return second.start_ns - first.instants["ended"]
+
+
+def texts(count: int) -> PreparedScript:
+    return build_script(*(say(f"say_{number}") for number in range(count)))
+
+
+def test_the_next_turn_waits_for_as_long_as_was_asked() -> None:
+    played = Played(texts(2), Service(turns=[throttled("Limit reached. Please try again in 6.232s.")]))
+
+    assert [turn.outcome for turn in played.turns] == ["throttled:response", "ok"]
+    assert played.gap_ns() == 6_232 * MS
+
+
+def test_where_no_wait_is_asked_for_the_next_turn_begins_at_once() -> None:
+    played = Played(texts(2), Service(turns=[throttled("You exceeded your quota.")]))
+
+    assert [turn.outcome for turn in played.turns] == ["throttled:response", "ok"]
+    assert played.gap_ns() == 0
+
+
+def test_after_the_last_turn_nobody_waits() -> None:
+    played = Played(texts(1), Service(turns=[throttled("Please try again in 20s.")]))
+
+    assert played.lasted_ns < S
+    assert played.timeline.session().outcome == "ok"
+
+
+def test_who_asks_for_hours_is_asked_again_after_ten_minutes() -> None:
+    played = Played(texts(2), Service(turns=[throttled("Please try again in 6h0m0s.")]))
+
+    assert played.gap_ns() == LONGEST_HOLD_NS
+
+
+def test_a_session_that_waits_ends_when_the_run_does() -> None:
+    played = Played(texts(2), Service(turns=[throttled("Please try again in 20s.")]), ends_ns=2 * S)
+
+    assert [turn.outcome for turn in played.turns] == ["throttled:response"]
+    assert played.timeline.session().outcome == "abandoned"
+    assert played.lasted_ns < 3 * S
+
+
+def test_spoken_turns_wait_too() -> None:
+    service = Service(turns=[throttled("Please try again in 250ms.")])
+    played = Played(build_script(play(label="a"), play(label="b")), service)
+
+    assert played.gap_ns() >= 250 * MS

@@ -1,0 +1,96 @@
+"""A run as it is planned, before anything is called."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.load.planned import Planned, planned
+from bench.load.tasks import script
+from tests.load.actors import actor
+from tests.load.test_options import parsed
+
+HERE = "ws://localhost:1/openai/v1/realtime?model=gpt-realtime"
+THERE = "wss://example.com/openai/v1/realtime?model=gpt-realtime"
+
+
+def plan(folder: Path, *arguments: str, users: int = 1, text: str = "steps:\n  - say: Hello\n") -> Planned:
+    (folder / "talk.yaml").write_text(text)
+    options = parsed(*arguments)
+    options.num_users = users
+    environment: Any = SimpleNamespace(
+        parsed_options=options, user_classes=[actor("One", script(folder / "talk.yaml"))]
+    )
+    return planned(environment)
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_OPENAI_ENDPOINT", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_what_a_run_may_cost_is_said_of_services_elsewhere(tmp_path: Path) -> None:
+    notices = plan(tmp_path, "--url", THERE).notices
+
+    assert any(notice.startswith("no more than 20 sessions are opened") for notice in notices)
+    assert any("USD for 20 sessions" in notice for notice in notices)
+    assert plan(tmp_path, "--url", HERE).notices == []
+
+
+def test_the_document_says_what_the_run_may_cost_and_by_which_prices(tmp_path: Path) -> None:
+    plan_of_two = plan(tmp_path, "--url", HERE, "--sessions", "2", "--budget", "3")
+    document = plan_of_two.opening_document("run", 0, {}, 1)
+    low, high = document["estimate_usd"]
+
+    assert 0 < low < high
+    assert document["budget_usd"] == 3
+    assert document["prices"]["models"]["gpt-realtime"]["audio_out"] > 0
+    assert document["interleaved"] is False
+    assert plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)["estimate_usd"] is None
+
+
+def test_of_a_proxy_and_a_url_the_document_has_what_is_no_secret(tmp_path: Path) -> None:
+    proxy, url = "http://ann:hush-hush@proxy.example:8080", THERE + "&tenant=confidential"
+    plan_of_one = plan(tmp_path, "--url", url, "--proxy", proxy)
+    document = plan_of_one.opening_document("run", 0, {"proxy": proxy, "url": url, "seed": "1"}, 1)
+
+    assert document["settings"]["proxy"] == "http://proxy.example:8080"
+    assert document["settings"]["seed"] == "1"
+    assert "hush-hush" not in json.dumps(document)
+    assert "confidential" not in json.dumps(document)
+
+
+def test_several_targets_are_planned_with_their_own_settings(tmp_path: Path) -> None:
+    targets = tmp_path / "targets.yaml"
+    targets.write_text(
+        f"targets:\n  west:\n    url: '{HERE}'\n    variants:\n      quick: {{session: {{voice: verse}}}}\n"
+    )
+    both = plan(tmp_path, "--targets", "west, west.quick", "--target-file", str(targets))
+    document = both.opening_document("run", 0, {}, 1)
+
+    assert document["interleaved"] is True
+    assert [target["label"] for target in document["targets"]] == ["west", "west.quick"]
+    assert [script["target"] for script in document["scripts"]] == ["west", "west.quick"]
+    assert [play.script.session.voice for play in both.every_play] == [None, "verse"]
+
+
+def test_processes_that_would_play_something_else_differ(tmp_path: Path) -> None:
+    one = plan(tmp_path, "--url", HERE)
+    louder = replace(one, targets=(replace(one.targets[0], session={"voice": "verse"}),))
+
+    assert one.identity == plan(tmp_path, "--url", HERE).identity
+    assert one.identity != plan(tmp_path, "--url", HERE.replace("localhost", "127.0.0.1")).identity
+    assert one.identity != plan(tmp_path, "--url", HERE, text="steps:\n  - say: Goodbye\n").identity
+    assert one.identity != louder.identity
+
+
+def test_prices_that_cannot_be_read_are_refused_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere\.yaml"):
+        plan(tmp_path, "--url", HERE, "--prices", str(tmp_path / "nowhere.yaml"))

@@ -1,0 +1,77 @@
+"""The quick run, as far as it goes without a service."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from bench.load import quick
+from bench.target.endpoint import Wishes
+
+HERE = "http://127.0.0.1:1"
+TARGETS = """
+targets:
+  west: {url: "ws://127.0.0.1:1/openai/v1/realtime?model=gpt-realtime"}
+  east: {url: "ws://127.0.0.1:2/openai/v1/realtime?model=gpt-realtime"}
+"""
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is there to answer, and no run is started."""
+    for name in ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr(quick, "_locust", lambda *given: pytest.fail(f"{given} was run"))
+
+
+def test_before_a_deployment_is_called_its_cost_is_estimated_and_somebody_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", HERE)
+    monkeypatch.setenv("AZURE_OPENAI_DEPLOYMENT_NAME", "gpt-realtime")
+
+    with pytest.raises(UsageError, match="set YES=1"):
+        quick.quick_run("auto", Wishes(), yes=False, runs=tmp_path)
+    said = capsys.readouterr().out
+    assert said.startswith(f"This calls {HERE.replace('http', 'ws')}/openai/v1/realtime?model=gpt-realtime, 8 sessions")
+    assert "USD for 8 sessions" in said
+
+
+def test_targets_of_a_file_are_all_named_and_counted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "targets.yaml").write_text(TARGETS)
+    wishes = Wishes(("west", "east"), tmp_path / "targets.yaml")
+
+    with pytest.raises(UsageError, match="set YES=1"):
+        quick.quick_run("auto", wishes, yes=False, runs=tmp_path)
+    said = capsys.readouterr().out
+    assert "127.0.0.1:1" in said
+    assert "127.0.0.1:2" in said
+    assert "USD for 8 sessions with each of 2 targets" in said
+
+
+def test_a_targets_file_is_found_from_wherever_the_run_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "targets.yaml").write_text(TARGETS)
+    monkeypatch.chdir(tmp_path)
+    started: list[str] = []
+    monkeypatch.setattr(quick, "_locust", lambda runs, environ, *options: started.extend(options) or 0)
+
+    assert quick.quick_run("auto", Wishes(("west", "east")), yes=True, runs=tmp_path) == 0
+    assert started[started.index("--target-file") + 1] == str(tmp_path / "targets.yaml")
+    assert started[started.index("--targets") + 1] == "west,east"
+
+
+def test_no_proxy_stands_before_the_simulator() -> None:
+    environ = {"HTTPS_PROXY": "a", "all_proxy": "b", "NO_PROXY": "c", "PATH": "d"}
+
+    assert quick._without_proxies(environ) == {"PATH": "d"}
+
+
+def test_another_target_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--target is `auto` or `simulator`"):
+        quick.quick_run("azure", Wishes(), yes=True, runs=tmp_path)

@@ -1,0 +1,89 @@
+"""What the turns of a process cost so far."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.load.spending import Spending, over_budget, unknown_price
+from bench.money import Prices
+from bench.protocol.events import Usage
+
+REALTIME = Prices(text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64)
+FLAT = Prices(1, 1, 1, 1, 1, 1)
+SPOKEN = Usage(text_in=100, audio_in=1000, cached_in=500, cached_audio_in=500, text_out=100, audio_out=1000)
+SPOKEN_USD = (400 + 500 * 32 + 500 * 0.4 + 1600 + 64_000) / 1e6
+TABLE = {"gpt-realtime": REALTIME}
+
+
+def test_a_turn_costs_by_the_model_that_answered() -> None:
+    spending = Spending(TABLE, {"sweden": None})
+    spending.add("sweden", "gpt-realtime-2025-08-28", SPOKEN)
+
+    assert spending.usd == pytest.approx(SPOKEN_USD)
+
+
+def test_the_prices_of_a_target_go_before_those_of_its_model() -> None:
+    spending = Spending(TABLE, {"sweden": FLAT, "east": None})
+    spending.add("sweden", "gpt-realtime", SPOKEN)
+    own = spending.usd
+    spending.add("east", "gpt-realtime", SPOKEN)
+
+    assert own == pytest.approx(2200 / 1e6)
+    assert spending.usd == pytest.approx(own + SPOKEN_USD)
+
+
+def test_a_target_with_prices_needs_no_model() -> None:
+    spending = Spending({}, {"sweden": FLAT})
+    spending.add("sweden", None, SPOKEN)
+
+    assert (spending.unpriced, spending.usd) == (0, pytest.approx(2200 / 1e6))
+
+
+def test_a_turn_without_a_price_is_counted_and_its_model_named() -> None:
+    spending = Spending(TABLE, {})
+    for model in ("gpt-realtime-3", "gpt-realtime-3", None):
+        spending.add("sweden", model, SPOKEN)
+
+    assert (spending.unpriced, spending.usd) == (3, 0.0)
+    assert spending.unknown_models == {"gpt-realtime-3", ""}
+
+
+def test_a_turn_that_told_no_tokens_is_counted_apart() -> None:
+    spending = Spending(TABLE, {})
+    spending.add("sweden", "gpt-realtime", None)
+    spending.add("sweden", "gpt-realtime-3", None)
+
+    assert (spending.silent, spending.unpriced, spending.unknown_models, spending.usd) == (2, 0, set(), 0.0)
+
+
+@given(st.lists(st.builds(Usage, audio_in=st.integers(0, 10_000), audio_out=st.integers(0, 10_000)), max_size=20))
+def test_turns_add_up(usages: list[Usage]) -> None:
+    spending = Spending(TABLE, {})
+    for usage in usages:
+        spending.add("sweden", "gpt-realtime", usage)
+
+    assert spending.usd == pytest.approx(sum(32 * u.audio_in + 64 * u.audio_out for u in usages) / 1e6)
+
+
+def test_a_budget_is_spent_once_it_is_reached() -> None:
+    assert over_budget(5.0, 4.99) == ""
+    assert over_budget(5.0, 5.0) == "the budget of 5.00 USD is spent: 5.00 USD"
+    assert over_budget(5.0, 5.02) == "the budget of 5.00 USD is spent: 5.02 USD"
+
+
+def test_without_a_budget_nothing_is_too_much() -> None:
+    assert over_budget(None, 1e9) == ""
+
+
+def test_an_unknown_price_names_the_model_and_the_remedy() -> None:
+    line = unknown_price({"gpt-realtime-3", "gpt-next", ""})
+
+    assert line.startswith("no price of gpt-next, gpt-realtime-3 is known: ")
+    assert "--prices FILE" in line
+    assert "targets.yaml" in line
+
+
+def test_an_unknown_price_without_a_model_says_so() -> None:
+    assert unknown_price({""}).startswith("the service names no model")

@@ -1,0 +1,248 @@
+"""How a run stands: a process's report, and the sum over processes and seconds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.load.spending import Spending
+from bench.load.standing import Progress, Standing, Tally, Times
+from bench.money import Prices
+from bench.run.histograms import Histograms, Key
+from tests.helpers import MS, at, build_observation, build_session
+
+NOTHING = Histograms()
+PRICES = Prices(4, 0.4, 16, 32, 0.4, 64)
+
+
+def progress() -> Progress:
+    return Progress(Spending({"gpt-realtime": PRICES}, {}))
+
+
+def reported(*turns: Any, arm: str = "sweden") -> Standing:
+    made = progress()
+    for turn in turns:
+        made.turn_ended(arm, "gpt-realtime", turn)
+    return made.standing(NOTHING)
+
+
+def waited(ms: float, **changes: Any) -> Any:
+    """A good turn whose first audio came so late."""
+    return build_observation(instants={"requested": at(0), "first_audio": at(ms), "ended": at(ms + 1)}, **changes)
+
+
+# One process.
+
+
+def test_a_session_is_open_from_its_opening_to_its_end() -> None:
+    made = progress()
+    made.session_opened()
+    made.session_opened()
+    made.session_ended(build_session(), opened=True)
+
+    standing = made.standing(NOTHING)
+    assert (standing.sessions_open, standing.sessions_done, standing.sessions_refused) == (1, 1, 0)
+
+
+def test_a_session_that_never_opened_is_refused_and_maybe_throttled() -> None:
+    made = progress()
+    made.session_ended(build_session(outcome="refused:auth"), opened=False)
+    made.session_ended(build_session(outcome="throttled:handshake"), opened=False)
+    made.session_ended(build_session(outcome="abandoned"), opened=False)
+
+    standing = made.standing(NOTHING)
+    assert (standing.sessions_open, standing.sessions_done) == (0, 3)
+    assert (standing.sessions_refused, standing.throttled) == (2, 1)
+
+
+def test_turns_are_good_failed_or_neither() -> None:
+    outcomes = ("ok", "interrupted", "timeout:first_delta", "throttled:rate_limit_exceeded", "abandoned")
+    standing = reported(*(build_observation(outcome=outcome) for outcome in outcomes))
+
+    assert (standing.turns_good, standing.turns_failed, standing.throttled) == (2, 2, 1)
+
+
+def test_what_turns_cost_is_spent() -> None:
+    assert reported(build_observation()).usd > 0
+
+
+def test_a_report_has_the_waits_of_the_good_turns_since_the_last_one() -> None:
+    made = progress()
+    made.turn_ended("sweden", None, waited(500))
+    first = made.standing(NOTHING)
+    made.turn_ended("sweden", None, waited(700))
+    made.turn_ended("sweden", None, waited(900, outcome="error:server_error"))
+    second = made.standing(NOTHING)
+
+    assert first.times_us["sweden"]["ttfa"] == [500_000]
+    assert second.times_us["sweden"]["ttfa"] == [700_000]
+    assert len(second.times_us["sweden"]["stamp_error"]) == 2
+
+
+def test_waits_of_one_arm_name_and_origin_are_not_anothers() -> None:
+    spoken = {"speech_end": at(0), "first_audio": at(800), "ended": at(900)}
+    written = {"requested": at(0), "first_text": at(300), "ended": at(400)}
+    times = reported(waited(500), build_observation(instants=spoken), build_observation(instants=written)).times_us
+
+    shown = {name: values for name, values in times["sweden"].items() if name.startswith("tt")}
+    assert shown == {"ttfa": [500_000], "ttfa after speech": [800_000], "ttft": [300_000]}
+
+
+def test_stamps_from_user_space_are_counted() -> None:
+    standing = reported(
+        build_observation(),
+        build_observation(kernel_stamps=0, user_stamps=3),
+        build_observation(kernel_stamps=0, user_stamps=0),
+    )
+
+    assert (standing.turns_stamped, standing.turns_user_stamped) == (2, 1)
+
+
+def test_the_delays_of_a_process_are_those_of_its_worst_target() -> None:
+    histograms = Histograms()
+    for target, lag_us in (("sweden", 200), ("east", 9_000)):
+        histograms.record(Key("send_lag", target), lag_us)
+    histograms.record(Key("hub_delay", "all"), 400)
+
+    standing = progress().standing(histograms)
+    assert standing.send_lag_p99_ms == pytest.approx(9.0, rel=0.01)
+    assert standing.hub_delay_p99_ms == pytest.approx(0.4, rel=0.01)
+
+
+def test_a_report_goes_through_json() -> None:
+    standing = replace(reported(waited(500), waited(650)), waiting_s=2.5)
+
+    assert Standing(**json.loads(json.dumps(asdict(standing)))) == standing
+
+
+# All of them.
+
+
+def test_nothing_is_the_sum_of_nothing() -> None:
+    assert Tally().total == Standing()
+    assert Tally().waits() == []
+    assert Tally().health() == ""
+
+
+def test_processes_are_added_and_the_worst_delay_counts() -> None:
+    tally = Tally()
+    tally.add(0, Standing(sessions_open=3, turns_good=10, usd=0.5, waiting_s=1.0, send_lag_p99_ms=2.0))
+    tally.add(1, Standing(sessions_open=4, turns_good=5, usd=0.25, waiting_s=7.0, hub_delay_p99_ms=3.0, simulated=True))
+
+    assert tally.total == Standing(
+        sessions_open=7, turns_good=15, usd=0.75, waiting_s=7.0,
+        send_lag_p99_ms=2.0, hub_delay_p99_ms=3.0, simulated=True,
+    )  # fmt: skip
+
+
+def test_a_report_that_is_lost_does_not_change_the_counts() -> None:
+    whole, holed = Tally(), Tally()
+    reports = [Standing(turns_good=count, usd=count / 10) for count in (1, 4, 9)]
+    for standing in reports:
+        whole.add(0, standing)
+    holed.add(0, reports[-1])
+
+    assert whole.total == holed.total == reports[-1]
+
+
+times = st.dictionaries(
+    st.sampled_from(["sweden", "east"]),
+    st.dictionaries(st.sampled_from(["ttfa", "ttft", "stamp_error"]), st.lists(st.integers(0, 10**7), max_size=5)),
+)
+REPORT = st.tuples(st.integers(0, 5), st.floats(0, 1), times)
+
+
+def cumulative(reports: list[tuple[int, float, Times]]) -> list[Standing]:
+    """The reports of one process, its counts adding up."""
+    made, turns, usd = [], 0, 0.0
+    for more, cost, waits in reports:
+        turns, usd = turns + more, usd + cost
+        made.append(Standing(turns_good=turns, usd=usd, times_us=waits))
+    return made
+
+
+@given(st.lists(st.lists(REPORT, max_size=5), min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_any_split_over_processes_and_seconds_gives_the_same_tally(
+    workers: list[list[tuple[int, float, Times]]], order: Any
+) -> None:
+    alone, split = Tally(), Tally()
+    for standing in cumulative([report for reports in workers for report in reports]):
+        alone.add(0, standing)
+    # each worker's own reports in their order; those of different workers as they come, some of them late
+    left = {worker: cumulative(reports) for worker, reports in enumerate(workers) if reports}
+    while left:
+        worker = order.choice(sorted(left))
+        split.add(worker, left[worker].pop(0))
+        left = {worker: reports for worker, reports in left.items() if reports}
+
+    assert split.waits() == alone.waits()
+    assert split.total.turns_good == alone.total.turns_good
+    assert split.total.usd == pytest.approx(alone.total.usd)
+
+
+def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
+    tally = Tally()
+    tally.add(0, Standing(times_us={"sweden": {"ttft": [1000], "ttfa": [500_000] * 2}, "east": {"ttfa": [700_000]}}))
+
+    assert [(wait.name, wait.arm, wait.turns) for wait in tally.waits()] == [
+        ("ttfa", "east", 1), ("ttfa", "sweden", 2), ("ttft", "sweden", 1),
+    ]  # fmt: skip
+
+
+def test_quantiles_are_of_all_turns_of_an_arm() -> None:
+    tally = Tally()
+    for worker in range(2):
+        tally.add(worker, Standing(times_us={"sweden": {"ttfa": [ms * 1000 for ms in range(1 + worker, 201, 2)]}}))
+
+    (wait,) = tally.waits()
+    assert wait.p50_ms == pytest.approx(100, rel=0.001)
+    assert wait.p95_ms == pytest.approx(190, rel=0.001)
+
+
+# Health.
+
+
+def healthy(**changes: Any) -> Standing:
+    times = {"sweden": {"ttfa": [90_000], "first_delta": [90_000], "stamp_error": [20]}}
+    return Standing(**{"turns_stamped": 1, "times_us": times, **changes})
+
+
+def health(*standings: Standing, chunk_ms: float | None = 100.0) -> str:
+    tally = Tally(chunk_ms)
+    for worker, standing in enumerate(standings):
+        tally.add(worker, standing)
+    return tally.health()
+
+
+def test_a_harness_within_its_limits_is_ok() -> None:
+    assert health(healthy(send_lag_p99_ms=9.0, hub_delay_p99_ms=50.0)) == "harness ok"
+
+
+def test_late_stamps_are_late_by_the_rule_of_the_verdict() -> None:
+    times = {"sweden": {"first_delta": [90_000], "stamp_error": [3_100]}}
+
+    assert health(healthy(times_us=times)) == "harness late: stamp_error 3.1 ms > 1 ms"
+
+
+def test_a_late_arm_is_not_hidden_by_one_that_is_on_time() -> None:
+    late = {"east": {"first_delta": [90_000], "stamp_error": [3_100]}}
+
+    assert health(*[healthy()] * 3, healthy(times_us=late)).startswith("harness late: stamp_error")
+
+
+def test_audio_that_leaves_late_in_one_process_is_late() -> None:
+    assert health(healthy(send_lag_p99_ms=1.0), healthy(send_lag_p99_ms=12.0)) == "harness late: send_lag 12 ms > 10 ms"
+
+
+def test_a_late_loop_counts_where_stamps_are_its_own() -> None:
+    assert health(healthy(hub_delay_p99_ms=9.0)) == "harness ok"
+    assert health(healthy(hub_delay_p99_ms=9.0, turns_user_stamped=1)) == "harness late: hub_delay 9 ms > 5 ms"
+
+
+def test_a_wait_of_half_a_millisecond_is_kept_to_the_microsecond() -> None:
+    assert reported(waited(0.5)).times_us["sweden"]["ttfa"] == [int(0.5 * MS) // 1000]

@@ -1,0 +1,362 @@
+"""The live view: what its line says, how it fits, and how it is drawn."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import select
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.load.standing import Standing, Tally
+from bench.load.view import Moment, View, clock, left_s, line, phase
+
+S = 1_000_000_000
+TIMES = {"ttfa": [486_000] * 9 + [902_000], "first_delta": [486_000] * 10, "stamp_error": [20] * 10}
+USUAL: dict[str, Any] = {"sessions_open": 12, "sessions_done": 84, "turns_good": 409, "turns_failed": 3,
+                         "turns_stamped": 412, "usd": 1.316, "times_us": {"sweden": TIMES}}  # fmt: skip
+MOMENT = Moment("measure", 42, left_s=78, wanted=20, budget_usd=5.0)
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def tally(**changes: Any) -> Tally:
+    made = Tally(100.0)
+    made.add(0, Standing(**USUAL | changes))
+    return made
+
+
+def several(*labels: str) -> Tally:
+    return tally(times_us=dict.fromkeys(labels, TIMES))
+
+
+# What it says.
+
+
+def test_the_line_says_how_the_run_stands() -> None:
+    assert line(tally(), MOMENT) == (
+        "measure 00:42 · 12/20 open 84 done · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · "
+        "1.32 USD of 5.00 · harness ok · 01:18 left"
+    )
+
+
+def test_before_anything_has_happened_there_is_little_to_say() -> None:
+    assert line(Tally(), Moment("connecting", 0)) == "connecting 00:00 · 0 open 0 done"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"simulated": True}, "SIMULATED · measure 00:42"),
+        ({"waiting_s": 75.0}, "starts held 01:15"),
+        ({"sessions_refused": 2}, "2 refused"),
+        ({"throttled": 7}, "7 throttled"),
+        ({"unpriced": 4}, "1.32 USD of 5.00 (4 turns unpriced)"),
+        ({"turns_failed": 0}, "turns 409 ok 100 %"),
+        ({"turns_good": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
+        ({"turns_good": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
+        ({"send_lag_p99_ms": 31.0}, "harness late: send_lag 31 ms > 10 ms"),
+        ({"times_us": {"sweden": {"ttft": [8_400]}}}, "ttft p50 8.4 p95 8.4 ms"),
+    ],
+)
+def test_what_else_there_is_to_know_is_said(changes: dict[str, Any], said: str) -> None:
+    assert said in line(tally(**changes), MOMENT)
+
+
+def test_a_short_wait_for_a_start_is_not_worth_a_word() -> None:
+    assert "held" not in line(tally(waiting_s=0.4), MOMENT)
+
+
+def test_without_a_budget_what_was_spent_stands_alone() -> None:
+    assert " · 1.32 USD · " in line(tally(), Moment("measure", 42, wanted=20))
+
+
+def test_arms_stand_beside_each_other() -> None:
+    assert "ttfa p50/p95 east 486/902, sweden 486/902 ms" in line(several("sweden", "east"), MOMENT)
+
+
+def test_no_more_than_four_arms_have_figures() -> None:
+    assert "d 486/902 +2 ms" in line(several(*"abcdef"), MOMENT)
+
+
+def test_what_counts_from_another_instant_is_told_apart() -> None:
+    times = {"ttfa after speech": [700_000] * 3, "ttfa": [400_000]}
+
+    said = line(tally(times_us={"sweden": times}), MOMENT)
+    assert "ttfa after speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "00:00"), (42.9, "00:42"), (3599, "59:59"), (3600, "1:00:00"), (90_061, "25:01:01")]
+)
+def test_lengths_of_time_are_written_as_clocks_do(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+# How it fits.
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (105, "measure 00:42 · 12/20 open 84 done · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · 1.32 USD of 5.00"),
+        (95, "measure 00:42 · 12/20 open · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · 1.32 USD of 5.00"),
+        (80, "measure 00:42 · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · 1.32 USD of 5.00"),
+        (60, "measure 00:42 · 412 ok 99.2 % · ttfa p50 486 p95 902 ms"),
+    ],
+)
+def test_the_least_important_parts_go_first(width: int, text: str) -> None:
+    assert line(tally(), MOMENT, width) == text
+
+
+def test_a_late_harness_is_said_on_a_narrow_terminal_too() -> None:
+    said = line(tally(send_lag_p99_ms=31.0), MOMENT, 80)
+
+    assert "harness late" in said
+
+
+labels = st.text(min_size=1, max_size=30)
+standings = st.builds(
+    Standing,
+    sessions_open=st.integers(0, 10**6),
+    sessions_done=st.integers(0, 10**6),
+    sessions_refused=st.integers(0, 99),
+    turns_good=st.integers(0, 10**7),
+    turns_failed=st.integers(0, 10**7),
+    throttled=st.integers(0, 99),
+    usd=st.floats(0, 1e6),
+    unpriced=st.integers(0, 99),
+    waiting_s=st.floats(0, 600),
+    send_lag_p99_ms=st.none() | st.floats(0, 1e4),
+    simulated=st.booleans(),
+    times_us=st.dictionaries(labels, st.just(TIMES), max_size=6),
+)
+moments = st.builds(
+    Moment,
+    st.sampled_from(["connecting", "holding", "measure", "draining", "reporting"]),
+    st.floats(0, 1e6),
+    left_s=st.none() | st.floats(0, 1e6),
+    wanted=st.none() | st.integers(1, 10**6),
+    budget_usd=st.none() | st.floats(0.01, 1e4),
+)
+
+
+@given(standings, moments, st.integers(60, 300))
+def test_the_line_never_wraps_and_holds_nothing_that_a_terminal_obeys(
+    standing: Standing, moment: Moment, width: int
+) -> None:
+    made = Tally(100.0)
+    made.add(0, standing)
+    said = line(made, moment, width)
+
+    assert len(said) <= width
+    assert said.startswith((moment.phase, "SIMULATED"))
+    assert not CONTROLS.search(said)
+    assert not CONTROLS.search(line(made, moment))
+
+
+def test_more_width_never_says_less() -> None:
+    said = [line(tally(), MOMENT, width) for width in range(60, 160)]
+
+    assert [len(text) for text in said] == sorted(len(text) for text in said)
+
+
+# Where a run is.
+
+
+@pytest.mark.parametrize(
+    ("standing", "ending", "found"),
+    [
+        (Standing(), "", "connecting"),
+        (Standing(waiting_s=20), "", "holding"),
+        (Standing(sessions_open=1), "", "measure"),
+        (Standing(sessions_open=1, waiting_s=20), "", "measure"),
+        (Standing(turns_good=1), "", "measure"),
+        (Standing(turns_failed=1), "", "measure"),
+        (Standing(sessions_open=1), "draining", "draining"),
+        (Standing(), "reporting", "reporting"),
+    ],
+)
+def test_the_phase_is_what_goes_on(standing: Standing, ending: str, found: str) -> None:
+    assert phase(standing, ending) == found
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "run_time_s", "sessions", "done", "left"),
+    [
+        (42, 120, None, 0, 78),
+        (130, 120, None, 0, 0),
+        (42, None, None, 7, None),
+        (42, None, 20, 0, None),
+        (30, None, 20, 5, 90),
+        (30, 60, 20, 5, 30),
+        (30, 600, 20, 5, 90),
+        (30, None, 20, 20, 0),
+    ],
+)
+def test_the_time_left_is_until_the_end_that_comes_first(
+    elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int, left: float | None
+) -> None:
+    assert left_s(elapsed_s, run_time_s, sessions, done) == left
+
+
+# How it is drawn.
+
+
+@contextmanager
+def terminal(columns: int = 80) -> Iterator[tuple[int, TextIO]]:
+    """(what reads its screen, what writes to it) of a terminal of our own."""
+    reads, writes = pty.openpty()
+    termios.tcsetwinsize(writes, (24, columns))
+    with os.fdopen(reads, "rb", buffering=0), os.fdopen(writes, "w") as stream:
+        yield reads, stream
+
+
+def screen(reads: int) -> str:
+    """All that was written to it."""
+    text = b""
+    while select.select([reads], [], [], 0.05)[0]:
+        text += os.read(reads, 65_536)
+    return text.decode().replace("\r\n", "\n")
+
+
+def test_on_a_terminal_the_line_is_drawn_in_its_own_place() -> None:
+    with terminal() as (reads, stream):
+        view = View(stream, {})
+        view.show(tally(), MOMENT, 0)
+        view.show(tally(turns_good=500), MOMENT, S)
+        text = screen(reads)
+
+    first, second = text.split("\r")[1:]
+    assert "\n" not in text
+    assert first.endswith("\x1b[K")
+    assert "turns 412" in first
+    assert "turns 503" in second
+
+
+def test_the_line_leaves_the_last_column_free() -> None:
+    with terminal(62) as (reads, stream):
+        View(stream, {}).show(tally(), MOMENT, 0)
+        text = screen(reads)
+
+    assert 40 < len(text.removeprefix("\r").removesuffix("\x1b[K")) <= 61
+
+
+def test_a_terminal_is_drawn_on_twice_a_second_at_most() -> None:
+    with terminal() as (reads, stream):
+        view = View(stream, {})
+        for tenth in range(11):
+            view.show(tally(), MOMENT, tenth * S // 10)
+        text = screen(reads)
+
+    assert text.count("\r") == 3  # at 0, 0.5 and 1 s
+
+
+def test_a_new_phase_is_shown_at_once() -> None:
+    with terminal() as (reads, stream):
+        view = View(stream, {})
+        view.show(tally(), MOMENT, 0)
+        view.show(tally(), Moment("draining", 42), 1)
+        text = screen(reads)
+
+    assert "draining 00:42" in text
+
+
+def test_what_is_said_takes_the_place_of_the_line() -> None:
+    with terminal() as (reads, stream):
+        view = View(stream, {})
+        view.show(tally(), MOMENT, 0)
+        view.say("the run ends early")
+        view.say("twice")
+        text = screen(reads)
+
+    assert text.endswith("\r\x1b[Krtbench: the run ends early\nrtbench: twice\n")
+
+
+def test_what_others_print_to_it_does_not_run_into_the_line() -> None:
+    with terminal() as (reads, stream):
+        view = View(stream, {})
+        view.show(tally(), MOMENT, 0)
+        print("a log's line", file=view)
+        text = screen(reads)
+
+    assert text.endswith("\r\x1b[Ka log's line\n")
+
+
+def test_a_cleared_line_leaves_nothing() -> None:
+    with terminal() as (reads, stream):
+        view = View(stream, {})
+        view.show(tally(), MOMENT, 0)
+        view.clear()
+        view.clear()
+        text = screen(reads)
+
+    assert text.endswith("\x1b[K\r\x1b[K")
+
+
+def test_a_late_harness_is_coloured_and_only_where_colour_is_wanted() -> None:
+    late = tally(send_lag_p99_ms=31.0)
+    with terminal(160) as (reads, stream):
+        View(stream, {}).show(late, MOMENT, 0)
+        coloured = screen(reads)
+        View(stream, {"NO_COLOR": "1"}).show(late, MOMENT, 0)
+        plain = screen(reads)
+
+    assert "\x1b[31mharness late" in coloured
+    assert "\x1b[3" not in plain
+
+
+def test_a_stopped_terminal_does_not_hold_up_the_run() -> None:
+    with terminal() as (reads, stream):
+        view = View(stream, {})
+        termios.tcflow(stream.fileno(), termios.TCOOFF)
+        view.show(tally(), MOMENT, 0)
+        stopped = screen(reads)
+        termios.tcflow(stream.fileno(), termios.TCOON)
+        view.show(tally(), MOMENT, 1)
+        text = screen(reads)
+
+    assert stopped == ""
+    assert "measure 00:42" in text
+
+
+@pytest.mark.parametrize("environ", [{}, {"TERM": "xterm"}])
+def test_elsewhere_a_plain_line_comes_every_ten_seconds_and_at_each_phase(environ: dict[str, str]) -> None:
+    log = io.StringIO()
+    view = View(log, environ)
+    for second in range(25):
+        view.show(tally(), MOMENT, second * S)
+    view.show(tally(), Moment("draining", 25), 25 * S)
+
+    written = log.getvalue().splitlines()
+    assert [text.split(" 00")[0] for text in written] == ["rtbench: measure"] * 3 + ["rtbench: draining"]
+    assert not CONTROLS.search("".join(written))
+
+
+def test_a_dumb_terminal_gets_plain_lines() -> None:
+    with terminal() as (reads, stream):
+        View(stream, {"TERM": "dumb"}).show(tally(), MOMENT, 0)
+        text = screen(reads)
+
+    assert text.startswith("rtbench: measure")
+    assert "\x1b" not in text
+
+
+def test_a_reader_that_has_gone_does_not_end_the_run() -> None:
+    reads, writes = os.pipe()
+    with os.fdopen(writes, "w") as stream:
+        os.close(reads)
+        view = View(stream, {})
+        view.show(tally(), MOMENT, 0)
+        view.say("nobody hears this")
+        with open(os.devnull, "w") as nothing:  # what is left in the buffer must go somewhere
+            os.dup2(nothing.fileno(), writes)
+
+    assert stream.closed

@@ -1,0 +1,74 @@
+"""How a run stands, of all its processes together."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bench.load.planned import Planned
+from bench.load.standing import Standing
+from bench.load.view import View
+from bench.load.watch import Watch
+
+
+def watch(
+    stopped: list[str] | None = None, *, budget_usd: float | None = None, arms: int = 1, view: View | None = None
+) -> Watch:
+    options = SimpleNamespace(budget_usd=budget_usd)
+    planned: Any = SimpleNamespace(options=options, chunk_ms=None, targets=[None] * arms, sessions=10)
+    stop = stopped.append if stopped is not None else lambda reason: None
+    return Watch(cast(Planned, planned), view, run_time_s=None, wanted=lambda: 3, stop=stop)
+
+
+def test_the_run_ends_when_its_processes_have_spent_its_budget_together() -> None:
+    stopped: list[str] = []
+    both = watch(stopped, budget_usd=1.0)
+
+    both.heard(0, Standing(usd=0.6), {})
+    both.keep_budget()
+    assert stopped == []
+    both.heard(1, Standing(usd=0.4), {})
+    both.keep_budget()
+    assert stopped == ["the budget of 1.00 USD is spent: 1.00 USD"]
+
+
+def test_what_a_process_reports_again_is_not_spent_twice() -> None:
+    stopped: list[str] = []
+    one = watch(stopped, budget_usd=1.0)
+    for _ in range(5):
+        one.heard(0, Standing(usd=0.6), {})
+        one.keep_budget()
+
+    assert stopped == []
+
+
+def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest() -> None:
+    both = watch()
+    both.heard(0, Standing(), {"west": 3.0})
+    both.heard(1, Standing(), {"west": 5.0, "east": 1.0})
+    both.heard(1, Standing(), {"west": 6.0, "east": 1.0})
+
+    assert both.held_s == {"west": 6.0, "east": 1.0}
+
+
+@pytest.mark.parametrize(("ending", "said"), [("", "measure 00:00"), ("draining", "draining 00:00")])
+def test_the_line_counts_the_users_of_all_arms(ending: str, said: str) -> None:
+    screen = io.StringIO()
+    shown = watch(arms=2, view=View(screen, {}))
+    shown.heard(0, Standing(sessions_open=4, sessions_done=10, turns_good=9), {})
+    shown.show(ending)
+
+    assert said in screen.getvalue()
+    assert "4/6 open 10 done" in screen.getvalue()
+    assert "left" not in screen.getvalue() or not ending
+
+
+def test_without_a_view_nothing_is_shown() -> None:
+    silent = watch()
+    silent.heard(0, replace(Standing(), sessions_open=1), {})
+
+    silent.show()

@@ -1,0 +1,216 @@
+"""Several arms side by side: what each one was, how they were interleaved, how far apart they lie."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import reports
+from reports import render
+from reports.document import as_data
+from reports.page import html
+from reports.sentences import essentials
+from reports.summary import Summary, summarise
+from reports.svg import GLYPHS
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+NBSP = "\u00a0"
+TWO = Plan(sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, paired=True)
+SIX = Plan(
+    sessions=240,
+    turns=5,
+    targets=("sweden", "eastus2", "sweden.quick_vad", "sweden.alloy", "westeurope", "japan.semantic"),
+    failed=0.03,
+    seconds=300,
+    paired=True,
+    usage=True,
+    limited=True,
+)
+
+
+def build(folder: Path, plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> Summary:
+    """A run that tells all of its arms; `everywhere` changes each target's entry, `changes` keys of run.json."""
+    told = synthetic.told(plan, **(everywhere or {})) | changes
+    return summarise(reports.load(synthetic.write(folder, plan, **told), everything=False))
+
+
+def rewrite_sessions(folder: Path, change: Any) -> Summary:
+    """Change the rows of a run's sessions, each a dictionary, and summarise it."""
+    table = pq.read_table(folder / "sessions.parquet")
+    rows = [change(index, row) for index, row in enumerate(table.to_pylist())]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "sessions.parquet")
+    return summarise(reports.load(folder, everything=False))
+
+
+def test_interleaved_sessions_are_counted_by_pair_and_block(tmp_path: Path) -> None:
+    found = build(tmp_path, TWO).interleaving
+
+    assert found is not None
+    assert (found.pairs, found.cut, found.blocks) == (120, 0, 2)
+    assert found.apart_ms == pytest.approx(3)
+    assert found.sentence.replace(NBSP, " ") == (
+        "Interleaved: 120 pairs in 2 blocks of 2 minutes; sessions of a pair began within 3 ms of each other."
+    )
+
+
+def test_pairs_that_are_not_whole_are_said(tmp_path: Path) -> None:
+    build(tmp_path, TWO)
+    summary = rewrite_sessions(tmp_path, lambda index, row: row | ({"pair": 999} if index == 0 else {}))
+
+    assert summary.interleaving is not None
+    assert (summary.interleaving.pairs, summary.interleaving.cut) == (119, 2)
+    assert "2 more were not whole" in summary.interleaving.sentence
+
+
+def test_runs_of_one_arm_and_older_runs_are_not_interleaved(tmp_path: Path) -> None:
+    assert build(tmp_path / "one", Plan(paired=True)).interleaving is None
+    assert build(tmp_path / "older", Plan(targets=("a", "b"))).interleaving is None
+
+
+def test_differences_are_those_of_the_published_quantiles(tmp_path: Path) -> None:
+    summary = build(tmp_path, TWO)
+    first = summary.differences[0]
+    medians = [answer.figures.at(0.5).value for answer in summary.answers]
+
+    assert (first.measure, first.p, first.targets) == ("ttfa", 0.5, TWO.targets)
+    assert first.values_ms == tuple(medians)
+    assert first.ratios[1] == medians[1] / medians[0]
+    assert re.fullmatch(r"ttfa p50: sweden \d+ ms, eastus2 \d+ ms \(\+\d+ %\)", first.sentence.replace(NBSP, " "))
+
+
+def test_a_quantile_that_may_not_be_published_has_no_difference(tmp_path: Path) -> None:
+    few = build(tmp_path, Plan(sessions=24, turns=1, targets=("a", "b")))
+
+    assert {one.p for one in few.differences} == {0.5}
+
+
+def test_arms_of_two_origins_are_not_set_against_each_other(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=80, kinds=("vad", "typed"), targets=("a", "b")))
+    said = [one for one in summary.differences if one.measure == "ttfa"]
+
+    assert {one.origin for one in said} == {"requested", "speech_end"}
+    assert all(one.targets == ("a", "b") for one in said)
+    assert "from response.create" in html(summary)
+
+
+def test_differences_stand_in_every_form_and_nowhere_with_a_verdict(tmp_path: Path) -> None:
+    summary = build(tmp_path, TWO)
+    page, text = html(summary), render.terminal(summary)
+    markdown = render.write(summary).markdown.read_text()
+
+    for said in (page, markdown):
+        assert "Interleaved: 120" in said
+        assert "No test was made" in said
+        assert summary.differences[0].sentence.replace(NBSP, " ") in said.replace(NBSP, " ").replace("\\_", "_")
+    assert "eastus2 against sweden: ttfa p50 +" in text.replace("\n            ", " ")
+    assert "no test was made" in text
+    assert as_data(summary)["differences"][0]["against"] == "sweden"
+
+
+def test_an_invalid_run_tells_no_differences(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=240, targets=("a", "b"), valid=False))
+
+    assert summary.differences
+    assert "against a" not in render.terminal(summary)
+    assert "No test was made" not in html(summary)
+
+
+def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_path: Path) -> None:
+    fair = build(tmp_path / "fair", TWO)
+    synthetic.write(tmp_path / "unfair", TWO, **synthetic.told(TWO))
+    table = pq.read_table(tmp_path / "unfair" / "turns.parquet")
+    rows = table.to_pylist()
+    for row in [row for row in rows if row["target"] == "eastus2"][:30]:
+        row["outcome"] = "throttled:response"
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "unfair" / "turns.parquet")
+    unfair = summarise(reports.load(tmp_path / "unfair", everything=False))
+
+    assert not [notice for notice in fair.notices if "arms" in notice]
+    said = " ".join(unfair.notices).replace(NBSP, " ")
+    assert "Failures differ by more than 1 % between the arms (sweden 0 % to eastus2 5 %)" in said
+    assert "More than 1 % was throttled (eastus2 5 %)" in said
+
+
+def test_each_arm_says_what_it_was(tmp_path: Path) -> None:
+    facts = {arm.target: arm.facts for arm in build(tmp_path, SIX, everywhere={"deflate": True}).arms}
+
+    assert facts["sweden.alloy"]["address"].startswith("wss://sweden.example.openai.azure.com/")
+    assert facts["sweden"]["model"] == synthetic.MODEL
+    assert facts["sweden"]["region"] == "Sweden Central"
+    assert facts["sweden"]["sign-in"] == "entra"
+    assert facts["sweden"]["compression"] == "permessage-deflate"
+    assert facts["sweden"]["voice"] == "marin"
+    assert facts["sweden"]["turn detection"] == "server_vad, silence_duration_ms 500"
+    assert facts["sweden"]["settings of its own"] == ""
+    assert facts["sweden.alloy"]["settings of its own"] == "voice alloy, turn_detection.silence_duration_ms 200"
+
+
+def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
+    build(tmp_path, TWO)
+    preview = '{"voice": "ash", "turn_detection": null}'
+    summary = rewrite_sessions(tmp_path, lambda _, row: row | {"effective_settings": preview})
+
+    assert (summary.arms[0].facts["voice"], summary.arms[0].facts["turn detection"]) == ("ash", "none")
+
+
+def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
+    build(tmp_path, TWO, everywhere={"deflate": True})
+    summary = rewrite_sessions(tmp_path, lambda index, row: row | ({"headers": None} if index < 200 else {}))
+
+    assert (
+        summary.arms[0].facts["compression"].replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions")
+    )
+
+
+def test_compression_is_told_by_bytes_on_the_wire(tmp_path: Path) -> None:
+    page = html(build(tmp_path, TWO, everywhere={"deflate": True}))
+
+    assert re.search(r"sweden, permessage-deflate: [\d.]+ bytes on the wire for a byte of audio sent", page)
+    assert "bytes on the wire" not in html(build(tmp_path / "plain", TWO))
+
+
+def test_a_run_that_tells_nothing_of_its_arms_has_a_report(tmp_path: Path) -> None:
+    summary = summarise(reports.load(synthetic.write(tmp_path, Plan(targets=("a", "b")), targets=[]), everything=False))
+
+    assert summary.arms[0].facts["address"] == ""
+    assert html(summary)
+
+
+@pytest.mark.parametrize("glyph", GLYPHS[:6])
+def test_six_arms_have_six_marks(tmp_path: Path, glyph: str) -> None:
+    summary = build(tmp_path, SIX)
+
+    assert glyph in html(summary)
+    assert sum(line.startswith(f"  {glyph} ") for line in render.terminal(summary).splitlines()) == 2
+
+
+def test_curves_that_share_a_colour_are_broken_differently_and_marked(tmp_path: Path) -> None:
+    page, few = html(build(tmp_path, SIX)), html(build(tmp_path / "two", TWO))
+
+    assert 'class="curve s0 again"' in page
+    assert 'class="curve s2 again"' not in page
+    assert ' again"' not in few
+
+
+def test_the_terminal_keeps_its_width_with_six_arms(tmp_path: Path) -> None:
+    lines = render.terminal(build(tmp_path, SIX)).splitlines()
+
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_last_line_has_the_run_in_short(tmp_path: Path) -> None:
+    one, two = build(tmp_path / "one", Plan(sessions=60, usage=True)), build(tmp_path / "two", TWO)
+    six, invalid = build(tmp_path / "six", SIX), build(tmp_path / "invalid", Plan(valid=False))
+
+    said = [essentials(summary).replace(NBSP, " ") for summary in (one, two, six, invalid)]
+    assert re.fullmatch(r"✓ VALID · ◇ SIMULATED · ttfa p50 \S+ s, p95 \S+ s · 240 turns, 0 failed · \S+ USD", said[0])
+    assert re.fullmatch(r".* · ttfa p95 \S+ s on sweden and \S+ s on eastus2 · 1,200 turns, 0 failed", said[1])
+    assert " to " in said[2]
+    assert "do not use these figures" in said[3]
+    assert all(len(line) <= 120 for line in said)

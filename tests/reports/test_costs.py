@@ -1,0 +1,186 @@
+"""Tokens and what they cost: priced by target and model, and said where there is no price."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import reports
+from bench.money import Prices, cost_usd
+from reports import render
+from reports.document import as_data
+from reports.money import Money, as_prices
+from reports.page import html
+from reports.remarks import cost, money
+from reports.summary import Summary, summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import PRICES, Plan
+
+NBSP = "\u00a0"
+TWO = Plan(sessions=40, turns=5, targets=("sweden", "eastus2"), failed=0.2, usage=True, simulated=False)
+OWN = {"text_in": 1, "text_cached": 1, "text_out": 1, "audio_in": 1, "audio_cached": 1, "audio_out": 1}
+
+
+def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Summary:
+    told = synthetic.told(plan) | changes
+    return summarise(reports.load(synthetic.write(folder, plan, **told), everything=False))
+
+
+def rewrite(folder: Path, name: str, change: Any) -> Summary:
+    """Change the rows of a table, each a dictionary, and summarise the run."""
+    table = pq.read_table(folder / f"{name}.parquet")
+    rows = [change(index, row) for index, row in enumerate(table.to_pylist())]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / f"{name}.parquet")
+    return summarise(reports.load(folder, everything=False))
+
+
+def said(summary: Summary) -> str:
+    return " ".join([*cost(summary.money), *money(summary)]).replace(NBSP, " ")
+
+
+def test_the_cost_is_that_of_the_rows(tmp_path: Path) -> None:
+    """Turn by turn, by another way than sums of columns."""
+    found = build(tmp_path).money
+    prices = Prices(**PRICES["models"]["gpt-realtime"])  # type: ignore[index]
+    rows = [row for row in pq.read_table(tmp_path / "turns.parquet").to_pylist() if row["tokens_text_in"] is not None]
+    names = ("text_in", "audio_in", "cached_text_in", "cached_audio_in", "text_out", "audio_out")
+    usd = sum(cost_usd(prices, {name: row[f"tokens_{name}"] for name in names}) for row in rows)
+
+    assert found.usd == pytest.approx(usd)
+    assert (found.turns, found.priced, found.silent) == (len(rows), len(rows), 200 - len(rows))
+    assert found.silent > 0
+    assert sum(one.usd for one in found.costs) == pytest.approx(usd)
+    assert found.per_turn == pytest.approx(usd / len(rows))
+
+
+def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
+    """Of sessions that had a priced turn, from the opened connection to the end."""
+    one = build(tmp_path, Plan(usage=True, refused=3)).money.costs[0]
+    sessions = reports.load(tmp_path).sessions.iloc[:10]
+    minutes = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]).sum() / 60e9
+
+    assert one.sessions == 10
+    assert one.minutes == pytest.approx(minutes)
+    assert one.per_minute == pytest.approx(one.usd / minutes)
+    assert one.per_session == pytest.approx(one.usd / 10)
+
+
+def test_turns_of_warm_up_cost_as_well(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=20, seconds=100, warmup_s=40, usage=True))
+
+    assert summary.money.turns == 80 > sum(summary.outcomes.begun)
+    assert "warm-up and failed ones too" in said(summary)
+
+
+def test_a_targets_own_prices_go_before_the_table(tmp_path: Path) -> None:
+    targets = synthetic.told(TWO)["targets"]
+    found = build(tmp_path, targets=[targets[0] | {"prices": OWN}, targets[1]]).money
+
+    assert [cost.charges[0].source for cost in found.costs] == ["own", "table"]
+    tokens = found.costs[0].tokens("text_in", "audio_in", "text_out", "audio_out")
+    assert found.costs[0].usd == pytest.approx(tokens / 1e6)
+
+
+def test_a_model_without_a_price_is_never_counted_as_nothing(tmp_path: Path) -> None:
+    build(tmp_path)
+    summary = rewrite(
+        tmp_path, "sessions", lambda _, row: row | ({"model": "gpt-x"} if row["target"] == "eastus2" else {})
+    )
+    found = summary.money
+
+    assert math.isnan(found.costs[1].usd)
+    assert found.usd == found.costs[0].usd
+    assert found.unpriced == ("gpt-x",)
+    assert f"no price for gpt-x ({found.costs[1].turns} turns)" in said(summary)
+    assert "in no amount" in said(summary)
+    assert as_data(summary)["money"]["targets"][1]["usd"] is None
+
+
+def test_one_target_may_answer_with_two_models(tmp_path: Path) -> None:
+    build(tmp_path, Plan(usage=True))
+    summary = rewrite(tmp_path, "sessions", lambda index, row: row | ({"model": "gpt-x"} if index < 5 else {}))
+    (one,) = summary.money.costs
+
+    assert sorted((charge.model, charge.turns) for charge in one.charges) == [
+        ("gpt-realtime-2025-08-28", 20),
+        ("gpt-x", 20),
+    ]
+    assert (one.turns, one.priced, one.sessions) == (40, 20, 5)
+
+
+def test_a_model_that_is_not_named_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    build(tmp_path, Plan(usage=True))
+    summary = rewrite(tmp_path, "sessions", lambda _, row: row | {"model": None})
+
+    assert [charge.model for charge in summary.money.costs[0].charges] == ["gpt-realtime"]
+    assert summary.money.priced == 40
+
+
+def test_a_run_without_prices_has_its_tokens_and_no_amount(tmp_path: Path) -> None:
+    summary = summarise(reports.load(synthetic.write(tmp_path, Plan(usage=True)), everything=False))
+
+    assert (summary.money.turns, summary.money.priced) == (40, 0)
+    assert "cost " not in render.terminal(summary)
+    assert "What did it cost?" in html(summary)
+    assert "There is no price for" in html(summary)
+
+
+def test_a_run_without_usage_says_nothing_of_money(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan())
+
+    assert "What did it cost?" not in html(summary)
+    assert "cost " not in render.terminal(summary)
+    assert as_data(summary)["money"]["usd"] is None
+
+
+def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
+    build(tmp_path, Plan(sessions=1, turns=1, usage=True))
+    kindless = {"tokens_cached_text_in": None, "tokens_cached_audio_in": None, "tokens_cached_in": 45}
+    summary = rewrite(tmp_path, "turns", lambda _, row: row | kindless)
+    one = summary.money.costs[0]
+
+    assert (one.tokens("text_in"), one.tokens("cached_text_in"), one.tokens("cached_audio_in")) == (40, 40, 5)
+
+
+def test_the_cost_of_a_simulated_run_is_what_the_same_tokens_would_cost(tmp_path: Path) -> None:
+    simulated, real = build(tmp_path / "simulated", Plan(usage=True)), build(tmp_path / "real")
+
+    assert "SIMULATED: what the same tokens would cost" in render.terminal(simulated).replace("\n            ", " ")
+    assert "SIMULATED, what the same tokens would cost" in render.write(simulated).markdown.read_text()
+    assert "This is what the same tokens would cost." in html(simulated)
+    assert "would cost" not in html(real) + render.terminal(real)
+
+
+def test_budget_and_estimate_stand_beside_the_cost(tmp_path: Path) -> None:
+    stopped = "the budget of 5.00 USD is spent: 5.02 USD"
+    summary = build(tmp_path, budget_usd=5.0, estimate_usd=[0.4, 1.1], stopped=stopped)
+
+    assert "budget 5.00 USD" in render.terminal(summary)
+    assert "estimated 0.40 to 1.10 USD" in render.terminal(summary).replace("\n            ", " ")
+    assert "Estimated before the run: 0.40 to 1.10 USD." in said(summary)
+    assert f"This run ended before its time: {stopped}." in summary.notices
+
+
+def test_transcription_is_said_to_be_apart_where_there_was_some(tmp_path: Path) -> None:
+    spoken, typed = build(tmp_path / "spoken"), build(tmp_path / "typed", Plan(text=True, usage=True))
+
+    assert "Input transcription is billed apart and not in this figure." in said(spoken)
+    assert "transcription" not in said(typed)
+
+
+@pytest.mark.parametrize("entry", [None, [1, 2, 3, 4, 5, 6], {"text_in": 1}, OWN | {"audio_out": "64"}])
+def test_what_is_no_six_prices_is_none(entry: object) -> None:
+    assert as_prices(entry) is None
+
+
+def test_nothing_was_spent_where_nothing_was_told() -> None:
+    nothing = Money((), "", "", None, None, transcribed=False)
+
+    assert math.isnan(nothing.usd)
+    assert math.isnan(nothing.per_turn)
+    assert cost(nothing) == []

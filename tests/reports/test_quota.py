@@ -1,0 +1,190 @@
+"""What the service limited, what else happened, and which way the network went."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import reports
+from reports import gauges, render
+from reports.document import as_data
+from reports.page import html
+from reports.remarks import incidents, limits, limits_in_all, round_trips, token_wait
+from reports.summary import Summary, summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import BEGAN_NS, Plan
+
+NBSP = "\u00a0"
+LIMITED = Plan(sessions=60, turns=5, targets=("a", "b"), failed=0.1, seconds=150, limited=True)
+
+
+def build(folder: Path, plan: Plan = LIMITED, **changes: Any) -> Summary:
+    return summarise(reports.load(synthetic.write(folder, plan, **changes), everything=False))
+
+
+def drop(folder: Path, *names: str) -> Summary:
+    """The run as a tool wrote it that did not know these columns of turns and seconds."""
+    for table in ("turns", "sessions", "seconds"):
+        rows = pq.read_table(folder / f"{table}.parquet")
+        pq.write_table(rows.drop_columns([n for n in names if n in rows.column_names]), folder / f"{table}.parquet")
+    return summarise(reports.load(folder, everything=False))
+
+
+def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> None:
+    summary = build(tmp_path, holds={"a": 48.2, "b": 0})
+    turns = reports.load(tmp_path).turns
+    mine = turns[(turns["target"] == "a") & (turns["outcome"] == "throttled:response")]
+    one = summary.quota.targets[0]
+
+    assert (one.turns, one.sessions, one.held_s) == (len(mine), 0, 48.2)
+    assert len(one.waits_s) == len(mine) > 1
+    assert one.waits_s[-1] == mine["retry_after_ns"].max() / 1e9
+    assert (
+        limits(summary.quota).replace(NBSP, " ").startswith(f"a: {len(mine)} turns throttled, asked {len(mine)} times")
+    )
+    assert "starts held for 48 s in all" in limits_in_all(summary.quota).replace(NBSP, " ")
+
+
+def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan(refused=2))
+    rows = pq.read_table(tmp_path / "sessions.parquet").to_pylist()
+    for row in rows[-2:]:
+        row |= {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}
+    schema = pq.read_schema(tmp_path / "sessions.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "sessions.parquet")
+    summary = summarise(reports.load(tmp_path, everything=False))
+
+    said = limits(summary.quota).replace(NBSP, " ")
+    assert said == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
+    assert "Did the service limit the rate?" in html(summary)
+
+
+def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
+    summary = build(tmp_path)
+    one = summary.quota.targets[0]
+    tokens = next(part for part in one.remaining if part.limit == "tokens")
+    seconds = reports.load(tmp_path).seconds
+    share = seconds["tokens_remaining"] / seconds["tokens_limit"]
+
+    assert {part.limit for part in one.remaining} == {"tokens", "requests"}
+    assert tokens.share.min() == pytest.approx(share.min())
+    assert np.all(np.diff(tokens.at_s) > 0)
+    assert one.counts.sum() == seconds.loc[seconds["target"] == "a", "throttled"].sum()
+
+
+@pytest.mark.parametrize("w", [1080, 360])
+def test_limits_are_drawn_for_each_target(tmp_path: Path, w: int) -> None:
+    plot = gauges.limits(build(tmp_path).quota, w)
+    figure = ET.fromstring(plot.svg("wide"))
+    texts = [element.text or "" for element in figure.iter("text")]
+
+    assert "● a" in texts
+    assert "◆ b" in texts
+    assert "of tokens remained" in figure.get("aria-label", "")
+    assert plot.stops is not None
+    assert len(plot.stops["t"]) > 10  # type: ignore[arg-type]
+
+
+def test_counts_without_limits_are_drawn_and_limits_without_counts(tmp_path: Path) -> None:
+    build(tmp_path / "counts")
+    build(tmp_path / "limits")
+    told = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining")
+    counts, told_only = drop(tmp_path / "counts", *told).quota, drop(tmp_path / "limits", "throttled").quota
+
+    assert not counts.targets[0].remaining
+    assert not told_only.targets[0].counts.any()
+    assert 'class="failcell"' in gauges.limits(counts, 1080).svg("wide")
+    assert "share of the limit" in gauges.limits(told_only, 1080).svg("wide")
+
+
+def test_where_nothing_was_limited_nothing_is_said(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan())
+
+    assert not summary.quota.any
+    assert "Did the service limit the rate?" not in html(summary)
+    assert "limits " not in render.terminal(summary)
+
+
+def test_an_older_run_without_these_columns_still_counts_its_throttled_turns(tmp_path: Path) -> None:
+    build(tmp_path)
+    names = ("retry_after_ns", "throttled", "rtt_scope", "pair", "requests_limit", "requests_remaining")
+    summary = drop(tmp_path, *names, "tokens_limit", "tokens_remaining")
+
+    assert summary.quota.throttled > 0
+    assert not summary.quota.drawable
+    assert "Did the service limit the rate?" in html(summary)
+
+
+def test_limits_are_in_every_form(tmp_path: Path) -> None:
+    summary = build(tmp_path)
+    first = as_data(summary)["limits"][0]
+
+    assert first["throttled_turns"] == summary.quota.targets[0].turns
+    assert first["least_remaining"]["tokens"] == pytest.approx(0.04, abs=0.01)
+    assert "limits      " in render.terminal(summary)
+    assert "Limits of the service" in render.write(summary).markdown.read_text()
+
+
+def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[str, Any]:
+    return {"at_utc_ns": BEGAN_NS + int(at_s * 1e9), "worker": 1, "kind": "token_refresh", "text": text}
+
+
+def test_incidents_are_told_with_time_and_worker(tmp_path: Path) -> None:
+    found = [incident(20), incident(10), incident(12), incident(15), "no incident"]
+    summary = build(tmp_path, incidents=found)
+
+    assert [one.at_s for one in summary.incidents.kept] == [10, 12, 15, 20]
+    assert incidents(summary, 3)[0].replace(NBSP, " ").startswith("10.0 s worker 1 token refresh: <b>identity")
+    assert render.terminal(summary).count("incident    ") == 4
+    assert "in all: token refresh × 4" in render.terminal(summary)
+    assert html(summary).count("&lt;b&gt;identity endpoint: 500") == 4
+    assert "&lt;b&gt;identity" in render.write(summary).markdown.read_text()
+    assert len(as_data(summary)["incidents"]) == 4
+
+
+def test_incidents_whose_words_were_not_kept_are_counted(tmp_path: Path) -> None:
+    summary = build(tmp_path, incidents=[incident(1)], totals={"incident_counts": {"token_refresh": 240}})
+
+    assert incidents(summary, 3)[-1] == "in all: token refresh × 240"
+    assert "token refresh × 240. The words of 1 were kept." in html(summary)
+
+
+def test_few_incidents_are_not_counted_once_more(tmp_path: Path) -> None:
+    summary = build(tmp_path, incidents=[incident(1)])
+
+    assert len(incidents(summary, 3)) == 1
+    assert "What else happened?" in html(summary)
+    assert "What else happened?" not in html(build(tmp_path / "none"))
+
+
+def test_behind_a_proxy_there_is_no_wait_without_the_round_trip(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=20, targets=("a", "b"), proxied=("b",)))
+    told = {(f.measure, f.target) for f in summary.measures}
+
+    assert ("ttfa_less_rtt", "a") in told
+    assert ("ttfa_less_rtt", "b") not in told
+    assert ("network_rtt", "b") in told
+    assert "on b to the proxy" in round_trips(summary)
+    assert "on b to the proxy" in html(summary)
+
+
+def test_round_trips_say_where_they_end(tmp_path: Path) -> None:
+    every = build(tmp_path / "every", Plan(proxied=("sim",)))
+
+    assert "to the proxy and not beyond" in round_trips(every)
+    assert "proxy" not in round_trips(build(tmp_path / "none", Plan()))
+
+
+def test_sessions_that_waited_for_a_token_are_counted(tmp_path: Path) -> None:
+    waited, none = build(tmp_path / "waited", Plan(token_waits=3)), build(tmp_path / "none", Plan())
+
+    assert token_wait(waited).replace(NBSP, " ") == "3 of 10 sessions waited for a token, the longest 250 ms."
+    assert "3 of 10" in html(waited)
+    assert token_wait(none) == ""
+    assert "#def-token_wait" not in html(none)

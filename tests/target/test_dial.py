@@ -1,0 +1,161 @@
+"""Dialling a target: what is sent with the upgrade, by which way, and whether a token had to be waited for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import gevent
+import pytest
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
+
+from bench.errors import ConnectError, UsageError
+from bench.measures import Limits
+from bench.protocol.dialects import Dialect
+from bench.target.credentials import Credential
+from bench.target.dial import Dialer, crossing
+from bench.target.target import Auth, Proxy, Target, Way
+from bench.target.tokens import Keyring
+from bench.transport.base import Crossing, Phases, ProxyPoint
+from tests.end_to_end.proxies import running_proxy
+
+GUARD_S = 30
+STRAIGHT = Way()
+ENOUGH = Limits(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
+
+
+def build_target(
+    port: int = 1, *, auth: Auth = None, way: Way = STRAIGHT, tls: bool = False, host: str = "127.0.0.1"
+) -> Target:
+    return Target(
+        label="here",
+        host=host,
+        port=port,
+        tls=tls,
+        resource="/openai/v1/realtime?model=m",
+        dialect=Dialect.GA,
+        service="azure",
+        auth=auth,
+        headers=(("User-Agent", "rtbench/test"), ("x-team", "voice")),
+        way=way,
+    )
+
+
+@contextmanager
+def service() -> Iterator[tuple[int, list[Request]]]:
+    """A service that accepts everyone: its port, and the requests that came."""
+    requests: list[Request] = []
+
+    def note(connection: ServerConnection, request: Request) -> Response | None:
+        requests.append(request)
+        return None
+
+    with serve(lambda connection: connection.close(), "127.0.0.1", 0, process_request=note) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.socket.getsockname()[1], requests
+        server.shutdown()
+        thread.join(GUARD_S)
+
+
+class SlowKeyring:
+    """A keyring whose token is there after so many turns of the loop, or never."""
+
+    def __init__(self, turns: int, problem: ConnectError | None = None) -> None:
+        self._turns, self._problem = turns, problem
+        self.limit_s = 0.0
+
+    def header(self, target: Target, limit_s: float) -> tuple[str, str]:
+        self.limit_s = limit_s
+        for _ in range(self._turns):
+            gevent.sleep(0.001)
+        if self._problem is not None:
+            raise self._problem
+        return "Authorization", "Bearer a-token"
+
+
+def slow(turns: int, problem: ConnectError | None = None) -> Keyring:
+    return cast(Keyring, SlowKeyring(turns, problem))
+
+
+def test_the_target_s_headers_and_its_key_go_with_the_upgrade() -> None:
+    with service() as (port, requests):
+        target = build_target(port, auth=Credential("api-key", "a-key-that-nobody-may-see"))
+        phases = Phases()
+        Dialer(target, Keyring([target])).open(ENOUGH, phases).abort()
+
+    (request,) = requests
+    assert request.path == "/openai/v1/realtime?model=m"
+    assert request.headers["x-team"] == "voice"
+    assert request.headers["api-key"] == "a-key-that-nobody-may-see"
+    assert request.headers["Host"] == f"127.0.0.1:{port}"
+    assert phases.token_wait_ns == 0
+
+
+def test_a_target_without_a_key_sends_none() -> None:
+    with service() as (port, requests):
+        target = build_target(port)
+        Dialer(target, Keyring([target])).open(ENOUGH, Phases()).abort()
+
+    assert "api-key" not in requests[0].headers
+    assert "Authorization" not in requests[0].headers
+
+
+def test_a_token_that_lives_is_no_wait_and_one_that_had_to_be_waited_for_is() -> None:
+    with service() as (port, requests):
+        at_once, waited = Phases(), Phases()
+        Dialer(build_target(port), slow(0)).open(ENOUGH, at_once).abort()
+        Dialer(build_target(port), slow(2)).open(ENOUGH, waited).abort()
+
+    assert [request.headers["Authorization"] for request in requests] == ["Bearer a-token"] * 2
+    assert at_once.token_wait_ns == 0
+    assert waited.token_wait_ns > 0
+    assert "connect_start" in waited.instants
+
+
+def test_where_no_token_comes_nothing_is_dialled() -> None:
+    phases = Phases()
+    with pytest.raises(ConnectError, match="refused:token"):
+        Dialer(build_target(), slow(1, ConnectError("refused:token", "no token came"))).open(ENOUGH, phases)
+
+    assert phases.instants == {}
+    assert phases.token_wait_ns > 0
+
+
+def test_the_wait_for_a_token_has_the_upgrade_s_limit() -> None:
+    keyring = SlowKeyring(0, ConnectError("refused:token", "no token came"))
+    with pytest.raises(ConnectError):
+        Dialer(build_target(), cast(Keyring, keyring)).open(Limits(upgrade=7), Phases())
+
+    assert keyring.limit_s == 7
+
+
+def test_a_target_s_way_is_gone() -> None:
+    with service() as (port, requests), running_proxy() as proxy:
+        way = Way(proxy=Proxy("http", "127.0.0.1", proxy.port), address="127.0.0.1", deflate=True)
+        target = build_target(port, way=way, host="localhost")
+        Dialer(target, Keyring([target])).open(ENOUGH, Phases()).abort()
+
+    assert [asked.host for asked in proxy.asked] == ["127.0.0.1"]
+    assert requests[0].headers["Host"] == f"localhost:{port}"
+    assert requests[0].headers["Sec-WebSocket-Extensions"].startswith("permessage-deflate")
+
+
+def test_a_way_is_the_transport_s_crossing_field_by_field() -> None:
+    proxy = Proxy("socks5", "proxy.test", 1080, "ann", "secret", remote_dns=False)
+
+    assert crossing(Way(proxy=proxy, address="::1", deflate=True)) == Crossing(
+        ProxyPoint("socks5", "proxy.test", 1080, "ann", "secret", False), "::1", True
+    )
+    assert crossing(Way()) == Crossing()
+
+
+def test_a_client_certificate_that_cannot_be_used_is_refused_before_anything_is_dialled(tmp_path: Path) -> None:
+    target = build_target(tls=True, way=Way(client_cert=tmp_path / "nowhere.pem"))
+
+    with pytest.raises(UsageError, match="nowhere"):
+        Dialer(target, Keyring([target]))

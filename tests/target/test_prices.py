@@ -1,0 +1,102 @@
+"""The price table: dated, with sources, replaceable, and never guessed at."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from pathlib import Path
+
+import pytest
+
+from bench.errors import ScriptError
+from bench.money import Prices, prices_of
+from bench.target.prices import load_price_table
+
+GOOD = """\
+as_of: 2026-02-03
+models:
+  my-model:
+    text_in: 1
+    text_cached: 0.5
+    text_out: 2
+    audio_in: 3
+    audio_cached: 0.25
+    audio_out: 4
+    source: our contract
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "audio"),
+    [
+        ("gpt-4o-realtime-preview-2024-10-01", (5, 2.5, 20), (100, 20, 200)),
+        ("gpt-4o-realtime-preview-2024-12-17", (5, 2.5, 20), (40, 2.5, 80)),
+        ("gpt-4o-mini-realtime-preview-2024-12-17", (0.6, 0.3, 2.4), (10, 0.3, 20)),
+        ("gpt-realtime-2025-08-28", (4, 0.4, 16), (32, 0.4, 64)),
+        ("gpt-realtime-1.5", (4, 0.4, 16), (32, 0.4, 64)),
+        ("gpt-realtime-mini-2025-12-15", (0.6, 0.06, 2.4), (10, 0.3, 20)),
+        ("gpt-realtime-2.1-mini", (0.6, 0.06, 2.4), (10, 0.3, 20)),
+        ("gpt-realtime-2", (4, 0.4, 24), (32, 0.4, 64)),
+    ],
+)
+def test_the_table_knows_the_models_of_the_service(
+    model: str, text: tuple[float, ...], audio: tuple[float, ...]
+) -> None:
+    prices = prices_of(load_price_table(None).models, model)
+
+    assert prices is not None
+    assert astuple(prices) == (*text, *audio)
+
+
+def test_a_model_that_is_not_in_the_table_has_no_price() -> None:
+    assert prices_of(load_price_table(None).models, "gpt-realtime-2.1") is None
+
+
+def test_every_price_that_comes_with_the_tool_has_a_source_and_the_table_a_day() -> None:
+    table = load_price_table(None)
+
+    assert [source.partition(":")[0] for source in table.sources] == list(table.models)
+    assert (table.name, len(table.as_of)) == ("prices.yaml", 10)
+
+
+def test_a_table_of_one_s_own_takes_its_place(tmp_path: Path) -> None:
+    table = load_price_table(written(tmp_path, GOOD))
+
+    assert table.models == {"my-model": Prices(1, 0.5, 2, 3, 0.25, 4)}
+    assert (table.as_of, table.name, table.sources) == ("2026-02-03", "mine.yaml", ("my-model: our contract",))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("as_of: 2026-02-03\n", "", None, "the file needs `as_of`"),
+        ("2026-02-03", "soon", 1, 'as_of must be a date, as in 2026-11-01, not the text "soon"'),
+        ("    text_out: 2\n", "", 3, "my-model needs `text_out`"),
+        ("audio_in: 3", "audio_in: -3", 7, "audio_in must be a number of US dollars from 0 to 100000, not -3"),
+        ("audio_in: 3", "audio_in: .nan", 7, "audio_in must be a number"),
+        ("audio_in: 3", "audio_in: '3'", 7, 'not the text "3"'),
+        ("audio_in", "audio_inn", 7, "audio_inn is an unknown key; did you mean audio_in?"),
+        ("  my-model:", "  my-model: 5", 4, "is not YAML"),
+        ("my-model", "my model", 3, "my model cannot stand here: models must be"),
+        (GOOD, "", None, "the file must be made of `key: value`, not nothing"),
+    ],
+)
+def test_each_mistake_in_a_table_names_its_line(
+    tmp_path: Path, old: str, new: str, line: int | None, words: str
+) -> None:
+    path = written(tmp_path, GOOD.replace(old, new))
+
+    with pytest.raises(ScriptError) as caught:
+        load_price_table(path)
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(f"{path}:{line or 1}: ")
+
+
+def test_a_table_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScriptError, match="no such file"):
+        load_price_table(tmp_path / "none.yaml")

@@ -1,0 +1,147 @@
+"""Which proxy is used follows from its URL, or from the environment's usual variables."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from bench.target.proxies import environment_proxy, parsed_proxy
+from bench.target.target import Proxy
+
+SECRET = "s3cr3t-of-the-proxy"
+HOST = "res.openai.azure.com"
+EVERYWHERE = {"ALL_PROXY": "http://all.example:1"}
+
+
+def used(environ: dict[str, str], host: str = HOST, port: int = 443) -> tuple[str, str] | None:
+    """(host of the proxy, variable)."""
+    found = environment_proxy(environ, host, port)
+    return None if found is None else (found[0].host, found[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "proxy"),
+    [
+        ("http://proxy.example:3128", Proxy("http", "proxy.example", 3128)),
+        ("HTTP://Proxy.Example/", Proxy("http", "proxy.example", 80)),
+        ("proxy.example:3128", Proxy("http", "proxy.example", 3128)),
+        ("http://me:p%40ss%3A@10.0.0.1:8080", Proxy("http", "10.0.0.1", 8080, "me", "p@ss:")),
+        ("socks5://[::1]:1080", Proxy("socks5", "::1", 1080, remote_dns=False)),
+        ("socks5h://p", Proxy("socks5", "p", 1080)),
+        ("socks4://me@p", Proxy("socks4", "p", 1080, "me", remote_dns=False)),
+        ("socks4a://p:9", Proxy("socks4", "p", 9)),
+    ],
+)
+def test_a_url_says_what_the_proxy_speaks_and_who_looks_names_up(text: str, proxy: Proxy) -> None:
+    assert parsed_proxy(text, "--proxy") == proxy
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"https://me:{SECRET}@p:1", "begins with https://"),
+        (f"ftp://me:{SECRET}@p:1", "must begin with http://, socks5://"),
+        (f"http://me:{SECRET}@p:x", "is not a URL"),
+        (f"http://me:{SECRET}@p:0", "is not the URL of a proxy"),
+        (f"http://me:{SECRET}@/", "is not the URL of a proxy"),
+        (f"http://p:1/{SECRET}", "is not the URL of a proxy"),
+        (f"http://me:{SECRET} x@p:1", "percent-encode"),
+        (f"http://[{SECRET}", "is not a URL"),
+        (f"socks4://me:{SECRET}@p:1", "SOCKS4 has none"),
+        ("", "is not the URL of a proxy"),
+    ],
+)
+def test_each_mistake_names_its_remedy_and_never_the_password(text: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parsed_proxy(text, "--proxy")
+
+    assert str(caught.value).startswith("--proxy ")
+    assert words in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_proxy_or_a_line_to_read(text: str) -> None:
+    try:
+        proxy: Proxy | UsageError = parsed_proxy(text, "--proxy")
+    except UsageError as error:
+        proxy = error
+
+    assert str(proxy).isprintable() if isinstance(proxy, UsageError) else proxy.host and 0 < proxy.port < 65_536
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://a:1"}, ("a", "HTTPS_PROXY")),
+        ({"HTTPS_PROXY": "http://a:1", "https_proxy": "http://b:1"}, ("b", "https_proxy")),
+        ({"HTTPS_PROXY": "http://a:1", "all_proxy": "http://b:1"}, ("a", "HTTPS_PROXY")),
+        ({"ALL_PROXY": "socks5h://a"}, ("a", "ALL_PROXY")),
+        ({"HTTPS_PROXY": "http://a:1", "https_proxy": ""}, None),
+        ({"HTTPS_PROXY": " "}, None),
+        ({"HTTP_PROXY": "http://a:1", "http_proxy": "http://a:1"}, None),
+    ],
+)
+def test_lower_case_wins_and_the_scheme_s_own_variable_wins_over_the_one_for_all(
+    environ: dict[str, str], expected: tuple[str, str] | None
+) -> None:
+    assert used(environ) == expected
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])
+def test_this_machine_needs_no_proxy(host: str) -> None:
+    assert used(EVERYWHERE, host) is None
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "host", "port"),
+    [
+        ("*", HOST, 443),
+        (HOST, HOST, 443),
+        ("other.example, azure.com", HOST, 443),
+        (".azure.com", HOST, 443),
+        ("*.azure.com", HOST, 443),
+        (".OpenAI.Azure.com", HOST, 443),
+        (f"{HOST}:443", HOST, 443),
+        ("10.0.0.0/8", "10.1.2.3", 443),
+        ("10.1.2.3", "10.1.2.3", 8443),
+        ("10.1.2.3:8443", "10.1.2.3", 8443),
+        ("2001:db8::/32", "2001:db8::4", 443),
+        ("[2001:db8::4]:443", "2001:db8::4", 443),
+        ("azure.com", f"{HOST}.", 443),
+    ],
+)
+def test_no_proxy_names_hosts_suffixes_ports_and_networks(no_proxy: str, host: str, port: int) -> None:
+    assert used(EVERYWHERE | {"NO_PROXY": no_proxy}, host, port) is None
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "host", "port"),
+    [
+        ("", HOST, 443),
+        (",", HOST, 443),
+        (".", HOST, 443),
+        ("notazure.com", HOST, 443),
+        ("zure.com", HOST, 443),
+        (f"{HOST}:80", HOST, 443),
+        ("10.0.0.0/8", "11.1.2.3", 443),
+        ("2001:db8::/32", "10.0.0.1", 443),
+        ("10.0.0.0/8", HOST, 443),
+        (f"x.{HOST}", HOST, 443),
+    ],
+)
+def test_no_proxy_names_nothing_else(no_proxy: str, host: str, port: int) -> None:
+    assert used(EVERYWHERE | {"NO_PROXY": no_proxy}, host, port) == ("all.example", "ALL_PROXY")
+
+
+@given(st.text(max_size=40), st.sampled_from([HOST, "10.0.0.1", "2001:db8::4"]))
+def test_any_no_proxy_is_read(no_proxy: str, host: str) -> None:
+    assert used(EVERYWHERE | {"NO_PROXY": no_proxy}, host) in (None, ("all.example", "ALL_PROXY"))
+
+
+def test_a_mistake_in_a_variable_is_that_variable_s() -> None:
+    with pytest.raises(UsageError, match=r"^HTTPS_PROXY begins with https://"):
+        used({"HTTPS_PROXY": "https://proxy.example"})

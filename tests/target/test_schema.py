@@ -1,0 +1,160 @@
+"""The JSON Schema of targets says what the reader says; so do the example and the reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
+
+from bench.errors import UsageError
+from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.schema import targets_schema
+from bench.target.settings import TargetsFile
+from bench.target.yaml_file import checked
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "scenarios" / "targets.example.yaml"
+REFERENCE = (ROOT / "docs" / "targets.md").read_text(encoding="utf-8")
+VALIDATOR = Draft202012Validator(targets_schema())
+TREE: dict[str, Any] = YAML(typ="safe", pure=True).load(EXAMPLE.read_text(encoding="utf-8"))
+
+
+def refused(tree: Any) -> str | None:
+    """What the reader says about a tree; None where it takes it."""
+    try:
+        checked(tree, TargetsFile, lambda keys, problem: UsageError(f"{keys}: {problem}"))
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(targets_schema())
+
+
+def test_the_stored_schema_is_what_the_code_says() -> None:
+    stored = (ROOT / "scenarios" / "targets.schema.json").read_text(encoding="utf-8")
+
+    assert json.loads(stored) == targets_schema(), "run `make schema`"
+
+
+def test_the_example_names_the_schema_and_fits_it() -> None:
+    assert EXAMPLE.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=targets.schema.json\n")
+    VALIDATOR.validate(TREE)
+
+
+KEYS = {
+    "AZURE_OPENAI_API_KEY": "a-key-of-azure",
+    "OPENAI_API_KEY": "a-key-of-openai",
+    "GATEWAY_KEY": "a-key-of-a-gateway",
+}
+
+
+def test_the_targets_of_the_example_can_be_measured() -> None:
+    names = ("eastus2", "sweden", "sweden.quick", "sweden.mini", "openai", "gateway")
+
+    targets = resolve_targets(KEYS, Wishes(targets=names, target_file=EXAMPLE))
+
+    assert [target.label for target in targets] == list(names)
+
+
+def test_the_example_s_proxy_wants_its_variables() -> None:
+    with pytest.raises(UsageError, match=r"proxy wants a variable that is not set"):
+        resolve_targets(KEYS, Wishes(targets=("preview",), target_file=EXAMPLE))
+
+
+Path_ = tuple[Any, ...]
+
+
+def places(tree: Any, at: Path_ = ()) -> Iterator[Path_]:
+    """Where each value of a tree stands."""
+    yield at
+    for key, child in tree.items() if isinstance(tree, dict) else ():
+        yield from places(child, (*at, key))
+
+
+def changed(tree: Any, at: Path_, value: Any) -> Any:
+    """A copy of the tree with one value changed."""
+    return value if not at else {**tree, at[0]: changed(tree[at[0]], at[1:], value)}
+
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.sampled_from([-1, 0, 0.5, 60, 100_001, 1_000_001])
+    | st.sampled_from(["ga", "entra", "key", "deflate", "a.b", "a b", "", "x" * 65, "a\n", "gpt-realtime"])
+)
+NAMES = st.sampled_from(["one", "a.b", "endpoint", "auth", "type", "headers", "variants", "session", "text_in", "a b"])
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=12), max_leaves=6
+)
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_schema_and_reader_agree_on_what_stands_anywhere(data: st.DataObject) -> None:
+    place = data.draw(st.sampled_from(list(places(TREE))))
+    tree = changed(TREE, place, data.draw(TREES))
+
+    refusal = refused(tree)
+    assert (refusal is None) == VALIDATOR.is_valid(tree), refusal
+
+
+@given(tree=TREES | st.fixed_dictionaries({"targets": TREES}))
+def test_schema_and_reader_agree_on_any_tree(tree: Any) -> None:
+    refusal = refused(tree)
+
+    assert (refusal is None) == VALIDATOR.is_valid(tree), refusal
+
+
+@given(data=st.data())
+def test_a_refusal_leads_to_a_place_of_the_tree(data: st.DataObject) -> None:
+    place = data.draw(st.sampled_from(list(places(TREE))))
+    tree = changed(TREE, place, data.draw(TREES))
+    found: list[tuple[Any, ...]] = []
+
+    def refuse(keys: tuple[Any, ...], problem: str) -> UsageError:
+        found.append(keys)
+        return UsageError(problem)
+
+    try:
+        checked(tree, TargetsFile, refuse)
+    except UsageError:
+        (keys,) = found
+        common = min(len(keys), len(place))
+        assert keys[:common] == place[:common]
+
+
+def properties(schema: Any) -> Iterator[str]:
+    """Every key that a file can have."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", ())
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from properties(inner)
+
+
+def test_the_reference_names_every_key_and_every_word() -> None:
+    words = {
+        word for text in json.dumps(targets_schema()).split('"enum": [')[1:] for word in text.split("]")[0].split('"')
+    }
+    words -= {"", ", "}
+
+    keys = set(properties(targets_schema()))
+    assert len(keys) > 25
+    assert len(words) > 8
+    assert [word for word in sorted(keys | words) if f"`{word}`" not in REFERENCE] == []
+
+
+def test_the_examples_of_the_reference_can_be_read(tmp_path: Path) -> None:
+    examples = [block.partition("```")[0] for block in REFERENCE.split("```yaml\n")[1:]]
+
+    assert len(examples) >= 2
+    for example in examples:
+        VALIDATOR.validate(YAML(typ="safe", pure=True).load(example))

@@ -1,0 +1,370 @@
+"""`targets.yaml`: which target each name makes; every mistake names its line, and no secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.money import Prices
+from bench.protocol.dialects import Dialect
+from bench.target.credentials import Credential
+from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.target import Entra, Proxy, Target
+
+SECRET = "s3cr3t-of-somebody"
+ENVIRON = {"MY_KEY": SECRET, "USER_NAME": "me@home", "PASSWORD": "p:w@/d", "PROXY_URL": f"socks5h://me:{SECRET}@p:1"}
+TWO = """\
+targets:
+  east:
+    endpoint: https://east.openai.azure.com
+    deployment: gpt-realtime
+    region: East US 2
+    auth: entra
+  sweden:
+    endpoint: https://sweden.openai.azure.com
+    deployment: gpt-realtime
+    key_env: MY_KEY
+    connect_rate: 60
+    prices: {text_in: 1, text_cached: 2, text_out: 3, audio_in: 4, audio_cached: 5, audio_out: 6}
+    variants:
+      quick:
+        session:
+          voice: verse
+          turn_detection: {type: server_vad, silence_duration_ms: 200}
+      mini:
+        model: gpt-realtime-mini
+        prices: gpt-realtime-mini
+"""
+ONE = "targets:\n  one:\n"
+
+
+def resolved(folder: Path, text: str, *names: str, environ: Mapping[str, str] = ENVIRON, **wishes: Any) -> list[Target]:
+    path = folder / "targets.yaml"
+    path.write_text(text, encoding="utf-8")
+    return resolve_targets(environ, Wishes(targets=names, target_file=path, **wishes))
+
+
+def the_one(folder: Path, *lines: str, environ: Mapping[str, str] = ENVIRON, **wishes: Any) -> Target:
+    """The target `one` of a file with these lines, of which the first is line 3."""
+    (target,) = resolved(folder, ONE + "".join(f"    {line}\n" for line in lines), "one", environ=environ, **wishes)
+    return target
+
+
+def refusal(folder: Path, text: str, *names: str, **options: Any) -> str:
+    """What a user gets to read, without the folder."""
+    with pytest.raises(UsageError) as caught:
+        resolved(folder, text, *names, **options)
+    said = str(caught.value)
+    assert said.isprintable()
+    assert SECRET not in said
+    return said.replace(f"{folder}/", "")
+
+
+def refusal_of(folder: Path, *lines: str, **options: Any) -> str:
+    return refusal(folder, ONE + "".join(f"    {line}\n" for line in lines), "one", **options)
+
+
+AZURE = ("endpoint: https://res.openai.azure.com", "deployment: d")
+URL = "url: wss://voice.example/v1/realtime?model=m"
+
+# --- what the keys mean
+
+
+def test_targets_come_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:
+    sweden, east = resolved(tmp_path, TWO, "sweden", "east")
+
+    assert (sweden.label, sweden.host) == ("sweden", "sweden.openai.azure.com")
+    assert (sweden.connects_per_min, sweden.prices) == (60, Prices(1, 2, 3, 4, 5, 6))
+    assert isinstance(sweden.auth, Credential)
+    assert sweden.auth.header() == ("api-key", SECRET)
+    assert (east.label, east.region, east.model) == ("east", "East US 2", "gpt-realtime")
+    assert east.auth == Entra("https://cognitiveservices.azure.com/.default")
+    assert east.url == "wss://east.openai.azure.com/openai/v1/realtime?model=gpt-realtime"
+
+
+def test_a_variant_is_a_target_of_its_own_with_other_settings(tmp_path: Path) -> None:
+    sweden, quick, mini = resolved(tmp_path, TWO, "sweden", "sweden.quick", "sweden.mini")
+
+    assert (quick.label, quick.variant_of, quick.url) == ("sweden.quick", "sweden", sweden.url)
+    assert quick.session == {
+        "voice": "verse",
+        "turn_detection": {"type": "server_vad", "silence_duration_ms": 200},
+    }
+    assert quick.session_source == f"{tmp_path}/targets.yaml:15"
+    assert quick.prices == sweden.prices
+    assert (mini.model, mini.session) == ("gpt-realtime-mini", {})
+    assert mini.prices == Prices(0.6, 0.06, 2.4, 10, 0.3, 20)
+    assert (sweden.variant_of, sweden.session, sweden.session_source) == (None, {}, "")
+
+
+def test_a_variant_s_model_takes_the_place_of_that_in_a_url(tmp_path: Path) -> None:
+    text = f"{ONE}    {URL}&x=%20\n    variants: {{b: {{model: n o}}}}\n".replace("n o", "n+o")
+
+    (target,) = resolved(tmp_path, text, "one.b")
+
+    assert (target.resource, target.model) == ("/v1/realtime?model=n%2Bo&x=%20", "n+o")
+    assert "names no model" in refusal(tmp_path, text.replace("model=m", "call_id=m"), "one.b")
+
+
+def test_another_model_is_not_priced_as_the_target_s(tmp_path: Path) -> None:
+    text = TWO.replace("        prices: gpt-realtime-mini\n", "")
+
+    assert [target.prices for target in resolved(tmp_path, text, "sweden.mini")] == [None]
+
+
+def test_a_label_takes_the_name_s_place(tmp_path: Path) -> None:
+    text = TWO.replace("key_env", "label: north\n    key_env")
+
+    assert [target.label for target in resolved(tmp_path, text, "sweden", "sweden.quick")] == ["north", "north.quick"]
+
+
+def test_a_version_means_preview_and_a_dialect_wins(tmp_path: Path) -> None:
+    preview = the_one(tmp_path, *AZURE, 'api_version: "2025-04-01-preview"')
+    ga = the_one(tmp_path, *AZURE, 'api_version: "2025-04-01-preview"', "dialect: ga")
+
+    assert preview.dialect is Dialect.PREVIEW
+    assert preview.resource == "/openai/realtime?api-version=2025-04-01-preview&deployment=d"
+    assert ga.dialect is Dialect.GA
+    assert ga.notices[0] == "one: api_version is ignored: dialect ga was asked for, GA has no api-version"
+
+
+def test_sign_in_can_be_told_in_full(tmp_path: Path) -> None:
+    auth = "{type: managed_identity, scope: https://ai.azure.com/.default, authority: login.example, client_id: c-1}"
+
+    expected = Entra("https://ai.azure.com/.default", "managed_identity", "login.example", "c-1")
+    assert the_one(tmp_path, *AZURE, f"auth: {auth}").auth == expected
+    assert the_one(tmp_path, URL, f"auth: {auth}").auth == expected
+
+
+def test_nobody_is_signed_in_and_no_key_sent_where_the_file_does_not_say_so(tmp_path: Path) -> None:
+    target = the_one(tmp_path, *AZURE, environ={"AZURE_OPENAI_API_KEY": SECRET})
+
+    assert target.auth is None
+    assert target.notices == ("one: no key is sent: key_env NAME sends the one in the variable NAME",)
+
+
+def test_one_notice_says_that_the_environment_s_key_is_not_used(tmp_path: Path) -> None:
+    text = TWO.replace("key_env: MY_KEY", "auth: azure_cli")
+
+    targets = resolved(tmp_path, text, "east", "sweden", environ={"AZURE_OPENAI_API_KEY": SECRET})
+
+    notices = [notice for target in targets for notice in target.notices]
+    assert notices == ["AZURE_OPENAI_API_KEY is ignored: east signs in through Microsoft Entra ID"]
+
+
+def test_headers_may_hold_variables_and_are_all_secret(tmp_path: Path) -> None:
+    target = the_one(tmp_path, URL, "headers: {X-Key: 'Bearer ${MY_KEY}', X-Plain: hello, user-agent: mine}")
+
+    assert dict(target.headers) == {"X-Key": f"Bearer {SECRET}", "X-Plain": "hello", "user-agent": "mine"}
+    assert target.secret_headers == {"X-Key", "X-Plain", "user-agent"}
+    assert [secret.hide(f"no {SECRET}") for secret in target.secrets] == ["no ***"]
+    assert SECRET not in repr(target)
+
+
+def test_a_proxy_may_hold_variables(tmp_path: Path) -> None:
+    proxy = "proxy: http://${USER_NAME}:${PASSWORD}@proxy.example:3128"
+
+    assert the_one(tmp_path, URL, proxy).way.proxy == Proxy("http", "proxy.example", 3128, "me@home", "p:w@/d")
+    assert the_one(tmp_path, URL, "proxy: ${PROXY_URL}").way.proxy == Proxy("socks5", "p", 1, "me", SECRET)
+    assert the_one(tmp_path, URL, "proxy: none", environ={"HTTPS_PROXY": "http://p"}).way.proxy is None
+
+
+def test_the_rest_of_the_way_can_be_told(tmp_path: Path) -> None:
+    way = the_one(tmp_path, URL, "resolve: 10.0.0.4", "compression: deflate").way
+
+    assert (way.address, way.deflate) == ("10.0.0.4", True)
+
+
+def test_a_table_of_prices_given_beside_is_the_one_that_models_are_named_of(tmp_path: Path) -> None:
+    table = tmp_path / "mine.yaml"
+    prices = "{text_in: 1, text_cached: 1, text_out: 1, audio_in: 1, audio_cached: 1, audio_out: 1}"
+    table.write_text(f"as_of: 2026-01-01\nmodels:\n  my-model: {prices}\n")
+
+    assert the_one(tmp_path, URL, "prices: my-model", prices=table).prices == Prices(1, 1, 1, 1, 1, 1)
+    assert "prices names no model of prices.yaml: gpt-4o" in refusal_of(tmp_path, URL, "prices: my-model")
+
+
+def test_what_one_target_merges_in_from_another_has_the_line_where_it_is_written(tmp_path: Path) -> None:
+    text = f"{ONE.replace('one:', 'one: &a')}    {URL}\n    compression: gzip\n  two: {{<<: *a, label: b}}\n"
+
+    assert refusal(tmp_path, text, "two").startswith("targets.yaml:4: compression must be none or deflate")
+    assert resolved(tmp_path, text.replace("gzip", "none"), "two")[0].label == "b"
+
+
+# --- options beside the file
+
+
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    lines = (*AZURE, "auth: entra", "compression: none", "proxy: http://p")
+
+    target = the_one(tmp_path, *lines, api_key_env="MY_KEY", dialect="preview", compression="deflate", proxy="none")
+
+    assert isinstance(target.auth, Credential)
+    assert (target.dialect, target.way.deflate, target.way.proxy) == (Dialect.PREVIEW, True, None)
+    assert isinstance(the_one(tmp_path, *AZURE, "key_env: MY_KEY", auth="entra").auth, Entra)
+    assert isinstance(the_one(tmp_path, *AZURE, "key_env: MY_KEY", auth="key").auth, Credential)
+
+
+def test_what_is_wrong_with_an_option_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    assert refusal_of(tmp_path, URL, ca=tmp_path / "none.pem").startswith("--ca none.pem cannot be read")
+    assert refusal_of(tmp_path, URL, proxy="ftp://x").startswith("--proxy must begin with")
+
+
+@pytest.mark.parametrize(
+    "option", [{"dialect": "ga"}, {"api_key_env": "MY_KEY"}, {"auth": "entra"}, {"resolve": "::1"}]
+)
+def test_what_is_of_one_target_cannot_be_said_for_several(tmp_path: Path, option: dict[str, str]) -> None:
+    assert "is for one target, and --targets names 2" in refusal(tmp_path, TWO, "east", "sweden", **option)
+
+
+def test_names_and_a_url_are_one_too_many(tmp_path: Path) -> None:
+    assert refusal(tmp_path, TWO, "east", url="wss://x/y").startswith("--targets and --url both say")
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            (),
+            "--target-file needs --targets, names of what targets.yaml holds: east, sweden, sweden.quick, sweden.mini",
+        ),
+        (("west",), "--targets: targets.yaml has no target 'west', only east, sweden, sweden.quick, sweden.mini"),
+        (("sweden.slow",), "has no target 'sweden.slow'"),
+        (("",), "has no target ''"),
+        (("east", "east"), "--targets names east twice"),
+    ],
+)
+def test_names_are_those_of_the_file_each_once(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
+    assert words in refusal(tmp_path, TWO, *names)
+
+
+def test_two_arms_of_one_label_are_refused(tmp_path: Path) -> None:
+    text = TWO.replace("key_env", "label: east\n    key_env")
+
+    assert "--targets: east has the label east, and so has another" in refusal(tmp_path, text, "east", "sweden")
+    assert [target.label for target in resolved(tmp_path, text, "sweden")] == ["east"]
+
+
+def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(UsageError, match=r"^targets.yaml: no such file"):
+        resolve_targets({}, Wishes(targets=("east",)))
+    Path("targets.yaml").write_text(TWO)
+    assert [target.label for target in resolve_targets({}, Wishes(targets=("east",)))] == ["east"]
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "words"),
+    [
+        ((), 2, "one must be made of `key: value`, not nothing"),
+        (("region: x",), 2, "the target needs `endpoint` (Azure) or `url` (any service)"),
+        ((*AZURE, URL), 3, "endpoint and url both say where the service is"),
+        ((URL, "deployment: d"), 4, "deployment goes with `endpoint`: a `url` says it itself"),
+        ((*AZURE, "model: d"), 5, "model and deployment are two names of the same"),
+        ((AZURE[0],), 2, "the target needs `deployment`"),
+        ((URL, "model: m"), 4, "model goes with `endpoint`"),
+        ((URL, "api_version: x"), 4, "api_version goes with `endpoint`"),
+        (("endpoint: http://res.example", "deployment: d"), 3, "endpoint must begin with https://: the key would"),
+        (("endpoint: res.example", "deployment: d"), 3, "endpoint has no scheme"),
+        (("url: wss://voice.example",), 3, "url needs the path"),
+        ((f"url: wss://voice.example/x?api-key={SECRET}",), 3, "name its variable by key_env"),
+        ((*AZURE, "api_version: 2024-12-17"), 5, "not the date 2024-12-17 (quotes make anything text)"),
+        ((*AZURE, 'api_version: "2024-12-17"'), 5, "a model version and no api-version"),
+        ((URL, "dialect: GA"), 4, 'dialect must be ga or preview, not the text "GA"'),
+        ((URL, "endpoints: x"), 4, "endpoints is an unknown key; did you mean endpoint? allowed: endpoint, url,"),
+        ((URL, "label: a b"), 4, "label must be 1 to 64 of A-Z a-z 0-9 . _ -"),
+        ((URL, "label: a", "label: b"), 5, "is not YAML: found duplicate key"),
+        ((URL, f"key_env: {SECRET}"), 4, "key_env names a variable that is not set: it wants the variable's name"),
+        ((URL, f"key_env: [{SECRET}]"), 4, "key_env must be the name of an environment variable"),
+        ((URL, "auth: key"), 4, "auth key needs key_env"),
+        ((URL, f"auth: {SECRET}"), 4, "auth must be key, entra, managed_identity"),
+        ((URL, "auth: entra"), 4, "auth is for Azure, and voice.example is not there"),
+        ((*AZURE, "auth: entra", "key_env: MY_KEY"), 5, "auth and key_env are two ways to sign in"),
+        ((*AZURE, "auth:", "  type: key"), 6, "type must be entra, managed_identity"),
+        ((*AZURE, "auth:", f"  client_secret: {SECRET}"), 6, "client_secret is an unknown key"),
+        ((*AZURE, "auth:", f"  client_id: ~{SECRET}"), 6, "client_id must be an id, which is no secret"),
+        ((URL, "headers: {Authorization: x}"), 4, "headers must not set Authorization"),
+        ((URL, "headers: {sec-websocket-key: x}"), 4, "headers must not set sec-websocket-key"),
+        ((URL, "headers: {a: x, A: y}"), 4, "headers has one header twice"),
+        ((URL, "headers:", "  a: 1"), 5, "a must be text"),
+        ((URL, "headers:", "  a b: x"), 5, "a b cannot stand here: headers must be at most 10 of `header: text`"),
+        ((URL, "headers: {a: '${NOT_THERE}'}"), 4, "the header a wants a variable that is not set"),
+        ((URL, f'headers: {{a: "x\\r\\n{SECRET}: y"}}'), 4, "the header a must be printable text of ASCII"),
+        ((URL, f"headers: {{{', '.join(f'h{n}: x' for n in range(11))}}}"), 4, "headers must be at most 10"),
+        ((URL, "proxy: http://${NOT_THERE}@p"), 4, "proxy wants a variable that is not set"),
+        ((URL, f"proxy: https://me:{SECRET}@p"), 4, "proxy begins with https://"),
+        ((URL, "resolve: voice.example"), 4, "resolve must be an IP address"),
+        ((URL, "ca: none.pem"), 4, "ca none.pem cannot be read: No such file"),
+        ((URL, "client_key: none.pem"), 4, "client_key needs client_cert"),
+        ((URL, "connect_rate: -1"), 4, "connect_rate must be a number a minute from 0 to 1000000, not -1"),
+        ((URL, "prices: {text_in: 1}"), 4, "prices needs `text_cached`"),
+        ((URL, "variants:", "  a.b: {}"), 5, "a.b cannot stand here: variants must be made of `name: settings`"),
+        ((URL, "variants:", "  b:", "    session: [voice]"), 6, "session must be settings of a session"),
+        ((URL, "variants:", "  b:", "    sessions: {}"), 6, "sessions is an unknown key; did you mean session?"),
+        (("url: *nothing",), 3, "is not YAML"),
+        (("\turl: x",), 3, "is not YAML"),
+    ],
+)  # fmt: skip
+def test_each_mistake_names_its_line_and_its_remedy(
+    tmp_path: Path, lines: tuple[str, ...], line: int, words: str
+) -> None:
+    said = refusal_of(tmp_path, *lines)
+
+    assert said.startswith(f"targets.yaml:{line}: ")
+    assert words in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "targets.yaml:1: the file must be made of `key: value`, not nothing"),
+        ("- a", "the file must be made of `key: value`, not a list"),
+        ("targets:", "targets.yaml:1: targets must be made of `name: settings`"),
+        ("targets: {}", "targets must be made of `name: settings`"),
+        ("target: {}", "target is an unknown key; did you mean targets?"),
+        ("targets: {a.b: {}}", "a.b cannot stand here"),
+        ("targets: {3: {}}", "3 cannot stand here"),
+        ("targets: &a {one: *a}", "targets.yaml"),
+    ],
+)
+def test_each_mistake_around_targets_is_told_too(tmp_path: Path, text: str, words: str) -> None:
+    assert words in refusal(tmp_path, text, "one")
+
+
+def test_a_variant_s_own_mistake_has_the_variant_s_line(tmp_path: Path) -> None:
+    text = TWO.replace("prices: gpt-realtime-mini", "prices: gpt-realtime-nano")
+
+    assert refusal(tmp_path, text, "sweden.mini").startswith("targets.yaml:20: prices names no model")
+    assert len(resolved(tmp_path, text, "sweden")) == 1
+
+
+def test_a_variant_has_one_model(tmp_path: Path) -> None:
+    text = TWO.replace("model: gpt-realtime-mini", "deployment: d\n        model: m")
+
+    assert refusal(tmp_path, text, "sweden.mini").startswith("targets.yaml:20: model and deployment are two names")
+
+
+def test_a_value_that_no_header_can_hold_is_told_with_the_target_s_line(tmp_path: Path) -> None:
+    for line in ("key_env: BROKEN", "headers: {a: '${BROKEN}'}", "proxy: http://me:${BROKEN}@p"):
+        said = refusal_of(tmp_path, URL, line, environ={"BROKEN": f"{SECRET} {SECRET}"})
+
+        assert said.startswith("targets.yaml:2: ")
+        assert "holds a space, a line break or a character outside ASCII" in said
+
+
+def test_targets_that_are_not_asked_for_need_no_variables(tmp_path: Path) -> None:
+    assert len(resolved(tmp_path, TWO, "east", environ={})) == 1
+    assert "targets.yaml:10: key_env names a variable that is not set" in refusal(tmp_path, TWO, "sweden", environ={})

@@ -1,0 +1,145 @@
+"""What tokens cost: a sum, of numbers as of columns; whose prices are whose; how an amount is written."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.money import Prices, cost_usd, dollars, prices_of
+
+REALTIME = Prices(text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64)
+MINI = Prices(text_in=0.6, text_cached=0.06, text_out=2.4, audio_in=10, audio_cached=0.3, audio_out=20)
+KINDS = ("text_in", "audio_in", "cached_text_in", "cached_audio_in", "text_out", "audio_out")
+
+
+@st.composite
+def usages(draw: st.DrawFn) -> dict[str, int]:
+    """Tokens as a service tells them: what is cached is a part of the input."""
+    counts = {kind: draw(st.integers(0, 100_000)) for kind in ("text_in", "audio_in", "text_out", "audio_out")}
+    cached = {f"cached_{kind}": draw(st.integers(0, counts[kind])) for kind in ("text_in", "audio_in")}
+    return counts | cached
+
+
+def tokens(**counts: int) -> dict[str, int]:
+    return dict.fromkeys(KINDS, 0) | counts
+
+
+def added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {kind: one[kind] + other[kind] for kind in KINDS}
+
+
+# The sum.
+
+
+@pytest.mark.parametrize(
+    ("kind", "price"),
+    [("text_in", 4.0), ("audio_in", 32.0), ("text_out", 16.0), ("audio_out", 64.0)],
+)
+def test_a_million_tokens_of_a_kind_cost_the_price_of_that_kind(kind: str, price: float) -> None:
+    assert cost_usd(REALTIME, tokens(**{kind: 1_000_000})) == price
+
+
+def test_cached_tokens_are_a_part_of_the_input_and_cost_less() -> None:
+    half = tokens(audio_in=1_000_000, cached_audio_in=500_000, text_in=1_000_000, cached_text_in=1_000_000)
+
+    assert cost_usd(REALTIME, half) == pytest.approx(16 + 0.2 + 0.4)
+
+
+def test_a_reply_that_was_printed_costs_what_it_should() -> None:
+    greeting = tokens(text_in=9, text_out=21, audio_out=56)
+
+    assert cost_usd(REALTIME, greeting) == pytest.approx(float(Decimal("0.003956")), abs=1e-15)
+
+
+@given(usages(), usages())
+def test_the_cost_of_two_turns_is_the_sum_of_their_costs(one: dict[str, int], other: dict[str, int]) -> None:
+    together = cost_usd(REALTIME, added(one, other))
+
+    assert together == pytest.approx(cost_usd(REALTIME, one) + cost_usd(REALTIME, other), rel=1e-12)
+
+
+@given(usages(), st.sampled_from(["text_in", "audio_in", "text_out", "audio_out"]), st.integers(1, 1000))
+def test_more_tokens_cost_more(usage: dict[str, int], kind: str, more: int) -> None:
+    assert cost_usd(REALTIME, added(usage, tokens(**{kind: more}))) > cost_usd(REALTIME, usage)
+
+
+@given(usages(), st.sampled_from([REALTIME, MINI]))
+def test_the_cache_never_makes_it_dearer(usage: dict[str, int], prices: Prices) -> None:
+    uncached = usage | {"cached_text_in": 0, "cached_audio_in": 0}
+
+    assert 0 <= cost_usd(prices, usage) <= cost_usd(prices, uncached) * (1 + 1e-12)
+
+
+@given(st.lists(usages(), min_size=1, max_size=10))
+def test_columns_cost_what_their_rows_cost(rows: list[dict[str, int]]) -> None:
+    each = [cost_usd(MINI, row) for row in rows]
+
+    arrays = cost_usd(MINI, {kind: np.array([row[kind] for row in rows]) for kind in KINDS})
+    series = cost_usd(MINI, {kind: pd.Series([row[kind] for row in rows]) for kind in KINDS})
+
+    assert arrays.tolist() == pytest.approx(each)
+    assert series.tolist() == pytest.approx(each)
+
+
+def test_a_row_without_tokens_has_no_cost_among_those_that_have() -> None:
+    rows = {kind: pd.Series([100, None], dtype="Int64") for kind in KINDS}
+
+    assert cost_usd(REALTIME, rows).notna().tolist() == [True, False]
+
+
+# Whose prices.
+
+TABLE = {"gpt-realtime": REALTIME, "gpt-realtime-mini": MINI, "gpt-4o-realtime-preview-2024-10-01": MINI}
+
+
+@pytest.mark.parametrize(
+    ("model", "prices"),
+    [
+        ("gpt-realtime", REALTIME),
+        ("gpt-realtime-2025-08-28", REALTIME),
+        ("gpt-realtime-mini-2025-12-15", MINI),
+        ("gpt-4o-realtime-preview-2024-10-01", MINI),
+        ("gpt-4o-realtime-preview-2024-12-17", None),
+        ("gpt-realtime-2.1", None),
+        ("gpt-realtime-2", None),
+        ("gpt-realtime-mini-eu", None),
+        ("gpt-realtime-2025-08-28-custom", None),
+        ("my-gpt-realtime", None),
+        ("GPT-realtime", None),
+        ("", None),
+    ],
+)
+def test_a_model_has_the_prices_of_its_name_with_or_without_its_date_and_no_others(
+    model: str, prices: Prices | None
+) -> None:
+    assert prices_of(TABLE, model) is prices
+
+
+def test_a_version_with_prices_of_its_own_has_those() -> None:
+    table = {"gpt-realtime": REALTIME, "gpt-realtime-2025-08-28": MINI}
+
+    assert prices_of(table, "gpt-realtime-2025-08-28") is MINI
+
+
+# How it is written.
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"),
+    [
+        (0.0, "0.00"),
+        (0.00001, "0.0001"),
+        (0.000421, "0.00042"),
+        (0.0099, "0.0099"),
+        (0.01, "0.01"),
+        (1.316, "1.32"),
+        (12345.6, "12,345.60"),
+    ],
+)
+def test_an_amount_is_written_in_cents_or_finer_where_it_is_less_than_one(usd: float, text: str) -> None:
+    assert dollars(usd) == text

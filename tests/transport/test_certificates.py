@@ -1,0 +1,143 @@
+"""Certificates of our own: what a service that wants one sees, and which files are refused."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from bench.errors import ConnectError, UsageError
+from bench.measures import Limits
+from bench.simulator.tls import loopback_tls
+from bench.transport.base import DIRECT, Phases
+from bench.transport.tls import tls_context
+from bench.transport.websocket import open_websocket
+from tests.transport.test_crossing import echoed, serving
+
+ENOUGH = Limits(tcp=30, tls=30, upgrade=30)
+PASSWORD = b"a-password-that-nobody-knows"
+
+
+@dataclass(frozen=True)
+class Files:
+    """`certificate` holds the certificate alone, `both` its key too, `locked` an encrypted key."""
+
+    certificate: Path
+    key: Path
+    both: Path
+    locked: Path
+
+
+def write_client(folder: Path) -> Files:
+    """A client certificate that has signed itself."""
+    folder.mkdir(exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a caller")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = Files(*(folder / f"{name}.pem" for name in ("certificate", "key", "both", "locked")))
+    chain = certificate.public_bytes(serialization.Encoding.PEM)
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    plain = key.private_bytes(pem, pkcs8, serialization.NoEncryption())
+    files.certificate.write_bytes(chain)
+    files.key.write_bytes(plain)
+    files.both.write_bytes(plain + chain)
+    files.locked.write_bytes(key.private_bytes(pem, pkcs8, serialization.BestAvailableEncryption(PASSWORD)))
+    return files
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return write_client(tmp_path_factory.mktemp("client"))
+
+
+@contextmanager
+def demanding(
+    folder: Path, trusted: Path, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+) -> Iterator[tuple[str, Path]]:
+    """A service that wants a client certificate; its URL and its authority."""
+    context = loopback_tls(folder / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(trusted)
+    context.maximum_version = version
+    with serving(context) as port:
+        yield f"wss://127.0.0.1:{port}/", folder / "ca.pem"
+
+
+VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+
+
+@VERSIONS
+@pytest.mark.parametrize("together", [True, False], ids=["one file", "two files"])
+def test_a_service_that_wants_a_certificate_gets_ours(
+    files: Files, tmp_path: Path, version: ssl.TLSVersion, together: bool
+) -> None:
+    own = (files.both, None) if together else (files.certificate, files.key)
+    with demanding(tmp_path, files.certificate, version) as (url, ca):
+        echoed(open_websocket(url, [], tls_context(ca, *own), ENOUGH, Phases(), DIRECT))
+
+
+@VERSIONS
+def test_one_that_it_does_not_trust_is_a_refusal_with_the_remedy(
+    files: Files, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    stranger = write_client(tmp_path / "stranger")
+    with demanding(tmp_path, files.certificate, version) as (url, ca):
+        context = tls_context(ca, stranger.both)
+        with pytest.raises(ConnectError) as caught:
+            open_websocket(url, [], context, ENOUGH, Phases(), DIRECT)
+
+    assert caught.value.outcome == "refused:tls"
+    assert "--client-cert FILE" in caught.value.detail
+
+
+def test_without_one_it_refuses_with_the_remedy(files: Files, tmp_path: Path) -> None:
+    """Under TLS 1.3 the handshake is done for us before the service has judged it."""
+    with demanding(tmp_path, files.certificate, ssl.TLSVersion.TLSv1_3) as (url, ca):
+        phases = Phases()
+        with pytest.raises(ConnectError) as caught:
+            open_websocket(url, [], tls_context(ca), ENOUGH, phases, DIRECT)
+
+    assert caught.value.outcome == "refused:tls"
+    assert "--client-cert FILE" in caught.value.detail
+    assert "tls_done" in phases.instants
+
+
+def test_a_certificate_that_cannot_be_used_is_one_line_that_says_why(files: Files, tmp_path: Path) -> None:
+    other = write_client(tmp_path / "other")
+    words = tmp_path / "words.pem"
+    words.write_text("no certificate at all")
+    problems = {
+        (files.certificate, files.locked): "the key is encrypted",
+        (files.certificate, other.key): "the key is another certificate's",
+        (files.certificate, None): "it wants a certificate and its key, both in PEM",
+        (files.certificate, words): "it wants a certificate and its key, both in PEM",
+        (words, files.key): "it wants a certificate and its key, both in PEM",
+        (tmp_path / "nowhere.pem", None): "No such file or directory",
+        (files.certificate, tmp_path / "nowhere.pem"): "No such file or directory",
+    }
+
+    for own, problem in problems.items():
+        with pytest.raises(UsageError, match=problem) as caught:
+            tls_context(None, *own)
+        assert str(own[0]) in str(caught.value)
+        assert "\n" not in str(caught.value)

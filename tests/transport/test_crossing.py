@@ -1,0 +1,365 @@
+"""Ways to a service other than straight ahead: proxies, chosen addresses, IPv6, certificates of our own."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import gevent.socket
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.sync.server import ServerConnection, serve
+
+from bench.clock import Handed, monotonic_ns
+from bench.errors import ConnectError
+from bench.measures import Limits
+from bench.simulator.tls import loopback_tls
+from bench.transport.base import DIRECT, Crossing, Network, Phases, ProxyPoint, authority
+from bench.transport.proxy import tunnel
+from bench.transport.tcp import Read
+from bench.transport.tls import tls_context
+from bench.transport.websocket import WebSocket, open_websocket
+from tests.end_to_end.proxies import Asked, RunningProxy, running_proxy
+from tests.helpers import MS
+
+GUARD_S = 30
+ENOUGH = Limits(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
+SOON = Limits(tcp=0.05, tls=GUARD_S, upgrade=GUARD_S)
+PASSWORD = "a-password-that-nobody-may-see"
+SCHEMES = pytest.mark.parametrize("scheme", ["http", "socks4", "socks5"])
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
+    return loopback_tls(ca), ca
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What our own resolver knows beside loopback; any other name is not found."""
+    known: dict[str, str] = {}
+    real = gevent.socket.getaddrinfo
+
+    def look_up(host: str, *rest: object, **named: object) -> object:
+        if host not in known and not host.replace(".", "").isdigit() and ":" not in host:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real(known.get(host, host), *rest, **named)
+
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", look_up)
+    return known
+
+
+def echo(connection: ServerConnection) -> None:
+    for message in connection:
+        connection.send(message)
+
+
+@contextmanager
+def serving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[int]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with serve(echo, sock=socket.create_server((host, 0), family=family), ssl=context) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.socket.getsockname()[1]
+        server.shutdown()
+        thread.join(GUARD_S)
+
+
+def opened(
+    url: str,
+    way: Crossing,
+    context: ssl.SSLContext | None = None,
+    phases: Phases | None = None,
+    limits: Limits = ENOUGH,
+) -> WebSocket:
+    return open_websocket(url, [], context, limits, phases or Phases(), way)
+
+
+def echoed(transport: WebSocket) -> Network | None:
+    """Says something, hears it again, and returns what the kernel knows of the way; closes."""
+    transport.send(b"hello")
+    (came,) = transport.receive(monotonic_ns() + GUARD_S * 1_000 * MS)
+    network = transport.network()
+    transport.close()
+    assert came.data == b"hello"
+    return network
+
+
+def refusal(call: Callable[[], object]) -> ConnectError:
+    with pytest.raises(ConnectError) as caught:
+        call()
+    return caught.value
+
+
+def point(proxy: RunningProxy, scheme: str, *, remote_dns: bool = True, password: str | None = None) -> ProxyPoint:
+    user = None if password is None else "ann"
+    return ProxyPoint(scheme, "127.0.0.1", proxy.port, user, password, remote_dns)  # type: ignore[arg-type]
+
+
+# Proxies.
+
+
+@SCHEMES
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_connection_goes_through_the_proxy_s_tunnel(
+    scheme: str, tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    context, ca = certificate
+    with serving(context if tls else None) as port, running_proxy() as proxy:
+        phases = Phases()
+        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
+        transport = opened(url, Crossing(point(proxy, scheme)), tls_context(ca) if tls else None, phases)
+        network = echoed(transport)
+
+    assert proxy.asked == [Asked(scheme, "127.0.0.1", port)]
+    assert list(phases.instants) == ["connect_start", "dns_done", "tcp_done", *["tls_done"] * tls, "upgrade_done"]
+    assert list(phases.instants.values()) == sorted(phases.instants.values())
+    assert network is None or network.scope == "proxy"
+
+
+def test_without_a_proxy_the_way_known_is_the_one_to_the_service() -> None:
+    with serving() as port:
+        network = echoed(opened(f"ws://127.0.0.1:{port}/", DIRECT))
+
+    assert network is None or network.scope == "service"
+
+
+@SCHEMES
+def test_the_proxy_looks_the_name_up_where_it_shall(scheme: str, names: dict[str, str]) -> None:
+    with serving() as port, running_proxy(names={"service.test": "127.0.0.1"}) as proxy:
+        echoed(opened(f"ws://service.test:{port}/", Crossing(point(proxy, scheme))))
+
+    assert proxy.asked == [Asked(scheme, "service.test", port)]
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks5"])
+def test_else_the_name_is_looked_up_here(scheme: str, names: dict[str, str]) -> None:
+    names["service.test"] = "127.0.0.1"
+    with serving() as port, running_proxy() as proxy:
+        echoed(opened(f"ws://service.test:{port}/", Crossing(point(proxy, scheme, remote_dns=False))))
+
+    assert proxy.asked == [Asked(scheme, "127.0.0.1", port)]
+
+
+def test_a_proxy_is_asked_for_the_chosen_address(names: dict[str, str]) -> None:
+    with serving() as port, running_proxy() as proxy:
+        echoed(opened(f"ws://service.test:{port}/", Crossing(point(proxy, "http"), address="127.0.0.1")))
+
+    assert proxy.asked == [Asked("http", "127.0.0.1", port)]
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_a_proxy_that_knows_the_user_lets_it_through(scheme: str) -> None:
+    with serving() as port, running_proxy("ann", PASSWORD) as proxy:
+        echoed(opened(f"ws://127.0.0.1:{port}/", Crossing(point(proxy, scheme, password=PASSWORD))))
+
+    assert len(proxy.asked) == proxy.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "password", "words"),
+    [
+        ("http", None, "407 Proxy Authentication Required; it wants a user and a password: http://USER:PASSWORD@"),
+        ("http", "wrong-" + PASSWORD, "407 Proxy Authentication Required; it does not take this user and password"),
+        ("socks5", None, "it wants a user and a password: socks5://USER:PASSWORD@HOST:PORT"),
+        ("socks5", "wrong-" + PASSWORD, "Username and password authentication failure"),
+        ("socks5", "ä-" + PASSWORD, "cannot be said in socks5"),
+        ("socks5", "x" * 300, "cannot be said in socks5"),
+    ],
+)
+def test_a_proxy_that_does_not_is_a_refusal_without_the_password(scheme: str, password: str, words: str) -> None:
+    with running_proxy("ann", PASSWORD) as proxy:
+        phases = Phases()
+        way = Crossing(point(proxy, scheme, password=password))
+        error = refusal(lambda: opened("ws://127.0.0.1:1/", way, phases=phases))
+
+    assert error.outcome == "refused:proxy"
+    assert words in error.detail
+    assert f"127.0.0.1:{proxy.port}" in error.detail
+    assert password is None or password not in f"{error} {error.detail} {way!r}"
+    assert list(phases.instants) == ["connect_start", "dns_done"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [
+        ("http", "502 Bad Gateway"),
+        ("socks4", "Request rejected or failed"),
+        ("socks5", "Connection refused by destination host"),
+    ],
+)
+def test_what_the_proxy_cannot_reach_is_said_in_its_words(scheme: str, words: str) -> None:
+    with running_proxy() as proxy:
+        error = refusal(lambda: opened("ws://127.0.0.1:1/", Crossing(point(proxy, scheme))))
+
+    assert error.outcome == "refused:proxy"
+    assert words in error.detail
+
+
+@contextmanager
+def answering(*parts: bytes, ends: bool = True) -> Iterator[ProxyPoint]:
+    """Whatever it is asked, it answers these parts, and goes away unless it shall stay."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        done = threading.Event()
+
+        def answer() -> None:
+            sock, _ = listening.accept()
+            with sock, suppress(OSError):
+                sock.recv(9_999)
+                for part in parts:
+                    sock.sendall(part)
+                done.wait(0 if ends else GUARD_S)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield ProxyPoint("http", "127.0.0.1", listening.getsockname()[1], "ann", PASSWORD)
+        done.set()
+        thread.join(GUARD_S)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "Invalid proxy response"),
+        (b"HTTP/1.1 200 Connection establ", "Invalid proxy response"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "SSH-2.0-OpenSSH_9.6"),
+        (b"HTTP/1.1 200 OK\r\n\r\nand more", "it sent more than its answer"),
+        (b"HTTP/1.1 403 \xff\xfe\r\n\r\n", "403 "),
+        (f"HTTP/1.1 407 no {PASSWORD}\r\n\r\n".encode(), "407 no ***; it does not take"),
+        (b"HTTP/1.1 407 no Basic YW5uOmEtcGFzc3dvcmQtdGhhdC1ub2JvZHktbWF5LXNlZQ==\r\n\r\n", "407 no Basic ***; "),
+        (b"HTTP/1.1 500 " + b"x" * 9_000 + b"\r\n\r\n", "500 xxx"),
+    ],
+    ids=["nothing", "half", "no HTTP", "more", "bytes", "password", "basic", "long"],
+)
+def test_whatever_the_proxy_answers_is_one_printable_line(answer: bytes, words: str) -> None:
+    with answering(answer) as proxy:
+        error = refusal(lambda: opened("ws://127.0.0.1:1/", Crossing(proxy)))
+
+    assert error.outcome == "refused:proxy"
+    assert words in error.detail
+    assert PASSWORD not in str(error)
+    assert len(error.detail.encode()) < 600
+
+
+def test_a_proxy_that_says_nothing_is_timed_out() -> None:
+    with answering(ends=False) as proxy:
+        error = refusal(lambda: opened("ws://127.0.0.1:1/", Crossing(proxy), limits=SOON))
+
+    assert error.outcome == "timeout:proxy"
+
+
+def test_a_proxy_that_is_not_there_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    error = refusal(lambda: opened("ws://127.0.0.1:1/", Crossing(ProxyPoint("http", "127.0.0.1", port))))
+
+    assert (error.outcome, error.detail) == ("refused:proxy", f"127.0.0.1:{port}: Connection refused")
+
+
+class Drip:
+    """A stream that brings an answer in parts; nothing after it was asked for."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.parts = parts
+
+    def read(self, until_ns: int) -> Read | None:
+        return Read(self.parts.pop(0), 0, 0, True, True, False) if self.parts else None
+
+    def write(self, data: bytes) -> Handed:
+        return Handed(0)
+
+    def close(self) -> None:
+        pass
+
+
+ANSWERS = {
+    "http": b"HTTP/1.1 200 Connection established\r\nVia: a proxy\r\n\r\n",
+    "socks4": bytes([0, 90]) + bytes(6),
+    "socks5": bytes([5, 0]) + bytes([5, 0, 0, 3, 4]) + b"host" + bytes(2),
+}
+
+
+@SCHEMES
+@given(places=st.lists(st.integers(0, 100), max_size=8))
+def test_an_answer_that_is_cut_anywhere_opens_the_tunnel(scheme: str, places: list[int]) -> None:
+    answer = ANSWERS[scheme]
+    edges = sorted({0, len(answer), *(place % len(answer) for place in places)})
+    stream = Drip([answer[begin:end] for begin, end in itertools.pairwise(edges)])
+
+    tunnel(stream, ProxyPoint(scheme, "proxy.test", 1), "service.test", 443, 0)  # type: ignore[arg-type]
+    assert stream.parts == []
+
+
+@SCHEMES
+@given(answer=st.binary(min_size=1, max_size=40))
+def test_whatever_bytes_a_proxy_sends_are_a_tunnel_or_a_refusal(scheme: str, answer: bytes) -> None:
+    stream = Drip([answer, b""])
+    proxy = ProxyPoint(scheme, "proxy.test", 1, "ann", PASSWORD)  # type: ignore[arg-type]
+
+    with suppress(ConnectError):
+        tunnel(stream, proxy, "service.test", 443, 0)  # type: ignore[arg-type]
+
+
+# Addresses.
+
+
+def test_a_chosen_address_is_taken_and_the_certificate_must_name_the_url_s_host(
+    certificate: tuple[ssl.SSLContext, Path], names: dict[str, str]
+) -> None:
+    context, ca = certificate
+    with serving(context) as port:
+        echoed(opened(f"wss://localhost:{port}/", Crossing(address="127.0.0.1"), tls_context(ca)))
+        error = refusal(lambda: opened(f"wss://service.test:{port}/", Crossing(address="127.0.0.1"), tls_context(ca)))
+
+    assert error.outcome == "refused:tls"
+    assert "service.test" in error.detail
+
+
+@IPV6
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_an_ipv6_address_stands_in_brackets(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+    context, ca = certificate
+    with serving(context if tls else None, "::1") as port:
+        url = f"{'wss' if tls else 'ws'}://[::1]:{port}/"
+        echoed(opened(url, DIRECT, tls_context(ca) if tls else None))
+
+
+@IPV6
+def test_an_ipv6_address_that_refuses_is_named_in_brackets() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
+        port = listening.getsockname()[1]
+    error = refusal(lambda: opened(f"ws://[::1]:{port}/", DIRECT))
+
+    assert (error.outcome, error.detail) == ("refused:tcp", f"[::1]:{port}: Connection refused")
+
+
+@IPV6
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_a_proxy_leads_to_an_ipv6_address(scheme: str) -> None:
+    with serving(host="::1") as port, running_proxy() as proxy:
+        echoed(opened(f"ws://[::1]:{port}/", Crossing(point(proxy, scheme))))
+
+    assert proxy.asked == [Asked(scheme, "::1", port)]
+
+
+@pytest.mark.parametrize(("host", "text"), [("a.test", "a.test:1"), ("127.0.0.1", "127.0.0.1:1"), ("::1", "[::1]:1")])
+def test_host_and_port_are_written_as_in_urls(host: str, text: str) -> None:
+    assert authority(host, 1) == text
