@@ -41,11 +41,15 @@ class Moment:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the line: the same thing in fewer and fewer words. The part of the highest `rank` goes first."""
+    """A piece of the line: the same thing in fewer and fewer words, at last with something left out (`cut`).
+
+    Where the line is too long words go first, of the parts of the highest `rank` before others; then whole parts.
+    """
 
     rank: int
     forms: tuple[str, ...]
     style: str = ""
+    cut: tuple[str, ...] = ()
 
 
 def phase(total: Standing, ending: str = "") -> str:
@@ -69,14 +73,21 @@ def line(tally: Tally, moment: Moment, width: int | None = None, *, colour: bool
     """The line, of `width` columns at most; None for no limit. Labels come without anything that a terminal obeys."""
     parts = list(_parts(tally, moment))
     while width is not None and parts and len(BETWEEN.join(part.forms[0] for part in parts)) > width:
-        place = max(range(len(parts)), key=lambda place: parts[place].rank)
-        parts[place : place + 1] = _in_fewer_words(parts[place])
+        _shorten(parts)
     return BETWEEN.join(_inked(part.forms[0], part.style if colour else "") for part in parts)
 
 
-def _in_fewer_words(part: Part) -> list[Part]:
-    """The part in its next form; none where that was its last."""
-    return [replace(part, forms=part.forms[1:])] if len(part.forms) > 1 else []
+def _shorten(parts: list[Part]) -> None:
+    """One part in fewer words; where there are none, a part cut or left out."""
+    wordy = [place for place, part in enumerate(parts) if len(part.forms) > 1]
+    place = max(wordy or range(len(parts)), key=lambda place: parts[place].rank)
+    part = parts[place]
+    if wordy:
+        parts[place] = replace(part, forms=part.forms[1:])
+    elif part.cut:
+        parts[place] = replace(part, forms=part.cut[:1], cut=part.cut[1:])
+    else:
+        del parts[place]
 
 
 def _inked(text: str, style: str) -> str:
@@ -130,19 +141,21 @@ def _waits(waits: Iterable[Wait]) -> Iterator[Part]:
     """What most turns wait for; the others where there is room."""
     for rank, (name, group) in enumerate(groupby(waits, lambda wait: wait.name)):
         every = list(group)
-        yield Part(2 if rank == 0 else 10 + rank, _one(every[0]) if len(every) == 1 else _several(name, every))
+        place = 2 if rank == 0 else 10 + rank
+        yield _one(place, every[0]) if len(every) == 1 else _several(place, name, every)
 
 
-def _one(wait: Wait) -> tuple[str, ...]:
+def _one(rank: int, wait: Wait) -> Part:
     name, p50, p95 = wait.name, _ms(wait.p50_ms), _ms(wait.p95_ms)
-    return f"{name} p50 {p50} p95 {p95} ms", f"{name} {p50}/{p95} ms"
+    return Part(rank, (f"{name} p50 {p50} p95 {p95} ms", f"{name} {p50}/{p95} ms"))
 
 
-def _several(name: str, waits: list[Wait]) -> tuple[str, ...]:
-    """An arm's p50 and p95 beside each other's."""
+def _several(rank: int, name: str, waits: list[Wait]) -> Part:
+    """The arms' p50 and p95 beside each other."""
     arms = [f"{_plain(wait.arm)} {_ms(wait.p50_ms)}/{_ms(wait.p95_ms)}" for wait in waits]
-    shown = [_listed(arms, count) for count in range(min(MAX_ARMS, len(arms)), 0, -1)]
-    return f"{name} p50/p95 {shown[0]} ms", *(f"{name} {text} ms" for text in shown)
+    every, *fewer = (f"{_listed(arms, count)} ms" for count in range(min(MAX_ARMS, len(arms)), 0, -1))
+    forms = f"{name} p50/p95 {every}", f"{name.partition(' ')[0]} {every}", every
+    return Part(rank, forms, cut=tuple(fewer))
 
 
 def _listed(arms: list[str], count: int) -> str:

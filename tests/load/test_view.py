@@ -82,6 +82,14 @@ def test_arms_stand_beside_each_other() -> None:
     assert "ttfa p50/p95 east 486/902, sweden 486/902 ms" in line(several("sweden", "east"), MOMENT)
 
 
+def test_the_figures_of_two_arms_leave_room_for_sessions_and_turns() -> None:
+    said = line(several("eastus2", "sweden"), MOMENT, 100)
+
+    assert "eastus2 486/902, sweden 486/902 ms" in said
+    assert "open" in said
+    assert "ok" in said
+
+
 def test_no_more_than_four_arms_have_figures() -> None:
     assert "d 486/902 +2 ms" in line(several(*"abcdef"), MOMENT)
 
@@ -106,10 +114,13 @@ def test_lengths_of_time_are_written_as_clocks_do(seconds: float, text: str) -> 
 @pytest.mark.parametrize(
     ("width", "text"),
     [
-        (105, "measure 00:42 · 12/20 open 84 done · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · 1.32 USD of 5.00"),
-        (95, "measure 00:42 · 12/20 open · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · 1.32 USD of 5.00"),
-        (80, "measure 00:42 · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · 1.32 USD of 5.00"),
-        (60, "measure 00:42 · 412 ok 99.2 % · ttfa p50 486 p95 902 ms"),
+        (
+            105,
+            "measure 00:42 · 12/20 open · 412 ok 99.2 % · ttfa p50 486 p95 902 ms · 1.32 USD · harness ok · 01:18 left",
+        ),
+        (95, "measure 00:42 · 12/20 open · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD · 01:18 left"),
+        (80, "measure 00:42 · 12/20 open · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD"),
+        (60, "measure 00:42 · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD"),
     ],
 )
 def test_the_least_important_parts_go_first(width: int, text: str) -> None:
@@ -237,7 +248,7 @@ def test_on_a_terminal_the_line_is_drawn_in_its_own_place() -> None:
     first, second = text.split("\r")[1:]
     assert "\n" not in text
     assert first.endswith("\x1b[K")
-    assert "turns 412" in first
+    assert "412 ok" in first
     assert "turns 503" in second
 
 
