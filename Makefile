@@ -7,8 +7,8 @@ BIN := .venv/bin
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
-bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPENAI_ENDPOINT is set (TARGET=simulator, YES=1)
-	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(YES),--yes)
+bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPENAI_ENDPOINT is set (TARGET=simulator, TARGETS=a,b, YES=1)
+	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(TARGETS),--targets $(TARGETS)) $(if $(YES),--yes)
 
 test: .venv/dev ## everything that must hold
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

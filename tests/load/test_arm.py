@@ -73,11 +73,12 @@ def test_a_session_that_was_open_when_it_was_throttled_holds_nothing() -> None:
     assert here.pacer.earliest_ns(at(40)) == at(40)
 
 
-def test_variants_of_one_target_share_its_rate() -> None:
+def test_arms_that_call_one_deployment_share_its_rate() -> None:
     west = replace(HERE, label="west", connect_rate_per_min=30.0)
     quick = replace(west, label="west.quick", variant_of="west")
-    east = replace(HERE, label="east")
+    mini = replace(west, label="west.mini", variant_of="west", model="mini")
+    east = replace(HERE, label="east", host="127.0.0.2")
 
-    assert per_minute_of([west, quick, east], None) == [15.0, 15.0, None]
-    assert per_minute_of([west, quick, east], 60.0) == [30.0, 30.0, 60.0]
+    assert per_minute_of([west, quick, mini, east], None) == [15.0, 15.0, 30.0, None]
+    assert per_minute_of([west, quick, mini, east], 60.0) == [30.0, 30.0, 60.0, 60.0]
     assert per_minute_of([west, east], 0.0) == [None, None]
