@@ -60,7 +60,7 @@ def apart(summary: Summary) -> dict[str, Any] | None:
 def money(summary: Summary) -> dict[str, Any] | None:
     """Tokens and what they cost; None where no usage was told, and no budget set."""
     found = summary.money
-    if not found.turns and found.budget_usd is None:
+    if not found.told and found.budget_usd is None:
         return None
     said = remarks.cost(found)
     prices = [

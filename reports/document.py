@@ -126,6 +126,8 @@ def _money(found: Money) -> dict[str, Any]:
         "turns": found.turns,
         "turns_priced": found.priced,
         "turns_without_usage": found.silent,
+        "stray_usd": _finite(found.stray_usd),
+        "stray_sessions": found.stray_sessions,
         "models_without_price": list(found.unpriced),
         "prices": {"name": found.table or None, "as_of": found.as_of or None},
         "budget_usd": found.budget_usd,
@@ -145,10 +147,13 @@ def _cost(cost: Cost) -> dict[str, Any]:
         "turns": cost.turns,
         "turns_priced": cost.priced,
         "turns_without_usage": cost.silent,
+        "stray_usd": _finite(cost.stray_usd),
+        "stray_sessions": cost.stray_sessions,
         "minutes": _finite(cost.minutes),
         "models": [
             {"model": charge.model, "turns": charge.turns, "source": charge.source or None}
-            | {"tokens": dict(charge.tokens), "prices": vars(charge.prices) if charge.prices else None}
+            | {"tokens": dict(charge.tokens), "stray_tokens": dict(charge.stray)}
+            | {"prices": vars(charge.prices) if charge.prices else None}
             for charge in cost.charges
         ],
     }

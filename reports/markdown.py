@@ -103,7 +103,7 @@ def _folded(title: str, body: Iterable[str]) -> Iterable[str]:
 
 def _cost(summary: Summary) -> Iterable[str]:
     found = summary.money
-    if not found.turns:
+    if not found.told:
         return
     head = ("target", "turns", "USD", "a turn", "a session", "a minute", "text in", "audio in", "cached", "text out")
     rows = []

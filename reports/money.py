@@ -1,35 +1,40 @@
 """What a run's tokens cost, by `bench.money`; pure.
 
-All turns count, those of warm-up and failed ones too: all are billed.
+All turns count, those of warm-up and failed ones too, and so does what a session was answered that belongs to no turn:
+all are billed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from bench.money import Prices, cost_usd, prices_of
+from reports.bills import bills_of
 from reports.runs import Run
 from reports.statistics import Floats, Integers
-from reports.turns import place_of
+from reports.turns import Flags
 
-KINDS = ("text_in", "cached_text_in", "audio_in", "cached_audio_in", "text_out", "audio_out")
-"""Kinds of tokens as `bench.money` names them; cached ones are a part of the input."""
 INPUT, CACHED, OUTPUT = ("text_in", "audio_in"), ("cached_text_in", "cached_audio_in"), ("text_out", "audio_out")
 UNNAMED = "a model that was not named"
 
 
 @dataclass(frozen=True)
 class Charge:
-    """The tokens of one target and model, and their prices; `prices` None where nobody gave any."""
+    """The tokens of one target and model, and their prices; `prices` None where nobody gave any.
+
+    `stray`: those of `tokens` that belong to no turn, told by so many `stray_sessions`.
+    """
 
     model: str
     turns: int
+    stray_sessions: int
     tokens: Mapping[str, int]
+    stray: Mapping[str, int]
     prices: Prices | None
     source: str
     """own, table, or nothing"""
@@ -38,17 +43,21 @@ class Charge:
     def usd(self) -> float:
         return float(cost_usd(self.prices, self.tokens)) if self.prices else 0.0
 
+    @property
+    def stray_usd(self) -> float:
+        return float(cost_usd(self.prices, self.stray)) if self.prices else 0.0
+
 
 @dataclass(frozen=True)
 class Cost:
-    """What one target's turns cost."""
+    """What one target's sessions cost."""
 
     target: str
     charges: tuple[Charge, ...]
     silent: int
     """turns whose usage the service did not tell"""
     sessions: int
-    """those with a priced turn"""
+    """those with a price"""
     minutes: float
     """of conversation in them: from the finished upgrade to the end"""
 
@@ -63,8 +72,19 @@ class Cost:
 
     @property
     def usd(self) -> float:
-        """NaN where no turn could be priced."""
-        return sum(charge.usd for charge in self.charges) if self.priced else float("nan")
+        """NaN where nothing could be priced."""
+        told = [charge.usd for charge in self.charges if charge.prices]
+        return sum(told) if told else float("nan")
+
+    @property
+    def stray_usd(self) -> float:
+        """What of it belongs to no turn."""
+        return sum(charge.stray_usd for charge in self.charges)
+
+    @property
+    def stray_sessions(self) -> int:
+        """Sessions that have a part in that."""
+        return sum(charge.stray_sessions for charge in self.charges if charge.prices)
 
     @property
     def per_turn(self) -> float:
@@ -98,8 +118,23 @@ class Money:
     @property
     def usd(self) -> float:
         """NaN where nothing could be priced."""
-        told = [cost.usd for cost in self.costs if cost.priced]
+        told = [cost.usd for cost in self.costs if not math.isnan(cost.usd)]
         return sum(told) if told else float("nan")
+
+    @property
+    def stray_usd(self) -> float:
+        """What of it belongs to no turn."""
+        return sum(cost.stray_usd for cost in self.costs)
+
+    @property
+    def stray_sessions(self) -> int:
+        """Sessions that have a part in that."""
+        return sum(cost.stray_sessions for cost in self.costs)
+
+    @property
+    def told(self) -> bool:
+        """Whether the service told any usage."""
+        return any(cost.charges for cost in self.costs)
 
     @property
     def turns(self) -> int:
@@ -132,7 +167,7 @@ def _per(usd: float, number: float) -> float:
 
 
 def money_of(run: Run, targets: Sequence[str]) -> Money:
-    """Tokens and cost of every turn of the run."""
+    """Tokens and cost of the run."""
     document, frame = run.document, run.turns
     prices = document.get("prices") or {}
     estimate = document.get("estimate_usd")
@@ -154,60 +189,43 @@ def _number(value: object) -> float | None:
 
 def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
     """Tokens are summed for each target and model in one pass, and the sums are priced: a price is linear."""
-    columns = _tokens(run.turns)
-    told = np.any([~np.isnan(values) for values in columns.values()], axis=0)
-    target = place_of(run.turns["target"], tuple(targets))
-    models, model, session = _models(run)
-    size, group = len(targets) * len(models), target * len(models) + model
-    group = group[told]
-    turns = np.bincount(group, minlength=size)
-    sums = {kind: np.bincount(group, np.nan_to_num(values[told]), size) for kind, values in columns.items()}
+    bills = bills_of(run, targets)
+    told, models = bills.told, bills.models
+    size, group = len(targets) * len(models), bills.target * len(models) + bills.model
+    stray = told & bills.stray
+    turns, strays = (np.bincount(group[rows], minlength=size) for rows in (told & ~bills.stray, stray))
+    sums, of_stray = ({k: _summed(v, group, rows, size) for k, v in bills.tokens.items()} for rows in (told, stray))
     entries = {str(e.get("label")): e for e in run.document.get("targets") or [] if isinstance(e, dict)}
     for place, label in enumerate(targets):
-        groups = [place * len(models) + code for code in range(len(models))]
         named = [
-            (models[g % len(models)] or str(entries.get(label, {}).get("model") or ""), g) for g in groups if turns[g]
+            (models[g % len(models)] or str(entries.get(label, {}).get("model") or ""), g)
+            for g in range(place * len(models), (place + 1) * len(models))
+            if turns[g] or strays[g]
         ]
         charges = tuple(
-            Charge(name or UNNAMED, int(turns[g]), {k: int(v[g]) for k, v in sums.items()}, *_prices(run, label, name))
+            Charge(
+                name or UNNAMED,
+                int(turns[g]),
+                int(strays[g]),
+                {kind: int(values[g]) for kind, values in sums.items()},
+                {kind: int(values[g]) for kind, values in of_stray.items()},
+                *_prices(run, label, name),
+            )
             for name, g in named
         )
-        bought = np.isin(
-            model, [g % len(models) for (_, g), charge in zip(named, charges, strict=True) if charge.prices]
-        )
-        sessions = np.unique(session[told & bought & (target == place)])
-        silent = int(((target == place) & ~told).sum())
-        yield Cost(label, charges, silent, sessions.size, _minutes(run, sessions))
+        priced = [g for (_, g), charge in zip(named, charges, strict=True) if charge.prices]
+        sessions = np.unique(bills.session[told & np.isin(group, priced)])
+        silent = int(((bills.target == place) & ~told & ~bills.stray).sum())
+        yield Cost(label, charges, silent, sessions.size, _minutes(run, bills.ids[sessions]))
 
 
-def _tokens(frame: pd.DataFrame) -> dict[str, Floats]:
-    """Columns by kind, NaN where no usage was told. Where cached tokens have no kind, text is cached before audio."""
-    columns = {kind: frame[f"tokens_{kind}"].to_numpy(dtype=np.float64) for kind in KINDS}
-    cached = frame["tokens_cached_in"].to_numpy(dtype=np.float64)
-    kindless = ~np.isnan(cached) & np.isnan(columns["cached_text_in"]) & np.isnan(columns["cached_audio_in"])
-    if kindless.any():
-        text = np.minimum(cached, np.nan_to_num(columns["text_in"]))
-        columns["cached_text_in"] = np.where(kindless, text, columns["cached_text_in"])
-        columns["cached_audio_in"] = np.where(kindless, cached - text, columns["cached_audio_in"])
-    return columns
+def _summed(values: Floats, group: Integers, rows: Flags, size: int) -> Floats:
+    sums: Floats = np.bincount(group[rows], np.nan_to_num(values[rows]), size).astype(np.float64)
+    return sums
 
 
-def _models(run: Run) -> tuple[list[str], Integers, Integers]:
-    """Models, and of each turn the place of its session's model and the code of its session."""
-    ids = run.turns["session_id"].cat
-    of_session = dict(zip(run.sessions["session_id"].astype(object), run.sessions["model"].astype(object), strict=True))
-    said = [of_session.get(name) for name in ids.categories]
-    names = [name if isinstance(name, str) else "" for name in said]
-    models = list(dict.fromkeys([*names, ""]))
-    place = {name: code for code, name in enumerate(models)}
-    codes: Integers = np.array([*(place[name] for name in names), place[""]], dtype=np.int64)
-    session = ids.codes.to_numpy().astype(np.int64)
-    return models, codes[session], session
-
-
-def _minutes(run: Run, sessions: npt.NDArray[np.int64]) -> float:
-    """How long these sessions, by their codes, were open."""
-    names = run.turns["session_id"].cat.categories[sessions]
+def _minutes(run: Run, names: pd.Index[str]) -> float:
+    """How long these sessions were open."""
     mine = run.sessions[run.sessions["session_id"].isin(names).to_numpy()]
     return float((mine["ended_at_ns"] - mine["upgrade_done_at_ns"]).sum()) / 60e9
 

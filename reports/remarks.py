@@ -18,6 +18,7 @@ from reports.turns import ORIGINS
 NO_TEST = "No test was made: nothing here says whether chance alone could have made such differences."
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
 TRANSCRIPTION = "Input transcription is billed apart and not in this figure."
+STRAY = "An answer to noise between turns, or one that ended after its turn was over, belongs to no turn and is billed."
 BASE64 = 4 / 3
 """Bytes of text for a byte of audio, before compression."""
 
@@ -57,28 +58,40 @@ def _apart(one: Difference) -> list[str]:
 
 
 def amounts(money: Money) -> list[str]:
-    """2.31 USD for 400 turns · 0.0058 USD a turn · 0.034 USD a minute of conversation · no price for gpt-x."""
+    """2.31 USD for 400 turns · 0.0058 USD a turn · 0.034 USD a minute of conversation · no price for gpt-x.
+
+    After the first, where there is any: 0.12 USD of it for answers that belong to no turn (3 sessions).
+    """
     missing = [unpriced(money)] if money.unpriced else []
-    if not money.priced:
+    if math.isnan(money.usd):
         return missing
-    said = [f"{usd(money.usd)} for {plural(money.priced, 'turn')}", f"{three(money.per_turn)}{NBSP}USD a turn"]
-    minute = [] if math.isnan(money.per_minute) else [f"{three(money.per_minute)}{NBSP}USD a minute of conversation"]
-    return [*said, *minute, *missing]
+    whole = f"{usd(money.usd)} for {plural(money.priced, 'turn')}"
+    rates = {"a turn": money.per_turn, "a minute of conversation": money.per_minute}
+    known = [f"{three(rate)}{NBSP}USD {of}" for of, rate in rates.items() if not math.isnan(rate)]
+    return [whole, *_stray(money), *known, *missing]
+
+
+def _stray(money: Money) -> list[str]:
+    if not money.stray_usd:
+        return []
+    sessions = plural(money.stray_sessions, "session")
+    return [f"{usd(money.stray_usd)} of it for answers that belong to no turn ({sessions})"]
 
 
 def cost(money: Money) -> list[str]:
     """The same with what it is to be set against; nothing where a run has neither prices nor a budget."""
-    if not money.table and not money.priced and money.budget_usd is None:
+    if not money.table and math.isnan(money.usd) and money.budget_usd is None:
         return []
     silent = [f"{plural(money.silent, 'turn')} without usage"] if money.silent else []
     budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
     estimate = [f"estimated {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
-    return [*amounts(money), *silent, *budget, *estimate] if money.turns or budget else []
+    return [*amounts(money), *silent, *budget, *estimate] if money.told or budget else []
 
 
 def unpriced(money: Money) -> str:
     """no price for gpt-x (12 turns)."""
-    return f"no price for {listed(list(money.unpriced))} ({plural(money.turns - money.priced, 'turn')})"
+    turns = money.turns - money.priced
+    return f"no price for {listed(list(money.unpriced))}" + (f" ({plural(turns, 'turn')})" if turns else "")
 
 
 def _between(ends: tuple[float, float]) -> str:
@@ -93,7 +106,8 @@ def money(summary: Summary) -> Iterable[str]:
     if found.estimate_usd is not None:
         yield f"Estimated before the run: {_between(found.estimate_usd)}."
     if found.budget_usd is not None:
-        spent = f"; {percent(found.usd, found.budget_usd)} of it was spent" if found.priced and found.budget_usd else ""
+        known = found.budget_usd and not math.isnan(found.usd)
+        spent = f"; {percent(found.usd, found.budget_usd)} of it was spent" if known else ""
         yield f"The budget was {usd(found.budget_usd)}{spent}."
     if found.unpriced:
         yield (
@@ -103,6 +117,8 @@ def money(summary: Summary) -> Iterable[str]:
     if found.silent:
         are = "is" if found.silent == 1 else "are"
         yield f"{plural(found.silent, 'turn')} brought no usage and {are} in no amount."
+    if found.stray_usd:
+        yield STRAY
     if found.transcribed:
         yield TRANSCRIPTION
     if found.priced:

@@ -123,7 +123,7 @@ def essentials(summary: Summary) -> str:
     verdict, found = summary.verdict, summary.outcomes
     counted = f"{plural(sum(found.begun), 'turn')}, {count(sum(found.failed))} failed"
     simulated = ["◇ SIMULATED"] if summary.simulated else []
-    spent = [usd(summary.money.usd)] if summary.money.priced else []
+    spent = [usd(summary.money.usd)] if not math.isnan(summary.money.usd) else []
     if verdict.valid is False:
         told = [f"do not use these figures: {words.cause(summary)}"]
     else:

@@ -22,6 +22,8 @@ from bench.plan.turns import AskTurn, Script, Step, TextTurn, WavTurn
 from bench.protocol.dialects import Dialect, ResponseSettings, SessionSettings
 from bench.protocol.events import Event, Usage, decode
 from bench.session import Session
+from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.target import Target
 from bench.transport.base import Closed, Received
 from bench.transport.memory import Answer, MemoryTransport
 
@@ -434,6 +436,15 @@ class Played:
 
 def closing(delay_ns: int, code: int, reason: str = "") -> Answer:
     return delay_ns, Closed(code, reason, 0)
+
+
+# Targets.
+
+
+def resolve_target(environ: Mapping[str, str], **wishes: Any) -> Target:
+    """The one target of a URL or of the environment."""
+    (target,) = resolve_targets(environ, Wishes(**wishes))
+    return target
 
 
 # Observations.

@@ -203,7 +203,7 @@ from pathlib import Path
 from bench import probe
 from bench.run.event_log import LoggedTimeline
 from bench.run.replay import replay
-from bench.target.endpoint import resolve_target
+from tests.helpers import resolve_target
 
 class Keeping(LoggedTimeline):
     live, turns = None, []

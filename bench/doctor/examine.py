@@ -57,7 +57,8 @@ def configuration(target: Target) -> Iterator[Finding]:
     said = f"{target.public_url}, {target.dialect.value} dialect"
     yield Finding("target", "ok", said)
     for notice in target.notices:
-        yield Finding("target", "ok" if notice.startswith(INFORMING) else "warning", notice)
+        words = notice.removeprefix(f"{target.label}: ")  # so it begins where several targets are in one file
+        yield Finding("target", "ok" if words.startswith(INFORMING) else "warning", words)
 
 
 def sign_in(target: Target, keyring: Keyring) -> Finding:

@@ -18,6 +18,9 @@ ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
 REALTIME_MODELS = "gpt-realtime, gpt-realtime-mini, gpt-4o-realtime-preview or gpt-4o-mini-realtime-preview"
 VERSIONS = " or ".join(API_VERSIONS)
 LIST_DEPLOYMENTS = "az cognitiveservices account deployment list -g GROUP -n RESOURCE -o table"
+NO_PROXY_REMEDY = "the proxy does not answer: is its URL right (--proxy, HTTPS_PROXY), may this machine reach it?"
+_API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
+_NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Refusal:
 def explain(refusal: Refusal, target: Target) -> str:
     """What to do about it; "" where nothing is known to help."""
     cause = refusal.outcome.partition(":")[2]
+    if refusal.outcome == "refused:proxy":
+        return _closed_proxy(target)
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
     if refusal.outcome.startswith("timeout:"):
@@ -51,7 +56,7 @@ def explain(refusal: Refusal, target: Target) -> str:
 TIMEOUTS = {
     "dns": "the resolver does not answer: look at /etc/resolv.conf, a VPN, or name the address by --resolve ADDRESS",
     "tcp": "nothing answers there: a firewall drops it; open port 443 to this host, or name a proxy by --proxy URL",
-    "proxy": "the proxy does not answer: is its URL right (--proxy, HTTPS_PROXY), may this machine use it?",
+    "proxy": NO_PROXY_REMEDY,
     "tls": "something takes the connection and says nothing: a proxy that inspects TLS, or no TLS server at all",
     "upgrade": "the server takes the connection and does not answer: a proxy on the way may not know WebSockets",
     "session": "the upgrade was taken but no session came: the path may be another service's, or the model is loading",
@@ -60,7 +65,6 @@ CAUSES = {
     "dns": "this machine finds no such name: is the resource's name right? Private endpoints need their DNS zone",
     "tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
     "tls": "behind a proxy that inspects TLS, or with a private CA, name the authority's PEM file by --ca FILE",
-    "proxy": "the proxy refuses: user and password belong in its URL, and it must allow CONNECT to port 443",
     "upgrade": "what answers is no WebSocket server: is the host right, and the path that of a realtime service?",
     "token": "the sign-in does not renew its token: see the words; `az login` again, or look at the identity endpoint",
     "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
@@ -88,13 +92,13 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
     match status:
         case 400 if re.search(r"op+erationnotsupported", words, re.IGNORECASE):
             return f"{_deployment(target)} is not of a realtime model: deploy {REALTIME_MODELS}, and name that one"
-        case 400 if "version" in words.lower():
+        case 400 if _API_VERSION.search(words):
             return f"this api-version is not known here: use {VERSIONS}, or {AZURE_GA}, which has none"
         case 400:
             return "the request is not what the service expects: compare path and query with the deployment's page"
         case 401:
             return _unauthorized(refusal, target)
-        case 403 if "disabled" in words.lower() or "AuthenticationType" in words:
+        case 403 if _NO_KEYS.search(words):
             return "the resource takes no keys: unset the key and sign in (`az login`), or use --auth entra"
         case 403:
             return ("network rules shut this machine out, or the resource is disabled: allow this address in the "
@@ -144,6 +148,13 @@ def _throttled(refusal: Refusal, target: Target) -> str:
     return _later(
         "the deployment's quota of tokens or requests a minute is spent: raise it, or say less", refusal.wait_s
     )
+
+
+def _closed_proxy(target: Target) -> str:
+    """By HTTP a tunnel is asked for with CONNECT, by SOCKS with a command of its own."""
+    proxy = target.way.proxy
+    asked = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
+    return f"the proxy refuses: user and password belong in its URL, and it must allow {asked} to port {target.port}"
 
 
 def _later(advice: str, wait_s: float | None) -> str:

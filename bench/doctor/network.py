@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.doctor.explain import Refusal, explain
+from bench.doctor.explain import NO_PROXY_REMEDY, Refusal, explain
 from bench.doctor.finding import Finding
-from bench.errors import ConnectError
+from bench.errors import ConnectError, UsageError
 from bench.measures import Limits
 from bench.target.dial import crossing
 from bench.target.target import Target
@@ -46,7 +46,7 @@ def look_at_network(target: Target, limits: Limits) -> Iterator[Finding]:
         yield from _behind(target, limits, reached=all(finding.state != "failed" for finding in proxied))
         return
     host, port = way.address or target.host, target.port
-    found, addresses = names(host, port, limits, target)
+    found, addresses = _named(host, port, limits, target)
     yield found
     tried = [_tried(address, limits, target) for address in addresses]
     reached = any(finding.state == "ok" for finding in tried)
@@ -54,7 +54,7 @@ def look_at_network(target: Target, limits: Limits) -> Iterator[Finding]:
     yield from _behind(target, limits, reached=reached)
 
 
-def names(host: str, port: int, limits: Limits, target: Target) -> tuple[Finding, list[Any]]:
+def _named(host: str, port: int, limits: Limits, target: Target) -> tuple[Finding, list[Any]]:
     """The name's addresses, and how long looking them up took."""
     began_ns = monotonic_ns()
     try:
@@ -88,12 +88,13 @@ def _judged(finding: Finding, reached: bool) -> Finding:
 
 
 def _proxy(target: Target, limits: Limits) -> Iterator[Finding]:
-    """The proxy, and the tunnel that it opens."""
+    """The proxy, and the tunnel that it opens: whoever does not reach the one is told nothing of the other."""
     proxy = target.way.proxy
     assert proxy is not None
-    found, _ = names(proxy.host, proxy.port, limits, target)
-    if found.state == "failed":
-        yield found
+    try:
+        connect_first(look_up(proxy.host, proxy.port, limits.tcp), limits.tcp, "proxy").close()
+    except ConnectError as error:
+        yield Finding("proxy", "failed", f"{proxy.public}: {error.detail}", NO_PROXY_REMEDY)
         return
     began_ns = monotonic_ns()
     try:
@@ -126,9 +127,12 @@ def _behind(target: Target, limits: Limits, *, reached: bool) -> Iterator[Findin
 def secured(target: Target, limits: Limits) -> Iterator[Finding]:
     """Version, cipher and certificate; where the certificate is not trusted, whose it is all the same."""
     way = target.way
-    context = tls_context(way.ca, way.client_cert, way.client_key)
     try:
+        context = tls_context(way.ca, way.client_cert, way.client_key)
         agreed, certificate = _agreed(target, limits, context)
+    except UsageError as error:
+        yield Finding("tls", "failed", str(error))
+        return
     except ConnectError as error:
         yield _insecure(target, limits, error)
         return
@@ -138,30 +142,27 @@ def secured(target: Target, limits: Limits) -> Iterator[Finding]:
 
 
 def judged_certificate(certificate: Certificate) -> Finding:
-    days = certificate.days_left
+    if certificate.days_left >= FEW_DAYS:
+        return Finding("certificate", "ok", _described(certificate))
+    remedy = "whoever runs the server must renew it before it ends"
+    return Finding("certificate", "warning", _described(certificate), remedy)
+
+
+def _described(certificate: Certificate) -> str:
     more = len(certificate.names) - NAMES_SHOWN
     listed = ", ".join(certificate.names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-    said = f"{certificate.subject}, issued by {certificate.issuer}, {days:,.0f} days left; for {listed or 'no name'}"
-    if days >= FEW_DAYS:
-        return Finding("certificate", "ok", said)
-    return Finding("certificate", "warning", said, "whoever runs the server must renew it before it ends")
+    days = certificate.days_left
+    left = f"{days:,.0f} days left" if days >= 0 else f"ended {-days:,.1f} days ago"
+    return f"{certificate.subject}, issued by {certificate.issuer}, {left}; for {listed or 'no name'}"
 
 
 def _insecure(target: Target, limits: Limits, error: ConnectError) -> Finding:
-    remedy = explain(Refusal(error.outcome, error.detail), target)
-    certificate = _untrusted(target, limits) if "--ca" in error.detail else None
-    if certificate is None:
-        return Finding("tls", "failed", error.detail, remedy)
-    said = f"{error.detail.partition(';')[0]} (its certificate: {certificate.subject}, by {certificate.issuer})"
-    return Finding("tls", "failed", said, _distrust_remedy(certificate, target, error.detail))
-
-
-def _distrust_remedy(certificate: Certificate, target: Target, detail: str) -> str:
-    if certificate.days_left < 0:
-        return "the certificate has ended: whoever runs the server must renew it, or this machine's clock is wrong"
-    if "mismatch" in detail.lower() or "not valid for" in detail.lower():
-        return f"it is for {', '.join(certificate.names[:NAMES_SHOWN]) or 'no name'}: call the service by one of these"
-    return f"if you trust {certificate.issuer}, name its PEM file by --ca FILE; a proxy that inspects TLS has one, too"
+    """Where the error names its remedy, that is the one."""
+    problem, _, remedy = error.detail.partition("; ")
+    certificate = _untrusted(target, limits) if error.outcome == "refused:tls" else None
+    shown = "" if certificate is None else f" (its certificate: {_described(certificate)})"
+    remedy = remedy or explain(Refusal(error.outcome, error.detail), target)
+    return Finding("tls", "failed", f"{problem}{shown}", remedy)
 
 
 def _untrusted(target: Target, limits: Limits) -> Certificate | None:

@@ -41,7 +41,7 @@ class Arm:
         self._opened += opened
         self._failed += failed and not throttled
         if opened:
-            self.pacer.opened()
+            self.pacer.opened(session.start_ns)
         elif throttled:
             self.pacer.throttled(session.start_ns, now_ns, session.retry_after_ns)
         return failed

@@ -205,7 +205,8 @@ class LiveRun:
         hopeless = arm.hopeless
         if not arm.note(session, monotonic_ns()):
             return None
-        error = ConnectError(session.outcome, self._keyring.hide(reason(session.outcome, session.detail)))
+        hide = self._keyring.hide  # a code of the service's is in the outcome, too
+        error = ConnectError(hide(session.outcome), hide(reason(session.outcome, session.detail)))
         if arm.hopeless and not hopeless:
             where = f" to {arm.label}" if len(self.arms) > 1 else ""
             self._stop(f"{HOPELESS} sessions{where} failed to open and none succeeded; the last: {error}")

@@ -18,7 +18,7 @@ SIGN_INS = ("key", *get_args(SignIn))
 
 
 def add_options(parser: Any) -> None:
-    """Register our options with Locust's parser, which shows them in its web UI; each can be `LOCUST_<NAME>` too."""
+    """Register our options with Locust's parser, which shows most in its web UI; each can be `LOCUST_<NAME>` too."""
 
     def add(name: str, **settings: Any) -> None:
         parser.add_argument(name, env_var=f"LOCUST_{name[2:].upper().replace('-', '_')}", **settings)
@@ -40,7 +40,12 @@ def add_options(parser: Any) -> None:
     add("--ca", metavar="FILE", help="a certificate authority (PEM) to trust beside the system's")
     add("--client-cert", metavar="FILE", help="a certificate (PEM) that shows who calls")
     add("--client-key", metavar="FILE", help="its private key (PEM), where it is in another file")
-    add("--proxy", metavar="URL", is_secret=True, help="http://, socks4:// or socks5://; none: not that of HTTPS_PROXY")
+    add(
+        "--proxy",
+        metavar="URL",
+        include_in_web_ui=False,  # its page would hold the password, masked or not
+        help="http://, socks4:// or socks5://; none: not that of HTTPS_PROXY",
+    )
     add("--resolve", metavar="ADDRESS", help="connect to this address, instead of looking the host up")
     add("--compression", choices=["none", "deflate"], help="offer permessage-deflate (default: none)")
     add("--sessions", type=_positive, metavar="N", help="end the run after N sessions, with each of several targets")

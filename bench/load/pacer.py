@@ -7,7 +7,10 @@ from __future__ import annotations
 
 SECOND_NS = 1_000_000_000
 FIRST_WAIT_NS, LONGEST_WAIT_NS = SECOND_NS, 60 * SECOND_NS
-"""Of a service that refuses for its limits and does not say for how long: each wait is twice the one before."""
+"""Of a service that refuses for its limits and does not say for how long: each wait is twice the one before.
+
+No wait is shorter than the first, whatever the service asks for.
+"""
 LONGEST_HOLD_NS = 600 * SECOND_NS
 
 
@@ -38,11 +41,12 @@ class Pacer:
                 return  # one of many that began before the first of them was refused
             asked_ns = min(FIRST_WAIT_NS << self._waits, LONGEST_WAIT_NS)
             self._waits = min(self._waits + 1, 6)
-        self.hold(now_ns + min(asked_ns, LONGEST_HOLD_NS), now_ns)
+        self.hold(now_ns + min(max(asked_ns, FIRST_WAIT_NS), LONGEST_HOLD_NS), now_ns)
 
-    def opened(self) -> None:
-        """A connection was opened: the next refusal is the first again."""
-        self._waits = 0
+    def opened(self, began_ns: int) -> None:
+        """A connection that was begun at `began_ns` was opened: if since the last wait, the next is the first again."""
+        if began_ns >= self._held_until_ns:
+            self._waits = 0
 
     def hold(self, until_ns: int, now_ns: int) -> None:
         """Nothing starts before an instant."""

@@ -39,7 +39,7 @@ from bench.load.spending import Spending
 from bench.load.view import View
 from bench.load.watch import Watch
 from bench.run import folder as files
-from bench.target.tokens import Keyring
+from bench.target.tokens import Keyring, closed_on_failure
 
 WORKERS_START_NS = 10 * SECOND_NS
 STOP, DONE, REFUSED = "rtbench_stop", "rtbench_done", "rtbench_refused"
@@ -177,6 +177,10 @@ class Runs:
             self.prepare()
         self._ran = True
         keyring = self._signed_in()  # before there is a folder, so that a refusal leaves none
+        with closed_on_failure(keyring):
+            self._begin(keyring)
+
+    def _begin(self, keyring: Keyring) -> None:
         arms = self._arms(keyring, 1)
         began = utc_ns()
         folder = files.create(self._planned.options.runs, self._planned.scenario, began)
@@ -236,11 +240,11 @@ class Runs:
         workers, began = int(handed["workers"]), int(handed["began_utc_ns"])
         try:
             keyring = self._signed_in()
-            arms = self._arms(keyring, workers)
+            with closed_on_failure(keyring):
+                arms = self._arms(keyring, workers)
+                self._current.live = self._live(folder, self._runner.worker_index, workers, began, keyring, arms)
         except UsageError as error:  # its master could: without this worker the run is not what was asked for
             self.refuse(str(error))
-        else:
-            self._current.live = self._live(folder, self._runner.worker_index, workers, began, keyring, arms)
 
     def _arms(self, keyring: Keyring, workers: int) -> list[Arm]:
         plan = self._planned

@@ -150,7 +150,7 @@ class Sessions:
 
     def _note_session(self, arm: Arm, record: SessionRecord, session: SessionObservation) -> None:
         record.session_ended(session)
-        self._progress.session_ended(session, opened=was_opened(session))
+        self._progress.session_ended(arm.label, session, opened=was_opened(session))
         dashboard.show_connect(self._fire, arm.label, session, self._watcher.session_ended(arm, session))
 
     # Event logs.

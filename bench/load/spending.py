@@ -1,4 +1,4 @@
-"""What the turns of one process cost so far, and when that is too much."""
+"""What the sessions of one process cost so far, and when that is too much."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ GIVE_PRICES = "give the target `prices:` in targets.yaml, or name a file that ha
 
 
 class Spending:
-    """Adds up what turns cost, as they end. `own`: prices by the target's label, which go before the table's."""
+    """Adds up what turns cost, as they end, and what belongs to no turn, as its session ends.
+
+    `own`: prices by the target's label, which go before the table's.
+    """
 
     def __init__(self, table: Mapping[str, Prices], own: Mapping[str, Prices | None]) -> None:
         self._table, self._own = table, own
         self.usd = 0.0
         self.unpriced = 0
-        """Turns that told their tokens, and whose price is not known."""
+        """Turns, and sessions for what belongs to no turn, that told tokens of which the price is not known."""
         self.silent = 0
         """Turns that told no tokens."""
         self.unknown_models: set[str] = set()
@@ -28,7 +31,15 @@ class Spending:
         """A turn has ended. `model`: as the session named it, None where it did not."""
         if usage is None:
             self.silent += 1
-            return
+        else:
+            self._spend(target, model, usage)
+
+    def add_stray(self, target: str, model: str | None, usage: Usage | None) -> None:
+        """A session has ended. `usage`: that of its responses that belong to no turn."""
+        if usage is not None:
+            self._spend(target, model, usage)
+
+    def _spend(self, target: str, model: str | None, usage: Usage) -> None:
         prices = self._own.get(target) or prices_of(self._table, model or "")
         if prices is None:
             self.unpriced += 1

@@ -72,8 +72,9 @@ class Progress:
     def session_opened(self) -> None:
         self._counts["sessions_open"] += 1
 
-    def session_ended(self, session: SessionObservation, *, opened: bool) -> None:
-        """Of every session; `opened`: whether `session_opened` was called for it."""
+    def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
+        """Of every session; `arm`: the target's label; `opened`: whether `session_opened` was called for it."""
+        self._spending.add_stray(arm, session.model, session.stray_usage)
         self._counts["sessions_done"] += 1
         if opened:
             self._counts["sessions_open"] -= 1

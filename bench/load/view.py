@@ -168,7 +168,7 @@ def _money(total: Standing, budget_usd: float | None) -> Iterator[Part]:
         return
     spent = f"{dollars(total.usd)} USD"
     of = f"{spent} of {dollars(budget_usd)}" if budget_usd is not None else spent
-    unpriced = f" ({total.unpriced} turns unpriced)" if total.unpriced else ""
+    unpriced = f" ({total.unpriced} unpriced)" if total.unpriced else ""
     yield Part(5 if budget_usd is not None else 8, (of + unpriced, of, spent))
 
 

@@ -115,10 +115,17 @@ class SessionObservation:
     stamp_fallbacks: int = 0
     stray_commits: int = 0
     """Commits that no turn of the script made: noise between turns, or the service's idle timeout."""
+    stray_usage: Usage | None = None
+    """Of all responses that belong to no turn, or ended after theirs was over; None where none told any."""
     close_code: int | None = None
     close_reason: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     effective_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str | None:
+        """As the service names it; None where it does not."""
+        return str(self.effective_settings.get("model") or "") or None
 
     @property
     def lost_turns(self) -> int:

@@ -23,7 +23,7 @@ from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.reply import SECOND_NS
 from bench.observe.turn import LATE_TRANSCRIPT_NS, THROTTLED_CODES, State, Turn, TurnPlan
 from bench.protocol.audio import FORMATS
-from bench.protocol.events import DELTAS, Event, Failure, Kind
+from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, Network, Received
 
 UNKNOWN_NAMES = 50
@@ -69,6 +69,8 @@ class Timeline:
         self._events = self._errors = self._fallbacks = self._retransmits = 0
         self._unknown: Counter[str] = Counter()
         self._last_error: tuple[str, str] | None = None
+        self._billed: set[str] = set()  # responses whose tokens were told
+        self._stray_usage: Usage | None = None
 
     # What the session did.
 
@@ -168,6 +170,8 @@ class Timeline:
         if event.kind not in DELTAS:
             self._owners.note(event, turn)
             self._wake_ns = NOT_KNOWN
+        if event.usage is not None and event.response_id not in self._billed:
+            self._bill(event.response_id, event.usage, turn)
         if event.foreign:
             self.fail("protocol:dialect", message.arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
@@ -176,6 +180,18 @@ class Timeline:
             turn.note_transcript(event, message.arrival.at_ns)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, message)
+
+    def _bill(self, response_id: str, usage: Usage, turn: Turn | None) -> None:
+        """The tokens of a response are its turn's while that is open, of an answer that does not count, too.
+
+        Else they are the session's. A response that is done twice is paid for once.
+        """
+        if response_id:
+            self._billed.add(response_id)
+        if turn is not None and turn.state is not State.OVER:
+            turn.usage = _together(turn.usage, usage)
+        else:
+            self._stray_usage = _together(self._stray_usage, usage)
 
     def _open_turn_event(self, turn: Turn, event: Event, message: Received) -> None:
         """Whoever breaks the protocol ends the session; every other end is the turn's alone."""
@@ -387,9 +403,14 @@ class Timeline:
             service_errors=self._errors,
             stamp_fallbacks=self._fallbacks,
             stray_commits=self._owners.stray_commits,
+            stray_usage=self._stray_usage,
             close_code=self._close_code,
             close_reason=self._close_reason,
             token_wait_ns=self._token_wait_ns,
             headers=self._headers,
             effective_settings=self._settings,
         )
+
+
+def _together(before: Usage | None, more: Usage) -> Usage:
+    return more if before is None else before + more

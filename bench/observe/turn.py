@@ -201,11 +201,7 @@ class Turn:
             self.hearing.happened(event, at_ns)
         if kind in (Kind.TEXT_DONE, Kind.TRANSCRIPT_DONE):
             self.reply.said(event.text)
-        if kind is not Kind.RESPONSE_DONE:
-            return None
-        if event.usage is not None:  # also of an answer that does not count: it is paid for
-            self.usage = event.usage if self.usage is None else self.usage + event.usage
-        return self._ending(event, at_ns)
+        return self._ending(event, at_ns) if kind is Kind.RESPONSE_DONE else None
 
     def _ending(self, event: Event, at_ns: int) -> Ending | None:
         """How a turn ends whose response is done; None where another one is to come."""

@@ -78,6 +78,12 @@ _IDENTITY = [
     *_columns(pa.int64(), "start_ns", "start_utc_ns"),
 ]
 
+_TOKENS = [
+    *_columns(pa.int64(), "tokens_text_in", "tokens_audio_in", "tokens_cached_in"),
+    *_columns(pa.int64(), "tokens_cached_text_in", "tokens_cached_audio_in"),
+    *_columns(pa.int64(), "tokens_text_out", "tokens_audio_out"),
+]
+
 TURNS = pa.schema(
     [
         *_IDENTITY,
@@ -96,9 +102,7 @@ TURNS = pa.schema(
         ("audio_speed", pa.float64()),
         ("rtt_scope", pa.string()),  # where the network's figures end: "service", or "proxy"
         ("retry_after_ns", pa.int64()),  # the wait that the service asked for
-        *_columns(pa.int64(), "tokens_text_in", "tokens_audio_in", "tokens_cached_in"),
-        *_columns(pa.int64(), "tokens_cached_text_in", "tokens_cached_audio_in"),
-        *_columns(pa.int64(), "tokens_text_out", "tokens_audio_out"),
+        *_TOKENS,
     ]
 )
 
@@ -110,6 +114,7 @@ SESSIONS = pa.schema(
         *_columns(pa.int64(), "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns"),
         *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
         *_columns(pa.int64(), "events", "unknown_events", "service_errors", "stamp_fallbacks", "stray_commits"),
+        *_TOKENS,  # of responses that belong to no turn
         ("variables_row", pa.int64()),  # which row of the script's variables it took, from 1
         ("event_log", pa.bool_()),  # whether its events are in events/
         ("close_code", pa.int64()),

@@ -22,7 +22,7 @@ from bench.protocol.events import Event, Kind
 from bench.protocol.limits import limits_in
 from bench.run import folder as files
 from bench.run.histograms import MEASURED, Histograms, Key, header, turn_step
-from bench.run.rows import said_row, session_row, turn_row
+from bench.run.rows import FOREIGN, said_row, session_row, turn_row
 from bench.run.seconds import Second
 from bench.run.spool import Spool
 from bench.run.transcripts import Transcripts
@@ -32,7 +32,7 @@ MAX_STEPS = 32
 UNKNOWN_NAMES = 200
 INCIDENTS = 100
 DETAIL_CHARACTERS = 300
-CUT = frozenset({"detail", "close_reason", "text"})
+CUT = frozenset({"detail", "close_reason"})
 OTHER_STEP = "other"
 SIMULATOR_HEADER = "x-rtbench-simulator"
 
@@ -114,7 +114,7 @@ class Recorder:
         for measure, value_ns in session.measures_ns().items():
             self.histograms.record(Key(measure, record.labels.target, phase=record.phase), value_ns // US)
         taken = {"variables_row": record.labels.variables_row, "event_log": record.labels.event_log}
-        self._append("sessions", record, session_row(session, self._utc_offset_ns) | taken)
+        self._append("sessions", record, session_row(session, self._utc_offset_ns, self._hide) | taken)
 
     def end_turn(self, record: SessionRecord, turn: TurnObservation) -> None:
         second = record.target.second
@@ -148,7 +148,8 @@ class Recorder:
 
     def _words(self, name: str, text: str) -> str:
         """A secret that was cut would not be known for one, so it is hidden before."""
-        shown = self._hide(text.encode("utf-8", "replace").decode())
+        text = text.encode("utf-8", "replace").decode()
+        shown = self._hide(text) if name in FOREIGN else text
         return shown[:DETAIL_CHARACTERS] if name in CUT else shown
 
     def _identity(self, record: SessionRecord) -> dict[str, Any]:
@@ -185,8 +186,8 @@ class Recorder:
         """
         self._incident_counts[kind] += 1
         if len(self._incidents) < INCIDENTS:
-            said = self._shown({"kind": kind, "text": text})
-            self._incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, **said})
+            said = self._words("detail", text)
+            self._incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": said})
 
     def hub_delay(self, delay_ns: int) -> None:
         """A 10 ms timer ran this late."""

@@ -9,9 +9,9 @@ import msgspec
 
 from bench.protocol.events import Event, Kind
 from bench.run.log_lines import NO_JSON
-from bench.run.rows import HIDDEN_SETTINGS
 
 Hide = Callable[[str], str]
+HIDDEN_SETTINGS = frozenset({"client_secret"})
 LONGEST_SENT = 4096
 """A client event that is longer is left out, unless it is its audio that makes it long and audio is kept."""
 LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
@@ -41,19 +41,20 @@ def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
     """JSON on one line, as it came unless there is a secret in it: wherever it stands, and however it is escaped."""
     try:
         said = msgspec.json.decode(raw)
-        shown = _shown(said, hide)
+        shown = hidden(said, hide)
         raw = raw if shown == said else msgspec.json.encode(shown)
     except UNREADABLE:  # in a part that nobody looks at, or it would be no event
         raw = hide(raw.decode("utf-8", "replace")).encode()
     return msgspec.Raw(raw.translate(LINE_BREAKS))
 
 
-def _shown(value: Any, hide: Hide) -> Any:
+def hidden(value: Any, hide: Hide) -> Any:
+    """What JSON stands for, without secrets: dumped, a secret with a quotation mark would not be known for one."""
     match value:
         case str():
             return hide(value)
         case list():
-            return [_shown(part, hide) for part in value]
+            return [hidden(part, hide) for part in value]
         case dict():
-            return {hide(k): None if k in HIDDEN_SETTINGS else _shown(part, hide) for k, part in value.items()}
+            return {hide(k): None if k in HIDDEN_SETTINGS else hidden(part, hide) for k, part in value.items()}
     return value

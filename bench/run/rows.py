@@ -1,4 +1,8 @@
-"""Rows: the columns of `bench.run.folder` that a turn and a session know by themselves."""
+"""Rows: the columns of `bench.run.folder` that a turn and a session know by themselves.
+
+`hide` takes secrets out of texts. Columns of JSON are without them when they are dumped; whoever keeps a row takes them
+out of its columns in `FOREIGN`.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.run.redact import HIDDEN_SETTINGS, Hide, hidden
 
-HIDDEN_SETTINGS = frozenset({"client_secret"})
+FOREIGN = frozenset({
+    "outcome", "detail", "close_reason", "service_session_id", "response_id", "item_id", "model", "region",
+    "request_id", "said", "replied",
+})  # fmt: skip
+"""What a service may have said, or an exception of a user's code; all else is ours, and stays as it is."""
 HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
 TURN_COUNTS = (
     "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "audio_deltas",
@@ -63,7 +72,7 @@ def said_row(turn: TurnObservation) -> dict[str, Any]:
     }
 
 
-def session_row(session: SessionObservation, utc_offset_ns: int) -> dict[str, Any]:
+def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = str) -> dict[str, Any]:
     """The columns of `sessions` that a session knows by itself."""
     row: dict[str, Any] = {
         "outcome": session.outcome,
@@ -73,19 +82,20 @@ def session_row(session: SessionObservation, utc_offset_ns: int) -> dict[str, An
         "unknown_events": sum(session.unknown_events.values()),
         "close_code": session.close_code,
         "close_reason": session.close_reason or None,
-        "model": str(session.effective_settings.get("model") or "") or None,
+        "model": session.model,
         "region": session.headers.get("x-ms-region"),
         "request_id": session.headers.get("apim-request-id") or session.headers.get("x-request-id"),
-        "effective_settings": _json(_without_secrets(session.effective_settings)),
-        "headers": _json({k: v for k, v in session.headers.items() if k not in HIDDEN_HEADERS}),
+        "effective_settings": _json(session.effective_settings, HIDDEN_SETTINGS, hide),
+        "headers": _json(session.headers, HIDDEN_HEADERS, hide),
     }
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
-    return row | {name: getattr(session, name) for name in SESSION_COUNTS}
+    row |= {name: getattr(session, name) for name in SESSION_COUNTS}
+    usage = session.stray_usage
+    if usage is not None:
+        row |= {f"tokens_{name}": getattr(usage, name) for name in usage.__struct_fields__}
+    return row
 
 
-def _without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in HIDDEN_SETTINGS}
-
-
-def _json(value: Mapping[str, Any]) -> str | None:
-    return json.dumps(value) if value else None
+def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str | None:
+    kept = {name: part for name, part in value.items() if name not in left_out}
+    return json.dumps(hidden(kept, hide)) if kept else None

@@ -20,8 +20,8 @@ from bench.target.urls import SettingError
 def build_target(settings: TargetSettings, around: Surroundings) -> Target:
     """The target that the settings describe; without a label it has its host's. Raises SettingError or UsageError."""
     address = _address(settings, around.names)
-    auth, sign_in_notices = auth_of(settings, around, address)
     way, way_notices = way_of(settings, around, address)
+    auth, sign_in_notices = auth_of(settings, around, address, way)
     further, secrets = further_headers(settings.headers or {}, around.environ)
     return Target(
         label=settings.label or as_label(address.host),
@@ -33,7 +33,6 @@ def build_target(settings: TargetSettings, around: Surroundings) -> Target:
         service=address.service,
         auth=auth,
         headers=_merged((("User-Agent", f"rtbench/{_version()}"), *address.headers), further),
-        secret_headers=frozenset(name for name, _ in further),
         secrets=secrets,
         way=way,
         region=settings.region,

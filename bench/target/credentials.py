@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import NoReturn
 
 from bench.errors import UsageError
 
 SHORTEST_SECRET = 8
 HIDDEN = "***"
+_USERS = re.compile(r'(?<=://)[^\s/?#"<>]+(?=@)')
+"""Of a URL (RFC 3986 §3.2.1): the user, and the password where there is one."""
 
 
 class Credential:
@@ -30,7 +34,7 @@ class Credential:
             return text
         text = text.replace(self._secret, HIDDEN)
         start = text.find(head)
-        while start >= 0:  # words are cut, maybe in mid-secret
+        while start >= 0:  # who quotes may have cut, maybe in mid-secret: a close reason has 123 bytes
             if self._secret.startswith(text[start:]):
                 return text[:start] + HIDDEN
             start = text.find(head, start + 1)
@@ -41,6 +45,13 @@ class Credential:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a credential is not to be pickled or copied: it would end in a file or on a wire")
+
+
+def hidden(text: str, secrets: Iterable[Credential]) -> str:
+    """The text without these secrets, and without what stands before the @ of URLs."""
+    for secret in secrets:
+        text = secret.hide(text)
+    return _USERS.sub(HIDDEN, text) if "://" in text else text
 
 
 def cleaned(text: str, source: str) -> str:

@@ -31,10 +31,9 @@ def way_of(settings: TargetSettings, around: Surroundings, address: Address) -> 
 
 
 def _proxy(url: str | None, around: Surroundings, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:
-    if url == NONE:
-        return None, ()
     if url is not None:
-        return parsed_proxy(filled_url(url, around.environ, "proxy"), around.names["proxy"]), ()
+        filled = filled_url(url, around.environ, "proxy")
+        return None if filled == NONE else parsed_proxy(filled, around.names["proxy"]), ()
     found = environment_proxy(around.environ, address.host, address.port)
     if found is None:
         return None, ()

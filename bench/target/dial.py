@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bench.clock import monotonic_ns
+from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.target.target import Target, Way
-from bench.transport.base import Crossing, Phases, ProxyPoint
+from bench.transport.base import Crossing, Handshake, Phases, ProxyPoint
 from bench.transport.loop import LoopWatch
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
@@ -29,10 +31,23 @@ class Dialer:
         self._crossing = crossing(way)
 
     def open(self, limits: Limits, phases: Phases) -> WebSocket:
-        """Connect and upgrade; raises ConnectError, as `open_websocket` does, or `refused:token`."""
+        """Connect and upgrade; raises ConnectError, as `open_websocket` does, or `refused:token`.
+
+        What is answered, of an error or in headers, is handed on without secrets.
+        """
         own = self._authorization(limits, phases)
         headers = [*self.target.headers, *([own] if own else [])]
-        return open_websocket(self.target.url, headers, self._context, limits, phases, self._crossing)
+        try:
+            socket = open_websocket(self.target.url, headers, self._context, limits, phases, self._crossing)
+        except ConnectError as error:
+            detail = self._keyring.hide(error.detail)
+            raise ConnectError(error.outcome, detail, self._hidden(error.headers)) from None
+        instants, answered = socket.handshake
+        socket.handshake = Handshake(instants, self._hidden(answered))
+        return socket
+
+    def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {name: self._keyring.hide(value) for name, value in headers.items()}
 
     def _authorization(self, limits: Limits, phases: Phases) -> tuple[str, str] | None:
         """The header that proves who calls. Only what lasted beyond a poll of the loop was a wait for a token."""

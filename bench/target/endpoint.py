@@ -69,11 +69,6 @@ def resolve_targets(environ: Mapping[str, str], wishes: Wishes) -> list[Target]:
     return [_from_environment(options, around)]
 
 
-def resolve_target(environ: Mapping[str, str], **wishes: Any) -> Target:
-    """The one target of a URL or of the environment."""
-    return resolve_targets(environ, Wishes(**wishes))[0]
-
-
 def _options(wishes: Wishes) -> TargetSettings:
     """What the options say, checked as a file's keys are, and called by the options' names."""
     said = {"key_env" if name == "api_key_env" else name: value for name, value in _said(wishes).items()}

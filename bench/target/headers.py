@@ -1,4 +1,4 @@
-"""Further headers of a target's upgrade, and `${NAME}` in them. Their values are shown nowhere. Pure."""
+"""Further headers of a target's upgrade, and `${NAME}` in them. Their values are stored nowhere. Pure."""
 
 from __future__ import annotations
 

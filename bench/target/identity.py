@@ -12,14 +12,20 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import certifi
 
 from bench.clock import now_with_realtime
 from bench.errors import BenchError
-from bench.target.credentials import Credential
-from bench.target.target import Entra
+from bench.target.credentials import Credential, hidden
+from bench.target.proxies import environment_proxy_secrets, proxy_secrets, proxy_url
+from bench.target.target import Entra, Proxy
 
 SECOND_NS = 1_000_000_000
 FIRST_RETRIES = 2
@@ -29,7 +35,7 @@ WHY_LENGTH, WHY_IN_CHAIN_LENGTH = 200, 110
 
 SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD",
                     "IDENTITY_HEADER", "MSI_SECRET")  # fmt: skip
-"""What azure-identity reads of the environment and must show nowhere."""
+"""What azure-identity reads of the environment and must show nowhere, beside the passwords of proxies."""
 
 REMEDIES = {
     "default": "sign in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a key",
@@ -77,8 +83,7 @@ def fetch_token(entra: Entra, retries: int) -> Token:
     A credential object hands its token out again within 30 s of the last request, so there is a new one each time.
     """
     try:
-        credential = _credential(entra, retries)
-        with credential:
+        with _certificates(entra.ca) as trusted, _credential(entra, retries, trusted) as credential:
             options = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}
             info = credential.get_token_info(entra.scope, options=options)
         return read_token(str(info.token), int(info.expires_on), _issuer(credential))
@@ -111,49 +116,81 @@ def public_claims(secret: str) -> dict[str, str]:
 
 def sign_in_error(entra: Entra, error: Exception) -> SignInError:
     """One line for an error of azure-identity, whose texts have many, with links and at times the answer in them."""
-    text = str(getattr(error, "message", None) or error or type(error).__name__)
+    proxy = [*proxy_secrets(entra.proxy)] if isinstance(entra.proxy, Proxy) else []
+    said = str(getattr(error, "message", None) or error or type(error).__name__)
+    text = hidden(said, [*environment_secrets(), *proxy])
     _, chain, attempts = text.partition("Attempted credentials:")
     longest = WHY_IN_CHAIN_LENGTH if chain else WHY_LENGTH
     whys = [shortened(why, longest) for why in (attempts.split("\n\t") if chain else [text])]
-    said = "; ".join(why for why in whys if why) or type(error).__name__
-    return SignInError(f"signing in through Entra ID failed ({said})", REMEDIES.get(entra.kind, REMEDIES["default"]))
+    reasons = "; ".join(why for why in whys if why) or type(error).__name__
+    return SignInError(f"signing in through Entra ID failed ({reasons})", REMEDIES.get(entra.kind, REMEDIES["default"]))
 
 
 def shortened(why: str, longest: int) -> str:
-    """What one credential says, in one line without links, secrets and what it was answered."""
+    """What one credential says, in one line without links, tokens and what it was answered."""
     why = why.partition("\nTo mitigate this issue")[0]
     why = _TOKEN_LIKE.sub("***", _QUOTED_ANSWER.sub("{…}", why))
-    for variable in SECRET_VARIABLES:
-        if value := os.environ.get(variable):
-            why = Credential(variable, value).hide(why)
     why = " ".join(_MISLEADING.sub("endpoint refused: ", _LINKS.sub("", why)).split())
     why = _UNAVAILABLE.sub(r"\1 ", why).rstrip(" .:")
     return why if len(why) <= longest else why[: longest - 1] + "…"
 
 
-def _credential(entra: Entra, retries: int) -> Any:
+def environment_secrets() -> Iterator[Credential]:
+    """What azure-identity reads of this process's environment and must show nowhere."""
+    yield from (Credential(name, os.environ.get(name, "")) for name in SECRET_VARIABLES)
+    yield from environment_proxy_secrets(os.environ)
+
+
+def proxies_of(entra: Entra) -> dict[str, str]:
+    """By which proxy azure-identity goes where, as `requests` has it: an empty one is the direct way.
+
+    Without TLS are the endpoints of managed identities, on this machine or beside it, where no proxy leads. What is not
+    said here the environment's variables say.
+    """
+    direct = {"http": ""}
+    if isinstance(entra.proxy, Proxy) and entra.kind != "managed_identity":
+        return direct | {"https": proxy_url(entra.proxy)}
+    return direct if entra.proxy is None and entra.kind != "managed_identity" else direct | {"https": ""}
+
+
+@contextmanager
+def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
+    """What azure-identity is to trust: a file of the usual authorities and this one; {} for what it does by itself."""
+    if ca is None:
+        yield {}
+        return
+    usual = os.environ.get("REQUESTS_CA_BUNDLE", "")
+    with tempfile.NamedTemporaryFile(suffix=".pem") as both:
+        both.write(Path(usual if Path(usual).is_file() else certifi.where()).read_bytes() + b"\n" + ca.read_bytes())
+        both.flush()
+        yield {"connection_verify": both.name}
+
+
+def _credential(entra: Entra, retries: int, trusted: Mapping[str, Any]) -> Any:
     """The credential of azure-identity that is asked for, fresh. Raises whatever its constructor does."""
     _silence()
     from azure import identity
 
-    limits: dict[str, Any] = {
-        "retry_total": retries, "connection_timeout": CONNECT_LIMIT_S, "read_timeout": READ_LIMIT_S
+    network: dict[str, Any] = {
+        "retry_total": retries, "connection_timeout": CONNECT_LIMIT_S, "read_timeout": READ_LIMIT_S,
+        "proxies": proxies_of(entra), **trusted,
     }  # fmt: skip
     authority = {"authority": entra.authority} if entra.authority else {}
     client: dict[str, Any] = {"client_id": entra.client_id} if entra.client_id else {}
     match entra.kind:
         case "managed_identity":
-            return identity.ManagedIdentityCredential(**client, **limits)
+            return identity.ManagedIdentityCredential(**client, **network)
         case "service_principal":
-            return _service_principal(entra, limits | authority)
+            return _service_principal(entra, network | authority)
         case "workload_identity":
             tenant = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}
-            return identity.WorkloadIdentityCredential(**client, **tenant, **authority, **limits)
+            return identity.WorkloadIdentityCredential(**client, **tenant, **authority, **network)
         case "azure_cli":
             return identity.AzureCliCredential()
         case _:
             managed = {"managed_identity_client_id": entra.client_id} if entra.client_id else {}
-            return identity.DefaultAzureCredential(**managed, **authority, **limits)
+            tenants = {"additionally_allowed_tenants": [entra.tenant_id]} if entra.tenant_id else {}
+            return identity.DefaultAzureCredential(**managed, **tenants, **authority, **network)
 
 
 def _service_principal(entra: Entra, settings: dict[str, Any]) -> Any:

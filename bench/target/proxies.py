@@ -6,12 +6,14 @@ HTTP_PROXY is for addresses without TLS, and those of ours are on this machine, 
 
 from __future__ import annotations
 
+import base64
 import ipaddress
-from collections.abc import Mapping
-from typing import Literal
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
+from urllib.parse import quote, unquote, urlsplit
 
-from bench.target.target import Proxy, is_loopback
+from bench.target.credentials import Credential
+from bench.target.target import Proxy, bracketed, is_loopback
 from bench.target.urls import SettingError, is_host
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
@@ -24,7 +26,9 @@ SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
 """Scheme of a URL → what is spoken, its usual port, and whether the proxy looks names up."""
 EXAMPLE = "http://HOST:PORT or socks5h://HOST:PORT"
 VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")
-NONE = "none"
+READ_BY_OTHERS = (*VARIABLES, "HTTP_PROXY")
+"""What libraries read by themselves."""
+NONE: Final = "none"
 
 
 def parsed_proxy(text: str, source: str) -> Proxy:
@@ -60,6 +64,32 @@ def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> tuple
         return None
     name, value = found
     return parsed_proxy(value, name), name
+
+
+def proxy_url(proxy: Proxy) -> str:
+    """The proxy with its user and password, as libraries want it; for no file and no screen."""
+    names_looked_up = {"socks5": "h", "socks4": "a"}.get(proxy.scheme, "") if proxy.remote_dns else ""
+    password = "" if proxy.password is None else f":{quote(proxy.password, safe='')}"
+    user = "" if proxy.user is None else f"{quote(proxy.user, safe='')}{password}@"
+    return f"{proxy.scheme}{names_looked_up}://{user}{bracketed(proxy.host)}:{proxy.port}"
+
+
+def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
+    """What must not be shown of a proxy, in each spelling that goes over a wire. A user alone may be a token."""
+    secret = proxy.password or proxy.user
+    if secret:
+        both = f"{proxy.user or ''}:{proxy.password or ''}"
+        coded = {base64.b64encode(both.encode(code, "replace")).decode() for code in ("utf-8", "latin-1")}
+        yield from (Credential("proxy", spelling) for spelling in {secret, quote(secret, safe="")} | coded)
+
+
+def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential]:
+    """Users and passwords of the environment's proxies, which may be no URLs and yet be quoted for that."""
+    for name in READ_BY_OTHERS:
+        for spelling in (name.lower(), name):
+            user_part = environ.get(spelling, "").rpartition("@")[0].rpartition("://")[2]
+            password = user_part.partition(":")[2] or user_part
+            yield from (Credential(spelling, text) for text in {user_part, password, unquote(password)})
 
 
 def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:

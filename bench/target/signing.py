@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
 
 from bench.target.address import Address, azure_cloud
 from bench.target.credentials import Credential, cleaned
+from bench.target.proxies import NONE
 from bench.target.settings import PUBLIC_SCOPE, AuthSettings, Names, Surroundings, TargetSettings
-from bench.target.target import Auth, Entra
+from bench.target.target import Auth, Entra, Proxy, Way
 from bench.target.urls import SettingError
 
 CLOUDS: Mapping[str, tuple[str, str | None]] = {
@@ -18,14 +21,16 @@ CLOUDS: Mapping[str, tuple[str, str | None]] = {
 """Cloud → scope of its tokens, and the host that signs in; None for azure-identity's own."""
 
 
-def auth_of(settings: TargetSettings, around: Surroundings, address: Address) -> tuple[Auth, tuple[str, ...]]:
+def auth_of(settings: TargetSettings, around: Surroundings, address: Address, way: Way) -> tuple[Auth, tuple[str, ...]]:
     """(what signs in, notices). Raises SettingError, and UsageError for a key that no header can hold."""
     auth, names = settings.auth, around.names
     if auth is None or auth == "key":
         return _by_key(settings, around, address)
     if settings.key_env is not None:
         raise SettingError("auth", f"{names['auth']} and {names['key_env']} are two ways to sign in: leave one out")
-    return _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, names, address), ()
+    entra = _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, names, address)
+    told: Proxy | Literal["none"] | None = None if settings.proxy is None else way.proxy or NONE
+    return replace(entra, proxy=told, ca=way.ca), ()
 
 
 def _by_key(

@@ -21,25 +21,6 @@ _PUBLIC_QUERY = frozenset({"model", "deployment", "api-version", "call_id", "int
 
 
 @dataclass(frozen=True)
-class Entra:
-    """How to sign in without a key: which credential of azure-identity, for which scope. Holds no secret.
-
-    `kind`: default (the chain of DefaultAzureCredential), managed_identity, service_principal, workload_identity or
-    azure_cli. `authority`: the sign-in host of a sovereign cloud, None for the public one.
-    """
-
-    scope: str
-    kind: str = "default"
-    authority: str | None = None
-    client_id: str | None = None
-    tenant_id: str | None = None
-
-
-Auth = Credential | Entra | None
-"""A key, a sign-in, or nothing."""
-
-
-@dataclass(frozen=True)
 class Proxy:
     """A proxy on the way to the target. `scheme`: http (CONNECT), socks4, socks5; `remote_dns`: it looks names up."""
 
@@ -54,6 +35,28 @@ class Proxy:
     def public(self) -> str:
         """For files and screens."""
         return f"{self.scheme}://{bracketed(self.host)}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Entra:
+    """How to sign in without a key: which credential of azure-identity, for which scope, and by which way.
+
+    `kind`: default (the chain of DefaultAzureCredential), managed_identity, service_principal, workload_identity or
+    azure_cli. `authority`: the sign-in host of a sovereign cloud, None for the public one. `proxy`: as the target
+    says, which may be "none"; None is what the environment says to azure-identity. `ca`: trusted beside the others.
+    """
+
+    scope: str
+    kind: str = "default"
+    authority: str | None = None
+    client_id: str | None = None
+    tenant_id: str | None = None
+    proxy: Proxy | Literal["none"] | None = None
+    ca: Path | None = None
+
+
+Auth = Credential | Entra | None
+"""A key, a sign-in, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ class Target:
     """A service and how to reach it.
 
     `label` is its name in rows and reports. `resource` is the path and query of the request line. `headers` are sent
-    with the upgrade; the values of those in `secret_headers` are shown nowhere. `session`: settings that this target
-    has instead of a script's, where it is a variant of `variant_of`. `notices`: what to read before a run.
+    with the upgrade, and stored nowhere. `session`: settings that this target has instead of a script's, where it is a
+    variant of `variant_of`. `notices`: what to read before a run.
     """
 
     label: str
@@ -86,7 +89,6 @@ class Target:
     service: Service
     auth: Auth
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    secret_headers: frozenset[str] = frozenset()
     way: Way = Way()
     region: str | None = None
     connect_rate_per_min: float | None = None

@@ -6,19 +6,28 @@ life is over, so nobody waits for one after the first; while renewing fails, the
 
 from __future__ import annotations
 
-import base64
-import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError, UsageError
-from bench.target.credentials import Credential
-from bench.target.identity import FIRST_RETRIES, SECOND_NS, SECRET_VARIABLES, Fetch, SignInError, Token, fetch_token
+from bench.target.credentials import Credential, hidden
+from bench.target.identity import (
+    FIRST_RETRIES,
+    SECOND_NS,
+    Fetch,
+    SignInError,
+    Token,
+    environment_secrets,
+    fetch_token,
+    sign_in_error,
+)
+from bench.target.proxies import proxy_secrets
 from bench.target.target import Entra, Target
+from bench.transport.limit import within
 
 MARGIN_S = 0.5
 """A token is not sent in the last moment of its life: the service checks it a little later."""
@@ -26,8 +35,10 @@ SHORTEST_PAUSE_S = 0.5
 LONGEST_BACKOFF_S = 60.0
 LONGEST_OUTAGE_BACKOFF_S = 5.0
 """While no token lives, sessions fail: the service is asked more often then."""
-REMEMBERED = 20
-"""So many tokens, the last ones, are taken out of texts."""
+FETCH_LIMIT_S = 30.0
+"""azure-identity limits each connect and each read, and not all of them together."""
+LONGEST_SESSION_NS = 60 * 60 * SECOND_NS
+"""For so long after its end a token may still be quoted, in the session that was opened with it."""
 REFRESH: Final = "token_refresh"
 
 Incident = Callable[[str, str], None]
@@ -53,10 +64,9 @@ class Keyring:
 
     def __init__(self, targets: Iterable[Target], *, incident: Incident = ignore, fetch: Fetch = fetch_token) -> None:
         targets = list(targets)
-        self._tokens: deque[Credential] = deque(maxlen=REMEMBERED)
         self._secrets = [*_secrets(targets)]
         ways = {target.auth for target in targets if isinstance(target.auth, Entra)}
-        self._sign_ins = {way: SignIn(way, fetch, self._tokens.append, incident) for way in ways}
+        self._sign_ins = {way: SignIn(way, fetch, lambda kind, text: incident(kind, self.hide(text))) for way in ways}
 
     def open(self) -> None:
         """Fetch every token, and renew them from now on. Raises UsageError, one line, where one is refused.
@@ -64,9 +74,10 @@ class Keyring:
         Waits for networks and processes: it is called where gevent has patched them, or where nothing else runs.
         """
         if self._sign_ins:
-            self._secrets += [Credential(name, value) for name in SECRET_VARIABLES if (value := os.environ.get(name))]
-        for sign_in in self._sign_ins.values():
-            sign_in.open()
+            self._secrets += environment_secrets()
+        with closed_on_failure(self):
+            for sign_in in self._sign_ins.values():
+                sign_in.open()
 
     def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
         """(name, value) of the header that signs in to a target; None where it wants none.
@@ -80,10 +91,15 @@ class Keyring:
         return None if auth is None else auth.header()
 
     def hide(self, text: str) -> str:
-        """The text without keys, tokens, secret headers and passwords of proxies: a service may quote what it got."""
-        for secret in (*self._secrets, *self._tokens):
-            text = secret.hide(text)
-        return text
+        """The text without keys, tokens, what variables stood for in headers, and passwords of proxies.
+
+        A service may quote what it got. All that is not our own word goes through here where it enters, before it is
+        cut, stored or shown.
+        """
+        return hidden(text, (*self._secrets, *self._tokens()))
+
+    def _tokens(self) -> Iterator[Credential]:
+        return (token.bearer for sign_in in self._sign_ins.values() for token in sign_in.tokens)
 
     def answered_by(self, target: Target) -> Answered | None:
         """Who gave the token of a target; None where it has none."""
@@ -99,16 +115,27 @@ class Keyring:
             sign_in.close()
 
 
+@contextmanager
+def closed_on_failure(keyring: Keyring) -> Iterator[None]:
+    """Close a keyring if what it was opened for fails: it would renew its tokens for ever, for nobody."""
+    try:
+        yield
+    except BaseException:
+        keyring.close()
+        raise
+
+
 class SignIn:
-    """The token of one way of signing in, over its renewals. `remember` is told every token before it is used.
+    """The token of one way of signing in, over its renewals. `tokens`: all that may still be quoted, the newest last.
 
     Its thread is a greenlet where gevent has patched `threading`.
     """
 
-    def __init__(self, way: Entra, fetch: Fetch, remember: Callable[[Credential], None], incident: Incident) -> None:
-        self._way, self._fetch, self._remember, self._incident = way, fetch, remember, incident
-        self.newest: Token | None = None
+    def __init__(self, way: Entra, fetch: Fetch, incident: Incident) -> None:
+        self._way, self._fetch, self._incident = way, fetch, incident
+        self.tokens: tuple[Token, ...] = ()
         self._problem = "no token came"
+        self._asked_ns: int | None = None
         self._failures = 0
         self._renewed = threading.Condition()
         self._closed = threading.Event()
@@ -116,7 +143,7 @@ class SignIn:
     def open(self) -> None:
         """Fetch the first token and start renewing. Raises UsageError."""
         try:
-            self._keep(self._fetch(self._way, FIRST_RETRIES))
+            self._keep(self._fetched(FIRST_RETRIES))
         except SignInError as error:
             raise UsageError(str(error)) from error
         threading.Thread(target=self._renew_for_ever, name="rtbench-sign-in", daemon=True).start()
@@ -128,8 +155,12 @@ class SignIn:
         with self._renewed:
             token = self._renewed.wait_for(self._living, limit_s)
         if token is None:
-            raise ConnectError("refused:token", self._problem)
+            raise ConnectError("refused:token", self._why_none())
         return token
+
+    @property
+    def newest(self) -> Token | None:
+        return self.tokens[-1] if self.tokens else None
 
     def close(self) -> None:
         self._closed.set()
@@ -137,9 +168,16 @@ class SignIn:
     def _living(self) -> Token | None:
         return self.newest if self.newest is not None and _left_s(self.newest) > MARGIN_S else None
 
+    def _why_none(self) -> str:
+        asked_ns = self._asked_ns
+        if asked_ns is None:
+            return self._problem
+        return f"{self._problem}; the next was asked for {(monotonic_ns() - asked_ns) / SECOND_NS:.0f} s ago"
+
     def _renew_for_ever(self) -> None:
         while not self._closed.wait(self._pause_s()):
-            self._renew()
+            with suppress(Exception):  # of who is told: nothing but `close` ends this
+                self._renew()
 
     def _pause_s(self) -> float:
         """Half of the time that the token has left, or less where renewing failed; never nothing."""
@@ -152,7 +190,7 @@ class SignIn:
 
     def _renew(self) -> None:
         try:
-            token = self._fetch(self._way, 0)
+            token = self._fetched(0)
         except SignInError as error:
             self._failed(error.why)
             return
@@ -164,16 +202,30 @@ class SignIn:
             times = "1 failure" if failures == 1 else f"{failures} failures"
             self._incident(REFRESH, f"signing in through Entra ID works again after {times}")
 
+    def _fetched(self, retries: int) -> Token:
+        """A new token, within the limit. Raises SignInError."""
+        self._asked_ns = monotonic_ns()
+        try:
+            return within(FETCH_LIMIT_S, lambda: self._fetch(self._way, retries))
+        except TimeoutError:
+            raise sign_in_error(self._way, TimeoutError(f"no answer within {FETCH_LIMIT_S:g} s")) from None
+        finally:
+            self._asked_ns = None
+
     def _keep(self, token: Token) -> None:
         """Use the token, unless it is the old one again, or one that ends earlier."""
         self._failures = 0
         if self.newest is not None and token.expires_ns <= self.newest.expires_ns:
             return
-        if self.newest is None or token.bearer.header() != self.newest.bearer.header():
-            self._remember(token.bearer)
         with self._renewed:
-            self.newest = token
+            self.tokens = (*self._quotable(besides=token), token)
             self._renewed.notify_all()
+
+    def _quotable(self, besides: Token) -> Iterator[Token]:
+        """The tokens that a session may still have been opened with."""
+        ended_ns = monotonic_ns() - LONGEST_SESSION_NS
+        same = besides.bearer.header()
+        return (token for token in self.tokens if token.expires_ns > ended_ns and token.bearer.header() != same)
 
     def _failed(self, problem: str) -> None:
         if self._closed.is_set():
@@ -190,15 +242,10 @@ def _left_s(token: Token) -> float:
 
 
 def _secrets(targets: Iterable[Target]) -> Iterator[Credential]:
-    """What must not be shown of targets, in each spelling that goes over a wire."""
+    """What must not be shown of targets."""
     for target in targets:
         if isinstance(target.auth, Credential):
             yield target.auth
         yield from target.secrets
-        hidden = {name.lower() for name in target.secret_headers}
-        yield from (Credential(name, value) for name, value in target.headers if name.lower() in hidden)
-        proxy = target.way.proxy
-        if proxy is not None and proxy.password:
-            yield Credential("proxy password", proxy.password)
-            both = f"{proxy.user or ''}:{proxy.password}".encode()
-            yield Credential("proxy authorization", base64.b64encode(both).decode())
+        if target.way.proxy is not None:
+            yield from proxy_secrets(target.way.proxy)

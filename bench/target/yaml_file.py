@@ -127,7 +127,8 @@ def _blame(data: Any, kind: Any) -> tuple[Keys, str]:
     if missing := _MISSING.search(said):
         return keys, f"needs `{missing[1]}`"
     if at.startswith("`key`"):
-        return keys, f"cannot stand here: {keys[-2]} must be {_place(kind, keys[:-1])[1]}"
+        table = keys[-2] if len(keys) > 1 else "the file"
+        return keys, f"cannot stand here: {table} must be {_place(kind, keys[:-1])[1]}"
     _, allowed, quiet = _place(kind, keys)
     return keys, f"must be {allowed}" + ("" if quiet else f", not {_shown(_at(data, keys))}")
 

@@ -187,14 +187,19 @@ def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
 
 
 def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:
-    """The first address that answers, within one limit for all; raises ConnectError `refused:<stage>`, `timeout:…`."""
+    """The first address that answers; raises ConnectError `refused:<stage>`, `timeout:<stage>`.
+
+    There is one limit for all: each gets an even share of what is left of it, so that one that swallows packets, as
+    that of a family which is not routed here, leaves time for the others.
+    """
     until_ns = monotonic_ns() + int(limit_s * 1e9)
     problem = ConnectError("refused:dns", "the name has no address")
-    for family, kind, proto, _, address in addresses:
+    for tried, (family, kind, proto, _, address) in enumerate(addresses):
         place, sock = authority(*address[:2]), None
+        share_s = max(0.001, (until_ns - monotonic_ns()) / 1e9 / (len(addresses) - tried))
         try:
             sock = gevent.socket.socket(family, kind, proto)
-            sock.settimeout(max(0.001, (until_ns - monotonic_ns()) / 1e9))
+            sock.settimeout(share_s)
             sock.connect(address)
             return sock
         except gevent.GreenletExit:
@@ -202,7 +207,7 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
                 sock.close()
             raise
         except TimeoutError:
-            problem = ConnectError(f"timeout:{stage}", f"{place} did not answer within {limit_s:g} s")
+            problem = ConnectError(f"timeout:{stage}", f"{place} did not answer within {share_s:.3g} s")
         except OSError as error:
             problem = ConnectError(f"refused:{stage}", f"{place}: {error.strerror or error}")
         if sock is not None:

@@ -17,6 +17,15 @@ TLS_RECORD_HEADER = 5
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
 OWN_CERTIFICATE_REMEDY = "the service wants a client certificate that it trusts: name it with --client-cert FILE"
 
+TRUST_REMEDY = "name its certificate authority with --ca FILE; a proxy that inspects TLS has one, too"
+DISTRUST_REMEDIES = {
+    9: "the certificate is not valid yet: whoever runs the server must mend that, or this machine's clock is wrong",
+    10: "the certificate has ended: whoever runs the server must renew it, or this machine's clock is wrong",
+    62: "call the service by a name that its certificate is for",
+    64: "call the service by a name that its certificate is for",
+}
+"""By X509_V_ERR_… of OpenSSL's x509_vfy.h: begins later, has ended, names other hosts, other addresses."""
+
 
 class TlsStream:
     """TLS over a TCP stream. One read of the socket is fed and drained before the next, so its stamp stays true."""
@@ -136,8 +145,8 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
     try:
         tls.handshake(monotonic_ns() + int(limit_s * 1e9))
     except ssl.SSLCertVerificationError as error:
-        message = f"{host}: {error.verify_message}; name its certificate authority with --ca FILE"
-        raise ConnectError("refused:tls", message) from None
+        remedy = DISTRUST_REMEDIES.get(error.verify_code, TRUST_REMEDY)
+        raise ConnectError("refused:tls", f"{host}: {error.verify_message}; {remedy}") from None
     except (ssl.SSLError, OSError) as error:
         raise ConnectError("refused:tls", f"{host}: {_words(error)}") from None
     return tls

@@ -7,14 +7,11 @@ every other event of a read may have arrived as early as the socket was last kno
 
 from __future__ import annotations
 
-import json
 import logging
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from websockets.client import ClientProtocol
-from websockets.datastructures import Headers
-from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
@@ -23,6 +20,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from bench.clock import Arrival, Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
+from bench.transport.answer import SWITCHING, Answer, read_answer, refusal
 from bench.transport.base import BAD_FRAME, DIRECT, Closed, Crossing, Handshake, Network, Phases, Received, Sent
 from bench.transport.crossing import connect
 from bench.transport.deflate import MeasuredDeflate, offer
@@ -30,10 +28,11 @@ from bench.transport.tcp import Read, Stream
 
 ABNORMAL = 1006
 NORMAL = 1000
-HEAD_END = b"\r\n\r\n"
 GOODBYE_NS = 1_000_000_000
 """How long the answer to our close frame is awaited."""
-QUOTED = 300
+BODY_NS = 1_000_000_000
+"""How long the body of a refusal is awaited once its head is there: words are worth a moment, and no more."""
+LONGEST_REFUSAL = 16_384
 _SILENT = logging.getLogger("bench.transport.websocket")
 _SILENT.setLevel(logging.WARNING)  # whatever the root's level is: websockets logs the request's headers, keys and all
 
@@ -79,6 +78,7 @@ class WebSocket:
         self._parts: list[bytes] = []
         self._message_bytes = 0
         self._head = b"" if protocol.state is State.CONNECTING else None
+        self._answer_came: Answer | None = None
         self._fed = self._framed = self._stamp_ns = 0
         self._deflate: MeasuredDeflate | None = None
 
@@ -96,16 +96,19 @@ class WebSocket:
             request.headers[name] = value
         self._protocol.send_request(request)
         broke = self._asked()
-        answered = self._hear_answer(0 if broke else monotonic_ns() + int(limits.upgrade * 1e9))
-        problem = self._protocol.handshake_exc
-        if broke is not None and not isinstance(problem, InvalidStatus):
+        until_ns = 0 if broke else monotonic_ns() + int(limits.upgrade * 1e9)
+        answer = self._hear_answer(until_ns)
+        if answer is not None and answer.status != SWITCHING:
+            raise refusal(self._hear_body(answer, until_ns))
+        if broke is not None:
             raise ConnectError("refused:upgrade", f"the connection broke: {broke.strerror or broke}")
-        if problem is not None:
-            raise refusal(problem)
-        if not answered:
+        if (problem := self._protocol.handshake_exc) is not None:
+            why = problem if problem.__cause__ is None else problem.__cause__
+            raise ConnectError("refused:upgrade", f"the answer is no WebSocket upgrade: {why}")
+        if answer is None:
             raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
         phases.instants["upgrade_done"] = self._stamp_ns
-        self.handshake = self.handshake._replace(instants=dict(phases.instants))
+        self.handshake = Handshake(dict(phases.instants), answer.headers)
 
     def _asked(self) -> OSError | None:
         """Send the request; if that fails, what the peer said before it went may still be there, and tell why."""
@@ -115,13 +118,25 @@ class WebSocket:
             return error
         return None
 
-    def _hear_answer(self, until_ns: int) -> bool:
-        while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
+    def _hear_answer(self, until_ns: int) -> Answer | None:
+        """The answer to the upgrade; None where none came, or no HTTP."""
+        while self._answer_came is None and self._protocol.handshake_exc is None:
             read = self._stream.read(until_ns)
             if read is None:
-                return False
+                return None
             self._take(read)
-        return True
+        answer, self._answer_came, self._head = self._answer_came, None, None
+        return answer
+
+    def _hear_body(self, answer: Answer, until_ns: int) -> Answer:
+        """A refusal with its body, or with what there is of it in time: nothing else of it is left to wait for."""
+        until_ns = min(until_ns, monotonic_ns() + BODY_NS)
+        while not answer.whole and len(answer.body) < LONGEST_REFUSAL:
+            read = self._stream.read(until_ns)
+            if read is None or not read.data:
+                break
+            answer = answer._replace(body=answer.body + read.data)
+        return answer._replace(body=answer.body[:LONGEST_REFUSAL])
 
     def send(self, message: bytes) -> Sent | None:
         if self._end is not None:
@@ -156,12 +171,11 @@ class WebSocket:
             if isinstance(event, Frame):
                 ends_message = self._take_frame(event, read)
             elif isinstance(event, Response):
-                self.handshake = Handshake({}, readable(event.headers))
                 self._deflate = next(
                     (one for one in self._protocol.extensions if isinstance(one, MeasuredDeflate)), None
                 )
         if self._head is not None:
-            self._skip_head(read.data)
+            self._take_head(read.data)
         count = len(self._came) - before
         if ends_message and read.complete and self._framed == self._fed:
             last = self._came[-1]
@@ -170,10 +184,11 @@ class WebSocket:
                 self._stream.learn_delay(read.stamp_ns)
         self._answer(read)
 
-    def _skip_head(self, data: bytes) -> None:
-        """Count the bytes of frames from the end of the response's head on."""
-        head, end, rest = ((self._head or b"") + data).partition(HEAD_END)
-        self._head, self._fed = (None, len(rest)) if end else (head, 0)
+    def _take_head(self, data: bytes) -> None:
+        """Look for the answer to the upgrade, and count the bytes of frames from the end of its head on."""
+        self._head = (self._head or b"") + data
+        self._answer_came = read_answer(self._head)
+        self._fed = 0 if self._answer_came is None else len(self._answer_came.body)
 
     def _take_frame(self, frame: Frame, read: Read) -> bool:
         """Whether the frame ended a message."""
@@ -249,37 +264,3 @@ class WebSocket:
 def frame_bytes(payload: int) -> int:
     """Bytes of an unmasked frame on the wire (RFC 6455 §5.2)."""
     return payload + (2 if payload < 126 else 4 if payload < 65_536 else 10)
-
-
-def refusal(error: Exception) -> ConnectError:
-    """Why the service did not upgrade, in its own words."""
-    if not isinstance(error, InvalidStatus):
-        why = error if error.__cause__ is None else error.__cause__
-        return ConnectError("refused:upgrade", f"the answer is no WebSocket upgrade: {why}")
-    response = error.response
-    words = service_words(bytes(response.body or b"")).removeprefix(f"{response.status_code}: ")
-    outcome = "throttled:handshake" if response.status_code == 429 else f"refused:{response.status_code}"
-    detail = f"HTTP {response.status_code}: {words or response.reason_phrase}"
-    return ConnectError(outcome, detail, readable(response.headers))
-
-
-def readable(headers: Headers) -> dict[str, str]:
-    """Headers by lower-case name; what websockets 15 could not read of a value becomes a replacement character."""
-    return {
-        name.lower(): value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        for name, value in headers.raw_items()
-    }
-
-
-def service_words(body: bytes) -> str:
-    """The error code and message of a JSON body such as Azure's `{"error": {"code", "message"}}`; else its text."""
-    text = " ".join(body.decode("utf-8", "replace").split())
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return text[:QUOTED]
-    error = parsed.get("error", parsed) if isinstance(parsed, Mapping) else None
-    if not isinstance(error, Mapping):
-        return text[:QUOTED]
-    parts = [str(error[name]) for name in ("code", "message") if error.get(name)]
-    return (": ".join(parts) or text)[:QUOTED].encode("utf-8", "replace").decode()

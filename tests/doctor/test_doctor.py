@@ -18,6 +18,7 @@ import pytest
 from tests.end_to_end.proxies import running_proxy
 from tests.simulator_process import ROOT, Ready, quick_simulator
 from tests.target.identity_endpoint import HEADER, TOKEN, identity_endpoint
+from tests.transport.test_certificates import write_client
 
 KEY = "a-key-that-nobody-may-see"
 PREFIXES = ("AZURE_", "OPENAI_", "MSI_", "IDENTITY_")
@@ -127,6 +128,17 @@ def test_each_way_of_refusing_is_explained(tmp_path: Path) -> None:
         found = told[refusal]
         assert (refusal, found[finding]["state"], found["turn"]["state"]) == (refusal, "failed", "skipped")
         assert remedy in found[finding]["remedy"], refusal
+
+
+def test_a_session_that_ends_before_its_turn_does_is_explained(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--refuse", "session_expired", more="expires_after_s: 0.01\n") as ready:
+        shown = doctor("--url", ready.urls["ga"], "--json")
+    (failed,) = (finding for finding in findings(shown).values() if finding["state"] == "failed")
+
+    assert shown.returncode == 1
+    assert failed["name"] in ("session", "turn")
+    assert failed["said"].partition("expired: ")[2].startswith("session_expired: Your session hit the maximum duration")
+    assert "too short for a turn" in failed["remedy"]
 
 
 def test_a_missing_key_is_told_from_a_wrong_one(simulator: Ready) -> None:
@@ -258,6 +270,22 @@ def test_a_sign_in_that_fails_says_what_to_do_and_the_way_is_looked_at_all_the_s
     assert "assign a managed identity" in found["sign-in"]["remedy"]
     assert found["tcp"]["state"] == "ok"
     assert found["upgrade"]["said"] == "needs sign-in"
+
+
+def test_a_client_certificate_that_cannot_be_used_is_told_beside_the_other_targets(tmp_path: Path) -> None:
+    own, other = write_client(tmp_path / "own"), write_client(tmp_path / "other")
+    file = tmp_path / "targets.yaml"
+    with quick_simulator(tmp_path, "--tls") as ready:
+        keys = f"url: '{ready.urls['ga']}', ca: '{ready.ca}'"
+        certificates = f"client_cert: '{own.certificate}', client_key: '{other.key}'"
+        file.write_text(f"targets: {{odd: {{{keys}, {certificates}}}, good: {{{keys}}}}}")
+        shown = doctor("--target-file", file, "--targets", "odd,good", "--no-turn", "--json")
+    odd, good = map(by_name, json.loads(shown.stdout)["targets"])
+
+    assert (shown.returncode, shown.stderr) == (1, "")
+    assert "the key is another certificate's" in odd["tls"]["said"]
+    assert odd["upgrade"]["said"] == "needs tls"
+    assert good["session"]["state"] == "ok"
 
 
 @pytest.mark.parametrize("arguments", [(), ("--url", "http://127.0.0.1/"), ("--targets", "a,")])

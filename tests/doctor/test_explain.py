@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +13,7 @@ from bench.doctor.explain import Refusal, explain
 from bench.protocol.dialects import Dialect
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.target.credentials import Credential
-from bench.target.target import Auth, Entra, Target
+from bench.target.target import Auth, Entra, Proxy, Target, Way
 
 KEY = Credential("api-key", "a-key-that-nobody-may-see")
 ENTRA = Entra("https://cognitiveservices.azure.com/.default")
@@ -27,6 +30,8 @@ def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=vo
         ("refused:400", "HTTP 400: OpperationNotSupported: no", KEY, "voice is not of a realtime model"),
         ("refused:400", "HTTP 400: OperationNotSupported: no", KEY, "voice is not of a realtime model"),
         ("refused:400", "HTTP 400: BadRequest: API version not supported", KEY, "2025-04-01-preview"),
+        ("refused:400", "HTTP 400: the api-version query parameter is missing", KEY, "2025-04-01-preview"),
+        ("refused:400", "HTTP 400: the model version 2 is not ready", KEY, "compare path and query"),
         ("refused:400", "HTTP 400: something", KEY, "compare path and query"),
         ("refused:401", "HTTP 401: PermissionDenied: no", ENTRA, "Cognitive Services OpenAI User"),
         ("refused:401", "HTTP 401: Access denied", KEY, f"copy Key 1 of {HOST}"),
@@ -34,6 +39,8 @@ def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=vo
         ("refused:401", "HTTP 401: Access token is missing or expired", ENTRA, "clock"),
         ("refused:403", "HTTP 403: Access denied due to Virtual Network/Firewall rules.", KEY, "Networking"),
         ("refused:403", "HTTP 403: AuthenticationTypeDisabled: Key based authentication is off", KEY, "--auth entra"),
+        ("refused:403", "HTTP 403: Key-based authentication is disabled", KEY, "--auth entra"),
+        ("refused:403", "HTTP 403: Public access is disabled. Please configure private endpoint.", KEY, "Networking"),
         ("refused:404", "HTTP 404: DeploymentNotFound: no", KEY, "no deployment called voice"),
         ("refused:404", "HTTP 404: Resource not found", KEY, "/openai/v1/realtime"),
         ("refused:431", "HTTP 431: too large", KEY, "`headers`"),
@@ -48,7 +55,7 @@ def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=vo
         ("refused:dns", "no such name", KEY, "DNS zone"),
         ("refused:tcp", "refused", KEY, "firewall"),
         ("refused:tls", "unknown ca", KEY, "--ca"),
-        ("refused:proxy", "407", KEY, "user and password"),
+        ("timeout:proxy", "nothing", KEY, "is its URL right"),
         ("refused:token", "the endpoint is down", ENTRA, "az login"),
         ("timeout:tcp", "nothing", KEY, "firewall"),
         ("timeout:first_delta", "nothing", KEY, "status page"),
@@ -62,6 +69,16 @@ def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=vo
 )
 def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, said: str) -> None:
     assert said in explain(Refusal(outcome, words), build_target(auth))
+
+
+@pytest.mark.parametrize(("scheme", "asked"), [("http", "allow CONNECT to port 8443"), ("socks5", "to port 8443")])
+def test_a_proxy_that_refuses_is_to_allow_what_is_asked_of_it(scheme: Literal["http", "socks5"], asked: str) -> None:
+    target = replace(build_target(), port=8443, way=Way(proxy=Proxy(scheme, "proxy.test", 3128)))
+    said = explain(Refusal("refused:proxy", "403 Forbidden"), target)
+
+    assert asked in said
+    assert "user and password" in said
+    assert ("CONNECT" in said) == (scheme == "http")
 
 
 @pytest.mark.parametrize("name", AZURE)

@@ -23,12 +23,11 @@ from bench.measures import Limits
 from bench.money import Prices
 from bench.run import folder as files
 from bench.target.dial import Dialer
-from bench.target.endpoint import resolve_target
-from bench.target.target import Target
+from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
 from bench.transport.base import Phases, Received
 from bench.transport.memory import MemoryTransport, VirtualClock
-from tests.helpers import Service
+from tests.helpers import Service, resolve_target
 from tests.load.actors import Actor, actor
 from tests.load.test_options import parsed
 
@@ -100,13 +99,16 @@ class Stand:
         workers: int = 1,
         worker: int = 0,
         prices: Prices | None = PRICES,
+        auth: Auth = None,
         **given: Any,
     ) -> None:
         (folder / "talk.yaml").write_text(text)
         self.folder = files.create(folder, "talk", utc_ns())
         self.user = actor("Talker", does if does is not None else script(folder / "talk.yaml"))
         self.task: SessionTask = self.user.declared_tasks[0]
-        self.targets: list[Target] = [replace(HERE, label=label, prices=prices) for label in labels or ("here",)]
+        self.targets: list[Target] = [
+            replace(HERE, label=label, prices=prices, auth=auth) for label in labels or ("here",)
+        ]
         self.dialers = {target.label: FakeDialer() for target in self.targets} | dict(dialers or {})
         plays = plays_of_arms(loaded_parts([self.user]), self.targets)
         keyring = Keyring(self.targets)
@@ -115,6 +117,8 @@ class Stand:
         ]
         self.stopped: list[str] = []
         self.refused: list[str] = []
+        self.failures: list[Exception] = []
+        """What Locust is told of."""
         self.live = LiveRun(
             self.folder,
             worker,
@@ -125,7 +129,7 @@ class Stand:
             keyring,
             Spending({}, {target.label: target.prices for target in self.targets}),
             sessions=sessions,
-            fire=lambda **_: None,
+            fire=lambda exception, **_: self.failures.append(exception) if exception else None,
             stop=self.stopped.append,
             refuse=self.refused.append,
         )

@@ -10,9 +10,8 @@ import pytest
 from bench.load.arm import HOPELESS, Arm, per_minute_of
 from bench.load.pacer import SECOND_NS
 from bench.target.dial import Dialer
-from bench.target.endpoint import resolve_target
 from bench.target.tokens import Keyring
-from tests.helpers import at, build_session
+from tests.helpers import at, build_session, resolve_target
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 
@@ -64,6 +63,18 @@ def test_a_throttled_handshake_without_a_wait_holds_them_for_a_second() -> None:
     here.note(refused("throttled:handshake"), at(30))
 
     assert here.pacer.earliest_ns(at(40)) == at(30) + SECOND_NS
+
+
+def test_sessions_that_opened_before_the_throttling_do_not_shorten_its_waits() -> None:
+    here = arm()
+    held = []
+    for second in (10, 20, 30):
+        begun_ns = at(1000 * second)
+        here.note(refused("throttled:handshake", start_ns=begun_ns), begun_ns)
+        here.note(build_session(start_ns=at(0)), begun_ns)
+        held.append((here.pacer.earliest_ns(begun_ns) - begun_ns) // SECOND_NS)
+
+    assert held == [1, 2, 4]
 
 
 def test_a_session_that_was_open_when_it_was_throttled_holds_nothing() -> None:

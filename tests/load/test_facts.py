@@ -12,8 +12,8 @@ from bench.load.tasks import script
 from bench.money import Prices
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
-from bench.target.endpoint import resolve_target
 from bench.target.target import Entra, Proxy, Way
+from tests.helpers import resolve_target
 from tests.load.actors import Actor, actor, tone
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")

@@ -15,8 +15,9 @@ from bench.load.arm import HOPELESS
 from bench.load.live import ALL_DONE
 from bench.load.pairs import order
 from bench.protocol.dialects import Dialect
+from bench.target.credentials import Credential
 from bench.transport.memory import Answer
-from tests.helpers import Service, done, reply, spoken, usage
+from tests.helpers import Service, created, done, reply, spoken, usage
 from tests.load.actors import Actor
 from tests.load.live_run import FakeDialer, Stand
 
@@ -194,6 +195,17 @@ def test_an_arm_that_cannot_be_reached_ends_the_run(tmp_path: Path) -> None:
     ]
 
 
+def test_what_ends_a_run_or_goes_to_locust_holds_no_secret_not_even_in_its_code(tmp_path: Path) -> None:
+    secret = Credential("api-key", "a-key-that-nobody-may-see")
+    refusal = ConnectError("refused:a-key-that-nobody-may-see", "a-key-that-nobody-may-see is wrong")
+    stand = Stand(tmp_path, dialers={"here": FakeDialer(refuses=refusal)}, auth=secret)
+    stand.play(HOPELESS)
+
+    assert stand.stopped == ["10 sessions failed to open and none succeeded; the last: refused:***: *** is wrong"]
+    assert {str(failure) for failure in stand.failures} == {"refused:***: *** is wrong"}
+    assert {row["outcome"] for row in stand.rows("sessions")} == {"refused:***"}
+
+
 def test_a_wait_that_one_arm_is_asked_for_holds_its_partner(tmp_path: Path) -> None:
     refusing = FakeDialer(refuses=ConnectError("throttled:handshake", "slow down", {"retry-after": "60"}))
     stand = Stand(tmp_path, "west", "east", dialers={"east": refusing})
@@ -219,6 +231,21 @@ def test_a_budget_that_is_spent_ends_the_run_and_no_turn_begins_any_more(tmp_pat
     assert [row["outcome"] for row in stand.rows("turns")] == ["ok"]
     assert [row["outcome"] for row in stand.rows("sessions")] == ["abandoned"]
     assert not stand.play()
+
+
+def test_an_answer_that_belongs_to_no_turn_is_spent_and_stands_on_its_session(tmp_path: Path) -> None:
+    def answered_twice(response_id: str) -> Iterable[Answer]:
+        beside = done("beside", usage=usage(audio_out=2_000_000))
+        return [*spoken(reply(Dialect.GA, response_id)), *spoken([created("beside"), beside])]
+
+    stand = Stand(tmp_path, dialers={"here": FakeDialer(lambda: Service(turns=[answered_twice, costly]))})
+    stand.play()
+
+    (session,) = stand.rows("sessions")
+    first, second = (row["tokens_audio_out"] for row in stand.rows("turns"))
+    assert (session["tokens_audio_out"], second) == (2_000_000, 1_000_000)
+    assert first < 1_000_000
+    assert 3 < stand.live.standing().usd < 3.1
 
 
 def test_without_a_price_a_budget_cannot_be_kept(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ import pytest
 from bench.errors import UsageError
 from bench.load.options import Options, add_options
 from bench.target.endpoint import Wishes
+from tests.simulator_process import ROOT
 
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]  # it is not typed
     """Locust's, as far as it goes beyond argparse."""
 
-    def add_argument(self, *names: str, is_secret: bool = False, **settings: Any) -> Any:
+    def add_argument(self, *names: str, include_in_web_ui: bool = True, **settings: Any) -> Any:
         return super().add_argument(*names, **settings)
 
 
@@ -27,6 +30,21 @@ def parsed(*arguments: str, **environment: str) -> argparse.Namespace:
     parser = Parser()
     add_options(parser)
     return parser.parse_args(list(arguments), env_vars=environment)
+
+
+def test_the_page_of_the_web_ui_does_not_hold_the_password_of_the_proxy() -> None:
+    program = """
+from locust import events
+from locust.argument_parser import ui_extra_args_dict
+from bench.load.options import add_options
+events.init_command_line_parser.add_listener(add_options)
+shown = ui_extra_args_dict(["--proxy", "http://ann:her-password@proxy:1", "--seed", "77"])
+assert "her-password" not in str(shown), shown
+assert "77" in str(shown), shown
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_nothing_given_is_nothing_set() -> None:

@@ -79,14 +79,34 @@ def test_many_that_are_refused_at_once_wait_as_long_as_one() -> None:
     assert starts(pacer, 40) == [10 + SECOND_NS]
 
 
-def test_after_a_good_connection_the_next_wait_is_the_first_again() -> None:
+def test_after_a_connection_since_the_last_wait_the_next_one_is_the_first_again() -> None:
     pacer = Pacer(None)
     pacer.throttled(0, 0, None)
     pacer.throttled(SECOND_NS, SECOND_NS, None)
-    pacer.opened()
+    pacer.opened(3 * SECOND_NS)
     pacer.throttled(10 * SECOND_NS, 10 * SECOND_NS, None)
 
     assert starts(pacer, 10 * SECOND_NS) == [11 * SECOND_NS]
+
+
+def test_connections_from_before_a_wait_do_not_shorten_the_next() -> None:
+    """They are told of when their sessions end, which may be at any time."""
+    pacer, now_ns, waits = Pacer(None), 10 * SECOND_NS, []
+    for _ in range(4):
+        pacer.throttled(now_ns, now_ns, None)
+        waits.append((pacer.earliest_ns(now_ns) - now_ns) // SECOND_NS)
+        now_ns = pacer.earliest_ns(now_ns)
+        pacer.opened(5 * SECOND_NS)
+        pacer.opened(now_ns - 1)
+
+    assert waits == [1, 2, 4, 8]
+
+
+def test_a_service_that_asks_for_no_wait_at_all_is_left_alone_for_a_second() -> None:
+    pacer = Pacer(None)
+    pacer.throttled(0, 10, 0)
+
+    assert starts(pacer, 10) == [10 + SECOND_NS]
 
 
 def test_what_is_held_twice_counts_once_and_only_as_far_as_it_has_passed() -> None:

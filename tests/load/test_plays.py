@@ -24,7 +24,7 @@ from bench.load.plays import (
 from bench.load.stage import MAX_REHEARSED
 from bench.load.tasks import as_sessions, script
 from bench.protocol.dialects import Dialect
-from bench.target.endpoint import resolve_target
+from tests.helpers import resolve_target
 from tests.load.actors import Actor, actor, tone
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bench.load.spending import Spending
 from bench.load.standing import Progress, Standing, Tally, Times
 from bench.money import Prices
+from bench.protocol.events import Usage
 from bench.run.histograms import Histograms, Key
 from tests.helpers import MS, at, build_observation, build_session
 
@@ -43,7 +44,7 @@ def test_a_session_is_open_from_its_opening_to_its_end() -> None:
     made = progress()
     made.session_opened()
     made.session_opened()
-    made.session_ended(build_session(), opened=True)
+    made.session_ended("sweden", build_session(), opened=True)
 
     standing = made.standing(NOTHING)
     assert (standing.sessions_open, standing.sessions_done, standing.sessions_refused) == (1, 1, 0)
@@ -51,9 +52,9 @@ def test_a_session_is_open_from_its_opening_to_its_end() -> None:
 
 def test_a_session_that_never_opened_is_refused_and_maybe_throttled() -> None:
     made = progress()
-    made.session_ended(build_session(outcome="refused:auth"), opened=False)
-    made.session_ended(build_session(outcome="throttled:handshake"), opened=False)
-    made.session_ended(build_session(outcome="abandoned"), opened=False)
+    made.session_ended("sweden", build_session(outcome="refused:auth"), opened=False)
+    made.session_ended("sweden", build_session(outcome="throttled:handshake"), opened=False)
+    made.session_ended("sweden", build_session(outcome="abandoned"), opened=False)
 
     standing = made.standing(NOTHING)
     assert (standing.sessions_open, standing.sessions_done) == (0, 3)
@@ -69,6 +70,14 @@ def test_turns_are_good_failed_or_neither() -> None:
 
 def test_what_turns_cost_is_spent() -> None:
     assert reported(build_observation()).usd > 0
+
+
+def test_what_a_session_was_answered_beside_its_turns_is_spent_when_it_ends() -> None:
+    made = progress()
+    made.session_opened()
+    made.session_ended("sweden", build_session(stray_usage=Usage(text_in=1_000_000)), opened=True)
+
+    assert made.standing(NOTHING).usd == pytest.approx(PRICES.text_in)
 
 
 def test_a_report_has_the_waits_of_the_good_turns_since_the_last_one() -> None:

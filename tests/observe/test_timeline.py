@@ -633,6 +633,61 @@ def test_a_turn_of_which_no_tokens_were_told_has_no_usage() -> None:
     assert talk.only().usage is None
 
 
+def test_an_answer_that_ends_when_an_error_has_ended_its_turn_is_paid_for_by_the_session() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
+    talk.hear(20, error("rate_limit_exceeded"))
+    first = talk.only(21)
+    talk.ask(30, 2)
+    talk.hear(40, done("r1", "cancelled", usage=usage(audio_out=20)))
+    talk.hear(50, created("r2"), delta(GA, "audio", "r2"), done("r2", usage=usage(audio_out=20)))
+
+    assert (first.outcome, first.usage) == ("throttled:error", None)
+    assert talk.only().usage == USAGE
+    assert talk.timeline.session().stray_usage == USAGE
+
+
+def test_an_answer_that_ends_after_a_deadline_is_paid_for_by_the_session() -> None:
+    talk = Talk(next_delta=1)
+    talk.ask(0)
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
+    talk.hear(2_000, done("r1", usage=usage(audio_out=20)))
+
+    turn = talk.only()
+    assert (turn.outcome, turn.usage) == ("timeout:next_delta", None)
+    assert talk.timeline.session().stray_usage == USAGE
+
+
+def test_what_answers_nobody_adds_up_on_the_session() -> None:
+    talk = Talk()
+    for number in (1, 2, 3):
+        talk.hear(number, created(f"r{number}"), done(f"r{number}", usage=usage(audio_out=20)))
+    talk.hear(4, done("r4"))
+
+    assert talk.timeline.session().stray_usage == USAGE + USAGE + USAGE
+
+
+def test_a_response_that_is_done_twice_is_paid_for_once() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
+    talk.hear(20, *2 * [done("r1", usage=usage(audio_out=20))])
+    talk.hear(30, *2 * [done("r2", usage=usage(audio_out=20))])
+
+    assert talk.only().usage == USAGE
+    assert talk.timeline.session().stray_usage == USAGE
+
+
+def test_a_session_whose_turns_have_all_its_tokens_has_none_of_its_own() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1"), done("r1", usage=usage(audio_out=20)))
+
+    assert talk.only().usage == USAGE
+    assert talk.timeline.session().stray_usage is None
+
+
 def test_rate_limits_hold_no_turn_open_and_belong_to_none() -> None:
     talk = Talk(next_delta=3)
     talk.ask(0)

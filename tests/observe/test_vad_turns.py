@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bench.measures import Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.dialects import Dialect
-from bench.protocol.events import Kind
+from bench.protocol.events import Kind, Usage
 from bench.transport.base import Network
 from tests.helpers import (
     AT_NS,
@@ -233,6 +234,21 @@ def test_what_follows_of_a_cancelled_turn_is_nobody_s_and_no_stray_commit() -> N
     assert first.instants == instants
     talk.timeline.finish(at(9_000))
     assert talk.timeline.session().stray_commits == 0
+
+
+def test_the_answer_to_a_noise_between_turns_is_paid_for_by_the_session() -> None:
+    talk = vad()
+    speaks(talk)
+    hears(talk, 1_500, "item_1")
+    answers(talk, 1_600, "r1")
+    turn = talk.only(3_000)
+    talk.hear(4_000, speech_started("noise"))
+    hears(talk, 4_200, "noise")
+    talk.hear(4_300, created("r2"), delta(GA, "audio", "r2", LOUD), done("r2", usage=usage(audio_out=20)))
+
+    session = talk.timeline.session()
+    assert (turn.outcome, turn.response_id) == ("ok", "r1")
+    assert (session.stray_commits, session.stray_usage) == (1, USAGE)
 
 
 def test_where_the_answer_to_a_pause_ends_before_the_speech_does_the_next_reply_counts() -> None:
@@ -639,10 +655,11 @@ def test_the_network_is_that_of_each_turn_s_end_and_retransmissions_count_from_t
 
 # Whatever comes.
 
+SPENT = usage(audio_out=0)
 EVENTS = [
     *(make(f"item_{n}") for n in (1, 2, 3) for make in (speech_started, speech_stopped, committed, transcribed)),
-    *(data for n in (1, 2, 3) for data in (created(f"r{n}"), delta(GA, "audio", f"r{n}", LOUD), done(f"r{n}"),
-                                           done(f"r{n}", **CANCELLED))),
+    *(data for n in (1, 2, 3) for data in (created(f"r{n}"), delta(GA, "audio", f"r{n}", LOUD),
+                                           done(f"r{n}", usage=SPENT), done(f"r{n}", **CANCELLED))),
     idle_timeout("item_3"), error("conversation_already_has_active_response"), error("x", "turn-1-append-1"),
     error("rate_limit_exceeded"), message("nobody.knows"),
 ]  # fmt: skip
@@ -683,6 +700,22 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
         timeline.give_up()
         assert timeline.quiet_by_ns is None or not talk.service_responds
     return begins
+
+
+@given(responds=st.booleans(), steps=SCENES)
+def test_every_token_that_was_told_is_a_turn_s_or_the_session_s_and_only_once(
+    responds: bool, steps: list[tuple[bytes | str, int]]
+) -> None:
+    talk, now_ms, begun = Talk(service_responds=responds, **LIMITS), 0, 0
+    for step, gap_ms in steps:
+        now_ms += gap_ms
+        begun += perform(talk, step, now_ms, begun + 1)
+    talk.timeline.fail("abandoned", at(now_ms))
+    talk.take(now_ms)
+
+    kept = [talk.timeline.session().stray_usage, *(turn.usage for turn in talk.taken)]
+    told = {step for step, _ in steps if isinstance(step, bytes) and b"output_token_details" in step}
+    assert sum(filter(None, kept), Usage()) == sum([replace(USAGE, audio_out=0)] * len(told), Usage())
 
 
 @given(responds=st.booleans(), steps=SCENES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,81 @@ def test_the_cost_is_that_of_the_rows(tmp_path: Path) -> None:
     assert found.silent > 0
     assert sum(one.usd for one in found.costs) == pytest.approx(usd)
     assert found.per_turn == pytest.approx(usd / len(rows))
+
+
+STRAY = {"text_in": 700, "audio_in": 900, "cached_in": 500, "cached_text_in": 200, "cached_audio_in": 300,
+         "text_out": 40, "audio_out": 800}  # fmt: skip
+STRAY_USD = (500 * 4 + 600 * 32 + 500 * 0.4 + 40 * 16 + 800 * 64) / 1e6
+
+
+def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Summary:
+    """The sessions that are meant tell tokens that belong to no turn; their rows stand in another order than turns'."""
+    tokens = {f"tokens_{kind}": number for kind, number in STRAY.items()} | changes
+    rewrite(folder, "sessions", lambda index, row: row | (tokens if of(index, row) else {}))
+    table = pq.read_table(folder / "sessions.parquet")
+    pq.write_table(table.take(list(range(len(table)))[::-1]), folder / "sessions.parquet")
+    return summarise(reports.load(folder, everything=False))
+
+
+def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:
+    before = build(tmp_path).money
+    summary = astray(tmp_path, lambda index, _: index in (1, 2, 3))
+    sweden, eastus2 = summary.money.costs
+
+    assert (sweden.stray_sessions, eastus2.stray_sessions) == (1, 2)
+    assert sweden.usd == pytest.approx(before.costs[0].usd + STRAY_USD)
+    assert eastus2.usd == pytest.approx(before.costs[1].usd + 2 * STRAY_USD)
+    assert eastus2.stray_usd == pytest.approx(2 * STRAY_USD)
+    assert sweden.tokens("audio_out") == before.costs[0].tokens("audio_out") + 800
+    assert (sweden.turns, sweden.silent, sweden.minutes) == pytest.approx(
+        (before.costs[0].turns, before.costs[0].silent, before.costs[0].minutes)
+    )
+    assert "0.22 USD of it for answers that belong to no turn (3 sessions)" in said(summary)
+    assert "belongs to no turn and is billed" in said(summary)
+    assert "0.22 USD of it for answers" in html(summary).replace(NBSP, " ")
+    document = as_data(summary)["money"]
+    assert (document["stray_usd"], document["stray_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
+    assert document["targets"][0]["models"][0]["stray_tokens"] == {k: v for k, v in STRAY.items() if k != "cached_in"}
+
+
+def test_a_run_all_of_whose_answers_belong_to_no_turn_has_its_cost(tmp_path: Path) -> None:
+    build(tmp_path, Plan())
+    summary = astray(tmp_path, lambda index, _: index == 0)
+    found = summary.money
+
+    assert (found.turns, found.silent, found.stray_sessions) == (0, 40, 1)
+    assert found.usd == pytest.approx(STRAY_USD)
+    assert math.isnan(found.per_turn)
+    assert found.costs[0].per_session == pytest.approx(STRAY_USD)
+    assert "0.07 USD for 0 turns, 0.07 USD of it for answers" in ", ".join(cost(found)).replace(NBSP, " ")
+    assert "nan" not in said(summary)
+    assert "What did it cost?" in html(summary)
+
+
+def test_answers_that_belong_to_no_turn_and_have_no_price_are_in_no_amount(tmp_path: Path) -> None:
+    before = build(tmp_path).money
+    summary = astray(tmp_path, lambda index, _: index == 0, model="gpt-x")
+    one = summary.money.costs[0]
+
+    assert summary.money.unpriced == ("gpt-x",)
+    assert (one.stray_usd, one.stray_sessions) == (0, 0)
+    assert one.usd < before.costs[0].usd
+    assert "belong to no turn" not in said(summary)
+
+
+def test_only_the_tokens_of_no_turn_may_be_without_a_price(tmp_path: Path) -> None:
+    build(tmp_path, Plan())
+    summary = astray(tmp_path, lambda index, _: index == 0, model="gpt-x")
+
+    assert math.isnan(summary.money.usd)
+    assert "There is no price for gpt-x: these tokens are counted and in no amount." in said(summary)
+
+
+def test_a_run_without_such_answers_says_nothing_of_them(tmp_path: Path) -> None:
+    summary = build(tmp_path)
+
+    assert "no turn" not in said(summary)
+    assert as_data(summary)["money"]["stray_usd"] == 0
 
 
 def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:

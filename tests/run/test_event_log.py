@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival, Handed
@@ -216,6 +216,7 @@ JSON = st.recursive(
 @given(value=st.dictionaries(st.text(), JSON), ascii=st.booleans())
 def test_what_holds_no_secret_is_written_as_it_came(value: dict[str, Any], ascii: bool) -> None:
     raw = json.dumps(value, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
+    assume(not any(name.encode() in raw for name in redact.HIDDEN_SETTINGS))  # hypothesis knows our constants
 
     assert bytes(redact.clean(raw, HIDE)) == raw
 

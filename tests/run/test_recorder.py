@@ -22,6 +22,7 @@ from bench.run import folder as files
 from bench.run.histograms import Key, distribution
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.rows import session_row, turn_row
+from bench.target.credentials import Credential
 from tests.helpers import (
     AT_NS,
     MS,
@@ -106,6 +107,17 @@ def test_a_session_s_row_says_all_that_its_observation_does(folder: Path, record
     assert (row["region"], row["request_id"]) == ("Sweden Central", "r1")
     assert json.loads(row["headers"]) == session.headers
     assert json.loads(row["effective_settings"]) == session.effective_settings
+
+
+def test_a_session_s_row_holds_the_tokens_that_belong_to_no_turn(folder: Path, recorder: Recorder) -> None:
+    usage = Usage(text_in=9, audio_in=8, cached_in=7, cached_text_in=4, cached_audio_in=3, text_out=2, audio_out=1)
+    recorder.session(LABELS).session_ended(build_session(stray_usage=usage))
+    recorder.session(LABELS).session_ended(build_session())
+    recorder.flush()
+
+    told, silent = files.read_table(folder, "sessions").to_pylist()
+    assert Usage(**{name: told[f"tokens_{name}"] for name in Usage.__struct_fields__}) == usage
+    assert {silent[f"tokens_{name}"] for name in Usage.__struct_fields__} == {None}
 
 
 def test_a_session_s_row_says_which_variables_it_took_and_whether_its_events_are_kept(
@@ -229,6 +241,44 @@ def test_no_part_of_a_secret_is_left_where_long_words_are_cut(folder: Path) -> N
 
     assert rows(folder, "turns")[0]["detail"] == counters(folder)["incidents"][0]["text"] == "x" * 295 + "***"
     assert counters(folder)["unknown_events"] == {"event.***": 1}
+
+
+SECRET = "a-key-that-nobody-may-see"
+
+
+def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(folder: Path) -> None:
+    recorder = Recorder(folder, SECRET, 0, BEGAN_NS, hide=Credential("x", SECRET).hide, transcripts=True)
+    labels = Labels(*[SECRET] * 4, arm=SECRET, phase=SECRET)
+    record = recorder.session(labels)
+    said = {"response_id": SECRET, "item_id": SECRET, "detail": SECRET, "outcome": f"failed:{SECRET}"}
+    record.turn_ended(build_observation(step=SECRET, audio=SECRET, reply_text=SECRET, input_text=SECRET, **said))
+    headers = {"x-ms-region": SECRET, "x-request-id": SECRET}
+    settings = {"model": SECRET}
+    record.session_ended(
+        build_session(outcome=f"refused:{SECRET}", headers=headers, effective_settings=settings, close_reason=SECRET)
+    )
+    recorder.close()
+
+    ours = {"run_id", "session_id", "target", "scenario", "script", "arm", "phase", "step", "audio"}
+    for table in ("turns", "sessions"):
+        (row,) = rows(folder, table)
+        assert {name for name, value in row.items() if SECRET in str(value)} == ours & set(row)
+    (line,) = (json.loads(line) for line in (folder / "spool" / "transcripts-0.jsonl").read_text().splitlines())
+    assert {name for name, value in line.items() if SECRET in str(value)} == {"session_id", "step"}
+
+
+@pytest.mark.parametrize("secret", ['a "quoted" secret', "a\\secret\\of\\backslashes", "a secret of Zürich"])
+def test_a_secret_that_json_would_escape_is_taken_out_of_columns_of_json(folder: Path, secret: str) -> None:
+    recorder = Recorder(folder, folder.name, 0, BEGAN_NS, hide=Credential("x", secret).hide)
+    settings = {"model": "m", "tools": [{"note": f"so {secret}"}], secret: 1}
+    recorder.session(LABELS).session_ended(
+        build_session(headers={"x-echo": f"so {secret}"}, effective_settings=settings)
+    )
+    recorder.flush()
+
+    (row,) = rows(folder, "sessions")
+    assert json.loads(row["headers"]) == {"x-echo": "so ***"}
+    assert json.loads(row["effective_settings"]) == {"model": "m", "tools": [{"note": "so ***"}], "***": 1}
 
 
 @pytest.mark.parametrize(

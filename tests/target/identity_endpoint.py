@@ -1,7 +1,7 @@
 """The identity endpoint of an Azure App Service, in a process of its own: hands out tokens of a few seconds.
 
-What it does next is said by `told`: `life` of tokens in seconds, `fault` (none, 500, 400, slow, garbage, newline,
-ended, quoting), and how many requests it has had is asked by `asked`.
+What it does next is said by `told`: `life` of tokens in seconds, `fault` (none, 500, 400, slow, drops, garbage,
+newline, ended, quoting), and how many requests it has had is asked by `asked`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Endpoint(BaseHTTPRequestHandler):
             return self.answer(int(fault), json.dumps({"error": "out_of_order", "error_description": "on demand"}))
         if fault == "slow":
             time.sleep(60)
+        if fault == "drops":
+            return self.drip()
         if fault == "garbage":
             return self.answer(200, "<html>no JSON</html>")
         if fault == "quoting":
@@ -57,6 +59,14 @@ class Endpoint(BaseHTTPRequestHandler):
         token += "\\n" if fault == "newline" else ""
         told = {"access_token": token, "expires_on": str(int(time.time() + life)), "resource": "x"}
         return self.answer(200, json.dumps(told | {"token_type": "Bearer"}))
+
+    def drip(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        for _ in range(6_000):
+            self.wfile.write(b" ")
+            time.sleep(0.01)
 
     def answer(self, status, body):
         self.send_response(status)

@@ -69,6 +69,9 @@ class SlowKeyring:
         self._turns, self._problem = turns, problem
         self.limit_s = 0.0
 
+    def hide(self, text: str) -> str:
+        return text
+
     def header(self, target: Target, limit_s: float) -> tuple[str, str]:
         self.limit_s = limit_s
         for _ in range(self._turns):
@@ -94,6 +97,54 @@ def test_the_target_s_headers_and_its_key_go_with_the_upgrade() -> None:
     assert request.headers["api-key"] == "a-key-that-nobody-may-see"
     assert request.headers["Host"] == f"127.0.0.1:{port}"
     assert phases.token_wait_ns == 0
+
+
+KEY = "sk-a-key-that-nobody-may-see-0123456789"
+
+
+@contextmanager
+def refusing(words: str) -> Iterator[int]:
+    """A service that lets nobody in, with these words and a header of the caller's; its port."""
+
+    def refuse(connection: ServerConnection, request: Request) -> Response:
+        answer = connection.respond(401, words)
+        answer.headers["x-request-id"] = request.headers["api-key"]
+        return answer
+
+    with serve(lambda connection: None, "127.0.0.1", 0, process_request=refuse) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.socket.getsockname()[1]
+        server.shutdown()
+        thread.join(GUARD_S)
+
+
+@pytest.mark.parametrize("before", [0, 280])
+def test_a_refusal_that_quotes_the_key_is_handed_on_without_it_wherever_it_is_cut(before: int) -> None:
+    with refusing("x" * before + f" {KEY} is wrong") as port:
+        target = build_target(port, auth=Credential("api-key", KEY))
+        with pytest.raises(ConnectError) as caught:
+            Dialer(target, Keyring([target])).open(ENOUGH, Phases())
+
+    assert KEY[:8] not in caught.value.detail
+    assert caught.value.headers["x-request-id"] == "***"
+
+
+def test_headers_that_quote_the_key_are_handed_on_without_it() -> None:
+    def quote(connection: ServerConnection, request: Request, response: Response) -> None:
+        response.headers["x-quote"] = request.headers["api-key"]
+
+    with serve(lambda connection: connection.close(), "127.0.0.1", 0, process_response=quote) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        target = build_target(server.socket.getsockname()[1], auth=Credential("api-key", KEY))
+        socket = Dialer(target, Keyring([target])).open(ENOUGH, Phases())
+        socket.abort()
+        server.shutdown()
+        thread.join(GUARD_S)
+
+    assert socket.handshake.headers["x-quote"] == "***"
+    assert "upgrade_done" in socket.handshake.instants
 
 
 def test_a_target_without_a_key_sends_none() -> None:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
-from bench.target.endpoint import Wishes, resolve_targets
 from bench.target.target import Entra, Proxy, Target, Way
+from tests.helpers import resolve_target
 
 KEY = "k3y-of-the-resource"
 PREVIEW_VERSION = "2024-10-01-preview"
@@ -32,11 +32,6 @@ GA_URL = "wss://res.openai.azure.com/openai/v1/realtime?model=my-deployment"
 PREVIEW_URL = f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}&deployment=my-deployment"
 LOCAL_URL = "ws://127.0.0.1:9000/openai/v1/realtime?model=m"
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
-
-
-def resolve_target(environ: Mapping[str, str], **wishes: Any) -> Target:
-    (target,) = resolve_targets(environ, Wishes(**wishes))
-    return target
 
 
 def refusal(environ: Mapping[str, str], **wishes: Any) -> str:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.target.identity import SignInError, public_claims, read_token, shortened, sign_in_error
-from bench.target.target import Entra
+from bench.simulator.tls import loopback_tls
+from bench.target.identity import SignInError, proxies_of, public_claims, read_token, shortened, sign_in_error
+from bench.target.target import Entra, Proxy
+from tests.end_to_end.proxies import running_proxy
 from tests.simulator_process import ROOT
 from tests.target.identity_endpoint import HEADER, TOKEN, IdentityEndpoint, identity_endpoint
 
@@ -69,12 +78,42 @@ def test_a_reason_is_one_short_line(text: str) -> None:
     assert "\n" not in shortened(text, 50)
 
 
-def test_a_reason_holds_neither_an_answer_nor_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AZURE_CLIENT_SECRET", "the-client-secret")
+def test_a_reason_holds_neither_an_answer_nor_a_token() -> None:
     jwt = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.eyJhdWQiOiJodHRwczovL2NvZ25pdGl2ZX.c2lnbmF0dXJl"
-    said = shortened(f'Unexpected response "{{"token": "x"}}", the-client-secret, {jwt}\nContent: y', 200)
+    said = shortened(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
 
-    assert said == 'Unexpected response "{…}", ***, *** {…}'
+    assert said == 'Unexpected response "{…}", *** {…}'
+
+
+@pytest.mark.parametrize("before", [0, 190])
+def test_no_secret_of_the_environment_or_of_the_proxy_is_in_an_error_wherever_it_is_cut(
+    monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "the-client-secret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://ann:pass/word@proxy:99999")
+    entra = replace(ENTRA, proxy=Proxy("http", "p", 1, "ann", "word-of-pass"))
+    parts = ("the-client-secret", "http://ann:pass/word@proxy:99999", "word-of-pass", "https://me:short@host/x")
+
+    for secret in parts:
+        said = str(sign_in_error(entra, ValueError(f"{'x' * before} {secret}")))
+        assert not any(word in said for word in ("the-clie", "pass/", "word-of-", "short")), said
+
+
+@pytest.mark.parametrize(
+    ("proxy", "kind", "said"),
+    [
+        (None, "default", {"http": ""}),
+        ("none", "default", {"http": "", "https": ""}),
+        (Proxy("http", "::1", 8080, "a@b", "c:d"), "default", {"http": "", "https": "http://a%40b:c%3Ad@[::1]:8080"}),
+        (Proxy("socks5", "p", 1080), "service_principal", {"http": "", "https": "socks5h://p:1080"}),
+        (Proxy("http", "p", 1), "managed_identity", {"http": "", "https": ""}),
+        (None, "managed_identity", {"http": "", "https": ""}),
+    ],
+)
+def test_who_signs_in_goes_by_the_target_s_proxy_but_to_identities_of_machines(
+    proxy: Proxy | Literal["none"] | None, kind: str, said: dict[str, str]
+) -> None:
+    assert proxies_of(replace(ENTRA, kind=kind, proxy=proxy)) == said
 
 
 @pytest.mark.parametrize(
@@ -247,6 +286,139 @@ assert not renewing.ready()
 renewing.kill()
 """,
             endpoint.environment,
+        )
+
+
+def test_an_answer_that_comes_in_drops_is_a_failure_when_its_time_is_over() -> None:
+    with identity_endpoint("life=6&fault=drops") as endpoint:
+        run_patched(
+            """
+from bench.target import tokens
+tokens.FETCH_LIMIT_S = 0.5
+one = target("managed_identity")
+try:
+    keyring(one)
+    raise AssertionError("there was a token")
+except BenchError as error:
+    assert "no answer within 0.5 s" in str(error), error
+told("fault=none")
+ring = keyring(one)
+told("fault=drops")
+until(lambda: incidents)
+assert "no answer within 0.5 s" in incidents[0], incidents
+told("fault=none")
+until(lambda: "works again" in incidents[-1])
+ring.header(one, GUARD_S)
+""",
+            endpoint.environment,
+        )
+
+
+AUTHORITY_TOKEN = f"{TOKEN}-of-the-authority"
+
+
+@contextmanager
+def authority(context: ssl.SSLContext) -> Iterator[int]:
+    """A sign-in host on loopback, by TLS, that takes every assertion; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.dumps({"access_token": AUTHORITY_TOKEN, "expires_in": 3_600, "token_type": "Bearer"}).encode()
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def workload(folder: Path, **more: str) -> Mapping[str, str]:
+    """The environment of a workload of a Kubernetes cluster."""
+    assertion = folder / "assertion"
+    assertion.write_text("an-assertion-of-the-cluster")
+    known = IdentityEndpoint(1).environment
+    environment = {name: value for name, value in known.items() if not name.startswith(("IDENTITY_", "AZURE_TOKEN_"))}
+    tenant = {
+        "AZURE_TENANT_ID": "a-tenant",
+        "AZURE_CLIENT_ID": "a-client",
+        "AZURE_FEDERATED_TOKEN_FILE": str(assertion),
+    }
+    return environment | tenant | more
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+@pytest.mark.parametrize("told", ["by the target", "by the environment"])
+def test_who_signs_in_goes_through_the_proxy_and_trusts_the_authority_that_are_said(
+    tmp_path: Path, scheme: str, told: str
+) -> None:
+    ca = tmp_path / "ca.pem"
+    with authority(loopback_tls(ca)) as port, running_proxy("ann", "a-password-of-hers") as proxy:
+        url = proxy.url(scheme)
+        explicit = told == "by the target"
+        run_patched(
+            f"""
+from pathlib import Path
+from bench.target.proxies import parsed_proxy
+proxy = parsed_proxy({url!r}, "--proxy") if {explicit} else None
+one = target("workload_identity", authority="127.0.0.1:{port}", proxy=proxy, ca=Path({str(ca)!r}))
+ring = keyring(one)
+assert ring.header(one, 0)[1] == "Bearer " + {AUTHORITY_TOKEN!r}
+""",
+            {**workload(tmp_path), "NO_PROXY": "", "no_proxy": "", **({} if explicit else {"https_proxy": url})},
+        )
+
+    assert [(asked.host, asked.port) for asked in proxy.asked] == [("127.0.0.1", port)]
+
+
+def test_where_the_target_wants_no_proxy_the_environment_s_is_not_used_to_sign_in(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    with authority(loopback_tls(ca)) as port:
+        run_patched(
+            f"""
+from pathlib import Path
+one = target("workload_identity", authority="127.0.0.1:{port}", proxy="none", ca=Path({str(ca)!r}))
+keyring(one)
+""",
+            {**workload(tmp_path), "NO_PROXY": "", "no_proxy": "", "https_proxy": "http://127.0.0.1:9"},
+        )
+
+
+def test_the_identity_of_a_machine_is_asked_without_a_proxy() -> None:
+    with identity_endpoint("life=3600") as endpoint:
+        proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+        run_patched(
+            """
+keyring(target("managed_identity"), target())
+""",
+            {**endpoint.environment, **proxies, "NO_PROXY": "", "no_proxy": ""},
+        )
+
+
+def test_a_tenant_that_the_target_names_is_asked_beside_the_environment_s(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    with authority(loopback_tls(ca)) as port:
+        run_patched(
+            f"""
+from pathlib import Path
+one = target(tenant_id="another-tenant", authority="127.0.0.1:{port}", ca=Path({str(ca)!r}))
+ring = keyring(one)
+print(ring.answered_by(one).credential)
+""",
+            {**workload(tmp_path, AZURE_AUTHORITY_HOST=f"127.0.0.1:{port}"), "AZURE_TOKEN_CREDENTIALS": "prod"},
         )
 
 

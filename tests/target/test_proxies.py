@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.target.proxies import environment_proxy, parsed_proxy
+from bench.target.proxies import SCHEMES, environment_proxy, environment_proxy_secrets, parsed_proxy, proxy_url
 from bench.target.target import Proxy
 
 SECRET = "s3cr3t-of-the-proxy"
@@ -145,3 +145,28 @@ def test_any_no_proxy_is_read(no_proxy: str, host: str) -> None:
 def test_a_mistake_in_a_variable_is_that_variable_s() -> None:
     with pytest.raises(UsageError, match=r"^HTTPS_PROXY begins with https://"):
         used({"HTTPS_PROXY": "https://proxy.example"})
+
+
+# --- for libraries
+
+
+@given(
+    scheme=st.sampled_from(sorted(SCHEMES)),
+    host=st.sampled_from(["proxy.example", "10.0.0.1", "::1"]),
+    port=st.integers(1, 65_535),
+    user=st.none() | st.text(min_size=1),
+    password=st.none() | st.text(min_size=1),
+)
+def test_the_url_of_a_proxy_says_all_of_it(
+    scheme: str, host: str, port: int, user: str | None, password: str | None
+) -> None:
+    speaks, _, remote_dns = SCHEMES[scheme]
+    known = None if user is None or speaks == "socks4" else password
+    proxy = Proxy(speaks, host, port, user, known, remote_dns)
+
+    assert parsed_proxy(proxy_url(proxy), "--proxy") == proxy
+
+
+@given(st.dictionaries(st.sampled_from(["HTTPS_PROXY", "https_proxy", "all_proxy", "HTTP_PROXY"]), st.text()))
+def test_whatever_stands_in_the_environment_its_secrets_are_found(environ: dict[str, str]) -> None:
+    assert all(secret.name in environ for secret in environment_proxy_secrets(environ) if secret.header()[1])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -17,6 +18,7 @@ from bench.target.target import Entra, Proxy, Target
 
 SECRET = "s3cr3t-of-somebody"
 ENVIRON = {"MY_KEY": SECRET, "USER_NAME": "me@home", "PASSWORD": "p:w@/d", "PROXY_URL": f"socks5h://me:{SECRET}@p:1"}
+SCOPE = "https://cognitiveservices.azure.com/.default"
 TWO = """\
 targets:
   east:
@@ -156,12 +158,11 @@ def test_one_notice_says_that_the_environment_s_key_is_not_used(tmp_path: Path) 
     assert notices == ["AZURE_OPENAI_API_KEY is ignored: east signs in through Microsoft Entra ID"]
 
 
-def test_headers_may_hold_variables_and_are_all_secret(tmp_path: Path) -> None:
+def test_headers_may_hold_variables_whose_values_are_secret(tmp_path: Path) -> None:
     target = the_one(tmp_path, URL, "headers: {X-Key: 'Bearer ${MY_KEY}', X-Plain: hello, user-agent: mine}")
 
     assert dict(target.headers) == {"X-Key": f"Bearer {SECRET}", "X-Plain": "hello", "user-agent": "mine"}
-    assert target.secret_headers == {"X-Key", "X-Plain", "user-agent"}
-    assert [secret.hide(f"no {SECRET}") for secret in target.secrets] == ["no ***"]
+    assert [secret.hide(f"no {SECRET}, hello") for secret in target.secrets] == ["no ***, hello"]
     assert SECRET not in repr(target)
 
 
@@ -170,7 +171,34 @@ def test_a_proxy_may_hold_variables(tmp_path: Path) -> None:
 
     assert the_one(tmp_path, URL, proxy).way.proxy == Proxy("http", "proxy.example", 3128, "me@home", "p:w@/d")
     assert the_one(tmp_path, URL, "proxy: ${PROXY_URL}").way.proxy == Proxy("socks5", "p", 1, "me", SECRET)
-    assert the_one(tmp_path, URL, "proxy: none", environ={"HTTPS_PROXY": "http://p"}).way.proxy is None
+    for none in ("none", "${NONE}"):
+        environ = {"HTTPS_PROXY": "http://p", "NONE": "none"}
+        assert the_one(tmp_path, URL, f"proxy: {none}", environ=environ).way.proxy is None
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("proxy: http://p:1", Proxy("http", "p", 1)),
+        ("proxy: none", "none"),
+        ("proxy: ${NONE}", "none"),
+        ("label: one", None),
+    ],
+)
+def test_who_signs_in_goes_the_way_that_the_target_says(
+    tmp_path: Path, line: str, told: Proxy | Literal["none"] | None
+) -> None:
+    environ = {"HTTPS_PROXY": "http://of-the-environment:3128", "NONE": "none"}
+
+    assert the_one(tmp_path, *AZURE, "auth: entra", line, environ=environ).auth == Entra(SCOPE, proxy=told)
+
+
+def test_targets_with_other_ways_have_tokens_of_their_own(tmp_path: Path) -> None:
+    text = TWO.replace("key_env: MY_KEY", "auth: entra\n    proxy: socks5h://p:1")
+    east, sweden = resolved(tmp_path, text, "east", "sweden")
+
+    assert isinstance(sweden.auth, Entra)
+    assert east.auth == replace(sweden.auth, proxy=None) != sweden.auth
 
 
 def test_the_rest_of_the_way_can_be_told(tmp_path: Path) -> None:
@@ -337,6 +365,7 @@ def test_each_mistake_names_its_line_and_its_remedy(
         ("target: {}", "target is an unknown key; did you mean targets?"),
         ("targets: {a.b: {}}", "a.b cannot stand here"),
         ("targets: {3: {}}", "3 cannot stand here"),
+        ("1: {url: x}", "targets.yaml:1: 1 cannot stand here: the file must be made of `key: value`"),
         ("targets: &a {one: *a}", "targets.yaml"),
     ],
 )

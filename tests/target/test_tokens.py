@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
@@ -18,7 +18,7 @@ from bench.target import tokens
 from bench.target.credentials import Credential
 from bench.target.identity import SECOND_NS, SignInError, Token
 from bench.target.target import Auth, Entra, Proxy, Target, Way
-from bench.target.tokens import REMEMBERED, Incident, Keyring, ignore
+from bench.target.tokens import LONGEST_SESSION_NS, Incident, Keyring, closed_on_failure, ignore
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
 ENTRA = Entra(SCOPE)
@@ -37,9 +37,13 @@ class Issuer:
 
     def __init__(self, life_s: float = 3_600.0) -> None:
         self.life_s, self.asked, self.problem, self.secret = life_s, 0, "", ""
+        self.hangs = threading.Event()
+        """Unset while nothing comes."""
+        self.hangs.set()
 
     def __call__(self, way: Entra, retries: int) -> Token:
         self.asked += 1
+        self.hangs.wait(GUARD_S)
         if self.problem:
             raise SignInError(self.problem)
         secret = self.secret or f"secret-token-{self.asked}"
@@ -139,7 +143,7 @@ def test_the_same_token_again_is_asked_for_again_when_half_of_its_rest_has_passe
     keyring = opened(TARGET, fetch=issuer)
 
     until(lambda: issuer.asked >= 4)
-    assert len(keyring._tokens) == 1
+    assert len(keyring._sign_ins[ENTRA].tokens) == 1
 
 
 def test_what_fails_is_told_once_each_and_once_when_it_works_again(
@@ -195,16 +199,97 @@ def test_who_waits_gets_the_token_that_comes(opened: Opening, monkeypatch: pytes
     assert got == [("Authorization", f"Bearer secret-token-{issuer.asked}")]
 
 
+def test_a_renewal_that_hangs_is_a_failure_like_others(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "FETCH_LIMIT_S", 0.2)
+    monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
+    issuer, incidents = Issuer(life_s=0.3), Incidents()
+    keyring = opened(TARGET, fetch=issuer, incident=incidents)
+    issuer.hangs.clear()
+    until(lambda: len(incidents) >= 2)
+    issuer.hangs.set()
+    until(lambda: "works again" in incidents[-1][1])
+
+    assert "no answer within 0.2 s" in incidents[0][1]
+    assert keyring.header(TARGET, GUARD_S) is not None
+
+
+def test_a_first_token_that_never_comes_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "FETCH_LIMIT_S", 0.05)
+    issuer = Issuer()
+    issuer.hangs.clear()
+
+    with pytest.raises(UsageError, match=r"no answer within 0\.05 s.*az login"):
+        Keyring([TARGET], fetch=issuer).open()
+    issuer.hangs.set()
+
+
+def test_who_gets_no_token_learns_for_how_long_one_has_been_asked_for(opened: Opening) -> None:
+    issuer = Issuer(life_s=0.2)
+    keyring = opened(TARGET, fetch=issuer)
+    sign_in = keyring._sign_ins[ENTRA]
+    issuer.hangs.clear()
+    until(lambda: sign_in._living() is None and issuer.asked > 1)
+
+    with pytest.raises(ConnectError, match="no token came; the next was asked for 0 s ago"):
+        keyring.header(TARGET, 0.01)
+    issuer.hangs.set()
+
+
+def test_an_incident_that_cannot_be_told_does_not_end_renewing(
+    opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
+
+    def broken(kind: str, text: str) -> None:
+        raise BrokenPipeError
+
+    issuer = Issuer(life_s=0.1)
+    keyring = opened(TARGET, fetch=issuer, incident=broken)
+    issuer.problem = "the endpoint is down"
+    until(lambda: issuer.asked >= 3)
+    issuer.problem = ""
+
+    assert keyring.header(TARGET, GUARD_S) is not None
+
+
+def renewing(before: set[threading.Thread]) -> set[threading.Thread]:
+    return {one for one in set(threading.enumerate()) - before if one.name == "rtbench-sign-in"}
+
+
+def test_where_one_sign_in_is_refused_the_others_end() -> None:
+    class Choosy(Issuer):
+        def __call__(self, way: Entra, retries: int) -> Token:
+            if self.asked:
+                raise SignInError("no")
+            return super().__call__(way, retries)
+
+    before = set(threading.enumerate())
+    other = build_target(Entra("https://ai.azure.com/.default"))
+    with pytest.raises(UsageError, match="no"):
+        Keyring([TARGET, other], fetch=Choosy(life_s=0.1)).open()
+
+    until(lambda: not renewing(before))
+
+
+def test_a_keyring_whose_use_fails_is_closed(opened: Opening) -> None:
+    before = set(threading.enumerate())
+    keyring = opened(TARGET, fetch=Issuer(life_s=0.1))
+    with pytest.raises(OSError, match="full"), closed_on_failure(keyring):
+        raise OSError("full")
+
+    until(lambda: not renewing(before))
+
+
 def test_a_closed_keyring_asks_no_more(opened: Opening) -> None:
     before = set(threading.enumerate())
     issuer = Issuer(life_s=0.1)
     keyring = opened(TARGET, fetch=issuer)
-    renewing = set(threading.enumerate()) - before
+    began = renewing(before)
     until(lambda: issuer.asked > 2)
     keyring.close()
 
-    assert len(renewing) == 1
-    until(lambda: not renewing & set(threading.enumerate()))
+    assert len(began) == 1
+    until(lambda: not renewing(before))
 
 
 # Hiding.
@@ -214,30 +299,84 @@ def test_every_secret_of_every_target_is_taken_out_of_texts(opened: Opening) -> 
     proxy = Proxy("http", "proxy.test", 8080, "someone", "password-of-proxy")
     target = build_target(
         Credential("api-key", "the-key-itself"),
-        headers=(("X-Team", "header-secret"), ("User-Agent", "rtbench/1")),
-        secret_headers=frozenset({"x-team"}),
+        headers=(("X-Team", "team header-secret"), ("User-Agent", "rtbench/1")),
+        secrets=(Credential("X-Team", "header-secret"),),
         way=Way(proxy=proxy),
     )
     keyring = opened(target, TARGET, fetch=Issuer())
     in_base64 = base64.b64encode(b"someone:password-of-proxy").decode()
-    text = f"the-key-itself, header-secret, password-of-proxy, {in_base64}, secret-token-1, rtbench/1"
+    text = f"the-key-itself, team header-secret, password-of-proxy, {in_base64}, secret-token-1, rtbench/1"
 
-    assert keyring.hide(text) == "***, ***, ***, ***, ***, rtbench/1"
+    assert keyring.hide(text) == "***, team ***, ***, ***, ***, rtbench/1"
 
 
-def test_old_tokens_are_hidden_as_well_and_not_more_than_the_last_ones_are_kept(opened: Opening) -> None:
+def test_a_literal_header_is_no_secret() -> None:
+    target = build_target(None, headers=(("x-route-to", "gpt-realtime"),))
+
+    assert Keyring([target]).hide("model gpt-realtime") == "model gpt-realtime"
+
+
+def test_every_spelling_of_what_lets_into_a_proxy_is_taken_out() -> None:
+    with_password = build_target(None, way=Way(proxy=Proxy("http", "p", 1, "ann", "p@ss/word:x")))
+    by_token = build_target(None, way=Way(proxy=Proxy("http", "p", 1, "a-token-as-user")))
+    keyring = Keyring([with_password, by_token])
+    basic = base64.b64encode(b"a-token-as-user:").decode()
+
+    assert keyring.hide(f"p@ss/word:x, p%40ss%2Fword%3Ax, a-token-as-user, {basic}") == "***, ***, ***, ***"
+
+
+@pytest.mark.parametrize("url", ["http://ann:pass@proxy:1/", "wss://token@host", "http://a:b@c@proxy"])
+def test_users_of_urls_are_taken_out_of_all_texts(url: str) -> None:
+    host = url.rpartition("@")[2]
+
+    assert (
+        Keyring([TARGET]).hide(f"cannot use '{url}' (a@b)")
+        == f"cannot use '{url.partition(':')[0]}://***@{host}' (a@b)"
+    )
+
+
+def test_passwords_of_the_environment_s_proxies_are_hidden_where_somebody_signs_in(
+    opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://ann:no/url:at%20all@proxy")
+    keyring = opened(TARGET, fetch=Issuer())
+
+    assert keyring.hide("Failed to parse: no/url:at%20all, no/url:at all") == "Failed to parse: ***, ***"
+
+
+def test_what_went_wrong_is_told_without_secrets(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
+    issuer, incidents = Issuer(life_s=0.2), Incidents()
+    opened(TARGET, fetch=issuer, incident=incidents)
+    issuer.problem = "not taken: secret-token-1"
+    until(lambda: bool(incidents))
+
+    assert incidents[0][1].startswith("not taken: *** (")
+
+
+def test_all_tokens_that_a_session_may_have_been_opened_with_are_hidden(
+    opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
     issuer = Issuer(life_s=1_000)
     keyring = opened(TARGET, fetch=issuer)
-    for _ in range(REMEMBERED + 5):
+    sign_in = keyring._sign_ins[ENTRA]
+    for _ in range(50):
         issuer.life_s += 1
-        keyring._sign_ins[ENTRA]._renew()
+        sign_in._renew()
 
-    assert keyring.hide(f"secret-token-{issuer.asked} secret-token-{issuer.asked - 5}x") == "*** ***x"
-    assert len(keyring._tokens) == REMEMBERED
+    text = " ".join(f"secret-token-{number}" for number in range(issuer.asked, 0, -1))
+    assert "secret-token" not in keyring.hide(text)
+
+    later_ns = monotonic_ns() + LONGEST_SESSION_NS + 2_000 * SECOND_NS
+    monkeypatch.setattr(tokens, "monotonic_ns", lambda: later_ns)
+    issuer.life_s = 10_000
+    sign_in._renew()
+    assert len(sign_in.tokens) == 1
 
 
 @given(st.text(max_size=40))
 def test_what_holds_no_secret_stays_as_it_is(text: str) -> None:
+    assume("://" not in text)
     keyring = Keyring([build_target(Credential("api-key", "\0-no-text-of-hypothesis-has-this"))])
 
     assert keyring.hide(text) == text

@@ -25,6 +25,7 @@ from tests.transport.test_crossing import echoed, serving
 
 ENOUGH = Limits(tcp=30, tls=30, upgrade=30)
 PASSWORD = b"a-password-that-nobody-knows"
+HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Files:
     locked: Path
 
 
-def write_client(folder: Path) -> Files:
-    """A client certificate that has signed itself."""
+def write_client(folder: Path, begins: timedelta = -HOUR, ends: timedelta = HOUR, host: str = "a.test") -> Files:
+    """A certificate that has signed itself, of a client or a server; it begins and ends so long from now."""
     folder.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a caller")])
@@ -49,8 +50,9 @@ def write_client(folder: Path) -> Files:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now + begins)
+        .not_valid_after(now + ends)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -120,6 +122,31 @@ def test_without_one_it_refuses_with_the_remedy(files: Files, tmp_path: Path) ->
     assert caught.value.outcome == "refused:tls"
     assert "--client-cert FILE" in caught.value.detail
     assert "tls_done" in phases.instants
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "host", "trusted", "remedy"),
+    [
+        (-HOUR, HOUR, "localhost", False, "name its certificate authority with --ca FILE"),
+        (-2 * HOUR, -HOUR, "localhost", True, "must renew it"),
+        (HOUR, 2 * HOUR, "localhost", True, "not valid yet"),
+        (-HOUR, HOUR, "other.test", True, "call the service by a name"),
+    ],
+    ids=["unknown", "ended", "not begun", "another's"],
+)
+def test_a_server_s_certificate_that_is_not_taken_has_the_remedy_that_helps(
+    begins: timedelta, ends: timedelta, host: str, trusted: bool, remedy: str, tmp_path: Path
+) -> None:
+    files = write_client(tmp_path / "server", begins, ends, host)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(files.both)
+    context = tls_context(files.certificate if trusted else None)
+    with serving(server) as port, pytest.raises(ConnectError) as caught:
+        open_websocket(f"wss://localhost:{port}/", [], context, ENOUGH, Phases(), DIRECT)
+
+    assert caught.value.outcome == "refused:tls"
+    assert remedy in caught.value.detail
+    assert ("--ca" in caught.value.detail) == (not trusted)
 
 
 def test_a_certificate_that_cannot_be_used_is_one_line_that_says_why(files: Files, tmp_path: Path) -> None:

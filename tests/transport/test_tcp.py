@@ -12,7 +12,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -29,7 +29,7 @@ from bench.measures import Limits
 from bench.simulator.tls import loopback_tls
 from bench.transport.base import Network, Phases
 from bench.transport.crossing import connect
-from bench.transport.tcp import READ_BYTES, Read, Stream, TcpStream
+from bench.transport.tcp import READ_BYTES, Read, Stream, TcpStream, connect_first
 from bench.transport.tls import RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 
@@ -425,9 +425,49 @@ def test_a_port_where_nobody_listens_is_refused_by_tcp() -> None:
 def test_the_first_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with listener() as listening:
         port = listening.getsockname()[1]
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", number)) for number in (closed_port(), port)]
+        found = loopback_addresses(closed_port(), port)
         monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *args, **kwargs: found)
         connect("service.example", 1, None, ENOUGH, Phases()).close()
+
+
+@contextmanager
+def black_hole() -> Iterator[int]:
+    """A port that swallows what comes: its queue of connections is full and nobody takes any out."""
+    with listener(backlog=0) as listening, ExitStack() as waiting:
+        address = listening.getsockname()
+        for _ in range(4):  # more than Linux queues for a backlog of 0
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            with suppress(BlockingIOError):
+                sock.connect(address)
+        yield int(address[1])
+
+
+def loopback_addresses(*ports: int) -> list[Any]:
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+
+
+@LINUX
+def test_an_address_that_swallows_everything_leaves_time_for_the_next() -> None:
+    with black_hole() as hole, listener() as listening:
+        port = listening.getsockname()[1]
+        sock = connect_first(loopback_addresses(hole, port), 2.0)
+        taken = sock.getpeername()[1]
+        sock.close()
+
+        port = listening.getsockname()[1]
+
+    assert taken == port
+
+
+@LINUX
+def test_addresses_that_swallow_everything_share_the_limit() -> None:
+    with black_hole() as first, black_hole() as second:
+        error = refusal(lambda: connect_first(loopback_addresses(first, second), 0.2))
+    place, _, given_s = error.detail.removesuffix(" s").partition(" did not answer within ")
+
+    assert (error.outcome, place) == ("timeout:tcp", f"127.0.0.1:{second}")
+    assert float(given_s) < 0.15
 
 
 def test_a_name_that_is_not_found_is_refused_by_dns(monkeypatch: pytest.MonkeyPatch) -> None:

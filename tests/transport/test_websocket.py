@@ -22,7 +22,7 @@ from bench.observe.timeline import Timeline
 from bench.session import Session
 from bench.transport.base import Network, Phases, Received
 from bench.transport.tcp import Read
-from bench.transport.websocket import WebSocket, frame_bytes, service_words
+from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, frame_bytes
 from tests.helpers import Listening, build_script, say, session_created, session_updated
 
 FAR_NS = 1 << 62
@@ -350,6 +350,18 @@ def test_when_sending_fails_and_nothing_came_it_is_1006() -> None:
     assert socket.receive(FAR_NS) == []
 
 
+def test_a_service_that_has_said_goodbye_is_not_waited_for() -> None:
+    """As OpenAI refuses: an error, then its close frame, which may come after we have decided to go."""
+    socket, stream = opened()
+    stream.reads += [read(text(b"an error")), read(close_frame(4000, "invalid_model"), 1), read(b"", 2)]
+    socket.receive(FAR_NS)
+    socket.close()
+
+    assert socket.closed is not None
+    assert (socket.closed.code, socket.closed.reason) == (4000, "invalid_model")
+    assert len(stream.reads) == 1
+
+
 def test_closing_says_goodbye_once_and_lets_go() -> None:
     socket, stream = opened()
     stream.reads.append(read(close_frame(1000, "bye")))
@@ -454,29 +466,54 @@ def test_a_refusal_that_came_before_the_request_could_be_sent_is_still_read() ->
         opened(stream)
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (b"", ""),
-        (b"  several\n words ", "several words"),
-        (b'{"error": {"code": "a", "message": "b"}}', "a: b"),
-        (b'{"error": {"code": null, "message": "b"}}', "b"),
-        (b'{"code": "a", "message": "b"}', "a: b"),
-        (b'{"error": "plain"}', '{"error": "plain"}'),
-        (b'["a"]', '["a"]'),
-        (b"\xff\xfe", "\ufffd\ufffd"),
-        pytest.param(b"x" * 900, "x" * 300, id="long"),
+UNENDED = {
+    "no length": [b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n\r\n", b'{"error":{"message":"Slow down."}}'],
+    "too short": [b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 500\r\n\r\nSlow ", b"down."],
+    "an unusual spelling": [
+        b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nTransfer-Encoding: Chunked\r\n\r\n",
+        b"a\r\nSlow down.\r\n0\r\n\r\n",
     ],
-)
-def test_a_body_is_quoted(body: bytes, words: str) -> None:
-    assert service_words(body) == words
+    "half a chunk": [
+        b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nSlow ",
+        b"down.",
+    ],
+    "another coding": [
+        b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nTransfer-Encoding: x-odd\r\n\r\n",
+        b"Slow down.",
+    ],
+    "many headers": [
+        b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n" + b"x-more: 1\r\n" * 200 + b"\r\n",
+        b"Slow down.",
+    ],
+}
 
 
-@pytest.mark.parametrize(
-    "body", [b'{"error": {"message": "\\ud800"}}', b"\xed\xa0\x80", pytest.param(b"[" * 100_000, id="deep")]
-)
-def test_whatever_a_body_holds_its_words_can_be_written_down(body: bytes) -> None:
-    assert isinstance(service_words(body).encode(), bytes)
+@pytest.mark.parametrize("ends", [False, True], ids=["stays", "goes"])
+@pytest.mark.parametrize("parts", UNENDED.values(), ids=UNENDED)
+def test_a_refusal_whose_body_does_not_end_is_known_by_its_head(parts: list[bytes], ends: bool) -> None:
+    stream = FakeStream(b"")
+    stream.reads += [read(part) for part in parts] + [read(b"")] * ends
+    with pytest.raises(ConnectError) as caught:
+        opened(stream)
+
+    assert (caught.value.outcome, caught.value.headers["retry-after"]) == ("throttled:handshake", "7")
+    assert caught.value.detail == "HTTP 429: Slow down."
+
+
+def test_of_an_endless_refusal_no_more_is_read_than_is_worth_it() -> None:
+    stream = FakeStream(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3000000\r\n\r\n")
+    whole_write = stream.write
+
+    def write(data: bytes) -> Handed:
+        handed = whole_write(data)
+        stream.reads += [read(b"x" * 1_000)] * 100
+        return handed
+
+    stream.write = write  # type: ignore[method-assign]
+    with pytest.raises(ConnectError, match="refused:403"):
+        opened(stream)
+
+    assert len(stream.reads) > 100 - LONGEST_REFUSAL / 1_000 - 1
 
 
 def test_header_values_beyond_ascii_can_be_written_down() -> None:

@@ -1,0 +1,108 @@
+"""The way to a service, looked at: what fails is said with the remedy that fits, and never ends the doctor."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import gevent.socket
+import pytest
+
+from bench.doctor.explain import NO_PROXY_REMEDY
+from bench.doctor.finding import Finding
+from bench.doctor.network import look_at_network
+from bench.measures import Limits
+from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.target import Proxy, Target, Way
+from tests.end_to_end.proxies import running_proxy
+from tests.transport.test_certificates import HOUR, write_client
+from tests.transport.test_crossing import serving
+
+ENOUGH = Limits(tcp=30, tls=30, upgrade=30)
+DIRECTLY = Way()
+
+
+def build_target(port: int, way: Way = DIRECTLY, *, tls: bool = False) -> Target:
+    url = f"{'wss' if tls else 'ws'}://localhost:{port}/openai/v1/realtime?model=x"
+    (target,) = resolve_targets({}, Wishes(url=url))
+    return replace(target, way=way)
+
+
+def looked_at(target: Target) -> dict[str, Finding]:
+    return {finding.name: finding for finding in look_at_network(target, ENOUGH)}
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+# TLS.
+
+
+def test_a_client_certificate_that_cannot_be_used_is_a_failure_and_no_end(tmp_path: Path) -> None:
+    own, other = write_client(tmp_path / "own"), write_client(tmp_path / "other")
+    with serving() as port:
+        way = Way(client_cert=own.certificate, client_key=other.key)
+        found = looked_at(build_target(port, way, tls=True))
+
+    assert found["tls"].state == "failed"
+    assert "the key is another certificate's" in found["tls"].said
+
+
+def test_a_certificate_that_has_ended_is_shown_with_what_to_do(tmp_path: Path) -> None:
+    files = write_client(tmp_path / "server", begins=-3 * HOUR, ends=-HOUR, host="localhost")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(files.both)
+    with serving(server) as port:
+        found = looked_at(build_target(port, Way(ca=files.certificate), tls=True))
+
+    assert found["tls"].state == "failed"
+    assert "certificate has expired (its certificate: a caller, issued by a caller, ended 0.0 days" in found["tls"].said
+    assert "must renew it" in found["tls"].remedy
+
+
+def test_a_certificate_of_an_unknown_authority_is_shown_with_what_to_do(tmp_path: Path) -> None:
+    files = write_client(tmp_path / "server", host="localhost")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(files.both)
+    with serving(server) as port:
+        found = looked_at(build_target(port, tls=True))
+
+    assert "issued by a caller, 0 days left; for localhost" in found["tls"].said
+    assert found["tls"].remedy.startswith("name its certificate authority with --ca FILE")
+
+
+# Proxies.
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_a_proxy_that_is_not_reached_is_not_told_what_to_allow(scheme: Literal["http", "socks5"]) -> None:
+    with serving() as port:
+        found = looked_at(build_target(port, Way(proxy=Proxy(scheme, "127.0.0.1", closed_port()))))
+
+    assert (found["proxy"].state, found["tls"].state) == ("failed", "skipped")
+    assert "Connection refused" in found["proxy"].said
+    assert found["proxy"].remedy == NO_PROXY_REMEDY
+
+
+def test_a_proxy_whose_name_is_not_found_is_a_failure_of_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", fail)
+    found = looked_at(build_target(1, Way(proxy=Proxy("http", "proxy.test", 3128))))
+
+    assert set(found) == {"proxy", "tls"}
+    assert found["proxy"].remedy == NO_PROXY_REMEDY
+
+
+def test_a_proxy_that_is_reached_and_refuses_is_told_what_to_allow() -> None:
+    with serving() as port, running_proxy("ann", "a-password-that-nobody-may-see") as proxy:
+        found = looked_at(build_target(port, Way(proxy=Proxy("http", "127.0.0.1", proxy.port))))
+
+    assert "407" in found["proxy"].said
+    assert f"allow CONNECT to port {port}" in found["proxy"].remedy

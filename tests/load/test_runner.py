@@ -1,0 +1,72 @@
+"""A run that cannot start leaves nothing behind that goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulator_process import ROOT
+
+REFUSED = """
+import socket, sys
+from pathlib import Path
+from types import SimpleNamespace
+from locust.runners import WorkerRunner
+from bench.clock import monotonic_ns
+from bench.errors import BenchError
+from bench.load import runner
+from bench.protocol.dialects import Dialect
+from bench.target.credentials import Credential
+from bench.target.identity import Token
+from bench.target.target import Entra, Target, Way
+from bench.target.tokens import Keyring
+
+role, folder = sys.argv[1], sys.argv[2]
+opened, closed, said = [], [], []
+
+def fetch(way, retries):
+    return Token(Credential("Authorization", "a-token-of-ours", "Bearer"), monotonic_ns() + 10**12, "Issuer")
+
+class Watched(Keyring):
+    def __init__(self, targets, incident):
+        super().__init__(targets, incident=incident, fetch=fetch)
+    def open(self):
+        super().open()
+        opened.append(self)
+    def close(self):
+        super().close()
+        closed.append(self)
+
+way = Way(client_cert=Path(folder) / "nowhere.pem")
+target = Target("here", "127.0.0.1", 1, True, "/x", Dialect.GA, "azure", Entra("a-scope"), way=way)
+runner.Keyring = Watched
+options = SimpleNamespace(headless=True, rtbench_run={
+    "folder": folder, "host": socket.gethostname(), "identity": {}, "workers": 1, "began_utc_ns": 1,
+})
+worker = WorkerRunner.__new__(WorkerRunner) if role == "worker" else None
+runs = runner.Runs.__new__(runner.Runs)
+runs._environment = SimpleNamespace(parsed_options=options, runner=worker)
+runs._ran = False
+runs._planned = SimpleNamespace(
+    targets=(target,), plays={"here": {}}, options=SimpleNamespace(connect_rate=None), identity={}
+)
+runs.prepare = lambda: None
+runs.refuse = said.append
+try:
+    runs._start_worker() if role == "worker" else runs._start_run()
+except BenchError as error:
+    said.append(str(error))
+assert "nowhere.pem" in said[0], said
+assert opened and closed == opened, (opened, closed)
+"""
+
+
+@pytest.mark.parametrize("role", ["alone", "worker"])
+def test_where_a_run_is_refused_after_signing_in_nobody_renews_tokens_any_more(role: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", REFUSED, role, str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr

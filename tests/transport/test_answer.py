@@ -1,0 +1,107 @@
+"""Refusals: the head says all that counts, and the body as much as came of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.transport.answer import Answer, read_answer, refusal, service_words, unchunked
+
+BODY = b'{"error":{"code":"429","message":"Slow down."}}'
+
+
+def answered(*headers: str, body: bytes = BODY, status_line: str = "HTTP/1.1 429 Too Many Requests") -> Answer:
+    answer = read_answer("\r\n".join([status_line, *headers]).encode() + b"\r\n\r\n" + body)
+    assert answer is not None
+    return answer
+
+
+def in_chunks(*parts: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
+
+
+def test_an_answer_is_known_by_its_head() -> None:
+    answer = answered("Retry-After: 7", "X-Trace:", "apim-request-id:77")
+
+    assert answer == (
+        429,
+        "Too Many Requests",
+        {"retry-after": "7", "x-trace": "", "apim-request-id": "77"},
+        BODY,
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"HTTP/1.1 429 Too Many\r\n", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"\r\n\r\n"])
+def test_what_is_no_head_or_not_a_whole_one_is_no_answer(data: bytes) -> None:
+    assert read_answer(data) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "whole"),
+    [
+        ((f"Content-Length: {len(BODY)}",), BODY, True),
+        ((f"Content-Length: {len(BODY)}",), BODY[:-1], False),
+        (("Content-Length: 0",), b"", True),
+        (("Content-Length: many",), BODY, False),
+        ((), BODY, False),
+        (("Transfer-Encoding: Chunked",), in_chunks(BODY), True),
+        (("Transfer-Encoding: Chunked",), in_chunks(BODY)[:-3], False),
+    ],
+)
+def test_a_body_is_whole_where_its_length_or_its_last_chunk_says_so(
+    headers: tuple[str, ...], body: bytes, whole: bool
+) -> None:
+    assert answered(*headers, body=body).whole == whole
+
+
+@pytest.mark.parametrize("coding", ["chunked", "Chunked", "gzip, chunked"])
+def test_the_words_of_a_refusal_in_chunks_are_read(coding: str) -> None:
+    error = refusal(answered(f"Transfer-Encoding: {coding}", body=in_chunks(BODY[:9], BODY[9:])))
+
+    assert (error.outcome, error.detail) == ("throttled:handshake", "HTTP 429: Slow down.")
+
+
+def test_a_code_that_is_not_the_status_is_said() -> None:
+    answer = answered(body=b'{"error":{"code":"NoSuch","message":"Gone."}}', status_line="HTTP/1.0 404 Not Found")
+
+    assert str(refusal(answer)) == "refused:404: HTTP 404: NoSuch: Gone."
+
+
+@given(parts=st.lists(st.binary(min_size=1, max_size=20), max_size=4), cut=st.integers(0, 120))
+def test_of_chunks_that_are_cut_there_is_what_came(parts: list[bytes], cut: int) -> None:
+    whole = b"".join(parts)
+
+    assert unchunked(in_chunks(*parts)) == whole
+    assert whole.startswith(unchunked(in_chunks(*parts)[:cut]))
+
+
+@given(st.binary(max_size=80))
+def test_whatever_came_is_an_answer_or_none(data: bytes) -> None:
+    for answer in (read_answer(data), read_answer(b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n" + data)):
+        assert answer is None or str(refusal(answer)).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", ""),
+        (b"  several\n words ", "several words"),
+        (b'{"error": {"code": "a", "message": "b"}}', "a: b"),
+        (b'{"error": {"code": null, "message": "b"}}', "b"),
+        (b'{"code": "a", "message": "b"}', "a: b"),
+        (b'{"error": "plain"}', '{"error": "plain"}'),
+        (b'["a"]', '["a"]'),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        pytest.param(b"x" * 900, "x" * 300, id="long"),
+    ],
+)
+def test_a_body_is_quoted(body: bytes, words: str) -> None:
+    assert service_words(body) == words
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"error": {"message": "\\ud800"}}', b"\xed\xa0\x80", pytest.param(b"[" * 100_000, id="deep")]
+)
+def test_whatever_a_body_holds_its_words_can_be_written_down(body: bytes) -> None:
+    assert isinstance(service_words(body).encode(), bytes)

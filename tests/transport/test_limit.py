@@ -1,0 +1,66 @@
+"""Work that takes too long is given up, whoever waits in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from bench.transport.limit import within
+from tests.simulator_process import ROOT
+
+GUARD_S = 60.0
+
+
+def test_work_that_ends_in_time_gives_its_value() -> None:
+    assert within(GUARD_S, lambda: 7) == 7
+
+
+def test_work_that_fails_in_time_fails_with_its_own_error() -> None:
+    def work() -> int:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError, match="x"):
+        within(GUARD_S, work)
+
+
+def test_work_that_takes_longer_is_a_timeout() -> None:
+    ended = threading.Event()
+    with pytest.raises(TimeoutError):
+        within(0.05, lambda: ended.wait(GUARD_S))
+    ended.set()
+
+
+BROKEN_OFF = """
+from gevent import monkey
+monkey.patch_all()
+import time
+from bench.transport.limit import within
+
+ended = []
+
+def stubborn():
+    try:
+        try:
+            time.sleep(60)
+        except Exception:  # as libraries do that try again
+            time.sleep(60)
+    finally:
+        ended.append("broken off")
+
+try:
+    within(0.05, stubborn)
+except TimeoutError:
+    ended.append("told")
+assert ended == ["broken off", "told"], ended
+"""
+
+
+def test_in_gevent_s_process_nothing_of_it_goes_on() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", BROKEN_OFF], cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S
+    )
+
+    assert ended.returncode == 0, ended.stderr
