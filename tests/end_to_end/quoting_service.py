@@ -1,4 +1,4 @@
-"""A service that repeats the key it was given wherever it can: run in a process of its own, it prints its port."""
+"""A service that repeats the key or token it was given wherever it can: in a process of its own, it prints its port."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from websockets.http11 import Response
 from websockets.sync.server import serve
 
 
+def given(request):
+    return request.headers.get("api-key") or request.headers["authorization"].removeprefix("Bearer ")
+
+
 def refuse(connection, request):
-    key = request.headers["api-key"]
+    key = given(request)
     if "refuse" in request.path:
         said = f"no such key: {key}".encode()
         headers = Headers({"x-echo": key, "Content-Length": str(len(said))})
@@ -25,7 +29,7 @@ def refuse(connection, request):
 
 
 def answer(connection):
-    key = connection.request.headers["api-key"]
+    key = given(connection.request)
     if "nonsense" in connection.request.path:
         connection.send(f"no such key: {key}")
     error = {"type": "invalid_request_error", "code": "invalid_api_key", "message": f"no such key: {key}"}

@@ -1,0 +1,75 @@
+"""Whatever fails, no access token and no password reaches a file, a log, a report or the screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.run import folder as files
+from tests.end_to_end.locust_process import AZURE, GUARD_S, only_run, run_locust, write_scenario
+from tests.end_to_end.quoting_service import quoting_service
+from tests.simulator_process import Ready, quick_simulator
+
+TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}")
+"""The begin of a JWT: one that was cut shows it as well."""
+EVERYTHING = ("--record-events", "100%", "--transcripts", "--loglevel", "DEBUG")
+
+
+def identity(ready: Ready) -> dict[str, str]:
+    assert ready.identity is not None
+    return {"IDENTITY_ENDPOINT": ready.identity["endpoint"], "IDENTITY_HEADER": ready.identity["header"]}
+
+
+def shown(path: Path) -> str:
+    """A file's text; of a table, that of its cells."""
+    if path.suffix == ".parquet":
+        return files.read_table(path.parent, path.stem).to_pandas().to_csv()  # type: ignore[arg-type]
+    return path.read_bytes().decode("latin-1")
+
+
+def with_tokens(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and TOKEN.search(shown(path))]
+
+
+@pytest.mark.parametrize("place", ["handshake", "event", "nonsense"])
+def test_a_token_that_the_service_quotes_is_hidden_in_every_file_and_on_the_screen(place: str, tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--token-life", "60") as ready, quoting_service() as urls:
+        load = ("-u", "1", "--sessions", "2", "--url", urls[place], "--auth", "managed_identity", *EVERYTHING)
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **identity(ready))
+
+    folder = only_run(tmp_path / "runs")
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    assert "ok" not in set(sessions["outcome"])
+    assert sessions.to_csv().count("***") >= 2
+    assert not TOKEN.search(ended.stdout + ended.stderr)
+    assert with_tokens(folder) == []
+
+
+def rtbench(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench.cli.app", *options]
+    others = {name: value for name, value in os.environ.items() if name not in AZURE}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=others | variables, timeout=GUARD_S)
+
+
+@pytest.mark.parametrize("options", [("doctor",), ("doctor", "--json"), ("probe", "--log", "probe.jsonl")])
+def test_what_looks_at_a_service_closely_shows_no_token_either(
+    options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = ""
+    with quick_simulator(tmp_path, "--token-life", "60") as ready, quoting_service() as urls:
+        for url in urls.values():
+            Path("probe.jsonl").unlink(missing_ok=True)
+            ended = rtbench(*options, "--url", url, "--auth", "managed_identity", **identity(ready))
+
+            said += ended.stdout + ended.stderr
+            assert ended.returncode == 1, ended.stderr
+            assert with_tokens(tmp_path) == []
+
+    assert said.count("***") >= 2
+    assert not TOKEN.search(said)
