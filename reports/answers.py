@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from bench.measures import CATALOGUE
 from reports import bars, charts, frames, words
-from reports.numbers import NONE, listed, percent, plural, three
+from reports.numbers import NONE, listed, plural, three
 from reports.sections import both
 from reports.summary import Answer, Summary
 from reports.turns import ORIGINS, STARTED_BY
@@ -37,7 +37,7 @@ def answers(summary: Summary) -> Iterable[dict[str, Any]]:
 
 
 def _answer(summary: Summary, answer: Answer, ends: tuple[float, float]) -> dict[str, Any]:
-    colour = summary.targets.index(answer.target)
+    colour, failed = summary.targets.index(answer.target), words.failures(answer)
     return {
         "colour": colour,
         "label": words.whose(answer.figures),
@@ -45,8 +45,8 @@ def _answer(summary: Summary, answer: Answer, ends: tuple[float, float]) -> dict
         "sessions": plural(answer.sessions, "session"),
         "cells": [answer_cell(answer.figures, p) for p in (0.5, 0.95, 0.99)],
         "high": three(answer.figures.high),
-        "failed": percent(answer.failed, answer.ended),
-        "failed_n": plural(answer.failed, "turn"),
+        "failed": failed.figure,
+        "wanted": f"{failed.below} wanted",
         "strip": Markup(bars.strip(answer.figures, colour, ends)),
     }
 

@@ -48,6 +48,8 @@ class Interleaving:
     cut: int
     """those without"""
     blocks: int
+    unopened: int
+    """of the whole ones, those of which a session never opened"""
     apart_ms: float
     """the longest from the first start of a pair to its last"""
 
@@ -58,8 +60,9 @@ class Interleaving:
         many = plural(self.pairs, "pair") if self.arms == 2 else f"{plural(self.pairs, 'group')} of {self.arms}"
         cut = f", {count(self.cut)} more {'was' if self.cut == 1 else 'were'} not whole" if self.cut else ""
         blocks = f"{plural(self.blocks, 'block')} of {BLOCK_MIN}{NBSP}minutes"
+        unopened = f", in {count(self.unopened)} a session never opened" if self.unopened else ""
         began = f"sessions of a {pair} began within {ms(max(self.apart_ms, 0.1))} of each other"
-        return f"Interleaved: {many} in {blocks}{cut}; {began}."
+        return f"Interleaved: {many} in {blocks}{cut}{unopened}; {began}."
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,9 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     whole = members[members == arms].index
     start_ns = pair["start_ns"].agg(["min", "max"]).loc[whole]
     apart_ms = float((start_ns["max"] - start_ns["min"]).max()) / 1e6 if len(whole) else 0.0
-    return Interleaving(arms, len(whole), len(members) - len(whole), int(there["block"].nunique()), apart_ms)
+    never = there.loc[there["session_ready_ms"].isna() & (there["outcome_class"] == "failed"), "pair"]
+    unopened = int(whole.isin(never).sum())
+    return Interleaving(arms, len(whole), len(members) - len(whole), int(there["block"].nunique()), unopened, apart_ms)
 
 
 def differences(answers: Iterable[Figures]) -> Iterable[Difference]:

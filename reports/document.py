@@ -96,7 +96,8 @@ def _verdict(summary: Summary) -> dict[str, Any]:
 
 def _answer(answer: Answer) -> dict[str, Any]:
     counted = {"turns": answer.turns, "sessions": answer.sessions, "turns_failed": answer.failed}
-    return {"target": answer.target} | counted | _figures(answer.figures)
+    wanted = {"lost_turns": answer.lost, "turns_wanted": answer.wanted}
+    return {"target": answer.target} | counted | wanted | _figures(answer.figures)
 
 
 def _breakdown(row: Breakdown, summary: Summary) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from reports import remarks, sentences, words
+from reports import failings, remarks, sentences, words
 from reports.arms import FACTS
 from reports.events import ALL, PS
 from reports.money import CACHED, INPUT, OUTPUT
@@ -46,7 +46,7 @@ def _head(summary: Summary) -> Iterable[str]:
     for rule in verdict.broken:
         remedy = f" What to do: {plain(words.remedy(rule))}" if rule.remedy else ""
         yield from ("", f"**{plain(words.rule_line(rule))}** {plain(words.rule_figure(rule))}{remedy}")
-    said = " ".join(filter(None, (sentences.heard(summary), sentences.second(summary))))
+    said = " ".join(filter(None, (sentences.heard(summary), failings.second(summary))))
     if said:
         yield from ("", plain(said))
 
@@ -73,8 +73,8 @@ def _table_of(summary: Summary, group: list[Answer]) -> Iterable[str]:
     for answer in group[:ROWS_MOST]:
         figures = [words.inline(answer.figures, p) for p in (0.5, 0.95, 0.99)] + [three(answer.figures.high)]
         cells = [f"{strike}{figure}{strike}" for figure in figures]
-        failed = f"{count(answer.failed)} ({percent(answer.failed, answer.ended)})"
-        rows.append([words.whose(answer.figures), count(answer.turns), *cells, failed])
+        share, numbers = words.failures(answer)
+        rows.append([words.whose(answer.figures), count(answer.turns), *cells, f"{numbers} ({share})"])
     measure = plain(words.named(group[0].figures))
     yield from table((f"{measure}, ms", "turns", "p50 (95 %)", "p95 (95 %)", "p99 (95 %)", "slowest", "failed"), rows)
     if len(group) > ROWS_MOST:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.measures import GOOD as GOOD_OUTCOMES
 from bench.measures import is_throttled, outcome_class
+from reports.lost import lost_of
 from reports.statistics import Integers
 from reports.turns import CENSORED, FAILED, Turns
 
@@ -90,8 +91,8 @@ class Outcomes:
     censored: tuple[int, ...]
     lost: tuple[int, ...]
     """turns that were wanted and never begun, in sessions that the end of the run did not cut"""
-    wanted: tuple[int, ...]
-    """turns wanted, without abandoned ones: what `failures` is a share of"""
+    losses: tuple[Ending, ...]
+    """the same by the outcome of their session"""
     opened: tuple[int, ...]
     """sessions begun"""
     with_failure: tuple[int, ...]
@@ -105,14 +106,19 @@ class Outcomes:
                 found.setdefault(ending.said, ending)
         return list(found.values())
 
-    def ended(self, target: int) -> int:
-        """Turns begun that the end of the run did not cut."""
-        return self.begun[target] - self.censored[target]
+    @property
+    def wanted(self) -> tuple[int, ...]:
+        """Turns wanted, without abandoned ones: what `failures` is a share of."""
+        return tuple(n - cut + lost for n, cut, lost in zip(self.begun, self.censored, self.lost, strict=True))
+
+    @property
+    def unmet(self) -> tuple[int, ...]:
+        """Failed turns and lost ones: those of `failures`."""
+        return tuple(map(sum, zip(self.failed, self.lost, strict=True)))
 
     def failures(self, target: int) -> float:
         """(failed turns + lost turns) / turns wanted; NaN where none were."""
-        wanted = self.wanted[target]
-        return (self.failed[target] + self.lost[target]) / wanted if wanted else float("nan")
+        return self.unmet[target] / self.wanted[target] if self.wanted[target] else float("nan")
 
     def throttled(self, target: int) -> float:
         """The share of turns, or of sessions where that is more, whose rate the service limited."""
@@ -142,9 +148,10 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
     of_session = np.array([place[str(label)] for label in sessions["target"]], dtype=np.int64)
     outcome = turns.frame["outcome"].cat
     codes = outcome.codes.to_numpy()[turns.rows]
-    lost, wanted = _wanted(turns, sessions, of_session)
+    lost = lost_of(sessions)
     names = sessions["outcome"].cat
-    ends = _endings(list(names.categories), names.codes.to_numpy(), of_session, size)
+    labels, ends_as = list(names.categories), names.codes.to_numpy()
+    ends = _endings(labels, ends_as, of_session, size)
     said, said_of_sessions = said_of(turns.frame.iloc[turns.rows]), said_of(sessions)
     return Outcomes(
         turns=tuple(
@@ -157,8 +164,8 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
         begun=_counts(turns.target, size),
         failed=_counts(turns.target[turns.kind == FAILED], size),
         censored=_counts(turns.target[turns.kind == CENSORED], size),
-        lost=lost,
-        wanted=wanted,
+        lost=tuple(map(int, np.bincount(of_session, lost, minlength=size))),
+        losses=_endings(labels, np.repeat(ends_as, lost), np.repeat(of_session, lost), size),
         opened=_counts(of_session, size),
         with_failure=_with_failure(turns, sessions, of_session, size),
     )
@@ -193,22 +200,6 @@ def _endings(names: list[str], codes: Integers, target: Integers, size: int) -> 
     return tuple(
         sorted(found, key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
     )
-
-
-def _wanted(turns: Turns, sessions: pd.DataFrame, of_session: Integers) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Lost and wanted turns. Of a session that the run's end cut, or that has no row yet, those begun were wanted."""
-    size, whole = len(turns.targets), (sessions["outcome_class"] != "censored").to_numpy()
-    lost = np.nan_to_num(sessions["lost_turns"].to_numpy(dtype=np.float64)) * whole
-    begun = np.nan_to_num(sessions["turns_begun"].to_numpy(dtype=np.float64)) * whole
-    ended = _ids(turns, sessions["session_id"][whole])
-    loose = ~np.isin(turns.session, ended) & (turns.kind != CENSORED)
-    abandoned = np.isin(turns.session, ended) & (turns.kind == CENSORED)
-    wanted = (
-        np.bincount(of_session, begun + lost, minlength=size)
-        + np.bincount(turns.target[loose], minlength=size)
-        - np.bincount(turns.target[abandoned], minlength=size)
-    )
-    return tuple(map(int, np.bincount(of_session, lost, minlength=size))), tuple(map(int, wanted))
 
 
 def _ids(turns: Turns, session_ids: pd.Series[str]) -> Integers:

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
-from reports import accounts, answers, calls, remarks, sections, sentences, words
+from reports import accounts, answers, calls, failings, remarks, sections, sentences, words
 from reports.numbers import moment, three
 from reports.summary import Summary
 from reports.svg import GLYPHS
@@ -107,7 +107,7 @@ def _opening(summary: Summary) -> dict[str, Any]:
         "began": moment(summary.window.began_utc_ns),
         "lasted": words.lasted(summary),
         "headline": sentences.headline(summary),
-        "second": " ".join(filter(None, (sentences.heard(summary), sentences.second(summary)))),
+        "second": " ".join(filter(None, (sentences.heard(summary), failings.second(summary)))),
         "broken": [
             {"line": words.rule_line(r), "figure": words.rule_figure(r), "remedy": words.remedy(r)}
             for r in verdict.broken

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from reports import words
-from reports.numbers import count, listed, percent, plural, together, usd
+from reports import failings, words
+from reports.numbers import count, listed, plural, together, usd
 from reports.summary import HEARD, Answer, Summary
 from reports.turns import ORIGINS, STARTED_BY
 
@@ -14,26 +14,40 @@ WAITS = {
     "requested": "The first {1} of the reply comes {0} after response.create (median)",
 }
 """By origin: what counts from a request is no caller's wait, for the caller had ended before."""
-NO_VERDICT = "Not judged: {}. Nothing says whether the load generator kept up."
 
 
 def headline(summary: Summary) -> str:
-    """The answer in one sentence."""
+    """The answer in a sentence; of several targets also those that gave none."""
     if summary.verdict.valid is False:
         return f"Do not use these figures: {words.cause(summary)}."
-    begun = [answer for answer in summary.answers if answer.turns]
-    if not begun:
+    if not sum(summary.outcomes.begun):
         return _no_turns(summary)
+    lost = [summary.targets[place] for place in failings.hopeless(summary)]
+    begun = [answer for answer in summary.answers if answer.turns and answer.target not in lost]
     parts = [[answer for answer in begun if answer.origin == origin] for origin in summary.turns.origins]
-    return " ".join(_answered(part, several=len(parts) > 1) for part in parts if part)
+    several = sum(map(bool, parts)) > 1
+    said = [_answered(summary, part, several=several) for part in parts if part]
+    return " ".join([*said, *(f"{lack}." for lack in (*_without_median(begun), *failings.lacking(summary)))])
 
 
-def _answered(begun: list[Answer], *, several: bool) -> str:
+def _answered(summary: Summary, begun: list[Answer], *, several: bool) -> str:
     """The sentence of the turns that count from one origin; of several origins it is short, for the table says more."""
-    told = [answer for answer in begun if answer.figures.at(0.5).published]
+    told, named = [answer for answer in begun if answer.figures.at(0.5).published], len(summary.targets) > 1
     if told:
-        return f"{_waits(told)}." if several else _waits_and_tail(told)
-    return _untold(begun, STARTED_BY[begun[0].origin] if several else "turns")
+        return f"{_waits(told, named)}." if several else _waits_and_tail(told, named)
+    where = [answer.target for answer in begun] if len(begun) < len(summary.targets) else []
+    return _untold(begun, STARTED_BY[begun[0].origin] if several else "turns", f" on {listed(where)}" if where else "")
+
+
+def _without_median(begun: list[Answer]) -> list[str]:
+    """b: no median (27 of 30 turns failed): the targets that have none where another has one."""
+    told = {answer.target for answer in begun if answer.figures.at(0.5).published}
+    said = {}
+    for target in dict.fromkeys(answer.target for answer in begun if told and answer.target not in told):
+        mine = [answer for answer in begun if answer.target == target]
+        unmet, wanted = sum(answer.unmet for answer in mine), sum(answer.wanted for answer in mine)
+        said[target] = f"{count(unmet)} of {plural(wanted, 'turn')} failed" if unmet else plural(wanted, "turn")
+    return [f"{target}: no median ({why})" for target, why in said.items()]
 
 
 def _no_turns(summary: Summary) -> str:
@@ -44,26 +58,26 @@ def _no_turns(summary: Summary) -> str:
     return f"No turn was begun: {plural(sessions, 'session')} ended as {listed(ends)}."
 
 
-def _waits(told: list[Answer], *beside: float) -> str:
-    """The medians; in a unit that suits the values said beside them as well."""
+def _waits(told: list[Answer], named: bool, *beside: float) -> str:
+    """The medians, by target where the run has several; in a unit that suits the values said beside them as well."""
     shown = _ends(told)
     times = together(*map(_median, shown), *beside)
-    medians = [f"{time} on {a.target}" if len(told) > 1 else time for time, a in zip(times, shown, strict=False)]
+    medians = [f"{time} on {a.target}" if named else time for time, a in zip(times, shown, strict=False)]
     return WAITS[told[0].origin].format(_spread(medians, len(told)), words.KINDS[told[0].figures.measure])
 
 
-def _waits_and_tail(told: list[Answer]) -> str:
+def _waits_and_tail(told: list[Answer], named: bool) -> str:
     shown = _ends(told)
     medians = [_median(answer) for answer in shown]
     if all(answer.figures.at(0.95).published for answer in shown):
         tails = [answer.figures.at(0.95).value for answer in shown]
         times = together(*medians, *tails)[len(shown) :]
-        return f"{_waits(told, *tails)}; one turn in twenty takes longer than {listed(times)} (p95)."
+        return f"{_waits(told, named, *tails)}; one turn in twenty takes longer than {listed(times)} (p95)."
     slowest = max(shown, key=lambda answer: answer.figures.high)
     where = f" on {slowest.target}" if len(told) > 1 else ""
     which = "that succeeded" if slowest.figures.failed else f"of {plural(slowest.turns, 'turn')}"
     took = together(*medians, slowest.figures.high)[-1]
-    return f"{_waits(told, slowest.figures.high)}; the slowest {which}{where} took {took}."
+    return f"{_waits(told, named, slowest.figures.high)}; the slowest {which}{where} took {took}."
 
 
 def _ends(told: list[Answer]) -> list[Answer]:
@@ -83,15 +97,15 @@ def heard(summary: Summary) -> str:
         return ""
     shown = _ends(told)
     times = together(*(_median(answer) for answer in shown))
-    named = [f"{time}{_whose(answer, told)}" for time, answer in zip(times, shown, strict=True)]
+    named = [f"{time}{_whose(answer, summary)}" for time, answer in zip(times, shown, strict=True)]
     waited = f"Callers hear the reply {_spread(named, len(told))} after the end of their speech"
     return f"{waited} (median {HEARD}, {summary.setup.player})."
 
 
-def _whose(answer: Answer, told: list[Answer]) -> str:
+def _whose(answer: Answer, summary: Summary) -> str:
     """on direct, in VAD turns: as much as tells it from the others."""
     kind = answer.label.removeprefix(answer.target).removeprefix(" · ")
-    on = f" on {answer.target}" if len({other.target for other in told}) > 1 else ""
+    on = f" on {answer.target}" if len(summary.targets) > 1 else ""
     return f"{on} in {kind}" if kind else on
 
 
@@ -99,36 +113,36 @@ def _median(answer: Answer) -> float:
     return answer.figures.at(0.5).value
 
 
-def _untold(begun: list[Answer], noun: str) -> str:
+def _untold(begun: list[Answer], noun: str, where: str) -> str:
     """Why there is no median, and what there is."""
     turns, failed = sum(a.figures.n for a in begun), sum(a.figures.failed for a in begun)
     if failed and failed == turns:
-        return f"All {noun} failed: {count(failed)} of {count(turns)}."
+        return f"All {noun}{where} failed: {count(failed)} of {count(turns)}."
     if any(a.figures.at(0.5).status == "failed share" for a in begun):
-        return f"Half of the {noun} or more failed: {count(failed)} of {count(turns)}."
+        return f"Half of the {noun}{where} or more failed: {count(failed)} of {count(turns)}."
     good = [end for a in begun for end in (a.figures.low, a.figures.high) if math.isfinite(end)]
     if not good:
-        return (
-            f"None of the {noun} came to an end: {count(sum(a.turns for a in begun))} were cut by the end of the run."
-        )
+        cut = count(sum(a.turns for a in begun))
+        return f"None of the {noun}{where} came to an end: {cut} were cut by the end of the run."
     sessions, figures = sum(a.sessions for a in begun), begun[0].figures
     took = " to ".join(dict.fromkeys(together(min(good), max(good))))
     came = f"first {words.KINDS[figures.measure]} came {took} after {ORIGINS[figures.origin]}"
-    which = f"{plural(turns, 'turn')} of {plural(sessions, 'session')}"
+    which = f"{plural(turns, 'turn')} of {plural(sessions, 'session')}{where}"
     return f"{which} cannot carry a median with its interval; {'its' if turns == 1 else 'their'} {came}."
 
 
 def essentials(summary: Summary) -> str:
     """✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD: the run in one line."""
     verdict, found = summary.verdict, summary.outcomes
-    counted = f"{plural(sum(found.begun), 'turn')}, {count(sum(found.failed))} failed"
+    failed = f"{failings.of_wanted(summary)} wanted" if sum(found.lost) else count(sum(found.failed))
+    counted = [*failings.lacking(summary), f"{plural(sum(found.begun), 'turn')}, {failed} failed"]
     simulated = ["◇ SIMULATED"] if summary.simulated else []
     spent = [usd(summary.money.usd)] if not math.isnan(summary.money.usd) else []
     if verdict.valid is False:
         told = [f"do not use these figures: {words.cause(summary)}"]
     else:
         told = _alone(summary.answers[0]) if len(summary.answers) == 1 else _tails(summary)
-    return " · ".join([f"{verdict.glyph} {verdict.word}", *simulated, *told, counted, *spent])
+    return " · ".join([f"{verdict.glyph} {verdict.word}", *simulated, *told, *counted, *spent])
 
 
 def _alone(answer: Answer) -> list[str]:
@@ -154,44 +168,3 @@ def _tails(summary: Summary) -> list[str]:
 
 def _tail(answer: Answer) -> float:
     return answer.figures.at(0.95).value
-
-
-def second(summary: Summary) -> str:
-    """What went wrong, in numbers."""
-    outcomes = summary.outcomes
-    begun, failed, lost, cut = (sum(n) for n in (outcomes.begun, outcomes.failed, outcomes.lost, outcomes.censored))
-    if not begun:
-        return ""
-    said = [_ended(summary, begun - cut, failed)] if begun > cut else []
-    replies, silent = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
-    if silent:
-        said.append(f"{count(silent)} of {words.replies(replies)} stalled while playing ({percent(silent, replies)}).")
-    if lost:
-        said.append(f"{count(lost)} more {'was' if lost == 1 else 'were'} wanted and never begun.")
-    if cut:
-        said.append(f"{count(cut)} {'was' if cut == 1 else 'were'} cut by the end of the run and left out.")
-    if summary.verdict.valid is None:
-        said.append(NO_VERDICT.format(summary.verdict.reason))
-    return " ".join(said)
-
-
-def _ended(summary: Summary, ended: int, failed: int) -> str:
-    """How many failed, unless the headline has said it, and how."""
-    if not failed:
-        return "The turn did not fail." if ended == 1 else f"None of the {plural(ended, 'turn')} failed."
-    told = summary.verdict.valid is not False and all(
-        answer.figures.at(0.5).status == "failed share" for answer in summary.answers if answer.turns
-    )
-    most, several = _mostly(summary)
-    if told:
-        return f"{'Most often' if several else 'Each'} {most}."
-    often = "most often " if several else ""
-    return f"{count(failed)} of {plural(ended, 'turn')} failed ({percent(failed, ended)}), {often}{most}."
-
-
-def _mostly(summary: Summary) -> tuple[str, bool]:
-    """How most turns failed, `as closed:1006 (17)`, and whether others failed in another way."""
-    endings = [ending for ending in summary.outcomes.turns if ending.kind == "failed"]
-    most = max(endings, key=lambda ending: sum(ending.counts))
-    several = len(endings) > 1
-    return f"as {most.outcome} ({count(sum(most.counts))})" if several else f"as {most.outcome}", several

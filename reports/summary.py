@@ -40,9 +40,16 @@ class Answer:
     turns: int
     sessions: int
     failed: int
-    ended: int
-    """turns that the end of the run did not cut"""
+    lost: int
+    """wanted and never begun"""
+    wanted: int
+    """begun or lost, without those that the end of the run cut"""
     figures: Figures
+
+    @property
+    def unmet(self) -> int:
+        """Failed turns and lost ones."""
+        return self.failed + self.lost
 
     @property
     def target(self) -> str:
@@ -227,8 +234,9 @@ def _answer(turns: Turns, sessions: pd.DataFrame, one: Sampled, pool: Pool) -> A
     opened = int((sessions["target"] == label).sum()) if len(sessions) and alone else 0
     ended = int((mine & (turns.kind != CENSORED)).sum())
     failed = int((mine & (turns.kind == FAILED)).sum())
+    lost = int(turns.lost[pool.target][pool.steps].sum())
     told = figures(one.of(pool.target, pool.steps), one.measure.name, label, pool=pool)
-    return Answer(int(mine.sum()), max(opened, played), failed, ended, told)
+    return Answer(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
 
 
 def _heard(turns: Turns, sessions: pd.DataFrame, samples: dict[str, Sampled]) -> Iterable[Answer]:

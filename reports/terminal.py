@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reports import remarks, words
+from reports.columns import table
 from reports.events import ALL
-from reports.numbers import NBSP, count, moment, percent, quantity, shortened, three
-from reports.sentences import headline, heard, second
-from reports.summary import Answer, Summary
-from reports.svg import glyph, tone
+from reports.failings import second
+from reports.numbers import NBSP, count, moment, quantity, three
+from reports.sentences import headline, heard
+from reports.summary import Summary
 
 COLOURS = {"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"}
 QUOTED = 3
 SHOWN = 4
 INCIDENTS = 3
-NAME_LEAST, NAME_MOST = 9, 14
-"""Letters of a label beside its figures: 100 columns in all."""
-TARGETS = ("34", "33", "36", "37")
+INCIDENT_LINES = 2
 
 
 def terminal(summary: Summary, width: int = 100, colour: bool = False, report: str = "") -> str:
     """The summary as text, some twenty lines. `report` is the path that its last line names, none where it is empty."""
     ink = _Ink(colour)
-    parts = (_opening(summary, width, ink), _table(summary, ink), _closing(summary, width))
+    parts = (_opening(summary, width, ink), _table(summary, width, ink), _closing(summary, width))
     lines = "\n\n".join(text for part in parts if (text := "\n".join(part))).split("\n")
     if report:
         lines.append(f"report      {report}")
@@ -59,9 +58,12 @@ def _opening(summary: Summary, width: int, ink: _Ink) -> Iterable[str]:
 
 
 def _wrap(text: str, width: int) -> Iterable[str]:
-    """Lines of whole words; a no-break space holds a number and its unit together until the line is made."""
+    """Lines of whole words; a no-break space holds a number and its unit together until the line is made.
+
+    A word that is longer than a line is broken.
+    """
     line = ""
-    for word in text.split(" "):
+    for word in (part for whole in text.split(" ") for part in _broken(whole, width)):
         if line and len(line) + 1 + len(word) > width:
             yield line
             line = word
@@ -71,52 +73,12 @@ def _wrap(text: str, width: int) -> Iterable[str]:
         yield line
 
 
-def _table(summary: Summary, ink: _Ink) -> Iterable[str]:
-    """Targets in rows under the measure that they are of. Ten characters for a figure, eighteen with an interval."""
-    if not any(answer.turns for answer in summary.answers):
-        return
-    groups = words.tables(summary)
-    named = [words.whose(answer.figures) for group in groups for answer in group]
-    names = max(NAME_LEAST, *(len(name) for name in named if len(name) <= NAME_MOST), 0)
-    columns = f"{'p50 (95 %)':>20}{'p95 (95 %)':>21}{'p99':>11}{'max':>8}{'failed':>12}"
-    yield ink(f"{'':<{names + 4}}{'turns':>8}  {columns}", "soft")
-    for group in groups:
-        yield ink(f"{words.named(group[0].figures)}, ms", "soft")
-        for answer in group:
-            yield from _lines(answer, summary.targets.index(answer.target), names, ink)
+def _broken(word: str, width: int) -> list[str]:
+    return [word[at : at + width] for at in range(0, max(1, len(word)), width)]
 
 
-def _lines(answer: Answer, colour: int, names: int, ink: _Ink) -> Iterable[str]:
-    """A row; a label that is too long for its column has a line of its own above it."""
-    name = words.whose(answer.figures)
-    key, blank = f"  {glyph(colour)} {name}", " " * (names + 4)
-    row = _row(answer, f"{count(answer.failed)}{NBSP}{NBSP}{percent(answer.failed, answer.ended)}")
-    if len(name) > names:
-        yield ink(key, TARGETS[tone(colour)])
-        yield blank + row
-    else:
-        yield ink(key.ljust(len(blank)), TARGETS[tone(colour)]) + row
-
-
-def _row(answer: Answer, failed: str) -> str:
-    figures = answer.figures
-    p50, p95 = (_wide(answer, p) for p in (0.5, 0.95))
-    return f"{count(figures.n):>8}  {p50:>20}{p95:>21}{_narrow(answer, 0.99):>11}{three(figures.high):>8}{failed:>12}"
-
-
-def _wide(answer: Answer, p: float) -> str:
-    estimate = answer.figures.at(p)
-    if not estimate.published:
-        few = f" (needs {count(estimate.needs)})" if estimate.needs else ""
-        few = " (needs sessions)" if estimate.status == "too few sessions" else few
-        open_ = f" ({count(answer.figures.failed)} failed)" if estimate.status == "open" else ""
-        return _narrow(answer, p) + few + open_
-    return f"{three(estimate.value)} ({words.interval(estimate).replace(' ', '')})"
-
-
-def _narrow(answer: Answer, p: float) -> str:
-    estimate = answer.figures.at(p)
-    return three(estimate.value) if estimate.published else "> timeout" if estimate.status == "failed share" else "n/a"
+def _table(summary: Summary, width: int, ink: _Ink) -> Iterable[str]:
+    return table(summary, width, ink) if sum(summary.outcomes.begun) else ()
 
 
 def _closing(summary: Summary, width: int) -> Iterable[str]:
@@ -130,13 +92,19 @@ def _closing(summary: Summary, width: int) -> Iterable[str]:
         yield from _named("said", [f"{ending.outcome}: {ending.said}"], width)
     yield from _named("limits", [said] if (said := remarks.limits_in_all(summary.quota)) else [], width)
     for said in remarks.incidents(summary, INCIDENTS):
-        yield from _named("incident", [shortened(said, width - 12)], width)
+        yield from _cut(list(_named("incident", [said], width)), width)
     yield from _named("cost", _cost(summary), width)
     for kind in ("audio", "wire"):
         yield from _named(kind, _flow(summary, kind), width)
     yield from _named("harness", _harness(summary), width)
     for notice in filter(None, (*summary.notices, summary.setup.chunks)):
         yield from _named("note", [notice], width)
+
+
+def _cut(lines: list[str], width: int) -> list[str]:
+    """The first lines of an incident, for there may be many."""
+    kept = lines[:INCIDENT_LINES]
+    return kept if len(lines) == len(kept) else [*kept[:-1], f"{kept[-1][: width - 1]}…"]
 
 
 def _named(name: str, parts: list[str], width: int) -> Iterable[str]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.measures import CATALOGUE
+from reports.lost import lost_by_step
 from reports.runs import Run, sequence
 from reports.statistics import Floats, Integers
 
@@ -59,6 +60,8 @@ class Turns:
     """those that steps of this run count from, in the order of ORIGINS"""
     origin: Integers
     """of each step, its place among `origins`"""
+    lost: Integers
+    """turns that were wanted and never begun, by target (row) and step (column)"""
 
     @cached_property
     def group(self) -> Integers:
@@ -67,11 +70,12 @@ class Turns:
 
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
-        """For each target one pool for each origin that it has turns of; where it has none, one of the commonest."""
-        begun, several = self.by_group(np.ones(self.rows.size, dtype=bool)) > 0, len(self.origins) > 1
+        """For each target one pool for each origin of turns that it wanted; where it has none, one of the commonest."""
+        begun, several = self.by_group(np.ones(self.rows.size, dtype=bool)), len(self.origins) > 1
+        wanted = begun + self.lost > 0
         found = []
         for index, label in enumerate(self.targets):
-            places = np.unique(self.origin[begun[index]]) if begun[index].any() else [self.commonest]
+            places = np.unique(self.origin[wanted[index]]) if wanted[index].any() else [self.commonest]
             for place in places:
                 name = self.origins[int(place)]
                 shown = f"{label} · from {ORIGINS[name]}" if several else label
@@ -137,6 +141,7 @@ def turns_of(run: Run) -> Turns:
     place = _origin_places(codes, len(labels), place_of(frame["origin"], tuple(ORIGINS)), kind, rows)
     steps, origin, step_of_row = _steps(frame, rows, labels, codes, place)
     origins = np.unique(origin) if origin.size else np.zeros(1, dtype=np.int64)
+    begun, sessions = frame[["script", "turn"]].iloc[rows], run.sessions.iloc[measured(run.sessions)]
     return Turns(
         frame=frame,
         rows=rows,
@@ -149,6 +154,7 @@ def turns_of(run: Run) -> Turns:
         kind=kind[rows],
         origins=tuple(list(ORIGINS)[int(one)] for one in origins),
         origin=np.searchsorted(origins, origin),
+        lost=lost_by_step(begun, step_of_row[rows], sessions, place_of(sessions["target"], targets), targets, steps),
     )
 
 

@@ -53,6 +53,8 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
     """The same for a quantile of n turns; `good` is that of the successes alone, shown where too many failed."""
     if estimate.published:
         return Cell(three(estimate.value), interval(estimate))
+    if not n:
+        return Cell("n/a", f"no {noun or 'turn'}")
     if estimate.status == "failed share":
         beside = "" if math.isnan(good) else f"; successes {three(good)}"
         return Cell(f">{NBSP}timeout", f"{count(failed)} of {count(n)} failed{beside}")
@@ -72,6 +74,11 @@ def answer_cell(figures: Figures, p: float) -> Cell:
     if estimate.status == "failed share":
         return Cell(shown.figure, "all failed" if math.isnan(good) else f"successes {three(good)}")
     return Cell(shown.figure, f"open: {plural(figures.failed, 'failure')}") if estimate.status == "open" else shown
+
+
+def failures(answer: Answer) -> Cell:
+    """The share of the turns wanted that failed or were never begun, and their numbers: `52.9 %`, `45 of 85`."""
+    return Cell(percent(answer.unmet, answer.wanted), f"{count(answer.unmet)} of {count(answer.wanted)}")
 
 
 def interval(estimate: Estimate) -> str:

@@ -45,7 +45,7 @@ PURE = (
     "bench.simulator.vad", "bench.simulator.responses", "bench.simulator.quota", "bench.simulator.drift",
     "bench.simulator.refusals", "bench.simulator.tokens", "bench.simulator.handshake", "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.run.validity", "bench.load.pairs",
-    "bench.transport.answer",
+    "bench.transport.answer", "bench.simulator.cap", "bench.doctor.dialect",
     "reports.statistics",
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}

@@ -147,6 +147,13 @@ def test_a_service_that_refuses_is_shown(simulator: Ready) -> None:
     assert "◇ SIMULATED" in shown.stdout
 
 
+def test_a_service_that_speaks_the_other_dialect_is_hinted_at(simulator: Ready) -> None:
+    shown = rtbench("probe", *target(simulator, "preview"), "--dialect", "ga")
+
+    assert (shown.returncode, shown.stderr) == (1, "")
+    assert "hint       the service speaks the preview dialect: use --dialect preview" in shown.stdout
+
+
 @pytest.fixture
 def described(simulator: Ready, tmp_path: Path) -> Path:
     """A targets.yaml with two targets, one of which has a variant."""

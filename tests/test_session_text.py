@@ -108,3 +108,32 @@ def test_a_round_trip_to_a_proxy_is_told_as_such(timeline: LoggedTimeline, log: 
     assert "network_rtt 2 ms" in text
     assert ("network_rtt is to the proxy" in text) == (scope == "proxy")
     assert ("ttfa_less_rtt" in text) == (scope == "service")
+
+
+MISSING_TYPE = "Missing required parameter: 'session.type'."
+
+
+@pytest.mark.parametrize(
+    ("spoken", "outcome", "words", "speaks"),
+    [
+        ("preview", "failed:missing_required_parameter", MISSING_TYPE, "ga"),
+        ("ga", "failed:unknown_parameter", "Unknown parameter: 'session.type'.", "preview"),
+        ("ga", "failed:missing_required_parameter", MISSING_TYPE, None),
+    ],
+)
+def test_a_session_in_the_wrong_dialect_hints_at_the_right_one(
+    log: EventLog, spoken: str, outcome: str, words: str, speaks: str | None
+) -> None:
+    timeline = LoggedTimeline(AT_NS, 1, Limits(), log=log, about={"dialect": spoken})
+    timeline.fail(outcome, at(3), words)
+
+    text = printed(timeline, log)
+    assert ("hint the service speaks" in text) == ("hint" in text) == (speaks is not None)
+    assert f"use --dialect {speaks}" in text or speaks is None
+
+
+def test_a_turn_in_the_wrong_dialect_hints_at_the_right_one(timeline: LoggedTimeline, log: EventLog) -> None:
+    ask(timeline)
+    hear(timeline, created("r1"), delta(Dialect.PREVIEW, "audio", "r1"), done("r1"))
+
+    assert "use --dialect preview" in printed(timeline, log)

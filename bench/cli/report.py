@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from reports.summary import Summary
 
 WIDEST = 100
+COLOURLESS = ("dumb", "unknown")
+"""Terminals without colours, by TERM."""
 
 
 def report(run: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)]) -> None:
@@ -57,5 +59,7 @@ def width() -> int:
 
 
 def wants_colour() -> bool:
-    """Colour on a terminal, or where FORCE_COLOR says that one is behind; never with NO_COLOR."""
-    return (sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
+    """Colour on a terminal, or where FORCE_COLOR says that one is behind; never with NO_COLOR, or where it has none."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") in COLOURLESS:
+        return False
+    return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bench.cli.session_rows import opening_rows, plain, turn_rows
+from bench.doctor.dialect import dialect_remedy
 from bench.measures import CATALOGUE, SEGMENT_NAMES, segments
 from bench.observe.observation import TurnObservation, reason
+from bench.protocol.dialects import Dialect
 from bench.run.recorder import SIMULATOR_HEADER
 from bench.run.replay import Replayed
 from reports.numbers import NBSP, count, three
@@ -85,8 +87,16 @@ def _ending(replayed: Replayed, width: int) -> Iterator[str]:
     if session.outcome != "ok":
         told = [_told(session.outcome, session.detail), *_wait_asked(session.retry_after_ns)]
         yield from _named("session", told, width)
+    yield from _named("hint", _given("", _hint(replayed)), width)
     if replayed.cut:
         yield from _named("note", ["the log ends before the session does"], width)
+
+
+def _hint(replayed: Replayed) -> str:
+    """What to do where the service was spoken to in the wrong dialect."""
+    spoken, session = Dialect(replayed.opened.about["dialect"]), replayed.session
+    ended = [(session.outcome, session.detail), *((turn.outcome, turn.detail) for turn in replayed.turns)]
+    return next(filter(None, (dialect_remedy(outcome, words, spoken) for outcome, words in ended)), "")
 
 
 # What was measured.

@@ -9,6 +9,7 @@ from bench.doctor.explain import signed_by
 from bench.doctor.finding import Finding, any_failed, printable
 from bench.doctor.network import look_at_network
 from bench.doctor.service import Visit
+from bench.doctor.told import lasting
 from bench.errors import UsageError
 from bench.measures import Limits
 from bench.money import Prices
@@ -18,7 +19,6 @@ from bench.target.target import Target
 from bench.target.tokens import Answered, Keyring
 from bench.transport.tcp import warm_up
 
-MINUTE_S = 60
 SHOWN_OF_CLAIM = 40
 NOTHING_SENT = "neither a key nor a token is sent"
 INFORMING = ("no key is set: signing in", "through the proxy")
@@ -48,7 +48,7 @@ def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *,
         yield from (Finding(name, "skipped", f"needs {failed}") for name in ("upgrade", "session", "turn"))
         return
     answered = keyring.answered_by(target)
-    visit = Visit(Dialer(target, keyring), prices, answered.claims if answered else {})
+    visit = Visit(Dialer(target, keyring), prices, answered.claims if answered else {}, keyring.hide)
     yield from visit.findings(with_turn=with_turn)
 
 
@@ -85,12 +85,8 @@ def sign_in(target: Target, keyring: Keyring) -> Finding:
 def _answered(answered: Answered) -> str:
     """Who gave the token, for what and how long; of its claims no more than tells identities apart."""
     claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in answered.claims.items() if name != "exp")
-    lives = f"lives {_lasting(answered.seconds_left)}, for {answered.scope}"
+    lives = f"lives {lasting(answered.seconds_left)}, for {answered.scope}"
     return f"{answered.credential} gave a token that {lives}" + (f" ({claims})" if claims else "")
-
-
-def _lasting(seconds: float) -> str:
-    return f"{seconds / MINUTE_S:.0f} min" if seconds >= 2 * MINUTE_S else f"{seconds:.0f} s"
 
 
 def _hidden(finding: Finding, hide: Callable[[str], str]) -> Finding:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bench.doctor.dialect import dialect_remedy
 from bench.target.address import API_VERSIONS, AZURE_GA
 from bench.target.target import Entra, Target
 
@@ -40,6 +41,8 @@ class Refusal:
 def explain(refusal: Refusal, target: Target) -> str:
     """What to do about it; "" where nothing is known to help."""
     cause = refusal.outcome.partition(":")[2]
+    if remedy := dialect_remedy(refusal.outcome, refusal.words, target.dialect):
+        return remedy
     if refusal.outcome == "refused:proxy":
         return _closed_proxy(target)
     if refusal.outcome.startswith("throttled:"):
@@ -75,7 +78,7 @@ CAUSES = {
     "insufficient_quota": "the account has no credit left: look at its billing",
     "session_expired": "sessions are cut at an age that is too short for a turn: look at the deployment's limits",
     "inference_not_authorized_error": "the key is a restricted one: allow it the realtime API, or take another",
-    "dialect": "the service speaks the other dialect than was asked for: --dialect preview or ga, and the path to it",
+    "max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its settings",
     "no_audio": "no audio came though it was asked for: does the deployment's model speak?",
 }
 CLASSES = {
@@ -83,7 +86,7 @@ CLASSES = {
     "protocol": "the answers are not those of a realtime service: is the URL one?",
     "expired": CAUSES["session_expired"],
     "failed": "the service failed, see its words; try again, and if it stays so, ask its status page",
-    "incomplete": "the reply was cut by the service: its token cap or content filter",
+    "incomplete": "the reply was cut by the service, as by its content filter: see its words",
 }
 
 

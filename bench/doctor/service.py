@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
@@ -58,11 +58,16 @@ class Heard:
 
 
 class Visit:
-    """One connection to a service. `prices`: by model; `claims`: the public ones of the token that is sent."""
+    """One connection to a service.
 
-    def __init__(self, dialer: Dialer, prices: Mapping[str, Prices], claims: Mapping[str, str]) -> None:
+    `prices`: by model; `claims`: the public ones of the token that is sent; `hide` takes secrets out of a text.
+    """
+
+    def __init__(
+        self, dialer: Dialer, prices: Mapping[str, Prices], claims: Mapping[str, str], hide: Callable[[str], str]
+    ) -> None:
         self._dialer, self._target = dialer, dialer.target
-        self._prices, self._claims = prices, claims
+        self._prices, self._claims, self._hide = prices, claims, hide
         self._script = text_script(self._target, WORDS, self._target.session)
         self._heard = Heard()
 
@@ -74,7 +79,7 @@ class Visit:
         transport = connected(self._dialer, self._script.limits, timeline, lambda headers: None)
         observed, answered_ns = timeline.session(), utc_ns()
         if transport is None:
-            yield refused("upgrade", observed, self._target, self._claims)
+            yield self._refused("upgrade", timeline)
         else:
             yield upgraded(observed)
         yield service_clock(observed.headers.get("date"), answered_ns)
@@ -93,7 +98,7 @@ class Visit:
             yield Finding("settings", "ok", f"by default: {settings_in(self._heard.greeting) or 'not told'}")
             yield round_trip(transport.network())
         else:
-            yield refused("session", timeline.session(), self._target, self._claims)
+            yield self._refused("session", timeline)
         for step in self._script.steps if with_turn and timeline.ready else ():
             session.perform(step)
         session.close()
@@ -105,9 +110,12 @@ class Visit:
         if not with_turn:
             return Finding("turn", "skipped", "left out: a turn costs money")
         if self._heard.turn is None:
-            return refused("turn", timeline.session(), self._target, self._claims)
+            return self._refused("turn", timeline)
         model = str(self._heard.greeting.get("model") or "")
         return replied(self._heard.turn, self._target, self._target.prices or prices_of(self._prices, model), model)
+
+    def _refused(self, name: str, timeline: Timeline) -> Finding:
+        return refused(name, timeline.session(), self._target, self._claims, self._hide)
 
 
 def round_trip(network: Network | None) -> Finding:

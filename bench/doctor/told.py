@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from bench.run.recorder import SIMULATOR_HEADER
 from bench.target.target import Target
 
 NS_PER_MS, NS_PER_S = 1e6, 1e9
+MINUTE_S = 60
 CLOSE_S, SKEW_S = 2.0, 60.0
 IDS = ("x-ms-region", "apim-request-id", "x-request-id", "x-ms-deployment-name", "openai-version")
 """The headers that the service's support asks for."""
@@ -24,10 +25,15 @@ EXTENSIONS = "sec-websocket-extensions"
 TOKENS = {"text_in": "text in", "audio_in": "audio in", "text_out": "text out", "audio_out": "audio out"}
 
 
-def refused(name: str, observed: SessionObservation, target: Target, claims: Mapping[str, str]) -> Finding:
-    """A session that did not open, and what to do about it. `claims`: of the token that was sent."""
+def refused(
+    name: str, observed: SessionObservation, target: Target, claims: Mapping[str, str], hide: Callable[[str], str]
+) -> Finding:
+    """A session that did not open, and what to do about it. `claims`: of the token that was sent.
+
+    `hide` takes secrets out of a text. One that the service has cut is known at the end of its words alone.
+    """
     wait_ns = wait_of(observed.headers) if observed.retry_after_ns is None else observed.retry_after_ns
-    words = reason(observed.outcome, observed.detail)
+    words = hide(reason(observed.outcome, observed.detail))
     said = f"{_simulated(observed.headers)}{observed.outcome}: {words}{_ids(observed.headers)}"
     return Finding(name, "failed", said, explain(Refusal(observed.outcome, words, _seconds(wait_ns), claims), target))
 
@@ -79,10 +85,15 @@ def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: fl
     parts = [f"model {greeting['model']}" if greeting.get("model") else "the service names no model"]
     expires = greeting.get("expires_at")
     if isinstance(expires, int | float) and expires > now_s:
-        parts.append(f"ends in {(expires - now_s) / 60:.0f} min at the latest")
+        parts.append(f"ends in {lasting(expires - now_s)} at the latest")
     instants = observed.instants
     parts.append(f"greeted in {(instants['session_created'] - instants['upgrade_done']) / NS_PER_MS:.1f} ms")
     return Finding("session", "ok", ", ".join(parts))
+
+
+def lasting(seconds: float) -> str:
+    """Minutes, or below two of them seconds."""
+    return f"{seconds / MINUTE_S:.0f} min" if seconds >= 2 * MINUTE_S else f"{seconds:.0f} s"
 
 
 def settings_in(session: Mapping[str, Any]) -> str:
@@ -119,7 +130,7 @@ def replied(turn: TurnObservation, target: Target, prices: Prices | None, model:
     if turn.outcome != "ok":
         words = reason(turn.outcome, turn.detail)
         remedy = explain(Refusal(turn.outcome, words, _seconds(turn.retry_after_ns)), target)
-        return Finding("turn", "failed", f"{turn.outcome}: {words}", remedy)
+        return Finding("turn", "failed", f"{turn.outcome}: {words}" if words else turn.outcome, remedy)
     known = turn.measures_ns()
     name = next((name for name in ("ttfa", "ttft") if name in known), None)
     waited = f"{name} {known[name] / NS_PER_MS:.0f} ms, " if name else ""

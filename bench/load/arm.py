@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.load.pacer import Pacer
+from bench.load.pacer import SECOND_NS, Pacer
 from bench.load.plays import Plays
 from bench.measures import is_throttled, outcome_class
-from bench.observe.observation import SessionObservation
+from bench.observe.observation import SessionObservation, TurnObservation
 from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
@@ -18,11 +18,10 @@ HOPELESS = 10
 
 
 class Arm:
-    """One target's running state in a process. `plays`: what is said there; `per_minute`: this process's share."""
+    """One target's running state in a process. `plays`: what is said there; `pacer`: when sessions may start."""
 
-    def __init__(self, target: Target, plays: Plays, dialer: Dialer, per_minute: float | None) -> None:
-        self.target, self.plays, self.dialer = target, plays, dialer
-        self.pacer = Pacer(per_minute)
+    def __init__(self, target: Target, plays: Plays, dialer: Dialer, pacer: Pacer) -> None:
+        self.target, self.plays, self.dialer, self.pacer = target, plays, dialer, pacer
         self._opened = self._failed = 0
 
     @property
@@ -40,11 +39,20 @@ class Arm:
         failed = not opened and outcome_class(session.outcome) == "failed"
         self._opened += opened
         self._failed += failed and not throttled
-        if opened:
-            self.pacer.opened(session.start_ns)
-        elif throttled:
-            self.pacer.throttled(session.start_ns, now_ns, session.retry_after_ns)
+        if throttled and not opened:
+            self.pacer.throttled("connection", session.start_ns, now_ns, session.retry_after_ns)
         return failed
+
+    def session_opened(self, start_ns: int) -> None:
+        """The service has taken the settings of a session that was begun at this instant."""
+        self.pacer.passed("connection", start_ns)
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        """A turn is over. Its quota is the deployment's, so the wait for it holds other sessions, too."""
+        if is_throttled(turn.outcome):
+            self.pacer.throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)
+        elif outcome_class(turn.outcome) != "censored":
+            self.pacer.passed("turn", turn.start_ns)
 
 
 def was_opened(session: SessionObservation) -> bool:
@@ -56,15 +64,30 @@ def arms_of(
     targets: Sequence[Target],
     plays: Mapping[str, Plays],
     keyring: Keyring,
-    workers: int,
     connect_rate: float | None,
+    worker: int,
+    workers: int,
+    began_ns: int,
 ) -> list[Arm]:
-    """The arms of a run in one of its processes. Raises UsageError for certificates that cannot be used."""
+    """The arms of a run in one of its processes. Raises UsageError for certificates that cannot be used.
+
+    `began_ns`: when the run began, by the clock that its processes share.
+    """
     rates = per_minute_of(targets, connect_rate)
     return [
-        Arm(target, plays[target.label], Dialer(target, keyring), rate / workers if rate else None)
+        Arm(target, plays[target.label], Dialer(target, keyring), pacer_of(rate, worker, workers, began_ns))
         for target, rate in zip(targets, rates, strict=True)
     ]
+
+
+def pacer_of(per_minute: float | None, worker: int, workers: int, began_ns: int) -> Pacer:
+    """A worker's share of the starts, which are as even over all workers as they are in each; a lone one needs no step.
+
+    `worker`: its number, from 0.
+    """
+    if not per_minute or workers == 1:
+        return Pacer(per_minute)
+    return Pacer(per_minute / workers, began_ns + int(worker * 60 * SECOND_NS / per_minute))
 
 
 def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list[float | None]:

@@ -50,3 +50,10 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> Closed:
 def unfinished_workers(folder: Path) -> int:
     """How many workers still have something to flush; one that died has not."""
     return sum(not worker.get("done") and alive(worker.get("pid")) for worker in counters(folder))
+
+
+def holds_rows(folder: Path) -> bool:
+    """Whether a run that could not be reported has saved anything that can be, once there is room."""
+    tables: tuple[files.TableName, ...] = ("turns", "sessions")
+    spooled = any(len(batch) for table in tables for batch in files.spooled_batches(folder, table))
+    return spooled or not (folder / "spool").is_dir()

@@ -11,12 +11,13 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.clock import monotonic_ns
 from bench.errors import USAGE_STATUS
-from bench.load.closing import close_run, unfinished_workers
+from bench.load.closing import close_run, holds_rows, unfinished_workers
 from bench.load.live import LiveRun
 from bench.load.pacer import SECOND_NS
 from bench.load.standing import Standing
 from bench.load.view import View
 from bench.load.watch import Watch
+from bench.run.close import counters
 
 WORKERS_CLOSE_S = 30.0
 LOOK_S = 1.0
@@ -38,6 +39,8 @@ class Current:
     live: LiveRun | None = None
     """Wherever users run: alone, or in a worker."""
     looking: gevent.Greenlet | None = None
+    signing_in: bool = False
+    """Whether it waits for its first tokens, before anything else is there."""
     stopped: str = ""
     ending: str = ""
     """Which part of its end it has come to."""
@@ -119,11 +122,13 @@ class Current:
 
     def _report(self, folder: Path) -> None:
         self._tell_of_holds()
+        self._tell_of_absent(folder)
         closed = close_run(folder, self.document, self.stopped or "its time was over, or its users were stopped")
         self.summary = closed.summary
         if closed.problem:
             self.view.say(closed.problem)
-            self.view.say(f"what was recorded is in {folder}; when that is mended: rtbench report {folder}")
+            recorded = f"what was recorded is in {folder}; when that is mended: rtbench report {folder}"
+            self.view.say(recorded if holds_rows(folder) else f"no row of a turn or session was saved in {folder}")
         if closed.status == USAGE_STATUS or self.environment.process_exit_code is None:
             self.environment.process_exit_code = closed.status
 
@@ -133,6 +138,14 @@ class Current:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
             self.view.say(f"starts were held back, as the service asked: {longest} in all")
             self.document["holds"] = held_s
+
+    def _tell_of_absent(self, folder: Path) -> None:
+        """Workers that came to nothing, unless the reason is said already: the run is not what was asked for."""
+        workers = int(self.document["workers"])
+        absent = workers - len(counters(folder))
+        if absent and self.environment.process_exit_code != USAGE_STATUS:
+            self.view.say(f"the run ended before {absent} of its {workers} workers had begun: they opened no session")
+            self.environment.process_exit_code = USAGE_STATUS
 
     @property
     def _runner(self) -> Any:

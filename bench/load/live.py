@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import gevent
+from gevent.lock import BoundedSemaphore
 from greenlet import greenlet
 
 from bench.clock import monotonic_ns, utc_ns
@@ -21,9 +22,10 @@ from bench.load import dashboard
 from bench.load.arm import HOPELESS, Arm
 from bench.load.options import Options
 from bench.load.pacer import SECOND_NS
-from bench.load.pairs import Pair, block_of, is_sampled, order, reserve
+from bench.load.pairs import Pair, block_of, earliest_ns, is_sampled, order
 from bench.load.plays import Play
 from bench.load.sessions import Cut, Playing, Sessions
+from bench.load.sign_in import CountedKeyring
 from bench.load.spending import Spending, over_budget, unknown_price
 from bench.load.stage import OnStage
 from bench.load.standing import Progress, Standing
@@ -31,7 +33,6 @@ from bench.load.tasks import SessionTask
 from bench.load.upkeep import TICK_S, Upkeep
 from bench.observe.observation import SessionObservation, reason
 from bench.run.recorder import Labels, Recorder
-from bench.target.tokens import Keyring
 from bench.transport.tcp import warm_up
 
 POLL_S = 0.05
@@ -63,7 +64,7 @@ class LiveRun:
         began_utc_ns: int,
         arms: Sequence[Arm],
         options: Options,
-        keyring: Keyring,
+        keyring: CountedKeyring,
         spending: Spending,
         *,
         sessions: int | None,
@@ -81,8 +82,10 @@ class LiveRun:
         self._left, self._stop, self._refuse = sessions, stop, refuse
         self.ending = self.closed = False
         self._open = self._started = 0
-        self._due_ns: list[int] = []
-        """When the pairs that wait for their start may have it."""
+        self._door = BoundedSemaphore()
+        """Held by the pair that is the next to start."""
+        self._due_ns = 0
+        """When it may."""
         self._played: Counter[str] = Counter()
         _warm_up()
         self._upkeep = Upkeep(self._recorder, stop)
@@ -100,8 +103,9 @@ class LiveRun:
             return False
         self._open += 1
         try:
-            if self._await_start():
-                self._play_together(self._prepared(user, task, caller))
+            start_ns = self._await_start()
+            if start_ns is not None:
+                self._play_started(start_ns, user, task, caller)
         finally:
             self._open -= 1
             if self._left == 0 and not self._open:
@@ -115,25 +119,41 @@ class LiveRun:
             self._left -= 1
         return True
 
-    def _await_start(self) -> bool:
-        """Wait until a pair may start; False where the run ended meanwhile."""
-        pacers = [arm.pacer for arm in self.arms]
-        start_ns = reserve(pacers, monotonic_ns())
-        while not self.ending:
-            now_ns = monotonic_ns()
-            if now_ns >= start_ns and not any(pacer.holds(now_ns) for pacer in pacers):
-                return True
-            start_ns = reserve(pacers, now_ns) if now_ns >= start_ns else start_ns
-            self._sleep_until(start_ns)
-        return False
+    def _await_start(self) -> int | None:
+        """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile."""
+        with self._door:
+            due_ns = monotonic_ns()
+            while not self.ending:
+                if any(arm.pacer.on_trial for arm in self.arms):
+                    gevent.sleep(POLL_S)
+                    due_ns = monotonic_ns()
+                elif self._may_start(due_ns := earliest_ns([arm.pacer for arm in self.arms], due_ns)):
+                    return due_ns
+        return None
 
-    def _sleep_until(self, start_ns: int) -> None:
+    def _may_start(self, due_ns: int) -> bool:
+        """Take the start if it is due, else wait a little: meanwhile a service may ask for a longer wait."""
+        if due_ns > monotonic_ns():
+            self._sleep_until(due_ns)
+            return False
+        for arm in self.arms:
+            arm.pacer.take(due_ns)
+        return True
+
+    def _sleep_until(self, due_ns: int) -> None:
         """For a while at most: the run may end meanwhile."""
-        self._due_ns.append(start_ns)
+        self._due_ns = due_ns
         try:
-            gevent.sleep(min(max(0, start_ns - monotonic_ns()) / SECOND_NS, TICK_S))
+            gevent.sleep(min(max(0, due_ns - monotonic_ns()) / SECOND_NS, TICK_S))
         finally:
-            self._due_ns.remove(start_ns)
+            self._due_ns = 0
+
+    def _play_started(self, start_ns: int, user: type, task: SessionTask, caller: Caller) -> None:
+        try:
+            self._play_together(self._prepared(user, task, caller))
+        finally:
+            for arm in self.arms:
+                arm.pacer.ended(start_ns)
 
     def _prepared(self, user: type, task: SessionTask, caller: Caller) -> list[Playing]:
         """The sessions of the next pair, in the order in which they are to start."""
@@ -219,9 +239,12 @@ class LiveRun:
     def standing(self) -> Standing:
         """How it stands, since the last time that somebody asked."""
         now_ns = monotonic_ns()
-        waiting_ns = max(0, min(self._due_ns, default=now_ns) - now_ns)
+        waiting_ns = max(0, self._due_ns - now_ns)
         return self._progress.standing(
-            self._recorder.histograms, waiting_s=waiting_ns / SECOND_NS, simulated=self._recorder.simulated
+            self._recorder.histograms,
+            waiting_s=waiting_ns / SECOND_NS,
+            tokenless=self._keyring.waiting,
+            simulated=self._recorder.simulated,
         )
 
     def held_s(self) -> dict[str, float]:

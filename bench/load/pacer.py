@@ -1,52 +1,88 @@
-"""When connections to one target may start: evenly spaced, and not before the service has asked to be called again.
+"""When sessions of one target may start: evenly spaced, and not before the service has asked to be called again.
+
+After a refusal for a limit of the service, and the wait for it, one session starts alone: the target is half-open, as
+of circuit breakers. Once what was refused gets through, others follow with a distance that every further refusal
+doubles and that shrinks with all that gets through.
 
 Pure: the caller brings the clock and waits.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 SECOND_NS = 1_000_000_000
 FIRST_WAIT_NS, LONGEST_WAIT_NS = SECOND_NS, 60 * SECOND_NS
 """Of a service that refuses for its limits and does not say for how long: each wait is twice the one before.
 
-No wait is shorter than the first, whatever the service asks for.
+No wait is shorter than the first, whatever the service asks for. The distance of the starts after it grows alike.
 """
 LONGEST_HOLD_NS = 600 * SECOND_NS
 
+Limited = Literal["connection", "turn"]
+"""What a service refuses for its limits."""
+
 
 class Pacer:
-    """`per_minute` starts, evenly spaced, for all users of a target in this process; None for no limit."""
+    """`per_minute` starts, evenly spaced, for all users of a target in this process; None for no limit.
 
-    def __init__(self, per_minute: float | None) -> None:
-        self._interval_ns = int(60 * SECOND_NS / per_minute) if per_minute else 0
+    `phase_ns`: an instant from which all starts are whole intervals away, so that processes take turns; None: any.
+    """
+
+    def __init__(self, per_minute: float | None, phase_ns: int | None = None) -> None:
+        self.interval_ns = int(60 * SECOND_NS / per_minute) if per_minute else 0
+        self._phase_ns = phase_ns
         self._next_ns = self._held_until_ns = self._held_ns = 0
-        self._waits = 0
+        self._refused: Limited = "connection"
+        """What the service refused last."""
+        self._waits = self._distance_ns = 0
+        self._half_open = False
+        self._trial_ns: int | None = None
+        """When the session started that is alone to try whether the service takes what it has refused."""
 
     def earliest_ns(self, now_ns: int) -> int:
         """When the next start may be; `now_ns` where nothing stands against it."""
         return max(now_ns, self._next_ns, self._held_until_ns)
 
+    def slot_ns(self, at_ns: int) -> int:
+        """The first instant from `at_ns` on that keeps in step with the other processes."""
+        if self._phase_ns is None or not self.interval_ns:
+            return at_ns
+        return at_ns + (self._phase_ns - at_ns) % self.interval_ns
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether nothing may start until a session that is under way has got through, or has ended."""
+        return self._trial_ns is not None
+
     def take(self, start_ns: int) -> None:
-        """There is a start at this instant, so the next one is an interval later."""
-        self._next_ns = start_ns + self._interval_ns
+        """There is a start at this instant; the next one is an interval later."""
+        self._next_ns = start_ns + max(self.interval_ns, self._distance_ns)
+        if self._half_open:
+            self._trial_ns = start_ns
 
-    def holds(self, now_ns: int) -> bool:
-        """Whether nothing may start now, by the service's word, whatever was planned before it came."""
-        return now_ns < self._held_until_ns
+    def ended(self, start_ns: int) -> None:
+        """What was started at this instant is over: if it was the trial and told nothing, the next start is one."""
+        if start_ns == self._trial_ns:
+            self._trial_ns = None
 
-    def throttled(self, began_ns: int, now_ns: int, asked_ns: int | None) -> None:
-        """A connection that was begun at `began_ns` was refused for the service's limits, with or without a wait."""
-        if asked_ns is None:
-            if began_ns < self._held_until_ns:
-                return  # one of many that began before the first of them was refused
-            asked_ns = min(FIRST_WAIT_NS << self._waits, LONGEST_WAIT_NS)
-            self._waits = min(self._waits + 1, 6)
-        self.hold(now_ns + min(max(asked_ns, FIRST_WAIT_NS), LONGEST_HOLD_NS), now_ns)
+    def throttled(self, what: Limited, began_ns: int, now_ns: int, asked_ns: int | None) -> None:
+        """What was begun at `began_ns` was refused at `now_ns` for the service's limits, with or without a wait."""
+        first = began_ns >= self._held_until_ns  # not one of many that began before the first of them was refused
+        if asked_ns is None and not first:
+            return
+        wait_ns = min(FIRST_WAIT_NS << self._waits, LONGEST_WAIT_NS) if asked_ns is None else asked_ns
+        self._waits = min(self._waits + (asked_ns is None), 6)
+        if first:
+            self._distance_ns = min(max(FIRST_WAIT_NS, 2 * self._distance_ns), LONGEST_WAIT_NS)
+        self._refused, self._half_open, self._trial_ns = what, True, None
+        self.hold(now_ns + min(max(wait_ns, FIRST_WAIT_NS), LONGEST_HOLD_NS), now_ns)
 
-    def opened(self, began_ns: int) -> None:
-        """A connection that was begun at `began_ns` was opened: if since the last wait, the next is the first again."""
-        if began_ns >= self._held_until_ns:
-            self._waits = 0
+    def passed(self, what: Limited, began_ns: int) -> None:
+        """What was begun at `began_ns` got through. It tells nothing of what is refused, or began before the wait."""
+        if what == self._refused and began_ns >= self._held_until_ns:
+            self._waits, self._half_open, self._trial_ns = 0, False, None
+            self._distance_ns = self._distance_ns * 9 // 10
 
     def hold(self, until_ns: int, now_ns: int) -> None:
         """Nothing starts before an instant."""

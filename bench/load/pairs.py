@@ -41,12 +41,10 @@ def block_of(start_utc_ns: int, began_utc_ns: int) -> int:
     return max(0, start_utc_ns - began_utc_ns) // BLOCK_NS
 
 
-def reserve(pacers: Sequence[Pacer], now_ns: int) -> int:
-    """Take the next start that suits every arm, so that a wait in one of them holds its partners."""
-    start_ns = max(pacer.earliest_ns(now_ns) for pacer in pacers)
-    for pacer in pacers:
-        pacer.take(start_ns)
-    return start_ns
+def earliest_ns(pacers: Sequence[Pacer], now_ns: int) -> int:
+    """When the next pair may start: a wait in one arm holds its partners, and the slowest arm paces all."""
+    slowest = max(pacers, key=lambda pacer: pacer.interval_ns)
+    return slowest.slot_ns(max(pacer.earliest_ns(now_ns) for pacer in pacers))
 
 
 def is_sampled(number: int, share: Fraction) -> bool:

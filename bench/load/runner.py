@@ -35,11 +35,13 @@ from bench.load.options import add_options
 from bench.load.pacer import SECOND_NS
 from bench.load.planned import planned
 from bench.load.plays import check_descriptors, check_port, check_shares
+from bench.load.sign_in import CountedKeyring, never_begun, sign_in
 from bench.load.spending import Spending
+from bench.load.upkeep import unwritable
 from bench.load.view import View
 from bench.load.watch import Watch
 from bench.run import folder as files
-from bench.target.tokens import Keyring, closed_on_failure
+from bench.target.tokens import closed_on_failure
 
 WORKERS_START_NS = 10 * SECOND_NS
 STOP, DONE, REFUSED = "rtbench_stop", "rtbench_done", "rtbench_refused"
@@ -146,8 +148,10 @@ class Runs:
                 self._start_worker()
             else:
                 self._start_run()
-        except (BenchError, OSError) as error:
+        except BenchError as error:
             self._refuse(str(error))
+        except OSError as error:
+            self._refuse(unwritable(error))
         else:
             self._current.look_on()
 
@@ -162,6 +166,11 @@ class Runs:
             print(self._current.summary, flush=True)
 
     def on_quitting(self, **_: Any) -> None:
+        if self._current.signing_in:
+            self._current.signing_in = False
+            self._current.ending = DRAINING
+            self.say(never_begun(self._current.stopped))
+            self._environment.process_exit_code = USAGE_STATUS
         self._drain()
         self._finish()
 
@@ -177,12 +186,15 @@ class Runs:
             self.prepare()
         self._ran = True
         keyring = self._signed_in()  # before there is a folder, so that a refusal leaves none
+        if self._current.ending:
+            keyring.close()
+            return
         with closed_on_failure(keyring):
             self._begin(keyring)
 
-    def _begin(self, keyring: Keyring) -> None:
-        arms = self._arms(keyring, 1)
+    def _begin(self, keyring: CountedKeyring) -> None:
         began = utc_ns()
+        arms = self._arms(keyring, 0, 1, began)
         folder = files.create(self._planned.options.runs, self._planned.scenario, began)
         settings = vars(self._environment.parsed_options)
         self._current.document = self._planned.opening_document(folder.name, began, settings, self._worker_count)
@@ -197,10 +209,16 @@ class Runs:
         else:
             self._current.live = self._live(folder, 0, 1, began, keyring, arms)
 
-    def _signed_in(self) -> Keyring:
+    def _signed_in(self) -> CountedKeyring:
         """Every token there; raises UsageError where one is refused."""
-        keyring = Keyring(self._planned.targets, incident=self._incident)
-        keyring.open()
+        keyring = CountedKeyring(self._planned.targets, incident=self._incident)
+        self._current.signing_in = True  # and so it stays where the end of the run cuts this
+        try:
+            sign_in(keyring, self.say)
+        except UsageError:
+            self._current.signing_in = False
+            raise
+        self._current.signing_in = False
         return keyring
 
     def _incident(self, kind: str, text: str) -> None:
@@ -240,18 +258,22 @@ class Runs:
         workers, began = int(handed["workers"]), int(handed["began_utc_ns"])
         try:
             keyring = self._signed_in()
+            if not (folder / "spool").is_dir():  # the run is over
+                keyring.close()
+                return
             with closed_on_failure(keyring):
-                arms = self._arms(keyring, workers)
-                self._current.live = self._live(folder, self._runner.worker_index, workers, began, keyring, arms)
+                worker = self._runner.worker_index
+                arms = self._arms(keyring, worker, workers, began)
+                self._current.live = self._live(folder, worker, workers, began, keyring, arms)
         except UsageError as error:  # its master could: without this worker the run is not what was asked for
             self.refuse(str(error))
 
-    def _arms(self, keyring: Keyring, workers: int) -> list[Arm]:
-        plan = self._planned
-        return arms_of(plan.targets, plan.plays, keyring, workers, plan.options.connect_rate)
+    def _arms(self, keyring: CountedKeyring, worker: int, workers: int, began_utc_ns: int) -> list[Arm]:
+        plan, began_ns = self._planned, monotonic_ns() - (utc_ns() - began_utc_ns)
+        return arms_of(plan.targets, plan.plays, keyring, plan.options.connect_rate, worker, workers, began_ns)
 
     def _live(
-        self, folder: Path, worker: int, workers: int, began_utc_ns: int, keyring: Keyring, arms: list[Arm]
+        self, folder: Path, worker: int, workers: int, began_utc_ns: int, keyring: CountedKeyring, arms: list[Arm]
     ) -> LiveRun:
         plan = self._planned
         return LiveRun(

@@ -103,7 +103,7 @@ class Sessions:
             ending = lambda: self._watcher.ending or leaving()  # noqa: E731
             session = PatientSession(script, transport, timeline, record, ending)
             record.on_turn = lambda turn: self._note_turn(arm, session, timeline, script.name, turn)
-            return self._perform(session, timeline, steps)
+            return self._perform(arm, session, timeline, steps)
         except Cut:
             return None
         except Exception as error:  # it is recorded; whoever runs the session tells Locust
@@ -113,12 +113,13 @@ class Sessions:
             self._note_session(arm, record, timeline.session())
             self._close_log(log)
 
-    def _perform(self, session: Session, timeline: Timeline, steps: Steps) -> Exception | None:
+    def _perform(self, arm: Arm, session: Session, timeline: Timeline, steps: Steps) -> Exception | None:
         """Play a session that is connected, from its opening to its close."""
         try:
             session.open()
             if timeline.reached("session_updated"):
                 self._progress.session_opened()
+                arm.session_opened(timeline.session().start_ns)
             word = None if timeline.over else steps(session)
             session.close()
         except gevent.GreenletExit:
@@ -143,6 +144,7 @@ class Sessions:
         self, arm: Arm, session: PatientSession, timeline: Timeline, script: str, turn: TurnObservation
     ) -> None:
         session.note(turn)
+        arm.turn_ended(turn)
         dashboard.show_turn(self._fire, script, turn, self._hide)
         model = timeline.session().effective_settings.get("model")
         self._progress.turn_ended(arm.label, str(model) if model else None, turn)

@@ -61,7 +61,7 @@ def over_budget(budget_usd: float | None, usd: float) -> str:
 
 
 def unknown_price(models: Iterable[str]) -> str:
-    """What to do about models without a price, in one line."""
+    """Why a budget cannot be kept where models have no price, and what to do, in one line."""
     named = ", ".join(sorted(filter(None, models)))
     which = f"no price of {named} is known" if named else "the service names no model, so no price is known"
-    return f"{which}: {GIVE_PRICES}"
+    return f"--budget cannot be kept, for {which}: {GIVE_PRICES}"

@@ -24,6 +24,7 @@ SINCE = {"requested": "", "speech_end": " after speech"}
 FIRST_DELTA, STAMP_ERROR = "first_delta", "stamp_error"
 INNER = frozenset({FIRST_DELTA, STAMP_ERROR})
 """Times that the harness is judged by."""
+HARNESS_OK, HARNESS_LATE = "harness ok", "harness late"
 
 Times = dict[str, dict[str, list[int]]]
 """Microseconds, by arm and name."""
@@ -33,18 +34,20 @@ Times = dict[str, dict[str, list[int]]]
 class Standing:
     """What one process reports, in plain data: `Standing(**asdict(standing))` is the same again.
 
-    `sessions_open`, and `waiting_s`, for which starts are still held back, are of this moment. `times_us` are of the
-    turns that ended since the report before. All else is of everything up to now.
+    `sessions_open`, `tokenless`, those that wait for a token, and `waiting_s`, for which starts are still held back,
+    are of this moment. `times_us` are of the turns that ended since the report before. All else is of everything up
+    to now.
     """
 
     sessions_open: int = 0
+    tokenless: int = 0
     sessions_done: int = 0
     sessions_refused: int = 0
-    """Those that failed before they were open; a part of the done."""
+    """Those that failed before they were open and were not throttled; a part of the done."""
     turns_good: int = 0
     turns_failed: int = 0
     throttled: int = 0
-    """Turns and sessions; a part of the failed and of the refused."""
+    """Turns and sessions; of the turns a part of the failed, of the sessions a part of the done."""
     turns_stamped: int = 0
     turns_user_stamped: int = 0
     """Those whose stamps did not all come from the kernel."""
@@ -57,7 +60,7 @@ class Standing:
     times_us: Times = field(default_factory=dict)
 
 
-COUNTS = ("sessions_open", "sessions_done", "sessions_refused", "turns_good", "turns_failed", "throttled",
+COUNTS = ("sessions_open", "tokenless", "sessions_done", "sessions_refused", "turns_good", "turns_failed", "throttled",
           "turns_stamped", "turns_user_stamped", "unpriced")  # fmt: skip
 
 
@@ -78,9 +81,10 @@ class Progress:
         self._counts["sessions_done"] += 1
         if opened:
             self._counts["sessions_open"] -= 1
+        elif is_throttled(session.outcome):
+            self._counts["throttled"] += 1
         else:
             self._counts["sessions_refused"] += outcome_class(session.outcome) == "failed"
-            self._counts["throttled"] += is_throttled(session.outcome)
 
     def turn_ended(self, arm: str, model: str | None, turn: TurnObservation) -> None:
         """`arm`: the target's label; `model`: as the session named it."""
@@ -94,11 +98,14 @@ class Progress:
         for name, value_us in _times_us(turn).items():
             times_us.setdefault(name, []).append(value_us)
 
-    def standing(self, histograms: Histograms, *, waiting_s: float = 0.0, simulated: bool = False) -> Standing:
+    def standing(
+        self, histograms: Histograms, *, waiting_s: float = 0.0, tokenless: int = 0, simulated: bool = False
+    ) -> Standing:
         """The next report. `histograms`: the recorder's."""
         times_us, self._times_us = self._times_us, {}
         return Standing(
             **self._counts,
+            tokenless=tokenless,
             usd=self._spending.usd,
             unpriced=self._spending.unpriced,
             waiting_s=waiting_s,
@@ -155,8 +162,8 @@ class Tally:
         rules = judge(self._evidence())["rules"]
         broken = next((rule for rule in rules if rule["passed"] is False), None)
         if broken is not None:
-            return f"harness late: {broken['measure']} {broken['figure']:.3g} ms > {broken['limit']:.3g} ms"
-        return "harness ok" if any(rule["passed"] for rule in rules) else ""
+            return f"{HARNESS_LATE}: {broken['measure']} {broken['figure']:.3g} ms > {broken['limit']:.3g} ms"
+        return HARNESS_OK if any(rule["passed"] for rule in rules) else ""
 
     def _evidence(self) -> Evidence:
         total, arms = self.total, sorted({key.target for key, _ in self._times.items()})

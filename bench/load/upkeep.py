@@ -16,6 +16,11 @@ TICK_S = 0.5
 HISTOGRAMS_EVERY_S = 8.0
 
 
+def unwritable(error: OSError) -> str:
+    """What to do where the disk takes no more, in one line."""
+    return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs"
+
+
 class Upkeep:
     """Keeps a recorder's files. `stop` asks for the end of the run where they cannot be written, with the reason."""
 
@@ -60,7 +65,7 @@ class Upkeep:
         try:
             write()
         except OSError as error:
-            self._trouble(f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs")
+            self._trouble(unwritable(error))
         except Exception as error:  # whatever it is, what was recorded must reach the disk
             self._trouble(f"cannot record the run: {type(error).__name__}: {error}")
 

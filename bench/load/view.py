@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TextIO
 
-from bench.load.standing import Standing, Tally, Wait
+from bench.load.standing import HARNESS_LATE, HARNESS_OK, Standing, Tally, Wait
 from bench.money import dollars
 
 BETWEEN = " · "
@@ -43,7 +43,8 @@ class Moment:
 class Part:
     """A piece of the line: the same thing in fewer and fewer words, at last with something left out (`cut`).
 
-    Where the line is too long words go first, of the parts of the highest `rank` before others; then whole parts.
+    Where the line is too long words go first, of the parts of the highest `rank` before others; then whole parts. So
+    trouble has low ranks, and stays when good news has gone.
     """
 
     rank: int
@@ -98,37 +99,40 @@ def _inked(text: str, style: str) -> str:
 
 
 def _parts(tally: Tally, moment: Moment) -> Iterator[Part]:
-    total = tally.total
+    total, health = tally.total, tally.health()
     if total.simulated:
         yield Part(1, ("SIMULATED",), "sim")
     yield Part(0, (f"{moment.phase} {clock(moment.elapsed_s)}",))
     if total.waiting_s >= HELD_S:
-        yield Part(5, (f"starts held {clock(total.waiting_s)}",))
+        yield Part(7, (f"starts held {clock(total.waiting_s)}",))
     yield from _sessions(total, moment.wanted)
+    if total.tokenless:
+        yield Part(4, (f"{total.tokenless} wait for a token",), "bad")
     yield from _turns(total)
     yield from _waits(tally.waits())
     yield from _money(total, moment.budget_usd)
-    if health := tally.health():
-        late = health != "harness ok"
-        yield Part(4 if late else 9, (health, "harness late") if late else (health,), "bad" if late else "")
+    if health == HARNESS_OK:
+        yield Part(11, (health,))
+    elif health:
+        yield Part(2, (health, HARNESS_LATE), "bad")
     if moment.left_s is not None:
-        yield Part(7, (f"{clock(moment.left_s)} left",))
+        yield Part(9, (f"{clock(moment.left_s)} left",))
 
 
 def _sessions(total: Standing, wanted: int | None) -> Iterator[Part]:
     open_ = f"{total.sessions_open}" if wanted is None else f"{total.sessions_open}/{wanted}"
-    yield Part(6, (f"{open_} open {total.sessions_done} done", f"{open_} open"))
+    yield Part(8, (f"{open_} open {total.sessions_done} done", f"{open_} open"))
     if total.sessions_refused:
-        yield Part(5, (f"{total.sessions_refused} refused",), "bad")
+        yield Part(3, (f"{total.sessions_refused} refused",), "bad")
 
 
 def _turns(total: Standing) -> Iterator[Part]:
     ended = total.turns_good + total.turns_failed
     if ended:
         good = _share(total.turns_good, ended)
-        yield Part(3, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
+        yield Part(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
     if total.throttled:
-        yield Part(5, (f"{total.throttled} throttled",), "bad")
+        yield Part(4, (f"{total.throttled} throttled",), "bad")
 
 
 def _share(part: int, whole: int) -> str:
@@ -141,7 +145,7 @@ def _waits(waits: Iterable[Wait]) -> Iterator[Part]:
     """What most turns wait for; the others where there is room."""
     for rank, (name, group) in enumerate(groupby(waits, lambda wait: wait.name)):
         every = list(group)
-        place = 2 if rank == 0 else 10 + rank
+        place = 5 if rank == 0 else 11 + rank
         yield _one(place, every[0]) if len(every) == 1 else _several(place, name, every)
 
 
@@ -169,7 +173,7 @@ def _money(total: Standing, budget_usd: float | None) -> Iterator[Part]:
     spent = f"{dollars(total.usd)} USD"
     of = f"{spent} of {dollars(budget_usd)}" if budget_usd is not None else spent
     unpriced = f" ({total.unpriced} unpriced)" if total.unpriced else ""
-    yield Part(5 if budget_usd is not None else 8, (of + unpriced, of, spent))
+    yield Part(7 if budget_usd is not None else 10, (of + unpriced, of, spent))
 
 
 def _ms(value_ms: float) -> str:

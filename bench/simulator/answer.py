@@ -13,6 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from bench.protocol.dialects import GA_FORMATS
+from bench.simulator.cap import AUDIO_ANSWER_TEXT_TOKENS
 from bench.simulator.conversation import Conversation, Item
 from bench.simulator.outbox import Render, Step
 from bench.simulator.schedule import NS_PER_MS, Schedule
@@ -20,7 +21,7 @@ from bench.simulator.session import Output
 from bench.simulator.voice import TOKEN_MS, Block, Reply
 from bench.simulator.wire import GA, DeltaTemplate, Ids, Json, Names, Outgoing, event_bytes, json_string
 
-AUDIO_ANSWER_TEXT_TOKENS = 12  # Azure's printed audio reply of 9 words and marks cost 21 text tokens
+CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
 
 
 class Context(NamedTuple):
@@ -80,7 +81,8 @@ class Answer:
         yield from ((schedule.opening_ns, render) for render in self._opening())
         for due_ns, audio, place in schedule.deltas:
             yield due_ns, partial(self._audio if audio else self._word, place)
-        yield from ((schedule.done_ns, render) for render in self._closing("completed", None))
+        closing = self._closing("incomplete", CAPPED) if schedule.cut else self._closing("completed", None)
+        yield from ((schedule.done_ns, render) for render in closing)
 
     def cancelled(self, at_ns: int, reason: str) -> Iterator[Step]:
         """What comes instead of the steps that are left."""

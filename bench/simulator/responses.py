@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.simulator.agenda import Series
 from bench.simulator.answer import Answer, Context
+from bench.simulator.cap import capped
 from bench.simulator.conversation import Conversation, text_tokens
 from bench.simulator.outbox import Outbox, Render, Step
 from bench.simulator.profile import Profile
@@ -96,12 +97,14 @@ class Responses:
         text, audio = self._input(output.instructions, wanted.get("input"))
         failure = self._quota.respond(text + audio, self._session.model, at_ns)
         reply = self._replies[int(self._rng.integers(len(self._replies)))]
+        schedule = self._schedule(output, reply, at_ns, failed=failure is not None)
+        reply, schedule = capped(reply, schedule, output.format, float(output.max_output_tokens))
         return Answer(
             id=self._ids.new("resp"),
             item_id=self._conversation.promise(),
             output=output,
             reply=reply,
-            schedule=self._schedule(output, reply, at_ns, failed=failure is not None),
+            schedule=schedule,
             names=self._names,
             ids=self._ids,
             obfuscation=self._outbox.obfuscation,

@@ -30,12 +30,13 @@ class Delta(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Due instants of one answer, none before the one above it."""
+    """Due instants of one answer, none before the one above it. `cut`: by the cap on its tokens (`cap.py`)."""
 
     created_ns: int
     opening_ns: int
     deltas: Sequence[Delta]
     done_ns: int
+    cut: bool = False
 
 
 def audio_schedule(profile: Profile, reply: Reply, at_ns: int, earliest_ns: int, rng: np.random.Generator) -> Schedule:

@@ -9,8 +9,9 @@ from bench.target.address import Address
 from bench.target.headers import filled_url
 from bench.target.proxies import NONE, environment_proxy, parsed_proxy
 from bench.target.settings import Names, Surroundings, TargetSettings
-from bench.target.target import Proxy, Way, is_loopback
+from bench.target.target import Way, is_loopback
 from bench.target.urls import SettingError
+from bench.transport.base import Proxy
 
 
 def way_of(settings: TargetSettings, around: Surroundings, address: Address) -> tuple[Way, tuple[str, ...]]:

@@ -25,7 +25,8 @@ from bench.clock import now_with_realtime
 from bench.errors import BenchError
 from bench.target.credentials import Credential, hidden
 from bench.target.proxies import environment_proxy_secrets, proxy_secrets, proxy_url
-from bench.target.target import Entra, Proxy
+from bench.target.target import Entra
+from bench.transport.base import Proxy
 
 SECOND_NS = 1_000_000_000
 FIRST_RETRIES = 2

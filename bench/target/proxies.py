@@ -13,8 +13,9 @@ from typing import Final, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from bench.target.credentials import Credential
-from bench.target.target import Proxy, bracketed, is_loopback
+from bench.target.target import bracketed, is_loopback
 from bench.target.urls import SettingError, is_host
+from bench.transport.base import Proxy
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "http": ("http", 80, True),

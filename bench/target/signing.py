@@ -10,8 +10,9 @@ from bench.target.address import Address, azure_cloud
 from bench.target.credentials import Credential, cleaned
 from bench.target.proxies import NONE
 from bench.target.settings import PUBLIC_SCOPE, AuthSettings, Names, Surroundings, TargetSettings
-from bench.target.target import Auth, Entra, Proxy, Way
+from bench.target.target import Auth, Entra, Way
 from bench.target.urls import SettingError
+from bench.transport.base import Proxy
 
 CLOUDS: Mapping[str, tuple[str, str | None]] = {
     "azure.com": (PUBLIC_SCOPE, None),

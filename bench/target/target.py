@@ -13,28 +13,12 @@ from urllib.parse import unquote
 from bench.money import Prices
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
+from bench.transport.base import Proxy
 
 Service = Literal["azure", "openai", "other"]
 AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens a minute
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
 _PUBLIC_QUERY = frozenset({"model", "deployment", "api-version", "call_id", "intent"})
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """A proxy on the way to the target. `scheme`: http (CONNECT), socks4, socks5; `remote_dns`: it looks names up."""
-
-    scheme: Literal["http", "socks4", "socks5"]
-    host: str
-    port: int
-    user: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
-    remote_dns: bool = True
-
-    @property
-    def public(self) -> str:
-        """For files and screens."""
-        return f"{self.scheme}://{bracketed(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True)

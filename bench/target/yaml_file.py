@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import inspect
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
@@ -88,9 +88,25 @@ def _text(path: Path) -> str:
         raise ScriptError(path, None, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
+class _Constructor(SafeConstructor):
+    """Makes plain data of nodes. Dates stay text: whoever wants one reads it, and says what is wrong with it."""
+
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError):  # of a scalar that is not what its tag or its digits say
+            kind = str(node.tag).rpartition(":")[2]
+            raise ConstructorError(problem=f"found no valid {kind}", problem_mark=node.start_mark) from None
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
+
+
 def _parsed(path: Path, text: str) -> tuple[Node | None, Any]:
+    reader = YAML(typ="safe", pure=True)
+    reader.Constructor = _Constructor
     try:
-        return YAML(typ="safe", pure=True).compose(text), YAML(typ="safe", pure=True).load(text)
+        return YAML(typ="safe", pure=True).compose(text), reader.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(str(error.problem).partition("with value")[0].split())  # a value might be a secret
@@ -211,7 +227,5 @@ def _shown(value: Any) -> str:
             return "a list"
         case str() as text:
             return f'the text "{shortened(text)}"'
-        case date() as other:
-            return f"the date {other} (quotes make anything text)"
         case other:
             return f"{shortened(str(other))}"

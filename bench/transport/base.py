@@ -70,7 +70,7 @@ class Phases:
 
 
 @dataclass(frozen=True)
-class ProxyPoint:
+class Proxy:
     """A proxy that opens a tunnel: by HTTP's CONNECT or by SOCKS. `remote_dns`: it looks the service's name up."""
 
     scheme: Literal["http", "socks4", "socks5"]
@@ -82,7 +82,7 @@ class ProxyPoint:
 
     @property
     def public(self) -> str:
-        """For messages."""
+        """For messages, files and screens."""
         return f"{self.scheme}://{authority(self.host, self.port)}"
 
 
@@ -90,7 +90,7 @@ class ProxyPoint:
 class Crossing:
     """How the network is crossed: through a proxy, to an address instead of the name's, compressed if both agree."""
 
-    proxy: ProxyPoint | None = None
+    proxy: Proxy | None = None
     address: str | None = None
     deflate: bool = False
 

@@ -10,7 +10,7 @@ import ssl
 
 from bench.clock import monotonic_ns
 from bench.measures import Limits
-from bench.transport.base import DIRECT, Crossing, Phases, ProxyPoint
+from bench.transport.base import DIRECT, Crossing, Phases, Proxy
 from bench.transport.loop import LoopWatch
 from bench.transport.proxy import tunnel
 from bench.transport.tcp import Stream, TcpStream, connect_first, look_up
@@ -54,7 +54,7 @@ def _direct(host: str, port: int, limits: Limits, phases: Phases, way: Crossing)
     return TcpStream(connect_first(addresses, limits.tcp), watch)
 
 
-def _tunnelled(proxy: ProxyPoint, host: str, port: int, limits: Limits, phases: Phases, way: Crossing) -> TcpStream:
+def _tunnelled(proxy: Proxy, host: str, port: int, limits: Limits, phases: Phases, way: Crossing) -> TcpStream:
     """`limits.tcp` is for the way to the proxy and what it takes to open the tunnel, together."""
     watch = LoopWatch.of_hub()
     addresses = look_up(proxy.host, proxy.port, limits.tcp)
@@ -72,7 +72,7 @@ def _tunnelled(proxy: ProxyPoint, host: str, port: int, limits: Limits, phases: 
     return tcp
 
 
-def _address(host: str, port: int, limits: Limits, proxy: ProxyPoint) -> str:
+def _address(host: str, port: int, limits: Limits, proxy: Proxy) -> str:
     """The host's first address that the proxy can be told: SOCKS 4 has no IPv6."""
     family = socket.AF_INET if proxy.scheme == "socks4" else socket.AF_UNSPEC
     return str(look_up(host, port, limits.tcp, family)[0][4][0])

@@ -10,10 +10,10 @@ import base64
 from typing import Any
 
 from python_socks import ProxyError, ProxyType
-from python_socks.sync import Proxy
+from python_socks.sync import Proxy as Negotiator
 
 from bench.errors import ConnectError
-from bench.transport.base import ProxyPoint
+from bench.transport.base import Proxy
 from bench.transport.tcp import READ_BYTES, TcpStream
 
 TYPES = {"http": ProxyType.HTTP, "socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}
@@ -24,13 +24,13 @@ NO_METHOD = "No acceptable authentication methods"
 QUOTED = 300
 
 
-def tunnel(stream: TcpStream, proxy: ProxyPoint, host: str, port: int, until_ns: int) -> None:
+def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int) -> None:
     """Ask the proxy at the other end of `stream` for a way to `host`.
 
     Raises ConnectError: `refused:proxy` with the proxy's own words, `timeout:proxy`.
     """
     exchange = Exchange(stream, until_ns, whole_head=proxy.scheme == "http")
-    negotiator = Proxy(
+    negotiator = Negotiator(
         TYPES[proxy.scheme],
         proxy.host,
         proxy.port,
@@ -99,11 +99,11 @@ class Exchange:
         self._stream.close()
 
 
-def _refusal(proxy: ProxyPoint, words: str) -> ConnectError:
+def _refusal(proxy: Proxy, words: str) -> ConnectError:
     return ConnectError("refused:proxy", f"the proxy {proxy.public}: {words}")
 
 
-def _words(proxy: ProxyPoint, error: ProxyError) -> str:
+def _words(proxy: Proxy, error: ProxyError) -> str:
     """What the proxy said, without the password that it may have repeated, and what to do where it wants one."""
     said = " ".join(_without_password(proxy, str(error)).split())[:QUOTED].encode("utf-8", "replace").decode()
     if error.error_code != UNAUTHORIZED and NO_METHOD not in said:
@@ -112,7 +112,7 @@ def _words(proxy: ProxyPoint, error: ProxyError) -> str:
     return f"{said}; {wanted}: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
 
 
-def _without_password(proxy: ProxyPoint, text: str) -> str:
+def _without_password(proxy: Proxy, text: str) -> str:
     if not proxy.password:
         return text
     basic = base64.b64encode(f"{proxy.user}:{proxy.password}".encode("latin-1", "replace")).decode()

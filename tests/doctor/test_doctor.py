@@ -8,12 +8,15 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
 
 from tests.end_to_end.proxies import running_proxy
 from tests.simulator_process import ROOT, Ready, quick_simulator
@@ -166,6 +169,43 @@ def test_an_unknown_path_is_explained(simulator: Ready) -> None:
     assert "there is no path /elsewhere" in found["upgrade"]["remedy"]
 
 
+@pytest.mark.parametrize(("speaks", "spoken"), [("ga", "preview"), ("preview", "ga")])
+def test_a_service_that_speaks_the_other_dialect_is_told_by_what_it_says(
+    simulator: Ready, speaks: str, spoken: str
+) -> None:
+    found = findings(doctor("--url", simulator.urls[speaks], "--api-key-env", "KEY", "--dialect", spoken, "--json"))
+
+    assert found["session"]["state"] == "failed"
+    assert f"use --dialect {speaks}" in found["session"]["remedy"]
+
+
+@contextmanager
+def cutting_service() -> Iterator[str]:
+    """The URL of a service that closes with as much of the key as its reason has room for, and tells its region."""
+
+    def region(_: ServerConnection, __: Request, response: Response) -> None:
+        response.headers["x-ms-region"] = "Cutland"
+
+    def refuse(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        said = f"no such key in any of the resources of this region: {connection.request.headers['authorization']}"
+        connection.close(1008, said[:100])
+
+    with serve(refuse, "127.0.0.1", 0, process_response=region) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime?model=x"
+        server.shutdown()
+
+
+def test_a_key_that_the_service_cuts_is_shown_no_more_than_a_whole_one() -> None:
+    key = "0123456789abcdef" * 6
+    with cutting_service() as url:
+        shown = doctor("--url", url, "--api-key-env", "KEY", "--json", env={"KEY": key})
+
+    assert key[:8] not in shown.stdout
+    assert "***; x-ms-region Cutland" in findings(shown)["session"]["said"]
+
+
 # The way there.
 
 
@@ -221,6 +261,7 @@ def test_a_proxy_that_opens_a_tunnel_is_shown_without_its_password(simulator: Re
     assert shown.returncode == 0
     assert found["proxy"]["said"].startswith(f"socks5://127.0.0.1:{proxy.port}: a tunnel to 127.0.0.1:")
     assert "to the proxy" in found["round trip"]["said"]
+    assert len(proxy.asked) == 2  # the look at the way, and the session
     assert "password-of-proxy" not in shown.stdout
 
 

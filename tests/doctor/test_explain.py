@@ -13,7 +13,8 @@ from bench.doctor.explain import Refusal, explain
 from bench.protocol.dialects import Dialect
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.target.credentials import Credential
-from bench.target.target import Auth, Entra, Proxy, Target, Way
+from bench.target.target import Auth, Entra, Target, Way
+from bench.transport.base import Proxy
 
 KEY = Credential("api-key", "a-key-that-nobody-may-see")
 ENTRA = Entra("https://cognitiveservices.azure.com/.default")
@@ -65,6 +66,8 @@ def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=vo
         ("failed:no_audio", "", KEY, "does the deployment's model speak"),
         ("closed:1006", "", KEY, "cut"),
         ("expired", "60 minutes", KEY, "age"),
+        ("incomplete:max_output_tokens", "", KEY, "`max_output_tokens`"),
+        ("incomplete:content_filter", "", KEY, "content filter"),
     ],
 )
 def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, said: str) -> None:

@@ -16,7 +16,8 @@ from bench.doctor.finding import Finding
 from bench.doctor.network import look_at_network
 from bench.measures import Limits
 from bench.target.endpoint import Wishes, resolve_targets
-from bench.target.target import Proxy, Target, Way
+from bench.target.target import Target, Way
+from bench.transport.base import Proxy
 from tests.end_to_end.proxies import running_proxy
 from tests.transport.test_certificates import HOUR, write_client
 from tests.transport.test_crossing import serving

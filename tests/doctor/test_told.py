@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.told import compression, greeted, limits_told, refused, service_clock, settings_in
+from bench.doctor.told import compression, greeted, limits_told, refused, replied, service_clock, settings_in
 from bench.observe.observation import SessionObservation
 from bench.protocol.limits import RateLimit
+from bench.target.credentials import Credential
 from tests.doctor.test_explain import build_target
+from tests.helpers import build_observation
 
 AT_S = 1_700_000_000
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -68,11 +70,12 @@ def test_no_settings_upset_it(session: dict[str, Any]) -> None:
     assert isinstance(settings_in(session), str)
 
 
-def test_the_greeting_says_which_model_answers_and_for_how_long() -> None:
+@pytest.mark.parametrize(("left_s", "said"), [(1_800, "30 min"), (120, "2 min"), (119, "119 s"), (0.6, "1 s")])
+def test_the_greeting_says_which_model_answers_and_for_how_long(left_s: float, said: str) -> None:
     instants = {"upgrade_done": 0, "session_created": 12_000_000}
-    found = greeted({"model": "m", "expires_at": AT_S + 1_800}, SessionObservation("", "", 0, instants), AT_S)
+    found = greeted({"model": "m", "expires_at": AT_S + left_s}, SessionObservation("", "", 0, instants), AT_S)
 
-    assert found.said == "model m, ends in 30 min at the latest, greeted in 12.0 ms"
+    assert found.said == f"model m, ends in {said} at the latest, greeted in 12.0 ms"
 
 
 def test_limits_say_what_is_left() -> None:
@@ -80,6 +83,12 @@ def test_limits_say_what_is_left() -> None:
 
     assert found.said == "requests: 199 of 200 left, whole again in 0.3 s; tokens: 5 left"
     assert limits_told(()).state == "skipped"
+
+
+def test_a_turn_that_the_service_ends_without_a_word_says_its_outcome_alone() -> None:
+    turn = build_observation(outcome="incomplete:max_output_tokens")
+
+    assert replied(turn, build_target(), None, "m").said == "incomplete:max_output_tokens"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +102,18 @@ def test_compression_that_is_declined_is_a_warning(wanted: bool, agreed: str, st
 def test_a_refusal_holds_the_ids_that_support_asks_for_each_once() -> None:
     headers = {"apim-request-id": "id-7", "x-request-id": "id-7", "x-ms-region": "Sweden Central", "retry-after": "9"}
     observed = SessionObservation("refused:503", "HTTP 503: no", 0, {}, headers=headers)
-    found = refused("upgrade", observed, build_target(), {})
+    found = refused("upgrade", observed, build_target(), {}, str)
 
     assert found.said == "refused:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
     assert "asks to wait 9 s" in found.remedy
+
+
+@given(st.integers(8, 32))
+def test_a_secret_that_the_service_has_cut_is_hidden_before_ids_follow_it(length: int) -> None:
+    secret = "0123456789abcdef" * 2
+    detail = f"1008: no such key: {secret[:length]}"
+    observed = SessionObservation("closed:1008", detail, 0, {}, headers={"x-ms-region": "Sweden Central"})
+
+    found = refused("session", observed, build_target(), {}, Credential("api-key", secret).hide)
+
+    assert found.said == "closed:1008: no such key: ***; x-ms-region Sweden Central"

@@ -101,3 +101,26 @@ def test_a_sign_in_that_is_refused_is_one_line_and_leaves_no_run(processes: tupl
     assert "Traceback" not in ended.stderr
     assert not any((tmp_path / "runs").iterdir())
     assert not TOKEN.search(ended.stdout + ended.stderr)
+
+
+@pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
+def test_a_run_that_is_over_before_it_is_signed_in_says_so(processes: tuple[str, ...], tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--token-life", "30", "--identity-fault", "slow") as ready:
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "-t", "4s", *processes, **keyless(ready))
+
+    said = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
+    assert ended.returncode == 2
+    assert said[0] == "rtbench: signing in through Microsoft Entra ID …"
+    assert said[1].startswith("rtbench: the run never began: its time was over")
+    assert len(said) == 2
+    assert not any((tmp_path / "runs").iterdir())
+
+
+def test_workers_that_are_not_signed_in_when_the_run_ends_are_told_of(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--token-life", "60", "--identity-fault", "slow:2") as ready:
+        load = ("-u", "2", "-r", "2", "-t", "5s", "--processes", "2")
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keyless(ready))
+
+    assert ended.returncode == 2
+    assert "the run ended before 1 of its 2 workers had begun" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -180,23 +180,47 @@ def test_what_the_service_refuses_is_quoted_and_no_key_is_stored(tmp_path: Path)
     assert holders(folder, secret) == []
 
 
+FULL = """
+import resource, runpy, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes}, {bytes}))
+runpy.run_module("locust", run_name="__main__")
+"""
+
+
+def run_until_full(folder: Path, simulator: Ready, bytes_a_file: int) -> subprocess.CompletedProcess[str]:
+    """A run on a disk that takes so much of each file."""
+    scenario = write_scenario(folder, turns=20)
+    program = FULL.format(bytes=bytes_a_file)
+    command = [sys.executable, "-c", program, "-f", str(scenario), "--headless", "--runs", str(folder / "runs")]
+    load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
+    return subprocess.run([*command, *load], capture_output=True, text=True, timeout=GUARD_S, check=False)
+
+
 def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_stays_readable(
     tmp_path: Path, simulator: Ready
 ) -> None:
-    limit = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-    limit += (
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); runpy.run_module('locust', run_name='__main__')"
-    )
-    scenario = write_scenario(tmp_path, turns=20)
-    command = [sys.executable, "-c", limit, "-f", str(scenario), "--headless", "--runs", str(tmp_path / "runs")]
-    load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
-    ended = subprocess.run([*command, *load], capture_output=True, text=True, timeout=GUARD_S, check=False)
+    ended = run_until_full(tmp_path, simulator, 60_000)
 
     folder = only_run(tmp_path / "runs")
     assert ended.returncode == 2
     assert "cannot write the run folder" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert files.read_table(folder, "turns").num_rows > 0
+
+
+@pytest.mark.parametrize(
+    ("bytes_a_file", "said"), [(6_000, "no row of a turn or session was saved"), (2_000, "--runs")]
+)
+def test_a_disk_that_is_full_from_the_beginning_promises_nothing(
+    bytes_a_file: int, said: str, tmp_path: Path, simulator: Ready
+) -> None:
+    ended = run_until_full(tmp_path, simulator, bytes_a_file)
+
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert "what was recorded" not in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,16 @@ from typing import Any, cast
 import pytest
 
 from bench.load.arm import HOPELESS, Arm, per_minute_of
-from bench.load.pacer import SECOND_NS
+from bench.load.pacer import SECOND_NS, Pacer
 from bench.target.dial import Dialer
 from bench.target.tokens import Keyring
-from tests.helpers import at, build_session, resolve_target
+from tests.helpers import MS, at, build_observation, build_session, resolve_target
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 
 
 def arm() -> Arm:
-    return Arm(HERE, {}, Dialer(HERE, cast(Keyring, None)), None)
+    return Arm(HERE, {}, Dialer(HERE, cast(Keyring, None)), Pacer(None))
 
 
 def refused(outcome: str, **changes: Any) -> Any:
@@ -82,6 +82,43 @@ def test_a_session_that_was_open_when_it_was_throttled_holds_nothing() -> None:
     here.note(build_session(outcome="throttled:error"), at(30))
 
     assert here.pacer.earliest_ns(at(40)) == at(40)
+
+
+def turn(outcome: str = "ok", detail: str = "", start_ns: int = at(0)) -> Any:
+    return build_observation(outcome=outcome, detail=detail, start_ns=start_ns, instants={"ended": start_ns + 20 * MS})
+
+
+def test_a_throttled_turn_holds_starts_until_the_wait_from_its_end_is_over() -> None:
+    here = arm()
+    here.turn_ended(turn("throttled:response", "Please try again in 6.2s."))
+
+    assert here.pacer.earliest_ns(at(30)) == at(20) + 6_200_000_000
+
+
+def test_after_throttled_turns_others_start_once_a_turn_has_got_through() -> None:
+    here = arm()
+    here.turn_ended(turn("throttled:response"))
+    again_ns = here.pacer.earliest_ns(at(30))
+    here.pacer.take(again_ns)
+    for outcome in ("ok", "abandoned"):
+        here.session_opened(again_ns)
+        here.turn_ended(turn(outcome, start_ns=again_ns - (outcome == "ok")))
+        assert here.pacer.on_trial
+
+    here.turn_ended(turn("timeout:done", start_ns=again_ns))
+    assert not here.pacer.on_trial
+
+
+def test_after_a_throttled_handshake_others_start_once_a_session_has_opened() -> None:
+    here = arm()
+    here.note(refused("throttled:handshake"), at(30))
+    again_ns = here.pacer.earliest_ns(at(30))
+    here.pacer.take(again_ns)
+    here.turn_ended(turn(start_ns=again_ns))
+    assert here.pacer.on_trial
+
+    here.session_opened(again_ns)
+    assert not here.pacer.on_trial
 
 
 def test_arms_that_call_one_deployment_share_its_rate() -> None:

@@ -12,7 +12,8 @@ from bench.load.tasks import script
 from bench.money import Prices
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
-from bench.target.target import Entra, Proxy, Way
+from bench.target.target import Entra, Way
+from bench.transport.base import Proxy
 from tests.helpers import resolve_target
 from tests.load.actors import Actor, actor, tone
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.load.arm import HOPELESS
 from bench.load.live import ALL_DONE
@@ -19,7 +20,7 @@ from bench.target.credentials import Credential
 from bench.transport.memory import Answer
 from tests.helpers import Service, created, done, reply, spoken, usage
 from tests.load.actors import Actor
-from tests.load.live_run import FakeDialer, Stand
+from tests.load.live_run import Caller, FakeDialer, Stand
 
 
 def costly(response_id: str) -> Iterable[Answer]:
@@ -217,6 +218,58 @@ def test_a_wait_that_one_arm_is_asked_for_holds_its_partner(tmp_path: Path) -> N
     assert 50 < stand.live.standing().waiting_s <= 60
     assert list(stand.live.held_s()) in ([], ["east"])
     assert [dialer.dialled for dialer in stand.dialers.values()] == [1, 1]
+    stand.live.ending = True
+    waiting.join()
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    while not happened():
+        gevent.sleep(0.01)
+
+
+def test_after_a_wait_one_session_starts_alone_and_the_others_once_it_has_opened(tmp_path: Path) -> None:
+    here = FakeDialer(refuses=ConnectError("throttled:handshake", "slow down", {"retry-after-ms": "1"}))
+    stand = Stand(tmp_path, dialers={"here": here})
+    stand.play()
+    here.refuses, here.answers = None, Event()
+    users = [gevent.spawn(stand.play) for _ in range(3)]
+    wait_for(lambda: here.dialled == 2)
+    pacer = stand.live.arms[0].pacer
+    wait_for(lambda: monotonic_ns() > pacer.earliest_ns(0))  # no distance keeps the others
+    for _ in range(100):
+        gevent.sleep(0.001)
+    assert here.dialled == 2
+    assert pacer.on_trial
+
+    here.answers.set()
+    gevent.joinall(users, raise_error=True)
+    assert here.dialled == 4
+    assert not pacer.on_trial
+
+
+def test_a_session_that_cannot_even_be_prepared_leaves_the_start_to_the_next(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    stand.live.arms[0].pacer.throttled("connection", 0, monotonic_ns(), None)
+
+    with pytest.raises(KeyError):
+        stand.live.play_pair(type("Stranger", (), {}), stand.task, Caller())
+    assert stand.play()
+
+
+def test_a_throttled_turn_that_is_its_sessions_last_holds_the_next_session(tmp_path: Path) -> None:
+    def refused(response_id: str) -> Iterable[Answer]:
+        error = {"type": "requests", "code": "rate_limit_exceeded", "message": "Please try again in 60s."}
+        return spoken([created(response_id), done(response_id, "failed", type="failed", error=error)])
+
+    stand = Stand(
+        tmp_path, text="steps:\n  - say: One\n", dialers={"here": FakeDialer(lambda: Service(turns=[refused]))}
+    )
+    stand.play()
+    waiting = gevent.spawn(stand.play)
+    wait_for(lambda: stand.live.standing().waiting_s > 0)
+
+    assert 50 < stand.live.standing().waiting_s < 70  # the service's clock is ahead of ours
+    assert stand.dialers["here"].dialled == 1
     stand.live.ending = True
     waiting.join()
 

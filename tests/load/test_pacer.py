@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.pacer import LONGEST_HOLD_NS, SECOND_NS, Pacer
-from bench.load.pairs import reserve
+from bench.load.arm import pacer_of
+from bench.load.pacer import LONGEST_HOLD_NS, LONGEST_WAIT_NS, SECOND_NS, Limited, Pacer
+from bench.load.pairs import earliest_ns
+from bench.simulator.quota import Allowance
 
 MINUTE_NS = 60 * SECOND_NS
 
 
 def starts(pacer: Pacer, *arrivals: int) -> list[int]:
-    return [reserve([pacer], now_ns) for now_ns in arrivals]
+    """When pairs start that come at these instants, each once the one before has been told its start."""
+    taken = []
+    for now_ns in arrivals:
+        taken.append(earliest_ns([pacer], now_ns))
+        pacer.take(taken[-1])
+    return taken
+
+
+def after_a_wait(pacer: Pacer, what: Limited = "connection") -> int:
+    """Refuse, let the wait pass; returns when it is over."""
+    pacer.throttled(what, 0, 0, None)
+    return pacer.earliest_ns(0)
 
 
 def test_without_a_rate_every_start_is_now() -> None:
@@ -40,23 +54,21 @@ def test_no_two_starts_are_closer_than_the_interval(per_minute: float, arrivals:
 
 def test_nothing_starts_before_the_wait_that_the_service_asked_for() -> None:
     pacer = Pacer(None)
-    pacer.throttled(0, 10, 5 * SECOND_NS)
+    pacer.throttled("connection", 0, 10, 5 * SECOND_NS)
 
-    assert pacer.holds(5 * SECOND_NS)
     assert starts(pacer, 20) == [10 + 5 * SECOND_NS]
-    assert not pacer.holds(10 + 5 * SECOND_NS)
 
 
-def test_starts_after_a_wait_are_spread_as_ever() -> None:
-    pacer = Pacer(60)
-    pacer.throttled(0, 0, 5 * SECOND_NS)
+def test_starts_after_a_wait_are_as_far_from_each_other_as_ever() -> None:
+    pacer = Pacer(12)
+    pacer.throttled("connection", 0, 0, 5 * SECOND_NS)
 
-    assert starts(pacer, 1, 1) == [5 * SECOND_NS, 6 * SECOND_NS]
+    assert starts(pacer, 1, 1) == [5 * SECOND_NS, 10 * SECOND_NS]
 
 
 def test_a_service_that_asks_for_days_is_asked_again_after_ten_minutes() -> None:
     pacer = Pacer(None)
-    pacer.throttled(0, 0, 10**6 * SECOND_NS)
+    pacer.throttled("connection", 0, 0, 10**6 * SECOND_NS)
 
     assert starts(pacer, 1) == [LONGEST_HOLD_NS]
 
@@ -64,7 +76,7 @@ def test_a_service_that_asks_for_days_is_asked_again_after_ten_minutes() -> None
 def test_waits_that_nobody_asked_for_double_up_to_a_minute() -> None:
     pacer, now_ns, waits = Pacer(None), 0, []
     for _ in range(8):
-        pacer.throttled(now_ns, now_ns, None)
+        pacer.throttled("connection", now_ns, now_ns, None)
         waits.append((pacer.earliest_ns(now_ns) - now_ns) // SECOND_NS)
         now_ns = pacer.earliest_ns(now_ns)
 
@@ -74,17 +86,17 @@ def test_waits_that_nobody_asked_for_double_up_to_a_minute() -> None:
 def test_many_that_are_refused_at_once_wait_as_long_as_one() -> None:
     pacer = Pacer(None)
     for refused_ns in (10, 20, 30):
-        pacer.throttled(5, refused_ns, None)
+        pacer.throttled("connection", 5, refused_ns, None)
 
     assert starts(pacer, 40) == [10 + SECOND_NS]
 
 
 def test_after_a_connection_since_the_last_wait_the_next_one_is_the_first_again() -> None:
     pacer = Pacer(None)
-    pacer.throttled(0, 0, None)
-    pacer.throttled(SECOND_NS, SECOND_NS, None)
-    pacer.opened(3 * SECOND_NS)
-    pacer.throttled(10 * SECOND_NS, 10 * SECOND_NS, None)
+    pacer.throttled("connection", 0, 0, None)
+    pacer.throttled("connection", SECOND_NS, SECOND_NS, None)
+    pacer.passed("connection", 3 * SECOND_NS)
+    pacer.throttled("connection", 10 * SECOND_NS, 10 * SECOND_NS, None)
 
     assert starts(pacer, 10 * SECOND_NS) == [11 * SECOND_NS]
 
@@ -93,18 +105,18 @@ def test_connections_from_before_a_wait_do_not_shorten_the_next() -> None:
     """They are told of when their sessions end, which may be at any time."""
     pacer, now_ns, waits = Pacer(None), 10 * SECOND_NS, []
     for _ in range(4):
-        pacer.throttled(now_ns, now_ns, None)
+        pacer.throttled("connection", now_ns, now_ns, None)
         waits.append((pacer.earliest_ns(now_ns) - now_ns) // SECOND_NS)
         now_ns = pacer.earliest_ns(now_ns)
-        pacer.opened(5 * SECOND_NS)
-        pacer.opened(now_ns - 1)
+        pacer.passed("connection", 5 * SECOND_NS)
+        pacer.passed("connection", now_ns - 1)
 
     assert waits == [1, 2, 4, 8]
 
 
 def test_a_service_that_asks_for_no_wait_at_all_is_left_alone_for_a_second() -> None:
     pacer = Pacer(None)
-    pacer.throttled(0, 10, 0)
+    pacer.throttled("connection", 0, 10, 0)
 
     assert starts(pacer, 10) == [10 + SECOND_NS]
 
@@ -126,3 +138,136 @@ def test_time_held_is_the_time_in_which_nothing_could_start(holds: list[tuple[in
         held |= set(range(now_ns, now_ns + length_ns))
 
     assert pacer.held_ns(1_000) == len(held)
+
+
+# After a wait.
+
+
+def test_after_a_wait_one_starts_alone_until_it_has_got_through() -> None:
+    pacer = Pacer(None)
+    again_ns = after_a_wait(pacer)
+    assert not pacer.on_trial
+    pacer.take(again_ns)
+
+    assert pacer.on_trial
+    pacer.passed("connection", again_ns)
+    assert not pacer.on_trial
+
+
+def test_a_trial_that_is_refused_is_followed_by_another_after_the_next_wait() -> None:
+    pacer = Pacer(None)
+    again_ns = after_a_wait(pacer)
+    pacer.take(again_ns)
+    pacer.throttled("connection", again_ns, again_ns + 5, 9 * SECOND_NS)
+
+    assert not pacer.on_trial
+    assert pacer.earliest_ns(again_ns) == again_ns + 5 + 9 * SECOND_NS
+    pacer.take(again_ns + 5 + 9 * SECOND_NS)
+    assert pacer.on_trial
+
+
+def test_a_trial_that_told_nothing_is_followed_by_another() -> None:
+    pacer = Pacer(None)
+    again_ns = after_a_wait(pacer)
+    pacer.take(again_ns)
+    pacer.ended(again_ns - 1)  # another one, of those from before the wait
+    assert pacer.on_trial
+
+    pacer.ended(again_ns)
+    assert not pacer.on_trial
+    pacer.take(again_ns + SECOND_NS)
+    assert pacer.on_trial
+
+
+def test_a_session_that_opens_says_nothing_of_turns_that_were_refused() -> None:
+    pacer = Pacer(None)
+    again_ns = after_a_wait(pacer, "turn")
+    pacer.take(again_ns)
+    pacer.passed("connection", again_ns)
+
+    assert pacer.on_trial
+    pacer.passed("turn", again_ns)
+    assert not pacer.on_trial
+
+
+def test_without_a_refusal_nobody_is_on_trial() -> None:
+    pacer = Pacer(None)
+    pacer.take(5)
+
+    assert not pacer.on_trial
+    assert starts(pacer, 6, 6) == [6, 6]
+
+
+def test_after_a_wait_starts_keep_a_distance_that_shrinks_with_what_gets_through() -> None:
+    pacer = Pacer(None)
+    now_ns, distances = after_a_wait(pacer), []
+    for _ in range(3):
+        pacer.take(now_ns)
+        pacer.passed("connection", now_ns)
+        distances.append(pacer.earliest_ns(now_ns) - now_ns)
+        now_ns += distances[-1]
+
+    assert distances == [SECOND_NS, SECOND_NS * 9 // 10, SECOND_NS * 81 // 100]
+
+
+def test_each_further_refusal_doubles_the_distance_of_starts_up_to_a_minute() -> None:
+    pacer, now_ns, distances = Pacer(None), 0, []
+    for _ in range(8):
+        pacer.throttled("connection", now_ns, now_ns, SECOND_NS)
+        now_ns = pacer.earliest_ns(now_ns)
+        pacer.take(now_ns)
+        distances.append((pacer.earliest_ns(now_ns) - now_ns) // SECOND_NS)
+
+    assert distances == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert LONGEST_WAIT_NS == 60 * SECOND_NS
+
+
+def refusals(allowance: Allowance, arrivals: int) -> int:
+    """How many of so many sessions a service refuses, all of which wait for their start from the beginning."""
+    pacer, refused, now_ns = Pacer(None), 0, 0
+    for _ in range(arrivals):
+        now_ns = pacer.earliest_ns(now_ns)
+        pacer.take(now_ns)
+        wait_ns = allowance.wait_ns(1, now_ns)
+        refused += wait_ns > 0
+        if wait_ns:
+            pacer.throttled("connection", now_ns, now_ns, wait_ns)
+        else:
+            allowance.take(1, now_ns)
+            pacer.passed("connection", now_ns)
+    return refused
+
+
+@given(st.integers(10, 120))
+def test_starts_find_the_rate_of_a_service_whose_limit_nobody_knows(per_minute: int) -> None:
+    assert refusals(Allowance(per_minute), per_minute + 300) < 75
+
+
+# Processes that take turns.
+
+
+@given(st.integers(1, 6), st.integers(1, 600), st.integers(0, MINUTE_NS), st.data())
+def test_starts_are_even_over_all_processes(workers: int, per_minute: int, began_ns: int, data: st.DataObject) -> None:
+    taken = []
+    for worker in range(workers):
+        arrivals = sorted(data.draw(st.lists(st.integers(0, 5 * MINUTE_NS), min_size=1, max_size=10)))
+        taken += starts(pacer_of(per_minute, worker, workers, began_ns), *arrivals)
+
+    gap_ns = 60 * SECOND_NS // per_minute
+    assert all(later - earlier >= gap_ns - 2 for earlier, later in pairwise(sorted(taken)))  # each rounds to a ns
+
+
+def test_of_two_processes_one_starts_half_an_interval_after_the_other() -> None:
+    first, second = (starts(pacer_of(30, worker, 2, 100), 101, 101) for worker in range(2))
+
+    assert second == [100 + 2 * SECOND_NS, 100 + 6 * SECOND_NS]
+    assert first == [100 + 4 * SECOND_NS, 100 + 8 * SECOND_NS]
+
+
+def test_a_process_that_is_alone_starts_at_once() -> None:
+    assert starts(pacer_of(30, 0, 1, 100), 101) == [101]
+
+
+@pytest.mark.parametrize("rate", [None, 0.0])
+def test_without_a_rate_processes_need_no_turns(rate: float | None) -> None:
+    assert starts(pacer_of(rate, 1, 2, 100), 101, 101) == [101, 101]

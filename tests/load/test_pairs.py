@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load.pacer import SECOND_NS, Pacer
-from bench.load.pairs import block_of, is_sampled, order, reserve
+from bench.load.pairs import block_of, earliest_ns, is_sampled, order
+
+
+def started(pacers: list[Pacer], now_ns: int) -> int:
+    """When the next pair starts."""
+    start_ns = earliest_ns(pacers, now_ns)
+    for pacer in pacers:
+        pacer.take(start_ns)
+    return start_ns
+
 
 SHARES = st.fractions(min_value=0, max_value=1, max_denominator=1_000)
 
@@ -44,13 +53,20 @@ def test_a_wait_in_one_arm_holds_its_partner() -> None:
     one, other = Pacer(None), Pacer(None)
     other.hold(7, 0)
 
-    assert reserve([one, other], 1) == 7
+    assert earliest_ns([one, other], 1) == 7
 
 
 def test_the_slower_rate_paces_both() -> None:
     one, other = Pacer(60), Pacer(30)
 
-    assert [reserve([one, other], 0) for _ in range(3)] == [0, 2 * SECOND_NS, 4 * SECOND_NS]
+    assert [started([one, other], 0) for _ in range(3)] == [0, 2 * SECOND_NS, 4 * SECOND_NS]
+
+
+def test_pairs_keep_in_step_with_other_processes_by_the_slowest_rate() -> None:
+    one, other = Pacer(60, 3), Pacer(30, 5)
+    one.hold(SECOND_NS, 0)
+
+    assert [started([one, other], 0) for _ in range(2)] == [5 + 2 * SECOND_NS, 5 + 4 * SECOND_NS]
 
 
 RATES = st.lists(st.sampled_from([None, 600.0, 900.0, 6_000.0]), min_size=1, max_size=4)
@@ -68,7 +84,7 @@ def test_no_arm_starts_faster_than_it_may_whatever_the_others_wait_for(
         now_ns += later_ns
         if hold_ns is not None:
             pacers[place % len(pacers)].hold(now_ns + hold_ns, now_ns)
-        starts.append(reserve(pacers, now_ns))
+        starts.append(started(pacers, now_ns))
 
     slowest = min((rate for rate in rates if rate), default=None)
     gap_ns = int(60e9 / slowest) if slowest else 0

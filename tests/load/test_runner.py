@@ -22,7 +22,7 @@ from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
 from bench.target.identity import Token
 from bench.target.target import Entra, Target, Way
-from bench.target.tokens import Keyring
+from bench.load.sign_in import CountedKeyring
 
 role, folder = sys.argv[1], sys.argv[2]
 opened, closed, said = [], [], []
@@ -30,7 +30,7 @@ opened, closed, said = [], [], []
 def fetch(way, retries):
     return Token(Credential("Authorization", "a-token-of-ours", "Bearer"), monotonic_ns() + 10**12, "Issuer")
 
-class Watched(Keyring):
+class Watched(CountedKeyring):
     def __init__(self, targets, incident):
         super().__init__(targets, incident=incident, fetch=fetch)
     def open(self):
@@ -42,7 +42,7 @@ class Watched(Keyring):
 
 way = Way(client_cert=Path(folder) / "nowhere.pem")
 target = Target("here", "127.0.0.1", 1, True, "/x", Dialect.GA, "azure", Entra("a-scope"), way=way)
-runner.Keyring = Watched
+runner.CountedKeyring = Watched
 options = SimpleNamespace(headless=True, rtbench_run={
     "folder": folder, "host": socket.gethostname(), "identity": {}, "workers": 1, "began_utc_ns": 1,
 })
@@ -50,6 +50,9 @@ worker = WorkerRunner.__new__(WorkerRunner) if role == "worker" else None
 runs = runner.Runs.__new__(runner.Runs)
 runs._environment = SimpleNamespace(parsed_options=options, runner=worker)
 runs._ran = False
+runs._current = SimpleNamespace(ending="", signing_in=False)
+runs._view = SimpleNamespace(say=said.append)
+(Path(folder) / "spool").mkdir()
 runs._planned = SimpleNamespace(
     targets=(target,), plays={"here": {}}, options=SimpleNamespace(connect_rate=None), identity={}
 )

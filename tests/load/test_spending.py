@@ -96,10 +96,10 @@ def test_without_a_budget_nothing_is_too_much() -> None:
 def test_an_unknown_price_names_the_model_and_the_remedy() -> None:
     line = unknown_price({"gpt-realtime-3", "gpt-next", ""})
 
-    assert line.startswith("no price of gpt-next, gpt-realtime-3 is known: ")
+    assert line.startswith("--budget cannot be kept, for no price of gpt-next, gpt-realtime-3 is known: ")
     assert "--prices FILE" in line
     assert "targets.yaml" in line
 
 
 def test_an_unknown_price_without_a_model_says_so() -> None:
-    assert unknown_price({""}).startswith("the service names no model")
+    assert "for the service names no model" in unknown_price({""})

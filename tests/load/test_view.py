@@ -58,6 +58,7 @@ def test_before_anything_has_happened_there_is_little_to_say() -> None:
         ({"waiting_s": 75.0}, "starts held 01:15"),
         ({"sessions_refused": 2}, "2 refused"),
         ({"throttled": 7}, "7 throttled"),
+        ({"tokenless": 5}, "5 wait for a token"),
         ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
         ({"turns_failed": 0}, "turns 409 ok 100 %"),
         ({"turns_good": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
@@ -133,6 +134,22 @@ def test_a_late_harness_is_said_on_a_narrow_terminal_too() -> None:
     assert "harness late" in said
 
 
+TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_lag_p99_ms": 31.0}
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (105, "measure 00:42 · 45 refused · 412 ok 99.2 % · 45 throttled · ttfa 486/902 ms · 1.32 USD · harness late"),
+        (80, "measure 00:42 · 45 refused · 45 throttled · ttfa 486/902 ms · harness late"),
+        (60, "measure 00:42 · 45 refused · 45 throttled · harness late"),
+        (40, "measure 00:42 · harness late"),
+    ],
+)
+def test_good_news_go_before_trouble(width: int, text: str) -> None:
+    assert line(tally(**TROUBLE), MOMENT, width) == text
+
+
 labels = st.text(min_size=1, max_size=30)
 standings = st.builds(
     Standing,
@@ -142,6 +159,7 @@ standings = st.builds(
     turns_good=st.integers(0, 10**7),
     turns_failed=st.integers(0, 10**7),
     throttled=st.integers(0, 99),
+    tokenless=st.integers(0, 99),
     usd=st.floats(0, 1e6),
     unpriced=st.integers(0, 99),
     waiting_s=st.floats(0, 600),

@@ -12,8 +12,9 @@ import pytest
 
 import reports
 from reports import render
+from reports.failings import second
 from reports.page import html
-from reports.sentences import headline, second
+from reports.sentences import headline
 from reports.summary import Summary, summarise
 from reports.words import cell
 from tests.reports import synthetic
@@ -209,8 +210,10 @@ def test_the_answer_is_a_sentence(tmp_path: Path, plan: Plan, sentence: str) -> 
 def test_what_went_wrong_is_counted(tmp_path: Path) -> None:
     said = second(build(tmp_path, Plan(refused=3, failed=0.15, abandoned=2))).replace(NBSP, " ")
 
-    assert said.startswith("5 of 38 turns failed (13.2 %), most often as timeout:first_delta (3).")
-    assert said.endswith("12 more were wanted and never begun. 2 were cut by the end of the run and left out.")
+    assert said == (
+        "17 of 50 turns wanted failed (34 %): 5 of those begun, most often as timeout:first_delta (3); "
+        "12 never begun, their sessions ended as refused:401. 2 were cut by the end of the run and left out."
+    )
 
 
 def test_what_the_headline_has_counted_is_not_said_twice(tmp_path: Path) -> None:
@@ -281,9 +284,7 @@ def test_the_terminal_keeps_its_width_and_colours_on_demand(tmp_path: Path) -> N
     summary = build(tmp_path, TWO)
     for width in (60, 80, 100):
         lines = render.terminal(summary, width).splitlines()
-        tables = ("  ●", "  ◆", " " * 10)
-        assert all(len(line) <= width for line in lines if not line.startswith(tables))
-    assert all(len(line) <= 100 for line in render.terminal(summary).splitlines())
+        assert all(len(line) <= width for line in lines)
     assert "\x1b[" not in render.terminal(summary)
     coloured = render.terminal(summary, colour=True)
     assert "\x1b[" in coloured

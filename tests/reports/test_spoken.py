@@ -126,7 +126,7 @@ def test_no_turn_is_left_out_of_the_answer(tmp_path: Path) -> None:
     assert len(summary.answers) == 4
     assert sum(answer.turns for answer in summary.answers) == sum(summary.outcomes.begun)
     assert sum(answer.failed for answer in summary.answers) == sum(summary.outcomes.failed)
-    assert all(answer.figures.n == answer.ended for answer in summary.answers)
+    assert all(answer.figures.n == answer.wanted for answer in summary.answers)
 
 
 def test_each_origin_has_its_own_main_measure(tmp_path: Path) -> None:

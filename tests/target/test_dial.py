@@ -18,9 +18,9 @@ from bench.measures import Limits
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
 from bench.target.dial import Dialer, crossing
-from bench.target.target import Auth, Proxy, Target, Way
+from bench.target.target import Auth, Target, Way
 from bench.target.tokens import Keyring
-from bench.transport.base import Crossing, Phases, ProxyPoint
+from bench.transport.base import Crossing, Phases, Proxy
 from tests.end_to_end.proxies import running_proxy
 
 GUARD_S = 30
@@ -199,9 +199,7 @@ def test_a_target_s_way_is_gone() -> None:
 def test_a_way_is_the_transport_s_crossing_field_by_field() -> None:
     proxy = Proxy("socks5", "proxy.test", 1080, "ann", "secret", remote_dns=False)
 
-    assert crossing(Way(proxy=proxy, address="::1", deflate=True)) == Crossing(
-        ProxyPoint("socks5", "proxy.test", 1080, "ann", "secret", False), "::1", True
-    )
+    assert crossing(Way(proxy=proxy, address="::1", deflate=True)) == Crossing(proxy, "::1", True)
     assert crossing(Way()) == Crossing()
 
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
-from bench.target.target import Entra, Proxy, Target, Way
+from bench.target.target import Entra, Target, Way
+from bench.transport.base import Proxy
 from tests.helpers import resolve_target
 
 KEY = "k3y-of-the-resource"

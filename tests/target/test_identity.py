@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from bench.simulator.tls import loopback_tls
 from bench.target.identity import SignInError, proxies_of, public_claims, read_token, shortened, sign_in_error
-from bench.target.target import Entra, Proxy
+from bench.target.target import Entra
+from bench.transport.base import Proxy
 from tests.end_to_end.proxies import running_proxy
 from tests.simulator_process import ROOT
 from tests.target.identity_endpoint import HEADER, TOKEN, IdentityEndpoint, identity_endpoint

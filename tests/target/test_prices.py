@@ -71,17 +71,27 @@ def test_a_table_of_one_s_own_takes_its_place(tmp_path: Path) -> None:
     assert (table.as_of, table.name, table.sources) == ("2026-02-03", "mine.yaml", ("my-model: our contract",))
 
 
+@pytest.mark.parametrize("written_so", ["2026-02-03", '"2026-02-03"', "!!timestamp 2026-02-03"])
+def test_a_table_s_day_may_stand_in_quotes_or_not(tmp_path: Path, written_so: str) -> None:
+    assert load_price_table(written(tmp_path, GOOD.replace("2026-02-03", written_so))).as_of == "2026-02-03"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
         ("as_of: 2026-02-03\n", "", None, "the file needs `as_of`"),
         ("2026-02-03", "soon", 1, 'as_of must be a date, as in 2026-11-01, not the text "soon"'),
+        ("2026-02-03", "2026-13-01", 1, 'as_of must be a date, as in 2026-11-01, not the text "2026-13-01"'),
+        ("2026-02-03", "2026-02-03 10:00:00", 1, "as_of must be a date, as in 2026-11-01, not the text"),
+        ("2026-02-03", "2026", 1, "as_of must be a date, as in 2026-11-01, not 2026"),
         ("    text_out: 2\n", "", 3, "my-model needs `text_out`"),
         ("audio_in: 3", "audio_in: -3", 7, "audio_in must be a number of US dollars from 0 to 100000, not -3"),
         ("audio_in: 3", "audio_in: .nan", 7, "audio_in must be a number"),
         ("audio_in: 3", "audio_in: '3'", 7, 'not the text "3"'),
         ("audio_in", "audio_inn", 7, "audio_inn is an unknown key; did you mean audio_in?"),
         ("  my-model:", "  my-model: 5", 4, "is not YAML"),
+        ("audio_in: 3", f"audio_in: {'9' * 5000}", 7, "is not YAML: found no valid int"),
+        ("audio_in: 3", "audio_in: !!bool x", 7, "is not YAML: found no valid bool"),
         ("my-model", "my model", 3, "my model cannot stand here: models must be"),
         (GOOD, "", None, "the file must be made of `key: value`, not nothing"),
     ],

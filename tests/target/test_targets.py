@@ -14,7 +14,8 @@ from bench.money import Prices
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
 from bench.target.endpoint import Wishes, resolve_targets
-from bench.target.target import Entra, Proxy, Target
+from bench.target.target import Entra, Target
+from bench.transport.base import Proxy
 
 SECRET = "s3cr3t-of-somebody"
 ENVIRON = {"MY_KEY": SECRET, "USER_NAME": "me@home", "PASSWORD": "p:w@/d", "PROXY_URL": f"socks5h://me:{SECRET}@p:1"}
@@ -309,7 +310,7 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         (("endpoint: res.example", "deployment: d"), 3, "endpoint has no scheme"),
         (("url: wss://voice.example",), 3, "url needs the path"),
         ((f"url: wss://voice.example/x?api-key={SECRET}",), 3, "name its variable by key_env"),
-        ((*AZURE, "api_version: 2024-12-17"), 5, "not the date 2024-12-17 (quotes make anything text)"),
+        ((*AZURE, "api_version: 2024-12-17"), 5, "a model version and no api-version"),
         ((*AZURE, 'api_version: "2024-12-17"'), 5, "a model version and no api-version"),
         ((URL, "dialect: GA"), 4, 'dialect must be ga or preview, not the text "GA"'),
         ((URL, "endpoints: x"), 4, "endpoints is an unknown key; did you mean endpoint? allowed: endpoint, url,"),

@@ -17,8 +17,9 @@ from bench.protocol.dialects import Dialect
 from bench.target import tokens
 from bench.target.credentials import Credential
 from bench.target.identity import SECOND_NS, SignInError, Token
-from bench.target.target import Auth, Entra, Proxy, Target, Way
+from bench.target.target import Auth, Entra, Target, Way
 from bench.target.tokens import LONGEST_SESSION_NS, Incident, Keyring, closed_on_failure, ignore
+from bench.transport.base import Proxy
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
 ENTRA = Entra(SCOPE)

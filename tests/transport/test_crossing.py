@@ -20,7 +20,7 @@ from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.simulator.tls import loopback_tls
-from bench.transport.base import DIRECT, Crossing, Network, Phases, ProxyPoint, authority
+from bench.transport.base import DIRECT, Crossing, Network, Phases, Proxy, authority
 from bench.transport.proxy import tunnel
 from bench.transport.tcp import Read
 from bench.transport.tls import tls_context
@@ -109,9 +109,9 @@ def refusal(call: Callable[[], object]) -> ConnectError:
     return caught.value
 
 
-def point(proxy: RunningProxy, scheme: str, *, remote_dns: bool = True, password: str | None = None) -> ProxyPoint:
+def point(proxy: RunningProxy, scheme: str, *, remote_dns: bool = True, password: str | None = None) -> Proxy:
     user = None if password is None else "ann"
-    return ProxyPoint(scheme, "127.0.0.1", proxy.port, user, password, remote_dns)  # type: ignore[arg-type]
+    return Proxy(scheme, "127.0.0.1", proxy.port, user, password, remote_dns)  # type: ignore[arg-type]
 
 
 # Proxies.
@@ -215,7 +215,7 @@ def test_what_the_proxy_cannot_reach_is_said_in_its_words(scheme: str, words: st
 
 
 @contextmanager
-def answering(*parts: bytes, ends: bool = True) -> Iterator[ProxyPoint]:
+def answering(*parts: bytes, ends: bool = True) -> Iterator[Proxy]:
     """Whatever it is asked, it answers these parts, and goes away unless it shall stay."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         done = threading.Event()
@@ -230,7 +230,7 @@ def answering(*parts: bytes, ends: bool = True) -> Iterator[ProxyPoint]:
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
-        yield ProxyPoint("http", "127.0.0.1", listening.getsockname()[1], "ann", PASSWORD)
+        yield Proxy("http", "127.0.0.1", listening.getsockname()[1], "ann", PASSWORD)
         done.set()
         thread.join(GUARD_S)
 
@@ -269,7 +269,7 @@ def test_a_proxy_that_says_nothing_is_timed_out() -> None:
 def test_a_proxy_that_is_not_there_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    error = refusal(lambda: opened("ws://127.0.0.1:1/", Crossing(ProxyPoint("http", "127.0.0.1", port))))
+    error = refusal(lambda: opened("ws://127.0.0.1:1/", Crossing(Proxy("http", "127.0.0.1", port))))
 
     assert (error.outcome, error.detail) == ("refused:proxy", f"127.0.0.1:{port}: Connection refused")
 
@@ -304,7 +304,7 @@ def test_an_answer_that_is_cut_anywhere_opens_the_tunnel(scheme: str, places: li
     edges = sorted({0, len(answer), *(place % len(answer) for place in places)})
     stream = Drip([answer[begin:end] for begin, end in itertools.pairwise(edges)])
 
-    tunnel(stream, ProxyPoint(scheme, "proxy.test", 1), "service.test", 443, 0)  # type: ignore[arg-type]
+    tunnel(stream, Proxy(scheme, "proxy.test", 1), "service.test", 443, 0)  # type: ignore[arg-type]
     assert stream.parts == []
 
 
@@ -312,7 +312,7 @@ def test_an_answer_that_is_cut_anywhere_opens_the_tunnel(scheme: str, places: li
 @given(answer=st.binary(min_size=1, max_size=40))
 def test_whatever_bytes_a_proxy_sends_are_a_tunnel_or_a_refusal(scheme: str, answer: bytes) -> None:
     stream = Drip([answer, b""])
-    proxy = ProxyPoint(scheme, "proxy.test", 1, "ann", PASSWORD)  # type: ignore[arg-type]
+    proxy = Proxy(scheme, "proxy.test", 1, "ann", PASSWORD)  # type: ignore[arg-type]
 
     with suppress(ConnectError):
         tunnel(stream, proxy, "service.test", 443, 0)  # type: ignore[arg-type]

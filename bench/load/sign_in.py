@@ -1,0 +1,42 @@
+"""Signing in before a run begins, which is said where it takes long, and where the run is over before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gevent
+
+from bench.target.target import Target
+from bench.target.tokens import Keyring
+
+LONG_S = 2.0
+SIGNING_IN = "signing in through Microsoft Entra ID"
+
+
+class CountedKeyring(Keyring):
+    """`waiting`: for how many sessions no token lives at the moment."""
+
+    waiting = 0
+
+    def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
+        """As of any keyring. Nobody else runs meanwhile, unless it waits."""
+        self.waiting += 1
+        try:
+            return super().header(target, limit_s)
+        finally:
+            self.waiting -= 1
+
+
+def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
+    """Every token there. Raises UsageError where one is refused. `say` gets a line if it takes longer than `long_s`."""
+    word = gevent.spawn_later(long_s, say, f"{SIGNING_IN} …")
+    try:
+        keyring.open()
+    finally:
+        word.kill(block=False)
+
+
+def never_begun(stopped: str) -> str:
+    """What a run has to say that was over before all was signed in. `stopped`: why, "" where its time was over."""
+    why = stopped or "its time was over, or it was stopped,"
+    return f"the run never began: {why} while it was still {SIGNING_IN}; no session was opened"

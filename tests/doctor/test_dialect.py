@@ -1,0 +1,78 @@
+"""A service that speaks the other dialect is known by what it says of parameters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.doctor.dialect import OWN_PARAMETERS, REMEDIES, dialect_remedy
+from bench.doctor.explain import Refusal, explain
+from bench.protocol.dialects import Dialect
+from bench.simulator.checks import missing
+from bench.simulator.settings import GA_RESPONSE, GA_SESSION, PREVIEW_RESPONSE, PREVIEW_SESSION
+from tests.doctor.test_explain import build_target
+
+GA, PREVIEW = Dialect.GA, Dialect.PREVIEW
+UNKNOWN = "failed:unknown_parameter"
+
+
+@pytest.mark.parametrize(
+    ("spoken", "outcome", "words", "speaks"),
+    [
+        (PREVIEW, "failed:missing_required_parameter", str(missing("session.type")), GA),
+        (PREVIEW, UNKNOWN, "Unknown parameter: 'session.modalities'.", GA),
+        (PREVIEW, UNKNOWN, "unknown_parameter: Unknown parameter: 'response.modalities'.", GA),
+        (GA, UNKNOWN, "Unknown parameter: 'session.type'.", PREVIEW),
+        (GA, UNKNOWN, "Unknown parameter: 'session.audio.input'.", PREVIEW),
+        (GA, UNKNOWN, "Unknown parameter: 'response.output_modalities'.", PREVIEW),
+        (GA, "protocol:dialect", "response.audio.delta", PREVIEW),
+        (PREVIEW, "protocol:dialect", "response.output_audio.delta", GA),
+    ],
+)
+def test_the_dialect_that_the_service_speaks_is_named_with_where_the_other_came_from(
+    spoken: Dialect, outcome: str, words: str, speaks: Dialect
+) -> None:
+    target = replace(build_target(), dialect=spoken)
+
+    said = dialect_remedy(outcome, words, spoken)
+
+    assert said == REMEDIES[speaks] == explain(Refusal(outcome, words), target)
+    assert f"use --dialect {speaks.value}" in said
+    assert "OPENAI_API_VERSION" in said
+    assert "the path" in said or "paths" in said
+
+
+@pytest.mark.parametrize(
+    ("spoken", "outcome", "words"),
+    [
+        (GA, "failed:missing_required_parameter", "Missing required parameter: 'session.type'."),
+        (PREVIEW, "failed:missing_required_parameter", "Missing required parameter: 'item.type'."),
+        (GA, UNKNOWN, "Unknown parameter: 'session.speed'."),
+        (GA, UNKNOWN, "Unknown parameter: 'session.audio_type'."),
+        (PREVIEW, UNKNOWN, "Unknown parameter: 'session.type'."),
+        (GA, UNKNOWN, "no words"),
+        (GA, "failed:invalid_value", "Invalid value: 'x' at 'session.type'."),
+        (GA, "ok", ""),
+    ],
+)
+def test_other_mistakes_are_not_taken_for_it(spoken: Dialect, outcome: str, words: str) -> None:
+    assert dialect_remedy(outcome, words, spoken) == ""
+
+
+def test_what_tells_one_dialect_is_unknown_to_the_other() -> None:
+    tables: dict[Dialect, dict[str, Any]] = {
+        GA: {**GA_SESSION, **GA_RESPONSE},
+        PREVIEW: {**PREVIEW_SESSION, **PREVIEW_RESPONSE},
+    }
+
+    assert set(OWN_PARAMETERS[GA]) <= tables[GA].keys() - tables[PREVIEW].keys()
+    assert set(OWN_PARAMETERS[PREVIEW]) <= tables[PREVIEW].keys() - tables[GA].keys()
+
+
+@given(st.text(max_size=30), st.text(max_size=30), st.sampled_from(Dialect))
+def test_nothing_that_a_service_says_upsets_it(outcome: str, words: str, spoken: Dialect) -> None:
+    assert dialect_remedy(outcome, words, spoken) in ("", *REMEDIES.values())

@@ -1,0 +1,208 @@
+"""Turns that were wanted and never begun: counted in every form, by one definition, and in no latency."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import reports
+from reports import render
+from reports.document import as_data
+from reports.failings import second
+from reports.lost import lost_by_step, lost_of
+from reports.page import html
+from reports.sentences import essentials, headline
+from reports.summary import Summary, summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+NBSP = "\u00a0"
+PAIRED = Plan(sessions=80, turns=4, targets=("a", "dead"), paired=True)
+
+
+def plain(text: str) -> str:
+    """Without no-break spaces, in one line."""
+    return " ".join(text.replace(NBSP, " ").split())
+
+
+def build(folder: Path, plan: Plan, *, dead: dict[str, str] | None = None, **changes: Any) -> Summary:
+    """A run; the sessions of `dead` targets ended with an outcome, as these say, before they opened."""
+    synthetic.write(folder, plan, **changes)
+    for target, outcome in (dead or {}).items():
+        _rewrite(folder, "turns", lambda row, name=target: row if row["target"] != name else None)
+        _rewrite(folder, "sessions", lambda row, name=target, end=outcome: _refused(row, name, end))
+    return summarise(reports.load(folder, everything=False))
+
+
+def _rewrite(folder: Path, name: str, change: Any) -> None:
+    table = pq.read_table(folder / f"{name}.parquet")
+    rows = [kept for row in table.to_pylist() if (kept := change(row)) is not None]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / f"{name}.parquet")
+
+
+def _refused(row: dict[str, Any], target: str, outcome: str) -> dict[str, Any]:
+    if row["target"] != target:
+        return row
+    never = {"upgrade_done_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None}
+    return row | never | {"outcome": outcome, "turns_begun": 0, "lost_turns": row["turns_wanted"]}
+
+
+def test_an_arm_without_a_turn_is_named_in_the_headline(tmp_path: Path) -> None:
+    said = plain(headline(build(tmp_path, PAIRED, dead={"dead": "refused:tcp"})))
+
+    assert re.match(r"Callers wait \S+ s on a from the end of their speech", said)
+    assert said.endswith("dead: none of its 160 turns was begun (refused:tcp).")
+
+
+def test_an_arm_all_of_whose_turns_failed_is_named_in_the_headline(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, PAIRED)
+    late = {"outcome": "timeout:done"}
+    _rewrite(tmp_path, "turns", lambda row: row | (late if row["target"] == "dead" else {}))
+    said = plain(headline(summarise(reports.load(tmp_path, everything=False))))
+
+    assert said.endswith("dead: all of its 160 turns failed (timeout:done).")
+
+
+def test_a_single_turn_that_never_began_is_no_plural(tmp_path: Path) -> None:
+    plan = Plan(sessions=2, turns=1, targets=("a", "dead"), paired=True)
+
+    assert plain(headline(build(tmp_path, plan, dead={"dead": "refused:tcp"}))).endswith(
+        "dead: its only turn was never begun (refused:tcp)."
+    )
+
+
+def test_an_arm_without_a_median_is_named_beside_one_that_has_one(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, PAIRED)
+    late = {"outcome": "timeout:done"}
+    some = [f"s{number:05d}" for number in range(5, 80, 2)]
+    _rewrite(tmp_path, "turns", lambda row: row | (late if row["session_id"] in some else {}))
+    said = plain(headline(summarise(reports.load(tmp_path, everything=False))))
+
+    assert said.endswith("dead: no median (152 of 160 turns failed).")
+
+
+def test_arms_without_a_turn_are_told_together(tmp_path: Path) -> None:
+    plan = Plan(sessions=120, targets=("a", "b", "c"), paired=True)
+    summary = build(tmp_path, plan, dead={"b": "refused:tcp", "c": "refused:tcp"})
+
+    assert plain(headline(summary)).endswith("b and c: none of their 320 turns was begun (refused:tcp).")
+
+
+def test_an_arm_without_a_turn_has_its_row_in_every_table(tmp_path: Path) -> None:
+    summary = build(tmp_path, PAIRED, dead={"dead": "refused:tcp"})
+    markdown = plain(render.write(summary).markdown.read_text()).replace("\\", "")
+    page, text = plain(html(summary)), render.terminal(summary)
+
+    assert re.search(r"◆ dead +0 +n/a \(no turn\) .* 160 of 160 +100 %", text)
+    assert "| dead | 0 | n/a (no turn) | n/a (no turn) | n/a (no turn) | – | 160 of 160 (100 %) |" in markdown
+    assert "100 %<small>160 of 160 wanted</small>" in page
+    assert "n/a<small>no turn</small>" in page
+
+
+def test_the_last_line_names_what_never_began(tmp_path: Path) -> None:
+    line = plain(essentials(build(tmp_path, PAIRED, dead={"dead": "refused:tcp"})))
+
+    assert "dead: none of its 160 turns was begun (refused:tcp)" in line
+    assert "160 turns, 160 of 320 wanted failed" in line
+    assert "on a" in line
+
+
+def test_sessions_that_never_opened_are_failures_of_one_target(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=40, turns=1, refused=45))
+
+    assert plain(second(summary)).startswith(
+        "45 of 85 turns wanted failed (52.9 %): 45 never begun, their sessions ended as refused:401; "
+        "none of the 40 begun failed."
+    )
+    assert "40 turns, 45 of 85 wanted failed" in plain(essentials(summary))
+
+
+def test_failed_and_lost_turns_are_one_rate_in_every_form(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=60, turns=4, refused=10, failed=0.1, abandoned=2))
+    found, data = summary.outcomes, as_data(summary)
+    bad, wanted = found.failed[0] + 40, 240 - 2 + 40
+    rate = f"{bad} of {wanted}"
+
+    assert found.failures(0) == bad / wanted == pytest.approx(data["outcomes"]["sim"]["failures"], rel=1e-5)
+    assert (data["answers"][0]["lost_turns"], data["answers"][0]["turns_wanted"]) == (40, wanted)
+    assert rate in render.terminal(summary)
+    assert rate in plain(html(summary))
+    assert rate in render.write(summary).markdown.read_text()
+    assert plain(second(summary)).startswith(f"{rate} turns wanted failed")
+    assert f"{rate} wanted failed" in plain(essentials(summary))
+
+
+def test_lost_turns_are_no_part_of_a_latency(tmp_path: Path) -> None:
+    lost, whole = build(tmp_path / "lost", Plan(sessions=60, refused=40)), build(tmp_path / "whole", Plan(sessions=60))
+
+    assert lost.answers[0].figures.quantiles == whole.answers[0].figures.quantiles
+    assert lost.answers[0].turns == 240
+
+
+def test_lost_turns_count_where_turns_of_their_number_count_from(tmp_path: Path) -> None:
+    """Sessions wanted a spoken turn and a typed one in turn."""
+    plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
+    summary = build(tmp_path, plan, dead={"dead": "refused:tcp"})
+    lost = {(answer.target, answer.origin): answer.lost for answer in summary.answers}
+
+    assert lost == {
+        ("a", "requested"): 0,
+        ("a", "speech_end"): 0,
+        ("dead", "requested"): 60,
+        ("dead", "speech_end"): 60,
+    }
+    assert [answer.lost for answer in summary.heard if answer.target == "dead"] == [60]
+
+
+def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan(sessions=60, turns=4, kinds=("vad", "typed")))
+    cut = {"turns_wanted": 5, "lost_turns": 1, "outcome": "closed:1006"}
+    _rewrite(tmp_path, "sessions", lambda row: row | cut)
+    summary = summarise(reports.load(tmp_path, everything=False))
+
+    assert sum(answer.lost for answer in summary.answers) == summary.outcomes.lost[0] == 60
+
+
+def test_pairs_whose_sessions_never_opened_are_said_to_be_such(tmp_path: Path) -> None:
+    whole = build(tmp_path / "whole", PAIRED, interleaved=True).interleaving
+    dead = build(tmp_path / "dead", PAIRED, dead={"dead": "refused:tcp"}, interleaved=True).interleaving
+
+    assert whole
+    assert dead
+    assert "opened" not in whole.sentence
+    assert plain(dead.sentence).startswith(
+        "Interleaved: 40 pairs in 1 block of 2 minutes, in 40 a session never opened;"
+    )
+
+
+def test_where_no_turn_was_begun_the_last_line_says_how_many_were_wanted(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=0, refused=3))
+
+    assert "0 turns, 12 of 12 wanted failed" in plain(essentials(summary))
+    assert plain(headline(summary)) == "No turn was begun: 3 sessions ended as 3 × refused:401."
+
+
+@given(st.data())
+def test_every_lost_turn_is_of_one_step_of_its_target(data: st.DataObject) -> None:
+    some = st.integers(0, 4)
+    scripts = st.sampled_from(["x", "y", None])
+    turns = data.draw(st.lists(st.tuples(scripts, some, some), min_size=1, max_size=20))
+    rows = data.draw(st.lists(st.tuples(scripts, some, some, st.booleans(), st.integers(0, 1)), max_size=10))
+    begun = pd.DataFrame(turns, columns=["script", "turn", "step"]).astype({"script": "category"})
+    names = ["script", "turns_begun", "lost_turns", "cut", "target"]
+    sessions = pd.DataFrame(rows, columns=names).astype({"script": "category"})
+    sessions["outcome_class"] = np.where(sessions["cut"], "censored", "failed")
+    step, target = (column.to_numpy(dtype=np.int64) for column in (begun.pop("step"), sessions["target"]))
+    table = lost_by_step(begun, step, sessions, target, ("a", "b"), tuple("01234"))
+
+    assert table.sum(axis=1).tolist() == [int(lost_of(sessions)[target == place].sum()) for place in (0, 1)]
+    assert not table[:, [place for place in range(5) if place not in step]].any()

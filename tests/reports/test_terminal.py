@@ -1,0 +1,132 @@
+"""The summary on a terminal: it keeps to its width, whole numbers and all, and to what the terminal can show."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reports
+from bench.cli.report import wants_colour
+from reports import render
+from reports.summary import Summary, summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import BEGAN_NS, Plan
+
+PLANS = {
+    "small": Plan(),
+    "two": Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300),
+    "large": Plan(sessions=1500, turns=10, targets=("direct", "gateway"), refused=90, failed=0.01, median_ms=21_000),
+    "mixed": Plan(sessions=60, turns=10, kinds=("vad", "typed", "manual"), targets=("sweden.quick_vad_and_more", "b")),
+    "failing": Plan(sessions=60, turns=10, failed=0.08),
+}
+NUMBER = re.compile(r"[\d,.]+")
+
+
+def build(folder: Path, plan: Plan, **changes: Any) -> Summary:
+    return summarise(reports.load(synthetic.write(folder, plan, **changes), everything=False))
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_no_line_is_wider_than_the_terminal(tmp_path: Path, name: str) -> None:
+    summary = build(tmp_path, PLANS[name])
+
+    for width in range(40, 101):
+        assert max(map(len, render.terminal(summary, width).splitlines())) <= width
+
+
+def test_a_narrow_table_has_fewer_figures_and_the_same(tmp_path: Path) -> None:
+    summary = build(tmp_path, PLANS["large"])
+    rows = {width: _row(render.terminal(summary, width)) for width in range(40, 101)}
+
+    for width, row in rows.items():
+        assert set(NUMBER.findall(row)) <= set(NUMBER.findall(rows[100])), width
+    sizes = [len(NUMBER.findall(rows[width])) for width in rows]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_what_failed_is_told_at_every_width(tmp_path: Path) -> None:
+    summary = build(tmp_path, PLANS["failing"])
+
+    for width in range(40, 101):
+        assert _row(render.terminal(summary, width)).endswith("%")
+
+
+def test_the_longest_waits_go_before_the_interval_of_the_median(tmp_path: Path) -> None:
+    text = render.terminal(build(tmp_path, PLANS["two"]), 60)
+
+    assert "p50 (95 %)" in text
+    assert "max" not in text
+
+
+def _row(text: str) -> str:
+    """The first row of the table, with the line of its name."""
+    lines = text.splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("  ●"))
+    return lines[at] if re.search("%", lines[at]) else lines[at] + lines[at + 1]
+
+
+def test_an_incident_is_wrapped_into_two_lines(tmp_path: Path) -> None:
+    words = "no answer of the identity endpoint at 169.254.169.254 within 10 s; the old token lives for 3 min more"
+    told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "token_refresh", "text": words}
+    text = render.terminal(build(tmp_path, Plan(), incidents=[told]), 80)
+    lines = text.splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
+
+    assert lines[at + 1].startswith(" " * 12)
+    assert lines[at + 1].endswith("3 min more")
+
+
+def test_an_endless_incident_takes_two_lines_and_says_that_it_was_cut(tmp_path: Path) -> None:
+    told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "token_refresh", "text": "word " * 200 + "x" * 300}
+    lines = render.terminal(build(tmp_path, Plan(), incidents=[told]), 80).splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
+
+    assert lines[at + 1].endswith("…")
+    assert not lines[at + 2].startswith(" ")
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("environ", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "TERM": "xterm"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ({"FORCE_COLOR": "1", "TERM": "dumb"}, False),
+        ({"FORCE_COLOR": "1", "TERM": "unknown"}, False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": ""}, True),
+    ],
+)
+def test_colour_is_for_terminals_that_have_it_and_people_who_want_it(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], coloured: bool
+) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    assert wants_colour() is coloured
+
+
+@pytest.mark.parametrize(("term", "coloured"), [("xterm-256color", True), ("dumb", False)])
+def test_a_terminal_says_by_its_name_whether_it_has_colours(
+    monkeypatch: pytest.MonkeyPatch, term: str, coloured: bool
+) -> None:
+    master, slave = pty.openpty()
+    for name in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", term)
+    with os.fdopen(slave, "w") as terminal, os.fdopen(master, "rb", buffering=0):
+        monkeypatch.setattr(sys, "stdout", terminal)
+        wanted = wants_colour()
+        monkeypatch.undo()
+
+    assert wanted is coloured
