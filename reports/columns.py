@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from reports import words
 from reports.numbers import count, shortened, three
+from reports.statistics import FEW_SESSIONS
 from reports.summary import Answer, Summary
 from reports.svg import glyph, tone
 
@@ -32,7 +33,10 @@ def _interval(answer: Answer, p: float) -> str:
         return f"{shown} (no turn)"
     if estimate.needs:
         return f"{shown} (needs {count(estimate.needs)})"
-    reasons = {"too few sessions": " (needs sessions)", "open": f" ({count(answer.figures.failed)} failed)"}
+    reasons = {
+        "too few sessions": f" (needs {FEW_SESSIONS} sessions)",
+        "open": f" ({count(answer.figures.failed)} failed)",
+    }
     return shown + reasons.get(estimate.status, "")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reports import words
 from reports.numbers import count, listed, percent, plural
 from reports.outcomes import Ending
 from reports.summary import Summary
 
 NO_VERDICT = "Not judged: {}. Nothing says whether the load generator kept up."
+NAMED = 3
+"""So many targets are named one by one in a sentence."""
 
 
 def of_wanted(summary: Summary) -> str:
@@ -44,7 +48,16 @@ def _failed(summary: Summary) -> str:
     if told:
         return f"{'Most often' if several else 'Each'} {most}."
     often = "most often " if several else ""
-    return f"{count(failed)} of {plural(ended, 'turn')} failed ({percent(failed, ended)}), {often}{most}."
+    where = _shared(summary, summary.outcomes.failed)
+    return f"{count(failed)} of {plural(ended, 'turn')} failed ({percent(failed, ended)}{where}), {often}{most}."
+
+
+def _shared(summary: Summary, numbers: Sequence[int]) -> str:
+    """How they lie among several targets: `; 6 of 24 on quick`, `; 4 of 24 on a and 2 of 24 on b`."""
+    rows = zip(summary.targets, numbers, summary.outcomes.wanted, strict=True)
+    mine = [f"{count(n)} of {count(wanted)} on {target}" for target, n, wanted in rows if n]
+    several = len(summary.targets) > 1
+    return f"; {listed(mine)}" if several and len(mine) <= NAMED else ""
 
 
 def _unmet_in_all(summary: Summary) -> str:
@@ -57,7 +70,8 @@ def _unmet_in_all(summary: Summary) -> str:
         parts.insert(0, f"{count(failed)} of those begun{', most often' if several else ''} {most}")
     elif wanted > lost:
         parts.append(f"none of the {count(wanted - lost)} begun failed")
-    return f"{of_wanted(summary)} turns wanted failed ({percent(unmet, wanted)}): {'; '.join(parts)}."
+    where = _shared(summary, found.unmet)
+    return f"{of_wanted(summary)} turns wanted failed ({percent(unmet, wanted)}{where}): {'; '.join(parts)}."
 
 
 def _lost(summary: Summary, lost: int) -> str:

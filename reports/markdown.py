@@ -41,7 +41,7 @@ def plain(text: str) -> str:
 def _head(summary: Summary) -> Iterable[str]:
     verdict = summary.verdict
     yield f"### {verdict.glyph} {verdict.word}: {plain(sentences.headline(summary))}"
-    simulated = "◇ **SIMULATED**: embedded simulator, no real service · " if summary.simulated else ""
+    simulated = "◇ **SIMULATED**: `rtbench simulate`, no real service · " if summary.simulated else ""
     yield f"{simulated}{plain(summary.scenario)} · {moment(summary.window.began_utc_ns)} · {words.lasted(summary)}"
     for rule in verdict.broken:
         remedy = f" What to do: {plain(words.remedy(rule))}" if rule.remedy else ""

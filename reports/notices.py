@@ -11,6 +11,9 @@ import pandas as pd
 from reports.runs import Run
 from reports.turns import Turns
 
+ORDINARY = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
+"""Beginnings of what a run says of its end where nothing but its own length ended it; what was killed has a notice."""
+
 
 def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     """Sentences, those of the document first."""
@@ -20,8 +23,9 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
         yield "This run is under way: its figures are of what has been written by now."
     elif not run.closed or run.document.get("state") == "killed":
         yield "This run did not end cleanly: its figures are of what had been written by then."
-    if str(run.document.get("stopped") or "").startswith("the budget"):
-        yield f"This run ended before its time: {run.document['stopped']}."
+    stopped = str(run.document.get("stopped") or "")
+    if stopped and not stopped.startswith(ORDINARY):
+        yield f"This run ended before its time: {stopped.rstrip('.')}."
     left_out = len(run.turns) - turns.rows.size
     if left_out:
         yield f"{left_out:,} turns of warm-up and cool-down are left out."

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from reports.arms import Difference
-from reports.money import Money
+from reports.money import Cost, Money
 from reports.numbers import NBSP, change, clock, count, listed, ms, percent, plural, span, three, usd
 from reports.quota import Quota
 from reports.statistics import quantile
@@ -19,6 +19,9 @@ NO_TEST = "No test was made: nothing here says whether chance alone could have m
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
 TRANSCRIPTION = "Input transcription is billed apart and not in this figure."
 STRAY = "An answer to noise between turns, or one that ended after its turn was over, belongs to no turn and is billed."
+PER_REPLY = "At equal prices arms differ by the length of their replies, not by region."
+NAMED = 6
+"""Costs of so many arms are told one by one."""
 BASE64 = 4 / 3
 """Bytes of text for a byte of audio, before compression."""
 
@@ -60,15 +63,27 @@ def _apart(one: Difference) -> list[str]:
 def amounts(money: Money) -> list[str]:
     """2.31 USD for 400 turns · 0.0058 USD a turn · 0.034 USD a minute of conversation · no price for gpt-x.
 
-    After the first, where there is any: 0.12 USD of it for answers that belong to no turn (3 sessions).
+    After the first, where there is any: 0.12 USD of it for answers that belong to no turn (3 sessions). Of several arms
+    each first, with its own rate: sweden 0.87 USD (0.0109 a turn).
     """
     missing = [unpriced(money)] if money.unpriced else []
     if math.isnan(money.usd):
         return missing
-    whole = f"{usd(money.usd)} for {plural(money.priced, 'turn')}"
-    rates = {"a turn": money.per_turn, "a minute of conversation": money.per_minute}
+    arms = [_of_arm(cost) for cost in _priced(money)] if len(money.costs) > 1 else []
+    whole = f"{usd(money.usd)} {'in all ' if arms else ''}for {plural(money.priced, 'turn')}"
+    rates = {"a turn": money.per_turn, "a minute of conversation": money.per_minute} if not arms else {}
     known = [f"{three(rate)}{NBSP}USD {of}" for of, rate in rates.items() if not math.isnan(rate)]
-    return [whole, *_stray(money), *known, *missing]
+    return [*(arms if len(arms) <= NAMED else []), whole, *_stray(money), *known, *missing]
+
+
+def _priced(money: Money) -> list[Cost]:
+    return [cost for cost in money.costs if not math.isnan(cost.usd)]
+
+
+def _of_arm(cost: Cost) -> str:
+    """sweden 0.87 USD (0.0109 a turn)."""
+    rate = "" if math.isnan(cost.per_turn) else f" ({three(cost.per_turn)} a turn)"
+    return f"{cost.target} {usd(cost.usd)}{rate}"
 
 
 def _stray(money: Money) -> list[str]:
@@ -117,6 +132,8 @@ def money(summary: Summary) -> Iterable[str]:
     if found.silent:
         are = "is" if found.silent == 1 else "are"
         yield f"{plural(found.silent, 'turn')} brought no usage and {are} in no amount."
+    if len(_priced(found)) > 1:
+        yield PER_REPLY
     if found.stray_usd:
         yield STRAY
     if found.transcribed:

@@ -78,7 +78,7 @@ class Run:
 
     @property
     def simulated(self) -> bool:
-        """Measured against the embedded simulator, by the document or by any row."""
+        """Measured against `rtbench simulate`, by the document or by any row."""
         return bool(self.document.get("simulated")) or any(
             bool(frame["simulated"].eq(True).any()) for frame in (self.turns, self.sessions) if len(frame)
         )

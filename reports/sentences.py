@@ -40,14 +40,20 @@ def _answered(summary: Summary, begun: list[Answer], *, several: bool) -> str:
 
 
 def _without_median(begun: list[Answer]) -> list[str]:
-    """b: no median (27 of 30 turns failed): the targets that have none where another has one."""
+    """On b 27 of 30 turns failed: too many for a median. Of the targets that have none where another has one."""
     told = {answer.target for answer in begun if answer.figures.at(0.5).published}
-    said = {}
-    for target in dict.fromkeys(answer.target for answer in begun if told and answer.target not in told):
-        mine = [answer for answer in begun if answer.target == target]
-        unmet, wanted = sum(answer.unmet for answer in mine), sum(answer.wanted for answer in mine)
-        said[target] = f"{count(unmet)} of {plural(wanted, 'turn')} failed" if unmet else plural(wanted, "turn")
-    return [f"{target}: no median ({why})" for target, why in said.items()]
+    lacking = dict.fromkeys(answer.target for answer in begun if told and answer.target not in told)
+    return [f"On {name} {_no_median([a for a in begun if a.target == name])}" for name in lacking]
+
+
+def _no_median(mine: list[Answer]) -> str:
+    """27 of 30 turns failed: too many for a median; 12 turns of 3 sessions are too few for a median (1 failed)."""
+    unmet, wanted = sum(answer.unmet for answer in mine), sum(answer.wanted for answer in mine)
+    if any(answer.figures.at(0.5).status in ("failed share", "open") for answer in mine):
+        return f"{count(unmet)} of {plural(wanted, 'turn')} failed: too many for a median"
+    turns, sessions = sum(answer.turns for answer in mine), max(answer.sessions for answer in mine)
+    few = f"{plural(turns, 'turn')} of {plural(sessions, 'session')} {'is' if turns == 1 else 'are'} too few"
+    return f"{few} for a median{f' ({count(unmet)} of {count(wanted)} wanted failed)' if unmet else ''}"
 
 
 def _no_turns(summary: Summary) -> str:
@@ -67,17 +73,21 @@ def _waits(told: list[Answer], named: bool, *beside: float) -> str:
 
 
 def _waits_and_tail(told: list[Answer], named: bool) -> str:
+    """The medians with p95; where it may not be told the slowest turn, if the run has one target."""
     shown = _ends(told)
     medians = [_median(answer) for answer in shown]
     if all(answer.figures.at(0.95).published for answer in shown):
         tails = [answer.figures.at(0.95).value for answer in shown]
         times = together(*medians, *tails)[len(shown) :]
         return f"{_waits(told, named, *tails)}; one turn in twenty takes longer than {listed(times)} (p95)."
-    slowest = max(shown, key=lambda answer: answer.figures.high)
-    where = f" on {slowest.target}" if len(told) > 1 else ""
-    which = "that succeeded" if slowest.figures.failed else f"of {plural(slowest.turns, 'turn')}"
-    took = together(*medians, slowest.figures.high)[-1]
-    return f"{_waits(told, named, slowest.figures.high)}; the slowest {which}{where} took {took}."
+    if named:
+        return f"{_waits(told, named)}."
+    slowest, which = (
+        told[0].figures.high,
+        "that succeeded" if told[0].figures.failed else f"of {plural(told[0].turns, 'turn')}",
+    )
+    took = together(*medians, slowest)[-1]
+    return f"{_waits(told, named, slowest)}; the slowest {which} took {took}."
 
 
 def _ends(told: list[Answer]) -> list[Answer]:
@@ -133,16 +143,24 @@ def _untold(begun: list[Answer], noun: str, where: str) -> str:
 
 def essentials(summary: Summary) -> str:
     """✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD: the run in one line."""
-    verdict, found = summary.verdict, summary.outcomes
-    failed = f"{failings.of_wanted(summary)} wanted" if sum(found.lost) else count(sum(found.failed))
-    counted = [*failings.lacking(summary), f"{plural(sum(found.begun), 'turn')}, {failed} failed"]
+    verdict = summary.verdict
     simulated = ["◇ SIMULATED"] if summary.simulated else []
     spent = [usd(summary.money.usd)] if not math.isnan(summary.money.usd) else []
     if verdict.valid is False:
         told = [f"do not use these figures: {words.cause(summary)}"]
     else:
         told = _alone(summary.answers[0]) if len(summary.answers) == 1 else _tails(summary)
-    return " · ".join([f"{verdict.glyph} {verdict.word}", *simulated, *told, *counted, *spent])
+    return " · ".join([f"{verdict.glyph} {verdict.word}", *simulated, *told, *_counted(summary), *spent])
+
+
+def _counted(summary: Summary) -> list[str]:
+    """412 turns, 3 failed, after the targets without a good one; 10 sessions refused:401, 40 turns lost."""
+    found = summary.outcomes
+    if not sum(found.begun) and found.sessions:
+        ends = [f"{plural(sum(ending.counts), 'session')} {ending.outcome}" for ending in found.sessions]
+        return [*ends, *([f"{plural(sum(found.lost), 'turn')} lost"] if sum(found.lost) else [])]
+    failed = f"{failings.of_wanted(summary)} wanted" if sum(found.lost) else count(sum(found.failed))
+    return [*failings.lacking(summary), f"{plural(sum(found.begun), 'turn')}, {failed} failed"]
 
 
 def _alone(answer: Answer) -> list[str]:

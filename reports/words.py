@@ -11,7 +11,7 @@ from reports.events import ALL
 from reports.figures import Figures
 from reports.numbers import NBSP, count, listed, ms, percent, plural, span, three
 from reports.segments import Breakdown
-from reports.statistics import Estimate
+from reports.statistics import FEW_SESSIONS, Estimate
 from reports.summary import HEARD, Answer, Summary
 from reports.turns import ORIGINS
 from reports.verdict import Rule
@@ -63,7 +63,7 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
             "n/a", f"{plural(n, noun)}; needs {count(estimate.needs)}" if noun else f"needs {count(estimate.needs)}"
         )
     if estimate.status == "too few sessions":
-        return Cell("n/a", "needs more sessions" if noun else "needs sessions")
+        return Cell("n/a", f"needs {FEW_SESSIONS} sessions")
     return Cell("n/a", f"open: {count(failed)} of {count(n)} failed" if noun else "open: failures")
 
 

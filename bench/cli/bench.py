@@ -21,7 +21,7 @@ def bench(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calling a deployment.")] = False,
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
 ) -> None:
-    """Run the text and voice scenarios for half a minute and print what they measured.
+    """Run the shipped scenarios, on a deployment voice alone, in a small run and print what they measured.
 
     Without targets and Azure's variables it starts the simulator in a process of its own, and everything says
     SIMULATED. Before it calls a deployment it says what that may cost, and asks.

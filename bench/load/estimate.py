@@ -51,12 +51,13 @@ HIGH = Assumed(spoken_s=20.0, written=150, cached=False, whole_recordings=True)
 
 @dataclass(frozen=True)
 class Quote:
-    """What one session of a target may cost, from … to; `usd` is None where no price is known.
+    """What one session of a target may cost, from … to; `usd` is None where no price is known. `target`: its label.
 
     `basis`: the model and the prices that this goes by, in words. `transcribed`: speech is also transcribed, which is
     not in it. `spoken`: some replies are audio.
     """
 
+    target: str
     model: str
     usd: tuple[float, float] | None
     basis: str
@@ -72,6 +73,7 @@ def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Price
     model = target.model or target.label
     prices = target.prices or prices_of(table, model)
     return Quote(
+        target.label,
         model,
         _session_usd(scripts, prices) if prices and scripts else None,
         f"own prices of {target.label}" if target.prices else f"{_model_words(target, model)}, prices of {as_of}",
@@ -94,14 +96,39 @@ def estimate(quotes: Collection[Quote], sessions: int) -> tuple[float, float] | 
 
 
 def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
-    """The estimate as a sentence without its full stop. `sessions`: of each target; None where they are not limited."""
-    usd = estimate(quotes, sessions or 1)
-    if usd is None:
-        return _no_estimate(quote for quote in quotes if quote.usd is None)
+    """The estimate as a sentence without its full stop. `sessions`: of each target; None where they are not limited.
+
+    A target without a price is named, and is not in it.
+    """
+    known, unknown = priced(quotes), [quote for quote in quotes if quote.usd is None]
+    usd = estimate(known, sessions or 1)
+    if usd is None or not known:
+        return f"the cost cannot be estimated, for {_no_price(unknown)}"
     many = "a session" if sessions is None else f"{sessions} session{'' if sessions == 1 else 's'}"
-    arms = f" with each of {len(quotes)} targets" if len(quotes) > 1 else ""
-    basis = "; ".join(dict.fromkeys(quote.basis for quote in quotes))
-    return f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {many}{arms} ({basis}); {_assumptions(quotes)}"
+    basis = "; ".join(dict.fromkeys(quote.basis for quote in known))
+    words = f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {many}{_arms(known, unknown)} ({basis})"
+    left_out = f"; without {_listed(quote.target for quote in unknown)}, for {_no_price(unknown)}" if unknown else ""
+    return f"{words}; {_assumptions(known)}{left_out}"
+
+
+def priced(quotes: Iterable[Quote]) -> list[Quote]:
+    """Those of which the price is known."""
+    return [quote for quote in quotes if quote.usd is not None]
+
+
+def below_estimate(budget_usd: float | None, quotes: Collection[Quote], sessions: int | None) -> str:
+    """What to say of a budget that a run of so many sessions of each will hardly keep to; "" where it may."""
+    usd = None if sessions is None else estimate(priced(quotes), sessions)
+    if usd is None or budget_usd is None or budget_usd >= usd[0]:
+        return ""
+    least = f"the least estimate ({dollars(usd[0])})"
+    return f"the budget of {dollars(budget_usd)} USD is below {least}: the run will end early"
+
+
+def _arms(known: Collection[Quote], unknown: Collection[Quote]) -> str:
+    if len(known) > 1:
+        return f" with each of {len(known)} targets"
+    return f" with {_listed(quote.target for quote in known)}" if unknown else ""
 
 
 def _assumptions(quotes: Collection[Quote]) -> str:
@@ -111,9 +138,13 @@ def _assumptions(quotes: Collection[Quote]) -> str:
     return f"replies of {replies} assumed{apart}"
 
 
-def _no_estimate(quotes: Iterable[Quote]) -> str:
-    models = ", ".join(dict.fromkeys(quote.model for quote in quotes))
-    return f"the cost cannot be estimated, for no price of {models} is known: {GIVE_PRICES}"
+def _no_price(quotes: Iterable[Quote]) -> str:
+    return f"no price of {_listed(quote.model for quote in quotes)} is known: {GIVE_PRICES}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Each once."""
+    return ", ".join(dict.fromkeys(names))
 
 
 # Tokens of a session.

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from bench.load.arm import per_minute_of
-from bench.load.estimate import Quote, estimate, estimate_words, quote
+from bench.load.estimate import Quote, below_estimate, estimate, estimate_words, quote
 from bench.load.facts import script_facts, script_notices, target_facts
 from bench.load.options import Options
 from bench.load.plays import Play, Plays, check_cost, loaded_parts, longest_turn_s, plays_of_arms
@@ -72,7 +72,9 @@ class Planned:
         capped = self.sessions is not None and self.options.sessions is None
         cap = f"no more than {self.sessions} sessions are opened, for they may cost money: --yes lifts that"
         cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
-        return [*said, *([cap] if capped else []), *script_notices(self.every_play), *cost]
+        budget = below_estimate(self.options.budget_usd, self.quotes, self.sessions)
+        ahead = [*cost, *([budget] if budget else [])]
+        return [*said, *([cap] if capped else []), *script_notices(self.every_play), *ahead]
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The quick run of `make bench`: both shipped scenarios in one Locust process, simulated unless a service is named."""
+"""The quick run of `make bench`, in one Locust process: shipped scenarios, simulated unless a service is named."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,29 @@ from bench.target.endpoint import ENDPOINT, TARGET_FILE, Wishes, resolve_targets
 from bench.target.prices import load_price_table
 from bench.target.target import Target
 
-SIMULATED_LOAD = ("--users", "16", "--spawn-rate", "4", "--sessions", "20")
-USERS, SESSIONS = 4, 8
-BILLED_LOAD = ("--users", str(USERS), "--spawn-rate", "1", "--sessions", str(SESSIONS))
 START_S = 60.0
-SCENARIOS = ("text_turns", "voice_turns")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is played, and how much of it. `users`, `sessions`: of each target."""
+
+    scenarios: tuple[str, ...]
+    users: int
+    spawn_rate: int
+    sessions: int
+
+    @property
+    def options(self) -> list[str]:
+        """Locust's."""
+        files = ",".join(str(_shipped() / f"{name}.py") for name in self.scenarios)
+        load = {"--users": self.users, "--spawn-rate": self.spawn_rate, "--sessions": self.sessions}
+        return ["-f", files, *(word for name, value in load.items() for word in (name, str(value)))]
+
+
+SIMULATED = Load(("text_turns", "voice_turns"), users=16, spawn_rate=4, sessions=20)
+BILLED = Load(("voice_turns",), users=3, spawn_rate=1, sessions=6)
+"""So many sessions as a median of voice needs, and one more."""
 
 
 def quick_run(target: str, wishes: Wishes, *, yes: bool, runs: Path) -> int:
@@ -44,24 +63,36 @@ def quick_run(target: str, wishes: Wishes, *, yes: bool, runs: Path) -> int:
         return _run_billed(Wishes(), runs, yes=yes)
     with simulator() as ready:
         print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
-        return _locust(runs, _without_proxies(os.environ), *SIMULATED_LOAD, "--url", str(ready["urls"]["ga"]))
+        return _locust(SIMULATED, runs, _without_proxies(os.environ), "--url", str(ready["urls"]["ga"]))
 
 
 def _run_billed(wishes: Wishes, runs: Path, *named: str, yes: bool) -> int:
     targets = resolve_targets(os.environ, wishes)
     called = " and ".join(target.public_url for target in targets)
-    print(f"This calls {called}, {SESSIONS} sessions, {USERS} at a time: {_cost(targets)}.", flush=True)
+    print(f"This calls {called} with {' and '.join(BILLED.scenarios)}, {_much(targets)}: {_cost(targets)}.", flush=True)
     if not yes and not _agreed():
         print("Nothing was called. `YES=1` answers yes, `TARGET=simulator` simulates.")
         return 0
-    return _locust(runs, os.environ, *BILLED_LOAD, *named, "--yes")
+    return _locust(BILLED, runs, os.environ, *named, "--yes")
+
+
+def _much(targets: Sized) -> str:
+    """How many sessions, in words. With several targets a user plays a pair at a time, a session on each of them."""
+    if len(targets) == 1:
+        return f"{BILLED.sessions} sessions, {BILLED.users} at a time"
+    return f"{BILLED.sessions} sessions on each of {len(targets)} targets, {BILLED.users} pairs at a time"
 
 
 def _cost(targets: Iterable[Target]) -> str:
     """What it may cost, in words."""
-    folder, table = Path(scenarios.__file__).parent / "scripts", load_price_table(None)
-    scripts = [load_script(folder / f"{name}.yaml") for name in SCENARIOS]
-    return estimate_words([quote(target, scripts, table.models, table.as_of) for target in targets], SESSIONS)
+    table = load_price_table(None)
+    scripts = [load_script(_shipped() / "scripts" / f"{name}.yaml") for name in BILLED.scenarios]
+    return estimate_words([quote(target, scripts, table.models, table.as_of) for target in targets], BILLED.sessions)
+
+
+def _shipped() -> Path:
+    """Where the scenarios are."""
+    return Path(scenarios.__file__).parent
 
 
 def _without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
@@ -75,14 +106,12 @@ def _agreed() -> bool:
     return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _locust(runs: Path, environ: Mapping[str, str], *load: str) -> int:
+def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """What is set for other runs (LOCUST_*, a locust.conf beside) does not reach this one: it does what it has said."""
-    folder = Path(scenarios.__file__).parent
-    files = ",".join(str(folder / f"{name}.py") for name in SCENARIOS)
     environment = {name: value for name, value in environ.items() if not name.startswith("LOCUST_")}
-    command = [sys.executable, "-m", "locust", "-f", files, "--headless", *load, "--runs", str(runs.resolve())]
+    words = [*load.options, "--headless", *options, "--runs", str(runs.resolve()), "--loglevel", "WARNING"]
     with tempfile.TemporaryDirectory() as scratch:
-        status = _wait(subprocess.Popen([*command, "--loglevel", "WARNING"], cwd=scratch, env=environment))
+        status = _wait(subprocess.Popen([sys.executable, "-m", "locust", *words], cwd=scratch, env=environment))
     return 0 if status == INVALID_STATUS else status
 
 

@@ -6,6 +6,7 @@ the turns that ended since the report before. None of it is a figure of the run:
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -25,9 +26,17 @@ FIRST_DELTA, STAMP_ERROR = "first_delta", "stamp_error"
 INNER = frozenset({FIRST_DELTA, STAMP_ERROR})
 """Times that the harness is judged by."""
 HARNESS_OK, HARNESS_LATE = "harness ok", "harness late"
+UNNAMED = ""
+"""What a failed turn waited for, where no turn of its step has shown that yet."""
+TURNS_NEEDED = {0.5: 5, 0.95: 100}
+"""Ended turns of an arm from which on a quantile of its waits is told."""
 
 Times = dict[str, dict[str, list[int]]]
 """Microseconds, by arm and name."""
+Step = tuple[str, str]
+"""A script's name and a label in it."""
+Failures = dict[str, dict[str, int]]
+"""Failed turns, by arm and by the name of what they waited for."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class Standing:
     hub_delay_p99_ms: float | None = None
     send_lag_p99_ms: float | None = None
     simulated: bool = False
+    failures: Failures = field(default_factory=dict)
     times_us: Times = field(default_factory=dict)
 
 
@@ -70,6 +80,8 @@ class Progress:
     def __init__(self, spending: Spending) -> None:
         self._spending = spending
         self._counts: Counter[str] = Counter()
+        self._failed: Counter[tuple[str, Step]] = Counter()
+        self._awaited: dict[Step, str] = {}
         self._times_us: Times = {}
 
     def session_opened(self) -> None:
@@ -86,17 +98,28 @@ class Progress:
         else:
             self._counts["sessions_refused"] += outcome_class(session.outcome) == "failed"
 
-    def turn_ended(self, arm: str, model: str | None, turn: TurnObservation) -> None:
-        """`arm`: the target's label; `model`: as the session named it."""
+    def turn_ended(self, arm: str, script: str, model: str | None, turn: TurnObservation) -> None:
+        """`arm`: the target's label; `script`: its name; `model`: as the session named it."""
         self._spending.add(arm, model, turn.usage)
         self._counts["turns_good"] += turn.outcome in GOOD
-        self._counts["turns_failed"] += outcome_class(turn.outcome) == "failed"
         self._counts["throttled"] += is_throttled(turn.outcome)
         self._counts["turns_stamped"] += turn.stamp_source is not None
         self._counts["turns_user_stamped"] += turn.stamp_source not in (None, "kernel")
+        self._note_wait(arm, (script, turn.step), turn)
         times_us = self._times_us.setdefault(arm, {})
         for name, value_us in _times_us(turn).items():
             times_us.setdefault(name, []).append(value_us)
+
+    def _note_wait(self, arm: str, step: Step, turn: TurnObservation) -> None:
+        """Count a failed turn by its step, for what it waited for may be told by a later turn alone."""
+        if wait := _wait_us(turn):
+            self._awaited[step] = wait[0]
+        if outcome_class(turn.outcome) == "failed":
+            self._counts["turns_failed"] += 1
+            self._failed[arm, step] += 1
+
+    def _failures(self) -> Failures:
+        return _summed((arm, self._awaited.get(step, UNNAMED), count) for (arm, step), count in self._failed.items())
 
     def standing(
         self, histograms: Histograms, *, waiting_s: float = 0.0, tokenless: int = 0, simulated: bool = False
@@ -112,19 +135,24 @@ class Progress:
             hub_delay_p99_ms=_worst_p99_ms(histograms, "hub_delay"),
             send_lag_p99_ms=_worst_p99_ms(histograms, "send_lag"),
             simulated=simulated,
+            failures=self._failures(),
             times_us=times_us,
         )
 
 
 @dataclass(frozen=True)
 class Wait:
-    """How long the callers of an arm waited. `name`: for what, and since when."""
+    """How long the callers of an arm waited. `name`: for what, and since when.
+
+    `turns`: good and failed ones. A failed turn waited without end, so a quantile that lands on one is infinite; None
+    where there are too few turns for it.
+    """
 
     arm: str
     name: str
     turns: int
-    p50_ms: float
-    p95_ms: float
+    p50_ms: float | None
+    p95_ms: float | None
 
 
 class Tally:
@@ -150,12 +178,11 @@ class Tally:
 
     def waits(self) -> list[Wait]:
         """What callers waited for: by name, that of most turns first, and then by arm."""
-        keys = [key for key, _ in self._times.items() if key.measure not in INNER]
-        turns: Counter[str] = Counter()
-        for key in keys:
-            turns[key.measure] += self._count(key)
-        keys.sort(key=lambda key: (-turns[key.measure], key.measure, key.target))
-        return [self._wait(key) for key in keys]
+        good = Counter({key: self._good(key) for key, _ in self._times.items() if key.measure not in INNER})
+        failed = self._failed(_of_most(good))
+        turns = _by_name(good + failed)
+        keys = sorted(good + failed, key=lambda key: (-turns[key.measure], key.measure, key.target))
+        return [self._wait(key, good[key], failed[key]) for key in keys]
 
     def health(self) -> str:
         """What the verdict would say of the harness if the run ended now; "" where there is nothing to judge yet."""
@@ -180,11 +207,26 @@ class Tally:
         error_p99 = self._quantile_ms(Key(STAMP_ERROR, arm), 0.99)
         return FirstDeltas(arm, error_p99, self._quantile_ms(Key(FIRST_DELTA, arm), 0.5))
 
-    def _wait(self, key: Key) -> Wait:
-        p50, p95 = (self._quantile_ms(key, p) or 0.0 for p in (0.5, 0.95))
-        return Wait(key.target, key.measure, self._count(key), p50, p95)
+    def _failed(self, usual: str) -> Counter[Key]:
+        """Failed turns. `usual`: what those waited for of which nothing is known; they are left out where it is ""."""
+        failed: Counter[Key] = Counter()
+        for arm, counts in self.total.failures.items():
+            for name, count in counts.items():
+                failed[Key(name or usual, arm)] += count
+        return Counter({key: count for key, count in failed.items() if key.measure != UNNAMED})
 
-    def _count(self, key: Key) -> int:
+    def _wait(self, key: Key, good: int, failed: int) -> Wait:
+        p50, p95 = (self._wait_ms(key, p, good, failed) for p in TURNS_NEEDED)
+        return Wait(key.target, key.measure, good + failed, p50, p95)
+
+    def _wait_ms(self, key: Key, p: float, good: int, failed: int) -> float | None:
+        turns = good + failed
+        if turns < TURNS_NEEDED[p]:
+            return None
+        within = math.ceil(p * turns - 1e-9)
+        return self._quantile_ms(key, within / good) if within <= good else math.inf
+
+    def _good(self, key: Key) -> int:
         histogram = self._times.get(key)
         return int(histogram.get_total_count()) if histogram else 0
 
@@ -199,11 +241,37 @@ def _total(standings: Iterable[Standing]) -> Standing:
     return Standing(
         **{name: sum(getattr(standing, name) for standing in every) for name in COUNTS},
         usd=sum((standing.usd for standing in every), 0.0),
+        failures=_summed(
+            (arm, name, count)
+            for standing in every
+            for arm, counts in standing.failures.items()
+            for name, count in counts.items()
+        ),
         waiting_s=max((standing.waiting_s for standing in every), default=0.0),
         hub_delay_p99_ms=_worst(standing.hub_delay_p99_ms for standing in every),
         send_lag_p99_ms=_worst(standing.send_lag_p99_ms for standing in every),
         simulated=any(standing.simulated for standing in every),
     )
+
+
+def _summed(counts: Iterable[tuple[str, str, int]]) -> Failures:
+    failures: Failures = {}
+    for arm, name, count in counts:
+        of_arm = failures.setdefault(arm, {})
+        of_arm[name] = of_arm.get(name, 0) + count
+    return failures
+
+
+def _by_name(counts: Counter[Key]) -> Counter[str]:
+    turns: Counter[str] = Counter()
+    for key, count in counts.items():
+        turns[key.measure] += count
+    return turns
+
+
+def _of_most(counts: Counter[Key]) -> str:
+    """The name of most turns; "" where there are none."""
+    return min(_by_name(counts).items(), key=lambda item: (-item[1], item[0]), default=(UNNAMED, 0))[0]
 
 
 def _worst(values: Iterable[float | None]) -> float | None:
@@ -218,8 +286,15 @@ def _worst_p99_ms(histograms: Histograms, measure: str) -> float | None:
 def _times_us(turn: TurnObservation) -> dict[str, int]:
     """What a turn's caller waited, where the turn is good; how exact its first delta's stamp is."""
     times = {} if turn.stamp_error_ns is None else {STAMP_ERROR: turn.stamp_error_ns // US}
-    awaited = next((name for name in WAITS if name in turn.instants), None)
-    if awaited is not None and turn.origin is not None and turn.outcome in GOOD:
-        wait_us = (turn.instants[awaited] - turn.instants[turn.origin]) // US
-        times |= {WAITS[awaited] + SINCE[turn.origin]: wait_us, FIRST_DELTA: wait_us}
+    if turn.outcome in GOOD and (wait := _wait_us(turn)):
+        name, wait_us = wait
+        times |= {name: wait_us, FIRST_DELTA: wait_us}
     return times
+
+
+def _wait_us(turn: TurnObservation) -> tuple[str, int] | None:
+    """What a turn's caller waited for, and how long; None where it did not come."""
+    awaited = next((name for name in WAITS if name in turn.instants), None)
+    if awaited is None or turn.origin is None:
+        return None
+    return WAITS[awaited] + SINCE[turn.origin], (turn.instants[awaited] - turn.instants[turn.origin]) // US

@@ -6,6 +6,7 @@ What the line says is pure and made to fit: its least important parts go first.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,8 @@ from bench.money import dollars
 BETWEEN = " · "
 MAX_ARMS = 4
 """So many have figures of their own in the line."""
+FAILED = "failed"
+"""In the place of a quantile that lands on a failed turn."""
 HELD_S = 1.0
 """Starts that are held back for less are not worth a word."""
 REDRAW_NS = 500_000_000
@@ -142,23 +145,28 @@ def _share(part: int, whole: int) -> str:
 
 
 def _waits(waits: Iterable[Wait]) -> Iterator[Part]:
-    """What most turns wait for; the others where there is room."""
-    for rank, (name, group) in enumerate(groupby(waits, lambda wait: wait.name)):
-        every = list(group)
+    """What most turns wait for; the others where there is room. Nothing of what too few have waited for."""
+    groups = [(name, list(group)) for name, group in groupby(waits, lambda wait: wait.name)]
+    told = [(name, every) for name, every in groups if any(wait.p50_ms is not None for wait in every)]
+    for rank, (name, every) in enumerate(told):
         place = 5 if rank == 0 else 11 + rank
         yield _one(place, every[0]) if len(every) == 1 else _several(place, name, every)
 
 
 def _one(rank: int, wait: Wait) -> Part:
-    name, p50, p95 = wait.name, _ms(wait.p50_ms), _ms(wait.p95_ms)
-    return Part(rank, (f"{name} p50 {p50} p95 {p95} ms", f"{name} {p50}/{p95} ms"))
+    p50, p95 = _ms(wait.p50_ms), _ms(wait.p95_ms)
+    if wait.p95_ms is None:
+        return Part(rank, (_in_ms(f"{wait.name} p50 {p50}"),))
+    return Part(rank, (_in_ms(f"{wait.name} p50 {p50} p95 {p95}"), _in_ms(f"{wait.name} {p50}/{p95}")))
 
 
 def _several(rank: int, name: str, waits: list[Wait]) -> Part:
-    """The arms' p50 and p95 beside each other."""
-    arms = [f"{_plain(wait.arm)} {_ms(wait.p50_ms)}/{_ms(wait.p95_ms)}" for wait in waits]
-    every, *fewer = (f"{_listed(arms, count)} ms" for count in range(min(MAX_ARMS, len(arms)), 0, -1))
-    forms = f"{name} p50/p95 {every}", f"{name.partition(' ')[0]} {every}", every
+    """The arms' p50 beside each other, and their p95 once one of them has it."""
+    both = any(wait.p95_ms is not None for wait in waits)
+    arms = [f"{_plain(wait.arm)} {_ms(wait.p50_ms)}" + (f"/{_ms(wait.p95_ms)}" if both else "") for wait in waits]
+    every, *fewer = (_in_ms(_listed(arms, count)) for count in range(min(MAX_ARMS, len(arms)), 0, -1))
+    what = "p50/p95" if both else "p50"
+    forms = f"{name} {what} {every}", f"{name.partition(' ')[0]} {every}", every
     return Part(rank, forms, cut=tuple(fewer))
 
 
@@ -176,8 +184,17 @@ def _money(total: Standing, budget_usd: float | None) -> Iterator[Part]:
     yield Part(7 if budget_usd is not None else 10, (of + unpriced, of, spent))
 
 
-def _ms(value_ms: float) -> str:
+def _ms(value_ms: float | None) -> str:
+    if value_ms is None:
+        return "–"
+    if math.isinf(value_ms):
+        return FAILED
     return f"{value_ms:.0f}" if value_ms >= 10 else f"{value_ms:.1f}"
+
+
+def _in_ms(figures: str) -> str:
+    """With the unit, unless the last figure is none."""
+    return figures if figures.endswith(FAILED) else f"{figures} ms"
 
 
 def _plain(label: str) -> str:

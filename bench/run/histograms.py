@@ -123,7 +123,7 @@ def header(began_utc_ns: int, *, simulated: bool) -> str:
     began = began_utc_ns / 1e9
     return (
         "#[Histogram log format version 1.2]\n"
-        + ("#[SIMULATED: measured against the embedded simulator]\n" if simulated else "")
+        + ("#[SIMULATED: measured against rtbench simulate]\n" if simulated else "")
         + "#[Units: times in microseconds, rates in bytes per second; Interval_Max in thousands of them]\n"
         + f"#[StartTime: {began:.3f} (seconds since epoch)]\n"
         + '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"\n'

@@ -111,7 +111,7 @@ def _endpoint_parts(endpoint: str, names: Names) -> SplitResult:
         raise SettingError("endpoint", f"{source} has no scheme: put https:// in front of it, e.g. {EXAMPLE_ENDPOINT}")
     parts = split_url(endpoint, "endpoint", source)
     if parts.scheme in ("http", "ws") and not is_loopback(parts.hostname or ""):
-        raise SettingError("endpoint", f"{source} must begin with https://: the key would travel in the clear")
+        raise SettingError("endpoint", f"{source} must begin with https://: a key or token would travel in the clear")
     if parts.scheme not in ("https", "wss", "http", "ws"):
         raise SettingError("endpoint", f"{source} must begin with https://, e.g. {EXAMPLE_ENDPOINT}")
     if parts.query:

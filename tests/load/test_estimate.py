@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.estimate import HIGH, LOW, Quote, estimate, estimate_words, quote, session_usage
+from bench.load.estimate import HIGH, LOW, Quote, below_estimate, estimate, estimate_words, quote, session_usage
 from bench.measures import Limits
 from bench.money import Prices
 from bench.plan.turns import Pause, Script, Step
@@ -176,8 +176,8 @@ def test_of_several_scripts_the_estimate_spans_from_the_cheapest_to_the_dearest(
 
 
 def priced(**changes: Any) -> Quote:
-    values: dict[str, Any] = {"model": "gpt-realtime", "usd": (0.05, 0.1375), "spoken": True, "transcribed": False,
-                              "basis": "gpt-realtime, prices of 2026-11-01"}  # fmt: skip
+    values: dict[str, Any] = {"target": "azure", "model": "gpt-realtime", "usd": (0.05, 0.1375), "spoken": True,
+                              "transcribed": False, "basis": "gpt-realtime, prices of 2026-11-01"}  # fmt: skip
     return Quote(**values | changes)
 
 
@@ -226,7 +226,32 @@ def test_a_deployment_that_is_called_like_a_model_is_a_guess() -> None:
 
 def test_without_a_price_the_words_say_why_and_what_to_do() -> None:
     made = quote(target(service="azure", model="voice-1"), [script(say())], TABLE, AS_OF)
-    words = estimate_words([made, priced()], 8)
+    words = estimate_words([made], 8)
 
     assert words.startswith("the cost cannot be estimated, for no price of voice-1 is known: give the target `prices:`")
     assert not re.search(r"\d USD", words)
+
+
+def test_a_target_without_a_price_is_named_beside_the_estimate_of_the_others() -> None:
+    unknown = priced(target="east", model="voice-1", usd=None)
+    words = estimate_words([priced(), unknown], 8)
+
+    assert words.startswith("about 0.40 to 1.10 USD for 8 sessions with azure (gpt-realtime, prices of 2026-11-01); ")
+    assert "; without east, for no price of voice-1 is known: give the target `prices:`" in words
+    assert "with each of 2 targets (" in estimate_words([priced(), unknown, priced(target="west")], 8)
+
+
+def test_a_budget_below_the_least_estimate_will_not_last() -> None:
+    assert below_estimate(0.1, [priced()], 8) == (
+        "the budget of 0.10 USD is below the least estimate (0.40): the run will end early"
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget_usd", "quotes", "sessions"),
+    [(0.4, [priced()], 8), (None, [priced()], 8), (0.1, [priced()], None), (0.1, [priced(usd=None)], 8)],
+)
+def test_of_a_budget_that_may_last_nothing_is_said(
+    budget_usd: float | None, quotes: list[Quote], sessions: int | None
+) -> None:
+    assert below_estimate(budget_usd, quotes, sessions) == ""

@@ -44,6 +44,13 @@ def test_what_a_run_may_cost_is_said_of_services_elsewhere(tmp_path: Path) -> No
     assert plan(tmp_path, "--url", HERE).notices == []
 
 
+def test_a_budget_that_will_not_last_is_said_before_the_run(tmp_path: Path) -> None:
+    small, ample = (plan(tmp_path, "--url", THERE, "--budget", usd).notices for usd in ("0.0001", "100"))
+
+    assert "is below the least estimate" in small[-1]
+    assert not any("the least estimate" in notice for notice in ample)
+
+
 def test_the_document_says_what_the_run_may_cost_and_by_which_prices(tmp_path: Path) -> None:
     plan_of_two = plan(tmp_path, "--url", HERE, "--sessions", "2", "--budget", "3")
     document = plan_of_two.opening_document("run", 0, {}, 1)

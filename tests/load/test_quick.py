@@ -37,8 +37,11 @@ def test_before_a_deployment_is_called_its_cost_is_estimated_and_somebody_asked(
     with pytest.raises(UsageError, match="set YES=1"):
         quick.quick_run("auto", Wishes(), yes=False, runs=tmp_path)
     said = capsys.readouterr().out
-    assert said.startswith(f"This calls {HERE.replace('http', 'ws')}/openai/v1/realtime?model=gpt-realtime, 8 sessions")
-    assert "USD for 8 sessions" in said
+    assert said.startswith(
+        f"This calls {HERE.replace('http', 'ws')}/openai/v1/realtime?model=gpt-realtime with voice_turns, "
+    )
+    assert ", 6 sessions, 3 at a time: about " in said
+    assert "USD for 6 sessions (" in said
 
 
 def test_targets_of_a_file_are_all_named_and_counted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -50,7 +53,8 @@ def test_targets_of_a_file_are_all_named_and_counted(capsys: pytest.CaptureFixtu
     said = capsys.readouterr().out
     assert "127.0.0.1:1" in said
     assert "127.0.0.1:2" in said
-    assert "USD for 8 sessions with each of 2 targets" in said
+    assert ", 6 sessions on each of 2 targets, 3 pairs at a time: about " in said
+    assert "USD for 6 sessions with each of 2 targets" in said
 
 
 def test_a_targets_file_is_found_from_wherever_the_run_is_started(
@@ -59,11 +63,18 @@ def test_a_targets_file_is_found_from_wherever_the_run_is_started(
     (tmp_path / "targets.yaml").write_text(TARGETS)
     monkeypatch.chdir(tmp_path)
     started: list[str] = []
-    monkeypatch.setattr(quick, "_locust", lambda runs, environ, *options: started.extend(options) or 0)
+
+    def note(load: quick.Load, runs: Path, environ: object, *options: str) -> int:
+        started.extend([*load.options, *options])
+        return 0
+
+    monkeypatch.setattr(quick, "_locust", note)
 
     assert quick.quick_run("auto", Wishes(("west", "east")), yes=True, runs=tmp_path) == 0
     assert started[started.index("--target-file") + 1] == str(tmp_path / "targets.yaml")
     assert started[started.index("--targets") + 1] == "west,east"
+    assert [Path(file).name for file in started[started.index("-f") + 1].split(",")] == ["voice_turns.py"]
+    assert started[started.index("--sessions") + 1] == "6"
 
 
 def test_no_proxy_stands_before_the_simulator() -> None:

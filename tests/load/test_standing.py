@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load.spending import Spending
-from bench.load.standing import Progress, Standing, Tally, Times
+from bench.load.standing import UNNAMED, Progress, Standing, Tally, Times, Wait
 from bench.money import Prices
 from bench.protocol.events import Usage
 from bench.run.histograms import Histograms, Key
@@ -28,7 +29,7 @@ def progress() -> Progress:
 def reported(*turns: Any, arm: str = "sweden") -> Standing:
     made = progress()
     for turn in turns:
-        made.turn_ended(arm, "gpt-realtime", turn)
+        made.turn_ended(arm, "talk", "gpt-realtime", turn)
     return made.standing(NOTHING)
 
 
@@ -82,10 +83,10 @@ def test_what_a_session_was_answered_beside_its_turns_is_spent_when_it_ends() ->
 
 def test_a_report_has_the_waits_of_the_good_turns_since_the_last_one() -> None:
     made = progress()
-    made.turn_ended("sweden", None, waited(500))
+    made.turn_ended("sweden", "talk", None, waited(500))
     first = made.standing(NOTHING)
-    made.turn_ended("sweden", None, waited(700))
-    made.turn_ended("sweden", None, waited(900, outcome="error:server_error"))
+    made.turn_ended("sweden", "talk", None, waited(700))
+    made.turn_ended("sweden", "talk", None, waited(900, outcome="error:server_error"))
     second = made.standing(NOTHING)
 
     assert first.times_us["sweden"]["ttfa"] == [500_000]
@@ -124,7 +125,8 @@ def test_the_delays_of_a_process_are_those_of_its_worst_target() -> None:
 
 
 def test_a_report_goes_through_json() -> None:
-    standing = replace(reported(waited(500), waited(650)), waiting_s=2.5, tokenless=3)
+    failed = build_observation(outcome="timeout:first_delta")
+    standing = replace(reported(waited(500), waited(650), failed), waiting_s=2.5, tokenless=3)
 
     assert Standing(**json.loads(json.dumps(asdict(standing)))) == standing
 
@@ -167,11 +169,12 @@ REPORT = st.tuples(st.integers(0, 5), st.floats(0, 1), times)
 
 
 def cumulative(reports: list[tuple[int, float, Times]]) -> list[Standing]:
-    """The reports of one process, its counts adding up."""
+    """The reports of one process, its counts adding up: as many turns fail as are good."""
     made, turns, usd = [], 0, 0.0
     for more, cost, waits in reports:
         turns, usd = turns + more, usd + cost
-        made.append(Standing(turns_good=turns, usd=usd, times_us=waits))
+        failures = {"east": {"ttfa": turns}} if turns else {}
+        made.append(Standing(turns_good=turns, usd=usd, failures=failures, times_us=waits))
     return made
 
 
@@ -211,6 +214,75 @@ def test_quantiles_are_of_all_turns_of_an_arm() -> None:
     (wait,) = tally.waits()
     assert wait.p50_ms == pytest.approx(100, rel=0.001)
     assert wait.p95_ms == pytest.approx(190, rel=0.001)
+
+
+def waits(good: int, failed: int, name: str = "ttfa") -> list[Wait]:
+    """Of good turns that waited 1, 2, 3 … ms, and of failed ones."""
+    times = {"ttfa": [ms * 1000 for ms in range(1, good + 1)]} if good else {}
+    tally = Tally()
+    tally.add(0, Standing(times_us={"sweden": times}, failures={"sweden": {name: failed}} if failed else {}))
+    return tally.waits()
+
+
+def rounded(value_ms: float | None) -> float | None:
+    """To the whole millisecond, for histograms are exact to three digits."""
+    return None if value_ms is None else round(value_ms, 0)
+
+
+@pytest.mark.parametrize(
+    ("good", "failed", "p50_ms", "p95_ms"),
+    [
+        (4, 0, None, None),
+        (4, 1, 3, None),
+        (99, 0, 50, None),
+        (99, 1, 50, 95),
+        (95, 5, 50, 95),
+        (94, 6, 50, math.inf),
+        (50, 50, 50, math.inf),
+        (49, 51, math.inf, math.inf),
+        (0, 5, math.inf, None),
+    ],
+)
+def test_a_failed_turn_waits_without_end_and_few_turns_have_no_quantile(
+    good: int, failed: int, p50_ms: float | None, p95_ms: float | None
+) -> None:
+    (wait,) = waits(good, failed)
+
+    assert wait.turns == good + failed
+    assert rounded(wait.p50_ms) == p50_ms
+    assert rounded(wait.p95_ms) == p95_ms
+
+
+def test_a_failed_turn_waited_for_what_other_turns_of_its_step_get() -> None:
+    lost = {"outcome": "timeout:first_delta", "instants": {"requested": at(0), "ended": at(900)}}
+    made = progress()
+    made.turn_ended("east", "talk", None, build_observation(**lost))
+    made.turn_ended("east", "text", None, build_observation(**lost))
+    unknown = made.standing(NOTHING).failures
+    made.turn_ended("sweden", "talk", None, waited(500))
+
+    assert unknown == {"east": {UNNAMED: 2}}
+    assert made.standing(NOTHING).failures == {"east": {"ttfa": 1, UNNAMED: 1}}
+
+
+def test_a_turn_that_failed_after_its_first_audio_is_counted_as_failed_alone() -> None:
+    standing = reported(waited(900, outcome="error:server_error"))
+
+    assert standing.failures == {"sweden": {"ttfa": 1}}
+    assert "ttfa" not in standing.times_us["sweden"]
+
+
+def test_failed_turns_of_which_nothing_is_known_count_with_most_turns() -> None:
+    assert waits(6, 4, UNNAMED) == waits(6, 4)
+    assert waits(0, 9, UNNAMED) == []
+
+
+def test_failures_of_all_processes_and_arms_are_added() -> None:
+    tally = Tally()
+    tally.add(0, Standing(failures={"east": {"ttfa": 2}, "sweden": {"ttft": 1}}))
+    tally.add(1, Standing(failures={"east": {"ttfa": 3}}))
+
+    assert tally.total.failures == {"east": {"ttfa": 5}, "sweden": {"ttft": 1}}
 
 
 # Health.

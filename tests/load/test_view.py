@@ -20,7 +20,7 @@ from bench.load.standing import Standing, Tally
 from bench.load.view import Moment, View, clock, left_s, line, phase
 
 S = 1_000_000_000
-TIMES = {"ttfa": [486_000] * 9 + [902_000], "first_delta": [486_000] * 10, "stamp_error": [20] * 10}
+TIMES = {"ttfa": [486_000] * 90 + [902_000] * 10, "first_delta": [486_000] * 100, "stamp_error": [20] * 100}
 USUAL: dict[str, Any] = {"sessions_open": 12, "sessions_done": 84, "turns_good": 409, "turns_failed": 3,
                          "turns_stamped": 412, "usd": 1.316, "times_us": {"sweden": TIMES}}  # fmt: skip
 MOMENT = Moment("measure", 42, left_s=78, wanted=20, budget_usd=5.0)
@@ -64,7 +64,10 @@ def test_before_anything_has_happened_there_is_little_to_say() -> None:
         ({"turns_good": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
         ({"turns_good": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
         ({"send_lag_p99_ms": 31.0}, "harness late: send_lag 31 ms > 10 ms"),
-        ({"times_us": {"sweden": {"ttft": [8_400]}}}, "ttft p50 8.4 p95 8.4 ms"),
+        ({"times_us": {"sweden": {"ttft": [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
+        ({"times_us": {"sweden": {"ttft": [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
+        ({"failures": {"sweden": {"ttfa": 12}}}, "ttfa p50 486 p95 failed · "),
+        ({"failures": {"sweden": {"ttfa": 120}}}, "ttfa p50 failed p95 failed · "),
     ],
 )
 def test_what_else_there_is_to_know_is_said(changes: dict[str, Any], said: str) -> None:
@@ -83,6 +86,23 @@ def test_arms_stand_beside_each_other() -> None:
     assert "ttfa p50/p95 east 486/902, sweden 486/902 ms" in line(several("sweden", "east"), MOMENT)
 
 
+def test_an_arm_that_fails_says_so_beside_one_that_does_not() -> None:
+    times = {"sweden": TIMES, "west": {"ttfa": [300_000] * 9}, "north": {"ttfa": [300_000] * 4}}
+    said = line(tally(times_us=times, failures={"east": {"ttfa": 6}}), MOMENT)
+
+    assert "ttfa p50/p95 east failed/–, north –/–, sweden 486/902, west 300/– ms" in said
+
+
+def test_before_any_arm_has_a_p95_medians_stand_alone() -> None:
+    few = {"ttfa": [486_000] * 99}
+
+    assert "ttfa p50 east 486, sweden 486 ms" in line(tally(times_us={"east": few, "sweden": few}), MOMENT)
+
+
+def test_what_fewer_than_five_turns_waited_is_not_shown() -> None:
+    assert "ttfa" not in line(tally(times_us={"sweden": {"ttfa": [486_000] * 4}}), MOMENT)
+
+
 def test_the_figures_of_two_arms_leave_room_for_sessions_and_turns() -> None:
     said = line(several("eastus2", "sweden"), MOMENT, 100)
 
@@ -96,7 +116,7 @@ def test_no_more_than_four_arms_have_figures() -> None:
 
 
 def test_what_counts_from_another_instant_is_told_apart() -> None:
-    times = {"ttfa after speech": [700_000] * 3, "ttfa": [400_000]}
+    times = {"ttfa after speech": [700_000] * 120, "ttfa": [400_000] * 100}
 
     said = line(tally(times_us={"sweden": times}), MOMENT)
     assert "ttfa after speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms" in said
@@ -165,6 +185,7 @@ standings = st.builds(
     waiting_s=st.floats(0, 600),
     send_lag_p99_ms=st.none() | st.floats(0, 1e4),
     simulated=st.booleans(),
+    failures=st.dictionaries(labels, st.dictionaries(st.sampled_from(["ttfa", ""]), st.integers(1, 99)), max_size=6),
     times_us=st.dictionaries(labels, st.just(TIMES), max_size=6),
 )
 moments = st.builds(

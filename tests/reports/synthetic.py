@@ -394,7 +394,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
                 },
             ],
         },
-        "stopped": "the run time was over",
+        "stopped": "all sessions are done",
         "notices": [],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,36 @@ def test_budget_and_estimate_stand_beside_the_cost(tmp_path: Path) -> None:
     assert "estimated 0.40 to 1.10 USD" in render.terminal(summary).replace("\n            ", " ")
     assert "Estimated before the run: 0.40 to 1.10 USD." in said(summary)
     assert f"This run ended before its time: {stopped}." in summary.notices
+
+
+def test_the_cost_of_several_arms_is_told_arm_by_arm(tmp_path: Path) -> None:
+    summary = build(tmp_path)
+    line = ", ".join(cost(summary.money)).replace(NBSP, " ")
+    one = re.match(
+        r"sweden (\S+) USD \((\S+) a turn\), eastus2 (\S+) USD \((\S+) a turn\), (\S+) USD in all for ", line
+    )
+
+    assert one
+    assert float(one[1]) == pytest.approx(summary.money.costs[0].usd, rel=0.01)
+    assert float(one[2]) == pytest.approx(summary.money.costs[0].per_turn, rel=0.01)
+    assert float(one[5]) == pytest.approx(summary.money.usd, rel=0.01)
+    assert f"cost        sweden {one[1]} USD ({one[2]} a turn) · eastus2 " in render.terminal(summary)
+    assert f"Cost: sweden {one[1]} USD" in render.write(summary).markdown.read_text()
+    assert f"Cost: sweden {one[1]} USD" in html(summary).replace(NBSP, " ")
+
+
+def test_what_makes_arms_cost_differently_is_said_of_several(tmp_path: Path) -> None:
+    several, alone = build(tmp_path / "two"), build(tmp_path / "one", Plan(usage=True))
+
+    assert html(several).count("arms differ by the length of their replies, not by region") == 1
+    assert "not by region" not in said(alone)
+    assert "in all" not in said(alone)
+
+
+def test_the_costs_of_many_arms_are_told_together(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=14, targets=tuple("abcdefg"), usage=True))
+
+    assert re.match(r"\S+ USD in all for 56 turns", said(summary))
 
 
 def test_transcription_is_said_to_be_apart_where_there_was_some(tmp_path: Path) -> None:

@@ -87,7 +87,46 @@ def test_an_arm_without_a_median_is_named_beside_one_that_has_one(tmp_path: Path
     _rewrite(tmp_path, "turns", lambda row: row | (late if row["session_id"] in some else {}))
     said = plain(headline(summarise(reports.load(tmp_path, everything=False))))
 
-    assert said.endswith("dead: no median (152 of 160 turns failed).")
+    assert re.search(r"Callers wait \S+ s on a from .* On dead 152 of 160 turns failed: too many for a median\.$", said)
+
+
+def test_an_arm_with_too_few_turns_for_a_median_says_so_beside_one_that_has_one(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, PAIRED)
+    late = {"outcome": "timeout:done"}
+    kept = {"s00001": late, "s00003": {}}
+    _rewrite(tmp_path, "turns", lambda row: row | kept.get(row["session_id"], {}) if _kept(row, kept) else None)
+    _rewrite(tmp_path, "sessions", lambda row: row if _kept(row, kept) else None)
+    said = plain(headline(summarise(reports.load(tmp_path, everything=False))))
+
+    assert said.endswith("On dead 8 turns of 2 sessions are too few for a median (4 of 8 wanted failed).")
+
+
+def _kept(row: dict[str, Any], names: dict[str, Any]) -> bool:
+    return row["target"] == "a" or row["session_id"] in names
+
+
+def test_the_slowest_turn_of_one_arm_is_not_told_without_that_of_the_others(tmp_path: Path) -> None:
+    alone = headline(build(tmp_path / "alone", Plan(sessions=20, turns=4)))
+    several = plain(headline(build(tmp_path / "several", Plan(sessions=40, turns=4, targets=("a", "b"), paired=True))))
+
+    assert "the slowest of 80" in plain(alone)
+    assert re.search(r"on a and \S+ ms on b from .* \(median\)\.$", several)
+
+
+def test_failures_are_told_by_arm(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, PAIRED)
+    bad = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
+    late = {"outcome": "timeout:done"}
+    _rewrite(tmp_path, "turns", lambda row: row | (late if (row["session_id"], row["turn"]) in bad else {}))
+    summary = summarise(reports.load(tmp_path, everything=False))
+
+    assert plain(second(summary)).startswith("3 of 320 turns failed (0.94 %; 3 of 160 on dead), as timeout:done.")
+
+
+def test_lost_turns_are_told_by_arm(tmp_path: Path) -> None:
+    said = plain(second(build(tmp_path, PAIRED, dead={"dead": "refused:tcp"})))
+
+    assert said.startswith("160 of 320 turns wanted failed (50 %; 160 of 160 on dead): 160 never begun")
 
 
 def test_arms_without_a_turn_are_told_together(tmp_path: Path) -> None:
@@ -184,11 +223,15 @@ def test_pairs_whose_sessions_never_opened_are_said_to_be_such(tmp_path: Path) -
     )
 
 
-def test_where_no_turn_was_begun_the_last_line_says_how_many_were_wanted(tmp_path: Path) -> None:
+def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=0, refused=3))
 
-    assert "0 turns, 12 of 12 wanted failed" in plain(essentials(summary))
+    assert plain(essentials(summary)).endswith("3 sessions refused:401 · 12 turns lost")
     assert plain(headline(summary)) == "No turn was begun: 3 sessions ended as 3 × refused:401."
+
+
+def test_a_run_of_nothing_lost_no_turn(tmp_path: Path) -> None:
+    assert plain(essentials(build(tmp_path, Plan(sessions=0)))).endswith("0 turns, 0 failed")
 
 
 @given(st.data())

@@ -136,6 +136,7 @@ def test_a_simulated_run_says_so_wherever_it_is_seen(tmp_path: Path) -> None:
     assert title is not None
     assert "SIMULATED" in title[1]
     assert page.count("SIMULATED") == 3
+    assert "rtbench simulate, no real service" in page
     assert "SIMULATED" not in html(build(tmp_path / "real", Plan(simulated=False)))
 
 
@@ -297,7 +298,7 @@ def test_the_terminal_shows_the_answer(tmp_path: Path) -> None:
     assert "✓ VALID     ◇ SIMULATED" in text
     assert re.search(r"● direct +\d+ +\d+ \([\d,]+–[\d,]+\)", text)
     assert "outcomes    ok " in text
-    assert "harness     stamp_error 0.11 ms (limit 6.2 ms)" in text
+    assert "harness     stamp_error p99 of first audio deltas 0.11 ms (limit 6.2 ms)" in text
 
 
 def test_markdown_folds_its_detail(tmp_path: Path) -> None:

@@ -185,6 +185,18 @@ def test_rows_that_are_missing_are_noticed(tmp_path: Path) -> None:
     assert any("2 events had no usable kernel stamp" in notice for notice in notices)
 
 
+@pytest.mark.parametrize("stopped", ["interrupted", "10 sessions failed to open and none succeeded; the last: no."])
+def test_a_run_that_ended_early_says_why(tmp_path: Path, stopped: str) -> None:
+    notices = build(tmp_path, Plan(), stopped=stopped).notices
+
+    assert f"This run ended before its time: {stopped.rstrip('.')}." in notices
+
+
+@pytest.mark.parametrize("stopped", ["all sessions are done", "its time was over, or its users were stopped", None])
+def test_an_ordinary_end_is_no_notice(tmp_path: Path, stopped: str | None) -> None:
+    assert build(tmp_path, Plan(), stopped=stopped).notices == ()
+
+
 PLANS = {
     "small": Plan(),
     "failures": Plan(failed=1.0),

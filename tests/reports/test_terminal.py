@@ -72,6 +72,17 @@ def _row(text: str) -> str:
     return lines[at] if re.search("%", lines[at]) else lines[at] + lines[at + 1]
 
 
+def test_a_median_of_too_few_sessions_says_how_many_it_needs(tmp_path: Path) -> None:
+    assert "n/a (needs 5 sessions)" in render.terminal(build(tmp_path, Plan(sessions=2, turns=10)))
+
+
+def test_a_figure_of_the_harness_says_which_it_is(tmp_path: Path) -> None:
+    text = " ".join(render.terminal(build(tmp_path, Plan())).split())
+
+    assert "stamp_error p99 of first audio deltas 0.11 ms (limit 6.2 ms)" in text
+    assert "send_lag p99 " in text
+
+
 def test_an_incident_is_wrapped_into_two_lines(tmp_path: Path) -> None:
     words = "no answer of the identity endpoint at 169.254.169.254 within 10 s; the old token lives for 3 min more"
     told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "token_refresh", "text": words}
