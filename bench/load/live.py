@@ -25,7 +25,6 @@ from bench.load.pacer import SECOND_NS
 from bench.load.pairs import Pair, block_of, earliest_ns, is_sampled, order
 from bench.load.plays import Play
 from bench.load.sessions import Cut, Playing, Sessions
-from bench.load.sign_in import CountedKeyring
 from bench.load.spending import Spending, over_budget, unknown_price
 from bench.load.stage import OnStage
 from bench.load.standing import Progress, Standing
@@ -33,6 +32,7 @@ from bench.load.tasks import SessionTask
 from bench.load.upkeep import TICK_S, Upkeep
 from bench.observe.observation import SessionObservation, reason
 from bench.run.recorder import Labels, Recorder
+from bench.target.tokens import Keyring
 from bench.transport.tcp import warm_up
 
 POLL_S = 0.05
@@ -64,7 +64,7 @@ class LiveRun:
         began_utc_ns: int,
         arms: Sequence[Arm],
         options: Options,
-        keyring: CountedKeyring,
+        keyring: Keyring,
         spending: Spending,
         *,
         sessions: int | None,

@@ -35,13 +35,13 @@ from bench.load.options import add_options
 from bench.load.pacer import SECOND_NS
 from bench.load.planned import planned
 from bench.load.plays import check_descriptors, check_port, check_shares
-from bench.load.sign_in import CountedKeyring, never_begun, sign_in
+from bench.load.sign_in import never_begun, sign_in
 from bench.load.spending import Spending
 from bench.load.upkeep import unwritable
 from bench.load.view import View
 from bench.load.watch import Watch
 from bench.run import folder as files
-from bench.target.tokens import closed_on_failure
+from bench.target.tokens import Keyring, closed_on_failure
 
 WORKERS_START_NS = 10 * SECOND_NS
 STOP, DONE, REFUSED = "rtbench_stop", "rtbench_done", "rtbench_refused"
@@ -192,7 +192,7 @@ class Runs:
         with closed_on_failure(keyring):
             self._begin(keyring)
 
-    def _begin(self, keyring: CountedKeyring) -> None:
+    def _begin(self, keyring: Keyring) -> None:
         began = utc_ns()
         arms = self._arms(keyring, 0, 1, began)
         folder = files.create(self._planned.options.runs, self._planned.scenario, began)
@@ -209,9 +209,9 @@ class Runs:
         else:
             self._current.live = self._live(folder, 0, 1, began, keyring, arms)
 
-    def _signed_in(self) -> CountedKeyring:
+    def _signed_in(self) -> Keyring:
         """Every token there; raises UsageError where one is refused."""
-        keyring = CountedKeyring(self._planned.targets, incident=self._incident)
+        keyring = Keyring(self._planned.targets, incident=self._incident)
         self._current.signing_in = True  # and so it stays where the end of the run cuts this
         try:
             sign_in(keyring, self.say)
@@ -268,12 +268,12 @@ class Runs:
         except UsageError as error:  # its master could: without this worker the run is not what was asked for
             self.refuse(str(error))
 
-    def _arms(self, keyring: CountedKeyring, worker: int, workers: int, began_utc_ns: int) -> list[Arm]:
+    def _arms(self, keyring: Keyring, worker: int, workers: int, began_utc_ns: int) -> list[Arm]:
         plan, began_ns = self._planned, monotonic_ns() - (utc_ns() - began_utc_ns)
         return arms_of(plan.targets, plan.plays, keyring, plan.options.connect_rate, worker, workers, began_ns)
 
     def _live(
-        self, folder: Path, worker: int, workers: int, began_utc_ns: int, keyring: CountedKeyring, arms: list[Arm]
+        self, folder: Path, worker: int, workers: int, began_utc_ns: int, keyring: Keyring, arms: list[Arm]
     ) -> LiveRun:
         plan = self._planned
         return LiveRun(

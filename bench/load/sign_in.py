@@ -6,25 +6,10 @@ from collections.abc import Callable
 
 import gevent
 
-from bench.target.target import Target
 from bench.target.tokens import Keyring
 
 LONG_S = 2.0
 SIGNING_IN = "signing in through Microsoft Entra ID"
-
-
-class CountedKeyring(Keyring):
-    """`waiting`: for how many sessions no token lives at the moment."""
-
-    waiting = 0
-
-    def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
-        """As of any keyring. Nobody else runs meanwhile, unless it waits."""
-        self.waiting += 1
-        try:
-            return super().header(target, limit_s)
-        finally:
-            self.waiting -= 1
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:

@@ -101,6 +101,11 @@ class Keyring:
     def _tokens(self) -> Iterator[Credential]:
         return (token.bearer for sign_in in self._sign_ins.values() for token in sign_in.tokens)
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a token, because none lives."""
+        return sum(sign_in.waiting for sign_in in self._sign_ins.values())
+
     def answered_by(self, target: Target) -> Answered | None:
         """Who gave the token of a target; None where it has none."""
         sign_in = self._sign_ins.get(target.auth) if isinstance(target.auth, Entra) else None
@@ -137,6 +142,8 @@ class SignIn:
         self._problem = "no token came"
         self._asked_ns: int | None = None
         self._failures = 0
+        self.waiting = 0
+        """How many wait for a token that lives."""
         self._renewed = threading.Condition()
         self._closed = threading.Event()
 
@@ -153,7 +160,11 @@ class SignIn:
         if (token := self._living()) is not None:
             return token
         with self._renewed:
-            token = self._renewed.wait_for(self._living, limit_s)
+            self.waiting += 1
+            try:
+                token = self._renewed.wait_for(self._living, limit_s)
+            finally:
+                self.waiting -= 1
         if token is None:
             raise ConnectError("refused:token", self._why_none())
         return token

@@ -18,7 +18,6 @@ from bench.load.live import LiveRun
 from bench.load.options import Options
 from bench.load.pacer import Pacer
 from bench.load.plays import loaded_parts, plays_of_arms
-from bench.load.sign_in import CountedKeyring
 from bench.load.spending import Spending
 from bench.load.tasks import SessionTask, script
 from bench.measures import Limits
@@ -26,6 +25,7 @@ from bench.money import Prices
 from bench.run import folder as files
 from bench.target.dial import Dialer
 from bench.target.target import Auth, Target
+from bench.target.tokens import Keyring
 from bench.transport.base import Phases, Received
 from bench.transport.memory import MemoryTransport, VirtualClock
 from tests.helpers import Service, resolve_target
@@ -112,7 +112,7 @@ class Stand:
         ]
         self.dialers = {target.label: FakeDialer() for target in self.targets} | dict(dialers or {})
         plays = plays_of_arms(loaded_parts([self.user]), self.targets)
-        keyring = CountedKeyring(self.targets)
+        keyring = Keyring(self.targets)
         arms = [
             Arm(target, plays[target.label], cast(Dialer, self.dialers[target.label]), Pacer(None))
             for target in self.targets

@@ -22,7 +22,7 @@ from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
 from bench.target.identity import Token
 from bench.target.target import Entra, Target, Way
-from bench.load.sign_in import CountedKeyring
+from bench.target.tokens import Keyring
 
 role, folder = sys.argv[1], sys.argv[2]
 opened, closed, said = [], [], []
@@ -30,7 +30,7 @@ opened, closed, said = [], [], []
 def fetch(way, retries):
     return Token(Credential("Authorization", "a-token-of-ours", "Bearer"), monotonic_ns() + 10**12, "Issuer")
 
-class Watched(CountedKeyring):
+class Watched(Keyring):
     def __init__(self, targets, incident):
         super().__init__(targets, incident=incident, fetch=fetch)
     def open(self):
@@ -42,7 +42,7 @@ class Watched(CountedKeyring):
 
 way = Way(client_cert=Path(folder) / "nowhere.pem")
 target = Target("here", "127.0.0.1", 1, True, "/x", Dialect.GA, "azure", Entra("a-scope"), way=way)
-runner.CountedKeyring = Watched
+runner.Keyring = Watched
 options = SimpleNamespace(headless=True, rtbench_run={
     "folder": folder, "host": socket.gethostname(), "identity": {}, "workers": 1, "began_utc_ns": 1,
 })

@@ -9,9 +9,8 @@ import pytest
 from gevent.event import Event
 
 from bench.errors import UsageError
-from bench.load.sign_in import CountedKeyring, never_begun, sign_in
+from bench.load.sign_in import never_begun, sign_in
 from bench.target.tokens import Keyring
-from tests.load.live_run import HERE
 
 
 class Door:
@@ -48,14 +47,6 @@ def test_a_sign_in_that_is_soon_over_says_nothing_then_or_later(refuses: bool) -
 
     assert isinstance(signing.exception, UsageError) is refuses
     assert said == []
-
-
-def test_who_waits_for_a_token_is_counted_as_long_as_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    keyring, seen = CountedKeyring([]), list[int]()
-    monkeypatch.setattr(Keyring, "header", lambda *_: seen.append(keyring.waiting))
-    keyring.header(HERE, 1.0)
-
-    assert (seen, keyring.waiting) == ([1], 0)
 
 
 @pytest.mark.parametrize(("stopped", "why"), [("", "its time was over"), ("interrupted", "interrupted")])

@@ -194,9 +194,11 @@ def test_who_waits_gets_the_token_that_comes(opened: Opening, monkeypatch: pytes
     got: list[tuple[str, str] | None] = []
     waiting = threading.Thread(target=lambda: got.append(keyring.header(TARGET, GUARD_S)))
     waiting.start()
+    until(lambda: keyring.waiting == 1)
     issuer.life_s, issuer.problem = 1_000.0, ""
     waiting.join(GUARD_S)
 
+    assert keyring.waiting == 0
     assert got == [("Authorization", f"Bearer secret-token-{issuer.asked}")]
 
 
