@@ -1,4 +1,4 @@
-"""The official `openai` SDK, unmodified, holds turns with the simulator in each dialect (protocol.md §9)."""
+"""The official `openai` SDK, unmodified, holds turns with the simulator in each dialect."""
 
 from __future__ import annotations
 
