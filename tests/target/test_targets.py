@@ -306,7 +306,7 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((AZURE[0],), 2, "the target needs `deployment`"),
         ((URL, "model: m"), 4, "model goes with `endpoint`"),
         ((URL, "api_version: x"), 4, "api_version goes with `endpoint`"),
-        (("endpoint: http://res.example", "deployment: d"), 3, "endpoint must begin with https://: a key or token would"),
+        (("endpoint: http://res.example", "deployment: d"), 3, "endpoint must begin with https://: a key or token"),
         (("endpoint: res.example", "deployment: d"), 3, "endpoint has no scheme"),
         (("url: wss://voice.example",), 3, "url needs the path"),
         ((f"url: wss://voice.example/x?api-key={SECRET}",), 3, "name its variable by key_env"),
