@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -196,9 +197,11 @@ def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
     turns, strays = (np.bincount(group[rows], minlength=size) for rows in (told & ~bills.stray, stray))
     sums, of_stray = ({k: _summed(v, group, rows, size) for k, v in bills.tokens.items()} for rows in (told, stray))
     entries = {str(e.get("label")): e for e in run.document.get("targets") or [] if isinstance(e, dict)}
+    table = _table(run)
     for place, label in enumerate(targets):
+        entry = entries.get(label, {})
         named = [
-            (models[g % len(models)] or str(entries.get(label, {}).get("model") or ""), g)
+            (models[g % len(models)] or str(entry.get("model") or ""), g)
             for g in range(place * len(models), (place + 1) * len(models))
             if turns[g] or strays[g]
         ]
@@ -209,7 +212,7 @@ def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
                 int(strays[g]),
                 {kind: int(values[g]) for kind, values in sums.items()},
                 {kind: int(values[g]) for kind, values in of_stray.items()},
-                *_prices(run, label, name),
+                *_prices(entry, table, name),
             )
             for name, g in named
         )
@@ -230,14 +233,17 @@ def _minutes(run: Run, names: pd.Index[str]) -> float:
     return float((mine["ended_at_ns"] - mine["upgrade_done_at_ns"]).sum()) / 60e9
 
 
-def _prices(run: Run, label: str, model: str) -> tuple[Prices | None, str]:
-    """The target's own prices, else the table's for the model."""
-    for entry in run.document.get("targets") or []:
-        if isinstance(entry, dict) and entry.get("label") == label and (own := as_prices(entry.get("prices"))):
-            return own, "own"
-    table = (run.document.get("prices") or {}).get("models") or {}
-    known = {str(name): found for name, entry in table.items() if (found := as_prices(entry))}
-    found = prices_of(known, model)
+def _table(run: Run) -> dict[str, Prices]:
+    """The price table that the run went by."""
+    models = (run.document.get("prices") or {}).get("models") or {}
+    return {str(name): found for name, entry in models.items() if (found := as_prices(entry))}
+
+
+def _prices(entry: Mapping[str, Any], table: Mapping[str, Prices], model: str) -> tuple[Prices | None, str]:
+    """The target's own prices, else the table's for the model. `entry`: what the document says of the target."""
+    if own := as_prices(entry.get("prices")):
+        return own, "own"
+    found = prices_of(table, model)
     return found, "table" if found else ""
 
 

@@ -356,6 +356,20 @@ class GuardedTransport(MemoryTransport):
         return came
 
 
+def interrupt_after(transport: MemoryTransport, waits: int) -> None:
+    """Let somebody press Ctrl-C when a session waits for the service for that many times."""
+    whole, left = transport.receive, waits
+
+    def receive(until_ns: int) -> Any:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+        return whole(until_ns)
+
+    transport.receive = receive  # type: ignore[method-assign]
+
+
 @dataclass
 class Listening:
     """A listener that remembers."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,6 +31,7 @@ from tests.helpers import (
     delta,
     done,
     error,
+    interrupt_after,
     message,
     play,
     reply,
@@ -420,16 +420,7 @@ def test_a_session_that_is_cut_abandons_the_turn_in_flight() -> None:
     transport = GuardedTransport(Service(turns=[endless]))
     timeline, listening = Timeline(transport.now_ns(), 2, script.limits), Listening()
     session = Session(script, transport, timeline, listening, lambda: False)
-    whole, left = transport.receive, 20
-
-    def receive(until_ns: int) -> Any:
-        nonlocal left
-        left -= 1
-        if not left:
-            raise KeyboardInterrupt
-        return whole(until_ns)
-
-    transport.receive = receive  # type: ignore[method-assign]
+    interrupt_after(transport, 20)
     with pytest.raises(KeyboardInterrupt):
         session.play()
     session.abandon("abandoned", "the run ended")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 import pytest
@@ -34,6 +33,7 @@ from tests.helpers import (
     created,
     delta,
     done,
+    interrupt_after,
     message,
     play,
     reply,
@@ -430,16 +430,7 @@ def test_a_session_that_talks_can_be_abandoned_at_any_moment(waits: int) -> None
     transport = GuardedTransport(Hearing(after=hearing(3, 3)))
     timeline, listening = Timeline(transport.now_ns(), 2, script.limits, service_responds=True), Listening()
     session = Session(script, transport, timeline, listening, lambda: False)
-    whole, left = transport.receive, waits
-
-    def receive(until_ns: int) -> Any:
-        nonlocal left
-        left -= 1
-        if not left:
-            raise KeyboardInterrupt
-        return whole(until_ns)
-
-    transport.receive = receive  # type: ignore[method-assign]
+    interrupt_after(transport, waits)
     with pytest.raises(KeyboardInterrupt):
         session.play()
     session.abandon("abandoned", "the run ended")

@@ -6,11 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import msgspec
-
 from bench.load.plays import Play, Plays
 from bench.plan.script import unfilled_names
-from bench.protocol.dialects import TurnDetection
 from bench.target.target import Auth, Entra, Target
 
 
@@ -47,7 +44,7 @@ def _facts(play: Play) -> dict[str, Any]:
         "chunk_ms": min((turn.chunk_ns // 1_000_000 for turn in first.turns if turn.chunk_ns), default=None),
         "output": "audio" if any(turn.wants_audio for turn in first.turns) else "text",
         "turn_detection": session.turn_detection.type if session.turn_detection else "none",
-        "detection": _detection(session.turn_detection),
+        "detection": session.turn_detection.given if session.turn_detection else None,
         "input_format": session.input_format,
         "output_format": session.output_format,
         "jitter_buffer_ms": script.jitter_buffer_ms,
@@ -55,13 +52,6 @@ def _facts(play: Play) -> dict[str, Any]:
         "variables": len(script.variables.rows) if script.variables else None,
         "limits": asdict(script.limits),
     }
-
-
-def _detection(settings: TurnDetection | None) -> dict[str, Any] | None:
-    """All that a script sets of turn detection."""
-    if settings is None:
-        return None
-    return {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not None}
 
 
 def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:

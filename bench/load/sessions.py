@@ -146,8 +146,7 @@ class Sessions:
         session.note(turn)
         arm.turn_ended(turn)
         dashboard.show_turn(self._fire, script, turn, self._hide)
-        model = timeline.session().effective_settings.get("model")
-        self._progress.turn_ended(arm.label, script, str(model) if model else None, turn)
+        self._progress.turn_ended(arm.label, script, timeline.session().model, turn)
         self._watcher.turn_ended()
 
     def _note_session(self, arm: Arm, record: SessionRecord, session: SessionObservation) -> None:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from bench.load.spending import Spending
 from bench.measures import GOOD, is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.run.histograms import MEASURED, Histograms, Key, quantile
+from bench.run.histograms import US_PER_MS, Histograms, Key, quantile, worst_p99_ms
 from bench.run.validity import Evidence, FirstDeltas, judge
 
-US, US_PER_MS = 1000, 1000
+US = 1000
 WAITS = {"first_audio": "ttfa", "first_text": "ttft"}
 """What a caller waits for, the first that a turn has, and the measure of that."""
 SINCE = {"requested": "", "speech_end": " after speech"}
@@ -132,8 +132,8 @@ class Progress:
             usd=self._spending.usd,
             unpriced=self._spending.unpriced,
             waiting_s=waiting_s,
-            hub_delay_p99_ms=_worst_p99_ms(histograms, "hub_delay"),
-            send_lag_p99_ms=_worst_p99_ms(histograms, "send_lag"),
+            hub_delay_p99_ms=worst_p99_ms(histograms, "hub_delay"),
+            send_lag_p99_ms=worst_p99_ms(histograms, "send_lag"),
             simulated=simulated,
             failures=self._failures(),
             times_us=times_us,
@@ -276,11 +276,6 @@ def _of_most(counts: Counter[Key]) -> str:
 
 def _worst(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
-
-
-def _worst_p99_ms(histograms: Histograms, measure: str) -> float | None:
-    found = [quantile(h, 0.99) for key, h in histograms.items() if key.measure == measure and key.phase == MEASURED]
-    return _worst(None if value_us is None else value_us / US_PER_MS for value_us in found)
 
 
 def _times_us(turn: TurnObservation) -> dict[str, int]:

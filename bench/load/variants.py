@@ -45,7 +45,7 @@ def _detection(own: TurnDetection | None, given: Mapping[str, Any]) -> dict[str,
     """The given keys, and beside them the script's own where they are of the same type."""
     if own is None or given.get("type", own.type) != own.type:
         return dict(given)
-    return {name: value for name, value in msgspec.structs.asdict(own).items() if value is not None} | dict(given)
+    return own.given | dict(given)
 
 
 def _refuse_misfits(script: Script) -> None:

@@ -51,6 +51,11 @@ class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the service starts the response by itself, which is its default."""
         return self.create_response is not False
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is not left to the service."""
+        return _without_none(msgspec.structs.asdict(self))
+
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a script sets on a session. None leaves the service's default."""
@@ -146,7 +151,7 @@ def _ga_session(settings: SessionSettings) -> dict[str, Any]:
 
 
 def _detection(wanted: TurnDetection | None) -> dict[str, Any] | None:
-    return None if wanted is None else _without_none(msgspec.structs.asdict(wanted))
+    return None if wanted is None else wanted.given
 
 
 def _modalities(output: Output | None) -> list[str] | None:

@@ -12,11 +12,10 @@ import pyarrow.compute as pc
 
 from bench.measures import GOOD
 from bench.run import folder as files
-from bench.run.histograms import Histograms, quantile
+from bench.run.histograms import Histograms, worst_p99_ms
 from bench.run.measured import instant_ns
 from bench.run.validity import Evidence, FirstDeltas
 
-US = 1000
 NS_PER_MS = 1e6
 
 
@@ -32,8 +31,8 @@ def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> 
     return Evidence(
         first_deltas=tuple(_first_deltas(turns, target) for target in sorted(pc.unique(turns["target"]).to_pylist())),
         user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
-        hub_delay_p99=_worst_p99_ms(histograms, "hub_delay"),
-        send_lag_p99=_worst_p99_ms(histograms, "send_lag"),
+        hub_delay_p99=worst_p99_ms(histograms, "hub_delay"),
+        send_lag_p99=worst_p99_ms(histograms, "send_lag"),
         chunk=min(chunks) if chunks else None,
         paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"]).as_py() or 0) > 0,
     )
@@ -50,8 +49,3 @@ def _first_deltas(turns: pa.Table, target: str) -> FirstDeltas:
 def _quantile_ms(column: pa.ChunkedArray, p: float) -> float | None:
     values: npt.NDArray[np.int64] = column.drop_null().to_numpy()
     return float(np.quantile(values, p, method="inverted_cdf")) / NS_PER_MS if values.size else None
-
-
-def _worst_p99_ms(histograms: Histograms, measure: str) -> float | None:
-    found = [quantile(h, 0.99) for key, h in histograms.items() if key.measure == measure and key.phase == "measure"]
-    return max((value / US for value in found if value is not None), default=None)

@@ -22,6 +22,7 @@ from bench.measures import CATALOGUE
 
 DIGITS = 3
 LONGEST_US = 600_000_000
+US_PER_MS = 1000
 FASTEST_BYTES_PER_S = 10_000_000_000
 ALL = "all"
 """The step of a measure that has none."""
@@ -154,6 +155,12 @@ def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.ND
     held = np.flatnonzero(counts)
     tops = [histogram.get_highest_equivalent_value(histogram.get_value_from_index(int(index))) for index in held]
     return np.array(tops, dtype=np.int64), counts[held]
+
+
+def worst_p99_ms(histograms: Histograms, measure: str) -> float | None:
+    """The largest p99 among the histograms of a measure's measured phase; None where there is none."""
+    found = [quantile(h, 0.99) for key, h in histograms.items() if key.measure == measure and key.phase == MEASURED]
+    return max((value_us / US_PER_MS for value_us in found if value_us is not None), default=None)
 
 
 def quantile(histogram: HdrHistogram, p: float) -> int | None:

@@ -10,7 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import asdict
+
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.protocol.events import Usage
 from bench.run.redact import HIDDEN_SETTINGS, Hide, hidden
 
 FOREIGN = frozenset({
@@ -33,7 +36,6 @@ SESSION_COUNTS = (
 
 def turn_row(turn: TurnObservation, step: str, utc_offset_ns: int) -> dict[str, Any]:
     """The columns of `turns` that a turn knows by itself."""
-    usage = turn.usage
     gaps = sorted(turn.gaps_ns)
     row: dict[str, Any] = {
         "outcome": turn.outcome,
@@ -54,10 +56,7 @@ def turn_row(turn: TurnObservation, step: str, utc_offset_ns: int) -> dict[str, 
         "delta_gap_p95_ns": gaps[-(-95 * len(gaps) // 100) - 1] if gaps else None,
     }
     row |= {f"{name}_at_ns": at_ns - turn.start_ns for name, at_ns in turn.instants.items()}
-    row |= {name: getattr(turn, name) for name in TURN_COUNTS}
-    if usage is not None:
-        row |= {f"tokens_{name}": getattr(usage, name) for name in usage.__struct_fields__}
-    return row
+    return row | {name: getattr(turn, name) for name in TURN_COUNTS} | _tokens(turn.usage)
 
 
 def said_row(turn: TurnObservation) -> dict[str, Any]:
@@ -89,11 +88,11 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
         "headers": _json(session.headers, HIDDEN_HEADERS, hide),
     }
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
-    row |= {name: getattr(session, name) for name in SESSION_COUNTS}
-    usage = session.stray_usage
-    if usage is not None:
-        row |= {f"tokens_{name}": getattr(usage, name) for name in usage.__struct_fields__}
-    return row
+    return row | {name: getattr(session, name) for name in SESSION_COUNTS} | _tokens(session.stray_usage)
+
+
+def _tokens(usage: Usage | None) -> dict[str, int]:
+    return {} if usage is None else {f"tokens_{name}": count for name, count in asdict(usage).items()}
 
 
 def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str | None:
