@@ -48,6 +48,7 @@ class Ready:
     """A simulator that answers. `stop` ends it early; `output` and `returncode` are there after the block."""
 
     pid: int
+    pids: list[int]  # of the processes that serve
     port: int
     urls: dict[str, str]
     ca: Path | None
@@ -92,7 +93,8 @@ def _ready(process: subprocess.Popen[bytes], ready_file: Path, log: Path) -> Rea
         time.sleep(POLL_S)
     facts: dict[str, Any] = json.loads(ready_file.read_text())
     ca = Path(facts["ca"]) if facts["ca"] else None
-    return Ready(facts["pid"], facts["port"], facts["urls"], ca, facts["identity"], lambda: _end(process))
+    pids = facts["pids"]
+    return Ready(facts["pid"], pids, facts["port"], facts["urls"], ca, facts["identity"], lambda: _end(process))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -45,15 +45,20 @@ def simulate(
         str | None, typer.Option(help="Refuse connections so, e.g. no_deployment; see docs/simulator.md.")
     ] = None,
     deflate: Annotated[bool, typer.Option("--deflate", help="Compress messages for clients that offer it.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that share the port, for more than one core carries.")
+    ] = 1,
     truth: Annotated[Path | None, typer.Option(help="Log what was sent and received, and when, as JSON lines.")] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write JSON with port and URLs here, once listening.")] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, for trying the tool and for checking its figures."""
     from bench.errors import UsageError
     from bench.simulator.handshake import Door
+    from bench.simulator.lateness import summary
     from bench.simulator.server import Offer, listen, serve
     from bench.simulator.truth import TruthLog
     from bench.simulator.voice import load_replies
+    from bench.simulator.workers import WorkerDiedError, reserve, serve_by_workers
 
     chosen = _profile(profile).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, refuse=_refusal(refuse))
     tokens = _tokens(token_life)
@@ -63,17 +68,24 @@ def simulate(
         _clear(ready_file)
     if ca_out and not tls:
         raise UsageError("--ca-out goes with --tls: without it there is no authority to trust")
-    with listen(host, port) as listener:
+    if workers > 1:
+        _divisible(chosen, tokens)
+    with listen(host, port) if workers == 1 else reserve(host, port) as listener:
         ca = _ca_file(ca_out) if tls else None
         log = TruthLog(truth, chosen.name, seed) if truth else None
         offer = Offer(chosen, load_replies(), seed, door, _tls(ca) if ca else None, deflate, log, identity)
         facts = _facts(host, listener.getsockname()[1], ca)
+
+        def ready(endpoint: str | None, pids: list[int]) -> None:
+            _announce(facts | {"pids": pids} | _tokens_at(endpoint, identity), chosen, seed, ready_file)
+
         try:
-            typer.echo(
-                serve(
-                    offer, listener, lambda url: _announce(facts | _tokens_at(url, identity), chosen, seed, ready_file)
-                )
-            )
+            one = workers == 1
+            parts = [serve(offer, listener, ready)] if one else serve_by_workers(offer, listener, workers, ready)
+            typer.echo(summary(parts))
+        except WorkerDiedError as died:
+            typer.echo(f"rtbench: {died}", err=True)
+            raise typer.Exit(1) from None
         finally:
             if log:
                 log.close()
@@ -144,6 +156,17 @@ def _identity(tokens: Tokens | None, fault: str | None) -> Identity | None:
             raise UsageError("--identity-fault goes with --token-life: without it there is no identity endpoint")
         return None
     return Identity(tokens, secrets.token_urlsafe(), parse_fault(fault) if fault is not None else None)
+
+
+def _divisible(profile: Profile, tokens: Tokens | None) -> None:
+    """What is one for the whole service cannot be had by several workers."""
+    from bench.errors import UsageError
+    from bench.simulator.quota import UNLIMITED
+
+    if profile.limits != UNLIMITED:
+        raise UsageError(f"--workers: profile {profile.name} has limits, which workers do not share; use one worker")
+    if tokens is not None:
+        raise UsageError("--workers does not go with --token-life: workers do not share the tokens; use one worker")
 
 
 def _ca_file(ca_out: Path | None) -> Path:

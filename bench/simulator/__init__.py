@@ -10,7 +10,9 @@
       responses, answer, schedule  the session's responses; one of them; when its events are due
       conversation, outbox, wire   its items; what is going to be sent; the bytes of an event
     connection   socket, TLS, frames and stamps around one behaviour
-    server       listens, and says how late it was
+    timetable    whose events are due next, of all connections
+    server       listens and serves; workers: several of it on one port
+    lateness     what it did, and how late it was
     profile, drift, voice    seeded delays, and what makes all of them longer for a while; what it says
     truth        what it really did, and when
 

@@ -60,6 +60,7 @@ class Answer:
         words = self.names.transcript if self.output.audio else self.names.text
         self._word_template = DeltaTemplate(words, self.id, self.item_id)
         self._audio_template = DeltaTemplate(self.names.audio, self.id, self.item_id)
+        self._blocks = self.reply.blocks[self.output.format]
 
     @property
     def done(self) -> bool:
@@ -79,8 +80,8 @@ class Answer:
             yield schedule.done_ns, partial(self._finished, "failed", {"type": "failed", "error": self.failure})
             return
         yield from ((schedule.opening_ns, render) for render in self._opening())
-        for due_ns, audio, place in schedule.deltas:
-            yield due_ns, partial(self._audio if audio else self._word, place)
+        for due_ns, audio, _ in schedule.deltas:
+            yield due_ns, self._audio if audio else self._word
         closing = self._closing("incomplete", CAPPED) if schedule.cut else self._closing("completed", None)
         yield from ((schedule.done_ns, render) for render in closing)
 
@@ -144,14 +145,14 @@ class Answer:
     def _part_added(self, due_ns: int) -> Outgoing:
         return self._part_event(due_ns, "response.content_part.added", {"part": self._part("")})
 
-    def _word(self, place: int, due_ns: int) -> Outgoing:
-        token = self.reply.tokens[place]
+    def _word(self, due_ns: int) -> Outgoing:
+        token = self.reply.tokens[len(self.said)]
         self.said.append(token)
         body = self._word_template.render(self.ids.event(), json_string(token), self.obfuscation())
         return Outgoing(due_ns, self._word_template.type, body, self.id)
 
-    def _audio(self, place: int, due_ns: int) -> Outgoing:
-        block = self.reply.blocks[self.output.format][place]
+    def _audio(self, due_ns: int) -> Outgoing:
+        block = self._blocks[len(self.spoken)]
         self.spoken.append(block)
         body = self._audio_template.render(self.ids.event(), block.encoded)
         return Outgoing(due_ns, self._audio_template.type, body, self.id, block.audio_bytes, block.audible_byte)

@@ -71,18 +71,6 @@ class Behaviour:
             quota or Quota(UNLIMITED),
         )
         self._turns = Turns(self._session, self._conversation, self._outbox, self._responses, profile, names)
-        self._handlers: dict[str, Callable[[Json, int], str | None]] = {
-            "session.update": self._session_update,
-            "input_audio_buffer.append": self._append,
-            "input_audio_buffer.commit": self._commit,
-            "input_audio_buffer.clear": self._clear,
-            "conversation.item.create": self._item_create,
-            "conversation.item.retrieve": self._item_retrieve,
-            "conversation.item.truncate": self._item_truncate,
-            "conversation.item.delete": self._item_delete,
-            "response.create": self._response_create,
-            "response.cancel": self._response_cancel,
-        }
 
     # What a connection calls
 
@@ -114,7 +102,7 @@ class Behaviour:
         event_id = event_id if isinstance(event_id, str) else None
         begin = self._turns.appended
         try:
-            response_id = self._handler(event_type)(event, at_ns)
+            response_id = _handler(event_type)(self, event, at_ns)
         except RejectedError as rejected:
             self._reject(at_ns, rejected, event_id)
             return Received(str(event_type), event_id)
@@ -128,14 +116,12 @@ class Behaviour:
     def due(self, now_ns: int) -> Iterator[Outgoing]:
         return self._outbox.due(now_ns)
 
-    # Answers to client events
+    def end(self) -> None:
+        """Let go of everything; nothing may be called any more. Its parts refer to each other."""
+        for part in (self._turns, self._responses, self._outbox, self):
+            vars(part).clear()
 
-    def _handler(self, event_type: Any) -> Callable[[Json, int], str | None]:
-        if event_type is None:
-            raise checks.missing("type")
-        if not isinstance(event_type, str) or event_type not in self._handlers:
-            raise checks.rejected_value("type", event_type, self._handlers)
-        return self._handlers[event_type]
+    # Answers to client events
 
     def _session_update(self, event: Json, at_ns: int) -> None:
         self._session.update(event.get("session"), has_spoken=self._conversation.has_spoken())
@@ -195,3 +181,25 @@ class Behaviour:
     def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
         due_ns = self._outbox.answer_due(at_ns, self._delays.item_created)
         self._outbox.plan([(due_ns, partial(self._outbox.error, rejected, event_id))])
+
+
+_HANDLERS: dict[str, Callable[[Behaviour, Json, int], str | None]] = {
+    "session.update": Behaviour._session_update,
+    "input_audio_buffer.append": Behaviour._append,
+    "input_audio_buffer.commit": Behaviour._commit,
+    "input_audio_buffer.clear": Behaviour._clear,
+    "conversation.item.create": Behaviour._item_create,
+    "conversation.item.retrieve": Behaviour._item_retrieve,
+    "conversation.item.truncate": Behaviour._item_truncate,
+    "conversation.item.delete": Behaviour._item_delete,
+    "response.create": Behaviour._response_create,
+    "response.cancel": Behaviour._response_cancel,
+}
+
+
+def _handler(event_type: Any) -> Callable[[Behaviour, Json, int], str | None]:
+    if event_type is None:
+        raise checks.missing("type")
+    if not isinstance(event_type, str) or event_type not in _HANDLERS:
+        raise checks.rejected_value("type", event_type, _HANDLERS)
+    return _HANDLERS[event_type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import replace
 
 from bench.protocol.dialects import AudioFormatName
@@ -14,6 +15,8 @@ AUDIO_ANSWER_TEXT_TOKENS = 12  # Azure's printed audio reply of 9 words and mark
 
 def capped(reply: Reply, schedule: Schedule, format: AudioFormatName, cap: float) -> tuple[Reply, Schedule]:
     """Both up to the last token that the cap allows, which may be in mid-block; unchanged where it allows all."""
+    if cap == math.inf:
+        return reply, schedule
     left = cap
     for number, delta in enumerate(schedule.deltas):
         tokens = _tokens(reply, delta)

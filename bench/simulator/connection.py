@@ -2,8 +2,8 @@
 
     stream → ServerProtocol (websockets, Sans-I/O) → behaviour → frame → stream
 
-One timer per connection, set to the absolute instant of the next due event; so nothing drifts. Events go out by way of
-our own frame header, not through the protocol object, which copies more than a delta needs.
+The connection plans the absolute instant of its next due event, so nothing drifts. Events go out by way of our own
+frame header, not through the protocol object, which copies more than a delta needs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import socket
 import ssl
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -46,6 +46,7 @@ class Shared:
     deflate: bool
     new_session: Callable[[Accepted], Behaviour]
     refused: Callable[[Refused | Complaint, int], None]  # told of each refusal, and when its request had come
+    plan: Callable[[Connection, int | None], None]  # when its next event is due; None: none is
     lateness: Lateness
     truth: TruthLog | None
     events_per_segment: int
@@ -75,8 +76,7 @@ class Connection:
         self._framed: Callable[[bytes], bytes] = text_frame
         self._behaviour: Behaviour | None = None
         self._fragments: list[bytes] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_due_ns: int | None = None
+        self._events_per_segment = shared.events_per_segment
         self._pinger: asyncio.TimerHandle | None = None
         self._chores: list[asyncio.TimerHandle] = []
         self._stream = Stream(shared.loop, sock, shared.tls, self._received, self._gone)
@@ -100,7 +100,7 @@ class Connection:
             elif isinstance(event, Frame):
                 self._frame(event, at_ns, kernel)
         self._flush()
-        self._send_due()
+        self.send_due(monotonic_ns())
 
     def _upgrade(self, request: Request, at_ns: int) -> None:
         verdict = self._verdict(request, at_ns)
@@ -130,6 +130,7 @@ class Connection:
         if self._protocol.extensions:
             self._framed = self._compressed
         self._behaviour = self._shared.new_session(accepted)
+        self._session_id = self._behaviour.ids.session
         if self._shared.truth and self._shared.door.tokens:
             self._shared.truth.opened(self._behaviour.ids.session, accepted.token, at_ns)
         opened_ns = monotonic_ns()
@@ -160,48 +161,27 @@ class Connection:
 
     # Out
 
-    def _send_due(self) -> None:
+    def send_due(self, now_ns: int) -> None:
+        """Send the events whose instant has come, and plan the next one's."""
         if self._behaviour is None or self._protocol.state is not State.OPEN:
             return
-        together: list[Outgoing] = []
-        for event in self._behaviour.due(monotonic_ns()):
-            if together and together[-1].due_ns != event.due_ns:
-                self._send(together)
-                together = []
-            together.append(event)
-            if len(together) == self._shared.events_per_segment:
-                self._send(together)
-                together = []
-        if together:
-            self._send(together)
-        self._set_timer(self._behaviour.next_due_ns())
+        due = self._behaviour.due(now_ns)
+        for events in zip(due) if self._events_per_segment == 1 else together(due, self._events_per_segment):
+            self._send(events)
+        self._shared.plan(self, self._behaviour.next_due_ns())
 
-    def _send(self, events: list[Outgoing]) -> None:
+    def _send(self, events: Sequence[Outgoing]) -> None:
         """In one write, so in one TCP segment where it has room."""
-        assert self._behaviour is not None
         frames = [self._framed(event.body) for event in events]
-        data = frames[0] if len(frames) == 1 else b"".join(frames)
         handed_ns = monotonic_ns()
-        empty = self._stream.write(data)
+        empty = self._stream.write(b"".join(frames))
         for event, frame in zip(events, frames, strict=True):
             self._shared.lateness.add(handed_ns - event.due_ns)
             if self._shared.truth:
-                self._shared.truth.sent(self._behaviour.ids.session, event, handed_ns, empty, len(frame))
+                self._shared.truth.sent(self._session_id, event, handed_ns, empty, len(frame))
 
     def _compressed(self, body: bytes) -> bytes:
         return Frame(Opcode.TEXT, body).serialize(mask=False, extensions=self._protocol.extensions)
-
-    def _set_timer(self, due_ns: int | None) -> None:
-        if due_ns == self._timer_due_ns:
-            return
-        if self._timer:
-            self._timer.cancel()
-        self._timer_due_ns = due_ns
-        self._timer = None if due_ns is None else self._shared.loop.call_at(due_ns / 1e9, self._timer_fired)
-
-    def _timer_fired(self) -> None:
-        self._timer_due_ns = None
-        self._send_due()
 
     def _ping(self) -> None:
         if self._protocol.state is State.OPEN:
@@ -218,7 +198,7 @@ class Connection:
             return
         reason = EXPIRED_REASON.format(minutes=self._shared.session_cap_s / 60)
         body = event_bytes("error", self._behaviour.ids.event(), error_fields(SESSION_EXPIRED, reason))
-        self._send([Outgoing(due_ns, "error", body)])
+        self._send((Outgoing(due_ns, "error", body),))
         self.close(GOING_AWAY, reason)
 
     def _flush(self) -> None:
@@ -230,10 +210,15 @@ class Connection:
                 self._stream.finish()
 
     def _gone(self) -> None:
-        for timer in (self._timer, self._pinger, *self._chores):
+        self._shared.plan(self, None)
+        for timer in (self._pinger, *self._chores):
             if timer:
                 timer.cancel()
         self._ended(self)
+        if self._behaviour:
+            self._behaviour.end()
+        for part in (self._protocol, self):  # they refer to each other, and nobody collects garbage under load
+            vars(part).clear()
 
 
 def _refusal(protocol: ServerProtocol, refused: Refused) -> Response:
@@ -242,3 +227,18 @@ def _refusal(protocol: ServerProtocol, refused: Refused) -> Response:
     response.headers["Content-Type"] = "application/json"
     response.headers.update(refused.headers)
     return response
+
+
+def together(events: Iterable[Outgoing], size: int) -> Iterator[Sequence[Outgoing]]:
+    """What shares a write: at most `size` events of one instant. The next one is asked for when these are sent."""
+    group: list[Outgoing] = []
+    for event in events:
+        if group and group[-1].due_ns != event.due_ns:
+            yield group
+            group = []
+        group.append(event)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,6 +1,9 @@
-"""How late the simulator was: handed − due of every event it sent, counted in steps of 0.1 ms."""
+"""What a simulator did, and how late it was: handed − due of every event it sent, counted in steps of 0.1 ms."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 STEP_NS = 100_000
 STEPS = 10_000  # the last step holds everything from 1 s on
@@ -19,6 +22,11 @@ class Lateness:
         if late_ns > self.max_ns:
             self.max_ns = late_ns
 
+    def merge(self, other: Lateness) -> None:
+        self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts, strict=True)]
+        self.count += other.count
+        self.max_ns = max(self.max_ns, other.max_ns)
+
     def quantile_ms(self, share: float) -> float:
         """The smallest bound under which at least `share` of the events lie; 0 without events."""
         wanted, seen = share * self.count, 0
@@ -28,7 +36,27 @@ class Lateness:
                 return (step + 1) * STEP_NS / 1e6
         return 0.0
 
-    def summary(self) -> str:
-        p50, p99 = self.quantile_ms(0.5), self.quantile_ms(0.99)
-        figures = f"handed − due: p50 ≤ {p50:.1f} ms, p99 ≤ {p99:.1f} ms, max {self.max_ns / 1e6:.1f} ms"
-        return figures if p99 <= LATE_P99_MS else f"WARN: the simulator was late, do not trust its delays: {figures}"
+
+@dataclass(frozen=True)
+class Tally:
+    """What one process served. `cpu_s`: CPU time of the process since it listened."""
+
+    sessions: int
+    refused: int
+    cpu_s: float
+    lateness: Lateness
+
+
+def summary(parts: Sequence[Tally]) -> str:
+    """The last line of a simulator that served by so many processes."""
+    lateness = Lateness()
+    for part in parts:
+        lateness.merge(part.lateness)
+    sessions, refused = sum(part.sessions for part in parts), sum(part.refused for part in parts)
+    counts = f"{sessions} sessions, {f'{refused} refused, ' if refused else ''}{lateness.count} events sent"
+    p50_ms, p99_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99)
+    worst_ms = max(part.lateness.quantile_ms(0.99) for part in parts)
+    worst = f" (of {len(parts)} workers the latest: p99 ≤ {worst_ms:.1f} ms)" if len(parts) > 1 else ""
+    warning = "WARN: the simulator was late, do not trust its delays: " if worst_ms > LATE_P99_MS else ""
+    figures = f"handed − due: p50 ≤ {p50_ms:.1f} ms, p99 ≤ {p99_ms:.1f} ms{worst}, max {lateness.max_ns / 1e6:.1f} ms"
+    return f"SIMULATED: {counts}, {warning}{figures}"

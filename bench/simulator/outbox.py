@@ -27,8 +27,10 @@ class Outbox:
         return self._agenda.next_due_ns()
 
     def due(self, now_ns: int) -> Iterator[Outgoing]:
-        rendered = (render(due_ns) for due_ns, render in self._agenda.take(now_ns))
-        return (event for event in rendered if event is not None)
+        for due_ns, render in self._agenda.take(now_ns):
+            event = render(due_ns)
+            if event is not None:
+                yield event
 
     def plan(self, steps: Iterable[Step]) -> Series[Render]:
         return self._agenda.add(steps)

@@ -99,6 +99,8 @@ def _spread(begin: int, tokens: Sequence[str], from_ns: int, until_ns: int) -> l
 
 def in_bursts(deltas: list[Delta], size: int) -> list[Delta]:
     """Each `size` deltas wait for the last of them, to leave together."""
+    if size == 1:
+        return deltas
     last = len(deltas) - 1
     return [
         delta._replace(due_ns=deltas[min(place - place % size + size - 1, last)].due_ns)

@@ -1,7 +1,7 @@
 """Listens and serves until it is told to stop; says how much it served and how late it was.
 
-One asyncio loop, one process. Timers are exact to about 0.1 ms: an epoll wait counts whole milliseconds, so the loop
-waits in `select` on the epoll descriptor, which counts microseconds.
+One asyncio loop, one process; `workers` runs several of them on one port. Timers are exact to about 0.1 ms: an epoll
+wait counts whole milliseconds, so the loop waits in `select` on the epoll descriptor, which counts microseconds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import os
 import resource
 import secrets
 import select
@@ -29,17 +30,18 @@ from bench.simulator.behaviour import Behaviour
 from bench.simulator.connection import Connection, Shared
 from bench.simulator.handshake import Accepted, Door
 from bench.simulator.identity import Identity, served
-from bench.simulator.lateness import Lateness
+from bench.simulator.lateness import Lateness, Tally
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
 from bench.simulator.refusals import GOING_AWAY, Complaint, Refused
+from bench.simulator.timetable import Alarm
 from bench.simulator.truth import TruthLog
 from bench.simulator.voice import Reply
 from bench.simulator.wire import Ids
 
 BACKLOG = 1024
 FLUSH_S = 0.5
-GC_THRESHOLDS = (50_000, 100, 100)
+TAG_BITS = 24
 ACCEPT_PAUSE_S = 0.1  # after an accept failed for want of file descriptors
 
 
@@ -57,10 +59,33 @@ class Offer:
     identity: Identity | None = None
 
 
+@dataclass(frozen=True)
+class Worker:
+    """One of the processes that serve a port. `tag` (below 2²⁴) is theirs in common, drawn anew at each start.
+
+    It keeps ids apart from those of other simulators with the same seed.
+    """
+
+    number: int
+    count: int
+    tag: int
+
+    def id_tag(self, session: int) -> str:
+        """What the ids of this worker's session number `session` have in common, and no other session's."""
+        return f"{(self.tag + self.number) % (1 << TAG_BITS):06x}{session:06d}"
+
+    def seeds(self, seed: int, session: int) -> list[int]:
+        """A worker that is alone draws as if there were no workers."""
+        return [seed, session] if self.count == 1 else [seed, self.number, session]
+
+
+def new_tag() -> int:
+    return secrets.randbits(TAG_BITS)
+
+
 class Server:
-    def __init__(self, offer: Offer, listener: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        self._offer, self._listener, self._loop = offer, listener, loop
-        self._tag = secrets.token_hex(3)  # keeps ids apart from those of other simulators with the same seed
+    def __init__(self, offer: Offer, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: Worker) -> None:
+        self._offer, self._listener, self._loop, self._worker = offer, listener, loop, worker
         self._connections: set[Connection] = set()
         self._quota = Quota(offer.profile.limits)
         self.sessions = self.refused = 0
@@ -73,6 +98,7 @@ class Server:
             deflate=offer.deflate,
             new_session=self._new_session,
             refused=self._note_refusal,
+            plan=Alarm(loop).plan,
             lateness=self.lateness,
             truth=offer.truth,
             events_per_segment=offer.profile.events_per_segment,
@@ -90,10 +116,9 @@ class Server:
         while self._connections:
             await asyncio.sleep(0.01)
 
-    def summary(self) -> str:
-        refused = f"{self.refused} refused, " if self.refused else ""
-        counts = f"{self.sessions} sessions, {refused}{self.lateness.count} events sent"
-        return f"SIMULATED: {counts}, {self.lateness.summary()}"
+    @property
+    def idle(self) -> bool:
+        return not self._connections
 
     def _accept(self) -> None:
         try:
@@ -121,8 +146,8 @@ class Server:
             int(utc_ns() / 1e9 + self._offer.profile.session_cap_s),
             self._offer.profile,
             self._offer.replies,
-            np.random.default_rng([self._offer.seed, self.sessions]),
-            Ids(f"{self._tag}{self.sessions:06d}"),
+            np.random.default_rng(self._worker.seeds(self._offer.seed, self.sessions)),
+            Ids(self._worker.id_tag(self.sessions)),
             self._quota,
         )
 
@@ -146,34 +171,71 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(offer: Offer, listener: socket.socket, ready: Callable[[str | None], None]) -> str:
-    """Serve until SIGINT or SIGTERM; `ready` is called once clients are answered. Returns the summary line.
+def serve(
+    offer: Offer,
+    listener: socket.socket,
+    ready: Callable[[str | None, list[int]], None],
+    worker: Worker | None = None,
+    stop: int | None = None,
+) -> Tally:
+    """Serve until SIGINT or SIGTERM, or until something can be read from the descriptor `stop`.
 
-    `ready` is told the URL of the identity endpoint, where there is one.
+    `ready` is called once clients are answered, with the URL of the identity endpoint, where there is one, and the ids
+    of the processes that serve.
     """
     _allow_many_sockets()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(PunctualSelector())) as runner:
-        return runner.run(_serve(offer, listener, ready))
+        return runner.run(_serve(offer, listener, ready, worker or Worker(0, 1, new_tag()), stop))
 
 
-async def _serve(offer: Offer, listener: socket.socket, ready: Callable[[str | None], None]) -> str:
+async def _serve(
+    offer: Offer,
+    listener: socket.socket,
+    ready: Callable[[str | None, list[int]], None],
+    worker: Worker,
+    stop: int | None,
+) -> Tally:
     loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    server = Server(offer, listener, loop)
+    stopped = _told_to_stop(loop, stop)
+    server = Server(offer, listener, loop, worker)
     gc.collect()
-    gc.freeze()  # the replies never become garbage: do not look at them again,
-    gc.set_threshold(*GC_THRESHOLDS)  # and seldom at the sessions: with hundreds of them a look takes 10 ms
+    gc.freeze()  # the replies never become garbage
+    gc.disable()  # a look at hundreds of sessions takes 10 ms and more; what has ended lets go of its parts by itself
     async with served(offer.identity, listener.family) as endpoint:
-        ready(endpoint)
+        begun_s = _cpu_s()
+        ready(endpoint, [os.getpid()])
         while not stopped.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), FLUSH_S)
             if offer.truth:
                 offer.truth.flush()
+            if server.idle:
+                gc.collect()
     await server.stop()
-    return server.summary()
+    tally = Tally(server.sessions, server.refused, _cpu_s() - begun_s, server.lateness)
+    if offer.truth:
+        offer.truth.ended(tally)
+    return tally
+
+
+def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.Event:
+    """An event that a signal sets, or something to read from `stop`."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+
+    def heard(descriptor: int) -> None:
+        loop.remove_reader(descriptor)
+        stopped.set()
+
+    if stop is not None:
+        loop.add_reader(stop, heard, stop)
+    return stopped
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def _allow_many_sockets() -> None:
@@ -187,6 +249,8 @@ class PunctualSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, Any]]:
         if timeout is not None and timeout > 0 and hasattr(self, "fileno"):
-            select.select([self.fileno()], [], [], timeout)
+            ready, _, _ = select.select([self.fileno()], [], [], timeout)
+            if not ready:
+                return []
             timeout = 0
         return super().select(timeout)

@@ -30,23 +30,33 @@ Received:  s       as above
            e       the client's event_id, or null
            r       id of the response that it started or cancelled, or null
            from, to   of an append: its place in the session's stream of input audio, bytes from ≤ b < to
+Ended:     d       "end": the simulator has ended as it was told to, after all that it sent; with workers one from each
+           sessions, events   how many it served and sent
+           late_p50_ms, late_p99_ms   handed − due: bounds, in steps of 0.1 ms, under which so many of its events lie
+           late_max_ms        the longest, exactly
+           cpu_s   CPU time of its process since it listened
 
-The log is flushed at least once a second. A killed simulator may leave a cut last line; `read_truth` leaves it out.
+The log is written at least once a second, in blocks of whole lines; so those of several workers do not mix, but a later
+line may tell of something earlier. A killed simulator may leave a cut last line; `read_truth` leaves it out.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+
+import msgspec
 
 from bench.errors import UsageError
 from bench.simulator.behaviour import Received
+from bench.simulator.lateness import Tally
 from bench.simulator.wire import Outgoing
 
 SCHEMA = 2
-BUFFER_BYTES = 1 << 16
+BLOCK_LINES = 256
 
 
 class TruthLog:
@@ -54,21 +64,22 @@ class TruthLog:
 
     def __init__(self, path: Path, profile: str, seed: int) -> None:
         try:
-            self._file: BinaryIO = path.open("wb", buffering=BUFFER_BYTES)
+            self._file = open(path, "wb", buffering=0, opener=_appending)  # noqa: SIM115
         except OSError as error:
             raise UsageError(f"{path}: the truth log cannot be written: {error.strerror}") from error
+        self._lines: list[str] = []
         head = {"schema": SCHEMA, "simulated": True, "profile": profile, "seed": seed}
         self._write(head)
+        self.flush()  # before workers are forked
 
     def sent(self, session: str, event: Outgoing, handed_ns: int, empty: bool, wire_bytes: int) -> None:
         # by hand: this is written for every delta, and none of its strings needs escaping
         response = f'"{event.response_id}"' if event.response_id else "null"
-        line = (
+        self._add(
             f'{{"s":"{session}","d":"out","t":"{event.type}","due":{event.due_ns},"handed":{handed_ns},'
             f'"empty":{"true" if empty else "false"},"r":{response},"n":{event.audio_bytes},"w":{wire_bytes}'
             f"{_places(event)}}}\n"
         )
-        self._file.write(line.encode())
 
     def received(self, session: str, event: Received, at_ns: int, kernel: bool) -> None:
         line: dict[str, Any] = {"s": session, "d": "in", "t": event.type, "at": at_ns}
@@ -83,14 +94,33 @@ class TruthLog:
     def refused(self, status: int, code: str, at_ns: int) -> None:
         self._write({"d": "refused", "at": at_ns, "status": status, "code": code})
 
+    def ended(self, tally: Tally) -> None:
+        late = tally.lateness
+        line = {"d": "end", "sessions": tally.sessions, "events": late.count}
+        line |= {"late_p50_ms": late.quantile_ms(0.5), "late_p99_ms": late.quantile_ms(0.99)}
+        self._write(line | {"late_max_ms": late.max_ns / 1e6, "cpu_s": round(tally.cpu_s, 3)})
+        self.flush()
+
     def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
+        self._add(msgspec.json.encode(line).decode() + "\n")
+
+    def _add(self, line: str) -> None:
+        self._lines.append(line)
+        if len(self._lines) == BLOCK_LINES:
+            self.flush()
 
     def flush(self) -> None:
-        self._file.flush()
+        block, self._lines = "".join(self._lines).encode(), []
+        while block:  # in one call, but where the disk is full
+            block = block[self._file.write(block) :]
 
     def close(self) -> None:
+        self.flush()
         self._file.close()
+
+
+def _appending(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_APPEND, 0o666)
 
 
 def _places(event: Outgoing) -> str:

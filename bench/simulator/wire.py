@@ -16,7 +16,7 @@ Json = dict[str, Any]
 OBFUSCATION_LETTERS = (11, 15)
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over.
 
     What only the truth log says of it: `audible_byte`, where in the delta's audio the reply is first audible, and

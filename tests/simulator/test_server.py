@@ -145,7 +145,7 @@ def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
         session_id = created["session"]["id"]
         response_id = seen[-1]["response"]["id"]
 
-    head, *lines = read_truth(truth_file)
+    head, *lines, end = read_truth(truth_file)
     sent = [line for line in lines if line["d"] == "out" and line["t"] != "rate_limits.updated"]
     received = [line for line in lines if line["d"] == "in"]
     assert head == {"schema": 2, "simulated": True, "profile": "quick", "seed": 9}
@@ -163,6 +163,7 @@ def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
         ("response.create", None, response_id),
     ]
     assert [(line["from"], line["to"]) for line in received[:2]] == [(0, 9600), (9600, 19_200)]
+    assert (end["d"], end["sessions"], end["events"]) == ("end", 1, len(lines) - len(received))
     assert received[-1]["at"] < next(line["due"] for line in sent if line["r"] == response_id)
     assert ready.returncode == 0
     assert "SIMULATED: 1 sessions" in ready.output

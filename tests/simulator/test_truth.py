@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 
 from bench.errors import UsageError
 from bench.simulator.behaviour import Received
-from bench.simulator.truth import TruthLog, read_truth
+from bench.simulator.lateness import Tally
+from bench.simulator.truth import BLOCK_LINES, TruthLog, read_truth
 from bench.simulator.wire import Outgoing
+from tests.simulator.test_lateness import late
 
 
 def written(path: Path) -> Path:
@@ -20,6 +23,7 @@ def written(path: Path) -> Path:
     log.sent("sess_1", Outgoing(100, "session.created", b"{}"), 120, False, 600)
     log.received("sess_1", Received("input_audio_buffer.append", "e\n1", None, 0, 4800), 90, True)
     log.received("sess_1", Received("response.create", None, "resp_1"), 95, False)
+    log.ended(Tally(1, 0, 1.25, late(0, 2_000_000)))
     log.close()
     return path
 
@@ -38,6 +42,8 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
         {"s": "sess_1", "d": "in", "t": "input_audio_buffer.append", "at": 90, "src": "kernel", "e": "e\n1", "r": None,
          "from": 0, "to": 4800},
         {"s": "sess_1", "d": "in", "t": "response.create", "at": 95, "src": "user", "e": None, "r": "resp_1"},
+        {"d": "end", "sessions": 1, "events": 2, "late_p50_ms": 0.1, "late_p99_ms": 2.1, "late_max_ms": 2.0,
+         "cpu_s": 1.25},
     ]  # fmt: skip
 
 
@@ -53,3 +59,36 @@ def test_a_log_that_was_cut_anywhere_reads_up_to_its_last_whole_line(tmp_path: P
 def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         TruthLog(tmp_path / "no" / "truth.jsonl", "default", 1)
+
+
+@pytest.mark.parametrize("lines", [1, BLOCK_LINES - 1, BLOCK_LINES, 2 * BLOCK_LINES + 1])
+def test_every_line_is_in_the_log_when_it_is_closed(tmp_path: Path, lines: int) -> None:
+    log = TruthLog(tmp_path / "truth.jsonl", "default", 1)
+    for number in range(lines):
+        log.refused(429, str(number), number)
+    log.close()
+
+    assert [line["at"] for line in read_truth(tmp_path / "truth.jsonl") if "at" in line] == list(range(lines))
+
+
+def test_an_older_log_of_that_name_is_replaced(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        TruthLog(tmp_path / "truth.jsonl", "default", seed).close()
+
+    assert [line["seed"] for line in read_truth(tmp_path / "truth.jsonl")] == [2]
+
+
+def test_what_two_write_into_one_log_does_not_mix(tmp_path: Path) -> None:
+    first = TruthLog(tmp_path / "truth.jsonl", "default", 1)
+    second = copy.copy(first)  # as after a fork
+    second._lines = []
+
+    for number in range(2000):
+        first.refused(401, "first", number)
+        second.refused(402, "second", number)
+    first.flush()
+    second.close()
+
+    lines = [line for line in read_truth(tmp_path / "truth.jsonl") if "at" in line]
+    for status in (401, 402):
+        assert [line["at"] for line in lines if line["status"] == status] == list(range(2000))
