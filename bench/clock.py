@@ -1,8 +1,9 @@
-"""The only reader of clocks, and the way from a kernel receive stamp to the process's own time line.
+"""The only reader of clocks, and the way from a kernel's stamp to the process's own time line.
 
 All instants are integer nanoseconds of CLOCK_MONOTONIC, which is one clock for all processes of a host. The kernel
-stamps arriving segments with CLOCK_REALTIME (SO_TIMESTAMPNS), which NTP may step; so a stamp is turned into an age at
-once, by reading both clocks together, and only the age is used.
+stamps segments with CLOCK_REALTIME, those that arrive (SO_TIMESTAMPNS) and those that leave (`transport/transmit.py`),
+and NTP may step that clock; so a stamp is turned into an age at once, by reading both clocks together, and only the age
+is used.
 """
 
 from __future__ import annotations
@@ -37,10 +38,14 @@ class Arrival(NamedTuple):
 
 
 class Handed(NamedTuple):
-    """When something was handed to the kernel: the clock just before the send call, and how long the call took."""
+    """When something was handed to the kernel: the clock just before the send call, and how long the call took.
+
+    `ticket`: by which the kernel will say when it really left; 0 where it was not asked, or cannot say.
+    """
 
     at_ns: int
     width_ns: int = 0
+    ticket: int = 0
 
 
 def enable_stamps(sock: socket.socket) -> bool:
@@ -78,16 +83,20 @@ def now_with_realtime() -> tuple[int, int]:
     return pair
 
 
+def monotonic_of(realtime_ns: int) -> int | None:
+    """A kernel's stamp, on CLOCK_MONOTONIC; None where its age is negative or absurd: the wall clock was stepped."""
+    now, wall = now_with_realtime()
+    lag = wall - realtime_ns
+    return now - lag if 0 <= lag <= ABSURD_LAG_NS else None
+
+
 def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int | None:
     """The kernel's receive stamp in `recvmsg`'s ancillary data, on CLOCK_MONOTONIC.
 
-    None where there is no stamp, or where its age is negative or absurd (the wall clock was stepped): the caller then
-    falls back to its own clock, and counts that.
+    None where there is no stamp, or no usable one: the caller then falls back to its own clock, and counts that.
     """
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            now, wall = now_with_realtime()
-            lag = wall - (seconds * 1_000_000_000 + nanoseconds)
-            return now - lag if 0 <= lag <= ABSURD_LAG_NS else None
+            return monotonic_of(seconds * 1_000_000_000 + nanoseconds)
     return None

@@ -23,7 +23,8 @@ class Measure:
     """One figure: the difference of two instants (nanoseconds), or a column of its own.
 
     `begin` and `end` name the instants, `less` a column in ns that is taken off their difference; `column` names the
-    column that holds the figure itself. `unless`: a column, and what it says where there is no such figure.
+    column that holds the figure itself. `unless`: a column, and what it says where there is no such figure. `waits`: a
+    turn that failed has waited without an end, where this is the time between two instants.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Measure:
     less: str = ""
     column: str = ""
     unless: tuple[str, str] | None = None
+    waits: bool = True
 
 
 CATALOGUE: dict[str, Measure] = {
@@ -57,6 +59,7 @@ CATALOGUE: dict[str, Measure] = {
         Measure("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply outruns its playback.", column="audio_speed"),
         Measure("vad_splits", "n", "turn", "lower", "Commits beyond the first in one turn: pauses that the service took for the end of the caller's speech.", column="vad_splits"),
         Measure("network_rtt", "ms", "turn", "lower", "Shortest TCP round trip that the kernel saw lately (tcpi_min_rtt at the turn's end): the way to the nearest TLS terminator, or to a proxy before it.", column="network_rtt_ns"),
+        Measure("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip at this very turn, to where network_rtt ends. An upper bound: a peer may delay an acknowledgement by up to 40 ms.", "requested", "request_acked", waits=False),
         Measure("retransmits", "n", "turn", "lower", "TCP segments of ours that were sent again since the session's last turn.", column="retransmits"),
         Measure("ttfa_less_rtt", "ms", "turn", "lower", "ttfa without one network round trip: tells a slower service from a farther one. Absent behind a proxy.", "origin", "first_audio", less="network_rtt_ns", unless=("rtt_scope", "proxy")),
         Measure("delta_gap", "ms", "event", "lower", "Between neighbouring audio deltas of a response, where both stamps are exact to 1 ms."),

@@ -69,6 +69,8 @@ class Session:
         """The last turn that was said."""
         self._opening: OutgoingMessage | None = None
         """The first of its chunks, until it is sent."""
+        self._ticket = 0
+        """Of the last message that was sent stamped, until the kernel says that it was acknowledged."""
 
     def play(self) -> None:
         """Greet, play every step, wait for late transcriptions, close. The outcomes are the timeline's."""
@@ -232,7 +234,8 @@ class Session:
     # In and out.
 
     def _send(self, message: OutgoingMessage, due_ns: int | None = None) -> None:
-        sent = self._transport.send(message.data)
+        stamped = message.name == "response.create" or "speech_end" in message.moments
+        sent = self._transport.send(message.data, stamped=stamped)
         if sent is None:
             self._notice_close()
             return
@@ -246,6 +249,16 @@ class Session:
             late=lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0),
         )
         self._listener.sent(sent.wire_bytes, message.audio_bytes, lag_ns)
+        if sent.handed.ticket:
+            self._ticket = sent.handed.ticket
+            self._note_transmitted()
+
+    def _note_transmitted(self) -> None:
+        """What the kernel has said by now of the messages that were sent stamped."""
+        for told in self._transport.transmitted():
+            self._timeline.transmitted(told)
+            if told.acknowledged and told.ticket == self._ticket:
+                self._ticket = 0
 
     def _record(self) -> None:
         """Send the microphone's next chunk where it is due."""
@@ -262,6 +275,8 @@ class Session:
         """Wait for messages until an instant, and handle those that one read brought; the microphone goes on."""
         due_ns = self._microphone.due_ns
         came = self._transport.receive(until_ns if due_ns is None else min(until_ns, due_ns))
+        if self._ticket:
+            self._note_transmitted()
         for message in came:
             event = decode(message.data, self._script.dialect)
             self._timeline.received(event, message)
@@ -285,6 +300,8 @@ class Session:
             self._timeline.closed(*self._transport.closed)
 
     def _hand_out(self) -> None:
+        if self._ticket:
+            self._note_transmitted()
         if self._timeline.awaits_network and self._timeline.turn_over:
             self._timeline.measured(self._transport.network())
         for turn in self._timeline.take(self._transport.now_ns()):

@@ -37,10 +37,10 @@ def bills_of(run: Run, targets: Sequence[str]) -> Bills:
     """The bills of a run; its targets have the places of these labels."""
     turns, sessions = run.turns, run.sessions
     of_turns, of_sessions = _tokens(turns), _tokens(sessions)
-    tokens = {kind: np.r_[of_turns[kind], of_sessions[kind]] for kind in KINDS}
+    tokens = {kind: np.r_[of_turns.pop(kind), of_sessions[kind]] for kind in KINDS}
     own = pd.Index(sessions["session_id"].astype(object))
     ids = turns["session_id"].cat.categories.union(own, sort=False)
-    session = np.r_[turns["session_id"].cat.codes.to_numpy(), ids.get_indexer(own)].astype(np.int64)
+    session = np.r_[turns["session_id"].cat.codes.to_numpy(), ids.get_indexer(own)].astype(np.int32)
     models, of_session = _models(run, ids)
     return Bills(
         tokens=tokens,
@@ -73,5 +73,5 @@ def _models(run: Run, ids: pd.Index[str]) -> tuple[list[str], Integers]:
     names = [name if isinstance(name, str) else "" for name in said]
     models = list(dict.fromkeys([*names, ""]))
     place = {name: code for code, name in enumerate(models)}
-    codes: Integers = np.array([*(place[name] for name in names), place[""]], dtype=np.int64)
+    codes: Integers = np.array([*(place[name] for name in names), place[""]], dtype=np.int32)
     return models, codes

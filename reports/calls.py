@@ -17,7 +17,7 @@ from reports.turns import ORIGINS, STARTED_BY
 
 REPLIES = ("stall", "stalls", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
 DETECTED = ("turn_detection", "speech_detected", "input_transcript", "input_transcript_total", "vad_splits")
-NETWORK = ("network_rtt", "ttfa_less_rtt", "retransmits")
+NETWORK = ("network_rtt", "request_ack", "ttfa_less_rtt", "retransmits")
 
 
 def segments(summary: Summary) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from reports.money import CACHED, INPUT, OUTPUT
 from reports.numbers import NBSP, count, moment, ms, percent, plural, quantity, three, usd
 from reports.slowest import Slow
 from reports.summary import HEARD, Answer, Summary
+from reports.trust import trust
 
 ROWS_MOST = 10
 INCIDENTS_MOST = 20
@@ -227,3 +228,5 @@ def _health(summary: Summary) -> Iterable[str]:
     ]
     if lines:
         yield from table(("harness, ms", "n", "p50", "p90", "p95", "p99", "max"), lines)
+    for line in trust(summary.run):
+        yield from ("", words.sentence(line))

@@ -53,6 +53,7 @@ OF_SESSIONS = {
     "ok": "opened, played its script to the end and was closed by us",
     "abandoned": "cut by the end of the run",
 }
+SAYING = ["outcome", "outcome_class", "detail"]
 FAMILIES = {
     "failed": "the response failed, or an error named it",
     "cancelled": "the service cancelled the response, the script had not asked for it",
@@ -152,7 +153,7 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
     names = sessions["outcome"].cat
     labels, ends_as = list(names.categories), names.codes.to_numpy()
     ends = _endings(labels, ends_as, of_session, size)
-    said, said_of_sessions = said_of(turns.frame.iloc[turns.rows]), said_of(sessions)
+    said, said_of_sessions = said_of(turns.frame[SAYING].iloc[turns.rows]), said_of(sessions)
     return Outcomes(
         turns=tuple(
             replace(ending, said=said.get(ending.outcome, ""))
@@ -172,9 +173,7 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
 
 
 def said_of(rows: pd.DataFrame) -> dict[str, str]:
-    """The commonest `detail` of each failed outcome; nothing where the rows have none."""
-    if "detail" not in rows:
-        return {}
+    """The commonest `detail` of each failed outcome, of rows that have the columns SAYING."""
     failed = rows[(rows["outcome_class"] == "failed") & rows["detail"].notna()]
     counted = failed.groupby(["outcome", "detail"], observed=True).size().sort_values(ascending=False, kind="stable")
     said: dict[str, str] = {}

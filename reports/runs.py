@@ -31,7 +31,7 @@ from bench.run.histograms import Histograms
 REPEATING = frozenset(
     (
         *("run_id", "session_id", "service_session_id", "target", "arm", "phase", "scenario", "script"),
-        *("outcome", "detail", "step", "origin", "stamp_source", "model", "region", "close_reason"),
+        *("outcome", "detail", "step", "origin", "sent_source", "stamp_source", "model", "region", "close_reason"),
         *("effective_settings", "rtt_scope"),
     )
 )
@@ -54,13 +54,15 @@ REPORTED = (
         "start_utc_ns",
         "simulated",
     ),
-    *(f"{name}_at_ns" for name in VAD_SEGMENTS),
+    *(f"{name}_at_ns" for name in ("speech_begin", *VAD_SEGMENTS)),
     *("inexact_gaps", "rtt_scope", "retry_after_ns"),
     *("tokens_text_in", "tokens_audio_in", "tokens_cached_in", "tokens_cached_text_in", "tokens_cached_audio_in"),
     *("tokens_text_out", "tokens_audio_out"),
-    *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
 )
 """Columns of a turn that a report needs, beside those of its measures."""
+
+TOGETHER = 8
+"""So many columns of a million turns are read at once."""
 
 
 @dataclass(frozen=True)
@@ -92,18 +94,33 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
     path = Path(path)
     document = run_folder.read_document(path)
     try:
-        turns = turn_frame(run_folder.read_table(path, "turns", None if everything else _reported()))
+        turns = _with_measures(_frame(path, SCHEMAS["turns"].names)) if everything else _reported_frame(path)
         sessions = session_frame(run_folder.read_table(path, "sessions"))
         seconds = _pandas(run_folder.read_table(path, "seconds"))
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
     closed = (path / "turns.parquet").exists()
     return Run(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
 
 
-def _reported() -> list[str]:
+def _frame(path: Path, names: list[str]) -> pd.DataFrame:
+    """Columns of the turns, from Parquet a few at a time: all of them in Arrow would take as much memory again.
+
+    A spool may grow meanwhile, so it is read at once.
+    """
+    size = TOGETHER if (path / "turns.parquet").exists() else len(names)
+    parts = [names[first : first + size] for first in range(0, len(names), size)]
+    return pd.concat([_pandas(run_folder.read_table(path, "turns", part)) for part in parts], axis=1)
+
+
+def _reported_frame(path: Path) -> pd.DataFrame:
+    """What a report needs of the turns; without the columns that served only to derive their measures."""
+    names = SCHEMAS["turns"].names
     wanted = {name for measure in TURN_MEASURES for name in _columns_of(measure)}.union(REPORTED)
-    return [name for name in SCHEMAS["turns"].names if name in wanted]
+    frame = _with_measures(_frame(path, [name for name in names if name in wanted]))
+    derived = {name for measure in TURN_MEASURES if measure.unit == "ms" for name in _columns_of(measure)}
+    return frame.drop(columns=derived.intersection(names).difference(REPORTED))
 
 
 def _columns_of(measure: Measure) -> tuple[str, ...]:
@@ -116,7 +133,10 @@ def _columns_of(measure: Measure) -> tuple[str, ...]:
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
     """Turns with `outcome_class`, `origin_at_ns` and a column `<measure>_ms` for each measure in ms; NaN = absent."""
-    frame = _pandas(table)
+    return _with_measures(_pandas(table))
+
+
+def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
     frame["origin_at_ns"] = _origin(frame)
     frame["outcome_class"] = _classes(frame)
     for measure in TURN_MEASURES:

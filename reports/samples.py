@@ -3,7 +3,7 @@
 Good turns enter with their value; one without it (an `ok` turn without text has no ttft) is no sample of that measure.
 Failed turns enter as +inf wherever the measure *applies*: where any good turn of the same target and step has it, else
 any good turn of that step at another target, else, when nothing of the step ever succeeded, where it is the main
-measure or response_total. Of measures that are no waiting time (audio_speed, transcript_lead, stall, network_rtt)
+measure or response_total. Of measures that are no waiting time (audio_speed, transcript_lead, stall, request_ack)
 endlessness says nothing: failed turns are counted beside them. Censored turns are left out, counted.
 """
 
@@ -32,6 +32,8 @@ class Sampled:
     values: Floats
     index: Integers
     """beside each value, its place in `turns`"""
+    group: Integers
+    """beside each value, its target and step, as in `Turns.group`"""
     failed: npt.NDArray[np.int64]
     censored: npt.NDArray[np.int64]
     applies: Flags
@@ -39,7 +41,9 @@ class Sampled:
 
     def of(self, target: int, steps: Flags) -> Sample:
         """The sample of some steps of a target."""
-        here = (self.turns.target[self.index] == target) & steps[self.turns.step[self.index]]
+        wanted = np.zeros_like(self.applies)
+        wanted[target] = steps
+        here = np.flatnonzero(wanted.ravel()[self.group])
         return Sample(
             self.values[here],
             self.turns.session[self.index[here]],
@@ -80,16 +84,17 @@ def sampled(turns: Turns, name: str, always: Flags) -> Sampled:
     member = applies.ravel()[turns.group] if turns.rows.size else np.zeros(0, dtype=bool)
     failed = (turns.kind == FAILED) & member
     waits = is_wait(measure)
-    index = np.flatnonzero(there | failed if waits else there)
+    index = np.flatnonzero(there | failed if waits else there).astype(np.int32)
     drawn = np.where(failed[index], np.inf, values[index])
     order = np.argsort(drawn, kind="stable")
+    drawn, index = drawn[order], index[order]
     counted = turns.by_group(failed), turns.by_group((turns.kind == CENSORED) & member)
-    return Sampled(measure, turns, drawn[order], index[order], *counted, applies)
+    return Sampled(measure, turns, drawn, index, turns.group[index], *counted, applies)
 
 
 def is_wait(measure: Measure) -> bool:
     """Whether more of it is worse without an end: the time between two instants, and not what a column holds."""
-    return measure.better == "lower" and not measure.column
+    return measure.waits and measure.better == "lower" and not measure.column
 
 
 def _applies(turns: Turns, there: Flags, always: Flags) -> Flags:

@@ -16,6 +16,7 @@ from reports.numbers import NONE, clock, count, listed, ms, percent, plural, qua
 from reports.over_time import OverTime, over_time
 from reports.summary import Summary
 from reports.svg import HALF, PHONE, WIDE, Plot
+from reports.trust import trust
 from reports.verdict import Rule
 from reports.words import cell
 
@@ -227,9 +228,10 @@ def health(summary: Summary) -> dict[str, Any]:
         )
     if len(summary.run.seconds) and summary.run.seconds["cpu"].notna().any():
         said.append(f"Processor of the busiest worker: {percent(float(summary.run.seconds['cpu'].max()), 1)} at most.")
-    if "inexact_gaps" in summary.turns.frame.columns and len(summary.turns.frame):
+    if len(summary.turns.frame):
         gaps = int(summary.turns.frame["inexact_gaps"].fillna(0).sum())
         said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
+    said += [words.sentence(line) for line in trust(summary.run)]
     return {
         "line": line,
         "rules": [_rule(rule) for rule in verdict.rules],

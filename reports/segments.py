@@ -87,7 +87,7 @@ def _pieces(turns: Turns) -> Iterable[tuple[int, int, int, Integers]]:
     there = {name: ~np.isnan(turns.instant(name)) for name in VAD_SEGMENTS}
     there["committed"] &= there["speech_stopped"]  # what the script commits is no step of the service's
     whole = (turns.kind == GOOD) & there[VAD_SEGMENTS[0]] & there[VAD_SEGMENTS[-1]]
-    bits = np.stack([flags << place for place, flags in enumerate(there.values())]).sum(axis=0)
+    bits = np.packbits(np.stack(list(there.values())), axis=0, bitorder="little")[0]
     places = np.flatnonzero(whole)
     steps, patterns = len(turns.steps), 1 << len(there)
     kinds, kind = np.unique(turns.group[places] * patterns + patterns - 1 - bits[places], return_inverse=True)

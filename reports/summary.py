@@ -211,7 +211,8 @@ def window_of(run: Run, turns: Turns) -> Window:
     warm = 0.0
     if turns.rows.size and turns.rows.size < len(run.turns):
         sessions = _measured_sessions(run)
-        first = int((sessions if len(sessions) else run.turns.iloc[turns.rows])["start_utc_ns"].min())
+        starts = sessions["start_utc_ns"] if len(sessions) else run.turns["start_utc_ns"].iloc[turns.rows]
+        first = int(starts.min())
         warm = (first - began) / 1e9 if (run.turns["phase"] == "warmup").any() else 0.0
     return Window(began, max(0.0, (int(ended) - began) / 1e9), max(0.0, warm))
 

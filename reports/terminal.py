@@ -11,6 +11,7 @@ from reports.failings import second
 from reports.numbers import NBSP, count, moment, quantity, three
 from reports.sentences import headline, heard
 from reports.summary import Summary
+from reports.trust import trust
 from reports.verdict import Rule
 
 COLOURS = {"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"}
@@ -162,4 +163,4 @@ def _flow(summary: Summary, kind: str) -> list[str]:
 def _harness(summary: Summary) -> list[str]:
     said = [_judged(rule) for rule in summary.verdict.rules if rule.figure is not None]
     lag = [one for one in summary.harness if one.measure == "receive_lag"]
-    return said + [f"receive_lag p99 {three(one.p99)}{NBSP}ms" for one in lag]
+    return said + [f"receive_lag p99 {three(one.p99)}{NBSP}ms" for one in lag] + trust(summary.run)

@@ -43,7 +43,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Turns:
-    """The measured turns of a run as arrays of one length, labels as codes."""
+    """The measured turns of a run as arrays of one length, labels as codes (of four bytes: there may be millions)."""
 
     frame: pd.DataFrame
     """all turns of the run; `rows` says which of its rows are here"""
@@ -96,9 +96,7 @@ class Turns:
         return self.column(f"{name}_at_ns")
 
     def column(self, name: str) -> Floats:
-        """A column of numbers, NaN where it is null or was not read."""
-        if name not in self.frame.columns:
-            return np.full(self.rows.size, np.nan)
+        """A column of numbers, NaN where it is null."""
         values = self.frame[name].to_numpy(dtype=np.float64)
         return values if values.size == self.rows.size else values[self.rows]
 
@@ -136,7 +134,7 @@ def target_labels(run: Run) -> tuple[str, ...]:
 def turns_of(run: Run) -> Turns:
     """The measured turns."""
     frame, rows, targets = run.turns, measured(run.turns), target_labels(run)
-    kind = frame["outcome_class"].cat.codes.to_numpy().astype(np.int64)
+    kind = frame["outcome_class"].cat.codes.to_numpy().astype(np.int32)
     labels, codes = _script_steps(frame)
     place = _origin_places(codes, len(labels), place_of(frame["origin"], tuple(ORIGINS)), kind, rows)
     steps, origin, step_of_row = _steps(frame, rows, labels, codes, place)
@@ -150,7 +148,7 @@ def turns_of(run: Run) -> Turns:
         target=place_of(frame["target"], targets)[rows],
         step=step_of_row[rows],
         step_of_row=step_of_row,
-        session=frame["session_id"].cat.codes.to_numpy()[rows].astype(np.int64),
+        session=frame["session_id"].cat.codes.to_numpy()[rows].astype(np.int32),
         kind=kind[rows],
         origins=tuple(list(ORIGINS)[int(one)] for one in origins),
         origin=np.searchsorted(origins, origin),
@@ -161,7 +159,7 @@ def turns_of(run: Run) -> Turns:
 def place_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
     """The place of each row's label among these, −1 for any other."""
     place = {label: index for index, label in enumerate(labels)}
-    of_category = np.array([*(place.get(str(name), -1) for name in column.cat.categories), -1], dtype=np.int64)
+    of_category = np.array([*(place.get(str(name), -1) for name in column.cat.categories), -1], dtype=np.int32)
     codes: Integers = of_category[column.cat.codes.to_numpy()]
     return codes
 
@@ -225,7 +223,7 @@ def _steps(
     present = [index for index in range(first.size) if first[index] < np.inf]
     origins = Counter(index // kinds for index in present)
     order = sorted(present, key=lambda index: (labels[index // kinds].rpartition(": ")[0], first[index], index))
-    step_of = np.full(max(1, first.size), -1, dtype=np.int64)
+    step_of = np.full(max(1, first.size), -1, dtype=np.int32)
     step_of[order] = np.arange(len(order))
     words = [f", from {said}" for said in ORIGINS.values()]
     names = [labels[i // kinds] + (words[i % kinds] if origins[i // kinds] > 1 else "") for i in order]

@@ -24,7 +24,7 @@ from bench.protocol.events import Event, Usage, decode
 from bench.session import Session
 from bench.target.endpoint import Wishes, resolve_targets
 from bench.target.target import Target
-from bench.transport.base import Closed, Received
+from bench.transport.base import Closed, Received, Transmitted
 from bench.transport.memory import Answer, MemoryTransport
 
 MS = 1_000_000
@@ -197,13 +197,17 @@ class Talk:
         self.begin(at_ms, number, **{"vad": True, "service_responds": self.service_responds} | changes)
         self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, moments={"speech_begin": 0})
 
-    def end_speech(self, at_ms: float, *, after_ms: float = 0) -> None:
+    def end_speech(self, at_ms: float, *, after_ms: float = 0, ticket: int = 0) -> None:
         """The chunk whose last sample is `after_ms` behind the last one of speech."""
         moments = {"speech_end": round(after_ms * MS)}
-        self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, moments=moments)
+        self.send(at_ms, "input_audio_buffer.append", ticket=ticket, audio_bytes=4_800, moments=moments)
 
-    def send(self, at_ms: float, name: str, **counts: Any) -> None:
-        self.timeline.sent(name, Handed(at(at_ms), 7), **{"wire_bytes": 100} | counts)
+    def send(self, at_ms: float, name: str, *, ticket: int = 0, **counts: Any) -> None:
+        self.timeline.sent(name, Handed(at(at_ms), 7, ticket), **{"wire_bytes": 100} | counts)
+
+    def transmit(self, at_ms: float, ticket: int, *, acknowledged: bool = False) -> None:
+        """The kernel's word on a message that was sent with a ticket."""
+        self.timeline.transmitted(Transmitted(ticket, at(at_ms), acknowledged))
 
     def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
         for data in messages:
@@ -478,7 +482,7 @@ def build_observation(**changes: Any) -> TurnObservation:
         "audio_bytes_received": 96_000, "audio_speed": 3.8, "wire_bytes_sent": 17_000,
         "wire_bytes_received": 140_000, "events": 30, "audio_deltas": 20, "text_deltas": 1, "transcript_deltas": 6,
         "unknown_events": 2, "late_chunks": 3, "gaps_ns": tuple(n * MS for n in range(20, 0, -1)), "inexact_gaps": 4,
-        "usage": USAGE, "rtt_scope": "service",
+        "usage": USAGE, "rtt_scope": "service", "sent_source": "kernel", "transmit_lag_ns": 11_000,
     }  # fmt: skip
     return TurnObservation(**values | changes)
 

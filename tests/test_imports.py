@@ -46,6 +46,7 @@ PURE = (
     "bench.simulator.refusals", "bench.simulator.tokens", "bench.simulator.handshake", "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.run.validity", "bench.load.pairs",
     "bench.transport.answer", "bench.simulator.cap", "bench.doctor.dialect",
+    "bench.calibrate.ladder", "bench.calibrate.judge", "bench.calibrate.join", "bench.calibrate.conclude",
     "reports.statistics",
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}

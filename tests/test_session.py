@@ -114,10 +114,10 @@ class SlowTransport(GuardedTransport):
 
     slow_ns = 0
 
-    def send(self, data: bytes) -> Sent | None:
+    def send(self, data: bytes, *, stamped: bool = False) -> Sent | None:
         if b"append" in data:
             self.clock.now_ns += self.slow_ns
-        return super().send(data)
+        return super().send(data, stamped=stamped)
 
 
 @pytest.mark.parametrize(("slow_ms", "late"), [(0, 0), (10, 0), (11, 1)])

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from bench.cli.bench import bench
+from bench.cli.calibrate import calibrate
 from bench.cli.doctor import doctor
 from bench.cli.probe import probe
 from bench.cli.replay import replay
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(bench)
+app.command()(calibrate)
 app.command()(simulate)
 app.command()(doctor)
 app.command()(probe)

@@ -14,6 +14,7 @@ from bench.load.estimate import Quote, below_estimate, estimate, estimate_words,
 from bench.load.facts import script_facts, script_notices, target_facts
 from bench.load.options import Options
 from bench.load.plays import Play, Plays, check_cost, loaded_parts, longest_turn_s, plays_of_arms
+from bench.run.calibration import Kind, beyond, citation, state_folder
 from bench.run.provenance import opening_document
 from bench.target.endpoint import resolve_targets
 from bench.target.prices import PriceTable, load_price_table
@@ -25,13 +26,19 @@ SEVERAL = "bench"
 
 @dataclass(frozen=True)
 class Planned:
-    """`plays`: of each target, by its label. `sessions`: with each target, None for no limit."""
+    """`plays`: of each target, by its label. `sessions`: with each target, None for no limit.
+
+    `at_once`: how many sessions a process has open when all users are there. `calibration`: what is known of this
+    machine for such sessions, as run.json cites it; None where nothing is.
+    """
 
     options: Options
     targets: tuple[Target, ...]
     plays: Mapping[str, Plays]
     sessions: int | None
     prices: PriceTable
+    at_once: float
+    calibration: Mapping[str, Any] | None
 
     @property
     def every_play(self) -> list[Play]:
@@ -74,6 +81,7 @@ class Planned:
         cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
         budget = below_estimate(self.options.budget_usd, self.quotes, self.sessions)
         ahead = [*cost, *([budget] if budget else [])]
+        ahead += beyond(self.calibration, self.at_once) if self.calibration else []
         return [*said, *([cap] if capped else []), *script_notices(self.every_play), *ahead]
 
     @property
@@ -102,7 +110,8 @@ class Planned:
             workers,
             self.notices,
         )
-        return document | {"interleaved": len(self.targets) > 1} | self._money
+        cited = None if self.calibration is None else dict(self.calibration)
+        return document | {"interleaved": len(self.targets) > 1, "calibration": cited} | self._money
 
     @property
     def _public_settings(self) -> dict[str, Any]:
@@ -131,4 +140,14 @@ def planned(environment: Any) -> Planned:
     plays = plays_of_arms(parts, targets)
     users = int(environment.parsed_options.num_users or 1)
     sessions = check_cost(targets, users, options.sessions, yes=options.yes)
-    return Planned(options, targets, plays, sessions, load_price_table(options.wishes.prices))
+    prices = load_price_table(options.wishes.prices)
+    at_once = _at_once(environment.parsed_options, users if sessions is None else min(users, sessions), len(targets))
+    kind: Kind = "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
+    calibration = citation(state_folder(os.environ), kind, tls=any(target.tls for target in targets))
+    return Planned(options, targets, plays, sessions, prices, at_once, calibration)
+
+
+def _at_once(parsed: Any, users: int, arms: int) -> float:
+    """Sessions that are open at the same time in one process. Locust's own options are there where it runs."""
+    processes = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
+    return users * arms / max(1, *processes)

@@ -7,7 +7,7 @@ when it said so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bench.protocol.events import Event, Kind
@@ -48,14 +48,21 @@ class Hearing:
     """Commits whose transcription came, or failed."""
     text: str = ""
 
-    def said(self, moments: Mapping[str, int], at_ns: int, clock_ns: int) -> None:
+    def said(self, moments: Mapping[str, int], at_ns: int, clock_ns: int) -> list[str]:
         """A message left that holds moments of speech, each recorded so many ns before the message was due.
 
-        `clock_ns`: how much audio the session has sent with this message.
+        `clock_ns`: how much audio the session has sent with this message. The instants that it is the first to mark.
         """
-        for instant, before_ns in moments.items():
-            self.instants.setdefault(instant, at_ns - before_ns)
-            self.clock_ns.setdefault(instant, clock_ns - before_ns)
+        marks = [instant for instant in moments if instant not in self.instants]
+        for instant in marks:
+            self.instants[instant] = at_ns - moments[instant]
+            self.clock_ns[instant] = clock_ns - moments[instant]
+        return marks
+
+    def left(self, marks: Iterable[str], late_ns: int) -> None:
+        """The message that marks these instants left so much later than was thought."""
+        for instant in marks:
+            self.instants[instant] += late_ns
 
     def happened(self, event: Event, at_ns: int) -> None:
         """The service says what it hears."""

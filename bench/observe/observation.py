@@ -65,6 +65,10 @@ class TurnObservation:
     input_text: str
     usage: Usage | None
     rtt_scope: str | None = None
+    sent_source: str | None = None
+    """Where `requested` and `speech_end` come from: `kernel`, `user` or `mixed`; None where neither happened."""
+    transmit_lag_ns: int | None = None
+    """How much later than our clock said the request left, by the kernel; None where that said nothing."""
 
     @property
     def origin(self) -> str | None:

@@ -54,10 +54,10 @@ class Ownership:
 
     def turn_of(self, event: Event, current: Turn | None) -> Turn | None:
         """The turn that an event belongs to, by its ids; `current` is the one that is open."""
-        if event.response_id:
-            if event.response_id in self._by_response:
-                return self._by_response[event.response_id]
-            return self._adopt(event.response_id, current)
+        if response_id := event.response_id:
+            if response_id in self._by_response:
+                return self._by_response[response_id]
+            return self._adopt(response_id, current)
         if event.item_id:
             return self._turn_of_item(event, current)
         return current if event.kind in ARRIVALS else None  # a server that leaves ids out

@@ -51,12 +51,12 @@ class Reply:
 
     def delta(self, event: Event, arrival: Arrival) -> bool:
         """A delta with a payload; False where its audio cannot be decoded."""
-        kind = event.kind
-        if kind not in self.deltas:
+        kind, deltas = event.kind, self.deltas
+        if kind not in deltas:
             self.instants[REPLY_INSTANTS[kind]] = arrival.at_ns
             if self.first_error_ns is None:
                 self.first_error_ns = arrival.error_ns
-        self.deltas[kind] += 1
+        deltas[kind] += 1
         return kind is not Kind.AUDIO_DELTA or self._audio_delta(event, arrival)
 
     def happened(self, event: Event, at_ns: int) -> None:
@@ -68,17 +68,17 @@ class Reply:
         self.text = f"{self.text} {text}".strip()
 
     def _audio_delta(self, event: Event, arrival: Arrival) -> bool:
-        player = self.player
+        (at_ns, error_ns, _), player = arrival, self.player
         if player is None:
-            player = self.player = Player(self.audio, self.jitter_buffer_ns, arrival.at_ns)
-            self.first_audio_error_ns, self.first_audio_bytes = arrival.error_ns, event.payload_bytes
-        elif max(arrival.error_ns, self.last_audio_error_ns) <= EXACT_GAP_NS:
-            self.gaps_ns.append(arrival.at_ns - self.instants["last_audio"])
+            player = self.player = Player(self.audio, self.jitter_buffer_ns, at_ns)
+            self.first_audio_error_ns, self.first_audio_bytes = error_ns, event.payload_bytes
+        elif error_ns <= EXACT_GAP_NS and self.last_audio_error_ns <= EXACT_GAP_NS:
+            self.gaps_ns.append(at_ns - self.instants["last_audio"])
         else:
             self.inexact_gaps += 1
         self.audio_bytes += event.payload_bytes
-        self.instants["last_audio"], self.last_audio_error_ns = arrival.at_ns, arrival.error_ns
-        return player.add(arrival.at_ns, event.payload_bytes, event.payload)
+        self.instants["last_audio"], self.last_audio_error_ns = at_ns, error_ns
+        return player.add(at_ns, event.payload_bytes, event.payload)
 
     def all_instants(self) -> dict[str, int]:
         """With what the player says."""

@@ -13,7 +13,7 @@ rules hold it together:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.clock import Handed
@@ -24,11 +24,12 @@ from bench.observe.reply import SECOND_NS
 from bench.observe.turn import LATE_TRANSCRIPT_NS, THROTTLED_CODES, State, Turn, TurnPlan
 from bench.protocol.audio import FORMATS
 from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
-from bench.transport.base import BAD_FRAME, Network, Received
+from bench.transport.base import BAD_FRAME, Network, Received, Transmitted
 
 UNKNOWN_NAMES = 50
 NOT_KNOWN, NEVER = 0, 1 << 62
 NOTHING: Mapping[str, int] = {}
+SESSION_EVENTS = frozenset({Kind.SESSION_CREATED, Kind.SESSION_UPDATED})
 SESSION_UPDATE_ID = "session-update"
 """The client event id of the session's one session.update."""
 
@@ -112,15 +113,25 @@ class Timeline:
         if turn is None:
             return
         asks = name == "response.create"
+        marks: Sequence[str] = ()
         if moments:
             clock_ns = FORMATS[turn.plan.speech_format].duration_ns(self._sent_audio)
-            turn.hearing.said(moments, handed.at_ns, clock_ns)
-        turn.sent(handed, wire_bytes, audio_bytes, ends_speech="speech_end" in moments, asks=asks, late=late)
+            marks = turn.hearing.said(moments, handed.at_ns, clock_ns)
+        turn.sent(handed, wire_bytes, audio_bytes, marks=marks, asks=asks, late=late)
         self._wake_ns = NOT_KNOWN
         if asks:
             self._owners.asked(turn)
         elif name == "input_audio_buffer.commit":
             self._owners.committed(turn)
+
+    def transmitted(self, told: Transmitted) -> None:
+        """The kernel says when a message that was sent stamped left, or was acknowledged.
+
+        It counts as long as its turn was not handed out, and changes nothing that was decided before.
+        """
+        self._wake_ns = NOT_KNOWN
+        for turn in self._turns:
+            turn.transmitted(told)
 
     def expect(self, kind: Kind, until_ns: int) -> None:
         """The script insists that the turn under way gets an event of this kind by an instant."""
@@ -140,19 +151,19 @@ class Timeline:
 
     def received(self, event: Event, message: Received) -> None:
         """An event arrived in a message. Deadlines that passed before it did are taken first."""
-        arrival = message.arrival
-        if arrival.at_ns > self.wake_ns:
-            self.expire(arrival.at_ns - 1)  # what arrives at the deadline itself is in time
+        (at_ns, _, kernel), kind = message.arrival, event.kind
+        if at_ns > self._wake_ns and at_ns > self.wake_ns:  # the first is NOT_KNOWN or the second, and quicker
+            self.expire(at_ns - 1)  # what arrives at the deadline itself is in time
         self._events += 1
         self._received_wire += message.wire_bytes
-        self._fallbacks += not arrival.kernel
-        self._arrived_ns = arrival.at_ns
-        if event.kind is Kind.MALFORMED:
-            self.fail("protocol:json", arrival.at_ns, event.reason)
-        elif event.kind is Kind.ERROR:
-            self._error(event.failure or Failure(), arrival.at_ns)
-        elif event.kind in (Kind.SESSION_CREATED, Kind.SESSION_UPDATED):
-            self._session_event(event, arrival.at_ns)
+        self._fallbacks += not kernel
+        self._arrived_ns = at_ns
+        if kind is Kind.MALFORMED:
+            self.fail("protocol:json", at_ns, event.reason)
+        elif kind is Kind.ERROR:
+            self._error(event.failure or Failure(), at_ns)
+        elif kind in SESSION_EVENTS:
+            self._session_event(event, at_ns)
         else:
             self._turn_event(event, message)
 
@@ -164,10 +175,11 @@ class Timeline:
             self._service_session_id = self._service_session_id or str(event.session.get("id") or "")
 
     def _turn_event(self, event: Event, message: Received) -> None:
-        if event.kind is Kind.UNKNOWN:
+        kind = event.kind
+        if kind is Kind.UNKNOWN:
             self._count_unknown(event.name)
         turn = self._owners.turn_of(event, self._current())
-        if event.kind not in DELTAS:
+        if kind not in DELTAS:
             self._owners.note(event, turn)
             self._wake_ns = NOT_KNOWN
         if event.usage is not None and event.response_id not in self._billed:
@@ -176,7 +188,7 @@ class Timeline:
             self.fail("protocol:dialect", message.arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
-        elif event.kind in TRANSCRIPTIONS:
+        elif kind in TRANSCRIPTIONS:
             turn.note_transcript(event, message.arrival.at_ns)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, message)
@@ -196,8 +208,8 @@ class Timeline:
     def _open_turn_event(self, turn: Turn, event: Event, message: Received) -> None:
         """Whoever breaks the protocol ends the session; every other end is the turn's alone."""
         before = turn.state
-        if event.kind is Kind.AUDIO_DELTA:
-            self._received_audio += max(0, event.payload_bytes)
+        if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
+            self._received_audio += event.payload_bytes
         ending = turn.received(event, message.arrival, message.wire_bytes)
         if turn.state is not before:
             self._wake_ns = NOT_KNOWN
@@ -337,7 +349,8 @@ class Timeline:
     @property
     def holds_ended(self) -> bool:
         """Whether there are turns that are over and were not handed out."""
-        return len(self._turns) > (not self.turn_over)
+        turns = self._turns  # only the last of them can be open
+        return len(turns) > 1 or (bool(turns) and turns[0].state is State.OVER)
 
     @property
     def missing_expectation(self) -> bool:
@@ -363,7 +376,7 @@ class Timeline:
         return instant in self._instants
 
     def _current(self) -> Turn | None:
-        turn = self._turns[-1] if self._turns else None
+        turn = self._last
         return None if turn is None or turn.state is State.OVER else turn
 
     def transcript_due_ns(self, now_ns: int) -> int | None:

@@ -6,6 +6,7 @@ while the caller is still speaking, that answer is not the turn's: the next one 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -14,10 +15,11 @@ from bench.measures import Limits
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing
 from bench.observe.observation import TurnObservation
 from bench.observe.reply import REPLY_INSTANTS, SECOND_NS, Reply
+from bench.observe.sending import Sending
 from bench.protocol.audio import FORMATS
 from bench.protocol.dialects import AudioFormatName
 from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
-from bench.transport.base import Network
+from bench.transport.base import Network, Transmitted
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 
@@ -30,6 +32,8 @@ Ending = tuple[str, str]
 
 class State(Enum):
     """How far a turn is."""
+
+    __hash__ = object.__hash__  # as that of `Kind` and `Dialect`
 
     SENDING = auto()
     """The caller is speaking, or typing."""
@@ -90,6 +94,7 @@ class Turn:
     start_ns: int
     hearing: Hearing = field(init=False)
     reply: Reply = field(init=False)
+    sending: Sending = field(default_factory=Sending)
     state: State = State.SENDING
     outcome: str = ""
     detail: str = ""
@@ -98,6 +103,7 @@ class Turn:
     response_id: str = ""
     item_id: str = ""
     requested_width_ns: int | None = None
+    transmit_lag_ns: int | None = None
     unnoticed_ns: int = 0
     awaited_ns: int = 0
     """Since when it is the service's turn; what was due before is overdue from then on."""
@@ -132,16 +138,21 @@ class Turn:
     # What was sent.
 
     def sent(
-        self, handed: Handed, wire_bytes: int, audio_bytes: int, *, ends_speech: bool, asks: bool, late: bool
+        self, handed: Handed, wire_bytes: int, audio_bytes: int, *, marks: Sequence[str], asks: bool, late: bool
     ) -> None:
-        """A message of this turn was handed to the kernel; it holds the end of speech, or `asks` for the response."""
+        """A message of this turn was handed to the kernel; it `marks` instants of speech, `asks` for the response."""
         self.wire_bytes_sent += wire_bytes
         self.audio_bytes_sent += audio_bytes
         self.late_chunks += late
         if self.state is State.OVER:
             return
+        ends_speech = "speech_end" in marks
+        if ends_speech:
+            self.sending.sent(handed, marks)
         if asks:
-            self.instants.setdefault("requested", handed.at_ns)
+            if "requested" not in self.instants:
+                self.instants["requested"] = handed.at_ns
+                self.sending.sent(handed, ("requested",))
             self.requested_width_ns, self.progress_ns = handed.width_ns, handed.at_ns
             self.state = State.WAITING
         elif self.plan.vad and ends_speech:
@@ -155,6 +166,21 @@ class Turn:
             return State.ANSWERING
         return State.WAITING if self.hearing.noticed else State.UNNOTICED
 
+    def transmitted(self, told: Transmitted) -> None:
+        """The kernel says when a message left, or was acknowledged; it may be another turn's, or be too late."""
+        if self.state is State.OVER and told.at_ns > self.instants["ended"]:
+            return
+        marks, late_ns = self.sending.left(told)
+        if "requested" in marks:
+            self.instants["requested"] += late_ns
+            self.requested_width_ns, self.transmit_lag_ns = 0, late_ns
+        elif marks:
+            if self.unnoticed_ns == self.hearing.instants["speech_end"]:
+                self.unnoticed_ns += late_ns
+            self.hearing.left(marks, late_ns)
+        if "requested" in self.sending.acknowledged(told):
+            self.instants.setdefault("request_acked", told.at_ns)
+
     def wants_request(self, now_ns: int) -> bool:
         """The service has committed the caller's speech and leaves it to the client to ask for the response."""
         asks = self.plan.vad and not self.plan.service_responds and "requested" not in self.instants
@@ -164,20 +190,22 @@ class Turn:
 
     def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> Ending | None:
         """An event of this open turn: counts, instants, the next state; outcome and detail where it is terminal."""
-        kind = event.kind
+        (at_ns, error_ns, kernel), kind = arrival, event.kind
         self.events += 1
         self.wire_bytes_received += wire_bytes
         self.unknown_events += kind is Kind.UNKNOWN
-        self.kernel_stamps += arrival.kernel
-        self.user_stamps += not arrival.kernel
-        self.worst_error_ns = max(self.worst_error_ns, arrival.error_ns)
-        self.progress_ns = max(self.progress_ns, arrival.at_ns)
+        self.kernel_stamps += kernel
+        self.user_stamps += not kernel
+        if error_ns > self.worst_error_ns:
+            self.worst_error_ns = error_ns
+        if at_ns > self.progress_ns:
+            self.progress_ns = at_ns
         if kind in DELTAS:
             if event.payload_bytes == 0:
                 return None
             ending = self._delta(event, arrival)
         else:
-            ending = self._happened(event, arrival.at_ns)
+            ending = self._happened(event, at_ns)
         if self.expected:
             self.expected.pop(kind, None)
         if self.state is not State.ANSWERING:
@@ -185,8 +213,8 @@ class Turn:
         return ending
 
     def _delta(self, event: Event, arrival: Arrival) -> Ending | None:
-        if event.kind is Kind.AUDIO_DELTA:
-            self.audio_bytes_received += max(0, event.payload_bytes)
+        if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
+            self.audio_bytes_received += event.payload_bytes
         if event.payload_bytes < 0 or not self.reply.delta(event, arrival):
             return "protocol:base64", f"the payload of {event.name} is not base64"
         return None
@@ -316,6 +344,8 @@ class Turn:
             input_text=self.hearing.text,
             usage=self.usage,
             rtt_scope=network.scope if network else None,
+            sent_source=self.sending.source,
+            transmit_lag_ns=self.transmit_lag_ns,
         )
 
 

@@ -23,6 +23,8 @@ GA_FORMATS: dict[AudioFormatName, dict[str, Any]] = {
 class Dialect(Enum):
     """How a service spells its events."""
 
+    __hash__ = object.__hash__  # Enum's own is a function in Python, and a dialect is looked up at every event
+
     GA = "ga"
     PREVIEW = "preview"
 

@@ -24,6 +24,8 @@ from bench.protocol.limits import RateLimit, rate_limits
 class Kind(Enum):
     """What an event is, in words that hold for every dialect."""
 
+    __hash__ = object.__hash__  # as that of `Dialect`
+
     SESSION_CREATED = auto()
     SESSION_UPDATED = auto()
     SPEECH_STARTED = auto()

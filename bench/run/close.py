@@ -2,7 +2,7 @@
 
 The same way is taken after a clean end and for a run that was killed; nothing of the spool is removed before all of it
 stands elsewhere. A killed run's histograms may be ten seconds older than its rows, so those that rows can give are
-built from the rows.
+built anew (`rebuild`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import shutil
 import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +22,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.clock import utc_ns
-from bench.measures import CATALOGUE, GOOD, Measure
 from bench.run import folder as files
 from bench.run import transcripts
 from bench.run.evidence import evidence
-from bench.run.histograms import ALL, Histograms, Key, header, read, turn_step
-from bench.run.measured import values_ns
+from bench.run.histograms import Histograms, Key, header, read
+from bench.run.rebuild import REBUILT, rebuild
 from bench.run.validity import judge
 
-US = 1000
 NS_PER_S = 1_000_000_000
 CLOSED = ("ended", "killed")
-REBUILT = tuple(
-    name for name, measure in CATALOGUE.items() if measure.unit == "ms" and (measure.begin or measure.column)
-)
-"""The times of turns and sessions that rows can give."""
 SUMMED = ("out_of_range", "negative", "unknown_events", "incident_counts")
 """What workers count by name."""
+RATED = [
+    *("target", "upgrade_done_at_ns", "session_updated_at_ns", "ended_at_ns"),
+    *("wire_bytes_sent", "wire_bytes_received", "audio_bytes_sent", "audio_bytes_received"),
+]
+"""What rates of sessions are made of."""
 PER_SECOND, PER_SESSION = "run", "session"
 """The `step` of a rate's histogram: one value per second of the run, or one per session."""
 
@@ -88,7 +86,7 @@ def close(folder: Path) -> dict[str, Any]:
     transcripts.join(folder)
     histograms = _merged(folder)
     if killed:
-        _rebuild(folder, histograms)
+        rebuild(folder, histograms)
     _add_rates(folder, histograms)
     _write_histograms(folder, histograms, document["began_utc_ns"], simulated=simulated)
     document |= {
@@ -104,6 +102,7 @@ def close(folder: Path) -> dict[str, Any]:
         document["stopped"] = document.get("stopped") or "killed: rows and counts end at the last flush"
     files.write_document(folder, document)
     shutil.rmtree(folder / "spool")
+    pa.default_memory_pool().release_unused()  # a report may come next, in this process
     return document
 
 
@@ -148,38 +147,11 @@ def _merged(folder: Path) -> Histograms:
     return total
 
 
-def _rebuild(folder: Path, histograms: Histograms) -> None:
-    """Histograms of turns and sessions from the rows that a killed run left."""
-    histograms.discard(REBUILT)
-    for table, scope in (("turns", "turn"), ("sessions", "session")):
-        rows = files.read_table(folder, table)  # type: ignore[arg-type]
-        for name in REBUILT:
-            measure = CATALOGUE[name]
-            if measure.scope == scope:
-                _record_column(rows, measure, histograms, per_step=scope == "turn")
-
-
-def _record_column(rows: pa.Table, measure: Measure, histograms: Histograms, *, per_step: bool) -> None:
-    if per_step:
-        rows = rows.filter(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))))
-    steps = _steps(rows) if per_step else repeat(ALL, len(rows))
-    for value, target, step in zip(
-        values_ns(rows, measure).to_pylist(), rows["target"].to_pylist(), steps, strict=True
-    ):
-        if value is not None:
-            histograms.record(Key(measure.name, target, step), value // US)
-
-
-def _steps(rows: pa.Table) -> Iterator[str]:
-    """The step of each turn's key."""
-    return map(turn_step, *(rows[column].to_pylist() for column in ("script", "step", "origin")))
-
-
 def _add_rates(folder: Path, histograms: Histograms) -> None:
     """Bytes per second of the run (all workers together) and of each session, both ways."""
     seconds = files.read_table(folder, "seconds").to_pandas()
     seconds = seconds[seconds["length_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
-    sessions = files.read_table(folder, "sessions").to_pandas()
+    sessions = files.read_table(folder, "sessions", RATED).to_pandas()
     sessions = sessions[sessions["session_updated_at_ns"].notna()]  # one that never opened has no rate
     for kind in ("wire", "audio"):
         for way in ("sent", "received"):
@@ -219,8 +191,8 @@ def _totals(
     folder: Path, workers: list[dict[str, Any]], histograms: Histograms, rebuilt: Sequence[str]
 ) -> dict[str, Any]:
     """Sums over rows and workers; what was built anew from rows was counted anew, too."""
-    turns = files.read_table(folder, "turns", ["outcome", "simulated"])
-    sessions = files.read_table(folder, "sessions")
+    turns = files.read_table(folder, "turns", ["outcome"])
+    sessions = files.read_table(folder, "sessions", ["outcome", "turns_wanted", "lost_turns", "events"])
     begun = files.read_table(folder, "seconds", ["turns_begun"])["turns_begun"]
     summed: dict[str, Counter[str]] = {name: Counter() for name in SUMMED}
     for worker in workers:
@@ -248,4 +220,4 @@ def _incidents(workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _counted(column: pa.ChunkedArray) -> dict[str, int]:
-    return dict(sorted(Counter(column.to_pylist()).items()))
+    return dict(sorted((entry["values"], entry["counts"]) for entry in pc.value_counts(column).to_pylist()))

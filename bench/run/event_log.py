@@ -34,7 +34,7 @@ from bench.run.provenance import tool_version
 from bench.run.recorder import Labels
 from bench.run.redact import received_event, sent_event
 from bench.run.rows import HIDDEN_HEADERS
-from bench.transport.base import Closed, Network, Received, Sent, Transport
+from bench.transport.base import Closed, Network, Received, Sent, Transmitted, Transport
 
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
@@ -114,17 +114,17 @@ class LoggedTransport:
         self._transport, self._log = transport, log
         self.handshake = transport.handshake
         self.now_ns, self.receive, self.network = transport.now_ns, transport.receive, transport.network
-        self.close, self.abort = transport.close, transport.abort
+        self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
 
     @property
     def closed(self) -> Closed | None:
         """As the transport says."""
         return self._transport.closed
 
-    def send(self, message: bytes) -> Sent | None:
+    def send(self, message: bytes, *, stamped: bool = False) -> Sent | None:
         """Hand the message to the transport, and to whoever logs that it was sent."""
         self._log.outgoing = message
-        return self._transport.send(message)
+        return self._transport.send(message, stamped=stamped)
 
 
 class LoggedTimeline(Timeline):
@@ -168,11 +168,15 @@ class LoggedTimeline(Timeline):
         late: bool = False,
     ) -> None:
         event = self._log.sent_event()
-        width_ns = handed.width_ns
+        at_ns, width_ns, ticket = handed
         self._log.write(
-            lines.Sent(name, handed.at_ns, wire_bytes, width_ns, audio_bytes, dict(moments), late=late, event=event)
+            lines.Sent(name, at_ns, wire_bytes, width_ns, ticket, audio_bytes, dict(moments), late=late, event=event)
         )
         super().sent(name, handed, wire_bytes=wire_bytes, audio_bytes=audio_bytes, moments=moments, late=late)
+
+    def transmitted(self, told: Transmitted) -> None:
+        self._log.write(lines.Transmitted(*told))
+        super().transmitted(told)
 
     def expect(self, kind: Kind, until_ns: int) -> None:
         self._log.write(lines.Expected(kind.name.lower(), until_ns))

@@ -36,6 +36,7 @@ TURN_INSTANTS = (
     "speech_begin",
     "speech_end",
     "requested",
+    "request_acked",
     "speech_started",
     "speech_stopped",
     "committed",
@@ -92,7 +93,9 @@ TURNS = pa.schema(
         ("origin", pa.string()),  # the instant that latency counts from: "requested" or "speech_end"
         *_columns(pa.int64(), *(f"{name}_at_ns" for name in TURN_INSTANTS)),
         ("requested_width_ns", pa.int64()),  # the send call began and ended this far apart
-        ("stamp_source", pa.string()),  # "kernel", "user" or "mixed"
+        ("transmit_lag_ns", pa.int64()),  # the kernel's transmit stamp of the request − the clock before that call
+        ("sent_source", pa.string()),  # of `requested` and `speech_end`: "kernel", "user" or "mixed"
+        ("stamp_source", pa.string()),  # of arrivals: "kernel", "user" or "mixed"
         *_columns(pa.int64(), "stamp_error_ns", "stamp_error_max_ns"),  # of the first delta; the largest of all events
         *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
         *_columns(pa.int64(), "events", "audio_deltas", "text_deltas", "transcript_deltas", "unknown_events"),

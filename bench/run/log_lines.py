@@ -14,7 +14,7 @@ import msgspec
 from bench.measures import Limits
 from bench.observe.turn import TurnPlan
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NO_JSON = msgspec.Raw()
 
 
@@ -52,17 +52,27 @@ class Begun(Line, frozen=True, tag="begin"):
 class Sent(Line, frozen=True, tag="sent"):
     """A client event was handed to the kernel, in a call that took `width_ns`.
 
-    `event`: what it said, its audio cut unless that is kept; left out where it is long.
+    `ticket`: by which later lines say when it really left. `event`: what it said, its audio cut unless that is kept;
+    left out where it is long.
     """
 
     name: str
     at_ns: int
     wire_bytes: int
     width_ns: int = 0
+    ticket: int = 0
     audio_bytes: int = 0
     moments: dict[str, int] = {}
     late: bool = False
     event: msgspec.Raw = NO_JSON
+
+
+class Transmitted(Line, frozen=True, tag="transmitted"):
+    """The kernel said when the message with this ticket left, or when the peer's TCP acknowledged it."""
+
+    ticket: int
+    at_ns: int
+    acknowledged: bool = False
 
 
 class Expected(Line, frozen=True, tag="expect"):
@@ -148,6 +158,7 @@ AnyLine = (
     | Connected
     | Begun
     | Sent
+    | Transmitted
     | Expected
     | Received
     | Measured

@@ -10,13 +10,24 @@ import pyarrow.compute as pc
 from bench.measures import Measure
 from bench.observe.observation import ORIGINS
 
+UPGRADE_BEGINS = ("tls_done", "tcp_done")
+"""An upgrade begins after TLS, or where there is none after TCP."""
+
+
+def columns_of(measure: Measure) -> list[str]:
+    """The columns that `values_ns` needs of a measure."""
+    if measure.column:
+        return [measure.column]
+    instants = (*_begins(measure), measure.end)
+    beside = [*([measure.less] if measure.less else []), *(measure.unless[:1] if measure.unless else [])]
+    return list(dict.fromkeys([*(f"{name}_at_ns" for name in instants), *beside]))
+
 
 def values_ns(rows: pa.Table, measure: Measure) -> Any:
     """A measure's nanoseconds, null where it is absent."""
     if measure.column:
         return rows[measure.column]
-    begin = "upgrade_begin" if measure.name == "connect_upgrade" else measure.begin
-    values = pc.subtract(instant_ns(rows, measure.end), instant_ns(rows, begin))
+    values = pc.subtract(rows[f"{measure.end}_at_ns"], first_ns(rows, _begins(measure)))
     if measure.less:
         values = pc.subtract(values, rows[measure.less])
     if measure.unless is None:
@@ -25,10 +36,13 @@ def values_ns(rows: pa.Table, measure: Measure) -> Any:
     return pc.if_else(pc.fill_null(pc.equal(rows[column], word), False), None, values)
 
 
-def instant_ns(rows: pa.Table, name: str) -> Any:
-    """A column of instants; `origin` is the instant that the row names, an upgrade begins after TLS or after TCP."""
-    if name == "upgrade_begin":
-        return pc.coalesce(rows["tls_done_at_ns"], rows["tcp_done_at_ns"])
-    if name != "origin":
-        return rows[f"{name}_at_ns"]
-    return pc.coalesce(*(rows[f"{origin}_at_ns"] for origin in ORIGINS))
+def first_ns(rows: pa.Table, names: tuple[str, ...]) -> Any:
+    """The first of these instants that each row has."""
+    return pc.coalesce(*(rows[f"{name}_at_ns"] for name in names))
+
+
+def _begins(measure: Measure) -> tuple[str, ...]:
+    """The instants of which the first that a row has begins the measure."""
+    if measure.name == "connect_upgrade":
+        return UPGRADE_BEGINS
+    return ORIGINS if measure.begin == "origin" else (measure.begin,)

@@ -7,11 +7,13 @@ import platform
 import socket
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from bench.measures import DEFINITIONS_VERSION
 from bench.run.folder import SCHEMA_VERSION
 
+CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarrow", "numpy")
 KEPT_SETTINGS = frozenset(
     {
@@ -56,7 +58,7 @@ def opening_document(
         "state": "running",
         "began_utc_ns": began_utc_ns,
         "ended_utc_ns": None,
-        "writer": {"host": socket.gethostname(), "pid": os.getpid()},
+        "writer": {"host": host_name(), "pid": os.getpid()},
         "settings": public_settings(settings),
         "targets": list(targets),
         "scripts": list(scripts),
@@ -80,7 +82,22 @@ def host() -> dict[str, Any]:
     return {
         "kernel": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
+        "cpu": _cpu_model(),
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def host_name() -> str:
+    """This machine's."""
+    return socket.gethostname()
+
+
+def _cpu_model() -> str | None:
+    """As Linux tells it on x86; None elsewhere."""
+    try:
+        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)

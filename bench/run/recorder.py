@@ -291,19 +291,21 @@ class SessionRecord:
         self.target.second.note(limits_in(headers))
 
     def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
-        second = self.target.second
+        second, kind = self.target.second, event.kind
         second.events += 1
         second.wire_bytes_received += wire_bytes
-        if event.kind is Kind.AUDIO_DELTA:
+        if kind is Kind.AUDIO_DELTA:
             second.audio_bytes_received += max(0, event.payload_bytes)
-        elif event.kind is Kind.SESSION_CREATED and event.session:
+        elif kind is Kind.SESSION_CREATED and event.session:
             self.service_session_id = str(event.session.get("id") or "")
-        elif event.kind is Kind.RATE_LIMITS:
+        elif kind is Kind.RATE_LIMITS:
             second.note(event.limits)
-        self._record_error(arrival.error_ns // US)
-        if arrival.kernel:
-            lag_ns = handled_ns - arrival.at_ns
-            second.receive_lag_max_ns = max(second.receive_lag_max_ns, lag_ns)
+        at_ns, error_ns, kernel = arrival
+        self._record_error(error_ns // US)
+        if kernel:
+            lag_ns = handled_ns - at_ns
+            if lag_ns > second.receive_lag_max_ns:
+                second.receive_lag_max_ns = lag_ns
             self._record_lag(lag_ns // US)
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:

@@ -18,7 +18,7 @@ from bench.observe.timeline import Timeline
 from bench.protocol.dialects import Dialect
 from bench.protocol.events import Event, Kind, Silhouette, decode
 from bench.run import log_lines as lines
-from bench.transport.base import Network
+from bench.transport.base import Network, Transmitted
 from bench.transport.base import Received as Message
 
 NO_BYTES = b""
@@ -86,7 +86,7 @@ class _Teller:
         self.passages.append(Passage(line.at_ns, line.name, line.audio_bytes, line.wire_bytes))
         self.timeline.sent(
             line.name,
-            Handed(line.at_ns, line.width_ns),
+            Handed(line.at_ns, line.width_ns, line.ticket),
             wire_bytes=line.wire_bytes,
             audio_bytes=line.audio_bytes,
             moments=line.moments,
@@ -113,6 +113,8 @@ def _told(timeline: Timeline, line: lines.AnyLine) -> None:
             timeline.connected(instants, headers, token_wait_ns)
         case lines.Begun(at_ns, plan):
             timeline.begin(plan, at_ns)
+        case lines.Transmitted(ticket, at_ns, acknowledged):
+            timeline.transmitted(Transmitted(ticket, at_ns, acknowledged))
         case lines.Expected(kind, until_ns):
             timeline.expect(Kind[kind.upper()], until_ns)
         case lines.Measured(rtt_ns, min_rtt_ns, retransmits, scope):

@@ -1,12 +1,14 @@
 """Rows on disk while a run goes on: an Arrow IPC stream that is readable up to its last whole batch.
 
-Rows gather in memory for at most a second and are written as one batch. A write that fails (a full disk) leaves the
-file as it was and the rows in memory, so the next attempt continues where the last good one ended.
+Rows gather in memory for at most a second and are written in batches. A write that fails (a full disk) leaves the file
+as it was and the rows in memory, so the next attempt continues where the last good one ended.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,26 +48,38 @@ class Spool:
         self._schema = schema
         self._rows: list[dict[str, Any]] = []
         self._file = GrowingFile(path)
-        self._pending = schema.serialize().to_pybytes()
+        self._sealed = deque([(0, schema.serialize().to_pybytes())])
         self.written = 0
         _batch([{}], schema)  # the first conversion imports pandas, for 0.2 s: better now than between two events
 
     def append(self, row: dict[str, Any]) -> None:
+        """Add a row. Every 200th makes a batch of them (1 ms), so that no flush holds the event loop up for longer."""
         self._rows.append(row)
+        if len(self._rows) == BATCH_ROWS:
+            with suppress(Exception):  # a row that no batch can hold is no fault of the session's: the flush will tell
+                self._seal()
 
     def __len__(self) -> int:
         """Rows that are not on disk yet."""
-        return len(self._rows)
+        return sum(rows for rows, _ in self._sealed) + len(self._rows)
 
     def flush(self) -> None:
         """Write what has gathered, 200 rows a batch. Raises OSError and keeps the rows where the disk takes no more."""
-        while self._rows or self._pending:
-            batch = self._rows[:BATCH_ROWS]
-            data = _batch(batch, self._schema).serialize().to_pybytes() if batch else b""
-            self._file.append(self._pending + data)
-            self._pending = b""
-            self.written += len(batch)
-            del self._rows[: len(batch)]
+        self._write()
+        if self._rows:
+            self._seal()
+            self._write()
+
+    def _seal(self) -> None:
+        self._sealed.append((len(self._rows), _batch(self._rows, self._schema).serialize().to_pybytes()))
+        self._rows = []
+
+    def _write(self) -> None:
+        while self._sealed:
+            rows, data = self._sealed[0]
+            self._file.append(data)
+            self._sealed.popleft()
+            self.written += rows
 
     def close(self) -> None:
         """Let go of the file; rows that could not be written stay counted in `len`."""

@@ -31,6 +31,17 @@ class Sent(NamedTuple):
     wire_bytes: int
 
 
+class Transmitted(NamedTuple):
+    """The kernel says when a message that was sent `stamped` left, or when the peer's TCP acknowledged it.
+
+    `ticket`: of `Sent.handed`.
+    """
+
+    ticket: int
+    at_ns: int
+    acknowledged: bool
+
+
 class Closed(NamedTuple):
     """The connection is gone: close code (1006: no close frame), reason, instant."""
 
@@ -115,8 +126,14 @@ class Transport(Protocol):
     def now_ns(self) -> int:
         """The instant now, on the clock that the stamps are on."""
 
-    def send(self, message: bytes) -> Sent | None:
-        """Hand one text message to the kernel; None where the connection is gone (see `closed`)."""
+    def send(self, message: bytes, *, stamped: bool = False) -> Sent | None:
+        """Hand one text message to the kernel; None where the connection is gone (see `closed`).
+
+        `stamped` asks the kernel when the message really leaves, which `transmitted` then tells.
+        """
+
+    def transmitted(self) -> list[Transmitted]:
+        """What the kernel has said since it was last asked of messages that were sent stamped; does not wait."""
 
     def receive(self, until_ns: int) -> list[Received]:
         """Wait for messages until an instant; [] when it passed or the connection is gone (see `closed`).

@@ -70,23 +70,25 @@ class LoopWatch:
         older than the usual wake-up delay allows refutes that delay: then the longest of late is tried, or 1 ms where
         that is longer (validity forgives no less); then nothing but the poll's beginning is known.
         """
-        known = [0]
-        if self.polls >= polls_when_waiting + 2:  # the previous poll watched the socket and did not report it
-            known.append(self.previous_poll_end_ns)
+        known_ns = 0
+        if self.polls >= polls_when_waiting + 2 and self.previous_poll_end_ns <= stamp_ns:
+            known_ns = self.previous_poll_end_ns  # that poll watched the socket and did not report it
         if self.blocked:
-            known.append(self.poll_begin_ns)
-            longest_ns = max(ALLOWED_DELAY_NS, *self.wake_delays_ns, 0)
-            known.extend(self.poll_end_ns - delay_ns for delay_ns in (*self.wake_delays_ns, longest_ns))
-        return max(instant for instant in known if instant <= stamp_ns)
+            delays_ns = (*self.wake_delays_ns, max(ALLOWED_DELAY_NS, *self.wake_delays_ns, 0))
+            for instant_ns in (self.poll_begin_ns, *[self.poll_end_ns - delay_ns for delay_ns in delays_ns]):
+                if known_ns < instant_ns <= stamp_ns:
+                    known_ns = instant_ns
+        return known_ns
 
     def learn_delay(self, stamp_ns: int) -> None:
         """The last poll blocked and returned for one event, stamped at `stamp_ns`.
 
         Until a second's worth of delays is known, the largest one so far stands for their p99.
         """
-        self._delays.append(self.poll_end_ns - stamp_ns)
+        delay_ns = self.poll_end_ns - stamp_ns
+        self._delays.append(delay_ns)
         if self._windows == 0 and len(self._delays) >= FIRST_DELAYS:
-            self.wake_delays_ns = (max(self._delays),)
+            self.wake_delays_ns = (max(delay_ns, *(self.wake_delays_ns or self._delays)),)
         if self.poll_end_ns >= self._window_ns and len(self._delays) >= FEWEST_DELAYS:
             self._delays.sort()
             self.wake_delays_ns = (self._delays[math.ceil(0.99 * len(self._delays)) - 1], self._delays[-1])

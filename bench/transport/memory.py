@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed
-from bench.transport.base import Closed, Handshake, Network, Received, Sent
-from bench.transport.websocket import frame_bytes
+from bench.transport.base import Closed, Handshake, Network, Received, Sent, Transmitted
+from bench.transport.frames import frame_bytes
 
 MASK_BYTES = 4
 Answer = tuple[int, bytes | Closed]
@@ -27,8 +27,18 @@ class VirtualClock:
         self.now_ns = now_ns
 
 
+class TransmitDelays(NamedTuple):
+    """How long after its send call a message leaves, and is acknowledged."""
+
+    left_ns: int = 0
+    acknowledged_ns: int = 0
+
+
 class MemoryTransport:
     """A `bench.transport.base.Transport` whose peer is a function. `greeting` is what it says unasked."""
+
+    transmit: TransmitDelays | None = None
+    """What is said of messages that are sent stamped; None: nothing, as where the platform has no such stamps."""
 
     def __init__(self, peer: Peer, greeting: Iterable[Answer] = (), clock: VirtualClock | None = None) -> None:
         self._peer = peer
@@ -37,6 +47,7 @@ class MemoryTransport:
         self.handshake = Handshake({"connect_start": now, "dns_done": now, "tcp_done": now, "upgrade_done": now}, {})
         self.closed: Closed | None = None
         self.sent: list[tuple[int, bytes]] = []
+        self._transmitted: list[Transmitted] = []
         self._due: list[tuple[int, int, bytes | Closed]] = []
         self._number = 0
         self._schedule(greeting)
@@ -49,12 +60,27 @@ class MemoryTransport:
     def now_ns(self) -> int:
         return self.clock.now_ns
 
-    def send(self, message: bytes) -> Sent | None:
+    def send(self, message: bytes, *, stamped: bool = False) -> Sent | None:
         if self.closed is not None:
             return None
         self.sent.append((self.clock.now_ns, message))
         self._schedule(self._peer(message))
-        return Sent(Handed(self.clock.now_ns), frame_bytes(len(message)) + MASK_BYTES)
+        handed = Handed(self.clock.now_ns, ticket=self._ticket() if stamped else 0)
+        return Sent(handed, frame_bytes(len(message)) + MASK_BYTES)
+
+    def _ticket(self) -> int:
+        """Of the message that was sent last."""
+        if self.transmit is None:
+            return 0
+        now_ns, ticket = self.clock.now_ns, len(self.sent)
+        self._transmitted.append(Transmitted(ticket, now_ns + self.transmit.left_ns, acknowledged=False))
+        self._transmitted.append(Transmitted(ticket, now_ns + self.transmit.acknowledged_ns, acknowledged=True))
+        return ticket
+
+    def transmitted(self) -> list[Transmitted]:
+        told = [one for one in self._transmitted if one.at_ns <= self.clock.now_ns]
+        self._transmitted = [one for one in self._transmitted if one.at_ns > self.clock.now_ns]
+        return told
 
     def receive(self, until_ns: int) -> list[Received]:
         if self.closed is not None:

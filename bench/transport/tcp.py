@@ -8,12 +8,14 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import gevent
 import gevent.socket
+from gevent import monkey
 from gevent.hub import Waiter
 
 from bench.clock import ANCILLARY_BYTES, Handed, arrival_ns, enable_stamps, monotonic_ns
 from bench.errors import ConnectError
-from bench.transport.base import Network, authority
+from bench.transport.base import Network, Transmitted, authority
 from bench.transport.loop import LoopWatch
+from bench.transport.transmit import TransmitStamps
 
 READ_BYTES = 65_536
 READABLE, WRITABLE = 1, 2
@@ -23,6 +25,9 @@ TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT = 68, 100, 148
 """Where linux/tcp.h's `struct tcp_info` holds tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt; times in µs."""
 NOT_MEASURED = 0xFFFF_FFFF
 """tcpi_min_rtt while no segment has given a round trip, as after a handshake that was sent again."""
+
+_literal = monkey.get_original("socket", "getaddrinfo")
+"""For addresses: nobody need be asked, so it takes no thread, which a busy process would wait for."""
 
 
 class Read(NamedTuple):
@@ -47,8 +52,11 @@ class Stream(Protocol):
     def read(self, until_ns: int) -> Read | None:
         """Wait for bytes; None when `until_ns` passed."""
 
-    def write(self, data: bytes) -> Handed:
-        """Hand all of `data` to the kernel; raises OSError."""
+    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+        """Hand all of `data` to the kernel; raises OSError. `stamped`: `transmitted` will say when it left."""
+
+    def transmitted(self) -> list[Transmitted]:
+        """What the kernel has said since it was last asked of what was written stamped; does not wait."""
 
     def learn_delay(self, stamp_ns: int) -> None:
         """A read for which the loop had slept brought a single event, stamped so."""
@@ -68,6 +76,7 @@ class TcpStream:
         self._raw = sock._sock  # the non-blocking socket below gevent's
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stamped = enable_stamps(sock)
+        self._transmit = TransmitStamps(self._raw)
         hub = gevent.get_hub()
         self._hub = hub
         self._io = {kind: hub.loop.io(sock.fileno(), kind) for kind in (READABLE, WRITABLE)}
@@ -89,6 +98,7 @@ class TcpStream:
                 self._drained, self._drained_ns = True, before_ns
                 if not on_time:
                     return None
+                self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
                 polls = self._watch.polls
                 on_time = self._wait(READABLE, until_ns)
                 continue
@@ -114,20 +124,24 @@ class TcpStream:
         slept = polls is not None and self._watch.blocked
         return Read(data, at_ns, min(empty_ns, at_ns), stamp_ns is not None, self._drained, slept)
 
-    def write(self, data: bytes) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         rest = memoryview(data)
         until_ns = monotonic_ns() + SEND_LIMIT_NS
         while True:
             before_ns = monotonic_ns()
             try:
-                count = self._raw.send(rest)
+                count = self._transmit.send(rest, stamped=stamped)
             except (BlockingIOError, InterruptedError):
+                self._transmit.drain()
                 if not self._wait(WRITABLE, until_ns):
                     raise TimeoutError("the peer took no bytes for 10 s") from None
                 continue
             rest = rest[count:]
             if not rest:
-                return Handed(before_ns, monotonic_ns() - before_ns)
+                return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if stamped else 0)
+
+    def transmitted(self) -> list[Transmitted]:
+        return self._transmit.take()
 
     def _wait(self, kind: int, until_ns: int) -> bool:
         """Switch to the hub until the socket is ready; False when `until_ns` passed before."""
@@ -178,6 +192,10 @@ def warm_up() -> None:
 
 def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> list[Any]:
     """The addresses of a host, as `getaddrinfo` gives them; raises ConnectError `refused:dns` or `timeout:dns`."""
+    try:
+        return list(_literal(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
+    except (OSError, UnicodeError):
+        pass  # a name
     try:
         with gevent.Timeout(limit_s, ConnectError("timeout:dns", f"looking up {host} took over {limit_s:g} s")):
             addresses: list[Any] = gevent.socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError, UsageError
-from bench.transport.base import Network
+from bench.transport.base import Network, Transmitted
 from bench.transport.tcp import READ_BYTES, Read, TcpStream
 
 TLS_RECORD_HEADER = 5
@@ -82,23 +82,33 @@ class TlsStream:
 
     def _decrypted(self) -> tuple[bytes, bool]:
         """All that can be read now, and whether the peer has ended the stream."""
-        parts = []
+        parts: list[bytes] = []
         try:
             while part := self._tls.read(READ_BYTES):
                 parts.append(part)
                 self._heard = True
+                if not self._incoming.pending:  # to ask once more would be answered by an exception, which is slow
+                    return self._readable(parts), False
             return b"".join(parts), True
         except ssl.SSLWantReadError:
-            self._flush()  # a key update wants an answer
-            return b"".join(parts), False
+            return self._readable(parts), False
         except ssl.SSLError as error:  # cut without a close_notify
             if not self._heard and "ALERT" in (error.reason or ""):
                 raise ConnectError("refused:tls", f"{self._host}: {_words(error)}") from None
             return b"".join(parts), True
 
-    def write(self, data: bytes) -> Handed:
+    def _readable(self, parts: list[bytes]) -> bytes:
+        """The parts as one, once what they call for was answered: a key update wants that."""
+        if self._outgoing.pending:
+            self._flush()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         self._tls.write(data)
-        return self._flush()
+        return self._flush(stamped=stamped)
+
+    def transmitted(self) -> list[Transmitted]:
+        return self._tcp.transmitted()
 
     def learn_delay(self, stamp_ns: int) -> None:
         self._tcp.learn_delay(stamp_ns)
@@ -106,9 +116,9 @@ class TlsStream:
     def network(self) -> Network | None:
         return self._tcp.network()
 
-    def _flush(self) -> Handed:
+    def _flush(self, *, stamped: bool = False) -> Handed:
         data = self._outgoing.read()
-        return self._tcp.write(data) if data else Handed(monotonic_ns())
+        return self._tcp.write(data, stamped=stamped) if data else Handed(monotonic_ns())
 
     def close(self) -> None:
         self._tcp.close()

@@ -21,9 +21,21 @@ from bench.clock import Arrival, Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.transport.answer import SWITCHING, Answer, read_answer, refusal
-from bench.transport.base import BAD_FRAME, DIRECT, Closed, Crossing, Handshake, Network, Phases, Received, Sent
+from bench.transport.base import (
+    BAD_FRAME,
+    DIRECT,
+    Closed,
+    Crossing,
+    Handshake,
+    Network,
+    Phases,
+    Received,
+    Sent,
+    Transmitted,
+)
 from bench.transport.crossing import connect
 from bench.transport.deflate import MeasuredDeflate, offer
+from bench.transport.frames import frame_bytes, leading_texts
 from bench.transport.tcp import Read, Stream
 
 ABNORMAL = 1006
@@ -138,16 +150,19 @@ class WebSocket:
             answer = answer._replace(body=answer.body + read.data)
         return answer._replace(body=answer.body[:LONGEST_REFUSAL])
 
-    def send(self, message: bytes) -> Sent | None:
+    def send(self, message: bytes, *, stamped: bool = False) -> Sent | None:
         if self._end is not None:
             return None
         self._protocol.send_text(message)
         data = b"".join(self._protocol.data_to_send())
         try:
-            return Sent(self._stream.write(data), len(data))
+            return Sent(self._stream.write(data, stamped=stamped), len(data))
         except OSError:
             self._lost()
             return None
+
+    def transmitted(self) -> list[Transmitted]:
+        return self._stream.transmitted()
 
     def receive(self, until_ns: int) -> list[Received]:
         while not self._came and self._end is None:
@@ -159,6 +174,33 @@ class WebSocket:
         return came
 
     def _take(self, read: Read) -> None:
+        """Keep the messages that one read completed."""
+        # a new frame of a new message, which is as it was sent
+        plain = self._fed == self._framed and not self._parts and self._head is None and self._deflate is None
+        if not (plain and self._take_texts(read)):
+            self._take_anything(read)
+
+    def _take_texts(self, read: Read) -> bool:
+        """Keep the messages of a read that holds nothing but whole text frames; False where it does not.
+
+        As `_take_anything` would, in a fifth of the time: nearly all that comes is such frames.
+        """
+        texts, taken = leading_texts(read.data)
+        if not texts or taken < len(read.data):
+            return False
+        self._fed += taken
+        self._framed += taken
+        stamp_ns, empty_ns, kernel = read.stamp_ns, read.empty_ns, read.kernel
+        came = self._came
+        for payload, wire_bytes in texts:
+            came.append(Received(payload, Arrival(stamp_ns, stamp_ns - empty_ns, kernel), wire_bytes))
+        if read.complete:
+            came[-1] = Received(payload, Arrival(stamp_ns, 0, kernel), wire_bytes)
+            if len(texts) == 1 and read.slept and kernel:
+                self._stream.learn_delay(stamp_ns)
+        return True
+
+    def _take_anything(self, read: Read) -> None:
         """Feed one read to the protocol, answer what must be answered, and keep the messages it completed."""
         self._stamp_ns = read.stamp_ns
         if read.data:
@@ -259,8 +301,3 @@ class WebSocket:
         self._came = []
         self._gone(ABNORMAL, "we let go", monotonic_ns())
         self._stream.close()
-
-
-def frame_bytes(payload: int) -> int:
-    """Bytes of an unmasked frame on the wire (RFC 6455 §5.2)."""
-    return payload + (2 if payload < 126 else 4 if payload < 65_536 else 10)

@@ -66,8 +66,8 @@ def test_a_throttled_turn_is_waited_out_before_the_next(tmp_path: Path) -> None:
 
 
 def test_a_throttled_turn_that_is_its_sessions_last_holds_other_sessions(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, more="limits: {requests_per_min: 30}\n") as ready:
-        load = ("-u", "1", "--sessions", "33", "--url", ready.urls["ga"])
+    with quick_simulator(tmp_path, more="limits: {requests_per_min: 10}\n") as ready:
+        load = ("-u", "1", "--sessions", "12", "--url", ready.urls["ga"])
         run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load)
 
     folder = only_run(tmp_path / "runs")

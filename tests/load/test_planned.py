@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +14,10 @@ import pytest
 from bench.errors import UsageError
 from bench.load.planned import Planned, planned
 from bench.load.tasks import script
+from bench.run.calibration import save, state_folder
 from tests.load.actors import actor
 from tests.load.test_options import parsed
+from tests.run.test_calibration import build_calibration
 
 HERE = "ws://localhost:1/openai/v1/realtime?model=gpt-realtime"
 THERE = "wss://example.com/openai/v1/realtime?model=gpt-realtime"
@@ -31,7 +34,8 @@ def plan(folder: Path, *arguments: str, users: int = 1, text: str = "steps:\n  -
 
 
 @pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "nothing"))
     for name in ("AZURE_OPENAI_ENDPOINT", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
 
@@ -101,3 +105,34 @@ def test_processes_that_would_play_something_else_differ(tmp_path: Path) -> None
 def test_prices_that_cannot_be_read_are_refused_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere\.yaml"):
         plan(tmp_path, "--url", HERE, "--prices", str(tmp_path / "nowhere.yaml"))
+
+
+CITED = {"sessions": 10, "kind": "listening", "date": "2026-11-20"}
+
+
+def test_more_sessions_in_a_process_than_the_machine_was_calibrated_for_are_said_before_the_run(tmp_path: Path) -> None:
+    within, beyond = (replace(plan(tmp_path, "--url", HERE), calibration=CITED, at_once=n) for n in (10.0, 11.0))
+
+    assert within.notices == []
+    assert beyond.notices[-1].startswith("11 sessions in one process are beyond what this machine was calibrated for")
+
+
+def test_sessions_are_counted_in_each_process_on_all_targets_at_once(tmp_path: Path) -> None:
+    targets = tmp_path / "targets.yaml"
+    targets.write_text(f"targets:\n  west:\n    url: '{HERE}'\n  east:\n    url: '{HERE}'\n")
+    both = plan(tmp_path, "--targets", "west,east", "--target-file", str(targets), users=30)
+
+    assert both.at_once == 60
+    assert plan(tmp_path, "--url", HERE, users=30).at_once == 30
+    assert plan(tmp_path, "--url", HERE, "--sessions", "5", users=30).at_once == 5
+
+
+def test_the_document_cites_the_machines_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    before = plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)
+    save(build_calibration(), state_folder(os.environ))
+    after = plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)
+
+    assert before["calibration"] is None
+    assert after["calibration"]["sessions"] == 700
+    assert after["calibration"]["kind"] == "listening"

@@ -135,6 +135,7 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
         "turn": turn + 1,
         "origin": _labels(["speech_end", "requested"], asked.astype(np.int64)),
         "requested_at_ns": _null(np.full(n, spoken), ~asked),
+        "request_acked_at_ns": _null(spoken + (21 + 31 * target[session]) * MS, ~asked),
         "response_created_at_ns": _null(spoken + wait * 0.4 * MS, mute),
         f"{first}_at_ns": _null(spoken + wait * MS, mute),
         "response_done_at_ns": _null(spoken + length * MS, bad),

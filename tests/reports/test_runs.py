@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -69,9 +70,20 @@ def test_a_report_reads_a_part_of_the_columns_with_the_same_measures(tmp_path: P
     synthetic.write(tmp_path, Plan())
     whole, part = reports.load(tmp_path), reports.load(tmp_path, everything=False)
 
-    assert len(part.turns.columns) < len(whole.turns.columns)
-    for column in [column_of(measure.name) for measure in TURN_MEASURES]:
-        np.testing.assert_array_equal(part.turns[column], whole.turns[column])
+    assert {column_of(measure.name) for measure in TURN_MEASURES} <= set(part.turns.columns)
+    assert "first_transcript_at_ns" in whole.turns.columns.difference(part.turns.columns)
+    pd.testing.assert_frame_equal(part.turns, whole.turns[part.turns.columns])
+
+
+@pytest.mark.parametrize("together", [1, 1000])
+def test_a_table_is_the_same_however_many_columns_are_read_at_once(
+    tmp_path: Path, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic.write(tmp_path, Plan(usage=True))
+    expected = turn_frame(run_folder.read_table(tmp_path, "turns"))
+    monkeypatch.setattr("reports.runs.TOGETHER", together)
+
+    pd.testing.assert_frame_equal(reports.load(tmp_path).turns, expected)
 
 
 def test_a_killed_run_is_read_up_to_its_last_whole_batch(tmp_path: Path) -> None:

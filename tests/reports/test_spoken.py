@@ -16,6 +16,7 @@ from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from reports import render
 from reports.document import as_data
+from reports.page import html
 from reports.runs import Run, session_frame, turn_frame
 from reports.sentences import headline, heard
 from reports.turns import Turns, turns_of
@@ -164,6 +165,16 @@ def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one(tmp_path: Path) -> 
         assert found.failed > 0
         assert all(math.isfinite(estimate.value) for estimate in found.quantiles)
     assert figures(summary, "turn_detection").n == figures(summary, "ttfa").n
+
+
+def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_is_no_wait(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=40, kinds=("manual",), failed=0.2))
+    found = figures(summary, "request_ack")
+
+    assert found.failed > 0
+    assert all(estimate.value == 21 for estimate in found.quantiles)
+    page = html(summary)
+    assert page.index("network_rtt") < page.index("request_ack") < page.index("ttfa_less_rtt")
 
 
 def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,26 @@ def test_histograms_that_are_older_than_the_rows_are_brought_up_to_date(tmp_path
     assert sum(found["connect_total|simulator|all|measure"].values()) == 3
 
 
+def test_phases_stay_apart_after_a_kill_as_they_do_after_a_clean_end(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    for number, phase in enumerate(["warmup", "measure", None]):
+        record = recorder.session(replace(labels(number), phase=phase))
+        record.turn_ended(build_observation())
+        record.session_ended(build_session())
+    recorder.close()
+    killed = tmp_path / "killed"
+    shutil.copytree(folder, killed)
+    kill_early(killed)
+    close(folder)
+    close(killed)
+
+    of_rows, whole = (contents(read(files.histograms_path(one))) for one in (killed, folder))
+    assert of_rows == {tag: whole[tag] for tag in of_rows}
+    counted = {tag: sum(counts.values()) for tag, counts in of_rows.items() if tag.startswith(("ttfa|", "connect_t"))}
+    assert counted["ttfa|simulator|voice_turns.greeting|warmup"] == counted["connect_total|simulator|all|warmup"] == 1
+    assert counted["ttfa|simulator|voice_turns.greeting|measure"] == counted["connect_total|simulator|all|measure"] == 2
+
+
 def test_values_below_zero_are_counted_once_whether_killed_or_not(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     instants = {"requested": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}
@@ -227,7 +248,8 @@ def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Pa
 
 
 NEWER = {"pair", "rtt_scope", "retry_after_ns", "throttled", "requests_limit", "requests_remaining", "tokens_limit",
-         "tokens_remaining", "tokens_cached_text_in", "tokens_cached_audio_in", "token_wait_ns"}  # fmt: skip
+         "tokens_remaining", "tokens_cached_text_in", "tokens_cached_audio_in", "token_wait_ns",
+         "request_acked_at_ns", "sent_source", "transmit_lag_ns"}  # fmt: skip
 """Columns that a version before this one did not write."""
 
 

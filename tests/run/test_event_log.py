@@ -19,10 +19,10 @@ from bench.protocol.dialects import Dialect, append_audio, text_item
 from bench.protocol.events import decode
 from bench.run import log_lines, redact
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
-from bench.run.log_lines import CutAudio
+from bench.run.log_lines import SCHEMA_VERSION, CutAudio
 from bench.run.replay import replay
 from bench.target.credentials import Credential
-from bench.transport.base import Received
+from bench.transport.base import Received, Transmitted
 from bench.transport.memory import MemoryTransport
 from tests.helpers import AT_NS, at, build_turn, created, delta, done, error, message, session_created
 
@@ -62,7 +62,7 @@ class Logged:
 def test_a_log_begins_with_what_the_session_is(tmp_path: Path) -> None:
     first, *rest = Logged(tmp_path / "events" / "s.jsonl").lines()
 
-    assert (first["what"], first["schema"], first["about"]) == ("session", 1, {"dialect": "ga"})
+    assert (first["what"], first["schema"], first["about"]) == ("session", SCHEMA_VERSION, {"dialect": "ga"})
     assert (first["start_ns"], first["wanted"], first["limits"]["first_delta"]) == (AT_NS, 1, 30.0)
     assert rest == []
 
@@ -75,6 +75,20 @@ def test_what_was_sent_stands_in_the_log_once(tmp_path: Path) -> None:
     item, request = logged.lines("sent")
     assert item["event"]["item"]["content"][0]["text"] == "hello"
     assert request == {"what": "sent", "name": "response.create", "at_ns": at(2), "wire_bytes": 9, "width_ns": 5}
+
+
+def test_when_a_message_really_left_stands_behind_it_in_the_log(tmp_path: Path) -> None:
+    logged = Logged(tmp_path / "s.jsonl")
+    logged.timeline.sent("response.create", Handed(at(2), 5, 77), wire_bytes=9)
+    logged.timeline.transmitted(Transmitted(77, at(3), False))
+    logged.timeline.transmitted(Transmitted(77, at(4), True))
+
+    sent, *told = logged.lines()[1:]
+    assert sent["ticket"] == 77
+    assert told == [
+        {"what": "transmitted", "ticket": 77, "at_ns": at(3)},
+        {"what": "transmitted", "ticket": 77, "at_ns": at(4), "acknowledged": True},
+    ]
 
 
 def test_a_long_message_is_left_out_and_its_sending_is_not(tmp_path: Path) -> None:
@@ -202,7 +216,7 @@ def test_every_line_and_field_is_explained() -> None:
         name for line in (*lines, CutAudio) for name in line.__struct_fields__
     }
 
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert not {name for name in named if f"`{name}`" not in page}
 
 

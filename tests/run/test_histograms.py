@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.run.histograms import Histograms, Key, distribution, empty, header, quantile, read
+from bench.run.histograms import ENOUGH, Histograms, Key, distribution, empty, header, quantile, read
 
 BEGAN_NS = 1_763_000_000_500_000_000
 TTFA = Key("ttfa", "simulator", "greeting")
@@ -123,6 +123,37 @@ def test_a_recorder_that_records_nothing_leaves_no_histogram() -> None:
     histograms.recorder(TTFA)
 
     assert histograms.get(TTFA) is None
+
+
+@given(
+    st.lists(st.integers(-2, 3_000) | st.integers(-1, 11 * MINUTE_US) | st.integers(0, 2**62), max_size=50),
+    st.sampled_from((TTFA, RATE)),
+)
+def test_values_that_are_counted_together_count_as_one_after_another(values: list[int], key: Key) -> None:
+    together, singly = Histograms(), Histograms()
+    record = together.recorder(key)
+    for value in values:
+        record(value)
+        singly.record(key, value)
+
+    assert contents(together) == contents(singly)
+    assert (together.negative, together.out_of_range) == (singly.negative, singly.out_of_range)
+    ours, theirs = together.get(key), singly.get(key)
+    if theirs is not None and ours is not None:
+        assert bytes(ours.counts) == bytes(theirs.counts)
+        assert (ours.total_count, ours.min_value, ours.max_value) == (
+            theirs.total_count, theirs.min_value, theirs.max_value,
+        )  # fmt: skip
+
+
+def test_what_is_recorded_at_every_event_is_counted_as_soon_as_there_is_enough_of_it() -> None:
+    histograms = Histograms()
+    record = histograms.recorder(TTFA)
+
+    for _ in range(ENOUGH):
+        record(-1)
+
+    assert histograms.negative == {"ttfa": ENOUGH}
 
 
 def test_both_ways_of_recording_share_a_histogram() -> None:

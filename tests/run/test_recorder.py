@@ -189,12 +189,13 @@ def test_what_a_turn_does_not_have_is_null() -> None:
     turn = build_observation(instants={"ended": at(5)}, usage=None, gaps_ns=(), response_id="", item_id="",
                              requested_width_ns=None, stamp_error_ns=None, kernel_stamps=0, audio_speed=None,
                              stall_ns=None, stalls=None, network_rtt_ns=None, retransmits=None,
-                             rtt_scope=None)  # fmt: skip
+                             rtt_scope=None, sent_source=None, transmit_lag_ns=None)  # fmt: skip
     row = present(turn_row(turn, "s", OFFSET_NS))
 
     absent = {"response_id", "item_id", "first_audio_at_ns", "requested_at_ns", "delta_gap_max_ns", "stamp_source",
               "audio_speed", "tokens_text_in", "stamp_error_ns", "requested_width_ns", "detail", "audio", "stall_ns",
-              "stalls", "vad_splits", "network_rtt_ns", "rtt_scope", "retransmits", "retry_after_ns"}  # fmt: skip
+              "stalls", "vad_splits", "network_rtt_ns", "rtt_scope", "retransmits", "retry_after_ns",
+              "sent_source", "transmit_lag_ns", "request_acked_at_ns"}  # fmt: skip
     assert absent.isdisjoint(row)
     assert row["ended_at_ns"] == 5 * MS
 

@@ -21,10 +21,12 @@ from bench.plan.frames import PreparedScript
 from bench.protocol.dialects import Dialect
 from bench.protocol.events import decode
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
+from bench.run.log_lines import SCHEMA_VERSION
 from bench.run.recorder import Labels
 from bench.run.replay import replay
 from bench.session import Session
-from bench.transport.base import Network, Received
+from bench.transport.base import Network, Received, Transmitted
+from bench.transport.memory import TransmitDelays
 from tests.helpers import (
     AT_NS,
     MS,
@@ -90,10 +92,14 @@ def hear(data: bytes, error_ns: int, kernel: bool) -> Tell:
     )
 
 
-def put(name: str, audio_bytes: int, moments: dict[str, int], late: bool) -> Tell:
+def put(name: str, audio_bytes: int, moments: dict[str, int], late: bool, ticket: int = 0) -> Tell:
     return lambda timeline, now_ns: timeline.sent(
-        name, Handed(now_ns, 7), wire_bytes=99, audio_bytes=audio_bytes, moments=moments, late=late
+        name, Handed(now_ns, 7, ticket), wire_bytes=99, audio_bytes=audio_bytes, moments=moments, late=late
     )
+
+
+def transmit(ticket: int, acknowledged: bool, ago_ns: int = 0) -> Tell:
+    return lambda timeline, now_ns: timeline.transmitted(Transmitted(ticket, now_ns - ago_ns, acknowledged))
 
 
 def begin(changes: dict[str, Any]) -> Tell:
@@ -121,7 +127,9 @@ SENDS = st.builds(
     st.sampled_from([0, 4800]),
     st.sampled_from([{}, {"speech_begin": MS}, {"speech_end": 3 * MS}]),
     st.booleans(),
+    st.integers(0, 3),
 )
+TRANSMITS = st.builds(transmit, st.integers(0, 3), st.booleans(), st.sampled_from([0, 5_000, 60 * MS]))
 OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.builds(
         lambda kind: lambda timeline, now_ns: timeline.expect(kind, now_ns + 500 * MS),
@@ -144,7 +152,7 @@ ENDS: list[Tell] = [
     lambda timeline, now_ns: timeline.closed(1001, "maximum duration", now_ns),
     lambda timeline, now_ns: timeline.finish(now_ns),
 ]
-ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, HEARS, HEARS, SENDS, OTHERS)
+ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, HEARS, HEARS, SENDS, TRANSMITS, OTHERS)
 
 
 @st.composite
@@ -172,10 +180,12 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
     return [
         st.just(put(append, 4800, {"speech_begin": MS}, False)),
         hears(speech("started", item)),
-        st.builds(put, st.just(append), st.just(4800), st.just({"speech_end": 3 * MS}), st.booleans()),
+        st.builds(put, st.just(append), st.just(4800), st.just({"speech_end": 3 * MS}), st.booleans(), st.just(1)),
+        TRANSMITS,
         hears(speech("stopped", item)),
         hears(committed(item)),
-        st.just(put("response.create", 0, {}, False)),
+        st.just(put("response.create", 0, {}, False, 2)),
+        *(st.just(transmit(2, acknowledged)) for acknowledged in (False, True)),
         hears(created(response)),
         *(hears(audio(data, response)) for data in (QUIET, LOUD, LOUD)),
         hears(transcribed(item)),
@@ -241,6 +251,7 @@ def test_a_refusal_s_wait_and_the_wait_for_its_token_are_told_again(tmp_path: Pa
 def logged(path: Path, script: PreparedScript, *, keep_audio: bool = False) -> tuple[list[TurnObservation], Any]:
     """What a session over a transport without a network gave, and its own observation; its log is in the file."""
     transport, listening = GuardedTransport(Service(script.dialect)), Listening()
+    transport.transmit = TransmitDelays(2_000, 20 * MS)
     log = EventLog(path, hide=str, keep_audio=keep_audio)
     timeline = LoggedTimeline(
         transport.now_ns(), len(script.turns), script.limits, log=log, about=about("run", LABELS, script)
@@ -265,6 +276,8 @@ def test_a_session_s_log_gives_its_observations_again(script: PreparedScript, ke
     again = replay(tmp_path / "log.jsonl")
     assert list(again.turns) == turns
     assert again.session == session
+    assert {turn.sent_source for turn in turns} == {"kernel"}
+    assert all("request_acked" in turn.instants for turn in turns)
     assert again.opened.about["script"] == script.name
     assert len(turns) == len(script.turns)
 
@@ -354,10 +367,18 @@ def test_a_file_that_is_no_log_is_refused(folder: Path, junk: bytes) -> None:
 
 def test_a_newer_version_s_log_is_refused(tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "newer.jsonl"
-    path.write_bytes(whole.replace(b'"schema":1', b'"schema":2', 1).replace(b'"wanted"', b'"expected"', 1))
+    ours, newer = (b'"schema":%d' % version for version in (SCHEMA_VERSION, SCHEMA_VERSION + 1))
+    path.write_bytes(whole.replace(ours, newer, 1).replace(b'"wanted"', b'"expected"', 1))
 
     with pytest.raises(UsageError, match="newer rtbench"):
         replay(path)
+
+
+def test_an_older_version_s_log_is_told_again(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "older.jsonl"
+    path.write_bytes(whole.replace(b'"schema":%d' % SCHEMA_VERSION, b'"schema":1', 1))
+
+    assert [turn.outcome for turn in replay(path).turns] == ["ok", "ok"]
 
 
 def test_a_log_without_a_dialect_is_refused(tmp_path: Path, whole: bytes) -> None:

@@ -79,6 +79,31 @@ def test_many_rows_are_written_in_several_batches(path: Path) -> None:
     assert read(path) == list(range(2 * BATCH_ROWS + 1))
 
 
+def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, converted = Spool(path, SCHEMA), []
+    for number in range(2 * BATCH_ROWS + 1):
+        spool.append(row(number))
+    monkeypatch.setattr(
+        "bench.run.spool._batch",
+        lambda rows, schema: converted.append(len(rows)) or pa.RecordBatch.from_pylist(rows, schema=schema),
+    )
+    spool.flush()
+    spool.close()
+
+    assert (converted, len(read(path))) == ([1], 2 * BATCH_ROWS + 1)
+
+
+def test_a_row_that_no_batch_can_hold_is_told_by_the_flush_alone(path: Path) -> None:
+    spool = Spool(path, SCHEMA)
+    for number in range(BATCH_ROWS):
+        spool.append({"number": "none" if number == 7 else number})
+    with pytest.raises(pa.ArrowException):
+        spool.flush()
+    spool.close()
+
+    assert (len(spool), spool.written) == (BATCH_ROWS, 0)
+
+
 def test_a_spool_without_rows_is_empty(path: Path) -> None:
     spool = Spool(path, SCHEMA)
     assert read(path) == []

@@ -283,7 +283,7 @@ class Drip:
     def read(self, until_ns: int) -> Read | None:
         return Read(self.parts.pop(0), 0, 0, True, True, False) if self.parts else None
 
-    def write(self, data: bytes) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         return Handed(0)
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ from bench.measures import Limits
 from bench.simulator.tls import loopback_tls
 from bench.transport.base import Network, Phases
 from bench.transport.crossing import connect
-from bench.transport.tcp import READ_BYTES, Read, Stream, TcpStream, connect_first
+from bench.transport.tcp import READ_BYTES, Read, Stream, TcpStream, connect_first, look_up
 from bench.transport.tls import RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 
@@ -478,6 +478,13 @@ def test_a_name_that_is_not_found_is_refused_by_dns(monkeypatch: pytest.MonkeyPa
     error = refusal(lambda: connect("nowhere.example", 443, None, ENOUGH, Phases()))
 
     assert (error.outcome, error.detail) == ("refused:dns", "nowhere.example: Name or service not known")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_an_address_is_not_looked_up(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.delattr(gevent.socket, "getaddrinfo")
+
+    assert [found[4][:2] for found in look_up(address, 443, 1.0)] == [(address, 443)]
 
 
 def test_a_name_that_takes_too_long_is_timed_out(monkeypatch: pytest.MonkeyPatch) -> None:

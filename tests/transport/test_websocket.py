@@ -20,7 +20,7 @@ from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.observe.timeline import Timeline
 from bench.session import Session
-from bench.transport.base import Network, Phases, Received
+from bench.transport.base import Network, Phases, Received, Transmitted
 from bench.transport.tcp import Read
 from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, frame_bytes
 from tests.helpers import Listening, build_script, say, session_created, session_updated
@@ -54,7 +54,7 @@ class FakeStream:
     def read(self, until_ns: int) -> Read | None:
         return self.reads.popleft() if self.reads else None
 
-    def write(self, data: bytes) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         if self.broken:
             raise BrokenPipeError(32, "Broken pipe")
         self.written += data
@@ -63,6 +63,9 @@ class FakeStream:
         else:
             self.server.receive_data(data)
         return Handed(77, 3)
+
+    def transmitted(self) -> list[Transmitted]:
+        return []
 
     def _upgrade(self, request: bytes) -> None:
         self.server.receive_data(request)
@@ -161,7 +164,7 @@ def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: li
     socket = WebSocket(stream, ClientProtocol(parse_uri("ws://service.example/"), max_size=None))
     whole_write = stream.write
 
-    def write(data: bytes) -> Handed:
+    def write(data: bytes, *, stamped: bool = False) -> Handed:
         handed = whole_write(data)
         (answer,) = stream.reads
         stream.reads = deque(read(part, place) for place, part in enumerate(cut(answer.data, places)))
@@ -504,7 +507,7 @@ def test_of_an_endless_refusal_no_more_is_read_than_is_worth_it() -> None:
     stream = FakeStream(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3000000\r\n\r\n")
     whole_write = stream.write
 
-    def write(data: bytes) -> Handed:
+    def write(data: bytes, *, stamped: bool = False) -> Handed:
         handed = whole_write(data)
         stream.reads += [read(b"x" * 1_000)] * 100
         return handed

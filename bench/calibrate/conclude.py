@@ -1,0 +1,107 @@
+"""What the steps say of the machine: up to which load its figures can be trusted, in words too; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args
+
+from bench.calibrate.ladder import UNJUDGED, Found, too_much, trusted_up_to
+from bench.run.calibration import EXACT_MS, SCHEMA_VERSION, Calibration, Kind, Step, Trusted
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+CAUSES = {"late": "the simulator", "busy": "other programs"}
+"""What kept a step from being judged."""
+
+
+def conclude(steps: Sequence[Step], machine: Mapping[str, Any], date_utc: str, *, tls: bool) -> Calibration:
+    """Of steps of every kind. A kind of which no step could be judged is not in it."""
+    by_kind = {kind: [step for step in steps if step.kind == kind] for kind in KINDS}
+    ended = {kind: cause for kind, of in by_kind.items() if (cause := _cause(of))}
+    trusted = {kind: _trusted(of, _found(of)) for kind, of in by_kind.items()}
+    return Calibration(
+        schema=SCHEMA_VERSION,
+        date_utc=date_utc,
+        machine=dict(machine),
+        tls=tls,
+        trusted={kind: found for kind, found in trusted.items() if found.sessions or kind not in ended},
+        exact={kind: _trusted(of, _exact(of)) for kind, of in by_kind.items()},
+        ended=ended,
+        steps=list(steps),
+    )
+
+
+def _found(steps: Iterable[Step]) -> list[Found]:
+    return [Found(step.sessions, step.outcome) for step in steps]
+
+
+def _exact(steps: Iterable[Step]) -> list[Found]:
+    """The same with the narrower limit."""
+    return [Found(step.sessions, step.outcome if is_exact(step) else "bad") for step in steps]
+
+
+def is_exact(step: Step) -> bool:
+    """Whether even the measure that is most wrong is within 100 µs (p99)."""
+    return step.worst_p99_ms is not None and step.worst_p99_ms <= EXACT_MS
+
+
+def _trusted(steps: Sequence[Step], found: Sequence[Found]) -> Trusted:
+    most = trusted_up_to(found)
+    rates = [step.events_per_s for step in steps if step.sessions == most]
+    return Trusted(most, round(rates[-1], 1) if rates else 0.0)
+
+
+def _cause(steps: Sequence[Step]) -> str:
+    """What ended the ladder of a kind, where the harness did not; "" where it did, or its top was reached."""
+    found = _found(steps)
+    end = too_much(found)
+    return CAUSES.get(end.outcome, "") if end is not None else "" if found else "an interruption"
+
+
+def is_concluded(calibration: Calibration) -> bool:
+    """Whether every kind of session was judged at some load."""
+    return set(calibration.trusted) == set(KINDS)
+
+
+def closing(calibration: Calibration) -> list[str]:
+    """The last lines: what was found of each kind, and the answer in the last one."""
+    lines = [_of_kind(calibration, kind) for kind in KINDS if kind in calibration.trusted]
+    if not is_concluded(calibration):
+        unknown = [kind for kind in KINDS if kind not in calibration.trusted]
+        causes = " and ".join(dict.fromkeys(calibration.ended[kind] for kind in unknown))
+        return [*lines, f"no conclusion for {' and '.join(unknown)} sessions: {causes} set the limit"]
+    exact = min(found.sessions for found in calibration.exact.values())
+    return [*lines, f"errors are within 100 µs (p99) up to {exact:,} sessions per process", _answer(calibration)]
+
+
+def _of_kind(calibration: Calibration, kind: Kind) -> str:
+    """listening: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB a session."""
+    trusted, exact = calibration.trusted[kind], calibration.exact[kind]
+    memory = bytes_per_session([step for step in calibration.steps if step.kind == kind])
+    return (
+        f"{kind}: within 1 ms up to {trusted.sessions:,} sessions ({trusted.events_per_s:,.0f} events/s), "
+        f"within 100 µs up to {exact.sessions:,}" + (f"; {memory / 1000:,.0f} kB a session" if memory else "")
+    )
+
+
+def _answer(calibration: Calibration) -> str:
+    kind, least = min(calibration.trusted.items(), key=lambda pair: (pair[1].sessions, pair[0] in calibration.ended))
+    if cause := calibration.ended.get(kind):
+        return (
+            f"trust this machine up to at least {least.sessions} sessions per process; "
+            f"{cause}, not the harness, ended the calibration"
+        )
+    return f"trust this machine up to {least.sessions} sessions per process"
+
+
+def bytes_per_session(steps: Sequence[Step]) -> float | None:
+    """The slope of the peaks of memory over the sessions, by least squares; None of a single load."""
+    points = [(step.sessions, step.rss_bytes) for step in steps if step.rss_bytes is not None]
+    count = len(points)
+    mean = sum(sessions for sessions, _ in points) / count if count else 0.0
+    square = sum((sessions - mean) ** 2 for sessions, _ in points)
+    return sum((sessions - mean) * rss for sessions, rss in points) / square if square else None
+
+
+def judged(steps: Iterable[Step]) -> list[Step]:
+    """Those that say something of the harness."""
+    return [step for step in steps if step.outcome not in UNJUDGED]

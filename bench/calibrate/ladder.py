@@ -1,0 +1,105 @@
+"""Which load is tried next, and up to which one a machine can be trusted, given what was found; pure.
+
+The load is multiplied until it is too much, or divided until it is not, and then halved in between. A step that could
+not be judged is tried once more, and then taken for too much: beyond it nothing is known. Where other programs are
+too busy for the first load, they are for any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bench.run.calibration import Outcome
+
+UNJUDGED: frozenset[Outcome] = frozenset({"late", "busy"})
+TRIES = 2
+"""How often a load is tried that cannot be judged."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """`first`, `least`, `most`: sessions of a step; `factor`: from one to the next.
+
+    `close`: the ratio between the least load that was too much and the largest good one from which on nothing is tried
+    between them.
+    """
+
+    first: int
+    most: int
+    factor: int = 2
+    close: float = 1.25
+    least: int = 5
+
+
+class Found(NamedTuple):
+    """One step's end."""
+
+    sessions: int
+    outcome: Outcome
+
+
+def next_load(ladder: Ladder, found: Sequence[Found]) -> int | None:
+    """Sessions of the next step; None where nothing more is to be learned."""
+    if not found:
+        return min(ladder.first, ladder.most)
+    if _worth_repeating(found):
+        return found[-1].sessions
+    good, too_many = _bounds(found)
+    if too_many is None:
+        return None if good >= ladder.most else min(good * ladder.factor, ladder.most)
+    if good:
+        return _between(good, too_many) if too_many > ladder.close * good else None
+    return None if found[-1].outcome == "busy" else _less(ladder, too_many)
+
+
+def _worth_repeating(found: Sequence[Found]) -> bool:
+    last = found[-1]
+    return last.outcome in UNJUDGED and sum(step.sessions == last.sessions for step in found) < TRIES
+
+
+def _bounds(found: Iterable[Found]) -> tuple[int, int | None]:
+    """(the largest good load below all that were too much, 0 where there is none; the least that was too much)."""
+    last = {step.sessions: step.outcome for step in found}
+    too_many = min((load for load, outcome in last.items() if outcome != "good"), default=None)
+    good = [load for load, outcome in last.items() if outcome == "good" and (too_many is None or load < too_many)]
+    return max(good, default=0), too_many
+
+
+def _less(ladder: Ladder, too_many: int) -> int | None:
+    """None where even the least load was too much."""
+    least = min(ladder.least, ladder.first, ladder.most)
+    return None if too_many <= least else max(too_many // ladder.factor, least)
+
+
+def _between(good: int, too_many: int) -> int | None:
+    """Half-way, in two digits; None where no number lies between."""
+    middle = int(float(f"{(good + too_many) / 2:.2g}"))
+    return middle if good < middle < too_many else None
+
+
+def trusted_up_to(found: Iterable[Found]) -> int:
+    """The largest load up to which every one that was tried was good; 0 where the least one was not."""
+    return _bounds(found)[0]
+
+
+def too_much(found: Iterable[Found]) -> Found | None:
+    """The least load that was not good, as it was found last; None where all were."""
+    steps = list(found)
+    _, load = _bounds(steps)
+    return next((step for step in reversed(steps) if step.sessions == load), None)
+
+
+def loads(ladder: Ladder, capacity: int) -> list[int]:
+    """The loads that are tried on a machine that carries exactly so many sessions."""
+    found: list[Found] = []
+    while (load := next_load(ladder, found)) is not None:
+        found.append(Found(load, "good" if load <= capacity else "bad"))
+    return [step.sessions for step in found]
+
+
+def steps_at_most(ladder: Ladder) -> int:
+    """How many steps the ladder takes, on whatever machine carries its first load, where none must be repeated."""
+    first = min(ladder.first, ladder.most)
+    return max(len(loads(ladder, capacity)) for capacity in range(first, ladder.most + 1, max(1, first // 4)))

@@ -1,0 +1,169 @@
+"""One load, really played: the simulator in processes of its own, and a headless Locust run as users start it.
+
+Harness and simulator are on different cores where there are two. The steady part of a run begins when all sessions
+have started, and ends when no more turns begin.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import scenarios
+from bench.calibrate.machine import Cores, Usage, on, peak_rss_bytes, reading, usage
+from bench.clock import monotonic_ns, utc_ns
+from bench.errors import INVALID_STATUS, UsageError
+from bench.load.quick import simulator
+from bench.run import folder as files
+from bench.run.calibration import Kind
+
+RECORDING = Path(scenarios.__file__).parent / "audio" / "late_parcel.wav"
+CHUNK_MS = 50
+STEPS = 60
+"""Turns of a session, more than any step has time for."""
+PROFILE = "speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
+"""Answers that follow quickly and are generated fast: a listening session gets some 40 events a second."""
+SCENARIO = """\
+from bench.load.user import RealtimeUser
+
+
+class Caller(RealtimeUser):
+    script = "script.yaml"
+"""
+SCRIPTS: dict[Kind, tuple[str, str]] = {
+    "listening": ("{output: audio}", "{say: Hello, label: answer}"),
+    "talking": (
+        "{output: audio, turn_detection: {type: server_vad, silence_duration_ms: 500}}",
+        f"{{play: {json.dumps(str(RECORDING))}, chunk_ms: {CHUNK_MS}, label: answer}}",
+    ),
+}
+"""Session and step."""
+START_S, POLL_S = 60.0, 0.05
+ENDED = (0, 1, INVALID_STATUS)
+"""Exit statuses of a run that came to its end: good, with failed turns, invalid."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds in which sessions start, and in which all of them are at work."""
+
+    ramp_s: int
+    steady_s: int
+
+
+@dataclass(frozen=True)
+class Played:
+    """A run that has ended, in `folder`, with the simulator's `truth`. Its steady part, UTC in ns, and what it took."""
+
+    folder: Path
+    truth: Path
+    begin_utc_ns: int
+    end_utc_ns: int
+    used: Usage
+    peak_rss_bytes: int | None
+
+
+def play(kind: Kind, sessions: int, pace: Pace, cores: Cores, scratch: Path, *, tls: bool) -> Played:
+    """Play it in an empty folder `scratch`. Raises UsageError where a process does not do its part."""
+    scenario, truth = _write_scenario(kind, scratch), scratch / "truth.jsonl"
+    with ExitStack() as running:
+        with on(cores.simulator):
+            ready = running.enter_context(simulator(*_simulated(scratch, truth, cores.workers, tls=tls)))
+        with on(cores.harness):
+            process = running.enter_context(_ended(_start(scenario, scratch, sessions, pace, ready)))
+        return _watched(process, int(ready["pid"]), pace, cores, scratch, truth)
+
+
+def _write_scenario(kind: Kind, scratch: Path) -> Path:
+    session, step = SCRIPTS[kind]
+    (scratch / "script.yaml").write_text(f"session: {session}\nsteps:\n" + f"  - {step}\n" * STEPS)
+    (scratch / "scenario.py").write_text(SCENARIO)
+    (scratch / "profile.yaml").write_text(PROFILE)
+    return scratch / "scenario.py"
+
+
+def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[str]:
+    """The simulator's options."""
+    several = ["--workers", str(workers)] if workers > 1 else []
+    return ["--truth", str(truth), "--profile", str(scratch / "profile.yaml"), *several, *(["--tls"] if tls else [])]
+
+
+def _start(
+    scenario: Path, scratch: Path, sessions: int, pace: Pace, ready: Mapping[str, Any]
+) -> subprocess.Popen[bytes]:
+    """The run as a user starts it. What is set for other runs does not reach it."""
+    load = {"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"}
+    words = [word for name, value in load.items() for word in (name, str(value))]
+    trust = ["--ca", str(ready["ca"])] if ready["ca"] else []
+    place = ["--url", str(ready["urls"]["ga"]), *trust, "--runs", str(scratch / "runs"), "--loglevel", "WARNING"]
+    with (scratch / "harness.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", *words, *place],
+            cwd=scratch,
+            env=_environment(os.environ),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for this process to act on
+        )
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Without options of other runs, and without proxies: the simulator is on this machine."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("LOCUST_") and not name.lower().endswith("_proxy")
+    }
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process does not outlive the block."""
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _watched(
+    process: subprocess.Popen[bytes], simulating: int, pace: Pace, cores: Cores, scratch: Path, truth: Path
+) -> Played:
+    """Look on until the run has ended."""
+    folder = _when_begun(process, scratch)
+    begin_ns = files.read_document(folder)["began_utc_ns"] + pace.ramp_s * 10**9
+    end_ns = begin_ns + pace.steady_s * 10**9
+    _sleep_until(begin_ns)
+    first = reading(process.pid, simulating, cores.used)
+    _sleep_until(end_ns)
+    used, peak = usage(first, reading(process.pid, simulating, cores.used)), peak_rss_bytes(process.pid)
+    if process.wait() not in ENDED:
+        raise _failed(scratch)
+    return Played(folder, truth, begin_ns, end_ns, used, peak)
+
+
+def _when_begun(process: subprocess.Popen[bytes], scratch: Path) -> Path:
+    until_ns = monotonic_ns() + int(START_S * 1e9)
+    while not (begun := list((scratch / "runs").glob("*/run.json"))):
+        if process.poll() is not None or monotonic_ns() > until_ns:
+            raise _failed(scratch)
+        time.sleep(POLL_S)
+    return begun[0].parent
+
+
+def _sleep_until(at_utc_ns: int) -> None:
+    time.sleep(max(0.0, (at_utc_ns - utc_ns()) / 1e9))
+
+
+def _failed(scratch: Path) -> UsageError:
+    said = (scratch / "harness.log").read_text(errors="replace").strip()
+    return UsageError(f"the run did not come to its end: {said[-300:] or 'it said nothing'}")

@@ -1,0 +1,121 @@
+"""A run that was played becomes a step: its files are read, joined with the truth, and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench.calibrate.join import COLUMNS, joined, spread, spreads
+from bench.calibrate.judge import Evidence, judge
+from bench.calibrate.play import RECORDING, Played
+from bench.calibrate.truth import Truth, read
+from bench.measures import outcome_class
+from bench.plan.audio import load_pcm
+from bench.run import folder as files
+from bench.run import histograms as hdr
+from bench.run.calibration import Kind, Spread, Step
+
+HARNESS = ("receive_lag", "stamp_error", "send_lag", "hub_delay")
+US_PER_MS = 1000
+Row = Mapping[str, Any]
+
+
+def step_of(kind: Kind, sessions: int, played: Played, workers: int) -> Step:
+    """`workers`: in how many processes was simulated."""
+    document, truth = files.read_document(played.folder), read(played.truth)
+    rows = _steady(files.read_table(played.folder, "turns", list(COLUMNS)), "start_utc_ns", played, 1)
+    errors = joined(rows, truth, {RECORDING.name: load_pcm(RECORDING).speech})
+    seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
+    measures, failed = spreads(errors.measures), sum(outcome_class(row["outcome"]) == "failed" for row in rows)
+    late, simulator = _late_p99_ms(truth, rows, played), played.used.simulator
+    verdict = document.get("verdict") or {}
+    outcome, why = judge(
+        Evidence(
+            turns=len(rows),
+            failed=failed,
+            valid=verdict.get("valid"),
+            broken=_broken(verdict),
+            worst=max(((name, one.p99) for name, one in measures.items()), key=lambda pair: pair[1], default=None),
+            late_p99=late,
+            simulator=None if simulator is None else simulator / workers,
+            others=played.used.others,
+        )
+    )
+    return Step(
+        kind=kind,
+        sessions=sessions,
+        outcome=outcome,
+        why=why,
+        turns=len(rows),
+        failed=failed,
+        valid=verdict.get("valid"),
+        events_per_s=_events_per_s(seconds),
+        errors=measures,
+        instants=spreads(errors.instants),
+        harness=harness_of(hdr.read(files.histograms_path(played.folder))),
+        cpu=played.used.harness,
+        us_per_event=_us_per_event(seconds),
+        rss_bytes=played.peak_rss_bytes,
+        simulator_late_p99_ms=late,
+        simulator_cpu=simulator,
+        background=played.used.others,
+        too_early=truth.too_early,
+    )
+
+
+def _steady(table: pa.Table, column: str, played: Played, unit_ns: int) -> list[dict[str, Any]]:
+    """The rows of the steady part. `column`: when each begins, in units since 1970; of seconds only whole ones."""
+    begin, end = -(-played.begin_utc_ns // unit_ns), played.end_utc_ns // unit_ns
+    at = table[column]
+    rows: list[dict[str, Any]] = table.filter(pc.and_(pc.greater_equal(at, begin), pc.less(at, end))).to_pylist()
+    return rows
+
+
+def _late_p99_ms(truth: Truth, rows: Sequence[Row], played: Played) -> float | None:
+    """Of the events that were due in the steady part; the rows say how far UTC is from the log's clock."""
+    if not rows:
+        return None
+    apart_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
+    late = truth.late_within(played.begin_utc_ns - apart_ns, played.end_utc_ns - apart_ns)
+    return spread(late / 1e6).p99 if len(late) else None
+
+
+def _broken(verdict: Mapping[str, Any]) -> str:
+    """The first rule that was not kept: invalid: stamp_error 2.3 ms > 1 ms."""
+    broken = [rule for rule in verdict.get("rules") or [] if rule["passed"] is False]
+    return (
+        f"invalid: {broken[0]['measure']} {broken[0]['figure']:.3g} ms > {broken[0]['limit']:.3g} ms" if broken else ""
+    )
+
+
+def _events_per_s(seconds: Sequence[Row]) -> float:
+    length_s = sum(row["length_ns"] for row in seconds) / 1e9
+    return sum(row["events"] for row in seconds) / length_s if length_s else 0.0
+
+
+def _us_per_event(seconds: Sequence[Row]) -> float | None:
+    """Of the harness's own processor time, whatever it was spent on."""
+    spent_s = sum((row["cpu"] or 0.0) * row["length_ns"] / 1e9 for row in seconds)
+    events = sum(row["events"] for row in seconds)
+    return spent_s / events * 1e6 if events else None
+
+
+def harness_of(histograms: hdr.Histograms) -> dict[str, Spread]:
+    """What the harness measured of itself in the whole run."""
+    return {name: one for name in HARNESS if (one := _pooled(histograms, name)) is not None}
+
+
+def _pooled(histograms: hdr.Histograms, measure: str) -> Spread | None:
+    pooled = hdr.empty(measure)
+    for key, histogram in histograms.items():
+        if key.measure == measure:
+            pooled.add(histogram)
+    tops, counts = hdr.distribution(pooled)
+    if not len(tops):
+        return None
+    p50, p99, p999, high = ((hdr.quantile(pooled, p) or 0) / US_PER_MS for p in (0.5, 0.99, 0.999, 1.0))
+    return Spread(int(np.sum(counts)), p50, p99, p999, high)

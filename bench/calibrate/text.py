@@ -1,0 +1,53 @@
+"""A calibration for a terminal: a line of each step as it comes, and the table of all; at most 100 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.run.calibration import Kind, Spread, Step
+from reports.numbers import NONE, count, three
+
+MARKS = {"good": "✓", "bad": "✕", "late": "?", "busy": "?"}
+COLOURS = {"good": "green", "bad": "red", "late": "yellow", "busy": "yellow"}
+STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
+        ("recv lag", 10), ("stamp", 8), ("send lag", 10), ("CPU", 6))  # fmt: skip
+"""Heads of a step's line; the lags and the stamps' errors are p99. All times in ms."""
+MEASURE = (("sessions", 10), ("n", 9), ("p50", 10), ("p99", 10), ("p99.9", 10), ("max", 10))
+NAME = 30
+
+
+def heads(kind: Kind) -> list[str]:
+    """Above the lines of a kind's steps."""
+    return [f"{kind} sessions; times in ms, lags and stamp errors p99", _row(head for head, _ in STEP)]
+
+
+def step_lines(step: Step) -> list[str]:
+    """What one load came to: its figures, and why it is not good."""
+    worst = max(step.errors.values(), key=lambda spread: spread.p99, default=None)
+    own = [
+        three(step.harness[name].p99) if name in step.harness else NONE
+        for name in ("receive_lag", "stamp_error", "send_lag")
+    ]
+    cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
+    cells = [count(step.sessions), count(step.events_per_s), count(step.turns), *_quantiles(worst), *own, cpu]
+    return [MARKS[step.outcome] + _row(cells)[1:], *([f"    {step.why}"] if step.why else [])]
+
+
+def error_lines(steps: Sequence[Step]) -> Iterable[str]:
+    """How wrong each measure was at each load, and the instants that it is made of."""
+    yield f"{'|figure − truth|, ms':<{NAME}}" + _row((head for head, _ in MEASURE), MEASURE)
+    for kind in dict.fromkeys(step.kind for step in steps):
+        of_kind = sorted((step for step in steps if step.kind == kind), key=lambda step: step.sessions)
+        for measure in dict.fromkeys(name for step in of_kind for name in step.errors):
+            for place, step in enumerate(step for step in of_kind if measure in step.errors):
+                name = f"{kind}: {measure}" if not place else ""
+                spread = step.errors[measure]
+                yield f"{name:<{NAME}}" + _row([count(step.sessions), count(spread.n), *_quantiles(spread)], MEASURE)
+
+
+def _quantiles(spread: Spread | None) -> list[str]:
+    return [NONE] * 4 if spread is None else [three(x) for x in (spread.p50, spread.p99, spread.p999, spread.high)]
+
+
+def _row(cells: Iterable[str], columns: Sequence[tuple[str, int]] = STEP) -> str:
+    return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, columns, strict=True))

@@ -1,0 +1,141 @@
+"""What the simulator's truth log says of turns and of its own punctuality: when things really happened.
+
+A turn's true instants have the names of those in its row and are absolute, on the clock that both processes share. An
+event that was not handed to an idle socket is left out: when it left is not known. Pure, but for reading the file.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.plan.speech import Speech
+from bench.simulator.truth import read_truth
+
+SAMPLE_BYTES, BYTES_PER_S = 2, 48_000
+"""Of the simulator's input, 24 kHz in one channel of 16 bits."""
+TRANSCRIPT = "audio_transcript.delta"
+STARTED, STOPPED = "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"
+
+
+@dataclass
+class Input:
+    """What was heard in one session: each append with where it ends and when it came; where turns and speech are."""
+
+    ends: list[int] = field(default_factory=list)
+    came_ns: list[int] = field(default_factory=list)
+    turns: dict[int, int] = field(default_factory=dict)
+    """number of a turn → the byte at which its audio begins"""
+    started: list[tuple[int, int | None]] = field(default_factory=list)
+    stopped: list[tuple[int, int | None]] = field(default_factory=list)
+    """(byte, when the simulator said so; None where that is not known)"""
+
+    def recorded_ns(self, end: int) -> int | None:
+        """When a microphone had recorded everything before this byte; None where it was not sent."""
+        place = bisect_left(self.ends, end)
+        if place == len(self.ends):
+            return None
+        return self.came_ns[place] - round((self.ends[place] - end) / BYTES_PER_S * 1e9)
+
+
+@dataclass
+class Truth:
+    """`replies`: the instants of each response, by its id; `inputs`: by the service's session id.
+
+    `due_ns`, `late_ns`: of every event that was sent, when it was due and how much later it was handed over.
+    """
+
+    replies: dict[str, dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
+    inputs: dict[str, Input] = field(default_factory=lambda: defaultdict(Input))
+    due_ns: array[int] = field(default_factory=lambda: array("q"))
+    late_ns: array[int] = field(default_factory=lambda: array("q"))
+    too_early: int = 0
+
+    def late_within(self, begin_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
+        """How late the events were that were due in this time."""
+        due, late = np.asarray(self.due_ns), np.asarray(self.late_ns)
+        return late[(due >= begin_ns) & (due < end_ns)]
+
+
+def read(path: Path) -> Truth:
+    """The log of a simulator that has ended."""
+    return told(read_truth(path))
+
+
+def told(lines: Iterable[Mapping[str, Any]]) -> Truth:
+    """What the lines of a log come to."""
+    truth = Truth()
+    for line in lines:
+        kind = line.get("d")
+        if kind == "out":
+            _sent(truth, line)
+        elif kind == "in":
+            _received(truth, line)
+    return truth
+
+
+def _sent(truth: Truth, line: Mapping[str, Any]) -> None:
+    truth.due_ns.append(line["due"])
+    truth.late_ns.append(line["handed"] - line["due"])
+    at_ns = line["handed"] if line["empty"] else None
+    truth.too_early += at_ns is None
+    if line["r"] is not None:
+        instant = _instant(line)
+        if instant:
+            truth.replies[line["r"]].setdefault(instant, at_ns)
+    elif line["t"] == STARTED:
+        truth.inputs[line["s"]].started.append((line["p"], at_ns))
+    elif line["t"] == STOPPED:
+        truth.inputs[line["s"]].stopped.append((line["p"], at_ns))
+
+
+def _instant(line: Mapping[str, Any]) -> str:
+    """The instant of a turn that an event of a response may be: its first one of this kind is."""
+    if line["n"]:
+        return "first_audio"
+    if line["t"] == "response.done":
+        return "response_done"
+    return "first_transcript" if line["t"].endswith(TRANSCRIPT) else ""
+
+
+def _received(truth: Truth, line: Mapping[str, Any]) -> None:
+    if line["t"] == "response.create":
+        if line["r"]:
+            truth.replies[line["r"]]["requested"] = line["at"]
+    elif "to" in line:
+        _heard(truth.inputs[line["s"]], line)
+
+
+def _heard(input: Input, line: Mapping[str, Any]) -> None:
+    input.ends.append(line["to"])
+    input.came_ns.append(line["at"])
+    turn, _, append = str(line["e"]).removeprefix("turn-").partition("-")
+    if append == "append-1" and turn.isdigit():
+        input.turns[int(turn)] = line["from"]
+
+
+def instants(truth: Truth, row: Mapping[str, Any], speech: Speech | None) -> dict[str, int]:
+    """The true instants of the turn of a row, as far as they are known. `speech`: where it is in what was played."""
+    found: dict[str, int | None] = dict(truth.replies.get(row["response_id"], {}))
+    heard = truth.inputs.get(row["service_session_id"])
+    if speech is not None and heard is not None and row["turn"] in heard.turns:
+        found |= _spoken(heard, heard.turns[row["turn"]], speech)
+    return {name: at_ns for name, at_ns in found.items() if at_ns is not None}
+
+
+def _spoken(heard: Input, begin: int, speech: Speech) -> dict[str, int | None]:
+    """The instants of a spoken turn. The first sample is recorded when it is over."""
+    return {
+        "speech_begin": heard.recorded_ns(begin + SAMPLE_BYTES * (speech.begin + 1)),
+        "speech_end": heard.recorded_ns(begin + SAMPLE_BYTES * speech.end),
+        "speech_started": next((at_ns for byte, at_ns in heard.started if byte >= begin), None),
+        "speech_stopped": next((at_ns for byte, at_ns in heard.stopped if byte > begin), None),
+    }

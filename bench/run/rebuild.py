@@ -1,0 +1,70 @@
+"""The histograms that a killed run's rows can give, built anew: the last that were written may be ten seconds older."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench.measures import CATALOGUE, GOOD, Measure, Scope
+from bench.run import folder as files
+from bench.run.histograms import ALL, MEASURED, Histograms, Key, turn_step
+from bench.run.measured import columns_of, values_ns
+
+US = 1000
+REBUILT = tuple(
+    name for name, measure in CATALOGUE.items() if measure.unit == "ms" and (measure.begin or measure.column)
+)
+"""The times of turns and sessions that rows can give."""
+
+Integers = npt.NDArray[np.int64]
+Places = Sequence[tuple[Key, Integers]]
+"""Keys without their measure, and which rows are counted under each; one may stand there twice."""
+
+
+def rebuild(folder: Path, histograms: Histograms) -> None:
+    """Replace the histograms of turns and of sessions by those of the rows."""
+    histograms.discard(REBUILT)
+    _record_table(folder, histograms, "turns", "turn", list(_good_turns(folder)))
+    _record_table(folder, histograms, "sessions", "session", list(_sessions(folder)))
+
+
+def _record_table(folder: Path, histograms: Histograms, table: files.TableName, scope: Scope, places: Places) -> None:
+    """Measure by measure, from the columns that it needs alone."""
+    for measure in (CATALOGUE[name] for name in REBUILT):
+        if measure.scope == scope:
+            there, values_us = _values_us(files.read_table(folder, table, columns_of(measure)), measure)
+            for key, rows in places:
+                histograms.record_all(key._replace(measure=measure.name), values_us[rows[there[rows]]])
+
+
+def _values_us(rows: pa.Table, measure: Measure) -> tuple[npt.NDArray[np.bool_], Integers]:
+    """Which rows have the measure, and its value, in whole µs."""
+    values = values_ns(rows, measure)
+    return pc.is_valid(values).to_numpy(), pc.fill_null(values, 0).to_numpy() // US
+
+
+def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:
+    rows = files.read_table(folder, "turns", ["target", "phase", "script", "step", "origin", "outcome"])
+    good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
+    for (target, phase, script, step, origin), places in _grouped(rows.drop_columns("outcome").take(good)):
+        yield Key("", target, turn_step(script, step, origin), phase or MEASURED), good[places]
+
+
+def _sessions(folder: Path) -> Iterator[tuple[Key, Integers]]:
+    for (target, phase), places in _grouped(files.read_table(folder, "sessions", ["target", "phase"])):
+        yield Key("", target, ALL, phase or MEASURED), places
+
+
+def _grouped(labels: pa.Table) -> Iterator[tuple[tuple[Any, ...], Integers]]:
+    """Places of rows whose labels are the same, with these."""
+    names = labels.column_names
+    rows = labels.append_column("place", pa.array(np.arange(len(labels))))
+    groups = rows.group_by(names, use_threads=False).aggregate([("place", "list")])
+    for place, found in enumerate(groups.select(names).to_pylist()):
+        yield tuple(found.values()), groups["place_list"][place].values.to_numpy()

@@ -1,0 +1,50 @@
+"""The frames that nearly all traffic is made of, read without a state machine: whole, unmasked text frames.
+
+What is anything else (control frames, fragments, compression, a frame that goes on in the next read) is left to
+websockets' protocol object, which is slower and knows all of RFC 6455.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FINAL_TEXT = 0x81
+"""FIN, no reserved bits, opcode 1 (RFC 6455 §5.2)."""
+SHORT, TWO_BYTES = 126, 126
+SHORT_HEADER, LONG_HEADER = 2, 4
+LONGEST = 0xFFFF
+
+
+class Text(NamedTuple):
+    """The payload of a text frame, and the bytes of the frame with its header."""
+
+    payload: bytes
+    wire_bytes: int
+
+
+def leading_texts(data: bytes) -> tuple[list[Text], int]:
+    """The whole text frames that `data` begins with, and how many bytes they take.
+
+    Their lengths are given in seven bits, or in sixteen where more than seven are needed; a longer frame, which no
+    single read brings whole, is left to others as well.
+    """
+    texts, at, size = [], 0, len(data)
+    while at + SHORT_HEADER <= size and data[at] == FINAL_TEXT:
+        length, header = data[at + 1], SHORT_HEADER
+        if length == TWO_BYTES and at + LONG_HEADER <= size:
+            length, header = data[at + 2] << 8 | data[at + 3], LONG_HEADER
+            if length < SHORT:
+                break
+        elif length >= TWO_BYTES:  # eight bytes of length, a mask, or a header that is cut
+            break
+        end = at + header + length
+        if end > size:
+            break
+        texts.append(Text(data[at + header : end], end - at))
+        at = end
+    return texts, at
+
+
+def frame_bytes(payload: int) -> int:
+    """Bytes of an unmasked frame on the wire (RFC 6455 §5.2)."""
+    return payload + (SHORT_HEADER if payload < SHORT else LONG_HEADER if payload <= LONGEST else 10)

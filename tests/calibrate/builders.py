@@ -1,0 +1,85 @@
+"""Steps, rows and truth logs as tests want them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from bench.calibrate.join import INSTANTS
+from bench.run.calibration import Kind, Outcome, Spread, Step
+
+SESSION = "sess_1"
+
+
+def build_spread(p99: float = 0.05, n: int = 1000) -> Spread:
+    return Spread(n, p99 / 10, p99, p99 * 2, p99 * 3)
+
+
+def build_step(
+    sessions: int = 100,
+    outcome: Outcome = "good",
+    *,
+    kind: Kind = "listening",
+    p99: float = 0.05,
+    rss_bytes: int | None = 10**8,
+    why: str = "",
+) -> Step:
+    """A step of 25 events a second and session, whose `ttfa` is wrong by `p99` ms."""
+    return Step(
+        kind=kind,
+        sessions=sessions,
+        outcome=outcome,
+        why=why,
+        turns=1000,
+        failed=0,
+        valid=outcome == "good",
+        events_per_s=25.0 * sessions,
+        errors={"ttfa": build_spread(p99), "response_total": build_spread(p99 / 2)},
+        instants={"requested": build_spread(p99 / 4), "first_audio": build_spread(p99)},
+        harness={"receive_lag": build_spread(1.0), "stamp_error": build_spread(0.1)},
+        cpu=0.5,
+        us_per_event=20.0,
+        rss_bytes=rss_bytes,
+        simulator_late_p99_ms=0.1,
+        simulator_cpu=0.3,
+        background=0.0,
+        too_early=0,
+    )
+
+
+def steps_of_both(*steps: tuple[int, Outcome]) -> list[Step]:
+    """The same steps of either kind of sessions."""
+    kinds: tuple[Kind, ...] = ("listening", "talking")
+    return [build_step(sessions, outcome, kind=kind) for kind in kinds for sessions, outcome in steps]
+
+
+def sent(type: str, at_ns: int, *, response: str | None = "resp_1", audio: int = 0, **more: Any) -> dict[str, Any]:
+    """A line of the truth log: the simulator sent this 10 ns after it was due."""
+    line = {"s": SESSION, "d": "out", "t": type, "due": at_ns - 10, "handed": at_ns, "empty": True}
+    return line | {"r": response, "n": audio, "w": 100} | more
+
+
+def received(type: str, at_ns: int, **more: Any) -> dict[str, Any]:
+    line = {"s": SESSION, "d": "in", "t": type, "at": at_ns, "src": "kernel", "e": None, "r": None}
+    return line | more
+
+
+def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> list[dict[str, Any]]:
+    """A turn's audio, in chunks of `size` bytes that came at these instants, from byte `begin` of the session on."""
+    return [
+        received(
+            "input_audio_buffer.append",
+            at_ns,
+            e=f"turn-{turn}-append-{place}",
+            **{"from": begin + (place - 1) * size, "to": begin + place * size},
+        )
+        for place, at_ns in enumerate(chunks, 1)
+    ]
+
+
+def build_row(start_ns: int = 0, origin: str = "requested", **instants_ns: int) -> dict[str, Any]:
+    """A good turn's row with these instants, which are absolute here."""
+    row: dict[str, Any] = {f"{name}_at_ns": None for name in INSTANTS}
+    row |= {f"{name}_at_ns": at_ns - start_ns for name, at_ns in instants_ns.items()}
+    row |= {"service_session_id": SESSION, "response_id": "resp_1", "turn": 1, "outcome": "ok", "origin": origin}
+    return row | {"audio": None, "vad_splits": 0, "start_ns": start_ns, "start_utc_ns": start_ns}

@@ -1,0 +1,85 @@
+"""Up to which load a machine is trusted, and the last line."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.calibrate.conclude import bytes_per_session, closing, conclude, is_concluded
+from bench.run.calibration import Calibration, Kind, Outcome, Step, Trusted
+from tests.calibrate.builders import build_step, steps_of_both
+
+LAST = "trust this machine up to 200 sessions per process"
+
+
+def concluded(steps: list[Step]) -> Calibration:
+    return conclude(steps, {"kernel": "Linux 6"}, "2026-11-20", tls=False)
+
+
+def test_the_last_line_is_the_answer() -> None:
+    found = concluded(steps_of_both((100, "good"), (200, "good"), (400, "bad")))
+
+    assert closing(found)[-1] == LAST
+    assert found.trusted == {"listening": Trusted(200, 5000), "talking": Trusted(200, 5000)}
+    assert found.ended == {}
+    assert is_concluded(found)
+
+
+def test_the_answer_holds_for_either_kind_of_sessions() -> None:
+    steps = [*(build_step(n, kind="listening") for n in (100, 400)), build_step(200, kind="talking")]
+
+    assert closing(concluded(steps))[-1] == LAST
+
+
+def test_a_narrower_limit_has_a_lower_load() -> None:
+    kinds: tuple[Kind, ...] = ("listening", "talking")
+    steps = [build_step(n, kind=kind, p99=p99) for kind in kinds for n, p99 in ((100, 0.09), (200, 0.11), (400, 0.08))]
+    found = concluded(steps)
+
+    assert found.exact["talking"].sessions == 100
+    assert found.trusted["talking"].sessions == 400
+    assert closing(found)[-2] == "errors are within 100 µs (p99) up to 100 sessions per process"
+
+
+@pytest.mark.parametrize(("outcome", "cause"), [("late", "the simulator"), ("busy", "other programs")])
+def test_where_something_else_was_at_its_limit_the_answer_is_a_least_one(outcome: Outcome, cause: str) -> None:
+    found = concluded(steps_of_both((100, "good"), (200, "good"), (400, outcome), (400, outcome)))
+
+    assert closing(found)[-1] == (
+        f"trust this machine up to at least 200 sessions per process; {cause}, not the harness, ended the calibration"
+    )
+
+
+def test_of_two_equal_answers_the_one_that_the_harness_gave_counts() -> None:
+    harness = [build_step(200, kind="listening"), build_step(400, "bad", kind="listening")]
+    simulator = [build_step(200, kind="talking"), build_step(400, "late", kind="talking")]
+
+    assert closing(concluded([*harness, *simulator]))[-1] == LAST
+
+
+def test_nothing_is_concluded_where_no_load_could_be_judged() -> None:
+    steps = [build_step(100, kind="listening"), build_step(100, "late", kind="talking")]
+    found = concluded(steps)
+
+    assert not is_concluded(found)
+    assert closing(found)[-1] == "no conclusion for talking sessions: the simulator set the limit"
+
+
+def test_a_harness_that_carries_nothing_is_trusted_with_nothing() -> None:
+    found = concluded(steps_of_both((5, "bad")))
+
+    assert closing(found)[-1] == "trust this machine up to 0 sessions per process"
+
+
+def test_a_load_that_was_tried_twice_counts_as_it_was_found_last() -> None:
+    found = concluded(steps_of_both((100, "good"), (200, "late"), (200, "good"), (400, "bad")))
+
+    assert closing(found)[-1] == LAST
+
+
+def test_memory_per_session_is_the_slope_between_loads() -> None:
+    steps = [build_step(n, rss_bytes=10**8 + 90_000 * n) for n in (100, 200, 400)]
+
+    assert bytes_per_session(steps) == pytest.approx(90_000)
+    assert bytes_per_session(steps[:1]) is None
+    assert bytes_per_session([build_step(rss_bytes=None)]) is None
+    assert "; 90 kB a session" in closing(concluded([*steps, *(build_step(n, kind="talking") for n in (100, 200))]))[0]

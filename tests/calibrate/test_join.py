@@ -1,0 +1,106 @@
+"""Rows beside the truth: what is compared, and what is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.calibrate.join import joined, spreads
+from bench.calibrate.truth import told
+from bench.measures import CATALOGUE
+from bench.plan.speech import Speech
+from tests.calibrate.builders import appends, build_row, received, sent
+
+TYPED = [
+    received("response.create", 1000, r="resp_1"),
+    sent("response.created", 1100),
+    sent("response.output_audio_transcript.delta", 1500),
+    sent("response.output_audio.delta", 2000, audio=480),
+    sent("response.output_audio.delta", 3000, audio=480),
+    sent("response.output_audio.done", 3500),
+    sent("response.done", 4000),
+]
+SPEECH = Speech(240, 2400)  # from 10 ms to 100 ms
+CHUNK_NS = 50_000_000
+SPOKEN = [
+    *appends(1, 9600, [CHUNK_NS, 2 * CHUNK_NS, 3 * CHUNK_NS]),
+    sent("input_audio_buffer.speech_started", 60_000_000, response=None, p=9000),
+    sent("input_audio_buffer.speech_started", 70_000_000, response=None, p=10_080),
+    sent("input_audio_buffer.speech_stopped", 160_000_000, response=None, p=14_400),
+    sent("response.output_audio.delta", 200_000_000, audio=480),
+    sent("response.done", 300_000_000),
+]
+
+
+def test_the_error_of_a_measure_is_its_figure_less_the_truth() -> None:
+    row = build_row(900, requested=990, first_audio=2007, first_transcript=1500, response_done=4003)
+    errors = joined([row], told(TYPED), {})
+
+    assert errors.measures == {"ttfa": [17], "transcript_first": [10], "response_total": [13]}
+    assert errors.instants == {"requested": [-10], "first_audio": [7], "first_transcript": [0], "response_done": [3]}
+
+
+def test_in_spoken_turns_the_truth_is_when_a_microphone_had_recorded_the_sample() -> None:
+    true = {"speech_begin": 10_041_666, "speech_end": 2 * CHUNK_NS, "speech_started": 70_000_000}
+    row = build_row(0, origin="speech_end", **true, speech_stopped=160_000_000, first_audio=200_000_500,
+                    response_done=300_000_000) | {"audio": "hello.wav"}  # fmt: skip
+    errors = joined([row], told(SPOKEN), {"hello.wav": SPEECH})
+
+    assert errors.measures["ttfa"] == [500]
+    assert errors.measures["turn_detection"] == [0]
+    assert errors.measures["speech_detected"] == [pytest.approx(0, abs=1)]
+    assert errors.instants["speech_end"] == [0]
+
+
+def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> None:
+    row = build_row(0, origin="speech_end", speech_end=1, first_audio=2) | {"audio": "other.wav"}
+
+    assert joined([row], told(SPOKEN), {"hello.wav": SPEECH}).measures == {}
+
+
+@pytest.mark.parametrize(
+    "change", [{"outcome": "timeout:done"}, {"vad_splits": 1}, {"response_id": "resp_2"}, {"response_id": None}]
+)
+def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> None:
+    row = build_row(0, requested=990, first_audio=2007) | change
+
+    assert joined([row], told(TYPED), {}).measures == {}
+
+
+def test_an_event_that_was_not_handed_to_an_idle_socket_is_left_out_and_counted() -> None:
+    lines = [line | {"empty": False} if line["t"] == "response.output_audio.delta" else line for line in TYPED]
+    truth = told(lines)
+    errors = joined([build_row(0, requested=1000, first_audio=2000, response_done=4000)], truth, {})
+
+    assert errors.measures == {"response_total": [0]}
+    assert truth.too_early == 2
+
+
+def test_lateness_is_that_of_the_events_that_were_due_in_this_time() -> None:
+    truth = told([*TYPED, {"schema": 2}, {"d": "end", "events": 5}, {"d": "refused", "at": 1}])
+
+    assert truth.late_within(1400, 3000).tolist() == [10, 10, 10]
+    assert truth.late_within(10_000, 20_000).tolist() == []
+    assert told([]).late_within(0, 1).tolist() == []
+
+
+@given(st.lists(st.integers(-5000, 5000), min_size=6, max_size=6), st.integers(0, 10**9))
+def test_an_error_of_an_instant_shows_in_every_measure_that_is_made_of_it(moved: list[int], start_ns: int) -> None:
+    true = {"requested": 1000, "first_transcript": 1500, "first_audio": 2000, "response_done": 4000}
+    seen = {name: at_ns + by for (name, at_ns), by in zip(true.items(), moved, strict=False)}
+    errors = joined([build_row(start_ns, "requested", **seen)], told(TYPED), {})
+
+    assert {name: by for name, (by,) in errors.instants.items()} == {n: seen[n] - true[n] for n in true}
+    for name, (error,) in errors.measures.items():
+        end = CATALOGUE[name].end
+        assert error == errors.instants[end][0] - errors.instants["requested"][0]
+
+
+def test_errors_are_spread_by_their_size_whichever_way_they_go() -> None:
+    found = spreads({"ttfa": [-3_000_000, 1_000_000, 2_000_000], "ttft": []})
+
+    assert list(found) == ["ttfa"]
+    assert (found["ttfa"].n, found["ttfa"].p50, found["ttfa"].high) == (3, 2.0, 3.0)

@@ -1,0 +1,42 @@
+"""What is played in a step, and what does not reach it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.calibrate import play
+from bench.calibrate.conclude import KINDS
+from bench.plan.script import load_script
+from bench.run.calibration import Kind
+from bench.simulator.profile import load_profile
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_session_has_a_script_that_can_be_played(kind: Kind, tmp_path: Path) -> None:
+    play._write_scenario(kind, tmp_path)
+    script = load_script(tmp_path / "script.yaml")
+
+    assert len(script.steps) == play.STEPS
+    assert (script.session.turn_detection is not None) == (kind == "talking")
+    assert load_profile(tmp_path / "profile.yaml").speed == 6.0
+
+
+def test_options_of_other_runs_and_proxies_do_not_reach_it() -> None:
+    given = {"LOCUST_USERS": "9", "https_proxy": "http://proxy", "ALL_PROXY": "x", "PATH": "/bin"}
+
+    assert play._environment(given) == {"PATH": "/bin"}
+
+
+def test_the_simulator_has_as_many_workers_as_cores(tmp_path: Path) -> None:
+    alone, four = (play._simulated(tmp_path, tmp_path / "truth.jsonl", n, tls=n == 4) for n in (1, 4))
+
+    assert "--workers" not in alone
+    assert four[-3:] == ["--workers", "4", "--tls"]
+
+
+def test_a_run_that_fails_says_what_it_said(tmp_path: Path) -> None:
+    (tmp_path / "harness.log").write_text("rtbench: no such file\n")
+
+    assert str(play._failed(tmp_path)) == "the run did not come to its end: rtbench: no such file"

@@ -1,0 +1,74 @@
+"""A calibration on the screen and as a page."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from bench.calibrate.conclude import conclude
+from bench.calibrate.page import html, picture
+from bench.calibrate.text import error_lines, heads, step_lines
+from bench.run.calibration import Calibration, Step
+from reports.svg import PHONE, WIDE
+from tests.calibrate.builders import build_step, steps_of_both
+
+STEPS = [*steps_of_both((100, "good"), (1600, "bad")), build_step(800, "late", why="the simulator was late: p99 2 ms")]
+
+
+def build_calibration(steps: list[Step]) -> Calibration:
+    return conclude(steps, {"kernel": "Linux <6>"}, "2026-11-20", tls=True)
+
+
+def test_every_line_fits_a_hundred_columns() -> None:
+    large = build_step(100_000, "bad", p99=123_456.789, why="ttfa wrong by 120 ms")
+    lines = [*heads("listening"), *(line for step in [*STEPS, large] for line in step_lines(step))]
+    lines += error_lines([*STEPS, large])
+
+    assert [line for line in lines if len(line) > 100] == []
+
+
+def test_a_step_says_why_it_is_not_good() -> None:
+    mark, why = step_lines(STEPS[-1])
+
+    assert mark.startswith("?")
+    assert why.strip() == "the simulator was late: p99 2 ms"
+    assert len(step_lines(STEPS[0])) == 1
+
+
+def test_the_table_has_every_measure_at_every_load() -> None:
+    head, *lines = error_lines(STEPS)
+
+    assert head.split()[-5:] == ["n", "p50", "p99", "p99.9", "max"]
+    assert len(lines) == sum(len(step.errors) for step in STEPS)
+    assert lines[0].split() == ["listening:", "ttfa", "100", "1,000", "0.005", "0.05", "0.1", "0.15"]
+
+
+def test_a_step_without_figures_is_shown_all_the_same() -> None:
+    bare = Step("talking", 5, "bad", "no turn", 0, 0, None, 0.0, {}, {}, {}, None, None, None, None, None, None, 0)
+
+    assert len(step_lines(bare)) == 2
+    assert list(error_lines([bare]))[1:] == []
+    assert "No turn" not in html(build_calibration([bare]))
+
+
+def test_the_page_has_the_answer_the_picture_and_every_load() -> None:
+    page = html(build_calibration(STEPS))
+
+    assert "Trust this machine up to 100 sessions per process." in page
+    assert "Linux &lt;6&gt;" in page
+    assert page.count("<svg") == 2
+    assert "the simulator was late: p99 2 ms" in page
+
+
+def test_the_picture_shows_what_was_judged_and_both_limits() -> None:
+    for width in (WIDE, PHONE):
+        drawn = ElementTree.fromstring(picture(STEPS, width).svg("wide"))
+        texts = [element.text for element in drawn.iter() if element.tag == "text"]
+
+        assert {"1 ms", "100 µs", "sessions per process"} <= set(texts)
+        tips = [element.text for element in drawn.iter() if element.tag == "title"]
+        assert len(tips) == 4
+        assert not any("800 sessions" in str(tip) for tip in tips)
+
+
+def test_the_picture_of_nothing_is_drawn() -> None:
+    assert picture([], WIDE).svg("wide")

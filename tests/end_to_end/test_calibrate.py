@@ -1,0 +1,51 @@
+"""One step of a calibration, really played: is what it says of the machine all there?
+
+How large the errors are depends on what else the machine does, and so does the outcome; nothing is asserted of them.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.calibrate.climb import played
+from bench.calibrate.join import MEASURES
+from bench.calibrate.machine import allowed_cores, cores_of
+from bench.calibrate.play import Pace
+from bench.run.calibration import Kind, Step
+
+SESSIONS = 2
+PACES: dict[Kind, Pace] = {"listening": Pace(1, 4), "talking": Pace(1, 13)}
+"""Long enough for a turn to begin in them: who talks listens to the reply to its end."""
+
+
+@pytest.fixture(scope="module", params=["listening", "talking"])
+def step(request: pytest.FixtureRequest) -> Step:
+    kind: Kind = request.param
+    return played(kind, SESSIONS, PACES[kind], cores_of(allowed_cores()), tls=kind == "talking")
+
+
+def test_the_measures_that_the_truth_can_tell_are_compared(step: Step) -> None:
+    spoken = {"turn_detection", "speech_detected"}
+
+    assert set(step.errors) == (set(MEASURES) if step.kind == "talking" else set(MEASURES) - spoken)
+    assert all(0 < spread.n <= step.turns for spread in step.errors.values())
+
+
+def test_the_two_ends_of_a_figure_are_told_apart(step: Step) -> None:
+    begin = "speech_end" if step.kind == "talking" else "requested"
+
+    assert {begin, "first_audio", "first_transcript", "response_done"} <= set(step.instants)
+
+
+def test_the_harness_and_what_it_took_is_there(step: Step) -> None:
+    sending = {"send_lag"} if step.kind == "talking" else set()
+
+    assert set(step.harness) == {"receive_lag", "stamp_error", "hub_delay"} | sending
+    assert step.events_per_s > 0
+    assert (step.us_per_event or 0) > 0
+    assert step.simulator_late_p99_ms is not None
+
+
+def test_what_is_not_good_has_a_reason(step: Step) -> None:
+    assert (step.outcome == "good") == (step.why == "")
+    assert step.failed == 0

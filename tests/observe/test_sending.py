@@ -1,0 +1,310 @@
+"""When messages really left, by the kernel: which instants move, by how much, and what does not count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.observe.observation import TurnObservation
+from bench.protocol.dialects import Dialect
+from tests.helpers import (
+    MS,
+    Talk,
+    after_ms,
+    answers,
+    at,
+    committed,
+    created,
+    delta,
+    done,
+    hears,
+    reply,
+    speech_started,
+    transcribed,
+)
+
+GA = Dialect.GA
+
+
+def ask(talk: Talk, at_ms: float = 0, ticket: int = 1) -> None:
+    """A typed turn."""
+    talk.begin(at_ms)
+    talk.send(at_ms, "response.create", ticket=ticket)
+
+
+def test_a_request_left_when_the_kernel_says_so() -> None:
+    talk = Talk()
+    ask(talk)
+    talk.transmit(3, 1)
+    talk.hear(503, *reply(GA, "r1"))
+    turn = talk.only()
+
+    assert after_ms(turn, "requested") == 3
+    assert turn.measures_ns()["ttfa"] == 500 * MS
+    assert (turn.sent_source, turn.requested_width_ns, turn.transmit_lag_ns) == ("kernel", 0, 3 * MS)
+
+
+def test_the_peer_s_acknowledgement_is_one_round_trip_of_this_turn() -> None:
+    talk = Talk()
+    ask(talk)
+    talk.transmit(3, 1)
+    talk.transmit(23, 1, acknowledged=True)
+    talk.hear(503, *reply(GA, "r1"))
+    turn = talk.only()
+
+    assert after_ms(turn, "request_acked") == 23
+    assert turn.measures_ns()["request_ack"] == 20 * MS
+
+
+def test_without_a_stamp_the_clock_before_the_call_stands() -> None:
+    talk = Talk()
+    ask(talk)
+    talk.hear(503, *reply(GA, "r1"))
+    turn = talk.only()
+
+    assert after_ms(turn, "requested") == 0
+    assert (turn.sent_source, turn.requested_width_ns, turn.transmit_lag_ns) == ("user", 7, None)
+    assert "request_ack" not in turn.measures_ns()
+
+
+def test_speech_ends_when_the_chunk_that_holds_its_end_left() -> None:
+    talk = Talk(service_responds=True)
+    talk.begin_speech(0)
+    talk.hear(60, speech_started("item_1"))
+    talk.end_speech(1_040, after_ms=40, ticket=5)
+    talk.transmit(1_047, 5)
+    hears(talk, 1_507)
+    answers(talk, 1_550)
+    turn = talk.only()
+
+    assert (after_ms(turn, "speech_begin"), after_ms(turn, "speech_end")) == (0, 1_007)
+    assert turn.measures_ns()["turn_detection"] == 500 * MS
+    assert (turn.sent_source, turn.transmit_lag_ns, turn.requested_width_ns) == ("kernel", None, None)
+    assert "request_acked" not in turn.instants
+
+
+def test_speech_that_begins_in_the_same_chunk_moves_with_its_end() -> None:
+    talk = Talk()
+    talk.begin(0)
+    moments = {"speech_begin": 90 * MS, "speech_end": 40 * MS}
+    talk.send(100, "input_audio_buffer.append", ticket=1, audio_bytes=4_800, moments=moments)
+    talk.send(101, "response.create", ticket=2)
+    talk.transmit(106, 1)
+    talk.transmit(108, 2)
+    talk.hear(503, *reply(GA, "r1"))
+    turn = talk.only()
+
+    found = [after_ms(turn, name) for name in ("speech_begin", "speech_end", "requested")]
+    assert found == [16, 66, 108]
+
+
+def test_where_only_one_of_two_stamps_came_the_row_says_mixed() -> None:
+    talk = Talk()
+    talk.begin(0)
+    talk.send(100, "input_audio_buffer.append", ticket=1, audio_bytes=4_800, moments={"speech_end": 0})
+    talk.send(101, "response.create", ticket=2)
+    talk.transmit(108, 2)
+    talk.hear(503, *reply(GA, "r1"))
+
+    assert talk.only().sent_source == "mixed"
+
+
+def test_a_turn_that_sent_nothing_of_that_kind_has_no_source() -> None:
+    talk = Talk()
+    talk.begin(0)
+    talk.timeline.fail("abandoned", at(1))
+
+    assert talk.only().sent_source is None
+
+
+@pytest.mark.parametrize("limit", ["speech", "first_delta"])
+def test_a_limit_counts_from_the_instant_that_the_kernel_says(limit: str) -> None:
+    talk = Talk(service_responds=limit == "speech", speech=1, first_delta=1)
+    if limit == "speech":
+        talk.begin_speech(0)
+        talk.end_speech(100, ticket=1)
+    else:
+        ask(talk, 100)
+    talk.transmit(130, 1)
+    talk.timeline.expire(at(1_129))
+    in_time = talk.timeline.turn_over
+    talk.timeline.expire(at(5_000))
+    turn = talk.only()
+
+    assert not in_time
+    assert (turn.outcome, after_ms(turn, "ended")) == (f"timeout:{limit}", 1_130)
+
+
+# What does not count.
+
+
+def requested_after(*told: tuple[float, int, bool]) -> TurnObservation:
+    """A turn that was asked for at 10 ms with ticket 1, of which the kernel says this."""
+    talk = Talk()
+    ask(talk, 10)
+    for at_ms, ticket, acknowledged in told:
+        talk.transmit(at_ms, ticket, acknowledged=acknowledged)
+    talk.hear(500, *reply(GA, "r1"))
+    return talk.only()
+
+
+def test_a_stamp_from_before_the_send_call_cannot_be() -> None:
+    turn = requested_after((9.999, 1, False), (20, 1, True))
+
+    assert after_ms(turn, "requested") == 10
+    assert (turn.sent_source, turn.requested_width_ns) == ("user", 7)
+    assert "request_acked" not in turn.instants
+
+
+def test_a_stamp_at_the_call_itself_counts() -> None:
+    turn = requested_after((10, 1, False))
+
+    assert (after_ms(turn, "requested"), turn.sent_source, turn.transmit_lag_ns) == (10, "kernel", 0)
+
+
+def test_a_segment_that_is_sent_again_left_when_it_left_first() -> None:
+    turn = requested_after((11, 1, False), (211, 1, False), (231, 1, True), (232, 1, True))
+
+    assert (after_ms(turn, "requested"), after_ms(turn, "request_acked")) == (11, 231)
+    assert turn.sent_source == "kernel"
+
+
+def test_an_acknowledgement_of_what_is_not_known_to_have_left_is_no_round_trip() -> None:
+    assert "request_acked" not in requested_after((20, 1, True)).instants
+
+
+def test_what_is_said_of_other_messages_changes_nothing() -> None:
+    assert requested_after((11, 2, False), (20, 0, True)) == requested_after()
+
+
+def test_only_the_first_request_of_a_turn_moves_its_instant() -> None:
+    talk = Talk()
+    ask(talk)
+    talk.send(200, "response.create", ticket=2)
+    talk.transmit(205, 2)
+    talk.transmit(220, 2, acknowledged=True)
+    talk.hear(503, *reply(GA, "r1"))
+    turn = talk.only()
+
+    assert (after_ms(turn, "requested"), turn.sent_source) == (0, "user")
+    assert "request_acked" not in turn.instants
+
+
+def test_what_is_acknowledged_after_the_turn_s_end_is_lost() -> None:
+    talk = Talk()
+    talk.ask(0, audio_bytes=4_800, transcription_due=True)
+    ended = [created("r1"), delta(GA, "audio", "r1"), done("r1")]
+    talk.begin(100, 2)
+    talk.send(100, "response.create", ticket=1)
+    talk.transmit(101, 1)
+    talk.hear(150, *ended, created("r2"), delta(GA, "audio", "r2"), done("r2"))
+    talk.transmit(151, 1, acknowledged=True)
+    turns = talk.take(100_000_000)
+
+    assert all("request_acked" not in turn.instants for turn in turns)
+    assert after_ms(turns[1], "requested") == 101
+
+
+def test_a_stamp_finds_its_turn_while_that_awaits_its_transcript_and_not_after() -> None:
+    def heard(told_last: bool) -> TurnObservation:
+        talk = Talk()
+        talk.begin(0, transcription_due=True)
+        talk.send(0, "input_audio_buffer.append", audio_bytes=4_800)
+        talk.send(0, "input_audio_buffer.commit")
+        talk.send(0, "response.create", ticket=1)
+        talk.hear(20, committed("item_1"), *reply(GA, "r1"))
+        assert talk.take(21) == []
+        if not told_last:
+            talk.transmit(4, 1)
+        talk.hear(50, transcribed("item_1"))
+        turn = talk.only(51)
+        talk.transmit(4, 1)
+        return turn
+
+    assert (after_ms(heard(False), "requested"), after_ms(heard(True), "requested")) == (4, 0)
+
+
+# Whenever it comes.
+
+Happening = Callable[[Talk], None]
+Stamp = tuple[int, float, float, int]
+"""Ticket, when it left, when it was acknowledged, and the first place in the course of things to say so."""
+
+
+def typed() -> tuple[list[Happening], list[Stamp]]:
+    return [
+        lambda talk: ask(talk),
+        lambda talk: talk.hear(50, created("r1")),
+        lambda talk: talk.hear(500, delta(GA, "audio", "r1")),
+        lambda talk: talk.hear(600, done("r1")),
+    ], [(1, 0.3, 21, 1)]
+
+
+def spoken() -> tuple[list[Happening], list[Stamp]]:
+    moments = {"speech_begin": 80 * MS, "speech_end": 10 * MS}
+    append = "input_audio_buffer.append"
+    return [
+        lambda talk: talk.begin(0, transcription_due=True),
+        lambda talk: talk.send(100, append, ticket=1, audio_bytes=4_800, moments=moments),
+        lambda talk: talk.send(100, "input_audio_buffer.commit"),
+        lambda talk: talk.send(101, "response.create", ticket=2),
+        lambda talk: talk.hear(120, committed("item_1"), created("r1")),
+        lambda talk: talk.hear(500, delta(GA, "audio", "r1")),
+        lambda talk: talk.hear(600, done("r1")),
+        lambda talk: talk.hear(900, transcribed("item_1")),
+    ], [(1, 100.4, 119, 2), (2, 101.2, 119.5, 4)]
+
+
+def detected(*, service_responds: bool) -> tuple[list[Happening], list[Stamp]]:
+    happenings: list[Happening] = [
+        lambda talk: talk.begin_speech(0),
+        lambda talk: talk.hear(60, speech_started("item_1")),
+        lambda talk: talk.end_speech(1_040, after_ms=40, ticket=1),
+        lambda talk: hears(talk, 1_500),
+        lambda talk: talk.send(1_506, "response.create", ticket=2) if not service_responds else None,
+        lambda talk: answers(talk, 1_550),
+    ]
+    stamps: list[Stamp] = [(1, 1_040.2, 1_061, 3)]
+    return happenings, stamps if service_responds else [*stamps, (2, 1_506.1, 1_520, 5)]
+
+
+def observed(happenings: list[Happening], *, service_responds: bool) -> TurnObservation:
+    talk = Talk(service_responds=service_responds)
+    for happens in happenings:
+        happens(talk)
+    return talk.only()
+
+
+COURSES = [
+    (*typed(), False),
+    (*spoken(), False),
+    (*detected(service_responds=True), True),
+    (*detected(service_responds=False), False),
+]
+
+
+@given(course=st.sampled_from(COURSES), data=st.data())
+def test_a_stamp_changes_the_same_instants_whenever_it_comes(
+    course: tuple[list[Happening], list[Stamp], bool], data: st.DataObject
+) -> None:
+    happenings, stamps, service_responds = course
+    at_once, later = list(happenings), list(happenings)
+    for ticket, sent_ms, acked_ms, first in reversed(stamps):
+
+        def leaves(talk: Talk, ticket: int = ticket, at_ms: float = sent_ms) -> None:
+            talk.transmit(at_ms, ticket)
+
+        def arrives(talk: Talk, ticket: int = ticket, at_ms: float = acked_ms) -> None:
+            talk.transmit(at_ms, ticket, acknowledged=True)
+
+        at_once[first:first] = [leaves, arrives]
+        place = data.draw(st.integers(first, len(later)))
+        later.insert(place, leaves)
+        later.insert(data.draw(st.integers(place + 1, len(later))), arrives)
+    turn = observed(at_once, service_responds=service_responds)
+
+    assert turn.sent_source == "kernel"
+    assert observed(later, service_responds=service_responds) == turn

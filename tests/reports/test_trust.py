@@ -1,0 +1,82 @@
+"""The calibration that a run cites, and whether it went beyond."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import reports
+from reports import render
+from reports.runs import Run
+from reports.trust import NOT_CALIBRATED, busiest, trust
+from tests.reports.synthetic import Plan, write
+
+CITED = {
+    "date": "2026-11-20", "kind": "talking", "sessions": 400, "events_per_s": 9000.0, "exact_sessions": 100,
+    "tls": True, "file": "calibration-here-tls.json", "stale": [],
+}  # fmt: skip
+LINE = "calibrated on 2026-11-20: error p99 ≤ 1 ms up to 400 talking sessions per process, 9,000 events/s"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("run")
+    write(folder, Plan(sessions=10))
+    loaded = reports.load(folder)
+    return replace(loaded, seconds=loaded.seconds.assign(events=120))
+
+
+def citing(run: Run, cited: Any) -> Run:
+    return replace(run, document=run.document | {"calibration": cited})
+
+
+def test_a_run_says_how_far_its_machine_is_trusted(run: Run) -> None:
+    assert trust(citing(run, CITED)) == [LINE]
+
+
+def test_what_differs_from_the_calibration_is_said(run: Run) -> None:
+    (line,) = trust(citing(run, CITED | {"stale": ["with another kernel", "without TLS"]}))
+
+    assert line == LINE.replace("2026-11-20", "2026-11-20, with another kernel and without TLS")
+
+
+def test_a_machine_that_was_not_calibrated_says_so(run: Run) -> None:
+    assert trust(citing(run, None)) == [NOT_CALIBRATED]
+
+
+def test_runs_from_before_there_were_calibrations_say_nothing(run: Run) -> None:
+    document = {key: value for key, value in run.document.items() if key != "calibration"}
+
+    assert trust(replace(run, document=document)) == []
+
+
+def test_a_run_that_went_beyond_its_calibration_says_by_what(run: Run) -> None:
+    sessions, events_per_s = busiest(run)
+    both = citing(run, CITED | {"sessions": sessions - 1, "events_per_s": events_per_s / 2})
+    within = citing(run, CITED | {"sessions": sessions, "events_per_s": events_per_s})
+
+    assert sessions > 1
+    assert trust(both)[1].startswith(f"this run went beyond its calibration: {sessions:.0f} sessions and ")
+    assert len(trust(within)) == 1
+
+
+def test_each_process_is_held_against_it_by_itself(run: Run) -> None:
+    sessions, events_per_s = busiest(run)
+    seconds = run.seconds.assign(worker=1)
+    twice = replace(run, seconds=pd.concat([seconds, run.seconds.assign(worker=0)], ignore_index=True))
+
+    assert busiest(twice) == (sessions, events_per_s)
+    assert events_per_s > 0
+    assert busiest(replace(run, seconds=run.seconds.iloc[:0])) == (0.0, 0.0)
+
+
+def test_every_report_says_it(run: Run) -> None:
+    cited = citing(run, CITED)
+    paths = render.write(cited)
+
+    assert "calibrated on 2026-11-20" in " ".join(render.terminal(cited).split())
+    assert f"C{LINE[1:]}." in paths.html.read_text()
+    assert f"C{LINE[1:]}." in paths.markdown.read_text()

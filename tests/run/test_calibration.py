@@ -1,0 +1,126 @@
+"""A calibration as it is saved, and as later runs cite it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.run import calibration
+from bench.run.calibration import (
+    SCHEMA_VERSION,
+    Calibration,
+    Trusted,
+    beyond,
+    changes,
+    citation,
+    date_of,
+    file_name,
+    load,
+    machine,
+    save,
+    state_folder,
+)
+from tests.calibrate.builders import build_step
+
+
+def build_calibration(*, tls: bool = False, sessions: int = 700, **about: Any) -> Calibration:
+    return Calibration(
+        schema=SCHEMA_VERSION,
+        date_utc="2026-11-20",
+        machine=machine() | about,
+        tls=tls,
+        trusted={"listening": Trusted(sessions, 17_500.0), "talking": Trusted(400, 8_000.0)},
+        exact={"listening": Trusted(200, 5_000.0)},
+        ended={"talking": "the simulator"},
+        steps=[build_step()],
+    )
+
+
+def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
+    path = save(build_calibration(), tmp_path / "new" / "rtbench")
+
+    assert load(path) == build_calibration()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 99}', "\x00"])
+def test_a_file_that_is_none_is_not_cited(tmp_path: Path, text: str) -> None:
+    (tmp_path / file_name(tls=False)).write_text(text)
+
+    assert citation(tmp_path, "listening", tls=False) is None
+
+
+def test_one_of_another_version_is_not_cited(tmp_path: Path) -> None:
+    path = save(build_calibration(), tmp_path)
+    path.write_text(path.read_text().replace(f'"schema": {SCHEMA_VERSION}', f'"schema": {SCHEMA_VERSION + 1}'))
+
+    assert load(path) is None
+
+
+def test_a_run_cites_what_was_found_of_its_kind_of_sessions(tmp_path: Path) -> None:
+    save(build_calibration(), tmp_path)
+    cited = citation(tmp_path, "talking", tls=False)
+
+    assert cited == {
+        "date": "2026-11-20", "kind": "talking", "sessions": 400, "events_per_s": 8000.0, "exact_sessions": 0,
+        "tls": False, "file": file_name(tls=False), "stale": [],
+    }  # fmt: skip
+
+
+def test_the_calibration_of_the_same_way_goes_first(tmp_path: Path) -> None:
+    save(build_calibration(sessions=700), tmp_path)
+    only_plain = citation(tmp_path, "listening", tls=True)
+    save(build_calibration(sessions=500, tls=True), tmp_path)
+    both = citation(tmp_path, "listening", tls=True)
+
+    assert only_plain is not None
+    assert only_plain["stale"] == ["without TLS"]
+    assert both is not None
+    assert (both["sessions"], both["stale"]) == (500, [])
+
+
+def test_what_has_changed_since_is_cited(tmp_path: Path) -> None:
+    save(build_calibration(kernel="Linux 2.4", python="3.1"), tmp_path)
+    cited = citation(tmp_path, "listening", tls=False)
+
+    assert cited is not None
+    assert cited["stale"] == ["with another kernel", "with another Python"]
+    assert changes({}, {}) == []
+
+
+def test_a_machine_that_was_not_calibrated_has_nothing_to_cite(tmp_path: Path) -> None:
+    assert citation(tmp_path, "listening", tls=False) is None
+
+
+def test_a_run_beyond_it_is_warned() -> None:
+    cited = {"sessions": 700, "kind": "listening", "date": "2026-11-20"}
+
+    assert beyond(cited, 700) == []
+    assert beyond(cited, 1400 / 2) == []
+    (notice,) = beyond(cited, 1000)
+    assert notice.startswith("1,000 sessions in one process are beyond what this machine was calibrated for: 700")
+
+
+def test_it_lies_where_programs_keep_their_state(tmp_path: Path) -> None:
+    assert state_folder({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "rtbench"
+    assert state_folder({"XDG_STATE_HOME": "relative"}) == Path.home() / ".local" / "state" / "rtbench"
+    assert state_folder({}).parts[-3:] == (".local", "state", "rtbench")
+
+
+def test_the_name_of_the_machine_makes_a_file_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "host_name", lambda: "a/b c")
+
+    assert file_name(tls=True) == "calibration-a_b_c-tls.json"
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UsageError, match="the calibration cannot be saved"):
+        save(build_calibration(), tmp_path / "file" / "rtbench")
+
+
+def test_dates_are_utc() -> None:
+    assert date_of(1_795_166_040_000_000_000) == "2026-11-20"

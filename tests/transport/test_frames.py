@@ -1,0 +1,113 @@
+"""The quick way of reading frames is the slow one: the same bytes, cut anywhere, give the same messages and stamps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+
+from bench.transport.base import Received
+from bench.transport.frames import Text, frame_bytes, leading_texts
+from bench.transport.websocket import WebSocket
+from tests.transport.test_websocket import FAR_NS, PING, FakeStream, close_frame, cut, opened, read, text
+
+SIZES = st.sampled_from([0, 1, 60, 125, 126, 127, 300, 65_535, 65_536])
+TEXTS = SIZES.map(lambda size: text(b"x" * size))
+ODD = st.sampled_from(
+    [
+        PING,
+        close_frame(1000, "bye"),
+        text(b"begun, ", fin=False),
+        text(b"ended", opcode=Opcode.CONT),
+        text(b"bytes", opcode=Opcode.BINARY),
+        Frame(Opcode.TEXT, b"masked").serialize(mask=True),
+        b"\x81\x7e\x00\x05hello",  # a length in sixteen bits that fits in seven
+        b"\x81\x7f\x00\x00\x00\x00\x00\x00\x00\x05hello",
+        b"\xc1\x05hello",  # a reserved bit
+        b"\x83\x05hello",  # a reserved opcode
+    ]
+)
+READ = st.lists(TEXTS | ODD | st.binary(max_size=6), min_size=1, max_size=3).map(b"".join)
+READS = st.lists(READ | READ.map(lambda whole: whole[: len(whole) // 2]), max_size=6)
+
+
+STATES = st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=4)
+
+
+class SlowWebSocket(WebSocket):
+    """Reads every frame by websockets' protocol object."""
+
+    _take_texts = lambda self, read: False  # noqa: E731
+
+
+def heard(
+    kind: type[WebSocket], parts: Sequence[bytes], states: Sequence[tuple[bool, bool, bool]]
+) -> tuple[object, ...]:
+    """All that comes of the parts: messages with their stamps, what was answered and learned, how it ended."""
+    stream = FakeStream()
+    socket, _ = opened(stream)
+    socket.__class__ = kind
+    asked = len(stream.written)
+    for place, part in enumerate(parts):
+        complete, slept, kernel = states[place % len(states)]
+        stream.reads.append(read(part, place, complete=complete, slept=slept, kernel=kernel))
+    came: list[Received] = []
+    while more := socket.receive(FAR_NS):
+        came += more
+    return came, socket.closed, _unmasked(stream.written[asked:]), stream.learned
+
+
+def _unmasked(frames: bytes) -> list[bytes]:
+    """What our frames say; the masks are drawn anew each time. They are all short."""
+    said, at = [], 0
+    while at < len(frames):
+        length, mask = frames[at + 1] & 0x7F, frames[at + 2 : at + 6]
+        payload = frames[at + 6 : at + 6 + length]
+        said.append(frames[at : at + 2] + bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload)))
+        at += 6 + length
+    return said
+
+
+@settings(max_examples=300)
+@example([text(b"begun, ", fin=False), text(b"whole")], [], [(True, True, True)])
+@given(READS, st.lists(st.integers(0, 400_000), max_size=2), STATES)
+def test_the_quick_way_hears_what_the_slow_one_hears(
+    reads: list[bytes], places: list[int], states: Sequence[tuple[bool, bool, bool]]
+) -> None:
+    """Reads of whole frames, cut ones, and such as are cut once more wherever that may be."""
+    parts = [part for whole in reads for part in cut(whole, places if len(whole) % 2 else ())]
+
+    assert heard(WebSocket, parts, states) == heard(SlowWebSocket, parts, states)
+
+
+def test_a_read_of_whole_texts_needs_no_protocol_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    socket, stream = opened()
+    monkeypatch.delattr(WebSocket, "_take_anything")
+    stream.reads.append(read(text(b"one") + text(b"two")))
+
+    assert [message.data for message in socket.receive(FAR_NS)] == [b"one", b"two"]
+
+
+@given(st.lists(SIZES.filter(lambda size: size <= 65_535), max_size=4), st.integers(0, 200_000))
+def test_whole_texts_are_taken_up_to_where_the_bytes_end(sizes: list[int], end: int) -> None:
+    frames = [text(b"x" * size) for size in sizes]
+    wire = b"".join(frames)[:end]
+
+    texts, taken = leading_texts(wire)
+    whole = 0
+    while whole < len(frames) and sum(map(len, frames[: whole + 1])) <= len(wire):
+        whole += 1
+    assert texts == [Text(b"x" * size, frame_bytes(size)) for size in sizes[:whole]]
+    assert taken == sum(map(len, frames[:whole]))
+
+
+@pytest.mark.parametrize(
+    "frame", [PING, close_frame(1000), text(b"part", fin=False), b"\x81\x85maskhello", b"\x81\x7e\x00\x05hello"]
+)
+def test_what_is_no_plain_text_is_left_to_others(frame: bytes) -> None:
+    texts, taken = leading_texts(text(b"before") + frame + text(b"after"))
+
+    assert (texts, taken) == ([Text(b"before", 8)], 8)

@@ -1,0 +1,389 @@
+"""Transmit stamps: what the kernel's answers say, whose they are, and that they come from a real socket."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import struct
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import clock
+from bench.clock import monotonic_ns
+from bench.simulator.tls import loopback_tls
+from bench.transport import transmit
+from bench.transport.base import Transmitted
+from bench.transport.loop import LoopWatch
+from bench.transport.transmit import (
+    ACKNOWLEDGED,
+    FLAGS,
+    OPT_ID_TCP,
+    PLACES,
+    RECEIVED_ERRORS,
+    SENT,
+    SO_TIMESTAMPING,
+    TIMESTAMPING,
+    Answer,
+    TransmitStamps,
+    read_answer,
+)
+from tests.transport.test_tcp import KINDS, connected
+
+GUARD_S = 30
+S = 1_000_000_000
+WALL_NS, NOW_NS = 1_700_000_000 * S, 50 * S
+Ancillary = list[tuple[int, int, bytes]]
+
+
+def stamp(realtime_ns: int) -> tuple[int, int, bytes]:
+    return socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("qqqqqq", *divmod(realtime_ns, S), 0, 0, 0, 0)
+
+
+def word(kind: int, place: int, *, origin: int = TIMESTAMPING, family: int = 0) -> tuple[int, int, bytes]:
+    """A `sock_extended_err` with the offender's address behind it."""
+    return *RECEIVED_ERRORS[family], struct.pack("IBBBBII", 42, origin, 0, 0, 0, kind, place) + bytes(16)
+
+
+def answered(kind: int, place: int, realtime_ns: int = WALL_NS) -> Ancillary:
+    return [stamp(realtime_ns), word(kind, place)]
+
+
+# What an answer says.
+
+
+@given(
+    ancillary=st.lists(
+        st.tuples(
+            st.sampled_from([0, socket.SOL_SOCKET, 41]), st.sampled_from([11, 25, 35, SO_TIMESTAMPING]), st.binary()
+        )
+    )
+)
+def test_whatever_comes_through_the_error_queue_can_be_read(ancillary: Ancillary) -> None:
+    answer = read_answer(ancillary)
+
+    assert answer is None or (answer.kind in (SENT, ACKNOWLEDGED) and 0 <= answer.place < PLACES)
+
+
+@given(
+    kind=st.sampled_from([SENT, ACKNOWLEDGED]),
+    place=st.integers(0, PLACES - 1),
+    realtime_ns=st.integers(0, 1 << 62),
+    family=st.sampled_from([0, 1]),
+    others=st.lists(st.tuples(st.just(socket.SOL_SOCKET), st.sampled_from([1, 35]), st.binary()), max_size=2),
+    data=st.data(),
+)
+def test_an_answer_is_found_in_any_order_and_company(
+    kind: int, place: int, realtime_ns: int, family: int, others: Ancillary, data: st.DataObject
+) -> None:
+    ancillary = data.draw(st.permutations([stamp(realtime_ns), word(kind, place, family=family), *others]))
+
+    assert read_answer(ancillary) == Answer(kind, place, realtime_ns)
+
+
+@pytest.mark.parametrize(
+    "ancillary",
+    [
+        [],
+        [stamp(5)],
+        [word(SENT, 5)],
+        [stamp(5), word(1, 5)],  # it entered the packet scheduler
+        [stamp(5), word(SENT, 5, origin=2)],  # an ICMP error
+        [(socket.SOL_SOCKET, SO_TIMESTAMPING, bytes(15)), word(SENT, 5)],
+        [stamp(5), (*RECEIVED_ERRORS[0], bytes(15))],
+    ],
+    ids=["nothing", "no-word", "no-stamp", "other-kind", "other-origin", "short-stamp", "short-word"],
+)
+def test_what_is_no_answer_says_nothing(ancillary: Ancillary) -> None:
+    assert read_answer(ancillary) is None
+
+
+# Whose it is.
+
+
+class FakeSocket:
+    """Takes as many bytes as it is told to, and knows which flags the kernel has."""
+
+    def __init__(self, *, refused: int = 0) -> None:
+        self.refused, self.flags = refused, 0
+        self.takes: deque[int] = deque()
+        self.answers: deque[Ancillary] = deque()
+
+    def setsockopt(self, level: int, option: int, flags: int) -> None:
+        assert (level, option) == (socket.SOL_SOCKET, SO_TIMESTAMPING)
+        if flags & self.refused:
+            raise OSError
+        self.flags = flags
+
+    def send(self, data: Any) -> int:
+        return self.takes.popleft() if self.takes else len(data)
+
+    def sendmsg(self, buffers: list[Any], ancillary: Ancillary) -> int:
+        assert [kind[:2] for kind in ancillary] == [(socket.SOL_SOCKET, SO_TIMESTAMPING)]
+        return self.send(buffers[0])
+
+    def recvmsg(self, size: int, room: int, flags: int) -> tuple[bytes, Ancillary, int, None]:
+        assert flags & socket.MSG_ERRQUEUE
+        assert flags & socket.MSG_DONTWAIT
+        if not self.answers:
+            raise BlockingIOError
+        return b"", self.answers.popleft(), 0, None
+
+
+@pytest.fixture
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both clocks stand still."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(clock, "now_with_realtime", lambda: (NOW_NS, WALL_NS))
+
+
+def stamps_of(sock: FakeSocket) -> TransmitStamps:
+    return TransmitStamps(sock)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("_now")
+def test_a_stamped_send_is_told_by_its_ticket_when_it_left_and_when_it_was_acknowledged() -> None:
+    sock = FakeSocket()
+    stamps = stamps_of(sock)
+    stamps.send(b"12345")
+    stamps.send(b"678", stamped=True)
+    ticket = stamps.ticket
+    pending = stamps.pending
+    sock.answers += [answered(SENT, 7, WALL_NS - 300), answered(ACKNOWLEDGED, 7, WALL_NS - 100)]
+
+    assert pending
+    assert stamps.take() == [Transmitted(ticket, NOW_NS - 300, False), Transmitted(ticket, NOW_NS - 100, True)]
+    assert stamps.take() == []
+    assert not stamps.pending
+
+
+SENDS = st.lists(st.tuples(st.integers(1, PLACES - 1), st.booleans()), min_size=1, max_size=12)
+
+
+@given(sends=SENDS, data=st.data())
+def test_every_answer_finds_its_send_however_many_bytes_went_before(
+    sends: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    """The kernel counts places modulo 2**32, and not all of a send may be taken. Acknowledgements come in order."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "platform", "linux")
+        patch.setattr(clock, "now_with_realtime", lambda: (NOW_NS, WALL_NS))
+        sock = FakeSocket()
+        stamps = stamps_of(sock)
+        written = 0
+        for count, stamped in sends:
+            sock.takes.append(count)
+            assert stamps.send(b"data", stamped=stamped) == count
+            written += count
+            if stamped:
+                sent, acknowledged = data.draw(st.booleans()), data.draw(st.booleans())
+                kinds = [SENT] * sent + [ACKNOWLEDGED] * acknowledged
+                sock.answers += [answered(kind, (written - 1) % PLACES) for kind in kinds]
+                assert stamps.take() == [Transmitted(stamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds]
+
+
+@pytest.mark.usefixtures("_now")
+def test_an_acknowledgement_settles_what_was_sent_before() -> None:
+    sock = FakeSocket()
+    stamps = stamps_of(sock)
+    for _ in range(3):
+        stamps.send(b"1234", stamped=True)
+    sock.answers += [answered(ACKNOWLEDGED, 7), answered(SENT, 3), answered(SENT, 7), answered(ACKNOWLEDGED, 11)]
+
+    assert [told.ticket for told in stamps.take()] == [8, 12]
+    assert not stamps.pending
+
+
+@pytest.mark.usefixtures("_now")
+def test_what_is_sent_again_left_when_it_left_first() -> None:
+    sock = FakeSocket()
+    stamps = stamps_of(sock)
+    for _ in range(2):
+        stamps.send(b"1234", stamped=True)
+    sock.answers += [answered(kind, place) for kind, place in [(SENT, 3), (SENT, 7), (SENT, 3), (SENT, 7)]]
+    sock.answers += [answered(ACKNOWLEDGED, 7), answered(SENT, 7), answered(ACKNOWLEDGED, 7)]
+
+    assert [(told.ticket, told.acknowledged) for told in stamps.take()] == [(4, False), (8, False), (8, True)]
+
+
+@pytest.mark.usefixtures("_now")
+def test_what_nobody_asked_for_is_taken_from_the_queue_and_kept_nowhere() -> None:
+    sock = FakeSocket()
+    stamps = stamps_of(sock)
+    sock.answers += [answered(SENT, 3), [], answered(ACKNOWLEDGED, 3)]
+    stamps.drain()
+
+    assert not sock.answers
+    assert not stamps.pending
+
+
+@pytest.mark.usefixtures("_now")
+def test_of_two_answers_the_later_one_is_not_stamped_earlier() -> None:
+    sock = FakeSocket()
+    stamps = stamps_of(sock)
+    stamps.send(b"1234", stamped=True)
+    sock.answers += [answered(SENT, 3, WALL_NS - 100), answered(ACKNOWLEDGED, 3, WALL_NS - 130)]
+
+    assert [told.at_ns for told in stamps.take()] == [NOW_NS - 100, NOW_NS - 100]
+
+
+@pytest.mark.usefixtures("_now")
+@pytest.mark.parametrize("realtime_ns", [WALL_NS + 1, WALL_NS - 61 * S], ids=["in-the-future", "ages-ago"])
+def test_a_stamp_across_a_step_of_the_wall_clock_is_not_told(realtime_ns: int) -> None:
+    sock = FakeSocket()
+    stamps = stamps_of(sock)
+    stamps.send(b"1234", stamped=True)
+    sock.answers += [answered(SENT, 3, realtime_ns), answered(ACKNOWLEDGED, 3)]
+
+    assert stamps.take() == [Transmitted(4, NOW_NS, True)]
+
+
+@pytest.mark.usefixtures("_now")
+@pytest.mark.parametrize(
+    ("refused", "flags"), [(0, transmit.NEWEST_FIRST[0]), (1 << 17, FLAGS | OPT_ID_TCP), (1 << 17 | OPT_ID_TCP, FLAGS)]
+)
+def test_an_older_kernel_is_asked_for_less(refused: int, flags: int) -> None:
+    sock = FakeSocket(refused=refused)
+
+    assert stamps_of(sock).enabled
+    assert sock.flags == flags
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_where_the_kernel_has_no_stamps_a_send_is_a_send(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    sock = FakeSocket(refused=FLAGS)
+    stamps = stamps_of(sock)
+    sock.answers.append(answered(SENT, 3))
+
+    assert not stamps.enabled
+    assert stamps.send(b"1234", stamped=True) == 4
+    assert (stamps.ticket, stamps.pending, stamps.take()) == (0, False, [])
+
+
+# Real sockets.
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection of this machine with itself; the first does not block."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname(), GUARD_S)
+        theirs, _ = listening.accept()
+    with ours, theirs:
+        ours.setblocking(False)
+        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield ours, theirs
+
+
+def stamping(sock: socket.socket) -> TransmitStamps:
+    stamps = TransmitStamps(sock)
+    if not stamps.enabled:
+        pytest.skip("this platform has no transmit stamps")
+    return stamps
+
+
+def told_of(stamps: TransmitStamps, sock: socket.socket, answers: int) -> list[Transmitted]:
+    """So many answers; the socket's error queue wakes whoever waits for them."""
+    told: list[Transmitted] = []
+    poll = select.poll()
+    poll.register(sock, 0)  # errors are always reported
+    while len(told) < answers:
+        assert poll.poll(GUARD_S * 1_000), "the kernel owes an answer"
+        told += stamps.take()
+    return told
+
+
+def test_the_kernel_says_when_bytes_left_and_when_the_peer_had_them(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    stamps = stamping(ours)
+    stamps.send(b"before")
+    before_ns = monotonic_ns()
+    stamps.send(b"this one", stamped=True)
+    sent, acknowledged = told_of(stamps, ours, 2)
+
+    assert (sent.ticket, sent.acknowledged) == (acknowledged.ticket, False) == (stamps.ticket, False)
+    assert acknowledged.acknowledged
+    assert before_ns <= sent.at_ns <= acknowledged.at_ns <= monotonic_ns()
+    assert theirs.recv(64) == b"beforethis one"
+
+
+def test_a_queue_that_was_drained_wakes_nobody(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, _ = pair
+    stamps = stamping(ours)
+    stamps.send(b"1234", stamped=True)
+    poll = select.poll()
+    poll.register(ours, select.POLLIN)
+    woken = poll.poll(GUARD_S * 1_000)
+    told_of(stamps, ours, 2)
+
+    assert woken
+    assert poll.poll(0) == []
+
+
+def test_bytes_that_the_kernel_holds_back_are_stamped_when_they_leave(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """What is written last into a full buffer leaves once the peer reads."""
+    ours, theirs = pair
+    stamps = stamping(ours)
+    with suppress(BlockingIOError):
+        while True:
+            stamps.send(bytes(1 << 16), stamped=True)
+    last = stamps.ticket
+    before_ns, read = monotonic_ns(), 0
+    while read < last:
+        read += len(theirs.recv(1 << 16))
+    told: list[Transmitted] = []
+    while not told or told[-1] != (last, told[-1].at_ns, True):
+        told += told_of(stamps, ours, 1)
+
+    assert [one.at_ns >= before_ns for one in told if one.ticket == last] == [True, True]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    """A server's context and the file of its certificate authority."""
+    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
+    return loopback_tls(ca), ca
+
+
+@KINDS
+def test_a_stream_says_when_what_it_wrote_had_left(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+    """Over TLS, too, whose handshake has written before."""
+    with connected(tls, certificate) as (stream, peer):
+        unstamped = stream.write(b"one")
+        handed = stream.write(b"two", stamped=True)
+        if not handed.ticket:
+            pytest.skip("this platform has no transmit stamps")
+        peer.do(lambda sock: sock.recv(64))
+        told: list[Transmitted] = []
+        while len(told) < 2:
+            stream.read(monotonic_ns() + 1_000_000)
+            told += stream.transmitted()
+
+    assert unstamped.ticket == 0
+    assert [(one.ticket, one.acknowledged) for one in told] == [(handed.ticket, False), (handed.ticket, True)]
+    assert handed.at_ns <= told[0].at_ns <= told[1].at_ns
+
+
+def test_a_reader_is_not_woken_again_and_again_by_what_the_kernel_says(
+    certificate: tuple[ssl.SSLContext, Path],
+) -> None:
+    with connected(False, certificate) as (stream, _):
+        if not stream.write(b"one", stamped=True).ticket:
+            pytest.skip("this platform has no transmit stamps")
+        watch = LoopWatch.of_hub()
+        polls = watch.polls
+        nothing = stream.read(monotonic_ns() + 200_000_000)  # a loop that spins polls a thousand times in it
+
+    assert nothing is None
+    assert watch.polls - polls < 50
