@@ -27,8 +27,8 @@ schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors
 	$(BIN)/python -m bench.plan.schema > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.schema > scenarios/targets.schema.json
 
-benchmark: .venv/dev ## our own figures against the simulator's truth (takes minutes; not part of the tests)
-	$(BIN)/python -m tests.benchmark
+benchmark: .venv/dev ## our own figures, against the truth and beside other clients (an hour, no test; PARTS="peers cost")
+	$(BIN)/python -m tests.benchmark $(PARTS)
 
 lock: .venv/dev ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip-compile $(LOCK) --upgrade -o requirements.lock pyproject.toml

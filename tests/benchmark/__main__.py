@@ -1,20 +1,29 @@
-"""`make benchmark`: our own figures against the simulator's truth. Takes minutes; figures need a quiet machine."""
+"""`make benchmark`: our own figures, against the simulator's truth and beside other clients. Takes an hour or so;
+figures need a quiet machine. Parts by name: `make benchmark PARTS="peers cost"`."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
-from tests.benchmark import cost, keyless, million, talking, truth, validity
-
-BENCHMARKS = {
-    "truth": truth.main,
-    "talking": talking.main,
-    "validity": validity.main,
-    "keyless": keyless.main,
-    "cost": cost.main,
-    "million": million.main,
+PARTS = {
+    "truth": "tests.benchmark.truth",
+    "talking": "tests.benchmark.talking",
+    "validity": "tests.benchmark.validity",
+    "keyless": "tests.benchmark.keyless",
+    "peers": "tests.benchmark.peers.benchmark",
+    "cost": "tests.benchmark.cost",
+    "sending": "tests.benchmark.sending",
+    "recording": "tests.benchmark.recording",
+    "processes": "tests.benchmark.processes",
+    "memory": "tests.benchmark.memory",
+    "simulator": "tests.benchmark.simulator",
+    "startup": "tests.benchmark.startup",
+    "million": "tests.benchmark.million",
 }
 
-for name in sys.argv[1:] or BENCHMARKS:
+if unknown := [name for name in sys.argv[1:] if name not in PARTS]:
+    sys.exit(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+for name in sys.argv[1:] or PARTS:
     print(f"== {name}", flush=True)
-    BENCHMARKS[name]()
+    import_module(PARTS[name]).main()

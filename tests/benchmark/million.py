@@ -1,9 +1,13 @@
-"""A million synthetic turns through recorder and report: memory while recording, and the time of closing and report."""
+"""A million synthetic turns: what recording them, closing the run and its report take, each in a process of its own.
+
+The turns are the same every time. A run that was killed is closed from its spool alone, histograms and all.
+"""
 
 from __future__ import annotations
 
-import resource
-import subprocess
+import json
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -15,19 +19,49 @@ from bench.clock import Arrival, monotonic_ns, utc_ns
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Event, Kind, Usage
 from bench.run import folder as files
+from bench.run.close import close
 from bench.run.provenance import opening_document
 from bench.run.recorder import Labels, Recorder
 
 TURNS, PER_SESSION, CHECKS = 1_000_000, 10, 10
 STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye")
 MS = 1_000_000
+MIB = 2**20
 
 
 def main() -> None:
+    """Print the time and the most memory of each part. Wanted of close and report: 10 s, 1.5 GiB."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = files.create(Path(scratch), "million", utc_ns())
-        record(folder)
-        report(folder)
+        parent = Path(scratch)
+        ended = files.create(parent, "million", utc_ns())
+        in_child("recording", "record", ended)
+        killed = shutil.copytree(ended, parent / "killed")
+        kill(killed)
+        together = shutil.copytree(ended, parent / "together")
+        in_child("close", "close", ended)
+        in_child("report", "report", ended)
+        in_child("close and report", "report", together)
+        in_child("close and report of a killed run", "report", killed)
+        sizes = (f"{path.name} {path.stat().st_size / MIB:.1f} MiB" for path in sorted(ended.iterdir()))
+        print(", ".join(sizes))
+
+
+def in_child(title: str, part: str, folder: Path) -> None:
+    """Do one of PARTS and say what it took."""
+    begun = time.perf_counter()
+    command = [sys.executable, "-m", "tests.benchmark.million", part, str(folder)]
+    _, status, used = os.wait4(os.posix_spawn(sys.executable, command, os.environ), 0)
+    if status:
+        raise RuntimeError(f"{title}: exit status {os.waitstatus_to_exitcode(status)}")
+    took = f"{time.perf_counter() - begun:.1f} s, CPU {used.ru_utime + used.ru_stime:.1f} s"
+    print(f"{title}: {took}, at most {used.ru_maxrss / 1024:.0f} MiB", flush=True)
+
+
+def kill(folder: Path) -> None:
+    """The run as it is after a kill just before its first histograms were written."""
+    files.histograms_path(folder, 0).unlink()
+    counters = files.counters_path(folder, 0)
+    counters.write_text(json.dumps(json.loads(counters.read_text()) | {"done": False}))
 
 
 def record(folder: Path) -> None:
@@ -37,20 +71,17 @@ def record(folder: Path) -> None:
     recorder = Recorder(folder, folder.name, 0, began)
     rng = np.random.default_rng(1)
     waits = rng.lognormal(np.log(600), 0.5, TURNS) * MS
-    begun = time.perf_counter()
+    begun_s, held = time.process_time(), []
     for first in range(0, TURNS, PER_SESSION):
         play(recorder, first, waits)
         if first % 5_000 == 0:
             recorder.end_second()
             recorder.flush()
         if first % (TURNS // CHECKS) == 0:
-            print(f"  {first:>9,} turns: {resident_mib():.0f} MiB")
+            held.append(f"{resident_mib():.0f}")
     recorder.close()
-    took_s = time.perf_counter() - begun
-    each_us = took_s / TURNS * 1e6
-    print(f"recorded {TURNS:,} turns in {took_s:.0f} s, {each_us:.0f} µs a turn; {resident_mib():.0f} MiB at the end")
-    document = files.read_document(folder) | {"state": "closing", "ended_utc_ns": utc_ns()}
-    files.write_document(folder, document)
+    each_us = (time.process_time() - begun_s) / TURNS * 1e6
+    print(f"{TURNS:,} turns recorded, {each_us:.0f} µs of CPU each; MiB every {TURNS // CHECKS:,}: {' '.join(held)}")
 
 
 def play(recorder: Recorder, first: int, waits: np.ndarray) -> None:
@@ -96,19 +127,21 @@ def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObserva
 
 def resident_mib() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
 def report(folder: Path) -> None:
-    """`rtbench report` of the folder, twice: closing it first, and then from Parquet."""
-    for title in ("close and report", "report"):
-        begun = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "bench.cli.app", "report", str(folder)], check=True, capture_output=True)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        print(f"{title}: {time.perf_counter() - begun:.1f} s, at most {peak:.0f} MiB so far")
-    sizes = {path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in sorted(folder.iterdir())}
-    print(", ".join(f"{name} {size}" for name, size in sizes.items()))
+    """`rtbench report`, which closes the run first where that is left to do."""
+    from bench.cli.report import report as command
 
+    with (folder.parent / "terminal.txt").open("w") as sys.stdout:
+        command(folder)
+
+
+PARTS = {"record": record, "close": close, "report": report}
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        PARTS[sys.argv[1]](Path(sys.argv[2]))
+    else:
+        main()

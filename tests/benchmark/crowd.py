@@ -1,0 +1,112 @@
+"""Beside two busy processes on the client's core: what the kernel's stamps say, what the process's own clock would have
+said, what the truth was, and whether the run called itself invalid.
+
+The two ways take turns, under the same crowd; the second is this harness with the kernel's stamps left out, on both
+sides. Nothing else about it differs.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench.calibrate.join import COLUMNS, Errors, joined
+from bench.calibrate.machine import allowed_cores, cores_of, on
+from bench.calibrate.truth import read
+from bench.run import folder as files
+from tests.benchmark.harness import quantiles, run_locust
+from tests.end_to_end.locust_process import SCENARIO, write_scenario
+from tests.simulator_process import running_simulator
+
+BUSY, CALLERS, LASTS_S, ROUNDS = 2, 60, 20, 3
+BLIND = """
+from bench.transport import tcp, transmit
+
+tcp.enable_stamps = lambda sock: False
+transmit._switch_on = lambda sock: False
+"""
+"""Leaves the kernel's stamps out."""
+WAYS = {"kernel": SCENARIO, "user-space clock": SCENARIO + BLIND}
+SHOWN = ("ttfa", "transcript_first", "response_total")
+
+
+class Ran(NamedTuple):
+    """One run: what it says, and how wrong that is."""
+
+    ttfa_ms: list[float]
+    measures: Errors
+    instants: Errors
+    verdict: dict[str, Any]
+
+
+def main() -> None:
+    for busy in (0, BUSY):
+        print(f"{busy} busy processes beside the client, {CALLERS} callers, {ROUNDS} runs of {LASTS_S} s each way:")
+        runs: dict[str, list[Ran]] = defaultdict(list)
+        for _ in range(ROUNDS):
+            for way, scenario in WAYS.items():
+                runs[way].append(run(scenario, busy))
+        for way, ran in runs.items():
+            show(way, ran)
+
+
+def run(scenario: str, busy: int) -> Ran:
+    cores = cores_of(allowed_cores())
+    with tempfile.TemporaryDirectory() as folder:
+        scratch, truth = Path(folder), Path(folder) / "truth.jsonl"
+        write_scenario(scratch, turns=4)
+        (scratch / "scenario.py").write_text(scenario)
+        with on(cores.simulator):
+            simulator = running_simulator("--truth", str(truth))
+            with simulator as ready, on(cores.harness), crowd(busy):
+                load = ("-u", str(CALLERS), "-r", str(CALLERS), "-t", f"{LASTS_S}s", "--url", ready.urls["ga"])
+                folder_, _, _ = run_locust(scratch / "scenario.py", scratch / "runs", *load)
+        rows = files.read_table(folder_, "turns", list(COLUMNS)).to_pylist()
+        verdict = files.read_document(folder_)["verdict"]
+        errors = joined(rows, read(truth), {})
+    waits = [row["first_audio_at_ns"] - row["requested_at_ns"] for row in rows if row["outcome"] == "ok"]
+    return Ran([wait / 1e6 for wait in waits], errors.measures, errors.instants, verdict)
+
+
+@contextmanager
+def crowd(busy: int) -> Iterator[None]:
+    """So many processes that never rest, on the cores of this one."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def show(way: str, runs: list[Ran]) -> None:
+    ttfa_ms = np.concatenate([ran.ttfa_ms for ran in runs])
+    print(f"  {way}: {len(ttfa_ms)} turns, says ttfa {quantiles(ttfa_ms, 0.5, 0.95, 0.99)} ms")
+    for name in SHOWN:
+        print(f"    |{name} − truth| ms: {_wrong([ran.measures for ran in runs], name)}")
+    for name in ("requested", "first_audio"):
+        print(f"    |{name} − truth| ms: {_wrong([ran.instants for ran in runs], name)}")
+    for ran in runs:
+        figures = " · ".join(_rule(rule) for rule in ran.verdict["rules"] if rule["figure"] is not None)
+        print(f"    {'valid' if ran.verdict['valid'] else 'INVALID'}: {figures}")
+
+
+def _wrong(errors: list[Errors], name: str) -> str:
+    return quantiles(np.abs(np.concatenate([one[name] for one in errors])) / 1e6, 0.5, 0.99, 0.999, 1)
+
+
+def _rule(rule: dict[str, Any]) -> str:
+    return f"{rule['measure']} {rule['figure']:.3g} ms (limit {rule['limit']:.3g})"
+
+
+if __name__ == "__main__":
+    main()

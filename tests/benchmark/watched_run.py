@@ -1,0 +1,91 @@
+"""A real run beside a simulator, each on a core of its own, watched from outside: for benchmarks of the harness."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.run import folder as files
+from bench.run import histograms
+from bench.run.histograms import MEASURED, Histograms, Key, quantile
+from tests.benchmark.watch import Watched, alone, cores, on_cores, watched
+from tests.end_to_end.locust_process import free_port, write_scenario
+from tests.simulator_process import ROOT, running_simulator
+
+LIMIT_S = 180.0
+FINE = (0, 4)
+"""Exit status of a run, and of one that calls itself invalid."""
+
+
+@dataclass(frozen=True)
+class WatchedRun:
+    """Where its rows and the simulator's truth are, and what it took."""
+
+    folder: Path
+    truth_log: Path
+    watched: Watched
+    simulator: str
+    """What the simulator says of its own lateness."""
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        found: dict[str, Any] = files.read_document(self.folder)["verdict"]
+        return found
+
+    def p_ms(self, measure: str, *ps: float) -> list[float]:
+        """Quantiles of a harness's measure, of its only target."""
+        found = histograms.read(self.folder / "histograms.hlog")
+        (key,) = (key for key, _ in found.items() if key.measure == measure and key.phase == MEASURED)
+        return [quantile_ms(found, key, p) for p in ps]
+
+
+def quantile_ms(found: Histograms, key: Key, p: float) -> float:
+    histogram = found.get(key)
+    value_us = quantile(histogram, p) if histogram is not None else None
+    return float("nan") if value_us is None else value_us / 1000
+
+
+def watched_run(
+    scratch: Path,
+    script: str,
+    sessions: int,
+    ramp_s: float,
+    *,
+    tls: bool = False,
+    processes: int = 1,
+    profile: str = "",
+    who: Callable[[int], list[int]] = alone,
+) -> WatchedRun:
+    """`sessions` at once, opened evenly over `ramp_s`; each plays the script once. Raises AssertionError."""
+    scenario, truth_log = write_scenario(scratch, script=script), scratch / "truth.jsonl"
+    (scratch / "profile.yaml").write_text(profile or "{}\n")
+    simulators, clients = cores(processes)
+    served = ["--truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *(["--tls"] if tls else [])]
+    with on_cores([simulators]), running_simulator(*served) as ready:
+        load = ["-u", str(sessions), "-r", f"{sessions / ramp_s:g}", "--sessions", str(sessions)]
+        where = ["--url", ready.urls["ga"], "--runs", str(scratch / "runs"), *(["--ca", str(ready.ca)] if tls else [])]
+        seen = _run([str(scenario), "--headless", *load, *where, *_forked(processes)], scratch, clients, who)
+    (folder,) = (scratch / "runs").iterdir()
+    return WatchedRun(folder, truth_log, seen, ready.output.strip().splitlines()[-1])
+
+
+def _run(options: Sequence[str], scratch: Path, clients: Sequence[int], who: Callable[[int], list[int]]) -> Watched:
+    with (scratch / "output").open("wb") as output:
+        with on_cores(clients):
+            command = [sys.executable, "-m", "locust", "-f", *options]
+            process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        seen = watched(process, clients[0], LIMIT_S, who)
+    assert seen is not None, f"the run was not done within {LIMIT_S:g} s"
+    assert process.returncode in FINE, (scratch / "output").read_text(errors="replace")
+    return seen
+
+
+def _forked(processes: int) -> list[str]:
+    if processes == 1:
+        return []
+    port = str(free_port())
+    return ["--processes", str(processes), "--master-bind-port", port, "--master-port", port]
