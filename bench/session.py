@@ -261,7 +261,7 @@ class Session:
                 self._ticket = 0
 
     def _record(self) -> None:
-        """Send the microphone's next chunk where it is due."""
+        """Send the microphone's next chunk, if it is due and there still is one."""
         due_ns = self._microphone.due_ns
         if due_ns is None or self._transport.now_ns() < due_ns or self._transport.closed is not None:
             return
@@ -286,12 +286,14 @@ class Session:
             self._timeline.expire(self._transport.now_ns())
         if self._timeline.holds_ended:
             self._hand_out()
-        self._record()
-        self._ask_late()
+        if due_ns is not None:
+            self._record()
+        if self._asks_late:
+            self._ask_late()
 
     def _ask_late(self) -> None:
         """Ask for the response as soon as a VAD that starts none has committed all of the speech."""
-        request = self._turn.request if self._asks_late and self._turn is not None else None
+        request = None if self._turn is None else self._turn.request
         if request is not None and self._timeline.wants_request(self._transport.now_ns()):
             self._send(request)
 

@@ -144,7 +144,7 @@ class Recorder:
 
     def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
         """Words become what a column can hold: Unicode, nothing secret, and of the service's not endlessly many."""
-        return {name: self._words(name, value) if isinstance(value, str) else value for name, value in row.items()}
+        return row | {name: self._words(name, value) for name, value in row.items() if isinstance(value, str)}
 
     def _words(self, name: str, text: str) -> str:
         """A secret that was cut would not be known for one, so it is hidden before."""
