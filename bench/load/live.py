@@ -7,6 +7,7 @@ worker plays and records, a single process does both.
 from __future__ import annotations
 
 import gc
+import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -287,8 +288,9 @@ class LiveRun:
 
 
 def _warm_up() -> None:
-    """Pay now for what would slow the first sessions: the resolver's thread, a garbage collector that walks it all."""
+    """Pay now for what would slow the first sessions: the resolver's thread, the source of the modules, a garbage collector that walks it all."""
     warm_up()
+    inspect.stack()  # Locust does so when a run stops: the first time it reads every module's source, for 30 ms
     gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS)
