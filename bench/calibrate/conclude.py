@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from bench.calibrate.ladder import UNJUDGED, Found, too_much, trusted_up_to
-from bench.run.calibration import EXACT_MS, SCHEMA_VERSION, Calibration, Kind, Step, Trusted
+from bench.run.calibration import EXACT_MS, SCHEMA_VERSION, Calibration, Kind, Step, Trusted, at_least
+from reports.statistics import floor
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 CAUSES = {"late": "the simulator", "busy": "other programs"}
@@ -76,18 +77,27 @@ def closing(calibration: Calibration) -> list[str]:
 def _of_kind(calibration: Calibration, kind: Kind) -> str:
     """listening: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB a session."""
     trusted, exact = calibration.trusted[kind], calibration.exact[kind]
-    memory = bytes_per_session([step for step in calibration.steps if step.kind == kind])
+    steps = [step for step in calibration.steps if step.kind == kind]
+    memory = bytes_per_session(steps)
+    few = next((few_turns(step) for step in reversed(steps) if step.sessions == trusted.sessions), "")
     return (
-        f"{kind}: within 1 ms up to {trusted.sessions:,} sessions ({trusted.events_per_s:,.0f} events/s), "
-        f"within 100 µs up to {exact.sessions:,}" + (f"; {memory / 1000:,.0f} kB a session" if memory else "")
+        f"{kind}: within 1 ms up to {at_least(calibration.ended.get(kind, ''))}{trusted.sessions:,} sessions "
+        f"({trusted.events_per_s:,.0f} events/s), within 100 µs up to {exact.sessions:,}"
+        + (f"; {memory / 1000:,.0f} kB a session" if memory else "")
+        + (f"; {few}" if few else "")
     )
+
+
+def few_turns(step: Step) -> str:
+    """p99 of 127 turns: of how many, where they are fewer than p99 needs; "" where they are not, or there is none."""
+    return f"p99 of {step.fewest:,} turns" if 0 < step.fewest < floor(0.99) else ""
 
 
 def _answer(calibration: Calibration) -> str:
     kind, least = min(calibration.trusted.items(), key=lambda pair: (pair[1].sessions, pair[0] in calibration.ended))
     if cause := calibration.ended.get(kind):
         return (
-            f"trust this machine up to at least {least.sessions} sessions per process; "
+            f"trust this machine up to {at_least(cause)}{least.sessions} sessions per process; "
             f"{cause}, not the harness, ended the calibration"
         )
     return f"trust this machine up to {least.sessions} sessions per process"

@@ -23,37 +23,49 @@ MEASURES = ("ttfa", "transcript_first", "response_total", "turn_detection", "spe
 INSTANTS = ("requested", "speech_begin", "speech_end", "speech_started", "speech_stopped",
             "first_audio", "first_transcript", "response_done")  # fmt: skip
 COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "origin", "audio", "vad_splits",
-           "start_ns", "start_utc_ns", "stamp_error_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
+           "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
 """What of a turn's row is looked at."""
 Errors = dict[str, list[int]]
 """Nanoseconds, by measure or instant."""
 
 
 class Joined(NamedTuple):
-    """The errors of measures, and of the instants that they are made of."""
+    """The errors of measures, and of the instants that they are made of.
+
+    `unjoined`: good turns of which the truth does not tell every measure that the row has.
+    """
 
     measures: Errors
     instants: Errors
+    unjoined: int
 
 
 def joined(rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[str, Speech]) -> Joined:
     """Of good turns. `speeches`: where speech is in each recording, by the name that rows have of it.
 
-    A turn in which the service took a pause for the end of speech is left out: it has several ends.
+    A turn in which the service took a pause for the end of speech cannot be joined: it has several ends.
     """
     measures: Errors = defaultdict(list)
     instants_: Errors = defaultdict(list)
+    unjoined = 0
     for row in rows:
-        if row["outcome"] == "ok" and not row["vad_splits"]:
-            true = instants(truth, row, speeches.get(row["audio"] or ""))
+        if row["outcome"] == "ok":
+            true = {} if row["vad_splits"] else instants(truth, row, speeches.get(row["audio"] or ""))
             seen = _seen(row)
-            for name in MEASURES:
-                begin, end = _ends(name, row["origin"])
-                if {begin, end} <= true.keys() & seen.keys():
-                    measures[name].append(seen[end] - seen[begin] - (true[end] - true[begin]))
+            told = _measured(true, row["origin"])
+            measured = _measured(seen, row["origin"])
+            for name in told.keys() & measured.keys():
+                measures[name].append(measured[name] - told[name])
             for name in true.keys() & seen.keys():
                 instants_[name].append(seen[name] - true[name])
-    return Joined(dict(measures), dict(instants_))
+            unjoined += not measured.keys() <= told.keys()
+    return Joined(dict(measures), dict(instants_), unjoined)
+
+
+def _measured(at_ns: Mapping[str, int], origin: str | None) -> dict[str, int]:
+    """Every measure that these instants make."""
+    ends = ((name, *_ends(name, origin)) for name in MEASURES)
+    return {name: at_ns[end] - at_ns[begin] for name, begin, end in ends if {begin, end} <= at_ns.keys()}
 
 
 def _seen(row: Mapping[str, Any]) -> dict[str, int]:

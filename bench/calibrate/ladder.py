@@ -1,13 +1,14 @@
 """Which load is tried next, and up to which one a machine can be trusted, given what was found; pure.
 
-The load is multiplied until it is too much, or divided until it is not, and then halved in between. A step that could
-not be judged is tried once more, and then taken for too much: beyond it nothing is known. Where other programs are
-too busy for the first load, they are for any.
+The load is multiplied until it is too much, or divided until it is not, and then halved in between. A step that was not
+good is played once more before it counts, for noise makes figures worse and never better. One that could not be judged
+is taken for too much then: beyond it nothing is known. Where other programs are too busy for the first load, they are
+for any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from bench.run.calibration import Outcome
 
 UNJUDGED: frozenset[Outcome] = frozenset({"late", "busy"})
 TRIES = 2
-"""How often a load is tried that cannot be judged."""
+"""How often a load is tried that is not good."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def next_load(ladder: Ladder, found: Sequence[Found]) -> int | None:
 
 def _worth_repeating(found: Sequence[Found]) -> bool:
     last = found[-1]
-    return last.outcome in UNJUDGED and sum(step.sessions == last.sessions for step in found) < TRIES
+    return last.outcome != "good" and sum(step.sessions == last.sessions for step in found) < TRIES
 
 
 def _bounds(found: Iterable[Found]) -> tuple[int, int | None]:
@@ -92,14 +93,15 @@ def too_much(found: Iterable[Found]) -> Found | None:
 
 
 def loads(ladder: Ladder, capacity: int) -> list[int]:
-    """The loads that are tried on a machine that carries exactly so many sessions."""
+    """The loads of the steps on a machine that carries exactly so many sessions."""
     found: list[Found] = []
     while (load := next_load(ladder, found)) is not None:
         found.append(Found(load, "good" if load <= capacity else "bad"))
     return [step.sessions for step in found]
 
 
-def steps_at_most(ladder: Ladder) -> int:
-    """How many steps the ladder takes, on whatever machine carries its first load, where none must be repeated."""
+def longest(ladder: Ladder, seconds: Callable[[int], float]) -> float:
+    """Seconds that the ladder takes at most on a machine that carries its first load, where a step takes `seconds`."""
     first = min(ladder.first, ladder.most)
-    return max(len(loads(ladder, capacity)) for capacity in range(first, ladder.most + 1, max(1, first // 4)))
+    capacities = range(first, ladder.most + 1, max(1, first // 4))
+    return max(sum(map(seconds, loads(ladder, capacity))) for capacity in capacities)

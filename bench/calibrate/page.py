@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.calibrate.conclude import KINDS, closing, judged
-from bench.calibrate.text import MARKS
+from bench.calibrate.text import MARKS, notes, quantiles
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, Spread, Step
 from reports.charts import legend
 from reports.numbers import NONE, count, ms, three
@@ -26,7 +26,8 @@ TEMPLATE = """{% extends "base.html.j2" %}
 <p class="meta">{{ made }}</p>
 <h2>How wrong are the figures at which load?</h2>
 <p class="q">p99 of |figure − truth| of the measure that is most wrong, over sessions; the truth is the simulator's.
-Hollow marks: a load that was too much. Loads at which the simulator was late are left out.</p>
+Hollow marks: a load that was too much. Left out are loads that say nothing of the harness: the simulator was late, or
+other programs took the time.</p>
 <figure>{{ picture.wide }}{{ picture.phone }}</figure>
 <h2>Every measure at every load</h2>
 <div class="scroll"><table><caption>|figure − truth|, ms</caption><thead><tr><th scope="col">measure</th>
@@ -65,7 +66,7 @@ def html(calibration: Calibration) -> str:
 def _error_rows(step: Step) -> list[list[str]]:
     return [
         [f"{step.kind}: {name}", count(step.sessions), count(spread.n),
-         *(three(value) for value in (spread.p50, spread.p99, spread.p999, spread.high))]
+         *quantiles(spread)]
         for name, spread in (step.errors | {f"at {name}": one for name, one in step.instants.items()}).items()
     ]  # fmt: skip
 
@@ -80,12 +81,12 @@ def _step_row(step: Step) -> list[str]:
         NONE if step.rss_bytes is None else f"{step.rss_bytes / 1e6:,.0f} MB",
         three(step.simulator_late_p99_ms),
         _share(step.background),
-        f"{MARKS[step.outcome]} {step.why}".rstrip(),
+        f"{MARKS[step.outcome]} {'; '.join(notes(step))}".rstrip(),
     ]
 
 
 def _three(spread: Spread | None) -> str:
-    return NONE if spread is None else " · ".join(three(value) for value in (spread.p50, spread.p99, spread.p999))
+    return NONE if spread is None else " · ".join(quantiles(spread)[:3])
 
 
 def _share(cores: float | None) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import site
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import scenarios
 from bench.calibrate.machine import Cores, Usage, on, peak_rss_bytes, reading, usage
 from bench.clock import monotonic_ns, utc_ns
-from bench.errors import INVALID_STATUS, UsageError
+from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.load.quick import simulator
 from bench.run import folder as files
 from bench.run.calibration import Kind
@@ -47,6 +48,8 @@ SCRIPTS: dict[Kind, tuple[str, str]] = {
 }
 """Session and step."""
 START_S, POLL_S = 60.0, 0.05
+END_S = 120.0
+"""How long a run may take after its steady part, for the last turns and for closing."""
 ENDED = (0, 1, INVALID_STATUS)
 """Exit statuses of a run that came to its end: good, with failed turns, invalid."""
 
@@ -61,7 +64,10 @@ class Pace:
 
 @dataclass(frozen=True)
 class Played:
-    """A run that has ended, in `folder`, with the simulator's `truth`. Its steady part, UTC in ns, and what it took."""
+    """A run that is over, in `folder`, with the simulator's `truth`. Its steady part, UTC in ns, and what it took.
+
+    `died`: how it ended where it did not come to its end; its folder is not whole then.
+    """
 
     folder: Path
     truth: Path
@@ -69,6 +75,7 @@ class Played:
     end_utc_ns: int
     used: Usage
     peak_rss_bytes: int | None
+    died: str = ""
 
 
 def play(kind: Kind, sessions: int, pace: Pace, cores: Cores, scratch: Path, *, tls: bool) -> Played:
@@ -108,20 +115,24 @@ def _start(
         return subprocess.Popen(
             [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", *words, *place],
             cwd=scratch,
-            env=_environment(os.environ),
+            env=_environment(os.environ, scratch),
             stdout=log,
             stderr=log,
             start_new_session=True,  # Ctrl-C is for this process to act on
         )
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Without options of other runs, and without proxies: the simulator is on this machine."""
-    return {
+def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Without what is set for other runs, in variables or at home, and without proxies: the simulator is here.
+
+    Packages that are installed for this user alone are found all the same.
+    """
+    kept = {
         name: value
         for name, value in environ.items()
-        if not name.startswith("LOCUST_") and not name.lower().endswith("_proxy")
+        if not name.startswith(("LOCUST_", "XDG_")) and not name.lower().endswith("_proxy")
     }
+    return kept | {"HOME": str(home), "PYTHONUSERBASE": site.getuserbase()}
 
 
 @contextmanager
@@ -146,9 +157,18 @@ def _watched(
     first = reading(process.pid, simulating, cores.used)
     _sleep_until(end_ns)
     used, peak = usage(first, reading(process.pid, simulating, cores.used)), peak_rss_bytes(process.pid)
-    if process.wait() not in ENDED:
-        raise _failed(scratch)
-    return Played(folder, truth, begin_ns, end_ns, used, peak)
+    return Played(folder, truth, begin_ns, end_ns, used, peak, _died(process, folder, scratch))
+
+
+def _died(process: subprocess.Popen[bytes], folder: Path, scratch: Path) -> str:
+    """How a run ended that did not come to its end; "" of one that did. Raises UsageError where it was refused."""
+    with suppress(subprocess.TimeoutExpired):
+        status = process.wait(END_S)
+        if status == USAGE_STATUS:
+            raise _failed(scratch)
+        closed = "verdict" in files.read_document(folder)
+        return "" if status in ENDED and closed else f"the run ended with status {status}"
+    return f"the run had not ended {END_S:.0f} s after it was to"
 
 
 def _when_begun(process: subprocess.Popen[bytes], scratch: Path) -> Path:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.calibrate.join import COLUMNS, joined, spread, spreads
-from bench.calibrate.judge import Evidence, judge
+from bench.calibrate.judge import Evidence, dead, judge
 from bench.calibrate.play import RECORDING, Played
 from bench.calibrate.truth import Truth, read
 from bench.measures import outcome_class
@@ -20,28 +20,40 @@ from bench.run import histograms as hdr
 from bench.run.calibration import Kind, Spread, Step
 
 HARNESS = ("receive_lag", "stamp_error", "send_lag", "hub_delay")
+SESSION_COLUMNS = ["outcome", "lost_turns"]
 US_PER_MS = 1000
 Row = Mapping[str, Any]
 
 
 def step_of(kind: Kind, sessions: int, played: Played, workers: int) -> Step:
-    """`workers`: in how many processes was simulated."""
-    document, truth = files.read_document(played.folder), read(played.truth)
+    """`workers`: in how many processes was simulated. Nothing is read of a run that died."""
+    truth = read(played.truth)
+    simulator_died = truth.ended < workers
+    if played.died:
+        return _dead(kind, sessions, played, simulator_died=simulator_died)
+    document = files.read_document(played.folder)
     rows = _steady(files.read_table(played.folder, "turns", list(COLUMNS)), "start_utc_ns", played, 1)
     errors = joined(rows, truth, {RECORDING.name: load_pcm(RECORDING).speech})
     seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
-    measures, failed = spreads(errors.measures), sum(outcome_class(row["outcome"]) == "failed" for row in rows)
+    measures, lost = spreads(errors.measures), _lost(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
+    turns, failed = len(rows) + lost, sum(outcome_class(row["outcome"]) == "failed" for row in rows) + lost
+    open_ = _least_open(seconds)
     late, simulator = _late_p99_ms(truth, rows, played), played.used.simulator
     verdict = document.get("verdict") or {}
     outcome, why = judge(
         Evidence(
-            turns=len(rows),
+            turns=turns,
             failed=failed,
+            unjoined=errors.unjoined,
+            sessions=sessions,
+            open=open_,
             valid=verdict.get("valid"),
             broken=_broken(verdict),
             worst=max(((name, one.p99) for name, one in measures.items()), key=lambda pair: pair[1], default=None),
             late_p99=late,
+            harness=played.used.harness,
             simulator=None if simulator is None else simulator / workers,
+            died=simulator_died,
             others=played.used.others,
         )
     )
@@ -50,8 +62,10 @@ def step_of(kind: Kind, sessions: int, played: Played, workers: int) -> Step:
         sessions=sessions,
         outcome=outcome,
         why=why,
-        turns=len(rows),
+        turns=turns,
         failed=failed,
+        unjoined=errors.unjoined,
+        open=open_,
         valid=verdict.get("valid"),
         events_per_s=_events_per_s(seconds),
         errors=measures,
@@ -63,8 +77,34 @@ def step_of(kind: Kind, sessions: int, played: Played, workers: int) -> Step:
         simulator_late_p99_ms=late,
         simulator_cpu=simulator,
         background=played.used.others,
-        too_early=truth.too_early,
+        left_out=truth.left_out,
     )
+
+
+def _dead(kind: Kind, sessions: int, played: Played, *, simulator_died: bool) -> Step:
+    """Of a run that did not come to its end: a load that is too much, unless it was the simulator's end, too."""
+    outcome, why = dead(played.died, simulator_died=simulator_died)
+    return Step(
+        kind=kind,
+        sessions=sessions,
+        outcome=outcome,
+        why=why,
+        cpu=played.used.harness,
+        rss_bytes=played.peak_rss_bytes,
+        simulator_cpu=played.used.simulator,
+        background=played.used.others,
+    )
+
+
+def _lost(sessions: pa.Table) -> int:
+    """Sessions that failed at any time, and the turns that they did not come to."""
+    failed = [row for row in sessions.to_pylist() if outcome_class(row["outcome"]) == "failed"]
+    return sum(1 + row["lost_turns"] for row in failed)
+
+
+def _least_open(seconds: Sequence[Row]) -> int:
+    """At the ends of the seconds, but for the last: its end may lie behind that of the run's steady part."""
+    return min((row["sessions_active"] for row in seconds[:-1]), default=0)
 
 
 def _steady(table: pa.Table, column: str, played: Played, unit_ns: int) -> list[dict[str, Any]]:

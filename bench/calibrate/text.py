@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bench.calibrate.conclude import few_turns
 from bench.run.calibration import Kind, Spread, Step
-from reports.numbers import NONE, count, three
+from reports.numbers import NONE, count, plural, three
+from reports.statistics import floor
 
 MARKS = {"good": "✓", "bad": "✕", "late": "?", "busy": "?"}
 COLOURS = {"good": "green", "bad": "red", "late": "yellow", "busy": "yellow"}
@@ -30,7 +32,13 @@ def step_lines(step: Step) -> list[str]:
     ]
     cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
     cells = [count(step.sessions), count(step.events_per_s), count(step.turns), *_quantiles(worst), *own, cpu]
-    return [MARKS[step.outcome] + _row(cells)[1:], *([f"    {step.why}"] if step.why else [])]
+    return [MARKS[step.outcome] + _row(cells)[1:], *(f"    {note}" for note in notes(step))]
+
+
+def notes(step: Step) -> list[str]:
+    """Why it is not good, and what its figures lack."""
+    left_out = f"{plural(step.unjoined, 'turn')} could not be compared" if step.unjoined else ""
+    return [note for note in (step.why, few_turns(step), left_out) if note]
 
 
 def error_lines(steps: Sequence[Step]) -> Iterable[str]:
@@ -46,7 +54,13 @@ def error_lines(steps: Sequence[Step]) -> Iterable[str]:
 
 
 def _quantiles(spread: Spread | None) -> list[str]:
-    return [NONE] * 4 if spread is None else [three(x) for x in (spread.p50, spread.p99, spread.p999, spread.high)]
+    return [NONE] * 4 if spread is None else quantiles(spread)
+
+
+def quantiles(spread: Spread) -> list[str]:
+    """p50, p99, p99.9 and the largest; p99.9 of as many values as carry it."""
+    p999 = spread.p999 if spread.n >= floor(0.999) else None
+    return [three(value) for value in (spread.p50, spread.p99, p999, spread.high)]
 
 
 def _row(cells: Iterable[str], columns: Sequence[tuple[str, int]] = STEP) -> str:

@@ -1,7 +1,8 @@
 """What the simulator's truth log says of turns and of its own punctuality: when things really happened.
 
-A turn's true instants have the names of those in its row and are absolute, on the clock that both processes share. An
-event that was not handed to an idle socket is left out: when it left is not known. Pure, but for reading the file.
+A turn's true instants have the names of those in its row and are absolute, on the clock that both processes share. Left
+out is an event that was not handed to an idle socket, for when it left is not known, and one that came without the
+kernel's stamp, for when it came is not. Pure, but for reading the file.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Input:
     """What was heard in one session: each append with where it ends and when it came; where turns and speech are."""
 
     ends: list[int] = field(default_factory=list)
-    came_ns: list[int] = field(default_factory=list)
+    came_ns: list[int | None] = field(default_factory=list)
     turns: dict[int, int] = field(default_factory=dict)
     """number of a turn → the byte at which its audio begins"""
     started: list[tuple[int, int | None]] = field(default_factory=list)
@@ -39,11 +40,10 @@ class Input:
     """(byte, when the simulator said so; None where that is not known)"""
 
     def recorded_ns(self, end: int) -> int | None:
-        """When a microphone had recorded everything before this byte; None where it was not sent."""
+        """When a microphone had recorded everything before this byte; None where that is not known, or was not sent."""
         place = bisect_left(self.ends, end)
-        if place == len(self.ends):
-            return None
-        return self.came_ns[place] - round((self.ends[place] - end) / BYTES_PER_S * 1e9)
+        came_ns = self.came_ns[place] if place < len(self.ends) else None
+        return None if came_ns is None else came_ns - round((self.ends[place] - end) / BYTES_PER_S * 1e9)
 
 
 @dataclass
@@ -51,13 +51,15 @@ class Truth:
     """`replies`: the instants of each response, by its id; `inputs`: by the service's session id.
 
     `due_ns`, `late_ns`: of every event that was sent, when it was due and how much later it was handed over.
+    `left_out`: how many events have no instant; `ended`: how many of the simulator's processes ended in order.
     """
 
     replies: dict[str, dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
     inputs: dict[str, Input] = field(default_factory=lambda: defaultdict(Input))
     due_ns: array[int] = field(default_factory=lambda: array("q"))
     late_ns: array[int] = field(default_factory=lambda: array("q"))
-    too_early: int = 0
+    left_out: int = 0
+    ended: int = 0
 
     def late_within(self, begin_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
         """How late the events were that were due in this time."""
@@ -79,6 +81,8 @@ def told(lines: Iterable[Mapping[str, Any]]) -> Truth:
             _sent(truth, line)
         elif kind == "in":
             _received(truth, line)
+        elif kind == "end":
+            truth.ended += 1
     return truth
 
 
@@ -86,7 +90,7 @@ def _sent(truth: Truth, line: Mapping[str, Any]) -> None:
     truth.due_ns.append(line["due"])
     truth.late_ns.append(line["handed"] - line["due"])
     at_ns = line["handed"] if line["empty"] else None
-    truth.too_early += at_ns is None
+    truth.left_out += at_ns is None
     if line["r"] is not None:
         instant = _instant(line)
         if instant:
@@ -107,16 +111,18 @@ def _instant(line: Mapping[str, Any]) -> str:
 
 
 def _received(truth: Truth, line: Mapping[str, Any]) -> None:
+    at_ns = line["at"] if line["src"] == "kernel" else None
+    truth.left_out += at_ns is None
     if line["t"] == "response.create":
         if line["r"]:
-            truth.replies[line["r"]]["requested"] = line["at"]
+            truth.replies[line["r"]]["requested"] = at_ns
     elif "to" in line:
-        _heard(truth.inputs[line["s"]], line)
+        _heard(truth.inputs[line["s"]], line, at_ns)
 
 
-def _heard(input: Input, line: Mapping[str, Any]) -> None:
+def _heard(input: Input, line: Mapping[str, Any], at_ns: int | None) -> None:
     input.ends.append(line["to"])
-    input.came_ns.append(line["at"])
+    input.came_ns.append(at_ns)
     turn, _, append = str(line["e"]).removeprefix("turn-").partition("-")
     if append == "append-1" and turn.isdigit():
         input.turns[int(turn)] = line["from"]

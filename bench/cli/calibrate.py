@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,8 +33,9 @@ def calibrate(
     from bench.errors import INVALID_STATUS
     from bench.run.calibration import date_of, machine
 
+    folders = _writable_folders(out)
     plan, cores, began = plan_of(most, quick=quick), cores_of(allowed_cores()), utc_ns()
-    typer.echo(_opening(plan, cores, tls=tls))
+    typer.echo(_opening(plan, cores, folders, tls=tls))
     steps: list[Step] = []
     try:
         _climb(plan, cores, steps, tls=tls)
@@ -41,15 +43,33 @@ def calibrate(
         typer.echo("\n".join(["", *error_lines(steps), "interrupted: nothing is concluded, and nothing saved"]))
         raise
     found = conclude(steps, machine(), date_of(began), tls=tls)
-    typer.echo("\n".join(["", *error_lines(steps), ""]))
-    if is_concluded(found):
-        _save(found, out)
-    typer.echo("\n".join(closing(found)))
-    raise typer.Exit(0 if is_concluded(found) else INVALID_STATUS)
+    typer.echo("\n".join(["", *error_lines(steps), "", *closing(found)]))
+    raise typer.Exit(_save(found, folders) if is_concluded(found) else INVALID_STATUS)
 
 
-def _opening(plan: Plan, cores: Cores, *, tls: bool) -> str:
+def _writable_folders(out: Path | None) -> list[Path]:
+    """Where the user wants the result, and where runs look for it; tried before minutes are spent.
+
+    Raises UsageError where the former, or any, cannot be written.
+    """
+    import os
+
+    from bench.errors import UsageError
+    from bench.run.calibration import state_folder, writable
+
+    wanted = [writable(out)] if out else []
+    try:
+        return [*wanted, writable(state_folder(os.environ))]
+    except UsageError as error:
+        if not wanted:
+            raise
+        typer.echo(f"{error}; later runs will not cite it", err=True)
+        return wanted
+
+
+def _opening(plan: Plan, cores: Cores, folders: Iterable[Path], *, tls: bool) -> str:
     from bench.calibrate.conclude import KINDS
+    from bench.run.calibration import file_name
 
     where = (
         "harness and simulator SHARE their cores: figures are worse than with a core for each"
@@ -57,10 +77,13 @@ def _opening(plan: Plan, cores: Cores, *, tls: bool) -> str:
         else f"harness on core {_listed(cores.harness)}, simulator on {_listed(cores.simulator)}"
     )
     way = "over TLS" if tls else "without TLS (services are called over it: --tls)"
+    first = min(plan.ladder.first, plan.ladder.most)
     return (
         f"SIMULATED: {' and '.join(KINDS)} sessions, up to {plan.ladder.most:,} in one process\n"
         f"{where}\n"
-        f"{way}; about {plan.minutes_at_most:.0f} min, less where the limit comes early"
+        f"{way}\n"
+        f"at most some {plan.minutes_at_most:.0f} min, more where {first} sessions are too much already\n"
+        + "\n".join(f"to be saved, with a page: {folder / file_name(tls=tls)}" for folder in folders)
     )
 
 
@@ -78,25 +101,33 @@ def _climb(plan: Plan, cores: Cores, steps: list[Step], *, tls: bool) -> None:
 
     for kind in KINDS:
         typer.echo("\n".join(["", *heads(kind)]))
-        for step in climb(kind, plan.ladder, partial(played, pace=plan.pace, cores=cores, tls=tls)):
+        for step in climb(kind, plan.ladder, partial(played, plan=plan, cores=cores, tls=tls)):
             steps.append(step)
             typer.secho("\n".join(step_lines(step)), fg=COLOURS[step.outcome])
 
 
-def _save(found: Calibration, out: Path | None) -> None:
-    """Where runs look for it, and where the user wants it."""
-    import os
+def _save(found: Calibration, folders: Iterable[Path]) -> int:
+    """Into every folder that takes it, and say where one does not. Returns the exit status: the first one's counts."""
+    from bench.errors import USAGE_STATUS
 
+    problems = [_problem(found, folder) for folder in folders]
+    for problem in filter(None, problems):
+        typer.echo(problem, err=True)
+    return USAGE_STATUS if problems[0] else 0
+
+
+def _problem(found: Calibration, folder: Path) -> str:
+    """Save data and page; why that cannot be, "" where it can."""
     from bench.calibrate.page import html
     from bench.errors import UsageError
-    from bench.run.calibration import save, state_folder
+    from bench.run.calibration import save
     from bench.run.folder import write_text
 
-    for folder in (state_folder(os.environ), *([out] if out else [])):
-        path = save(found, folder)
-        page = path.with_suffix(".html")
-        try:
-            write_text(page, html(found))
-        except OSError as error:
-            raise UsageError(f"{page} cannot be written: {error.strerror}") from None
-        typer.echo(f"saved: {path}\npage:  {page}")
+    try:
+        page = save(found, folder).with_suffix(".html")
+        write_text(page, html(found))
+    except UsageError as error:
+        return str(error)
+    except OSError as error:
+        return f"{folder}: the calibration's page cannot be saved: {error.strerror}"
+    return ""

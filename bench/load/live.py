@@ -288,7 +288,7 @@ class LiveRun:
 
 
 def _warm_up() -> None:
-    """Pay now for what would slow the first sessions: the resolver's thread, the source of the modules, a garbage collector that walks it all."""
+    """Pay now for what would hold sessions up: the resolver's thread, the modules' sources, a look for garbage."""
     warm_up()
     inspect.stack()  # Locust does so when a run stops: the first time it reads every module's source, for 30 ms
     gc.collect()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal
 
 import msgspec
@@ -26,7 +27,7 @@ LIMIT_MS, EXACT_MS = 1.0, 0.1
 Kind = Literal["listening", "talking"]
 """Sessions that type and listen; those that speak as well, as a microphone would."""
 Outcome = Literal["good", "bad", "late", "busy"]
-"""The last two judge nobody: the simulator was late; other programs took the time."""
+"""The last two judge nobody: the simulator was late, or died; other programs took the time."""
 
 CHANGES = {
     "rtbench": "with another version of rtbench",
@@ -51,34 +52,43 @@ class Spread(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """What one load came to. Its figures are of its steady part, those of `harness` of the whole run.
 
-    `errors`: |figure − truth| of each measure, and of the instants they are made of. `cpu`: the harness's share of one
-    core; `background`: what other programs took of the cores in use. `rss_bytes`: the harness's memory at its peak.
-    `too_early`: how many events were left out, because the simulator does not know when they left.
+    `turns` began, or were lost with a session that failed; those are among `failed`. `unjoined`: how many good ones the
+    truth does not tell of; `open`: the least number of open sessions. `errors`: |figure − truth| of each measure, and
+    `instants` of what they are made of. `cpu`: the harness's share of one core; `background`: what other programs took
+    of the cores in use. `rss_bytes`: the harness's memory at its peak. `left_out`: how many events the simulator has
+    no instants of. A run that died has no figures.
     """
 
     kind: Kind
     sessions: int
     outcome: Outcome
     why: str
-    turns: int
-    failed: int
-    valid: bool | None
-    events_per_s: float
-    errors: dict[str, Spread]
-    instants: dict[str, Spread]
-    harness: dict[str, Spread]
-    cpu: float | None
-    us_per_event: float | None
-    rss_bytes: int | None
-    simulator_late_p99_ms: float | None
-    simulator_cpu: float | None
-    background: float | None
-    too_early: int
+    turns: int = 0
+    failed: int = 0
+    unjoined: int = 0
+    open: int = 0
+    valid: bool | None = None
+    events_per_s: float = 0.0
+    errors: dict[str, Spread] = {}
+    instants: dict[str, Spread] = {}
+    harness: dict[str, Spread] = {}
+    cpu: float | None = None
+    us_per_event: float | None = None
+    rss_bytes: int | None = None
+    simulator_late_p99_ms: float | None = None
+    simulator_cpu: float | None = None
+    background: float | None = None
+    left_out: int = 0
 
     @property
     def worst_p99_ms(self) -> float | None:
         """Of the measure that is most wrong; None where no turn could be compared."""
         return max((spread.p99 for spread in self.errors.values()), default=None)
+
+    @property
+    def fewest(self) -> int:
+        """Turns of the measure that the fewest could be compared in."""
+        return min((spread.n for spread in self.errors.values()), default=0)
 
 
 class Trusted(msgspec.Struct, frozen=True):
@@ -115,10 +125,12 @@ def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [said for name, said in CHANGES.items() if was.get(name) != now.get(name)]
 
 
-def state_folder(environ: Mapping[str, str]) -> Path:
-    """Where a user's programs keep what they have found out (XDG Base Directory Specification)."""
-    home = environ.get("XDG_STATE_HOME", "")
-    return (Path(home) if home.startswith("/") else Path.home() / ".local" / "state") / "rtbench"
+def state_folder(environ: Mapping[str, str]) -> Path | None:
+    """Where a user's programs keep what they have found out (XDG Base Directory Specification); None without a home."""
+    state, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
+    if state.is_absolute():
+        return state / "rtbench"
+    return home / ".local" / "state" / "rtbench" if home.is_absolute() else None
 
 
 def file_name(*, tls: bool) -> str:
@@ -126,11 +138,22 @@ def file_name(*, tls: bool) -> str:
     return f"calibration-{re.sub(r'[^A-Za-z0-9._-]+', '_', host_name())}{'-tls' if tls else ''}.json"
 
 
-def save(calibration: Calibration, folder: Path) -> Path:
-    """Write it in one step. Raises UsageError where that cannot be."""
-    path = folder / file_name(tls=calibration.tls)
+def writable(folder: Path | None) -> Path:
+    """Make the folder if need be, and try it. Raises UsageError where nothing can be written there."""
+    if folder is None:
+        raise UsageError("there is no home to save the calibration in: set XDG_STATE_HOME to a folder of yours")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UsageError(f"{folder}: the calibration cannot be saved: {error.strerror}") from None
+
+
+def save(calibration: Calibration, folder: Path | None) -> Path:
+    """Write it in one step. Raises UsageError where that cannot be."""
+    path = writable(folder) / file_name(tls=calibration.tls)
+    try:
         write_text(path, msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode() + "\n")
     except OSError as error:
         raise UsageError(f"{path}: the calibration cannot be saved: {error.strerror}") from None
@@ -146,11 +169,13 @@ def load(path: Path) -> Calibration | None:
     return found if found.schema == SCHEMA_VERSION else None
 
 
-def citation(folder: Path, kind: Kind, *, tls: bool) -> dict[str, Any] | None:
-    """What run.json says of this machine's calibration for such sessions; None where there is none.
+def citation(folder: Path | None, kind: Kind, *, tls: bool) -> dict[str, Any] | None:
+    """What run.json says of this machine's calibration for such sessions; None where there is none, or no folder.
 
     Where it was not made the way that the run goes, plain or TLS, the other one is cited, and that is said in `stale`.
     """
+    if folder is None:
+        return None
     for made in (tls, not tls):
         name = file_name(tls=made)
         found = load(folder / name)
@@ -168,10 +193,16 @@ def _cited(found: Calibration, kind: Kind, name: str, *, tls: bool) -> dict[str,
         "sessions": trusted.sessions,
         "events_per_s": trusted.events_per_s,
         "exact_sessions": exact.sessions if exact else 0,
+        "ended": found.ended.get(kind, ""),
         "tls": found.tls,
         "file": name,
         "stale": [*changes(found.machine, machine()), *other_way],
     }
+
+
+def at_least(ended: str) -> str:
+    """What stands before a number of sessions beyond which nothing is known, because something else ended the steps."""
+    return "at least " if ended else ""
 
 
 def beyond(cited: Mapping[str, Any], sessions: float) -> list[str]:
@@ -180,7 +211,7 @@ def beyond(cited: Mapping[str, Any], sessions: float) -> list[str]:
         return []
     return [
         f"{sessions:,.0f} sessions in one process are beyond what this machine was calibrated for: "
-        f"{cited['sessions']:,} {cited['kind']} ones, on {cited['date']}; "
+        f"{at_least(cited.get('ended', ''))}{cited['sessions']:,} {cited['kind']} ones, on {cited['date']}; "
         "spread them with --processes, or calibrate again"
     ]
 

@@ -36,8 +36,12 @@ def reserve(host: str, port: int) -> socket.socket:
     with listen(host, port) as free:  # sharing is not for those who hold the port already
         family, address = free.family, free.getsockname()
     holder = socket.socket(family)
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    holder.bind(address)
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(address)
+    except OSError as error:  # somebody was quicker
+        holder.close()
+        raise UsageError(f"cannot share port {address[1]} on {address[0]}: {error.strerror}; choose another") from None
     return holder
 
 

@@ -66,9 +66,9 @@ class TransmitStamps:
         self.enabled = sys.platform.startswith("linux") and _switch_on(sock)
 
     @property
-    def pending(self) -> bool:
-        """Whether the kernel owes an answer, or one was not handed out."""
-        return bool(self._asked or self._told)
+    def owed(self) -> bool:
+        """Whether the kernel owes an answer."""
+        return bool(self._asked)
 
     @property
     def ticket(self) -> int:
@@ -88,7 +88,8 @@ class TransmitStamps:
 
     def take(self) -> list[Transmitted]:
         """What the kernel has said that was not handed out yet."""
-        self.drain()
+        if self.owed:
+            self.drain()
         told, self._told = self._told, []
         return told
 

@@ -10,6 +10,7 @@ PARTS = {
     "truth": "tests.benchmark.truth",
     "talking": "tests.benchmark.talking",
     "validity": "tests.benchmark.validity",
+    "crowd": "tests.benchmark.crowd",
     "keyless": "tests.benchmark.keyless",
     "peers": "tests.benchmark.peers.benchmark",
     "cost": "tests.benchmark.cost",

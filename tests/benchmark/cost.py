@@ -7,7 +7,6 @@ real code on real frames; the whole is the process's CPU time per event in the b
 from __future__ import annotations
 
 import base64
-import os
 import struct
 import tempfile
 import time
@@ -19,6 +18,7 @@ from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from bench.calibrate.machine import on
 from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
 from bench.measures import Limits
 from bench.observe.timeline import Timeline
@@ -27,10 +27,11 @@ from bench.protocol.dialects import Dialect
 from bench.protocol.events import decode
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
-from bench.transport.base import Network, Received
+from bench.transport.base import Network, Received, Transmitted
 from bench.transport.tcp import Read
 from bench.transport.websocket import WebSocket
 from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, with_truth
+from tests.benchmark.watch import cores
 from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import running_simulator
 
@@ -52,8 +53,11 @@ class SilentStream:
     def read(self, until_ns: int) -> Read | None:
         return None
 
-    def write(self, data: bytes) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         return Handed(0)
+
+    def transmitted(self) -> list[Transmitted]:
+        return []
 
     def learn_delay(self, stamp_ns: int) -> None:
         pass
@@ -129,16 +133,11 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
     scenario, truth_log = write_scenario(scratch, 12), scratch / "truth.jsonl"
     (scratch / "profile.yaml").write_text(PROFILE)
     tls = ["--tls"] if transport == "tls" else []
-    with running_simulator("--truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *tls) as ready:
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(ready.pid, cores[:1])
+    where, served = cores(), ("--truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *tls)
+    with on(where.simulator), running_simulator(*served) as ready, on(where.harness):
         load = ["-u", str(sessions), "-r", "40", "--sessions", str(sessions), "--url", ready.urls["ga"]]
         ca = ["--ca", str(ready.ca)] if ready.ca else []
-        os.sched_setaffinity(0, cores[-1:])  # the harness inherits it
-        try:
-            run, _, _ = run_locust(scenario, scratch / "runs", *load, *ca)
-        finally:
-            os.sched_setaffinity(0, cores)
+        run, _, _ = run_locust(scenario, scratch / "runs", *load, *ca)
     verdict = files.read_document(run)["verdict"]
     joined = with_truth(turns_of(run), truth_of(truth_log)[0])
     busy = busiest(run)
@@ -151,9 +150,9 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
     return bool(verdict["valid"])
 
 
-def busiest(run: Path) -> pd.Series:
+def busiest(run: Path) -> pd.Series[float]:
     """Mean of the third of the seconds with the most events: the steady middle of a run."""
-    seconds = files.read_table(run, "seconds").to_pandas()
+    seconds: pd.DataFrame = files.read_table(run, "seconds").to_pandas()
     most = seconds.nlargest(max(1, len(seconds) // 3), "events")
     return most[["events", "cpu"]].mean()
 

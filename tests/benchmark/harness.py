@@ -36,7 +36,8 @@ def run_locust(
 
 
 def turns_of(folder: Path) -> pd.DataFrame:
-    return files.read_table(folder, "turns").to_pandas()
+    rows: pd.DataFrame = files.read_table(folder, "turns").to_pandas()
+    return rows
 
 
 def truth_of(path: Path) -> tuple[pd.DataFrame, int]:

@@ -7,7 +7,6 @@ a peer that sleeps until the next event makes each send dearer by a wake-up, whi
 from __future__ import annotations
 
 import multiprocessing
-import os
 import select
 import socket
 import ssl
@@ -17,18 +16,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import psutil
 
-from bench.clock import monotonic_ns
+from bench.calibrate.machine import Cores, on, reading, usage
+from bench.simulator.lateness import LATE_MS
 from bench.simulator.truth import read_truth
 from tests.benchmark.cost import PROFILE
 from tests.benchmark.harness import quantiles
+from tests.benchmark.watch import cores, rss_bytes
 from tests.simulator_process import Ready, running_simulator
 
 LOADS = (200, 400, 600, 800, 1000, 1200, 1400)
 SETTLE_S, WATCH_S = 2.0, 6.0
 OPENED_PER_S = 400
-LATE_P99_MS = 1.0
 NAP_S = 0.0005
 UPGRADE = (
     b"GET /openai/v1/realtime?model=x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -44,10 +43,10 @@ def main() -> None:
         carried = 0.0
         for sessions in LOADS:
             events_per_s, late_p99_ms = carry(name, sessions, tls)
-            if late_p99_ms > LATE_P99_MS:
+            if late_p99_ms > LATE_MS:
                 break
             carried = events_per_s
-        print(f"{name}: {carried:.0f} events/s on one core while p99 of handed − due ≤ {LATE_P99_MS:g} ms")
+        print(f"{name}: {carried:.0f} events/s on one core while p99 of handed − due ≤ {LATE_MS:g} ms")
 
 
 def carry(name: str, sessions: int, options: Iterable[str]) -> tuple[float, float]:
@@ -55,35 +54,37 @@ def carry(name: str, sessions: int, options: Iterable[str]) -> tuple[float, floa
     with tempfile.TemporaryDirectory() as folder:
         profile, truth = Path(folder) / "profile.yaml", Path(folder) / "truth.jsonl"
         profile.write_text(PROFILE)
-        with running_simulator("--truth", str(truth), "--profile", str(profile), *options) as ready:
-            begun_ns, ended_ns, cpu_s, session_bytes = watched(ready, sessions)
+        where, served = cores(), ("--truth", str(truth), "--profile", str(profile), *options)
+        with on(where.simulator), running_simulator(*served) as ready:
+            begun_ns, ended_ns, share, session_bytes = watched(ready, sessions, where)
         late_ms = lateness_ms(truth, begun_ns, ended_ns)
     per_s = len(late_ms) / (ended_ns - begun_ns) * 1e9
-    cost = f"{cpu_s / len(late_ms) * 1e6:.1f} µs of CPU an event · {session_bytes / 1000:.0f} kB a session"
+    cost = f"{share / per_s * 1e6:.1f} µs of CPU an event · {session_bytes / 1000:.0f} kB a session"
     late = f"handed − due, ms: {quantiles(late_ms, 0.5, 0.99, 0.999)}"
     print(f"{name}, {sessions} sessions: {per_s:.0f} events/s · {cost} · {late}", flush=True)
     return per_s, float(np.quantile(late_ms, 0.99))
 
 
-def watched(ready: Ready, sessions: int) -> tuple[int, int, float, float]:
-    """Begin and end (ns) of the steady middle, CPU time in it, and what a session adds to the process's memory."""
-    simulator = psutil.Process(ready.pid)
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(ready.pid, cores[:1])
-    before = simulator.memory_info().rss
+def watched(ready: Ready, sessions: int, where: Cores) -> tuple[int, int, float, float]:
+    """Begin and end (ns) of the steady middle, the share of a core in it, bytes of memory that a session adds."""
+    before = rss_bytes(ready.pid)
     context = ssl.create_default_context(cafile=ready.ca) if ready.ca else None
-    peer = multiprocessing.get_context("fork").Process(target=discard, args=(ready.port, sessions, context, cores[-1]))
-    peer.start()
+    fork = multiprocessing.get_context("fork")
+    with on(where.harness):
+        peer = fork.Process(target=discard, args=(ready.port, sessions, context))
+        peer.start()
     try:
         time.sleep(sessions / OPENED_PER_S + SETTLE_S)
-        begun_ns, begun = monotonic_ns(), simulator.cpu_times()
+        begun = reading(peer.pid or 0, ready.pid, where.used)
         time.sleep(WATCH_S)
-        ended_ns, ended = monotonic_ns(), simulator.cpu_times()
-        added = simulator.memory_info().rss - before
+        ended = reading(peer.pid or 0, ready.pid, where.used)
+        added = rss_bytes(ready.pid) - before
     finally:
         peer.terminate()
         peer.join()
-    return begun_ns, ended_ns, ended.user + ended.system - begun.user - begun.system, added / sessions
+    share = usage(begun, ended).simulator
+    assert share is not None, "the simulator has ended"
+    return begun.at_ns, ended.at_ns, share, added / sessions
 
 
 def lateness_ms(truth: Path, begun_ns: int, ended_ns: int) -> list[float]:
@@ -91,9 +92,8 @@ def lateness_ms(truth: Path, begun_ns: int, ended_ns: int) -> list[float]:
     return [(line["handed"] - line["due"]) / 1e6 for line in sent if begun_ns <= line["handed"] < ended_ns]
 
 
-def discard(port: int, sessions: int, context: ssl.SSLContext | None, core: int) -> None:
+def discard(port: int, sessions: int, context: ssl.SSLContext | None) -> None:
     """Open sessions evenly, ask each for a response whenever it has none, and read; until terminated."""
-    os.sched_setaffinity(0, [core])
     epoll, peers, begun_s = select.epoll(), dict[int, socket.socket](), time.monotonic()
     buffer = bytearray(1 << 18)
     while True:

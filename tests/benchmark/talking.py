@@ -93,7 +93,7 @@ def measured(turns: pd.DataFrame, name: str) -> pd.Series[float]:
 
 def rows(turns: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for row in turns.to_dict("records"):
-        yield {name.removesuffix("_at_ns"): int(value) for name, value in row.items()
+        yield {str(name).removesuffix("_at_ns"): int(value) for name, value in row.items()
                if str(name).endswith("_at_ns") and not pd.isna(value)}  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.calibrate.machine import Reading
 from tests.benchmark.peers.figures import (
     Cannot,
     Figures,
@@ -74,9 +75,9 @@ def heard_of(truth: Truth, late_ns: int = 0) -> list[Heard]:
 
 
 def watched_of(truth: Truth) -> Watched:
-    """Half a core, 1 MB before the first session and 1 MB more each second; nobody else about."""
+    """Half a core beside a simulator, 1 MB before the first session and 1 MB more each second; nobody else about."""
     seconds = range(int(truth.handed_ns.max() // 1_000_000_000) + 2)
-    return Watched([Sample(s * 1_000_000_000, s / 2, (s + 1) * 1_000_000, s / 2, 0.0) for s in seconds])
+    return Watched([Sample(Reading(s * 1_000_000_000, s / 2, s / 4, s * 3 / 4), (s + 1) * 1_000_000) for s in seconds])
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 10**9))
@@ -208,6 +209,17 @@ def test_a_run_that_was_never_whole_has_no_figures() -> None:
     truth.sessions.loc["sess_1", "opened_ns"] = truth.sessions["done_ns"].min()
 
     assert isinstance(figures(told_of(truth), truth, watched_of(truth)), Cannot)
+
+
+def test_an_event_without_a_stamp_spoils_its_row_and_no_more() -> None:
+    truth = truth_of(run_of(2, 2))
+    told = told_of(truth)
+    begin_ns, end_ns = truth.steady()
+    middle = truth.instants[truth.instants["handed_ns"].between(begin_ns, end_ns, inclusive="left")]
+    found = figures(replace(told, stamps=told.stamps.drop(middle.index[0])), truth, watched_of(truth))
+
+    assert isinstance(found, Cannot)
+    assert found.why == f"1 of {len(middle)} events have no stamp"
 
 
 def test_repeated_runs_are_shown_by_their_medians() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
-from tests.benchmark.peers import table
-from tests.benchmark.peers.benchmark import differences, gave_up, middle
+import pytest
+
+from tests.benchmark.peers import benchmark, table
+from tests.benchmark.peers.benchmark import LOADS, RAMP_S, TURNS, differences, gave_up, middle
 from tests.benchmark.peers.figures import Cannot, Figures
+from tests.benchmark.peers.play import Load
 
 FIGURES = Figures(
     error_ms=(0.0061, 0.118, 1.52),
@@ -94,3 +99,26 @@ def test_clients_that_were_not_sent_the_same_are_not_compared() -> None:
     assert differences({(50, "one"): [FIGURES], (50, "two"): [FIGURES, other]}) == [
         "not the same work: at 50 sessions clients were sent 26595123 or 26595124 bytes"
     ]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="says which cores it uses")
+def test_a_row_is_there_as_soon_as_it_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: Iterator[table.Outcome] = iter([FIGURES])
+
+    def play(*_: object) -> table.Outcome:
+        if (outcome := next(measured, None)) is None:
+            raise KeyboardInterrupt
+        return outcome
+
+    monkeypatch.setattr(benchmark, "play", play)
+    monkeypatch.setattr(benchmark, "judged", lambda outcome, load: outcome)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main(["--sessions", "50", "--peers", "rtbench,picows + uvloop"])
+
+    assert capsys.readouterr().out.endswith(table.markdown(table.HEADER, [table.cells(50, "rtbench", FIGURES)]) + "\n")
+
+
+def test_who_cannot_is_ended_after_half_a_minute() -> None:
+    assert max(Load(sessions, TURNS, RAMP_S).limit_s for sessions in LOADS) <= 30

@@ -1,74 +1,61 @@
-"""What a process takes, seen from outside: CPU and memory, sampled from /proc, and how busy its core was besides."""
+"""What a process takes, seen from outside while it runs: processor time, memory, and who else was about."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from bench.calibrate.machine import Cores, Reading, allowed_cores, reading, usage
 from bench.clock import monotonic_ns
 
 EVERY_S = 0.1
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One look: CPU of the process (all threads) so far, its resident memory, and what its core did so far."""
+    """One look: processor time so far, of which nothing is unknown, and the resident memory of the process."""
 
-    at_ns: int
-    cpu_s: float
+    reading: Reading
     rss_bytes: int
-    core_busy_s: float
-    steal_s: float
 
 
 @dataclass(frozen=True)
 class Watched:
-    """The looks at one process, in order."""
+    """The looks at one process beside a simulator, in order."""
 
     samples: Sequence[Sample]
 
     def cpu_s(self, begin_ns: float, end_ns: float) -> float:
-        return self._grown("cpu_s", begin_ns, end_ns)
+        """Of the process and its children."""
+        return self._time("harness_s", end_ns) - self._time("harness_s", begin_ns)
 
     def others_share(self, begin_ns: float, end_ns: float) -> float:
-        """Share of the core's time that went to anybody else, other guests of the machine included."""
-        busy_s = self._grown("core_busy_s", begin_ns, end_ns) + self._grown("steal_s", begin_ns, end_ns)
-        return max(0.0, busy_s - self.cpu_s(begin_ns, end_ns)) / ((end_ns - begin_ns) / 1e9)
+        """What programs but the process and the simulator had of their cores; 1.0 is one core."""
+        others = usage(self._reading(begin_ns), self._reading(end_ns)).others
+        return float("nan") if others is None else others
 
     def rss_bytes(self, at_ns: float) -> float:
-        return self._at("rss_bytes", at_ns)
+        return self._at(at_ns, [sample.rss_bytes for sample in self.samples])
 
-    def _grown(self, name: str, begin_ns: float, end_ns: float) -> float:
-        return self._at(name, end_ns) - self._at(name, begin_ns)
+    def _reading(self, at_ns: float) -> Reading:
+        return Reading(int(at_ns), *(self._time(name, at_ns) for name in ("harness_s", "simulator_s", "busy_s")))
 
-    def _at(self, name: str, at_ns: float) -> float:
-        times = [sample.at_ns for sample in self.samples]
-        return float(np.interp(at_ns, times, [getattr(sample, name) for sample in self.samples]))
+    def _time(self, name: str, at_ns: float) -> float:
+        return self._at(at_ns, [getattr(sample.reading, name) for sample in self.samples])
 
-
-def alone(pid: int) -> list[int]:
-    """The process itself: who is looked at, unless somebody says otherwise."""
-    return [pid]
+    def _at(self, at_ns: float, values: Sequence[float]) -> float:
+        return float(np.interp(at_ns, [sample.reading.at_ns for sample in self.samples], values))
 
 
-def children(pid: int) -> list[int]:
-    """Those that it has forked and that live."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def watched(
-    process: subprocess.Popen[bytes], core: int, limit_s: float, who: Callable[[int], list[int]] = alone
-) -> Watched | None:
-    """Look at a process, or those that belong to it, until it ends. None, and it is killed, after `limit_s`."""
+def watched(process: subprocess.Popen[bytes], simulator: int, where: Cores, limit_s: float) -> Watched | None:
+    """Look at a process until it ends. None, and it is killed, after `limit_s`."""
     samples = []
     until_ns = monotonic_ns() + int(limit_s * 1e9)
     while process.poll() is None:
@@ -76,51 +63,26 @@ def watched(
             process.kill()
             process.wait()
             return None
-        samples += looked_at(process.pid, core, who)
+        samples += looked_at(process.pid, simulator, where)
         time.sleep(EVERY_S)
     return Watched(samples)
 
 
-def looked_at(pid: int, core: int, who: Callable[[int], list[int]] = alone) -> list[Sample]:
-    """One sample of these processes together; none where one of them is gone."""
+def looked_at(process: int, simulator: int, where: Cores) -> list[Sample]:
+    """One sample; none where one of the two is gone."""
     try:
-        pids = who(pid)
-        cpu_s, rss_bytes = sum(map(cpu_of, pids)), sum(map(rss_of, pids))
-    except (FileNotFoundError, ProcessLookupError, IndexError):
+        rss = rss_bytes(process)
+    except (FileNotFoundError, ProcessLookupError):
         return []
-    busy_s, steal_s = core_times(Path("/proc/stat").read_text(), core)
-    return [Sample(monotonic_ns(), cpu_s, rss_bytes, busy_s, steal_s)]
+    seen = reading(process, simulator, where.used)
+    return [] if None in (seen.harness_s, seen.simulator_s, seen.busy_s) else [Sample(seen, rss)]
 
 
-def cpu_of(pid: int) -> float:
-    """User and system time (proc(5): fields 14 and 15; the name before them may hold blanks)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+def rss_bytes(process: int) -> int:
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE_BYTES
 
 
-def rss_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
-
-
-def core_times(stat: str, core: int) -> tuple[float, float]:
-    """(busy, stolen) seconds of a core in /proc/stat: user nice system idle iowait irq softirq steal."""
-    (line,) = (line for line in stat.splitlines() if line.startswith(f"cpu{core} "))
-    user, nice, system, _, _, irq, softirq, steal, *_ = map(int, line.split()[1:])
-    return (user + nice + system + irq + softirq) / TICKS_PER_S, steal / TICKS_PER_S
-
-
-def cores(clients: int = 1) -> tuple[int, list[int]]:
-    """(the simulator's core, those of so many client processes): fewer where there are not as many, at least one."""
-    usable = sorted(os.sched_getaffinity(0))
-    return usable[0], usable[1:][-clients:] or usable
-
-
-@contextmanager
-def on_cores(numbers: Sequence[int]) -> Iterator[None]:
-    """What is started in this block stays on these cores."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, numbers)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+def cores(clients: int = 1) -> Cores:
+    """One for the simulator and one for each client process: fewer where there are not as many, at least one."""
+    usable = sorted(allowed_cores())
+    return Cores(frozenset(usable[1:][-clients:] or usable), frozenset(usable[:1]))

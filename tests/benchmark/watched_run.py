@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.calibrate.machine import Cores, on
 from bench.run import folder as files
 from bench.run import histograms
 from bench.run.histograms import MEASURED, Histograms, Key, quantile
-from tests.benchmark.watch import Watched, alone, cores, on_cores, watched
+from tests.benchmark.watch import Watched, cores, watched
 from tests.end_to_end.locust_process import free_port, write_scenario
 from tests.simulator_process import ROOT, running_simulator
 
@@ -58,27 +59,27 @@ def watched_run(
     tls: bool = False,
     processes: int = 1,
     profile: str = "",
-    who: Callable[[int], list[int]] = alone,
 ) -> WatchedRun:
     """`sessions` at once, opened evenly over `ramp_s`; each plays the script once. Raises AssertionError."""
     scenario, truth_log = write_scenario(scratch, script=script), scratch / "truth.jsonl"
     (scratch / "profile.yaml").write_text(profile or "{}\n")
-    simulators, clients = cores(processes)
+    where = cores(processes)
     served = ["--truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *(["--tls"] if tls else [])]
-    with on_cores([simulators]), running_simulator(*served) as ready:
+    with on(where.simulator), running_simulator(*served) as ready:
         load = ["-u", str(sessions), "-r", f"{sessions / ramp_s:g}", "--sessions", str(sessions)]
-        where = ["--url", ready.urls["ga"], "--runs", str(scratch / "runs"), *(["--ca", str(ready.ca)] if tls else [])]
-        seen = _run([str(scenario), "--headless", *load, *where, *_forked(processes)], scratch, clients, who)
+        paths = ["--url", ready.urls["ga"], "--runs", str(scratch / "runs"), *(["--ca", str(ready.ca)] if tls else [])]
+        options = [str(scenario), "--headless", *load, *paths, *_forked(processes)]
+        seen = _run(options, scratch, where, ready.pid)
     (folder,) = (scratch / "runs").iterdir()
     return WatchedRun(folder, truth_log, seen, ready.output.strip().splitlines()[-1])
 
 
-def _run(options: Sequence[str], scratch: Path, clients: Sequence[int], who: Callable[[int], list[int]]) -> Watched:
+def _run(options: Sequence[str], scratch: Path, where: Cores, simulator: int) -> Watched:
     with (scratch / "output").open("wb") as output:
-        with on_cores(clients):
+        with on(where.harness):
             command = [sys.executable, "-m", "locust", "-f", *options]
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-        seen = watched(process, clients[0], LIMIT_S, who)
+        seen = watched(process, simulator, where, LIMIT_S)
     assert seen is not None, f"the run was not done within {LIMIT_S:g} s"
     assert process.returncode in FINE, (scratch / "output").read_text(errors="replace")
     return seen

@@ -23,6 +23,8 @@ def build_step(
     p99: float = 0.05,
     rss_bytes: int | None = 10**8,
     why: str = "",
+    turns: int = 1000,
+    unjoined: int = 0,
 ) -> Step:
     """A step of 25 events a second and session, whose `ttfa` is wrong by `p99` ms."""
     return Step(
@@ -30,11 +32,13 @@ def build_step(
         sessions=sessions,
         outcome=outcome,
         why=why,
-        turns=1000,
+        turns=turns,
         failed=0,
+        unjoined=unjoined,
+        open=sessions,
         valid=outcome == "good",
         events_per_s=25.0 * sessions,
-        errors={"ttfa": build_spread(p99), "response_total": build_spread(p99 / 2)},
+        errors={"ttfa": build_spread(p99, turns), "response_total": build_spread(p99 / 2, turns)},
         instants={"requested": build_spread(p99 / 4), "first_audio": build_spread(p99)},
         harness={"receive_lag": build_spread(1.0), "stamp_error": build_spread(0.1)},
         cpu=0.5,
@@ -43,7 +47,7 @@ def build_step(
         simulator_late_p99_ms=0.1,
         simulator_cpu=0.3,
         background=0.0,
-        too_early=0,
+        left_out=0,
     )
 
 

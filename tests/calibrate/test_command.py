@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from bench.calibrate import climb
 from bench.cli.app import app
+from bench.errors import UsageError
 from bench.run.calibration import Kind, Outcome, Step, file_name, load
 from tests.calibrate.builders import build_step
 
@@ -37,7 +38,9 @@ def test_the_answer_is_the_last_line_and_is_saved(monkeypatch: pytest.MonkeyPatc
         "trust this machine up to 600 sessions per process",
     ]
     assert saved is not None
-    assert [step.sessions for step in saved.steps if step.kind == "talking"] == [100, 200, 400, 800, 600, 700]
+    assert [step.sessions for step in saved.steps if step.kind == "talking"] == [
+        100, 200, 400, 800, 800, 600, 700, 700
+    ]  # fmt: skip
 
 
 def test_the_page_and_the_data_are_written_where_they_are_wanted(
@@ -51,6 +54,66 @@ def test_the_page_and_the_data_are_written_where_they_are_wanted(
         assert "<svg" in (folder / name.with_suffix(".html")).read_text()
 
 
+def refuse(folder: Path) -> Path:
+    """A file that is where the folder should be."""
+    folder.write_text("")
+    return folder
+
+
+def test_minutes_are_not_spent_where_nothing_could_be_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    played: list[int] = []
+
+    def noted(kind: Kind, sessions: int) -> Step:
+        played.append(sessions)
+        return carries_some(kind, sessions)
+
+    state = calibrate(monkeypatch, refuse(tmp_path / "state"), play=noted)
+    out = calibrate(monkeypatch, tmp_path, "--out", str(refuse(tmp_path / "out")), play=noted)
+    monkeypatch.delenv("HOME", raising=False)
+    homeless = calibrate(monkeypatch, Path("relative"), play=noted)
+
+    for result, said in ((state, "cannot be saved"), (out, "cannot be saved"), (homeless, "set XDG_STATE_HOME")):
+        assert isinstance(result.exception, UsageError)
+        assert said in str(result.exception)
+    assert played == []
+
+
+def test_where_the_state_cannot_be_saved_it_is_one_line_and_the_wanted_folder_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    result = calibrate(monkeypatch, refuse(tmp_path / "state"), "--out", str(tmp_path / "out"), play=carries_some)
+    folder = tmp_path / "state" / "rtbench"
+
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [
+        f"{folder}: the calibration cannot be saved: Not a directory; later runs will not cite it"
+    ]
+    assert load(tmp_path / "out" / file_name(tls=False)) is not None
+
+
+@pytest.mark.parametrize(("gone", "status"), [("out", 2), ("state/rtbench", 0)])
+def test_the_answer_is_there_where_a_folder_takes_nothing_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gone: str, status: int
+) -> None:
+    def played(kind: Kind, sessions: int) -> Step:
+        if (tmp_path / gone).is_dir():
+            (tmp_path / gone).rmdir()
+            refuse(tmp_path / gone)
+        return carries_some(kind, sessions)
+
+    result = calibrate(monkeypatch, tmp_path / "state", "--out", str(tmp_path / "out"), play=played)
+    kept = ({"out", "state/rtbench"} - {gone}).pop()
+
+    assert result.exit_code == status
+    assert result.stdout.splitlines()[-1] == "trust this machine up to 600 sessions per process"
+    assert "cannot be saved" in result.stderr
+    assert load(tmp_path / kept / file_name(tls=False)) is not None
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("outcome", ["late", "busy"])
 def test_without_a_conclusion_nothing_is_saved_and_the_status_is_4(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Outcome
@@ -59,7 +122,7 @@ def test_without_a_conclusion_nothing_is_saved_and_the_status_is_4(
 
     assert result.exit_code == 4
     assert result.output.splitlines()[-1].startswith("no conclusion for listening and talking sessions: ")
-    assert list(tmp_path.iterdir()) == []
+    assert files_in(tmp_path) == []
 
 
 def test_a_calibration_that_is_interrupted_says_what_it_knows_and_saves_nothing(
@@ -75,7 +138,7 @@ def test_a_calibration_that_is_interrupted_says_what_it_knows_and_saves_nothing(
     assert result.exit_code != 0
     assert "listening: ttfa" in result.output
     assert "interrupted: nothing is concluded, and nothing saved" in result.output
-    assert list(tmp_path.iterdir()) == []
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("outcome", ["good", "late"])

@@ -49,6 +49,23 @@ def test_where_something_else_was_at_its_limit_the_answer_is_a_least_one(outcome
     )
 
 
+@pytest.mark.parametrize(("turns", "said"), [(499, "; p99 of 499 turns"), (500, "")])
+def test_a_p99_of_few_turns_is_said_of_the_load_that_is_trusted(turns: int, said: str) -> None:
+    steps = [build_step(n, kind="listening", turns=n * turns // 200, rss_bytes=None) for n in (100, 200)]
+    line, *_ = closing(concluded([*steps, build_step(200, kind="talking")]))
+
+    assert line == "listening: within 1 ms up to 200 sessions (5,000 events/s), within 100 µs up to 200" + said
+
+
+def test_a_kind_that_the_harness_did_not_end_is_a_least_one_in_its_line_too() -> None:
+    harness = [build_step(200, kind="listening"), build_step(400, "bad", kind="listening")]
+    simulator = [build_step(200, kind="talking"), build_step(400, "late", kind="talking")]
+    listening, talking, *_ = closing(concluded([*harness, *simulator]))
+
+    assert listening.startswith("listening: within 1 ms up to 200 sessions")
+    assert talking.startswith("talking: within 1 ms up to at least 200 sessions")
+
+
 def test_of_two_equal_answers_the_one_that_the_harness_gave_counts() -> None:
     harness = [build_step(200, kind="listening"), build_step(400, "bad", kind="listening")]
     simulator = [build_step(200, kind="talking"), build_step(400, "late", kind="talking")]

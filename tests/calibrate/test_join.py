@@ -66,8 +66,10 @@ def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> N
 )
 def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> None:
     row = build_row(0, requested=990, first_audio=2007) | change
+    errors = joined([row], told(TYPED), {})
 
-    assert joined([row], told(TYPED), {}).measures == {}
+    assert errors.measures == {}
+    assert errors.unjoined == (row["outcome"] == "ok")
 
 
 def test_an_event_that_was_not_handed_to_an_idle_socket_is_left_out_and_counted() -> None:
@@ -76,12 +78,31 @@ def test_an_event_that_was_not_handed_to_an_idle_socket_is_left_out_and_counted(
     errors = joined([build_row(0, requested=1000, first_audio=2000, response_done=4000)], truth, {})
 
     assert errors.measures == {"response_total": [0]}
-    assert truth.too_early == 2
+    assert errors.unjoined == 1
+    assert truth.left_out == 2
+
+
+def test_a_request_without_the_kernels_stamp_is_left_out_and_counted() -> None:
+    truth = told([line | {"src": "user"} if line["d"] == "in" else line for line in TYPED])
+    errors = joined([build_row(0, requested=1000, first_audio=2000, response_done=4000)], truth, {})
+
+    assert (errors.measures, errors.unjoined, truth.left_out) == ({}, 1, 1)
+    assert set(errors.instants) == {"first_audio", "response_done"}
+
+
+def test_speech_in_a_chunk_without_the_kernels_stamp_has_no_instant() -> None:
+    lines = [line | {"src": "user"} if line.get("e") == "turn-1-append-2" else line for line in SPOKEN]
+    row = build_row(0, origin="speech_end", speech_end=1, speech_begin=1, first_audio=2) | {"audio": "hello.wav"}
+    errors = joined([row], told(lines), {"hello.wav": SPEECH})
+
+    assert set(errors.instants) == {"speech_begin", "first_audio"}
+    assert errors.unjoined == 1
 
 
 def test_lateness_is_that_of_the_events_that_were_due_in_this_time() -> None:
     truth = told([*TYPED, {"schema": 2}, {"d": "end", "events": 5}, {"d": "refused", "at": 1}])
 
+    assert (truth.ended, told(TYPED).ended) == (1, 0)
     assert truth.late_within(1400, 3000).tolist() == [10, 10, 10]
     assert truth.late_within(10_000, 20_000).tolist() == []
     assert told([]).late_within(0, 1).tolist() == []

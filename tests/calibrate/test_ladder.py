@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.calibrate.ladder import TRIES, Found, Ladder, loads, next_load, steps_at_most, too_much, trusted_up_to
+from bench.calibrate.ladder import TRIES, Found, Ladder, loads, longest, next_load, too_much, trusted_up_to
 from bench.run.calibration import Outcome
 
 DEFAULT = Ladder(100, 1600)
@@ -26,28 +26,33 @@ def climbed(ladder: Ladder, capacity: int) -> list[Found]:
     return [Found(load, "good" if load <= capacity else "bad") for load in loads(ladder, capacity)]
 
 
+def tried(ladder: Ladder, capacity: int) -> list[int]:
+    """The loads, however often each is tried."""
+    return list(dict.fromkeys(loads(ladder, capacity)))
+
+
 def test_the_load_is_doubled_until_it_is_too_much_and_then_halved_in_between() -> None:
-    assert loads(DEFAULT, 650) == [100, 200, 400, 800, 600, 700]
+    assert tried(DEFAULT, 650) == [100, 200, 400, 800, 600, 700]
     assert loads(DEFAULT, 10_000) == [100, 200, 400, 800, 1600]
 
 
 def test_a_quick_one_takes_larger_steps_and_tries_nothing_in_between() -> None:
-    assert loads(QUICK, 650) == [100, 400, 1600]
+    assert tried(QUICK, 650) == [100, 400, 1600]
 
 
 def test_a_weak_machine_is_tried_with_less() -> None:
-    assert loads(DEFAULT, 30) == [100, 50, 25, 38, 32, 28]
-    assert loads(DEFAULT, 0) == [100, 50, 25, 12, 6, 5]
+    assert tried(DEFAULT, 30) == [100, 50, 25, 38, 32, 28]
+    assert tried(DEFAULT, 0) == [100, 50, 25, 12, 6, 5]
 
 
 @given(ladders, st.integers(0, 4000))
 def test_of_a_machine_that_carries_so_many_the_ladder_finds_nearly_as_many(ladder: Ladder, capacity: int) -> None:
     found = climbed(ladder, capacity)
-    trusted, end = trusted_up_to(found), too_much(found)
+    trusted, end, loads = trusted_up_to(found), too_much(found), [step.sessions for step in found]
 
     assert trusted <= capacity
     assert max(step.sessions for step in found) <= ladder.most
-    assert len({step.sessions for step in found}) == len(found)
+    assert all(loads.count(load) == (1 if load <= capacity else TRIES) for load in loads)
     if end is None:
         assert trusted == ladder.most
     elif trusted:
@@ -71,8 +76,8 @@ def load_of_least(found: list[Found]) -> int:
     return min(step.sessions for step in found)
 
 
-@pytest.mark.parametrize("outcome", ["late", "busy"])
-def test_a_load_that_could_not_be_judged_is_tried_once_more(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", ["bad", "late", "busy"])
+def test_a_load_that_was_not_good_is_tried_once_more(outcome: Outcome) -> None:
     once = [Found(100, "good"), Found(200, outcome)]
 
     assert TRIES == 2
@@ -98,7 +103,7 @@ def test_nothing_is_trusted_where_the_least_load_was_too_much() -> None:
     assert trusted_up_to([Found(5, "bad"), Found(100, "good")]) == 0
 
 
-def test_the_number_of_steps_is_known_before() -> None:
-    assert steps_at_most(DEFAULT) >= len(loads(DEFAULT, 650))
-    assert steps_at_most(QUICK) == 3
-    assert steps_at_most(Ladder(100, 40)) == 1
+def test_the_time_that_the_steps_take_at_most_is_known_before() -> None:
+    assert longest(DEFAULT, lambda _: 10) >= 10 * len(loads(DEFAULT, 650)) == 80
+    assert longest(QUICK, float) == 100 + 400 + 2 * 1600
+    assert longest(Ladder(100, 40), lambda sessions: sessions / 2) == 20

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import site
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from bench.calibrate import play
 from bench.calibrate.conclude import KINDS
+from bench.errors import UsageError
 from bench.plan.script import load_script
 from bench.run.calibration import Kind
 from bench.simulator.profile import load_profile
@@ -25,8 +31,17 @@ def test_every_kind_of_session_has_a_script_that_can_be_played(kind: Kind, tmp_p
 
 def test_options_of_other_runs_and_proxies_do_not_reach_it() -> None:
     given = {"LOCUST_USERS": "9", "https_proxy": "http://proxy", "ALL_PROXY": "x", "PATH": "/bin"}
+    kept = play._environment(given, Path("/scratch"))
 
-    assert play._environment(given) == {"PATH": "/bin"}
+    assert kept.keys() == {"PATH", "HOME", "PYTHONUSERBASE"}
+    assert kept["PATH"] == "/bin"
+
+
+def test_what_lies_at_home_does_not_reach_it_but_packages(tmp_path: Path) -> None:
+    given = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    kept = play._environment(given, Path("/scratch"))
+
+    assert kept == {"HOME": "/scratch", "PYTHONUSERBASE": site.getuserbase()}
 
 
 def test_the_simulator_has_as_many_workers_as_cores(tmp_path: Path) -> None:
@@ -40,3 +55,37 @@ def test_a_run_that_fails_says_what_it_said(tmp_path: Path) -> None:
     (tmp_path / "harness.log").write_text("rtbench: no such file\n")
 
     assert str(play._failed(tmp_path)) == "the run did not come to its end: rtbench: no such file"
+
+
+def ending(folder: Path, code: str, **document: object) -> str:
+    """How a run is said to have ended that does this, and whose document has this in the end."""
+    (folder / "run.json").write_text(json.dumps({"schema": 1} | document))
+    (folder / "harness.log").write_text("no\n")
+    return play._died(subprocess.Popen([sys.executable, "-c", code]), folder, folder)
+
+
+def test_a_run_that_comes_to_its_end_has_a_verdict(tmp_path: Path) -> None:
+    assert ending(tmp_path, "exit(4)", verdict={"valid": False}) == ""
+    assert ending(tmp_path, "exit(1)") == "the run ended with status 1"
+
+
+def test_a_run_that_is_killed_says_by_what(tmp_path: Path) -> None:
+    killed = f"import os; os.kill(os.getpid(), {signal.SIGKILL:d})"
+
+    assert ending(tmp_path, killed, verdict={}) == "the run ended with status -9"
+
+
+def test_a_run_that_is_refused_ends_the_calibration(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the run did not come to its end: no"):
+        ending(tmp_path, "exit(2)")
+
+
+def test_a_run_that_does_not_end_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(play, "END_S", 0.01)
+    (tmp_path / "run.json").write_text("{}")
+    process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    with play._ended(process):
+        said = play._died(process, tmp_path, tmp_path)
+
+    assert said == "the run had not ended 0 s after it was to"
+    assert process.returncode == -signal.SIGKILL

@@ -39,15 +39,30 @@ def test_the_table_has_every_measure_at_every_load() -> None:
 
     assert head.split()[-5:] == ["n", "p50", "p99", "p99.9", "max"]
     assert len(lines) == sum(len(step.errors) for step in STEPS)
-    assert lines[0].split() == ["listening:", "ttfa", "100", "1,000", "0.005", "0.05", "0.1", "0.15"]
+    assert lines[0].split() == ["listening:", "ttfa", "100", "1,000", "0.005", "0.05", "–", "0.15"]
 
 
 def test_a_step_without_figures_is_shown_all_the_same() -> None:
-    bare = Step("talking", 5, "bad", "no turn", 0, 0, None, 0.0, {}, {}, {}, None, None, None, None, None, None, 0)
+    bare = Step("talking", 5, "bad", "the run ended with status -9")
 
-    assert len(step_lines(bare)) == 2
+    assert step_lines(bare)[1:] == ["    the run ended with status -9"]
     assert list(error_lines([bare]))[1:] == []
-    assert "No turn" not in html(build_calibration([bare]))
+    assert "<td>✕ the run ended with status -9</td>" in html(build_calibration([bare]))
+
+
+def test_what_the_figures_of_a_step_lack_is_said() -> None:
+    step = build_step(100, turns=120, unjoined=1)
+    page = html(build_calibration([step]))
+
+    assert step_lines(step)[1:] == ["    p99 of 120 turns", "    1\u00a0turn could not be compared"]
+    assert "✓ p99 of 120 turns; 1\u00a0turn could not be compared" in page
+
+
+def test_p999_is_shown_of_as_many_turns_as_carry_it() -> None:
+    *_, p999, high = list(error_lines([build_step(turns=5000)]))[1].split()
+    *_, few, _ = list(error_lines([build_step(turns=4999)]))[1].split()
+
+    assert (p999, high, few) == ("0.1", "0.15", "–")
 
 
 def test_the_page_has_the_answer_the_picture_and_every_load() -> None:

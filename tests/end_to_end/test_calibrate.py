@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.calibrate.climb import played
+from bench.calibrate.climb import Plan, played
 from bench.calibrate.join import MEASURES
+from bench.calibrate.ladder import Ladder
 from bench.calibrate.machine import allowed_cores, cores_of
 from bench.calibrate.play import Pace
 from bench.run.calibration import Kind, Step
@@ -21,7 +22,8 @@ PACES: dict[Kind, Pace] = {"listening": Pace(1, 4), "talking": Pace(1, 13)}
 @pytest.fixture(scope="module", params=["listening", "talking"])
 def step(request: pytest.FixtureRequest) -> Step:
     kind: Kind = request.param
-    return played(kind, SESSIONS, PACES[kind], cores_of(allowed_cores()), tls=kind == "talking")
+    plan = Plan(Ladder(SESSIONS, SESSIONS), PACES[kind], PACES[kind].steady_s)
+    return played(kind, SESSIONS, plan, cores_of(allowed_cores()), tls=kind == "talking")
 
 
 def test_the_measures_that_the_truth_can_tell_are_compared(step: Step) -> None:
@@ -49,3 +51,8 @@ def test_the_harness_and_what_it_took_is_there(step: Step) -> None:
 def test_what_is_not_good_has_a_reason(step: Step) -> None:
     assert (step.outcome == "good") == (step.why == "")
     assert step.failed == 0
+
+
+def test_every_session_and_every_turn_is_there(step: Step) -> None:
+    assert step.open == SESSIONS
+    assert step.unjoined == 0

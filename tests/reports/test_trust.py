@@ -16,7 +16,7 @@ from tests.reports.synthetic import Plan, write
 
 CITED = {
     "date": "2026-11-20", "kind": "talking", "sessions": 400, "events_per_s": 9000.0, "exact_sessions": 100,
-    "tls": True, "file": "calibration-here-tls.json", "stale": [],
+    "ended": "", "tls": True, "file": "calibration-here-tls.json", "stale": [],
 }  # fmt: skip
 LINE = "calibrated on 2026-11-20: error p99 ≤ 1 ms up to 400 talking sessions per process, 9,000 events/s"
 
@@ -61,6 +61,20 @@ def test_a_run_that_went_beyond_its_calibration_says_by_what(run: Run) -> None:
     assert sessions > 1
     assert trust(both)[1].startswith(f"this run went beyond its calibration: {sessions:.0f} sessions and ")
     assert len(trust(within)) == 1
+
+
+@pytest.mark.parametrize(("above", "lines"), [(1.09, 1), (1.11, 2)])
+def test_busy_seconds_may_be_a_tenth_above_the_mean_that_was_calibrated(run: Run, above: float, lines: int) -> None:
+    _, events_per_s = busiest(run)
+
+    assert len(trust(citing(run, CITED | {"events_per_s": events_per_s / above}))) == lines
+
+
+def test_what_ended_the_calibration_is_said_where_it_was_not_the_harness(run: Run) -> None:
+    ended, beyond = trust(citing(run, CITED | {"ended": "the simulator", "sessions": 1}))
+
+    assert ended == LINE.replace("400", "at least 1")
+    assert beyond.startswith("this run went beyond its calibration (the simulator, not the harness, ended it): ")
 
 
 def test_each_process_is_held_against_it_by_itself(run: Run) -> None:

@@ -22,6 +22,7 @@ from bench.run.calibration import (
     machine,
     save,
     state_folder,
+    writable,
 )
 from tests.calibrate.builders import build_step
 
@@ -65,7 +66,7 @@ def test_a_run_cites_what_was_found_of_its_kind_of_sessions(tmp_path: Path) -> N
 
     assert cited == {
         "date": "2026-11-20", "kind": "talking", "sessions": 400, "events_per_s": 8000.0, "exact_sessions": 0,
-        "tls": False, "file": file_name(tls=False), "stale": [],
+        "ended": "the simulator", "tls": False, "file": file_name(tls=False), "stale": [],
     }  # fmt: skip
 
 
@@ -101,12 +102,24 @@ def test_a_run_beyond_it_is_warned() -> None:
     assert beyond(cited, 1400 / 2) == []
     (notice,) = beyond(cited, 1000)
     assert notice.startswith("1,000 sessions in one process are beyond what this machine was calibrated for: 700")
+    assert ": at least 700 listening ones" in beyond(cited | {"ended": "the simulator"}, 1000)[0]
 
 
 def test_it_lies_where_programs_keep_their_state(tmp_path: Path) -> None:
-    assert state_folder({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "rtbench"
-    assert state_folder({"XDG_STATE_HOME": "relative"}) == Path.home() / ".local" / "state" / "rtbench"
-    assert state_folder({}).parts[-3:] == (".local", "state", "rtbench")
+    at_home = {"HOME": str(tmp_path)}
+
+    assert state_folder(at_home | {"XDG_STATE_HOME": "/var/state"}) == Path("/var/state/rtbench")
+    assert state_folder(at_home | {"XDG_STATE_HOME": "relative"}) == tmp_path / ".local" / "state" / "rtbench"
+    assert state_folder(at_home) == tmp_path / ".local" / "state" / "rtbench"
+
+
+def test_without_a_home_nothing_is_cited_and_nothing_saved() -> None:
+    nowhere = state_folder({})
+
+    assert nowhere is None
+    assert citation(nowhere, "listening", tls=False) is None
+    with pytest.raises(UsageError, match="set XDG_STATE_HOME"):
+        save(build_calibration(), nowhere)
 
 
 def test_the_name_of_the_machine_makes_a_file_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +133,22 @@ def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> Non
 
     with pytest.raises(UsageError, match="the calibration cannot be saved"):
         save(build_calibration(), tmp_path / "file" / "rtbench")
+
+
+def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
+    assert list(writable(tmp_path / "new" / "rtbench").iterdir()) == []
+
+
+def test_a_folder_that_takes_no_file_is_said_before_one_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(dir: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(calibration, "TemporaryFile", full)
+
+    with pytest.raises(UsageError, match="cannot be saved: No space left on device"):
+        writable(tmp_path)
 
 
 def test_dates_are_utc() -> None:

@@ -18,7 +18,8 @@ from tests.benchmark.peers.play import PEERS, Load, Peer, Played, play
 from tests.benchmark.watch import cores
 
 LOADS = (50, 200, 400, 800, 1400)
-TURNS, RAMP_S = 10, 5.0
+TURNS, RAMP_S = 8, 4.0
+"""With these a client that cannot carry a load is ended after half a minute."""
 
 Runs = dict[tuple[int, str], list[table.Outcome]]
 """Of each load and client, what every run of it said."""
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     wishes = parser().parse_args(arguments)
     peers = [peer for peer in PEERS if wishes.peers is None or peer.name in wishes.peers]
     print(conditions(wishes.turns, wishes.ramp, wishes.repeat))
+    print(table.markdown(table.HEADER, []), flush=True)
     runs: Runs = {}
     for sessions in wishes.sessions:
         able = [peer for peer in peers if not gave_up(runs, peer.name)]
@@ -40,8 +42,8 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def show(outcomes: dict[tuple[int, str], table.Outcome], form: Callable[..., str]) -> None:
-    print(form(table.HEADER, [table.cells(sessions, name, outcome) for (sessions, name), outcome in outcomes.items()]))
-    print("\n" + "\n".join(table.memory(outcomes)))
+    rows = [table.cells(sessions, name, outcome) for (sessions, name), outcome in outcomes.items()]
+    print("", form(table.HEADER, rows), "", *table.memory(outcomes), sep="\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,12 +70,13 @@ def names(given: str) -> list[str]:
 
 
 def conditions(turns: int, ramp_s: float, repeat: int) -> str:
-    simulators, (clients,) = cores()
-    alone = "" if simulators != clients else "; ONE core for both: figures are of two busy neighbours"
+    where = cores()
+    (client,), (simulator,) = where.harness, where.simulator
+    alone = "" if not where.shared else "; ONE core for both: figures are of two busy neighbours"
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     return (
-        f"Python {platform.python_version()}, Linux {platform.release()}; client on core {clients}, simulator on core "
-        f"{simulators}{alone}\n{turns} turns a session, opened within {ramp_s:g} s, {repeat} of each; "
+        f"Python {platform.python_version()}, Linux {platform.release()}; client on core {client}, simulator on core "
+        f"{simulator}{alone}\n{turns} turns a session, opened within {ramp_s:g} s, {repeat} of each; "
         f"load average before {load}"
     )
 
@@ -97,10 +100,10 @@ def differences(runs: Runs) -> list[str]:
 
 
 def once(peer: Peer, load: Load) -> table.Outcome:
-    """One run, and a line about it."""
+    """One run; its row is printed at once, for a benchmark may be interrupted."""
     with tempfile.TemporaryDirectory() as scratch:
         outcome = judged(play(peer, load, Path(scratch)), load)
-    print(f"  {load.sessions} sessions, {peer.name}: {table.brief(outcome)}", flush=True)
+    print(table.markdown_line(table.cells(load.sessions, peer.name, outcome)), flush=True)
     return outcome
 
 

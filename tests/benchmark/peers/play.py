@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.calibrate.machine import on
 from bench.simulator.truth import read_truth
 from tests.benchmark.peers import rtbench
 from tests.benchmark.peers.figures import Cannot, Told, late_ms, told_by_heard
 from tests.benchmark.peers.truth import Truth, truth_of
 from tests.benchmark.peers.work import Work, read_heard
-from tests.benchmark.watch import Watched, cores, on_cores, watched
+from tests.benchmark.watch import Watched, cores, watched
 from tests.simulator_process import ROOT, running_simulator
 
 PROFILE = "speed: 4.5\nrate_limits: none\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
@@ -22,9 +23,9 @@ PROFILE = "speed: 4.5\nrate_limits: none\ndelays_ms:\n  first_audio: {p50: 150, 
 out, for its numbers depend on the instant: so every client gets the same bytes."""
 TURN_S = 1.5
 """How long a turn takes by this profile, at most and on average."""
-PATIENCE = 3
+PATIENCE = 1.5
 """A peer that takes so many times as long cannot carry the load."""
-START_S = 25.0
+START_S = 8.0
 """To start, and to write down what was heard."""
 
 
@@ -92,12 +93,12 @@ def play(
     limit_s = load.limit_s if limit_s is None else limit_s
     truth_log, profile_path = scratch / "truth.jsonl", scratch / "profile.yaml"
     profile_path.write_text(profile)
-    simulators, clients = cores()
-    with on_cores([simulators]), running_simulator("--truth", str(truth_log), "--profile", str(profile_path)) as ready:
+    where = cores()
+    with on(where.simulator), running_simulator("--truth", str(truth_log), "--profile", str(profile_path)) as ready:
         out = str(scratch / "heard.json")
         work = Work(ready.urls["ga"], load.sessions, load.turns, load.ramp_s, out, peer.utf8_check)
         with (scratch / "output").open("wb") as output:
-            with on_cores(clients):
+            with on(where.harness):
                 process = subprocess.Popen(
                     peer.command(work, scratch),
                     cwd=ROOT,
@@ -105,10 +106,10 @@ def play(
                     stdout=output,
                     stderr=subprocess.STDOUT,
                 )
-            seen = watched(process, clients[0], limit_s)
+            seen = watched(process, ready.pid, where, limit_s)
     truth = truth_of(read_truth(truth_log))
     if seen is None:
-        return Cannot(f"over {PATIENCE} times as slow as the service, ended after {limit_s:.0f} s", late_ms(truth))
+        return Cannot(f"over {PATIENCE:g} times as slow as the service, ended after {limit_s:.0f} s", late_ms(truth))
     try:
         told = peer.told(work, scratch, truth)
     except (OSError, ValueError):

@@ -34,16 +34,6 @@ def cells(sessions: int, client: str, outcome: Outcome) -> tuple[str, ...]:
     )
 
 
-def brief(outcome: Outcome) -> str:
-    """A line while the others are still to come."""
-    if isinstance(outcome, Cannot):
-        return reason(outcome)
-    return (
-        f"arrival − send p99 {milliseconds(outcome.error_ms[1])} ms, {outcome.cpu_us_per_event:.1f} µs an event, "
-        f"{outcome.events_per_s:,.0f} events/s; simulator late p99 {outcome.simulator_late_ms:.2f} ms"
-    )
-
-
 def reason(outcome: Cannot) -> str:
     late = f"; {LATE}: the simulator was late, p99 {outcome.simulator_late_ms:.2f} ms"
     return f"cannot: {outcome.why}{'' if outcome.usable else late}"
@@ -61,8 +51,12 @@ def text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "\n".join(map(markdown_line, [header, ["---"] * len(header), *rows]))
+
+
+def markdown_line(cells: Sequence[str]) -> str:
+    """One row: it needs no other to be read."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def memory(outcomes: Mapping[tuple[int, str], Outcome]) -> list[str]:

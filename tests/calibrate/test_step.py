@@ -1,0 +1,200 @@
+"""What a run's folder and a truth log come to, of a run that nobody played."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.calibrate.machine import Usage
+from bench.calibrate.play import Played
+from bench.calibrate.step import step_of
+from bench.run import folder as files
+from bench.run import histograms as hdr
+from bench.run.calibration import Step
+from tests.calibrate.builders import received, sent
+
+S, MS = 10**9, 10**6
+BEGIN_S, END_S = 1_000, 1_010
+"""The steady part, UTC."""
+APART_NS = 400 * S
+"""How much later UTC is than the clock of the rows and of the log."""
+SESSIONS = 100
+
+
+@dataclass(frozen=True)
+class Run:
+    """One turn each 100 ms from 5 s before the steady part to 5 s after it; each figure is 10 µs too long.
+
+    `lates_ms`: how late the simulator was, by the number of the turn; `ends`: how many of its processes ended in order.
+    """
+
+    verdict: dict[str, Any] = field(default_factory=lambda: {"valid": True, "rules": []})
+    open: dict[int, int] = field(default_factory=dict)
+    """by the second, where it is not all of them"""
+    outcomes: dict[int, str] = field(default_factory=dict)
+    """of turns that are not good, by their number"""
+    lates_ms: dict[int, float] = field(default_factory=dict)
+    sessions: tuple[tuple[str, int], ...] = (("ok", 0), ("abandoned", 0))
+    """outcome and lost turns"""
+    ends: int = 1
+    died: str = ""
+
+
+TURNS = range(-50, 150)
+
+
+def request_ns(turn: int) -> int:
+    return BEGIN_S * S + turn * 100 * MS - APART_NS
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    return [
+        {
+            "response_id": f"resp_{turn}",
+            "service_session_id": "sess_1",
+            "turn": 1,
+            "outcome": run.outcomes.get(turn, "ok"),
+            "origin": "requested",
+            "start_ns": request_ns(turn),
+            "start_utc_ns": request_ns(turn) + APART_NS,
+            "requested_at_ns": 0,
+            "first_audio_at_ns": 20 * MS + 10_000,
+        }
+        for turn in TURNS
+    ]
+
+
+def truth(run: Run) -> Iterable[dict[str, Any]]:
+    for turn in TURNS:
+        at_ns, late_ns = request_ns(turn) + 20 * MS, round(run.lates_ms.get(turn, 0.1) * MS)
+        yield received("response.create", request_ns(turn), r=f"resp_{turn}")
+        yield sent("response.output_audio.delta", at_ns, response=f"resp_{turn}", audio=480, due=at_ns - late_ns)
+    yield from [{"d": "end"}] * run.ends
+
+
+def seconds(run: Run) -> list[dict[str, Any]]:
+    """2,000 events in each, that take a quarter of a core; twice as many outside of the steady part."""
+    return [
+        {
+            "second": second,
+            "length_ns": S,
+            "sessions_active": run.open.get(second, SESSIONS),
+            "events": 2000 if BEGIN_S <= second < END_S else 4000,
+            "cpu": 0.25,
+        }
+        for second in range(BEGIN_S - 5, END_S + 5)
+    ]
+
+
+def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> Step:
+    """The step that such a run comes to."""
+    sessions = [{"outcome": outcome, "lost_turns": lost} for outcome, lost in run.sessions]
+    tables: tuple[tuple[files.TableName, list[dict[str, Any]]], ...] = (
+        ("turns", rows(run)), ("seconds", seconds(run)), ("sessions", sessions)
+    )  # fmt: skip
+    for name, of in tables:
+        pq.write_table(pa.Table.from_pylist(of, files.SCHEMAS[name]), scratch / f"{name}.parquet")
+    kept = hdr.Histograms()
+    kept.record(hdr.Key("receive_lag", "sim"), 250)
+    log = hdr.header(0, simulated=True) + "".join(kept.lines(0, S))
+    files.histograms_path(scratch).write_text(log, encoding="ascii")
+    (scratch / "run.json").write_text(json.dumps({"schema": 1, "verdict": run.verdict}))
+    (scratch / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth(run)))
+    usage = Usage(**({"harness": 0.5, "simulator": 0.3, "others": 0.0} | used))
+    played = Played(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
+    return step_of("listening", SESSIONS, played, workers)
+
+
+def test_a_step_is_made_of_the_steady_part_alone(tmp_path: Path) -> None:
+    outside = {turn: "timeout:done" for turn in TURNS if not 0 <= turn < 100}
+    found = step(
+        tmp_path, Run(outcomes=outside, open={BEGIN_S - 1: 3, END_S: 3}, lates_ms=dict.fromkeys(outside, 50.0))
+    )
+
+    assert (found.outcome, found.why) == ("good", "")
+    assert (found.turns, found.failed, found.open) == (100, 0, SESSIONS)
+    assert found.events_per_s == 2000
+    assert found.us_per_event == pytest.approx(0.25 / 2000 * 1e6)
+    assert found.simulator_late_p99_ms == pytest.approx(0.1)
+
+
+def test_errors_and_what_the_harness_says_of_itself_are_in_it(tmp_path: Path) -> None:
+    found = step(tmp_path, Run())
+
+    assert set(found.errors) == {"ttfa"}
+    assert found.errors["ttfa"].n == 100
+    assert found.errors["ttfa"].p99 == pytest.approx(0.01)
+    assert found.instants["requested"].high == 0
+    assert found.harness["receive_lag"].p50 == pytest.approx(0.25, rel=0.01)
+    assert (found.cpu, found.background, found.rss_bytes) == (0.5, 0.0, 10**8)
+
+
+def test_a_simulator_that_was_late_within_it_is_seen(tmp_path: Path) -> None:
+    found = step(tmp_path, Run(lates_ms={10: 7.0, 20: 6.0}))
+
+    assert found.simulator_late_p99_ms == pytest.approx(6.0)
+    assert found.outcome == "late"
+
+
+def test_the_first_rule_that_was_broken_is_the_reason(tmp_path: Path) -> None:
+    rules = [{"measure": measure, "passed": passed, "figure": 6.04, "limit": 5}
+             for measure, passed in (("stamp_error", True), ("send_lag", False), ("hub_delay", False))]  # fmt: skip
+    found = step(tmp_path, Run(verdict={"valid": False, "rules": rules}))
+
+    assert (found.outcome, found.why) == ("bad", "invalid: send_lag 6.04 ms > 5 ms")
+
+
+def test_sessions_that_were_not_there_all_the_time_are_missed(tmp_path: Path) -> None:
+    found = step(tmp_path, Run(open={BEGIN_S + 4: 90, END_S - 1: 1}))
+
+    assert (found.outcome, found.why) == ("bad", "only 90 of 100 sessions were open")
+
+
+@pytest.mark.parametrize(
+    ("run", "failed", "turns"),
+    [
+        (Run(outcomes={5: "timeout:done", 6: "timeout:done"}), 2, 100),
+        (Run(sessions=(("ok", 0), ("closed:1006", 4), ("abandoned", 0))), 5, 105),
+    ],
+)
+def test_turns_that_failed_and_those_lost_with_a_session_count(
+    tmp_path: Path, run: Run, failed: int, turns: int
+) -> None:
+    found = step(tmp_path, run)
+
+    assert (found.outcome, found.why) == ("bad", f"{failed} of {turns} turns failed or were lost")
+    assert (found.failed, found.turns) == (failed, turns)
+
+
+def test_a_simulator_of_which_a_process_died_judges_nobody(tmp_path: Path) -> None:
+    found = step(tmp_path, Run(ends=1, outcomes=dict.fromkeys(TURNS, "closed:1006")), workers=2)
+
+    assert (found.outcome, found.why) == ("late", "the simulator died")
+
+
+def test_each_core_of_the_simulator_counts(tmp_path: Path) -> None:
+    assert step(tmp_path, Run(ends=2), workers=2, simulator=1.2).outcome == "good"
+    assert step(tmp_path, Run(ends=1), simulator=0.96).outcome == "late"
+
+
+def test_a_harness_without_time_left_is_seen(tmp_path: Path) -> None:
+    found = step(tmp_path, Run(verdict={"valid": None}, lates_ms=dict.fromkeys(TURNS, 50.0)), harness=0.99)
+
+    assert (found.outcome, found.why) == ("bad", "the run was not judged; the harness had no time left")
+
+
+@pytest.mark.parametrize(("ends", "outcome"), [(1, "bad"), (0, "late")])
+def test_a_run_that_died_has_no_figures(tmp_path: Path, ends: int, outcome: str) -> None:
+    died = replace(Run(ends=ends), died="the run ended with status -9")
+    found = step(tmp_path, died)
+
+    assert found.outcome == outcome
+    assert found.why == (died.died if outcome == "bad" else "the simulator died")
+    assert (found.turns, found.errors, found.rss_bytes) == (0, {}, 10**8)
