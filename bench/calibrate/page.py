@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from bench.calibrate.conclude import KINDS, closing, judged
 from bench.calibrate.text import MARKS, notes, quantiles
@@ -29,15 +29,15 @@ TEMPLATE = """{% extends "base.html.j2" %}
 Hollow marks: a load that was too much. Left out are loads that say nothing of the harness: the simulator was late, or
 other programs took the time.</p>
 <figure>{{ picture.wide }}{{ picture.phone }}</figure>
+<h2>What each load took</h2>
+<div class="scroll"><table><caption>Lags and stamp errors: p50, p99 and p99.9, ms</caption><thead><tr>
+{% for head in heads %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead><tbody>
+{{ rows(steps) }}</tbody></table></div>
 <h2>Every measure at every load</h2>
 <div class="scroll"><table><caption>|figure − truth|, ms</caption><thead><tr><th scope="col">measure</th>
 <th scope="col">sessions</th><th scope="col">n</th><th scope="col">p50</th><th scope="col">p99</th>
 <th scope="col">p99.9</th><th scope="col">max</th></tr></thead><tbody>
 {{ rows(errors) }}</tbody></table></div>
-<h2>What each load took</h2>
-<div class="scroll"><table><caption>Lags and stamp errors: p50, p99 and p99.9, ms</caption><thead><tr>
-{% for head in heads %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead><tbody>
-{{ rows(steps) }}</tbody></table></div>
 {% endblock %}
 """
 HEADS = ("load", "events/s", "receive_lag", "stamp_error", "send_lag", "hub_delay", "CPU", "µs an event",
@@ -56,19 +56,21 @@ def html(calibration: Calibration) -> str:
         "lines": [f"{line[0].upper()}{line[1:]}." for line in lines],
         "made": f"{calibration.date_utc}, {way} · {' · '.join(f'{name} {value}' for name, value in facts.items())}",
         "picture": both(lambda w: picture(calibration.steps, w)),
-        "errors": sorted((row for step in calibration.steps for row in _error_rows(step)), key=lambda row: row[0]),
+        "errors": [row for named in ("errors", "instants") for row in _error_rows(calibration.steps, named)],
         "heads": HEADS,
         "steps": [_step_row(step) for step in calibration.steps],
     }
     return environment().from_string(TEMPLATE).render(context)
 
 
-def _error_rows(step: Step) -> list[list[str]]:
-    return [
-        [f"{step.kind}: {name}", count(step.sessions), count(spread.n),
-         *quantiles(spread)]
-        for name, spread in (step.errors | {f"at {name}": one for name, one in step.instants.items()}).items()
-    ]  # fmt: skip
+def _error_rows(steps: Sequence[Step], named: Literal["errors", "instants"]) -> list[list[str]]:
+    """Of the measures, or of the instants that they are made of; each at rising loads."""
+    at = "at " if named == "instants" else ""
+    rising = sorted(steps, key=lambda step: (KINDS.index(step.kind), step.sessions))
+    rows = [(step, name, spread) for step in rising for name, spread in getattr(step, named).items()]
+    rows.sort(key=lambda row: (KINDS.index(row[0].kind), row[1]))
+    return [[f"{step.kind}: {at}{name}", count(step.sessions), count(spread.n), *quantiles(spread)]
+            for step, name, spread in rows]  # fmt: skip
 
 
 def _step_row(step: Step) -> list[str]:
