@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from bench.run.calibration import at_least
 from reports.numbers import count, listed
 from reports.runs import Run
 
@@ -31,7 +30,7 @@ def trust(run: Run) -> list[str]:
 def cited_line(cited: dict[str, Any]) -> str:
     """What the calibration says, and how this run differs from it: calibrated on 2026-11-20, with another kernel: …."""
     stale = f", {listed(cited['stale'])}" if cited["stale"] else ""
-    sessions = f"{at_least(cited.get('ended', ''))}{count(cited['sessions'])} {cited['kind']} sessions"
+    sessions = f"{'at least ' if cited.get('ended') else ''}{count(cited['sessions'])} {cited['kind']} sessions"
     return (
         f"calibrated on {cited['date']}{stale}: error p99 ≤ 1 ms up to {sessions} per process, "
         f"{count(cited['events_per_s'])} events/s"
