@@ -12,9 +12,13 @@ from reports.statistics import floor
 KINDS: tuple[Kind, ...] = get_args(Kind)
 CAUSES = {"late": "the simulator", "busy": "other programs"}
 """What kept a step from being judged."""
+MOST = "--most"
+"""What ended the steps where every load was good."""
 
 
-def conclude(steps: Sequence[Step], machine: Mapping[str, Any], date_utc: str, *, tls: bool) -> Calibration:
+def conclude(
+    steps: Sequence[Step], machine: Mapping[str, Any], date_utc: str, *, tls: bool, quick: bool = False
+) -> Calibration:
     """Of steps of every kind. A kind of which no step could be judged is not in it."""
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in KINDS}
     ended = {kind: cause for kind, of in by_kind.items() if (cause := _cause(of))}
@@ -28,6 +32,7 @@ def conclude(steps: Sequence[Step], machine: Mapping[str, Any], date_utc: str, *
         exact={kind: _trusted(of, _exact(of)) for kind, of in by_kind.items()},
         ended=ended,
         steps=list(steps),
+        quick=quick,
     )
 
 
@@ -52,10 +57,10 @@ def _trusted(steps: Sequence[Step], found: Sequence[Found]) -> Trusted:
 
 
 def _cause(steps: Sequence[Step]) -> str:
-    """What ended the ladder of a kind, where the harness did not; "" where it did, or its top was reached."""
+    """What ended the ladder of a kind, where the harness did not; "" where it did."""
     found = _found(steps)
     end = too_much(found)
-    return CAUSES.get(end.outcome, "") if end is not None else "" if found else "an interruption"
+    return CAUSES.get(end.outcome, "") if end is not None else MOST if found else "an interruption"
 
 
 def is_concluded(calibration: Calibration) -> bool:
@@ -70,6 +75,8 @@ def closing(calibration: Calibration) -> list[str]:
         unknown = [kind for kind in KINDS if kind not in calibration.trusted]
         causes = " and ".join(dict.fromkeys(calibration.ended[kind] for kind in unknown))
         return [*lines, f"no conclusion for {' and '.join(unknown)} sessions: {causes} set the limit"]
+    if calibration.quick:
+        lines.append("a first idea: few loads were tried, each for a short time; without --quick it is narrowed down")
     exact = min(found.sessions for found in calibration.exact.values())
     return [*lines, f"errors are within 100 µs (p99) up to {exact:,} sessions per process", _answer(calibration)]
 
@@ -97,10 +104,15 @@ def _answer(calibration: Calibration) -> str:
     kind, least = min(calibration.trusted.items(), key=lambda pair: (pair[1].sessions, pair[0] in calibration.ended))
     if cause := calibration.ended.get(kind):
         return (
-            f"trust this machine up to {at_least(cause)}{least.sessions} sessions per process; "
+            f"trust this machine up to {at_least(cause)}{least.sessions:,} sessions per process; "
             f"{cause}, not the harness, ended the calibration"
         )
-    return f"trust this machine up to {least.sessions} sessions per process"
+    return f"trust this machine up to {least.sessions:,} sessions per process"
+
+
+def is_coarse(calibration: Calibration) -> bool:
+    """Whether a fuller calibration of the same machine says more."""
+    return calibration.quick or MOST in calibration.ended.values()
 
 
 def bytes_per_session(steps: Sequence[Step]) -> float | None:

@@ -54,9 +54,9 @@ def joined(rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[st
             seen = _seen(row)
             told = _measured(true, row["origin"])
             measured = _measured(seen, row["origin"])
-            for name in told.keys() & measured.keys():
+            for name in (name for name in MEASURES if name in told and name in measured):
                 measures[name].append(measured[name] - told[name])
-            for name in true.keys() & seen.keys():
+            for name in (name for name in INSTANTS if name in true and name in seen):
                 instants_[name].append(seen[name] - true[name])
             unjoined += not measured.keys() <= told.keys()
     return Joined(dict(measures), dict(instants_), unjoined)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+SPARE_DESCRIPTORS = 100
 
 if TYPE_CHECKING:
     from bench.calibrate.climb import Plan
@@ -33,18 +36,45 @@ def calibrate(
     from bench.errors import INVALID_STATUS
     from bench.run.calibration import date_of, machine
 
+    _check_descriptors(most)
     folders = _writable_folders(out)
     plan, cores, began = plan_of(most, quick=quick), cores_of(allowed_cores()), utc_ns()
     typer.echo(_opening(plan, cores, folders, tls=tls))
     steps: list[Step] = []
     try:
-        _climb(plan, cores, steps, tls=tls)
+        with _terminable():
+            _climb(plan, cores, steps, tls=tls)
     except KeyboardInterrupt:
         typer.echo("\n".join(["", *error_lines(steps), "interrupted: nothing is concluded, and nothing saved"]))
         raise
-    found = conclude(steps, machine(), date_of(began), tls=tls)
+    found = conclude(steps, machine(), date_of(began), tls=tls, quick=quick)
     typer.echo("\n".join(["", *error_lines(steps), "", *closing(found)]))
     raise typer.Exit(_save(found, folders) if is_concluded(found) else INVALID_STATUS)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM is Ctrl-C: what was started here ends as well."""
+    import signal
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_descriptors(most: int) -> None:
+    """Each session is a file descriptor, and a process has so many. Raises UsageError before minutes are spent."""
+    import resource
+
+    from bench.errors import UsageError
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < most + SPARE_DESCRIPTORS:
+        lower = max(1, hard - SPARE_DESCRIPTORS)
+        raise UsageError(f"a process may open {hard} files here, too few for {most:,} sessions: "
+                         f"raise it with `ulimit -n`, or calibrate with --most {lower}")  # fmt: skip
 
 
 def _writable_folders(out: Path | None) -> list[Path]:
@@ -83,7 +113,7 @@ def _opening(plan: Plan, cores: Cores, folders: Iterable[Path], *, tls: bool) ->
         f"{where}\n"
         f"{way}\n"
         f"at most some {plan.minutes_at_most:.0f} min, more where {first} sessions are too much already\n"
-        + "\n".join(f"to be saved, with a page: {folder / file_name(tls=tls)}" for folder in folders)
+        + "\n".join(f"the page will be {(folder / file_name(tls=tls)).with_suffix('.html')}" for folder in folders)
     )
 
 
@@ -117,12 +147,17 @@ def _save(found: Calibration, folders: Iterable[Path]) -> int:
 
 
 def _problem(found: Calibration, folder: Path) -> str:
-    """Save data and page; why that cannot be, "" where it can."""
+    """Save data and page; why that cannot be, "" where it can, or where there is a fuller one of this machine."""
+    from bench.calibrate.conclude import is_coarse
     from bench.calibrate.page import html
     from bench.errors import UsageError
-    from bench.run.calibration import save
+    from bench.run.calibration import file_name, load, save
     from bench.run.folder import write_text
 
+    before = load(folder / file_name(tls=found.tls))
+    if is_coarse(found) and before is not None and not is_coarse(before) and before.machine == found.machine:
+        typer.echo(f"{folder / file_name(tls=found.tls)} stays: it is a fuller one, of {before.date_utc}", err=True)
+        return ""
     try:
         page = save(found, folder).with_suffix(".html")
         write_text(page, html(found))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -155,5 +158,40 @@ def test_every_line_before_the_answer_fits_a_hundred_columns(
 def test_no_more_sessions_are_tried_than_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     result = calibrate(monkeypatch, tmp_path, "--most", "40", play=carries_some)
 
-    assert result.output.splitlines()[-1] == "trust this machine up to 40 sessions per process"
+    assert result.output.splitlines()[-1].startswith(
+        "trust this machine up to at least 40 sessions per process; --most"
+    )
     assert calibrate(monkeypatch, tmp_path, "--most", "0", play=carries_some).exit_code == 2
+
+
+def test_a_quick_calibration_does_not_replace_a_fuller_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calibrate(monkeypatch, tmp_path, play=carries_some)
+    result = calibrate(monkeypatch, tmp_path, "--quick", "--out", str(tmp_path / "here"), play=carries_some)
+    kept, made = (load(tmp_path / folder / file_name(tls=False)) for folder in ("rtbench", "here"))
+
+    assert result.exit_code == 0
+    assert "stays: it is a fuller one" in result.stderr
+    assert (kept and kept.quick, made and made.quick) == (False, True)
+
+
+def test_sigterm_ends_it_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def terminated(kind: Kind, sessions: int) -> Step:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return carries_some(kind, sessions)
+
+    before = signal.getsignal(signal.SIGTERM)
+    result = calibrate(monkeypatch, tmp_path, play=terminated)
+
+    assert "interrupted: nothing is concluded" in result.output
+    assert load(tmp_path / "rtbench" / file_name(tls=False)) is None
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_more_sessions_than_a_process_may_have_files_are_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 256))
+    result = calibrate(monkeypatch, tmp_path, play=carries_some)
+
+    assert isinstance(result.exception, UsageError)
+    assert "--most 156" in str(result.exception)

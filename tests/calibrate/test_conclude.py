@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from bench.calibrate.conclude import bytes_per_session, closing, conclude, is_concluded
+from bench.calibrate.conclude import KINDS, bytes_per_session, closing, conclude, is_coarse, is_concluded
 from bench.run.calibration import Calibration, Kind, Outcome, Step, Trusted
 from tests.calibrate.builders import build_step, steps_of_both
 
@@ -25,9 +26,30 @@ def test_the_last_line_is_the_answer() -> None:
 
 
 def test_the_answer_holds_for_either_kind_of_sessions() -> None:
-    steps = [*(build_step(n, kind="listening") for n in (100, 400)), build_step(200, kind="talking")]
+    bad = [build_step(800, "bad", kind="listening"), build_step(400, "bad", kind="talking")]
+    steps = [*(build_step(n, kind="listening") for n in (100, 400)), build_step(200, kind="talking"), *bad]
 
     assert closing(concluded(steps))[-1] == LAST
+
+
+def test_where_every_load_was_good_the_answer_is_a_least_one() -> None:
+    found = concluded([build_step(40, kind="listening"), build_step(40, kind="talking")])
+
+    assert closing(found)[-1] == (
+        "trust this machine up to at least 40 sessions per process; --most, not the harness, ended the calibration"
+    )
+    assert is_coarse(found)
+
+
+def test_a_quick_calibration_calls_itself_a_first_idea() -> None:
+    steps = [build_step(n, "bad" if n == 400 else "good", kind=kind) for kind in KINDS for n in (100, 400)]
+    full = concluded(steps)
+    quick = msgspec.structs.replace(full, quick=True)
+
+    assert [line for line in closing(quick) if line not in closing(full)] == [
+        "a first idea: few loads were tried, each for a short time; without --quick it is narrowed down"
+    ]
+    assert (is_coarse(full), is_coarse(quick)) == (False, True)
 
 
 def test_a_narrower_limit_has_a_lower_load() -> None:
@@ -54,7 +76,7 @@ def test_a_p99_of_few_turns_is_said_of_the_load_that_is_trusted(turns: int, said
     steps = [build_step(n, kind="listening", turns=n * turns // 200, rss_bytes=None) for n in (100, 200)]
     line, *_ = closing(concluded([*steps, build_step(200, kind="talking")]))
 
-    assert line == "listening: within 1 ms up to 200 sessions (5,000 events/s), within 100 µs up to 200" + said
+    assert line == "listening: within 1 ms up to at least 200 sessions (5,000 events/s), within 100 µs up to 200" + said
 
 
 def test_a_kind_that_the_harness_did_not_end_is_a_least_one_in_its_line_too() -> None:

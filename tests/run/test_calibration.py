@@ -65,7 +65,7 @@ def test_a_run_cites_what_was_found_of_its_kind_of_sessions(tmp_path: Path) -> N
     cited = citation(tmp_path, "talking", tls=False)
 
     assert cited == {
-        "date": "2026-11-20", "kind": "talking", "sessions": 400, "events_per_s": 8000.0, "exact_sessions": 0,
+        "date": "2026-11-20", "kind": "talking", "sessions": 400, "events_per_s": 17500.0, "exact_sessions": 0,
         "ended": "the simulator", "tls": False, "file": file_name(tls=False), "stale": [],
     }  # fmt: skip
 
