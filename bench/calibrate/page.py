@@ -40,8 +40,8 @@ other programs took the time.</p>
 {{ rows(errors) }}</tbody></table></div>
 {% endblock %}
 """
-HEADS = ("load", "events/s", "receive_lag", "stamp_error", "send_lag", "hub_delay", "CPU", "µs an event",
-         "memory", "simulator late, p99", "others", "result")  # fmt: skip
+HEADS = ("load", "result", "events/s", "receive_lag", "stamp_error", "send_lag", "hub_delay", "CPU", "µs an event",
+         "memory", "simulator late, p99", "others")  # fmt: skip
 
 
 def html(calibration: Calibration) -> str:
@@ -76,6 +76,7 @@ def _error_rows(steps: Sequence[Step], named: Literal["errors", "instants"]) -> 
 def _step_row(step: Step) -> list[str]:
     return [
         f"{step.kind}, {count(step.sessions)}",
+        f"{MARKS[step.outcome]} {'; '.join(notes(step))}".rstrip(),
         count(step.events_per_s),
         *(_three(step.harness.get(name)) for name in ("receive_lag", "stamp_error", "send_lag", "hub_delay")),
         _share(step.cpu),
@@ -83,7 +84,6 @@ def _step_row(step: Step) -> list[str]:
         NONE if step.rss_bytes is None else f"{step.rss_bytes / 1e6:,.0f} MB",
         three(step.simulator_late_p99_ms),
         _share(step.background),
-        f"{MARKS[step.outcome]} {'; '.join(notes(step))}".rstrip(),
     ]
 
 

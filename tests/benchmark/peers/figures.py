@@ -118,7 +118,9 @@ def figures(told: Told, truth: Truth, watched: Watched) -> Figures | Cannot:
     """The figures of the steady middle, when all sessions were open and none was done yet."""
     begin_ns, end_ns = truth.steady()
     if end_ns - begin_ns < SHORTEST_NS:
-        return Cannot("its first session was done before the last one was open", late_ms(truth))
+        return Cannot(
+            "its first session was done before the last one was open (more --turns, a smaller --ramp)", late_ms(truth)
+        )
     errors_ms = errors(told, truth, begin_ns, end_ns)
     if errors_ms.empty or errors_ms.isna().any():
         return Cannot(f"{errors_ms.isna().sum()} of {len(errors_ms)} events have no stamp", late_ms(truth))
