@@ -22,7 +22,7 @@ import scenarios
 from bench.calibrate.machine import Cores, Usage, on, peak_rss_bytes, reading, usage
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.load.quick import simulator
+from bench.load.quick import simulator, without_proxies
 from bench.run import folder as files
 from bench.run.calibration import Kind
 
@@ -127,11 +127,8 @@ def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
 
     Packages that are installed for this user alone are found all the same.
     """
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith(("LOCUST_", "XDG_")) and not name.lower().endswith("_proxy")
-    }
+    here = without_proxies(environ)
+    kept = {name: value for name, value in here.items() if not name.startswith(("LOCUST_", "XDG_"))}
     return kept | {"HOME": str(home), "PYTHONUSERBASE": site.getuserbase()}
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-SPARE_DESCRIPTORS = 100
-
 if TYPE_CHECKING:
     from bench.calibrate.climb import Plan
     from bench.calibrate.machine import Cores
     from bench.run.calibration import Calibration, Step
+
+SPARE_DESCRIPTORS = 100
 
 
 def calibrate(

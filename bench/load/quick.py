@@ -63,7 +63,7 @@ def quick_run(target: str, wishes: Wishes, *, yes: bool, runs: Path) -> int:
         return _run_billed(Wishes(), runs, yes=yes)
     with simulator() as ready:
         print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
-        return _locust(SIMULATED, runs, _without_proxies(os.environ), "--url", str(ready["urls"]["ga"]))
+        return _locust(SIMULATED, runs, without_proxies(os.environ), "--url", str(ready["urls"]["ga"]))
 
 
 def _run_billed(wishes: Wishes, runs: Path, *named: str, yes: bool) -> int:
@@ -95,7 +95,7 @@ def _shipped() -> Path:
     return Path(scenarios.__file__).parent
 
 
-def _without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
     """The simulator is on this machine, whatever way leads out of it."""
     return {name: value for name, value in environ.items() if not name.lower().endswith("_proxy")}
 

@@ -1,13 +1,14 @@
 """How far this machine's figures can be trusted: what `rtbench calibrate` found, as it is saved, and as runs cite it.
 
 One file of a machine and of a way (plain or TLS), `calibration-<host>[-tls].json` in `$XDG_STATE_HOME/rtbench`, by
-default `~/.local/state/rtbench`. A later calibration replaces it. A run cites the one that is nearest to it, and says
-what has changed on the machine since.
+default `~/.local/state/rtbench`. A later calibration replaces it, unless that is a coarser one. A run cites the one
+that is nearest to it, and says what has changed on the machine since.
 """
 
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ import msgspec
 
 from bench.errors import UsageError
 from bench.run.folder import write_text
-from bench.run.provenance import host, host_name, tool_version
+from bench.run.provenance import host, tool_version
 
 SCHEMA_VERSION = 1
 LIMIT_MS, EXACT_MS = 1.0, 0.1
@@ -136,7 +137,7 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
 
 def file_name(*, tls: bool) -> str:
     """Of this machine's calibration; homes are shared by machines."""
-    return f"calibration-{re.sub(r'[^A-Za-z0-9._-]+', '_', host_name())}{'-tls' if tls else ''}.json"
+    return f"calibration-{re.sub(r'[^A-Za-z0-9._-]+', '_', socket.gethostname())}{'-tls' if tls else ''}.json"
 
 
 def writable(folder: Path | None) -> Path:

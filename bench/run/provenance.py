@@ -58,7 +58,7 @@ def opening_document(
         "state": "running",
         "began_utc_ns": began_utc_ns,
         "ended_utc_ns": None,
-        "writer": {"host": host_name(), "pid": os.getpid()},
+        "writer": {"host": socket.gethostname(), "pid": os.getpid()},
         "settings": public_settings(settings),
         "targets": list(targets),
         "scripts": list(scripts),
@@ -87,11 +87,6 @@ def host() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "packages": {name: version(name) for name in PACKAGES},
     }
-
-
-def host_name() -> str:
-    """This machine's."""
-    return socket.gethostname()
 
 
 def _cpu_model() -> str | None:

@@ -19,6 +19,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from bench.calibrate.machine import on
+from bench.calibrate.play import PROFILE
 from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
 from bench.measures import Limits
 from bench.observe.timeline import Timeline
@@ -37,8 +38,6 @@ from tests.simulator_process import running_simulator
 
 REPEATS = 20_000
 LOADS = (50, 100, 200, 300, 400, 500, 600, 700, 800, 1000)
-PROFILE = "speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
-"""Answers that follow quickly and are generated fast: about 40 events a second and session."""
 DELTA = base64.b64encode(b"\x40\x10" * 6_000).decode()  # audible, as all but the first two or three of a reply are
 AUDIO = (
     '{"type":"response.output_audio.delta","event_id":"event_1","response_id":"resp_1","item_id":"item_1",'

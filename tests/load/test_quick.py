@@ -80,7 +80,7 @@ def test_a_targets_file_is_found_from_wherever_the_run_is_started(
 def test_no_proxy_stands_before_the_simulator() -> None:
     environ = {"HTTPS_PROXY": "a", "all_proxy": "b", "NO_PROXY": "c", "PATH": "d"}
 
-    assert quick._without_proxies(environ) == {"PATH": "d"}
+    assert quick.without_proxies(environ) == {"PATH": "d"}
 
 
 def test_another_target_is_refused(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_without_a_home_nothing_is_cited_and_nothing_saved() -> None:
 
 
 def test_the_name_of_the_machine_makes_a_file_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "host_name", lambda: "a/b c")
+    monkeypatch.setattr(calibration.socket, "gethostname", lambda: "a/b c")
 
     assert file_name(tls=True) == "calibration-a_b_c-tls.json"
 

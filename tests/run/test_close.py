@@ -129,6 +129,16 @@ def kill_early(folder: Path) -> None:
     without_histograms(folder)
 
 
+def closed_and_killed(folder: Path) -> Path:
+    """Close a run, and a copy of it that was killed before it wrote its histograms; returns the copy."""
+    killed = folder.parent / "killed"
+    shutil.copytree(folder, killed)
+    kill_early(killed)
+    close(folder)
+    close(killed)
+    return killed
+
+
 def leave(folder: Path) -> None:
     """As if nothing had happened."""
 
@@ -210,11 +220,7 @@ def test_phases_stay_apart_after_a_kill_as_they_do_after_a_clean_end(tmp_path: P
         record.turn_ended(build_observation())
         record.session_ended(build_session())
     recorder.close()
-    killed = tmp_path / "killed"
-    shutil.copytree(folder, killed)
-    kill_early(killed)
-    close(folder)
-    close(killed)
+    killed = closed_and_killed(folder)
 
     of_rows, whole = (contents(read(files.histograms_path(one))) for one in (killed, folder))
     assert of_rows == {tag: whole[tag] for tag in of_rows}
@@ -421,11 +427,7 @@ def test_ttfa_counts_from_the_end_of_speech_where_the_service_starts_the_respons
     folder, (recorder,) = build_run(tmp_path)
     recorder.session(labels(1)).turn_ended(build_observation(instants=SPOKEN))
     recorder.close()
-    killed = tmp_path / "killed"
-    shutil.copytree(folder, killed)
-    kill_early(killed)
-    close(folder)
-    close(killed)
+    killed = closed_and_killed(folder)
 
     for one in (folder, killed):
         ttfa = read(files.histograms_path(one)).get(Key("ttfa", "simulator", "voice_turns.greeting.speech_end"))
@@ -439,11 +441,7 @@ def test_turns_of_one_label_that_count_from_different_instants_are_not_pooled(tm
     for instants in (SPOKEN, SPOKEN, {"requested": at(0), "first_audio": at(200), "ended": at(900)}):
         record.turn_ended(build_observation(instants=instants))
     recorder.close()
-    killed = tmp_path / "killed"
-    shutil.copytree(folder, killed)
-    kill_early(killed)
-    close(folder)
-    close(killed)
+    killed = closed_and_killed(folder)
 
     for one in (folder, killed):
         found = {key.step: histogram for key, histogram in read(files.histograms_path(one)).items() if key[0] == "ttfa"}
