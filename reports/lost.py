@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from reports.statistics import Integers
+from reports.statistics.quantiles import Integers
 
 PLACE = ["script", "turn"]
 """What says which turn of a script it was: turns of a session are numbered from 1."""

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from bench.errors import UsageError
 from bench.run.folder import write_text
-from reports import terminal as text
-from reports.document import as_json
-from reports.markdown import markdown
-from reports.page import html
+from reports.page.page import html
 from reports.runs import Run
-from reports.summary import Summary, summarise
+from reports.summary.summary import Summary, summarise
+from reports.text import terminal as text
+from reports.text.document import as_json
+from reports.text.markdown import markdown
 
 
 class Paths(NamedTuple):

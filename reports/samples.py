@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.measures import CATALOGUE, Measure
-from reports.statistics import Floats, Integers, Sample, sample
+from reports.statistics.quantiles import Floats, Integers, Sample, sample
 from reports.turns import CENSORED, FAILED, GOOD, STARTED_BY, Flags, Pool, Turns, column_of
 
 ALWAYS = "response_total"

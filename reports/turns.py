@@ -18,7 +18,7 @@ import pandas as pd
 from bench.measures import CATALOGUE
 from reports.lost import lost_by_step
 from reports.runs import Run, sequence
-from reports.statistics import Floats, Integers
+from reports.statistics.quantiles import Floats, Integers
 
 Flags = npt.NDArray[np.bool_]
 GOOD, FAILED, CENSORED = 0, 1, 2

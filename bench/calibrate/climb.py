@@ -15,7 +15,7 @@ from bench.calibrate.machine import Cores
 from bench.calibrate.play import Pace, play
 from bench.calibrate.step import step_of
 from bench.run.calibration import Kind, Step
-from reports.statistics import floor
+from reports.statistics.quantiles import floor
 
 FIRST = 100
 """Sessions of the first step."""

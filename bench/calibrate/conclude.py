@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from bench.calibrate.ladder import UNJUDGED, Found, too_much, trusted_up_to
 from bench.run.calibration import EXACT_MS, SCHEMA_VERSION, Calibration, Kind, Step, Trusted, at_least
-from reports.statistics import floor
+from reports.statistics.quantiles import floor
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 CAUSES = {"late": "the simulator", "busy": "other programs"}

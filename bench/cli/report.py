@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from reports.summary import Summary
+    from reports.summary.summary import Summary
 
 WIDEST = 100
 COLOURLESS = ("dumb", "unknown")
@@ -25,7 +25,7 @@ def report(run: Annotated[Path, typer.Argument(help="the folder of a run", show_
     """
     from bench.run.folder import read_document
     from reports import render, runs
-    from reports.summary import summarise
+    from reports.summary.summary import summarise
 
     close_if_left(run, read_document(run))
     summary = summarise(runs.load(run, everything=False))
@@ -37,8 +37,8 @@ def report(run: Annotated[Path, typer.Argument(help="the folder of a run", show_
 
 def closing(summary: Summary, html: Path) -> list[str]:
     """The last lines: the run in one line, whether its figures may be used first, and where the page is."""
-    from reports.numbers import NBSP
-    from reports.sentences import essentials
+    from reports.wording.numbers import NBSP
+    from reports.wording.sentences import essentials
 
     return [essentials(summary).replace(NBSP, " "), str(html)]
 

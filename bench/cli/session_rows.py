@@ -12,8 +12,8 @@ from bench.observe.turn import ARRIVALS
 from bench.protocol.events import DELTAS, Event, Kind
 from bench.protocol.limits import RateLimit
 from bench.run.replay import Passage, Replayed
-from reports.numbers import NBSP, count
-from reports.waterfall import Row, Way, folded, message
+from reports.text.waterfall import Row, Way, folded, message
+from reports.wording.numbers import NBSP, count
 
 NS_PER_MS = 1e6
 SAID = {

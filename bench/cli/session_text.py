@@ -13,8 +13,8 @@ from bench.observe.observation import TurnObservation, reason
 from bench.protocol.dialects import Dialect
 from bench.run.recorder import SIMULATOR_HEADER
 from bench.run.replay import Replayed
-from reports.numbers import NBSP, count, three
-from reports.waterfall import waterfall
+from reports.text.waterfall import waterfall
+from reports.wording.numbers import NBSP, count, three
 
 NS_PER_MS = 1e6
 HEAD = 11

@@ -8,7 +8,7 @@ from bench.calibrate.conclude import conclude
 from bench.calibrate.page import html, picture
 from bench.calibrate.text import error_lines, heads, step_lines
 from bench.run.calibration import Calibration, Step
-from reports.svg import PHONE, WIDE
+from reports.page.svg import PHONE, WIDE
 from tests.calibrate.builders import build_step, steps_of_both
 
 STEPS = [*steps_of_both((100, "good"), (1600, "bad")), build_step(800, "late", why="the simulator was late: p99 2 ms")]

@@ -17,7 +17,7 @@ from bench.plan.script import load_script
 from bench.run.folder import SCHEMAS, SESSION_INSTANTS, TURN_INSTANTS
 from bench.run.validity import Evidence, judge
 from bench.target import endpoint
-from reports.outcomes import FAMILIES, MEANINGS
+from reports.summary.outcomes import FAMILIES, MEANINGS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -12,11 +12,11 @@ import pytest
 
 import reports
 from reports import render
-from reports.document import as_data
-from reports.page import html
-from reports.sentences import essentials
-from reports.summary import Summary, summarise
-from reports.svg import GLYPHS
+from reports.page.page import html
+from reports.page.svg import GLYPHS
+from reports.summary.summary import Summary, summarise
+from reports.text.document import as_data
+from reports.wording.sentences import essentials
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

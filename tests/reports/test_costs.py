@@ -15,11 +15,11 @@ import pytest
 import reports
 from bench.money import Prices, cost_usd
 from reports import render
-from reports.document import as_data
-from reports.money import Money, as_prices
-from reports.page import html
-from reports.remarks import cost, money
-from reports.summary import Summary, summarise
+from reports.page.page import html
+from reports.summary.money import Money, as_prices
+from reports.summary.summary import Summary, summarise
+from reports.text.document import as_data
+from reports.wording.remarks import cost, money
 from tests.reports import synthetic
 from tests.reports.synthetic import PRICES, Plan
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import reports
-from reports.frames import CURVE, PUBLISHED, connecting, curves, flows
-from reports.over_time import DOTS, bin_length, over_time
-from reports.summary import Summary, summarise
+from reports.page.frames import CURVE, PUBLISHED, connecting, curves, flows
+from reports.page.over_time import DOTS, bin_length, over_time
+from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 import reports
 from reports import render
-from reports.document import as_data
-from reports.failings import second
 from reports.lost import lost_by_step, lost_of
-from reports.page import html
-from reports.sentences import essentials, headline
-from reports.summary import Summary, summarise
+from reports.page.page import html
+from reports.summary.summary import Summary, summarise
+from reports.text.document import as_data
+from reports.wording.failings import second
+from reports.wording.sentences import essentials, headline
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -12,11 +12,11 @@ import pytest
 
 import reports
 from reports import render
-from reports.failings import second
-from reports.page import html
-from reports.sentences import headline
-from reports.summary import Summary, summarise
-from reports.words import cell
+from reports.page.page import html
+from reports.summary.summary import Summary, summarise
+from reports.wording.failings import second
+from reports.wording.sentences import headline
+from reports.wording.words import cell
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

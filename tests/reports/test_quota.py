@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports import gauges, render
-from reports.document import as_data
-from reports.page import html
-from reports.remarks import incidents, limits, limits_in_all, round_trips, token_wait
-from reports.summary import Summary, summarise
+from reports import render
+from reports.page import gauges
+from reports.page.page import html
+from reports.summary.summary import Summary, summarise
+from reports.text.document import as_data
+from reports.wording.remarks import incidents, limits, limits_in_all, round_trips, token_wait
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
 

@@ -16,10 +16,10 @@ import reports
 from bench.measures import VAD_SEGMENTS, segments
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
-from reports.events import ALL
+from reports.page.stacks import segments as draw
 from reports.runs import Run, session_frame, turn_frame
-from reports.segments import Breakdown, breakdowns
-from reports.stacks import segments as draw
+from reports.summary.events import ALL
+from reports.summary.segments import Breakdown, breakdowns
 from reports.turns import turns_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

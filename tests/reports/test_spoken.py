@@ -15,11 +15,11 @@ import reports
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from reports import render
-from reports.document import as_data
-from reports.page import html
+from reports.page.page import html
 from reports.runs import Run, session_frame, turn_frame
-from reports.sentences import headline, heard
+from reports.text.document import as_data
 from reports.turns import Turns, turns_of
+from reports.wording.sentences import headline, heard
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.reports.test_summary import build, figures, rewrite

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.statistics import Sample, design_effect, estimates, floor, quantile, rank, sample, smallest
+from reports.statistics.quantiles import Sample, design_effect, estimates, floor, quantile, rank, sample, smallest
 
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
 values = st.lists(st.one_of(st.floats(0.1, 1e5), st.just(math.inf)), min_size=1, max_size=300)

@@ -11,7 +11,7 @@ import pytest
 import reports
 from bench.run.folder import SCHEMA_VERSION
 from reports import render
-from reports.summary import summarise
+from reports.summary.summary import summarise
 
 STORED = Path(__file__).parent / "stored"
 

@@ -14,11 +14,11 @@ import pytest
 
 import reports
 from reports import render
-from reports.document import as_data, as_json
-from reports.figures import Figures
-from reports.outcomes import meaning
-from reports.statistics import quantile
-from reports.summary import Summary, summarise
+from reports.statistics.quantiles import quantile
+from reports.summary.figures import Figures
+from reports.summary.outcomes import meaning
+from reports.summary.summary import Summary, summarise
+from reports.text.document import as_data, as_json
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports import numbers
-from reports.svg import SHAPES, Plot, linear_ticks, log_range, log_scale, log_ticks, nice, nines, steps_of, time_step
+from reports.page.svg import (
+    SHAPES,
+    Plot,
+    linear_ticks,
+    log_range,
+    log_scale,
+    log_ticks,
+    nice,
+    nines,
+    steps_of,
+    time_step,
+)
+from reports.wording import numbers
 
 NBSP = "\u00a0"
 

@@ -14,7 +14,7 @@ import pytest
 import reports
 from bench.cli.report import wants_colour
 from reports import render
-from reports.summary import Summary, summarise
+from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.waterfall import Row, folded, message, waterfall
+from reports.text.waterfall import Row, folded, message, waterfall
 
 BARS = "│●█░"
 ROWS = st.builds(

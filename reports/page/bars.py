@@ -1,0 +1,164 @@
+"""The small figures: steps, throughput, and the strip of intervals in the answer's table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from reports.page.charts import LEGEND_PITCH, legend, legend_rows
+from reports.page.frames import Flow
+from reports.page.svg import (
+    Plot,
+    Scale,
+    clean,
+    identity,
+    linear_ticks,
+    log_range,
+    log_scale,
+    log_ticks,
+    shape,
+    steps_of,
+    time_step,
+    tone,
+)
+from reports.statistics.quantiles import Estimate
+from reports.summary.figures import Figures
+from reports.wording.numbers import clock, instant, ms, scale_of, shortened, three
+
+STEPS_MOST = 32
+STRIP = 250
+
+
+def steps(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: str, w: int) -> Plot:
+    """For each step and target p50 (filled) and p95 (open) with their intervals, where they may be published."""
+    phone, rows = w < 400, rows[:STEPS_MOST]
+    targets = {colour: figures.target for _, group in rows for colour, figures in group}
+    pitch, left = 16 + 18 * max(1, len(targets)), _gutter([step for step, _ in rows], phone=phone)
+    legends = len(legend_rows(sorted(targets.items()), w - left - 24)) if len(targets) > 1 else 0
+    plot = Plot(
+        w,
+        len(rows) * pitch + 50 + LEGEND_PITCH * legends,
+        left=left,
+        right=24,
+        top=10 + LEGEND_PITCH * legends,
+        bottom=40,
+        title=f"{measure} by step",
+        desc="For each step of the script the median and the 95th percentile with 95 % intervals.",
+    )
+    low, high = log_range(_drawn(rows))
+    x = log_scale(low, high, plot.x0, plot.x1)
+    plot.x_axis(x, log_ticks(low, high, 4 if phone else 5), ms, measure, grid=True)
+    for row, (step, group) in enumerate(rows):
+        middle = plot.y1 + pitch / 2 + row * pitch
+        plot.text(plot.x0 - 10, middle + 4, shortened(step, int((left - 12) / 7.9)), "rowlab", "end")
+        if row:
+            plot.line(0, middle - pitch / 2, plot.x1, middle - pitch / 2, "grid")
+        for place, (colour, figures) in enumerate(group):
+            _step(plot, figures, colour, x, middle + 18 * (place - (len(group) - 1) / 2), step)
+    if len(targets) > 1:
+        legend(plot, 14, sorted(targets.items()))
+    plot.text(0, plot.y0 + 33, "filled p50, open p95", "lab")
+    return plot
+
+
+def _gutter(labels: Sequence[str], *, phone: bool) -> int:
+    """Room for the labels of rows, within reason."""
+    return int(min(132 if phone else 300, max(100, 20 + 7.9 * max(len(label) for label in labels))))
+
+
+def _drawn(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]]) -> list[float]:
+    shown = [e for _, group in rows for _, figures in group for e in _published(figures)]
+    ends = [end for e in shown for end in (e.value, e.low, e.high) if math.isfinite(end)]
+    return ends or [f.high for _, group in rows for _, f in group]
+
+
+def _published(figures: Figures) -> list[Estimate]:
+    return [figures.at(p) for p in (0.5, 0.95) if figures.at(p).published]
+
+
+def _step(plot: Plot, figures: Figures, colour: int, x: Scale, y: float, step: str) -> None:
+    shown = _published(figures)
+    for estimate in shown:
+        plot.line(x.clip(estimate.low), y, x.clip(estimate.high), y, f"whisker s{tone(colour)}")
+    for estimate in shown:
+        tip = f"{figures.target}, {step}, p{estimate.p * 100:g}: {ms(estimate.value)}, {figures.n} turns"
+        open_ = "" if estimate.p == 0.5 else " open"
+        plot.dot(x.clip(estimate.value), y, shape(colour), f"mark s{tone(colour)}{open_}", 4.2, tip)
+    if not shown:
+        few = (
+            f"{figures.n} turn{'' if figures.n == 1 else 's'}: too few"
+            if not figures.failed
+            else f"{figures.failed} of {figures.n} failed"
+        )
+        plot.text(plot.x0 + 6, y + 4, few, "tiny")
+
+
+def flow(frame: Flow, length_s: float, w: int) -> Plot:
+    """Bytes per second sent and received, all targets together."""
+    size, unit = scale_of(float(max(frame.sent.max(), frame.received.max())))
+    kind = {"audio": "decoded audio", "wire": "WebSocket frames"}[frame.kind]
+    plot = Plot(
+        w,
+        226,
+        left=50,
+        right=66,
+        top=26,
+        bottom=28,
+        title=f"Throughput of {kind}",
+        desc="Bytes per second, sent and received, all targets together.",
+    )
+    top = float(max(frame.sent.max(), frame.received.max())) / size
+    x, y = Scale(identity, 0.0, length_s, plot.x0, plot.x1), Scale(identity, 0.0, top * 1.05 or 1.0, plot.y0, plot.y1)
+    plot.y_axis(y, linear_ticks(0.0, top, 4), three)
+    step = time_step(length_s, 5)
+    plot.x_axis(x, steps_of(length_s, step), lambda s: instant(s, step))
+    plot.text(plot.x0, plot.y1 - 10, f"{unit}/s of {kind}", "lab")
+    ends = []
+    for word, values, style in (("received", frame.received, ""), ("sent", frame.sent, " t-tail")):
+        points = [(x.clip(t), y(v / size)) for t, v in zip(frame.at_s, values, strict=True)]
+        plot.path(points, f"curve flow{style}")
+        ends.append((word, y(float(np.median(values)) / size)))
+    (upper, above), (lower, below) = sorted(ends, key=lambda end: end[1])
+    plot.text(plot.x1 + 6, above + 4, upper, "lab")
+    plot.text(plot.x1 + 6, max(below, above + 14) + 4, lower, "lab")
+    said = [
+        f"{clock(t, long=length_s > 180)} · received {three(b / size)} {unit}/s · sent {three(a / size)} {unit}/s"
+        for t, a, b in zip(frame.at_s, frame.sent, frame.received, strict=True)
+    ]
+    plot.readout([x.clip(t) for t in frame.at_s], said)
+    return plot
+
+
+def strip_scale(figures: Sequence[Figures]) -> tuple[float, float]:
+    """One scale for the strips of all targets."""
+    shown = [e for f in figures for e in f.quantiles if e.published and e.p != 0.9]
+    return log_range(end for e in shown for end in (e.low, e.value, e.high))
+
+
+def strip_axis(ends: tuple[float, float]) -> str:
+    """The ticks above the strips; the figures stand in the table, so this is for the eye alone."""
+    x = log_scale(*ends, 14, STRIP - 14)
+    ticks = "".join(
+        f'<text x="{x(t):.1f}" y="12" class="tick" text-anchor="middle">{clean(ms(t))}</text>'
+        for t in log_ticks(*ends, 3)
+    )
+    return f'<svg class="strip" viewBox="0 0 {STRIP} 16" width="{STRIP}" height="16" aria-hidden="true">{ticks}</svg>'
+
+
+def strip(figures: Figures, colour: int, ends: tuple[float, float]) -> str:
+    """The intervals of p50, p95 and p99 on a common scale, for a cell of the table."""
+    plot = Plot(STRIP, 30, left=14, right=14, top=2, bottom=2, title=f"Intervals of p50, p95, p99 of {figures.target}")
+    x = log_scale(*ends, plot.x0, plot.x1)
+    for tick in log_ticks(*ends, 3):
+        plot.line(x(tick), 2, x(tick), 28, "grid")
+    shown = [figures.at(p) for p in (0.5, 0.95, 0.99)]
+    for estimate in shown:
+        if estimate.published:
+            plot.line(x.clip(estimate.low), 15, x.clip(estimate.high), 15, f"whisker s{tone(colour)}")
+            open_ = "" if estimate.p == 0.5 else " open"
+            plot.dot(x.clip(estimate.value), 15, shape(colour), f"mark s{tone(colour)}{open_}", 4)
+    if any(estimate.status == "failed share" for estimate in shown):
+        plot.path([(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)], f"whisker s{tone(colour)}")
+    return plot.svg("strip")

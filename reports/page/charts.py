@@ -1,0 +1,173 @@
+"""The percentile curves: (frame, width) → Plot, computing nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from reports.page.frames import Curve
+from reports.page.svg import (
+    COLOURS,
+    Plot,
+    Scale,
+    glyph,
+    log_range,
+    log_scale,
+    log_ticks,
+    nines,
+    shape,
+    tone,
+)
+from reports.statistics.quantiles import Estimate
+from reports.wording.numbers import count, ms, percent, shortened
+
+SHELF = 12
+LEGEND_PITCH = 16
+LEGEND_LETTERS = 30
+MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
+LABELLED = 2
+"""Up to so many failing targets are named on the shelf; the shares of more stand in the legend."""
+
+
+def legend(plot: Plot, y: float, labels: Sequence[tuple[int, str]]) -> None:
+    """● direct ◆ gateway, in as many rows as it takes, from `y` on."""
+    for row, line in enumerate(legend_rows(labels, plot.x1 - plot.x0)):
+        x = float(plot.x0)
+        for colour, text in line:
+            plot.text(x, y + LEGEND_PITCH * row, text, f"dl t{tone(colour)}")
+            x += _width(text)
+
+
+def legend_rows(labels: Sequence[tuple[int, str]], room: float) -> list[list[tuple[int, str]]]:
+    """The legend's entries, glyphs before them, in rows that fit."""
+    rows: list[list[tuple[int, str]]] = [[]]
+    for colour, label in labels:
+        text = f"{glyph(colour)} {shortened(label, LEGEND_LETTERS)}"
+        if rows[-1] and sum(_width(shown) for _, shown in rows[-1]) + _width(text) > room:
+            rows.append([])
+        rows[-1].append((colour, text))
+    return rows
+
+
+def _width(text: str) -> float:
+    return 14 + 7.9 * len(text)
+
+
+def percentiles(curves: Sequence[Curve], measure: str, w: int) -> Plot:
+    """Latency over percentiles on an axis of nines; a curve that meets the shelf has only failed turns beyond."""
+    phone = w < 600
+    named = _named(curves)
+    failing = [curve for curve in curves if curve.failed]
+    rows = len(legend_rows(named, w - (70 if phone else 140)))
+    plot = Plot(
+        w,
+        (304 if phone else 374) + LEGEND_PITCH * rows,
+        left=56,
+        right=14 if phone else 84,
+        top=10 + LEGEND_PITCH * rows + (15 * len(failing) if len(failing) <= LABELLED else 0),
+        bottom=42,
+        title=f"Percentile curve of {measure}",
+        desc="Horizontal: percentile on a scale of nines. Vertical: latency, logarithmic. " + _spoken(curves),
+    )
+    low, high = log_range(end for curve in curves for e in curve.points for end in (e.value, e.low, e.high))
+    end = min(0.9999, max(0.9, 1 - 1 / max(curve.n for curve in curves)))
+    if len(failing) == len(curves):  # nothing but the shelf lies far beyond the last good turn
+        end = min(end, max(0.96, 1 - min(curve.failed / curve.n for curve in curves) / 3))
+    x = Scale(nines, 0.0, end, plot.x0, plot.x1)
+    y = log_scale(low, high, plot.y0, plot.y1 + 20)
+    plot.y_axis(y, log_ticks(low, high, 5 if phone else 7), ms)
+    if failing:
+        plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, SHELF, "shelf")
+        plot.text(plot.x0 + 5, plot.y1 + 10, "failed turns", "tiny")
+    plot.x_axis(x, _ticks(end, phone=phone), _percentile_tick, "percentile, by nines", grid=True)
+    legend(plot, 14, named)
+    for curve in curves:
+        _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)
+    if len(curves) > COLOURS:
+        _marks(plot, curves, x, y)
+    _shelf(plot, failing, x, phone=phone)
+    _read_curves(plot, curves, x)
+    return plot
+
+
+def _spoken(curves: Sequence[Curve]) -> str:
+    return "; ".join(f"{c.target}: {count(c.n)} turns, {count(c.failed)} failed" for c in curves) + "."
+
+
+def _ticks(end: float, *, phone: bool) -> list[float]:
+    wanted = (0.5, 0.9, 0.99, 0.999, 0.9999) if phone else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
+    return [p for p in wanted if p <= end + 1e-9]
+
+
+def _percentile_tick(p: float) -> str:
+    return "min" if p == 0 else f"p{p * 100:g}"
+
+
+def _curve(plot: Plot, curve: Curve, x: Scale, y: Scale, *, bands: bool) -> None:
+    shown = [e for e in curve.points if e.value < math.inf and e.p <= x.high]
+    solid = [e for e in shown if e.p <= curve.solid_to]
+    banded = [e for e in curve.points if e.p <= min(curve.solid_to, x.high) and not math.isnan(e.deff)]
+    cls = f"s{tone(curve.colour)}"
+    if bands:
+        plot.band([(x(e.p), y.clip(e.low)) for e in banded], [(x(e.p), y.clip(e.high)) for e in banded], f"band {cls}")
+    plot.path([(x(e.p), y.clip(e.value)) for e in solid], f"curve {cls}{' again' if curve.colour >= COLOURS else ''}")
+    plot.path([(x(e.p), y.clip(e.value)) for e in solid[-1:] + shown[len(solid) :]], f"curve thin {cls}")
+    share = 1 - curve.failed / curve.n
+    if curve.failed and shown and share <= x.high:
+        plot.line(x(share), y.clip(shown[-1].value), x(share), plot.y1 + SHELF, f"curve thin {cls}")
+
+
+def _marks(plot: Plot, curves: Sequence[Curve], x: Scale, y: Scale) -> None:
+    """Each curve's mark at the percentiles of the tables: more curves than colours are told apart by it."""
+    for curve in curves:
+        for estimate in curve.points:
+            if estimate.p in MARKED and estimate.p <= curve.solid_to and estimate.value < math.inf:
+                at = x.clip(estimate.p), y.clip(estimate.value)
+                plot.dot(*at, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, curve.target)
+
+
+def _named(curves: Sequence[Curve]) -> list[tuple[int, str]]:
+    """The legend; with the shares of failed turns where the shelf has no room for them."""
+    many = sum(curve.failed > 0 for curve in curves) > LABELLED
+    return [
+        (c.colour, f"{shortened(c.target)} {percent(c.failed, c.n)}" if many and c.failed else shortened(c.target))
+        for c in curves
+    ]
+
+
+def _shelf(plot: Plot, failing: Sequence[Curve], x: Scale, *, phone: bool) -> None:
+    """Where each curve meets the shelf, and the share of failed turns; labels in rows so that they never overlap."""
+    for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):
+        at = x.clip(1 - curve.failed / curve.n)
+        tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
+        plot.dot(at, plot.y1 + 6, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, tip)
+        text = f"{shortened(curve.target, 12 if phone else 18)} {percent(curve.failed, curve.n)} failed"
+        if len(failing) > LABELLED:
+            continue
+        left = at > (plot.x0 + plot.x1) / 2
+        lift = 5 if len(failing) == 1 else 5 + 13 * max(0, 1 - row)
+        plot.text(
+            at + (4 if left else -4), plot.y1 - lift, text, f"lab t{tone(curve.colour)}", "end" if left else "start"
+        )
+
+
+def _read_curves(plot: Plot, curves: Sequence[Curve], x: Scale) -> None:
+    ps = sorted({e.p for curve in curves for e in curve.points if e.p <= x.high})
+    by_p = [{e.p: e for e in curve.points} for curve in curves]
+    rows = [
+        " · ".join([_name(p), *(f"{c.target} {_read(e[p], c)}" for c, e in zip(curves, by_p, strict=True) if p in e)])
+        for p in ps
+    ]
+    plot.readout([x(p) for p in ps], rows)
+
+
+def _name(p: float) -> str:
+    return f"p{p * 100:.0f}" if p < 0.9 else f"p{p * 100:.1f}" if p < 0.99 else f"p{p * 100:.2f}"
+
+
+def _read(estimate: Estimate, curve: Curve) -> str:
+    value = "failed" if estimate.value == math.inf else ms(estimate.value)
+    if estimate.p > curve.solid_to:
+        return f"{value} (too few turns)"
+    low, high = (ms(end) if math.isfinite(end) else "open" for end in (estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"

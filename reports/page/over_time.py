@@ -1,0 +1,186 @@
+"""The run over time: what its figure draws, a small aggregate whatever the number of turns.
+
+Times are seconds since the run began, latencies ms. Warm-up is drawn too, and not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.page.svg import log_range, time_step
+from reports.statistics.quantiles import Floats, quantile
+from reports.summary.summary import Summary
+from reports.turns import FAILED, GOOD, Flags, Pool, column_of, place_of
+
+CELLS, ROWS = 69, 26
+"""Cells of the heat map along the run’s time (a phone draws 46 of them) and along the logarithm of the latency."""
+DOTS = 600
+"""Up to so many turns of a target are drawn one by one: shades of a few turns show nothing."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A stretch of the run; a quantile is NaN where too few turns say it, +inf in the failed share."""
+
+    begin_s: float
+    turns: int
+    failed: int
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pool over time: each good turn (few) or counts by cell (many), quantiles by bin, instants of failures.
+
+    All turns are drawn, those of warm-up too; `turns` and `failed` count the measured ones.
+    """
+
+    label: str
+    colour: int
+    turns: int
+    failed: int
+    bins: tuple[Bin, ...]
+    failures_s: Floats
+    dots: tuple[Floats, Floats] | None
+    cells: npt.NDArray[np.int64]
+    """counts by (time, latency)"""
+
+    def line(self, quantile: str) -> list[tuple[float, float]]:
+        """(when its bin begins, value) of `p50` or `p95`, where it is known often enough for a line."""
+        known = [(bin_.begin_s, value) for bin_ in self.bins if not np.isnan(value := float(getattr(bin_, quantile)))]
+        return known if len(known) > 1 else []
+
+
+@dataclass(frozen=True)
+class OverTime:
+    """A run from its begin to its end, one panel per target and origin."""
+
+    measures: tuple[str, ...]
+    length_s: float
+    warmup_s: float
+    bin_s: float
+    low: float
+    high: float
+    panels: tuple[Panel, ...]
+    active: tuple[Floats, Floats]
+    """seconds, sessions active then"""
+
+    @property
+    def drawable(self) -> bool:
+        """Whether any turn has a value; else there are failures alone, and no axis for them."""
+        return any(bin_.turns > bin_.failed for panel in self.panels for bin_ in panel.bins)
+
+
+def over_time(summary: Summary) -> OverTime | None:
+    """The main measures over the run, warm-up included; None without a single value."""
+    frame = summary.turns.frame
+    at_s = (frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.began_utc_ns) / 1e9
+    drawn = [(pool, _drawn(summary, pool)) for pool in summary.turns.pools]
+    drawn = [(pool, values) for pool, values in drawn if not np.isnan(values).all()]
+    if not drawn:
+        return None
+    length = max(summary.window.length_s, float(at_s.max(initial=0.0)), 1.0)
+    finite = np.concatenate([values[np.isfinite(values)] for _, values in drawn])
+    ends = log_range([float(finite.min()), float(finite.max())] if finite.size else [])
+    bin_s = bin_length(length, int(np.median([np.count_nonzero(~np.isnan(values)) for _, values in drawn])))
+    counted = np.zeros(len(frame), dtype=bool)
+    counted[summary.turns.rows] = True
+    panels = []
+    for pool, values in drawn:
+        mine = ~np.isnan(values)
+        panels.append(_panel(pool, at_s[mine], values[mine], counted[mine], length, bin_s, ends))
+    measures = tuple(dict.fromkeys(summary.mains[pool.origin] for pool, _ in drawn))
+    return OverTime(measures, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary))
+
+
+def bin_length(length_s: float, turns: int) -> float:
+    """At most 60 bins, and so few that some 80 turns of a target fall into one: its p95 has 4 above it.
+
+    A run too small for that gets a dozen bins, for its median alone.
+    """
+    return time_step(length_s, max(12, min(60, turns // 80)))
+
+
+def _drawn(summary: Summary, pool: Pool) -> Floats:
+    """For each row of all turns, warm-up too: its wait, +inf where it failed, NaN where it is not drawn here."""
+    frame, measure = summary.turns.frame, summary.mains[pool.origin]
+    values = frame[column_of(measure)].to_numpy(dtype=np.float64)
+    kind = frame["outcome_class"].cat.codes.to_numpy()
+    mine = _rows_of(summary, pool)
+    expected = mine & _expected(summary, measure, pool)
+    return np.where(expected & (kind == FAILED), np.inf, np.where(mine & (kind == GOOD), values, np.nan))
+
+
+def _rows_of(summary: Summary, pool: Pool) -> Flags:
+    """Rows of the pool; one of a step that no measured turn has, by the origin that it names itself."""
+    turns = summary.turns
+    here = place_of(turns.frame["target"], turns.targets) == pool.target
+    own = (turns.frame["origin"] == pool.origin).to_numpy() | (len(turns.origins) == 1)
+    by_step = np.append(pool.steps, False)[turns.step_of_row]
+    rows: Flags = here & np.where(turns.step_of_row < 0, own, by_step)
+    return rows
+
+
+def _expected(summary: Summary, measure: str, pool: Pool) -> Flags:
+    """Rows of all turns, warm-up too, whose step is expected to have the measure."""
+    applies, step = summary.samples[measure].applies[pool.target], summary.turns.step_of_row
+    known: Flags = np.append(applies, True)[step] | (step < 0)
+    return known
+
+
+def _panel(
+    pool: Pool,
+    at_s: Floats,
+    values: Floats,
+    counted: Flags,
+    length_s: float,
+    bin_s: float,
+    ends: tuple[float, float],
+) -> Panel:
+    good = np.isfinite(values)
+    failures = at_s[~good]
+    edges = np.linspace(0, length_s, CELLS + 1), np.linspace(np.log(ends[0]), np.log(ends[1]), ROWS + 1)
+    few = at_s.size <= DOTS
+    cells = np.zeros((CELLS, ROWS), dtype=np.int64)
+    if not few:
+        inside = np.maximum(values[good], ends[0])
+        cells = np.histogram2d(at_s[good], np.log(inside), edges)[0].astype(np.int64)
+    return Panel(
+        pool.label,
+        pool.target,
+        int(counted.sum()),
+        int((counted & ~good).sum()),
+        tuple(_bins(at_s, values, bin_s)),
+        np.unique(np.round(failures / length_s * 800)) / 800 * length_s,
+        (at_s[good], values[good]) if few else None,
+        cells,
+    )
+
+
+def _bins(at_s: Floats, values: Floats, bin_s: float) -> Iterable[Bin]:
+    place = np.maximum(at_s // bin_s, 0).astype(np.int64)
+    order = np.lexsort((values, place))
+    place, values = place[order], values[order]
+    starts = np.flatnonzero(np.r_[True, np.diff(place) > 0])
+    for begin, end in zip(starts, [*starts[1:], place.size], strict=True):
+        part = values[begin:end]
+        failed = int(np.isinf(part).sum())
+        p50 = quantile(part, 0.5) if part.size >= 4 else np.nan
+        p95 = quantile(part, 0.95) if part.size * 0.05 >= 4 else np.nan
+        yield Bin(float(place[begin] * bin_s), int(part.size), failed, p50, p95)
+
+
+def active(summary: Summary) -> tuple[Floats, Floats]:
+    """Sessions active, all targets and workers together, at ≤ 240 instants of the run."""
+    seconds = summary.run.seconds
+    if not len(seconds):
+        return np.zeros(0), np.zeros(0)
+    per_second = seconds.groupby("second")["sessions_active"].sum()
+    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.began_utc_ns / 1e9
+    every = max(1, -(-at_s.size // 240))
+    return np.maximum(at_s[::every], 0.0), per_second.to_numpy(dtype=np.float64)[::every]

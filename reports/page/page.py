@@ -1,0 +1,168 @@
+"""report.html: the summary and its frames in the words and cells of the template. Nothing is computed here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from bench.measures import CATALOGUE, DEFINITIONS_VERSION
+from reports.page import accounts, answers, calls, sections
+from reports.page.svg import GLYPHS
+from reports.summary.summary import Summary
+from reports.wording import failings, remarks, sentences, words
+from reports.wording.numbers import moment, three
+
+METHOD = {
+    "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
+    "interval": "95 %: order statistics with a design effect. Sessions, not turns, are the unit, "
+    "for turns of one session resemble each other more than those of different sessions.",
+    "failed turns": "Counted as endlessly slow in every percentile of a wait. "
+    "Turns cut by the end of the run are left out, and counted.",
+    "n/a": "A percentile is published only if its interval has an end and at least five turns lie beyond it: "
+    "p90 takes 50 turns, p95 100, p99 500, more where sessions differ.",
+    "lost turns": "Wanted by the script and never begun, because their session had ended.",
+    "failures": "(failed turns + lost turns) ÷ turns wanted, those cut by the end of the run left out.",
+}
+
+
+CONTENTS = (
+    ("tabs", "spread", "Percentiles"),
+    ("time", "time", "Over time"),
+    ("segments", "segments", "Segments"),
+    ("heard", "heard", "What was heard"),
+    ("steps", "steps", "Steps"),
+    ("outcomes", "outcomes", "Outcomes"),
+    ("quota", "limits", "Limits"),
+    ("money", "money", "Cost"),
+    ("connect", "connect", "Connecting"),
+    ("network", "network", "Network"),
+    ("flow", "flow", "Throughput"),
+    ("others", "all", "All measures"),
+    ("health", "health", "Harness health"),
+    ("incidents", "incidents", "Incidents"),
+    ("slowest", "slow", "Slowest turns"),
+    ("arms", "targets", "Targets"),
+)
+"""Part of the context, anchor, name."""
+
+
+@cache
+def environment() -> Environment:
+    """Templates of this package; everything is escaped, what is missing is an error."""
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+
+
+def html(summary: Summary) -> str:
+    """The page: one file that needs nothing else."""
+    return environment().get_template("run.html.j2").render(context(summary))
+
+
+def context(summary: Summary) -> dict[str, Any]:
+    """What the template names."""
+    parts: dict[str, Any] = {
+        "tabs": list(answers.tabs(summary)),
+        "counted": answers.counted(summary),
+        "time": sections.time(summary),
+        "segments": calls.segments(summary),
+        "heard": calls.heard(summary),
+        "steps": sections.steps(summary),
+        "outcomes": sections.outcomes(summary),
+        "connect": sections.connect(summary),
+        "network": calls.network(summary),
+        "flow": sections.flow(summary),
+        "others": sections.others(summary),
+        "events": sections.events(summary),
+        "health": sections.health(summary),
+        "arms": accounts.arms(summary),
+        "apart": accounts.apart(summary),
+        "money": accounts.money(summary),
+        "quota": accounts.quota(summary),
+        "incidents": accounts.incidents(summary),
+        "compression": remarks.compression(summary),
+        "slowest": calls.slowest(summary),
+    }
+    return _opening(summary) | parts | {"contents": list(_contents(parts)), "defs": _definitions(summary, parts)}
+
+
+def _opening(summary: Summary) -> dict[str, Any]:
+    verdict = summary.verdict
+    style = "hm" if verdict.valid is None else "ok" if verdict.valid else "no"
+    title = f"{summary.scenario}, {moment(summary.window.began_utc_ns)}"
+    return {
+        "title": f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {title}",
+        "badge": {"style": style, "glyph": verdict.glyph, "word": verdict.word, "count": verdict.count},
+        "simulated": summary.simulated,
+        "invalid": verdict.valid is False,
+        "scenario": summary.scenario,
+        "began": moment(summary.window.began_utc_ns),
+        "lasted": words.lasted(summary),
+        "headline": sentences.headline(summary),
+        "second": " ".join(filter(None, (sentences.heard(summary), failings.second(summary)))),
+        "broken": [
+            {"line": words.rule_line(r), "figure": words.rule_figure(r), "remedy": words.remedy(r)}
+            for r in verdict.broken
+        ],
+        "answers": list(answers.answers(summary)),
+        "targets": summary.targets,
+        "glyphs": GLYPHS,
+        "any_failed": any(summary.outcomes.failed),
+        "notices": summary.notices,
+        "settings": list(settings(summary)),
+        "grown": words.sentence(summary.setup.chunks).removesuffix(" packetisation."),
+        "folder": summary.run.folder.resolve().name,
+        "definitions": f"version {summary.run.document.get('definitions') or DEFINITIONS_VERSION}",
+    }
+
+
+def _contents(parts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Anchor and name of each section that is there."""
+    yield from ((anchor, name) for part, anchor, name in CONTENTS if parts[part])
+    yield "how", "Definitions"
+
+
+def _definitions(summary: Summary, parts: Mapping[str, Any]) -> dict[str, str]:
+    """Of the measures on this page, in the words of the catalogue."""
+    flows = parts["flow"]["table"] if parts["flow"] else []
+    shown = {f.measure for f in (*summary.measures, *summary.connecting)}
+    shown |= {one.measure for one in (*summary.harness, *summary.events)}
+    shown |= {row["measure"] for row in flows} | {rule.measure for rule in summary.verdict.rules}
+    shown |= set(summary.mains.values())
+    said = {name: measure.sentence for name, measure in CATALOGUE.items() if name in shown}
+    grown = {"packetisation": summary.setup.packetisation} if summary.setup.packetisation else {}
+    return said | METHOD | grown
+
+
+def settings(summary: Summary) -> Iterable[tuple[str, str]]:
+    """What was run, flattened: one line for each part of the document."""
+    document = summary.run.document
+    for key in ("run_id", "scenario", "state", "stopped", "tool", "targets", "scripts", "settings", "host", "workers"):
+        value = document.get(key)
+        for index, entry in enumerate(value if isinstance(value, list) else [value]):
+            if entry not in (None, "", {}, []):
+                yield key if index == 0 else "", _flat(entry)
+    spread = summary.answers[0].figures.quantiles[0].deff if summary.answers else math.nan
+    if not math.isnan(spread):
+        yield (
+            "design effect",
+            f"{three(spread)} at p50 of {summary.answers[0].figures.measure} on {summary.answers[0].label}",
+        )
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, dict):
+        parts = ((key, _flat(entry)) for key, entry in value.items() if entry not in (None, "", {}, []))
+        return ", ".join(f"{key} {text}" for key, text in parts)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,169 @@
+"""The run over time, a panel per target: (frame, width) → Plot, computing nothing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.page.over_time import ROWS, Bin, OverTime, Panel
+from reports.page.svg import (
+    Plot,
+    Point,
+    Scale,
+    glyph,
+    identity,
+    linear_ticks,
+    log_scale,
+    log_ticks,
+    steps_of,
+    time_step,
+    tone,
+)
+from reports.wording.numbers import clock, count, instant, listed, ms, shortened
+
+SHELF = 12
+TICKS_MOST = 300
+"""Failures that are drawn one by one; of more, their share in each bin is a shade."""
+
+
+def over_time(frame: OverTime, w: int) -> Plot:
+    """A panel per target: turns as dots or shade, p50 and p95 by bin, failures on the shelf; active sessions below."""
+    phone = w < 600
+    tall, gap, foot = (120 if phone else 150) if frame.drawable else SHELF, 34, 52
+    many = len(frame.panels)
+    has_active = frame.active[0].size > 0
+    plot = Plot(
+        w,
+        24 + many * (tall + gap) + (foot + 8 if has_active else -gap + 8) + 30,
+        left=56,
+        right=12 if phone else 66,
+        top=24,
+        bottom=30,
+        title=f"{listed(list(frame.measures))} over time",
+        desc="One panel per target, and per origin where there are several. "
+        "Lines are the median and the 95th percentile, ticks on the shelf failed turns. "
+        + "; ".join(f"{p.label}: {count(p.turns)} turns, {count(p.failed)} failed" for p in frame.panels),
+    )
+    x = Scale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
+    ground = plot.y0
+    for row, panel in enumerate(frame.panels):
+        bottom = 24 + row * (tall + gap) + tall
+        plot.y0, plot.y1 = bottom, bottom - tall
+        _panel(plot, panel, frame, x, phone=phone)
+        _veil(plot, frame, x, tall, label=row == 0 and not phone)
+    plot.y0 = ground
+    if has_active:
+        plot.y1 = ground - foot
+        _active(plot, frame, x)
+    step = time_step(frame.length_s, 4 if phone else 10)
+    plot.x_axis(x, steps_of(frame.length_s, step), lambda s: instant(s, step))
+    plot.y1 = 24
+    _read_bins(plot, frame, x)
+    return plot
+
+
+def _panel(plot: Plot, panel: Panel, frame: OverTime, x: Scale, *, phone: bool) -> None:
+    rail = SHELF if panel.failures_s.size else 0
+    name = f"{glyph(panel.colour)} {shortened(panel.label, 32 if phone else 60)}"
+    plot.text(plot.x0, plot.y1 - 6, name, f"dl t{tone(panel.colour)}")
+    if frame.drawable:
+        _values(plot, panel, frame, x, log_scale(frame.low, frame.high, plot.y0, plot.y1 + rail + 4), phone=phone)
+    if rail:
+        _rail(plot, panel, frame.bin_s, x, rail, phone=phone)
+
+
+def _values(plot: Plot, panel: Panel, frame: OverTime, x: Scale, y: Scale, *, phone: bool) -> None:
+    cls = f"s{tone(panel.colour)}"
+    plot.y_axis(y, log_ticks(frame.low, frame.high, 4), ms)
+    if panel.dots is None:
+        _heat(plot, panel.cells if not phone else _coarser(panel.cells), y, cls)
+    else:
+        for at, value in zip(*panel.dots, strict=True):
+            plot.dot(x.clip(at), y.clip(value), "circle", f"speck {cls}", 2.6)
+    lines = {
+        "mid": ("p50", _points(panel, "p50", frame, x, y)),
+        "tail": ("p95", _points(panel, "p95", frame, x, y)),
+    }
+    for style, (label, points) in lines.items():
+        plot.path(points, "halo" if panel.dots is None else "halo thin")
+        plot.path(points, f"curve t-{style} {cls}")
+        if points and not phone:
+            below = plot.y1 + (2 * SHELF if panel.failures_s.size else 0)
+            plot.text(points[-1][0] + 6, max(points[-1][1] + 4, below), label, f"lab t{tone(panel.colour)}")
+
+
+def _rail(plot: Plot, panel: Panel, bin_s: float, x: Scale, rail: int, *, phone: bool) -> None:
+    """Failed turns above the others: each a tick, or where there are many, their share in each bin as a shade."""
+    plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, rail, "shelf")
+    if panel.failures_s.size <= TICKS_MOST:
+        for at in panel.failures_s:
+            plot.line(x.clip(at), plot.y1 + 1, x.clip(at), plot.y1 + rail - 1, "fail")
+    else:
+        for bin_ in panel.bins:
+            left, right = x.clip(bin_.begin_s), x.clip(bin_.begin_s + bin_s)
+            shade = math.ceil(5 * math.sqrt(bin_.failed / bin_.turns))
+            plot.rect(left, plot.y1 + 1, right - left, rail - 2, f"failcell k{shade}")
+    where = (plot.x1, plot.y1 - 6, "end") if phone else (plot.x1 + 6, plot.y1 + 10, "start")
+    plot.text(where[0], where[1], f"{count(panel.failed)} failed", "lab", where[2])
+
+
+def _points(panel: Panel, quantile: str, frame: OverTime, x: Scale, y: Scale) -> list[Point]:
+    return [(x.clip(begin_s + frame.bin_s / 2), y.clip(value)) for begin_s, value in panel.line(quantile)]
+
+
+def _coarser(cells: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Two thirds as many cells in time: three columns become two, the middle one shared out."""
+    three = cells.reshape(-1, 3, cells.shape[1]).astype(float)
+    two = np.stack([three[:, 0] + three[:, 1] / 2, three[:, 2] + three[:, 1] / 2], axis=1)
+    return np.ceil(two.reshape(-1, cells.shape[1])).astype(np.int64)
+
+
+def _heat(plot: Plot, cells: npt.NDArray[np.int64], y: Scale, cls: str) -> None:
+    """Shades by the square root of the count, or rare slow turns vanish."""
+    level = np.ceil(np.sqrt(cells / max(1, cells.max())) * 5).astype(int)
+    wide, high = (plot.x1 - plot.x0) / cells.shape[0], (y.start - y.end) / ROWS
+    for shade in range(1, 6):
+        boxes = "".join(
+            f"M{plot.x0 + i * wide:.1f} {y.start - (j + 1) * high:.1f}h{wide:.1f}v{high:.1f}h{-wide:.1f}Z"
+            for i, j in np.argwhere(level == shade)
+        )
+        if boxes:
+            plot.add(f'<path d="{boxes}" class="cell {cls} k{shade}"/>')
+
+
+def _veil(plot: Plot, frame: OverTime, x: Scale, tall: float, *, label: bool) -> None:
+    if frame.warmup_s:
+        edge = x.clip(frame.warmup_s)
+        plot.rect(plot.x0, plot.y1, edge - plot.x0, tall, "veil")
+        if label and edge - plot.x0 > 60:
+            plot.text((plot.x0 + edge) / 2, plot.y1 + SHELF + 14, "warm-up,", "tiny", "middle")
+            plot.text((plot.x0 + edge) / 2, plot.y1 + SHELF + 30, "not counted", "tiny", "middle")
+
+
+def _active(plot: Plot, frame: OverTime, x: Scale) -> None:
+    at, sessions = frame.active
+    top = max(1.0, float(sessions.max()))
+    y = Scale(identity, 0.0, top * 1.05, plot.y0, plot.y1)
+    plot.text(plot.x0, plot.y1 - 6, "active sessions", "lab")
+    plot.y_axis(y, [tick for tick in linear_ticks(0.0, top, 2) if tick == int(tick)], count)
+    plot.band([(x.clip(t), y(0)) for t in at], [(x.clip(t), y(n)) for t, n in zip(at, sessions, strict=True)], "area")
+
+
+def _read_bins(plot: Plot, frame: OverTime, x: Scale) -> None:
+    begins = sorted({bin_.begin_s for panel in frame.panels for bin_ in panel.bins})
+    by_begin = [{bin_.begin_s: bin_ for bin_ in panel.bins} for panel in frame.panels]
+    rows = []
+    for begin in begins:
+        told = [f"{p.label} {_read_bin(b[begin])}" for p, b in zip(frame.panels, by_begin, strict=True) if begin in b]
+        rows.append(" · ".join([f"from {clock(begin, long=frame.length_s > 180)}", *told]))
+    plot.readout([x.clip(begin + frame.bin_s / 2) for begin in begins], rows)
+
+
+def _read_bin(bin_: Bin) -> str:
+    said = [
+        f"{word} {'failed' if v == math.inf else ms(v)}" for word, v in (("p50", bin_.p50), ("p95", bin_.p95)) if v == v
+    ]
+    failed = f", {bin_.failed} failed" if bin_.failed else ""
+    return ", ".join([*said, f"{bin_.turns} turn{'' if bin_.turns == 1 else 's'}{failed}"])

@@ -1,0 +1,261 @@
+"""The sections of the page: figures drawn, tables in cells. Nothing is computed here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from markupsafe import Markup
+
+from bench.measures import CATALOGUE
+from reports.page import bars, frames, panels, stacks
+from reports.page.over_time import OverTime, over_time
+from reports.page.svg import HALF, PHONE, WIDE, Plot
+from reports.summary.events import ALL, PS, Distribution
+from reports.summary.figures import Figures
+from reports.summary.summary import Summary
+from reports.summary.trust import trust
+from reports.summary.verdict import Rule
+from reports.wording import remarks, words
+from reports.wording.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
+from reports.wording.words import cell
+
+
+def both(draw: Callable[[int], Plot], wide: int = WIDE) -> dict[str, Any]:
+    """A figure, drawn wide and for a phone; the readout's stops are its table of numbers."""
+    plot = draw(wide)
+    stops = plot.stops or {"t": []}
+    rows = [str(text).split(" · ") for text in stops["t"]]  # type: ignore[attr-defined]
+    return {"wide": Markup(plot.svg("wide")), "phone": Markup(draw(PHONE).svg("phone")), "rows": rows}
+
+
+def capital(said: str, summary: Summary) -> str:
+    """A sentence, with a capital letter unless it begins with a target's name."""
+    return f"{said}." if said and len(summary.targets) > 1 else words.sentence(said)
+
+
+def time(summary: Summary) -> dict[str, Any] | None:
+    """The run over time; None without a single value."""
+    frame = over_time(summary)
+    if frame is None:
+        return None
+    return both(lambda w: panels.over_time(frame, w)) | {
+        "line": _stretch(summary, frame),
+        "question": "Did the wait change during the run?" if frame.drawable else "When did turns fail?",
+        "drawable": frame.drawable,
+        "of": listed(list(dict.fromkeys(words.named(answer.figures) for answer in summary.answers if answer.turns))),
+        "middle": any(panel.line("p50") for panel in frame.panels),
+        "bin": span(frame.bin_s),
+        "dots": all(panel.dots is not None for panel in frame.panels),
+        "shaded": any(panel.failures_s.size > panels.TICKS_MOST for panel in frame.panels),
+        "tail": any(panel.line("p95") for panel in frame.panels),
+    }
+
+
+def _stretch(summary: Summary, frame: OverTime) -> str:
+    """Slowest minute: from 4:00 on gateway, p50 1.2 s, 1.4 times that of the run."""
+    medians = {a.label: a.figures.at(0.5).value for a in summary.answers}
+    found = [
+        (bin_.p50 / medians[panel.label], bin_, panel)
+        for panel in frame.panels
+        for bin_ in panel.bins
+        if bin_.turns >= 10 and bin_.begin_s >= frame.warmup_s and math.isfinite(bin_.p50)
+        if math.isfinite(medians[panel.label])
+    ]
+    if len(found) < 3:
+        return ""
+    ratio, slow, panel = max(found, key=lambda entry: entry[0])
+    where = f" on {panel.label}" if len(frame.panels) > 1 else ""
+    at = clock(slow.begin_s, long=frame.length_s > 180)
+    times = f"{ratio:.1f} times that of the run" if ratio >= 1.05 else "as in the whole run"
+    return f"Slowest {span(frame.bin_s)}: from {at}{where}, p50 {ms(slow.p50)}, {times}."
+
+
+def steps(summary: Summary) -> dict[str, Any] | None:
+    """The figures and tables of steps, one for each origin; None where there is one step alone."""
+    parts = [_steps(summary, origin) for origin in summary.turns.origins]
+    told = {f.step for origin in summary.turns.origins for f in words.steps_of(summary, origin)}
+    return {"parts": [part for part in parts if part]} if len(told) > 1 else None
+
+
+def _steps(summary: Summary, origin: str) -> dict[str, Any] | None:
+    rows = words.steps_of(summary, origin)
+    groups = [
+        (step, [(summary.targets.index(f.target), f) for f in rows if f.step == step])
+        for step in summary.turns.steps
+        if any(f.step == step for f in rows)
+    ]
+    if not groups:
+        return None
+    told = any(e.published for f in rows for e in f.quantiles)
+    main = summary.mains[origin]
+    figure = both(lambda w: bars.steps(groups, main, w)) if told else {"wide": "", "phone": ""}
+    return figure | {
+        "head": words.named(rows[0]),
+        "line": words.worst_step(summary, origin),
+        "table": [row(summary, f) for _, g in groups for _, f in g],
+    }
+
+
+def row(summary: Summary, figures: Figures) -> dict[str, Any]:
+    """A line of a table of measures."""
+    return {
+        "measure": figures.measure,
+        "unit": f"{figures.unit},{since}" if (since := words.since(figures.measure, figures.origin)) else figures.unit,
+        "step": figures.step,
+        "colour": summary.targets.index(figures.target),
+        "label": words.whose(figures),
+        "n": count(figures.n),
+        "failed": count(figures.failed),
+        "censored": count(figures.censored),
+        "cells": [cell(figures, p, "") for p in PS],
+        "high": three(figures.high),
+    }
+
+
+def others(summary: Summary) -> list[dict[str, Any]]:
+    """Every measure of turns, all steps together; those of connecting have a section of their own."""
+    shown = [f for f in (*summary.measures, *summary.connecting) if f.step == ALL]
+    return [row(summary, f) for f in shown if CATALOGUE[f.measure].scope == "turn" or f.measure == "session_length"]
+
+
+def events(summary: Summary) -> list[dict[str, Any]]:
+    """Measures of every event, without those of the harness."""
+    return [event_row(summary, one) for one in summary.events if CATALOGUE[one.measure].scope == "event"]
+
+
+def event_row(summary: Summary, one: Distribution) -> dict[str, Any]:
+    """A line of a measure from histograms, with what was counted beside them."""
+    counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
+    return {
+        "measure": one.measure,
+        "unit": one.unit,
+        "colour": summary.targets.index(one.target) if one.target in summary.targets else 0,
+        "label": one.target,
+        "n": count(one.n),
+        "beside": ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE,
+        **{name: three(getattr(one, name)) for name in ("p50", "p90", "p95", "p99", "high")},
+        "sentence": CATALOGUE[one.measure].sentence,
+    }
+
+
+def outcomes(summary: Summary) -> dict[str, Any] | None:
+    """How turns and sessions ended; None where none began."""
+    found = summary.outcomes
+    if not sum(found.opened) and not sum(found.begun):
+        return None
+    places = range(len(summary.targets))
+    rates = [percent(found.failures(i), 1) if found.wanted[i] else NONE for i in places]
+    sums = [
+        ("begun, together", [count(n) for n in found.begun], "every turn has one outcome"),
+        ("failed, together", [count(n) for n in found.failed], ""),
+        ("lost turns", [count(n) for n in found.lost], "wanted, never begun: their session had ended"),
+        ("failures", rates, "(failed + lost) ÷ turns wanted, without those cut by the end of the run"),
+        ("sessions with any failure", [count(n) for n in found.with_failure], f"of {_of(found.opened)}"),
+    ]
+    return {
+        "caption": f"{plural(sum(found.begun), 'turn')} begun in the measured phase, one outcome each; "
+        f"{count(sum(found.lost))} lost.",
+        "turns": [_ending(e.outcome, [count(n) for n in e.counts], e.words) for e in found.turns],
+        "sums": [_ending(*row) for row in sums],
+        "sessions": [_ending(e.outcome, [count(n) for n in e.counts], e.words) for e in found.sessions],
+    }
+
+
+def _of(opened: tuple[int, ...]) -> str:
+    return " and ".join(count(n) for n in opened)
+
+
+def _ending(outcome: str, counts: list[str], meaning: str) -> dict[str, Any]:
+    return {"outcome": outcome, "counts": counts, "meaning": meaning}
+
+
+def connect(summary: Summary) -> dict[str, Any] | None:
+    """How long connecting takes; None where no session opened."""
+    rows = [f for f in summary.connecting if f.measure != "session_length" and (f.measure != "token_wait" or f.high)]
+    found = frames.connecting(summary)
+    if not rows:
+        return None
+    figure = both(lambda w: stacks.connect(found, w)) if found else {"wide": "", "phone": ""}
+    slow = any(stack.p > 0.5 for stack in found)
+    phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
+    return figure | {
+        "slow": slow,
+        "token": remarks.token_wait(summary),
+        "table": [row(summary, f) for f in rows if f.measure not in phases],
+        "phases": [row(summary, f) for f in rows if f.measure in phases],
+    }
+
+
+def flow(summary: Summary) -> dict[str, Any] | None:
+    """Bytes each way over the run; None where nothing was recorded."""
+    found, length = frames.flows(summary), summary.window.length_s
+    if not found:
+        return None
+    wide = HALF if len(found) > 1 else WIDE
+    rates = [r for r in summary.throughput if r.total_bytes]
+    size, unit = scale_of(max((r.mean_bytes_per_s for r in rates), default=0.0) / 10)
+    table = [
+        {
+            "measure": rate.measure,
+            "colour": summary.targets.index(rate.target),
+            "total": quantity(rate.total_bytes),
+            "mean": three(rate.mean_bytes_per_s / size),
+            "cells": [three(v / size) for d in (rate.per_second, rate.per_session) for v in (d.p50, d.p99, d.high)],
+        }
+        for rate in rates
+    ]
+    longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
+    figures = [both(lambda w, frame=frame: bars.flow(frame, longest, w), wide) for frame in found]  # type: ignore[misc]
+    spread = any(rate.per_second.n or rate.per_session.n for rate in rates)
+    return {"figures": figures, "table": table, "unit": unit, "spread": spread}
+
+
+def health(summary: Summary) -> dict[str, Any]:
+    """Whether the figures can be trusted."""
+    verdict, document = summary.verdict, summary.run.document
+    line = {
+        None: f"Not judged: {verdict.reason}.",
+        True: f"Yes, as far as the load generator goes: {verdict.count}.",
+        False: f"No: {verdict.count}.",
+    }[verdict.valid]
+    stamps = document.get("stamp_source")
+    totals = document.get("totals") or {}
+    said = [f"Stamps: {stamps}." if stamps else "Where stamps came from is not known."]
+    if totals.get("events"):
+        said.append(
+            f"{count(totals['events'])} events, {count(totals.get('stamp_fallbacks') or 0)} without a kernel stamp."
+        )
+    if len(summary.run.seconds) and summary.run.seconds["cpu"].notna().any():
+        said.append(f"Processor of the busiest worker: {percent(float(summary.run.seconds['cpu'].max()), 1)} at most.")
+    if len(summary.turns.frame):
+        gaps = int(summary.turns.frame["inexact_gaps"].fillna(0).sum())
+        said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
+    said += [words.sentence(line) for line in trust(summary.run)]
+    return {
+        "line": line,
+        "rules": [_rule(rule) for rule in verdict.rules],
+        "lines": [event_row(summary, one) for one in summary.harness],
+        "note": " ".join(said),
+    }
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    word, style = {
+        None: ("– nothing to judge", "soft"),
+        True: ("✓ passed", "good"),
+        False: ("✕ failed", "bad"),
+    }[rule.passed]
+    return {
+        "title": f"({rule.rule}) {rule.name}" if rule.rule else rule.name,
+        "measure": rule.measure,
+        "note": rule.note,
+        "figure": rule.written(rule.figure),
+        "limit": rule.written(rule.limit),
+        "width": round(min(100.0, rule.used * 80), 1),
+        "passed": rule.passed,
+        "word": word,
+        "style": style,
+        "remedy": rule.remedy if rule.passed is False else "",
+    }

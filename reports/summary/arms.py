@@ -1,0 +1,232 @@
+"""The arms of a run side by side: what each one was, how they were interleaved, how far apart their waits lie; pure.
+
+No test is made: a difference is told in numbers, and nothing says whether chance alone could have made it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.summary.figures import Figures
+from reports.summary.outcomes import Outcomes
+from reports.wording.numbers import NBSP, change, count, listed, ms, percent, plural, shortened, together
+
+TOLD = (0.5, 0.95)
+FAIR = 0.01
+"""Arms whose failures lie farther apart, and arms with more throttling, are no fair comparison."""
+BLOCK_MIN = 2
+SEEN = 200
+"""Of so many sessions of an arm the effective settings are read."""
+FACTS = (
+    *("address", "dialect", "model", "region", "sign-in", "proxy", "compression"),
+    *("voice", "turn detection", "settings of its own"),
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One target or variant, in words: a text for each of FACTS; empty where the run does not tell."""
+
+    target: str
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Interleaving:
+    """Sessions of all arms that began together."""
+
+    arms: int
+    pairs: int
+    """those with a session of each arm"""
+    cut: int
+    """those without"""
+    blocks: int
+    unopened: int
+    """of the whole ones, those of which a session never opened"""
+    apart_ms: float
+    """the longest from the first start of a pair to its last"""
+
+    @property
+    def sentence(self) -> str:
+        """Interleaved: 120 pairs in 16 blocks of 2 minutes; sessions of a pair began within 12 ms of each other."""
+        pair = "pair" if self.arms == 2 else "group"
+        many = plural(self.pairs, "pair") if self.arms == 2 else f"{plural(self.pairs, 'group')} of {self.arms}"
+        cut = f", {count(self.cut)} more {'was' if self.cut == 1 else 'were'} not whole" if self.cut else ""
+        blocks = f"{plural(self.blocks, 'block')} of {BLOCK_MIN}{NBSP}minutes"
+        unopened = f", in {count(self.unopened)} a session never opened" if self.unopened else ""
+        began = f"sessions of a {pair} began within {ms(max(self.apart_ms, 0.1))} of each other"
+        return f"Interleaved: {many} in {blocks}{cut}{unopened}; {began}."
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One published quantile of several arms; the first one is what the others are set against."""
+
+    measure: str
+    origin: str
+    p: float
+    targets: tuple[str, ...]
+    values_ms: tuple[float, ...]
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        return tuple(value / self.values_ms[0] for value in self.values_ms)
+
+    @property
+    def sentence(self) -> str:
+        """ttfa p50: sweden 480 ms, eastus2 624 ms (+30 %)."""
+        times = together(*self.values_ms)
+        apart = ["", *(f" ({change(ratio)})" for ratio in self.ratios[1:])]
+        told = [f"{name} {time}{by}" for name, time, by in zip(self.targets, times, apart, strict=True)]
+        return f"{self.measure} p{self.p * 100:g}: {', '.join(told)}"
+
+
+def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[Arm, ...]:
+    """What each target was, by the document and by what its sessions were told."""
+    known = {str(entry.get("label")): entry for entry in document.get("targets") or [] if isinstance(entry, dict)}
+    return tuple(Arm(label, _facts(known.get(label, {}), sessions[_of(sessions, label)])) for label in targets)
+
+
+def _of(sessions: pd.DataFrame, label: str) -> Any:
+    return (sessions["target"] == label).to_numpy()
+
+
+def _facts(entry: Mapping[str, Any], sessions: pd.DataFrame) -> dict[str, str]:
+    settings = [_parsed(text) for text in _some(sessions["effective_settings"])]
+    own = _flat(entry.get("session") or {})
+    address = str(entry.get("url") or "")
+    return {
+        "address": f"{address} at {entry['address']}" if entry.get("address") else address,
+        "dialect": str(entry.get("dialect") or ""),
+        "model": listed(_labels(sessions["model"])) or str(entry.get("model") or ""),
+        "region": listed(_labels(sessions["region"])) or str(entry.get("region") or ""),
+        "sign-in": _said(entry, "auth"),
+        "proxy": _said(entry, "proxy"),
+        "compression": _compression(entry, sessions),
+        "voice": listed(list(dict.fromkeys(filter(None, map(_voice, settings))))),
+        "turn detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
+        "settings of its own": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
+    }
+
+
+def _labels(column: pd.Series[Any]) -> list[str]:
+    """What a column says, the commonest first."""
+    return [str(label) for label, n in Counter(column.dropna()).most_common() if label]
+
+
+def _some(column: pd.Series[Any]) -> list[str]:
+    """Values of so many sessions, from first to last."""
+    there = column.dropna()
+    return [str(value) for value in there.iloc[:: max(1, -(-len(there) // SEEN))]]
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _inside(settings: Any, *names: str) -> Any:
+    for name in names:
+        settings = settings.get(name) if isinstance(settings, dict) else None
+    return settings
+
+
+def _voice(settings: dict[str, Any]) -> str:
+    return str(_inside(settings, "audio", "output", "voice") or settings.get("voice") or "")
+
+
+def _detection(settings: dict[str, Any]) -> str:
+    """server_vad, threshold 0.5, silence_duration_ms 500."""
+    nested = _inside(settings, "audio", "input")
+    holder = nested if isinstance(nested, dict) and "turn_detection" in nested else settings
+    if "turn_detection" not in holder:
+        return ""
+    found = holder["turn_detection"]
+    if not isinstance(found, dict):
+        return "none"
+    return ", ".join([str(found.get("type") or ""), *(f"{k} {v}" for k, v in _flat(found).items() if k != "type")])
+
+
+def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """Settings in one level: turn_detection.type; those that are null are left out."""
+    found: dict[str, str] = {}
+    for key, entry in value.items():
+        if isinstance(entry, dict):
+            found |= _flat(entry, f"{before}{key}.")
+        elif entry is not None:
+            found[f"{before}{key}"] = entry if isinstance(entry, str) else json.dumps(entry)
+    return found
+
+
+def _said(entry: Mapping[str, Any], key: str) -> str:
+    """A text of the document; `none` where it says that there is none, nothing where it does not say."""
+    return str(entry[key] or "none") if key in entry else ""
+
+
+def _compression(entry: Mapping[str, Any], sessions: pd.DataFrame) -> str:
+    if "deflate" not in entry:
+        return ""
+    if not entry["deflate"]:
+        return "none"
+    opened = sessions.loc[sessions["upgrade_done_at_ns"].notna(), "headers"]
+    taken = int(opened.str.contains("permessage-deflate", regex=False, na=False).sum())
+    if taken == len(opened):
+        return "permessage-deflate"
+    return f"permessage-deflate in {count(taken)} of {plural(len(opened), 'session')}; else the service declined"
+
+
+def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: int) -> Interleaving | None:
+    """None where the run's sessions were not begun together."""
+    there = sessions[sessions["pair"].notna().to_numpy()]
+    if not document.get("interleaved") or arms < 2 or not len(there):
+        return None
+    pair = there.groupby("pair")
+    members = there[["pair", "target"]].drop_duplicates().groupby("pair").size()
+    whole = members[members == arms].index
+    start_ns = pair["start_ns"].agg(["min", "max"]).loc[whole]
+    apart_ms = float((start_ns["max"] - start_ns["min"]).max()) / 1e6 if len(whole) else 0.0
+    never = there.loc[there["session_ready_ms"].isna() & (there["outcome_class"] == "failed"), "pair"]
+    unopened = int(whole.isin(never).sum())
+    return Interleaving(arms, len(whole), len(members) - len(whole), int(there["block"].nunique()), unopened, apart_ms)
+
+
+def differences(answers: Iterable[Figures]) -> Iterable[Difference]:
+    """p50 and p95 of the figures that count from one instant, where at least two arms may tell them."""
+    groups: dict[tuple[str, str], list[Figures]] = {}
+    for figures in answers:
+        groups.setdefault((figures.measure, figures.origin), []).append(figures)
+    for (measure, origin), group in groups.items():
+        for p in TOLD:
+            told = [figures for figures in group if figures.at(p).published and figures.at(p).value > 0]
+            if len(told) > 1:
+                values = tuple(figures.at(p).value for figures in told)
+                yield Difference(measure, origin, p, tuple(figures.target for figures in told), values)
+
+
+def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
+    """Why arms may not be fit to be compared: they failed, or were throttled, differently."""
+    if len(targets) < 2:
+        return
+    failures = dict(_known(targets, [outcomes.failures(place) for place in range(len(targets))]))
+    if failures and max(failures.values()) - min(failures.values()) > FAIR:
+        ends = [min(failures, key=lambda name: failures[name]), max(failures, key=lambda name: failures[name])]
+        shares = [f"{name} {percent(failures[name], 1)}" for name in ends]
+        yield f"Failures differ by more than 1{NBSP}% between the arms ({' to '.join(shares)}): look at these first."
+    throttled = dict(_known(targets, [outcomes.throttled(place) for place in range(len(targets))]))
+    shares = [f"{name} {percent(share, 1)}" for name, share in throttled.items() if share > FAIR]
+    if shares:
+        yield f"More than 1{NBSP}% was throttled ({', '.join(shares)}): such arms are no fair comparison."
+
+
+def _known(targets: Sequence[str], shares: Sequence[float]) -> Iterable[tuple[str, float]]:
+    return ((name, share) for name, share in zip(targets, shares, strict=True) if not np.isnan(share))

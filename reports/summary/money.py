@@ -1,0 +1,255 @@
+"""What a run's tokens cost, by `bench.money`; pure.
+
+All turns count, those of warm-up and failed ones too, and so does what a session was answered that belongs to no turn:
+all are billed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.money import Prices, cost_usd, prices_of
+from reports.runs import Run
+from reports.statistics.quantiles import Floats, Integers
+from reports.summary.bills import bills_of
+from reports.turns import Flags
+
+INPUT, CACHED, OUTPUT = ("text_in", "audio_in"), ("cached_text_in", "cached_audio_in"), ("text_out", "audio_out")
+UNNAMED = "a model that was not named"
+
+
+@dataclass(frozen=True)
+class Charge:
+    """The tokens of one target and model, and their prices; `prices` None where nobody gave any.
+
+    `stray`: those of `tokens` that belong to no turn, told by so many `stray_sessions`.
+    """
+
+    model: str
+    turns: int
+    stray_sessions: int
+    tokens: Mapping[str, int]
+    stray: Mapping[str, int]
+    prices: Prices | None
+    source: str
+    """own, table, or nothing"""
+
+    @property
+    def usd(self) -> float:
+        return float(cost_usd(self.prices, self.tokens)) if self.prices else 0.0
+
+    @property
+    def stray_usd(self) -> float:
+        return float(cost_usd(self.prices, self.stray)) if self.prices else 0.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one target's sessions cost."""
+
+    target: str
+    charges: tuple[Charge, ...]
+    silent: int
+    """turns whose usage the service did not tell"""
+    sessions: int
+    """those with a price"""
+    minutes: float
+    """of conversation in them: from the finished upgrade to the end"""
+
+    @property
+    def turns(self) -> int:
+        """Turns with usage."""
+        return sum(charge.turns for charge in self.charges)
+
+    @property
+    def priced(self) -> int:
+        return sum(charge.turns for charge in self.charges if charge.prices)
+
+    @property
+    def usd(self) -> float:
+        """NaN where nothing could be priced."""
+        told = [charge.usd for charge in self.charges if charge.prices]
+        return sum(told) if told else float("nan")
+
+    @property
+    def stray_usd(self) -> float:
+        """What of it belongs to no turn."""
+        return sum(charge.stray_usd for charge in self.charges)
+
+    @property
+    def stray_sessions(self) -> int:
+        """Sessions that have a part in that."""
+        return sum(charge.stray_sessions for charge in self.charges if charge.prices)
+
+    @property
+    def per_turn(self) -> float:
+        return _per(self.usd, self.priced)
+
+    @property
+    def per_session(self) -> float:
+        return _per(self.usd, self.sessions)
+
+    @property
+    def per_minute(self) -> float:
+        return _per(self.usd, self.minutes)
+
+    def tokens(self, *kinds: str) -> int:
+        """Tokens of these kinds together."""
+        return sum(charge.tokens[kind] for charge in self.charges for kind in kinds)
+
+
+@dataclass(frozen=True)
+class Money:
+    """The cost of a run and what it was set against."""
+
+    costs: tuple[Cost, ...]
+    table: str
+    as_of: str
+    budget_usd: float | None
+    estimate_usd: tuple[float, float] | None
+    transcribed: bool
+    """whether the service transcribed what it heard, which is billed apart"""
+
+    @property
+    def usd(self) -> float:
+        """NaN where nothing could be priced."""
+        told = [cost.usd for cost in self.costs if not math.isnan(cost.usd)]
+        return sum(told) if told else float("nan")
+
+    @property
+    def stray_usd(self) -> float:
+        """What of it belongs to no turn."""
+        return sum(cost.stray_usd for cost in self.costs)
+
+    @property
+    def stray_sessions(self) -> int:
+        """Sessions that have a part in that."""
+        return sum(cost.stray_sessions for cost in self.costs)
+
+    @property
+    def told(self) -> bool:
+        """Whether the service told any usage."""
+        return any(cost.charges for cost in self.costs)
+
+    @property
+    def turns(self) -> int:
+        return sum(cost.turns for cost in self.costs)
+
+    @property
+    def priced(self) -> int:
+        return sum(cost.priced for cost in self.costs)
+
+    @property
+    def silent(self) -> int:
+        return sum(cost.silent for cost in self.costs)
+
+    @property
+    def per_turn(self) -> float:
+        return _per(self.usd, self.priced)
+
+    @property
+    def per_minute(self) -> float:
+        return _per(self.usd, sum(cost.minutes for cost in self.costs))
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Models without a price."""
+        return tuple(dict.fromkeys(c.model for cost in self.costs for c in cost.charges if c.prices is None))
+
+
+def _per(usd: float, number: float) -> float:
+    return usd / number if number else float("nan")
+
+
+def money_of(run: Run, targets: Sequence[str]) -> Money:
+    """Tokens and cost of the run."""
+    document, frame = run.document, run.turns
+    prices = document.get("prices") or {}
+    estimate = document.get("estimate_usd")
+    return Money(
+        costs=tuple(_costs(run, targets)),
+        table=str(prices.get("name") or ""),
+        as_of=str(prices.get("as_of") or ""),
+        budget_usd=_number(document.get("budget_usd")),
+        estimate_usd=(float(estimate[0]), float(estimate[1]))
+        if isinstance(estimate, list) and len(estimate) == 2
+        else None,
+        transcribed=bool(len(frame)) and bool(frame["input_transcript_ms"].notna().any()),
+    )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
+    """Tokens are summed for each target and model in one pass, and the sums are priced: a price is linear."""
+    bills = bills_of(run, targets)
+    told, models = bills.told, bills.models
+    size, group = len(targets) * len(models), bills.target * len(models) + bills.model
+    stray = told & bills.stray
+    turns, strays = (np.bincount(group[rows], minlength=size) for rows in (told & ~bills.stray, stray))
+    sums, of_stray = ({k: _summed(v, group, rows, size) for k, v in bills.tokens.items()} for rows in (told, stray))
+    entries = {str(e.get("label")): e for e in run.document.get("targets") or [] if isinstance(e, dict)}
+    table = _table(run)
+    for place, label in enumerate(targets):
+        entry = entries.get(label, {})
+        named = [
+            (models[g % len(models)] or str(entry.get("model") or ""), g)
+            for g in range(place * len(models), (place + 1) * len(models))
+            if turns[g] or strays[g]
+        ]
+        charges = tuple(
+            Charge(
+                name or UNNAMED,
+                int(turns[g]),
+                int(strays[g]),
+                {kind: int(values[g]) for kind, values in sums.items()},
+                {kind: int(values[g]) for kind, values in of_stray.items()},
+                *_prices(entry, table, name),
+            )
+            for name, g in named
+        )
+        priced = [g for (_, g), charge in zip(named, charges, strict=True) if charge.prices]
+        sessions = np.unique(bills.session[told & np.isin(group, priced)])
+        silent = int(((bills.target == place) & ~told & ~bills.stray).sum())
+        yield Cost(label, charges, silent, sessions.size, _minutes(run, bills.ids[sessions]))
+
+
+def _summed(values: Floats, group: Integers, rows: Flags, size: int) -> Floats:
+    sums: Floats = np.bincount(group[rows], np.nan_to_num(values[rows]), size).astype(np.float64)
+    return sums
+
+
+def _minutes(run: Run, names: pd.Index[str]) -> float:
+    """How long these sessions were open."""
+    mine = run.sessions[run.sessions["session_id"].isin(names).to_numpy()]
+    return float((mine["ended_at_ns"] - mine["upgrade_done_at_ns"]).sum()) / 60e9
+
+
+def _table(run: Run) -> dict[str, Prices]:
+    """The price table that the run went by."""
+    models = (run.document.get("prices") or {}).get("models") or {}
+    return {str(name): found for name, entry in models.items() if (found := as_prices(entry))}
+
+
+def _prices(entry: Mapping[str, Any], table: Mapping[str, Prices], model: str) -> tuple[Prices | None, str]:
+    """The target's own prices, else the table's for the model. `entry`: what the document says of the target."""
+    if own := as_prices(entry.get("prices")):
+        return own, "own"
+    found = prices_of(table, model)
+    return found, "table" if found else ""
+
+
+def as_prices(entry: object) -> Prices | None:
+    """Six numbers by name; None where they are not all there."""
+    names = [field.name for field in fields(Prices)]
+    if not isinstance(entry, dict) or not all(_number(entry.get(name)) is not None for name in names):
+        return None
+    return Prices(**{name: float(entry[name]) for name in names})

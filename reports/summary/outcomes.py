@@ -1,0 +1,218 @@
+"""How turns and sessions ended, per target, and what each outcome means in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from bench.measures import GOOD as GOOD_OUTCOMES
+from bench.measures import is_throttled, outcome_class
+from reports.lost import lost_of
+from reports.statistics.quantiles import Integers
+from reports.turns import CENSORED, FAILED, Turns
+
+MEANINGS = {
+    "ok": "completed, with the kind of output that was asked for",
+    "interrupted": "cancelled because the script interrupted it",
+    "abandoned": "begun, cut by the end of the run",
+    "expired": "the service's age limit for sessions was reached",
+    "failed:no_audio": "completed, audio was asked for and none came",
+    "failed:no_text": "completed, text was asked for and none came",
+    "failed:harness": "a fault of this tool, not of the service",
+    "protocol:base64": "the payload of an audio delta was not base64",
+    "protocol:frame": "a WebSocket frame was not valid",
+    "throttled:response": "the service answered with a rate limit",
+    "throttled:handshake": "the handshake was answered with status 429",
+    "timeout:first_delta": "no first delta within the limit",
+    "timeout:next_delta": "the deltas stopped coming",
+    "timeout:done": "the response did not finish within the limit",
+    "timeout:speech": "the service's VAD noticed no end of speech within its limit",
+    "cancelled:turn_detected": "the service took a pause for the end of speech, answered, and cancelled the answer "
+    "because speech went on",
+    "timeout:session": "session.created or session.updated did not come within the limit",
+    "incomplete:content_filter": "the service's content filter cut the reply",
+    "incomplete:max_output_tokens": "the reply reached its limit of tokens",
+    "closed:1006": "the connection broke without a close frame",
+    "protocol:json": "an event was not valid JSON",
+    "protocol:dialect": "the service spoke another dialect than was set",
+    "refused:token": "there was no token to sign in with",
+    "refused:proxy": "the proxy did not open a way to the host",
+    "timeout:proxy": "the proxy did not answer within the limit",
+    "refused:dns": "the host's name was not found",
+    "refused:tcp": "the host did not accept a TCP connection",
+    "refused:tls": "the TLS handshake failed",
+    "refused:401": "the service did not accept the key or token",
+    "refused:403": "the service forbade it",
+    "refused:404": "the service has no such deployment or path",
+}
+EXPECTED = "failed:expected_"
+"""Before the neutral name of an event that the script waited for."""
+OF_SESSIONS = {
+    "ok": "opened, played its script to the end and was closed by us",
+    "abandoned": "cut by the end of the run",
+}
+SAYING = ["outcome", "outcome_class", "detail"]
+FAMILIES = {
+    "failed": "the response failed, or an error named it",
+    "cancelled": "the service cancelled the response, the script had not asked for it",
+    "incomplete": "the service cut the reply short",
+    "throttled": "the service limited the rate",
+    "timeout": "nothing came within this stage's limit",
+    "refused": "the service refused the connection",
+    "closed": "the connection was closed in mid-turn",
+    "protocol": "what came was not valid in this protocol",
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """One outcome with its count for each target, and what was said most often of it: the service's own words."""
+
+    outcome: str
+    kind: str
+    meaning: str
+    counts: tuple[int, ...]
+    said: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"{self.meaning}: “{self.said}”" if self.said else self.meaning
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """All endings; each tuple has a number per target. The endings of turns sum to `begun`."""
+
+    turns: tuple[Ending, ...]
+    sessions: tuple[Ending, ...]
+    begun: tuple[int, ...]
+    failed: tuple[int, ...]
+    censored: tuple[int, ...]
+    lost: tuple[int, ...]
+    """turns that were wanted and never begun, in sessions that the end of the run did not cut"""
+    losses: tuple[Ending, ...]
+    """the same by the outcome of their session"""
+    opened: tuple[int, ...]
+    """sessions begun"""
+    with_failure: tuple[int, ...]
+    """sessions with any failed turn, and sessions that failed themselves"""
+
+    def quoted(self) -> list[Ending]:
+        """What failed and was given a reason, sessions first, each reason once."""
+        found: dict[str, Ending] = {}
+        for ending in (*self.sessions, *self.turns):
+            if ending.kind == "failed" and ending.said:
+                found.setdefault(ending.said, ending)
+        return list(found.values())
+
+    @property
+    def wanted(self) -> tuple[int, ...]:
+        """Turns wanted, without abandoned ones: what `failures` is a share of."""
+        return tuple(n - cut + lost for n, cut, lost in zip(self.begun, self.censored, self.lost, strict=True))
+
+    @property
+    def unmet(self) -> tuple[int, ...]:
+        """Failed turns and lost ones: those of `failures`."""
+        return tuple(map(sum, zip(self.failed, self.lost, strict=True)))
+
+    def failures(self, target: int) -> float:
+        """(failed turns + lost turns) / turns wanted; NaN where none were."""
+        return self.unmet[target] / self.wanted[target] if self.wanted[target] else float("nan")
+
+    def throttled(self, target: int) -> float:
+        """The share of turns, or of sessions where that is more, whose rate the service limited."""
+        shares = [0.0]
+        for endings, begun in ((self.turns, self.begun[target]), (self.sessions, self.opened[target])):
+            limited = sum(ending.counts[target] for ending in endings if is_throttled(ending.outcome))
+            shares += [limited / begun] if begun else []
+        return max(shares)
+
+
+def meaning(outcome: str) -> str:
+    """What an outcome says, in words."""
+    if outcome.startswith(EXPECTED):
+        return f"the script expected {outcome.removeprefix(EXPECTED)}, and it did not come"
+    return MEANINGS.get(outcome) or FAMILIES.get(outcome.split(":")[0], "")
+
+
+def session_meaning(outcome: str) -> str:
+    """The same for a session."""
+    return OF_SESSIONS.get(outcome) or meaning(outcome)
+
+
+def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
+    """Count the endings of measured turns and sessions."""
+    size = len(turns.targets)
+    place = {label: index for index, label in enumerate(turns.targets)}
+    of_session = np.array([place[str(label)] for label in sessions["target"]], dtype=np.int64)
+    outcome = turns.frame["outcome"].cat
+    codes = outcome.codes.to_numpy()[turns.rows]
+    lost = lost_of(sessions)
+    names = sessions["outcome"].cat
+    labels, ends_as = list(names.categories), names.codes.to_numpy()
+    ends = _endings(labels, ends_as, of_session, size)
+    said, said_of_sessions = said_of(turns.frame[SAYING].iloc[turns.rows]), said_of(sessions)
+    return Outcomes(
+        turns=tuple(
+            replace(ending, said=said.get(ending.outcome, ""))
+            for ending in _endings(list(outcome.categories), codes, turns.target, size)
+        ),
+        sessions=tuple(
+            replace(e, meaning=session_meaning(e.outcome), said=said_of_sessions.get(e.outcome, "")) for e in ends
+        ),
+        begun=_counts(turns.target, size),
+        failed=_counts(turns.target[turns.kind == FAILED], size),
+        censored=_counts(turns.target[turns.kind == CENSORED], size),
+        lost=tuple(map(int, np.bincount(of_session, lost, minlength=size))),
+        losses=_endings(labels, np.repeat(ends_as, lost), np.repeat(of_session, lost), size),
+        opened=_counts(of_session, size),
+        with_failure=_with_failure(turns, sessions, of_session, size),
+    )
+
+
+def said_of(rows: pd.DataFrame) -> dict[str, str]:
+    """The commonest `detail` of each failed outcome, of rows that have the columns SAYING."""
+    failed = rows[(rows["outcome_class"] == "failed") & rows["detail"].notna()]
+    counted = failed.groupby(["outcome", "detail"], observed=True).size().sort_values(ascending=False, kind="stable")
+    said: dict[str, str] = {}
+    for outcome, detail in counted.index:
+        said.setdefault(str(outcome), str(detail))
+    return said
+
+
+def _counts(codes: Integers, size: int) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.bincount(codes, minlength=size)[:size])
+
+
+def _endings(names: list[str], codes: Integers, target: Integers, size: int) -> tuple[Ending, ...]:
+    """Good ones first, then failures by their number, censored ones last; rows without an outcome are `abandoned`."""
+    labels = [*names, "abandoned"]
+    table = np.zeros((len(labels), size), dtype=np.int64)
+    np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
+    totals = {label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0) for label in set(labels)}
+    found = [
+        Ending(name, outcome_class(name), meaning(name), tuple(map(int, n))) for name, n in totals.items() if n.any()
+    ]
+    order = {"good": 0, "failed": 1, "censored": 2}
+    return tuple(
+        sorted(found, key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
+    )
+
+
+def _ids(turns: Turns, session_ids: pd.Series[str]) -> Integers:
+    """Codes, as in `turns.session`, of these sessions."""
+    place = {str(name): code for code, name in enumerate(turns.frame["session_id"].cat.categories)}
+    codes = [place.get(str(name), -1) for name in session_ids]
+    return np.array([code for code in codes if code >= 0], dtype=np.int64)
+
+
+def _with_failure(turns: Turns, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:
+    """Sessions that failed, or that have a failed turn, each once."""
+    bad = (sessions["outcome_class"] == "failed").to_numpy()
+    failed = turns.kind == FAILED
+    codes, first = np.unique(turns.session[failed], return_index=True)
+    already = np.isin(codes, _ids(turns, sessions["session_id"][bad]))
+    by_turn = np.bincount(turns.target[failed][first][~already], minlength=size)
+    return tuple(map(int, by_turn + np.bincount(of_session[bad], minlength=size)))

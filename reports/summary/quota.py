@@ -1,0 +1,121 @@
+"""What the service limited, and what it said remained; pure. The whole run counts, warm-up too.
+
+Instants are seconds since the run began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.measures import is_throttled
+from reports.page.svg import time_step
+from reports.runs import Run
+from reports.statistics.quantiles import Floats, Integers
+
+BINS = 90
+LIMITS = ("tokens", "requests")
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """The least share of a limit that remained, bin by bin where it was told."""
+
+    limit: str
+    at_s: Floats
+    share: Floats
+
+
+@dataclass(frozen=True)
+class Throttling:
+    """One target's limits over the run."""
+
+    target: str
+    turns: int
+    """turns that ended as throttled"""
+    sessions: int
+    waits_s: tuple[float, ...]
+    """the waits that the service asked for, ascending"""
+    held_s: float
+    """how long starts were held for it, NaN where the run does not say"""
+    counts: Floats
+    """throttled turns and sessions, by bin"""
+    remaining: tuple[Remaining, ...]
+
+    @property
+    def any(self) -> bool:
+        return bool(self.turns or self.sessions or self.waits_s or self.remaining or self.held_s > 0)
+
+
+@dataclass(frozen=True)
+class Quota:
+    """The limits of a run's targets; bins begin at 0 and are of one length."""
+
+    targets: tuple[Throttling, ...]
+    bin_s: float
+    length_s: float
+
+    @property
+    def throttled(self) -> int:
+        return sum(one.turns + one.sessions for one in self.targets)
+
+    @property
+    def any(self) -> bool:
+        return any(one.any for one in self.targets)
+
+    @property
+    def drawable(self) -> bool:
+        return any(one.counts.any() or one.remaining for one in self.targets)
+
+
+def quota_of(run: Run, targets: Sequence[str], began_utc_ns: int, length_s: float) -> Quota:
+    """Counts from rows, their course and what remained from the seconds."""
+    seconds = run.seconds
+    at_s = seconds["second"].to_numpy(dtype=np.float64) - began_utc_ns / 1e9
+    length_s = max(length_s, float(at_s.max(initial=0.0)) + 1, 1.0)
+    bin_s = time_step(length_s, BINS)
+    place = np.maximum(at_s // bin_s, 0).astype(np.int64)
+    bins = int(length_s // bin_s) + 1
+    found = []
+    for label in targets:
+        mine = (seconds["target"] == label).to_numpy()
+        found.append(_throttling(run, label, seconds[mine], place[mine], bins, bin_s))
+    return Quota(tuple(found), bin_s, length_s)
+
+
+def _throttling(run: Run, label: str, seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float) -> Throttling:
+    turns, sessions = (_of(frame, label) for frame in (run.turns, run.sessions))
+    waits = np.concatenate([frame["retry_after_ns"].dropna().to_numpy(dtype=np.float64) for frame in (turns, sessions)])
+    holds = run.document.get("holds")
+    held = holds.get(label) if isinstance(holds, dict) else None
+    throttled = np.nan_to_num(seconds["throttled"].to_numpy(dtype=np.float64))
+    return Throttling(
+        label,
+        _limited(turns),
+        _limited(sessions),
+        tuple(float(wait) for wait in np.sort(waits) / 1e9),
+        float(held) if isinstance(held, int | float) else float("nan"),
+        np.bincount(place, throttled, bins).astype(np.float64),
+        tuple(_remaining(seconds, place, bin_s)),
+    )
+
+
+def _of(frame: pd.DataFrame, label: str) -> pd.DataFrame:
+    return frame.loc[(frame["target"] == label).to_numpy(), ["outcome", "retry_after_ns"]]
+
+
+def _limited(frame: pd.DataFrame) -> int:
+    names = [name for name in frame["outcome"].cat.categories if is_throttled(str(name))]
+    return int(frame["outcome"].isin(names).sum())
+
+
+def _remaining(seconds: pd.DataFrame, place: Integers, bin_s: float) -> Iterable[Remaining]:
+    for limit in LIMITS:
+        share = (seconds[f"{limit}_remaining"] / seconds[f"{limit}_limit"]).to_numpy(dtype=np.float64)
+        least = pd.Series(share).replace([np.inf, -np.inf], np.nan).groupby(place).min().dropna()
+        if len(least):
+            middle = (least.index.to_numpy(dtype=np.float64) + 0.5) * bin_s
+            yield Remaining(limit, middle, np.clip(least.to_numpy(dtype=np.float64), 0.0, 1.0))

@@ -1,0 +1,120 @@
+"""Where the wait of spoken turns comes from: the segments of voice_to_voice, which add up to it exactly; pure.
+
+Means are taken, for means of segments add up to the mean of the whole and quantiles do not. Sums are integer ns: a
+mean is divided out once, when it is shown. Turns in which the same instants happened stand together, so each segment of
+a breakdown is that of all its turns; an instant that did not happen has merged its two neighbours.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from bench.measures import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
+from reports.statistics.quantiles import Integers
+from reports.summary.events import ALL
+from reports.turns import GOOD, Turns
+
+SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "requested")
+"""The instants of a VAD turn whose response the service starts itself."""
+WHOLE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
+"""The ends of segments that nothing is missing from."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """From one instant to the next; the sum over all turns of the breakdown, negative where the order was another."""
+
+    begin: str
+    end: str
+    total_ns: int
+
+    @property
+    def name(self) -> str:
+        """By its end, `first delta`; where an instant between is missing by both, `noticed → first delta`."""
+        if (self.begin, self.end) in WHOLE:
+            return SEGMENT_NAMES[self.end]
+        return f"{SEGMENT_NAMES[self.begin]} → {SEGMENT_NAMES[self.end]}"
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """The segments of the good turns of one target and step (or `all`) in which the same instants happened."""
+
+    target: int
+    step: str
+    turns: int
+    segments: tuple[Segment, ...]
+
+    @property
+    def total_ns(self) -> int:
+        """voice_to_voice, summed over the turns."""
+        return sum(segment.total_ns for segment in self.segments)
+
+    @property
+    def kind(self) -> str:
+        """Whether the service noticed the end of speech, or nobody but the script knew of it."""
+        return "VAD turns" if self.segments[0].end == "speech_stopped" else "manual turns"
+
+    @property
+    def title(self) -> str:
+        """order_status, VAD turns; all steps, manual turns (incomplete)."""
+        incomplete = any((segment.begin, segment.end) not in WHOLE for segment in self.segments)
+        step = "all steps" if self.step == ALL else self.step
+        return f"{step}, {self.kind}{' (incomplete)' if incomplete else ''}"
+
+    def mean_ms(self, segment: Segment | None = None) -> float:
+        """The mean of a segment; without one of the whole."""
+        return (self.total_ns if segment is None else segment.total_ns) / self.turns / 1e6
+
+
+def breakdowns(turns: Turns) -> tuple[Breakdown, ...]:
+    """For each target all steps together, then step by step where there are several."""
+    pieces = [_breakdown(turns, *piece) for piece in _pieces(turns)]
+    found: list[Breakdown] = []
+    for target in range(len(turns.targets)):
+        mine = [piece for piece in pieces if piece.target == target]
+        found += [*_together(mine), *(mine if len({piece.step for piece in mine}) > 1 else [])]
+    return tuple(found)
+
+
+def _pieces(turns: Turns) -> Iterable[tuple[int, int, int, Integers]]:
+    """(target, step, which instants happened, places of the turns), in the order of targets and steps."""
+    there = {name: ~np.isnan(turns.instant(name)) for name in VAD_SEGMENTS}
+    there["committed"] &= there["speech_stopped"]  # what the script commits is no step of the service's
+    whole = (turns.kind == GOOD) & there[VAD_SEGMENTS[0]] & there[VAD_SEGMENTS[-1]]
+    bits = np.packbits(np.stack(list(there.values())), axis=0, bitorder="little")[0]
+    places = np.flatnonzero(whole)
+    steps, patterns = len(turns.steps), 1 << len(there)
+    kinds, kind = np.unique(turns.group[places] * patterns + patterns - 1 - bits[places], return_inverse=True)
+    for index, key in enumerate(kinds):
+        group, rest = divmod(int(key), patterns)
+        yield group // steps, group % steps, patterns - 1 - rest, places[kind == index]
+
+
+def _breakdown(turns: Turns, target: int, step: int, pattern: int, places: Integers) -> Breakdown:
+    happened = [name for place, name in enumerate(VAD_SEGMENTS) if pattern >> place & 1]
+    sums = {name: int(turns.instant(name)[places].astype(np.int64).sum()) for name in happened}
+    parts = tuple(Segment(*segment) for segment in segments(sums))
+    return Breakdown(target, turns.steps[step], int(places.size), parts)
+
+
+def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
+    """The same instants of all steps, added up."""
+    chains = dict.fromkeys(_chain(piece) for piece in pieces)
+    for chain in chains:
+        mine = [piece for piece in pieces if _chain(piece) == chain]
+        sums: Counter[tuple[str, str]] = Counter()
+        for piece in mine:
+            for segment in piece.segments:
+                sums[segment.begin, segment.end] += segment.total_ns
+        parts = tuple(Segment(begin, end, sums[begin, end]) for begin, end in chain)
+        yield Breakdown(mine[0].target, ALL, sum(piece.turns for piece in mine), parts)
+
+
+def _chain(piece: Breakdown) -> tuple[tuple[str, str], ...]:
+    return tuple((segment.begin, segment.end) for segment in piece.segments)

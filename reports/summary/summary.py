@@ -1,0 +1,277 @@
+"""One run in plain data: what the terminal, report.md, summary.json and report.html say, computed once.
+
+Times are in ms, rates in B/s. Quantiles of turns and sessions come from rows, those of events from histograms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from bench.measures import CATALOGUE
+from reports.runs import TURN_MEASURES, Run
+from reports.samples import ALWAYS, Sampled, sampled, session_sample
+from reports.summary.arms import Arm, Difference, Interleaving, arms_of, differences, interleaving_of, unfair
+from reports.summary.counts import Counts, counts_of
+from reports.summary.events import HARNESS, Distribution, Throughput, events, pooled, throughput
+from reports.summary.figures import Figures, figures
+from reports.summary.incidents import Incidents, incidents_of
+from reports.summary.money import Money, money_of
+from reports.summary.notices import notices
+from reports.summary.outcomes import Outcomes, outcomes_of
+from reports.summary.quota import Quota, quota_of
+from reports.summary.segments import Breakdown, breakdowns
+from reports.summary.setup import Setup, setup_of
+from reports.summary.slowest import Slow, slowest
+from reports.summary.verdict import Verdict, verdict_of
+from reports.turns import CENSORED, FAILED, GOOD, Pool, Turns, column_of, measured, turns_of
+
+HEARD = "voice_to_voice"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a caller of one target waits for, by a measure that counts from one instant."""
+
+    turns: int
+    sessions: int
+    failed: int
+    lost: int
+    """wanted and never begun"""
+    wanted: int
+    """begun or lost, without those that the end of the run cut"""
+    figures: Figures
+
+    @property
+    def unmet(self) -> int:
+        """Failed turns and lost ones."""
+        return self.failed + self.lost
+
+    @property
+    def target(self) -> str:
+        return self.figures.target
+
+    @property
+    def label(self) -> str:
+        return self.figures.label
+
+    @property
+    def origin(self) -> str:
+        return self.figures.origin
+
+
+@dataclass(frozen=True)
+class Window:
+    """When the run was; seconds."""
+
+    began_utc_ns: int
+    length_s: float
+    warmup_s: float
+    """the part before the first measured turn, where there was a warm-up"""
+
+    @property
+    def measured_from_s(self) -> int:
+        """The first second (UTC, since 1970) of the measured phase."""
+        return (self.began_utc_ns + int(self.warmup_s * 1e9)) // 10**9
+
+    @property
+    def measured_s(self) -> float:
+        return max(0.0, self.length_s - self.warmup_s)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run. `turns` and `samples` are kept for the figures and are no part of summary.json."""
+
+    run: Run
+    turns: Turns
+    samples: dict[str, Sampled]
+    window: Window
+    mains: dict[str, str]
+    """the main measure of each origin: ttfa where there is audio, else ttft"""
+    answers: tuple[Answer, ...]
+    """by the main measures, one for each target and origin"""
+    heard: tuple[Answer, ...]
+    """by voice_to_voice, where there are spoken turns"""
+    measures: tuple[Figures, ...]
+    connecting: tuple[Figures, ...]
+    events: tuple[Distribution, ...]
+    harness: tuple[Distribution, ...]
+    throughput: tuple[Throughput, ...]
+    breakdowns: tuple[Breakdown, ...]
+    counts: tuple[Counts, ...]
+    slowest: tuple[Slow, ...]
+    outcomes: Outcomes
+    verdict: Verdict
+    setup: Setup
+    arms: tuple[Arm, ...]
+    interleaving: Interleaving | None
+    differences: tuple[Difference, ...]
+    money: Money
+    quota: Quota
+    incidents: Incidents
+    notices: tuple[str, ...]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self.turns.targets
+
+    @property
+    def main(self) -> str:
+        """The main measure of most turns."""
+        return self.mains[self.turns.origins[self.turns.commonest]]
+
+    @property
+    def simulated(self) -> bool:
+        return self.run.simulated
+
+    @cached_property
+    def scenario(self) -> str:
+        return str(self.run.document.get("scenario") or self.run.document.get("run_id") or self.run.folder.name)
+
+
+def summarise(run: Run) -> Summary:
+    """Everything that is said of a run."""
+    turns = turns_of(run)
+    mains = main_measures(run, turns)
+    samples = dict(_samples(run, turns, mains))
+    window, sessions = window_of(run, turns), _measured_sessions(run)
+    answers = tuple(_answer(turns, sessions, samples[mains[pool.origin]], pool) for pool in turns.pools)
+    heard, outcomes = tuple(_heard(turns, sessions, samples)), outcomes_of(turns, sessions)
+    return Summary(
+        run=run,
+        turns=turns,
+        samples=samples,
+        window=window,
+        mains=mains,
+        answers=answers,
+        heard=heard,
+        measures=tuple(_turn_figures(turns, samples)),
+        connecting=tuple(_session_figures(turns.targets, sessions)),
+        events=tuple(events(run, turns.targets)),
+        harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
+        throughput=tuple(throughput(run, turns.targets, window.measured_from_s)),
+        breakdowns=breakdowns(turns),
+        counts=counts_of(turns),
+        slowest=tuple(_slowest(run, turns, samples, mains, window)),
+        outcomes=outcomes,
+        verdict=verdict_of(run.document),
+        setup=setup_of(run.document, turns),
+        arms=arms_of(run.document, run.sessions, turns.targets),
+        interleaving=interleaving_of(run.document, run.sessions, len(turns.targets)),
+        differences=tuple(differences(answer.figures for answer in (*answers, *heard))),
+        money=money_of(run, turns.targets),
+        quota=quota_of(run, turns.targets, window.began_utc_ns, window.length_s),
+        incidents=incidents_of(run.document, window.began_utc_ns),
+        notices=(*notices(run, turns, sessions), *unfair(outcomes, turns.targets)),
+    )
+
+
+def main_measures(run: Run, turns: Turns) -> dict[str, str]:
+    """For each origin ttfa where there is audio, else ttft; where nothing succeeded, what the scripts asked for."""
+    asked = {script.get("output") for script in run.document.get("scripts") or []}
+    unknown = "ttft" if asked == {"text"} else "ttfa"
+    return {
+        origin: next((name for name in ("ttfa", "ttft") if _any(turns, name, place)), unknown)
+        for place, origin in enumerate(turns.origins)
+    }
+
+
+def _any(turns: Turns, measure: str, place: int) -> bool:
+    """Whether any good turn that counts from this origin has the measure."""
+    there = (turns.kind == GOOD) & ~np.isnan(turns.value(measure))
+    return bool((turns.origin[turns.step[there]] == place).any())
+
+
+def _samples(run: Run, turns: Turns, mains: dict[str, str]) -> Iterable[tuple[str, Sampled]]:
+    """The measures that apply to any turn, and the main ones."""
+    main_of_step = np.array([mains[turns.origins[place]] for place in turns.origin], dtype=object)
+    for name in _of_turns(run):
+        one = sampled(turns, name, (main_of_step == name) | (name == ALWAYS))
+        if one.applies.any() or name in mains.values():
+            yield name, one
+
+
+def _of_turns(run: Run) -> list[str]:
+    return [measure.name for measure in TURN_MEASURES if column_of(measure.name) in run.turns.columns]
+
+
+def _measured_sessions(run: Run) -> pd.DataFrame:
+    return run.sessions.iloc[measured(run.sessions)]
+
+
+def window_of(run: Run, turns: Turns) -> Window:
+    """From the document; where a killed run's says no end, up to the last second that was written."""
+    began = int(run.document.get("began_utc_ns") or _earliest(run))
+    ended = run.document.get("ended_utc_ns") or _latest(run, began)
+    warm = 0.0
+    if turns.rows.size and turns.rows.size < len(run.turns):
+        sessions = _measured_sessions(run)
+        starts = sessions["start_utc_ns"] if len(sessions) else run.turns["start_utc_ns"].iloc[turns.rows]
+        first = int(starts.min())
+        warm = (first - began) / 1e9 if (run.turns["phase"] == "warmup").any() else 0.0
+    return Window(began, max(0.0, (int(ended) - began) / 1e9), max(0.0, warm))
+
+
+def _earliest(run: Run) -> int:
+    return min((int(frame["start_utc_ns"].min()) for frame in (run.turns, run.sessions) if len(frame)), default=0)
+
+
+def _latest(run: Run, began: int) -> int:
+    seconds = [(int(run.seconds["second"].max()) + 1) * 10**9] if len(run.seconds) else []
+    starts = [int(frame["start_utc_ns"].max()) for frame in (run.turns, run.sessions) if len(frame)]
+    return max([began, *seconds, *starts])
+
+
+def _answer(turns: Turns, sessions: pd.DataFrame, one: Sampled, pool: Pool) -> Answer:
+    """Of the pool's turns, all of them: where some failed before they could have the measure, they count as well."""
+    mine, label = turns.of(pool), turns.targets[pool.target]
+    played = np.unique(turns.session[mine]).size
+    alone = sum(other.target == pool.target for other in turns.pools) == 1
+    opened = int((sessions["target"] == label).sum()) if len(sessions) and alone else 0
+    ended = int((mine & (turns.kind != CENSORED)).sum())
+    failed = int((mine & (turns.kind == FAILED)).sum())
+    lost = int(turns.lost[pool.target][pool.steps].sum())
+    told = figures(one.of(pool.target, pool.steps), one.measure.name, label, pool=pool)
+    return Answer(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
+
+
+def _heard(turns: Turns, sessions: pd.DataFrame, samples: dict[str, Sampled]) -> Iterable[Answer]:
+    """voice_to_voice of the steps that have it: typed turns are no part of it."""
+    if HEARD in samples:
+        one = samples[HEARD]
+        for pool in one.pools():
+            spoken = replace(pool, steps=pool.steps & one.applies[pool.target])
+            yield _answer(turns, sessions, one, spoken)
+
+
+def _turn_figures(turns: Turns, samples: dict[str, Sampled]) -> Iterable[Figures]:
+    for name, one in samples.items():
+        for pool in one.pools():
+            label = turns.targets[pool.target]
+            yield figures(one.of(pool.target, pool.steps), name, label, pool=pool)
+            for step in np.flatnonzero(one.applies[pool.target] & pool.steps):
+                told = one.of(pool.target, one.only(int(step)))
+                yield figures(told, name, label, turns.steps[int(step)], pool)
+
+
+def _slowest(
+    run: Run, turns: Turns, samples: dict[str, Sampled], mains: dict[str, str], window: Window
+) -> Iterable[Slow]:
+    """By what callers hear, where they hear it; turns without a voice_to_voice by their main measure."""
+    for origin in turns.origins:
+        if HEARD in samples:
+            yield from slowest(run, samples[HEARD], origin, window.began_utc_ns)
+        yield from slowest(run, samples[mains[origin]], origin, window.began_utc_ns, without=HEARD)
+
+
+def _session_figures(targets: Sequence[str], sessions: pd.DataFrame) -> Iterable[Figures]:
+    for measure in CATALOGUE.values():
+        for label in targets if measure.scope == "session" else ():
+            sample = session_sample(sessions[(sessions["target"] == label).to_numpy()], measure.name)
+            if sample is not None:
+                yield figures(sample, measure.name, label)

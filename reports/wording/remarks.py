@@ -1,0 +1,226 @@
+"""The sentences on arms, money, limits, incidents and the way, which every form of the report has in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from reports.statistics.quantiles import quantile
+from reports.summary.arms import Difference
+from reports.summary.money import Cost, Money
+from reports.summary.quota import Quota
+from reports.summary.summary import Summary
+from reports.turns import ORIGINS
+from reports.wording.numbers import NBSP, change, clock, count, listed, ms, percent, plural, span, three, usd
+
+NO_TEST = "No test was made: nothing here says whether chance alone could have made such differences."
+WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
+TRANSCRIPTION = "Input transcription is billed apart and not in this figure."
+STRAY = "An answer to noise between turns, or one that ended after its turn was over, belongs to no turn and is billed."
+PER_REPLY = "At equal prices arms differ by the length of their replies, not by region."
+NAMED = 6
+"""Costs of so many arms are told one by one."""
+BASE64 = 4 / 3
+"""Bytes of text for a byte of audio, before compression."""
+
+
+def differences(summary: Summary) -> list[str]:
+    """ttfa p50: sweden 480 ms, eastus2 624 ms (+30 %). Nothing of an invalid run."""
+    if summary.verdict.valid is False:
+        return []
+    several = len({one.origin for one in summary.differences}) > 1
+    return [
+        f"{one.sentence}{f', from {ORIGINS[one.origin]}' if several and one.origin else ''}."
+        for one in summary.differences
+    ]
+
+
+def against(summary: Summary) -> list[str]:
+    """The same in short, beside a table that has the values: eastus2 against sweden: ttfa p50 +30 %, p95 +28 %.
+
+    Of more than two arms only the first of the differences is told.
+    """
+    found = summary.differences if summary.verdict.valid is not False else ()
+    if len(summary.targets) > 2:
+        return [
+            f"{one.measure} p{one.p * 100:g} against {one.targets[0]}: {', '.join(_apart(one))}" for one in found[:1]
+        ]
+    measures = list(dict.fromkeys(one.measure for one in found))
+    told = [
+        f"{measure} "
+        + ", ".join(f"p{one.p * 100:g} {change(one.ratios[1])}" for one in found if one.measure == measure)
+        for measure in measures
+    ]
+    return [f"{found[0].targets[1]} against {found[0].targets[0]}: {'; '.join(told)}"] if told else []
+
+
+def _apart(one: Difference) -> list[str]:
+    return [f"{name} {change(ratio)}" for name, ratio in zip(one.targets[1:], one.ratios[1:], strict=True)]
+
+
+def amounts(money: Money) -> list[str]:
+    """2.31 USD for 400 turns · 0.0058 USD a turn · 0.034 USD a minute of conversation · no price for gpt-x.
+
+    After the first, where there is any: 0.12 USD of it for answers that belong to no turn (3 sessions). Of several arms
+    each first, with its own rate: sweden 0.87 USD (0.0109 a turn).
+    """
+    missing = [unpriced(money)] if money.unpriced else []
+    if math.isnan(money.usd):
+        return missing
+    arms = [_of_arm(cost) for cost in _priced(money)] if len(money.costs) > 1 else []
+    whole = f"{usd(money.usd)} {'in all ' if arms else ''}for {plural(money.priced, 'turn')}"
+    rates = {"a turn": money.per_turn, "a minute of conversation": money.per_minute} if not arms else {}
+    known = [f"{three(rate)}{NBSP}USD {of}" for of, rate in rates.items() if not math.isnan(rate)]
+    return [*(arms if len(arms) <= NAMED else []), whole, *_stray(money), *known, *missing]
+
+
+def _priced(money: Money) -> list[Cost]:
+    return [cost for cost in money.costs if not math.isnan(cost.usd)]
+
+
+def _of_arm(cost: Cost) -> str:
+    """sweden 0.87 USD (0.0109 a turn)."""
+    rate = "" if math.isnan(cost.per_turn) else f" ({three(cost.per_turn)} a turn)"
+    return f"{cost.target} {usd(cost.usd)}{rate}"
+
+
+def _stray(money: Money) -> list[str]:
+    if not money.stray_usd:
+        return []
+    sessions = plural(money.stray_sessions, "session")
+    return [f"{usd(money.stray_usd)} of it for answers that belong to no turn ({sessions})"]
+
+
+def cost(money: Money) -> list[str]:
+    """The same with what it is to be set against; nothing where a run has neither prices nor a budget."""
+    if not money.table and math.isnan(money.usd) and money.budget_usd is None:
+        return []
+    silent = [f"{plural(money.silent, 'turn')} without usage"] if money.silent else []
+    budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
+    estimate = [f"estimated {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
+    return [*amounts(money), *silent, *budget, *estimate] if money.told or budget else []
+
+
+def unpriced(money: Money) -> str:
+    """no price for gpt-x (12 turns)."""
+    turns = money.turns - money.priced
+    return f"no price for {listed(list(money.unpriced))}" + (f" ({plural(turns, 'turn')})" if turns else "")
+
+
+def _between(ends: tuple[float, float]) -> str:
+    return f"{usd(ends[0]).removesuffix(f'{NBSP}USD')} to {usd(ends[1])}"
+
+
+def money(summary: Summary) -> Iterable[str]:
+    """What to know of the amounts, in sentences."""
+    found = summary.money
+    if summary.simulated:
+        yield WOULD
+    if found.estimate_usd is not None:
+        yield f"Estimated before the run: {_between(found.estimate_usd)}."
+    if found.budget_usd is not None:
+        known = found.budget_usd and not math.isnan(found.usd)
+        spent = f"; {percent(found.usd, found.budget_usd)} of it was spent" if known else ""
+        yield f"The budget was {usd(found.budget_usd)}{spent}."
+    if found.unpriced:
+        yield (
+            f"There is {unpriced(found)}: these tokens are counted and in no amount. "
+            "Give prices in targets.yaml, or a table with --prices."
+        )
+    if found.silent:
+        are = "is" if found.silent == 1 else "are"
+        yield f"{plural(found.silent, 'turn')} brought no usage and {are} in no amount."
+    if len(_priced(found)) > 1:
+        yield PER_REPLY
+    if found.stray_usd:
+        yield STRAY
+    if found.transcribed:
+        yield TRANSCRIPTION
+    if found.priced:
+        yield "All turns of the run count, warm-up and failed ones too."
+
+
+def limits(quota: Quota) -> str:
+    """sweden: 3 turns and 1 session throttled, asked 4 times to wait (p50 1.2 s, longest 20 s), …."""
+    several = len(quota.targets) > 1
+    said = {one.target: _limited(one.turns, one.sessions, one.waits_s, one.held_s) for one in quota.targets}
+    return "; ".join(f"{target}: {text}" if several else text for target, text in said.items() if text)
+
+
+def limits_in_all(quota: Quota) -> str:
+    """The same of all targets together."""
+    waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
+    turns, sessions = sum(one.turns for one in quota.targets), sum(one.sessions for one in quota.targets)
+    held_s = sum(one.held_s for one in quota.targets if one.held_s > 0)
+    return _limited(turns, sessions, waits_s, held_s)
+
+
+def _limited(turns: int, sessions: int, waits_s: Sequence[float], held_s: float) -> str:
+    counted = [plural(n, noun) for n, noun in ((turns, "turn"), (sessions, "session")) if n]
+    parts = [f"{listed(counted)} throttled"] if counted else []
+    if waits_s:
+        times = f"{count(len(waits_s))} times" if len(waits_s) > 1 else "once"
+        median = quantile(np.array(waits_s), 0.5)
+        parts.append(f"asked {times} to wait (p50 {ms(1000 * median)}, longest {ms(1000 * waits_s[-1])})")
+    if held_s > 0:
+        parts.append(f"starts held for {span(held_s)} in all")
+    return ", ".join(parts)
+
+
+def incidents(summary: Summary, most: int) -> list[str]:
+    """The first few with time and worker; where there are more, how many of each kind."""
+    found = summary.incidents
+    long = summary.window.length_s > 180
+    first = [f"{clock(one.at_s, long=long)} worker {one.worker} {one.what}: {one.text}" for one in found.kept[:most]]
+    return [*first, f"in all: {found.kinds}"] if found.total > len(first) else first
+
+
+def token_wait(summary: Summary) -> str:
+    """3 of 120 sessions waited for a token, the longest 1.2 s."""
+    waited = summary.run.sessions["token_wait_ns"].fillna(0).to_numpy(dtype=np.float64)
+    many = int((waited > 0).sum())
+    if not many:
+        return ""
+    return (
+        f"{count(many)} of {plural(waited.size, 'session')} waited for a token, the longest {ms(waited.max() / 1e6)}."
+    )
+
+
+def proxied(summary: Summary) -> tuple[str, ...]:
+    """The targets whose round trips end at a proxy."""
+    frame = summary.run.turns
+    behind = frame.loc[(frame["rtt_scope"] == "proxy").to_numpy(), "target"].unique()
+    return tuple(label for label in summary.targets if label in set(behind))
+
+
+def round_trips(summary: Summary) -> str:
+    """Where the network's figures end."""
+    behind = proxied(summary)
+    if not behind:
+        return "Round trips as the kernel saw them, to the nearest TLS terminator."
+    if len(behind) == len(summary.targets):
+        return "Round trips as the kernel saw them, to the proxy and not beyond; so there is no ttfa_less_rtt."
+    return (
+        f"Round trips as the kernel saw them, to the nearest TLS terminator; on {listed(list(behind))} to the proxy, "
+        "so there is no ttfa_less_rtt."
+    )
+
+
+def compression(summary: Summary) -> list[str]:
+    """What compression made of the audio, of the targets whose sessions were to be compressed."""
+    return [
+        f"{arm.target}, {arm.facts['compression']}: {' and '.join(said)} (base64 alone makes {three(BASE64)})."
+        for arm in summary.arms
+        if arm.facts["compression"] not in ("", "none") and (said := list(_wire(summary, arm.target)))
+    ]
+
+
+def _wire(summary: Summary, target: str) -> Iterable[str]:
+    """1.02 bytes on the wire for a byte of audio received."""
+    total = {rate.measure: rate.total_bytes for rate in summary.throughput if rate.target == target}
+    for way in ("sent", "received"):
+        wire, audio = total.get(f"wire_{way}", 0), total.get(f"audio_{way}", 0)
+        if wire and audio:
+            yield f"{three(wire / audio)} bytes on the wire for a byte of audio {way}"

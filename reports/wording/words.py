@@ -1,0 +1,215 @@
+"""The cells and phrases of a report."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from bench.measures import CATALOGUE
+from reports.statistics.quantiles import FEW_SESSIONS, Estimate
+from reports.summary.counts import Counts
+from reports.summary.events import ALL
+from reports.summary.figures import Figures
+from reports.summary.segments import Breakdown
+from reports.summary.summary import HEARD, Answer, Summary
+from reports.summary.verdict import Rule
+from reports.turns import ORIGINS
+from reports.wording.numbers import NBSP, count, listed, ms, percent, plural, span, three
+
+CAUSES = {
+    "stamp_error": ("arrival stamps are not exact", "the load generator fell behind what came in"),
+    "hub_delay": ("the event loop ran late", "the load generator could not keep up"),
+    "send_lag": ("audio chunks were sent late", "the load generator could not keep up"),
+    "start_lag": ("sessions started late", "the load was not the one that was asked for"),
+}
+KINDS = {"ttfa": "audio", "ttft": "text"}
+"""What a main measure waits for."""
+COMPARABLE = (
+    "VAD turns and turns that the script commits: ttfa cannot be compared, for it counts from the end of speech in "
+    "the one and from response.create in the other. voice_to_voice has one definition; yet with VAD it contains the "
+    "silence that the service waits for (silence_duration_ms), where a manual turn has the script’s instant commit."
+)
+"""What of VAD turns and manual ones may be compared."""
+
+
+class Cell(NamedTuple):
+    """A figure and what belongs below it."""
+
+    figure: str
+    below: str
+
+
+def cell(figures: Figures, p: float, noun: str = "turn") -> Cell:
+    """A quantile as it may be published: `986` over `969 – 1,010`, or why there is none.
+
+    Without a noun the reason is short, for a table that has the number of turns in a column of its own.
+    """
+    estimate = figures.at(p)
+    good = figures.successes[figures.quantiles.index(estimate)]
+    return estimate_cell(estimate, figures.n, figures.failed, noun, good)
+
+
+def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", good: float = math.nan) -> Cell:
+    """The same for a quantile of n turns; `good` is that of the successes alone, shown where too many failed."""
+    if estimate.published:
+        return Cell(three(estimate.value), interval(estimate))
+    if not n:
+        return Cell("n/a", f"no {noun or 'turn'}")
+    if estimate.status == "failed share":
+        beside = "" if math.isnan(good) else f"; successes {three(good)}"
+        return Cell(f">{NBSP}timeout", f"{count(failed)} of {count(n)} failed{beside}")
+    if estimate.status == "too few turns":
+        return Cell(
+            "n/a", f"{plural(n, noun)}; needs {count(estimate.needs)}" if noun else f"needs {count(estimate.needs)}"
+        )
+    if estimate.status == "too few sessions":
+        return Cell("n/a", f"needs {FEW_SESSIONS} sessions")
+    return Cell("n/a", f"open: {count(failed)} of {count(n)} failed" if noun else "open: failures")
+
+
+def answer_cell(figures: Figures, p: float) -> Cell:
+    """A cell of the answer's table, which has the failed turns in a column of its own."""
+    shown, estimate = cell(figures, p), figures.at(p)
+    good = figures.successes[figures.quantiles.index(estimate)]
+    if estimate.status == "failed share":
+        return Cell(shown.figure, "all failed" if math.isnan(good) else f"successes {three(good)}")
+    return Cell(shown.figure, f"open: {plural(figures.failed, 'failure')}") if estimate.status == "open" else shown
+
+
+def failures(answer: Answer) -> Cell:
+    """The share of the turns wanted that failed or were never begun, and their numbers: `52.9 %`, `45 of 85`."""
+    return Cell(percent(answer.unmet, answer.wanted), f"{count(answer.unmet)} of {count(answer.wanted)}")
+
+
+def interval(estimate: Estimate) -> str:
+    """969 – 1,010; an end that the sample does not bound is `open`."""
+    low, high = (three(end) if math.isfinite(end) else "open" for end in (estimate.low, estimate.high))
+    return f"{low} – {high}"
+
+
+def inline(figures: Figures, p: float, noun: str = "turn") -> str:
+    """A cell in one line: `986 (969 – 1,010)`, `n/a (120 turns; needs 500)`."""
+    figure, below = cell(figures, p, noun)
+    return f"{figure} ({below})" if below else figure
+
+
+def cause(summary: Summary) -> str:
+    """Why a run is invalid."""
+    broken = summary.verdict.broken
+    return (
+        CAUSES.get(broken[0].measure, ("", f"the check “{broken[0].name}” failed"))[1] if broken else "a check failed"
+    )
+
+
+def rule_line(rule: Rule) -> str:
+    """Rule (c) failed: audio chunks were sent late."""
+    said = CAUSES.get(rule.measure, (rule.name, ""))[0]
+    return f"Rule ({rule.rule}) failed: {said}." if rule.rule else f"Failed: {said}."
+
+
+def rule_figure(rule: Rule) -> str:
+    """send_lag was 14.2 ms; the limit is 10 ms (p99, a tenth of a chunk)."""
+    note = f" ({rule.note})" if rule.note else ""
+    return f"{rule.measure} was {rule.written(rule.figure)}; the limit is {rule.written(rule.limit)}{note}."
+
+
+def remedy(rule: Rule) -> str:
+    """What to do, as a sentence; empty where the rule has no advice."""
+    return f"{rule.remedy.rstrip('. ')}." if rule.remedy else ""
+
+
+def lasted(summary: Summary) -> str:
+    """20 min measured after 3 min of warm-up."""
+    window = summary.window
+    after = f" after {span(window.warmup_s)} of warm-up" if window.warmup_s else ""
+    return f"{span(window.measured_s)} measured{after}"
+
+
+def caption(answers: list[Answer], summary: Summary) -> str:
+    """What a table of answers is of."""
+    measure = answers[0].figures.measure
+    if measure == HEARD:
+        return f"Time from the end of speech to the first audible sample of the reply, {summary.setup.player}"
+    return f"Time from {ORIGINS[answers[0].origin]} to the first {KINDS[measure]} delta"
+
+
+def tables(summary: Summary) -> list[list[Answer]]:
+    """The answers, those that count from one instant together; what callers hear comes last."""
+    every = [[answer for answer in summary.answers if answer.origin == origin] for origin in summary.turns.origins]
+    return [group for group in (*every, list(summary.heard)) if group]
+
+
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop; empty where there is no text."""
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def counted(measure: str, origin: str) -> str:
+    """ttfa from the end of speech: what counts from a turn's origin is not told without it."""
+    return f"{measure}{since(measure, origin)}"
+
+
+def since(measure: str, origin: str) -> str:
+    """` from the end of speech`; nothing for a measure that counts from an instant of its own."""
+    return f" from {ORIGINS[origin]}" if CATALOGUE[measure].begin == "origin" else ""
+
+
+def named(figures: Figures) -> str:
+    """What the row is of, as `counted`."""
+    return counted(figures.measure, figures.origin)
+
+
+def whose(figures: Figures) -> str:
+    """The row's target; with what tells it from another row of the target, where `named` does not."""
+    return figures.target if since(figures.measure, figures.origin) else figures.label
+
+
+def stalled(counts: Counts) -> str:
+    """3 of 40 replies stalled (7.5 %)."""
+    return f"{count(counts.stalled)} of {replies(counts.replies)} stalled ({percent(counts.stalled, counts.replies)})"
+
+
+def replies(number: int) -> str:
+    return f"{count(number)}{NBSP}{'reply' if number == 1 else 'replies'}"
+
+
+def detection(counts: Counts) -> list[str]:
+    """What the service's turn detection got wrong, in numbers; nothing where it did not."""
+    said = []
+    if counts.split:
+        commits = "commit" if counts.splits == 1 else "commits"
+        beside = f" ({count(counts.splits)} {commits} too many)" if counts.splits else ""
+        said.append(f"{plural(counts.split, 'turn')} cut at a pause{beside}")
+    if counts.early:
+        said.append(f"end of speech noticed too early in {count(counts.early)} of {plural(counts.noticed, 'turn')}")
+    return said
+
+
+def worst_step(summary: Summary, origin: str) -> str:
+    """Slowest step by p50: order_status on direct (785 ms)."""
+    found = []
+    for label in summary.targets:
+        rows = [f for f in steps_of(summary, origin) if f.target == label]
+        told = [f for f in rows if f.at(0.5).published]
+        if len(told) > 1:
+            top = max(told, key=lambda f: f.at(0.5).value)
+            where = f" on {label}" if len(summary.targets) > 1 else ""
+            found.append(f"{top.step}{where} ({ms(top.at(0.5).value)})")
+    if len(found) > 3:
+        return "Steps in the order of the script."
+    return (
+        f"Slowest step by p50: {listed(found)}." if found else "Too few turns of a step to rank steps by their median."
+    )
+
+
+def steps_of(summary: Summary, origin: str) -> list[Figures]:
+    """The steps that count from this origin, by its main measure."""
+    main = summary.mains[origin]
+    return [f for f in summary.measures if f.measure == main and f.step != ALL and f.origin == origin]
+
+
+def breakdown(row: Breakdown, summary: Summary) -> str:
+    """noticed 319 + committed 4 + first delta 404 = 727 ms (mean of 40 turns)."""
+    parts = " + ".join(f"{segment.name} {three(row.mean_ms(segment))}" for segment in row.segments)
+    where = f" on {summary.targets[row.target]}" if len(summary.targets) > 1 else ""
+    return f"{parts} = {three(row.mean_ms())}{NBSP}ms (mean of {plural(row.turns, 'turn')}{where})"
