@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help bench test lint format schema benchmark lock clean
+.PHONY: help bench test lint format schema benchmark benchmark-statistics lock clean
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPENAI_ENDPOINT is set (TARGET=simulator, TARGETS=a,b, YES=1)
 	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(TARGETS),--targets $(TARGETS)) $(if $(YES),--yes)
@@ -23,12 +23,17 @@ format: .venv/dev ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors
+schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes
 	$(BIN)/python -m bench.plan.schema > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.schema > scenarios/targets.schema.json
+	$(BIN)/python -m bench.cli.schemas
+	$(BIN)/python -m reports.gate.schema
 
 benchmark: .venv/dev ## our own figures, against the truth and beside other clients (an hour, no test; PARTS="peers cost")
 	$(BIN)/python -m tests.benchmark $(PARTS)
+
+benchmark-statistics: .venv/dev ## how often verdicts are wrong, on made-up data and end to end (half an hour)
+	$(BIN)/python -m tests.benchmark statistics sequential gate
 
 lock: .venv/dev ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip-compile $(LOCK) --upgrade -o requirements.lock pyproject.toml

@@ -1,4 +1,7 @@
-"""Understanding a run, from its folder on: no network, no event loop."""
+"""Understanding a run, from its folder on: no network, no event loop.
+
+Public is what stands here, with the columns of its frames: `docs/api.md`.
+"""
 
 from reports.runs import Run, load
 

@@ -38,6 +38,7 @@ NAMED_IN = {
     "python_socks": ("bench.transport.proxy",),
     "requests": (),
     "openai": (),
+    "junitparser": ("reports.gate.junit",),
 }
 
 PURE = (
@@ -45,7 +46,7 @@ PURE = (
     "bench.simulator.vad", "bench.simulator.responses", "bench.simulator.quota", "bench.simulator.drift",
     "bench.simulator.refusals", "bench.simulator.tokens", "bench.simulator.handshake", "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.run.validity", "bench.load.pairs",
-    "bench.transport.answer", "bench.simulator.cap", "bench.doctor.dialect",
+    "bench.load.warmup", "bench.transport.answer", "bench.simulator.cap", "bench.doctor.dialect",
     "bench.calibrate.ladder", "bench.calibrate.judge", "bench.calibrate.join", "bench.calibrate.conclude",
     "reports.statistics",
 )  # fmt: skip

@@ -6,13 +6,19 @@ import sys
 
 import typer
 
+from bench.cli.baseline import baseline
 from bench.cli.bench import bench
 from bench.cli.calibrate import calibrate
+from bench.cli.check import check
+from bench.cli.compare import compare
+from bench.cli.decide import decide
 from bench.cli.doctor import doctor
+from bench.cli.export import export
 from bench.cli.probe import probe
 from bench.cli.replay import replay
 from bench.cli.report import report
 from bench.cli.simulate import simulate
+from bench.cli.size import size
 from bench.errors import USAGE_STATUS, BenchError
 
 INTERRUPTED_STATUS = 130
@@ -31,6 +37,12 @@ app.command()(doctor)
 app.command()(probe)
 app.command()(replay)
 app.command()(report)
+app.command()(check)
+app.add_typer(baseline)
+app.command()(compare)
+app.command()(decide)
+app.command()(size)
+app.command()(export)
 
 
 def main() -> None:

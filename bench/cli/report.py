@@ -1,4 +1,4 @@
-"""`rtbench report RUN`: the summary on the terminal; report.html, report.md and summary.json in the run's folder."""
+"""`rtbench report RUN…`: the summary on the terminal; report.html, report.md and summary.json in the run's folder."""
 
 from __future__ import annotations
 
@@ -18,21 +18,54 @@ COLOURLESS = ("dumb", "unknown")
 """Terminals without colours, by TERM."""
 
 
-def report(run: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)]) -> None:
+def report(
+    run: Annotated[list[Path], typer.Argument(help="the folder of a run, or of several", show_default=False)],
+) -> None:
     """Write a run's report: report.html, report.md and summary.json beside its data, a summary to the terminal.
 
     A run that was killed is closed first. The last line is the path of report.html; the one before it has the verdict.
+    Of several runs each has its report written, and the terminal shows them side by side; nothing is pooled.
     """
-    from bench.run.folder import read_document
-    from reports import render, runs
-    from reports.summary.summary import summarise
+    if len(run) == 1:
+        _report(run[0])
+    else:
+        _side_by_side(list(dict.fromkeys(run)))
 
-    close_if_left(run, read_document(run))
-    summary = summarise(runs.load(run, everything=False))
+
+def _report(run: Path) -> None:
+    from reports import render
+
+    summary = _summarised(run)
     paths = render.write(summary)
     sys.stdout.write(render.terminal(summary, width(), colour=wants_colour()))
     for line in closing(summary, paths.html):
         sys.stdout.write(line + "\n")
+
+
+def _side_by_side(runs: list[Path]) -> None:
+    """One run after the other: only the rows of the table are kept of each."""
+    from bench.run.folder import read_document
+    from reports import render
+    from reports.text.several import Row, rows_of, several
+
+    for run in runs:
+        read_document(run)  # what is no run is said before anything is written
+    rows: list[Row] = []
+    pages: list[Path] = []
+    for run in runs:
+        summary = _summarised(run)
+        pages.append(render.write(summary).html)
+        rows += rows_of(summary)
+    sys.stdout.write(several(rows, pages, width()))
+
+
+def _summarised(run: Path) -> Summary:
+    from bench.run.folder import read_document
+    from reports import runs
+    from reports.summary.summary import summarise
+
+    close_if_left(run, read_document(run))
+    return summarise(runs.load(run, everything=False))
 
 
 def closing(summary: Summary, html: Path) -> list[str]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bench.simulator.tokens import Tokens
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
+READY_VERSION = 1
+"""Of what is said once it listens: the ready file, and the line behind READY."""
 
 
 def simulate(
@@ -197,7 +199,7 @@ def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
         "preview": f"{scheme}://{place}/openai/realtime?{preview}",
         "openai": f"{scheme}://{place}/v1/realtime?model=gpt-realtime",
     }
-    facts = {"simulated": True, "pid": os.getpid(), "port": port, "tls": ca is not None}
+    facts = {"schema": READY_VERSION, "simulated": True, "pid": os.getpid(), "port": port, "tls": ca is not None}
     return facts | {"ca": str(ca) if ca else None, "urls": urls}
 
 

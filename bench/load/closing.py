@@ -7,14 +7,20 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.clock import utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS
+from bench.load.pacer import SECOND_NS
+from bench.load.warmup import LONG_RUN_S
 from bench.run import folder as files
 from bench.run.close import alive, counters
+
+DECIDED = (0, 1, 3, 4)
+"""Exit statuses of `rtbench decide`: all gates kept, one is broken, inconclusive, the run is invalid."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +33,54 @@ class Closed:
 
 
 def close_run(folder: Path, document: dict[str, Any], stopped: str) -> Closed:
-    """Parquet, histograms, verdict and report."""
+    """Parquet, histograms, verdict, what is decided where there is something to decide, and the report of it all."""
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stopped": stopped}
+    length_s = (document["ended_utc_ns"] - document["began_utc_ns"]) / SECOND_NS
+    document["notices"] = [*document["notices"], *uncut(document, length_s)]
     with contextlib.suppress(OSError):  # a full disk was reported; the document of the start is still there
         files.write_document(folder, document)
+    decided = _child("decide", folder) if "decision_plan" in document else None
+    reported = _child("report", folder)
+    if reported.returncode != 0:
+        return Closed("", _last_line(reported.stderr, "the report could not be made"), USAGE_STATUS)
+    verdict = files.read_document(folder).get("verdict") or {}
+    invalid = INVALID_STATUS if verdict.get("valid") is False else None
+    summary = reported.stdout.rstrip("\n")
+    if decided is None:
+        return Closed(summary, "", invalid)
+    if decided.returncode not in DECIDED:
+        return Closed(summary, _last_line(decided.stderr, "the run could not be decided"), USAGE_STATUS)
+    return Closed(with_sentence(summary, decided.stdout), "", invalid or decided.returncode)
+
+
+def _child(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """One of our commands on the folder, for a terminal as wide as ours."""
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
-    child = subprocess.run(
-        [sys.executable, "-m", "bench.cli.app", "report", str(folder)],
+    return subprocess.run(
+        [sys.executable, "-m", "bench.cli.app", command, str(folder)],
         capture_output=True,
         text=True,
         start_new_session=True,  # Ctrl-C is not for it
         env=os.environ | terminal,
         check=False,
     )
-    if child.returncode != 0:
-        said = child.stderr.strip().splitlines() or ["the report could not be made"]
-        return Closed("", said[-1].removeprefix("rtbench: "), USAGE_STATUS)
-    verdict = files.read_document(folder).get("verdict") or {}
-    return Closed(child.stdout.rstrip("\n"), "", INVALID_STATUS if verdict.get("valid") is False else None)
+
+
+def _last_line(errors: str, otherwise: str) -> str:
+    return (errors.strip().splitlines() or [otherwise])[-1].removeprefix("rtbench: ")
+
+
+def with_sentence(summary: str, decided: str) -> str:
+    """A summary with the first line of what was decided, above its last two: the verdict, and where the page is."""
+    lines, said = summary.splitlines(), decided.strip().splitlines()
+    return "\n".join([*lines[:-2], *said[:1], *lines[-2:]])
+
+
+def uncut(document: Mapping[str, Any], length_s: float) -> list[str]:
+    """What a long run has to say that has no warm-up, because nobody knew how long it would be."""
+    if length_s < LONG_RUN_S or document["warmup_s"] or "warmup" in document["settings"]:
+        return []
+    return ["Nothing was cut as warm-up, for the run's length was not known before it: --warmup 1m cuts a minute."]
 
 
 def unfinished_workers(folder: Path) -> int:

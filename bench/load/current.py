@@ -23,6 +23,7 @@ WORKERS_CLOSE_S = 30.0
 LOOK_S = 1.0
 DRAIN, STANDING = "rtbench_drain", "rtbench_standing"
 DRAINING, REPORTING = "draining", "reporting"
+INTERRUPTED = "interrupted"
 
 
 @dataclass
@@ -64,6 +65,8 @@ class Current:
             if self.live is not None:
                 self.watch.heard(0, self.live.standing(), self.live.held_s())
             self._keep_budget(self.watch)
+            if not self.ending:
+                self.watch.keep_looks()
             self.watch.show(self.ending)
         elif self.live is not None:
             told = {"standing": asdict(self.live.standing()), "held_s": self.live.held_s()}
@@ -83,11 +86,21 @@ class Current:
 
     def drain(self, longest_s: float) -> None:
         """No new turns; wait for those in flight, `longest_s` at most."""
+        if not self.ending and not self.stopped and self._is_cut_short:
+            self.stopped = INTERRUPTED
         self.ending = self.ending or DRAINING
         if self.folder is not None and isinstance(self._runner, MasterRunner):
             self._drain_workers(self.folder, longest_s)
         elif self.live is not None and not self.live.closed:
             self._drain_own(self.live, longest_s)
+
+    @property
+    def _is_cut_short(self) -> bool:
+        """Whether somebody ends a run that is to be decided, by a signal or in the web UI, and not its own length.
+
+        Whoever does may have seen figures, so it decides less than a run that ends by itself.
+        """
+        return self.watch is not None and "decision_plan" in self.document and self.watch.is_early
 
     def _drain_own(self, live: LiveRun, longest_s: float) -> None:
         live.ending = True
@@ -121,6 +134,8 @@ class Current:
         self.view.clear()
 
     def _report(self, folder: Path) -> None:
+        if self.watch is not None:
+            self.watch.end_looks()
         self._tell_of_holds()
         self._tell_of_absent(folder)
         closed = close_run(folder, self.document, self.stopped or "its time was over, or its users were stopped")

@@ -23,7 +23,7 @@ from bench.load import dashboard
 from bench.load.arm import HOPELESS, Arm
 from bench.load.options import Options
 from bench.load.pacer import SECOND_NS
-from bench.load.pairs import Pair, block_of, earliest_ns, is_sampled, order
+from bench.load.pairs import Pair, block_of, earliest_ns, is_sampled, order, phase_of
 from bench.load.plays import Play
 from bench.load.sessions import Cut, Playing, Sessions
 from bench.load.spending import Spending, over_budget, unknown_price
@@ -32,6 +32,7 @@ from bench.load.standing import Progress, Standing
 from bench.load.tasks import SessionTask
 from bench.load.upkeep import TICK_S, Upkeep
 from bench.observe.observation import SessionObservation, reason
+from bench.run.histograms import MEASURED
 from bench.run.recorder import Labels, Recorder
 from bench.target.tokens import Keyring
 from bench.transport.tcp import warm_up
@@ -57,6 +58,7 @@ class LiveRun:
     """The sessions of one process: `worker`, from 0, of so many `workers`.
 
     `stop` asks whoever drives the test to end it, with the reason; `refuse`, because the user must mend something.
+    `warmup_s`: pairs that start within so long after the run began are not measured.
     """
 
     def __init__(
@@ -71,14 +73,22 @@ class LiveRun:
         spending: Spending,
         *,
         sessions: int | None,
+        warmup_s: float = 0.0,
         fire: dashboard.Fire,
         stop: Callable[[str], None],
         refuse: Callable[[str], None],
     ) -> None:
         self.arms, self._options, self._keyring, self._spending = arms, options, keyring, spending
-        self._worker, self._workers, self._began_utc_ns = worker, workers, began_utc_ns
+        self._worker, self._workers = worker, workers
+        self._began_utc_ns, self._warmup_s = began_utc_ns, warmup_s
         self._recorder = Recorder(
-            folder, folder.name, worker, began_utc_ns, hide=keyring.hide, transcripts=options.transcripts
+            folder,
+            folder.name,
+            worker,
+            began_utc_ns,
+            hide=keyring.hide,
+            transcripts=options.transcripts,
+            warmup_s=warmup_s,
         )
         self._progress = Progress(spending)
         self._sessions = Sessions(folder, self._recorder, options, self._progress, self, hide=keyring.hide, fire=fire)
@@ -153,15 +163,19 @@ class LiveRun:
 
     def _play_started(self, start_ns: int, user: type, task: SessionTask, caller: Caller) -> None:
         try:
-            self._play_together(self._prepared(user, task, caller))
+            pair = self._next_pair(self.arms[0].plays[user, task])
+            playings = self._prepared(pair, user, task, caller)
+            try:
+                self._play_together(playings)
+            finally:
+                self._progress.pair_ended(measured=pair.phase == MEASURED)
         finally:
             for arm in self.arms:
                 arm.pacer.ended(start_ns)
 
-    def _prepared(self, user: type, task: SessionTask, caller: Caller) -> list[Playing]:
-        """The sessions of the next pair, in the order in which they are to start."""
+    def _prepared(self, pair: Pair, user: type, task: SessionTask, caller: Caller) -> list[Playing]:
+        """The sessions of a pair, in the order in which they are to start."""
         plays = [arm.plays[user, task] for arm in self.arms]
-        pair = self._next_pair(plays[0])
         actors = caller.doubles(len(self.arms))
         return [
             self._sessions.prepared(
@@ -180,8 +194,13 @@ class LiveRun:
         started, played = self._started, self._played[play.script.name]
         self._started += 1
         self._played[play.script.name] += 1
-        block = block_of(utc_ns(), self._began_utc_ns)
-        return Pair(started * self._workers + self._worker, played * self._workers + self._worker, block)
+        now_ns, began_ns = utc_ns(), self._began_utc_ns
+        return Pair(
+            started * self._workers + self._worker,
+            played * self._workers + self._worker,
+            block_of(now_ns, began_ns),
+            phase_of(now_ns, began_ns, self._warmup_s),
+        )
 
     def _labels(self, arm: Arm, play: Play, pair: Pair, place: int) -> Labels:
         started = pair.number // self._workers * len(self.arms) + place
@@ -193,6 +212,7 @@ class LiveRun:
             arm=arm.label if len(self.arms) > 1 else None,
             block=pair.block,
             pair=pair.number,
+            phase=pair.phase,
             event_log=is_sampled(pair.number, self._options.record_events),
         )
 

@@ -14,6 +14,7 @@ from bench.errors import UsageError
 from bench.target.endpoint import Wishes
 from bench.target.settings import SignIn
 
+LOOK_EVERY = 50
 SIGN_INS = ("key", *get_args(SignIn))
 
 
@@ -48,7 +49,21 @@ def add_options(parser: Any) -> None:
     )
     add("--resolve", metavar="ADDRESS", help="connect to this address, instead of looking the host up")
     add("--compression", choices=["none", "deflate"], help="offer permessage-deflate (default: none)")
-    add("--sessions", type=_positive, metavar="N", help="end the run after N sessions, with each of several targets")
+    add(
+        "--sessions",
+        type=_positive,
+        metavar="N",
+        help="end the run after N sessions, those of the warm-up among them, with each of several targets",
+    )
+    add(
+        "--warmup",
+        metavar="S",
+        help="sessions that start so early are kept apart from the figures: 90s, 2m, 0 for none "
+        "(default: none, in runs of ten minutes or more the ramp-up and a session, a minute at least)",
+    )
+    add("--until-decided", action="store_true", help="compare two targets, and end the run once that is decided")
+    add("--thresholds", metavar="FILE", help="what --until-decided decides: the relative thresholds of this file")
+    add("--look-every", type=_positive, metavar="N", help="pairs from look to look of --until-decided (default: 50)")
     add(
         "--connect-rate", type=float, metavar="N", help="connection starts a minute, 0 for no limit (Azure preview: 30)"
     )
@@ -81,6 +96,11 @@ class Options:
 
     wishes: Wishes
     sessions: int | None
+    warmup_s: float | None
+    """None: as long as the run calls for; see `bench.load.warmup`."""
+    until_decided: bool
+    thresholds: Path | None
+    look_every: int
     connect_rate: float | None
     session_pause_s: float
     budget_usd: float | None
@@ -99,9 +119,15 @@ class Options:
         record_events = _share(parsed.record_events, "--record-events")
         if parsed.keep_audio and not record_events:
             raise UsageError("--keep-audio is about event logs, and none are kept: add --record-events 1%")
+        if not parsed.until_decided and (idle := _idle(parsed)):
+            raise UsageError(f"{idle} is about --until-decided, which is not there")
         return Options(
             wishes=_wishes(parsed),
             sessions=_whole(parsed.sessions, "--sessions", 1),
+            warmup_s=_seconds(parsed.warmup, "--warmup"),
+            until_decided=bool(parsed.until_decided),
+            thresholds=_path(parsed.thresholds),
+            look_every=_whole(parsed.look_every, "--look-every", 1) or LOOK_EVERY,
             connect_rate=_number(parsed.connect_rate, "--connect-rate"),
             session_pause_s=_number(parsed.session_pause, "--session-pause") or 0.0,
             budget_usd=_budget(parsed.budget),
@@ -131,6 +157,11 @@ def _wishes(parsed: Any) -> Wishes:
         compression=parsed.compression or None,
         prices=_path(parsed.prices),
     )
+
+
+def _idle(parsed: Any) -> str:
+    """An option that says how to decide; "" where none is given."""
+    return "--thresholds" if parsed.thresholds else "--look-every" if parsed.look_every else ""
 
 
 def _path(value: object) -> Path | None:
@@ -163,6 +194,18 @@ def _whole(value: object, option: str, least: int) -> int | None:
     if not (text.isascii() and text.isdigit() and int(text) >= least):
         raise UsageError(f"{option} must be a whole number from {least} on, not {value}")
     return int(text)
+
+
+def _seconds(value: object, option: str) -> float | None:
+    """A length of time in seconds; None where nothing is given."""
+    if value in (None, ""):
+        return None
+    text = str(value).strip()
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text, re.ASCII)
+    if not text or match is None:
+        raise UsageError(f"{option} must be a time such as 90, 90s, 2m or 1m30s, not {value}")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _number(value: object, option: str) -> float | None:

@@ -14,6 +14,7 @@ from fractions import Fraction
 import numpy as np
 
 from bench.load.pacer import SECOND_NS, Pacer
+from bench.run.histograms import MEASURED, WARMUP
 
 BLOCK_NS = 120 * SECOND_NS
 ORDERS = 1  # a stream of random numbers of its own: the choice of recordings has the one without it
@@ -23,12 +24,13 @@ ORDERS = 1  # a stream of random numbers of its own: the choice of recordings ha
 class Pair:
     """`number`: from 0, over all processes; `of_script`: the same, of those pairs that play its script.
 
-    `block`: of two minutes, by when the pair started.
+    `block`: of two minutes, by when the pair started; so is `phase`.
     """
 
     number: int
     of_script: int
     block: int
+    phase: str = MEASURED
 
 
 def order(arms: int, seed: int, pair: int) -> tuple[int, ...]:
@@ -39,6 +41,11 @@ def order(arms: int, seed: int, pair: int) -> tuple[int, ...]:
 def block_of(start_utc_ns: int, began_utc_ns: int) -> int:
     """The block of a pair that started so long after the run began."""
     return max(0, start_utc_ns - began_utc_ns) // BLOCK_NS
+
+
+def phase_of(start_utc_ns: int, began_utc_ns: int, warmup_s: float) -> str:
+    """The phase of a pair that started so long after the run began."""
+    return WARMUP if start_utc_ns - began_utc_ns < warmup_s * SECOND_NS else MEASURED
 
 
 def earliest_ns(pacers: Sequence[Pacer], now_ns: int) -> int:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
 
+from bench.errors import UsageError
 from bench.load.arm import per_minute_of
+from bench.load.decision import asked_sessions, check_two
 from bench.load.estimate import Quote, below_estimate, estimate, estimate_words, quote
 from bench.load.facts import script_facts, script_notices, target_facts
 from bench.load.options import Options
 from bench.load.plays import Play, Plays, check_cost, loaded_parts, longest_turn_s, plays_of_arms
+from bench.load.warmup import ramp_up_s, session_s, warmup_s
 from bench.run.calibration import Kind, beyond, citation, state_folder
 from bench.run.provenance import opening_document
 from bench.target.endpoint import resolve_targets
@@ -29,7 +32,7 @@ class Planned:
     """`plays`: of each target, by its label. `sessions`: with each target, None for no limit.
 
     `at_once`: how many sessions a process has open when all users are there. `calibration`: what is known of this
-    machine for such sessions, as run.json cites it; None where nothing is.
+    machine for such sessions, as run.json cites it; None where nothing is. `warmup_s`: see `bench.load.warmup`.
     """
 
     options: Options
@@ -39,6 +42,7 @@ class Planned:
     prices: PriceTable
     at_once: float
     calibration: Mapping[str, Any] | None
+    warmup_s: float = 0.0
 
     @property
     def every_play(self) -> list[Play]:
@@ -76,7 +80,7 @@ class Planned:
     def notices(self) -> list[str]:
         """What to read before the run. What it may cost is said of services that are not on this machine."""
         said = dict.fromkeys(notice for target in self.targets for notice in target.notices)
-        capped = self.sessions is not None and self.options.sessions is None
+        capped = self.sessions is not None and asked_sessions(self.options) is None
         cap = f"no more than {self.sessions} sessions are opened, for they may cost money: --yes lifts that"
         cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
         budget = below_estimate(self.options.budget_usd, self.quotes, self.sessions)
@@ -111,7 +115,8 @@ class Planned:
             self.notices,
         )
         cited = None if self.calibration is None else dict(self.calibration)
-        return document | {"interleaved": len(self.targets) > 1, "calibration": cited} | self._money
+        beside = {"interleaved": len(self.targets) > 1, "warmup_s": self.warmup_s, "calibration": cited}
+        return document | beside | self._money
 
     @property
     def _public_settings(self) -> dict[str, Any]:
@@ -137,14 +142,30 @@ def planned(environment: Any) -> Planned:
     options = Options.of(environment.parsed_options)
     parts = loaded_parts(environment.user_classes, environment)
     targets = tuple(resolve_targets(os.environ, options.wishes))
+    if options.until_decided:
+        check_two(targets)
     plays = plays_of_arms(parts, targets)
     users = int(environment.parsed_options.num_users or 1)
-    sessions = check_cost(targets, users, options.sessions, yes=options.yes)
+    sessions = check_cost(targets, users, asked_sessions(options), yes=options.yes)
     prices = load_price_table(options.wishes.prices)
     at_once = _at_once(environment.parsed_options, users if sessions is None else min(users, sessions), len(targets))
     kind: Kind = "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
     calibration = citation(state_folder(os.environ), kind, tls=any(target.tls for target in targets))
-    return Planned(options, targets, plays, sessions, prices, at_once, calibration)
+    warm_s = _warmup_s(environment, options, targets, plays)
+    return Planned(options, targets, plays, sessions, prices, at_once, calibration, warm_s)
+
+
+def _warmup_s(environment: Any, options: Options, targets: Sequence[Target], plays: Mapping[str, Plays]) -> float:
+    """Raises UsageError where nothing of the run would be measured. A load shape says itself how long it lasts."""
+    parsed = environment.parsed_options
+    run_time_s = None if getattr(environment, "shape_class", None) else getattr(parsed, "run_time", None)
+    if options.warmup_s and run_time_s and options.warmup_s >= run_time_s:
+        whole = f"the run lasts {run_time_s:g} s (--run-time)"
+        raise UsageError(f"--warmup {options.warmup_s:g} s leaves nothing to measure, for {whole}")
+    rates = per_minute_of(targets, options.connect_rate)
+    ramp_s = ramp_up_s(int(parsed.num_users or 1), float(getattr(parsed, "spawn_rate", None) or 1), rates)
+    longest_s = session_s(play.script for of_arm in plays.values() for play in of_arm.values())
+    return warmup_s(options.warmup_s, run_time_s, ramp_s, longest_s)
 
 
 def _at_once(parsed: Any, users: int, arms: int) -> float:

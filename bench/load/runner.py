@@ -29,7 +29,9 @@ from locust.runners import MasterRunner, WorkerRunner
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, BenchError, UsageError
 from bench.load.arm import Arm, arms_of
-from bench.load.current import DRAIN, DRAINING, STANDING, Current
+from bench.load.current import DRAIN, DRAINING, INTERRUPTED, STANDING, Current
+from bench.load.decision import MOST_PAIRS, Looks, Plan, decision_plan, plan_words
+from bench.load.facts import script_facts
 from bench.load.live import ALL_DONE, LiveRun
 from bench.load.options import add_options
 from bench.load.pacer import SECOND_NS
@@ -93,6 +95,7 @@ class Runs:
         self._current = Current(environment, self._view)
         self._workers_done: set[str] = set()
         self._ran = False
+        self._decision: Plan | None = None
         self._longest_s = 0.0
         """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
         self._closing = RLock()
@@ -116,6 +119,9 @@ class Runs:
         """Plan a run, and see that this process can do it. Raises BenchError for what the user can mend."""
         parsed = self._environment.parsed_options
         self._planned = plan = planned(self._environment)
+        self._decision = None
+        if plan.options.until_decided and not isinstance(self._runner, WorkerRunner):
+            self._decision = decision_plan(plan.options, plan.sessions or MOST_PAIRS, script_facts(plan.plays))
         users, processes = int(parsed.num_users or 1), max(1, int(parsed.processes or 1))
         if parsed.headless:
             check_shares(users, plan.sessions, processes)
@@ -198,16 +204,20 @@ class Runs:
         folder = files.create(self._planned.options.runs, self._planned.scenario, began)
         settings = vars(self._environment.parsed_options)
         self._current.document = self._planned.opening_document(folder.name, began, settings, self._worker_count)
+        if self._decision is not None:
+            self._current.document["decision_plan"] = dict(self._decision)
         files.write_document(folder, self._current.document)
         self._current.folder = folder
         for notice in self._planned.notices:
             self.say(notice)
-        self._current.watch = self._new_watch()
+        if self._decision is not None:
+            self.say(plan_words(self._decision))
+        self._current.watch = self._new_watch(folder)
         if isinstance(self._runner, MasterRunner):
             keyring.close()  # its workers sign in themselves
             self._hand_out(folder, began)
         else:
-            self._current.live = self._live(folder, 0, 1, began, keyring, arms)
+            self._current.live = self._live(folder, 0, 1, began, keyring, arms, self._planned.warmup_s)
 
     def _signed_in(self) -> Keyring:
         """Every token there; raises UsageError where one is refused."""
@@ -226,14 +236,15 @@ class Runs:
         if self._current.live is not None:
             self._current.live.incident(kind, text)
 
-    def _new_watch(self) -> Watch:
-        options = self._environment.parsed_options
+    def _new_watch(self, folder: Path) -> Watch:
+        options, plan = self._environment.parsed_options, self._decision
         return Watch(
             self._planned,
             None if self._shows_tables else self._view,
             run_time_s=options.run_time or None,
             wanted=lambda: int(self._runner.target_user_count or 0),
             stop=self._request_stop,
+            looks=None if plan is None else Looks(folder, plan, stop=self._request_stop, say=self.say),
         )
 
     def _hand_out(self, folder: Path, began: int) -> None:
@@ -241,6 +252,7 @@ class Runs:
             "folder": str(folder.resolve()),
             "began_utc_ns": began,
             "workers": self._worker_count,
+            "warmup_s": self._planned.warmup_s,
             "host": socket.gethostname(),
             "identity": self._planned.identity,
         }
@@ -264,7 +276,8 @@ class Runs:
             with closed_on_failure(keyring):
                 worker = self._runner.worker_index
                 arms = self._arms(keyring, worker, workers, began)
-                self._current.live = self._live(folder, worker, workers, began, keyring, arms)
+                warmup_s = float(handed["warmup_s"])
+                self._current.live = self._live(folder, worker, workers, began, keyring, arms, warmup_s)
         except UsageError as error:  # its master could: without this worker the run is not what was asked for
             self.refuse(str(error))
 
@@ -273,7 +286,14 @@ class Runs:
         return arms_of(plan.targets, plan.plays, keyring, plan.options.connect_rate, worker, workers, began_ns)
 
     def _live(
-        self, folder: Path, worker: int, workers: int, began_utc_ns: int, keyring: Keyring, arms: list[Arm]
+        self,
+        folder: Path,
+        worker: int,
+        workers: int,
+        began_utc_ns: int,
+        keyring: Keyring,
+        arms: list[Arm],
+        warmup_s: float,
     ) -> LiveRun:
         plan = self._planned
         return LiveRun(
@@ -286,6 +306,7 @@ class Runs:
             keyring,
             Spending(plan.prices.models, {target.label: target.prices for target in plan.targets}),
             sessions=_share(plan.sessions, worker, workers),
+            warmup_s=warmup_s,
             fire=self._environment.events.request.fire,
             stop=self._request_stop,
             refuse=self.refuse,
@@ -352,7 +373,7 @@ class Runs:
             current.hurried = True
         else:
             current.ending = DRAINING
-            current.stopped = current.stopped or "interrupted"
+            current.stopped = current.stopped or INTERRUPTED
             gevent.spawn(self._runner.quit)
 
     def _drain(self) -> None:

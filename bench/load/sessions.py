@@ -25,6 +25,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
+from bench.run.histograms import MEASURED
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.session import Session
 
@@ -102,7 +103,7 @@ class Sessions:
             transport = LoggedTransport(transport, log) if log else transport
             ending = lambda: self._watcher.ending or leaving()  # noqa: E731
             session = PatientSession(script, transport, timeline, record, ending)
-            record.on_turn = lambda turn: self._note_turn(arm, session, timeline, script.name, turn)
+            record.on_turn = lambda turn: self._note_turn(arm, record, session, timeline, turn)
             return self._perform(arm, session, timeline, steps)
         except Cut:
             return None
@@ -141,12 +142,13 @@ class Sessions:
     # What came of it.
 
     def _note_turn(
-        self, arm: Arm, session: PatientSession, timeline: Timeline, script: str, turn: TurnObservation
+        self, arm: Arm, record: SessionRecord, session: PatientSession, timeline: Timeline, turn: TurnObservation
     ) -> None:
+        script, measured = record.labels.script, record.phase == MEASURED
         session.note(turn)
         arm.turn_ended(turn)
         dashboard.show_turn(self._fire, script, turn, self._hide)
-        self._progress.turn_ended(arm.label, script, timeline.session().model, turn)
+        self._progress.turn_ended(arm.label, script, timeline.session().model, turn, measured=measured)
         self._watcher.turn_ended()
 
     def _note_session(self, arm: Arm, record: SessionRecord, session: SessionObservation) -> None:

@@ -45,7 +45,7 @@ class Standing:
 
     `sessions_open`, `tokenless`, those that wait for a token, and `waiting_s`, for which starts are still held back,
     are of this moment. `times_us` are of the turns that ended since the report before. All else is of everything up
-    to now.
+    to now. What says how long callers waited, and how exact that is, is of measured turns alone.
     """
 
     sessions_open: int = 0
@@ -53,6 +53,8 @@ class Standing:
     sessions_done: int = 0
     sessions_refused: int = 0
     """Those that failed before they were open and were not throttled; a part of the done."""
+    pairs_done: int = 0
+    """Measured pairs of which every session has ended."""
     turns_good: int = 0
     turns_failed: int = 0
     throttled: int = 0
@@ -70,8 +72,8 @@ class Standing:
     times_us: Times = field(default_factory=dict)
 
 
-COUNTS = ("sessions_open", "tokenless", "sessions_done", "sessions_refused", "turns_good", "turns_failed", "throttled",
-          "turns_stamped", "turns_user_stamped", "unpriced")  # fmt: skip
+COUNTS = ("sessions_open", "tokenless", "sessions_done", "sessions_refused", "pairs_done", "turns_good", "turns_failed",
+          "throttled", "turns_stamped", "turns_user_stamped", "unpriced")  # fmt: skip
 
 
 class Progress:
@@ -98,11 +100,22 @@ class Progress:
         else:
             self._counts["sessions_refused"] += outcome_class(session.outcome) == "failed"
 
-    def turn_ended(self, arm: str, script: str, model: str | None, turn: TurnObservation) -> None:
+    def pair_ended(self, *, measured: bool) -> None:
+        """All sessions of a pair are over."""
+        self._counts["pairs_done"] += measured
+
+    def turn_ended(
+        self, arm: str, script: str, model: str | None, turn: TurnObservation, *, measured: bool = True
+    ) -> None:
         """`arm`: the target's label; `script`: its name; `model`: as the session named it."""
         self._spending.add(arm, model, turn.usage)
         self._counts["turns_good"] += turn.outcome in GOOD
+        self._counts["turns_failed"] += outcome_class(turn.outcome) == "failed"
         self._counts["throttled"] += is_throttled(turn.outcome)
+        if measured:
+            self._note_measured(arm, script, turn)
+
+    def _note_measured(self, arm: str, script: str, turn: TurnObservation) -> None:
         self._counts["turns_stamped"] += turn.stamp_source is not None
         self._counts["turns_user_stamped"] += turn.stamp_source not in (None, "kernel")
         self._note_wait(arm, (script, turn.step), turn)
@@ -115,7 +128,6 @@ class Progress:
         if wait := _wait_us(turn):
             self._awaited[step] = wait[0]
         if outcome_class(turn.outcome) == "failed":
-            self._counts["turns_failed"] += 1
             self._failed[arm, step] += 1
 
     def _failures(self) -> Failures:

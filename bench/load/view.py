@@ -33,13 +33,17 @@ COLOURS = {"bad": "31", "sim": "35"}
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a run is. `left_s`: None where nobody can tell. `wanted`: sessions that its users keep open."""
+    """Where a run is. `left_s`: None where nobody can tell. `wanted`: sessions that its users keep open.
+
+    `looks`: held and planned, of a run that ends once it is decided.
+    """
 
     phase: str
     elapsed_s: float
     left_s: float | None = None
     wanted: int | None = None
     budget_usd: float | None = None
+    looks: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,12 @@ class Part:
     cut: tuple[str, ...] = ()
 
 
-def phase(total: Standing, ending: str = "") -> str:
-    """What goes on. `ending`: `draining` or `reporting`, once it is one of them."""
+def phase(total: Standing, ending: str = "", *, warm_up: bool = False) -> str:
+    """What goes on. `ending`: `draining` or `reporting`, once it is one of them; `warm_up`: whether that lasts."""
     if ending:
         return ending
     if total.sessions_open or total.turns_good or total.turns_failed:
-        return "measure"
+        return "warm-up" if warm_up else "measure"
     return "holding" if total.waiting_s >= HELD_S else "connecting"
 
 
@@ -109,6 +113,9 @@ def _parts(tally: Tally, moment: Moment) -> Iterator[Part]:
     if total.waiting_s >= HELD_S:
         yield Part(7, (f"starts held {clock(total.waiting_s)}",))
     yield from _sessions(total, moment.wanted)
+    if moment.looks is not None:
+        held, planned = moment.looks
+        yield Part(9, (f"look {held} of {planned} held",))
     if total.tokenless:
         yield Part(4, (f"{total.tokenless} wait for a token",), "bad")
     yield from _turns(total)

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.clock import monotonic_ns
+from bench.load.decision import Looks
 from bench.load.pacer import SECOND_NS
 from bench.load.planned import Planned
 from bench.load.spending import over_budget
 from bench.load.standing import Standing, Tally
 from bench.load.view import Moment, View, left_s, phase
 
+LAST_S = 1.0
+"""A run that is ended so shortly before its time is over has had its time."""
+
 
 class Watch:
     """Of the process that leads a run. `view`: None where somebody else shows how it goes.
 
-    `wanted`: how many users there are to be; `stop` ends the run, with the reason.
+    `wanted`: how many users there are to be; `stop` ends the run, with the reason. `looks`: None where none are
+    planned.
     """
 
     def __init__(
@@ -26,9 +31,10 @@ class Watch:
         run_time_s: float | None,
         wanted: Callable[[], int],
         stop: Callable[[str], None],
+        looks: Looks | None = None,
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
-        self._wanted, self._stop = wanted, stop
+        self._wanted, self._stop, self._looks = wanted, stop, looks
         self._tally = Tally(planned.chunk_ms)
         self._held_s: dict[int, dict[str, float]] = {}
         self._began_ns = monotonic_ns()
@@ -43,22 +49,47 @@ class Watch:
         if spent := over_budget(self._planned.options.budget_usd, self._tally.total.usd):
             self._stop(spent)
 
+    def keep_looks(self) -> None:
+        """Look at the comparison where that is due; asked once a second."""
+        if self._looks is not None:
+            self._looks.consider(self._tally.total.pairs_done)
+
+    def end_looks(self) -> None:
+        """The run has ended: what it came to is decided once all of it is there."""
+        if self._looks is not None:
+            self._looks.end()
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the run was to go on: by its run time, or by its sessions where it has no run time."""
+        if self._run_time_s is not None:
+            return self._elapsed_s < self._run_time_s - LAST_S
+        return self._sessions is not None and self._tally.total.sessions_done < self._sessions
+
     def show(self, ending: str = "") -> None:
         """Draw the line where it is due. `ending`: see `view.phase`."""
         if self._view is not None:
             self._view.show(self._tally, self._moment(ending), monotonic_ns())
 
     def _moment(self, ending: str) -> Moment:
-        total, arms = self._tally.total, len(self._planned.targets)
-        sessions = None if self._planned.sessions is None else self._planned.sessions * arms
-        elapsed_s = (monotonic_ns() - self._began_ns) / SECOND_NS
+        total, elapsed_s = self._tally.total, self._elapsed_s
         return Moment(
-            phase(total, ending),
+            phase(total, ending, warm_up=elapsed_s < self._planned.warmup_s),
             elapsed_s,
-            None if ending else left_s(elapsed_s, self._run_time_s, sessions, total.sessions_done),
-            self._wanted() * arms,
+            None if ending else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_done),
+            self._wanted() * len(self._planned.targets),
             self._planned.options.budget_usd,
+            self._looks.standing if self._looks is not None else None,
         )
+
+    @property
+    def _elapsed_s(self) -> float:
+        return (monotonic_ns() - self._began_ns) / SECOND_NS
+
+    @property
+    def _sessions(self) -> int | None:
+        """Of all targets together."""
+        return None if self._planned.sessions is None else self._planned.sessions * len(self._planned.targets)
 
     @property
     def held_s(self) -> dict[str, float]:

@@ -25,7 +25,7 @@ from bench.clock import utc_ns
 from bench.run import folder as files
 from bench.run import transcripts
 from bench.run.evidence import evidence
-from bench.run.histograms import Histograms, Key, header, read
+from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header, read
 from bench.run.rebuild import REBUILT, rebuild
 from bench.run.validity import judge
 
@@ -34,7 +34,7 @@ CLOSED = ("ended", "killed")
 SUMMED = ("out_of_range", "negative", "unknown_events", "incident_counts")
 """What workers count by name."""
 RATED = [
-    *("target", "upgrade_done_at_ns", "session_updated_at_ns", "ended_at_ns"),
+    *("target", "phase", "upgrade_done_at_ns", "session_updated_at_ns", "ended_at_ns"),
     *("wire_bytes_sent", "wire_bytes_received", "audio_bytes_sent", "audio_bytes_received"),
 ]
 """What rates of sessions are made of."""
@@ -87,7 +87,7 @@ def close(folder: Path) -> dict[str, Any]:
     histograms = _merged(folder)
     if killed:
         rebuild(folder, histograms)
-    _add_rates(folder, histograms)
+    _add_rates(folder, histograms, _measured_from_s(document))
     _write_histograms(folder, histograms, document["began_utc_ns"], simulated=simulated)
     document |= {
         "simulated": simulated,
@@ -147,22 +147,32 @@ def _merged(folder: Path) -> Histograms:
     return total
 
 
-def _add_rates(folder: Path, histograms: Histograms) -> None:
+def _measured_from_s(document: dict[str, Any]) -> int:
+    """The first second (UTC, since 1970) of the measured phase; 0 where all seconds are of it."""
+    warmup_s = document.get("warmup_s") or 0.0
+    return int(document["began_utc_ns"] / NS_PER_S + warmup_s) if warmup_s else 0
+
+
+def _add_rates(folder: Path, histograms: Histograms, measured_from_s: int) -> None:
     """Bytes per second of the run (all workers together) and of each session, both ways."""
     seconds = files.read_table(folder, "seconds").to_pandas()
     seconds = seconds[seconds["length_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
     sessions = files.read_table(folder, "sessions", RATED).to_pandas()
     sessions = sessions[sessions["session_updated_at_ns"].notna()]  # one that never opened has no rate
+    phases = sessions["phase"].fillna(MEASURED)
     for kind in ("wire", "audio"):
         for way in ("sent", "received"):
             measure, column = f"{kind}_{way}", f"{kind}_bytes_{way}"
             rates = _rates(seconds, column)
-            for target, rate in zip(rates.index.get_level_values("target"), rates, strict=True):
-                histograms.record(Key(measure, target, PER_SECOND), int(rate))
+            targets, whole = (rates.index.get_level_values(name) for name in ("target", "second"))
+            for target, second, rate in zip(targets, whole, rates, strict=True):
+                phase = MEASURED if second >= measured_from_s else WARMUP
+                histograms.record(Key(measure, target, PER_SECOND, phase), int(rate))
             lasted = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]) / NS_PER_S
-            for target, count, length_s in zip(sessions["target"], sessions[column], lasted, strict=True):
+            own = zip(sessions["target"], phases, sessions[column], lasted, strict=True)
+            for target, phase, count, length_s in own:
                 if length_s > 0:
-                    histograms.record(Key(measure, target, PER_SESSION), int(count / length_s))
+                    histograms.record(Key(measure, target, PER_SESSION, phase), int(count / length_s))
 
 
 def _rates(seconds: pd.DataFrame, column: str) -> pd.Series[float]:

@@ -28,7 +28,8 @@ US_PER_MS = 1000
 FASTEST_BYTES_PER_S = 10_000_000_000
 ALL = "all"
 """The step of a measure that has none."""
-MEASURED = "measure"
+MEASURED, WARMUP = "measure", "warmup"
+"""Phases of a run; figures are of the measured one."""
 SPEECH_END = "speech_end"
 """The origin of turns to which the service responds by itself."""
 

@@ -20,6 +20,7 @@ KEPT_SETTINGS = frozenset(
         *("targets", "target_file", "url", "dialect", "api_key_env", "auth", "ca", "client_cert", "client_key"),
         *("proxy", "resolve", "compression"),  # of the URL and the proxy, their public forms
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
+        *("warmup", "until_decided", "thresholds", "look_every"),
         *("record_events", "keep_audio", "transcripts", "runs", "locust_tables", "yes"),
         *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
         *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),

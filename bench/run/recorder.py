@@ -21,13 +21,13 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Event, Kind
 from bench.protocol.limits import limits_in
 from bench.run import folder as files
-from bench.run.histograms import MEASURED, Histograms, Key, header, turn_step
+from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header, turn_step
 from bench.run.rows import FOREIGN, said_row, session_row, turn_row
 from bench.run.seconds import Second
 from bench.run.spool import Spool
 from bench.run.transcripts import Transcripts
 
-US = 1000
+US, NS_PER_S = 1000, 1_000_000_000
 MAX_STEPS = 32
 UNKNOWN_NAMES = 200
 INCIDENTS = 100
@@ -65,7 +65,8 @@ class _Target:
 class Recorder:
     """Everything that one process records of a run. `hide` takes secrets out of the service's words.
 
-    `transcripts`: what was said is kept, too, in a file beside the rows.
+    `transcripts`: what was said is kept, too, in a file beside the rows. `warmup_s`: so long after its begin the run
+    is measured; sessions say their phase themselves, for it is by their start.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Recorder:
         hide: Callable[[str], str] = str,
         *,
         transcripts: bool = False,
+        warmup_s: float = 0.0,
     ) -> None:
         self._hide = hide
         self._folder, self._run_id, self._worker, self._began_utc_ns = folder, run_id, worker, began_utc_ns
@@ -88,9 +90,12 @@ class Recorder:
         self._targets: dict[str, _Target] = {}
         self._steps: dict[str, set[str]] = {}
         self._hub_delay_max_ns = 0
-        self._record_hub_delay = self.histograms.recorder(Key("hub_delay", "all"))
+        self._record_hub_delay = {
+            phase: self.histograms.recorder(Key("hub_delay", "all", phase=phase)) for phase in (WARMUP, MEASURED)
+        }
         self._cpu_s, self._second_began_ns = time.process_time(), monotonic_ns()
         self._utc_offset_ns = utc_ns() - monotonic_ns()
+        self._warm_until_ns = began_utc_ns - self._utc_offset_ns + int(warmup_s * NS_PER_S) if warmup_s else 0
         self.unknown_names: Counter[str] = Counter()
         self.stamp_fallbacks = 0
         self._incidents: list[dict[str, Any]] = []
@@ -191,7 +196,8 @@ class Recorder:
 
     def hub_delay(self, delay_ns: int) -> None:
         """A 10 ms timer ran this late."""
-        self._record_hub_delay(max(0, delay_ns) // US)
+        phase = WARMUP if monotonic_ns() < self._warm_until_ns else MEASURED
+        self._record_hub_delay[phase](max(0, delay_ns) // US)
         self._hub_delay_max_ns = max(self._hub_delay_max_ns, delay_ns)
 
     def end_second(self) -> None:
@@ -199,7 +205,7 @@ class Recorder:
         now_ns, cpu_s = monotonic_ns(), time.process_time()
         length_ns = max(1, now_ns - self._second_began_ns)
         cpu = (cpu_s - self._cpu_s) / (length_ns / 1e9)
-        second = (self._second_began_ns + length_ns // 2 + self._utc_offset_ns) // 1_000_000_000
+        second = (self._second_began_ns + length_ns // 2 + self._utc_offset_ns) // NS_PER_S
         self._cpu_s, self._second_began_ns = cpu_s, now_ns
         self._utc_offset_ns = utc_ns() - now_ns
         for label, target in self._targets.items():

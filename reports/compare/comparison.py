@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports.compare.question import Question
+from reports.compare.answers import Answer, Resampling, answers
+from reports.compare.fairness import Check as Check
+from reports.compare.fairness import checks_of, notices_on, one_run, refuse_other_definitions
+from reports.compare.question import Question, by_origin, default_questions
 from reports.compare.sides import Side
-from reports.statistics.differences import Difference
-from reports.statistics.verdicts import Verdict
+from reports.statistics.differences import LEVEL, Difference
+from reports.statistics.resample import DRAWS, seed_of
+from reports.statistics.verdicts import Verdict, floor_reason, verdicts
+from reports.wording.numbers import listed
 
 Design = Literal["pairs", "sessions", "stored runs"]
+
+RUN_SD = 0.05
+"""Spread of a log quantile from run to run that is assumed where two runs are compared; docs/statistics.md."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +34,6 @@ class Finding:
     turns: tuple[int, int]
     sessions: tuple[int, int]
     failed: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Check:
-    """A line of "Was the comparison fair?": a text for each side. `fair` None: said for information."""
-
-    name: str
-    texts: tuple[str, ...]
-    fair: bool | None
-    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,3 +80,80 @@ class Comparison:
         if any(finding.verdict.word == "regressed" for finding in self.gated):
             return 1
         return 0 if all(finding.verdict.passes for finding in self.gated) else 3
+
+
+def compared(
+    sides: Sequence[Side],
+    questions: Sequence[Question] | None = None,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    run_sd: float | None = None,
+) -> Comparison:
+    """Every candidate against the first side; without questions, by `default_questions`.
+
+    `run_sd`: the spread of a log quantile from run to run; by default none inside one run, and RUN_SD between two,
+    whose verdicts are provisional. Raises UsageError where the sides' measures are defined differently.
+    """
+    refuse_other_definitions(sides)
+    if questions is None:
+        questions = default_questions(sides)
+    asked = list(dict.fromkeys(one for question in questions for one in by_origin(question, sides)))
+    single = one_run(sides)
+    spread = run_sd if run_sd is not None else 0.0 if single else RUN_SD
+    how = Resampling(draws, seed_of(*map(run_id, sides)), level, spread)
+    found = [(side, answer) for side in sides[1:] for answer in answers(sides[0], side, asked, how)]
+    found.sort(key=lambda one: not one[1].question.gated)
+    floors = [_floor(sides[0], side, answer) for side, answer in found]
+    judged = verdicts([a.difference for _, a in found], [a.question.gated for _, a in found], floors, level=level)
+    tested = [a for (_, a), floor in zip(found, floors, strict=True) if a.question.gated and a.difference and not floor]
+    return Comparison(
+        sides=tuple(sides),
+        findings=tuple(
+            _finding(side, answer, replace(verdict, provisional=not single))
+            for (side, answer), verdict in zip(found, judged, strict=True)
+        ),
+        checks=checks_of(sides),
+        method=Method(
+            design="pairs" if sides[0].paired else "sessions",
+            unit=min(side.sessions for side in sides),
+            draws=draws,
+            seed=how.seed,
+            level=level,
+            holm=len(tested),
+            run_sd=spread,
+        ),
+        notices=tuple(notices_on(sides)),
+        simulated=any(side.simulated for side in sides),
+    )
+
+
+def run_id(side: Side) -> str:
+    """The run's own name."""
+    return str(side.run.document.get("run_id") or side.run.folder.name)
+
+
+def _floor(base: Side, cand: Side, answer: Answer) -> str:
+    """Why a figure decides nothing; empty where it may."""
+    lacking = [side.label for side, arm in zip((base, cand), answer.arms, strict=True) if not arm.turns]
+    if lacking:
+        return f"no {answer.question.measure} on {listed(lacking)}"
+    return floor_reason(
+        answer.question.p,
+        [arm.turns for arm in answer.arms],
+        [arm.clusters for arm in answer.arms],
+        "pair" if base.paired else "session",
+    )
+
+
+def _finding(side: Side, answer: Answer, verdict: Verdict) -> Finding:
+    base, cand = answer.arms
+    return Finding(
+        question=answer.question,
+        candidate=side.label,
+        difference=answer.difference,
+        verdict=verdict,
+        turns=(base.turns, cand.turns),
+        sessions=(base.clusters, cand.clusters),
+        failed=(base.failed, cand.failed),
+    )

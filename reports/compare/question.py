@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
+from bench.measures import CATALOGUE
 from reports.statistics.differences import Margin
+
+if TYPE_CHECKING:
+    from reports.compare.sides import Side
 
 Kind = Literal["quantile", "mean", "rate"]
 
@@ -19,6 +24,19 @@ RATES = {
 MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
 """Accepted by default, by quantile; another quantile takes that of the next higher one here."""
 POINTS = 0.01
+
+ORIGINS = ("requested", "speech_end")
+"""Those of `reports.turns`, named here again, for questions are read where no rows are."""
+SET_APART = ("origin", "speech_end")
+"""Measures that begin at one of these stand apart by what started the response."""
+HEARD = "voice_to_voice"
+MAIN = "ttfa"
+"""The main measure of sides without any turn."""
+BESIDE = (
+    *((HEARD, 0.5), (HEARD, 0.95), ("response_total", 0.5), ("transcript_total", 0.5), ("input_transcript", 0.5)),
+    *(("connect_total", 0.5), ("session_ready", 0.5)),
+)
+"""Quantiles that are compared beside those of the main measure."""
 
 
 @dataclass(frozen=True)
@@ -48,3 +66,68 @@ class Question:
 def margin_of(p: float) -> Margin:
     """The default margin of a quantile."""
     return Margin(ratio=next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99]))
+
+
+def by_origin(question: Question, sides: Sequence[Side]) -> list[Question]:
+    """The question as it may be asked of these sides: where they have turns of several origins, of each that all have.
+
+    Measures that count from the turn's origin, or from the end of speech, are never pooled over what started the
+    response; rates and means are. Without an origin in common the baseline's is asked for, and has no answer.
+    """
+    if question.origin or question.kind != "quantile" or CATALOGUE[question.measure].begin not in SET_APART:
+        return [question]
+    if len({origin for side in sides for origin, n in side.begun.items() if n}) < 2:
+        return [question]
+    if CATALOGUE[question.measure].begin != "origin" and not common_origins(sides):
+        return [question]  # from the end of speech on either side
+    first = max(sides[0].begun, key=lambda origin: sides[0].begun[origin])
+    return [replace(question, origin=origin) for origin in common_origins(sides) or [first]]
+
+
+def common_origins(sides: Sequence[Side]) -> list[str]:
+    """What turns of all sides count from, the commonest first; a side without a turn has no say."""
+    begun = [side.begun for side in sides if any(side.begun.values())]
+    common = [origin for origin in ORIGINS if begun and all(of[origin] for of in begun)]
+    return sorted(common, key=lambda origin: -sum(of[origin] for of in begun))
+
+
+def default_questions(sides: Sequence[Side]) -> list[Question]:
+    """What is asked where the user asks for nothing in particular, the gated ones first.
+
+    Gated are p50 and p95 of the main measure, by the commonest origin that all sides have, and the failures. Where
+    sides have no origin in common, what callers hear takes its place: it has one definition whatever starts the reply.
+    """
+    origins = common_origins(sides)
+    apart = len({origin for side in sides for origin, n in side.begun.items() if n}) > 1
+    begun = any(n for side in sides for n in side.begun.values())
+    main = _main(sides, origins[0]) if origins else HEARD if begun else MAIN
+    first = origins[0] if apart and origins else ""
+    gated = [Question(main, "quantile", margin_of(p), p, True, first) for p in (0.5, 0.95)]
+    failures = Question("failures", "rate", Margin(points=POINTS), gated=True)
+    others = [(origin, _main(sides, origin)) for origin in origins[1:]]
+    rest = [
+        *(Question(main, "quantile", margin_of(p), p, origin=first) for p in (0.9, 0.99)),
+        *(Question(name, "quantile", margin_of(p), p, origin=at) for at, name in others for p in (0.5, 0.95)),
+        *(
+            asked
+            for name, p in BESIDE
+            if name != main
+            for asked in by_origin(Question(name, "quantile", margin_of(p), p), sides)
+        ),
+        *(Question(name, "rate", Margin(points=POINTS)) for name in ("stalled", "throttled")),
+        Question("audio_speed", "mean", Margin(ratio=MARGINS[0.5])),
+    ]
+    return [*gated, failures, *(question for question in rest if _told(question, sides))]
+
+
+def _main(sides: Sequence[Side], origin: str) -> str:
+    """The main measure of most of the sides that have turns of an origin."""
+    named = [side.mains[origin] for side in sides if side.begun[origin]]
+    return max(named, key=named.count)
+
+
+def _told(question: Question, sides: Sequence[Side]) -> bool:
+    """Whether the baseline and another side have the figure; nothing is said of throttling where there was none."""
+    if question.measure == "throttled":
+        return any(side.events(question) for side in sides)
+    return sides[0].has(question) and any(side.has(question) for side in sides[1:])

@@ -3,33 +3,223 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reports.compare.question import Question
+import numpy as np
+import pandas as pd
+
+from bench.measures import CATALOGUE, is_throttled
+from reports.compare.clusters import ABSENT, Clusters, by_pair, by_session
+from reports.compare.named import Named, named_sides
+from reports.lost import lost_by_step, lost_of
 from reports.runs import Run
-from reports.statistics.quantiles import Sample
-from reports.turns import Turns
+from reports.samples import ALWAYS, Sampled, is_wait, sampled, session_sample
+from reports.statistics.quantiles import Floats, Integers, Sample
+from reports.summary.outcomes import Outcomes, outcomes_of
+from reports.summary.summary import main_measures
+from reports.turns import CENSORED, FAILED, GOOD, ORIGINS, Flags, Turns, column_of, measured, turns_of
+
+if TYPE_CHECKING:
+    from reports.compare.question import Question
+
+NOBODY: Integers = np.zeros(0, dtype=np.int64)
+NOTHING = Sample(np.zeros(0), NOBODY)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Side:
-    """A target of a run. `label`: as it is shown; `codes`: how its sessions are numbered, see `sides_of`."""
+    """A target of a run. `label`: as it is shown; `target`: its place in `turns`, ABSENT where no row names it."""
 
     run: Run
     turns: Turns
     target: int
     label: str
+    name: str = ""
+    """the target's own label in its run"""
+    clusters: Clusters = field(default_factory=lambda: Clusters(0, NOBODY, NOBODY, NOBODY))
+    drawn: dict[str, Sampled] = field(default_factory=dict)
+    """measures that were sampled before; the sides of a run share it"""
+
+    @property
+    def sessions(self) -> int:
+        """Those that count."""
+        return self.clusters.count
+
+    @property
+    def paired(self) -> bool:
+        return self.clusters.pairs is not None
+
+    @cached_property
+    def here(self) -> Flags:
+        """Which of `turns` count for this side."""
+        if self.target == ABSENT:
+            return np.zeros(self.turns.rows.size, dtype=bool)
+        found: Flags = (self.turns.target == self.target) & (self.clusters.of_code[self.turns.session] >= 0)
+        return found
+
+    @cached_property
+    def session_rows(self) -> pd.DataFrame:
+        """The rows of its sessions."""
+        return self.run.sessions.iloc[self.clusters.rows]
+
+    @cached_property
+    def begun(self) -> dict[str, int]:
+        """How many of its turns count from each origin."""
+        of_step = np.bincount(self.turns.step[self.here], minlength=len(self.turns.steps))
+        return {origin: int(of_step[self._counting_from(origin)].sum()) for origin in ORIGINS}
+
+    @cached_property
+    def mains(self) -> dict[str, str]:
+        """The main measure of each origin of the run."""
+        return main_measures(self.run, self.turns)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """How the measured turns and sessions of its run ended, those of this side at `target`."""
+        sessions = self.run.sessions
+        return outcomes_of(self.turns, sessions.iloc[measured(sessions)])
+
+    @property
+    def simulated(self) -> bool:
+        """Measured against `rtbench simulate`, by its rows; where it has none, by the run's document."""
+        told = self.turns.frame["simulated"].iloc[self.turns.rows[self.here]]
+        return bool(told.eq(True).any()) if len(told) else bool(self.run.document.get("simulated"))
+
+    def steps(self, question: Question) -> Flags:
+        """Which steps of the run a question is about."""
+        wanted = np.ones(len(self.turns.steps), dtype=bool)
+        if question.step:
+            wanted &= np.array([label == question.step for label in self.turns.steps], dtype=bool)
+        return wanted & self._counting_from(question.origin) if question.origin else wanted
+
+    def has(self, question: Question) -> bool:
+        """Whether there is anything of it to compare."""
+        if question.kind == "rate":
+            return bool(counts_of(self, question)[1].any())
+        return bool(sample_of(self, question).n)
+
+    def events(self, question: Question) -> int:
+        """Of a rate, how many turns it is so of."""
+        return int(counts_of(self, question)[0].sum())
+
+    def _counting_from(self, origin: str) -> Flags:
+        place = self.turns.origins.index(origin) if origin in self.turns.origins else -1
+        flags: Flags = self.turns.origin == place
+        return flags
 
 
 def sides_of(named: Sequence[str | Path]) -> tuple[Side, ...]:
     """The sides that a user names: `RUN` (all of its targets), `RUN:TARGET`. The first one is the baseline.
 
-    Raises UsageError where a run or target is unknown, or fewer than two are named.
+    Their clusters are pairs where all of them are targets of one interleaved run, else sessions. Raises UsageError
+    where a run or target is unknown, or fewer than two are named.
     """
-    raise NotImplementedError
+    found = named_sides(named)
+    turns: dict[int, tuple[Turns, dict[str, Sampled]]] = {}
+    for one in found:
+        if id(one.run) not in turns:
+            turns[id(one.run)] = turns_of(one.run), {}
+    places = [_place(one, turns[id(one.run)][0]) for one in found]
+    clusters = _clusters(found, [turns[id(one.run)][0] for one in found], places)
+    return tuple(
+        Side(one.run, turns[id(one.run)][0], place, one.label, one.target, mine, turns[id(one.run)][1])
+        for one, place, mine in zip(found, places, clusters, strict=True)
+    )
+
+
+def _place(one: Named, turns: Turns) -> int:
+    return turns.targets.index(one.target) if one.target in turns.targets else ABSENT
+
+
+def _clusters(found: Sequence[Named], turns: Sequence[Turns], places: Sequence[int]) -> Sequence[Clusters]:
+    first = found[0].run
+    if all(one.run is first for one in found) and first.document.get("interleaved"):
+        pairs = by_pair(first, turns[0], places)
+        if pairs is not None:
+            return pairs
+    return [by_session(one.run, its, place) for one, its, place in zip(found, turns, places, strict=True)]
 
 
 def sample_of(side: Side, question: Question) -> Sample:
-    """The values of a quantile's measure, ascending, failed ones as +inf, with the code of each value's cluster."""
-    raise NotImplementedError
+    """The values of a quantile's or mean's measure, ascending, failed ones as +inf, with each value's cluster.
+
+    A question that names no origin takes turns of any: where a run has several, ask for one.
+    """
+    measure = CATALOGUE[question.measure]
+    if measure.scope == "session":
+        return _of_sessions(side, question.measure)
+    if side.target == ABSENT or column_of(question.measure) not in side.turns.frame.columns:
+        return NOTHING
+    drawn = _sampled(side, question.measure).of(side.target, side.steps(question))
+    clusters = side.clusters.of_code[drawn.sessions]
+    if (clusters >= 0).all():
+        return Sample(drawn.values, clusters, drawn.failed, drawn.censored)
+    kept = clusters >= 0
+    values = drawn.values[kept]
+    failed = int(np.isinf(values).sum()) if is_wait(measure) else drawn.failed
+    return Sample(values, clusters[kept], failed, drawn.censored)
+
+
+def _sampled(side: Side, name: str) -> Sampled:
+    """One measure over the whole run of a side."""
+    if name not in side.drawn:
+        turns = side.turns
+        main_of_step = np.array([side.mains[turns.origins[place]] for place in turns.origin], dtype=object)
+        side.drawn[name] = sampled(turns, name, (main_of_step == name) | (name == ALWAYS))
+    return side.drawn[name]
+
+
+def _of_sessions(side: Side, name: str) -> Sample:
+    """A measure of sessions, of which each is one value of its cluster."""
+    frame = side.session_rows
+    found = session_sample(frame, name) if column_of(name) in frame.columns else None
+    if found is None:
+        return NOTHING
+    return Sample(found.values, side.clusters.of_row[found.sessions], found.failed, found.censored)
+
+
+def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
+    """Of a rate in each cluster: (turns of which it is so, turns of which it is a share)."""
+    turns, steps = side.turns, side.steps(question)
+    mine = side.here & steps[turns.step] if turns.rows.size else side.here
+    if question.measure == "throttled":
+        limited = np.array([is_throttled(str(name)) for name in turns.frame["outcome"].cat.categories], dtype=bool)
+        codes = turns.frame["outcome"].cat.codes.to_numpy()[turns.rows]
+        event = (codes >= 0) & limited[codes] if limited.size else np.zeros(codes.size, dtype=bool)
+        return _per_cluster(side, mine & event), _per_cluster(side, mine & (turns.kind != CENSORED))
+    if question.measure == "stalled":
+        stalls = turns.value("stalls")
+        played = mine & (turns.kind == GOOD) & ~np.isnan(stalls)
+        return _per_cluster(side, played & (stalls > 0)), _per_cluster(side, played)
+    lost = _lost(side, steps)
+    failed, ended = mine & (turns.kind == FAILED), mine & (turns.kind != CENSORED)
+    return _per_cluster(side, failed) + lost, _per_cluster(side, ended) + lost
+
+
+def _per_cluster(side: Side, turns: Flags) -> Integers:
+    clusters = side.clusters.of_code[side.turns.session[turns]]
+    return np.bincount(clusters, minlength=side.clusters.count)
+
+
+def _lost(side: Side, steps: Flags) -> Integers:
+    """Turns that were wanted and never begun, of some steps, in each cluster."""
+    turns, rows, size = side.turns, side.session_rows, side.clusters.count
+    if not len(rows) or not steps.size:
+        return np.bincount(side.clusters.of_row, lost_of(rows), minlength=size).astype(np.int64)
+    begun = turns.frame[["script", "turn"]].iloc[turns.rows]
+    clusters = [str(number) for number in range(size)]
+    table = lost_by_step(begun, turns.step, rows, side.clusters.of_row, clusters, turns.steps)
+    lost: Integers = table[:, steps].sum(axis=1)
+    return lost
+
+
+def totals_of(side: Side, question: Question) -> tuple[Floats, Integers]:
+    """Of a mean in each cluster: (sum of the values, number of them). Failed turns have no value."""
+    found = sample_of(side, question)
+    good = found.good
+    clusters, size = found.sessions[: good.size], side.clusters.count
+    totals: Floats = np.bincount(clusters, good, minlength=size).astype(np.float64)
+    return totals, np.bincount(clusters, minlength=size)

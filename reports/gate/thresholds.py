@@ -7,12 +7,27 @@ ttfa: ["p(95)<+20%", "p(95)<+20% and +30ms"]   against the baseline
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from bench.errors import ScriptError, UsageError
 from reports.compare.question import Kind, Question
+from reports.gate.gated import OTHERS, Gated, gated, quoted
+from reports.gate.limits import is_relative, limit_of, margin_of
+from reports.gate.yaml_lines import entries
 from reports.statistics.differences import Margin
+
+Sign = Literal["<", "<=", ">", ">="]
+SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
+FILTERS = ("step", "target")
+SIGNED = frozenset({"transcript_lead"})
+"""Measures whose values may lie on either side of nought."""
+_PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
+_QUANTILE = re.compile(r"p\(\s*(\d+(?:\.\d+)?|\.\d+)\s*\)")
+_NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
 
 
 @dataclass(frozen=True)
@@ -23,7 +38,7 @@ class Threshold:
     measure: str
     kind: Kind
     p: float | None
-    sign: Literal["<", "<=", ">", ">="]
+    sign: Sign
     limit: float | None
     margin: Margin | None
     step: str = ""
@@ -35,12 +50,100 @@ class Threshold:
         assert self.margin is not None, f"{self.text} is absolute"
         return Question(self.measure, self.kind, self.margin, self.p, gated=True, step=self.step)
 
+    @property
+    def figure(self) -> str:
+        """ttfa p95, failure rate: what it is a threshold of, without the target."""
+        return Question(self.measure, self.kind, Margin(), self.p, step=self.step).name
+
+    @property
+    def written(self) -> str:
+        """ttfa{step:greeting}: p(95)<800."""
+        named = ",".join(f"{key}:{value}" for key, value in (("step", self.step), ("target", self.target)) if value)
+        return f"{self.measure}{f'{{{named}}}' if named else ''}: {self.text}"
+
 
 def parse(measure: str, text: str) -> Threshold:
     """One threshold. `measure` may have a filter: `ttfa{step:greeting}`. Raises UsageError saying what is allowed."""
-    raise NotImplementedError
+    name, filters = _named(measure)
+    of, found = gated(name), _PARTS.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"{quoted(text)} is no threshold: write an aggregate, a sign and a limit, {_example(of)}")
+    aggregate, sign, rest = (part.strip() for part in found.groups())
+    kind, p = _aggregate(aggregate, of)
+    if sign not in SIGNS:
+        raise UsageError(f"{quoted(text)} has the operator {quoted(sign)}; allowed: {', '.join(SIGNS)}")
+    if "step" in filters and of.of_sessions:
+        raise UsageError(f"{name} is a measure of sessions, which have no step: write {name} without step")
+    relative = is_relative(rest)
+    _check_direction(sign, of, relative)
+    return Threshold(
+        text=text.strip(),
+        measure=name,
+        kind=kind,
+        p=p,
+        sign=SIGNS[sign],
+        limit=None if relative else limit_of(rest, of),
+        margin=margin_of(rest, of) if relative else None,
+        **filters,
+    )
 
 
 def read(path: Path) -> tuple[Threshold, ...]:
     """A YAML file of thresholds. Raises UsageError with file, line and what is allowed."""
-    raise NotImplementedError
+    found = []
+    for line, measure, text in entries(path):
+        try:
+            found.append(parse(measure, text))
+        except UsageError as error:
+            raise ScriptError(path, line, str(error)) from None
+    if not found:
+        raise ScriptError(path, None, 'holds no threshold: write a measure with its limits, ttfa: ["p(95)<800"]')
+    return tuple(found)
+
+
+def _named(text: str) -> tuple[str, dict[str, str]]:
+    """The name of a measure and its filters."""
+    found = _NAMED.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"{quoted(text)} is no measure: write ttfa, or ttfa{{step:greeting}} with a filter")
+    filters: dict[str, str] = {}
+    for part in found[2].split(",") if found[2] is not None else ():
+        key, colon, value = (piece.strip() for piece in part.partition(":"))
+        if key not in FILTERS or not colon or not value or key in filters:
+            raise UsageError(f"{quoted(text)} has a filter {quoted(part)}; allowed: step:LABEL and target:LABEL")
+        filters[key] = value
+    return found[1].strip(), filters
+
+
+def _aggregate(text: str, of: Gated) -> tuple[Kind, float | None]:
+    """(kind, p of a quantile) of an aggregate of this measure."""
+    found = _QUANTILE.fullmatch(text)
+    if text in OTHERS:
+        raise UsageError(f"{text} of {of.name} is no gate: {OTHERS[text]}")
+    if text == "avg" and of.unit == "ms":
+        raise UsageError(f"avg of {of.name} is no gate: one timeout moves it; gate a quantile, med or p(95)")
+    known = "p(N)" if found else text
+    if known not in of.aggregates:
+        raise UsageError(f"{quoted(text)} is no aggregate of {of.name}; allowed: {', '.join(of.aggregates)}")
+    if found is None:
+        return ("rate", None) if text == "rate" else ("mean", None) if text == "avg" else ("quantile", 0.5)
+    p = float(Fraction(found[1]) / 100)
+    if not 0 < p < 1:
+        raise UsageError(f"{quoted(text)} is no quantile: N of p(N) lies between 0 and 100")
+    return "quantile", p
+
+
+def _check_direction(sign: str, of: Gated, relative: bool) -> None:
+    """A limit on the wrong side is a slip: it would be kept by what is worst."""
+    if relative and of.name in SIGNED:
+        raise UsageError(f"{of.name} may be negative, and is no multiple of a baseline: it can have a limit, no margin")
+    if of.better == "neither":
+        if relative:
+            raise UsageError(f"{of.name} has no better direction: it can have a limit, no margin")
+    elif (sign[0] == "<") != (of.better == "lower"):
+        better, right = ("less", "<") if of.better == "lower" else ("more", ">")
+        raise UsageError(f"{of.name} has the operator {sign}, and {better} of it is better: write {right}")
+
+
+def _example(of: Gated) -> str:
+    return {"share": "rate<0.01", "×": "p(5)>1.2", "n": "p(95)<2", "ms": "p(95)<800"}[of.unit]

@@ -6,18 +6,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from reports.page import stacks
+from reports.page import scatter, speech, stacks, trends
+from reports.page.along import Along, by_age, by_turn, one_thing
 from reports.page.sections import both, capital, event_row, row
+from reports.page.svg import COLOURS, HALF, WIDE
+from reports.page.talks import talks
+from reports.page.ways import Ways, ways
 from reports.summary.events import ALL
-from reports.summary.segments import Breakdown
+from reports.summary.segments import Breakdown, around
 from reports.summary.slowest import Slow
 from reports.summary.summary import HEARD, Summary
 from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import remarks, words
-from reports.wording.numbers import NONE, clock, count, ms, plural, three
+from reports.wording.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
 
 REPLIES = ("stall", "stalls", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
 DETECTED = ("turn_detection", "speech_detected", "input_transcript", "input_transcript_total", "vad_splits")
+HEADS = {"turn": "By turn number", "age": "By session age"}
 NETWORK = ("network_rtt", "request_ack", "ttfa_less_rtt", "retransmits")
 
 
@@ -26,14 +31,30 @@ def segments(summary: Summary) -> dict[str, Any] | None:
     rows = summary.breakdowns
     if not rows:
         return None
-    names = stacks.names_of(rows)
+    names, bands = stacks.names_of(rows), around(summary.turns)
     return both(lambda w: stacks.segments(rows, summary.targets, w)) | {
+        "bands": _bands(summary, bands) if bands else None,
+        "slow": any(band.around > 0.5 for band in bands),
         "names": names,
         "table": [_breakdown(summary, breakdown, names) for breakdown in rows],
         "negative": any(segment.total_ns < 0 for b in rows for segment in b.segments),
         "notes": [n for n in (summary.setup.contained, summary.setup.packetisation, words.COMPARABLE) if n],
         "capped": len(rows) > stacks.ROWS_MOST,
     }
+
+
+def _bands(summary: Summary, bands: tuple[Breakdown, ...]) -> dict[str, Any]:
+    """Typical and slow turns, and each bar in numbers."""
+    rows = [
+        [
+            summary.targets[band.target],
+            f"{band.title}, {plural(band.turns, 'turn')}",
+            *(f"{segment.name} {ms(band.mean_ms(segment))}" for segment in band.segments),
+            f"together {ms(band.mean_ms())}",
+        ]
+        for band in bands
+    ]
+    return both(lambda w: stacks.segments(bands, summary.targets, w)) | {"rows": rows}
 
 
 def _breakdown(summary: Summary, row: Breakdown, names: list[str]) -> dict[str, Any]:
@@ -76,13 +97,91 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
     return "; ".join(parts)
 
 
+def timeline(summary: Summary) -> dict[str, Any] | None:
+    """A few turns as they were heard; None where no spoken turn was answered."""
+    found = talks(summary)
+    if not found:
+        return None
+    return both(lambda w: speech.speech(found, w)) | {
+        "rows": [speech.read(talk) for talk in found],
+        "stalls": any(talk.stall_s for talk in found),
+        "unplaced": any(talk.stall_s and not talk.heard for talk in found),
+        "broken": speech.breaks(found),
+        "longest": f"{speech.LONGEST_S:g}",
+        "logs": [(talk.role, talk.event_log) for talk in found if talk.event_log],
+    }
+
+
+def along(summary: Summary) -> dict[str, Any] | None:
+    """The wait by turn number and by session age, of each origin; None where sessions are too short for either."""
+    parts, tailed = [], False
+    for origin in summary.turns.origins:
+        frames = [frame for frame in (by_turn(summary, origin), by_age(summary, origin)) if frame.drawable]
+        wide = HALF if len(frames) > 1 else WIDE
+        figures = [
+            both(lambda w, frame=frame: trends.along(frame, w), wide)  # type: ignore[misc]
+            | {"head": HEADS[frame.by], "line": _moved(frame), "thinned": frame.thinned}
+            for frame in frames
+        ]
+        tailed |= any(course.tails for frame in frames for course in frame.courses)
+        if figures:
+            parts.append({"head": words.counted(summary.mains[origin], origin), "figures": figures})
+    if not parts:
+        return None
+    return {"parts": parts, "alike": one_thing(summary), "banded": len(summary.targets) <= COLOURS, "tails": tailed}
+
+
+def _moved(frame: Along) -> str:
+    """p50 of turn 10 against turn 1: direct −3 %, gateway +4 %."""
+    told = {c.label: (c.told[0], c.told[-1]) for c in frame.courses if len(c.told) > 1}
+    ends = {(first.place, last.place) for first, last in told.values()}
+    if len(ends) != 1:
+        return ""
+    first, last = (frame.names[place] for place in next(iter(ends)))
+    named = len(frame.courses) > 1
+    changes = [f"{f'{label} ' if named else ''}{change(b.p50.value / a.p50.value)}" for label, (a, b) in told.items()]
+    where = f"turn {last} against turn {first}" if frame.by == "turn" else f"turns at {last} against {first}"
+    return f"p50 of {where}: {', '.join(changes)}."
+
+
 def network(summary: Summary) -> dict[str, Any] | None:
     """The way to the service; None where the kernel told nothing of it."""
     rows = _rows(summary, NETWORK)
     said = {c.target: [_resent(c.resent, c.with_resent, c.watched)] for c in summary.counts if c.watched}
     if not any(r["measure"] == "network_rtt" for r in rows):
         return None
-    return {"scope": remarks.round_trips(summary), "line": capital(_each(summary, said), summary), "table": rows}
+    drawn = [frame for origin in summary.turns.origins if (frame := ways(summary, origin))]
+    return {
+        "scope": remarks.round_trips(summary),
+        "line": capital(_each(summary, said), summary),
+        "table": rows,
+        "figures": [_way(summary, frame) for frame in drawn],
+    }
+
+
+def _way(summary: Summary, frame: Ways) -> dict[str, Any]:
+    """Of the middle session's ttfa the round trip is 3 % (20.5 ms) on direct, 8 % (51 ms) on gateway."""
+    several = len(summary.turns.origins) > 1
+    named = len(summary.targets) > 1
+    shares = [
+        f"{percent(way.share, 1) if way.share > 0.001 else f'below 0.1{NBSP}%'} ({ms(way.rtt_ms)})"
+        + (f" on {summary.targets[way.colour]}" if named else "")
+        for way in frame.ways
+    ]
+    return both(lambda w: scatter.scatter(frame, w)) | {
+        "head": f"ttfa from {ORIGINS[frame.origin]}" if several else "",
+        "line": f"Of the middle session’s ttfa the round trip is {listed(shares)}.",
+        "hexagons": any(way.marks is None for way in frame.ways),
+        "rows": [
+            [
+                way.label,
+                plural(way.sessions, "session"),
+                f"network_rtt {ms(way.rtt_ms)}",
+                f"ttfa_less_rtt {ms(way.rest_ms)}",
+            ]
+            for way in frame.ways
+        ],
+    }
 
 
 def _resent(segments: int, turns: int, watched: int) -> str:

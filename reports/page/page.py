@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
-from reports.page import accounts, answers, calls, sections
+from reports.page import accounts, answers, calls, health, sections
 from reports.page.svg import GLYPHS
 from reports.summary.summary import Summary
 from reports.wording import failings, remarks, sentences, words
-from reports.wording.numbers import moment, three
+from reports.wording.numbers import moment
 
 METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
@@ -24,6 +23,13 @@ METHOD = {
     "for turns of one session resemble each other more than those of different sessions.",
     "failed turns": "Counted as endlessly slow in every percentile of a wait. "
     "Turns cut by the end of the run are left out, and counted.",
+    "sigma": "Standard deviation of the logarithm of successful waits: 0.5 is a factor of 1.65 to either side.",
+    "ICC": "The share of that variance which lies between sessions: at 0 the turns of a session resemble each other "
+    "no more than any others, at 1 a session says the same with every turn.",
+    "design effect": "By how much sessions instead of independent turns widen the variance of a percentile: at 2, "
+    "2,000 turns say as much as 1,000 independent ones.",
+    "drift": "The second half of the measured phase against the first. It is suspected where the 99 % interval of the "
+    "ratio of the medians excludes 1 and they lie more than 5 % apart; each half needs 20 sessions.",
     "n/a": "A percentile is published only if its interval has an end and at least five turns lie beyond it: "
     "p90 takes 50 turns, p95 100, p99 500, more where sessions differ.",
     "lost turns": "Wanted by the script and never begun, because their session had ended.",
@@ -35,8 +41,9 @@ CONTENTS = (
     ("tabs", "spread", "Percentiles"),
     ("time", "time", "Over time"),
     ("segments", "segments", "Segments"),
-    ("heard", "heard", "What was heard"),
+    ("hearing", "heard", "What was heard"),
     ("steps", "steps", "Steps"),
+    ("along", "along", "Turn number, age"),
     ("outcomes", "outcomes", "Outcomes"),
     ("quota", "limits", "Limits"),
     ("money", "money", "Cost"),
@@ -76,14 +83,16 @@ def context(summary: Summary) -> dict[str, Any]:
         "time": sections.time(summary),
         "segments": calls.segments(summary),
         "heard": calls.heard(summary),
+        "timeline": calls.timeline(summary),
         "steps": sections.steps(summary),
+        "along": calls.along(summary),
         "outcomes": sections.outcomes(summary),
         "connect": sections.connect(summary),
         "network": calls.network(summary),
         "flow": sections.flow(summary),
         "others": sections.others(summary),
         "events": sections.events(summary),
-        "health": sections.health(summary),
+        "health": health.health(summary),
         "arms": accounts.arms(summary),
         "apart": accounts.apart(summary),
         "money": accounts.money(summary),
@@ -92,6 +101,7 @@ def context(summary: Summary) -> dict[str, Any]:
         "compression": remarks.compression(summary),
         "slowest": calls.slowest(summary),
     }
+    parts["hearing"] = parts["timeline"] or parts["heard"]
     return _opening(summary) | parts | {"contents": list(_contents(parts)), "defs": _definitions(summary, parts)}
 
 
@@ -151,12 +161,6 @@ def settings(summary: Summary) -> Iterable[tuple[str, str]]:
         for index, entry in enumerate(value if isinstance(value, list) else [value]):
             if entry not in (None, "", {}, []):
                 yield key if index == 0 else "", _flat(entry)
-    spread = summary.answers[0].figures.quantiles[0].deff if summary.answers else math.nan
-    if not math.isnan(spread):
-        yield (
-            "design effect",
-            f"{three(spread)} at p50 of {summary.answers[0].figures.measure} on {summary.answers[0].label}",
-        )
 
 
 def _flat(value: object) -> str:

@@ -12,11 +12,10 @@ from bench.measures import CATALOGUE
 from reports.page import bars, frames, panels, stacks
 from reports.page.over_time import OverTime, over_time
 from reports.page.svg import HALF, PHONE, WIDE, Plot
+from reports.summary.drift import said as drift_said
 from reports.summary.events import ALL, PS, Distribution
 from reports.summary.figures import Figures
 from reports.summary.summary import Summary
-from reports.summary.trust import trust
-from reports.summary.verdict import Rule
 from reports.wording import remarks, words
 from reports.wording.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
 from reports.wording.words import cell
@@ -42,6 +41,7 @@ def time(summary: Summary) -> dict[str, Any] | None:
         return None
     return both(lambda w: panels.over_time(frame, w)) | {
         "line": _stretch(summary, frame),
+        "drift": drift_said(summary.drifts),
         "question": "Did the wait change during the run?" if frame.drawable else "When did turns fail?",
         "drawable": frame.drawable,
         "of": listed(list(dict.fromkeys(words.named(answer.figures) for answer in summary.answers if answer.turns))),
@@ -210,52 +210,3 @@ def flow(summary: Summary) -> dict[str, Any] | None:
     figures = [both(lambda w, frame=frame: bars.flow(frame, longest, w), wide) for frame in found]  # type: ignore[misc]
     spread = any(rate.per_second.n or rate.per_session.n for rate in rates)
     return {"figures": figures, "table": table, "unit": unit, "spread": spread}
-
-
-def health(summary: Summary) -> dict[str, Any]:
-    """Whether the figures can be trusted."""
-    verdict, document = summary.verdict, summary.run.document
-    line = {
-        None: f"Not judged: {verdict.reason}.",
-        True: f"Yes, as far as the load generator goes: {verdict.count}.",
-        False: f"No: {verdict.count}.",
-    }[verdict.valid]
-    stamps = document.get("stamp_source")
-    totals = document.get("totals") or {}
-    said = [f"Stamps: {stamps}." if stamps else "Where stamps came from is not known."]
-    if totals.get("events"):
-        said.append(
-            f"{count(totals['events'])} events, {count(totals.get('stamp_fallbacks') or 0)} without a kernel stamp."
-        )
-    if len(summary.run.seconds) and summary.run.seconds["cpu"].notna().any():
-        said.append(f"Processor of the busiest worker: {percent(float(summary.run.seconds['cpu'].max()), 1)} at most.")
-    if len(summary.turns.frame):
-        gaps = int(summary.turns.frame["inexact_gaps"].fillna(0).sum())
-        said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
-    said += [words.sentence(line) for line in trust(summary.run)]
-    return {
-        "line": line,
-        "rules": [_rule(rule) for rule in verdict.rules],
-        "lines": [event_row(summary, one) for one in summary.harness],
-        "note": " ".join(said),
-    }
-
-
-def _rule(rule: Rule) -> dict[str, Any]:
-    word, style = {
-        None: ("– nothing to judge", "soft"),
-        True: ("✓ passed", "good"),
-        False: ("✕ failed", "bad"),
-    }[rule.passed]
-    return {
-        "title": f"({rule.rule}) {rule.name}" if rule.rule else rule.name,
-        "measure": rule.measure,
-        "note": rule.note,
-        "figure": rule.written(rule.figure),
-        "limit": rule.written(rule.limit),
-        "width": round(min(100.0, rule.used * 80), 1),
-        "passed": rule.passed,
-        "word": word,
-        "style": style,
-        "remedy": rule.remedy if rule.passed is False else "",
-    }

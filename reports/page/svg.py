@@ -157,6 +157,17 @@ class Plot:
         else:
             self.add(f'<path d="{_outline(x, y, shape, r)}" class="{cls}">{title}</path>')
 
+    def dots(self, points: Iterable[Point], shape: str, cls: str, r: float) -> None:
+        """Many marks of one kind as one path: a tenth of the text that single ones take."""
+        outline = "".join(
+            f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r:.1f} 0a{r} {r} 0 1 0 {-2 * r:.1f} 0Z"
+            if shape == "circle"
+            else _outline(x, y, shape, r)
+            for x, y in points
+        )
+        if outline:
+            self.add(f'<path d="{outline}" class="{cls}"/>')
+
     def y_axis(self, scale: Scale, ticks: Sequence[float], write: Callable[[float], str]) -> None:
         for value in ticks:
             y = scale(value)

@@ -2,17 +2,40 @@
 
 Quantiles and means are compared by the log of their ratio, rates by their difference. Sessions are the sampling unit,
 or pairs of sessions where they began together: then both arms are resampled by the same draws.
+
+The interval of a quantile is the expanded percentile interval of the resampled D* = log q*_cand − log q*_base. With g
+the sessions of the smaller arm (paired: the pairs), V the variance of log q* in an arm, and t of Welch's df,
+
+    df = (V_c + V_b)² / (V_c²/(G_c−1) + V_b²/(G_b−1))     paired: df = pairs − 1
+    a' = Φ(−t_{1−a, df} · √(g/(g−1)))                       bounds: the a'- and (1−a')-quantiles of D*
+    p  = T_df(Φ⁻¹((#{D* ≤ margin} + 1)/(B+1)) · √((g−1)/g))   of "not worse than the margin"
+
+Failed turns are +inf, so a bound may be. A draw that is endless in both arms says nothing: it counts as −inf for the
+lower bound and as +inf for the upper one. With fewer than one draw beyond a' a bound is open.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
+from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+from reports.statistics.quantiles import Floats, Sample, quantile
+from reports.statistics.resample import DRAWS, paired_draws, quantile_draws
 
 LEVEL = 0.05
 """One-sided; the interval shown is the two-sided one of 90 %, whose ends are the bounds that decide."""
 
+POWER = 0.8
+FAR = 20
+"""Times the sessions there are: to ask for more of them is to say that no number would settle it."""
+
 Scale = Literal["ratio", "points"]
+Better = Literal["lower", "higher"]
 
 
 @dataclass(frozen=True)
@@ -51,3 +74,152 @@ class Difference:
     level: float = LEVEL
     more_sessions: int | None = None
     """about so many more in each arm would settle it; None where it is settled, or where no number would"""
+    better_high: float = math.inf
+    """the upper bound of how far it is beyond the margin on the good side: at or below 0 it is not"""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """One-sided bounds of a quantity, each at the level, and the p-value of "it is not above 0"."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    p: float = 1.0
+
+
+def quantile_differences(
+    base: Sample,
+    cand: Sample,
+    asked: Sequence[tuple[float, Margin]],
+    *,
+    paired: bool,
+    base_clusters: int,
+    cand_clusters: int,
+    better: Better,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    run_sd: float = 0.0,
+) -> list[Difference]:
+    """The asked quantiles of the candidate against the baseline's, from resampled sessions, or pairs if `paired`.
+
+    `run_sd`: sd of a log quantile from run to run, added where the arms are two runs. Clusters without a value are
+    drawn too, and are not counted in g. A quantile below 0 has no log, and all about it is open.
+    """
+    ps = [p for p, _ in asked]
+    if paired:
+        drawn = paired_draws(base, cand, ps, clusters=base_clusters, draws=draws, rng=rng)
+    else:
+        first = quantile_draws(base, ps, clusters=base_clusters, draws=draws, rng=rng)
+        drawn = first, quantile_draws(cand, ps, clusters=cand_clusters, draws=draws, rng=rng)
+    noise = rng.normal(0, math.sqrt(2) * run_sd, draws) if run_sd else np.zeros(draws)
+    held = np.unique(base.sessions), np.unique(cand.sessions)
+    sizes = (np.union1d(*held).size,) if paired else (held[0].size, held[1].size)
+    return [
+        _difference(
+            (quantile(base.values, p), quantile(cand.values, p)), (drawn[0][:, at], drawn[1][:, at]),
+            margin, sizes, noise, better=better, level=level, run_sd=run_sd,
+        )
+        for at, (p, margin) in enumerate(asked)
+    ]  # fmt: skip
+
+
+def _difference(
+    points: tuple[float, float],
+    drawn: tuple[Floats, Floats],
+    margin: Margin,
+    sizes: tuple[int, ...],
+    noise: Floats,
+    *,
+    better: Better,
+    level: float,
+    run_sd: float,
+) -> Difference:
+    """One quantile, from its values in the arms and in their resamples, the baseline first."""
+    drift = noise if better == "lower" else -noise
+    ratio = log_ratio(drawn[1], drawn[0]) + noise
+    worse, good = beyond(drawn, margin, better) + drift, beyond((drawn[1], drawn[0]), margin, better) - drift
+    df = welch([log_variance(values) for values in drawn] if len(sizes) == 2 else (), sizes)
+    interval, bad, nice = (_expanded(values, min(sizes), df, level) for values in (ratio, worse, good))
+    finite = ratio[np.isfinite(ratio)]
+    se = float(finite.std(ddof=1)) if finite.size > 1 else math.nan
+    base, cand = np.array([points[0]]), np.array([points[1]])
+    apart = float(beyond((base, cand), margin, better)[0])
+    more = None if settled(bad) else more_sessions(apart, se, max(sizes), level, fixed=2 * run_sd**2)
+    return Difference(
+        "ratio", *points, float(log_ratio(cand, base)[0]), interval.low, interval.high, se, df,
+        bad.low, bad.high, nice.low, bad.p, nice.p, level, more, nice.high,
+    )  # fmt: skip
+
+
+def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
+    """log more − log max((1+m)·less, less + plus): above 0 where both the share and `plus` are exceeded.
+
+    Nothing in both is no difference; endless in both is NaN, and so is anything below 0.
+    """
+    accepted = np.maximum((1 + margin.ratio) * less, less + margin.plus)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.log(more) - np.log(accepted)
+    apart = np.where((more == 0) & (accepted == 0), -math.log1p(margin.ratio), apart)
+    return np.round(apart, 12)  # exactly on the margin is not beyond it, whatever the last bit says
+
+
+def beyond(arms: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
+    """How far the second arm is worse than the first beyond the margin; of the arms swapped: how far it is better."""
+    return log_ratio(arms[1], arms[0], margin) if better == "lower" else log_ratio(arms[0], arms[1], margin)
+
+
+def log_variance(drawn: Floats) -> float:
+    """Variance of the logs of what was drawn, where they are finite; 0 of fewer than two."""
+    logs = np.log(drawn[(drawn > 0) & np.isfinite(drawn)])
+    return float(logs.var(ddof=1)) if logs.size > 1 else 0.0
+
+
+def welch(variances: Sequence[float], clusters: Sequence[int]) -> float:
+    """Degrees of freedom of a difference; of pairs (one number of clusters, no variances) pairs − 1."""
+    if len(clusters) == 1:
+        return float(clusters[0] - 1)
+    squares = sum(v**2 / max(1, g - 1) for v, g in zip(variances, clusters, strict=True))
+    return float(sum(variances) ** 2 / squares) if squares else float(sum(clusters) - len(clusters))
+
+
+def _expanded(drawn: Floats, clusters: int, df: float, level: float) -> Bounds:
+    """The expanded percentile interval of resampled values, and their p-value."""
+    if clusters < 2:
+        return Bounds()
+    widen, unknown = math.sqrt(clusters / (clusters - 1)), np.isnan(drawn)
+    tail = float(ndtr(-widen * float(stdtrit(df, 1 - level))))
+    z = ndtri((np.count_nonzero(~(drawn > 0)) + 1) / (drawn.size + 1))
+    p = float(stdtr(df, float(z) / widen))
+    if tail * drawn.size < 1:
+        return Bounds(p=p)
+    low = quantile(np.sort(np.where(unknown, -np.inf, drawn)), tail)
+    return Bounds(low, quantile(np.sort(np.where(unknown, np.inf, drawn)), 1 - tail), p)
+
+
+def student(value: float, se: float, df: float, level: float = LEVEL) -> Bounds:
+    """value ∓ t·SE, and its p-value; open where either is not known."""
+    if not (math.isfinite(value) and math.isfinite(se) and df > 0):
+        return Bounds()
+    reach = float(stdtrit(df, 1 - level)) * se
+    p = float(stdtr(df, -value / se)) if se else float(value <= 0)
+    return Bounds(value - reach, value + reach, p)
+
+
+def settled(bad: Bounds) -> bool:
+    """Whether the interval lies on one side of the margin."""
+    return bad.low > 0 or bad.high <= 0
+
+
+def more_sessions(apart: float, se: float, clusters: int, level: float = LEVEL, *, fixed: float = 0.0) -> int | None:
+    """About so many more in each arm settle it with a power of 80 %, if the truth lies as far from the margin as the
+    estimate: SE² falls with their number down to `fixed`, the part that more sessions do not touch. To two digits.
+    """
+    wanted = (apart / float(ndtri(1 - level) + ndtri(POWER))) ** 2 - fixed
+    if not (math.isfinite(wanted) and math.isfinite(se)) or wanted <= 0:
+        return None
+    more = max(1.0, clusters * ((se**2 - fixed) / wanted - 1))
+    if more > FAR * clusters:
+        return None
+    unit: int = 10 ** max(0, math.floor(math.log10(more)) - 1)
+    return math.ceil(more / unit) * unit

@@ -1,11 +1,28 @@
-"""From differences to verdicts: floors, multiplicity, and the words; pure."""
+"""From differences to verdicts: floors, multiplicity, and the words; pure.
+
+A figure *regressed* where its lower bound lies beyond the margin, and, among the gated ones, where it still does after
+Holm's correction: with many figures, chance alone would lift one of them over its margin. It is *not regressed* where
+its upper bound lies within the margin; that needs no correction, for a build passes only if all of them do. *Improved*
+is the mirror image of regressed, *equivalent* is within the margin on both sides; both pass. All else is inconclusive:
+that no difference was found is no pass.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from reports.statistics.differences import LEVEL, Difference
+
 Word = Literal["regressed", "improved", "equivalent", "not regressed", "inconclusive"]
+
+SESSIONS = 20
+BEYOND = 20
+"""Turns that must lie beyond a quantile in each arm before it decides: n(1−p) ≥ 20."""
+FAILED_SHARE = "quantile in the failed share"
+NOT_AFTER_HOLM = "over the margin, not after Holm"
 
 
 @dataclass(frozen=True)
@@ -23,3 +40,76 @@ class Verdict:
     def passes(self) -> bool:
         """Whether a gate is kept: it did not get worse by more than the margin."""
         return self.word in ("improved", "equivalent", "not regressed")
+
+
+def floor_reason(
+    p: float | None, turns: Sequence[int], sessions: Sequence[int], unit: Literal["session", "pair"] = "session"
+) -> str:
+    """Why so few turns and sessions (of each arm that was measured) decide nothing; empty where they suffice.
+
+    `p` is None for a rate or a mean, which needs sessions alone. Of pairs, `sessions` are the pairs.
+    """
+    if min(sessions) < SESSIONS:
+        where = "" if unit == "pair" else " in each arm"
+        return f"too few {unit}s: {SESSIONS} needed{where}, {min(sessions):,} there"
+    if p is not None and min(turns) < floor(p):
+        return f"too few turns: p{p * 100:g} needs {floor(p):,} in each arm, {min(turns):,} there"
+    return ""
+
+
+def floor(p: float) -> int:
+    """Turns that a quantile needs in each arm to decide: p50 40, p90 200, p95 400, p99 2,000; p5 as p95."""
+    return math.ceil(BEYOND / min(p, 1 - p) - 1e-9)
+
+
+def both_infinite(difference: Difference) -> bool:
+    """Whether the quantile lies among the failed turns of both arms: then it is the failure rate that decides."""
+    return math.isinf(difference.baseline) and math.isinf(difference.candidate)
+
+
+def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
+    """Holm's step-down: the smallest p against level/m, the next against level/(m−1), up to the first that fails."""
+    rejected, left = [False] * len(p_values), len(p_values)
+    for index in sorted(range(left), key=lambda i: p_values[i]):
+        if p_values[index] > level / left:
+            break
+        rejected[index], left = True, left - 1
+    return rejected
+
+
+def verdicts(
+    differences: Sequence[Difference | None], gated: Sequence[bool], floors: Sequence[str], *, level: float = LEVEL
+) -> list[Verdict]:
+    """A verdict for each. `floors`: why a figure decides nothing (`floor_reason`), empty where it may.
+
+    Holm's correction is over those that are gated and may decide; the others are judged each by its own interval.
+    """
+    tested = [
+        index
+        for index, (found, gate, floor) in enumerate(zip(differences, gated, floors, strict=True))
+        if found is not None and gate and not floor
+    ]
+    of_tested = [found for index in tested if (found := differences[index]) is not None]
+    worse = dict(zip(tested, holm([found.p_worse for found in of_tested], level), strict=True))
+    better = dict(zip(tested, holm([found.p_better for found in of_tested], level), strict=True))
+    return [
+        _verdict(found, floor, worse.get(index, True), better.get(index, True))
+        for index, (found, floor) in enumerate(zip(differences, floors, strict=True))
+    ]
+
+
+def _verdict(found: Difference | None, floor: str, worse: bool, better: bool) -> Verdict:
+    """`worse`, `better`: whether Holm lets it be said; True where no correction is due."""
+    if found is None:
+        return Verdict("inconclusive", floor or "no such figure in both arms")
+    if floor:
+        return Verdict("inconclusive", floor)
+    if both_infinite(found):
+        return Verdict("inconclusive", FAILED_SHARE)
+    if found.worse_low > 0:
+        return Verdict("regressed") if worse else Verdict("inconclusive", NOT_AFTER_HOLM)
+    if found.better_low > 0 and better:
+        return Verdict("improved")
+    if found.worse_high <= 0:
+        return Verdict("equivalent" if found.better_high <= 0 else "not regressed")
+    return Verdict("inconclusive", more_sessions=found.more_sessions)

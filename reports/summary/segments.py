@@ -7,18 +7,21 @@ a breakdown is that of all its turns; an instant that did not happen has merged 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from bench.measures import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
-from reports.statistics.quantiles import Integers
+from reports.statistics.quantiles import Integers, quantile
 from reports.summary.events import ALL
 from reports.turns import GOOD, Turns
 
+BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
+"""(percentile, how far to either side, turns that it takes at least): whose segments are told together."""
 SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "requested")
 """The instants of a VAD turn whose response the service starts itself."""
 WHOLE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
@@ -49,6 +52,8 @@ class Breakdown:
     step: str
     turns: int
     segments: tuple[Segment, ...]
+    around: float = math.nan
+    """the percentile of voice_to_voice that its turns lie around; NaN where they are all there are"""
 
     @property
     def total_ns(self) -> int:
@@ -62,9 +67,11 @@ class Breakdown:
 
     @property
     def title(self) -> str:
-        """order_status, VAD turns; all steps, manual turns (incomplete)."""
+        """order_status, VAD turns; all steps, manual turns (incomplete); typical (p50), VAD turns."""
         incomplete = any((segment.begin, segment.end) not in WHOLE for segment in self.segments)
         step = "all steps" if self.step == ALL else self.step
+        if not math.isnan(self.around):
+            step = f"{'typical' if self.around == 0.5 else 'slow'} (p{self.around * 100:g})"
         return f"{step}, {self.kind}{' (incomplete)' if incomplete else ''}"
 
     def mean_ms(self, segment: Segment | None = None) -> float:
@@ -80,6 +87,28 @@ def breakdowns(turns: Turns) -> tuple[Breakdown, ...]:
         mine = [piece for piece in pieces if piece.target == target]
         found += [*_together(mine), *(mine if len({piece.step for piece in mine}) > 1 else [])]
     return tuple(found)
+
+
+def around(turns: Turns) -> tuple[Breakdown, ...]:
+    """The good turns around p50 (p45 to p55) and p95 (p93.5 to p96.5) of voice_to_voice, of each target.
+
+    Those in which other instants happened stand apart, as in `breakdowns`. Empty where there are too few.
+    """
+    groups: dict[tuple[int, tuple[tuple[str, str], ...]], list[tuple[int, int, Integers]]] = {}
+    for target, step, pattern, places in _pieces(turns):
+        chain = _chain(_breakdown(turns, target, step, pattern, places))
+        groups.setdefault((target, chain), []).append((step, pattern, places))
+    found = []
+    for (target, _), pieces in groups.items():
+        places, (step, pattern, _) = np.concatenate([piece[2] for piece in pieces]), pieces[0]
+        waited_ns = turns.instant("first_audible")[places] - turns.instant("speech_end")[places]
+        ascending = np.sort(waited_ns)
+        for p, half, least in BANDS:
+            if places.size >= least:
+                ends = quantile(ascending, p - half), quantile(ascending, p + half)
+                near = places[(waited_ns >= ends[0]) & (waited_ns <= ends[1])]
+                found.append(replace(_breakdown(turns, target, step, pattern, near), step=ALL, around=p))
+    return tuple(sorted(found, key=lambda one: (one.around, one.target)))
 
 
 def _pieces(turns: Turns) -> Iterable[tuple[int, int, int, Integers]]:

@@ -15,8 +15,10 @@ import pandas as pd
 from bench.measures import CATALOGUE
 from reports.runs import TURN_MEASURES, Run
 from reports.samples import ALWAYS, Sampled, sampled, session_sample
+from reports.statistics.components import Spread, spread_of
 from reports.summary.arms import Arm, Difference, Interleaving, arms_of, differences, interleaving_of, unfair
 from reports.summary.counts import Counts, counts_of
+from reports.summary.drift import Drift, drifts
 from reports.summary.events import HARNESS, Distribution, Throughput, events, pooled, throughput
 from reports.summary.figures import Figures, figures
 from reports.summary.incidents import Incidents, incidents_of
@@ -128,6 +130,17 @@ class Summary:
     @property
     def simulated(self) -> bool:
         return self.run.simulated
+
+    @cached_property
+    def drifts(self) -> tuple[Drift, ...]:
+        """The first half of the measured phase against the second, of targets with enough sessions."""
+        return tuple(drifts(self))
+
+    @cached_property
+    def spreads(self) -> tuple[tuple[Figures, Spread], ...]:
+        """How waits scatter, of each answer: what the size of a comparison hangs on."""
+        pools = [self.samples[self.mains[p.origin]].of(p.target, p.steps) for p in self.turns.pools]
+        return tuple((a.figures, spread_of(s)) for a, s in zip(self.answers, pools, strict=True) if s.n > 1)
 
     @cached_property
     def scenario(self) -> str:

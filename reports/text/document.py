@@ -19,7 +19,7 @@ from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
 from reports.summary.summary import Answer, Summary
 
-SUMMARY_VERSION = 2
+SUMMARY_VERSION = 3
 
 
 def as_json(summary: Summary) -> str:
@@ -35,7 +35,7 @@ def as_data(summary: Summary) -> dict[str, Any]:
     """
     document, window = summary.run.document, summary.window
     return {
-        "summary": SUMMARY_VERSION,
+        "schema": SUMMARY_VERSION,
         "definitions": document.get("definitions") or DEFINITIONS_VERSION,
         "run_id": document.get("run_id"),
         "scenario": summary.scenario,

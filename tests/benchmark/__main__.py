@@ -21,6 +21,9 @@ PARTS = {
     "simulator": "tests.benchmark.simulator",
     "startup": "tests.benchmark.startup",
     "million": "tests.benchmark.million",
+    "sequential": "tests.benchmark.sequential",
+    "statistics": "tests.benchmark.statistics_errors",
+    "gate": "tests.benchmark.gate",
 }
 
 if unknown := [name for name in sys.argv[1:] if name not in PARTS]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.errors import INVALID_STATUS
 from bench.run import folder as files
 from bench.run.replay import replay
 from bench.simulator.truth import read_truth
@@ -132,7 +133,8 @@ def test_a_turn_that_does_not_get_what_the_script_expects_fails_alone(run: Voice
 def test_failures_are_rows_too_and_their_logs_give_them_again(run: VoiceRun) -> None:
     responses = {line["r"] for line in read_truth(run.truth) if line.get("t") == "response.created"}
 
-    assert run.status == 1, run.errors
+    valid = files.read_document(run.folder)["verdict"]["valid"]
+    assert run.status == (INVALID_STATUS if valid is False else 1), run.errors  # tests share a slow machine
     assert "Traceback" not in run.errors
     assert len(run.turns) == files.read_document(run.folder)["totals"]["turns_begun"] == 8
     assert {row["response_id"] for row in run.turns if row["outcome"] == "ok"} <= responses

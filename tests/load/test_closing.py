@@ -1,4 +1,4 @@
-"""What is left of a run that could not be reported."""
+"""The end of a run: what it says then, and what is left of one that could not be reported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.load.closing import holds_rows
+from bench.load.closing import holds_rows, uncut, with_sentence
 from tests.load.live_run import Stand
 
 
@@ -22,3 +22,27 @@ def test_a_run_holds_rows_as_soon_as_one_has_reached_the_disk(pairs: int, tmp_pa
 
 def test_a_run_that_was_closed_holds_its_rows(tmp_path: Path) -> None:
     assert holds_rows(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("length_s", "warmup_s", "settings", "said"),
+    [
+        (600, 0, {}, True),
+        (599, 0, {}, False),
+        (600, 60, {}, False),
+        (600, 0, {"warmup": "0"}, False),
+    ],
+)
+def test_a_long_run_says_that_nothing_was_cut_unless_somebody_wanted_it_so(
+    length_s: float, warmup_s: float, settings: dict[str, str], said: bool
+) -> None:
+    found = uncut({"warmup_s": warmup_s, "settings": settings}, length_s)
+
+    assert len(found) == said
+    assert all("--warmup" in notice for notice in found)
+
+
+def test_what_was_decided_stands_above_the_verdict_and_the_page() -> None:
+    summary = with_sentence("figures\nmore\nvalid\nreport.html", "not regressed: 3 looks\n\na table")
+
+    assert summary.splitlines() == ["figures", "more", "not regressed: 3 looks", "valid", "report.html"]

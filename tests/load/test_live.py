@@ -120,6 +120,39 @@ def test_both_sessions_of_a_logged_pair_have_a_log(tmp_path: Path) -> None:
     assert len(list((stand.folder / "events").iterdir())) == 4
 
 
+def test_pairs_that_start_in_the_warm_up_say_so_and_are_no_part_of_what_callers_waited(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, "west", "east", warmup_s=3_600)
+    stand.play(2)
+    standing = stand.live.standing()
+
+    assert {row["phase"] for table in ("sessions", "turns") for row in stand.rows(table)} == {"warmup"}
+    assert (standing.pairs_done, standing.turns_good, standing.times_us) == (0, 8, {})
+    assert (standing.turns_stamped, standing.hub_delay_p99_ms) == (0, None)
+
+
+def test_without_a_warm_up_everything_is_measured(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, "west", "east")
+    stand.play(2)
+    standing = stand.live.standing()
+
+    assert {row["phase"] for table in ("sessions", "turns") for row in stand.rows(table)} == {"measure"}
+    assert (standing.pairs_done, standing.turns_good) == (2, 8)
+    assert set(standing.times_us) == {"west", "east"}
+
+
+def test_a_pair_whose_task_fails_is_complete_as_well(tmp_path: Path) -> None:
+    def talk(actor: Actor) -> None:
+        actor.on.say("Hello", "", {})
+        if type(actor).__name__ == "Caller":
+            raise ValueError("no change")
+
+    stand = Stand(tmp_path, "west", "east", does=talk)
+    with pytest.raises(ValueError, match="no change"):
+        stand.play()
+
+    assert stand.live.standing().pairs_done == 1
+
+
 def test_each_arm_gets_as_many_sessions_as_are_asked_for(tmp_path: Path) -> None:
     stand = Stand(tmp_path, "west", "east", sessions=2)
 

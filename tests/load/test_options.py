@@ -51,6 +51,10 @@ def test_nothing_given_is_nothing_set() -> None:
     assert Options.of(parsed()) == Options(
         wishes=Wishes(),
         sessions=None,
+        warmup_s=None,
+        until_decided=False,
+        thresholds=None,
+        look_every=50,
         connect_rate=None,
         session_pause_s=1.0,
         budget_usd=None,
@@ -71,6 +75,7 @@ def test_everything_given_is_taken() -> None:
             *("--ca", "ca.pem", "--sessions", "7", "--connect-rate", "30", "--session-pause", "0", "--seed", "5"),
             *("--auth", "azure_cli", "--client-cert", "me.pem", "--client-key", "me.key", "--proxy", "none"),
             *("--resolve", "::1", "--compression", "deflate", "--prices", "prices.yaml", "--budget", "2.50"),
+            *("--warmup", "1m30s", "--until-decided", "--thresholds", "ci.yaml", "--look-every", "25"),
             *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-tables"),
             *("--record-events", "2.5%", "--keep-audio", "--transcripts", "--runs", "out", "--yes"),
         )
@@ -93,6 +98,10 @@ def test_everything_given_is_taken() -> None:
             prices=Path("prices.yaml"),
         ),
         sessions=7,
+        warmup_s=90.0,
+        until_decided=True,
+        thresholds=Path("ci.yaml"),
+        look_every=25,
         connect_rate=30.0,
         session_pause_s=0.0,
         budget_usd=2.5,
@@ -135,6 +144,26 @@ def test_a_number_of_sessions_from_the_web_ui_is_checked_too(sessions: str) -> N
 
     with pytest.raises(UsageError, match="--sessions must be a whole number from 1 on"):
         Options.of(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("90", 90), ("90s", 90), ("2m", 120), ("1m30s", 90), ("1h", 3600), ("1.5", 1.5), ("0", 0), (" 2m ", 120)],
+)
+def test_a_warm_up_is_a_time(given: str, seconds: float) -> None:
+    assert Options.of(parsed("--warmup", given)).warmup_s == seconds
+
+
+@pytest.mark.parametrize("given", ["-1", "soon", "1.5m", "s", "1s2m", "²", "1 m", " "])
+def test_a_warm_up_that_is_no_time_is_refused(given: str) -> None:
+    with pytest.raises(UsageError, match="--warmup must be a time such as 90, 90s, 2m or 1m30s"):
+        Options.of(parsed(f"--warmup={given}"))
+
+
+@pytest.mark.parametrize("idle", [("--thresholds", "ci.yaml"), ("--look-every", "25")])
+def test_how_to_decide_is_refused_where_nothing_is_to_be_decided(idle: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match=f"{idle[0]} is about --until-decided"):
+        Options.of(parsed(*idle))
 
 
 def test_a_rate_of_zero_is_no_limit_and_not_the_default() -> None:

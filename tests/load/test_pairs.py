@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load.pacer import SECOND_NS, Pacer
-from bench.load.pairs import block_of, earliest_ns, is_sampled, order
+from bench.load.pairs import block_of, earliest_ns, is_sampled, order, phase_of
 
 
 def started(pacers: list[Pacer], now_ns: int) -> int:
@@ -47,6 +47,14 @@ def test_a_block_lasts_two_minutes_from_the_begin_of_the_run() -> None:
     seconds = (-1, 0, 119, 120, 241)
 
     assert [block_of(began_ns + second * SECOND_NS, began_ns) for second in seconds] == [0, 0, 0, 1, 2]
+
+
+@given(st.integers(-10, 10**6), st.integers(0, 7_200))
+def test_a_pair_is_measured_once_it_starts_after_the_warm_up(second: int, warmup_s: int) -> None:
+    began_ns = 10**18
+    phase = phase_of(began_ns + second * SECOND_NS, began_ns, warmup_s)
+
+    assert phase == ("warmup" if second < warmup_s else "measure")
 
 
 def test_a_wait_in_one_arm_holds_its_partner() -> None:

@@ -23,12 +23,19 @@ HERE = "ws://localhost:1/openai/v1/realtime?model=gpt-realtime"
 THERE = "wss://example.com/openai/v1/realtime?model=gpt-realtime"
 
 
-def plan(folder: Path, *arguments: str, users: int = 1, text: str = "steps:\n  - say: Hello\n") -> Planned:
+def plan(
+    folder: Path,
+    *arguments: str,
+    users: int = 1,
+    text: str = "steps:\n  - say: Hello\n",
+    run_time: int | None = None,
+    shape: object = None,
+) -> Planned:
     (folder / "talk.yaml").write_text(text)
     options = parsed(*arguments)
-    options.num_users = users
+    options.num_users, options.run_time = users, run_time
     environment: Any = SimpleNamespace(
-        parsed_options=options, user_classes=[actor("One", script(folder / "talk.yaml"))]
+        parsed_options=options, user_classes=[actor("One", script(folder / "talk.yaml"))], shape_class=shape
     )
     return planned(environment)
 
@@ -90,6 +97,55 @@ def test_several_targets_are_planned_with_their_own_settings(tmp_path: Path) -> 
     assert [target["label"] for target in document["targets"]] == ["west", "west.quick"]
     assert [script["target"] for script in document["scripts"]] == ["west", "west.quick"]
     assert [play.script.session.voice for play in both.every_play] == [None, "verse"]
+
+
+def two(folder: Path, *labels: str) -> tuple[str, ...]:
+    """Options of a run of these targets."""
+    file = folder / "targets.yaml"
+    file.write_text("targets:\n" + "".join(f"  {label}:\n    url: '{HERE}'\n" for label in labels))
+    return ("--targets", ",".join(labels), "--target-file", str(file))
+
+
+def test_a_decision_is_about_two_targets_and_has_a_most_of_pairs(tmp_path: Path) -> None:
+    both = plan(tmp_path, *two(tmp_path, "west", "east"), "--until-decided")
+
+    assert both.sessions == 500
+    for labels in (("west",), ("west", "east", "south")):
+        with pytest.raises(UsageError, match="--until-decided is about two targets, and this run has west"):
+            plan(tmp_path, *two(tmp_path, *labels), "--until-decided")
+
+
+def test_a_decision_that_may_cost_money_wants_a_yes(tmp_path: Path) -> None:
+    options = two(tmp_path, "west", "east")
+    (tmp_path / "targets.yaml").write_text((tmp_path / "targets.yaml").read_text().replace(HERE, THERE))
+
+    with pytest.raises(UsageError, match="add --yes"):
+        plan(tmp_path, *options, "--until-decided")
+    meant = plan(tmp_path, *options, "--until-decided", "--yes")
+    assert meant.sessions == 500
+    assert not any("no more than" in notice for notice in meant.notices)
+
+
+@pytest.mark.parametrize(
+    ("given", "run_time_s", "cut_s"),
+    [((), None, 0), ((), 599, 0), ((), 600, 62), (("--warmup", "5"), None, 5), (("--warmup", "0"), 600, 0)],
+)
+def test_the_document_says_how_much_of_the_run_is_warm_up(
+    given: tuple[str, ...], run_time_s: int | None, cut_s: float, tmp_path: Path
+) -> None:
+    text = "steps:\n  - say: Hello\n  - pause: 2\n  - say: Bye\n"
+    made = plan(tmp_path, "--url", HERE, *given, users=60, text=text, run_time=run_time_s)
+
+    assert made.warmup_s == made.opening_document("run", 0, {}, 1)["warmup_s"] == cut_s
+
+
+def test_a_shape_says_itself_how_long_its_run_lasts(tmp_path: Path) -> None:
+    assert plan(tmp_path, "--url", HERE, run_time=3_600, shape=object()).warmup_s == 0
+
+
+def test_a_warm_up_that_is_the_whole_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--warmup 60 s leaves nothing to measure, for the run lasts 60 s"):
+        plan(tmp_path, "--url", HERE, "--warmup", "1m", run_time=60)
 
 
 def test_processes_that_would_play_something_else_differ(tmp_path: Path) -> None:

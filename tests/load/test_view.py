@@ -190,11 +190,12 @@ standings = st.builds(
 )
 moments = st.builds(
     Moment,
-    st.sampled_from(["connecting", "holding", "measure", "draining", "reporting"]),
+    st.sampled_from(["connecting", "holding", "warm-up", "measure", "draining", "reporting"]),
     st.floats(0, 1e6),
     left_s=st.none() | st.floats(0, 1e6),
     wanted=st.none() | st.integers(1, 10**6),
     budget_usd=st.none() | st.floats(0.01, 1e4),
+    looks=st.none() | st.tuples(st.integers(0, 99), st.integers(1, 99)),
 )
 
 
@@ -219,6 +220,18 @@ def test_more_width_never_says_less() -> None:
 
 
 # Where a run is.
+
+
+@pytest.mark.parametrize(
+    ("standing", "ending", "found"),
+    [
+        (Standing(sessions_open=1), "", "warm-up"),
+        (Standing(), "", "connecting"),
+        (Standing(sessions_open=1), "draining", "draining"),
+    ],
+)
+def test_a_warm_up_is_a_phase_once_sessions_are_open(standing: Standing, ending: str, found: str) -> None:
+    assert phase(standing, ending, warm_up=True) == found
 
 
 @pytest.mark.parametrize(

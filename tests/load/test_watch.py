@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from bench.load.decision import Looks
 from bench.load.planned import Planned
 from bench.load.standing import Standing
 from bench.load.view import View
@@ -16,12 +17,23 @@ from bench.load.watch import Watch
 
 
 def watch(
-    stopped: list[str] | None = None, *, budget_usd: float | None = None, arms: int = 1, view: View | None = None
+    stopped: list[str] | None = None,
+    *,
+    budget_usd: float | None = None,
+    arms: int = 1,
+    view: View | None = None,
+    warmup_s: float = 0.0,
+    run_time_s: float | None = None,
+    looks: Any = None,
 ) -> Watch:
     options = SimpleNamespace(budget_usd=budget_usd)
-    planned: Any = SimpleNamespace(options=options, chunk_ms=None, targets=[None] * arms, sessions=10)
+    planned: Any = SimpleNamespace(
+        options=options, chunk_ms=None, targets=[None] * arms, sessions=10, warmup_s=warmup_s
+    )
     stop = stopped.append if stopped is not None else lambda reason: None
-    return Watch(cast(Planned, planned), view, run_time_s=None, wanted=lambda: 3, stop=stop)
+    return Watch(
+        cast(Planned, planned), view, run_time_s=run_time_s, wanted=lambda: 3, stop=stop, looks=cast(Looks, looks)
+    )
 
 
 def test_the_run_ends_when_its_processes_have_spent_its_budget_together() -> None:
@@ -65,6 +77,41 @@ def test_the_line_counts_the_users_of_all_arms(ending: str, said: str) -> None:
     assert said in screen.getvalue()
     assert "4/6 open 10 done" in screen.getvalue()
     assert "left" not in screen.getvalue() or not ending
+
+
+@pytest.mark.parametrize(("warmup_s", "said"), [(60.0, "warm-up 00:00"), (0.0, "measure 00:00")])
+def test_the_line_says_so_while_the_warm_up_lasts(warmup_s: float, said: str) -> None:
+    screen = io.StringIO()
+    shown = watch(view=View(screen, {}), warmup_s=warmup_s)
+    shown.heard(0, Standing(sessions_open=3), {})
+    shown.show()
+
+    assert said in screen.getvalue()
+
+
+def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
+    screen = io.StringIO()
+    asked: list[Any] = []
+    looks = SimpleNamespace(consider=asked.append, standing=(3, 10), end=lambda: asked.append("end"))
+    both = watch(view=View(screen, {}), looks=looks)
+    both.heard(0, Standing(pairs_done=40), {})
+    both.heard(1, Standing(pairs_done=20), {})
+    both.keep_looks()
+    both.show()
+    both.end_looks()
+
+    assert asked == [60, "end"]
+    assert "look 3 of 10 held" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("run_time_s", "done", "early"), [(None, 9, True), (None, 10, False), (600.0, 10, True), (0.5, 0, False)]
+)
+def test_a_run_is_early_until_its_own_length_is_over(run_time_s: float | None, done: int, early: bool) -> None:
+    one = watch(run_time_s=run_time_s)
+    one.heard(0, Standing(sessions_done=done), {})
+
+    assert one.is_early is early
 
 
 def test_without_a_view_nothing_is_shown() -> None:

@@ -19,7 +19,7 @@ from bench.run.histograms import Histograms
 from reports.page.stacks import segments as draw
 from reports.runs import Run, session_frame, turn_frame
 from reports.summary.events import ALL
-from reports.summary.segments import Breakdown, breakdowns
+from reports.summary.segments import Breakdown, around, breakdowns
 from reports.turns import turns_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -151,3 +151,36 @@ def test_their_means_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds:
         exact = sum(int(ns) for ns in mine["first_audible_at_ns"] - mine["speech_end_at_ns"])
         assert (row.turns, row.total_ns) == (len(mine), exact)
         assert row.mean_ms() == pytest.approx(float(np.mean(mine["voice_to_voice_ms"])))
+
+
+def test_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: Path) -> None:
+    run = reports.load(
+        synthetic.write(tmp_path, Plan(sessions=80, turns=10, targets=("direct", "gateway"), failed=0.03))
+    )
+    good = run.turns[run.turns["outcome_class"] == "good"]
+    found = around(turns_of(run))
+
+    assert [(band.target, band.around) for band in found] == [(0, 0.5), (1, 0.5), (0, 0.95), (1, 0.95)]
+    for band in found:
+        waits = good.loc[good["target"] == ("direct", "gateway")[band.target], "voice_to_voice_ms"]
+        half = 0.05 if band.around == 0.5 else 0.015
+        ends = waits.quantile([band.around - half, band.around + half], interpolation="higher")
+        near = waits[waits.between(*ends)]
+        assert band.mean_ms() == pytest.approx(near.mean(), rel=0.02)
+        assert band.turns == pytest.approx(2 * half * len(waits), abs=2)
+        assert sum(band.mean_ms(segment) for segment in band.segments) == pytest.approx(band.mean_ms())
+
+
+def test_a_few_turns_have_no_slow_ones(tmp_path: Path) -> None:
+    """p95 takes a hundred turns, p50 ten."""
+    some = turns_of(reports.load(synthetic.write(tmp_path / "some", Plan(sessions=9, turns=10))))
+    few = turns_of(reports.load(synthetic.write(tmp_path / "few", Plan(sessions=1, turns=9))))
+
+    assert [band.title for band in around(some)] == ["typical (p50), VAD turns"]
+    assert around(few) == ()
+
+
+def test_turns_of_vad_and_manual_ones_have_bands_apart(tmp_path: Path) -> None:
+    found = around(turns_of(reports.load(synthetic.write(tmp_path, Plan(sessions=20, kinds=("vad", "manual"))))))
+
+    assert sorted(band.title for band in found) == ["typical (p50), VAD turns", "typical (p50), manual turns"]

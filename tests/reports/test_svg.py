@@ -139,3 +139,19 @@ def test_ticks_of_an_axis_of_time_are_told_apart() -> None:
 
 def test_words_are_listed() -> None:
     assert [numbers.listed([*"abc"[:n]]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_many_marks_are_one_element(shape: str) -> None:
+    plot = Plot(100, 50, left=0, right=0, top=0, bottom=0, title="marks")
+    plot.dots([(10, 20), (30, 40)], shape, "specks s0", 2.6)
+    (mark,) = ET.fromstring(plot.svg("wide"))
+
+    assert mark.get("d", "").count("M") == mark.get("d", "").count("Z") == 2
+
+
+def test_no_marks_are_no_element() -> None:
+    plot = Plot(100, 50, left=0, right=0, top=0, bottom=0, title="marks")
+    plot.dots([], "circle", "specks s0", 2.6)
+
+    assert plot.parts == []

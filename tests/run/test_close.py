@@ -365,6 +365,36 @@ def test_rates_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert audio.get_max_value() == pytest.approx(2_000, rel=1e-3)
 
 
+@pytest.mark.parametrize("warmup_s", [0, 60])
+def test_the_rates_of_a_warm_up_are_kept_apart(warmup_s: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [BEGAN_NS]
+    monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
+    monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
+    folder, (recorder,) = build_run(tmp_path)
+    files.write_document(folder, files.read_document(folder) | {"warmup_s": warmup_s})
+    for number, phase in enumerate(["warmup", "measure"] if warmup_s else [None, None]):
+        record = recorder.session(replace(labels(number), phase=phase))
+        for _ in range(60):
+            record.sent(1_000 * (number + 1), 0, None)
+            now[0] += S
+            recorder.end_second()
+        record.session_ended(build_session())
+    recorder.close()
+    close(folder)
+
+    found = read(files.histograms_path(folder))
+    counts = {
+        (step, phase): histogram.get_total_count() if histogram else 0
+        for step in ("run", "session")
+        for phase in ("warmup", "measure")
+        for histogram in [found.get(Key("wire_sent", "simulator", step, phase))]
+    }
+    warm = bool(warmup_s)
+    assert counts["run", "warmup"] == (60 if warm else 0)
+    assert counts["run", "measure"] == (60 if warm else 120)
+    assert (counts["session", "warmup"], counts["session", "measure"]) == ((1, 1) if warm else (0, 2))
+
+
 def test_a_simulated_run_says_so_wherever_it_is_read(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     recorder.session(labels(1)).connected({"x-rtbench-simulator": "1"})
@@ -461,6 +491,25 @@ def test_a_slow_loop_matters_where_stamps_come_from_user_space(tmp_path: Path, u
 
     assert {rule["rule"] for rule in document["verdict"]["rules"] if rule["passed"] is False} == broken
     assert document["stamp_source"] == ("mixed" if user else "kernel")
+
+
+def test_how_a_process_keeps_up_in_the_warm_up_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [BEGAN_NS]
+    monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
+    monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
+    folder, _ = build_run(tmp_path, 0)
+    recorder = Recorder(folder, folder.name, 0, BEGAN_NS, warmup_s=60)
+    recorder.session(labels(1)).turn_ended(build_observation(user_stamps=1))
+    now[0] += 59 * S
+    recorder.hub_delay(900 * MS)
+    now[0] += S
+    recorder.hub_delay(MS)
+    recorder.close()
+
+    rule = close(folder)["verdict"]["rules"][1]
+    assert (rule["measure"], rule["passed"], rule["figure"]) == ("hub_delay", True, pytest.approx(1.0, rel=0.01))
+    found = read(files.histograms_path(folder))
+    assert found.get(Key("hub_delay", "all", phase="warmup")).get_max_value() >= 900_000  # type: ignore[union-attr]
 
 
 def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""`rtbench check RUN`: thresholds and a baseline, an exit status for CI; check.json and check.md beside the data."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from reports.gate.items import Checked
+
+
+class OnInconclusive(StrEnum):
+    """What to make of a threshold of which a run cannot say whether it is kept."""
+
+    FAIL = "fail"
+    PASS = "pass"
+    WARN = "warn"
+
+
+def check(
+    run: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)],
+    thresholds: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="limits and margins in YAML, see scenarios/ci.yaml")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN|FOLDER|TARGET",
+            help="RUN, RUN:TARGET, a folder of `rtbench baseline save`, or a target of this interleaved run "
+            "(default: its first one)",
+        ),
+    ] = None,
+    on_inconclusive: Annotated[
+        OnInconclusive, typer.Option(help="fail: exit 3; pass: 0; warn: 0, and say so loudly")
+    ] = OnInconclusive.FAIL,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="write JUnit XML, too")] = None,
+    allow: Annotated[str, typer.Option(metavar="NAMES", help="in what stored baselines may differ: model,region")] = "",
+) -> None:
+    """Check a run against thresholds and a baseline.
+
+    Exit status: 0 passed, 1 regressed or over a threshold, 2 cannot be asked so, 3 inconclusive, 4 invalid or no data.
+    """
+    from bench.cli.report import close_if_left, wants_colour, width
+    from bench.run.folder import read_document
+    from reports.gate import render
+    from reports.gate.check import checked
+    from reports.gate.conditions import allowed
+    from reports.gate.text import terminal
+    from reports.gate.thresholds import read
+
+    limits = read(thresholds) if thresholds else ()
+    may_differ = allowed(allow)
+    close_if_left(run, read_document(run))
+    found = checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
+    paths = render.write(found, run, junit)
+    sys.stdout.write(terminal(found, width(), colour=wants_colour()))
+    tell_ci(found, paths.markdown)
+    sys.stdout.write(f"{paths.markdown}\n")
+    if found.status:
+        raise typer.Exit(found.status)
+
+
+def tell_ci(found: Checked, comment: Path) -> None:
+    """Annotations, and the comment where the CI system shows it, in the words of the one that runs this."""
+    from reports.gate import azure, github, render
+
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        sys.stdout.writelines(f"{line}\n" for line in github.commands(found))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        render.append_summary(found, Path(summary))
+    if os.environ.get("TF_BUILD") == "True":
+        sys.stdout.writelines(f"{line}\n" for line in azure.commands(found, comment))

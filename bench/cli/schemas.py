@@ -1,0 +1,134 @@
+"""The JSON Schemas of what the tool writes: `python -m bench.cli.schemas` writes them into `reports/schemas`.
+
+Those of event logs and calibrations come from the types that write them; the others are written down, and a test holds
+documents against them.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+import reports.schemas
+from bench.cli.doctor import JSON_VERSION
+from bench.cli.simulate import READY_VERSION
+from bench.run.calibration import Calibration
+from bench.run.log_lines import AnyLine, Line
+from bench.simulator.truth import SCHEMA as TRUTH_VERSION
+from reports.schemas.run import run_schema
+from reports.schemas.shapes import COUNT, FLAG, NUMBER, TEXT, WHOLE, Schema, document, each, many, maybe, one_of, record
+from reports.schemas.summary import summary_schema
+
+FOLDER = Path(reports.schemas.__file__).parent
+
+
+def schemas() -> dict[str, Schema]:
+    """Every schema by its name; it stands in `<name>.schema.json`."""
+    return {
+        "run": run_schema(),
+        "summary": summary_schema(),
+        "event-log": document(
+            "event-log", "A line of an event log of Realtime Bench", event_log_line()
+        ),
+        "calibration": document(
+            "calibration", "A calibration file of Realtime Bench", msgspec.json.schema(Calibration)
+        ),
+        "transcript": document("transcript", "A line of transcripts.jsonl of Realtime Bench", transcript_line()),
+        "truth": document("truth", "A line of the truth log of rtbench simulate", truth_line()),
+        "ready": document("ready", "What rtbench simulate says once it listens", ready_document()),
+        "doctor": document("doctor", "What rtbench doctor --json prints", doctor_document()),
+    }  # fmt: skip
+
+
+def event_log_line() -> Schema:
+    """From the types of `bench.run.log_lines`; a message of the service may say anything."""
+    lines = [_without_raw(line) for line in get_args(AnyLine)]
+    return msgspec.json.schema(reduce(or_, lines))
+
+
+def _without_raw(line: type[Line]) -> Any:
+    """The same type, with anything instead of JSON that is passed on unread, which msgspec cannot describe."""
+    made = []
+    for field in msgspec.structs.fields(line):
+        if field.type is msgspec.Raw:
+            made.append((field.name, Any, None))
+        elif field.default_factory is not msgspec.NODEFAULT:
+            made.append((field.name, field.type, msgspec.field(default_factory=field.default_factory)))
+        else:
+            made.append((field.name, field.type, *([] if field.required else [field.default])))
+    config = line.__struct_config__
+    about = {"__doc__": line.__doc__}
+    return msgspec.defstruct(line.__name__, made, tag=config.tag, tag_field=config.tag_field, namespace=about)
+
+
+def truth_line() -> Schema:
+    """As the docstring of `bench.simulator.truth` has it."""
+    head = record({"schema": {"const": TRUTH_VERSION}, "simulated": {"const": True}, "profile": TEXT, "seed": WHOLE})
+    sent = record(
+        {"s": TEXT, "d": {"const": "out"}, "t": TEXT, "due": WHOLE, "handed": WHOLE, "empty": FLAG}
+        | {"r": maybe(TEXT), "n": COUNT, "w": COUNT},
+        {"a": maybe(COUNT), "p": COUNT},
+    )
+    received = record(
+        {"s": TEXT, "d": {"const": "in"}, "t": TEXT, "at": WHOLE, "src": one_of("kernel", "user")}
+        | {"e": maybe(TEXT), "r": maybe(TEXT)},
+        {"from": COUNT, "to": COUNT},
+    )
+    opened = record({"s": TEXT, "d": {"const": "open"}, "at": WHOLE, "token": maybe(COUNT)})
+    refused = record({"d": {"const": "refused"}, "at": WHOLE, "status": WHOLE, "code": TEXT})
+    late = each(("late_p50_ms", "late_p99_ms"), maybe(NUMBER)) | each(("late_max_ms", "cpu_s"), NUMBER)
+    ended = record({"d": {"const": "end"}, **each(("sessions", "events"), COUNT), **late})
+    return {"anyOf": [head, sent, received, opened, refused, ended]}
+
+
+def transcript_line() -> Schema:
+    """As `bench.run.rows.said_row` has it, with the session."""
+    ids = each(("service_session_id", "response_id", "item_id"), maybe(TEXT))
+    return record({"session_id": TEXT, **ids, "turn": COUNT, "step": TEXT} | each(("said", "replied"), maybe(TEXT)))
+
+
+def ready_document() -> Schema:
+    """As `bench.cli.simulate` writes its ready file, and prints it behind READY."""
+    return record(
+        {
+            "schema": {"const": READY_VERSION},
+            "simulated": {"const": True},
+            "tls": FLAG,
+            "ca": maybe(TEXT),
+            "pid": WHOLE,
+            "pids": many(WHOLE),
+            "port": COUNT,
+            "urls": record(each(("ga", "preview", "openai"), TEXT)),
+            "identity": maybe(record(each(("endpoint", "header"), TEXT))),
+        }
+    )
+
+
+def doctor_document() -> Schema:
+    """As `docs/doctor.md` has it; its version is called `version`."""
+    finding = record(
+        {"name": TEXT, "state": one_of("ok", "warning", "failed", "skipped"), "said": TEXT, "remedy": TEXT}
+    )
+    target = record(each(("label", "url", "dialect", "service"), TEXT) | {"findings": many(finding)})
+    version = {"version": {"const": JSON_VERSION}, "state": one_of("ok", "failed")}
+    return record(version | {"machine": many(finding), "targets": many(target)})
+
+
+def text(schema: Schema) -> str:
+    """A schema as its file has it."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def write(folder: Path = FOLDER) -> None:
+    """Write each into its file."""
+    for name, schema in schemas().items():
+        (folder / f"{name}.schema.json").write_text(text(schema), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

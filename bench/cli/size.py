@@ -1,0 +1,33 @@
+"""`rtbench size --like RUN`: how many sessions a comparison needs, judged by a run that was like it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+
+def size(
+    like: Annotated[str, typer.Option(metavar="RUN", help="a run that it will be like, or RUN:TARGET")],
+    measure: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failures, …")] = "ttfa:p95",
+    detect: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="what is to be found: 20% (of rates: points, 3%)")
+    ] = None,
+    margin: Annotated[str | None, typer.Option(metavar="SHARE", help="what is accepted: 10% (of rates: 1%)")] = None,
+    power: Annotated[float, typer.Option(help="how often it is to be found")] = 0.9,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Say how many sessions, how long and how much money it takes to find a change, as a range."""
+    from reports.plan.asked import asked
+    from reports.plan.size import sized
+    from reports.plan.size_text import as_data, lines
+    from reports.wording.numbers import NBSP
+
+    found = sized(like, asked(measure, detect, margin, power))
+    if as_json:
+        print(json.dumps(as_data(found), indent=2, allow_nan=False))
+        return
+    for line in lines(found):
+        sys.stdout.write(line.replace(NBSP, " ") + "\n")

@@ -1,0 +1,9 @@
+"""The call that is measured: `call.yaml`, beside this file."""
+
+from bench.load.user import RealtimeUser
+
+
+class Caller(RealtimeUser):
+    """A caller who types, so that a run is short; `play: file.wav` instead of `say` makes one who speaks."""
+
+    script = "call.yaml"

@@ -1,0 +1,210 @@
+"""Where in the distribution the arms differ: both curves over each other, and the difference by percentile.
+
+Frames are computed once from the samples of the comparison's main figure; drawings compute nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.compare.comparison import Comparison, Finding
+from reports.compare.question import Question
+from reports.compare.sides import sample_of
+from reports.page.charts import legend, legend_rows
+from reports.page.frames import CURVE, Curve
+from reports.page.svg import COLOURS, Plot, Scale, log_scale, nines, tone
+from reports.statistics.differences import Difference, Margin, quantile_differences
+from reports.statistics.quantiles import Sample, estimates
+from reports.wording.numbers import NBSP, change, shortened
+
+BEYOND = 20
+"""The difference is drawn as far as so many turns of either arm lie beyond: what gates a quantile, too."""
+FIRST = 0.05
+"""The first percentile, in nines: p11."""
+STEPS = 24
+DRAWS = 2_000
+CUT = 8.0
+"""The axis of ratios goes no farther than this multiple, either way."""
+RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
+LEGEND_PITCH = 16
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One candidate's quantiles as multiples of the baseline's, with their interval."""
+
+    candidate: str
+    colour: int
+    ps: tuple[float, ...]
+    differences: tuple[Difference, ...]
+
+    def at(self, p: float) -> Difference | None:
+        return next((d for q, d in zip(self.ps, self.differences, strict=True) if abs(p - q) < 1e-9), None)
+
+
+def main_question(comparison: Comparison) -> Question | None:
+    """The first quantile that is gated, else the first there is: its measure is drawn."""
+    quantiles = [finding for finding in comparison.findings if finding.question.kind == "quantile"]
+    gated: Sequence[Finding] = [finding for finding in quantiles if finding.question.gated] or quantiles
+    return gated[0].question if gated else None
+
+
+def samples(comparison: Comparison, question: Question) -> tuple[Sample, ...]:
+    """The sample of each side."""
+    return tuple(sample_of(side, question) for side in comparison.sides)
+
+
+def overlaid(comparison: Comparison, found: Sequence[Sample]) -> list[Curve]:
+    """The percentile curve of each side that has turns; the first is the baseline."""
+    curves = []
+    for place, (side, sample) in enumerate(zip(comparison.sides, found, strict=True)):
+        if sample.n:
+            ps = [float(p) for p in CURVE if p <= 1 - 0.5 / sample.n]
+            curves.append(Curve(side.label, place, sample.n, sample.failed, tuple(estimates(sample, ps))))
+    return curves
+
+
+def grid(n: int, asked: Sequence[float]) -> tuple[float, ...]:
+    """24 percentiles, even in nines, as far as 20 of n turns lie beyond; those asked for take their neighbours' place.
+
+    Empty where n is too small for the median.
+    """
+    last = 1 - BEYOND / n if n else 0.0
+    if last < 0.5:
+        return ()
+    ps = 1 - 10.0 ** -np.linspace(FIRST, nines(last), STEPS)
+    for p in asked:
+        if p <= last:
+            ps[np.abs(nines(p) + np.log10(1 - ps)).argmin()] = p
+    return tuple(float(p) for p in np.unique(ps))
+
+
+def ratios(comparison: Comparison, question: Question, found: Sequence[Sample]) -> list[Ratio]:
+    """Each candidate against the baseline at every percentile of the grid, by the method of the verdicts."""
+    method, paired = comparison.method, comparison.method.design == "pairs"
+    asked = [f.question.p for f in comparison.findings if f.question.p and f.question.measure == question.measure]
+    result = []
+    for place, sample in enumerate(found[1:], start=1):
+        ps = grid(min(found[0].n, sample.n), asked)
+        if ps:
+            differences = quantile_differences(
+                found[0],
+                sample,
+                [(p, Margin()) for p in ps],
+                paired=paired,
+                base_clusters=comparison.sides[0].sessions,
+                cand_clusters=comparison.sides[place].sessions,
+                better="lower",
+                rng=np.random.default_rng(method.seed),
+                draws=min(DRAWS, method.draws),
+                level=method.level,
+                run_sd=method.run_sd,
+            )
+            result.append(Ratio(comparison.sides[place].label, place, ps, tuple(differences)))
+    return result
+
+
+def told(ratios: Sequence[Ratio]) -> str:
+    """p50 −1 %, largest difference +102 % at p97: of each candidate, by name where there are several."""
+    said = []
+    for ratio in ratios:
+        places = [k for k, found in enumerate(ratio.differences) if math.isfinite(found.d)]
+        if places:
+            top = max(places, key=lambda k: abs(ratio.differences[k].d))
+            middle = ratio.at(0.5)
+            parts = [f"p50 {change(math.exp(middle.d))}"] if middle and math.isfinite(middle.d) else []
+            parts.append(f"largest difference {change(math.exp(ratio.differences[top].d))} at {_name(ratio.ps[top])}")
+            whose = f"{ratio.candidate}: " if len(ratios) > 1 else ""
+            said.append(whose + ", ".join(parts))
+    return f"{'; '.join(said)}." if said else ""
+
+
+def by_percentile(ratios: Sequence[Ratio], measure: str, w: int) -> Plot:
+    """The candidates' quantiles as multiples of the baseline's, over percentiles by nines."""
+    phone = w < 600
+    named = [(ratio.colour, shortened(ratio.candidate)) for ratio in ratios]
+    rows = len(legend_rows(named, w - 74))
+    plot = Plot(
+        w,
+        (304 if phone else 374) + LEGEND_PITCH * rows,
+        left=58,
+        right=16,
+        top=10 + LEGEND_PITCH * rows,
+        bottom=42,
+        title=f"Difference of {measure} by percentile",
+        desc=f"Candidate against baseline at each percentile with its interval. {told(ratios)}",
+    )
+    last = max(p for ratio in ratios for p in ratio.ps)
+    x = Scale(nines, 0.0, last, plot.x0, plot.x1)
+    y = log_scale(*ends(ratios), plot.y0, plot.y1)
+    ticks = [p for p in (0.0, 0.5, 0.9, 0.99, 0.999) if p <= last]
+    plot.x_axis(x, ticks, lambda p: "min" if not p else f"p{p * 100:g}", "percentile, by nines", grid=True)
+    plot.y_axis(y, _ticks(y), lambda ratio: change(ratio))
+    plot.line(plot.x0, y(1), plot.x1, y(1), "zero")
+    plot.text(plot.x0 - 6, y(1) + 4, "same", "tick", "end")
+    legend(plot, 14, named)
+    for ratio in ratios:
+        _line(plot, ratio, x, y, banded=len(ratios) < COLOURS)
+    _read(plot, ratios, x)
+    return plot
+
+
+def ends(ratios: Sequence[Ratio]) -> tuple[float, float]:
+    """Where the axis of multiples ends: around all lines and, as far as they are no wider, their bands."""
+    points = [d for ratio in ratios for d in ratio.differences]
+    lines = [d.d for d in points if math.isfinite(d.d)] or [0.0]
+    most = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(CUT))
+    bands = [end for d in points for end in (d.low, d.high) if not math.isnan(end)]
+    low, high = max(min([*bands, -0.1]), -most), min(max([*bands, 0.1]), most)
+    return math.exp(low - 0.03), math.exp(high + 0.03)
+
+
+def _ticks(y: Scale) -> list[float]:
+    """Round multiples, apart from each other and from "same"."""
+    kept = [1.0]
+    for value in sorted(RATIOS, key=lambda ratio: abs(math.log(ratio)), reverse=True):
+        if y.low <= value <= y.high and all(abs(y(value) - y(other)) >= 24 for other in kept):
+            kept.append(value)
+    return sorted(kept[1:])
+
+
+def _line(plot: Plot, ratio: Ratio, x: Scale, y: Scale, *, banded: bool) -> None:
+    cls = f"s{tone(ratio.colour)}"
+    points = [(p, found) for p, found in zip(ratio.ps, ratio.differences, strict=True) if not math.isnan(found.d)]
+    if banded:
+        lower = [(x(p), y.clip(_multiple(found.low))) for p, found in points]
+        plot.band(lower, [(x(p), y.clip(_multiple(found.high))) for p, found in points], f"band {cls}")
+    finite = [(x(p), y.clip(_multiple(found.d))) for p, found in points if math.isfinite(found.d)]
+    plot.path(finite, f"curve {cls}{' again' if ratio.colour >= COLOURS else ''}")
+
+
+def _multiple(d: float) -> float:
+    return math.exp(min(max(d, -50.0), 50.0))
+
+
+def _read(plot: Plot, ratios: Sequence[Ratio], x: Scale) -> None:
+    ps = sorted({p for ratio in ratios for p in ratio.ps})
+    rows = []
+    for p in ps:
+        found = [(ratio.candidate, ratio.at(p)) for ratio in ratios]
+        rows.append(" · ".join([_name(p), *(f"{label} {spoken(one)}" for label, one in found if one)]))
+    plot.readout([x(p) for p in ps], rows)
+
+
+def spoken(found: Difference) -> str:
+    """+65 % (+47 to +87 %), with `failed` and `open` where there is no number."""
+    if math.isnan(found.d):
+        return "failed in both"
+    middle, low, high = (
+        change(math.exp(end)) if math.isfinite(end) else word
+        for end, word in ((found.d, "failed"), (found.low, "open"), (found.high, "open"))
+    )
+    return f"{middle} ({low.removesuffix(f'{NBSP}%') if high != 'open' else low} to {high})"
+
+
+def _name(p: float) -> str:
+    return f"p{p * 100:.0f}" if p < 0.9 else f"p{p * 100:.3g}" if p < 0.99 else f"p{p * 100:.4g}"

@@ -1,0 +1,214 @@
+"""Whether sides may be compared: what would make a difference between them that is not of the thing compared.
+
+A comparison is invalid where a run of it is invalid or was not judged, where an arm has no turns, where more than 1 %
+of an arm was throttled, where the workload differs, or where one side alone was simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.errors import UsageError
+from bench.measures import DEFINITIONS_VERSION
+from reports.compare.clusters import ABSENT
+from reports.compare.sides import Side
+from reports.compare.workload import differing, said, scripts, workload
+from reports.summary.arms import FACTS, FAIR, arms_of, interleaving_of
+from reports.summary.notices import notices as notices_of
+from reports.summary.verdict import Verdict, verdict_of
+from reports.turns import measured
+from reports.wording import words
+from reports.wording.numbers import NBSP, NONE, count, listed, percent, plural, shortened
+
+
+@dataclass(frozen=True)
+class Check:
+    """A line of "Was the comparison fair?": a text for each side. `fair` None: said for information."""
+
+    name: str
+    texts: tuple[str, ...]
+    fair: bool | None
+    remedy: str = ""
+
+
+VALID, TURNS, SERVICE = "run valid", "turns", "kind of service"
+THROTTLED = f"throttled turns, limit 1{NBSP}%"
+NO_TURN = "no turn"
+UNEQUAL = 3
+"""Arms of which one has more than so many times the sessions of another have unreliable error rates in the tails."""
+LONGEST = 90
+"""Letters of a text in a row."""
+
+
+def refuse_other_definitions(sides: Sequence[Side]) -> None:
+    """Raises UsageError where figures of the same name mean different things."""
+    versions = {side.label: definitions(side) for side in sides}
+    if len(set(versions.values())) > 1:
+        told = listed([f"{label} by version {version}" for label, version in versions.items()])
+        raise UsageError(
+            f"these runs cannot be compared: their measures are defined differently ({told}); "
+            "run the older one again with this rtbench"
+        )
+
+
+def definitions(side: Side) -> int:
+    """The version of the definitions of a run's measures."""
+    return int(side.run.document.get("definitions") or DEFINITIONS_VERSION)
+
+
+def checks_of(sides: Sequence[Side]) -> tuple[Check, ...]:
+    """The lines of "Was the comparison fair?": first what decides, then what is said for information."""
+    return (
+        _valid(sides),
+        _measured(sides),
+        _throttled(sides),
+        *_same_work(sides),
+        Check("definitions of measures", tuple(f"version {definitions(side)}" for side in sides), True),
+        _simulated(sides),
+        *_sizes(sides),
+        *_compared(sides),
+        *_around(sides),
+    )
+
+
+def _valid(sides: Sequence[Side]) -> Check:
+    found = [verdict_of(side.run.document) for side in sides]
+    fair = all(verdict.valid is True for verdict in found)
+    return Check(VALID, tuple(map(_judged, found)), fair, "" if fair else _remedy(found))
+
+
+def _judged(verdict: Verdict) -> str:
+    """✓ VALID; ✕ INVALID: rule (c) failed: audio chunks were sent late, send_lag was 14.2 ms, the limit is 10 ms."""
+    if verdict.valid is False and verdict.broken:
+        why = "; ".join(
+            f"{words.rule_line(rule).rstrip('.').lower()}, {words.rule_figure(rule).rstrip('.').replace(';', ',')}"
+            for rule in verdict.broken
+        )
+    else:
+        why = "" if verdict.valid else verdict.reason
+    return f"{verdict.glyph} {verdict.word}{f': {why}' if why else ''}"
+
+
+def _remedy(found: Sequence[Verdict]) -> str:
+    broken = [rule.remedy.rstrip(". ") for verdict in found for rule in verdict.broken if rule.remedy]
+    unjudged = any(verdict.valid is None for verdict in found)
+    return listed(list(dict.fromkeys([*broken, *(["run it again, to its end"] if unjudged else [])])))
+
+
+def _measured(sides: Sequence[Side]) -> Check:
+    """Turns that were begun; a side without one has nothing to compare."""
+    begun = [int(side.here.sum()) for side in sides]
+    texts = [plural(n, "turn") if n else f"{NO_TURN}{_endings(side)}" for n, side in zip(begun, sides, strict=True)]
+    fair = all(begun)
+    return Check(TURNS, tuple(texts), fair, "" if fair else "see why no turn was begun: rtbench report")
+
+
+def _endings(side: Side) -> str:
+    """How the sessions of a side without turns ended."""
+    ends = side.session_rows["outcome"].dropna().value_counts()
+    told = [f"{count(n)} × {name}" for name, n in ends.items() if n]
+    return f": {plural(side.sessions, 'session')} ended as {listed(told)}" if told else ""
+
+
+def _throttled(sides: Sequence[Side]) -> Check:
+    shares = [side.outcomes.throttled(side.target) if side.target != ABSENT else 0.0 for side in sides]
+    fair = all(share <= FAIR for share in shares)
+    remedy = f"lower the load until at most 1{NBSP}% of each arm is throttled, or raise the quota"
+    return Check(THROTTLED, tuple(percent(share, 1) for share in shares), fair, "" if fair else remedy)
+
+
+def _same_work(sides: Sequence[Side]) -> Iterable[Check]:
+    """One line where the workload is the same, else one for everything that is not."""
+    part = scripts if one_run(sides) else workload
+    arms = [part(side.run.document, side.name) for side in sides]
+    apart = differing(arms)
+    for name, texts in apart.items():
+        shown = tuple(shortened(text, LONGEST) for text in texts)
+        yield Check(name, shown, False, "run both arms with the same scripts, audio and load")
+    if not apart:
+        shown = ("scripts", "users") if any("users" in arm for arm in arms) else ("scripts",)
+        told = ["; ".join(f"{name} {arm[name]}" for name in shown if name in arm) or "not recorded" for arm in arms]
+        yield Check("same workload", tuple(told), True)
+
+
+def one_run(sides: Sequence[Side]) -> bool:
+    """Whether all sides are targets of one run."""
+    return all(side.run is sides[0].run for side in sides)
+
+
+def _simulated(sides: Sequence[Side]) -> Check:
+    found = [side.simulated for side in sides]
+    fair = len(set(found)) == 1
+    texts = tuple("◇ SIMULATED" if one else "a real service" for one in found)
+    return Check(SERVICE, texts, fair, "" if fair else "measure both arms in the same way")
+
+
+def _sizes(sides: Sequence[Side]) -> Iterable[Check]:
+    """How much there is of each arm."""
+    unit = "pair" if sides[0].paired else "session"
+    yield Check("sessions", tuple(plural(side.sessions, unit) for side in sides), None)
+    failed = [percent(side.outcomes.unmet[side.target], side.outcomes.wanted[side.target]) if side.target != ABSENT
+              else NONE for side in sides]  # fmt: skip
+    yield Check("failed or never begun", tuple(failed), None)
+
+
+def _compared(sides: Sequence[Side]) -> Iterable[Check]:
+    """What the sides differ in, by what their run tells of them: that is what is compared."""
+    facts = [arms_of(side.run.document, side.session_rows, [side.name])[0].facts for side in sides]
+    for fact in FACTS:
+        texts = tuple(told[fact] or NONE for told in facts)
+        if len(set(texts)) > 1:
+            yield Check(fact, texts, None)
+
+
+def _around(sides: Sequence[Side]) -> Iterable[Check]:
+    """The tool and the machine, where they are not the same."""
+    told = differing([_surroundings(side) for side in sides])
+    yield from (Check(name, texts, None) for name, texts in told.items())
+
+
+def _surroundings(side: Side) -> dict[str, str]:
+    document = side.run.document
+    host = document.get("host") or {}
+    packages = host.get("packages") or {}
+    found = {
+        "rtbench": (document.get("tool") or {}).get("version"),
+        "warm-up, s": document.get("warmup_s"),
+        "seed of recordings": (document.get("settings") or {}).get("seed"),
+        "interleaved": document.get("interleaved"),
+        "host": (document.get("writer") or {}).get("host"),
+        **{name: host.get(name) for name in ("cpu", "cpus", "kernel", "python")},
+        **{f"package {name}": version for name, version in packages.items()},
+    }
+    return {name: said(value) for name, value in found.items() if value is not None}
+
+
+def notices_on(sides: Sequence[Side]) -> Iterable[str]:
+    """What to read before the figures: of the comparison, then of each run."""
+    sizes = [side.sessions for side in sides]
+    if min(sizes) and max(sizes) > UNEQUAL * min(sizes):
+        yield (
+            f"One arm has more than {UNEQUAL} times the sessions of another ({listed([count(n) for n in sizes])}): "
+            "error rates of tail figures are not reliable then."
+        )
+    first = sides[0]
+    if first.paired and (found := interleaving_of(first.run.document, first.run.sessions, len(first.turns.targets))):
+        yield found.sentence
+    if first.clusters.cut:
+        cut = first.clusters.cut
+        yield f"{plural(cut, 'pair')} without a session of each side {'is' if cut == 1 else 'are'} left out."
+    yield from _failing_apart(sides)
+    for side in {id(side.run): side for side in sides}.values():
+        where = "" if one_run(sides) else f"{side.label}: "
+        sessions = side.run.sessions
+        said_of_run = notices_of(side.run, side.turns, sessions.iloc[measured(sessions)])
+        yield from (f"{where}{notice}" for notice in said_of_run)
+
+
+def _failing_apart(sides: Sequence[Side]) -> Iterable[str]:
+    shares = {side.label: side.outcomes.failures(side.target) for side in sides if side.target != ABSENT}
+    known = {label: share for label, share in shares.items() if share == share}
+    if known and max(known.values()) - min(known.values()) > FAIR:
+        told = listed([f"{label} {percent(share, 1)}" for label, share in known.items()])
+        yield f"Failures differ by more than 1{NBSP}% between the arms ({told}): look at these first."

@@ -1,0 +1,238 @@
+"""The rows of the forest plot: findings in words, and as places on an axis; pure.
+
+There are three axes, each with its own panel: ratios where less is better, ratios where more is better, and rates,
+whose differences are percentage points.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.measures import CATALOGUE
+from reports.compare.comparison import Comparison, Finding
+from reports.compare.question import RATES, Question
+from reports.statistics.differences import LEVEL, Difference, Margin
+from reports.statistics.verdicts import Word
+from reports.turns import ORIGINS
+from reports.wording.numbers import NBSP, NONE, change, count, three
+
+Axis = Literal["lower", "higher", "points"]
+TITLES: dict[Axis, str] = {
+    "lower": "Waits, in percent",
+    "higher": "Where more is better, in percent",
+    "points": "Rates, in percentage points",
+}
+GLYPHS: dict[Word, str] = {
+    "regressed": "✕",
+    "improved": "+",
+    "not regressed": "✓",
+    "equivalent": "≈",
+    "inconclusive": "?",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finding. `d`, `low`, `high` and `margin` are places on the axis: logs of a ratio, or percentage points.
+
+    `d` is NaN where there is no difference. `why`: what an inconclusive verdict lacks; empty for the others.
+    """
+
+    name: str
+    beside: str
+    definition: str
+    candidate: str
+    colour: int
+    values: tuple[str, str]
+    unit: str
+    change: str
+    interval: str
+    margin_text: str
+    d: float
+    low: float
+    high: float
+    margin: float
+    word: Word
+    verdict: str
+    why: str
+    finding: Finding
+
+    @property
+    def told(self) -> str:
+        """+65 % (+47 to +87 %)."""
+        return f"{self.change} ({self.interval})" if self.interval else self.change
+
+    @property
+    def short(self) -> str:
+        """The same beside an axis that says the unit of points."""
+        return self.told.replace(f"{NBSP}points", "")
+
+    @property
+    def measured(self) -> str:
+        """1,600 → 2,640 ms; empty where there is no difference."""
+        return "" if self.values == (NONE, NONE) else f"{self.values[0]} → {with_unit(self.values[1], self.unit)}"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Rows with one axis, in the order of the findings, candidate by candidate."""
+
+    axis: Axis
+    rows: tuple[Row, ...]
+    level: float = LEVEL
+
+    @property
+    def interval(self) -> str:
+        """90 %: the two-sided interval, whose ends are the bounds at the level."""
+        return f"{three(100 * (1 - 2 * self.level))}{NBSP}%"
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.axis]
+
+
+def panels(comparison: Comparison) -> tuple[Panel, ...]:
+    """The panels that have rows."""
+    candidates = {side.label: place for place, side in enumerate(comparison.sides)}
+    found = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
+    paired, level = comparison.method.design == "pairs", comparison.method.level
+    rows = [row(finding, candidates.get(finding.candidate, 1), paired=paired) for finding in found]
+    by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.question) == axis) for axis in TITLES}
+    return tuple(Panel(axis, mine, level) for axis, mine in by_axis.items() if mine)
+
+
+def axis_of(question: Question) -> Axis:
+    """Where a question's answers are drawn."""
+    if question.kind == "rate":
+        return "points"
+    return "higher" if CATALOGUE[question.measure].better == "higher" else "lower"
+
+
+def row(finding: Finding, colour: int, *, paired: bool) -> Row:
+    """A finding in words. `colour`: the candidate's place among the sides."""
+    question, found = finding.question, finding.difference
+    unit = "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
+    scale = 100.0 if question.kind == "rate" else 1.0
+    ends = (found.d * scale, found.low * scale, found.high * scale) if found else (math.nan,) * 3
+    holm = " (Holm)" if is_after_holm(finding) else ""
+    word = finding.verdict.word
+    return Row(
+        name=question.name,
+        beside=_beside(question),
+        definition=definition(question.measure),
+        candidate=finding.candidate,
+        colour=colour,
+        values=_values(found, question),
+        unit=unit if found else "",
+        change=_change(found),
+        interval=_interval(found),
+        margin_text=margin_text(question.margin, unit),
+        d=ends[0],
+        low=ends[1],
+        high=ends[2],
+        margin=_place(question, found),
+        word=word,
+        verdict=f"{GLYPHS[word]} {word}{holm}",
+        why=_why(finding, paired=paired),
+        finding=finding,
+    )
+
+
+def is_after_holm(finding: Finding) -> bool:
+    """Whether the bar lies beyond the margin and the verdict is inconclusive all the same."""
+    found, verdict = finding.difference, finding.verdict
+    return bool(found and found.worse_low > 0 and verdict.word == "inconclusive" and "Holm" in verdict.reason)
+
+
+def definition(measure: str) -> str:
+    """What a figure is, in the words of the catalogue; empty for an unknown one."""
+    known = CATALOGUE.get(measure)
+    return known.sentence if known else RATES.get(measure, "")
+
+
+def _beside(question: Question) -> str:
+    since = f"from {ORIGINS[question.origin]}" if question.origin in ORIGINS else question.origin
+    return ", ".join(filter(None, (since, "" if question.gated else "not gated")))
+
+
+def _values(found: Difference | None, question: Question) -> tuple[str, str]:
+    if found is None:
+        return NONE, NONE
+    write = share if question.kind == "rate" else _figure
+    return write(found.baseline), write(found.candidate)
+
+
+def _figure(value: float) -> str:
+    return f">{NBSP}timeout" if value == math.inf else three(value)
+
+
+def with_unit(value: str, unit: str) -> str:
+    """A figure with its unit, which `> timeout` has not."""
+    return value if "timeout" in value else f"{value}{NBSP}{unit}".rstrip()
+
+
+def share(value: float) -> str:
+    """A rate in percent, without its unit: 0.55, 1.10, 12.3."""
+    if math.isnan(value):
+        return NONE
+    return "0" if not value else f"{100 * value:.{2 if value < 0.0995 else 1}f}"
+
+
+def _change(found: Difference | None) -> str:
+    if found is None or math.isnan(found.d):
+        return "n/a"
+    if found.scale == "points":
+        return f"{points(found.d)}{NBSP}points"
+    if math.isfinite(found.d):
+        return change(math.exp(found.d))
+    return f"{'' if found.d > 0 else 'was '}>{NBSP}timeout"
+
+
+def _interval(found: Difference | None) -> str:
+    """+47 to +87 %; an end that the samples do not bound is `open`."""
+    if found is None or math.isnan(found.d):
+        return ""
+    ends = (found.low, found.high)
+    if not any(map(math.isfinite, ends)):
+        return "open"
+    if found.scale == "points":
+        return " to ".join(points(end) for end in ends)
+    low, high = (change(math.exp(end)) if math.isfinite(end) else "open" for end in ends)
+    return f"{low.removesuffix(f'{NBSP}%') if high != 'open' else low} to {high}"
+
+
+def points(value: float) -> str:
+    """A difference of rates in percentage points, signed: +0.05, −1.15, 0."""
+    if not math.isfinite(value):
+        return "open"
+    text = f"{100 * value:+.{2 if abs(value) < 0.0995 else 1}f}"
+    return "0" if float(text) == 0 else text.replace("-", "−")
+
+
+def margin_text(margin: Margin, unit: str) -> str:
+    """20 %, 20 % and 30 ms, 1 point."""
+    if margin.points:
+        return f"{three(100 * margin.points)}{NBSP}point{'' if margin.points == 0.01 else 's'}"
+    plus = f" and {three(margin.plus)}{NBSP}{unit}" if margin.plus else ""
+    return f"{three(100 * margin.ratio)}{NBSP}%{plus}"
+
+
+def _place(question: Question, found: Difference | None) -> float:
+    """How far the margin lies from "same". With `plus`, which counts at this baseline: both must be exceeded."""
+    margin = question.margin
+    if question.kind == "rate":
+        return 100 * margin.points
+    plus = margin.plus / found.baseline if found and 0 < found.baseline < math.inf else 0.0
+    return math.log1p(max(margin.ratio, plus))
+
+
+def _why(finding: Finding, *, paired: bool) -> str:
+    verdict = finding.verdict
+    if verdict.word != "inconclusive":
+        return ""
+    more = verdict.more_sessions or (finding.difference.more_sessions if finding.difference else None)
+    if verdict.reason:
+        return verdict.reason
+    return f"about {count(more)} more {'pairs' if paired else 'sessions'}" if more else ""

@@ -1,0 +1,109 @@
+"""What a user names as sides: `RUN` or `RUN:TARGET` → runs that are read, the target of each, a label for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UsageError
+from reports import runs
+from reports.runs import Run
+from reports.turns import target_labels
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """One side as it was named. `label`: the target's, and where that is not enough its run's folder too."""
+
+    run: Run
+    target: str
+    label: str
+
+
+def named_sides(named: Sequence[str | Path]) -> tuple[Named, ...]:
+    """Every side, each run read once.
+
+    Raises UsageError where a run or target is unknown, where it is not clear which target is meant, or fewer than two
+    different sides are named.
+    """
+    read: dict[Path, Run] = {}
+    sides: list[tuple[Run, str]] = []
+    for one in named:
+        folder, target = _parted(one)
+        run = read.setdefault(folder.resolve(), _read(folder, read))
+        sides += [(run, name) for name in _targets(run, target, str(one), alone=len(named) == 1)]
+    _refuse(sides, named)
+    labels = _labels(sides)
+    return tuple(Named(run, target, label) for (run, target), label in zip(sides, labels, strict=True))
+
+
+def folder_of(one: str | Path) -> Path:
+    """The folder of what a user names, `RUN` or `RUN:TARGET`."""
+    return _parted(one)[0]
+
+
+def known_targets(run: Run) -> list[str]:
+    """Those that the document names, whether or not a session was begun there, then whatever else the rows name."""
+    told = [str(entry["label"]) for entry in run.document.get("targets") or [] if entry.get("label")]
+    return list(dict.fromkeys([*told, *target_labels(run)]))
+
+
+def _parted(one: str | Path) -> tuple[Path, str | None]:
+    """The folder and the target. Either may hold a colon: the first part that is a folder is the run."""
+    whole = Path(one)
+    if isinstance(one, Path) or whole.is_dir() or ":" not in str(one):
+        return whole, None
+    parts = str(one).split(":")
+    cuts = [(Path(":".join(parts[:n])), ":".join(parts[n:])) for n in range(1, len(parts))]
+    return next(((folder, target) for folder, target in cuts if folder.is_dir()), cuts[-1])
+
+
+def _read(folder: Path, read: dict[Path, Run]) -> Run:
+    return read.get(folder.resolve()) or runs.load(folder, everything=False)
+
+
+def _targets(run: Run, target: str | None, said: str, *, alone: bool) -> list[str]:
+    """The targets that are meant; a run without any name of one, for nothing was begun, is a side of its own."""
+    known = known_targets(run)
+    if target is not None:
+        if target not in known:
+            raise UsageError(f"{run.folder} has no target {target}: it has {_listed(known) or 'none at all'}")
+        return [target]
+    if alone and len(known) < 2:
+        only = f"one target, {known[0]}" if known else "no target"
+        raise UsageError(f"{said} has {only}: name a second run to compare it with, or a run of several targets")
+    if not alone and len(known) > 1:
+        choices = [f"{said}:{name}" for name in known]
+        raise UsageError(f"{said} has {len(known)} targets: say which one is meant, {' or '.join(choices)}")
+    return known or [""]
+
+
+def _refuse(sides: list[tuple[Run, str]], named: Sequence[str | Path]) -> None:
+    if len(sides) < 2:
+        one = str(named[0]) if named else "nothing"
+        raise UsageError(f"a comparison needs two sides, and {one} is one: name another run, or RUN:TARGET")
+    seen = Counter((run.folder.resolve(), target) for run, target in sides)
+    for (folder, target), times in seen.items():
+        if times > 1:
+            raise UsageError(
+                f"{target or folder.name} of {folder} is named {times} times: a side cannot be its own other"
+            )
+
+
+def _labels(sides: Iterable[tuple[Run, str]]) -> list[str]:
+    """The targets' labels; of those that several sides have, with the run's folder, if need be with all of its path."""
+    sides = list(sides)
+    labels = [target for _, target in sides]
+    for told in (lambda run: run.folder.name, lambda run: str(run.folder.resolve())):
+        times = Counter(labels)
+        labels = [
+            label if label and times[label] == 1 else f"{target} ({told(run)})" if target else told(run)
+            for label, (run, target) in zip(labels, sides, strict=True)
+        ]
+    return labels
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)

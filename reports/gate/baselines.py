@@ -1,0 +1,217 @@
+"""Stored baselines: a few figures of a run, small enough for git: `<folder>/<scenario>/<target>/<run_id>.json`.
+
+Of each measure and origin the quantiles with the variance of their logs between sessions (a bootstrap, seeded by the
+run), of each rate its share with its variance, and the conditions that they were measured under.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+
+from bench.errors import UsageError
+from bench.measures import CATALOGUE
+from bench.run.folder import write_text
+from reports.compare.question import RATES, Question, by_origin
+from reports.compare.sides import Side, counts_of, sample_of
+from reports.gate.conditions import conditions_of
+from reports.statistics.differences import Margin
+from reports.statistics.quantiles import Sample, quantile
+from reports.statistics.rates import Ratio, ratio_of
+from reports.statistics.resample import quantile_draws, seed_of
+from reports.summary.verdict import verdict_of
+
+SCHEMA = 1
+PS = (0.5, 0.75, 0.9, 0.95, 0.99)
+DRAWS = 2_000
+"""Resamples for a variance; bounds, which need more of them, are not made of these."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One measure's quantiles at PS. `values`: null among failed turns. `variances` are of logs, between sessions.
+
+    `endless`: the share of resamples whose quantile lies among the failed turns.
+    """
+
+    measure: str
+    origin: str
+    n: int
+    failed: int
+    sessions: int
+    values: tuple[float | None, ...]
+    variances: tuple[float | None, ...]
+    endless: tuple[float, ...]
+
+
+class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A share of turns with its variance between sessions; null with fewer than two of them."""
+
+    name: str
+    share: float
+    variance: float | None
+    n: int
+    sessions: int
+
+
+class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is stored of one target of one run."""
+
+    schema: Annotated[int, msgspec.Meta(ge=1)]
+    run_id: str
+    scenario: str
+    target: str
+    began_utc_ns: int
+    tool: str
+    valid: Literal[True]
+    simulated: bool
+    sessions: int
+    turns: int
+    ps: tuple[float, ...]
+    conditions: dict[str, str]
+    quantiles: tuple[Quantiles, ...]
+    rates: tuple[Rate, ...]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A stored baseline and its file."""
+
+    path: Path
+    baseline: Baseline
+
+
+def baseline_of(side: Side) -> Baseline:
+    """What is to be stored of a target. Raises UsageError for a run that is invalid, not judged or without data."""
+    document, verdict = side.run.document, verdict_of(side.run.document)
+    if verdict.valid is not True:
+        raise UsageError(f"{side.run.folder} is no baseline: it is {verdict.word}, {verdict.reason}")
+    turns = int(side.here.sum())
+    failures = counts_of(side, Question("failures", "rate", Margin()))
+    if not turns or failures[0].sum() == failures[1].sum():
+        what = "no turn of it succeeded" if turns else "it has no turns"
+        raise UsageError(f"{side.run.folder} is no baseline of {side.name or 'anything'}: {what}")
+    return Baseline(
+        SCHEMA, run_id_of(side), scenario_of(side), side.name, int(document.get("began_utc_ns") or 0),
+        str((document.get("tool") or {}).get("version") or ""), True, side.run.simulated, side.sessions, turns, PS,
+        conditions_of(side), tuple(_quantiles(side)), tuple(_rates(side)),
+    )  # fmt: skip
+
+
+def run_id_of(side: Side) -> str:
+    return str(side.run.document.get("run_id") or side.run.folder.name)
+
+
+def scenario_of(side: Side) -> str:
+    return str(side.run.document.get("scenario") or "run")
+
+
+def _quantiles(side: Side) -> Iterable[Quantiles]:
+    rng = np.random.default_rng(seed_of(run_id_of(side), side.name))
+    for measure in CATALOGUE.values():
+        if measure.scope in ("turn", "session"):
+            for question in by_origin(Question(measure.name, "quantile", Margin(), 0.5), [side]):
+                sample = sample_of(side, question)
+                if sample.good.size:
+                    yield _stored(measure.name, question.origin, sample, side.sessions, rng)
+
+
+def _stored(measure: str, origin: str, sample: Sample, clusters: int, rng: np.random.Generator) -> Quantiles:
+    values = [quantile(sample.values, p) for p in PS]
+    drawn = quantile_draws(sample, PS, clusters=clusters, draws=DRAWS, rng=rng)
+    logs = [np.log(column[(column > 0) & np.isfinite(column)]) for column in drawn.T]
+    return Quantiles(
+        measure,
+        origin,
+        sample.n,
+        sample.failed,
+        int(np.unique(sample.sessions).size),
+        tuple(_rounded(value) for value in values),
+        tuple(_rounded(float(found.var(ddof=1))) if found.size > 1 else None for found in logs),
+        tuple(round(float(np.isinf(column).mean()), 4) for column in drawn.T),
+    )
+
+
+def _rates(side: Side) -> Iterable[Rate]:
+    for name in RATES:
+        found = rate_of(side, name)
+        if found.turns:
+            yield Rate(name, _figure(found.value), _rounded(found.variance), int(found.turns), found.clusters)
+
+
+def rate_of(side: Side, name: str, step: str = "") -> Ratio:
+    """A rate of a target."""
+    events, turns = counts_of(side, Question(name, "rate", Margin(), step=step))
+    return ratio_of((events.astype(np.float64), turns.astype(np.float64)))
+
+
+def _rounded(value: float) -> float | None:
+    return _figure(value) if math.isfinite(value) else None
+
+
+def _figure(value: float) -> float:
+    """Five digits: what a later check needs of it, and no more."""
+    return float(f"{value:.5g}")
+
+
+def save(baseline: Baseline, folder: Path) -> Path:
+    """Write it to its place. Raises UsageError where the folder cannot be written."""
+    path = place_of(folder, baseline.scenario, baseline.target) / f"{safe(baseline.run_id)}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, as_text(baseline))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    return path
+
+
+def as_text(baseline: Baseline) -> str:
+    """JSON with a line for each figure, so that a diff shows which one moved."""
+    data = msgspec.to_builtins(baseline)
+    rows = {name: [json.dumps(row, ensure_ascii=False) for row in data.pop(name)] for name in ("quantiles", "rates")}
+    head = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in data.items()]
+    lists = [f'  "{name}": [\n    ' + ",\n    ".join(lines) + "\n  ]" for name, lines in rows.items()]
+    return "{\n" + ",\n".join([*head, *lists]) + "\n}\n"
+
+
+def safe(name: str) -> str:
+    """A name of a file or folder; one that had to be changed has a mark of its own, so that two never meet."""
+    kept = _UNSAFE.sub("-", name)[:80]
+    kept = "-" + kept[1:] if kept.startswith(".") else kept
+    if kept == name and name:
+        return name
+    return f"{kept or 'unnamed'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def place_of(folder: Path, scenario: str, target: str) -> Path:
+    """Where baselines of a scenario and target stand."""
+    return folder / safe(scenario) / safe(target)
+
+
+def read(folder: Path, scenario: str | None = None, target: str | None = None) -> list[Kept]:
+    """Stored baselines, the newest first. Raises UsageError for a file that is none, or of a newer version."""
+    of = (safe(scenario) if scenario is not None else "*", safe(target) if target is not None else "*")
+    found = [Kept(path, _read(path)) for path in sorted(folder.glob(f"{of[0]}/{of[1]}/*.json"))]
+    return sorted(found, key=lambda one: (one.baseline.began_utc_ns, one.baseline.run_id), reverse=True)
+
+
+def _read(path: Path) -> Baseline:
+    try:
+        content = path.read_bytes()
+        schema = msgspec.json.decode(content).get("schema")
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise UsageError(f"{path} was written by a newer rtbench (schema {schema}); upgrade to read it")
+        return msgspec.json.decode(content, type=Baseline)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (msgspec.MsgspecError, AttributeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no stored baseline: {error}") from None

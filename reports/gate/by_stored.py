@@ -1,0 +1,182 @@
+"""Relative thresholds against stored runs of the same scenario and target, made under the same conditions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench.errors import UsageError
+from bench.measures import CATALOGUE
+from reports.compare.comparison import Finding
+from reports.compare.question import Question
+from reports.compare.sides import Side, sample_of
+from reports.gate.baselines import PS, Kept, Quantiles, Rate, place_of, rate_of, read, run_id_of, scenario_of
+from reports.gate.conditions import conditions_of, differing
+from reports.gate.relative import Answer, Answers, asked_of
+from reports.gate.thresholds import Threshold
+from reports.statistics.baselines import KNOWN, Stored, against_stored, rate_against_stored, stored_quantile
+from reports.statistics.differences import LEVEL, Difference
+from reports.statistics.rates import Ratio
+from reports.statistics.resample import seed_of
+from reports.statistics.verdicts import Verdict, floor_reason
+from reports.summary.arms import FAIR
+from reports.wording.numbers import NBSP, listed, percent, plural
+
+NEWEST = 10
+"""So many stored runs are a baseline, the newest ones."""
+
+
+def against_stored_runs(
+    sides: Sequence[Side],
+    folder: Path,
+    thresholds: Sequence[Threshold],
+    allowed: Sequence[str] = (),
+    level: float = LEVEL,
+) -> Answers:
+    """Each target against its stored runs. Raises UsageError for a threshold on what stored runs do not hold.
+
+    Stored runs that differ in a condition are left out; where all of them do, that is what is said. A target of which
+    none is stored yet, for it is the first night, is inconclusive.
+    """
+    names = [side.name for side in sides]
+    answers: list[Answer] = []
+    void: list[str] = []
+    differs: list[str] = []
+    notices: list[str] = []
+    told: list[str] = []
+    for side in sides:
+        mine = [one for one in thresholds if one.target in ("", side.name)]
+        stored = others(side, folder)
+        unstored = "" if stored else _unstored(side, folder)
+        runs, apart, left_out = matching(side, stored, allowed)
+        void += _throttled(side)
+        differs += [f"{side.name}: {line}" for line in apart]
+        notices += left_out
+        told += [f"{plural(len(runs), 'stored run')} of {side.name}"] if runs else []
+        asked = asked_of(mine, [side], names) if mine or not thresholds else []
+        answers += [
+            Answer(one.written, side.name, _finding(side, one.question, runs, level), unstored=unstored)
+            for one in asked
+            if _storable(one.question)
+        ]
+    return Answers(tuple(answers), tuple(void), tuple(differs), tuple(notices), listed(told))
+
+
+def others(side: Side, folder: Path) -> list[Kept]:
+    """What is stored of a target, but for the run itself."""
+    return [one for one in read(folder, scenario_of(side), side.name) if one.baseline.run_id != run_id_of(side)]
+
+
+def _unstored(side: Side, folder: Path) -> str:
+    place = place_of(folder, scenario_of(side), side.name)
+    return f"no run is stored in {place} yet: save a good one by `rtbench baseline save RUN --folder {folder}`"
+
+
+def matching(side: Side, stored: Sequence[Kept], allowed: Sequence[str]) -> tuple[list[Kept], list[str], list[str]]:
+    """(the newest runs under the same conditions, what differs where there are none, notices on those left out)."""
+    if not stored:
+        return [], [], []
+    now = conditions_of(side)
+    apart = [differing(now, one.baseline.conditions, allowed) for one in stored]
+    limited = [any(rate.name == "throttled" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]
+    same = [one for one, lines, bad in zip(stored, apart, limited, strict=True) if not lines and not bad]
+    if not same:
+        why = apart[0] or [f"{stored[0].baseline.run_id} was throttled in more than 1{NBSP}% of its turns"]
+        return [], why, []
+    out = len(stored) - len(same)
+    seen = sorted({line.partition(":")[0] for lines in apart for line in lines})
+    seen += ["throttled"] if any(limited) else []
+    left_out = [f"{plural(out, 'stored run')} of {side.name} left out: {listed(seen)}."] if out else []
+    return same[:NEWEST], [], left_out
+
+
+def _throttled(side: Side) -> Iterable[str]:
+    share = side.outcomes.throttled(side.target) if side.target >= 0 else 0.0
+    if share > FAIR:
+        yield f"{side.name}: {percent(share, 1)} was throttled; more than 1{NBSP}% is no fair comparison"
+
+
+def _storable(question: Question) -> bool:
+    """Raises UsageError for what stored runs do not tell."""
+    if question.step:
+        raise UsageError(f"{question.name}: stored baselines do not tell steps apart; name a run as the baseline")
+    if question.kind == "mean":
+        raise UsageError(f"{question.name}: stored baselines hold no means; name a run as the baseline, or gate p(50)")
+    if question.p is not None and question.p not in PS:
+        known = ", ".join(f"p({p * 100:g})" for p in PS)
+        raise UsageError(f"{question.name}: stored baselines hold {known}; name a run as the baseline")
+    return True
+
+
+def _finding(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Finding:
+    """What was found of one question; its verdict is made later, with those of all others."""
+    return (_rate if question.kind == "rate" else _quantile)(side, question, runs, level)
+
+
+def _rate(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Finding:
+    rows = [rate for one in runs for rate in one.baseline.rates if rate.name == question.measure]
+    now = rate_of(side, question.measure)
+    then = [Ratio(row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions) for row in rows]
+    there = bool(rows and now.turns)
+    difference = rate_against_stored(now, then, question.margin, level=level) if there else None
+    failed = round(now.value * now.turns) if now.turns else 0
+    return _told(side, question, difference, rows, (int(now.turns), now.clusters, failed))
+
+
+def _quantile(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Finding:
+    assert question.p is not None, "a quantile has a p"
+    sample, place = sample_of(side, question), PS.index(question.p)
+    rng = np.random.default_rng(seed_of(run_id_of(side), *(one.baseline.run_id for one in runs)))
+    now = stored_quantile(sample, question.p, side.sessions, rng) if sample.n else None
+    sessions = int(np.unique(sample.sessions).size)
+    rows = _rows(question, runs)
+    then = [_stored(row, place) for row in rows]
+    difference = None
+    if now and then:
+        difference = against_stored(
+            now.log_q, now.variance, sessions, then, question.margin,
+            baseline_clusters=sum(row.sessions for row in rows), level=level, candidate_endless=now.endless,
+            better="higher" if CATALOGUE[question.measure].better == "higher" else "lower",
+        )  # fmt: skip
+    return _told(side, question, difference, rows, (sample.n, sessions, sample.failed))
+
+
+def _rows(question: Question, runs: Sequence[Kept]) -> list[Quantiles]:
+    """What the runs say of a quantile's measure; a run that is too small for it is left out where others are not."""
+    assert question.p is not None, "a quantile has a p"
+    place = PS.index(question.p)
+    rows = [
+        row
+        for one in runs
+        for row in one.baseline.quantiles
+        if (row.measure, row.origin) == (question.measure, question.origin) and _has_log(row, place)
+    ]
+    return [row for row in rows if not floor_reason(question.p, (row.n,), (row.sessions,))] or rows
+
+
+def _has_log(row: Quantiles, place: int) -> bool:
+    value = row.values[place]
+    return value is None or value > 0
+
+
+def _stored(row: Quantiles, place: int) -> Stored:
+    value, variance = row.values[place], row.variances[place]
+    return Stored(math.inf if value is None else math.log(value), variance or 0.0, row.endless[place])
+
+
+def _told(
+    side: Side,
+    question: Question,
+    difference: Difference | None,
+    rows: Sequence[Quantiles | Rate],
+    now: tuple[int, int, int],
+) -> Finding:
+    """`now`: turns, sessions and failures of the candidate. Of stored runs the smallest says whether they suffice."""
+    least = min((row.n for row in rows), default=0), min((row.sessions for row in rows), default=0)
+    failed = sum(row.failed for row in rows if isinstance(row, Quantiles))
+    verdict = Verdict("inconclusive", provisional=len(rows) < KNOWN)
+    turns, sessions, failures = (pair for pair in zip((*least, failed), now, strict=True))
+    return Finding(question, side.name, difference, verdict, turns, sessions, failures)

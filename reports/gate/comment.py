@@ -1,0 +1,82 @@
+"""check.md: a comment for a pull request, the verdict first, a table of ten lines at most, the rest folded away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from reports.gate.items import Checked, Item, interval_text, limit_text, value_text, written
+from reports.gate.sentences import GLYPHS, badges, ending, glyph, headline, reason, remarks
+from reports.text.markdown import plain, table
+from reports.wording.numbers import NBSP, count, plural
+
+ROWS_MOST = 10
+HEAD = ("threshold", "target", "baseline", "figure", "interval (90 %)", "limit")
+WORST_FIRST = ("failed", "void", "unsure", "passed")
+
+
+def markdown(checked: Checked) -> str:
+    """The file's text."""
+    items = sorted(checked.items, key=lambda item: WORST_FIRST.index(item.grade))
+    shown, folded = items[:ROWS_MOST], items[ROWS_MOST:]
+    lines = [
+        f"### {glyph(checked)} {plain(headline(checked))}",
+        " · ".join(plain(part) for part in [*badges(checked), *_about(checked), ending(checked)]),
+        "",
+        *(_rows(shown) if shown else ()),
+        "",
+        *_folded("Why, and what to do", _reasons(checked)),
+        *_folded(f"{plural(len(folded), 'more threshold')}", list(_rows(folded)) if folded else []),
+        *_folded("Turns, sessions and failures", list(_sizes(items))),
+    ]
+    return "\n".join(lines).rstrip().replace(NBSP, " ") + "\n"
+
+
+def _about(checked: Checked) -> list[str]:
+    against = [f"against {checked.against}"] if checked.against else []
+    return [checked.scenario, checked.run_id, *against]
+
+
+def _rows(items: Sequence[Item]) -> Iterable[str]:
+    rows = [
+        [
+            _code(item.threshold),
+            plain(item.target),
+            plain(written(item, item.baseline)) if item.relative else "",
+            plain(value_text(item)),
+            plain(interval_text(item)),
+            plain(limit_text(item)),
+            f"{GLYPHS[item.grade]} {_word(item)}",
+        ]
+        for item in items
+    ]
+    yield f"| {' | '.join((*HEAD, 'verdict'))} |"
+    yield "|---|---|--:|--:|--:|--:|---|"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _word(item: Item) -> str:
+    word = f"**{item.word}**" if item.grade in ("failed", "void") else item.word
+    return f"{word}, provisional" if item.provisional else word
+
+
+def _code(text: str) -> str:
+    """As code; a text that would end it as plain text."""
+    return plain(text) if set("`|\n\r") & set(text) else f"`{text}`"
+
+
+def _reasons(checked: Checked) -> list[str]:
+    of_items = [f"{item.target}: {item.figure}: {said}" for item in checked.items if (said := reason(item))]
+    return [f"- {plain(text)}" for text in (*remarks(checked), *of_items)]
+
+
+def _sizes(items: Sequence[Item]) -> Iterable[str]:
+    if items:
+        rows = [
+            [item.figure, item.target, count(item.turns), count(item.sessions), count(item.failed)] for item in items
+        ]
+        yield from table(("figure", "target", "turns", "sessions", "failed"), rows, left=2)
+
+
+def _folded(title: str, body: Sequence[str]) -> Iterable[str]:
+    if body:
+        yield from (f"<details><summary>{title}</summary>", "", *body, "", "</details>")

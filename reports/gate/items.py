@@ -1,0 +1,219 @@
+"""What a check says, in plain data: an item for each threshold and target, and the exit status that they come to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.measures import CATALOGUE
+from reports.compare.comparison import Finding
+from reports.compare.question import Question
+from reports.gate.gated import GATED
+from reports.gate.kept import Figure, judged
+from reports.gate.thresholds import Threshold
+from reports.statistics.differences import Difference, Margin
+from reports.turns import ORIGINS
+from reports.wording.numbers import NBSP, change, three
+
+Word = Literal[
+    "kept", "broken", "regressed", "improved", "equivalent", "not regressed", "inconclusive", "no data"
+]  # fmt: skip
+Grade = Literal["passed", "failed", "unsure", "void"]
+OnInconclusive = Literal["fail", "pass", "warn"]
+
+PASSED, FAILED, INCONCLUSIVE, VOID = 0, 1, 3, 4
+"""Exit statuses, beside 2 for what cannot be asked so."""
+GRADES: dict[Word, Grade] = {
+    "kept": "passed",
+    "improved": "passed",
+    "equivalent": "passed",
+    "not regressed": "passed",
+    "broken": "failed",
+    "regressed": "failed",
+    "inconclusive": "unsure",
+    "no data": "void",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One threshold on one target. Figures are in `unit`, those of rates shares; None where there is none.
+
+    `limit`: of an absolute threshold; then `low` and `high` are the interval of `value`. Else they are those of
+    `difference`: a share of the baseline (0.2 is +20 %), or a difference of rates; None for an open end.
+    """
+
+    threshold: str
+    figure: str
+    target: str
+    unit: str
+    word: Word
+    value: float | None
+    low: float | None
+    high: float | None
+    limit: float | None = None
+    baseline: float | None = None
+    difference: float | None = None
+    margin: str = ""
+    reason: str = ""
+    provisional: bool = False
+    more_sessions: int | None = None
+    turns: int = 0
+    sessions: int = 0
+    failed: int = 0
+    among_failures: bool = False
+    """the figure lies in the failed share: `value` is null, and endless"""
+
+    @property
+    def grade(self) -> Grade:
+        return GRADES[self.word]
+
+    @property
+    def relative(self) -> bool:
+        return self.limit is None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A check of one run. `void`: why it says nothing, whatever the items say. `against`: the baseline, in words."""
+
+    run_id: str
+    scenario: str
+    simulated: bool
+    verdict: str
+    items: tuple[Item, ...]
+    void: tuple[str, ...]
+    differs: tuple[str, ...]
+    """of a stored baseline, what is not as it was"""
+    notices: tuple[str, ...]
+    against: str
+    on_inconclusive: OnInconclusive = "fail"
+
+    @property
+    def status(self) -> int:
+        """The exit status. 4 wins over 1, that over 3: what was not measured is neither kept nor broken."""
+        grades = {item.grade for item in self.items}
+        if self.void or self.differs or not grades or "void" in grades:
+            return VOID
+        if "failed" in grades:
+            return FAILED
+        return INCONCLUSIVE if "unsure" in grades and self.on_inconclusive == "fail" else PASSED
+
+    @property
+    def warns(self) -> bool:
+        """Whether it passes and something is not settled that is to be said loudly."""
+        return self.status == PASSED and self.on_inconclusive == "warn" and any(self.of("unsure"))
+
+    def of(self, *grades: Grade) -> tuple[Item, ...]:
+        return tuple(item for item in self.items if item.grade in grades)
+
+
+def limited(threshold: Threshold, target: str, question: Question, figure: Figure) -> Item:
+    """An absolute threshold on one target."""
+    assert threshold.limit is not None, f"{threshold.text} is relative"
+    word, reason = judged(figure, threshold.sign, threshold.limit)
+    return Item(
+        threshold.written, named(question), target, GATED[threshold.measure].unit, word,
+        finite(figure.value), finite(figure.low), finite(figure.high), threshold.limit, reason=reason,
+        turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
+        among_failures=figure.value == math.inf,
+    )  # fmt: skip
+
+
+def compared_item(threshold: str, finding: Finding, target: str) -> Item:
+    """A relative threshold on one target. An arm without the figure is no data."""
+    question, difference, verdict = finding.question, finding.difference, finding.verdict
+    word: Word = verdict.word if difference is not None else "no data"
+    reason = verdict.reason if difference is not None else "the run or its baseline has no such figure, or none above 0"
+    value = difference.candidate if difference else math.nan
+    low, high = (_shown(difference, end) for end in (difference.low, difference.high)) if difference else (None, None)
+    return Item(
+        threshold, named(question), target, GATED[question.measure].unit, word, finite(value), low, high,
+        baseline=finite(difference.baseline) if difference else None,
+        difference=_shown(difference, difference.d) if difference else None,
+        margin=margin_text(question.margin, question.measure), reason=reason,
+        provisional=verdict.provisional and difference is not None,
+        more_sessions=verdict.more_sessions, turns=finding.turns[1], sessions=finding.sessions[1],
+        failed=finding.failed[1], among_failures=value == math.inf,
+    )  # fmt: skip
+
+
+def named(question: Question) -> str:
+    """ttfa p95 from the end of speech."""
+    begins = CATALOGUE[question.measure].begin if question.measure in CATALOGUE else ""
+    if not question.origin:
+        return question.name
+    return f"{question.name} from {ORIGINS[question.origin]}" if begins == "origin" else (
+        f"{question.name} of turns from {ORIGINS[question.origin]}")  # fmt: skip
+
+
+def margin_text(margin: Margin, measure: str) -> str:
+    """20 %, 20 % and 30 ms, 1 point; with a minus where more is better."""
+    better = GATED[measure].better
+    if GATED[measure].unit == "share":
+        return f"+{three(100 * margin.points)}{NBSP}point{'' if round(100 * margin.points, 9) == 1 else 's'}"
+    if better == "higher":
+        return f"−{three(100 * (1 - 1 / (1 + margin.ratio)))}{NBSP}%"
+    shares = [f"+{three(100 * margin.ratio)}{NBSP}%"] if margin.ratio or not margin.plus else []
+    return " and ".join([*shares, *([f"+{three(margin.plus)}{NBSP}ms"] if margin.plus else [])])
+
+
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _shown(difference: Difference, value: float) -> float | None:
+    """A difference as items hold it: the log of a ratio as the share by which it is more."""
+    if not math.isfinite(value):
+        return None
+    return value if difference.scale == "points" else math.expm1(value)
+
+
+def written(item: Item, value: float | None) -> str:
+    """A figure in its unit: 640 ms, 1.2 %, 1.31 ×."""
+    if value is None:
+        return "–"
+    if item.unit == "share":
+        return f"{three(100 * value)}{NBSP}%"
+    return f"{three(value)}{NBSP}{item.unit}" if item.unit in ("ms", "×") else three(value)
+
+
+def value_text(item: Item) -> str:
+    """The figure, or > timeout where it lies among the failures."""
+    return "> timeout" if item.among_failures else written(item, item.value)
+
+
+def interval_text(item: Item) -> str:
+    """590 to 690 ms; +4 % (−3 to +12 %); an open end is ∞."""
+    if item.word == "no data":
+        return "–"
+    if not item.relative:
+        low, high = ("∞" if one is None else written(item, one).partition(NBSP)[0] for one in (item.low, item.high))
+        low = low if item.low is not None else "−∞"
+        unit = written(item, 1.0).partition(NBSP)[2]
+        return f"{low} to {high}{NBSP}{unit}".rstrip(NBSP)
+    apart = "–" if item.difference is None else _signed(item, item.difference)
+    low = "−∞" if item.low is None else _bare(_signed(item, item.low))
+    high = "∞" if item.high is None else _signed(item, item.high)
+    return f"{apart} ({low} to {high if item.unit != 'share' else _bare(high)})"
+
+
+def _signed(item: Item, value: float) -> str:
+    """+20 %, −0.55 points."""
+    if item.unit == "share":
+        shown = three(100 * value)
+        return f"{'+' if value > 0 and shown != '0' else ''}{shown}{NBSP}points"
+    return change(1 + value)
+
+
+def _bare(text: str) -> str:
+    return text.partition(NBSP)[0]
+
+
+def limit_text(item: Item) -> str:
+    """The limit with its sign as it was written: < 800 ms; the margin of a relative one."""
+    if item.relative:
+        return item.margin
+    sign = next(sign for sign in ("<=", ">=", "<", ">") if sign in item.threshold)
+    return f"{ {'<=': '≤', '>=': '≥'}.get(sign, sign) }{NBSP}{written(item, item.limit)}"

@@ -1,0 +1,126 @@
+"""Whether an absolute limit is kept: one arm's figure with its interval of 90 %, 5 % on either side; pure.
+
+A quantile's interval is that of order statistics with a design effect (`reports.statistics.quantiles`). Of rates and
+means the error is the linearised one between sessions (`reports.statistics.rates`), and the ends are x ± t_{G−1} · SE.
+Few events tell little of how they cluster. So a rate's upper end is the larger one of that and of Wilson's with n/deff
+for n and t for z; without any event deff is taken to be 1 + 0.2 (k − 1), for k turns a session, and 1 − 0.05^(deff/n)
+is an end as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+from reports.gate.thresholds import Sign
+from reports.statistics.quantiles import Sample, estimates
+from reports.statistics.rates import UNSEEN, PerCluster, Ratio, ratio_of, wilson
+from reports.statistics.verdicts import SESSIONS, floor
+
+LEVEL = 0.90
+TAIL = (1 - LEVEL) / 2
+
+Word = Literal["kept", "broken", "inconclusive", "no data"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of one arm in its unit, NaN where there is none; ±inf for open ends and among failures.
+
+    `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
+    """
+
+    value: float
+    low: float
+    high: float
+    turns: int
+    sessions: int
+    failed: int = 0
+    missing: str = ""
+    hopeless: bool = False
+
+
+def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn") -> Figure:
+    """`sessions`: those with a value. `unit`: what the sample has one value of."""
+    found = estimates(sample, [p], LEVEL)[0]
+    missing = _few_sessions(sessions)
+    if sample.n < floor(p):
+        missing = f"too few {unit}s: p{p * 100:g} needs {floor(p):,}, this run has {sample.n:,}"
+    failed, hopeless = sample.failed, not sample.good.size
+    return Figure(found.value, found.low, found.high, sample.n, sessions, failed, missing, hopeless)
+
+
+def of_rate(arm: PerCluster) -> Figure:
+    """The share of turns that are events, from both numbers of each session."""
+    found = ratio_of(arm)
+    if not found.turns:
+        return _nothing()
+    reach = _reach(found)
+    low = max(0.0, found.value - reach)
+    high = min(1.0, max(found.value + reach, _end_of_few(found)))
+    return Figure(
+        found.value, low, high, int(found.turns), found.clusters, int(arm[0].sum()), _few_sessions(found.clusters)
+    )
+
+
+def of_mean(arm: PerCluster) -> Figure:
+    """The mean of a figure over turns, from its total and their number in each session."""
+    found = ratio_of(arm)
+    if not found.turns:
+        return _nothing()
+    reach = _reach(found)
+    ends = found.value - reach, found.value + reach
+    return Figure(found.value, *ends, int(found.turns), found.clusters, missing=_few_sessions(found.clusters))
+
+
+def judged(figure: Figure, sign: Sign, limit: float) -> tuple[Word, str]:
+    """Whether the limit is kept, and why nothing can be said where it is not known."""
+    if not figure.turns:
+        return "no data", "nothing was measured"
+    if figure.missing:
+        return (
+            ("no data", f"nothing succeeded; {figure.missing}") if figure.hopeless else ("inconclusive", figure.missing)
+        )
+    within = _WITHIN[sign]
+    ends = [within(figure.low, limit), within(figure.high, limit)]
+    if all(ends):
+        return "kept", ""
+    return ("inconclusive", "the limit lies within the interval") if any(ends) else ("broken", "")
+
+
+_WITHIN: dict[Sign, Callable[[float, float], bool]] = {
+    "<": lambda value, limit: value < limit,
+    "<=": lambda value, limit: value <= limit,
+    ">": lambda value, limit: value > limit,
+    ">=": lambda value, limit: value >= limit,
+}
+
+
+def _nothing() -> Figure:
+    return Figure(math.nan, -math.inf, math.inf, 0, 0, missing=_few_sessions(0))
+
+
+def _few_sessions(sessions: int) -> str:
+    return "" if sessions >= SESSIONS else f"too few sessions: needs {SESSIONS}, this run has {sessions}"
+
+
+def _reach(found: Ratio) -> float:
+    """t · SE; endless of one session, which tells nothing of others."""
+    if found.clusters < 2:
+        return math.inf
+    return float(stdtrit(found.clusters - 1, 1 - TAIL)) * math.sqrt(found.variance)
+
+
+def _end_of_few(found: Ratio) -> float:
+    """An upper end of a rate that holds with few events or none."""
+    if found.clusters < 2:
+        return 1.0
+    t = float(stdtrit(found.clusters - 1, 1 - TAIL))
+    if found.value:
+        return wilson(found.value, found.turns / found.deff, t)
+    deff = 1 + UNSEEN * (found.turns / found.clusters - 1)
+    return max(wilson(0.0, found.turns / deff, t), 1 - float(TAIL ** (deff / found.turns)))

@@ -1,0 +1,158 @@
+"""The wait along a session, by the turn's number and by the session's age: what these figures draw.
+
+Small aggregates whatever the number of turns; only measured turns, and of one origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from reports.samples import Sampled
+from reports.statistics.quantiles import Estimate, Floats, Integers, Sample, estimates
+from reports.summary.summary import Summary
+from reports.turns import Pool
+from reports.wording.numbers import NBSP, three
+
+NUMBERED = 10
+"""Turns after this number stand together."""
+AGES = 12
+TAIL = 4
+"""Turns that must lie beyond a p95 before it is drawn."""
+ALIKE = 0.9
+"""From this correlation on, turn number and age are taken for one thing."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The turns of one target at one number or age; a quantile is +inf in the failed share."""
+
+    place: int
+    n: int
+    failed: int
+    p50: Estimate
+    p95: Estimate
+
+    @property
+    def tail(self) -> float:
+        """p95, NaN where too few turns lie beyond it."""
+        return self.p95.value if self.n * 0.05 >= TAIL else np.nan
+
+
+@dataclass(frozen=True)
+class Course:
+    """One target along its sessions; only where it has turns, and enough of them to bound their median."""
+
+    label: str
+    colour: int
+    stops: tuple[Stop, ...]
+
+    @property
+    def told(self) -> tuple[Stop, ...]:
+        """The stops whose median is published."""
+        return tuple(stop for stop in self.stops if stop.p50.published)
+
+    @property
+    def tails(self) -> tuple[Stop, ...]:
+        """Those of them that have a p95; one alone is no line."""
+        found = tuple(stop for stop in self.told if not np.isnan(stop.tail))
+        return found if len(found) > 1 else ()
+
+
+@dataclass(frozen=True)
+class Along:
+    """A measure by the places along a session; `at` is where each place lies on the axis: turns, or seconds."""
+
+    measure: str
+    by: str
+    """`turn` or `age`"""
+    names: tuple[str, ...]
+    at: tuple[float, ...]
+    end: float
+    courses: tuple[Course, ...]
+
+    @property
+    def drawable(self) -> bool:
+        """Whether any target has a median at two places."""
+        return any(len(course.told) > 1 for course in self.courses)
+
+    @property
+    def thinned(self) -> bool:
+        """Whether some place holds fewer than half as many turns as another: late ones hold only what survived."""
+        return any(2 * min(s.n for s in c.stops) < max(s.n for s in c.stops) for c in self.courses if c.stops)
+
+
+def by_turn(summary: Summary, origin: str) -> Along:
+    """By the turn's number in its session; those after the tenth together."""
+    number = np.nan_to_num(summary.turns.column("turn"))
+    most = int(min(NUMBERED + 1, number.max(initial=1)))
+    names = tuple(f"{n}+" if n > NUMBERED else str(n) for n in range(1, most + 1))
+    place = np.clip(number, 1, most).astype(np.int64) - 1
+    return _along(summary, origin, Along("", "turn", names, tuple(range(1, most + 1)), most, ()), place)
+
+
+def by_age(summary: Summary, origin: str) -> Along:
+    """By how long ago the session began when the turn did, in twelve equal bins up to the oldest of this origin."""
+    turns = summary.turns
+    age_s = np.where(turns.origin[turns.step] == turns.origins.index(origin), ages(summary), np.nan)
+    end = max(1e-3, float(np.nanmax(age_s, initial=0.0)))
+    place = np.where(np.isnan(age_s), -1, np.minimum(np.nan_to_num(age_s) / end * AGES, AGES - 1)).astype(np.int64)
+    edges = np.linspace(0.0, end, AGES + 1)
+    names = tuple(f"{three(low)} to {three(high)}{NBSP}s" for low, high in pairwise(edges))
+    middles = tuple(float(middle) for middle in (edges[:-1] + edges[1:]) / 2)
+    return _along(summary, origin, Along("", "age", names, middles, end, ()), place)
+
+
+def ages(summary: Summary) -> Floats:
+    """Of each measured turn: seconds from its session's start to its own; NaN where the session has no row."""
+    turns, sessions = summary.turns, summary.run.sessions
+    began = pd.Series(sessions["start_utc_ns"].to_numpy(dtype=np.float64), index=sessions["session_id"].astype(str))
+    of_category = began[~began.index.duplicated()].reindex(turns.frame["session_id"].cat.categories.astype(str))
+    # whole numbers of ns exceed what a float holds exactly by some 100 ns: nothing to an age in seconds
+    age_s: Floats = (turns.column("start_utc_ns") - of_category.to_numpy()[turns.session]) / 1e9
+    return np.maximum(age_s, 0.0)
+
+
+def one_thing(summary: Summary) -> bool:
+    """Whether turn number and session age go together so closely that no figure can tell which of them matters."""
+    number, age_s = summary.turns.column("turn"), ages(summary)
+    known = np.isfinite(number) & np.isfinite(age_s)
+    if known.sum() < 3 or np.ptp(number[known]) == 0 or np.ptp(age_s[known]) == 0:
+        return False
+    return float(np.corrcoef(number[known], age_s[known])[0, 1]) >= ALIKE
+
+
+def _along(summary: Summary, origin: str, empty: Along, place: Integers) -> Along:
+    measure = summary.mains[origin]
+    one = summary.samples[measure]
+    pools = [pool for pool in summary.turns.pools if pool.origin == origin]
+    targets = summary.turns.targets
+    courses = [Course(targets[pool.target], pool.target, tuple(_stops(one, pool, place))) for pool in pools]
+    return replace(empty, measure=measure, courses=tuple(course for course in courses if course.stops))
+
+
+def _stops(one: Sampled, pool: Pool, place: Integers) -> Iterable[Stop]:
+    """The pool's values are ascending, and stay so within each place."""
+    wanted = np.zeros_like(one.applies)
+    wanted[pool.target] = pool.steps
+    here = np.flatnonzero(wanted.ravel()[one.group])
+    here = here[np.argsort(place[one.index[here]], kind="stable")]
+    at = place[one.index[here]]
+    for begin, end in _runs(at):
+        if at[begin] >= 0:
+            values = one.values[here[begin:end]]
+            failed = int(np.isinf(values).sum())
+            told = estimates(Sample(values, one.turns.session[one.index[here[begin:end]]], failed), (0.5, 0.95))
+            yield Stop(int(at[begin]), values.size, failed, *told)
+
+
+def _runs(ascending: Integers) -> Iterable[tuple[int, int]]:
+    """(begin, end) of each run of equal values."""
+    if not ascending.size:
+        return ()
+    starts = np.flatnonzero(np.r_[True, np.diff(ascending) > 0]).tolist()
+    return zip(starts, [*starts[1:], ascending.size], strict=True)

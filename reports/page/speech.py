@@ -1,0 +1,180 @@
+"""The speech timeline: (frame, width) → Plot, computing nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from reports.page.svg import Plot, Scale, glyph, identity, nice, steps_of, time_step, tone
+from reports.page.talks import Talk
+from reports.wording.numbers import NBSP, ms, shortened, three
+
+LONGEST_S = 20.0
+"""The axis ends here at the latest; what goes on is broken off, and says where it ends."""
+SPOKEN_S, SPOKEN_PHONE_S = 4.0, 1.5
+"""So much of the caller's speech is drawn; how long it was stands in the numbers."""
+LANE = 20
+LETTER = 7.3
+"""Width of a letter, about."""
+PITCH, PITCH_PHONE = 112, 126
+TRIANGLES = (("noticed", "noticed_s", 0), ("first delta", "first_delta_s", 3))
+"""Name, field, colour."""
+
+
+def speech(talks: Sequence[Talk], w: int) -> Plot:
+    """Two lanes for each turn on one scale of time: the caller, the wait, and the reply with its stalls."""
+    phone = w < 600
+    pitch = PITCH_PHONE if phone else PITCH
+    plot = Plot(
+        w,
+        34 + len(talks) * pitch + 34,
+        left=4 if phone else 190,
+        right=14 if phone else 60,
+        top=34,
+        bottom=34,
+        title="Speech timeline",
+        desc="The caller’s speech, the wait and the reply of a few turns, aligned at the end of speech. "
+        + ". ".join(f"{talk.role}: {_spoken(talk)}" for talk in talks)
+        + ".",
+    )
+    x = _scale(talks, plot, phone=phone)
+    step = time_step(x.high - x.low, 5 if phone else 9) if x.high > 2 else nice(x.high / 4)
+    before = [-s for s in steps_of(-x.low, step)[:0:-1]]
+    plot.x_axis(x, [*before, *steps_of(x.high, step)], _tick, grid=True)
+    for row, talk in enumerate(talks):
+        top = plot.y1 + 4 + row * pitch
+        if row:
+            plot.line(0, top - 2, plot.x1, top - 2, "grid")
+        _who(plot, talk, top, phone=phone)
+        _talk(plot, talk, x, top + (50 if phone else 34), top + (92 if phone else 76), phone=phone)
+    room = x(0) - plot.x0 > LETTER * len("end of speech") / 2
+    plot.text(x(0), plot.y1 - 12, "end of speech", "lab", "middle" if room else "start")
+    return plot
+
+
+def breaks(talks: Sequence[Talk]) -> bool:
+    """Whether something lasts longer than the axis."""
+    return any(max(talk.wait_s, talk.end_s if talk.end_s == talk.end_s else 0.0) > LONGEST_S for talk in talks)
+
+
+def read(talk: Talk) -> list[str]:
+    """The numbers of one turn: what, then each in words."""
+    said = [talk.role, talk.target, f"{talk.step}, turn {talk.turn}"]
+    said += [f"caller spoke {_s(talk.speech_s)}"] if talk.speech_s == talk.speech_s else []
+    said += [f"{name} {_s(value)}" for name, field, _ in TRIANGLES if not math.isnan(value := getattr(talk, field))]
+    said += [f"reply heard from {_s(talk.wait_s)}"]
+    said += [f"to {_s(talk.end_s)}"] if talk.end_s == talk.end_s else ["its end is not known"]
+    return [*said, f"stalled {_s(talk.stall_s)} in {talk.stalls}" if talk.stall_s else "no stall"]
+
+
+def _spoken(talk: Talk) -> str:
+    stalled = f", {_s(talk.stall_s)} of stalls" if talk.stall_s else ""
+    return f"{talk.step} on {talk.target}, {_s(talk.wait_s)} of wait{stalled}"
+
+
+def _s(seconds: float) -> str:
+    return ms(1e3 * seconds)
+
+
+def _tick(seconds: float) -> str:
+    return f"{'+' if seconds > 0 else ''}{three(seconds)}{NBSP}s" if seconds else "0"
+
+
+def _scale(talks: Sequence[Talk], plot: Plot, *, phone: bool) -> Scale:
+    spoken = max((talk.speech_s for talk in talks if talk.speech_s == talk.speech_s), default=0.0)
+    ends = [end for talk in talks for end in (talk.wait_s * 1.1, talk.end_s) if end == end]
+    low = min(max(0.4, spoken), SPOKEN_PHONE_S if phone else SPOKEN_S)
+    return Scale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
+
+
+def _who(plot: Plot, talk: Talk, top: float, *, phone: bool) -> None:
+    """Which turn it is, beside its lanes or above them."""
+    name = f"{glyph(talk.colour)} {shortened(talk.target, 12 if phone else 20)}"
+    where = f"{shortened(talk.step, 18 if phone else 22)}, turn {talk.turn}"
+    plot.text(0, top + (14 if phone else 28), talk.role, "rowlab")
+    if phone:
+        plot.text(0, top + 30, name, f"lab t{tone(talk.colour)}")
+        plot.text(plot.x1, top + 30, where, "lab", "end")
+    else:
+        plot.text(0, top + 45, name, f"lab t{tone(talk.colour)}")
+        plot.text(0, top + 61, where, "lab")
+
+
+def _talk(plot: Plot, talk: Talk, x: Scale, call: float, reply: float, *, phone: bool) -> None:
+    for lane, word in ((call, "caller"), (reply, "reply")):
+        plot.line(plot.x0, lane, plot.x1, lane, "lane")
+        if not phone:
+            plot.text(plot.x0 - 8, lane + 4, word, "tiny", "end")
+    if talk.speech_s == talk.speech_s:
+        begin = x.clip(-talk.speech_s)
+        tip = f"the caller speaks for {_s(talk.speech_s)}"
+        plot.rect(begin, call - LANE / 2, x(0) - begin, LANE, "caller", tip)
+        if -talk.speech_s < x.low:
+            _broken(plot, begin + 6, call)
+    heard = x.clip(talk.wait_s)
+    plot.rect(x(0), call + LANE / 2 + 3, heard - x(0), reply - call - LANE - 6, "wait", f"{_s(talk.wait_s)} of wait")
+    inside = heard - x(0) > 80
+    middle = (x(0) + heard) / 2 if inside else heard + 5
+    plot.text(middle, (call + reply) / 2 + 4, f"{_s(talk.wait_s)} wait", "dl", "middle" if inside else "start")
+    plot.line(x(0), call - LANE / 2 - 4, x(0), reply + LANE / 2 + 12, "zero")
+    _reply(plot, talk, x, reply)
+    for name, field, shade in TRIANGLES:
+        at = getattr(talk, field)
+        if x.low <= at <= x.high:
+            plot.dot(x(at), reply + 16, "triangle", f"tri g{shade}", 5, f"{name} {_s(at)}")
+
+
+def _reply(plot: Plot, talk: Talk, x: Scale, lane: float) -> None:
+    """What was heard, as one bar with its stalls hatched."""
+    cls, end_s = f"replyw s{tone(talk.colour)}", talk.end_s
+    if talk.wait_s >= x.high:
+        _broken(plot, plot.x1 - 6, lane)
+        plot.text(plot.x1 - 16, lane + 4, f"reply from {_s(talk.wait_s)}", "dl", "end")
+        return
+    if math.isnan(end_s):
+        plot.rect(x(talk.wait_s), lane - LANE / 2, 6, LANE, cls, "the reply; how long it was is not known")
+        plot.text(x(talk.wait_s) + 12, lane + 4, "length not known", "tiny")
+        return
+    begin, end = x(talk.wait_s), x.clip(end_s)
+    tip = f"the reply plays from {_s(talk.wait_s)} to {_s(end_s)}"
+    plot.rect(begin, lane - LANE / 2, end - begin, LANE, cls, tip)
+    gaps = _gaps(talk, x, begin, end)
+    for left, right in gaps:
+        _hatched(plot, left, lane - LANE / 2 - 2, max(3.0, right - left), LANE + 4)
+    if gaps:
+        said = f"{'stall' if talk.stalls == 1 else f'{talk.stalls} stalls,'} {_s(talk.stall_s)}"
+        clear = x.clip(talk.first_delta_s) + 10  # of the triangles
+        middle = (gaps[0][0] + gaps[-1][1]) / 2
+        plot.text(max(clear, middle - LETTER * len(said) / 2), lane + LANE / 2 + 16, said, "dl bad")
+    if end_s > x.high:
+        _broken(plot, end - 6, lane)
+        plot.text(end, lane - LANE / 2 - 5, f"to {_s(end_s)}", "lab", "end")
+
+
+def _gaps(talk: Talk, x: Scale, begin: float, end: float) -> list[tuple[float, float]]:
+    """Where the stalls lie; where that is not known one of their length in the reply's middle."""
+    if talk.heard:
+        ends = [(x.clip(before[1]), x.clip(after[0])) for before, after in pairwise(talk.heard)]
+        return [(left, right) for left, right in ends if begin <= left < end]
+    width = min((end - begin) * 0.8, x(talk.stall_s) - x(0))
+    return [((begin + end - width) / 2, (begin + end + width) / 2)] if talk.stall_s else []
+
+
+def _hatched(plot: Plot, x: float, y: float, w: float, h: float) -> None:
+    """A rectangle with diagonal lines: a pattern would be a reference, and the page has none."""
+    plot.rect(x, y, w, h, "stall")
+    lines = []
+    for step in range(int((w + h) / 5) + 1):
+        offset = 5.0 * step
+        left, right = max(0.0, offset - h), min(w, offset)
+        if right > left:
+            lines.append(f"M{x + left:.1f} {y + offset - left:.1f}L{x + right:.1f} {y + offset - right:.1f}")
+    if lines:
+        plot.add(f'<path d="{"".join(lines)}" class="hatch"/>')
+
+
+def _broken(plot: Plot, x: float, lane: float) -> None:
+    """Two slanted strokes across a bar that goes on beyond the axis."""
+    for offset in (-3, 3):
+        plot.line(x + offset - 3, lane + LANE / 2 + 3, x + offset + 3, lane - LANE / 2 - 3, "broken")

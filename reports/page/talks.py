@@ -1,0 +1,137 @@
+"""A few turns as the caller heard them: what the speech timeline draws. Times are seconds after the end of speech."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.run import folder as run_folder
+from reports.page.played import stretches
+from reports.statistics.quantiles import rank
+from reports.summary.summary import HEARD, Summary
+
+BYTES_PER_S = {"pcm16": 48_000, "g711_ulaw": 8_000, "g711_alaw": 8_000}
+"""Of decoded audio, by the script's format of output."""
+NS = 1e9
+AGREES_S = 0.001
+
+
+@dataclass(frozen=True)
+class Talk:
+    """One good turn; NaN: not known. A stall's place within the reply is on no row: only an event log tells it."""
+
+    role: str
+    target: str
+    colour: int
+    step: str
+    turn: int
+    session: str
+    event_log: str
+    """the log of the session's events, relative to the run's folder; empty where there is none"""
+    speech_s: float
+    """how long the caller spoke"""
+    noticed_s: float
+    first_delta_s: float
+    wait_s: float
+    """voice_to_voice"""
+    end_s: float
+    """when the reply was played to its end, its stalls included; NaN where its audio's length is not known"""
+    stall_s: float
+    stalls: int
+    heard: tuple[tuple[float, float], ...] = ()
+    """(from, to) of what was played without a break, where an event log tells it; else the reply is one piece"""
+
+
+def talks(summary: Summary) -> tuple[Talk, ...]:
+    """The median turn, the slowest two, and the one with the longest stall; empty where nobody spoke and was answered.
+
+    Of good turns with a voice_to_voice, all targets together.
+    """
+    one = summary.samples.get(HEARD)
+    if one is None:
+        return ()
+    places = one.index[np.isfinite(one.values)]  # ascending by voice_to_voice
+    if not places.size:
+        return ()
+    chosen = {"median turn": int(places[rank(0.5, places.size) - 1])}
+    for role, place in zip(("slowest", "second slowest"), places[::-1].tolist(), strict=False):
+        if place not in chosen.values():
+            chosen[role] = place
+    stall_ms = np.nan_to_num(summary.turns.value("stall")[places])
+    if stall_ms.max() > 0:
+        longest = int(places[stall_ms.argmax()])
+        taken = next((role for role, place in chosen.items() if place == longest), "")
+        if taken:
+            chosen = {(f"{role}, longest stall" if role == taken else role): p for role, p in chosen.items()}
+        else:
+            chosen["longest stall"] = longest
+    return tuple(_talks(summary, chosen))
+
+
+def _talks(summary: Summary, chosen: dict[str, int]) -> Iterable[Talk]:
+    turns = summary.turns
+    table = run_folder.read_table(summary.run.folder, "turns", ["start_ns", "ended_at_ns", "audio_bytes_received"])
+    settings = {str(script.get("name")): script for script in summary.run.document.get("scripts") or []}
+    logs = set(summary.run.sessions.loc[summary.run.sessions["event_log"].eq(True), "session_id"].astype(str))
+    for role, place in chosen.items():
+        row, colour = int(turns.rows[place]), int(turns.target[place])
+        turn = turns.frame.iloc[row]
+        session, script = str(turn["session_id"]), settings.get(str(turn["script"]), {})
+        talk = Talk(
+            role=role,
+            target=turns.targets[colour],
+            colour=colour,
+            step=turns.steps[int(turns.step[place])],
+            turn=int(np.nan_to_num(turn["turn"])),
+            session=session,
+            event_log=f"events/{session}.jsonl" if session in logs else "",
+            speech_s=_after_speech(turn, "speech_begin") * -1,
+            noticed_s=_after_speech(turn, "speech_stopped"),
+            first_delta_s=_after_speech(turn, "first_audio"),
+            wait_s=float(turn["voice_to_voice_ms"]) / 1e3,
+            end_s=np.nan,
+            stall_s=float(np.nan_to_num(turn["stall_ms"])) / 1e3,
+            stalls=int(np.nan_to_num(turn["stalls"])),
+        )
+        told = {name: table.column(name)[row].as_py() for name in table.column_names}
+        yield _placed(summary, _ended(talk, script, told["audio_bytes_received"]), turn, script, told)
+
+
+def _after_speech(turn: pd.Series[Any], instant: str) -> float:
+    return float(turn[f"{instant}_at_ns"] - turn["speech_end_at_ns"]) / NS
+
+
+def _ended(talk: Talk, script: dict[str, Any], received: int | None) -> Talk:
+    """With the end of its reply, as far as the length of its audio is known.
+
+    The player starts a jitter buffer after the first delta; what it plays before the wait's end is silence.
+    """
+    rate = BYTES_PER_S.get(str(script.get("output_format")))
+    audio_s = received / rate if received and rate else np.nan
+    begin_s = min(talk.first_delta_s + _buffer_s(script), talk.wait_s)
+    return replace(talk, end_s=float(np.maximum(talk.wait_s, begin_s + audio_s + talk.stall_s)))
+
+
+def _placed(summary: Summary, talk: Talk, turn: pd.Series[Any], script: dict[str, Any], told: dict[str, Any]) -> Talk:
+    """With the places of its stalls, where its event log is kept and tells of as much stalling as the row does."""
+    rate = BYTES_PER_S.get(str(script.get("output_format")))
+    if not (talk.event_log and talk.stall_s and rate and told["ended_at_ns"]):
+        return talk
+    began_ns, buffer_ns = told["start_ns"], round(_buffer_s(script) * NS)
+    log = summary.run.folder / talk.event_log
+    found = stretches(log, began_ns, began_ns + told["ended_at_ns"], rate, buffer_ns)
+    speech_end_ns = began_ns + int(turn["speech_end_at_ns"])
+    heard = tuple(((begin - speech_end_ns) / NS, (end - speech_end_ns) / NS) for begin, end in found)
+    gaps_s = sum(after[0] - before[1] for before, after in pairwise(heard))
+    return replace(talk, heard=heard) if abs(gaps_s - talk.stall_s) < AGREES_S else talk
+
+
+def _buffer_s(script: dict[str, Any]) -> float:
+    """The player's jitter buffer in turns of this script."""
+    buffer_ms = script.get("jitter_buffer_ms")
+    return float(buffer_ms) / 1e3 if isinstance(buffer_ms, int | float) else 0.0

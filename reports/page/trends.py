@@ -1,0 +1,155 @@
+"""The wait along a session: (frame, width) → Plot, computing nothing."""
+
+from __future__ import annotations
+
+import math
+
+from reports.page.along import Along, Course, Stop
+from reports.page.charts import LEGEND_PITCH, legend, legend_rows
+from reports.page.svg import (
+    COLOURS,
+    Plot,
+    Point,
+    Scale,
+    identity,
+    log_range,
+    log_scale,
+    log_ticks,
+    shape,
+    steps_of,
+    time_step,
+    tone,
+)
+from reports.wording.numbers import count, instant, ms, shortened, three
+
+COUNTS = 15
+"""Height of a line of counts below the axis."""
+APART = 14
+"""Labels at the end of lines stand at least so far from each other."""
+
+
+End = tuple[float, float, str, int]
+"""Where a line ends: height, place, label, colour."""
+
+
+def along(frame: Along, w: int) -> Plot:
+    """p50 with its interval and p95 (dashed) by turn number or by age; the number of turns where it thins out."""
+    named = [(course.colour, shortened(course.label, 24)) for course in frame.courses]
+    rows = len(legend_rows(named, w - 100)) if len(named) > 1 else 0
+    counted = (len(frame.courses) if len(frame.courses) <= COLOURS else 1) if frame.thinned else 0
+    what = {"turn": "turn number in the session", "age": "age of the session at the turn’s start"}[frame.by]
+    plot = Plot(
+        w,
+        290 + LEGEND_PITCH * rows + COUNTS * counted,
+        left=56,
+        right=44,
+        top=10 + LEGEND_PITCH * rows,
+        bottom=42 + COUNTS * counted,
+        title=f"{frame.measure} by {what}",
+        desc="Median with 95 % interval, and 95th percentile dashed. " + "; ".join(map(_spoken, frame.courses)) + ".",
+    )
+    low, high = log_range(value for course in frame.courses for value in _drawn(course))
+    x = _x(frame, plot)
+    y = log_scale(low, high, plot.y0, plot.y1 + 6)
+    plot.y_axis(y, log_ticks(low, high, 6), ms)
+    _axis(plot, frame, x, what)
+    ends: list[End] = []
+    for course in frame.courses:
+        ends += _course(plot, course, frame, x, y, banded=len(frame.courses) <= COLOURS)
+    if len(frame.courses) <= 2:
+        _label(plot, ends)
+    if rows:
+        legend(plot, 14, named)
+    if counted:
+        _counts(plot, frame, x)
+    _read(plot, frame, x)
+    return plot
+
+
+def _spoken(course: Course) -> str:
+    if not course.told:
+        return f"{course.label}: too few turns"
+    first, last = course.told[0], course.told[-1]
+    return f"{course.label}: p50 {ms(first.p50.value)} at first, {ms(last.p50.value)} at last"
+
+
+def _drawn(course: Course) -> list[float]:
+    """What the axis must hold: the ends of the intervals, and p95 where it is a line."""
+    ends = [end for stop in course.told for end in (stop.p50.low, stop.p50.high)]
+    return [value for value in (*ends, *(stop.tail for stop in course.tails)) if math.isfinite(value)]
+
+
+def _x(frame: Along, plot: Plot) -> Scale:
+    low = 0.0 if frame.by == "age" else 1.0
+    return Scale(identity, low, max(frame.end, low + 1e-3), plot.x0 + 10, plot.x1)
+
+
+def _axis(plot: Plot, frame: Along, x: Scale, what: str) -> None:
+    if frame.by == "age":
+        step = time_step(frame.end, 4 if plot.w < 400 else 6)
+        plot.x_axis(x, steps_of(frame.end, step), lambda s: instant(s, step))
+    else:
+        names = dict(zip(frame.at, frame.names, strict=True))
+        plot.x_axis(x, list(frame.at), lambda n: names[n])
+    plot.text(plot.x1, plot.h - 9, what, "lab", "end")
+
+
+def _course(plot: Plot, course: Course, frame: Along, x: Scale, y: Scale, *, banded: bool) -> list[End]:
+    """Draw one target; the ends of its lines."""
+    cls, told = f"s{tone(course.colour)}", course.told
+    places = [x(frame.at[stop.place]) for stop in told]
+    middle: list[Point] = [(at, y.clip(s.p50.value)) for at, s in zip(places, told, strict=True)]
+    tail: list[Point] = [(x(frame.at[stop.place]), y.clip(stop.tail)) for stop in course.tails]
+    if banded:
+        lower = [(at, y.clip(s.p50.low)) for at, s in zip(places, told, strict=True)]
+        upper = [(at, y.clip(s.p50.high)) for at, s in zip(places, told, strict=True)]
+        plot.band(lower, upper, f"band {cls}")
+    plot.path(middle, f"curve {cls}")
+    plot.path(tail, f"curve t-tail {cls}")
+    for at, height in middle:
+        plot.dot(at, height, shape(course.colour), f"mark {cls}", 3)
+    lines = (("p50", middle), ("p95", tail))
+    return [(points[-1][1], points[-1][0], label, course.colour) for label, points in lines if points]
+
+
+def _label(plot: Plot, ends: list[End]) -> None:
+    """Names of the lines at their right ends, moved apart."""
+    below = -math.inf
+    for height, at, label, colour in sorted(ends):
+        below = max(height + 4, below + APART)
+        plot.text(at + 8, below, label, f"lab t{tone(colour)}")
+
+
+def _counts(plot: Plot, frame: Along, x: Scale) -> None:
+    """How many turns each place has, a line for each target; of many targets all together."""
+    rows = [(course.colour, {s.place: s.n for s in course.stops}) for course in frame.courses]
+    if len(rows) > COLOURS:
+        places = {place for _, row in rows for place in row}
+        rows = [(-1, {place: sum(row.get(place, 0) for _, row in rows) for place in places})]
+    every = 2 if plot.w < 400 and len(frame.at) > 8 else 1
+    for line, (colour, row) in enumerate(rows):
+        height = plot.y0 + 17 + COUNTS * (line + 1)
+        plot.text(plot.x0 - 6, height, "turns", f"tiny t{tone(colour)}" if colour >= 0 else "tiny", "end")
+        for place in sorted(row)[::every]:
+            plot.text(x(frame.at[place]), height, _short(row[place]), "tiny", "middle")
+
+
+def _short(number: int) -> str:
+    return count(number) if number < 10_000 else f"{three(number / 1000)}k"
+
+
+def _read(plot: Plot, frame: Along, x: Scale) -> None:
+    by_place = [{stop.place: stop for stop in course.stops} for course in frame.courses]
+    rows = []
+    for place, name in enumerate(frame.names):
+        told = [f"{c.label} {_say(b[place])}" for c, b in zip(frame.courses, by_place, strict=True) if place in b]
+        rows.append(" · ".join([f"turn {name}" if frame.by == "turn" else name, *(told or ["no turns"])]))
+    plot.readout([x(at) for at in frame.at], rows)
+
+
+def _say(stop: Stop) -> str:
+    if stop.p50.value == math.inf:
+        return f"{stop.failed} of {stop.n} turns failed"
+    low, high = (ms(end) if math.isfinite(end) else "open" for end in (stop.p50.low, stop.p50.high))
+    tail = "" if math.isnan(stop.tail) else f", p95 {'failed' if stop.tail == math.inf else ms(stop.tail)}"
+    return f"p50 {ms(stop.p50.value)} ({low} to {high}){tail}, {count(stop.n)} turn{'' if stop.n == 1 else 's'}"

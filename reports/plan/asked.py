@@ -1,0 +1,81 @@
+"""What a user asks of `rtbench size`: text → a question with an effect to find; pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bench.errors import UsageError
+from reports.compare.question import POINTS, Question
+from reports.gate.gated import gated, quoted
+from reports.statistics.differences import Margin
+from reports.statistics.power import distance_of
+
+_SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
+EFFECT, MARGIN, EFFECT_POINTS = 0.2, 0.1, 0.03
+"""Where the user says nothing; of rates, 3 points against 1."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """`effect`: how much worse the candidate truly is, which is to be found with this power."""
+
+    question: Question
+    effect: float
+    margin: float
+    power: float
+
+    @property
+    def is_rate(self) -> bool:
+        return self.question.kind == "rate"
+
+    @property
+    def distance(self) -> float:
+        """From the margin to the effect: of logs, or of rates."""
+        return self.effect - self.margin if self.is_rate else distance_of(self.effect, self.margin)
+
+
+def asked(measure: str, detect: str | None, margin: str | None, power: float) -> Asked:
+    """Raises UsageError that says what is allowed."""
+    name, _, aggregate = measure.partition(":")
+    of = gated(name.strip())
+    rate = of.unit == "share"
+    effect = share(detect, "--detect") if detect else EFFECT_POINTS if rate else EFFECT
+    accepted = share(margin, "--margin") if margin else POINTS if rate else MARGIN
+    if not effect > accepted:
+        raise UsageError(
+            f"an effect of {_said(effect, rate)} is not above the margin of {_said(accepted, rate)}: "
+            "no number of sessions would call it worse; raise --detect or lower --margin"
+        )
+    if not 0.5 <= power < 1:
+        raise UsageError(f"--power {power:g} is no power: choose one from 0.5 to 0.99")
+    if rate:
+        if aggregate not in ("", "rate"):
+            raise UsageError(f"{name} is a rate: write --measure {name}")
+        return Asked(Question(name, "rate", Margin(points=accepted)), effect, accepted, power)
+    return Asked(
+        Question(name, "quantile", Margin(ratio=accepted), _quantile(name, aggregate)), effect, accepted, power
+    )
+
+
+def share(text: str, option: str) -> float:
+    """20%, 3pt, 0.2 → 0.2, 0.03, 0.2."""
+    found = _SHARE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"{option} {quoted(text)} is no share: write 20% (of rates, 3% is three percentage points)")
+    number = float(found[1]) / (100 if found[2] else 1)
+    if not found[2] and number > 1:
+        raise UsageError(f"{option} {quoted(text)} is more than everything: write {text}% or 0.{text}")
+    return number
+
+
+def _quantile(name: str, aggregate: str) -> float:
+    found = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|med", aggregate or "p95")
+    p = 0.5 if aggregate == "med" else float(found[1]) / 100 if found else 0.0
+    if not 0 < p < 1:
+        raise UsageError(f"{quoted(aggregate)} is no quantile: write --measure {name}:p95")
+    return p
+
+
+def _said(value: float, rate: bool) -> str:
+    return f"{100 * value:g} {'points' if rate else '%'}"

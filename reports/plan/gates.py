@@ -1,0 +1,95 @@
+"""Every gate of a comparison at one look, from the samples of its two arms by pair; pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
+
+from reports.plan.sequence import Seen, by_se, not_yet
+from reports.statistics.differences import Better, Difference, Margin, beyond, log_ratio
+from reports.statistics.looks import BEYOND_GATED, LEAST_PAIRS
+from reports.statistics.quantiles import Floats, Sample, quantile
+from reports.statistics.rates import PerCluster, mean_difference, rate_difference
+from reports.statistics.resample import paired_draws
+from reports.wording.numbers import count
+
+DRAWS = 2_000
+ENDLESS = 0.01
+"""Share of endless draws from which on a quantile is not tested."""
+
+
+def quantiles_seen(
+    base: Sample,
+    cand: Sample,
+    asked: Sequence[tuple[float, Margin]],
+    *,
+    pairs: int,
+    better: Better,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+) -> list[Seen]:
+    """Quantiles of one measure, with the standard errors of the same resampled pairs."""
+    drawn = paired_draws(base, cand, [p for p, _ in asked], clusters=pairs, draws=draws, rng=rng)
+    return [
+        _quantile_seen((base, cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), pairs, better)
+        for at, (p, margin) in enumerate(asked)
+    ]
+
+
+def _quantile_seen(
+    arms: tuple[Sample, Sample], p: float, margin: Margin, drawn: tuple[Floats, Floats], pairs: int, better: Better
+) -> Seen:
+    base, cand = (np.array([quantile(arm.values, p)]) for arm in arms)
+    d = float(log_ratio(cand, base)[0])
+    if few := too_few(p, pairs, min(arm.n for arm in arms)):
+        return not_yet(few, d)
+    excess, spread = float(beyond((base, cand), margin, better)[0]), beyond(drawn, margin, better)
+    finite = spread[np.isfinite(spread)]
+    if not math.isfinite(excess) or finite.size < (1 - ENDLESS) * spread.size:
+        return not_yet("the quantile lies in the failed share: the failure rate decides", d)
+    return by_se(d, excess, float(finite.std(ddof=1)), pairs - 1, 1 if better == "lower" else -1)
+
+
+def too_few(p: float, pairs: int, turns: int) -> str:
+    """Why a quantile may not be tested yet; empty where it may."""
+    if pairs < LEAST_PAIRS:
+        return f"too few pairs: {LEAST_PAIRS} are needed"
+    needed = math.ceil(BEYOND_GATED / min(p, 1 - p) - 1e-9)
+    return f"too few turns: p{p * 100:g} needs {count(needed)} in each arm" if turns < needed else ""
+
+
+def rate_seen(base: PerCluster, cand: PerCluster, margin: Margin) -> Seen:
+    """A rate. Few failures make its standard error too small, so its upper bound is that of the rule for rates."""
+    if few := _few_clusters(base, cand):
+        return not_yet(few)
+    found = rate_difference(base, cand, margin, paired=True)
+    excess = found.d - margin.points
+
+    def upper(c: float) -> float:
+        return rate_difference(base, cand, margin, paired=True, level=float(ndtr(-c))).worse_high
+
+    return Seen(found.d, excess, found.se, found.df, upper)
+
+
+def mean_seen(base: PerCluster, cand: PerCluster, margin: Margin, better: Better) -> Seen:
+    """A mean of good turns."""
+    if few := _few_clusters(base, cand):
+        return not_yet(few)
+    found = mean_difference(base, cand, margin, paired=True, better=better)
+    excess = _excess(found, margin, better)
+    if not math.isfinite(excess):
+        return not_yet("a mean is not positive", found.d)
+    return by_se(found.d, excess, found.se, found.df, 1 if better == "lower" else -1)
+
+
+def _excess(found: Difference, margin: Margin, better: Better) -> float:
+    return float(beyond((np.array([found.baseline]), np.array([found.candidate])), margin, better)[0])
+
+
+def _few_clusters(base: PerCluster, cand: PerCluster) -> str:
+    """A rate or a mean needs pairs that have turns in both arms."""
+    there = min(int(np.count_nonzero(arm[1])) for arm in (base, cand))
+    return f"too few pairs: {LEAST_PAIRS} are needed" if there < LEAST_PAIRS else ""

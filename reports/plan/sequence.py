@@ -1,0 +1,230 @@
+"""A comparison that is looked at while it runs: which look decided it, and how; pure.
+
+At look k, with the first g_k pairs in order of their start, every gate has a z: how many standard errors the candidate
+lies beyond the margin. `c_k(a)` is the critical value of `reports.statistics.looks`.
+
+    regressed       z ≥ c_k(a / number of gates), the others by Holm's step-down          the run stops, exit status 1
+    not regressed   the upper bound at c_k(a) lies below the margin; a pass is kept       all of them: it stops, 0
+    futile          it would stay inconclusive at N                                       it stops, 3
+    the last look   nothing of these                                                      it stops, 3
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from reports.statistics import corrected, looks
+from reports.statistics.verdicts import Word
+
+Reason = Literal["regressed", "not regressed", "futile", "last look", "waiting", "ended by hand", "no look"]
+"""Why there was no further look. `waiting`: there will be; `no look`: the run ended before the first was complete."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One gate at one look, on the scale of its difference (log of a ratio, or points).
+
+    `d`: candidate against baseline; `excess`: how far beyond the margin, on the bad side; `upper`: the upper bound of
+    that at a critical value. `better`: 1 where less is better, −1 where more is. `untested`: why it cannot be tested
+    yet, empty where it can.
+    """
+
+    d: float
+    excess: float
+    se: float
+    df: float
+    upper: Callable[[float], float]
+    better: int = 1
+    untested: str = ""
+
+    @property
+    def z(self) -> float:
+        return math.nan if self.untested else looks.z_of(self.excess, self.se, self.df)
+
+
+def by_se(d: float, excess: float, se: float, df: float, better: int = 1) -> Seen:
+    """A gate whose upper bound is the standard error's."""
+    return Seen(d, excess, se, df, lambda c: excess + looks.spread_of_level(c, df) * se, better)
+
+
+def not_yet(reason: str, d: float = math.nan) -> Seen:
+    """A gate that cannot be tested at this look."""
+    return Seen(d, math.nan, math.nan, math.nan, lambda c: math.inf, untested=reason)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What was planned before the first session."""
+
+    pairs: int
+    sizes: tuple[int, ...]
+    gates: int
+    level: float = 0.05
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        return tuple(size / self.pairs for size in self.sizes)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look that was held. `c`: c_k(a); `c_first`: c_k(a / gates), which the first to be called worse must reach."""
+
+    pairs: int
+    seen: tuple[Seen, ...]
+    c: float
+    c_first: float
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The answer of one gate: by which look (from 0), at which critical value; bounds and corrected estimate of d."""
+
+    word: Word
+    reason: str
+    look: int
+    d: float
+    low: float
+    high: float
+    corrected: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """All looks that were held, the last one being the one that decided, and what came of them."""
+
+    looks: tuple[Look, ...]
+    reason: Reason
+    rulings: tuple[Ruling, ...]
+
+    @property
+    def stopped(self) -> bool:
+        return self.reason != "waiting"
+
+
+def follow(
+    schedule: Schedule, see: Callable[[int], Sequence[Seen]], complete: int, end: Literal["", "by hand", "blind"] = ""
+) -> Course:
+    """Hold `complete` of the planned looks, one after another, until one decides. `see`: pairs → every gate.
+
+    `end`: why there will be no more of them; empty while the run goes on. "by hand": somebody who could see figures
+    ended it, and only bounds that were crossed count. "blind": nobody chose the moment by them, and if no look has
+    decided, the last complete one is the final one: it takes all of the error that is left.
+    """
+    if not complete:
+        return Course((), "no look" if end else "waiting", ())
+    seen = lru_cache(maxsize=None)(lambda pairs: tuple(see(pairs)))
+    found = _hold(schedule, seen, complete, schedule.shares, "ended by hand" if end else "waiting")
+    if end != "blind" or found.reason != "ended by hand":
+        return found
+    return _hold(schedule, seen, complete, schedule.shares[:complete], "last look")
+
+
+def _hold(
+    schedule: Schedule,
+    see: Callable[[int], tuple[Seen, ...]],
+    complete: int,
+    shares: Sequence[float],
+    otherwise: Reason,
+) -> Course:
+    """Looks at these shares of N, of which the last one takes all that is left."""
+    ladder = [looks.bounds(shares, schedule.level / rest) for rest in range(schedule.gates, 0, -1)]
+    held: list[Look] = []
+    passed: list[int | None] = [None] * schedule.gates
+    worse: frozenset[int] = frozenset()
+    reason: Reason | None = None
+    for k, pairs in enumerate(schedule.sizes[:complete]):
+        look = Look(pairs, see(pairs), ladder[-1][k], ladder[0][k])
+        held.append(look)
+        passed = [k if at is None and _passes(one, look.c) else at for at, one in zip(passed, look.seen, strict=True)]
+        worse = _worse(look, [bound[k] for bound in ladder])
+        reason = _reason(look, passed, worse, shares[k], last=k + 1 == len(shares), final=_final(ladder))
+        if reason is not None:
+            break
+    return _course(schedule, held, reason or otherwise, passed, worse, shares, ladder[-1])
+
+
+def _final(ladder: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Critical values of the last look: for a pass, and for the first to be worse."""
+    return ladder[-1][-1], ladder[0][-1]
+
+
+def _passes(seen: Seen, c: float) -> bool:
+    return not seen.untested and seen.upper(c) <= 0
+
+
+def _worse(look: Look, ladder: Sequence[float]) -> frozenset[int]:
+    """Gates beyond their margin after Holm: the farthest against a / gates, the next against a / (gates − 1), …"""
+    tested = [gate for gate, one in enumerate(look.seen) if not one.untested]
+    found = set()
+    for gate, c in zip(sorted(tested, key=lambda gate: -look.seen[gate].z), ladder, strict=False):
+        if look.seen[gate].z < c:
+            break
+        found.add(gate)
+    return frozenset(found)
+
+
+def _reason(
+    look: Look,
+    passed: Sequence[int | None],
+    worse: frozenset[int],
+    t: float,
+    *,
+    last: bool,
+    final: tuple[float, float],
+) -> Reason | None:
+    """Why this look ends the run; None where it does not."""
+    if worse:
+        return "regressed"
+    if None not in passed:
+        return "not regressed"
+    if last:
+        return "last look"
+    chances = [looks.UNKNOWN if one.untested else looks.chances(one.z, t, *final) for one in look.seen]
+    still_open = [one for one, at in zip(chances, passed, strict=True) if at is None]
+    return "futile" if looks.futile(still_open, chances) else None
+
+
+def _course(
+    schedule: Schedule,
+    held: Sequence[Look],
+    reason: Reason,
+    passed: Sequence[int | None],
+    worse: frozenset[int],
+    shares: Sequence[float],
+    bounds: Sequence[float],
+) -> Course:
+    rulings = []
+    for gate, at in enumerate(passed):
+        k = len(held) - 1 if at is None or gate in worse else at
+        seen, c = held[k].seen[gate], held[k].c
+        word: Word = "regressed" if gate in worse else "inconclusive" if at is None else "not regressed"
+        why = "" if word != "inconclusive" else _why(seen, c, reason, schedule)
+        rulings.append(Ruling(word, why, k, seen.d, *_estimates(seen, c, shares[: k + 1], bounds[: k + 1])))
+    return Course(tuple(held), reason, tuple(rulings))
+
+
+def _why(seen: Seen, c: float, reason: Reason, schedule: Schedule) -> str:
+    """Why a gate is inconclusive, where its interval does not say it all."""
+    if seen.untested:
+        return seen.untested
+    if seen.z >= c:
+        return "over the margin, not after Holm"
+    return f"would stay so at {schedule.pairs} pairs" if reason == "futile" else ""
+
+
+def _estimates(seen: Seen, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:
+    """Lower and upper bound of d, which agree with the verdict, and its corrected estimate."""
+    if seen.untested:
+        return -math.inf, math.inf, math.nan
+    margin = seen.better * seen.d - seen.excess
+    low, high = corrected.interval(seen.excess, seen.se, seen.df, c)[0], seen.upper(c)
+    ends = sorted(seen.better * (end + margin) for end in (low, high))
+    if not math.isfinite(seen.excess):
+        return ends[0], ends[1], seen.d
+    moved = corrected.distance(seen.z, seen.se, t, bounds) if seen.se > 0 else seen.excess
+    return ends[0], ends[1], seen.better * (moved + margin)

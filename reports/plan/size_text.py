@@ -1,0 +1,110 @@
+"""What `rtbench size` says: on a terminal, and for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from reports.plan.size import Range, Size
+from reports.statistics.power import BETTER_SESSIONS, LEVEL
+from reports.wording.numbers import NBSP, NONE, count, plural, span, three, usd
+
+SCHEMA = 1
+
+
+def lines(size: Size) -> Iterable[str]:
+    """The answer first, then what it was judged by."""
+    asked, pilot, noun = size.asked, size.pilot, "pair" if size.paired else "session"
+    least, likely, most = size.sessions
+    error, power = (f"{three(100 * share)}{NBSP}%" for share in (LEVEL, asked.power))
+    effect, margin = _share(size, asked.effect), _share(size, asked.margin)
+    name = asked.question.name
+    yield f"{name}: to find +{effect} against a margin of {margin} with power {power}, at an error of {error}:"
+    arms = "pairs" if size.paired else "sessions in each arm"
+    yield f"  {count(likely)} {arms} ({count(least)} to {count(most)})"
+    if math.isfinite(size.seconds[1]):
+        pace = f"{three(size.sessions_per_min)} {noun}s a minute, the pace of this run"
+        yield f"  {_range(size.seconds, span)}, both arms at once, at {pace}"
+    if math.isfinite(size.usd[1]):
+        each = "pair" if size.paired else "session of each"
+        yield f"  {_range(size.usd, usd)} for both arms, at {usd(size.usd_per_session)} for a {each}"
+    else:
+        yield "  cost unknown: the run tells no tokens, or its model has no price"
+    yield ""
+    found = three(round(100 * size.power_of_pilot))
+    yield f"With as many as this run has, {plural(pilot.sessions, noun)}, it is found in {found}{NBSP}% of the runs."
+    spread = size.spread
+    yield (
+        f"Judged by {plural(pilot.sessions, noun)} of {three(size.turns_per_session)} turns: "
+        f"sigma {_two(spread.sigma)}, ICC {_two(spread.icc)}, "
+        f"design effect {_two(spread.deff50)} at p50 and {_two(spread.deff95)} at p95."
+    )
+    if cheapest := _cheapest(size):
+        yield cheapest
+    if pilot.sessions < BETTER_SESSIONS:
+        yield f"Pilots of {BETTER_SESSIONS} sessions are better: a plan scatters as its pilot does."
+    yield "A run that is looked at while it goes on, with --until-decided, mostly needs fewer."
+
+
+def as_data(size: Size) -> dict[str, Any]:
+    """Ranges are [least, likely, most]; null where the pilot does not tell."""
+    asked, spread = size.asked, size.spread
+    return {
+        "schema": SCHEMA,
+        "like": str(size.run.document.get("run_id") or size.run.folder.name),
+        "targets": list(size.targets),
+        "measure": asked.question.measure,
+        "kind": asked.question.kind,
+        "p": asked.question.p,
+        "detect": asked.effect,
+        "margin": asked.margin,
+        "power": asked.power,
+        "level": LEVEL,
+        "paired": size.paired,
+        "pilot_sessions": size.pilot.sessions,
+        "sessions": list(size.sessions),
+        "seconds": [_number(value) for value in size.seconds],
+        "usd": [_number(value) for value in size.usd],
+        "power_of_pilot": _number(size.power_of_pilot),
+        "turns_per_session": _number(size.turns_per_session),
+        "sigma": _number(spread.sigma),
+        "icc": _number(spread.icc),
+        "deff_p50": _number(spread.deff50),
+        "deff_p95": _number(spread.deff95),
+        "cheapest_turns_by_time": size.cheapest_by_time,
+        "cheapest_turns_by_usd": size.cheapest_by_usd,
+    }
+
+
+def _cheapest(size: Size) -> str:
+    """How many turns a session should have; nothing of a rate, whose spread was not looked into."""
+    if size.asked.is_rate:
+        return ""
+    told = [
+        f"{turns}{' or more' if turns == 10 else ''} by {what}"
+        for turns, what in ((size.cheapest_by_time, "time"), (size.cheapest_by_usd, "money"))
+        if turns is not None
+    ]
+    return (
+        f"Cheapest number of turns in a session: {', '.join(told)}; it has {three(size.turns_per_session)}."
+        if told
+        else ""
+    )
+
+
+def _share(size: Size, value: float) -> str:
+    points = "point" if value == 0.01 else "points"
+    return f"{three(100 * value)}{NBSP}{points if size.asked.is_rate else '%'}"
+
+
+def _range(values: Range, written: Any) -> str:
+    return f"{written(values[1])} ({written(values[0])} to {written(values[2])})"
+
+
+def _two(value: float) -> str:
+    return NONE if math.isnan(value) else three(float(f"{value:.2g}"))
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

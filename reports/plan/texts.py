@@ -1,0 +1,157 @@
+"""What a decision says: in a sentence, and on a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from reports.compare.question import Question
+from reports.plan.decision import Decision
+from reports.plan.sequence import Ruling, Seen
+from reports.statistics.differences import Margin
+from reports.wording.numbers import NBSP, NONE, change, count, listed, ms, plural, three
+
+ORIGINS = {"requested": "from response.create", "speech_end": "from the end of speech"}
+
+
+def sentence(decision: Decision) -> str:
+    """The answer in one sentence: what came of it, by which figures, and which look said so."""
+    if decision.invalid:
+        return f"invalid: {decision.invalid}; its figures decide nothing"
+    reason = decision.course.reason
+    if reason == "waiting":
+        return _waiting(decision)
+    if reason == "no look":
+        first = decision.plan.looks[0]
+        return (
+            f"inconclusive: the run ended before its first look, with {count(decision.pairs)} of {count(first)} pairs"
+        )
+    where = f"stopped at {place(decision)}"
+    candidate = decision.targets[1]
+    if reason == "regressed":
+        return f"{candidate} regressed: {'; '.join(_told(decision, 'regressed'))}; {where}"
+    if reason == "not regressed":
+        return f"{candidate} has not regressed: {'; '.join(_told(decision, 'not regressed'))}; {where}"
+    left = "; ".join(_told(decision, "inconclusive"))
+    return f"inconclusive{_why(decision)}: {left}; {where}"
+
+
+def _why(decision: Decision) -> str:
+    """What ended the looks without an answer."""
+    reason, plan = decision.course.reason, decision.plan
+    if reason == "futile":
+        return f", and would stay so at {plural(plan.pairs, 'pair')}"
+    if reason == "ended by hand":
+        return ", as the run was ended by hand"
+    if decision.used < plan.looks[-1]:
+        return f", as the run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs"
+    return " at the last look"
+
+
+def _waiting(decision: Decision) -> str:
+    held, sizes = len(decision.course.looks), decision.plan.looks
+    ended = f"{plural(decision.pairs, 'pair')} ended so far, the next look is at {count(sizes[held])}"
+    return f"not decided at {place(decision)}; {ended}" if held else f"no look yet: {ended}"
+
+
+def place(decision: Decision) -> str:
+    """look 3 of 10, 150 pairs."""
+    held = len(decision.course.looks)
+    return f"look{NBSP}{held} of {len(decision.plan.looks)}, {plural(decision.used, 'pair')}"
+
+
+def _told(decision: Decision, word: str) -> list[str]:
+    pairs = zip(decision.gates, decision.course.rulings, strict=True)
+    return [figure(gate, ruling) for gate, ruling in pairs if ruling.word == word]
+
+
+def figure(gate: Question, ruling: Ruling) -> str:
+    """ttfa p95 +47 % (corrected +45 %; 90 % interval +21 % … +70 %), margin 20 %."""
+    if math.isnan(ruling.corrected):
+        return f"{name(gate)}: {ruling.reason}"
+    told = f"corrected {apart(gate, ruling.corrected)}; 90{NBSP}% interval {interval(gate, ruling)}"
+    reason = f", {ruling.reason}" if ruling.reason else ""
+    return f"{name(gate)} {apart(gate, ruling.d)} ({told}), margin {margin(gate.margin)}{reason}"
+
+
+def interval(gate: Question, ruling: Ruling) -> str:
+    """+21 % … +70 %; ∞ where an end is open."""
+    return f"{apart(gate, ruling.low)} … {apart(gate, ruling.high)}"
+
+
+def name(gate: Question) -> str:
+    return f"{gate.name} {ORIGINS[gate.origin]}" if gate.origin else gate.name
+
+
+def apart(gate: Question, d: float) -> str:
+    """A difference: +47 %, of rates +1.2 points."""
+    if math.isnan(d):
+        return NONE
+    if math.isinf(d):
+        return "∞" if d > 0 else "−∞"
+    if gate.kind != "rate":
+        return change(math.exp(min(d, 300.0)))
+    points = float(f"{100 * d:.2g}")
+    sign = "+" if points > 0 else ""
+    return f"{sign}{three(points)}{NBSP}points"
+
+
+def margin(accepted: Margin) -> str:
+    """20 %; 20 % and 30 ms; 1 point."""
+    if accepted.points:
+        return f"{three(100 * accepted.points)}{NBSP}point{'' if accepted.points == 0.01 else 's'}"
+    parts = [f"{three(100 * accepted.ratio)}{NBSP}%"] if accepted.ratio or not accepted.plus else []
+    return listed([*parts, *([ms(accepted.plus)] if accepted.plus else [])])
+
+
+def lines(decision: Decision) -> Iterable[str]:
+    """The sentence, the looks that were held, each gate's verdict, and what is not in it."""
+    yield sentence(decision)
+    if decision.course.looks:
+        yield ""
+        yield from _looks(decision)
+        yield ""
+        yield from _gates(decision)
+    if decision.after and decision.course.stopped:
+        yield ""
+        yield f"{plural(decision.after, 'whole pair')} beyond that look {_are(decision.after)} not in the verdict."
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _looks(decision: Decision) -> Iterable[str]:
+    """How many standard errors each gate lay beyond its margin; ✓ from where it has passed, ✕ where it is worse."""
+    heads = ["look", "pairs", "worse from", "passed below", *map(name, decision.gates)]
+    rows = [heads]
+    for k, look in enumerate(decision.course.looks):
+        cells = [
+            f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
+            for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
+        ]
+        rows.append([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells])
+    widths = [max(len(row[at]) for row in rows) for at in range(len(heads))]
+    for row in rows:
+        yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+    yield "Standard errors beyond the margin."
+
+
+def _z(seen: Seen) -> str:
+    return "n/a" if seen.untested else _signed(seen.z)
+
+
+def _signed(z: float) -> str:
+    return ("+∞" if z > 0 else "−∞") if math.isinf(z) else f"{z:+.2f}".replace("-", "−")
+
+
+def _mark(ruling: Ruling, look: int, held: int) -> str:
+    if ruling.word == "not regressed" and look >= ruling.look:
+        return " ✓"
+    return " ✕" if ruling.word == "regressed" and look == held - 1 else "  "
+
+
+def _gates(decision: Decision) -> Iterable[str]:
+    for gate, ruling in zip(decision.gates, decision.course.rulings, strict=True):
+        at = f" (look {ruling.look + 1})" if ruling.word == "not regressed" else ""
+        yield f"{ruling.word}{at}: {figure(gate, ruling)}"

@@ -1,0 +1,132 @@
+"""A candidate against stored runs of the same workload; pure.
+
+Between two runs lies more than what sessions tell: an unchanged service drifts by some percent from run to run, and a
+test that knows only of sessions takes that for a change. From five stored runs on, their own spread says how much.
+With y_r = log q of run r of R, V_r its variance from the sessions inside the run, and s = sd(y_r):
+
+    R ≥ 5   SE = max(√(V_c + mean(V_r)/R), s·√(1 + 1/R))           df = R−1 if the second is larger, else Welch's
+    R < 5   SE² = V_c + mean(V_r)/R + run_sd²·(1 + 1/R)            Welch's df; run_sd is assumed, so provisional
+
+and the bounds are d ∓ t·SE of d = y_c − mean(y_r). Rates alike without logs; of fewer than five runs their spread is
+not known, and nothing is assumed for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from reports.statistics.differences import LEVEL, Better, Difference, Margin, log_variance, welch
+from reports.statistics.quantiles import Floats, Sample, quantile
+from reports.statistics.rates import Ratio, log_difference, points_difference
+from reports.statistics.resample import DRAWS, quantile_draws
+
+KNOWN = 5
+"""Stored runs from which on their own spread is used."""
+RUN_SD = 0.05
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A figure of one run: the log of a quantile (or mean), and its variance from the sessions in the run.
+
+    `endless`: the share of resamples whose quantile lies among the failed turns; they are not in the variance.
+    """
+
+    log_q: float
+    variance: float
+    endless: float = 0.0
+
+
+def stored_quantile(
+    sample: Sample, p: float, clusters: int, rng: np.random.Generator, draws: int = DRAWS
+) -> Stored | None:
+    """A quantile as a later candidate or baseline needs it; None where there is none, or none above 0."""
+    value = quantile(sample.values, p)
+    if not value > 0:
+        return None
+    drawn = quantile_draws(sample, [p], clusters=clusters, draws=draws, rng=rng)[:, 0]
+    return Stored(math.log(value), log_variance(drawn), float(np.isinf(drawn).mean()))
+
+
+def against_stored(
+    candidate_log_q: float,
+    candidate_variance: float,
+    candidate_clusters: int,
+    stored: Sequence[Stored],
+    margin: Margin,
+    *,
+    baseline_clusters: int,
+    better: Better = "lower",
+    run_sd: float = RUN_SD,
+    level: float = LEVEL,
+    candidate_endless: float = 0.0,
+) -> Difference:
+    """One figure of a run against the same of stored runs, of which `baseline_clusters` sessions in all.
+
+    A point estimate among the failed turns decides nothing: the candidate is worse than any margin only if its
+    resamples are, all but `level` of them; and not worse only if not more than `level` of them are.
+    """
+    runs, logs = len(stored), np.array([run.log_q for run in stored])
+    mean = float(logs.mean()) if np.isfinite(logs).all() else math.inf
+    inside = candidate_variance, float(np.mean([run.variance for run in stored])) / runs
+    between = run_sd**2 * (1 + 1 / runs)
+    error = _error(logs, inside, (candidate_clusters, baseline_clusters), between)
+    found = log_difference(
+        math.exp(mean), math.exp(candidate_log_q), error.se, error.df, candidate_clusters, margin, better, level,
+        fixed=error.fixed,
+    )  # fmt: skip
+    open_low = math.isinf(mean) or max(run.endless for run in stored) > level
+    return _with_endless(found, candidate_endless, open_low, better, level)
+
+
+def rate_against_stored(
+    candidate: Ratio, stored: Sequence[Ratio], margin: Margin, *, level: float = LEVEL
+) -> Difference:
+    """A rate of a run against the same of stored runs, each as `rates.ratio_of` gives it."""
+    runs, shares = len(stored), np.array([run.value for run in stored])
+    within = float(np.mean([run.variance for run in stored])) / runs
+    clusters = sum(run.clusters for run in stored)
+    pooled = Ratio(float(shares.mean()), within, sum(run.turns for run in stored), clusters)
+    error = _error(shares, (candidate.variance, within), (candidate.clusters, clusters), 0.0)
+    return points_difference(
+        pooled, candidate, error.se, error.df, margin, level, fixed=error.fixed, clusters=candidate.clusters
+    )
+
+
+class _Error(NamedTuple):
+    """Of candidate − mean. `fixed`: the part of SE² that more sessions of the candidate do not touch."""
+
+    se: float
+    df: float
+    fixed: float
+
+
+def _error(figures: Floats, inside: tuple[float, float], clusters: tuple[int, int], between: float) -> _Error:
+    """`inside`: variances of the candidate and of the mean, from sessions; `between`: what is assumed of few runs."""
+    runs, known = figures.size, figures.size >= KNOWN and bool(np.isfinite(figures).all())
+    se = math.sqrt(sum(inside) + (0.0 if known else between))
+    spread = float(figures.std(ddof=1)) * math.sqrt(1 + 1 / runs) if known else 0.0
+    if spread > se:
+        return _Error(spread, float(runs - 1), spread**2)
+    return _Error(se, welch(inside, clusters), se**2 - inside[0])
+
+
+def _with_endless(found: Difference, endless: float, base_open: bool, better: Better, level: float) -> Difference:
+    """The bounds, where resamples of either side lie among the failed turns (of waits: less is better)."""
+    if better == "higher" or not (endless or base_open or math.isinf(found.candidate)):
+        return found
+    if base_open:
+        found = replace(found, low=-math.inf, worse_low=-math.inf, p_worse=1.0, better_high=math.inf)
+    if endless >= 1 - level and not base_open:
+        return replace(
+            found, low=math.inf, high=math.inf, worse_low=math.inf, worse_high=math.inf, better_low=-math.inf,
+            better_high=-math.inf, p_worse=max(0.0, 1 - endless), p_better=1.0,
+        )  # fmt: skip
+    if endless > level:
+        return replace(found, high=math.inf, worse_high=math.inf, better_low=-math.inf, p_better=1.0)
+    return found

@@ -1,0 +1,132 @@
+"""Looking at a comparison while it runs, at planned sizes, without more errors than one test at the end; pure.
+
+A plan is made before the run: at most N pairs, looks at g_1 < … < g_K = N of them. At a look the share t = g/N of the
+information is there, and a·t² of the error a may have been spent. The critical values c_k follow from Brownian motion S
+without drift:
+
+    P(S(t_j)/√t_j first reaches c_j at j = k) = a·t_k² − a·t_{k−1}²
+
+The other side is ignored: a stop there only lowers the error. The last look takes all that is left, whatever its size.
+
+After: Lan, DeMets, "Discrete sequential boundaries for clinical trials" (1983), by numerical integration as in
+Armitage, McPherson, Rowe, "Repeated significance tests on accumulating data" (1969).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+from reports.statistics.quantiles import Floats
+
+SPENDING = "a t^2"
+EVERY = 50
+"""Pairs from look to look; the number of the first one, and of N, is a multiple of it."""
+BEYOND_GATED = 20
+"""Turns of each arm that must lie beyond a quantile before it is tested: n(1−p) ≥ 20."""
+LEAST_PAIRS = 20
+HOPELESS = 0.1
+"""Below such a chance of ever passing, and of ever being found worse, a look ends the run."""
+REACH = 8.0
+"""Standard deviations of the paths that are followed."""
+
+
+def plan(pairs_most: int, every: int = EVERY, first: int = 0) -> tuple[int, ...]:
+    """Sizes of the looks: `first` or `every`, then each `every` more, and N. (100, 150, …) for first = 100."""
+    sizes = range(max(first, every), pairs_most, every)
+    return (*sizes, pairs_most)
+
+
+def first_look(ps: Sequence[float], turns_per_session: float, every: int = EVERY) -> int:
+    """Pairs from which on every gated quantile may be tested, rounded up to a multiple of `every`."""
+    needed = max([LEAST_PAIRS, *(BEYOND_GATED / (1 - p) / turns_per_session for p in ps)])
+    return math.ceil(needed / every - 1e-9) * every
+
+
+def bounds(t: Sequence[float], a: float, grid: int = 200) -> list[float]:
+    """The critical value of each look, for one-sided error `a`. `t`: rising fractions of N, each in (0, 1].
+
+    The last look takes all of `a` that is left, so a run that ends early, blind to its result, hands in the looks that
+    it held. Paths still under way are kept as a density on Gauss-Legendre nodes below the bound.
+    """
+    return list(_bounds(tuple(t), a, grid))
+
+
+@lru_cache(maxsize=256)
+def _bounds(t: tuple[float, ...], a: float, grid: int) -> tuple[float, ...]:
+    spent = [0.0, *(a * one**2 for one in t[:-1]), a]
+    nodes, weights = np.polynomial.legendre.leggauss(grid)
+    found, at, mass = [], np.zeros(1), np.ones(1)
+    for k, share in enumerate(t):
+        sd = math.sqrt(share - (t[k - 1] if k else 0.0))
+        bound = _bound(at, mass, sd, spent[k + 1] - spent[k])
+        found.append(bound / math.sqrt(share))
+        low = -REACH * math.sqrt(share)
+        to = low + (nodes + 1) / 2 * (bound - low)
+        at, mass = to, moved(at, mass, to, sd) * weights * (bound - low) / 2
+    return tuple(found)
+
+
+def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
+    """Where a path at `at`, moving on by a normal step, lies above with this probability."""
+    return float(brentq(lambda bound: mass @ ndtr((at - bound) / sd) - increment, -10, 12, xtol=1e-10))
+
+
+def moved(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
+    """The density at `to` of what was at `at`, after a normal step."""
+    step: Floats = np.exp(-(((to[:, None] - at) / sd) ** 2) / 2) @ mass / (sd * math.sqrt(2 * math.pi))
+    return step
+
+
+def z_of(excess: float, se: float, df: float) -> float:
+    """How many standard errors beyond the margin, as a normal deviate: Φ⁻¹(T_df(excess / SE)).
+
+    Without any spread it is ±inf; exactly on the margin 0.
+    """
+    if se == 0 or math.isinf(excess):
+        return math.copysign(math.inf, excess) if excess else 0.0
+    tail = -abs(excess / se)
+    z = float(ndtri(stdtr(df, tail)))
+    return math.copysign(z, excess)
+
+
+def spread_of_level(c: float, df: float) -> float:
+    """How many standard errors a bound at critical value `c` lies from the estimate: T_df⁻¹(Φ(c))."""
+    return -float(stdtrit(df, float(ndtr(-c))))
+
+
+@dataclass(frozen=True)
+class Chances:
+    """What a gate may still become at N, from a look on; the drift is taken one standard error in favour of each."""
+
+    passing: float
+    red: float
+
+
+UNKNOWN = Chances(1.0, 1.0)
+"""Of a gate that could not be tested yet."""
+
+
+def chances(z: float, t: float, c_pass: float, c_red: float) -> Chances:
+    """`c_pass`, `c_red`: critical values of the last look, at level a and at a divided by the number of gates."""
+    if t >= 1 or not math.isfinite(z):
+        return Chances(float(z <= -c_pass), float(z >= c_red))
+    at, left = z * math.sqrt(t), 1 - t
+    drift, error = at / t, 1 / math.sqrt(t)
+    passing = ndtr((-c_pass - at - (drift - error) * left) / math.sqrt(left))
+    red = ndtr(-(c_red - at - (drift + error) * left) / math.sqrt(left))
+    return Chances(float(passing), float(red))
+
+
+def futile(open_gates: Sequence[Chances], all_gates: Sequence[Chances]) -> bool:
+    """Whether the verdict would stay inconclusive: some gate that has not passed hardly will, and none turns red.
+
+    It ends a run sooner, and changes the error of no verdict.
+    """
+    return any(one.passing < HOPELESS for one in open_gates) and all(one.red < HOPELESS for one in all_gates)

@@ -1,0 +1,161 @@
+"""How many sessions a question needs, from a pilot run and without assuming any distribution; pure.
+
+For two equal arms, a candidate that is truly worse by `effect`, a margin of `margin` and the standard error SE_0 of one
+arm's figure over the G_0 sessions of a pilot:
+
+    G = 2 · G_0 · SE_0² · (z_{1−a} + z_power)² / (effect − margin)²          quantiles: all on the log scale
+
+Where the pilot has both arms in pairs, 2 · SE_0² is the variance of their difference. From p90 on the result is taken
+× 1.2, for the standard error of a tail is itself estimated too low. A plan scatters as its pilot does, so it is a
+range: the same for the pilot's sessions drawn anew, 5 to 95 %. For this the standard error is that of order statistics
+one standard error apart on either side of the quantile, which needs no resampling within resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri  # type: ignore[import-untyped, unused-ignore]
+
+from reports.statistics.quantiles import Floats, Sample
+from reports.statistics.resample import paired_draws, quantile_draws, weights
+
+LEVEL = 0.05
+TAIL_FROM, TAIL = 0.9, 1.2
+LEAST_SESSIONS = 20
+BETTER_SESSIONS = 200
+DRAWS, REDRAWN = 2_000, 200
+RANGE = (0.05, 0.95)
+FEW_EVENTS = 5
+"""With fewer failures nothing was seen of how they cluster: an intra-session correlation of 0.2 is assumed."""
+ASSUMED_ICC = 0.2
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a pilot says of a difference: its variance if both arms had one session (or there were one pair).
+
+    `redrawn`: the same for the pilot's sessions drawn anew. NaN where there is none.
+    """
+
+    variance: float
+    redrawn: Floats
+    sessions: int
+    tail: bool = False
+
+    def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
+        """Sessions in each arm: least, likely, most. `distance`: from the margin to the effect, above 0."""
+        factor = (float(ndtri(1 - level)) + float(ndtri(power))) ** 2 / distance**2 * (TAIL if self.tail else 1.0)
+        likely = self.variance * factor
+        ends = (
+            np.quantile(self.redrawn[np.isfinite(self.redrawn)], RANGE) * factor if self.redrawn.size else [likely] * 2
+        )
+        least, most = min(likely, float(ends[0])), max(likely, float(ends[1]))
+        return tuple(max(LEAST_SESSIONS, math.ceil(size - 1e-9)) for size in (least, likely, most))  # type: ignore[return-value]
+
+    def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
+        """The chance that so many sessions in each arm find it."""
+        se = math.sqrt(self.variance * (TAIL if self.tail else 1.0) / sessions)
+        return float(ndtr(distance / se - float(ndtri(1 - level)))) if se > 0 else 1.0
+
+
+def distance_of(effect: float, margin: float) -> float:
+    """From a ratio's margin to its effect, on the log scale; both as shares, 0.1 is 10 %."""
+    return math.log1p(effect) - math.log1p(margin)
+
+
+def pilot_of_quantile(sample: Sample, p: float, clusters: int, rng: np.random.Generator) -> Pilot:
+    """From one arm: two arms have twice its variance."""
+    drawn = np.log(quantile_draws(sample, (p,), clusters=clusters, draws=DRAWS, rng=rng)[:, 0])
+    anew = _redrawn((sample,), p, clusters, rng)
+    return Pilot(2 * clusters * _variance(drawn), 2 * clusters * _variance(drawn) * anew, clusters, p >= TAIL_FROM)
+
+
+def pilot_of_pairs(base: Sample, cand: Sample, p: float, pairs: int, rng: np.random.Generator) -> Pilot:
+    """From both arms of a run whose sessions began in pairs, under the same draws."""
+    low, high = paired_draws(base, cand, (p,), clusters=pairs, draws=DRAWS, rng=rng)
+    with np.errstate(invalid="ignore"):
+        drawn = (np.log(high) - np.log(low))[:, 0]
+    anew = _redrawn((base, cand), p, pairs, rng)
+    return Pilot(pairs * _variance(drawn), pairs * _variance(drawn) * anew, pairs, p >= TAIL_FROM)
+
+
+def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.Generator) -> Pilot:
+    """For a rate that rises by `effect` (points); `events` and `turns` of each session of one arm.
+
+    A rate near 0 says little of how it varies, so the variance is that of a share, r (1 − r) · deff / turns, at both
+    arms' rates; deff is the pilot's, or 1 + 0.2 (k − 1) where it saw next to no event. Then sessions drawn anew would
+    be as innocent, and the rates are drawn from the Beta distribution that is left, with n / deff turns.
+    """
+    size, n, x, deff = events.size, float(turns.sum()), float(events.sum()), _rate_deff(events, turns)
+    if x < FEW_EVENTS:
+        rates = rng.beta(x + 0.5, max(0.0, n / deff - x) + 0.5, REDRAWN)
+        drawn = [_rate_variance(rate, effect) * deff / n * size for rate in rates]
+    else:
+        drawn = [
+            _rate_variance(one.sum() / of.sum(), effect) * _rate_deff(one, of) / of.sum() * size
+            for chosen in rng.integers(0, size, (REDRAWN, size))
+            for one, of in [(events[chosen], turns[chosen])]
+        ]
+    return Pilot(_rate_variance(x / n, effect) * deff / n * size, np.array(drawn), size)
+
+
+def _rate_variance(rate: float, effect: float) -> float:
+    """Of one turn of either arm."""
+    rates = np.clip([rate, rate + effect], 0.0, 1.0)
+    return float((rates * (1 - rates)).sum())
+
+
+def _rate_deff(events: Floats, turns: Floats) -> float:
+    """How much wider than independent turns sessions make a rate; at least 1."""
+    size, n, x = events.size, float(turns.sum()), float(events.sum())
+    if x < FEW_EVENTS or x == n:
+        return 1 + ASSUMED_ICC * (n / size - 1)
+    rate = x / n
+    variance = size / (size - 1) * float(((events - rate * turns) ** 2).sum()) / n**2
+    return max(1.0, variance * n / (rate * (1 - rate)))
+
+
+def _variance(drawn: Floats) -> float:
+    """NaN where more than one in ten of the draws is endless: such a quantile cannot be planned for."""
+    finite = drawn[np.isfinite(drawn)]
+    return float(finite.var(ddof=1)) if finite.size >= 0.9 * drawn.size else math.nan
+
+
+def _redrawn(arms: tuple[Sample, ...], p: float, clusters: int, rng: np.random.Generator) -> Floats:
+    """The variance of the pilot's sessions drawn anew, as multiples of that of the pilot itself.
+
+    Arms of pairs are drawn together; their variances are added up, for what they share is a part of both.
+    """
+    itself = sum(_order_variance(arm, p, np.ones(clusters)) for arm in arms)
+    drawn = [
+        sum(_order_variance(arm, p, chosen.astype(np.float64)) for arm in arms) / itself if itself > 0 else math.nan
+        for rows in weights(clusters, REDRAWN, rng, portion=REDRAWN)
+        for chosen in rows
+    ]
+    return np.array(drawn)
+
+
+def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
+    """Of the log of a weighted quantile: half of the distance between the values one standard error of F away, squared.
+
+    Half a rank is kept on either side, so that ties do not make it 0.
+    """
+    if not sample.n:
+        return math.nan
+    mine = weight[sample.sessions]
+    reached = np.cumsum(mine)
+    n = float(reached[-1])
+    if n <= 0:
+        return math.nan
+    place = min(int(np.searchsorted(reached, p * n - 1e-9)), sample.n - 1)
+    upto = np.searchsorted(sample.values, sample.values[place], side="right")
+    turns = np.bincount(sample.sessions, minlength=weight.size)
+    below = np.bincount(sample.sessions[:upto], minlength=weight.size)
+    share = float((weight * below).sum()) / n
+    spread = math.sqrt(float((weight * (below - share * turns) ** 2).sum())) / n
+    ends = np.clip(np.searchsorted(reached, [(p - spread) * n, (p + spread) * n]), 0, sample.n - 1)
+    low, high = (float(sample.values[end]) for end in ends)
+    return (math.log(high / low) / 2) ** 2 if low > 0 and math.isfinite(high) else math.nan

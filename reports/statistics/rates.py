@@ -1,0 +1,242 @@
+"""Means and rates of two arms, as ratios of totals over sessions; pure.
+
+A mean is Σ amounts / Σ turns, a rate Σ events / Σ turns. With r = Σx/Σn in an arm of G sessions, by linearisation
+
+    V(r) = G/(G−1) · Σ(x_g − r·n_g)² / (Σn)²      V(log r) = V(r) / r²
+
+Differences are d ∓ t·SE with Welch's df. Of pairs, SE² = G/(G−1)·Σe² of what each pair adds, e = e_cand − e_base with
+e_arm = (x − r·n)/Σn (divided by r for logs), and df = pairs − 1.
+
+Few failures make the SE of a rate too small, so that it is *not* worse takes the largest of three upper bounds: that
+one; Newcombe's of Wilson's limits with n/deff turns and t of G−1; and, if the candidate has no failure at all,
+1 − a^(deff/n), in which deff = 1 + 0.2·(k−1) for k turns a session is assumed, for nothing was seen of the clustering.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+from reports.statistics.differences import (
+    LEVEL,
+    Better,
+    Bounds,
+    Difference,
+    Margin,
+    beyond,
+    log_ratio,
+    more_sessions,
+    settled,
+    student,
+    welch,
+)
+from reports.statistics.quantiles import Floats
+
+UNSEEN = 0.2
+"""Correlation of failures inside a session that is assumed where there were none."""
+
+PerCluster = tuple[Floats, Floats]
+"""By session, or by pair: the sum (of amounts, or of events), and the number of turns."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A mean or a rate of one arm: its value, the variance of that, and of how many turns and sessions it is."""
+
+    value: float
+    variance: float
+    turns: float
+    clusters: int
+
+    @property
+    def log_variance(self) -> float:
+        return self.variance / self.value**2 if self.value else math.nan
+
+    @property
+    def deff(self) -> float:
+        """Of a rate: how much wider than independent turns the sessions make it; 1 where nothing is known."""
+        independent = self.value * (1 - self.value) / self.turns
+        return max(1.0, self.variance / independent) if independent > 0 else 1.0
+
+
+def ratio_of(arm: PerCluster) -> Ratio:
+    """Sessions without a turn do not count; NaN of nothing."""
+    turns, clusters = float(arm[1].sum()), int(np.count_nonzero(arm[1]))
+    value = float(arm[0].sum()) / turns if turns else math.nan
+    return Ratio(value, _spread(_parts(arm), clusters), turns, clusters)
+
+
+def mean_difference(
+    base: PerCluster,
+    cand: PerCluster,
+    margin: Margin,
+    *,
+    paired: bool,
+    better: Better,
+    level: float = LEVEL,
+    run_sd: float = 0.0,
+) -> Difference:
+    """Log ratio of two means of positive amounts; an arm whose mean is not positive leaves it open."""
+    one, other = ratio_of(base), ratio_of(cand)
+    if paired:
+        both = _pairs(base, cand)
+        parts = _parts(cand) / (other.value or math.nan) - _parts(base) / (one.value or math.nan)
+        within, df = _spread(parts, both), float(both - 1)
+    else:
+        variances = one.log_variance, other.log_variance
+        within, df = sum(variances), welch(variances, (one.clusters, other.clusters))
+    se = math.sqrt(within + 2 * run_sd**2)
+    most = max(one.clusters, other.clusters)
+    return log_difference(one.value, other.value, se, df, most, margin, better, level, fixed=2 * run_sd**2)
+
+
+def log_difference(
+    base: float,
+    cand: float,
+    se: float,
+    df: float,
+    clusters: int,
+    margin: Margin,
+    better: Better,
+    level: float = LEVEL,
+    *,
+    fixed: float = 0.0,
+) -> Difference:
+    """Of two figures whose log ratio has this SE. `fixed`: the part of SE² that more sessions do not touch."""
+    one, other = np.array([base]), np.array([cand])
+    d = float(log_ratio(other, one)[0])
+    apart = float(beyond((one, other), margin, better)[0])
+    interval, bad = student(d, se, df, level), student(apart, se, df, level)
+    good = student(float(beyond((other, one), margin, better)[0]), se, df, level)
+    more = None if settled(bad) else more_sessions(apart, se, clusters, level, fixed=fixed)
+    return Difference(
+        "ratio", base, cand, d, interval.low, interval.high, se, df,
+        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high,
+    )  # fmt: skip
+
+
+def rate_difference(
+    base: PerCluster, cand: PerCluster, margin: Margin, *, paired: bool, level: float = LEVEL
+) -> Difference:
+    """Candidate's rate minus the baseline's; less is better. Events and turns by session, or by pair if `paired`."""
+    one, other = ratio_of(base), ratio_of(cand)
+    if paired:
+        both = _pairs(base, cand)
+        se, df = math.sqrt(_spread(_parts(cand) - _parts(base), both)), float(both - 1)
+    else:
+        variances = one.variance, other.variance
+        se, df = math.sqrt(sum(variances)), welch(variances, (one.clusters, other.clusters))
+    return points_difference(one, other, se, df, margin, level)
+
+
+def points_difference(
+    base: Ratio,
+    cand: Ratio,
+    se: float,
+    df: float,
+    margin: Margin,
+    level: float = LEVEL,
+    *,
+    fixed: float = 0.0,
+    clusters: int | None = None,
+) -> Difference:
+    """Of two rates whose difference has this SE: worse and better are said by SE + t, their denial by the wider rule.
+
+    `fixed`: the part of SE² that more sessions do not touch; `clusters`: how many there are, else those of the larger
+    arm.
+    """
+    d = cand.value - base.value
+    simple = student(d, se, df, level)
+    high = max(simple.high, *_upper(base, cand, level))
+    low = min(simple.low, *(-bound for bound in _upper(cand, base, level)))
+    bad = replace(student(d - margin.points, se, df, level), high=high - margin.points)
+    good = replace(student(-d - margin.points, se, df, level), high=-low - margin.points)
+    most = clusters or max(base.clusters, cand.clusters)
+    more = None if settled(bad) else more_sessions(d - margin.points, se, most, level, fixed=fixed)
+    return Difference(
+        "points", base.value, cand.value, d, simple.low, high, se, df,
+        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high,
+    )  # fmt: skip
+
+
+def share_with_any(base: PerCluster, cand: PerCluster, margin: Margin, *, level: float = LEVEL) -> Difference:
+    """Difference of the shares of sessions with any event: plain binomial, so Newcombe's interval as it stands.
+
+    The p-value is the level at which its bound meets the margin; 1 where the estimate itself is not beyond it.
+    """
+    one, other = (_sessions_with_any(arm) for arm in (base, cand))
+    d, se = other.value - one.value, math.sqrt(one.variance + other.variance)
+    if math.isnan(d):
+        return points_difference(one, other, se, 0.0, margin, level)
+    low, high = -_newcombe(other, one, level), _newcombe(one, other, level)
+    bad, good = _binomial(one, other, margin, level), _binomial(other, one, margin, level)
+    most = max(one.clusters, other.clusters)
+    more = None if settled(bad) else more_sessions(d - margin.points, se, most, level)
+    return Difference(
+        "points", one.value, other.value, d, low, high, se, math.inf,
+        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high,
+    )  # fmt: skip
+
+
+def _parts(arm: PerCluster) -> Floats:
+    """What each cluster adds to the error of the ratio: (x − r·n) / Σn."""
+    amounts, turns = arm
+    total = turns.sum()
+    parts: Floats = (amounts - amounts.sum() / total * turns) / total if total else np.full(turns.size, np.nan)
+    return parts
+
+
+def _spread(parts: Floats, clusters: int) -> float:
+    return clusters / (clusters - 1) * float((parts**2).sum()) if clusters > 1 else math.nan
+
+
+def _pairs(base: PerCluster, cand: PerCluster) -> int:
+    return int(np.count_nonzero(base[1] + cand[1]))
+
+
+def _upper(low: Ratio, high: Ratio, level: float) -> tuple[float, ...]:
+    """Upper bounds of how far the rate `high` lies above `low`, for where events are few."""
+    if min(low.clusters, high.clusters) < 2:
+        return (math.inf,)
+    newcombe = _newcombe(low, high, level, student_t=True)
+    if high.value:
+        return (newcombe,)
+    deff = 1 + UNSEEN * (high.turns / high.clusters - 1)
+    return newcombe, 1 - level ** (deff / high.turns)
+
+
+def _newcombe(low: Ratio, high: Ratio, level: float, *, student_t: bool = False) -> float:
+    """Newcombe's upper bound of high − low, from Wilson's limits of either."""
+    limits = []
+    for arm, side in ((high, 1), (low, -1)):
+        z = float(stdtrit(arm.clusters - 1, 1 - level) if student_t else ndtri(1 - level))
+        limits.append(wilson(arm.value, arm.turns / arm.deff, side * z) - arm.value)
+    return high.value - low.value + math.hypot(*limits)
+
+
+def wilson(share: float, n: float, z: float) -> float:
+    """Wilson's limit of a share of n: the upper one for z above 0, the lower one below."""
+    root = math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return (share + z**2 / (2 * n) + z * root) / (1 + z**2 / n)
+
+
+def _sessions_with_any(arm: PerCluster) -> Ratio:
+    sessions = int(np.count_nonzero(arm[1]))
+    share = np.count_nonzero(arm[0][arm[1] > 0]) / sessions if sessions else math.nan
+    return Ratio(share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions)
+
+
+def _binomial(low: Ratio, high: Ratio, margin: Margin, level: float) -> Bounds:
+    """Of high − low − margin, with the level at which its lower bound is 0."""
+
+    def bound(a: float) -> float:
+        return -_newcombe(high, low, a) - margin.points
+
+    p = 1.0
+    if high.value - low.value > margin.points:
+        p = brentq(bound, 1e-12, 0.5) if bound(1e-12) < 0 else 1e-12
+    return Bounds(bound(level), _newcombe(low, high, level) - margin.points, p)

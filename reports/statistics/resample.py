@@ -1,0 +1,151 @@
+"""Resampled quantiles: sessions, or pairs of them, drawn with replacement, and the quantiles of what was drawn; pure.
+
+Nothing is sorted anew. A resample is a weight for each cluster, so its p-quantile is the first place along the sorted
+values up to which the weights of their clusters add up to the rank. Only ranks within six standard errors of p·n can
+become that place: what lies below them is one count for each cluster, and the rest is cut into cells. One sparse
+product gives the counts of all cells in many resamples at once; then the place is looked for in a single cell. The few
+resamples that leave the window are counted in full, so the quantiles are those of plain resampling, exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix, vstack  # type: ignore[import-untyped, unused-ignore]
+
+from reports.statistics.quantiles import Floats, Integers, Sample, rank
+
+DRAWS = 10_000
+REACH = 6.0
+"""Standard errors of p·n that the window reaches to either side."""
+CELLS_AT_ONCE = 4_000_000
+"""Numbers in the largest array: resamples are made in portions, which is not seen in the result."""
+EXACT = 2**24
+"""Counts below it are exact in single precision."""
+
+Weights = npt.NDArray[np.floating]
+
+
+def seed_of(*run_ids: str) -> int:
+    """A seed below 2⁴⁸ from run ids: the same runs, in the same order, give the same verdict."""
+    return int.from_bytes(hashlib.sha256("\0".join(run_ids).encode()).digest()[:6], "big")
+
+
+def quantile_draws(
+    sample: Sample, ps: Sequence[float], *, clusters: int, draws: int = DRAWS, rng: np.random.Generator
+) -> Floats:
+    """Quantiles of resamples, a row for each draw and a column for each p; NaN where nothing was drawn.
+
+    The sample's `sessions` are codes below `clusters`; a cluster without values is drawn as often as any other.
+    """
+    return _draws((sample,), ps, clusters, draws, rng)[0]
+
+
+def paired_draws(
+    base: Sample, cand: Sample, ps: Sequence[float], *, clusters: int, draws: int = DRAWS, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """The same of two arms whose clusters are pairs: both arms of a resample hold the same pairs."""
+    first, second = _draws((base, cand), ps, clusters, draws, rng)
+    return first, second
+
+
+def weights(clusters: int, draws: int, rng: np.random.Generator, *, portion: int) -> Iterator[npt.NDArray[np.int64]]:
+    """How often each cluster (column) was drawn in each resample (row), so many resamples at once."""
+    for done in range(0, draws, portion):
+        rows = min(portion, draws - done)
+        drawn = rng.integers(0, clusters, (rows, clusters)) + np.arange(rows)[:, None] * clusters
+        yield np.bincount(drawn.ravel(), minlength=rows * clusters).reshape(rows, clusters)
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """A sample made ready. `edges`: for each p, the places (from 0) at which the cells of its window begin and end.
+
+    `counts`, times weights by cluster: turns in all; then for each p those below its window, and those in each cell.
+    """
+
+    sample: Sample
+    ps: tuple[float, ...]
+    edges: tuple[Integers, ...]
+    counts: Any
+
+
+def _draws(
+    samples: Sequence[Sample], ps: Sequence[float], clusters: int, draws: int, rng: np.random.Generator
+) -> list[Floats]:
+    arms = [_arm(sample, ps, clusters) for sample in samples]
+    found = [np.full((draws, len(ps)), np.nan) for _ in samples]
+    portion = max(1, CELLS_AT_ONCE // max(clusters, *(arm.counts.shape[0] for arm in arms)))
+    done = 0
+    for drawn in weights(clusters, draws, rng, portion=portion) if clusters else ():
+        for arm, rows in zip(arms, found, strict=True):
+            rows[done : done + len(drawn)] = _quantiles(arm, drawn.T.astype(arm.counts.dtype, order="C"))
+        done += len(drawn)
+    return found
+
+
+def _arm(sample: Sample, ps: Sequence[float], clusters: int) -> _Arm:
+    turns = np.bincount(sample.sessions, minlength=clusters)
+    exact = clusters * int(turns.max(initial=0)) < EXACT
+    edges = tuple(_edges(sample, p, turns) for p in ps)
+    rows = [csr_matrix(turns[None, :]), *(part for cut in edges for part in _cells(sample, cut, clusters))]
+    return _Arm(sample, tuple(ps), edges, vstack(rows).tocsr().astype(np.float32 if exact else np.float64))
+
+
+def _edges(sample: Sample, p: float, turns: Integers) -> Integers:
+    """About as many cells as places in each: both are looked through for every resample."""
+    n, clusters = sample.n, turns.size
+    if not n:
+        return np.zeros(1, dtype=np.int64)
+    off = np.bincount(sample.sessions[: rank(p, n)], minlength=clusters) - p * turns
+    spread = math.sqrt(clusters / max(1, clusters - 1) * float(((off - off.mean()) ** 2).sum())) / n
+    reach = REACH * max(spread, math.sqrt(p * (1 - p) / n))
+    first, last = max(0, math.floor((p - reach) * n) - 2), min(n, math.ceil((p + reach) * n) + 2)
+    return np.unique(np.linspace(first, last, math.ceil(math.sqrt(last - first)) + 1).astype(np.int64))
+
+
+def _cells(sample: Sample, edges: Integers, clusters: int) -> tuple[Any, Any]:
+    """Turns by cluster below the window, in one row, and in each of its cells."""
+    below = np.bincount(sample.sessions[: edges[0]], minlength=clusters)
+    inside = sample.sessions[edges[0] : edges[-1]]
+    cell = np.repeat(np.arange(edges.size - 1), np.diff(edges))
+    there = np.ones(inside.size, dtype=np.int64)
+    return csr_matrix(below[None, :]), csr_matrix((there, (cell, inside)), shape=(edges.size - 1, clusters))
+
+
+def _quantiles(arm: _Arm, drawn: Weights) -> Floats:
+    """Quantiles of resamples, whose weights are given by cluster (row) and resample (column)."""
+    sums = arm.counts @ drawn
+    turns, row = sums[0].astype(np.float64), 1
+    found = np.full((turns.size, len(arm.ps)), np.nan)
+    for column, (p, edges) in enumerate(zip(arm.ps, arm.edges, strict=True)):
+        upto = np.cumsum(sums[row : row + edges.size], axis=0, dtype=np.float64)
+        row += edges.size
+        ranks = np.ceil(p * turns - 1e-9)  # as `rank` has it
+        cell = (upto < ranks).sum(axis=0) - 1
+        within = np.flatnonzero((cell >= 0) & (cell < edges.size - 1))
+        missing = ranks[within] - upto[cell[within], within]
+        found[within, column] = _in_cell(arm.sample, drawn, edges, cell[within], within, missing)
+        for outside in np.flatnonzero((turns > 0) & ((cell < 0) | (cell == edges.size - 1))):
+            passed = np.cumsum(drawn[arm.sample.sessions, outside], dtype=np.float64)
+            found[outside, column] = arm.sample.values[np.searchsorted(passed, ranks[outside])]
+    return found
+
+
+def _in_cell(
+    sample: Sample, drawn: Weights, edges: Integers, cell: Integers, resample: Integers, missing: Floats
+) -> Floats:
+    """The value at which the turns that are still missing to the rank are reached, each resample in its own cell."""
+    width = int(np.diff(edges).max(initial=0))
+    if not width:
+        return np.zeros(0)
+    places = np.minimum(edges[cell][:, None] + np.arange(width), sample.n - 1)
+    passed = np.cumsum(drawn[sample.sessions[places], resample[:, None]], axis=1, dtype=np.float64)
+    found: Floats = sample.values[edges[cell] + (passed < missing[:, None]).sum(axis=1)]
+    return found

@@ -1,0 +1,111 @@
+"""Whether waits drifted while the run went on: the first half of its measured phase against the second; pure.
+
+A turn belongs to the half that it began in. Sessions are resampled, each with its turns of both halves, so it does not
+matter whether sessions are short or go on across the middle. Drift is suspected where the 99 % interval of the ratio
+of medians excludes 1 and the medians lie more than 5 % apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reports.samples import Sampled
+from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.quantiles import Integers, Sample
+from reports.statistics.resample import seed_of
+from reports.turns import Flags, Pool
+from reports.wording.numbers import NBSP, change, listed
+
+if TYPE_CHECKING:
+    from reports.summary.summary import Summary
+
+P = 0.5
+LEVEL = 0.005
+"""One-sided: an interval of 99 %."""
+APART = 0.05
+FLOOR = 20
+"""Sessions that each half needs before anything is said."""
+DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
+"""Resamples; of a run with so many sessions that they would be more weights than this, fewer."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The median of the second half over that of the first, with its interval; open ends are 0 and inf."""
+
+    measure: str
+    label: str
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def suspected(self) -> bool:
+        return (self.low > 1 or self.high < 1) and abs(self.ratio - 1) > APART
+
+
+def said(found: Sequence[Drift]) -> str:
+    """Second half against first, p50 (99 % interval): direct −1 % (−4 to +2 %). No drift is suspected."""
+    if not found:
+        return ""
+    named = len(found) > 1
+    parts = [
+        f"{f'{one.label} ' if named else ''}{change(one.ratio)} ({_end(one.low)} to {_end(one.high)})" for one in found
+    ]
+    drifted = [one.label for one in found if one.suspected]
+    where = f" on {listed(drifted)}" if named else ""
+    end = (
+        f"Drift suspected{where}: look at the run over time."
+        if drifted
+        else f"No drift is suspected: it takes more than 5{NBSP}%, and an interval that excludes 0."
+    )
+    return f"Second half of the measured phase against the first, p50 (99{NBSP}% interval): {', '.join(parts)}. {end}"
+
+
+def _end(ratio: float) -> str:
+    return change(ratio) if 0 < ratio < math.inf else "open"
+
+
+def drifts(summary: Summary) -> Iterable[Drift]:
+    """Of each target and origin by its main measure; nothing of one whose halves hold too few sessions."""
+    began_ns = summary.turns.column("start_utc_ns")
+    if not began_ns.size:
+        return
+    late = began_ns > (began_ns.min() + began_ns.max()) / 2
+    rng = np.random.default_rng(seed_of(str(summary.run.document.get("run_id") or "")))
+    for pool in summary.turns.pools:
+        one = summary.samples[summary.mains[pool.origin]]
+        found = _drift(one, pool, late, rng)
+        if found:
+            yield found
+
+
+def _drift(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> Drift | None:
+    wanted = np.zeros_like(one.applies)
+    wanted[pool.target] = pool.steps
+    here = np.flatnonzero(wanted.ravel()[one.group])
+    codes, sessions = _packed(one.turns.session[one.index[here]])
+    second = late[one.index[here]]
+    first, last = (Sample(one.values[here[half]], codes[half]) for half in (~second, second))
+    if min(np.unique(half.sessions).size for half in (first, last)) < FLOOR:
+        return None
+    draws = max(DRAWS_LEAST, min(DRAWS, WEIGHTS // sessions))
+    (found,) = quantile_differences(
+        first, last, [(P, Margin())], paired=True, base_clusters=sessions, cand_clusters=sessions, better="lower",
+        rng=rng, draws=draws, level=LEVEL,
+    )  # fmt: skip
+    if not math.isfinite(found.d):
+        return None
+    return Drift(one.measure.name, pool.label, math.exp(found.d), math.exp(found.low), math.exp(found.high))
+
+
+def _packed(codes: Integers) -> tuple[Integers, int]:
+    """Codes from 0 on without gaps, and how many there are."""
+    there = np.bincount(codes) > 0 if codes.size else np.zeros(0, dtype=bool)
+    place = np.cumsum(there) - 1
+    return place[codes] if codes.size else codes, int(there.sum())

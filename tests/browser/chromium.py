@@ -1,0 +1,185 @@
+"""Headless Chromium over its debugging protocol: pages are opened, looked at, pressed keys on, and pictured."""
+
+from __future__ import annotations
+
+import base64
+import json
+import queue
+import shutil
+import subprocess
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SAFETY_S = 120.0
+"""After so long something hangs; no judgement of speed."""
+ARGUMENTS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
+    *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--force-color-profile=srgb", "--remote-debugging-port=0"),
+)
+
+
+def installed() -> str | None:
+    """The path of a browser; None where there is none."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+class Browser:
+    """One browser. Its pages share a connection and are used one after the other."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.asked = 0
+        self.events: list[dict[str, Any]] = []
+
+    def ask(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
+        """A command's result; events that arrive meanwhile are kept. Raises RuntimeError where it is refused."""
+        self.asked += 1
+        said = {"id": self.asked, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
+        self.connection.send(json.dumps(said))
+        while (answer := self._next()).get("id") != self.asked:
+            self.events.append(answer)
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']['message']}")
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def wait_for(self, method: str, session: str) -> None:
+        """Until such an event has arrived."""
+        while not any(event.get("method") == method and event.get("sessionId") == session for event in self.events):
+            self.events.append(self._next())
+
+    def _next(self) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self.connection.recv(timeout=SAFETY_S))
+        return message
+
+    @contextmanager
+    def page(self, file: Path, width: int, height: int, theme: str) -> Iterator[Page]:
+        """A file opened in a window of so many pixels, by someone who prefers this theme (light or dark)."""
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        page = Page(self, session)
+        for domain in ("Page", "Runtime", "Log"):
+            page.ask(f"{domain}.enable")
+        page.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+        page.ask("Emulation.setFocusEmulationEnabled", enabled=True)
+        page.ask("Page.navigate", url=file.resolve().as_uri())
+        self.wait_for("Page.loadEventFired", session)
+        try:
+            yield page
+        finally:
+            self.ask("Target.closeTarget", targetId=target)
+
+
+class Page:
+    """An opened page."""
+
+    def __init__(self, browser: Browser, session: str) -> None:
+        self.browser, self.session = browser, session
+
+    def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+        return self.browser.ask(method, self.session, **parameters)
+
+    def value(self, expression: str) -> Any:
+        """What an expression yields. Raises RuntimeError where it throws."""
+        found = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        if "exceptionDetails" in found:
+            raise RuntimeError(f"{expression}: {found['exceptionDetails']}")
+        return found["result"].get("value")
+
+    def press(self, key: str, code: int) -> None:
+        """A key, by its name and its virtual code."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+
+    def complaints(self) -> list[str]:
+        """Errors, warnings and exceptions of the console since the page was opened."""
+        self.value("0")  # whatever was said before this answer has arrived with it
+        found = []
+        for event in self.browser.events:
+            if event.get("sessionId") == self.session:
+                found += _complaint(event["method"], event["params"])
+        return found
+
+    def picture(self) -> bytes:
+        """The whole page as PNG."""
+        size = self.ask("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        shot = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        return base64.b64decode(shot["data"])
+
+
+def _complaint(method: str, said: dict[str, Any]) -> list[str]:
+    if method == "Runtime.exceptionThrown":
+        return [str(said["exceptionDetails"])]
+    if method == "Runtime.consoleAPICalled" and said["type"] in ("error", "warning", "assert"):
+        return [str(said["args"])]
+    if method == "Log.entryAdded" and said["entry"]["level"] in ("error", "warning"):
+        return [str(said["entry"]["text"])]
+    return []
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Browser]:
+    """A browser with a profile in this folder, ended at the end."""
+    path = installed()
+    assert path is not None
+    command = [path, *ARGUMENTS, f"--user-data-dir={folder}", "about:blank"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        said: queue.Queue[str] = queue.Queue()
+        reader = threading.Thread(target=_drain, args=(process, said), daemon=True)
+        reader.start()
+        try:
+            with connect(_address(said), max_size=None, proxy=None, open_timeout=SAFETY_S) as connection:
+                browser = Browser(connection)
+                yield browser
+                browser.ask("Browser.close")
+        finally:
+            process.terminate()
+            process.wait(SAFETY_S)
+            reader.join(SAFETY_S)
+
+
+def _drain(process: subprocess.Popen[str], said: queue.Queue[str]) -> None:
+    """Read what the browser says, or its pipe fills up and it stands still."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        said.put(line)
+    said.put("")
+
+
+def _address(said: queue.Queue[str]) -> str:
+    """Where it listens for the debugging protocol. Raises RuntimeError where it ends before it says so."""
+    heard = []
+    while line := said.get(timeout=SAFETY_S):
+        heard.append(line)
+        if line.startswith("DevTools listening on "):
+            return line.split()[-1]
+    raise RuntimeError("the browser ended: " + "".join(heard))
+
+
+def picture_size(png: bytes) -> tuple[int, int]:
+    """Width and height."""
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+
+
+def different_lines(png: bytes) -> int:
+    """How many different lines the picture has: one or two where it is of one colour."""
+    at, packed = 8, b""
+    while at < len(png):
+        length = int.from_bytes(png[at : at + 4], "big")
+        if png[at + 4 : at + 8] == b"IDAT":
+            packed += png[at + 8 : at + 8 + length]
+        at += length + 12
+    raw = zlib.decompress(packed)
+    step = len(raw) // picture_size(png)[1]
+    return len({raw[line : line + step] for line in range(0, len(raw), step)})

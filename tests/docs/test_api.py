@@ -1,0 +1,117 @@
+"""What `docs/api.md` says of the Python API holds: its code runs, its columns and types are those of frames."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import reports
+from bench.run.folder import SCHEMAS, TableName
+from reports import render
+from reports.runs import Run
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+STORED = ROOT / "tests" / "reports" / "stored"
+NAMED = "runs/20261120T091400Z-voice_turns"
+"""The run that the page's code loads."""
+PLAN = Plan(
+    sessions=60, turns=10, targets=("east", "west"), kinds=("vad", "typed"), failed=0.03, warmup_s=5, usage=True
+)
+
+
+def names_in(cell: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", cell))
+
+
+def rows_of(heading: str) -> list[list[str]]:
+    """The rows of the page's table with this heading, as cells."""
+    table = PAGE[PAGE.index(heading) :].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
+
+
+def loaded(folder: Path) -> list[Run]:
+    """Runs of every kind: with everything, with nothing, killed, older, of the current version."""
+    full = Plan(targets=("a", "b"), paired=True, usage=True, limited=True, failed=0.1, refused=1)
+    return [
+        reports.load(synthetic.write(folder / "full", full)),
+        reports.load(synthetic.write(folder / "text", Plan(text=True))),
+        reports.load(synthetic.write(folder / "nothing", Plan(sessions=0))),
+        reports.load(synthetic.write_killed(folder / "killed", Plan(sessions=20))),
+        *(reports.load(path) for path in sorted(STORED.iterdir())),
+    ]
+
+
+def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    render.write(reports.load(synthetic.write(tmp_path / NAMED, PLAN), everything=False))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(compile(block, "docs/api.md", "exec"), names)
+
+    answers = json.loads((tmp_path / NAMED / "summary.json").read_text())["answers"]
+    printed = [line for line in capsys.readouterr().out.splitlines() if " from " in line]
+    assert len(printed) == 2 * len(answers) == 8
+    for answer in answers:
+        turns = names["run"].turns
+        mine = turns[(turns["target"] == answer["target"]) & (turns["origin"] == answer["origin"])]
+        (at,) = names["estimates"](names["waits"](mine, f"{answer['measure']}_ms"), [0.5])
+        assert answer["failed"] > 0
+        assert answer["p50"]["published"]
+        np.testing.assert_allclose(
+            [at.value, at.low, at.high], [answer["p50"][key] for key in ("value", "low", "high")], rtol=1e-5
+        )
+
+
+def test_every_derived_column_is_named_and_every_named_one_is_there(tmp_path: Path) -> None:
+    run = reports.load(synthetic.write(tmp_path, Plan()))
+    told = {next(iter(names_in(frame))): names_in(columns) for frame, columns in rows_of("| frame | derived")}
+
+    assert told == {name: set(getattr(run, name).columns) - set(schema.names) for name, schema in SCHEMAS.items()}
+
+
+def test_columns_have_the_types_that_the_page_says(tmp_path: Path) -> None:
+    *named, (_, other, _) = rows_of("| columns | dtype")
+    allowed = {name: names_in(dtype) for columns, dtype, _ in named for name in names_in(columns)}
+
+    def expected(column: str) -> set[str]:
+        return allowed.get(column) or (allowed["_ms"] if column.endswith("_ms") else names_in(other))
+
+    wrong = {
+        (run.folder.name, table, column, str(dtype))
+        for run in loaded(tmp_path)
+        for table in SCHEMAS
+        for column, dtype in getattr(run, table).dtypes.items()
+        if str(dtype) not in expected(str(column))
+    }
+    assert wrong == set()
+
+
+def test_every_column_that_the_page_names_a_type_of_exists(tmp_path: Path) -> None:
+    run = reports.load(synthetic.write(tmp_path, Plan()))
+    there = {column for table in SCHEMAS for column in getattr(run, table).columns}
+
+    assert {name for columns, _, _ in rows_of("| columns | dtype") for name in names_in(columns)} - there == {"_ms"}
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_whole_numbers_are_floats_only_where_one_is_missing(tmp_path: Path, table: TableName) -> None:
+    for run in loaded(tmp_path):
+        frame = getattr(run, table)
+        numbers = [field.name for field in SCHEMAS[table] if str(field.type) == "int64"]
+        if len(frame):
+            assert {str(frame[name].dtype) for name in numbers if frame[name].notna().all()} <= {"int64"}
+
+
+def test_the_public_names_are_those_that_the_page_calls_stable() -> None:
+    assert set(reports.__all__) == {"Run", "load"}
+    assert all(f"`reports.{name}`" in PAGE for name in reports.__all__)

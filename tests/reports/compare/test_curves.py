@@ -1,0 +1,140 @@
+"""Which turns got slower: both curves, and the difference by percentile."""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.compare import curves
+from reports.compare.curves import Ratio
+from reports.compare.sides import sample_of
+from reports.page.svg import HALF, PHONE
+from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.quantiles import quantile
+from tests.reports.compare.invented import comparison, finding, findings, points, ratio, sides
+
+NBSP = "\u00a0"
+
+
+def test_the_first_gated_quantile_says_what_is_drawn() -> None:
+    rate, tail = findings()[2], findings()[4]
+
+    question = curves.main_question(comparison(findings=(rate, findings()[0])))
+    assert question is not None
+    assert (question.measure, question.p) == ("ttfa", 0.95)
+    assert curves.main_question(comparison(findings=(tail,))) == tail.question
+    assert curves.main_question(comparison(findings=(rate,))) is None
+
+
+@given(st.integers(1, 10_000_000))
+def test_the_grid_ends_where_fewer_than_twenty_turns_lie_beyond(n: int) -> None:
+    ps = curves.grid(n, (0.5, 0.95))
+
+    assert bool(ps) == (n >= 40)
+    assert all(n * (1 - p) >= 20 - 1e-6 for p in ps)
+    assert list(ps) == sorted(set(ps))
+    assert len(ps) <= 24
+    if n >= 400:
+        assert {0.5, 0.95} <= set(ps)
+
+
+def test_the_difference_by_percentile_is_that_of_the_verdicts() -> None:
+    made = comparison()
+    question = curves.main_question(made)
+    assert question is not None
+    found = curves.samples(made, question)
+    (drawn,) = curves.ratios(made, question, found)
+    base, cand = found
+
+    for p, difference in zip(drawn.ps, drawn.differences, strict=True):
+        assert difference.d == pytest.approx(math.log(quantile(cand.values, p) / quantile(base.values, p)))
+        assert difference.low <= difference.d <= difference.high
+    alone = quantile_differences(
+        base, cand, [(0.5, Margin())], paired=True, base_clusters=60, cand_clusters=60,
+        better="lower", rng=np.random.default_rng(1), draws=4000,
+    )[0]  # fmt: skip
+    middle = drawn.at(0.5)
+    assert middle is not None
+    assert middle.low == pytest.approx(alone.low, abs=0.03)
+    assert middle.high == pytest.approx(alone.high, abs=0.03)
+
+
+def test_the_same_comparison_draws_the_same_figure() -> None:
+    made = comparison()
+    question = curves.main_question(made)
+    assert question is not None
+    found = curves.samples(made, question)
+
+    assert curves.ratios(made, question, found) == curves.ratios(made, question, found)
+
+
+def test_an_arm_of_few_turns_has_a_curve_and_no_difference() -> None:
+    arms = sides("direct", "gateway", sessions=3)
+    made = comparison(sides=arms)
+    question = curves.main_question(made)
+    assert question is not None
+    found = curves.samples(made, question)
+
+    assert [curve.target for curve in curves.overlaid(made, found)] == ["direct", "gateway"]
+    assert curves.ratios(made, question, found) == []
+
+
+def test_curves_have_the_colours_of_the_sides() -> None:
+    made = comparison("gateway", "canary")
+    question = curves.main_question(made)
+    assert question is not None
+    found = curves.overlaid(made, curves.samples(made, question))
+
+    assert [(curve.target, curve.colour) for curve in found] == [("direct", 0), ("gateway", 1), ("canary", 2)]
+    assert [curve.n for curve in found] == [sample_of(side, question).n for side in made.sides]
+
+
+def made_of(*differences: float, low: float = 0.1, candidate: str = "gateway", colour: int = 1) -> Ratio:
+    ps = tuple(np.linspace(0.5, 0.9, len(differences)))
+    found = tuple(replace(ratio(1, 1, 1, 1), d=d, low=d - low, high=d + low) for d in differences)
+    return Ratio(candidate, colour, tuple(map(float, ps)), found)
+
+
+def test_the_line_below_says_the_middle_and_the_largest() -> None:
+    one = made_of(math.log(0.99), math.log(1.4), math.log(2.02), math.log(1.1), math.log(1.0))
+
+    assert curves.told([one]).replace(NBSP, " ") == "p50 −1 %, largest difference +102 % at p70."
+    two = replace(one, candidate="canary")
+    assert curves.told([one, two]).startswith("gateway: p50")
+    assert curves.told([]) == ""
+
+
+@pytest.mark.parametrize("width", [HALF, PHONE])
+@given(found=st.lists(st.floats(-4, 4) | st.sampled_from([math.inf, -math.inf, math.nan]), min_size=2, max_size=24))
+def test_any_differences_can_be_drawn(width: int, found: list[float]) -> None:
+    plot = curves.by_percentile([made_of(*found)], "ttfa", width)
+    figure = ET.fromstring(plot.svg("wide"))
+
+    assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
+    assert plot.stops is not None
+    assert len(plot.stops["x"]) == len(found)  # type: ignore[arg-type]
+    assert "same" in [mark.text for mark in figure.iter("text")]
+    for mark in figure.iter():
+        if mark.get("class", "").startswith(("curve", "band")):
+            places = [(float(x), float(y)) for x, y in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", mark.get("d") or "")]
+            assert all(0 <= x <= width and plot.y1 - 0.1 <= y <= plot.y0 + 0.1 for x, y in places)
+
+
+def test_the_readout_names_ends_that_have_no_number() -> None:
+    endless = replace(ratio(1, 1, 1, 1), d=math.inf, low=0.2, high=math.inf)
+
+    assert curves.spoken(endless).replace(NBSP, " ") == "failed (+22 % to open)"
+    assert curves.spoken(replace(endless, d=math.nan)) == "failed in both"
+
+
+def test_a_rate_alone_draws_nothing() -> None:
+    made = comparison(findings=(finding("failures", None, "equivalent", points(0, 0, 0, 0), gated=True),))
+
+    assert curves.main_question(made) is None

@@ -1,0 +1,115 @@
+"""What is asked by default, and of what apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reports import turns
+from reports.compare import question
+from reports.compare.question import Question, by_origin, default_questions, margin_of
+from reports.compare.sides import sides_of
+from reports.statistics.differences import Margin
+from tests.reports.compare.build import PAIRED, RUN, run, two
+from tests.reports.synthetic import Plan
+
+MIXED = Plan(sessions=40, turns=5, targets=("west", "east"), kinds=("vad", "manual", "typed"), paired=True)
+
+
+def test_margins_are_those_of_the_quantile_or_the_next_higher_one() -> None:
+    assert [margin_of(p).ratio for p in (0.05, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)] == [
+        0.1,
+        0.1,
+        0.15,
+        0.15,
+        0.2,
+        0.3,
+        0.3,
+    ]
+
+
+def test_origins_are_those_of_turns() -> None:
+    assert tuple(turns.ORIGINS) == question.ORIGINS
+
+
+def test_figures_have_names() -> None:
+    asked = [
+        Question("ttfa", "quantile", margin_of(0.95), 0.95),
+        Question("ttfa", "quantile", margin_of(0.5), 0.5, step="greeting"),
+        Question("failures", "rate", Margin(points=0.01)),
+        Question("stalled", "rate", Margin(points=0.01)),
+        Question("audio_speed", "mean", Margin(ratio=0.1)),
+    ]
+
+    assert [one.name for one in asked] == [
+        *("ttfa p95", "ttfa greeting p50", "failure rate", "stalled rate", "audio_speed mean")
+    ]
+
+
+def test_gated_are_the_median_the_tail_and_the_failures(tmp_path: Path) -> None:
+    asked = default_questions(two(tmp_path))
+    gated = [(one.name, one.margin.ratio, one.margin.points) for one in asked if one.gated]
+
+    assert gated == [("ttfa p50", 0.1, 0), ("ttfa p95", 0.2, 0), ("failure rate", 0, 0.01)]
+    assert [one.gated for one in asked] == sorted((one.gated for one in asked), reverse=True)
+    assert not any(one.origin for one in asked)
+
+
+def test_beside_them_stands_what_both_sides_have(tmp_path: Path) -> None:
+    names = [one.name for one in default_questions(two(tmp_path)) if not one.gated]
+
+    assert names == [
+        *("ttfa p90", "ttfa p99", "voice_to_voice p50", "voice_to_voice p95", "response_total p50"),
+        *("transcript_total p50", "input_transcript p50", "connect_total p50", "session_ready p50"),
+        *("stalled rate", "audio_speed mean"),
+    ]
+
+
+def test_runs_of_text_are_gated_by_their_first_text(tmp_path: Path) -> None:
+    asked = default_questions(two(tmp_path, Plan(sessions=20, turns=5, text=True)))
+
+    assert [one.name for one in asked][:3] == ["ttft p50", "ttft p95", "failure rate"]
+    assert not any(one.measure in ("voice_to_voice", "audio_speed", "stalled") for one in asked)
+
+
+def test_what_one_side_alone_has_is_not_asked(tmp_path: Path) -> None:
+    asked = default_questions(two(tmp_path, RUN, Plan(sessions=20, turns=5, kinds=("typed",))))
+
+    assert not any(one.measure == "input_transcript" for one in asked)
+
+
+def test_throttling_is_asked_for_where_there_was_any(tmp_path: Path) -> None:
+    asked = default_questions(two(tmp_path, RUN, Plan(sessions=40, turns=5, failed=0.2)))
+
+    assert "throttled rate" in [one.name for one in asked]
+
+
+def test_turns_of_several_origins_have_questions_of_their_own(tmp_path: Path) -> None:
+    asked = default_questions(sides_of([run(tmp_path, MIXED)]))
+    of_main = {(one.p, one.origin, one.gated) for one in asked if one.measure == "ttfa"}
+
+    assert {(0.5, "requested", True), (0.95, "requested", True), (0.5, "speech_end", False)} <= of_main
+    assert {one.origin for one in asked if one.measure == "response_total"} == {"requested", "speech_end"}
+    assert {one.origin for one in asked if one.measure in ("input_transcript", "connect_total", "failures")} == {""}
+
+
+def test_sides_without_a_common_origin_are_gated_by_what_callers_hear(tmp_path: Path) -> None:
+    vad, manual = Plan(sessions=20, turns=5), Plan(sessions=20, turns=5, kinds=("manual",))
+    asked = default_questions(two(tmp_path, vad, manual))
+
+    assert [one.name for one in asked if one.gated] == ["voice_to_voice p50", "voice_to_voice p95", "failure rate"]
+    assert not any(one.measure in ("ttfa", "response_total") for one in asked)
+
+
+def test_a_question_is_taken_apart_only_where_there_are_several_origins(tmp_path: Path) -> None:
+    mixed, plain = sides_of([run(tmp_path / "m", MIXED)]), sides_of([run(tmp_path / "p", PAIRED)])
+    wait, rate = Question("ttfa", "quantile", margin_of(0.5), 0.5), Question("failures", "rate", Margin(points=0.01))
+
+    assert [one.origin for one in by_origin(wait, mixed)] == ["requested", "speech_end"]
+    assert by_origin(wait, plain) == [wait]
+    assert by_origin(rate, mixed) == [rate]
+
+
+def test_sides_without_turns_are_asked_for_what_they_lack(tmp_path: Path) -> None:
+    asked = default_questions(two(tmp_path, Plan(sessions=0)))
+
+    assert [one.name for one in asked] == ["ttfa p50", "ttfa p95", "failure rate"]

@@ -1,0 +1,55 @@
+"""Invented runs, items and checks for the tests of the gate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reports import runs
+from reports.compare.sides import Side
+from reports.gate.items import Checked, Item
+from reports.gate.one_arm import targets_of
+from reports.gate.thresholds import Threshold, parse
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+ENOUGH = Plan(sessions=60, turns=10, failed=0.01)
+PAIRED = replace(ENOUGH, sessions=120, paired=True, targets=("before", "after"))
+
+
+def run(folder: Path, plan: Plan = ENOUGH, **document: Any) -> Path:
+    """A run's folder; `document`: other values in run.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    synthetic.write(folder, plan)
+    whole = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    whole |= {"run_id": folder.name, "interleaved": plan.paired} | document
+    (folder / "run.json").write_text(json.dumps(whole), encoding="utf-8")
+    return folder
+
+
+def sides(folder: Path) -> tuple[Side, ...]:
+    return targets_of(runs.load(folder, everything=False))
+
+
+def thresholds(*written: str) -> list[Threshold]:
+    """`ttfa: p(95)<800`."""
+    return [parse(*one.split(": ", 1)) for one in written]
+
+
+KEPT = Item(
+    "ttfa: p(95)<800", "ttfa p95", "sim", "ms", "kept", 640.0, 590.0, 690.0, limit=800.0, turns=600, sessions=60
+)
+BROKEN = replace(KEPT, word="broken", value=940.0, low=880.0, high=1010.0)
+UNSURE = replace(KEPT, threshold="ttfa: med<500", figure="ttfa p50", word="inconclusive", reason="too few turns")
+NO_DATA = replace(KEPT, word="no data", value=None, low=None, high=None, reason="nothing was measured")
+REGRESSED = Item(
+    "ttfa: p(95)<+20%", "ttfa p95", "after", "ms", "regressed", 2640.0, 0.47, 0.87, baseline=1600.0, difference=0.65,
+    margin="+20\u00a0%",
+)  # fmt: skip
+
+
+def check(*items: Item, **changes: Any) -> Checked:
+    """A check of a valid run."""
+    return replace(Checked("r1", "voice_turns", True, "VALID", items, (), (), (), ""), **changes)

@@ -1,0 +1,158 @@
+"""Stored baselines: what is written reads back, is small, and is refused where it is none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from reports.gate import schema
+from reports.gate.baselines import PS, as_text, baseline_of, read, safe, save
+from reports.gate.conditions import allowed, conditions_of, differing
+from reports.gate.shelf import details, overview
+from tests.reports.gate.made import ENOUGH, run, sides
+from tests.reports.synthetic import Plan
+
+
+def test_what_is_saved_reads_back_and_fits_its_schema(tmp_path: Path) -> None:
+    (side,) = sides(run(tmp_path / "r1", replace(ENOUGH, failed=0.04, refused=2)))
+    stored = baseline_of(side)
+    path = save(stored, tmp_path / "baselines")
+
+    assert path == tmp_path / "baselines" / "voice_turns" / "sim" / "r1.json"
+    assert [one.baseline for one in read(tmp_path / "baselines", "voice_turns", "sim")] == [stored]
+    jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), json.loads(schema.text(schema.Baseline)))
+    assert path.stat().st_size < 10_000
+
+
+def test_it_holds_quantiles_with_their_error_and_rates(tmp_path: Path) -> None:
+    (side,) = sides(run(tmp_path, replace(ENOUGH, failed=0.04)))
+    stored = baseline_of(side)
+    ttfa = next(row for row in stored.quantiles if row.measure == "ttfa")
+
+    assert ttfa.n == 600
+    assert 400 < (ttfa.values[0] or 0) < 800
+    assert ttfa.values[PS.index(0.99)] is None
+    assert 0.0001 < (ttfa.variances[0] or 0) < 0.01
+    assert ttfa.endless[0] == 0 < ttfa.endless[-1]
+    assert {rate.name for rate in stored.rates} == {"failures", "throttled", "stalled"}
+    assert {row.measure for row in stored.quantiles} >= {"ttfa", "connect_total", "voice_to_voice"}
+
+
+def test_turns_of_several_origins_are_stored_apart(tmp_path: Path) -> None:
+    (side,) = sides(run(tmp_path, replace(ENOUGH, kinds=("vad", "manual"))))
+    rows = [row.origin for row in baseline_of(side).quantiles if row.measure == "ttfa"]
+
+    assert sorted(rows) == ["requested", "speech_end"]
+
+
+def test_the_same_run_is_stored_alike(tmp_path: Path) -> None:
+    folder = run(tmp_path)
+
+    assert [as_text(baseline_of(side)) for side in sides(folder)] == [
+        as_text(baseline_of(side)) for side in sides(folder)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (replace(ENOUGH, valid=False), "INVALID"),
+        (replace(ENOUGH, valid=None), "NOT JUDGED"),
+        (Plan(sessions=0), "it has no turns"),
+        (replace(ENOUGH, failed=1.0), "no turn of it succeeded"),
+    ],
+)
+def test_a_run_that_says_nothing_is_no_baseline(tmp_path: Path, plan: Plan, said: str) -> None:
+    (side,) = sides(run(tmp_path, plan))
+
+    with pytest.raises(UsageError, match=said):
+        baseline_of(side)
+
+
+@given(st.text(), st.text())
+def test_any_label_is_a_name_of_its_own(one: str, other: str) -> None:
+    assert Path(safe(one)).name == safe(one) not in ("", ".", "..")
+    assert (safe(one) == safe(other)) == (one == other)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b'{"schema": 1}', b'{"schema": "x"}'])
+def test_a_file_that_is_no_baseline_is_named(tmp_path: Path, content: bytes) -> None:
+    place = tmp_path / "voice_turns" / "sim"
+    place.mkdir(parents=True)
+    (place / "r1.json").write_bytes(content)
+
+    with pytest.raises(UsageError, match=r"r1\.json is no stored baseline"):
+        read(tmp_path)
+
+
+def test_a_file_of_a_newer_version_says_so(tmp_path: Path) -> None:
+    place = tmp_path / "voice_turns" / "sim"
+    place.mkdir(parents=True)
+    (place / "r1.json").write_text('{"schema": 99}', encoding="utf-8")
+
+    with pytest.raises(UsageError, match=r"newer rtbench \(schema 99\)"):
+        read(tmp_path)
+
+
+def test_the_newest_come_first(tmp_path: Path) -> None:
+    for number in (2, 1, 3):
+        (side,) = sides(run(tmp_path / f"r{number}", began_utc_ns=number * 10**18))
+        save(baseline_of(side), tmp_path / "baselines")
+
+    assert [one.baseline.run_id for one in read(tmp_path / "baselines")] == ["r3", "r2", "r1"]
+
+
+def test_conditions_are_those_of_the_target_and_of_its_work(tmp_path: Path) -> None:
+    (side,) = sides(run(tmp_path, settings={"num_users": 7}))
+    found = conditions_of(side)
+
+    assert (found["model"], found["region"], found["voice"]) == ("gpt-realtime-2025-08-28", "Sweden Central", "marin")
+    assert (found["load: users"], found["simulated"], found["client version"]) == ("7", "yes", "0.1.0")
+
+
+def test_what_differs_is_told_with_what_would_allow_it() -> None:
+    now = {"model": "a", "load: users": "7", "jitter buffer, ms": "60", "definitions": "2"}
+    then = {"model": "b", "load: users": "8", "jitter buffer, ms": "", "definitions": "1"}
+
+    assert differing(now, then) == [
+        "model: a here, b in the baseline (--allow model)",
+        "users: 7 here, 8 in the baseline (--allow concurrency)",
+        "jitter buffer, ms: 60 here, not known in the baseline (--allow pacing)",
+        "definitions: 2 here, 1 in the baseline",
+    ]
+    assert differing(now, then, ("model", "concurrency", "pacing")) == ["definitions: 2 here, 1 in the baseline"]
+    assert differing(now, dict(now)) == []
+
+
+def test_what_may_differ_is_named_and_definitions_never_may() -> None:
+    assert allowed(" model,region ,") == ("model", "region")
+    with pytest.raises(UsageError, match="did you mean model"):
+        allowed("models")
+    with pytest.raises(UsageError, match="cannot be compared"):
+        allowed("definitions")
+
+
+def test_the_shelf_tells_runs_and_how_far_they_spread(tmp_path: Path) -> None:
+    for number, median_ms in enumerate((500.0, 600.0, 700.0)):
+        (side,) = sides(run(tmp_path / f"r{number}", replace(ENOUGH, median_ms=median_ms)))
+        save(baseline_of(side), tmp_path / "baselines")
+    stored = read(tmp_path / "baselines")
+    row = next(line.split() for line in details(stored).splitlines() if line.startswith("  ttfa p50"))
+
+    assert overview(stored).startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
+    assert "provisional" in overview(stored)
+    assert 14 < float(row[3].removeprefix("±")) < 20  # the sd of the logs of 500, 600 and 700 is 16.8 %
+
+
+def test_the_schemas_that_are_shipped_are_those_of_the_code() -> None:
+    for name, kind in schema.FILES.items():
+        assert (schema.HERE / name).read_text(encoding="utf-8") == schema.text(kind), (
+            "run: python -m reports.gate.schema"
+        )

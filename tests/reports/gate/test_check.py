@@ -1,0 +1,320 @@
+"""A run against thresholds and baselines: what becomes of each, and of runs that say nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from reports.compare.comparison import Finding
+from reports.compare.question import Question
+from reports.gate.baselines import baseline_of, save
+from reports.gate.check import checked
+from reports.gate.items import Checked
+from reports.gate.relative import Answer, items_of
+from reports.statistics.differences import Difference, Margin
+from reports.statistics.verdicts import Verdict
+from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
+from tests.reports.synthetic import Plan
+
+RELATIVE = ("ttfa: med<+10%", "ttfa: p(95)<+20% and +30ms", "failures: rate<+1pt")
+
+
+def words(found: Checked) -> list[str]:
+    return [item.word for item in found.items]
+
+
+def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -> Path:
+    """So many runs stored, whose medians lie `step` apart (as a share)."""
+    for number in range(count):
+        other = replace(plan, seed=100 + number, median_ms=plan.median_ms * (1 + step * (number - count // 2)))
+        for side in sides(run(folder / f"made-{number}", other)):
+            save(baseline_of(side), folder / "baselines")
+    return folder / "baselines"
+
+
+def test_each_limit_is_held_against_each_target(tmp_path: Path) -> None:
+    found = checked(run(tmp_path, PAIRED), thresholds("ttfa: med<5s", "failures: rate<30%", "audio_speed: avg>9"))
+
+    assert [(item.target, item.figure, item.word) for item in found.items] == [
+        ("before", "ttfa p50", "kept"),
+        ("after", "ttfa p50", "kept"),
+        ("before", "failure rate", "kept"),
+        ("after", "failure rate", "kept"),
+        ("before", "audio_speed mean", "broken"),
+        ("after", "audio_speed mean", "broken"),
+    ]
+    assert found.status == 1
+
+
+def test_filters_narrow_it_to_a_step_and_a_target(tmp_path: Path) -> None:
+    found = checked(run(tmp_path, PAIRED), thresholds("ttfa{step:greeting,target:after}: med<5s"))
+
+    assert [(item.target, item.figure, item.turns) for item in found.items] == [("after", "ttfa greeting p50", 120)]
+
+
+def test_turns_that_count_from_different_instants_are_two_figures(tmp_path: Path) -> None:
+    plan = replace(ENOUGH, kinds=("vad", "manual"))
+    found = checked(run(tmp_path, plan), thresholds("ttfa: med<5s", "response_total: med<9s", "connect_total: med<5s"))
+
+    assert [item.figure for item in found.items] == [
+        "ttfa p50 from the end of speech",
+        "ttfa p50 from response.create",
+        "response_total p50 from the end of speech",
+        "response_total p50 from response.create",
+        "connect_total p50",
+    ]
+    assert sum(item.turns for item in found.items[:2]) == 600
+
+
+def test_what_is_too_short_to_say_is_inconclusive(tmp_path: Path) -> None:
+    found = checked(run(tmp_path, Plan(sessions=30, turns=4)), thresholds("ttfa: p(95)<9s"))
+
+    assert [item.reason for item in found.items] == ["too few turns: p95 needs 400, this run has 120"]
+    assert found.status == 3
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (Plan(sessions=0), "sim has no turns"),
+        (Plan(sessions=0, refused=30), "sim has no turns"),
+        (replace(ENOUGH, valid=False), "audio chunks were sent late"),
+        (replace(ENOUGH, valid=None), "not judged"),
+    ],
+)
+def test_a_run_that_says_nothing_is_never_green(tmp_path: Path, plan: Plan, said: str) -> None:
+    found = checked(run(tmp_path, plan), thresholds("stalled: rate<=1", "ttfa: med<9000s"), on_inconclusive="pass")
+
+    assert found.status == 4
+    assert said in found.void[0]
+
+
+def test_a_target_that_was_never_begun_is_not_green(tmp_path: Path) -> None:
+    folder = run(tmp_path, targets=[{"label": "sim"}, {"label": "ghost"}])
+    found = checked(folder, thresholds("ttfa: med<9s", "failures: rate<50%", "connect_total: med<9s"))
+
+    assert [item.word for item in found.items if item.target == "ghost"] == ["no data"] * 3
+    assert found.void == ("ghost has no turns: nothing was measured",)
+
+
+def test_what_is_to_be_read_before_the_figures_is_among_the_notices(tmp_path: Path) -> None:
+    found = checked(run(tmp_path, notices=["The disk was full."]), thresholds("ttfa: med<9s"))
+
+    assert "The disk was full." in found.notices
+
+
+@pytest.mark.parametrize("written", ["ttft: med<9s", "ttfa{step:greting}: med<9s", "input_transcript: p(5)<1s"])
+def test_a_threshold_of_which_nothing_was_measured_is_not_kept(tmp_path: Path, written: str) -> None:
+    text_or_typed = replace(ENOUGH, kinds=("typed",))
+    found = checked(run(tmp_path, text_or_typed), thresholds(written, "failures: rate<50%"), on_inconclusive="pass")
+
+    assert words(found) == ["no data", "kept"]
+    assert found.status == 4
+
+
+def test_a_step_that_was_misspelt_is_told_with_those_there_are(tmp_path: Path) -> None:
+    found = checked(run(tmp_path), thresholds("ttfa{step:greting}: med<9s"))
+
+    assert "did you mean greeting?" in found.items[0].reason
+
+
+def test_a_run_in_which_every_turn_failed_is_not_green(tmp_path: Path) -> None:
+    few, many = run(tmp_path / "few", Plan(sessions=5, failed=1.0)), run(tmp_path / "many", replace(ENOUGH, failed=1.0))
+    asked = thresholds("ttfa: med<9s", "failures: rate<50%")
+
+    assert checked(few, asked, on_inconclusive="pass").status == 4
+    assert words(checked(many, asked)) == ["broken", "broken"]
+
+
+def test_the_first_target_of_an_interleaved_run_is_the_baseline_unless_another_is_named(tmp_path: Path) -> None:
+    folder = run(tmp_path, PAIRED)
+    first, other, path = (checked(folder, thresholds(*RELATIVE), named) for named in (None, "after", f"{folder}:after"))
+
+    assert {item.target for item in first.items} == {"after"}
+    assert {item.target for item in other.items} == {item.target for item in path.items} == {"before"}
+    assert (first.against, other.against) == ("before, in the same run", "after, in the same run")
+    assert first.items[0].difference == pytest.approx(1 / (1 + (other.items[0].difference or 0)) - 1)
+
+
+def test_a_regression_is_found_and_a_run_like_itself_passes(tmp_path: Path) -> None:
+    plan = replace(ENOUGH, sessions=200)
+    base, slower = run(tmp_path / "base", plan), run(tmp_path / "slower", replace(plan, median_ms=1200))
+    faster = run(tmp_path / "faster", replace(plan, median_ms=300))
+
+    assert words(checked(slower, thresholds(*RELATIVE), str(base)))[:2] == ["regressed", "regressed"]
+    assert words(checked(faster, thresholds(*RELATIVE), str(base)))[:2] == ["improved", "improved"]
+    assert all(item.provisional for item in checked(slower, (), str(base)).items)
+    assert [checked(one, (), f"{base}:sim").status for one in (slower, faster)] == [1, 0]
+
+
+def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
+    now, then = run(tmp_path / "now", PAIRED), run(tmp_path / "then", replace(PAIRED, seed=8))
+    found = checked(now, thresholds("ttfa: med<+10%", "ttfa{target:after}: p(95)<+20%"), str(then))
+
+    assert [(item.target, item.figure) for item in found.items] == [
+        ("before", "ttfa p50"),
+        ("after", "ttfa p50"),
+        ("after", "ttfa p95"),
+    ]
+
+
+def test_without_thresholds_the_default_gates_are_asked(tmp_path: Path) -> None:
+    found = checked(run(tmp_path, PAIRED))
+
+    assert [item.threshold for item in found.items] == ["ttfa: p(50)<+10%", "ttfa: p(95)<+20%", "failures: rate<+1pt"]
+
+
+def test_several_candidates_are_each_asked(tmp_path: Path) -> None:
+    plan = replace(PAIRED, sessions=180, targets=("base", "one", "two"))
+    found = checked(run(tmp_path, plan), thresholds("ttfa: med<+5%", "ttfa{target:two}: p(95)<+9%"))
+
+    assert [(item.target, item.figure) for item in found.items] == [
+        ("one", "ttfa p50"),
+        ("two", "ttfa p50"),
+        ("two", "ttfa p95"),
+    ]
+
+
+def answer(p_worse: float) -> Answer:
+    """A figure that lies over its margin, by this p-value."""
+    question = Question("ttfa", "quantile", Margin(ratio=0.1), 0.5, gated=True)
+    over = Difference("ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, 0.02, 0.14, -0.3, p_worse, 1.0)
+    finding = Finding(question, "sim", over, Verdict("inconclusive"), (999, 999), (99, 99), (0, 0))
+    return Answer("ttfa: med<+10%", "sim", finding)
+
+
+def test_holm_is_over_all_relative_thresholds() -> None:
+    assert [item.word for item in items_of([answer(0.04)])] == ["regressed"]
+    assert [item.word for item in items_of([answer(0.04), answer(0.03)])] == ["inconclusive", "inconclusive"]
+    assert [item.word for item in items_of([answer(0.04), answer(0.02)])] == ["regressed", "regressed"]
+
+
+def test_an_invalid_baseline_voids_the_check(tmp_path: Path) -> None:
+    base = run(tmp_path / "base", replace(ENOUGH, valid=False))
+
+    assert checked(run(tmp_path / "now"), (), str(base)).status == 4
+
+
+def test_one_stored_run_is_provisional_and_five_know_their_own_spread(tmp_path: Path) -> None:
+    now = run(tmp_path / "now")
+    one = checked(now, thresholds(*RELATIVE), str(store(tmp_path / "one", 1)))
+    five = checked(now, thresholds(*RELATIVE), str(store(tmp_path / "five", 5, step=0.1)))
+
+    assert {item.provisional for item in one.items} == {True}
+    assert {item.provisional for item in five.items} == {False}
+    assert five.against == "5\u00a0stored runs of sim"
+    width = [(item.high or 9) - (item.low or -9) for item in (one.items[0], five.items[0])]
+    assert width[1] > width[0]  # medians that lie 10 % apart spread more than the 5 % that is assumed
+
+
+def test_against_stored_runs_a_regression_is_found(tmp_path: Path) -> None:
+    slower = run(tmp_path / "slower", replace(ENOUGH, sessions=200, median_ms=1200))
+    found = checked(slower, thresholds(*RELATIVE), str(store(tmp_path, 5, plan=replace(ENOUGH, sessions=200))))
+
+    assert words(found)[:2] == ["regressed", "regressed"]
+    assert found.status == 1
+
+
+def test_stored_runs_under_other_conditions_are_no_baseline_unless_that_is_allowed(tmp_path: Path) -> None:
+    now = run(tmp_path / "now", tool={"name": "rtbench", "version": "9.9"})
+    folder = str(store(tmp_path, 2))
+    refused, let = (checked(now, thresholds(*RELATIVE), folder, allow=allow) for allow in ((), ("client_version",)))
+
+    assert refused.status == 4
+    assert refused.differs == ("sim: client version: 9.9 here, 0.1.0 in the baseline (--allow client_version)",)
+    assert not let.differs
+    assert "no data" not in words(let)
+
+
+def test_of_stored_runs_those_under_the_same_conditions_are_taken(tmp_path: Path) -> None:
+    folder = store(tmp_path, 2)
+    for side in sides(run(tmp_path / "other", tool={"name": "rtbench", "version": "0.0.9"})):
+        save(baseline_of(side), folder)
+    found = checked(run(tmp_path / "now"), thresholds(*RELATIVE), str(folder))
+
+    assert found.against == "2\u00a0stored runs of sim"
+    assert found.notices == ("1\u00a0stored run of sim left out: client version.",)
+
+
+def test_a_run_is_not_its_own_baseline(tmp_path: Path) -> None:
+    folder = store(tmp_path, 1)
+
+    found = checked(tmp_path / "made-0", thresholds(*RELATIVE), str(folder))
+
+    assert all("no run is stored" in item.reason for item in found.items)
+    assert found.status == 3
+
+
+def test_before_any_run_is_stored_margins_are_inconclusive_and_limits_decide(tmp_path: Path) -> None:
+    (tmp_path / "baselines").mkdir()
+    folder, asked = run(tmp_path / "now"), thresholds("ttfa: med<9s", "ttfa: med<+10%", "failures: rate<+1pt")
+    found = checked(folder, asked, str(tmp_path / "baselines"))
+
+    assert words(found) == ["kept", "inconclusive", "inconclusive"]
+    assert "rtbench baseline save RUN" in found.items[1].reason
+    assert checked(folder, asked, str(tmp_path / "baselines"), on_inconclusive="warn").status == 0
+    assert found.status == 3
+
+
+def test_a_run_without_data_is_not_green_where_nothing_is_stored_either(tmp_path: Path) -> None:
+    (tmp_path / "baselines").mkdir()
+    found = checked(run(tmp_path / "now", Plan(sessions=0)), (), str(tmp_path / "baselines"), on_inconclusive="pass")
+
+    assert words(found) == ["no data"] * 3
+    assert found.status == 4
+
+
+def test_a_throttled_run_is_no_fair_comparison(tmp_path: Path) -> None:
+    now = run(tmp_path / "now", replace(ENOUGH, failed=0.2))
+    found = checked(now, thresholds("ttfa: med<+10%"), str(store(tmp_path, 1)))
+
+    assert found.status == 4
+    assert "throttled" in found.void[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "baseline", "said"),
+    [
+        ((), None, "there is nothing to check"),
+        (("ttfa: med<+10%",), None, "is relative, and there is no baseline"),
+        (("ttfa: med<+10%",), "nowhere", "is no run, no folder of stored baselines"),
+        (("ttfa: p(80)<+10%",), "STORED", r"stored baselines hold p\(50\)"),
+        (("ttfa{step:greeting}: med<+10%",), "STORED", "do not tell steps apart"),
+        (("audio_speed: avg>-10%",), "STORED", "hold no means"),
+        (("ttfa{target:gateway}: med<1s",), None, "the run has no target gateway; it has sim"),
+        (("ttfa: med<+10%",), "RUN", "is the run that is checked"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_with_what_to_do(
+    tmp_path: Path, written: tuple[str, ...], baseline: str | None, said: str
+) -> None:
+    now = run(tmp_path / "now")
+    places = {"RUN": str(now)}
+    if baseline == "STORED":
+        places["STORED"] = str(store(tmp_path, 1))
+
+    with pytest.raises(UsageError, match=said):
+        checked(now, thresholds(*written), places.get(baseline or "", baseline))
+
+
+def test_a_relative_threshold_of_the_baseline_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="before is no candidate; these are: after"):
+        checked(run(tmp_path, PAIRED), thresholds("ttfa{target:before}: med<+10%"))
+
+
+def test_a_baseline_that_no_threshold_needs_is_said(tmp_path: Path) -> None:
+    found = checked(run(tmp_path / "now"), thresholds("ttfa: med<9s"), str(run(tmp_path / "base")))
+
+    assert "the baseline was not used" in found.notices[0]
+    assert found.status == 0
+
+
+def test_the_same_runs_give_the_same_check(tmp_path: Path) -> None:
+    now, base = run(tmp_path / "now"), str(run(tmp_path / "base", replace(ENOUGH, seed=8)))
+    stored = str(store(tmp_path, 3))
+
+    assert checked(now, (), base) == checked(now, (), base)
+    assert checked(now, (), stored) == checked(now, (), stored)

@@ -1,0 +1,154 @@
+"""`rtbench check` and `rtbench baseline`: exit statuses, files, and what is said where."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.cli.app import app
+from bench.errors import UsageError
+from bench.run import close
+from tests.reports.gate.made import ENOUGH, PAIRED, run
+from tests.reports.synthetic import Plan
+
+CI = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD")
+
+
+@pytest.fixture(autouse=True)
+def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may run in one themselves."""
+    for name in CI:
+        monkeypatch.delenv(name, raising=False)
+
+
+def rtbench(*arguments: object) -> tuple[int, str]:
+    """(exit status, output); a UsageError is raised, as `main` gets it."""
+    found = CliRunner().invoke(app, [str(one) for one in arguments])
+    if isinstance(found.exception, UsageError):
+        raise found.exception
+    return found.exit_code, found.output
+
+
+def limits(folder: Path, text: str) -> Path:
+    path = folder / "ci.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("plan", "text", "status"),
+    [
+        (ENOUGH, "ttfa: med<5s", 0),
+        (ENOUGH, "ttfa: med<5ms", 1),
+        (Plan(sessions=10), "ttfa: med<5s", 3),
+        (replace(ENOUGH, valid=False), "ttfa: med<5s", 4),
+        (Plan(sessions=0), "ttfa: med<5s", 4),
+    ],
+)
+def test_the_exit_status_is_the_verdict(tmp_path: Path, plan: Plan, text: str, status: int) -> None:
+    folder = run(tmp_path / "run", plan)
+    got, output = rtbench("check", folder, "--thresholds", limits(tmp_path, text))
+
+    assert got == status
+    assert json.loads((folder / "check.json").read_text(encoding="utf-8"))["exit_code"] == status
+    assert output.splitlines()[-2].startswith(f"exit code {status}: ")
+    assert output.splitlines()[-1] == str(folder / "check.md")
+
+
+def test_what_cannot_be_asked_is_a_usage_error(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run")
+
+    with pytest.raises(UsageError, match=r"ci\.yaml:1: "):
+        rtbench("check", folder, "--thresholds", limits(tmp_path, "ttfa: p95<1"))
+    with pytest.raises(UsageError, match="--allow"):
+        rtbench("check", folder, "--allow", "colour")
+    with pytest.raises(UsageError, match="is not a run folder"):
+        rtbench("check", tmp_path)
+
+
+@pytest.mark.parametrize(("asked", "status"), [("fail", 3), ("warn", 0), ("pass", 0)])
+def test_the_inconclusive_may_pass(tmp_path: Path, asked: str, status: int) -> None:
+    folder = run(tmp_path / "run", Plan(sessions=10))
+    path = limits(tmp_path, "ttfa: med<5s")
+
+    assert rtbench("check", folder, "--thresholds", path, "--on-inconclusive", asked)[0] == status
+
+
+def test_github_gets_annotations_and_the_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    folder = run(tmp_path / "run")
+    _, output = rtbench("check", folder, "--thresholds", limits(tmp_path, "ttfa: med<5ms"))
+
+    assert "\n::error title=ttfa p50 broken::" in output
+    assert "##vso" not in output
+    assert (tmp_path / "summary.md").read_text(encoding="utf-8").strip() == (
+        (folder / "check.md").read_text(encoding="utf-8").strip()
+    )
+
+
+def test_azure_gets_issues_and_the_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_BUILD", "True")
+    folder = run(tmp_path / "run", Plan(sessions=10))
+    path = limits(tmp_path, "ttfa: med<5s")
+    _, output = rtbench("check", folder, "--thresholds", path, "--on-inconclusive", "warn")
+
+    assert "\n##vso[task.logissue type=warning;]" in output
+    assert f"\n##vso[task.uploadsummary]{folder / 'check.md'}\n" in output
+    assert "\n##vso[task.complete result=SucceededWithIssues;]" in output
+    assert "::error" not in output
+
+
+def test_elsewhere_no_ci_is_told_anything(tmp_path: Path) -> None:
+    _, output = rtbench("check", run(tmp_path / "run"), "--thresholds", limits(tmp_path, "ttfa: med<5ms"))
+
+    assert "::error" not in output
+    assert "##vso" not in output
+
+
+def test_junit_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+    rtbench("check", run(tmp_path / "run", PAIRED), "--junit", tmp_path / "junit.xml")
+
+    assert (tmp_path / "junit.xml").read_text(encoding="utf-8").count("<testcase ") == 3
+
+
+def test_a_run_that_was_killed_is_closed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run(tmp_path / "run")
+    (folder / "spool").mkdir()
+    closed: list[Path] = []
+    monkeypatch.setattr(close, "writer_is_gone", lambda folder, document: True)
+    monkeypatch.setattr(close, "close", closed.append)
+    rtbench("check", folder, "--thresholds", limits(tmp_path, "ttfa: med<5s"))
+
+    assert closed == [folder]
+
+
+def test_baselines_are_saved_listed_shown_and_checked_against(tmp_path: Path) -> None:
+    folder = tmp_path / "baselines"
+    for number in range(2):
+        status, output = rtbench("baseline", "save", run(tmp_path / f"r{number}", PAIRED), "--folder", folder)
+        assert status == 0
+    now = run(tmp_path / "now", replace(PAIRED, seed=9))
+
+    assert output.split() == [str(folder / "voice_turns" / name / "r1.json") for name in ("before", "after")]
+    assert "voice_turns/after   2 runs" in rtbench("baseline", "list", "--folder", folder)[1]
+    assert "r1  20 Nov 2026" in rtbench("baseline", "show", "voice_turns/after", "--folder", folder)[1]
+    assert "against 2 stored runs of before and 2 stored runs of after" in " ".join(
+        rtbench("check", now, "--baseline", folder)[1].split()
+    )
+
+
+def test_what_is_no_baseline_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "baselines"
+    rtbench("baseline", "save", run(tmp_path / "good"), "--folder", folder)
+
+    with pytest.raises(UsageError, match="it is INVALID"):
+        rtbench("baseline", "save", run(tmp_path / "bad", replace(ENOUGH, valid=False)), "--folder", folder)
+    with pytest.raises(UsageError, match="has no baseline of text_turns/sim; it has voice_turns/sim"):
+        rtbench("baseline", "show", "text_turns/sim", "--folder", folder)
+    with pytest.raises(UsageError, match="save one by"):
+        rtbench("baseline", "list", "--folder", tmp_path / "nowhere")

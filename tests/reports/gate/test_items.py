@@ -1,0 +1,98 @@
+"""The exit status, and how figures are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.gate.items import Item, OnInconclusive, interval_text, limit_text, margin_text, value_text
+from reports.gate.sentences import headline
+from reports.statistics.differences import Margin
+from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
+
+
+@pytest.mark.parametrize(
+    ("items", "status"),
+    [
+        ([KEPT], 0),
+        ([KEPT, BROKEN], 1),
+        ([KEPT, REGRESSED], 1),
+        ([KEPT, UNSURE], 3),
+        ([UNSURE, BROKEN], 1),
+        ([BROKEN, UNSURE, NO_DATA], 4),
+        ([], 4),
+    ],
+)
+def test_what_is_void_wins_over_what_is_broken_and_that_over_what_is_not_known(items: list[Item], status: int) -> None:
+    assert check(*items).status == status
+
+
+@pytest.mark.parametrize("changes", [{"void": ("the run is invalid",)}, {"differs": ("model: a here, b there",)}])
+def test_an_invalid_run_and_an_unlike_baseline_void_the_whole_check(changes: dict[str, tuple[str, ...]]) -> None:
+    assert check(KEPT, **changes).status == check(BROKEN, **changes).status == 4
+
+
+@pytest.mark.parametrize(("asked", "status", "warns"), [("fail", 3, False), ("warn", 0, True), ("pass", 0, False)])
+def test_what_becomes_of_the_inconclusive_can_be_asked(asked: OnInconclusive, status: int, warns: bool) -> None:
+    found = check(KEPT, UNSURE, on_inconclusive=asked)
+
+    assert (found.status, found.warns) == (status, warns)
+    assert check(UNSURE, BROKEN, on_inconclusive=asked).status == 1
+    assert check(UNSURE, NO_DATA, on_inconclusive=asked).status == 4
+
+
+def test_figures_are_written_in_their_unit() -> None:
+    rate = Item("failures: rate<2%", "failure rate", "sim", "share", "kept", 0.008, 0.0044, 0.0125, limit=0.02)
+    speed = Item("audio_speed: p(5)>=1.2", "audio_speed p5", "sim", "×", "kept", 2.5, 2.4, None, limit=1.2)
+    lost = Item(
+        "ttfa: p(99)<3s", "ttfa p99", "sim", "ms", "broken", None, 4000.0, None, limit=3000.0, among_failures=True
+    )
+
+    assert [value_text(one) for one in (rate, speed, lost)] == ["0.8\u00a0%", "2.5\u00a0×", "> timeout"]
+    assert [interval_text(one) for one in (rate, speed, lost)] == [
+        "0.44 to 1.25\u00a0%",
+        "2.4 to ∞\u00a0×",
+        "4,000 to ∞\u00a0ms",
+    ]
+    assert [limit_text(one) for one in (rate, speed, lost)] == [
+        "<\u00a02\u00a0%",
+        "≥\u00a01.2\u00a0×",
+        "<\u00a03,000\u00a0ms",
+    ]
+
+
+def test_differences_are_signed() -> None:
+    points = Item("failures: rate<+1pt", "failure rate", "b", "share", "equivalent", 0.0055, -0.0115, 0.0005,
+                  baseline=0.011, difference=-0.0055, margin="+1\u00a0point")  # fmt: skip
+
+    assert interval_text(REGRESSED) == "+65\u00a0% (+47 to +87\u00a0%)"
+    assert interval_text(points) == "−0.55\u00a0points (−1.15 to +0.05)"
+
+
+@pytest.mark.parametrize(
+    ("margin", "measure", "text"),
+    [
+        (Margin(ratio=0.2), "ttfa", "+20 %"),
+        (Margin(ratio=0.2, plus=30), "ttfa", "+20 % and +30 ms"),
+        (Margin(plus=30), "ttfa", "+30 ms"),
+        (Margin(), "ttfa", "+0 %"),
+        (Margin(points=0.01), "failures", "+1 point"),
+        (Margin(points=0.005), "failures", "+0.5 points"),
+        (Margin(ratio=1 / 0.9 - 1), "audio_speed", "−10 %"),
+    ],
+)
+def test_a_margin_is_written_as_it_was_asked(margin: Margin, measure: str, text: str) -> None:
+    assert margin_text(margin, measure).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([KEPT], "passed: 1 threshold, it holds"),
+        ([BROKEN, BROKEN], "ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms (and 1 more)"),
+        ([REGRESSED], "ttfa p95 of after regressed: +65 % (+47 to +87 %), margin +20 %"),
+        ([UNSURE], "inconclusive: ttfa p50 of sim: too few turns"),
+        ([NO_DATA], "no verdict: ttfa p95 of sim has no data: nothing was measured"),
+    ],
+)
+def test_the_headline_tells_the_verdict_in_one_sentence(items: list[Item], said: str) -> None:
+    assert headline(check(*items)).replace("\u00a0", " ") == said

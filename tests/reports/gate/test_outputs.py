@@ -1,0 +1,183 @@
+"""What a check leaves behind: JSON, Markdown, JUnit XML, and the commands of two CI systems."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from junitparser import JUnitXml
+
+from bench.errors import UsageError
+from reports.gate import azure, github, render, schema
+from reports.gate.comment import markdown
+from reports.gate.document import Document, as_data, as_json
+from reports.gate.items import Checked
+from reports.gate.junit import xml
+from reports.gate.text import terminal
+from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
+
+EVERY = (KEPT, BROKEN, REGRESSED, UNSURE, NO_DATA)
+VOID = check(KEPT, BROKEN, void=("the run was not judged: it was killed",))
+
+
+@pytest.mark.parametrize("found", [check(*EVERY), check(), VOID, check(KEPT, against="r0")])
+def test_the_json_fits_its_schema(found: Checked) -> None:
+    data = as_data(found)
+
+    jsonschema.validate(data, json.loads(schema.text(Document)))
+    assert json.loads(as_json(found)) == data
+    assert (data["schema"], data["exit_code"]) == (1, found.status)
+
+
+def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() -> None:
+    lines = markdown(check(*[KEPT] * 12, REGRESSED, UNSURE)).splitlines()
+    rows = [line for line in lines[: lines.index("</details>")] if line.startswith("| `")]
+
+    assert lines[0] == "### ✕ ttfa p95 of after regressed: +65 % (+47 to +87 %), margin +20 %"
+    assert lines[1].startswith("✓ VALID · ◇ SIMULATED · voice\\_turns")
+    assert lines[1].endswith("exit code 1: regressed, or over a threshold")
+    assert [row.split("|")[-2].strip() for row in rows][:3] == ["✕ **regressed**", "? inconclusive", "✓ kept"]
+    assert len(rows) == 10
+    assert "<details><summary>4 more thresholds</summary>" in lines
+
+
+def test_a_label_cannot_break_the_comment() -> None:
+    text = markdown(check(replace(BROKEN, target="a|b<script>", threshold="ttfa{step:x|y`}: p(95)<800")))
+
+    assert "<script>" not in text
+    assert "a\\|b&lt;script&gt;" in text
+    assert "x\\|y\\`" in text
+
+
+def test_the_terminal_has_a_line_for_each_threshold_and_ends_with_the_exit_code() -> None:
+    text = terminal(check(*EVERY, against="before"))
+
+    assert text.splitlines()[0].startswith("✕ no verdict: ttfa p95 of sim has no data")
+    assert all(word in text for word in ("✓ kept", "✕ broken", "✕ regressed", "? inconclusive", "too few turns"))
+    assert text.splitlines()[-1] == "exit code 4: invalid, or without data"
+    assert "\x1b" not in text
+    assert "\x1b[31m✕ broken" in terminal(check(BROKEN), colour=True)
+
+
+@given(st.text(max_size=200), st.integers(40, 100))
+def test_no_line_of_the_terminal_is_too_long(label: str, width: int) -> None:
+    words = " ".join(label.split())[:30]
+    lines = terminal(check(replace(UNSURE, target=words, reason=f"because {words}"), KEPT), width).splitlines()
+
+    assert max(map(len, lines)) <= max(width, 60)
+
+
+@pytest.mark.parametrize(
+    ("found", "results"),
+    [
+        (check(KEPT, BROKEN, UNSURE, NO_DATA), ["", "", "", "Error"]),
+        (check(KEPT, BROKEN, UNSURE), ["", "Failure", "Failure"]),
+        (check(KEPT, UNSURE, on_inconclusive="warn"), ["", "Skipped"]),
+        (check(KEPT, UNSURE, on_inconclusive="pass"), ["", "Skipped"]),
+        (VOID, ["Error", "Error"]),
+        (check(void=("the run has no turns and no sessions",)), ["Error"]),
+    ],
+)
+def test_junit_has_a_case_for_each_threshold(found: Checked, results: list[str]) -> None:
+    cases = [case for suite in JUnitXml.fromstring(xml(found).encode()) for case in suite]
+    got = [type(case.result[0]).__name__ if case.result else "" for case in cases]
+
+    if "void" in {item.grade for item in found.items}:
+        assert got[-1] == results[-1]
+    else:
+        assert got == results
+
+
+def test_junit_says_what_was_broken_and_by_how_much() -> None:
+    root = ElementTree.fromstring(xml(check(BROKEN, KEPT)))
+    failure = root.find(".//failure")
+
+    assert failure is not None
+    assert failure.get("message") == "ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms"
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("2", "1", "0")
+
+
+@given(st.text())
+def test_any_label_makes_xml_that_can_be_read(label: str) -> None:
+    ElementTree.fromstring(xml(check(replace(BROKEN, target=label, threshold=f"ttfa{{step:{label}}}: p(95)<800"))))
+
+
+def test_github_is_told_errors_and_warnings() -> None:
+    assert list(github.commands(check(KEPT, BROKEN, UNSURE))) == [
+        "::error title=ttfa p95 broken::ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms",
+        "::warning title=ttfa p50 inconclusive::ttfa p50 of sim inconclusive (too few turns): "
+        "640 ms (590 to 690 ms), limit < 800 ms",
+    ]
+    assert [line.split()[0] for line in github.commands(check(UNSURE))] == ["::error"]
+    assert [line.split()[0] for line in github.commands(check(UNSURE, on_inconclusive="warn"))] == ["::warning"]
+    assert list(github.commands(check(UNSURE, on_inconclusive="pass"))) == []
+    assert list(github.commands(VOID)) == [
+        "::error title=rtbench check::no verdict: the run was not judged: it was killed"
+    ]
+
+
+def test_github_escapes_messages_and_properties_by_its_rules() -> None:
+    assert github.command("error", "100 %: a, b", "50 %: x, y\r\nz") == (
+        "::error title=100 %25%3A a%2C b::50 %25: x, y%0D%0Az"
+    )
+
+
+def test_azure_is_told_issues_the_summary_and_that_there_are_issues(tmp_path: Path) -> None:
+    comment = tmp_path / "check.md"
+    failed, warned = (list(azure.commands(found, comment)) for found in (
+        check(KEPT, BROKEN), check(KEPT, UNSURE, on_inconclusive="warn")))  # fmt: skip
+
+    assert failed[0].startswith("##vso[task.logissue type=error;]ttfa p95 of sim is over its limit: 940 ms")
+    assert failed[1:] == [f"##vso[task.uploadsummary]{comment}"]
+    assert warned[0].startswith("##vso[task.logissue type=warning;]ttfa p50 of sim inconclusive")
+    assert warned[-1].startswith("##vso[task.complete result=SucceededWithIssues;]inconclusive: ttfa p50")
+    assert list(azure.commands(check(KEPT), comment)) == [f"##vso[task.uploadsummary]{comment}"]
+
+
+def test_azure_escapes_messages_and_properties_by_its_rules() -> None:
+    assert azure.command("task.logissue", {"type": "a;b]c%\n"}, "50 %; [x]\r\n") == (
+        "##vso[task.logissue type=a%3Bb%5Dc%AZP25%0A;]50 %AZP25; [x]%0D%0A"
+    )
+
+
+@given(st.text(), st.text())
+def test_a_command_is_one_line_from_which_the_text_can_be_had_back(title: str, message: str) -> None:
+    whole = github.command("error", title, message)
+    head, said = whole.removeprefix("::error title=").split("::", 1)
+    plain = [text.replace("\u00a0", " ") for text in (title, message)]
+
+    assert "\n" not in whole
+    assert "\r" not in whole
+    assert [unquote(head), unquote(said)] == plain
+    other = azure.command("task.logissue", {"type": title}, message)
+    inside, _, rest = other.removeprefix("##vso[task.logissue type=").partition("]")
+    assert "\n" not in other
+    assert unquote(inside.removesuffix(";").replace("%AZP25", "%25")) == plain[0]
+    assert unquote(rest.replace("%AZP25", "%25")) == plain[1]
+
+
+def test_files_are_written_beside_the_data_and_where_they_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    paths = render.write(check(KEPT), tmp_path / "run", tmp_path / "out" / "junit.xml")
+    render.append_summary(check(KEPT), tmp_path / "summary.md")
+    render.append_summary(check(BROKEN), tmp_path / "summary.md")
+
+    assert [path.name for path in paths] == ["check.json", "check.md"]
+    assert (tmp_path / "out" / "junit.xml").read_text(encoding="utf-8").startswith("<?xml")
+    assert (tmp_path / "summary.md").read_text(encoding="utf-8").count("### ") == 2
+
+
+def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+
+    with pytest.raises(UsageError, match=r"junit\.xml cannot be written"):
+        render.write(check(KEPT), tmp_path, tmp_path / "file" / "junit.xml")
+    with pytest.raises(UsageError, match="GITHUB_STEP_SUMMARY"):
+        render.append_summary(check(KEPT), tmp_path)

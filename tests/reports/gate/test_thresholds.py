@@ -1,0 +1,211 @@
+"""Thresholds: what can be written, what is refused and why, and where in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from reports.gate.gated import GATED
+from reports.gate.thresholds import SIGNED, parse, read
+from reports.statistics.differences import Margin
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    ("measure", "text", "kind", "p", "limit"),
+    [
+        ("ttfa", "p(95)<800", "quantile", 0.95, 800),
+        ("ttfa", " p( 99.9 ) <= 0.8s ", "quantile", 0.999, 800),
+        ("ttfa", "med<500ms", "quantile", 0.5, 500),
+        ("failures", "rate<0.01", "rate", None, 0.01),
+        ("failures", "rate<1%", "rate", None, 0.01),
+        ("audio_speed", "avg>1.2", "mean", None, 1.2),
+        ("audio_speed", "p(5)>=1.2x", "quantile", 0.05, 1.2),
+        ("session_length", "p(5)>60s", "quantile", 0.05, 60_000),
+        ("transcript_lead", "med>-20", "quantile", 0.5, -20),
+    ],
+)
+def test_a_limit_is_read_in_the_unit_of_its_measure(
+    measure: str, text: str, kind: str, p: float | None, limit: float
+) -> None:
+    found = parse(measure, text)
+
+    assert (found.kind, found.p, found.limit, found.margin) == (kind, p, limit, None)
+
+
+@pytest.mark.parametrize(
+    ("measure", "text", "margin"),
+    [
+        ("ttfa", "p(95)<+20%", Margin(ratio=0.2)),
+        ("ttfa", "p(95)<+0%", Margin()),
+        ("ttfa", "p(95)<+30ms", Margin(plus=30)),
+        ("ttfa", "p(95) < +20% and +0.03s", Margin(ratio=0.2, plus=30)),
+        ("ttfa", "p(95)<+30ms and +20%", Margin(ratio=0.2, plus=30)),
+        ("failures", "rate<+0.01", Margin(points=0.01)),
+        ("failures", "rate<+1pt", Margin(points=0.01)),
+    ],
+)
+def test_a_margin_is_read_as_how_much_worse_is_accepted(measure: str, text: str, margin: Margin) -> None:
+    found = parse(measure, text)
+
+    assert (found.margin, found.limit) == (margin, None)
+
+
+def test_ten_percent_less_of_what_is_better_is_nine_tenths_of_the_baseline() -> None:
+    margin = parse("audio_speed", "p(50)>-10%").margin
+
+    assert margin is not None
+    assert 1 / (1 + margin.ratio) == pytest.approx(0.9)
+
+
+def test_a_filter_names_a_step_and_a_target() -> None:
+    found = parse("ttfa{step:greeting, target:gateway}", "med<500")
+
+    assert (found.measure, found.step, found.target) == ("ttfa", "greeting", "gateway")
+    assert found.written == "ttfa{step:greeting,target:gateway}: med<500"
+
+
+@pytest.mark.parametrize(
+    ("measure", "text", "said"),
+    [
+        ("ttfaa", "p(95)<800", "did you mean ttfa?"),
+        ("delta_gap", "p(95)<80", "counted over events"),
+        ("ttfa", "avg<800", "one timeout moves it"),
+        ("ttfa", "max<800", "one turn alone makes it"),
+        ("ttfa", "min<800", "one turn alone makes it"),
+        ("failures", "count<3", "grows with the length of the run"),
+        ("ttfa", "p95<800", r"allowed: p\(N\), med"),
+        ("failures", "p(95)<0.1", "allowed: rate"),
+        ("ttfa", "p(95)==800", "allowed: <, <=, >, >="),
+        ("ttfa", "p(95)>800", "less of it is better: write <"),
+        ("audio_speed", "p(5)<1", "more of it is better: write >"),
+        ("ttfa", "p(100)<800", "lies between 0 and 100"),
+        ("ttfa", "p(95)<800%", "write it as 800, 800ms or 0.8s"),
+        ("ttfa", "p(95)", "write an aggregate, a sign and a limit"),
+        ("failures", "rate<5", "a rate is from 0 to 1"),
+        ("failures", "rate<+1%", r"write \+0.01 or \+1pt"),
+        ("ttfa", "p(95)<+1pt", r"\+30ms"),
+        ("ttfa", "p(95)<+20% and +10%", "both must be exceeded"),
+        ("ttfa", "p(95)<-5%", "is no margin"),
+        ("audio_speed", "p(50)>-100%", "write -10%"),
+        ("session_length", "p(50)<+5%", "no better direction"),
+        ("transcript_lead", "p(50)>-5%", "may be negative"),
+        ("ttfa{stage:x}", "p(95)<800", "step:LABEL and target:LABEL"),
+        ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL and target:LABEL"),
+        ("connect_total{step:x}", "p(95)<800", "measure of sessions"),
+    ],
+)
+def test_what_is_no_threshold_is_refused_with_what_is_allowed(measure: str, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as refused:
+        parse(measure, text)
+
+    assert "\n" not in str(refused.value)
+
+
+numbers = st.decimals(min_value="0.001", max_value="0.999", places=3).map(str)
+
+
+@given(
+    st.sampled_from(sorted(set(GATED) - SIGNED)),
+    st.decimals(min_value="0.1", max_value="99.9", places=1),
+    numbers,
+    st.booleans(),
+    st.booleans(),
+)
+def test_what_is_written_reads_back(name: str, p: object, number: str, relative: bool, equal: bool) -> None:
+    of = GATED[name]
+    relative = relative and of.better != "neither"
+    aggregate = "rate" if of.unit == "share" else f"p({p})"
+    sign = (">" if of.better == "higher" else "<") + "=" * equal
+    unit = ("pt" if of.unit == "share" else "%") if relative else ""
+    before = ("-" if of.better == "higher" else "+") if relative else ""
+
+    found = parse(name, f"{aggregate} {sign} {before}{number}{unit}")
+
+    assert (found.measure, found.sign, found.limit is None) == (name, sign, relative)
+    assert parse(*found.written.split(": ", 1)) == found
+    if relative:
+        assert found.question.gated
+    else:
+        assert found.limit == float(number)
+
+
+@given(st.text(), st.text())
+def test_any_text_is_a_threshold_or_refused_in_one_line(measure: str, text: str) -> None:
+    assert all("\n" not in refusal(name, text) for name in (measure, "ttfa", f"ttfa{{{measure}}}"))
+
+
+def refusal(measure: str, text: str) -> str:
+    """Why it is no threshold; empty where it is one."""
+    try:
+        parse(measure, text)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+@given(st.binary())
+def test_any_file_is_read_or_refused_with_its_name(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"any\.yaml"):
+        read(path)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "ci.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_measure_has_one_text_or_a_list(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, 'ttfa:\n  - "p(95)<800"\n  - med<500 # ms\nttfa{step:greeting}: [p(50)<+5%]\nfailures: rate<1%\n'
+    )
+
+    assert [found.written for found in read(path)] == [
+        "ttfa: p(95)<800",
+        "ttfa: med<500",
+        "ttfa{step:greeting}: p(50)<+5%",
+        "failures: rate<1%",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ttfa:\n  - p(95)<800\n  - p(95)<8q\n", r"ci\.yaml:3: "),
+        ("ttfa:\n  - p(95)<800\nttfaa: med<1\n", r"ci\.yaml:3: .*did you mean ttfa"),
+        ("ttfa:\n  p(95): 800\n", r"ci\.yaml:1: write a measure with one text or a list"),
+        ("- ttfa\n", r"ci\.yaml:1: write a measure"),
+        ("ttfa:\n", r"ci\.yaml:1: write a measure"),
+        ("ttfa: [p(95)<800\n", r"ci\.yaml:2: is not YAML"),
+        ("# nothing\n", "holds no threshold"),
+        ("? [a]\n: p(95)<1\n", r"ci\.yaml:1: "),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read(written(tmp_path, text))
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        read(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("name", ["scenarios/ci.yaml", *(str(path) for path in ROOT.glob("docs/ci/files/*y.yaml"))])
+def test_the_files_that_are_shipped_can_be_read(name: str) -> None:
+    read(ROOT / name)
+
+
+def test_the_comments_of_the_example_are_thresholds_too(tmp_path: Path) -> None:
+    lines = (ROOT / "scenarios" / "ci.yaml").read_text(encoding="utf-8").splitlines()
+    hidden = [line[2:] for line in lines if line.startswith(("# ttfa{", "# voice", "#   - ", "# fail", "# audio"))]
+
+    assert len(read(written(tmp_path, "\n".join(hidden)))) == 5

@@ -1,0 +1,336 @@
+"""A run folder with a plan → its decision: which pairs count, what ends the looks, what is written and said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import typer
+
+from bench.cli.decide import decide
+from bench.errors import UsageError
+from bench.run import folder as run_folder
+from bench.run.folder import SCHEMAS
+from reports.plan import decide as plan_decide
+from reports.plan.__main__ import main
+from reports.plan.decide import end_of, look_at
+from reports.plan.decision import Decision
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+SCHEMA = json.loads((Path(plan_decide.__file__).parent / "decision.schema.json").read_text())
+TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)
+"""120 pairs; west is slower by 13 %."""
+LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failures": ["rate<+10pt"]}
+TIGHT = {"ttfa": ["p(50)<+0.1%"]}
+UNDECIDED = {"ttfa": ["p(50)<+12%"]}
+
+
+def planned(gates: dict[str, list[str]], **changes: Any) -> dict[str, Any]:
+    plan = {"pairs": 120, "looks": [40, 80, 120], "gates": gates, "level": 0.05, "spending": "a t^2", "draws": 300}
+    return plan | changes
+
+
+def run(folder: Path, gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Path:
+    wanted = planned(gates)
+    return synthetic.write(folder, plan, **(synthetic.told(plan) | {"decision_plan": wanted} | changes))
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Path:
+    """Change the rows of a run's sessions, or leave some out."""
+    table = pq.read_table(folder / "sessions.parquet")
+    rows = [changed for row in table.to_pylist() if (changed := change(row)) is not None]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "sessions.parquet")
+    return folder
+
+
+def without(pair: int, target: str = "west") -> Callable[[dict[str, Any]], dict[str, Any] | None]:
+    """One session of a pair has not ended."""
+    return lambda row: None if (row["pair"], row["target"]) == (pair, target) else row
+
+
+def held(decision: Decision) -> list[int]:
+    return [look.pairs for look in decision.course.looks]
+
+
+def test_a_run_whose_gates_all_pass_is_green_at_the_look_that_says_so(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, LOOSE))
+
+    assert (found.stopped, found.status, found.course.reason) == (True, 0, "not regressed")
+    assert found.used < 120
+    assert found.after == 120 - found.used
+    assert found.sentence.startswith("west has not regressed: ttfa p50 +")
+
+
+def test_a_run_beyond_its_margin_is_red(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, TIGHT))
+
+    assert (found.status, found.course.rulings[0].word) == (1, "regressed")
+    assert found.sentence.startswith("west regressed: ttfa p50 +")
+
+
+def test_a_run_that_nothing_decides_is_inconclusive(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, UNDECIDED))
+
+    assert (found.stopped, found.status) == (True, 3)
+    assert found.sentence.startswith("inconclusive")
+
+
+@pytest.mark.parametrize("slow", [0, 17, 39])
+def test_a_look_waits_for_its_slowest_pair(tmp_path: Path, slow: int) -> None:
+    running = rewrite(run(tmp_path, TIGHT, state="running"), without(slow))
+    found = look_at(running)
+
+    assert (held(found), found.stopped, found.status) == ([], False, 3)
+    assert found.pairs == slow
+    assert "no look yet" in found.sentence
+
+
+def test_later_looks_wait_as_well_and_earlier_ones_are_held(tmp_path: Path) -> None:
+    found = look_at(rewrite(run(tmp_path, UNDECIDED, state="running"), without(41, "east")))
+
+    assert held(found) == [40]
+    assert not found.stopped
+
+
+def test_pairs_that_both_wait_are_waited_for_too(tmp_path: Path) -> None:
+    running = run(tmp_path, TIGHT, state="running")
+    found = look_at(rewrite(running, lambda row: None if row["pair"] == 5 else row))
+
+    assert found.pairs == 5
+
+
+def test_a_number_that_never_started_is_passed_over_once_the_run_has_ended(tmp_path: Path) -> None:
+    found = look_at(rewrite(run(tmp_path, UNDECIDED), lambda row: None if row["pair"] == 5 else row))
+
+    assert found.pairs == 119
+
+
+@pytest.mark.parametrize(
+    "change", [without(50), lambda row: row | ({"outcome": "abandoned"} if row["pair"] == 50 else {})]
+)
+def test_a_pair_that_the_end_cut_is_where_the_looks_end(tmp_path: Path, change: Any) -> None:
+    found = look_at(rewrite(run(tmp_path, UNDECIDED), change))
+
+    assert (found.pairs, held(found)) == (50, [40])
+
+
+def test_a_look_sees_the_first_pairs_by_number_whoever_else_has_ended(tmp_path: Path) -> None:
+    whole = look_at(run(tmp_path / "whole", UNDECIDED))
+    part = run(tmp_path / "part", UNDECIDED, state="running")
+    found = look_at(rewrite(part, lambda row: None if 40 <= row["pair"] < 100 else row))
+
+    assert held(found) == [40]
+    assert found.course.looks[0].seen[0].z == whole.course.looks[0].seen[0].z
+
+
+def test_pairs_of_the_warm_up_are_not_counted(tmp_path: Path) -> None:
+    warm = lambda row: row | ({"phase": "warmup"} if row["pair"] < 30 else {})  # noqa: E731
+    found = look_at(rewrite(run(tmp_path, UNDECIDED, state="running"), warm))
+
+    assert (found.pairs, held(found)) == (90, [40, 80])
+
+
+def test_the_same_rows_give_the_same_answer(tmp_path: Path) -> None:
+    folder = run(tmp_path, UNDECIDED)
+    look_at(folder)
+    first = (folder / "decision.json").read_text()
+    look_at(folder)
+
+    assert (folder / "decision.json").read_text() == first
+
+
+def test_a_spool_that_grows_is_read_as_it_is(tmp_path: Path) -> None:
+    folder = run(tmp_path, UNDECIDED, state="running")
+    (folder / "spool").mkdir()
+    for name, table in synthetic.rows(TWO).items():
+        (folder / f"{name}.parquet").unlink()
+        with pa.ipc.new_stream(run_folder.spool_path(folder, name, 0), SCHEMAS[name]) as stream:
+            stream.write_table(table)
+
+    assert held(look_at(folder)) == held(look_at(run(tmp_path / "other", UNDECIDED)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"state": "running"}, ""),
+        ({"state": "closing"}, ""),
+        ({"state": "killed"}, "by hand"),
+        ({"stopped": "interrupted"}, "by hand"),
+        ({"stopped": "its time was over, or its users were stopped"}, "blind"),
+        ({"stopped": "the budget of 2 USD is spent"}, "blind"),
+        ({"stopped": "all sessions are done"}, "blind"),
+    ],
+)
+def test_who_ended_a_run_is_told_by_its_document(changes: dict[str, Any], end: str) -> None:
+    assert end_of({"state": "ended", "stopped": ""} | changes) == end
+
+
+def test_a_budget_that_ends_a_run_makes_its_last_look_the_final_one(tmp_path: Path) -> None:
+    plan = planned(UNDECIDED, pairs=400, looks=[100, 200, 300, 400])
+    budget = look_at(run(tmp_path / "a", {}, stopped="the budget is spent", decision_plan=plan))
+    hand = look_at(run(tmp_path / "b", {}, stopped="interrupted", decision_plan=plan))
+
+    assert held(budget) == held(hand) == [100]
+    assert (budget.course.reason, hand.course.reason) == ("last look", "ended by hand")
+    assert budget.course.looks[0].c == pytest.approx(1.645, abs=0.001)
+    assert hand.course.looks[0].c > 2.7
+    assert "the run ended at 120 of 400 pairs" in budget.sentence
+
+
+def test_a_run_that_ended_before_its_first_look_is_inconclusive(tmp_path: Path) -> None:
+    found = look_at(
+        run(tmp_path, TIGHT, stopped="the budget is spent", decision_plan=planned(TIGHT, looks=[121], pairs=121))
+    )
+
+    assert (found.stopped, found.status) == (True, 3)
+    assert "ended before its first look, with 120 of 121 pairs" in found.sentence
+
+
+@pytest.mark.parametrize("valid", [False, None])
+def test_an_invalid_run_and_one_that_was_not_judged_decide_nothing(tmp_path: Path, valid: bool | None) -> None:
+    verdict = {"verdict": {"valid": valid, "rules": []}}
+    found = look_at(run(tmp_path, LOOSE, **verdict))
+
+    assert (found.stopped, found.status) == (True, 4)
+    assert "INVALID" in found.sentence or "NOT JUDGED" in found.sentence
+
+
+def test_a_run_without_sessions_is_never_green(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, LOOSE, Plan(sessions=0, targets=("east", "west"), paired=True)))
+
+    assert (found.status, found.sentence.split(";")[0]) == (4, "invalid: no pair of sessions ended")
+
+
+def test_throttled_arms_are_no_fair_comparison(tmp_path: Path) -> None:
+    folder = run(tmp_path, {"failures": ["rate<+50pt"]}, Plan(**(vars(TWO) | {"failed": 0.1})))
+
+    assert look_at(folder).status == 4
+
+
+def test_gates_of_means_and_of_what_is_better_when_larger_are_tested(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, {"audio_speed": ["avg>-20%", "p(50)>-20%"]}))
+
+    assert (found.status, [gate.name for gate in found.gates]) == (0, ["audio_speed mean", "audio_speed p50"])
+    assert all(abs(ruling.d) < 0.05 and ruling.low < ruling.d < ruling.high for ruling in found.course.rulings)
+
+
+def test_turns_of_two_origins_are_two_gates(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, {"ttfa": ["p(50)<+60%"]}, Plan(**(vars(TWO) | {"kinds": ("vad", "typed")}))))
+
+    assert [gate.origin for gate in found.gates] == ["speech_end", "requested"]
+
+
+def test_what_is_written_follows_its_schema(tmp_path: Path) -> None:
+    cases = [
+        run(tmp_path / "green", LOOSE),
+        run(tmp_path / "running", UNDECIDED, state="running"),
+        run(tmp_path / "few", {"ttfa": ["p(99)<+10%"]}),
+        run(tmp_path / "empty", LOOSE, Plan(sessions=0, targets=("east", "west"), paired=True)),
+    ]
+    for folder in cases:
+        look_at(folder)
+        data = json.loads((folder / "decision.json").read_text(), parse_constant=pytest.fail)
+        jsonschema.validate(data, SCHEMA)
+    few = json.loads((tmp_path / "few" / "decision.json").read_text())
+    assert few["gates"][0]["reason"] == "too few turns: p99 needs 2,000 in each arm"
+
+
+def test_the_process_that_runs_the_load_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(run(tmp_path, TIGHT))
+    (line,) = capsys.readouterr().out.splitlines()
+    said = json.loads(line)
+
+    assert (said["stopped"], said["pairs"]) == (True, 40 * said["look"])
+    assert said["sentence"].startswith("west regressed")
+
+
+@pytest.mark.parametrize(("gates", "status"), [(TIGHT, 1), (UNDECIDED, 3)])
+def test_the_commands_exit_status_is_the_decisions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], gates: dict[str, list[str]], status: int
+) -> None:
+    with pytest.raises(typer.Exit) as exited:
+        decide(run(tmp_path, gates))
+    lines = capsys.readouterr().out.splitlines()
+
+    assert exited.value.exit_code == status
+    assert lines[2].split() == ["look", "pairs", "worse", "from", "passed", "below", "ttfa", "p50"]
+
+
+def test_a_green_run_ends_the_command_without_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decide(run(tmp_path, LOOSE))
+    said = capsys.readouterr().out
+
+    assert "✓" in said
+    assert "not in the verdict" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"decision_plan": None}, "start one with --until-decided"),
+        ({"interleaved": False}, "is no run of two targets in pairs"),
+        ({"decision_plan": {"pairs": 5}}, "cannot be read"),
+        ({"decision_plan": planned(LOOSE, looks=[40, 30])}, "its looks must rise"),
+        ({"decision_plan": planned(LOOSE, pairs=60)}, "its looks must rise"),
+        ({"decision_plan": planned({})}, "has no gates"),
+        ({"decision_plan": planned(LOOSE, spending="pocock")}, "knows a t\\^2 alone"),
+        ({"decision_plan": planned({"ttfa": ["p(95)<800"]})}, "is no margin"),
+        ({"decision_plan": planned({"ttfb": ["p(95)<+20%"]})}, "there is no measure"),
+    ],
+)
+def test_a_plan_that_cannot_be_followed_is_said_in_a_line(
+    tmp_path: Path, changes: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(UsageError, match=problem) as raised:
+        look_at(run(tmp_path, LOOSE, **changes))
+
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reports.plan import document
+
+    def refuse(path: Path, text: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(document, "write_text", refuse)
+    with pytest.raises(UsageError, match=r"cannot be written to .*: Permission denied"):
+        look_at(run(tmp_path, TIGHT))
+
+
+def test_failures_that_only_one_arm_has_turn_the_run_red(tmp_path: Path) -> None:
+    folder = run(tmp_path, {"failures": ["rate<+1pt"]})
+    table = pq.read_table(folder / "turns.parquet")
+    rng = np.random.default_rng(1)
+    rows = [
+        row | ({"outcome": "error:server"} if row["target"] == "west" and rng.random() < 0.15 else {})
+        for row in table.to_pylist()
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "turns.parquet")
+    found = look_at(folder)
+
+    assert (found.status, found.used) == (1, 40)
+    assert found.sentence.startswith("west regressed: failure rate +1")
+
+
+def test_a_margin_of_two_parts_must_be_exceeded_in_both(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, {"ttfa": ["p(50)<+5% and +400ms"]}))
+
+    assert found.status == 0  # 13 % slower, and by 80 ms alone
+    assert "margin 5 % and 400 ms" in found.sentence.replace("\u00a0", " ")
+
+
+def test_the_same_gate_written_twice_is_seen_once_and_counted_twice(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, {"ttfa": ["p(50)<+60%", "med<+60%"]}))
+
+    assert [ruling.word for ruling in found.course.rulings] == ["not regressed"] * 2
+    assert found.course.looks[0].seen[0] is found.course.looks[0].seen[1]

@@ -1,0 +1,170 @@
+"""Which look decides a comparison, and how: gates given by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from reports.plan.sequence import Course, Schedule, Seen, by_se, follow, not_yet
+from reports.statistics.looks import bounds, spread_of_level
+
+SIZES = tuple(range(50, 550, 50))
+MARGIN = 0.1
+DF = 10_000_000
+"""So many that t is normal: z is the excess in standard errors."""
+
+
+def at(z: float, *, se: float = 0.05, better: int = 1) -> Seen:
+    """A gate at so many standard errors beyond its margin of 0.1."""
+    excess = z * se
+    return by_se(better * (MARGIN + excess), excess, se, DF, better)
+
+
+def course(looks: Sequence[Sequence[Seen]], *, end: str = "", sizes: tuple[int, ...] = SIZES) -> Course:
+    schedule = Schedule(sizes[-1], sizes, len(looks[0]))
+    return follow(schedule, lambda pairs: looks[sizes.index(pairs)], len(looks), end)  # type: ignore[arg-type]
+
+
+def critical(k: int, gates: int = 1) -> float:
+    """Of look k, from 1."""
+    return bounds([size / 500 for size in SIZES], 0.05 / gates)[k - 1]
+
+
+def test_a_gate_far_beyond_its_margin_ends_the_run_at_once() -> None:
+    found = course([[at(4.0), at(0.0)], [at(9.0), at(9.0)]])
+
+    assert (found.reason, len(found.looks), found.stopped) == ("regressed", 1, True)
+    assert [ruling.word for ruling in found.rulings] == ["regressed", "inconclusive"]
+
+
+def test_the_first_gate_to_be_called_worse_must_reach_the_bound_of_all_of_them() -> None:
+    between = (critical(1) + critical(1, 3)) / 2
+    found = course([[at(between), at(0.0), at(0.0)]], end="by hand")
+
+    assert found.reason == "ended by hand"
+    assert found.rulings[0].reason == "over the margin, not after Holm"
+
+
+def test_the_others_are_labelled_by_holms_step_down() -> None:
+    second, third = critical(1, 2) + 0.01, critical(1) - 0.01
+    found = course([[at(third), at(second), at(5.0)]])
+
+    assert [ruling.word for ruling in found.rulings] == ["inconclusive", "regressed", "regressed"]
+
+
+def test_a_run_is_green_once_every_gate_has_passed_and_a_pass_is_kept() -> None:
+    found = course([[at(-3.5), at(-1.0)], [at(-1.0), at(-3.5)]])
+
+    assert (found.reason, len(found.looks)) == ("not regressed", 2)
+    assert [ruling.look for ruling in found.rulings] == [0, 1]
+    assert found.looks[1].seen[0].z == pytest.approx(-1.0)
+
+
+def test_a_pass_does_not_hide_what_is_seen_later() -> None:
+    found = course([[at(-3.5), at(0.0)], [at(6.0), at(0.0)]])
+
+    assert found.reason == "regressed"
+    assert (found.rulings[0].word, found.rulings[0].look) == ("regressed", 1)
+
+
+def test_a_run_goes_on_while_nothing_is_certain() -> None:
+    found = course([[at(0.0)], [at(-1.5)]])
+
+    assert (found.reason, found.stopped) == ("waiting", False)
+    assert course_of_nothing().reason == "waiting"
+
+
+def course_of_nothing(end: str = "") -> Course:
+    return follow(Schedule(500, SIZES, 1), lambda pairs: [], 0, end)  # type: ignore[arg-type]
+
+
+def test_a_run_that_ended_before_its_first_look_says_nothing() -> None:
+    assert course_of_nothing("blind").reason == "no look"
+    assert course_of_nothing("blind").stopped
+
+
+def test_a_run_gives_up_where_it_would_stay_inconclusive() -> None:
+    found = course([[at(0.0)] for _ in range(9)])
+
+    assert found.reason == "futile"
+    assert 2 <= len(found.looks) < 9
+    assert found.rulings[0].reason == "would stay so at 500 pairs"
+
+
+def test_a_gate_that_cannot_be_tested_yet_is_waited_for() -> None:
+    few = not_yet("too few turns: p95 needs 400 in each arm")
+    found = course([[at(-5.0), few]] * 4)
+
+    assert found.reason == "waiting"
+    assert found.rulings[1].word == "inconclusive"
+    assert found.rulings[1].reason.startswith("too few turns")
+    assert math.isinf(found.rulings[1].low)
+
+
+def test_the_last_look_ends_in_any_case() -> None:
+    found = course([[at(-1.0)], [at(-1.5)]], sizes=(250, 500))
+
+    assert (found.reason, found.rulings[0].word) == ("last look", "inconclusive")
+
+
+def test_an_end_that_nobody_chose_gives_the_last_complete_look_all_that_is_left() -> None:
+    near = [[at(0.0)], [at(-0.5)], [at(-1.9)]]
+
+    assert course(near).reason == "waiting"
+    assert course(near, end="by hand").reason == "ended by hand"
+    assert course(near, end="blind").reason == "not regressed"
+
+
+def test_what_ended_a_run_by_its_figures_gains_nothing_by_the_end() -> None:
+    looks = [[at(-1.0)], [at(-0.6)], [at(-0.2)]]
+    while course(looks).reason == "waiting":
+        looks.append([at(0.0)])
+
+    assert course(looks).reason == "futile"
+    assert course(looks, end="blind") == course(looks)
+
+
+def test_no_look_after_the_decision_is_held() -> None:
+    def see(pairs: int) -> list[Seen]:
+        assert pairs == 50
+        return [at(5.0)]
+
+    assert follow(Schedule(500, SIZES, 1), see, 10).reason == "regressed"
+
+
+@pytest.mark.parametrize("better", [1, -1])
+@pytest.mark.parametrize("seed", range(20))
+def test_the_interval_that_is_printed_agrees_with_the_verdict(seed: int, better: int) -> None:
+    drift = np.random.default_rng(seed).normal(0, 6)
+    steps = np.random.default_rng([seed, 1]).normal(drift / 10, math.sqrt(0.1), 10)
+    z = np.cumsum(steps) / np.sqrt(np.arange(1, 11) / 10)
+    found = course([[at(float(one), better=better)] for one in z]).rulings[0]
+    bad_side = found.low if better == 1 else -found.high
+    good_side = found.high if better == 1 else -found.low
+
+    assert (found.word == "regressed") == (bad_side > MARGIN)
+    assert (found.word == "not regressed") == (good_side <= MARGIN)
+    assert found.low <= found.d <= found.high
+    assert found.low <= found.corrected <= found.high
+
+
+def test_a_rates_own_upper_bound_decides_whether_it_passes() -> None:
+    few = Seen(0.0, -0.01, 0.0, 49.0, lambda c: 0.002)
+    enough = Seen(0.0, -0.01, 0.0, 49.0, lambda c: -0.002)
+
+    assert course([[few]]).reason == "waiting"
+    found = course([[few], [enough]])
+    assert found.reason == "not regressed"
+    assert (found.rulings[0].low, found.rulings[0].high) == pytest.approx((0.0, 0.008))
+    assert found.rulings[0].corrected == 0.0
+
+
+def test_bounds_stand_at_the_critical_value_of_their_look() -> None:
+    found = course([[at(-1.0)], [at(-3.2)]])
+    half = spread_of_level(critical(2), DF) * 0.05
+
+    assert found.rulings[0].high == pytest.approx(MARGIN - 3.2 * 0.05 + half)
+    assert found.rulings[0].corrected > found.rulings[0].d  # towards the margin

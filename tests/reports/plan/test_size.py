@@ -1,0 +1,174 @@
+"""`rtbench size`: what it asks for, what it refuses, what it prints."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from bench.cli.size import size as command
+from bench.errors import UsageError
+from reports.plan import size as plan_size
+from reports.plan.asked import asked, share
+from reports.plan.size import Size, sized
+from reports.plan.size_text import as_data, lines
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+SCHEMA = json.loads((Path(plan_size.__file__).parent / "size.schema.json").read_text())
+ONE = Plan(sessions=120, turns=8, seconds=600, usage=True)
+TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=600, paired=True)
+
+
+def run(folder: Path, plan: Plan = ONE, **changes: Any) -> Path:
+    return synthetic.write(folder, plan, **(synthetic.told(plan) | changes))
+
+
+def size_of(
+    folder: Path | str,
+    measure: str = "ttfa:p95",
+    detect: str | None = "20%",
+    margin: str | None = "10%",
+    power: float = 0.9,
+) -> Size:
+    return sized(str(folder), asked(measure, detect, margin, power))
+
+
+def text(size: Size) -> str:
+    return "\n".join(lines(size)).replace("\u00a0", " ")
+
+
+def test_the_size_is_a_range_with_its_time_and_its_money(tmp_path: Path) -> None:
+    found = size_of(run(tmp_path))
+    least, likely, most = found.sessions
+
+    assert 20 <= least < likely < most
+    assert found.seconds[1] == pytest.approx(likely / 120 * 600)
+    assert found.usd[1] == pytest.approx(likely * found.usd_per_session)
+    assert found.usd_per_session > 0
+    said = text(found)
+    assert said.startswith("ttfa p95: to find +20 % against a margin of 10 % with power 90 %, at an error of 5 %:\n")
+    assert "sessions in each arm" in said
+    assert "USD) for both arms" in said
+    assert "ICC" in said
+    assert "Pilots of 200 sessions are better" in said
+
+
+def test_larger_effects_less_power_and_the_middle_need_fewer(tmp_path: Path) -> None:
+    run(tmp_path)
+    plain = size_of(tmp_path).sessions
+
+    assert size_of(tmp_path, detect="30%").sessions[1] < plain[1]
+    assert size_of(tmp_path, power=0.8).sessions[1] < plain[1]
+    assert size_of(tmp_path, "ttfa:p50").sessions[1] < plain[1]
+    assert size_of(tmp_path, margin="15%").sessions[1] > plain[1]
+
+
+def test_a_paired_run_of_two_targets_plans_pairs(tmp_path: Path) -> None:
+    found = size_of(run(tmp_path, TWO))
+
+    assert found.targets == ("east", "west")
+    assert found.pilot.sessions == 120
+    assert " pairs (" in text(found)
+    assert size_of(f"{tmp_path}:west").targets == ("west",)
+
+
+def test_the_price_of_a_pair_is_that_of_both_its_sessions(tmp_path: Path) -> None:
+    pair = size_of(run(tmp_path, Plan(**(vars(TWO) | {"usage": True}))))
+    east, west = (size_of(f"{tmp_path}:{name}").usd_per_session / 2 for name in pair.targets)
+
+    assert pair.usd_per_session == pytest.approx(east + west)
+
+
+def test_a_run_without_prices_says_so(tmp_path: Path) -> None:
+    found = size_of(run(tmp_path, Plan(**(vars(ONE) | {"usage": False}))))
+
+    assert math.isnan(found.usd[1])
+    assert "cost unknown" in text(found)
+    assert found.cheapest_by_usd is None
+    assert found.cheapest_by_time is not None
+
+
+def test_failures_are_planned_in_points(tmp_path: Path) -> None:
+    found = size_of(run(tmp_path), "failures", None, None)
+
+    assert (found.asked.effect, found.asked.margin) == (0.03, 0.01)
+    assert found.sessions[0] <= found.sessions[1] < found.sessions[2]
+    assert "failure rate: to find +3 points against a margin of 1 point" in text(found)
+    more = size_of(run(tmp_path / "failing", Plan(**(vars(ONE) | {"failed": 0.05}))), "failures", None, None)
+    assert more.sessions[1] > found.sessions[1]
+
+
+def test_fewer_sessions_than_a_quantile_may_be_tested_with_are_never_planned(tmp_path: Path) -> None:
+    run(tmp_path)
+
+    assert size_of(tmp_path, detect="2000%").sessions[0] == 50  # p95 needs 400 turns
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("ttfa:p95", "10%", "10%"), "an effect of 10 % is not above the margin of 10 %"),
+        (("failures", "1%", "1%"), "an effect of 1 points is not above"),
+        (("ttfb:p95",), "there is no measure"),
+        (("ttfa:rate",), "is no quantile"),
+        (("failures:p95", None, None), "is a rate"),
+        (("ttfa:p95", "plenty"), "is no share"),
+        (("ttfa:p95", "20"), "is more than everything"),
+        (("ttfa:p95", "20%", "10%", 1.0), "is no power"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_a_line(arguments: tuple[Any, ...], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem) as raised:
+        size_of("nowhere", *arguments)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_runs_that_are_no_pilot_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has 19 sessions: a pilot needs 20"):
+        size_of(run(tmp_path / "few", Plan(sessions=19)))
+    with pytest.raises(UsageError, match="has 0 sessions"):
+        size_of(run(tmp_path / "empty", Plan(sessions=0)))
+    with pytest.raises(UsageError, match="say which one"):
+        size_of(run(tmp_path / "two", Plan(sessions=80, targets=("a", "b")), interleaved=False))
+    with pytest.raises(UsageError, match="has no target c: it has a, b"):
+        size_of(f"{tmp_path / 'two'}:c")
+    with pytest.raises(UsageError, match="has no ttfa p95 to plan with"):
+        size_of(run(tmp_path / "failing", Plan(sessions=60, failed=0.3)))
+    with pytest.raises(UsageError, match="has no input_transcript p95 to plan with"):
+        size_of(run(tmp_path / "silent", Plan(sessions=60, text=True)), "input_transcript:p95")
+    with pytest.raises(UsageError, match="is not a run folder"):
+        size_of(tmp_path / "nowhere")
+
+
+def test_a_pilot_plans_the_same_twice_and_its_json_follows_its_schema(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path)
+    command(str(tmp_path), "ttfa:p50", "20%", "10%", 0.8, as_json=True)
+    first = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    command(str(tmp_path), "ttfa:p50", "20%", "10%", 0.8, as_json=True)
+
+    assert json.loads(capsys.readouterr().out) == first
+    jsonschema.validate(first, SCHEMA)
+    jsonschema.validate(as_data(size_of(tmp_path, "failures", None, None)), SCHEMA)
+
+
+def test_the_command_prints_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command(str(run(tmp_path)))
+    out = capsys.readouterr().out
+
+    assert out.startswith("ttfa p95: to find +20 %")
+    assert "\u00a0" not in out
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("20%", 0.2), ("+20 %", 0.2), ("0.2", 0.2), ("3pt", 0.03), (".5%", 0.005)]
+)
+def test_shares_are_written_as_people_write_them(written: str, meant: float) -> None:
+    assert share(written, "--detect") == pytest.approx(meant)

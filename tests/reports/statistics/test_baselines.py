@@ -1,0 +1,138 @@
+"""A candidate against stored runs: what is known of the spread between runs decides, else what is assumed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reports.statistics.baselines import Stored, against_stored, rate_against_stored, stored_quantile
+from reports.statistics.differences import Difference, Margin
+from reports.statistics.rates import Ratio
+from tests.reports.statistics.arms import arm, waits
+
+TEN = Margin(ratio=0.1)
+LOG = math.log(600)
+
+
+def against(stored: list[Stored], d: float = 0.3, variance: float = 0.001, **options: Any) -> Difference:
+    return against_stored(
+        LOG + d, variance, 100, stored, TEN, **{"baseline_clusters": 100 * len(stored), **options}
+    )  # fmt: skip
+
+
+def runs(*offsets: float, variance: float = 0.001) -> list[Stored]:
+    return [Stored(LOG + offset, variance) for offset in offsets]
+
+
+def test_of_five_runs_that_differ_their_own_spread_decides() -> None:
+    offsets = (-0.1, -0.05, 0.0, 0.05, 0.1)
+    found = against(runs(*offsets))
+    se = float(np.std(offsets, ddof=1)) * math.sqrt(1 + 1 / 5)
+
+    assert found.d == pytest.approx(0.3)
+    assert found.se == pytest.approx(se)
+    assert found.df == 4
+    assert found.low == pytest.approx(0.3 - stats.t.ppf(0.95, 4) * se)
+    assert found.worse_low == pytest.approx(found.low - math.log(1.1))
+    assert found.p_worse == pytest.approx(stats.t.sf((0.3 - math.log(1.1)) / se, 4))
+
+
+def test_of_five_runs_that_agree_the_sessions_decide_and_no_spread_is_assumed() -> None:
+    found = against(runs(*[0.0] * 5))
+
+    assert found.se == pytest.approx(math.sqrt(0.001 + 0.001 / 5))
+    assert found.df == pytest.approx(0.0012**2 / (0.001**2 / 99 + 0.0002**2 / 499))
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_of_fewer_runs_the_spread_is_assumed(count: int) -> None:
+    found = against(runs(*[0.02 * index for index in range(count)]), run_sd=0.05)
+
+    assert found.d == pytest.approx(0.3 - 0.02 * (count - 1) / 2)
+    assert found.se == pytest.approx(math.sqrt(0.001 + 0.001 / count + 0.05**2 * (1 + 1 / count)))
+
+
+def test_more_sessions_of_the_candidate_do_not_narrow_the_spread_of_runs() -> None:
+    assert against(runs(*[0.0] * 10), d=0.12, variance=0.001).more_sessions is None
+    assert (
+        against(runs(*[0.0] * 10, variance=1e-6), d=0.14, variance=0.001).more_sessions == 210
+    )  # 0.0447 = 2.486 · √(0.1 / 310)
+    assert against(runs(-0.1, -0.05, 0.0, 0.05, 0.1), d=0.14).more_sessions is None
+    assert against(runs(0.0), d=0.14, run_sd=0.05).more_sessions is None
+
+
+def test_where_more_is_better_less_is_worse() -> None:
+    higher, lower = against(runs(0.0), d=-0.4, better="higher"), against(runs(0.0), d=0.4)
+
+    assert (higher.worse_low, higher.p_worse) == pytest.approx((lower.worse_low, lower.p_worse))
+
+
+def test_a_candidate_among_its_failed_turns_is_worse_only_if_its_resamples_are() -> None:
+    surely = against(runs(0.0), d=math.inf, variance=0.0, candidate_endless=1.0)
+    unsure = against(runs(0.0), d=math.inf, candidate_endless=0.6)
+
+    assert (surely.low, surely.worse_low, surely.p_worse, surely.p_better) == (math.inf, math.inf, 0, 1)
+    assert (unsure.worse_low, unsure.worse_high, unsure.p_worse) == (-math.inf, math.inf, 1)
+
+
+def test_a_candidate_at_the_edge_of_its_failed_turns_does_not_pass() -> None:
+    near, edge = against(runs(0.0), d=-0.2), against(runs(0.0), d=-0.2, candidate_endless=0.1)
+
+    assert near.worse_high < 0
+    assert (edge.worse_low, edge.worse_high) == (near.worse_low, math.inf)
+    assert edge.better_low == -math.inf
+
+
+@pytest.mark.parametrize("broken", [Stored(math.inf, 0.0, 1.0), Stored(LOG, 0.001, 0.2)])
+def test_stored_runs_among_their_failed_turns_make_nothing_worse(broken: Stored) -> None:
+    found = against([broken, *runs(0.0, 0.0, 0.0, 0.0)])
+
+    assert (found.worse_low, found.p_worse) == (-math.inf, 1)
+    both = against([broken, *runs(0.0)], d=math.inf, variance=0.0, candidate_endless=1.0)
+    assert (both.worse_low, both.worse_high) == (-math.inf, math.inf)
+
+
+def test_a_stored_quantile_holds_its_log_its_variance_and_what_is_endless() -> None:
+    values = waits(np.random.default_rng(1), 100)
+    found = stored_quantile(arm(values), 0.5, 100, np.random.default_rng(2), draws=2000)
+    values[:5] = np.inf
+    edge = stored_quantile(arm(values), 0.95, 100, np.random.default_rng(2), draws=2000)
+
+    assert found is not None
+    assert edge is not None
+    assert found.log_q == pytest.approx(LOG, abs=0.1)
+    assert math.sqrt(found.variance) == pytest.approx(0.03, abs=0.01)
+    assert found.endless == 0
+    assert math.isfinite(edge.variance)
+    assert 0.2 < edge.endless < 0.7
+
+
+@pytest.mark.parametrize("values", [np.zeros((4, 3)), np.zeros((0, 3))])
+def test_a_quantile_of_nothing_cannot_be_stored(values: Any) -> None:
+    assert stored_quantile(arm(values), 0.5, 4, np.random.default_rng(1), draws=10) is None
+
+
+def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_sessions() -> None:
+    candidate = Ratio(0.05, 0.0001, 1000, 100)
+    shares = (0.0, 0.01, 0.02, 0.03, 0.04)
+    known = rate_against_stored(candidate, [Ratio(s, 0.00001, 1000, 100) for s in shares], Margin(points=0.01))
+    few = rate_against_stored(candidate, [Ratio(s, 0.00001, 1000, 100) for s in shares[:3]], Margin(points=0.01))
+
+    assert known.d == pytest.approx(0.03)
+    assert known.se == pytest.approx(float(np.std(shares, ddof=1)) * math.sqrt(1.2))
+    assert known.df == 4
+    assert few.d == pytest.approx(0.04)
+    assert few.se == pytest.approx(math.sqrt(0.0001 + 0.00001 / 3))
+    assert few.worse_low == pytest.approx(few.d - 0.01 - stats.t.ppf(0.95, few.df) * few.se)
+
+
+def test_no_failure_in_any_run_is_no_proof_for_a_small_candidate() -> None:
+    stored = [Ratio(0.0, 0.0, 1000, 100)] * 6
+    small = rate_against_stored(Ratio(0.0, 0.0, 300, 30), stored, Margin(points=0.01))
+
+    assert (small.d, small.se) == (0, 0)
+    assert small.high == pytest.approx(1 - 0.05 ** (2.8 / 300))

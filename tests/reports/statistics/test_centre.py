@@ -1,0 +1,84 @@
+"""The typical change over all steps, and the step that changed most."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from reports.statistics.centre import Waits, centre, trimmed_mean, worst_step
+
+STEPS = 10
+
+
+def waits(pairs: int, seed: int, change: float = 0.0, worse: int | None = None, failed: float = 0.0) -> Waits:
+    """Ten steps a session; `change` of the log of all of them, or of one that is named."""
+    rng = np.random.default_rng(seed)
+    steps, codes = np.tile(np.arange(STEPS), pairs), np.repeat(np.arange(pairs), STEPS)
+    log = rng.normal(0, 0.24, pairs)[codes] + np.linspace(-0.4, 0.4, STEPS)[steps] + rng.normal(0, 0.36, codes.size)
+    log += np.where((steps == worse) | (worse is None), change, 0.0)
+    values = np.where(rng.random(codes.size) < failed, np.inf, 600 * np.exp(log))
+    return Waits(values, steps, codes)
+
+
+def test_a_change_of_every_step_is_read_as_it_is() -> None:
+    base = waits(60, 1)
+    slower = Waits(base.values * 1.3, base.steps, base.pairs)
+    found = centre(base, slower, 60)
+
+    assert found.d == pytest.approx(math.log(1.3), abs=0.01)
+    assert found.se < 0.01  # the pairs are the same but for the change
+
+
+@pytest.mark.parametrize("worse", [0, 9])
+def test_one_slower_step_reads_the_same_wherever_it_is(worse: int) -> None:
+    found = centre(waits(3_000, 1), waits(3_000, 2, math.log(1.5), worse), 3_000)
+
+    assert math.expm1(found.d) == pytest.approx(0.04, abs=0.012)
+
+
+def test_swapping_the_arms_turns_the_change_round() -> None:
+    one, other = waits(50, 1), waits(50, 2, 0.2)
+    there, back = centre(one, other, 50), centre(other, one, 50)
+
+    assert (there.d, there.se) == pytest.approx((-back.d, back.se))
+
+
+def test_its_standard_error_is_how_far_it_scatters() -> None:
+    found = [centre(waits(60, 2 * seed), waits(60, 2 * seed + 1), 60) for seed in range(150)]
+    scatter = float(np.std([one.d for one in found]))
+
+    assert np.mean([one.se for one in found]) == pytest.approx(scatter, rel=0.2)
+
+
+def test_few_failures_are_trimmed_and_many_leave_it_undefined() -> None:
+    assert math.isfinite(centre(waits(100, 1), waits(100, 2, failed=0.05), 100).d)
+    assert math.isnan(centre(waits(100, 1), waits(100, 2, failed=0.3), 100).d)
+
+
+def test_a_trimmed_mean_takes_values_at_its_edges_in_part() -> None:
+    assert trimmed_mean(np.array([0.0, 1.0, 2.0, 3.0, 100.0])) == pytest.approx((0.5 * 0 + 1 + 2 + 3 + 0.5 * 100) / 4)
+    assert math.isnan(trimmed_mean(np.zeros(0)))
+
+
+def test_the_worst_step_is_found_and_the_others_are_not_blamed() -> None:
+    found = worst_step(waits(200, 1), waits(200, 2, math.log(2), 4), 200, np.random.default_rng(1), draws=300)
+
+    assert found[0].step == 4
+    assert [one.step for one in found if one.alarm] == [4]
+    assert math.exp(found[0].change.d) == pytest.approx(2, rel=0.1)
+
+
+def test_no_step_is_blamed_where_nothing_changed() -> None:
+    found = worst_step(waits(100, 1), waits(100, 2), 100, np.random.default_rng(1), draws=300)
+
+    assert len(found) == STEPS
+    assert not any(one.alarm for one in found)
+
+
+def test_steps_of_few_turns_and_steps_of_one_arm_are_left_out() -> None:
+    assert not worst_step(waits(19, 1), waits(19, 2, 1.0), 19, np.random.default_rng(1), draws=100)
+    alone = Waits(np.ones(40), np.full(40, 3), np.arange(40))
+    other = Waits(np.ones(40), np.full(40, 5), np.arange(40))
+    assert not worst_step(alone, other, 40, np.random.default_rng(1), draws=100)

@@ -1,0 +1,337 @@
+"""Differences of quantiles: the formulas by hand, and what must not depend on names, units and order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reports.statistics.differences import (
+    Better,
+    Difference,
+    Margin,
+    beyond,
+    log_ratio,
+    more_sessions,
+    quantile_differences,
+    student,
+    welch,
+)
+from reports.statistics.quantiles import Sample, sample
+from reports.statistics.resample import paired_draws, quantile_draws
+from tests.reports.statistics.arms import Floats, arm, waits
+
+TEN = Margin(ratio=0.1)
+
+
+def build_arms(sessions: int = 60, slower: float = 1.0) -> tuple[Floats, Floats]:
+    rng = np.random.default_rng(11)
+    return waits(rng, sessions), waits(rng, sessions) * slower
+
+
+def difference(
+    base: Floats | Sample,
+    cand: Floats | Sample,
+    p: float = 0.5,
+    margin: Margin = TEN,
+    *,
+    paired: bool = False,
+    better: Better = "lower",
+    seed: int = 1,
+    **options: Any,
+) -> Difference:
+    samples = [side if isinstance(side, Sample) else arm(side) for side in (base, cand)]
+    counts = [int(side.sessions.max(initial=-1)) + 1 for side in samples]
+    (found,) = quantile_differences(
+        *samples, [(p, margin)], paired=paired, base_clusters=counts[0], cand_clusters=counts[1], better=better,
+        rng=np.random.default_rng(seed), **{"draws": 2000, **options},
+    )  # fmt: skip
+    return found
+
+
+def test_the_interval_is_the_expanded_percentile_one() -> None:
+    base, cand = build_arms()
+    found = difference(base, cand[:40])
+    rng = np.random.default_rng(1)
+    logs = [
+        np.log(quantile_draws(arm(side), [0.5], clusters=len(side), draws=2000, rng=rng)[:, 0])
+        for side in (base, cand[:40])
+    ]
+    vb, vc = (log.var(ddof=1) for log in logs)
+    df = (vc + vb) ** 2 / (vc**2 / 39 + vb**2 / 59)
+    tail = stats.norm.cdf(-stats.t.ppf(0.95, df) * math.sqrt(40 / 39))
+    apart = logs[1] - logs[0]
+    z = stats.norm.ppf(((apart <= math.log(1.1)).sum() + 1) / 2001)
+
+    assert found.df == pytest.approx(df)
+    assert found.low == pytest.approx(np.quantile(apart, tail, method="inverted_cdf"))
+    assert found.high == pytest.approx(np.quantile(apart, 1 - tail, method="inverted_cdf"))
+    assert found.p_worse == pytest.approx(stats.t.cdf(z * math.sqrt(39 / 40), df))
+    assert found.worse_low == pytest.approx(found.low - math.log(1.1))
+    assert found.worse_high == pytest.approx(found.high - math.log(1.1))
+    assert found.better_low == pytest.approx(-found.high - math.log(1.1), abs=1e-3)
+    assert found.better_high == pytest.approx(-found.low - math.log(1.1), abs=1e-3)
+    assert found.se == pytest.approx(apart.std(ddof=1))
+
+
+def test_the_interval_of_pairs_takes_both_arms_of_each_pair_and_pairs_minus_one() -> None:
+    base, cand = build_arms(30)
+    found = difference(base, cand, paired=True)
+    one, other = paired_draws(arm(base), arm(cand), [0.5], clusters=30, draws=2000, rng=np.random.default_rng(1))
+    tail = stats.norm.cdf(-stats.t.ppf(0.95, 29) * math.sqrt(30 / 29))
+
+    assert found.df == 29
+    assert found.low == pytest.approx(np.quantile(np.log(other / one), tail, method="inverted_cdf"))
+
+
+def test_pairs_that_drift_together_do_not_differ() -> None:
+    base, _ = build_arms(50)
+    found = difference(base, base * 1.2, paired=True)
+
+    assert found.se == pytest.approx(0, abs=1e-12)
+    assert found.low == pytest.approx(math.log(1.2))
+    assert found.worse_low > 0
+    assert found.p_worse < 0.01
+    assert difference(base, base * 1.2).se > 0.03
+
+
+@pytest.mark.parametrize("margin", [Margin(), TEN, Margin(ratio=0.1, plus=90.0)])
+def test_arms_swapped_mirror_the_difference(margin: Margin) -> None:
+    base, cand = build_arms(slower=1.15)
+    there, back = (difference(*arms, margin=margin, paired=True) for arms in ((base, cand), (cand, base)))
+
+    assert back.d == pytest.approx(-there.d)
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
+    assert (back.better_low, back.better_high) == pytest.approx((there.worse_low, there.worse_high))
+    assert back.p_better == pytest.approx(there.p_worse)
+
+
+@pytest.mark.parametrize("margin", [TEN, Margin(ratio=0.1, plus=90.0)])
+def test_where_more_is_better_worse_is_downwards(margin: Margin) -> None:
+    base, cand = build_arms(slower=0.6)
+    lower = difference(cand, base, margin=margin, paired=True)
+    higher = difference(base, cand, margin=margin, paired=True, better="higher")
+
+    assert higher.d == pytest.approx(-lower.d)
+    assert (higher.worse_low, higher.worse_high) == pytest.approx((lower.worse_low, lower.worse_high))
+    assert (higher.p_worse, higher.p_better) == (lower.p_worse, lower.p_better)
+    assert higher.worse_low > 0
+
+
+def test_a_change_of_unit_changes_nothing_but_the_figures() -> None:
+    base, cand = build_arms()
+    ms, s = difference(base, cand), difference(base * 0.5, cand * 0.5)
+
+    assert s.baseline == ms.baseline * 0.5
+    assert s.low == pytest.approx(ms.low)
+    assert s.p_worse == ms.p_worse
+
+
+def test_the_order_of_turns_inside_sessions_changes_nothing() -> None:
+    base, cand = build_arms()
+    shuffled = np.random.default_rng(3).permuted(cand, axis=1)
+
+    assert difference(base, shuffled) == difference(base, cand)
+
+
+def test_the_numbers_of_sessions_are_names_alone() -> None:
+    base, cand = build_arms()
+    other = np.random.default_rng(3).permutation(cand)
+    one, renamed = difference(base, cand), difference(base, other)
+
+    assert renamed.d == one.d
+    assert renamed.low == pytest.approx(one.low, abs=0.02)
+    assert renamed.high == pytest.approx(one.high, abs=0.02)
+
+
+def test_the_margin_is_exceeded_only_where_the_share_and_the_plus_both_are() -> None:
+    base = np.array([100.0, 1000.0, 1000.0, 1000.0])
+    cand = np.array([125.0, 1090.0, 1101.0, 1131.0])
+
+    assert list(log_ratio(cand, base, Margin(ratio=0.1, plus=30.0)) > 0) == [False, False, True, True]
+    assert list(log_ratio(cand, base, TEN) > 0) == [True, False, True, True]
+    assert list(log_ratio(cand, base, Margin(plus=120.0)) > 0) == [False, False, False, True]
+    assert log_ratio(np.array([130.0]), np.array([100.0]), Margin(ratio=0.1, plus=30.0))[0] == 0
+
+
+def test_exactly_on_the_margin_is_not_beyond_it_whatever_the_last_bit_says() -> None:
+    base = np.arange(10.0, 5000.0, 10.0)
+
+    assert (log_ratio(base * 11 / 10, base, TEN) == 0).all()
+    assert (log_ratio(base, base * 11 / 10, Margin()) < 0).all()
+
+
+def test_nothing_in_both_arms_is_no_difference_and_something_against_nothing_is_beyond_any_share() -> None:
+    none, some = np.array([0.0]), np.array([50.0])
+
+    assert log_ratio(none, none)[0] == 0
+    assert log_ratio(none, none, TEN)[0] == pytest.approx(-math.log(1.1))
+    assert log_ratio(some, none)[0] == math.inf
+    assert log_ratio(none, some)[0] == -math.inf
+    assert log_ratio(some, none, Margin(plus=60.0))[0] < 0
+    assert math.isnan(log_ratio(np.array([-1.0]), some)[0])
+    assert beyond((none, some), TEN, "lower")[0] == math.inf
+
+
+def with_failed(values: Floats, share: float) -> Floats:
+    """Every so many-th session fails in all of its turns."""
+    failed = values.copy()
+    failed[: round(len(values) * share)] = np.inf
+    return failed
+
+
+def test_a_quantile_that_fell_among_the_failed_turns_is_worse_than_any_margin() -> None:
+    base, cand = build_arms()
+    found = difference(base, with_failed(cand, 0.5), p=0.9)
+
+    assert (found.candidate, found.d, found.low, found.high) == (math.inf,) * 4
+    assert found.worse_low == math.inf
+    assert found.p_worse < 0.001
+    assert found.p_better == 1
+
+
+def test_a_quantile_at_the_edge_of_the_failed_turns_is_open_upwards() -> None:
+    base, cand = build_arms()
+    found = difference(base, with_failed(cand, 0.1), p=0.95)
+
+    assert found.candidate == math.inf
+    assert math.isfinite(found.low)
+    assert found.high == math.inf
+    assert math.isfinite(found.se)
+    assert found.df > 50
+
+
+def test_endless_in_both_arms_says_nothing() -> None:
+    base, cand = build_arms()
+    found = difference(with_failed(base, 0.5), with_failed(cand, 0.5), p=0.9)
+
+    assert math.isnan(found.d)
+    assert (found.low, found.high) == (-math.inf, math.inf)
+    assert (found.worse_low, found.worse_high) == (-math.inf, math.inf)
+    assert (found.p_worse, found.p_better) == (1, 1)
+    assert found.more_sessions is None
+
+
+def test_draws_that_are_endless_in_both_arms_open_both_ends() -> None:
+    base, cand = build_arms()
+    found = difference(with_failed(base, 0.1), with_failed(cand, 0.1), p=0.9)
+
+    assert (found.low, found.high) == (-math.inf, math.inf)
+    assert found.p_worse > 0.5
+    assert found.p_better > 0.5
+
+
+def test_one_session_says_nothing_about_sessions() -> None:
+    base, cand = build_arms()
+    found = difference(base, 3 * cand[:1])
+
+    assert (found.low, found.high, found.p_worse) == (-math.inf, math.inf, 1)
+
+
+def test_two_sessions_leave_fewer_than_one_draw_beyond_and_so_open_ends() -> None:
+    base, cand = build_arms()
+    found = difference(base[:2], 3 * cand[:2], paired=True)
+
+    assert (found.low, found.high) == (-math.inf, math.inf)
+    assert found.p_worse > 0.05
+
+
+def test_sessions_without_a_value_are_drawn_and_do_not_count() -> None:
+    base, cand = build_arms(40)
+    shifted = sample(arm(cand).values, arm(cand).sessions * 2)
+    (found,) = quantile_differences(
+        arm(base), shifted, [(0.5, TEN)], paired=False, base_clusters=40, cand_clusters=80, better="lower",
+        rng=np.random.default_rng(1), draws=1000,
+    )  # fmt: skip
+
+    assert 39 <= found.df <= 78
+    assert math.isfinite(found.low)
+
+
+def test_an_arm_without_a_value_leaves_everything_open() -> None:
+    base, _ = build_arms()
+    found = difference(base, sample(np.zeros(0), np.zeros(0, dtype=np.int64)))
+
+    assert math.isnan(found.candidate)
+    assert math.isnan(found.d)
+    assert (found.low, found.high, found.p_worse, found.p_better) == (-math.inf, math.inf, 1, 1)
+
+
+def test_spread_from_run_to_run_widens_the_interval_by_its_own_variance_twice() -> None:
+    base, cand = build_arms()
+    known, assumed = difference(base, cand), difference(base, cand, run_sd=0.05)
+
+    assert assumed.se == pytest.approx(math.sqrt(known.se**2 + 2 * 0.05**2), rel=0.05)
+    assert assumed.low < known.low < known.high < assumed.high
+
+
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_spread_from_run_to_run_is_one_and_the_same_in_the_interval_and_at_the_margin(better: Better) -> None:
+    base, cand = build_arms()
+    found = difference(base, cand, run_sd=0.05, better=better)
+    bad, good = (found.low, found.high), (-found.high, -found.low)
+    if better == "higher":
+        bad, good = good, bad
+
+    assert (found.worse_low, found.worse_high) == pytest.approx([end - math.log(1.1) for end in bad], abs=2e-3)
+    assert (found.better_low, found.better_high) == pytest.approx([end - math.log(1.1) for end in good], abs=2e-3)
+
+
+def test_a_pair_counts_where_either_of_its_sessions_has_a_value() -> None:
+    base, cand = (arm(values) for values in build_arms(30))
+    kept = base.sessions != 3, (cand.sessions != 3) & (cand.sessions != 4)
+    some = [Sample(of.values[flags], of.sessions[flags]) for of, flags in zip((base, cand), kept, strict=True)]
+
+    assert difference(*some, paired=True).df == 28
+
+
+def test_several_quantiles_come_from_the_same_resamples() -> None:
+    base, cand = build_arms()
+    both = quantile_differences(
+        arm(base), arm(cand), [(0.5, TEN), (0.9, Margin(ratio=0.15))], paired=True, base_clusters=60,
+        cand_clusters=60, better="lower", rng=np.random.default_rng(1), draws=2000,
+    )  # fmt: skip
+
+    assert both[0] == difference(base, cand, paired=True)
+    assert both[1] == difference(base, cand, 0.9, Margin(ratio=0.15), paired=True)
+
+
+def test_more_sessions_are_asked_for_only_where_they_would_settle_it() -> None:
+    near = more_sessions(0.05, 0.04, 100)
+
+    assert near == 300  # (2.486 · 0.04 / 0.05)² = 3.96 times as many
+    assert more_sessions(-0.05, 0.04, 100) == near
+    assert more_sessions(0.05, 0.04, 100, fixed=0.01**2) == 400
+    assert more_sessions(0.05, 0.04, 100, fixed=0.021**2) is None
+    assert more_sessions(0.001, 0.04, 100) is None
+    assert more_sessions(math.inf, 0.04, 100) is None
+    assert more_sessions(0.05, math.nan, 100) is None
+
+
+def test_a_settled_difference_asks_for_no_more_sessions() -> None:
+    base, _ = build_arms()
+
+    assert difference(base, base, paired=True).more_sessions is None
+    assert difference(base, base * 2).more_sessions is None
+    assert (difference(base, base[:, ::-1] * 1.03).more_sessions or 0) > 0
+
+
+def test_welch_weighs_the_arms_and_pairs_have_one_degree_less_than_there_are() -> None:
+    assert welch((1.0, 1.0), (10, 10)) == pytest.approx(18)
+    assert welch((1.0, 0.0), (10, 50)) == pytest.approx(9)
+    assert welch((0.0, 0.0), (10, 50)) == 58
+    assert welch((), (15,)) == 14
+
+
+def test_bounds_by_t_are_open_where_nothing_is_known() -> None:
+    found = student(0.2, 0.1, 9)
+
+    assert found.low == pytest.approx(0.2 - 0.1 * stats.t.ppf(0.95, 9))
+    assert found.p == pytest.approx(stats.t.sf(2, 9))
+    assert [student(value, 0.0, 9).p for value in (0.1, 0.0, -0.1)] == [0, 1, 1]
+    for unknown in (student(math.nan, 0.1, 9), student(0.2, math.nan, 9), student(math.inf, 0.1, 9), student(1, 1, 0)):
+        assert replace(unknown) == type(unknown)(-math.inf, math.inf, 1.0)

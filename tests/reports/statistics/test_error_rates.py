@@ -1,0 +1,41 @@
+"""How often chance alone is called a change: a quick look, seeded; `make benchmark PARTS=statistics` looks longer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.rates import rate_difference
+from tests.reports.statistics.arms import TURNS, arm, failures, waits
+
+PAIRS = 1000
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_two_arms_alike_seldom_differ(paired: bool) -> None:
+    rng = np.random.default_rng(20261120)
+    worse = np.zeros(2)
+    for _ in range(PAIRS):
+        found = quantile_differences(
+            arm(waits(rng, 60)), arm(waits(rng, 60)), [(0.5, Margin()), (0.95, Margin())], paired=paired,
+            base_clusters=60, cand_clusters=60, better="lower", rng=rng, draws=500,
+        )  # fmt: skip
+        worse += [difference.worse_low > 0 for difference in found]
+
+    assert (worse / PAIRS >= 0.025).all()
+    assert (worse / PAIRS <= 0.07).all()
+
+
+def test_clustered_failures_alike_seldom_differ() -> None:
+    rng = np.random.default_rng(20261121)
+    turns = np.full(60, float(TURNS))
+    worse = sum(
+        rate_difference(
+            (failures(rng, 60, 0.03).sum(axis=1), turns), (failures(rng, 60, 0.03).sum(axis=1), turns), Margin(),
+            paired=False,
+        ).worse_low > 0
+        for _ in range(2000)
+    )  # fmt: skip
+
+    assert 0.025 <= worse / 2000 <= 0.075

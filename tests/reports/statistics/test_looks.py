@@ -1,0 +1,124 @@
+"""Critical values of planned looks against published figures, their error rate, and when a look gives up."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.statistics import looks
+from reports.statistics.looks import UNKNOWN, Chances, bounds, chances, first_look, futile, plan, spread_of_level, z_of
+
+CHECKED = {
+    (4, 1): (2.734, 2.302, 2.010, 1.769),
+    (8, 1): (3.163, 2.797, 2.564, 2.378, 2.220, 2.079, 1.950, 1.831),
+    (8, 3): (3.470, 3.140, 2.938, 2.780, 2.646, 2.530, 2.425, 2.328),
+    (10, 1): (3.291, 2.940, 2.721, 2.548, 2.401, 2.271, 2.154, 2.045, 1.944, 1.848),
+    (10, 3): (3.588, 3.271, 3.078, 2.929, 2.803, 2.694, 2.595, 2.506, 2.423, 2.346),
+}
+
+
+def even(number: int) -> list[float]:
+    return [k / number for k in range(1, number + 1)]
+
+
+@pytest.mark.parametrize(("number", "gates"), CHECKED)
+def test_equal_looks_have_the_known_critical_values(number: int, gates: int) -> None:
+    assert bounds(even(number), 0.05 / gates) == pytest.approx(CHECKED[number, gates], abs=0.0006)
+
+
+def test_a_single_look_is_the_plain_test() -> None:
+    assert bounds([1.0], 0.05) == pytest.approx([1.6449], abs=1e-4)
+
+
+def test_paths_without_drift_cross_as_often_as_was_planned() -> None:
+    shares, rng = [0.125, 0.25, 0.5, 1.0], np.random.default_rng(3)
+    steps = np.sqrt(np.diff([0, *shares]))
+    paths = np.cumsum(rng.normal(size=(100_000, 4)) * steps, axis=1) / np.sqrt(shares)
+
+    crossed = (paths >= bounds(shares, 0.05)).any(axis=1).mean()
+
+    assert crossed == pytest.approx(0.05, abs=0.003)
+
+
+def test_the_last_look_of_a_run_that_ends_early_takes_what_is_left() -> None:
+    planned, ended = bounds(even(10), 0.05), bounds(even(10)[:4], 0.05)
+
+    assert ended[:3] == pytest.approx(planned[:3])
+    assert ended[3] < planned[3]
+    assert ended[3] == pytest.approx(1.68, abs=0.03)  # 0.05 − 0.05 · 0.3² is left: nearly the plain test
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.sampled_from([0.05, 0.025, 0.01]))
+def test_a_smaller_error_asks_for_more_at_every_look(steps: list[int], a: float) -> None:
+    shares = np.cumsum(steps) / sum(steps)
+
+    assert all(np.array(bounds(shares, a / 3)) > np.array(bounds(shares, a)))
+
+
+@pytest.mark.parametrize(
+    ("most", "every", "first", "sizes"),
+    [
+        (200, 50, 0, (50, 100, 150, 200)),
+        (220, 50, 0, (50, 100, 150, 200, 220)),
+        (200, 50, 100, (100, 150, 200)),
+        (40, 50, 50, (40,)),
+    ],
+)
+def test_looks_are_evenly_spaced_up_to_the_maximum(most: int, every: int, first: int, sizes: tuple[int, ...]) -> None:
+    assert plan(most, every, first) == sizes
+
+
+@pytest.mark.parametrize(
+    ("ps", "turns", "pairs"), [((0.5, 0.95), 10, 50), ((0.95,), 4, 100), ((0.99,), 10, 200), ((), 10, 50)]
+)
+def test_the_first_look_is_where_every_quantile_may_be_tested(ps: tuple[float, ...], turns: int, pairs: int) -> None:
+    assert first_look(ps, turns) == pairs
+
+
+@given(st.floats(-6, 6), st.integers(2, 500))
+def test_a_critical_value_and_its_standard_errors_say_the_same(c: float, df: int) -> None:
+    assert z_of(spread_of_level(c, df), 1.0, df) == pytest.approx(c, abs=1e-6)
+
+
+def test_few_pairs_make_a_distance_less_certain() -> None:
+    assert 0 < z_of(2.0, 1.0, 5) < z_of(2.0, 1.0, 50) < 2.0
+
+
+def test_without_any_spread_a_gate_lies_on_one_side_of_its_margin() -> None:
+    assert [z_of(excess, 0.0, 49) for excess in (-0.01, 0.0, 0.01)] == [-math.inf, 0.0, math.inf]
+    assert z_of(-60.0, 1.0, 400) < -10
+
+
+def test_chances_are_those_of_paths_with_that_drift() -> None:
+    z, t, c_pass, c_red = 0.4, 0.5, 1.83, 2.33
+    rng, at = np.random.default_rng(5), z * math.sqrt(t)
+    ends = {
+        side: at + (at / t + side / math.sqrt(t)) * (1 - t) + math.sqrt(1 - t) * rng.normal(size=200_000)
+        for side in (-1, 1)
+    }
+    found = chances(z, t, c_pass, c_red)
+
+    assert found.passing == pytest.approx((ends[-1] <= -c_pass).mean(), abs=0.004)
+    assert found.red == pytest.approx((ends[1] >= c_red).mean(), abs=0.004)
+
+
+def test_chances_mirror_each_other() -> None:
+    one, other = chances(0.7, 0.4, 2.0, 2.0), chances(-0.7, 0.4, 2.0, 2.0)
+
+    assert (one.passing, one.red) == pytest.approx((other.red, other.passing))
+
+
+def test_a_run_gives_up_only_where_nothing_may_become_of_it() -> None:
+    never, maybe = Chances(0.05, 0.05), Chances(0.5, 0.05)
+
+    assert futile([never], [never, maybe])
+    assert not futile([maybe], [maybe, never])
+    assert not futile([never], [never, Chances(0.01, 0.4)])
+    assert not futile([UNKNOWN], [UNKNOWN])
+    assert not futile([], [never])
+    assert looks.HOPELESS == 0.1

@@ -1,0 +1,88 @@
+"""How many sessions a question needs: as large as what they then find says, and a range that holds the truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.statistics.power import Pilot, distance_of, pilot_of_pairs, pilot_of_quantile, pilot_of_rate
+from reports.statistics.quantiles import Sample, sample
+
+SIGMA, ICC = 0.5, 0.3
+
+
+def arm(sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: object = None) -> Sample:
+    """Ten turns a session; `drift`: of each session, on the log scale."""
+    code = np.repeat(np.arange(sessions), 10)
+    level = rng.normal(0, SIGMA * math.sqrt(ICC), sessions) + (0.0 if drift is None else drift)
+    return sample(600 * np.exp(shift + level[code] + rng.normal(0, SIGMA * math.sqrt(1 - ICC), code.size)), code)
+
+
+def test_the_size_of_a_known_variance_is_the_formulas() -> None:
+    pilot = Pilot(variance=2.0, redrawn=np.array([2.0]), sessions=200)
+    least, likely, most = pilot.needed(0.2, 0.8)
+
+    assert least == likely == most == math.ceil(2.0 * (1.6449 + 0.8416) ** 2 / 0.04)
+    assert pilot.power(likely, 0.2) == pytest.approx(0.8, abs=0.005)
+
+
+def test_tails_are_planned_larger_by_a_fifth() -> None:
+    middle, tail = (Pilot(2.0, np.array([2.0]), 200, tail).needed(0.1, 0.9)[1] for tail in (False, True))
+
+    assert tail == pytest.approx(1.2 * middle, abs=1)
+
+
+@given(st.floats(0.01, 2), st.floats(0.55, 0.99), st.floats(0.001, 10))
+def test_more_power_and_smaller_effects_need_more(distance: float, power: float, variance: float) -> None:
+    pilot = Pilot(variance, np.array([variance / 2, variance * 2]), 200)
+
+    assert pilot.needed(distance, power) <= pilot.needed(distance / 2, power)
+    assert pilot.needed(distance, power) <= pilot.needed(distance, (power + 1) / 2)
+    assert list(pilot.needed(distance, power)) == sorted(pilot.needed(distance, power))
+    assert pilot.power(100, distance) <= pilot.power(200, distance)
+
+
+def test_a_margin_is_taken_off_the_effect_as_a_ratio() -> None:
+    assert distance_of(0.3, 0.1) == pytest.approx(math.log(1.3 / 1.1))
+
+
+@pytest.mark.parametrize(("p", "density"), [(0.5, 0.3989), (0.95, 0.1031)])
+def test_a_pilots_variance_is_that_of_the_normal_formula(p: float, density: float) -> None:
+    deff = {0.5: 1 + 9 * 0.194, 0.95: 1 + 9 * 0.11}[p]
+    expected = 2 * SIGMA**2 * p * (1 - p) * deff / 10 / density**2
+    rng = np.random.default_rng(4)
+    found = [pilot_of_quantile(arm(200, rng), p, 200, rng) for _ in range(20)]
+
+    assert np.median([pilot.variance for pilot in found]) == pytest.approx(expected, rel=0.2)
+    held = [np.quantile(one.redrawn, 0.05) < expected < np.quantile(one.redrawn, 0.95) for one in found]
+    assert sum(held) >= 12
+
+
+def test_pairs_that_share_a_drift_need_fewer_than_their_arms_alone() -> None:
+    rng = np.random.default_rng(2)
+    drift = rng.normal(0, 0.4, 300)
+    base, cand = arm(300, rng, drift=drift), arm(300, rng, drift=drift)
+    together, apart = pilot_of_pairs(base, cand, 0.5, 300, rng), pilot_of_quantile(base, 0.5, 300, rng)
+
+    assert together.variance < 0.7 * apart.variance
+
+
+def test_a_quantile_in_the_failed_share_cannot_be_planned_for() -> None:
+    failed = sample(np.where(np.arange(400) % 10 == 0, np.inf, 600.0 + np.arange(400)), np.repeat(np.arange(40), 10))
+
+    assert math.isnan(pilot_of_quantile(failed, 0.95, 40, np.random.default_rng(1)).variance)
+
+
+def test_clustered_failures_need_more_sessions_and_none_at_all_assume_some_clustering() -> None:
+    turns, rng = np.full(200, 10.0), np.random.default_rng(1)
+    spread = pilot_of_rate(np.where(np.arange(200) < 60, 1.0, 0.0), turns, 0.03, rng)
+    clustered = pilot_of_rate(np.where(np.arange(200) < 6, 10.0, 0.0), turns, 0.03, rng)
+    none = pilot_of_rate(np.zeros(200), turns, 0.03, rng)
+
+    assert clustered.variance > 5 * spread.variance
+    assert none.variance == pytest.approx(0.03 * 0.97 * (1 + 0.2 * 9) / 10)
+    assert clustered.needed(0.02, 0.9)[0] < clustered.needed(0.02, 0.9)[2]

@@ -1,0 +1,232 @@
+"""Means and rates of two arms by hand, and that few failures are no proof of few."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from reports.statistics.differences import Margin
+from reports.statistics.rates import (
+    PerCluster,
+    Ratio,
+    mean_difference,
+    rate_difference,
+    ratio_of,
+    share_with_any,
+    wilson,
+)
+
+POINT = Margin(points=0.01)
+counts = st.lists(st.tuples(st.integers(0, 5), st.integers(5, 15)), min_size=2, max_size=30)
+
+
+def by_session(*pairs: tuple[float, float]) -> PerCluster:
+    return np.array([x for x, _ in pairs], dtype=np.float64), np.array([n for _, n in pairs], dtype=np.float64)
+
+
+def build_amounts(sessions: int = 50, times: float = 1.0, seed: int = 1) -> PerCluster:
+    rng = np.random.default_rng(seed)
+    turns = rng.integers(5, 15, sessions).astype(np.float64)
+    return times * turns * rng.lognormal(0, 0.3, sessions), turns
+
+
+def build_failures(sessions: int, failing: int, events: int = 1, turns: int = 10) -> PerCluster:
+    """So many sessions of 10 turns, in some of which turns failed."""
+    return np.where(np.arange(sessions) < failing, events, 0).astype(np.float64), np.full(sessions, float(turns))
+
+
+def test_the_variance_of_a_ratio_is_that_of_its_sessions_residuals() -> None:
+    found = ratio_of(by_session((1, 10), (0, 10), (5, 20)))
+    residuals = np.array([1 - 1.5, 0 - 1.5, 5 - 3.0])
+
+    assert found.value == pytest.approx(0.15)
+    assert found.variance == pytest.approx(3 / 2 * (residuals**2).sum() / 40**2)
+    assert (found.turns, found.clusters) == (40, 3)
+    assert found.deff == pytest.approx(found.variance * 40 / (0.15 * 0.85))
+
+
+def test_sessions_without_a_turn_do_not_count() -> None:
+    with_empty = by_session((1, 10), (0, 10), (0, 0), (5, 20))
+
+    assert ratio_of(with_empty) == ratio_of(by_session((1, 10), (0, 10), (5, 20)))
+
+
+def test_nothing_has_no_rate_and_one_session_no_variance() -> None:
+    assert math.isnan(ratio_of(by_session()).value)
+    assert math.isnan(ratio_of(by_session((1, 10))).variance)
+
+
+def test_the_difference_of_means_is_the_log_of_their_ratio_with_its_linearised_error() -> None:
+    base, cand = build_amounts(), build_amounts(40, 1.1, 2)
+    found = mean_difference(base, cand, Margin(ratio=0.05), paired=False, better="lower")
+    one, other = ratio_of(base), ratio_of(cand)
+    vb, vc = one.variance / one.value**2, other.variance / other.value**2
+    df = (vb + vc) ** 2 / (vb**2 / 49 + vc**2 / 39)
+    reach = stats.t.ppf(0.95, df) * math.sqrt(vb + vc)
+
+    assert found.d == pytest.approx(math.log(other.value / one.value))
+    assert (found.low, found.high) == pytest.approx((found.d - reach, found.d + reach))
+    assert found.worse_low == pytest.approx(found.low - math.log(1.05))
+    assert found.better_high == pytest.approx(-found.low - math.log(1.05))
+    assert found.p_worse == pytest.approx(stats.t.sf((found.d - math.log(1.05)) / found.se, df))
+
+
+def test_means_of_pairs_lose_what_the_pairs_have_in_common() -> None:
+    base = build_amounts()
+    cand = base[0] * 1.1, base[1]
+    found = mean_difference(base, cand, Margin(), paired=True, better="lower")
+
+    assert found.se == pytest.approx(0, abs=1e-9)
+    assert found.df == 49
+    assert mean_difference(base, cand, Margin(), paired=False, better="lower").se > 0.03
+
+
+def test_the_error_of_paired_means_is_that_of_what_each_pair_adds() -> None:
+    base, cand = by_session((10, 5), (20, 5), (15, 10)), by_session((12, 5), (18, 5), (25, 10))
+    found = mean_difference(base, cand, Margin(), paired=True, better="lower")
+    parts = (np.array([12, 18, 25]) - 2.75 * base[1]) / 55 - (np.array([10, 20, 15]) - 2.25 * base[1]) / 45
+
+    assert found.se == pytest.approx(math.sqrt(3 / 2 * (parts**2).sum()))
+    assert found.df == 2
+
+
+def test_of_means_of_which_more_is_better_less_is_worse() -> None:
+    base, cand = build_amounts(), build_amounts(40, 0.7, 2)
+    higher = mean_difference(base, cand, Margin(ratio=0.1), paired=False, better="higher")
+    lower = mean_difference(cand, base, Margin(ratio=0.1), paired=False, better="lower")
+
+    assert higher.worse_low == pytest.approx(lower.worse_low)
+    assert higher.worse_low > 0
+    assert higher.p_worse == pytest.approx(lower.p_worse)
+
+
+def test_means_across_runs_are_given_the_spread_between_runs() -> None:
+    base, cand = build_amounts(), build_amounts(40, 1.1, 2)
+    known = mean_difference(base, cand, Margin(), paired=False, better="lower")
+    assumed = mean_difference(base, cand, Margin(), paired=False, better="lower", run_sd=0.05)
+
+    assert assumed.se == pytest.approx(math.sqrt(known.se**2 + 2 * 0.05**2))
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_mean_of_nothing_leaves_everything_open(paired: bool) -> None:
+    base = build_amounts()
+    for none in (by_session(*[(0, 10)] * 50), by_session(*[(0, 0)] * 50)):
+        found = mean_difference(base, none, Margin(), paired=paired, better="lower")
+        assert (found.low, found.high, found.p_worse, found.p_better) == (-math.inf, math.inf, 1, 1)
+
+
+def test_a_rate_is_worse_by_its_session_error_and_t() -> None:
+    base, cand = build_failures(50, 2), build_failures(40, 10, events=3)
+    found = rate_difference(base, cand, POINT, paired=False)
+    one, other = ratio_of(base), ratio_of(cand)
+    df = (one.variance + other.variance) ** 2 / (one.variance**2 / 49 + other.variance**2 / 39)
+    se = math.sqrt(one.variance + other.variance)
+
+    assert found.d == pytest.approx(0.075 - 0.004)
+    assert found.se == pytest.approx(se)
+    assert found.low == pytest.approx(found.d - stats.t.ppf(0.95, df) * se)
+    assert found.worse_low == pytest.approx(found.low - 0.01)
+    assert found.p_worse == pytest.approx(stats.t.sf((found.d - 0.01) / se, df))
+
+
+def test_a_rate_is_not_worse_only_by_the_wider_of_two_bounds() -> None:
+    base, cand = build_failures(100, 4), build_failures(100, 1)
+    found = rate_difference(base, cand, POINT, paired=False)
+    t = stats.t.ppf(0.95, 99)
+    upper = wilson(0.001, 1000 / ratio_of(cand).deff, t) - 0.001
+    lower = 0.004 - wilson(0.004, 1000 / ratio_of(base).deff, -t)
+
+    assert found.high == pytest.approx(-0.003 + math.hypot(upper, lower))
+    assert found.high > found.d + stats.t.ppf(0.95, found.df) * found.se
+
+
+def test_no_failure_at_all_proves_little_about_few_clustered_turns() -> None:
+    clean = build_failures(30, 0)
+    found = rate_difference(clean, clean, POINT, paired=False)
+
+    assert (found.d, found.se, found.p_worse) == (0, 0, 1)
+    assert found.high == pytest.approx(1 - 0.05 ** (2.8 / 300))
+    assert found.worse_high > 0
+    assert rate_difference(build_failures(100, 0), build_failures(100, 0), POINT, paired=False).worse_high < 0
+
+
+def test_rates_swapped_mirror_what_is_said_of_either_side() -> None:
+    base, cand = build_failures(50, 2), build_failures(50, 10, events=3)
+    there, back = rate_difference(base, cand, POINT, paired=False), rate_difference(cand, base, POINT, paired=False)
+
+    assert back.d == -there.d
+    assert (back.better_low, back.p_better) == pytest.approx((there.worse_low, there.p_worse))
+    assert back.better_high == pytest.approx(there.worse_high)
+
+
+def test_failures_that_hit_both_sessions_of_a_pair_do_not_differ() -> None:
+    both = build_failures(50, 10, events=3)
+    found = rate_difference(both, both, POINT, paired=True)
+
+    assert (found.d, found.se, found.df) == (0, 0, 49)
+    assert rate_difference(both, both, POINT, paired=False).se > 0.01
+
+
+def test_pairs_without_a_turn_in_either_arm_do_not_count() -> None:
+    base, cand = by_session((1, 10), (0, 10), (0, 0), (0, 0)), by_session((2, 10), (0, 10), (1, 10), (0, 0))
+
+    assert rate_difference(base, cand, POINT, paired=True).df == 2
+    assert mean_difference(base, cand, POINT, paired=True, better="lower").df == 2
+
+
+def test_a_total_failure_is_worse_without_a_doubt() -> None:
+    found = rate_difference(build_failures(50, 0), build_failures(50, 50, events=10), POINT, paired=False)
+
+    assert (found.d, found.p_worse) == (1, 0)
+    assert found.worse_low == pytest.approx(0.99)
+
+
+def test_an_arm_without_turns_leaves_a_rate_open() -> None:
+    found = rate_difference(build_failures(50, 1), by_session(), POINT, paired=False)
+
+    assert math.isnan(found.d)
+    assert (found.worse_low, found.worse_high, found.p_worse) == (-math.inf, math.inf, 1)
+    assert rate_difference(build_failures(50, 1), by_session((10, 10)), POINT, paired=False).worse_low == -math.inf
+
+
+@given(counts, counts)
+def test_bounds_of_rates_are_in_order(base: list[tuple[int, int]], cand: list[tuple[int, int]]) -> None:
+    found = rate_difference(by_session(*base), by_session(*cand), POINT, paired=False)
+
+    assert found.low <= found.d <= found.high
+    assert found.worse_low <= found.worse_high
+    assert found.better_low <= found.better_high
+    assert not (found.worse_low > 0 and found.better_low > 0)
+
+
+def test_wilsons_limits_are_those_of_the_textbook() -> None:
+    expected = stats.binomtest(7, 50).proportion_ci(0.9, method="wilson")
+    z = stats.norm.ppf(0.95)
+
+    assert (wilson(0.14, 50, -z), wilson(0.14, 50, z)) == pytest.approx((expected.low, expected.high))
+
+
+def test_sessions_with_any_failure_are_compared_as_plain_shares() -> None:
+    base, cand = build_failures(80, 4, events=5), build_failures(60, 15)
+    found = share_with_any(base, cand, Margin())
+    z = stats.norm.ppf(0.95)
+    low = math.hypot(0.25 - wilson(0.25, 60, -z), wilson(0.05, 80, z) - 0.05)
+    high = math.hypot(wilson(0.25, 60, z) - 0.25, 0.05 - wilson(0.05, 80, -z))
+
+    assert (found.baseline, found.candidate) == (0.05, 0.25)
+    assert (found.low, found.high) == pytest.approx((0.2 - low, 0.2 + high))
+    assert share_with_any(base, cand, Margin(), level=found.p_worse).worse_low == pytest.approx(0, abs=1e-6)
+    assert found.p_better == 1
+    assert math.isnan(share_with_any(base, by_session(), Margin()).d)
+
+
+def test_the_ratio_of_an_arm_can_be_stored_and_used_again() -> None:
+    assert Ratio(0.0, 0.0, 100, 10).deff == 1
+    assert math.isnan(Ratio(0.0, 0.0, 100, 10).log_variance)
+    assert Ratio(2.0, 0.04, 100, 10).log_variance == pytest.approx(0.01)

@@ -1,0 +1,107 @@
+"""Resampled quantiles against plain resampling with the same weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.statistics import resample
+from reports.statistics.quantiles import Floats, Sample, quantile, sample
+from reports.statistics.resample import paired_draws, quantile_draws, seed_of, weights
+from tests.reports.statistics.arms import arm, waits
+
+PS = (0.05, 0.07, 0.5, 0.95, 0.99)
+turns = st.lists(
+    st.tuples(st.one_of(st.integers(0, 9).map(float), st.floats(0.1, 1e5), st.just(math.inf)), st.integers(0, 7)),
+    max_size=200,
+)
+
+
+def build_sample(drawn: list[tuple[float, int]]) -> Sample:
+    return sample(np.array([value for value, _ in drawn]), np.array([code for _, code in drawn], dtype=np.int64))
+
+
+def plain(of: Sample, clusters: int, draws: int, seed: int) -> Floats:
+    """What the name says: the drawn clusters' turns, one beside the other, and their quantiles."""
+    (drawn,) = weights(clusters, draws, np.random.default_rng(seed), portion=draws)
+    return np.array([[quantile(np.repeat(of.values, row[of.sessions]), p) for p in PS] for row in drawn])
+
+
+@settings(max_examples=60, deadline=None)
+@given(turns, st.integers(8, 12), st.integers(0, 1000))
+def test_draws_are_those_of_plain_resampling_with_ties_failures_and_empty_sessions(
+    drawn: list[tuple[float, int]], clusters: int, seed: int
+) -> None:
+    of = build_sample(drawn)
+    found = quantile_draws(of, PS, clusters=clusters, draws=40, rng=np.random.default_rng(seed))
+
+    np.testing.assert_array_equal(found, plain(of, clusters, 40, seed))
+
+
+@pytest.mark.parametrize("unequal", [False, True])
+def test_a_window_that_is_smaller_than_the_sample_changes_nothing(unequal: bool) -> None:
+    rng = np.random.default_rng(5)
+    of = arm(rng.lognormal(6, 0.5, (400, 25)))
+    if unequal:
+        of = sample(of.values, np.minimum(rng.integers(0, 400, of.n), rng.integers(0, 400, of.n)))
+    found = quantile_draws(of, PS, clusters=400, draws=100, rng=np.random.default_rng(6))
+
+    np.testing.assert_array_equal(found, plain(of, 400, 100, 6))
+
+
+def test_resamples_that_leave_the_window_are_counted_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resample, "REACH", 0.3)
+    of = arm(waits(np.random.default_rng(7), 60))
+    found = quantile_draws(of, PS, clusters=60, draws=200, rng=np.random.default_rng(8))
+
+    np.testing.assert_array_equal(found, plain(of, 60, 200, 8))
+
+
+def test_portions_are_not_seen_in_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = arm(waits(np.random.default_rng(1), 50))
+    whole = quantile_draws(of, PS, clusters=50, draws=300, rng=np.random.default_rng(2))
+    monkeypatch.setattr(resample, "CELLS_AT_ONCE", 5_000)
+
+    np.testing.assert_array_equal(quantile_draws(of, PS, clusters=50, draws=300, rng=np.random.default_rng(2)), whole)
+
+
+def test_counts_too_large_for_single_precision_are_counted_in_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = arm(waits(np.random.default_rng(1), 50))
+    whole = quantile_draws(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2))
+    monkeypatch.setattr(resample, "EXACT", 1)
+
+    np.testing.assert_array_equal(quantile_draws(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2)), whole)
+
+
+def test_both_arms_of_pairs_are_resampled_by_the_same_draws() -> None:
+    base = arm(waits(np.random.default_rng(3), 40))
+    slower = Sample(base.values * 2, base.sessions)
+    one, other = paired_draws(base, slower, PS, clusters=40, draws=200, rng=np.random.default_rng(4))
+
+    np.testing.assert_array_equal(other, 2 * one)
+    np.testing.assert_array_equal(one, plain(base, 40, 200, 4))
+
+
+def test_a_resample_without_a_turn_has_no_quantile() -> None:
+    of = sample(np.array([1.0, 2.0]), np.array([0, 0]))
+    found = quantile_draws(of, [0.5], clusters=3, draws=500, rng=np.random.default_rng(1))[:, 0]
+
+    assert np.isnan(found).mean() == pytest.approx((2 / 3) ** 3, abs=0.07)
+    assert set(found[~np.isnan(found)]) == {1.0}
+
+
+@pytest.mark.parametrize("clusters", [0, 5])
+def test_an_empty_sample_has_no_quantile_in_any_resample(clusters: int) -> None:
+    empty = sample(np.zeros(0), np.zeros(0, dtype=np.int64))
+
+    assert np.isnan(quantile_draws(empty, PS, clusters=clusters, draws=7, rng=np.random.default_rng(1))).all()
+
+
+def test_a_seed_is_that_of_the_runs_and_fits_into_json() -> None:
+    assert seed_of("a", "b") == seed_of("a", "b")
+    assert len({seed_of("a", "b"), seed_of("b", "a"), seed_of("ab"), seed_of("a"), seed_of("a", "")}) == 5
+    assert 0 <= seed_of("20261120-101500-a1b2") < 2**48

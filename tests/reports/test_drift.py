@@ -1,0 +1,96 @@
+"""Drift within a run: suspected where there is some, not where there is none, silent where little can be said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import reports
+from reports.page.page import html
+from reports.summary import drift
+from reports.summary.drift import Drift
+from reports.summary.summary import Summary, summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+PLAN = Plan(sessions=160, turns=5, targets=("direct", "gateway"), seconds=300)
+
+
+def build(folder: Path, plan: Plan, later: float = 1.0) -> Summary:
+    """A run whose gateway answers so many times as slowly from its middle on."""
+    synthetic.write(folder, plan)
+    path = folder / "turns.parquet"
+    table = pq.read_table(path)
+    columns: dict[str, Any] = {name: table.column(name).to_numpy(zero_copy_only=False) for name in ("start_ns",)}
+    start, target = columns["start_ns"], np.array(table.column("target").to_pylist())
+    slow = (start > (start.min() + start.max()) / 2) & (target == "gateway")
+    first = table.column("first_audio_at_ns").to_numpy(zero_copy_only=False)
+    spoken = table.column("speech_end_at_ns").to_numpy(zero_copy_only=False)
+    moved = np.where(slow, spoken + (first - spoken) * later, first)
+    place = table.schema.get_field_index("first_audio_at_ns")
+    kept = pa.array(np.nan_to_num(moved).astype(np.int64), pa.int64(), mask=np.isnan(moved))
+    pq.write_table(table.set_column(place, table.schema.field(place), kept), path)
+    return summarise(reports.load(folder, everything=False))
+
+
+def test_no_drift_is_suspected_where_there_is_none(tmp_path: Path) -> None:
+    summary = build(tmp_path, PLAN)
+
+    assert [one.label for one in summary.drifts] == ["direct", "gateway"]
+    assert not any(one.suspected for one in summary.drifts)
+    assert all(one.low < one.ratio < one.high for one in summary.drifts)
+    assert "No drift is suspected" in html(summary)
+
+
+def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
+    summary = build(tmp_path, PLAN, later=1.6)
+    direct, gateway = summary.drifts
+
+    assert (direct.suspected, gateway.suspected) == (False, True)
+    assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
+    assert "Drift suspected on gateway" in html(summary)
+
+
+def test_the_same_run_says_the_same_twice(tmp_path: Path) -> None:
+    summary = build(tmp_path, PLAN)
+
+    assert tuple(drift.drifts(summary)) == tuple(drift.drifts(summary)) == summary.drifts
+
+
+def test_too_few_sessions_say_nothing(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=30))
+
+    assert summary.drifts == ()
+    assert drift.said(summary.drifts) == ""
+    assert "drift is suspected" not in html(summary)
+
+
+def test_a_run_without_turns_has_no_drift(tmp_path: Path) -> None:
+    assert summarise(reports.load(synthetic.write(tmp_path, Plan(sessions=0)))).drifts == ()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "suspected"),
+    [
+        (1.2, 1.1, 1.3, True),
+        (0.8, 0.7, 0.9, True),
+        (1.04, 1.02, 1.06, False),
+        (1.3, 0.9, 1.8, False),
+        (1.3, 1.1, np.inf, True),
+    ],
+)
+def test_it_takes_more_than_five_percent_and_an_interval_without_one(
+    ratio: float, low: float, high: float, suspected: bool
+) -> None:
+    assert Drift("ttfa", "direct", ratio, low, high).suspected == suspected
+
+
+def test_open_ends_are_called_so() -> None:
+    text = drift.said([Drift("ttfa", "direct", 1.1, 0.0, float("inf"))]).replace("\u00a0", " ")
+
+    assert "+10 % (open to open)" in text

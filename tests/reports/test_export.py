@@ -1,0 +1,259 @@
+"""Rows and histograms for other tools: what is read back is what the run holds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import reports
+from bench.cli.app import app
+from bench.errors import UsageError
+from bench.run import folder as run_folder
+from bench.run import histograms as hdr
+from bench.run.folder import SCHEMAS
+from reports.export import rows as export_rows
+from reports.export.export import TABLES, export_log, export_tables
+from reports.export.formats import Format, json_lines, write_csv
+from reports.export.rows import schema_of
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+PLAN = Plan(sessions=12, turns=4, failed=0.2, refused=1, usage=True, kinds=("vad", "typed"))
+NUMBERS = st.one_of(st.none(), st.floats())
+
+
+def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table:
+    """A file as a reader has it who is told the types of its columns, as Parquet tells them itself."""
+    schema = schema_of(table)
+    if form == "parquet":
+        return pq.read_table(path)
+    if form == "json":
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return pa.Table.from_pylist(lines, schema=schema)
+    types = {field.name: field.type for field in schema}
+    told = pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False)
+    return pa_csv.read_csv(path, convert_options=told)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_reads_back_with_its_types_and_the_measures_that_a_frame_has(
+    tmp_path: Path, table: run_folder.TableName, form: Format
+) -> None:
+    run = reports.load(synthetic.write(tmp_path / "run", PLAN))
+    (written,) = export_tables(run.folder, form, tmp_path / "out", [table])
+    found, frame = read_back(written.path, table, form), getattr(run, table)
+
+    assert found.schema.equals(schema_of(table))
+    assert written.count == len(found) == len(frame)
+    assert found.column_names == list(frame.columns)
+    assert found.select(SCHEMAS[table].names).equals(run_folder.read_table(run.folder, table))
+    for name in set(found.column_names) - set(SCHEMAS[table].names):
+        values = found[name].to_pandas()
+        if name == "outcome_class":
+            assert values.tolist() == frame[name].tolist()
+        else:
+            np.testing.assert_array_equal(values.to_numpy(dtype=float), frame[name].to_numpy(dtype=float))
+
+
+def test_what_does_not_exist_is_empty_in_csv_and_null_in_json(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path / "run", Plan(sessions=1, turns=1, text=True))
+    (csv,) = export_tables(folder, "csv", tmp_path, ["turns"])
+    (lines,) = export_tables(folder, "json", tmp_path, ["turns"])
+    header, row = csv.path.read_text(encoding="utf-8").splitlines()
+    cells = dict(zip(header.split(","), row.split(","), strict=True))
+
+    assert cells['"voice_to_voice_ms"'] == ""
+    assert json.loads(lines.path.read_text(encoding="utf-8"))["voice_to_voice_ms"] is None
+    assert float(cells['"ttft_ms"']) > 0
+
+
+def test_pandas_reads_a_csv_by_itself(tmp_path: Path) -> None:
+    run = reports.load(synthetic.write(tmp_path / "run", PLAN))
+    (written,) = export_tables(run.folder, "csv", tmp_path, ["turns"])
+    found = pd.read_csv(written.path)
+
+    np.testing.assert_allclose(found["ttfa_ms"], run.turns["ttfa_ms"], rtol=1e-15)
+    assert found["simulated"].dtype == bool
+    assert found["start_utc_ns"].dtype == np.int64
+
+
+def test_rows_are_the_same_however_many_are_taken_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = synthetic.write(tmp_path / "run", PLAN)
+    expected = pa.concat_tables(export_rows.rows(folder, "turns"))
+    monkeypatch.setattr(export_rows, "AT_ONCE", 7)
+    pieces = list(export_rows.rows(folder, "turns"))
+
+    assert max(map(len, pieces)) == 7
+    assert pa.concat_tables(pieces).equals(expected)
+
+
+def test_a_run_that_is_not_closed_gives_the_rows_and_histograms_of_its_spool(tmp_path: Path) -> None:
+    folder = synthetic.write_killed(tmp_path / "run", Plan(sessions=20, turns=4))
+    first = run_folder.histograms_path(folder, 0)
+    run_folder.histograms_path(folder, 1).write_text(first.read_text())
+    run = reports.load(folder)
+    turns, _, _ = export_tables(folder, "parquet", tmp_path / "out")
+    log = export_log(folder, tmp_path / "out")
+
+    assert turns.count == len(run.turns) > 0
+    found = hdr.read(log.path)
+    assert {key: h.get_total_count() for key, h in found.items()} == {
+        key: h.get_total_count() for key, h in run.histograms.items()
+    }
+    assert "SIMULATED" in log.path.read_text()
+    assert (folder / "spool").is_dir()
+
+
+def test_the_log_of_a_run_that_ended_is_its_own_letter_by_letter(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path / "run", PLAN)
+
+    written = export_log(folder, tmp_path)
+    assert written.path.read_bytes() == run_folder.histograms_path(folder).read_bytes()
+
+
+def test_a_log_can_hold_one_measure_alone(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path / "run", Plan(targets=("a", "b")))
+    written = export_log(folder, tmp_path, "delta_gap")
+
+    assert {(key.measure, key.target) for key, _ in hdr.read(written.path).items()} == {
+        ("delta_gap", "a"),
+        ("delta_gap", "b"),
+    }
+    assert written.count == 2
+    with pytest.raises(UsageError, match=r"has no histogram of ttft; it has .*delta_gap"):
+        export_log(folder, tmp_path, "ttft", force=True)
+    assert written.path.exists()
+
+
+def test_an_empty_run_has_files_with_columns_and_no_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run_folder.write_document(folder.mkdir() or folder, {"schema": 2, "began_utc_ns": 1, "state": "ended"})
+
+    for form in ("csv", "parquet"):
+        written = export_tables(folder, form, tmp_path / "out")  # type: ignore[arg-type]
+        assert [one.count for one in written] == [0, 0, 0]
+        assert read_back(written[0].path, "turns", form).column_names == schema_of("turns").names  # type: ignore[arg-type]
+    assert export_log(folder, tmp_path / "out").count == 0
+
+
+def test_nothing_is_overwritten_unless_that_is_asked_for(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path / "run", PLAN)
+    export_tables(folder, "csv", tables=["turns"])
+
+    with pytest.raises(UsageError, match=r"turns\.csv is there already; --force overwrites it"):
+        export_tables(folder, "csv")
+    assert [path.name for path in (folder / "export").iterdir()] == ["turns.csv"]
+    assert len(export_tables(folder, "csv", force=True)) == 3
+
+
+def test_a_run_is_never_overwritten_by_an_export(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path / "run", PLAN)
+    before = (folder / "turns.parquet").read_bytes()
+
+    with pytest.raises(UsageError, match="a run's own folder"):
+        export_tables(folder, "parquet", folder, force=True)
+    assert (folder / "turns.parquet").read_bytes() == before
+
+
+def test_what_cannot_be_written_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path / "run", PLAN)
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UsageError, match=r"file.* cannot be written: .*; choose another folder with --out"):
+        export_tables(folder, "csv", tmp_path / "file" / "out")
+    (folder / "turns.parquet").write_bytes(b"no Parquet")
+    with pytest.raises(UsageError, match=r"turns\.csv cannot be made of .*run: [^\n]+$"):
+        export_tables(folder, "csv", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@given(st.lists(st.tuples(st.one_of(st.none(), st.text()), NUMBERS), min_size=1))
+def test_any_text_and_any_number_survives_json(cells: list[tuple[str | None, float | None]]) -> None:
+    texts, numbers = [text for text, _ in cells], [number for _, number in cells]
+    piece = pa.table({'a "name"': pa.array(texts, pa.string()), "number": pa.array(numbers, pa.float64())})
+    found = [json.loads(line) for line in json_lines(piece)]
+
+    assert [row['a "name"'] for row in found] == texts
+    assert [row["number"] for row in found] == [n if n is not None and np.isfinite(n) else None for n in numbers]
+
+
+@given(texts=st.lists(st.one_of(st.none(), st.text()), min_size=1))
+def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: list[str | None]) -> None:
+    path = tmp_path_factory.mktemp("csv") / "texts.csv"
+    piece = pa.table({"number": pa.array(range(len(texts))), "text": pa.array(texts, pa.string())})
+    write_csv(path, piece.schema, [piece])
+    with path.open(encoding="utf-8", newline="") as file:
+        found = list(csv.reader(file))
+
+    assert found == [["number", "text"], *([str(number), text or ""] for number, text in enumerate(texts))]
+
+
+def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path / "run", PLAN)
+    ended = CliRunner().invoke(
+        app, ["export", str(folder), "--format", "csv", "--table", "turns", "--table", "seconds"]
+    )
+
+    assert ended.exit_code == 0, ended.output
+    assert ended.output.splitlines() == [
+        f"{folder}/export/turns.csv  48 rows",
+        f"{folder}/export/seconds.csv  33 rows",
+    ]
+
+
+@pytest.mark.parametrize(("under_way", "state"), [(True, "running"), (False, "killed")])
+def test_the_command_closes_a_run_that_was_killed_and_leaves_one_that_is_under_way(
+    tmp_path: Path, under_way: bool, state: str
+) -> None:
+    folder = synthetic.write_killed(tmp_path / "run", Plan(sessions=20, turns=4))
+    begun, pid = run_folder.read_document(folder), os.getpid() if under_way else ended_process()
+    run_folder.write_document(folder, begun | {"writer": {"host": socket.gethostname(), "pid": pid}})
+    expected = len(reports.load(folder).turns)
+    ended = CliRunner().invoke(app, ["export", str(folder), "--format", "json", "--table", "turns"])
+
+    assert ended.exit_code == 0, ended.exception
+    assert ended.output == f"{folder}/export/turns.jsonl  {expected} rows\n"
+    assert run_folder.read_document(folder)["state"] == state
+    assert (folder / "spool").is_dir() is under_way
+
+
+def ended_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--format", "hlog", "--table", "turns"), "--table goes with csv"),
+        (("--format", "csv", "--measure", "ttfa"), "--measure goes with --format hlog"),
+        (("--format", "hlog", "--measure", "tfta"), "there is no measure tfta"),
+    ],
+)
+def test_options_that_say_nothing_together_are_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    folder = synthetic.write(tmp_path / "run", Plan(sessions=1))
+    ended = CliRunner().invoke(app, ["export", str(folder), *options])
+
+    assert isinstance(ended.exception, UsageError)
+    assert said in str(ended.exception)
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a run folder"):
+        export_tables(tmp_path, "csv")

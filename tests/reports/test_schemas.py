@@ -1,0 +1,182 @@
+"""Every JSON that the tool writes has a schema, and is as it says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+import reports
+from bench.cli import schemas as writer
+from bench.run import folder as run_folder
+from bench.run.calibration import load, save
+from bench.run.folder import SCHEMA_VERSION
+from bench.simulator.truth import read_truth
+from reports.summary.summary import summarise
+from reports.text.document import as_data
+from tests.end_to_end.locust_process import only_run, run_locust, write_scenario
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan, told
+from tests.run.test_calibration import build_calibration
+from tests.simulator_process import quick_simulator
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(
+    path for package in ("bench", "reports", "scenarios") for path in (ROOT / package).rglob("*.schema.json")
+)
+STORED = Path(__file__).parent / "stored"
+FULL = Plan(
+    **{"sessions": 24, "turns": 6, "targets": ("direct", "direct.quick"), "paired": True, "usage": True},
+    **{"limited": True, "failed": 0.1, "refused": 1, "stray_commits": 2, "early": 3},
+)
+INCIDENT = {"at_utc_ns": synthetic.BEGAN_NS + 5, "worker": 0, "kind": "token_refresh", "text": "HTTP 503"}
+DECISION_PLAN = {"pairs": 500, "looks": [50, 100], "gates": {"ttfa": ["p(95)<+20%"]}, "level": 0.05} | {
+    "spending": "a t^2",
+    "draws": 2000,
+}
+MORE = told(FULL) | {"incidents": [INCIDENT], "decision_plan": DECISION_PLAN, "warmup_s": 60.0}
+PLANS = {
+    "one": Plan(),
+    "nothing": Plan(sessions=0),
+    "text": Plan(text=True, simulated=False, warmup_s=10),
+    "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40),
+    "full": FULL,
+}
+
+
+def closed(schema: Any) -> Any:
+    """The same schema, where a record has no key that it does not name: what is written is to be described whole."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    whole = {key: closed(part) for key, part in schema.items()}
+    if schema.get("type") == "object" and "properties" in schema and "additionalProperties" not in schema:
+        whole["additionalProperties"] = False
+    return whole
+
+
+def problems(name: str, document: Any) -> list[str]:
+    """What is not as the schema has it, and where."""
+    validator = Draft202012Validator(closed(writer.schemas()[name]))
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A short run against the simulator: its folder, and what the simulator wrote of it."""
+
+    folder: Path
+    truth: Path
+    doctor: str
+    ready: str
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    folder = tmp_path_factory.mktemp("recorded")
+    with quick_simulator(folder, "--truth", str(folder / "truth.jsonl")) as ready:
+        load = ("-u", "2", "-r", "2", "--sessions", "2", "--url", ready.urls["ga"], "--record-events", "100%")
+        load += ("--transcripts",)
+        ended = run_locust(write_scenario(folder), folder / "runs", *load)
+        command = [sys.executable, "-m", "bench.cli.app", "doctor", "--url", ready.urls["ga"], "--no-turn", "--json"]
+        doctor = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert ended.returncode in (0, 4), ended.stderr
+    return Recorded(only_run(folder / "runs"), folder / "truth.jsonl", doctor, ready.output)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_schema_is_one_of_draft_2020_12(path: Path) -> None:
+    schema = json.loads(path.read_text(encoding="utf-8"))
+
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("name", writer.schemas())
+def test_the_files_are_what_the_code_says(name: str) -> None:
+    file = writer.FOLDER / f"{name}.schema.json"
+
+    assert file.read_text(encoding="utf-8") == writer.text(writer.schemas()[name]), "python -m bench.cli.schemas"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_schema_is_in_the_list_of_formats(path: Path) -> None:
+    assert path.name in (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_run_and_summary_of_an_invented_run_are_as_their_schemas_say(tmp_path: Path, name: str) -> None:
+    plan = PLANS[name]
+    run = reports.load(synthetic.write(tmp_path, plan, **(MORE if name == "full" else {})))
+
+    assert problems("run", run.document) == []
+    assert problems("summary", as_data(summarise(run))) == []
+
+
+@pytest.mark.parametrize("schema", range(1, SCHEMA_VERSION + 1))
+def test_stored_runs_are_as_the_schemas_say(schema: int) -> None:
+    folder = STORED / f"schema-{schema}"
+
+    assert problems("run", run_folder.read_document(folder)) == []
+    assert problems("summary", as_data(summarise(reports.load(folder)))) == []
+    for log in sorted((folder / "events").glob("*.jsonl")):
+        assert problems_of_lines("event-log", log) == []
+
+
+def test_a_real_run_writes_what_its_schemas_say(recorded: Recorded) -> None:
+    logs = sorted((recorded.folder / "events").iterdir())
+
+    assert problems("run", json.loads((recorded.folder / "run.json").read_text())) == []
+    assert problems("summary", json.loads((recorded.folder / "summary.json").read_text())) == []
+    assert len(logs) == 2
+    assert [problem for log in logs for problem in problems_of_lines("event-log", log)] == []
+    assert problems_of_lines("transcript", recorded.folder / "transcripts.jsonl") == []
+
+
+def test_the_simulator_and_the_doctor_write_what_their_schemas_say(recorded: Recorded) -> None:
+    lines = list(read_truth(recorded.truth))
+
+    assert {line.get("d") for line in lines} >= {None, "in", "out", "end"}
+    assert [problem for line in lines for problem in problems("truth", line)] == []
+    assert problems("doctor", json.loads(recorded.doctor)) == []
+    (ready,) = (line for line in recorded.ready.splitlines() if line.startswith("READY "))
+    assert problems("ready", json.loads(ready.removeprefix("READY "))) == []
+
+
+def test_a_calibration_is_saved_as_its_schema_says(tmp_path: Path) -> None:
+    path = save(build_calibration(), tmp_path)
+
+    assert load(path) is not None
+    assert problems("calibration", json.loads(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": SCHEMA_VERSION + 1}, "$.schema"),
+        ({"state": "gone"}, "$.state"),
+        ({"verdict": None}, "$.verdict"),
+        ({"targets": [{"label": "a"}]}, "$.targets[0]"),
+        ({"simulated": None}, "$.simulated"),
+        ({"unheard_of": 1}, "$"),
+    ],
+)
+def test_a_document_that_is_not_as_its_schema_says_is_told_where(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    run = reports.load(synthetic.write(tmp_path, Plan()))
+
+    assert {problem.partition(":")[0] for problem in problems("run", run.document | change)} == {said}
+
+
+def problems_of_lines(name: str, log: Path) -> list[str]:
+    return [
+        problem for line in log.read_text(encoding="utf-8").splitlines() for problem in problems(name, json.loads(line))
+    ]

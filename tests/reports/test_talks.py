@@ -1,0 +1,116 @@
+"""The speech timeline: which turns, and where things lie on it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import reports
+from reports.page import speech
+from reports.page.page import html
+from reports.page.talks import Talk, talks
+from reports.summary.summary import Summary, summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+TALK = Talk(
+    role="slowest",
+    target="direct",
+    colour=0,
+    step="greeting",
+    turn=3,
+    session="s1",
+    event_log="",
+    speech_s=1.2,
+    noticed_s=0.5,
+    first_delta_s=0.9,
+    wait_s=1.0,
+    end_s=6.0,
+    stall_s=0.0,
+    stalls=0,
+)
+
+
+def build(folder: Path, plan: Plan) -> Summary:
+    return summarise(reports.load(synthetic.write(folder, plan), everything=False))
+
+
+def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Path) -> None:
+    found = talks(build(tmp_path, Plan(sessions=60, turns=10, failed=0.05)))
+    good = reports.load(tmp_path).turns.query("outcome_class == 'good'")
+    waits = sorted(good["voice_to_voice_ms"])
+
+    roles = [talk.role for talk in found]
+    assert roles == ["median turn", "slowest", "second slowest", "longest stall"]
+    assert [1e3 * talk.wait_s for talk in found[:3]] == pytest.approx(
+        [waits[math.ceil(len(waits) / 2) - 1], waits[-1], waits[-2]]
+    )
+    assert 1e3 * found[3].stall_s == good["stall_ms"].max()
+
+
+def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
+    (median, *_) = talks(build(tmp_path, Plan(sessions=20)))
+    turns = reports.load(tmp_path).turns
+    row = turns[(turns["session_id"] == median.session) & (turns["turn"] == median.turn)].iloc[0]
+
+    end_ns = row["speech_end_at_ns"]
+    assert median.speech_s == pytest.approx((end_ns - row["speech_begin_at_ns"]) / 1e9)
+    assert median.first_delta_s == pytest.approx((row["first_audio_at_ns"] - end_ns) / 1e9)
+    played_s = row["audio_bytes_received"] / 48_000 + median.stall_s
+    assert median.end_s == pytest.approx(median.first_delta_s + 0.06 + played_s)
+
+
+def test_a_turn_with_two_parts_stands_once(tmp_path: Path) -> None:
+    """The only turn is the median, the slowest, and has the longest stall."""
+    found = talks(build(tmp_path, Plan(sessions=1, turns=1)))
+
+    assert [talk.role for talk in found] == ["median turn"]
+
+
+def test_typed_turns_and_failures_have_no_timeline(tmp_path: Path) -> None:
+    assert talks(build(tmp_path / "text", Plan(text=True))) == ()
+    assert talks(build(tmp_path / "typed", Plan(kinds=("typed",)))) == ()
+    assert talks(build(tmp_path / "failed", Plan(failed=1.0))) == ()
+    assert "Speech timeline" not in html(build(tmp_path / "page", Plan(text=True)))
+
+
+def test_an_unknown_format_leaves_the_replys_end_open(tmp_path: Path) -> None:
+    summary = summarise(reports.load(synthetic.write(tmp_path, Plan(), scripts=[]), everything=False))
+    (median, *_) = talks(summary)
+
+    assert math.isnan(median.end_s)
+    assert "length not known" in speech.speech([median], 1080).svg("wide")
+    assert "its end is not known" in speech.read(median)
+
+
+@pytest.mark.parametrize(("wait_s", "end_s", "broken"), [(1.0, 19.0, False), (1.0, 25.0, True), (31.0, 40.0, True)])
+def test_what_lasts_beyond_the_axis_is_broken_off_and_says_so(wait_s: float, end_s: float, broken: bool) -> None:
+    talk = replace(TALK, wait_s=wait_s, end_s=end_s)
+    drawn = speech.speech([talk], 1080).svg("wide").replace("\u00a0", " ")
+
+    assert speech.breaks([talk]) == broken
+    assert ('class="broken"' in drawn) == broken
+    assert (f">to {end_s:g} s<" in drawn or f">reply from {wait_s:g} s<" in drawn) == broken
+    assert "+25 s" not in drawn
+
+
+@pytest.mark.parametrize("w", [360, 1080])
+def test_marks_stay_on_the_axis(w: int) -> None:
+    talk = replace(TALK, speech_s=30.0, wait_s=60.0, first_delta_s=55.0, end_s=math.nan, stall_s=3.0, stalls=2)
+    plot = speech.speech([talk], w)
+
+    for x in (float(part.split('"')[1]) for part in plot.parts if part.startswith("<rect")):
+        assert plot.x0 <= x <= plot.x1
+
+
+def test_a_stall_is_hatched_with_its_length(tmp_path: Path) -> None:
+    talk = replace(TALK, stall_s=0.4, stalls=1)
+    drawn = speech.speech([talk], 1080).svg("wide").replace("\u00a0", " ")
+
+    assert 'class="hatch"' in drawn
+    assert "stall 400 ms" in drawn
+    assert "stalled 400 ms in 1" in [text.replace("\u00a0", " ") for text in speech.read(talk)]
+    assert "where in the reply only an event log tells" in html(build(tmp_path, Plan(sessions=60, turns=10)))
