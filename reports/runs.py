@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, VAD_SEGMENTS, Measure, outcome_class
@@ -55,6 +56,7 @@ REPORTED = (
         "simulated",
     ),
     *(f"{name}_at_ns" for name in ("speech_begin", *VAD_SEGMENTS)),
+    *("start_ns", "ended_at_ns", "audio_bytes_received"),
     *("inexact_gaps", "rtt_scope", "retry_after_ns"),
     *("tokens_text_in", "tokens_audio_in", "tokens_cached_in", "tokens_cached_text_in", "tokens_cached_audio_in"),
     *("tokens_text_out", "tokens_audio_out"),
@@ -237,9 +239,19 @@ def _counter(value: object) -> Counter[str]:
 
 
 def response_ids(run: Run, rows: Sequence[int]) -> list[str]:
-    """The service's ids of the responses of a few rows of `run.turns`; empty where there is none."""
-    column = run_folder.read_table(run.folder, "turns", ["response_id"]).column("response_id")
-    return [str(column[row].as_py() or "") for row in rows]
+    """The service's ids of the responses of a few rows of `run.turns`; empty where there is none.
+
+    In a spool, which may have grown meanwhile, a row stands elsewhere: there it is found by its session and turn.
+    """
+    keys = ["session_id", "turn"]
+    table = run_folder.read_table(run.folder, "turns", ["response_id", *([] if run.closed else keys)])
+    if run.closed:
+        return [str(table.column("response_id")[row].as_py() or "") for row in rows]
+    wanted = run.turns.iloc[list(rows)]
+    sessions = pa.array(wanted["session_id"].astype(object), pa.string())
+    there = table.filter(pc.is_in(table.column("session_id"), sessions)).to_pylist()
+    named = {tuple(row[key] for key in keys): str(row["response_id"] or "") for row in there}
+    return [named.get(key, "") for key in wanted[keys].itertuples(index=False, name=None)]
 
 
 def sequence(frame: pd.DataFrame, name: str) -> list[str]:

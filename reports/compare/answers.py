@@ -6,6 +6,7 @@ that no verdict depends on what else was asked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from reports.compare.question import Question
 from reports.compare.sides import Side, counts_of, sample_of, totals_of
+from reports.compare.steps import by_change, waits_of
+from reports.statistics.centre import Change, centre, trimmed_mean
 from reports.statistics.differences import Better, Difference, quantile_differences
 from reports.statistics.quantiles import Integers, Sample
 from reports.statistics.rates import mean_difference, rate_difference
@@ -55,7 +58,7 @@ def answers(base: Side, cand: Side, questions: Sequence[Question], how: Resampli
     """In the order of the questions."""
     found: dict[Question, Answer] = {}
     for group in _together(questions):
-        kind = {"quantile": _quantiles, "mean": _means, "rate": _rates}[group[0].kind]
+        kind = {"quantile": _quantiles, "mean": _means, "rate": _rates, "centre": _centres}[group[0].kind]
         found |= {answer.question: answer for answer in kind(base, cand, group, how)}
     return [found[question] for question in questions]
 
@@ -125,6 +128,22 @@ def _rates(base: Side, cand: Side, group: list[Question], how: Resampling) -> It
         if arms[0].turns and arms[1].turns:
             found = rate_difference(one, other, question.margin, paired=base.paired, level=how.level)
         yield Answer(question, found, (arms[0], arms[1]))
+
+
+def _centres(base: Side, cand: Side, group: list[Question], how: Resampling) -> Iterable[Answer]:
+    """The typical change over all steps. The baseline's value is its trimmed mean of logs, as a time."""
+    samples = sample_of(base, group[0]), sample_of(cand, group[0])
+    arms = _arm(samples[0]), _arm(samples[1])
+    found = Change(math.nan, math.nan)
+    if base.paired and arms[0].turns and arms[1].turns:
+        found = centre(waits_of(base, group[0]), waits_of(cand, group[0]), base.sessions)
+    for question in group:
+        if math.isnan(found.d):
+            yield Answer(question, None, arms)
+            continue
+        typical = math.exp(trimmed_mean(np.log(samples[0].values)))
+        values = typical, typical * math.exp(found.d)
+        yield Answer(question, by_change(found, base.sessions, values, question.margin, how.level), arms)
 
 
 def _counted(n: Integers, failed: int) -> Arm:

@@ -53,6 +53,10 @@ def _rows(comparison: Comparison, *, gated: bool) -> list[Row]:
     return [row(one, 1, paired=paired) for one in comparison.findings if one.question.gated == gated]
 
 
+def _by_step(comparison: Comparison) -> list[Row]:
+    return [row(one, 1, paired=True) for one in comparison.steps]
+
+
 def _table(comparison: Comparison, rows: Sequence[Row], first: str) -> Iterable[str]:
     several, strike = len(comparison.sides) > 2, "~~" if comparison.unfair else ""
     interval = percent(1 - 2 * comparison.method.level, 1)
@@ -88,6 +92,13 @@ def _details(comparison: Comparison) -> Iterable[str]:
     others = _rows(comparison, gated=False)
     if others:
         yield from _folded("Figures that are not gated", _table(comparison, others, "figure"))
+    if comparison.steps:
+        body = [
+            *(f"- {plain(worst)}" for worst in sentences.worst_steps(comparison)),
+            "",
+            *_table(comparison, _by_step(comparison), "step"),
+        ]
+        yield from _folded("Which step changed most? Not gated", body)
     yield from _folded("Was the comparison fair?", _fairness(comparison))
     if comparison.notices:
         yield from _folded("Notes", (f"- {plain(notice)}" for notice in comparison.notices))

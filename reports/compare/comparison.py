@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from reports.compare.answers import Answer, Resampling, answers
+from reports.compare.decided import decision_on, notices_of
 from reports.compare.fairness import Check as Check
 from reports.compare.fairness import checks_of, notices_on, one_run, refuse_other_definitions
 from reports.compare.question import Question, by_origin, default_questions
 from reports.compare.sides import Side
+from reports.compare.steps import StepChange, step_changes
+from reports.plan.decision import Decision
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import Verdict, floor_reason, verdicts
@@ -20,6 +25,8 @@ Design = Literal["pairs", "sessions", "stored runs"]
 
 RUN_SD = 0.05
 """Spread of a log quantile from run to run that is assumed where two runs are compared; docs/statistics.md."""
+STEP_DRAWS = 2_000
+"""Resamples for the standard error of a step's median."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,10 @@ class Comparison:
     method: Method
     notices: tuple[str, ...]
     simulated: bool
+    decision: Decision | None = None
+    """what planned looks decided; then theirs is the verdict, and the findings are beside it"""
+    steps: tuple[Finding, ...] = ()
+    """each step's own p50, not gated, Holm's correction over the steps; of each candidate the worst first"""
 
     @property
     def unfair(self) -> tuple[Check, ...]:
@@ -77,6 +88,8 @@ class Comparison:
         """As `rtbench check` exits: 4 invalid, 1 regressed, 3 inconclusive, 0 every gated figure passes."""
         if self.unfair or not self.gated:
             return 4
+        if self.decision is not None:
+            return self.decision.status
         if any(finding.verdict.word == "regressed" for finding in self.gated):
             return 1
         return 0 if all(finding.verdict.passes for finding in self.gated) else 3
@@ -96,6 +109,8 @@ def compared(
     whose verdicts are provisional. Raises UsageError where the sides' measures are defined differently.
     """
     refuse_other_definitions(sides)
+    by_default = questions is None
+    decision = decision_on(sides) if questions is None else None
     if questions is None:
         questions = default_questions(sides)
     asked = list(dict.fromkeys(one for question in questions for one in by_origin(question, sides)))
@@ -123,8 +138,33 @@ def compared(
             holm=len(tested),
             run_sd=spread,
         ),
-        notices=tuple(notices_on(sides)),
+        notices=(*notices_on(sides), *notices_of(sides, decision)),
         simulated=any(side.simulated for side in sides),
+        decision=decision,
+        steps=tuple(_steps(sides, asked, how)) if by_default else (),
+    )
+
+
+def _steps(sides: Sequence[Side], asked: Sequence[Question], how: Resampling) -> Iterable[Finding]:
+    """Every step of the main measure, candidate by candidate."""
+    main = next((one for one in asked if one.gated and one.kind == "quantile"), None)
+    if main is None:
+        return
+    for side in sides[1:]:
+        found = step_changes(sides[0], side, main, seed=how.seed, draws=min(how.draws, STEP_DRAWS), level=how.level)
+        yield from (_step(side, one) for one in found)
+
+
+def _step(side: Side, found: StepChange) -> Finding:
+    base, cand = found.arms
+    return Finding(
+        question=found.question,
+        candidate=side.label,
+        difference=found.difference,
+        verdict=found.verdict,
+        turns=(base.n, cand.n),
+        sessions=(int(np.unique(base.sessions).size), int(np.unique(cand.sessions).size)),
+        failed=(base.failed, cand.failed),
     )
 
 

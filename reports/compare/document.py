@@ -35,6 +35,8 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
         "sides": [_side(side) for side in comparison.sides],
         "verdicts": dict(sentences.candidates(comparison)),
         "findings": [finding_data(finding, comparison) for finding in comparison.findings],
+        "steps": [finding_data(finding, comparison) for finding in comparison.steps],
+        "decision": _decision(comparison),
         "checks": [
             {"name": check.name, "texts": list(check.texts), "fair": check.fair, "remedy": check.remedy or None}
             for check in comparison.checks
@@ -49,6 +51,20 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
             "run_sd": method.run_sd,
         },
         "notices": list(comparison.notices),
+    }
+
+
+def _decision(comparison: Comparison) -> dict[str, Any] | None:
+    """What planned looks decided; null where there were none. decision.json has all of it."""
+    found = comparison.decision
+    if found is None:
+        return None
+    return {
+        "sentence": found.sentence,
+        "status": found.status,
+        "look": len(found.course.looks),
+        "looks": len(found.plan.looks),
+        "pairs": found.used,
     }
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reports.compare import curves, forest, path
+from reports.compare import curves, forest, path, sentences
 from reports.compare.comparison import Comparison
 from reports.compare.fairness import Check
 from reports.compare.forest_rows import Panel, Row, panels, with_unit
@@ -52,6 +52,7 @@ def _answer(comparison: Comparison, found: Sequence[Panel], rows: Sequence[Row])
             for panel in found
         ],
         "reading": forest.reading(found) if found else "",
+        "worst": sentences.worst_steps(comparison),
         "interval": f"{three(100 * (1 - 2 * comparison.method.level))}{NBSP}%",
         "several": several,
         "figures": list(dict.fromkeys(row.finding.question.measure for row in rows)),

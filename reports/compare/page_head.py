@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.compare import sentences
 from reports.compare.comparison import Comparison, Design
+from reports.compare.decided import LOOKED
 from reports.compare.fairness import Check
 from reports.compare.forest_rows import GLYPHS
 from reports.statistics.verdicts import Word
@@ -20,10 +21,6 @@ STYLES: dict[Word, str] = {
     "inconclusive": "hm",
 }
 DECIDED: tuple[Word, ...] = ("regressed", "not regressed")
-LOOKED = (
-    "This run is judged by looks that were planned before it began; theirs is the verdict that counts. "
-    "The bars below are of all its pairs, as one test would see them."
-)
 DESIGNS: dict[Design, str] = {
     "pairs": "interleaved in one run, in pairs",
     "sessions": "sessions of each arm apart",
@@ -87,6 +84,8 @@ def _decision_badge(decision: Mapping[str, Any]) -> dict[str, str]:
     """The verdict of the looks."""
     looks, planned = decision.get("looks") or [], decision["plan"]["looks"]
     beside = f"look {len(looks)} of {len(planned)} · exit code {decision['status']}"
+    if decision.get("invalid"):
+        return {"style": "no", "glyph": "✕", "word": "INVALID COMPARISON", "beside": beside}
     if decision.get("reason") == "waiting":
         return {"style": "hm", "glyph": "?", "word": "NOT DECIDED YET", "beside": beside}
     word: Word = next((word for word in DECIDED if word == decision.get("reason")), "inconclusive")

@@ -12,7 +12,8 @@ from reports.statistics.differences import Margin
 if TYPE_CHECKING:
     from reports.compare.sides import Side
 
-Kind = Literal["quantile", "mean", "rate"]
+Kind = Literal["quantile", "mean", "rate", "centre"]
+"""`centre`: the typical change over all steps (`reports.statistics.centre`), of arms in pairs."""
 
 RATES = {
     "failures": "Failed and lost turns, of the turns wanted; those that the end of the run cut are left out.",
@@ -60,6 +61,8 @@ class Question:
         shown = f"{self.measure} {self.step}".rstrip()
         if self.kind == "rate":
             return f"{shown} rate" if self.measure != "failures" else f"failure rate {self.step}".rstrip()
+        if self.kind == "centre":
+            return f"{shown}_centre"
         return f"{shown} mean" if self.p is None else f"{shown} p{self.p * 100:g}"
 
 
@@ -105,7 +108,10 @@ def default_questions(sides: Sequence[Side]) -> list[Question]:
     gated = [Question(main, "quantile", margin_of(p), p, True, first) for p in (0.5, 0.95)]
     failures = Question("failures", "rate", Margin(points=POINTS), gated=True)
     others = [(origin, _main(sides, origin)) for origin in origins[1:]]
+    paired = all(side.paired for side in sides)
+    centre = [Question(main, "centre", Margin(ratio=MARGINS[0.5]), origin=first)] if paired else []
     rest = [
+        *(one for one in centre if int(sides[0].steps(one).sum()) > 1),
         *(Question(main, "quantile", margin_of(p), p, origin=first) for p in (0.9, 0.99)),
         *(Question(name, "quantile", margin_of(p), p, origin=at) for at, name in others for p in (0.5, 0.95)),
         *(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from reports.compare import fairness
 from reports.compare.comparison import Comparison, Finding
-from reports.compare.forest_rows import Row, row, share
+from reports.compare.decided import LOOKED, said, stop_of, word_of
+from reports.compare.forest_rows import GLYPHS, Row, row, share
 from reports.compare.phrases import ONE_IN, figure, is_lower, is_wait, range_of, size, value, which_turns
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.wording.numbers import NBSP, count, listed, three
@@ -38,9 +40,16 @@ def overall(gated: Sequence[Finding]) -> Word | None:
 
 def candidates(comparison: Comparison) -> list[tuple[str, Word | None]]:
     """Each candidate with its verdict, the worst first; among equals by how far one lies beyond its margin."""
+    if comparison.decision is not None:
+        return [(comparison.sides[1].label, word_of(comparison.decision))]
     found = [(side.label, gated_of(comparison, side.label)) for side in comparison.sides[1:]]
     ranked = sorted((_rank(gated), place) for place, (_, gated) in enumerate(found))
     return [(found[place][0], overall(found[place][1])) for _, place in ranked]
+
+
+def verdict(comparison: Comparison) -> Word | None:
+    """Of the whole comparison: that of the planned looks where there were any, else that of the worst candidate."""
+    return word_of(comparison.decision) if comparison.decision is not None else overall(comparison.gated)
 
 
 def _rank(gated: Sequence[Finding]) -> tuple[int, float]:
@@ -60,6 +69,8 @@ def headline(comparison: Comparison) -> str:
     """The answer in a sentence: of several candidates that of the worst."""
     if comparison.unfair:
         return f"Do not use this comparison: {listed(list(_causes(comparison)))}."
+    if comparison.decision is not None:
+        return said(comparison.decision)
     label, word = candidates(comparison)[0]
     if word is None:
         return "Nothing decides: no figure was gated."
@@ -71,6 +82,8 @@ def second(comparison: Comparison) -> str:
     if comparison.unfair:
         remedies = dict.fromkeys(check.remedy for check in comparison.unfair if check.remedy)
         return " ".join(f"{remedy[:1].upper()}{remedy[1:]}." for remedy in remedies)
+    if comparison.decision is not None:
+        return LOOKED
     first, *others = candidates(comparison)
     if first[1] is None:
         return ""
@@ -85,6 +98,10 @@ def title(comparison: Comparison) -> str:
     """The headline of a comment: ✕ gateway regressed: ttfa p95 is 65 % longer (at least 47 %, margin 20 %)."""
     if comparison.unfair:
         return f"✕ INVALID COMPARISON: {headline(comparison)}"
+    if comparison.decision is not None:
+        verdict_word = word_of(comparison.decision)
+        told_by = stop_of(comparison.decision)
+        return f"{GLYPHS[verdict_word]} {comparison.sides[1].label} {HAS[verdict_word]}: {told_by}"
     label, word = candidates(comparison)[0]
     if word is None:
         return f"? {headline(comparison)}"
@@ -98,6 +115,21 @@ def provisional(comparison: Comparison) -> str:
     if comparison.unfair or not any(finding.verdict.provisional for finding in comparison.findings):
         return ""
     return PROVISIONAL.format(f"{three(100 * comparison.method.run_sd)}{NBSP}%")
+
+
+def worst_steps(comparison: Comparison) -> list[str]:
+    """Of each candidate the step that is likeliest to be worse: its name, its difference, its verdict."""
+    found = []
+    for side in comparison.sides[1:]:
+        mine = [finding for finding in comparison.steps if finding.candidate == side.label]
+        if mine:
+            told = _row(mine[0], comparison)
+            asked = replace(mine[0].question, step="")
+            found.append(
+                f"{mine[0].question.step} of {side.label}, {figure(asked)} {told.told}, margin {told.margin_text}: "
+                f"{told.verdict}; the worst of {len(mine)} steps, not gated"
+            )
+    return found
 
 
 def sentence(finding: Finding, comparison: Comparison) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
+from bench.errors import INVALID_STATUS
 from reports.compare import sentences
 from reports.compare.comparison import Check, Comparison
 from reports.compare.forest_rows import GLYPHS, Row, row
@@ -51,10 +52,10 @@ def essentials(comparison: Comparison) -> str:
 
 def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
     """Each badge with its style: the verdict, whether it may be used, simulated, provisional."""
-    if comparison.unfair:
+    if comparison.unfair or (comparison.status == INVALID_STATUS and comparison.decision is not None):
         found = [("✕ INVALID COMPARISON", "bad")]
     else:
-        word = sentences.overall(comparison.gated)
+        word = sentences.verdict(comparison)
         verdict = [(f"{GLYPHS[word]} {word.upper()}", STYLES[word])] if word else [("? NO VERDICT", "warn")]
         found = [*verdict, ("✓ VALID", "good")]
     simulated = [("◇ SIMULATED", "sim")] if comparison.simulated else []
@@ -169,9 +170,11 @@ def _closing(comparison: Comparison, width: int, ink: Ink) -> Iterable[str]:
     rows = [row(finding, 1, paired=paired) for finding in comparison.gated]
     several = len(comparison.sides) > 2
     for one in rows:
-        if one.why and not comparison.unfair:
+        if one.why and not comparison.unfair and comparison.decision is None:
             whose = f" on {one.candidate}" if several else ""
             yield from _named("unsettled", f"{figure(one.finding.question)}{whose}: {one.why}", width)
+    for worst in sentences.worst_steps(comparison):
+        yield from _named("worst step", worst, width)
     passed = [check.name for check in comparison.checks if check.fair]
     if passed:
         yield from _named("fair", " · ".join(f"✓ {name}".replace(" ", NBSP) for name in passed), width)

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.errors import UsageError
 from reports.compare.sides import Side
 from reports.gate.against import OtherRun, SameRun, StoredRuns, baseline_of
+from reports.gate.by_decision import by_looks, was_planned
 from reports.gate.by_run import against_run, against_targets
 from reports.gate.by_stored import against_stored_runs
 from reports.gate.gated import near
@@ -55,7 +56,7 @@ def checked(
         scenario=str(run.document.get("scenario") or folder.name),
         simulated=run.simulated,
         verdict=verdict_of(run.document).word,
-        items=(*items, *items_of(answers.answers)),
+        items=(*items, *items_of(answers.answers), *answers.items),
         void=(*_invalid(run), *_empty(sides), *answers.void),
         differs=answers.differs,
         notices=(*answers.notices, *_notices(run, sides, answers.notices)),
@@ -105,6 +106,8 @@ def _answers(
     if thresholds and not relative:
         return Answers(notices=(UNUSED,) if baseline else ())
     match base:
+        case SameRun() if was_planned(run.document):
+            return by_looks(run, base, relative)
         case SameRun():
             return against_targets(run, names, base, thresholds, level)
         case OtherRun():

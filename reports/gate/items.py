@@ -64,6 +64,10 @@ class Item:
     failed: int = 0
     among_failures: bool = False
     """the figure lies in the failed share: `value` is null, and endless"""
+    corrected: float | None = None
+    """`difference` without what stopping early adds to it; of a run that was ended by its looks"""
+    look: int | None = None
+    """the look that decided, from 1"""
 
     @property
     def grade(self) -> Grade:
@@ -197,6 +201,11 @@ def interval_text(item: Item) -> str:
     low = "−∞" if item.low is None else _bare(_signed(item, item.low))
     high = "∞" if item.high is None else _signed(item, item.high)
     return f"{apart} ({low} to {high if item.unit != 'share' else _bare(high)})"
+
+
+def corrected_text(item: Item) -> str:
+    """+45 %: the difference without what stopping early adds; empty where no look decided."""
+    return "" if item.corrected is None else _signed(item, item.corrected)
 
 
 def _signed(item: Item, value: float) -> str:

@@ -44,13 +44,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """All that a baseline has to say. `void`, `differs`, `notices`, `against`: as in `Checked`."""
+    """All that a baseline has to say. `void`, `differs`, `notices`, `against`: as in `Checked`.
+
+    `items`: verdicts that were made already, by looks; `answers` still want theirs.
+    """
 
     answers: tuple[Answer, ...] = ()
     void: tuple[str, ...] = ()
     differs: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     against: str = ""
+    items: tuple[Item, ...] = ()
 
 
 def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Sequence[str]) -> list[Asked]:

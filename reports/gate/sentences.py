@@ -10,6 +10,7 @@ from reports.gate.items import (
     Checked,
     Grade,
     Item,
+    corrected_text,
     interval_text,
     limit_text,
     value_text,
@@ -59,9 +60,13 @@ def said(item: Item) -> str:
 
 
 def figures(item: Item) -> str:
-    """1,580 ms (1,420 to 1,690 ms), limit < 800 ms; +65 % (+47 to +87 %), margin +20 %."""
+    """1,580 ms (1,420 to 1,690 ms), limit < 800 ms; +65 % (+47 to +87 %), margin +20 %.
+
+    Of a run that was ended by a look with the corrected difference.
+    """
     if item.relative:
-        return f"{interval_text(item)}, margin {limit_text(item)}"
+        corrected = f", corrected {corrected_text(item)}" if corrected_text(item) else ""
+        return f"{interval_text(item)}{corrected}, margin {limit_text(item)}"
     return f"{value_text(item)} ({interval_text(item)}), limit {limit_text(item)}"
 
 
@@ -80,7 +85,8 @@ def more(item: Item) -> str:
 
 def reason(item: Item) -> str:
     """Why an item is what it is, where its figures do not say it; empty else."""
-    return f"{item.reason}{more(item)}".removeprefix("; ")
+    corrected = f"corrected {corrected_text(item)}, look {item.look}" if corrected_text(item) else ""
+    return "; ".join(filter(None, (corrected, f"{item.reason}{more(item)}".removeprefix("; "))))
 
 
 def ending(checked: Checked) -> str:

@@ -7,13 +7,13 @@ import math
 from typing import Any
 
 from reports.page import scatter, speech, stacks, trends
-from reports.page.along import Along, by_age, by_turn, one_thing
 from reports.page.sections import both, capital, event_row, row
 from reports.page.svg import COLOURS, HALF, WIDE
 from reports.page.talks import talks
 from reports.page.ways import Ways, ways
+from reports.summary.along import Along, one_thing
 from reports.summary.events import ALL
-from reports.summary.segments import Breakdown, around
+from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
 from reports.summary.summary import HEARD, Summary
 from reports.turns import ORIGINS, STARTED_BY
@@ -31,7 +31,7 @@ def segments(summary: Summary) -> dict[str, Any] | None:
     rows = summary.breakdowns
     if not rows:
         return None
-    names, bands = stacks.names_of(rows), around(summary.turns)
+    names, bands = stacks.names_of(rows), summary.bands
     return both(lambda w: stacks.segments(rows, summary.targets, w)) | {
         "bands": _bands(summary, bands) if bands else None,
         "slow": any(band.around > 0.5 for band in bands),
@@ -116,7 +116,7 @@ def along(summary: Summary) -> dict[str, Any] | None:
     """The wait by turn number and by session age, of each origin; None where sessions are too short for either."""
     parts, tailed = [], False
     for origin in summary.turns.origins:
-        frames = [frame for frame in (by_turn(summary, origin), by_age(summary, origin)) if frame.drawable]
+        frames = [frame for frame in summary.alongs if frame.origin == origin and frame.drawable]
         wide = HALF if len(frames) > 1 else WIDE
         figures = [
             both(lambda w, frame=frame: trends.along(frame, w), wide)  # type: ignore[misc]
@@ -155,11 +155,11 @@ def network(summary: Summary) -> dict[str, Any] | None:
         "scope": remarks.round_trips(summary),
         "line": capital(_each(summary, said), summary),
         "table": rows,
-        "figures": [_way(summary, frame) for frame in drawn],
+        "figures": [_way(summary, frame, HALF if len(drawn) > 1 else WIDE) for frame in drawn],
     }
 
 
-def _way(summary: Summary, frame: Ways) -> dict[str, Any]:
+def _way(summary: Summary, frame: Ways, wide: int) -> dict[str, Any]:
     """Of the middle session's ttfa the round trip is 3 % (20.5 ms) on direct, 8 % (51 ms) on gateway."""
     several = len(summary.turns.origins) > 1
     named = len(summary.targets) > 1
@@ -168,7 +168,7 @@ def _way(summary: Summary, frame: Ways) -> dict[str, Any]:
         + (f" on {summary.targets[way.colour]}" if named else "")
         for way in frame.ways
     ]
-    return both(lambda w: scatter.scatter(frame, w)) | {
+    return both(lambda w: scatter.scatter(frame, w), wide) | {
         "head": f"ttfa from {ORIGINS[frame.origin]}" if several else "",
         "line": f"Of the middle session’s ttfa the round trip is {listed(shares)}.",
         "hexagons": any(way.marks is None for way in frame.ways),

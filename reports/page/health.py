@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from reports.page.sections import event_row
 from reports.statistics.components import Spread
 from reports.summary.figures import Figures
+from reports.summary.spread import figures_of
 from reports.summary.summary import Summary
 from reports.summary.trust import trust
 from reports.summary.verdict import Rule
 from reports.wording import words
-from reports.wording.numbers import NONE, count, percent, three
+from reports.wording.numbers import count, percent
 
 
 def health(summary: Summary) -> dict[str, Any]:
@@ -47,12 +47,11 @@ def health(summary: Summary) -> dict[str, Any]:
 
 def _spread(summary: Summary, figures: Figures, spread: Spread) -> dict[str, Any]:
     """A line of the table that says how large a comparison must be."""
-    told = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
     return {
         "measure": words.named(figures),
         "colour": summary.targets.index(figures.target),
         "label": words.whose(figures),
-        "cells": [three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in told],
+        "cells": figures_of(spread),
     }
 
 

@@ -92,6 +92,7 @@ def context(summary: Summary) -> dict[str, Any]:
         "flow": sections.flow(summary),
         "others": sections.others(summary),
         "events": sections.events(summary),
+        "counted_measures": sections.counted_measures(summary),
         "health": health.health(summary),
         "arms": accounts.arms(summary),
         "apart": accounts.apart(summary),

@@ -38,7 +38,7 @@ def scatter(frame: Ways, w: int) -> Plot:
     x = Scale(identity, frame.low_rtt, frame.high_rtt, plot.x0, plot.x1)
     y = log_scale(frame.low_rest, frame.high_rest, plot.y0, plot.y1)
     plot.y_axis(y, log_ticks(frame.low_rest, frame.high_rest, 5), ms)
-    ticks = linear_ticks(frame.low_rtt, frame.high_rtt, 4 if w < 400 else 7)
+    ticks = linear_ticks(frame.low_rtt, frame.high_rtt, 4 if w < 600 else 7)
     plot.x_axis(x, ticks, lambda v: ms(v) if v else "0", "network_rtt, the session’s shortest")
     plot.text(plot.x0, plot.y1 - 10, "ttfa_less_rtt, the session’s median", "lab")
     for way in frame.ways:

@@ -20,6 +20,8 @@ from reports.wording import remarks, words
 from reports.wording.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
 from reports.wording.words import cell
 
+FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
+
 
 def both(draw: Callable[[int], Plot], wide: int = WIDE) -> dict[str, Any]:
     """A figure, drawn wide and for a phone; the readout's stops are its table of numbers."""
@@ -120,6 +122,14 @@ def others(summary: Summary) -> list[dict[str, Any]]:
     return [row(summary, f) for f in shown if CATALOGUE[f.measure].scope == "turn" or f.measure == "session_length"]
 
 
+def counted_measures(summary: Summary) -> str:
+    """24 measures: 22 of turns, 2 of every event."""
+    of_turns, of_events = ({r["measure"] for r in rows} for rows in (others(summary), events(summary)))
+    parts = [f"{count(len(of_turns))} of turns and sessions"] if of_turns else []
+    parts += [f"{count(len(of_events))} of every event"] if of_events else []
+    return f"{plural(len(of_turns | of_events), 'measure')}: {listed(parts)}, each target and origin by itself."
+
+
 def events(summary: Summary) -> list[dict[str, Any]]:
     """Measures of every event, without those of the harness."""
     return [event_row(summary, one) for one in summary.events if CATALOGUE[one.measure].scope == "event"]
@@ -182,10 +192,19 @@ def connect(summary: Summary) -> dict[str, Any] | None:
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
     return figure | {
         "slow": slow,
+        "line": _ready(rows),
         "token": remarks.token_wait(summary),
         "table": [row(summary, f) for f in rows if f.measure not in phases],
         "phases": [row(summary, f) for f in rows if f.measure in phases],
     }
+
+
+def _ready(rows: list[Figures]) -> str:
+    """session_ready, p50: direct 228 ms, gateway 223 ms."""
+    told = [figures for figures in rows if figures.measure == "session_ready" and figures.at(0.5).published]
+    named = len({figures.target for figures in rows}) > 1
+    parts = [f"{f'{figures.target} ' if named else ''}{ms(figures.at(0.5).value)}" for figures in told]
+    return f"From the start of connecting to session.created, p50: {', '.join(parts)}." if parts else ""
 
 
 def flow(summary: Summary) -> dict[str, Any] | None:
@@ -209,4 +228,14 @@ def flow(summary: Summary) -> dict[str, Any] | None:
     longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
     figures = [both(lambda w, frame=frame: bars.flow(frame, longest, w), wide) for frame in found]  # type: ignore[misc]
     spread = any(rate.per_second.n or rate.per_session.n for rate in rates)
-    return {"figures": figures, "table": table, "unit": unit, "spread": spread}
+    return {"figures": figures, "table": table, "unit": unit, "spread": spread, "line": _volume(summary)}
+
+
+def _volume(summary: Summary) -> str:
+    """Of decoded audio 208 MB were sent and 446 MB received, of WebSocket frames 285 MB and 614 MB."""
+    sums = {name: sum(r.total_bytes for r in summary.throughput if r.measure == name) for name in FLOWS}
+    audio_sent, audio_received, wire_sent, wire_received = (quantity(total) for total in sums.values())
+    audio = f"{audio_sent} of decoded audio sent, {audio_received} received" if any(list(sums.values())[:2]) else ""
+    wire = f"{wire_sent} of WebSocket frames sent, {wire_received} received" if any(list(sums.values())[2:]) else ""
+    said = "; ".join(filter(None, (audio, wire)))
+    return f"{said}, over the measured phase." if said else ""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.run import folder as run_folder
 from reports.page.played import stretches
 from reports.statistics.quantiles import rank
 from reports.summary.summary import HEARD, Summary
@@ -75,7 +74,6 @@ def talks(summary: Summary) -> tuple[Talk, ...]:
 
 def _talks(summary: Summary, chosen: dict[str, int]) -> Iterable[Talk]:
     turns = summary.turns
-    table = run_folder.read_table(summary.run.folder, "turns", ["start_ns", "ended_at_ns", "audio_bytes_received"])
     settings = {str(script.get("name")): script for script in summary.run.document.get("scripts") or []}
     logs = set(summary.run.sessions.loc[summary.run.sessions["event_log"].eq(True), "session_id"].astype(str))
     for role, place in chosen.items():
@@ -98,33 +96,33 @@ def _talks(summary: Summary, chosen: dict[str, int]) -> Iterable[Talk]:
             stall_s=float(np.nan_to_num(turn["stall_ms"])) / 1e3,
             stalls=int(np.nan_to_num(turn["stalls"])),
         )
-        told = {name: table.column(name)[row].as_py() for name in table.column_names}
-        yield _placed(summary, _ended(talk, script, told["audio_bytes_received"]), turn, script, told)
+        yield _placed(summary, _ended(talk, script, turn), turn, script)
 
 
 def _after_speech(turn: pd.Series[Any], instant: str) -> float:
     return float(turn[f"{instant}_at_ns"] - turn["speech_end_at_ns"]) / NS
 
 
-def _ended(talk: Talk, script: dict[str, Any], received: int | None) -> Talk:
+def _ended(talk: Talk, script: dict[str, Any], turn: pd.Series[Any]) -> Talk:
     """With the end of its reply, as far as the length of its audio is known.
 
     The player starts a jitter buffer after the first delta; what it plays before the wait's end is silence.
     """
     rate = BYTES_PER_S.get(str(script.get("output_format")))
-    audio_s = received / rate if received and rate else np.nan
+    received = float(turn["audio_bytes_received"])
+    audio_s = received / rate if received > 0 and rate else np.nan
     begin_s = min(talk.first_delta_s + _buffer_s(script), talk.wait_s)
     return replace(talk, end_s=float(np.maximum(talk.wait_s, begin_s + audio_s + talk.stall_s)))
 
 
-def _placed(summary: Summary, talk: Talk, turn: pd.Series[Any], script: dict[str, Any], told: dict[str, Any]) -> Talk:
+def _placed(summary: Summary, talk: Talk, turn: pd.Series[Any], script: dict[str, Any]) -> Talk:
     """With the places of its stalls, where its event log is kept and tells of as much stalling as the row does."""
     rate = BYTES_PER_S.get(str(script.get("output_format")))
-    if not (talk.event_log and talk.stall_s and rate and told["ended_at_ns"]):
+    if not (talk.event_log and talk.stall_s and rate and turn["ended_at_ns"] > 0):
         return talk
-    began_ns, buffer_ns = told["start_ns"], round(_buffer_s(script) * NS)
+    began_ns, buffer_ns = int(turn["start_ns"]), round(_buffer_s(script) * NS)
     log = summary.run.folder / talk.event_log
-    found = stretches(log, began_ns, began_ns + told["ended_at_ns"], rate, buffer_ns)
+    found = stretches(log, began_ns, began_ns + int(turn["ended_at_ns"]), rate, buffer_ns)
     speech_end_ns = began_ns + int(turn["speech_end_at_ns"])
     heard = tuple(((begin - speech_end_ns) / NS, (end - speech_end_ns) / NS) for begin, end in found)
     gaps_s = sum(after[0] - before[1] for before, after in pairwise(heard))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from reports.page.along import Along, Course, Stop
 from reports.page.charts import LEGEND_PITCH, legend, legend_rows
 from reports.page.svg import (
     COLOURS,
@@ -20,6 +19,7 @@ from reports.page.svg import (
     time_step,
     tone,
 )
+from reports.summary.along import Along, Course, Stop
 from reports.wording.numbers import count, instant, ms, shortened, three
 
 COUNTS = 15

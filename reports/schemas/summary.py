@@ -50,15 +50,27 @@ DISTRIBUTION = record(
         **each(("p50", "p90", "p95", "p99", "max"), SOME),
     }
 )
-SEGMENTS = record(
-    {
-        **each(("target", "step"), TEXT),
-        "turns": COUNT,
-        "total_ns": WHOLE,
-        "mean_ms": SOME,
-        "segments": many(record(each(("from", "to", "name"), TEXT) | {"total_ns": WHOLE, "mean_ms": SOME})),
-    }
+SEGMENTS = {
+    **each(("target", "step"), TEXT),
+    "turns": COUNT,
+    "total_ns": WHOLE,
+    "mean_ms": SOME,
+    "segments": many(record(each(("from", "to", "name"), TEXT) | {"total_ns": WHOLE, "mean_ms": SOME})),
+}
+WHOSE = {"measure": TEXT, "origin": NAME, "target": TEXT}
+SPREAD = said(
+    record(WHOSE | each(("sigma", "icc", "deff50", "deff95"), SOME)),
+    "sigma: sd of the log of successful waits; icc: the share of its square between sessions; design effects",
 )
+DRIFT = said(
+    record(WHOSE | {"suspected": FLAG} | each(("ratio", "low", "high"), SOME)),
+    "median of the second half of the measured phase over that of the first, with its 99 % interval; null: open",
+)
+STOP = {
+    **each(("n", "failed"), COUNT),
+    "p50": record(each(("value", "low", "high"), SOME) | {"published": FLAG}),
+    "p95_ms": said(SOME, "null where fewer than four turns lie beyond it, or where it lies among failed turns"),
+}
 COUNTS = record(
     {"target": TEXT}
     | each(("replies", "stalled", "noticed", "early", "split", "splits", "watched", "resent", "with_resent"), COUNT)
@@ -141,7 +153,16 @@ SUMMARY = {
     "setup": SETUP,
     **each(("answers", "heard"), many(ANSWER)),
     **each(("turn_measures", "session_measures"), many(record(FIGURES))),
-    "segments": many(SEGMENTS),
+    "segments": many(record(SEGMENTS)),
+    "segments_around": said(
+        many(record({"p": NUMBER} | SEGMENTS)), "of the turns around this percentile of voice_to_voice"
+    ),
+    "spread": many(SPREAD),
+    "drift": many(DRIFT),
+    "by_turn": many(record(WHOSE | {"turn": COUNT, "and_later": FLAG} | STOP)),
+    "by_age": said(
+        many(record(WHOSE | each(("from_s", "to_s"), NUMBER) | STOP)), "by the age of the session as the turn began"
+    ),
     "counts": many(COUNTS),
     **each(("event_measures", "harness"), many({"$ref": "#/$defs/distribution"})),
     "throughput": many(THROUGHPUT),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,8 @@ class Drift:
     ratio: float
     low: float
     high: float
+    target: str = ""
+    origin: str = ""
 
     @property
     def suspected(self) -> bool:
@@ -67,6 +69,12 @@ def said(found: Sequence[Drift]) -> str:
     return f"Second half of the measured phase against the first, p50 (99{NBSP}% interval): {', '.join(parts)}. {end}"
 
 
+def suspected(found: Sequence[Drift]) -> str:
+    """suspected, second half against the first, p50 (99 % interval): gateway +12 % (+7 % to +18 %); else nothing."""
+    parts = [f"{one.label} {change(one.ratio)} ({_end(one.low)} to {_end(one.high)})" for one in found if one.suspected]
+    return f"suspected, second half against the first, p50 (99{NBSP}% interval): {', '.join(parts)}" if parts else ""
+
+
 def _end(ratio: float) -> str:
     return change(ratio) if 0 < ratio < math.inf else "open"
 
@@ -82,7 +90,7 @@ def drifts(summary: Summary) -> Iterable[Drift]:
         one = summary.samples[summary.mains[pool.origin]]
         found = _drift(one, pool, late, rng)
         if found:
-            yield found
+            yield replace(found, target=summary.targets[pool.target], origin=pool.origin)
 
 
 def _drift(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> Drift | None:

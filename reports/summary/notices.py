@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +15,8 @@ from reports.turns import Turns
 
 ORDINARY = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
 """Beginnings of what a run says of its end where nothing but its own length ended it; what was killed has a notice."""
+DECIDED = re.compile(r"(?P<answer>.+); stopped at (?P<place>look\s\d+ of \d+, .+)")
+"""What a decision says of itself, as a run that it ended repeats it."""
 
 
 def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
@@ -24,7 +28,10 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     elif not run.closed or run.document.get("state") == "killed":
         yield "This run did not end cleanly: its figures are of what had been written by then."
     stopped = str(run.document.get("stopped") or "")
-    if stopped and not stopped.startswith(ORDINARY):
+    decided = _decided(run, stopped)
+    if decided:
+        yield decided
+    elif stopped and not stopped.startswith(ORDINARY):
         yield f"This run ended before its time: {stopped.rstrip('.')}."
     left_out = len(run.turns) - turns.rows.size
     if left_out:
@@ -33,6 +40,28 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     if stray:
         made = "1 commit was" if stray == 1 else f"{stray:,} commits were"
         yield f"{made} made by no turn of the script: noise, or the idle timeout."
+
+
+def _decided(run: Run, stopped: str) -> str:
+    """At which look a run ended that was to end once it was decided; empty where something else ended it.
+
+    In the words of decision.json, which counts what ended after the run had stopped; else in those of run.json.
+    """
+    recorded = DECIDED.fullmatch(stopped)
+    if not run.document.get("decision_plan") or recorded is None:
+        return ""
+    found = DECIDED.fullmatch(_sentence(run)) or recorded
+    answer, place = found["answer"], found["place"]
+    how = "" if answer.startswith("inconclusive") else ", decided"
+    return f"This run ended at {place}{how}: {answer}."
+
+
+def _sentence(run: Run) -> str:
+    """The sentence of its decision.json; empty where there is none that can be read."""
+    try:
+        return str(json.loads((run.folder / "decision.json").read_text(encoding="utf-8"))["sentence"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _missing(run: Run, totals: dict[str, Any]) -> Iterable[str]:

@@ -16,6 +16,7 @@ from bench.measures import CATALOGUE
 from reports.runs import TURN_MEASURES, Run
 from reports.samples import ALWAYS, Sampled, sampled, session_sample
 from reports.statistics.components import Spread, spread_of
+from reports.summary.along import Along, alongs
 from reports.summary.arms import Arm, Difference, Interleaving, arms_of, differences, interleaving_of, unfair
 from reports.summary.counts import Counts, counts_of
 from reports.summary.drift import Drift, drifts
@@ -26,7 +27,7 @@ from reports.summary.money import Money, money_of
 from reports.summary.notices import notices
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.quota import Quota, quota_of
-from reports.summary.segments import Breakdown, breakdowns
+from reports.summary.segments import Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Slow, slowest
 from reports.summary.verdict import Verdict, verdict_of
@@ -141,6 +142,16 @@ class Summary:
         """How waits scatter, of each answer: what the size of a comparison hangs on."""
         pools = [self.samples[self.mains[p.origin]].of(p.target, p.steps) for p in self.turns.pools]
         return tuple((a.figures, spread_of(s)) for a, s in zip(self.answers, pools, strict=True) if s.n > 1)
+
+    @cached_property
+    def alongs(self) -> tuple[Along, ...]:
+        """The wait by turn number and by session age, of each origin."""
+        return tuple(alongs(self))
+
+    @cached_property
+    def bands(self) -> tuple[Breakdown, ...]:
+        """Segments of the turns around p50 and p95 of voice_to_voice, of each target with enough of them."""
+        return around(self.turns)
 
     @cached_property
     def scenario(self) -> str:

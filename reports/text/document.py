@@ -18,6 +18,7 @@ from reports.summary.quota import Throttling
 from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
 from reports.summary.summary import Answer, Summary
+from reports.text import scattered
 
 SUMMARY_VERSION = 3
 
@@ -58,6 +59,8 @@ def as_data(summary: Summary) -> dict[str, Any]:
         "heard": [_answer(answer) for answer in summary.heard],
         "turn_measures": [_figures(figures) for figures in summary.measures],
         "segments": [_breakdown(row, summary) for row in summary.breakdowns],
+        "segments_around": [{"p": row.around} | _breakdown(row, summary) for row in summary.bands],
+        **scattered.as_data(summary),
         "counts": [dict(vars(counts)) for counts in summary.counts],
         "session_measures": [_figures(figures) for figures in summary.connecting],
         "event_measures": [_distribution(one) for one in summary.events],

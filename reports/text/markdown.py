@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
 
 from reports.summary import drift
 from reports.summary.arms import FACTS
 from reports.summary.events import ALL, PS
 from reports.summary.money import CACHED, INPUT, OUTPUT
-from reports.summary.segments import around
 from reports.summary.slowest import Slow
+from reports.summary.spread import figures_of
 from reports.summary.summary import HEARD, Answer, Summary
 from reports.summary.trust import trust
 from reports.wording import failings, remarks, sentences, words
-from reports.wording.numbers import NBSP, NONE, count, moment, ms, percent, plural, quantity, three, usd
+from reports.wording.numbers import NBSP, count, moment, ms, percent, plural, quantity, three, usd
 
 ROWS_MOST = 10
 INCIDENTS_MOST = 20
@@ -143,7 +141,7 @@ def _targets(summary: Summary) -> Iterable[str]:
 
 def _segments(summary: Summary) -> Iterable[str]:
     """Means in ms; a list, for breakdowns have segments of their own."""
-    for row in around(summary.turns):
+    for row in summary.bands:
         said = words.breakdown(row, summary)
         yield f"- **{plain(row.title)}**: {plain(said)}"
     for row in summary.breakdowns:
@@ -155,19 +153,12 @@ def _segments(summary: Summary) -> Iterable[str]:
 
 def _scatter(summary: Summary) -> Iterable[str]:
     """What the size of a comparison hangs on, and whether waits drifted."""
-    rows = [
-        [words.named(figures), words.whose(figures), *(_two(v) for v in astuple(spread))]
-        for figures, spread in summary.spreads
-    ]
+    rows = [[words.named(figures), words.whose(figures), *figures_of(spread)] for figures, spread in summary.spreads]
     if rows:
         head = ("measure", "target", "sigma of log", "ICC", "design effect, p50", "p95")
         yield from table(head, rows, left=2)
     drifted = drift.said(summary.drifts)
     yield from ("", plain(drifted)) if drifted else ()
-
-
-def _two(value: float) -> str:
-    return three(float(f"{value:.2g}")) if math.isfinite(value) else NONE
 
 
 def _slowest(summary: Summary) -> Iterable[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reports.summary import drift, spread
 from reports.summary.events import ALL
 from reports.summary.summary import Summary
 from reports.summary.trust import trust
@@ -88,6 +89,8 @@ def _closing(summary: Summary, width: int) -> Iterable[str]:
     alone = len(summary.targets) == 1
     for row in [row for row in summary.breakdowns if row.step == ALL and alone][:SHOWN]:
         yield from _named("segments", [words.breakdown(row, summary)], width)
+    yield from _named("spread", spread.line_of(summary, SHOWN), width)
+    yield from _named("drift", [said] if (said := drift.suspected(summary.drifts)) else [], width)
     yield from _named("detection", _detection(summary), width)
     yield from _named("outcomes", _outcomes(summary), width)
     for ending in summary.outcomes.quoted()[:QUOTED]:

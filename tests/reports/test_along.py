@@ -11,9 +11,9 @@ import pytest
 
 import reports
 from reports.page import trends
-from reports.page.along import AGES, Along, by_age, by_turn, one_thing
 from reports.page.calls import along as section
 from reports.statistics.quantiles import quantile
+from reports.summary.along import AGES, Along, by_age, by_turn, one_thing
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

@@ -15,6 +15,7 @@ from reports.page.page import html
 from reports.summary import drift
 from reports.summary.drift import Drift
 from reports.summary.summary import Summary, summarise
+from reports.text.terminal import terminal
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -45,6 +46,7 @@ def test_no_drift_is_suspected_where_there_is_none(tmp_path: Path) -> None:
     assert not any(one.suspected for one in summary.drifts)
     assert all(one.low < one.ratio < one.high for one in summary.drifts)
     assert "No drift is suspected" in html(summary)
+    assert "drift" not in terminal(summary)
 
 
 def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
@@ -54,6 +56,7 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
     assert (direct.suspected, gateway.suspected) == (False, True)
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
     assert "Drift suspected on gateway" in html(summary)
+    assert "\ndrift       suspected, second half against the first, p50 (99 % interval): gateway +" in terminal(summary)
 
 
 def test_the_same_run_says_the_same_twice(tmp_path: Path) -> None:

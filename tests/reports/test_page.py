@@ -365,3 +365,32 @@ def test_settings_and_definitions_are_on_the_page(tmp_path: Path) -> None:
     assert "Settings of this run" in page
     assert "packages locust 2.47" in page
     assert '<dt id="def-ttfa">ttfa</dt><dd>Time to first audio delta: from the turn&#39;s origin' in page
+
+
+def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not(tmp_path: Path) -> None:
+    page = html(build(tmp_path, TWO))
+    unfolded = re.sub(r"<details(?! open)[^>]*>.*?</details>", "", page, flags=re.S)
+
+    for text in ('id="def-ttfa"', "<dt>scripts", "connect_upgrade</a>", "audio_delivery</a>", "wire_sent</a>"):
+        assert text not in unfolded, text
+    for text in ('class="answer"', "stamp_error</a>", "sessions with any failure", 'id="how"', "Failed turns count as"):
+        assert text in unfolded, text
+
+
+def test_a_fold_says_in_a_line_what_it_holds(tmp_path: Path) -> None:
+    summary = build(tmp_path, TWO)
+    page = html(summary).replace(NBSP, " ")
+    ready = [f.at(0.5).value for f in summary.connecting if f.measure == "session_ready"]
+
+    assert f"session.created, p50: direct {ready[0]:.0f} ms, gateway {ready[1]:.0f} ms." in page
+    assert re.search(r"[\d.]+ MB of decoded audio sent, [\d.]+ MB received; [\d.]+ MB of WebSocket frames sent", page)
+    assert re.search(r"\d+ measures: \d+ of turns and sessions", page)
+    assert "From the start of connecting to session.created, p50" not in html(build(tmp_path / "no", Plan(sessions=0)))
+
+
+def test_only_the_first_table_of_slow_turns_is_unfolded(tmp_path: Path) -> None:
+    page = html(build(tmp_path, PLANS["mixed"]))
+    section = page[page.index('id="slow"') : page.index('id="targets"')]
+
+    assert section.count("<table") > 1
+    assert section.count("<details>") == section.count("<table") - 1

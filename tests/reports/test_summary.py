@@ -197,6 +197,44 @@ def test_an_ordinary_end_is_no_notice(tmp_path: Path, stopped: str | None) -> No
     assert build(tmp_path, Plan(), stopped=stopped).notices == ()
 
 
+SENTENCE = "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%; stopped at look\u00a01 of 5, 100\u00a0pairs"
+FUTILE = "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50; stopped at look\u00a03 of 5, 150\u00a0pairs"
+
+
+@pytest.mark.parametrize(
+    ("stopped", "said"),
+    [
+        (SENTENCE, "This run ended at look 1 of 5, 100 pairs, decided: b regressed: ttfa p50 +44 %"),
+        (FUTILE, "This run ended at look 3 of 5, 150 pairs: inconclusive, and would stay so at 200 pairs: ttfa p50."),
+        ("interrupted", "This run ended before its time: interrupted."),
+        ("the budget is spent", "This run ended before its time: the budget is spent."),
+    ],
+)
+def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, stopped: str, said: str) -> None:
+    (notice,) = build(tmp_path, Plan(), stopped=stopped, decision_plan={"pairs": 200}).notices
+
+    assert notice.replace("\u00a0", " ").startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("written", "margin"),
+    [(json.dumps({"sentence": SENTENCE.replace("10", "20", 1)}), "20"), ("{", "10"), ("[]", "10"), ("{}", "10")],
+)
+def test_what_was_decided_is_in_the_words_of_the_decision_where_it_can_be_read(
+    tmp_path: Path, written: str, margin: str
+) -> None:
+    tmp_path.joinpath("decision.json").write_text(written)
+    (notice,) = build(tmp_path, Plan(), stopped=SENTENCE, decision_plan={"pairs": 200}).notices
+
+    assert f"margin {margin}" in notice
+
+
+def test_a_run_without_a_plan_decides_nothing(tmp_path: Path) -> None:
+    (notice,) = build(tmp_path, Plan(), stopped=SENTENCE).notices
+
+    assert notice.startswith("This run ended before its time: ")
+
+
 PLANS = {
     "small": Plan(),
     "failures": Plan(failed=1.0),
@@ -220,6 +258,37 @@ def test_summary_json_is_plain_and_says_what_is_not_known(tmp_path: Path, name: 
     assert {answer["origin"] for answer in data["answers"]} <= {"requested", "speech_end"}
     assert len(data["heard"]) == len(summary.heard)
     assert all(sum(s["total_ns"] for s in row["segments"]) == row["total_ns"] for row in data["segments"])
+
+
+def test_summary_json_has_what_the_figures_along_a_session_show(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=120, turns=12, targets=("direct", "gateway"), failed=0.02, seconds=300))
+    data = as_data(summary)
+
+    for rows in (data["by_turn"], data["by_age"]):
+        for target, answer in zip(("direct", "gateway"), data["answers"], strict=True):
+            mine = [row for row in rows if row["target"] == target]
+            assert (sum(r["n"] for r in mine), sum(r["failed"] for r in mine)) == (answer["n"], answer["failed"])
+            assert {(row["measure"], row["origin"]) for row in mine} == {("ttfa", "speech_end")}
+    assert [(r["turn"], r["and_later"]) for r in data["by_turn"][:11]] == [(n, n == 11) for n in range(1, 12)]
+    assert all(a["to_s"] == b["from_s"] for a, b in zip(data["by_age"][:4], data["by_age"][1:5], strict=True))
+    assert {row["p95_ms"] is None for row in data["by_turn"] if row["n"] < 80} == {True}
+    first = summary.alongs[0].courses[0].stops[0].p50
+    assert data["by_turn"][0]["p50"]["value"] == pytest.approx(first.value, rel=1e-5)
+
+
+def test_summary_json_has_spread_drift_and_the_segments_around_two_percentiles(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=160, turns=5, targets=("direct", "gateway"), seconds=300))
+    data = as_data(summary)
+
+    assert (
+        [row["target"] for row in data["spread"]] == [row["target"] for row in data["drift"]] == ["direct", "gateway"]
+    )
+    assert [row["sigma"] for row in data["spread"]] == pytest.approx([s.sigma for _, s in summary.spreads], rel=1e-5)
+    assert [row["suspected"] for row in data["drift"]] == [False, False]
+    assert all(row["low"] < row["ratio"] < row["high"] for row in data["drift"])
+    assert [(row["p"], row["target"]) for row in data["segments_around"]] == [
+        (0.5, "direct"), (0.5, "gateway"), (0.95, "direct"), (0.95, "gateway")
+    ]  # fmt: skip
 
 
 def test_a_quantile_in_the_failed_share_is_null_and_censored(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import reports
+from bench.run import folder as run_folder
 from reports.page import speech
 from reports.page.page import html
 from reports.page.talks import Talk, talks
+from reports.runs import response_ids
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -61,6 +64,28 @@ def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
     assert median.first_delta_s == pytest.approx((row["first_audio_at_ns"] - end_ns) / 1e9)
     played_s = row["audio_bytes_received"] / 48_000 + median.stall_s
     assert median.end_s == pytest.approx(median.first_delta_s + 0.06 + played_s)
+
+
+def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
+    """Rows of a running run are those of its workers, one after the other: more of the first move all others."""
+    folder, plan = tmp_path, Plan(sessions=30)
+    synthetic.write_killed(folder, plan)
+    scripts = synthetic.document(plan, synthetic.rows(plan))["scripts"]
+    run_folder.write_document(folder, run_folder.read_document(folder) | {"scripts": scripts})
+    before = summarise(reports.load(folder, everything=False))
+    expected, names = talks(before), [slow.response for slow in before.slowest]
+    spool = run_folder.spool_path(folder, "turns", 0)
+    spool.rename(run_folder.spool_path(folder, "turns", 1))
+    with pa.ipc.open_stream(run_folder.spool_path(folder, "turns", 1).read_bytes()) as stream:
+        rows = stream.read_next_batch()
+    others = pa.array([f"other-{row}" for row in range(len(rows))], pa.string())
+    with pa.ipc.new_stream(spool, rows.schema) as stream:
+        stream.write_batch(rows.set_column(rows.schema.get_field_index("session_id"), "session_id", others))
+
+    assert all(talk.end_s > talk.wait_s for talk in expected)
+    assert talks(before) == expected
+    assert response_ids(before.run, [3, 1]) == ["resp_0000003", "resp_0000001"]
+    assert all(names)
 
 
 def test_a_turn_with_two_parts_stands_once(tmp_path: Path) -> None:

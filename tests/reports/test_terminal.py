@@ -40,6 +40,16 @@ def test_no_line_is_wider_than_the_terminal(tmp_path: Path, name: str) -> None:
         assert max(map(len, render.terminal(summary, width).splitlines())) <= width
 
 
+def test_how_waits_scatter_is_one_short_line(tmp_path: Path) -> None:
+    one = render.terminal(build(tmp_path / "one", Plan(sessions=60, turns=5)))
+    two = render.terminal(build(tmp_path / "two", PLANS["two"]))
+    none = render.terminal(build(tmp_path / "none", Plan(failed=1.0)))
+
+    assert re.search(r"^spread {6}sigma 0\.\d+ · ICC [\d.]+ · deff [\d.]+ \(p50\), [\d.]+ \(p95\)$", one, re.MULTILINE)
+    assert re.search(r"^spread {6}direct: sigma 0\.\d+, ICC", two, re.MULTILINE)
+    assert "spread" not in none
+
+
 def test_a_narrow_table_has_fewer_figures_and_the_same(tmp_path: Path) -> None:
     summary = build(tmp_path, PLANS["large"])
     rows = {width: _row(render.terminal(summary, width)) for width in range(40, 101)}

@@ -1,4 +1,4 @@
-"""The wait along a session, by the turn's number and by the session's age: what these figures draw.
+"""The wait along a session, by the turn's number and by the session's age; pure.
 
 Small aggregates whatever the number of turns; only measured turns, and of one origin.
 """
@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from reports.samples import Sampled
 from reports.statistics.quantiles import Estimate, Floats, Integers, Sample, estimates
-from reports.summary.summary import Summary
 from reports.turns import Pool
 from reports.wording.numbers import NBSP, three
+
+if TYPE_CHECKING:
+    from reports.summary.summary import Summary
 
 NUMBERED = 10
 """Turns after this number stand together."""
@@ -74,6 +77,7 @@ class Along:
     at: tuple[float, ...]
     end: float
     courses: tuple[Course, ...]
+    origin: str = ""
 
     @property
     def drawable(self) -> bool:
@@ -84,6 +88,12 @@ class Along:
     def thinned(self) -> bool:
         """Whether some place holds fewer than half as many turns as another: late ones hold only what survived."""
         return any(2 * min(s.n for s in c.stops) < max(s.n for s in c.stops) for c in self.courses if c.stops)
+
+
+def alongs(summary: Summary) -> Iterable[Along]:
+    """By turn and by age, of each origin; also those that are nothing to draw."""
+    for origin in summary.turns.origins:
+        yield from (by_turn(summary, origin), by_age(summary, origin))
 
 
 def by_turn(summary: Summary, origin: str) -> Along:
@@ -132,7 +142,7 @@ def _along(summary: Summary, origin: str, empty: Along, place: Integers) -> Alon
     pools = [pool for pool in summary.turns.pools if pool.origin == origin]
     targets = summary.turns.targets
     courses = [Course(targets[pool.target], pool.target, tuple(_stops(one, pool, place))) for pool in pools]
-    return replace(empty, measure=measure, courses=tuple(course for course in courses if course.stops))
+    return replace(empty, measure=measure, courses=tuple(c for c in courses if c.stops), origin=origin)
 
 
 def _stops(one: Sampled, pool: Pool, place: Integers) -> Iterable[Stop]:

@@ -1,0 +1,66 @@
+"""What the planned looks decided of a run that is compared: theirs is the verdict, whatever one more test would say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.compare.fairness import one_run
+from reports.compare.named import known_targets
+from reports.compare.sides import Side
+from reports.plan.decide import decision_of
+from reports.plan.decision import Decision
+from reports.plan.texts import place
+from reports.statistics.verdicts import Word
+
+LOOKED = (
+    "This run is judged by looks that were planned before it began; theirs is the verdict that counts. "
+    "The figures below are of all its pairs, as one test would see them."
+)
+CHOSEN = (
+    "{} was ended by looks at its figures, so a test that takes its size as given errs more often than its level says; "
+    "what its looks decided is told by `rtbench decide {}`."
+)
+
+
+def decision_on(sides: Sequence[Side]) -> Decision | None:
+    """The decision of the one run whose targets these are, in its order; None where there is none to take.
+
+    Raises UsageError where the run's plan cannot be followed.
+    """
+    run = sides[0].run
+    if not one_run(sides) or not _planned(sides[0]) or not run.document.get("interleaved"):
+        return None
+    if [side.name for side in sides] != list(known_targets(run)):
+        return None
+    return decision_of(run, str(run.folder))
+
+
+def notices_of(sides: Sequence[Side], decision: Decision | None) -> list[str]:
+    """That a run was ended by its looks, where it is compared in another way than they did."""
+    if decision is not None:
+        return []
+    folders = dict.fromkeys(side.run.folder for side in sides if _planned(side))
+    return [CHOSEN.format(folder.name, folder) for folder in folders]
+
+
+def word_of(decision: Decision) -> Word:
+    """The verdict of all gates together."""
+    reason = decision.course.reason
+    if reason == "regressed" or reason == "not regressed":
+        return reason
+    return "inconclusive"
+
+
+def said(decision: Decision) -> str:
+    """Its sentence; a capital where it does not begin with the candidate's name."""
+    text = decision.sentence
+    return f"{text if text.startswith(decision.targets[1]) else text[:1].upper() + text[1:]}."
+
+
+def stop_of(decision: Decision) -> str:
+    """stopped at look 3 of 10, 150 pairs."""
+    return f"stopped at {place(decision)}" if decision.course.looks else "no look was held"
+
+
+def _planned(side: Side) -> bool:
+    return side.run.document.get("decision_plan") is not None

@@ -1,0 +1,122 @@
+"""Relative thresholds of a run that was ended by its looks: the looks answer, for one more test would err more often.
+
+A run of `--until-decided` stopped at a moment that its figures chose. A test that takes its size as given finds
+differences too often, so the verdicts are those of `reports.plan.decide`, each with the interval and the corrected
+estimate of the look that decided it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bench.errors import UsageError
+from reports.compare.decided import stop_of
+from reports.compare.question import Question
+from reports.compare.sides import Side
+from reports.gate.against import SameRun
+from reports.gate.gated import GATED
+from reports.gate.items import Item, finite, margin_text, named
+from reports.gate.one_arm import figure
+from reports.gate.relative import Answers
+from reports.gate.thresholds import Threshold
+from reports.plan.decide import decision_of
+from reports.plan.decision import Decision
+from reports.plan.pairs import leading, sides_of_pairs
+from reports.plan.sequence import Ruling
+from reports.runs import Run
+from reports.wording.numbers import count, plural
+
+NO_DATA = "the run or its baseline has no such figure"
+
+
+def was_planned(document: Mapping[str, Any]) -> bool:
+    """Whether a run was started with looks."""
+    return document.get("decision_plan") is not None
+
+
+def by_looks(run: Run, base: SameRun, thresholds: Sequence[Threshold]) -> Answers:
+    """What the looks say. `thresholds`: the relative ones that were given; none, or those of the plan.
+
+    Raises UsageError where others are asked for, or another baseline than the plan's.
+    """
+    decision = decision_of(run, str(run.folder))
+    _refuse_others(decision, base, thresholds, str(run.folder))
+    return Answers(
+        items=tuple(_items(decision)),
+        void=(f"no fair comparison, {decision.invalid}",) if decision.invalid else (),
+        notices=tuple(_notices(decision)),
+        against=f"{base.target}, in the same run, by its planned looks: {stop_of(decision)}",
+    )
+
+
+def _refuse_others(decision: Decision, base: SameRun, thresholds: Sequence[Threshold], run: str) -> None:
+    """A plan answers what it was made for, and nothing else."""
+    first, second = decision.targets
+    if base.target != first:
+        raise UsageError(f"the looks of {run} have {first} as the baseline, not {base.target}: leave --baseline out")
+    planned = {_asked(threshold, second) for threshold in decision.plan.thresholds}
+    given = {_asked(threshold, second): threshold for threshold in thresholds}
+    remedy = f"leave --thresholds out, or keep limits alone in it; `rtbench decide {run}` shows the looks"
+    for asked, threshold in given.items():
+        if asked not in planned:
+            raise UsageError(f"{threshold.written} is no gate of the looks that {run} was planned with: {remedy}")
+    if given and (left := [t.written for t in decision.plan.thresholds if _asked(t, second) not in given]):
+        raise UsageError(f"{run} was planned with the gate {left[0]}, which the thresholds lack: {remedy}")
+
+
+def _asked(threshold: Threshold, candidate: str) -> tuple[Question, str]:
+    """What a threshold asks: the only candidate may be named or not."""
+    return threshold.question, "" if threshold.target == candidate else threshold.target
+
+
+def _items(decision: Decision) -> Iterable[Item]:
+    """One for each gate. Before the first look there are gates and no rulings."""
+    rulings = decision.course.rulings
+    ended = leading(decision.run.sessions, ended=decision.run.document.get("state") == "ended")
+    for at, gate in enumerate(decision.gates):
+        ruling = rulings[at] if rulings else _unseen(decision)
+        size = decision.course.looks[ruling.look].pairs if rulings else decision.pairs
+        sides = sides_of_pairs(decision.run, decision.targets, ended[:size]) if size else ()
+        yield _item(decision, gate, ruling, sides)
+
+
+def _unseen(decision: Decision) -> Ruling:
+    reason = f"no look was held: {count(decision.pairs)} of {plural(decision.plan.looks[0], 'pair')} ended"
+    return Ruling("inconclusive", reason, -1, math.nan, -math.inf, math.inf, math.nan)
+
+
+def _item(decision: Decision, gate: Question, ruling: Ruling, sides: Sequence[Side]) -> Item:
+    arms = [figure(side, gate) for side in sides]
+    there = bool(arms) and all(arm.turns for arm in arms)
+    value, before = (arms[1].value, arms[0].value) if there else (math.nan, math.nan)
+    d, low, high, corrected = (_shown(gate, end) for end in (ruling.d, ruling.low, ruling.high, ruling.corrected))
+    item = Item(
+        _written(decision, gate), named(gate), decision.targets[1], GATED[gate.measure].unit, ruling.word,
+        finite(value), low, high, baseline=finite(before), difference=d, corrected=corrected,
+        margin=margin_text(gate.margin, gate.measure), reason=ruling.reason,
+        turns=arms[1].turns if arms else 0, sessions=arms[1].sessions if arms else 0,
+        failed=arms[1].failed if arms else 0, among_failures=value == math.inf,
+        look=ruling.look + 1 if ruling.look >= 0 else None,
+    )  # fmt: skip
+    return item if there else replace(item, word="no data", reason=NO_DATA)
+
+
+def _written(decision: Decision, gate: Question) -> str:
+    """The threshold that a gate came from, as it was written; one gives several gates where turns begin variously."""
+    asked = replace(gate, origin="")
+    return next(one.written for one in decision.plan.thresholds if one.question in (gate, asked))
+
+
+def _shown(gate: Question, end: float) -> float | None:
+    """As items hold differences: the log of a ratio as the share by which it is more; None for an open end."""
+    if not math.isfinite(end):
+        return None
+    return end if gate.kind == "rate" else math.expm1(end)
+
+
+def _notices(decision: Decision) -> Iterable[str]:
+    if decision.course.looks and decision.after:
+        yield f"Beyond that look {plural(decision.after, 'whole pair')} ended; the verdict leaves them out."

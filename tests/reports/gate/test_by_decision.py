@@ -1,0 +1,126 @@
+"""A run that was ended by its looks is checked by them: verdicts, what may be asked of it, what is said."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from reports.gate.check import checked
+from reports.gate.document import as_data
+from reports.gate.text import terminal
+from reports.plan.decide import look_at
+from tests.reports.gate import made
+
+SMALL = replace(made.PAIRED, sessions=240, failed=0.005)
+LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failures": ["rate<+10pt"]}
+TIGHT = {"ttfa": ["p(50)<+0.1%"]}
+UNDECIDED = {"ttfa": ["p(50)<+12%"]}
+
+
+def planned(
+    folder: Path, gates: dict[str, list[str]], looks: tuple[int, ...] = (40, 80, 120), valid: bool = True
+) -> Path:
+    plan = {"pairs": looks[-1], "looks": looks, "gates": gates, "level": 0.05, "spending": "a t^2", "draws": 300}
+    return made.run(folder, replace(SMALL, valid=valid), decision_plan=plan)
+
+
+@pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
+def test_a_run_of_looks_is_checked_by_its_looks(tmp_path: Path, gates: dict[str, list[str]], status: int) -> None:
+    folder = planned(tmp_path / "run", gates)
+    decision, found = look_at(folder), checked(folder)
+
+    assert found.status == decision.status == status
+    assert [item.word for item in found.items] == [ruling.word for ruling in decision.course.rulings]
+    for item, gate in zip(found.items, json.loads((folder / "decision.json").read_text())["gates"], strict=True):
+        shown = math.log1p if gate["scale"] == "ratio" else float
+        for name, value in (("low", item.low), ("high", item.high), ("corrected", item.corrected)):
+            assert value is not None
+            assert shown(value) == pytest.approx(gate[name])
+        assert (item.look, item.sessions) == (gate["look"], gate["pairs"])
+
+
+def test_it_says_at_which_look_it_stopped(tmp_path: Path) -> None:
+    text = " ".join(terminal(checked(planned(tmp_path / "run", TIGHT)), 200).split())
+
+    assert "against before, in the same run, by its planned looks: stopped at look 2 of 3, 80 pairs" in text
+    assert "40 whole pairs ended; the verdict leaves them out" in text
+    assert "corrected +" in text
+
+
+def test_limits_are_held_against_the_whole_run_beside_the_looks(tmp_path: Path) -> None:
+    limits = made.thresholds("ttfa: p(50)<1", "ttfa: p(50)<+60%", "failures: rate<+10pt", "ttfa: p(95)<+90%")
+    found = checked(planned(tmp_path / "run", LOOSE), limits)
+
+    assert found.status == 1
+    assert {item.word for item in found.items if item.relative} == {"not regressed"}
+    assert [item.word for item in found.items if not item.relative] == ["broken", "broken"]
+
+
+def test_the_gates_of_the_plan_may_name_the_candidate(tmp_path: Path) -> None:
+    found = checked(planned(tmp_path / "run", TIGHT), made.thresholds("ttfa{target:after}: p(50)<+0.1%"))
+
+    assert found.status == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("ttfa: p(50)<+61%", "ttfa: p(95)<+90%", "failures: rate<+10pt"), "ttfa: p(50)<+61% is no gate of the looks"),
+        (("ttfa: p(50)<+60%", "failures: rate<+10pt"), "planned with the gate ttfa: p(95)<+90%, which the thresholds"),
+        (("ttfa{target:before}: p(50)<+60%",), "ttfa{target:before}: p(50)<+60% is no gate of the looks"),
+    ],
+)
+def test_other_margins_than_the_planned_ones_are_refused(tmp_path: Path, asked: tuple[str, ...], said: str) -> None:
+    folder = planned(tmp_path / "run", LOOSE)
+
+    with pytest.raises(UsageError, match=re.escape(said)) as raised:
+        checked(folder, made.thresholds(*asked))
+    assert "leave --thresholds out" in str(raised.value)
+    assert f"rtbench decide {folder}" in str(raised.value)
+
+
+def test_the_candidate_is_no_baseline_of_the_looks(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="have before as the baseline, not after"):
+        checked(planned(tmp_path / "run", LOOSE), baseline="after")
+
+
+def test_another_run_as_the_baseline_is_compared_as_ever(tmp_path: Path) -> None:
+    folder, other = planned(tmp_path / "run", TIGHT), made.run(tmp_path / "other", SMALL)
+    found = checked(folder, made.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
+
+    assert found.against == "before of other"
+    assert [item.look for item in found.items] == [None, None]
+
+
+def test_a_run_that_ended_before_its_first_look_is_inconclusive(tmp_path: Path) -> None:
+    found = checked(planned(tmp_path / "run", LOOSE, looks=(400,)))
+
+    assert found.status == 3
+    assert {item.word for item in found.items} == {"inconclusive"}
+    assert found.items[0].reason == "no look was held: 120 of 400\u00a0pairs ended"
+    assert "no look was held" in found.against
+
+
+def test_an_invalid_run_has_no_verdict_by_its_looks_either(tmp_path: Path) -> None:
+    found = checked(planned(tmp_path / "run", LOOSE, valid=False))
+
+    assert found.status == 4
+
+
+def test_a_gate_without_a_value_is_no_data(tmp_path: Path) -> None:
+    found = checked(planned(tmp_path / "run", {"ttfa{step:ghost}": ["p(50)<+20%"]}))
+
+    assert (found.status, found.items[0].word) == (4, "no data")
+
+
+def test_the_file_for_programs_has_the_look(tmp_path: Path) -> None:
+    data = as_data(checked(planned(tmp_path / "run", TIGHT)))
+
+    assert (data["exit_code"], data["items"][0]["look"]) == (1, 2)
+    assert 0 < data["items"][0]["corrected"] < 1

@@ -1,0 +1,85 @@
+"""Every figure of one invented run, as it was drawn last: a change that nobody wanted shows, and which.
+
+    RTBENCH_SNAPSHOTS=renew pytest tests/reports/test_snapshots.py
+
+draws them anew; look at them in a browser, and at what differs, before they are committed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reports
+from reports.page.page import context
+from reports.summary.summary import summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+FOLDER = Path(__file__).parent / "snapshots"
+PLAN = Plan(
+    sessions=60,
+    turns=6,
+    targets=("direct", "gateway"),
+    paired=True,
+    usage=True,
+    limited=True,
+    failed=0.03,
+    seconds=200,
+    warmup_s=20.0,
+)
+MOST_BYTES = 300_000
+NUMBER = re.compile(r"-?\d+\.\d+")
+ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"]*"')
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Name → the figure in words that another machine would write as well."""
+    folder = synthetic.write(tmp_path_factory.mktemp("drawn"), PLAN)
+    parts = context(summarise(reports.load(folder, everything=False)))
+    del parts["hearing"]  # the timeline once more
+    return {name: normal(svg) for name, svg in drawn(parts)}
+
+
+def drawn(part: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """All figures in a page's context, named by where they stand in it."""
+    entries = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list | tuple) else ()
+    for key, entry in entries:
+        path = f"{name}-{key}" if name else str(key)
+        if isinstance(entry, str) and entry.startswith("<svg"):
+            yield path, entry
+        elif not isinstance(entry, str):
+            yield from drawn(entry, path)
+
+
+def normal(svg: str) -> str:
+    """A line for each element, lengths in whole pixels: the last digits are the processor's."""
+    whole = ATTRIBUTE.sub(lambda found: NUMBER.sub(lambda n: f"{float(n[0]):.0f}".replace("-0", "0"), found[0]), svg)
+    return whole.replace("><", ">\n<") + "\n"
+
+
+def test_every_figure_is_drawn_as_it_was(figures: dict[str, str]) -> None:
+    if os.environ.get("RTBENCH_SNAPSHOTS") == "renew":
+        for file in FOLDER.glob("*.svg"):
+            file.unlink()
+        for name, text in figures.items():
+            (FOLDER / f"{name}.svg").write_text(text, encoding="utf-8")
+    kept = {file.stem: file.read_text(encoding="utf-8") for file in FOLDER.glob("*.svg")}
+
+    assert sorted(figures) == sorted(kept)
+    for name, text in figures.items():
+        assert text.splitlines() == kept[name].splitlines(), f"{name}: RTBENCH_SNAPSHOTS=renew draws it anew"
+
+
+def test_they_are_all_there_and_small(figures: dict[str, str]) -> None:
+    kinds = {name.partition("-")[0] for name in figures}
+
+    assert kinds >= {"answers", "tabs", "time", "segments", "timeline", "steps", "along", "quota", "connect"}
+    assert kinds >= {"network", "flow"}
+    assert sum(len(text.encode()) for text in figures.values()) < MOST_BYTES
