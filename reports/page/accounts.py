@@ -55,7 +55,7 @@ def apart(summary: Summary) -> dict[str, Any] | None:
     if not said:
         return None
     interleaved = summary.interleaving.sentence if summary.interleaving else ""
-    return {"said": said, "note": f"{interleaved} {remarks.NO_TEST}".strip()}
+    return {"said": said, "note": f"{interleaved} {'' if summary.decided else remarks.NO_TEST}".strip()}
 
 
 def money(summary: Summary) -> dict[str, Any] | None:

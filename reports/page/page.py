@@ -119,6 +119,7 @@ def _opening(summary: Summary) -> dict[str, Any]:
         "began": moment(summary.window.began_utc_ns),
         "lasted": words.lasted(summary),
         "headline": sentences.headline(summary),
+        "decided": summary.decided,
         "second": " ".join(filter(None, (sentences.heard(summary), failings.second(summary)))),
         "broken": [
             {"line": words.rule_line(r), "figure": words.rule_figure(r), "remedy": words.remedy(r)}

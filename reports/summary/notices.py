@@ -28,10 +28,7 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     elif not run.closed or run.document.get("state") == "killed":
         yield "This run did not end cleanly: its figures are of what had been written by then."
     stopped = str(run.document.get("stopped") or "")
-    decided = _decided(run, stopped)
-    if decided:
-        yield decided
-    elif stopped and not stopped.startswith(ORDINARY):
+    if stopped and not stopped.startswith(ORDINARY) and not decided(run):
         yield f"This run ended before its time: {stopped.rstrip('.')}."
     left_out = len(run.turns) - turns.rows.size
     if left_out:
@@ -42,18 +39,18 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
         yield f"{made} made by no turn of the script: noise, or the idle timeout."
 
 
-def _decided(run: Run, stopped: str) -> str:
-    """At which look a run ended that was to end once it was decided; empty where something else ended it.
+def decided(run: Run) -> str:
+    """At which look a run was decided that was to end once it was; empty where none decided it.
 
     In the words of decision.json, which counts what ended after the run had stopped; else in those of run.json.
     """
-    recorded = DECIDED.fullmatch(stopped)
-    if not run.document.get("decision_plan") or recorded is None:
+    if not run.document.get("decision_plan"):
         return ""
-    found = DECIDED.fullmatch(_sentence(run)) or recorded
-    answer, place = found["answer"], found["place"]
-    how = "" if answer.startswith("inconclusive") else ", decided"
-    return f"This run ended at {place}{how}: {answer}."
+    found = DECIDED.fullmatch(_sentence(run)) or DECIDED.fullmatch(str(run.document.get("stopped") or ""))
+    if found is None:
+        return ""
+    how = "" if found["answer"].startswith("inconclusive") else ", decided"
+    return f"This run ended at {found['place']}{how}: {found['answer']}."
 
 
 def _sentence(run: Run) -> str:

@@ -24,7 +24,7 @@ from reports.summary.events import HARNESS, Distribution, Throughput, events, po
 from reports.summary.figures import Figures, figures
 from reports.summary.incidents import Incidents, incidents_of
 from reports.summary.money import Money, money_of
-from reports.summary.notices import notices
+from reports.summary.notices import decided, notices
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.quota import Quota, quota_of
 from reports.summary.segments import Breakdown, around, breakdowns
@@ -131,6 +131,11 @@ class Summary:
     @property
     def simulated(self) -> bool:
         return self.run.simulated
+
+    @cached_property
+    def decided(self) -> str:
+        """At which look the run ended, and as what; empty where it was not to end once it was decided."""
+        return decided(self.run)
 
     @cached_property
     def drifts(self) -> tuple[Drift, ...]:

@@ -49,7 +49,7 @@ def _head(summary: Summary) -> Iterable[str]:
     for rule in verdict.broken:
         remedy = f" What to do: {plain(words.remedy(rule))}" if rule.remedy else ""
         yield from ("", f"**{plain(words.rule_line(rule))}** {plain(words.rule_figure(rule))}{remedy}")
-    said = " ".join(filter(None, (sentences.heard(summary), failings.second(summary))))
+    said = " ".join(filter(None, (summary.decided, sentences.heard(summary), failings.second(summary))))
     if said:
         yield from ("", plain(said))
 
@@ -63,7 +63,7 @@ def _answer(summary: Summary) -> Iterable[str]:
     apart = remarks.differences(summary)
     if apart:
         interleaved = [summary.interleaving.sentence] if summary.interleaving else []
-        yield from ("", plain(" ".join([*apart, *interleaved, remarks.NO_TEST])))
+        yield from ("", plain(" ".join([*apart, *interleaved, *([] if summary.decided else [remarks.NO_TEST])])))
     cost = remarks.cost(summary.money)
     if cost:
         yield from ("", plain(f"Cost{SIMULATED if summary.simulated else ''}: {', '.join(cost)}."))

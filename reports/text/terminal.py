@@ -57,7 +57,7 @@ def _opening(summary: Summary, width: int, ink: _Ink) -> Iterable[str]:
     for rule in verdict.broken:
         yield from (ink(line, "bad") for line in _wrap(f"{words.rule_line(rule)} {words.rule_figure(rule)}", width))
         yield from _wrap(f"What to do: {words.remedy(rule)}" if rule.remedy else "", width)
-    yield from _wrap(" ".join(filter(None, (heard(summary), second(summary)))), width)
+    yield from _wrap(" ".join(filter(None, (summary.decided, heard(summary), second(summary)))), width)
 
 
 def _wrap(text: str, width: int) -> Iterable[str]:
@@ -125,7 +125,7 @@ def _arms(summary: Summary) -> list[str]:
     """How they were interleaved, and how far apart they lie."""
     told = remarks.against(summary)
     interleaved = [summary.interleaving.sentence.rstrip(".")] if summary.interleaving else []
-    return [*interleaved, *told, *(["no test was made"] if told else [])]
+    return [*interleaved, *told, *(["no test was made: rtbench compare does"] if told and not summary.decided else [])]
 
 
 def _cost(summary: Summary) -> list[str]:

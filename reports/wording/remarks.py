@@ -15,7 +15,9 @@ from reports.summary.summary import Summary
 from reports.turns import ORIGINS
 from reports.wording.numbers import NBSP, change, clock, count, listed, ms, percent, plural, span, three, usd
 
-NO_TEST = "No test was made: nothing here says whether chance alone could have made such differences."
+NO_TEST = (
+    "No test was made: nothing here says whether chance alone could have made such differences; rtbench compare does."
+)
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
 TRANSCRIPTION = "Input transcription is billed apart and not in this figure."
 STRAY = "An answer to noise between turns, or one that ended after its turn was over, belongs to no turn and is billed."

@@ -211,9 +211,17 @@ FUTILE = "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50; stopped a
     ],
 )
 def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, stopped: str, said: str) -> None:
-    (notice,) = build(tmp_path, Plan(), stopped=stopped, decision_plan={"pairs": 200}).notices
+    summary = build(tmp_path, Plan(), stopped=stopped, decision_plan={"pairs": 200})
 
-    assert notice.replace("\u00a0", " ").startswith(said)
+    (told,) = filter(None, (summary.decided, *summary.notices))
+    assert told.replace("\u00a0", " ").startswith(said)
+
+
+def test_a_run_that_was_decided_at_its_last_look_says_so(tmp_path: Path) -> None:
+    tmp_path.joinpath("decision.json").write_text(json.dumps({"sentence": SENTENCE}))
+    summary = build(tmp_path, Plan(), stopped="all sessions are done", decision_plan={"pairs": 200})
+
+    assert summary.decided.startswith("This run ended at look")
 
 
 @pytest.mark.parametrize(
@@ -224,9 +232,9 @@ def test_what_was_decided_is_in_the_words_of_the_decision_where_it_can_be_read(
     tmp_path: Path, written: str, margin: str
 ) -> None:
     tmp_path.joinpath("decision.json").write_text(written)
-    (notice,) = build(tmp_path, Plan(), stopped=SENTENCE, decision_plan={"pairs": 200}).notices
+    summary = build(tmp_path, Plan(), stopped=SENTENCE, decision_plan={"pairs": 200})
 
-    assert f"margin {margin}" in notice
+    assert f"margin {margin}" in summary.decided
 
 
 def test_a_run_without_a_plan_decides_nothing(tmp_path: Path) -> None:
