@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -20,6 +23,9 @@ from bench.cli.report import report
 from bench.cli.simulate import simulate
 from bench.cli.size import size
 from bench.errors import USAGE_STATUS, BenchError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 INTERRUPTED_STATUS = 130
 
@@ -45,8 +51,39 @@ app.command()(size)
 app.command()(export)
 
 
+class Output(io.FileIO):
+    """Standard output or stderr, whose reader may leave: what is written then goes nowhere.
+
+    `rtbench check RUN | head -1` closes the pipe after a line; the exit status is still the verdict's.
+    """
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """As FileIO, without BrokenPipeError."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def forgiving(stream: TextIO | None) -> TextIO:
+    """The same stream, whose reader may leave, or was never there (`>&-`); one that is no file is left as it is."""
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")
+    if not isinstance(stream, io.TextIOWrapper) or stream not in (sys.__stdout__, sys.__stderr__):
+        return stream
+    stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(Output(stream.fileno(), "wb", closefd=False)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering or stream.isatty(),
+        write_through=stream.write_through,
+    )
+
+
 def main() -> None:
     """Run a command. What the user can mend becomes one line on stderr and exit status 2."""
+    sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
     try:
         app()
     except BenchError as error:

@@ -47,7 +47,8 @@ def listing(folder: Folder = FOLDER) -> None:
     """Which scenarios and targets have baselines, of how many runs."""
     from reports.gate.shelf import overview
 
-    sys.stdout.write(overview(_stored(folder)))
+    stored, notices = _stored(folder)
+    sys.stdout.write(overview(stored) + notices)
 
 
 @baseline.command()
@@ -59,20 +60,21 @@ def show(
     from reports.gate.shelf import details
 
     scenario, _, target = which.partition("/")
-    stored = _stored(folder)
+    stored, notices = _stored(folder)
     found = [one for one in stored if (one.baseline.scenario, one.baseline.target) == (scenario, target)]
     if not found:
         known = dict.fromkeys(f"{one.baseline.scenario}/{one.baseline.target}" for one in stored)
         raise UsageError(f"{folder} has no baseline of {which}; it has {', '.join(known)}")
-    sys.stdout.write(details(found))
+    sys.stdout.write(details(found) + notices)
 
 
-def _stored(folder: Path) -> list[baselines.Kept]:
-    """All of a folder's baselines. Raises UsageError where there are none."""
+def _stored(folder: Path) -> tuple[list[baselines.Kept], str]:
+    """A folder's baselines, and lines on files that are none there. Raises UsageError where there are none."""
     from bench.errors import UsageError
     from reports.gate import baselines
+    from reports.gate.eligible import each_once
 
-    found = baselines.read(folder)
+    found, notices = each_once(baselines.read(folder))
     if not found:
         raise UsageError(f"{folder} has no baselines: save one by `rtbench baseline save RUN --folder {folder}`")
-    return found
+    return found, "".join(f"note: {notice}\n" for notice in notices)

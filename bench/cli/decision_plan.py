@@ -1,19 +1,26 @@
 """`python -m bench.cli.decision_plan JSON`: the plan of a run that ends once it is decided, for who runs it.
 
 It stands between the load, which knows no thresholds, and the reports, which know no load. Asked is with `measure` (the
-main one), `turns` of a session, `pairs` at most, `every` so many a look, and `thresholds`, a file or null.
+main one), `targets` (the baseline and the candidate), `scripts` (of each its `name`, the `turns` of a session, and
+`steps`: the label of each turn, null where nobody knows them before), `pairs` at most, `every` so many a look, and
+`thresholds`, a file or null.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.errors import USAGE_STATUS, UsageError
+from reports.gate.gated import GATED, near, quoted
 from reports.gate.thresholds import Threshold, parse, read
-from reports.statistics.looks import SPENDING, first_look, plan
+from reports.plan.plan import refuse_other_targets
+from reports.statistics.looks import SPENDING, first_look, pairs_needed, plan
+from reports.statistics.verdicts import floor
+from reports.wording.numbers import count
 
 LEVEL, DRAWS = 0.05, 2_000
 DEFAULT = {"p(50)": "<+10%", "p(95)": "<+20%"}
@@ -22,10 +29,16 @@ DEFAULT_FAILURES = "rate<+1pt"
 
 
 def planned(asked: dict[str, Any]) -> dict[str, Any]:
-    """As run.json holds it. Raises UsageError where the file cannot be used, or has no relative threshold."""
+    """As run.json holds it. Raises UsageError where the file cannot be used, has no relative threshold or one of what
+    this run does not have, and where the run is too short for a gate to be tested.
+    """
     gates = _gates(asked["thresholds"], asked["measure"])
-    ps = [gate.p for gate in gates if gate.p is not None]
-    first = first_look([max(p, 1 - p) for p in ps], asked["turns"], asked["every"])
+    refuse_other_targets(gates, asked["targets"])
+    for gate in gates:
+        _check_step(gate, asked["scripts"])
+    needed = [pairs_needed(gate.p, _values(gate, asked["scripts"])) for gate in gates]
+    _check_length(gates, needed, asked["pairs"])
+    first = first_look(needed, asked["every"])
     texts: dict[str, list[str]] = {}
     for gate in gates:
         texts.setdefault(gate.written.removesuffix(f": {gate.text}"), []).append(gate.text)
@@ -47,6 +60,44 @@ def _gates(file: str | None, measure: str) -> list[Threshold]:
     if not gates:
         raise UsageError(f'{file} has no relative threshold, such as ttfa: ["p(95)<+20%"]: nothing there to decide')
     return gates
+
+
+def _check_step(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> None:
+    """Raises UsageError for a step that no script has; where a script's are not known before, it may have any."""
+    known = list(dict.fromkeys(label for script in scripts for label in _steps(script, len(scripts)) or ()))
+    if not gate.step or gate.step in known or any(script["steps"] is None for script in scripts):
+        return
+    shown = quoted(gate.step)
+    raise UsageError(f"{gate.written}: there is no step {shown}{near(gate.step, known)} these are: {', '.join(known)}")
+
+
+def _steps(script: Mapping[str, Any], scripts: int) -> list[str] | None:
+    """The steps of a script as reports call them: with its name where there are several."""
+    steps: list[str] | None = script["steps"]
+    return steps if steps is None or scripts == 1 else [f"{script['name']}: {label}" for label in steps]
+
+
+def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
+    """How many values of a gate's measure a session has at least, as far as is known; of a step of several scripts on
+    average, for each script is taken to be played as often.
+    """
+    if GATED[gate.measure].of_sessions:
+        return 1
+    if not gate.step:
+        return min((script["turns"] for script in scripts if script["turns"]), default=1)
+    return sum((_steps(one, len(scripts)) or []).count(gate.step) for one in scripts) / len(scripts) or 1
+
+
+def _check_length(gates: Sequence[Threshold], needed: Sequence[int], pairs: int) -> None:
+    """Raises UsageError where the run ends before a gate may be tested."""
+    most, gate = max(zip(needed, gates, strict=True), key=lambda one: one[0])
+    if most <= pairs:
+        return
+    turns = f", for it needs {count(floor(gate.p))} values in each arm" if gate.p is not None else ""
+    raise UsageError(
+        f"{gate.written} cannot be tested before {count(most)} pairs{turns}, and the run has {count(pairs)} at most: "
+        f"raise --sessions to {most} or more, or gate another figure"
+    )
 
 
 if __name__ == "__main__":

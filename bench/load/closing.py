@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from bench.load.warmup import LONG_RUN_S
 from bench.run import folder as files
 from bench.run.close import alive, counters
 
+WIDEST = 100
+"""Columns of what is printed."""
 DECIDED = (0, 1, 3, 4)
 """Exit statuses of `rtbench decide`: all gates kept, one is broken, inconclusive, the run is invalid."""
 
@@ -50,7 +53,7 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> Closed:
         return Closed(summary, "", invalid)
     if decided.returncode not in DECIDED:
         return Closed(summary, _last_line(decided.stderr, "the run could not be decided"), USAGE_STATUS)
-    return Closed(with_sentence(summary, decided.stdout), "", invalid or decided.returncode)
+    return Closed(with_sentence(summary, decided.stdout, columns()), "", invalid or decided.returncode)
 
 
 def _child(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -66,14 +69,20 @@ def _child(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def columns() -> int:
+    """Of the terminal; at most, and where there is none, as many as the report's own lines have."""
+    return min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+
+
 def _last_line(errors: str, otherwise: str) -> str:
     return (errors.strip().splitlines() or [otherwise])[-1].removeprefix("rtbench: ")
 
 
-def with_sentence(summary: str, decided: str) -> str:
+def with_sentence(summary: str, decided: str, width: int) -> str:
     """A summary with the first line of what was decided, above its last two: the verdict, and where the page is."""
     lines, said = summary.splitlines(), decided.strip().splitlines()
-    return "\n".join([*lines[:-2], *said[:1], *lines[-2:]])
+    wrapped = textwrap.wrap(said[0], width, break_long_words=False, break_on_hyphens=False) if said else []
+    return "\n".join([*lines[:-2], *wrapped, *lines[-2:]])
 
 
 def uncut(document: Mapping[str, Any], length_s: float) -> list[str]:

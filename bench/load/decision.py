@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ import gevent
 
 from bench.errors import UsageError
 from bench.load.child import output_of
+from bench.load.facts import script_facts
 from bench.load.options import Options
+from bench.load.plays import Play, Plays
+from bench.plan.turns import Expect, Pause
 from bench.target.target import Target
 
 MOST_PAIRS = 500
@@ -44,14 +47,27 @@ def check_two(targets: Sequence[Target]) -> None:
         raise UsageError(f"--until-decided is about two targets, and this run has {named}: name two with --targets A,B")
 
 
+def scripts_of(plays: Mapping[str, Plays]) -> list[dict[str, Any]]:
+    """The scripts of each arm as in run.json, with the label of each turn: None where a method makes them up."""
+    labels = {play.script.name: _labels(play) for arm in plays.values() for play in arm.values()}
+    return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(plays)]
+
+
+def _labels(play: Play) -> list[str] | None:
+    if play.improvised:
+        return None
+    return [step.label for step in play.script.steps if not isinstance(step, Pause | Expect)]
+
+
 def decision_plan(
-    options: Options, pairs: int, scripts: Iterable[Mapping[str, Any]], *, command: Sequence[str] = PLAN
+    options: Options, pairs: int, scripts: Sequence[Mapping[str, Any]], *, command: Sequence[str] = PLAN
 ) -> Plan:
-    """The plan of a run. `scripts`: as in run.json. Raises UsageError for thresholds that cannot be used."""
-    facts = list(scripts)
+    """The plan of a run. `scripts`: as `scripts_of` has them. Raises UsageError for thresholds that cannot be used."""
+    of_one = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     asked = {
-        "measure": "ttft" if all(fact["output"] == "text" for fact in facts) else "ttfa",
-        "turns": min((fact["turns"] for fact in facts if fact["turns"]), default=1),
+        "measure": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
+        "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
+        "scripts": list(of_one.values()),
         "pairs": pairs,
         "every": options.look_every,
         "thresholds": str(options.thresholds) if options.thresholds else None,

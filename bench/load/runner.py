@@ -30,8 +30,7 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, BenchError, UsageError
 from bench.load.arm import Arm, arms_of
 from bench.load.current import DRAIN, DRAINING, INTERRUPTED, STANDING, Current
-from bench.load.decision import MOST_PAIRS, Looks, Plan, decision_plan, plan_words
-from bench.load.facts import script_facts
+from bench.load.decision import MOST_PAIRS, Looks, Plan, decision_plan, plan_words, scripts_of
 from bench.load.live import ALL_DONE, LiveRun
 from bench.load.options import add_options
 from bench.load.pacer import SECOND_NS
@@ -121,7 +120,7 @@ class Runs:
         self._planned = plan = planned(self._environment)
         self._decision = None
         if plan.options.until_decided and not isinstance(self._runner, WorkerRunner):
-            self._decision = decision_plan(plan.options, plan.sessions or MOST_PAIRS, script_facts(plan.plays))
+            self._decision = decision_plan(plan.options, plan.sessions or MOST_PAIRS, scripts_of(plan.plays))
         users, processes = int(parsed.num_users or 1), max(1, int(parsed.processes or 1))
         if parsed.headless:
             check_shares(users, plan.sessions, processes)

@@ -15,7 +15,7 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from reports.compare.question import Question
-from reports.compare.sides import Side, counts_of, sample_of, totals_of
+from reports.compare.sides import Side, as_floats, counts_of, sample_of, totals_of
 from reports.compare.steps import by_change, waits_of
 from reports.statistics.centre import Change, centre, trimmed_mean
 from reports.statistics.differences import Better, Difference, quantile_differences
@@ -107,7 +107,7 @@ def _arm(sample: Sample) -> Arm:
 def _means(base: Side, cand: Side, group: list[Question], how: Resampling) -> Iterable[Answer]:
     totals = totals_of(base, group[0]), totals_of(cand, group[0])
     arms = _counted(totals[0][1], 0), _counted(totals[1][1], 0)
-    one, other = ((total, n.astype(np.float64)) for total, n in totals)
+    one, other = map(as_floats, totals)
     for question in group:
         found = None
         if arms[0].turns and arms[1].turns:
@@ -122,7 +122,7 @@ def _rates(base: Side, cand: Side, group: list[Question], how: Resampling) -> It
     counts = counts_of(base, group[0]), counts_of(cand, group[0])
     failing = group[0].measure in FAILINGS
     arms = tuple(_counted(n, int(events.sum()) if failing else 0) for events, n in counts)
-    one, other = ((events.astype(np.float64), n.astype(np.float64)) for events, n in counts)
+    one, other = map(as_floats, counts)
     for question in group:
         found = None
         if arms[0].turns and arms[1].turns:

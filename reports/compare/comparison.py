@@ -10,12 +10,14 @@ import numpy as np
 
 from reports.compare.answers import Answer, Resampling, answers
 from reports.compare.decided import decision_on, notices_of
+from reports.compare.failing import any_failure
 from reports.compare.fairness import Check as Check
 from reports.compare.fairness import checks_of, notices_on, one_run, refuse_other_definitions
 from reports.compare.question import Question, by_origin, default_questions
-from reports.compare.sides import Side
+from reports.compare.sides import Side, matched
 from reports.compare.steps import StepChange, step_changes
 from reports.plan.decision import Decision
+from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import Verdict, floor_reason, verdicts
@@ -23,8 +25,6 @@ from reports.wording.numbers import listed
 
 Design = Literal["pairs", "sessions", "stored runs"]
 
-RUN_SD = 0.05
-"""Spread of a log quantile from run to run that is assumed where two runs are compared; docs/statistics.md."""
 STEP_DRAWS = 2_000
 """Resamples for the standard error of a step's median."""
 
@@ -106,7 +106,8 @@ def compared(
     """Every candidate against the first side; without questions, by `default_questions`.
 
     `run_sd`: the spread of a log quantile from run to run; by default none inside one run, and RUN_SD between two,
-    whose verdicts are provisional. Raises UsageError where the sides' measures are defined differently.
+    whose verdicts are provisional. Each candidate is compared as it would be alone with the baseline; Holm's correction
+    is over all. Raises UsageError where the sides' measures are defined differently.
     """
     refuse_other_definitions(sides)
     by_default = questions is None
@@ -116,42 +117,44 @@ def compared(
     asked = list(dict.fromkeys(one for question in questions for one in by_origin(question, sides)))
     single = one_run(sides)
     spread = run_sd if run_sd is not None else 0.0 if single else RUN_SD
-    how = Resampling(draws, seed_of(*map(run_id, sides)), level, spread)
-    found = [(side, answer) for side in sides[1:] for answer in answers(sides[0], side, asked, how)]
-    found.sort(key=lambda one: not one[1].question.gated)
-    floors = [_floor(sides[0], side, answer) for side, answer in found]
-    judged = verdicts([a.difference for _, a in found], [a.question.gated for _, a in found], floors, level=level)
-    tested = [a for (_, a), floor in zip(found, floors, strict=True) if a.question.gated and a.difference and not floor]
+    how = Resampling(draws, seed_of(run_id(sides[0])), level, spread)
+    each = [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
+    found = [(base, side, answer) for base, side in each for answer in answers(base, side, asked, how)]
+    found.sort(key=lambda one: not one[2].question.gated)
+    floors = [_floor(base, side, answer) for base, side, answer in found]
+    gated = [answer.question.gated for _, _, answer in found]
+    judged = verdicts([answer.difference for _, _, answer in found], gated, floors, level=level)
+    deciding = zip(gated, [answer.difference for _, _, answer in found], floors, strict=True)
     return Comparison(
         sides=tuple(sides),
         findings=tuple(
             _finding(side, answer, replace(verdict, provisional=not single))
-            for (side, answer), verdict in zip(found, judged, strict=True)
+            for (_, side, answer), verdict in zip(found, judged, strict=True)
         ),
-        checks=checks_of(sides),
+        checks=(*checks_of(sides), *any_failure(each, level)),
         method=Method(
-            design="pairs" if sides[0].paired else "sessions",
-            unit=min(side.sessions for side in sides),
+            design="pairs" if all(base.paired for base, _ in each) else "sessions",
+            unit=min(side.sessions for two in each for side in two),
             draws=draws,
             seed=how.seed,
             level=level,
-            holm=len(tested),
+            holm=sum(bool(gate and difference and not floor) for gate, difference, floor in deciding),
             run_sd=spread,
         ),
         notices=(*notices_on(sides), *notices_of(sides, decision)),
         simulated=any(side.simulated for side in sides),
         decision=decision,
-        steps=tuple(_steps(sides, asked, how)) if by_default else (),
+        steps=tuple(_steps(each, asked, how)) if by_default else (),
     )
 
 
-def _steps(sides: Sequence[Side], asked: Sequence[Question], how: Resampling) -> Iterable[Finding]:
+def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Resampling) -> Iterable[Finding]:
     """Every step of the main measure, candidate by candidate."""
     main = next((one for one in asked if one.gated and one.kind == "quantile"), None)
     if main is None:
         return
-    for side in sides[1:]:
-        found = step_changes(sides[0], side, main, seed=how.seed, draws=min(how.draws, STEP_DRAWS), level=how.level)
+    for base, side in each:
+        found = step_changes(base, side, main, seed=how.seed, draws=min(how.draws, STEP_DRAWS), level=how.level)
         yield from (_step(side, one) for one in found)
 
 

@@ -125,7 +125,7 @@ def _same_work(sides: Sequence[Side]) -> Iterable[Check]:
     apart = differing(arms)
     for name, texts in apart.items():
         shown = tuple(shortened(text, LONGEST) for text in texts)
-        yield Check(name, shown, False, "run both arms with the same scripts, audio and load")
+        yield Check(name, shown, False, "run both arms with the same scripts, audio, load and warm-up")
     if not apart:
         shown = ("scripts", "users") if any("users" in arm for arm in arms) else ("scripts",)
         told = ["; ".join(f"{name} {arm[name]}" for name in shown if name in arm) or "not recorded" for arm in arms]
@@ -174,7 +174,6 @@ def _surroundings(side: Side) -> dict[str, str]:
     packages = host.get("packages") or {}
     found = {
         "rtbench": (document.get("tool") or {}).get("version"),
-        "warm-up, s": document.get("warmup_s"),
         "seed of recordings": (document.get("settings") or {}).get("seed"),
         "interleaved": document.get("interleaved"),
         "host": (document.get("writer") or {}).get("host"),

@@ -235,4 +235,5 @@ def _why(finding: Finding, *, paired: bool) -> str:
     more = verdict.more_sessions or (finding.difference.more_sessions if finding.difference else None)
     if verdict.reason:
         return verdict.reason
-    return f"about {count(more)} more {'pairs' if paired else 'sessions'}" if more else ""
+    unit = "pair" if paired else "session"
+    return f"about {count(more)} more {unit}{'' if more == 1 else 's'}" if more else ""

@@ -44,6 +44,15 @@ def folder_of(one: str | Path) -> Path:
     return _parted(one)[0]
 
 
+def identity(run: Run) -> tuple[str, int]:
+    """What tells a run from all others, and not from its copies: its id, and when it began (UTC, ns).
+
+    Ids are of a second, and runs on two machines may begin in the same one.
+    """
+    document = run.document
+    return str(document.get("run_id") or run.folder.name), int(document.get("began_utc_ns") or 0)
+
+
 def known_targets(run: Run) -> list[str]:
     """Those that the document names, whether or not a session was begun there, then whatever else the rows name."""
     told = [str(entry["label"]) for entry in run.document.get("targets") or [] if entry.get("label")]
@@ -89,6 +98,14 @@ def _refuse(sides: list[tuple[Run, str]], named: Sequence[str | Path]) -> None:
         if times > 1:
             raise UsageError(
                 f"{target or folder.name} of {folder} is named {times} times: a side cannot be its own other"
+            )
+    folders: dict[tuple[str, int], Path] = {}
+    for run, _ in sides:
+        folder, whole = run.folder.resolve(), identity(run)
+        if folders.setdefault(whole, folder) != folder:
+            raise UsageError(
+                f"{folder} is a copy of {folders[whole]}: both are the run {whole[0]}, and a run says nothing against "
+                "itself"
             )
 
 

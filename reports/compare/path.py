@@ -25,6 +25,7 @@ REASONS = {
     "not regressed": "It was sure of every gated figure that it is not worse than its margin allows.",
     "futile": "It had become unlikely that any further look would decide, so no more sessions were spent.",
     "last look": "The last look was held, and decided nothing.",
+    "invalid": "By then its arms could not be compared any more, so nothing was decided.",
     "ended by hand": "The run was ended by hand; only what was sure by then counts.",
     "waiting": "The run goes on.",
     "no look": "The run ended before its first look.",

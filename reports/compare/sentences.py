@@ -183,8 +183,9 @@ def _rest(finding: Finding, comparison: Comparison) -> str:
         return ""
     if verdict.more_sessions:
         paired = comparison.method.design == "pairs"
-        unit, where = ("pairs", "") if paired else ("sessions", " in each arm")
-        return f"About {count(verdict.more_sessions)} more {unit}{where} would settle it."
+        unit, where = ("pair", "") if paired else ("session", " in each arm")
+        units = unit if verdict.more_sessions == 1 else f"{unit}s"
+        return f"About {count(verdict.more_sessions)} more {units}{where} would settle it."
     return APART if comparison.method.run_sd else NEAR
 
 

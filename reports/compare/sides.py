@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,11 +130,17 @@ def sides_of(named: Sequence[str | Path]) -> tuple[Side, ...]:
     )
 
 
+def matched(base: Side, cand: Side) -> tuple[Side, Side]:
+    """Two sides clustered as they would be by themselves: what a third one lacks takes nothing from them."""
+    clusters = _clusters((base, cand), (base.turns, cand.turns), (base.target, cand.target))
+    return replace(base, clusters=clusters[0]), replace(cand, clusters=clusters[1])
+
+
 def _place(one: Named, turns: Turns) -> int:
     return turns.targets.index(one.target) if one.target in turns.targets else ABSENT
 
 
-def _clusters(found: Sequence[Named], turns: Sequence[Turns], places: Sequence[int]) -> Sequence[Clusters]:
+def _clusters(found: Sequence[Named | Side], turns: Sequence[Turns], places: Sequence[int]) -> Sequence[Clusters]:
     first = found[0].run
     if all(one.run is first for one in found) and first.document.get("interleaved"):
         pairs = by_pair(first, turns[0], places)
@@ -197,6 +203,11 @@ def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
     lost = _lost(side, steps)
     failed, ended = mine & (turns.kind == FAILED), mine & (turns.kind != CENSORED)
     return _per_cluster(side, failed) + lost, _per_cluster(side, ended) + lost
+
+
+def as_floats(by_cluster: tuple[Floats | Integers, Integers]) -> tuple[Floats, Floats]:
+    """Sums and numbers by cluster as the statistics take them."""
+    return by_cluster[0].astype(np.float64), by_cluster[1].astype(np.float64)
 
 
 def _per_cluster(side: Side, turns: Flags) -> Integers:

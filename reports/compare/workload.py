@@ -1,7 +1,8 @@
 """What a run's document says of the work that an arm was given: what must be the same in a fair comparison; pure.
 
-The workload is the scripts with their audio, pacing, turn detection and limits, and how many sessions there were at
-once. Never part of it is what is compared: the target, its model and region, the settings of a variant.
+The workload is the scripts with their audio, pacing, turn detection and limits, how many sessions there were at once,
+and how much of the beginning was cut as warm-up. Never part of it is what is compared: the target, its model and
+region, the settings of a variant.
 """
 
 from __future__ import annotations
@@ -44,13 +45,19 @@ OF_LOAD = {
     "exclude_tags": "tags left out",
 }
 """Options that shape how many sessions there are at once, and their words."""
+WARMUP = "warm-up, s"
 DIGEST = 12
 """Letters of a digest that are shown."""
 
 
 def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
     """What the arm of one target was given, in words; what a document does not say is left out."""
-    return {**scripts(document, target), **load(document, target)}
+    return {**scripts(document, target), **load(document, target), **warmup(document)}
+
+
+def warmup(document: Mapping[str, Any]) -> dict[str, str]:
+    """How much of a run’s beginning was cut; older runs do not say, and cut nothing."""
+    return {WARMUP: said(document.get("warmup_s") or 0)}
 
 
 def load(document: Mapping[str, Any], target: str) -> dict[str, str]:

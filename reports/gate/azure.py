@@ -24,6 +24,7 @@ def commands(checked: Checked, comment: Path) -> Iterable[str]:
         kind = "error" if checked.status == 3 else "warning"
         for item in checked.of("unsure") if checked.on_inconclusive != "pass" else ():
             yield command("task.logissue", {"type": kind}, said(item))
+    yield from (command("task.logissue", {"type": "warning"}, warning) for warning in checked.warnings)
     yield command("task.uploadsummary", {}, str(comment.resolve()))
     if checked.warns:
         yield command("task.complete", {"result": "SucceededWithIssues"}, headline(checked))

@@ -21,6 +21,7 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from bench.run.folder import write_text
+from reports.compare.clusters import ABSENT
 from reports.compare.question import RATES, Question, by_origin
 from reports.compare.sides import Side, counts_of, sample_of
 from reports.gate.conditions import conditions_of
@@ -28,7 +29,9 @@ from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, ratio_of
 from reports.statistics.resample import quantile_draws, seed_of
+from reports.summary.arms import FAIR
 from reports.summary.verdict import verdict_of
+from reports.wording.numbers import NBSP, percent
 
 SCHEMA = 1
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
@@ -89,12 +92,23 @@ class Kept:
     path: Path
     baseline: Baseline
 
+    @property
+    def in_place(self) -> bool:
+        """Whether it is of the scenario and target whose folder it stands in; a copied file need not be."""
+        return self.path.parent.parts[-2:] == (safe(self.baseline.scenario), safe(self.baseline.target))
+
 
 def baseline_of(side: Side) -> Baseline:
     """What is to be stored of a target. Raises UsageError for a run that is invalid, not judged or without data."""
     document, verdict = side.run.document, verdict_of(side.run.document)
     if verdict.valid is not True:
         raise UsageError(f"{side.run.folder} is no baseline: it is {verdict.word}, {verdict.reason}")
+    share = side.outcomes.throttled(side.target) if side.target != ABSENT else 0.0
+    if share > FAIR:
+        raise UsageError(
+            f"{side.run.folder} is no baseline of {side.name}: {percent(share, 1)} was throttled, more than "
+            f"1{NBSP}%; lower the load or raise the quota, and run it again".replace(NBSP, " ")
+        )
     turns = int(side.here.sum())
     failures = counts_of(side, Question("failures", "rate", Margin()))
     if not turns or failures[0].sum() == failures[1].sum():

@@ -99,7 +99,7 @@ def _item(decision: Decision, gate: Question, ruling: Ruling, sides: Sequence[Si
         margin=margin_text(gate.margin, gate.measure), reason=ruling.reason,
         turns=arms[1].turns if arms else 0, sessions=arms[1].sessions if arms else 0,
         failed=arms[1].failed if arms else 0, among_failures=value == math.inf,
-        look=ruling.look + 1 if ruling.look >= 0 else None,
+        look=ruling.look + 1 if ruling.look >= 0 else None, low_endless=ruling.low == math.inf,
     )  # fmt: skip
     return item if there else replace(item, word="no data", reason=NO_DATA)
 

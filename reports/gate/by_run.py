@@ -34,7 +34,8 @@ def against_run(
     pairs: dict[str, list[str]] = {}
     known = known_targets(load(base.folder, everything=False))
     for target in targets:
-        pairs.setdefault(_partner(base, target, known), []).append(target)
+        if not thresholds or any(one.margin is not None and one.target in ("", target) for one in thresholds):
+            pairs.setdefault(_partner(base, target, known), []).append(target)
     parts = [
         _answers(
             [f"{base.folder}:{other}", *(f"{run.folder}:{one}" for one in mine)],

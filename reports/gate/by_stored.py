@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,18 @@ from bench.measures import CATALOGUE
 from reports.compare.comparison import Finding
 from reports.compare.question import Question
 from reports.compare.sides import Side, sample_of
-from reports.gate.baselines import PS, Kept, Quantiles, Rate, place_of, rate_of, read, run_id_of, scenario_of
-from reports.gate.conditions import conditions_of, differing
+from reports.gate.baselines import PS, Kept, Quantiles, Rate, rate_of, run_id_of
+from reports.gate.eligible import eligible
 from reports.gate.relative import Answer, Answers, asked_of
 from reports.gate.thresholds import Threshold
+from reports.gate.throttling import throttled_share, told
 from reports.statistics.baselines import KNOWN, Stored, against_stored, rate_against_stored, stored_quantile
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.rates import Ratio
 from reports.statistics.resample import seed_of
 from reports.statistics.verdicts import Verdict, floor_reason
 from reports.summary.arms import FAIR
-from reports.wording.numbers import NBSP, listed, percent, plural
-
-NEWEST = 10
-"""So many stored runs are a baseline, the newest ones."""
+from reports.wording.numbers import listed, plural
 
 
 def against_stored_runs(
@@ -46,57 +44,22 @@ def against_stored_runs(
     void: list[str] = []
     differs: list[str] = []
     notices: list[str] = []
-    told: list[str] = []
+    against: list[str] = []
     for side in sides:
-        mine = [one for one in thresholds if one.target in ("", side.name)]
-        stored = others(side, folder)
-        unstored = "" if stored else _unstored(side, folder)
-        runs, apart, left_out = matching(side, stored, allowed)
-        void += _throttled(side)
-        differs += [f"{side.name}: {line}" for line in apart]
-        notices += left_out
-        told += [f"{plural(len(runs), 'stored run')} of {side.name}"] if runs else []
-        asked = asked_of(mine, [side], names) if mine or not thresholds else []
+        mine = [one for one in thresholds if one.margin is not None and one.target in ("", side.name)]
+        if thresholds and not mine:
+            continue
+        stored = eligible(side, folder, allowed)
+        void += [told(side)] if throttled_share(side) > FAIR else []
+        differs += [f"{side.name}: {line}" for line in stored.differs]
+        notices += stored.notices
+        against += [f"{plural(len(stored.runs), 'stored run')} of {side.name}"] if stored.runs else []
         answers += [
-            Answer(one.written, side.name, _finding(side, one.question, runs, level), unstored=unstored)
-            for one in asked
+            Answer(one.written, side.name, _finding(side, one.question, stored.runs, level), unstored=stored.unstored)
+            for one in asked_of(mine, [side], names)
             if _storable(one.question)
         ]
-    return Answers(tuple(answers), tuple(void), tuple(differs), tuple(notices), listed(told))
-
-
-def others(side: Side, folder: Path) -> list[Kept]:
-    """What is stored of a target, but for the run itself."""
-    return [one for one in read(folder, scenario_of(side), side.name) if one.baseline.run_id != run_id_of(side)]
-
-
-def _unstored(side: Side, folder: Path) -> str:
-    place = place_of(folder, scenario_of(side), side.name)
-    return f"no run is stored in {place} yet: save a good one by `rtbench baseline save RUN --folder {folder}`"
-
-
-def matching(side: Side, stored: Sequence[Kept], allowed: Sequence[str]) -> tuple[list[Kept], list[str], list[str]]:
-    """(the newest runs under the same conditions, what differs where there are none, notices on those left out)."""
-    if not stored:
-        return [], [], []
-    now = conditions_of(side)
-    apart = [differing(now, one.baseline.conditions, allowed) for one in stored]
-    limited = [any(rate.name == "throttled" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]
-    same = [one for one, lines, bad in zip(stored, apart, limited, strict=True) if not lines and not bad]
-    if not same:
-        why = apart[0] or [f"{stored[0].baseline.run_id} was throttled in more than 1{NBSP}% of its turns"]
-        return [], why, []
-    out = len(stored) - len(same)
-    seen = sorted({line.partition(":")[0] for lines in apart for line in lines})
-    seen += ["throttled"] if any(limited) else []
-    left_out = [f"{plural(out, 'stored run')} of {side.name} left out: {listed(seen)}."] if out else []
-    return same[:NEWEST], [], left_out
-
-
-def _throttled(side: Side) -> Iterable[str]:
-    share = side.outcomes.throttled(side.target) if side.target >= 0 else 0.0
-    if share > FAIR:
-        yield f"{side.name}: {percent(share, 1)} was throttled; more than 1{NBSP}% is no fair comparison"
+    return Answers(tuple(answers), tuple(void), tuple(differs), tuple(notices), listed(against))
 
 
 def _storable(question: Question) -> bool:
@@ -139,6 +102,7 @@ def _quantile(side: Side, question: Question, runs: Sequence[Kept], level: float
         difference = against_stored(
             now.log_q, now.variance, sessions, then, question.margin,
             baseline_clusters=sum(row.sessions for row in rows), level=level, candidate_endless=now.endless,
+            candidate_above=now.above,
             better="higher" if CATALOGUE[question.measure].better == "higher" else "lower",
         )  # fmt: skip
     return _told(side, question, difference, rows, (sample.n, sessions, sample.failed))
@@ -146,25 +110,19 @@ def _quantile(side: Side, question: Question, runs: Sequence[Kept], level: float
 
 def _rows(question: Question, runs: Sequence[Kept]) -> list[Quantiles]:
     """What the runs say of a quantile's measure; a run that is too small for it is left out where others are not."""
-    assert question.p is not None, "a quantile has a p"
-    place = PS.index(question.p)
     rows = [
         row
         for one in runs
         for row in one.baseline.quantiles
-        if (row.measure, row.origin) == (question.measure, question.origin) and _has_log(row, place)
+        if (row.measure, row.origin) == (question.measure, question.origin)
     ]
     return [row for row in rows if not floor_reason(question.p, (row.n,), (row.sessions,))] or rows
 
 
-def _has_log(row: Quantiles, place: int) -> bool:
-    value = row.values[place]
-    return value is None or value > 0
-
-
 def _stored(row: Quantiles, place: int) -> Stored:
     value, variance = row.values[place], row.variances[place]
-    return Stored(math.inf if value is None else math.log(value), variance or 0.0, row.endless[place])
+    log = math.inf if value is None else math.log(value) if value > 0 else -math.inf
+    return Stored(log, variance or 0.0, row.endless[place])
 
 
 def _told(

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import UsageError
+from reports.compare.clusters import ABSENT
 from reports.compare.sides import Side
 from reports.gate.against import OtherRun, SameRun, StoredRuns, baseline_of
 from reports.gate.by_decision import by_looks, was_planned
 from reports.gate.by_run import against_run, against_targets
 from reports.gate.by_stored import against_stored_runs
+from reports.gate.doubts import doubted
 from reports.gate.gated import near
 from reports.gate.items import Checked, Item, OnInconclusive, limited
 from reports.gate.one_arm import figures, targets_of
 from reports.gate.relative import Answers, items_of
 from reports.gate.thresholds import Threshold
+from reports.gate.throttling import THROTTLED, too_throttled
 from reports.runs import Run, load
 from reports.statistics.differences import LEVEL
+from reports.summary.arms import FAIR
 from reports.summary.notices import notices
 from reports.summary.verdict import verdict_of
 from reports.turns import measured
 from reports.wording import words
+from reports.wording.numbers import percent
 
 REMEDY = (
     "name a baseline: --baseline RUN, or a folder of `rtbench baseline save`; or run the baseline as the first of "
     "several --targets, in pairs"
 )
 
+FAILURES = "failures"
 UNUSED = "No threshold is relative, so the baseline was not used; leave out --thresholds for the default gates."
 
 
@@ -50,19 +56,26 @@ def checked(
     _refuse_unknown_targets(thresholds, sides)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
     answers = _answers(run, sides, thresholds, baseline, allow, level)
-    items = [item for threshold in absolute for side in sides for item in _limited(threshold, side)]
+    limits = [item for threshold in absolute for side in sides for item in _limited(threshold, side)]
+    items = (*limits, *items_of(answers.answers), *answers.items)
     return Checked(
         run_id=str(run.document.get("run_id") or folder.name),
         scenario=str(run.document.get("scenario") or folder.name),
         simulated=run.simulated,
         verdict=verdict_of(run.document).word,
-        items=(*items, *items_of(answers.answers), *answers.items),
-        void=(*_invalid(run), *_empty(sides), *answers.void),
+        items=items,
+        void=(*_invalid(run), *_empty(sides), *answers.void, *_throttled(sides, items, answers)),
         differs=answers.differs,
         notices=(*answers.notices, *_notices(run, sides, answers.notices)),
         against=answers.against,
         on_inconclusive=on_inconclusive,
+        warnings=tuple(_unguarded(sides, items)),
     )
+
+
+def _throttled(sides: Sequence[Side], items: Sequence[Item], answers: Answers) -> Iterable[str]:
+    """That a target was throttled, where the comparison has not said it."""
+    return () if any(THROTTLED in line for line in answers.void) else too_throttled(sides, items)
 
 
 def _refuse_unknown_targets(thresholds: Sequence[Threshold], sides: Sequence[Side]) -> None:
@@ -99,6 +112,11 @@ def _answers(
     names = [side.name for side in sides]
     base = baseline_of(baseline, run.folder, run.document, names)
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
+    if allow and not isinstance(base, StoredRuns):
+        raise UsageError(
+            f"--allow {','.join(allow)} says in what stored runs may differ, and none are the baseline: leave it out, "
+            "or name a folder of `rtbench baseline save` by --baseline"
+        )
     if base is None and relative:
         raise UsageError(f"{relative[0].written} is relative, and there is no baseline: {REMEDY}")
     if base is None and not thresholds:
@@ -111,10 +129,31 @@ def _answers(
         case SameRun():
             return against_targets(run, names, base, thresholds, level)
         case OtherRun():
-            return against_run(run, names, base, thresholds, level)
+            found = against_run(run, names, base, thresholds, level)
+            return doubted(found, sides, load(base.folder, everything=False))
         case StoredRuns():
-            return against_stored_runs(sides, base.folder, thresholds, allow, level)
+            return doubted(against_stored_runs(sides, base.folder, thresholds, allow, level), sides)
     return Answers()
+
+
+def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[str]:
+    """Targets that failed too often to pass by their waits alone, where no threshold is about failures.
+
+    A target without an item is the baseline of others: what is asked of their failures is asked of its own, too.
+    """
+    guarded = {item.target for item in items if item.threshold.startswith(FAILURES)}
+    compared = any(item.relative for item in items if item.target in guarded)
+    asked = {item.target for item in items}
+    for side in sides:
+        if side.name in guarded or (compared and side.name not in asked) or side.target == ABSENT:
+            continue
+        if side.outcomes.failures(side.target) > FAIR:
+            share = percent(side.outcomes.unmet[side.target], side.outcomes.wanted[side.target])
+            whose = f" of {side.name}" if len(sides) > 1 else ""
+            yield (
+                f"{share} of the turns wanted{whose} failed or were never begun, and no threshold is about failures: "
+                'add failures: ["rate<0.01"]'
+            )
 
 
 def _invalid(run: Run) -> list[str]:

@@ -21,6 +21,7 @@ def markdown(checked: Checked) -> str:
     lines = [
         f"### {glyph(checked)} {plain(headline(checked))}",
         " · ".join(plain(part) for part in [*badges(checked), *_about(checked), ending(checked)]),
+        *(f"\n**! {plain(warning)}**" for warning in checked.warnings),
         "",
         *(_rows(shown) if shown else ()),
         "",

@@ -9,15 +9,20 @@ from urllib.parse import parse_qs, urlsplit
 from bench.errors import UsageError
 from reports.compare.fairness import definitions
 from reports.compare.sides import Side
-from reports.compare.workload import load, scripts
+from reports.compare.workload import WARMUP, load, said, scripts, warmup
 from reports.gate.gated import near, quoted
 from reports.summary.arms import arms_of
 
-OWN = ("model", "region", "API version", "voice", "client version", "simulated", "definitions")
+OWN = ("service", "model", "region", "API version", "voice", "client version", "simulated", "definitions")
 """Conditions with a group of their own; the others are words of a workload, such as `users`."""
+SETTINGS = "settings of the target"
+"""Of a variant: what it has instead of its script's."""
 FIXED = ("simulated", "definitions")
 """Runs that differ in these are no two runs of one thing, whoever allows it."""
-ALLOWABLE = ("model", "region", "api_version", "voice", "client_version", "scripts", "pacing", "concurrency")
+ALLOWABLE = (
+    *("service", "model", "region", "api_version", "voice", "client_version"),
+    *("scripts", "pacing", "concurrency", "warmup"),
+)
 PACING = ("pacing", "jitter buffer")
 """How words of a script begin that say how audio is sent and played."""
 UNKNOWN = "not known"
@@ -28,7 +33,9 @@ def conditions_of(side: Side) -> dict[str, str]:
     document = side.run.document
     facts = arms_of(document, side.session_rows, [side.name])[0].facts
     entry: Mapping[str, Any] = next((one for one in document.get("targets") or [] if one.get("label") == side.name), {})
+    own = entry.get("session")
     return {
+        "service": str(entry.get("service") or ""),
         "model": facts["model"],
         "region": facts["region"],
         "API version": _api_version(entry),
@@ -36,7 +43,9 @@ def conditions_of(side: Side) -> dict[str, str]:
         "client version": str((document.get("tool") or {}).get("version") or ""),
         "simulated": "yes" if side.run.simulated else "no",
         "definitions": str(definitions(side)),
+        **({SETTINGS: said(own)} if own else {}),
         **scripts(document, side.name),
+        **warmup(document),
         **{f"load: {words}": text for words, text in load(document, side.name).items()},
     }
 
@@ -57,6 +66,8 @@ def group_of(key: str) -> str:
         return key.lower().replace(" ", "_")
     if key.startswith("load: "):
         return "concurrency"
+    if key == WARMUP:
+        return "warmup"
     return "pacing" if key.startswith(PACING) else "scripts"
 
 

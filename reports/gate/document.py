@@ -32,6 +32,7 @@ class Document:
     void: tuple[str, ...]
     differs: tuple[str, ...]
     notices: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def as_data(checked: Checked) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def as_data(checked: Checked) -> dict[str, Any]:
             "void": checked.void,
             "differs": checked.differs,
             "notices": checked.notices,
+            "warnings": checked.warnings,
         }
     )
     data: dict[str, Any] = msgspec.json.decode(encoded)

@@ -21,6 +21,7 @@ def commands(checked: Checked) -> Iterable[str]:
     if checked.status == 4:
         yield command("error", "rtbench check", headline(checked))
         return
+    yield from (command("warning", "rtbench check", warning) for warning in checked.warnings)
     for item in checked.of("failed")[:MOST]:
         yield command("error", f"{item.figure} {item.word}", said(item))
     if checked.on_inconclusive != "pass":

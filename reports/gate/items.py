@@ -24,6 +24,8 @@ OnInconclusive = Literal["fail", "pass", "warn"]
 
 PASSED, FAILED, INCONCLUSIVE, VOID = 0, 1, 3, 4
 """Exit statuses, beside 2 for what cannot be asked so."""
+TIMEOUT = "> timeout"
+"""A figure that lies among the failed turns."""
 GRADES: dict[Word, Grade] = {
     "kept": "passed",
     "improved": "passed",
@@ -68,6 +70,8 @@ class Item:
     """`difference` without what stopping early adds to it; of a run that was ended by its looks"""
     look: int | None = None
     """the look that decided, from 1"""
+    low_endless: bool = False
+    """all of the interval lies in the failed share: `low` is null, and endless"""
 
     @property
     def grade(self) -> Grade:
@@ -93,6 +97,8 @@ class Checked:
     notices: tuple[str, ...]
     against: str
     on_inconclusive: OnInconclusive = "fail"
+    warnings: tuple[str, ...] = ()
+    """what no threshold is about and is to be said loudly"""
 
     @property
     def status(self) -> int:
@@ -121,7 +127,7 @@ def limited(threshold: Threshold, target: str, question: Question, figure: Figur
         threshold.written, named(question), target, GATED[threshold.measure].unit, word,
         finite(figure.value), finite(figure.low), finite(figure.high), threshold.limit, reason=reason,
         turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
-        among_failures=figure.value == math.inf,
+        among_failures=figure.value == math.inf, low_endless=figure.low == math.inf,
     )  # fmt: skip
 
 
@@ -129,7 +135,7 @@ def compared_item(threshold: str, finding: Finding, target: str) -> Item:
     """A relative threshold on one target. An arm without the figure is no data."""
     question, difference, verdict = finding.question, finding.difference, finding.verdict
     word: Word = verdict.word if difference is not None else "no data"
-    reason = verdict.reason if difference is not None else "the run or its baseline has no such figure, or none above 0"
+    reason = verdict.reason if difference is not None else "the run or its baseline has no such figure"
     value = difference.candidate if difference else math.nan
     low, high = (_shown(difference, end) for end in (difference.low, difference.high)) if difference else (None, None)
     return Item(
@@ -140,6 +146,7 @@ def compared_item(threshold: str, finding: Finding, target: str) -> Item:
         provisional=verdict.provisional and difference is not None,
         more_sessions=verdict.more_sessions, turns=finding.turns[1], sessions=finding.sessions[1],
         failed=finding.failed[1], among_failures=value == math.inf,
+        low_endless=difference is not None and difference.low == math.inf and difference.baseline > 0,
     )  # fmt: skip
 
 
@@ -168,7 +175,9 @@ def finite(value: float) -> float | None:
 
 
 def _shown(difference: Difference, value: float) -> float | None:
-    """A difference as items hold it: the log of a ratio as the share by which it is more."""
+    """A difference as items hold it: the log of a ratio as the share by which it is more, −1 where it is all gone."""
+    if value == -math.inf and difference.candidate == 0 and difference.scale == "ratio":
+        return -1.0
     if not math.isfinite(value):
         return None
     return value if difference.scale == "points" else math.expm1(value)
@@ -185,19 +194,24 @@ def written(item: Item, value: float | None) -> str:
 
 def value_text(item: Item) -> str:
     """The figure, or > timeout where it lies among the failures."""
-    return "> timeout" if item.among_failures else written(item, item.value)
+    return TIMEOUT if item.among_failures else written(item, item.value)
 
 
 def interval_text(item: Item) -> str:
-    """590 to 690 ms; +4 % (−3 to +12 %); an open end is ∞."""
+    """590 to 690 ms; +4 % (−3 to +12 %); an open end is ∞. What lies in the failed share is > timeout."""
     if item.word == "no data":
         return "–"
+    if item.low_endless:
+        return TIMEOUT
+    if item.relative and item.baseline == 0 and item.value and item.unit != "share":
+        return "no ratio to 0"
     if not item.relative:
         low, high = ("∞" if one is None else written(item, one).partition(NBSP)[0] for one in (item.low, item.high))
         low = low if item.low is not None else "−∞"
         unit = written(item, 1.0).partition(NBSP)[2]
         return f"{low} to {high}{NBSP}{unit}".rstrip(NBSP)
-    apart = "–" if item.difference is None else _signed(item, item.difference)
+    apart = TIMEOUT if item.among_failures and item.baseline is not None else "–"
+    apart = apart if item.difference is None else _signed(item, item.difference)
     low = "−∞" if item.low is None else _bare(_signed(item, item.low))
     high = "∞" if item.high is None else _signed(item, item.high)
     return f"{apart} ({low} to {high if item.unit != 'share' else _bare(high)})"

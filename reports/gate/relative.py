@@ -12,8 +12,11 @@ from reports.compare.question import Question, by_origin, default_questions
 from reports.compare.sides import Side
 from reports.gate.items import Item, compared_item, margin_text
 from reports.gate.thresholds import Threshold
+from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import Verdict, floor_reason, verdicts
+
+NO_RATIO = "no ratio to 0, which stored runs have"
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,10 @@ class Answer:
 
     @property
     def floor(self) -> str:
-        """Why it decides nothing, where there is too little of it."""
-        return floor_reason(self.finding.question.p, self.finding.turns, self.finding.sessions, self.unit)
+        """Why it decides nothing, where there is too little of it, or nothing that it is a multiple of."""
+        found = self.finding
+        few = floor_reason(found.question.p, found.turns, found.sessions, self.unit)
+        return few or (NO_RATIO if found.difference and no_ratio(found.difference) else "")
 
 
 @dataclass(frozen=True)

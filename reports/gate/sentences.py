@@ -24,10 +24,6 @@ MEANINGS = {
     INCONCLUSIVE: "inconclusive",
     VOID: "invalid, or without data",
 }
-PROVISIONAL = (
-    "Provisional: another run, or fewer than five stored ones, do not tell the spread from run to run; "
-    "for times 5\u00a0% was assumed. Store five to drop this."
-)
 
 
 def glyph(checked: Checked) -> str:
@@ -80,7 +76,8 @@ def more(item: Item) -> str:
     """How many more sessions would settle it."""
     if item.more_sessions is None or item.grade != "unsure":
         return ""
-    return f"; about {count(item.more_sessions)} more sessions in each arm would settle it"
+    sessions = "session" if item.more_sessions == 1 else "sessions"
+    return f"; about {count(item.more_sessions)} more {sessions} in each arm would settle it"
 
 
 def reason(item: Item) -> str:
@@ -97,10 +94,7 @@ def ending(checked: Checked) -> str:
 
 def remarks(checked: Checked) -> list[str]:
     """What to know beside the items."""
-    found = [*checked.void, *_differing(checked), *checked.notices]
-    if any(item.provisional for item in checked.items):
-        found.append(PROVISIONAL)
-    return found
+    return [*checked.void, *_differing(checked), *checked.notices]
 
 
 def badges(checked: Checked) -> list[str]:

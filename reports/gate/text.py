@@ -1,4 +1,4 @@
-"""A check for a terminal: the verdict, badges, a line for each threshold, then what to know, then the exit code."""
+"""A check for a terminal: verdict, badges, warnings, a line for each threshold, what to know, then the exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = 44
 
 def terminal(checked: Checked, width: int = 100, colour: bool = False) -> str:
     """The check as text."""
-    lines = [*_opening(checked, width, colour), "", *_table(checked, width, colour)]
+    lines = [*_opening(checked, width, colour), *_warnings(checked, width, colour), "", *_table(checked, width, colour)]
     for remark in remarks(checked):
         lines += textwrap.wrap(f"note: {remark}", width, subsequent_indent="      ")
     return "\n".join([*lines, ending(checked)]).replace(NBSP, " ") + "\n"
@@ -32,6 +32,12 @@ def _opening(checked: Checked, width: int, colour: bool) -> Iterable[str]:
         yield _ink(line, BOLD, colour)
     against = [f"against {checked.against}"] if checked.against else []
     yield from textwrap.wrap(" · ".join([*badges(checked), checked.scenario, checked.run_id, *against]), width)
+
+
+def _warnings(checked: Checked, width: int, colour: bool) -> Iterable[str]:
+    for warning in checked.warnings:
+        for line in textwrap.wrap(f"! {warning}", width, subsequent_indent="  "):
+            yield _ink(line, f"{BOLD};{COLOURS['unsure']}", colour)
 
 
 def _table(checked: Checked, width: int, colour: bool) -> Iterable[str]:

@@ -24,7 +24,10 @@ def entries(path: Path) -> Iterator[tuple[int, str, str]]:
     for key, value in root.value:
         if not isinstance(key, ScalarNode):
             raise ScriptError(path, _line(key), SHAPE)
-        for item in value.value if isinstance(value, SequenceNode) else [value]:
+        items = value.value if isinstance(value, SequenceNode) else [value]
+        if not items:
+            raise ScriptError(path, _line(key), f"{key.value} has no threshold: {SHAPE}")
+        for item in items:
             if not isinstance(item, ScalarNode) or not str(item.value).strip():
                 raise ScriptError(path, _line(key if item is value else item), SHAPE)
             yield _line(item), str(key.value), str(item.value)

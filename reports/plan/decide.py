@@ -7,29 +7,31 @@ run's id, so the answer is the same whoever asks, and when.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE
 from reports import runs
-from reports.compare.fairness import checks_of
+from reports.compare.answers import better_of
+from reports.compare.fairness import TURNS, VALID, checks_of
 from reports.compare.named import known_targets
 from reports.compare.question import Question, by_origin
-from reports.compare.sides import Side, counts_of, sample_of, totals_of
+from reports.compare.sides import Side, as_floats, counts_of, sample_of, totals_of
 from reports.plan.decision import Decision
 from reports.plan.document import write
 from reports.plan.gates import mean_seen, quantiles_seen, rate_seen
 from reports.plan.pairs import ARMS, leading, sides_of_pairs
-from reports.plan.plan import DecisionPlan, plan_of
+from reports.plan.plan import DecisionPlan, plan_of, refuse_other_targets
 from reports.plan.sequence import Seen, follow
 from reports.runs import Run
-from reports.statistics.differences import Better
 from reports.statistics.quantiles import Integers
 from reports.statistics.resample import seed_of
 
+AT_THE_END = (VALID, TURNS)
+"""Checks that a look does not ask: the harness is judged once the run has ended, and turns may still come."""
 BY_HAND = "interrupted"
 """What a run that is to be decided says where somebody cut it short, by whichever way."""
 
@@ -54,11 +56,21 @@ def decision_of(run: Run, named: str = "the run") -> Decision:
     seed = seed_of(str(run.document.get("run_id") or run.folder.name))
     complete = sum(size <= pairs.size for size in plan.looks)
 
-    def see(size: int) -> list[Seen]:
-        return _seen(sides_of_pairs(run, targets, pairs[:size]), asked, plan, np.random.default_rng([seed, size]))
+    @cache
+    def first(size: int) -> tuple[Side, ...]:
+        return sides_of_pairs(run, targets, pairs[:size])
 
-    course = follow(plan.schedule(len(asked)), see, complete, end_of(run.document))
-    invalid = _invalid(run, targets, pairs) if ended else ""
+    def see(size: int) -> list[Seen]:
+        return _seen(first(size), asked, plan, np.random.default_rng([seed, size]))
+
+    def unfit(size: int) -> str:
+        return _broken(first(size), besides=AT_THE_END)
+
+    course = follow(plan.schedule(len(asked)), see, complete, end_of(run.document), unfit=unfit)
+    if course.reason == "invalid":
+        invalid = unfit(course.looks[-1].pairs)
+    else:
+        invalid = _invalid(first(int(pairs.size)) if pairs.size else ()) if ended else ""
     return Decision(run, targets, plan, asked, course, int(pairs.size), seed, ended, invalid)
 
 
@@ -78,6 +90,7 @@ def _targets(run: Run, named: str) -> tuple[str, str]:
 
 def _gates(run: Run, targets: tuple[str, str], plan: DecisionPlan, pairs: Integers) -> tuple[Question, ...]:
     """What is asked, of each origin that the pairs of the first look have; the same at every look."""
+    refuse_other_targets(plan.thresholds, targets)
     asked = [threshold.question for threshold in plan.thresholds]
     first = pairs[: plan.looks[0]]
     if not first.size:
@@ -94,9 +107,9 @@ def _seen(sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, 
         if gate in found:
             continue
         if gate.kind == "rate":
-            found[gate] = rate_seen(_floats(counts_of(base, gate)), _floats(counts_of(cand, gate)), gate.margin)
+            found[gate] = rate_seen(as_floats(counts_of(base, gate)), as_floats(counts_of(cand, gate)), gate.margin)
         elif gate.kind == "mean":
-            totals = [_floats(totals_of(side, gate)) for side in sides]
+            totals = [as_floats(totals_of(side, gate)) for side in sides]
             found[gate] = mean_seen(totals[0], totals[1], gate.margin, better_of(gate))
         else:
             alike = [one for one in gates if _same_sample(one, gate)]
@@ -118,18 +131,12 @@ def _same_sample(one: Question, other: Question) -> bool:
     return (one.measure, one.kind, one.origin, one.step) == (other.measure, other.kind, other.origin, other.step)
 
 
-def _floats(counts: tuple[Any, Any]) -> tuple[Any, Any]:
-    return counts[0].astype(np.float64), counts[1].astype(np.float64)
-
-
-def better_of(question: Question) -> Better:
-    return "higher" if question.measure in CATALOGUE and CATALOGUE[question.measure].better == "higher" else "lower"
-
-
-def _invalid(run: Run, targets: tuple[str, str], pairs: Integers) -> str:
+def _invalid(sides: Sequence[Side]) -> str:
     """Why a run that ended may not be used: it was overloaded, not judged, throttled, or has nothing to compare."""
-    if not pairs.size:
-        return "no pair of sessions ended"
-    sides = sides_of_pairs(run, targets, pairs)
-    broken = [check for check in checks_of(sides) if check.fair is False]
+    return _broken(sides) if sides else "no pair of sessions ended"
+
+
+def _broken(sides: Sequence[Side], besides: Sequence[str] = ()) -> str:
+    """The checks that make a comparison unfair, but for those `besides`; empty where it is fair."""
+    broken = [check for check in checks_of(sides) if check.fair is False and check.name not in besides]
     return "; ".join(f"{check.name}: {', '.join(dict.fromkeys(check.texts))}" for check in broken)

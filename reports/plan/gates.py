@@ -10,11 +10,10 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.plan.sequence import Seen, by_se, not_yet
 from reports.statistics.differences import Better, Difference, Margin, beyond, log_ratio
-from reports.statistics.looks import BEYOND_GATED, LEAST_PAIRS
 from reports.statistics.quantiles import Floats, Sample, quantile
 from reports.statistics.rates import PerCluster, mean_difference, rate_difference
-from reports.statistics.resample import paired_draws
-from reports.wording.numbers import count
+from reports.statistics.resample import paired_draws, variance
+from reports.statistics.verdicts import floor_reason
 
 DRAWS = 2_000
 ENDLESS = 0.01
@@ -31,34 +30,30 @@ def quantiles_seen(
     rng: np.random.Generator,
     draws: int = DRAWS,
 ) -> list[Seen]:
-    """Quantiles of one measure, with the standard errors of the same resampled pairs."""
+    """Quantiles of one measure, with the standard errors of the same resampled pairs.
+
+    Pairs without a value are drawn too, and are not counted in the degrees of freedom.
+    """
     drawn = paired_draws(base, cand, [p for p, _ in asked], clusters=pairs, draws=draws, rng=rng)
     return [
-        _quantile_seen((base, cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), pairs, better)
+        _quantile_seen((base, cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), better)
         for at, (p, margin) in enumerate(asked)
     ]
 
 
 def _quantile_seen(
-    arms: tuple[Sample, Sample], p: float, margin: Margin, drawn: tuple[Floats, Floats], pairs: int, better: Better
+    arms: tuple[Sample, Sample], p: float, margin: Margin, drawn: tuple[Floats, Floats], better: Better
 ) -> Seen:
     base, cand = (np.array([quantile(arm.values, p)]) for arm in arms)
     d = float(log_ratio(cand, base)[0])
-    if few := too_few(p, pairs, min(arm.n for arm in arms)):
+    held = [np.unique(arm.sessions) for arm in arms]
+    if few := floor_reason(p, [arm.n for arm in arms], [mine.size for mine in held], "pair"):
         return not_yet(few, d)
-    excess, spread = float(beyond((base, cand), margin, better)[0]), beyond(drawn, margin, better)
-    finite = spread[np.isfinite(spread)]
-    if not math.isfinite(excess) or finite.size < (1 - ENDLESS) * spread.size:
+    excess = float(beyond((base, cand), margin, better)[0])
+    se = math.sqrt(variance(beyond(drawn, margin, better), 1 - ENDLESS))
+    if not math.isfinite(excess) or math.isnan(se):
         return not_yet("the quantile lies in the failed share: the failure rate decides", d)
-    return by_se(d, excess, float(finite.std(ddof=1)), pairs - 1, 1 if better == "lower" else -1)
-
-
-def too_few(p: float, pairs: int, turns: int) -> str:
-    """Why a quantile may not be tested yet; empty where it may."""
-    if pairs < LEAST_PAIRS:
-        return f"too few pairs: {LEAST_PAIRS} are needed"
-    needed = math.ceil(BEYOND_GATED / min(p, 1 - p) - 1e-9)
-    return f"too few turns: p{p * 100:g} needs {count(needed)} in each arm" if turns < needed else ""
+    return by_se(d, excess, se, np.union1d(*held).size - 1, 1 if better == "lower" else -1)
 
 
 def rate_seen(base: PerCluster, cand: PerCluster, margin: Margin) -> Seen:
@@ -91,5 +86,4 @@ def _excess(found: Difference, margin: Margin, better: Better) -> float:
 
 def _few_clusters(base: PerCluster, cand: PerCluster) -> str:
     """A rate or a mean needs pairs that have turns in both arms."""
-    there = min(int(np.count_nonzero(arm[1])) for arm in (base, cand))
-    return f"too few pairs: {LEAST_PAIRS} are needed" if there < LEAST_PAIRS else ""
+    return floor_reason(None, (), [int(np.count_nonzero(arm[1])) for arm in (base, cand)], "pair")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -36,6 +36,15 @@ class DecisionPlan:
 
     def schedule(self, gates: int) -> Schedule:
         return Schedule(self.pairs, self.looks, gates, self.level)
+
+
+def refuse_other_targets(gates: Iterable[thresholds.Threshold], targets: Sequence[str]) -> None:
+    """Raises UsageError for a gate that is of another target than the candidate. `targets`: it is the second of two."""
+    baseline, candidate = targets
+    for gate in gates:
+        if gate.target not in ("", candidate):
+            why = f"{baseline} is the baseline" if gate.target == baseline else f"there is no target {gate.target}"
+            raise UsageError(f"{gate.written}: {why}; a gate may name the candidate alone, {candidate}, or no target")
 
 
 def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:

@@ -7,6 +7,7 @@ lies beyond the margin. `c_k(a)` is the critical value of `reports.statistics.lo
     not regressed   the upper bound at c_k(a) lies below the margin; a pass is kept       all of them: it stops, 0
     futile          it would stay inconclusive at N                                       it stops, 3
     the last look   nothing of these                                                      it stops, 3
+    invalid         the arms may not be compared, whatever the gates say                  it stops, 4
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Literal
 from reports.statistics import corrected, looks
 from reports.statistics.verdicts import Word
 
-Reason = Literal["regressed", "not regressed", "futile", "last look", "waiting", "ended by hand", "no look"]
+Reason = Literal["regressed", "not regressed", "futile", "last look", "invalid", "waiting", "ended by hand", "no look"]
 """Why there was no further look. `waiting`: there will be; `no look`: the run ended before the first was complete."""
 
 
@@ -107,9 +108,15 @@ class Course:
 
 
 def follow(
-    schedule: Schedule, see: Callable[[int], Sequence[Seen]], complete: int, end: Literal["", "by hand", "blind"] = ""
+    schedule: Schedule,
+    see: Callable[[int], Sequence[Seen]],
+    complete: int,
+    end: Literal["", "by hand", "blind"] = "",
+    *,
+    unfit: Callable[[int], object] = lambda pairs: False,
 ) -> Course:
-    """Hold `complete` of the planned looks, one after another, until one decides. `see`: pairs → every gate.
+    """Hold `complete` of the planned looks, one after another, until one decides. `see`: pairs → every gate; `unfit`:
+    pairs → whether they may not be compared.
 
     `end`: why there will be no more of them; empty while the run goes on. "by hand": somebody who could see figures
     ended it, and only bounds that were crossed count. "blind": nobody chose the moment by them, and if no look has
@@ -118,15 +125,16 @@ def follow(
     if not complete:
         return Course((), "no look" if end else "waiting", ())
     seen = lru_cache(maxsize=None)(lambda pairs: tuple(see(pairs)))
-    found = _hold(schedule, seen, complete, schedule.shares, "ended by hand" if end else "waiting")
+    found = _hold(schedule, seen, unfit, complete, schedule.shares, "ended by hand" if end else "waiting")
     if end != "blind" or found.reason != "ended by hand":
         return found
-    return _hold(schedule, seen, complete, schedule.shares[:complete], "last look")
+    return _hold(schedule, seen, unfit, complete, schedule.shares[:complete], "last look")
 
 
 def _hold(
     schedule: Schedule,
     see: Callable[[int], tuple[Seen, ...]],
+    unfit: Callable[[int], object],
     complete: int,
     shares: Sequence[float],
     otherwise: Reason,
@@ -143,6 +151,7 @@ def _hold(
         passed = [k if at is None and _passes(one, look.c) else at for at, one in zip(passed, look.seen, strict=True)]
         worse = _worse(look, [bound[k] for bound in ladder])
         reason = _reason(look, passed, worse, shares[k], last=k + 1 == len(shares), final=_final(ladder))
+        reason = "invalid" if unfit(pairs) else reason
         if reason is not None:
             break
     return _course(schedule, held, reason or otherwise, passed, worse, shares, ladder[-1])

@@ -20,7 +20,7 @@ from reports.plan.prices import time_price, usd_per_session, usd_price
 from reports.runs import Run
 from reports.statistics.components import Spread, cheapest_turns, components_at, spread_of
 from reports.statistics.differences import Margin
-from reports.statistics.looks import BEYOND_GATED
+from reports.statistics.looks import pairs_needed
 from reports.statistics.power import LEAST_SESSIONS, Pilot, pilot_of_pairs, pilot_of_quantile, pilot_of_rate
 from reports.statistics.resample import seed_of
 from reports.summary.summary import window_of
@@ -90,7 +90,8 @@ def sized(like: str | Path, asked: Asked) -> Size:
         raise UsageError(f"{like} has no {asked.question.name} to plan with: too few turns have it, or too many failed")
     least, likely, most = pilot.needed(asked.distance, asked.power)
     turns = float(counts_of(base, FAILURES)[1].sum()) / many
-    floor = _floor(asked, sample_of(base, asked.question).n / many) if not asked.is_rate else LEAST_SESSIONS
+    figures = 1.0 if asked.is_rate else sample_of(base, asked.question).n / many
+    floor = pairs_needed(asked.question.p, figures)
     sample = sample_of(base, _waits(base, asked.question))
     parts = components_at(sample, asked.question.p or 0.5)
     return Size(
@@ -146,12 +147,6 @@ def _waits(base: Side, question: Question) -> Question:
         return question
     origin = next(iter(common_origins([base])), "")
     return Question(base.mains.get(origin, "ttfa"), "quantile", Margin(), 0.5, origin=origin)
-
-
-def _floor(asked: Asked, turns_per_session: float) -> int:
-    """Sessions from which on the quantile may be tested at all."""
-    p = asked.question.p or 0.5
-    return math.ceil(BEYOND_GATED / min(p, 1 - p) / turns_per_session - 1e-9)
 
 
 def _pace(run: Run, base: Side) -> float:

@@ -16,9 +16,10 @@ ORIGINS = {"requested": "from response.create", "speech_end": "from the end of s
 
 def sentence(decision: Decision) -> str:
     """The answer in one sentence: what came of it, by which figures, and which look said so."""
-    if decision.invalid:
-        return f"invalid: {decision.invalid}; its figures decide nothing"
     reason = decision.course.reason
+    if decision.invalid:
+        told = f"invalid: {decision.invalid}; its figures decide nothing"
+        return f"{told}; stopped at {place(decision)}" if reason == "invalid" else told
     if reason == "waiting":
         return _waiting(decision)
     if reason == "no look":

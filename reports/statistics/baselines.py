@@ -9,6 +9,9 @@ With y_r = log q of run r of R, V_r its variance from the sessions inside the ru
 
 and the bounds are d ∓ t·SE of d = y_c − mean(y_r). Rates alike without logs; of fewer than five runs their spread is
 not known, and nothing is assumed for it.
+
+A quantile may be 0, which has no log. A candidate at 0 is no more than any stored run, and less than all of them where
+none is 0; a candidate above 0 has no ratio to a stored 0, and nothing is decided.
 """
 
 from __future__ import annotations
@@ -32,25 +35,30 @@ RUN_SD = 0.05
 
 @dataclass(frozen=True)
 class Stored:
-    """A figure of one run: the log of a quantile (or mean), and its variance from the sessions in the run.
+    """A figure of one run: the log of a quantile (−inf of 0), and its variance from the sessions in the run.
 
     `endless`: the share of resamples whose quantile lies among the failed turns; they are not in the variance.
+    `above`: of a figure of 0 the share of resamples that lie above it.
     """
 
     log_q: float
     variance: float
     endless: float = 0.0
+    above: float = 0.0
 
 
 def stored_quantile(
     sample: Sample, p: float, clusters: int, rng: np.random.Generator, draws: int = DRAWS
 ) -> Stored | None:
-    """A quantile as a later candidate or baseline needs it; None where there is none, or none above 0."""
+    """A quantile as a later candidate or baseline needs it; None where there is none, or it is below 0."""
     value = quantile(sample.values, p)
-    if not value > 0:
+    if not value >= 0:
         return None
     drawn = quantile_draws(sample, [p], clusters=clusters, draws=draws, rng=rng)[:, 0]
-    return Stored(math.log(value), log_variance(drawn), float(np.isinf(drawn).mean()))
+    endless = float(np.isinf(drawn).mean())
+    if not value:
+        return Stored(-math.inf, 0.0, endless, float((drawn > 0).mean()))
+    return Stored(math.log(value), log_variance(drawn), endless)
 
 
 def against_stored(
@@ -65,6 +73,7 @@ def against_stored(
     run_sd: float = RUN_SD,
     level: float = LEVEL,
     candidate_endless: float = 0.0,
+    candidate_above: float = 0.0,
 ) -> Difference:
     """One figure of a run against the same of stored runs, of which `baseline_clusters` sessions in all.
 
@@ -72,6 +81,8 @@ def against_stored(
     resamples are, all but `level` of them; and not worse only if not more than `level` of them are.
     """
     runs, logs = len(stored), np.array([run.log_q for run in stored])
+    if -math.inf in (candidate_log_q, *logs):
+        return _with_nothing(candidate_log_q, logs, margin, better, level, sure=candidate_above <= level)
     mean = float(logs.mean()) if np.isfinite(logs).all() else math.inf
     inside = candidate_variance, float(np.mean([run.variance for run in stored])) / runs
     between = run_sd**2 * (1 + 1 / runs)
@@ -82,6 +93,35 @@ def against_stored(
     )  # fmt: skip
     open_low = math.isinf(mean) or max(run.endless for run in stored) > level
     return _with_endless(found, candidate_endless, open_low, better, level)
+
+
+def no_ratio(difference: Difference) -> bool:
+    """Whether nothing is known because a figure above 0 was held against stored runs of which one at least has 0."""
+    return math.isnan(difference.d) and difference.baseline == 0 < difference.candidate
+
+
+def _with_nothing(
+    candidate: float, logs: Floats, margin: Margin, better: Better, level: float, *, sure: bool
+) -> Difference:
+    """Where the candidate is 0, or a stored run. `sure`: not more than `level` of its resamples lie above that 0."""
+    at_nothing = np.isneginf(logs)
+    found = Difference(
+        "ratio", 0.0 if at_nothing.any() else math.exp(float(logs.mean())), math.exp(candidate),
+        math.nan, -math.inf, math.inf, math.nan, math.nan, -math.inf, math.inf, -math.inf, 1.0, 1.0, level,
+    )  # fmt: skip
+    if candidate > -math.inf or not sure:
+        return found
+    if at_nothing.all():
+        inside = -math.log1p(margin.ratio)
+        return replace(
+            found, d=0.0, low=0.0, high=0.0, worse_low=inside, worse_high=inside, better_low=inside, better_high=inside
+        )
+    if at_nothing.any():  # no more than any of them, and no ratio to tell how much less
+        return replace(found, high=0.0, worse_high=-math.inf if better == "lower" else math.inf)
+    less = replace(found, d=-math.inf, high=-math.inf)
+    if better == "higher":
+        return replace(less, worse_low=math.inf, p_worse=0.0, better_high=-math.inf)
+    return replace(less, worse_high=-math.inf, better_low=math.inf, p_better=0.0)
 
 
 def rate_against_stored(

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.quantiles import Floats, Integers, Sample, quantile, sample
-from reports.statistics.resample import paired_draws
+from reports.statistics.resample import paired_draws, variance
 
 TRIM = 0.1
 """Left out at either end."""
@@ -142,6 +142,4 @@ def _median_change(base: Sample, cand: Sample, pairs: int, rng: np.random.Genera
     low, high = paired_draws(base, cand, (0.5,), clusters=pairs, draws=draws, rng=rng)
     with np.errstate(invalid="ignore"):
         drawn = (np.log(high) - np.log(low))[:, 0]
-    finite = drawn[np.isfinite(drawn)]
-    se = float(finite.std(ddof=1)) if finite.size > draws / 2 else math.nan
-    return Change(math.log(medians[1] / medians[0]), se)
+    return Change(math.log(medians[1] / medians[0]), math.sqrt(variance(drawn, 0.5)))

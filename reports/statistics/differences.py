@@ -25,7 +25,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.quantiles import Floats, Sample, quantile
-from reports.statistics.resample import DRAWS, paired_draws, quantile_draws
+from reports.statistics.resample import DRAWS, paired_draws, quantile_draws, variance
 
 LEVEL = 0.05
 """One-sided; the interval shown is the two-sided one of 90 %, whose ends are the bounds that decide."""
@@ -141,8 +141,7 @@ def _difference(
     worse, good = beyond(drawn, margin, better) + drift, beyond((drawn[1], drawn[0]), margin, better) - drift
     df = welch([log_variance(values) for values in drawn] if len(sizes) == 2 else (), sizes)
     interval, bad, nice = (_expanded(values, min(sizes), df, level) for values in (ratio, worse, good))
-    finite = ratio[np.isfinite(ratio)]
-    se = float(finite.std(ddof=1)) if finite.size > 1 else math.nan
+    se = math.sqrt(variance(ratio))
     base, cand = np.array([points[0]]), np.array([points[1]])
     apart = float(beyond((base, cand), margin, better)[0])
     more = None if settled(bad) else more_sessions(apart, se, max(sizes), level, fixed=2 * run_sd**2)
@@ -171,8 +170,8 @@ def beyond(arms: tuple[Floats, Floats], margin: Margin, better: Better) -> Float
 
 def log_variance(drawn: Floats) -> float:
     """Variance of the logs of what was drawn, where they are finite; 0 of fewer than two."""
-    logs = np.log(drawn[(drawn > 0) & np.isfinite(drawn)])
-    return float(logs.var(ddof=1)) if logs.size > 1 else 0.0
+    found = variance(np.log(drawn[drawn > 0]))
+    return 0.0 if math.isnan(found) else found
 
 
 def welch(variances: Sequence[float], clusters: Sequence[int]) -> float:
@@ -219,7 +218,10 @@ def more_sessions(apart: float, se: float, clusters: int, level: float = LEVEL, 
     if not (math.isfinite(wanted) and math.isfinite(se)) or wanted <= 0:
         return None
     more = max(1.0, clusters * ((se**2 - fixed) / wanted - 1))
-    if more > FAR * clusters:
-        return None
-    unit: int = 10 ** max(0, math.floor(math.log10(more)) - 1)
-    return math.ceil(more / unit) * unit
+    return None if more > FAR * clusters else two_digits(more)
+
+
+def two_digits(number: float) -> int:
+    """Rounded up: 241 → 250."""
+    unit: int = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return math.ceil(number / unit) * unit

@@ -24,13 +24,11 @@ from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.quantiles import Floats
+from reports.statistics.verdicts import SESSIONS, floor
 
 SPENDING = "a t^2"
 EVERY = 50
 """Pairs from look to look; the number of the first one, and of N, is a multiple of it."""
-BEYOND_GATED = 20
-"""Turns of each arm that must lie beyond a quantile before it is tested: n(1−p) ≥ 20."""
-LEAST_PAIRS = 20
 HOPELESS = 0.1
 """Below such a chance of ever passing, and of ever being found worse, a look ends the run."""
 REACH = 8.0
@@ -43,10 +41,14 @@ def plan(pairs_most: int, every: int = EVERY, first: int = 0) -> tuple[int, ...]
     return (*sizes, pairs_most)
 
 
-def first_look(ps: Sequence[float], turns_per_session: float, every: int = EVERY) -> int:
-    """Pairs from which on every gated quantile may be tested, rounded up to a multiple of `every`."""
-    needed = max([LEAST_PAIRS, *(BEYOND_GATED / (1 - p) / turns_per_session for p in ps)])
-    return math.ceil(needed / every - 1e-9) * every
+def pairs_needed(p: float | None, values_per_session: float) -> int:
+    """Pairs from which on a quantile may be tested, of which a session has so many values; None: a rate or a mean."""
+    return max(SESSIONS, math.ceil(floor(p) / values_per_session - 1e-9) if p is not None else 0)
+
+
+def first_look(needed: Sequence[int], every: int = EVERY) -> int:
+    """Pairs from which on every gate may be tested, rounded up to a multiple of `every`."""
+    return math.ceil(max(needed) / every) * every
 
 
 def bounds(t: Sequence[float], a: float, grid: int = 200) -> list[float]:

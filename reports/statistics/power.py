@@ -20,17 +20,19 @@ import numpy as np
 from scipy.special import ndtr, ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.quantiles import Floats, Sample
-from reports.statistics.resample import paired_draws, quantile_draws, weights
+from reports.statistics.rates import ratio_of, unseen_deff
+from reports.statistics.resample import paired_draws, quantile_draws, variance, weights
 
 LEVEL = 0.05
 TAIL_FROM, TAIL = 0.9, 1.2
 LEAST_SESSIONS = 20
 BETTER_SESSIONS = 200
 DRAWS, REDRAWN = 2_000, 200
+FINITE = 0.9
+"""The least share of draws that must be finite: a quantile that is endless in more of them cannot be planned for."""
 RANGE = (0.05, 0.95)
 FEW_EVENTS = 5
-"""With fewer failures nothing was seen of how they cluster: an intra-session correlation of 0.2 is assumed."""
-ASSUMED_ICC = 0.2
+"""With fewer failures nothing was seen of how they cluster, and a correlation is assumed."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def pilot_of_quantile(sample: Sample, p: float, clusters: int, rng: np.random.Ge
     """From one arm: two arms have twice its variance."""
     drawn = np.log(quantile_draws(sample, (p,), clusters=clusters, draws=DRAWS, rng=rng)[:, 0])
     anew = _redrawn((sample,), p, clusters, rng)
-    return Pilot(2 * clusters * _variance(drawn), 2 * clusters * _variance(drawn) * anew, clusters, p >= TAIL_FROM)
+    itself = 2 * clusters * variance(drawn, FINITE)
+    return Pilot(itself, itself * anew, clusters, p >= TAIL_FROM)
 
 
 def pilot_of_pairs(base: Sample, cand: Sample, p: float, pairs: int, rng: np.random.Generator) -> Pilot:
@@ -79,7 +82,8 @@ def pilot_of_pairs(base: Sample, cand: Sample, p: float, pairs: int, rng: np.ran
     with np.errstate(invalid="ignore"):
         drawn = (np.log(high) - np.log(low))[:, 0]
     anew = _redrawn((base, cand), p, pairs, rng)
-    return Pilot(pairs * _variance(drawn), pairs * _variance(drawn) * anew, pairs, p >= TAIL_FROM)
+    itself = pairs * variance(drawn, FINITE)
+    return Pilot(itself, itself * anew, pairs, p >= TAIL_FROM)
 
 
 def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.Generator) -> Pilot:
@@ -110,18 +114,8 @@ def _rate_variance(rate: float, effect: float) -> float:
 
 def _rate_deff(events: Floats, turns: Floats) -> float:
     """How much wider than independent turns sessions make a rate; at least 1."""
-    size, n, x = events.size, float(turns.sum()), float(events.sum())
-    if x < FEW_EVENTS or x == n:
-        return 1 + ASSUMED_ICC * (n / size - 1)
-    rate = x / n
-    variance = size / (size - 1) * float(((events - rate * turns) ** 2).sum()) / n**2
-    return max(1.0, variance * n / (rate * (1 - rate)))
-
-
-def _variance(drawn: Floats) -> float:
-    """NaN where more than one in ten of the draws is endless: such a quantile cannot be planned for."""
-    finite = drawn[np.isfinite(drawn)]
-    return float(finite.var(ddof=1)) if finite.size >= 0.9 * drawn.size else math.nan
+    n, x = float(turns.sum()), float(events.sum())
+    return unseen_deff(n, events.size) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
 
 
 def _redrawn(arms: tuple[Sample, ...], p: float, clusters: int, rng: np.random.Generator) -> Floats:

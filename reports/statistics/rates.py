@@ -15,16 +15,17 @@ one; Newcombe's of Wilson's limits with n/deff turns and t of G−1; and, if the
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.differences import (
+    FAR,
     LEVEL,
+    POWER,
     Better,
-    Bounds,
     Difference,
     Margin,
     beyond,
@@ -32,6 +33,7 @@ from reports.statistics.differences import (
     more_sessions,
     settled,
     student,
+    two_digits,
     welch,
 )
 from reports.statistics.quantiles import Floats
@@ -61,6 +63,11 @@ class Ratio:
         """Of a rate: how much wider than independent turns the sessions make it; 1 where nothing is known."""
         independent = self.value * (1 - self.value) / self.turns
         return max(1.0, self.variance / independent) if independent > 0 else 1.0
+
+    def grown(self, more: int, of: int) -> Ratio:
+        """The same with so many more sessions for each `of` of them."""
+        times = 1 + more / of
+        return Ratio(self.value, self.variance / times, self.turns * times, round(self.clusters * times))
 
 
 def ratio_of(arm: PerCluster) -> Ratio:
@@ -155,31 +162,60 @@ def points_difference(
     low = min(simple.low, *(-bound for bound in _upper(cand, base, level)))
     bad = replace(student(d - margin.points, se, df, level), high=high - margin.points)
     good = replace(student(-d - margin.points, se, df, level), high=-low - margin.points)
-    most = clusters or max(base.clusters, cand.clusters)
-    more = None if settled(bad) else more_sessions(d - margin.points, se, most, level, fixed=fixed)
+    most, more = clusters or max(base.clusters, cand.clusters), None
+    if not settled(bad) and d > margin.points:
+        more = more_sessions(d - margin.points, se, most, level, fixed=fixed)
+    elif not settled(bad):
+        more = _more_to_pass((base, cand), se, df, margin, level, fixed, most, alone=clusters is not None)
     return Difference(
         "points", base.value, cand.value, d, simple.low, high, se, df,
         bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high,
     )  # fmt: skip
 
 
-def share_with_any(base: PerCluster, cand: PerCluster, margin: Margin, *, level: float = LEVEL) -> Difference:
-    """Difference of the shares of sessions with any event: plain binomial, so Newcombe's interval as it stands.
+def _more_to_pass(
+    arms: tuple[Ratio, Ratio],
+    se: float,
+    df: float,
+    margin: Margin,
+    level: float,
+    fixed: float,
+    clusters: int,
+    *,
+    alone: bool,
+) -> int | None:
+    """About so many more sessions bring the upper bound below the margin with a power of 80 %, if the rates are what
+    they seem. None where more than `FAR` times as many would not. `alone`: the candidate alone grows.
 
-    The p-value is the level at which its bound meets the margin; 1 where the estimate itself is not beyond it.
+    The bound is the widest of three, of which only one has an inverse, so the number is searched for.
     """
-    one, other = (_sessions_with_any(arm) for arm in (base, cand))
-    d, se = other.value - one.value, math.sqrt(one.variance + other.variance)
-    if math.isnan(d):
-        return points_difference(one, other, se, 0.0, margin, level)
-    low, high = -_newcombe(other, one, level), _newcombe(one, other, level)
-    bad, good = _binomial(one, other, margin, level), _binomial(other, one, margin, level)
-    most = max(one.clusters, other.clusters)
-    more = None if settled(bad) else more_sessions(d - margin.points, se, most, level)
-    return Difference(
-        "points", one.value, other.value, d, low, high, se, math.inf,
-        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high,
-    )  # fmt: skip
+    base, cand = arms
+
+    def passes(more: int) -> bool:
+        one, other = base if alone else base.grown(more, clusters), cand.grown(more, clusters)
+        times = 1 + more / clusters
+        now = math.sqrt(fixed + max(0.0, se**2 - fixed) / times)
+        high = max(
+            student(cand.value - base.value, now, df if fixed else df * times, level).high, *_upper(one, other, level)
+        )
+        return bool(high + float(ndtri(POWER)) * now <= margin.points)
+
+    most = FAR * clusters
+    if not (math.isfinite(se) and clusters and passes(most)):
+        return None
+    return two_digits(bisect_left(range(1, most), True, key=passes) + 1)
+
+
+def any_event(arm: PerCluster) -> Ratio:
+    """The share of sessions with any event. Sessions are independent, so it is plainly binomial."""
+    sessions = int(np.count_nonzero(arm[1]))
+    share = np.count_nonzero(arm[0][arm[1] > 0]) / sessions if sessions else math.nan
+    return Ratio(share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions)
+
+
+def newcombe(base: Ratio, cand: Ratio, level: float = LEVEL) -> tuple[float, float]:
+    """Newcombe's interval of the difference of two shares."""
+    return -_newcombe(cand, base, level), _newcombe(base, cand, level)
 
 
 def _parts(arm: PerCluster) -> Floats:
@@ -202,11 +238,15 @@ def _upper(low: Ratio, high: Ratio, level: float) -> tuple[float, ...]:
     """Upper bounds of how far the rate `high` lies above `low`, for where events are few."""
     if min(low.clusters, high.clusters) < 2:
         return (math.inf,)
-    newcombe = _newcombe(low, high, level, student_t=True)
+    wilsons = _newcombe(low, high, level, student_t=True)
     if high.value:
-        return (newcombe,)
-    deff = 1 + UNSEEN * (high.turns / high.clusters - 1)
-    return newcombe, 1 - level ** (deff / high.turns)
+        return (wilsons,)
+    return wilsons, 1 - level ** (unseen_deff(high.turns, high.clusters) / high.turns)
+
+
+def unseen_deff(turns: float, clusters: int) -> float:
+    """The design effect that is assumed of a rate where nothing was seen of how its events cluster."""
+    return 1 + UNSEEN * (turns / clusters - 1)
 
 
 def _newcombe(low: Ratio, high: Ratio, level: float, *, student_t: bool = False) -> float:
@@ -222,21 +262,3 @@ def wilson(share: float, n: float, z: float) -> float:
     """Wilson's limit of a share of n: the upper one for z above 0, the lower one below."""
     root = math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return (share + z**2 / (2 * n) + z * root) / (1 + z**2 / n)
-
-
-def _sessions_with_any(arm: PerCluster) -> Ratio:
-    sessions = int(np.count_nonzero(arm[1]))
-    share = np.count_nonzero(arm[0][arm[1] > 0]) / sessions if sessions else math.nan
-    return Ratio(share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions)
-
-
-def _binomial(low: Ratio, high: Ratio, margin: Margin, level: float) -> Bounds:
-    """Of high − low − margin, with the level at which its lower bound is 0."""
-
-    def bound(a: float) -> float:
-        return -_newcombe(high, low, a) - margin.points
-
-    p = 1.0
-    if high.value - low.value > margin.points:
-        p = brentq(bound, 1e-12, 0.5) if bound(1e-12) < 0 else 1e-12
-    return Bounds(bound(level), _newcombe(low, high, level) - margin.points, p)

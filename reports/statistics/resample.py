@@ -55,6 +55,12 @@ def paired_draws(
     return first, second
 
 
+def variance(drawn: Floats, least: float = 0.0) -> float:
+    """Of the finite ones; NaN of fewer than two, or where less than the share `least` is finite."""
+    finite = drawn[np.isfinite(drawn)]
+    return float(finite.var(ddof=1)) if finite.size > 1 and finite.size >= least * drawn.size else math.nan
+
+
 def weights(clusters: int, draws: int, rng: np.random.Generator, *, portion: int) -> Iterator[npt.NDArray[np.int64]]:
     """How often each cluster (column) was drawn in each resample (row), so many resamples at once."""
     for done in range(0, draws, portion):

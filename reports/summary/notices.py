@@ -49,7 +49,7 @@ def decided(run: Run) -> str:
     found = DECIDED.fullmatch(_sentence(run)) or DECIDED.fullmatch(str(run.document.get("stopped") or ""))
     if found is None:
         return ""
-    how = "" if found["answer"].startswith("inconclusive") else ", decided"
+    how = "" if found["answer"].startswith(("inconclusive", "invalid")) else ", decided"
     return f"This run ended at {found['place']}{how}: {found['answer']}."
 
 

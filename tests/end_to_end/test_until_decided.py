@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from bench.run import folder as files
 from tests.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
 from tests.end_to_end.test_arms import slower_and_faster, write_targets
-from tests.simulator_process import Ready
+from tests.simulator_process import Ready, quick_simulator
 
 MOST = 200
 THRESHOLDS = 'ttfa: ["p(50)<+10%", "p(95)<9000"]\n'
@@ -53,7 +54,7 @@ def test_a_candidate_that_is_clearly_slower_ends_the_run_at_an_early_look(
     assert len(decision["looks"]) < 10
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
     assert document["stopped"]
-    assert decision["sentence"].replace("\u00a0", " ") in printed
+    assert " ".join(decision["sentence"].split()) in " ".join(printed.split())
 
 
 def test_a_candidate_that_is_clearly_faster_is_let_through(tmp_path: Path, services: dict[str, Ready]) -> None:
@@ -61,6 +62,21 @@ def test_a_candidate_that_is_clearly_faster_is_let_through(tmp_path: Path, servi
 
     assert decision["reason"] == "not regressed"
     assert status == (4 if document["verdict"]["valid"] is False else 0)
+    assert sum(document["totals"]["sessions"].values()) < 2 * MOST
+
+
+def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        services = {}
+        for name in ("fast", "slow"):
+            (tmp_path / name).mkdir()
+            limited = quick_simulator(tmp_path / name, more="limits: {requests_per_min: 40}\n")
+            services[name] = stack.enter_context(limited)
+        status, printed, document, decision = decided(tmp_path, services, "fast,slow")
+
+    assert (status, decision["reason"], decision["stopped"], len(decision["looks"])) == (4, "invalid", True, 1)
+    assert "invalid: throttled turns" in " ".join(printed.split())
+    assert "throttled turns" in document["stopped"]
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
 
 
@@ -89,6 +105,7 @@ def test_a_run_that_somebody_ends_says_so(tmp_path: Path, services: dict[str, Re
     [
         (("--targets", "fast"), "--until-decided is about two targets"),
         (("--targets", "fast,slow", "--thresholds", "nowhere.yaml"), "nowhere.yaml"),
+        (("--targets", "fast,slow", "--sessions", "20"), "cannot be tested before"),
     ],
 )
 def test_what_cannot_be_decided_is_refused_in_one_line(

@@ -43,6 +43,19 @@ def test_a_long_run_says_that_nothing_was_cut_unless_somebody_wanted_it_so(
 
 
 def test_what_was_decided_stands_above_the_verdict_and_the_page() -> None:
-    summary = with_sentence("figures\nmore\nvalid\nreport.html", "not regressed: 3 looks\n\na table")
+    summary = with_sentence("figures\nmore\nvalid\nreport.html", "not regressed: 3 looks\n\na table", 80)
 
     assert summary.splitlines() == ["figures", "more", "not regressed: 3 looks", "valid", "report.html"]
+
+
+def test_what_was_decided_is_no_wider_than_the_terminal_and_the_last_two_lines_stay_as_they_are() -> None:
+    last = ["VALID, and a line that is longer than the terminal is wide", "runs/2026/" + "x" * 60 + "/report.html"]
+    sentence = (
+        "west regressed: ttfa p95 +47 % (corrected +45 %; 90 % interval +21 % … +70 %), margin 20 %; failure rate −1"
+    )
+    *wrapped, verdict, path = with_sentence("\n".join(last), sentence, 40).splitlines()
+
+    assert [verdict, path] == last
+    assert " ".join(wrapped) == sentence
+    assert len(wrapped) > 1
+    assert max(map(len, wrapped)) <= 40

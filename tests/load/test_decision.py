@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.decision import Looks, Plan, asked_sessions, decision_plan, is_due, plan_words
+from bench.load.decision import Looks, Plan, asked_sessions, decision_plan, is_due, plan_words, scripts_of
 from bench.load.options import Options
+from bench.load.plays import loaded_parts, prepared_plays
+from bench.load.tasks import script
+from bench.protocol.dialects import Dialect
+from tests.load.actors import Actor, actor
 from tests.load.test_options import parsed
 
-SPOKEN = {"output": "audio", "turns": 10}
+
+def talk(name: str = "talk", turns: int = 10, output: str = "audio", *, steps: list[str] | None = None) -> list[Script]:
+    """A script as it is played in both arms."""
+    labels = steps or [f"turn_{number + 1}" for number in range(turns)]
+    fact = {"name": name, "output": output, "turns": len(labels), "steps": labels}
+    return [fact | {"target": target} for target in ("east", "west")]
+
+
+Script = dict[str, Any]
 LOOKS = [50, 100, 150]
 
 
-def made(*arguments: str, pairs: int = 500, scripts: tuple[dict[str, Any], ...] = (SPOKEN,)) -> Plan:
+def made(*arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(talk())) -> Plan:
     return decision_plan(Options.of(parsed("--until-decided", *arguments)), pairs, scripts)
+
+
+def asking(folder: Path, thresholds: str, **how: Any) -> Plan:
+    """The plan of a run with this file of thresholds."""
+    file = folder / "ci.yaml"
+    file.write_text(thresholds)
+    return made("--thresholds", str(file), **how)
 
 
 # The plan.
@@ -42,25 +62,95 @@ def test_by_default_the_wait_for_a_reply_and_failures_are_decided() -> None:
 
 
 def test_where_all_replies_are_text_the_wait_is_for_text() -> None:
-    text = {"output": "text", "turns": 10}
+    text = talk("text", output="text")
 
-    assert list(made(scripts=(text,))["gates"]) == ["ttft", "failures"]
-    assert list(made(scripts=(text, SPOKEN))["gates"]) == ["ttfa", "failures"]
+    assert list(made(scripts=text)["gates"]) == ["ttft", "failures"]
+    assert list(made(scripts=[*text, *talk()])["gates"]) == ["ttfa", "failures"]
 
 
 def test_the_first_look_waits_for_enough_turns_of_the_shortest_script() -> None:
-    short = {"output": "audio", "turns": 3}  # 400 turns for p95 are 134 pairs
+    short = talk("short", turns=3)  # 400 turns for p95 are 134 pairs
 
-    assert made(scripts=(SPOKEN, short))["looks"] == list(range(150, 501, 50))
+    assert made(scripts=[*talk(), *short])["looks"] == list(range(150, 501, 50))
     assert made("--look-every", "100", pairs=200)["looks"] == [100, 200]
-    assert made(pairs=20)["looks"] == [20]
+    assert made(pairs=40)["looks"] == [40]
+
+
+def test_the_first_look_counts_what_a_session_has_of_the_gated_measure(tmp_path: Path) -> None:
+    twice = talk(steps=["hello", "order", "order", *["chat"] * 7])
+    of_step, of_session = 'ttfa{step:order}: "p(90)<+15%"\n', 'connect_total: "p(90)<+15%"\n'
+    other = talk("other", steps=["order"])
+
+    assert asking(tmp_path, of_step, scripts=twice)["looks"][0] == 100  # 200 turns, two of each session
+    assert asking(tmp_path, of_session)["looks"][0] == 200
+    either = """'ttfa{step:talk: order}': p(90)<+15%\n"""
+    assert (
+        asking(tmp_path, either, scripts=[*twice, *other])["looks"][0] == 200
+    )  # every other session is of this script
+    assert asking(tmp_path, 'failures: "rate<+1pt"\n', pairs=20)["looks"] == [20]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "pairs", "said"),
+    [
+        ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, for it needs 400 values in each arm"),
+        ("", 20, "and the run has 20 at most: raise --sessions to 40 or more"),
+        ("failures: rate<+1pt\n", 19, "failures: rate<+1pt cannot be tested before 20 pairs, and the run has 19"),
+        ("ttfa: p(99)<+30%\n", 199, "cannot be tested before 200 pairs"),
+    ],
+)
+def test_a_run_that_ends_before_a_gate_may_be_tested_is_refused(
+    thresholds: str, pairs: int, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        asking(tmp_path, thresholds, pairs=pairs) if thresholds else made(pairs=pairs)
+
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        ("target:east", "ttfa{target:east}: med<+10%: east is the baseline; a gate may name the candidate alone, west"),
+        ("target:north", "ttfa{target:north}: med<+10%: there is no target north; a gate may name the candidate alone"),
+        ("step:order", 'there is no step "order"; these are: greeting, farewell'),
+        ("step:greting", 'there is no step "greting"; did you mean greeting? these are: greeting, farewell'),
+    ],
+)
+def test_filters_that_this_run_does_not_have_are_refused(filters: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        asking(tmp_path, f"'ttfa{{{filters}}}': med<+10%\n", scripts=talk(steps=["greeting", "farewell"]))
+
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_gate_may_name_the_candidate_and_any_step_that_nobody_knows_before(tmp_path: Path) -> None:
+    unknown = [fact | {"turns": None, "steps": None} for fact in talk()]
+    plan = asking(tmp_path, "'ttfa{step:any,target:west}': med<+10%\n", scripts=unknown)
+
+    assert (plan["gates"], plan["looks"][0]) == ({"ttfa{step:any,target:west}": ["med<+10%"]}, 50)
+
+
+def test_steps_are_known_of_scripts_and_not_of_methods_that_make_them_up(tmp_path: Path) -> None:
+    (tmp_path / "talk.yaml").write_text("steps:\n  - say: Hello\n  - pause: 1\n  - {say: Pizza, label: order}\n")
+    users = actor("Reading", script(tmp_path / "talk.yaml")), actor("Improvising", improvise)
+    arms = {"east": prepared_plays(loaded_parts(users), Dialect.GA)}
+
+    assert {fact["name"]: fact["steps"] for fact in scripts_of(arms)} == {
+        "talk": ["turn_1", "order"],
+        "Improvising": None,
+    }
+
+
+def improvise(actor: Actor) -> None:
+    actor.on.say("A pizza, please", "order", {})
 
 
 def test_the_relative_thresholds_of_a_file_are_decided_and_its_limits_are_left(tmp_path: Path) -> None:
-    file = tmp_path / "ci.yaml"
-    file.write_text('ttfa: ["p(90)<+15%", "p(95)<800"]\nttfa{step:greeting}: "med<+10%"\nfailures: ["rate<0.01"]\n')
+    file = 'ttfa: ["p(90)<+15%", "p(95)<800"]\nttfa{step:turn_1}: "med<+10%"\nfailures: ["rate<0.01"]\n'
 
-    assert made("--thresholds", str(file))["gates"] == {"ttfa": ["p(90)<+15%"], "ttfa{step:greeting}": ["med<+10%"]}
+    assert asking(tmp_path, file)["gates"] == {"ttfa": ["p(90)<+15%"], "ttfa{step:turn_1}": ["med<+10%"]}
 
 
 @pytest.mark.parametrize("text", ['ttfa: ["p(95)<800"]\n', 'ttfa: ["p95 is fine"]\n', "ttfb: med<1\n"])

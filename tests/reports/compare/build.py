@@ -21,8 +21,8 @@ PAIRED = Plan(sessions=80, turns=5, targets=("west", "east"), paired=True)
 
 
 def run(folder: Path, plan: Plan = RUN, **changes: Any) -> str:
-    """A run folder; `changes` replace keys of run.json."""
-    return str(synthetic.write(folder, plan, **({"interleaved": plan.paired} | changes)))
+    """A run folder, whose name is the run's; `changes` replace keys of run.json."""
+    return str(synthetic.write(folder, plan, **({"run_id": folder.name, "interleaved": plan.paired} | changes)))
 
 
 def two(folder: Path, first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[Side, ...]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from reports.compare.comparison import RUN_SD, Comparison, Finding
+from reports.compare.comparison import Check, Comparison, Finding
 from reports.compare.question import Question, margin_of
 from reports.compare.sides import sample_of, sides_of
+from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
 from tests.reports import synthetic
@@ -121,6 +123,57 @@ def test_each_candidate_is_set_against_the_first_side_and_holm_is_over_all(tmp_p
     assert comparison.method.holm == 6
     gated = [finding.question.gated for finding in comparison.findings]
     assert gated == sorted(gated, reverse=True)
+
+
+def test_a_candidate_is_compared_as_it_would_be_alone_with_the_baseline(tmp_path: Path) -> None:
+    runs = [run(tmp_path / f"run{seed}", replace(RUN, seed=seed)) for seed in (7, 8, 9)]
+    together = quick(sides_of(runs))
+
+    for name, found in zip(runs[1:], ("run8", "run9"), strict=True):
+        alone = of(quick(sides_of([runs[0], name])), "ttfa p50")
+        assert alone.difference in [
+            one.difference for one in together.findings if found in one.candidate and one.question == alone.question
+        ]
+
+
+def test_pairs_that_a_third_target_lacks_are_not_missed_by_the_second(tmp_path: Path) -> None:
+    folder = run(tmp_path, Plan(sessions=180, turns=5, targets=("a", "b", "c"), paired=True))
+    edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" and row["pair"] % 2 else row)
+    alone, together = quick(sides_of([f"{folder}:a", f"{folder}:b"])), quick(sides_of([folder]))
+
+    assert [finding.sessions for finding in together.gated] == [(60, 60)] * 3 + [(30, 30)] * 3
+    assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
+    assert (together.method.design, together.method.unit) == ("pairs", 30)
+
+
+def test_a_third_target_without_a_session_leaves_the_others_their_pairs(tmp_path: Path) -> None:
+    folder = run(tmp_path, Plan(sessions=120, turns=5, targets=("a", "b", "c"), paired=True))
+    edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" else row)
+    edit(tmp_path, "turns", lambda _, row: None if row["target"] == "c" else row)
+    alone = quick(sides_of([f"{folder}:a", f"{folder}:b"]))
+    together = quick(sides_of([f"{folder}:a", f"{folder}:b", f"{folder}:c"]))
+
+    assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
+    assert together.status == 4
+
+
+def failing(folder: Path) -> list[Check]:
+    return [one for one in quick(sides_of([folder])).checks if one.name == "sessions with a failed turn"]
+
+
+def test_sessions_with_a_failed_turn_are_told_beside_the_rate_of_turns(tmp_path: Path) -> None:
+    run(tmp_path, PAIRED)
+    assert failing(tmp_path) == []
+    edit(tmp_path, "turns", lambda _, row: row | ({"outcome": "failed:no_audio"} if _clustered(row) else {}))
+    (check,) = failing(tmp_path)
+
+    assert check.fair is None
+    assert [text.replace("\u00a0", " ") for text in check.texts] == ["0 %", "10 % (+3.6 to +18 points)"]
+
+
+def _clustered(row: Any) -> bool:
+    """All turns of six of the 60 sessions of the candidate."""
+    return bool(row["target"] == "east" and row["pair"] < 6)
 
 
 def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def document(script: dict[str, Any] | None = None, label: str = "a", **settings:
         (document(num_users=20), "users"),
         (document(session_pause=2.0), "pause between a user’s sessions, s"),
         (document(processes=2), "processes"),
+        (document() | {"warmup_s": 60.0}, "warm-up, s"),
         (document() | {"targets": [{"label": "a", "connects_per_min": 30}]}, "connection starts a minute"),
     ],
 )

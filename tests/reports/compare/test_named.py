@@ -46,7 +46,7 @@ def test_sides_of_the_same_label_are_told_apart_by_their_folders(tmp_path: Path)
 
 
 def test_sides_of_the_same_label_and_folder_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
-    sides = named_sides([run(tmp_path / "x" / "night", SMALL), run(tmp_path / "y" / "night", SMALL)])
+    sides = named_sides([run(tmp_path / name / "night", SMALL, run_id=name) for name in ("x", "y")])
 
     assert len({side.label for side in sides}) == 2
     assert all(str(tmp_path.resolve()) in side.label for side in sides)
@@ -124,7 +124,10 @@ def test_a_side_that_is_named_twice_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="is named 2 times"):
         named_sides([folder, f"{folder}/"])
-    assert len(named_sides([folder, tmp_path / "copy"])) == 2
+    with pytest.raises(UsageError, match=r"copy is a copy of .*: both are the run a, and a run says nothing against"):
+        named_sides([folder, tmp_path / "copy"])
+    other = run(tmp_path / "b", SMALL, run_id="a", began_utc_ns=1)
+    assert len(named_sides([folder, other])) == 2  # begun in the same second on another machine
 
 
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:

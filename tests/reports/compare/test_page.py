@@ -220,7 +220,8 @@ def test_an_interleaved_run_has_a_page(tmp_path: Path, targets: tuple[str, ...])
 
 
 def test_two_runs_have_a_page(tmp_path: Path) -> None:
-    runs = [synthetic.write(tmp_path / name, Plan(sessions=40, seed=seed)) for seed, name in enumerate("ab")]
+    plans = [(name, Plan(sessions=40, seed=seed)) for seed, name in enumerate("ab")]
+    runs = [synthetic.write(tmp_path / name, plan, run_id=name) for name, plan in plans]
     text = page.html(compared(sides_of(runs), draws=500))
 
     assert "resamples of sessions" in words(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from reports import turns
@@ -107,6 +108,24 @@ def test_a_question_is_taken_apart_only_where_there_are_several_origins(tmp_path
     assert [one.origin for one in by_origin(wait, mixed)] == ["requested", "speech_end"]
     assert by_origin(wait, plain) == [wait]
     assert by_origin(rate, mixed) == [rate]
+
+
+def test_what_is_gated_keeps_the_origins_of_the_baseline(tmp_path: Path) -> None:
+    both, vad = Plan(sessions=20, turns=5, kinds=("vad", "manual")), Plan(sessions=20, turns=5)
+    sides = two(tmp_path, both, vad)
+    wait = Question("ttfa", "quantile", margin_of(0.5), 0.5)
+    gated = [(one.p, one.origin) for one in default_questions(sides) if one.gated and one.measure == "ttfa"]
+
+    assert [one.origin for one in by_origin(replace(wait, gated=True), sides)] == ["speech_end", "requested"]
+    assert [one.origin for one in by_origin(wait, sides)] == ["speech_end"]
+    assert gated == [(0.5, "speech_end"), (0.95, "speech_end"), (0.5, "requested"), (0.95, "requested")]
+
+
+def test_a_step_has_the_origins_of_its_own_turns(tmp_path: Path) -> None:
+    sides = sides_of([run(tmp_path, MIXED)])
+    asked = Question("ttfa", "quantile", margin_of(0.5), 0.5, gated=True, step="greeting")
+
+    assert by_origin(asked, sides) == [asked]
 
 
 def test_sides_without_turns_are_asked_for_what_they_lack(tmp_path: Path) -> None:

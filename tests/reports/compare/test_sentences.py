@@ -155,6 +155,8 @@ def test_a_figure_that_one_arm_has_not() -> None:
     [
         (260, Method("sessions", 60, 10, 7, 0.05, 1), "About 260 more sessions in each arm would settle it."),
         (260, Method("pairs", 60, 10, 7, 0.05, 1), "About 260 more pairs would settle it."),
+        (1, Method("pairs", 60, 10, 7, 0.05, 1), "About 1 more pair would settle it."),
+        (1, Method("sessions", 60, 10, 7, 0.05, 1), "About 1 more session in each arm would settle it."),
         (None, Method("pairs", 60, 10, 7, 0.05, 1), sentences.NEAR),
         (None, Method("sessions", 60, 10, 7, 0.05, 1, 0.05), sentences.APART),
     ],

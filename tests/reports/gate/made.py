@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from reports import runs
 from reports.compare.sides import Side
 from reports.gate.items import Checked, Item
@@ -26,6 +29,21 @@ def run(folder: Path, plan: Plan = ENOUGH, **document: Any) -> Path:
     whole = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     whole |= {"run_id": folder.name, "interleaved": plan.paired} | document
     (folder / "run.json").write_text(json.dumps(whole), encoding="utf-8")
+    return folder
+
+
+def slowed(folder: Path, later: float) -> Path:
+    """The run, whose turns wait so many times as long from its middle on."""
+    path = folder / "turns.parquet"
+    table = pq.read_table(path)
+    frame = table.to_pandas()
+    start = frame["start_ns"]
+    late = start > (start.min() + start.max()) / 2
+    wait = frame["first_audio_at_ns"] - frame["speech_end_at_ns"]
+    moved = frame["first_audio_at_ns"] + late * wait * (later - 1)
+    place = table.schema.get_field_index("first_audio_at_ns")
+    column = pa.array(moved.fillna(0).astype("int64"), pa.int64(), mask=moved.isna().to_numpy())
+    pq.write_table(table.set_column(place, table.schema.field(place), column), path)
     return folder
 
 

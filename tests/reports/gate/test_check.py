@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from reports.compare.comparison import Finding
 from reports.compare.question import Question
 from reports.gate.baselines import baseline_of, save
 from reports.gate.check import checked
-from reports.gate.items import Checked
+from reports.gate.doubts import ASSUMED
+from reports.gate.items import Checked, interval_text
 from reports.gate.relative import Answer, items_of
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import Verdict
@@ -236,7 +238,7 @@ def test_of_stored_runs_those_under_the_same_conditions_are_taken(tmp_path: Path
     found = checked(run(tmp_path / "now"), thresholds(*RELATIVE), str(folder))
 
     assert found.against == "2\u00a0stored runs of sim"
-    assert found.notices == ("1\u00a0stored run of sim left out: client version.",)
+    assert found.notices == ("1\u00a0stored run of sim left out: client version.", ASSUMED)
 
 
 def test_a_run_is_not_its_own_baseline(tmp_path: Path) -> None:
@@ -286,6 +288,8 @@ def test_a_throttled_run_is_no_fair_comparison(tmp_path: Path) -> None:
         (("audio_speed: avg>-10%",), "STORED", "hold no means"),
         (("ttfa{target:gateway}: med<1s",), None, "the run has no target gateway; it has sim"),
         (("ttfa: med<+10%",), "RUN", "is the run that is checked"),
+        (("ttfa: med<+10%",), "COPY", "a run says nothing against itself"),
+        ((), "COPY", "a run says nothing against itself"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_with_what_to_do(
@@ -293,11 +297,82 @@ def test_what_cannot_be_asked_is_refused_with_what_to_do(
 ) -> None:
     now = run(tmp_path / "now")
     places = {"RUN": str(now)}
+    if baseline == "COPY":
+        places["COPY"] = str(shutil.copytree(now, tmp_path / "copy"))
     if baseline == "STORED":
         places["STORED"] = str(store(tmp_path, 1))
 
     with pytest.raises(UsageError, match=said):
         checked(now, thresholds(*written), places.get(baseline or "", baseline))
+
+
+@pytest.mark.parametrize("baseline", [None, "base"])
+def test_what_may_differ_is_asked_of_stored_runs_alone(tmp_path: Path, baseline: str | None) -> None:
+    base = run(tmp_path / "base", replace(ENOUGH, seed=8))
+
+    with pytest.raises(UsageError, match="--allow model says in what stored runs may differ"):
+        checked(run(tmp_path / "now"), thresholds("ttfa: med<9s"), str(base) if baseline else None, allow=["model"])
+
+
+@pytest.mark.parametrize("asked", [("ttfa: med<+50%",), ()])
+def test_turns_that_the_baseline_has_and_the_run_lacks_are_no_data(tmp_path: Path, asked: tuple[str, ...]) -> None:
+    base = run(tmp_path / "base", replace(ENOUGH, kinds=("vad", "manual")))
+    found = checked(run(tmp_path / "now", replace(ENOUGH, seed=8)), thresholds(*asked), str(base))
+
+    assert [item.word for item in found.items if "from response.create" in item.figure] == ["no data"] * (
+        1 if asked else 2
+    )
+    assert found.status == 4
+
+
+def test_a_step_has_the_origins_of_its_own_turns(tmp_path: Path) -> None:
+    plan = replace(ENOUGH, kinds=("vad", "manual"))
+    base, now = run(tmp_path / "base", plan), run(tmp_path / "now", replace(plan, seed=8))
+    found = checked(now, thresholds("ttfa{step:greeting}: med<+90%"), str(base))
+
+    assert [(item.figure, item.word) for item in found.items] == [("ttfa greeting p50", "equivalent")]
+
+
+@pytest.mark.parametrize("kind", ["run", "stored"])
+def test_a_target_without_a_threshold_of_its_own_is_not_asked(tmp_path: Path, kind: str) -> None:
+    other = run(tmp_path / "then", replace(PAIRED, seed=8))
+    for side in sides(other):
+        save(baseline_of(side), tmp_path / "baselines")
+    base = other if kind == "run" else tmp_path / "baselines"
+    found = checked(run(tmp_path / "now", PAIRED), thresholds("ttfa{target:after}: p(95)<+50%"), str(base))
+
+    assert [item.target for item in found.items] == ["after"]
+
+
+def test_failures_that_no_threshold_is_about_are_said_loudly(tmp_path: Path) -> None:
+    folder = run(tmp_path, replace(ENOUGH, refused=30, failed=0.0))
+    silent, asked = (checked(folder, thresholds("ttfa: med<9s", *more)) for more in ((), ("failures: rate<50%",)))
+
+    assert silent.status == 0
+    assert silent.warnings == (
+        "33.3\u00a0% of the turns wanted failed or were never begun, and no threshold is about failures: "
+        'add failures: ["rate<0.01"]',
+    )
+    assert asked.warnings == ()
+
+
+def test_failures_of_the_baseline_are_part_of_what_is_asked_of_its_candidates(tmp_path: Path) -> None:
+    folder = run(tmp_path, replace(PAIRED, failed=0.02))
+
+    assert checked(folder).warnings == ()
+    assert len(checked(folder, thresholds("ttfa: med<+50%")).warnings) == 2
+
+
+def test_what_lies_among_the_failures_on_either_end_is_no_endless_interval(tmp_path: Path) -> None:
+    base = run(tmp_path / "base", replace(ENOUGH, failed=0.0))
+    found = checked(run(tmp_path / "now", replace(ENOUGH, failed=0.4)), thresholds("ttfa: p(95)<9s"))
+    compared = checked(tmp_path / "now", thresholds("ttfa: p(95)<+20%"), str(base))
+
+    assert [(item.word, item.low_endless) for item in (*found.items, *compared.items)] == [
+        ("broken", True),
+        ("regressed", True),
+    ]
+    assert [interval_text(item) for item in (*found.items, *compared.items)] == ["> timeout"] * 2
 
 
 def test_a_relative_threshold_of_the_baseline_itself_is_refused(tmp_path: Path) -> None:

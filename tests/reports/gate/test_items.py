@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reports.gate.items import Item, OnInconclusive, interval_text, limit_text, margin_text, value_text
@@ -87,6 +89,10 @@ def test_a_margin_is_written_as_it_was_asked(margin: Margin, measure: str, text:
 @pytest.mark.parametrize(
     ("items", "said"),
     [
+        (
+            [replace(UNSURE, more_sessions=1)],
+            "inconclusive: ttfa p50 of sim: too few turns; about 1 more session in each arm would settle it",
+        ),
         ([KEPT], "passed: 1 threshold, it holds"),
         ([BROKEN, BROKEN], "ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms (and 1 more)"),
         ([REGRESSED], "ttfa p95 of after regressed: +65 % (+47 to +87 %), margin +20 %"),

@@ -109,6 +109,16 @@ def test_any_label_makes_xml_that_can_be_read(label: str) -> None:
     ElementTree.fromstring(xml(check(replace(BROKEN, target=label, threshold=f"ttfa{{step:{label}}}: p(95)<800"))))
 
 
+def test_warnings_are_loud_on_every_output() -> None:
+    found = check(KEPT, warnings=("33 % failed",))
+
+    assert "\n! 33 % failed\n" in terminal(found)
+    assert "\n\n**! 33 % failed**\n" in markdown(found)
+    assert "::warning title=rtbench check::33 %25 failed" in list(github.commands(found))
+    assert any("type=warning;]33 %AZP25 failed" in line for line in azure.commands(found, Path("check.md")))
+    assert as_data(found)["warnings"] == ["33 % failed"]
+
+
 def test_github_is_told_errors_and_warnings() -> None:
     assert list(github.commands(check(KEPT, BROKEN, UNSURE))) == [
         "::error title=ttfa p95 broken::ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms",

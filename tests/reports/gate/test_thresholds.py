@@ -184,6 +184,7 @@ def test_a_measure_has_one_text_or_a_list(tmp_path: Path) -> None:
         ("ttfa:\n  p(95): 800\n", r"ci\.yaml:1: write a measure with one text or a list"),
         ("- ttfa\n", r"ci\.yaml:1: write a measure"),
         ("ttfa:\n", r"ci\.yaml:1: write a measure"),
+        ("failures: rate<1%\nttfa: []\n", r"ci\.yaml:2: ttfa has no threshold: write a measure"),
         ("ttfa: [p(95)<800\n", r"ci\.yaml:2: is not YAML"),
         ("# nothing\n", "holds no threshold"),
         ("? [a]\n: p(95)<1\n", r"ci\.yaml:1: "),

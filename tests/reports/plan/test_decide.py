@@ -216,6 +216,86 @@ def test_throttled_arms_are_no_fair_comparison(tmp_path: Path) -> None:
     assert look_at(folder).status == 4
 
 
+def throttling(folder: Path, after: int, before: int = 120) -> Path:
+    """The turns of the candidate are throttled in some pairs."""
+    table = pq.read_table(folder / "turns.parquet")
+    rows = [
+        row | ({"outcome": "throttled:response"} if row["target"] == "west" and after <= row["pair"] < before else {})
+        for row in table.to_pylist()
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "turns.parquet")
+    return folder
+
+
+def test_a_look_at_throttled_arms_ends_the_run_at_once(tmp_path: Path) -> None:
+    folder = throttling(run(tmp_path, UNDECIDED, state="running", verdict=None), 30, 33)
+    found = look_at(folder)
+    written = json.loads((folder / "decision.json").read_text())
+
+    assert (held(found), found.stopped, found.status) == ([40], True, 4)
+    assert (written["stopped"], written["reason"], written["status"]) == (True, "invalid", 4)
+    assert found.sentence.startswith("invalid: throttled turns, limit 1\u00a0%: ")
+    assert found.sentence.endswith("; stopped at look\u00a01 of 3, 40\u00a0pairs")
+    jsonschema.validate(written, SCHEMA)
+
+
+def test_a_run_that_a_look_found_invalid_stays_so_whatever_ended_after_it(tmp_path: Path) -> None:
+    """Five turns of the candidate: 1.25 % of those of the first look, 0.4 % of all."""
+    folder = run(tmp_path, UNDECIDED)
+    table = pq.read_table(folder / "turns.parquet")
+    rows = [
+        row
+        | ({"outcome": "throttled:response"} if (row["target"], row["turn"]) == ("west", 1) and row["pair"] < 5 else {})
+        for row in table.to_pylist()
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "turns.parquet")
+    found = look_at(folder)
+
+    assert (found.course.reason, found.status, held(found)) == ("invalid", 4, [40])
+
+
+def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> None:
+    found = look_at(throttling(run(tmp_path, LOOSE), 100))
+
+    assert (found.course.reason, found.status) == ("not regressed", 4)
+    assert "stopped at" not in found.sentence
+
+
+def test_arms_that_were_given_different_work_end_the_run_at_the_first_look(tmp_path: Path) -> None:
+    scripts = [{"name": "talk", "target": name, "digest": f"sha256:{name}"} for name in TWO.targets]
+    found = look_at(run(tmp_path, UNDECIDED, state="running", verdict=None, scripts=scripts))
+
+    assert (held(found), found.status) == ([40], 4)
+    assert "script and audio" in found.sentence
+
+
+def test_a_run_under_way_is_not_invalid_because_nobody_has_judged_it_yet(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, LOOSE, state="running", verdict=None))
+
+    assert (found.course.reason, found.status, found.invalid) == ("not regressed", 0, "")
+
+
+@pytest.mark.parametrize(("target", "why"), [("east", "east is the baseline"), ("north", "there is no target north")])
+def test_a_gate_of_another_target_than_the_candidate_is_never_taken_for_the_candidates(
+    tmp_path: Path, target: str, why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        look_at(run(tmp_path, {f"ttfa{{target:{target}}}": ["p(50)<+60%"]}))
+
+
+def test_a_gate_may_name_the_candidate(tmp_path: Path) -> None:
+    assert look_at(run(tmp_path, {"ttfa{target:west}": ["p(50)<+60%"]})).status == 0
+
+
+def test_degrees_of_freedom_are_by_the_pairs_that_have_a_value(tmp_path: Path) -> None:
+    folder = run(tmp_path, UNDECIDED)
+    table = pq.read_table(folder / "turns.parquet")
+    rows = [row for row in table.to_pylist() if row["pair"] >= 10]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "turns.parquet")
+
+    assert look_at(folder).course.looks[0].seen[0].df == 29
+
+
 def test_gates_of_means_and_of_what_is_better_when_larger_are_tested(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, {"audio_speed": ["avg>-20%", "p(50)>-20%"]}))
 
@@ -241,7 +321,7 @@ def test_what_is_written_follows_its_schema(tmp_path: Path) -> None:
         data = json.loads((folder / "decision.json").read_text(), parse_constant=pytest.fail)
         jsonschema.validate(data, SCHEMA)
     few = json.loads((tmp_path / "few" / "decision.json").read_text())
-    assert few["gates"][0]["reason"] == "too few turns: p99 needs 2,000 in each arm"
+    assert few["gates"][0]["reason"] == "too few turns: p99 needs 2,000 in each arm, 1,200 there"
 
 
 def test_the_process_that_runs_the_load_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,24 @@ def test_a_pass_does_not_hide_what_is_seen_later() -> None:
     assert (found.rulings[0].word, found.rulings[0].look) == ("regressed", 1)
 
 
+@pytest.mark.parametrize("z", [9.0, 0.0, -9.0])
+def test_a_look_at_arms_that_may_not_be_compared_ends_the_run_whatever_its_gates_say(z: float) -> None:
+    asked: list[int] = []
+
+    def unfit(pairs: int) -> bool:
+        asked.append(pairs)
+        return pairs == 100
+
+    found = follow(Schedule(500, SIZES, 1), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit)
+
+    assert (found.reason, found.stopped, [look.pairs for look in found.looks]) == ("invalid", True, [50, 100])
+    assert asked == [50, 100]
+
+
+def test_a_run_that_was_decided_is_not_looked_at_again() -> None:
+    assert follow(Schedule(500, SIZES, 1), lambda _: [at(9.0)], 3, unfit=lambda pairs: pairs > 50).reason == "regressed"
+
+
 def test_a_run_goes_on_while_nothing_is_certain() -> None:
     found = course([[at(0.0)], [at(-1.5)]])
 

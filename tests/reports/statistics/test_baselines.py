@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.statistics.baselines import Stored, against_stored, rate_against_stored, stored_quantile
-from reports.statistics.differences import Difference, Margin
+from reports.statistics.baselines import Stored, against_stored, no_ratio, rate_against_stored, stored_quantile
+from reports.statistics.differences import Better, Difference, Margin
 from reports.statistics.rates import Ratio
+from reports.statistics.verdicts import verdicts
 from tests.reports.statistics.arms import arm, waits
 
 TEN = Margin(ratio=0.1)
@@ -111,9 +112,51 @@ def test_a_stored_quantile_holds_its_log_its_variance_and_what_is_endless() -> N
     assert 0.2 < edge.endless < 0.7
 
 
-@pytest.mark.parametrize("values", [np.zeros((4, 3)), np.zeros((0, 3))])
-def test_a_quantile_of_nothing_cannot_be_stored(values: Any) -> None:
+@pytest.mark.parametrize("values", [np.full((4, 3), -1.0), np.zeros((0, 3))])
+def test_a_quantile_of_nothing_or_below_0_cannot_be_stored(values: Any) -> None:
     assert stored_quantile(arm(values), 0.5, 4, np.random.default_rng(1), draws=10) is None
+
+
+def test_a_quantile_of_0_is_stored_with_how_often_it_is_more() -> None:
+    values = np.zeros((40, 10))
+    values[:, :4] = 300.0
+    found = stored_quantile(arm(values), 0.5, 40, np.random.default_rng(1), draws=500)
+    values[:18] = 300.0
+    values[18:] = 0.0
+    edge = stored_quantile(arm(values), 0.5, 40, np.random.default_rng(1), draws=500)
+
+    assert found == Stored(-math.inf, 0.0, 0.0, 0.0)
+    assert edge is not None
+    assert 0.1 < edge.above < 0.5
+
+
+NOTHING = Stored(-math.inf, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("stored", "better", "above", "word"),
+    [
+        ([NOTHING] * 5, "lower", 0.0, "equivalent"),
+        (runs(*[0.0] * 5), "lower", 0.0, "improved"),
+        (runs(*[0.0] * 5), "higher", 0.0, "regressed"),
+        (runs(*[0.0] * 5), "lower", 0.2, "inconclusive"),
+        ([NOTHING, *runs(0.0)], "lower", 0.0, "not regressed"),
+        ([NOTHING, *runs(0.0)], "higher", 0.0, "inconclusive"),
+    ],
+)
+def test_a_candidate_at_0(stored: list[Stored], better: Better, above: float, word: str) -> None:
+    found = against(stored, d=-math.inf, variance=0.0, better=better, candidate_above=above)
+
+    assert verdicts([found], [True], [""])[0].word == word
+    assert not no_ratio(found)
+
+
+@pytest.mark.parametrize("stored", [[NOTHING] * 5, [NOTHING, *runs(0.0, 0.0, 0.0, 0.0)]])
+def test_a_candidate_above_0_has_no_ratio_to_a_stored_0(stored: list[Stored]) -> None:
+    found = against(stored, d=0.0)
+
+    assert no_ratio(found)
+    assert verdicts([found], [True], [""])[0].word == "inconclusive"
 
 
 def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_sessions() -> None:

@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.statistics import looks
-from reports.statistics.looks import UNKNOWN, Chances, bounds, chances, first_look, futile, plan, spread_of_level, z_of
+from reports.statistics.looks import (
+    UNKNOWN,
+    Chances,
+    bounds,
+    chances,
+    first_look,
+    futile,
+    pairs_needed,
+    plan,
+    spread_of_level,
+    z_of,
+)
 
 CHECKED = {
     (4, 1): (2.734, 2.302, 2.010, 1.769),
@@ -74,10 +85,15 @@ def test_looks_are_evenly_spaced_up_to_the_maximum(most: int, every: int, first:
 
 
 @pytest.mark.parametrize(
-    ("ps", "turns", "pairs"), [((0.5, 0.95), 10, 50), ((0.95,), 4, 100), ((0.99,), 10, 200), ((), 10, 50)]
+    ("p", "values", "pairs"),
+    [(0.5, 10, 20), (0.95, 10, 40), (0.95, 4, 100), (0.05, 4, 100), (0.99, 1, 2000), (0.95, 2.5, 160), (None, 1, 20)],
 )
-def test_the_first_look_is_where_every_quantile_may_be_tested(ps: tuple[float, ...], turns: int, pairs: int) -> None:
-    assert first_look(ps, turns) == pairs
+def test_a_quantile_needs_pairs_by_how_many_values_a_session_has(p: float | None, values: float, pairs: int) -> None:
+    assert pairs_needed(p, values) == pairs
+
+
+def test_the_first_look_is_where_every_gate_may_be_tested_rounded_up() -> None:
+    assert [first_look(needed) for needed in ([20], [20, 51], [100])] == [50, 100, 100]
 
 
 @given(st.floats(-6, 6), st.integers(2, 500))

@@ -14,10 +14,12 @@ from reports.statistics.differences import Margin
 from reports.statistics.rates import (
     PerCluster,
     Ratio,
+    any_event,
     mean_difference,
+    newcombe,
+    points_difference,
     rate_difference,
     ratio_of,
-    share_with_any,
     wilson,
 )
 
@@ -213,17 +215,50 @@ def test_wilsons_limits_are_those_of_the_textbook() -> None:
 
 
 def test_sessions_with_any_failure_are_compared_as_plain_shares() -> None:
-    base, cand = build_failures(80, 4, events=5), build_failures(60, 15)
-    found = share_with_any(base, cand, Margin())
+    base, cand = any_event(build_failures(80, 4, events=5)), any_event(build_failures(60, 15))
     z = stats.norm.ppf(0.95)
     low = math.hypot(0.25 - wilson(0.25, 60, -z), wilson(0.05, 80, z) - 0.05)
     high = math.hypot(wilson(0.25, 60, z) - 0.25, 0.05 - wilson(0.05, 80, -z))
 
-    assert (found.baseline, found.candidate) == (0.05, 0.25)
-    assert (found.low, found.high) == pytest.approx((0.2 - low, 0.2 + high))
-    assert share_with_any(base, cand, Margin(), level=found.p_worse).worse_low == pytest.approx(0, abs=1e-6)
-    assert found.p_better == 1
-    assert math.isnan(share_with_any(base, by_session(), Margin()).d)
+    assert (base.value, cand.value) == (0.05, 0.25)
+    assert newcombe(base, cand) == pytest.approx((0.2 - low, 0.2 + high))
+    assert math.isnan(any_event(by_session((0, 0))).value)
+
+
+def more_sessions(base: PerCluster, cand: PerCluster) -> int | None:
+    return rate_difference(base, cand, POINT, paired=False).more_sessions
+
+
+def test_rates_without_a_failure_are_settled_by_as_many_sessions_as_their_bound_needs() -> None:
+    """1 − 0.05^(1.8/n) is 1 % at 537 turns, and there are 250: 58 sessions of 5 turns more."""
+    more = more_sessions(build_failures(50, 0, turns=5), build_failures(50, 0, turns=5))
+
+    assert more == 58
+    assert more_sessions(build_failures(107, 0, turns=5), build_failures(107, 0, turns=5)) == 1
+    assert (
+        rate_difference(build_failures(108, 0, turns=5), build_failures(108, 0, turns=5), POINT, paired=False).high
+        < 0.01
+    )
+
+
+@given(st.integers(20, 200), st.integers(0, 3), st.integers(0, 3), st.booleans())
+def test_the_sessions_that_a_passing_rate_lacks_bring_its_bound_below_the_margin(
+    sessions: int, failing: int, others: int, paired: bool
+) -> None:
+    base, cand = build_failures(sessions, failing), build_failures(sessions, others)
+    found = rate_difference(base, cand, POINT, paired=paired)
+    if found.more_sessions is None or found.d > POINT.points:
+        return
+    one, other = (ratio_of(arm).grown(found.more_sessions, sessions) for arm in (base, cand))
+    times = 1 + found.more_sessions / sessions
+
+    assert found.worse_high > 0
+    assert points_difference(one, other, found.se / math.sqrt(times), found.df * times, POINT).worse_high <= 0
+
+
+def test_no_number_of_sessions_lets_a_rate_pass_that_lies_on_its_margin() -> None:
+    assert more_sessions(build_failures(100, 0), build_failures(100, 10)) is None
+    assert more_sessions(by_session((0, 10)), by_session((0, 10))) is None
 
 
 def test_the_ratio_of_an_arm_can_be_stored_and_used_again() -> None:

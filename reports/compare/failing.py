@@ -1,0 +1,46 @@
+"""How many sessions had any failed turn, beside the rate of failed turns: a caller counts bad calls, not bad turns.
+
+Sessions do not cluster, so the share is plainly binomial, and Newcombe's interval of a difference holds as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from reports.compare.fairness import Check
+from reports.compare.question import Question
+from reports.compare.sides import Side, as_floats, counts_of
+from reports.statistics.differences import Margin
+from reports.statistics.rates import any_event, newcombe
+from reports.wording.numbers import NONE, percent, three
+
+NAME = "sessions with a failed turn"
+FAILURES = Question("failures", "rate", Margin())
+
+
+def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Check]:
+    """A line for information, none where nothing failed. A turn that was wanted and never begun counts as failed.
+
+    `each`: the baseline with every candidate, whose text says as well between which percentage points the difference
+    lies.
+    """
+    shares = [[any_event(as_floats(counts_of(side, FAILURES))) for side in two] for two in each]
+    if not any(one.value > 0 for two in shares for one in two):
+        return []
+    base = shares[0][0]
+    texts = [percent(base.value, 1) if base.clusters else NONE]
+    for one, other in shares:
+        if one.clusters and other.clusters:
+            low, high = (_points(end) for end in newcombe(one, other, level))
+            texts.append(f"{percent(other.value, 1)} ({low} to {high} points)")
+        else:
+            texts.append(percent(other.value, 1) if other.clusters else NONE)
+    return [Check(NAME, tuple(texts), None)]
+
+
+def _points(difference: float) -> str:
+    """+2.1, −0.35, 0."""
+    value = 100 * difference
+    shown = three(float(f"{value:.2g}")) if math.isfinite(value) else NONE
+    return f"+{shown}" if value > 0 else shown

@@ -1,0 +1,162 @@
+"""Which stored runs a run is held against, and what becomes of zeros, drift, and a run that chose its own end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.cli.app import app
+from reports.gate.baselines import PS, baseline_of, save
+from reports.gate.check import checked
+from reports.gate.doubts import ASSUMED
+from reports.gate.items import Checked, interval_text
+from tests.reports.gate.made import ENOUGH, run, sides, slowed, thresholds
+
+TTFA = ("ttfa: med<+10%", "ttfa: p(95)<+20%")
+MANY = replace(ENOUGH, sessions=160, seconds=300, failed=0.0)
+
+
+def store(folder: Path, count: int, **document: Any) -> Path:
+    """So many runs, a day apart."""
+    for number in range(count):
+        began = 1_795_000_000_000_000_000 + number * 86_400_000_000_000
+        made = run(folder / f"made-{number}", replace(MANY, seed=100 + number), began_utc_ns=began, **document)
+        for side in sides(made):
+            save(baseline_of(side), folder / "baselines")
+    return folder / "baselines"
+
+
+def figures(path: Path, measure: str, value: float) -> None:
+    """Write another value of all quantiles of a measure into a stored run."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    for row in data["quantiles"]:
+        if row["measure"] == measure:
+            row["values"] = [value] * len(PS)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def notices(found: Checked) -> str:
+    return " ".join(found.notices).replace("\u00a0", " ")
+
+
+def test_a_run_that_is_stored_several_times_counts_once(tmp_path: Path) -> None:
+    folder = store(tmp_path, 1)
+    place = folder / "voice_turns" / "sim"
+    for number in range(4):
+        shutil.copy(place / "made-0.json", place / f"copy-{number}.json")
+    found = checked(run(tmp_path / "now", MANY), thresholds(*TTFA), str(folder))
+
+    assert found.against == "1\u00a0stored run of sim"
+    assert all(item.provisional for item in found.items)
+    assert notices(found).count(" is of made-0, which is stored already: it is left out, a run counts once.") == 4
+
+
+def test_the_run_itself_is_left_out_of_its_baseline_and_that_is_said(tmp_path: Path) -> None:
+    folder = store(tmp_path, 2)
+    found = checked(tmp_path / "made-0", thresholds(*TTFA), str(folder))
+
+    assert found.against == "1\u00a0stored run of sim"
+    assert "The run that is checked is stored in" in notices(found)
+
+
+def test_the_shelf_shows_what_is_left_out(tmp_path: Path) -> None:
+    folder = store(tmp_path, 1)
+    shutil.copy(folder / "voice_turns" / "sim" / "made-0.json", folder / "voice_turns" / "sim" / "copy.json")
+    (folder / "voice_turns" / "other").mkdir()
+    shutil.copy(folder / "voice_turns" / "sim" / "made-0.json", folder / "voice_turns" / "other" / "made-0.json")
+    output = CliRunner().invoke(app, ["baseline", "list", "--folder", str(folder)]).output
+
+    assert output.startswith("voice_turns/sim  1 run, ")
+    assert "copy.json is of made-0, which is stored already" in output or "made-0.json is of made-0" in output
+    assert "other/made-0.json is of voice_turns/sim, not of the folder that it stands in" in output
+
+
+def test_a_file_in_the_folder_of_another_target_is_no_baseline_there(tmp_path: Path) -> None:
+    folder = store(tmp_path, 2)
+    path = folder / "voice_turns" / "sim" / "made-1.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"target": "sim"', '"target": "other"'), encoding="utf-8")
+    found = checked(run(tmp_path / "now", MANY), thresholds(*TTFA), str(folder))
+
+    assert found.against == "1\u00a0stored run of sim"
+    assert "made-1.json is of voice_turns/other, not of the folder that it stands in: it is left out." in notices(found)
+
+
+def test_a_warm_up_is_a_condition_that_may_be_allowed_to_differ(tmp_path: Path) -> None:
+    folder, now = str(store(tmp_path, 1)), run(tmp_path / "now", MANY, warmup_s=60.0)
+
+    assert checked(now, thresholds(*TTFA), folder).differs == (
+        "sim: warm-up, s: 60 here, 0 in the baseline (--allow warmup)",
+    )
+    assert not checked(now, thresholds(*TTFA), folder, allow=["warmup"]).differs
+
+
+def test_settings_of_a_variant_are_a_condition(tmp_path: Path) -> None:
+    folder = str(store(tmp_path, 1))
+    varied = [{"label": "sim", "service": "simulator", "dialect": "ga", "session": {"temperature": 0.7}}]
+    found = checked(run(tmp_path / "now", MANY, targets=varied), thresholds(*TTFA), folder, allow=["api_version"])
+
+    assert [line.partition(" here")[0] for line in found.differs] == ["sim: settings of the target: temperature 0.7"]
+
+
+@pytest.mark.parametrize(
+    ("measure", "then", "word"),
+    [
+        ("stall", (0, 0, 0, 0, 0), "equivalent"),
+        ("stall", (300, 300, 300, 300, 300), "improved"),
+        ("stall", (0, 300, 300, 300, 300), "not regressed"),
+        ("ttfa", (0, 600, 600, 600, 600), "inconclusive"),
+        ("ttfa", (0, 0, 0, 0, 0), "inconclusive"),
+    ],
+)
+def test_zeros_are_figures_like_any_other(tmp_path: Path, measure: str, then: tuple[int, ...], word: str) -> None:
+    """Most replies never stall, so the median of `stall` is 0."""
+    folder = store(tmp_path, 5)
+    for path, value in zip(sorted(folder.rglob("*.json")), then, strict=True):
+        figures(path, measure, value)
+    (item,) = checked(run(tmp_path / "now", MANY), thresholds(f"{measure}: med<+20%"), str(folder)).items
+
+    assert item.word == word
+    assert (item.value == 0) == (measure == "stall")
+    if measure == "ttfa":
+        assert item.reason == "no ratio to 0, which stored runs have"
+        assert interval_text(item) == "no ratio to 0"
+
+
+def test_a_run_that_drifted_makes_verdicts_against_stored_runs_provisional(tmp_path: Path) -> None:
+    folder = str(store(tmp_path, 5))
+    steady, drifting = run(tmp_path / "steady", MANY), slowed(run(tmp_path / "drifting", MANY), 1.6)
+    first, second = (checked(one, thresholds(*TTFA), folder) for one in (steady, drifting))
+
+    assert not any(item.provisional for item in first.items)
+    assert all(item.provisional for item in second.items)
+    assert "Drift of the steady phase is suspected, second half against the first" in notices(second)
+    assert ASSUMED not in second.notices
+
+
+def test_drift_of_another_run_is_said(tmp_path: Path) -> None:
+    base = slowed(run(tmp_path / "base", MANY), 1.6)
+
+    assert "base: Drift of the steady phase is suspected" in notices(
+        checked(run(tmp_path / "now", MANY), (), str(base))
+    )
+
+
+def test_drift_within_an_interleaved_run_is_harmless(tmp_path: Path) -> None:
+    both = replace(MANY, sessions=320, targets=("before", "after"), paired=True)
+    found = checked(slowed(run(tmp_path / "run", both), 1.6), thresholds(*TTFA))
+
+    assert not any(item.provisional for item in found.items)
+
+
+def test_a_run_that_chose_its_own_end_is_provisional_against_stored_runs(tmp_path: Path) -> None:
+    plan = {"pairs": 80, "looks": [40, 80], "gates": {"ttfa": ["p(50)<+60%"]}, "level": 0.05, "draws": 300}
+    found = checked(run(tmp_path / "now", MANY, decision_plan=plan), thresholds(*TTFA), str(store(tmp_path, 5)))
+
+    assert all(item.provisional for item in found.items)
+    assert "now was ended by looks at its figures" in notices(found)

@@ -1,0 +1,48 @@
+"""The command line as a process: what a closed pipe does to its exit status."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.reports.gate.made import ENOUGH, run
+
+
+@pytest.mark.parametrize(("limit", "status"), [("5s", 0), ("5ms", 1)])
+def test_the_exit_status_is_the_verdict_though_nobody_reads_it(tmp_path: Path, limit: str, status: int) -> None:
+    folder, limits = run(tmp_path / "run", ENOUGH), tmp_path / "ci.yaml"
+    limits.write_text(f"ttfa: med<{limit}", encoding="utf-8")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        found = subprocess.run(
+            [sys.executable, "-m", "bench.cli.app", "check", folder, "--thresholds", limits],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+
+    assert (found.returncode, found.stderr) == (status, b"")
+
+
+def test_without_any_output_the_status_is_the_verdict(tmp_path: Path) -> None:
+    folder, limits = run(tmp_path / "run", ENOUGH), tmp_path / "ci.yaml"
+    limits.write_text("ttfa: med<5s", encoding="utf-8")
+    command = f'"{sys.executable}" -m bench.cli.app check "{folder}" --thresholds "{limits}" >&-'
+
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
+
+
+def test_a_usage_error_is_one_though_nobody_reads_it(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        found = subprocess.run(
+            [sys.executable, "-m", "bench.cli.app", "check", tmp_path], stdout=closed, stderr=closed, check=False
+        )
+
+    assert found.returncode == 2
