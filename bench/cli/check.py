@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.errors import BenchError, UsageError
+
 if TYPE_CHECKING:
     from reports.gate.items import Checked
 
@@ -31,8 +33,8 @@ def check(
         str | None,
         typer.Option(
             metavar="RUN|FOLDER|TARGET",
-            help="RUN, RUN:TARGET, a folder of `rtbench baseline save`, or a target of this interleaved run "
-            "(default: its first one)",
+            help="RUN, RUN:TARGET, a folder of `rtbench baseline save`, FOLDER:TARGET, or a target of this "
+            "interleaved run (default: its first one)",
         ),
     ] = None,
     on_inconclusive: Annotated[
@@ -45,24 +47,52 @@ def check(
 
     Exit status: 0 passed, 1 regressed or over a threshold, 2 cannot be asked so, 3 inconclusive, 4 invalid or no data.
     """
-    from bench.cli.report import close_if_left, wants_colour, width
-    from bench.run.folder import read_document
+    from bench.cli.report import wants_colour, width
     from reports.gate import render
-    from reports.gate.check import checked
-    from reports.gate.conditions import allowed
     from reports.gate.text import terminal
-    from reports.gate.thresholds import read
 
-    limits = read(thresholds) if thresholds else ()
-    may_differ = allowed(allow)
-    close_if_left(run, read_document(run))
-    found = checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
+    try:
+        found = _asked(run, thresholds, baseline, on_inconclusive, allow)
+    except BenchError as error:
+        tell_ci_of_refusal(str(error))
+        render.refuse(str(error), run, junit)
+        raise
     paths = render.write(found, run, junit)
     sys.stdout.write(terminal(found, width(), colour=wants_colour()))
     tell_ci(found, paths.markdown)
     sys.stdout.write(f"{paths.markdown}\n")
     if found.status:
         raise typer.Exit(found.status)
+
+
+def _asked(
+    run: Path, thresholds: Path | None, baseline: str | None, on_inconclusive: OnInconclusive, allow: str
+) -> Checked:
+    """The check. Raises UsageError for what cannot be asked so."""
+    from bench.cli.report import close_if_left
+    from bench.run.folder import read_document
+    from reports.compare.named import folder_of
+    from reports.gate.check import checked
+    from reports.gate.conditions import allowed
+    from reports.gate.thresholds import read
+
+    if not run.exists() and (whole := folder_of(str(run))).is_dir():
+        target = str(run).removeprefix(f"{whole}:")
+        raise UsageError(f"check takes a whole run, {whole}; one target of it is asked by ttfa{{target:{target}}}")
+    limits = read(thresholds) if thresholds else ()
+    may_differ = allowed(allow)
+    close_if_left(run, read_document(run))
+    return checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
+
+
+def tell_ci_of_refusal(error: str) -> None:
+    """An annotation, in the words of the CI system that runs this."""
+    from reports.gate import azure, github
+
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        sys.stdout.write(f"{github.refusal(error)}\n")
+    if os.environ.get("TF_BUILD") == "True":
+        sys.stdout.write(f"{azure.refusal(error)}\n")
 
 
 def tell_ci(found: Checked, comment: Path) -> None:

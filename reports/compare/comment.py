@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from reports.compare import sentences
 from reports.compare.comparison import Comparison
-from reports.compare.forest_rows import Row, row
+from reports.compare.forest_rows import Row, row, with_unit
 from reports.compare.phrases import figure
 from reports.compare.text import design
 from reports.text.markdown import plain, table
@@ -68,21 +68,16 @@ def _table(comparison: Comparison, rows: Sequence[Row], first: str) -> Iterable[
             [
                 figure(one.finding.question),
                 *([one.candidate] if several else []),
-                *(f"{strike}{value}{unit}{strike}" for value, unit in _values(one)),
+                *(f"{strike}{with_unit(value, one.unit)}{strike}" for value in one.values),
                 f"{strike}{one.told}{strike}",
                 one.margin_text,
-                one.verdict + (f": {one.why}" if one.why else ""),
+                one.judged + (f": {one.why}" if one.why else ""),
             ]
             for one in rows
         ),
         left=1 + len(whose),
         last="---",
     )
-
-
-def _values(one: Row) -> Iterable[tuple[str, str]]:
-    for value in one.values:
-        yield value, f"{NBSP}{one.unit}" if one.unit and "timeout" not in value else ""
 
 
 def _details(comparison: Comparison) -> Iterable[str]:

@@ -186,6 +186,7 @@ def _floor(base: Side, cand: Side, answer: Answer) -> str:
         [arm.turns for arm in answer.arms],
         [arm.clusters for arm in answer.arms],
         "pair" if base.paired else "session",
+        [base.label, cand.label],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from reports.compare.fairness import one_run
@@ -9,7 +10,7 @@ from reports.compare.named import known_targets
 from reports.compare.sides import Side
 from reports.plan.decide import decision_of
 from reports.plan.decision import Decision
-from reports.plan.texts import place
+from reports.plan.texts import apart, name, place
 from reports.statistics.verdicts import Word
 
 LOOKED = (
@@ -55,6 +56,27 @@ def said(decision: Decision) -> str:
     """Its sentence; a capital where it does not begin with the candidate's name."""
     text = decision.sentence
     return f"{text if text.startswith(decision.targets[1]) else text[:1].upper() + text[1:]}."
+
+
+def brief(decision: Decision) -> str:
+    """gateway regressed: ttfa p50 +44 %, ttfa p95 +50 %: the figures that say so, and nothing of how surely.
+
+    The whole sentence where none of them has a difference.
+    """
+    word = word_of(decision)
+    rulings = zip(decision.gates, decision.course.rulings, strict=bool(decision.course.rulings))
+    told = [
+        f"{name(gate)} {apart(gate, ruling.d)}"
+        for gate, ruling in rulings
+        if ruling.word == word and not math.isnan(ruling.d)
+    ]
+    if not told or decision.invalid:
+        return said(decision)
+    begins = {
+        "regressed": f"{decision.targets[1]} regressed",
+        "not regressed": f"{decision.targets[1]} has not regressed",
+    }
+    return f"{begins.get(word, 'Inconclusive')}: {', '.join(told)}."
 
 
 def stop_of(decision: Decision) -> str:

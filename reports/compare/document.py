@@ -10,6 +10,7 @@ from bench.measures import CATALOGUE
 from reports.compare import sentences
 from reports.compare.comparison import Comparison, Finding, run_id
 from reports.compare.fairness import definitions
+from reports.compare.forest_rows import too_few
 from reports.compare.phrases import figure
 from reports.compare.sides import Side
 from reports.statistics.differences import Difference
@@ -103,7 +104,7 @@ def finding_data(finding: Finding, comparison: Comparison) -> dict[str, Any]:
         "reason": verdict.reason or None,
         "more_sessions": verdict.more_sessions,
         "sentence": sentences.sentence(finding, comparison),
-        "difference": difference_data(finding.difference),
+        "difference": None if too_few(finding) else difference_data(finding.difference),
         **{name: {"baseline": pair[0], "candidate": pair[1]} for name, pair in numbers.items()},
     }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from bench.errors import UsageError
 from bench.measures import DEFINITIONS_VERSION
 from reports.compare.clusters import ABSENT
@@ -197,12 +199,23 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     if first.clusters.cut:
         cut = first.clusters.cut
         yield f"{plural(cut, 'pair')} without a session of each side {'is' if cut == 1 else 'are'} left out."
+    if first.paired and (late := _cut_by_the_end(sides)):
+        yield (
+            f"{plural(late, 'pair')} of the {count(first.sessions)} {'was' if late == 1 else 'were'} cut by the end of "
+            "the run: the turns that they finished count here, and looks leave such pairs out."
+        )
     yield from _failing_apart(sides)
     for side in {id(side.run): side for side in sides}.values():
         where = "" if one_run(sides) else f"{side.label}: "
         sessions = side.run.sessions
         said_of_run = notices_of(side.run, side.turns, sessions.iloc[measured(sessions)])
         yield from (f"{where}{notice}" for notice in said_of_run)
+
+
+def _cut_by_the_end(sides: Sequence[Side]) -> int:
+    """Pairs of which a session was still playing its script when the run ended."""
+    cut = [side.clusters.of_row[(side.session_rows["outcome_class"] == "censored").to_numpy()] for side in sides]
+    return int(np.unique(np.concatenate(cut)).size)
 
 
 def _failing_apart(sides: Sequence[Side]) -> Iterable[str]:

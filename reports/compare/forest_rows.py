@@ -14,10 +14,15 @@ from bench.measures import CATALOGUE
 from reports.compare.comparison import Comparison, Finding
 from reports.compare.question import RATES, Question
 from reports.statistics.differences import LEVEL, Difference, Margin
+from reports.statistics.quantiles import floor
 from reports.statistics.verdicts import Word
 from reports.turns import ORIGINS
-from reports.wording.numbers import NBSP, NONE, change, count, three
+from reports.wording.numbers import NBSP, NONE, change, count, plural, three
 
+NOTHING = "n/a"
+"""A figure that is not told."""
+NEAR = 0.05
+"""An estimate that lies farther from 0 than this is told with its margin where it is equivalent."""
 Axis = Literal["lower", "higher", "points"]
 TITLES: dict[Axis, str] = {
     "lower": "Waits, in percent",
@@ -38,6 +43,7 @@ class Row:
     """One finding. `d`, `low`, `high` and `margin` are places on the axis: logs of a ratio, or percentage points.
 
     `d` is NaN where there is no difference. `why`: what an inconclusive verdict lacks; empty for the others.
+    `within`: the margin, where an estimate that is not near 0 is equivalent.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Row:
     margin: float
     word: Word
     verdict: str
+    within: str
     why: str
     finding: Finding
 
@@ -65,6 +72,11 @@ class Row:
         return f"{self.change} ({self.interval})" if self.interval else self.change
 
     @property
+    def judged(self) -> str:
+        """✓ not regressed; ≈ equivalent (within 40 %)."""
+        return self.verdict + self.within
+
+    @property
     def short(self) -> str:
         """The same beside an axis that says the unit of points."""
         return self.told.replace(f"{NBSP}points", "")
@@ -72,7 +84,9 @@ class Row:
     @property
     def measured(self) -> str:
         """1,600 → 2,640 ms; empty where there is no difference."""
-        return "" if self.values == (NONE, NONE) else f"{self.values[0]} → {with_unit(self.values[1], self.unit)}"
+        base, candidate = self.values
+        told = {base, candidate} - {NONE, NOTHING}
+        return f"{base} → {with_unit(candidate, self.unit)}" if told else ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +126,8 @@ def axis_of(question: Question) -> Axis:
 
 def row(finding: Finding, colour: int, *, paired: bool) -> Row:
     """A finding in words. `colour`: the candidate's place among the sides."""
-    question, found = finding.question, finding.difference
+    question, few = finding.question, too_few(finding)
+    found = None if few else finding.difference
     unit = "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
     scale = 100.0 if question.kind == "rate" else 1.0
     ends = (found.d * scale, found.low * scale, found.high * scale) if found else (math.nan,) * 3
@@ -124,10 +139,10 @@ def row(finding: Finding, colour: int, *, paired: bool) -> Row:
         definition=definition(question.measure),
         candidate=finding.candidate,
         colour=colour,
-        values=_values(found, question),
-        unit=unit if found else "",
+        values=_values(finding),
+        unit=unit if finding.difference else "",
         change=_change(found),
-        interval=_interval(found),
+        interval=few or _interval(found),
         margin_text=margin_text(question.margin, unit),
         d=ends[0],
         low=ends[1],
@@ -135,9 +150,26 @@ def row(finding: Finding, colour: int, *, paired: bool) -> Row:
         margin=_place(question, found),
         word=word,
         verdict=f"{GLYPHS[word]} {word}{holm}",
+        within=_within(finding, unit),
         why=_why(finding, paired=paired),
         finding=finding,
     )
+
+
+def too_few(finding: Finding) -> str:
+    """440 turns; needs 500: of a quantile that has fewer turns in an arm than it may be published with; else empty."""
+    p, least = finding.question.p, min(finding.turns)
+    if p is None or finding.difference is None or finding.verdict.word != "inconclusive" or least >= floor(p):
+        return ""
+    return f"{plural(least, 'turn')}; needs {count(floor(p))}"
+
+
+def _within(finding: Finding, unit: str) -> str:
+    """The margin of an equivalent ratio whose estimate is not near 0: the word alone would be read as no change."""
+    found = finding.difference
+    if finding.verdict.word != "equivalent" or found is None or found.scale == "points":
+        return ""
+    return f" (within {margin_text(finding.question.margin, unit)})" if abs(math.expm1(found.d)) > NEAR else ""
 
 
 def is_after_holm(finding: Finding) -> bool:
@@ -157,11 +189,18 @@ def _beside(question: Question) -> str:
     return ", ".join(filter(None, (since, "" if question.gated else "not gated")))
 
 
-def _values(found: Difference | None, question: Question) -> tuple[str, str]:
+def _values(finding: Finding) -> tuple[str, str]:
+    """Both figures; n/a for that of an arm that has too few turns."""
+    found, question = finding.difference, finding.question
     if found is None:
         return NONE, NONE
     write = share if question.kind == "rate" else _figure
-    return write(found.baseline), write(found.candidate)
+    least = floor(question.p) if too_few(finding) and question.p else 0
+    base, candidate = finding.turns
+    return (
+        NOTHING if base < least else write(found.baseline),
+        NOTHING if candidate < least else write(found.candidate),
+    )
 
 
 def _figure(value: float) -> str:
@@ -169,8 +208,8 @@ def _figure(value: float) -> str:
 
 
 def with_unit(value: str, unit: str) -> str:
-    """A figure with its unit, which `> timeout` has not."""
-    return value if "timeout" in value else f"{value}{NBSP}{unit}".rstrip()
+    """A figure with its unit, which `> timeout` and `n/a` have not."""
+    return value if "timeout" in value or value == NOTHING else f"{value}{NBSP}{unit}".rstrip()
 
 
 def share(value: float) -> str:
@@ -182,7 +221,7 @@ def share(value: float) -> str:
 
 def _change(found: Difference | None) -> str:
     if found is None or math.isnan(found.d):
-        return "n/a"
+        return NOTHING
     if found.scale == "points":
         return f"{points(found.d)}{NBSP}points"
     if math.isfinite(found.d):

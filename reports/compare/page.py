@@ -93,7 +93,7 @@ def _numbers(row: Row) -> dict[str, Any]:
         "cells": [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval],
         "margin": row.margin_text,
         "style": row.word.replace(" ", "-"),
-        "verdict": row.verdict,
+        "verdict": row.judged,
         "why": row.why,
         "counts": [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)],
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.compare import sentences
 from reports.compare.comparison import Comparison, Design
-from reports.compare.decided import LOOKED
+from reports.compare.decided import LOOKED, brief
 from reports.compare.fairness import Check
 from reports.compare.forest_rows import GLYPHS
 from reports.statistics.verdicts import Word
@@ -51,8 +51,10 @@ def _headline(comparison: Comparison, decision: Mapping[str, Any] | None) -> dic
         return {"headline": sentences.headline(comparison), "second": ""}
     if decision is None:
         return {"headline": sentences.headline(comparison), "second": sentences.second(comparison)}
-    said = str(decision["sentence"])
-    return {"headline": f"{said[:1].upper() if said.startswith('in') else said[:1]}{said[1:]}.", "second": LOOKED}
+    sentence = str(decision["sentence"])
+    said = f"{sentence[:1].upper() if sentence.startswith('in') else sentence[:1]}{sentence[1:]}."
+    short = brief(comparison.decision) if comparison.decision is not None else said
+    return {"headline": short, "second": LOOKED if short == said else f"{said} {LOOKED}"}
 
 
 def _badges(comparison: Comparison, decision: Mapping[str, Any] | None) -> Iterable[dict[str, str]]:

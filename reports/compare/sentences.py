@@ -9,7 +9,7 @@ from dataclasses import replace
 from reports.compare import fairness
 from reports.compare.comparison import Comparison, Finding
 from reports.compare.decided import LOOKED, said, stop_of, word_of
-from reports.compare.forest_rows import GLYPHS, Row, row, share
+from reports.compare.forest_rows import GLYPHS, NOTHING, Row, row, share
 from reports.compare.phrases import ONE_IN, figure, is_lower, is_wait, range_of, size, value, which_turns
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.wording.numbers import NBSP, count, listed, three
@@ -242,7 +242,7 @@ def _beside(mine: Sequence[Finding], told: Finding, comparison: Comparison) -> I
         if others:
             also = "Also " if word == told.verdict.word else ""
             said = [
-                f"{figure(one.finding.question)}{f' {one.change}' if one.change != 'n/a' else ''}" for one in others
+                f"{figure(one.finding.question)}{f' {one.change}' if one.change != NOTHING else ''}" for one in others
             ]
             lead = f"{also}{word}"
             yield f"{lead[:1].upper()}{lead[1:]}: {', '.join(said)}."

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from bench.errors import INVALID_STATUS
 from reports.compare import sentences
 from reports.compare.comparison import Check, Comparison
-from reports.compare.forest_rows import GLYPHS, Row, row
+from reports.compare.forest_rows import GLYPHS, Row, row, with_unit
 from reports.compare.phrases import figure
 from reports.page.svg import glyph
 from reports.statistics.verdicts import Word
@@ -105,8 +105,9 @@ def _tables(comparison: Comparison, width: int, ink: Ink) -> Iterable[str]:
             rows = [one for one in mine if one.finding.question.gated == gated]
             yield from [ink("not gated", "soft")] if rows and not gated else []
             for one in rows:
-                line = _line([cell(one) for _, cell in shown], widths)
-                yield line[: -len(one.verdict)] + ink(one.verdict, STYLES[one.word] if gated else "soft")
+                *cells, verdict = [cell(one) for _, cell in shown]
+                line = _line([*cells, verdict], widths)
+                yield line[: -len(verdict)] + ink(verdict, STYLES[one.word] if gated else "soft")
 
 
 def _columns(comparison: Comparison) -> dict[str, Column]:
@@ -118,11 +119,13 @@ def _columns(comparison: Comparison) -> dict[str, Column]:
         "difference": (f"difference ({interval})", lambda one: one.told),
         "change": ("difference", lambda one: one.change),
         "margin": ("margin", lambda one: one.margin_text),
+        "judged": ("verdict", lambda one: one.judged),
         "verdict": ("verdict", lambda one: one.verdict),
     }
 
 
 LAYOUTS = (
+    ("figure", "baseline", "candidate", "difference", "margin", "judged"),
     ("figure", "baseline", "candidate", "difference", "margin", "verdict"),
     ("figure", "baseline", "candidate", "difference", "verdict"),
     ("figure", "difference", "margin", "verdict"),
@@ -130,11 +133,11 @@ LAYOUTS = (
     ("figure", "change", "verdict"),
 )
 """From the widest to the narrowest."""
-LEFT = ("figure", "verdict")
+LEFT = ("figure", "judged", "verdict")
 
 
 def _with_unit(one: Row, arm: int) -> str:
-    return f"{one.values[arm]} {one.unit}".rstrip() if "timeout" not in one.values[arm] else one.values[arm]
+    return with_unit(one.values[arm], one.unit).replace(NBSP, " ")
 
 
 def _fitting(columns: dict[str, Column], rows: Sequence[Row], width: int) -> tuple[list[Column], list[int]]:

@@ -28,9 +28,10 @@ class OtherRun:
 
 @dataclass(frozen=True)
 class StoredRuns:
-    """A folder that `rtbench baseline save` wrote."""
+    """A folder that `rtbench baseline save` wrote. `target` is empty where the one of the same label is meant."""
 
     folder: Path
+    target: str = ""
 
 
 Baseline = SameRun | OtherRun | StoredRuns
@@ -50,17 +51,15 @@ def baseline_of(text: str | None, run: Path, document: dict[str, Any], targets: 
             return SameRun(text)
         raise UsageError(
             f"--baseline {quoted(text)} is no run, no folder of stored baselines and no target of an interleaved run"
-            f"{near(text, targets) if several else ';'} allowed: RUN, RUN:TARGET, a folder of `rtbench baseline save` "
-            "(of the first run, make it: mkdir -p FOLDER)"
+            f"{near(text, targets) if several else ';'} allowed: RUN, RUN:TARGET, a folder of `rtbench baseline save`, "
+            "FOLDER:TARGET (of the first run, make it: mkdir -p FOLDER)"
             f"{f', {chr(44).join(targets)}' if several else ''}"
         )
     if (folder / "run.json").exists():
         if folder.resolve() == run.resolve():
             return _of_itself(text, target, targets, several)
         return OtherRun(folder, target)
-    if target:
-        raise UsageError(f"--baseline {quoted(text)}: {folder} is not a run folder: it has no run.json")
-    return StoredRuns(folder)
+    return StoredRuns(folder, target)
 
 
 def _of_itself(text: str, target: str, targets: Sequence[str], several: bool) -> SameRun:

@@ -30,6 +30,11 @@ def commands(checked: Checked, comment: Path) -> Iterable[str]:
         yield command("task.complete", {"result": "SucceededWithIssues"}, headline(checked))
 
 
+def refusal(error: str) -> str:
+    """Of what cannot be asked so."""
+    return command("task.logissue", {"type": "error"}, error)
+
+
 def command(name: str, properties: Mapping[str, str], message: str) -> str:
     """##vso[task.logissue type=error;]…"""
     told = "".join(f"{key}={_property(value)};" for key, value in properties.items())

@@ -21,17 +21,17 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from bench.run.folder import write_text
-from reports.compare.clusters import ABSENT
 from reports.compare.question import RATES, Question, by_origin
 from reports.compare.sides import Side, counts_of, sample_of
 from reports.gate.conditions import conditions_of
+from reports.gate.throttling import throttled_share, told
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, ratio_of
 from reports.statistics.resample import quantile_draws, seed_of
 from reports.summary.arms import FAIR
 from reports.summary.verdict import verdict_of
-from reports.wording.numbers import NBSP, percent
+from reports.wording.numbers import NBSP
 
 SCHEMA = 1
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
@@ -103,17 +103,13 @@ def baseline_of(side: Side) -> Baseline:
     document, verdict = side.run.document, verdict_of(side.run.document)
     if verdict.valid is not True:
         raise UsageError(f"{side.run.folder} is no baseline: it is {verdict.word}, {verdict.reason}")
-    share = side.outcomes.throttled(side.target) if side.target != ABSENT else 0.0
-    if share > FAIR:
-        raise UsageError(
-            f"{side.run.folder} is no baseline of {side.name}: {percent(share, 1)} was throttled, more than "
-            f"1{NBSP}%; lower the load or raise the quota, and run it again".replace(NBSP, " ")
-        )
     turns = int(side.here.sum())
     failures = counts_of(side, Question("failures", "rate", Margin()))
     if not turns or failures[0].sum() == failures[1].sum():
         what = "no turn of it succeeded" if turns else "it has no turns"
         raise UsageError(f"{side.run.folder} is no baseline of {side.name or 'anything'}: {what}")
+    if throttled_share(side) > FAIR:
+        raise UsageError(f"{side.run.folder} is no baseline: {told(side)}".replace(NBSP, " "))
     return Baseline(
         SCHEMA, run_id_of(side), scenario_of(side), side.name, int(document.get("began_utc_ns") or 0),
         str((document.get("tool") or {}).get("version") or ""), True, side.run.simulated, side.sessions, turns, PS,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from bench.measures import CATALOGUE
 from reports.compare.comparison import Finding
 from reports.compare.question import Question
 from reports.compare.sides import Side, sample_of
+from reports.gate.against import StoredRuns
 from reports.gate.baselines import PS, Kept, Quantiles, Rate, rate_of, run_id_of
 from reports.gate.eligible import eligible
 from reports.gate.relative import Answer, Answers, asked_of
@@ -29,7 +29,7 @@ from reports.wording.numbers import listed, plural
 
 def against_stored_runs(
     sides: Sequence[Side],
-    folder: Path,
+    base: StoredRuns,
     thresholds: Sequence[Threshold],
     allowed: Sequence[str] = (),
     level: float = LEVEL,
@@ -49,11 +49,11 @@ def against_stored_runs(
         mine = [one for one in thresholds if one.margin is not None and one.target in ("", side.name)]
         if thresholds and not mine:
             continue
-        stored = eligible(side, folder, allowed)
+        stored = eligible(side, base.folder, allowed, base.target or side.name)
         void += [told(side)] if throttled_share(side) > FAIR else []
         differs += [f"{side.name}: {line}" for line in stored.differs]
         notices += stored.notices
-        against += [f"{plural(len(stored.runs), 'stored run')} of {side.name}"] if stored.runs else []
+        against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or side.name}"] if stored.runs else []
         answers += [
             Answer(one.written, side.name, _finding(side, one.question, stored.runs, level), unstored=stored.unstored)
             for one in asked_of(mine, [side], names)

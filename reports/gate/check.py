@@ -54,6 +54,7 @@ def checked(
     run = load(folder, everything=False)
     sides = targets_of(run)
     _refuse_unknown_targets(thresholds, sides)
+    _refuse_unknown_steps(thresholds, run, sides)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
     answers = _answers(run, sides, thresholds, baseline, allow, level)
     limits = [item for threshold in absolute for side in sides for item in _limited(threshold, side)]
@@ -85,6 +86,21 @@ def _refuse_unknown_targets(thresholds: Sequence[Threshold], sides: Sequence[Sid
             raise UsageError(
                 f"{threshold.written}: the run has no target {threshold.target}{near(threshold.target, names)} "
                 f"it has {', '.join(names) or 'none at all'}"
+            )
+
+
+def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: Run, sides: Sequence[Side]) -> None:
+    """A run's turns name its steps. Until every script was once played to its end, no step can be called unknown."""
+    steps, sessions = sides[0].turns.steps if sides else (), run.sessions
+    scripts = {str(one.get("name")) for one in run.document.get("scripts") or []}
+    played = sessions["script"].iloc[measured(sessions)][sessions["outcome"].iloc[measured(sessions)] == "ok"]
+    if not steps or scripts - set(played.astype(str)):
+        return
+    for threshold in thresholds:
+        if threshold.step and threshold.step not in steps:
+            raise UsageError(
+                f"{threshold.written}: no script of the run has a step {threshold.step}{near(threshold.step, steps)} "
+                f"they have {', '.join(steps)}"
             )
 
 
@@ -132,7 +148,7 @@ def _answers(
             found = against_run(run, names, base, thresholds, level)
             return doubted(found, sides, load(base.folder, everything=False))
         case StoredRuns():
-            return doubted(against_stored_runs(sides, base.folder, thresholds, allow, level), sides)
+            return doubted(against_stored_runs(sides, base, thresholds, allow, level), sides)
     return Answers()
 
 
@@ -164,9 +180,14 @@ def _invalid(run: Run) -> list[str]:
     if verdict.valid is None:
         return [f"the run was not judged: {verdict.reason}"]
     return [
-        " ".join(filter(None, (words.rule_line(rule), words.rule_figure(rule), words.remedy(rule))))
+        " ".join(filter(None, (words.rule_line(rule), words.rule_figure(rule), _begun(words.remedy(rule)))))
         for rule in verdict.broken
     ] or [f"the run is invalid: {verdict.reason}"]
+
+
+def _begun(sentence: str) -> str:
+    """With a capital."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _notices(run: Run, sides: Sequence[Side], said: Sequence[str]) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from reports.gate.items import Checked, Item, interval_text, limit_text, value_text, written
-from reports.gate.sentences import GLYPHS, badges, ending, glyph, headline, reason, remarks
+from reports.gate.items import Checked, Item
+from reports.gate.sentences import badges, beside, ending, glyph, headline, is_judged, mark, reason
+from reports.gate.written import interval_text, limit_text, value_text, written
 from reports.text.markdown import plain, table
 from reports.wording.numbers import NBSP, count, plural
 
@@ -23,10 +24,10 @@ def markdown(checked: Checked) -> str:
         " · ".join(plain(part) for part in [*badges(checked), *_about(checked), ending(checked)]),
         *(f"\n**! {plain(warning)}**" for warning in checked.warnings),
         "",
-        *(_rows(shown) if shown else ()),
+        *(_rows(shown, checked) if shown else ()),
         "",
         *_folded("Why, and what to do", _reasons(checked)),
-        *_folded(f"{plural(len(folded), 'more threshold')}", list(_rows(folded)) if folded else []),
+        *_folded(f"{plural(len(folded), 'more threshold')}", list(_rows(folded, checked)) if folded else []),
         *_folded("Turns, sessions and failures", list(_sizes(items))),
     ]
     return "\n".join(lines).rstrip().replace(NBSP, " ") + "\n"
@@ -37,7 +38,7 @@ def _about(checked: Checked) -> list[str]:
     return [checked.scenario, checked.run_id, *against]
 
 
-def _rows(items: Sequence[Item]) -> Iterable[str]:
+def _rows(items: Sequence[Item], checked: Checked) -> Iterable[str]:
     rows = [
         [
             _code(item.threshold),
@@ -46,7 +47,7 @@ def _rows(items: Sequence[Item]) -> Iterable[str]:
             plain(value_text(item)),
             plain(interval_text(item)),
             plain(limit_text(item)),
-            f"{GLYPHS[item.grade]} {_word(item)}",
+            _verdict(item, checked),
         ]
         for item in items
     ]
@@ -55,9 +56,14 @@ def _rows(items: Sequence[Item]) -> Iterable[str]:
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
-def _word(item: Item) -> str:
-    word = f"**{item.word}**" if item.grade in ("failed", "void") else item.word
-    return f"{word}, provisional" if item.provisional else word
+def _verdict(item: Item, checked: Checked) -> str:
+    told = mark(item, checked)
+    if not is_judged(item, checked):
+        return told
+    if item.grade in ("failed", "void"):
+        glyph, word = told.split(" ", 1)
+        told = f"{glyph} **{word}**"
+    return f"{told}, provisional" if item.provisional else told
 
 
 def _code(text: str) -> str:
@@ -66,8 +72,9 @@ def _code(text: str) -> str:
 
 
 def _reasons(checked: Checked) -> list[str]:
-    of_items = [f"{item.target}: {item.figure}: {said}" for item in checked.items if (said := reason(item))]
-    return [f"- {plain(text)}" for text in (*remarks(checked), *of_items)]
+    judged = [item for item in checked.items if is_judged(item, checked)]
+    of_items = [f"{item.target}: {item.figure}: {said}" for item in judged if (said := reason(item))]
+    return [f"- {plain(text)}" for text in (*beside(checked), *of_items)]
 
 
 def _sizes(items: Sequence[Item]) -> Iterable[str]:

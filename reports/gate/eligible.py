@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.errors import UsageError
 from reports.compare.named import identity
 from reports.compare.sides import Side
 from reports.gate.baselines import Kept, place_of, read, scenario_of
 from reports.gate.conditions import conditions_of, differing
+from reports.gate.gated import near
 from reports.summary.arms import FAIR
 from reports.wording.numbers import NBSP, listed, plural
 
@@ -30,15 +32,32 @@ class Eligible:
     unstored: str = ""
 
 
-def eligible(side: Side, folder: Path, allowed: Sequence[str] = ()) -> Eligible:
-    """Of a folder of stored baselines. `allowed`: conditions in which they may differ."""
-    found, left_out = each_once(read(folder, scenario_of(side), side.name))
+def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str = "") -> Eligible:
+    """Of a folder of stored baselines. `allowed`: conditions in which they may differ.
+
+    `target`: whose stored runs are meant, those of the side's own label if empty. Raises UsageError for an unknown one.
+    """
+    target = target or side.name
+    found, left_out = each_once(read(folder, scenario_of(side), target))
+    if not found and target != side.name:
+        known = sorted({one.baseline.target for one in read(folder, scenario_of(side))})
+        raise UsageError(
+            f"{folder} has no stored runs of {scenario_of(side)}/{target}{near(target, known)} "
+            f"it has those of {', '.join(known) or 'no target'}"
+        )
     stored = [one for one in found if (one.baseline.run_id, one.baseline.began_utc_ns) != identity(side.run)]
     itself = f"The run that is checked is stored in {folder}: it is left out of the baseline of {side.name}."
     notices = [*left_out, *([itself] if len(stored) < len(found) else [])]
     if not stored:
-        place = place_of(folder, scenario_of(side), side.name)
-        unstored = f"no run is stored in {place} yet: save a good one by `rtbench baseline save RUN --folder {folder}`"
+        place = place_of(folder, scenario_of(side), target)
+        none = (
+            f"the only run that is stored in {place} is the one that is checked"
+            if found
+            else (f"no run is stored in {place} yet")
+        )
+        unstored = (
+            f"{none}: save {'another' if found else 'a good one'} by `rtbench baseline save RUN --folder {folder}`"
+        )
         return Eligible(notices=tuple(notices), unstored=unstored)
     runs, differs, unlike = _matching(side, stored, allowed)
     return Eligible(tuple(runs), tuple(differs), (*notices, *unlike))

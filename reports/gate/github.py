@@ -30,6 +30,11 @@ def commands(checked: Checked) -> Iterable[str]:
             yield command(kind, f"{item.figure} {item.word}", said(item))
 
 
+def refusal(error: str) -> str:
+    """Of what cannot be asked so."""
+    return command("error", "rtbench check", error)
+
+
 def command(kind: str, title: str, message: str) -> str:
     """::error title=…::…"""
     return f"::{kind} title={_property(title)}::{_data(message)}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.measures import CATALOGUE
@@ -13,8 +14,9 @@ from reports.gate.gated import GATED
 from reports.gate.kept import Figure, judged
 from reports.gate.thresholds import Threshold
 from reports.statistics.differences import Difference, Margin
+from reports.statistics.quantiles import floor
 from reports.turns import ORIGINS
-from reports.wording.numbers import NBSP, change, three
+from reports.wording.numbers import NBSP, three
 
 Word = Literal[
     "kept", "broken", "regressed", "improved", "equivalent", "not regressed", "inconclusive", "no data"
@@ -24,8 +26,6 @@ OnInconclusive = Literal["fail", "pass", "warn"]
 
 PASSED, FAILED, INCONCLUSIVE, VOID = 0, 1, 3, 4
 """Exit statuses, beside 2 for what cannot be asked so."""
-TIMEOUT = "> timeout"
-"""A figure that lies among the failed turns."""
 GRADES: dict[Word, Grade] = {
     "kept": "passed",
     "improved": "passed",
@@ -72,6 +72,10 @@ class Item:
     """the look that decided, from 1"""
     low_endless: bool = False
     """all of the interval lies in the failed share: `low` is null, and endless"""
+    needs: int | None = None
+    """turns that each arm needs for the figure to be told at all, where one has fewer; then there are no figures"""
+    too_few: int | None = None
+    """turns of the arm that has the fewest, where those are too few"""
 
     @property
     def grade(self) -> Grade:
@@ -123,11 +127,25 @@ def limited(threshold: Threshold, target: str, question: Question, figure: Figur
     """An absolute threshold on one target."""
     assert threshold.limit is not None, f"{threshold.text} is relative"
     word, reason = judged(figure, threshold.sign, threshold.limit)
-    return Item(
+    item = Item(
         threshold.written, named(question), target, GATED[threshold.measure].unit, word,
         finite(figure.value), finite(figure.low), finite(figure.high), threshold.limit, reason=reason,
         turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
         among_failures=figure.value == math.inf, low_endless=figure.low == math.inf,
+    )  # fmt: skip
+    return _without_few(item, question, [figure.turns])
+
+
+def _without_few(item: Item, question: Question, turns: Sequence[int]) -> Item:
+    """Without the figures of a quantile that has fewer turns than it may be published with, in any arm."""
+    few = min(turns)
+    if question.p is None or not few or few >= floor(question.p) or item.word != "inconclusive":
+        return item
+    shown = item.turns >= floor(question.p)
+    return replace(
+        item, value=item.value if shown else None, low=None, high=None, difference=None,
+        baseline=item.baseline if turns[0] >= floor(question.p) else None, more_sessions=None,
+        among_failures=shown and item.among_failures, low_endless=False, needs=floor(question.p), too_few=few,
     )  # fmt: skip
 
 
@@ -138,7 +156,7 @@ def compared_item(threshold: str, finding: Finding, target: str) -> Item:
     reason = verdict.reason if difference is not None else "the run or its baseline has no such figure"
     value = difference.candidate if difference else math.nan
     low, high = (_shown(difference, end) for end in (difference.low, difference.high)) if difference else (None, None)
-    return Item(
+    item = Item(
         threshold, named(question), target, GATED[question.measure].unit, word, finite(value), low, high,
         baseline=finite(difference.baseline) if difference else None,
         difference=_shown(difference, difference.d) if difference else None,
@@ -148,6 +166,7 @@ def compared_item(threshold: str, finding: Finding, target: str) -> Item:
         failed=finding.failed[1], among_failures=value == math.inf,
         low_endless=difference is not None and difference.low == math.inf and difference.baseline > 0,
     )  # fmt: skip
+    return _without_few(item, question, finding.turns)
 
 
 def named(question: Question) -> str:
@@ -181,62 +200,3 @@ def _shown(difference: Difference, value: float) -> float | None:
     if not math.isfinite(value):
         return None
     return value if difference.scale == "points" else math.expm1(value)
-
-
-def written(item: Item, value: float | None) -> str:
-    """A figure in its unit: 640 ms, 1.2 %, 1.31 ×."""
-    if value is None:
-        return "–"
-    if item.unit == "share":
-        return f"{three(100 * value)}{NBSP}%"
-    return f"{three(value)}{NBSP}{item.unit}" if item.unit in ("ms", "×") else three(value)
-
-
-def value_text(item: Item) -> str:
-    """The figure, or > timeout where it lies among the failures."""
-    return TIMEOUT if item.among_failures else written(item, item.value)
-
-
-def interval_text(item: Item) -> str:
-    """590 to 690 ms; +4 % (−3 to +12 %); an open end is ∞. What lies in the failed share is > timeout."""
-    if item.word == "no data":
-        return "–"
-    if item.low_endless:
-        return TIMEOUT
-    if item.relative and item.baseline == 0 and item.value and item.unit != "share":
-        return "no ratio to 0"
-    if not item.relative:
-        low, high = ("∞" if one is None else written(item, one).partition(NBSP)[0] for one in (item.low, item.high))
-        low = low if item.low is not None else "−∞"
-        unit = written(item, 1.0).partition(NBSP)[2]
-        return f"{low} to {high}{NBSP}{unit}".rstrip(NBSP)
-    apart = TIMEOUT if item.among_failures and item.baseline is not None else "–"
-    apart = apart if item.difference is None else _signed(item, item.difference)
-    low = "−∞" if item.low is None else _bare(_signed(item, item.low))
-    high = "∞" if item.high is None else _signed(item, item.high)
-    return f"{apart} ({low} to {high if item.unit != 'share' else _bare(high)})"
-
-
-def corrected_text(item: Item) -> str:
-    """+45 %: the difference without what stopping early adds; empty where no look decided."""
-    return "" if item.corrected is None else _signed(item, item.corrected)
-
-
-def _signed(item: Item, value: float) -> str:
-    """+20 %, −0.55 points."""
-    if item.unit == "share":
-        shown = three(100 * value)
-        return f"{'+' if value > 0 and shown != '0' else ''}{shown}{NBSP}points"
-    return change(1 + value)
-
-
-def _bare(text: str) -> str:
-    return text.partition(NBSP)[0]
-
-
-def limit_text(item: Item) -> str:
-    """The limit with its sign as it was written: < 800 ms; the margin of a relative one."""
-    if item.relative:
-        return item.margin
-    sign = next(sign for sign in ("<=", ">=", "<", ">") if sign in item.threshold)
-    return f"{ {'<=': '≤', '>=': '≥'}.get(sign, sign) }{NBSP}{written(item, item.limit)}"

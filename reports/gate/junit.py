@@ -28,6 +28,18 @@ def xml(checked: Checked) -> str:
         suite.add_testcase(
             _case(f"{item.threshold} [{item.target}, {item.figure}]", checked, _results(item, checked, void))
         )
+    return _text(suite)
+
+
+def refusal(error: str) -> str:
+    """The file's text where nothing was checked, for it cannot be asked so: one error."""
+    suite, case = TestSuite("rtbench check"), TestCase("run", classname="rtbench.check", time=0.0)
+    case.result = [Error(_plain(error), "usage")]
+    suite.add_testcase(case)
+    return _text(suite)
+
+
+def _text(suite: TestSuite) -> str:
     whole = JUnitXml("rtbench")
     whole.add_testsuite(suite)
     whole.update_statistics()  # type: ignore[no-untyped-call]

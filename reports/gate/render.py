@@ -10,7 +10,7 @@ from bench.run.folder import write_text
 from reports.gate.comment import markdown
 from reports.gate.document import as_json
 from reports.gate.items import Checked
-from reports.gate.junit import xml
+from reports.gate.junit import refusal, xml
 
 
 class Paths(NamedTuple):
@@ -22,15 +22,39 @@ class Paths(NamedTuple):
 
 def write(checked: Checked, folder: Path, junit: Path | None = None) -> Paths:
     """Write the files, each in one step. Raises UsageError for one that cannot be written."""
-    paths = Paths(folder / "check.json", folder / "check.md")
+    paths = paths_in(folder)
     texts = [(paths.json, as_json(checked)), (paths.markdown, markdown(checked))]
     for path, text in [*texts, *([(junit, xml(checked))] if junit else [])]:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, text)
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        _write(path, text)
     return paths
+
+
+def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
+    """Nothing was checked: an earlier check's files are removed, which would be taken for this one's; JUnit says why.
+
+    Raises UsageError for a file that cannot be removed or written.
+    """
+    if (folder / "run.json").is_file():
+        for path in paths_in(folder):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as cause:
+                raise UsageError(f"{path} is of an earlier check and cannot be removed: {cause.strerror}") from None
+    if junit:
+        _write(junit, refusal(error))
+
+
+def paths_in(folder: Path) -> Paths:
+    """Where a run's check is written."""
+    return Paths(folder / "check.json", folder / "check.md")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def append_summary(checked: Checked, path: Path) -> None:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from reports.gate.items import (
-    FAILED,
-    INCONCLUSIVE,
-    PASSED,
-    VOID,
-    Checked,
-    Grade,
-    Item,
-    corrected_text,
-    interval_text,
-    limit_text,
-    value_text,
-)
+from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Grade, Item
+from reports.gate.written import corrected_text, few_text, interval_text, limit_text, value_text
 from reports.wording.numbers import count, plural
 
 GLYPHS: dict[Grade, str] = {"passed": "✓", "failed": "✕", "unsure": "?", "void": "✕"}
+NEAR = 0.05
+"""An estimate that lies farther from 0 than this is told with its margin where it is equivalent."""
 MEANINGS = {
     PASSED: "passed",
     FAILED: "regressed, or over a threshold",
@@ -36,14 +27,16 @@ def glyph(checked: Checked) -> str:
 def headline(checked: Checked) -> str:
     """One sentence that tells the verdict."""
     if checked.status == VOID:
-        why = [*checked.void, *_differing(checked)] or [said(item) for item in checked.of("void")]
-        return f"no verdict: {_first(why)}"
+        if why := _why_void(checked):
+            return f"no verdict: {_first(why, 'reason')}"
+        return f"no verdict: {_first([said(item) for item in checked.of('void')], 'threshold')}"
     if failed := checked.of("failed"):
-        return _first([said(item) for item in failed])
+        return _first([said(item) for item in failed], "threshold")
     if unsure := checked.of("unsure"):
-        return f"inconclusive: {_first([unsettled(item) for item in unsure])}"
-    many = plural(len(checked.items), "threshold")
-    return f"passed: {many}, {'it holds' if len(checked.items) == 1 else 'all of them hold'}"
+        return f"inconclusive: {_first([unsettled(item) for item in unsure], 'threshold')}"
+    if len(checked.items) == 1:
+        return "passed: the one threshold is kept"
+    return f"passed: all of {plural(len(checked.items), 'threshold')} are kept"
 
 
 def said(item: Item) -> str:
@@ -60,6 +53,8 @@ def figures(item: Item) -> str:
 
     Of a run that was ended by a look with the corrected difference.
     """
+    if item.needs:
+        return f"{few_text(item)}, {'margin' if item.relative else 'limit'} {limit_text(item)}"
     if item.relative:
         corrected = f", corrected {corrected_text(item)}" if corrected_text(item) else ""
         return f"{interval_text(item)}{corrected}, margin {limit_text(item)}"
@@ -88,13 +83,48 @@ def reason(item: Item) -> str:
 
 def ending(checked: Checked) -> str:
     """exit code 1: regressed, or over a threshold."""
-    unsure = " (some are inconclusive)" if checked.status == PASSED and checked.of("unsure") else ""
-    return f"exit code {checked.status}: {MEANINGS[checked.status]}{unsure}"
+    unsure, meaning = len(checked.of("unsure")), MEANINGS[checked.status]
+    if checked.status == PASSED and unsure == len(checked.items):
+        meaning = f"nothing decided, let through by --on-inconclusive {checked.on_inconclusive}"
+    elif checked.status == PASSED and unsure:
+        meaning = f"passed, {count(unsure)} undecided and let through by --on-inconclusive {checked.on_inconclusive}"
+    return f"exit code {checked.status}: {meaning}"
 
 
 def remarks(checked: Checked) -> list[str]:
-    """What to know beside the items."""
-    return [*checked.void, *_differing(checked), *checked.notices]
+    """Why a check says nothing, and what else to know."""
+    return [*_why_void(checked), *checked.notices]
+
+
+def beside(checked: Checked) -> list[str]:
+    """What to know beside the headline, which tells the first reason of a check that says nothing."""
+    return [*_why_void(checked)[1:], *checked.notices]
+
+
+def is_judged(item: Item, checked: Checked) -> bool:
+    """Whether an item counts at all: of a run that is invalid, or was not compared fairly, none does.
+
+    Where stored baselines were made under other conditions, limits still do.
+    """
+    return not (checked.void or (checked.differs and item.relative))
+
+
+def mark(item: Item, checked: Checked) -> str:
+    """✓ equivalent (within 40 %); – not judged, where the run says nothing."""
+    if not is_judged(item, checked):
+        return "– not judged"
+    return f"{GLYPHS[item.grade]} {item.word}{within(item)}"
+
+
+def within(item: Item) -> str:
+    """The margin of an equivalent figure whose estimate is not near 0: the word alone would be read as no change."""
+    if item.word != "equivalent" or item.difference is None or abs(item.difference) <= NEAR or item.unit == "share":
+        return ""
+    return f" (within {limit_text(item).removeprefix('+').removeprefix('−')})"
+
+
+def _why_void(checked: Checked) -> list[str]:
+    return [*checked.void, *_differing(checked)]
 
 
 def badges(checked: Checked) -> list[str]:
@@ -112,6 +142,7 @@ def _differing(checked: Checked) -> list[str]:
     ]
 
 
-def _first(texts: list[str]) -> str:
-    rest = f" (and {count(len(texts) - 1)} more)" if len(texts) > 1 else ""
+def _first(texts: list[str], noun: str) -> str:
+    """The first of several, and how many more there are of what."""
+    rest = f" (and {plural(len(texts) - 1, f'more {noun}')})" if len(texts) > 1 else ""
     return f"{texts[0].rstrip('.') if texts else 'there is nothing to judge'}{rest}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from reports.gate.items import Checked, Grade, Item, interval_text, limit_text, value_text
-from reports.gate.sentences import GLYPHS, badges, ending, glyph, headline, reason, remarks
+from reports.gate.items import Checked, Grade, Item
+from reports.gate.sentences import badges, beside, ending, glyph, headline, is_judged, mark, reason
+from reports.gate.written import interval_text, limit_text, value_text
 from reports.wording.numbers import NBSP, shortened
 
 COLOURS: dict[Grade, str] = {"passed": "32", "failed": "31", "unsure": "33", "void": "31"}
@@ -18,7 +19,7 @@ NAMES = 44
 def terminal(checked: Checked, width: int = 100, colour: bool = False) -> str:
     """The check as text."""
     lines = [*_opening(checked, width, colour), *_warnings(checked, width, colour), "", *_table(checked, width, colour)]
-    for remark in remarks(checked):
+    for remark in beside(checked):
         lines += textwrap.wrap(f"note: {remark}", width, subsequent_indent="      ")
     return "\n".join([*lines, ending(checked)]).replace(NBSP, " ") + "\n"
 
@@ -47,15 +48,16 @@ def _table(checked: Checked, width: int, colour: bool) -> Iterable[str]:
     several = len({item.target for item in items}) > 1
     rows = [_row(item, several) for item in items]
     sizes = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    marks = [f"{GLYPHS[item.grade]} {item.word}" for item in items]
+    marks = [mark(item, checked) for item in items]
     wide = sum(sizes) + 2 * len(sizes) + 2 + max(map(len, marks)) <= width
-    for item, row, mark in zip(items, rows, marks, strict=True):
+    for item, row, verdict in zip(items, rows, marks, strict=True):
         cells = [text.rjust(size) for text, size in zip(row[1:], sizes[1:], strict=True)]
         first = [row[0].ljust(sizes[0])] if wide else []
         if not wide:  # figures on a line of their own
             yield f"  {row[0]}"
-        yield f"  {'  '.join([*first, *cells])}  {_ink(mark, COLOURS[item.grade], colour)}"
-        if said := reason(item):
+        judged = is_judged(item, checked)
+        yield f"  {'  '.join([*first, *cells])}  {_ink(verdict, COLOURS[item.grade] if judged else SOFT, colour)}"
+        if judged and (said := reason(item)):
             for part in textwrap.wrap(said, width - 6):
                 yield _ink(f"      {part}", SOFT, colour)
     yield ""

@@ -11,6 +11,7 @@ from reports.plan.sequence import Ruling, Seen
 from reports.statistics.differences import Margin
 from reports.wording.numbers import NBSP, NONE, change, count, listed, ms, plural, three
 
+UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and its bound alone decides"
 ORIGINS = {"requested": "from response.create", "speech_end": "from the end of speech"}
 
 
@@ -135,11 +136,14 @@ def _looks(decision: Decision) -> Iterable[str]:
     widths = [max(len(row[at]) for row in rows) for at in range(len(heads))]
     for row in rows:
         yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-    yield "Standard errors beyond the margin."
+    unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
+    yield f"Standard errors beyond the margin{UNSPREAD if unspread else ''}."
 
 
 def _z(seen: Seen) -> str:
-    return "n/a" if seen.untested else _signed(seen.z)
+    if seen.untested:
+        return "n/a"
+    return NONE if seen.se == 0 else _signed(seen.z)
 
 
 def _signed(z: float) -> str:

@@ -43,18 +43,32 @@ class Verdict:
 
 
 def floor_reason(
-    p: float | None, turns: Sequence[int], sessions: Sequence[int], unit: Literal["session", "pair"] = "session"
+    p: float | None,
+    turns: Sequence[int],
+    sessions: Sequence[int],
+    unit: Literal["session", "pair"] = "session",
+    arms: Sequence[str] = (),
 ) -> str:
     """Why so few turns and sessions (of each arm that was measured) decide nothing; empty where they suffice.
 
-    `p` is None for a rate or a mean, which needs sessions alone. Of pairs, `sessions` are the pairs.
+    `p` is None for a rate or a mean, which needs sessions alone. Of pairs, `sessions` are the pairs. `arms`: how they
+    are called, to say which of them lack some.
     """
     if min(sessions) < SESSIONS:
-        where = "" if unit == "pair" else " in each arm"
-        return f"too few {unit}s: {SESSIONS} needed{where}, {min(sessions):,} there"
+        if unit == "pair":
+            return f"too few pairs: {SESSIONS} needed, {min(sessions):,} there"
+        return f"too few sessions: {SESSIONS} needed in each arm, {_lacking(sessions, SESSIONS, arms)}"
     if p is not None and min(turns) < floor(p):
-        return f"too few turns: p{p * 100:g} needs {floor(p):,} in each arm, {min(turns):,} there"
+        return f"too few turns: p{p * 100:g} needs {floor(p):,} in each arm, {_lacking(turns, floor(p), arms)}"
     return ""
+
+
+def _lacking(numbers: Sequence[int], needed: int, arms: Sequence[str]) -> str:
+    """96 on new; 96 on old and 120 on new; 96 there, where it is not said or the same in all of them."""
+    if not arms or len(set(numbers)) == 1:
+        return f"{min(numbers):,} there"
+    few = [f"{n:,} on {arm}" for n, arm in zip(numbers, arms, strict=True) if n < needed]
+    return " and ".join(few)
 
 
 def floor(p: float) -> int:

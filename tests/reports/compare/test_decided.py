@@ -15,11 +15,13 @@ from reports.compare import fairness, render
 from reports.compare.comment import markdown
 from reports.compare.comparison import Comparison
 from reports.compare.decided import LOOKED
+from reports.compare.page_head import opening
 from reports.compare.sides import sides_of
 from reports.compare.text import essentials, terminal
 from reports.gate.check import checked
 from reports.plan.decide import look_at
-from tests.reports.compare.build import quick, run
+from reports.plan.document import as_data
+from tests.reports.compare.build import edit, quick, run
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)
@@ -65,6 +67,27 @@ def test_the_file_and_the_page_tell_the_decision(tmp_path: Path) -> None:
     assert (data["decision"]["status"], data["decision"]["looks"], data["decision"]["look"]) == (1, 3, 2)
     assert data["headline"].startswith("west regressed: ttfa p50")
     assert "When was it decided?" in paths.html.read_text(encoding="utf-8")
+
+
+def test_the_headline_of_the_page_is_short_and_the_whole_sentence_is_below_it(tmp_path: Path) -> None:
+    found = compared(tmp_path / "run", TIGHT)
+    head = opening(found, as_data(look_at(tmp_path / "run")))
+
+    assert re.fullmatch(r"west regressed: ttfa p50 \+\d+.%\.", head["headline"])
+    assert "interval" in head["second"]
+    assert head["second"].endswith(LOOKED)
+
+
+def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
+    folder = Path(run(tmp_path / "run", replace(TWO, sessions=60)))
+    whole = quick(sides_of([folder]))
+    edit(folder, "sessions", lambda at, row: row | {"outcome": "abandoned"} if at < 3 else row)  # 2 of a pair, 1 of one
+
+    assert not any("cut by the end" in notice for notice in whole.notices)
+    assert any(
+        notice.startswith("2\u00a0pairs of the 30 were cut by the end of the run")
+        for notice in quick(sides_of([folder])).notices
+    )
 
 
 def test_a_run_without_looks_has_no_decision(tmp_path: Path) -> None:

@@ -226,3 +226,22 @@ def test_rates_of_any_size_have_an_axis(d: float, down: float, up: float) -> Non
 def test_arrows_are_explained_where_there_are_any() -> None:
     assert "An arrow" in forest.reading(panels(comparison()))
     assert "An arrow" not in forest.reading(panels(comparison(findings=(findings()[0],))))
+
+
+def test_a_quantile_of_too_few_turns_is_not_told() -> None:
+    few = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)), turns=(600, 440))
+    (row,) = rows(few)
+
+    assert row.told.replace(NBSP, " ") == "n/a (440 turns; needs 500)"
+    assert row.measured.replace(NBSP, " ") == "1,180 → n/a"
+    assert math.isnan(row.d)
+
+
+def test_what_is_equivalent_far_from_no_change_says_its_margin() -> None:
+    far, near = rows(
+        finding("ttfa", 0.5, "equivalent", ratio(500, 645, 1.2, 1.35, 0.4), margin=Margin(0.4)),
+        finding("ttfa", 0.5, "equivalent", ratio(500, 510, 0.98, 1.05, 0.4), margin=Margin(0.4)),
+    )
+
+    assert far.judged.replace(NBSP, " ") == "≈ equivalent (within 40 %)"
+    assert near.judged == "≈ equivalent"

@@ -21,7 +21,7 @@ from tests.reports.synthetic import Plan
 
 
 def test_what_is_saved_reads_back_and_fits_its_schema(tmp_path: Path) -> None:
-    (side,) = sides(run(tmp_path / "r1", replace(ENOUGH, failed=0.04, refused=2)))
+    (side,) = sides(run(tmp_path / "r1", replace(ENOUGH, failed=0.02, seed=8, refused=2)))
     stored = baseline_of(side)
     path = save(stored, tmp_path / "baselines")
 
@@ -32,7 +32,7 @@ def test_what_is_saved_reads_back_and_fits_its_schema(tmp_path: Path) -> None:
 
 
 def test_it_holds_quantiles_with_their_error_and_rates(tmp_path: Path) -> None:
-    (side,) = sides(run(tmp_path, replace(ENOUGH, failed=0.04)))
+    (side,) = sides(run(tmp_path, replace(ENOUGH, failed=0.02, seed=8)))
     stored = baseline_of(side)
     ttfa = next(row for row in stored.quantiles if row.measure == "ttfa")
 
@@ -67,6 +67,7 @@ def test_the_same_run_is_stored_alike(tmp_path: Path) -> None:
         (replace(ENOUGH, valid=None), "NOT JUDGED"),
         (Plan(sessions=0), "it has no turns"),
         (replace(ENOUGH, failed=1.0), "no turn of it succeeded"),
+        (replace(ENOUGH, failed=0.2), "was throttled, the limit is 1 %. Lower the load"),
     ],
 )
 def test_a_run_that_says_nothing_is_no_baseline(tmp_path: Path, plan: Plan, said: str) -> None:

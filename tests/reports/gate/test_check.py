@@ -14,8 +14,9 @@ from reports.compare.question import Question
 from reports.gate.baselines import baseline_of, save
 from reports.gate.check import checked
 from reports.gate.doubts import ASSUMED
-from reports.gate.items import Checked, interval_text
+from reports.gate.items import Checked
 from reports.gate.relative import Answer, items_of
+from reports.gate.written import interval_text, value_text
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import Verdict
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
@@ -108,7 +109,7 @@ def test_what_is_to_be_read_before_the_figures_is_among_the_notices(tmp_path: Pa
     assert "The disk was full." in found.notices
 
 
-@pytest.mark.parametrize("written", ["ttft: med<9s", "ttfa{step:greting}: med<9s", "input_transcript: p(5)<1s"])
+@pytest.mark.parametrize("written", ["ttft: med<9s", "input_transcript: p(5)<1s"])
 def test_a_threshold_of_which_nothing_was_measured_is_not_kept(tmp_path: Path, written: str) -> None:
     text_or_typed = replace(ENOUGH, kinds=("typed",))
     found = checked(run(tmp_path, text_or_typed), thresholds(written, "failures: rate<50%"), on_inconclusive="pass")
@@ -118,9 +119,54 @@ def test_a_threshold_of_which_nothing_was_measured_is_not_kept(tmp_path: Path, w
 
 
 def test_a_step_that_was_misspelt_is_told_with_those_there_are(tmp_path: Path) -> None:
-    found = checked(run(tmp_path), thresholds("ttfa{step:greting}: med<9s"))
+    with pytest.raises(UsageError, match=r"no script of the run has a step greting; did you mean greeting\?"):
+        checked(run(tmp_path), thresholds("ttfa{step:greting}: med<9s"))
 
-    assert "did you mean greeting?" in found.items[0].reason
+
+def test_a_step_that_no_turn_of_the_run_came_to_is_no_data(tmp_path: Path) -> None:
+    folder = run(tmp_path, scripts=[{"name": "voice_turns"}, {"name": "goodbyes"}])
+
+    assert checked(folder, thresholds("ttfa{step:farewell}: med<9s")).status == 4
+
+
+def test_a_throttled_run_decides_nothing_but_what_is_asked_of_throttling(tmp_path: Path) -> None:
+    folder = run(tmp_path, replace(ENOUGH, failed=0.2))
+    waits, asked = (checked(folder, thresholds("ttfa: med<9s", *more)) for more in ((), ("throttled: rate<50%",)))
+
+    assert waits.status == 4
+    assert "was throttled, the limit is 1" in waits.void[0]
+    assert (asked.status, asked.void) == (0, ())
+
+
+def test_a_throttled_target_that_nothing_is_asked_of_voids_nothing(tmp_path: Path) -> None:
+    folder = run(tmp_path, replace(PAIRED, failed=0.2))
+
+    assert len(checked(folder, thresholds("ttfa{target:after}: med<9s")).void) == 1
+
+
+def test_the_stored_runs_of_another_target_may_be_the_baseline(tmp_path: Path) -> None:
+    folder = store(tmp_path, 2)
+    now = run(tmp_path / "now", replace(ENOUGH, targets=("new",)))
+    found = checked(now, thresholds(*RELATIVE), f"{folder}:sim")
+
+    assert found.against == "2\u00a0stored runs of sim"
+    assert "no data" not in words(found)
+    with pytest.raises(UsageError, match=r"no stored runs of voice_turns/simm; did you mean sim\?"):
+        checked(now, thresholds(*RELATIVE), f"{folder}:simm")
+
+
+def test_a_quantile_of_too_few_turns_has_no_figures(tmp_path: Path) -> None:
+    few = replace(ENOUGH, sessions=44, failed=0.0)
+    limit = checked(run(tmp_path / "now", few), thresholds("ttfa: p(99)<9s")).items[0]
+    base = run(tmp_path / "base", replace(ENOUGH, failed=0.0, seed=8))
+    margin = checked(tmp_path / "now", thresholds("ttfa: p(99)<+9%"), str(base)).items[0]
+
+    assert [(item.word, item.value, item.low, item.high) for item in (limit, margin)] == [
+        ("inconclusive", None, None, None)
+    ] * 2
+    assert value_text(limit) == value_text(margin) == "n/a (440 turns; needs 500)"
+    assert interval_text(margin) == "–"
+    assert (margin.baseline or 0) > 0
 
 
 def test_a_run_in_which_every_turn_failed_is_not_green(tmp_path: Path) -> None:
@@ -246,7 +292,7 @@ def test_a_run_is_not_its_own_baseline(tmp_path: Path) -> None:
 
     found = checked(tmp_path / "made-0", thresholds(*RELATIVE), str(folder))
 
-    assert all("no run is stored" in item.reason for item in found.items)
+    assert all("is the one that is checked" in item.reason for item in found.items)
     assert found.status == 3
 
 

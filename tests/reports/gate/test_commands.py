@@ -103,6 +103,38 @@ def test_azure_gets_issues_and_the_comment(tmp_path: Path, monkeypatch: pytest.M
     assert "::error" not in output
 
 
+def test_what_cannot_be_asked_is_told_to_ci_and_leaves_no_earlier_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("TF_BUILD", "True")
+    folder, junit = run(tmp_path / "run"), tmp_path / "junit.xml"
+    rtbench("check", folder, "--thresholds", limits(tmp_path, "ttfa: med<5s"))
+    asked = ["check", folder, "--thresholds", limits(tmp_path, "ttfa: p95<1"), "--junit", junit]
+    output = CliRunner().invoke(app, [str(one) for one in asked]).output
+
+    assert output.startswith("::error title=rtbench check::")
+    assert "\n##vso[task.logissue type=error;]" in output
+    assert junit.read_text(encoding="utf-8").count("<error ") == 1
+    assert not (folder / "check.json").exists()
+    assert not (folder / "check.md").exists()
+
+
+def test_files_of_a_folder_that_is_no_run_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "check.md").write_text("mine", encoding="utf-8")
+
+    with pytest.raises(UsageError, match="is not a run folder"):
+        rtbench("check", tmp_path)
+    assert (tmp_path / "check.md").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_target_of_the_run_is_asked_by_a_filter(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", PAIRED)
+
+    with pytest.raises(UsageError, match=r"ttfa\{target:after\}"):
+        rtbench("check", f"{folder}:after")
+
+
 def test_elsewhere_no_ci_is_told_anything(tmp_path: Path) -> None:
     _, output = rtbench("check", run(tmp_path / "run"), "--thresholds", limits(tmp_path, "ttfa: med<5ms"))
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from reports.gate.items import Item, OnInconclusive, interval_text, limit_text, margin_text, value_text
+from reports.gate.items import Item, OnInconclusive, margin_text
 from reports.gate.sentences import headline
+from reports.gate.written import interval_text, limit_text, value_text
 from reports.statistics.differences import Margin
 from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
 
@@ -93,8 +94,11 @@ def test_a_margin_is_written_as_it_was_asked(margin: Margin, measure: str, text:
             [replace(UNSURE, more_sessions=1)],
             "inconclusive: ttfa p50 of sim: too few turns; about 1 more session in each arm would settle it",
         ),
-        ([KEPT], "passed: 1 threshold, it holds"),
-        ([BROKEN, BROKEN], "ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms (and 1 more)"),
+        ([KEPT], "passed: the one threshold is kept"),
+        (
+            [BROKEN, BROKEN],
+            "ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms (and 1 more threshold)",
+        ),
         ([REGRESSED], "ttfa p95 of after regressed: +65 % (+47 to +87 %), margin +20 %"),
         ([UNSURE], "inconclusive: ttfa p50 of sim: too few turns"),
         ([NO_DATA], "no verdict: ttfa p95 of sim has no data: nothing was measured"),

@@ -18,7 +18,7 @@ from bench.errors import UsageError
 from reports.gate import azure, github, render, schema
 from reports.gate.comment import markdown
 from reports.gate.document import Document, as_data, as_json
-from reports.gate.items import Checked
+from reports.gate.items import Checked, Item
 from reports.gate.junit import xml
 from reports.gate.text import terminal
 from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
@@ -191,3 +191,38 @@ def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None
         render.write(check(KEPT), tmp_path, tmp_path / "file" / "junit.xml")
     with pytest.raises(UsageError, match="GITHUB_STEP_SUMMARY"):
         render.append_summary(check(KEPT), tmp_path)
+
+
+def test_of_a_run_that_says_nothing_no_item_has_a_verdict_and_its_reason_is_said_once() -> None:
+    for text in (terminal(VOID), markdown(VOID)):
+        assert text.count("– not judged") == 2
+        assert text.count("the run was not judged: it was killed") == 1
+        assert "✓ kept" not in text
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([UNSURE, UNSURE], "exit code 0: nothing decided, let through by --on-inconclusive warn"),
+        ([UNSURE, KEPT], "exit code 0: passed, 1 undecided and let through by --on-inconclusive warn"),
+        ([KEPT], "exit code 0: passed"),
+    ],
+)
+def test_what_is_let_through_is_not_called_passed(items: list[Item], said: str) -> None:
+    assert terminal(check(*items, on_inconclusive="warn")).splitlines()[-1] == said
+
+
+def test_what_is_equivalent_within_a_wide_margin_says_so() -> None:
+    far = replace(REGRESSED, word="equivalent", difference=0.29, margin="+40\u00a0%")
+
+    assert "✓ equivalent (within 40 %)" in terminal(check(far))
+    assert "✓ equivalent (within 40 %)" in markdown(check(far))
+    assert "within" not in terminal(check(replace(far, difference=0.03)))
+
+
+def test_where_stored_baselines_differ_limits_are_still_judged() -> None:
+    text = terminal(check(KEPT, REGRESSED, differs=("sim: model: a here, b in the baseline",)))
+
+    assert "✓ kept" in text
+    assert "✕ regressed" not in text
+    assert text.count("– not judged") == 1

@@ -15,7 +15,8 @@ from bench.cli.app import app
 from reports.gate.baselines import PS, baseline_of, save
 from reports.gate.check import checked
 from reports.gate.doubts import ASSUMED
-from reports.gate.items import Checked, interval_text
+from reports.gate.items import Checked
+from reports.gate.written import interval_text
 from tests.reports.gate.made import ENOUGH, run, sides, slowed, thresholds
 
 TTFA = ("ttfa: med<+10%", "ttfa: p(95)<+20%")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -414,3 +415,15 @@ def test_the_same_gate_written_twice_is_seen_once_and_counted_twice(tmp_path: Pa
 
     assert [ruling.word for ruling in found.course.rulings] == ["not regressed"] * 2
     assert found.course.looks[0].seen[0] is found.course.looks[0].seen[1]
+
+
+def test_a_rate_without_any_event_is_shown_without_a_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(typer.Exit):
+        decide(run(tmp_path, {"failures": ["rate<+0.1pt"]}))
+    out = capsys.readouterr().out
+
+    assert "∞" not in out.partition("Standard errors")[0]
+    assert out.splitlines()[3].split()[-1] == "–"
+    assert "–: no two pairs differ" in out

@@ -147,4 +147,7 @@ def test_floors_are_in_sessions_first_and_then_in_turns_beyond_the_quantile() ->
     assert floor_reason(0.9, (200, 200), (20, 20)) == ""
     assert floor_reason(0.05, (399, 500), (20, 40)) == "too few turns: p5 needs 400 in each arm, 399 there"
     assert floor_reason(None, (20, 20), (20, 20)) == ""
+    assert floor_reason(0.95, (400, 96), (20, 40), "pair", ("old", "new")).endswith("in each arm, 96 on new")
+    assert floor_reason(0.95, (96, 97), (20, 40), arms=("old", "new")).endswith("96 on old and 97 on new")
+    assert floor_reason(None, (), (20, 8), arms=("old", "new")).endswith("in each arm, 8 on new")
     assert floor_reason(None, (20, 20), (19, 20)) == "too few sessions: 20 needed in each arm, 19 there"

@@ -1,0 +1,81 @@
+"""An item's figures in words: its value, its interval or difference, its limit; pure."""
+
+from __future__ import annotations
+
+from reports.gate.items import Item
+from reports.wording.numbers import NBSP, change, count, three
+
+TIMEOUT = "> timeout"
+"""A figure that lies among the failed turns."""
+
+
+def written(item: Item, value: float | None) -> str:
+    """A figure in its unit: 640 ms, 1.2 %, 1.31 ×."""
+    if value is None:
+        return "–"
+    if item.unit == "share":
+        return f"{three(100 * value)}{NBSP}%"
+    return f"{three(value)}{NBSP}{item.unit}" if item.unit in ("ms", "×") else three(value)
+
+
+def value_text(item: Item) -> str:
+    """The figure, or > timeout where it lies among the failures."""
+    if item.needs and item.turns < item.needs:
+        return few_text(item)
+    return TIMEOUT if item.among_failures else written(item, item.value)
+
+
+def few_text(item: Item) -> str:
+    """n/a (440 turns; needs 500)."""
+    return f"n/a ({count(item.too_few or 0)} turns; needs {count(item.needs or 0)})"
+
+
+def interval_text(item: Item) -> str:
+    """590 to 690 ms; +4 % (−3 to +12 %); an open end is ∞. What lies in the failed share is > timeout."""
+    if item.needs:
+        return "–" if item.turns < item.needs else few_text(item)
+    if item.word == "no data" or (item.relative and not _any_figure(item)):
+        return "–"
+    if item.low_endless:
+        return TIMEOUT
+    if item.relative and item.baseline == 0 and item.value and item.unit != "share":
+        return "no ratio to 0"
+    if not item.relative:
+        low, high = ("∞" if one is None else written(item, one).partition(NBSP)[0] for one in (item.low, item.high))
+        low = low if item.low is not None else "−∞"
+        unit = written(item, 1.0).partition(NBSP)[2]
+        return f"{low} to {high}{NBSP}{unit}".rstrip(NBSP)
+    apart = TIMEOUT if item.among_failures and item.baseline is not None else "–"
+    apart = apart if item.difference is None else _signed(item, item.difference)
+    low = "−∞" if item.low is None else _bare(_signed(item, item.low))
+    high = "∞" if item.high is None else _signed(item, item.high)
+    return f"{apart} ({low} to {high if item.unit != 'share' else _bare(high)})"
+
+
+def _any_figure(item: Item) -> bool:
+    return any(figure is not None for figure in (item.baseline, item.difference, item.low, item.high))
+
+
+def corrected_text(item: Item) -> str:
+    """+45 %: the difference without what stopping early adds; empty where no look decided."""
+    return "" if item.corrected is None else _signed(item, item.corrected)
+
+
+def _signed(item: Item, value: float) -> str:
+    """+20 %, −0.55 points."""
+    if item.unit == "share":
+        shown = three(100 * value)
+        return f"{'+' if value > 0 and shown != '0' else ''}{shown}{NBSP}points"
+    return change(1 + value)
+
+
+def _bare(text: str) -> str:
+    return text.partition(NBSP)[0]
+
+
+def limit_text(item: Item) -> str:
+    """The limit with its sign as it was written: < 800 ms; the margin of a relative one."""
+    if item.relative:
+        return item.margin
+    sign = next(sign for sign in ("<=", ">=", "<", ">") if sign in item.threshold)
+    return f"{ {'<=': '≤', '>=': '≥'}.get(sign, sign) }{NBSP}{written(item, item.limit)}"
