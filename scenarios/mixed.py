@@ -3,7 +3,7 @@
 Run it with `locust -f scenarios/mixed.py --headless -u 10 -t 1m`.
 """
 
-from bench.load.user import RealtimeUser, script
+from rtbench import RealtimeUser, script
 
 
 class MixedCaller(RealtimeUser):

@@ -5,7 +5,7 @@ Run it with `locust -f scenarios/python_turns.py --headless -u 10 -t 1m`.
 
 from locust import task
 
-from bench.load.user import RealtimeUser
+from rtbench import RealtimeUser
 
 
 class PythonCaller(RealtimeUser):

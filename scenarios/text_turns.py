@@ -1,6 +1,6 @@
 """Text turns, answered with audio: `locust -f scenarios/text_turns.py --headless -u 10 -t 1m`."""
 
-from bench.load.user import RealtimeUser
+from rtbench import RealtimeUser
 
 
 class TextCaller(RealtimeUser):

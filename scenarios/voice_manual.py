@@ -3,7 +3,7 @@
 Run it with `locust -f scenarios/voice_manual.py --headless -u 10 -t 1m`.
 """
 
-from bench.load.user import RealtimeUser
+from rtbench import RealtimeUser
 
 
 class ManualCaller(RealtimeUser):

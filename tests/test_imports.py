@@ -15,7 +15,7 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "errors", "clock", "measures", "money",
+    "errors", "clock", "measures", "money", "spawn",
     "protocol", "transport", "target",
     "plan", "observe", "simulator",
     "connect", "run", "session",
@@ -61,7 +61,7 @@ CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_
 
 
 def modules() -> dict[str, ast.Module]:
-    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))] + [ROOT / "rtbench.py"]
     assert len(paths) > 30, "the packages were not found"
     return {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
 

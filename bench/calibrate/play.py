@@ -10,7 +10,6 @@ import json
 import os
 import site
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +24,7 @@ from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.load.quick import simulator, without_proxies
 from bench.run import folder as files
 from bench.run.calibration import Kind
+from bench.spawn import own_environment, python_command
 
 RECORDING = Path(scenarios.__file__).parent / "audio" / "late_parcel.wav"
 CHUNK_MS = 50
@@ -33,7 +33,7 @@ STEPS = 60
 PROFILE = "speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 """Answers that follow quickly and are generated fast: a listening session gets some 40 events a second."""
 SCENARIO = """\
-from bench.load.user import RealtimeUser
+from rtbench import RealtimeUser
 
 
 class Caller(RealtimeUser):
@@ -113,9 +113,9 @@ def _start(
     place = ["--url", str(ready["urls"]["ga"]), *trust, "--runs", str(scratch / "runs"), "--loglevel", "WARNING"]
     with (scratch / "harness.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", *words, *place],
+            python_command("locust", "-f", str(scenario), "--headless", *words, *place),
             cwd=scratch,
-            env=_environment(os.environ, scratch),
+            env=own_environment(_environment(os.environ, scratch)),
             stdout=log,
             stderr=log,
             start_new_session=True,  # Ctrl-C is for this process to act on

@@ -15,6 +15,8 @@ from typing import IO
 
 from gevent.os import posix_spawn, waitpid
 
+from bench.spawn import own_environment
+
 LOW_PRIORITY = 10
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """It takes its time on one core, and leaves the others to the load."""
@@ -43,7 +45,8 @@ def output_of(command: Sequence[str]) -> str:
 def _spawned(command: Sequence[str], *files: IO[bytes]) -> int:
     """The process, in a session of its own: Ctrl-C is not for it. `files`: its first descriptors."""
     taken = [(os.POSIX_SPAWN_DUP2, file.fileno(), place) for place, file in enumerate(files)]
-    return int(posix_spawn(command[0], command, os.environ | ONE_THREAD, file_actions=taken, setsid=True))
+    environment = own_environment(os.environ) | ONE_THREAD
+    return int(posix_spawn(command[0], command, environment, file_actions=taken, setsid=True))
 
 
 def _text(file: IO[bytes]) -> str:

@@ -19,6 +19,7 @@ from bench.load.pacer import SECOND_NS
 from bench.load.warmup import LONG_RUN_S
 from bench.run import folder as files
 from bench.run.close import alive, counters
+from bench.spawn import own_environment, python_command
 
 WIDEST = 100
 """Columns of what is printed."""
@@ -60,11 +61,11 @@ def _child(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """One of our commands on the folder, for a terminal as wide as ours."""
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     return subprocess.run(
-        [sys.executable, "-m", "bench.cli.app", command, str(folder)],
+        python_command("bench.cli.app", command, str(folder)),
         capture_output=True,
         text=True,
         start_new_session=True,  # Ctrl-C is not for it
-        env=os.environ | terminal,
+        env=own_environment(os.environ) | terminal,
         check=False,
     )
 

@@ -7,8 +7,8 @@ loop of the sessions. Nobody here knows a figure; the plan and the looks alone d
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from bench.load.facts import script_facts
 from bench.load.options import Options
 from bench.load.plays import Play, Plays
 from bench.plan.turns import Expect, Pause
+from bench.spawn import own_environment, python_command
 from bench.target.target import Target
 
 MOST_PAIRS = 500
 """Pairs of a run that says no other number."""
-PLAN = (sys.executable, "-m", "bench.cli.decision_plan")
-LOOK = (sys.executable, "-m", "reports.plan")
+PLAN = python_command("bench.cli.decision_plan")
+LOOK = python_command("reports.plan")
 
 Plan = Mapping[str, Any]
 """`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json."""
@@ -72,7 +73,9 @@ def decision_plan(
         "every": options.look_every,
         "thresholds": str(options.thresholds) if options.thresholds else None,
     }
-    made = subprocess.run([*command, json.dumps(asked)], capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        [*command, json.dumps(asked)], capture_output=True, text=True, env=own_environment(os.environ), check=False
+    )
     if made.returncode != 0:
         said = made.stderr.strip().splitlines() or ["the plan of the decision could not be made"]
         raise UsageError(said[-1].removeprefix("rtbench: "))

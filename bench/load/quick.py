@@ -20,6 +20,7 @@ from bench.clock import monotonic_ns
 from bench.errors import INVALID_STATUS, UsageError
 from bench.load.estimate import estimate_words, quote
 from bench.plan.script import load_script
+from bench.spawn import own_environment, python_command
 from bench.target.endpoint import ENDPOINT, TARGET_FILE, Wishes, resolve_targets
 from bench.target.prices import load_price_table
 from bench.target.target import Target
@@ -111,7 +112,8 @@ def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
     environment = {name: value for name, value in environ.items() if not name.startswith("LOCUST_")}
     words = [*load.options, "--headless", *options, "--runs", str(runs.resolve()), "--loglevel", "WARNING"]
     with tempfile.TemporaryDirectory() as scratch:
-        status = _wait(subprocess.Popen([sys.executable, "-m", "locust", *words], cwd=scratch, env=environment))
+        process = subprocess.Popen(python_command("locust", *words), cwd=scratch, env=own_environment(environment))
+        status = _wait(process)
     return 0 if status == INVALID_STATUS else status
 
 
@@ -129,20 +131,12 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
     """`rtbench simulate` in a process of its own, on a free port; yields what its ready file says."""
     with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch) / "ready.json"
-        command = [
-            sys.executable,
-            "-m",
-            "bench.cli.app",
-            "simulate",
-            "--port",
-            "0",
-            "--ready-file",
-            str(ready),
-            *options,
-        ]
+        command = python_command("bench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options)
         log = Path(scratch) / "simulator.log"
         with log.open("w") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, start_new_session=True, env=own_environment(os.environ)
+            )
             try:
                 yield _when_ready(process, ready, log)
             finally:

@@ -1,7 +1,7 @@
 """The Locust user: each of its tasks is one session, and it plays session after session.
 
 from locust import task
-from bench.load.user import RealtimeUser, script
+from rtbench import RealtimeUser, script
 
 class Caller(RealtimeUser):                     # one YAML script
     script = "scripts/text_turns.yaml"          # seen from this file's folder

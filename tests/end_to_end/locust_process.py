@@ -16,7 +16,7 @@ from bench.run import folder as files
 
 GUARD_S = 120.0  # against a hang; nothing is measured by it
 SCENARIO = """
-from bench.load.user import RealtimeUser
+from rtbench import RealtimeUser
 
 
 class Caller(RealtimeUser):

@@ -17,7 +17,7 @@ from tests.simulator_process import Ready, quick_simulator
 DRIFT = "drift: {sd: 0.3, time_constant_s: 3, seed: 7}\n"
 PYTHON = """
 from locust import task
-from bench.load.user import RealtimeUser
+from rtbench import RealtimeUser
 
 class Caller(RealtimeUser):
     session = {"output": "text"}

@@ -19,7 +19,8 @@ def test_the_wheel_holds_the_three_packages_with_their_data_and_no_tests(tmp_pat
 
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"bench", "reports", "scenarios"}
+    packages = {"rtbench.py", "bench", "reports", "scenarios"}
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == packages
     shipped = [path for folder in ("bench", "reports", "scenarios") for path in (ROOT / folder).rglob("*")]
     for path in shipped:
         if path.is_file() and "__pycache__" not in path.parts:

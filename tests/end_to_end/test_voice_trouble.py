@@ -90,7 +90,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> VoiceRun:
     for name, script in SCRIPTS.items():
         (folder / f"{name}.yaml").write_text(script)
     callers = "".join(CALLER.format(name=name.title(), script=name) for name in SCRIPTS)
-    (folder / "callers.py").write_text("from bench.load.user import RealtimeUser\n" + callers)
+    (folder / "callers.py").write_text("from rtbench import RealtimeUser\n" + callers)
     (folder / "slow.yaml").write_text(SLOW)
     truth, count = folder / "truth.jsonl", str(len(SCRIPTS))
     with running_simulator("--profile", str(folder / "slow.yaml"), "--truth", str(truth)) as ready:

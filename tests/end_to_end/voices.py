@@ -71,7 +71,7 @@ steps:
 CALLERS = """
 from locust import task
 
-from bench.load.user import RealtimeUser, script
+from rtbench import RealtimeUser, script
 
 
 class ServerVad(RealtimeUser):
