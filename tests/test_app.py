@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.run.provenance import tool_version
 from tests.reports.gate.made import ENOUGH, run
 
 
@@ -46,3 +47,11 @@ def test_a_usage_error_is_one_though_nobody_reads_it(tmp_path: Path) -> None:
         )
 
     assert found.returncode == 2
+
+
+def test_the_version_is_told() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "bench.cli.app", "--version"], capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout == f"rtbench {tool_version()}\n"

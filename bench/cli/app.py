@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -31,11 +31,29 @@ INTERRUPTED_STATUS = 130
 
 app = typer.Typer(
     name="rtbench",
-    help="Load testing and latency benchmarking for voice on the GPT-4o Realtime API.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from bench.run.provenance import tool_version
+
+        print(f"rtbench {tool_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def rtbench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Load testing and latency benchmarking for voice on the GPT-4o Realtime API."""
+
+
 app.command()(bench)
 app.command()(calibrate)
 app.command()(simulate)

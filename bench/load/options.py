@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -74,6 +75,17 @@ def add_options(parser: Any) -> None:
     add("--record-events", metavar="P%%", help="keep the event log of this share of the sessions, e.g. 1%%")
     add("--keep-audio", action="store_true", help="keep the audio in event logs, else it is cut")
     add("--transcripts", action="store_true", help="keep what was said, in transcripts.jsonl")
+    add(
+        "--name",
+        metavar="NAME",
+        help="what the run is called: its folder, its baselines (default: the Locust file's name)",
+    )
+    add(
+        "--label",
+        action="append",
+        metavar="KEY=VALUE",
+        help="something to know the run by, such as commit=1a2b3c; again for more",
+    )
     add("--runs", default="runs", metavar="FOLDER", help="where run folders are made (default: runs)")
     add(
         "--locust-tables",
@@ -109,6 +121,9 @@ class Options:
     """The share of pairs of sessions whose events are logged, 0 to 1."""
     keep_audio: bool
     transcripts: bool
+    name: str
+    """What the run is called; "" for the name of its scenario."""
+    labels: Mapping[str, str]
     runs: Path
     locust_tables: bool
     yes: bool
@@ -135,6 +150,8 @@ class Options:
             record_events=record_events,
             keep_audio=bool(parsed.keep_audio),
             transcripts=bool(parsed.transcripts),
+            name=_name(parsed.name),
+            labels=_labels(parsed.label or []),
             runs=Path(parsed.runs or "runs"),
             locust_tables=bool(parsed.locust_tables),
             yes=bool(parsed.yes),
@@ -173,6 +190,26 @@ def _budget(value: object) -> float | None:
     if budget_usd == 0:
         raise UsageError("--budget must be more than 0: without money there is no turn")
     return budget_usd
+
+
+def _name(value: object) -> str:
+    """A name that may be a folder's; "" where none is given."""
+    name = str(value or "")
+    if name and not re.fullmatch(r"\w[\w.-]{,79}", name, re.ASCII):
+        raise UsageError(f"--name must be up to 80 letters, digits, dots, dashes and underscores, not {name!r:.100}")
+    return name
+
+
+def _labels(given: Iterable[str]) -> dict[str, str]:
+    """key=value by its key."""
+    labels = {}
+    for label in given:
+        key, equals, value = (part.strip() for part in label.partition("="))
+        plain = re.fullmatch(r"\w[\w.-]{,39}", key, re.ASCII) and value.isprintable() and 0 < len(value) <= 200
+        if not (equals and plain):
+            raise UsageError(f"--label must be KEY=VALUE, such as commit=1a2b3c, in one line, not {label!r:.100}")
+        labels[key] = value
+    return labels
 
 
 def _share(value: object, option: str) -> Fraction:

@@ -55,6 +55,9 @@ class Planned:
 
     @property
     def scenario(self) -> str:
+        """What the run is called."""
+        if self.options.name:
+            return self.options.name
         scenarios = {play.scenario for play in self.every_play}
         return scenarios.pop() if len(scenarios) == 1 else SEVERAL
 
@@ -116,7 +119,7 @@ class Planned:
         )
         cited = None if self.calibration is None else dict(self.calibration)
         beside = {"interleaved": len(self.targets) > 1, "warmup_s": self.warmup_s, "calibration": cited}
-        return document | beside | self._money
+        return document | {"labels": dict(self.options.labels)} | beside | self._money
 
     @property
     def _public_settings(self) -> dict[str, Any]:

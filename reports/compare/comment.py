@@ -10,6 +10,7 @@ from reports.compare.forest_rows import Row, row, with_unit
 from reports.compare.phrases import figure
 from reports.compare.text import design
 from reports.text.markdown import plain, table
+from reports.wording.called import all_called
 from reports.wording.numbers import NBSP, count, listed, percent, plural, three
 
 ROWS_MOST = 10
@@ -25,8 +26,8 @@ def _head(comparison: Comparison) -> Iterable[str]:
     yield f"### {plain(sentences.title(comparison))}"
     simulated = ["◇ **SIMULATED**: `rtbench simulate`, no real service"] if comparison.simulated else []
     valid = "✕ **not a fair comparison**" if comparison.unfair else "✓ valid"
-    scenarios = dict.fromkeys(str(side.run.document.get("scenario") or "") for side in comparison.sides)
-    known = [plain(listed(named))] if (named := [name for name in scenarios if name]) else []
+    named = all_called(side.run.document for side in comparison.sides)
+    known = [plain(listed(named))] if named else []
     yield " · ".join([*simulated, valid, *known, design(comparison), f"`rtbench check` exits with {comparison.status}"])
     if not comparison.unfair:
         said = " ".join(filter(None, (sentences.headline(comparison), sentences.second(comparison))))

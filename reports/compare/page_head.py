@@ -11,6 +11,7 @@ from reports.compare.decided import LOOKED, brief
 from reports.compare.fairness import Check
 from reports.compare.forest_rows import GLYPHS
 from reports.statistics.verdicts import Word
+from reports.wording.called import all_called
 from reports.wording.numbers import count, listed, moment, plural
 
 STYLES: dict[Word, str] = {
@@ -97,9 +98,8 @@ def _decision_badge(decision: Mapping[str, Any]) -> dict[str, str]:
 def _meta(comparison: Comparison) -> str:
     """voice_turns · 20 Nov 2026, 09:14 UTC · interleaved in one run, in pairs · 200 sessions and 2,000 turns an arm."""
     documents = [side.run.document for side in comparison.sides]
-    scenarios = dict.fromkeys(str(document.get("scenario") or "") for document in documents)
     began = dict.fromkeys(moment(int(d["began_utc_ns"])) for d in documents if d.get("began_utc_ns"))
-    parts = [listed([name for name in scenarios if name]), " and ".join(began), DESIGNS[comparison.method.design]]
+    parts = [listed(all_called(documents)), " and ".join(began), DESIGNS[comparison.method.design]]
     if comparison.findings:
         first = comparison.findings[0]
         parts.append(f"{_two(first.sessions, 'session')} and {_two(first.turns, 'turn')} in each arm")

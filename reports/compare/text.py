@@ -13,6 +13,7 @@ from reports.compare.phrases import figure
 from reports.page.svg import glyph
 from reports.statistics.verdicts import Word
 from reports.text.terminal import COLOURS
+from reports.wording.called import all_called, labels_of
 from reports.wording.numbers import NBSP, count, listed, percent, plural
 
 STYLES: dict[Word, str] = {
@@ -178,6 +179,9 @@ def _closing(comparison: Comparison, width: int, ink: Ink) -> Iterable[str]:
             yield from _named("unsettled", f"{figure(one.finding.question)}{whose}: {one.why}", width)
     for worst in sentences.worst_steps(comparison):
         yield from _named("worst step", worst, width)
+    documents = [side.run.document for side in comparison.sides]
+    if any(labels_of(document) for document in documents):
+        yield from _named("of", listed(all_called(documents)), width)
     passed = [check.name for check in comparison.checks if check.fair]
     if passed:
         yield from _named("fair", " · ".join(f"✓ {name}".replace(" ", NBSP) for name in passed), width)

@@ -31,6 +31,7 @@ from reports.statistics.rates import Ratio, ratio_of
 from reports.statistics.resample import quantile_draws, seed_of
 from reports.summary.arms import FAIR
 from reports.summary.verdict import verdict_of
+from reports.wording.called import labels_of
 from reports.wording.numbers import NBSP
 
 SCHEMA = 1
@@ -83,6 +84,8 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conditions: dict[str, str]
     quantiles: tuple[Quantiles, ...]
     rates: tuple[Rate, ...]
+    labels: dict[str, str] = {}
+    """As the run's `--label` gave them; older files have none."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def baseline_of(side: Side) -> Baseline:
         SCHEMA, run_id_of(side), scenario_of(side), side.name, int(document.get("began_utc_ns") or 0),
         str((document.get("tool") or {}).get("version") or ""), True, side.run.simulated, side.sessions, turns, PS,
         conditions_of(side), tuple(_quantiles(side)), tuple(_rates(side)),
+        labels_of(document),
     )  # fmt: skip
 
 

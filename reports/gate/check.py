@@ -27,6 +27,7 @@ from reports.summary.notices import notices
 from reports.summary.verdict import verdict_of
 from reports.turns import measured
 from reports.wording import words
+from reports.wording.called import labels_of
 from reports.wording.numbers import percent
 
 REMEDY = (
@@ -70,6 +71,7 @@ def checked(
         notices=(*answers.notices, *_notices(run, sides, answers.notices)),
         against=answers.against,
         on_inconclusive=on_inconclusive,
+        labels=labels_of(run.document),
         warnings=tuple(_unguarded(sides, items)),
     )
 

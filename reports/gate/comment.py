@@ -35,7 +35,7 @@ def markdown(checked: Checked) -> str:
 
 def _about(checked: Checked) -> list[str]:
     against = [f"against {checked.against}"] if checked.against else []
-    return [checked.scenario, checked.run_id, *against]
+    return [checked.called, checked.run_id, *against]
 
 
 def _rows(items: Sequence[Item], checked: Checked) -> Iterable[str]:

@@ -23,6 +23,7 @@ class Document:
     headline: str
     run_id: str
     scenario: str
+    labels: dict[str, str]
     simulated: bool
     verdict: Literal["VALID", "INVALID", "NOT JUDGED"]
     against: str | None
@@ -44,6 +45,7 @@ def as_data(checked: Checked) -> dict[str, Any]:
             "headline": headline(checked).replace("\u00a0", " "),
             "run_id": checked.run_id,
             "scenario": checked.scenario,
+            "labels": checked.labels,
             "simulated": checked.simulated,
             "verdict": checked.verdict,
             "against": checked.against or None,

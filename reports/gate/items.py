@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bench.measures import CATALOGUE
@@ -16,6 +16,7 @@ from reports.gate.thresholds import Threshold
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.quantiles import floor
 from reports.turns import ORIGINS
+from reports.wording.called import called
 from reports.wording.numbers import NBSP, three
 
 Word = Literal[
@@ -101,8 +102,14 @@ class Checked:
     notices: tuple[str, ...]
     against: str
     on_inconclusive: OnInconclusive = "fail"
+    labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     """what no threshold is about and is to be said loudly"""
+
+    @property
+    def called(self) -> str:
+        """The scenario with the run's labels."""
+        return called(self.scenario, self.labels)
 
     @property
     def status(self) -> int:

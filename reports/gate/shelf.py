@@ -37,6 +37,7 @@ def details(stored: Sequence[Kept]) -> str:
     lines = [f"{runs[0].scenario}/{runs[0].target}{'  ◇ SIMULATED' if runs[0].simulated else ''}", ""]
     lines += [
         f"  {run.run_id}  {moment(run.began_utc_ns)}  {plural(run.turns, 'turn')}, {plural(run.sessions, 'session')}"
+        f"{''.join(f'  {key} {value}' for key, value in run.labels.items())}"
         for run in runs
     ]
     if len(stored) > NEWEST:

@@ -32,7 +32,7 @@ def _opening(checked: Checked, width: int, colour: bool) -> Iterable[str]:
     for line in textwrap.wrap(f"{glyph(checked)} {headline(checked)}", width, subsequent_indent="  "):
         yield _ink(line, BOLD, colour)
     against = [f"against {checked.against}"] if checked.against else []
-    yield from textwrap.wrap(" · ".join([*badges(checked), checked.scenario, checked.run_id, *against]), width)
+    yield from textwrap.wrap(" · ".join([*badges(checked), checked.called, checked.run_id, *against]), width)
 
 
 def _warnings(checked: Checked, width: int, colour: bool) -> Iterable[str]:

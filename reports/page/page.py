@@ -115,11 +115,12 @@ def _opening(summary: Summary) -> dict[str, Any]:
         "badge": {"style": style, "glyph": verdict.glyph, "word": verdict.word, "count": verdict.count},
         "simulated": summary.simulated,
         "invalid": verdict.valid is False,
-        "scenario": summary.scenario,
+        "scenario": summary.called,
         "began": moment(summary.window.began_utc_ns),
         "lasted": words.lasted(summary),
         "headline": sentences.headline(summary),
         "decided": summary.decided,
+        "throughput": "; ".join(remarks.throughput(summary)),
         "second": " ".join(filter(None, (sentences.heard(summary), failings.second(summary)))),
         "broken": [
             {"line": words.rule_line(r), "figure": words.rule_figure(r), "remedy": words.remedy(r)}
@@ -155,10 +156,14 @@ def _definitions(summary: Summary, parts: Mapping[str, Any]) -> dict[str, str]:
     return said | METHOD | grown
 
 
+KEYS = ("run_id", "scenario", "labels", "state", "stopped", "tool", "targets", "scripts", "settings", "host", "workers")
+"""The parts of run.json that the page shows as they are."""
+
+
 def settings(summary: Summary) -> Iterable[tuple[str, str]]:
     """What was run, flattened: one line for each part of the document."""
     document = summary.run.document
-    for key in ("run_id", "scenario", "state", "stopped", "tool", "targets", "scripts", "settings", "host", "workers"):
+    for key in KEYS:
         value = document.get(key)
         for index, entry in enumerate(value if isinstance(value, list) else [value]):
             if entry not in (None, "", {}, []):

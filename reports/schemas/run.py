@@ -103,6 +103,7 @@ OPENING = {
 }  # fmt: skip
 """What every run has from its first second on."""
 LATER: dict[str, Schema] = {
+    "labels": said(by_name(TEXT), "what --label says of the run"),
     "interleaved": FLAG,
     "calibration": maybe(CALIBRATION),
     "prices": record({"as_of": TEXT, "name": TEXT, "models": by_name(PRICES)}),

@@ -143,6 +143,7 @@ SUMMARY = {
     "schema": {"const": SUMMARY_VERSION},
     "definitions": said({"type": "integer", "minimum": 1}, "version of the measures' definitions"),
     **each(("run_id", "scenario", "state"), NAME),
+    "labels": said(by_name(TEXT), "what --label says of the run"),
     "simulated": FLAG,
     "began_utc_ns": WHOLE,
     **each(("length_s", "warmup_s"), SOME),
@@ -151,7 +152,7 @@ SUMMARY = {
     "main": said(TEXT, "the measure that a caller waits for"),
     "mains": said(by_name(TEXT), "the same by what latency counts from"),
     "setup": SETUP,
-    **each(("answers", "heard"), many(ANSWER)),
+    **each(("answers", "heard", "read"), many(ANSWER)),
     **each(("turn_measures", "session_measures"), many(record(FIGURES))),
     "segments": many(record(SEGMENTS)),
     "segments_around": said(

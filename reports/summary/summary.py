@@ -32,8 +32,11 @@ from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Slow, slowest
 from reports.summary.verdict import Verdict, verdict_of
 from reports.turns import CENSORED, FAILED, GOOD, Pool, Turns, column_of, measured, turns_of
+from reports.wording.called import called, labels_of
 
 HEARD = "voice_to_voice"
+READ = "transcript_first"
+"""What callers hear, and what a reader of captions waits for."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class Summary:
     """by the main measures, one for each target and origin"""
     heard: tuple[Answer, ...]
     """by voice_to_voice, where there are spoken turns"""
+    read: tuple[Answer, ...]
+    """by transcript_first, one for each target and origin whose replies have a transcript"""
     measures: tuple[Figures, ...]
     connecting: tuple[Figures, ...]
     events: tuple[Distribution, ...]
@@ -162,6 +167,15 @@ class Summary:
     def scenario(self) -> str:
         return str(self.run.document.get("scenario") or self.run.document.get("run_id") or self.run.folder.name)
 
+    @property
+    def labels(self) -> dict[str, str]:
+        return labels_of(self.run.document)
+
+    @property
+    def called(self) -> str:
+        """The scenario with the run's labels."""
+        return called(self.scenario, self.labels)
+
 
 def summarise(run: Run) -> Summary:
     """Everything that is said of a run."""
@@ -170,7 +184,8 @@ def summarise(run: Run) -> Summary:
     samples = dict(_samples(run, turns, mains))
     window, sessions = window_of(run, turns), _measured_sessions(run)
     answers = tuple(_answer(turns, sessions, samples[mains[pool.origin]], pool) for pool in turns.pools)
-    heard, outcomes = tuple(_heard(turns, sessions, samples)), outcomes_of(turns, sessions)
+    heard, read = (tuple(_beside(turns, sessions, samples, measure)) for measure in (HEARD, READ))
+    outcomes = outcomes_of(turns, sessions)
     return Summary(
         run=run,
         turns=turns,
@@ -179,6 +194,7 @@ def summarise(run: Run) -> Summary:
         mains=mains,
         answers=answers,
         heard=heard,
+        read=read,
         measures=tuple(_turn_figures(turns, samples)),
         connecting=tuple(_session_figures(turns.targets, sessions)),
         events=tuple(events(run, turns.targets)),
@@ -269,13 +285,12 @@ def _answer(turns: Turns, sessions: pd.DataFrame, one: Sampled, pool: Pool) -> A
     return Answer(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
 
 
-def _heard(turns: Turns, sessions: pd.DataFrame, samples: dict[str, Sampled]) -> Iterable[Answer]:
-    """voice_to_voice of the steps that have it: typed turns are no part of it."""
-    if HEARD in samples:
-        one = samples[HEARD]
+def _beside(turns: Turns, sessions: pd.DataFrame, samples: dict[str, Sampled], measure: str) -> Iterable[Answer]:
+    """A measure that is not the main one, of the steps that have it: typed turns are no part of voice_to_voice."""
+    if measure in samples:
+        one = samples[measure]
         for pool in one.pools():
-            spoken = replace(pool, steps=pool.steps & one.applies[pool.target])
-            yield _answer(turns, sessions, one, spoken)
+            yield _answer(turns, sessions, one, replace(pool, steps=pool.steps & one.applies[pool.target]))
 
 
 def _turn_figures(turns: Turns, samples: dict[str, Sampled]) -> Iterable[Figures]:

@@ -75,7 +75,7 @@ def table(summary: Summary, width: int, ink: Ink) -> Iterable[str]:
     columns, widths = _fitting(answers, width - names)
     yield ink(" " * names + _line([head for head, _ in columns], widths), "soft")
     for group in groups:
-        yield ink(f"{words.named(group[0].figures)}, ms", "soft")
+        yield ink(shortened(f"{words.named(group[0].figures)}, ms", width), "soft")
         for answer in group:
             row = _line([cell(answer) for _, cell in columns], widths)
             yield from _labelled(answer, summary.targets.index(answer.target), row, names, width, ink)

@@ -45,13 +45,15 @@ def _head(summary: Summary) -> Iterable[str]:
     verdict = summary.verdict
     yield f"### {verdict.glyph} {verdict.word}: {plain(sentences.headline(summary))}"
     simulated = "◇ **SIMULATED**: `rtbench simulate`, no real service · " if summary.simulated else ""
-    yield f"{simulated}{plain(summary.scenario)} · {moment(summary.window.began_utc_ns)} · {words.lasted(summary)}"
+    yield f"{simulated}{plain(summary.called)} · {moment(summary.window.began_utc_ns)} · {words.lasted(summary)}"
     for rule in verdict.broken:
         remedy = f" What to do: {plain(words.remedy(rule))}" if rule.remedy else ""
         yield from ("", f"**{plain(words.rule_line(rule))}** {plain(words.rule_figure(rule))}{remedy}")
     said = " ".join(filter(None, (summary.decided, sentences.heard(summary), failings.second(summary))))
     if said:
         yield from ("", plain(said))
+    if flowed := remarks.throughput(summary):
+        yield from ("", plain(f"Throughput: {'; '.join(flowed)}."))
 
 
 def _answer(summary: Summary) -> Iterable[str]:

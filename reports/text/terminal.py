@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reports.summary import drift, spread
+from reports.summary import drift
 from reports.summary.events import ALL
 from reports.summary.summary import Summary
 from reports.summary.trust import trust
@@ -12,7 +12,7 @@ from reports.summary.verdict import Rule
 from reports.text.columns import table
 from reports.wording import remarks, words
 from reports.wording.failings import second
-from reports.wording.numbers import NBSP, count, moment, quantity, three
+from reports.wording.numbers import NBSP, count, moment, three
 from reports.wording.sentences import headline, heard
 
 COLOURS = {"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"}
@@ -46,7 +46,7 @@ def _opening(summary: Summary, width: int, ink: _Ink) -> Iterable[str]:
     verdict = summary.verdict
     style = "warn" if verdict.valid is None else "good" if verdict.valid else "bad"
     badges = [(f"{verdict.glyph} {verdict.word}", style)] + ([("◇ SIMULATED", "sim")] if summary.simulated else [])
-    left = f"{summary.scenario}  {moment(summary.window.began_utc_ns)}  {words.lasted(summary)}".replace(NBSP, " ")
+    left = f"{summary.called}  {moment(summary.window.began_utc_ns)}  {words.lasted(summary)}".replace(NBSP, " ")
     right = "     ".join(text for text, _ in badges)
     inked = "     ".join(ink(text, code) for text, code in badges)
     if len(left) + 3 + len(right) <= width:
@@ -85,11 +85,11 @@ def _table(summary: Summary, width: int, ink: _Ink) -> Iterable[str]:
 
 
 def _closing(summary: Summary, width: int) -> Iterable[str]:
+    yield from _named("throughput", remarks.throughput(summary), width)
     yield from _named("arms", _arms(summary), width)
     alone = len(summary.targets) == 1
     for row in [row for row in summary.breakdowns if row.step == ALL and alone][:SHOWN]:
         yield from _named("segments", [words.breakdown(row, summary)], width)
-    yield from _named("spread", spread.line_of(summary, SHOWN), width)
     yield from _named("drift", [said] if (said := drift.suspected(summary.drifts)) else [], width)
     yield from _named("detection", _detection(summary), width)
     yield from _named("outcomes", _outcomes(summary), width)
@@ -99,8 +99,6 @@ def _closing(summary: Summary, width: int) -> Iterable[str]:
     for said in remarks.incidents(summary, INCIDENTS):
         yield from _cut(list(_named("incident", [said], width)), width)
     yield from _named("cost", _cost(summary), width)
-    for kind in ("audio", "wire"):
-        yield from _named(kind, _flow(summary, kind), width)
     yield from _named("harness", _harness(summary), width)
     for notice in filter(None, (*summary.notices, summary.setup.chunks)):
         yield from _named("note", [notice], width)
@@ -151,16 +149,6 @@ def _judged(rule: Rule) -> str:
     which = [rule.note.partition(",")[0]] if rule.note.startswith("p99") else []
     limit = f"(limit {rule.written(rule.limit)})"
     return " ".join([rule.measure or rule.name, *which, rule.written(rule.figure), limit])
-
-
-def _flow(summary: Summary, kind: str) -> list[str]:
-    said = []
-    for way in ("sent", "received"):
-        rates = [rate for rate in summary.throughput if rate.measure == f"{kind}_{way}"]
-        if any(rate.total_bytes for rate in rates):
-            total, mean = sum(r.total_bytes for r in rates), sum(r.mean_bytes_per_s for r in rates)
-            said.append(f"{way} {quantity(total)} ({quantity(mean)}/s)")
-    return said
 
 
 def _harness(summary: Summary) -> list[str]:

@@ -13,7 +13,7 @@ from reports.summary.money import Cost, Money
 from reports.summary.quota import Quota
 from reports.summary.summary import Summary
 from reports.turns import ORIGINS
-from reports.wording.numbers import NBSP, change, clock, count, listed, ms, percent, plural, span, three, usd
+from reports.wording.numbers import NBSP, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
 
 NO_TEST = (
     "No test was made: nothing here says whether chance alone could have made such differences; rtbench compare does."
@@ -226,3 +226,16 @@ def _wire(summary: Summary, target: str) -> Iterable[str]:
         wire, audio = total.get(f"wire_{way}", 0), total.get(f"audio_{way}", 0)
         if wire and audio:
             yield f"{three(wire / audio)} bytes on the wire for a byte of audio {way}"
+
+
+def throughput(summary: Summary) -> list[str]:
+    """audio 325 kB/s sent (10.7 MB), 562 kB/s received (18.6 MB); the same of the wire. Of all targets together."""
+    return [f"{kind} {', '.join(ways)}" for kind in ("audio", "wire") if (ways := list(_ways(summary, kind)))]
+
+
+def _ways(summary: Summary, kind: str) -> Iterable[str]:
+    for way in ("sent", "received"):
+        rates = [rate for rate in summary.throughput if rate.measure == f"{kind}_{way}"]
+        if any(rate.total_bytes for rate in rates):
+            total, mean = sum(rate.total_bytes for rate in rates), sum(rate.mean_bytes_per_s for rate in rates)
+            yield f"{quantity(mean)}/s {way} ({quantity(total)})"

@@ -172,15 +172,20 @@ def _alone(answer: Answer) -> list[str]:
 
 
 def _tails(summary: Summary) -> list[str]:
-    """ttfa p95 902 ms on direct and 941 ms on gateway; of more than two the least and the largest."""
-    said = []
+    """ttfa p95 902 ms on direct and 941 ms on gateway; of more than two the least and the largest.
+
+    Of two origins each says what it counts from, and one target is not named.
+    """
+    said, named = [], len(summary.targets) > 1
     for origin in summary.turns.origins:
         told = [a for a in summary.answers if a.origin == origin and a.figures.at(0.95).published]
         if told:
             ends = told if len(told) < 3 else [min(told, key=_tail), max(told, key=_tail)]
             times = together(*map(_tail, ends))
-            named = [f"{time} on {a.target}" for time, a in zip(times, ends, strict=True)]
-            said.append(f"{told[0].figures.measure} p95 {' to '.join(named) if len(told) > 2 else listed(named)}")
+            parts = [f"{time} on {a.target}" if named else time for time, a in zip(times, ends, strict=True)]
+            since = words.since(told[0].figures.measure, origin) if len(summary.turns.origins) > 1 else ""
+            joined = " to ".join(parts) if len(told) > 2 else listed(parts)
+            said.append(f"{told[0].figures.measure}{since} p95 {joined}")
     return said
 
 

@@ -11,7 +11,7 @@ from reports.summary.counts import Counts
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
 from reports.summary.segments import Breakdown
-from reports.summary.summary import HEARD, Answer, Summary
+from reports.summary.summary import HEARD, READ, Answer, Summary
 from reports.summary.verdict import Rule
 from reports.turns import ORIGINS
 from reports.wording.numbers import NBSP, count, listed, ms, percent, plural, span, three
@@ -130,12 +130,17 @@ def caption(answers: list[Answer], summary: Summary) -> str:
     measure = answers[0].figures.measure
     if measure == HEARD:
         return f"Time from the end of speech to the first audible sample of the reply, {summary.setup.player}"
-    return f"Time from {ORIGINS[answers[0].origin]} to the first {KINDS[measure]} delta"
+    first = "the first words of the reply’s transcript" if measure == READ else f"the first {KINDS[measure]} delta"
+    return f"Time from {ORIGINS[answers[0].origin]} to {first}"
 
 
 def tables(summary: Summary) -> list[list[Answer]]:
-    """The answers, those that count from one instant together; what callers hear comes last."""
-    every = [[answer for answer in summary.answers if answer.origin == origin] for origin in summary.turns.origins]
+    """The answers, those that count from one instant together: first deltas, transcripts; what callers hear is last."""
+    every = [
+        [answer for answer in told if answer.origin == origin]
+        for origin in summary.turns.origins
+        for told in (summary.answers, summary.read)
+    ]
     return [group for group in (*every, list(summary.heard)) if group]
 
 

@@ -62,6 +62,8 @@ def test_nothing_given_is_nothing_set() -> None:
         record_events=Fraction(0),
         keep_audio=False,
         transcripts=False,
+        name="",
+        labels={},
         runs=Path("runs"),
         locust_tables=False,
         yes=False,
@@ -78,6 +80,7 @@ def test_everything_given_is_taken() -> None:
             *("--warmup", "1m30s", "--until-decided", "--thresholds", "ci.yaml", "--look-every", "25"),
             *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-tables"),
             *("--record-events", "2.5%", "--keep-audio", "--transcripts", "--runs", "out", "--yes"),
+            *("--name", "checkout", "--label", "commit=1a2b3c", "--label", "note = two words"),
         )
     )
 
@@ -109,6 +112,8 @@ def test_everything_given_is_taken() -> None:
         record_events=Fraction(1, 40),
         keep_audio=True,
         transcripts=True,
+        name="checkout",
+        labels={"commit": "1a2b3c", "note": "two words"},
         runs=Path("out"),
         locust_tables=True,
         yes=True,
@@ -185,3 +190,30 @@ def test_the_environment_sets_what_the_command_line_does_not() -> None:
     options = Options.of(parsed("--runs", "here", LOCUST_RUNS="there", LOCUST_SESSIONS="3"))
 
     assert (options.runs, options.sessions) == (Path("here"), 3)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--name", "../elsewhere"),
+        ("--name", "a/b"),
+        ("--name", ".hidden"),
+        ("--name", "x" * 81),
+        ("--label", "commit"),
+        ("--label", "commit="),
+        ("--label", "=1a2b3c"),
+        ("--label", "a key=1"),
+        ("--label", "commit=one\ntwo"),
+        ("--label", f"commit={'x' * 201}"),
+    ],
+)
+def test_a_name_or_label_that_cannot_be_kept_is_refused(arguments: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match=arguments[0]):
+        Options.of(parsed(*arguments))
+
+
+def test_labels_come_from_the_environment_too() -> None:
+    assert Options.of(parsed(LOCUST_LABEL="[commit=1, build=2]", LOCUST_NAME="nightly")).labels == {
+        "commit": "1",
+        "build": "2",
+    }

@@ -192,3 +192,12 @@ def test_the_document_cites_the_machines_calibration(tmp_path: Path, monkeypatch
     assert before["calibration"] is None
     assert after["calibration"]["sessions"] == 700
     assert after["calibration"]["kind"] == "listening"
+
+
+def test_a_run_that_was_given_a_name_is_called_so_and_keeps_its_labels(tmp_path: Path) -> None:
+    named = plan(tmp_path, "--url", HERE, "--name", "checkout", "--label", "commit=1a2b3c")
+    document = named.opening_document("id", 1, {}, 1)
+
+    assert (named.scenario, document["scenario"]) == ("checkout", "checkout")
+    assert document["labels"] == {"commit": "1a2b3c"}
+    assert plan(tmp_path, "--url", HERE).opening_document("id", 1, {}, 1)["labels"] == {}

@@ -187,7 +187,7 @@ def test_six_arms_have_six_marks(tmp_path: Path, glyph: str) -> None:
     summary = build(tmp_path, SIX)
 
     assert glyph in html(summary)
-    assert sum(line.startswith(f"  {glyph} ") for line in render.terminal(summary).splitlines()) == 2
+    assert sum(line.startswith(f"  {glyph} ") for line in render.terminal(summary).splitlines()) == 3
 
 
 def test_curves_that_share_a_colour_are_broken_differently_and_marked(tmp_path: Path) -> None:

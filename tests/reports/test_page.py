@@ -339,7 +339,7 @@ def test_markdown_folds_its_detail(tmp_path: Path) -> None:
 
     assert text.startswith("### ✓ VALID: Callers wait")
     assert "◇ **SIMULATED**" in text.splitlines()[1]
-    assert len(text.split("<details>")[0].splitlines()) <= 18
+    assert len(text.split("<details>")[0].splitlines()) <= 24
     assert text.count("<details>") == text.count("</details>") == 10
 
 

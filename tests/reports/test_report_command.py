@@ -72,7 +72,7 @@ def test_several_runs_stand_side_by_side_and_each_has_its_report(
     assert lines[-3:] == [str(run / "report.html") for run in runs]
     assert all((run / name).stat().st_size for run in runs for name in ("report.html", "report.md", "summary.json"))
     shown = [line.split() for line in lines if "-first  " in line]
-    assert [cells[1] for cells in shown] == ["direct", "gateway"] * 2
+    assert [cells[1] for cells in shown] == ["direct", "gateway"] * 3
     assert all(cells[-4:] == ["✓", "VALID", "◇", "SIMULATED"] for cells in shown)
     assert "✕ INVALID" in next(line for line in lines if "-second  " in line)
     assert next(line for line in lines if "-empty  " in line).split()[2:6] == ["0", "n/a", "n/a", "n/a"]

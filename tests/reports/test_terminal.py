@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -14,6 +15,7 @@ import pytest
 import reports
 from bench.cli.report import wants_colour
 from reports import render
+from reports.page.page import html
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
@@ -40,14 +42,29 @@ def test_no_line_is_wider_than_the_terminal(tmp_path: Path, name: str) -> None:
         assert max(map(len, render.terminal(summary, width).splitlines())) <= width
 
 
-def test_how_waits_scatter_is_one_short_line(tmp_path: Path) -> None:
-    one = render.terminal(build(tmp_path / "one", Plan(sessions=60, turns=5)))
-    two = render.terminal(build(tmp_path / "two", PLANS["two"]))
-    none = render.terminal(build(tmp_path / "none", Plan(failed=1.0)))
+def test_the_first_screenful_tells_first_audio_transcript_and_throughput(tmp_path: Path) -> None:
+    lines = render.terminal(build(tmp_path, Plan(sessions=60, turns=5))).splitlines()[:20]
 
-    assert re.search(r"^spread {6}sigma 0\.\d+ · ICC [\d.]+ · deff [\d.]+ \(p50\), [\d.]+ \(p95\)$", one, re.MULTILINE)
-    assert re.search(r"^spread {6}direct: sigma 0\.\d+, ICC", two, re.MULTILINE)
-    assert "spread" not in none
+    assert any(line.startswith("ttfa from ") for line in lines)
+    assert any(line.startswith("transcript_first from ") for line in lines)
+    assert any(
+        re.match(r"throughput  audio [\d.,]+ [kM]?B/s sent \(.*\), [\d.,]+ [kM]?B/s received", line) for line in lines
+    )
+
+
+def test_how_waits_scatter_is_no_business_of_the_terminal(tmp_path: Path) -> None:
+    assert "ICC" not in render.terminal(build(tmp_path, Plan(sessions=60, turns=5)))
+
+
+def test_the_labels_of_a_run_stand_behind_its_name_in_every_form(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=60, turns=5))
+    summary.run.document["labels"] = {"commit": "1a2b3c", "build": "77"}
+    told = "voice_turns (commit 1a2b3c, build 77)"
+
+    assert told in render.terminal(summary)
+    assert told in html(summary)
+    assert "commit 1a2b3c" in render.write(summary).markdown.read_text()
+    assert json.loads(render.write(summary).json.read_text())["labels"] == {"commit": "1a2b3c", "build": "77"}
 
 
 def test_a_narrow_table_has_fewer_figures_and_the_same(tmp_path: Path) -> None:

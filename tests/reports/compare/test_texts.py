@@ -14,6 +14,7 @@ from reports.compare import fairness
 from reports.compare.comment import markdown
 from reports.compare.comparison import Check, Comparison
 from reports.compare.document import as_json
+from reports.compare.page import html
 from reports.compare.sides import sides_of
 from reports.compare.text import essentials, terminal
 from reports.statistics.verdicts import Word
@@ -195,3 +196,14 @@ def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many:
         names = [line[2:].split("  ")[0] for line in lines if line.startswith("  voice_to_")]
         assert len(names) == 8  # p50 and p95 of two origins on two candidates
         assert len(set(names)) == 4
+
+
+def test_the_heads_of_a_comparison_tell_the_labels_of_its_runs(tmp_path: Path) -> None:
+    made = two(tmp_path, Plan(sessions=30, turns=4), Plan(sessions=30, turns=4, seed=9))
+    for side, commit in zip(made, ("1a2b3c", "4d5e6f"), strict=True):
+        side.run.document["labels"] = {"commit": commit}
+    told = quick(made)
+
+    assert "of          voice_turns (commit 1a2b3c) and voice_turns (commit 4d5e6f)" in terminal(told)
+    assert "voice\\_turns (commit 1a2b3c) and" in markdown(told)
+    assert "voice_turns (commit 1a2b3c) and" in html(told)

@@ -45,6 +45,17 @@ def test_it_holds_quantiles_with_their_error_and_rates(tmp_path: Path) -> None:
     assert {row.measure for row in stored.quantiles} >= {"ttfa", "connect_total", "voice_to_voice"}
 
 
+def test_labels_are_kept_and_shown_and_an_older_file_has_none(tmp_path: Path) -> None:
+    (side,) = sides(run(tmp_path / "r1", labels={"commit": "1a2b3c"}))
+    path = save(baseline_of(side), tmp_path / "baselines")
+    assert "  commit 1a2b3c" in details(read(tmp_path / "baselines"))
+
+    older = json.loads(path.read_text(encoding="utf-8"))
+    del older["labels"]
+    path.write_text(json.dumps(older), encoding="utf-8")
+    assert [one.baseline.labels for one in read(tmp_path / "baselines")] == [{}]
+
+
 def test_turns_of_several_origins_are_stored_apart(tmp_path: Path) -> None:
     (side,) = sides(run(tmp_path, replace(ENOUGH, kinds=("vad", "manual"))))
     rows = [row.origin for row in baseline_of(side).quantiles if row.measure == "ttfa"]
