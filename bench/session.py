@@ -131,7 +131,7 @@ class Session:
 
     def _listen_for(self, instant: str, until_ns: int) -> None:
         while not self._timeline.reached(instant) and not self._timeline.over:
-            if self._transport.now_ns() >= until_ns:
+            if self._transport.heard_ns >= until_ns:
                 missing = instant.replace("_", ".")
                 self._timeline.fail("timeout:session", until_ns, f"{missing} did not come within the limit session")
                 return
@@ -152,7 +152,7 @@ class Session:
         longest_ns = self._transport.now_ns() + int(self._script.limits.done * 1e9)
         while (quiet_ns := self._timeline.quiet_by_ns) is not None and not self._timeline.over and not self._ending():
             until_ns = min(quiet_ns, longest_ns)
-            if self._transport.now_ns() >= until_ns:
+            if self._transport.heard_ns >= until_ns:
                 self._timeline.give_up()
                 return
             self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
@@ -282,8 +282,8 @@ class Session:
             self._timeline.received(event, message)
             self._listener.received(event, message.arrival, self._transport.now_ns(), message.wire_bytes)
         self._notice_close()
-        if not came:
-            self._timeline.expire(self._transport.now_ns())
+        if not came:  # else each message has ended what was due before it arrived
+            self._timeline.expire(self._transport.heard_ns)
         if self._timeline.holds_ended:
             self._hand_out()
         if due_ns is not None:

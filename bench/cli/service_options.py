@@ -49,6 +49,7 @@ def wishes(
     ] = None,
     resolve: Annotated[str | None, option("Connect to this address instead of looking the host up.", "ADDRESS")] = None,
     compression: Annotated[str | None, option("none (the default) or deflate.", "KIND")] = None,
+    max_message_mib: Annotated[int | None, option("The largest message that is taken; 16.", "MIB")] = None,
 ) -> Wishes:
     """What these options say of the service. Raises UsageError."""
     from bench.target.endpoint import Wishes
@@ -66,6 +67,7 @@ def wishes(
         proxy=proxy,
         resolve=resolve,
         compression=compression,
+        max_message_mib=max_message_mib,
     )
 
 

@@ -50,6 +50,7 @@ def add_options(parser: Any) -> None:
     )
     add("--resolve", metavar="ADDRESS", help="connect to this address, instead of looking the host up")
     add("--compression", choices=["none", "deflate"], help="offer permessage-deflate (default: none)")
+    add("--max-message-mib", type=_positive, metavar="N", help="a larger message ends its session (default: 16 MiB)")
     add(
         "--sessions",
         type=_positive,
@@ -172,6 +173,7 @@ def _wishes(parsed: Any) -> Wishes:
         proxy=parsed.proxy or None,
         resolve=parsed.resolve or None,
         compression=parsed.compression or None,
+        max_message_mib=_whole(parsed.max_message_mib, "--max-message-mib", 1),
         prices=_path(parsed.prices),
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bench.protocol.events import Event, Kind
+from bench.protocol.lengths import LONGEST_TEXT
 
 UNHEARD_NS = 1_000_000_000
 """So long after the end of speech a VAD that has not noticed the rest of it will not do so any more."""
@@ -83,7 +84,7 @@ class Hearing:
         """A transcription came, or failed."""
         self.transcripts += 1
         if event.kind is Kind.INPUT_TRANSCRIBED:
-            self.text = f"{self.text} {event.text}".strip()
+            self.text = f"{self.text} {event.text}".strip()[:LONGEST_TEXT]
             if self.committed_item in ("", event.item_id):
                 self.instants["input_transcribed"] = at_ns
 

@@ -129,7 +129,8 @@ class SessionObservation:
     @property
     def model(self) -> str | None:
         """As the service names it; None where it does not."""
-        return str(self.effective_settings.get("model") or "") or None
+        model = self.effective_settings.get("model")
+        return model if isinstance(model, str) and model else None
 
     @property
     def lost_turns(self) -> int:

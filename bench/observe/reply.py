@@ -9,6 +9,7 @@ from bench.clock import Arrival
 from bench.observe.playback import Player
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import Event, Kind
+from bench.protocol.lengths import LONGEST_TEXT
 
 EXACT_GAP_NS = 1_000_000
 SECOND_NS = 1_000_000_000
@@ -49,6 +50,11 @@ class Reply:
         """Whether any of it came."""
         return bool(self.deltas)
 
+    @property
+    def begun_ns(self) -> int | None:
+        """When it was created, or, of a service that does not say so, when anything of it came; None before."""
+        return self.instants.get("response_created") or min(self.instants.values(), default=None)
+
     def delta(self, event: Event, arrival: Arrival) -> bool:
         """A delta with a payload; False where its audio cannot be decoded."""
         kind, deltas = event.kind, self.deltas
@@ -65,7 +71,7 @@ class Reply:
 
     def said(self, text: str) -> None:
         """A part of it, as text or transcript."""
-        self.text = f"{self.text} {text}".strip()
+        self.text = f"{self.text} {text}".strip()[:LONGEST_TEXT]
 
     def _audio_delta(self, event: Event, arrival: Arrival) -> bool:
         (at_ns, error_ns, _), player = arrival, self.player

@@ -24,9 +24,11 @@ from bench.observe.reply import SECOND_NS
 from bench.observe.turn import LATE_TRANSCRIPT_NS, THROTTLED_CODES, State, Turn, TurnPlan
 from bench.protocol.audio import FORMATS
 from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
-from bench.transport.base import BAD_FRAME, Network, Received, Transmitted
+from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received, Transmitted
 
 UNKNOWN_NAMES = 50
+MOST_EVENTS = 250_000
+"""Since a turn began: a hundred a second for 40 minutes. Every id of more would be kept, within whatever limits."""
 NOT_KNOWN, NEVER = 0, 1 << 62
 NOTHING: Mapping[str, int] = {}
 SESSION_EVENTS = frozenset({Kind.SESSION_CREATED, Kind.SESSION_UPDATED})
@@ -68,6 +70,7 @@ class Timeline:
         self._close_reason = ""
         self._sent_audio = self._sent_wire = self._received_audio = self._received_wire = 0
         self._events = self._errors = self._fallbacks = self._retransmits = 0
+        self._most_events = MOST_EVENTS
         self._unknown: Counter[str] = Counter()
         self._last_error: tuple[str, str] | None = None
         self._billed: set[str] = set()  # responses whose tokens were told
@@ -89,6 +92,7 @@ class Timeline:
         self._last = Turn(plan, at_ns)
         self._turns.append(self._last)
         self._begun += 1
+        self._most_events = self._events + MOST_EVENTS
         self.awaits_network, self._wake_ns = True, NOT_KNOWN
 
     def sent(
@@ -155,6 +159,8 @@ class Timeline:
         if at_ns > self._wake_ns and at_ns > self.wake_ns:  # the first is NOT_KNOWN or the second, and quicker
             self.expire(at_ns - 1)  # what arrives at the deadline itself is in time
         self._events += 1
+        if self._events > self._most_events:
+            self.fail("protocol:flood", at_ns, f"over {MOST_EVENTS} events since the turn began")
         self._received_wire += message.wire_bytes
         self._fallbacks += not kernel
         self._arrived_ns = at_ns
@@ -172,7 +178,7 @@ class Timeline:
         self._instants.setdefault("session_created" if created else "session_updated", at_ns)
         if event.session:
             self._settings = event.session
-            self._service_session_id = self._service_session_id or str(event.session.get("id") or "")
+            self._service_session_id = self._service_session_id or event.session_id
 
     def _turn_event(self, event: Event, message: Received) -> None:
         kind = event.kind
@@ -305,8 +311,11 @@ class Timeline:
         for turn in self._turns:
             turn.end(outcome, at_ns, detail)
 
-    def closed(self, code: int, reason: str, at_ns: int) -> None:
-        """The connection is gone, whoever closed it. OpenAI refuses by an error and a close after the upgrade."""
+    def closed(self, code: int, reason: str, at_ns: int, ours: bool = False) -> None:
+        """The connection is gone; `ours`: we ended it, for what came broke a rule of the protocol or passed a limit.
+
+        OpenAI refuses by an error and a close after the upgrade.
+        """
         self.expire(at_ns - 1)
         self._close_code, self._close_reason = code, reason
         if code == 1001 and "maximum duration" in reason:
@@ -316,6 +325,8 @@ class Timeline:
             self.fail("throttled:error" if error in THROTTLED_CODES else f"refused:{error}", at_ns, detail)
         elif code == BAD_FRAME:
             self.fail("protocol:frame", at_ns, reason)
+        elif code == TOO_LARGE and ours:
+            self.fail("protocol:too_large", at_ns, reason)
         else:
             self.fail(f"closed:{code}", at_ns, reason)
 

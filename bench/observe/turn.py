@@ -296,8 +296,8 @@ class Turn:
             due = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
         else:
             due = _timed_out(self.progress_ns, limits.next_delta, "next_delta")
-        created_ns = self.reply.instants.get("response_created")
-        return due if created_ns is None else min(due, _timed_out(created_ns, limits.done, "done"))
+        begun_ns = self.reply.begun_ns
+        return due if begun_ns is None else min(due, _timed_out(begun_ns, limits.done, "done"))
 
     # What is known.
 

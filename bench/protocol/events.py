@@ -6,6 +6,8 @@ in the spelling of the preview (api-versions 2024-10-01-preview, 2025-04-01-prev
 
 The payload of a delta is kept as raw JSON, for its audio is never decoded here: the number of audio bytes follows from
 the length of the base64 text and its padding. Whoever wants the samples decodes them (`audio_payload`).
+
+Everything else that is a text is cut here (`lengths.py`): there is no other way in.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from bench.protocol.dialects import Dialect
+from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
 from bench.protocol.limits import RateLimit, rate_limits
 
 
@@ -171,6 +174,11 @@ class Event(msgspec.Struct, frozen=True):
     limits: tuple[RateLimit, ...] = ()
     session: dict[str, Any] | None = None
 
+    @property
+    def session_id(self) -> str:
+        """Of the service's session; empty where the event does not say."""
+        return _text(self.session or {}, "id")
+
 
 class _Wire(msgspec.Struct):
     """The fields that are looked at; msgspec skips the others without building them."""
@@ -206,10 +214,10 @@ def decode(message: bytes, dialect: Dialect) -> Event:
         kind = KINDS[dialect].get(wire.type)
         if kind is Kind.AUDIO_DELTA:  # first, for it is most of the traffic
             delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
-            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", base64_bytes(delta), delta)
+            return Event(kind, wire.type, _id(wire.response_id), _id(wire.item_id), base64_bytes(delta), delta)
         if kind in DELTAS:
             delta = wire.delta
-            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", text_characters(delta), delta)
+            return Event(kind, wire.type, _id(wire.response_id), _id(wire.item_id), text_characters(delta), delta)
         if kind is None:
             return _unexpected(wire, dialect)
         if kind is Kind.RATE_LIMITS:
@@ -217,6 +225,10 @@ def decode(message: bytes, dialect: Dialect) -> Event:
         return _described(kind, wire)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return Event(Kind.MALFORMED, reason=str(error)[:200])
+
+
+def _id(said: str | None) -> str:
+    return said[:LONGEST_ID] if said else ""
 
 
 def base64_bytes(raw: msgspec.Raw) -> int:
@@ -254,7 +266,7 @@ def _unexpected(wire: _Wire, dialect: Dialect) -> Event:
     """An event of no known name, or one in the other dialect's spelling."""
     other = RENAMED[dialect.other].get(wire.type)
     foreign = other in DELTAS
-    return Event(Kind.UNKNOWN, wire.type, wire.response_id or "", wire.item_id or "", foreign=foreign)
+    return Event(Kind.UNKNOWN, _id(wire.type), _id(wire.response_id), _id(wire.item_id), foreign=foreign)
 
 
 def _described(kind: Kind, wire: _Wire) -> Event:
@@ -264,15 +276,15 @@ def _described(kind: Kind, wire: _Wire) -> Event:
     return Event(
         kind,
         wire.type,
-        wire.response_id or _text(response, "id"),
-        wire.item_id or _text(_object(wire.item), "id"),
-        text=_string(wire.transcript) or _string(wire.text),
+        _id(wire.response_id) or _text(response, "id"),
+        _id(wire.item_id) or _text(_object(wire.item), "id"),
+        text=(_string(wire.transcript) or _string(wire.text))[:LONGEST_TEXT],
         audio_ms=_milliseconds(wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms),
         status=_text(response, "status"),
         reason=_text(details, "reason"),
         failure=_failure(_object(wire.error) if kind is Kind.ERROR else _part(details, "error")),
         usage=_usage(_part(response, "usage")) if kind is Kind.RESPONSE_DONE else None,
-        session=_object(wire.session) or None,
+        session=shortened(_object(wire.session), len(wire.session)) or None,
     )
 
 
@@ -296,9 +308,9 @@ def _part(parent: dict[str, Any], name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _text(parent: dict[str, Any], name: str) -> str:
+def _text(parent: dict[str, Any], name: str, longest: int = LONGEST_ID) -> str:
     value = parent.get(name)
-    return value if isinstance(value, str) else ""
+    return value[:longest] if isinstance(value, str) else ""
 
 
 def _count(parent: dict[str, Any], name: str) -> int:
@@ -309,7 +321,8 @@ def _count(parent: dict[str, Any], name: str) -> int:
 def _failure(error: dict[str, Any]) -> Failure | None:
     if not error:
         return None
-    return Failure(*(_text(error, name) for name in ("type", "code", "message", "event_id")))
+    message = _text(error, "message", LONGEST_WORDS)
+    return Failure(_text(error, "type"), _text(error, "code"), message, _text(error, "event_id"))
 
 
 def _usage(usage: dict[str, Any]) -> Usage | None:

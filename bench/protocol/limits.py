@@ -14,6 +14,8 @@ from email.utils import mktime_tz, parsedate_tz
 
 import msgspec
 
+from bench.protocol.lengths import LONGEST_ID
+
 SECOND_NS = 1_000_000_000
 LONGEST_S = 1e9
 """Nobody means a longer wait, and it might not fit its column."""
@@ -46,7 +48,10 @@ def rate_limits(value: object) -> tuple[RateLimit, ...]:
     entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
     return tuple(
         RateLimit(
-            name, _count(entry.get("limit")), _count(entry.get("remaining")), _seconds(entry.get("reset_seconds"))
+            name[:LONGEST_ID],
+            _count(entry.get("limit")),
+            _count(entry.get("remaining")),
+            _seconds(entry.get("reset_seconds")),
         )
         for entry in entries
         if isinstance(name := entry.get("name"), str)

@@ -121,6 +121,11 @@ class LoggedTransport:
         """As the transport says."""
         return self._transport.closed
 
+    @property
+    def heard_ns(self) -> int:
+        """As the transport says."""
+        return self._transport.heard_ns
+
     def send(self, message: bytes, *, stamped: bool = False) -> Sent | None:
         """Hand the message to the transport, and to whoever logs that it was sent."""
         self._log.outgoing = message
@@ -222,10 +227,10 @@ class LoggedTimeline(Timeline):
             self._log.write(lines.Failed(outcome, at_ns, self._log.hide(detail)))
         super().fail(outcome, at_ns, detail)
 
-    def closed(self, code: int, reason: str, at_ns: int) -> None:
-        self._log.write(lines.Closed(code, at_ns, self._log.hide(reason)))
+    def closed(self, code: int, reason: str, at_ns: int, ours: bool = False) -> None:
+        self._log.write(lines.Closed(code, at_ns, self._log.hide(reason), ours=ours))
         with self._telling_itself():
-            super().closed(code, reason, at_ns)
+            super().closed(code, reason, at_ns, ours)
 
     def finish(self, at_ns: int) -> None:
         self._log.write(lines.Finished(at_ns))

@@ -134,11 +134,12 @@ class Failed(Line, frozen=True, tag="fail"):
 
 
 class Closed(Line, frozen=True, tag="closed"):
-    """The connection is gone."""
+    """The connection is gone; `ours`: we ended it, for what came broke a rule."""
 
     code: int
     at_ns: int
     reason: str = ""
+    ours: bool = False
 
 
 class Finished(Line, frozen=True, tag="finish"):

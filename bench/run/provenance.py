@@ -18,7 +18,7 @@ PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarro
 KEPT_SETTINGS = frozenset(
     {
         *("targets", "target_file", "url", "dialect", "api_key_env", "auth", "ca", "client_cert", "client_key"),
-        *("proxy", "resolve", "compression"),  # of the URL and the proxy, their public forms
+        *("proxy", "resolve", "compression", "max_message_mib"),  # of the URL and the proxy, their public forms
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
         *("warmup", "until_decided", "thresholds", "look_every"),
         *("record_events", "keep_audio", "transcripts", "runs", "locust_tables", "yes"),

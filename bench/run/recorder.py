@@ -303,7 +303,7 @@ class SessionRecord:
         if kind is Kind.AUDIO_DELTA:
             second.audio_bytes_received += max(0, event.payload_bytes)
         elif kind is Kind.SESSION_CREATED and event.session:
-            self.service_session_id = str(event.session.get("id") or "")
+            self.service_session_id = event.session_id
         elif kind is Kind.RATE_LIMITS:
             second.note(event.limits)
         at_ns, error_ns, kernel = arrival

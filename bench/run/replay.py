@@ -125,8 +125,8 @@ def _told(timeline: Timeline, line: lines.AnyLine) -> None:
             timeline.give_up()
         case lines.Failed(outcome, at_ns, detail):
             timeline.fail(outcome, at_ns, detail)
-        case lines.Closed(code, at_ns, reason):
-            timeline.closed(code, reason, at_ns)
+        case lines.Closed(code, at_ns, reason, ours):
+            timeline.closed(code, reason, at_ns, ours)
         case lines.Finished(at_ns):
             timeline.finish(at_ns)
         case _:

@@ -11,7 +11,7 @@ from bench.target.proxies import NONE, environment_proxy, parsed_proxy
 from bench.target.settings import Names, Surroundings, TargetSettings
 from bench.target.target import Way, is_loopback
 from bench.target.urls import SettingError
-from bench.transport.base import Proxy
+from bench.transport.base import MAX_MESSAGE_MIB, Proxy
 
 
 def way_of(settings: TargetSettings, around: Surroundings, address: Address) -> tuple[Way, tuple[str, ...]]:
@@ -25,6 +25,7 @@ def way_of(settings: TargetSettings, around: Surroundings, address: Address) -> 
         proxy=proxy,
         address=_ip_address(settings.resolve, names),
         deflate=settings.compression == "deflate",
+        max_message_mib=settings.max_message_mib or MAX_MESSAGE_MIB,
     )
     if not address.tls:
         _refuse_open_way(way, names)

@@ -9,7 +9,7 @@ from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.target.target import Target, Way
-from bench.transport.base import Crossing, Handshake, Phases
+from bench.transport.base import MIB, Crossing, Handshake, Phases
 from bench.transport.loop import LoopWatch
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
@@ -62,4 +62,4 @@ class Dialer:
 
 def crossing(way: Way) -> Crossing:
     """A target's way, as the transport knows it."""
-    return Crossing(way.proxy, way.address, way.deflate)
+    return Crossing(way.proxy, way.address, way.deflate, way.max_message_mib * MIB)

@@ -36,7 +36,8 @@ class Wishes:
 
     `targets`: names in `target_file` (`targets.yaml`, if none is given), those of variants as `name.variant`. `url`,
     `dialect` (ga, preview), `api_key_env`, `auth` (key, entra, managed_identity, …), `proxy` (a URL, or none),
-    `resolve` (an IP address) and `compression` (none, deflate) are as typed, and checked by `resolve_targets`.
+    `resolve` (an IP address), `compression` (none, deflate) and `max_message_mib` are as typed, and checked by
+    `resolve_targets`.
     `prices`: the price table that targets may name models of; None is the one that comes with the tool.
     """
 
@@ -52,6 +53,7 @@ class Wishes:
     proxy: str | None = None
     resolve: str | None = None
     compression: str | None = None
+    max_message_mib: int | None = None
     prices: Path | None = None
 
 
@@ -79,8 +81,8 @@ def _said(wishes: Wishes) -> dict[str, Any]:
     texts = {field.name: getattr(wishes, field.name) for field in fields(wishes)}
     for name in ("targets", "target_file", "prices"):
         del texts[name]
-    said = {name: str(value) for name, value in texts.items() if value is not None}
-    return said | ({"url": unquoted(said["url"])} if "url" in said else {})
+    said = {name: value if isinstance(value, int) else str(value) for name, value in texts.items() if value is not None}
+    return said | ({"url": unquoted(str(said["url"]))} if "url" in said else {})
 
 
 def _refused_option(_: Keys, problem: str) -> UsageError:

@@ -27,6 +27,7 @@ Printable = Annotated[str, Meta(pattern=rf"^[ -~]{{1,64}}{END}")]
 Word = Annotated[str, Meta(pattern=rf"^[!-~]{{1,1000}}{END}")]
 Dollars = Annotated[float, Meta(ge=0, le=100_000)]
 PerMinute = Annotated[float, Meta(ge=0, le=1_000_000)]
+Mebibytes = Annotated[int, Meta(ge=1, le=1_024)]
 SignIn = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
 """Credentials of azure-identity; entra is its default chain."""
 
@@ -130,6 +131,9 @@ class TargetSettings(Struct, forbid_unknown_fields=True, frozen=True):
     ] = None
     resolve: Annotated[Word | None, key("The address to connect to, instead of the host's.", "an IP address")] = None
     compression: Annotated[Literal["none", "deflate"] | None, key("Of messages.", "none or deflate")] = None
+    max_message_mib: Annotated[
+        Mebibytes | None, key("A larger message ends its session; 16.", "a whole number of MiB from 1 to 1024")
+    ] = None
     prices: Annotated[str | PriceSettings | None, key("What its tokens cost; if not what its model costs.", PRICES)] = (
         None
     )
@@ -148,7 +152,10 @@ class TargetsFile(Struct, forbid_unknown_fields=True, frozen=True):
     targets: Annotated[Annotated[dict[Name, TargetSettings], Meta(min_length=1)], key("One entry per service.", NAMED)]
 
 
-OPTIONS = ("url", "dialect", "auth", "ca", "client_cert", "client_key", "proxy", "resolve", "compression")
+OPTIONS = (
+    *("url", "dialect", "auth", "ca", "client_cert", "client_key", "proxy", "resolve", "compression"),
+    "max_message_mib",
+)
 ON_COMMAND_LINE = {name: "--" + name.replace("_", "-") for name in OPTIONS} | {
     "key_env": "--api-key-env",
     "endpoint": "AZURE_OPENAI_ENDPOINT",

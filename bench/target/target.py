@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from bench.money import Prices
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
-from bench.transport.base import Proxy
+from bench.transport.base import MAX_MESSAGE_MIB, Proxy
 
 Service = Literal["azure", "openai", "other"]
 AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens a minute
@@ -45,7 +45,10 @@ Auth = Credential | Entra | None
 
 @dataclass(frozen=True)
 class Way:
-    """How the network is crossed: certificates (PEM files), a proxy, an address instead of the name's, compression."""
+    """How the network is crossed: certificates (PEM files), a proxy, an address instead of the name's, compression.
+
+    `max_message_mib`: a larger message ends its session.
+    """
 
     ca: Path | None = None
     client_cert: Path | None = None
@@ -53,6 +56,7 @@ class Way:
     proxy: Proxy | None = None
     address: str | None = None
     deflate: bool = False
+    max_message_mib: int = MAX_MESSAGE_MIB
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ HEAD_END = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 SWITCHING, THROTTLED = 101, 429
 QUOTED = 300
+_LENGTH = re.compile(r"[0-9]{1,18}")
+"""More than anybody waits for, in digits that `int` reads."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: (.*))?")
 
 
@@ -38,7 +40,7 @@ class Answer(NamedTuple):
         if self.chunked:
             return self.body.endswith(LAST_CHUNK)
         length = self.headers.get("content-length", "")
-        return length.isdigit() and len(self.body) >= int(length)
+        return _LENGTH.fullmatch(length) is not None and len(self.body) >= int(length)
 
 
 def read_answer(data: bytes) -> Answer | None:

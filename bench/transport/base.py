@@ -12,8 +12,11 @@ from typing import Literal, NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed, monotonic_ns
 
-BAD_FRAME = 1002
-"""The close code of a connection that we end because of an unreadable frame (RFC 6455 §7.4.1)."""
+BAD_FRAME, TOO_LARGE = 1002, 1009
+"""Close codes of a connection that we end: for an unreadable frame, for a message too big (RFC 6455 §7.4.1)."""
+MIB = 1 << 20
+MAX_MESSAGE_MIB = 16
+"""How large a message may be unless something else is said: the largest that services send are a hundredth of it."""
 
 
 class Received(NamedTuple):
@@ -43,11 +46,15 @@ class Transmitted(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The connection is gone: close code (1006: no close frame), reason, instant."""
+    """The connection is gone: close code (1006: no close frame), reason, instant.
+
+    `ours`: we ended it, for what came broke a rule.
+    """
 
     code: int
     reason: str
     at_ns: int
+    ours: bool = False
 
 
 class Handshake(NamedTuple):
@@ -99,11 +106,15 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Crossing:
-    """How the network is crossed: through a proxy, to an address instead of the name's, compressed if both agree."""
+    """How the network is crossed: through a proxy, to an address instead of the name's, compressed if both agree.
+
+    `max_message_bytes`: a larger message ends the connection.
+    """
 
     proxy: Proxy | None = None
     address: str | None = None
     deflate: bool = False
+    max_message_bytes: int = MAX_MESSAGE_MIB * MIB
 
 
 DIRECT = Crossing()
@@ -138,8 +149,13 @@ class Transport(Protocol):
     def receive(self, until_ns: int) -> list[Received]:
         """Wait for messages until an instant; [] when it passed or the connection is gone (see `closed`).
 
-        Messages that were there before the connection went are handed out before `closed` is set.
+        No more of them at once than are soon handled. What arrived by the instant is handed out first, however late
+        that is; so are messages that were there before the connection went, before `closed` is set.
         """
+
+    @property
+    def heard_ns(self) -> int:
+        """Every message that arrived by this instant has been handed out: a deadline before it has passed."""
 
     def network(self) -> Network | None:
         """The way to the peer as it is now; None where the platform does not tell."""

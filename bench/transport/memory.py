@@ -82,6 +82,10 @@ class MemoryTransport:
         self._transmitted = [one for one in self._transmitted if one.at_ns > self.clock.now_ns]
         return told
 
+    @property
+    def heard_ns(self) -> int:
+        return min(self.clock.now_ns, self._due[0][0] - 1) if self._due else self.clock.now_ns
+
     def receive(self, until_ns: int) -> list[Received]:
         if self.closed is not None:
             return []

@@ -18,6 +18,8 @@ from bench.transport.loop import LoopWatch
 from bench.transport.transmit import TransmitStamps
 
 READ_BYTES = 65_536
+SHARE_NS = 10_000_000
+"""How long the event loop may have been held up when a connection that goes on reading lets the others run."""
 READABLE, WRITABLE = 1, 2
 SEND_LIMIT_NS = 10_000_000_000
 TCP_INFO_BYTES = 152
@@ -50,7 +52,14 @@ class Stream(Protocol):
     """A connected byte stream."""
 
     def read(self, until_ns: int) -> Read | None:
-        """Wait for bytes; None when `until_ns` passed."""
+        """Wait for bytes; None when `until_ns` passed, and all that arrived by then was read."""
+
+    @property
+    def heard_ns(self) -> int:
+        """All that arrived by this instant was read."""
+
+    def rest(self) -> None:
+        """Let others run, where the event loop has been held up for long."""
 
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         """Hand all of `data` to the kernel; raises OSError. `stamped`: `transmitted` will say when it left."""
@@ -87,9 +96,14 @@ class TcpStream:
     def read(self, until_ns: int) -> Read | None:
         polls = None
         on_time = True
+        if self._stamped_ns > until_ns:  # else a peer that never pauses would hold up whoever waits for an instant
+            gevent.sleep(0)
+            return None
         if self._drained:
             polls = self._watch.polls
             on_time = self._wait(READABLE, until_ns)
+        else:
+            self.rest()
         while True:
             before_ns = monotonic_ns()
             try:
@@ -123,6 +137,14 @@ class TcpStream:
             self._drained_ns = before_ns
         slept = polls is not None and self._watch.blocked
         return Read(data, at_ns, min(empty_ns, at_ns), stamp_ns is not None, self._drained, slept)
+
+    @property
+    def heard_ns(self) -> int:
+        return max(self._drained_ns, self._stamped_ns - 1)  # more may come with the last stamp
+
+    def rest(self) -> None:
+        if monotonic_ns() - self._watch.poll_end_ns > SHARE_NS:
+            gevent.sleep(0)
 
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         rest = memoryview(data)

@@ -66,12 +66,22 @@ class TlsStream:
             if read is None:
                 return None
             self._feed(read.data)
-            data, ended = self._decrypted()
+            try:
+                data, ended = self._decrypted()
+            except OSError:  # it took no answer to what it sent
+                data, ended = b"", True
             if ended:
                 self._end = read._replace(data=b"")
             if data or ended or not read.data:
                 return read._replace(data=data, complete=read.complete and self._record.whole)
         return self._end
+
+    @property
+    def heard_ns(self) -> int:
+        return self._tcp.heard_ns
+
+    def rest(self) -> None:
+        self._tcp.rest()
 
     def _feed(self, data: bytes) -> None:
         if data:

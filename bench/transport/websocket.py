@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from websockets.client import ClientProtocol
+from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
@@ -24,6 +25,7 @@ from bench.transport.answer import SWITCHING, Answer, read_answer, refusal
 from bench.transport.base import (
     BAD_FRAME,
     DIRECT,
+    TOO_LARGE,
     Closed,
     Crossing,
     Handshake,
@@ -35,7 +37,7 @@ from bench.transport.base import (
 )
 from bench.transport.crossing import connect
 from bench.transport.deflate import MeasuredDeflate, offer
-from bench.transport.frames import frame_bytes, leading_texts
+from bench.transport.frames import LONGEST, frame_bytes, leading_texts
 from bench.transport.tcp import Read, Stream
 
 ABNORMAL = 1006
@@ -45,6 +47,10 @@ GOODBYE_NS = 1_000_000_000
 BODY_NS = 1_000_000_000
 """How long the body of a refusal is awaited once its head is there: words are worth a moment, and no more."""
 LONGEST_REFUSAL = 16_384
+HANDFUL = 64
+"""So many messages are handed out at once: whoever handles them looks around in between."""
+PART_BYTES = 4_096
+"""So much of a read is parsed at once: the smallest frames take two bytes, and each is answered where it is a ping."""
 _SILENT = logging.getLogger("bench.transport.websocket")
 _SILENT.setLevel(logging.WARNING)  # whatever the root's level is: websockets logs the request's headers, keys and all
 
@@ -66,7 +72,7 @@ def open_websocket(
     phases.mark("connect_start")
     stream = connect(uri.host, uri.port, context, limits, phases, way)
     try:
-        socket = WebSocket(stream, client_protocol(uri, deflate=way.deflate))
+        socket = WebSocket(stream, client_protocol(uri, way.max_message_bytes, deflate=way.deflate))
         socket.upgrade(headers, limits, phases)
     except BaseException:
         stream.close()
@@ -74,9 +80,13 @@ def open_websocket(
     return socket
 
 
-def client_protocol(uri: WebSocketURI, *, deflate: bool = False) -> ClientProtocol:
-    """The client's side of WebSocket, without a limit of sizes; `deflate` offers to compress messages."""
-    return ClientProtocol(uri, extensions=[offer()] if deflate else None, max_size=None, logger=_SILENT)
+def client_protocol(uri: WebSocketURI, max_message_bytes: int, *, deflate: bool = False) -> ClientProtocol:
+    """The client's side of WebSocket; `deflate` offers to compress messages.
+
+    The limit holds for whole messages, decompressed, and ends the connection as soon as it is clear that it will be
+    passed: by the length that a frame announces, by a fragment, by what was inflated so far.
+    """
+    return ClientProtocol(uri, extensions=[offer()] if deflate else None, max_size=max_message_bytes, logger=_SILENT)
 
 
 class WebSocket:
@@ -87,12 +97,15 @@ class WebSocket:
         self.handshake = Handshake({}, {})
         self._end: Closed | None = None
         self._came: list[Received] = []
-        self._parts: list[bytes] = []
-        self._message_bytes = 0
+        self._begun = bytearray()  # of a message in fragments; one object, however many they are
+        self._message_bytes = 0  # its frames, so far
         self._head = b"" if protocol.state is State.CONNECTING else None
         self._answer_came: Answer | None = None
         self._fed = self._framed = self._stamp_ns = 0
         self._deflate: MeasuredDeflate | None = None
+        self._broken = False
+        longest = protocol.max_message_size
+        self._quick = longest is None or longest >= LONGEST  # a lower limit is the protocol object's to look at
 
     @property
     def closed(self) -> Closed | None:
@@ -157,27 +170,35 @@ class WebSocket:
         data = b"".join(self._protocol.data_to_send())
         try:
             return Sent(self._stream.write(data, stamped=stamped), len(data))
-        except OSError:
-            self._lost()
+        except OSError as error:
+            self._lost(error)
             return None
 
     def transmitted(self) -> list[Transmitted]:
         return self._stream.transmitted()
 
     def receive(self, until_ns: int) -> list[Received]:
+        if self._came:
+            self._stream.rest()
         while not self._came and self._end is None:
             read = self._stream.read(until_ns)
             if read is None:
                 return []
             self._take(read)
         came, self._came = self._came, []
+        if len(came) > HANDFUL:
+            came, self._came = came[:HANDFUL], came[HANDFUL:]
         return came
+
+    @property
+    def heard_ns(self) -> int:
+        return self._came[0].arrival.at_ns - 1 if self._came else self._stream.heard_ns
 
     def _take(self, read: Read) -> None:
         """Keep the messages that one read completed."""
         # a new frame of a new message, which is as it was sent
-        plain = self._fed == self._framed and not self._parts and self._head is None and self._deflate is None
-        if not (plain and self._take_texts(read)):
+        plain = self._fed == self._framed and not self._message_bytes and self._head is None and self._deflate is None
+        if not (plain and self._quick and self._take_texts(read)):
             self._take_anything(read)
 
     def _take_texts(self, read: Read) -> bool:
@@ -203,13 +224,9 @@ class WebSocket:
     def _take_anything(self, read: Read) -> None:
         """Feed one read to the protocol, answer what must be answered, and keep the messages it completed."""
         self._stamp_ns = read.stamp_ns
-        if read.data:
-            self._fed += len(read.data)
-            self._protocol.receive_data(read.data)
-        else:
-            self._protocol.receive_eof()
+        self._fed += len(read.data)
         before, ends_message = len(self._came), False
-        for event in self._protocol.events_received():
+        for event in self._parsed(read.data):
             if isinstance(event, Frame):
                 ends_message = self._take_frame(event, read)
             elif isinstance(event, Response):
@@ -226,6 +243,17 @@ class WebSocket:
                 self._stream.learn_delay(read.stamp_ns)
         self._answer(read)
 
+    def _parsed(self, data: bytes) -> Iterator[object]:
+        """What the protocol object makes of the data, of no data that the peer has closed."""
+        if not data:
+            self._protocol.receive_eof()
+            yield from self._protocol.events_received()
+        for at in range(0, len(data), PART_BYTES):
+            if at:
+                self._stream.rest()
+            self._protocol.receive_data(data[at : at + PART_BYTES])
+            yield from self._protocol.events_received()
+
     def _take_head(self, data: bytes) -> None:
         """Look for the answer to the upgrade, and count the bytes of frames from the end of its head on."""
         self._head = (self._head or b"") + data
@@ -240,46 +268,54 @@ class WebSocket:
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return False
         self._message_bytes += wire_bytes
-        self._parts.append(bytes(frame.data))
+        if frame.opcode is Opcode.CONT or not frame.fin:
+            self._begun += frame.data
         if frame.fin:
-            data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            data = bytes(self._begun if frame.opcode is Opcode.CONT else frame.data)
             arrival = Arrival(read.stamp_ns, read.stamp_ns - read.empty_ns, read.kernel)
             self._came.append(Received(data, arrival, self._message_bytes))
-            self._parts, self._message_bytes = [], 0
+            self._message_bytes = 0
+            if self._begun:
+                self._begun = bytearray()
         return frame.fin
 
     def _answer(self, read: Read) -> None:
         try:
             self._flush()
-        except OSError:
+        except OSError as error:
             if self._protocol.close_rcvd is None:  # else we know better why it ended
-                self._lost()
+                self._lost(error)
         if self._protocol.state is State.OPEN or self._protocol.state is State.CONNECTING:
             return
         received, problem = self._protocol.close_rcvd, self._protocol.parser_exc
         if received is not None:
             self._gone(received.code, received.reason, read.stamp_ns)
+        elif isinstance(problem, PayloadTooBig):
+            limit = f"a message of over {self._protocol.max_message_size} bytes, the limit"
+            self._gone(TOO_LARGE, limit, read.stamp_ns, ours=True)
         elif problem is not None and not isinstance(problem, EOFError):
-            self._gone(BAD_FRAME, str(problem), read.stamp_ns)
+            self._gone(BAD_FRAME, str(problem), read.stamp_ns, ours=True)
         elif not read.data:
             self._gone(ABNORMAL, str(problem or ""), read.stamp_ns)
 
     def _flush(self) -> Handed | None:
         data = b"".join(self._protocol.data_to_send())
-        return self._stream.write(data) if data else None
+        return self._stream.write(data) if data and not self._broken else None
 
-    def _lost(self) -> None:
-        """A write failed. What had come before is still read; then the end."""
+    def _lost(self, error: OSError) -> None:
+        """A write failed, and nothing more is written. What had come before is still read; then the end."""
+        self._broken, until_ns = True, monotonic_ns()
+        why = f": {error}" if isinstance(error, TimeoutError) else ""
         while self._end is None:
-            read = self._stream.read(monotonic_ns())
+            read = self._stream.read(until_ns)
             if read is None or not read.data:
-                self._gone(ABNORMAL, "the connection broke while sending", monotonic_ns())
+                self._gone(ABNORMAL, f"the connection broke while sending{why}", monotonic_ns())
             else:
                 self._take(read)
 
-    def _gone(self, code: int, reason: str, at_ns: int) -> None:
+    def _gone(self, code: int, reason: str, at_ns: int, *, ours: bool = False) -> None:
         if self._end is None:
-            self._end = Closed(code, reason, at_ns)
+            self._end = Closed(code, reason, at_ns, ours)
 
     def network(self) -> Network | None:
         return self._stream.network()

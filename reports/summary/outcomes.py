@@ -23,6 +23,8 @@ MEANINGS = {
     "failed:harness": "a fault of this tool, not of the service",
     "protocol:base64": "the payload of an audio delta was not base64",
     "protocol:frame": "a WebSocket frame was not valid",
+    "protocol:too_large": "a message was larger than --max-message-mib allows",
+    "protocol:flood": "more events came for one turn than any reply has",
     "throttled:response": "the service answered with a rate limit",
     "throttled:handshake": "the handshake was answered with status 429",
     "timeout:first_delta": "no first delta within the limit",

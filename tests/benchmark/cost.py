@@ -52,6 +52,11 @@ class SilentStream:
     def read(self, until_ns: int) -> Read | None:
         return None
 
+    heard_ns = 0
+
+    def rest(self) -> None:
+        pass
+
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         return Handed(0)
 

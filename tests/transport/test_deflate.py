@@ -17,7 +17,7 @@ from websockets.uri import parse_uri
 from bench.measures import Limits
 from bench.transport.base import Phases, Received
 from bench.transport.websocket import WebSocket, client_protocol, frame_bytes
-from tests.transport.test_websocket import PING, FakeStream, cut, read, received
+from tests.transport.test_websocket import LIMIT, PING, FakeStream, cut, read, received
 
 URI = parse_uri("ws://service.example/v1/realtime?model=m")
 TEXTS = st.lists(st.sampled_from([b"", b"{}", b'{"type": "x", "delta": "' + b"AAAA" * 500 + b'"}', b"z" * 70_000]))
@@ -28,7 +28,7 @@ COMPRESSED = pytest.mark.parametrize("compressed", [False, True], ids=["plain", 
 def opened(*, offered: bool, accepted: bool) -> tuple[WebSocket, FakeStream]:
     stream = FakeStream()
     stream.server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()] if accepted else None)
-    socket = WebSocket(stream, client_protocol(URI, deflate=offered))
+    socket = WebSocket(stream, client_protocol(URI, LIMIT, deflate=offered))
     socket.upgrade([], Limits(), Phases())
     return socket, stream
 
@@ -152,7 +152,7 @@ def test_a_service_may_decline() -> None:
 def test_whatever_is_logged_the_request_s_headers_are_not(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         stream = FakeStream()
-        socket = WebSocket(stream, client_protocol(URI))
+        socket = WebSocket(stream, client_protocol(URI, LIMIT))
         socket.upgrade([("api-key", "a-key-that-nobody-may-see")], Limits(), Phases())
 
     assert b"a-key-that-nobody-may-see" in stream.written

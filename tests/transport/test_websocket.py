@@ -9,7 +9,6 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.client import ClientProtocol
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
@@ -22,10 +21,11 @@ from bench.observe.timeline import Timeline
 from bench.session import Session
 from bench.transport.base import Network, Phases, Received, Transmitted
 from bench.transport.tcp import Read
-from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, frame_bytes
+from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol, frame_bytes
 from tests.helpers import Listening, build_script, say, session_created, session_updated
 
 FAR_NS = 1 << 62
+LIMIT = 1 << 20
 EMPTY_NS, STAMP_NS = 1_000, 5_000
 NETWORK = Network(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
 
@@ -48,11 +48,18 @@ class FakeStream:
         self.written = b""
         self.closed = 0
         self.broken = False
+        self.rests = 0
+        self.heard_ns = 0
         self._answer, self._tail, self._ends = answer, tail, ends
         self.server = ServerProtocol()
 
     def read(self, until_ns: int) -> Read | None:
-        return self.reads.popleft() if self.reads else None
+        read = self.reads.popleft() if self.reads else None
+        self.heard_ns = until_ns if read is None else read.stamp_ns - 1
+        return read
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         if self.broken:
@@ -85,9 +92,11 @@ class FakeStream:
         self.closed += 1
 
 
-def opened(stream: FakeStream | None = None, headers: Iterable[tuple[str, str]] = ()) -> tuple[WebSocket, FakeStream]:
+def opened(
+    stream: FakeStream | None = None, headers: Iterable[tuple[str, str]] = (), limit: int = LIMIT
+) -> tuple[WebSocket, FakeStream]:
     stream = stream or FakeStream()
-    socket = WebSocket(stream, ClientProtocol(parse_uri("ws://service.example/v1/realtime?model=m"), max_size=None))
+    socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/v1/realtime?model=m"), limit))
     socket.upgrade(headers, Limits(), Phases({"connect_start": 1}))
     return socket, stream
 
@@ -161,7 +170,7 @@ def test_a_frame_s_size_follows_from_its_payload(payload: int, wire: int) -> Non
 @given(places=st.lists(st.integers(0, 300), max_size=8))
 def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: list[int]) -> None:
     stream = FakeStream(tail=text(b"first") + text(b"second")[:4])
-    socket = WebSocket(stream, ClientProtocol(parse_uri("ws://service.example/"), max_size=None))
+    socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/"), LIMIT))
     whole_write = stream.write
 
     def write(data: bytes, *, stamped: bool = False) -> Handed:
@@ -394,7 +403,7 @@ def test_closing_lets_go_even_if_nobody_answers(broken: bool) -> None:
 def test_the_upgrade_sends_our_headers_and_keeps_the_service_s() -> None:
     phases = Phases({"connect_start": 1})
     stream = FakeStream()
-    socket = WebSocket(stream, ClientProtocol(parse_uri("ws://service.example/v1/realtime?model=m"), max_size=None))
+    socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/v1/realtime?model=m"), LIMIT))
     socket.upgrade([("api-key", "k"), ("x-trace", "t")], Limits(), phases)
     head = stream.written.decode()
 

@@ -1,0 +1,133 @@
+"""One session against each behaviour of an evil server: it ends in the one outcome, within its limits, and nobody else
+notices.
+
+Beside it sessions are played on a good simulator, one after the other. Where an outcome is a limit's, that limit is
+short and all others are long; nothing else here is measured by the clock.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import gevent
+import pytest
+
+from bench.clock import monotonic_ns, utc_ns
+from bench.connect import connected
+from bench.measures import Limits, outcome_class
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.timeline import Timeline
+from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT
+from bench.run import folder as files
+from bench.run.recorder import Labels, Recorder
+from bench.session import Session
+from bench.target.dial import Dialer
+from bench.target.target import Target
+from bench.target.tokens import Keyring
+from bench.transport import tcp, websocket
+from reports.summary.outcomes import meaning
+from tests.attack.evil_server import BEHAVIOURS
+from tests.helpers import build_script, resolve_target, say
+from tests.simulator_process import Ready, quick_simulator
+
+GUARD_S = 60  # against a hang; nothing is measured by it
+SHORT_S = 0.4
+MEMORY_KB = 256 * 1024
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    with quick_simulator(tmp_path_factory.mktemp("simulator")) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def evil_port() -> Iterator[int]:
+    command = [sys.executable, "-m", "tests.attack.evil_server"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+@pytest.fixture(autouse=True)
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hang is ended from without the event loop; the transport's own limits are short."""
+    monkeypatch.setattr(tcp, "SEND_LIMIT_NS", 300_000_000)
+    monkeypatch.setattr(websocket, "GOODBYE_NS", 50_000_000)
+    monkeypatch.setattr(websocket, "BODY_NS", 100_000_000)
+
+    def hangs(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"nothing has ended this for {GUARD_S} s")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(GUARD_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def limits_for(outcome: str) -> Limits:
+    """Short is the limit that must end the session."""
+    stage = outcome.removeprefix("timeout:")
+    return Limits(**({} if stage == outcome else {stage: SHORT_S}))
+
+
+def played(target: Target, folder: Path, limits: Limits) -> tuple[SessionObservation, list[TurnObservation]]:
+    """A session of one turn, recorded as in a run."""
+    (folder / "spool").mkdir(parents=True)
+    recorder = Recorder(folder, "run", 0, utc_ns())
+    script = build_script(say(), limits=limits)
+    record = recorder.session(Labels("s", target.label, "scenario", "script"))
+    turns: list[TurnObservation] = []
+    record.on_turn = turns.append
+    timeline = Timeline(monotonic_ns(), 1, limits)
+    transport = connected(Dialer(target, Keyring([target])), limits, timeline, record.connected)
+    if transport is not None:
+        Session(script, transport, timeline, record, lambda: False).play()
+    session = timeline.session()
+    record.session_ended(session)
+    recorder.close()
+    return session, turns
+
+
+def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
+    return [row for batch in files.spooled_batches(folder, table) for row in batch.to_pylist()]
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+def test_whatever_a_server_does_ends_one_session_in_one_outcome_and_harms_no_other(
+    name: str, evil_port: int, simulator: Ready, tmp_path: Path
+) -> None:
+    _, outcome, deflate = BEHAVIOURS[name]
+    asked = {"compression": "deflate"} if deflate else {}
+    bad = resolve_target({}, url=f"ws://127.0.0.1:{evil_port}/{name}", dialect="ga", max_message_mib=1, **asked)
+    good = resolve_target({}, url=simulator.urls["ga"])
+    memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    attacked = gevent.spawn(played, bad, tmp_path / "attacked", limits_for(outcome))
+    neighbours = []
+    while not (neighbours and attacked.ready()):
+        neighbours.append(played(good, tmp_path / f"neighbour_{len(neighbours)}", Limits()))
+    session, turns = attacked.get()
+
+    ends = turns[0] if turns else session
+    assert (ends.outcome, len(turns)) == (outcome, session.turns_begun), ends.detail
+    assert meaning(outcome) or outcome_class(outcome) == "good"
+    assert [row["outcome"] for row in rows(tmp_path / "attacked", "sessions")] == [session.outcome]
+    kept = rows(tmp_path / "attacked", "turns")
+    assert [row["outcome"] for row in kept] == [turn.outcome for turn in turns]
+    assert all(len(row[column] or "") <= LONGEST_ID for row in kept for column in ("response_id", "item_id"))
+    assert all(len(turn.reply_text) <= LONGEST_TEXT for turn in turns)
+    assert {turn.outcome for _, of_one in neighbours for turn in of_one} == {"ok"}
+    assert {one.outcome for one, _ in neighbours} == {"ok"}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb < MEMORY_KB
