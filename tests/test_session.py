@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.clock import Arrival
 from bench.measures import Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.turns import Expect, Pause, Step
 from bench.protocol.dialects import Dialect
+from bench.protocol.events import Event
 from bench.session import Session
 from bench.transport.base import Network, Sent
-from bench.transport.memory import Answer
+from bench.transport.memory import Answer, MemoryTransport
 from tests.helpers import (
     GREETED_NS,
     MS,
@@ -37,6 +39,8 @@ from tests.helpers import (
     reply,
     respond,
     say,
+    session_created,
+    session_updated,
     spoken,
 )
 
@@ -166,6 +170,30 @@ def test_what_comes_in_a_pause_is_heard() -> None:
 # Deadlines.
 
 LIMITS = Limits(session=2, first_delta=3, next_delta=1, done=5)
+
+
+class Dawdling(Listening):
+    """Takes 300 ms of its transport's time for every event."""
+
+    def __init__(self, transport: MemoryTransport) -> None:
+        super().__init__()
+        self._clock = transport.clock
+
+    def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
+        super().received(event, arrival, handled_ns, wire_bytes)
+        self._clock.now_ns += 300 * MS
+
+
+@pytest.mark.parametrize(("updated_ms", "outcome"), [(1_900, "ok"), (2_001, "timeout:session")])
+def test_a_greeting_that_arrived_in_time_counts_however_late_it_is_handled(updated_ms: int, outcome: str) -> None:
+    script = build_script(say(), limits=LIMITS)
+    noise = [(place * 100 * MS, message("x.y")) for place in range(10)]
+    greeting = [(50 * MS, session_created()), (updated_ms * MS, session_updated())]
+    transport = MemoryTransport(Service(settings_ns=None), [*noise, *greeting])
+    timeline, listening = Timeline(transport.now_ns(), 1, script.limits), Dawdling(transport)
+    Session(script, transport, timeline, listening, lambda: False).play()
+
+    assert timeline.session().outcome == outcome
 
 
 def silence(response_id: str) -> list[Answer]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bench.observe.timeline
 from bench.clock import Arrival, Handed
 from bench.measures import Limits
 from bench.observe.observation import TurnObservation
@@ -262,6 +263,40 @@ def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session(
     assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
     assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, reason)
     assert (session.turns_begun, session.lost_turns) == (1, 4)
+
+
+@pytest.mark.parametrize(("ours", "outcome"), [(True, "protocol:too_large"), (False, "closed:1009")])
+def test_a_message_that_is_too_large_is_the_sender_s_fault(ours: bool, outcome: str) -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.timeline.closed(1009, "too big", at(20), ours)
+
+    assert talk.only().outcome == outcome
+
+
+def test_more_events_than_any_reply_has_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.observe.timeline, "MOST_EVENTS", 100)
+    talk = Talk(wanted=3)
+    for turn in (1, 2):
+        talk.ask(turn * 1_000, turn)
+        talk.hear(turn * 1_000 + 1, created(f"r{turn}"), *[delta(GA, "audio", f"r{turn}")] * 98, done(f"r{turn}"))
+    assert [turn.outcome for turn in talk.take(3_000)] == ["ok", "ok"]
+
+    talk.ask(4_000, 3)
+    talk.hear(4_001, *(created(f"x{number}") for number in range(100)))
+    assert not talk.timeline.over
+    talk.hear(4_002, created("one more"))
+    assert (talk.only().outcome, talk.timeline.session().outcome) == ("protocol:flood", "protocol:flood")
+
+
+def test_a_reply_that_was_not_announced_must_be_done_within_the_limit_from_its_first_delta_on() -> None:
+    talk = Talk(next_delta=1.0, done=2.0)
+    talk.ask(0)
+    for at_ms in range(500, 5_000, 500):
+        talk.hear(at_ms, delta(GA, "audio", "r1"))
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:done", 2_500)
 
 
 def test_an_expired_session_stays_expired_when_its_close_follows() -> None:

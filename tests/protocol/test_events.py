@@ -301,3 +301,43 @@ def test_a_changed_byte_never_makes_it_raise(document: Any, place: int, byte: in
     wire[place % len(wire)] = byte
 
     assert isinstance(decode(bytes(wire), Dialect.GA), Event)
+
+
+LONG = "i" * 200_000
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_ids_names_and_words_are_cut_where_they_enter(dialect: Dialect) -> None:
+    failure = {"type": LONG, "code": LONG, "message": LONG, "event_id": LONG}
+    reason = {"type": LONG, "reason": LONG, "error": failure}
+    limits = [{"name": LONG, "limit": 1}]
+    messages = [
+        *(delta(dialect, kind, LONG) for kind in FAMILIES[dialect]),
+        delta(dialect.other, "audio", LONG),
+        part_done(dialect, "audio", LONG),
+        message(LONG, response_id=LONG, item_id=LONG),
+        message("conversation.item.added", item={"id": LONG}),
+        message("session.created", session={"id": LONG, LONG: [LONG] * 200, "voice": {"deep": [[[[[[[[LONG]]]]]]]]}}),
+        message("rate_limits.updated", rate_limits=limits),
+        message("error", error=failure),
+        transcribed(LONG, LONG),
+        done(LONG, LONG, **reason),
+    ]
+    for data in messages:
+        event = decode(data, dialect)
+        event = msgspec.structs.replace(event, payload=msgspec.Raw())
+        assert event.kind is not Kind.MALFORMED
+        assert max(len(event.response_id), len(event.item_id), len(event.name), len(event.session_id)) <= 128
+        assert len(msgspec.json.encode(event)) <= (101_000 if event.text else 200 * 128)
+
+
+def test_of_a_session_with_too_many_settings_those_that_stand_in_others_are_left_out() -> None:
+    def kept(**session: Any) -> dict[str, Any]:
+        event = decode(message("session.created", session={"id": "sess_1", "voice": "alloy"} | session), Dialect.GA)
+        assert event.session is not None
+        return event.session
+
+    few, many = [{"name": "x" * 900}] * 20, [{"name": "x" * 900}] * 90
+    assert kept(tools=few) == {"id": "sess_1", "voice": "alloy", "tools": few}
+    assert kept(tools=many) == {"id": "sess_1", "voice": "alloy", "tools": None}
+    assert len(kept(**{str(number): "x" for number in range(9_999)})) == 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import tracemalloc
 from collections.abc import Iterable
 
 import pytest
@@ -119,6 +120,27 @@ def test_a_frame_that_cannot_be_decompressed_ends_the_connection() -> None:
     assert received(socket) == []
     assert socket.closed is not None
     assert socket.closed.code == 1002
+
+
+@pytest.mark.parametrize("parts", [1, 8])
+def test_a_message_is_inflated_up_to_the_limit_and_no_further(parts: int) -> None:
+    """In one frame or in fragments: 64 times the limit, of which less than twice the limit is ever there."""
+    socket, stream = opened(offered=True, accepted=True)
+    whole = bytes(LIMIT * 64 // parts)
+    stream.server.send_text(whole, fin=parts == 1)
+    for place in range(1, parts):
+        stream.server.send_continuation(whole, fin=place == parts - 1)
+    stream.reads += [read(part, place) for place, part in enumerate(stream.server.data_to_send())]
+
+    tracemalloc.start()
+    try:
+        assert received(socket) == []
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert socket.closed is not None
+    assert (socket.closed.code, socket.closed.ours) == (1009, True)
+    assert peak < 4 * LIMIT
 
 
 # Agreeing on it.

@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from bench.transport.base import Received
 from bench.transport.frames import Text, frame_bytes, leading_texts
 from bench.transport.websocket import WebSocket
-from tests.transport.test_websocket import FAR_NS, PING, FakeStream, close_frame, cut, opened, read, text
+from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 
 SIZES = st.sampled_from([0, 1, 60, 125, 126, 127, 300, 65_535, 65_536])
 TEXTS = SIZES.map(lambda size: text(b"x" * size))
@@ -34,6 +34,7 @@ READ = st.lists(TEXTS | ODD | st.binary(max_size=6), min_size=1, max_size=3).map
 READS = st.lists(READ | READ.map(lambda whole: whole[: len(whole) // 2]), max_size=6)
 
 
+LIMITS = st.sampled_from([20, 125, 126, 65_534, 65_535, LIMIT])
 STATES = st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=4)
 
 
@@ -44,11 +45,11 @@ class SlowWebSocket(WebSocket):
 
 
 def heard(
-    kind: type[WebSocket], parts: Sequence[bytes], states: Sequence[tuple[bool, bool, bool]]
+    kind: type[WebSocket], parts: Sequence[bytes], states: Sequence[tuple[bool, bool, bool]], limit: int
 ) -> tuple[object, ...]:
     """All that comes of the parts: messages with their stamps, what was answered and learned, how it ended."""
     stream = FakeStream()
-    socket, _ = opened(stream)
+    socket, _ = opened(stream, limit=limit)
     socket.__class__ = kind
     asked = len(stream.written)
     for place, part in enumerate(parts):
@@ -72,15 +73,16 @@ def _unmasked(frames: bytes) -> list[bytes]:
 
 
 @settings(max_examples=300)
-@example([text(b"begun, ", fin=False), text(b"whole")], [], [(True, True, True)])
-@given(READS, st.lists(st.integers(0, 400_000), max_size=2), STATES)
+@example([text(b"begun, ", fin=False), text(b"whole")], [], [(True, True, True)], LIMIT)
+@example([text(b"just right") + text(b"one too many")], [], [(True, True, True)], 11)
+@given(READS, st.lists(st.integers(0, 400_000), max_size=2), STATES, LIMITS)
 def test_the_quick_way_hears_what_the_slow_one_hears(
-    reads: list[bytes], places: list[int], states: Sequence[tuple[bool, bool, bool]]
+    reads: list[bytes], places: list[int], states: Sequence[tuple[bool, bool, bool]], limit: int
 ) -> None:
-    """Reads of whole frames, cut ones, and such as are cut once more wherever that may be."""
+    """Reads of whole frames, cut ones, and such as are cut once more wherever that may be; whatever the limit is."""
     parts = [part for whole in reads for part in cut(whole, places if len(whole) % 2 else ())]
 
-    assert heard(WebSocket, parts, states) == heard(SlowWebSocket, parts, states)
+    assert heard(WebSocket, parts, states, limit) == heard(SlowWebSocket, parts, states, limit)
 
 
 def test_a_read_of_whole_texts_needs_no_protocol_object(monkeypatch: pytest.MonkeyPatch) -> None:

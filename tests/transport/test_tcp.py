@@ -17,6 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import gevent
 import gevent.socket
 import pytest
 from hypothesis import given
@@ -27,6 +28,7 @@ from bench.clock import APART_NS, monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.simulator.tls import loopback_tls
+from bench.transport import tcp
 from bench.transport.base import Network, Phases
 from bench.transport.crossing import connect
 from bench.transport.tcp import READ_BYTES, Read, Stream, TcpStream, connect_first, look_up
@@ -157,6 +159,35 @@ def stamped(stream: Stream, peer: Peer) -> tuple[Read, int, int]:
 
 
 @LINUX
+@KINDS
+def test_who_waits_for_an_instant_is_not_held_up_by_what_arrived_after_it(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with connected(tls, certificate) as (stream, peer):
+        peer.send(b"a")
+        _, (*_, first) = read_all(stream, 1)
+        peer.send(b"b")
+        wait_until_there(stream)
+
+        assert stream.heard_ns >= first.stamp_ns - 1
+        assert stream.read(first.stamp_ns - 1) is None
+        assert read_all(stream, 1)[0] == b"b"
+
+
+def test_others_run_where_the_loop_has_been_held_up(
+    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connected(False, certificate) as (stream, _):
+        ran: list[int] = []
+        gevent.spawn(ran.append, 1)
+        monkeypatch.setattr(tcp, "SHARE_NS", 1 << 62)
+        stream.rest()
+        assert ran == []
+        monkeypatch.setattr(tcp, "SHARE_NS", 0)
+        stream.rest()
+        assert ran == [1]
+
+
 @KINDS
 def test_a_read_is_stamped_by_the_kernel_when_it_arrived_not_when_it_was_read(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]

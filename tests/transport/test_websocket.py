@@ -48,7 +48,7 @@ class FakeStream:
         self.written = b""
         self.closed = 0
         self.broken = False
-        self.rests = 0
+        self.rests = self.attempts = 0
         self.heard_ns = 0
         self._answer, self._tail, self._ends = answer, tail, ends
         self.server = ServerProtocol()
@@ -63,6 +63,7 @@ class FakeStream:
 
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         if self.broken:
+            self.attempts += 1
             raise BrokenPipeError(32, "Broken pipe")
         self.written += data
         if self.server.state is State.CONNECTING:
@@ -319,6 +320,61 @@ def test_a_broken_frame_is_a_protocol_failure_of_the_session() -> None:
     assert timeline.session().outcome.partition(":")[0] == "protocol"
 
 
+def oversize(name: str) -> list[bytes]:
+    """Reads of a message that is one byte too large, up to where that is clear."""
+    return {
+        "announced": [b"\x81\x7f" + (LIMIT + 1).to_bytes(8, "big")],
+        "announced without measure": [b"\x81\x7f" + (1 << 63).to_bytes(8, "big")],
+        "in fragments": [text(b"x" * LIMIT, fin=False), text(b"x", fin=False, opcode=Opcode.CONT)[:2]],
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["announced", "announced without measure", "in fragments"])
+def test_a_message_over_the_limit_ends_the_session_as_soon_as_that_is_clear(name: str) -> None:
+    socket, stream = opened()
+    script = build_script(say(), say())
+    greeting = [text(session_created()), text(session_updated())]
+    stream.reads += [read(part, place) for place, part in enumerate([*greeting, *oversize(name)])]
+    timeline = Timeline(0, 2, script.limits)
+    Session(script, socket, timeline, Listening(), lambda: False).play()
+
+    session = timeline.session()
+    assert (session.outcome, session.close_code) == ("protocol:too_large", 1009)
+    assert str(LIMIT) in session.detail
+
+
+def test_a_message_of_the_largest_size_is_taken() -> None:
+    socket, stream = opened()
+    stream.reads += [read(text(b"x" * LIMIT)), read(text(b"y" * (LIMIT - 1), fin=False), 1)]
+    stream.reads += [read(text(b"z", opcode=Opcode.CONT), 2)]
+
+    assert [len(message.data) for message in received(socket)] == [LIMIT, LIMIT]
+    assert socket.closed is None
+
+
+def test_messages_are_handed_out_by_the_handful_and_the_rest_is_not_heard_yet() -> None:
+    socket, stream = opened()
+    stream.reads += [read(b"".join(text(b"%d" % number) for number in range(150)) + close_frame(1000))]
+
+    came = [socket.receive(FAR_NS)]
+    assert (socket.closed, socket.heard_ns, stream.rests) == (None, STAMP_NS - 1, 0)
+    while len(came) < 3:
+        came.append(socket.receive(FAR_NS))
+    assert [len(handful) for handful in came] == [64, 64, 22]
+    assert [message.data for handful in came for message in handful] == [b"%d" % number for number in range(150)]
+    assert stream.rests == 2
+    assert socket.closed is not None
+
+
+def test_a_read_of_many_small_frames_lets_others_run_in_between() -> None:
+    socket, stream = opened()
+    stream.reads += [read(PING * 1_000)]
+    received(socket)
+
+    assert stream.rests == len(PING) * 1_000 // 4_096
+    assert len([event for event in stream.server.events_received() if isinstance(event, Frame)]) == 1_000
+
+
 def test_a_message_is_sent_masked_and_its_frame_is_counted() -> None:
     socket, stream = opened()
     before = len(stream.written)
@@ -340,6 +396,16 @@ def test_when_sending_fails_what_had_come_is_still_read() -> None:
     assert [message.data for message in received(socket)] == [b"last words"]
     assert socket.closed is not None
     assert (socket.closed.code, socket.closed.reason) == (1008, "enough")
+
+
+def test_after_a_write_that_failed_nothing_is_answered_any_more() -> None:
+    socket, stream = opened()
+    stream.reads += [*(read(PING, place) for place in range(2_000)), read(text(b"last words"), 2_000)]
+    stream.broken = True
+
+    assert [message.data for message in received(socket)] == [b"last words"]
+    assert socket.closed is not None
+    assert (socket.closed.code, stream.attempts) == (1006, 1)
 
 
 def test_a_close_frame_counts_even_if_the_service_did_not_wait_for_our_answer() -> None:
