@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import binascii
 from enum import Enum, auto
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec.structs import astuple
@@ -180,12 +180,15 @@ class Event(msgspec.Struct, frozen=True):
         return _text(self.session or {}, "id")
 
 
+Short = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
+
+
 class _Wire(msgspec.Struct):
     """The fields that are looked at; msgspec skips the others without building them."""
 
-    type: str = ""
-    response_id: str | None = None
-    item_id: str | None = None
+    type: Short = ""
+    response_id: Short | None = None
+    item_id: Short | None = None
     delta: msgspec.Raw = msgspec.Raw()
     item: msgspec.Raw = msgspec.Raw()
     response: msgspec.Raw = msgspec.Raw()
@@ -197,6 +200,14 @@ class _Wire(msgspec.Struct):
     audio_end_ms: msgspec.Raw = msgspec.Raw()
 
 
+class _LongWire(_Wire):
+    """The same of a message whose name or ids are too long to be kept whole: they were checked in passing."""
+
+    type: str = ""
+    response_id: str | None = None
+    item_id: str | None = None
+
+
 class _Limits(msgspec.Struct):
     """The one field of `rate_limits.updated`, which comes once a response at most."""
 
@@ -204,20 +215,24 @@ class _Limits(msgspec.Struct):
 
 
 _decode_wire = msgspec.json.Decoder(_Wire, strict=False).decode
+_decode_long = msgspec.json.Decoder(_LongWire, strict=False).decode
 _decode_limits = msgspec.json.Decoder(_Limits, strict=False).decode
 
 
 def decode(message: bytes, dialect: Dialect) -> Event:
     """The event in one text message. Never raises; unreadable messages are `Kind.MALFORMED` with the reason."""
     try:
-        wire = _decode_wire(message)
+        try:
+            wire = _decode_wire(message)
+        except msgspec.ValidationError:
+            wire = _cut(_decode_long(message))
         kind = KINDS[dialect].get(wire.type)
         if kind is Kind.AUDIO_DELTA:  # first, for it is most of the traffic
             delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
-            return Event(kind, wire.type, _id(wire.response_id), _id(wire.item_id), base64_bytes(delta), delta)
+            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", base64_bytes(delta), delta)
         if kind in DELTAS:
             delta = wire.delta
-            return Event(kind, wire.type, _id(wire.response_id), _id(wire.item_id), text_characters(delta), delta)
+            return Event(kind, wire.type, wire.response_id or "", wire.item_id or "", text_characters(delta), delta)
         if kind is None:
             return _unexpected(wire, dialect)
         if kind is Kind.RATE_LIMITS:
@@ -227,8 +242,10 @@ def decode(message: bytes, dialect: Dialect) -> Event:
         return Event(Kind.MALFORMED, reason=str(error)[:200])
 
 
-def _id(said: str | None) -> str:
-    return said[:LONGEST_ID] if said else ""
+def _cut(wire: _LongWire) -> _Wire:
+    for name in ("type", "response_id", "item_id"):
+        setattr(wire, name, (getattr(wire, name) or "")[:LONGEST_ID])
+    return wire
 
 
 def base64_bytes(raw: msgspec.Raw) -> int:
@@ -266,7 +283,7 @@ def _unexpected(wire: _Wire, dialect: Dialect) -> Event:
     """An event of no known name, or one in the other dialect's spelling."""
     other = RENAMED[dialect.other].get(wire.type)
     foreign = other in DELTAS
-    return Event(Kind.UNKNOWN, _id(wire.type), _id(wire.response_id), _id(wire.item_id), foreign=foreign)
+    return Event(Kind.UNKNOWN, wire.type, wire.response_id or "", wire.item_id or "", foreign=foreign)
 
 
 def _described(kind: Kind, wire: _Wire) -> Event:
@@ -276,8 +293,8 @@ def _described(kind: Kind, wire: _Wire) -> Event:
     return Event(
         kind,
         wire.type,
-        _id(wire.response_id) or _text(response, "id"),
-        _id(wire.item_id) or _text(_object(wire.item), "id"),
+        wire.response_id or _text(response, "id"),
+        wire.item_id or _text(_object(wire.item), "id"),
         text=(_string(wire.transcript) or _string(wire.text))[:LONGEST_TEXT],
         audio_ms=_milliseconds(wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms),
         status=_text(response, "status"),

@@ -14,13 +14,17 @@ import itertools
 import json
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
+ROOT = Path(__file__).parents[2]
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 AUDIO = base64.b64encode(bytes(960)).decode()
@@ -708,6 +712,18 @@ def _serve(sock: socket.socket) -> None:
     with sock:
         sock.settimeout(60)
         _quietly(lambda: (wire := Wire(sock), BEHAVIOURS[wire.name].act(wire)))
+
+
+@contextmanager
+def evil_server() -> Iterator[int]:
+    """The server in a process of its own; its port."""
+    command = [sys.executable, "-m", "tests.attack.evil_server"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 def main() -> None:

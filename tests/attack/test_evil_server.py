@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import resource
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -33,7 +31,7 @@ from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport import tcp, websocket
 from reports.summary.outcomes import meaning
-from tests.attack.evil_server import BEHAVIOURS
+from tests.attack.evil_server import BEHAVIOURS, evil_server
 from tests.helpers import build_script, resolve_target, say
 from tests.simulator_process import Ready, quick_simulator
 
@@ -50,13 +48,8 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
 
 @pytest.fixture(scope="module")
 def evil_port() -> Iterator[int]:
-    command = [sys.executable, "-m", "tests.attack.evil_server"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield int(process.stdout.readline())
-        finally:
-            process.kill()
+    with evil_server() as port:
+        yield port
 
 
 @pytest.fixture(autouse=True)

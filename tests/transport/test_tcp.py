@@ -174,6 +174,24 @@ def test_who_waits_for_an_instant_is_not_held_up_by_what_arrived_after_it(
         assert read_all(stream, 1)[0] == b"b"
 
 
+def test_a_peer_that_takes_no_answer_to_what_tls_asks_for_has_ended_the_stream(
+    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(data: bytes, *, stamped: bool = False) -> None:
+        raise TimeoutError("the peer took no bytes")
+
+    with connected(True, certificate) as (stream, peer):
+        peer.send(b"a")
+        wait_until_there(stream)
+        stream._outgoing.write(b"as for a key update")  # type: ignore[attr-defined]
+        monkeypatch.setattr(stream._tcp, "write", full)  # type: ignore[attr-defined]
+
+        for _ in range(2):
+            read = stream.read(far_ns())
+            assert read is not None
+            assert read.data == b""
+
+
 def test_others_run_where_the_loop_has_been_held_up(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
