@@ -334,6 +334,8 @@ class WebSocket:
             self.abort()
 
     def abort(self) -> None:
-        self._came = []
+        self._came, self._begun = [], bytearray()  # a part of a message may be large, and whoever knows us may live on
+        self._protocol.reader.discard()
+        self._protocol.parser.close()
         self._gone(ABNORMAL, "we let go", monotonic_ns())
         self._stream.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from collections import deque
 from collections.abc import Iterable
 
@@ -451,6 +452,22 @@ def test_closing_says_goodbye_once_and_lets_go() -> None:
     assert socket.closed is not None
     assert (socket.closed.code, socket.closed.reason) == (1000, "bye")
     assert stream.closed >= 1
+
+
+@pytest.mark.parametrize("rest", [text(b"", opcode=Opcode.CONT)[:1], text(b"x" * (LIMIT // 2), fin=False)[:-1]])
+def test_nothing_is_kept_of_a_message_that_was_begun_when_the_connection_is_let_go(rest: bytes) -> None:
+    tracemalloc.start()
+    try:
+        socket, stream = opened()
+        stream.reads += [read(text(b"x" * (LIMIT // 2 - 1), fin=False)), read(rest, 1)]
+        assert received(socket) == []
+        begun, _ = tracemalloc.get_traced_memory()
+        socket.abort()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert begun > LIMIT // 2 > 10 * left
 
 
 @pytest.mark.parametrize("broken", [False, True])
