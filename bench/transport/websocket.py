@@ -121,7 +121,7 @@ class WebSocket:
             request.headers[name] = value
         self._protocol.send_request(request)
         broke = self._asked()
-        until_ns = 0 if broke else monotonic_ns() + int(limits.upgrade * 1e9)
+        until_ns = monotonic_ns() + (0 if broke else int(limits.upgrade * 1e9))
         answer = self._hear_answer(until_ns)
         if answer is not None and answer.status != SWITCHING:
             raise refusal(self._hear_body(answer, until_ns))

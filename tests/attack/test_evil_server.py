@@ -54,8 +54,7 @@ def evil_port() -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A hang is ended from without the event loop; the transport's own limits are short."""
-    monkeypatch.setattr(tcp, "SEND_LIMIT_NS", 300_000_000)
+    """A hang is ended from without the event loop; what a session waits for at its end is short."""
     monkeypatch.setattr(websocket, "GOODBYE_NS", 50_000_000)
     monkeypatch.setattr(websocket, "BODY_NS", 100_000_000)
 
@@ -99,9 +98,11 @@ def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
 def test_whatever_a_server_does_ends_one_session_in_one_outcome_and_harms_no_other(
-    name: str, evil_port: int, simulator: Ready, tmp_path: Path
+    name: str, evil_port: int, simulator: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, outcome, deflate = BEHAVIOURS[name]
+    if outcome == "closed:1006":  # perhaps because it takes no bytes
+        monkeypatch.setattr(tcp, "SEND_LIMIT_NS", 300_000_000)
     asked = {"compression": "deflate"} if deflate else {}
     bad = resolve_target({}, url=f"ws://127.0.0.1:{evil_port}/{name}", dialect="ga", max_message_mib=1, **asked)
     good = resolve_target({}, url=simulator.urls["ga"])
