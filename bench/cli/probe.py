@@ -64,7 +64,7 @@ def probe(
     for notice in target.notices:
         print(f"rtbench: {notice}", file=sys.stderr)
     reply, replayed = _probe(target, script, log, keep_audio=keep_audio)
-    show(replayed)
+    show(replayed, target=target)
     if save is not None:
         _save(save, reply, replayed)
     raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)

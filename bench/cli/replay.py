@@ -12,6 +12,7 @@ from bench.cli.report import wants_colour, width
 
 if TYPE_CHECKING:
     from bench.run.replay import Replayed
+    from bench.target.target import Target
 
 
 def replay(
@@ -23,9 +24,9 @@ def replay(
     show(replay(log), again=True)
 
 
-def show(replayed: Replayed, *, again: bool = False) -> None:
-    """Print a session from close by; `again`: it was played before."""
+def show(replayed: Replayed, *, again: bool = False, target: Target | None = None) -> None:
+    """Print a session from close by; `again`: it was played before; `target`: who was called, if that is known."""
     from bench.cli.session_text import session_text
 
-    for line in session_text(replayed, width(), colour=wants_colour(), again=again):
+    for line in session_text(replayed, width(), colour=wants_colour(), again=again, target=target):
         sys.stdout.write(line + "\n")

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bench.cli.session_rows import opening_rows, plain, turn_rows
-from bench.doctor.dialect import dialect_remedy
+from bench.doctor.hint import hint
 from bench.measures import CATALOGUE, SEGMENT_NAMES, segments
 from bench.observe.observation import TurnObservation, reason
-from bench.protocol.dialects import Dialect
 from bench.run.recorder import SIMULATOR_HEADER
 from bench.run.replay import Replayed
+from bench.target.target import Target
 from reports.text.waterfall import waterfall
 from reports.wording.numbers import NBSP, count, three
 
@@ -28,8 +28,13 @@ ORIGIN_WORDS = {
 }
 
 
-def session_text(replayed: Replayed, width: int, *, colour: bool, again: bool = False) -> Iterator[str]:
-    """All of it, line by line; `again` where it was played before and is told from its log."""
+def session_text(
+    replayed: Replayed, width: int, *, colour: bool, again: bool = False, target: Target | None = None
+) -> Iterator[str]:
+    """All of it, line by line; `again` where it was played before and is told from its log.
+
+    `target`: who was called, where that is known.
+    """
     yield from _opening(replayed, width, colour=colour, again=again)
     for turn, rows in turn_rows(replayed):
         yield from ("", *_wrapped(_title(turn), width))
@@ -37,7 +42,7 @@ def session_text(replayed: Replayed, width: int, *, colour: bool, again: bool = 
         yield from ("", *_measured(turn, width))
     yield ""
     yield from _named("settings", _settings(replayed.session.effective_settings), width)
-    yield from _ending(replayed, width)
+    yield from _ending(replayed, target, width)
 
 
 def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> Iterator[str]:
@@ -82,21 +87,14 @@ def _title(turn: TurnObservation) -> str:
     return f"turn {turn.turn}, {turn.step}: ms from {origin} (→ sent, ← received, ♪ heard)"
 
 
-def _ending(replayed: Replayed, width: int) -> Iterator[str]:
+def _ending(replayed: Replayed, target: Target | None, width: int) -> Iterator[str]:
     session = replayed.session
     if session.outcome != "ok":
         told = [_told(session.outcome, session.detail), *_wait_asked(session.retry_after_ns)]
         yield from _named("session", told, width)
-    yield from _named("hint", _given("", _hint(replayed)), width)
+    yield from _named("hint", _given("", hint(replayed, target)), width)
     if replayed.cut:
         yield from _named("note", ["the log ends before the session does"], width)
-
-
-def _hint(replayed: Replayed) -> str:
-    """What to do where the service was spoken to in the wrong dialect."""
-    spoken, session = Dialect(replayed.opened.about["dialect"]), replayed.session
-    ended = [(session.outcome, session.detail), *((turn.outcome, turn.detail) for turn in replayed.turns)]
-    return next(filter(None, (dialect_remedy(outcome, words, spoken) for outcome, words in ended)), "")
 
 
 # What was measured.

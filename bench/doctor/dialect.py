@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from bench.protocol.dialects import Dialect
 from bench.target.address import AZURE_PREVIEW
@@ -13,6 +16,14 @@ OWN_PARAMETERS = {
                       "input_audio_noise_reduction", "turn_detection", "temperature", "max_response_output_tokens"),
 }  # fmt: skip
 """What stands at the top of a `session` or `response` in one dialect, and is unknown to the other."""
+OWN_SHAPE = {
+    Dialect.GA: ("output_modalities", "audio"),
+    Dialect.PREVIEW: ("modalities", "input_audio_format", "output_audio_format"),
+}
+"""What stands at the top of a service's `session` in one dialect alone."""
+UNGREETED: Mapping[str, Any] = MappingProxyType({})
+OTHER_CAUSES = frozenset({"ok", "throttled", "expired", "abandoned"})
+"""Outcomes that no dialect is the cause of, without what follows their colon."""
 REMEDIES = {
     Dialect.GA: "the service speaks the GA dialect: use --dialect ga. Preview is spoken where --dialect, a target's "
     f"`dialect` or OPENAI_API_VERSION asks for it, or the path is {AZURE_PREVIEW}",
@@ -23,11 +34,20 @@ REMEDIES = {
 _PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
 
 
-def dialect_remedy(outcome: str, words: str, spoken: Dialect) -> str:
-    """What to do about an outcome that came of speaking the other dialect than the service; "" for any other one."""
-    if not _is_foreign(outcome.partition(":")[2], words, spoken):
-        return ""
-    return REMEDIES[Dialect.GA if spoken is Dialect.PREVIEW else Dialect.PREVIEW]
+def shape_of(session: Mapping[str, Any]) -> Dialect | None:
+    """The dialect in whose shape a service describes a session; None where that of both, or of neither."""
+    shapes = [dialect for dialect, names in OWN_SHAPE.items() if any(name in session for name in names)]
+    return shapes[0] if len(shapes) == 1 else None
+
+
+def dialect_remedy(outcome: str, words: str, spoken: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
+    """What to do about an outcome that came of speaking the other dialect than the service; "" for any other one.
+
+    `greeting`: the session as `session.created` described it.
+    """
+    stage, _, cause = outcome.partition(":")
+    misled = stage not in OTHER_CAUSES and shape_of(greeting) is spoken.other
+    return REMEDIES[spoken.other] if misled or _is_foreign(cause, words, spoken) else ""
 
 
 def _is_foreign(cause: str, words: str, spoken: Dialect) -> bool:

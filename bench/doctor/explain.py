@@ -8,17 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from bench.doctor.dialect import dialect_remedy
-from bench.target.address import API_VERSIONS, AZURE_GA
+from bench.observe.timeline import TEXT_SESSION
+from bench.observe.turn import UNHEARD
+from bench.target.address import API_VERSIONS, AZURE_GA, azure_cloud
 from bench.target.target import Entra, Target
+from bench.transport.answer import ACCEPT_HEADER
 
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
 REALTIME_MODELS = "gpt-realtime, gpt-realtime-mini, gpt-4o-realtime-preview or gpt-4o-mini-realtime-preview"
 VERSIONS = " or ".join(API_VERSIONS)
 LIST_DEPLOYMENTS = "az cognitiveservices account deployment list -g GROUP -n RESOURCE -o table"
+NO_KEY = "no key was sent: name the variable that holds it by --api-key-env"
+OUT_OF_ORDER = "the service is out of order: try again later, and look at its status page"
+OWN_REASON = "the service refuses for a reason of its own: see its words"
 NO_PROXY_REMEDY = "the proxy does not answer: is its URL right (--proxy, HTTPS_PROXY), may this machine reach it?"
 _API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
 _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
@@ -29,24 +35,28 @@ class Refusal:
     """What came instead of what was asked for.
 
     `outcome` is one of a session or turn; `words` are the service's, with its code; `wait_s`: how long it asks us to
-    stay away; `claims`: the public ones of the token that was sent.
+    stay away; `claims`: the public ones of the token that was sent; `greeting`: the session that it opened with.
     """
 
     outcome: str
     words: str
     wait_s: float | None = None
     claims: Mapping[str, str] = field(default_factory=dict)
+    greeting: Mapping[str, Any] = field(default_factory=dict)
 
 
 def explain(refusal: Refusal, target: Target) -> str:
     """What to do about it; "" where nothing is known to help."""
     cause = refusal.outcome.partition(":")[2]
-    if remedy := dialect_remedy(refusal.outcome, refusal.words, target.dialect):
+    if remedy := dialect_remedy(refusal.outcome, refusal.words, target.dialect, refusal.greeting):
         return remedy
     if refusal.outcome == "refused:proxy":
         return _closed_proxy(target)
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
+    telling, remedy = TOLD.get(refusal.outcome, ("", ""))
+    if remedy and telling in refusal.words:
+        return remedy
     if refusal.outcome.startswith("timeout:"):
         return TIMEOUTS.get(
             cause, "the service did not go on in time: try again, and if it stays so, ask its status page"
@@ -62,8 +72,26 @@ TIMEOUTS = {
     "proxy": NO_PROXY_REMEDY,
     "tls": "something takes the connection and says nothing: a proxy that inspects TLS, or no TLS server at all",
     "upgrade": "the server takes the connection and does not answer: a proxy on the way may not know WebSockets",
+    "speech": "noise above the VAD's threshold is speech to it: take a quieter recording, or another threshold",
     "session": "the upgrade was taken but no session came: the path may be another service's, or the model is loading",
 }
+TOLD = {
+    "timeout:speech": (
+        UNHEARD,
+        "a service that detects turns says in session.updated how it does; where it cannot, let the client commit what "
+        "was said (`turn_detection: none`; a probe: --manual)",
+    ),
+    "failed:no_audio": (
+        TEXT_SESSION,
+        "the service gives out text: does its model speak, and does it read the settings of this dialect (--dialect)?",
+    ),
+    "refused:upgrade": (
+        ACCEPT_HEADER,
+        "what answers has not read this request: a cache or a proxy on the way that does not know WebSockets, or a "
+        "server that gets the handshake wrong (RFC 6455 §4.2.2)",
+    ),
+}
+"""By outcome: words of this tool's own in the detail, and what to do where they are there."""
 CAUSES = {
     "dns": "this machine finds no such name: is the resource's name right? Private endpoints need their DNS zone",
     "tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
@@ -75,6 +103,7 @@ CAUSES = {
     "missing_model": "the URL names no model: add ?model=gpt-realtime",
     "invalid_model": "the model is no realtime model: take gpt-realtime or gpt-realtime-mini",
     "model_not_found": "no such model, or not for this key: take gpt-realtime; older models are gone",
+    "server_error": OUT_OF_ORDER,
     "insufficient_quota": "the account has no credit left: look at its billing",
     "session_expired": "sessions are cut at an age that is too short for a turn: look at the deployment's limits",
     "inference_not_authorized_error": "the key is a restricted one: allow it the realtime API, or take another",
@@ -82,6 +111,7 @@ CAUSES = {
     "no_audio": "no audio came though it was asked for: does the deployment's model speak?",
 }
 CLASSES = {
+    "refused": OWN_REASON,
     "closed": "the connection was cut: by the service, or by a proxy or firewall on the way; try again",
     "protocol": "the answers are not those of a realtime service: is the URL one?",
     "expired": CAUSES["session_expired"],
@@ -103,6 +133,11 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
             return _unauthorized(refusal, target)
         case 403 if _NO_KEYS.search(words):
             return "the resource takes no keys: unset the key and sign in (`az login`), or use --auth entra"
+        case 403 if azure_cloud(target.host) is None and signed_by(target) == "nothing":
+            return NO_KEY
+        case 403 if target.service != "azure":
+            return ("the key or token is not taken, or must not do this here: is it the server's own (see the variable "
+                    "that --api-key-env names), may it use this model, may this address come in?")  # fmt: skip
         case 403:
             return ("network rules shut this machine out, or the resource is disabled: allow this address in the "
                     "resource's Networking page, or come through its private endpoint")  # fmt: skip
@@ -114,8 +149,8 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         case 431:
             return "more than ten custom headers: take some out of the target's `headers`"
         case _ if status >= 500:
-            return _later("the service is out of order: try again later, and look at its status page", refusal.wait_s)
-    return "the service refuses for a reason of its own: see its words"
+            return _later(OUT_OF_ORDER, refusal.wait_s)
+    return OWN_REASON
 
 
 def _unauthorized(refusal: Refusal, target: Target) -> str:
@@ -125,11 +160,13 @@ def _unauthorized(refusal: Refusal, target: Target) -> str:
     if "PermissionDenied" in refusal.words or (signed == "entra" and "lack" in refusal.words.lower()):
         return _role(refusal.claims)
     if signed == "nothing":
-        return "no key was sent: name the variable that holds it by --api-key-env, or sign in by --auth entra"
+        return f"{NO_KEY}, or sign in by --auth entra" if target.service == "azure" else NO_KEY
     if signed == "entra":
         aud = refusal.claims.get("aud")
         sent = f" (the token is for {aud})" if aud else ""
         return f"the token is not taken{sent}: is it for this cloud and tenant, and is this machine's clock right?"
+    if target.service != "azure":
+        return "wrong key, or another server's: look at the variable that --api-key-env names"
     return f"wrong key, or the key of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
 
 

@@ -13,6 +13,7 @@ from bench.doctor.told import (
     NS_PER_S,
     compression,
     greeted,
+    in_other_dialect,
     limits_told,
     refused,
     replied,
@@ -96,6 +97,7 @@ class Visit:
         if timeline.ready:
             yield greeted(self._heard.greeting, timeline.session(), utc_ns() / NS_PER_S)
             yield Finding("settings", "ok", f"by default: {settings_in(self._heard.greeting) or 'not told'}")
+            yield from in_other_dialect(self._heard.greeting, self._target.dialect)
             yield round_trip(transport.network())
         else:
             yield self._refused("session", timeline)
@@ -115,7 +117,7 @@ class Visit:
         return replied(self._heard.turn, self._target, self._target.prices or prices_of(self._prices, model), model)
 
     def _refused(self, name: str, timeline: Timeline) -> Finding:
-        return refused(name, timeline.session(), self._target, self._claims, self._hide)
+        return refused(name, timeline.session(), self._target, self._claims, self._hide, self._heard.greeting)
 
 
 def round_trip(network: Network | None) -> Finding:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 
+from bench.doctor.dialect import REMEDIES, UNGREETED, shape_of
 from bench.doctor.explain import Refusal, explain
 from bench.doctor.finding import Finding
 from bench.money import Prices, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason
+from bench.protocol.dialects import Dialect
 from bench.protocol.limits import RateLimit, wait_of
 from bench.run.recorder import SIMULATOR_HEADER
 from bench.target.target import Target
@@ -26,16 +28,23 @@ TOKENS = {"text_in": "text in", "audio_in": "audio in", "text_out": "text out", 
 
 
 def refused(
-    name: str, observed: SessionObservation, target: Target, claims: Mapping[str, str], hide: Callable[[str], str]
+    name: str,
+    observed: SessionObservation,
+    target: Target,
+    claims: Mapping[str, str],
+    hide: Callable[[str], str],
+    greeting: Mapping[str, Any] = UNGREETED,
 ) -> Finding:
     """A session that did not open, and what to do about it. `claims`: of the token that was sent.
 
-    `hide` takes secrets out of a text. One that the service has cut is known at the end of its words alone.
+    `greeting`: the session as the service described it first. `hide` takes secrets out of a text; one that the service
+    has cut is known at the end of its words alone.
     """
     wait_ns = wait_of(observed.headers) if observed.retry_after_ns is None else observed.retry_after_ns
     words = hide(reason(observed.outcome, observed.detail))
     said = f"{_simulated(observed.headers)}{observed.outcome}: {words}{_ids(observed.headers)}"
-    return Finding(name, "failed", said, explain(Refusal(observed.outcome, words, _seconds(wait_ns), claims), target))
+    refusal = Refusal(observed.outcome, words, _seconds(wait_ns), claims, greeting)
+    return Finding(name, "failed", said, explain(refusal, target))
 
 
 def upgraded(observed: SessionObservation) -> Finding:
@@ -89,6 +98,14 @@ def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: fl
     instants = observed.instants
     parts.append(f"greeted in {(instants['session_created'] - instants['upgrade_done']) / NS_PER_MS:.1f} ms")
     return Finding("session", "ok", ", ".join(parts))
+
+
+def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[Finding]:
+    """A warning where a session opens in the shape of the dialect that is not spoken."""
+    shape = shape_of(greeting)
+    if shape is spoken.other:
+        said = f"session.created has the shape of the {shape.value} dialect, and {spoken.value} is spoken"
+        yield Finding("dialect", "warning", said, REMEDIES[shape])
 
 
 def lasting(seconds: float) -> str:

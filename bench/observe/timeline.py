@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.clock import Handed
-from bench.measures import GOOD, Limits
+from bench.measures import GOOD, SERVICE_SAID, Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.reply import SECOND_NS
@@ -42,6 +42,11 @@ ACTIVE_RESPONSE = "conversation_already_has_active_response"
 """Without an event's id: a VAD committed speech while a response was under way, and starts none for it."""
 TURN_CODES = THROTTLED_CODES | {"server_error", "inference_not_authorized_error"}
 """These end the turn that is under way also where the error names no event of it."""
+TEXT_SESSION = "the session is one of text"
+MODALITIES = ("output_modalities", "modalities")
+"""What a session's kinds of output are called, in either dialect."""
+UNEXPLAINED = ("timeout:", "closed:", "failed:expected_")
+"""How outcomes begin that say nothing of their cause: an error that came before, and ended nothing, may be it."""
 
 
 class Timeline:
@@ -72,7 +77,7 @@ class Timeline:
         self._events = self._errors = self._fallbacks = self._retransmits = 0
         self._most_events = MOST_EVENTS
         self._unknown: Counter[str] = Counter()
-        self._last_error: tuple[str, str] | None = None
+        self._last_error: tuple[str, str] | None = None  # of those that ended nothing, since the last turn began
         self._billed: set[str] = set()  # responses whose tokens were told
         self._stray_usage: Usage | None = None
 
@@ -93,6 +98,7 @@ class Timeline:
         self._turns.append(self._last)
         self._begun += 1
         self._most_events = self._events + MOST_EVENTS
+        self._last_error = None
         self.awaits_network, self._wake_ns = True, NOT_KNOWN
 
     def sent(
@@ -222,6 +228,8 @@ class Timeline:
         if ending is None:
             return
         outcome, detail = ending
+        if outcome == "failed:no_audio":
+            detail = _without_audio(self._settings)
         if outcome.startswith("protocol:"):
             self.fail(outcome, message.arrival.at_ns, detail)
         turn.end(outcome, message.arrival.at_ns, detail)
@@ -296,7 +304,7 @@ class Timeline:
         if outcome.startswith("timeout:"):
             self.fail(outcome, at_ns, detail)
         elif (turn := self._current()) is not None:
-            turn.end(outcome, at_ns, detail)
+            turn.end(outcome, at_ns, self._explained(outcome, detail))
 
     def give_up(self) -> None:
         """Wait no longer for what the service has under way: it belongs to turns that are over."""
@@ -304,12 +312,19 @@ class Timeline:
 
     def fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """The session ends, and with it every open turn, unless something else ended it before."""
+        detail = self._explained(outcome, detail)
         if not self._outcome:
             self._outcome, self._detail = outcome, detail
             self._instants.setdefault("ended", at_ns)
         self._wake_ns = NOT_KNOWN
         for turn in self._turns:
             turn.end(outcome, at_ns, detail)
+
+    def _explained(self, outcome: str, detail: str) -> str:
+        """The detail of an end, with the error that came before it where the end says nothing of its cause."""
+        if self._last_error is None or not outcome.startswith(UNEXPLAINED):
+            return detail
+        return "; ".join(filter(None, (detail, SERVICE_SAID + self._last_error[1])))
 
     def closed(self, code: int, reason: str, at_ns: int, ours: bool = False) -> None:
         """The connection is gone; `ours`: we ended it, for what came broke a rule of the protocol or passed a limit.
@@ -434,6 +449,13 @@ class Timeline:
             headers=self._headers,
             effective_settings=self._settings,
         )
+
+
+def _without_audio(session: Mapping[str, Any]) -> str:
+    """How a session's settings explain that no audio came; "" where they do not."""
+    told = {name: session.get(name) for name in MODALITIES}
+    name = next((name for name, value in told.items() if isinstance(value, list) and "audio" not in value), None)
+    return f"{TEXT_SESSION}: {name} of the service's session is without audio" if name else ""
 
 
 def _together(before: Usage | None, more: Usage) -> Usage:

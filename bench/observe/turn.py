@@ -23,7 +23,8 @@ from bench.transport.base import Network, Transmitted
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 
-UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it) within the limit"
+UNHEARD = "the service heard no speech (has it a VAD, does it detect turns, is its threshold too high?)"
+UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
 THROTTLED_CODES = frozenset({"rate_limit_exceeded", "insufficient_quota"})
 
 Ending = tuple[str, str]
@@ -290,7 +291,8 @@ class Turn:
 
     def _timeout(self, limits: Limits) -> tuple[int, str, str]:
         if self.state is State.UNNOTICED:
-            due = _timed_out(self.unnoticed_ns, limits.speech, "speech")
+            missing = UNNOTICED if "speech_started" in self.hearing.instants else UNHEARD
+            due = _timed_out(self.unnoticed_ns, limits.speech, "speech", missing)
         elif self.state is State.WAITING:
             waits_from_ns = self.instants.get("requested") or self.hearing.instants["speech_stopped"]
             due = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
@@ -349,9 +351,9 @@ class Turn:
         )
 
 
-def _timed_out(from_ns: int, limit_s: float, stage: str) -> tuple[int, str, str]:
-    detail = UNNOTICED if stage == "speech" else "nothing came within the limit"
-    return from_ns + int(limit_s * SECOND_NS), f"timeout:{stage}", f"{detail} {stage} of {limit_s:g} s"
+def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = "nothing came") -> tuple[int, str, str]:
+    detail = f"{missing} within the limit {stage} of {limit_s:g} s"
+    return from_ns + int(limit_s * SECOND_NS), f"timeout:{stage}", detail
 
 
 def failed_expectation(kind: Kind) -> Ending:

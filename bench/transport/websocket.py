@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Iterable, Iterator
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import PayloadTooBig
+from websockets.exceptions import InvalidHeader, PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
@@ -21,7 +21,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from bench.clock import Arrival, Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
-from bench.transport.answer import SWITCHING, Answer, read_answer, refusal
+from bench.transport.answer import ACCEPT_HEADER, SWITCHING, Answer, read_answer, refusal
 from bench.transport.base import (
     BAD_FRAME,
     DIRECT,
@@ -128,8 +128,7 @@ class WebSocket:
         if broke is not None:
             raise ConnectError("refused:upgrade", f"the connection broke: {broke.strerror or broke}")
         if (problem := self._protocol.handshake_exc) is not None:
-            why = problem if problem.__cause__ is None else problem.__cause__
-            raise ConnectError("refused:upgrade", f"the answer is no WebSocket upgrade: {why}")
+            raise ConnectError("refused:upgrade", _no_upgrade(problem))
         if answer is None:
             raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
         phases.instants["upgrade_done"] = self._stamp_ns
@@ -339,3 +338,13 @@ class WebSocket:
         self._protocol.parser.close()
         self._gone(ABNORMAL, "we let go", monotonic_ns())
         self._stream.close()
+
+
+def _no_upgrade(problem: Exception) -> str:
+    """What is wrong with an answer that says 101, or is no HTTP."""
+    if isinstance(problem, InvalidHeader) and problem.name == ACCEPT_HEADER:
+        if problem.value is None:
+            return f"the answer has no {ACCEPT_HEADER}"
+        return f"the answer's {ACCEPT_HEADER} is not the one that this request's key calls for"
+    why = problem if problem.__cause__ is None else problem.__cause__
+    return f"the answer is no WebSocket upgrade: {why}"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import GOOD as GOOD_OUTCOMES
-from bench.measures import is_throttled, outcome_class
+from bench.measures import SERVICE_SAID, is_throttled, outcome_class
 from reports.lost import lost_of
 from reports.statistics.quantiles import Integers
 from reports.turns import CENSORED, FAILED, Turns
@@ -175,11 +175,14 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
 
 
 def said_of(rows: pd.DataFrame) -> dict[str, str]:
-    """The commonest `detail` of each failed outcome, of rows that have the columns SAYING."""
+    """The commonest `detail` of each failed outcome, of rows that have the columns SAYING.
+
+    One with words of the service's goes before those that say nothing of the cause.
+    """
     failed = rows[(rows["outcome_class"] == "failed") & rows["detail"].notna()]
     counted = failed.groupby(["outcome", "detail"], observed=True).size().sort_values(ascending=False, kind="stable")
     said: dict[str, str] = {}
-    for outcome, detail in counted.index:
+    for outcome, detail in sorted(counted.index, key=lambda pair: SERVICE_SAID not in str(pair[1])):
         said.setdefault(str(outcome), str(detail))
     return said
 

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.doctor.explain import Refusal, explain
+from bench.observe.timeline import TEXT_SESSION
+from bench.observe.turn import UNHEARD, UNNOTICED
 from bench.protocol.dialects import Dialect
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.target.credentials import Credential
@@ -42,6 +44,13 @@ def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=vo
         ("refused:403", "HTTP 403: AuthenticationTypeDisabled: Key based authentication is off", KEY, "--auth entra"),
         ("refused:403", "HTTP 403: Key-based authentication is disabled", KEY, "--auth entra"),
         ("refused:403", "HTTP 403: Public access is disabled. Please configure private endpoint.", KEY, "Networking"),
+        ("refused:upgrade", "the answer is no WebSocket upgrade: did not", KEY, "is no WebSocket server"),
+        ("refused:upgrade", "Sec-WebSocket-Accept is not that of our key", KEY, "a cache or a proxy"),
+        ("refused:server_error", "The server had an error", KEY, "try again later"),
+        ("refused:some_code", "its words", KEY, "see its words"),
+        ("timeout:speech", UNHEARD, KEY, "turn_detection: none"),
+        ("timeout:speech", UNNOTICED, KEY, "noise"),
+        ("failed:no_audio", f"{TEXT_SESSION}: modalities", KEY, "--dialect"),
         ("refused:404", "HTTP 404: DeploymentNotFound: no", KEY, "no deployment called voice"),
         ("refused:404", "HTTP 404: Resource not found", KEY, "/openai/v1/realtime"),
         ("refused:431", "HTTP 431: too large", KEY, "`headers`"),
@@ -72,6 +81,32 @@ def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=vo
 )
 def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, said: str) -> None:
     assert said in explain(Refusal(outcome, words), build_target(auth))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_is_no_azure_and_refuses_without_a_key_wants_one(status: int) -> None:
+    """What Azure's pages say of 403 is of no use there."""
+    for host, resource in (("voice.test", "/v1/realtime?model=x"), ("voice.test", "/openai/v1/realtime?model=x")):
+        target = replace(build_target(None, resource), host=host, service="other")
+        said = explain(Refusal(f"refused:{status}", f"HTTP {status}: Forbidden"), target)
+
+        assert "no key was sent: name the variable that holds it by --api-key-env" in said
+        assert "Networking" not in said
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_another_server_refuses_is_not_looked_for_in_azure(status: int) -> None:
+    target = replace(build_target(resource="/v1/realtime?model=x"), host="voice.test", service="other")
+    said = explain(Refusal(f"refused:{status}", f"HTTP {status}: Forbidden"), target)
+
+    assert "the variable that --api-key-env names" in said
+    assert "Networking" not in said
+    assert "Key 1" not in said
+
+
+def test_azure_s_403_is_a_rule_of_its_network_with_or_without_a_key() -> None:
+    for auth in (KEY, None):
+        assert "Networking" in explain(Refusal("refused:403", "HTTP 403: rules"), build_target(auth))
 
 
 @pytest.mark.parametrize(("scheme", "asked"), [("http", "allow CONNECT to port 8443"), ("socks5", "to port 8443")])

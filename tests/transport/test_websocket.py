@@ -539,6 +539,20 @@ def test_an_answer_that_is_no_upgrade_is_a_refusal(whole: bytes) -> None:
     assert refused(whole).outcome == "refused:upgrade"
 
 
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ([], "the answer has no Sec-WebSocket-Accept"),
+        (["Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="], "the answer's Sec-WebSocket-Accept is not the one"),
+    ],
+)
+def test_an_upgrade_that_answers_another_request_is_called_that(headers: list[str], said: str) -> None:
+    accepted = answer("101 Switching Protocols", b"", "Upgrade: websocket", "Connection: Upgrade", *headers)
+    error = refused(accepted)
+
+    assert (error.outcome, error.detail.startswith(said)) == ("refused:upgrade", True)
+
+
 def test_a_service_that_does_not_answer_the_upgrade_is_timed_out() -> None:
     stream = FakeStream(b"HTTP/1.1 101 Swi")
     with pytest.raises(ConnectError, match="timeout:upgrade"):

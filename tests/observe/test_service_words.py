@@ -1,0 +1,109 @@
+"""What a service said, in the detail of an end that does not explain itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.protocol.dialects import Dialect
+from tests.helpers import Talk, at, created, delta, done, error, message, session_created, speech_started
+
+GA = Dialect.GA
+SAID = "; the service said: overloaded: No."
+
+
+def answering(talk: Talk) -> None:
+    """A turn whose reply has begun, and then an error that ends nothing."""
+    talk.ask(0)
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1"), error("overloaded"))
+
+
+def test_an_error_in_mid_response_is_told_when_silence_follows() -> None:
+    talk = Talk(next_delta=1)
+    answering(talk)
+    talk.timeline.expire(at(5_000))
+
+    turn, session = talk.only(), talk.timeline.session()
+    assert turn.outcome == "timeout:next_delta"
+    assert turn.detail == "nothing came within the limit next_delta of 1 s" + SAID
+    assert (session.outcome, session.detail) == (turn.outcome, turn.detail)
+
+
+def test_an_error_in_mid_response_is_told_when_the_connection_goes_away() -> None:
+    talk = Talk()
+    answering(talk)
+    talk.timeline.closed(1011, "internal", at(20))
+
+    assert talk.only().detail == "internal" + SAID
+
+
+def test_an_error_is_all_that_is_told_of_a_close_without_words() -> None:
+    talk = Talk()
+    answering(talk)
+    talk.timeline.closed(1006, "", at(20))
+
+    assert talk.only().detail == SAID.removeprefix("; ")
+
+
+def test_an_error_before_a_session_is_told_when_it_does_not_come() -> None:
+    talk = Talk(ready=False)
+    talk.hear(10, session_created(), error("overloaded"))
+    talk.timeline.fail("timeout:session", at(10_000), "session.updated did not come within the limit session")
+
+    assert talk.timeline.session().outcome == "timeout:session"
+    assert talk.timeline.session().detail == "session.updated did not come within the limit session" + SAID
+
+
+def test_an_error_of_an_earlier_turn_explains_no_later_one() -> None:
+    talk = Talk(next_delta=1)
+    answering(talk)
+    talk.hear(20, done("r1"))
+    talk.take(30)
+    talk.ask(100, 2)
+    talk.hear(110, created("r2"), delta(GA, "audio", "r2"))
+    talk.timeline.expire(at(5_000))
+
+    assert [turn.detail for turn in talk.take(6_000)] == ["nothing came within the limit next_delta of 1 s"]
+
+
+@pytest.mark.parametrize("ending", [done("r1"), done("r1", "failed", error={"code": "x", "message": "its own"})])
+def test_an_end_that_explains_itself_is_told_without_an_error_before_it(ending: bytes) -> None:
+    talk = Talk()
+    answering(talk)
+    talk.hear(20, ending)
+
+    assert "the service said" not in talk.only().detail
+
+
+# What a service has not said.
+
+
+@pytest.mark.parametrize(
+    ("heard", "said"), [(False, "has it a VAD"), (True, "noticed no end of speech")], ids=["unheard", "unended"]
+)
+def test_speech_that_was_never_heard_is_told_from_an_end_that_was_not_noticed(heard: bool, said: str) -> None:
+    talk = Talk(service_responds=True, speech=3)
+    talk.begin_speech(0)
+    if heard:
+        talk.hear(60, speech_started("item_1"))
+    talk.end_speech(1_000)
+    talk.timeline.expire(at(10_000))
+
+    turn = talk.only()
+    assert turn.outcome == "timeout:speech"
+    assert said in turn.detail
+    assert turn.detail.endswith(" within the limit speech of 3 s")
+
+
+@pytest.mark.parametrize("name", ["output_modalities", "modalities"])
+@pytest.mark.parametrize(("modalities", "explained"), [(["text"], True), (["text", "audio"], False), ("text", False)])
+def test_a_session_of_text_explains_that_no_audio_came(name: str, modalities: object, explained: bool) -> None:
+    talk = Talk()
+    talk.hear(5, message("session.updated", session={name: modalities}))
+    talk.ask(10)
+    talk.hear(20, created("r1"), delta(GA, "text", "r1"), done("r1"))
+
+    turn = talk.only()
+    assert turn.outcome == "failed:no_audio"
+    assert turn.detail == (
+        f"the session is one of text: {name} of the service's session is without audio" if explained else ""
+    )
