@@ -12,6 +12,7 @@ from bench.clock import Arrival, Handed
 from bench.measures import Limits
 from bench.protocol.dialects import Dialect
 from bench.protocol.events import decode
+from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
 from bench.transport.base import Network, Received
@@ -108,6 +109,12 @@ def test_a_round_trip_to_a_proxy_is_told_as_such(timeline: LoggedTimeline, log: 
     assert "network_rtt 2 ms" in text
     assert ("network_rtt is to the proxy" in text) == (scope == "proxy")
     assert ("ttfa_less_rtt" in text) == (scope == "service")
+
+
+def test_a_simulator_behind_a_gateway_is_known_by_its_session(timeline: LoggedTimeline, log: EventLog) -> None:
+    hear(timeline, message("session.created", session={"id": "s", SIMULATOR_MARK: True}))
+
+    assert "SIMULATED" in printed(timeline, log)
 
 
 MISSING_TYPE = "Missing required parameter: 'session.type'."

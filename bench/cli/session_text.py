@@ -10,7 +10,7 @@ from bench.cli.session_rows import opening_rows, plain, turn_rows
 from bench.doctor.hint import hint
 from bench.measures import CATALOGUE, SEGMENT_NAMES, segments
 from bench.observe.observation import TurnObservation, reason
-from bench.run.recorder import SIMULATOR_HEADER
+from bench.protocol.simulated import is_simulated
 from bench.run.replay import Replayed
 from bench.target.target import Target
 from reports.text.waterfall import waterfall
@@ -49,7 +49,8 @@ def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> It
     """What holds for the whole session, and its messages before the first turn."""
     about, session = replayed.opened.about, replayed.session
     title = f"{'replay of ' if again else ''}{about.get('script', '')}  {about['dialect']} dialect"
-    yield _first_line(title, session.headers, width, colour=colour)
+    simulated = is_simulated(session.headers, session.effective_settings)
+    yield _first_line(title, width, simulated=simulated, colour=colour)
     yield from _named("log of", _logged(about), width)
     yield from _named("target", _given("", about.get("url") or about.get("target")), width)
     headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(TOLD_HEADERS)]
@@ -67,9 +68,9 @@ def _connecting(measures_ns: Mapping[str, int]) -> dict[str, int]:
     return {name: value for name, value in measures_ns.items() if name not in left_out}
 
 
-def _first_line(title: str, headers: Mapping[str, str], width: int, *, colour: bool) -> str:
+def _first_line(title: str, width: int, *, simulated: bool, colour: bool) -> str:
     title = plain(title.strip())
-    if SIMULATOR_HEADER not in headers:
+    if not simulated:
         return title
     badge = "◇ SIMULATED"
     space = " " * max(3, width - len(title) - len(badge))

@@ -15,7 +15,7 @@ from bench.money import Prices, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.protocol.dialects import Dialect
 from bench.protocol.limits import RateLimit, wait_of
-from bench.run.recorder import SIMULATOR_HEADER
+from bench.protocol.simulated import is_simulated
 from bench.target.target import Target
 
 NS_PER_MS, NS_PER_S = 1e6, 1e9
@@ -56,8 +56,8 @@ def upgraded(observed: SessionObservation) -> Finding:
     )
 
 
-def _simulated(headers: Mapping[str, str]) -> str:
-    return "SIMULATED: " if SIMULATOR_HEADER in headers else ""
+def _simulated(headers: Mapping[str, str], session: Mapping[str, Any] = UNGREETED) -> str:
+    return "SIMULATED: " if is_simulated(headers, session) else ""
 
 
 def _ids(headers: Mapping[str, str]) -> str:
@@ -97,7 +97,7 @@ def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: fl
         parts.append(f"ends in {lasting(expires - now_s)} at the latest")
     instants = observed.instants
     parts.append(f"greeted in {(instants['session_created'] - instants['upgrade_done']) / NS_PER_MS:.1f} ms")
-    return Finding("session", "ok", ", ".join(parts))
+    return Finding("session", "ok", f"{_simulated({}, greeting)}{', '.join(parts)}")
 
 
 def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[Finding]:

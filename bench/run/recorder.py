@@ -20,6 +20,7 @@ from bench.measures import GOOD, is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Event, Kind
 from bench.protocol.limits import limits_in
+from bench.protocol.simulated import is_simulated
 from bench.run import folder as files
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header, turn_step
 from bench.run.rows import FOREIGN, said_row, session_row, turn_row
@@ -34,7 +35,6 @@ INCIDENTS = 100
 DETAIL_CHARACTERS = 300
 CUT = frozenset({"detail", "close_reason"})
 OTHER_STEP = "other"
-SIMULATOR_HEADER = "x-rtbench-simulator"
 
 
 @dataclass(frozen=True)
@@ -292,9 +292,11 @@ class SessionRecord:
 
     def connected(self, headers: Mapping[str, str]) -> None:
         """The service has answered, whatever it said."""
-        if SIMULATOR_HEADER in headers:
-            self.target.simulated = True
+        self._note_simulated(headers, {})
         self.target.second.note(limits_in(headers))
+
+    def _note_simulated(self, headers: Mapping[str, str], session: Mapping[str, Any]) -> None:
+        self.target.simulated = self.target.simulated or is_simulated(headers, session)
 
     def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
         second, kind = self.target.second, event.kind
@@ -304,6 +306,7 @@ class SessionRecord:
             second.audio_bytes_received += max(0, event.payload_bytes)
         elif kind is Kind.SESSION_CREATED and event.session:
             self.service_session_id = event.session_id
+            self._note_simulated({}, event.session)
         elif kind is Kind.RATE_LIMITS:
             second.note(event.limits)
         at_ns, error_ns, kernel = arrival

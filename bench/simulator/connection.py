@@ -22,6 +22,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from bench.clock import monotonic_ns, utc_ns
+from bench.protocol.simulated import SIMULATOR_HEADER
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.handshake import Accepted, Door, judge
 from bench.simulator.lateness import Lateness
@@ -59,7 +60,7 @@ class _SimulatedProtocol(ServerProtocol):
 
     def send_response(self, response: Response) -> None:
         request_id = str(uuid.uuid4())
-        response.headers["x-rtbench-simulator"] = "1"
+        response.headers[SIMULATOR_HEADER] = "1"
         response.headers["x-ms-region"] = "simulated"
         response.headers["apim-request-id"] = request_id
         response.headers["x-request-id"] = request_id

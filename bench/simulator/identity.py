@@ -21,6 +21,7 @@ from urllib.parse import parse_qs
 
 from bench.clock import utc_ns
 from bench.errors import UsageError
+from bench.protocol.simulated import SIMULATOR_HEADER
 from bench.simulator.tokens import Tokens
 
 PATH = "/msi/token"
@@ -141,6 +142,6 @@ def _response(said: Answer) -> bytes:
     body = said.body.encode()
     head = (
         f"HTTP/1.1 {said.status} {HTTPStatus(said.status).phrase}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nx-rtbench-simulator: 1\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n{SIMULATOR_HEADER}: 1\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

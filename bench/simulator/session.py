@@ -7,11 +7,13 @@ from typing import Any
 
 from bench.protocol.audio import FORMATS, AudioFormat
 from bench.protocol.dialects import AudioFormatName
+from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator import settings
 from bench.simulator.checks import merged, missing
 from bench.simulator.wire import GA, Dialect, Json, RejectedError
 
 TOLERATED_KEYS = ("model",)  # sent by the Mar 2025 quickstart, and a typed field in GA; changes nothing
+SENT_BACK = (SIMULATOR_MARK,)  # by clients that change the session which they were shown
 FIRST_TRANSCRIBER = "whisper-1"  # what transcribes where a client asks for it and names no model
 
 
@@ -65,7 +67,8 @@ class Session:
         if self._ga and isinstance(wanted, dict) and "type" not in wanted:
             raise missing("session.type")
         table = settings.GA_SESSION if self._ga else settings.PREVIEW_SESSION
-        updated = merged(table, self.shown, wanted, "session", TOLERATED_KEYS if self._ga or self._tolerant else ())
+        ignored = SENT_BACK + (TOLERATED_KEYS if self._ga or self._tolerant else ())
+        updated = merged(table, self.shown, wanted, "session", ignored)
         if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
             raise RejectedError("cannot_update_voice", problem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.protocol.dialects import GA_FORMATS, AudioFormatName
+from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.checks import (
     Check,
     Table,
@@ -176,6 +177,7 @@ def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
     return {
         "id": session_id,
         "object": "realtime.session",
+        SIMULATOR_MARK: True,
         "model": model,
         "expires_at": expires_at_s,
         "modalities": ["audio", "text"],
@@ -198,6 +200,7 @@ def ga_session(session_id: str, model: str, expires_at_s: int) -> Json:
     return {
         "type": "realtime",
         "object": "realtime.session",
+        SIMULATOR_MARK: True,
         "id": session_id,
         "model": model,
         "output_modalities": ["audio"],

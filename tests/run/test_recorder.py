@@ -18,6 +18,7 @@ from bench.measures import CATALOGUE
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.dialects import Dialect
 from bench.protocol.events import Usage, decode
+from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run import folder as files
 from bench.run.histograms import Key, distribution
 from bench.run.recorder import Labels, Recorder, SessionRecord
@@ -455,6 +456,18 @@ def test_every_target_has_its_own_row_of_a_second(folder: Path, recorder: Record
         ("simulator", 1, False),
         ("another", 1, True),
     }
+
+
+def test_a_simulator_behind_a_gateway_is_known_by_its_session(folder: Path, recorder: Recorder) -> None:
+    record = recorder.session(LABELS)
+    record.connected({"server": "a gateway"})
+    hear(record, message("session.created", session={"id": "sess_1", SIMULATOR_MARK: True}))
+    record.turn_ended(build_observation())
+    record.session_ended(build_session())
+    recorder.flush()
+
+    assert recorder.simulated
+    assert [row["simulated"] for table in ("turns", "sessions") for row in rows(folder, table)] == [True, True]
 
 
 def test_rows_know_the_service_s_id_of_their_session(folder: Path, recorder: Recorder) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, Dialect
+from bench.protocol.simulated import SIMULATOR_MARK
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, Dialect
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,
@@ -45,6 +46,17 @@ def test_a_session_opens_by_itself(dialect: Dialect) -> None:
     assert created["type"] == "session.created"
     assert created["session"]["id"].startswith("sess_")
     assert created["due_ns"] > AT_NS
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_session_says_that_it_is_simulated_and_may_be_sent_back_so(dialect: Dialect) -> None:
+    behaviour = build_behaviour(dialect)
+    kind = {"type": "realtime"} if dialect.names is GA else {}
+    update = {"type": "session.update", "session": {**kind, SIMULATOR_MARK: True, "instructions": "Hum."}}
+    created, updated = drain(behaviour) + answers(behaviour, update)
+
+    assert created["session"][SIMULATOR_MARK] is updated["session"][SIMULATOR_MARK] is True
+    assert updated["session"]["instructions"] == "Hum."
 
 
 def test_a_text_turn_in_ga_has_the_order_of_the_captures() -> None:
