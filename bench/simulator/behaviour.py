@@ -139,7 +139,7 @@ class Behaviour:
 
     def _item_create(self, event: Json, at_ns: int) -> None:
         item = self._conversation.read(event.get("item"), self._session.input.format)
-        behind = checks.nullable(checks.text)(event.get("previous_item_id"), "previous_item_id")
+        behind = checks.Nullable(checks.text)(event.get("previous_item_id"), "previous_item_id")
         previous = self._conversation.insert(item, behind)
         self._outbox.answer(at_ns, self._delays.item_created, *self._conversation.events(item, previous))
 

@@ -1,19 +1,31 @@
 """Checks of what clients send. A check takes a value and its dotted path; it returns what is stored, or raises
 RejectedError. A table maps a key to a check, or to a further table for a nested object.
 
-An update is merged into a copy: it is taken whole or not at all. Keys that are tolerated but mean nothing are in no
-table: `merged` is told to drop them.
+An update is merged into a copy: it is taken whole or not at all. A null is as if its key were not there, unless the key
+is `Nullable`: the official SDK's types allow null for all that may be left out, and some clients send it. Keys that are
+tolerated but mean nothing are in no table: `merged` is told to drop them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from bench.simulator.wire import Json, RejectedError
 
 Check = Callable[[Any, str], Any]
 Table = Mapping[str, "Check | Table"]
+
+
+@dataclass(frozen=True)
+class Nullable:
+    """A check of a value for which null means something."""
+
+    check: Check
+
+    def __call__(self, value: Any, path: str) -> Any:
+        return None if value is None else self.check(value, path)
 
 
 def rejected_value(path: str, value: object, supported: Collection[object]) -> RejectedError:
@@ -41,6 +53,8 @@ def merged(table: Table, current: Json, update: Any, path: str, ignored: Collect
             if key in ignored:
                 continue
             raise RejectedError("unknown_parameter", f"Unknown parameter: '{where}'.", where)
+        if value is None and not isinstance(entry, Nullable):
+            continue
         result[key] = entry(value, where) if callable(entry) else merged(entry, result.get(key, {}), value, where)
     return result
 
@@ -81,10 +95,6 @@ def number(low: float, high: float) -> Check:
     return check
 
 
-def nullable(check: Check) -> Check:
-    return lambda value, path: None if value is None else check(value, path)
-
-
 def objects(value: Any, path: str) -> list[Json]:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise rejected_type(path, "an array of objects")
@@ -99,8 +109,4 @@ def strings_by_name(value: Any, path: str) -> Json:
 
 def settings_object(*keys: str) -> Check:
     """An object or null whose values are not looked into, e.g. noise reduction."""
-
-    def check(value: Any, path: str) -> Any:
-        return None if value is None else merged(dict.fromkeys(keys, anything), {}, value, path)
-
-    return check
+    return Nullable(lambda value, path: merged(dict.fromkeys(keys, anything), {}, value, path))

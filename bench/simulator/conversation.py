@@ -132,8 +132,12 @@ def client_item(item_id: str, wanted: Any, names: Names, heard: AudioFormat) -> 
 
 
 def _client_call(item_id: str, wanted: Json, kind: str) -> Item:
-    keys = ("call_id", "name", "arguments") if kind == "function_call" else ("call_id", "output")
-    values = {key: text(wanted.get(key), f"item.{key}") for key in keys}
+    """A call may come without an id, its output may not: it would answer nothing."""
+    calls = kind == "function_call"
+    keys = ("call_id", "name", "arguments") if calls else ("call_id", "output")
+    nameless = calls and wanted.get("call_id") is None
+    told = wanted | {"call_id": f"call_of_{item_id}"} if nameless else wanted
+    values = {key: text(told.get(key), f"item.{key}") for key in keys}
     body = {"id": item_id, "object": "realtime.item", "type": kind, "status": "completed", **values}
     return Item(item_id, body, text_tokens=sum(map(text_tokens, values.values())))
 
@@ -158,7 +162,7 @@ def _add_part(item: Item, role: str, part: Any, path: str, names: Names, heard: 
         item.audio_tokens += user_audio_tokens(len(audio) * 1000 / heard.bytes_per_s)
         item.body["content"].append({"type": kind, "transcript": part.get("transcript")})
     elif kind == "input_image":
-        item.body["content"].append({"type": kind, "detail": part.get("detail", "auto")})
+        item.body["content"].append({"type": kind, "detail": part.get("detail") or "auto"})
     else:
         item.text_tokens += text_tokens(text(part.get("text"), f"{path}.text"))
         item.body["content"].append({"type": kind, "text": part["text"]})

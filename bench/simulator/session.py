@@ -13,6 +13,7 @@ from bench.simulator.checks import merged, missing
 from bench.simulator.wire import GA, Dialect, Json, RejectedError
 
 TOLERATED_KEYS = ("model",)  # sent by the Mar 2025 quickstart, and a typed field in GA; changes nothing
+TYPED_KEYS = ("model", "client_secret")  # typed fields of the SDK: null in what is sent whole
 SENT_BACK = (SIMULATOR_MARK,)  # by clients that change the session which they were shown
 FIRST_TRANSCRIBER = "whisper-1"  # what transcribes where a client asks for it and names no model
 
@@ -64,10 +65,12 @@ class Session:
         """Take a session.update, whole. Raises RejectedError."""
         if wanted is None:
             raise missing("session")
-        if self._ga and isinstance(wanted, dict) and "type" not in wanted:
+        if self._ga and isinstance(wanted, dict) and wanted.get("type") is None:
             raise missing("session.type")
         table = settings.GA_SESSION if self._ga else settings.PREVIEW_SESSION
         ignored = SENT_BACK + (TOLERATED_KEYS if self._ga or self._tolerant else ())
+        if isinstance(wanted, dict):
+            ignored += tuple(key for key in TYPED_KEYS if wanted.get(key) is None)
         updated = merged(table, self.shown, wanted, "session", ignored)
         if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."

@@ -8,12 +8,12 @@ from bench.protocol.dialects import GA_FORMATS, AudioFormatName
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.checks import (
     Check,
+    Nullable,
     Table,
     anything,
     choice,
     flag,
     merged,
-    nullable,
     number,
     objects,
     rejected_type,
@@ -26,6 +26,7 @@ from bench.simulator.wire import Json, RejectedError
 INSTRUCTIONS = (
     "You are a helpful, witty and friendly voice assistant. Talk quickly, and answer in the language of the user."
 )
+PCM = GA_FORMATS["pcm16"]["type"]
 FORMAT_OF: dict[str, AudioFormatName] = {ga["type"]: name for name, ga in GA_FORMATS.items()}  # GA type → preview name
 
 
@@ -61,7 +62,7 @@ def ga_modalities(value: Any, path: str) -> Any:
 def ga_format(value: Any, path: str) -> Json:
     if not isinstance(value, dict):
         raise rejected_type(path, "an object")
-    default = dict(GA_FORMATS[FORMAT_OF[choice(*FORMAT_OF)(value.get("type"), f"{path}.type")]])
+    default = dict(GA_FORMATS[FORMAT_OF[choice(*FORMAT_OF)(value.get("type") or PCM, f"{path}.type")]])
     known: Table = {"type": choice(*FORMAT_OF), "rate": number(24_000, 24_000)}
     return merged({key: known[key] for key in default}, default, value, path)
 
@@ -74,15 +75,16 @@ def turn_detection(*, ga: bool) -> Check:
     both: Json = {"create_response": True, "interrupt_response": True}
 
     def check(value: Any, path: str) -> Json | None:
-        if value is None or (not ga and value == {"type": "none"}):
+        if not ga and value == {"type": "none"}:
             return None
         if not isinstance(value, dict):
             raise rejected_type(path, "an object or null")
-        kind = choice("server_vad", "semantic_vad")(value.get("type", "server_vad"), f"{path}.type")
+        kind = choice("server_vad", "semantic_vad")(value.get("type") or "server_vad", f"{path}.type")
         default = (server if kind == "server_vad" else semantic) | both
-        return merged({key: TURN_DETECTION_KEYS[key] for key in default}, default, value, path)
+        of_the_other_type = [key for key in TURN_DETECTION_KEYS if value.get(key) is None]
+        return merged({key: TURN_DETECTION_KEYS[key] for key in default}, default, value, path, of_the_other_type)
 
-    return check
+    return Nullable(check)
 
 
 TURN_DETECTION_KEYS: dict[str, Check] = {
@@ -90,7 +92,7 @@ TURN_DETECTION_KEYS: dict[str, Check] = {
     "threshold": number(0, 1),
     "prefix_padding_ms": number(0, 60_000),
     "silence_duration_ms": number(0, 60_000),
-    "idle_timeout_ms": nullable(number(0, 600_000)),
+    "idle_timeout_ms": Nullable(number(0, 600_000)),
     "eagerness": choice("low", "medium", "high", "auto"),
     "create_response": flag,
     "interrupt_response": flag,
@@ -116,7 +118,7 @@ PREVIEW_SESSION: Table = {
     "tool_choice": tool_choice,
     "temperature": number(0.6, 1.2),
     "max_response_output_tokens": token_cap,
-    "tracing": anything,
+    "tracing": Nullable(anything),
 }
 
 GA_SESSION: Table = {
@@ -133,14 +135,14 @@ GA_SESSION: Table = {
         "output": {"format": ga_format, "voice": voice_name, "speed": number(0.25, 1.5)},
     },
     "max_output_tokens": token_cap,
-    "truncation": anything,
+    "truncation": Nullable(anything),
     "tools": objects,
     "tool_choice": tool_choice,
-    "tracing": anything,
-    "prompt": anything,
-    "include": anything,
+    "tracing": Nullable(anything),
+    "prompt": Nullable(anything),
+    "include": Nullable(anything),
     "parallel_tool_calls": flag,
-    "reasoning": anything,
+    "reasoning": Nullable(anything),
 }
 
 _RESPONSE: Table = {
@@ -148,7 +150,7 @@ _RESPONSE: Table = {
     "tools": objects,
     "tool_choice": tool_choice,
     "conversation": choice("auto", "none"),
-    "metadata": nullable(strings_by_name),
+    "metadata": Nullable(strings_by_name),
     "input": objects,
     "max_output_tokens": token_cap,
 }
@@ -164,9 +166,9 @@ GA_RESPONSE: Table = {
     **_RESPONSE,
     "output_modalities": ga_modalities,
     "audio": {"output": {"format": ga_format, "voice": voice_name}},
-    "prompt": anything,
+    "prompt": Nullable(anything),
     "parallel_tool_calls": flag,
-    "reasoning": anything,
+    "reasoning": Nullable(anything),
 }
 
 
