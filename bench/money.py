@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 MILLION = 1_000_000
 CENT = 0.01
@@ -25,6 +25,36 @@ class Prices:
     audio_in: float
     audio_cached: float
     audio_out: float
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is known of a target before it answers: the model or deployment that is asked for, prices of its own."""
+
+    asked: str | None = None
+    own: Prices | None = None
+
+
+@dataclass(frozen=True)
+class Tariff:
+    """What a turn is priced by. `model`: "" where nobody named one; `prices`: None where they are not known."""
+
+    model: str
+    prices: Prices | None
+    source: Literal["own", "table", ""]
+
+
+def tariff_of(table: Mapping[str, Prices], terms: Terms, answered: str | None) -> Tariff:
+    """By which model and prices a turn is paid for: the one way to say it, before, during and after a run.
+
+    The model is the one that answered, as the service named it; where it named none, the one that was asked for. The
+    target's own prices go before the table's, whatever the model.
+    """
+    model = answered or terms.asked or ""
+    if terms.own is not None:
+        return Tariff(model, terms.own, "own")
+    found = prices_of(table, model)
+    return Tariff(model, found, "table" if found else "")
 
 
 def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:

@@ -178,6 +178,8 @@ def _tokens(turn: TurnObservation) -> list[str]:
     """Those of any number; a sum of cached ones only where it is not told of what kind they all are."""
     if turn.usage is None:
         return []
+    if turn.usage.unread:
+        return ["told, and not readable"]
     counts = {name: getattr(turn.usage, name) for name in turn.usage.__struct_fields__}
     if turn.usage.cached_in == turn.usage.cached_text_in + turn.usage.cached_audio_in:
         del counts["cached_in"]

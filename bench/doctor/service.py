@@ -21,7 +21,7 @@ from bench.doctor.told import (
     settings_in,
     upgraded,
 )
-from bench.money import Prices, prices_of
+from bench.money import Prices, tariff_of
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.probe import text_script
@@ -113,8 +113,8 @@ class Visit:
             return Finding("turn", "skipped", "left out: a turn costs money")
         if self._heard.turn is None:
             return self._refused("turn", timeline)
-        model = str(self._heard.greeting.get("model") or "")
-        return replied(self._heard.turn, self._target, self._target.prices or prices_of(self._prices, model), model)
+        paid = tariff_of(self._prices, self._target.terms, timeline.session().model)
+        return replied(self._heard.turn, self._target, paid, self._heard.greeting)
 
     def _refused(self, name: str, timeline: Timeline) -> Finding:
         return refused(name, timeline.session(), self._target, self._claims, self._hide, self._heard.greeting)

@@ -11,7 +11,7 @@ import msgspec
 from bench.doctor.dialect import REMEDIES, UNGREETED, shape_of
 from bench.doctor.explain import Refusal, explain
 from bench.doctor.finding import Finding
-from bench.money import Prices, cost_usd, dollars
+from bench.money import Tariff, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.protocol.dialects import Dialect
 from bench.protocol.limits import RateLimit, wait_of
@@ -142,27 +142,30 @@ def _part(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def replied(turn: TurnObservation, target: Target, prices: Prices | None, model: str) -> Finding:
-    """How long the turn's first output took, and what it cost."""
+def replied(turn: TurnObservation, target: Target, paid: Tariff, greeting: Mapping[str, Any] = UNGREETED) -> Finding:
+    """How long the turn's first output took, and what it cost. `greeting`: the session as it was described first."""
     if turn.outcome != "ok":
         words = reason(turn.outcome, turn.detail)
-        remedy = explain(Refusal(turn.outcome, words, _seconds(turn.retry_after_ns)), target)
+        refusal = Refusal(turn.outcome, words, _seconds(turn.retry_after_ns), greeting=greeting)
+        remedy = explain(refusal, target)
         return Finding("turn", "failed", f"{turn.outcome}: {words}" if words else turn.outcome, remedy)
     known = turn.measures_ns()
     name = next((name for name in ("ttfa", "ttft") if name in known), None)
     waited = f"{name} {known[name] / NS_PER_MS:.0f} ms, " if name else ""
-    return Finding("turn", "ok", f"{waited}{_cost(turn, prices, model)}")
+    return Finding("turn", "ok", f"{waited}{_cost(turn, paid)}")
 
 
-def _cost(turn: TurnObservation, prices: Prices | None, model: str) -> str:
+def _cost(turn: TurnObservation, paid: Tariff) -> str:
     if turn.usage is None:
-        return "usage not told"
+        return "unpriced: the service told no tokens"
+    if turn.usage.unread:
+        return "unpriced: the service told tokens that cannot be read"
     usage = msgspec.structs.asdict(turn.usage)
     parts = [f"{usage[kind]} {word}" for kind, word in TOKENS.items() if usage[kind]]
     tokens = f"tokens: {', '.join(parts) or 'none'}"
-    if prices is None:
-        return f"{tokens}; no price of {model or 'this model'} is known"
-    return f"{tokens}; ${dollars(cost_usd(prices, usage))}"
+    if paid.prices is None:
+        return f"{tokens}; no price of {paid.model or 'this model'} is known"
+    return f"{tokens}; ${dollars(cost_usd(paid.prices, usage))}"
 
 
 def limits_told(limits: tuple[RateLimit, ...]) -> Finding:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bench.load.spending import GIVE_PRICES, usage_usd
-from bench.money import Prices, dollars, prices_of
+from bench.money import Prices, dollars, tariff_of
 from bench.plan.audio import RATE_HZ, Pcm
 from bench.plan.turns import Expect, Pause, Script, TextTurn, Turn, WavTurn
 from bench.protocol.dialects import SessionSettings, TurnDetection
@@ -70,8 +70,8 @@ def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Price
 
     Of several scripts: from the cheapest to the dearest.
     """
-    model = target.model or target.label
-    prices = target.prices or prices_of(table, model)
+    found = tariff_of(table, target.terms, None)
+    model, prices = found.model or target.label, found.prices
     return Quote(
         target.label,
         model,

@@ -238,7 +238,7 @@ class LiveRun:
         if budget_usd is None or self.ending:
             return
         if self._spending.unpriced:
-            self._refuse(unknown_price(self._spending.unknown_models))
+            self._refuse(unknown_price(self._spending))
         elif spent := over_budget(budget_usd, self._spending.usd):
             self.ending = True
             self._stop(spent)

@@ -303,7 +303,7 @@ class Runs:
             arms,
             plan.options,
             keyring,
-            Spending(plan.prices.models, {target.label: target.prices for target in plan.targets}),
+            Spending(plan.prices.models, {target.label: target.terms for target in plan.targets}),
             sessions=_share(plan.sessions, worker, workers),
             warmup_s=warmup_s,
             fire=self._environment.events.request.fire,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
-from bench.money import Prices, cost_usd, dollars, prices_of
+from bench.money import Prices, Terms, cost_usd, dollars, tariff_of
 from bench.protocol.events import Usage
 
 GIVE_PRICES = "give the target `prices:` in targets.yaml, or name a file that has them: --prices FILE"
@@ -15,14 +15,16 @@ GIVE_PRICES = "give the target `prices:` in targets.yaml, or name a file that ha
 class Spending:
     """Adds up what turns cost, as they end, and what belongs to no turn, as its session ends.
 
-    `own`: prices by the target's label, which go before the table's.
+    `terms`: of each target, by its label.
     """
 
-    def __init__(self, table: Mapping[str, Prices], own: Mapping[str, Prices | None]) -> None:
-        self._table, self._own = table, own
+    def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, Terms]) -> None:
+        self._table, self._terms = table, terms
         self.usd = 0.0
         self.unpriced = 0
-        """Turns, and sessions for what belongs to no turn, that told tokens of which the price is not known."""
+        """Turns, and sessions for what belongs to no turn, that told tokens and are in no amount."""
+        self.unread = 0
+        """Of these, those whose tokens cannot be read."""
         self.silent = 0
         """Turns that told no tokens."""
         self.unknown_models: set[str] = set()
@@ -40,12 +42,15 @@ class Spending:
             self._spend(target, model, usage)
 
     def _spend(self, target: str, model: str | None, usage: Usage) -> None:
-        prices = self._own.get(target) or prices_of(self._table, model or "")
-        if prices is None:
+        found = tariff_of(self._table, self._terms.get(target, Terms()), model)
+        if usage.unread:
+            self.unread += 1
             self.unpriced += 1
-            self.unknown_models.add(model or "")
+        elif found.prices is None:
+            self.unpriced += 1
+            self.unknown_models.add(found.model)
         else:
-            self.usd += usage_usd(prices, usage)
+            self.usd += usage_usd(found.prices, usage)
 
 
 def usage_usd(prices: Prices, usage: Usage) -> float:
@@ -60,8 +65,10 @@ def over_budget(budget_usd: float | None, usd: float) -> str:
     return f"the budget of {dollars(budget_usd)} USD is spent: {dollars(usd)} USD"
 
 
-def unknown_price(models: Iterable[str]) -> str:
-    """Why a budget cannot be kept where models have no price, and what to do, in one line."""
-    named = ", ".join(sorted(filter(None, models)))
+def unknown_price(spending: Spending) -> str:
+    """Why a budget cannot be kept where something told has no price, and what to do, in one line."""
+    if not spending.unknown_models:
+        return "--budget cannot be kept, for the service tells tokens that cannot be read: leave --budget out"
+    named = ", ".join(sorted(filter(None, spending.unknown_models)))
     which = f"no price of {named} is known" if named else "the service names no model, so no price is known"
     return f"--budget cannot be kept, for {which}: {GIVE_PRICES}"

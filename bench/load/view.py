@@ -185,6 +185,9 @@ def _listed(arms: list[str], count: int) -> str:
 def _money(total: Standing, budget_usd: float | None) -> Iterator[Part]:
     if not total.usd and not total.unpriced and budget_usd is None:
         return
+    if total.unpriced and not total.usd:  # nobody knows what it cost: 0.00 would be a figure
+        yield Part(7 if budget_usd is not None else 10, (f"cost unknown ({total.unpriced} unpriced)", "cost unknown"))
+        return
     spent = f"{dollars(total.usd)} USD"
     of = f"{spent} of {dollars(budget_usd)}" if budget_usd is not None else spent
     unpriced = f" ({total.unpriced} unpriced)" if total.unpriced else ""

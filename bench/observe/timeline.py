@@ -42,6 +42,8 @@ ACTIVE_RESPONSE = "conversation_already_has_active_response"
 """Without an event's id: a VAD committed speech while a response was under way, and starts none for it."""
 TURN_CODES = THROTTLED_CODES | {"server_error", "inference_not_authorized_error"}
 """These end the turn that is under way also where the error names no event of it."""
+KEPT = ("model",)
+"""What a session has for its whole life, whether or not the service says so each time that it describes it."""
 TEXT_SESSION = "the session is one of text"
 MODALITIES = ("output_modalities", "modalities")
 """What a session's kinds of output are called, in either dialect."""
@@ -183,7 +185,7 @@ class Timeline:
         created = event.kind is Kind.SESSION_CREATED
         self._instants.setdefault("session_created" if created else "session_updated", at_ns)
         if event.session:
-            self._settings = event.session
+            self._settings = {name: self._settings[name] for name in KEPT if name in self._settings} | event.session
             self._service_session_id = self._service_session_id or event.session_id
 
     def _turn_event(self, event: Event, message: Received) -> None:

@@ -129,9 +129,15 @@ class Usage(msgspec.Struct, frozen=True):
     cached_audio_in: int = 0
     text_out: int = 0
     audio_out: int = 0
+    unread: int = 0
+    """Responses whose tokens were told and cannot be read: they are in no other number, so nobody knows the sum."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
+
+
+UNREAD = Usage(unread=1)
+"""Of a response whose tokens were told and cannot be read."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -300,7 +306,7 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         status=_text(response, "status"),
         reason=_text(details, "reason"),
         failure=_failure(_object(wire.error) if kind is Kind.ERROR else _part(details, "error")),
-        usage=_usage(_part(response, "usage")) if kind is Kind.RESPONSE_DONE else None,
+        usage=_usage(response.get("usage")) if kind is Kind.RESPONSE_DONE else None,
         session=shortened(_object(wire.session), len(wire.session)) or None,
     )
 
@@ -330,11 +336,6 @@ def _text(parent: dict[str, Any], name: str, longest: int = LONGEST_ID) -> str:
     return value[:longest] if isinstance(value, str) else ""
 
 
-def _count(parent: dict[str, Any], name: str) -> int:
-    value = parent.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MANY_TOKENS else 0
-
-
 def _failure(error: dict[str, Any]) -> Failure | None:
     if not error:
         return None
@@ -342,20 +343,32 @@ def _failure(error: dict[str, Any]) -> Failure | None:
     return Failure(_text(error, "type"), _text(error, "code"), message, _text(error, "event_id"))
 
 
-def _usage(usage: dict[str, Any]) -> Usage | None:
-    """The tokens of a response. What is not told by kind is taken for text, cached input as far as there is text."""
-    if not usage:
+def _usage(told: Any) -> Usage | None:
+    """The tokens of a response; None where none are told, `UNREAD` where they cannot be read."""
+    if told is None or told == {}:
         return None
-    came, went = _part(usage, "input_token_details"), _part(usage, "output_token_details")
-    text_in, audio_in = _by_kind(came) or (_count(usage, "input_tokens"), 0)
-    text_out, audio_out = _by_kind(went) or (_count(usage, "output_tokens"), 0)
-    cached_in = _count(came, "cached_tokens")
-    split = min(text_in, cached_in), max(0, cached_in - text_in)
-    cached_text, cached_audio = _by_kind(_part(came, "cached_tokens_details")) or split
+    try:
+        return _read_usage(told)
+    except _UnreadableError:
+        return UNREAD
+
+
+class _UnreadableError(Exception):
+    """A number of tokens that is none, or is missing."""
+
+
+def _read_usage(told: Any) -> Usage:
+    """What is not told by kind is taken for text, cached input as far as there is text. Raises _UnreadableError."""
+    came, went = _details(told, "input_token_details"), _details(told, "output_token_details")
+    nothing = 0 if _tokens(told, "total_tokens") == 0 else None
+    text_in, audio_in = _by_kind(came, _tokens(told, "input_tokens"), nothing)
+    text_out, audio_out = _by_kind(went, _tokens(told, "output_tokens"), nothing)
+    cached = _tokens(came, "cached_tokens")
+    cached_text, cached_audio = _cached(_details(came, "cached_tokens_details"), cached or 0, text_in)
     return Usage(
         text_in=text_in,
         audio_in=audio_in,
-        cached_in=cached_in or cached_text + cached_audio,
+        cached_in=cached or cached_text + cached_audio,
         cached_text_in=min(text_in, cached_text),
         cached_audio_in=min(audio_in, cached_audio),
         text_out=text_out,
@@ -363,7 +376,38 @@ def _usage(usage: dict[str, Any]) -> Usage | None:
     )
 
 
-def _by_kind(details: dict[str, Any]) -> tuple[int, int] | None:
-    """Tokens of text and of audio; None where neither is told."""
-    told = details.keys() & {"text_tokens", "audio_tokens"}
-    return (_count(details, "text_tokens"), _count(details, "audio_tokens")) if told else None
+def _details(told: Any, name: str) -> Any:
+    """An object within; {} where it is left out."""
+    if not isinstance(told, dict):
+        raise _UnreadableError
+    value = told.get(name)
+    return {} if value is None else value
+
+
+def _tokens(told: Any, name: str) -> int | None:
+    """A number of tokens; None where it is left out."""
+    if not isinstance(told, dict):
+        raise _UnreadableError
+    value = told.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MANY_TOKENS:
+        raise _UnreadableError
+    return value
+
+
+def _by_kind(details: Any, *totals: int | None) -> tuple[int, int]:
+    """Tokens of text and of audio; where neither is told, the first total that is: all of it text."""
+    text, audio = _tokens(details, "text_tokens"), _tokens(details, "audio_tokens")
+    total = next((one for one in totals if one is not None), None)
+    if text is None and audio is None and total is None:
+        raise _UnreadableError
+    return (text or 0, audio or 0) if text or audio else (total or 0, 0)
+
+
+def _cached(details: Any, cached: int, text_in: int) -> tuple[int, int]:
+    """The same of cached input."""
+    text, audio = _tokens(details, "text_tokens"), _tokens(details, "audio_tokens")
+    if text is None and audio is None:
+        return min(text_in, cached), max(0, cached - text_in)
+    return text or 0, audio or 0

@@ -93,7 +93,10 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
 
 
 def _tokens(usage: Usage | None) -> dict[str, int]:
-    return {} if usage is None else {f"tokens_{name}": count for name, count in asdict(usage).items()}
+    """Nothing where none were told, or some cannot be read: what is known of them would pass for the whole."""
+    if usage is None or usage.unread:
+        return {}
+    return {f"tokens_{name}": count for name, count in asdict(usage).items() if name != "unread"}
 
 
 def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from bench.money import Prices
+from bench.money import Prices, Terms
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
 from bench.transport.base import MAX_MESSAGE_MIB, Proxy
@@ -98,6 +98,11 @@ class Target:
         """Whether what is sent stays on this machine."""
         proxy = self.way.proxy
         return is_loopback(self.way.address or self.host) and (proxy is None or is_loopback(proxy.host))
+
+    @property
+    def terms(self) -> Terms:
+        """What its turns are priced by before it answers."""
+        return Terms(self.model, self.prices)
 
     @property
     def url(self) -> str:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.money import Prices, cost_usd, prices_of
+from bench.money import Prices, Terms, cost_usd, tariff_of
 from reports.runs import Run
 from reports.statistics.quantiles import Floats, Integers
 from reports.summary.bills import bills_of
@@ -200,24 +199,26 @@ def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
     table = _table(run)
     for place, label in enumerate(targets):
         entry = entries.get(label, {})
-        named = [
-            (models[g % len(models)] or str(entry.get("model") or ""), g)
+        terms = Terms(str(entry.get("model") or ""), as_prices(entry.get("prices")))
+        paid = [
+            (tariff_of(table, terms, models[g % len(models)]), g)
             for g in range(place * len(models), (place + 1) * len(models))
             if turns[g] or strays[g]
         ]
         charges = tuple(
             Charge(
-                name or UNNAMED,
+                one.model or UNNAMED,
                 int(turns[g]),
                 int(strays[g]),
                 {kind: int(values[g]) for kind, values in sums.items()},
                 {kind: int(values[g]) for kind, values in of_stray.items()},
-                *_prices(entry, table, name),
+                one.prices,
+                one.source,
             )
-            for name, g in named
+            for one, g in paid
         )
-        priced = [g for (_, g), charge in zip(named, charges, strict=True) if charge.prices]
-        sessions = np.unique(bills.session[told & np.isin(group, priced)])
+        known = [g for one, g in paid if one.prices]
+        sessions = np.unique(bills.session[told & np.isin(group, known)])
         silent = int(((bills.target == place) & ~told & ~bills.stray).sum())
         yield Cost(label, charges, silent, sessions.size, _minutes(run, bills.ids[sessions]))
 
@@ -237,14 +238,6 @@ def _table(run: Run) -> dict[str, Prices]:
     """The price table that the run went by."""
     models = (run.document.get("prices") or {}).get("models") or {}
     return {str(name): found for name, entry in models.items() if (found := as_prices(entry))}
-
-
-def _prices(entry: Mapping[str, Any], table: Mapping[str, Prices], model: str) -> tuple[Prices | None, str]:
-    """The target's own prices, else the table's for the model. `entry`: what the document says of the target."""
-    if own := as_prices(entry.get("prices")):
-        return own, "own"
-    found = prices_of(table, model)
-    return found, "table" if found else ""
 
 
 def as_prices(entry: object) -> Prices | None:

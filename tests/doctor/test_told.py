@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.doctor.told import compression, greeted, limits_told, refused, replied, service_clock, settings_in
+from bench.money import Tariff
 from bench.observe.observation import SessionObservation
 from bench.protocol.limits import RateLimit
 from bench.protocol.simulated import SIMULATOR_MARK
@@ -96,7 +97,7 @@ def test_limits_say_what_is_left() -> None:
 def test_a_turn_that_the_service_ends_without_a_word_says_its_outcome_alone() -> None:
     turn = build_observation(outcome="incomplete:max_output_tokens")
 
-    assert replied(turn, build_target(), None, "m").said == "incomplete:max_output_tokens"
+    assert replied(turn, build_target(), Tariff("m", None, "")).said == "incomplete:max_output_tokens"
 
 
 @pytest.mark.parametrize(

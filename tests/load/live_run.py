@@ -130,7 +130,7 @@ class Stand:
             arms,
             replace(Options.of(parsed()), **given),
             keyring,
-            Spending({}, {target.label: target.prices for target in self.targets}),
+            Spending({}, {target.label: target.terms for target in self.targets}),
             sessions=sessions,
             warmup_s=warmup_s,
             fire=lambda exception, **_: self.failures.append(exception) if exception else None,

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load.spending import Spending, over_budget, unknown_price
-from bench.money import Prices
-from bench.protocol.events import Usage
+from bench.money import Prices, Terms
+from bench.protocol.events import UNREAD, Usage
 
 REALTIME = Prices(text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64)
 FLAT = Prices(1, 1, 1, 1, 1, 1)
@@ -18,14 +18,14 @@ TABLE = {"gpt-realtime": REALTIME}
 
 
 def test_a_turn_costs_by_the_model_that_answered() -> None:
-    spending = Spending(TABLE, {"sweden": None})
+    spending = Spending(TABLE, {"sweden": Terms()})
     spending.add("sweden", "gpt-realtime-2025-08-28", SPOKEN)
 
     assert spending.usd == pytest.approx(SPOKEN_USD)
 
 
 def test_the_prices_of_a_target_go_before_those_of_its_model() -> None:
-    spending = Spending(TABLE, {"sweden": FLAT, "east": None})
+    spending = Spending(TABLE, {"sweden": Terms(own=FLAT), "east": Terms()})
     spending.add("sweden", "gpt-realtime", SPOKEN)
     own = spending.usd
     spending.add("east", "gpt-realtime", SPOKEN)
@@ -35,7 +35,7 @@ def test_the_prices_of_a_target_go_before_those_of_its_model() -> None:
 
 
 def test_a_target_with_prices_needs_no_model() -> None:
-    spending = Spending({}, {"sweden": FLAT})
+    spending = Spending({}, {"sweden": Terms(own=FLAT)})
     spending.add("sweden", None, SPOKEN)
 
     assert (spending.unpriced, spending.usd) == (0, pytest.approx(2200 / 1e6))
@@ -83,6 +83,14 @@ def test_turns_add_up(usages: list[Usage]) -> None:
     assert spending.usd == pytest.approx(sum(32 * u.audio_in + 64 * u.audio_out for u in usages) / 1e6)
 
 
+def after(*models: str | None) -> Spending:
+    """What a turn of each of these models without a price came to."""
+    spending = Spending(TABLE, {})
+    for model in models:
+        spending.add("sweden", model, SPOKEN)
+    return spending
+
+
 def test_a_budget_is_spent_once_it_is_reached() -> None:
     assert over_budget(5.0, 4.99) == ""
     assert over_budget(5.0, 5.0) == "the budget of 5.00 USD is spent: 5.00 USD"
@@ -94,7 +102,7 @@ def test_without_a_budget_nothing_is_too_much() -> None:
 
 
 def test_an_unknown_price_names_the_model_and_the_remedy() -> None:
-    line = unknown_price({"gpt-realtime-3", "gpt-next", ""})
+    line = unknown_price(after("gpt-realtime-3", "gpt-next", None))
 
     assert line.startswith("--budget cannot be kept, for no price of gpt-next, gpt-realtime-3 is known: ")
     assert "--prices FILE" in line
@@ -102,4 +110,14 @@ def test_an_unknown_price_names_the_model_and_the_remedy() -> None:
 
 
 def test_an_unknown_price_without_a_model_says_so() -> None:
-    assert "for the service names no model" in unknown_price({""})
+    assert "for the service names no model" in unknown_price(after(None))
+
+
+def test_tokens_that_cannot_be_read_make_a_budget_blind_whatever_the_prices_are() -> None:
+    spending = Spending(TABLE, {"sweden": Terms("gpt-realtime")})
+    spending.add("sweden", None, UNREAD)
+
+    assert spending.unpriced == 1
+    assert unknown_price(spending) == (
+        "--budget cannot be kept, for the service tells tokens that cannot be read: leave --budget out"
+    )

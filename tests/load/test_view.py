@@ -60,6 +60,7 @@ def test_before_anything_has_happened_there_is_little_to_say() -> None:
         ({"throttled": 7}, "7 throttled"),
         ({"tokenless": 5}, "5 wait for a token"),
         ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
+        ({"unpriced": 4, "usd": 0.0}, " · cost unknown (4 unpriced) · "),
         ({"turns_failed": 0}, "turns 409 ok 100 %"),
         ({"turns_good": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
         ({"turns_good": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),

@@ -107,3 +107,15 @@ def test_a_session_of_text_explains_that_no_audio_came(name: str, modalities: ob
     assert turn.detail == (
         f"the session is one of text: {name} of the service's session is without audio" if explained else ""
     )
+
+
+def test_a_session_keeps_the_model_that_it_was_opened_with_where_later_events_leave_it_out() -> None:
+    talk = Talk(ready=False)
+    talk.hear(0, message("session.created", session={"id": "s", "model": "gpt-realtime", "voice": "alloy"}))
+    talk.hear(5, message("session.updated", session={"id": "s", "voice": "marin"}))
+    session = talk.timeline.session()
+
+    assert (session.model, session.effective_settings["voice"]) == ("gpt-realtime", "marin")
+
+    talk.hear(9, message("session.updated", session={"id": "s", "model": "gpt-realtime-mini"}))
+    assert talk.timeline.session().model == "gpt-realtime-mini"

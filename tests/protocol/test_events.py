@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bench.protocol.dialects import Dialect
 from bench.protocol.events import (
     KINDS,
+    UNREAD,
     Event,
     Failure,
     Kind,
@@ -116,7 +117,7 @@ def test_the_end_of_a_response_says_how_and_what_it_cost() -> None:
 
 def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> Usage | None:
     """What `response.done` with this usage says."""
-    told = {"input_token_details": came, "output_token_details": went or {}} | totals
+    told = {"input_token_details": came, "output_token_details": went or {}, "output_tokens": 0} | totals
     return decode(done("r1", usage=told), Dialect.GA).usage
 
 
@@ -150,6 +151,44 @@ def test_tokens_that_are_not_told_by_kind_are_text() -> None:
     assert tokens({}, input_tokens=30, output_tokens=7) == Usage(text_in=30, text_out=7)
     assert tokens({"cached_tokens": 20}, input_tokens=30) == Usage(text_in=30, cached_in=20, cached_text_in=20)
     assert tokens({"audio_tokens": 8}, input_tokens=30) == Usage(audio_in=8)
+
+
+def test_a_kind_that_is_told_as_nothing_beside_a_total_is_told_by_the_total() -> None:
+    assert tokens({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30) == Usage(text_in=30)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"total_tokens": 50},
+        {"input_tokens": 30},
+        {"output_tokens": 30},
+        {"prompt_tokens": 30, "completion_tokens": 7},
+        {"input_tokens": "30", "output_tokens": 7},
+        {"input_tokens": 30.5, "output_tokens": 7},
+        {"input_tokens": -1, "output_tokens": 7},
+        {"input_tokens": True, "output_tokens": 7},
+        {"input_tokens": 2**40, "output_tokens": 7},
+        {"input_tokens": 30, "output_tokens": 7, "input_token_details": {"text_tokens": "30"}},
+        {"input_tokens": 30, "output_tokens": 7, "input_token_details": [30]},
+        {"input_tokens": 30, "output_tokens": 7, "output_token_details": {"audio_tokens": {}}},
+        {"input_tokens": 30, "output_tokens": 7, "input_token_details": {"cached_tokens": "20"}},
+        [30, 7],
+        "many",
+        37,
+    ],
+)
+def test_tokens_that_cannot_be_read_are_not_taken_for_none(told: Any) -> None:
+    assert decode(done("r1", usage=told), Dialect.GA).usage == UNREAD
+
+
+@pytest.mark.parametrize("told", [None, {}])
+def test_tokens_that_are_not_told_are_none(told: Any) -> None:
+    assert decode(done("r1", usage=told), Dialect.GA).usage is None
+
+
+def test_a_total_of_nothing_is_nothing() -> None:
+    assert decode(done("r1", usage={"total_tokens": 0}), Dialect.GA).usage == Usage()
 
 
 COUNTS = st.none() | st.integers(-5, 2**70)

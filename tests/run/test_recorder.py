@@ -17,7 +17,7 @@ from bench.clock import Arrival, utc_ns
 from bench.measures import CATALOGUE
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.dialects import Dialect
-from bench.protocol.events import Usage, decode
+from bench.protocol.events import UNREAD, Usage, decode
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run import folder as files
 from bench.run.histograms import Key, distribution
@@ -39,6 +39,7 @@ from tests.helpers import (
     session_created,
 )
 
+TOKENS = tuple(name for name in Usage.__struct_fields__ if name != "unread")
 LABELS = Labels("w0-000001", "simulator", "voice_turns", "voice_turns")
 OFFSET_NS = 1_700_000_000 * S
 BEGAN_NS = 1_763_000_000 * S
@@ -84,7 +85,7 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
     assert {name: row[name] for name in same} == {name: getattr(turn, name) for name in same}
     assert (row["origin"], row["stamp_source"], row["audio_speed"]) == ("requested", "kernel", turn.audio_speed)
     assert (row["delta_gap_max_ns"], row["delta_gap_p95_ns"]) == (20 * MS, 19 * MS)
-    tokens = {name: row[f"tokens_{name}"] for name in Usage.__struct_fields__}
+    tokens = {name: row[f"tokens_{name}"] for name in TOKENS}
     assert Usage(**tokens) == turn.usage
     assert (row["run_id"], row["session_id"], row["worker"]) == (folder.name, "w0-000001", 0)
     assert (row["target"], row["scenario"], row["script"]) == ("simulator", "voice_turns", "voice_turns")
@@ -117,8 +118,20 @@ def test_a_session_s_row_holds_the_tokens_that_belong_to_no_turn(folder: Path, r
     recorder.flush()
 
     told, silent = files.read_table(folder, "sessions").to_pylist()
-    assert Usage(**{name: told[f"tokens_{name}"] for name in Usage.__struct_fields__}) == usage
-    assert {silent[f"tokens_{name}"] for name in Usage.__struct_fields__} == {None}
+    assert Usage(**{name: told[f"tokens_{name}"] for name in TOKENS}) == usage
+    assert {silent[f"tokens_{name}"] for name in TOKENS} == {None}
+
+
+def test_a_row_has_no_tokens_where_some_cannot_be_read(folder: Path, recorder: Recorder) -> None:
+    """What is known of them would pass for the whole."""
+    record = recorder.session(LABELS)
+    record.turn_ended(build_observation(usage=Usage(text_in=9, audio_out=8) + UNREAD))
+    record.session_ended(build_session(stray_usage=UNREAD))
+    recorder.flush()
+
+    for table in ("turns", "sessions"):
+        (row,) = rows(folder, table)
+        assert not {f"tokens_{name}" for name in TOKENS} & row.keys()
 
 
 def test_a_session_s_row_says_which_variables_it_took_and_whether_its_events_are_kept(

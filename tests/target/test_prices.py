@@ -42,6 +42,8 @@ def written(folder: Path, text: str) -> Path:
         ("gpt-realtime-mini-2025-12-15", (0.6, 0.06, 2.4), (10, 0.3, 20)),
         ("gpt-realtime-2.1-mini", (0.6, 0.06, 2.4), (10, 0.3, 20)),
         ("gpt-realtime-2", (4, 0.4, 24), (32, 0.4, 64)),
+        ("gpt-realtime-2.1", (4, 0.4, 24), (32, 0.4, 64)),
+        ("gpt-realtime-2.1-2026-07-08", (4, 0.4, 24), (32, 0.4, 64)),
     ],
 )
 def test_the_table_knows_the_models_of_the_service(
@@ -54,7 +56,7 @@ def test_the_table_knows_the_models_of_the_service(
 
 
 def test_a_model_that_is_not_in_the_table_has_no_price() -> None:
-    assert prices_of(load_price_table(None).models, "gpt-realtime-2.1") is None
+    assert prices_of(load_price_table(None).models, "gpt-realtime-2.2") is None
 
 
 def test_every_price_that_comes_with_the_tool_has_a_source_and_the_table_a_day() -> None:
