@@ -22,6 +22,7 @@ from msgspec.structs import astuple
 from bench.protocol.dialects import Dialect
 from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
 from bench.protocol.limits import RateLimit, rate_limits
+from bench.protocol.tokens import UnreadableError, tokens_in
 
 
 class Kind(Enum):
@@ -114,8 +115,6 @@ RENAMED = {
 KINDS = {dialect: SHARED_NAMES | names for dialect, names in RENAMED.items()}
 QUOTE, PADDING = b'"='
 EMPTY = msgspec.Raw()
-MANY_TOKENS = 2**40
-"""So many are a mistake, and the sum of a turn's would not fit its column."""
 DELTAS = frozenset({Kind.TEXT_DELTA, Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA})
 
 
@@ -348,66 +347,6 @@ def _usage(told: Any) -> Usage | None:
     if told is None or told == {}:
         return None
     try:
-        return _read_usage(told)
-    except _UnreadableError:
+        return Usage(**tokens_in(told))
+    except UnreadableError:
         return UNREAD
-
-
-class _UnreadableError(Exception):
-    """A number of tokens that is none, or is missing."""
-
-
-def _read_usage(told: Any) -> Usage:
-    """What is not told by kind is taken for text, cached input as far as there is text. Raises _UnreadableError."""
-    came, went = _details(told, "input_token_details"), _details(told, "output_token_details")
-    nothing = 0 if _tokens(told, "total_tokens") == 0 else None
-    text_in, audio_in = _by_kind(came, _tokens(told, "input_tokens"), nothing)
-    text_out, audio_out = _by_kind(went, _tokens(told, "output_tokens"), nothing)
-    cached = _tokens(came, "cached_tokens")
-    cached_text, cached_audio = _cached(_details(came, "cached_tokens_details"), cached or 0, text_in)
-    return Usage(
-        text_in=text_in,
-        audio_in=audio_in,
-        cached_in=cached or cached_text + cached_audio,
-        cached_text_in=min(text_in, cached_text),
-        cached_audio_in=min(audio_in, cached_audio),
-        text_out=text_out,
-        audio_out=audio_out,
-    )
-
-
-def _details(told: Any, name: str) -> Any:
-    """An object within; {} where it is left out."""
-    if not isinstance(told, dict):
-        raise _UnreadableError
-    value = told.get(name)
-    return {} if value is None else value
-
-
-def _tokens(told: Any, name: str) -> int | None:
-    """A number of tokens; None where it is left out."""
-    if not isinstance(told, dict):
-        raise _UnreadableError
-    value = told.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MANY_TOKENS:
-        raise _UnreadableError
-    return value
-
-
-def _by_kind(details: Any, *totals: int | None) -> tuple[int, int]:
-    """Tokens of text and of audio; where neither is told, the first total that is: all of it text."""
-    text, audio = _tokens(details, "text_tokens"), _tokens(details, "audio_tokens")
-    total = next((one for one in totals if one is not None), None)
-    if text is None and audio is None and total is None:
-        raise _UnreadableError
-    return (text or 0, audio or 0) if text or audio else (total or 0, 0)
-
-
-def _cached(details: Any, cached: int, text_in: int) -> tuple[int, int]:
-    """The same of cached input."""
-    text, audio = _tokens(details, "text_tokens"), _tokens(details, "audio_tokens")
-    if text is None and audio is None:
-        return min(text_in, cached), max(0, cached - text_in)
-    return text or 0, audio or 0

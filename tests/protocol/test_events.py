@@ -187,6 +187,12 @@ def test_tokens_that_are_not_told_are_none(told: Any) -> None:
     assert decode(done("r1", usage=told), Dialect.GA).usage is None
 
 
+def test_a_whole_number_is_one_however_it_is_written() -> None:
+    assert decode(done("r1", usage={"input_tokens": 30.0, "output_tokens": 7}), Dialect.GA).usage == Usage(
+        30, text_out=7
+    )
+
+
 def test_a_total_of_nothing_is_nothing() -> None:
     assert decode(done("r1", usage={"total_tokens": 0}), Dialect.GA).usage == Usage()
 
