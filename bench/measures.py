@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -17,13 +18,21 @@ Better = Literal["lower", "higher", "neither"]
 DEFINITIONS_VERSION = 1
 """Raised whenever a definition below changes what a figure means. Runs of different versions are not compared."""
 
+ORIGINS = ("requested", "speech_end")
+"""What latency counts from: the first of these that a turn has. It is stored under the turn's `origin`."""
+ORIGIN = "origin"
+"""The instant that a turn's origin names, as measures begin with it."""
+CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done")
+"""In the order in which they end. One that did not happen (a name lookup, TLS) took no time: what follows it begins
+where the phase before it ended."""
+
 
 @dataclass(frozen=True)
 class Measure:
     """One figure: the difference of two instants (nanoseconds), or a column of its own.
 
     `begin` and `end` name the instants, `less` a column in ns that is taken off their difference; `column` names the
-    column that holds the figure itself. `unless`: a column, and what it says where there is no such figure. `waits`: a
+    column that holds the figure itself. Where `begin` did not happen, others may stand for it (`begins`). `unless`: a column, and what it says where there is no such figure. `waits`: a
     turn that failed has waited without an end, where this is the time between two instants.
     """
 
@@ -38,6 +47,43 @@ class Measure:
     column: str = ""
     unless: tuple[str, str] | None = None
     waits: bool = True
+
+    @cached_property
+    def begins(self) -> tuple[str, ...]:
+        """The instants of which the first that happened begins it."""
+        if self.begin == ORIGIN:
+            return ORIGINS
+        if self.begin in CONNECT_PHASES:
+            return CONNECT_PHASES[CONNECT_PHASES.index(self.begin) :: -1]
+        return (self.begin,) if self.begin else ()
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a row that it is made of."""
+        if self.column:
+            return (self.column,)
+        instants = [f"{name}_at_ns" for name in (*self.begins, self.end) if name]
+        origin = [ORIGIN] if self.begin == ORIGIN else []
+        return (*instants, *origin, *([self.less] if self.less else []), *(self.unless[:1] if self.unless else []))
+
+    def value_ns(self, instants: Mapping[str, int], columns: Mapping[str, int | str | None]) -> int | None:
+        """The figure of one turn or session, by the instants that happened and its columns; None where it is absent.
+
+        `bench.run.measured.values_ns` says the same of whole tables.
+        """
+        if self.column:
+            return _whole(columns.get(self.column))
+        begin = next((name for name in self.begins if name in instants), None)
+        less = _whole(columns.get(self.less)) if self.less else 0
+        if begin is None or self.end not in instants or less is None:
+            return None
+        if self.unless is not None and columns.get(self.unless[0]) == self.unless[1]:
+            return None
+        return instants[self.end] - instants[begin] - less
+
+
+def _whole(value: int | str | None) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 CATALOGUE: dict[str, Measure] = {

@@ -23,11 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, VAD_SEGMENTS, Measure, outcome_class
+from bench.measures import CATALOGUE, VAD_SEGMENTS, outcome_class
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
+from bench.run.measured import origin_ns, values_ns
 
 REPEATING = frozenset(
     (
@@ -38,8 +39,6 @@ REPEATING = frozenset(
 )
 TURN_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "session" and (m.end or m.column))
-CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done", "session_created")
-"""In the order in which they end; one that did not happen (TLS, a name lookup) took no time."""
 
 REPORTED = (
     *(
@@ -119,18 +118,10 @@ def _frame(path: Path, names: list[str]) -> pd.DataFrame:
 def _reported_frame(path: Path) -> pd.DataFrame:
     """What a report needs of the turns; without the columns that served only to derive their measures."""
     names = SCHEMAS["turns"].names
-    wanted = {name for measure in TURN_MEASURES for name in _columns_of(measure)}.union(REPORTED)
+    wanted = {name for measure in TURN_MEASURES for name in measure.columns}.union(REPORTED)
     frame = _with_measures(_frame(path, [name for name in names if name in wanted]))
-    derived = {name for measure in TURN_MEASURES if measure.unit == "ms" for name in _columns_of(measure)}
+    derived = {name for measure in TURN_MEASURES if measure.unit == "ms" for name in measure.columns}
     return frame.drop(columns=derived.intersection(names).difference(REPORTED))
-
-
-def _columns_of(measure: Measure) -> tuple[str, ...]:
-    """What a measure is derived from; `origin_at_ns` is derived itself."""
-    if measure.column:
-        return (measure.column,)
-    beside = [*([measure.less] if measure.less else []), *(measure.unless[:1] if measure.unless else [])]
-    return (f"{measure.begin}_at_ns", f"{measure.end}_at_ns", *beside)
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
@@ -139,22 +130,12 @@ def turn_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
-    frame["origin_at_ns"] = _origin(frame)
+    frame["origin_at_ns"] = origin_ns(frame)
     frame["outcome_class"] = _classes(frame)
     for measure in TURN_MEASURES:
-        if measure.unit == "ms" and set(_columns_of(measure)) <= set(frame.columns):
-            frame[f"{measure.name}_ms"] = _length_ns(frame, measure) / 1e6
+        if measure.unit == "ms" and set(measure.columns) <= set(frame.columns):
+            frame[f"{measure.name}_ms"] = values_ns(frame, measure) / 1e6
     return frame
-
-
-def _length_ns(frame: pd.DataFrame, measure: Measure) -> pd.Series[float]:
-    """A column of its own, or the difference of two instants, without what the measure leaves out."""
-    if measure.column:
-        return frame[measure.column]
-    length = frame[f"{measure.end}_at_ns"] - frame[f"{measure.begin}_at_ns"]
-    if measure.less:
-        length = length - frame[measure.less]
-    return length.where(frame[measure.unless[0]] != measure.unless[1]) if measure.unless else length
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
@@ -162,27 +143,8 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
     frame = _pandas(table)
     frame["outcome_class"] = _classes(frame)
     for measure in SESSION_MEASURES:
-        begin_ns = 0.0 if measure.column else _begin(frame, measure)
-        frame[f"{measure.name}_ms"] = (frame[measure.column or f"{measure.end}_at_ns"] - begin_ns) / 1e6
+        frame[f"{measure.name}_ms"] = values_ns(frame, measure) / 1e6
     return frame
-
-
-def _begin(frame: pd.DataFrame, measure: Measure) -> pd.Series[float]:
-    """Where a phase of connecting begins: at the end of the last phase before it that did happen."""
-    begin = frame[f"{measure.begin}_at_ns"]
-    if measure.begin in CONNECT_PHASES:
-        for earlier in reversed(CONNECT_PHASES[: CONNECT_PHASES.index(measure.begin)]):
-            begin = begin.fillna(frame[f"{earlier}_at_ns"])
-    return begin
-
-
-def _origin(frame: pd.DataFrame) -> pd.Series[float]:
-    """The instant that latency counts from: the one that the row's `origin` names."""
-    values = np.full(len(frame), np.nan)
-    for name in ("requested", "speech_end"):
-        named = (frame["origin"] == name).to_numpy()
-        values[named] = frame[f"{name}_at_ns"].to_numpy()[named]
-    return pd.Series(values, index=frame.index)
 
 
 def _classes(frame: pd.DataFrame) -> pd.Series[str]:

@@ -24,7 +24,9 @@ ORDER = (
     "cli",
 )  # fmt: skip
 
-REPORTS_MAY_USE = {"bench.errors", "bench.measures", "bench.money", "bench.run.folder", "bench.run.histograms"}
+REPORTS_MAY_USE = {
+    "bench.errors", "bench.measures", "bench.money", "bench.run.folder", "bench.run.histograms", "bench.run.measured",
+}  # fmt: skip
 
 # A library → the modules that may name it.
 NAMED_IN = {

@@ -48,9 +48,7 @@ def refused(
 
 
 def upgraded(observed: SessionObservation) -> Finding:
-    instants = observed.instants
-    begin_ns = instants.get("tls_done", instants.get("tcp_done", observed.start_ns))
-    took_ms = (instants["upgrade_done"] - begin_ns) / NS_PER_MS
+    took_ms = observed.measures_ns()["connect_upgrade"] / NS_PER_MS
     return Finding(
         "upgrade", "ok", f"{_simulated(observed.headers)}HTTP 101 in {took_ms:.1f} ms{_ids(observed.headers)}"
     )

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
-from bench.measures import CATALOGUE, is_throttled
+from bench.measures import CATALOGUE, ORIGINS, Scope, is_throttled
 from bench.protocol.events import Usage
 from bench.protocol.limits import wait_in, wait_of
 
-ORIGINS = ("requested", "speech_end")
-"""What latency counts from: the first of these that a turn has."""
+TIMES = {
+    scope: tuple((m.name, m) for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms")
+    for scope in get_args(Scope)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,8 @@ class TurnObservation:
 
     def measures_ns(self) -> dict[str, int]:
         """Every measure of a turn that is a time and that this turn has; may be negative."""
-        columns = {"stall_ns": self.stall_ns, "network_rtt_ns": self.network_rtt_ns}
-        known = {name: value for name, value in columns.items() if value is not None}
-        return times_ns("turn", dict(self.instants) | self._origin_instant(), known, {"rtt_scope": self.rtt_scope})
-
-    def _origin_instant(self) -> dict[str, int]:
-        return {} if self.origin is None else {"origin": self.instants[self.origin]}
+        columns = {"stall_ns": self.stall_ns, "network_rtt_ns": self.network_rtt_ns, "rtt_scope": self.rtt_scope}
+        return times_ns("turn", self.instants, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +143,8 @@ class SessionObservation:
         return wait_in(self.detail) if asked_ns is None else asked_ns
 
     def measures_ns(self) -> dict[str, int]:
-        """Every measure of a session whose instants both happened. Without TLS the upgrade follows TCP at once."""
-        measures = times_ns("session", self.instants, {"token_wait_ns": self.token_wait_ns})
-        if "tls_done" not in self.instants and {"tcp_done", "upgrade_done"} <= self.instants.keys():
-            measures["connect_upgrade"] = self.instants["upgrade_done"] - self.instants["tcp_done"]
-        return measures
+        """Every measure of a session that it has."""
+        return times_ns("session", self.instants, {"token_wait_ns": self.token_wait_ns})
 
 
 def reason(outcome: str, detail: str) -> str:
@@ -167,22 +161,7 @@ def stamp_source(kernel: int, user: int) -> str | None:
     return "user" if user else None
 
 
-def times_ns(
-    scope: str,
-    instants: Mapping[str, int],
-    columns: Mapping[str, int],
-    words: Mapping[str, str | None] = MappingProxyType({}),
-) -> dict[str, int]:
-    """The measures of a scope that are times and that are known by these instants and columns, in nanoseconds.
-
-    `words`: the columns that decide whether there is such a measure at all.
-    """
-    known = {}
-    for measure in CATALOGUE.values():
-        if measure.scope != scope or (measure.unless and words.get(measure.unless[0]) == measure.unless[1]):
-            continue
-        if measure.column in columns:
-            known[measure.name] = columns[measure.column]
-        elif measure.begin in instants and measure.end in instants and (not measure.less or measure.less in columns):
-            known[measure.name] = instants[measure.end] - instants[measure.begin] - columns.get(measure.less, 0)
-    return known
+def times_ns(scope: Scope, instants: Mapping[str, int], columns: Mapping[str, int | str | None]) -> dict[str, int]:
+    """The measures of a scope that are times and that are known by these instants and columns, in nanoseconds."""
+    values = ((name, measure.value_ns(instants, columns)) for name, measure in TIMES[scope])
+    return {name: value for name, value in values if value is not None}

@@ -11,8 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.measures import GOOD
-from bench.observe.observation import ORIGINS
+from bench.measures import GOOD, ORIGINS
 from bench.run import folder as files
 from bench.run.histograms import Histograms, worst_p99_ms
 from bench.run.measured import first_ns

@@ -1,48 +1,44 @@
-"""Measures of stored rows, column by column: what `bench.observe.observation` says of one turn, of a whole table."""
+"""Measures of stored rows, column by column: what `Measure.value_ns` says of one turn or session, of a whole table."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.measures import Measure
-from bench.observe.observation import ORIGINS
-
-UPGRADE_BEGINS = ("tls_done", "tcp_done")
-"""An upgrade begins after TLS, or where there is none after TCP."""
+from bench.measures import ORIGIN, ORIGINS, Measure
 
 
-def columns_of(measure: Measure) -> list[str]:
-    """The columns that `values_ns` needs of a measure."""
-    if measure.column:
-        return [measure.column]
-    instants = (*_begins(measure), measure.end)
-    beside = [*([measure.less] if measure.less else []), *(measure.unless[:1] if measure.unless else [])]
-    return list(dict.fromkeys([*(f"{name}_at_ns" for name in instants), *beside]))
-
-
-def values_ns(rows: pa.Table, measure: Measure) -> Any:
-    """A measure's nanoseconds, null where it is absent."""
+def values_ns(rows: pd.DataFrame, measure: Measure) -> pd.Series[float]:
+    """A measure's nanoseconds, NaN where it is absent. `rows` has `measure.columns`."""
     if measure.column:
         return rows[measure.column]
-    values = pc.subtract(rows[f"{measure.end}_at_ns"], first_ns(rows, _begins(measure)))
+    begin = origin_ns(rows) if measure.begin == ORIGIN else _first(rows, measure.begins)
+    values = rows[f"{measure.end}_at_ns"] - begin
     if measure.less:
-        values = pc.subtract(values, rows[measure.less])
-    if measure.unless is None:
-        return values
-    column, word = measure.unless
-    return pc.if_else(pc.fill_null(pc.equal(rows[column], word), False), None, values)
+        values = values - rows[measure.less]
+    return values.where(rows[measure.unless[0]] != measure.unless[1]) if measure.unless else values
+
+
+def origin_ns(rows: pd.DataFrame) -> pd.Series[float]:
+    """The instant that latency counts from: the one that the row's `origin` names."""
+    values = np.full(len(rows), np.nan)
+    for name in ORIGINS:
+        named = (rows[ORIGIN] == name).to_numpy()
+        values[named] = rows[f"{name}_at_ns"].to_numpy()[named]
+    return pd.Series(values, index=rows.index)
+
+
+def _first(rows: pd.DataFrame, names: tuple[str, ...]) -> pd.Series[float]:
+    values = rows[f"{names[0]}_at_ns"]
+    for name in names[1:]:
+        values = values.fillna(rows[f"{name}_at_ns"])
+    return values
 
 
 def first_ns(rows: pa.Table, names: tuple[str, ...]) -> Any:
-    """The first of these instants that each row has."""
+    """The first of these instants that each row of an Arrow table has."""
     return pc.coalesce(*(rows[f"{name}_at_ns"] for name in names))
-
-
-def _begins(measure: Measure) -> tuple[str, ...]:
-    """The instants of which the first that a row has begins the measure."""
-    if measure.name == "connect_upgrade":
-        return UPGRADE_BEGINS
-    return ORIGINS if measure.begin == "origin" else (measure.begin,)

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.measures import CATALOGUE, GOOD, Measure, Scope
 from bench.run import folder as files
 from bench.run.histograms import ALL, MEASURED, Histograms, Key, turn_step
-from bench.run.measured import columns_of, values_ns
+from bench.run.measured import values_ns
 
 US = 1000
 REBUILT = tuple(
@@ -38,15 +39,16 @@ def _record_table(folder: Path, histograms: Histograms, table: files.TableName, 
     """Measure by measure, from the columns that it needs alone."""
     for measure in (CATALOGUE[name] for name in REBUILT):
         if measure.scope == scope:
-            there, values_us = _values_us(files.read_table(folder, table, columns_of(measure)), measure)
-            for key, rows in places:
-                histograms.record_all(key._replace(measure=measure.name), values_us[rows[there[rows]]])
+            rows = files.read_table(folder, table, list(measure.columns)).to_pandas(strings_to_categorical=True)
+            there, values_us = _values_us(rows, measure)
+            for key, mine in places:
+                histograms.record_all(key._replace(measure=measure.name), values_us[mine[there[mine]]])
 
 
-def _values_us(rows: pa.Table, measure: Measure) -> tuple[npt.NDArray[np.bool_], Integers]:
+def _values_us(rows: pd.DataFrame, measure: Measure) -> tuple[npt.NDArray[np.bool_], Integers]:
     """Which rows have the measure, and its value, in whole µs."""
     values = values_ns(rows, measure)
-    return pc.is_valid(values).to_numpy(), pc.fill_null(values, 0).to_numpy() // US
+    return values.notna().to_numpy(), values.fillna(0).to_numpy().astype(np.int64) // US
 
 
 def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:

@@ -185,7 +185,7 @@ def test_turns_that_were_never_begun_are_lost_unless_the_run_s_end_cut_them() ->
 
 
 def test_a_measure_of_another_scope_is_not_among_them() -> None:
-    instants = dict.fromkeys(("connect_start", "ended", "origin", "first_audio"), AT_NS)
+    instants = dict.fromkeys(("connect_start", "ended", "requested", "first_audio"), AT_NS)
 
     assert set(times_ns("turn", instants, {})) == {"ttfa"}
     assert set(times_ns("session", instants, {})) == {"session_length"}

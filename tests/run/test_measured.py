@@ -1,0 +1,107 @@
+"""One definition of a measure, read in two ways: of one turn or session, and of whole tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.measures import CATALOGUE
+from bench.run.folder import SCHEMAS, SESSION_INSTANTS, TURN_INSTANTS, TableName
+from bench.run.rows import session_row, turn_row
+from reports.runs import session_frame, turn_frame
+from tests.helpers import AT_NS, MS, build_observation, build_session
+
+LATER_NS = st.integers(0, 10**12)
+CONNECTED = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done", "session_created", "ended")
+
+
+def told(frame: pd.DataFrame, place: int) -> dict[str, float]:
+    """The measures in ms that a row of a report's frame has."""
+    values = {name: frame[f"{name}_ms"].iloc[place] for name in CATALOGUE if f"{name}_ms" in frame.columns}
+    return {name: float(value) for name, value in values.items() if value == value}
+
+
+def frame_of(table: TableName, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    read = turn_frame if table == "turns" else session_frame
+    return read(pa.Table.from_pylist(rows, schema=SCHEMAS[table]))
+
+
+def in_ms(measures_ns: Mapping[str, int]) -> dict[str, float]:
+    return {name: value / 1e6 for name, value in measures_ns.items()}
+
+
+@given(
+    st.lists(
+        st.tuples(st.dictionaries(st.sampled_from(SESSION_INSTANTS), LATER_NS), st.integers(0, 10**9)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_session_s_measures_are_the_same_of_itself_and_of_its_row(drawn: list[tuple[dict[str, int], int]]) -> None:
+    """Whatever phases of connecting are missing."""
+    sessions = [
+        build_session(instants={name: AT_NS + ns for name, ns in instants.items()}, token_wait_ns=wait_ns)
+        for instants, wait_ns in drawn
+    ]
+    frame = frame_of("sessions", [session_row(session, 0) for session in sessions])
+
+    for place, session in enumerate(sessions):
+        assert told(frame, place) == in_ms(session.measures_ns())
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.sampled_from(TURN_INSTANTS), LATER_NS),
+            st.none() | st.integers(0, 10**9),
+            st.none() | st.integers(0, 10**9),
+            st.sampled_from([None, "service", "proxy"]),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_turn_s_measures_are_the_same_of_itself_and_of_its_row(
+    drawn: list[tuple[dict[str, int], int | None, int | None, str | None]],
+) -> None:
+    turns = [
+        build_observation(
+            instants={name: AT_NS + ns for name, ns in instants.items()},
+            stall_ns=stall_ns,
+            network_rtt_ns=rtt_ns,
+            rtt_scope=scope,
+        )
+        for instants, stall_ns, rtt_ns, scope in drawn
+    ]
+    frame = frame_of("turns", [turn_row(turn, turn.step, 0) for turn in turns])
+
+    for place, turn in enumerate(turns):
+        assert told(frame, place) == in_ms(turn.measures_ns())
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected_ms"),
+    [
+        ((), {"connect_dns": 10, "connect_tcp": 10, "connect_tls": 10, "connect_upgrade": 10}),
+        (("tls_done",), {"connect_dns": 10, "connect_tcp": 10, "connect_upgrade": 20}),
+        (("dns_done",), {"connect_tcp": 20, "connect_tls": 10, "connect_upgrade": 10}),
+        (("dns_done", "tls_done"), {"connect_tcp": 20, "connect_upgrade": 20}),
+        (("dns_done", "tcp_done", "tls_done"), {"connect_upgrade": 40}),
+    ],
+)
+def test_a_phase_of_connecting_begins_where_the_last_one_before_it_ended(
+    missing: tuple[str, ...], expected_ms: dict[str, int]
+) -> None:
+    instants = {name: AT_NS + 10 * MS * place for place, name in enumerate(CONNECTED) if name not in missing}
+    session = build_session(instants=instants)
+    frame = frame_of("sessions", [session_row(session, 0)])
+
+    phases = [name for name in CATALOGUE if name.startswith("connect_") and name != "connect_total"]
+    for found in (in_ms(session.measures_ns()), told(frame, 0)):
+        assert {name: ms for name, ms in found.items() if name in phases} == expected_ms
