@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.measures import CATALOGUE
+from bench.run.histograms import MAX_STEPS, OTHER_STEP
 from reports.lost import lost_by_step
 from reports.runs import Run, sequence
 from reports.statistics.quantiles import Floats, Integers
@@ -135,7 +136,7 @@ def turns_of(run: Run) -> Turns:
     """The measured turns."""
     frame, rows, targets = run.turns, measured(run.turns), target_labels(run)
     kind = frame["outcome_class"].cat.codes.to_numpy().astype(np.int32)
-    labels, codes = _script_steps(frame)
+    labels, codes = _script_steps(frame, rows)
     place = _origin_places(codes, len(labels), place_of(frame["origin"], tuple(ORIGINS)), kind, rows)
     steps, origin, step_of_row = _steps(frame, rows, labels, codes, place)
     origins = np.unique(origin) if origin.size else np.zeros(1, dtype=np.int64)
@@ -174,13 +175,31 @@ def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
     return labels, codes
 
 
-def _script_steps(frame: pd.DataFrame) -> tuple[list[str], Integers]:
-    """Labels of steps and each row's code. Steps of two scripts are two steps, whatever their labels."""
+def _script_steps(frame: pd.DataFrame, rows: Integers) -> tuple[list[str], Integers]:
+    """Labels of steps and each row's code. Steps of two scripts are two steps, whatever their labels.
+
+    Of each script the labels with the most measured turns stand by themselves, the others share one.
+    """
     labels, codes = _codes(frame["step"])
     scripts, script = _codes(frame["script"])
+    labels, codes = _pooled(labels, codes, script, rows)
     if np.unique(script).size < 2:
         return labels, codes
     return [f"{name}: {label}" for name in scripts for label in labels], script * len(labels) + codes
+
+
+def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers) -> tuple[list[str], Integers]:
+    """The same with the code of `other` in rows of a script's labels beyond the thirty-two that have the most turns."""
+    if len(labels) <= MAX_STEPS:
+        return labels, codes
+    turns = np.zeros((int(script.max(initial=0)) + 1, len(labels)), dtype=np.int64)
+    np.add.at(turns, (script[rows], codes[rows]), 1)
+    rank = np.argsort(np.argsort(-turns, axis=1, kind="stable"), axis=1)
+    shared = (rank >= MAX_STEPS) & ((turns > 0).sum(axis=1) > MAX_STEPS)[:, None]
+    if not shared.any():
+        return labels, codes
+    names = labels if OTHER_STEP in labels else [*labels, OTHER_STEP]
+    return names, np.where(shared[script, codes], names.index(OTHER_STEP), codes)
 
 
 def _origin_places(codes: Integers, labels: int, named: Integers, kind: Integers, rows: Integers) -> Integers:

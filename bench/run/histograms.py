@@ -32,6 +32,8 @@ MEASURED, WARMUP = "measure", "warmup"
 """Phases of a run; figures are of the measured one."""
 SPEECH_END = "speech_end"
 """The origin of turns to which the service responds by itself."""
+MAX_STEPS, OTHER_STEP = 32, "other"
+"""So many labels of a script stand by themselves in histograms and reports; the others share one. Rows keep theirs."""
 
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -52,6 +54,21 @@ class Key(NamedTuple):
 def turn_step(script: str, label: str, origin: str | None) -> str:
     """`<script>.<label>`; with `.speech_end` where times count from there, for they are not pooled with the others."""
     return f"{script}.{label}.{SPEECH_END}" if origin == SPEECH_END else f"{script}.{label}"
+
+
+class StepLabels:
+    """Under which label turns are counted: of each script a worker keeps the first labels that it meets."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, set[str]] = {}
+
+    def counted(self, script: str, label: str) -> str:
+        """The label itself, or `other`."""
+        known = self._known.setdefault(script, set())
+        if label in known or len(known) < MAX_STEPS:
+            known.add(label)
+            return label
+        return OTHER_STEP
 
 
 class Histograms:

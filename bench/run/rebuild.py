@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pyarrow.compute as pc
 
 from bench.measures import CATALOGUE, GOOD, Measure, Scope
 from bench.run import folder as files
-from bench.run.histograms import ALL, MEASURED, Histograms, Key, turn_step
+from bench.run.histograms import ALL, MEASURED, Histograms, Key, StepLabels, turn_step
 from bench.run.measured import values_ns
 
 US = 1000
@@ -52,10 +54,19 @@ def _values_us(rows: pd.DataFrame, measure: Measure) -> tuple[npt.NDArray[np.boo
 
 
 def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:
-    rows = files.read_table(folder, "turns", ["target", "phase", "script", "step", "origin", "outcome"])
+    rows = files.read_table(folder, "turns", ["worker", "target", "phase", "script", "step", "origin", "outcome"])
     good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
-    for (target, phase, script, step, origin), places in _grouped(rows.drop_columns("outcome").take(good)):
-        yield Key("", target, turn_step(script, step, origin), phase or MEASURED), good[places]
+    labels = _counted_labels(rows.select(["worker", "script", "step"]))
+    for (worker, target, phase, script, step, origin), places in _grouped(rows.drop_columns("outcome").take(good)):
+        counted = turn_step(script, labels[worker, script, step], origin)
+        yield Key("", target, counted, phase or MEASURED), good[places]
+
+
+def _counted_labels(rows: pa.Table) -> dict[tuple[Any, ...], str]:
+    """Under which label each worker counted each script's step: it met them in the order of its rows."""
+    firsts = sorted(((int(places[0]), met) for met, places in _grouped(rows)), key=itemgetter(0))
+    of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)
+    return {met: of_worker[met[0]].counted(*met[1:]) for _, met in firsts}
 
 
 def _sessions(folder: Path) -> Iterator[tuple[Key, Integers]]:

@@ -22,19 +22,17 @@ from bench.protocol.events import Event, Kind
 from bench.protocol.limits import limits_in
 from bench.protocol.simulated import is_simulated
 from bench.run import folder as files
-from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header, turn_step
+from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, StepLabels, header, turn_step
 from bench.run.rows import FOREIGN, said_row, session_row, turn_row
 from bench.run.seconds import Second
 from bench.run.spool import Spool
 from bench.run.transcripts import Transcripts
 
 US, NS_PER_S = 1000, 1_000_000_000
-MAX_STEPS = 32
 UNKNOWN_NAMES = 200
 INCIDENTS = 100
 DETAIL_CHARACTERS = 300
 CUT = frozenset({"detail", "close_reason"})
-OTHER_STEP = "other"
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class Recorder:
         }
         self._transcripts = Transcripts(folder, worker) if transcripts else None
         self._targets: dict[str, _Target] = {}
-        self._steps: dict[str, set[str]] = {}
+        self._step_labels = StepLabels()
         self._hub_delay_max_ns = 0
         self._record_hub_delay = {
             phase: self.histograms.recorder(Key("hub_delay", "all", phase=phase)) for phase in (WARMUP, MEASURED)
@@ -126,14 +124,14 @@ class Recorder:
         second.turns_ended += 1
         second.turns_failed += outcome_class(turn.outcome) == "failed"
         second.throttled += is_throttled(turn.outcome)
-        step = self._step(record.labels.script, turn.step)
+        label = self._step_labels.counted(record.labels.script, turn.step)
         if turn.outcome in GOOD:
-            counted = turn_step(record.labels.script, step, turn.origin)
+            counted = turn_step(record.labels.script, label, turn.origin)
             for measure, value_ns in turn.measures_ns().items():
                 self.histograms.record(Key(measure, record.labels.target, counted, record.phase), value_ns // US)
         for gap_ns in turn.gaps_ns:
             record.record_gap(gap_ns // US)
-        self._append("turns", record, turn_row(turn, step, self._utc_offset_ns))
+        self._append("turns", record, turn_row(turn, self._utc_offset_ns))
         if self._transcripts is not None:
             ids = {"session_id": record.labels.session_id, "service_session_id": record.service_session_id or None}
             self._transcripts.append(self._shown(ids | said_row(turn)))
@@ -173,14 +171,6 @@ class Recorder:
             "worker": self._worker,
             "simulated": record.target.simulated,
         }
-
-    def _step(self, script: str, step: str) -> str:
-        """At most 32 steps a script have histograms of their own."""
-        known = self._steps.setdefault(script, set())
-        if step in known or len(known) < MAX_STEPS:
-            known.add(step)
-            return step
-        return OTHER_STEP
 
     # Once in a while.
 

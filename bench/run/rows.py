@@ -35,7 +35,7 @@ SESSION_COUNTS = (
 )  # fmt: skip
 
 
-def turn_row(turn: TurnObservation, step: str, utc_offset_ns: int) -> dict[str, Any]:
+def turn_row(turn: TurnObservation, utc_offset_ns: int) -> dict[str, Any]:
     """The columns of `turns` that a turn knows by itself."""
     gaps = sorted(turn.gaps_ns)
     row: dict[str, Any] = {
@@ -45,7 +45,7 @@ def turn_row(turn: TurnObservation, step: str, utc_offset_ns: int) -> dict[str, 
         "start_utc_ns": turn.start_ns + utc_offset_ns,
         "response_id": turn.response_id or None,
         "item_id": turn.item_id or None,
-        "step": step,
+        "step": turn.step,
         "audio": turn.audio or None,
         "turn": turn.turn,
         "origin": turn.origin,

@@ -88,7 +88,7 @@ def _session_again(run: VoiceRun, row: Row) -> Row:
 def _turn_again(run: VoiceRun, row: Row) -> Row:
     told = run.replayed[row["session_id"]]
     (turn,) = [turn for turn in told.turns if turn.turn == row["turn"]]
-    return turn_row(turn, turn.step, 0) | {"service_session_id": told.session.service_session_id or None}
+    return turn_row(turn, 0) | {"service_session_id": told.session.service_session_id or None}
 
 
 def _differences(row: Row, again: Row) -> Differences:

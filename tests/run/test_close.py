@@ -229,6 +229,24 @@ def test_phases_stay_apart_after_a_kill_as_they_do_after_a_clean_end(tmp_path: P
     assert counted["ttfa|simulator|voice_turns.greeting|measure"] == counted["connect_total|simulator|all|measure"] == 2
 
 
+def test_labels_beyond_the_thirty_second_share_a_histogram_after_a_kill_as_they_do_after_a_clean_end(
+    tmp_path: Path,
+) -> None:
+    """Each worker keeps the labels that it meets first, in good turns and in bad ones."""
+    folder, recorders = build_run(tmp_path, 2)
+    for recorder, numbers in zip(recorders, (range(40), range(39, -1, -1)), strict=True):
+        record = recorder.session(labels(1))
+        for number in numbers:
+            outcome = "failed:x" if number % 5 == 0 else "ok"
+            record.turn_ended(build_observation(step=f"step_{number}", outcome=outcome))
+        recorder.close()
+    killed = closed_and_killed(folder)
+
+    of_rows, whole = (contents(read(files.histograms_path(one))) for one in (killed, folder))
+    assert of_rows == {tag: whole[tag] for tag in of_rows}
+    assert sum(whole["ttfa|simulator|voice_turns.other|measure"].values()) == 13
+
+
 def test_values_below_zero_are_counted_once_whether_killed_or_not(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     instants = {"requested": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}

@@ -79,7 +79,7 @@ def test_a_turn_s_measures_are_the_same_of_itself_and_of_its_row(
         )
         for instants, stall_ns, rtt_ns, scope in drawn
     ]
-    frame = frame_of("turns", [turn_row(turn, turn.step, 0) for turn in turns])
+    frame = frame_of("turns", [turn_row(turn, 0) for turn in turns])
 
     for place, turn in enumerate(turns):
         assert told(frame, place) == in_ms(turn.measures_ns())

@@ -189,9 +189,7 @@ def test_a_session_that_waited_for_a_token_says_so(folder: Path, recorder: Recor
     assert counted(recorder, "token_wait") == pytest.approx([40_000], rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    "row", [turn_row(build_observation(), "s", OFFSET_NS), session_row(build_session(), OFFSET_NS)]
-)
+@pytest.mark.parametrize("row", [turn_row(build_observation(), OFFSET_NS), session_row(build_session(), OFFSET_NS)])
 def test_a_row_has_only_columns_of_its_table(row: dict[str, Any]) -> None:
     schema = files.TURNS if "turn" in row else files.SESSIONS
 
@@ -204,7 +202,7 @@ def test_what_a_turn_does_not_have_is_null() -> None:
                              requested_width_ns=None, stamp_error_ns=None, kernel_stamps=0, audio_speed=None,
                              stall_ns=None, stalls=None, network_rtt_ns=None, retransmits=None,
                              rtt_scope=None, sent_source=None, transmit_lag_ns=None)  # fmt: skip
-    row = present(turn_row(turn, "s", OFFSET_NS))
+    row = present(turn_row(turn, OFFSET_NS))
 
     absent = {"response_id", "item_id", "first_audio_at_ns", "requested_at_ns", "delta_gap_max_ns", "stamp_source",
               "audio_speed", "tokens_text_in", "stamp_error_ns", "requested_width_ns", "detail", "audio", "stall_ns",
@@ -216,7 +214,7 @@ def test_what_a_turn_does_not_have_is_null() -> None:
 
 @given(gaps=st.lists(st.integers(0, 10**9), min_size=1, max_size=60))
 def test_the_p95_of_the_gaps_is_the_smallest_that_95_percent_do_not_exceed(gaps: list[int]) -> None:
-    row = turn_row(build_observation(gaps_ns=tuple(gaps)), "s", OFFSET_NS)
+    row = turn_row(build_observation(gaps_ns=tuple(gaps)), OFFSET_NS)
 
     p95 = row["delta_gap_p95_ns"]
     assert p95 in gaps
@@ -359,14 +357,16 @@ def test_a_measure_below_zero_is_counted_beside(recorder: Recorder) -> None:
     assert recorder.histograms.negative == {"transcript_lead": 1}
 
 
-def test_steps_beyond_the_thirty_second_share_a_label(folder: Path, recorder: Recorder) -> None:
+def test_steps_beyond_the_thirty_second_share_a_histogram_and_their_rows_keep_their_label(
+    folder: Path, recorder: Recorder
+) -> None:
     record = recorder.session(LABELS)
     for number in [*range(40), 0]:
         record.turn_ended(build_observation(step=f"step_{number}"))
     recorder.flush()
 
-    steps = [row["step"] for row in rows(folder, "turns")]
-    assert steps == [*(f"step_{number}" for number in range(32)), *["other"] * 8, "step_0"]
+    assert [row["step"] for row in rows(folder, "turns")] == [f"step_{number}" for number in [*range(40), 0]]
+    assert len(counted(recorder, "ttfa", "voice_turns.step_0")) == 2
     assert len(counted(recorder, "ttfa", "voice_turns.other")) == 8
 
 
