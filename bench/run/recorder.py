@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ class Recorder:
         self._folder, self._run_id, self._worker, self._began_utc_ns = folder, run_id, worker, began_utc_ns
         self.histograms = Histograms()
         self._spools = {
-            table: Spool(files.spool_path(folder, table, worker), schema) for table, schema in files.SCHEMAS.items()
+            table: Spool(files.spool_path(folder, table, worker), schema, partial(self._refused, table))
+            for table, schema in files.SCHEMAS.items()
         }
         self._transcripts = Transcripts(folder, worker) if transcripts else None
         self._targets: dict[str, _Target] = {}
@@ -184,6 +186,11 @@ class Recorder:
             said = self._words("detail", text)
             self._incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": said})
 
+    def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], why: str) -> None:
+        """A row cannot hold a value, such as a number of the service's that is beyond 64 bits: all else is kept."""
+        of = f" of session {row['session_id']}" if "session_id" in row else ""
+        self.incident("value_left_out", f"{column} in {table}{of}, null there: {why}")
+
     def hub_delay(self, delay_ns: int) -> None:
         """A 10 ms timer ran this late."""
         phase = WARMUP if monotonic_ns() < self._warm_until_ns else MEASURED
@@ -191,7 +198,13 @@ class Recorder:
         self._hub_delay_max_ns = max(self._hub_delay_max_ns, delay_ns)
 
     def end_second(self) -> None:
-        """A row for each target of the second that has passed."""
+        """A row for each target of the second that has passed. One that fails is said, and counts on into the next."""
+        try:
+            self._append_seconds()
+        except Exception as error:  # whatever it is: the rows of turns and sessions must reach the disk
+            self.incident("second_left_out", f"{type(error).__name__}: {error}")
+
+    def _append_seconds(self) -> None:
         now_ns, cpu_s = monotonic_ns(), time.process_time()
         length_ns = max(1, now_ns - self._second_began_ns)
         cpu = (cpu_s - self._cpu_s) / (length_ns / 1e9)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 BATCH_ROWS = 200
+Refused = Callable[[str, dict[str, Any], str], None]
+"""Is told of a value that its column cannot hold: the column, the row, and why."""
 
 
 class GrowingFile:
@@ -42,22 +44,23 @@ class GrowingFile:
 
 
 class Spool:
-    """One table of one worker."""
+    """One table of one worker. A value that its column cannot hold is null in its row, and `refused` is told of it."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._schema = schema
+    def __init__(self, path: Path, schema: pa.Schema, refused: Refused) -> None:
+        self._schema, self._refused = schema, refused
         self._rows: list[dict[str, Any]] = []
         self._file = GrowingFile(path)
         self._sealed = deque([(0, schema.serialize().to_pybytes())])
         self.written = 0
-        _batch([{}], schema)  # the first conversion imports pandas, for 0.2 s: better now than between two events
+        _batch(
+            [{}], schema, refused
+        )  # the first conversion imports pandas, for 0.2 s: better now than between two events
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row. Every 200th makes a batch of them (1 ms), so that no flush holds the event loop up for longer."""
         self._rows.append(row)
         if len(self._rows) == BATCH_ROWS:
-            with suppress(Exception):  # a row that no batch can hold is no fault of the session's: the flush will tell
-                self._seal()
+            self._seal()
 
     def __len__(self) -> int:
         """Rows that are not on disk yet."""
@@ -71,7 +74,8 @@ class Spool:
             self._write()
 
     def _seal(self) -> None:
-        self._sealed.append((len(self._rows), _batch(self._rows, self._schema).serialize().to_pybytes()))
+        batch = _batch(self._rows, self._schema, self._refused)
+        self._sealed.append((len(self._rows), batch.serialize().to_pybytes()))
         self._rows = []
 
     def _write(self) -> None:
@@ -86,5 +90,29 @@ class Spool:
         self._file.close()
 
 
-def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist(rows, schema=schema)
+def _batch(rows: list[dict[str, Any]], schema: pa.Schema, refused: Refused) -> pa.RecordBatch:
+    try:
+        return pa.RecordBatch.from_pylist(rows, schema=schema)
+    except Exception:  # of Arrow, or of Python where an integer is too large: some column holds the reason
+        return pa.RecordBatch.from_arrays([_column(rows, field, refused) for field in schema], schema=schema)
+
+
+def _column(rows: list[dict[str, Any]], field: pa.Field, refused: Refused) -> pa.Array:
+    values = [row.get(field.name) for row in rows]
+    try:
+        return pa.array(values, field.type)
+    except Exception:
+        reasons = [_why_not(value, field.type) for value in values]
+    for row, why in zip(rows, reasons, strict=True):
+        if why:
+            refused(field.name, row, why)
+    return pa.array([None if why else value for value, why in zip(values, reasons, strict=True)], field.type)
+
+
+def _why_not(value: object, kind: pa.DataType) -> str:
+    """Why a column of this type cannot hold a value; empty where it can."""
+    try:
+        pa.array([value], kind)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return ""

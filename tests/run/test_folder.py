@@ -64,7 +64,7 @@ def test_what_is_no_run_of_ours_is_refused(tmp_path: Path, content: str | None, 
 
 
 def spool(folder: Path, table: files.TableName, worker: int, rows: int) -> None:
-    spooling = Spool(files.spool_path(folder, table, worker), files.SCHEMAS[table])
+    spooling = Spool(files.spool_path(folder, table, worker), files.SCHEMAS[table], lambda *_: None)
     for number in range(rows):
         spooling.append({"worker": worker, "target": f"t{number}"})
     spooling.flush()

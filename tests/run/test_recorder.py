@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bench.clock import Arrival, utc_ns
 from bench.measures import CATALOGUE
@@ -27,6 +28,7 @@ from bench.target.credentials import Credential
 from tests.helpers import (
     AT_NS,
     MS,
+    USAGE,
     S,
     at,
     base64_of,
@@ -308,6 +310,53 @@ def test_words_that_are_no_unicode_do_not_keep_rows_from_the_disk(
     recorder.flush()
 
     assert len(rows(folder, "sessions")) == 2
+
+
+def test_a_number_that_no_column_can_hold_costs_no_row_and_is_said(folder: Path, recorder: Recorder) -> None:
+    """A service's usage is JSON, whose numbers have no end."""
+    endless = structs.replace(USAGE, text_in=10**30)
+    record = recorder.session(LABELS)
+    for usage in (USAGE, endless, USAGE):
+        record.turn_ended(build_observation(usage=usage))
+    record.session_ended(build_session())
+    recorder.close()
+
+    turns = files.read_table(folder, "turns").to_pylist()
+    assert [turn["tokens_text_in"] for turn in turns] == [USAGE.text_in, None, USAGE.text_in]
+    assert [turn["tokens_audio_in"] for turn in turns] == [USAGE.audio_in] * 3
+    assert [turn["first_audio_at_ns"] for turn in turns] == [501 * MS] * 3
+    assert len(rows(folder, "sessions")) == 1
+    (incident,) = counters(folder)["incidents"]
+    assert incident["kind"] == "value_left_out"
+    assert incident["text"].startswith("tokens_text_in in turns of session w0-000001, null there: OverflowError")
+
+
+def test_a_second_that_cannot_be_counted_costs_no_other_row(
+    folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = recorder.session(LABELS)
+    record.turn_began()
+    with monkeypatch.context() as broken:
+        broken.setattr("bench.run.recorder.time.process_time", lambda: 1 / 0)
+        recorder.end_second()
+    record.turn_ended(build_observation())
+    record.session_ended(build_session())
+    recorder.close()
+
+    assert [len(rows(folder, table)) for table in ("turns", "sessions", "seconds")] == [1, 1, 1]
+    assert rows(folder, "seconds")[0]["turns_begun"] == 1
+    assert counters(folder)["incident_counts"] == {"second_left_out": 1}
+    assert counters(folder)["done"] is True
+
+
+def test_the_last_rows_are_written_whatever_becomes_of_the_last_second(
+    folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder.session(LABELS).turn_ended(build_observation())
+    monkeypatch.setattr("bench.run.recorder.time.process_time", lambda: 1 / 0)
+    recorder.close()
+
+    assert len(rows(folder, "turns")) == 1
 
 
 # Counts.

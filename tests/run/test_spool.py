@@ -24,6 +24,10 @@ def row(number: int) -> dict[str, Any]:
     return {"number": number, "word": f"word {number}" if number % 3 else None}
 
 
+def unheard(column: str, row: dict[str, Any], why: str) -> None:
+    raise AssertionError(f"{column} was refused: {why}")
+
+
 def read(path: Path) -> list[int]:
     """The rows that the run folder's reader finds in a stream that stands for the turns of worker 0."""
     return [
@@ -51,7 +55,7 @@ def spool_path(folder: Path) -> Path:
 
 def filled(path: Path, *batches: int) -> tuple[Spool, list[int]]:
     """A spool with so many rows in each flush, and where each of these flushes ended in the file."""
-    spool, ends, number = Spool(path, SCHEMA), [], 0
+    spool, ends, number = Spool(path, SCHEMA, unheard), [], 0
     for rows in batches:
         for _ in range(rows):
             spool.append(row(number))
@@ -80,12 +84,12 @@ def test_many_rows_are_written_in_several_batches(path: Path) -> None:
 
 
 def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, converted = Spool(path, SCHEMA), []
+    spool, converted = Spool(path, SCHEMA, unheard), []
     for number in range(2 * BATCH_ROWS + 1):
         spool.append(row(number))
     monkeypatch.setattr(
         "bench.run.spool._batch",
-        lambda rows, schema: converted.append(len(rows)) or pa.RecordBatch.from_pylist(rows, schema=schema),
+        lambda rows, schema, _: converted.append(len(rows)) or pa.RecordBatch.from_pylist(rows, schema=schema),
     )
     spool.flush()
     spool.close()
@@ -93,19 +97,48 @@ def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: 
     assert (converted, len(read(path))) == ([1], 2 * BATCH_ROWS + 1)
 
 
-def test_a_row_that_no_batch_can_hold_is_told_by_the_flush_alone(path: Path) -> None:
-    spool = Spool(path, SCHEMA)
-    for number in range(BATCH_ROWS):
-        spool.append({"number": "none" if number == 7 else number})
-    with pytest.raises(pa.ArrowException):
-        spool.flush()
+@pytest.mark.parametrize("refused", ["none", 2**70, b"\xff"])
+def test_a_value_that_its_column_cannot_hold_is_told_and_costs_no_other(path: Path, refused: object) -> None:
+    told: list[tuple[str, object]] = []
+    spool = Spool(path, SCHEMA, lambda column, row, why: told.append((column, row["word"])))
+    for number in range(BATCH_ROWS + 5):
+        spool.append(row(number) | ({"number": refused, "word": "bad"} if number in (7, BATCH_ROWS + 1) else {}))
+    spool.flush()
+    spool.append(row(1_000))
+    spool.flush()
     spool.close()
 
-    assert (len(spool), spool.written) == (BATCH_ROWS, 0)
+    kept = [None if number in (7, BATCH_ROWS + 1) else number for number in range(BATCH_ROWS + 5)]
+    assert read(path) == [*kept, 1_000]
+    assert told == [("number", "bad"), ("number", "bad")]
+    assert (len(spool), spool.written) == (0, BATCH_ROWS + 6)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"number": st.none() | st.integers() | st.text(max_size=3), "word": st.text() | st.integers()}
+        ),
+        max_size=20,
+    )
+)
+def test_whatever_rows_hold_all_of_them_reach_the_disk(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
+) -> None:
+    path, told = spool_path(tmp_path_factory.mktemp("run")), []
+    spool = Spool(path, SCHEMA, lambda column, row, why: told.append((column, row)))
+    for one in rows:
+        spool.append(one)
+    spool.flush()
+    spool.close()
+
+    found = [one for batch in files.spooled_batches(path.parents[1], "turns") for one in batch.to_pylist()]
+    expected = [one | {column: None for column, other in told if other is one} for one in rows]
+    assert found == expected
 
 
 def test_a_spool_without_rows_is_empty(path: Path) -> None:
-    spool = Spool(path, SCHEMA)
+    spool = Spool(path, SCHEMA, unheard)
     assert read(path) == []
     spool.flush()
     spool.flush()
@@ -164,7 +197,7 @@ def test_a_full_disk_loses_no_row_and_doubles_none(
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = FullDisk(monkeypatch)
         path = spool_path(tmp_path_factory.mktemp("run"))
-        spool, number = Spool(path, SCHEMA), 0
+        spool, number = Spool(path, SCHEMA, unheard), 0
         for rows, room in [*steps, (1, None)]:
             for _ in range(rows):
                 spool.append(row(number))
@@ -197,4 +230,4 @@ def test_a_spool_is_never_written_over(path: Path) -> None:
     spool.close()
 
     with pytest.raises(FileExistsError):
-        Spool(path, SCHEMA)
+        Spool(path, SCHEMA, unheard)
