@@ -17,7 +17,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 from greenlet import greenlet
 
-from bench.clock import monotonic_ns, utc_ns
+from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.load import dashboard
 from bench.load.arm import HOPELESS, Arm
@@ -58,7 +58,8 @@ class LiveRun:
     """The sessions of one process: `worker`, from 0, of so many `workers`.
 
     `stop` asks whoever drives the test to end it, with the reason; `refuse`, because the user must mend something.
-    `warmup_s`: pairs that start within so long after the run began are not measured.
+    The run began at `began_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share: pairs
+    that start within `warmup_s` after it are not measured.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class LiveRun:
         worker: int,
         workers: int,
         began_utc_ns: int,
+        began_ns: int,
         arms: Sequence[Arm],
         options: Options,
         keyring: Keyring,
@@ -80,7 +82,7 @@ class LiveRun:
     ) -> None:
         self.arms, self._options, self._keyring, self._spending = arms, options, keyring, spending
         self._worker, self._workers = worker, workers
-        self._began_utc_ns, self._warmup_s = began_utc_ns, warmup_s
+        self._began_ns, self._warmup_s = began_ns, warmup_s
         self._recorder = Recorder(
             folder,
             folder.name,
@@ -88,7 +90,7 @@ class LiveRun:
             began_utc_ns,
             hide=keyring.hide,
             transcripts=options.transcripts,
-            warmup_s=warmup_s,
+            warm_until_ns=began_ns + int(warmup_s * SECOND_NS),
         )
         self._progress = Progress(spending)
         self._sessions = Sessions(folder, self._recorder, options, self._progress, self, hide=keyring.hide, fire=fire)
@@ -194,7 +196,7 @@ class LiveRun:
         started, played = self._started, self._played[play.script.name]
         self._started += 1
         self._played[play.script.name] += 1
-        now_ns, began_ns = utc_ns(), self._began_utc_ns
+        now_ns, began_ns = monotonic_ns(), self._began_ns
         return Pair(
             started * self._workers + self._worker,
             played * self._workers + self._worker,

@@ -38,14 +38,14 @@ def order(arms: int, seed: int, pair: int) -> tuple[int, ...]:
     return tuple(np.random.default_rng([seed, pair, ORDERS]).permutation(arms).tolist()) if arms > 1 else (0,)
 
 
-def block_of(start_utc_ns: int, began_utc_ns: int) -> int:
-    """The block of a pair that started so long after the run began."""
-    return max(0, start_utc_ns - began_utc_ns) // BLOCK_NS
+def block_of(start_ns: int, began_ns: int) -> int:
+    """The block of a pair that started so long after the run began, by a clock that nobody sets."""
+    return max(0, start_ns - began_ns) // BLOCK_NS
 
 
-def phase_of(start_utc_ns: int, began_utc_ns: int, warmup_s: float) -> str:
-    """The phase of a pair that started so long after the run began."""
-    return WARMUP if start_utc_ns - began_utc_ns < warmup_s * SECOND_NS else MEASURED
+def phase_of(start_ns: int, began_ns: int, warmup_s: float) -> str:
+    """The phase of a pair that started so long after the run began, by a clock that nobody sets."""
+    return WARMUP if start_ns - began_ns < warmup_s * SECOND_NS else MEASURED
 
 
 def earliest_ns(pacers: Sequence[Pacer], now_ns: int) -> int:

@@ -198,8 +198,8 @@ class Runs:
             self._begin(keyring)
 
     def _begin(self, keyring: Keyring) -> None:
-        began = utc_ns()
-        arms = self._arms(keyring, 0, 1, began)
+        began, began_ns = utc_ns(), monotonic_ns()
+        arms = self._arms(keyring, 0, 1, began_ns)
         folder = files.create(self._planned.options.runs, self._planned.scenario, began)
         settings = vars(self._environment.parsed_options)
         self._current.document = self._planned.opening_document(folder.name, began, settings, self._worker_count)
@@ -214,9 +214,9 @@ class Runs:
         self._current.watch = self._new_watch(folder)
         if isinstance(self._runner, MasterRunner):
             keyring.close()  # its workers sign in themselves
-            self._hand_out(folder, began)
+            self._hand_out(folder, began, began_ns)
         else:
-            self._current.live = self._live(folder, 0, 1, began, keyring, arms, self._planned.warmup_s)
+            self._current.live = self._live(folder, 0, 1, began, began_ns, keyring, arms, self._planned.warmup_s)
 
     def _signed_in(self) -> Keyring:
         """Every token there; raises UsageError where one is refused."""
@@ -246,10 +246,11 @@ class Runs:
             looks=None if plan is None else Looks(folder, plan, stop=self._request_stop, say=self.say),
         )
 
-    def _hand_out(self, folder: Path, began: int) -> None:
+    def _hand_out(self, folder: Path, began: int, began_ns: int) -> None:
         self._environment.parsed_options.rtbench_run = {
             "folder": str(folder.resolve()),
             "began_utc_ns": began,
+            "began_ns": began_ns,  # of CLOCK_MONOTONIC: workers are on this host
             "workers": self._worker_count,
             "warmup_s": self._planned.warmup_s,
             "host": socket.gethostname(),
@@ -266,7 +267,7 @@ class Runs:
         self.prepare()
         if handed["identity"] != self._planned.identity:
             raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
-        workers, began = int(handed["workers"]), int(handed["began_utc_ns"])
+        workers, began, began_ns = (int(handed[name]) for name in ("workers", "began_utc_ns", "began_ns"))
         try:
             keyring = self._signed_in()
             if not (folder / "spool").is_dir():  # the run is over
@@ -274,14 +275,14 @@ class Runs:
                 return
             with closed_on_failure(keyring):
                 worker = self._runner.worker_index
-                arms = self._arms(keyring, worker, workers, began)
+                arms = self._arms(keyring, worker, workers, began_ns)
                 warmup_s = float(handed["warmup_s"])
-                self._current.live = self._live(folder, worker, workers, began, keyring, arms, warmup_s)
+                self._current.live = self._live(folder, worker, workers, began, began_ns, keyring, arms, warmup_s)
         except UsageError as error:  # its master could: without this worker the run is not what was asked for
             self.refuse(str(error))
 
-    def _arms(self, keyring: Keyring, worker: int, workers: int, began_utc_ns: int) -> list[Arm]:
-        plan, began_ns = self._planned, monotonic_ns() - (utc_ns() - began_utc_ns)
+    def _arms(self, keyring: Keyring, worker: int, workers: int, began_ns: int) -> list[Arm]:
+        plan = self._planned
         return arms_of(plan.targets, plan.plays, keyring, plan.options.connect_rate, worker, workers, began_ns)
 
     def _live(
@@ -290,6 +291,7 @@ class Runs:
         worker: int,
         workers: int,
         began_utc_ns: int,
+        began_ns: int,
         keyring: Keyring,
         arms: list[Arm],
         warmup_s: float,
@@ -300,6 +302,7 @@ class Runs:
             worker,
             workers,
             began_utc_ns,
+            began_ns,
             arms,
             plan.options,
             keyring,

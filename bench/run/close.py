@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -148,7 +149,7 @@ def _merged(folder: Path) -> Histograms:
 
 
 def _measured_from_s(document: dict[str, Any]) -> int:
-    """The first second (UTC, since 1970) of the measured phase; 0 where all seconds are of it."""
+    """The first second (UTC, since 1970) of the measured phase, for rows that do not name theirs; 0: all are of it."""
     warmup_s = document.get("warmup_s") or 0.0
     return int(document["began_utc_ns"] / NS_PER_S + warmup_s) if warmup_s else 0
 
@@ -157,6 +158,8 @@ def _add_rates(folder: Path, histograms: Histograms, measured_from_s: int) -> No
     """Bytes per second of the run (all workers together) and of each session, both ways."""
     seconds = files.read_table(folder, "seconds").to_pandas()
     seconds = seconds[seconds["length_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
+    by_clock = np.where(seconds["second"] >= measured_from_s, MEASURED, WARMUP)  # rows of older versions have no phase
+    seconds["phase"] = seconds["phase"].fillna(pd.Series(by_clock, index=seconds.index))
     sessions = files.read_table(folder, "sessions", RATED).to_pandas()
     sessions = sessions[sessions["session_updated_at_ns"].notna()]  # one that never opened has no rate
     phases = sessions["phase"].fillna(MEASURED)
@@ -164,9 +167,8 @@ def _add_rates(folder: Path, histograms: Histograms, measured_from_s: int) -> No
         for way in ("sent", "received"):
             measure, column = f"{kind}_{way}", f"{kind}_bytes_{way}"
             rates = _rates(seconds, column)
-            targets, whole = (rates.index.get_level_values(name) for name in ("target", "second"))
-            for target, second, rate in zip(targets, whole, rates, strict=True):
-                phase = MEASURED if second >= measured_from_s else WARMUP
+            of, when = (rates.index.get_level_values(name) for name in ("target", "phase"))
+            for target, phase, rate in zip(of, when, rates, strict=True):
                 histograms.record(Key(measure, target, PER_SECOND, phase), int(rate))
             lasted = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]) / NS_PER_S
             own = zip(sessions["target"], phases, sessions[column], lasted, strict=True)
@@ -176,9 +178,9 @@ def _add_rates(folder: Path, histograms: Histograms, measured_from_s: int) -> No
 
 
 def _rates(seconds: pd.DataFrame, column: str) -> pd.Series[float]:
-    """Bytes per second of each target and second: each worker's bytes by its own length, then all workers together."""
-    own = seconds.groupby(["target", "second", "worker"])[[column, "length_ns"]].sum()
-    return (own[column] / (own["length_ns"] / NS_PER_S)).groupby(["target", "second"]).sum()
+    """Bytes per second of each target, phase and second: each worker's by its own length, then all workers together."""
+    own = seconds.groupby(["target", "phase", "second", "worker"])[[column, "length_ns"]].sum()
+    return (own[column] / (own["length_ns"] / NS_PER_S)).groupby(["target", "phase", "second"]).sum()
 
 
 def _write_histograms(folder: Path, histograms: Histograms, began_utc_ns: int, *, simulated: bool) -> None:

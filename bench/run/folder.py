@@ -131,6 +131,7 @@ SECONDS = pa.schema(
         ("run_id", pa.string()),
         ("second", pa.int64()),  # UTC, seconds since 1970
         ("length_ns", pa.int64()),  # how much of it was recorded: less at both ends, more where the loop was held up
+        ("phase", pa.string()),  # by when it began
         ("target", pa.string()),
         ("worker", pa.int64()),
         ("simulated", pa.bool_()),

@@ -64,8 +64,8 @@ class _Target:
 class Recorder:
     """Everything that one process records of a run. `hide` takes secrets out of the service's words.
 
-    `transcripts`: what was said is kept, too, in a file beside the rows. `warmup_s`: so long after its begin the run
-    is measured; sessions say their phase themselves, for it is by their start.
+    `transcripts`: what was said is kept, too, in a file beside the rows. `warm_until_ns`: from this instant on, of
+    CLOCK_MONOTONIC, the run is measured; sessions say their phase themselves, for it is by their start.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Recorder:
         hide: Callable[[str], str] = str,
         *,
         transcripts: bool = False,
-        warmup_s: float = 0.0,
+        warm_until_ns: int = 0,
     ) -> None:
         self._hide = hide
         self._folder, self._run_id, self._worker, self._began_utc_ns = folder, run_id, worker, began_utc_ns
@@ -95,7 +95,7 @@ class Recorder:
         }
         self._cpu_s, self._second_began_ns = time.process_time(), monotonic_ns()
         self._utc_offset_ns = utc_ns() - monotonic_ns()
-        self._warm_until_ns = began_utc_ns - self._utc_offset_ns + int(warmup_s * NS_PER_S) if warmup_s else 0
+        self._warm_until_ns = warm_until_ns
         self.unknown_names: Counter[str] = Counter()
         self.stamp_fallbacks = 0
         self._incidents: list[dict[str, Any]] = []
@@ -193,9 +193,11 @@ class Recorder:
 
     def hub_delay(self, delay_ns: int) -> None:
         """A 10 ms timer ran this late."""
-        phase = WARMUP if monotonic_ns() < self._warm_until_ns else MEASURED
-        self._record_hub_delay[phase](max(0, delay_ns) // US)
+        self._record_hub_delay[self._phase(monotonic_ns())](max(0, delay_ns) // US)
         self._hub_delay_max_ns = max(self._hub_delay_max_ns, delay_ns)
+
+    def _phase(self, at_ns: int) -> str:
+        return WARMUP if at_ns < self._warm_until_ns else MEASURED
 
     def end_second(self) -> None:
         """A row for each target of the second that has passed. One that fails is said, and counts on into the next."""
@@ -208,6 +210,7 @@ class Recorder:
         now_ns, cpu_s = monotonic_ns(), time.process_time()
         length_ns = max(1, now_ns - self._second_began_ns)
         cpu = (cpu_s - self._cpu_s) / (length_ns / 1e9)
+        phase = self._phase(self._second_began_ns)
         second = (self._second_began_ns + length_ns // 2 + self._utc_offset_ns) // NS_PER_S
         self._cpu_s, self._second_began_ns = cpu_s, now_ns
         self._utc_offset_ns = utc_ns() - now_ns
@@ -217,6 +220,7 @@ class Recorder:
                     "run_id": self._run_id,
                     "second": second,
                     "length_ns": length_ns,
+                    "phase": phase,
                     "target": label,
                     "worker": self._worker,
                     "simulated": target.simulated,

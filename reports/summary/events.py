@@ -92,11 +92,10 @@ def _distribution(run: Run, measure: str, target: str, step: str, keys: list[Key
 
 
 def throughput(run: Run, targets: Sequence[str], since_s: int) -> Iterable[Throughput]:
-    """Bytes each way and target, from this second (UTC) on: warm-up is left out."""
-    seconds = run.seconds
-    if not len(seconds):
+    """Bytes each way and target, without the warm-up."""
+    seconds = measured_seconds(run.seconds, since_s)
+    if not len(run.seconds):
         return
-    seconds = seconds[(seconds["second"] >= since_s).to_numpy()]
     lasted = recorded_s(seconds)
     for measure in RATES:
         for label in targets:
@@ -104,6 +103,15 @@ def throughput(run: Run, targets: Sequence[str], since_s: int) -> Iterable[Throu
             parts = distribution(run, measure, label, "run"), distribution(run, measure, label, "session")
             if total or parts[0].n:
                 yield Throughput(measure, label, total, total / lasted, *parts)
+
+
+def measured_seconds(seconds: pd.DataFrame, since_s: int) -> pd.DataFrame:
+    """Seconds of the measured phase; of rows that do not name theirs, as older versions wrote them, those from a second
+    (UTC) on.
+    """
+    phase = seconds["phase"]
+    kept = np.where(phase.isna(), seconds["second"] >= since_s, phase == MEASURED)
+    return seconds[kept.astype(bool)]
 
 
 def recorded_s(seconds: pd.DataFrame) -> float:

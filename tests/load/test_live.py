@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import gevent
@@ -14,6 +16,7 @@ from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.load.arm import HOPELESS
 from bench.load.live import ALL_DONE
+from bench.load.pacer import SECOND_NS
 from bench.load.pairs import order
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
@@ -27,6 +30,10 @@ def costly(response_id: str) -> Iterable[Answer]:
     """An answer that says its tokens."""
     *said, _, _ = reply(Dialect.GA, response_id)
     return spoken([*said, done(response_id, usage=usage(audio_out=1_000_000))])
+
+
+def _stepped(step_ns: int) -> int:
+    return time.time_ns() + step_ns
 
 
 def test_a_pair_has_a_session_of_each_arm(tmp_path: Path) -> None:
@@ -128,6 +135,22 @@ def test_pairs_that_start_in_the_warm_up_say_so_and_are_no_part_of_what_callers_
     assert {row["phase"] for table in ("sessions", "turns") for row in stand.rows(table)} == {"warmup"}
     assert (standing.pairs_done, standing.turns_good, standing.times_us) == (0, 8, {})
     assert (standing.turns_stamped, standing.hub_delay_p99_ms) == (0, None)
+
+
+def test_a_step_of_the_wall_clock_moves_no_pair_to_another_block_or_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand(tmp_path, "west", "east", began_ns=monotonic_ns() - 250 * SECOND_NS, warmup_s=200)
+    stand.play()
+    for step_s in (-86_400, 86_400):
+        step_ns = step_s * SECOND_NS
+        for module in ("load.live", "run.recorder", "load.upkeep"):
+            monkeypatch.setattr(f"bench.{module}.utc_ns", partial(_stepped, step_ns), raising=False)
+        stand.play()
+    rows = [row for table in ("sessions", "turns") for row in stand.rows(table)]
+
+    assert {(row["block"], row["phase"]) for row in rows} == {(2, "measure")}
+    assert {row["pair"] for row in rows} == {0, 1, 2}
 
 
 def test_without_a_warm_up_everything_is_measured(tmp_path: Path) -> None:

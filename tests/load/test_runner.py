@@ -44,7 +44,7 @@ way = Way(client_cert=Path(folder) / "nowhere.pem")
 target = Target("here", "127.0.0.1", 1, True, "/x", Dialect.GA, "azure", Entra("a-scope"), way=way)
 runner.Keyring = Watched
 options = SimpleNamespace(headless=True, rtbench_run={
-    "folder": folder, "host": socket.gethostname(), "identity": {}, "workers": 1, "began_utc_ns": 1,
+    "folder": folder, "host": socket.gethostname(), "identity": {}, "workers": 1, "began_utc_ns": 1, "began_ns": 1,
 })
 worker = WorkerRunner.__new__(WorkerRunner) if role == "worker" else None
 runs = runner.Runs.__new__(runner.Runs)

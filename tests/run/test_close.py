@@ -31,7 +31,9 @@ BEGAN_NS = 1_763_000_000 * S
 TABLES: tuple[files.TableName, ...] = ("turns", "sessions", "seconds")
 
 
-def build_run(parent: Path, workers: int = 1, *, chunk_ms: int | None = None) -> tuple[Path, list[Recorder]]:
+def build_run(
+    parent: Path, workers: int = 1, *, chunk_ms: int | None = None, warm_until_ns: int = 0
+) -> tuple[Path, list[Recorder]]:
     """A run that has just begun."""
     folder = files.create(parent, "voice_turns", BEGAN_NS)
     document = {
@@ -42,7 +44,10 @@ def build_run(parent: Path, workers: int = 1, *, chunk_ms: int | None = None) ->
         "scripts": [{"name": "voice_turns", "chunk_ms": chunk_ms}],
     }
     files.write_document(folder, document)
-    return folder, [Recorder(folder, folder.name, worker, BEGAN_NS) for worker in range(workers)]
+    recorders = [
+        Recorder(folder, folder.name, worker, BEGAN_NS, warm_until_ns=warm_until_ns) for worker in range(workers)
+    ]
+    return folder, recorders
 
 
 def labels(number: int, target: str = "simulator") -> Labels:
@@ -383,13 +388,59 @@ def test_rates_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert audio.get_max_value() == pytest.approx(2_000, rel=1e-3)
 
 
+def test_a_step_of_the_wall_clock_takes_no_second_into_the_warm_up_or_out_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, step = [BEGAN_NS], [0]
+    monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
+    monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0] + step[0])
+    folder, (recorder,) = build_run(tmp_path, warm_until_ns=BEGAN_NS + 10 * S)
+    files.write_document(folder, files.read_document(folder) | {"warmup_s": 10})
+    record = recorder.session(labels(1))
+    for second in range(20):
+        step[0] = -1_000 * S if second > 14 else 1_000 * S if second > 4 else 0
+        record.sent(1_000 if second < 10 else 2_000, 0, None)
+        now[0] += S
+        recorder.end_second()
+    recorder.close()
+    close(folder)
+
+    rates = {}
+    for phase in ("warmup", "measure"):
+        histogram = read(files.histograms_path(folder)).get(Key("wire_sent", "simulator", "run", phase))
+        assert histogram is not None
+        rates[phase] = (histogram.get_total_count(), histogram.get_min_value(), histogram.get_max_value())
+    assert rates == {"warmup": (10, 1_000, 1_000), "measure": (10, 2_000, pytest.approx(2_000, rel=1e-3))}
+
+
+def test_a_run_whose_seconds_name_no_phase_is_cut_by_the_wall_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As older versions wrote them."""
+    monkeypatch.setattr("bench.run.recorder.Recorder._phase", lambda *_: None)
+    now = [BEGAN_NS]
+    monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
+    monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
+    folder, (recorder,) = build_run(tmp_path)
+    files.write_document(folder, files.read_document(folder) | {"warmup_s": 3})
+    recorder.session(labels(1))
+    for _ in range(10):
+        now[0] += S
+        recorder.end_second()
+    recorder.close()
+    close(folder)
+
+    measured = read(files.histograms_path(folder)).get(Key("wire_sent", "simulator", "run", "measure"))
+    assert measured is not None
+    assert measured.get_total_count() == 7
+
+
 @pytest.mark.parametrize("warmup_s", [0, 60])
 def test_the_rates_of_a_warm_up_are_kept_apart(warmup_s: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [BEGAN_NS]
     monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
     monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
-    folder, (recorder,) = build_run(tmp_path)
-    files.write_document(folder, files.read_document(folder) | {"warmup_s": warmup_s})
+    folder, (recorder,) = build_run(tmp_path, warm_until_ns=BEGAN_NS + warmup_s * S)
     for number, phase in enumerate(["warmup", "measure"] if warmup_s else [None, None]):
         record = recorder.session(replace(labels(number), phase=phase))
         for _ in range(60):
@@ -408,6 +459,9 @@ def test_the_rates_of_a_warm_up_are_kept_apart(warmup_s: int, tmp_path: Path, mo
         for histogram in [found.get(Key("wire_sent", "simulator", step, phase))]
     }
     warm = bool(warmup_s)
+    assert set(files.read_table(folder, "seconds")["phase"].to_pylist()) == (
+        {"warmup", "measure"} if warm else {"measure"}
+    )
     assert counts["run", "warmup"] == (60 if warm else 0)
     assert counts["run", "measure"] == (60 if warm else 120)
     assert (counts["session", "warmup"], counts["session", "measure"]) == ((1, 1) if warm else (0, 2))
@@ -516,7 +570,7 @@ def test_how_a_process_keeps_up_in_the_warm_up_is_not_judged(tmp_path: Path, mon
     monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
     monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
     folder, _ = build_run(tmp_path, 0)
-    recorder = Recorder(folder, folder.name, 0, BEGAN_NS, warmup_s=60)
+    recorder = Recorder(folder, folder.name, 0, BEGAN_NS, warm_until_ns=BEGAN_NS + 60 * S)
     recorder.session(labels(1)).turn_ended(build_observation(user_stamps=1))
     now[0] += 59 * S
     recorder.hub_delay(900 * MS)
