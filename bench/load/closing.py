@@ -23,6 +23,10 @@ from bench.spawn import own_environment, python_command
 
 WIDEST = 100
 """Columns of what is printed."""
+REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
+"""So long may a child take for a run without rows, and so much longer for what is spooled: some 1 kB a turn."""
+TIMED_OUT = 124
+"""As timeout(1) has it."""
 DECIDED = (0, 1, 3, 4)
 """Exit statuses of `rtbench decide`: all gates kept, one is broken, inconclusive, the run is invalid."""
 
@@ -43,8 +47,9 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> Closed:
     document["notices"] = [*document["notices"], *uncut(document, length_s)]
     with contextlib.suppress(OSError):  # a full disk was reported; the document of the start is still there
         files.write_document(folder, document)
-    decided = _child("decide", folder) if "decision_plan" in document else None
-    reported = _child("report", folder)
+    longest_s = longest_report_s(folder)
+    decided = _child("decide", folder, longest_s) if "decision_plan" in document else None
+    reported = _child("report", folder, longest_s)
     if reported.returncode != 0:
         return Closed("", _last_line(reported.stderr, "the report could not be made"), USAGE_STATUS)
     verdict = files.read_document(folder).get("verdict") or {}
@@ -57,17 +62,29 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> Closed:
     return Closed(with_sentence(summary, decided.stdout, columns()), "", invalid or decided.returncode)
 
 
-def _child(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """One of our commands on the folder, for a terminal as wide as ours."""
+def longest_report_s(folder: Path) -> float:
+    """How long a child may take for what a run recorded: a multiple of what the slowest machines take."""
+    recorded = sum(path.stat().st_size for path in (folder / "spool").glob("*.arrows"))
+    return REPORT_S + recorded / SPOOLED_BYTES_PER_S
+
+
+def _child(command: str, folder: Path, longest_s: float) -> subprocess.CompletedProcess[str]:
+    """One of our commands on the folder, for a terminal as wide as ours; what takes longer is ended, and says so."""
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
-    return subprocess.run(
-        python_command("bench.cli.app", command, str(folder)),
-        capture_output=True,
-        text=True,
-        start_new_session=True,  # Ctrl-C is not for it
-        env=own_environment(os.environ) | terminal,
-        check=False,
-    )
+    called = python_command("bench.cli.app", command, str(folder))
+    try:
+        return subprocess.run(
+            called,
+            capture_output=True,
+            text=True,
+            start_new_session=True,  # Ctrl-C is not for it
+            env=own_environment(os.environ) | terminal,
+            check=False,
+            timeout=longest_s,
+        )
+    except subprocess.TimeoutExpired:
+        said = f"took longer than {longest_s / 60:.0f} min and was ended; no row is lost: rtbench {command} {folder}"
+        return subprocess.CompletedProcess(called, TIMED_OUT, "", f"the command {command} {said}")
 
 
 def columns() -> int:
