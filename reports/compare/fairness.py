@@ -194,7 +194,8 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
             "error rates of tail figures are not reliable then."
         )
     first = sides[0]
-    if first.paired and (found := interleaving_of(first.run.document, first.run.sessions, len(first.turns.targets))):
+    begun = first.run.sessions.iloc[measured(first.run.sessions)]
+    if first.paired and (found := interleaving_of(first.run.document, begun, len(first.turns.targets))):
         yield found.sentence
     if first.clusters.cut:
         cut = first.clusters.cut

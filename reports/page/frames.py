@@ -24,6 +24,9 @@ CURVE = np.unique(np.r_[1 - 10**-_GRID, PUBLISHED])
 """Even steps on the axis of nines, and the percentiles that tables name, without near neighbours of those."""
 PHASES = ("dns", "tcp", "tls", "upgrade", "session", "update")
 
+WHOLE_S = 0.5
+"""A second of which less was recorded has no rate."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -64,8 +67,8 @@ class Stack:
 
 
 def connecting(summary: Summary) -> list[Stack]:
-    """Typical starts of each target and, from 100 sessions on, slow ones. None where no session opened."""
-    frame, found = summary.run.sessions, []
+    """Typical starts of each target and, from 100 measured sessions on, slow ones. None where no session opened."""
+    frame, found = summary.sessions, []
     for index, label in enumerate(summary.targets):
         mine = frame[((frame["target"] == label) & frame["session_ready_ms"].notna()).to_numpy()]
         parts = np.nan_to_num(np.column_stack([_phase(mine, name) for name in PHASES]))
@@ -101,16 +104,19 @@ class Flow:
 
 
 def flows(summary: Summary) -> list[Flow]:
-    """Audio and wire bytes, in bins so that ≤ 200 points remain; a kind that never flowed is left out."""
+    """Audio and wire bytes, in bins so that ≤ 200 points remain; a kind that never flowed is left out.
+
+    The whole run, warm-up too.
+    """
     seconds = summary.run.seconds
     if not len(seconds):
         return []
     columns = [f"{kind}_bytes_{way}" for kind in ("audio", "wire") for way in ("sent", "received")]
-    per_second = seconds[columns].div(seconds["length_ns"] / 1e9, axis=0).groupby(seconds["second"]).sum()
+    per_second, lasted_s = _rates(seconds, columns)
     at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.began_utc_ns / 1e9
     bin_s = time_step(max(1.0, float(at_s[-1])), 200)
     place = (at_s // bin_s).astype(np.int64)
-    binned = per_second.groupby(place).mean()
+    binned = per_second.mul(lasted_s, axis=0).groupby(place).sum().div(lasted_s.groupby(place).sum(), axis=0)
     middle = (binned.index.to_numpy(dtype=np.float64) + 0.5) * bin_s if bin_s > 1 else at_s
     found = []
     for kind in ("audio", "wire"):
@@ -118,3 +124,19 @@ def flows(summary: Summary) -> list[Flow]:
         if sent.any() or received.any():
             found.append(Flow(kind, np.maximum(middle, 0.0), sent, received))
     return found
+
+
+def _rates(seconds: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, pd.Series[float]]:
+    """(bytes per second, how long it was recorded) of each second.
+
+    A second that was cut, as the last one of a run is, counts for as long as it lasted; one of which less than half was
+    recorded says little of its rate and is left out, where there are others.
+    """
+    own_s = seconds["length_ns"] / 1e9
+    longest_s = own_s.groupby(seconds["second"]).transform("max")
+    # a worker that ended before the others sent nothing for the rest; one that was held up tells of more than a second
+    over_s = np.maximum(own_s, np.minimum(longest_s, 1.0))
+    rates = seconds[columns].div(over_s, axis=0).groupby(seconds["second"]).sum()
+    lasted_s = longest_s.groupby(seconds["second"]).first()
+    whole = (lasted_s >= WHOLE_S).to_numpy()
+    return (rates[whole], lasted_s[whole]) if whole.any() else (rates, lasted_s)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from reports.page.frames import WHOLE_S
 from reports.page.sections import event_row
 from reports.statistics.components import Spread
+from reports.summary.events import measured_seconds
 from reports.summary.figures import Figures
 from reports.summary.spread import figures_of
 from reports.summary.summary import Summary
@@ -30,10 +34,12 @@ def health(summary: Summary) -> dict[str, Any]:
         said.append(
             f"{count(totals['events'])} events, {count(totals.get('stamp_fallbacks') or 0)} without a kernel stamp."
         )
-    if len(summary.run.seconds) and summary.run.seconds["cpu"].notna().any():
-        said.append(f"Processor of the busiest worker: {percent(float(summary.run.seconds['cpu'].max()), 1)} at most.")
-    if len(summary.turns.frame):
-        gaps = int(summary.turns.frame["inexact_gaps"].fillna(0).sum())
+    seconds = measured_seconds(summary.run.seconds, summary.window.measured_from_s)
+    cpu = seconds.loc[(seconds["length_ns"] >= WHOLE_S * 1e9).to_numpy(), "cpu"]  # of a cut second it says little
+    if cpu.notna().any():
+        said.append(f"Processor of the busiest worker: {percent(float(cpu.max()), 1)} at most.")
+    if summary.turns.rows.size:
+        gaps = int(np.nansum(summary.turns.column("inexact_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
     said += [words.sentence(line) for line in trust(summary.run)]
     return {

@@ -138,6 +138,11 @@ class Summary:
         return self.run.simulated
 
     @cached_property
+    def sessions(self) -> pd.DataFrame:
+        """The measured ones."""
+        return _measured_sessions(self.run)
+
+    @cached_property
     def decided(self) -> str:
         """At which look the run ended, and as what; empty where it was not to end once it was decided."""
         return decided(self.run)
@@ -206,8 +211,8 @@ def summarise(run: Run) -> Summary:
         outcomes=outcomes,
         verdict=verdict_of(run.document),
         setup=setup_of(run.document, turns),
-        arms=arms_of(run.document, run.sessions, turns.targets),
-        interleaving=interleaving_of(run.document, run.sessions, len(turns.targets)),
+        arms=arms_of(run.document, sessions, turns.targets),
+        interleaving=interleaving_of(run.document, sessions, len(turns.targets)),
         differences=tuple(differences(answer.figures for answer in (*answers, *heard))),
         money=money_of(run, turns.targets),
         quota=quota_of(run, turns.targets, window.began_utc_ns, window.length_s),

@@ -180,8 +180,8 @@ def incidents(summary: Summary, most: int) -> list[str]:
 
 
 def token_wait(summary: Summary) -> str:
-    """3 of 120 sessions waited for a token, the longest 1.2 s."""
-    waited = summary.run.sessions["token_wait_ns"].fillna(0).to_numpy(dtype=np.float64)
+    """3 of 120 sessions waited for a token, the longest 1.2 s; of the measured phase, as the figures beside it."""
+    waited = summary.sessions["token_wait_ns"].fillna(0).to_numpy(dtype=np.float64)
     many = int((waited > 0).sum())
     if not many:
         return ""

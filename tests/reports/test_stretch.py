@@ -1,0 +1,143 @@
+"""The slowest stretch of a run is told where the run drifted, and not where chance alone made one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import reports
+from reports.page.over_time import bin_length
+from reports.page.sections import time
+from reports.page.stretch import Course, courses, slowest
+from reports.statistics.quantiles import quantile
+from reports.summary.summary import Summary, summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+Floats = npt.NDArray[np.float64]
+RUNS = 100
+LENGTH_S = 600.0
+SHAPES = {
+    "short sessions": {"sessions": 300, "turns": 6, "gap_s": 4.0, "between": 0.24},
+    "sessions that differ": {"sessions": 60, "turns": 20, "gap_s": 2.0, "between": 0.5},
+    "few long sessions": {"sessions": 20, "turns": 60, "gap_s": 9.0, "between": 0.24},
+}
+
+
+def course(seed: int, drift: Callable[[Floats], Floats] = np.ones_like, *, sessions: int, turns: int, gap_s: float,
+           between: float, label: str = "sim") -> Course:  # fmt: skip
+    """A run whose waits are lognormal within and between sessions, times what the instant makes of them."""
+    rng = np.random.default_rng(seed)
+    session = np.repeat(np.arange(sessions), turns)
+    at_s = rng.uniform(0, LENGTH_S, sessions)[session] + gap_s * np.tile(np.arange(turns), sessions)
+    level = rng.normal(0, between, sessions)[session]
+    waits_ms = 600 * np.exp(level + rng.normal(0, 0.34, session.size)) * drift(at_s)
+    order = np.argsort(waits_ms)
+    return Course(label, quantile(waits_ms[order], 0.5), waits_ms[order], session[order], at_s[order])
+
+
+def bin_of(one: Course) -> float:
+    """As the figure of the run over time has it."""
+    return bin_length(float(one.at_s.max()), one.values.size)
+
+
+def largest_ratio(one: Course) -> float:
+    """Of any stretch with ten turns: what a caption would say that asks for no interval."""
+    place = one.at_s // bin_of(one)
+    counted = [np.median(one.values[place == at]) for at in np.unique(place) if (place == at).sum() >= 10]
+    return float(max(counted) / one.median)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_without_drift_hardly_any_run_has_a_stretch_told(shape: str) -> None:
+    runs = [course(seed, **SHAPES[shape]) for seed in range(RUNS)]
+
+    assert np.median([largest_ratio(one) for one in runs]) > 1.1
+    assert sum(slowest([one], bin_of(one)) is not None for one in runs) <= 0.05 * RUNS
+
+
+def test_without_drift_several_arms_are_not_told_more_often_than_one() -> None:
+    shape = SHAPES["short sessions"]
+    runs = [[course(4 * seed + arm, label=f"arm {arm}", **shape) for arm in range(4)] for seed in range(RUNS // 2)]
+
+    assert sum(slowest(arms, bin_of(arms[0])) is not None for arms in runs) <= 0.05 * RUNS / 2
+
+
+def slow_minutes(at_s: Floats) -> Floats:
+    return np.where((at_s >= 240) & (at_s < 360), 1.6, 1.0)
+
+
+def slower_and_slower(at_s: Floats) -> Floats:
+    return 2 ** (at_s / LENGTH_S)
+
+
+@pytest.mark.parametrize(("drift", "least_s", "most_s"), [(slow_minutes, 230, 360), (slower_and_slower, 400, 700)])
+def test_drift_is_told_with_its_place(drift: Callable[[Floats], Floats], least_s: float, most_s: float) -> None:
+    shape, found = SHAPES["short sessions"], []
+    for seed in range(20):
+        one = course(seed, drift, **shape)
+        found.append(slowest([course(1_000 + seed, label="other", **shape), one], bin_of(one)))
+
+    told = [stretch for stretch in found if stretch is not None]
+    assert len(told) >= 0.9 * len(found)
+    assert {stretch.label for stretch in told} == {"sim"}
+    assert all(least_s <= stretch.begin_s <= most_s for stretch in told)
+    assert all(stretch.ratio > 1.1 for stretch in told)
+
+
+def test_failed_turns_make_no_stretch_endless() -> None:
+    one = course(1, slow_minutes, **SHAPES["short sessions"])
+    failed = np.where(slow_minutes(one.at_s) > 1, np.inf, one.values)
+    order = np.argsort(failed, kind="stable")
+    found = slowest([Course("sim", one.median, failed[order], one.sessions[order], one.at_s[order])], bin_of(one))
+
+    assert found is None or np.isfinite(found.p50)
+
+
+def test_a_run_of_a_few_turns_has_no_stretch() -> None:
+    one = course(1, slow_minutes, sessions=4, turns=5, gap_s=4.0, between=0.2)
+
+    assert slowest([one], bin_of(one)) is None
+    assert slowest([], 10.0) is None
+
+
+# On the page.
+
+PLAN = Plan(sessions=200, turns=5, seconds=600, warmup_s=60)
+
+
+def drifted(folder: Path, factor: float) -> Summary:
+    """A run of which two minutes, and all of the warm-up, waited longer."""
+    path = synthetic.write(folder, PLAN) / "turns.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        at_s = (row["start_utc_ns"] - synthetic.BEGAN_NS) / 1e9
+        if 240 <= at_s < 360 or row["phase"] == "warmup":
+            later = int((factor - 1) * (row["first_audio_at_ns"] - row["speech_end_at_ns"]))
+            row |= {name: row[name] + later for name in ("first_audio_at_ns", "response_done_at_ns", "ended_at_ns")}
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+    return summarise(reports.load(folder))
+
+
+def test_the_page_tells_the_slowest_stretch_of_a_run_that_drifted(tmp_path: Path) -> None:
+    section = time(drifted(tmp_path, 2.0))
+
+    assert section is not None
+    assert section["line"].startswith("Slowest ")
+    assert "from 4:" in section["line"] or "from 5:" in section["line"]
+    assert "times that of the run" in section["line"]
+
+
+def test_the_page_tells_no_stretch_of_a_run_that_did_not_drift_but_in_its_warm_up(tmp_path: Path) -> None:
+    summary = drifted(tmp_path, 1.0)
+    section = time(summary)
+
+    assert section is not None
+    assert section["line"] == ""
+    assert sum(one.values.size for one in courses(summary)) == summary.turns.rows.size
