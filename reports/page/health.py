@@ -32,7 +32,8 @@ def health(summary: Summary) -> dict[str, Any]:
     said = [f"Stamps: {stamps}." if stamps else "Where stamps came from is not known."]
     if totals.get("events"):
         said.append(
-            f"{count(totals['events'])} events, {count(totals.get('stamp_fallbacks') or 0)} without a kernel stamp."
+            f"{count(totals['events'])} events{' of the whole run' if summary.window.warmup_s else ''}, "
+            f"{count(totals.get('stamp_fallbacks') or 0)} without a kernel stamp."
         )
     seconds = measured_seconds(summary.run.seconds, summary.window.measured_from_s)
     cpu = seconds.loc[(seconds["length_ns"] >= WHOLE_S * 1e9).to_numpy(), "cpu"]  # of a cut second it says little

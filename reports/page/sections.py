@@ -229,4 +229,5 @@ def _volume(summary: Summary) -> str:
     audio = f"{audio_sent} of decoded audio sent, {audio_received} received" if any(list(sums.values())[:2]) else ""
     wire = f"{wire_sent} of WebSocket frames sent, {wire_received} received" if any(list(sums.values())[2:]) else ""
     said = "; ".join(filter(None, (audio, wire)))
-    return f"{said}, over the measured phase." if said else ""
+    drawn = " The figures show the whole run, warm-up too." if summary.window.warmup_s else ""
+    return f"{said}, over the measured phase.{drawn}" if said else ""
