@@ -35,7 +35,7 @@ def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
     endless = tmp_path / "python"
     endless.write_text("#!/bin/sh\nexec sleep 3600\n")
     endless.chmod(0o755)
-    monkeypatch.setattr("bench.load.closing.sys.executable", str(endless))
+    monkeypatch.setattr("sys.executable", str(endless))
     monkeypatch.setattr("bench.load.closing.longest_report_s", lambda folder: 0.01)
     document = {"schema": files.SCHEMA_VERSION, "began_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
     closed = close_run(stand.folder, document, "all sessions are done")
