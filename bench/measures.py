@@ -32,8 +32,9 @@ class Measure:
     """One figure: the difference of two instants (nanoseconds), or a column of its own.
 
     `begin` and `end` name the instants, `less` a column in ns that is taken off their difference; `column` names the
-    column that holds the figure itself. Where `begin` did not happen, others may stand for it (`begins`). `unless`: a column, and what it says where there is no such figure. `waits`: a
-    turn that failed has waited without an end, where this is the time between two instants.
+    column that holds the figure itself. Where `begin` did not happen, others may stand for it (`begins`). `unless`: a
+    column, and what it says where there is no such figure. `waits`: a turn that failed has waited without an end, where
+    this is the time between two instants.
     """
 
     name: str

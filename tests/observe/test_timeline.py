@@ -386,6 +386,7 @@ def test_a_session_keeps_what_was_said_of_it() -> None:
     assert session.measures_ns() == {
         "token_wait": 0,
         "connect_dns": 1 * MS,
+        "connect_upgrade": 8 * MS,
         "connect_total": 9 * MS,
         "session_ready": 10 * MS,
         "session_update": 9 * MS,
@@ -404,6 +405,7 @@ def test_connecting_begins_when_there_is_a_token() -> None:
     assert session.measures_ns() == {
         "token_wait": 40 * MS,
         "connect_dns": 1 * MS,
+        "connect_upgrade": 8 * MS,
         "connect_total": 9 * MS,
         "session_ready": 10 * MS,
         "session_length": 20 * MS,
