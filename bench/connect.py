@@ -37,14 +37,14 @@ def connected(
     except Exception as error:
         _failed(timeline, phases, HARNESS_FAULT, f"{type(error).__name__}: {error}")
         raise
-    instants, headers = transport.handshake
+    instants, headers, errors_ns = transport.handshake
     told(headers)
-    timeline.connected(instants, headers, phases.token_wait_ns)
+    timeline.connected(instants, headers, phases.token_wait_ns, errors_ns)
     return transport
 
 
 def _failed(
     timeline: Timeline, phases: Phases, outcome: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> None:
-    timeline.connected(phases.instants, headers or {}, phases.token_wait_ns)
+    timeline.connected(phases.instants, headers or {}, phases.token_wait_ns, phases.errors_ns)
     timeline.fail(outcome, monotonic_ns(), detail)

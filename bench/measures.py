@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Scope = Literal["turn", "session", "event", "harness", "rate"]
 Better = Literal["lower", "higher", "neither"]
@@ -134,6 +134,17 @@ CATALOGUE: dict[str, Measure] = {
 AUDIBLE = 104
 """The magnitude, of 32,768, from which on a sample is audible: −50 dBFS. Replies open with silence below it."""
 
+TURN_ARRIVALS = (
+    "speech_started", "speech_stopped", "committed", "response_created", "first_text", "first_audio",
+    "first_transcript", "first_audible", "last_audio", "audio_done", "transcript_done", "response_done",
+    "input_transcribed",
+)  # fmt: skip
+TURN_SENDS = ("speech_begin", "speech_end", "requested")
+SESSION_ARRIVALS = ("upgrade_done", "session_created", "session_updated")
+SESSION_SENDS = ("update_sent",)
+"""Instants with a bound. An arrival may really have been up to its `error` earlier than it is stamped, a send up to its
+`width`, which is the time that the send call took, later. All others are the process's own clock."""
+
 VAD_SEGMENTS = (
     "speech_end",
     "speech_stopped",
@@ -156,6 +167,26 @@ SEGMENT_NAMES = {
     "first_audio": "first delta",
     "first_audible": "first audible",
 }
+
+
+HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_total")
+"""What a run is made for: where one of these is not exact, the run is invalid."""
+
+
+class Slack(NamedTuple):
+    """How much earlier, and how much later, an instant may really have been than it is said to be; ns."""
+
+    earlier: int = 0
+    later: int = 0
+
+
+def bound_ns(begin: Slack, end: Slack) -> int:
+    """How far the time v between two instants can be off, whichever way.
+
+    What it really was lies in [v − end.earlier − begin.later, v + end.later + begin.earlier]: a wait was really longer
+    where it began earlier, and shorter where it ended earlier.
+    """
+    return max(end.earlier + begin.later, end.later + begin.earlier)
 
 
 def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:

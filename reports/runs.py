@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from bench.run.measured import origin_ns, values_ns
+from reports.exactness import Inexact, inexact_of
 
 REPEATING = frozenset(
     (
@@ -78,6 +80,11 @@ class Run:
     histograms: Histograms
     closed: bool
     """read from Parquet; else from the spool of a run that is under way or was killed"""
+
+    @cached_property
+    def inexact(self) -> tuple[Inexact, ...]:
+        """The measures that are not exact here, target by target."""
+        return inexact_of(self.folder, self.document)
 
     @property
     def simulated(self) -> bool:

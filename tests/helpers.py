@@ -475,9 +475,10 @@ def build_observation(**changes: Any) -> TurnObservation:
                 "response_done": at(1_501), "ended": at(1_501)}  # fmt: skip
     values: dict[str, Any] = {
         "turn": 1, "step": "greeting", "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants,
-        "response_id": "resp_1", "item_id": "item_1", "audio": "", "stall_ns": 0, "stalls": 0, "vad_splits": None,
+        "response_id": "resp_1", "item_id": "item_1", "audio": "", "stall_ns": 0, "stalls": 0,
+        "stall_error_ns": 21_000, "vad_splits": None,
         "network_rtt_ns": 2 * MS, "network_rtt_smoothed_ns": 3 * MS, "retransmits": 1, "reply_text": "Hello.",
-        "input_text": "", "requested_width_ns": 9_000, "stamp_error_ns": 21_000,
+        "input_text": "", "widths_ns": {"requested": 9_000}, "errors_ns": {"first_audio": 21_000},
         "stamp_error_max_ns": 900_000, "kernel_stamps": 30, "user_stamps": 0, "audio_bytes_sent": 12_000,
         "audio_bytes_received": 96_000, "audio_speed": 3.8, "wire_bytes_sent": 17_000,
         "wire_bytes_received": 140_000, "events": 30, "audio_deltas": 20, "text_deltas": 1, "transcript_deltas": 6,

@@ -26,6 +26,7 @@ ORDER = (
 
 REPORTS_MAY_USE = {
     "bench.errors", "bench.measures", "bench.money", "bench.run.folder", "bench.run.histograms", "bench.run.measured",
+    "bench.run.evidence", "bench.run.validity",
 }  # fmt: skip
 
 # A library → the modules that may name it.

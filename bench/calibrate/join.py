@@ -18,10 +18,10 @@ from bench.measures import CATALOGUE
 from bench.plan.speech import Speech
 from bench.run.calibration import Spread
 
-MEASURES = ("ttfa", "transcript_first", "response_total", "turn_detection", "speech_detected")
+MEASURES = ("ttfa", "transcript_first", "transcript_total", "response_total", "turn_detection", "speech_detected")
 """Those that the truth log can tell."""
 INSTANTS = ("requested", "speech_begin", "speech_end", "speech_started", "speech_stopped",
-            "first_audio", "first_transcript", "response_done")  # fmt: skip
+            "first_audio", "first_transcript", "transcript_done", "response_done")  # fmt: skip
 COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "origin", "audio", "vad_splits",
            "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
 """What of a turn's row is looked at."""

@@ -23,7 +23,7 @@ from bench.simulator.truth import read_truth
 
 SAMPLE_BYTES, BYTES_PER_S = 2, 48_000
 """Of the simulator's input, 24 kHz in one channel of 16 bits."""
-TRANSCRIPT = "audio_transcript.delta"
+TRANSCRIPT, TRANSCRIPT_DONE = "audio_transcript.delta", "audio_transcript.done"
 STARTED, STOPPED = "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"
 
 
@@ -107,6 +107,8 @@ def _instant(line: Mapping[str, Any]) -> str:
         return "first_audio"
     if line["t"] == "response.done":
         return "response_done"
+    if line["t"].endswith(TRANSCRIPT_DONE):
+        return "transcript_done"
     return "first_transcript" if line["t"].endswith(TRANSCRIPT) else ""
 
 

@@ -12,19 +12,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bench.load.spending import Spending
-from bench.measures import GOOD, is_throttled, outcome_class
+from bench.measures import CATALOGUE, GOOD, HEADLINE, is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.run.histograms import US_PER_MS, Histograms, Key, quantile, worst_p99_ms
-from bench.run.validity import Evidence, FirstDeltas, judge
+from bench.run.validity import Evidence, Exactness, judge
 
 US = 1000
 WAITS = {"first_audio": "ttfa", "first_text": "ttft"}
 """What a caller waits for, the first that a turn has, and the measure of that."""
 SINCE = {"requested": "", "speech_end": " after speech"}
 """Where that measure counts from, behind its name: the two are never pooled."""
-FIRST_DELTA, STAMP_ERROR = "first_delta", "stamp_error"
-INNER = frozenset({FIRST_DELTA, STAMP_ERROR})
-"""Times that the harness is judged by."""
+VALUE, BOUND = "value of ", "bound of "
+INNER = (VALUE, BOUND)
+"""How the names of times begin that the harness is judged by: of each headline measure, and how far it can be off."""
 HARNESS_OK, HARNESS_LATE = "harness ok", "harness late"
 UNNAMED = ""
 """What a failed turn waited for, where no turn of its step has shown that yet."""
@@ -190,7 +190,7 @@ class Tally:
 
     def waits(self) -> list[Wait]:
         """What callers waited for: by name, that of most turns first, and then by arm."""
-        good = Counter({key: self._good(key) for key, _ in self._times.items() if key.measure not in INNER})
+        good = Counter({key: self._good(key) for key, _ in self._times.items() if not key.measure.startswith(INNER)})
         failed = self._failed(_of_most(good))
         turns = _by_name(good + failed)
         keys = sorted(good + failed, key=lambda key: (-turns[key.measure], key.measure, key.target))
@@ -207,7 +207,7 @@ class Tally:
     def _evidence(self) -> Evidence:
         total, arms = self.total, sorted({key.target for key, _ in self._times.items()})
         return Evidence(
-            first_deltas=tuple(self._first_deltas(arm) for arm in arms),
+            measures=tuple(one for arm in arms for name in HEADLINE if (one := self._exactness(arm, name))),
             user_stamps_share=total.turns_user_stamped / total.turns_stamped if total.turns_stamped else None,
             hub_delay_p99=total.hub_delay_p99_ms,
             send_lag_p99=total.send_lag_p99_ms,
@@ -215,9 +215,11 @@ class Tally:
             paced_audio=total.send_lag_p99_ms is not None,
         )
 
-    def _first_deltas(self, arm: str) -> FirstDeltas:
-        error_p99 = self._quantile_ms(Key(STAMP_ERROR, arm), 0.99)
-        return FirstDeltas(arm, error_p99, self._quantile_ms(Key(FIRST_DELTA, arm), 0.5))
+    def _exactness(self, arm: str, name: str) -> Exactness | None:
+        bound_p99 = self._quantile_ms(Key(BOUND + name, arm), 0.99)
+        if bound_p99 is None:
+            return None
+        return Exactness(arm, name, bound_p99, self._quantile_ms(Key(VALUE + name, arm), 0.5))
 
     def _failed(self, usual: str) -> Counter[Key]:
         """Failed turns. `usual`: what those waited for of which nothing is known; they are left out where it is ""."""
@@ -291,11 +293,16 @@ def _worst(values: Iterable[float | None]) -> float | None:
 
 
 def _times_us(turn: TurnObservation) -> dict[str, int]:
-    """What a turn's caller waited, where the turn is good; how exact its first delta's stamp is."""
-    times = {} if turn.stamp_error_ns is None else {STAMP_ERROR: turn.stamp_error_ns // US}
-    if turn.outcome in GOOD and (wait := _wait_us(turn)):
-        name, wait_us = wait
-        times |= {name: wait_us, FIRST_DELTA: wait_us}
+    """What the caller of a good turn waited; each headline measure, and how far that can be off."""
+    if turn.outcome not in GOOD:
+        return {}
+    times = {}
+    if wait := _wait_us(turn):
+        times[wait[0]] = wait[1]
+    values_ns = turn.measures_ns()
+    for name in HEADLINE:
+        if name in values_ns and (bound_ns := turn.bound_ns(CATALOGUE[name])) is not None:
+            times |= {VALUE + name: values_ns[name] // US, BOUND + name: bound_ns // US}
     return times
 
 

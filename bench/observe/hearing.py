@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from bench.clock import Arrival, Handed
 from bench.protocol.events import Event, Kind
 from bench.protocol.lengths import LONGEST_TEXT
 
@@ -32,6 +33,10 @@ class Hearing:
     vad: bool
     tail_ns: int
     instants: dict[str, int] = field(default_factory=dict)
+    errors_ns: dict[str, int] = field(default_factory=dict)
+    """How much earlier each arrival may really have been; an instant that was taken back has none."""
+    widths_ns: dict[str, int] = field(default_factory=dict)
+    """How much later each moment of speech may really have been: as long as the send call took."""
     clock_ns: dict[str, int] = field(default_factory=dict)
     """Where the speech begins and ends on the session's clock of input audio."""
     heard_to_ns: int | None = None
@@ -49,14 +54,15 @@ class Hearing:
     """Commits whose transcription came, or failed."""
     text: str = ""
 
-    def said(self, moments: Mapping[str, int], at_ns: int, clock_ns: int) -> list[str]:
+    def said(self, moments: Mapping[str, int], handed: Handed, clock_ns: int) -> list[str]:
         """A message left that holds moments of speech, each recorded so many ns before the message was due.
 
         `clock_ns`: how much audio the session has sent with this message. The instants that it is the first to mark.
         """
         marks = [instant for instant in moments if instant not in self.instants]
         for instant in marks:
-            self.instants[instant] = at_ns - moments[instant]
+            self.instants[instant] = handed.at_ns - moments[instant]
+            self.widths_ns[instant] = handed.width_ns
             self.clock_ns[instant] = clock_ns - moments[instant]
         return marks
 
@@ -64,15 +70,17 @@ class Hearing:
         """The message that marks these instants left so much later than was thought."""
         for instant in marks:
             self.instants[instant] += late_ns
+            self.widths_ns[instant] = 0
 
-    def happened(self, event: Event, at_ns: int) -> None:
+    def happened(self, event: Event, arrival: Arrival) -> None:
         """The service says what it hears."""
         kind = event.kind
         if kind is Kind.SPEECH_STARTED:
-            self.instants.setdefault(SPEECH_INSTANTS[kind], at_ns)
+            if SPEECH_INSTANTS[kind] not in self.instants:
+                self._mark(kind, arrival)
             self.open = self.uncommitted = True
             return
-        self.instants[SPEECH_INSTANTS[kind]] = at_ns
+        self._mark(kind, arrival)
         if kind is Kind.SPEECH_STOPPED:
             self.open = False
             self.heard_to_ns = None if event.audio_ms is None else event.audio_ms * 1_000_000
@@ -80,13 +88,17 @@ class Hearing:
             self.uncommitted, self.committed_item = False, event.item_id
             self.instants.pop("input_transcribed", None)  # that was of what was committed before
 
-    def transcribed(self, event: Event, at_ns: int) -> None:
+    def _mark(self, kind: Kind, arrival: Arrival) -> None:
+        instant = SPEECH_INSTANTS[kind]
+        self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+
+    def transcribed(self, event: Event, arrival: Arrival) -> None:
         """A transcription came, or failed."""
         self.transcripts += 1
         if event.kind is Kind.INPUT_TRANSCRIBED:
             self.text = f"{self.text} {event.text}".strip()[:LONGEST_TEXT]
             if self.committed_item in ("", event.item_id):
-                self.instants["input_transcribed"] = at_ns
+                self._mark(Kind.INPUT_TRANSCRIBED, arrival)
 
     @property
     def spoken(self) -> bool:

@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from bench.measures import CATALOGUE, ORIGINS, Scope, is_throttled
+from bench.measures import (
+    CATALOGUE,
+    ORIGIN,
+    ORIGINS,
+    TURN_ARRIVALS,
+    Measure,
+    Scope,
+    Slack,
+    bound_ns,
+    is_throttled,
+)
 from bench.protocol.events import Usage
 from bench.protocol.limits import wait_in, wait_of
 
@@ -24,9 +34,10 @@ TIMES = {
 class TurnObservation:
     """One user input and all of its response.
 
-    `gaps_ns` are the gaps between audio deltas with exact stamps. The stalls are None where no audio came, the splits
-    where no VAD was at work, the network's figures where the platform does not tell them. `usage` is of all of the
-    turn's responses, None where the service told none.
+    `errors_ns`: of each instant that is an arrival, how much earlier it may really have been; `widths_ns`: of each that
+    is a send, how much later. `gaps_ns` are the gaps between audio deltas with exact stamps. The stalls are None where
+    no audio came, the splits where no VAD was at work, the network's figures where the platform does not tell them.
+    `usage` is of all of the turn's responses, None where the service told none.
     """
 
     turn: int
@@ -38,8 +49,8 @@ class TurnObservation:
     response_id: str
     item_id: str
     audio: str
-    requested_width_ns: int | None
-    stamp_error_ns: int | None
+    errors_ns: Mapping[str, int]
+    widths_ns: Mapping[str, int]
     stamp_error_max_ns: int
     kernel_stamps: int
     user_stamps: int
@@ -58,6 +69,7 @@ class TurnObservation:
     audio_speed: float | None
     stall_ns: int | None
     stalls: int | None
+    stall_error_ns: int | None
     vad_splits: int | None
     network_rtt_ns: int | None
     network_rtt_smoothed_ns: int | None
@@ -77,6 +89,14 @@ class TurnObservation:
         return next((name for name in ORIGINS if name in self.instants), None)
 
     @property
+    def stamp_error_ns(self) -> int | None:
+        """The bound of the first delta: of audio where there is any, else of whichever came first."""
+        if "first_audio" in self.errors_ns:
+            return self.errors_ns["first_audio"]
+        deltas = [name for name in ("first_text", "first_transcript") if name in self.errors_ns]
+        return self.errors_ns[min(deltas, key=self.instants.__getitem__)] if deltas else None
+
+    @property
     def stamp_source(self) -> str | None:
         """Where this turn's arrival stamps came from; None where nothing arrived."""
         return stamp_source(self.kernel_stamps, self.user_stamps)
@@ -91,6 +111,18 @@ class TurnObservation:
         columns = {"stall_ns": self.stall_ns, "network_rtt_ns": self.network_rtt_ns, "rtt_scope": self.rtt_scope}
         return times_ns("turn", self.instants, columns)
 
+    def bound_ns(self, measure: Measure) -> int | None:
+        """How far a measure between two instants that this turn has can be off; None where nobody knows."""
+        begin = self._slack(self.origin or "" if measure.begin == ORIGIN else measure.begin)
+        end = self._slack(measure.end)
+        return None if begin is None or end is None else bound_ns(begin, end)
+
+    def _slack(self, instant: str) -> Slack | None:
+        """Of an instant that is no arrival and no send: none, for it is the process's own."""
+        if instant in TURN_ARRIVALS and instant not in self.errors_ns:
+            return None
+        return Slack(self.errors_ns.get(instant, 0), self.widths_ns.get(instant, 0))
+
 
 @dataclass(frozen=True, slots=True)
 class SessionObservation:
@@ -100,6 +132,8 @@ class SessionObservation:
     detail: str
     start_ns: int
     instants: Mapping[str, int]
+    errors_ns: Mapping[str, int] = field(default_factory=dict)
+    widths_ns: Mapping[str, int] = field(default_factory=dict)
     service_session_id: str = ""
     token_wait_ns: int = 0
     turns_wanted: int = 0

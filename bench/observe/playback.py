@@ -17,12 +17,16 @@ from bench.protocol.events import Silhouette, audio_payload
 class Player:
     """Plays one reply."""
 
-    def __init__(self, audio: AudioFormat, jitter_buffer_ns: int, first_audio_ns: int) -> None:
+    def __init__(self, audio: AudioFormat, jitter_buffer_ns: int, first_audio_ns: int, error_ns: int = 0) -> None:
         self._audio = audio
+        self._first_error_ns = self._error_ns = error_ns
         self._begins_ns = first_audio_ns + jitter_buffer_ns
         """Since when it plays without a break; times are counted from there, so that nothing adds up by rounding."""
         self._bytes = 0  # since then
         self.first_audible_ns: int | None = None
+        self.audible_error_ns = error_ns
+        """How much earlier it may really have been: as much as the delta since which it plays without a break. A later
+        one that really came earlier moves nothing, for nobody waited for it."""
         self.stall_ns = self.stalls = 0
 
     @property
@@ -30,12 +34,20 @@ class Player:
         """When it has played everything that came so far."""
         return self._begins_ns + self._audio.duration_ns(self._bytes)
 
-    def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | Silhouette) -> bool:
-        """A delta came at `at_ns`; False where its payload cannot be decoded."""
+    @property
+    def stall_error_ns(self) -> int:
+        """How far `stall_ns` can be off: too little by what the first delta is, too much by what the last late one is.
+
+        All stalls together are the most that any delta is behind the first one's schedule, and that delta stalled last.
+        """
+        return max(self._first_error_ns, self._error_ns)
+
+    def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | Silhouette, error_ns: int = 0) -> bool:
+        """A delta came at `at_ns`, or up to `error_ns` earlier; False where its payload cannot be decoded."""
         if at_ns > self.ends_ns:
             self.stall_ns += at_ns - self.ends_ns
             self.stalls += 1
-            self._begins_ns, self._bytes = at_ns, 0
+            self._begins_ns, self._bytes, self._error_ns = at_ns, 0, error_ns
         if self.first_audible_ns is None:
             found = audible_sample(payload, self._audio)
             if found == UNREADABLE:
@@ -43,6 +55,7 @@ class Player:
             if found is not None:
                 before = self._bytes + found * self._audio.sample_bytes
                 self.first_audible_ns = self._begins_ns + self._audio.duration_ns(before)
+                self.audible_error_ns = self._error_ns
         self._bytes += audio_bytes
         return True
 

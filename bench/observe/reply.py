@@ -36,9 +36,8 @@ class Reply:
     deltas: Counter[Kind] = field(default_factory=Counter)
     text: str = ""
     player: Player | None = None
-    first_error_ns: int | None = None
-    """The stamp error of its first delta of any kind; of its first audio delta: `first_audio_error_ns`."""
-    first_audio_error_ns: int | None = None
+    errors_ns: dict[str, int] = field(default_factory=dict)
+    """How much earlier each instant may really have been; of `last_audio`: `last_audio_error_ns`."""
     last_audio_error_ns: int = 0
     audio_bytes: int = 0
     first_audio_bytes: int = 0
@@ -59,15 +58,16 @@ class Reply:
         """A delta with a payload; False where its audio cannot be decoded."""
         kind, deltas = event.kind, self.deltas
         if kind not in deltas:
-            self.instants[REPLY_INSTANTS[kind]] = arrival.at_ns
-            if self.first_error_ns is None:
-                self.first_error_ns = arrival.error_ns
+            instant = REPLY_INSTANTS[kind]
+            self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
         deltas[kind] += 1
         return kind is not Kind.AUDIO_DELTA or self._audio_delta(event, arrival)
 
-    def happened(self, event: Event, at_ns: int) -> None:
+    def happened(self, event: Event, arrival: Arrival) -> None:
         """Any other event of the reply."""
-        self.instants.setdefault(REPLY_INSTANTS[event.kind], at_ns)
+        instant = REPLY_INSTANTS[event.kind]
+        self.instants.setdefault(instant, arrival.at_ns)
+        self.errors_ns.setdefault(instant, arrival.error_ns)
 
     def said(self, text: str) -> None:
         """A part of it, as text or transcript."""
@@ -76,25 +76,29 @@ class Reply:
     def _audio_delta(self, event: Event, arrival: Arrival) -> bool:
         (at_ns, error_ns, _), player = arrival, self.player
         if player is None:
-            player = self.player = Player(self.audio, self.jitter_buffer_ns, at_ns)
-            self.first_audio_error_ns, self.first_audio_bytes = error_ns, event.payload_bytes
+            player = self.player = Player(self.audio, self.jitter_buffer_ns, at_ns, error_ns)
+            self.first_audio_bytes = event.payload_bytes
         elif error_ns <= EXACT_GAP_NS and self.last_audio_error_ns <= EXACT_GAP_NS:
             self.gaps_ns.append(at_ns - self.instants["last_audio"])
         else:
             self.inexact_gaps += 1
         self.audio_bytes += event.payload_bytes
         self.instants["last_audio"], self.last_audio_error_ns = at_ns, error_ns
-        return player.add(at_ns, event.payload_bytes, event.payload)
+        return player.add(at_ns, event.payload_bytes, event.payload, error_ns)
 
     def all_instants(self) -> dict[str, int]:
         """With what the player says."""
         audible_ns = self.player.first_audible_ns if self.player else None
         return self.instants if audible_ns is None else self.instants | {"first_audible": audible_ns}
 
-    @property
-    def stamp_error_ns(self) -> int | None:
-        """Of the first audio delta, or of the first delta where there is no audio."""
-        return self.first_error_ns if self.first_audio_error_ns is None else self.first_audio_error_ns
+    def all_errors_ns(self) -> dict[str, int]:
+        """Of `all_instants`."""
+        if self.player is None:
+            return self.errors_ns
+        errors_ns = self.errors_ns | {"last_audio": self.last_audio_error_ns}
+        if self.player.first_audible_ns is not None:
+            errors_ns["first_audible"] = self.player.audible_error_ns
+        return errors_ns
 
     @property
     def audio_speed(self) -> float | None:

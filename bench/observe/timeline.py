@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.clock import Handed
+from bench.clock import Arrival, Handed
 from bench.measures import GOOD, SERVICE_SAID, Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
@@ -61,6 +61,8 @@ class Timeline:
         self._start_ns, self._wanted, self.limits = start_ns, wanted, limits
         self._owners = Ownership(service_responds=service_responds)
         self._instants: dict[str, int] = {"connect_start": start_ns}
+        self._errors_ns: dict[str, int] = {}
+        self._widths_ns: dict[str, int] = {}
         self._turns: list[Turn] = []  # begun and not handed out: the current one, and those that await a transcript
         self._last: Turn | None = None
         self.awaits_network = False
@@ -85,13 +87,22 @@ class Timeline:
 
     # What the session did.
 
-    def connected(self, instants: Mapping[str, int], headers: Mapping[str, str], token_wait_ns: int = 0) -> None:
+    def connected(
+        self,
+        instants: Mapping[str, int],
+        headers: Mapping[str, str],
+        token_wait_ns: int = 0,
+        errors_ns: Mapping[str, int] = NOTHING,
+    ) -> None:
         """The upgrade is done, or was refused: its phases, the service's response headers, the wait for a token before.
+
+        `errors_ns`: how much earlier each phase may really have ended.
 
         Connecting begins once there is a token: what a sign-in takes is not the service's.
         """
         self._instants["connect_start"] = self._start_ns + token_wait_ns
         self._instants.update(instants)
+        self._errors_ns.update(errors_ns)
         self._headers, self._token_wait_ns = headers, token_wait_ns
 
     def begin(self, plan: TurnPlan, at_ns: int) -> None:
@@ -121,6 +132,7 @@ class Timeline:
         self._sent_audio += audio_bytes
         if name == "session.update":
             self._instants.setdefault("update_sent", handed.at_ns)
+            self._widths_ns.setdefault("update_sent", handed.width_ns)
         turn = self._current()
         if turn is None:
             return
@@ -128,7 +140,7 @@ class Timeline:
         marks: Sequence[str] = ()
         if moments:
             clock_ns = FORMATS[turn.plan.speech_format].duration_ns(self._sent_audio)
-            marks = turn.hearing.said(moments, handed.at_ns, clock_ns)
+            marks = turn.hearing.said(moments, handed, clock_ns)
         turn.sent(handed, wire_bytes, audio_bytes, marks=marks, asks=asks, late=late)
         self._wake_ns = NOT_KNOWN
         if asks:
@@ -177,13 +189,14 @@ class Timeline:
         elif kind is Kind.ERROR:
             self._error(event.failure or Failure(), at_ns)
         elif kind in SESSION_EVENTS:
-            self._session_event(event, at_ns)
+            self._session_event(event, message.arrival)
         else:
             self._turn_event(event, message)
 
-    def _session_event(self, event: Event, at_ns: int) -> None:
-        created = event.kind is Kind.SESSION_CREATED
-        self._instants.setdefault("session_created" if created else "session_updated", at_ns)
+    def _session_event(self, event: Event, arrival: Arrival) -> None:
+        instant = "session_created" if event.kind is Kind.SESSION_CREATED else "session_updated"
+        self._instants.setdefault(instant, arrival.at_ns)
+        self._errors_ns.setdefault(instant, arrival.error_ns)
         if event.session:
             self._settings = {name: self._settings[name] for name in KEPT if name in self._settings} | event.session
             self._service_session_id = self._service_session_id or event.session_id
@@ -203,7 +216,7 @@ class Timeline:
         elif turn is None:
             return
         elif kind in TRANSCRIPTIONS:
-            turn.note_transcript(event, message.arrival.at_ns)
+            turn.note_transcript(event, message.arrival)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, message)
 
@@ -430,6 +443,8 @@ class Timeline:
             detail=self._detail,
             start_ns=self._start_ns,
             instants=self._instants,
+            errors_ns=self._errors_ns,
+            widths_ns=self._widths_ns,
             service_session_id=self._service_session_id,
             turns_wanted=max(self._wanted, self._begun),
             turns_begun=self._begun,

@@ -206,7 +206,7 @@ class Turn:
                 return None
             ending = self._delta(event, arrival)
         else:
-            ending = self._happened(event, at_ns)
+            ending = self._happened(event, arrival)
         if self.expected:
             self.expected.pop(kind, None)
         if self.state is not State.ANSWERING:
@@ -220,14 +220,14 @@ class Turn:
             return "protocol:base64", f"the payload of {event.name} is not base64"
         return None
 
-    def _happened(self, event: Event, at_ns: int) -> Ending | None:
-        kind = event.kind
+    def _happened(self, event: Event, arrival: Arrival) -> Ending | None:
+        kind, at_ns = event.kind, arrival.at_ns
         if kind in REPLY_INSTANTS:
-            self.reply.happened(event, at_ns)
+            self.reply.happened(event, arrival)
         elif kind in SPEECH_INSTANTS:
             if kind is Kind.SPEECH_STARTED and self.state is not State.UNNOTICED:
                 self.unnoticed_ns = at_ns
-            self.hearing.happened(event, at_ns)
+            self.hearing.happened(event, arrival)
         if kind in (Kind.TEXT_DONE, Kind.TRANSCRIPT_DONE):
             self.reply.said(event.text)
         return self._ending(event, at_ns) if kind is Kind.RESPONSE_DONE else None
@@ -262,11 +262,11 @@ class Turn:
         self.reply, self.awaited_ns = self.plan.new_reply(), at_ns
         self.state = self._state_after_speech() if self.hearing.spoken else State.SENDING
 
-    def note_transcript(self, event: Event, at_ns: int) -> None:
+    def note_transcript(self, event: Event, arrival: Arrival) -> None:
         """A transcription of the caller's audio came, or failed; too late is as good as never."""
-        if self.state is State.OVER and at_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
+        if self.state is State.OVER and arrival.at_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return
-        self.hearing.transcribed(event, at_ns)
+        self.hearing.transcribed(event, arrival)
 
     def awaits_transcript(self, now_ns: int) -> bool:
         settled = self.hearing.transcripts >= max(1, self.hearing.commits)
@@ -306,6 +306,17 @@ class Turn:
     def all_instants(self) -> dict[str, int]:
         return self.instants | self.hearing.instants | self.reply.all_instants()
 
+    def _errors_ns(self) -> dict[str, int]:
+        """How much earlier the instants that are arrivals may really have been."""
+        heard, there = self.hearing.errors_ns, self.hearing.instants
+        return {name: error_ns for name, error_ns in heard.items() if name in there} | self.reply.all_errors_ns()
+
+    def _widths_ns(self) -> dict[str, int]:
+        """How much later the instants that are sends may really have been."""
+        if self.requested_width_ns is None:
+            return self.hearing.widths_ns
+        return self.hearing.widths_ns | {"requested": self.requested_width_ns}
+
     def observation(self) -> TurnObservation:
         reply, player, network = self.reply, self.reply.player, self.network
         return TurnObservation(
@@ -318,8 +329,8 @@ class Turn:
             response_id=self.response_id,
             item_id=self.item_id,
             audio=self.plan.audio,
-            requested_width_ns=self.requested_width_ns,
-            stamp_error_ns=reply.stamp_error_ns,
+            errors_ns=self._errors_ns(),
+            widths_ns=self._widths_ns(),
             stamp_error_max_ns=self.worst_error_ns,
             kernel_stamps=self.kernel_stamps,
             user_stamps=self.user_stamps,
@@ -338,6 +349,7 @@ class Turn:
             audio_speed=reply.audio_speed,
             stall_ns=player.stall_ns if player else None,
             stalls=player.stalls if player else None,
+            stall_error_ns=player.stall_error_ns if player else None,
             vad_splits=max(0, self.hearing.commits - 1) if self.plan.vad else None,
             network_rtt_ns=network.min_rtt_ns if network else None,
             network_rtt_smoothed_ns=network.rtt_ns if network else None,

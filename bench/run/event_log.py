@@ -152,10 +152,16 @@ class LoggedTimeline(Timeline):
         log.write(lines.Opened(lines.SCHEMA_VERSION, tool_version(), about, start_ns, wanted, limits, service_responds))
         log.flush()  # so that it tells a log, whenever the process is killed
 
-    def connected(self, instants: Mapping[str, int], headers: Mapping[str, str], token_wait_ns: int = 0) -> None:
+    def connected(
+        self,
+        instants: Mapping[str, int],
+        headers: Mapping[str, str],
+        token_wait_ns: int = 0,
+        errors_ns: Mapping[str, int] = NOTHING,
+    ) -> None:
         shown = {name: self._log.hide(value) for name, value in headers.items() if name not in HIDDEN_HEADERS}
-        self._log.write(lines.Connected(dict(instants), shown, token_wait_ns))
-        super().connected(instants, headers, token_wait_ns)
+        self._log.write(lines.Connected(dict(instants), shown, token_wait_ns, dict(errors_ns)))
+        super().connected(instants, headers, token_wait_ns, errors_ns)
 
     def begin(self, plan: TurnPlan, at_ns: int) -> None:
         self._format = FORMATS[plan.reply_format]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,45 +11,76 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.measures import GOOD, ORIGINS
+from bench.measures import CATALOGUE, GOOD, Measure
+from bench.run import bounds, measured
 from bench.run import folder as files
 from bench.run.histograms import Histograms, worst_p99_ms
-from bench.run.measured import first_ns
-from bench.run.validity import Evidence, FirstDeltas
+from bench.run.validity import Evidence, Exactness
 
 NS_PER_MS = 1e6
-COLUMNS = [
-    *("target", "outcome", "phase", "requested_at_ns", "speech_end_at_ns", "first_audio_at_ns", "first_text_at_ns"),
-    *("stamp_error_ns", "stamp_source", "audio_bytes_sent"),
-]
+COLUMNS = ["phase", "stamp_source", "audio_bytes_sent"]
+TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
+
+Places = list[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
+"""Each target with its measured rows, and those of them that are good."""
 
 
 def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> Evidence:
     """What the rules of validity look at, from the measured phase."""
     turns = files.read_table(folder, "turns", COLUMNS)
-    measured = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
-    stamped = turns["stamp_source"].filter(measured).drop_null()
+    counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
+    stamped = turns["stamp_source"].filter(counted).drop_null()
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
     return Evidence(
-        first_deltas=tuple(_first_deltas(turns, measured)),
+        measures=tuple(exactness(folder)),
         user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
         hub_delay_p99=worst_p99_ms(histograms, "hub_delay"),
         send_lag_p99=worst_p99_ms(histograms, "send_lag"),
         chunk=min(chunks) if chunks else None,
-        paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"].filter(measured)).as_py() or 0) > 0,
+        paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"].filter(counted)).as_py() or 0) > 0,
     )
 
 
-def _first_deltas(turns: pa.Table, measured: pa.ChunkedArray) -> Iterable[FirstDeltas]:
-    """Of each target: stamp errors of every turn, times to the first delta of good ones."""
-    good = pc.is_in(turns["outcome"], pa.array(sorted(GOOD)))
-    waits = pc.subtract(pc.coalesce(turns["first_audio_at_ns"], turns["first_text_at_ns"]), first_ns(turns, ORIGINS))
-    for target in sorted(pc.unique(turns["target"].filter(measured)).to_pylist()):
-        mine = pc.and_(measured, pc.equal(turns["target"], target))
-        errors, delays = turns["stamp_error_ns"].filter(mine), waits.filter(pc.and_(mine, good))
-        yield FirstDeltas(target, _quantile_ms(errors, 0.99), _quantile_ms(delays, 0.5))
+def exactness(folder: Path) -> Iterator[Exactness]:
+    """Of each target and each measure that hangs on arrivals: the bounds of good turns, and their median.
+
+    Where no turn of a target is good, the bounds are those of all that have the measure. A measure that no row has,
+    and one of whose bounds nobody knows, is left out. It is read measure by measure, so that a million turns fit.
+    """
+    for scope, table in TABLES.items():
+        places: Places = []
+        for measure in (one for one in CATALOGUE.values() if one.scope == scope and bounds.columns_of(one)):
+            places = places or _places(folder, table)
+            yield from _of_measure(folder, table, measure, places)
 
 
-def _quantile_ms(column: pa.ChunkedArray, p: float) -> float | None:
-    values: npt.NDArray[np.int64] = column.drop_null().to_numpy()
-    return float(np.quantile(values, p, method="inverted_cdf")) / NS_PER_MS if values.size else None
+def _places(folder: Path, table: files.TableName) -> Places:
+    rows = files.read_table(folder, table, ["target", "phase", "outcome"])
+    counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True).to_numpy()
+    good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))), False).to_numpy()
+    found = []
+    for target in sorted(pc.unique(rows["target"].filter(pa.array(counted))).to_pylist()):
+        mine = counted & pc.fill_null(pc.equal(rows["target"], target), False).to_numpy()
+        found.append((target, mine, mine & good))
+    return found
+
+
+def _of_measure(folder: Path, table: files.TableName, measure: Measure, places: Places) -> Iterator[Exactness]:
+    columns = list(dict.fromkeys([*measure.columns, *bounds.columns_of(measure)]))
+    rows = files.read_table(folder, table, columns)
+    values = measured.values_ns(rows.select(list(measure.columns)).to_pandas(), measure).to_numpy(dtype=np.float64)
+    if measure.unit == "ms":
+        values = values / NS_PER_MS
+    slack = bounds.bounds(rows, measure)
+    known = ~np.isnan(values) & ~np.isnan(slack)
+    for target, mine, good in places:
+        told = good & known if (good & known).any() else mine & known
+        if told.any():
+            median = quantile(values[good & known], 0.5)
+            unit = "×" if measure.unit == "×" else "ms"  # a count has the bound of the time that it goes with
+            yield Exactness(target, measure.name, quantile(slack[told], 0.99), median, unit)
+
+
+def quantile(values: npt.NDArray[np.float64], p: float) -> float | None:
+    """None of nothing."""
+    return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.errors import UsageError
+from bench.measures import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 
 SCHEMA_VERSION = 2
 TableName = Literal["turns", "sessions", "seconds"]
@@ -92,7 +93,8 @@ TURNS = pa.schema(
         ("turn", pa.int64()),
         ("origin", pa.string()),  # the instant that latency counts from: "requested" or "speech_end"
         *_columns(pa.int64(), *(f"{name}_at_ns" for name in TURN_INSTANTS)),
-        ("requested_width_ns", pa.int64()),  # the send call began and ended this far apart
+        *_columns(pa.int64(), *(f"{name}_width_ns" for name in TURN_SENDS)),
+        *_columns(pa.int64(), *(f"{name}_error_ns" for name in TURN_ARRIVALS)),
         ("transmit_lag_ns", pa.int64()),  # the kernel's transmit stamp of the request − the clock before that call
         ("sent_source", pa.string()),  # of `requested` and `speech_end`: "kernel", "user" or "mixed"
         ("stamp_source", pa.string()),  # of arrivals: "kernel", "user" or "mixed"
@@ -100,7 +102,7 @@ TURNS = pa.schema(
         *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
         *_columns(pa.int64(), "events", "audio_deltas", "text_deltas", "transcript_deltas", "unknown_events"),
         *_columns(pa.int64(), "late_chunks", "delta_gap_max_ns", "delta_gap_p95_ns", "inexact_gaps"),
-        *_columns(pa.int64(), "stall_ns", "stalls", "vad_splits"),
+        *_columns(pa.int64(), "stall_ns", "stalls", "stall_error_ns", "vad_splits"),
         *_columns(pa.int64(), "network_rtt_ns", "network_rtt_smoothed_ns", "retransmits"),
         ("audio_speed", pa.float64()),
         ("rtt_scope", pa.string()),  # where the network's figures end: "service", or "proxy"
@@ -113,6 +115,8 @@ SESSIONS = pa.schema(
     [
         *_IDENTITY,
         *_columns(pa.int64(), *(f"{name}_at_ns" for name in SESSION_INSTANTS)),
+        *_columns(pa.int64(), *(f"{name}_width_ns" for name in SESSION_SENDS)),
+        *_columns(pa.int64(), *(f"{name}_error_ns" for name in SESSION_ARRIVALS)),
         *_columns(pa.int64(), "token_wait_ns", "retry_after_ns"),
         *_columns(pa.int64(), "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns"),
         *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),

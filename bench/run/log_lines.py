@@ -35,11 +35,15 @@ class Opened(Line, frozen=True, tag="session"):
 
 
 class Connected(Line, frozen=True, tag="connected"):
-    """The phases of connecting, the response headers that are no secret, and the wait for a token before."""
+    """The phases of connecting, the response headers that are no secret, and the wait for a token before.
+
+    `errors_ns`: how much earlier each phase may really have ended.
+    """
 
     instants: dict[str, int]
     headers: dict[str, str]
     token_wait_ns: int = 0
+    errors_ns: dict[str, int] = {}
 
 
 class Begun(Line, frozen=True, tag="begin"):

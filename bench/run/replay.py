@@ -109,8 +109,8 @@ class _Teller:
 
 def _told(timeline: Timeline, line: lines.AnyLine) -> None:
     match line:
-        case lines.Connected(instants, headers, token_wait_ns):
-            timeline.connected(instants, headers, token_wait_ns)
+        case lines.Connected(instants, headers, token_wait_ns, errors_ns):
+            timeline.connected(instants, headers, token_wait_ns, errors_ns)
         case lines.Begun(at_ns, plan):
             timeline.begin(plan, at_ns)
         case lines.Transmitted(ticket, at_ns, acknowledged):

@@ -25,8 +25,8 @@ HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
 TURN_COUNTS = (
     "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "audio_deltas",
     "text_deltas", "transcript_deltas", "unknown_events", "late_chunks", "inexact_gaps", "audio_speed", "stall_ns",
-    "stalls", "vad_splits", "network_rtt_ns", "network_rtt_smoothed_ns", "rtt_scope", "retransmits", "retry_after_ns",
-    "sent_source", "transmit_lag_ns",
+    "stalls", "stall_error_ns", "vad_splits", "network_rtt_ns", "network_rtt_smoothed_ns", "rtt_scope", "retransmits",
+    "retry_after_ns", "sent_source", "transmit_lag_ns",
 )  # fmt: skip
 SESSION_COUNTS = (
     "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns", "audio_bytes_sent",
@@ -49,14 +49,13 @@ def turn_row(turn: TurnObservation, utc_offset_ns: int) -> dict[str, Any]:
         "audio": turn.audio or None,
         "turn": turn.turn,
         "origin": turn.origin,
-        "requested_width_ns": turn.requested_width_ns,
         "stamp_source": turn.stamp_source,
         "stamp_error_ns": turn.stamp_error_ns,
         "stamp_error_max_ns": turn.stamp_error_max_ns,
         "delta_gap_max_ns": gaps[-1] if gaps else None,
         "delta_gap_p95_ns": gaps[-(-95 * len(gaps) // 100) - 1] if gaps else None,
     }
-    row |= {f"{name}_at_ns": at_ns - turn.start_ns for name, at_ns in turn.instants.items()}
+    row |= {f"{name}_at_ns": at_ns - turn.start_ns for name, at_ns in turn.instants.items()} | _bounds(turn)
     return row | {name: getattr(turn, name) for name in TURN_COUNTS} | _tokens(turn.usage)
 
 
@@ -88,8 +87,14 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
         "effective_settings": _json(session.effective_settings, HIDDEN_SETTINGS, hide),
         "headers": _json(session.headers, HIDDEN_HEADERS, hide),
     }
-    row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
+    row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()} | _bounds(session)
     return row | {name: getattr(session, name) for name in SESSION_COUNTS} | _tokens(session.stray_usage)
+
+
+def _bounds(of: TurnObservation | SessionObservation) -> dict[str, int]:
+    """How far each instant can be off: an arrival towards earlier, a send towards later."""
+    errors_ns = {f"{name}_error_ns": error_ns for name, error_ns in of.errors_ns.items()}
+    return errors_ns | {f"{name}_width_ns": width_ns for name, width_ns in of.widths_ns.items()}
 
 
 def _tokens(usage: Usage | None) -> dict[str, int]:

@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bench.measures import HEADLINE
+
 STAMP_LIMIT_MS = 1.0
 STAMP_SHARE = 0.01
-"""(a) p99 of the first deltas' stamp error: at most 1 ms, or 1 % of the median time to them, for each target."""
+"""(a) p99 of what a measure can be off: at most 1 ms, or 1 % of its median, for each target and measure."""
 HUB_LIMIT_MS = 5.0
 HUB_SHARE = 0.05
-"""(b) where stamps come from user space, p99 of the hub's delay: at most 5 ms, or 5 % of the least of these medians."""
+FIRST_DELTAS = ("ttfa", "ttft")
+"""(b) where stamps come from user space, p99 of the hub's delay: at most 5 ms, or 5 % of the least median of these."""
 USER_STAMPS_SHARE = 0.01
 CHUNK_SHARE = 0.1
 """(c) p99 of the send lag: at most a tenth of the chunk."""
@@ -25,30 +28,43 @@ MORE_PROCESSES = "lower the load, give the machine an idle core, or spread it: -
 
 
 @dataclass(frozen=True)
-class FirstDeltas:
-    """Of the first deltas of one target: p99 of their stamp errors, and the median time to them; None: there are none.
+class Exactness:
+    """Of one measure of one target: p99 of its bounds, and its median, in its unit; None: nothing is known of it.
 
-    Targets are not pooled: a slow one would lend a fast one its limit.
+    Targets are not pooled, nor are measures: a slow one would lend a fast one its limit.
     """
 
     target: str
-    error_p99: float | None
+    measure: str
+    bound_p99: float | None
     p50: float | None
+    unit: str = "ms"
 
     @property
-    def error_limit(self) -> float:
-        return max(STAMP_LIMIT_MS, STAMP_SHARE * (self.p50 or 0.0))
+    def limit(self) -> float:
+        """1 % of the median, and of times 1 ms at least."""
+        return max(STAMP_LIMIT_MS if self.unit != "×" else 0.0, STAMP_SHARE * abs(self.p50 or 0.0))
+
+    @property
+    def used(self) -> float:
+        """The share of the limit that is used."""
+        return math.inf if not self.limit else (self.bound_p99 or 0.0) / self.limit
+
+    @property
+    def exact(self) -> bool:
+        """What is not known is not called wrong."""
+        return self.bound_p99 is None or self.bound_p99 <= self.limit
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What the rules look at, all in ms; None where there was nothing of the kind.
 
-    `first_deltas` are of the measured phase's turns, by target; `user_stamps_share` is the share of turns whose stamps
-    did not all come from the kernel, `chunk` the shortest paced chunk, `paced_audio` whether any was sent.
+    `measures` are of the measured phase, by target; `user_stamps_share` is the share of turns whose stamps did not all
+    come from the kernel, `chunk` the shortest paced chunk, `paced_audio` whether any was sent.
     """
 
-    first_deltas: tuple[FirstDeltas, ...]
+    measures: tuple[Exactness, ...]
     user_stamps_share: float | None
     hub_delay_p99: float | None
     send_lag_p99: float | None
@@ -72,36 +88,54 @@ class Rule:
 
 
 def judge(evidence: Evidence) -> dict[str, Any]:
-    """The verdict: `{"valid": bool | None, "rules": [...]}`, as run.json holds it."""
+    """The verdict: `{"valid": bool | None, "rules": [...], "inexact": [...]}`, as run.json holds it.
+
+    `inexact`: the measures that are not exact in this run; nothing is to be decided by them.
+    """
     rules = [_stamps(evidence), _hub(evidence), _sending(evidence), _starts()]
-    judged = any(first.error_p99 is not None for first in evidence.first_deltas)
+    judged = any(one.bound_p99 is not None for one in _headline(evidence))
     unknown = evidence.paced_audio and evidence.send_lag_p99 is None
     valid = all(rule.passed is not False for rule in rules)
     return {
         "valid": valid if (judged and not unknown) or not valid else None,
         "rules": [asdict(rule) for rule in rules],
+        "inexact": [entry_of(one) for one in evidence.measures if not one.exact],
     }
 
 
+def entry_of(one: Exactness) -> dict[str, Any]:
+    """As in run.json; a figure without an end is null."""
+    bound = one.bound_p99 if one.bound_p99 is not None and math.isfinite(one.bound_p99) else None
+    return {
+        "target": one.target,
+        "measure": one.measure,
+        "figure": None if bound is None else round(bound, 4),
+        "limit": round(one.limit, 4),
+        "unit": one.unit,
+    }
+
+
+def _headline(evidence: Evidence) -> list[Exactness]:
+    return [one for one in evidence.measures if one.measure in HEADLINE]
+
+
 def _stamps(evidence: Evidence) -> Rule:
-    worst = _worst(evidence.first_deltas)
-    note = (
-        f"p99 of the first deltas, of {worst.target}" if len(evidence.first_deltas) > 1 else "p99 of the first deltas"
-    )
-    return _rule("a", "stamps are exact", "stamp_error", worst.error_p99, worst.error_limit,
-                 note=note, absent="no turn got a first delta", remedy=MORE_PROCESSES)  # fmt: skip
+    worst = _worst(_headline(evidence))
+    several = len({one.target for one in evidence.measures}) > 1
+    return _rule("a", "stamps are exact", "stamp_error", worst.bound_p99, worst.limit,
+                 note=f"p99 of {worst.measure}{f', of {worst.target}' if several else ''}",
+                 absent="no turn got a first delta", remedy=MORE_PROCESSES)  # fmt: skip
 
 
-def _worst(targets: Sequence[FirstDeltas]) -> FirstDeltas:
-    """The target whose stamps are nearest to their limit, or farthest beyond it."""
-    found = [first for first in targets if first.error_p99 is not None]
-    return max(
-        found, key=lambda first: (first.error_p99 or 0.0) / first.error_limit, default=FirstDeltas("", None, None)
-    )
+def _worst(measures: Sequence[Exactness]) -> Exactness:
+    """The one that is nearest to its limit, or farthest beyond it."""
+    found = [one for one in measures if one.bound_p99 is not None]
+    return max(found, key=lambda one: one.used, default=Exactness("", "", None, None))
 
 
 def _hub(evidence: Evidence) -> Rule:
-    fastest = min((first.p50 for first in evidence.first_deltas if first.p50 is not None), default=0.0)
+    waits = [one.p50 for one in evidence.measures if one.measure in FIRST_DELTAS and one.p50 is not None]
+    fastest = min(waits, default=0.0)
     limit = max(HUB_LIMIT_MS, HUB_SHARE * fastest)
     needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > USER_STAMPS_SHARE
     return _rule("b", "process keeps up", "hub_delay", evidence.hub_delay_p99 if needed else None, limit,

@@ -9,7 +9,7 @@ from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.target.target import Target, Way
-from bench.transport.base import MIB, Crossing, Handshake, Phases
+from bench.transport.base import MIB, Crossing, Phases
 from bench.transport.loop import LoopWatch
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
@@ -42,8 +42,7 @@ class Dialer:
         except ConnectError as error:
             detail = self._keyring.hide(error.detail)
             raise ConnectError(error.outcome, detail, self._hidden(error.headers)) from None
-        instants, answered = socket.handshake
-        socket.handshake = Handshake(instants, self._hidden(answered))
+        socket.handshake = socket.handshake._replace(headers=self._hidden(socket.handshake.headers))
         return socket
 
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:

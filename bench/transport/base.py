@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed, monotonic_ns
@@ -58,10 +59,14 @@ class Closed(NamedTuple):
 
 
 class Handshake(NamedTuple):
-    """The phases of connecting, as instants of `bench.run.folder.SESSION_INSTANTS`, and the response headers."""
+    """The phases of connecting, as instants of `bench.run.folder.SESSION_INSTANTS`, and the response headers.
+
+    `errors_ns`: how much earlier each phase may really have ended.
+    """
 
     instants: Mapping[str, int]
     headers: Mapping[str, str]
+    errors_ns: Mapping[str, int] = MappingProxyType({})
 
 
 class Network(NamedTuple):
@@ -78,13 +83,21 @@ class Network(NamedTuple):
 
 @dataclass(slots=True)
 class Phases:
-    """The instants of connecting, as far as it came, and how long it had to wait for a token before."""
+    """The instants of connecting, as far as it came, and how long it had to wait for a token before.
+
+    `errors_ns`: how much earlier each may really have been, of those that were waited for.
+    """
 
     instants: dict[str, int] = field(default_factory=dict)
     token_wait_ns: int = 0
+    errors_ns: dict[str, int] = field(default_factory=dict)
 
     def mark(self, instant: str) -> None:
         self.instants[instant] = monotonic_ns()
+
+    def arrived(self, instant: str, at_ns: int, error_ns: int) -> None:
+        """What was waited for came."""
+        self.instants[instant], self.errors_ns[instant] = at_ns, error_ns
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class WebSocket:
         self._message_bytes = 0  # its frames, so far
         self._head = b"" if protocol.state is State.CONNECTING else None
         self._answer_came: Answer | None = None
-        self._fed = self._framed = self._stamp_ns = 0
+        self._fed = self._framed = self._stamp_ns = self._answer_error_ns = 0
         self._deflate: MeasuredDeflate | None = None
         self._broken = False
         longest = protocol.max_message_size
@@ -131,8 +131,8 @@ class WebSocket:
             raise ConnectError("refused:upgrade", _no_upgrade(problem))
         if answer is None:
             raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
-        phases.instants["upgrade_done"] = self._stamp_ns
-        self.handshake = Handshake(dict(phases.instants), answer.headers)
+        phases.arrived("upgrade_done", self._stamp_ns, self._answer_error_ns)
+        self.handshake = Handshake(dict(phases.instants), answer.headers, dict(phases.errors_ns))
 
     def _asked(self) -> OSError | None:
         """Send the request; if that fails, what the peer said before it went may still be there, and tell why."""
@@ -149,6 +149,8 @@ class WebSocket:
             if read is None:
                 return None
             self._take(read)
+            ends_there = read.complete and not self._fed
+            self._answer_error_ns = 0 if ends_there else read.stamp_ns - read.empty_ns
         answer, self._answer_came, self._head = self._answer_came, None, None
         return answer
 

@@ -14,7 +14,7 @@ from reports.compare.failing import any_failure
 from reports.compare.fairness import Check as Check
 from reports.compare.fairness import checks_of, notices_on, one_run, refuse_other_definitions
 from reports.compare.question import Question, by_origin, default_questions
-from reports.compare.sides import Side, matched
+from reports.compare.sides import Side, inexact, matched
 from reports.compare.steps import StepChange, step_changes
 from reports.plan.decision import Decision
 from reports.statistics.baselines import RUN_SD
@@ -41,6 +41,8 @@ class Finding:
     turns: tuple[int, int]
     sessions: tuple[int, int]
     failed: tuple[int, int]
+    inexact: str = ""
+    """why nothing is said of it: the figure is not exact in a run; then there is no difference"""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,9 @@ def compared(
     spread = run_sd if run_sd is not None else 0.0 if single else RUN_SD
     how = Resampling(draws, seed_of(run_id(sides[0])), level, spread)
     each = [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
-    found = [(base, side, answer) for base, side in each for answer in answers(base, side, asked, how)]
+    found = [
+        (base, side, _exact(base, side, answer)) for base, side in each for answer in answers(base, side, asked, how)
+    ]
     found.sort(key=lambda one: not one[2].question.gated)
     floors = [_floor(base, side, answer) for base, side, answer in found]
     gated = [answer.question.gated for _, _, answer in found]
@@ -128,8 +132,8 @@ def compared(
     return Comparison(
         sides=tuple(sides),
         findings=tuple(
-            _finding(side, answer, replace(verdict, provisional=not single))
-            for (_, side, answer), verdict in zip(found, judged, strict=True)
+            _finding(side, answer, replace(verdict, provisional=not single), inexact((base, side), answer.question))
+            for (base, side, answer), verdict in zip(found, judged, strict=True)
         ),
         checks=(*checks_of(sides), *any_failure(each, level)),
         method=Method(
@@ -176,8 +180,15 @@ def run_id(side: Side) -> str:
     return str(side.run.document.get("run_id") or side.run.folder.name)
 
 
+def _exact(base: Side, cand: Side, answer: Answer) -> Answer:
+    """Without the difference of a figure that is not exact."""
+    return replace(answer, difference=None) if inexact((base, cand), answer.question) else answer
+
+
 def _floor(base: Side, cand: Side, answer: Answer) -> str:
     """Why a figure decides nothing; empty where it may."""
+    if unfit := inexact((base, cand), answer.question):
+        return unfit
     lacking = [side.label for side, arm in zip((base, cand), answer.arms, strict=True) if not arm.turns]
     if lacking:
         return f"no {answer.question.measure} on {listed(lacking)}"
@@ -190,7 +201,7 @@ def _floor(base: Side, cand: Side, answer: Answer) -> str:
     )
 
 
-def _finding(side: Side, answer: Answer, verdict: Verdict) -> Finding:
+def _finding(side: Side, answer: Answer, verdict: Verdict, unfit: str) -> Finding:
     base, cand = answer.arms
     return Finding(
         question=answer.question,
@@ -200,4 +211,5 @@ def _finding(side: Side, answer: Answer, verdict: Verdict) -> Finding:
         turns=(base.turns, cand.turns),
         sessions=(base.clusters, cand.clusters),
         failed=(base.failed, cand.failed),
+        inexact=unfit,
     )

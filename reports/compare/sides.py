@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import CATALOGUE, is_throttled
+from reports import exactness
 from reports.compare.clusters import ABSENT, Clusters, by_pair, by_session
 from reports.compare.named import Named, named_sides
 from reports.lost import lost_by_step, lost_of
@@ -101,6 +102,10 @@ class Side:
             return bool(counts_of(self, question)[1].any())
         return bool(sample_of(self, question).n)
 
+    def inexact(self, question: Question) -> str:
+        """Why nothing may be decided by its figure; empty where it may."""
+        return exactness.why(self.run.inexact, self.name, question.measure)
+
     def events(self, question: Question) -> int:
         """Of a rate, how many turns it is so of."""
         return int(counts_of(self, question)[0].sum())
@@ -109,6 +114,11 @@ class Side:
         place = self.turns.origins.index(origin) if origin in self.turns.origins else -1
         flags: Flags = self.turns.origin == place
         return flags
+
+
+def inexact(sides: Sequence[Side], question: Question) -> str:
+    """Why sides may not be compared by a figure: it is not exact in a run of theirs; empty where they may."""
+    return "; ".join(f"{why} on {side.label}" for side in sides if (why := side.inexact(question)))
 
 
 def sides_of(named: Sequence[str | Path]) -> tuple[Side, ...]:

@@ -135,7 +135,7 @@ def _quantiles(side: Side) -> Iterable[Quantiles]:
         if measure.scope in ("turn", "session"):
             for question in by_origin(Question(measure.name, "quantile", Margin(), 0.5), [side]):
                 sample = sample_of(side, question)
-                if sample.good.size:
+                if sample.good.size and not side.inexact(question):
                     yield _stored(measure.name, question.origin, sample, side.sessions, rng)
 
 
@@ -158,7 +158,7 @@ def _stored(measure: str, origin: str, sample: Sample, clusters: int, rng: np.ra
 def _rates(side: Side) -> Iterable[Rate]:
     for name in RATES:
         found = rate_of(side, name)
-        if found.turns:
+        if found.turns and not side.inexact(Question(name, "rate", Margin())):
             yield Rate(name, _figure(found.value), _rounded(found.variance), int(found.turns), found.clusters)
 
 

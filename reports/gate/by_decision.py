@@ -18,7 +18,7 @@ from reports.compare.question import Question
 from reports.compare.sides import Side
 from reports.gate.against import SameRun
 from reports.gate.gated import GATED
-from reports.gate.items import Item, finite, margin_text, named
+from reports.gate.items import Item, finite, margin_text, named, not_exact
 from reports.gate.one_arm import figure
 from reports.gate.relative import Answers
 from reports.gate.thresholds import Threshold
@@ -101,6 +101,8 @@ def _item(decision: Decision, gate: Question, ruling: Ruling, sides: Sequence[Si
         failed=arms[1].failed if arms else 0, among_failures=value == math.inf,
         look=ruling.look + 1 if ruling.look >= 0 else None, low_endless=ruling.low == math.inf,
     )  # fmt: skip
+    if why := "; ".join(filter(None, (side.inexact(gate) for side in sides))):
+        return not_exact(item, why)
     return item if there else replace(item, word="no data", reason=NO_DATA)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -76,7 +77,9 @@ def _storable(question: Question) -> bool:
 
 def _finding(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Finding:
     """What was found of one question; its verdict is made later, with those of all others."""
-    return (_rate if question.kind == "rate" else _quantile)(side, question, runs, level)
+    found = (_rate if question.kind == "rate" else _quantile)(side, question, runs, level)
+    why = side.inexact(question)
+    return replace(found, difference=None, inexact=why) if why else found
 
 
 def _rate(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Finding:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from reports.compare.clusters import ABSENT
+from reports.compare.question import Question
 from reports.compare.sides import Side
 from reports.gate.against import OtherRun, SameRun, StoredRuns, baseline_of
 from reports.gate.by_decision import by_looks, was_planned
@@ -15,7 +16,8 @@ from reports.gate.by_run import against_run, against_targets
 from reports.gate.by_stored import against_stored_runs
 from reports.gate.doubts import doubted
 from reports.gate.gated import near
-from reports.gate.items import Checked, Item, OnInconclusive, limited
+from reports.gate.items import Checked, Item, OnInconclusive, limited, not_exact
+from reports.gate.kept import Figure
 from reports.gate.one_arm import figures, targets_of
 from reports.gate.relative import Answers, items_of
 from reports.gate.thresholds import Threshold
@@ -110,12 +112,18 @@ def _limited(threshold: Threshold, side: Side) -> list[Item]:
     """An absolute threshold on a target; one for each origin."""
     if threshold.target not in ("", side.name):
         return []
-    found = [limited(threshold, side.name, question, figure) for question, figure in figures(side, threshold)]
+    found = [_held(threshold, side, question, figure) for question, figure in figures(side, threshold)]
     steps = side.turns.steps
     if threshold.step and threshold.step not in steps:
         reason = f"no turn of a step {threshold.step} was measured{near(threshold.step, steps)} there are: "
         return [replace(item, reason=reason + (", ".join(steps) or "none")) for item in found]
     return found
+
+
+def _held(threshold: Threshold, side: Side, question: Question, figure: Figure) -> Item:
+    """One figure; where it is not exact in this run, neither kept nor broken."""
+    item, why = limited(threshold, side.name, question, figure), side.inexact(question)
+    return not_exact(item, why) if why and item.turns else item
 
 
 def _answers(

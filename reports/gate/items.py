@@ -143,6 +143,14 @@ def limited(threshold: Threshold, target: str, question: Question, figure: Figur
     return _without_few(item, question, [figure.turns])
 
 
+def not_exact(item: Item, why: str) -> Item:
+    """Without its figures, and with why: they are not exact in this run, so it is neither kept nor broken."""
+    return replace(
+        item, word="inconclusive", reason=why, value=None, low=None, high=None, baseline=None, difference=None,
+        corrected=None, more_sessions=None, among_failures=False, low_endless=False, needs=None, too_few=None,
+    )  # fmt: skip
+
+
 def _without_few(item: Item, question: Question, turns: Sequence[int]) -> Item:
     """Without the figures of a quantile that has fewer turns than it may be published with, in any arm."""
     few = min(turns)
@@ -159,8 +167,9 @@ def _without_few(item: Item, question: Question, turns: Sequence[int]) -> Item:
 def compared_item(threshold: str, finding: Finding, target: str) -> Item:
     """A relative threshold on one target. An arm without the figure is no data."""
     question, difference, verdict = finding.question, finding.difference, finding.verdict
-    word: Word = verdict.word if difference is not None else "no data"
-    reason = verdict.reason if difference is not None else "the run or its baseline has no such figure"
+    there = difference is not None or bool(finding.inexact)
+    word: Word = verdict.word if there else "no data"
+    reason = verdict.reason if there else "the run or its baseline has no such figure"
     value = difference.candidate if difference else math.nan
     low, high = (_shown(difference, end) for end in (difference.low, difference.high)) if difference else (None, None)
     item = Item(

@@ -43,6 +43,8 @@ class Answer:
     def floor(self) -> str:
         """Why it decides nothing, where there is too little of it, or nothing that it is a multiple of."""
         found = self.finding
+        if found.inexact:
+            return found.inexact
         few = floor_reason(found.question.p, found.turns, found.sessions, self.unit, ["the baseline", self.target])
         return few or (NO_RATIO if found.difference and no_ratio(found.difference) else "")
 

@@ -19,13 +19,13 @@ from reports.compare.answers import better_of
 from reports.compare.fairness import TURNS, VALID, checks_of
 from reports.compare.named import known_targets
 from reports.compare.question import Question, by_origin
-from reports.compare.sides import Side, as_floats, counts_of, sample_of, totals_of
+from reports.compare.sides import Side, as_floats, counts_of, inexact, sample_of, totals_of
 from reports.plan.decision import Decision
 from reports.plan.document import write
 from reports.plan.gates import mean_seen, quantiles_seen, rate_seen
 from reports.plan.pairs import ARMS, leading, sides_of_pairs
 from reports.plan.plan import DecisionPlan, plan_of, refuse_other_targets
-from reports.plan.sequence import Seen, follow
+from reports.plan.sequence import Seen, follow, not_yet
 from reports.runs import Run
 from reports.statistics.quantiles import Integers
 from reports.statistics.resample import seed_of
@@ -105,6 +105,9 @@ def _seen(sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, 
     base, cand = sides
     for gate in gates:
         if gate in found:
+            continue
+        if unfit := inexact(sides, gate):
+            found[gate] = not_yet(unfit)
             continue
         if gate.kind == "rate":
             found[gate] = rate_seen(as_floats(counts_of(base, gate)), as_floats(counts_of(cand, gate)), gate.margin)

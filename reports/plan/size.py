@@ -25,6 +25,7 @@ from reports.statistics.power import LEAST_SESSIONS, Pilot, pilot_of_pairs, pilo
 from reports.statistics.resample import seed_of
 from reports.summary.summary import window_of
 from reports.turns import turns_of
+from reports.wording.numbers import NBSP
 
 Range = tuple[float, float, float]
 """Least, likely, most."""
@@ -85,6 +86,11 @@ def sized(like: str | Path, asked: Asked) -> Size:
         what = "pairs" if len(sides) == 2 else "sessions"
         raise UsageError(f"{like} has {many} {what}: a pilot needs {LEAST_SESSIONS} at least, and 200 are better")
     asked = replace(asked, question=by_origin(asked.question, sides)[0])
+    for side in sides:
+        if unfit := side.inexact(asked.question):
+            raise UsageError(
+                f"{like}: {asked.question.name} is {unfit.replace(NBSP, ' ')}; plan with an idle machine's run"
+            )
     pilot = _pilot(sides, asked, np.random.default_rng(seed_of(str(run.document.get("run_id") or folder.name))))
     if not math.isfinite(pilot.variance):
         raise UsageError(f"{like} has no {asked.question.name} to plan with: too few turns have it, or too many failed")

@@ -67,6 +67,10 @@ RULE = record(
         "passed": maybe(FLAG),
     }
 )
+INEXACT = said(
+    record({**each(("target", "measure", "unit"), TEXT), "figure": maybe(NUMBER), "limit": NUMBER}),
+    "a measure that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end",
+)
 TOTALS = record(
     {
         **each(("sessions", "turns", "unknown_events", "out_of_range", "negative"), by_name(COUNT)),
@@ -116,7 +120,7 @@ LATER: dict[str, Schema] = {
     "stamp_source": maybe(one_of("kernel", "user", "mixed")),
     "totals": TOTALS,
     "incidents": many(record({"at_utc_ns": WHOLE, "worker": COUNT, "kind": TEXT, "text": TEXT})),
-    "verdict": record({"valid": maybe(FLAG), "rules": many(RULE)}),
+    "verdict": record({"valid": maybe(FLAG), "rules": many(RULE)}, {"inexact": many(INEXACT)}),
 }
 """What older runs do not have, and what is there once a run is closed."""
 CLOSED = {

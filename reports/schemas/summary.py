@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.schemas.run import PRICES, RULE
+from reports.schemas.run import INEXACT, PRICES, RULE
 from reports.schemas.shapes import (
     ANYTHING,
     COUNT,
@@ -42,7 +42,8 @@ FIGURES = {
     **each(("p50", "p90", "p95", "p99"), {"$ref": "#/$defs/quantile"}),
     **each(("min", "max"), SOME),
 }
-ANSWER = record(each(("turns", "sessions", "turns_failed", "lost_turns", "turns_wanted"), COUNT) | FIGURES)
+LATER = {"inexact": said(NAME, "why the figure is not exact in this run; null where it is")}
+ANSWER = record(each(("turns", "sessions", "turns_failed", "lost_turns", "turns_wanted"), COUNT) | FIGURES, LATER)
 DISTRIBUTION = record(
     {
         **each(("measure", "unit", "target", "step"), TEXT),
@@ -147,13 +148,13 @@ SUMMARY = {
     "simulated": FLAG,
     "began_utc_ns": WHOLE,
     **each(("length_s", "warmup_s"), SOME),
-    "verdict": record({"valid": maybe(FLAG), "reason": TEXT, "rules": many(RULE)}),
+    "verdict": record({"valid": maybe(FLAG), "reason": TEXT, "rules": many(RULE)}, {"inexact": many(INEXACT)}),
     "targets": many(TEXT),
     "main": said(TEXT, "the measure that a caller waits for"),
     "mains": said(by_name(TEXT), "the same by what latency counts from"),
     "setup": SETUP,
     **each(("answers", "heard", "read"), many(ANSWER)),
-    **each(("turn_measures", "session_measures"), many(record(FIGURES))),
+    **each(("turn_measures", "session_measures"), many(record(FIGURES, LATER))),
     "segments": many(record(SEGMENTS)),
     "segments_around": said(
         many(record({"p": NUMBER} | SEGMENTS)), "of the turns around this percentile of voice_to_voice"

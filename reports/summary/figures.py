@@ -33,6 +33,8 @@ class Figures:
     low: float
     high: float
     """smallest and largest good value"""
+    inexact: str = ""
+    """why it is not to be used; empty where it may"""
 
     def at(self, p: float) -> Estimate:
         return self.quantiles[PS.index(p)]

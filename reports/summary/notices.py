@@ -30,6 +30,7 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     stopped = str(run.document.get("stopped") or "")
     if stopped and not stopped.startswith(ORDINARY) and not decided(run):
         yield f"This run ended before its time: {stopped.rstrip('.')}."
+    yield from (f"{_whose(run, one.target)}{one.measure} is {one.why}." for one in run.inexact)
     left_out = len(run.turns) - turns.rows.size
     if left_out:
         yield f"{left_out:,} turns of warm-up and cool-down are left out."
@@ -37,6 +38,10 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     if stray:
         made = "1 commit was" if stray == 1 else f"{stray:,} commits were"
         yield f"{made} made by no turn of the script: noise, or the idle timeout."
+
+
+def _whose(run: Run, target: str) -> str:
+    return f"{target}: " if len(run.document.get("targets") or []) > 1 else ""
 
 
 def decided(run: Run) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import CATALOGUE
+from reports.exactness import why
 from reports.runs import TURN_MEASURES, Run
 from reports.samples import ALWAYS, Sampled, sampled, session_sample
 from reports.statistics.components import Spread, spread_of
@@ -197,11 +198,11 @@ def summarise(run: Run) -> Summary:
         samples=samples,
         window=window,
         mains=mains,
-        answers=answers,
-        heard=heard,
-        read=read,
-        measures=tuple(_turn_figures(turns, samples)),
-        connecting=tuple(_session_figures(turns.targets, sessions)),
+        answers=tuple(_marked(run, answers)),
+        heard=tuple(_marked(run, heard)),
+        read=tuple(_marked(run, read)),
+        measures=tuple(_with_marks(run, _turn_figures(turns, samples))),
+        connecting=tuple(_with_marks(run, _session_figures(turns.targets, sessions))),
         events=tuple(events(run, turns.targets)),
         harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
         throughput=tuple(throughput(run, turns.targets, window.measured_from_s)),
@@ -219,6 +220,17 @@ def summarise(run: Run) -> Summary:
         incidents=incidents_of(run.document, window.began_utc_ns),
         notices=(*notices(run, turns, sessions), *unfair(outcomes, turns.targets)),
     )
+
+
+def _marked(run: Run, found: Iterable[Answer]) -> Iterable[Answer]:
+    yield from (replace(one, figures=figures) for one in found for figures in _with_marks(run, [one.figures]))
+
+
+def _with_marks(run: Run, found: Iterable[Figures]) -> Iterable[Figures]:
+    """With why those are not to be used that are not exact in this run."""
+    for one in found:
+        unfit = why(run.inexact, one.target, one.measure)
+        yield replace(one, inexact=unfit) if unfit else one
 
 
 def main_measures(run: Run, turns: Turns) -> dict[str, str]:

@@ -96,7 +96,8 @@ def as_data(summary: Summary) -> dict[str, Any]:
 def _verdict(summary: Summary) -> dict[str, Any]:
     verdict = summary.verdict
     rules = [{**vars(rule), "figure": _known(rule.figure), "limit": _known(rule.limit)} for rule in verdict.rules]
-    return {"valid": verdict.valid, "reason": verdict.reason, "rules": rules}
+    inexact = [dict(vars(one)) for one in summary.run.inexact]
+    return {"valid": verdict.valid, "reason": verdict.reason, "rules": rules, "inexact": inexact}
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
@@ -202,6 +203,7 @@ def _figures(figures: Figures) -> dict[str, Any]:
         **{_name(e.p): _estimate(e, good) for e, good in zip(figures.quantiles, figures.successes, strict=True)},
         "min": _finite(figures.low),
         "max": _finite(figures.high),
+        "inexact": figures.inexact or None,
     }
 
 

@@ -165,8 +165,12 @@ def named(figures: Figures) -> str:
 
 
 def whose(figures: Figures) -> str:
-    """The row's target; with what tells it from another row of the target, where `named` does not."""
-    return figures.target if since(figures.measure, figures.origin) else figures.label
+    """The row's target; with what tells it from another row of the target, where `named` does not.
+
+    With a mark where the measure is not exact in this run.
+    """
+    shown = figures.target if since(figures.measure, figures.origin) else figures.label
+    return f"{shown} · not exact here" if figures.inexact else shown
 
 
 def stalled(counts: Counts) -> str:

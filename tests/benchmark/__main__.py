@@ -11,6 +11,7 @@ PARTS = {
     "talking": "tests.benchmark.talking",
     "validity": "tests.benchmark.validity",
     "crowd": "tests.benchmark.crowd",
+    "exact": "tests.benchmark.exact",
     "keyless": "tests.benchmark.keyless",
     "peers": "tests.benchmark.peers.benchmark",
     "cost": "tests.benchmark.cost",

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
+from bench.measures import TURN_ARRIVALS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Event, Kind, Usage
 from bench.run import folder as files
@@ -26,6 +27,7 @@ from bench.run.recorder import Labels, Recorder
 TURNS, PER_SESSION, CHECKS = 1_000_000, 10, 10
 STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye")
 MS = 1_000_000
+BOUNDS_NS = (0, 0, 0, 0, 31_000, 120_000, 77_000)
 MIB = 2**20
 
 
@@ -115,8 +117,9 @@ def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObserva
         }
     return TurnObservation(
         turn=turn, step=STEPS[number % len(STEPS)], outcome="timeout:first_delta" if failed else "ok", detail="",
-        start_ns=start_ns, instants=instants, response_id=f"resp_{number:021d}", item_id="", requested_width_ns=5_000,
-        stamp_error_ns=0, stamp_error_max_ns=30_000, kernel_stamps=40, user_stamps=0, audio_bytes_sent=0,
+        start_ns=start_ns, instants=instants, response_id=f"resp_{number:021d}", item_id="", widths_ns={"requested": 0},
+        errors_ns={name: BOUNDS_NS[number * len(name) % 7] for name in TURN_ARRIVALS if name in instants},
+        stall_error_ns=0, stamp_error_max_ns=30_000, kernel_stamps=40, user_stamps=0, audio_bytes_sent=0,
         audio_bytes_received=144_000, wire_bytes_sent=500, wire_bytes_received=210_000, events=40, audio_deltas=12,
         text_deltas=0, transcript_deltas=18, unknown_events=0, late_chunks=0, gaps_ns=(62_500_000,) * 8,
         inexact_gaps=0, audio="", audio_speed=3.9, stall_ns=0, stalls=0, vad_splits=None, network_rtt_ns=2 * MS,

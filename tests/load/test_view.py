@@ -20,7 +20,7 @@ from bench.load.standing import Standing, Tally
 from bench.load.view import Moment, View, clock, left_s, line, phase
 
 S = 1_000_000_000
-TIMES = {"ttfa": [486_000] * 90 + [902_000] * 10, "first_delta": [486_000] * 100, "stamp_error": [20] * 100}
+TIMES = {"ttfa": [486_000] * 90 + [902_000] * 10, "value of ttfa": [486_000] * 100, "bound of ttfa": [20] * 100}
 USUAL: dict[str, Any] = {"sessions_open": 12, "sessions_done": 84, "turns_good": 409, "turns_failed": 3,
                          "turns_stamped": 412, "usd": 1.316, "times_us": {"sweden": TIMES}}  # fmt: skip
 MOMENT = Moment("measure", 42, left_s=78, wanted=20, budget_usd=5.0)

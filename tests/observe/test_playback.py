@@ -178,3 +178,49 @@ def test_what_is_heard_is_what_a_player_plays_that_holds_every_sample_apart(
     assert 0 <= free_ns - player.ends_ns < 1
     assert 0 <= player.stall_ns - silent_ns < max(1, ran_dry)
     assert player.stalls == ran_dry
+
+
+# How far what it says can be off.
+
+ARRIVED = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 200), st.integers(0, 200)), min_size=1, max_size=12)
+"""Of each delta: ms after the one before, how much earlier it may have come, and how much earlier it did at most."""
+
+
+@given(ARRIVED, st.integers(0, 3), st.integers(0, 100))
+def test_what_really_happened_lies_within_the_bounds(
+    arrived: list[tuple[int, int, int]], silent: int, jitter_ms: int
+) -> None:
+    said: Player | None = None
+    true: Player | None = None
+    at_ns = true_ns = AT_NS
+    for number, (gap_ms, error_ms, earlier_ms) in enumerate(arrived):
+        at_ns += gap_ms * MS
+        came_ns = at_ns - min(error_ms, earlier_ms) * MS
+        true_ns = came_ns if true is None else max(true_ns, came_ns)
+        said = said or Player(PCM, jitter_ms * MS, at_ns, error_ms * MS)
+        true = true or Player(PCM, jitter_ms * MS, true_ns)
+        payload = Silhouette(0 if number >= silent else None)
+        said.add(at_ns, 50 * 48, payload, error_ms * MS)
+        true.add(true_ns, 50 * 48, payload)
+
+    assert said is not None
+    assert true is not None
+    assert -said.stall_error_ns <= true.stall_ns - said.stall_ns <= said.stall_error_ns
+    if said.first_audible_ns is not None and true.first_audible_ns is not None:
+        assert 0 <= said.first_audible_ns - true.first_audible_ns <= said.audible_error_ns
+
+
+def test_a_late_delta_that_nobody_waited_for_leaves_the_first_sound_as_exact_as_the_first_delta() -> None:
+    player = Player(PCM, 50 * MS, AT_NS, 2 * MS)
+    player.add(AT_NS, 100 * 48, Silhouette(None), 2 * MS)
+    player.add(AT_NS + 60 * MS, 100 * 48, Silhouette(0), 40 * MS)
+
+    assert (player.audible_error_ns, player.stall_error_ns) == (2 * MS, 2 * MS)
+
+
+def test_a_stall_is_as_exact_as_the_delta_that_ended_it() -> None:
+    player = Player(PCM, 0, AT_NS, 2 * MS)
+    player.add(AT_NS, 10 * 48, Silhouette(None), 2 * MS)
+    player.add(AT_NS + 60 * MS, 100 * 48, Silhouette(0), 40 * MS)
+
+    assert (player.audible_error_ns, player.stall_error_ns) == (40 * MS, 40 * MS)

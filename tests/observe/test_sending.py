@@ -44,7 +44,7 @@ def test_a_request_left_when_the_kernel_says_so() -> None:
 
     assert after_ms(turn, "requested") == 3
     assert turn.measures_ns()["ttfa"] == 500 * MS
-    assert (turn.sent_source, turn.requested_width_ns, turn.transmit_lag_ns) == ("kernel", 0, 3 * MS)
+    assert (turn.sent_source, turn.widths_ns.get("requested"), turn.transmit_lag_ns) == ("kernel", 0, 3 * MS)
 
 
 def test_the_peer_s_acknowledgement_is_one_round_trip_of_this_turn() -> None:
@@ -66,7 +66,7 @@ def test_without_a_stamp_the_clock_before_the_call_stands() -> None:
     turn = talk.only()
 
     assert after_ms(turn, "requested") == 0
-    assert (turn.sent_source, turn.requested_width_ns, turn.transmit_lag_ns) == ("user", 7, None)
+    assert (turn.sent_source, turn.widths_ns.get("requested"), turn.transmit_lag_ns) == ("user", 7, None)
     assert "request_ack" not in turn.measures_ns()
 
 
@@ -82,7 +82,7 @@ def test_speech_ends_when_the_chunk_that_holds_its_end_left() -> None:
 
     assert (after_ms(turn, "speech_begin"), after_ms(turn, "speech_end")) == (0, 1_007)
     assert turn.measures_ns()["turn_detection"] == 500 * MS
-    assert (turn.sent_source, turn.transmit_lag_ns, turn.requested_width_ns) == ("kernel", None, None)
+    assert (turn.sent_source, turn.transmit_lag_ns, turn.widths_ns.get("requested")) == ("kernel", None, None)
     assert "request_acked" not in turn.instants
 
 
@@ -155,7 +155,7 @@ def test_a_stamp_from_before_the_send_call_cannot_be() -> None:
     turn = requested_after((9.999, 1, False), (20, 1, True))
 
     assert after_ms(turn, "requested") == 10
-    assert (turn.sent_source, turn.requested_width_ns) == ("user", 7)
+    assert (turn.sent_source, turn.widths_ns.get("requested")) == ("user", 7)
     assert "request_acked" not in turn.instants
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import bench.observe.timeline
 from bench.clock import Arrival, Handed
-from bench.measures import Limits
+from bench.measures import CATALOGUE, Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.dialects import Dialect
@@ -485,7 +485,7 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
     assert (turn.audio_bytes_sent, turn.audio_bytes_received) == (4_800, 14_400)
     assert turn.audio_speed == pytest.approx(20)  # 200 ms of audio came within 10 ms after the first delta
     assert (turn.audio_deltas, turn.transcript_deltas, turn.text_deltas, turn.late_chunks) == (2, 1, 0, 1)
-    assert (turn.wire_bytes_sent, turn.requested_width_ns) == (6_700, 7)
+    assert (turn.wire_bytes_sent, turn.widths_ns["requested"]) == (6_700, 7)
     assert turn.usage == USAGE
 
 
@@ -975,3 +975,55 @@ def test_when_all_goes_well_all_turns_are_ok(log: tuple[Dialect, list[str], list
     _, turns = played(*log, gaps_ms, Timeline.finish)
 
     assert [(turn.outcome, turn.response_id) for turn in turns] == [("ok", f"r{n}") for n in range(1, len(log[1]) + 1)]
+
+
+# How far each instant can be off.
+
+
+def test_a_transcript_delta_that_shares_its_read_with_the_audio_behind_it_has_a_bound_of_its_own() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, created("r1"))
+    talk.hear(500, delta(GA, "transcript", "r1"), error_ns=30 * MS)
+    talk.hear(500, delta(GA, "audio", "r1"))
+    talk.hear(900, part_done(GA, "transcript", "r1"), error_ns=2 * MS)
+    talk.hear(900, done("r1"))
+
+    turn = talk.only()
+    bounds = {name: turn.bound_ns(CATALOGUE[name]) for name in ("ttfa", "transcript_first", "transcript_total")}
+    assert turn.stamp_error_ns == 0
+    assert turn.widths_ns == {"requested": 7}
+    assert bounds == {"ttfa": 7, "transcript_first": 30 * MS + 7, "transcript_total": 2 * MS + 7}
+
+
+def test_each_instant_has_the_bound_of_the_event_that_marked_it() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, created("r1"), error_ns=1)
+    talk.hear(11, created("r1"), error_ns=9)
+    for at_ms, error_ns in ((20, 2), (30, 3), (40, 4)):
+        talk.hear(at_ms, delta(GA, "audio", "r1"), error_ns=error_ns)
+    talk.hear(50, done("r1"), error_ns=5)
+
+    assert talk.only().errors_ns == {"response_created": 1, "first_audio": 2, "last_audio": 4, "response_done": 5}
+
+
+def test_a_measure_whose_instant_did_not_happen_has_no_bound() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(10, created("r1"))
+
+    talk.timeline.fail("abandoned", at(20))
+    assert talk.only().bound_ns(CATALOGUE["ttfa"]) is None
+
+
+def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
+    timeline = Timeline(at(0), 1, Limits())
+    timeline.connected({"upgrade_done": at(5)}, {}, errors_ns={"upgrade_done": 3})
+    for data, error_ns in ((session_created(), 4), (session_updated(), 5), (session_updated(), 9)):
+        timeline.received(decode(data, GA), Received(data, Arrival(at(6), error_ns), len(data)))
+    timeline.sent("session.update", Handed(at(7), 11), wire_bytes=1)
+
+    session = timeline.session()
+    assert session.errors_ns == {"upgrade_done": 3, "session_created": 4, "session_updated": 5}
+    assert session.widths_ns == {"update_sent": 11}

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bench.measures import Limits
+from bench.measures import CATALOGUE, Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.dialects import Dialect
@@ -788,3 +788,48 @@ def test_an_answer_to_a_pause_that_never_ends_is_overdue_also_while_the_rest_is_
 
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:done", 1_750)
+
+
+# How far its instants can be off.
+
+
+def test_what_a_vad_says_has_the_bounds_of_its_last_word_and_of_its_first_of_a_beginning() -> None:
+    talk = vad()
+    talk.begin_speech(0)
+    talk.hear(60, speech_started("item_1"), error_ns=1)
+    talk.hear(400, speech_stopped("item_1"), error_ns=2)
+    talk.hear(500, speech_started("item_1"), error_ns=3)
+    talk.end_speech(1_000)
+    talk.hear(1_500, speech_stopped("item_1"), error_ns=4)
+    talk.hear(1_505, committed("item_1"), error_ns=5)
+    answers(talk, 1_550)
+
+    turn = talk.only()
+    names = ("speech_started", "speech_stopped", "committed")
+    assert [turn.errors_ns[name] for name in names] == [1, 4, 5]
+    assert turn.widths_ns == {"speech_begin": 7, "speech_end": 7}
+    assert turn.bound_ns(CATALOGUE["turn_detection"]) == 4 + 7
+
+
+def test_a_kernel_s_stamp_leaves_the_end_of_speech_without_a_width() -> None:
+    talk = vad()
+    talk.begin_speech(0)
+    talk.hear(60, speech_started("item_1"))
+    talk.end_speech(1_000, ticket=5)
+    talk.transmit(1_003, 5)
+    hears(talk, 1_500)
+    answers(talk, 1_550)
+
+    assert talk.only().widths_ns == {"speech_begin": 7, "speech_end": 0}
+
+
+def test_an_instant_that_was_taken_back_has_no_bound() -> None:
+    talk = vad()
+    talk.begin_speech(0)
+    talk.hear(60, speech_started("item_1"), error_ns=1)
+    hears(talk, 500)
+    answers(talk, 550)  # to a pause: the end of the rest is still to be noticed
+    talk.timeline.fail("abandoned", at(1_000))
+
+    turn = talk.only()
+    assert set(turn.errors_ns) == {"speech_started"}

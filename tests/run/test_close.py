@@ -498,7 +498,7 @@ def test_the_verdict_is_on_what_was_recorded(
     folder, (recorder,) = build_run(tmp_path, chunk_ms=chunk_ms)
     record = recorder.session(labels(1))
     record.sent(1, 1, lag_ns)
-    record.turn_ended(build_observation(stamp_error_ns=error_ns))
+    record.turn_ended(build_observation(errors_ns={"first_audio": error_ns}))
     recorder.close()
     verdict = close(folder)["verdict"]
 
@@ -516,7 +516,7 @@ def test_a_turn_that_the_service_ends_is_judged_by_its_wait_from_the_end_of_spee
     folder, (recorder,) = build_run(tmp_path, chunk_ms=100)
     record = recorder.session(labels(1))
     record.sent(1, 4_800, MS)
-    record.turn_ended(build_observation(instants=SPOKEN, stamp_error_ns=error_ms * MS))
+    record.turn_ended(build_observation(instants=SPOKEN, errors_ns={"first_audio": error_ms * MS}))
     recorder.close()
     rules = {rule["rule"]: rule for rule in close(folder)["verdict"]["rules"]}
 
@@ -587,8 +587,8 @@ def test_how_a_process_keeps_up_in_the_warm_up_is_not_judged(tmp_path: Path, mon
 def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     warm = Labels("w0-1", "simulator", "s", "s", phase="warmup")
-    recorder.session(warm).turn_ended(build_observation(stamp_error_ns=S))
-    recorder.session(labels(2)).turn_ended(build_observation(stamp_error_ns=0))
+    recorder.session(warm).turn_ended(build_observation(errors_ns={"first_audio": S}))
+    recorder.session(labels(2)).turn_ended(build_observation(errors_ns={"first_audio": 0}))
     recorder.close()
 
     assert close(folder)["verdict"]["valid"] is True
@@ -597,8 +597,8 @@ def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:
 def test_each_target_is_judged_by_its_own_wait(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     late = {"requested": at(0), "first_audio": at(2_000), "ended": at(2_500)}
-    recorder.session(labels(1, "slow")).turn_ended(build_observation(instants=late, stamp_error_ns=19 * MS))
-    recorder.session(labels(2, "fast")).turn_ended(build_observation(stamp_error_ns=6 * MS))
+    recorder.session(labels(1, "slow")).turn_ended(build_observation(instants=late, errors_ns={"first_audio": 19 * MS}))
+    recorder.session(labels(2, "fast")).turn_ended(build_observation(errors_ns={"first_audio": 6 * MS}, widths_ns={}))
     recorder.close()
 
     verdict = close(folder)["verdict"]

@@ -201,7 +201,7 @@ def test_a_row_has_only_columns_of_its_table(row: dict[str, Any]) -> None:
 
 def test_what_a_turn_does_not_have_is_null() -> None:
     turn = build_observation(instants={"ended": at(5)}, usage=None, gaps_ns=(), response_id="", item_id="",
-                             requested_width_ns=None, stamp_error_ns=None, kernel_stamps=0, audio_speed=None,
+                             widths_ns={}, errors_ns={}, kernel_stamps=0, audio_speed=None,
                              stall_ns=None, stalls=None, network_rtt_ns=None, retransmits=None,
                              rtt_scope=None, sent_source=None, transmit_lag_ns=None)  # fmt: skip
     row = present(turn_row(turn, OFFSET_NS))

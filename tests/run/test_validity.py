@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.run.validity import Evidence, FirstDeltas, judge
+from bench.measures import HEADLINE
+from bench.run.validity import Evidence, Exactness, judge
 
 BEST: dict[str, Any] = {
     "user_stamps_share": 0.0,
@@ -17,9 +18,9 @@ BEST: dict[str, Any] = {
 }
 
 
-def verdict(*first_deltas: FirstDeltas, error_p99: float | None = 0.0, p50: float | None = 50.0, **changes: Any) -> Any:
-    """By the first deltas of several targets, or of one."""
-    return judge(Evidence(first_deltas or (FirstDeltas("one", error_p99, p50),), **BEST | changes))
+def verdict(*measures: Exactness, error_p99: float | None = 0.0, p50: float | None = 50.0, **changes: Any) -> Any:
+    """By measures of several targets, or by the ttfa of one."""
+    return judge(Evidence(measures or (Exactness("one", "ttfa", error_p99, p50),), **BEST | changes))
 
 
 def passed(**changes: Any) -> dict[str, bool | None]:
@@ -88,39 +89,87 @@ def test_the_verdict_names_the_figure_its_limit_and_the_remedy() -> None:
 # Several targets.
 
 
-def rule_a(*first_deltas: FirstDeltas) -> Any:
-    return verdict(*first_deltas)["rules"][0]
+def rule_a(*measures: Exactness) -> Any:
+    return verdict(*measures)["rules"][0]
 
 
-FAST, SLOW = FirstDeltas("fast", 3.0, 200.0), FirstDeltas("slow", 6.0, 1_000.0)
+FAST, SLOW = Exactness("fast", "ttfa", 3.0, 200.0), Exactness("slow", "ttfa", 6.0, 1_000.0)
 
 
 @pytest.mark.parametrize("targets", [(FAST, SLOW), (SLOW, FAST)])
-def test_a_slow_target_does_not_lend_its_limit_to_a_fast_one(targets: tuple[FirstDeltas, ...]) -> None:
+def test_a_slow_target_does_not_lend_its_limit_to_a_fast_one(targets: tuple[Exactness, ...]) -> None:
     rule = rule_a(*targets)
 
     assert (rule["figure"], rule["limit"], rule["passed"]) == (3.0, 2.0, False)
-    assert rule["note"] == "p99 of the first deltas, of fast"
+    assert rule["note"] == "p99 of ttfa, of fast"
     assert verdict(*targets)["valid"] is False
 
 
 def test_the_target_that_is_nearest_to_its_limit_is_named_where_all_keep_it() -> None:
-    rule = rule_a(FirstDeltas("fast", 0.5, 200.0), SLOW, FirstDeltas("silent", None, None))
+    rule = rule_a(Exactness("fast", "ttfa", 0.5, 200.0), SLOW, Exactness("silent", "ttfa", None, None))
 
     assert (rule["figure"], rule["limit"], rule["passed"]) == (6.0, 10.0, True)
     assert "slow" in rule["note"]
 
 
 def test_a_single_target_is_not_named() -> None:
-    assert rule_a(SLOW)["note"] == "p99 of the first deltas"
+    assert rule_a(SLOW)["note"] == "p99 of ttfa"
 
 
 @pytest.mark.parametrize(("delay_ms", "ok"), [(10.0, True), (10.01, False)])
 def test_the_process_must_keep_up_with_the_fastest_target(delay_ms: float, ok: bool) -> None:
-    targets = FirstDeltas("fast", 0.0, 200.0), FirstDeltas("slow", 0.0, 1_000.0), FirstDeltas("silent", None, None)
+    waits = {"fast": 200.0, "slow": 1_000.0, "silent": None}
+    targets = [Exactness(name, "ttfa", None if p50 is None else 0.0, p50) for name, p50 in waits.items()]
 
     assert verdict(*targets, user_stamps_share=1.0, hub_delay_p99=delay_ms)["rules"][1]["passed"] is ok
 
 
 def test_targets_that_are_all_silent_are_not_judged() -> None:
-    assert verdict(FirstDeltas("a", None, None), FirstDeltas("b", None, None))["valid"] is None
+    assert verdict(Exactness("a", "ttfa", None, None), Exactness("b", "ttfa", None, None))["valid"] is None
+
+
+# Several measures.
+
+
+def test_a_run_is_invalid_by_its_transcript_latency_however_exact_its_audio_is() -> None:
+    found = verdict(Exactness("sim", "ttfa", 0.0, 500.0), Exactness("sim", "transcript_first", 30.0, 400.0))
+
+    assert found["valid"] is False
+    assert (found["rules"][0]["figure"], found["rules"][0]["limit"]) == (30.0, 4.0)
+    assert found["rules"][0]["note"] == "p99 of transcript_first"
+
+
+@pytest.mark.parametrize("measure", HEADLINE)
+def test_every_headline_measure_is_judged(measure: str) -> None:
+    assert verdict(Exactness("sim", measure, 30.0, 400.0))["valid"] is False
+
+
+def test_a_measure_beside_the_headline_is_listed_as_not_exact_and_leaves_the_run_valid() -> None:
+    late = Exactness("sim", "response_total", 30.0, 2_000.0)
+    found = verdict(Exactness("sim", "ttfa", 0.0, 500.0), late, Exactness("sim", "turn_detection", 1.0, 40.0))
+
+    assert found["valid"] is True
+    assert found["inexact"] == [
+        {"target": "sim", "measure": "response_total", "figure": 30.0, "limit": 20.0, "unit": "ms"}
+    ]
+
+
+def test_a_headline_measure_that_is_not_exact_is_listed_too() -> None:
+    found = verdict(Exactness("sim", "ttfa", 9.0, 500.0))
+
+    assert [entry["measure"] for entry in found["inexact"]] == ["ttfa"]
+
+
+@pytest.mark.parametrize(("bound", "exact"), [(0.02, True), (0.021, False), (float("inf"), False)])
+def test_a_speed_is_exact_to_one_percent(bound: float, exact: bool) -> None:
+    assert Exactness("sim", "audio_speed", bound, 2.0, "×").exact is exact
+
+
+def test_a_speed_without_an_end_to_its_bound_has_no_figure() -> None:
+    found = verdict(Exactness("sim", "ttfa", 0.0, 50.0), Exactness("sim", "audio_speed", float("inf"), 2.0, "×"))
+
+    assert found["inexact"][0]["figure"] is None
+
+
+def test_what_nobody_knows_is_not_called_wrong() -> None:
+    assert verdict(Exactness("sim", "ttfa", 0.0, 500.0), Exactness("sim", "stall", None, 0.0))["inexact"] == []

@@ -1,0 +1,86 @@
+"""How far each measure of stored rows can be off: what `bench.measures.bound_ns` says of one, of a whole table.
+
+In the measure's own unit, NaN where nobody knows: a row of an older version has no bounds but that of its first delta.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from bench.measures import ORIGIN, SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS, Measure
+
+Floats = npt.NDArray[np.float64]
+NS_PER_MS = 1e6
+ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
+SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
+FIRST_DELTAS = ("first_audio", "first_text")
+"""Of these, a row of an older version has a bound all the same: `stamp_error_ns`."""
+SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_error_ns", "last_audio_error_ns", "audio_speed")
+STALL = ("stall_error_ns",)
+BY_COLUMN = {"stall": STALL, "stalls": STALL, "audio_speed": SPEED}
+"""Measures that are no difference of two instants, and what their bounds are made of."""
+
+
+def columns_of(measure: Measure) -> list[str]:
+    """The columns that `bounds` needs of a measure; none where it has no bound, for it hangs on no stamp."""
+    if measure.column:
+        return list(BY_COLUMN.get(measure.name, ()))
+    arrivals, sends = ARRIVALS[measure.scope], SENDS[measure.scope]
+    slack = [
+        *(f"{name}_error_ns" for name in (measure.end, *measure.begins) if name in arrivals),
+        *(f"{name}_width_ns" for name in measure.begins if name in sends),
+    ]
+    beside = ["requested_at_ns"] if measure.begin == ORIGIN else []
+    return [*slack, *beside, *(["stamp_error_ns"] if measure.end in FIRST_DELTAS else [])]
+
+
+def bounds(rows: pa.Table, measure: Measure) -> Floats:
+    """The bound of each row. A count (`stalls`) is as exact as the time that it goes with: that is its bound, in ms."""
+    if measure.name == "audio_speed":
+        return _of_speed(*(_floats(rows, name) for name in SPEED))
+    if measure.column:
+        return _floats(rows, STALL[0]) / NS_PER_MS
+    earlier, later = _error(rows, measure.end, measure.scope), _begins_later(rows, measure)
+    begins_earlier = _error(rows, measure.begin, measure.scope)
+    found: Floats = np.maximum(earlier + later, begins_earlier) / NS_PER_MS
+    return found
+
+
+def _begins_later(rows: pa.Table, measure: Measure) -> Floats:
+    """How much later what begins the measure may really have been sent; 0 of what is no send."""
+    if measure.begin == ORIGIN:
+        asked = ~np.isnan(_floats(rows, "requested_at_ns"))
+        return np.where(asked, _width(rows, "requested"), _width(rows, "speech_end"))
+    return _width(rows, measure.begin) if measure.begin in SENDS[measure.scope] else np.zeros(len(rows))
+
+
+def _error(rows: pa.Table, instant: str, scope: str) -> Floats:
+    """How much earlier an instant may really have been; 0 of what is no arrival."""
+    if instant not in ARRIVALS[scope]:
+        return np.zeros(len(rows))
+    found = _floats(rows, f"{instant}_error_ns")
+    if instant not in FIRST_DELTAS or "stamp_error_ns" not in rows.column_names:
+        return found
+    return np.where(np.isnan(found), _floats(rows, "stamp_error_ns"), found)
+
+
+def _width(rows: pa.Table, instant: str) -> Floats:
+    """How much later a send may really have been; 0 where an older version did not say."""
+    found: Floats = np.nan_to_num(_floats(rows, f"{instant}_width_ns"))
+    return found
+
+
+def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:
+    """A speed of s over d was really s·d over d − last_error to d + first_error; endless where that may be nothing."""
+    span = last - first
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slower, faster = first_error / (span + first_error), last_error / (span - last_error)
+        found: Floats = speed * np.maximum(slower, np.where(faster < 0, np.inf, faster))
+    return found
+
+
+def _floats(rows: pa.Table, column: str) -> Floats:
+    found: Floats = rows[column].to_numpy().astype(np.float64)
+    return found

@@ -1,0 +1,68 @@
+"""Which measures are not exact in a run: what their stamps can be off is too much to say anything by them.
+
+The verdict says it. Where a run has none yet, for it is under way, its rows do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.measures import CATALOGUE
+from bench.run.evidence import exactness
+from bench.run.validity import entry_of
+from reports.wording.numbers import NBSP, three
+
+GOES_WITH = {"stalled": "stalls"}
+"""Rates that are as exact as a measure."""
+
+
+@dataclass(frozen=True)
+class Inexact:
+    """A measure of a target, p99 of its bound and the limit of that; no figure: the bound has no end."""
+
+    target: str
+    measure: str
+    figure: float | None
+    limit: float
+    unit: str
+
+    @property
+    def why(self) -> str:
+        """not exact here: it can be off by 31 ms (p99; limit 20 ms)."""
+        off = "without limit" if self.figure is None else f"by {three(self.figure)}{NBSP}{self.unit}"
+        return f"not exact here: it can be off {off} (p99; limit {three(self.limit)}{NBSP}{self.unit})"
+
+
+def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]:
+    """Those of a run; none of one that an older version closed."""
+    verdict = document.get("verdict")
+    entries = [entry_of(one) for one in exactness(folder) if not one.exact] if verdict is None else _listed(verdict)
+    return tuple(_read(entries))
+
+
+def _listed(verdict: Any) -> list[Any]:
+    found = verdict.get("inexact") if isinstance(verdict, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
+def _read(entries: Iterable[Any]) -> Iterable[Inexact]:
+    """What may be missing in a document is not taken for granted."""
+    for entry in entries:
+        if isinstance(entry, Mapping) and str(entry.get("measure")) in CATALOGUE:
+            figure, limit = entry.get("figure"), entry.get("limit")
+            yield Inexact(
+                str(entry.get("target") or ""),
+                str(entry["measure"]),
+                float(figure) if isinstance(figure, int | float) else None,
+                float(limit) if isinstance(limit, int | float) else 0.0,
+                str(entry.get("unit") or ""),
+            )
+
+
+def why(found: Iterable[Inexact], target: str, measure: str) -> str:
+    """Why nothing may be decided by a measure, or a rate, of a target; empty where it may."""
+    named = GOES_WITH.get(measure, measure)
+    return next((one.why for one in found if (one.target, one.measure) == (target, named)), "")

@@ -1,0 +1,157 @@
+"""Is what a run calls exact really so? A stopped reader, a crowded core and a burst, each measure beside the truth.
+
+A turn is beyond its bound where it is wrong by more than that and 1 ms, which is what the truth itself may be off by. A
+run that calls a measure exact must have p99 of its error within the limit. What the verdict would have been by the first
+deltas' stamps alone stands beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.calibrate.join import COLUMNS, joined
+from bench.calibrate.machine import allowed_cores, cores_of, on
+from bench.calibrate.play import RECORDING
+from bench.calibrate.truth import Truth, read
+from bench.measures import CATALOGUE
+from bench.plan.audio import load_pcm
+from bench.run import bounds
+from bench.run import folder as files
+from bench.run.evidence import exactness, quantile
+from bench.run.validity import STAMP_LIMIT_MS, STAMP_SHARE, Exactness
+from tests.benchmark.crowd import crowd
+from tests.benchmark.harness import run_locust
+from tests.end_to_end.locust_process import write_scenario
+from tests.simulator_process import running_simulator
+
+MEASURES = ("ttfa", "transcript_first", "transcript_total", "turn_detection", "response_total")
+TALK = f"""\
+session: {{output: audio, turn_detection: {{type: server_vad, silence_duration_ms: 500}}}}
+steps:
+  - {{play: {RECORDING}, chunk_ms: 50, label: said}}
+  - {{play: {RECORDING}, chunk_ms: 50, label: said_again}}
+"""
+TYPE = "session: {output: audio}\nsteps:\n" + "  - {say: Hello., label: typed}\n" * 4
+PROFILE = """\
+delays_ms:
+  transcript_lead: {p50: 30, p95: 31}
+"""
+COINCIDING = PROFILE + "  first_audio: {p50: 300, p95: 301}\n"
+SLACK_MS = 1.0
+STOPPED_S, APART_S = 0.045, 0.35
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the reader is held up by."""
+
+    name: str
+    script: str
+    callers: int
+    lasts_s: int
+    profile: str = PROFILE
+    meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
+    beside: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+def main() -> None:
+    for situation in SITUATIONS:
+        measure(situation)
+
+
+def measure(situation: Situation) -> None:
+    """Play it, and say of each measure how wrong it is, what its bound is, and what the run says of it."""
+    cores = cores_of(allowed_cores())
+    with tempfile.TemporaryDirectory() as scratch_:
+        scratch, truth_log = Path(scratch_), Path(scratch_) / "truth.jsonl"
+        (scratch / "profile.yaml").write_text(situation.profile)
+        scenario = write_scenario(scratch, script=situation.script)
+        with on(cores.simulator):
+            simulator = running_simulator("--truth", str(truth_log), "--profile", str(scratch / "profile.yaml"))
+            with simulator as ready, on(cores.harness), situation.beside():
+                callers = str(situation.callers)
+                load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])
+                folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)
+        verdict, truth = files.read_document(folder)["verdict"], read(truth_log)
+        word = {True: "VALID", False: "INVALID", None: "NOT JUDGED"}[verdict["valid"]]
+        print(f"{situation.name}: {situation.callers} callers: {word}; {_first_deltas(folder)}")
+        of_measure = {one.measure: one for one in exactness(folder)}
+        wrong = errors_ms(folder, truth)
+        for name in MEASURES:
+            if name in wrong:
+                show(name, wrong[name], of_measure[name])
+
+
+def errors_ms(folder: Path, truth: Truth) -> dict[str, list[tuple[float, float]]]:
+    """(how wrong, bound) of each turn of which the truth is known, by measure."""
+    speeches = {RECORDING.name: load_pcm(RECORDING).speech}
+    rows: list[dict[str, Any]] = files.read_table(folder, "turns", list(COLUMNS)).to_pylist()
+    told = [joined([row], truth, speeches).measures for row in rows]
+    found = {}
+    for name in MEASURES:
+        slack = bounds.bounds(files.read_table(folder, "turns", bounds.columns_of(CATALOGUE[name])), CATALOGUE[name])
+        pairs = [(abs(one[name][0]) / 1e6, float(s)) for one, s in zip(told, slack, strict=True) if name in one]
+        if pairs:
+            found[name] = pairs
+    return found
+
+
+def show(name: str, pairs: list[tuple[float, float]], one: Exactness) -> None:
+    """A line; the last word of it is `wrong` where the run calls exact what is not."""
+    error, slack = (np.array(column) for column in zip(*pairs, strict=True))
+    p50, p99 = quantile(error, 0.5), quantile(error, 0.99) or 0.0
+    beyond = float((error > slack + SLACK_MS).mean())
+    said = "exact" if one.exact else "not exact"
+    right = "" if not one.exact or p99 <= one.limit + SLACK_MS else " WRONG"
+    print(
+        f"  {name:<17} {error.size:>5} turns  |figure − truth| p50 {p50:.3f} · p99 {p99:.3f} · max {error.max():.3f}  "
+        f"bound p99 {one.bound_p99:.3f}  limit {one.limit:.2f}  beyond {beyond:.2%}  {said}{right}",
+        flush=True,
+    )
+
+
+def _first_deltas(folder: Path) -> str:
+    """What rule (a) would say by the first deltas alone."""
+    rows = files.read_table(folder, "turns", ["outcome", "stamp_error_ns", "first_audio_at_ns", "requested_at_ns",
+                                              "speech_end_at_ns"]).to_pandas()  # fmt: skip
+    good = rows[rows["outcome"] == "ok"]
+    waits = good["first_audio_at_ns"] - good["requested_at_ns"].fillna(good["speech_end_at_ns"])
+    p99, p50 = (quantile(column.dropna().to_numpy() / 1e6, p) or 0.0
+                for column, p in ((rows["stamp_error_ns"], 0.99), (waits, 0.5)))  # fmt: skip
+    limit = max(STAMP_LIMIT_MS, STAMP_SHARE * p50)
+    return f"by the first deltas alone {'VALID' if p99 <= limit else 'INVALID'} ({p99:.3f} ms, limit {limit:.2f})"
+
+
+def stop_and_go(process: subprocess.Popen[str]) -> None:
+    """Hold the reader up for a moment, again and again, as a machine without an idle core does."""
+    time.sleep(4)  # until sessions are under way
+    until_s = time.monotonic() + 20
+    while time.monotonic() < until_s and process.poll() is None:
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(STOPPED_S)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(APART_S)
+
+
+SITUATIONS = (
+    Situation("nothing in its way", TALK, 20, 20),
+    Situation("stopped reader, typed", TYPE, 40, 25, meanwhile=stop_and_go),
+    Situation("stopped reader, spoken", TALK, 40, 25, meanwhile=stop_and_go),
+    Situation("crowded core", TALK, 30, 25, beside=lambda: crowd(2)),
+    Situation("burst", TYPE, 400, 20, COINCIDING),
+)
+
+
+if __name__ == "__main__":
+    main()

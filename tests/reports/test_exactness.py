@@ -1,0 +1,172 @@
+"""Measures that are not exact in a run: they are marked wherever they stand, and nothing is decided by them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import reports
+from bench.errors import UsageError
+from reports import render
+from reports.compare.question import Question
+from reports.exactness import Inexact
+from reports.gate.baselines import baseline_of, save
+from reports.gate.check import checked
+from reports.gate.sentences import unsettled
+from reports.plan.decide import look_at
+from reports.statistics.differences import Margin
+from reports.summary.summary import Summary, summarise
+from reports.text.document import as_data
+from reports.text.markdown import markdown
+from tests.reports.compare.build import quick, two
+from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
+from tests.reports.plan.test_decide import TWO
+from tests.reports.plan.test_decide import run as decided_run
+from tests.reports.plan.test_size import size_of
+from tests.reports.synthetic import Plan, write
+
+LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
+WHY = "not exact here: it can be off by 31 ms (p99; limit 20 ms)"
+
+
+def summary(folder: Path, plan: Plan = LATE) -> Summary:
+    return summarise(reports.load(write(folder, plan), everything=False))
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+# What is said of it.
+
+
+def test_a_bound_is_told_with_its_limit() -> None:
+    assert plain(Inexact("sim", "response_total", 31.0, 20.0, "ms").why) == WHY
+    assert "off without limit" in Inexact("sim", "audio_speed", None, 0.04, "×").why
+
+
+def test_the_terminal_and_the_markdown_say_it(tmp_path: Path) -> None:
+    found = summary(tmp_path)
+
+    assert f"response_total is {WHY}." in " ".join(plain(render.terminal(found)).split())
+    table = next(line for line in markdown(found).splitlines() if line.startswith("| response\\_total"))
+    assert "not exact here" in table
+    assert "not exact here" not in next(line for line in markdown(found).splitlines() if line.startswith("| ttfa"))
+
+
+def test_the_json_says_it_of_the_verdict_and_of_each_figure(tmp_path: Path) -> None:
+    data = as_data(summary(tmp_path))
+    marked = {one["measure"] for one in data["turn_measures"] if one["inexact"]}
+
+    assert [one["measure"] for one in data["verdict"]["inexact"]] == ["response_total"]
+    assert marked == {"response_total"}
+
+
+def test_the_page_marks_it(tmp_path: Path) -> None:
+    page = render.html(summary(tmp_path))
+
+    assert WHY in plain(page)
+    assert "· not exact here" in page
+
+
+def test_only_the_target_is_marked_that_it_is_so_of(tmp_path: Path) -> None:
+    found = summary(tmp_path, replace(LATE, targets=("direct", "gateway")))
+
+    assert {one.target for one in found.measures if one.inexact} == {"gateway"}
+    assert any(notice.startswith("gateway: response_total is not exact") for notice in found.notices)
+
+
+@pytest.mark.parametrize("verdict", [{"valid": True, "rules": []}, {"valid": True, "rules": [], "inexact": None}])
+def test_a_run_of_an_older_version_has_none(tmp_path: Path, verdict: dict[str, object]) -> None:
+    assert reports.load(write(tmp_path, LATE, verdict=verdict)).inexact == ()
+
+
+def test_a_run_without_a_verdict_is_judged_by_its_rows(tmp_path: Path) -> None:
+    assert reports.load(write(tmp_path, LATE, verdict=None)).inexact == ()
+
+
+# What is decided.
+
+
+def test_a_comparison_leaves_it_out_and_says_why(tmp_path: Path) -> None:
+    comparison = quick(two(tmp_path, Plan(sessions=60, turns=10), replace(LATE, median_ms=1_200, seed=8)))
+    found = next(one for one in comparison.findings if one.question.measure == "response_total")
+
+    assert (found.verdict.word, found.difference) == ("inconclusive", None)
+    assert plain(found.verdict.reason) == f"{WHY} on sim (other)"
+    assert comparison.status == 1  # ttfa is exact, and regressed
+
+
+def test_it_is_no_comparison_either_where_the_baseline_is_not_exact(tmp_path: Path) -> None:
+    asked = [Question("response_total", "quantile", Margin(ratio=0.1), 0.5, gated=True)]
+    comparison = quick(two(tmp_path, LATE, Plan(sessions=60, turns=10, seed=8)), questions=asked)
+
+    assert comparison.findings[0].verdict.reason.endswith("on sim (one)")
+    assert comparison.status == 3
+
+
+def test_a_rate_is_left_out_with_its_measure(tmp_path: Path) -> None:
+    late = replace(LATE, inexact=("stall", "stalls"))
+    asked = [Question(name, "rate", Margin(points=0.01)) for name in ("stalled", "failures")]
+    comparison = quick(two(tmp_path, late, late), questions=asked)
+
+    assert [one.difference is None for one in comparison.findings] == [True, False]
+
+
+@pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
+def test_a_limit_of_it_is_neither_kept_nor_broken(tmp_path: Path, limit: str) -> None:
+    found = checked(run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds(f"response_total: {limit}"))
+
+    (item,) = found.items
+    assert (item.word, item.value, item.low, item.high) == ("inconclusive", None, None, None)
+    assert plain(unsettled(item)) == f"response_total p50 of sim: {WHY}"
+    assert found.status == 3
+
+
+def test_a_gate_of_it_is_inconclusive_beside_others_that_hold(tmp_path: Path) -> None:
+    folder = run(tmp_path, replace(PAIRED, inexact=("response_total",)))
+    found = checked(folder, thresholds("ttfa: med<+60%", "response_total: med<+60%"))
+
+    assert [item.word for item in found.items][1] == "inconclusive"
+    assert found.items[0].grade == "passed"
+    assert plain(found.items[1].reason) == f"{WHY} on after"
+
+
+def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> None:
+    late = replace(ENOUGH, inexact=("response_total",))
+    stored = [baseline_of(side) for side in sides(run(tmp_path / "late", late))]
+    assert "response_total" not in {one.measure for baseline in stored for one in baseline.quantiles}
+
+    for number in range(5):
+        for side in sides(run(tmp_path / f"made-{number}", replace(ENOUGH, seed=100 + number))):
+            save(baseline_of(side), tmp_path / "baselines")
+    found = checked(tmp_path / "late", thresholds("response_total: med<+60%"), str(tmp_path / "baselines"))
+
+    assert (found.items[0].word, plain(found.items[0].reason)) == ("inconclusive", WHY)
+
+
+def test_a_look_does_not_decide_by_it(tmp_path: Path) -> None:
+    gates = {"response_total": ["p(50)<+0.1%"]}
+    late = replace(TWO, inexact=("response_total",))
+
+    assert look_at(decided_run(tmp_path / "exact", gates)).status == 1
+    found = look_at(decided_run(tmp_path / "late", gates, late))
+    assert (found.status, found.course.rulings[0].word) == (3, "inconclusive")
+    assert WHY in plain(found.course.rulings[0].reason)
+
+
+def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
+    late = Plan(sessions=120, turns=8, seconds=600, inexact=("response_total",))
+
+    with pytest.raises(UsageError, match="response_total p50 is not exact here"):
+        size_of(write(tmp_path, late), "response_total:p50")
+    assert size_of(tmp_path, "ttfa:p50").sessions[1] > 0
+
+
+def test_the_document_of_a_check_has_the_reason(tmp_path: Path) -> None:
+    found = checked(run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds("response_total: med<9s"))
+
+    assert "not exact here" in json.dumps([item.reason for item in found.items])

@@ -1,0 +1,158 @@
+"""How far measures of rows can be off, and whether a run that was recorded says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.measures import CATALOGUE, TURN_ARRIVALS, TURN_SENDS, Slack, bound_ns
+from bench.run import bounds, measured
+from bench.run.close import close
+from bench.run.folder import SCHEMAS
+from bench.run.rows import turn_row
+from tests.helpers import AT_NS, MS, at, build_observation, build_session
+from tests.run.test_close import build_run, kill, labels, leave
+
+BETWEEN = [one for one in CATALOGUE.values() if one.scope == "turn" and one.end in TURN_ARRIVALS]
+NAMES = st.sampled_from([*TURN_ARRIVALS, *TURN_SENDS])
+OFFSETS = st.integers(0, 50 * MS)
+
+
+def table(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=SCHEMAS["turns"])
+
+
+def of(name: str, **row: Any) -> float:
+    return float(bounds.bounds(table(row), CATALOGUE[name])[0])
+
+
+# One measure.
+
+
+@given(OFFSETS, OFFSETS, OFFSETS, OFFSETS, st.data())
+def test_what_it_really_was_lies_within_the_bound(
+    b_early: int, b_late: int, e_early: int, e_late: int, data: Any
+) -> None:
+    begin, end = data.draw(st.integers(-b_early, b_late)), data.draw(st.integers(-e_early, e_late))
+
+    assert abs(end - begin) <= bound_ns(Slack(b_early, b_late), Slack(e_early, e_late))
+
+
+def test_a_bound_is_reached() -> None:
+    assert bound_ns(Slack(later=9), Slack(earlier=30)) == 39  # the request left later, the answer came earlier
+    assert bound_ns(Slack(earlier=50), Slack(earlier=30)) == 50
+
+
+@given(st.dictionaries(NAMES, st.tuples(OFFSETS, st.none() | OFFSETS)))
+def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None]]) -> None:
+    errors = {name: slack for name, (_, slack) in instants.items() if name in TURN_ARRIVALS and slack is not None}
+    widths = {name: slack for name, (_, slack) in instants.items() if name in TURN_SENDS and slack is not None}
+    turn = build_observation(
+        instants={name: AT_NS + after for name, (after, _) in instants.items()}, errors_ns=errors, widths_ns=widths
+    )
+    row = table(turn_row(turn, "step", 0) | {"stamp_error_ns": None})
+
+    for measure in BETWEEN:
+        found = bounds.bounds(row.select(bounds.columns_of(measure)), measure)[0]
+        there = measured.values_ns(row, measure)[0].as_py() is not None
+        said = turn.bound_ns(measure)
+        if there:
+            assert (None if np.isnan(found) else round(found * MS)) == said
+
+
+def test_every_measure_that_hangs_on_an_arrival_has_a_bound() -> None:
+    without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not bounds.columns_of(one)}
+
+    assert without == {"vad_splits", "network_rtt", "retransmits"}
+
+
+def test_a_row_of_an_older_version_has_the_bound_of_its_first_delta() -> None:
+    assert of("ttfa", requested_at_ns=0, first_audio_at_ns=500 * MS, stamp_error_ns=3 * MS) == 3.0
+    assert np.isnan(of("transcript_first", requested_at_ns=0, first_transcript_at_ns=400 * MS, stamp_error_ns=3 * MS))
+
+
+def test_the_width_is_that_of_the_send_that_the_turn_counts_from() -> None:
+    spoken = {"speech_end_at_ns": 0, "speech_end_width_ns": 4 * MS, "first_audio_error_ns": MS}
+
+    assert of("ttfa", **spoken) == 5.0
+    assert of("ttfa", **spoken, requested_at_ns=MS, requested_width_ns=2 * MS) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("first_error_ms", "last_error_ms", "bound"), [(0, 0, 0.0), (0, 100, 2 / 9), (100, 0, 2 / 11), (0, 1_000, np.inf)]
+)
+def test_a_speed_is_off_by_what_its_time_is(first_error_ms: int, last_error_ms: int, bound: float) -> None:
+    row = {"first_audio_at_ns": 0, "last_audio_at_ns": 1_000 * MS, "audio_speed": 2.0}
+    errors = {"first_audio_error_ns": first_error_ms * MS, "last_audio_error_ns": last_error_ms * MS}
+
+    assert of("audio_speed", **row, **errors) == pytest.approx(bound)
+
+
+# Runs.
+
+EXACT = {"first_audio": 0, "first_transcript": 0, "transcript_done": 0, "response_done": 0}
+
+
+@pytest.mark.parametrize("end", [leave, kill])
+def test_a_run_whose_transcripts_shared_their_reads_is_invalid_by_its_transcript_latency(
+    tmp_path: Path, end: Any
+) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    for number in range(100):
+        shared = {"first_transcript": 30 * MS} if number % 10 == 0 else {}
+        recorder.session(labels(number)).turn_ended(build_observation(errors_ns=EXACT | shared, widths_ns={}))
+    recorder.close()
+    end(folder)
+    verdict = close(folder)["verdict"]
+
+    assert verdict["valid"] is False
+    assert verdict["rules"][0]["note"] == "p99 of transcript_first"
+    assert (verdict["rules"][0]["figure"], verdict["rules"][0]["limit"]) == (30.0, 3.99)
+    assert [(one["target"], one["measure"]) for one in verdict["inexact"]] == [
+        ("simulator", "transcript_first"),
+        ("simulator", "transcript_lead"),
+    ]
+
+
+def test_a_response_whose_end_is_not_exact_leaves_the_run_valid(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    recorder.session(labels(1)).turn_ended(build_observation(errors_ns=EXACT | {"response_done": 99 * MS}))
+    recorder.close()
+    verdict = close(folder)["verdict"]
+
+    assert verdict["valid"] is True
+    assert [one["measure"] for one in verdict["inexact"]] == ["response_total"]
+
+
+def test_a_failed_turn_makes_no_measure_inexact(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    recorder.session(labels(1)).turn_ended(build_observation(errors_ns=EXACT))
+    late = build_observation(outcome="failed:x", errors_ns=EXACT | {"first_audio": 99 * MS})
+    recorder.session(labels(2)).turn_ended(late)
+    recorder.close()
+
+    assert close(folder)["verdict"] | {"rules": []} == {"valid": True, "rules": [], "inexact": []}
+
+
+def test_a_measure_of_sessions_can_be_inexact_too(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    recorder.session(labels(1)).turn_ended(build_observation(errors_ns=EXACT))
+    recorder.session(labels(1)).session_ended(build_session(errors_ns={"session_created": 9 * MS, "upgrade_done": 0}))
+    recorder.close()
+
+    assert [one["measure"] for one in close(folder)["verdict"]["inexact"]] == ["session_ready"]
+
+
+def test_the_bounds_of_a_row_are_those_of_its_turn() -> None:
+    turn = build_observation(errors_ns=EXACT | {"first_audio": 5}, widths_ns={"requested": 9})
+    row = turn_row(turn, "step", 0)
+
+    assert (row["first_audio_error_ns"], row["transcript_done_error_ns"], row["requested_width_ns"]) == (5, 0, 9)
+    assert row["stamp_error_ns"] == 5
+    assert at(0) == AT_NS
