@@ -10,6 +10,7 @@ import gevent
 from bench.clock import monotonic_ns, utc_ns
 from bench.load.pacer import SECOND_NS
 from bench.run.recorder import Recorder
+from bench.transport.loop import NEVER_NS, LoopWatch
 
 BEAT_NS = 10_000_000
 TICK_S = 0.5
@@ -30,14 +31,21 @@ class Upkeep:
         self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
 
     def _beat(self) -> None:
-        """A 10 ms timer on a fixed schedule that says how late it ran: a stall makes all of its beats late."""
-        due_ns = monotonic_ns() + BEAT_NS
-        while True:
-            gevent.sleep(max(0, due_ns - monotonic_ns()) / SECOND_NS)
-            now_ns = monotonic_ns()
-            while due_ns <= now_ns:
-                self._recorder.hub_delay(now_ns - due_ns)
-                due_ns += BEAT_NS
+        """A 10 ms timer on a fixed schedule that says how late it ran: a stall makes all of its beats late.
+
+        No poll of the loop has a reason to sleep beyond it, so it also shows which one was held up.
+        """
+        due_ns, watch = monotonic_ns() + BEAT_NS, LoopWatch.of_hub()
+        try:
+            while True:
+                watch.wakes_by(due_ns)
+                gevent.sleep(max(0, due_ns - monotonic_ns()) / SECOND_NS)
+                now_ns = monotonic_ns()
+                while due_ns <= now_ns:
+                    self._recorder.hub_delay(now_ns - due_ns)
+                    due_ns += BEAT_NS
+        finally:
+            watch.wakes_by(NEVER_NS)
 
     def _tick(self) -> None:
         """Rows to disk within a second; a row of `seconds` whenever one of the wall clock is over."""

@@ -16,6 +16,9 @@ from bench.clock import monotonic_ns
 BLOCKED_NS = 30_000  # a poll that finds something ready takes a few µs
 SECOND_NS = 1_000_000_000
 ALLOWED_DELAY_NS = 1_000_000
+HELD_UP_NS = 2_000_000
+"""A poll that returns so long after it was to was held up: a timer may be 1 ms late, and a wake-up takes its time."""
+NEVER_NS = 1 << 62
 FIRST_DELAYS, FEWEST_DELAYS = 3, 20
 _THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # Linux tells threads apart
 
@@ -26,7 +29,9 @@ class LoopWatch:
     def __init__(self) -> None:
         self.polls = 0
         self.poll_begin_ns = self.poll_end_ns = self.previous_poll_end_ns = monotonic_ns()
-        self.blocked = False
+        self.blocked = self.held_up = False
+        self._slept_from_ns = self.poll_begin_ns
+        self._wakes_by_ns = NEVER_NS
         self.wake_delays_ns: tuple[int, ...] = ()
         """p99 and maximum of (poll return − kernel stamp) over about the last second, in reads of one event."""
         self._delays: list[int] = []
@@ -49,14 +54,24 @@ class LoopWatch:
             watch = hub.rtbench_loop_watch = LoopWatch()
         return watch
 
+    def wakes_by(self, due_ns: int) -> None:
+        """A timer is due then: a poll that sleeps longer was held up, and nobody knows since when."""
+        self._wakes_by_ns = due_ns
+
+    def is_held_up(self, returned_ns: int) -> bool:
+        """Whether a poll that returned then should have returned before."""
+        return returned_ns > self._wakes_by_ns + HELD_UP_NS
+
     def _before_poll(self) -> None:
         self.poll_begin_ns = monotonic_ns()
 
     def _after_poll(self) -> None:
-        self.previous_poll_end_ns = self.poll_end_ns
-        self.poll_end_ns = monotonic_ns()
+        # a process that was stopped in its poll returns from it without what came meanwhile (EINTR)
+        self.previous_poll_end_ns = self._slept_from_ns if self.held_up else self.poll_end_ns
+        self._slept_from_ns, self.poll_end_ns = self.poll_begin_ns, monotonic_ns()
         self.polls += 1
         self.blocked = self.poll_end_ns - self.poll_begin_ns > BLOCKED_NS and self._slept()
+        self.held_up = self.is_held_up(self.poll_end_ns)
 
     def _slept(self) -> bool:
         """Whether the process gave its core up by itself, not merely lost it, since this was last asked."""
@@ -68,13 +83,16 @@ class LoopWatch:
 
         The socket's reader has waited since poll number `polls_when_waiting` and was woken by the last poll. A stamp
         older than the usual wake-up delay allows refutes that delay: then the longest of late is tried, or 1 ms where
-        that is longer (validity forgives no less); then nothing but the poll's beginning is known.
+        that is longer (validity forgives no less); then nothing but the poll's beginning is known. Nor is more known of
+        a poll that was held up: the process was stopped, or had no core, and a late stamp beside early ones refutes
+        nothing.
         """
         known_ns = 0
         if self.polls >= polls_when_waiting + 2 and self.previous_poll_end_ns <= stamp_ns:
             known_ns = self.previous_poll_end_ns  # that poll watched the socket and did not report it
         if self.blocked:
-            delays_ns = (*self.wake_delays_ns, max(ALLOWED_DELAY_NS, *self.wake_delays_ns, 0))
+            usual_ns = (*self.wake_delays_ns, max(ALLOWED_DELAY_NS, *self.wake_delays_ns, 0))
+            delays_ns = () if self.held_up else usual_ns
             for instant_ns in (self.poll_begin_ns, *[self.poll_end_ns - delay_ns for delay_ns in delays_ns]):
                 if known_ns < instant_ns <= stamp_ns:
                     known_ns = instant_ns
@@ -83,8 +101,11 @@ class LoopWatch:
     def learn_delay(self, stamp_ns: int) -> None:
         """The last poll blocked and returned for one event, stamped at `stamp_ns`.
 
-        Until a second's worth of delays is known, the largest one so far stands for their p99.
+        Until a second's worth of delays is known, the largest one so far stands for their p99. That of a poll which was
+        held up is no usual one.
         """
+        if self.held_up:
+            return
         delay_ns = self.poll_end_ns - stamp_ns
         self._delays.append(delay_ns)
         if self._windows == 0 and len(self._delays) >= FIRST_DELAYS:

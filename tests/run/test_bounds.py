@@ -35,13 +35,11 @@ def of(name: str, **row: Any) -> float:
 # One measure.
 
 
-@given(OFFSETS, OFFSETS, OFFSETS, OFFSETS, st.data())
-def test_what_it_really_was_lies_within_the_bound(
-    b_early: int, b_late: int, e_early: int, e_late: int, data: Any
-) -> None:
-    begin, end = data.draw(st.integers(-b_early, b_late)), data.draw(st.integers(-e_early, e_late))
+@given(st.builds(Slack, OFFSETS, OFFSETS), st.builds(Slack, OFFSETS, OFFSETS), st.data())
+def test_what_it_really_was_lies_within_the_bound(begin: Slack, end: Slack, data: Any) -> None:
+    began, ended = (data.draw(st.integers(-slack.earlier, slack.later)) for slack in (begin, end))
 
-    assert abs(end - begin) <= bound_ns(Slack(b_early, b_late), Slack(e_early, e_late))
+    assert abs(ended - began) <= bound_ns(begin, end)
 
 
 def test_a_bound_is_reached() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import gevent
 import pytest
 
-from bench.transport.loop import FEWEST_DELAYS, SECOND_NS, LoopWatch
+from bench.transport import loop
+from bench.transport.loop import FEWEST_DELAYS, HELD_UP_NS, SECOND_NS, LoopWatch
 
 BEGIN, END, PREVIOUS = 900, 1_000, 700
 """When the last poll began and returned, and when the one before it returned."""
@@ -45,6 +46,48 @@ def test_the_latest_instant_at_which_the_socket_was_surely_empty(
     watch = watch_after(polls, blocked=blocked, delays_ns=delays_ns)
 
     assert watch.empty_ns(5, stamp) == empty
+
+
+def test_a_poll_that_slept_through_a_timer_was_held_up_and_no_usual_delay_holds_for_it() -> None:
+    watch = watch_after(7, blocked=True, delays_ns=(40, 70))
+    watch.held_up = True
+
+    assert watch.empty_ns(5, STAMP) == BEGIN
+    assert watch.empty_ns(5, 800) == PREVIOUS
+
+
+def test_a_poll_that_was_held_up_proves_sockets_empty_at_its_beginning_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was stopped returns without what came meanwhile."""
+    watch = LoopWatch()
+    times = iter([100, 200, 300, 300 + 2 * HELD_UP_NS, 400 + 2 * HELD_UP_NS, 500 + 2 * HELD_UP_NS])
+    monkeypatch.setattr(loop, "monotonic_ns", lambda: next(times))
+    watch.wakes_by(1_000)
+    proved = []
+    for _ in range(3):
+        watch._before_poll()
+        watch._after_poll()
+        proved.append((watch.previous_poll_end_ns, watch.held_up))
+
+    assert proved[1:] == [(200, True), (300, True)]
+
+
+def test_a_delay_of_a_poll_that_was_held_up_is_not_learned() -> None:
+    watch = LoopWatch()
+    watch.held_up = True
+
+    assert learn(watch, 10, 30, 20) == ()
+
+
+@pytest.mark.parametrize(("late_ns", "held_up"), [(0, False), (HELD_UP_NS, False), (HELD_UP_NS + 1, True)])
+def test_a_poll_is_held_up_that_returns_long_after_it_was_to(late_ns: int, held_up: bool) -> None:
+    watch = LoopWatch()
+    watch.wakes_by(1_000)
+
+    assert watch.is_held_up(1_000 + late_ns) is held_up
+
+
+def test_where_nothing_wakes_the_loop_it_may_sleep_for_ever() -> None:
+    assert not LoopWatch().is_held_up(1 << 61)
 
 
 def learn(watch: LoopWatch, *delays_ns: int) -> tuple[int, ...]:
