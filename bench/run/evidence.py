@@ -68,7 +68,8 @@ def _places(folder: Path, table: files.TableName) -> Places:
 def _of_measure(folder: Path, table: files.TableName, measure: Measure, places: Places) -> Iterator[Exactness]:
     columns = list(dict.fromkeys([*measure.columns, *bounds.columns_of(measure)]))
     rows = files.read_table(folder, table, columns)
-    values = measured.values_ns(rows.select(list(measure.columns)).to_pandas(), measure).to_numpy(dtype=np.float64)
+    frame = rows.select(list(measure.columns)).to_pandas()
+    values = measured.values_ns(frame, measure).to_numpy().astype(np.float64)
     if measure.unit == "ms":
         values = values / NS_PER_MS
     slack = bounds.bounds(rows, measure)
