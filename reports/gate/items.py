@@ -77,6 +77,8 @@ class Item:
     """turns that each arm needs for the figure to be told at all, where one has fewer; then there are no figures"""
     too_few: int | None = None
     """turns of the arm that has the fewest, where those are too few"""
+    lacks: Literal["turns", "sessions"] = "turns"
+    """what `needs` and `too_few` count: of a tail that is held against a limit sessions"""
 
     @property
     def grade(self) -> Grade:
@@ -140,6 +142,11 @@ def limited(threshold: Threshold, target: str, question: Question, figure: Figur
         turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
         among_failures=figure.value == math.inf, low_endless=figure.low == math.inf,
     )  # fmt: skip
+    if word == "inconclusive" and figure.sessions < figure.needs:
+        return replace(
+            item, value=None, low=None, high=None, among_failures=False, low_endless=False,
+            needs=figure.needs, too_few=figure.sessions, lacks="sessions",
+        )  # fmt: skip
     return _without_few(item, question, [figure.turns])
 
 

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.gate.thresholds import Sign
-from reports.statistics.quantiles import Sample, estimates
+from reports.statistics.quantiles import Sample, estimates, sessions_needed
 from reports.statistics.rates import UNSEEN, PerCluster, Ratio, ratio_of, wilson
 from reports.statistics.verdicts import SESSIONS, floor
 
@@ -32,6 +33,7 @@ class Figure:
     """A figure of one arm in its unit, NaN where there is none; ±inf for open ends and among failures.
 
     `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
+    `needs`: sessions that it takes for the figure to be told at all, of a quantile that is a tail.
     """
 
     value: float
@@ -42,16 +44,20 @@ class Figure:
     failed: int = 0
     missing: str = ""
     hopeless: bool = False
+    needs: int = 0
 
 
 def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn") -> Figure:
     """`sessions`: those with a value. `unit`: what the sample has one value of."""
     found = estimates(sample, [p], LEVEL)[0]
+    needs = sessions_needed(p, np.bincount(sample.sessions))
     missing = _few_sessions(sessions)
+    if sessions < needs:
+        missing = f"too few sessions: p{p * 100:g} needs {needs:,}, this run has {sessions:,}"
     if sample.n < floor(p):
         missing = f"too few {unit}s: p{p * 100:g} needs {floor(p):,}, this run has {sample.n:,}"
     failed, hopeless = sample.failed, not sample.good.size
-    return Figure(found.value, found.low, found.high, sample.n, sessions, failed, missing, hopeless)
+    return Figure(found.value, found.low, found.high, sample.n, sessions, failed, missing, hopeless, needs)
 
 
 def of_rate(arm: PerCluster) -> Figure:

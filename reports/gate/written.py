@@ -20,20 +20,25 @@ def written(item: Item, value: float | None) -> str:
 
 def value_text(item: Item) -> str:
     """The figure, or > timeout where it lies among the failures."""
-    if item.needs and item.turns < item.needs:
+    if item.needs and _without_figure(item):
         return few_text(item)
     return TIMEOUT if item.among_failures else written(item, item.value)
 
 
 def few_text(item: Item) -> str:
-    """n/a (440 turns; needs 500)."""
-    return f"n/a ({count(item.too_few or 0)} turns; needs {count(item.needs or 0)})"
+    """n/a (440 turns; needs 500), n/a (20 sessions; needs 40)."""
+    return f"n/a ({count(item.too_few or 0)} {item.lacks}; needs {count(item.needs or 0)})"
+
+
+def _without_figure(item: Item) -> bool:
+    """Whether it is the target itself that has too few of them, and not its baseline."""
+    return (item.turns if item.lacks == "turns" else item.sessions) < (item.needs or 0)
 
 
 def interval_text(item: Item) -> str:
     """590 to 690 ms; +4 % (−3 to +12 %); an open end is ∞. What lies in the failed share is > timeout."""
     if item.needs:
-        return "–" if item.turns < item.needs else few_text(item)
+        return "–" if _without_figure(item) else few_text(item)
     if item.word == "no data" or (item.relative and not _any_figure(item)):
         return "–"
     if item.low_endless:

@@ -22,6 +22,7 @@ from reports.statistics.components import Spread, cheapest_turns, components_at,
 from reports.statistics.differences import Margin
 from reports.statistics.looks import pairs_needed
 from reports.statistics.power import LEAST_SESSIONS, Pilot, pilot_of_pairs, pilot_of_quantile, pilot_of_rate
+from reports.statistics.quantiles import sessions_needed
 from reports.statistics.resample import seed_of
 from reports.summary.summary import window_of
 from reports.turns import turns_of
@@ -97,8 +98,9 @@ def sized(like: str | Path, asked: Asked) -> Size:
     least, likely, most = pilot.needed(asked.distance, asked.power)
     turns = float(counts_of(base, FAILURES)[1].sum()) / many
     figures = 1.0 if asked.is_rate else sample_of(base, asked.question).n / many
-    floor = pairs_needed(asked.question.p, figures)
     sample = sample_of(base, _waits(base, asked.question))
+    told = 0 if asked.is_rate else sessions_needed(asked.question.p or 0.5, np.bincount(sample.sessions))
+    floor = max(pairs_needed(asked.question.p, figures), told)
     parts = components_at(sample, asked.question.p or 0.5)
     return Size(
         run=run,

@@ -13,6 +13,11 @@ p50 6, p90 36, p95 72, p99 368 turns). One session alone says nothing about sess
 
 F is p as closely as n turns can have it, but for ties: where many values are equal to q, all sessions have more than
 p·n_g turns ≤ q, and that is no difference between sessions.
+
+The turns of a tail lie in few sessions, and whether they lie together is known the worse the fewer these are. So deff is
+the larger one of that at p and that twice as far from the end (p95: at p90). A tail is published by the design of a
+run and not by its outcome, for a tail that came out short would else be the one that is told: it takes as many sessions
+as bound it where turns of one are half alike, n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p), and 5 turns beyond.
 """
 
 from __future__ import annotations
@@ -31,9 +36,12 @@ Integers = npt.NDArray[np.integer]
 
 LEVEL = 0.95
 BEYOND = 5
-"""Turns that must lie beyond a quantile above the median before it is published: n(1−p) ≥ 5."""
+"""Turns that must lie beyond a quantile that is not the median before it is published: n(1−p) ≥ 5."""
+ALIKE, INDEPENDENT = 0.5, 3.6
+"""The correlation inside a session that is taken for a tail to be published, and the independent turns beyond it that
+bound a quantile: p^n ≤ 2.5 % at n(1−p) ≈ 3.7."""
 FEW_SESSIONS = 5
-"""Below so many sessions it is sessions that a quantile lacks; in turns, p99 of two sessions would need 15,426."""
+"""Below so many sessions it is sessions that a median lacks, and no number of turns."""
 
 Status = Literal["published", "failed share", "too few turns", "too few sessions", "open"]
 
@@ -71,7 +79,9 @@ class Estimate:
     deff: float
     status: Status
     needs: int
-    """turns that would be needed to publish it; 0 where it is not turns that are missing"""
+    """what would be needed to publish it: sessions of "too few sessions", turns of "too few turns", else 0"""
+    sessions: int = 0
+    """those with a value"""
 
     @property
     def published(self) -> bool:
@@ -95,17 +105,26 @@ def quantile(ascending: Floats, p: float) -> float:
 
 
 def estimates(sample: Sample, ps: Sequence[float], level: float = LEVEL) -> list[Estimate]:
-    """Quantiles at ascending `ps`. The counts per session grow along the sorted values, so all take one pass."""
+    """Quantiles at these `ps`. The counts per session grow along the sorted values, so all take one pass."""
     if not sample.n:
         return [Estimate(p, math.nan, -math.inf, math.inf, math.nan, "too few turns", floor(p)) for p in ps]
     of_session = np.bincount(sample.sessions)
-    below, reached, found = np.zeros_like(of_session), 0, []
-    for p in ps:
-        value = quantile(sample.values, p)
-        upto = int(np.searchsorted(sample.values, value, side="right"))
+    deffs = _design_effects(sample, of_session, {*ps, *map(nearer, ps)})
+    return [_estimate(sample, p, max(deffs[p], deffs[nearer(p)]), of_session, level) for p in ps]
+
+
+def nearer(p: float) -> float:
+    """Twice as far from the end of the distribution, at most in its middle: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5."""
+    return max(0.5, 1 - 2 * (1 - p)) if p >= 0.5 else min(0.5, 2 * p)
+
+
+def _design_effects(sample: Sample, of_session: Integers, ps: set[float]) -> dict[float, float]:
+    below, reached, found = np.zeros_like(of_session), 0, {}
+    for p in sorted(ps):
+        upto = int(np.searchsorted(sample.values, quantile(sample.values, p), side="right"))
         below += np.bincount(sample.sessions[reached:upto], minlength=below.size)
         reached = upto
-        found.append(_estimate(sample, p, value, design_effect(of_session, below, p), of_session, level))
+        found[p] = design_effect(of_session, below, p)
     return found
 
 
@@ -119,14 +138,15 @@ def design_effect(of_session: Integers, below: Integers, p: float) -> float:
     return max(1.0, variance * n / (p * (1 - p)))
 
 
-def _estimate(sample: Sample, p: float, value: float, deff: float, of_session: Integers, level: float) -> Estimate:
-    low, high, needs, clusters = -math.inf, math.inf, math.inf, int(np.count_nonzero(of_session))
+def _estimate(sample: Sample, p: float, deff: float, of_session: Integers, level: float) -> Estimate:
+    low, high, turns, clusters = -math.inf, math.inf, math.inf, int(np.count_nonzero(of_session))
     if not math.isnan(deff):
         shrink = _shrink(clusters, level)
         low, high = bounds(sample.values, p, sample.n / deff * shrink, level)
-        needs = max(floor(p), math.ceil(smallest(p, level) * deff / shrink))
-    status = _status(sample, p, value, high, needs, clusters)
-    return Estimate(p, value, low, high, deff, status, int(needs) if status == "too few turns" else 0)
+        turns = max(floor(p), math.ceil(smallest(p, level) * deff / shrink))
+    value = quantile(sample.values, p)
+    status, needs = _status(sample, p, value, high, turns, of_session)
+    return Estimate(p, value, low, high, deff, status, needs, clusters)
 
 
 def _shrink(clusters: int, level: float) -> float:
@@ -155,19 +175,35 @@ def floor(p: float) -> int:
     return math.ceil(smallest(p)) if p <= 0.5 else math.ceil(BEYOND / (1 - p) - 1e-9)
 
 
-def _status(sample: Sample, p: float, value: float, high: float, needs: float, clusters: int) -> Status:
-    few: Status = "too few sessions" if _lacks_sessions(p, needs, clusters) else "too few turns"
+def sessions_needed(p: float, of_session: Integers) -> int:
+    """Sessions with so many turns each that a published quantile needs at least, but for the median, which has no such
+    floor. Of ten turns: p90 20, p95 40, p99 198; of one: p90 50, p95 100, p99 500.
+    """
+    if p == 0.5 or not of_session.sum():
+        return 0
+    n, tail = int(of_session.sum()), min(p, 1 - p)
+    worth = n / (1 + ALIKE * (float((of_session.astype(np.float64) ** 2).sum()) / n - 1))
+    times = max(INDEPENDENT / tail / worth, BEYOND / tail / n)
+    return math.ceil(int(np.count_nonzero(of_session)) * times - 1e-9)
+
+
+def _status(
+    sample: Sample, p: float, value: float, high: float, turns: float, of_session: Integers
+) -> tuple[Status, int]:
+    """Why it is not published, and how many sessions or turns it needs. `turns`: so many would bound it."""
+    clusters, sessions = int(np.count_nonzero(of_session)), sessions_needed(p, of_session)
     if sample.values[0] == math.inf:
-        return "failed share"  # all of them failed: no number of turns is too few to say so
-    if p > 0.5 and sample.n < floor(p):
-        return few
+        return "failed share", 0  # all of them failed: no number of turns is too few to say so
+    if clusters < sessions:
+        return "too few sessions", sessions
     if value == math.inf:
-        return "failed share"
+        return "failed share", 0
     if high < math.inf:
-        return "published"
-    return few if sample.n < needs else "open"
-
-
-def _lacks_sessions(p: float, needs: float, clusters: int) -> bool:
-    """Whether it is the number of sessions that makes the quantile need more turns than it needs at least."""
-    return clusters < FEW_SESSIONS and needs > floor(p)
+        return "published", 0
+    if sample.n >= turns:
+        return "open", 0
+    if p != 0.5:
+        return "too few sessions", math.ceil(clusters * turns / sample.n)
+    if clusters < FEW_SESSIONS and turns > floor(p):
+        return "too few sessions", FEW_SESSIONS
+    return "too few turns", int(turns)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from reports.page.svg import glyph, tone
-from reports.statistics.quantiles import FEW_SESSIONS
 from reports.summary.summary import Answer, Summary
 from reports.wording import words
 from reports.wording.numbers import count, shortened, three
@@ -31,10 +30,9 @@ def _interval(answer: Answer, p: float) -> str:
         return f"{shown} ({words.interval(estimate).replace(' ', '')})"
     if not answer.figures.n:
         return f"{shown} (no turn)"
-    if estimate.needs:
-        return f"{shown} (needs {count(estimate.needs)})"
     reasons = {
-        "too few sessions": f" (needs {FEW_SESSIONS} sessions)",
+        "too few turns": f" (needs {count(estimate.needs)})",
+        "too few sessions": f" (needs {count(estimate.needs)} sessions)",
         "open": f" ({count(answer.figures.failed)} failed)",
     }
     return shown + reasons.get(estimate.status, "")

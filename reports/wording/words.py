@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from bench.measures import CATALOGUE
-from reports.statistics.quantiles import FEW_SESSIONS, Estimate
+from reports.statistics.quantiles import Estimate
 from reports.summary.counts import Counts
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
@@ -63,7 +63,8 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
             "n/a", f"{plural(n, noun)}; needs {count(estimate.needs)}" if noun else f"needs {count(estimate.needs)}"
         )
     if estimate.status == "too few sessions":
-        return Cell("n/a", f"needs {FEW_SESSIONS} sessions")
+        needs = count(estimate.needs)
+        return Cell("n/a", f"{plural(estimate.sessions, 'session')}; needs {needs}" if noun else f"needs {needs} sessions")
     return Cell("n/a", f"open: {count(failed)} of {count(n)} failed" if noun else "open: failures")
 
 
@@ -88,7 +89,7 @@ def interval(estimate: Estimate) -> str:
 
 
 def inline(figures: Figures, p: float, noun: str = "turn") -> str:
-    """A cell in one line: `986 (969 – 1,010)`, `n/a (120 turns; needs 500)`."""
+    """A cell in one line: `986 (969 – 1,010)`, `n/a (20 sessions; needs 40)`."""
     figure, below = cell(figures, p, noun)
     return f"{figure} ({below})" if below else figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def _refused(row: dict[str, Any], target: str, outcome: str) -> dict[str, Any]:
 def test_an_arm_without_a_turn_is_named_in_the_headline(tmp_path: Path) -> None:
     said = plain(headline(build(tmp_path, PAIRED, dead={"dead": "refused:tcp"})))
 
-    assert re.match(r"Callers wait \S+ s on a from the end of their speech", said)
+    assert re.match(r"Callers wait \S+ m?s on a from the end of their speech", said)
     assert said.endswith("dead: none of its 160 turns was begun (refused:tcp).")
 
 
@@ -87,7 +88,7 @@ def test_an_arm_without_a_median_is_named_beside_one_that_has_one(tmp_path: Path
     _rewrite(tmp_path, "turns", lambda row: row | (late if row["session_id"] in some else {}))
     said = plain(headline(summarise(reports.load(tmp_path, everything=False))))
 
-    assert re.search(r"Callers wait \S+ s on a from .* On dead 152 of 160 turns failed: too many for a median\.$", said)
+    assert re.search(r"Callers wait \S+ m?s on a from .* On dead 152 of 160 turns failed: too many for a median\.$", said)
 
 
 def test_an_arm_with_too_few_turns_for_a_median_says_so_beside_one_that_has_one(tmp_path: Path) -> None:
@@ -148,10 +149,10 @@ def test_an_arm_without_a_turn_has_its_row_in_every_table(tmp_path: Path) -> Non
 
 
 def test_the_last_line_names_what_never_began(tmp_path: Path) -> None:
-    line = plain(essentials(build(tmp_path, PAIRED, dead={"dead": "refused:tcp"})))
+    line = plain(essentials(build(tmp_path, replace(PAIRED, sessions=100), dead={"dead": "refused:tcp"})))
 
-    assert "dead: none of its 160 turns was begun (refused:tcp)" in line
-    assert "160 turns, 160 of 320 wanted failed" in line
+    assert "dead: none of its 200 turns was begun (refused:tcp)" in line
+    assert "200 turns, 200 of 400 wanted failed" in line
     assert "on a" in line
 
 

@@ -308,7 +308,7 @@ def test_a_cell_says_why_there_is_no_figure(tmp_path: Path) -> None:
     small = build(tmp_path / "small", Plan()).answers[0].figures
     failing = build(tmp_path / "failing", Plan(sessions=60, turns=10, failed=0.08)).answers[0].figures
 
-    assert cell(small, 0.99) == ("n/a", f"40{NBSP}turns; needs 500")
+    assert cell(small, 0.99) == ("n/a", f"10{NBSP}sessions; needs 225")
     assert cell(failing, 0.95).figure == f">{NBSP}timeout"
     assert re.fullmatch(r"\d+ of 600 failed; successes [\d,]+", cell(failing, 0.95).below)
 

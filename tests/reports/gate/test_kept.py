@@ -49,7 +49,9 @@ def test_where_more_is_better_the_lower_end_decides() -> None:
     [
         (40, 3, 0.95, "too few turns: p95 needs 400, this run has 120"),
         (40, 3, 0.05, "too few turns: p5 needs 400, this run has 120"),
-        (10, 100, 0.95, "too few sessions: needs 20, this run has 10"),
+        (10, 100, 0.95, "too few sessions: p95 needs 37, this run has 10"),
+        (20, 20, 0.95, "too few sessions: p95 needs 38, this run has 20"),
+        (10, 100, 0.5, "too few sessions: needs 20, this run has 10"),
         (20, 99, 0.99, "too few turns: p99 needs 2,000, this run has 1,980"),
     ],
 )
