@@ -18,9 +18,10 @@ from reports.compare.question import Question
 from reports.compare.sides import Side, as_floats, counts_of, sample_of, totals_of
 from reports.compare.steps import by_change, waits_of
 from reports.statistics.centre import Change, centre, trimmed_mean
-from reports.statistics.differences import Better, Difference, quantile_differences
+from reports.statistics.differences import Better, Difference
+from reports.statistics.ordered import mean_by_order, waits_by_order
 from reports.statistics.quantiles import Integers, Sample
-from reports.statistics.rates import mean_difference, rate_difference
+from reports.statistics.rates import rate_difference
 
 FAILINGS = ("throttled", "failures")
 """Rates whose events are failed turns."""
@@ -85,7 +86,7 @@ def _quantiles(base: Side, cand: Side, group: list[Question], how: Resampling) -
     better = better_of(group[0])
     found: Sequence[Difference | None] = [None] * len(group)
     if arms[0].turns and arms[1].turns:
-        found = quantile_differences(
+        found = waits_by_order(
             *samples,
             [(question.p or 0.5, question.margin) for question in group],
             paired=base.paired,
@@ -112,7 +113,7 @@ def _means(base: Side, cand: Side, group: list[Question], how: Resampling) -> It
         found = None
         if arms[0].turns and arms[1].turns:
             better = better_of(question)
-            found = mean_difference(
+            found = mean_by_order(
                 one, other, question.margin, paired=base.paired, better=better, level=how.level, run_sd=how.run_sd
             )
         yield Answer(question, found, arms)

@@ -39,8 +39,9 @@ class Clusters:
 
 
 def by_session(run: Run, turns: Turns, target: int) -> Clusters:
-    """Each session of a target is a cluster: first those that have a row, in its order."""
+    """Each session of a target is a cluster, in the order of their start: first those that have a row."""
     rows = rows_of(run, turns, target)
+    rows = rows[np.argsort(run.sessions["start_ns"].to_numpy()[rows], kind="stable")]
     of_code = np.full(_codes(turns), -1, dtype=np.int64)
     codes = _codes_of(run, turns, rows)
     seen = codes >= 0

@@ -25,6 +25,11 @@ from reports.wording.numbers import listed
 
 Design = Literal["pairs", "sessions", "stored runs"]
 
+DRIFTING = (
+    "An arm drifts by itself ({0}): {1} that follow one another are alike. So quarters of the run are counted, not "
+    "{1}, and the verdicts on it are provisional: pairs protect from a drift that both arms share, and from no other. "
+    "A longer run tells more."
+)
 STEP_DRAWS = 2_000
 """Resamples for the standard error of a step's median."""
 
@@ -132,7 +137,12 @@ def compared(
     return Comparison(
         sides=tuple(sides),
         findings=tuple(
-            _finding(side, answer, replace(verdict, provisional=not single), inexact((base, side), answer.question))
+            _finding(
+                side,
+                answer,
+                replace(verdict, provisional=verdict.provisional or not single),
+                inexact((base, side), answer.question),
+            )
             for (base, side, answer), verdict in zip(found, judged, strict=True)
         ),
         checks=(*checks_of(sides), *any_failure(each, level)),
@@ -145,7 +155,7 @@ def compared(
             holm=sum(bool(gate and difference and not floor) for gate, difference, floor in deciding),
             run_sd=spread,
         ),
-        notices=(*notices_on(sides), *notices_of(sides, decision)),
+        notices=(*notices_on(sides), *drift_notices(found), *notices_of(sides, decision)),
         simulated=any(side.simulated for side in sides),
         decision=decision,
         steps=tuple(_steps(each, asked, how)) if by_default else (),
@@ -173,6 +183,14 @@ def _step(side: Side, found: StepChange) -> Finding:
         sessions=(int(np.unique(base.sessions).size), int(np.unique(cand.sessions).size)),
         failed=(base.failed, cand.failed),
     )
+
+
+def drift_notices(found: Sequence[tuple[Side, Side, Answer]]) -> Iterable[str]:
+    """What was found of arms that drift by themselves."""
+    names = dict.fromkeys(one.question.measure for _, _, one in found if one.difference and one.difference.drifts)
+    if names:
+        unit = "pairs" if all(base.paired for base, _, _ in found) else "sessions"
+        yield DRIFTING.format(listed(list(names)), unit)
 
 
 def run_id(side: Side) -> str:

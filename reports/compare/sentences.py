@@ -112,7 +112,8 @@ def title(comparison: Comparison) -> str:
 
 def provisional(comparison: Comparison) -> str:
     """What was assumed where two runs were compared; empty where nothing was, and where there is no verdict at all."""
-    if comparison.unfair or not any(finding.verdict.provisional for finding in comparison.findings):
+    assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
+    if comparison.unfair or not assumed:
         return ""
     return PROVISIONAL.format(f"{three(100 * comparison.method.run_sd)}{NBSP}%")
 

@@ -60,7 +60,8 @@ def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
         verdict = [(f"{GLYPHS[word]} {word.upper()}", STYLES[word])] if word else [("? NO VERDICT", "warn")]
         found = [*verdict, ("✓ VALID", "good")]
     simulated = [("◇ SIMULATED", "sim")] if comparison.simulated else []
-    assumed = [("PROVISIONAL", "warn")] if sentences.provisional(comparison) else []
+    doubted = any(finding.verdict.provisional for finding in comparison.gated) and not comparison.unfair
+    assumed = [("PROVISIONAL", "warn")] if doubted else []
     return [*found, *simulated, *assumed]
 
 

@@ -96,7 +96,7 @@ def _item(decision: Decision, gate: Question, ruling: Ruling, sides: Sequence[Si
     item = Item(
         _written(decision, gate), named(gate), decision.targets[1], GATED[gate.measure].unit, ruling.word,
         finite(value), low, high, baseline=finite(before), difference=d, corrected=corrected,
-        margin=margin_text(gate.margin, gate.measure), reason=ruling.reason,
+        margin=margin_text(gate.margin, gate.measure), reason=ruling.reason, provisional=ruling.provisional,
         turns=arms[1].turns if arms else 0, sessions=arms[1].sessions if arms else 0,
         failed=arms[1].failed if arms else 0, among_failures=value == math.inf,
         look=ruling.look + 1 if ruling.look >= 0 else None, low_endless=ruling.low == math.inf,

@@ -30,13 +30,17 @@ from reports.summary.verdict import verdict_of
 from reports.turns import measured
 from reports.wording import words
 from reports.wording.called import labels_of
-from reports.wording.numbers import percent
+from reports.wording.numbers import listed, percent
 
 REMEDY = (
     "name a baseline: --baseline RUN, or a folder of `rtbench baseline save`; or run the baseline as the first of "
     "several --targets, in pairs"
 )
 
+DRIFTING = (
+    "{} drifted while the run went on: sessions that follow one another are alike. So quarters of the run are counted, "
+    "not sessions, and these limits are provisional. A longer run tells more."
+)
 FAILURES = "failures"
 UNUSED = "No threshold is relative, so the baseline was not used; leave out --thresholds for the default gates."
 
@@ -70,12 +74,18 @@ def checked(
         items=items,
         void=(*_invalid(run), *_empty(sides), *answers.void, *_throttled(sides, items, answers)),
         differs=answers.differs,
-        notices=(*answers.notices, *_notices(run, sides, answers.notices)),
+        notices=(*answers.notices, *_drifting(limits), *_notices(run, sides, answers.notices)),
         against=answers.against,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.document),
         warnings=tuple(_unguarded(sides, items)),
     )
+
+
+def _drifting(limits: Sequence[Item]) -> Iterable[str]:
+    """Limits on what drifted while the run went on."""
+    if names := listed(list(dict.fromkeys(f"{item.figure} of {item.target}" for item in limits if item.provisional))):
+        yield DRIFTING.format(names)
 
 
 def _throttled(sides: Sequence[Side], items: Sequence[Item], answers: Answers) -> Iterable[str]:

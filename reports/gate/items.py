@@ -140,7 +140,7 @@ def limited(threshold: Threshold, target: str, question: Question, figure: Figur
         threshold.written, named(question), target, GATED[threshold.measure].unit, word,
         finite(figure.value), finite(figure.low), finite(figure.high), threshold.limit, reason=reason,
         turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
-        among_failures=figure.value == math.inf, low_endless=figure.low == math.inf,
+        among_failures=figure.value == math.inf, low_endless=figure.low == math.inf, provisional=figure.drifts,
     )  # fmt: skip
     if word == "inconclusive" and figure.sessions < figure.needs:
         return replace(

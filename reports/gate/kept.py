@@ -1,6 +1,7 @@
 """Whether an absolute limit is kept: one arm's figure with its interval of 90 %, 5 % on either side; pure.
 
-A quantile's interval is that of order statistics with a design effect (`reports.statistics.quantiles`). Of rates and
+A quantile's interval is that of order statistics with a design effect (`reports.statistics.quantiles`); where waits
+drift while the run goes on, the wider one of that and of its quarters' (`reports.statistics.serial`). Of rates and
 means the error is the linearised one between sessions (`reports.statistics.rates`), and the ends are x ± t_{G−1} · SE.
 Few events tell little of how they cluster. So a rate's upper end is the larger one of that and of Wilson's with n/deff
 for n and t for z; without any event deff is taken to be 1 + 0.2 (k − 1), for k turns a session, and 1 − 0.05^(deff/n)
@@ -20,6 +21,7 @@ from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 from reports.gate.thresholds import Sign
 from reports.statistics.quantiles import Sample, estimates, sessions_needed
 from reports.statistics.rates import UNSEEN, PerCluster, Ratio, ratio_of, wilson
+from reports.statistics.serial import drifts, in_quarters, levels
 from reports.statistics.verdicts import SESSIONS, floor
 
 LEVEL = 0.90
@@ -33,7 +35,8 @@ class Figure:
     """A figure of one arm in its unit, NaN where there is none; ±inf for open ends and among failures.
 
     `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
-    `needs`: sessions that it takes for the figure to be told at all, of a quantile that is a tail.
+    `needs`: sessions that it takes for the figure to be told at all, of a quantile that is a tail. `drifts`: sessions
+    that follow one another are alike, and the ends are those of the quarters of the run.
     """
 
     value: float
@@ -45,11 +48,19 @@ class Figure:
     missing: str = ""
     hopeless: bool = False
     needs: int = 0
+    drifts: bool = False
 
 
 def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn") -> Figure:
-    """`sessions`: those with a value. `unit`: what the sample has one value of."""
-    found = estimates(sample, [p], LEVEL)[0]
+    """`sessions`: those with a value, whose codes are in the order of their start. `unit`: what the sample has one
+    value of.
+    """
+    clusters = int(sample.sessions.max(initial=-1)) + 1
+    found, drifting = estimates(sample, [p], LEVEL)[0], drifts(levels(sample, clusters))
+    low, high = found.low, found.high
+    if drifting:
+        quarterly = estimates(in_quarters(sample, clusters), [p], LEVEL)[0]
+        low, high = min(low, quarterly.low), max(high, quarterly.high)
     needs = sessions_needed(p, np.bincount(sample.sessions))
     missing = _few_sessions(sessions)
     if sessions < needs:
@@ -57,7 +68,7 @@ def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "
     if sample.n < floor(p):
         missing = f"too few {unit}s: p{p * 100:g} needs {floor(p):,}, this run has {sample.n:,}"
     failed, hopeless = sample.failed, not sample.good.size
-    return Figure(found.value, found.low, found.high, sample.n, sessions, failed, missing, hopeless, needs)
+    return Figure(found.value, low, high, sample.n, sessions, failed, missing, hopeless, needs, drifting)
 
 
 def of_rate(arm: PerCluster) -> Figure:

@@ -29,6 +29,7 @@ from reports.plan.sequence import Seen, follow, not_yet
 from reports.runs import Run
 from reports.statistics.quantiles import Integers
 from reports.statistics.resample import seed_of
+from reports.statistics.serial import EARLY, FOUND
 
 AT_THE_END = (VALID, TURNS)
 """Checks that a look does not ask: the harness is judged once the run has ended, and turns may still come."""
@@ -61,7 +62,8 @@ def decision_of(run: Run, named: str = "the run") -> Decision:
         return sides_of_pairs(run, targets, pairs[:size])
 
     def see(size: int) -> list[Seen]:
-        return _seen(first(size), asked, plan, np.random.default_rng([seed, size]))
+        error = EARLY if size < plan.looks[-1] else FOUND
+        return _seen(first(size), asked, plan, np.random.default_rng([seed, size]), error)
 
     def unfit(size: int) -> str:
         return _broken(first(size), besides=AT_THE_END)
@@ -99,8 +101,10 @@ def _gates(run: Run, targets: tuple[str, str], plan: DecisionPlan, pairs: Intege
     return tuple(one for question in asked for one in by_origin(question, sides))
 
 
-def _seen(sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, rng: np.random.Generator) -> list[Seen]:
-    """Every gate; the quantiles of one measure share their draws."""
+def _seen(
+    sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, rng: np.random.Generator, error: float
+) -> list[Seen]:
+    """Every gate; the quantiles of one measure share their draws. `error`: of the tests of own drift."""
     found: dict[Question, Seen] = {}
     base, cand = sides
     for gate in gates:
@@ -113,7 +117,7 @@ def _seen(sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, 
             found[gate] = rate_seen(as_floats(counts_of(base, gate)), as_floats(counts_of(cand, gate)), gate.margin)
         elif gate.kind == "mean":
             totals = [as_floats(totals_of(side, gate)) for side in sides]
-            found[gate] = mean_seen(totals[0], totals[1], gate.margin, better_of(gate))
+            found[gate] = mean_seen(totals[0], totals[1], gate.margin, better_of(gate), error)
         else:
             alike = [one for one in gates if _same_sample(one, gate)]
             asked = [(one.p, one.margin) for one in alike if one.p is not None]
@@ -125,6 +129,7 @@ def _seen(sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, 
                 better=better_of(gate),
                 rng=rng,
                 draws=plan.draws,
+                error=error,
             )
             found |= dict(zip(alike, seen, strict=True))
     return [found[gate] for gate in gates]

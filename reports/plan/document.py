@@ -72,6 +72,7 @@ def _look(decision: Decision, look: Look) -> dict[str, Any]:
                 "df": _number(seen.df),
                 "z": _number(seen.z),
                 "untested": seen.untested or None,
+                "drifts": seen.drifts,
             }
             for gate, seen in zip(decision.gates, look.seen, strict=True)
         ],
@@ -91,6 +92,7 @@ def _gate(decision: Decision, at: int, ruling: Ruling) -> dict[str, Any]:
         "scale": "points" if gate.kind == "rate" else "ratio",
         "verdict": ruling.word,
         "reason": ruling.reason or None,
+        "provisional": ruling.provisional,
         "look": ruling.look + 1,
         "pairs": decision.course.looks[ruling.look].pairs,
         "d": _number(ruling.d),

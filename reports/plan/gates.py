@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.plan.sequence import Seen, by_se, not_yet
 from reports.statistics.differences import Better, Difference, Margin, beyond, log_ratio
+from reports.statistics.ordered import mean_by_order, quarter_draws, quarter_variance, waits_drift
 from reports.statistics.quantiles import Floats, Sample, quantile
-from reports.statistics.rates import PerCluster, mean_difference, rate_difference
+from reports.statistics.rates import PerCluster, rate_difference
 from reports.statistics.resample import paired_draws, variance
-from reports.statistics.verdicts import floor_reason
+from reports.statistics.serial import FOUND, QUARTERS
+from reports.statistics.verdicts import DRIFTS, floor_reason
 
 DRAWS = 2_000
 ENDLESS = 0.01
@@ -29,16 +32,34 @@ def quantiles_seen(
     better: Better,
     rng: np.random.Generator,
     draws: int = DRAWS,
+    error: float = FOUND,
 ) -> list[Seen]:
     """Quantiles of one measure, with the standard errors of the same resampled pairs.
 
-    Pairs without a value are drawn too, and are not counted in the degrees of freedom.
+    Pairs without a value are drawn too, and are not counted in the degrees of freedom. Where an arm drifts by itself,
+    quarters of the pairs are drawn; `error` is that of the tests of it.
     """
-    drawn = paired_draws(base, cand, [p for p, _ in asked], clusters=pairs, draws=draws, rng=rng)
-    return [
+    clusters, ps = {"base_clusters": pairs, "cand_clusters": pairs}, [p for p, _ in asked]
+    drawn = paired_draws(base, cand, ps, clusters=pairs, draws=draws, rng=rng)
+    found = [
         _quantile_seen((base, cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), better)
         for at, (p, margin) in enumerate(asked)
     ]
+    if not waits_drift(base, cand, paired=True, **clusters, error=error):
+        return found
+    drawn = quarter_draws(base, cand, ps, paired=True, **clusters, rng=rng, draws=draws)
+    return [
+        _by_quarters(one, beyond((drawn[0][:, at], drawn[1][:, at]), margin, better))
+        for at, (one, (_, margin)) in enumerate(zip(found, asked, strict=True))
+    ]
+
+
+def _by_quarters(seen: Seen, drawn: Floats) -> Seen:
+    """The same gate by the error of quarters, where that is the larger one."""
+    se = math.sqrt(quarter_variance(drawn))
+    if seen.untested or math.isnan(se):
+        return replace(seen if seen.untested else not_yet(DRIFTS, seen.d), drifts=True)
+    return by_se(seen.d, seen.excess, max(se, seen.se), QUARTERS - 1, seen.better, drifts=True)
 
 
 def _quantile_seen(
@@ -69,15 +90,15 @@ def rate_seen(base: PerCluster, cand: PerCluster, margin: Margin) -> Seen:
     return Seen(found.d, excess, found.se, found.df, upper)
 
 
-def mean_seen(base: PerCluster, cand: PerCluster, margin: Margin, better: Better) -> Seen:
+def mean_seen(base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND) -> Seen:
     """A mean of good turns."""
     if few := _few_clusters(base, cand):
         return not_yet(few)
-    found = mean_difference(base, cand, margin, paired=True, better=better)
+    found = mean_by_order(base, cand, margin, paired=True, better=better, error=error)
     excess = _excess(found, margin, better)
     if not math.isfinite(excess):
         return not_yet("a mean is not positive", found.d)
-    return by_se(found.d, excess, found.se, found.df, 1 if better == "lower" else -1)
+    return by_se(found.d, excess, found.se, found.df, 1 if better == "lower" else -1, drifts=found.drifts)
 
 
 def _excess(found: Difference, margin: Margin, better: Better) -> float:

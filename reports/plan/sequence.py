@@ -5,7 +5,7 @@ lies beyond the margin. `c_k(a)` is the critical value of `reports.statistics.lo
 
     regressed       z ≥ c_k(a / number of gates), the others by Holm's step-down          the run stops, exit status 1
     not regressed   the upper bound at c_k(a) lies below the margin; a pass is kept       all of them: it stops, 0
-    futile          it would stay inconclusive at N                                       it stops, 3
+    futile          it would stay inconclusive at N, and no arm drifts by itself          it stops, 3
     the last look   nothing of these                                                      it stops, 3
     invalid         the arms may not be compared, whatever the gates say                  it stops, 4
 """
@@ -31,7 +31,7 @@ class Seen:
 
     `d`: candidate against baseline; `excess`: how far beyond the margin, on the bad side; `upper`: the upper bound of
     that at a critical value. `better`: 1 where less is better, −1 where more is. `untested`: why it cannot be tested
-    yet, empty where it can.
+    yet, empty where it can. `drifts`: an arm drifts by itself, and the error is that of the quarters of the pairs.
     """
 
     d: float
@@ -41,15 +41,16 @@ class Seen:
     upper: Callable[[float], float]
     better: int = 1
     untested: str = ""
+    drifts: bool = False
 
     @property
     def z(self) -> float:
         return math.nan if self.untested else looks.z_of(self.excess, self.se, self.df)
 
 
-def by_se(d: float, excess: float, se: float, df: float, better: int = 1) -> Seen:
+def by_se(d: float, excess: float, se: float, df: float, better: int = 1, *, drifts: bool = False) -> Seen:
     """A gate whose upper bound is the standard error's."""
-    return Seen(d, excess, se, df, lambda c: excess + looks.spread_of_level(c, df) * se, better)
+    return Seen(d, excess, se, df, lambda c: excess + looks.spread_of_level(c, df) * se, better, drifts=drifts)
 
 
 def not_yet(reason: str, d: float = math.nan) -> Seen:
@@ -92,6 +93,8 @@ class Ruling:
     low: float
     high: float
     corrected: float
+    provisional: bool = False
+    """at a look that was held an arm drifted by itself"""
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,8 @@ def _reason(
         return "not regressed"
     if last:
         return "last look"
+    if any(one.drifts for one in look.seen):
+        return None  # what it will come to at N cannot be told from here
     chances = [looks.UNKNOWN if one.untested else looks.chances(one.z, t, *final) for one in look.seen]
     still_open = [one for one, at in zip(chances, passed, strict=True) if at is None]
     return "futile" if looks.futile(still_open, chances) else None
@@ -213,7 +218,9 @@ def _course(
         seen, c = held[k].seen[gate], held[k].c
         word: Word = "regressed" if gate in worse else "inconclusive" if at is None else "not regressed"
         why = "" if word != "inconclusive" else _why(seen, c, reason, schedule)
-        rulings.append(Ruling(word, why, k, seen.d, *_estimates(seen, c, shares[: k + 1], bounds[: k + 1])))
+        drifted = any(look.seen[gate].drifts for look in held)
+        told = _estimates(seen, c, shares[: k + 1], bounds[: k + 1])
+        rulings.append(Ruling(word, why, k, seen.d, *told, provisional=drifted))
     return Course(tuple(held), reason, tuple(rulings))
 
 

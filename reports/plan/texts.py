@@ -9,6 +9,7 @@ from reports.compare.question import Question
 from reports.plan.decision import Decision
 from reports.plan.sequence import Ruling, Seen
 from reports.statistics.differences import Margin
+from reports.statistics.verdicts import DRIFTS
 from reports.wording.numbers import NBSP, NONE, change, count, listed, ms, plural, three
 
 UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and its bound alone decides"
@@ -72,7 +73,9 @@ def figure(gate: Question, ruling: Ruling) -> str:
     if math.isnan(ruling.corrected):
         return f"{name(gate)}: {ruling.reason}"
     told = f"corrected {apart(gate, ruling.corrected)}; 90{NBSP}% interval {interval(gate, ruling)}"
-    reason = f", {ruling.reason}" if ruling.reason else ""
+    reason = "".join(
+        f", {one}" for one in (ruling.reason, f"provisional: {DRIFTS}" if ruling.provisional else "") if one
+    )
     return f"{name(gate)} {apart(gate, ruling.d)} ({told}), margin {margin(gate.margin)}{reason}"
 
 

@@ -76,6 +76,8 @@ class Difference:
     """about so many more in each arm would settle it; None where it is settled, or where no number would"""
     better_high: float = math.inf
     """the upper bound of how far it is beyond the margin on the good side: at or below 0 it is not"""
+    drifts: bool = False
+    """an arm drifts by itself, and its quarters were counted in the place of sessions or pairs"""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ p50 6, p90 36, p95 72, p99 368 turns). One session alone says nothing about sess
 F is p as closely as n turns can have it, but for ties: where many values are equal to q, all sessions have more than
 p·n_g turns ≤ q, and that is no difference between sessions.
 
-The turns of a tail lie in few sessions, and whether they lie together is known the worse the fewer these are. So deff is
-the larger one of that at p and that twice as far from the end (p95: at p90). A tail is published by the design of a
-run and not by its outcome, for a tail that came out short would else be the one that is told: it takes as many sessions
-as bound it where turns of one are half alike, n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p), and 5 turns beyond.
+The turns of a tail lie in few sessions, and whether they lie together is known the worse the fewer these are. So deff
+is the larger one of that at p and that twice as far from the end (p95: at p90). A tail is published by the design of a
+run and not by its outcome, for a tail that came out short would else be the one that is told: it takes as many
+sessions as bound it where turns of one are half alike, n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p), and 5 turns beyond.
 """
 
 from __future__ import annotations

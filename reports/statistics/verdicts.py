@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from reports.statistics.differences import LEVEL, Difference
@@ -23,12 +23,14 @@ BEYOND = 20
 """Turns that must lie beyond a quantile in each arm before it decides: n(1−p) ≥ 20."""
 FAILED_SHARE = "quantile in the failed share"
 NOT_AFTER_HOLM = "over the margin, not after Holm"
+DRIFTS = "an arm drifts by itself"
 
 
 @dataclass(frozen=True)
 class Verdict:
     """`reason`: why it is inconclusive, such as "too few turns: p95 needs 400 in each arm", or "over the margin, not
-    after Holm"; empty where the interval says it all. `provisional`: run-to-run spread was assumed, not known.
+    after Holm"; empty where the interval says it all. `provisional`: run-to-run spread was assumed, not known, or an
+    arm drifts by itself.
     """
 
     word: Word
@@ -106,10 +108,20 @@ def verdicts(
     of_tested = [found for index in tested if (found := differences[index]) is not None]
     worse = dict(zip(tested, holm([found.p_worse for found in of_tested], level), strict=True))
     better = dict(zip(tested, holm([found.p_better for found in of_tested], level), strict=True))
-    return [
+    judged = [
         _verdict(found, floor, worse.get(index, True), better.get(index, True))
         for index, (found, floor) in enumerate(zip(differences, floors, strict=True))
     ]
+    return [
+        _doubted(verdict) if found is not None and found.drifts else verdict
+        for verdict, found in zip(judged, differences, strict=True)
+    ]
+
+
+def _doubted(verdict: Verdict) -> Verdict:
+    """Of a difference whose arms drift by themselves: quarters of a run underrate what is slower than they are."""
+    reason = verdict.reason or (DRIFTS if verdict.word == "inconclusive" else "")
+    return replace(verdict, provisional=True, reason=reason)
 
 
 def _verdict(found: Difference | None, floor: str, worse: bool, better: bool) -> Verdict:

@@ -64,7 +64,9 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
         )
     if estimate.status == "too few sessions":
         needs = count(estimate.needs)
-        return Cell("n/a", f"{plural(estimate.sessions, 'session')}; needs {needs}" if noun else f"needs {needs} sessions")
+        return Cell(
+            "n/a", f"{plural(estimate.sessions, 'session')}; needs {needs}" if noun else f"needs {needs} sessions"
+        )
     return Cell("n/a", f"open: {count(failed)} of {count(n)} failed" if noun else "open: failures")
 
 

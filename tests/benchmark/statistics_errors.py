@@ -1,7 +1,8 @@
 """What the statistics of two arms get wrong by chance, on made-up turns, against what was found when they were chosen.
 
 In memory and seeded: a table of false alarms between arms alike, and one of how a gate ends by what became of the
-candidate. Resamples are 1,000 here, 10,000 in a comparison.
+candidate. Resamples are 1,000 here, 10,000 in a comparison. Then one run by itself (`tails`), and arms that drift
+by themselves (`own_drift`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from reports.statistics.differences import Difference, Margin, quantile_differen
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import PerCluster, rate_difference
 from reports.statistics.verdicts import floor_reason, verdicts
+from tests.benchmark import own_drift, tails
 
 SEEDS = (20261101, 20261102, 20261103)
 PAIRS, SESSIONS, MOST = 1000, 100, 0.065
@@ -75,7 +77,7 @@ POINT = Margin(points=0.01)
 
 
 def main() -> None:
-    met = false_alarms() & ends()
+    met = false_alarms() & ends() & tails.main() & own_drift.main()
     print("met" if met else "NOT met")
 
 

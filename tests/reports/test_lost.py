@@ -88,7 +88,9 @@ def test_an_arm_without_a_median_is_named_beside_one_that_has_one(tmp_path: Path
     _rewrite(tmp_path, "turns", lambda row: row | (late if row["session_id"] in some else {}))
     said = plain(headline(summarise(reports.load(tmp_path, everything=False))))
 
-    assert re.search(r"Callers wait \S+ m?s on a from .* On dead 152 of 160 turns failed: too many for a median\.$", said)
+    assert re.search(
+        r"Callers wait \S+ m?s on a from .* On dead 152 of 160 turns failed: too many for a median\.$", said
+    )
 
 
 def test_an_arm_with_too_few_turns_for_a_median_says_so_beside_one_that_has_one(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_quantile_below_its_floor_says_what_it_needs() -> None:
 
 
 def test_what_a_tail_needs_is_said_before_the_run_and_not_by_how_it_came_out() -> None:
-    """p95 of 20 sessions of 20 turns: an upper end in some runs, those whose tail came out short, and too low in them."""
+    """p95 of 20 sessions of 20 turns: it has an upper end where its tail came out short, which is then too low."""
     found = [estimates(lognormal(400, seed, icc=0.5, per_session=20), (0.95,))[0] for seed in range(40)]
 
     assert {(e.status, e.needs) for e in found} == {("too few sessions", 38)}

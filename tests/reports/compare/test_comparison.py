@@ -252,3 +252,22 @@ def test_what_is_neither_better_nor_worse_is_refused(tmp_path: Path) -> None:
 def test_a_gate_that_nothing_answers_is_status_4_or_3_and_never_0(tmp_path: Path) -> None:
     assert quick(two(tmp_path, RUN), questions=[]).status == 4
     assert quick(two(tmp_path, RUN), questions=[replace(TTFA, step="no such step")]).status == 3
+
+
+def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_path: Path) -> None:
+    synthetic.write(tmp_path / "calm", PAIRED)
+    synthetic.write(tmp_path / "own", PAIRED)
+    late = {f"s{at:05d}": round(3e6 * at) for at in range(1, 120, 2)}
+    edit(tmp_path / "own", "turns", lambda _, row: _later(row, late.get(row["session_id"], 0)))
+    calm, own = (quick(sides_of([tmp_path / name])) for name in ("calm", "own"))
+
+    assert not of(calm, "ttfa p50").verdict.provisional
+    assert of(own, "ttfa p50").verdict.provisional
+    assert not of(own, "failure rate").verdict.provisional
+    assert any(notice.startswith("An arm drifts by itself (ttfa") for notice in own.notices)
+    assert not any("drifts" in notice for notice in calm.notices)
+
+
+def _later(row: dict[str, Any], by_ns: int) -> dict[str, Any]:
+    first = row["first_audio_at_ns"]
+    return row | {"first_audio_at_ns": None if first is None else first + by_ns}

@@ -155,3 +155,13 @@ def test_a_rate_lies_within_its_interval_and_that_within_0_and_1(sessions: list[
 
     if figure.turns:
         assert 0 <= figure.low <= figure.value <= figure.high <= 1
+
+
+def test_a_limit_on_what_drifts_while_the_run_goes_on_is_held_against_its_quarters() -> None:
+    draws, sessions = np.random.default_rng(12), np.repeat(np.arange(100), 10)
+    logs = draws.normal(0, 0.5, 1000)
+    steady, rising = (sample(600 * np.exp(logs + by * sessions), sessions) for by in (0.0, 0.008))
+    figures = [of_quantile(one, 0.5, 100) for one in (steady, rising)]
+
+    assert [figure.drifts for figure in figures] == [False, True]
+    assert math.log(figures[1].high / figures[1].low) > 3 * math.log(figures[0].high / figures[0].low)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -186,3 +187,13 @@ def test_bounds_stand_at_the_critical_value_of_their_look() -> None:
 
     assert found.rulings[0].high == pytest.approx(MARGIN - 3.2 * 0.05 + half)
     assert found.rulings[0].corrected > found.rulings[0].d  # towards the margin
+
+
+def test_a_look_at_which_an_arm_drifts_by_itself_gives_nothing_up_and_is_provisional() -> None:
+    drifting = replace(at(0.0), drifts=True)
+    found = course([[drifting] for _ in range(9)])
+
+    assert (found.reason, len(found.looks)) == ("waiting", 9)
+    assert found.rulings[0].provisional
+    assert course([[drifting], [at(9.0)]]).rulings[0].provisional
+    assert not course([[at(9.0)]]).rulings[0].provisional

@@ -1,0 +1,141 @@
+"""Sessions that follow one another and are alike: whether it is found, and what verdicts come of it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.ordered import mean_by_order, waits_by_order
+from reports.statistics.quantiles import Floats, sample
+from reports.statistics.serial import drifts, levels, quarters
+from tests.reports.statistics.arms import TURNS, arm, waits
+
+PAIRS = 100
+
+
+def slow(rng: np.random.Generator, pairs: int, keep: float = 0.95, sd: float = 0.25) -> Floats:
+    """A first-order autoregressive drift, on the log scale."""
+    found = rng.normal(0, sd, pairs)
+    for at in range(1, pairs):
+        found[at] = keep * found[at - 1] + found[at] * math.sqrt(1 - keep**2)
+    return found
+
+
+def drifting(rng: np.random.Generator, drift: Floats) -> Floats:
+    values: Floats = waits(rng, drift.size) * np.exp(drift)[:, None]
+    return values
+
+
+def test_without_an_order_one_is_seldom_found() -> None:
+    rng = np.random.default_rng(1)
+    found = [drifts(rng.standard_exponential(n)) for n in (20, 100, 400) for _ in range(400)]
+
+    assert 0.02 < np.mean(found) < 0.07
+
+
+@pytest.mark.parametrize("kind", ["slow", "quick", "trend"])
+def test_an_order_is_found(kind: str) -> None:
+    rng = np.random.default_rng(2)
+    series = {
+        "slow": lambda: slow(rng, 200) + rng.normal(0, 0.25, 200),
+        "quick": lambda: slow(rng, 200, keep=0.6) + rng.normal(0, 0.15, 200),
+        "trend": lambda: np.linspace(0, 0.5, 200) + rng.normal(0, 0.25, 200),
+    }[kind]
+
+    assert np.mean([drifts(series()) for _ in range(100)]) > 0.85
+
+
+def test_nothing_is_said_of_few_numbers_or_of_equal_ones() -> None:
+    assert not drifts(np.arange(19.0))
+    assert not drifts(np.full(100, 3.0))
+    assert not drifts(np.full(100, np.nan))
+    assert drifts(np.concatenate([np.arange(40.0), [np.inf, np.nan]]))
+
+
+@pytest.mark.parametrize("clusters", [20, 21, 103])
+def test_quarters_are_as_equal_as_can_be_and_in_order(clusters: int) -> None:
+    found = quarters(clusters)
+
+    assert (np.diff(found) >= 0).all()
+    assert np.ptp(np.bincount(found, minlength=4)) <= 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(1, 1e4)), min_size=1, max_size=60))
+def test_the_level_of_a_cluster_is_the_median_of_its_logs(turns: list[tuple[int, float]]) -> None:
+    codes, values = np.array([code for code, _ in turns]), np.array([value for _, value in turns])
+    found = levels(sample(values, codes), 6)
+
+    for code in range(6):
+        mine = values[codes == code]
+        assert (math.isnan(found[code]) and not mine.size) or found[code] == pytest.approx(np.median(np.log(mine)))
+
+
+def decided(drifts_apart: bool, repetitions: int = 60) -> tuple[float, float]:
+    """The share of comparisons that decide, though the candidate is exactly as bad as is accepted: by all, by order."""
+    found = np.zeros(2)
+    for seed in range(repetitions):
+        rng = np.random.default_rng([3, seed])
+        shared = slow(rng, PAIRS)
+        base = arm(drifting(rng, shared))
+        cand = arm(1.1 * drifting(rng, slow(rng, PAIRS) if drifts_apart else shared))
+        for place, method in enumerate((quantile_differences, waits_by_order)):
+            (difference,) = method(
+                base, cand, [(0.5, Margin(ratio=0.1))], paired=True, base_clusters=PAIRS, cand_clusters=PAIRS,
+                better="lower", rng=rng, draws=400,
+            )  # fmt: skip
+            found[place] += difference.worse_low > 0 or difference.worse_high < 0
+    return float(found[0] / repetitions), float(found[1] / repetitions)
+
+
+def test_a_drift_of_one_arms_own_decides_far_less_than_if_pairs_were_independent() -> None:
+    by_pairs, by_order = decided(drifts_apart=True)
+
+    assert by_pairs > 0.5
+    assert by_order < 0.35
+
+
+def test_a_drift_that_both_arms_share_changes_nothing() -> None:
+    by_pairs, by_order = decided(drifts_apart=False)
+
+    assert by_pairs < 0.2
+    assert abs(by_order - by_pairs) < 0.05
+
+
+def test_where_no_order_is_found_the_difference_is_the_usual_one() -> None:
+    base, cand = (arm(waits(np.random.default_rng(seed), PAIRS)) for seed in (4, 5))
+    how = {"paired": True, "base_clusters": PAIRS, "cand_clusters": PAIRS, "better": "lower", "draws": 300}
+    asked = [(0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2))]
+
+    usual = quantile_differences(base, cand, asked, rng=np.random.default_rng(6), **how)  # type: ignore[arg-type]
+    assert waits_by_order(base, cand, asked, rng=np.random.default_rng(6), **how) == usual  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_where_one_is_found_quarters_are_counted_and_it_is_said(paired: bool) -> None:
+    rng = np.random.default_rng(7)
+    base, cand = arm(waits(rng, PAIRS)), arm(drifting(rng, np.linspace(-0.4, 0.4, PAIRS)))
+    (found,) = waits_by_order(
+        base, cand, [(0.5, Margin())], paired=paired, base_clusters=PAIRS, cand_clusters=PAIRS, better="lower",
+        rng=rng, draws=400,
+    )  # fmt: skip
+
+    assert found.drifts
+    assert found.df == 3 if paired else found.df < 6.5
+    assert found.more_sessions is None
+    assert found.high - found.low > 0.5
+
+
+def test_a_mean_that_drifts_is_counted_by_quarters_as_well() -> None:
+    rng, turns = np.random.default_rng(8), np.full(PAIRS, float(TURNS))
+    steady, rising = (
+        (TURNS * (3 + drift + rng.normal(0, 0.1, PAIRS)), turns)
+        for drift in (np.zeros(PAIRS), np.linspace(0, 1, PAIRS))
+    )
+
+    assert mean_by_order(steady, rising, Margin(), paired=True, better="lower").drifts
+    assert not mean_by_order(steady, steady, Margin(), paired=True, better="lower").drifts
