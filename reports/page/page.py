@@ -30,8 +30,8 @@ METHOD = {
     "2,000 turns say as much as 1,000 independent ones.",
     "drift": "The second half of the measured phase against the first. It is suspected where the 99 % interval of the "
     "ratio of the medians excludes 1 and they lie more than 5 % apart; each half needs 20 sessions.",
-    "n/a": "A percentile is published only if its interval has an end and at least five turns lie beyond it: "
-    "p90 takes 50 turns, p95 100, p99 500, more where sessions differ.",
+    "n/a": "A percentile is published only with sessions enough to bound it: with ten turns each p90 takes 20, p95 40, "
+    "p99 198; with one turn each 50, 100, 500; more where sessions differ much.",
     "lost turns": "Wanted by the script and never begun, because their session had ended.",
     "failures": "(failed turns + lost turns) ÷ turns wanted, those cut by the end of the run left out.",
 }
