@@ -144,7 +144,7 @@ def limited(threshold: Threshold, target: str, question: Question, figure: Figur
     )  # fmt: skip
     if word == "inconclusive" and figure.sessions < figure.needs:
         return replace(
-            item, value=None, low=None, high=None, among_failures=False, low_endless=False,
+            item, value=None, low=None, high=None, among_failures=False, low_endless=False, provisional=False,
             needs=figure.needs, too_few=figure.sessions, lacks="sessions",
         )  # fmt: skip
     return _without_few(item, question, [figure.turns])

@@ -207,7 +207,7 @@ def test_the_terminal_keeps_its_width_with_six_arms(tmp_path: Path) -> None:
 
 def test_the_last_line_has_the_run_in_short(tmp_path: Path) -> None:
     one, two = build(tmp_path / "one", Plan(sessions=60, usage=True)), build(tmp_path / "two", TWO)
-    six, invalid = build(tmp_path / "six", replace(SIX, sessions=300)), build(tmp_path / "invalid", Plan(valid=False))
+    six, invalid = build(tmp_path / "six", replace(SIX, sessions=600)), build(tmp_path / "invalid", Plan(valid=False))
 
     said = [essentials(summary).replace(NBSP, " ") for summary in (one, two, six, invalid)]
     assert re.fullmatch(r"✓ VALID · ◇ SIMULATED · ttfa p50 \S+ s, p95 \S+ s · 240 turns, 0 failed · \S+ USD", said[0])

@@ -155,7 +155,8 @@ def test_failures_are_failed_and_lost_turns_of_those_wanted(tmp_path: Path) -> N
 
     assert events.sum() == outcomes.unmet[0]
     assert wanted.sum() == outcomes.wanted[0]
-    assert events[-3:].tolist() == wanted[-3:].tolist() == [5, 5, 5]
+    refused = side.clusters.of_row[(side.session_rows["turns_begun"] == 0).to_numpy()]
+    assert events[refused].tolist() == wanted[refused].tolist() == [5, 5, 5]
     assert (events <= wanted).all()
 
 
@@ -189,10 +190,21 @@ def test_totals_of_a_mean_are_of_good_turns_by_cluster(tmp_path: Path) -> None:
 
 
 def test_a_refused_session_has_no_end_of_connecting(tmp_path: Path) -> None:
-    found = sample_of(two(tmp_path, Plan(sessions=20, turns=2, refused=3))[0], asks("connect_total"))
+    side = two(tmp_path, Plan(sessions=20, turns=2, refused=3))[0]
+    found = sample_of(side, asks("connect_total"))
+    refused = side.clusters.of_row[(side.session_rows["turns_begun"] == 0).to_numpy()]
 
     assert (found.n, found.failed, int(np.isinf(found.values).sum())) == (23, 3, 3)
-    assert sorted(found.sessions[found.good.size :].tolist()) == [20, 21, 22]
+    assert sorted(found.sessions[found.good.size :].tolist()) == sorted(refused.tolist())
+
+
+def test_sessions_are_numbered_in_the_order_of_their_start(tmp_path: Path) -> None:
+    """Whatever order their rows have: a table is written as sessions end."""
+    side = two(tmp_path, Plan(sessions=20, turns=2, refused=3))[0]
+
+    assert side.clusters.of_row.tolist() == list(range(23))
+    assert side.session_rows["start_ns"].is_monotonic_increasing
+    assert not side.run.sessions["start_ns"].is_monotonic_increasing
 
 
 @pytest.mark.parametrize("plan", [Plan(sessions=0), Plan(sessions=0, refused=3)])

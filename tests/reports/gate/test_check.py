@@ -164,7 +164,7 @@ def test_a_quantile_of_too_few_turns_has_no_figures(tmp_path: Path) -> None:
     assert [(item.word, item.value, item.low, item.high) for item in (limit, margin)] == [
         ("inconclusive", None, None, None)
     ] * 2
-    assert value_text(limit) == value_text(margin) == "n/a (440 turns; needs 500)"
+    assert (value_text(limit), value_text(margin)) == ("n/a (44 sessions; needs 198)", "n/a (440 turns; needs 500)")
     assert interval_text(margin) == "–"
     assert (margin.baseline or 0) > 0
 
