@@ -3,9 +3,8 @@
 A quantile's interval is that of order statistics with a design effect (`reports.statistics.quantiles`); where waits
 drift while the run goes on, the wider one of that and of its quarters' (`reports.statistics.serial`). Of rates and
 means the error is the linearised one between sessions (`reports.statistics.rates`), and the ends are x ± t_{G−1} · SE.
-Few events tell little of how they cluster. So a rate's upper end is the larger one of that and of Wilson's with n/deff
-for n and t for z; without any event deff is taken to be 1 + 0.2 (k − 1), for k turns a session, and 1 − 0.05^(deff/n)
-is an end as well.
+Few events tell little of how they cluster, so a rate's upper end is the larger one of that and of the bound for a
+session more that nobody saw (`reports.statistics.shares`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.gate.thresholds import Sign
 from reports.statistics.quantiles import Sample, estimates, sessions_needed
-from reports.statistics.rates import UNSEEN, PerCluster, Ratio, ratio_of, wilson
+from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.serial import drifts, in_quarters, levels
 from reports.statistics.verdicts import SESSIONS, floor
 
@@ -78,7 +77,7 @@ def of_rate(arm: PerCluster) -> Figure:
         return _nothing()
     reach = _reach(found)
     low = max(0.0, found.value - reach)
-    high = min(1.0, max(found.value + reach, _end_of_few(found)))
+    high = min(1.0, max(found.value + reach, found.upper(TAIL)))
     return Figure(
         found.value, low, high, int(found.turns), found.clusters, int(arm[0].sum()), _few_sessions(found.clusters)
     )
@@ -131,13 +130,3 @@ def _reach(found: Ratio) -> float:
         return math.inf
     return float(stdtrit(found.clusters - 1, 1 - TAIL)) * math.sqrt(found.variance)
 
-
-def _end_of_few(found: Ratio) -> float:
-    """An upper end of a rate that holds with few events or none."""
-    if found.clusters < 2:
-        return 1.0
-    t = float(stdtrit(found.clusters - 1, 1 - TAIL))
-    if found.value:
-        return wilson(found.value, found.turns / found.deff, t)
-    deff = 1 + UNSEEN * (found.turns / found.clusters - 1)
-    return max(wilson(0.0, found.turns / deff, t), 1 - float(TAIL ** (deff / found.turns)))

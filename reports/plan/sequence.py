@@ -18,11 +18,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+
 from reports.statistics import corrected, looks
 from reports.statistics.verdicts import Word
 
 Reason = Literal["regressed", "not regressed", "futile", "last look", "invalid", "waiting", "ended by hand", "no look"]
 """Why there was no further look. `waiting`: there will be; `no look`: the run ended before the first was complete."""
+
+
+REACH = 8.0
+"""Critical values are looked for up to here."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,8 @@ class Seen:
 
     `d`: candidate against baseline; `excess`: how far beyond the margin, on the bad side; `upper`: the upper bound of
     that at a critical value. `better`: 1 where less is better, −1 where more is. `untested`: why it cannot be tested
-    yet, empty where it can. `drifts`: an arm drifts by itself, and the error is that of the quarters of the pairs.
+    yet, empty where it can. `unsettled`: why it has not passed at a critical value, where the interval does not say it.
+    `drifts`: an arm drifts by itself, and the error is that of the quarters of the pairs.
     """
 
     d: float
@@ -41,11 +48,23 @@ class Seen:
     upper: Callable[[float], float]
     better: int = 1
     untested: str = ""
+    unsettled: Callable[[float], str] = lambda c: ""
     drifts: bool = False
 
     @property
     def z(self) -> float:
+        """What the gate's standard error says, which is what makes it worse."""
         return math.nan if self.untested else looks.z_of(self.excess, self.se, self.df)
+
+    @property
+    def z_within(self) -> float:
+        """What its upper bound says, which is what lets it pass: below −c where upper(c) lies below 0.
+
+        It is z where the bound is the standard error's, and nearer to 0 for a rate with few failures.
+        """
+        if self.untested or self.z >= 0 or self.upper(REACH) < 0:
+            return self.z
+        return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
 
 
 def by_se(d: float, excess: float, se: float, df: float, better: int = 1, *, drifts: bool = False) -> Seen:
@@ -166,7 +185,7 @@ def _final(ladder: Sequence[Sequence[float]]) -> tuple[float, float]:
 
 
 def _passes(seen: Seen, c: float) -> bool:
-    return not seen.untested and seen.upper(c) <= 0
+    return not seen.untested and seen.upper(c) < 0
 
 
 def _worse(look: Look, ladder: Sequence[float]) -> frozenset[int]:
@@ -198,9 +217,15 @@ def _reason(
         return "last look"
     if any(one.drifts for one in look.seen):
         return None  # what it will come to at N cannot be told from here
-    chances = [looks.UNKNOWN if one.untested else looks.chances(one.z, t, *final) for one in look.seen]
+    chances = [looks.UNKNOWN if one.untested else _chances(one, t, final) for one in look.seen]
     still_open = [one for one, at in zip(chances, passed, strict=True) if at is None]
     return "futile" if looks.futile(still_open, chances) else None
+
+
+def _chances(seen: Seen, t: float, final: tuple[float, float]) -> looks.Chances:
+    """Of passing by what the upper bound says, of red by what the standard error says."""
+    passing, red = (looks.chances(z, t, *final) for z in (seen.z_within, seen.z))
+    return looks.Chances(passing.passing, red.red)
 
 
 def _course(
@@ -242,5 +267,11 @@ def _estimates(seen: Seen, c: float, t: Sequence[float], bounds: Sequence[float]
     ends = sorted(seen.better * (end + margin) for end in (low, high))
     if not math.isfinite(seen.excess):
         return ends[0], ends[1], seen.d
-    moved = corrected.distance(seen.z, seen.se, t, bounds) if seen.se > 0 else seen.excess
+    moved = min(max(_corrected(seen, t, bounds), low), high)
     return ends[0], ends[1], seen.better * (moved + margin)
+
+
+def _corrected(seen: Seen, t: Sequence[float], bounds: Sequence[float]) -> float:
+    """The corrected excess: as many times smaller as the corrected deviate is, so that nothing else is moved."""
+    z = seen.z_within
+    return corrected.distance(z, seen.excess / z, t, bounds) if z and math.isfinite(z) else seen.excess

@@ -36,7 +36,7 @@ def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> flo
     """The corrected distance from the margin, on the scale of `se`.
 
     `t`, `c`: fractions and critical values of the looks up to the one that decided, which saw `z`. At the first look
-    nothing is to be corrected.
+    nothing is to be corrected. `z` is a normal deviate: where it was made of t, `se` is the distance that was seen / z.
     """
     if not math.isfinite(z) or len(t) == 1:
         return z * se

@@ -75,7 +75,7 @@ class Difference:
     more_sessions: int | None = None
     """about so many more in each arm would settle it; None where it is settled, or where no number would"""
     better_high: float = math.inf
-    """the upper bound of how far it is beyond the margin on the good side: at or below 0 it is not"""
+    """the upper bound of how far it is beyond the margin on the good side: below 0 it is not"""
     drifts: bool = False
     """an arm drifts by itself, and its quarters were counted in the place of sessions or pairs"""
 
@@ -208,8 +208,8 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> Bounds:
 
 
 def settled(bad: Bounds) -> bool:
-    """Whether the interval lies on one side of the margin."""
-    return bad.low > 0 or bad.high <= 0
+    """Whether the interval lies on one side of the margin; one that ends on it does not."""
+    return bad.low > 0 or bad.high < 0
 
 
 def more_sessions(apart: float, se: float, clusters: int, level: float = LEVEL, *, fixed: float = 0.0) -> int | None:

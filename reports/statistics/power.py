@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.quantiles import Floats, Sample
-from reports.statistics.rates import ratio_of, unseen_deff
+from reports.statistics.rates import ratio_of
 from reports.statistics.resample import paired_draws, quantile_draws, variance, weights
 
 LEVEL = 0.05
@@ -33,6 +34,8 @@ FINITE = 0.9
 RANGE = (0.05, 0.95)
 FEW_EVENTS = 5
 """With fewer failures nothing was seen of how they cluster, and a correlation is assumed."""
+ASSUMED = 0.2
+"""That correlation. In the range of a plan it is anything, from failures alone to whole sessions."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,14 @@ def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.G
 
     A rate near 0 says little of how it varies, so the variance is that of a share, r (1 − r) · deff / turns, at both
     arms' rates; deff is the pilot's, or 1 + 0.2 (k − 1) where it saw next to no event. Then sessions drawn anew would
-    be as innocent, and the rates are drawn from the Beta distribution that is left, with n / deff turns.
+    be as innocent: the correlation is drawn evenly from 0 to 1, and the rate from the Beta distribution that is left,
+    with n / deff turns.
     """
     size, n, x, deff = events.size, float(turns.sum()), float(events.sum()), _rate_deff(events, turns)
     if x < FEW_EVENTS:
-        rates = rng.beta(x + 0.5, max(0.0, n / deff - x) + 0.5, REDRAWN)
-        drawn = [_rate_variance(rate, effect) * deff / n * size for rate in rates]
+        deffs = _deff(rng.random(REDRAWN), n / size)
+        rates = rng.beta(x + 0.5, np.maximum(0.0, n / deffs - x) + 0.5)
+        drawn = [_rate_variance(rate, effect) * one / n * size for rate, one in zip(rates, deffs, strict=True)]
     else:
         drawn = [
             _rate_variance(one.sum() / of.sum(), effect) * _rate_deff(one, of) / of.sum() * size
@@ -115,7 +120,12 @@ def _rate_variance(rate: float, effect: float) -> float:
 def _rate_deff(events: Floats, turns: Floats) -> float:
     """How much wider than independent turns sessions make a rate; at least 1."""
     n, x = float(turns.sum()), float(events.sum())
-    return unseen_deff(n, events.size) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
+    return _deff(ASSUMED, n / events.size) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
+
+
+def _deff(together: Floats | float, turns: float) -> Any:
+    """The design effect of so many turns a session at this correlation: a number, or one for each."""
+    return 1 + together * (turns - 1)
 
 
 def _redrawn(arms: tuple[Sample, ...], p: float, clusters: int, rng: np.random.Generator) -> Floats:

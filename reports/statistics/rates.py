@@ -7,9 +7,10 @@ A mean is Σ amounts / Σ turns, a rate Σ events / Σ turns. With r = Σx/Σn i
 Differences are d ∓ t·SE with Welch's df. Of pairs, SE² = G/(G−1)·Σe² of what each pair adds, e = e_cand − e_base with
 e_arm = (x − r·n)/Σn (divided by r for logs), and df = pairs − 1.
 
-Few failures make the SE of a rate too small, so that it is *not* worse takes the largest of three upper bounds: that
-one; Newcombe's of Wilson's limits with n/deff turns and t of G−1; and, if the candidate has no failure at all,
-1 − a^(deff/n), in which deff = 1 + 0.2·(k−1) for k turns a session is assumed, for nothing was seen of the clustering.
+Few failures make the SE of a rate too small, so that it is *not* worse takes the larger of two upper bounds: that one,
+and what either arm's own bound (`reports.statistics.shares`) leaves, squared and added as Newcombe does it:
+
+    d + √((upper_cand − r_cand)² + (r_base − lower_base)²)
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics import shares
 from reports.statistics.differences import (
     FAR,
     LEVEL,
@@ -37,9 +39,6 @@ from reports.statistics.differences import (
     welch,
 )
 from reports.statistics.quantiles import Floats
-
-UNSEEN = 0.2
-"""Correlation of failures inside a session that is assumed where there were none."""
 
 PerCluster = tuple[Floats, Floats]
 """By session, or by pair: the sum (of amounts, or of events), and the number of turns."""
@@ -63,6 +62,13 @@ class Ratio:
         """Of a rate: how much wider than independent turns the sessions make it; 1 where nothing is known."""
         independent = self.value * (1 - self.value) / self.turns
         return max(1.0, self.variance / independent) if independent > 0 else 1.0
+
+    def upper(self, level: float) -> float:
+        """Of a rate: the bound of what it may truly be, for where events are few."""
+        return shares.upper(self.value, self.variance, self.clusters, level)
+
+    def lower(self, level: float) -> float:
+        return shares.lower(self.value, self.variance, self.clusters, level)
 
     def grown(self, more: int, of: int) -> Ratio:
         """The same with so many more sessions for each `of` of them."""
@@ -158,8 +164,7 @@ def points_difference(
     """
     d = cand.value - base.value
     simple = student(d, se, df, level)
-    high = max(simple.high, *_upper(base, cand, level))
-    low = min(simple.low, *(-bound for bound in _upper(cand, base, level)))
+    high, low = upper_of_points(base, cand, se, df, level), -upper_of_points(cand, base, se, df, level)
     bad = replace(student(d - margin.points, se, df, level), high=high - margin.points)
     good = replace(student(-d - margin.points, se, df, level), high=-low - margin.points)
     most, more = clusters or max(base.clusters, cand.clusters), None
@@ -171,6 +176,13 @@ def points_difference(
         "points", base.value, cand.value, d, simple.low, high, se, df,
         bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high,
     )  # fmt: skip
+
+
+def upper_of_points(base: Ratio, cand: Ratio, se: float, df: float, level: float) -> float:
+    """The upper bound of how far the candidate's rate lies above the baseline's."""
+    d = cand.value - base.value
+    few = math.hypot(cand.upper(level) - cand.value, base.value - base.lower(level))
+    return max(student(d, se, df, level).high, d + few)
 
 
 def _more_to_pass(
@@ -187,7 +199,7 @@ def _more_to_pass(
     """About so many more sessions bring the upper bound below the margin with a power of 80 %, if the rates are what
     they seem. None where more than `FAR` times as many would not. `alone`: the candidate alone grows.
 
-    The bound is the widest of three, of which only one has an inverse, so the number is searched for.
+    The bound has no inverse, so the number is searched for. Without any failure it is exact.
     """
     base, cand = arms
 
@@ -195,15 +207,14 @@ def _more_to_pass(
         one, other = base if alone else base.grown(more, clusters), cand.grown(more, clusters)
         times = 1 + more / clusters
         now = math.sqrt(fixed + max(0.0, se**2 - fixed) / times)
-        high = max(
-            student(cand.value - base.value, now, df if fixed else df * times, level).high, *_upper(one, other, level)
-        )
-        return bool(high + float(ndtri(POWER)) * now <= margin.points)
+        high = upper_of_points(one, other, now, df if fixed else df * times, level)
+        return bool(high + float(ndtri(POWER)) * now < margin.points)
 
     most = FAR * clusters
     if not (math.isfinite(se) and clusters and passes(most)):
         return None
-    return two_digits(bisect_left(range(1, most), True, key=passes) + 1)
+    more = bisect_left(range(1, most), True, key=passes) + 1
+    return two_digits(more) if se else more
 
 
 def any_event(arm: PerCluster) -> Ratio:
@@ -234,28 +245,11 @@ def _pairs(base: PerCluster, cand: PerCluster) -> int:
     return int(np.count_nonzero(base[1] + cand[1]))
 
 
-def _upper(low: Ratio, high: Ratio, level: float) -> tuple[float, ...]:
-    """Upper bounds of how far the rate `high` lies above `low`, for where events are few."""
-    if min(low.clusters, high.clusters) < 2:
-        return (math.inf,)
-    wilsons = _newcombe(low, high, level, student_t=True)
-    if high.value:
-        return (wilsons,)
-    return wilsons, 1 - level ** (unseen_deff(high.turns, high.clusters) / high.turns)
-
-
-def unseen_deff(turns: float, clusters: int) -> float:
-    """The design effect that is assumed of a rate where nothing was seen of how its events cluster."""
-    return 1 + UNSEEN * (turns / clusters - 1)
-
-
-def _newcombe(low: Ratio, high: Ratio, level: float, *, student_t: bool = False) -> float:
+def _newcombe(low: Ratio, high: Ratio, level: float) -> float:
     """Newcombe's upper bound of high − low, from Wilson's limits of either."""
-    limits = []
-    for arm, side in ((high, 1), (low, -1)):
-        z = float(stdtrit(arm.clusters - 1, 1 - level) if student_t else ndtri(1 - level))
-        limits.append(wilson(arm.value, arm.turns / arm.deff, side * z) - arm.value)
-    return high.value - low.value + math.hypot(*limits)
+    z = float(ndtri(1 - level))
+    ends = (wilson(arm.value, arm.turns, side * z) - arm.value for arm, side in ((high, 1), (low, -1)))
+    return high.value - low.value + math.hypot(*ends)
 
 
 def wilson(share: float, n: float, z: float) -> float:

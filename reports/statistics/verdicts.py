@@ -2,9 +2,9 @@
 
 A figure *regressed* where its lower bound lies beyond the margin, and, among the gated ones, where it still does after
 Holm's correction: with many figures, chance alone would lift one of them over its margin. It is *not regressed* where
-its upper bound lies within the margin; that needs no correction, for a build passes only if all of them do. *Improved*
-is the mirror image of regressed, *equivalent* is within the margin on both sides; both pass. All else is inconclusive:
-that no difference was found is no pass.
+its upper bound lies below the margin, not on it, where most draws of a coarse clock may lie; that needs no correction,
+for a build passes only if all of them do. *Improved* is the mirror image of regressed, *equivalent* is below the margin
+on both sides; both pass. All else is inconclusive: that no difference was found is no pass.
 """
 
 from __future__ import annotations
@@ -136,6 +136,6 @@ def _verdict(found: Difference | None, floor: str, worse: bool, better: bool) ->
         return Verdict("regressed") if worse else Verdict("inconclusive", NOT_AFTER_HOLM)
     if found.better_low > 0 and better:
         return Verdict("improved")
-    if found.worse_high <= 0:
-        return Verdict("equivalent" if found.better_high <= 0 else "not regressed")
+    if found.worse_high < 0:
+        return Verdict("equivalent" if found.better_high < 0 else "not regressed")
     return Verdict("inconclusive", more_sessions=found.more_sessions)

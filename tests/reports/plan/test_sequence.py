@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reports.plan.sequence import Course, Schedule, Seen, by_se, follow, not_yet
 from reports.statistics.looks import bounds, spread_of_level
@@ -165,9 +167,74 @@ def test_the_interval_that_is_printed_agrees_with_the_verdict(seed: int, better:
     good_side = found.high if better == 1 else -found.low
 
     assert (found.word == "regressed") == (bad_side > MARGIN)
-    assert (found.word == "not regressed") == (good_side <= MARGIN)
+    assert (found.word == "not regressed") == (good_side < MARGIN)
     assert found.low <= found.d <= found.high
     assert found.low <= found.corrected <= found.high
+
+
+@given(st.floats(-5, 5), st.floats(0.001, 2), st.integers(19, 400), st.sampled_from([1, -1]))
+def test_at_the_first_look_nothing_is_corrected(d: float, se: float, df: int, better: int) -> None:
+    found = follow(Schedule(500, SIZES, 1), lambda _: [by_se(d, better * d - MARGIN, se, df, better)], 1)
+
+    assert found.rulings[0].corrected == pytest.approx(d, abs=1e-9)
+
+
+def test_a_first_look_at_twenty_pairs_says_what_it_saw() -> None:
+    """Of few pairs t is wider than normal, and its deviate is not the distance in standard errors."""
+    double, margin = math.log(2.0), math.log(1.1)
+    found = follow(Schedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1).rulings[0]
+
+    assert found.word == "regressed"
+    assert math.expm1(found.corrected) == pytest.approx(1.0)
+
+
+@given(
+    st.lists(st.floats(-9, 9), min_size=1, max_size=10),
+    st.floats(0.001, 1),
+    st.integers(19, 400),
+    st.sampled_from([1, -1]),
+    st.sampled_from(["", "blind", "by hand"]),
+)
+def test_a_corrected_estimate_lies_in_its_interval(
+    excesses: list[float], se: float, df: int, better: int, end: str
+) -> None:
+    """Excesses in standard errors, however unlikely one after the other."""
+    seen = [[by_se(better * (MARGIN + one * se), one * se, se, df, better)] for one in excesses]
+    found = course(seen, end=end).rulings[0]
+
+    assert found.low - 1e-9 <= found.corrected <= found.high + 1e-9
+
+
+@pytest.mark.parametrize("drift", [-6.0, -3.0, 0.0, 3.0, 6.0])
+def test_half_of_the_corrected_estimates_lie_above_the_truth_though_the_error_is_estimated(drift: float) -> None:
+    """Looks of 25 pairs at a gate whose standard error is the pairs' own; three standard errors of 400 tosses."""
+    rng, sizes, above = np.random.default_rng(11), (25, 50, 75, 100), 0
+    for _ in range(400):
+        pairs = rng.normal(drift / 10, 1, 100)
+
+        def see(size: int, pairs: object = pairs) -> list[Seen]:
+            mine = np.asarray(pairs)[:size]
+            excess, se = float(mine.mean()), float(mine.std(ddof=1)) / math.sqrt(size)
+            return [by_se(MARGIN + excess, excess, se, size - 1)]
+
+        above += follow(Schedule(100, sizes, 1), see, 4).rulings[0].corrected > MARGIN + drift / 10
+
+    assert abs(above - 200) <= 30
+
+
+def test_a_gate_that_ends_on_its_margin_has_not_passed() -> None:
+    on_it = Seen(0.1, 0.0, 0.0, 49.0, lambda c: 0.0)
+
+    assert course([[on_it]]).reason != "not regressed"
+
+
+def test_a_rate_that_can_no_longer_pass_gives_up_though_nothing_fails() -> None:
+    """Without a failure the standard error is 0; half of 100 pairs leave up to 1.4 % at even odds, and the margin is 1."""
+    none = Seen(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
+
+    found = course([[none]], sizes=(50, 100))
+    assert (found.reason, found.rulings[0].word) == ("futile", "inconclusive")
+    assert course([[none]]).reason == "waiting"
 
 
 def test_a_rates_own_upper_bound_decides_whether_it_passes() -> None:

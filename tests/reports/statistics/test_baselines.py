@@ -178,4 +178,4 @@ def test_no_failure_in_any_run_is_no_proof_for_a_small_candidate() -> None:
     small = rate_against_stored(Ratio(0.0, 0.0, 300, 30), stored, Margin(points=0.01))
 
     assert (small.d, small.se) == (0, 0)
-    assert small.high == pytest.approx(1 - 0.05 ** (2.8 / 300))
+    assert small.high == pytest.approx(1 - 0.05 ** (1 / 30))

@@ -44,7 +44,7 @@ def judge(*found: Difference | None, gated: bool = True, floor: str = "") -> lis
         (0.05, 0.15, "inconclusive", False),
         (-0.3, 0.3, "inconclusive", False),
         (-0.05, 0.05, "equivalent", True),
-        (-0.1, 0.1, "equivalent", True),
+        (-0.1, 0.1, "inconclusive", False),
         (-0.15, 0.05, "not regressed", True),
         (-0.3, -0.11, "improved", True),
         (math.inf, math.inf, "regressed", False),
@@ -56,6 +56,13 @@ def test_the_interval_and_the_margin_make_the_word(low: float, high: float, word
     (verdict,) = judge(build_difference(low, high))
 
     assert (verdict.word, verdict.passes, verdict.reason) == (word, passes, "")
+
+
+def test_exactly_on_the_margin_is_not_below_it() -> None:
+    assert [verdict.word for verdict in judge(build_difference(-0.3, 0.1), build_difference(-0.1, 0.05))] == [
+        "inconclusive",
+        "not regressed",
+    ]
 
 
 def test_what_is_inconclusive_says_how_many_more_sessions_would_settle_it() -> None:

@@ -1,0 +1,231 @@
+"""How often a gate passes what lies exactly on its margin, by processes that are hard on it; in memory, and seeded.
+
+Failures that come as whole sessions or nearly so where the baseline has next to none, limits that are the truth, clocks
+of 10 ms, planned looks at a rate, and how far out an estimate after an early stop is. Nominal is 5 % (of estimates 50 %);
+a cell may lie three of its standard errors off.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.gate.kept import judged, of_rate
+from reports.plan.gates import quantiles_seen, rate_seen
+from reports.plan.sequence import Course, Schedule, follow
+from reports.statistics.differences import Margin, quantile_differences
+from reports.statistics.looks import plan
+from reports.statistics.quantiles import sample
+from reports.statistics.rates import PerCluster, rate_difference
+from reports.statistics.verdicts import verdicts
+
+Floats = npt.NDArray[np.float64]
+Row = tuple[str, str, str, bool]
+"""What, what was found, what is wanted, whether it is met."""
+
+SEED = 20261203
+NOMINAL = 0.05
+REPETITIONS, LOOKED, DRAWS = 1000, 400, 500
+SHAPES = ((50, 20), (100, 10), (200, 10), (300, 10), (400, 10))
+"""Sessions in each arm, turns of each."""
+TOGETHER = (0.1, 0.2, 0.3, 1.0)
+"""Correlation of failures in a session; at 1 whole sessions fail: refused ones, and turns lost behind a dropped one."""
+RISES = ((0.0, 0.01), (0.003, 0.013), (0.02, 0.03), (0.99, 1.0))
+"""Failure rates of the baseline and of a candidate on the margin of one point."""
+REFUSED = (0.003, 0.01)
+"""Single failures in both arms (correlation 0.05); in the candidate 1 % of the sessions are refused beside them."""
+LIMITS = ((0.01, (100, 200, 300, 400)), (0.03, (30, 50, 100, 200)))
+CLOCK_MS = 10
+PLANS = ((200, 50), (400, 50))
+"""Pairs, and pairs from look to look."""
+ICC = 0.3
+SPREAD, NARROW = 0.3, 0.1
+"""Sigma of log waits for estimates after looks, and for a clock whose ticks are as wide as quantiles are uncertain."""
+
+
+def main() -> None:
+    rows = [*of_single_tests(), *of_looks()]
+    print_rows(rows)
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    width = max(len(what) for what, _, _, _ in rows)
+    for what, found, wanted, met in rows:
+        print(f"{what:<{width}}  {found:<16}  {wanted:<10}  {'met' if met else 'NOT MET'}", flush=True)
+
+
+def of_single_tests() -> list[Row]:
+    return [*failures(), *refused(), *limits(), *ties()]
+
+
+def of_looks() -> list[Row]:
+    return [*looks_at_a_rate(), *corrections()]
+
+
+# One test at the end.
+
+
+def failures() -> Iterable[Row]:
+    """The failure gate at a margin of one point."""
+    for (base, cand), together, (sessions, turns) in product(RISES, TOGETHER, SHAPES):
+        rng = generator("failures", base, together, sessions)
+        passed = sum(
+            _passes(failing(rng, base, sessions, turns, together), failing(rng, cand, sessions, turns, together))
+            for _ in range(REPETITIONS)
+        )
+        what = f"failures {base:.1%} → {cand:.1%}, ICC {together:g}, {sessions} × {turns}: passes"
+        yield at_most(what, passed, REPETITIONS)
+
+
+def refused() -> Iterable[Row]:
+    """Refused sessions beside single failures: what was seen of clustering is not what there is."""
+    for rate, (sessions, turns) in product(REFUSED, SHAPES):
+        rng, passed = generator("refused", rate, sessions), 0
+        for _ in range(REPETITIONS):
+            base, cand = (failing(rng, rate, sessions, turns, 0.05) for _ in range(2))
+            whole = rng.random(sessions) < 0.01 / (1 - rate)
+            passed += _passes(base, (np.where(whole, cand[1], cand[0]), cand[1]))
+        yield at_most(f"1 % refused beside {rate:.1%} single failures, {sessions} × {turns}: passes", passed)
+
+
+def limits() -> Iterable[Row]:
+    """A limit on the failure rate that is the truth."""
+    for limit, shapes in LIMITS:
+        for together, sessions in product(TOGETHER, shapes):
+            rng = generator("limits", limit, together, sessions)
+            words = Counter(
+                judged(of_rate(failing(rng, limit, sessions, 10, together)), "<", limit)[0] for _ in range(REPETITIONS)
+            )
+            for word in ("kept", "broken"):
+                yield at_most(f"limit rate<{limit:.0%} at {limit:.0%}, ICC {together:g}, {sessions} × 10: {word}", words[word])
+
+
+def ties() -> Iterable[Row]:
+    """Waits on a clock of 10 ms: most draws of the quantiles are tied, and lie exactly on the margin or a tick off."""
+    for p, ratio, times in ((0.5, 0.1, 1.1), (0.5, 0.1, 1.11), (0.95, 0.2, 1.2)):
+        rng, words = generator("ties", p, times), Counter[str]()
+        for _ in range(LOOKED):
+            base, cand = (waits(rng, 100, 300.0 * one, NARROW, CLOCK_MS) for one in (1.0, times))
+            code = np.repeat(np.arange(100), 10)
+            found = quantile_differences(
+                sample(base.ravel(), code), sample(cand.ravel(), code), [(p, Margin(ratio=ratio))], paired=False,
+                base_clusters=100, cand_clusters=100, better="lower", rng=rng, draws=DRAWS,
+            )  # fmt: skip
+            words[verdicts(found, [True], [""])[0].word] += 1
+        what, passed = f"clock of {CLOCK_MS} ms, p{p * 100:g}", LOOKED - words["regressed"] - words["inconclusive"]
+        yield at_most(f"{what} {times - 1:+.0%}, margin {ratio:.0%}: passes", passed, LOOKED)
+        if times == 1 + ratio:
+            yield at_most(f"{what} {times - 1:+.0%}, margin {ratio:.0%}: regressed", words["regressed"], LOOKED)
+
+
+# Planned looks.
+
+
+def looks_at_a_rate() -> Iterable[Row]:
+    """The failure gate alone, on its margin, over all looks of a run together."""
+    for (pairs, every), (base, cand), together in product(PLANS, RISES, TOGETHER):
+        rng, ends = generator("looks", pairs, base, together), Counter[str]()
+        for _ in range(LOOKED):
+            arms = [failing(rng, rate, pairs, 10, together) for rate in (base, cand)]
+            ends[_looked(arms, pairs, every).reason] += 1
+        what = f"{pairs} pairs, a look every {every}, failures {base:.1%} → {cand:.1%}, ICC {together:g}"
+        for reason in ("not regressed", "regressed"):
+            yield at_most(f"{what}: {reason}", ends[reason], LOOKED)
+
+
+def _looked(arms: Sequence[PerCluster], pairs: int, every: int) -> Course:
+    sizes, margin = plan(pairs, every), Margin(points=0.01)
+
+    def see(size: int) -> list[object]:
+        base, cand = ((events[:size], turns[:size]) for events, turns in arms)
+        return [rate_seen(base, cand, margin)]
+
+    return follow(Schedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
+
+
+def corrections() -> Iterable[Row]:
+    """How often the corrected estimate lies above the truth; p50 at a margin of 10 %, four looks."""
+    pairs, every = PLANS[0]
+    for times in (1.0, 1.1, 1.2):
+        rng, above = generator("corrected", times), np.zeros(2)
+        outside = 0
+        for _ in range(LOOKED):
+            ruling = _stopped(rng, times, pairs, every).rulings[0]
+            above += [ruling.corrected > math.log(times), ruling.d > math.log(times)]
+            outside += not ruling.low <= ruling.corrected <= ruling.high
+        for name, found in zip(("corrected", "plain"), above / LOOKED, strict=True):
+            off = 3 * error(0.5, LOOKED)
+            met = name == "plain" or abs(found - 0.5) <= off
+            what = f"{name} estimate of p50 {times - 1:+.0%} after looks: above the truth"
+            yield what, shown(found, LOOKED), "50 %" if name == "corrected" else "–", met
+        yield f"corrected estimate of p50 {times - 1:+.0%} outside its interval", f"{outside} of {LOOKED}", "0", not outside
+
+
+def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> Course:
+    """A gate on p50 alone."""
+    arms, sizes = [waits(rng, pairs, 600.0 * one, SPREAD) for one in (1.0, times)], plan(pairs, every)
+
+    def see(size: int) -> list[object]:
+        code = np.repeat(np.arange(size), 10)
+        base, cand = (sample(arm[:size].ravel(), code) for arm in arms)
+        return list(
+            quantiles_seen(base, cand, [(0.5, Margin(ratio=0.1))], pairs=size, better="lower", rng=rng, draws=DRAWS)
+        )
+
+    return follow(Schedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
+
+
+# What turns are made of.
+
+
+def generator(*what: object) -> np.random.Generator:
+    return np.random.default_rng([SEED, *repr(what).encode()])
+
+
+def failing(rng: np.random.Generator, rate: float, sessions: int, turns: int, together: float) -> PerCluster:
+    """Failed turns and turns of each session, whose failures are correlated so."""
+    wanted = np.full(sessions, float(turns))
+    if rate in (0.0, 1.0):
+        return rate * wanted, wanted
+    if together == 1:
+        return np.where(rng.random(sessions) < rate, wanted, 0.0), wanted
+    spread = 1 / together - 1
+    own = rng.beta(rate * spread, (1 - rate) * spread, sessions)
+    return rng.binomial(turns, own).astype(np.float64), wanted
+
+
+def waits(
+    rng: np.random.Generator, sessions: int, median_ms: float, sigma: float, clock_ms: float = 0.0
+) -> Floats:
+    """Log-normal waits of ten turns a session, in ms."""
+    between, within = rng.normal(0, 1, (sessions, 1)), rng.normal(0, 1, (sessions, 10))
+    found: Floats = median_ms * np.exp(sigma * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
+    return np.round(found / clock_ms) * clock_ms if clock_ms else found
+
+
+def _passes(base: PerCluster, cand: PerCluster) -> bool:
+    found = rate_difference(base, cand, Margin(points=0.01), paired=False)
+    return verdicts([found], [True], [""])[0].passes
+
+
+def at_most(what: str, found: int, of: int = REPETITIONS) -> Row:
+    """Not more than nominal, by three standard errors."""
+    share = found / of
+    return what, shown(share, of), f"≤ {NOMINAL:.0%}", share <= NOMINAL + 3 * error(NOMINAL, of)
+
+
+def shown(share: float, of: int) -> str:
+    return f"{share:.1%} ± {100 * error(share, of):.1f}"
+
+
+def error(share: float, of: int) -> float:
+    return math.sqrt(share * (1 - share) / of)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""How large a share may be of which few sessions, or none, show any: exact where it must be, and kept in between."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from reports.statistics.rates import ratio_of
+from reports.statistics.shares import lower, sessions_without, upper
+
+TURNS = 10.0
+
+
+def bounds(events: object, level: float = 0.05, turns: float = TURNS) -> tuple[float, float]:
+    """Of sessions with so many failed turns."""
+    failed = np.asarray(events, dtype=np.float64)
+    found = ratio_of((failed, np.full(failed.size, turns)))
+    told = found.value, found.variance, found.clusters, level
+    return lower(*told), upper(*told)
+
+
+@pytest.mark.parametrize("sessions", [2, 20, 100, 299, 5000])
+@pytest.mark.parametrize("level", [0.05, 0.01, 0.0005])
+def test_without_a_failure_whole_sessions_may_still_fail(sessions: int, level: float) -> None:
+    assert bounds(np.zeros(sessions), level) == (pytest.approx(0), pytest.approx(1 - level ** (1 / sessions)))
+    assert bounds(np.full(sessions, TURNS), level) == (pytest.approx(level ** (1 / sessions)), 1)
+
+
+@pytest.mark.parametrize("failed", [1, 3, 50, 99])
+def test_where_whole_sessions_fail_the_bound_is_clopper_and_pearsons_of_sessions(failed: int) -> None:
+    found = bounds(np.where(np.arange(100) < failed, TURNS, 0))
+    exact = stats.binomtest(failed, 100).proportion_ci(0.9, method="exact")
+
+    assert found == pytest.approx((exact.low, exact.high), rel=1e-6)
+
+
+def test_failures_that_were_seen_alone_leave_less_for_what_was_not_seen() -> None:
+    """Ten failures in a hundred sessions of ten turns, alone and as one whole session."""
+    alone, together = bounds(np.where(np.arange(100) < 10, 1, 0))[1], bounds(np.where(np.arange(100) < 1, TURNS, 0))[1]
+
+    assert 0.01 + 1.645 * math.sqrt(0.01 * 0.99 / 1000) < alone < 0.03 < together
+
+
+def test_the_bound_is_near_that_of_draws_with_a_session_of_which_all_fail() -> None:
+    """Gaffke's: never above it, and hardly below where little was seen."""
+    rng = np.random.default_rng(7)
+    shares = np.where(np.arange(200) < 4, 0.5, 0.0)
+    drawn = rng.dirichlet(np.ones(201), 20_000) @ np.append(shares, 1.0)
+    found = bounds(shares * TURNS)[1]
+
+    assert 0.75 * np.quantile(drawn, 0.95) < found <= np.quantile(drawn, 0.95)
+
+
+@given(st.lists(st.integers(0, 10), min_size=2, max_size=60), st.floats(0.0005, 0.4))
+def test_a_share_lies_within_its_bounds_and_those_within_0_and_1(events: list[int], level: float) -> None:
+    low, high = bounds(events, level)
+    share = sum(events) / len(events) / TURNS
+
+    assert 0 <= low <= share + 1e-12
+    assert share - 1e-12 <= high <= 1
+
+
+@given(st.lists(st.integers(0, 10), min_size=2, max_size=60), st.floats(0.001, 0.2))
+def test_surer_bounds_are_wider(events: list[int], level: float) -> None:
+    low, high = bounds(events, level)
+    lowest, highest = bounds(events, level / 2)
+
+    assert lowest <= low + 1e-12
+    assert high <= highest + 1e-12
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50)), min_size=2, max_size=30))
+def test_sessions_of_any_length_have_a_bound(sessions: list[tuple[int, int]]) -> None:
+    n = np.array([float(max(pair)) for pair in sessions])
+    found = ratio_of((np.array([float(min(pair)) for pair in sessions]), n))
+    high = upper(found.value, found.variance, found.clusters, 0.05)
+
+    assert found.value - 1e-12 <= high <= 1
+
+
+def test_what_tells_nothing_of_other_sessions_bounds_nothing() -> None:
+    assert upper(0.0, math.nan, 1, 0.05) == upper(0.1, math.nan, 40, 0.05) == 1
+    assert lower(1.0, math.nan, 1, 0.05) == 0
+
+
+@given(st.floats(0.0005, 0.999), st.floats(0.0005, 0.2))
+def test_the_sessions_that_must_show_nothing_are_the_fewest_whose_bound_is_low_enough(
+    points: float, level: float
+) -> None:
+    needed = sessions_without(points, level)
+    assert needed is not None
+
+    assert 1 - level ** (1 / needed) < points
+    assert needed == 2 or 1 - level ** (1 / (needed - 1)) >= points - 1e-12
+
+
+def test_a_point_takes_about_three_hundred_sessions() -> None:
+    assert [sessions_without(points, 0.05) for points in (0.01, 0.02, 0.03, 0.05)] == [299, 149, 99, 59]
+    assert sessions_without(0.0, 0.05) is None
+
+
+@pytest.mark.parametrize(("sessions", "together"), [(100, 1.0), (300, 1.0), (200, 0.3), (400, 0.2)])
+def test_a_share_that_is_the_truth_is_seldom_bounded_below_it(sessions: int, together: float) -> None:
+    """1 % of turns fail, alone or as sessions; nominal 5 %, here of 1,000."""
+    rng = np.random.default_rng([sessions, int(10 * together)])
+    missed = 0
+    for _ in range(1000):
+        spread = 1 / together - 1
+        own = rng.beta(0.01 * spread, 0.99 * spread, sessions) if spread else (rng.random(sessions) < 0.01).astype(float)
+        missed += bounds(rng.binomial(int(TURNS), own))[1] < 0.01
+
+    assert missed <= 71  # three standard errors above 50
