@@ -14,13 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
+
 from bench.errors import USAGE_STATUS, UsageError
+from reports.compare.unseen import nothing_seen
 from reports.gate.gated import GATED, near, quoted
 from reports.gate.thresholds import Threshold, parse, read
 from reports.plan.plan import refuse_other_targets
-from reports.statistics.looks import SPENDING, first_look, pairs_needed, plan
+from reports.statistics.looks import SPENDING, bounds, first_look, pairs_needed, plan
+from reports.statistics.shares import sessions_without
 from reports.statistics.verdicts import floor
-from reports.wording.numbers import count
+from reports.wording.numbers import NBSP, count
 
 LEVEL, DRAWS = 0.05, 2_000
 DEFAULT = {"p(50)": "<+10%", "p(95)": "<+20%"}
@@ -38,18 +42,43 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
         _check_step(gate, asked["scripts"])
     needed = [pairs_needed(gate.p, _values(gate, asked["scripts"])) for gate in gates]
     _check_length(gates, needed, asked["pairs"])
-    first = first_look(needed, asked["every"])
+    every = asked["every"]
+    first = first_look(needed, every)
+    notices = [notice for gate in gates if (notice := _cannot_pass(gate, asked["pairs"], every, first))]
     texts: dict[str, list[str]] = {}
     for gate in gates:
         texts.setdefault(gate.written.removesuffix(f": {gate.text}"), []).append(gate.text)
     return {
         "pairs": asked["pairs"],
-        "looks": list(plan(asked["pairs"], asked["every"], first)),
+        "looks": list(plan(asked["pairs"], every, first)),
         "gates": texts,
         "level": LEVEL,
         "spending": SPENDING,
         "draws": DRAWS,
-    }
+    } | ({"notices": notices} if notices else {})
+
+
+def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
+    """Why a rate cannot pass in so many pairs, though none fails, and how many it takes; empty where it can."""
+    if gate.question.kind != "rate":
+        return ""
+    level, points = _last_level(plan(pairs, every, first)), gate.question.margin.points
+    enough: int | None = pairs
+    while enough is not None:
+        needed = sessions_without(points, _last_level(plan(enough, every, first)))
+        if needed is not None and needed <= enough:
+            break
+        enough = needed
+    if enough == pairs:
+        return ""
+    left = nothing_seen(gate.measure, pairs, level, None).replace(NBSP, " ")
+    told = f"{gate.written} cannot pass in {count(pairs)} pairs, for {left}"
+    return told if enough is None else f"{told}: --sessions {enough} or more, or a wider margin"
+
+
+def _last_level(sizes: Sequence[int]) -> float:
+    """The one-sided error of the bound that the last of these looks decides by."""
+    return float(ndtr(-bounds([size / sizes[-1] for size in sizes], LEVEL)[-1]))
 
 
 def _gates(file: str | None, measure: str) -> list[Threshold]:

@@ -30,7 +30,10 @@ PLAN = python_command("bench.cli.decision_plan")
 LOOK = python_command("reports.plan")
 
 Plan = Mapping[str, Any]
-"""`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json."""
+"""`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json.
+
+`notices`: what to know before the run, where there is anything.
+"""
 
 
 # The plan.

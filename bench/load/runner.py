@@ -210,7 +210,8 @@ class Runs:
         for notice in self._planned.notices:
             self.say(notice)
         if self._decision is not None:
-            self.say(plan_words(self._decision))
+            for line in (plan_words(self._decision), *self._decision.get("notices", ())):
+                self.say(line)
         self._current.watch = self._new_watch(folder)
         if isinstance(self._runner, MasterRunner):
             keyring.close()  # its workers sign in themselves

@@ -16,6 +16,7 @@ from reports.compare.fairness import checks_of, notices_on, one_run, refuse_othe
 from reports.compare.question import Question, by_origin, default_questions
 from reports.compare.sides import Side, inexact, matched
 from reports.compare.steps import StepChange, step_changes
+from reports.compare.unseen import with_unseen
 from reports.plan.decision import Decision
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import LEVEL, Difference
@@ -225,7 +226,7 @@ def _finding(side: Side, answer: Answer, verdict: Verdict, unfit: str) -> Findin
         question=answer.question,
         candidate=side.label,
         difference=answer.difference,
-        verdict=verdict,
+        verdict=with_unseen(verdict, answer.question, answer.difference, cand.clusters),
         turns=(base.turns, cand.turns),
         sessions=(base.clusters, cand.clusters),
         failed=(base.failed, cand.failed),

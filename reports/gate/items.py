@@ -10,11 +10,13 @@ from typing import Literal
 from bench.measures import CATALOGUE
 from reports.compare.comparison import Finding
 from reports.compare.question import Question
+from reports.compare.unseen import nothing_seen
 from reports.gate.gated import GATED
-from reports.gate.kept import Figure, judged
+from reports.gate.kept import TAIL, Figure, judged
 from reports.gate.thresholds import Threshold
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.quantiles import floor
+from reports.statistics.shares import sessions_without
 from reports.turns import ORIGINS
 from reports.wording.called import called
 from reports.wording.numbers import NBSP, three
@@ -136,6 +138,9 @@ def limited(threshold: Threshold, target: str, question: Question, figure: Figur
     """An absolute threshold on one target."""
     assert threshold.limit is not None, f"{threshold.text} is relative"
     word, reason = judged(figure, threshold.sign, threshold.limit)
+    if word == "inconclusive" and question.kind == "rate" and not figure.value and not figure.missing:
+        needed = sessions_without(threshold.limit, TAIL)
+        reason = nothing_seen(question.measure, figure.sessions, TAIL, needed)
     item = Item(
         threshold.written, named(question), target, GATED[threshold.measure].unit, word,
         finite(figure.value), finite(figure.low), finite(figure.high), threshold.limit, reason=reason,

@@ -129,4 +129,3 @@ def _reach(found: Ratio) -> float:
     if found.clusters < 2:
         return math.inf
     return float(stdtrit(found.clusters - 1, 1 - TAIL)) * math.sqrt(found.variance)
-

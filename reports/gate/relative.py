@@ -10,6 +10,7 @@ from bench.errors import UsageError
 from reports.compare.comparison import Finding
 from reports.compare.question import Question, by_origin, default_questions
 from reports.compare.sides import Side
+from reports.compare.unseen import with_unseen
 from reports.gate.items import Item, compared_item, margin_text
 from reports.gate.thresholds import Threshold
 from reports.statistics.baselines import no_ratio
@@ -105,7 +106,9 @@ def items_of(answers: Iterable[Answer]) -> list[Item]:
 
 
 def _item(answer: Answer, verdict: Verdict) -> Item:
-    finding = replace(answer.finding, verdict=replace(verdict, provisional=answer.finding.verdict.provisional))
+    found = answer.finding
+    told = with_unseen(verdict, found.question, found.difference, found.sessions[1])
+    finding = replace(found, verdict=replace(told, provisional=found.verdict.provisional))
     item = compared_item(answer.written, finding, answer.target)
     if answer.unstored and item.turns:
         return replace(item, word="inconclusive", reason=answer.unstored)

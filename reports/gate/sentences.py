@@ -68,8 +68,8 @@ def unsettled(item: Item) -> str:
 
 
 def more(item: Item) -> str:
-    """How many more sessions would settle it."""
-    if item.more_sessions is None or item.grade != "unsure":
+    """How many more sessions would settle it, where the reason does not say it."""
+    if item.more_sessions is None or item.reason or item.grade != "unsure":
         return ""
     sessions = "session" if item.more_sessions == 1 else "sessions"
     return f"; about {count(item.more_sessions)} more {sessions} in each arm would settle it"

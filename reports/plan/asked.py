@@ -9,7 +9,8 @@ from bench.errors import UsageError
 from reports.compare.question import POINTS, Question
 from reports.gate.gated import gated, quoted
 from reports.statistics.differences import Margin
-from reports.statistics.power import distance_of
+from reports.statistics.power import LEVEL, distance_of
+from reports.statistics.shares import sessions_without
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
 EFFECT, MARGIN, EFFECT_POINTS = 0.2, 0.1, 0.03
@@ -33,6 +34,11 @@ class Asked:
     def distance(self) -> float:
         """From the margin to the effect: of logs, or of rates."""
         return self.effect - self.margin if self.is_rate else distance_of(self.effect, self.margin)
+
+    @property
+    def sessions_to_pass(self) -> int | None:
+        """Of a rate: sessions in each arm without which it cannot pass, though none fails; None of other figures."""
+        return sessions_without(self.margin, LEVEL) if self.is_rate else None
 
 
 def asked(measure: str, detect: str | None, margin: str | None, power: float) -> Asked:

@@ -114,7 +114,8 @@ def _seen(
             found[gate] = not_yet(unfit)
             continue
         if gate.kind == "rate":
-            found[gate] = rate_seen(as_floats(counts_of(base, gate)), as_floats(counts_of(cand, gate)), gate.margin)
+            counts = [as_floats(counts_of(side, gate)) for side in sides]
+            found[gate] = rate_seen(counts[0], counts[1], gate.margin, gate.measure)
         elif gate.kind == "mean":
             totals = [as_floats(totals_of(side, gate)) for side in sides]
             found[gate] = mean_seen(totals[0], totals[1], gate.margin, better_of(gate), error)

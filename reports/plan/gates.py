@@ -9,13 +9,15 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
+from reports.compare.unseen import nothing_seen
 from reports.plan.sequence import Seen, by_se, not_yet
 from reports.statistics.differences import Better, Difference, Margin, beyond, log_ratio
 from reports.statistics.ordered import mean_by_order, quarter_draws, quarter_variance, waits_drift
 from reports.statistics.quantiles import Floats, Sample, quantile
-from reports.statistics.rates import PerCluster, rate_difference
+from reports.statistics.rates import PerCluster, rate_difference, ratio_of, upper_of_points
 from reports.statistics.resample import paired_draws, variance
 from reports.statistics.serial import FOUND, QUARTERS
+from reports.statistics.shares import sessions_without
 from reports.statistics.verdicts import DRIFTS, floor_reason
 
 DRAWS = 2_000
@@ -77,17 +79,24 @@ def _quantile_seen(
     return by_se(d, excess, se, np.union1d(*held).size - 1, 1 if better == "lower" else -1)
 
 
-def rate_seen(base: PerCluster, cand: PerCluster, margin: Margin) -> Seen:
+def rate_seen(base: PerCluster, cand: PerCluster, margin: Margin, measure: str = "failures") -> Seen:
     """A rate. Few failures make its standard error too small, so its upper bound is that of the rule for rates."""
     if few := _few_clusters(base, cand):
         return not_yet(few)
     found = rate_difference(base, cand, margin, paired=True)
-    excess = found.d - margin.points
+    one, other = ratio_of(base), ratio_of(cand)
 
     def upper(c: float) -> float:
-        return rate_difference(base, cand, margin, paired=True, level=float(ndtr(-c))).worse_high
+        return upper_of_points(one, other, found.se, found.df, float(ndtr(-c))) - margin.points
 
-    return Seen(found.d, excess, found.se, found.df, upper)
+    def unsettled(c: float) -> str:
+        if other.value:
+            return ""
+        level = float(ndtr(-c))
+        needed = None if one.value else sessions_without(margin.points, level)
+        return nothing_seen(measure, other.clusters, level, needed)
+
+    return Seen(found.d, found.d - margin.points, found.se, found.df, upper, unsettled=unsettled)
 
 
 def mean_seen(base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND) -> Seen:

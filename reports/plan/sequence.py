@@ -29,6 +29,8 @@ Reason = Literal["regressed", "not regressed", "futile", "last look", "invalid",
 
 REACH = 8.0
 """Critical values are looked for up to here."""
+WIDER = 1e-6
+"""So much nearer to 0 is what another bound says than what the standard error does."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,8 @@ def _why(seen: Seen, c: float, reason: Reason, schedule: Schedule) -> str:
         return seen.untested
     if seen.z >= c:
         return "over the margin, not after Holm"
+    if why := seen.unsettled(c):
+        return why
     return f"would stay so at {schedule.pairs} pairs" if reason == "futile" else ""
 
 
@@ -272,6 +276,11 @@ def _estimates(seen: Seen, c: float, t: Sequence[float], bounds: Sequence[float]
 
 
 def _corrected(seen: Seen, t: Sequence[float], bounds: Sequence[float]) -> float:
-    """The corrected excess: as many times smaller as the corrected deviate is, so that nothing else is moved."""
-    z = seen.z_within
-    return corrected.distance(z, seen.excess / z, t, bounds) if z and math.isfinite(z) else seen.excess
+    """The corrected excess: as many times smaller as the corrected deviate is, so that nothing else is moved.
+
+    What passes by a bound that is wider than the standard error's hardly stops on a lucky day, and is not corrected.
+    """
+    z = seen.z
+    if not z or not math.isfinite(z) or seen.z_within - z > WIDER:
+        return seen.excess
+    return corrected.distance(z, seen.excess / z, t, bounds)

@@ -34,6 +34,11 @@ def lines(size: Size) -> Iterable[str]:
     yield ""
     found = three(round(100 * size.power_of_pilot))
     yield f"With as many as this run has, {plural(pilot.sessions, noun)}, it is found in {found}{NBSP}% of the runs."
+    if asked.sessions_to_pass:
+        yield (
+            f"To pass at that margin it takes {count(asked.sessions_to_pass)} {arms} at least, even if nothing fails: "
+            "whole sessions might."
+        )
     spread = size.spread
     yield (
         f"Judged by {plural(pilot.sessions, noun)} of {three(size.turns_per_session)} turns: "
@@ -64,6 +69,7 @@ def as_data(size: Size) -> dict[str, Any]:
         "paired": size.paired,
         "pilot_sessions": size.pilot.sessions,
         "sessions": list(size.sessions),
+        "sessions_to_pass": asked.sessions_to_pass,
         "seconds": [_number(value) for value in size.seconds],
         "usd": [_number(value) for value in size.usd],
         "power_of_pilot": _number(size.power_of_pilot),

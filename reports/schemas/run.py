@@ -85,7 +85,8 @@ DECISION_PLAN = record(
         "gates": by_name(many(TEXT)),
         "level": NUMBER,
         "spending": TEXT,
-    }
+    },
+    {"notices": many(TEXT)},
 )
 OPENING = {
     "schema": {"type": "integer", "minimum": 1, "maximum": SCHEMA_VERSION},

@@ -1,13 +1,13 @@
 """How large a share of turns may truly be, told by sessions, where few of them show any of it; pure.
 
-Failures come alone, a few together, or as whole sessions (refused, or lost behind a dropped connection), and what a run
-did not see it cannot rule out. So the upper bound of a share is a quantile of the Bayesian bootstrap of the sessions and
-of **one more that nobody saw**. Of its turns there fail as many as of the session that a random failure lies in, the
-unseen one, of which all fail, counted among those. With x the shares of G sessions:
+Failures come alone, a few together, or as whole sessions (refused, or lost behind a dropped connection), and what a
+run did not see it cannot rule out. So the upper bound of a share is a quantile of the Bayesian bootstrap of the
+sessions and **one more that nobody saw**, of which as much fails as of the session that a random failure lies in, the
+unseen one counted in as one of which all fails. With x the shares of G sessions:
 
     c = (1 + Σx²) / (1 + Σx)
     M = (Σx + c) / (G + 1)
-    V = (Σ(x − M)² + (c − M)²) / ((G + 1)(G + 2))            upper = (1−a)-quantile of Beta with mean M and variance V
+    V = (Σ(x − M)² + (c − M)²) / ((G + 1)(G + 2))     upper = (1−a)-quantile of Beta with mean M, variance V
 
 Without any failure c is 1 and the bound 1 − a^(1/G), and where only whole sessions failed it is Clopper and Pearson's of
 sessions; both exactly. The more failures were seen alone, the less the unseen session adds.

@@ -1,8 +1,8 @@
 """How often a gate passes what lies exactly on its margin, by processes that are hard on it; in memory, and seeded.
 
-Failures that come as whole sessions or nearly so where the baseline has next to none, limits that are the truth, clocks
-of 10 ms, planned looks at a rate, and how far out an estimate after an early stop is. Nominal is 5 % (of estimates 50 %);
-a cell may lie three of its standard errors off.
+Failures that come as whole sessions or nearly so where the baseline has next to none, limits that are the truth,
+clocks of 10 ms, planned looks at a rate, and how far out an estimate after an early stop is. Nominal is 5 % (of
+estimates 50 %); a cell may lie three of its standard errors off.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ TOGETHER = (0.1, 0.2, 0.3, 1.0)
 """Correlation of failures in a session; at 1 whole sessions fail: refused ones, and turns lost behind a dropped one."""
 RISES = ((0.0, 0.01), (0.003, 0.013), (0.02, 0.03), (0.99, 1.0))
 """Failure rates of the baseline and of a candidate on the margin of one point."""
-REFUSED = (0.003, 0.01)
-"""Single failures in both arms (correlation 0.05); in the candidate 1 % of the sessions are refused beside them."""
+REFUSED = ((0.003, NOMINAL), (0.01, 0.08))
+"""Single failures in both arms (correlation 0.05); in the candidate 1 % of the sessions are refused beside them. Of many
+single ones more than nominal passes: what was seen of clustering is taken for what there is (decision 0021).
+"""
 LIMITS = ((0.01, (100, 200, 300, 400)), (0.03, (30, 50, 100, 200)))
 CLOCK_MS = 10
 PLANS = ((200, 50), (400, 50))
@@ -46,11 +48,6 @@ PLANS = ((200, 50), (400, 50))
 ICC = 0.3
 SPREAD, NARROW = 0.3, 0.1
 """Sigma of log waits for estimates after looks, and for a clock whose ticks are as wide as quantiles are uncertain."""
-
-
-def main() -> None:
-    rows = [*of_single_tests(), *of_looks()]
-    print_rows(rows)
 
 
 def print_rows(rows: Sequence[Row]) -> None:
@@ -84,13 +81,15 @@ def failures() -> Iterable[Row]:
 
 def refused() -> Iterable[Row]:
     """Refused sessions beside single failures: what was seen of clustering is not what there is."""
-    for rate, (sessions, turns) in product(REFUSED, SHAPES):
+    for (rate, nominal), (sessions, turns) in product(REFUSED, SHAPES):
         rng, passed = generator("refused", rate, sessions), 0
         for _ in range(REPETITIONS):
             base, cand = (failing(rng, rate, sessions, turns, 0.05) for _ in range(2))
             whole = rng.random(sessions) < 0.01 / (1 - rate)
             passed += _passes(base, (np.where(whole, cand[1], cand[0]), cand[1]))
-        yield at_most(f"1 % refused beside {rate:.1%} single failures, {sessions} × {turns}: passes", passed)
+        yield at_most(
+            f"1 % refused beside {rate:.1%} single failures, {sessions} × {turns}: passes", passed, nominal=nominal
+        )
 
 
 def limits() -> Iterable[Row]:
@@ -102,7 +101,9 @@ def limits() -> Iterable[Row]:
                 judged(of_rate(failing(rng, limit, sessions, 10, together)), "<", limit)[0] for _ in range(REPETITIONS)
             )
             for word in ("kept", "broken"):
-                yield at_most(f"limit rate<{limit:.0%} at {limit:.0%}, ICC {together:g}, {sessions} × 10: {word}", words[word])
+                yield at_most(
+                    f"limit rate<{limit:.0%} at {limit:.0%}, ICC {together:g}, {sessions} × 10: {word}", words[word]
+                )
 
 
 def ties() -> Iterable[Row]:
@@ -163,7 +164,12 @@ def corrections() -> Iterable[Row]:
             met = name == "plain" or abs(found - 0.5) <= off
             what = f"{name} estimate of p50 {times - 1:+.0%} after looks: above the truth"
             yield what, shown(found, LOOKED), "50 %" if name == "corrected" else "–", met
-        yield f"corrected estimate of p50 {times - 1:+.0%} outside its interval", f"{outside} of {LOOKED}", "0", not outside
+        yield (
+            f"corrected estimate of p50 {times - 1:+.0%} outside its interval",
+            f"{outside} of {LOOKED}",
+            "0",
+            not outside,
+        )
 
 
 def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> Course:
@@ -199,9 +205,7 @@ def failing(rng: np.random.Generator, rate: float, sessions: int, turns: int, to
     return rng.binomial(turns, own).astype(np.float64), wanted
 
 
-def waits(
-    rng: np.random.Generator, sessions: int, median_ms: float, sigma: float, clock_ms: float = 0.0
-) -> Floats:
+def waits(rng: np.random.Generator, sessions: int, median_ms: float, sigma: float, clock_ms: float = 0.0) -> Floats:
     """Log-normal waits of ten turns a session, in ms."""
     between, within = rng.normal(0, 1, (sessions, 1)), rng.normal(0, 1, (sessions, 10))
     found: Floats = median_ms * np.exp(sigma * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
@@ -213,10 +217,10 @@ def _passes(base: PerCluster, cand: PerCluster) -> bool:
     return verdicts([found], [True], [""])[0].passes
 
 
-def at_most(what: str, found: int, of: int = REPETITIONS) -> Row:
+def at_most(what: str, found: int, of: int = REPETITIONS, nominal: float = NOMINAL) -> Row:
     """Not more than nominal, by three standard errors."""
     share = found / of
-    return what, shown(share, of), f"≤ {NOMINAL:.0%}", share <= NOMINAL + 3 * error(NOMINAL, of)
+    return what, shown(share, of), f"≤ {nominal:.0%}", share <= nominal + 3 * error(nominal, of)
 
 
 def shown(share: float, of: int) -> str:
@@ -225,7 +229,3 @@ def shown(share: float, of: int) -> str:
 
 def error(share: float, of: int) -> float:
     return math.sqrt(share * (1 - share) / of)
-
-
-if __name__ == "__main__":
-    main()

@@ -23,6 +23,7 @@ from reports.statistics.looks import bounds, plan
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Floats, Sample, sample
 from tests.benchmark import own_drift
+from tests.benchmark.on_the_margin import of_looks
 
 TURNS, SIGMA, STEPS_SHARE, ICC = 10, 0.5, 0.25, 0.3
 STALLED, FAILED, CORRELATION = 0.03, 0.003, 0.2
@@ -93,7 +94,16 @@ def _arm(rng: np.random.Generator, drift: Floats, factor: float, failed: float) 
 
 def main() -> None:
     """Print what was found beside what is wanted."""
-    rows = [*critical_values(), crossings(), *on_the_margin(), *unchanged(), *worse(), *planned(), *own_drift.looks()]
+    rows = [
+        *critical_values(),
+        crossings(),
+        *on_the_margin(),
+        *unchanged(),
+        *worse(),
+        *planned(),
+        *of_looks(),
+        *own_drift.looks(),
+    ]
     width = max(len(what) for what, _, _, _ in rows)
     for what, found, wanted, met in rows:
         print(f"{what:<{width}}  {found:<14}  {wanted:<14}  {'met' if met else 'NOT MET'}", flush=True)

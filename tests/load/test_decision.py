@@ -61,6 +61,19 @@ def test_by_default_the_wait_for_a_reply_and_failures_are_decided() -> None:
     }
 
 
+def test_a_failure_gate_that_cannot_turn_green_in_so_few_pairs_says_so_before_the_run(tmp_path: Path) -> None:
+    (notice,) = made(pairs=100)["notices"]
+
+    assert notice.startswith(
+        "failures: rate<+1pt cannot pass in 100 pairs, for no failure in 100 sessions still leaves"
+    )
+    enough = int(notice.split("--sessions ")[1].split()[0])
+    assert 299 <= enough <= 360
+    assert "notices" not in made(pairs=enough)
+    assert "notices" not in asking(tmp_path, 'failures: "rate<+5pt"\n', pairs=100)
+    assert asking(tmp_path, 'failures: "rate<+0pt"\n')["notices"][0].endswith("%")
+
+
 def test_where_all_replies_are_text_the_wait_is_for_text() -> None:
     text = talk("text", output="text")
 

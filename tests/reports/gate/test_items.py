@@ -91,9 +91,11 @@ def test_a_margin_is_written_as_it_was_asked(margin: Margin, measure: str, text:
     ("items", "said"),
     [
         (
-            [replace(UNSURE, more_sessions=1)],
-            "inconclusive: ttfa p50 of sim: too few turns; about 1 more session in each arm would settle it",
+            [replace(UNSURE, more_sessions=1, reason="")],
+            "inconclusive: ttfa p50 of sim: 640 ms (590 to 690 ms), limit < 800 ms; about 1 more session in each arm "
+            "would settle it",
         ),
+        ([replace(UNSURE, more_sessions=1)], "inconclusive: ttfa p50 of sim: too few turns"),
         ([KEPT], "passed: the one threshold is kept"),
         (
             [BROKEN, BROKEN],

@@ -108,6 +108,16 @@ def test_the_end_of_a_rate_is_the_wider_one_of_student_and_wilson() -> None:
     assert figure.low == max(0.0, share - 1.6991270265334972 * se)
 
 
+@pytest.mark.parametrize(("limit", "sessions"), [(0.01, 299), (0.03, 99)])
+def test_a_limit_on_failures_takes_as_many_sessions_as_could_all_have_been_whole_ones(
+    limit: float, sessions: int
+) -> None:
+    """Whatever their length: refused sessions and lost turns fail as one."""
+    for turns in (1, 10, 40):
+        short, enough = (of_rate((np.zeros(many), np.full(many, float(turns)))) for many in (sessions - 1, sessions))
+        assert (judged(short, "<", limit)[0], judged(enough, "<", limit)[0]) == ("inconclusive", "kept")
+
+
 def test_failures_that_cluster_widen_the_interval() -> None:
     spread, clustered = np.zeros(50), np.zeros(50)
     spread[:10], clustered[0] = 1, 10

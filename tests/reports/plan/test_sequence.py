@@ -188,6 +188,17 @@ def test_a_first_look_at_twenty_pairs_says_what_it_saw() -> None:
     assert math.expm1(found.corrected) == pytest.approx(1.0)
 
 
+def test_a_rate_that_passes_by_a_wider_bound_than_its_standard_errors_is_not_corrected() -> None:
+    waits = by_se(0.0, -0.01, 0.002, DF)
+    rate = Seen(0.0, -0.01, 0.002, DF, lambda c: -0.01 + 0.004 * c)
+    open_ = [by_se(0.0, -0.01, 0.01, DF)]
+    moved, kept = (course([open_, open_, [one]], sizes=(50, 100, 150)).rulings[0] for one in (waits, rate))
+
+    assert (moved.word, kept.word) == ("not regressed", "not regressed")
+    assert moved.corrected > 0.0
+    assert kept.corrected == 0.0
+
+
 @given(
     st.lists(st.floats(-9, 9), min_size=1, max_size=10),
     st.floats(0.001, 1),
@@ -229,7 +240,7 @@ def test_a_gate_that_ends_on_its_margin_has_not_passed() -> None:
 
 
 def test_a_rate_that_can_no_longer_pass_gives_up_though_nothing_fails() -> None:
-    """Without a failure the standard error is 0; half of 100 pairs leave up to 1.4 % at even odds, and the margin is 1."""
+    """Without a failure the standard error is 0; half of 100 pairs leave up to 1.4 % at even odds, the margin is 1."""
     none = Seen(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
 
     found = course([[none]], sizes=(50, 100))

@@ -86,3 +86,11 @@ def test_clustered_failures_need_more_sessions_and_none_at_all_assume_some_clust
     assert clustered.variance > 5 * spread.variance
     assert none.variance == pytest.approx(0.03 * 0.97 * (1 + 0.2 * 9) / 10)
     assert clustered.needed(0.02, 0.9)[0] < clustered.needed(0.02, 0.9)[2]
+
+
+def test_without_a_failure_a_plans_range_reaches_from_failures_alone_to_whole_sessions() -> None:
+    none = pilot_of_rate(np.zeros(200), np.full(200, 10.0), 0.03, np.random.default_rng(1))
+    least, likely, most = none.needed(0.02, 0.9)
+
+    assert least < 0.7 * likely
+    assert most > 2.5 * likely

@@ -266,7 +266,13 @@ def test_the_sessions_that_a_passing_rate_lacks_bring_its_bound_below_the_margin
 
 @pytest.mark.parametrize(
     ("before", "after", "together", "sessions"),
-    [(0.0, 0.01, 1.0, 100), (0.0, 0.01, 0.3, 100), (0.003, 0.013, 1.0, 100), (0.99, 1.0, 1.0, 50), (0.0, 0.01, 1.0, 300)],
+    [
+        (0.0, 0.01, 1.0, 100),
+        (0.0, 0.01, 0.3, 100),
+        (0.003, 0.013, 1.0, 100),
+        (0.99, 1.0, 1.0, 50),
+        (0.0, 0.01, 1.0, 300),
+    ],
 )
 def test_a_candidate_on_its_margin_seldom_passes_however_failures_cluster(
     before: float, after: float, together: float, sessions: int

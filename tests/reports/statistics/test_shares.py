@@ -111,7 +111,9 @@ def test_a_share_that_is_the_truth_is_seldom_bounded_below_it(sessions: int, tog
     missed = 0
     for _ in range(1000):
         spread = 1 / together - 1
-        own = rng.beta(0.01 * spread, 0.99 * spread, sessions) if spread else (rng.random(sessions) < 0.01).astype(float)
+        own = (
+            rng.beta(0.01 * spread, 0.99 * spread, sessions) if spread else (rng.random(sessions) < 0.01).astype(float)
+        )
         missed += bounds(rng.binomial(int(TURNS), own))[1] < 0.01
 
     assert missed <= 71  # three standard errors above 50

@@ -1,0 +1,30 @@
+"""What a rate of nothing leaves open, in words: that none was seen is no proof that there are none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reports.compare.question import Question
+from reports.statistics.differences import Difference
+from reports.statistics.shares import upper
+from reports.statistics.verdicts import Verdict
+from reports.wording.numbers import NBSP, plural
+
+NOUNS = {"failures": "failure", "throttled": "throttled turn", "stalled": "stalled reply"}
+
+
+def nothing_seen(measure: str, sessions: int, level: float, needed: int | None) -> str:
+    """no failure in 100 sessions still leaves up to 3.0 %: needs about 299 sessions."""
+    left = 100 * upper(0.0, 0.0, sessions, level)
+    shown = f"{left:.1f}" if left >= 1 else f"{left:.2g}"
+    noun = NOUNS.get(measure, f"{measure} turn")
+    told = f"no {noun} in {plural(sessions, 'session')} still leaves up to {shown}{NBSP}%"
+    return f"{told}: needs about {plural(needed, 'session')}" if needed else told
+
+
+def with_unseen(verdict: Verdict, question: Question, found: Difference | None, sessions: int) -> Verdict:
+    """The verdict, with why it is inconclusive where the candidate showed none of a rate."""
+    if question.kind != "rate" or verdict.word != "inconclusive" or verdict.reason or not found or found.candidate:
+        return verdict
+    needed = sessions + found.more_sessions if found.more_sessions else None
+    return replace(verdict, reason=nothing_seen(question.measure, sessions, found.level, needed))

@@ -1,0 +1,47 @@
+"""What is said where a candidate showed none of a rate: how much that leaves open, and what it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reports.compare.question import Question
+from reports.compare.unseen import nothing_seen, with_unseen
+from reports.statistics.differences import Margin
+from reports.statistics.rates import rate_difference
+from reports.statistics.verdicts import Verdict, verdicts
+
+POINT = Margin(points=0.01)
+FAILURES = Question("failures", "rate", POINT)
+
+
+def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdict:
+    """Of a candidate with so many failed turns, against a baseline without any."""
+    clean, turns = np.zeros(sessions), np.full(sessions, 10.0)
+    found = rate_difference(
+        (clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), POINT, paired=False
+    )
+    return with_unseen(verdicts([found], [True], [""])[0], question, found, sessions)
+
+
+def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs() -> None:
+    verdict = told(100)
+
+    assert verdict.word == "inconclusive"
+    assert verdict.more_sessions == 199
+    assert (
+        verdict.reason.replace("\u00a0", " ")
+        == "no failure in 100 sessions still leaves up to 3.0 %: needs about 299 sessions"
+    )
+
+
+@pytest.mark.parametrize(("sessions", "failed"), [(299, 0), (100, 2)])
+def test_what_passes_and_what_showed_some_says_nothing_of_it(sessions: int, failed: int) -> None:
+    assert told(sessions, failed).reason == ""
+
+
+def test_every_rate_has_its_own_word_and_a_margin_of_nothing_no_number() -> None:
+    assert told(100, question=Question("stalled", "rate", POINT)).reason.startswith("no stalled reply in")
+    assert nothing_seen("throttled", 600, 0.05, None).replace("\u00a0", " ") == (
+        "no throttled turn in 600 sessions still leaves up to 0.5 %"
+    )
