@@ -7,10 +7,10 @@ unseen one counted in as one of which all fails. With x the shares of G sessions
 
     c = (1 + Σx²) / (1 + Σx)
     M = (Σx + c) / (G + 1)
-    V = (Σ(x − M)² + (c − M)²) / ((G + 1)(G + 2))     upper = (1−a)-quantile of Beta with mean M, variance V
+    V = (Σ(x − M)² + (c − M)²) / ((G + 1)(G + 2))    upper = (1−a)-quantile of Beta with mean M, variance V
 
-Without any failure c is 1 and the bound 1 − a^(1/G), and where only whole sessions failed it is Clopper and Pearson's of
-sessions; both exactly. The more failures were seen alone, the less the unseen session adds.
+Without any failure c is 1 and the bound 1 − a^(1/G), and where only whole sessions failed it is Clopper and Pearson's
+of sessions; both exactly. The more failures were seen alone, the less the unseen session adds.
 
 After: Gaffke, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative variable"
 (2005); Learned-Miller, Thomas, "A new confidence interval for the mean of a bounded random variable" (2020). There c is

@@ -38,8 +38,9 @@ TOGETHER = (0.1, 0.2, 0.3, 1.0)
 RISES = ((0.0, 0.01), (0.003, 0.013), (0.02, 0.03), (0.99, 1.0))
 """Failure rates of the baseline and of a candidate on the margin of one point."""
 REFUSED = ((0.003, NOMINAL), (0.01, 0.08))
-"""Single failures in both arms (correlation 0.05); in the candidate 1 % of the sessions are refused beside them. Of many
-single ones more than nominal passes: what was seen of clustering is taken for what there is (decision 0021).
+"""Single failures in both arms (correlation 0.05), and what may pass; in the candidate 1 % of the sessions are refused
+beside them. Of many single ones that is more than nominal: what was seen of clustering is taken for what there is
+(decision 0021).
 """
 LIMITS = ((0.01, (100, 200, 300, 400)), (0.03, (30, 50, 100, 200)))
 CLOCK_MS = 10
