@@ -26,10 +26,7 @@ REPETITIONS = 300
 TURNS = 10
 SIGMA, ICC, STALLED = 0.5, 0.3, 0.03
 TOGETHER = 0.1
-"""Correlation of failures inside a session. `FOUND` does not say its own; this one was chosen so that the column of
-failures comes out: at 0.2 two of its cells lie 3.5 and 4.4 standard errors off, at 0.3 all four lie more than 4 off. A
-real service's is not known, so where arms are alike the others are shown too.
-"""
+"""Correlation of failures inside a session. A real service's is not known, so where arms are alike others are shown."""
 MORE_TOGETHER = (0.2, 0.3)
 
 Floats = npt.NDArray[np.float64]
@@ -66,12 +63,14 @@ AFTER = {
     "failures 0.3 → 3 %": Service(failed=0.03),
 }
 FOUND = {
-    50: ((4, 0, 96), (0, 1, 99), (0, 17, 83), (0, 65, 35), (0, 10, 90), (0, 18, 82)),
-    100: ((29, 0, 71), (3, 2, 96), (0, 32, 68), (0, 86, 14), (0, 21, 79), (0, 52, 48)),
-    200: ((61, 0, 39), (1, 0, 98), (0, 62, 38), (0, 100, 0), (0, 44, 56), (0, 85, 15)),
-    400: ((92, 0, 8), (5, 2, 93), (0, 90, 10), (0, 100, 0), (0, 76, 24), (0, 99, 1)),
+    50: ((0, 0, 100), (0, 2, 98), (0, 21, 79), (0, 60, 40), (0, 9, 91), (0, 24, 76)),
+    100: ((0, 0, 100), (0, 1, 99), (0, 42, 58), (0, 90, 10), (0, 18, 82), (0, 58, 42)),
+    200: ((16, 0, 84), (1, 1, 98), (0, 69, 31), (0, 100, 0), (0, 42, 58), (0, 87, 13)),
+    400: ((94, 0, 6), (4, 2, 94), (0, 93, 7), (0, 100, 0), (0, 81, 19), (0, 99, 1)),
 }
-"""Exit status 0, 1 and 3 in % of 300 repetitions, when these statistics were chosen: by sessions in each arm."""
+"""Exit status 0, 1 and 3 in % of 300 repetitions with another seed, when the bound of failures was chosen (decision
+0021): by sessions in each arm. With the one before it 29, 61 and 92 % were 0 of 100, 200 and 400 unchanged ones.
+"""
 GATES = ((0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2)))
 POINT = Margin(points=0.01)
 
