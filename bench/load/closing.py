@@ -52,14 +52,19 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> Closed:
     reported = _child("report", folder, longest_s)
     if reported.returncode != 0:
         return Closed("", _last_line(reported.stderr, "the report could not be made"), USAGE_STATUS)
-    verdict = files.read_document(folder).get("verdict") or {}
-    invalid = INVALID_STATUS if verdict.get("valid") is False else None
+    unusable = status_of(files.read_document(folder))
     summary = reported.stdout.rstrip("\n")
     if decided is None:
-        return Closed(summary, "", invalid)
+        return Closed(summary, "", unusable)
     if decided.returncode not in DECIDED:
         return Closed(summary, _last_line(decided.stderr, "the run could not be decided"), USAGE_STATUS)
-    return Closed(with_sentence(summary, decided.stdout, columns()), "", invalid or decided.returncode)
+    return Closed(with_sentence(summary, decided.stdout, columns()), "", unusable or decided.returncode)
+
+
+def status_of(document: Mapping[str, Any]) -> int | None:
+    """4 of a run whose figures may not be used, be it invalid or not judged; None, for Locust's own, of a valid one."""
+    verdict = document.get("verdict") or {}
+    return None if verdict.get("valid") is True else INVALID_STATUS
 
 
 def longest_report_s(folder: Path) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 
 import scenarios
 from bench.clock import monotonic_ns
-from bench.errors import INVALID_STATUS, UsageError
+from bench.errors import UsageError
 from bench.load.estimate import estimate_words, quote
 from bench.plan.script import load_script
 from bench.spawn import own_environment, python_command
@@ -51,7 +51,7 @@ BILLED = Load(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 
 
 def quick_run(target: str, wishes: Wishes, *, yes: bool, runs: Path) -> int:
-    """Run it; returns the exit status: 0 also where the run is judged invalid, for then its last lines say so.
+    """Run it; returns the exit status, which is that of the run; 0 where somebody would not have it.
 
     `wishes`: the targets that a file describes, if any.
     """
@@ -112,9 +112,9 @@ def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
     environment = {name: value for name, value in environ.items() if not name.startswith("LOCUST_")}
     words = [*load.options, "--headless", *options, "--runs", str(runs.resolve()), "--loglevel", "WARNING"]
     with tempfile.TemporaryDirectory() as scratch:
-        process = subprocess.Popen(python_command("locust", *words), cwd=scratch, env=own_environment(environment))
-        status = _wait(process)
-    return 0 if status == INVALID_STATUS else status
+        return _wait(
+            subprocess.Popen(python_command("locust", *words), cwd=scratch, env=own_environment(environment))
+        )
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

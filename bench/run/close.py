@@ -203,7 +203,7 @@ def _totals(
     folder: Path, workers: list[dict[str, Any]], histograms: Histograms, rebuilt: Sequence[str]
 ) -> dict[str, Any]:
     """Sums over rows and workers; what was built anew from rows was counted anew, too."""
-    turns = files.read_table(folder, "turns", ["outcome"])
+    turns = files.read_table(folder, "turns", ["outcome", "phase"])
     sessions = files.read_table(folder, "sessions", ["outcome", "turns_wanted", "lost_turns", "events"])
     begun = files.read_table(folder, "seconds", ["turns_begun"])["turns_begun"]
     summed: dict[str, Counter[str]] = {name: Counter() for name in SUMMED}
@@ -218,6 +218,7 @@ def _totals(
         "turns": _counted(turns["outcome"]),
         "turns_wanted": pc.sum(sessions["turns_wanted"]).as_py() or 0,
         "turns_begun": max(pc.sum(begun).as_py() or 0, len(turns)),  # after a kill either may be behind the other
+        "warmup_turns": pc.sum(pc.equal(turns["phase"], WARMUP)).as_py() or 0,
         "lost_turns": pc.sum(sessions["lost_turns"]).as_py() or 0,
         "events": pc.sum(sessions["events"]).as_py() or 0,
         "stamp_fallbacks": sum(int(worker.get("stamp_fallbacks") or 0) for worker in workers),

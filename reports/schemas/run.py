@@ -76,7 +76,7 @@ TOTALS = record(
         **each(("sessions", "turns", "unknown_events", "out_of_range", "negative"), by_name(COUNT)),
         **each(("turns_wanted", "turns_begun", "lost_turns", "events", "stamp_fallbacks"), COUNT),
     },
-    {"incident_counts": by_name(COUNT)},
+    {"incident_counts": by_name(COUNT), "warmup_turns": COUNT},
 )
 DECISION_PLAN = record(
     {

@@ -12,6 +12,7 @@ import pandas as pd
 
 from reports.runs import Run
 from reports.turns import Turns
+from reports.wording.numbers import plural
 
 ORDINARY = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
 """Beginnings of what a run says of its end where nothing but its own length ended it; what was killed has a notice."""
@@ -33,7 +34,7 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     yield from (f"{_whose(run, one.target)}{one.measure} is {one.why}." for one in run.inexact)
     left_out = len(run.turns) - turns.rows.size
     if left_out:
-        yield f"{left_out:,} turns of warm-up and cool-down are left out."
+        yield f"{left_out:,} of {plural(len(run.turns), 'turn')} {'is' if left_out == 1 else 'are'} of the warm-up, and left out."
     stray = int(np.nansum(sessions["stray_commits"].to_numpy(dtype=np.float64)))
     if stray:
         made = "1 commit was" if stray == 1 else f"{stray:,} commits were"

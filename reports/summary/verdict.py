@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reports.wording.numbers import NBSP, three
+from reports.wording.numbers import NBSP, plural, span, three
 
 STATES = {"running": "the run has not ended", "closing": "the run has not been closed"}
 """Why a run in such a state has no verdict."""
@@ -83,10 +83,26 @@ def _reason(document: dict[str, Any], valid: bool | None, rules: tuple[Rule, ...
         return "every check that applies passed"
     if document.get("state") in STATES:
         return STATES[document["state"]]
+    if taken := taken_by_warm_up(document):
+        return taken
     notes = [rule.note for rule in rules if rule.passed is None and rule.note]
     if document.get("state") == "killed" and not notes:
         return "the run was killed before it was judged"
     return notes[0] if notes else "there is nothing to judge it by"
+
+
+def taken_by_warm_up(document: dict[str, Any]) -> str:
+    """Why nothing was measured, where all turns were of the warm-up, with what to do; empty where there are others."""
+    totals = document.get("totals") or {}
+    turns = sum((totals.get("turns") or {}).values())
+    if not turns or totals.get("warmup_turns") != turns:
+        return ""
+    took = f"the warm-up of {span(document.get('warmup_s') or 0)} took {_all(turns)}"
+    return f"{took}: no session began after it; run longer, or with --warmup 0"
+
+
+def _all(turns: int) -> str:
+    return "the only turn" if turns == 1 else f"all {plural(turns, 'turn')}"
 
 
 def _rule(entry: dict[str, Any]) -> Rule:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from reports.summary.summary import HEARD, Answer, Summary
+from reports.summary.verdict import taken_by_warm_up
 from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import failings, words
 from reports.wording.numbers import count, listed, plural, together, usd
@@ -58,6 +59,8 @@ def _no_median(mine: list[Answer]) -> str:
 
 def _no_turns(summary: Summary) -> str:
     sessions = sum(summary.outcomes.opened)
+    if taken := taken_by_warm_up(summary.run.document):
+        return f"Nothing was measured: {taken}."
     if not sessions:
         return "This run holds no turns and no sessions."
     ends = [f"{count(sum(ending.counts))} × {ending.outcome}" for ending in summary.outcomes.sessions]
@@ -156,6 +159,8 @@ def essentials(summary: Summary) -> str:
 def _counted(summary: Summary) -> list[str]:
     """412 turns, 3 failed, after the targets without a good one; 10 sessions refused:401, 40 turns lost."""
     found = summary.outcomes
+    if taken_by_warm_up(summary.run.document):
+        return ["nothing was measured"]
     if not sum(found.begun) and found.sessions:
         ends = [f"{plural(sum(ending.counts), 'session')} {ending.outcome}" for ending in found.sessions]
         return [*ends, *([f"{plural(sum(found.lost), 'turn')} lost"] if sum(found.lost) else [])]

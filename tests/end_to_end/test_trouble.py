@@ -36,7 +36,7 @@ def test_a_dialect_that_the_service_does_not_speak_fails_the_session_in_its_word
 
     folder = only_run(tmp_path / "runs")
     sessions = files.read_table(folder, "sessions").to_pandas()
-    assert ended.returncode == 1
+    assert ended.returncode == 4
     assert sessions["outcome"].tolist() == ["failed:missing_required_parameter"]
     assert "session.type" in sessions["detail"][0]
     assert sessions["lost_turns"].tolist() == [2]

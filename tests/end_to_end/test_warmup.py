@@ -51,3 +51,13 @@ def test_a_warm_up_that_leaves_nothing_to_measure_is_refused(tmp_path: Path, sim
     assert "--warmup 60 s leaves nothing to measure" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_whose_turns_were_all_of_the_warm_up_says_so_and_does_not_end_with_0(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    load = ("--url", simulator.urls["ga"], "--sessions", "1", "--warmup", "10m")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
+
+    assert ended.returncode == 4, ended.stderr
+    assert "Nothing was measured: the warm-up of 10 min took all 2 turns" in " ".join(ended.stdout.split())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import USAGE_STATUS
-from bench.load.closing import REPORT_S, close_run, holds_rows, longest_report_s, uncut, with_sentence
+from bench.load.closing import REPORT_S, close_run, holds_rows, longest_report_s, status_of, uncut, with_sentence
 from bench.run import folder as files
 from tests.load.live_run import Stand
 
@@ -89,3 +89,12 @@ def test_what_was_decided_is_no_wider_than_the_terminal_and_the_last_two_lines_s
     assert " ".join(wrapped) == sentence
     assert len(wrapped) > 1
     assert max(map(len, wrapped)) <= 40
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"), [({"valid": True}, None), ({"valid": False}, 4), ({"valid": None}, 4), (None, 4)]
+)
+def test_only_a_run_that_is_valid_leaves_the_exit_status_to_locust(
+    verdict: dict[str, bool | None] | None, status: int | None
+) -> None:
+    assert status_of({"verdict": verdict}) == status

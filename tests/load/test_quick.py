@@ -86,3 +86,12 @@ def test_no_proxy_stands_before_the_simulator() -> None:
 def test_another_target_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--target is `auto` or `simulator`"):
         quick.quick_run("azure", Wishes(), yes=True, runs=tmp_path)
+
+
+@pytest.mark.parametrize("status", [0, 1, 4])
+def test_the_exit_status_is_that_of_the_run(status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: None)
+    monkeypatch.setattr(quick, "_wait", lambda _: status)
+
+    assert quick._locust(quick.SIMULATED, tmp_path, {}) == status

@@ -369,6 +369,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             "turns": _tally(turns),
             "turns_wanted": int(np.sum(sessions["turns_wanted"].to_numpy())),
             "turns_begun": turns.num_rows,
+            "warmup_turns": turns["phase"].to_pylist().count("warmup"),
             "lost_turns": plan.refused * plan.turns,
             "events": 400 * sessions.num_rows,
             "stamp_fallbacks": 0,
@@ -402,6 +403,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             ],
         },
         "stopped": "all sessions are done",
+        "warmup_s": plan.warmup_s,
         "notices": [],
     }
 

@@ -233,6 +233,11 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
         ),
         (Plan(sessions=0, refused=3), "No turn was begun: 3 sessions ended as 3 × refused:401."),
         (Plan(sessions=0), "This run holds no turns and no sessions."),
+        (
+            Plan(warmup_s=60, valid=None),
+            "Nothing was measured: the warm-up of 1 min took all 40 turns: no session began after it; "
+            "run longer, or with --warmup 0.",
+        ),
         (Plan(sessions=1, turns=2, abandoned=2), "None of the turns came to an end: 2 were cut by the end of the run."),
     ],
 )

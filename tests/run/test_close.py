@@ -594,6 +594,15 @@ def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:
     assert close(folder)["verdict"]["valid"] is True
 
 
+def test_turns_of_the_warm_up_are_counted(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    for number, phase in enumerate(["warmup", "warmup", "measure", None]):
+        recorder.session(replace(labels(number), phase=phase)).turn_ended(build_observation())
+    recorder.close()
+
+    assert close(folder)["totals"]["warmup_turns"] == 2
+
+
 def test_each_target_is_judged_by_its_own_wait(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     late = {"requested": at(0), "first_audio": at(2_000), "ended": at(2_500)}
