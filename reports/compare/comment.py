@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from reports.compare import sentences
 from reports.compare.comparison import Comparison
-from reports.compare.forest_rows import Row, row, with_unit
+from reports.compare.forest_rows import Row, row_of, with_unit
 from reports.compare.phrases import figure
 from reports.compare.text import design
 from reports.text.markdown import plain, table
@@ -25,17 +25,15 @@ def markdown(comparison: Comparison) -> str:
 def _head(comparison: Comparison) -> Iterable[str]:
     yield f"### {plain(sentences.title(comparison))}"
     simulated = ["◇ **SIMULATED**: `rtbench simulate`, no real service"] if comparison.simulated else []
-    valid = "✕ **not a fair comparison**" if comparison.unfair else "✓ valid"
+    valid = sentences.unusable_mark(comparison) if comparison.unfair else "✓ VALID"
     named = all_called(side.run.document for side in comparison.sides)
     known = [plain(listed(named))] if named else []
     yield " · ".join([*simulated, valid, *known, design(comparison), f"`rtbench check` exits with {comparison.status}"])
     if not comparison.unfair:
         said = " ".join(filter(None, (sentences.headline(comparison), sentences.second(comparison))))
         yield from ("", plain(said))
-    for check in comparison.unfair:
-        told = "; ".join(f"{side.label}: {text}" for side, text in zip(comparison.sides, check.texts, strict=True))
-        remedy = f" What to do: {plain(check.remedy)}." if check.remedy else ""
-        yield from ("", f"**Not fair: {plain(check.name)}.** {plain(told)}.{remedy}")
+    elif remedies := sentences.second(comparison):
+        yield from ("", f"**What to do:** {plain(remedies)}")
     if assumed := sentences.provisional(comparison):
         yield from ("", plain(assumed))
 
@@ -50,12 +48,11 @@ def _answer(comparison: Comparison) -> Iterable[str]:
 
 
 def _rows(comparison: Comparison, *, gated: bool) -> list[Row]:
-    paired = comparison.method.design == "pairs"
-    return [row(one, 1, paired=paired) for one in comparison.findings if one.question.gated == gated]
+    return [row_of(one, comparison) for one in comparison.findings if one.question.gated == gated]
 
 
 def _by_step(comparison: Comparison) -> list[Row]:
-    return [row(one, 1, paired=True) for one in comparison.steps]
+    return [row_of(one, comparison) for one in comparison.steps]
 
 
 def _table(comparison: Comparison, rows: Sequence[Row], first: str) -> Iterable[str]:

@@ -12,7 +12,7 @@ from reports.compare.answers import Answer, Resampling, answers
 from reports.compare.decided import decision_on, notices_of
 from reports.compare.failing import any_failure
 from reports.compare.fairness import Check as Check
-from reports.compare.fairness import checks_of, notices_on, one_run, refuse_other_definitions
+from reports.compare.fairness import causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.compare.question import Question, by_origin, default_questions
 from reports.compare.sides import Side, inexact, matched
 from reports.compare.steps import StepChange, step_changes
@@ -23,6 +23,7 @@ from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import Verdict, floor_reason, verdicts
 from reports.wording.numbers import listed
+from reports.wording.unusable import Cause
 
 Design = Literal["pairs", "sessions", "stored runs"]
 
@@ -86,6 +87,11 @@ class Comparison:
     def unfair(self) -> tuple[Check, ...]:
         """What makes it invalid."""
         return tuple(check for check in self.checks if check.fair is False)
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """Why it is, each once, about the side that it is true of."""
+        return causes_of(self.checks)
 
     @property
     def gated(self) -> tuple[Finding, ...]:

@@ -16,22 +16,31 @@ from bench.measures import DEFINITIONS_VERSION
 from reports.compare.clusters import ABSENT
 from reports.compare.sides import Side
 from reports.compare.workload import differing, said, scripts, workload
+from reports.runs import Run
 from reports.summary.arms import FACTS, FAIR, arms_of, interleaving_of
 from reports.summary.notices import notices as notices_of
-from reports.summary.verdict import Verdict, verdict_of
+from reports.summary.verdict import Verdict, taken_by_warm_up, verdict_of
 from reports.turns import measured
-from reports.wording import words
 from reports.wording.numbers import NBSP, NONE, count, listed, percent, plural, shortened
+from reports.wording.unusable import Cause, of_run, whose
 
 
 @dataclass(frozen=True)
 class Check:
-    """A line of "Was the comparison fair?": a text for each side. `fair` None: said for information."""
+    """A line of "Was the comparison fair?": a text for each side. `fair` None: said for information.
+
+    `causes`: of one that is not fair, each about the side that it is true of.
+    """
 
     name: str
     texts: tuple[str, ...]
     fair: bool | None
-    remedy: str = ""
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        """What to do, in clauses; empty where nobody knows."""
+        return listed(list(dict.fromkeys(cause.remedy.rstrip(". ") for cause in self.causes if cause.remedy)))
 
 
 VALID, TURNS, SERVICE = "run valid", "turns", "kind of service"
@@ -74,50 +83,70 @@ def checks_of(sides: Sequence[Side]) -> tuple[Check, ...]:
     )
 
 
+def causes_of(checks: Iterable[Check]) -> tuple[Cause, ...]:
+    """Why sides may not be compared, each cause once."""
+    return tuple(dict.fromkeys(cause for check in checks if check.fair is False for cause in check.causes))
+
+
+def own_causes(sides: Sequence[Side]) -> tuple[Cause, ...]:
+    """Why the figures of a run may not be used, whatever they are compared with. `sides`: all of its targets."""
+    return causes_of((_valid(sides), _measured(sides)))
+
+
 def _valid(sides: Sequence[Side]) -> Check:
-    found = [verdict_of(side.run.document) for side in sides]
-    fair = all(verdict.valid is True for verdict in found)
-    return Check(VALID, tuple(map(_judged, found)), fair, "" if fair else _remedy(found))
+    runs = {side.run.folder: side.run for side in sides}
+    found = {folder: verdict_of(run.document) for folder, run in runs.items()}
+    causes: list[Cause] = []
+    for folder, run in runs.items():
+        mine = [side for side in sides if side.run.folder == folder]
+        if _is_empty(run, mine, found[folder]):
+            causes += [_no_turns(side) for side in mine]
+        else:
+            labels = [side.label for side in mine]
+            causes += of_run(found[folder], run.document, folder, whose(labels, only=len(runs) == 1))
+    marks = [f"{found[side.run.folder].glyph} {found[side.run.folder].word}" for side in sides]
+    return Check(VALID, tuple(marks), all(verdict.valid is True for verdict in found.values()), tuple(causes))
 
 
-def _judged(verdict: Verdict) -> str:
-    """✓ VALID; ✕ INVALID: rule (c) failed: audio chunks were sent late, send_lag was 14.2 ms, the limit is 10 ms."""
-    if verdict.valid is False and verdict.broken:
-        why = "; ".join(
-            f"{words.rule_line(rule).rstrip('.').lower()}, {words.rule_figure(rule).rstrip('.').replace(';', ',')}"
-            for rule in verdict.broken
-        )
-    else:
-        why = "" if verdict.valid else verdict.reason
-    return f"{verdict.glyph} {verdict.word}{f': {why}' if why else ''}"
-
-
-def _remedy(found: Sequence[Verdict]) -> str:
-    broken = [rule.remedy.rstrip(". ") for verdict in found for rule in verdict.broken if rule.remedy]
-    unjudged = any(verdict.valid is None for verdict in found)
-    return listed(list(dict.fromkeys([*broken, *(["run it again, to its end"] if unjudged else [])])))
+def _is_empty(run: Run, sides: Sequence[Side], verdict: Verdict) -> bool:
+    """Whether a run that ended was not judged because nothing was begun: then that is the cause."""
+    over = run.document.get("state") == "ended" and not taken_by_warm_up(run.document)
+    return verdict.valid is None and over and not any(side.here.any() for side in sides)
 
 
 def _measured(sides: Sequence[Side]) -> Check:
     """Turns that were begun; a side without one has nothing to compare."""
     begun = [int(side.here.sum()) for side in sides]
-    texts = [plural(n, "turn") if n else f"{NO_TURN}{_endings(side)}" for n, side in zip(begun, sides, strict=True)]
-    fair = all(begun)
-    return Check(TURNS, tuple(texts), fair, "" if fair else "see why no turn was begun: rtbench report")
+    numbers = tuple(plural(n, "turn") if n else NO_TURN for n in begun)
+    lacking = [side for side, n in zip(sides, begun, strict=True) if not n]
+    causes = [_no_turns(side) for side in lacking if not taken_by_warm_up(side.run.document)]
+    return Check(TURNS, numbers, not lacking, tuple(causes))
 
 
-def _endings(side: Side) -> str:
-    """How the sessions of a side without turns ended."""
+def _no_turns(side: Side) -> Cause:
+    """new has no turns: 3 sessions ended as 3 × refused:401."""
     ends = side.session_rows["outcome"].dropna().value_counts()
     told = [f"{count(n)} × {name}" for name, n in ends.items() if n]
-    return f": {plural(side.sessions, 'session')} ended as {listed(told)}" if told else ""
+    ended = f": {plural(side.sessions, 'session')} ended as {listed(told)}" if told else ""
+    return Cause(f"{side.label} has no turns{ended}", "see why no turn was begun: rtbench report", side.run.folder)
+
+
+def throttled_share(side: Side) -> float:
+    """Of its turns, or of its sessions where that is more."""
+    return side.outcomes.throttled(side.target) if side.target != ABSENT else 0.0
+
+
+def throttled_cause(side: Side) -> Cause:
+    """new: 3.1 % was throttled, the limit is 1 %."""
+    remedy = f"lower the load until at most 1{NBSP}% is throttled, or raise the quota, and run it again"
+    share = percent(throttled_share(side), 1)
+    return Cause(f"{side.label}: {share} was throttled, the limit is 1{NBSP}%", remedy)
 
 
 def _throttled(sides: Sequence[Side]) -> Check:
-    shares = [side.outcomes.throttled(side.target) if side.target != ABSENT else 0.0 for side in sides]
-    fair = all(share <= FAIR for share in shares)
-    remedy = f"lower the load until at most 1{NBSP}% of each arm is throttled, or raise the quota"
-    return Check(THROTTLED, tuple(percent(share, 1) for share in shares), fair, "" if fair else remedy)
+    over = [side for side in sides if throttled_share(side) > FAIR]
+    shares = tuple(percent(throttled_share(side), 1) for side in sides)
+    return Check(THROTTLED, shares, not over, tuple(map(throttled_cause, over)))
 
 
 def _same_work(sides: Sequence[Side]) -> Iterable[Check]:
@@ -127,7 +156,9 @@ def _same_work(sides: Sequence[Side]) -> Iterable[Check]:
     apart = differing(arms)
     for name, texts in apart.items():
         shown = tuple(shortened(text, LONGEST) for text in texts)
-        yield Check(name, shown, False, "run both arms with the same scripts, audio, load and warm-up")
+        each = ", ".join(f"{side.label} {text}" for side, text in zip(sides, shown, strict=True))
+        remedy = "run both arms with the same scripts, audio, load and warm-up"
+        yield Check(name, shown, False, (Cause(f"the sides differ in {name} ({each})", remedy),))
     if not apart:
         shown = ("scripts", "users") if any("users" in arm for arm in arms) else ("scripts",)
         told = ["; ".join(f"{name} {arm[name]}" for name in shown if name in arm) or "not recorded" for arm in arms]
@@ -143,7 +174,11 @@ def _simulated(sides: Sequence[Side]) -> Check:
     found = [side.simulated for side in sides]
     fair = len(set(found)) == 1
     texts = tuple("◇ SIMULATED" if one else "a real service" for one in found)
-    return Check(SERVICE, texts, fair, "" if fair else "measure both arms in the same way")
+    alone = listed([side.label for side in sides if side.simulated])
+    cause = Cause(
+        f"{alone} alone {'was' if sum(found) == 1 else 'were'} simulated", "measure both arms in the same way"
+    )
+    return Check(SERVICE, texts, fair, () if fair else (cause,))
 
 
 def _sizes(sides: Sequence[Side]) -> Iterable[Check]:

@@ -20,6 +20,8 @@ from reports.turns import ORIGINS
 from reports.wording.numbers import NBSP, NONE, change, count, plural, three
 
 NOTHING = "n/a"
+NOT_JUDGED = "– not judged"
+"""In the place of a verdict, where figures may not be used."""
 """A figure that is not told."""
 NEAR = 0.05
 """An estimate that lies farther from 0 than this is told with its margin where it is equivalent."""
@@ -111,8 +113,8 @@ def panels(comparison: Comparison) -> tuple[Panel, ...]:
     """The panels that have rows."""
     candidates = {side.label: place for place, side in enumerate(comparison.sides)}
     found = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
-    paired, level = comparison.method.design == "pairs", comparison.method.level
-    rows = [row(finding, candidates.get(finding.candidate, 1), paired=paired) for finding in found]
+    level = comparison.method.level
+    rows = [row_of(finding, comparison, candidates.get(finding.candidate, 1)) for finding in found]
     by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.question) == axis) for axis in TITLES}
     return tuple(Panel(axis, mine, level) for axis, mine in by_axis.items() if mine)
 
@@ -124,15 +126,20 @@ def axis_of(question: Question) -> Axis:
     return "higher" if CATALOGUE[question.measure].better == "higher" else "lower"
 
 
-def row(finding: Finding, colour: int, *, paired: bool) -> Row:
-    """A finding in words. `colour`: the candidate's place among the sides."""
+def row_of(finding: Finding, comparison: Comparison, colour: int = 1) -> Row:
+    """A finding of a comparison in words."""
+    return row(finding, colour, paired=comparison.method.design == "pairs", usable=not comparison.unfair)
+
+
+def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> Row:
+    """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
     question, few = finding.question, too_few(finding)
     found = None if few else finding.difference
     unit = "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
     scale = 100.0 if question.kind == "rate" else 1.0
     ends = (found.d * scale, found.low * scale, found.high * scale) if found else (math.nan,) * 3
     holm = " (Holm)" if is_after_holm(finding) else ""
-    word = finding.verdict.word
+    word = finding.verdict.word if usable else "inconclusive"
     return Row(
         name=question.name,
         beside=_beside(question),
@@ -149,9 +156,9 @@ def row(finding: Finding, colour: int, *, paired: bool) -> Row:
         high=ends[2],
         margin=_place(question, found),
         word=word,
-        verdict=f"{GLYPHS[word]} {word}{holm}",
-        within=_within(finding, unit),
-        why=_why(finding, paired=paired),
+        verdict=f"{GLYPHS[word]} {word}{holm}" if usable else NOT_JUDGED,
+        within=_within(finding, unit) if usable else "",
+        why=_why(finding, paired=paired) if usable else "",
         finding=finding,
     )
 

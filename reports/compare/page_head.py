@@ -8,9 +8,9 @@ from typing import Any
 from reports.compare import sentences
 from reports.compare.comparison import Comparison, Design
 from reports.compare.decided import LOOKED, brief
-from reports.compare.fairness import Check
 from reports.compare.forest_rows import GLYPHS
 from reports.statistics.verdicts import Word
+from reports.wording import unusable
 from reports.wording.called import all_called
 from reports.wording.numbers import count, listed, moment, plural
 
@@ -41,7 +41,7 @@ def opening(comparison: Comparison, decision: Mapping[str, Any] | None) -> dict[
         "invalid": bool(comparison.unfair),
         **_headline(comparison, decision),
         "meta": _meta(comparison),
-        "broken": [_broken(comparison, check) for check in comparison.unfair],
+        "remedies": unusable.remedies(comparison.causes),
         "notices": [*filter(None, [sentences.provisional(comparison)]), *comparison.notices],
     }
 
@@ -53,7 +53,7 @@ def _headline(comparison: Comparison, decision: Mapping[str, Any] | None) -> dic
     if decision is None:
         return {"headline": sentences.headline(comparison), "second": sentences.second(comparison)}
     sentence = str(decision["sentence"])
-    said = f"{sentence[:1].upper() if sentence.startswith('in') else sentence[:1]}{sentence[1:]}."
+    said = f"{sentence[:1].upper() if sentence.startswith(('in', 'do not use')) else sentence[:1]}{sentence[1:]}."
     short = brief(comparison.decision) if comparison.decision is not None else said
     return {"headline": short, "second": LOOKED if short == said else f"{said} {LOOKED}"}
 
@@ -63,32 +63,36 @@ def _badges(comparison: Comparison, decision: Mapping[str, Any] | None) -> Itera
     judged = [check for check in comparison.checks if check.fair is not None]
     if comparison.unfair:
         beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
-        yield {"style": "no", "glyph": "✕", "word": "INVALID COMPARISON", "beside": beside}
+        yield _unusable_badge(comparison, beside)
     else:
-        yield _verdict_badge(comparison) if decision is None else _decision_badge(decision)
+        yield _verdict_badge(comparison) if decision is None else _decision_badge(comparison, decision)
         beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
         yield {"style": "ok", "glyph": "✓", "word": "VALID COMPARISON", "beside": beside}
     if comparison.simulated:
         yield {"style": "sim", "glyph": "◇", "word": "SIMULATED", "beside": "rtbench simulate, no real service"}
 
 
+def _unusable_badge(comparison: Comparison, beside: str) -> dict[str, str]:
+    glyph, word = sentences.unusable_mark(comparison).split(" ", 1)
+    return {"style": "no", "glyph": glyph, "word": word, "beside": beside}
+
+
 def _verdict_badge(comparison: Comparison) -> dict[str, str]:
     gated, word = comparison.gated, sentences.overall(comparison.gated)
-    exits = f"exit code {comparison.status}"
     if word is None:
-        return {"style": "hm", "glyph": "?", "word": "NO VERDICT", "beside": f"no gated figure · {exits}"}
+        return {"style": "hm", "glyph": "?", "word": "NO VERDICT", "beside": "no gated figure"}
     same = sum(finding.verdict.word == word for finding in gated)
     provisional = "provisional · " if any(finding.verdict.provisional for finding in gated) else ""
-    beside = f"{provisional}{same} of {len(gated)} gated · {exits}"
+    beside = f"{provisional}{same} of {len(gated)} gated"
     return {"style": STYLES[word], "glyph": GLYPHS[word], "word": word.upper(), "beside": beside}
 
 
-def _decision_badge(decision: Mapping[str, Any]) -> dict[str, str]:
+def _decision_badge(comparison: Comparison, decision: Mapping[str, Any]) -> dict[str, str]:
     """The verdict of the looks."""
     looks, planned = decision.get("looks") or [], decision["plan"]["looks"]
-    beside = f"look {len(looks)} of {len(planned)} · exit code {decision['status']}"
+    beside = f"look {len(looks)} of {len(planned)}"
     if decision.get("invalid"):
-        return {"style": "no", "glyph": "✕", "word": "INVALID COMPARISON", "beside": beside}
+        return _unusable_badge(comparison, beside)
     if decision.get("reason") == "waiting":
         return {"style": "hm", "glyph": "?", "word": "NOT DECIDED YET", "beside": beside}
     word: Word = next((word for word in DECIDED if word == decision.get("reason")), "inconclusive")
@@ -109,9 +113,3 @@ def _meta(comparison: Comparison) -> str:
 def _two(numbers: tuple[int, int], noun: str) -> str:
     base, candidate = numbers
     return plural(base, noun) if base == candidate else f"{count(base)} against {plural(candidate, noun)}"
-
-
-def _broken(comparison: Comparison, check: Check) -> dict[str, str]:
-    told = [f"{side.label}: {text}" for side, text in zip(comparison.sides, check.texts, strict=False)]
-    remedy = f"{check.remedy.rstrip('. ')}." if check.remedy else ""
-    return {"line": f"Check failed: {check.name}.", "figure": f"{'; '.join(told)}." if told else "", "remedy": remedy}

@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from reports.compare import fairness
 from reports.compare.comparison import Comparison, Finding
 from reports.compare.decided import LOOKED, said, stop_of, word_of
-from reports.compare.forest_rows import GLYPHS, NOTHING, Row, row, share
+from reports.compare.forest_rows import GLYPHS, NOTHING, Row, row_of, share
 from reports.compare.phrases import ONE_IN, figure, is_lower, is_wait, range_of, size, value, which_turns
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
-from reports.wording.numbers import NBSP, count, listed, three
+from reports.summary.verdict import verdict_of
+from reports.wording import unusable
+from reports.wording.numbers import NBSP, count, three
 
 WORST: tuple[Word, ...] = ("regressed", "inconclusive", "improved", "not regressed", "equivalent")
 """In the order in which one of them speaks for several gated figures."""
@@ -68,7 +69,7 @@ def gated_of(comparison: Comparison, label: str) -> list[Finding]:
 def headline(comparison: Comparison) -> str:
     """The answer in a sentence: of several candidates that of the worst."""
     if comparison.unfair:
-        return f"Do not use this comparison: {listed(list(_causes(comparison)))}."
+        return unusable.headline(comparison.causes)
     if comparison.decision is not None:
         return said(comparison.decision)
     label, word = candidates(comparison)[0]
@@ -80,8 +81,7 @@ def headline(comparison: Comparison) -> str:
 def second(comparison: Comparison) -> str:
     """What belongs to the headline: how sure it is, which other figures say so, what the other candidates did."""
     if comparison.unfair:
-        remedies = dict.fromkeys(check.remedy for check in comparison.unfair if check.remedy)
-        return " ".join(f"{remedy[:1].upper()}{remedy[1:]}." for remedy in remedies)
+        return unusable.remedies(comparison.causes)
     if comparison.decision is not None:
         return LOOKED
     first, *others = candidates(comparison)
@@ -94,10 +94,17 @@ def second(comparison: Comparison) -> str:
     return " ".join(filter(None, parts))
 
 
+def unusable_mark(comparison: Comparison) -> str:
+    """✕ INVALID, ? NOT JUDGED: of a candidate's run that is; else ✕ INVALID COMPARISON."""
+    found = [verdict_of(side.run.document) for side in comparison.sides[1:]]
+    unfit = next((one for one in found if not one.valid), found[0])
+    return unusable.mark(unfit.word, usable=False)
+
+
 def title(comparison: Comparison) -> str:
     """The headline of a comment: ✕ gateway regressed: ttfa p95 is 65 % longer (at least 47 %, margin 20 %)."""
     if comparison.unfair:
-        return f"✕ INVALID COMPARISON: {headline(comparison)}"
+        return f"✕ {headline(comparison)}"
     if comparison.decision is not None:
         verdict_word = word_of(comparison.decision)
         told_by = stop_of(comparison.decision)
@@ -218,7 +225,7 @@ def _apart(finding: Finding, comparison: Comparison) -> str:
 
 
 def _row(finding: Finding, comparison: Comparison) -> Row:
-    return row(finding, 1, paired=comparison.method.design == "pairs")
+    return row_of(finding, comparison)
 
 
 def _speaker(gated: Sequence[Finding]) -> Finding:
@@ -247,31 +254,3 @@ def _beside(mine: Sequence[Finding], told: Finding, comparison: Comparison) -> I
             ]
             lead = f"{also}{word}"
             yield f"{lead[:1].upper()}{lead[1:]}: {', '.join(said)}."
-
-
-def _causes(comparison: Comparison) -> Iterable[str]:
-    """Why a comparison is invalid, in clauses."""
-    labels = [side.label for side in comparison.sides]
-    work = []
-    for check in comparison.unfair:
-        told = dict(zip(labels, check.texts, strict=False))
-        if check.name == fairness.VALID:
-            unfit = [_unfit(label, text) for label, text in told.items() if text.startswith(("✕", "?"))]
-            yield from unfit or [f"the check “{check.name}” failed"]
-        elif check.name == fairness.TURNS:
-            yield f"{listed([label for label, text in told.items() if text.startswith(fairness.NO_TURN)])} has no turns"
-        elif check.name == fairness.THROTTLED:
-            yield f"more than 1{NBSP}% was throttled ({listed([f'{label} {text}' for label, text in told.items()])})"
-        elif check.name == fairness.SERVICE:
-            yield "one side alone was simulated"
-        else:
-            work.append(check.name)
-    if work:
-        yield f"the sides were not given the same work ({listed(work)})"
-
-
-def _unfit(label: str, text: str) -> str:
-    """the run of b was not judged (the run has not ended)."""
-    word, _, why = text.partition(": ")
-    said = "is invalid" if word.startswith("✕") else "was not judged"
-    return f"the run of {label} {said}{f' ({why})' if why else ''}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from bench.errors import INVALID_STATUS
 from reports.compare import sentences
 from reports.compare.comparison import Check, Comparison
-from reports.compare.forest_rows import GLYPHS, Row, row, with_unit
+from reports.compare.forest_rows import GLYPHS, Row, row_of, with_unit
 from reports.compare.phrases import figure
 from reports.page.svg import glyph
 from reports.statistics.verdicts import Word
@@ -54,7 +54,7 @@ def essentials(comparison: Comparison) -> str:
 def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
     """Each badge with its style: the verdict, whether it may be used, simulated, provisional."""
     if comparison.unfair or (comparison.status == INVALID_STATUS and comparison.decision is not None):
-        found = [("✕ INVALID COMPARISON", "bad")]
+        found = [(sentences.unusable_mark(comparison), "bad")]
     else:
         word = sentences.verdict(comparison)
         verdict = [(f"{GLYPHS[word]} {word.upper()}", STYLES[word])] if word else [("? NO VERDICT", "warn")]
@@ -91,9 +91,8 @@ def design(comparison: Comparison) -> str:
 
 def _tables(comparison: Comparison, width: int, ink: Ink) -> Iterable[str]:
     """For each candidate the gated figures, then the others."""
-    paired, base = comparison.method.design == "pairs", comparison.sides[0]
-    columns = _columns(comparison)
-    every = [row(finding, 1, paired=paired) for finding in comparison.findings]
+    base, columns = comparison.sides[0], _columns(comparison)
+    every = [row_of(finding, comparison) for finding in comparison.findings]
     if not every:
         return
     shown, widths = _fitting(columns, every, width)
@@ -171,11 +170,10 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _closing(comparison: Comparison, width: int, ink: Ink) -> Iterable[str]:
     """Why gated figures are not settled; whether it was fair; what differs; what to know."""
-    paired = comparison.method.design == "pairs"
-    rows = [row(finding, 1, paired=paired) for finding in comparison.gated]
+    rows = [row_of(finding, comparison) for finding in comparison.gated]
     several = len(comparison.sides) > 2
     for one in rows:
-        if one.why and not comparison.unfair and comparison.decision is None:
+        if one.why and comparison.decision is None:
             whose = f" on {one.candidate}" if several else ""
             yield from _named("unsettled", f"{figure(one.finding.question)}{whose}: {one.why}", width)
     for worst in sentences.worst_steps(comparison):
@@ -186,9 +184,9 @@ def _closing(comparison: Comparison, width: int, ink: Ink) -> Iterable[str]:
     passed = [check.name for check in comparison.checks if check.fair]
     if passed:
         yield from _named("fair", " · ".join(f"✓ {name}".replace(" ", NBSP) for name in passed), width)
-    for check in comparison.unfair:
-        remedy = f"; {check.remedy}" if check.remedy else ""
-        yield from (ink(line, "bad") for line in _named("not fair", f"✕ {_told(check, comparison)}{remedy}", width))
+    if comparison.unfair:
+        broken = " · ".join(f"✕ {check.name}".replace(" ", NBSP) for check in comparison.unfair)
+        yield from (ink(line, "bad") for line in _named("not fair", broken, width))
     for check in comparison.checks:
         if check.fair is None and len(set(check.texts)) > 1:
             yield from _named("differs", _told(check, comparison), width)

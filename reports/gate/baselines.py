@@ -21,10 +21,10 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from bench.run.folder import write_text
+from reports.compare.fairness import throttled_cause, throttled_share
 from reports.compare.question import RATES, Question, by_origin
 from reports.compare.sides import Side, counts_of, sample_of
 from reports.gate.conditions import conditions_of
-from reports.gate.throttling import throttled_share, told
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, ratio_of
@@ -33,6 +33,7 @@ from reports.summary.arms import FAIR
 from reports.summary.verdict import verdict_of
 from reports.wording.called import labels_of
 from reports.wording.numbers import NBSP
+from reports.wording.unusable import of_run
 
 SCHEMA = 1
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
@@ -104,15 +105,15 @@ class Kept:
 def baseline_of(side: Side) -> Baseline:
     """What is to be stored of a target. Raises UsageError for a run that is invalid, not judged or without data."""
     document, verdict = side.run.document, verdict_of(side.run.document)
-    if verdict.valid is not True:
-        raise UsageError(f"{side.run.folder} is no baseline: it is {verdict.word}, {verdict.reason}")
+    if causes := of_run(verdict, document, side.run.folder):
+        raise UsageError(f"{side.run.folder} is no baseline: {causes[0].line}".replace(NBSP, " "))
     turns = int(side.here.sum())
     failures = counts_of(side, Question("failures", "rate", Margin()))
     if not turns or failures[0].sum() == failures[1].sum():
         what = "no turn of it succeeded" if turns else "it has no turns"
         raise UsageError(f"{side.run.folder} is no baseline of {side.name or 'anything'}: {what}")
     if throttled_share(side) > FAIR:
-        raise UsageError(f"{side.run.folder} is no baseline: {told(side)}".replace(NBSP, " "))
+        raise UsageError(f"{side.run.folder} is no baseline: {throttled_cause(side).line}".replace(NBSP, " "))
     return Baseline(
         SCHEMA, run_id_of(side), scenario_of(side), side.name, int(document.get("began_utc_ns") or 0),
         str((document.get("tool") or {}).get("version") or ""), True, side.run.simulated, side.sessions, turns, PS,

@@ -46,7 +46,7 @@ def by_looks(run: Run, base: SameRun, thresholds: Sequence[Threshold]) -> Answer
     _refuse_others(decision, base, thresholds, str(run.folder))
     return Answers(
         items=tuple(_items(decision)),
-        void=(f"no fair comparison, {decision.invalid}",) if decision.invalid else (),
+        void=tuple(cause.line for cause in decision.invalid),
         notices=tuple(_notices(decision)),
         against=f"{base.target}, in the same run, by its planned looks: {stop_of(decision)}",
     )

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from bench.errors import UsageError
 from reports.compare.comparison import Comparison, compared
-from reports.compare.fairness import Check
 from reports.compare.named import known_targets
 from reports.compare.question import Question
 from reports.compare.sides import Side, sides_of
@@ -24,7 +23,8 @@ def against_targets(
     """The other targets of an interleaved run against one of them."""
     candidates = [name for name in targets if name != base.target]
     named = [f"{run.folder}:{name}" for name in (base.target, *candidates)]
-    return replace(_answers(named, candidates, thresholds, level), against=f"{base.target}, in the same run")
+    found = _answers(named, candidates, thresholds, level, run)
+    return replace(found, against=f"{base.target}, in the same run")
 
 
 def against_run(
@@ -42,6 +42,7 @@ def against_run(
             mine,
             [one for one in thresholds if not one.target or one.target in mine],
             level,
+            run,
         )
         for other, mine in pairs.items()
     ]
@@ -67,13 +68,16 @@ def _partner(base: OtherRun, target: str, known: Sequence[str]) -> str:
     )
 
 
-def _answers(named: Sequence[str], candidates: Sequence[str], thresholds: Sequence[Threshold], level: float) -> Answers:
-    """Of one comparison."""
+def _answers(
+    named: Sequence[str], candidates: Sequence[str], thresholds: Sequence[Threshold], level: float, run: Run
+) -> Answers:
+    """Of one comparison. What is the fault of the run that is checked is said by the check itself."""
     sides = sides_of(named)
     asked = asked_of(thresholds, sides, candidates)
     comparison = compared(sides, _distinct(asked), level=level)
     answers = tuple(_of(comparison, sides[1:], candidates, asked))
-    return Answers(answers, tuple(_unfair(one, sides) for one in comparison.unfair), notices=comparison.notices)
+    void = tuple(cause.line for cause in comparison.causes if cause.folder != run.folder)
+    return Answers(answers, void, notices=comparison.notices)
 
 
 def _distinct(asked: Sequence[Asked]) -> list[Question]:
@@ -92,10 +96,3 @@ def _of(
         for side, name in zip(sides, candidates, strict=True)
         if one.target in ("", name) and (one.question, side.label) in found
     ]
-
-
-def _unfair(check: Check, sides: Sequence[Side]) -> str:
-    """No fair comparison, not throttled: before 0.2 %; after 3.1 %. Lower the load."""
-    texts = "; ".join(f"{side.label} {text}" for side, text in zip(sides, check.texts, strict=True))
-    remedy = f". {check.remedy[:1].upper()}{check.remedy[1:]}" if check.remedy else ""
-    return f"no fair comparison, {check.name}: {texts}{remedy}"

@@ -11,6 +11,7 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from reports.compare.comparison import Finding
+from reports.compare.fairness import throttled_cause, throttled_share
 from reports.compare.question import Question
 from reports.compare.sides import Side, sample_of
 from reports.gate.against import StoredRuns
@@ -18,7 +19,6 @@ from reports.gate.baselines import PS, Kept, Quantiles, Rate, rate_of, run_id_of
 from reports.gate.eligible import eligible
 from reports.gate.relative import Answer, Answers, asked_of
 from reports.gate.thresholds import Threshold
-from reports.gate.throttling import throttled_share, told
 from reports.statistics.baselines import KNOWN, Stored, against_stored, rate_against_stored, stored_quantile
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.rates import Ratio
@@ -51,7 +51,7 @@ def against_stored_runs(
         if thresholds and not mine:
             continue
         stored = eligible(side, base.folder, allowed, base.target or side.name)
-        void += [told(side)] if throttled_share(side) > FAIR else []
+        void += [throttled_cause(side).line] if throttled_share(side) > FAIR else []
         differs += [f"{side.name}: {line}" for line in stored.differs]
         notices += stored.notices
         against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or side.name}"] if stored.runs else []

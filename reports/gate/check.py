@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from reports.compare.clusters import ABSENT
+from reports.compare.fairness import own_causes
 from reports.compare.question import Question
 from reports.compare.sides import Side
 from reports.gate.against import OtherRun, SameRun, StoredRuns, baseline_of
@@ -28,9 +29,9 @@ from reports.summary.arms import FAIR
 from reports.summary.notices import notices
 from reports.summary.verdict import verdict_of
 from reports.turns import measured
-from reports.wording import words
 from reports.wording.called import labels_of
 from reports.wording.numbers import listed, percent
+from reports.wording.unusable import of_run
 
 REMEDY = (
     "name a baseline: --baseline RUN, or a folder of `rtbench baseline save`; or run the baseline as the first of "
@@ -72,7 +73,7 @@ def checked(
         simulated=run.simulated,
         verdict=verdict_of(run.document).word,
         items=items,
-        void=(*_invalid(run), *_empty(sides), *answers.void, *_throttled(sides, items, answers)),
+        void=tuple(dict.fromkeys((*_unusable(run, sides), *answers.void, *_throttled(sides, items, answers)))),
         differs=answers.differs,
         notices=(*answers.notices, *_drifting(limits), *_notices(run, sides, answers.notices)),
         against=answers.against,
@@ -192,22 +193,10 @@ def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[str]:
             )
 
 
-def _invalid(run: Run) -> list[str]:
-    """Why the run's figures may not be used."""
-    verdict = verdict_of(run.document)
-    if verdict.valid:
-        return []
-    if verdict.valid is None:
-        return [f"the run was not judged: {verdict.reason}"]
-    return [
-        " ".join(filter(None, (words.rule_line(rule), words.rule_figure(rule), _begun(words.remedy(rule)))))
-        for rule in verdict.broken
-    ] or [f"the run is invalid: {verdict.reason}"]
-
-
-def _begun(sentence: str) -> str:
-    """With a capital."""
-    return sentence[:1].upper() + sentence[1:]
+def _unusable(run: Run, sides: Sequence[Side]) -> list[str]:
+    """Why the run's figures may not be used. One without data is never green, nor one of whose targets one has none."""
+    causes = own_causes(sides) or of_run(verdict_of(run.document), run.document, run.folder)
+    return [cause.line for cause in causes] + ([] if sides else ["the run has no turns and no sessions"])
 
 
 def _notices(run: Run, sides: Sequence[Side], said: Sequence[str]) -> list[str]:
@@ -216,10 +205,3 @@ def _notices(run: Run, sides: Sequence[Side], said: Sequence[str]) -> list[str]:
         return []
     found = notices(run, sides[0].turns, run.sessions.iloc[measured(run.sessions)])
     return [notice for notice in found if not any(other.endswith(notice) for other in said)]
-
-
-def _empty(sides: Sequence[Side]) -> list[str]:
-    """A run without data is never green, nor is one of whose targets one has none."""
-    if not sides:
-        return ["the run has no turns and no sessions"]
-    return [f"{side.name or 'the run'} has no turns: nothing was measured" for side in sides if not side.here.any()]

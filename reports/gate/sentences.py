@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from reports.compare.forest_rows import NOT_JUDGED
 from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Grade, Item
 from reports.gate.written import corrected_text, few_text, interval_text, limit_text, value_text
+from reports.wording import unusable
 from reports.wording.numbers import count, plural
 
 GLYPHS: dict[Grade, str] = {"passed": "✓", "failed": "✕", "unsure": "?", "void": "✕"}
@@ -28,7 +30,7 @@ def headline(checked: Checked) -> str:
     """One sentence that tells the verdict."""
     if checked.status == VOID:
         if why := _why_void(checked):
-            return f"no verdict: {_first(why, 'reason')}"
+            return f"{unusable.LEAD if checked.void else 'no verdict'}: {_first(why, 'reason')}"
         return f"no verdict: {_first([said(item) for item in checked.of('void')], 'threshold')}"
     if failed := checked.of("failed"):
         return _first([said(item) for item in failed], "threshold")
@@ -112,7 +114,7 @@ def is_judged(item: Item, checked: Checked) -> bool:
 def mark(item: Item, checked: Checked) -> str:
     """✓ equivalent (within 40 %); – not judged, where the run says nothing."""
     if not is_judged(item, checked):
-        return "– not judged"
+        return NOT_JUDGED
     return f"{GLYPHS[item.grade]} {item.word}{within(item)}"
 
 
@@ -129,8 +131,8 @@ def _why_void(checked: Checked) -> list[str]:
 
 def badges(checked: Checked) -> list[str]:
     """✓ VALID, ◇ SIMULATED."""
-    mark = {"VALID": "✓", "INVALID": "✕"}.get(checked.verdict, "?")
-    return [f"{mark} {checked.verdict}", *(["◇ SIMULATED"] if checked.simulated else [])]
+    usable = not (checked.void and checked.against)
+    return [unusable.mark(checked.verdict, usable=usable), *(["◇ SIMULATED"] if checked.simulated else [])]
 
 
 def _differing(checked: Checked) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from bench.errors import UsageError
 from reports import runs
 from reports.compare.answers import better_of
-from reports.compare.fairness import TURNS, VALID, checks_of
+from reports.compare.fairness import TURNS, VALID, causes_of, checks_of
 from reports.compare.named import known_targets
 from reports.compare.question import Question, by_origin
 from reports.compare.sides import Side, as_floats, counts_of, inexact, sample_of, totals_of
@@ -30,9 +30,13 @@ from reports.runs import Run
 from reports.statistics.quantiles import Integers
 from reports.statistics.resample import seed_of
 from reports.statistics.serial import EARLY, FOUND
+from reports.summary.verdict import verdict_of
+from reports.wording.unusable import LEAD, Cause, of_run
 
 AT_THE_END = (VALID, TURNS)
 """Checks that a look does not ask: the harness is judged once the run has ended, and turns may still come."""
+GIVEN_UP = f"{LEAD[:1].lower()}{LEAD[1:]}: "
+"""How what a run says of its end begins where it was given up because its figures could not be used."""
 BY_HAND = "interrupted"
 """What a run that is to be decided says where somebody cut it short, by whichever way."""
 
@@ -65,14 +69,14 @@ def decision_of(run: Run, named: str = "the run") -> Decision:
         error = EARLY if size < plan.looks[-1] else FOUND
         return _seen(first(size), asked, plan, np.random.default_rng([seed, size]), error)
 
-    def unfit(size: int) -> str:
+    def unfit(size: int) -> tuple[Cause, ...]:
         return _broken(first(size), besides=AT_THE_END)
 
     course = follow(plan.schedule(len(asked)), see, complete, end_of(run.document), unfit=unfit)
     if course.reason == "invalid":
         invalid = unfit(course.looks[-1].pairs)
     else:
-        invalid = _invalid(first(int(pairs.size)) if pairs.size else ()) if ended else ""
+        invalid = _invalid(run, first(int(pairs.size)) if pairs.size else ()) if ended else ()
     return Decision(run, targets, plan, asked, course, int(pairs.size), seed, ended, invalid)
 
 
@@ -140,12 +144,20 @@ def _same_sample(one: Question, other: Question) -> bool:
     return (one.measure, one.kind, one.origin, one.step) == (other.measure, other.kind, other.origin, other.step)
 
 
-def _invalid(sides: Sequence[Side]) -> str:
+def _invalid(run: Run, sides: Sequence[Side]) -> tuple[Cause, ...]:
     """Why a run that ended may not be used: it was overloaded, not judged, throttled, or has nothing to compare."""
-    return _broken(sides) if sides else "no pair of sessions ended"
+    if not sides:
+        told = of_run(verdict_of(run.document), run.document, run.folder)
+        return told or (Cause("no pair of sessions ended"),)
+    return _broken(sides) or _given_up(run)
 
 
-def _broken(sides: Sequence[Side], besides: Sequence[str] = ()) -> str:
-    """The checks that make a comparison unfair, but for those `besides`; empty where it is fair."""
-    broken = [check for check in checks_of(sides) if check.fair is False and check.name not in besides]
-    return "; ".join(f"{check.name}: {', '.join(dict.fromkeys(check.texts))}" for check in broken)
+def _given_up(run: Run) -> tuple[Cause, ...]:
+    """That the run was ended as invalid while it ran, whatever was said of it once it was over."""
+    stopped = str(run.document.get("stopped") or "")
+    return (Cause(stopped.removeprefix(GIVEN_UP)),) if stopped.startswith(GIVEN_UP) else ()
+
+
+def _broken(sides: Sequence[Side], besides: Sequence[str] = ()) -> tuple[Cause, ...]:
+    """Why the sides may not be compared, but for the checks `besides`; none where it is fair."""
+    return causes_of(check for check in checks_of(sides) if check.name not in besides)

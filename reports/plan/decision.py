@@ -8,6 +8,7 @@ from reports.compare.question import Question
 from reports.plan.plan import DecisionPlan
 from reports.plan.sequence import Course
 from reports.runs import Run
+from reports.wording.unusable import Cause
 
 INVALID = 4
 STATUSES = {"not regressed": 0, "regressed": 1}
@@ -17,7 +18,7 @@ STATUSES = {"not regressed": 0, "regressed": 1}
 class Decision:
     """What may be said of a run by its plan, now. `gates`: what is asked, in the order of the course's rulings.
 
-    `pairs`: measured pairs that have ended, in a row from the first; `invalid`: why the figures may not be used, empty
+    `pairs`: measured pairs that have ended, in a row from the first; `invalid`: why the figures may not be used, none
     where they may, or the run has not ended.
     """
 
@@ -29,7 +30,7 @@ class Decision:
     pairs: int
     seed: int
     ended: bool
-    invalid: str
+    invalid: tuple[Cause, ...]
 
     @property
     def stopped(self) -> bool:

@@ -11,6 +11,7 @@ from bench.errors import UsageError
 from bench.run.folder import write_text
 from reports.plan.decision import Decision
 from reports.plan.sequence import Look, Ruling
+from reports.wording.unusable import texts
 
 SCHEMA = 1
 NAME = "decision.json"
@@ -39,14 +40,14 @@ def as_data(decision: Decision) -> dict[str, Any]:
         "stopped": decision.stopped,
         "status": decision.status,
         "reason": course.reason,
-        "invalid": decision.invalid or None,
+        "invalid": "; ".join(texts(decision.invalid)) or None,
         "sentence": decision.sentence,
         "pairs": decision.used,
         "pairs_after": decision.after,
         "plan": {
             "pairs": plan.pairs,
             "looks": list(plan.looks),
-            "gates": {measure: list(texts) for measure, texts in plan.gates.items()},
+            "gates": {measure: list(written) for measure, written in plan.gates.items()},
             "level": plan.level,
             "spending": plan.spending,
             "draws": plan.draws,

@@ -11,6 +11,7 @@ from reports.plan.sequence import Ruling, Seen
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import DRIFTS
 from reports.wording.numbers import NBSP, NONE, change, count, listed, ms, plural, three
+from reports.wording.unusable import LEAD, texts
 
 UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and its bound alone decides"
 ORIGINS = {"requested": "from response.create", "speech_end": "from the end of speech"}
@@ -20,7 +21,7 @@ def sentence(decision: Decision) -> str:
     """The answer in one sentence: what came of it, by which figures, and which look said so."""
     reason = decision.course.reason
     if decision.invalid:
-        told = f"invalid: {decision.invalid}; its figures decide nothing"
+        told = f"{LEAD[:1].lower()}{LEAD[1:]}: {'; '.join(texts(decision.invalid))}"
         return f"{told}; stopped at {place(decision)}" if reason == "invalid" else told
     if reason == "waiting":
         return _waiting(decision)

@@ -34,7 +34,8 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     yield from (f"{_whose(run, one.target)}{one.measure} is {one.why}." for one in run.inexact)
     left_out = len(run.turns) - turns.rows.size
     if left_out:
-        yield f"{left_out:,} of {plural(len(run.turns), 'turn')} {'is' if left_out == 1 else 'are'} of the warm-up, and left out."
+        are = "is" if left_out == 1 else "are"
+        yield f"{left_out:,} of {plural(len(run.turns), 'turn')} {are} of the warm-up, and left out."
     stray = int(np.nansum(sessions["stray_commits"].to_numpy(dtype=np.float64)))
     if stray:
         made = "1 commit was" if stray == 1 else f"{stray:,} commits were"
@@ -55,7 +56,7 @@ def decided(run: Run) -> str:
     found = DECIDED.fullmatch(_sentence(run)) or DECIDED.fullmatch(str(run.document.get("stopped") or ""))
     if found is None:
         return ""
-    how = "" if found["answer"].startswith(("inconclusive", "invalid")) else ", decided"
+    how = "" if found["answer"].startswith(("inconclusive", "do not use")) else ", decided"
     return f"This run ended at {found['place']}{how}: {found['answer']}."
 
 

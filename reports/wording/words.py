@@ -104,9 +104,14 @@ def cause(summary: Summary) -> str:
     )
 
 
+def rule_said(rule: Rule) -> str:
+    """audio chunks were sent late: what it means that the rule is broken."""
+    return CAUSES.get(rule.measure, (rule.name, ""))[0]
+
+
 def rule_line(rule: Rule) -> str:
     """Rule (c) failed: audio chunks were sent late."""
-    said = CAUSES.get(rule.measure, (rule.name, ""))[0]
+    said = rule_said(rule)
     return f"Rule ({rule.rule}) failed: {said}." if rule.rule else f"Failed: {said}."
 
 

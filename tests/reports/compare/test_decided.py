@@ -109,5 +109,5 @@ def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
     found = quick(sides_of([planned(tmp_path / "run", LOOSE, replace(TWO, valid=False))]))
 
     assert found.status == 4
-    assert essentials(found).startswith("✕ INVALID COMPARISON")
-    assert terminal(found).startswith("Do not use this comparison")
+    assert essentials(found).startswith("✕ INVALID · ")
+    assert terminal(found).startswith("Do not use these figures: the run is INVALID by rule (c)")

@@ -40,15 +40,29 @@ def test_two_runs_of_the_same_load_are_fair(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("valid", "said"), [(False, "✕ INVALID: rule (c) failed: audio chunks were sent late"), (None, "? NOT JUDGED: ")]
+    ("valid", "mark", "said"),
+    [
+        (False, "✕ INVALID", "the run of sim (other) is INVALID by rule (c), audio chunks were sent late: "),
+        (None, "? NOT JUDGED", "the run of sim (other) is NOT JUDGED: "),
+    ],
 )
-def test_an_invalid_run_and_one_that_was_not_judged_are_unfair(tmp_path: Path, valid: bool | None, said: str) -> None:
+def test_an_invalid_run_and_one_that_was_not_judged_are_unfair(
+    tmp_path: Path, valid: bool | None, mark: str, said: str
+) -> None:
     check = named(checks_of(two(tmp_path, RUN, Plan(sessions=40, turns=5, valid=valid))), fairness.VALID)
 
     assert check.fair is False
-    assert check.texts[0] == "✓ VALID"
-    assert check.texts[1].startswith(said)
+    assert check.texts == ("✓ VALID", mark)
+    assert [cause.text.startswith(said) for cause in check.causes] == [True]
     assert check.remedy
+
+
+@pytest.mark.parametrize("valid", [False, None])
+def test_what_makes_a_run_invalid_is_said_once_of_all_of_its_targets(tmp_path: Path, valid: bool | None) -> None:
+    plan = Plan(sessions=80, turns=5, targets=("old", "new"), paired=True, valid=valid)
+    check = named(checks_of(sides_of([synthetic.write(tmp_path, plan, interleaved=True)])), fairness.VALID)
+
+    assert [cause.text.partition(" is ")[0] for cause in check.causes] == ["the run"]
 
 
 def test_a_run_under_way_is_unfair(tmp_path: Path) -> None:
@@ -56,7 +70,7 @@ def test_a_run_under_way_is_unfair(tmp_path: Path) -> None:
     checks = checks_of(sides_of([run(tmp_path / "one"), killed]))
 
     assert broken(checks) == [fairness.VALID]
-    assert named(checks, fairness.VALID).texts[1] == "? NOT JUDGED: the run has not ended"
+    assert named(checks, fairness.VALID).causes[0].text.endswith(" is NOT JUDGED: the run has not ended")
 
 
 def test_a_side_without_turns_is_unfair_and_says_how_its_sessions_ended(tmp_path: Path) -> None:
@@ -65,8 +79,10 @@ def test_a_side_without_turns_is_unfair_and_says_how_its_sessions_ended(tmp_path
     assert broken(checks) == [fairness.TURNS]
     assert named(checks, fairness.TURNS).texts == (
         "200\u00a0turns",
-        "no turn: 3\u00a0sessions ended as 3 × refused:401",
+        "no turn",
     )
+    (cause,) = named(checks, fairness.TURNS).causes
+    assert cause.text == "sim (other) has no turns: 3\u00a0sessions ended as 3 × refused:401"
 
 
 @pytest.mark.parametrize(("throttled", "fair"), [(2, True), (3, False)])
@@ -80,7 +96,9 @@ def test_more_than_one_percent_of_throttled_turns_is_unfair(tmp_path: Path, thro
     )
     sides = sides_of([str(tmp_path / "one"), str(folder)])
 
-    assert named(checks_of(sides), fairness.THROTTLED).fair is fair
+    check = named(checks_of(sides), fairness.THROTTLED)
+    assert check.fair is fair
+    assert [cause.text.partition(": ")[0] for cause in check.causes] == ([] if fair else ["sim (other)"])
 
 
 def test_one_side_alone_simulated_is_unfair(tmp_path: Path) -> None:

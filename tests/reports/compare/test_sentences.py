@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from reports.compare import fairness, sentences
+from reports.compare import sentences
 from reports.compare.comparison import Check, Comparison, Finding, Method
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import Verdict
+from reports.wording.unusable import Cause
 from tests.reports.compare.invented import comparison, finding, points, ratio
 
 WORSE = ratio(1600, 2640, 1.47, 1.87)
@@ -209,36 +210,30 @@ def test_without_a_gated_figure_nothing_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("check", "headline"),
+    ("causes", "headline"),
     [
         (
-            Check(fairness.VALID, ("✓ VALID", "? NOT JUDGED: the run has not ended"), False, "run it again"),
-            "Do not use this comparison: the run of gateway was not judged (the run has not ended).",
+            (Cause("gateway has no turns", "run it again."),),
+            "Do not use these figures: gateway has no turns.",
         ),
         (
-            Check(fairness.TURNS, ("20 turns", "no turn: 3 sessions ended as 3 × refused:401"), False),
-            "Do not use this comparison: gateway has no turns.",
+            (Cause("gateway: 2.1 % was throttled"), Cause("the sides differ in users", "run it again")),
+            "Do not use these figures: gateway: 2.1 % was throttled; the sides differ in users.",
         ),
         (
-            Check(fairness.THROTTLED, ("0 %", "2.1 %"), False),
-            "Do not use this comparison: more than 1 % was throttled (direct 0 % and gateway 2.1 %).",
-        ),
-        (
-            Check(fairness.SERVICE, ("◇ SIMULATED", "a real service"), False),
-            "Do not use this comparison: one side alone was simulated.",
-        ),
-        (
-            Check("users", ("10", "20"), False),
-            "Do not use this comparison: the sides were not given the same work (users).",
+            (Cause("gateway has no turns", "run it again"), Cause("gateway has no turns", "run it again")),
+            "Do not use these figures: gateway has no turns.",
         ),
     ],
 )
-def test_an_unfair_comparison_has_no_verdict(check: Check, headline: str) -> None:
-    found = comparison("gateway", checks=(check,))
+def test_an_unfair_comparison_has_no_verdict_and_says_every_cause_once(
+    causes: tuple[Cause, ...], headline: str
+) -> None:
+    found = comparison("gateway", checks=(Check("one", ("", ""), False, causes), Check("two", ("", ""), False, causes)))
 
     assert said(sentences.headline(found)) == headline
-    assert sentences.title(found).startswith("✕ INVALID COMPARISON: ")
-    assert not check.remedy or sentences.second(found) == "Run it again."
+    assert sentences.title(found) == f"✕ {sentences.headline(found)}"
+    assert sentences.second(found) == "Run it again."
 
 
 def test_the_title_of_a_comment_is_one_line_with_the_numbers() -> None:

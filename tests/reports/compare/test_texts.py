@@ -18,13 +18,15 @@ from reports.compare.page import html
 from reports.compare.sides import sides_of
 from reports.compare.text import essentials, terminal
 from reports.statistics.verdicts import Word
+from reports.wording.unusable import Cause
 from tests.reports import synthetic
 from tests.reports.compare.build import PAIRED, quick, run, two
 from tests.reports.compare.invented import comparison, finding, ratio
 from tests.reports.synthetic import Plan
 
 SCHEMA = json.loads((Path(fairness.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
-UNFAIR = Check(fairness.THROTTLED, ("0 %", "2.1 %"), False, "lower the load")
+THROTTLED = Cause("gateway: 2.1 % was throttled", "lower the load")
+UNFAIR = Check(fairness.THROTTLED, ("0 %", "more"), False, (THROTTLED,))
 LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_too_and_longer")
 
 
@@ -91,10 +93,14 @@ def test_an_invalid_comparison_is_loud_and_gives_no_verdict() -> None:
     found = comparison("gateway", checks=(UNFAIR,))
     text = terminal(found)
 
-    assert text.startswith("Do not use this comparison: ")
+    assert text.startswith("Do not use these figures: gateway: 2.1 % was throttled")
     assert "✕ INVALID COMPARISON" in text
     assert "✕ REGRESSED" not in text
-    assert "not fair    ✕ throttled turns, limit 1 %: direct 0 %, gateway 2.1 %; lower the load" in text
+    assert "not fair    ✕ throttled turns, limit 1 %" in text
+    assert "Lower the load." in text
+    assert text.count("2.1 %") == 1
+    assert not any(word in text for word in ("? inconclusive", "✓ not regressed", "about 260 more"))
+    assert "– not judged" in text
     assert essentials(found).startswith("✕ INVALID COMPARISON · ")
 
 
@@ -152,9 +158,10 @@ def test_labels_are_anyones_and_break_no_table() -> None:
 def test_an_unfair_comment_strikes_its_figures() -> None:
     text = markdown(comparison("gateway", checks=(UNFAIR,)))
 
-    assert text.startswith("### ✕ INVALID COMPARISON: ")
+    assert text.startswith("### ✕ Do not use these figures: gateway: 2.1 % was throttled")
+    assert "✕ INVALID COMPARISON" in text
     assert "~~2,640 ms~~" in text
-    assert "**Not fair: throttled turns, limit 1 %.**" in text
+    assert "**What to do:** Lower the load." in text
 
 
 def test_the_document_is_as_its_schema_says(many: list[Comparison]) -> None:

@@ -85,7 +85,7 @@ def test_what_is_too_short_to_say_is_inconclusive(tmp_path: Path) -> None:
         (Plan(sessions=0), "sim has no turns"),
         (Plan(sessions=0, refused=30), "sim has no turns"),
         (replace(ENOUGH, valid=False), "audio chunks were sent late"),
-        (replace(ENOUGH, valid=None), "not judged"),
+        (replace(ENOUGH, valid=None), "NOT JUDGED"),
     ],
 )
 def test_a_run_that_says_nothing_is_never_green(tmp_path: Path, plan: Plan, said: str) -> None:
@@ -100,7 +100,7 @@ def test_a_target_that_was_never_begun_is_not_green(tmp_path: Path) -> None:
     found = checked(folder, thresholds("ttfa: med<9s", "failures: rate<50%", "connect_total: med<9s"))
 
     assert [item.word for item in found.items if item.target == "ghost"] == ["no data"] * 3
-    assert found.void == ("ghost has no turns: nothing was measured",)
+    assert found.void == ("ghost has no turns. See why no turn was begun: rtbench report.",)
 
 
 def test_what_is_to_be_read_before_the_figures_is_among_the_notices(tmp_path: Path) -> None:

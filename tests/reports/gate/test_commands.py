@@ -178,7 +178,7 @@ def test_what_is_no_baseline_is_said(tmp_path: Path) -> None:
     folder = tmp_path / "baselines"
     rtbench("baseline", "save", run(tmp_path / "good"), "--folder", folder)
 
-    with pytest.raises(UsageError, match="it is INVALID"):
+    with pytest.raises(UsageError, match="the run is INVALID"):
         rtbench("baseline", "save", run(tmp_path / "bad", replace(ENOUGH, valid=False)), "--folder", folder)
     with pytest.raises(UsageError, match="has no baseline of text_turns/sim; it has voice_turns/sim"):
         rtbench("baseline", "show", "text_turns/sim", "--folder", folder)

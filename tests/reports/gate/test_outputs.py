@@ -129,7 +129,7 @@ def test_github_is_told_errors_and_warnings() -> None:
     assert [line.split()[0] for line in github.commands(check(UNSURE, on_inconclusive="warn"))] == ["::warning"]
     assert list(github.commands(check(UNSURE, on_inconclusive="pass"))) == []
     assert list(github.commands(VOID)) == [
-        "::error title=rtbench check::no verdict: the run was not judged: it was killed"
+        "::error title=rtbench check::Do not use these figures: the run was not judged: it was killed"
     ]
 
 

@@ -208,7 +208,7 @@ def test_an_invalid_run_and_one_that_was_not_judged_decide_nothing(tmp_path: Pat
 def test_a_run_without_sessions_is_never_green(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, LOOSE, Plan(sessions=0, targets=("east", "west"), paired=True)))
 
-    assert (found.status, found.sentence.split(";")[0]) == (4, "invalid: no pair of sessions ended")
+    assert (found.status, found.sentence.split(";")[0]) == (4, "do not use these figures: no pair of sessions ended")
 
 
 def test_throttled_arms_are_no_fair_comparison(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_look_at_throttled_arms_ends_the_run_at_once(tmp_path: Path) -> None:
 
     assert (held(found), found.stopped, found.status) == ([40], True, 4)
     assert (written["stopped"], written["reason"], written["status"]) == (True, "invalid", 4)
-    assert found.sentence.startswith("invalid: throttled turns, limit 1\u00a0%: ")
+    assert found.sentence.startswith("do not use these figures: west: ")
     assert found.sentence.endswith("; stopped at look\u00a01 of 3, 40\u00a0pairs")
     jsonschema.validate(written, SCHEMA)
 
@@ -273,7 +273,7 @@ def test_arms_that_were_given_different_work_end_the_run_at_the_first_look(tmp_p
 def test_a_run_under_way_is_not_invalid_because_nobody_has_judged_it_yet(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, LOOSE, state="running", verdict=None))
 
-    assert (found.course.reason, found.status, found.invalid) == ("not regressed", 0, "")
+    assert (found.course.reason, found.status, found.invalid) == ("not regressed", 0, ())
 
 
 @pytest.mark.parametrize(("target", "why"), [("east", "east is the baseline"), ("north", "there is no target north")])

@@ -1,0 +1,95 @@
+"""A run that may not be used is called so in the same words, wherever it is looked at, and each reason stands once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from reports.compare import comment as compare_comment
+from reports.compare import page, text
+from reports.compare import sentences as compare_sentences
+from reports.compare.comparison import Comparison, compared
+from reports.compare.sides import sides_of
+from reports.gate import comment as check_comment
+from reports.gate import sentences as check_sentences
+from reports.gate import text as check_text
+from reports.gate.check import checked
+from reports.gate.items import Checked
+from reports.wording.numbers import NBSP
+from tests.reports import synthetic
+from tests.reports.compare.build import edit
+from tests.reports.synthetic import Plan
+
+PAIRS = Plan(sessions=80, turns=5, targets=("old", "new"), paired=True)
+LATE = "send_lag was 14.2 ms, the limit is 10 ms (p99, a tenth of a chunk)"
+RULE = f"Do not use these figures: the run is INVALID by rule (c), audio chunks were sent late: {LATE}"
+
+
+def both(folder: Path, plan: Plan) -> tuple[Comparison, Checked]:
+    """The targets of one run, compared and checked."""
+    synthetic.write(folder, plan, interleaved=True)
+    return compared(sides_of([folder]), draws=200), checked(folder)
+
+
+def plain(said: str) -> str:
+    return " ".join(re.sub(r"<(style|svg|script).*?</\1>|<title>.*?</title>|<[^>]+>", " ", said, flags=re.S).split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "begins", "mark"),
+    [
+        ({"valid": False}, RULE, "✕ INVALID"),
+        ({"valid": None}, "Do not use these figures: the run is NOT JUDGED: ", "? NOT JUDGED"),
+        (
+            {"valid": None, "warmup_s": 60.0},
+            "Do not use these figures: the run is NOT JUDGED: the warm-up of 1 min took all 400 turns",
+            "? NOT JUDGED",
+        ),
+    ],
+)
+def test_compare_and_check_say_the_same_of_a_run_that_may_not_be_used(
+    tmp_path: Path, changes: dict[str, bool | float | None], begins: str, mark: str
+) -> None:
+    comparison, check = both(tmp_path, Plan(**(vars(PAIRS) | changes)))
+    reason = compare_sentences.headline(comparison).rstrip(".")
+    headline = check_sentences.headline(check)
+
+    assert reason.replace(NBSP, " ").startswith(begins)
+    assert headline.startswith(reason)
+    assert check_sentences.badges(check)[0] == text.badges_of(comparison)[0][0] == mark
+    assert (comparison.status, check.status) == (4, 4)
+
+
+def test_a_reason_stands_once_in_every_output(tmp_path: Path) -> None:
+    comparison, check = both(tmp_path, Plan(**(vars(PAIRS) | {"valid": False})))
+    outputs = {
+        "compare": text.terminal(comparison),
+        "compare.md": compare_comment.markdown(comparison).replace("\\", ""),
+        "compare.html": plain(page.html(comparison)),
+        "check": check_text.terminal(check),
+        "check.md": check_comment.markdown(check).replace("\\", ""),
+    }
+
+    assert {name: " ".join(said.split()).count(LATE) for name, said in outputs.items()} == dict.fromkeys(outputs, 1)
+    assert {name: "– not judged" in said for name, said in outputs.items()} == dict.fromkeys(outputs, True)
+
+
+def test_what_is_true_of_one_arm_is_said_of_that_arm_alone(tmp_path: Path) -> None:
+    """The candidate alone was throttled; the baseline is not named."""
+    synthetic.write(tmp_path, PAIRS, interleaved=True)
+    edit(tmp_path, "turns", lambda _, row: row | ({"outcome": "throttled:response"} if row["target"] == "new" else {}))
+    comparison, check = compared(sides_of([tmp_path]), draws=200), checked(tmp_path)
+    said = "new: 100 % was throttled, the limit is 1 %"
+
+    assert [cause.text.replace(NBSP, " ") for cause in comparison.causes] == [said]
+    assert check_sentences.headline(check).replace(NBSP, " ").startswith(f"Do not use these figures: {said}")
+    assert text.badges_of(comparison)[0][0] == check_sentences.badges(check)[0] == "✕ INVALID COMPARISON"
+
+
+def test_the_page_of_a_comparison_names_no_exit_status(tmp_path: Path) -> None:
+    for valid in (True, False):
+        comparison, _ = both(tmp_path / str(valid), Plan(**(vars(PAIRS) | {"valid": valid})))
+
+        assert "exit" not in plain(page.html(comparison)).lower()
