@@ -18,6 +18,7 @@ import gevent
 from bench.errors import UsageError
 from bench.load.child import output_of
 from bench.load.facts import script_facts
+from bench.load.lateness import Lateness
 from bench.load.options import Options
 from bench.load.plays import Play, Plays
 from bench.plan.turns import Expect, Pause
@@ -120,6 +121,8 @@ class Looks:
         self._folder, self._sizes, self._command = folder, list(plan["looks"]), command
         self._stop, self._say = stop, say
         self._known = self._tried = self._held = 0
+        self._lateness = Lateness(self._sizes[-1], say=say, stop=stop)
+        self._late = False
         self._looking: gevent.Greenlet | None = None
         self._trouble = ""
 
@@ -128,12 +131,16 @@ class Looks:
         """Looks that were held, and that are planned."""
         return self._held, len(self._sizes)
 
-    def consider(self, pairs: int) -> None:
+    def consider(self, pairs: int, late: str = "") -> None:
         """Start a look where one is due. `pairs`: that are complete; asked again and again, a second apart.
 
-        It goes by the number of the time before: their rows are on the disk by now.
+        It goes by the number of the time before: their rows are on the disk by now. `late`: by which figure the harness
+        is late; then no look is held.
         """
         known, self._known = self._known, pairs
+        self._late = self._lateness.consider(late, pairs)
+        if self._late:
+            return
         if not self._looking and is_due(self._sizes, self._held, known, self._tried):
             self._tried = known
             self._looking = gevent.spawn(self._look)
@@ -145,7 +152,7 @@ class Looks:
         except (OSError, ValueError, KeyError) as error:
             self._tell(f"a look could not be held: {error}")
             return
-        if said["stopped"]:
+        if said["stopped"] and not self._late:  # else the next look finds the same
             self._stop(str(said["sentence"]))
 
     def _tell(self, trouble: str) -> None:

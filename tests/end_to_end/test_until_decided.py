@@ -27,15 +27,29 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Rea
         yield ready
 
 
+HARNESS = """
+from bench.load.standing import Tally
+
+Tally.late = lambda tally: {late!r}  # whatever this machine does otherwise
+"""
+
+
+def scenario(folder: Path, late: str = "") -> Path:
+    """Three turns, by a harness that keeps up, or is late."""
+    written = write_scenario(folder, turns=3)
+    written.write_text(written.read_text() + HARNESS.format(late=late))
+    return written
+
+
 def decided(
-    folder: Path, services: dict[str, Ready], targets: str, *options: str
+    folder: Path, services: dict[str, Ready], targets: str, *options: str, late: str = ""
 ) -> tuple[int, str, dict[str, Any], dict[str, Any]]:
     """(exit status, what it printed, run.json, decision.json) of a run of at most 200 pairs."""
     names = write_targets(folder, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
     (folder / "ci.yaml").write_text(THRESHOLDS)
     plan = ("--until-decided", "--thresholds", str(folder / "ci.yaml"), "--look-every", "20", "--sessions", str(MOST))
     load = ("-u", "6", "-r", "6", "--targets", targets, "--target-file", names)
-    ended = run_locust(write_scenario(folder, turns=3), folder / "runs", *load, *plan, *options)
+    ended = run_locust(scenario(folder, late), folder / "runs", *load, *plan, *options)
     run = only_run(folder / "runs")
     assert "Traceback" not in ended.stderr
     return ended.returncode, ended.stdout, files.read_document(run), json.loads((run / "decision.json").read_text())
@@ -75,9 +89,19 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
         status, printed, document, decision = decided(tmp_path, services, "fast,slow")
 
     assert (status, decision["reason"], decision["stopped"], len(decision["looks"])) == (4, "invalid", True, 1)
-    assert "invalid: throttled turns" in " ".join(printed.split())
-    assert "throttled turns" in document["stopped"]
+    assert "o not use these figures: fast: " in " ".join(printed.split())
+    assert "was throttled" in document["stopped"]
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
+
+
+def test_a_run_whose_harness_stays_late_is_given_up_as_invalid(tmp_path: Path, services: dict[str, Ready]) -> None:
+    late = "send_lag 14.2 ms > 10 ms"
+    status, printed, document, decision = decided(tmp_path, services, "fast,slow", late=late)
+
+    assert document["stopped"] == f"do not use these figures: the harness was late for 20 pairs in a row, {late}"
+    assert (status, decision["status"], decision["stopped"]) == (4, 4, True)
+    assert "do not use these figures: " in " ".join(printed.split())
+    assert sum(document["totals"]["sessions"].values()) < MOST
 
 
 def test_a_run_that_ends_before_its_first_look_is_inconclusive(tmp_path: Path, services: dict[str, Ready]) -> None:

@@ -292,6 +292,16 @@ def test_a_look_that_fails_is_told_once_and_the_run_goes_on(program: str, troubl
     assert trouble in held.said[0]
 
 
+def test_no_look_is_held_while_the_harness_is_late(tmp_path: Path) -> None:
+    held = Held(tmp_path, saying(stopped=True, sentence="done", look=1, pairs=50))
+    for pairs in (49, 50, 51):
+        held.looks.consider(pairs, late="send_lag 14.2 ms > 10 ms")
+    assert (held.looks._looking, held.stopped, len(held.said)) == (None, [], 1)
+    held.consider(52, 53)
+
+    assert held.stopped == ["done"]
+
+
 def test_the_end_of_the_run_cuts_a_look_and_leaves_no_child(tmp_path: Path) -> None:
     held = Held(tmp_path, "import os, time; os.mkdir(f'{sys.argv[1]}/{os.getpid()}'); time.sleep(600)")
     held.looks.consider(50)

@@ -21,7 +21,7 @@ from bench.run import folder as run_folder
 from bench.run.folder import SCHEMAS
 from reports.plan import decide as plan_decide
 from reports.plan.__main__ import main
-from reports.plan.decide import end_of, look_at
+from reports.plan.decide import GIVEN_UP, end_of, look_at
 from reports.plan.decision import Decision
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -260,6 +260,13 @@ def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> No
 
     assert (found.course.reason, found.status) == ("not regressed", 4)
     assert "stopped at" not in found.sentence
+
+
+def test_a_run_that_was_given_up_is_invalid_whatever_its_verdict(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, UNDECIDED, stopped=f"{GIVEN_UP}the harness was late for 12 pairs in a row"))
+
+    assert found.status == 4
+    assert found.sentence == "do not use these figures: the harness was late for 12 pairs in a row"
 
 
 def test_arms_that_were_given_different_work_end_the_run_at_the_first_look(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""A run that is to be decided, while its harness is late: said at once, no look is held, and at a limit it is given up.
+
+Whether the harness is late is what its verdict would say if the run ended now, so it may still become valid. Where it
+does not for a tenth of the planned pairs in a row (ten at least), the rest of them would be paid for in vain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from bench.run.validity import MORE_PROCESSES
+
+LEAST_PAIRS = 10
+MOST_OF_PLAN = 0.1
+GIVEN_UP = "do not use these figures: "
+"""How what a run says of its end begins where it was given up; those who read it later look for that."""
+
+
+class Lateness:
+    """Of a plan of so many pairs. `say` tells, `stop` ends the run, with the reason."""
+
+    def __init__(self, pairs: int, *, say: Callable[[str], None], stop: Callable[[str], None]) -> None:
+        self._most = max(LEAST_PAIRS, math.ceil(pairs * MOST_OF_PLAN - 1e-9))
+        self._say, self._stop = say, stop
+        self._since: int | None = None
+        self._given_up = False
+
+    def consider(self, late: str, pairs: int) -> bool:
+        """Whether the harness is late. `late`: by which figure, empty where it keeps up; `pairs`: that are complete."""
+        if not late:
+            if self._since is not None:
+                self._say("the harness keeps up again: looks go on")
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = pairs
+            self._say(
+                f"the harness is late, {late}: no look is held, and the run is given up after {self._most} such pairs "
+                f"in a row; {MORE_PROCESSES}"
+            )
+        if pairs - self._since >= self._most and not self._given_up:
+            self._given_up = True
+            self._stop(f"{GIVEN_UP}the harness was late for {self._most} pairs in a row, {late}")
+        return True
