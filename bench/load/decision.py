@@ -131,14 +131,14 @@ class Looks:
         """Looks that were held, and that are planned."""
         return self._held, len(self._sizes)
 
-    def consider(self, pairs: int, late: str = "") -> None:
+    def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
         """Start a look where one is due. `pairs`: that are complete; asked again and again, a second apart.
 
-        It goes by the number of the time before: their rows are on the disk by now. `late`: by which figure the harness
-        is late; then no look is held.
+        It goes by the number of the time before: their rows are on the disk by now. `late`: by which figure of so many
+        `turns` the harness is late; then no look is held.
         """
         known, self._known = self._known, pairs
-        self._late = self._lateness.consider(late, pairs)
+        self._late = self._lateness.consider(late, pairs, turns)
         if self._late:
             return
         if not self._looking and is_due(self._sizes, self._held, known, self._tried):

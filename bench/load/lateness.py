@@ -1,7 +1,8 @@
 """A run that is to be decided, while its harness is late: said at once, no look is held, and at a limit it is given up.
 
 Whether the harness is late is what its verdict would say if the run ended now, so it may still become valid. Where it
-does not for a tenth of the planned pairs in a row (ten at least), the rest of them would be paid for in vain.
+does not for a tenth of the planned pairs in a row (ten at least), the rest of them would be paid for in vain. The rules
+are about p99, which of fewer than 100 turns is the worst of them: until both arms have so many, nothing is given up.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Callable
 
 from bench.run.validity import MORE_PROCESSES
 
-LEAST_PAIRS = 10
+LEAST_PAIRS, LEAST_TURNS = 10, 200
+"""The turns are those of both arms."""
 MOST_OF_PLAN = 0.1
 GIVEN_UP = "do not use these figures: "
 """How what a run says of its end begins where it was given up; those who read it later look for that."""
@@ -26,8 +28,8 @@ class Lateness:
         self._since: int | None = None
         self._given_up = False
 
-    def consider(self, late: str, pairs: int) -> bool:
-        """Whether the harness is late. `late`: by which figure, empty where it keeps up; `pairs`: that are complete."""
+    def consider(self, late: str, pairs: int, turns: int) -> bool:
+        """Whether the harness is late. `late`: by which figure, empty where by none; `pairs`, `turns`: that ended."""
         if not late:
             if self._since is not None:
                 self._say("the harness keeps up again: looks go on")
@@ -36,10 +38,10 @@ class Lateness:
         if self._since is None:
             self._since = pairs
             self._say(
-                f"the harness is late, {late}: no look is held, and the run is given up after {self._most} such pairs "
-                f"in a row; {MORE_PROCESSES}"
+                f"the harness is late, {late}: no look is held, and where that lasts for {self._most} pairs the run is "
+                f"given up; {MORE_PROCESSES}"
             )
-        if pairs - self._since >= self._most and not self._given_up:
+        if pairs - self._since >= self._most and turns >= LEAST_TURNS and not self._given_up:
             self._given_up = True
-            self._stop(f"{GIVEN_UP}the harness was late for {self._most} pairs in a row, {late}")
+            self._stop(f"{GIVEN_UP}the harness was late for {pairs - self._since} pairs in a row, {late}")
         return True

@@ -112,9 +112,7 @@ def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
     environment = {name: value for name, value in environ.items() if not name.startswith("LOCUST_")}
     words = [*load.options, "--headless", *options, "--runs", str(runs.resolve()), "--loglevel", "WARNING"]
     with tempfile.TemporaryDirectory() as scratch:
-        return _wait(
-            subprocess.Popen(python_command("locust", *words), cwd=scratch, env=own_environment(environment))
-        )
+        return _wait(subprocess.Popen(python_command("locust", *words), cwd=scratch, env=own_environment(environment)))
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -52,7 +52,8 @@ class Watch:
     def keep_looks(self) -> None:
         """Look at the comparison where that is due; asked once a second."""
         if self._looks is not None:
-            self._looks.consider(self._tally.total.pairs_done, self._tally.late())
+            total = self._tally.total
+            self._looks.consider(total.pairs_done, total.turns_stamped, self._tally.late())
 
     def end_looks(self) -> None:
         """The run has ended: what it came to is decided once all of it is there."""

@@ -14,9 +14,11 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import DEFINITIONS_VERSION
 from reports.compare.clusters import ABSENT
-from reports.compare.sides import Side
+from reports.compare.question import default_questions
+from reports.compare.sides import Side, sample_of
 from reports.compare.workload import differing, said, scripts, workload
 from reports.runs import Run
+from reports.statistics.alike import are_alike
 from reports.summary.arms import FACTS, FAIR, arms_of, interleaving_of
 from reports.summary.notices import notices as notices_of
 from reports.summary.verdict import Verdict, taken_by_warm_up, verdict_of
@@ -241,6 +243,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
             "the run: the turns that they finished count here, and looks leave such pairs out."
         )
     yield from _failing_apart(sides)
+    yield from one_seed(sides)
     for side in {id(side.run): side for side in sides}.values():
         where = "" if one_run(sides) else f"{side.label}: "
         sessions = side.run.sessions
@@ -252,6 +255,20 @@ def _cut_by_the_end(sides: Sequence[Side]) -> int:
     """Pairs of which a session was still playing its script when the run ended."""
     cut = [side.clusters.of_row[(side.session_rows["outcome_class"] == "censored").to_numpy()] for side in sides]
     return int(np.unique(np.concatenate(cut)).size)
+
+
+def one_seed(sides: Sequence[Side]) -> Iterable[str]:
+    """That two simulators drew the same delays: what differs between such arms is nobody's delay, and says nothing."""
+    question = default_questions(sides)[0]
+    first = sides[0]
+    for side in sides[1:]:
+        same = sample_of(first, question).good, sample_of(side, question).good
+        if first.simulated and side.simulated and are_alike(*same):
+            yield (
+                f"{first.label} and {side.label} gave the same values: their {question.measure} lies closer together "
+                "than independent samples do. Two simulators with one seed? Start one with another: rtbench simulate "
+                "--seed 2."
+            )
 
 
 def _failing_apart(sides: Sequence[Side]) -> Iterable[str]:

@@ -164,11 +164,11 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
 
 
 def too_few(finding: Finding) -> str:
-    """440 turns; needs 500: of a quantile that has fewer turns in an arm than it may be published with; else empty."""
+    """440 turns; 500 to print: of a quantile that has fewer turns in an arm than it is published with; else empty."""
     p, least = finding.question.p, min(finding.turns)
     if p is None or finding.difference is None or finding.verdict.word != "inconclusive" or least >= floor(p):
         return ""
-    return f"{plural(least, 'turn')}; needs {count(floor(p))}"
+    return f"{plural(least, 'turn')}; {count(floor(p))} to print"
 
 
 def _within(finding: Finding, unit: str) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 
 from bench.errors import UsageError
 from reports.compare.decided import stop_of
+from reports.compare.fairness import one_seed
 from reports.compare.question import Question
-from reports.compare.sides import Side
+from reports.compare.sides import Side, sides_of
 from reports.gate.against import SameRun
 from reports.gate.gated import GATED
 from reports.gate.items import Item, finite, margin_text, named, not_exact
@@ -47,7 +48,7 @@ def by_looks(run: Run, base: SameRun, thresholds: Sequence[Threshold]) -> Answer
     return Answers(
         items=tuple(_items(decision)),
         void=tuple(cause.line for cause in decision.invalid),
-        notices=tuple(_notices(decision)),
+        notices=(*_notices(decision), *one_seed(sides_of([f"{run.folder}:{name}" for name in decision.targets]))),
         against=f"{base.target}, in the same run, by its planned looks: {stop_of(decision)}",
     )
 

@@ -63,9 +63,9 @@ def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "
     needs = sessions_needed(p, np.bincount(sample.sessions))
     missing = _few_sessions(sessions)
     if sessions < needs:
-        missing = f"too few sessions: p{p * 100:g} needs {needs:,}, this run has {sessions:,}"
+        missing = f"too few sessions to decide: p{p * 100:g} needs {needs:,}, this run has {sessions:,}"
     if sample.n < floor(p):
-        missing = f"too few {unit}s: p{p * 100:g} needs {floor(p):,}, this run has {sample.n:,}"
+        missing = f"too few {unit}s to decide: p{p * 100:g} needs {floor(p):,}, this run has {sample.n:,}"
     failed, hopeless = sample.failed, not sample.good.size
     return Figure(found.value, low, high, sample.n, sessions, failed, missing, hopeless, needs, drifting)
 
@@ -121,7 +121,7 @@ def _nothing() -> Figure:
 
 
 def _few_sessions(sessions: int) -> str:
-    return "" if sessions >= SESSIONS else f"too few sessions: needs {SESSIONS}, this run has {sessions}"
+    return "" if sessions >= SESSIONS else f"too few sessions to decide: needs {SESSIONS}, this run has {sessions}"
 
 
 def _reach(found: Ratio) -> float:

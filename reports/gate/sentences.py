@@ -64,7 +64,7 @@ def figures(item: Item) -> str:
 
 
 def unsettled(item: Item) -> str:
-    """ttfa p95 of b, too few turns: p95 needs 400, this run has 120."""
+    """ttfa p95 of b, too few turns to decide: p95 needs 400, this run has 120."""
     why = item.reason or figures(item)
     return f"{item.figure} of {item.target}: {why}{more(item)}"
 

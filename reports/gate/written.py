@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reports.compare.forest_rows import points, share
 from reports.gate.items import Item
 from reports.wording.numbers import NBSP, change, count, three
 
@@ -10,11 +11,11 @@ TIMEOUT = "> timeout"
 
 
 def written(item: Item, value: float | None) -> str:
-    """A figure in its unit: 640 ms, 1.2 %, 1.31 ×."""
+    """A figure in its unit: 640 ms, 1.20 %, 1.31 ×."""
     if value is None:
         return "–"
     if item.unit == "share":
-        return f"{three(100 * value)}{NBSP}%"
+        return f"{share(value)}{NBSP}%"
     return f"{three(value)}{NBSP}{item.unit}" if item.unit in ("ms", "×") else three(value)
 
 
@@ -26,8 +27,8 @@ def value_text(item: Item) -> str:
 
 
 def few_text(item: Item) -> str:
-    """n/a (440 turns; needs 500), n/a (20 sessions; needs 40)."""
-    return f"n/a ({count(item.too_few or 0)} {item.lacks}; needs {count(item.needs or 0)})"
+    """n/a (440 turns; 500 to print), n/a (20 sessions; 40 to print)."""
+    return f"n/a ({count(item.too_few or 0)} {item.lacks}; {count(item.needs or 0)} to print)"
 
 
 def _without_figure(item: Item) -> bool:
@@ -69,8 +70,7 @@ def corrected_text(item: Item) -> str:
 def _signed(item: Item, value: float) -> str:
     """+20 %, −0.55 points."""
     if item.unit == "share":
-        shown = three(100 * value)
-        return f"{'+' if value > 0 and shown != '0' else ''}{shown}{NBSP}points"
+        return f"{points(value)}{NBSP}points"
     return change(1 + value)
 
 
@@ -83,4 +83,5 @@ def limit_text(item: Item) -> str:
     if item.relative:
         return item.margin
     sign = next(sign for sign in ("<=", ">=", "<", ">") if sign in item.threshold)
-    return f"{ {'<=': '≤', '>=': '≥'}.get(sign, sign) }{NBSP}{written(item, item.limit)}"
+    limit = f"{three(100 * item.limit)}{NBSP}%" if item.unit == "share" and item.limit else written(item, item.limit)
+    return f"{ {'<=': '≤', '>=': '≥'}.get(sign, sign) }{NBSP}{limit}"

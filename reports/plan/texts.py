@@ -118,7 +118,7 @@ def lines(decision: Decision) -> Iterable[str]:
         yield from _looks(decision)
         yield ""
         yield from _gates(decision)
-    if decision.after and decision.course.stopped:
+    if decision.after and decision.course.stopped and decision.course.looks:
         yield ""
         yield f"{plural(decision.after, 'whole pair')} beyond that look {_are(decision.after)} not in the verdict."
 

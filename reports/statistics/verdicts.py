@@ -28,9 +28,9 @@ DRIFTS = "an arm drifts by itself"
 
 @dataclass(frozen=True)
 class Verdict:
-    """`reason`: why it is inconclusive, such as "too few turns: p95 needs 400 in each arm", or "over the margin, not
-    after Holm"; empty where the interval says it all. `provisional`: run-to-run spread was assumed, not known, or an
-    arm drifts by itself.
+    """`reason`: why it is inconclusive, such as "too few turns to decide: p95 needs 400 in each arm", or "over the
+    margin, not after Holm"; empty where the interval says it all. `provisional`: run-to-run spread was assumed, not
+    known, or an arm drifts by itself.
     """
 
     word: Word
@@ -58,10 +58,12 @@ def floor_reason(
     """
     if min(sessions) < SESSIONS:
         if unit == "pair":
-            return f"too few pairs: {SESSIONS} needed, {min(sessions):,} there"
-        return f"too few sessions: {SESSIONS} needed in each arm, {_lacking(sessions, SESSIONS, arms)}"
+            return f"too few pairs to decide: {SESSIONS} needed, {min(sessions):,} there"
+        return f"too few sessions to decide: {SESSIONS} needed in each arm, {_lacking(sessions, SESSIONS, arms)}"
     if p is not None and min(turns) < floor(p):
-        return f"too few turns: p{p * 100:g} needs {floor(p):,} in each arm, {_lacking(turns, floor(p), arms)}"
+        return (
+            f"too few turns to decide: p{p * 100:g} needs {floor(p):,} in each arm, {_lacking(turns, floor(p), arms)}"
+        )
     return ""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
@@ -17,6 +18,7 @@ from bench.plan.script import load_script
 from bench.run.folder import SCHEMAS, SESSION_INSTANTS, TURN_INSTANTS
 from bench.run.validity import Evidence, judge
 from bench.target import endpoint
+from reports.statistics import quantiles, verdicts
 from reports.summary.outcomes import FAMILIES, MEANINGS
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +105,21 @@ def test_the_readmes_own_script_can_be_played(tmp_path: Path) -> None:
     script.write_text(found[0].replace("scenarios/audio", str(ROOT / "scenarios" / "audio")), encoding="utf-8")
 
     assert len(load_script(script).steps) == 3
+
+
+def test_the_readmes_rule_of_thumb_is_what_the_tool_asks() -> None:
+    """How many sessions a percentile takes to be printed, by their turns, and how many turns to decide."""
+    table = text("README.md").partition("<!-- floors -->")[2].strip().split("\n\n")[0].splitlines()
+    head, _, *rows, decide = ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
+    ps = [float(name.removeprefix("p")) / 100 for name in head[1:]]
+
+    assert [row[0].rpartition("of ")[2] for row in rows] == ["ten turns", "four turns", "one turn"]
+    for turns, row in zip((10, 4, 1), rows, strict=True):
+        tails = [f"{quantiles.sessions_needed(p, np.full(1000, turns)) // 1:,}" for p in ps[1:]]
+        assert row[2:] == tails
+        assert row[1] == str(quantiles.floor(0.5) if turns == 1 else quantiles.FEW_SESSIONS)
+    assert decide[1:] == [f"{verdicts.floor(p):,}" for p in ps]
+    assert f"of {verdicts.SESSIONS} sessions" in decide[0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -18,9 +18,9 @@ class Told:
         self.stopped: list[str] = []
         self.lateness = Lateness(pairs, say=self.said.append, stop=self.stopped.append)
 
-    def consider(self, *seconds: tuple[int, str]) -> list[bool]:
+    def consider(self, *seconds: tuple[int, str], turns: int = 200) -> list[bool]:
         """Second after second: (pairs complete, what is late); whether looks wait."""
-        return [self.lateness.consider(late, pairs) for pairs, late in seconds]
+        return [self.lateness.consider(late, pairs, turns) for pairs, late in seconds]
 
 
 def test_a_harness_that_is_late_is_told_at_once_and_holds_the_looks_until_it_keeps_up_again() -> None:
@@ -29,7 +29,7 @@ def test_a_harness_that_is_late_is_told_at_once_and_holds_the_looks_until_it_kee
     assert told.consider((0, ""), (1, LATE), (2, LATE), (3, ""), (4, "")) == [False, True, True, False, False]
     assert len(told.said) == 2
     assert LATE in told.said[0]
-    assert "given up after 50 such pairs in a row" in told.said[0]
+    assert "where that lasts for 50 pairs the run is given up" in told.said[0]
     assert "keeps up again" in told.said[1]
     assert told.stopped == []
 
@@ -53,6 +53,15 @@ def test_pairs_that_ended_before_the_harness_kept_up_again_do_not_count() -> Non
     told.consider((100, LATE))
 
     assert len(told.stopped) == 1
+
+
+def test_nothing_is_given_up_for_the_worst_of_a_few_turns() -> None:
+    told = Told(100)
+    told.consider((1, LATE), (24, LATE), turns=199)
+    assert told.stopped == []
+    told.consider((25, LATE), turns=200)
+
+    assert told.stopped == [f"{GIVEN_UP}the harness was late for 24 pairs in a row, {LATE}"]
 
 
 def test_whoever_reads_the_run_knows_by_its_words_that_it_was_given_up() -> None:

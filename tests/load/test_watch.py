@@ -92,7 +92,9 @@ def test_the_line_says_so_while_the_warm_up_lasts(warmup_s: float, said: str) ->
 def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
     screen = io.StringIO()
     asked: list[Any] = []
-    looks = SimpleNamespace(consider=lambda pairs, late: asked.append(pairs), standing=(3, 10), end=lambda: asked.append("end"))
+    looks = SimpleNamespace(
+        consider=lambda pairs, turns, late: asked.append(pairs), standing=(3, 10), end=lambda: asked.append("end")
+    )
     both = watch(view=View(screen, {}), looks=looks)
     both.heard(0, Standing(pairs_done=40), {})
     both.heard(1, Standing(pairs_done=20), {})

@@ -56,7 +56,7 @@ def finding(
 def findings(candidate: str = "gateway") -> tuple[Finding, ...]:
     """One of each verdict and of each kind, the gated ones first."""
     endless = Difference("ratio", 600, math.inf, math.inf, 0.2, math.inf, 0.1, 9, 0.1, math.inf, -1, 0.2, 0.9)
-    few, holm = "too few turns: p99 needs 2,000 in each arm", "over the margin, not after Holm"
+    few, holm = "too few turns to decide: p99 needs 2,000 in each arm", "over the margin, not after Holm"
     made = [
         ("ttfa", 0.95, "regressed", ratio(1600, 2640, 1.47, 1.87), {"gated": True}),
         ("ttfa", 0.5, "equivalent", ratio(1030, 1020, 0.97, 1.01), {"gated": True}),

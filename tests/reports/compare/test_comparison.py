@@ -188,7 +188,7 @@ def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked(tmp_path:
 def test_few_turns_decide_nothing(tmp_path: Path) -> None:
     comparison = quick(two(tmp_path, Plan(sessions=25, turns=4)))
 
-    assert of(comparison, "ttfa p95").verdict.reason == "too few turns: p95 needs 400 in each arm, 100 there"
+    assert of(comparison, "ttfa p95").verdict.reason == "too few turns to decide: p95 needs 400 in each arm, 100 there"
     assert comparison.status == 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,16 @@ def test_more_than_one_percent_of_throttled_turns_is_unfair(tmp_path: Path, thro
     check = named(checks_of(sides), fairness.THROTTLED)
     assert check.fair is fair
     assert [cause.text.partition(": ")[0] for cause in check.causes] == ([] if fair else ["sim (other)"])
+
+
+@pytest.mark.parametrize(("changes", "said"), [({}, True), ({"seed": 8}, False), ({"simulated": False}, False)])
+def test_two_simulators_that_draw_the_same_are_noticed(tmp_path: Path, changes: dict[str, Any], said: bool) -> None:
+    """`two` makes runs of one seed; a service that is not simulated has none."""
+    same = two(tmp_path, replace(RUN, simulated=changes.get("simulated", True)), replace(RUN, **changes))
+    notices = [notice for notice in notices_on(same) if "one seed" in notice]
+
+    assert len(notices) == said
+    assert all("--seed" in notice for notice in notices)
 
 
 def test_one_side_alone_simulated_is_unfair(tmp_path: Path) -> None:

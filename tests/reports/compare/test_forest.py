@@ -82,7 +82,7 @@ def test_an_inconclusive_row_says_what_it_lacks() -> None:
     why = {row.name: row.why for row in rows(*findings())}
 
     assert why["ttfa p90"] == "about 260 more pairs"
-    assert why["ttfa p99"] == "too few turns: p99 needs 2,000 in each arm"
+    assert why["ttfa p99"] == "too few turns to decide: p99 needs 2,000 in each arm"
     assert why["ttfa p95"] == ""
     assert forest_rows.row(findings()[3], 1, paired=False).why == "about 260 more sessions"
 
@@ -232,7 +232,7 @@ def test_a_quantile_of_too_few_turns_is_not_told() -> None:
     few = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)), turns=(600, 440))
     (row,) = rows(few)
 
-    assert row.told.replace(NBSP, " ") == "n/a (440 turns; needs 500)"
+    assert row.told.replace(NBSP, " ") == "n/a (440 turns; 500 to print)"
     assert row.measured.replace(NBSP, " ") == "1,180 → n/a"
     assert math.isnan(row.d)
 

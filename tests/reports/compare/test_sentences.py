@@ -119,12 +119,12 @@ def test_what_did_not_regress(word: str, difference: Difference, headline: str) 
     ("reason", "headline"),
     [
         (
-            "too few turns: p95 needs 400 in each arm, 100 there",
-            "Inconclusive on gateway (too few turns): p95 needs 400 in each arm, 100 there.",
+            "too few turns to decide: p95 needs 400 in each arm, 100 there",
+            "Inconclusive on gateway (too few turns to decide): p95 needs 400 in each arm, 100 there.",
         ),
         (
-            "too few sessions: 20 needed in each arm, 8 there",
-            "Inconclusive on gateway (too few sessions): 20 needed in each arm, 8 there.",
+            "too few sessions to decide: 20 needed in each arm, 8 there",
+            "Inconclusive on gateway (too few sessions to decide): 20 needed in each arm, 8 there.",
         ),
         (
             "over the margin, not after Holm",

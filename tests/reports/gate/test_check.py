@@ -75,7 +75,7 @@ def test_turns_that_count_from_different_instants_are_two_figures(tmp_path: Path
 def test_what_is_too_short_to_say_is_inconclusive(tmp_path: Path) -> None:
     found = checked(run(tmp_path, Plan(sessions=30, turns=4)), thresholds("ttfa: p(95)<9s"))
 
-    assert [item.reason for item in found.items] == ["too few turns: p95 needs 400, this run has 120"]
+    assert [item.reason for item in found.items] == ["too few turns to decide: p95 needs 400, this run has 120"]
     assert found.status == 3
 
 
@@ -164,7 +164,8 @@ def test_a_quantile_of_too_few_turns_has_no_figures(tmp_path: Path) -> None:
     assert [(item.word, item.value, item.low, item.high) for item in (limit, margin)] == [
         ("inconclusive", None, None, None)
     ] * 2
-    assert (value_text(limit), value_text(margin)) == ("n/a (44 sessions; needs 198)", "n/a (440 turns; needs 500)")
+    assert value_text(limit) == "n/a (44 sessions; 198 to print)"
+    assert value_text(margin) == "n/a (440 turns; 500 to print)"
     assert interval_text(margin) == "–"
     assert (margin.baseline or 0) > 0
 

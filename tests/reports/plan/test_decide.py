@@ -329,7 +329,7 @@ def test_what_is_written_follows_its_schema(tmp_path: Path) -> None:
         data = json.loads((folder / "decision.json").read_text(), parse_constant=pytest.fail)
         jsonschema.validate(data, SCHEMA)
     few = json.loads((tmp_path / "few" / "decision.json").read_text())
-    assert few["gates"][0]["reason"] == "too few turns: p99 needs 2,000 in each arm, 1,200 there"
+    assert few["gates"][0]["reason"] == "too few turns to decide: p99 needs 2,000 in each arm, 1,200 there"
 
 
 def test_the_process_that_runs_the_load_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,7 +116,7 @@ def test_a_run_gives_up_where_it_would_stay_inconclusive() -> None:
 
 
 def test_a_gate_that_cannot_be_tested_yet_is_waited_for() -> None:
-    few = not_yet("too few turns: p95 needs 400 in each arm")
+    few = not_yet("too few turns to decide: p95 needs 400 in each arm")
     found = course([[at(-5.0), few]] * 4)
 
     assert found.reason == "waiting"

@@ -118,7 +118,10 @@ def test_figures_that_are_not_gated_are_judged_alone_and_cost_the_others_nothing
 
 
 def test_figures_below_their_floor_cost_the_others_nothing() -> None:
-    over, few = build_difference(0.11, 0.3, p_worse=0.04), "too few turns: p95 needs 400 in each arm, 120 there"
+    over, few = (
+        build_difference(0.11, 0.3, p_worse=0.04),
+        "too few turns to decide: p95 needs 400 in each arm, 120 there",
+    )
     found = verdicts([over, over], [True, True], ["", few])
 
     assert found == [Verdict("regressed"), Verdict("inconclusive", few)]
@@ -147,14 +150,17 @@ def test_a_figure_that_an_arm_lacks_is_inconclusive_never_green() -> None:
 
 def test_floors_are_in_sessions_first_and_then_in_turns_beyond_the_quantile() -> None:
     assert floor_reason(0.95, (400, 500), (20, 40)) == ""
-    assert floor_reason(0.95, (399, 500), (20, 40)) == "too few turns: p95 needs 400 in each arm, 399 there"
-    assert floor_reason(0.95, (400, 500), (20, 19)) == "too few sessions: 20 needed in each arm, 19 there"
-    assert floor_reason(0.95, (400, 500), (12, 12), "pair") == "too few pairs: 20 needed, 12 there"
-    assert floor_reason(0.99, (2000, 1999), (200, 200)) == "too few turns: p99 needs 2,000 in each arm, 1,999 there"
+    assert floor_reason(0.95, (399, 500), (20, 40)) == "too few turns to decide: p95 needs 400 in each arm, 399 there"
+    assert floor_reason(0.95, (400, 500), (20, 19)) == "too few sessions to decide: 20 needed in each arm, 19 there"
+    assert floor_reason(0.95, (400, 500), (12, 12), "pair") == "too few pairs to decide: 20 needed, 12 there"
+    assert (
+        floor_reason(0.99, (2000, 1999), (200, 200))
+        == "too few turns to decide: p99 needs 2,000 in each arm, 1,999 there"
+    )
     assert floor_reason(0.9, (200, 200), (20, 20)) == ""
-    assert floor_reason(0.05, (399, 500), (20, 40)) == "too few turns: p5 needs 400 in each arm, 399 there"
+    assert floor_reason(0.05, (399, 500), (20, 40)) == "too few turns to decide: p5 needs 400 in each arm, 399 there"
     assert floor_reason(None, (20, 20), (20, 20)) == ""
     assert floor_reason(0.95, (400, 96), (20, 40), "pair", ("old", "new")).endswith("in each arm, 96 on new")
     assert floor_reason(0.95, (96, 97), (20, 40), arms=("old", "new")).endswith("96 on old and 97 on new")
     assert floor_reason(None, (), (20, 8), arms=("old", "new")).endswith("in each arm, 8 on new")
-    assert floor_reason(None, (20, 20), (19, 20)) == "too few sessions: 20 needed in each arm, 19 there"
+    assert floor_reason(None, (20, 20), (19, 20)) == "too few sessions to decide: 20 needed in each arm, 19 there"
