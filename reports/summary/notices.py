@@ -33,7 +33,7 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
         yield f"This run ended before its time: {stopped.rstrip('.')}."
     yield from (f"{_whose(run, one.target)}{one.measure} is {one.why}." for one in run.inexact)
     left_out = len(run.turns) - turns.rows.size
-    if left_out:
+    if left_out and turns.rows.size:  # where nothing is left the headline says so
         are = "is" if left_out == 1 else "are"
         yield f"{left_out:,} of {plural(len(run.turns), 'turn')} {are} of the warm-up, and left out."
     stray = int(np.nansum(sessions["stray_commits"].to_numpy(dtype=np.float64)))
