@@ -111,7 +111,7 @@ def test_an_invalid_comparison_has_no_verdict_and_forbids_its_figures() -> None:
     assert not any("REGRESSED" in badge for badge in badges(text))
     assert "Do not use these figures: the run is INVALID by rule (c), audio chunks were sent late." in text
     assert '<div class="alarm" role="alert"><b>What to do:</b> Run with --processes 2.</div>' in text
-    assert "What to do: run with --processes 2." in words(text)
+    assert "What to do: Run with --processes 2." in words(text)
     assert '<main class="struck">' in text
     assert '<main class="struck">' not in page.html(comparison())
 
