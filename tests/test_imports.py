@@ -33,6 +33,8 @@ REPORTS_MAY_USE = {
 NAMED_IN = {
     "locust": ("bench.load", "scenarios"),
     "gevent": ("bench.load", "bench.transport"),
+    "flask": ("bench.load.web_ui",),
+    "werkzeug": ("bench.load.web_ui",),
     "soundfile": ("bench.plan.audio", "bench.simulator.voice"),
     "soxr": ("bench.plan.audio", "bench.simulator.voice"),
     "hdrh": ("bench.run.histograms",),

@@ -1,4 +1,4 @@
-"""Our options beside Locust's own, on its command line, in its web UI, in locust.conf and in the environment."""
+"""Our options beside Locust's own, on its command line, in locust.conf and in the environment; some in its web UI."""
 
 from __future__ import annotations
 
@@ -16,14 +16,24 @@ from bench.target.endpoint import Wishes
 from bench.target.settings import SignIn
 
 LOOK_EVERY = 50
+LOOPBACK = "127.0.0.1"
 SIGN_INS = ("key", *get_args(SignIn))
+SHAPE = frozenset({"sessions", "warmup", "until_decided", "look_every", "connect_rate", "session_pause", "seed"})
+"""What shapes the load, and may be chosen in the web UI. Whatever names a target, a key, a file or a folder, what is
+kept, and what caps the cost is chosen by who starts the process; see `bench.load.web_ui`."""
+
+
+def stay_on_loopback(parser: Any) -> None:
+    """Have Locust's web UI and its master listen there, unless they are told otherwise."""
+    parser.set_defaults(web_host=LOOPBACK, master_bind_host=LOOPBACK)
 
 
 def add_options(parser: Any) -> None:
-    """Register our options with Locust's parser, which shows most in its web UI; each can be `LOCUST_<NAME>` too."""
+    """Register our options with Locust's parser; each can be `LOCUST_<NAME>` too."""
 
     def add(name: str, **settings: Any) -> None:
-        parser.add_argument(name, env_var=f"LOCUST_{name[2:].upper().replace('-', '_')}", **settings)
+        option = name[2:].replace("-", "_")
+        parser.add_argument(name, env_var=f"LOCUST_{option.upper()}", include_in_web_ui=option in SHAPE, **settings)
 
     add(
         "--targets",
@@ -45,7 +55,6 @@ def add_options(parser: Any) -> None:
     add(
         "--proxy",
         metavar="URL",
-        include_in_web_ui=False,  # its page would hold the password, masked or not
         help="http://, socks4:// or socks5://; none: not that of HTTPS_PROXY",
     )
     add("--resolve", metavar="ADDRESS", help="connect to this address, instead of looking the host up")

@@ -32,7 +32,7 @@ from bench.load.arm import Arm, arms_of
 from bench.load.current import DRAIN, DRAINING, INTERRUPTED, STANDING, Current
 from bench.load.decision import MOST_PAIRS, Looks, Plan, decision_plan, plan_words, scripts_of
 from bench.load.live import ALL_DONE, LiveRun
-from bench.load.options import add_options
+from bench.load.options import add_options, stay_on_loopback
 from bench.load.pacer import SECOND_NS
 from bench.load.planned import planned
 from bench.load.plays import check_descriptors, check_port, check_shares
@@ -41,6 +41,7 @@ from bench.load.spending import Spending
 from bench.load.upkeep import unwritable
 from bench.load.view import View
 from bench.load.watch import Watch
+from bench.load.web_ui import guard, open_words
 from bench.run import folder as files
 from bench.target.tokens import Keyring, closed_on_failure
 
@@ -68,6 +69,10 @@ def _on_init(environment: Any, **_: Any) -> None:
             runs.prepare()
             if not environment.parsed_options.headless:  # the web UI starts after this
                 check_port(environment.parsed_options.web_host, environment.parsed_options.web_port)
+        if environment.web_ui is not None:
+            guard(environment.web_ui, vars(environment.parsed_options))
+            if opened := open_words(environment.web_ui):
+                runs.say(opened)
     except BenchError as error:
         runs.say(str(error))
         _dismiss_workers(environment)
@@ -82,6 +87,7 @@ def _on_init(environment: Any, **_: Any) -> None:
 
 
 events.init_command_line_parser.add_listener(add_options)
+events.init_command_line_parser.add_listener(stay_on_loopback)
 events.init.add_listener(_on_init)
 
 

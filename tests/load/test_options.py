@@ -32,19 +32,35 @@ def parsed(*arguments: str, **environment: str) -> argparse.Namespace:
     return parser.parse_args(list(arguments), env_vars=environment)
 
 
-def test_the_page_of_the_web_ui_does_not_hold_the_password_of_the_proxy() -> None:
-    program = """
+def with_locusts_parser(program: str) -> None:
+    """Run a program that has Locust's own parser, with our options, in a process of its own: Locust patches sockets."""
+    begin = """
 from locust import events
-from locust.argument_parser import ui_extra_args_dict
-from bench.load.options import add_options
+from locust.argument_parser import get_parser, ui_extra_args_dict
+from bench.load.options import add_options, stay_on_loopback
 events.init_command_line_parser.add_listener(add_options)
+events.init_command_line_parser.add_listener(stay_on_loopback)
+"""
+    command = [sys.executable, "-c", begin + program]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_page_of_the_web_ui_does_not_hold_the_password_of_the_proxy() -> None:
+    with_locusts_parser("""
 shown = ui_extra_args_dict(["--proxy", "http://ann:her-password@proxy:1", "--seed", "77"])
 assert "her-password" not in str(shown), shown
 assert "77" in str(shown), shown
-"""
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+""")
 
-    assert ended.returncode == 0, ended.stderr
+
+def test_what_locust_opens_is_on_loopback_unless_told_otherwise() -> None:
+    with_locusts_parser("""
+quiet, told = get_parser().parse_args([]), get_parser().parse_args(["--web-host", "*", "--master-bind-host", "*"])
+assert (quiet.web_host, quiet.master_bind_host) == ("127.0.0.1", "127.0.0.1"), quiet
+assert (told.web_host, told.master_bind_host) == ("*", "*"), told
+""")
 
 
 def test_nothing_given_is_nothing_set() -> None:

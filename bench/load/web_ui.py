@@ -1,0 +1,85 @@
+"""What Locust's web UI lets its visitors do: shape the load, and no more.
+
+Locust takes any of its options from the form of `/swarm`, whether its page shows it or not, and any attribute of a user
+class from `/user`; and it lets pages of other origins ask. So the door is here, before its handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Response, jsonify, make_response, request
+from werkzeug.datastructures import ImmutableMultiDict
+
+from bench.load.options import LOOPBACK, SHAPE
+
+LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
+"""What a browser on this machine calls it."""
+LOCUST_SHAPE = frozenset({"user_count", "spawn_rate", "run_time"})
+PICKED = frozenset({"user_classes", "shape_class"})
+"""With `--class-picker`."""
+
+
+def guard(web_ui: Any, chosen: Mapping[str, Any]) -> None:
+    """Put the door before Locust's handlers. `chosen`: the options as they are set, by their names."""
+    allowed = SHAPE | LOCUST_SHAPE | (PICKED if web_ui.userclass_picker_is_active else frozenset())
+
+    def admit() -> Response | None:
+        if problem := stranger(request.host, request.headers.get("Origin"), _names(web_ui)):
+            return make_response(problem, 403)
+        if request.endpoint == "locust.update_user":
+            return make_response("user classes are written in the locustfile, not here", 403)
+        if request.endpoint != "locust.swarm":
+            return None
+        if refused := chosen_elsewhere(request.form.items(), allowed, chosen):
+            return jsonify({"success": False, "message": refused})  # as Locust's own page shows it
+        shape = [(name, value) for name, value in request.form.items(multi=True) if name in allowed]
+        request.form = ImmutableMultiDict(shape)
+        return None
+
+    web_ui.app.before_request(admit)
+
+
+def chosen_elsewhere(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
+    """Why a form is refused: it would change what is not its own; "" where it does not.
+
+    Locust's page sends fields that nobody touched, too.
+    """
+    for name, value in form:
+        if name not in allowed and name in chosen and value != _as_shown(chosen[name]):
+            option = f"--{name.replace('_', '-')}"
+            return f"{option} is chosen on the command line or in the environment, not in the web UI"
+    return ""
+
+
+def _as_shown(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def stranger(host: str, origin: str | None, names: frozenset[str]) -> str:
+    """Why a request is refused that a page of somebody else makes in a visitor's browser; "" where it is none.
+
+    `host`, `origin`: its headers; `names`: what the UI may be called, nothing for whatever.
+    """
+    if names and urlsplit(f"//{host}").hostname not in names:
+        return "the web UI listens on loopback and is called localhost there; see --web-host and --web-login"
+    if origin is not None and urlsplit(origin).netloc != host:
+        return "pages of other origins may not use the web UI"
+    return ""
+
+
+def _names(web_ui: Any) -> frozenset[str]:
+    """On loopback nobody else's name leads here, but one that was pointed at it; behind a login that does no harm."""
+    return frozenset() if web_ui.web_login or web_ui.host not in LOOPBACK_NAMES else LOOPBACK_NAMES
+
+
+def open_words(web_ui: Any) -> str:
+    """The warning where others than this machine can use it, and need no login; "" where they cannot."""
+    if web_ui.web_login or web_ui.host in LOOPBACK_NAMES:
+        return ""
+    return (
+        f"the web UI is open without a login on {web_ui.host or '*'}:{web_ui.port}: who reaches it can start runs that "
+        "cost money; leave --web-host out, or add --web-login"
+    )

@@ -1,0 +1,202 @@
+"""The web UI of a real process: what its visitors can choose, and what they cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.end_to_end.locust_process import AZURE, GUARD_S, free_port, write_scenario
+from tests.simulator_process import Ready
+
+NEVER_FROM_THE_FORM = {
+    "url": "ws://127.0.0.1:9/v1/realtime",
+    "api_key_env": "A_SECRET_OF_THE_MACHINE",
+    "auth": "azure_cli",
+    "targets": "other",
+    "target_file": "/tmp/other.yaml",
+    "runs": "/tmp/elsewhere",
+    "prices": "/etc/passwd",
+    "thresholds": "/etc/passwd",
+    "proxy": "http://127.0.0.1:9",
+    "ca": "/tmp/ca.pem",
+    "client_cert": "/tmp/me.pem",
+    "client_key": "/tmp/me.key",
+    "resolve": "127.0.0.2",
+    "dialect": "preview",
+    "compression": "deflate",
+    "budget": "1000000",
+    "record_events": "100%",
+    "keep_audio": "true",
+    "transcripts": "true",
+    "yes": "true",
+    "host": "http://127.0.0.1:9",
+    "profile": "mine",
+    "html_file": "/tmp/page.html",
+    "json_file": "/tmp/stats",
+    "csv_prefix": "/tmp/stats",
+    "processes": "9",
+    "stop_timeout": "1",
+}
+
+
+@dataclass
+class WebUi:
+    """A Locust process with a web UI on loopback."""
+
+    process: subprocess.Popen[str]
+    port: int
+    said: list[str] = field(default_factory=list)
+
+    def ask(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
+        """(status, body)"""
+        form = {"Content-Type": "application/x-www-form-urlencoded"} if method == "POST" else {}
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=GUARD_S)) as connection:
+            connection.request(method, path, body, form | headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def swarm(self, **form: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.ask("POST", "/swarm", urlencode(form))[1])
+        return document
+
+    @property
+    def state(self) -> str:
+        return str(json.loads(self.ask("GET", "/stats/requests")[1])["state"])
+
+    def end(self) -> str:
+        """What it said."""
+        self.process.terminate()
+        return self.process.communicate(timeout=GUARD_S)[0]
+
+
+@contextmanager
+def web_ui(folder: Path, *options: str, **environment: str) -> Iterator[WebUi]:
+    port = free_port()
+    command = [sys.executable, "-m", "locust", "-f", str(write_scenario(folder)), "--web-port", str(port)]
+    clean = {name: value for name, value in os.environ.items() if name not in AZURE}
+    process = subprocess.Popen(
+        [*command, "--runs", str(folder / "runs"), *options],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean | environment,
+    )  # fmt: skip
+    served = WebUi(process, port)
+    try:
+        _wait_until_it_listens(served)
+        yield served
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def _wait_until_it_listens(served: WebUi) -> None:
+    until = time.monotonic() + GUARD_S
+    while True:
+        try:
+            served.ask("GET", "/")
+            return
+        except OSError:
+            assert served.process.poll() is None, served.process.communicate()[0]
+            assert time.monotonic() < until, "the web UI does not listen"
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, simulator: Ready) -> Iterator[WebUi]:
+    with web_ui(tmp_path_factory.mktemp("web"), "--url", simulator.urls["ga"]) as ui:
+        yield ui
+
+
+@pytest.mark.parametrize("name", NEVER_FROM_THE_FORM)
+def test_a_visitor_chooses_no_target_key_file_or_folder(served: WebUi, name: str) -> None:
+    told = served.swarm(user_count="1", spawn_rate="1", **{name: NEVER_FROM_THE_FORM[name]})
+
+    assert told["success"] is False
+    assert name.replace("_", "-") in told["message"]
+    assert "command line" in told["message"]
+    assert served.state == "ready"
+
+
+def test_a_visitor_edits_no_user_class(served: WebUi) -> None:
+    status, said = served.ask("POST", "/user", json.dumps({"user_class_name": "Caller", "variables": "/etc/passwd"}))
+
+    assert (status, "locustfile" in said) == (403, True)
+
+
+@pytest.mark.parametrize("path", ["/swarm", "/stop", "/user", "/stats/reset"])
+def test_a_page_of_somebody_else_in_the_same_browser_is_refused(served: WebUi, path: str) -> None:
+    status, _ = served.ask("POST", path, "user_count=1&spawn_rate=1", Origin="https://example.org")
+
+    assert status == 403
+    assert served.state == "ready"
+
+
+def test_a_name_that_somebody_points_at_loopback_is_refused(served: WebUi) -> None:
+    assert served.ask("GET", "/logs", Host="example.org:8089")[0] == 403
+
+
+def test_the_form_shows_the_shape_of_the_load_and_no_more(served: WebUi) -> None:
+    _, page = served.ask("GET", "/")
+
+    assert "session_pause" in page
+    assert not [name for name in NEVER_FROM_THE_FORM if f'"{name}"' in page and name not in ("host", "profile")]
+
+
+def test_a_run_started_in_the_form_goes_where_the_command_line_says(tmp_path: Path, simulator: Ready) -> None:
+    """The form as Locust's page sends it: what is not to be chosen is there, too, as it was."""
+    with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
+        told = ui.swarm(
+            user_count="1", spawn_rate="1", run_time="", host="", profile="", sessions="1", seed="5",
+            session_pause="0", until_decided="false",
+        )  # fmt: skip
+        assert told["success"] is True, told
+        while ui.state != "stopped":
+            assert ui.process.poll() is None
+            time.sleep(0.05)
+        said = ui.end()
+
+    (folder,) = (tmp_path / "runs").iterdir()
+    document = json.loads((folder / "run.json").read_text())
+    assert document["totals"]["sessions"] == {"ok": 1}, said
+    assert document["settings"]["seed"] == "5"
+    assert "without a login" not in said
+
+
+def test_the_web_ui_is_on_loopback_unless_told_otherwise(tmp_path: Path, simulator: Ready) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
+        listening = _listening(ui.port)
+
+    assert listening == {"0100007F"}
+
+
+def test_a_web_ui_that_is_open_to_others_says_so_in_one_line(tmp_path: Path, simulator: Ready) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"], "--web-host", "0.0.0.0") as ui:
+        said = ui.end()
+
+    (line,) = [line for line in said.splitlines() if "without a login" in line]
+    assert f"0.0.0.0:{ui.port}" in line
+    assert "--web-login" in line
+
+
+def _listening(port: int) -> set[str]:
+    """The addresses on which a port listens, as the kernel writes them."""
+    rows = [line.split() for name in ("tcp", "tcp6") for line in _lines(f"/proc/net/{name}")]
+    return {row[1].split(":")[0] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "0A"}
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()[1:]
+    except OSError:
+        return []
