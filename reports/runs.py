@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, VAD_SEGMENTS, outcome_class
+from bench.plain import printable
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS
@@ -100,7 +101,7 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
     path = Path(path)
-    document = run_folder.read_document(path)
+    document = _shown(run_folder.read_document(path))
     try:
         turns = _with_measures(_frame(path, SCHEMAS["turns"].names)) if everything else _reported_frame(path)
         sessions = session_frame(run_folder.read_table(path, "sessions"))
@@ -110,6 +111,15 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
     pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
     closed = (path / "turns.parquet").exists()
     return Run(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
+
+
+def _shown(value: Any) -> Any:
+    """Whatever JSON holds, with every text in it as it may be shown."""
+    if isinstance(value, dict):
+        return {printable(key): _shown(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_shown(part) for part in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _frame(path: Path, names: list[str]) -> pd.DataFrame:
@@ -171,11 +181,22 @@ def _pandas(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas(
         split_blocks=True, self_destruct=True, types_mapper={pa.string(): pd.ArrowDtype(pa.string())}.get
     )
+    for name in REPEATING.intersection(frame.columns):  # what others said is shown, as labels are
+        frame[name] = _with_printable(frame[name])
     for name in frame.columns:  # all null: numbers without a value, not objects
         field_type = schema.field(name).type
         if frame[name].dtype == object and (pa.types.is_integer(field_type) or pa.types.is_floating(field_type)):
             frame[name] = frame[name].astype("float64")
     return frame
+
+
+def _with_printable(column: pd.Series[str]) -> pd.Series[str]:
+    """A categorical whose labels may be shown."""
+    labels = [str(label) for label in column.cat.categories]
+    shown = {label: printable(label) for label in labels}
+    if all(label == shown[label] for label in labels):
+        return column
+    return pd.Series(pd.Categorical(column.astype(object).map(shown)), index=column.index)
 
 
 def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
@@ -215,11 +236,11 @@ def response_ids(run: Run, rows: Sequence[int]) -> list[str]:
     keys = ["session_id", "turn"]
     table = run_folder.read_table(run.folder, "turns", ["response_id", *([] if run.closed else keys)])
     if run.closed:
-        return [str(table.column("response_id")[row].as_py() or "") for row in rows]
+        return [printable(str(table.column("response_id")[row].as_py() or "")) for row in rows]
     wanted = run.turns.iloc[list(rows)]
     sessions = pa.array(wanted["session_id"].astype(object), pa.string())
     there = table.filter(pc.is_in(table.column("session_id"), sessions)).to_pylist()
-    named = {tuple(row[key] for key in keys): str(row["response_id"] or "") for row in there}
+    named = {tuple(row[key] for key in keys): printable(str(row["response_id"] or "")) for row in there}
     return [named.get(key, "") for key in wanted[keys].itertuples(index=False, name=None)]
 
 

@@ -15,7 +15,7 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "errors", "clock", "measures", "money", "spawn",
+    "errors", "clock", "measures", "money", "plain", "spawn",
     "protocol", "transport", "target",
     "plan", "observe", "simulator",
     "connect", "run", "session",
@@ -25,8 +25,8 @@ ORDER = (
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
-    "bench.errors", "bench.measures", "bench.money", "bench.run.folder", "bench.run.histograms", "bench.run.measured",
-    "bench.run.evidence", "bench.run.validity",
+    "bench.errors", "bench.measures", "bench.money", "bench.plain", "bench.run.folder", "bench.run.histograms",
+    "bench.run.measured", "bench.run.evidence", "bench.run.validity",
 }  # fmt: skip
 
 # A library → the modules that may name it.
@@ -47,8 +47,9 @@ NAMED_IN = {
 }
 
 PURE = (
-    "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour", "bench.simulator.turns",
-    "bench.simulator.vad", "bench.simulator.responses", "bench.simulator.quota", "bench.simulator.drift",
+    "bench.plain", "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour",
+    "bench.simulator.turns", "bench.simulator.vad", "bench.simulator.responses", "bench.simulator.quota",
+    "bench.simulator.drift",
     "bench.simulator.refusals", "bench.simulator.tokens", "bench.simulator.handshake", "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.run.validity", "bench.load.pairs",
     "bench.load.warmup", "bench.transport.answer", "bench.simulator.cap", "bench.doctor.dialect",

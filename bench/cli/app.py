@@ -23,6 +23,7 @@ from bench.cli.report import report
 from bench.cli.simulate import simulate
 from bench.cli.size import size
 from bench.errors import USAGE_STATUS, BenchError
+from bench.plain import one_line
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -105,7 +106,7 @@ def main() -> None:
     try:
         app()
     except BenchError as error:
-        print(f"rtbench: {error}", file=sys.stderr)
+        print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED_STATUS)

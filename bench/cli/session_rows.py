@@ -9,11 +9,12 @@ from itertools import pairwise
 from bench.measures import MANUAL_SEGMENTS, VAD_SEGMENTS
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import ARRIVALS
+from bench.plain import printable
 from bench.protocol.events import DELTAS, Event, Kind
 from bench.protocol.limits import RateLimit
 from bench.run.replay import Passage, Replayed
 from reports.text.waterfall import Row, Way, folded, message
-from reports.wording.numbers import NBSP, count
+from reports.wording.numbers import count
 
 NS_PER_MS = 1e6
 SAID = {
@@ -130,7 +131,7 @@ def _said(event: Event) -> str:
         more = "".join(_limit(limit) for limit in event.limits)
     elif event.kind is Kind.UNKNOWN:
         more = " (of the other dialect)" if event.foreign else " (unknown)"
-    return plain(name + more)
+    return printable(name + more)
 
 
 def _limit(limit: RateLimit) -> str:
@@ -145,8 +146,3 @@ def _style(event: Event) -> str:
     if event.kind in (Kind.ERROR, Kind.MALFORMED, Kind.INPUT_NOT_TRANSCRIBED) or event.foreign:
         return "bad"
     return "soft" if event.kind in (Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN) else ""
-
-
-def plain(text: str) -> str:
-    """The service's words as a terminal may have them."""
-    return "".join(c if c.isprintable() or c == NBSP else " " if c.isspace() else "�" for c in text)

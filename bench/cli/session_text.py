@@ -6,10 +6,11 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from bench.cli.session_rows import opening_rows, plain, turn_rows
+from bench.cli.session_rows import opening_rows, turn_rows
 from bench.doctor.hint import hint
 from bench.measures import CATALOGUE, SEGMENT_NAMES, segments
 from bench.observe.observation import TurnObservation, reason
+from bench.plain import printable
 from bench.protocol.simulated import is_simulated
 from bench.run.replay import Replayed
 from bench.target.target import Target
@@ -69,7 +70,7 @@ def _connecting(measures_ns: Mapping[str, int]) -> dict[str, int]:
 
 
 def _first_line(title: str, width: int, *, simulated: bool, colour: bool) -> str:
-    title = plain(title.strip())
+    title = printable(title.strip())
     if not simulated:
         return title
     badge = "◇ SIMULATED"
@@ -219,5 +220,5 @@ def _together(part: str) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    lines = textwrap.wrap(plain(text), width, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(printable(text), width, break_long_words=False, break_on_hyphens=False)
     return [line.replace(NBSP, " ") for line in lines]

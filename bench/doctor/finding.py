@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from bench import plain
+
 State = Literal["ok", "warning", "failed", "skipped"]
 
 NAME_WIDTH, STATE_WIDTH = 16, 8
@@ -32,7 +34,7 @@ def any_failed(findings: Iterable[Finding]) -> bool:
 
 def printable(finding: Finding) -> Finding:
     """The finding without anything that steers a terminal: services put words of theirs into it."""
-    return replace(finding, said=_plain(finding.said), remedy=_plain(finding.remedy))
+    return replace(finding, said=plain.printable(finding.said), remedy=plain.printable(finding.remedy))
 
 
 def lines(finding: Finding, width: int) -> Iterator[str]:
@@ -46,7 +48,3 @@ def lines(finding: Finding, width: int) -> Iterator[str]:
 
 def _wrapped(text: str, first: str, later: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
-
-
-def _plain(text: str) -> str:
-    return "".join(character if character.isprintable() else "�" for character in text)

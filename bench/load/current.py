@@ -12,6 +12,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from bench.clock import monotonic_ns
 from bench.errors import USAGE_STATUS
 from bench.load.closing import close_run, holds_rows, unfinished_workers
+from bench.load.lifeline import is_cut
 from bench.load.live import LiveRun
 from bench.load.pacer import SECOND_NS
 from bench.load.standing import Standing
@@ -39,6 +40,8 @@ class Current:
     """Of the process that made the folder."""
     live: LiveRun | None = None
     """Wherever users run: alone, or in a worker."""
+    lifeline: Path | None = None
+    """Of a worker: the folder that its master holds while it lives."""
     looking: gevent.Greenlet | None = None
     signing_in: bool = False
     """Whether it waits for its first tokens, before anything else is there."""
@@ -68,9 +71,21 @@ class Current:
             if not self.ending:
                 self.watch.keep_looks()
             self.watch.show(self.ending)
+        elif self.lifeline is not None and is_cut(self.lifeline):
+            self._leave(self.lifeline)
         elif self.live is not None:
             told = {"standing": asdict(self.live.standing()), "held_s": self.live.held_s()}
             self._runner.send_message(STANDING, told | {"worker": self._runner.worker_index})
+
+    def _leave(self, folder: Path) -> None:
+        """A worker without a master ends, and abandons what is in flight: it costs money that nobody counts."""
+        self.hurried = True
+        if not self.ending:
+            self.ending = DRAINING
+            where = f"what was recorded is in {folder}: rtbench report {folder}" if folder.exists() else f"{folder} too"
+            self.view.say(f"worker {self._runner.worker_index} ends, for its master is gone; {where}")
+            self.environment.process_exit_code = USAGE_STATUS
+            gevent.spawn(self._runner.quit)
 
     def heard(self, told: Any) -> None:
         """What a worker has told."""

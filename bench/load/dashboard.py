@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bench.errors import ConnectError
 from bench.measures import outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation, reason
+from bench.plain import printable
 
 Fire = Callable[..., None]
 """Locust's `events.request.fire`."""
@@ -22,7 +23,7 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
     if kind == "censored":
         return
     measures = turn.measures_ns()
-    said = hide(f"{turn.outcome} {reason(turn.outcome, turn.detail)}".strip())
+    said = printable(hide(f"{turn.outcome} {reason(turn.outcome, turn.detail)}".strip()))
     waited_ns = measures.get("ttfa") or measures.get("ttft") or turn.instants["ended"] - turn.start_ns
     fire(
         request_type=script,

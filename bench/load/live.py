@@ -32,6 +32,7 @@ from bench.load.standing import Progress, Standing
 from bench.load.tasks import SessionTask
 from bench.load.upkeep import TICK_S, Upkeep
 from bench.observe.observation import SessionObservation, reason
+from bench.plain import printable
 from bench.run.histograms import MEASURED
 from bench.run.recorder import Labels, Recorder
 from bench.target.tokens import Keyring
@@ -251,7 +252,7 @@ class LiveRun:
         if not arm.note(session, monotonic_ns()):
             return None
         hide = self._keyring.hide  # a code of the service's is in the outcome, too
-        error = ConnectError(hide(session.outcome), hide(reason(session.outcome, session.detail)))
+        error = ConnectError(hide(session.outcome), printable(hide(reason(session.outcome, session.detail))))
         if arm.hopeless and not hopeless:
             where = f" to {arm.label}" if len(self.arms) > 1 else ""
             self._stop(f"{HOPELESS} sessions{where} failed to open and none succeeded; the last: {error}")

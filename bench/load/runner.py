@@ -28,6 +28,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, BenchError, UsageError
+from bench.load import lifeline
 from bench.load.arm import Arm, arms_of
 from bench.load.current import DRAIN, DRAINING, INTERRUPTED, STANDING, Current
 from bench.load.decision import MOST_PAIRS, Looks, Plan, decision_plan, plan_words, scripts_of
@@ -220,6 +221,7 @@ class Runs:
                 self.say(line)
         self._current.watch = self._new_watch(folder)
         if isinstance(self._runner, MasterRunner):
+            lifeline.hold(folder)
             keyring.close()  # its workers sign in themselves
             self._hand_out(folder, began, began_ns)
         else:
@@ -281,6 +283,7 @@ class Runs:
                 keyring.close()
                 return
             with closed_on_failure(keyring):
+                self._current.lifeline = folder
                 worker = self._runner.worker_index
                 arms = self._arms(keyring, worker, workers, began_ns)
                 warmup_s = float(handed["warmup_s"])

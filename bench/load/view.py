@@ -16,6 +16,7 @@ from typing import TextIO
 
 from bench.load.standing import HARNESS_LATE, HARNESS_OK, Standing, Tally, Wait
 from bench.money import dollars
+from bench.plain import one_line
 
 BETWEEN = " · "
 MAX_ARMS = 4
@@ -244,7 +245,7 @@ class View:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.write(f"{self._prefix}{text}\n")
+        self.write(f"{self._prefix}{one_line(text)}\n")
 
     def write(self, text: str) -> None:
         """As of a stream: in the place of the line, which comes back when it is due."""

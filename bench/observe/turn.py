@@ -239,7 +239,10 @@ class Turn:
             return self._completion(event, at_ns)
         if event.status in ("cancelled", "incomplete"):
             return f"{event.status}:{event.reason or 'unknown'}", ""
-        code = failure.code or failure.type or (event.status if event.status != "failed" else "") or "unknown"
+        code = failure.code or failure.type
+        if not code and event.status not in ("", "failed"):
+            return "failed:unknown_status", f"the status of the response is {event.status}"
+        code = code or "unknown"
         outcome = "throttled:response" if code in THROTTLED_CODES else f"failed:{code}"
         return outcome, f"{code}: {failure.message}" if failure.message else code
 

@@ -18,6 +18,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from bench.errors import ScriptError, UsageError
+from bench.plain import printable
 
 
 class Value(ABC):
@@ -158,7 +159,7 @@ def read_yaml(path: Path) -> tuple[str, YamlValue]:
 def shortened(text: str) -> str:
     """On one line, and cut where it is long."""
     cut = text if len(text) <= 40 else f"{text[:40]}…"
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in cut)
+    return printable(cut)
 
 
 def _shown(content: object, written: object) -> str:

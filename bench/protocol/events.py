@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec.structs import astuple
 
+from bench.plain import word
 from bench.protocol.dialects import Dialect
 from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
 from bench.protocol.limits import RateLimit, rate_limits
@@ -160,7 +161,8 @@ class Event(msgspec.Struct, frozen=True):
     `payload_bytes`: decoded audio bytes of an audio delta (-1: not base64), characters of JSON text of another delta.
     `payload`: what a delta carries, as raw JSON. `text`: the whole of a text or transcript, where the event has it.
     `audio_ms`: where speech began or stopped, on the session's clock of input audio; None where the event does not say.
-    `session`, `usage`, `limits`, `failure`, `status`, `reason`: only where the event carries them.
+    `session`, `usage`, `limits`, `failure`, `status`, `reason`: only where the event carries them. The last two become
+    parts of outcomes, and so are words, as the codes of `failure` are.
     """
 
     kind: Kind
@@ -302,8 +304,8 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         wire.item_id or _text(_object(wire.item), "id"),
         text=(_string(wire.transcript) or _string(wire.text))[:LONGEST_TEXT],
         audio_ms=_milliseconds(wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms),
-        status=_text(response, "status"),
-        reason=_text(details, "reason"),
+        status=word(_text(response, "status")),
+        reason=word(_text(details, "reason")),
         failure=_failure(_object(wire.error) if kind is Kind.ERROR else _part(details, "error")),
         usage=_usage(response.get("usage")) if kind is Kind.RESPONSE_DONE else None,
         session=shortened(_object(wire.session), len(wire.session)) or None,
@@ -338,8 +340,8 @@ def _text(parent: dict[str, Any], name: str, longest: int = LONGEST_ID) -> str:
 def _failure(error: dict[str, Any]) -> Failure | None:
     if not error:
         return None
-    message = _text(error, "message", LONGEST_WORDS)
-    return Failure(_text(error, "type"), _text(error, "code"), message, _text(error, "event_id"))
+    kind, code = (word(_text(error, name)) for name in ("type", "code"))
+    return Failure(kind, code, _text(error, "message", LONGEST_WORDS), _text(error, "event_id"))
 
 
 def _usage(told: Any) -> Usage | None:

@@ -80,13 +80,14 @@ def close(folder: Path) -> dict[str, Any]:
         shutil.rmtree(folder / "spool")
         return document
     workers = counters(folder)
-    killed = not (workers and all(worker.get("done") for worker in workers))
+    cut = not (workers and all(worker.get("done") for worker in workers))
+    killed = cut or document.get("state") == "running"  # a master that lives says that it closes its run
     simulated = any(worker.get("simulated") for worker in workers) or _any_simulated(folder)
     for table in files.SCHEMAS:
         _to_parquet(folder, table, simulated=simulated)
     transcripts.join(folder)
     histograms = _merged(folder)
-    if killed:
+    if cut:
         rebuild(folder, histograms)
     _add_rates(folder, histograms, _measured_from_s(document))
     _write_histograms(folder, histograms, document["began_utc_ns"], simulated=simulated)
@@ -95,7 +96,7 @@ def close(folder: Path) -> dict[str, Any]:
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or _last_row_utc_ns(folder) or utc_ns(),
         "stamp_source": _stamp_source(folder),
-        "totals": _totals(folder, workers, histograms, rebuilt=REBUILT if killed else ()),
+        "totals": _totals(folder, workers, histograms, rebuilt=REBUILT if cut else ()),
         "incidents": _incidents(workers),
         "verdict": judge(evidence(folder, histograms, document)),
     }

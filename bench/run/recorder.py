@@ -19,6 +19,7 @@ from typing import Any
 from bench.clock import Arrival, monotonic_ns, utc_ns
 from bench.measures import GOOD, is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.plain import printable
 from bench.protocol.events import Event, Kind
 from bench.protocol.limits import limits_in
 from bench.protocol.simulated import is_simulated
@@ -34,6 +35,8 @@ UNKNOWN_NAMES = 200
 INCIDENTS = 100
 DETAIL_CHARACTERS = 300
 CUT = frozenset({"detail", "close_reason"})
+SPOKEN = frozenset({"said", "replied"})
+"""What was said stays as it was said; JSON holds it."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ class Recorder:
 
     def _count_unknown(self, names: Mapping[str, int]) -> None:
         for said, count in names.items():
-            name = self._hide(said)
+            name = printable(self._hide(said))
             known = name in self.unknown_names or len(self.unknown_names) < UNKNOWN_NAMES
             self.unknown_names[name if known else "other"] += count
 
@@ -148,13 +151,14 @@ class Recorder:
         self._spools[table].append(self._shown(row | self._identity(record)))
 
     def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Words become what a column can hold: Unicode, nothing secret, and of the service's not endlessly many."""
+        """Words become what a column can hold: Unicode, nothing secret, and of the service's one line, not endless."""
         return row | {name: self._words(name, value) for name, value in row.items() if isinstance(value, str)}
 
     def _words(self, name: str, text: str) -> str:
-        """A secret that was cut would not be known for one, so it is hidden before."""
+        """A secret that was cut or escaped would not be known for one, so it is hidden before."""
         text = text.encode("utf-8", "replace").decode()
         shown = self._hide(text) if name in FOREIGN else text
+        shown = printable(shown) if name in FOREIGN - SPOKEN else shown
         return shown[:DETAIL_CHARACTERS] if name in CUT else shown
 
     def _identity(self, record: SessionRecord) -> dict[str, Any]:

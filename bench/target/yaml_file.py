@@ -16,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from bench.errors import ScriptError
+from bench.plain import printable
 
 T = TypeVar("T")
 Keys = tuple[Any, ...]
@@ -74,7 +75,7 @@ def checked(
 def shortened(text: str) -> str:
     """On one line, and cut where it is long."""
     cut = text if len(text) <= 40 else f"{text[:40]}…"
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in cut)
+    return printable(cut)
 
 
 def _text(path: Path) -> str:

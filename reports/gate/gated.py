@@ -9,6 +9,7 @@ from typing import Literal
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, Better
+from bench.plain import printable
 from reports.compare.question import RATES
 
 Unit = Literal["ms", "×", "n", "share"]
@@ -63,7 +64,7 @@ def gated(name: str) -> Gated:
 def quoted(text: str) -> str:
     """On one line, and cut where it is long."""
     cut = text if len(text) <= 60 else f"{text[:60]}…"
-    return f'"{"".join(one if one.isprintable() else repr(one)[1:-1] for one in cut)}"'
+    return f'"{printable(cut)}"'
 
 
 def near(name: str, known: Iterable[str]) -> str:

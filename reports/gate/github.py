@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bench.plain import printable
 from reports.gate.items import Checked
 from reports.gate.sentences import headline, said
 from reports.wording.numbers import NBSP
@@ -41,7 +42,7 @@ def command(kind: str, title: str, message: str) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace(NBSP, " ").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(text.replace(NBSP, " ").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def _property(text: str) -> str:

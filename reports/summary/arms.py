@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.plain import printable
 from reports.summary.figures import Figures
 from reports.summary.outcomes import Outcomes
 from reports.wording.numbers import NBSP, change, count, listed, ms, percent, plural, shortened, together
@@ -102,7 +103,7 @@ def _facts(entry: Mapping[str, Any], sessions: pd.DataFrame) -> dict[str, str]:
     settings = [_parsed(text) for text in _some(sessions["effective_settings"])]
     own = _flat(entry.get("session") or {})
     address = str(entry.get("url") or "")
-    return {
+    facts = {
         "address": f"{address} at {entry['address']}" if entry.get("address") else address,
         "dialect": str(entry.get("dialect") or ""),
         "model": listed(_labels(sessions["model"])) or str(entry.get("model") or ""),
@@ -114,6 +115,7 @@ def _facts(entry: Mapping[str, Any], sessions: pd.DataFrame) -> dict[str, str]:
         "turn detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
         "settings of its own": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
     }
+    return {name: printable(said) for name, said in facts.items()}
 
 
 def _labels(column: pd.Series[Any]) -> list[str]:

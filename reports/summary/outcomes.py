@@ -20,6 +20,7 @@ MEANINGS = {
     "expired": "the service's age limit for sessions was reached",
     "failed:no_audio": "completed, audio was asked for and none came",
     "failed:no_text": "completed, text was asked for and none came",
+    "failed:unknown_status": "the response ended in a status that this protocol does not have",
     "failed:harness": "a fault of this tool, not of the service",
     "protocol:base64": "the payload of an audio delta was not base64",
     "protocol:frame": "a WebSocket frame was not valid",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bench.plain import printable
 from reports.runs import Run, response_ids
 from reports.samples import Sampled
 from reports.statistics.quantiles import Integers
@@ -99,4 +100,4 @@ def _sessions(run: Run, rows: Integers) -> pd.DataFrame:
 
 def _text(row: pd.Series[str], name: str) -> str:
     value = row.get(name)
-    return value if isinstance(value, str) else ""
+    return printable(value) if isinstance(value, str) else ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
+from bench.plain import printable
 from reports.summary import drift
 from reports.summary.arms import FACTS
 from reports.summary.events import ALL, PS
@@ -17,6 +19,7 @@ from reports.wording.numbers import NBSP, count, moment, ms, percent, plural, qu
 
 ROWS_MOST = 10
 INCIDENTS_MOST = 20
+_MARKUP = re.compile(r"[\\|`*\[_]")
 SIMULATED = " (SIMULATED, what the same tokens would cost)"
 
 
@@ -36,9 +39,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1, las
 
 def plain(text: str) -> str:
     """Text that Markdown and HTML leave as it is: labels are anyone's."""
-    for character, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("\n", " ")):
-        text = text.replace(character, shown)
-    return text.replace("*", "\\*").replace("[", "\\[").replace("_", "\\_")
+    return _MARKUP.sub(r"\\\g<0>", printable(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _head(summary: Summary) -> Iterable[str]:
@@ -192,7 +193,7 @@ def _outcomes(summary: Summary) -> Iterable[str]:
     found = summary.outcomes
     if not sum(found.opened) and not sum(found.begun):
         return
-    rows = [[e.outcome, *(count(n) for n in e.counts), plain(e.words)] for e in found.turns]
+    rows = [[e.outcome, *(count(n) for n in e.counts), e.words] for e in found.turns]
     rows.append(["lost turns", *(count(n) for n in found.lost), "wanted, never begun"])
     rates = [percent(found.failures(i), 1) if found.wanted[i] else "–" for i in range(len(summary.targets))]
     rows.append(["failures", *rates, "(failed + lost) ÷ turns wanted"])

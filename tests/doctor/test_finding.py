@@ -31,7 +31,7 @@ def test_a_remedy_stands_below_what_was_found() -> None:
 def test_what_a_service_says_cannot_steer_the_terminal() -> None:
     shown = printable(Finding("upgrade", "failed", "no\x1b[2J", "a\nb"))
 
-    assert (shown.said, shown.remedy) == ("no�[2J", "a�b")
+    assert (shown.said, shown.remedy) == (r"no\x1b[2J", r"a\nb")
 
 
 @pytest.mark.parametrize(("state", "failed"), [("ok", False), ("warning", False), ("skipped", False), ("failed", True)])

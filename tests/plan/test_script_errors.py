@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from bench.errors import ScriptError
 from bench.measures import LIMIT_NAMES
+from bench.plain import printable
 from bench.plan.script import TextTurn, load_script
 
 WAV = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
@@ -283,7 +284,7 @@ def script_error(path: Path, text: str) -> ScriptError | None:
 
 def check_is_one_line(error: ScriptError | None, text: str) -> None:
     if error is not None:
-        assert str(error).isprintable()
+        assert printable(str(error)) == str(error)
         assert error.line is None or 1 <= error.line <= len(text.splitlines()) + 1
 
 

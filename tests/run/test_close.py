@@ -34,12 +34,12 @@ TABLES: tuple[files.TableName, ...] = ("turns", "sessions", "seconds")
 def build_run(
     parent: Path, workers: int = 1, *, chunk_ms: int | None = None, warm_until_ns: int = 0
 ) -> tuple[Path, list[Recorder]]:
-    """A run that has just begun."""
+    """A run whose end has come, which is said before its folder is closed."""
     folder = files.create(parent, "voice_turns", BEGAN_NS)
     document = {
         "schema": files.SCHEMA_VERSION,
         "run_id": folder.name,
-        "state": "running",
+        "state": "closing",
         "began_utc_ns": BEGAN_NS,
         "scripts": [{"name": "voice_turns", "chunk_ms": chunk_ms}],
     }
@@ -734,3 +734,13 @@ def test_a_close_that_was_cut_while_it_removed_the_spool_loses_nothing(tmp_path:
     assert close(folder) == document
     assert tables(folder)["turns"]
     assert not (folder / "spool").exists()
+
+
+def test_a_run_whose_workers_ended_but_whose_master_never_closed_it_was_killed(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    files.write_document(folder, files.read_document(folder) | {"state": "running"})
+
+    document = close(folder)
+
+    assert document["state"] == "killed"
+    assert "killed" in document["stopped"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from junitparser import JUnitXml
 
 from bench.errors import UsageError
+from bench.plain import printable
 from reports.gate import azure, github, render, schema
 from reports.gate.comment import markdown
 from reports.gate.document import Document, as_data, as_json
@@ -158,10 +160,15 @@ def test_azure_escapes_messages_and_properties_by_its_rules() -> None:
 
 
 @given(st.text(), st.text())
-def test_a_command_is_one_line_from_which_the_text_can_be_had_back(title: str, message: str) -> None:
+def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_shown(title: str, message: str) -> None:
     whole = github.command("error", title, message)
     head, said = whole.removeprefix("::error title=").split("::", 1)
-    plain = [text.replace("\u00a0", " ") for text in (title, message)]
+    plain = [
+        "".join(
+            part if part in "\r\n" else printable(part) for part in re.split("([\r\n])", text.replace("\u00a0", " "))
+        )
+        for text in (title, message)
+    ]
 
     assert "\n" not in whole
     assert "\r" not in whole

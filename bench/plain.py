@@ -1,0 +1,44 @@
+"""What others said, as it may be shown: text on one line that steers no terminal and no CI, and words for names. Pure.
+
+Services, proxies and files of others put anything into texts: line breaks, escape sequences, marks that turn the order
+of writing round, commands to whoever reads a CI's log. Here that becomes visible, and stays readable.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LONGEST_WORD = 64
+LONGEST_LINE = 600
+ENDING = 200
+"""What is kept of a long line's end: what to do stands there."""
+_COMMAND = re.compile(r":(?=:[A-Za-z])|#(?=#(?:vso)?\[)")
+"""What a CI takes for a command: GitHub Actions `::name` at the start of a line, Azure Pipelines `##vso[` anywhere."""
+_NO_WORD = re.compile("[^A-Za-z0-9_.-]")
+
+
+def printable(text: str) -> str:
+    r"""The text on one line: control and format characters, line and paragraph separators as in `\x1b`, `\u2028`.
+
+    A command to a CI is broken by a backslash. Doing it twice changes nothing.
+    """
+    if not text.isprintable():
+        text = "".join(one if _is_shown(one) else repr(one)[1:-1] for one in text)
+    return _COMMAND.sub(r"\g<0>\\", text)
+
+
+def _is_shown(character: str) -> bool:
+    """Letters and signs, and spaces of any width."""
+    return character.isprintable() or unicodedata.category(character) == "Zs"
+
+
+def one_line(text: str) -> str:
+    """An error as it is printed: on one line, which lacks its middle where it is long."""
+    shown = printable(text.strip())
+    return shown if len(shown) <= LONGEST_LINE else f"{shown[: LONGEST_LINE - ENDING]} … {shown[-ENDING:]}"
+
+
+def word(text: str) -> str:
+    """A code or reason as part of an outcome: at most 64 of A-Z a-z 0-9 _ . -, others as _; "" stays empty."""
+    return _NO_WORD.sub("_", text[:LONGEST_WORD])

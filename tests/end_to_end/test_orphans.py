@@ -1,0 +1,70 @@
+"""Workers whose master died: they end by themselves, and what they recorded is there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bench.run import folder as files
+from tests.end_to_end.locust_process import GUARD_S, free_port, locust, wait_for_rows, write_scenario
+from tests.simulator_process import Ready
+
+FOR_EVER = "\nfrom locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 1e9\n"
+"""Locust's workers themselves would go on for a minute; here they would never end."""
+RTBENCH = [sys.executable, "-m", "bench.cli.app"]
+GONE = "its master is gone"
+
+
+def scenario(folder: Path) -> Path:
+    path = write_scenario(folder)
+    path.write_text(path.read_text() + FOR_EVER)
+    return path
+
+
+def check_what_is_left(folder: Path) -> None:
+    reported = subprocess.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
+    document = files.read_document(folder)
+
+    assert reported.returncode == 0, reported.stderr
+    assert document["state"] == "killed"
+    assert "killed" in document["stopped"]
+    assert document["totals"]["turns"]["ok"] >= 2
+    assert files.read_table(folder, "sessions").num_rows == sum(document["totals"]["sessions"].values())
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes as Linux shows them")
+def test_forked_workers_end_when_their_master_is_killed(tmp_path: Path, simulator: Ready) -> None:
+    runs = tmp_path / "runs"
+    options = ["-u", "2", "-r", "2", "--processes", "2", "--url", simulator.urls["ga"]]
+    with locust(scenario(tmp_path), runs, *options) as master:
+        folder = wait_for_rows(runs, "sessions", 2)
+        os.kill(master.pid, signal.SIGKILL)
+        _, said = master.communicate(timeout=GUARD_S)  # the end of what is said: nobody is left to say more
+
+    assert said.count(GONE) == 2, said
+    assert "Traceback" not in said
+    check_what_is_left(folder)
+
+
+def test_workers_that_were_started_by_hand_end_when_their_master_is_killed(tmp_path: Path, simulator: Ready) -> None:
+    runs, port = tmp_path / "runs", str(free_port())
+    path, url = scenario(tmp_path), ["--url", simulator.urls["ga"]]
+    with ExitStack() as stack:
+        mastering = ["-u", "2", "-r", "2", "--master", "--master-bind-port", port, "--expect-workers", "2", *url]
+        master = stack.enter_context(locust(path, runs, *mastering))
+        working = ["--worker", "--master-port", port]
+        workers = [stack.enter_context(locust(path, runs, *working)) for _ in range(2)]
+        folder = wait_for_rows(runs, "sessions", 2)
+        os.kill(master.pid, signal.SIGKILL)
+        master.communicate(timeout=GUARD_S)
+        ended = [(worker.communicate(timeout=GUARD_S)[1], worker.returncode) for worker in workers]
+
+    assert [status for _, status in ended] == [2, 2], ended
+    assert all(said.count(GONE) == 1 and "Traceback" not in said for said, _ in ended), ended
+    check_what_is_left(folder)

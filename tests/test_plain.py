@@ -1,0 +1,62 @@
+"""What others said, as it may be shown."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.plain import LONGEST_LINE, one_line, printable, word
+
+BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("over quota", "over quota"),
+        ("zu viele Anfragen: 100\u00a0%, 混雑", "zu viele Anfragen: 100\u00a0%, 混雑"),
+        ("a\nb\r\n", r"a\nb\r\n"),
+        ("\x1b[31mred\x07\x00", r"\x1b[31mred\x07\x00"),
+        ("left\u202eright\u2066", r"left\u202eright\u2066"),
+        ("a\u2028b\u2029c\x85d", r"a\u2028b\u2029c\x85d"),
+        ("half a \ud800 character", r"half a \ud800 character"),
+        ("::set-output name=a::b", r":\:set-output name=a:\:b"),
+        ("x ##vso[task.complete]", r"x #\#vso[task.complete]"),
+        ("##[error]", r"#\#[error]"),
+        ("[::1]:443 ## 1", "[::1]:443 ## 1"),
+    ],
+)
+def test_what_steers_a_terminal_or_a_ci_becomes_visible(said: str, shown: str) -> None:
+    assert printable(said) == shown
+
+
+NASTY = st.text(st.sampled_from("a ::##vso[]\\" + BREAKS + "\x1b\x00\u202e\u200b\ud800")) | st.text()
+
+
+@given(NASTY, st.integers(20, 100))
+def test_nothing_printable_begins_a_command_wherever_it_is_wrapped(said: str, width: int) -> None:
+    shown = printable(said)
+
+    assert len(shown.splitlines()) <= 1
+    assert printable(shown) == shown
+    shown.encode()
+    for line in textwrap.wrap(shown, width):
+        assert not re.match(r"\s*::[A-Za-z]", line)
+        assert not re.search(r"##(vso)?\[", line)
+
+
+@given(NASTY)
+def test_a_word_of_an_outcome_is_short_and_of_few_letters(said: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", word(said))
+
+
+def test_a_long_error_keeps_what_is_wrong_and_what_to_do() -> None:
+    shown = one_line(f"targets.yaml:3: url {'x' * 1500} is no URL; write wss://HOST/PATH")
+
+    assert len(shown) <= LONGEST_LINE + 3
+    assert shown.startswith("targets.yaml:3: url xxx")
+    assert shown.endswith("is no URL; write wss://HOST/PATH")
