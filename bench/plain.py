@@ -39,6 +39,11 @@ def one_line(text: str) -> str:
     return shown if len(shown) <= LONGEST_LINE else f"{shown[: LONGEST_LINE - ENDING]} … {shown[-ENDING:]}"
 
 
+def shortened(text: str, longest: int = 40) -> str:
+    """What somebody wrote, as errors quote it: on one line, and cut where it is long."""
+    return printable(text if len(text) <= longest else f"{text[:longest]}…")
+
+
 def word(text: str) -> str:
     """A code or reason as part of an outcome: at most 64 of A-Z a-z 0-9 _ . -, others as _; "" stays empty."""
     return _NO_WORD.sub("_", text[:LONGEST_WORD])

@@ -25,13 +25,15 @@ import pyarrow.compute as pc
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, VAD_SEGMENTS, outcome_class
-from bench.plain import printable
+from bench.plain import printable, shortened
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from bench.run.measured import origin_ns, values_ns
 from reports.exactness import Inexact, inexact_of
+from reports.schemas.fit import misfit
+from reports.schemas.run import run_schema
 
 REPEATING = frozenset(
     (
@@ -65,6 +67,7 @@ REPORTED = (
 )
 """Columns of a turn that a report needs, beside those of its measures."""
 
+RUN = run_schema()
 TOGETHER = 8
 """So many columns of a million turns are read at once."""
 
@@ -102,6 +105,8 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
     """
     path = Path(path)
     document = _shown(run_folder.read_document(path))
+    if wrong := misfit(document, RUN):
+        raise UsageError(f"{path / 'run.json'} is damaged: {shortened(wrong, 200)}")
     try:
         turns = _with_measures(_frame(path, SCHEMAS["turns"].names)) if everything else _reported_frame(path)
         sessions = session_frame(run_folder.read_table(path, "sessions"))

@@ -156,11 +156,17 @@ class Current:
         closed = close_run(folder, self.document, self.stopped or "its time was over, or its users were stopped")
         self.summary = closed.summary
         if closed.problem:
-            self.view.say(closed.problem)
-            recorded = f"what was recorded is in {folder}; when that is mended: rtbench report {folder}"
-            self.view.say(recorded if holds_rows(folder) else f"no row of a turn or session was saved in {folder}")
+            self._tell_of_problem(folder, closed.problem)
         if closed.status == USAGE_STATUS or self.environment.process_exit_code is None:
             self.environment.process_exit_code = closed.status
+
+    def _tell_of_problem(self, folder: Path, problem: str) -> None:
+        if not folder.exists():
+            self.view.say(f"{folder} is gone: there is nothing to report")
+            return
+        self.view.say(problem)
+        recorded = f"what was recorded is in {folder}; when that is mended: rtbench report {folder}"
+        self.view.say(recorded if holds_rows(folder) else f"no row of a turn or session was saved in {folder}")
 
     def _tell_of_holds(self) -> None:
         held_s = self.watch.held_s if self.watch is not None else {}

@@ -18,7 +18,11 @@ HISTOGRAMS_EVERY_S = 8.0
 
 
 def unwritable(error: OSError) -> str:
-    """What to do where the disk takes no more, in one line."""
+    """What to do where the disk takes no more, or its folder is gone, in one line."""
+    if isinstance(error, FileNotFoundError):
+        return (
+            "the run folder is gone, and what was recorded with it: somebody removed or moved it while the run went on"
+        )
     return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs"
 
 
@@ -88,6 +92,8 @@ class Upkeep:
         try:
             self._recorder.close()
         except Exception as error:  # as in _guarded; there is no later attempt
+            if isinstance(error, FileNotFoundError) and self.problem is not None:
+                return  # the folder is gone, and that was said
             rows = self._recorder.unwritten_rows
             self.problem = f"cannot write the run folder: {error}; {rows} rows are lost"
             print(f"rtbench: {self.problem}", file=sys.stderr)

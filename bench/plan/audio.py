@@ -141,6 +141,7 @@ def _opened(path: Path) -> io.FileIO:
 
 def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
     """(samples of one channel, their rate in Hz), straight from the file."""
+    _refuse_mp3(path, opened)
     try:
         with soundfile.SoundFile(opened.fileno(), closefd=False) as file:
             _refuse_long(path, file.frames / file.samplerate)
@@ -162,6 +163,16 @@ def _mixed(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
         raise UsageError(f"{path}: is damaged: some of its samples are no numbers, or far beyond full scale")
     mono: NDArray[np.float32] = block.mean(axis=1)
     return mono
+
+
+def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
+    """By its first bytes: its decoder tells of damage on stderr, mends it by guesses, and adds silence at both ends."""
+    first = opened.read(3)
+    opened.seek(0)
+    if first == b"ID3" or (len(first) > 1 and first[0] == 0xFF and first[1] >= 0xE0):
+        raise UsageError(
+            f"{path}: is an MP3, whatever its name says; make a WAV of it: ffmpeg -i {path.name} speech.wav"
+        )
 
 
 def _refuse_long(path: Path, seconds: float) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from bench.plan.values import Value, shortened
+from bench.plain import shortened
+from bench.plan.values import Value
 
 T = TypeVar("T")
 Schema = dict[str, Any]

@@ -18,7 +18,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from bench.errors import ScriptError, UsageError
-from bench.plain import printable
+from bench.plain import shortened
 
 
 class Value(ABC):
@@ -156,12 +156,6 @@ def read_yaml(path: Path) -> tuple[str, YamlValue]:
     return text, YamlValue("the script", path, 1, _composed(path, text))
 
 
-def shortened(text: str) -> str:
-    """On one line, and cut where it is long."""
-    cut = text if len(text) <= 40 else f"{text[:40]}…"
-    return printable(cut)
-
-
 def _shown(content: object, written: object) -> str:
     """Text is called that, for 5 and "5" are not the same; other scalars as they are `written`."""
     match content:
@@ -200,7 +194,9 @@ def _composed(path: Path, text: str) -> Node:
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ScriptError(path, line, f"is not YAML: {error.reason}") from None
-    except (YAMLError, RecursionError) as error:
+    except KeyError:
+        raise ScriptError(path, None, "is not YAML: its %YAML line names a version that nobody knows") from None
+    except (YAMLError, RecursionError, ValueError) as error:
         raise ScriptError(path, None, f"is not YAML ({type(error).__name__})") from None
     if root is None:
         raise ScriptError(path, 1, "is empty; a script needs `steps`")

@@ -8,9 +8,11 @@ from typing import Any, Union
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.reader import ReaderError
 
 from bench.errors import UsageError
+from bench.plain import shortened
 
 Check = Callable[[object], Any]
 Table = Mapping[str, Union[Check, "Table"]]
@@ -21,39 +23,51 @@ class BadValueError(Exception):
     """What is wrong with a value; becomes a UsageError once its file and line are known."""
 
 
+def quoted(value: object) -> str:
+    """A value as errors quote it."""
+    return shortened(repr(value))
+
+
 def number(value: object, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise BadValueError(f"must be a number from {low:g} to {high:g}, not {value!r}")
+        raise BadValueError(f"must be a number from {low:g} to {high:g}, not {quoted(value)}")
     return float(value)
 
 
 def whole(value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise BadValueError(f"must be a whole number from {low} to {high}, not {value!r}")
+        raise BadValueError(f"must be a whole number from {low} to {high}, not {quoted(value)}")
     return int(value)
 
 
 def flag(value: object) -> bool:
     if not isinstance(value, bool):
-        raise BadValueError(f"must be true or false, not {value!r}")
+        raise BadValueError(f"must be true or false, not {quoted(value)}")
     return value
 
 
 def one_of(value: object, names: Collection[str]) -> str:
     if not isinstance(value, str) or value not in names:
-        raise BadValueError(f"must be one of {', '.join(names)}, not {value!r}")
+        raise BadValueError(f"must be one of {', '.join(names)}, not {quoted(value)}")
     return str(value)
 
 
 def read_settings(path: Path, table: Table) -> dict[str, Any]:
     """What the file holds, checked; mappings within it become dicts."""
     try:
-        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
+    try:
+        document = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UsageError(f"{path}:{line}: not YAML: {error.problem}") from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UsageError(f"{path}:{line}: not YAML: {error.reason}") from error
+    except (YAMLError, RecursionError, ValueError, LookupError, TypeError) as error:  # of what no reader expects
+        raise UsageError(f"{path}: not YAML ({type(error).__name__})") from error
     if not isinstance(document, CommentedMap):
         raise UsageError(f"{path}:1: a profile is a mapping of settings, e.g. `speed: 4.0`")
     return _checked(path, document, table)
@@ -64,7 +78,7 @@ def _checked(path: Path, mapping: CommentedMap, table: Table) -> dict[str, Any]:
     for key, value in mapping.items():
         where = f"{path}:{int(mapping.lc.key(key)[0]) + 1}"
         if key not in table:
-            raise UsageError(f"{where}: unknown key {key!r}; known are {', '.join(table)}")
+            raise UsageError(f"{where}: unknown key {quoted(key)}; known are {', '.join(table)}")
         entry = table[key]
         try:
             values[key] = entry(value) if callable(entry) else _checked(path, _mapping(value, entry), entry)
@@ -75,5 +89,5 @@ def _checked(path: Path, mapping: CommentedMap, table: Table) -> dict[str, Any]:
 
 def _mapping(value: object, table: Table) -> CommentedMap:
     if not isinstance(value, CommentedMap):
-        raise BadValueError(f"must hold some of {', '.join(table)}, not {value!r}")
+        raise BadValueError(f"must hold some of {', '.join(table)}, not {quoted(value)}")
     return value

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
 
 READ_BYTES = 65_536
+MOST_BACKLOG = 64 << 20
+"""Bytes that may wait for a peer that does not read: minutes of audio. Beyond them its connection is cut."""
 LINGER_S = 5.0  # how long a peer may take to close, once we have
 
 OnData = Callable[[bytes, int, bool], None]  # data, arrival in CLOCK_MONOTONIC ns, whether the kernel stamped it
@@ -98,6 +100,8 @@ class Stream:
     def _send(self, data: bytes) -> bool:
         if self._backlog:
             self._backlog += data
+            if len(self._backlog) > MOST_BACKLOG:
+                self._loop.call_soon(self.end)  # not at once: the caller is in the midst of its work
             return False
         try:
             sent = self._sock.send(data) if data else 0

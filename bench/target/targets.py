@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from bench.errors import ScriptError, UsageError
+from bench.plain import shortened
 from bench.target.address import with_model
 from bench.target.build import build_target
 from bench.target.settings import (
@@ -22,7 +23,7 @@ from bench.target.settings import (
 )
 from bench.target.target import Target
 from bench.target.urls import SettingError
-from bench.target.yaml_file import Keys, YamlFile, shortened
+from bench.target.yaml_file import Keys, YamlFile
 
 PATHS = ("ca", "client_cert", "client_key")
 

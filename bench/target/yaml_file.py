@@ -16,7 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from bench.errors import ScriptError
-from bench.plain import printable
+from bench.plain import shortened
 
 T = TypeVar("T")
 Keys = tuple[Any, ...]
@@ -70,12 +70,6 @@ def checked(
         keys, problem = _blame(data, kind)
     name = str(keys[-1]) if keys else "the file"
     raise refuse(keys, f"{(called or {}).get(name, shortened(name))} {problem}") from None
-
-
-def shortened(text: str) -> str:
-    """On one line, and cut where it is long."""
-    cut = text if len(text) <= 40 else f"{text[:40]}…"
-    return printable(cut)
 
 
 def _text(path: Path) -> str:

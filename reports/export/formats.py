@@ -14,14 +14,18 @@ import pyarrow.parquet as pq
 
 Format = Literal["csv", "parquet", "json"]
 SUFFIXES: dict[Format, str] = {"csv": "csv", "parquet": "parquet", "json": "jsonl"}
+_FORMULA = r"^([=+\-@\t\r])"
 ROW_GROUP = 131_072
 """Rows of a row group in Parquet: small ones compress badly and read slowly."""
 
 
 def write_csv(path: Path, schema: pa.Schema, pieces: Iterable[pa.Table]) -> int:
-    """UTF-8 with a header; text in quotes, numbers and true/false not; a null is empty, an empty text is `""`."""
+    """UTF-8 with a header; text in quotes, numbers and true/false not; a null is empty, an empty text is `""`.
+
+    Text that a spreadsheet would compute has `'` before it: services and files of others put words into cells.
+    """
     with path.open("wb") as file, pa_csv.CSVWriter(file, schema) as writer:
-        return _each(pieces, writer.write_table)
+        return _each(pieces, lambda piece: writer.write_table(_without_formulas(piece)))
 
 
 def write_parquet(path: Path, schema: pa.Schema, pieces: Iterable[pa.Table]) -> int:
@@ -49,6 +53,15 @@ def _each(pieces: Iterable[pa.Table], write: Callable[[pa.Table], object]) -> in
         write(piece)
         count += len(piece)
     return count
+
+
+def _without_formulas(piece: pa.Table) -> pa.Table:
+    """The table with its texts as texts: spreadsheets take what begins with one of `= + - @`, tab, CR for a formula."""
+    for number, field in enumerate(piece.schema):
+        if pa.types.is_string(field.type):
+            text = pc.replace_substring_regex(piece.column(number), _FORMULA, r"'\1")
+            piece = piece.set_column(number, field, text)
+    return piece
 
 
 def _grouped(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, Better
-from bench.plain import printable
+from bench.plain import shortened
 from reports.compare.question import RATES
 
 Unit = Literal["ms", "×", "n", "share"]
@@ -63,8 +63,7 @@ def gated(name: str) -> Gated:
 
 def quoted(text: str) -> str:
     """On one line, and cut where it is long."""
-    cut = text if len(text) <= 60 else f"{text[:60]}…"
-    return f'"{printable(cut)}"'
+    return f'"{shortened(text, 60)}"'
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,3 +69,17 @@ def test_workers_that_were_started_by_hand_end_when_their_master_is_killed(tmp_p
     assert [status for _, status in ended] == [2, 2], ended
     assert all(said.count(GONE) == 1 and "Traceback" not in said for said, _ in ended), ended
     check_what_is_left(folder)
+
+
+def test_a_run_whose_folder_is_removed_meanwhile_ends_and_says_so(tmp_path: Path, simulator: Ready) -> None:
+    runs = tmp_path / "runs"
+    with locust(write_scenario(tmp_path), runs, "-u", "1", "--url", simulator.urls["ga"]) as process:
+        shutil.rmtree(wait_for_rows(runs, "sessions", 1))
+        _, said = process.communicate(timeout=GUARD_S)
+
+    assert process.returncode == 2
+    assert "Traceback" not in said
+    assert said.count("the run folder is gone") == 1, said
+    assert "make room" not in said
+    assert "rtbench report" not in said
+    assert list(runs.iterdir()) == []

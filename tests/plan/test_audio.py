@@ -258,3 +258,19 @@ def test_a_reply_is_written_as_a_wav_that_sounds_the_same(tmp_path: Path, format
 def test_a_reply_that_cannot_be_written_is_said_to_be(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         write_wav(tmp_path / name, bytes(480), "pcm16")
+
+
+@pytest.mark.parametrize("kept", [None, 700])
+def test_an_mp3_is_refused_in_one_line_whatever_its_name_and_however_damaged(
+    tmp_path: Path, kept: int | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = tmp_path / "whole.mp3"
+    soundfile.write(whole, np.sin(np.arange(24_000) / 20) * 0.3, 24_000, format="MP3")
+    path = tmp_path / "speech.wav"
+    path.write_bytes(whole.read_bytes()[:kept])
+    capfd.readouterr()
+
+    with pytest.raises(UsageError, match="is an MP3, whatever its name says; make a WAV of it"):
+        load_pcm(path)
+
+    assert capfd.readouterr().err == ""

@@ -201,7 +201,8 @@ def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: 
     with path.open(encoding="utf-8", newline="") as file:
         found = list(csv.reader(file))
 
-    assert found == [["number", "text"], *([str(number), text or ""] for number, text in enumerate(texts))]
+    shown = [f"'{text}" if text and text[0] in "=+-@\t\r" else text or "" for text in texts]
+    assert found == [["number", "text"], *([str(number), text] for number, text in enumerate(shown))]
 
 
 def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
@@ -257,3 +258,21 @@ def test_options_that_say_nothing_together_are_refused(tmp_path: Path, options: 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a run folder"):
         export_tables(tmp_path, "csv")
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_text_that_a_spreadsheet_would_compute_is_text_in_csv_and_numbers_stay_numbers(
+    tmp_path: Path, formula: str
+) -> None:
+    folder = synthetic.write(tmp_path / "run", Plan(sessions=2, turns=1))
+    stored = pq.read_table(folder / "turns.parquet")
+    rows = [row | {"detail": formula, "start_ns": -5} for row in stored.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=stored.schema), folder / "turns.parquet")
+
+    (csv,) = export_tables(folder, "csv", tmp_path, ["turns"])
+    (lines,) = export_tables(folder, "json", tmp_path, ["turns"])
+
+    found = read_back(csv.path, "turns", "csv")
+    assert found["detail"].to_pylist() == [f"'{formula}"] * 2
+    assert found["start_ns"].to_pylist() == [-5, -5]
+    assert json.loads(lines.path.read_text(encoding="utf-8").splitlines()[0])["detail"] == formula

@@ -18,7 +18,7 @@ from reports.text.markdown import plain
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
-NASTY = "no\x1b[2J\x00 \n::set-output name=a::b\r\n##vso[task.complete result=Succeeded;]\u2028##[error]\u202e a_b <b> |\x85"
+NASTY = "no\x1b[2J\x00 \n::set-output name=a::b\r\n##vso[task.complete result=Ok;]\u2028##[error]\u202e a_b <b> |\x85"
 SAID = ("outcome", "detail", "close_reason", "model", "region", "request_id", "response_id", "service_session_id")
 
 

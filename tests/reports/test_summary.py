@@ -192,8 +192,8 @@ def test_a_run_that_ended_early_says_why(tmp_path: Path, stopped: str) -> None:
     assert f"This run ended before its time: {stopped.rstrip('.')}." in notices
 
 
-@pytest.mark.parametrize("stopped", ["all sessions are done", "its time was over, or its users were stopped", None])
-def test_an_ordinary_end_is_no_notice(tmp_path: Path, stopped: str | None) -> None:
+@pytest.mark.parametrize("stopped", ["all sessions are done", "its time was over, or its users were stopped", ""])
+def test_an_ordinary_end_is_no_notice(tmp_path: Path, stopped: str) -> None:
     assert build(tmp_path, Plan(), stopped=stopped).notices == ()
 
 

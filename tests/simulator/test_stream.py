@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from bench.clock import enable_stamps, monotonic_ns
+from bench.simulator import stream
 from bench.simulator.stream import Stream
 from tests.simulator_process import GUARD_S
 
@@ -90,5 +91,16 @@ def test_what_comes_carries_the_instant_of_its_arrival(pieces: list[bytes]) -> N
         while b"".join(data for data, _, _ in pair.received) != b"".join(pieces):
             await asyncio.sleep(0)
         assert all(before_ns - 1_000_000 <= at_ns <= monotonic_ns() for _, at_ns, _ in pair.received)
+
+    with_pair(check)
+
+
+def test_a_peer_that_does_not_read_is_cut_before_it_takes_all_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MOST_BACKLOG", 10_000_000)
+
+    async def check(pair: Pair) -> None:
+        for _ in range(20):
+            pair.stream.write(bytes(5_000_000))
+        await pair.ended.wait()
 
     with_pair(check)

@@ -44,6 +44,8 @@ def test_what_is_no_head_or_not_a_whole_one_is_no_answer(data: bytes) -> None:
         ((f"Content-Length: {len(BODY)}",), BODY[:-1], False),
         (("Content-Length: 0",), b"", True),
         (("Content-Length: many",), BODY, False),
+        (("Content-Length: ²",), BODY, False),
+        (("Content-Length: " + "9" * 5_000,), BODY, False),
         ((), BODY, False),
         (("Transfer-Encoding: Chunked",), in_chunks(BODY), True),
         (("Transfer-Encoding: Chunked",), in_chunks(BODY)[:-3], False),

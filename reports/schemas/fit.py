@@ -1,0 +1,53 @@
+"""Whether a document is made as its schema says: readers need its types, and do without missing keys. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from reports.schemas.shapes import Schema
+
+MOST = 2**63
+"""What is larger is no instant and no count: it fits into no column."""
+KINDS: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+CALLED = {"object": "an object", "array": "a list", "string": "text", "integer": "a whole number", "number": "a number"}
+
+
+def misfit(value: Any, schema: Schema, at: str = "") -> str:
+    """Where the first value stands that is of another type than its schema's, and what it must be; "" where none is.
+
+    Of the schema it is the words of `shapes` that are understood, but not which keys there must be.
+    """
+    if choices := schema.get("anyOf"):
+        found = [misfit(value, choice, at) for choice in choices]
+        return "" if "" in found else found[0]
+    if "enum" in schema:
+        allowed = ", ".join(map(str, schema["enum"]))
+        return "" if any(value is one or value == one for one in schema["enum"]) else f"{at} must be one of {allowed}"
+    kind = schema.get("type")
+    if kind is not None and not _is_a(value, kind):
+        return f"{at or 'it'} must be {CALLED.get(kind, kind)}"
+    if isinstance(value, list):
+        inner = (misfit(part, schema.get("items", {}), f"{at}[{place}]") for place, part in enumerate(value))
+        return next(filter(None, inner), "")
+    if isinstance(value, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+        inner = (misfit(part, known.get(key, others), f"{at}.{key}" if at else key) for key, part in value.items())
+        return next(filter(None, inner), "")
+    return ""
+
+
+def _is_a(value: Any, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if isinstance(value, int | float) and not (math.isfinite(value) if isinstance(value, float) else abs(value) < MOST):
+        return False
+    return isinstance(value, KINDS[kind])

@@ -1,0 +1,217 @@
+"""Files that somebody spoilt, by accident or on purpose: each reader reads them, or says in one line what is wrong."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import reports
+from bench.errors import BenchError
+from bench.plain import one_line
+from bench.plan.audio import load_pcm
+from bench.plan.rows import load_rows
+from bench.plan.script import load_script
+from bench.run.replay import replay
+from bench.simulator.profile import load_profile
+from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.prices import load_price_table
+from reports import render
+from reports.gate import thresholds
+from reports.summary.summary import summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+ROOT = Path(__file__).parents[2]
+PROFILE = ROOT / "bench" / "simulator" / "profiles" / "default.yaml"
+SCRIPTS = ROOT / "scenarios" / "scripts"
+
+TARGETS = b"""targets:
+  east: {endpoint: https://east.openai.azure.com, deployment: rt, key_env: A_KEY, headers: {x-a: b}, connect_rate: 3}
+  local: {url: "ws://localhost:1/v1/realtime?model=m", prices: gpt-realtime, variants: {quick: {session: {voice: v}}}}
+"""
+PRICES = b"""as_of: 2026-01-01
+models:
+  m: {text_in: 1, text_cached: 1, text_out: 1, audio_in: 1, audio_cached: 1, audio_out: 1}
+"""
+THRESHOLDS = (ROOT / "scenarios" / "ci.yaml").read_bytes()
+LOG = (
+    b'{"what":"session","schema":2,"tool":"0.1.0","about":{"dialect":"ga","output_format":"pcm16"},"start_ns":1000,'
+    b'"wanted":1,"limits":{}}\n'
+    b'{"what":"connected","instants":{"connect_start":1000,"upgrade_done":2000},"headers":{"a":"b"}}\n'
+    b'{"what":"received","at_ns":3000,"wire_bytes":9,"event":{"type":"session.created","session":{"id":"s"}}}\n'
+    b'{"what":"closed","code":1006,"at_ns":9000}\n'
+)
+HOSTILE = (
+    b"%YAML 9.9\n---\n", b"\x00", b"\x1b[2J", b"\xff\xfe", b"1" + b"0" * 400, b"1e400", b"-1", b"null", b"{}", b"[]",
+    b'"', b"&a [*a]", b"!!python/object:x", b"\xc2\xb2", b"\xe2\x80\xa8", b"\n", b"true", b".nan", b"0o777777", b"'",
+    b"<<: *x", b"5" * 5000, b"2026-13-45", b"!!int x", b"\t", b"...", b"{" * 3000,
+)  # fmt: skip
+
+
+@st.composite
+def spoilt(draw: st.DrawFn, whole: bytes) -> bytes:
+    """The file with bytes flipped, cut, doubled, or replaced by what does not belong there."""
+    data = bytearray(whole)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        match draw(st.sampled_from(["flip", "cut", "insert", "replace", "repeat"])):
+            case "flip" if at < len(data):
+                data[at] ^= draw(st.integers(1, 255))
+            case "cut":
+                del data[at:]
+            case "repeat":
+                data[at:at] = data[at : at + draw(st.integers(1, 80))]
+            case how:
+                until = at + draw(st.integers(1, 30)) * (how == "replace")
+                data[at:until] = draw(st.sampled_from(HOSTILE))
+    return bytes(data)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """`of`: what a whole file holds."""
+
+    name: str
+    of: bytes
+    read: Callable[[Path], object]
+
+
+def read_targets(path: Path) -> object:
+    names = ("east", "local.quick")
+    return resolve_targets({"A_KEY": "a-long-enough-key"}, Wishes(targets=names, target_file=path))
+
+
+READERS = {
+    "script": Reader("script.yaml", (SCRIPTS / "text_turns.yaml").read_bytes(), load_script),
+    "targets": Reader("targets.yaml", TARGETS, read_targets),
+    "profile": Reader("profile.yaml", PROFILE.read_bytes(), load_profile),
+    "prices": Reader("prices.yaml", PRICES, load_price_table),
+    "thresholds": Reader("ci.yaml", THRESHOLDS, thresholds.read),
+    "event log": Reader("w0-000000.jsonl", LOG, replay),
+    "rows of CSV": Reader("rows.csv", b"name,city\nAnn,Rome\nBob,Oslo\n", load_rows),
+    "rows of JSONL": Reader("rows.jsonl", b'{"name":"Ann","n":1}\n{"name":"Bob","n":2}\n', load_rows),
+    "WAV": Reader("a.wav", (ROOT / "scenarios" / "audio" / "goodbye.wav").read_bytes(), load_pcm),
+}
+
+
+def check(read: Callable[[], object]) -> None:
+    """It works, or says why not in a line that can be printed as it is."""
+    try:
+        read()
+    except BenchError as error:
+        line = one_line(str(error))
+        assert line
+        assert len(line.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("spoilt")
+
+
+@pytest.mark.parametrize("kind", READERS)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(data=st.data())
+def test_a_spoilt_file_is_read_or_refused_in_one_line(scratch: Path, kind: str, data: st.DataObject) -> None:
+    reader = READERS[kind]
+    path = scratch / reader.name
+    path.write_bytes(data.draw(spoilt(reader.of)))
+
+    check(lambda: reader.read(path))
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: repr(hostile[:12]))
+def test_a_file_that_begins_with_what_does_not_belong_there_is_refused_in_one_line(
+    tmp_path: Path, kind: str, hostile: bytes
+) -> None:
+    reader = READERS[kind]
+    for content in (hostile, hostile + reader.of, reader.of + hostile):
+        path = tmp_path / reader.name
+        path.write_bytes(content)
+
+        check(partial(reader.read, path))
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_whole_file_is_read(tmp_path: Path, kind: str) -> None:
+    """Else those above would find nothing."""
+    path = tmp_path / READERS[kind].name
+    path.write_bytes(READERS[kind].of)
+
+    READERS[kind].read(path)
+
+
+# Documents of JSON: any value replaced by one of another type.
+
+WRONG: tuple[Any, ...] = (None, True, -1, 10**400, 1e308, float("nan"), "text", "\x1b[2J\n", "", [], [[]], [1], {},
+                          {"a": 1}, {"": None})  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The keys down to every value of a document."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, part in inner for found in places(part, (*path, key)))]
+
+
+def with_value(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    changed = copy.copy(document)
+    changed[path[0]] = with_value(changed[path[0]], path[1:], value)
+    return changed
+
+
+@pytest.fixture(scope="module")
+def run(scratch: Path) -> Path:
+    plan = Plan(sessions=6, turns=2, targets=("east", "west"), paired=True, usage=True, limited=True)
+    return synthetic.write(scratch / "run", plan)
+
+
+def tell(folder: Path) -> None:
+    """All that a report of one run tells."""
+    summary = summarise(reports.load(folder, everything=False))
+    render.terminal(summary)
+    render.write(summary)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
+@given(data=st.data())
+def test_a_document_of_a_run_with_wrong_values_is_told_or_refused_in_one_line(run: Path, data: st.DataObject) -> None:
+    path = run / "run.json"
+    whole = path.read_bytes()
+    document = json.loads(whole)
+    try:
+        for _ in range(data.draw(st.integers(1, 2))):
+            place = data.draw(st.sampled_from(places(document)))
+            document = with_value(document, place, data.draw(st.sampled_from(WRONG)))
+        path.write_text(json.dumps(document))
+
+        check(lambda: tell(run))
+    finally:
+        path.write_bytes(whole)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(data=st.data())
+def test_a_line_of_an_event_log_with_wrong_values_is_read_or_refused_in_one_line(
+    scratch: Path, data: st.DataObject
+) -> None:
+    parsed = [json.loads(line) for line in LOG.splitlines()]
+    for _ in range(data.draw(st.integers(1, 2))):
+        number = data.draw(st.integers(0, len(parsed) - 1))
+        place = data.draw(st.sampled_from(places(parsed[number])))
+        parsed[number] = with_value(parsed[number], place, data.draw(st.sampled_from(WRONG)))
+    path = scratch / "changed.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in parsed))
+
+    check(lambda: replay(path))
