@@ -40,7 +40,9 @@ def misfit(value: Any, schema: Schema, at: str = "") -> str:
         return next(filter(None, inner), "")
     if isinstance(value, dict):
         known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
-        inner = (misfit(part, known.get(key, others), f"{at}.{key}" if at else key) for key, part in value.items())
+        spare = known.keys() - set(schema.get("required", ()))  # null there is as good as nothing
+        parts = [(key, part) for key, part in value.items() if part is not None or key not in spare]
+        inner = (misfit(part, known.get(key, others), f"{at}.{key}" if at else key) for key, part in parts)
         return next(filter(None, inner), "")
     return ""
 

@@ -137,7 +137,7 @@ def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[s
 
 
 def test_incidents_are_told_with_time_and_worker(tmp_path: Path) -> None:
-    found = [incident(20), incident(10), incident(12), incident(15), "no incident"]
+    found = [incident(20), incident(10), incident(12), incident(15)]
     summary = build(tmp_path, incidents=found)
 
     assert [one.at_s for one in summary.incidents.kept] == [10, 12, 15, 20]
