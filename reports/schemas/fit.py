@@ -26,6 +26,8 @@ def misfit(value: Any, schema: Schema, at: str = "") -> str:
 
     Of the schema it is the words of `shapes` that are understood, but not which keys there must be.
     """
+    if isinstance(value, int | float) and not _is_in_reach(value):
+        return f"{at or 'it'} must be a number that can be reckoned with"
     if choices := schema.get("anyOf"):
         found = [misfit(value, choice, at) for choice in choices]
         return "" if "" in found else found[0]
@@ -50,6 +52,9 @@ def misfit(value: Any, schema: Schema, at: str = "") -> str:
 def _is_a(value: Any, kind: str) -> bool:
     if isinstance(value, bool):
         return kind == "boolean"
-    if isinstance(value, int | float) and not (math.isfinite(value) if isinstance(value, float) else abs(value) < MOST):
-        return False
     return isinstance(value, KINDS[kind])
+
+
+def _is_in_reach(number: float) -> bool:
+    """JSON has no infinity and no NaN, though Python reads them."""
+    return math.isfinite(number) if isinstance(number, float) else abs(number) < MOST

@@ -77,8 +77,8 @@ def _spoken_scripts(turns: Turns) -> set[str]:
 
 
 def _values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:
-    found = {setting.get(key) for setting in settings}
-    return tuple(sorted(float(value) for value in found if isinstance(value, int | float)))
+    found = (setting.get(key) for setting in settings)
+    return tuple(sorted({float(value) for value in found if isinstance(value, int | float)}))
 
 
 def _waited_for(detections: tuple[dict[str, Any], ...]) -> Iterable[str]:

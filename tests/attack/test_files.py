@@ -184,7 +184,7 @@ def tell(folder: Path) -> None:
     render.write(summary)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=300)
 @given(data=st.data())
 def test_a_document_of_a_run_with_wrong_values_is_told_or_refused_in_one_line(run: Path, data: st.DataObject) -> None:
     path = run / "run.json"

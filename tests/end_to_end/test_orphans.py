@@ -46,7 +46,11 @@ def test_forked_workers_end_when_their_master_is_killed(tmp_path: Path, simulato
     with locust(scenario(tmp_path), runs, *options) as master:
         folder = wait_for_rows(runs, "sessions", 2)
         os.kill(master.pid, signal.SIGKILL)
-        _, said = master.communicate(timeout=GUARD_S)  # the end of what is said: nobody is left to say more
+        try:
+            _, said = master.communicate(timeout=GUARD_S)  # the end of what is said: nobody is left to say more
+        except subprocess.TimeoutExpired:
+            os.killpg(master.pid, signal.SIGKILL)  # the workers that are left
+            raise
 
     assert said.count(GONE) == 2, said
     assert "Traceback" not in said
