@@ -45,7 +45,7 @@ class Load:
         return ["-f", files, *(word for name, value in load.items() for word in (name, str(value)))]
 
 
-SIMULATED = Load(("text_turns", "voice_turns"), users=80, spawn_rate=8, sessions=100)
+SIMULATED = Load(("text_turns", "voice_turns"), users=100, spawn_rate=10, sessions=120)
 BILLED = Load(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 """So many sessions as a median of voice needs, and one more."""
 

@@ -31,7 +31,7 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     stopped = str(run.document.get("stopped") or "")
     if stopped and not stopped.startswith(ORDINARY) and not decided(run):
         yield f"This run ended before its time: {stopped.rstrip('.')}."
-    yield from (f"{_whose(run, one.target)}{one.measure} is {one.why}." for one in run.inexact)
+    yield from _not_exact(run)
     left_out = len(run.turns) - turns.rows.size
     if left_out and turns.rows.size:  # where nothing is left the headline says so
         are = "is" if left_out == 1 else "are"
@@ -40,6 +40,13 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     if stray:
         made = "1 commit was" if stray == 1 else f"{stray:,} commits were"
         yield f"{made} made by no turn of the script: noise, or the idle timeout."
+
+
+def _not_exact(run: Run) -> Iterable[str]:
+    """A sentence for each target: gateway: not exact here: ttfa can be off by 31 ms (p99; limit 20 ms), ..."""
+    for target in dict.fromkeys(one.target for one in run.inexact):
+        told = [f"{one.measure} can be off {one.off}" for one in run.inexact if one.target == target]
+        yield f"{_whose(run, target)}not exact here, and no verdict goes by it: {', '.join(told)}."
 
 
 def _whose(run: Run, target: str) -> str:

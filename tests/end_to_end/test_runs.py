@@ -160,5 +160,5 @@ def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) ->
     assert "SIMULATED" in ended.stdout
     assert ended.stdout.splitlines()[-1] == str(folder / "report.html")
     totals = files.read_document(folder)["totals"]
-    assert totals["sessions"] == {"ok": 100}
+    assert totals["sessions"] == {"ok": 120}
     assert totals["turns"] == {"ok": 400}
