@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from bench.run import folder as files
 from bench.run.histograms import Key, read
-from tests.end_to_end.locust_process import only_run, run_locust, write_scenario
+from tests.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_phase, write_scenario
 from tests.simulator_process import Ready
 
-WARMUP_S, SPARE_S = 2, 0.5
+WARMUP_S = 2
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")])
 def test_sessions_that_start_early_are_of_the_warm_up(
     processes: tuple[str, ...], tmp_path: Path, simulator: Ready
 ) -> None:
-    load = ("-u", "4", "-r", "4", "--url", simulator.urls["ga"], "--run-time", "6s", "--warmup", f"{WARMUP_S}s")
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, *processes)
+    load = ("-u", "4", "-r", "4", "--url", simulator.urls["ga"], "--warmup", f"{WARMUP_S}s")
+    with locust(write_scenario(tmp_path), tmp_path / "runs", *load, *processes) as process:
+        wait_for_phase(tmp_path / "runs", "measure")
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=GUARD_S)[1]
 
     folder = only_run(tmp_path / "runs")
     document = files.read_document(folder)
-    assert ended.returncode in (0, 4), ended.stderr
+    assert process.returncode in (0, 4), errors
     assert document["warmup_s"] == WARMUP_S
     sessions = files.read_table(folder, "sessions").to_pandas()
-    began_s = (sessions["start_utc_ns"] - document["began_utc_ns"]) / 1e9  # a pair has its phase just before it begins
+    began_s = (sessions["start_utc_ns"] - document["began_utc_ns"]) / 1e9
     assert set(sessions["phase"][began_s < WARMUP_S]) == {"warmup"}
-    assert set(sessions["phase"][began_s > WARMUP_S + SPARE_S]) == {"measure"}
+    assert (began_s[sessions["phase"] == "measure"] >= WARMUP_S).all()  # a pair has its phase just before it begins
     turns = files.read_table(folder, "turns").to_pandas()
     assert turns["phase"].tolist() == sessions.set_index("session_id")["phase"].loc[turns["session_id"]].tolist()
     histograms = read(files.histograms_path(folder))
     counts = {phase: _count(histograms.get(Key("hub_delay", "all", phase=phase))) for phase in ("warmup", "measure")}
     assert all(counts.values())
     assert {key.phase for key, _ in histograms.items() if key.measure == "ttfa"} == {"warmup", "measure"}
-    assert json.loads((folder / "summary.json").read_text())["warmup_s"] == pytest.approx(WARMUP_S, abs=1)
+    assert json.loads((folder / "summary.json").read_text())["warmup_s"] >= WARMUP_S
 
 
 def _count(histogram: object) -> int:
