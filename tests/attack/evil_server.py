@@ -24,6 +24,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.plain import LONGEST_WORD
+
 ROOT = Path(__file__).parents[2]
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -652,7 +654,7 @@ def ids_of_megabytes(wire: Wire) -> None:
     wire.say(event("response.output_audio_transcript.done", response_id=long, transcript=long), done(long))
 
 
-@evil("failed:" + "x" * 128)
+@evil("failed:" + "x" * LONGEST_WORD)
 def a_failure_of_many_words(wire: Wire) -> None:
     wire.greet()
     error = {"code": "x" * 200_000, "message": "y" * 200_000}

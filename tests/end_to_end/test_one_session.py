@@ -45,10 +45,17 @@ def quoting() -> Iterator[dict[str, str]]:
 
 
 def assert_told_again(again: str, shown: str) -> None:
-    """The same lines, but for the first, which says that it is a replay."""
+    """The same lines, but for the first, which says that it is a replay, and for the hint, which is the target's."""
     first, *rest = again.splitlines()
     assert first.startswith("replay of ")
-    assert rest == shown.splitlines()[1:]
+    assert rest == without_hint(shown.splitlines()[1:])
+
+
+def without_hint(lines: list[str]) -> list[str]:
+    """What to do about a refusal, and the lines that it goes on in, hang on a target that a replay does not know."""
+    begin = next((place for place, line in enumerate(lines) if line.startswith("hint  ")), len(lines))
+    end = next((place for place in range(begin + 1, len(lines)) if not lines[place].startswith("  ")), len(lines))
+    return lines[:begin] + lines[end:]
 
 
 @pytest.mark.parametrize(
