@@ -15,8 +15,8 @@ from bench.run.evidence import exactness
 from bench.run.validity import entry_of
 from reports.wording.numbers import NBSP, three
 
-GOES_WITH = {"stalled": "stalls"}
-"""Rates that are as exact as a measure."""
+GOES_WITH = {"stalled": "stall", "stalls": "stall"}
+"""Rates and counts that are as exact as a measure."""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ FIRST_DELTAS = ("first_audio", "first_text")
 """Of these, a row of an older version has a bound all the same: `stamp_error_ns`."""
 SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_error_ns", "last_audio_error_ns", "audio_speed")
 STALL = ("stall_error_ns",)
-BY_COLUMN = {"stall": STALL, "stalls": STALL, "audio_speed": SPEED}
-"""Measures that are no difference of two instants, and what their bounds are made of."""
+BY_COLUMN = {"stall": STALL, "audio_speed": SPEED}
+"""Measures that are no difference of two instants, and what their bounds are made of. `stalls` goes with `stall`."""
 
 
 def columns_of(measure: Measure) -> list[str]:
@@ -37,7 +37,7 @@ def columns_of(measure: Measure) -> list[str]:
 
 
 def bounds(rows: pa.Table, measure: Measure) -> Floats:
-    """The bound of each row. A count (`stalls`) is as exact as the time that it goes with: that is its bound, in ms."""
+    """The bound of each row."""
     if measure.name == "audio_speed":
         return _of_speed(*(_floats(rows, name) for name in SPEED))
     if measure.column:

@@ -78,8 +78,7 @@ def _of_measure(folder: Path, table: files.TableName, measure: Measure, places: 
         told = good & known if (good & known).any() else mine & known
         if told.any():
             median = quantile(values[good & known], 0.5)
-            unit = "×" if measure.unit == "×" else "ms"  # a count has the bound of the time that it goes with
-            yield Exactness(target, measure.name, quantile(slack[told], 0.99), median, unit)
+            yield Exactness(target, measure.name, quantile(slack[told], 0.99), median, measure.unit)
 
 
 def quantile(values: npt.NDArray[np.float64], p: float) -> float | None:

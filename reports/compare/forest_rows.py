@@ -14,7 +14,7 @@ from bench.measures import CATALOGUE
 from reports.compare.comparison import Comparison, Finding
 from reports.compare.question import RATES, Question
 from reports.statistics.differences import LEVEL, Difference, Margin
-from reports.statistics.quantiles import floor
+from reports.statistics.quantiles import Lack, lack
 from reports.statistics.verdicts import Word
 from reports.turns import ORIGINS
 from reports.wording.numbers import NBSP, NONE, change, count, plural, three
@@ -164,11 +164,21 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
 
 
 def too_few(finding: Finding) -> str:
-    """440 turns; 500 to print: of a quantile that has fewer turns in an arm than it is published with; else empty."""
-    p, least = finding.question.p, min(finding.turns)
-    if p is None or finding.difference is None or finding.verdict.word != "inconclusive" or least >= floor(p):
+    """44 sessions; 198 to print: of a quantile that an arm has too few sessions or turns for; else empty."""
+    lacks = [one for one in _lacks(finding) if one is not None]
+    if not lacks:
         return ""
-    return f"{plural(least, 'turn')}; {count(floor(p))} to print"
+    least = min(lacks, key=lambda one: one.there / one.needs)
+    return f"{plural(least.there, least.of.removesuffix('s'))}; {count(least.needs)} to print"
+
+
+def _lacks(finding: Finding) -> tuple[Lack | None, Lack | None]:
+    """What either arm lacks for its quantile to be printed; nothing where the comparison is decided all the same."""
+    p, arms = finding.question.p, zip(finding.turns, finding.sessions, strict=True)
+    if p is None or finding.difference is None or finding.verdict.word != "inconclusive":
+        return None, None
+    base, candidate = (lack(p, turns, sessions) for turns, sessions in arms)
+    return base, candidate
 
 
 def _within(finding: Finding, unit: str) -> str:
@@ -197,17 +207,13 @@ def _beside(question: Question) -> str:
 
 
 def _values(finding: Finding) -> tuple[str, str]:
-    """Both figures; n/a for that of an arm that has too few turns."""
+    """Both figures; n/a for that of an arm that has too few turns or sessions."""
     found, question = finding.difference, finding.question
     if found is None:
         return NONE, NONE
     write = share if question.kind == "rate" else _figure
-    least = floor(question.p) if too_few(finding) and question.p else 0
-    base, candidate = finding.turns
-    return (
-        NOTHING if base < least else write(found.baseline),
-        NOTHING if candidate < least else write(found.candidate),
-    )
+    base, candidate = _lacks(finding)
+    return NOTHING if base else write(found.baseline), NOTHING if candidate else write(found.candidate)
 
 
 def _figure(value: float) -> str:

@@ -28,7 +28,8 @@ from reports.plan.decision import Decision
 from reports.plan.pairs import leading, sides_of_pairs
 from reports.plan.sequence import Ruling
 from reports.runs import Run
-from reports.wording.numbers import count, plural
+from reports.statistics.verdicts import DRIFTS
+from reports.wording.numbers import count, listed, plural
 
 NO_DATA = "the run or its baseline has no such figure"
 
@@ -121,5 +122,10 @@ def _shown(gate: Question, end: float) -> float | None:
 
 
 def _notices(decision: Decision) -> Iterable[str]:
+    drifting = [
+        named(gate) for gate, ruling in zip(decision.gates, decision.course.rulings, strict=False) if ruling.provisional
+    ]
+    if drifting:
+        yield f"{listed(drifting)}: provisional: {DRIFTS}, so quarters of the run were counted, not its pairs."
     if decision.course.looks and decision.after:
         yield f"Beyond that look {plural(decision.after, 'whole pair')} ended; the verdict leaves them out."

@@ -15,7 +15,7 @@ from reports.gate.gated import GATED
 from reports.gate.kept import TAIL, Figure, judged
 from reports.gate.thresholds import Threshold
 from reports.statistics.differences import Difference, Margin
-from reports.statistics.quantiles import floor
+from reports.statistics.quantiles import lack
 from reports.statistics.shares import sessions_without
 from reports.turns import ORIGINS
 from reports.wording.called import called
@@ -80,7 +80,7 @@ class Item:
     too_few: int | None = None
     """turns of the arm that has the fewest, where those are too few"""
     lacks: Literal["turns", "sessions"] = "turns"
-    """what `needs` and `too_few` count: of a tail that is held against a limit sessions"""
+    """what `needs` and `too_few` count: of a tail sessions"""
 
     @property
     def grade(self) -> Grade:
@@ -152,7 +152,7 @@ def limited(threshold: Threshold, target: str, question: Question, figure: Figur
             item, value=None, low=None, high=None, among_failures=False, low_endless=False, provisional=False,
             needs=figure.needs, too_few=figure.sessions, lacks="sessions",
         )  # fmt: skip
-    return _without_few(item, question, [figure.turns])
+    return _without_few(item, question, [(figure.turns, figure.sessions)])
 
 
 def not_exact(item: Item, why: str) -> Item:
@@ -163,16 +163,23 @@ def not_exact(item: Item, why: str) -> Item:
     )  # fmt: skip
 
 
-def _without_few(item: Item, question: Question, turns: Sequence[int]) -> Item:
-    """Without the figures of a quantile that has fewer turns than it may be published with, in any arm."""
-    few = min(turns)
-    if question.p is None or not few or few >= floor(question.p) or item.word != "inconclusive":
+def _without_few(item: Item, question: Question, arms: Sequence[tuple[int, int]]) -> Item:
+    """Without the figures of a quantile that may not be printed of any of the arms, by their turns and sessions.
+
+    The first arm is the baseline where there are two, and the last the target itself.
+    """
+    if question.p is None or item.word != "inconclusive" or not min(turns for turns, _ in arms):
         return item
-    shown = item.turns >= floor(question.p)
+    lacks = [lack(question.p, turns, sessions) for turns, sessions in arms]
+    least = min((one for one in lacks if one), key=lambda one: one.there / one.needs, default=None)
+    if least is None:
+        return item
+    shown = lacks[-1] is None
     return replace(
         item, value=item.value if shown else None, low=None, high=None, difference=None,
-        baseline=item.baseline if turns[0] >= floor(question.p) else None, more_sessions=None,
-        among_failures=shown and item.among_failures, low_endless=False, needs=floor(question.p), too_few=few,
+        baseline=item.baseline if lacks[0] is None else None, more_sessions=None,
+        among_failures=shown and item.among_failures, low_endless=False,
+        needs=least.needs, too_few=least.there, lacks=least.of,
     )  # fmt: skip
 
 
@@ -194,7 +201,7 @@ def compared_item(threshold: str, finding: Finding, target: str) -> Item:
         failed=finding.failed[1], among_failures=value == math.inf,
         low_endless=difference is not None and difference.low == math.inf and difference.baseline > 0,
     )  # fmt: skip
-    return _without_few(item, question, finding.turns)
+    return _without_few(item, question, list(zip(finding.turns, finding.sessions, strict=True)))
 
 
 def named(question: Question) -> str:

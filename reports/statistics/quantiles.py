@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -175,7 +175,7 @@ def floor(p: float) -> int:
     return math.ceil(smallest(p)) if p <= 0.5 else math.ceil(BEYOND / (1 - p) - 1e-9)
 
 
-def sessions_needed(p: float, of_session: Integers) -> int:
+def sessions_needed(p: float, of_session: Integers | Floats) -> int:
     """Sessions with so many turns each that a published quantile needs at least, but for the median, which has no such
     floor. Of ten turns: p90 20, p95 40, p99 198; of one: p90 50, p95 100, p99 500.
     """
@@ -185,6 +185,21 @@ def sessions_needed(p: float, of_session: Integers) -> int:
     worth = n / (1 + ALIKE * (float((of_session.astype(np.float64) ** 2).sum()) / n - 1))
     times = max(INDEPENDENT / tail / worth, BEYOND / tail / n)
     return math.ceil(int(np.count_nonzero(of_session)) * times - 1e-9)
+
+
+class Lack(NamedTuple):
+    """What a quantile has too few of to be printed, how many of them there are, and how many it needs."""
+
+    of: Literal["sessions", "turns"]
+    there: int
+    needs: int
+
+
+def lack(p: float, turns: int, sessions: int) -> Lack | None:
+    """What an arm of so many turns, alike in all of its sessions, lacks to have the quantile printed; None: nothing."""
+    if sessions and sessions < (needs := sessions_needed(p, np.full(sessions, turns / sessions))):
+        return Lack("sessions", sessions, needs)
+    return Lack("turns", turns, floor(p)) if turns < floor(p) else None
 
 
 def _status(

@@ -229,10 +229,11 @@ def test_arrows_are_explained_where_there_are_any() -> None:
 
 
 def test_a_quantile_of_too_few_turns_is_not_told() -> None:
-    few = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)), turns=(600, 440))
+    wide = finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30))
+    few = replace(wide, turns=(3000, 440), sessions=(300, 44))
     (row,) = rows(few)
 
-    assert row.told.replace(NBSP, " ") == "n/a (440 turns; 500 to print)"
+    assert row.told.replace(NBSP, " ") == "n/a (44 sessions; 198 to print)"
     assert row.measured.replace(NBSP, " ") == "1,180 → n/a"
     assert math.isnan(row.d)
 
