@@ -15,6 +15,7 @@ from reports.statistics.quantiles import (
     design_effect,
     estimates,
     floor,
+    lack,
     nearer,
     quantile,
     rank,
@@ -241,6 +242,19 @@ def test_of_sessions_with_a_turn_each_as_many_are_needed_as_turns() -> None:
 
     assert p50.status != "too few sessions"
     assert (p99.status, p99.needs) == ("too few sessions", 500)
+
+
+@given(st.sampled_from(PS), st.integers(1, 300), st.integers(1, 20))
+def test_what_an_arm_lacks_is_what_the_report_says_of_it(p: float, sessions: int, turns: int) -> None:
+    found = lack(p, sessions * turns, sessions)
+    (estimate,) = estimates(sample(np.arange(float(sessions * turns)), np.arange(sessions * turns) % sessions), (p,))
+
+    if found is not None and found.of == "sessions":
+        assert (estimate.status, estimate.needs) == ("too few sessions", found.needs)
+    elif found is not None:
+        assert not estimate.published
+    else:
+        assert estimate.published or estimate.status == "too few sessions"
 
 
 def test_nothing_has_no_quantile() -> None:
