@@ -31,9 +31,9 @@ from bench.errors import USAGE_STATUS, BenchError, UsageError
 from bench.load import lifeline
 from bench.load.arm import Arm, arms_of
 from bench.load.current import DRAIN, DRAINING, INTERRUPTED, STANDING, Current
-from bench.load.decision import MOST_PAIRS, Looks, Plan, decision_plan, plan_words, scripts_of
+from bench.load.decision import MOST_PAIRS, Looks, Plan, check_two, decision_plan, plan_words, scripts_of
 from bench.load.live import ALL_DONE, LiveRun
-from bench.load.options import add_options, stay_on_loopback
+from bench.load.options import Options, add_options, stay_on_loopback
 from bench.load.pacer import SECOND_NS
 from bench.load.planned import planned
 from bench.load.plays import check_descriptors, check_port, check_shares
@@ -71,7 +71,7 @@ def _on_init(environment: Any, **_: Any) -> None:
             if not environment.parsed_options.headless:  # the web UI starts after this
                 check_port(environment.parsed_options.web_host, environment.parsed_options.web_port)
         if environment.web_ui is not None:
-            guard(environment.web_ui, vars(environment.parsed_options))
+            guard(environment.web_ui, vars(environment.parsed_options), runs.check)
             if opened := open_words(environment.web_ui):
                 runs.say(opened)
     except BenchError as error:
@@ -137,6 +137,11 @@ class Runs:
         if plan.user_classes == set(self._environment.user_classes) and not self._environment.stop_timeout:
             # users that a ramp-down stops finish their turn, too
             self._environment.stop_timeout = plan.longest_turn_s
+
+    def check(self, parsed: Any) -> None:
+        """Raises UsageError for options that cannot be, of a run with the targets of this process."""
+        if Options.of(parsed).until_decided:
+            check_two(self._planned.targets)
 
     def take_the_screen(self) -> None:
         """Without a web UI the view shows how a run goes: Locust prints no tables, and its log does not run into it."""

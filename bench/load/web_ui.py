@@ -6,13 +6,15 @@ class from `/user`; and it lets pages of other origins ask. So the door is here,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Response, jsonify, make_response, request
 from werkzeug.datastructures import ImmutableMultiDict
 
+from bench.errors import UsageError
 from bench.load.options import LOOPBACK, SHAPE
 
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
@@ -22,8 +24,11 @@ PICKED = frozenset({"user_classes", "shape_class"})
 """With `--class-picker`."""
 
 
-def guard(web_ui: Any, chosen: Mapping[str, Any]) -> None:
-    """Put the door before Locust's handlers. `chosen`: the options as they are set, by their names."""
+def guard(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) -> None:
+    """Put the door before Locust's handlers.
+
+    `chosen`: the options as they are set, by their names. `check` raises UsageError for options that cannot be.
+    """
     allowed = SHAPE | LOCUST_SHAPE | (PICKED if web_ui.userclass_picker_is_active else frozenset())
 
     def admit() -> Response | None:
@@ -37,6 +42,10 @@ def guard(web_ui: Any, chosen: Mapping[str, Any]) -> None:
             return jsonify({"success": False, "message": refused})  # as Locust's own page shows it
         shape = [(name, value) for name, value in request.form.items(multi=True) if name in allowed]
         request.form = ImmutableMultiDict(shape)
+        try:
+            check(as_asked(request.form, chosen))
+        except UsageError as error:  # before Locust sets anything: what it has set stays for the next run, too
+            return jsonify({"success": False, "message": str(error)})
         return None
 
     web_ui.app.before_request(admit)
@@ -52,6 +61,13 @@ def chosen_elsewhere(form: Iterable[tuple[str, str]], allowed: frozenset[str], c
             option = f"--{name.replace('_', '-')}"
             return f"{option} is chosen on the command line or in the environment, not in the web UI"
     return ""
+
+
+def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
+    """The options as Locust would set them from a form, but for numbers, which are text still."""
+    shape = {name: form[name] for name in SHAPE & form.keys()}
+    asked = {name: value == "true" if isinstance(chosen[name], bool) else value for name, value in shape.items()}
+    return Namespace(**{**chosen, **asked})
 
 
 def _as_shown(value: object) -> str:

@@ -128,6 +128,24 @@ def test_a_visitor_chooses_no_target_key_file_or_folder(served: WebUi, name: str
     assert served.state == "ready"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("sessions", "abc", "--sessions must be a whole number from 1 on, not abc"),
+        ("sessions", "-4", "--sessions must be a whole number from 1 on, not -4"),
+        ("session_pause", "long", "--session-pause must be a number from 0 on, not long"),
+        ("look_every", "5", "--look-every is about --until-decided, which is not there"),
+        ("until_decided", "true", "--until-decided is about two targets"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_in_the_answer(served: WebUi, name: str, value: str, reason: str) -> None:
+    told = served.swarm(user_count="1", spawn_rate="1", **{name: value})
+
+    assert told["success"] is False
+    assert told["message"].startswith(reason)
+    assert served.state == "ready"
+
+
 def test_a_visitor_edits_no_user_class(served: WebUi) -> None:
     status, said = served.ask("POST", "/user", json.dumps({"user_class_name": "Caller", "variables": "/etc/passwd"}))
 
@@ -171,6 +189,22 @@ def test_a_run_started_in_the_form_goes_where_the_command_line_says(tmp_path: Pa
     assert document["totals"]["sessions"] == {"ok": 1}, said
     assert document["settings"]["seed"] == "5"
     assert "without a login" not in said
+
+
+def test_a_refused_form_sets_nothing_for_the_next(tmp_path: Path, simulator: Ready) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"], "--sessions", "1", "--session-pause", "0") as ui:
+        refused = ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")
+        told = ui.swarm(user_count="1", spawn_rate="1")
+        assert (refused["success"], told["success"]) == (False, True)
+        while ui.state != "stopped":
+            assert ui.process.poll() is None
+            time.sleep(0.05)
+        said = ui.end()
+
+    (folder,) = (tmp_path / "runs").iterdir()
+    document = json.loads((folder / "run.json").read_text())
+    assert document["totals"]["sessions"] == {"ok": 1}, said
+    assert document["settings"]["seed"] == "1"
 
 
 def test_the_web_ui_is_on_loopback_unless_told_otherwise(tmp_path: Path, simulator: Ready) -> None:
