@@ -184,6 +184,10 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
                 return
             gevent.sleep(min(left_ns / 1e9, IDLE_S))
 
+    def stop(self, force: bool = False) -> bool:
+        """As Locust calls it. Who is stopping already goes on doing so: a run's end may come from two sides at once."""
+        return False if self.is_leaving() and not force else bool(super().stop(force))
+
     def is_leaving(self) -> bool:
         """Whether Locust has asked this user to go."""
         return bool(self._state == LOCUST_STATE_STOPPING)

@@ -57,6 +57,21 @@ print(json.dumps([names(Mixed), before, names(Shopper), [task.__name__ for task 
     assert declared == before
 
 
+def test_a_user_that_is_stopped_from_two_sides_stops_once() -> None:
+    told = told_by("""
+from locust.env import Environment
+
+class Caller(RealtimeUser):
+    script = "one.yaml"
+
+caller = Caller(Environment())
+caller._state = "running"
+print(json.dumps([caller.stop(), caller.is_leaving(), caller.stop()]))
+""")
+
+    assert told == [False, True, False]
+
+
 def test_a_script_takes_the_place_of_inherited_tasks() -> None:
     told = told_by("""
 class Base(RealtimeUser):
