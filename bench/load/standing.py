@@ -199,14 +199,14 @@ class Tally:
 
     def health(self) -> str:
         """What the verdict would say of the harness if the run ended now; "" where there is nothing to judge yet."""
-        if late := self.late():
+        rules = self._rules()
+        if late := _first_broken(rules):
             return f"{HARNESS_LATE}: {late}"
-        return HARNESS_OK if any(rule["passed"] for rule in self._rules()) else ""
+        return HARNESS_OK if any(rule["passed"] for rule in rules) else ""
 
     def late(self) -> str:
         """send_lag 14.2 ms > 10 ms: by which figure the harness is late now; empty where it keeps up."""
-        broken = next((rule for rule in self._rules() if rule["passed"] is False), None)
-        return f"{broken['measure']} {_told(broken['figure'])} > {_told(broken['limit'])}" if broken else ""
+        return _first_broken(self._rules())
 
     def _rules(self) -> list[dict[str, Any]]:
         rules: list[dict[str, Any]] = judge(self._evidence())["rules"]
@@ -294,6 +294,11 @@ def _by_name(counts: Counter[Key]) -> Counter[str]:
 def _of_most(counts: Counter[Key]) -> str:
     """The name of most turns; "" where there are none."""
     return min(_by_name(counts).items(), key=lambda item: (-item[1], item[0]), default=(UNNAMED, 0))[0]
+
+
+def _first_broken(rules: Iterable[dict[str, Any]]) -> str:
+    broken = next((rule for rule in rules if rule["passed"] is False), None)
+    return f"{broken['measure']} {_told(broken['figure'])} > {_told(broken['limit'])}" if broken else ""
 
 
 def _told(value_ms: float) -> str:

@@ -171,6 +171,17 @@ def test_the_form_shows_the_shape_of_the_load_and_no_more(served: WebUi) -> None
     assert not [name for name in NEVER_FROM_THE_FORM if f'"{name}"' in page and name not in ("host", "profile")]
 
 
+def ended(ui: WebUi, runs: Path) -> tuple[str, dict[str, Any]]:
+    """What a process said whose run has come to its own end, and that run's document."""
+    while ui.state != "stopped":
+        assert ui.process.poll() is None
+        time.sleep(0.05)
+    said = ui.end()
+    (folder,) = runs.iterdir()
+    document: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return said, document
+
+
 def test_a_run_started_in_the_form_goes_where_the_command_line_says(tmp_path: Path, simulator: Ready) -> None:
     """The form as Locust's page sends it: what is not to be chosen is there, too, as it was."""
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
@@ -179,13 +190,8 @@ def test_a_run_started_in_the_form_goes_where_the_command_line_says(tmp_path: Pa
             session_pause="0", until_decided="false",
         )  # fmt: skip
         assert told["success"] is True, told
-        while ui.state != "stopped":
-            assert ui.process.poll() is None
-            time.sleep(0.05)
-        said = ui.end()
+        said, document = ended(ui, tmp_path / "runs")
 
-    (folder,) = (tmp_path / "runs").iterdir()
-    document = json.loads((folder / "run.json").read_text())
     assert document["totals"]["sessions"] == {"ok": 1}, said
     assert document["settings"]["seed"] == "5"
     assert "without a login" not in said
@@ -196,13 +202,8 @@ def test_a_refused_form_sets_nothing_for_the_next(tmp_path: Path, simulator: Rea
         refused = ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")
         told = ui.swarm(user_count="1", spawn_rate="1")
         assert (refused["success"], told["success"]) == (False, True)
-        while ui.state != "stopped":
-            assert ui.process.poll() is None
-            time.sleep(0.05)
-        said = ui.end()
+        said, document = ended(ui, tmp_path / "runs")
 
-    (folder,) = (tmp_path / "runs").iterdir()
-    document = json.loads((folder / "run.json").read_text())
     assert document["totals"]["sessions"] == {"ok": 1}, said
     assert document["settings"]["seed"] == "1"
 
