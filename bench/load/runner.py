@@ -345,7 +345,8 @@ class Runs:
             self._current.stopped = reason
             if reason != ALL_DONE:
                 self.say(f"the run ends early: {reason}")
-            gevent.spawn(self._runner.quit if self._headless else self._runner.stop)
+            if not self._current.ending:  # else somebody ends it already, and waits for the last sessions
+                gevent.spawn(self._runner.quit if self._headless else self._runner.stop)
 
     def refuse(self, problem: str) -> None:
         """A user asks for what cannot be done: one line, however many do, and the run ends in order with status 2."""

@@ -119,6 +119,35 @@ def test_sessions_that_wait_for_their_connection_start_are_played_too(tmp_path: 
     assert files.read_document(only_run(tmp_path / "runs"))["totals"]["sessions"] == {"ok": 3}
 
 
+@pytest.mark.parametrize("ends", [1, 2], ids=["once", "twice"])
+def test_a_run_that_ends_during_its_last_sessions_stops_each_user_once(
+    ends: int, tmp_path: Path, simulator: Ready
+) -> None:
+    scenario = write_scenario(tmp_path, script="steps:\n  - say: 'One.'\n  - pause: 3600\n")
+    run_time_over = (  # as Locust does for --run-time, but when the last sessions are under way
+        "\nimport gevent\nfrom locust import events\n\n\n"
+        "@events.test_start.add_listener\n"
+        "def on_test_start(environment, **_):\n"
+        "    def end():\n"
+        "        while environment.rtbench.live is None or environment.rtbench.live.active < 3:\n"
+        "            gevent.sleep(0.01)\n"
+        f"        for _ in range({ends}):\n"
+        "            gevent.spawn(environment.runner.quit)\n\n"
+        "    gevent.spawn(end)\n\n\n"
+        "@events.test_stop.add_listener\n"
+        "def on_test_stop(**_):\n"
+        "    print('test_stop', flush=True)\n"
+    )
+    scenario.write_text(scenario.read_text() + run_time_over)
+    load = ("-u", "3", "-r", "3", "--sessions", "3", "--url", simulator.urls["ga"])
+    ended = run_locust(scenario, tmp_path / "runs", *load)
+
+    totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert ended.stdout.splitlines().count("test_stop") <= ends  # no end of our own beside those asked for
+    assert sum(totals["sessions"].values()) == 3
+
+
 def test_users_that_a_ramp_down_stops_finish_their_turn(tmp_path: Path, simulator: Ready) -> None:
     scenario = write_scenario(tmp_path, turns=200)
     shape = (
