@@ -307,4 +307,8 @@ class Session:
         if self._timeline.awaits_network and self._timeline.turn_over:
             self._timeline.measured(self._transport.network())
         for turn in self._timeline.take(self._transport.now_ns()):
-            self._listener.turn_ended(turn)
+            self._turn_ended(turn)
+
+    def _turn_ended(self, turn: TurnObservation) -> None:
+        """A turn is over and awaits nothing more."""
+        self._listener.turn_ended(turn)

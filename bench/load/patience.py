@@ -16,8 +16,8 @@ class PatientSession(Session):
 
     _until_ns = 0
 
-    def note(self, turn: TurnObservation) -> None:
-        """A turn of this session has ended."""
+    def _turn_ended(self, turn: TurnObservation) -> None:
+        super()._turn_ended(turn)
         if turn.retry_after_ns is not None:
             asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)
             self._until_ns = max(self._until_ns, turn.instants["ended"] + asked_ns)

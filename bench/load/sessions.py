@@ -1,32 +1,29 @@
-"""The sessions of one process, one by one: connected, played and recorded, with an event log where one is wanted."""
+"""Plays the sessions of one process: connects and records each, with an event log where one is wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import gevent
 import numpy as np
 
 from bench.clock import monotonic_ns
 from bench.connect import HARNESS_FAULT, connected
-from bench.errors import ConnectError
 from bench.load import dashboard
-from bench.load.arm import Arm, was_opened
+from bench.load.arm import Arm
 from bench.load.options import Options
 from bench.load.pairs import Pair
 from bench.load.patience import PatientSession
+from bench.load.played import Played, Watcher
 from bench.load.plays import Play
 from bench.load.stage import OnStage, Performance, act, perform_all
 from bench.load.standing import Progress
-from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.histograms import MEASURED
-from bench.run.recorder import Labels, Recorder, SessionRecord
+from bench.run.recorder import Labels, Recorder
 from bench.session import Session
 
 EVENTS = "events"
@@ -36,18 +33,6 @@ Steps = Callable[[Session], Exception | None]
 """Plays the steps of an open session; returns what its task has to say to Locust."""
 Playing = Callable[[], Exception | None]
 """Plays a session that is prepared, to its end; returns what Locust is to be told of its task, or a fault."""
-
-
-class Watcher(Protocol):
-    """Whoever decides on the run, as its sessions see it."""
-
-    ending: bool
-
-    def turn_ended(self) -> None:
-        """A turn of this process has ended and is counted."""
-
-    def session_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
-        """A session of an arm has ended. Returns why it did not open, where it failed to."""
 
 
 class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
@@ -95,6 +80,7 @@ class Sessions:
         labels = replace(labels, variables_row=script.variables_row, event_log=log is not None)
         record = self._recorder.session(labels)
         timeline = self._timeline(labels, script, wanted, log)
+        played = Played(record, timeline, arm, self._progress, self._watcher, hide=self._hide, fire=self._fire)
         self.active.add(gevent.getcurrent())
         try:
             transport = connected(arm.dialer, script.limits, timeline, record.connected)
@@ -102,25 +88,22 @@ class Sessions:
                 return None
             transport = LoggedTransport(transport, log) if log else transport
             ending = lambda: self._watcher.ending or leaving()  # noqa: E731
-            session = PatientSession(script, transport, timeline, record, ending)
-            record.on_turn = lambda turn: self._note_turn(arm, record, session, timeline, turn)
-            return self._perform(arm, session, timeline, steps)
+            return self._perform(PatientSession(script, transport, timeline, played, ending), timeline, played, steps)
         except Cut:
             return None
         except Exception as error:  # it is recorded; whoever runs the session tells Locust
             return error
         finally:
             self.active.remove(gevent.getcurrent())
-            self._note_session(arm, record, timeline.session())
+            played.session_ended()
             self._close_log(log)
 
-    def _perform(self, arm: Arm, session: Session, timeline: Timeline, steps: Steps) -> Exception | None:
+    def _perform(self, session: Session, timeline: Timeline, played: Played, steps: Steps) -> Exception | None:
         """Play a session that is connected, from its opening to its close."""
         try:
             session.open()
             if timeline.reached("session_updated"):
-                self._progress.session_opened()
-                arm.session_opened(timeline.session().start_ns)
+                played.session_opened()
             word = None if timeline.over else steps(session)
             session.close()
         except gevent.GreenletExit:
@@ -138,23 +121,6 @@ class Sessions:
         method, recordings = play.improvised.method, play.improvised.recordings
         choices = np.random.default_rng([self._options.seed, number])
         return lambda session: act(actor, method, Performance(session, play.repertoire, script, recordings, choices))
-
-    # What came of it.
-
-    def _note_turn(
-        self, arm: Arm, record: SessionRecord, session: PatientSession, timeline: Timeline, turn: TurnObservation
-    ) -> None:
-        script, measured = record.labels.script, record.phase == MEASURED
-        session.note(turn)
-        arm.turn_ended(turn)
-        dashboard.show_turn(self._fire, script, turn, self._hide)
-        self._progress.turn_ended(arm.label, script, timeline.session().model, turn, measured=measured)
-        self._watcher.turn_ended()
-
-    def _note_session(self, arm: Arm, record: SessionRecord, session: SessionObservation) -> None:
-        record.session_ended(session)
-        self._progress.session_ended(arm.label, session, opened=was_opened(session))
-        dashboard.show_connect(self._fire, arm.label, session, self._watcher.session_ended(arm, session))
 
     # Event logs.
 

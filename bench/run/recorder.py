@@ -294,7 +294,6 @@ class SessionRecord:
     def __init__(self, recorder: Recorder, labels: Labels, target: _Target) -> None:
         self._recorder, self.labels, self.target = recorder, labels, target
         self.service_session_id = ""
-        self.on_turn: Callable[[TurnObservation], None] = lambda turn: None
         self.phase = labels.phase or MEASURED
         self._record_error, self._record_lag, self._record_send_lag, self.record_gap = (
             recorder.histograms.recorder(Key(measure, labels.target, phase=self.phase))
@@ -340,7 +339,6 @@ class SessionRecord:
 
     def turn_ended(self, turn: TurnObservation) -> None:
         self._recorder.end_turn(self, turn)
-        self.on_turn(turn)
 
     def session_ended(self, session: SessionObservation) -> None:
         self._recorder.end_session(self, session)

@@ -24,7 +24,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT
 from bench.run import folder as files
-from bench.run.recorder import Labels, Recorder
+from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.session import Session
 from bench.target.dial import Dialer
 from bench.target.target import Target
@@ -80,16 +80,28 @@ def played(target: Target, folder: Path, limits: Limits) -> tuple[SessionObserva
     recorder = Recorder(folder, "run", 0, utc_ns())
     script = build_script(say(), limits=limits)
     record = recorder.session(Labels("s", target.label, "scenario", "script"))
-    turns: list[TurnObservation] = []
-    record.on_turn = turns.append
+    listener = Recorded(record)
     timeline = Timeline(monotonic_ns(), 1, limits)
     transport = connected(Dialer(target, Keyring([target])), limits, timeline, record.connected)
     if transport is not None:
-        Session(script, transport, timeline, record, lambda: False).play()
+        Session(script, transport, timeline, listener, lambda: False).play()
     session = timeline.session()
     record.session_ended(session)
     recorder.close()
-    return session, turns
+    return session, listener.turns
+
+
+class Recorded:
+    """A listener that records a session, and remembers its turns."""
+
+    def __init__(self, record: SessionRecord) -> None:
+        self._record = record
+        self.received, self.sent, self.turn_began = record.received, record.sent, record.turn_began
+        self.turns: list[TurnObservation] = []
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        self._record.turn_ended(turn)
+        self.turns.append(turn)
 
 
 def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:

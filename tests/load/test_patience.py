@@ -33,7 +33,6 @@ class Played:
         self.turns: list[TurnObservation] = []
         ending = lambda: transport.now_ns() - start_ns > ends_ns  # noqa: E731
         session = PatientSession(script, transport, self.timeline, self._listener(), ending)
-        self._note = session.note
         session.open()
         perform_all(session, script.steps)
         session.close()
@@ -45,7 +44,6 @@ class Played:
         class Noting(Listening):
             def turn_ended(self, turn: TurnObservation) -> None:
                 played.turns.append(turn)
-                played._note(turn)
 
         return Noting()
 

@@ -541,15 +541,6 @@ def test_rows_know_the_service_s_id_of_their_session(folder: Path, recorder: Rec
     assert rows(folder, "turns")[0]["service_session_id"] == "sess_1"
 
 
-def test_a_turn_is_shown_to_whoever_asked(recorder: Recorder) -> None:
-    seen: list[TurnObservation] = []
-    record = recorder.session(LABELS)
-    record.on_turn = seen.append
-    record.turn_ended(turn := build_observation())
-
-    assert seen == [turn]
-
-
 # On disk.
 
 

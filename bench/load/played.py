@@ -1,0 +1,73 @@
+"""Hears of one session in a run: its recorder first, then whoever acts on what its turns and its end came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from bench.errors import ConnectError
+from bench.load import dashboard
+from bench.load.arm import Arm, was_opened
+from bench.load.standing import Progress
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.timeline import Timeline
+from bench.run.histograms import MEASURED
+from bench.run.recorder import SessionRecord
+
+
+class Watcher(Protocol):
+    """Decides on the run by what its sessions come to."""
+
+    ending: bool
+
+    def turn_ended(self) -> None:
+        """A turn of this process has ended and is counted."""
+
+    def session_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
+        """A session of an arm has ended. Returns why it did not open, where it failed to."""
+
+
+class Played:
+    """Passes on what a session does, a `bench.session.Listener`: to its record before anyone else.
+
+    `hide` takes secrets out of what Locust's dashboard shows, `fire` shows it.
+    """
+
+    def __init__(
+        self,
+        record: SessionRecord,
+        timeline: Timeline,
+        arm: Arm,
+        progress: Progress,
+        watcher: Watcher,
+        *,
+        hide: Callable[[str], str],
+        fire: dashboard.Fire,
+    ) -> None:
+        self._record, self._timeline, self._arm = record, timeline, arm
+        self._progress, self._watcher = progress, watcher
+        self._hide, self._fire = hide, fire
+        self.received, self.sent, self.turn_began = record.received, record.sent, record.turn_began  # at every event
+
+    def session_opened(self) -> None:
+        """The service has taken the session's settings."""
+        self._progress.session_opened()
+        self._arm.session_opened(self._timeline.session().start_ns)
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        """Tell of a turn: its row, the pace of starts, Locust's dashboard, the live line, and what may end the run."""
+        labels = self._record.labels
+        self._record.turn_ended(turn)
+        self._arm.turn_ended(turn)
+        dashboard.show_turn(self._fire, labels.script, turn, self._hide)
+        model, measured = self._timeline.session().model, self._record.phase == MEASURED
+        self._progress.turn_ended(self._arm.label, labels.script, model, turn, measured=measured)
+        self._watcher.turn_ended()
+
+    def session_ended(self) -> None:
+        """Tell of the session, which is over: its row, the live line, what may end the run, Locust's dashboard."""
+        session = self._timeline.session()
+        self._record.session_ended(session)
+        self._progress.session_ended(self._arm.label, session, opened=was_opened(session))
+        problem = self._watcher.session_ended(self._arm, session)
+        dashboard.show_connect(self._fire, self._arm.label, session, problem)

@@ -1,0 +1,59 @@
+"""Who hears of a session that is played, and in which order."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from bench.load import played
+from bench.load.played import Played
+from bench.measures import Limits
+from bench.observe.timeline import Timeline
+from bench.run.histograms import MEASURED, WARMUP
+from bench.run.recorder import Labels
+from tests.helpers import AT_NS, build_observation
+
+LABELS = Labels("w0-000000", "west", "talk", "talk")
+
+
+class Ear:
+    """Remembers by its name what it was told."""
+
+    def __init__(self, name: str, heard: list[tuple[str, str, Any]], **attributes: Any) -> None:
+        self._name, self._heard = name, heard
+        vars(self).update(attributes)
+
+    def __getattr__(self, method: str) -> Any:
+        return lambda *told, **named: self._heard.append((self._name, method, named.get("measured")))
+
+
+def build_played(heard: list[tuple[str, str, Any]], monkeypatch: pytest.MonkeyPatch, phase: str = MEASURED) -> Played:
+    record = Ear("recorder", heard, labels=LABELS, phase=phase)
+    arm, progress, watcher = Ear("arm", heard, label="west"), Ear("progress", heard), Ear("watcher", heard)
+    monkeypatch.setattr(played, "dashboard", Ear("dashboard", heard))
+    timeline = Timeline(AT_NS, 1, Limits())
+    told = cast(Any, (record, timeline, arm, progress, watcher))
+    return Played(*told, hide=str, fire=lambda **_: None)
+
+
+def test_a_turn_is_recorded_before_anybody_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, str, Any]] = []
+    build_played(heard, monkeypatch).turn_ended(build_observation())
+
+    assert [name for name, _, _ in heard] == ["recorder", "arm", "dashboard", "progress", "watcher"]
+
+
+def test_a_session_is_recorded_before_anybody_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, str, Any]] = []
+    build_played(heard, monkeypatch).session_ended()
+
+    assert [name for name, _, _ in heard] == ["recorder", "progress", "watcher", "dashboard"]
+
+
+@pytest.mark.parametrize(("phase", "measured"), [(MEASURED, True), (WARMUP, False)])
+def test_turns_of_the_warm_up_are_told_as_such(phase: str, measured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, str, Any]] = []
+    build_played(heard, monkeypatch, phase).turn_ended(build_observation())
+
+    assert ("progress", "turn_ended", measured) in heard
