@@ -190,7 +190,9 @@ def _text(text: str) -> int:
 
 def _instructions(turn: Turn, session: SessionSettings) -> Usage:
     given = turn.response.instructions or session.instructions
-    return Usage(text_in=DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given))
+    tools = session.extra.get("tools")
+    tokens = DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given)
+    return Usage(text_in=tokens + (_text(msgspec.json.encode(tools).decode()) if tools else 0))
 
 
 def _said(turn: Turn, session: SessionSettings, assumed: Assumed) -> Usage:

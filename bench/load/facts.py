@@ -47,6 +47,7 @@ def _facts(play: Play) -> dict[str, Any]:
         "detection": session.turn_detection.given if session.turn_detection else None,
         "input_format": session.input_format,
         "output_format": session.output_format,
+        "extra": session.extra,
         "jitter_buffer_ms": script.jitter_buffer_ms,
         "background_snr_db": script.background.snr_db if script.background else None,
         "variables": len(script.variables.rows) if script.variables else None,

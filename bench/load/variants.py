@@ -13,6 +13,7 @@ from bench.plan.rows import names_in, unknown_name
 from bench.plan.script import UNPACED, check_expected, session_settings
 from bench.plan.turns import Expect, Pause, Script, Turn, WavTurn
 from bench.protocol.dialects import SessionSettings, TurnDetection
+from bench.protocol.extra import merged
 
 DETECTION = "turn_detection"
 
@@ -20,8 +21,8 @@ DETECTION = "turn_detection"
 def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
     """The script with these settings in the place of its own, as far as they are given; `source`: where they stand.
 
-    Of `turn_detection` the given keys replace, as long as its type is the same. Raises UsageError for what a script
-    could not say, and where a step of the script makes no sense with them.
+    Of `turn_detection` the given keys replace, as long as its type is the same; of `extra` always. Raises
+    UsageError for what a script could not say, and where a step of the script makes no sense with them.
     """
     if not session:
         return script
@@ -38,7 +39,8 @@ def _settings(own: SessionSettings, given: Mapping[str, Any]) -> SessionSettings
     if isinstance(given.get(DETECTION), Mapping):
         given[DETECTION] = _detection(own.turn_detection, given[DETECTION])
     read = session_settings(given)
-    return msgspec.structs.replace(own, **{name: getattr(read, name) for name in given})
+    settings = {name: getattr(read, name) for name in given} | {"extra": merged(own.extra, read.extra)}
+    return msgspec.structs.replace(own, **settings)
 
 
 def _detection(own: TurnDetection | None, given: Mapping[str, Any]) -> dict[str, Any]:

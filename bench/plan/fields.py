@@ -18,6 +18,7 @@ from bench.plan.shapes import (
     Choice,
     Field,
     Flag,
+    JsonObject,
     Matching,
     Number,
     OneKeyOf,
@@ -135,6 +136,7 @@ SESSION = Table(
         "turn_detection": Field(Detection(), "Who ends a turn of the caller's; none: this tool commits it."),
         "input_format": Field(FORMAT, "How the caller's audio is sent."),
         "output_format": Field(FORMAT, "How answers come."),
+        "extra": Field(JsonObject(), "Further settings in the service's own words, merged into session.update last."),
     },
     SessionSettings,
 )

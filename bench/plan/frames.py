@@ -29,6 +29,7 @@ from bench.protocol.dialects import (
     append_audio,
     commit_audio,
     create_response,
+    extra_conflict,
     session_update,
     text_item,
 )
@@ -274,7 +275,7 @@ def _speech_key(turn: WavTurn, pcm: Pcm, number: int) -> SpeechKey:
 
 
 def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
-    """Settings that one of the dialects does not have."""
+    """Settings that the dialect does not have, and further ones that would undo what this tool goes by."""
     session = script.session
     if dialect is Dialect.GA and session.temperature is not None:
         problem = "temperature is a setting of the preview dialect, GA has none: remove it, or use --dialect preview"
@@ -283,6 +284,10 @@ def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
     if dialect is Dialect.PREVIEW and idles:
         problem = "idle_timeout_ms is a setting of the GA dialect, preview has none: remove it, or use --dialect ga"
         raise ScriptError(script.path, script.lines.get("idle_timeout_ms"), problem)
+    if conflicting := extra_conflict(dialect, session):
+        path, remedy = conflicting
+        problem = f"extra must not set {'.'.join(path)}, which this tool goes by: {remedy}"
+        raise ScriptError(script.path, script.lines.get("extra"), problem)
 
 
 def _service_responds(settings: SessionSettings) -> bool:

@@ -61,7 +61,12 @@ __all__ = [
 MAX_LABELS = 32  # each has histograms of its own; the labels beyond share one
 OTHER_LABEL = "other"
 TEMPLATES = ("say", "instructions")  # the texts in which variables are filled
-OF_ONE_DIALECT = {"temperature": ("temperature",), "idle_timeout_ms": ("turn_detection", "idle_timeout_ms")}
+OF_ONE_DIALECT = {
+    "temperature": ("temperature",),
+    "idle_timeout_ms": ("turn_detection", "idle_timeout_ms"),
+    "extra": ("extra",),
+}
+"""What depends on the dialect → the keys below `session` where it stands."""
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")

@@ -7,6 +7,7 @@ editors know what the loader knows.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from bench.plain import shortened
 from bench.plan.values import Value
 
+DEEPEST_JSON = 32
 T = TypeVar("T")
 Schema = dict[str, Any]
 
@@ -42,12 +44,17 @@ class Text(Shape[str]):
             raise value.refuse(f"must be text, not {value.shown()} (quotes make anything text)")
         if not text.strip():
             raise value.refuse("must not be empty")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise value.refuse("must be Unicode text, without surrogates")
-        return text
+        return unicode_text(value, text)
 
     def schema(self) -> Schema:
         return {"type": "string", "pattern": r"\S"}
+
+
+def unicode_text(value: Value, text: str) -> str:
+    """The text of a value. Raises UsageError where UTF-8 cannot hold it."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise value.refuse("must be Unicode text, without surrogates")
+    return text
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,37 @@ class OneOrMore(Shape[tuple[T, ...]]):
     def schema(self) -> Schema:
         one = self.shape.schema()
         return {"oneOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+
+
+@dataclass(frozen=True)
+class JsonObject(Shape[dict[str, Any]]):
+    """A mapping of any values that JSON has, kept as they are written."""
+
+    def read(self, value: Value) -> dict[str, Any]:
+        return {key: _json(entry, DEEPEST_JSON) for key, entry in entries_of(value).items()}
+
+    def schema(self) -> Schema:
+        return {"type": ["object", "null"]}
+
+
+def _json(value: Value, depth: int) -> Any:
+    """`depth`: how many levels there may be below it."""
+    match value.content():
+        case dict() | list() if not depth:
+            raise value.refuse(f"is nested more than {DEEPEST_JSON} levels deep")
+        case dict() as entries:
+            return {key: _json(entry, depth - 1) for key, entry in entries.items()}
+        case list() as items:
+            return [_json(item, depth - 1) for item in items]
+        case str() as text:
+            return unicode_text(value, text)
+        case bool() | None as constant:
+            return constant
+        case int() as whole if -(1 << 63) <= whole < 1 << 64:
+            return whole
+        case float() as number if math.isfinite(number):
+            return number
+    raise value.refuse(f"must be what JSON has (text, a number, true, false, null), not {value.shown()}; quote text")
 
 
 @dataclass(frozen=True)

@@ -91,4 +91,4 @@ class Script:
     jitter_buffer_ms: float = 50.0
     """Of the simulated player: how much audio it gathers before it plays."""
     lines: Mapping[str, int] = field(default_factory=dict)
-    """Where `temperature` and `idle_timeout_ms` stand: whether they are errors is known once there is a dialect."""
+    """Where `temperature`, `idle_timeout_ms` and `extra` stand: whether they are errors the dialect decides."""

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
@@ -217,14 +216,16 @@ def _scalar(node: ScalarNode) -> object:
         return None
     if _is_a(node, "bool"):  # YAML 1.1 has others: yes, off
         return {"true": True, "false": False}.get(node.value.lower(), node)
-    return _decimal(node.value, node) if _is_a(node, "int", "float") else node
+    return _number(node) if _is_a(node, "int", "float") else node
 
 
-def _decimal(text: str, otherwise: object) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return otherwise
+def _number(node: ScalarNode) -> object:
+    for read in (int, float):
+        try:
+            return read(node.value)
+        except ValueError:
+            continue
+    return node
 
 
 def _is_a(node: Node, *types: str) -> bool:

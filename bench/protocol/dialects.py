@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from bench.protocol.extra import KEPT_OF_GA, KEPT_OF_PREVIEW, Keys, conflict, merged
+
 Output = Literal["audio", "text"]
 AudioFormatName = Literal["pcm16", "g711_ulaw", "g711_alaw"]
 GA_FORMATS: dict[AudioFormatName, dict[str, Any]] = {
@@ -74,6 +76,8 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """None switches it off: turns are committed by the client."""
     input_format: AudioFormatName = "pcm16"
     output_format: AudioFormatName = "pcm16"
+    extra: dict[str, Any] = {}
+    """Further settings in the words of the dialect, merged into the update last (`bench.protocol.extra`)."""
 
 
 class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,8 +89,14 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def session_update(dialect: Dialect, settings: SessionSettings, event_id: str) -> bytes:
-    session = _preview_session(settings) if dialect is Dialect.PREVIEW else _ga_session(settings)
+    session = merged(_known_session(dialect, settings), settings.extra)
     return _message("session.update", event_id, session=session)
+
+
+def extra_conflict(dialect: Dialect, settings: SessionSettings) -> tuple[Keys, str] | None:
+    """(where `extra` sets what this tool goes by, what to do instead); None where it sets nothing of the kind."""
+    kept = KEPT_OF_PREVIEW if dialect is Dialect.PREVIEW else KEPT_OF_GA
+    return conflict(_known_session(dialect, settings), settings.extra, kept)
 
 
 def text_item(text: str, event_id: str) -> bytes:
@@ -116,6 +126,11 @@ def create_response(dialect: Dialect, settings: ResponseSettings, event_id: str)
         }
     )
     return _message("response.create", event_id, **({"response": response} if response else {}))
+
+
+def _known_session(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
+    """The session of an update, without `extra`."""
+    return _preview_session(settings) if dialect is Dialect.PREVIEW else _ga_session(settings)
 
 
 def _preview_session(settings: SessionSettings) -> dict[str, Any]:

@@ -7,11 +7,14 @@ region, the settings of a variant.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.wording.numbers import NONE
 
+EXTRA = "extra"
+"""Session settings that the tool passed on without knowing them: as JSON, in which no two of them look alike."""
 OF_SCRIPTS = {
     "turns": "turns of a session",
     "output": "kind of output",
@@ -20,6 +23,7 @@ OF_SCRIPTS = {
     "detection": "turn detection’s settings",
     "input_format": "input format",
     "output_format": "output format",
+    EXTRA: "further session settings",
     "jitter_buffer_ms": "jitter buffer, ms",
     "background_snr_db": "background noise, dB",
     "variables": "rows of variables",
@@ -31,6 +35,7 @@ OF_VARIANTS = {
     "input_format": ("input_format",),
     "output_format": ("output_format",),
     "output": ("output",),
+    EXTRA: (EXTRA,),
 }
 """A setting that a variant has instead of its script’s → what then is no part of the workload."""
 OF_LOAD = {
@@ -92,8 +97,12 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
         whose = f" of {script.get('name')}" if several else ""
         found[f"script and audio{whose}"] = str(script.get("digest") or "").removeprefix("sha256:")[:DIGEST]
         told = {key: script[key] for key in OF_SCRIPTS if key in script and key not in varied}
-        found |= {f"{OF_SCRIPTS[key]}{whose}": said(value) for key, value in told.items()}
+        found |= {f"{OF_SCRIPTS[key]}{whose}": _setting(key, value) for key, value in told.items()}
     return found
+
+
+def _setting(key: str, value: object) -> str:
+    return json.dumps(value, sort_keys=True) if key == EXTRA and value else said(value)
 
 
 def said(value: object) -> str:
@@ -107,6 +116,6 @@ def said(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(said(one) for one in value)
     if isinstance(value, dict):
-        parts = (f"{key} {said(one)}" for key, one in sorted(value.items()) if one is not None)
+        parts = (f"{key} {_setting(key, one)}" for key, one in sorted(value.items()) if one is not None)
         return ", ".join(parts) or "none"
     return str(value)

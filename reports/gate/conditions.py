@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from bench.errors import UsageError
 from reports.compare.fairness import definitions
 from reports.compare.sides import Side
-from reports.compare.workload import WARMUP, load, said, scripts, warmup
+from reports.compare.workload import EXTRA, OF_SCRIPTS, WARMUP, load, said, scripts, warmup
 from reports.gate.gated import near, quoted
 from reports.summary.arms import arms_of
 
@@ -44,10 +44,15 @@ def conditions_of(side: Side) -> dict[str, str]:
         "simulated": "yes" if side.run.simulated else "no",
         "definitions": str(definitions(side)),
         **({SETTINGS: said(own)} if own else {}),
-        **scripts(document, side.name),
+        **_without_unset(scripts(document, side.name)),
         **warmup(document),
         **{f"load: {words}": text for words, text in load(document, side.name).items()},
     }
+
+
+def _without_unset(told: Mapping[str, str]) -> dict[str, str]:
+    """A script's conditions as baselines store them: those of before say nothing of `extra`, and set none."""
+    return {words: text for words, text in told.items() if text != "none" or not words.startswith(OF_SCRIPTS[EXTRA])}
 
 
 def differing(now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()) -> list[str]:

@@ -44,6 +44,7 @@ SCRIPT = record(
         **each(("target", "dialect", "input_format", "output_format"), TEXT),
         "turn_detection": one_of("none", "server_vad", "semantic_vad"),
         "detection": maybe(by_name(ANYTHING)),
+        "extra": by_name(ANYTHING),
         **each(("jitter_buffer_ms", "background_snr_db"), maybe(NUMBER)),
         "variables": maybe(COUNT),
     },

@@ -144,7 +144,9 @@ def _inside(settings: Any, *names: str) -> Any:
 
 
 def _voice(settings: dict[str, Any]) -> str:
-    return str(_inside(settings, "audio", "output", "voice") or settings.get("voice") or "")
+    """alloy; of a voice that is described by an object its name, or its id."""
+    voice = _inside(settings, "audio", "output", "voice") or settings.get("voice") or ""
+    return str(voice.get("name") or voice.get("id") or voice if isinstance(voice, dict) else voice)
 
 
 def _detection(settings: dict[str, Any]) -> str:

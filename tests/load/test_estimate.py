@@ -121,6 +121,12 @@ def test_instructions_of_a_turn_take_the_place_of_the_sessions() -> None:
     assert session_usage(script(respond(instructions="x" * 400)), LOW).text_in == 100
 
 
+def test_tools_are_read_with_the_instructions() -> None:
+    extra = {"tools": [{"name": "x" * 387}]}  # 400 letters of JSON
+
+    assert session_usage(script(respond(instructions="x" * 400), extra=extra), LOW).text_in == 200
+
+
 def test_a_session_without_instructions_has_those_of_the_service() -> None:
     assert session_usage(script(respond(), instructions=None), LOW).text_in == 150
 

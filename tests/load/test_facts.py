@@ -80,6 +80,17 @@ def test_facts_hold_all_that_a_script_sets_of_turn_detection(tmp_path: Path) -> 
     assert found["detection"] == {"type": "server_vad", "silence_duration_ms": 500, "create_response": False}
 
 
+def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
+    path = talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - say: Hello\n")
+    parts = loaded_parts([actor("One", script(path))])
+    varied = prepared_plays(parts, Dialect.GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
+
+    assert [found["extra"] for found in script_facts({"here": prepared_plays(parts, Dialect.GA), "there": varied})] == [
+        {"a": {"b": 1}},
+        {"a": {"b": 1, "c": None}},
+    ]
+
+
 def test_facts_of_a_plain_script_say_what_it_does_without(tmp_path: Path) -> None:
     (found,) = facts(actor("One", script(talk(tmp_path))))
 

@@ -58,6 +58,17 @@ def test_another_type_of_turn_detection_takes_nothing_of_the_script(tmp_path: Pa
     assert variant(script, turn_detection=table).session.turn_detection == expected
 
 
+def test_given_keys_of_extra_replace_and_the_others_stay(tmp_path: Path) -> None:
+    own = "session: {extra: {tool_choice: none, audio: {input: {noise_reduction: {type: near_field}}}}}\n"
+    given = {"tool_choice": "auto", "audio": {"output": {"speed": 1.5}}}
+
+    assert variant(script_of(tmp_path, own + SAY), extra=given).session.extra == {
+        "tool_choice": "auto",
+        "audio": {"input": {"noise_reduction": {"type": "near_field"}}, "output": {"speed": 1.5}},
+    }
+    assert variant(script_of(tmp_path, own + SAY), voice="verse").session.extra["tool_choice"] == "none"
+
+
 def test_turn_detection_can_be_switched_off(tmp_path: Path) -> None:
     assert variant(script_of(tmp_path, VAD + PLAY), turn_detection="none").session.turn_detection is None
 
@@ -67,6 +78,7 @@ def test_turn_detection_can_be_switched_off(tmp_path: Path) -> None:
     [
         (SAY, {"voic": "alloy"}, "session has an unknown key 'voic'; did you mean voice?"),
         (SAY, {"max_output_tokens": 0}, "max_output_tokens must be"),
+        (SAY, {"extra": {"a": {1, 2}}}, "a must be what JSON has"),
         (SAY, {"turn_detection": {"threshold": 0.3}}, "turn_detection needs `type`"),
         (VAD + SAY, {"turn_detection": {"eagerness": "low"}}, "eagerness is a setting of semantic_vad"),
         (PLAY + "    paced: false\n", {"turn_detection": "server_vad"}, "paced must be true under turn detection"),

@@ -314,6 +314,32 @@ def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_line(
         Repertoire(script, refused_by)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "extra", "words"),
+    [
+        (
+            Dialect.GA,
+            {"audio": {"input": {"format": {}}}},
+            "audio.input.format, which this tool goes by: use `input_format`",
+        ),
+        (Dialect.GA, {"audio": None}, "audio, which this tool goes by: use `input_format`"),
+        (
+            Dialect.PREVIEW,
+            {"turn_detection": {"type": "server_vad"}},
+            "turn_detection, which this tool goes by: use `turn_",
+        ),
+    ],
+)
+def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_line(
+    dialect: Dialect, extra: dict[str, Any], words: str
+) -> None:
+    script = build_script(AskTurn("a", PLAIN), lines={"extra": 3}, extra=extra)
+
+    with pytest.raises(ScriptError) as refused:
+        Repertoire(script, dialect)
+    assert str(refused.value).startswith(f"talk.yaml:3: extra must not set {words}")
+
+
 # What differs from session to session.
 
 

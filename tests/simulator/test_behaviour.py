@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.protocol import dialects
+from bench.protocol.dialects import SessionSettings, session_update
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, Dialect
 from tests.simulator.builders import (
@@ -320,6 +323,24 @@ def test_an_item_goes_where_it_was_wanted() -> None:
     last = answers(behaviour, user_text())
 
     assert [events[0]["previous_item_id"] for events in (at_root, behind, last)] == [None, first, second]
+
+
+def test_further_settings_of_a_script_are_taken_and_told() -> None:
+    extra: dict[str, Any] = {
+        "tools": [{"type": "function", "name": "find_parcel", "parameters": {"type": "object"}}],
+        "tool_choice": "none",
+        "reasoning": {"effort": "low"},
+        "audio": {"input": {"noise_reduction": {"type": "near_field"}}},
+    }
+    update = json.loads(session_update(dialects.Dialect.GA, SessionSettings(extra=extra), "e"))
+
+    (updated,) = answers(build_behaviour(), update)
+    assert {key: updated["session"][key] for key in ("tools", "tool_choice", "reasoning")} == {
+        key: extra[key] for key in ("tools", "tool_choice", "reasoning")
+    }
+    assert updated["session"]["audio"]["input"]["noise_reduction"] == {"type": "near_field"}
+    unknown = json.loads(session_update(dialects.Dialect.GA, SessionSettings(extra={"odd": 1}), "e"))
+    assert error_of(answers(build_behaviour(), unknown))["code"] == "unknown_parameter"
 
 
 def test_the_effective_session_is_told_whole_after_an_update() -> None:

@@ -164,6 +164,24 @@ def test_what_is_compared_and_how_long_is_no_part_of_the_workload(other: dict[st
     assert differing([workload(document(), "a"), workload(other, "a")]) == {}
 
 
+def test_further_settings_are_a_part_of_the_workload() -> None:
+    extras: list[dict[str, Any]] = [{}, {"a": 1}, {"a": True}, {"a": "1"}, {"a": {"b": None}}, {"a": {}}]
+    arms = [workload(document({"extra": extra}), "a") for extra in extras]
+
+    assert differing([arms[1], workload(document({"extra": {"a": 1}}), "a")]) == {}
+    for number, arm in enumerate(arms):
+        for other in arms[:number]:
+            assert list(differing([other, arm])) == ["further session settings"]
+
+
+def test_further_settings_of_a_variant_are_what_is_compared() -> None:
+    varied = document({"extra": {"a": 1}}, "west.more") | {
+        "targets": [{"label": "west.more", "connects_per_min": None, "session": {"extra": {"a": 1}}}]
+    }
+
+    assert differing([workload(document({"extra": {}}, "west"), "west"), workload(varied, "west.more")]) == {}
+
+
 def test_what_an_older_run_does_not_say_does_not_differ() -> None:
     old = {"scripts": [{"name": "talk", "digest": "aa"}]}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -127,6 +128,20 @@ def test_conditions_are_those_of_the_target_and_of_its_work(tmp_path: Path) -> N
 
     assert (found["model"], found["region"], found["voice"]) == ("gpt-realtime-2025-08-28", "Sweden Central", "marin")
     assert (found["load: users"], found["simulated"], found["client version"]) == ("7", "yes", "0.1.0")
+
+
+def test_further_settings_are_a_condition_where_there_are_any(tmp_path: Path) -> None:
+    words = "further session settings"
+    document = json.loads((run(tmp_path / "plain") / "run.json").read_text())
+
+    def told(name: str, extra: dict[str, Any], own: dict[str, Any]) -> dict[str, str]:
+        scripts = [script | {"extra": extra} for script in document["scripts"]]
+        targets = [target | {"session": own} for target in document["targets"]]
+        return conditions_of(*sides(run(tmp_path / name, scripts=scripts, targets=targets)))
+
+    assert words not in told("none", {}, {})
+    assert told("some", {"a": [1]}, {})[words] == '{"a": [1]}'
+    assert told("own", {"a": None}, {"extra": {"a": None}})["settings of the target"] == 'extra {"a": null}'
 
 
 def test_what_differs_is_told_with_what_would_allow_it() -> None:
