@@ -15,7 +15,7 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "errors", "clock", "measures", "money", "plain", "spawn",
+    "errors", "clock", "measures", "money", "plain", "spawn", "yaml_file", "shapes",
     "protocol", "transport", "target",
     "plan", "observe", "simulator",
     "connect", "run", "session",
@@ -26,7 +26,7 @@ ORDER = (
 
 REPORTS_MAY_USE = {
     "bench.errors", "bench.measures", "bench.money", "bench.plain", "bench.run.folder", "bench.run.histograms",
-    "bench.run.measured", "bench.run.evidence", "bench.run.validity",
+    "bench.run.measured", "bench.run.evidence", "bench.run.validity", "bench.yaml_file",
 }  # fmt: skip
 
 # A library → the modules that may name it.

@@ -14,7 +14,11 @@ from bench.measures import Limits
 from bench.plan.audio import MAX_MINUTES, RATE_HZ, Pcm, load_pcm
 from bench.plan.background import Background
 from bench.plan.rows import Rows, load_rows
-from bench.plan.shapes import (
+from bench.plan.speech import Speech
+from bench.plan.turns import EXPECTED_EVENTS, AskTurn, Expect, Pause, Step, TextTurn, WavTurn
+from bench.protocol.audio import FORMATS
+from bench.protocol.dialects import ResponseSettings, SessionSettings, TurnDetection
+from bench.shapes import (
     Choice,
     Field,
     Flag,
@@ -31,11 +35,7 @@ from bench.plan.shapes import (
     Whole,
     either,
 )
-from bench.plan.speech import Speech
-from bench.plan.turns import EXPECTED_EVENTS, AskTurn, Expect, Pause, Step, TextTurn, WavTurn
-from bench.plan.values import Value
-from bench.protocol.audio import FORMATS
-from bench.protocol.dialects import ResponseSettings, SessionSettings, TurnDetection
+from bench.yaml_file import Value
 
 T = TypeVar("T")
 SECONDS = Number(0.001, 3_600, "of seconds")

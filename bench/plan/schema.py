@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bench.plan.fields import SCRIPT
-from bench.plan.shapes import Schema
+from bench.shapes import Schema
 
 
 def script_schema() -> Schema:

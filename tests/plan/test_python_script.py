@@ -32,8 +32,8 @@ from bench.plan.script import (
     wav_turn,
 )
 from bench.plan.speech import Speech
-from bench.plan.values import PlainValue
 from bench.protocol.dialects import ResponseSettings, SessionSettings, TurnDetection
+from bench.yaml_file import PlainValue
 
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
 DETECTION = {"type": "server_vad", "silence_duration_ms": 500}

@@ -20,8 +20,8 @@ from bench.measures import Limits
 from bench.plan.fields import SCRIPT, STEP_TABLES
 from bench.plan.schema import script_schema
 from bench.plan.script import EXPECTED_EVENTS, load_script
-from bench.plan.shapes import Number, Whole
-from bench.plan.values import PlainValue
+from bench.shapes import Number, Whole
+from bench.yaml_file import PlainValue
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scenarios" / "scripts"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from bench.plain import shortened
-from bench.plan.values import Value
+from bench.yaml_file import Value
 
 DEEPEST_JSON = 32
 T = TypeVar("T")
