@@ -122,6 +122,7 @@ CATALOGUE: dict[str, Measure] = {
         Measure("receive_lag", "ms", "harness", "lower", "From the kernel's receive stamp to the moment this process handled the event: what a clock read in the process would have added. Kernel stamps leave it out."),
         Measure("hub_delay", "ms", "harness", "lower", "How late a 10 ms timer of the event loop ran."),
         Measure("send_lag", "ms", "harness", "lower", "How late a paced audio chunk was handed to the kernel, against the instant it was due."),
+        Measure("start_lag", "ms", "harness", "lower", "How late a session began: from the instant at which it was meant to start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="token_wait_ns"),
         Measure("stamp_error", "ms", "harness", "lower", "How far an event's arrival stamp can be off at most: 0 when the event ended a read that emptied the socket, else the time since the socket was last known to be empty."),
         Measure("wire_sent", "B/s", "rate", "higher", "Bytes of WebSocket frames sent per second, per session and per target; before TLS, handshake excluded."),
         Measure("wire_received", "B/s", "rate", "higher", "Bytes of WebSocket frames received per second, per session and per target; before TLS, handshake excluded."),

@@ -43,7 +43,7 @@ REPEATING = frozenset(
     )
 )
 TURN_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
-SESSION_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "session" and (m.end or m.column))
+SESSION_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))
 
 REPORTED = (
     *(

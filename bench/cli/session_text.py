@@ -65,7 +65,7 @@ def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> It
 
 def _connecting(measures_ns: Mapping[str, int]) -> dict[str, int]:
     """Without a wait for a token where there was none."""
-    left_out = {"session_length"} | ({"token_wait"} if not measures_ns["token_wait"] else set())
+    left_out = {"session_length", "start_lag"} | ({"token_wait"} if not measures_ns["token_wait"] else set())
     return {name: value for name, value in measures_ns.items() if name not in left_out}
 
 

@@ -11,7 +11,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -43,6 +43,13 @@ CUT_S = 5.0
 ALL_DONE = "all sessions are done"
 NEW_OBJECTS = 20_000
 """So many make the garbage collector look for cycles, 30 times as seldom as by itself: each look stops everybody."""
+
+
+class Start(NamedTuple):
+    """A pair's start: when it was meant to be, and by which instant the pacers know it, which may be later."""
+
+    intended_ns: int
+    taken_ns: int
 
 
 class Caller(OnStage, Protocol):
@@ -119,9 +126,9 @@ class LiveRun:
             return False
         self._open += 1
         try:
-            start_ns = self._await_start()
-            if start_ns is not None:
-                self._play_started(start_ns, user, task, caller)
+            start = self._await_start()
+            if start is not None:
+                self._play_started(start, user, task, caller)
         finally:
             self._open -= 1
             if self._left == 0 and not self._open:
@@ -135,16 +142,23 @@ class LiveRun:
             self._left -= 1
         return True
 
-    def _await_start(self) -> int | None:
-        """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile."""
+    def _await_start(self) -> Start | None:
+        """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile.
+
+        It is meant to start when it is asked for, or as soon after that as the pacers let it: what it then waits for
+        the pairs before it and for the processor is no intention.
+        """
+        asked_ns, pacers = monotonic_ns(), [arm.pacer for arm in self.arms]
         with self._door:
             due_ns = monotonic_ns()
             while not self.ending:
-                if any(arm.pacer.on_trial for arm in self.arms):
+                if any(pacer.on_trial for pacer in pacers):
                     gevent.sleep(POLL_S)
-                    due_ns = monotonic_ns()
-                elif self._may_start(due_ns := earliest_ns([arm.pacer for arm in self.arms], due_ns)):
-                    return due_ns
+                    asked_ns = due_ns = monotonic_ns()
+                    continue
+                intended_ns, due_ns = earliest_ns(pacers, asked_ns), earliest_ns(pacers, due_ns)
+                if self._may_start(due_ns):
+                    return Start(intended_ns, due_ns)
         return None
 
     def _may_start(self, due_ns: int) -> bool:
@@ -164,9 +178,9 @@ class LiveRun:
         finally:
             self._due_ns = 0
 
-    def _play_started(self, start_ns: int, user: type, task: SessionTask, caller: Caller) -> None:
+    def _play_started(self, start: Start, user: type, task: SessionTask, caller: Caller) -> None:
         try:
-            pair = self._next_pair(self.arms[0].plays[user, task])
+            pair = self._next_pair(self.arms[0].plays[user, task], start.intended_ns)
             playings = self._prepared(pair, user, task, caller)
             try:
                 self._play_together(playings)
@@ -174,7 +188,7 @@ class LiveRun:
                 self._progress.pair_ended(measured=pair.phase == MEASURED)
         finally:
             for arm in self.arms:
-                arm.pacer.ended(start_ns)
+                arm.pacer.ended(start.taken_ns)
 
     def _prepared(self, pair: Pair, user: type, task: SessionTask, caller: Caller) -> list[Playing]:
         """The sessions of a pair, in the order in which they are to start."""
@@ -192,8 +206,8 @@ class LiveRun:
             for place in order(len(self.arms), self._options.seed, pair.number)
         ]
 
-    def _next_pair(self, play: Play) -> Pair:
-        """By its number among those of its script it takes its row of variables and its recordings."""
+    def _next_pair(self, play: Play, intended_ns: int) -> Pair:
+        """Number the pair that starts now: by its number among those of its script it takes its variables and WAVs."""
         started, played = self._started, self._played[play.script.name]
         self._started += 1
         self._played[play.script.name] += 1
@@ -203,6 +217,7 @@ class LiveRun:
             played * self._workers + self._worker,
             block_of(now_ns, began_ns),
             phase_of(now_ns, began_ns, self._warmup_s),
+            intended_ns,
         )
 
     def _labels(self, arm: Arm, play: Play, pair: Pair, place: int) -> Labels:

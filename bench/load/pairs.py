@@ -24,13 +24,14 @@ ORDERS = 1  # a stream of random numbers of its own: the choice of recordings ha
 class Pair:
     """`number`: from 0, over all processes; `of_script`: the same, of those pairs that play its script.
 
-    `block`: of two minutes, by when the pair started; so is `phase`.
+    `block`: of two minutes, by when the pair started; so is `phase`. `intended_ns`: when it was meant to start.
     """
 
     number: int
     of_script: int
     block: int
-    phase: str = MEASURED
+    phase: str
+    intended_ns: int
 
 
 def order(arms: int, seed: int, pair: int) -> tuple[int, ...]:

@@ -65,13 +65,14 @@ class Sessions:
         """A session of a pair, ready to begin. `actor`: who does its task; `leaving`: whether its user is to go."""
         script = play.repertoire.session(pair.of_script, self._options.seed)
         steps = self._steps(play, actor, script, pair.of_script)
-        return lambda: self._play(arm, script, play.turns or 0, labels, steps, leaving)
+        return lambda: self._play(arm, script, play.turns or 0, pair.intended_ns, labels, steps, leaving)
 
     def _play(
         self,
         arm: Arm,
         script: PreparedScript,
         wanted: int,
+        intended_ns: int,
         labels: Labels,
         steps: Steps,
         leaving: Callable[[], bool],
@@ -79,7 +80,7 @@ class Sessions:
         log = self._event_log(labels)
         labels = replace(labels, variables_row=script.variables_row, event_log=log is not None)
         record = self._recorder.session(labels)
-        timeline = self._timeline(labels, script, wanted, log)
+        timeline = self._timeline(labels, script, wanted, intended_ns, log)
         played = Played(record, timeline, arm, self._progress, self._watcher, hide=self._hide, fire=self._fire)
         self.active.add(gevent.getcurrent())
         try:
@@ -131,12 +132,16 @@ class Sessions:
         path = self._folder / EVENTS / f"{labels.session_id}.jsonl"
         return EventLog(path, hide=self._hide, keep_audio=self._options.keep_audio)
 
-    def _timeline(self, labels: Labels, script: PreparedScript, wanted: int, log: EventLog | None) -> Timeline:
-        start_ns, responds = monotonic_ns(), script.service_responds
+    def _timeline(
+        self, labels: Labels, script: PreparedScript, wanted: int, intended_ns: int, log: EventLog | None
+    ) -> Timeline:
+        start_ns, limits, responds = monotonic_ns(), script.limits, script.service_responds
         if log is None:
-            return Timeline(start_ns, wanted, script.limits, service_responds=responds)
+            return Timeline(start_ns, wanted, limits, service_responds=responds, intended_ns=intended_ns)
         facts = about(self._folder.name, labels, script)
-        return LoggedTimeline(start_ns, wanted, script.limits, service_responds=responds, log=log, about=facts)
+        return LoggedTimeline(
+            start_ns, wanted, limits, service_responds=responds, intended_ns=intended_ns, log=log, about=facts
+        )
 
     def _close_log(self, log: EventLog | None) -> None:
         """After a log that could not be written, which has said so, there are no others."""

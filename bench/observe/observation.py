@@ -177,8 +177,9 @@ class SessionObservation:
         return wait_in(self.detail) if asked_ns is None else asked_ns
 
     def measures_ns(self) -> dict[str, int]:
-        """Every measure of a session that it has."""
-        return times_ns("session", self.instants, {"token_wait_ns": self.token_wait_ns})
+        """Every measure of a session that it has, with what the harness added to it."""
+        columns = {"token_wait_ns": self.token_wait_ns}
+        return times_ns("session", self.instants, columns) | times_ns("harness", self.instants, columns)
 
 
 def reason(outcome: str, detail: str) -> str:

@@ -54,13 +54,23 @@ UNEXPLAINED = ("timeout:", "closed:", "failed:expected_")
 class Timeline:
     """One session, from the start of connecting on.
 
-    `wanted` is the number of turns that its script has; `service_responds`: the service's VAD starts responses.
+    `wanted` is the number of turns that its script has; `service_responds`: the service's VAD starts responses;
+    `intended_ns`: when the session was meant to start, None where nobody had planned it.
     """
 
-    def __init__(self, start_ns: int, wanted: int, limits: Limits, *, service_responds: bool = False) -> None:
+    def __init__(
+        self,
+        start_ns: int,
+        wanted: int,
+        limits: Limits,
+        *,
+        service_responds: bool = False,
+        intended_ns: int | None = None,
+    ) -> None:
         self._start_ns, self._wanted, self.limits = start_ns, wanted, limits
         self._owners = Ownership(service_responds=service_responds)
-        self._instants: dict[str, int] = {"connect_start": start_ns}
+        self._instants: dict[str, int] = {} if intended_ns is None else {"intended_start": intended_ns}
+        self._instants["connect_start"] = start_ns
         self._errors_ns: dict[str, int] = {}
         self._widths_ns: dict[str, int] = {}
         self._turns: list[Turn] = []  # begun and not handed out: the current one, and those that await a transcript

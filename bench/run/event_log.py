@@ -142,14 +142,16 @@ class LoggedTimeline(Timeline):
         limits: Limits,
         *,
         service_responds: bool = False,
+        intended_ns: int | None = None,
         log: EventLog,
         about: Mapping[str, Any],
     ) -> None:
-        super().__init__(start_ns, wanted, limits, service_responds=service_responds)
+        super().__init__(start_ns, wanted, limits, service_responds=service_responds, intended_ns=intended_ns)
         self._log, self._format = log, FORMATS["pcm16"]
         self._nested = False
         """Whether the timeline is telling itself something."""
-        log.write(lines.Opened(lines.SCHEMA_VERSION, tool_version(), about, start_ns, wanted, limits, service_responds))
+        made_with = (start_ns, wanted, limits, service_responds, intended_ns)
+        log.write(lines.Opened(lines.SCHEMA_VERSION, tool_version(), about, *made_with))
         log.flush()  # so that it tells a log, whenever the process is killed
 
     def connected(

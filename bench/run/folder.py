@@ -29,11 +29,10 @@ import pyarrow.parquet as pq
 from bench.errors import UsageError
 from bench.measures import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 TableName = Literal["turns", "sessions", "seconds"]
 
 TURN_INSTANTS = (
-    "intended_start",
     "speech_begin",
     "speech_end",
     "requested",
@@ -54,6 +53,7 @@ TURN_INSTANTS = (
     "ended",
 )
 SESSION_INSTANTS = (
+    "intended_start",
     "connect_start",
     "dns_done",
     "tcp_done",

@@ -23,7 +23,10 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="what"):
 
 
 class Opened(Line, frozen=True, tag="session"):
-    """The first line: what the session is, and what its timeline was made with. `about["dialect"]` is always there."""
+    """The first line: what the session is, and what its timeline was made with. `about["dialect"]` is always there.
+
+    `intended_ns`: when the session was meant to start; absent where nobody had planned it.
+    """
 
     schema: int
     tool: str
@@ -32,6 +35,7 @@ class Opened(Line, frozen=True, tag="session"):
     wanted: int
     limits: Limits
     service_responds: bool = False
+    intended_ns: int | None = None
 
 
 class Connected(Line, frozen=True, tag="connected"):

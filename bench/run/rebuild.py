@@ -23,7 +23,7 @@ US = 1000
 REBUILT = tuple(
     name for name, measure in CATALOGUE.items() if measure.unit == "ms" and (measure.begin or measure.column)
 )
-"""The times of turns and sessions that rows can give."""
+"""The times that rows can give: of turns, of sessions, and of the harness with them."""
 
 Integers = npt.NDArray[np.int64]
 Places = Sequence[tuple[Key, Integers]]
@@ -33,14 +33,16 @@ Places = Sequence[tuple[Key, Integers]]
 def rebuild(folder: Path, histograms: Histograms) -> None:
     """Replace the histograms of turns and of sessions by those of the rows."""
     histograms.discard(REBUILT)
-    _record_table(folder, histograms, "turns", "turn", list(_good_turns(folder)))
-    _record_table(folder, histograms, "sessions", "session", list(_sessions(folder)))
+    _record_table(folder, histograms, "turns", ("turn",), list(_good_turns(folder)))
+    _record_table(folder, histograms, "sessions", ("session", "harness"), list(_sessions(folder)))
 
 
-def _record_table(folder: Path, histograms: Histograms, table: files.TableName, scope: Scope, places: Places) -> None:
+def _record_table(
+    folder: Path, histograms: Histograms, table: files.TableName, scopes: Sequence[Scope], places: Places
+) -> None:
     """Measure by measure, from the columns that it needs alone."""
     for measure in (CATALOGUE[name] for name in REBUILT):
-        if measure.scope == scope:
+        if measure.scope in scopes:
             rows = files.read_table(folder, table, list(measure.columns)).to_pandas(strings_to_categorical=True)
             there, values_us = _values_us(rows, measure)
             for key, mine in places:

@@ -64,7 +64,11 @@ class _Teller:
     def __init__(self, opened: lines.Opened) -> None:
         self._dialect = Dialect(opened.about["dialect"])
         self.timeline = Timeline(
-            opened.start_ns, opened.wanted, opened.limits, service_responds=opened.service_responds
+            opened.start_ns,
+            opened.wanted,
+            opened.limits,
+            service_responds=opened.service_responds,
+            intended_ns=opened.intended_ns,
         )
         self.turns: list[TurnObservation] = []
         self.passages: list[Passage] = []

@@ -1,4 +1,4 @@
-"""run.json, as `docs/run-folder.md` describes it: versions 1 and 2, of runs under way and closed ones."""
+"""run.json, as `docs/run-folder.md` describes it: versions 1 to 3, of runs under way and closed ones."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from reports.runs import Run
 
 ALL = "all"
 PS = (0.5, 0.9, 0.95, 0.99)
-PER_EVENT = ("delta_gap", "receive_lag", "stamp_error", "send_lag", "hub_delay")
-HARNESS = ("stamp_error", "receive_lag", "send_lag", "hub_delay")
+PER_EVENT = ("delta_gap", "receive_lag", "stamp_error", "send_lag", "start_lag", "hub_delay")
+HARNESS = ("stamp_error", "receive_lag", "send_lag", "start_lag", "hub_delay")
 RATES = ("wire_sent", "wire_received", "audio_sent", "audio_received")
 _BYTES = {"wire_sent": "wire_bytes_sent", "wire_received": "wire_bytes_received"} | {
     "audio_sent": "audio_bytes_sent",

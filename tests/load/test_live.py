@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from fractions import Fraction
@@ -16,7 +17,7 @@ from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.load.arm import HOPELESS
 from bench.load.live import ALL_DONE
-from bench.load.pacer import SECOND_NS
+from bench.load.pacer import SECOND_NS, Pacer
 from bench.load.pairs import order
 from bench.protocol.dialects import Dialect
 from bench.target.credentials import Credential
@@ -34,6 +35,11 @@ def costly(response_id: str) -> Iterable[Answer]:
 
 def _stepped(step_ns: int) -> int:
     return time.time_ns() + step_ns
+
+
+def intended(stand: Stand) -> list[int]:
+    """When the sessions of a run, which is over, were meant to start."""
+    return [row["start_ns"] + row["intended_start_at_ns"] for row in stand.rows("sessions")]
 
 
 def test_a_pair_has_a_session_of_each_arm(tmp_path: Path) -> None:
@@ -125,6 +131,36 @@ def test_both_sessions_of_a_logged_pair_have_a_log(tmp_path: Path) -> None:
     logged = {row["pair"] for row in stand.rows("sessions") if row["event_log"]}
     assert logged == {0, 2}
     assert len(list((stand.folder / "events").iterdir())) == 4
+
+
+def test_the_sessions_of_a_pair_were_meant_to_start_when_their_user_asked_for_them(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, "west", "east")
+    before_ns = monotonic_ns()
+    stand.play()
+    after_ns = monotonic_ns()
+
+    (first_ns, second_ns) = intended(stand)
+    assert first_ns == second_ns
+    assert before_ns <= first_ns <= after_ns
+    assert all(row["intended_start_at_ns"] <= 0 for row in stand.rows("sessions"))
+
+
+def test_paced_sessions_were_meant_to_start_when_the_pace_let_them(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    stand.live.arms[0].pacer = Pacer(60_000)
+    gevent.joinall([gevent.spawn(stand.play) for _ in range(20)], raise_error=True)
+
+    starts_ns = sorted(intended(stand))
+    assert min(after - before for before, after in itertools.pairwise(starts_ns)) >= 60 * SECOND_NS // 60_000
+
+
+def test_who_waits_at_the_door_was_meant_to_start_when_the_hold_was_over(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    until_ns = monotonic_ns() + SECOND_NS // 20
+    stand.live.arms[0].pacer.hold(until_ns, monotonic_ns())
+    gevent.joinall([gevent.spawn(stand.play) for _ in range(2)], raise_error=True)
+
+    assert intended(stand) == [until_ns] * 2
 
 
 def test_pairs_that_start_in_the_warm_up_say_so_and_are_no_part_of_what_callers_waited(tmp_path: Path) -> None:

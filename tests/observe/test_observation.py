@@ -156,6 +156,13 @@ def test_a_session_s_measures_are_differences_of_its_instants() -> None:
     }
 
 
+def test_how_late_a_session_began_holds_no_wait_for_a_token() -> None:
+    instants = {"intended_start": at(-30), "connect_start": at(5)}
+    measures = build_session(instants=instants, token_wait_ns=5 * MS).measures_ns()
+
+    assert measures["start_lag"] == 30 * MS
+
+
 def test_without_tls_the_upgrade_counts_from_the_tcp_connection() -> None:
     instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "upgrade_done": at(20)}
     measures = build_session(instants=instants).measures_ns()
@@ -196,8 +203,8 @@ def test_a_measure_of_another_scope_is_not_among_them() -> None:
 
 @pytest.mark.parametrize("measure", CATALOGUE.values(), ids=CATALOGUE)
 def test_a_measure_names_instants_and_columns_that_a_row_has(measure: Measure) -> None:
-    instants = {"turn": {*TURN_INSTANTS, "origin"}, "session": {*SESSION_INSTANTS}}
-    columns = {"turn": {*TURNS.names}, "session": {*SESSIONS.names}}
+    instants = {"turn": {*TURN_INSTANTS, "origin"}, "session": {*SESSION_INSTANTS}, "harness": {*SESSION_INSTANTS}}
+    columns = {"turn": {*TURNS.names}, "session": {*SESSIONS.names}, "harness": {*SESSIONS.names}}
 
     assert {measure.begin, measure.end} - {""} <= instants.get(measure.scope, set())
     assert {measure.column, measure.less} - {""} <= columns.get(measure.scope, set())

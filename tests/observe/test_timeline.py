@@ -415,6 +415,13 @@ def test_connecting_begins_when_there_is_a_token() -> None:
     }
 
 
+def test_a_session_knows_when_it_was_meant_to_start() -> None:
+    planned = Timeline(AT_NS, 1, Limits(), intended_ns=at(-3)).session()
+
+    assert planned.instants == {"intended_start": at(-3), "connect_start": AT_NS}
+    assert "intended_start" not in Timeline(AT_NS, 1, Limits()).session().instants
+
+
 def test_the_names_of_unknown_events_are_kept_up_to_a_number() -> None:
     talk = Talk()
     for number in range(80):

@@ -75,6 +75,15 @@ def test_a_run_of_schema_2_has_two_targets_in_pairs_and_what_a_caller_heard() ->
     assert summary.money.usd > 0
 
 
+@pytest.mark.parametrize(("schema", "known"), [(1, False), (2, False), (3, True)])
+def test_how_late_sessions_began_is_known_since_schema_3(schema: int, known: bool) -> None:
+    run = reports.load(stored(schema))
+
+    assert bool(run.sessions["start_lag_ms"].notna().all()) is known
+    assert bool(run.sessions["start_lag_ms"].notna().any()) is known
+    assert ("start_lag" in {one.measure for one in summarise(run).harness}) is known
+
+
 def test_the_summary_that_was_written_says_of_a_run_what_is_said_of_it_now() -> None:
     written = json.loads((stored(2) / "summary.json").read_text(encoding="utf-8"))
     now = as_data(summarise(reports.load(stored(2))))

@@ -204,6 +204,24 @@ def test_without_tls_the_upgrade_counts_from_the_tcp_connection(tmp_path: Path, 
     assert found.get(Key("connect_tls", "simulator")).get_total_count() == 1  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("how", [leave, kill_early])
+def test_how_late_sessions_began_is_counted_whether_killed_or_not(
+    tmp_path: Path, how: Callable[[Path], object]
+) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    planned = build_session(instants={"intended_start": at(-7), "connect_start": AT_NS, "ended": at(99)})
+    recorder.session(labels(1)).session_ended(planned)
+    recorder.session(labels(2)).session_ended(build_session())
+    recorder.close()
+    how(folder)
+    close(folder)
+
+    lags = read(files.histograms_path(folder)).get(Key("start_lag", "simulator"))
+    assert lags is not None
+    assert (distribution(lags)[0].tolist(), lags.get_total_count()) == (pytest.approx([7_000], rel=1e-3), 1)
+    assert [row.get("intended_start_at_ns") for row in tables(folder)["sessions"]] == [-7 * MS, None]
+
+
 def test_histograms_that_are_older_than_the_rows_are_brought_up_to_date(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     play(recorder, 1)

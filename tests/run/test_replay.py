@@ -253,8 +253,9 @@ def logged(path: Path, script: PreparedScript, *, keep_audio: bool = False) -> t
     transport, listening = GuardedTransport(Service(script.dialect)), Listening()
     transport.transmit = TransmitDelays(2_000, 20 * MS)
     log = EventLog(path, hide=str, keep_audio=keep_audio)
+    start_ns, facts = transport.now_ns(), about("run", LABELS, script)
     timeline = LoggedTimeline(
-        transport.now_ns(), len(script.turns), script.limits, log=log, about=about("run", LABELS, script)
+        start_ns, len(script.turns), script.limits, intended_ns=start_ns - 3 * MS, log=log, about=facts
     )
     Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).play()
     log.close()
@@ -276,6 +277,7 @@ def test_a_session_s_log_gives_its_observations_again(script: PreparedScript, ke
     again = replay(tmp_path / "log.jsonl")
     assert list(again.turns) == turns
     assert again.session == session
+    assert again.session.measures_ns()["start_lag"] == 3 * MS
     assert {turn.sent_source for turn in turns} == {"kernel"}
     assert all("request_acked" in turn.instants for turn in turns)
     assert again.opened.about["script"] == script.name
