@@ -15,13 +15,13 @@ from typing import Protocol
 
 from bench.clock import Arrival
 from bench.observe.observation import TurnObservation
-from bench.observe.timeline import Timeline
+from bench.observe.timeline import SESSION_INSTANTS, Timeline
 from bench.observe.turn import TurnPlan
 from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedStep, PreparedTurn
 from bench.plan.microphone import Microphone
 from bench.plan.turns import Expect
-from bench.protocol.dialects import clear_audio
-from bench.protocol.events import Event, Kind, decode
+from bench.protocol.base import Act, Awaited
+from bench.protocol.events import Event, Kind
 from bench.transport.base import Transport
 
 SLICE_NS = 250_000_000
@@ -62,6 +62,7 @@ class Session:
         ending: Callable[[], bool],
     ) -> None:
         self._script, self._transport, self._timeline = script, transport, timeline
+        self._decode = script.dialect.decode
         self._listener, self._ending = listener, ending
         self._microphone = Microphone(script.between)
         self._asks_late = bool(script.between) and not script.service_responds
@@ -81,12 +82,15 @@ class Session:
         self.close()
 
     def open(self) -> None:
-        """Wait for the service's greeting, and for its taking the session's settings."""
+        """Set the session up as its dialect says: mostly the service greets, is told the settings, and takes them."""
         until_ns = self._transport.now_ns() + int(self._script.limits.session * 1e9)
-        self._listen_for("session_created", until_ns)
-        if not self._timeline.over:
-            self._send(OutgoingMessage("session.update", self._script.session_update))
-            self._listen_for("session_updated", until_ns)
+        for step in self._script.set_up:
+            if self._timeline.over:
+                break
+            if isinstance(step, Awaited):
+                self._listen_for(step, until_ns)
+            else:
+                self._send(step)
         if self._script.between:
             self._microphone.open(self._transport.now_ns() + self._script.phase_ns)
 
@@ -129,11 +133,12 @@ class Session:
 
     # Steps.
 
-    def _listen_for(self, instant: str, until_ns: int) -> None:
+    def _listen_for(self, awaited: Awaited, until_ns: int) -> None:
+        instant = SESSION_INSTANTS[awaited.kind]
         while not self._timeline.reached(instant) and not self._timeline.over:
             if self._transport.heard_ns >= until_ns:
-                missing = instant.replace("_", ".")
-                self._timeline.fail("timeout:session", until_ns, f"{missing} did not come within the limit session")
+                detail = f"{awaited.name} did not come within the limit session"
+                self._timeline.fail("timeout:session", until_ns, detail)
                 return
             self._listen(until_ns)
 
@@ -173,7 +178,7 @@ class Session:
     def _clear_rest(self, turn: PreparedTurn) -> None:
         """What the service holds of a broken turn is not the next one's."""
         if self._timeline.turn_over and not self._timeline.over:
-            self._send(OutgoingMessage("input_audio_buffer.clear", clear_audio(f"{turn.event_prefix}clear")))
+            self._send(OutgoingMessage(*self._script.dialect.clear(f"{turn.event_prefix}clear")))
 
     def _speak(self, turn: PreparedTurn) -> None:
         if not self._script.between:
@@ -234,7 +239,7 @@ class Session:
     # In and out.
 
     def _send(self, message: OutgoingMessage, due_ns: int | None = None) -> None:
-        stamped = message.name == "response.create" or "speech_end" in message.moments
+        stamped = message.act is Act.REQUEST or "speech_end" in message.moments
         sent = self._transport.send(message.data, stamped=stamped)
         if sent is None:
             self._notice_close()
@@ -278,9 +283,9 @@ class Session:
         if self._ticket:
             self._note_transmitted()
         for message in came:
-            event = decode(message.data, self._script.dialect)
-            self._timeline.received(event, message)
-            self._listener.received(event, message.arrival, self._transport.now_ns(), message.wire_bytes)
+            for event in self._decode(message.data):
+                self._timeline.received(event, message)
+                self._listener.received(event, message.arrival, self._transport.now_ns(), message.wire_bytes)
         self._notice_close()
         if not came:  # else each message has ended what was due before it arrived
             self._timeline.expire(self._transport.heard_ns)

@@ -19,8 +19,11 @@ from bench.plan.audio import Pcm
 from bench.plan.frames import PreparedScript, Repertoire
 from bench.plan.speech import Speech
 from bench.plan.turns import AskTurn, Script, Step, TextTurn, WavTurn
-from bench.protocol.dialects import Dialect, ResponseSettings, SessionSettings
-from bench.protocol.events import Event, Usage, decode
+from bench.protocol.base import Dialect
+from bench.protocol.events import Event, Usage
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.settings import ResponseSettings, SessionSettings
 from bench.session import Session
 from bench.target.endpoint import Wishes, resolve_targets
 from bench.target.target import Target
@@ -33,13 +36,13 @@ AT_NS = 1_000 * S
 """When things begin in tests that bring their own time."""
 
 # The three families of deltas, as each dialect spells them.
-FAMILIES = {
-    Dialect.PREVIEW: {
+FAMILIES: dict[Dialect, dict[str, str]] = {
+    PREVIEW: {
         "text": "response.text",
         "audio": "response.audio",
         "transcript": "response.audio_transcript",
     },
-    Dialect.GA: {
+    GA: {
         "text": "response.output_text",
         "audio": "response.output_audio",
         "transcript": "response.output_audio_transcript",
@@ -47,12 +50,20 @@ FAMILIES = {
 }
 
 
+OTHER: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
+
 # What a service says.
 
 
 def message(type_: str, **fields: Any) -> bytes:
     """One server event on the wire."""
     return msgspec.json.encode({"type": type_, "event_id": "event_1"} | fields)
+
+
+def event_of(data: bytes, dialect: Dialect) -> Event:
+    """The one event of a message."""
+    (event,) = dialect.decode(data)
+    return event
 
 
 def base64_of(count: int) -> str:
@@ -168,7 +179,7 @@ class Talk:
 
     def __init__(
         self,
-        dialect: Dialect = Dialect.GA,
+        dialect: Dialect = GA,
         wanted: int = 2,
         *,
         ready: bool = True,
@@ -212,7 +223,7 @@ class Talk:
     def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
         for data in messages:
             arrived = Received(data, Arrival(at(at_ms), error_ns, kernel), len(data))
-            self.timeline.received(decode(data, self.dialect), arrived)
+            self.timeline.received(event_of(data, self.dialect), arrived)
 
     def take(self, at_ms: float) -> list[TurnObservation]:
         taken = self.timeline.take(at(at_ms))
@@ -277,9 +288,7 @@ def play(audio_ms: int = 250, *, chunk_ms: int = 100, paced: bool = True, label:
     return WavTurn(label, (pcm,), chunk_ms, paced, PLAIN)
 
 
-def build_script(
-    *steps: Step, dialect: Dialect = Dialect.GA, limits: Limits | None = None, **session: Any
-) -> PreparedScript:
+def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = None, **session: Any) -> PreparedScript:
     script = Script("talk", Path("talk.yaml"), SessionSettings(**session), limits or Limits(), steps, "d1")
     return Repertoire(script, dialect).session(0, 0)
 
@@ -302,7 +311,7 @@ class Service:
     It acknowledges nothing but the settings, unless `acknowledges`.
     """
 
-    dialect: Dialect = Dialect.GA
+    dialect: Dialect = GA
     turns: list[Turn] = field(default_factory=list)
     greeting_ns: int | None = 10 * MS
     settings_ns: int | None = 30 * MS
@@ -321,7 +330,7 @@ class Service:
                 if self.settings_ns is not None:
                     yield self.settings_ns, session_updated()
             case "conversation.item.create" if self.acknowledges:
-                name = "added" if self.dialect is Dialect.GA else "created"
+                name = "added" if self.dialect is GA else "created"
                 yield 5 * MS, message(f"conversation.item.{name}", item={"id": "item_text"})
             case "input_audio_buffer.commit":
                 yield from self._committed()

@@ -16,15 +16,25 @@ from bench.cli.session_text import session_text
 from bench.clock import Arrival, Handed
 from bench.measures import Limits
 from bench.observe.turn import TurnPlan
-from bench.protocol.dialects import Dialect
-from bench.protocol.events import decode
+from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
 from bench.transport.base import Received
-from tests.helpers import AT_NS, MS, build_turn, committed, created, delta, done, error, message, session_created
+from tests.helpers import (
+    AT_NS,
+    MS,
+    build_turn,
+    committed,
+    created,
+    delta,
+    done,
+    error,
+    event_of,
+    message,
+    session_created,
+)
 from tests.simulator_process import ROOT, Ready, quick_simulator
 
-GA = Dialect.GA
 KEY = "a-key-that-nobody-may-see"
 AZURE = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT_NAME", "AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION")
 WAV = ROOT / "scenarios" / "audio" / "goodbye.wav"
@@ -286,7 +296,7 @@ class Said:
 
     def hear(self, ms: int, *came: bytes) -> None:
         for data in came:
-            self.timeline.received(decode(data, GA), Received(data, Arrival(AT_NS + ms * MS), len(data)))
+            self.timeline.received(event_of(data, GA), Received(data, Arrival(AT_NS + ms * MS), len(data)))
 
     def send(self, ms: int, name: str, audio_bytes: int = 0, **moments: int) -> None:
         at = Handed(AT_NS + ms * MS)

@@ -13,8 +13,11 @@ from bench.measures import Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.turns import Expect, Pause, Step
-from bench.protocol.dialects import Dialect
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.session import Session
 from bench.transport.base import Network, Sent
 from bench.transport.memory import Answer, MemoryTransport
@@ -44,8 +47,6 @@ from tests.helpers import (
     spoken,
 )
 
-GA = Dialect.GA
-
 
 def test_a_session_greets_plays_its_turns_and_closes() -> None:
     played = Played(build_script(say("hello"), respond("assist"), play(250)))
@@ -67,7 +68,7 @@ def test_a_session_greets_plays_its_turns_and_closes() -> None:
     assert played.listening.began == 3
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 @pytest.mark.parametrize("acknowledges", [False, True])
 def test_nothing_waits_for_an_acknowledgement(dialect: Dialect, acknowledges: bool) -> None:
     script = build_script(say(), play(100), dialect=dialect)
@@ -289,7 +290,7 @@ def test_after_a_turn_that_failed_the_session_goes_on(turn: Turn, outcome: str) 
         (hanging_up(1006), "closed:1006"),
         (hanging_up(1000), "closed:1000"),
         (saying(b"{"), "protocol:json"),
-        (saying(delta(Dialect.PREVIEW, "audio", "resp_1")), "protocol:dialect"),
+        (saying(delta(PREVIEW, "audio", "resp_1")), "protocol:dialect"),
         (saying(delta(GA, "audio", "resp_1", "abc")), "protocol:base64"),
         (saying(error("session_expired")), "expired"),
     ],
@@ -529,7 +530,7 @@ TURNS: list[Turn] = [
     lambda r: [closing(0, 1011)],
     saying(b"\xff"),
     saying(error("benign"), error("session_expired")),
-    saying(delta(Dialect.PREVIEW, "audio", "x")),
+    saying(delta(PREVIEW, "audio", "x")),
     lambda r: [(0, done("another"))],
 ]
 STEPS = st.sampled_from([

@@ -10,15 +10,13 @@ import pytest
 from bench.cli.session_text import session_text
 from bench.clock import Arrival, Handed
 from bench.measures import Limits
-from bench.protocol.dialects import Dialect
-from bench.protocol.events import decode
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
 from bench.transport.base import Network, Received
-from tests.helpers import AT_NS, MS, at, build_turn, created, delta, done, message, usage
-
-GA = Dialect.GA
+from tests.helpers import AT_NS, MS, at, build_turn, created, delta, done, event_of, message, usage
 
 
 @pytest.fixture
@@ -38,7 +36,7 @@ def ask(timeline: LoggedTimeline) -> None:
 
 def hear(timeline: LoggedTimeline, *messages: bytes) -> None:
     for data in messages:
-        timeline.received(decode(data, GA), Received(data, Arrival(at(5)), len(data)))
+        timeline.received(event_of(data, GA), Received(data, Arrival(at(5)), len(data)))
 
 
 def printed(timeline: LoggedTimeline, log: EventLog) -> str:
@@ -141,6 +139,6 @@ def test_a_session_in_the_wrong_dialect_hints_at_the_right_one(
 
 def test_a_turn_in_the_wrong_dialect_hints_at_the_right_one(timeline: LoggedTimeline, log: EventLog) -> None:
     ask(timeline)
-    hear(timeline, created("r1"), delta(Dialect.PREVIEW, "audio", "r1"), done("r1"))
+    hear(timeline, created("r1"), delta(PREVIEW, "audio", "r1"), done("r1"))
 
     assert "use --dialect preview" in printed(timeline, log)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from bench.measures import Limits
 from bench.observe.timeline import Timeline
 from bench.plan.turns import Expect, Pause, Step
-from bench.protocol.dialects import Dialect, TurnDetection
+from bench.protocol.openai_ga import GA
+from bench.protocol.settings import TurnDetection
 from bench.session import Session
 from bench.transport.base import Received
 from bench.transport.memory import Answer, LiveTransport
@@ -44,8 +45,6 @@ from tests.helpers import (
     speech_stopped,
     spoken,
 )
-
-GA = Dialect.GA
 
 VAD = TurnDetection()
 ASKED = TurnDetection(create_response=False)

@@ -29,8 +29,12 @@ from bench.plan.background import Background
 from bench.plan.frames import PreparedScript, PreparedTurn, Repertoire
 from bench.plan.speech import find_speech
 from bench.plan.turns import EXPECTED_EVENTS, Expect, Pause, Script, Step, WavTurn
-from bench.protocol.audio import FORMATS
-from bench.protocol.dialects import AudioFormatName, Dialect, ResponseSettings, SessionSettings, TurnDetection
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai import FORMATS
+from bench.protocol.openai_ga import GA
+from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 from bench.session import Session
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import LogNormal, Profile, default_profile
@@ -72,7 +76,7 @@ class Simulator:
     """A `LivePeer`: the behaviour of one simulated session. What it does is in `heard` and `said`."""
 
     def __init__(self, dialect: Dialect, profile: Profile, seed: int) -> None:
-        wire = AZURE_GA if dialect is Dialect.GA else AZURE_PREVIEW
+        wire = AZURE_GA if dialect is GA else AZURE_PREVIEW
         rng = np.random.default_rng(seed)
         self.behaviour = Behaviour(wire, "gpt-realtime", 4_000_000_000, profile, REPLIES, rng, Ids("a" * 12))
         self.behaviour.open(START_NS)
@@ -117,7 +121,7 @@ class Talked:
     listening: Listening
 
 
-def build_script(*steps: Step, dialect: Dialect = Dialect.GA, limits: Limits | None = None,
+def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = None,
                  background: Background | None = None, **session: Any) -> PreparedScript:  # fmt: skip
     wanted = SessionSettings(**{"input_transcription": "whisper-1"} | session)
     script = Script("talk", Path("talk.yaml"), wanted, limits or Limits(), steps, "d1", background)
@@ -134,7 +138,7 @@ def talked(script: PreparedScript, simulator: Simulator, *, ends_ns: int = 1 << 
     return Talked(script, simulator, turns, timeline.session(), listening)
 
 
-def converse(*steps: Step, profile: Profile | None = None, seed: int = 1, dialect: Dialect = Dialect.GA,
+def converse(*steps: Step, profile: Profile | None = None, seed: int = 1, dialect: Dialect = GA,
              **session: Any) -> Talked:  # fmt: skip
     return talked(build_script(*steps, dialect=dialect, **session),
                   Simulator(dialect, profile or default_profile(), seed))  # fmt: skip
@@ -325,7 +329,7 @@ WAYS: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("speed", [4.0, 0.8])
 @pytest.mark.parametrize("way", WAYS)
@@ -466,7 +470,7 @@ def test_nobody_asks_before_the_last_word_was_heard(
 ) -> None:
     detection = TurnDetection(create_response=False, interrupt_response=interrupts, silence_duration_ms=silence_ms)
     script = build_script(speak(100, 1_200, pause_ms, last_ms, 900), speak(*SPEECH), turn_detection=detection)
-    talk = talked(script, Distant(Dialect.GA, default_profile(), seed, away_ms * MS))
+    talk = talked(script, Distant(GA, default_profile(), seed, away_ms * MS))
 
     first, second = talk.turns
     committed_ns = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.committed"]
@@ -479,7 +483,7 @@ def test_nobody_asks_before_the_last_word_was_heard(
 def test_a_vad_that_hears_nothing_is_a_timeout_of_its_own() -> None:
     deaf = TurnDetection(threshold=1.0)
     talk = talked(build_script(speak(*SPEECH, level=600), turn_detection=deaf, limits=Limits(speech=3)),
-                  Simulator(Dialect.GA, default_profile(), 1))  # fmt: skip
+                  Simulator(GA, default_profile(), 1))  # fmt: skip
 
     (turn,) = talk.turns
     assert turn.outcome == talk.session.outcome == "timeout:speech"
@@ -542,7 +546,13 @@ LIMITS = st.builds(Limits, speech=st.sampled_from([0.5, 3]), first_delta=st.samp
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.data(), dialect=st.sampled_from(Dialect), detection=DETECTIONS, limits=LIMITS, seed=st.integers(0, 999))
+@given(
+    data=st.data(),
+    dialect=st.sampled_from(list(DIALECTS.values())),
+    detection=DETECTIONS,
+    limits=LIMITS,
+    seed=st.integers(0, 999),
+)
 def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(
     data: st.DataObject, dialect: Dialect, detection: TurnDetection | None, limits: Limits, seed: int
 ) -> None:
@@ -576,7 +586,7 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     steps=st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES), min_size=1, max_size=5),
-    dialect=st.sampled_from(Dialect),
+    dialect=st.sampled_from(list(DIALECTS.values())),
     detection=DETECTIONS,
     speed=st.sampled_from([0.7, 4.0]),
     seed=st.integers(0, 999),

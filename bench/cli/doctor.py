@@ -90,7 +90,7 @@ def _document(
             {
                 "label": target.label,
                 "url": target.public_url,
-                "dialect": target.dialect.value,
+                "dialect": target.dialect.name,
                 "service": target.service,
                 "findings": [finding.as_json() for finding in findings],
             }

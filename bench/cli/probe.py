@@ -17,6 +17,7 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from bench.plan.frames import PreparedScript
     from bench.probe import Reply
+    from bench.protocol.audio import AudioFormat
     from bench.run.replay import Replayed
     from bench.target.endpoint import Wishes
     from bench.target.target import Target
@@ -66,7 +67,7 @@ def probe(
     reply, replayed = _probe(target, script, log, keep_audio=keep_audio)
     show(replayed, target=target)
     if save is not None:
-        _save(save, reply, replayed)
+        _save(save, reply, replayed, script.dialect.output_formats[script.settings.output_format])
     raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
 
 
@@ -129,11 +130,11 @@ def _probe(target: Target, script: PreparedScript, log: Path | None, *, keep_aud
         return reply, replay(path)
 
 
-def _save(path: Path, reply: Reply, replayed: Replayed) -> None:
+def _save(path: Path, reply: Reply, replayed: Replayed, format: AudioFormat) -> None:
     from bench.plan.audio import write_wav
 
     audio = b"".join(reply.audio(turn.response_id) for turn in replayed.turns)
     if audio:
-        write_wav(path, audio, "pcm16")
+        write_wav(path, audio, format)
     else:
         print(f"rtbench: no audio came, so {path} was not written", file=sys.stderr)

@@ -54,7 +54,7 @@ def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *,
 
 def configuration(target: Target) -> Iterator[Finding]:
     """What is called, and what there is to say about it before it is."""
-    said = f"{target.public_url}, {target.dialect.value} dialect"
+    said = f"{target.public_url}, {target.dialect.name} dialect"
     yield Finding("target", "ok", said)
     for notice in target.notices:
         words = notice.removeprefix(f"{target.label}: ")  # so it begins where several targets are in one file

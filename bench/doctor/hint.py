@@ -8,7 +8,7 @@ from typing import Any
 from bench.doctor.dialect import dialect_remedy
 from bench.doctor.explain import Refusal, explain
 from bench.observe.observation import reason
-from bench.protocol.dialects import Dialect
+from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Kind
 from bench.run.replay import Replayed
 from bench.target.target import Target
@@ -22,7 +22,7 @@ def hint(replayed: Replayed, target: Target | None = None) -> str:
     session, greeting = replayed.session, _greeting(replayed)
     ended = [(session.outcome, session.detail), *((turn.outcome, turn.detail) for turn in replayed.turns)]
     if target is None:
-        spoken = Dialect(replayed.opened.about["dialect"])
+        spoken = DIALECTS[replayed.opened.about["dialect"]]
         remedies = (dialect_remedy(outcome, detail, spoken, greeting) for outcome, detail in ended)
     else:
         refusals = (Refusal(outcome, reason(outcome, detail), greeting=greeting) for outcome, detail in ended)

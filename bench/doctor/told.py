@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from bench.doctor.dialect import REMEDIES, UNGREETED, shape_of
+from bench.doctor.dialect import REMEDIES, SIBLINGS, UNGREETED, shape_of
 from bench.doctor.explain import Refusal, explain
 from bench.doctor.finding import Finding
 from bench.money import Tariff, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason
-from bench.protocol.dialects import Dialect
+from bench.protocol.base import Dialect
 from bench.protocol.limits import RateLimit, wait_of
 from bench.protocol.simulated import is_simulated
 from bench.target.target import Target
@@ -101,8 +101,8 @@ def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: fl
 def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[Finding]:
     """A warning where a session opens in the shape of the dialect that is not spoken."""
     shape = shape_of(greeting)
-    if shape is spoken.other:
-        said = f"session.created has the shape of the {shape.value} dialect, and {spoken.value} is spoken"
+    if shape is not None and shape is SIBLINGS.get(spoken):
+        said = f"session.created has the shape of the {shape.name} dialect, and {spoken.name} is spoken"
         yield Finding("dialect", "warning", said, REMEDIES[shape])
 
 

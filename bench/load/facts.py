@@ -39,7 +39,7 @@ def _facts(play: Play) -> dict[str, Any]:
         "name": script.name,
         "scenario": play.scenario,
         "digest": script.digest,
-        "dialect": play.repertoire.dialect.value,
+        "dialect": play.repertoire.dialect.name,
         "turns": play.turns,
         "chunk_ms": min((turn.chunk_ns // 1_000_000 for turn in first.turns if turn.chunk_ns), default=None),
         "output": "audio" if any(turn.wants_audio for turn in first.turns) else "text",
@@ -60,7 +60,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
     return {
         "label": target.label,
         "url": target.public_url,
-        "dialect": target.dialect.value,
+        "dialect": target.dialect.name,
         "service": target.service,
         "loopback": target.loopback,
         "region": target.region,

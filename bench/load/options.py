@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from bench.errors import UsageError
+from bench.protocol.dialects import DIALECTS
 from bench.target.endpoint import Wishes
 from bench.target.settings import SignIn
 
@@ -42,7 +43,7 @@ def add_options(parser: Any) -> None:
     )
     add("--target-file", metavar="FILE", help="where --targets are described (default: targets.yaml)")
     add("--url", help="WebSocket URL of any compatible server, instead of AZURE_OPENAI_ENDPOINT and its kin")
-    add("--dialect", choices=["ga", "preview"], help="how the service spells its events (default: by path or version)")
+    add("--dialect", choices=[*DIALECTS], help="how the service spells its events (default: by path or version)")
     add("--api-key-env", metavar="NAME", help="environment variable of the key (with --url the only one that is sent)")
     add(
         "--auth",

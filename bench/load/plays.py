@@ -20,7 +20,7 @@ from bench.load.variants import varied
 from bench.plan.frames import Repertoire
 from bench.plan.script import load_script
 from bench.plan.turns import Expect, Pause, Script, WavTurn
-from bench.protocol.dialects import Dialect
+from bench.protocol.base import Dialect
 from bench.target.target import Target
 
 MANY_SESSIONS = 20

@@ -18,7 +18,7 @@ from bench.errors import UsageError
 from bench.plan.frames import NO_ROW, PreparedScript, PreparedStep, Repertoire
 from bench.plan.script import ask_turn, check_expected, expect, pause, text_turn, wav_turn
 from bench.plan.turns import Expect, Pause, Step, Turn, WavTurn
-from bench.protocol.dialects import SessionSettings
+from bench.protocol.settings import SessionSettings
 from bench.session import Session
 
 MAX_REHEARSED = 100

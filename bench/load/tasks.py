@@ -18,7 +18,7 @@ from bench.errors import ScriptError, UsageError
 from bench.load.stage import OnStage, Recordings, Rehearsal, act
 from bench.plan.script import build_script, script_settings
 from bench.plan.turns import Expect, Pause, Script
-from bench.protocol.dialects import SessionSettings
+from bench.protocol.settings import SessionSettings
 
 Method = Callable[[Any], object]
 

@@ -12,8 +12,8 @@ from bench.errors import UsageError
 from bench.plan.rows import names_in, unknown_name
 from bench.plan.script import UNPACED, check_expected, session_settings
 from bench.plan.turns import Expect, Pause, Script, Turn, WavTurn
-from bench.protocol.dialects import SessionSettings, TurnDetection
 from bench.protocol.extra import merged
+from bench.protocol.settings import SessionSettings, TurnDetection
 
 DETECTION = "turn_detection"
 

@@ -22,8 +22,9 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.reply import SECOND_NS
 from bench.observe.turn import LATE_TRANSCRIPT_NS, THROTTLED_CODES, State, Turn, TurnPlan
-from bench.protocol.audio import FORMATS
+from bench.protocol.base import SET_UP_ID
 from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
+from bench.protocol.openai import FORMATS
 from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received, Transmitted
 
 UNKNOWN_NAMES = 50
@@ -31,9 +32,7 @@ MOST_EVENTS = 250_000
 """Since a turn began: a hundred a second for 40 minutes. Every id of more would be kept, within whatever limits."""
 NOT_KNOWN, NEVER = 0, 1 << 62
 NOTHING: Mapping[str, int] = {}
-SESSION_EVENTS = frozenset({Kind.SESSION_CREATED, Kind.SESSION_UPDATED})
-SESSION_UPDATE_ID = "session-update"
-"""The client event id of the session's one session.update."""
+SESSION_INSTANTS = {Kind.SESSION_CREATED: "session_created", Kind.SESSION_UPDATED: "session_updated"}
 
 FATAL_CODES = frozenset(
     {"beta_api_shape_disabled", "invalid_api_key", "missing_model", "invalid_model", "model_not_found"}
@@ -198,13 +197,13 @@ class Timeline:
             self.fail("protocol:json", at_ns, event.reason)
         elif kind is Kind.ERROR:
             self._error(event.failure or Failure(), at_ns)
-        elif kind in SESSION_EVENTS:
+        elif kind in SESSION_INSTANTS:
             self._session_event(event, message.arrival)
         else:
             self._turn_event(event, message)
 
     def _session_event(self, event: Event, arrival: Arrival) -> None:
-        instant = "session_created" if event.kind is Kind.SESSION_CREATED else "session_updated"
+        instant = SESSION_INSTANTS[event.kind]
         self._instants.setdefault(instant, arrival.at_ns)
         self._errors_ns.setdefault(instant, arrival.error_ns)
         if event.session:
@@ -268,7 +267,7 @@ class Timeline:
             self.fail("expired", at_ns, detail)
         elif code in FATAL_CODES:
             self.fail(f"failed:{code}" if self.ready else f"refused:{code}", at_ns, detail)
-        elif failure.event_id == SESSION_UPDATE_ID:
+        elif failure.event_id == SET_UP_ID:
             self.fail(f"failed:{code}", at_ns, detail)
         elif code == ACTIVE_RESPONSE and not failure.event_id and self._owners.service_responds:
             self._owners.refused_commit()

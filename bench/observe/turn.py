@@ -16,9 +16,9 @@ from bench.observe.hearing import SPEECH_INSTANTS, Hearing
 from bench.observe.observation import TurnObservation
 from bench.observe.reply import REPLY_INSTANTS, SECOND_NS, Reply
 from bench.observe.sending import Sending
-from bench.protocol.audio import FORMATS
-from bench.protocol.dialects import AudioFormatName
+from bench.protocol.audio import AudioFormatName
 from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
+from bench.protocol.openai import FORMATS
 from bench.transport.base import Network, Transmitted
 
 LATE_TRANSCRIPT_NS = 5_000_000_000

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.plan.speech import Speech, find_speech
-from bench.protocol.audio import FORMATS
-from bench.protocol.dialects import AudioFormatName
+from bench.protocol.audio import AudioFormat
 
 RATE_HZ = 24_000
+"""Of a script's audio until it is encoded; the wire's rate is that of its format."""
 SAMPLE_BYTES = 2
 FULL_SCALE = 32_768
 MIN_MS = 100  # the service refuses to commit less (`input_audio_buffer_commit_empty`)
@@ -86,16 +86,15 @@ def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
 
 
-def encoded(pcm: Pcm, format: AudioFormatName) -> bytes:
+def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
     """The bytes of the whole audio on the wire, resampled to the format's rate."""
-    wire = FORMATS[format]
     samples = np.frombuffer(pcm.data, "<i2")
-    if wire.rate_hz != RATE_HZ:
-        samples = to_pcm16(soxr.resample(samples.astype(np.float32) / FULL_SCALE, RATE_HZ, wire.rate_hz))
-    return wire.encode(samples)
+    if format.rate_hz != RATE_HZ:
+        samples = to_pcm16(soxr.resample(samples.astype(np.float32) / FULL_SCALE, RATE_HZ, format.rate_hz))
+    return format.encode(samples)
 
 
-def chunks(audio: bytes, format: AudioFormatName, chunk_ms: int, *, whole: bool) -> Iterator[Chunk]:
+def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, whole: bool) -> Iterator[Chunk]:
     """Audio of the wire in pieces of `chunk_ms` milliseconds, the last of which may be shorter.
 
     `whole`: it is filled up with silence instead, as by a microphone that goes on.
@@ -105,22 +104,20 @@ def chunks(audio: bytes, format: AudioFormatName, chunk_ms: int, *, whole: bool)
         data = audio[begin : begin + len(quiet.data)]
         if whole:
             data += quiet.data[len(data) :]
-        yield Chunk(data, FORMATS[format].duration_ns(len(data)))
+        yield Chunk(data, format.duration_ns(len(data)))
 
 
-def silence(format: AudioFormatName, chunk_ms: int) -> Chunk:
+def silence(format: AudioFormat, chunk_ms: int) -> Chunk:
     """A chunk of digital silence."""
-    wire = FORMATS[format]
-    data = wire.encode(np.zeros(wire.rate_hz * chunk_ms // 1_000, np.int16))
-    return Chunk(data, wire.duration_ns(len(data)))
+    data = format.encode(np.zeros(format.rate_hz * chunk_ms // 1_000, np.int16))
+    return Chunk(data, format.duration_ns(len(data)))
 
 
-def write_wav(path: Path, audio: bytes, format: AudioFormatName) -> None:
+def write_wav(path: Path, audio: bytes, format: AudioFormat) -> None:
     """Write audio of the wire as a WAV of 16 bits, at the format's rate. Raises UsageError where that cannot be."""
-    wire = FORMATS[format]
     try:
         with path.open("wb") as file:
-            soundfile.write(file, wire.decode(audio), wire.rate_hz, subtype="PCM_16", format="WAV")
+            soundfile.write(file, format.decode(audio), format.rate_hz, subtype="PCM_16", format="WAV")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(f"{path}: cannot be written ({error})") from None
 

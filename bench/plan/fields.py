@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from bench.errors import UsageError
 from bench.measures import Limits
@@ -16,8 +16,8 @@ from bench.plan.background import Background
 from bench.plan.rows import Rows, load_rows
 from bench.plan.speech import Speech
 from bench.plan.turns import EXPECTED_EVENTS, AskTurn, Expect, Pause, Step, TextTurn, WavTurn
-from bench.protocol.audio import FORMATS
-from bench.protocol.dialects import ResponseSettings, SessionSettings, TurnDetection
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 from bench.shapes import (
     Choice,
     Field,
@@ -39,7 +39,7 @@ from bench.yaml_file import Value
 
 T = TypeVar("T")
 SECONDS = Number(0.001, 3_600, "of seconds")
-FORMAT = Choice(tuple(FORMATS))
+FORMAT = Choice(get_args(AudioFormatName))
 
 
 @dataclass(frozen=True)

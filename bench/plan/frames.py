@@ -6,7 +6,6 @@ from it what one session says: its row of variables, and one recording where a s
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
@@ -21,18 +20,9 @@ from bench.plan.background import mixed, noise_alone
 from bench.plan.rows import filled
 from bench.plan.speech import Speech, last_stretch
 from bench.plan.turns import AskTurn, Expect, Pause, Script, TextTurn, Turn, WavTurn
-from bench.protocol.dialects import (
-    AudioFormatName,
-    Dialect,
-    ResponseSettings,
-    SessionSettings,
-    append_audio,
-    commit_audio,
-    create_response,
-    extra_conflict,
-    session_update,
-    text_item,
-)
+from bench.protocol.audio import AudioFormat
+from bench.protocol.base import SET_UP_ID, Act, Awaited, ClientMessage, Dialect
+from bench.protocol.settings import ResponseSettings, SessionSettings
 
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
@@ -46,12 +36,13 @@ BETWEEN_ID = "between-turns"
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """One client event, encoded. `name`: its type on the wire. `audio_bytes`: decoded audio inside.
+    """One client message, encoded. `name`: what its dialect calls it. `audio_bytes`: decoded audio inside.
 
     `duration_ns`: of audio that is sent as a microphone records it, due when its last sample is; None: sent at once.
     `moments`: instants of speech (`bench.run.folder`) inside it, each as ns before its last sample was recorded.
     """
 
+    act: Act
     name: str
     data: bytes = field(repr=False)
     duration_ns: int | None = None
@@ -105,15 +96,16 @@ PreparedStep = PreparedTurn | Pause | Expect
 class PreparedScript:
     """What one session says, in the words of one dialect.
 
-    `between`: what an open microphone records before the first turn. `phase_ns`: so long after the session is ready it
-    begins, for the chunks of sessions that start together would else all be due in one instant. `variables_row`: from
-    1, None without variables.
+    `set_up`: what opens it, in this order: messages that are sent, and events that are waited for. `between`:
+    what an open microphone records before the first turn. `phase_ns`: so long after the session is ready it begins,
+    for the chunks of sessions that start together would else all be due in one instant. `variables_row`: from 1, None
+    without variables.
     """
 
     name: str
     dialect: Dialect
     limits: Limits
-    session_update: bytes = field(repr=False)
+    set_up: tuple[OutgoingMessage | Awaited, ...]
     settings: SessionSettings
     steps: tuple[PreparedStep, ...]
     between: tuple[OutgoingMessage, ...]
@@ -175,8 +167,8 @@ class Repertoire:
         if isinstance(turn, WavTurn):
             return self._spoken(prepared, turn, turn.audio[choice % len(turn.audio)])
         if isinstance(turn, TextTurn):
-            item = text_item(self._filled(turn.text, row), f"{prefix}item")
-            return replace(prepared, inputs=(OutgoingMessage("conversation.item.create", item),))
+            item = self.dialect.text(self._filled(turn.text, row), f"{prefix}item")
+            return replace(prepared, inputs=(OutgoingMessage(*item),))
         return prepared
 
     def _session(self, number: int, seed: int) -> PreparedScript:
@@ -194,7 +186,7 @@ class Repertoire:
             name=script.name,
             dialect=self.dialect,
             limits=script.limits,
-            session_update=session_update(self.dialect, settings, "session-update"),
+            set_up=tuple(_step(step) for step in self.dialect.set_up(settings, SET_UP_ID)),
             settings=settings,
             steps=steps,
             between=next((s.between for s in steps if isinstance(s, PreparedTurn) and s.between), self._silence()),
@@ -208,7 +200,7 @@ class Repertoire:
     def _request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> OutgoingMessage:
         if response.instructions is not None:
             response = _with(response, self._filled(response.instructions, row))
-        return OutgoingMessage("response.create", create_response(self.dialect, response, _request_event_id(prefix)))
+        return OutgoingMessage(*self.dialect.request(response, _request_event_id(prefix)))
 
     # Speech.
 
@@ -226,7 +218,7 @@ class Repertoire:
                 vad=True,
                 tail_ns=_tail_ns(pcm),
             )
-        commit = OutgoingMessage("input_audio_buffer.commit", commit_audio(f"{prepared.event_prefix}commit"))
+        commit = OutgoingMessage(*self.dialect.commit(f"{prepared.event_prefix}commit"))
         if turn.paced:
             return replace(prepared, speech=messages, inputs=(commit,))
         return replace(prepared, inputs=(*messages, commit))
@@ -237,7 +229,7 @@ class Repertoire:
             return kept
         vad = self.script.session.turn_detection is not None
         pieces = tuple(chunks(self._wire(pcm), self._format, turn.chunk_ms, whole=vad))
-        return tuple(_appends(pieces, pcm, f"turn-{number}-append", paced=turn.paced))
+        return tuple(self._appends(pieces, pcm, f"turn-{number}-append", paced=turn.paced))
 
     def _between(self, turn: WavTurn, pcm: Pcm) -> tuple[OutgoingMessage, ...]:
         if self.script.session.turn_detection is None:
@@ -250,13 +242,13 @@ class Repertoire:
             noise = replace(pcm, data=noise_alone(pcm, background, BETWEEN_S))
             pieces = chunks(encoded(noise, self._format), self._format, turn.chunk_ms, whole=False)
             whole = [piece for piece in pieces if piece.duration_ns == turn.chunk_ms * 1_000_000]
-            self._betweens[key] = tuple(_append(piece, BETWEEN_ID, paced=True) for piece in whole)
+            self._betweens[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in whole)
         return self._betweens[key]
 
     def _silence(self, chunk_ms: int = 100) -> tuple[OutgoingMessage, ...]:
         if self.script.session.turn_detection is None:
             return ()
-        return (_append(silence(self._format, chunk_ms), BETWEEN_ID, paced=True),)
+        return (self._append(silence(self._format, chunk_ms), BETWEEN_ID, paced=True),)
 
     def _wire(self, pcm: Pcm) -> bytes:
         key = (pcm.digest, pcm.speech)  # the speech sets the noise's level
@@ -265,9 +257,23 @@ class Repertoire:
             self._wires[key] = encoded(noisy, self._format)
         return self._wires[key]
 
+    def _appends(self, pieces: Sequence[Chunk], pcm: Pcm, event_id: str, *, paced: bool) -> Iterator[OutgoingMessage]:
+        """The messages of a recording; those that hold an edge of its speech say where."""
+        recorded_ns, whole_ns = 0, sum(chunk.duration_ns for chunk in pieces)
+        edges = {"speech_begin": _ns(pcm.speech.begin + 1), "speech_end": _ns(pcm.speech.end)} if paced else {}
+        edges = {name: min(at_ns, whole_ns) for name, at_ns in edges.items()}  # resampling may shorten by a sample
+        for number, chunk in enumerate(pieces, 1):
+            begin_ns, recorded_ns = recorded_ns, recorded_ns + chunk.duration_ns
+            moments = {name: recorded_ns - at_ns for name, at_ns in edges.items() if begin_ns < at_ns <= recorded_ns}
+            yield replace(self._append(chunk, f"{event_id}-{number}", paced=paced), moments=moments or NO_MOMENTS)
+
+    def _append(self, chunk: Chunk, event_id: str, *, paced: bool) -> OutgoingMessage:
+        message = self.dialect.append(chunk.data, event_id)
+        return OutgoingMessage(*message, chunk.duration_ns if paced else None, audio_bytes=len(chunk.data))
+
     @property
-    def _format(self) -> AudioFormatName:
-        return self.script.session.input_format
+    def _format(self) -> AudioFormat:
+        return self.dialect.input_formats[self.script.session.input_format]
 
 
 def _speech_key(turn: WavTurn, pcm: Pcm, number: int) -> SpeechKey:
@@ -275,19 +281,14 @@ def _speech_key(turn: WavTurn, pcm: Pcm, number: int) -> SpeechKey:
 
 
 def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
-    """Settings that the dialect does not have, and further ones that would undo what this tool goes by."""
-    session = script.session
-    if dialect is Dialect.GA and session.temperature is not None:
-        problem = "temperature is a setting of the preview dialect, GA has none: remove it, or use --dialect preview"
-        raise ScriptError(script.path, script.lines.get("temperature"), problem)
-    idles = session.turn_detection is not None and session.turn_detection.idle_timeout_ms is not None
-    if dialect is Dialect.PREVIEW and idles:
-        problem = "idle_timeout_ms is a setting of the GA dialect, preview has none: remove it, or use --dialect ga"
-        raise ScriptError(script.path, script.lines.get("idle_timeout_ms"), problem)
-    if conflicting := extra_conflict(dialect, session):
-        path, remedy = conflicting
-        problem = f"extra must not set {'.'.join(path)}, which this tool goes by: {remedy}"
-        raise ScriptError(script.path, script.lines.get("extra"), problem)
+    """Raise ScriptError for settings that the dialect does not have."""
+    refused = dialect.refuses(script.session)
+    if refused is not None:
+        raise ScriptError(script.path, script.lines.get(refused.setting), refused.problem)
+
+
+def _step(step: ClientMessage | Awaited) -> OutgoingMessage | Awaited:
+    return step if isinstance(step, Awaited) else OutgoingMessage(*step)
 
 
 def _service_responds(settings: SessionSettings) -> bool:
@@ -318,24 +319,6 @@ def _kind(turn: Turn) -> InputKind:
 
 def _with(settings: Settings, instructions: str) -> Settings:
     return msgspec.structs.replace(settings, instructions=instructions)
-
-
-def _appends(pieces: Sequence[Chunk], pcm: Pcm, event_id: str, *, paced: bool) -> Iterator[OutgoingMessage]:
-    """The messages of a recording; those that hold an edge of its speech say where."""
-    recorded_ns, whole_ns = 0, sum(chunk.duration_ns for chunk in pieces)
-    edges = {"speech_begin": _ns(pcm.speech.begin + 1), "speech_end": _ns(pcm.speech.end)} if paced else {}
-    edges = {name: min(at_ns, whole_ns) for name, at_ns in edges.items()}  # resampling may shorten by a sample
-    for number, chunk in enumerate(pieces, 1):
-        begin_ns, recorded_ns = recorded_ns, recorded_ns + chunk.duration_ns
-        moments = {name: recorded_ns - at_ns for name, at_ns in edges.items() if begin_ns < at_ns <= recorded_ns}
-        yield replace(_append(chunk, f"{event_id}-{number}", paced=paced), moments=moments or NO_MOMENTS)
-
-
-def _append(chunk: Chunk, event_id: str, *, paced: bool) -> OutgoingMessage:
-    data = append_audio(base64.b64encode(chunk.data).decode("ascii"), event_id)
-    return OutgoingMessage(
-        "input_audio_buffer.append", data, chunk.duration_ns if paced else None, audio_bytes=len(chunk.data)
-    )
 
 
 def _tail_ns(pcm: Pcm) -> int:

@@ -29,7 +29,7 @@ from bench.plan.fields import (
 )
 from bench.plan.rows import Rows, names_in, unknown_name
 from bench.plan.turns import EXPECTED_EVENTS, AskTurn, Expect, Pause, Script, Step, TextTurn, Turn, WavTurn
-from bench.protocol.dialects import SessionSettings
+from bench.protocol.settings import SessionSettings
 from bench.yaml_file import PlainValue, Value, read_text, read_yaml
 
 __all__ = [

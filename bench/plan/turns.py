@@ -10,7 +10,7 @@ from bench.measures import Limits
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
 from bench.plan.rows import Rows
-from bench.protocol.dialects import ResponseSettings, SessionSettings
+from bench.protocol.settings import ResponseSettings, SessionSettings
 
 EXPECTED_EVENTS = (
     "speech_started",

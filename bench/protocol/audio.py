@@ -1,18 +1,18 @@
-"""The audio formats of the wire, and the way between samples and bytes (ITU-T G.711 for the narrow ones).
+"""Audio formats of the wire, and the way between samples of 16 bits and bytes (ITU-T G.711 for the narrow ones).
 
-Samples are 16 bits: 24,000 a second as PCM, 8,000 a second as G.711.
+Which formats a service takes, and at which rate, its dialect says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.protocol.dialects import AudioFormatName
-
+AudioFormatName = Literal["pcm16", "g711_ulaw", "g711_alaw"]
 Samples = NDArray[np.int16]
 
 
@@ -80,8 +80,11 @@ def _decoder(table: Samples) -> Callable[[bytes], Samples]:
     return lambda data: table[np.frombuffer(data, dtype=np.uint8)]
 
 
-FORMATS: dict[AudioFormatName, AudioFormat] = {
-    "pcm16": AudioFormat("pcm16", 24_000, 2, _pcm_bytes, _pcm_samples),
-    "g711_ulaw": AudioFormat("g711_ulaw", 8_000, 1, ulaw, _decoder(_ulaw_table())),
-    "g711_alaw": AudioFormat("g711_alaw", 8_000, 1, alaw, _decoder(_alaw_table())),
-}
+def pcm16(rate_hz: int) -> AudioFormat:
+    """Samples as they are, little-endian, at a service's rate."""
+    return AudioFormat("pcm16", rate_hz, 2, _pcm_bytes, _pcm_samples)
+
+
+G711_RATE_HZ = 8_000
+G711_ULAW = AudioFormat("g711_ulaw", G711_RATE_HZ, 1, ulaw, _decoder(_ulaw_table()))
+G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, alaw, _decoder(_alaw_table()))

@@ -11,28 +11,6 @@ from typing import Any
 
 Keys = tuple[str, ...]
 
-KEPT_OF_PREVIEW: Mapping[Keys, str] = {
-    ("modalities",): "use `output`",
-    ("instructions",): "use `instructions`",
-    ("input_audio_format",): "use `input_format`",
-    ("input_audio_sampling_rate",): "use `input_format`, which says the rate",
-    ("output_audio_format",): "use `output_format`",
-    ("max_response_output_tokens",): "use `max_output_tokens`",
-    ("turn_detection", "create_response"): "use `turn_detection`",
-    ("input_audio_transcription", "model"): "use `input_transcription`",
-}
-KEPT_OF_GA: Mapping[Keys, str] = {
-    ("type",): "only realtime sessions are played",
-    ("output_modalities",): "use `output`",
-    ("instructions",): "use `instructions`",
-    ("audio", "input", "format"): "use `input_format`",
-    ("audio", "output", "format"): "use `output_format`",
-    ("max_output_tokens",): "use `max_output_tokens`",
-    ("audio", "input", "turn_detection", "create_response"): "use `turn_detection`",
-    ("audio", "input", "transcription", "model"): "use `input_transcription`",
-}
-"""Where in an update this tool's own settings stand → what to do instead of setting them by `extra`."""
-
 
 def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with `extra` in them: mappings merge key by key, anything else replaces what is there."""

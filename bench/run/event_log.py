@@ -27,8 +27,9 @@ from bench.observe.playback import audible_sample
 from bench.observe.timeline import NOTHING, Timeline
 from bench.observe.turn import TurnPlan
 from bench.plan.frames import PreparedScript
-from bench.protocol.audio import FORMATS, AudioFormat
+from bench.protocol.audio import AudioFormat
 from bench.protocol.events import Event, Kind, Silhouette
+from bench.protocol.openai import FORMATS
 from bench.run import log_lines as lines
 from bench.run.provenance import tool_version
 from bench.run.recorder import Labels
@@ -51,7 +52,7 @@ def about(run_id: str, labels: Labels, script: PreparedScript) -> dict[str, Any]
         "scenario": labels.scenario,
         "script": script.name,
         "variables_row": script.variables_row,
-        "dialect": script.dialect.value,
+        "dialect": script.dialect.name,
         "input_format": settings.input_format,
         "output_format": settings.output_format,
     }

@@ -15,8 +15,9 @@ from bench.clock import Arrival, Handed
 from bench.errors import UsageError
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
-from bench.protocol.dialects import Dialect
-from bench.protocol.events import Event, Kind, Silhouette, decode
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.events import Event, Kind, Silhouette
 from bench.run import log_lines as lines
 from bench.transport.base import Network, Transmitted
 from bench.transport.base import Received as Message
@@ -62,7 +63,7 @@ class _Teller:
     """Tells a new timeline what the lines of a log say."""
 
     def __init__(self, opened: lines.Opened) -> None:
-        self._dialect = Dialect(opened.about["dialect"])
+        self._dialect = DIALECTS[opened.about["dialect"]]
         self.timeline = Timeline(
             opened.start_ns,
             opened.wanted,
@@ -141,7 +142,7 @@ def _event(line: lines.Received, dialect: Dialect) -> Event:
     """The event of a line, as it was decoded when it came."""
     if line.unreadable is not None:
         return Event(Kind.MALFORMED, reason=line.unreadable)
-    event = decode(bytes(line.event), dialect)
+    (event,) = dialect.decode(bytes(line.event))
     if line.audio is None:
         return event
     return msgspec.structs.replace(event, payload_bytes=line.audio.bytes, payload=Silhouette(line.audio.audible))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from bench.protocol.dialects import GA_FORMATS
+from bench.protocol.openai_ga import GA_FORMATS
 from bench.simulator.cap import AUDIO_ANSWER_TEXT_TOKENS
 from bench.simulator.conversation import Conversation, Item
 from bench.simulator.outbox import Render, Step

@@ -6,7 +6,7 @@ import base64
 import math
 from dataclasses import replace
 
-from bench.protocol.dialects import AudioFormatName
+from bench.protocol.audio import AudioFormatName
 from bench.simulator.schedule import Delta, Schedule
 from bench.simulator.voice import TOKEN_MS, Block, Reply
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.protocol.audio import FORMATS, AudioFormat
-from bench.protocol.dialects import AudioFormatName
+from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.openai import FORMATS
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator import settings
 from bench.simulator.checks import merged, missing

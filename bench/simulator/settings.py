@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.protocol.dialects import GA_FORMATS, AudioFormatName
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.openai_ga import GA_FORMATS
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.checks import (
     Check,

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from bench.measures import AUDIBLE
-from bench.protocol.audio import FORMATS, AudioFormat, Samples
-from bench.protocol.dialects import AudioFormatName
+from bench.protocol.audio import AudioFormat, AudioFormatName, Samples
+from bench.protocol.openai import FORMATS
 
 RATE_HZ = FORMATS["pcm16"].rate_hz
 TOKEN_MS = 50  # one audio token of an answer

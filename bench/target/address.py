@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, urlencode
 
-from bench.protocol.dialects import Dialect
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.target.settings import Names, TargetSettings
 from bench.target.target import Service, is_loopback
 from bench.target.urls import SettingError, path_of, split_url
@@ -18,7 +21,7 @@ from bench.target.urls import SettingError, path_of, split_url
 AZURE_PREVIEW = "/openai/realtime"
 AZURE_GA = "/openai/v1/realtime"
 OPENAI = "/v1/realtime"
-DIALECTS = {AZURE_PREVIEW: Dialect.PREVIEW, AZURE_GA: Dialect.GA, OPENAI: Dialect.GA}
+OF_PATHS: dict[str, Dialect] = {AZURE_PREVIEW: PREVIEW, AZURE_GA: GA, OPENAI: GA}
 NEEDED = {AZURE_PREVIEW: ("deployment",), AZURE_GA: ("model",), OPENAI: ("model", "call_id", "intent")}
 """One of these must be in the query of such a path."""
 
@@ -59,7 +62,7 @@ class Address:
     def headers(self) -> tuple[tuple[str, str], ...]:
         """OpenAI tells the dialects apart by a header."""
         path = self.resource.partition("?")[0].rstrip("/")
-        return (("OpenAI-Beta", "realtime=v1"),) if path == OPENAI and self.dialect is Dialect.PREVIEW else ()
+        return (("OpenAI-Beta", "realtime=v1"),) if path == OPENAI and self.dialect is PREVIEW else ()
 
 
 def azure_cloud(host: str) -> str | None:
@@ -72,7 +75,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     """Azure: a resource and a deployment in it. Raises SettingError."""
     parts = _endpoint_parts(endpoint, names)
     version = settings.api_version or ""
-    wanted = None if settings.dialect is None else Dialect(settings.dialect)
+    wanted = None if settings.dialect is None else DIALECTS[settings.dialect]
     dialect = wanted or _azure_dialect(parts, version, names)
     notices = _azure_notices(dialect, version, bool(path_of(parts)), names)
     return _address(parts, _azure_resource(dialect, deployment, version), dialect, "azure", notices)
@@ -83,10 +86,10 @@ def url_address(url: str, settings: TargetSettings, names: Names) -> Address:
     parts = _url_parts(url, names)
     path = path_of(parts)
     notices = _query_notices(path, dict(parse_qsl(parts.query)), names["url"])
-    if settings.dialect is None and path not in DIALECTS:
+    if settings.dialect is None and path not in OF_PATHS:
         other = f"{names['dialect']} preview"
         notices += (f"the path {parts.path} tells no dialect: speaking ga ({other} for the other)",)
-    dialect = Dialect(settings.dialect) if settings.dialect else DIALECTS.get(path, Dialect.GA)
+    dialect = DIALECTS[settings.dialect] if settings.dialect else OF_PATHS.get(path, GA)
     resource = parts.path + (f"?{parts.query}" if parts.query else "")
     return _address(parts, resource, dialect, _service(parts.hostname or "", path), notices)
 
@@ -129,12 +132,12 @@ def _azure_dialect(parts: SplitResult, version: str, names: Names) -> Dialect:
         raise SettingError("api_version",
             f"{names['endpoint']} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): "
             f"unset {names['api_version']}, or take /openai/v1 off {names['endpoint']}")  # fmt: skip
-    return Dialect.PREVIEW if version else Dialect.GA
+    return PREVIEW if version else GA
 
 
 def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: Names) -> tuple[str, ...]:
-    source, asked = names["api_version"], f"{names['dialect']} {dialect.value} was asked for"
-    if dialect is Dialect.GA:
+    source, asked = names["api_version"], f"{names['dialect']} {dialect.name} was asked for"
+    if dialect is GA:
         return (f"{source} is ignored: {asked}, GA has no api-version",) if version else ()
     ignored = (f"/openai/v1 in {names['endpoint']} is ignored: {asked}",) if endpoint_is_ga else ()
     if not version:
@@ -144,7 +147,7 @@ def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: 
 
 def _azure_resource(dialect: Dialect, deployment: str, version: str) -> str:
     """Path and query; on Azure GA `model` is the name of the deployment."""
-    if dialect is Dialect.GA:
+    if dialect is GA:
         return f"{AZURE_GA}?{urlencode({'model': deployment})}"
     return f"{AZURE_PREVIEW}?{urlencode({'api-version': version or API_VERSIONS[0], 'deployment': deployment})}"
 

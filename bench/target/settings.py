@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from bench.money import Prices
+from bench.protocol.dialects import DialectName
 
 MOST_HEADERS = 10
 """Azure answers 431 to more."""
@@ -100,7 +101,7 @@ class TargetSettings(Struct, forbid_unknown_fields=True, frozen=True):
     url: Annotated[
         str | None, key("Any service: the whole address, used as it is.", "text, as in wss://HOST/PATH", quiet=True)
     ] = None
-    dialect: Annotated[Literal["ga", "preview"] | None, key("How events are spelt.", "ga or preview")] = None
+    dialect: Annotated[DialectName | None, key("How events are spelt.", "ga or preview")] = None
     api_version: Annotated[
         Word | None, key("With `endpoint`, preview dialect.", 'text, as in "2025-04-01-preview"')
     ] = None

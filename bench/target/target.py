@@ -11,7 +11,8 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 from bench.money import Prices, Terms
-from bench.protocol.dialects import Dialect
+from bench.protocol.base import Dialect
+from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
 from bench.transport.base import MAX_MESSAGE_MIB, Proxy
 
@@ -120,7 +121,7 @@ class Target:
         """How many connections may start in a minute; None for no limit."""
         if self.connect_rate_per_min is not None:
             return self.connect_rate_per_min or None
-        quota = self.service == "azure" and self.dialect is Dialect.PREVIEW and not self.loopback
+        quota = self.service == "azure" and self.dialect is PREVIEW and not self.loopback
         return AZURE_PREVIEW_CONNECTS_PER_MIN if quota else None
 
 

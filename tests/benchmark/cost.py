@@ -24,8 +24,7 @@ from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
 from bench.measures import Limits
 from bench.observe.timeline import Timeline
 from bench.observe.turn import TurnPlan
-from bench.protocol.dialects import Dialect
-from bench.protocol.events import decode
+from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
 from bench.transport.base import Network, Received, Transmitted
@@ -93,7 +92,7 @@ def parts() -> None:
 def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     socket = WebSocket(SilentStream(), ClientProtocol(parse_uri("ws://localhost/"), max_size=None, state=State.OPEN))
     wire = frame(message)
-    event = decode(message, Dialect.GA)
+    (event,) = GA.decode(message)
     timeline = Timeline(0, 1, Limits())
     timeline.begin(TurnPlan(1, "step", "turn-1-", "turn-1-response"), monotonic_ns())
     timeline.sent("response.create", Handed(monotonic_ns()), wire_bytes=1)
@@ -106,7 +105,7 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
 
     return {
         "frames": frames,
-        "decode": lambda: decode(message, Dialect.GA),
+        "decode": lambda: GA.decode(message),
         "timeline": lambda: timeline.received(event, Received(message, Arrival(monotonic_ns()), len(wire))),
         "recorder": lambda: record.received(event, Arrival(monotonic_ns()), monotonic_ns(), len(wire)),
     }

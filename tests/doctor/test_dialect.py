@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from bench.doctor.dialect import OWN_PARAMETERS, REMEDIES, dialect_remedy
 from bench.doctor.explain import Refusal, explain
-from bench.protocol.dialects import Dialect
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.simulator.checks import missing
 from bench.simulator.settings import GA_RESPONSE, GA_SESSION, PREVIEW_RESPONSE, PREVIEW_SESSION
 from tests.doctor.test_explain import build_target
 
-GA, PREVIEW = Dialect.GA, Dialect.PREVIEW
 UNKNOWN = "failed:unknown_parameter"
 
 
@@ -41,7 +43,7 @@ def test_the_dialect_that_the_service_speaks_is_named_with_where_the_other_came_
     said = dialect_remedy(outcome, words, spoken)
 
     assert said == REMEDIES[speaks] == explain(Refusal(outcome, words), target)
-    assert f"use --dialect {speaks.value}" in said
+    assert f"use --dialect {speaks.name}" in said
     assert "OPENAI_API_VERSION" in said
     assert "the path" in said or "paths" in said
 
@@ -73,6 +75,6 @@ def test_what_tells_one_dialect_is_unknown_to_the_other() -> None:
     assert set(OWN_PARAMETERS[PREVIEW]) <= tables[PREVIEW].keys() - tables[GA].keys()
 
 
-@given(st.text(max_size=30), st.text(max_size=30), st.sampled_from(Dialect))
+@given(st.text(max_size=30), st.text(max_size=30), st.sampled_from(list(DIALECTS.values())))
 def test_nothing_that_a_service_says_upsets_it(outcome: str, words: str, spoken: Dialect) -> None:
     assert dialect_remedy(outcome, words, spoken) in ("", *REMEDIES.values())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.doctor.explain import Refusal, explain
 from bench.observe.timeline import TEXT_SESSION
 from bench.observe.turn import UNHEARD, UNNOTICED
-from bench.protocol.dialects import Dialect
+from bench.protocol.openai_ga import GA
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.target.credentials import Credential
 from bench.target.target import Auth, Entra, Target, Way
@@ -24,7 +24,7 @@ HOST = "res.openai.azure.com"
 
 
 def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=voice") -> Target:
-    return Target(HOST, HOST, 443, True, resource, Dialect.GA, "azure", auth, model="voice")
+    return Target(HOST, HOST, 443, True, resource, GA, "azure", auth, model="voice")
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from bench.doctor.dialect import REMEDIES, dialect_remedy, shape_of
 from bench.doctor.explain import Refusal, explain
 from bench.doctor.told import in_other_dialect
-from bench.protocol.dialects import Dialect
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.simulator.settings import ga_session, preview_session
 from tests.doctor.test_explain import build_target
+from tests.helpers import OTHER
 
-GA, PREVIEW = Dialect.GA, Dialect.PREVIEW
 GREETINGS: dict[Dialect, dict[str, Any]] = {GA: ga_session("s", "m", 0), PREVIEW: preview_session("s", "m", 0)}
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_a_session_has_the_shape_of_its_dialect(dialect: Dialect) -> None:
     assert shape_of(GREETINGS[dialect]) is dialect
 
@@ -30,15 +33,15 @@ def test_a_session_with_neither_shape_or_both_has_none(session: dict[str, Any]) 
     assert shape_of(session) is None
 
 
-@pytest.mark.parametrize("spoken", Dialect)
+@pytest.mark.parametrize("spoken", DIALECTS.values(), ids=DIALECTS)
 @pytest.mark.parametrize(
     "outcome", ["timeout:session", "failed:invalid_value", "failed:no_audio", "timeout:speech", "closed:1000"]
 )
 def test_a_greeting_in_the_other_shape_explains_whatever_fails_after_it(spoken: Dialect, outcome: str) -> None:
     target = replace(build_target(), dialect=spoken)
-    other, own = (explain(Refusal(outcome, "", greeting=GREETINGS[d]), target) for d in (spoken.other, spoken))
+    other, own = (explain(Refusal(outcome, "", greeting=GREETINGS[d]), target) for d in (OTHER[spoken], spoken))
 
-    assert other == REMEDIES[spoken.other]
+    assert other == REMEDIES[OTHER[spoken]]
     assert own not in REMEDIES.values()
 
 
@@ -47,15 +50,15 @@ def test_a_greeting_explains_nothing_that_has_another_cause(outcome: str) -> Non
     assert dialect_remedy(outcome, "", PREVIEW, GREETINGS[GA]) == ""
 
 
-@pytest.mark.parametrize("spoken", Dialect)
+@pytest.mark.parametrize("spoken", DIALECTS.values(), ids=DIALECTS)
 def test_a_session_that_opens_all_the_same_is_warned_of(spoken: Dialect) -> None:
-    (found,) = in_other_dialect(GREETINGS[spoken.other], spoken)
+    (found,) = in_other_dialect(GREETINGS[OTHER[spoken]], spoken)
 
-    assert (found.name, found.state, found.remedy) == ("dialect", "warning", REMEDIES[spoken.other])
-    assert found.said.startswith(f"session.created has the shape of the {spoken.other.value} dialect")
+    assert (found.name, found.state, found.remedy) == ("dialect", "warning", REMEDIES[OTHER[spoken]])
+    assert found.said.startswith(f"session.created has the shape of the {OTHER[spoken].name} dialect")
     assert list(in_other_dialect(GREETINGS[spoken], spoken)) == []
 
 
 @given(st.dictionaries(st.sampled_from(["audio", "modalities", "output_modalities"]), st.none() | st.integers()))
 def test_no_greeting_upsets_it(session: dict[str, Any]) -> None:
-    assert shape_of(session) in (None, *Dialect)
+    assert shape_of(session) in (None, *DIALECTS.values())

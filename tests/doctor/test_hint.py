@@ -12,25 +12,26 @@ from bench.doctor.dialect import REMEDIES
 from bench.doctor.explain import NO_KEY
 from bench.doctor.hint import hint
 from bench.measures import Limits
-from bench.protocol.dialects import Dialect
-from bench.protocol.events import decode
+from bench.protocol.base import Dialect
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import Replayed, replay
 from bench.simulator.settings import ga_session
 from bench.target.target import Target
 from bench.transport.base import Received
 from tests.doctor.test_explain import build_target
-from tests.helpers import AT_NS, at, message
+from tests.helpers import AT_NS, at, event_of, message
 
 OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", service="other")
 
 
-def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = Dialect.GA) -> Replayed:
+def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA) -> Replayed:
     """A session that ended so, after what was heard."""
     log = EventLog(folder / "log.jsonl", hide=str, keep_audio=False)
-    timeline = LoggedTimeline(AT_NS, 1, Limits(), log=log, about={"dialect": spoken.value})
+    timeline = LoggedTimeline(AT_NS, 1, Limits(), log=log, about={"dialect": spoken.name})
     for data in heard:
-        timeline.received(decode(data, spoken), Received(data, Arrival(at(1)), len(data)))
+        timeline.received(event_of(data, spoken), Received(data, Arrival(at(1)), len(data)))
     timeline.fail(outcome, at(5), detail)
     log.close()
     return replay(log.path)
@@ -43,14 +44,14 @@ def test_a_refusal_is_explained_to_whoever_knows_who_was_called(
     assert hint(played(tmp_path, "refused:403", "HTTP 403: Forbidden"), target) == said
 
 
-@pytest.mark.parametrize("target", [replace(OTHER, dialect=Dialect.PREVIEW), None])
+@pytest.mark.parametrize("target", [replace(OTHER, dialect=PREVIEW), None])
 def test_a_greeting_in_the_other_dialect_is_hinted_at_with_and_without_a_target(
     tmp_path: Path, target: Target | None
 ) -> None:
     greeting = message("session.created", session=ga_session("s", "m", 0))
-    ended = played(tmp_path, "timeout:session", "nothing", greeting, spoken=Dialect.PREVIEW)
+    ended = played(tmp_path, "timeout:session", "nothing", greeting, spoken=PREVIEW)
 
-    assert hint(ended, target) == REMEDIES[Dialect.GA]
+    assert hint(ended, target) == REMEDIES[GA]
 
 
 def test_of_a_session_that_went_well_there_is_nothing_to_hint(tmp_path: Path) -> None:

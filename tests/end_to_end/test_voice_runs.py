@@ -12,7 +12,7 @@ import pytest
 from bench.clock import APART_NS
 from bench.measures import segments
 from bench.plan.audio import load_pcm
-from bench.protocol.audio import FORMATS
+from bench.protocol.openai import FORMATS
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
 from tests.end_to_end.bounds import speech_bounds, turn_bounds

@@ -20,7 +20,7 @@ from bench.load.decision import Looks, Plan, asked_sessions, decision_plan, is_d
 from bench.load.options import Options
 from bench.load.plays import loaded_parts, prepared_plays
 from bench.load.tasks import script
-from bench.protocol.dialects import Dialect
+from bench.protocol.openai_ga import GA
 from tests.load.actors import Actor, actor
 from tests.load.test_options import parsed
 
@@ -148,7 +148,7 @@ def test_a_gate_may_name_the_candidate_and_any_step_that_nobody_knows_before(tmp
 def test_steps_are_known_of_scripts_and_not_of_methods_that_make_them_up(tmp_path: Path) -> None:
     (tmp_path / "talk.yaml").write_text("steps:\n  - say: Hello\n  - pause: 1\n  - {say: Pizza, label: order}\n")
     users = actor("Reading", script(tmp_path / "talk.yaml")), actor("Improvising", improvise)
-    arms = {"east": prepared_plays(loaded_parts(users), Dialect.GA)}
+    arms = {"east": prepared_plays(loaded_parts(users), GA)}
 
     assert {fact["name"]: fact["steps"] for fact in scripts_of(arms)} == {
         "talk": ["turn_1", "order"],

@@ -14,8 +14,9 @@ from bench.load.estimate import HIGH, LOW, Quote, below_estimate, estimate, esti
 from bench.measures import Limits
 from bench.money import Prices
 from bench.plan.turns import Pause, Script, Step
-from bench.protocol.dialects import Dialect, SessionSettings, TurnDetection
 from bench.protocol.events import Usage
+from bench.protocol.openai_ga import GA
+from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.target.target import Target
 from tests.helpers import S, play, respond, say
 
@@ -26,7 +27,7 @@ AS_OF = "2026-11-01"
 
 def target(**changes: Any) -> Target:
     values: dict[str, Any] = {"service": "openai", "model": "gpt-realtime"}
-    return Target("azure", "h.example", 443, True, "/r", Dialect.GA, auth=None, **values | changes)
+    return Target("azure", "h.example", 443, True, "/r", GA, auth=None, **values | changes)
 
 
 def script(*steps: Step, **session: Any) -> Script:

@@ -10,7 +10,8 @@ from bench.load.facts import script_facts, script_notices, target_facts
 from bench.load.plays import Play, loaded_parts, prepared_plays
 from bench.load.tasks import script
 from bench.money import Prices
-from bench.protocol.dialects import Dialect
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
 from bench.target.target import Entra, Way
 from bench.transport.base import Proxy
@@ -34,11 +35,11 @@ def pay(actor: Actor) -> None:
 
 
 def plays_of(*classes: type) -> list[Play]:
-    return list(prepared_plays(loaded_parts(classes), Dialect.GA).values())
+    return list(prepared_plays(loaded_parts(classes), GA).values())
 
 
 def facts(*classes: type) -> list[dict[str, Any]]:
-    return script_facts({"here": prepared_plays(loaded_parts(classes), Dialect.GA)})
+    return script_facts({"here": prepared_plays(loaded_parts(classes), GA)})
 
 
 def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
@@ -83,9 +84,9 @@ def test_facts_hold_all_that_a_script_sets_of_turn_detection(tmp_path: Path) -> 
 def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
     path = talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - say: Hello\n")
     parts = loaded_parts([actor("One", script(path))])
-    varied = prepared_plays(parts, Dialect.GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
+    varied = prepared_plays(parts, GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
 
-    assert [found["extra"] for found in script_facts({"here": prepared_plays(parts, Dialect.GA), "there": varied})] == [
+    assert [found["extra"] for found in script_facts({"here": prepared_plays(parts, GA), "there": varied})] == [
         {"a": {"b": 1}},
         {"a": {"b": 1, "c": None}},
     ]
@@ -107,8 +108,8 @@ def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Pa
 
 def test_facts_of_a_script_stand_there_for_each_target(tmp_path: Path) -> None:
     parts = loaded_parts([actor("One", script(talk(tmp_path)))])
-    quick = prepared_plays(parts, Dialect.GA, {"turn_detection": "server_vad"}, "targets.yaml:3")
-    found = script_facts({"here": prepared_plays(parts, Dialect.PREVIEW), "there": quick})
+    quick = prepared_plays(parts, GA, {"turn_detection": "server_vad"}, "targets.yaml:3")
+    found = script_facts({"here": prepared_plays(parts, PREVIEW), "there": quick})
 
     assert [(fact["target"], fact["dialect"], fact["turn_detection"]) for fact in found] == [
         ("here", "preview", "none"),

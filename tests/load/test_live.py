@@ -19,7 +19,7 @@ from bench.load.arm import HOPELESS
 from bench.load.live import ALL_DONE
 from bench.load.pacer import SECOND_NS, Pacer
 from bench.load.pairs import order
-from bench.protocol.dialects import Dialect
+from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
 from bench.transport.memory import Answer
 from tests.helpers import Service, created, done, reply, spoken, usage
@@ -29,7 +29,7 @@ from tests.load.live_run import Caller, FakeDialer, Stand
 
 def costly(response_id: str) -> Iterable[Answer]:
     """An answer that says its tokens."""
-    *said, _, _ = reply(Dialect.GA, response_id)
+    *said, _, _ = reply(GA, response_id)
     return spoken([*said, done(response_id, usage=usage(audio_out=1_000_000))])
 
 
@@ -381,7 +381,7 @@ def test_a_budget_that_is_spent_ends_the_run_and_no_turn_begins_any_more(tmp_pat
 def test_an_answer_that_belongs_to_no_turn_is_spent_and_stands_on_its_session(tmp_path: Path) -> None:
     def answered_twice(response_id: str) -> Iterable[Answer]:
         beside = done("beside", usage=usage(audio_out=2_000_000))
-        return [*spoken(reply(Dialect.GA, response_id)), *spoken([created("beside"), beside])]
+        return [*spoken(reply(GA, response_id)), *spoken([created("beside"), beside])]
 
     stand = Stand(tmp_path, dialers={"here": FakeDialer(lambda: Service(turns=[answered_twice, costly]))})
     stand.play()

@@ -23,7 +23,8 @@ from bench.load.plays import (
 )
 from bench.load.stage import MAX_REHEARSED
 from bench.load.tasks import as_sessions, script
-from bench.protocol.dialects import Dialect
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from tests.helpers import resolve_target
 from tests.load.actors import Actor, actor, tone
 
@@ -54,7 +55,7 @@ LINE = next(n for n, line in enumerate(Path(__file__).read_text().splitlines(), 
 
 
 def plays_of(*classes: type) -> list[Play]:
-    return list(prepared_plays(loaded_parts(classes), Dialect.GA).values())
+    return list(prepared_plays(loaded_parts(classes), GA).values())
 
 
 def test_ones_own_host_gets_as_many_sessions_as_are_wanted() -> None:
@@ -100,7 +101,7 @@ def test_the_soft_limit_of_descriptors_is_raised_and_never_lowered() -> None:
 
 def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None:
     one, other = (actor(name, script(talk(tmp_path))) for name in ("One", "Other"))
-    plays = prepared_plays(loaded_parts([one, other, object]), Dialect.GA)
+    plays = prepared_plays(loaded_parts([one, other, object]), GA)
 
     assert [user for user, _ in plays] == [one, other]
     assert len({id(play.repertoire) for play in plays.values()}) == 1
@@ -109,7 +110,7 @@ def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None
 
 def test_arms_share_what_is_prepared_where_they_say_the_same(tmp_path: Path) -> None:
     quick = replace(HERE, label="quick", session={"voice": "verse"}, session_source="targets.yaml:3")
-    preview = replace(HERE, label="preview", dialect=Dialect.PREVIEW)
+    preview = replace(HERE, label="preview", dialect=PREVIEW)
     parts = loaded_parts([actor("One", script(talk(tmp_path)))])
     arms = plays_of_arms(parts, [HERE, replace(HERE, label="twin"), quick, preview])
 
@@ -117,7 +118,7 @@ def test_arms_share_what_is_prepared_where_they_say_the_same(tmp_path: Path) -> 
     assert list(arms) == [HERE.label, "twin", "quick", "preview"]
     assert one is twin
     assert (varied.script.session.voice, one.script.session.voice) == ("verse", None)
-    assert other.dialect is Dialect.PREVIEW
+    assert other.dialect is PREVIEW
 
 
 def test_a_setting_of_a_variant_that_its_dialect_lacks_is_refused_at_its_line(tmp_path: Path) -> None:

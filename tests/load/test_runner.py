@@ -18,7 +18,8 @@ from locust.runners import WorkerRunner
 from bench.clock import monotonic_ns
 from bench.errors import BenchError
 from bench.load import runner
-from bench.protocol.dialects import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
 from bench.target.identity import Token
 from bench.target.target import Entra, Target, Way
@@ -41,7 +42,7 @@ class Watched(Keyring):
         closed.append(self)
 
 way = Way(client_cert=Path(folder) / "nowhere.pem")
-target = Target("here", "127.0.0.1", 1, True, "/x", Dialect.GA, "azure", Entra("a-scope"), way=way)
+target = Target("here", "127.0.0.1", 1, True, "/x", GA, "azure", Entra("a-scope"), way=way)
 runner.Keyring = Watched
 options = SimpleNamespace(headless=True, rtbench_run={
     "folder": folder, "host": socket.gethostname(), "identity": {}, "workers": 1, "began_utc_ns": 1, "began_ns": 1,

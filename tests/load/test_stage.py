@@ -19,7 +19,8 @@ from bench.observe.timeline import Timeline
 from bench.plan.frames import Repertoire
 from bench.plan.script import build_script, load_script
 from bench.plan.turns import Expect, Pause, TextTurn, WavTurn
-from bench.protocol.dialects import Dialect, SessionSettings
+from bench.protocol.openai_ga import GA
+from bench.protocol.settings import SessionSettings
 from bench.session import Session
 from tests.helpers import MS, GuardedTransport, Listening, Service, closing
 from tests.load.actors import Actor, tone
@@ -86,7 +87,7 @@ class Stand:
 
 def text_repertoire(*texts: str) -> Repertoire:
     steps = rehearse(does([{"say": text} for text in texts])).steps
-    return Repertoire(build_script(HERE, {}, steps), Dialect.GA)
+    return Repertoire(build_script(HERE, {}, steps), GA)
 
 
 def test_a_rehearsal_notes_what_a_session_will_do(tmp_path: Path) -> None:
@@ -161,10 +162,10 @@ def test_a_task_sends_what_a_script_of_the_same_steps_sends(groups: list[list[St
         (folder / "rows.csv").write_text(ROWS)
         document = {"session": {"instructions": "You talk to ${name}."}, "variables": "rows.csv", "steps": steps}
         (folder / "talk.yaml").write_bytes(msgspec.json.encode(document))
-        scripted = Repertoire(load_script(folder / "talk.yaml"), Dialect.GA)
+        scripted = Repertoire(load_script(folder / "talk.yaml"), GA)
         known = {"session": document["session"], "variables": "rows.csv"}
         built = build_script(folder / "talk.yaml", known, rehearse(does(steps), folder).steps)
-        improvised = Repertoire(built, Dialect.GA)
+        improvised = Repertoire(built, GA)
 
         by_script = Stand(scripted, number, seed).play()
         by_task = Stand(improvised, number, seed).perform(does(steps), folder)
@@ -260,7 +261,7 @@ def test_each_session_of_a_task_speaks_to_its_own_row(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(ROWS)
     (tmp_path / "talk.py").touch()
     steps = rehearse(does([{"say": "I am ${name}"}])).steps
-    repertoire = Repertoire(build_script(tmp_path / "talk.py", {"variables": "rows.csv"}, steps), Dialect.GA)
+    repertoire = Repertoire(build_script(tmp_path / "talk.py", {"variables": "rows.csv"}, steps), GA)
     said = [Stand(repertoire, number).perform(does([{"say": "I am ${name}"}]), tmp_path) for number in range(4)]
 
     words = [next(name for name in ("Ada", "Bob", "Cy") if any(name.encode() in data for _, data in sent))

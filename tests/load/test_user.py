@@ -306,7 +306,8 @@ class Caller(RealtimeUser):
 PREPARE = """
 from locust.util.load_locustfile import load_locustfile
 from bench.load.plays import loaded_parts, prepared_plays
-from bench.protocol.dialects import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai_ga import GA
 
 def facts(play):
     script = play.script
@@ -314,7 +315,7 @@ def facts(play):
     return [labels, [play.scenario, script.session.voice, script.limits.done, script.jitter_buffer_ms]]
 
 classes, _ = load_locustfile(sys.argv[1])
-plays = prepared_plays(loaded_parts(classes.values()), Dialect.GA)
+plays = prepared_plays(loaded_parts(classes.values()), GA)
 print(json.dumps({play.script.name: facts(play) for play in plays.values()}))
 """
 SHIPPED = {

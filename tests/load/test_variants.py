@@ -11,7 +11,7 @@ from bench.errors import UsageError
 from bench.load.variants import varied
 from bench.plan.script import load_script
 from bench.plan.turns import Script
-from bench.protocol.dialects import TurnDetection
+from bench.protocol.settings import TurnDetection
 from tests.load.actors import tone
 
 VAD = "session: {voice: alloy, turn_detection: {type: server_vad, threshold: 0.4, silence_duration_ms: 700}}\n"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.observe.observation import TurnObservation
-from bench.protocol.dialects import Dialect
+from bench.protocol.openai_ga import GA
 from tests.helpers import (
     LOUD,
     MS,
@@ -31,7 +31,6 @@ from tests.helpers import (
     transcribed,
 )
 
-GA = Dialect.GA
 ACTIVE = error("conversation_already_has_active_response")
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from bench.measures import AUDIBLE
 from bench.observe.playback import UNREADABLE, Player, audible_sample
-from bench.protocol.audio import FORMATS, AudioFormat
-from bench.protocol.dialects import AudioFormatName
+from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.events import Silhouette
+from bench.protocol.openai import FORMATS
 
 MS = 1_000_000
 AT_NS = 7_000 * MS

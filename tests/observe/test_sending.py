@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.observe.observation import TurnObservation
-from bench.protocol.dialects import Dialect
+from bench.protocol.openai_ga import GA
 from tests.helpers import (
     MS,
     Talk,
@@ -25,8 +25,6 @@ from tests.helpers import (
     speech_started,
     transcribed,
 )
-
-GA = Dialect.GA
 
 
 def ask(talk: Talk, at_ms: float = 0, ticket: int = 1) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.protocol.dialects import Dialect
+from bench.protocol.openai_ga import GA
 from tests.helpers import Talk, at, created, delta, done, error, message, session_created, speech_started
 
-GA = Dialect.GA
 SAID = "; the service said: overloaded: No."
 
 

@@ -14,8 +14,10 @@ from bench.clock import Arrival, Handed
 from bench.measures import CATALOGUE, Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.protocol.dialects import Dialect
-from bench.protocol.events import decode
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.transport.base import Received
 from tests.helpers import (
     AT_NS,
@@ -31,6 +33,7 @@ from tests.helpers import (
     delta,
     done,
     error,
+    event_of,
     message,
     part_done,
     reply,
@@ -40,7 +43,6 @@ from tests.helpers import (
     usage,
 )
 
-GA, PREVIEW = Dialect.GA, Dialect.PREVIEW
 HEADS = frozenset(
     {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "refused", "expired", "closed",
      "protocol", "abandoned"}
@@ -499,7 +501,7 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
     assert turn.usage == USAGE
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 @pytest.mark.parametrize("output", ["audio", "text"])
 def test_turns_follow_each_other_with_their_own_events(dialect: Dialect, output: str) -> None:
     talk = Talk(dialect, wanted=3)
@@ -857,7 +859,7 @@ def test_bytes_are_counted_on_the_session_even_between_turns() -> None:
 @st.composite
 def logs(draw: st.DrawFn) -> tuple[Dialect, list[str], list[bytes]]:
     """A dialect, the outputs of some turns, and all that a service says to them when all goes well."""
-    dialect = draw(st.sampled_from(Dialect))
+    dialect = draw(st.sampled_from(list(DIALECTS.values())))
     outputs = draw(st.lists(st.sampled_from(["audio", "text"]), min_size=1, max_size=3))
     came = [session_created(), session_updated()]
     for number, output in enumerate(outputs, 1):
@@ -910,7 +912,7 @@ def played(
             timeline.sent("input_audio_buffer.append", Handed(now_ns), wire_bytes=99, audio_bytes=480)
             timeline.sent("response.create", Handed(now_ns), wire_bytes=99)
         message = Received(data, Arrival(now_ns, place % 3 * MS), len(data))
-        timeline.received(decode(data, dialect), message)
+        timeline.received(event_of(data, dialect), message)
         if timeline.turn_over:
             taken += timeline.take(now_ns)
     end(timeline, now_ns + 1)
@@ -1031,7 +1033,7 @@ def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
     timeline = Timeline(at(0), 1, Limits())
     timeline.connected({"upgrade_done": at(5)}, {}, errors_ns={"upgrade_done": 3})
     for data, error_ns in ((session_created(), 4), (session_updated(), 5), (session_updated(), 9)):
-        timeline.received(decode(data, GA), Received(data, Arrival(at(6), error_ns), len(data)))
+        timeline.received(event_of(data, GA), Received(data, Arrival(at(6), error_ns), len(data)))
     timeline.sent("session.update", Handed(at(7), 11), wire_bytes=1)
 
     session = timeline.session()

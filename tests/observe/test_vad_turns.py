@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from bench.measures import CATALOGUE, Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.protocol.dialects import Dialect
 from bench.protocol.events import Kind, Usage
+from bench.protocol.openai_ga import GA
 from bench.transport.base import Network
 from tests.helpers import (
     AT_NS,
@@ -46,7 +46,6 @@ from tests.helpers import (
     usage,
 )
 
-GA = Dialect.GA
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
 
 

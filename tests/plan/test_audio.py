@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from bench.errors import UsageError
 from bench.plan.audio import RATE_HZ, Pcm, chunks, encoded, load_pcm, silence, to_pcm16, write_wav
 from bench.plan.speech import Speech
-from bench.protocol.audio import FORMATS
-from bench.protocol.dialects import AudioFormatName
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.openai import FORMATS
 
 
 def tone(seconds: float = 0.5, rate_hz: int = RATE_HZ, amplitude: float = 0.5) -> NDArray[np.float64]:
@@ -191,12 +191,12 @@ def build_pcm(samples: NDArray[np.int16]) -> Pcm:
 def test_pcm_goes_onto_the_wire_as_it_is() -> None:
     pcm = build_pcm(np.arange(6_001, dtype=np.int16))
 
-    assert encoded(pcm, "pcm16") == pcm.data
+    assert encoded(pcm, FORMATS["pcm16"]) == pcm.data
 
 
 @pytest.mark.parametrize("format", ["g711_ulaw", "g711_alaw"])
 def test_narrow_formats_sound_the_same_at_8_khz(format: AudioFormatName) -> None:
-    audio = encoded(build_pcm(to_pcm16(tone(1).astype(np.float32))), format)
+    audio = encoded(build_pcm(to_pcm16(tone(1).astype(np.float32))), FORMATS[format])
     decoded = FORMATS[format].decode(audio) / 32_768
 
     assert len(audio) == 8_000
@@ -212,7 +212,7 @@ def test_chunks_lose_nothing_and_last_as_long_as_they_sound(
     audio: bytes, format: AudioFormatName, chunk_ms: int
 ) -> None:
     audio = audio[: len(audio) // FORMATS[format].sample_bytes * FORMATS[format].sample_bytes]
-    pieces = list(chunks(audio, format, chunk_ms, whole=False))
+    pieces = list(chunks(audio, FORMATS[format], chunk_ms, whole=False))
 
     assert b"".join(piece.data for piece in pieces) == audio
     assert all(piece.duration_ns == chunk_ms * 1_000_000 for piece in pieces[:-1])
@@ -225,7 +225,7 @@ def test_a_microphone_that_goes_on_fills_its_last_chunk_with_silence(
     audio: bytes, format: AudioFormatName, chunk_ms: int
 ) -> None:
     audio = audio[: len(audio) // 2 * 2]
-    pieces = list(chunks(audio, format, chunk_ms, whole=True))
+    pieces = list(chunks(audio, FORMATS[format], chunk_ms, whole=True))
     sent = b"".join(piece.data for piece in pieces)
 
     assert sent.startswith(audio)
@@ -236,7 +236,7 @@ def test_a_microphone_that_goes_on_fills_its_last_chunk_with_silence(
 @given(format=FORMAT, chunk_ms=CHUNK_MS)
 def test_silence_is_a_chunk_of_the_code_of_zero(format: AudioFormatName, chunk_ms: int) -> None:
     code = {"pcm16": b"\0\0", "g711_ulaw": b"\xff", "g711_alaw": b"\xd5"}[format]
-    chunk = silence(format, chunk_ms)
+    chunk = silence(FORMATS[format], chunk_ms)
 
     assert chunk.data == code * (chunk_ms * FORMATS[format].rate_hz // 1_000)
     assert chunk.duration_ns == chunk_ms * 1_000_000
@@ -246,7 +246,7 @@ def test_silence_is_a_chunk_of_the_code_of_zero(format: AudioFormatName, chunk_m
 def test_a_reply_is_written_as_a_wav_that_sounds_the_same(tmp_path: Path, format: AudioFormatName) -> None:
     wire = FORMATS[format]
     audio = wire.encode(to_pcm16(tone(0.5, wire.rate_hz).astype(np.float32)))
-    write_wav(tmp_path / "reply.wav", audio, format)
+    write_wav(tmp_path / "reply.wav", audio, FORMATS[format])
     samples, rate_hz = soundfile.read(tmp_path / "reply.wav", dtype="int16")
 
     assert rate_hz == wire.rate_hz
@@ -257,7 +257,7 @@ def test_a_reply_is_written_as_a_wav_that_sounds_the_same(tmp_path: Path, format
 @pytest.mark.parametrize("name", ["", "none/reply.wav", "a\0.wav"])
 def test_a_reply_that_cannot_be_written_is_said_to_be(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
-        write_wav(tmp_path / name, bytes(480), "pcm16")
+        write_wav(tmp_path / name, bytes(480), FORMATS["pcm16"])
 
 
 @pytest.mark.parametrize("kept", [None, 700])

@@ -23,8 +23,13 @@ from bench.plan.rows import Rows
 from bench.plan.script import load_script
 from bench.plan.speech import Speech
 from bench.plan.turns import AskTurn, Expect, Pause, Script, Step, TextTurn, WavTurn
-from bench.protocol.audio import FORMATS
-from bench.protocol.dialects import AudioFormatName, Dialect, ResponseSettings, SessionSettings, TurnDetection
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai import FORMATS
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 
 PLAIN = ResponseSettings()
 VAD = TurnDetection()
@@ -50,7 +55,7 @@ def build_wav(
     return WavTurn("words", (build_pcm(samples, speech),), chunk_ms, paced, PLAIN)
 
 
-def prepared(script: Script, dialect: Dialect = Dialect.GA) -> PreparedScript:
+def prepared(script: Script, dialect: Dialect = GA) -> PreparedScript:
     return Repertoire(script, dialect).session(0, 0)
 
 
@@ -235,7 +240,7 @@ def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the
 
 def test_only_the_speech_of_turns_that_the_script_has_is_kept() -> None:
     step = build_wav()
-    repertoire = Repertoire(build_script(AskTurn("ask", PLAIN), step), Dialect.GA)
+    repertoire = Repertoire(build_script(AskTurn("ask", PLAIN), step), GA)
     kept = repertoire.session(0, 0).turns[1].speech
 
     assert repertoire.turn(step, 2).speech is kept
@@ -271,35 +276,39 @@ def test_every_event_id_is_its_own_and_tells_its_turn() -> None:
         assert [event_id for event_id in ids if event_id.startswith(turn.event_prefix)] == own
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+def update_of(script: PreparedScript) -> OutgoingMessage:
+    """The one message that sets the session up."""
+    (update,) = (step for step in script.set_up if isinstance(step, OutgoingMessage))
+    return update
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
     script = prepared(build_script(AskTurn("a", ResponseSettings(output="text")), voice="alloy"), dialect)
-    session = decoded(script.session_update)["session"]
-    voice = session["voice"] if dialect is Dialect.PREVIEW else session["audio"]["output"]["voice"]
+    session = decoded(update_of(script).data)["session"]
+    voice = session["voice"] if dialect is PREVIEW else session["audio"]["output"]["voice"]
     request = script.turns[0].request
     assert request is not None
 
     assert voice == "alloy"
-    assert decoded(request.data)["response"] == {
-        "modalities" if dialect is Dialect.PREVIEW else "output_modalities": ["text"]
-    }
+    assert decoded(request.data)["response"] == {"modalities" if dialect is PREVIEW else "output_modalities": ["text"]}
     assert (script.name, script.dialect, script.limits.done, script.jitter_buffer_ns) == (
         "talk",
         dialect,
         7,
         62_500_000,
     )
-    assert not any(turn.event_prefix in decoded(script.session_update)["event_id"] for turn in script.turns)
+    assert not any(turn.event_prefix in decoded(update_of(script).data)["event_id"] for turn in script.turns)
 
 
 @pytest.mark.parametrize(
     ("setting", "spoken_by", "refused_by", "session"),
     [
-        ("temperature", Dialect.PREVIEW, Dialect.GA, {"temperature": 0.8}),
+        ("temperature", PREVIEW, GA, {"temperature": 0.8}),
         (
             "idle_timeout_ms",
-            Dialect.GA,
-            Dialect.PREVIEW,
+            GA,
+            PREVIEW,
             {"turn_detection": TurnDetection(idle_timeout_ms=6_000)},
         ),
     ],
@@ -309,8 +318,8 @@ def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_line(
 ) -> None:
     script = build_script(AskTurn("a", PLAIN), lines={setting: 4}, **session)
 
-    assert setting in prepared(script, spoken_by).session_update.decode()
-    with pytest.raises(ScriptError, match=rf"^talk\.yaml:4: {setting} is a setting of the (?i:{spoken_by.value}) "):
+    assert setting in update_of(prepared(script, spoken_by)).data.decode()
+    with pytest.raises(ScriptError, match=rf"^talk\.yaml:4: {setting} is a setting of the (?i:{spoken_by.name}) "):
         Repertoire(script, refused_by)
 
 
@@ -318,13 +327,13 @@ def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_line(
     ("dialect", "extra", "words"),
     [
         (
-            Dialect.GA,
+            GA,
             {"audio": {"input": {"format": {}}}},
             "audio.input.format, which this tool goes by: use `input_format`",
         ),
-        (Dialect.GA, {"audio": None}, "audio, which this tool goes by: use `input_format`"),
+        (GA, {"audio": None}, "audio, which this tool goes by: use `input_format`"),
         (
-            Dialect.PREVIEW,
+            PREVIEW,
             {"turn_detection": {"type": "server_vad"}},
             "turn_detection, which this tool goes by: use `turn_",
         ),
@@ -349,12 +358,16 @@ def rows(*values: str) -> Rows:
 
 def test_each_session_takes_its_own_row_and_after_the_last_the_first_again() -> None:
     script = build_script(TextTurn("a", "I am ${name}.", PLAIN), variables=rows("Ann", "Bob"), instructions="${name}")
-    repertoire = Repertoire(script, Dialect.GA)
+    repertoire = Repertoire(script, GA)
 
     sessions = [repertoire.session(number, seed=1) for number in range(3)]
     said = [decoded(session.turns[0].inputs[0].data)["item"]["content"][0]["text"] for session in sessions]
     assert said == ["I am Ann.", "I am Bob.", "I am Ann."]
-    assert [decoded(session.session_update)["session"]["instructions"] for session in sessions] == ["Ann", "Bob", "Ann"]
+    assert [decoded(update_of(session).data)["session"]["instructions"] for session in sessions] == [
+        "Ann",
+        "Bob",
+        "Ann",
+    ]
     assert [session.variables_row for session in sessions] == [1, 2, 1]
 
 
@@ -364,21 +377,21 @@ def test_one_of_several_recordings_is_chosen_by_seed_and_session() -> None:
         WavTurn("words", recordings, 100, True, PLAIN), WavTurn("words", recordings, 100, True, PLAIN)
     )
 
-    chosen = [[t.audio for t in Repertoire(script, Dialect.GA).session(n, 7).turns] for n in range(40)]
-    again = [[t.audio for t in Repertoire(script, Dialect.GA).session(n, 7).turns] for n in range(40)]
-    others = [[t.audio for t in Repertoire(script, Dialect.GA).session(n, 8).turns] for n in range(40)]
+    chosen = [[t.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
+    again = [[t.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
+    others = [[t.audio for t in Repertoire(script, GA).session(n, 8).turns] for n in range(40)]
     assert chosen == again != others
     assert {name for turn in zip(*chosen, strict=True) for name in turn} == {"a.wav", "b.wav", "c.wav", "d.wav"}
     assert any(first != second for first, second in chosen)
 
 
 def test_where_nothing_differs_all_sessions_say_the_same_object() -> None:
-    repertoire = Repertoire(build_script(build_wav()), Dialect.GA)
+    repertoire = Repertoire(build_script(build_wav()), GA)
 
     assert repertoire.session(0, 1) is repertoire.session(99, 2)
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 @pytest.mark.parametrize("name", ["text_turns", "voice_turns", "voice_manual"])
 def test_the_scripts_that_come_with_the_tool_can_be_said_in_both_dialects(name: str, dialect: Dialect) -> None:
     script = load_script(Path(__file__).parents[2] / "scenarios" / "scripts" / f"{name}.yaml")
@@ -390,7 +403,7 @@ def test_the_scripts_that_come_with_the_tool_can_be_said_in_both_dialects(name: 
 
 
 def test_open_microphones_of_sessions_that_start_together_record_out_of_step() -> None:
-    repertoire = Repertoire(build_script(build_wav(chunk_ms=20), turn_detection=VAD), Dialect.GA)
+    repertoire = Repertoire(build_script(build_wav(chunk_ms=20), turn_detection=VAD), GA)
     phases_ns = [repertoire.session(number, 0).phase_ns for number in range(50)]
 
     assert phases_ns[0] == 0
@@ -401,6 +414,6 @@ def test_open_microphones_of_sessions_that_start_together_record_out_of_step() -
 
 
 def test_a_microphone_that_is_closed_between_turns_has_no_phase() -> None:
-    repertoire = Repertoire(build_script(build_wav()), Dialect.GA)
+    repertoire = Repertoire(build_script(build_wav()), GA)
 
     assert repertoire.session(7, 0).phase_ns == 0

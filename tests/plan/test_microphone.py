@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 
 from bench.plan.frames import OutgoingMessage
 from bench.plan.microphone import Microphone
+from bench.protocol.base import Act
 
 MS = 1_000_000
 AT_NS = 5_000 * MS
 
 
 def recorded(name: str, duration_ms: float = 100) -> OutgoingMessage:
-    return OutgoingMessage(name, b"", round(duration_ms * MS))
+    return OutgoingMessage(Act.APPEND, name, b"", round(duration_ms * MS))
 
 
 def taken(microphone: Microphone, count: int) -> list[tuple[str, float]]:
@@ -76,7 +77,9 @@ def test_a_microphone_that_is_switched_off_between_turns_begins_anew() -> None:
     assert first + taken(microphone, 1) == [("a", 100), ("a", 1_050)]
 
 
-CHUNKS = st.lists(st.integers(1, 10**9).map(lambda ns: OutgoingMessage("x", b"", ns)), min_size=1, max_size=5)
+CHUNKS = st.lists(
+    st.integers(1, 10**9).map(lambda ns: OutgoingMessage(Act.APPEND, "x", b"", ns)), min_size=1, max_size=5
+)
 
 
 @given(between=CHUNKS, turns=st.lists(st.tuples(st.integers(0, 9), CHUNKS, CHUNKS, st.integers(0, 9)), max_size=6))

@@ -32,7 +32,7 @@ from bench.plan.script import (
     wav_turn,
 )
 from bench.plan.speech import Speech
-from bench.protocol.dialects import ResponseSettings, SessionSettings, TurnDetection
+from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 from bench.yaml_file import PlainValue
 
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"

@@ -18,8 +18,8 @@ from bench.plan.script import (
     load_script,
 )
 from bench.plan.speech import Speech
-from bench.protocol.dialects import ResponseSettings, SessionSettings, TurnDetection
 from bench.protocol.events import Kind
+from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 WAV = SCENARIOS / "audio" / "late_parcel.wav"

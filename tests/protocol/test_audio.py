@@ -11,8 +11,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.protocol.audio import FORMATS, Samples, alaw, ulaw
-from bench.protocol.dialects import AudioFormatName
+from bench.protocol.audio import AudioFormatName, Samples, alaw, ulaw
+from bench.protocol.openai import FORMATS
 
 NARROW: tuple[tuple[AudioFormatName, str], ...] = (("g711_ulaw", "ULAW"), ("g711_alaw", "ALAW"))
 EVERY_CODE = bytes(range(256))

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from bench.protocol.dialects import (
-    AudioFormatName,
-    Dialect,
-    Output,
-    ResponseSettings,
-    SessionSettings,
-    TurnDetection,
-    append_audio,
-    clear_audio,
-    commit_audio,
-    create_response,
-    session_update,
-    text_item,
-)
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.base import Act, Awaited, ClientMessage, Dialect
+from bench.protocol.dialects import DIALECTS, DialectName
+from bench.protocol.events import Kind
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection
+from tests.helpers import OTHER, delta, event_of, message, transcribed
 
 FULL = SessionSettings(
     output="audio", instructions="Be brief.", voice="alloy", max_output_tokens=400, input_transcription="whisper-1"
 )
 
 
-def decoded(data: bytes) -> dict[str, Any]:
-    return msgspec.json.decode(data, type=dict[str, Any])
+def decoded(message: ClientMessage) -> dict[str, Any]:
+    """What a message says; it is called what it says that it is."""
+    said = msgspec.json.decode(message.data, type=dict[str, Any])
+    assert said["type"] == message.name
+    return said
+
+
+def set_up(dialect: Dialect, settings: SessionSettings, event_id: str) -> dict[str, Any]:
+    """The one message that sets a session up."""
+    (update,) = (step for step in dialect.set_up(settings, event_id) if isinstance(step, ClientMessage))
+    return decoded(update)
 
 
 def test_preview_says_a_flat_session() -> None:
     settings = msgspec.structs.replace(FULL, temperature=0.7)
 
-    assert decoded(session_update(Dialect.PREVIEW, settings, "session-update")) == {
+    assert set_up(PREVIEW, settings, "session-update") == {
         "type": "session.update",
         "event_id": "session-update",
         "session": {
@@ -54,7 +57,7 @@ def test_preview_says_a_flat_session() -> None:
 def test_ga_says_a_nested_session_with_its_type() -> None:
     pcm = {"type": "audio/pcm", "rate": 24_000}
 
-    assert decoded(session_update(Dialect.GA, FULL, "session-update")) == {
+    assert set_up(GA, FULL, "session-update") == {
         "type": "session.update",
         "event_id": "session-update",
         "session": {
@@ -70,10 +73,10 @@ def test_ga_says_a_nested_session_with_its_type() -> None:
     }
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_what_is_not_set_is_not_said_but_turn_detection_is_always_off(dialect: Dialect) -> None:
-    session = decoded(session_update(dialect, SessionSettings(), "e"))["session"]
-    heard = session if dialect is Dialect.PREVIEW else session["audio"]["input"]
+    session = set_up(dialect, SessionSettings(), "e")["session"]
+    heard = session if dialect is PREVIEW else session["audio"]["input"]
 
     assert {"instructions", "voice", "temperature", "max_output_tokens"}.isdisjoint(session)
     assert heard["turn_detection"] is None
@@ -82,13 +85,13 @@ def test_what_is_not_set_is_not_said_but_turn_detection_is_always_off(dialect: D
 
 def heard(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
     """What a session says of the caller's audio: (format, turn detection) wherever the dialect keeps them."""
-    session = decoded(session_update(dialect, settings, "e"))["session"]
-    if dialect is Dialect.PREVIEW:
+    session = set_up(dialect, settings, "e")["session"]
+    if dialect is PREVIEW:
         return {"format": session["input_audio_format"], "turn_detection": session["turn_detection"]}
     return {name: session["audio"]["input"][name] for name in ("format", "turn_detection")}
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
@@ -135,46 +138,46 @@ def test_each_dialect_has_its_word_for_a_format_in_either_direction(
     settings = SessionSettings(input_format=format, output_format="pcm16" if format != "pcm16" else "g711_ulaw")
     back = SessionSettings(output_format=format)
 
-    assert heard(Dialect.PREVIEW, settings)["format"] == format
-    assert heard(Dialect.GA, settings)["format"] == ga
-    assert decoded(session_update(Dialect.PREVIEW, back, "e"))["session"]["output_audio_format"] == format
-    assert decoded(session_update(Dialect.GA, back, "e"))["session"]["audio"]["output"]["format"] == ga
+    assert heard(PREVIEW, settings)["format"] == format
+    assert heard(GA, settings)["format"] == ga
+    assert set_up(PREVIEW, back, "e")["session"]["output_audio_format"] == format
+    assert set_up(GA, back, "e")["session"]["audio"]["output"]["format"] == ga
 
 
 @pytest.mark.parametrize(
     ("dialect", "output", "said"),
     [
-        (Dialect.PREVIEW, "audio", {"modalities": ["audio", "text"]}),
-        (Dialect.PREVIEW, "text", {"modalities": ["text"]}),
-        (Dialect.GA, "audio", {"output_modalities": ["audio"]}),
-        (Dialect.GA, "text", {"output_modalities": ["text"]}),
+        (PREVIEW, "audio", {"modalities": ["audio", "text"]}),
+        (PREVIEW, "text", {"modalities": ["text"]}),
+        (GA, "audio", {"output_modalities": ["audio"]}),
+        (GA, "text", {"output_modalities": ["text"]}),
     ],
 )
 def test_each_dialect_has_its_word_for_the_output(dialect: Dialect, output: Output, said: dict[str, Any]) -> None:
-    response = decoded(create_response(dialect, ResponseSettings(output=output), "e"))["response"]
-    session = decoded(session_update(dialect, SessionSettings(output=output), "e"))["session"]
+    response = decoded(dialect.request(ResponseSettings(output=output), "e"))["response"]
+    session = set_up(dialect, SessionSettings(output=output), "e")["session"]
 
     assert response == said
     assert said.items() <= session.items()
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_a_response_that_asks_for_nothing_special_is_a_bare_event(dialect: Dialect) -> None:
-    assert decoded(create_response(dialect, ResponseSettings(), "e1")) == {"type": "response.create", "event_id": "e1"}
+    assert decoded(dialect.request(ResponseSettings(), "e1")) == {"type": "response.create", "event_id": "e1"}
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_a_response_says_what_it_is_to_be(dialect: Dialect) -> None:
     settings = ResponseSettings(instructions="Sing.", max_output_tokens=9)
 
-    assert decoded(create_response(dialect, settings, "e1"))["response"] == {
+    assert decoded(dialect.request(settings, "e1"))["response"] == {
         "instructions": "Sing.",
         "max_output_tokens": 9,
     }
 
 
 def test_the_other_events_are_the_same_everywhere() -> None:
-    item = decoded(text_item('say "é"', "e1"))
+    item = decoded(GA.text('say "é"', "e1"))
 
     assert item["type"] == "conversation.item.create"
     assert item["item"] == {
@@ -182,15 +185,53 @@ def test_the_other_events_are_the_same_everywhere() -> None:
         "role": "user",
         "content": [{"type": "input_text", "text": 'say "é"'}],
     }
-    assert decoded(append_audio("AAAA", "e2")) == {
+    assert decoded(GA.append(bytes(3), "e2")) == {
         "type": "input_audio_buffer.append",
         "event_id": "e2",
         "audio": "AAAA",
     }
-    assert decoded(commit_audio("e3")) == {"type": "input_audio_buffer.commit", "event_id": "e3"}
-    assert decoded(clear_audio("e4")) == {"type": "input_audio_buffer.clear", "event_id": "e4"}
+    assert decoded(GA.commit("e3")) == {"type": "input_audio_buffer.commit", "event_id": "e3"}
+    assert decoded(GA.clear("e4")) == {"type": "input_audio_buffer.clear", "event_id": "e4"}
 
 
-def test_each_dialect_is_the_other_s_other() -> None:
-    assert [dialect.other.other for dialect in Dialect] == list(Dialect)
-    assert Dialect.GA.other is Dialect.PREVIEW
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_a_session_is_told_its_settings_once_it_is_greeted_and_is_ready_once_they_are_taken(dialect: Dialect) -> None:
+    greeting, update, taken = dialect.set_up(SessionSettings(), "e")
+
+    assert isinstance(greeting, Awaited)
+    assert isinstance(update, ClientMessage)
+    assert isinstance(taken, Awaited)
+    assert (greeting.kind, update.act, taken.kind) == (Kind.SESSION_CREATED, Act.SET_UP, Kind.SESSION_UPDATED)
+    assert [event_of(message(step.name), dialect).kind for step in (greeting, taken)] == [greeting.kind, taken.kind]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_the_name_of_every_message_tells_its_act(dialect: Dialect) -> None:
+    said = [
+        *(step for step in dialect.set_up(SessionSettings(), "e") if isinstance(step, ClientMessage)),
+        dialect.text("Hello", "e"),
+        dialect.append(b"", "e"),
+        dialect.commit("e"),
+        dialect.clear("e"),
+        dialect.request(ResponseSettings(), "e"),
+    ]
+
+    assert [dialect.acts[message.name] for message in said] == [message.act for message in said] == list(Act)
+    assert len(dialect.acts) == len(Act)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_a_message_is_kept_without_its_audio_and_as_the_same_events(dialect: Dialect) -> None:
+    append, other = dialect.append(bytes(300), "e1"), dialect.text("Hello", "e2")
+    for data in (delta(dialect, "audio", "resp_1"), delta(OTHER[dialect], "audio", "resp_1")):
+        whole, kept = (event_of(each, dialect) for each in (data, dialect.without_audio(data)))
+        assert (kept.kind, kept.name, kept.foreign) == (whole.kind, whole.name, whole.foreign)
+        assert (kept.response_id, kept.item_id, bytes(kept.payload)) == (whole.response_id, whole.item_id, b"")
+
+    assert decoded(append._replace(data=dialect.without_audio(append.data))) == {"type": append.name, "event_id": "e1"}
+    for data in (other.data, transcribed("item_1"), delta(dialect, "text", "resp_1")):
+        assert dialect.without_audio(data) == data
+
+
+def test_the_names_that_users_choose_from_are_the_dialects_own() -> None:
+    assert get_args(DialectName) == tuple(DIALECTS) == tuple(dialect.name for dialect in DIALECTS.values())

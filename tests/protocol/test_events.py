@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.protocol.dialects import Dialect
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import (
-    KINDS,
     UNREAD,
     Event,
     Failure,
@@ -23,15 +23,18 @@ from bench.protocol.events import (
     Usage,
     audio_payload,
     base64_bytes,
-    decode,
 )
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from tests.helpers import (
     FAMILIES,
+    OTHER,
     USAGE,
     committed,
     delta,
     done,
     error,
+    event_of,
     idle_timeout,
     message,
     part_done,
@@ -51,7 +54,7 @@ FIELDS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 @pytest.mark.parametrize(
     ("family", "kind", "closing"),
     [
@@ -63,13 +66,13 @@ FIELDS = (
 def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_spelling(
     dialect: Dialect, family: str, kind: Kind, closing: Kind
 ) -> None:
-    event = decode(delta(dialect, family, "resp_1"), dialect)
-    foreign = decode(delta(dialect.other, family, "resp_1"), dialect)
+    event = event_of(delta(dialect, family, "resp_1"), dialect)
+    foreign = event_of(delta(OTHER[dialect], family, "resp_1"), dialect)
 
     assert (event.kind, event.foreign, event.response_id, event.item_id) == (kind, False, "resp_1", "item_of_resp_1")
     assert (foreign.kind, foreign.foreign) == (Kind.UNKNOWN, True)
-    assert foreign.name == f"{FAMILIES[dialect.other][family]}.delta"
-    assert decode(part_done(dialect, family, "resp_1"), dialect).kind is closing
+    assert foreign.name == f"{FAMILIES[OTHER[dialect]][family]}.delta"
+    assert event_of(part_done(dialect, family, "resp_1"), dialect).kind is closing
 
 
 @pytest.mark.parametrize(
@@ -97,17 +100,17 @@ def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_sp
         ("", Kind.UNKNOWN),
     ],
 )
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_a_name_has_its_kind(name: str, kind: Kind, dialect: Dialect) -> None:
-    event = decode(message(name), dialect)
+    event = event_of(message(name), dialect)
 
     assert (event.kind, event.name, event.foreign) == (kind, name, False)
 
 
 def test_the_end_of_a_response_says_how_and_what_it_cost() -> None:
     failed = {"type": "failed", "error": {"type": "tokens", "code": "rate_limit_exceeded", "message": "Try later."}}
-    event = decode(done("resp_7", "failed", usage=usage(audio_out=20), **failed), Dialect.GA)
-    cancelled = decode(done("resp_8", "cancelled", type="cancelled", reason="turn_detected"), Dialect.GA)
+    event = event_of(done("resp_7", "failed", usage=usage(audio_out=20), **failed), GA)
+    cancelled = event_of(done("resp_8", "cancelled", type="cancelled", reason="turn_detected"), GA)
 
     assert (event.response_id, event.status) == ("resp_7", "failed")
     assert event.failure == Failure("tokens", "rate_limit_exceeded", "Try later.", "")
@@ -118,7 +121,7 @@ def test_the_end_of_a_response_says_how_and_what_it_cost() -> None:
 def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> Usage | None:
     """What `response.done` with this usage says."""
     told = {"input_token_details": came, "output_token_details": went or {}, "output_tokens": 0} | totals
-    return decode(done("r1", usage=told), Dialect.GA).usage
+    return event_of(done("r1", usage=told), GA).usage
 
 
 BOTH = {"text_tokens": 100, "audio_tokens": 50}
@@ -179,22 +182,20 @@ def test_a_kind_that_is_told_as_nothing_beside_a_total_is_told_by_the_total() ->
     ],
 )
 def test_tokens_that_cannot_be_read_are_not_taken_for_none(told: Any) -> None:
-    assert decode(done("r1", usage=told), Dialect.GA).usage == UNREAD
+    assert event_of(done("r1", usage=told), GA).usage == UNREAD
 
 
 @pytest.mark.parametrize("told", [None, {}])
 def test_tokens_that_are_not_told_are_none(told: Any) -> None:
-    assert decode(done("r1", usage=told), Dialect.GA).usage is None
+    assert event_of(done("r1", usage=told), GA).usage is None
 
 
 def test_a_whole_number_is_one_however_it_is_written() -> None:
-    assert decode(done("r1", usage={"input_tokens": 30.0, "output_tokens": 7}), Dialect.GA).usage == Usage(
-        30, text_out=7
-    )
+    assert event_of(done("r1", usage={"input_tokens": 30.0, "output_tokens": 7}), GA).usage == Usage(30, text_out=7)
 
 
 def test_a_total_of_nothing_is_nothing() -> None:
-    assert decode(done("r1", usage={"total_tokens": 0}), Dialect.GA).usage == Usage()
+    assert event_of(done("r1", usage={"total_tokens": 0}), GA).usage == Usage()
 
 
 COUNTS = st.none() | st.integers(-5, 2**70)
@@ -214,27 +215,27 @@ def test_whatever_is_told_cached_tokens_are_a_part_of_the_input_and_a_sum_of_man
 
 
 def test_an_error_says_which_client_event_it_answers() -> None:
-    event = decode(error("invalid_value", "turn-3-item"), Dialect.PREVIEW)
+    event = event_of(error("invalid_value", "turn-3-item"), PREVIEW)
 
     assert event.failure == Failure("invalid_request_error", "invalid_value", "No.", "turn-3-item")
-    assert decode(error(None), Dialect.GA).failure == Failure("invalid_request_error", "", "No.", "")
+    assert event_of(error(None), GA).failure == Failure("invalid_request_error", "", "No.", "")
 
 
 def test_a_session_event_holds_the_session_and_an_item_event_the_item_s_id() -> None:
     session = {"id": "sess_1", "turn_detection": None}
 
-    assert decode(message("session.updated", session=session), Dialect.GA).session == session
-    assert decode(message("conversation.item.added", item={"id": "item_4"}), Dialect.GA).item_id == "item_4"
+    assert event_of(message("session.updated", session=session), GA).session == session
+    assert event_of(message("conversation.item.added", item={"id": "item_4"}), GA).item_id == "item_4"
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 @given(payload=st.binary(max_size=400))
 def test_audio_bytes_follow_from_the_base64_alone(dialect: Dialect, payload: bytes) -> None:
     text = base64.b64encode(payload).decode()
     raw = msgspec.Raw(msgspec.json.encode(text))
 
     assert base64_bytes(raw) == len(base64.b64decode(text))
-    assert decode(delta(dialect, "audio", "resp_1", text), dialect).payload_bytes == len(payload)
+    assert event_of(delta(dialect, "audio", "resp_1", text), dialect).payload_bytes == len(payload)
 
 
 @given(payload=st.binary(min_size=1, max_size=60), escaped=st.sets(st.sampled_from("+/=A")))
@@ -243,24 +244,24 @@ def test_audio_bytes_are_right_however_json_spells_the_base64(payload: bytes, es
     """Any character of a string may be escaped (RFC 8259 §7); some encoders always escape `/` or `+`."""
     text = base64.b64encode(payload).decode()
     spelt = "".join(f"\\u{ord(letter):04x}" if letter in escaped else letter for letter in text)
-    wire = delta(Dialect.GA, "audio", "resp_1", "@").replace(b'"@"', f'"{spelt}"'.encode())
+    wire = delta(GA, "audio", "resp_1", "@").replace(b'"@"', f'"{spelt}"'.encode())
     assert json.loads(wire)["delta"] == text
 
-    assert decode(wire, Dialect.GA).payload_bytes == len(payload)
+    assert event_of(wire, GA).payload_bytes == len(payload)
 
 
 @pytest.mark.parametrize("delta_json", ["null", '""'])
 def test_a_delta_without_a_payload_has_no_bytes(delta_json: str) -> None:
     wire = b'{"type": "response.output_audio.delta", "response_id": "r", "delta": %s}' % delta_json.encode()
 
-    assert decode(wire, Dialect.GA).payload_bytes == 0
-    assert decode(message("response.output_audio.delta"), Dialect.GA).payload_bytes == 0
+    assert event_of(wire, GA).payload_bytes == 0
+    assert event_of(message("response.output_audio.delta"), GA).payload_bytes == 0
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 @given(payload=st.binary(min_size=1, max_size=400))
 def test_the_audio_of_a_delta_can_be_had_by_whoever_wants_it(dialect: Dialect, payload: bytes) -> None:
-    event = decode(delta(dialect, "audio", "resp_1", base64.b64encode(payload).decode()), dialect)
+    event = event_of(delta(dialect, "audio", "resp_1", base64.b64encode(payload).decode()), dialect)
 
     assert not isinstance(event.payload, Silhouette)
     assert audio_payload(event.payload) == payload
@@ -268,8 +269,8 @@ def test_the_audio_of_a_delta_can_be_had_by_whoever_wants_it(dialect: Dialect, p
 
 def test_base64_that_was_written_with_escapes_is_the_same_audio() -> None:
     payload = b"\xfb\xef\xbe\xff"  # ++++/w==
-    wire = delta(Dialect.GA, "audio", "resp_1", base64.b64encode(payload).decode()).replace(b"+", b"\\u002b")
-    event = decode(wire.replace(b"/w", b"\\/w"), Dialect.GA)
+    wire = delta(GA, "audio", "resp_1", base64.b64encode(payload).decode()).replace(b"+", b"\\u002b")
+    event = event_of(wire.replace(b"/w", b"\\/w"), GA)
 
     assert not isinstance(event.payload, Silhouette)
     assert (event.payload_bytes, audio_payload(event.payload)) == (4, payload)
@@ -282,25 +283,25 @@ def test_what_is_no_base64_has_no_audio(text: bytes) -> None:
 
 @pytest.mark.parametrize("make", [speech_started, speech_stopped, committed, idle_timeout, transcribed])
 def test_an_event_of_the_caller_s_speech_tells_its_item(make: Callable[[str], bytes]) -> None:
-    assert decode(make("item_7"), Dialect.GA).item_id == "item_7"
+    assert event_of(make("item_7"), GA).item_id == "item_7"
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_the_whole_of_a_text_comes_with_its_end(dialect: Dialect) -> None:
     names = FAMILIES[dialect]
-    text = decode(message(f"{names['text']}.done", text="Yes."), dialect)
-    transcript = decode(message(f"{names['transcript']}.done", transcript="No."), dialect)
-    heard = decode(transcribed("item_1", "Hm?"), dialect)
+    text = event_of(message(f"{names['text']}.done", text="Yes."), dialect)
+    transcript = event_of(message(f"{names['transcript']}.done", transcript="No."), dialect)
+    heard = event_of(transcribed("item_1", "Hm?"), dialect)
 
     assert [event.text for event in (text, transcript, heard)] == ["Yes.", "No.", "Hm?"]
-    assert decode(message(f"{names['text']}.done", text=None), dialect).text == ""
+    assert event_of(message(f"{names['text']}.done", text=None), dialect).text == ""
 
 
 @pytest.mark.parametrize("delta_json", ['"abc"', '"abcde"', '{"a": "b"}', "[1, 2, 3]", "false", "12", "[]", "{}"])
 def test_a_payload_that_cannot_be_base64_says_so(delta_json: str) -> None:
     wire = b'{"type": "response.output_audio.delta", "response_id": "r", "delta": %s}' % delta_json.encode()
 
-    assert decode(wire, Dialect.GA).payload_bytes == -1
+    assert event_of(wire, GA).payload_bytes == -1
 
 
 @pytest.mark.parametrize(
@@ -310,23 +311,23 @@ def test_a_payload_that_cannot_be_base64_says_so(delta_json: str) -> None:
      pytest.param(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", id="deep")],
 )  # fmt: skip
 def test_what_cannot_be_read_is_an_event_too(wire: bytes) -> None:
-    event = decode(wire, Dialect.GA)
+    event = event_of(wire, GA)
 
     assert event.kind is Kind.MALFORMED
     assert event.reason
 
 
-@given(wire=st.binary(max_size=300), dialect=st.sampled_from(Dialect))
+@given(wire=st.binary(max_size=300), dialect=st.sampled_from(list(DIALECTS.values())))
 def test_no_bytes_make_it_raise(wire: bytes, dialect: Dialect) -> None:
-    assert isinstance(decode(wire, dialect), Event)
+    assert isinstance(event_of(wire, dialect), Event)
 
 
 @given(
-    name=st.sampled_from(sorted(KINDS[Dialect.GA] | KINDS[Dialect.PREVIEW])) | st.text(max_size=12),
+    name=st.sampled_from(sorted({**GA.kinds, **PREVIEW.kinds})) | st.text(max_size=12),
     fields=st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES),
     status_details=JSON_VALUES,
     usage_value=JSON_VALUES,
-    dialect=st.sampled_from(Dialect),
+    dialect=st.sampled_from(list(DIALECTS.values())),
 )
 def test_no_json_makes_it_raise(
     name: str, fields: dict[str, Any], status_details: Any, usage_value: Any, dialect: Dialect
@@ -334,7 +335,7 @@ def test_no_json_makes_it_raise(
     response = {"id": fields.get("item_id"), "status_details": status_details, "usage": usage_value}
     for document in (fields, fields | {"response": response}):
         wire = json.dumps({"type": name} | document).encode()
-        event = decode(wire, dialect)
+        event = event_of(wire, dialect)
 
         assert event.payload_bytes >= -1
         assert all(isinstance(text, str) for text in (event.name, event.response_id, event.item_id, event.status))
@@ -345,20 +346,20 @@ def test_a_changed_byte_never_makes_it_raise(document: Any, place: int, byte: in
     wire = bytearray(done("resp_1", "failed", usage=usage(audio_out=3), error={"code": document}))
     wire[place % len(wire)] = byte
 
-    assert isinstance(decode(bytes(wire), Dialect.GA), Event)
+    assert isinstance(event_of(bytes(wire), GA), Event)
 
 
 LONG = "i" * 200_000
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_ids_names_and_words_are_cut_where_they_enter(dialect: Dialect) -> None:
     failure = {"type": LONG, "code": LONG, "message": LONG, "event_id": LONG}
     reason = {"type": LONG, "reason": LONG, "error": failure}
     limits = [{"name": LONG, "limit": 1}]
     messages = [
         *(delta(dialect, kind, LONG) for kind in FAMILIES[dialect]),
-        delta(dialect.other, "audio", LONG),
+        delta(OTHER[dialect], "audio", LONG),
         part_done(dialect, "audio", LONG),
         message(LONG, response_id=LONG, item_id=LONG),
         message("conversation.item.added", item={"id": LONG}),
@@ -369,7 +370,7 @@ def test_ids_names_and_words_are_cut_where_they_enter(dialect: Dialect) -> None:
         done(LONG, LONG, **reason),
     ]
     for data in messages:
-        event = decode(data, dialect)
+        event = event_of(data, dialect)
         event = msgspec.structs.replace(event, payload=msgspec.Raw())
         assert event.kind is not Kind.MALFORMED
         assert max(len(event.response_id), len(event.item_id), len(event.name), len(event.session_id)) <= 128
@@ -378,7 +379,7 @@ def test_ids_names_and_words_are_cut_where_they_enter(dialect: Dialect) -> None:
 
 def test_of_a_session_with_too_many_settings_those_that_stand_in_others_are_left_out() -> None:
     def kept(**session: Any) -> dict[str, Any]:
-        event = decode(message("session.created", session={"id": "sess_1", "voice": "alloy"} | session), Dialect.GA)
+        event = event_of(message("session.created", session={"id": "sess_1", "voice": "alloy"} | session), GA)
         assert event.session is not None
         return event.session
 

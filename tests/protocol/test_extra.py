@@ -7,14 +7,28 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.protocol.dialects import Dialect, SessionSettings, TurnDetection, extra_conflict, session_update
-from bench.protocol.extra import KEPT_OF_GA, KEPT_OF_PREVIEW, merged
+from bench.protocol.base import ClientMessage, Dialect
+from bench.protocol.extra import merged
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.settings import SessionSettings, TurnDetection
 
 VAD = TurnDetection(silence_duration_ms=400)
 
 
 def said(dialect: Dialect, **settings: Any) -> Any:
-    return msgspec.json.decode(session_update(dialect, SessionSettings(**settings), "e"))["session"]
+    (update,) = (step for step in dialect.set_up(SessionSettings(**settings), "e") if isinstance(step, ClientMessage))
+    return msgspec.json.decode(update.data)["session"]
+
+
+def conflict(dialect: Dialect, settings: SessionSettings) -> tuple[tuple[str, ...], str] | None:
+    """(where `extra` sets what the harness goes by, what to do instead), as the dialect refuses it."""
+    refused = dialect.refuses(settings)
+    if refused is None:
+        return None
+    assert refused.setting == "extra"
+    place, remedy = refused.problem.removeprefix("extra must not set ").split(", which this tool goes by: ")
+    return tuple(place.split(".")), remedy
 
 
 def test_mappings_merge_key_by_key_and_anything_else_replaces() -> None:
@@ -31,7 +45,7 @@ def test_mappings_merge_key_by_key_and_anything_else_replaces() -> None:
 
 def test_ga_says_extra_beside_what_the_tool_knows() -> None:
     extra = {"tool_choice": "none", "audio": {"input": {"noise_reduction": {"type": "near_field"}}}}
-    plain, more = said(Dialect.GA), said(Dialect.GA, extra=extra)
+    plain, more = said(GA), said(GA, extra=extra)
 
     assert more == merged(plain, extra)
     assert more["audio"]["input"]["format"] == plain["audio"]["input"]["format"]
@@ -40,7 +54,7 @@ def test_ga_says_extra_beside_what_the_tool_knows() -> None:
 def test_preview_says_a_voice_that_is_an_object_and_a_detector_of_its_own() -> None:
     voice = {"type": "azure-standard", "name": "en-US-Ava:DragonHDLatestNeural"}
     extra = {"voice": voice, "turn_detection": {"type": "azure_semantic_vad", "remove_filler_words": True}}
-    session = said(Dialect.PREVIEW, voice="alloy", turn_detection=VAD, extra=extra)
+    session = said(PREVIEW, voice="alloy", turn_detection=VAD, extra=extra)
 
     assert session["voice"] == voice
     assert session["turn_detection"] == {
@@ -52,37 +66,33 @@ def test_preview_says_a_voice_that_is_an_object_and_a_detector_of_its_own() -> N
 
 @pytest.mark.parametrize(
     ("dialect", "path", "remedy"),
-    [(Dialect.GA, *kept) for kept in KEPT_OF_GA.items()]
-    + [(Dialect.PREVIEW, *kept) for kept in KEPT_OF_PREVIEW.items()],
+    [(GA, *kept) for kept in GA.kept.items()] + [(PREVIEW, *kept) for kept in PREVIEW.kept.items()],
 )
 def test_what_the_harness_goes_by_cannot_be_set_nor_replaced_with_what_holds_it(
     dialect: Dialect, path: tuple[str, ...], remedy: str
 ) -> None:
-    def conflict(extra: dict[str, Any]) -> object:
-        settings = SessionSettings(turn_detection=VAD, input_transcription="whisper-1", extra=extra)
-        return extra_conflict(dialect, settings)
-
     for depth in range(1, len(path) + 1):
         extra: Any = None
         for key in reversed(path[:depth]):
             extra = {key: extra}
-        place, advice = conflict(extra) or ((), "")
+        settings = SessionSettings(turn_detection=VAD, input_transcription="whisper-1", extra=extra)
+        place, advice = conflict(dialect, settings) or ((), "")
         assert place == path[:depth]
         assert advice == remedy or depth < len(path)
 
 
 def test_what_is_switched_off_cannot_be_refined() -> None:
     for dialect, extra in (
-        (Dialect.PREVIEW, {"turn_detection": {"type": "azure_semantic_vad"}}),
-        (Dialect.GA, {"audio": {"input": {"turn_detection": {"threshold": 0.3}}}}),
+        (PREVIEW, {"turn_detection": {"type": "azure_semantic_vad"}}),
+        (GA, {"audio": {"input": {"turn_detection": {"threshold": 0.3}}}}),
     ):
-        assert extra_conflict(dialect, SessionSettings(turn_detection=VAD, extra=extra)) is None
-        _, remedy = extra_conflict(dialect, SessionSettings(extra=extra)) or ((), "")
+        assert conflict(dialect, SessionSettings(turn_detection=VAD, extra=extra)) is None
+        _, remedy = conflict(dialect, SessionSettings(extra=extra)) or ((), "")
         assert remedy == "use `turn_detection`"
     language = {"audio": {"input": {"transcription": {"language": "de"}}}}
-    assert extra_conflict(Dialect.GA, SessionSettings(input_transcription="whisper-1", extra=language)) is None
-    assert extra_conflict(Dialect.GA, SessionSettings(extra=language)) is not None
+    assert conflict(GA, SessionSettings(input_transcription="whisper-1", extra=language)) is None
+    assert conflict(GA, SessionSettings(extra=language)) is not None
 
 
 def test_the_words_of_the_other_dialect_are_the_service_s_to_refuse() -> None:
-    assert extra_conflict(Dialect.GA, SessionSettings(extra={"modalities": ["text"]})) is None
+    assert conflict(GA, SessionSettings(extra={"modalities": ["text"]})) is None

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.protocol.dialects import Dialect
-from bench.protocol.events import Kind, decode
+from bench.protocol.events import Kind
 from bench.protocol.limits import LONGEST_S, RateLimit, limits_in, rate_limits, wait_in, wait_of
-from tests.helpers import MS, S, message
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from tests.helpers import MS, S, event_of, message
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
@@ -130,7 +131,7 @@ def test_no_headers_make_it_raise_or_ask_for_ever(headers: dict[str, str]) -> No
 
 
 def told(entries: Any) -> tuple[RateLimit, ...]:
-    event = decode(message("rate_limits.updated", rate_limits=entries), Dialect.GA)
+    event = event_of(message("rate_limits.updated", rate_limits=entries), GA)
     assert (event.kind, event.name) == (Kind.RATE_LIMITS, "rate_limits.updated")
     return event.limits
 
@@ -166,14 +167,14 @@ def test_an_event_that_tells_nothing_is_an_event_too(entries: Any) -> None:
 
 
 def test_an_event_of_limits_belongs_to_nothing_whatever_ids_it_has() -> None:
-    event = decode(message("rate_limits.updated", response_id="r1", item_id="i1"), Dialect.PREVIEW)
+    event = event_of(message("rate_limits.updated", response_id="r1", item_id="i1"), PREVIEW)
 
     assert (event.response_id, event.item_id) == ("", "")
 
 
 @given(value=JSON_VALUES | st.lists(st.dictionaries(st.sampled_from(["name", "limit", "remaining"]), JSON_VALUES)))
 def test_no_json_makes_it_raise_and_every_count_fits_its_column(value: Any) -> None:
-    event = decode(json.dumps({"type": "rate_limits.updated", "rate_limits": value}).encode(), Dialect.GA)
+    event = event_of(json.dumps({"type": "rate_limits.updated", "rate_limits": value}).encode(), GA)
 
     counts = [count for limit in (*event.limits, *rate_limits(value)) for count in (limit.limit, limit.remaining)]
     assert all(count is None or abs(count) < 2**63 for count in counts)

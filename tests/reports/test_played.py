@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import reports
 from bench.observe.playback import Player
-from bench.protocol.audio import FORMATS
+from bench.protocol.openai import FORMATS
 from bench.run import log_lines
 from reports.page import speech
 from reports.page.played import stretches

@@ -19,13 +19,12 @@ import pytest
 
 from bench.clock import Arrival
 from bench.errors import UsageError
-from bench.protocol.dialects import Dialect
-from bench.protocol.events import decode
+from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.close import close, writer_is_gone
 from bench.run.histograms import Histograms, Key, distribution, read
 from bench.run.recorder import Labels, Recorder
-from tests.helpers import AT_NS, MS, S, at, build_observation, build_session, delta, present
+from tests.helpers import AT_NS, MS, S, at, build_observation, build_session, delta, event_of, present
 
 BEGAN_NS = 1_763_000_000 * S
 TABLES: tuple[files.TableName, ...] = ("turns", "sessions", "seconds")
@@ -61,9 +60,9 @@ def play(recorder: Recorder, sessions: int = 3) -> None:
         record.connected({})
         for turn, outcome in enumerate(["ok", "ok", "failed:x", "abandoned"][: number + 2], 1):
             record.turn_began()
-            data = delta(Dialect.GA, "audio", f"r{turn}")
+            data = delta(GA, "audio", f"r{turn}")
             arrival = Arrival(at(10 * turn), 5_000)
-            record.received(decode(data, Dialect.GA), arrival, arrival.at_ns + 70_000, len(data))
+            record.received(event_of(data, GA), arrival, arrival.at_ns + 70_000, len(data))
             record.sent(6_500, 4_800, 2 * MS)
             record.turn_ended(build_observation(turn=turn, step=f"step_{turn}", outcome=outcome, stall_ns=turn * MS))
         record.session_ended(build_session(turns_wanted=5, turns_begun=number + 2, outcome="closed:1006"))

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from bench.clock import Arrival, Handed
 from bench.measures import Limits
-from bench.protocol.dialects import Dialect, append_audio, text_item
-from bench.protocol.events import decode
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.run import log_lines, redact
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
 from bench.run.log_lines import SCHEMA_VERSION, CutAudio
@@ -24,11 +24,10 @@ from bench.run.replay import replay
 from bench.target.credentials import Credential
 from bench.transport.base import Received, Transmitted
 from bench.transport.memory import MemoryTransport
-from tests.helpers import AT_NS, at, build_turn, created, delta, done, error, message, session_created
+from tests.helpers import AT_NS, at, build_turn, created, delta, done, error, event_of, message, session_created
 
 SECRET = "0123456789abcdef-KEY"
 HIDE = Credential("api-key", SECRET).hide
-GA = Dialect.GA
 QUIET, LOUD = bytes(4_800), bytes(960) + b"\x00\x40" * 1_920
 
 
@@ -47,7 +46,7 @@ class Logged:
 
     def hear(self, *came: bytes) -> None:
         for data in came:
-            self.timeline.received(decode(data, GA), Received(data, Arrival(at(1)), len(data)))
+            self.timeline.received(event_of(data, GA), Received(data, Arrival(at(1)), len(data)))
 
     def say(self, name: str, data: bytes, audio_bytes: int = 0) -> None:
         self.transport.send(data)
@@ -69,7 +68,7 @@ def test_a_log_begins_with_what_the_session_is(tmp_path: Path) -> None:
 
 def test_what_was_sent_stands_in_the_log_once(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.say("conversation.item.create", text_item("hello", "turn-1-item"))
+    logged.say("conversation.item.create", GA.text("hello", "turn-1-item").data)
     logged.timeline.sent("response.create", Handed(at(2), 5), wire_bytes=9)
 
     item, request = logged.lines("sent")
@@ -93,7 +92,7 @@ def test_when_a_message_really_left_stands_behind_it_in_the_log(tmp_path: Path) 
 
 def test_a_long_message_is_left_out_and_its_sending_is_not(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl", keep_audio=True)
-    logged.say("conversation.item.create", text_item("hello" * 2_000, "turn-1-item"))
+    logged.say("conversation.item.create", GA.text("hello" * 2_000, "turn-1-item").data)
 
     (sent,) = logged.lines("sent")
     assert "event" not in sent
@@ -104,8 +103,8 @@ def test_a_long_message_is_left_out_and_its_sending_is_not(tmp_path: Path) -> No
 def test_audio_is_cut_unless_it_is_kept(tmp_path: Path, keep_audio: bool) -> None:
     logged = Logged(tmp_path / "s.jsonl", keep_audio=keep_audio)
     said, heard = b"\x01\x23" * 2_400, b"\x00\x45" * 2_400
-    logged.say("input_audio_buffer.append", append_audio(base64.b64encode(said).decode(), "turn-1-append-1"), 4_800)
-    logged.hear(created("r1"), audio(heard), delta(Dialect.PREVIEW, "audio", "r1", base64.b64encode(heard).decode()))
+    logged.say("input_audio_buffer.append", GA.append(said, "turn-1-append-1").data, 4_800)
+    logged.hear(created("r1"), audio(heard), delta(PREVIEW, "audio", "r1", base64.b64encode(heard).decode()))
 
     (sent,) = logged.lines("sent")
     assert sent["event"]["event_id"] == "turn-1-append-1"

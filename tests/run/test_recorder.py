@@ -17,8 +17,8 @@ from msgspec import structs
 from bench.clock import Arrival, utc_ns
 from bench.measures import CATALOGUE
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.protocol.dialects import Dialect
-from bench.protocol.events import UNREAD, Usage, decode
+from bench.protocol.events import UNREAD, Usage
+from bench.protocol.openai_ga import GA
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run import folder as files
 from bench.run.histograms import Key, distribution
@@ -36,6 +36,7 @@ from tests.helpers import (
     build_session,
     created,
     delta,
+    event_of,
     message,
     present,
     session_created,
@@ -420,7 +421,7 @@ def test_steps_beyond_the_thirty_second_share_a_histogram_and_their_rows_keep_th
 
 
 def hear(record: SessionRecord, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True) -> None:
-    record.received(decode(data, Dialect.GA), Arrival(AT_NS, error_ns, kernel), AT_NS + lag_ns, len(data))
+    record.received(event_of(data, GA), Arrival(AT_NS, error_ns, kernel), AT_NS + lag_ns, len(data))
 
 
 def test_every_event_s_error_and_lag_are_counted_the_lag_with_kernel_stamps_only(recorder: Recorder) -> None:
@@ -446,8 +447,8 @@ def test_a_second_s_row_holds_what_it_brought_and_the_next_begins_anew(folder: P
     record, other = recorder.session(LABELS), recorder.session(LABELS)
     record.turn_began()
     hear(record, session_created(), lag_ns=1)
-    hear(record, delta(Dialect.GA, "audio", "r1", base64_of(480)), lag_ns=9_000)
-    hear(record, delta(Dialect.GA, "audio", "r1", "abc"))
+    hear(record, delta(GA, "audio", "r1", base64_of(480)), lag_ns=9_000)
+    hear(record, delta(GA, "audio", "r1", "abc"))
     record.sent(650, 480, None)
     record.turn_ended(build_observation(outcome="failed:x"))
     record.turn_ended(build_observation(outcome="abandoned"))
@@ -459,7 +460,7 @@ def test_a_second_s_row_holds_what_it_brought_and_the_next_begins_anew(folder: P
     recorder.flush()
 
     first, second = rows(folder, "seconds")
-    wire = len(session_created()) + sum(len(delta(Dialect.GA, "audio", "r1", p)) for p in (base64_of(480), "abc"))
+    wire = len(session_created()) + sum(len(delta(GA, "audio", "r1", p)) for p in (base64_of(480), "abc"))
     assert {name: first[name] for name in ("sessions_active", "session_starts", "turns_begun", "turns_ended")} == {
         "sessions_active": 2,
         "session_starts": 2,

@@ -18,8 +18,8 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.observe.turn import ARRIVALS
 from bench.plan.frames import PreparedScript
-from bench.protocol.dialects import Dialect
-from bench.protocol.events import decode
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.log_lines import SCHEMA_VERSION
 from bench.run.recorder import Labels
@@ -40,6 +40,7 @@ from tests.helpers import (
     delta,
     done,
     error,
+    event_of,
     message,
     play,
     say,
@@ -49,7 +50,6 @@ from tests.helpers import (
     usage,
 )
 
-GA = Dialect.GA
 LABELS = Labels("w0-000001", "simulator", "voice", "dialogue")
 LIMITS = Limits(speech=2, first_delta=3, next_delta=3, done=4)
 ABOUT: dict[str, Any] = {"dialect": "ga"}
@@ -72,7 +72,7 @@ SAID = [
     *(created(response) for response in ("r1", "r2")),
     *(audio(data, response) for response in ("r1", "r2") for data in (QUIET, LOUD, b"\x01" * 33, b"")),
     delta(GA, "audio", "r1", "abc"), delta(GA, "audio", "r1", "ab?="), delta(GA, "text", "r1", 'a "word"\n'),
-    delta(GA, "transcript", "r1"), delta(Dialect.PREVIEW, "audio", "r1"),
+    delta(GA, "transcript", "r1"), delta(PREVIEW, "audio", "r1"),
     *(done(response, usage=usage(audio_out=3)) for response in ("r1", "r2")), done("r2", "cancelled"),
     error("rate_limit_exceeded", "turn-1-response"), error("conversation_already_has_active_response"),
     error("odd"), error("model_not_found"), error("session_expired"),
@@ -88,7 +88,7 @@ Tell = Callable[[Timeline, int], object]
 
 def hear(data: bytes, error_ns: int, kernel: bool) -> Tell:
     return lambda timeline, now_ns: timeline.received(
-        decode(data, GA), Received(data, Arrival(now_ns, error_ns, kernel), len(data) + 2)
+        event_of(data, GA), Received(data, Arrival(now_ns, error_ns, kernel), len(data) + 2)
     )
 
 
@@ -263,7 +263,7 @@ def logged(path: Path, script: PreparedScript, *, keep_audio: bool = False) -> t
 
 
 SCRIPTS = [
-    build_script(say("hello"), play(250), say("bye"), dialect=Dialect.PREVIEW),
+    build_script(say("hello"), play(250), say("bye"), dialect=PREVIEW),
     build_script(say("hello"), play(250), say("bye")),
     build_script(say("text", output="text")),
 ]

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bench.protocol.audio import FORMATS, Samples
-from bench.protocol.dialects import GA_FORMATS, AudioFormatName
+from bench.protocol.audio import AudioFormatName, Samples
+from bench.protocol.openai import FORMATS
+from bench.protocol.openai_ga import GA_FORMATS
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import LogNormal, Profile, default_profile
 from bench.simulator.quota import Quota

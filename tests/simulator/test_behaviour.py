@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.protocol import dialects
-from bench.protocol.dialects import SessionSettings, session_update
+from bench.protocol import openai_ga
+from bench.protocol.settings import SessionSettings
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, Dialect
 from tests.simulator.builders import (
@@ -325,6 +325,11 @@ def test_an_item_goes_where_it_was_wanted() -> None:
     assert [events[0]["previous_item_id"] for events in (at_root, behind, last)] == [None, first, second]
 
 
+def session_update(settings: SessionSettings) -> Any:
+    _, update, _ = openai_ga.GA.set_up(settings, "e")
+    return json.loads(update.data)
+
+
 def test_further_settings_of_a_script_are_taken_and_told() -> None:
     extra: dict[str, Any] = {
         "tools": [{"type": "function", "name": "find_parcel", "parameters": {"type": "object"}}],
@@ -332,14 +337,14 @@ def test_further_settings_of_a_script_are_taken_and_told() -> None:
         "reasoning": {"effort": "low"},
         "audio": {"input": {"noise_reduction": {"type": "near_field"}}},
     }
-    update = json.loads(session_update(dialects.Dialect.GA, SessionSettings(extra=extra), "e"))
+    update = session_update(SessionSettings(extra=extra))
 
     (updated,) = answers(build_behaviour(), update)
     assert {key: updated["session"][key] for key in ("tools", "tool_choice", "reasoning")} == {
         key: extra[key] for key in ("tools", "tool_choice", "reasoning")
     }
     assert updated["session"]["audio"]["input"]["noise_reduction"] == {"type": "near_field"}
-    unknown = json.loads(session_update(dialects.Dialect.GA, SessionSettings(extra={"odd": 1}), "e"))
+    unknown = session_update(SessionSettings(extra={"odd": 1}))
     assert error_of(answers(build_behaviour(), unknown))["code"] == "unknown_parameter"
 
 

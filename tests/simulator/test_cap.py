@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.protocol.audio import FORMATS
-from bench.protocol.dialects import GA_FORMATS, AudioFormatName
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.openai import FORMATS
+from bench.protocol.openai_ga import GA_FORMATS
 from bench.simulator.cap import AUDIO_ANSWER_TEXT_TOKENS
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, Dialect
 from tests.simulator.builders import REPLY, answers, build_behaviour, one, without_deltas

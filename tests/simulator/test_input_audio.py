@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.protocol.audio import FORMATS
-from bench.protocol.dialects import AudioFormatName
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.openai import FORMATS
 from bench.simulator.input_audio import InputAudio, Speech
 from bench.simulator.session import Detection, Input
 from tests.simulator.builders import sound

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.protocol.audio import FORMATS
-from bench.protocol.dialects import AudioFormatName
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.openai import FORMATS
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Dialect
 from tests.simulator.builders import (
     AT_NS,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.protocol.audio import FORMATS, Samples
-from bench.protocol.dialects import AudioFormatName
+from bench.protocol.audio import AudioFormatName, Samples
+from bench.protocol.openai import FORMATS
 from bench.simulator.voice import (
     OPENING_SILENCE_MS,
     RATE_HZ,

@@ -15,7 +15,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from bench.errors import ConnectError, UsageError
 from bench.measures import Limits
-from bench.protocol.dialects import Dialect
+from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
 from bench.target.dial import Dialer, crossing
 from bench.target.target import Auth, Target, Way
@@ -37,7 +37,7 @@ def build_target(
         port=port,
         tls=tls,
         resource="/openai/v1/realtime?model=m",
-        dialect=Dialect.GA,
+        dialect=GA,
         service="azure",
         auth=auth,
         headers=(("User-Agent", "rtbench/test"), ("x-team", "voice")),

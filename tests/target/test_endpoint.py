@@ -15,7 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.protocol.dialects import Dialect
+from bench.protocol.base import Dialect
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
 from bench.target.target import Entra, Target, Way
 from bench.transport.base import Proxy
@@ -28,7 +30,7 @@ AZURE = {
     "AZURE_OPENAI_DEPLOYMENT_NAME": "my-deployment",
     "AZURE_OPENAI_API_KEY": KEY,
 }
-PREVIEW = AZURE | {"OPENAI_API_VERSION": PREVIEW_VERSION}
+DATED = AZURE | {"OPENAI_API_VERSION": PREVIEW_VERSION}
 GA_URL = "wss://res.openai.azure.com/openai/v1/realtime?model=my-deployment"
 PREVIEW_URL = f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}&deployment=my-deployment"
 LOCAL_URL = "ws://127.0.0.1:9000/openai/v1/realtime?model=m"
@@ -54,7 +56,7 @@ def test_the_environment_without_a_version_means_ga() -> None:
     assert target.url == target.public_url == GA_URL
     assert (target.host, target.port, target.tls) == ("res.openai.azure.com", 443, True)
     assert target.resource == "/openai/v1/realtime?model=my-deployment"
-    assert (target.dialect, target.service, target.loopback) == (Dialect.GA, "azure", False)
+    assert (target.dialect, target.service, target.loopback) == (GA, "azure", False)
     assert isinstance(target.auth, Credential)
     assert target.auth.header() == ("api-key", KEY)
     assert [name for name, _ in target.headers] == ["User-Agent"]
@@ -64,9 +66,9 @@ def test_the_environment_without_a_version_means_ga() -> None:
 
 
 def test_the_environment_with_a_version_means_preview() -> None:
-    target = resolve_target(PREVIEW)
+    target = resolve_target(DATED)
 
-    assert (target.url, target.dialect, target.notices) == (PREVIEW_URL, Dialect.PREVIEW, ())
+    assert (target.url, target.dialect, target.notices) == (PREVIEW_URL, PREVIEW, ())
     assert target.connects_per_min == 30.0
     assert [name for name, _ in target.headers] == ["User-Agent"]
 
@@ -75,12 +77,22 @@ def test_the_environment_with_a_version_means_preview() -> None:
     ("environ", "dialect", "url", "notice"),
     [
         (AZURE, "ga", GA_URL, None),
-        (PREVIEW, "preview", PREVIEW_URL, None),
+        (DATED, "preview", PREVIEW_URL, None),
         (AZURE, "preview", PREVIEW_URL, f"OPENAI_API_VERSION is not set: using {PREVIEW_VERSION}"),
-        (PREVIEW, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
-        (PREVIEW | {ENDPOINT: "https://res.openai.azure.com/openai/v1"}, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
-        (PREVIEW | {ENDPOINT: "https://res.openai.azure.com/openai/v1"}, "preview", PREVIEW_URL, "/openai/v1 in AZURE"),
-        (PREVIEW | {"OPENAI_API_VERSION": "2024-12-17"}, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
+        (DATED, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
+        (
+            DATED | {ENDPOINT: "https://res.openai.azure.com/openai/v1"},
+            "ga",
+            GA_URL,
+            "OPENAI_API_VERSION is ignored",
+        ),
+        (
+            DATED | {ENDPOINT: "https://res.openai.azure.com/openai/v1"},
+            "preview",
+            PREVIEW_URL,
+            "/openai/v1 in AZURE",
+        ),
+        (DATED | {"OPENAI_API_VERSION": "2024-12-17"}, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
     ],
 )
 def test_the_dialect_option_wins_over_the_environment(
@@ -88,7 +100,7 @@ def test_the_dialect_option_wins_over_the_environment(
 ) -> None:
     target = resolve_target(environ, dialect=dialect)
 
-    assert (target.url, target.dialect.value) == (url, dialect)
+    assert (target.url, target.dialect.name) == (url, dialect)
     assert [text.startswith(notice or "") for text in target.notices] == ([True] if notice else [])
 
 
@@ -121,7 +133,7 @@ def test_an_endpoint_is_taken_however_it_was_copied(endpoint: str) -> None:
 
 
 def test_an_endpoint_on_this_machine_may_do_without_tls() -> None:
-    target = resolve_target(PREVIEW | {ENDPOINT: "http://localhost:8080"})
+    target = resolve_target(DATED | {ENDPOINT: "http://localhost:8080"})
 
     assert target.url.startswith("ws://localhost:8080/openai/realtime?")
     assert (target.tls, target.loopback, target.connects_per_min) == (False, True, None)
@@ -178,7 +190,7 @@ def test_each_mistake_in_the_environment_names_its_remedy(changes: dict[str, str
     "endpoint", ["https://res.openai.azure.com/openai/v1", "https://res.openai.azure.com/openai/v1/"]
 )
 def test_an_endpoint_of_ga_with_a_version_of_preview_is_refused(endpoint: str) -> None:
-    assert "unset OPENAI_API_VERSION" in refusal(PREVIEW | {ENDPOINT: endpoint})
+    assert "unset OPENAI_API_VERSION" in refusal(DATED | {ENDPOINT: endpoint})
 
 
 def test_an_empty_environment_is_told_of_both_ways() -> None:
@@ -191,18 +203,18 @@ def test_an_empty_environment_is_told_of_both_ways() -> None:
 @pytest.mark.parametrize(
     ("url", "dialect", "service"),
     [
-        (PREVIEW_URL, Dialect.PREVIEW, "azure"),
-        (GA_URL, Dialect.GA, "azure"),
-        ("wss://gateway.example/openai/v1/realtime?model=m", Dialect.GA, "azure"),
-        ("wss://gateway.example/openai/v1/realtime/?model=m", Dialect.GA, "azure"),
-        ("wss://api.openai.com/v1/realtime?model=m", Dialect.GA, "openai"),
-        ("wss://eu.api.openai.com/v1/realtime?call_id=c", Dialect.GA, "openai"),
-        ("wss://notapi.openai.com/v1/realtime?intent=transcription", Dialect.GA, "other"),
-        ("wss://voice.example:8443/talk", Dialect.GA, "other"),
-        (LOCAL_URL, Dialect.GA, "azure"),
-        ("ws://localhost/v1/realtime?model=m", Dialect.GA, "other"),
-        ("ws://127.9.9.9:81/x", Dialect.GA, "other"),
-        ("ws://[::1]:8080/x?a=b&a=c&flag", Dialect.GA, "other"),
+        (PREVIEW_URL, PREVIEW, "azure"),
+        (GA_URL, GA, "azure"),
+        ("wss://gateway.example/openai/v1/realtime?model=m", GA, "azure"),
+        ("wss://gateway.example/openai/v1/realtime/?model=m", GA, "azure"),
+        ("wss://api.openai.com/v1/realtime?model=m", GA, "openai"),
+        ("wss://eu.api.openai.com/v1/realtime?call_id=c", GA, "openai"),
+        ("wss://notapi.openai.com/v1/realtime?intent=transcription", GA, "other"),
+        ("wss://voice.example:8443/talk", GA, "other"),
+        (LOCAL_URL, GA, "azure"),
+        ("ws://localhost/v1/realtime?model=m", GA, "other"),
+        ("ws://127.9.9.9:81/x", GA, "other"),
+        ("ws://[::1]:8080/x?a=b&a=c&flag", GA, "other"),
     ],
 )
 def test_a_url_is_used_as_given_and_its_path_tells_the_dialect(url: str, dialect: Dialect, service: str) -> None:
@@ -213,8 +225,8 @@ def test_a_url_is_used_as_given_and_its_path_tells_the_dialect(url: str, dialect
 
 
 def test_the_dialect_option_wins_over_the_path() -> None:
-    assert resolve_target({}, url=GA_URL, dialect="preview").dialect is Dialect.PREVIEW
-    assert resolve_target({}, url=PREVIEW_URL, dialect="ga").dialect is Dialect.GA
+    assert resolve_target({}, url=GA_URL, dialect="preview").dialect is PREVIEW
+    assert resolve_target({}, url=PREVIEW_URL, dialect="ga").dialect is GA
 
 
 @pytest.mark.parametrize(
@@ -244,8 +256,8 @@ def test_with_a_url_no_other_variable_is_read_but_those_of_proxies() -> None:
             assert name == "MINE" or name.lower().endswith("_proxy")
             return super().get(name, default)
 
-    environ = OnlyMine(PREVIEW | {"MINE": "mine"})
-    assert resolve_target(environ, url=GA_URL, api_key_env="MINE").dialect is Dialect.GA
+    environ = OnlyMine(DATED | {"MINE": "mine"})
+    assert resolve_target(environ, url=GA_URL, api_key_env="MINE").dialect is GA
     assert resolve_target(environ, url=GA_URL).auth is None
 
 
@@ -541,7 +553,7 @@ def test_a_client_certificate_and_its_key_are_kept_on_the_target(tmp_path: Path,
 # --- anything at all
 
 VALUES = st.text(max_size=30) | st.sampled_from([*AZURE.values(), PREVIEW_VERSION, "2024-12-17"])
-NAMES = st.sampled_from([*PREVIEW, "MINE", "HTTPS_PROXY", "NO_PROXY"])
+NAMES = st.sampled_from([*DATED, "MINE", "HTTPS_PROXY", "NO_PROXY"])
 URLS = st.builds(
     "".join,
     st.lists(
@@ -568,7 +580,7 @@ def outcome(environ: Mapping[str, str], **options: str | None) -> Target | Usage
     api_key_env=st.none() | NAMES,
     auth=st.none() | st.sampled_from(["key", "entra", "azure_cli", "x"]),
 )
-@example(environ=PREVIEW, url=None, dialect=None, api_key_env=None, auth=None)
+@example(environ=DATED, url=None, dialect=None, api_key_env=None, auth=None)
 @example(environ={}, url=LOCAL_URL, dialect="preview", api_key_env=None, auth="entra")
 def test_whatever_is_given_there_is_a_target_fit_for_a_request_or_a_line_to_read(
     environ: dict[str, str], url: str | None, dialect: str | None, api_key_env: str | None, auth: str | None

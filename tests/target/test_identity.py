@@ -138,7 +138,8 @@ import http.client
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
 logging.getLogger("urllib3").propagate = True
 from bench.errors import BenchError
-from bench.protocol.dialects import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai_ga import GA
 from bench.target.target import Entra, Target
 from bench.target.tokens import Keyring
 
@@ -148,7 +149,7 @@ incidents = []
 
 def target(kind="default", **more):
     way = Entra(SCOPE, kind, **more)
-    return Target("arm", "127.0.0.1", 1, False, "/", Dialect.GA, "azure", way)
+    return Target("arm", "127.0.0.1", 1, False, "/", GA, "azure", way)
 
 def told(query):
     connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]))

@@ -11,7 +11,8 @@ import pytest
 
 from bench.errors import UsageError
 from bench.money import Prices
-from bench.protocol.dialects import Dialect
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
 from bench.target.endpoint import Wishes, resolve_targets
 from bench.target.target import Entra, Target
@@ -129,9 +130,9 @@ def test_a_version_means_preview_and_a_dialect_wins(tmp_path: Path) -> None:
     preview = the_one(tmp_path, *AZURE, 'api_version: "2025-04-01-preview"')
     ga = the_one(tmp_path, *AZURE, 'api_version: "2025-04-01-preview"', "dialect: ga")
 
-    assert preview.dialect is Dialect.PREVIEW
+    assert preview.dialect is PREVIEW
     assert preview.resource == "/openai/realtime?api-version=2025-04-01-preview&deployment=d"
-    assert ga.dialect is Dialect.GA
+    assert ga.dialect is GA
     assert ga.notices[0] == "one: api_version is ignored: dialect ga was asked for, GA has no api-version"
 
 
@@ -233,7 +234,7 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     target = the_one(tmp_path, *lines, api_key_env="MY_KEY", dialect="preview", compression="deflate", proxy="none")
 
     assert isinstance(target.auth, Credential)
-    assert (target.dialect, target.way.deflate, target.way.proxy) == (Dialect.PREVIEW, True, None)
+    assert (target.dialect, target.way.deflate, target.way.proxy) == (PREVIEW, True, None)
     assert isinstance(the_one(tmp_path, *AZURE, "key_env: MY_KEY", auth="entra").auth, Entra)
     assert isinstance(the_one(tmp_path, *AZURE, "key_env: MY_KEY", auth="key").auth, Credential)
 

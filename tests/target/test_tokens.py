@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError, UsageError
-from bench.protocol.dialects import Dialect
+from bench.protocol.openai_ga import GA
 from bench.target import tokens
 from bench.target.credentials import Credential
 from bench.target.identity import SECOND_NS, SignInError, Token
@@ -27,7 +27,7 @@ GUARD_S = 60.0  # against a hang; nothing is measured by it
 
 
 def build_target(auth: Auth, **more: object) -> Target:
-    return Target("arm", "127.0.0.1", 1, False, "/openai/v1/realtime?model=x", Dialect.GA, "azure", auth, **more)  # type: ignore[arg-type]
+    return Target("arm", "127.0.0.1", 1, False, "/openai/v1/realtime?model=x", GA, "azure", auth, **more)  # type: ignore[arg-type]
 
 
 TARGET = build_target(ENTRA)

@@ -1,0 +1,128 @@
+"""What a dialect is: how a client says to one kind of service what every client has to say, and reads what it answers.
+
+Whoever plays a session, observes it or prepares it speaks of acts (`Act`), of kinds of events (`bench.protocol.events`)
+and of settings (`bench.protocol.settings`). Only a dialect knows how they are spelt. One that is added is a file beside
+`openai_ga.py` and a row of the table in `dialects.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from typing import Any, NamedTuple, Protocol
+
+from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.events import Event, Kind
+from bench.protocol.settings import ResponseSettings, SessionSettings
+
+SET_UP_ID = "session-update"
+"""The client's id of the message that sets a session up."""
+
+
+class Act(Enum):
+    """What a client message does, in words that hold for every dialect."""
+
+    __hash__ = object.__hash__  # Enum's own is a function in Python
+
+    SET_UP = auto()
+    """Say what the session is to be."""
+    TEXT = auto()
+    """Say something to the service as text."""
+    APPEND = auto()
+    """Hand over a piece of the caller's audio."""
+    COMMIT = auto()
+    """End the caller's audio: what was handed over is what the caller said."""
+    CLEAR = auto()
+    """Take back the audio that was handed over and not committed."""
+    REQUEST = auto()
+    """Ask for a response."""
+
+
+class ClientMessage(NamedTuple):
+    """One message to the service, encoded. `name`: what its dialect calls it."""
+
+    act: Act
+    name: str
+    data: bytes
+
+
+class Awaited(NamedTuple):
+    """An event that must have come before the session is set up any further. `name`: what its dialect calls it."""
+
+    kind: Kind
+    name: str
+
+
+class Refused(NamedTuple):
+    """A setting that a dialect cannot say; `problem` says so to the user, with a remedy."""
+
+    setting: str
+    problem: str
+
+
+class Dialect(Protocol):
+    """How one kind of service spells its messages. A dialect has no state: one object serves every session.
+
+    `event_id` is the client's own id of a message; an error that comes of the message gives it back
+    (`Failure.event_id`), where the dialect has such ids.
+    """
+
+    @property
+    def name(self) -> str:
+        """What users call it, as in `--dialect ga`."""
+
+    @property
+    def input_formats(self) -> Mapping[AudioFormatName, AudioFormat]:
+        """The formats of the caller's audio, with their rates."""
+
+    @property
+    def output_formats(self) -> Mapping[AudioFormatName, AudioFormat]:
+        """The formats of the service's audio, with their rates."""
+
+    @property
+    def acts(self) -> Mapping[str, Act]:
+        """Name of a client message on the wire → what it does."""
+
+    def refuses(self, settings: SessionSettings) -> Refused | None:
+        """The first of a session's settings that this dialect cannot say; None where it can say all of them."""
+
+    # What a session says.
+
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
+        """What opens a session, in its order: messages to send, and events to wait for before going on.
+
+        The last one is an event of `Kind.SESSION_UPDATED`, from which on the session is ready.
+        """
+
+    def text(self, text: str, event_id: str) -> ClientMessage:
+        """What the caller says as text."""
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        """A piece of what the caller says aloud, in the session's input format."""
+
+    def commit(self, event_id: str) -> ClientMessage:
+        """The end of what the caller says aloud, where the service does not find it by itself."""
+
+    def clear(self, event_id: str) -> ClientMessage:
+        """The audio that was appended and not committed is to be forgotten."""
+
+    def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
+        """The wish for a response, where the service does not start one by itself."""
+
+    # How the service is read.
+
+    def decode(self, message: bytes) -> Sequence[Event]:
+        """The events in one message; none where it tells nothing. Never raises: see `Kind.MALFORMED`."""
+
+    def without_audio(self, message: bytes) -> bytes:
+        """A message of either side as it may be kept: without its audio, and still read as events of the same kinds.
+
+        Of an event with audio, or of one that another dialect would read as audio, what tells whose it is remains.
+        A message without audio is handed back as it is.
+        """
+
+    def text_only(self, session: Mapping[str, Any]) -> str:
+        """The setting by which a session, as the service describes it, is without audio; "" where it has audio."""
+
+    def is_expiry(self, code: int, reason: str) -> bool:
+        """Whether a close with this code and reason says that the session has lasted as long as one may."""

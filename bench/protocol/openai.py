@@ -1,0 +1,344 @@
+"""What the dialects of the OpenAI Realtime API share: the preview's and GA's (`openai_preview.py`, `openai_ga.py`).
+
+Names and fields: the Realtime API's client and server events, in the spelling of the preview (api-versions
+2024-10-01-preview, 2025-04-01-preview) and of GA. A server event is one event, whatever it says.
+
+Every text of the service that is kept is cut here (`lengths.py`): there is no other way in.
+"""
+
+from __future__ import annotations
+
+import base64
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from bench.plain import word
+from bench.protocol.audio import G711_ALAW, G711_ULAW, pcm16
+from bench.protocol.base import Act, Awaited, ClientMessage, Refused
+from bench.protocol.events import DELTAS, UNREAD, Event, Failure, Kind, Usage, base64_bytes, text_characters
+from bench.protocol.extra import Keys, conflict, merged
+from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
+from bench.protocol.limits import rate_limits
+from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection, without_none
+from bench.protocol.tokens import UnreadableError, tokens_in
+
+FORMATS = {format.name: format for format in (pcm16(24_000), G711_ULAW, G711_ALAW)}
+NAMES = {
+    Act.SET_UP: "session.update",
+    Act.TEXT: "conversation.item.create",
+    Act.APPEND: "input_audio_buffer.append",
+    Act.COMMIT: "input_audio_buffer.commit",
+    Act.CLEAR: "input_audio_buffer.clear",
+    Act.REQUEST: "response.create",
+}
+ACTS = {name: act for act, name in NAMES.items()}
+SHARED_KINDS = {
+    "session.created": Kind.SESSION_CREATED,
+    "session.updated": Kind.SESSION_UPDATED,
+    "input_audio_buffer.speech_started": Kind.SPEECH_STARTED,
+    "input_audio_buffer.speech_stopped": Kind.SPEECH_STOPPED,
+    "input_audio_buffer.committed": Kind.COMMITTED,
+    "input_audio_buffer.timeout_triggered": Kind.IDLE_TIMEOUT,
+    "conversation.item.created": Kind.ITEM_ADDED,
+    "conversation.item.added": Kind.ITEM_ADDED,
+    "conversation.item.input_audio_transcription.completed": Kind.INPUT_TRANSCRIBED,
+    "conversation.item.input_audio_transcription.failed": Kind.INPUT_NOT_TRANSCRIBED,
+    "response.created": Kind.RESPONSE_CREATED,
+    "response.done": Kind.RESPONSE_DONE,
+    "rate_limits.updated": Kind.RATE_LIMITS,
+    "error": Kind.ERROR,
+} | dict.fromkeys(
+    (
+        "conversation.created",
+        "conversation.item.done",
+        "conversation.item.deleted",
+        "conversation.item.retrieved",
+        "conversation.item.truncated",
+        "conversation.item.input_audio_transcription.delta",
+        "conversation.item.input_audio_transcription.segment",
+        "input_audio_buffer.cleared",
+        "response.output_item.added",
+        "response.output_item.done",
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+    ),
+    Kind.NOTED,
+)
+
+
+def part_kinds(text: str, audio: str, transcript: str) -> dict[str, Kind]:
+    """The kinds of the events that a response's parts come in, by name; the arguments: how their names begin."""
+    return {
+        f"{text}.delta": Kind.TEXT_DELTA,
+        f"{text}.done": Kind.TEXT_DONE,
+        f"{audio}.delta": Kind.AUDIO_DELTA,
+        f"{audio}.done": Kind.AUDIO_DONE,
+        f"{transcript}.delta": Kind.TRANSCRIPT_DELTA,
+        f"{transcript}.done": Kind.TRANSCRIPT_DONE,
+    }
+
+
+# The three families that GA renamed. A server that sends one in the spelling of the other dialect is misread by every
+# client of this one, so it is an error (`Event.foreign`) and never a missing sample.
+PREVIEW_PARTS = part_kinds("response.text", "response.audio", "response.audio_transcript")
+GA_PARTS = part_kinds("response.output_text", "response.output_audio", "response.output_audio_transcript")
+MODALITIES = ("output_modalities", "modalities")
+"""What a session's kinds of output are called, in either dialect."""
+LONGEST_SESSION = (1001, "maximum duration")
+"""The close of a session that was as long as one may be: its code, and what is in its reason."""
+
+
+Short = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
+
+
+class _Wire(msgspec.Struct):
+    """The fields that are looked at; msgspec skips the others without building them."""
+
+    type: Short = ""
+    response_id: Short | None = None
+    item_id: Short | None = None
+    delta: msgspec.Raw = msgspec.Raw()
+    item: msgspec.Raw = msgspec.Raw()
+    response: msgspec.Raw = msgspec.Raw()
+    session: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    text: msgspec.Raw = msgspec.Raw()
+    transcript: msgspec.Raw = msgspec.Raw()
+    audio_start_ms: msgspec.Raw = msgspec.Raw()
+    audio_end_ms: msgspec.Raw = msgspec.Raw()
+
+
+class _LongWire(_Wire):
+    """The same of a message whose name or ids are too long to be kept whole: they were checked in passing."""
+
+    type: str = ""
+    response_id: str | None = None
+    item_id: str | None = None
+
+
+class _Limits(msgspec.Struct):
+    """The one field of `rate_limits.updated`, which comes once a response at most."""
+
+    rate_limits: Any = None
+
+
+_decode_wire = msgspec.json.Decoder(_Wire, strict=False).decode
+_decode_long = msgspec.json.Decoder(_LongWire, strict=False).decode
+_decode_limits = msgspec.json.Decoder(_Limits, strict=False).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class OpenAI(ABC):
+    """What a `bench.protocol.base.Dialect` of the Realtime API is, but for its name and what differs.
+
+    `parts`: the kinds of the events of a response's parts, by name; `others`: the same of the other dialect.
+    """
+
+    input_formats = output_formats = FORMATS
+    acts = ACTS
+
+    def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind]) -> None:
+        self.kinds: Mapping[str, Kind] = {**SHARED_KINDS, **parts}
+        self._foreign = frozenset(name for name, kind in others.items() if kind in DELTAS)
+
+    # What differs.
+
+    @property
+    @abstractmethod
+    def kept(self) -> Mapping[Keys, str]:
+        """Where in an update this tool's own settings stand → what to do instead of setting them by `extra`."""
+
+    @abstractmethod
+    def lacks(self, settings: SessionSettings) -> Refused | None:
+        """A setting that only the other dialect has."""
+
+    @abstractmethod
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        """The `session` of a session.update, without `extra`."""
+
+    @abstractmethod
+    def output(self, output: Output) -> dict[str, Any]:
+        """How a session or response says what it gives out."""
+
+    # What a session says.
+
+    def refuses(self, settings: SessionSettings) -> Refused | None:
+        """Settings that only the other dialect has, and further ones that would undo what this tool goes by."""
+        return self.lacks(settings) or self._undone(settings)
+
+    def _undone(self, settings: SessionSettings) -> Refused | None:
+        conflicting = conflict(self.session(settings), settings.extra, self.kept)
+        if conflicting is None:
+            return None
+        path, remedy = conflicting
+        return Refused("extra", f"extra must not set {'.'.join(path)}, which this tool goes by: {remedy}")
+
+    def set_up(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | Awaited, ...]:
+        """The service greets, is told the settings, and has taken them."""
+        return (
+            Awaited(Kind.SESSION_CREATED, "session.created"),
+            _message(Act.SET_UP, event_id, session=merged(self.session(settings), settings.extra)),
+            Awaited(Kind.SESSION_UPDATED, "session.updated"),
+        )
+
+    def text(self, text: str, event_id: str) -> ClientMessage:
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+        return _message(Act.TEXT, event_id, item=item)
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        return _message(Act.APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
+
+    def commit(self, event_id: str) -> ClientMessage:
+        return _message(Act.COMMIT, event_id)
+
+    def clear(self, event_id: str) -> ClientMessage:
+        return _message(Act.CLEAR, event_id)
+
+    def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
+        response = without_none(
+            {
+                "instructions": settings.instructions,
+                **(self.output(settings.output) if settings.output else {}),
+                "max_output_tokens": settings.max_output_tokens,
+            }
+        )
+        return _message(Act.REQUEST, event_id, **({"response": response} if response else {}))
+
+    # How the service is read.
+
+    def decode(self, message: bytes) -> tuple[Event, ...]:
+        """The one event of a message."""
+        try:
+            try:
+                wire = _decode_wire(message)
+            except msgspec.ValidationError:
+                wire = _cut(_decode_long(message))
+            kind = self.kinds.get(wire.type)
+            if kind is Kind.AUDIO_DELTA:  # first, for it is most of the traffic
+                delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
+                size = base64_bytes(delta)
+                return (Event(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
+            if kind in DELTAS:
+                delta = wire.delta
+                size = text_characters(delta)
+                return (Event(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
+            if kind is None:
+                return (self._unexpected(wire),)
+            if kind is Kind.RATE_LIMITS:
+                return (Event(kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)),)
+            return (_described(kind, wire),)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return (Event(Kind.MALFORMED, reason=str(error)[:200]),)
+
+    def _unexpected(self, wire: _Wire) -> Event:
+        """An event of no known name, or one in the other dialect's spelling."""
+        foreign = wire.type in self._foreign
+        return Event(Kind.UNKNOWN, wire.type, wire.response_id or "", wire.item_id or "", foreign=foreign)
+
+    def without_audio(self, message: bytes) -> bytes:
+        fields = _decode_fields(message)
+        name = msgspec.json.decode(fields["type"])
+        if self.acts.get(name) is Act.APPEND:
+            return msgspec.json.encode({field: value for field, value in fields.items() if field != "audio"})
+        (event,) = self.decode(message)
+        if event.kind is Kind.AUDIO_DELTA or event.foreign:
+            return msgspec.json.encode({"type": event.name, "response_id": event.response_id, "item_id": event.item_id})
+        return message
+
+    def text_only(self, session: Mapping[str, Any]) -> str:
+        told = {name: session.get(name) for name in MODALITIES}
+        return next((name for name, value in told.items() if isinstance(value, list) and "audio" not in value), "")
+
+    def is_expiry(self, code: int, reason: str) -> bool:
+        """OpenAI closes so; Azure sends an error before (`session_expired`)."""
+        closed, words = LONGEST_SESSION
+        return code == closed and words in reason
+
+
+def detection(wanted: TurnDetection | None) -> dict[str, Any] | None:
+    """The `turn_detection` of a session: null switches it off."""
+    return None if wanted is None else wanted.given
+
+
+def _message(act: Act, event_id: str, **fields: Any) -> ClientMessage:
+    name = NAMES[act]
+    return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
+
+
+def _cut(wire: _LongWire) -> _Wire:
+    for name in ("type", "response_id", "item_id"):
+        setattr(wire, name, (getattr(wire, name) or "")[:LONGEST_ID])
+    return wire
+
+
+def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:
+    """A JSON string without escapes, where it needs none: some encoders write `+` and `/` of base64 as escapes."""
+    value = msgspec.json.decode(raw) if len(raw) else None
+    return msgspec.Raw(b'"' + value.encode() + b'"') if isinstance(value, str) else raw
+
+
+def _described(kind: Kind, wire: _Wire) -> Event:
+    """An event that is no delta: ids, status and whatever object it carries."""
+    response, session = _object(wire.response), shortened(_object(wire.session), len(wire.session)) or None
+    details = _part(response, "status_details")
+    return Event(
+        kind,
+        wire.type,
+        wire.response_id or _text(response, "id"),
+        wire.item_id or _text(_object(wire.item), "id"),
+        text=(_string(wire.transcript) or _string(wire.text))[:LONGEST_TEXT],
+        audio_ms=_milliseconds(wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms),
+        status=word(_text(response, "status")),
+        reason=word(_text(details, "reason")),
+        failure=_failure(_object(wire.error) if kind is Kind.ERROR else _part(details, "error")),
+        usage=_usage(response.get("usage")) if kind is Kind.RESPONSE_DONE else None,
+        session=session,
+        session_id=_text(session or {}, "id"),
+    )
+
+
+def _object(raw: msgspec.Raw) -> dict[str, Any]:
+    value = msgspec.json.decode(raw) if len(raw) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _string(raw: msgspec.Raw) -> str:
+    value = msgspec.json.decode(raw) if len(raw) else None
+    return value if isinstance(value, str) else ""
+
+
+def _milliseconds(raw: msgspec.Raw) -> int | None:
+    value = msgspec.json.decode(raw) if len(raw) else None
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _part(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    value = parent.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(parent: dict[str, Any], name: str, longest: int = LONGEST_ID) -> str:
+    value = parent.get(name)
+    return value[:longest] if isinstance(value, str) else ""
+
+
+def _failure(error: dict[str, Any]) -> Failure | None:
+    if not error:
+        return None
+    kind, code = (word(_text(error, name)) for name in ("type", "code"))
+    return Failure(kind, code, _text(error, "message", LONGEST_WORDS), _text(error, "event_id"))
+
+
+def _usage(told: Any) -> Usage | None:
+    """The tokens of a response; None where none are told, `UNREAD` where they cannot be read."""
+    if told is None or told == {}:
+        return None
+    try:
+        return Usage(**tokens_in(told))
+    except UnreadableError:
+        return UNREAD

@@ -1,0 +1,67 @@
+"""The GA dialect of the Realtime API: a nested session with its type, `output_modalities`, and parts called output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.base import Refused
+from bench.protocol.extra import Keys
+from bench.protocol.openai import FORMATS, GA_PARTS, PREVIEW_PARTS, OpenAI, detection
+from bench.protocol.settings import Output, SessionSettings, without_none
+
+GA_FORMATS: dict[AudioFormatName, dict[str, Any]] = {
+    "pcm16": {"type": "audio/pcm", "rate": FORMATS["pcm16"].rate_hz},
+    "g711_ulaw": {"type": "audio/pcmu"},
+    "g711_alaw": {"type": "audio/pcma"},
+}
+"""How GA says a format."""
+
+
+KEPT: Mapping[Keys, str] = {
+    ("type",): "only realtime sessions are played",
+    ("output_modalities",): "use `output`",
+    ("instructions",): "use `instructions`",
+    ("audio", "input", "format"): "use `input_format`",
+    ("audio", "output", "format"): "use `output_format`",
+    ("max_output_tokens",): "use `max_output_tokens`",
+    ("audio", "input", "turn_detection", "create_response"): "use `turn_detection`",
+    ("audio", "input", "transcription", "model"): "use `input_transcription`",
+}
+
+
+class Ga(OpenAI):
+    """Of Azure's path /openai/v1/realtime, and of OpenAI without a header."""
+
+    kept = KEPT
+    name = "ga"
+
+    def lacks(self, settings: SessionSettings) -> Refused | None:
+        if settings.temperature is None:
+            return None
+        problem = "temperature is a setting of the preview dialect, GA has none: remove it, or use --dialect preview"
+        return Refused("temperature", problem)
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        transcription = settings.input_transcription
+        heard = {
+            "format": GA_FORMATS[settings.input_format],
+            "turn_detection": detection(settings.turn_detection),
+        } | ({"transcription": {"model": transcription}} if transcription else {})
+        spoken = without_none({"format": GA_FORMATS[settings.output_format], "voice": settings.voice})
+        return without_none(
+            {
+                "type": "realtime",
+                **self.output(settings.output),
+                "instructions": settings.instructions,
+                "audio": {"input": heard, "output": spoken},
+                "max_output_tokens": settings.max_output_tokens,
+            }
+        )
+
+    def output(self, output: Output) -> dict[str, Any]:
+        return {"output_modalities": [output]}
+
+
+GA = Ga(GA_PARTS, others=PREVIEW_PARTS)

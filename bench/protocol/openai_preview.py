@@ -1,0 +1,57 @@
+"""The preview dialect of the Realtime API: a flat session, `modalities`, and the first names of a response's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.protocol.base import Refused
+from bench.protocol.extra import Keys
+from bench.protocol.openai import GA_PARTS, PREVIEW_PARTS, OpenAI, detection
+from bench.protocol.settings import Output, SessionSettings, without_none
+
+KEPT: Mapping[Keys, str] = {
+    ("modalities",): "use `output`",
+    ("instructions",): "use `instructions`",
+    ("input_audio_format",): "use `input_format`",
+    ("input_audio_sampling_rate",): "use `input_format`, which says the rate",
+    ("output_audio_format",): "use `output_format`",
+    ("max_response_output_tokens",): "use `max_output_tokens`",
+    ("turn_detection", "create_response"): "use `turn_detection`",
+    ("input_audio_transcription", "model"): "use `input_transcription`",
+}
+
+
+class Preview(OpenAI):
+    """Of the api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
+
+    kept = KEPT
+    name = "preview"
+
+    def lacks(self, settings: SessionSettings) -> Refused | None:
+        if settings.turn_detection is None or settings.turn_detection.idle_timeout_ms is None:
+            return None
+        problem = "idle_timeout_ms is a setting of the GA dialect, preview has none: remove it, or use --dialect ga"
+        return Refused("idle_timeout_ms", problem)
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        transcription = settings.input_transcription
+        return without_none(
+            {
+                **self.output(settings.output),
+                "instructions": settings.instructions,
+                "voice": settings.voice,
+                "input_audio_format": settings.input_format,
+                "output_audio_format": settings.output_format,
+                "input_audio_transcription": {"model": transcription} if transcription else None,
+                "temperature": settings.temperature,
+                "max_response_output_tokens": settings.max_output_tokens,
+            }
+        ) | {"turn_detection": detection(settings.turn_detection)}
+
+    def output(self, output: Output) -> dict[str, Any]:
+        """Preview cannot speak without text beside it: the choice is text alone, or both."""
+        return {"modalities": ["text"] if output == "text" else ["audio", "text"]}
+
+
+PREVIEW = Preview(PREVIEW_PARTS, others=GA_PARTS)

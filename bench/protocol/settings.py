@@ -1,0 +1,69 @@
+"""What a script sets on a session and on its responses, in words that hold for every dialect."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from bench.protocol.audio import AudioFormatName
+
+Output = Literal["audio", "text"]
+
+
+class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
+    """The service's voice activity detection. None leaves the service's default."""
+
+    type: Literal["server_vad", "semantic_vad"] = "server_vad"
+    threshold: float | None = None
+    """Server VAD only, 0 to 1; so are the padding, the silence and the idle timeout."""
+    prefix_padding_ms: int | None = None
+    silence_duration_ms: int | None = None
+    idle_timeout_ms: int | None = None
+    """GA only: the service speaks up by itself after so much silence."""
+    eagerness: Literal["low", "medium", "high", "auto"] | None = None
+    """Semantic VAD only."""
+    create_response: bool | None = None
+    interrupt_response: bool | None = None
+
+    @property
+    def service_responds(self) -> bool:
+        """Whether the service starts the response by itself, which is its default."""
+        return self.create_response is not False
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is not left to the service."""
+        return without_none(msgspec.structs.asdict(self))
+
+
+class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a script sets on a session. None leaves the service's default."""
+
+    output: Output = "audio"
+    instructions: str | None = None
+    voice: str | None = None
+    max_output_tokens: int | None = None
+    input_transcription: str | None = None
+    """Model (on Azure GA: deployment) that transcribes the caller's audio."""
+    temperature: float | None = None
+    """Preview only; GA has no such setting."""
+    turn_detection: TurnDetection | None = None
+    """None switches it off: turns are committed by the client."""
+    input_format: AudioFormatName = "pcm16"
+    output_format: AudioFormatName = "pcm16"
+    extra: dict[str, Any] = {}
+    """Further settings in the words of the dialect, merged into the update last (`bench.protocol.extra`)."""
+
+
+class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request for a response asks for, beyond what its session says."""
+
+    instructions: str | None = None
+    output: Output | None = None
+    max_output_tokens: int | None = None
+
+
+def without_none(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
