@@ -3,6 +3,6 @@
 Public is what stands here, with the columns of its frames: `docs/api.md`.
 """
 
-from reports.runs import Run, load
+from reports.api import Run, load
 
 __all__ = ["Run", "load"]

@@ -1,11 +1,8 @@
 """Read a run folder: rows as pandas frames with their measures derived, histograms, the run's document.
 
-    import reports
-    run = reports.load("runs/20261120T091400Z-voice_turns")
-    run.turns.groupby("target", observed=True)["ttfa_ms"].median()
-
-A run that ended is read from its Parquet files, one that was killed from its spool. Columns that repeat (labels, ids of
-sessions) are categoricals; the service's ids, one per turn, stay in Arrow, so that a million turns fit in memory.
+A run that ended is read from its Parquet files, one that was killed from its spool. A column has one dtype whatever the
+run holds: whole numbers `Int64`, flags `boolean`, measures `float64`. Columns that repeat (labels, ids of sessions) are
+categoricals; the service's ids, one per turn, stay in Arrow, so that a million turns fit in memory.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,7 +27,7 @@ from bench.plain import printable, shortened
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS
-from bench.run.histograms import Histograms
+from bench.run.histograms import MEASURED, Histograms
 from bench.run.measured import origin_ns, values_ns
 from reports.exactness import Inexact, inexact_of
 from reports.schemas.fit import misfit
@@ -70,11 +68,17 @@ REPORTED = (
 RUN = run_schema()
 TOGETHER = 8
 """So many columns of a million turns are read at once."""
+DTYPES = {
+    pa.string(): pd.ArrowDtype(pa.string()),
+    pa.int64(): pd.Int64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+}
+"""What a column of Arrow becomes in pandas, whether or not any of its values is missing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
-    """A run as it was read. Frames have the columns of `bench.run.folder.SCHEMAS` and those of `derived`."""
+    """A run as it was read. Frames have the columns of `bench.run.folder.SCHEMAS` and those that are derived here."""
 
     folder: Path
     document: dict[str, Any]
@@ -84,6 +88,10 @@ class Run:
     histograms: Histograms
     closed: bool
     """read from Parquet; else from the spool of a run that is under way or was killed"""
+
+    def __repr__(self) -> str:
+        """Run(runs/20261120T091400Z-voice_turns: 400 turns, 40 sessions)."""
+        return f"Run({self.folder}: {len(self.turns):,} turns, {len(self.sessions):,} sessions)"
 
     @cached_property
     def inexact(self) -> tuple[Inexact, ...]:
@@ -108,9 +116,9 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
     if wrong := misfit(document, RUN):
         raise UsageError(f"{path / 'run.json'} is damaged: {shortened(wrong, 200)}")
     try:
-        turns = _with_measures(_frame(path, SCHEMAS["turns"].names)) if everything else _reported_frame(path)
+        turns = _derived(_frame(path, SCHEMAS["turns"].names)) if everything else _reported_frame(path)
         sessions = session_frame(run_folder.read_table(path, "sessions"))
-        seconds = _pandas(run_folder.read_table(path, "seconds"))
+        seconds = second_frame(run_folder.read_table(path, "seconds"))
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
@@ -147,12 +155,19 @@ def _reported_frame(path: Path) -> pd.DataFrame:
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Turns with `outcome_class`, `origin_at_ns` and a column `<measure>_ms` for each measure in ms; NaN = absent."""
-    return _with_measures(_pandas(table))
+    """Turns with `start`, `measured`, `outcome_class`, `origin_at_ns` and `<measure>_ms` for each measure in ms."""
+    return _derived(_pandas(table))
+
+
+def _derived(frame: pd.DataFrame) -> pd.DataFrame:
+    frame["start"] = _moments(frame["start_utc_ns"])
+    return _with_measures(frame)
 
 
 def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
-    frame["origin_at_ns"] = origin_ns(frame)
+    frame["measured"] = _measured(frame)
+    origins_ns = origin_ns(frame)
+    frame["origin_at_ns"] = pd.arrays.IntegerArray(np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns))
     frame["outcome_class"] = _classes(frame)
     for measure in TURN_MEASURES:
         if measure.unit == "ms" and set(measure.columns) <= set(frame.columns):
@@ -161,12 +176,34 @@ def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
-    """Sessions with `outcome_class` and a column `<measure>_ms` for each measure of a session."""
+    """Sessions with `start`, `measured`, `outcome_class` and `<measure>_ms` for each measure of a session."""
     frame = _pandas(table)
+    frame["start"] = _moments(frame["start_utc_ns"])
+    frame["measured"] = _measured(frame)
     frame["outcome_class"] = _classes(frame)
     for measure in SESSION_MEASURES:
         frame[f"{measure.name}_ms"] = values_ns(frame, measure) / 1e6
     return frame
+
+
+def second_frame(table: pa.Table) -> pd.DataFrame:
+    """Seconds with `start` and `measured`."""
+    frame = _pandas(table)
+    frame["start"] = _moments(frame["second"] * 10**9)
+    frame["measured"] = _measured(frame)
+    return frame
+
+
+def _moments(utc_ns: pd.Series[int]) -> pd.Series[Any]:
+    """Nanoseconds since 1970 as `datetime64[ns, UTC]`, to the nanosecond."""
+    return pd.to_datetime(utc_ns, unit="ns", utc=True)
+
+
+def _measured(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Which rows are of the measured phase: those of `measure`, and those without a phase."""
+    phase = frame["phase"]
+    flags: npt.NDArray[np.bool_] = (phase.isna() | (phase == MEASURED)).to_numpy()
+    return flags
 
 
 def _classes(frame: pd.DataFrame) -> pd.Series[str]:
@@ -178,20 +215,13 @@ def _classes(frame: pd.DataFrame) -> pd.Series[str]:
 
 
 def _pandas(table: pa.Table) -> pd.DataFrame:
-    """Column by column, each forgotten in Arrow once it is converted; integers as floats where some are missing."""
+    """Column by column, each forgotten in Arrow once it is converted; a dtype depends on the column's type alone."""
     for index, field in enumerate(table.schema):
         if field.name in REPEATING and pa.types.is_string(field.type):
             table = table.set_column(index, field.name, table.column(index).dictionary_encode())
-    schema = table.schema  # the table itself is unusable afterwards
-    frame: pd.DataFrame = table.to_pandas(
-        split_blocks=True, self_destruct=True, types_mapper={pa.string(): pd.ArrowDtype(pa.string())}.get
-    )
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True, types_mapper=DTYPES.get)
     for name in REPEATING.intersection(frame.columns):  # what others said is shown, as labels are
         frame[name] = _with_printable(frame[name])
-    for name in frame.columns:  # all null: numbers without a value, not objects
-        field_type = schema.field(name).type
-        if frame[name].dtype == object and (pa.types.is_integer(field_type) or pa.types.is_floating(field_type)):
-            frame[name] = frame[name].astype("float64")
     return frame
 
 
@@ -231,6 +261,12 @@ def _counted(path: Path) -> dict[str, Any]:
 
 def _counter(value: object) -> Counter[str]:
     return Counter({str(key): int(number) for key, number in value.items()} if isinstance(value, dict) else {})
+
+
+def row_of(frame: pd.DataFrame, place: int) -> pd.Series[Any]:
+    """One row by its place, with NaN for whatever is missing in it."""
+    row = frame.iloc[place].astype(object)
+    return row.where(row.notna(), np.nan)
 
 
 def response_ids(run: Run, rows: Sequence[int]) -> list[str]:

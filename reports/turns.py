@@ -119,9 +119,8 @@ def column_of(measure: str) -> str:
 
 
 def measured(frame: pd.DataFrame) -> Integers:
-    """Rows of the measured phase; a row without a phase belongs to it."""
-    phase = frame["phase"]
-    return np.flatnonzero((phase.isna() | (phase == "measure")).to_numpy())
+    """Rows of the measured phase."""
+    return np.flatnonzero(frame["measured"].to_numpy())
 
 
 def target_labels(run: Run) -> tuple[str, ...]:

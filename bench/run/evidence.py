@@ -69,7 +69,7 @@ def _of_measure(folder: Path, table: files.TableName, measure: Measure, places: 
     columns = list(dict.fromkeys([*measure.columns, *bounds.columns_of(measure)]))
     rows = files.read_table(folder, table, columns)
     frame = rows.select(list(measure.columns)).to_pandas()
-    values = measured.values_ns(frame, measure).to_numpy().astype(np.float64)
+    values = measured.values_ns(frame, measure)
     if measure.unit == "ms":
         values = values / NS_PER_MS
     slack = bounds.bounds(rows, measure)

@@ -5,38 +5,49 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.measures import ORIGIN, ORIGINS, Measure
 
+Floats = npt.NDArray[np.float64]
 
-def values_ns(rows: pd.DataFrame, measure: Measure) -> pd.Series[float]:
+
+def values_ns(rows: pd.DataFrame, measure: Measure) -> Floats:
     """A measure's nanoseconds, NaN where it is absent. `rows` has `measure.columns`."""
     if measure.column:
-        return rows[measure.column]
+        return _floats(rows, measure.column)
     begin = origin_ns(rows) if measure.begin == ORIGIN else _first(rows, measure.begins)
-    values = rows[f"{measure.end}_at_ns"] - begin
+    values = _floats(rows, f"{measure.end}_at_ns") - begin
     if measure.less:
-        values = values - rows[measure.less]
-    return values.where(rows[measure.unless[0]] != measure.unless[1]) if measure.unless else values
+        values -= _floats(rows, measure.less)
+    if measure.unless:
+        column, excluded = measure.unless
+        values[(rows[column] == excluded).to_numpy()] = np.nan
+    return values
 
 
-def origin_ns(rows: pd.DataFrame) -> pd.Series[float]:
-    """The instant that latency counts from: the one that the row's `origin` names."""
+def origin_ns(rows: pd.DataFrame) -> Floats:
+    """The instant that latency counts from: the one that the row's `origin` names; NaN where it names none."""
     values = np.full(len(rows), np.nan)
     for name in ORIGINS:
         named = (rows[ORIGIN] == name).to_numpy()
-        values[named] = rows[f"{name}_at_ns"].to_numpy()[named]
-    return pd.Series(values, index=rows.index)
-
-
-def _first(rows: pd.DataFrame, names: tuple[str, ...]) -> pd.Series[float]:
-    values = rows[f"{names[0]}_at_ns"]
-    for name in names[1:]:
-        values = values.fillna(rows[f"{name}_at_ns"])
+        values[named] = _floats(rows, f"{name}_at_ns")[named]
     return values
+
+
+def _first(rows: pd.DataFrame, names: tuple[str, ...]) -> Floats:
+    values = _floats(rows, f"{names[0]}_at_ns")
+    for name in names[1:]:
+        values = np.where(np.isnan(values), _floats(rows, f"{name}_at_ns"), values)
+    return values
+
+
+def _floats(rows: pd.DataFrame, column: str) -> Floats:
+    """A column of whole numbers, nullable or not, as floats: exact up to 2⁵³ ns, which is 104 days."""
+    return rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def first_ns(rows: pa.Table, names: tuple[str, ...]) -> Any:

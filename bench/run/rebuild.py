@@ -52,7 +52,7 @@ def _record_table(
 def _values_us(rows: pd.DataFrame, measure: Measure) -> tuple[npt.NDArray[np.bool_], Integers]:
     """Which rows have the measure, and its value, in whole µs."""
     values = values_ns(rows, measure)
-    return values.notna().to_numpy(), values.fillna(0).to_numpy().astype(np.int64) // US
+    return ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // US
 
 
 def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:

@@ -19,8 +19,8 @@ from reports.lost import lost_by_step, lost_of
 from reports.runs import Run
 from reports.samples import ALWAYS, Sampled, is_wait, sampled, session_sample
 from reports.statistics.quantiles import Floats, Integers, Sample
+from reports.summary.figures import main_measures
 from reports.summary.outcomes import Outcomes, outcomes_of
-from reports.summary.summary import main_measures
 from reports.turns import CENSORED, FAILED, GOOD, ORIGINS, Flags, Turns, column_of, measured, turns_of
 
 if TYPE_CHECKING:

@@ -22,6 +22,8 @@ AT_ONCE = 8192
 """Rows; some 25 MB of them as text."""
 DERIVE: dict[TableName, Callable[[pa.Table], pd.DataFrame]] = {"turns": turn_frame, "sessions": session_frame}
 """What derives the measures of a table; seconds have none."""
+FRAMES_ALONE = {"start", "measured"}
+"""Columns that repeat others in pandas' own types; `start_utc_ns` and `phase` say the same in any file."""
 
 
 def schema_of(table: TableName) -> pa.Schema:
@@ -47,8 +49,8 @@ def _derived(piece: pa.Table, table: TableName) -> pa.Table:
     """The columns that a frame has beyond the stored ones."""
     used = [field.name for field in piece.schema if not pa.types.is_string(field.type) or field.name in REPEATING]
     frame = DERIVE[table](pa.table(piece.select(used).columns, names=used))  # the frame takes its table apart
-    columns = {str(name): frame[name] for name in frame.columns if name not in piece.column_names}
-    return pa.table({name: _array(column, name) for name, column in columns.items()})
+    columns = {str(name): frame[name] for name in frame.columns.difference(piece.column_names, sort=False)}
+    return pa.table({name: _array(column, name) for name, column in columns.items() if name not in FRAMES_ALONE})
 
 
 def _array(column: pd.Series[float], name: str) -> pa.Array:

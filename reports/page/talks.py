@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from reports.page.played import stretches
+from reports.runs import row_of
 from reports.statistics.quantiles import rank
 from reports.summary.summary import HEARD, Summary
 
@@ -78,7 +79,7 @@ def _talks(summary: Summary, chosen: dict[str, int]) -> Iterable[Talk]:
     logs = set(summary.run.sessions.loc[summary.run.sessions["event_log"].eq(True), "session_id"].astype(str))
     for role, place in chosen.items():
         row, colour = int(turns.rows[place]), int(turns.target[place])
-        turn = turns.frame.iloc[row]
+        turn = row_of(turns.frame, row)
         session, script = str(turn["session_id"]), settings.get(str(turn["script"]), {})
         talk = Talk(
             role=role,

@@ -1,15 +1,20 @@
-"""The quantiles of one sample, as every report shows them."""
+"""The quantiles of samples, as every report shows them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from bench.measures import CATALOGUE
+from reports.exactness import why
+from reports.runs import Run
+from reports.samples import ALWAYS, Sampled, sampled, session_sample
 from reports.statistics.quantiles import Estimate, Sample, estimates, quantile
 from reports.summary.events import ALL, PS
-from reports.turns import Pool
+from reports.turns import GOOD, Pool, Turns
 
 
 @dataclass(frozen=True)
@@ -60,3 +65,49 @@ def figures(sample: Sample, measure: str, target: str, step: str = ALL, pool: Po
         low=low,
         high=high,
     )
+
+
+def turn_figures(one: Sampled) -> Iterable[Figures]:
+    """A measure of turns: of each of its pools, and of each step in there that has it."""
+    for pool in one.pools():
+        label, name = one.turns.targets[pool.target], one.measure.name
+        yield figures(one.of(pool.target, pool.steps), name, label, pool=pool)
+        for step in np.flatnonzero(one.applies[pool.target] & pool.steps):
+            of_step = one.of(pool.target, one.only(int(step)))
+            yield figures(of_step, name, label, one.turns.steps[int(step)], pool)
+
+
+def session_figures(sessions: pd.DataFrame, targets: Sequence[str], name: str) -> Iterable[Figures]:
+    """A measure of sessions, of each target that has it."""
+    for label in targets:
+        sample = session_sample(sessions[(sessions["target"] == label).to_numpy()], name)
+        if sample is not None:
+            yield figures(sample, name, label)
+
+
+def with_marks(run: Run, unmarked: Iterable[Figures]) -> Iterable[Figures]:
+    """The same with why those are not to be used that are not exact in this run."""
+    for figures in unmarked:
+        yield replace(figures, inexact=why(run.inexact, figures.target, figures.measure))
+
+
+def main_measures(run: Run, turns: Turns) -> dict[str, str]:
+    """For each origin ttfa where there is audio, else ttft; where nothing succeeded, what the scripts asked for."""
+    asked = {script.get("output") for script in run.document.get("scripts") or []}
+    unknown = "ttft" if asked == {"text"} else "ttfa"
+    return {
+        origin: next((name for name in ("ttfa", "ttft") if _any(turns, name, place)), unknown)
+        for place, origin in enumerate(turns.origins)
+    }
+
+
+def _any(turns: Turns, measure: str, place: int) -> bool:
+    """Whether any good turn that counts from this origin has the measure."""
+    there = (turns.kind == GOOD) & ~np.isnan(turns.value(measure))
+    return bool((turns.origin[turns.step[there]] == place).any())
+
+
+def sample_of(turns: Turns, name: str, mains: dict[str, str]) -> Sampled:
+    """A measure over the run; of a step of which nothing ever succeeded its main measure and response_total."""
+    main_of_step = np.array([mains[turns.origins[place]] for place in turns.origin], dtype=object)
+    return sampled(turns, name, (main_of_step == name) | (name == ALWAYS))

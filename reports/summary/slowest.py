@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.plain import printable
-from reports.runs import Run, response_ids
+from reports.runs import Run, response_ids, row_of
 from reports.samples import Sampled
 from reports.statistics.quantiles import Integers
 
@@ -64,7 +64,7 @@ def _slow(
     rows = [int(row) for row in turns.rows[places]]
     responses, values = response_ids(run, rows) if rows else [], turns.value(one.measure.name)
     for place, row, response in zip(places, rows, responses, strict=True):
-        turn, colour = turns.frame.iloc[row], int(turns.target[place])
+        turn, colour = row_of(turns.frame, row), int(turns.target[place])
         session = str(turn["session_id"])
         known = sessions.get(session, pd.Series(dtype=str))
         yield Slow(
@@ -95,7 +95,7 @@ def _sessions(run: Run, rows: Integers) -> pd.DataFrame:
     wanted = {str(name) for name in run.turns["session_id"].iloc[rows]}
     names = ["session_id", "service_session_id", "request_id", "region", "event_log"]
     found = run.sessions.loc[run.sessions["session_id"].isin(wanted).to_numpy(), names]
-    return found.assign(event_log=found["event_log"].eq(True))
+    return found.assign(event_log=found["event_log"].fillna(False))
 
 
 def _text(row: pd.Series[str], name: str) -> str:

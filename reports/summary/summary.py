@@ -13,16 +13,23 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import CATALOGUE
-from reports.exactness import why
 from reports.runs import TURN_MEASURES, Run
-from reports.samples import ALWAYS, Sampled, sampled, session_sample
+from reports.samples import Sampled
 from reports.statistics.components import Spread, spread_of
 from reports.summary.along import Along, alongs
 from reports.summary.arms import Arm, Difference, Interleaving, arms_of, differences, interleaving_of, unfair
 from reports.summary.counts import Counts, counts_of
 from reports.summary.drift import Drift, drifts
 from reports.summary.events import HARNESS, Distribution, Throughput, events, pooled, throughput
-from reports.summary.figures import Figures, figures
+from reports.summary.figures import (
+    Figures,
+    figures,
+    main_measures,
+    sample_of,
+    session_figures,
+    turn_figures,
+    with_marks,
+)
 from reports.summary.incidents import Incidents, incidents_of
 from reports.summary.money import Money, money_of
 from reports.summary.notices import decided, notices
@@ -32,7 +39,7 @@ from reports.summary.segments import Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Slow, slowest
 from reports.summary.verdict import Verdict, verdict_of
-from reports.turns import CENSORED, FAILED, GOOD, Pool, Turns, column_of, measured, turns_of
+from reports.turns import CENSORED, FAILED, Pool, Turns, column_of, measured, turns_of
 from reports.wording.called import called, labels_of
 
 HEARD = "voice_to_voice"
@@ -201,8 +208,8 @@ def summarise(run: Run) -> Summary:
         answers=tuple(_marked(run, answers)),
         heard=tuple(_marked(run, heard)),
         read=tuple(_marked(run, read)),
-        measures=tuple(_with_marks(run, _turn_figures(turns, samples))),
-        connecting=tuple(_with_marks(run, _session_figures(turns.targets, sessions))),
+        measures=tuple(with_marks(run, (row for one in samples.values() for row in turn_figures(one)))),
+        connecting=tuple(with_marks(run, _session_figures(turns.targets, sessions))),
         events=tuple(events(run, turns.targets)),
         harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
         throughput=tuple(throughput(run, turns.targets, window.measured_from_s)),
@@ -222,38 +229,14 @@ def summarise(run: Run) -> Summary:
     )
 
 
-def _marked(run: Run, found: Iterable[Answer]) -> Iterable[Answer]:
-    yield from (replace(one, figures=figures) for one in found for figures in _with_marks(run, [one.figures]))
-
-
-def _with_marks(run: Run, found: Iterable[Figures]) -> Iterable[Figures]:
-    """With why those are not to be used that are not exact in this run."""
-    for one in found:
-        unfit = why(run.inexact, one.target, one.measure)
-        yield replace(one, inexact=unfit) if unfit else one
-
-
-def main_measures(run: Run, turns: Turns) -> dict[str, str]:
-    """For each origin ttfa where there is audio, else ttft; where nothing succeeded, what the scripts asked for."""
-    asked = {script.get("output") for script in run.document.get("scripts") or []}
-    unknown = "ttft" if asked == {"text"} else "ttfa"
-    return {
-        origin: next((name for name in ("ttfa", "ttft") if _any(turns, name, place)), unknown)
-        for place, origin in enumerate(turns.origins)
-    }
-
-
-def _any(turns: Turns, measure: str, place: int) -> bool:
-    """Whether any good turn that counts from this origin has the measure."""
-    there = (turns.kind == GOOD) & ~np.isnan(turns.value(measure))
-    return bool((turns.origin[turns.step[there]] == place).any())
+def _marked(run: Run, answers: Iterable[Answer]) -> Iterable[Answer]:
+    yield from (replace(a, figures=figures) for a in answers for figures in with_marks(run, [a.figures]))
 
 
 def _samples(run: Run, turns: Turns, mains: dict[str, str]) -> Iterable[tuple[str, Sampled]]:
     """The measures that apply to any turn, and the main ones."""
-    main_of_step = np.array([mains[turns.origins[place]] for place in turns.origin], dtype=object)
     for name in _of_turns(run):
-        one = sampled(turns, name, (main_of_step == name) | (name == ALWAYS))
+        one = sample_of(turns, name, mains)
         if one.applies.any() or name in mains.values():
             yield name, one
 
@@ -310,16 +293,6 @@ def _beside(turns: Turns, sessions: pd.DataFrame, samples: dict[str, Sampled], m
             yield _answer(turns, sessions, one, replace(pool, steps=pool.steps & one.applies[pool.target]))
 
 
-def _turn_figures(turns: Turns, samples: dict[str, Sampled]) -> Iterable[Figures]:
-    for name, one in samples.items():
-        for pool in one.pools():
-            label = turns.targets[pool.target]
-            yield figures(one.of(pool.target, pool.steps), name, label, pool=pool)
-            for step in np.flatnonzero(one.applies[pool.target] & pool.steps):
-                told = one.of(pool.target, one.only(int(step)))
-                yield figures(told, name, label, turns.steps[int(step)], pool)
-
-
 def _slowest(
     run: Run, turns: Turns, samples: dict[str, Sampled], mains: dict[str, str], window: Window
 ) -> Iterable[Slow]:
@@ -332,7 +305,5 @@ def _slowest(
 
 def _session_figures(targets: Sequence[str], sessions: pd.DataFrame) -> Iterable[Figures]:
     for measure in CATALOGUE.values():
-        for label in targets if measure.scope == "session" else ():
-            sample = session_sample(sessions[(sessions["target"] == label).to_numpy()], measure.name)
-            if sample is not None:
-                yield figures(sample, measure.name, label)
+        if measure.scope == "session":
+            yield from session_figures(sessions, targets, measure.name)
