@@ -13,7 +13,7 @@ from typing import Any
 from bench.measures import CATALOGUE
 from bench.run.evidence import exactness
 from bench.run.validity import entry_of
-from reports.wording.numbers import NBSP, three
+from reports.numbers import NBSP, three
 
 GOES_WITH = {"stalled": "stall", "stalls": "stall"}
 """Rates and counts that are as exact as a measure."""

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,16 @@ ORDER = (
     "load", "probe", "doctor", "reports",
     "calibrate", "capacity",
     "cli",
+)  # fmt: skip
+
+# The same of `reports`: its folders, and the modules that stand beside them.
+FLOORS = (
+    "bins", "labels", "numbers", "statistics", "schemas",
+    "question", "thresholds", "exactness",
+    "runs", "lost", "turns", "samples",
+    "export", "summary", "api", "wording",
+    "page", "text", "render",
+    "sides", "sizing", "looks", "compare", "gate",
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
@@ -114,6 +125,28 @@ def test_a_part_uses_only_what_stands_before_it(name: str) -> None:
     assert part in ORDER, f"{part} has no place in the order"
     assert {other for other in used - {part} if other in ORDER and ORDER.index(other) > ORDER.index(part)} == set()
     assert used <= set(ORDER)
+
+
+def floor_of(name: str) -> str | None:
+    """The floor of `reports` that a module stands on; None for `reports` itself, and outside of it."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "reports" and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if floor_of(name)])
+def test_a_floor_of_reports_stands_on_those_below_it(name: str) -> None:
+    floor = str(floor_of(name))
+    used = {used for module in imports(name) if module in MODULES and (used := floor_of(module)) is not None}
+
+    assert floor in FLOORS, f"{floor} has no place among the floors"
+    assert {other for other in used if FLOORS.index(other) > FLOORS.index(floor)} == set()
+
+
+def test_no_two_modules_of_reports_import_each_other() -> None:
+    names = [name for name in MODULES if floor_of(name)]
+    uses = {name: {module for module in imports(name) if floor_of(module)} & set(names) - {name} for name in names}
+
+    TopologicalSorter(uses).prepare()  # raises CycleError, naming the circle
 
 
 def test_reports_know_of_the_measuring_half_only_its_files_and_its_catalogue() -> None:

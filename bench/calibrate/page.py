@@ -9,11 +9,11 @@ from typing import Any, Literal
 from bench.calibrate.conclude import KINDS, closing, judged
 from bench.calibrate.text import MARKS, notes, quantiles
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, Spread, Step
+from reports.numbers import NONE, count, ms, three
 from reports.page.charts import legend
 from reports.page.page import environment
 from reports.page.sections import both
 from reports.page.svg import Plot, log_range, log_scale, log_ticks, shape, tone
-from reports.wording.numbers import NONE, count, ms, three
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
 TEMPLATE = """{% extends "base.html.j2" %}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from bench.calibrate.conclude import few_turns
 from bench.run.calibration import Kind, Spread, Step
+from reports.numbers import NONE, count, plural, three
 from reports.statistics.quantiles import floor
-from reports.wording.numbers import NONE, count, plural, three
 
 MARKS = {"good": "✓", "bad": "✕", "late": "?", "busy": "?"}
 COLOURS = {"good": "green", "bad": "red", "late": "yellow", "busy": "yellow"}

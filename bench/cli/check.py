@@ -71,10 +71,10 @@ def _asked(
     """The check. Raises UsageError for what cannot be asked so."""
     from bench.cli.report import close_if_left
     from bench.run.folder import read_document
-    from reports.compare.named import folder_of
     from reports.gate.check import checked
     from reports.gate.conditions import allowed
-    from reports.gate.thresholds import read
+    from reports.sides.named import folder_of
+    from reports.thresholds.grammar import read
 
     if not run.exists() and (whole := folder_of(str(run))).is_dir():
         target = str(run).removeprefix(f"{whole}:")

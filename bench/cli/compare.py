@@ -39,8 +39,8 @@ def compare(
     from bench.run.folder import read_document
     from reports.compare import render, text
     from reports.compare.comparison import compared
-    from reports.compare.named import folder_of
-    from reports.compare.sides import sides_of
+    from reports.sides.named import folder_of
+    from reports.sides.side import sides_of
 
     for folder in dict.fromkeys(folder_of(side) for side in sides):
         close_if_left(folder, read_document(folder))

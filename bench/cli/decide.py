@@ -20,9 +20,9 @@ def decide(
     decision.json.
     """
     from bench.run.folder import read_document
-    from reports.plan.decide import look_at
-    from reports.plan.texts import lines
-    from reports.wording.numbers import NBSP
+    from reports.looks.decide import look_at
+    from reports.looks.text import lines
+    from reports.numbers import NBSP
 
     close_if_left(run, read_document(run))
     decision = look_at(run)

@@ -17,14 +17,14 @@ from typing import Any
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import USAGE_STATUS, UsageError
-from reports.compare.unseen import nothing_seen
-from reports.gate.gated import GATED, near, quoted
-from reports.gate.thresholds import Threshold, parse, read
-from reports.plan.plan import refuse_other_targets
+from reports.looks.plan import refuse_other_targets
+from reports.numbers import NBSP, count
 from reports.statistics.looks import SPENDING, bounds, first_look, pairs_needed, plan
 from reports.statistics.shares import sessions_without
 from reports.statistics.verdicts import floor
-from reports.wording.numbers import NBSP, count
+from reports.thresholds.gated import GATED, near, quoted
+from reports.thresholds.grammar import Threshold, parse, read
+from reports.wording.unseen import nothing_seen
 
 LEVEL, DRAWS = 0.05, 2_000
 DEFAULT = {"p(50)": "<+10%", "p(95)": "<+20%"}

@@ -70,7 +70,7 @@ def _summarised(run: Path) -> Summary:
 
 def closing(summary: Summary, html: Path) -> list[str]:
     """The last lines: the run in one line, whether its figures may be used first, and where the page is."""
-    from reports.wording.numbers import NBSP
+    from reports.numbers import NBSP
     from reports.wording.sentences import essentials
 
     return [essentials(summary).replace(NBSP, " "), str(html)]

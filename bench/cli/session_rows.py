@@ -13,8 +13,8 @@ from bench.plain import printable
 from bench.protocol.events import DELTAS, Event, Kind
 from bench.protocol.limits import RateLimit
 from bench.run.replay import Passage, Replayed
+from reports.numbers import count
 from reports.text.waterfall import Row, Way, folded, message
-from reports.wording.numbers import count
 
 NS_PER_MS = 1e6
 SAID = {

@@ -14,8 +14,8 @@ from bench.plain import printable
 from bench.protocol.simulated import is_simulated
 from bench.run.replay import Replayed
 from bench.target.target import Target
+from reports.numbers import NBSP, count, three
 from reports.text.waterfall import waterfall
-from reports.wording.numbers import NBSP, count, three
 
 NS_PER_MS = 1e6
 HEAD = 11

@@ -20,10 +20,10 @@ def size(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Say how many sessions, how long and how much money it takes to find a change, as a range."""
-    from reports.plan.asked import asked
-    from reports.plan.size import sized
-    from reports.plan.size_text import as_data, lines
-    from reports.wording.numbers import NBSP
+    from reports.numbers import NBSP
+    from reports.sizing.asked import asked
+    from reports.sizing.size import sized
+    from reports.sizing.text import as_data, lines
 
     found = sized(like, asked(measure, detect, margin, power))
     if as_json:

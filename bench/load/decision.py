@@ -1,6 +1,6 @@
 """A run that ends once it is decided: its plan, made before the first session, and the looks at it while it goes on.
 
-What a look says is computed by children: `reports.plan` reads the run folder as everybody does, and never holds up the
+What a look says is computed by children: `reports.looks` reads the run folder as everybody does, and never holds up the
 loop of the sessions. Nobody here knows a figure; the plan and the looks alone decide.
 """
 
@@ -28,7 +28,7 @@ from bench.target.target import Target
 MOST_PAIRS = 500
 """Pairs of a run that says no other number."""
 PLAN = python_command("bench.cli.decision_plan")
-LOOK = python_command("reports.plan")
+LOOK = python_command("reports.looks")
 
 Plan = Mapping[str, Any]
 """`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json.

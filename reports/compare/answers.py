@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.errors import UsageError
-from bench.measures import CATALOGUE
-from reports.compare.question import Question
-from reports.compare.sides import Side, as_floats, counts_of, sample_of, totals_of
 from reports.compare.steps import by_change, waits_of
+from reports.question import Question, better_of
+from reports.sides.side import Side, as_floats, counts_of, sample_of, totals_of
 from reports.statistics.centre import Change, centre, trimmed_mean
-from reports.statistics.differences import Better, Difference
+from reports.statistics.differences import Difference
 from reports.statistics.ordered import mean_by_order, waits_by_order
 from reports.statistics.quantiles import Integers, Sample
 from reports.statistics.rates import rate_difference
@@ -62,14 +60,6 @@ def answers(base: Side, cand: Side, questions: Sequence[Question], how: Resampli
         kind = {"quantile": _quantiles, "mean": _means, "rate": _rates, "centre": _centres}[group[0].kind]
         found |= {answer.question: answer for answer in kind(base, cand, group, how)}
     return [found[question] for question in questions]
-
-
-def better_of(question: Question) -> Better:
-    """Which way is better. Raises UsageError for a measure of which neither more nor less is."""
-    better = "lower" if question.kind == "rate" else CATALOGUE[question.measure].better
-    if better == "neither":
-        raise UsageError(f"{question.measure} cannot be compared: neither more nor less of it is better")
-    return better
 
 
 def _together(questions: Sequence[Question]) -> Iterable[list[Question]]:

@@ -11,18 +11,19 @@ import numpy as np
 from reports.compare.answers import Answer, Resampling, answers
 from reports.compare.decided import decision_on, notices_of
 from reports.compare.failing import any_failure
-from reports.compare.fairness import Check as Check
-from reports.compare.fairness import causes_of, checks_of, notices_on, one_run, refuse_other_definitions
-from reports.compare.question import Question, by_origin, default_questions
-from reports.compare.sides import Side, inexact, matched
 from reports.compare.steps import StepChange, step_changes
-from reports.compare.unseen import with_unseen
-from reports.plan.decision import Decision
+from reports.looks.decision import Decision
+from reports.numbers import listed
+from reports.question import Question
+from reports.sides.fairness import Check as Check
+from reports.sides.fairness import causes_of, checks_of, notices_on, one_run, refuse_other_definitions
+from reports.sides.questions import by_origin, default_questions
+from reports.sides.side import Side, inexact, matched
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import Verdict, floor_reason, verdicts
-from reports.wording.numbers import listed
+from reports.wording.unseen import with_unseen
 from reports.wording.unusable import Cause
 
 Design = Literal["pairs", "sessions", "stored runs"]

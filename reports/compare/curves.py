@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.compare.comparison import Comparison, Finding
-from reports.compare.question import Question
-from reports.compare.sides import sample_of
+from reports.numbers import NBSP, change, shortened
 from reports.page.charts import legend, legend_rows
 from reports.page.frames import CURVE, Curve
 from reports.page.svg import COLOURS, Plot, Scale, log_scale, nines, tone
+from reports.question import Question
+from reports.sides.side import sample_of
 from reports.statistics.differences import Difference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, estimates
-from reports.wording.numbers import NBSP, change, shortened
 
 BEYOND = 20
 """The difference is drawn as far as so many turns of either arm lie beyond: what gates a quantile, too."""

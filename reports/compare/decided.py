@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.compare.fairness import one_run
-from reports.compare.named import known_targets
-from reports.compare.sides import Side
-from reports.plan.decide import decision_of
-from reports.plan.decision import Decision
-from reports.plan.texts import apart, name, place
+from reports.looks.decide import decision_of
+from reports.looks.decision import Decision
+from reports.looks.text import apart, name, place, sentence
+from reports.sides.fairness import one_run
+from reports.sides.named import known_targets
+from reports.sides.side import Side
 from reports.statistics.verdicts import Word
 
 LOOKED = (
@@ -54,7 +54,7 @@ def word_of(decision: Decision) -> Word:
 
 def said(decision: Decision) -> str:
     """Its sentence; a capital where it does not begin with the candidate's name."""
-    text = decision.sentence
+    text = sentence(decision)
     return f"{text if text.startswith(decision.targets[1]) else text[:1].upper() + text[1:]}."
 
 

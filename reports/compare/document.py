@@ -9,10 +9,11 @@ from typing import Any
 from bench.measures import CATALOGUE
 from reports.compare import sentences
 from reports.compare.comparison import Comparison, Finding, run_id
-from reports.compare.fairness import definitions
 from reports.compare.forest_rows import too_few
 from reports.compare.phrases import figure
-from reports.compare.sides import Side
+from reports.looks.text import sentence
+from reports.sides.fairness import definitions
+from reports.sides.side import Side
 from reports.statistics.differences import Difference
 
 COMPARE_VERSION = 1
@@ -61,7 +62,7 @@ def _decision(comparison: Comparison) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        "sentence": found.sentence,
+        "sentence": sentence(found),
         "status": found.status,
         "look": len(found.course.looks),
         "looks": len(found.plan.looks),

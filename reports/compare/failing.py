@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.compare.fairness import Check
-from reports.compare.question import Question
-from reports.compare.sides import Side, as_floats, counts_of
+from reports.numbers import NONE, percent, three
+from reports.question import Question
+from reports.sides.fairness import Check
+from reports.sides.side import Side, as_floats, counts_of
 from reports.statistics.differences import Margin
 from reports.statistics.rates import any_event, newcombe
-from reports.wording.numbers import NONE, percent, three
 
 NAME = "sessions with a failed turn"
 FAILURES = Question("failures", "rate", Margin())

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from reports.compare.forest_rows import Axis, Panel, Row
+from reports.numbers import NBSP, shortened, three
 from reports.page.svg import PHONE, Plot, Scale, clean, glyph, identity, linear_ticks, tone
-from reports.wording.numbers import NBSP, shortened, three
 
 PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
 """Ticks of the axis of ratios, in percent; those that lie too close are left out."""

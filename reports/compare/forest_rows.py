@@ -12,12 +12,12 @@ from typing import Literal
 
 from bench.measures import CATALOGUE
 from reports.compare.comparison import Comparison, Finding
-from reports.compare.question import RATES, Question
+from reports.numbers import NBSP, NONE, change, count, plural, three
+from reports.question import RATES, Question
 from reports.statistics.differences import LEVEL, Difference, Margin
 from reports.statistics.quantiles import Lack, lack
 from reports.statistics.verdicts import Word
 from reports.turns import ORIGINS
-from reports.wording.numbers import NBSP, NONE, change, count, plural, three
 
 NOTHING = "n/a"
 NOT_JUDGED = "– not judged"

@@ -8,16 +8,16 @@ from typing import Any
 
 from reports.compare import curves, forest, path, sentences
 from reports.compare.comparison import Comparison
-from reports.compare.fairness import Check
 from reports.compare.forest_rows import Panel, Row, panels, with_unit
 from reports.compare.page_definitions import VERDICTS, definitions, method
 from reports.compare.page_head import opening
-from reports.compare.question import Question
+from reports.numbers import NBSP, count, three
 from reports.page.charts import percentiles
 from reports.page.page import environment
 from reports.page.sections import both
 from reports.page.svg import HALF, glyph
-from reports.wording.numbers import NBSP, count, three
+from reports.question import Question
+from reports.sides.fairness import Check
 from reports.wording.words import since
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.compare.comparison import Comparison, Design
 from reports.compare.forest_rows import definition
-from reports.wording.numbers import NBSP, count, listed, plural, three
+from reports.numbers import NBSP, count, listed, plural, three
 
 VERDICTS = {
     "regressed": "The whole interval lies beyond the margin, on the bad side.",

@@ -9,10 +9,10 @@ from reports.compare import sentences
 from reports.compare.comparison import Comparison, Design
 from reports.compare.decided import LOOKED, brief
 from reports.compare.forest_rows import GLYPHS
+from reports.labels import all_called
+from reports.numbers import count, listed, moment, plural
 from reports.statistics.verdicts import Word
 from reports.wording import unusable
-from reports.wording.called import all_called
-from reports.wording.numbers import count, listed, moment, plural
 
 STYLES: dict[Word, str] = {
     "regressed": "no",

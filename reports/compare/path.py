@@ -13,10 +13,11 @@ from typing import Any
 
 from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.bins import nice
 from reports.compare.forest_rows import GLYPHS, margin_text, points
-from reports.page.svg import Plot, Scale, identity, linear_ticks, nice
+from reports.numbers import NBSP, change, count, three
+from reports.page.svg import Plot, Scale, identity, linear_ticks
 from reports.statistics.differences import Margin
-from reports.wording.numbers import NBSP, change, count, three
 
 APART = 14
 """Pixels between two ticks."""

@@ -7,9 +7,9 @@ import math
 from bench.measures import CATALOGUE
 from reports.compare.comparison import Finding
 from reports.compare.forest_rows import row, share
-from reports.compare.question import Question
+from reports.numbers import NBSP, count, ms, three
+from reports.question import Question
 from reports.turns import ORIGINS
-from reports.wording.numbers import NBSP, count, ms, three
 
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
 

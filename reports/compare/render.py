@@ -11,7 +11,7 @@ from reports.compare.comment import markdown
 from reports.compare.comparison import Comparison
 from reports.compare.document import as_json
 from reports.compare.page import html
-from reports.plan.document import as_data
+from reports.looks.document import as_data
 
 
 class Paths(NamedTuple):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reports.compare.question import Question
-from reports.compare.sides import Side, sample_of
+from reports.question import Question
+from reports.sides.side import Side, sample_of
 from reports.statistics.centre import WORST_MARGIN, Change, Waits, worst_step
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.quantiles import Sample, quantile

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from reports.gate.gated import near, quoted
+from reports.thresholds.gated import near, quoted
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.plain import printable
 from reports.gate.items import Checked
 from reports.gate.sentences import headline, said
-from reports.wording.numbers import NBSP
+from reports.numbers import NBSP
 
 
 def commands(checked: Checked, comment: Path) -> Iterable[str]:

@@ -21,18 +21,19 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from bench.run.folder import write_text
-from reports.compare.fairness import throttled_cause, throttled_share
-from reports.compare.question import RATES, Question, by_origin
-from reports.compare.sides import Side, counts_of, sample_of
 from reports.gate.conditions import conditions_of
+from reports.labels import labels_of
+from reports.numbers import NBSP
+from reports.question import RATES, Question
+from reports.sides.fairness import throttled_cause, throttled_share
+from reports.sides.questions import by_origin
+from reports.sides.side import Side, counts_of, sample_of
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, ratio_of
 from reports.statistics.resample import quantile_draws, seed_of
 from reports.summary.arms import FAIR
 from reports.summary.verdict import verdict_of
-from reports.wording.called import labels_of
-from reports.wording.numbers import NBSP
 from reports.wording.unusable import of_run
 
 SCHEMA = 1

@@ -1,7 +1,7 @@
 """Relative thresholds of a run that was ended by its looks: the looks answer, for one more test would err more often.
 
 A run of `--until-decided` stopped at a moment that its figures chose. A test that takes its size as given finds
-differences too often, so the verdicts are those of `reports.plan.decide`, each with the interval and the corrected
+differences too often, so the verdicts are those of `reports.looks.decide`, each with the interval and the corrected
 estimate of the look that decided it.
 """
 
@@ -14,22 +14,22 @@ from typing import Any
 
 from bench.errors import UsageError
 from reports.compare.decided import stop_of
-from reports.compare.fairness import one_seed
-from reports.compare.question import Question
-from reports.compare.sides import Side, sides_of
 from reports.gate.against import SameRun
-from reports.gate.gated import GATED
 from reports.gate.items import Item, finite, margin_text, named, not_exact
 from reports.gate.one_arm import figure
 from reports.gate.relative import Answers
-from reports.gate.thresholds import Threshold
-from reports.plan.decide import decision_of
-from reports.plan.decision import Decision
-from reports.plan.pairs import leading, sides_of_pairs
-from reports.plan.sequence import Ruling
+from reports.looks.decide import decision_of
+from reports.looks.decision import Decision
+from reports.looks.pairs import leading, sides_of_pairs
+from reports.looks.sequence import Ruling
+from reports.numbers import count, listed, plural
+from reports.question import Question
 from reports.runs import Run
+from reports.sides.fairness import one_seed
+from reports.sides.side import Side, sides_of
 from reports.statistics.verdicts import DRIFTS
-from reports.wording.numbers import count, listed, plural
+from reports.thresholds.gated import GATED
+from reports.thresholds.grammar import Threshold
 
 NO_DATA = "the run or its baseline has no such figure"
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from bench.errors import UsageError
 from reports.compare.comparison import Comparison, compared
-from reports.compare.named import known_targets
-from reports.compare.question import Question
-from reports.compare.sides import Side, sides_of
 from reports.gate.against import OtherRun, SameRun
 from reports.gate.relative import Answer, Answers, Asked, asked_of
-from reports.gate.thresholds import Threshold
+from reports.question import Question
 from reports.runs import Run, load
+from reports.sides.named import known_targets
+from reports.sides.side import Side, sides_of
 from reports.statistics.differences import LEVEL
+from reports.thresholds.grammar import Threshold
 
 
 def against_targets(

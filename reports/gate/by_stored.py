@@ -11,21 +11,21 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from reports.compare.comparison import Finding
-from reports.compare.fairness import throttled_cause, throttled_share
-from reports.compare.question import Question
-from reports.compare.sides import Side, sample_of
 from reports.gate.against import StoredRuns
 from reports.gate.baselines import PS, Kept, Quantiles, Rate, rate_of, run_id_of
 from reports.gate.eligible import eligible
 from reports.gate.relative import Answer, Answers, asked_of
-from reports.gate.thresholds import Threshold
+from reports.numbers import listed, plural
+from reports.question import Question
+from reports.sides.fairness import throttled_cause, throttled_share
+from reports.sides.side import Side, sample_of
 from reports.statistics.baselines import KNOWN, Stored, against_stored, rate_against_stored, stored_quantile
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.rates import Ratio
 from reports.statistics.resample import seed_of
 from reports.statistics.verdicts import Verdict, floor_reason
 from reports.summary.arms import FAIR
-from reports.wording.numbers import listed, plural
+from reports.thresholds.grammar import Threshold
 
 
 def against_stored_runs(

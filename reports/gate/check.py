@@ -7,30 +7,30 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import UsageError
-from reports.compare.clusters import ABSENT
-from reports.compare.fairness import own_causes
-from reports.compare.question import Question
-from reports.compare.sides import Side
 from reports.gate.against import OtherRun, SameRun, StoredRuns, baseline_of
 from reports.gate.by_decision import by_looks, was_planned
 from reports.gate.by_run import against_run, against_targets
 from reports.gate.by_stored import against_stored_runs
 from reports.gate.doubts import doubted
-from reports.gate.gated import near
 from reports.gate.items import Checked, Item, OnInconclusive, limited, not_exact
 from reports.gate.kept import Figure
 from reports.gate.one_arm import figures, targets_of
 from reports.gate.relative import Answers, items_of
-from reports.gate.thresholds import Threshold
 from reports.gate.throttling import THROTTLED, too_throttled
+from reports.labels import labels_of
+from reports.numbers import listed, percent
+from reports.question import Question
 from reports.runs import Run, load
+from reports.sides.clusters import ABSENT
+from reports.sides.fairness import own_causes
+from reports.sides.side import Side
 from reports.statistics.differences import LEVEL
 from reports.summary.arms import FAIR
 from reports.summary.notices import notices
 from reports.summary.verdict import verdict_of
+from reports.thresholds.gated import near
+from reports.thresholds.grammar import Threshold
 from reports.turns import measured
-from reports.wording.called import labels_of
-from reports.wording.numbers import listed, percent
 from reports.wording.unusable import of_run
 
 REMEDY = (

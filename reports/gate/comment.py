@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from reports.gate.items import Checked, Item
 from reports.gate.sentences import badges, beside, ending, glyph, headline, is_judged, mark, reason
 from reports.gate.written import interval_text, limit_text, value_text, written
+from reports.numbers import NBSP, count, plural
 from reports.text.markdown import plain, table
-from reports.wording.numbers import NBSP, count, plural
 
 ROWS_MOST = 10
 HEAD = ("threshold", "target", "baseline", "figure", "interval (90 %)", "limit")

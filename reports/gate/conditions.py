@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bench.errors import UsageError
-from reports.compare.fairness import definitions
-from reports.compare.sides import Side
-from reports.compare.workload import EXTRA, OF_SCRIPTS, WARMUP, load, said, scripts, warmup
-from reports.gate.gated import near, quoted
+from reports.sides.fairness import definitions
+from reports.sides.side import Side
+from reports.sides.workload import EXTRA, OF_SCRIPTS, WARMUP, load, said, scripts, warmup
 from reports.summary.arms import arms_of
+from reports.thresholds.gated import near, quoted
 
 OWN = ("service", "model", "region", "API version", "voice", "client version", "simulated", "definitions")
 """Conditions with a group of their own; the others are words of a workload, such as `users`."""

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reports.compare.decided import notices_of
-from reports.compare.sides import Side
 from reports.gate.relative import Answer, Answers
+from reports.numbers import NBSP
 from reports.runs import Run
+from reports.sides.side import Side
 from reports.summary.drift import Drift, suspected
 from reports.summary.summary import summarise
-from reports.wording.numbers import NBSP
 
 ASSUMED = (
     "Provisional: another run, or fewer than five stored ones, do not tell the spread from run to run; "

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UsageError
-from reports.compare.named import identity
-from reports.compare.sides import Side
 from reports.gate.baselines import Kept, place_of, read, scenario_of
 from reports.gate.conditions import conditions_of, differing
-from reports.gate.gated import near
+from reports.numbers import NBSP, listed, plural
+from reports.sides.named import identity
+from reports.sides.side import Side
 from reports.summary.arms import FAIR
-from reports.wording.numbers import NBSP, listed, plural
+from reports.thresholds.gated import near
 
 NEWEST = 10
 """So many stored runs are a baseline, the newest ones."""

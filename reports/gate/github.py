@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from bench.plain import printable
 from reports.gate.items import Checked
 from reports.gate.sentences import headline, said
-from reports.wording.numbers import NBSP
+from reports.numbers import NBSP
 
 MOST = 10
 """Annotations of one kind that a step shows."""

@@ -9,17 +9,17 @@ from typing import Literal
 
 from bench.measures import CATALOGUE
 from reports.compare.comparison import Finding
-from reports.compare.question import Question
-from reports.compare.unseen import nothing_seen
-from reports.gate.gated import GATED
 from reports.gate.kept import TAIL, Figure, judged
-from reports.gate.thresholds import Threshold
+from reports.labels import called
+from reports.numbers import NBSP, three
+from reports.question import Question
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.quantiles import lack
 from reports.statistics.shares import sessions_without
+from reports.thresholds.gated import GATED
+from reports.thresholds.grammar import Threshold
 from reports.turns import ORIGINS
-from reports.wording.called import called
-from reports.wording.numbers import NBSP, three
+from reports.wording.unseen import nothing_seen
 
 Word = Literal[
     "kept", "broken", "regressed", "improved", "equivalent", "not regressed", "inconclusive", "no data"

@@ -10,7 +10,7 @@ from junitparser.junitparser import FinalResult
 
 from reports.gate.items import Checked, Item
 from reports.gate.sentences import remarks, said
-from reports.wording.numbers import NBSP
+from reports.numbers import NBSP
 
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write; labels are anyone's."""

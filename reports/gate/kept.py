@@ -17,11 +17,11 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.gate.thresholds import Sign
 from reports.statistics.quantiles import Sample, estimates, sessions_needed
 from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.serial import drifts, in_quarters, levels
 from reports.statistics.verdicts import SESSIONS, floor
+from reports.thresholds.grammar import Sign
 
 LEVEL = 0.90
 TAIL = (1 - LEVEL) / 2

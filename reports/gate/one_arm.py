@@ -8,15 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from bench.measures import CATALOGUE
-from reports.compare.clusters import ABSENT, by_session
-from reports.compare.named import known_targets
-from reports.compare.question import Question, by_origin
-from reports.compare.sides import Side, counts_of, sample_of, totals_of
 from reports.gate.kept import Figure, of_mean, of_quantile, of_rate
-from reports.gate.thresholds import Threshold
+from reports.question import Question
 from reports.runs import Run
 from reports.samples import Sampled
+from reports.sides.clusters import ABSENT, by_session
+from reports.sides.named import known_targets
+from reports.sides.questions import by_origin
+from reports.sides.side import Side, counts_of, sample_of, totals_of
 from reports.statistics.differences import Margin
+from reports.thresholds.grammar import Threshold
 from reports.turns import turns_of
 
 

@@ -8,14 +8,15 @@ from typing import Literal
 
 from bench.errors import UsageError
 from reports.compare.comparison import Finding
-from reports.compare.question import Question, by_origin, default_questions
-from reports.compare.sides import Side
-from reports.compare.unseen import with_unseen
 from reports.gate.items import Item, compared_item, margin_text
-from reports.gate.thresholds import Threshold
+from reports.question import Question
+from reports.sides.questions import by_origin, default_questions
+from reports.sides.side import Side
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import Verdict, floor_reason, verdicts
+from reports.thresholds.grammar import Threshold
+from reports.wording.unseen import with_unseen
 
 NO_RATIO = "no ratio to 0, which stored runs have"
 

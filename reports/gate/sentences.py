@@ -5,8 +5,8 @@ from __future__ import annotations
 from reports.compare.forest_rows import NOT_JUDGED
 from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Grade, Item
 from reports.gate.written import corrected_text, few_text, interval_text, limit_text, value_text
+from reports.numbers import count, plural
 from reports.wording import unusable
-from reports.wording.numbers import count, plural
 
 GLYPHS: dict[Grade, str] = {"passed": "✓", "failed": "✕", "unsure": "?", "void": "✕"}
 NEAR = 0.05

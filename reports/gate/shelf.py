@@ -9,8 +9,8 @@ import numpy as np
 
 from reports.gate.baselines import PS, Kept
 from reports.gate.eligible import NEWEST
+from reports.numbers import NBSP, count, moment, plural, three
 from reports.statistics.baselines import KNOWN
-from reports.wording.numbers import NBSP, count, moment, plural, three
 
 SHOWN = (0.5, 0.95)
 HEAD = f"  {'figure':<34}{'newest':>10}{'between runs':>18}{'within a run':>18}"

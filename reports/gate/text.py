@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from reports.gate.items import Checked, Grade, Item
 from reports.gate.sentences import badges, beside, ending, glyph, headline, is_judged, mark, reason
 from reports.gate.written import interval_text, limit_text, value_text
-from reports.wording.numbers import NBSP, shortened
+from reports.numbers import NBSP, shortened
 
 COLOURS: dict[Grade, str] = {"passed": "32", "failed": "31", "unsure": "33", "void": "31"}
 BOLD, SOFT = "1", "2"

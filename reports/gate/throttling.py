@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from reports.compare.fairness import throttled_cause, throttled_share
-from reports.compare.sides import Side
 from reports.gate.items import Item
+from reports.sides.fairness import throttled_cause, throttled_share
+from reports.sides.side import Side
 from reports.summary.arms import FAIR
 
 THROTTLED = "throttled"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.compare.forest_rows import points, share
 from reports.gate.items import Item
-from reports.wording.numbers import NBSP, change, count, three
+from reports.numbers import NBSP, change, count, three
 
 TIMEOUT = "> timeout"
 """A figure that lies among the failed turns."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.money import dollars
+from reports.numbers import NONE, clock, count, ms, percent, span, three
 from reports.page import gauges
 from reports.page.sections import both, capital
 from reports.statistics.quantiles import quantile
@@ -20,7 +21,6 @@ from reports.summary.money import CACHED, INPUT, OUTPUT, Cost
 from reports.summary.quota import Throttling
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
-from reports.wording.numbers import NONE, clock, count, ms, percent, span, three
 
 NAMED = 2
 """So many targets are named one by one in a sentence."""

@@ -8,12 +8,12 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.measures import CATALOGUE
+from reports.numbers import NONE, listed, plural, three
 from reports.page import bars, charts, frames
 from reports.page.sections import both
 from reports.summary.summary import Answer, Summary
 from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import words
-from reports.wording.numbers import NONE, listed, plural, three
 from reports.wording.words import answer_cell, estimate_cell
 
 TABS = ("ttfa", "ttft", "voice_to_voice", "response_total", "transcript_total")

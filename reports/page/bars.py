@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from reports.bins import time_step
+from reports.numbers import clock, instant, ms, scale_of, shortened, three
 from reports.page.charts import LEGEND_PITCH, legend, legend_rows
 from reports.page.frames import Flow
 from reports.page.svg import (
@@ -20,12 +22,10 @@ from reports.page.svg import (
     log_ticks,
     shape,
     steps_of,
-    time_step,
     tone,
 )
 from reports.statistics.quantiles import Estimate
 from reports.summary.figures import Figures
-from reports.wording.numbers import clock, instant, ms, scale_of, shortened, three
 
 STEPS_MOST = 32
 STRIP = 250

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
 from reports.page import scatter, speech, stacks, trends
 from reports.page.sections import both, capital, event_row, row
 from reports.page.svg import COLOURS, HALF, WIDE
@@ -18,7 +19,6 @@ from reports.summary.slowest import Slow
 from reports.summary.summary import HEARD, Summary
 from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import remarks, words
-from reports.wording.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
 
 REPLIES = ("stall", "stalls", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
 DETECTED = ("turn_detection", "speech_detected", "input_transcript", "input_transcript_total", "vad_splits")
@@ -128,7 +128,12 @@ def along(summary: Summary) -> dict[str, Any] | None:
             parts.append({"head": words.counted(summary.mains[origin], origin), "figures": figures})
     if not parts:
         return None
-    return {"parts": parts, "alike": one_thing(summary), "banded": len(summary.targets) <= COLOURS, "tails": tailed}
+    return {
+        "parts": parts,
+        "alike": one_thing(summary.turns, summary.run.sessions),
+        "banded": len(summary.targets) <= COLOURS,
+        "tails": tailed,
+    }
 
 
 def _moved(frame: Along) -> str:

@@ -5,21 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from reports.numbers import count, ms, percent, shortened
 from reports.page.frames import Curve
-from reports.page.svg import (
-    COLOURS,
-    Plot,
-    Scale,
-    glyph,
-    log_range,
-    log_scale,
-    log_ticks,
-    nines,
-    shape,
-    tone,
-)
+from reports.page.svg import COLOURS, Plot, Scale, glyph, log_range, log_scale, log_ticks, nines, shape, tone
 from reports.statistics.quantiles import Estimate
-from reports.wording.numbers import count, ms, percent, shortened
 
 SHELF = 12
 LEGEND_PITCH = 16

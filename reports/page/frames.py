@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from reports.page.svg import nines, time_step
+from reports.bins import time_step
+from reports.page.svg import nines
 from reports.samples import Sampled
 from reports.statistics.quantiles import BEYOND, Estimate, Floats, estimates, quantile
 from reports.summary.summary import Summary

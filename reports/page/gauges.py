@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from reports.page.svg import Plot, Scale, glyph, identity, linear_ticks, steps_of, time_step, tone
+from reports.bins import time_step
+from reports.numbers import NBSP, clock, count, instant, percent, plural, shortened
+from reports.page.svg import Plot, Scale, glyph, identity, linear_ticks, steps_of, tone
 from reports.summary.quota import Quota, Throttling
-from reports.wording.numbers import NBSP, clock, count, instant, percent, plural, shortened
 
 SHARE, COUNT, GAP, APART = 64, 46, 50, 28
 STYLES = {"tokens": "t-mid", "requests": "t-tail"}

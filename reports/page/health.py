@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from reports.numbers import count, percent
 from reports.page.frames import WHOLE_S
 from reports.page.sections import event_row
 from reports.statistics.components import Spread
@@ -16,7 +17,6 @@ from reports.summary.summary import Summary
 from reports.summary.trust import trust
 from reports.summary.verdict import Rule
 from reports.wording import words
-from reports.wording.numbers import count, percent
 
 
 def health(summary: Summary) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reports.page.svg import log_range, time_step
+from reports.bins import time_step
+from reports.page.svg import log_range
 from reports.statistics.quantiles import Floats, quantile
 from reports.summary.summary import Summary
 from reports.turns import FAILED, GOOD, Flags, Pool, column_of, place_of

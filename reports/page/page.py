@@ -11,11 +11,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
+from reports.numbers import moment
 from reports.page import accounts, answers, calls, health, sections
 from reports.page.svg import GLYPHS
 from reports.summary.summary import Summary
 from reports.wording import failings, remarks, sentences, words
-from reports.wording.numbers import moment
 
 METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",

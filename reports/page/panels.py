@@ -7,21 +7,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from reports.bins import time_step
+from reports.numbers import clock, count, instant, listed, ms, shortened
 from reports.page.over_time import ROWS, Bin, OverTime, Panel
-from reports.page.svg import (
-    Plot,
-    Point,
-    Scale,
-    glyph,
-    identity,
-    linear_ticks,
-    log_scale,
-    log_ticks,
-    steps_of,
-    time_step,
-    tone,
-)
-from reports.wording.numbers import clock, count, instant, listed, ms, shortened
+from reports.page.svg import Plot, Point, Scale, glyph, identity, linear_ticks, log_scale, log_ticks, steps_of, tone
 
 SHELF = 12
 TICKS_MOST = 300

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import math
 
+from reports.numbers import count, ms, shortened
 from reports.page.charts import LEGEND_PITCH, legend, legend_rows
-from reports.page.svg import (
-    Plot,
-    Scale,
-    identity,
-    linear_ticks,
-    log_scale,
-    log_ticks,
-    shape,
-    tone,
-)
+from reports.page.svg import Plot, Scale, identity, linear_ticks, log_scale, log_ticks, shape, tone
 from reports.page.ways import GRIDS, Way, Ways
-from reports.wording.numbers import count, ms, shortened
 
 
 def scatter(frame: Ways, w: int) -> Plot:

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.measures import CATALOGUE
+from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
 from reports.page import bars, frames, panels, stacks
 from reports.page.over_time import OverTime, over_time
 from reports.page.stretch import courses, slowest
@@ -17,7 +18,6 @@ from reports.summary.events import ALL, PS, Distribution
 from reports.summary.figures import Figures
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
-from reports.wording.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
 from reports.wording.words import cell
 
 FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")

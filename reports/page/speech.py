@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from reports.page.svg import Plot, Scale, glyph, identity, nice, steps_of, time_step, tone
+from reports.bins import nice, time_step
+from reports.numbers import NBSP, ms, shortened, three
+from reports.page.svg import Plot, Scale, glyph, identity, steps_of, tone
 from reports.page.talks import Talk
-from reports.wording.numbers import NBSP, ms, shortened, three
 
 LONGEST_S = 20.0
 """The axis ends here at the latest; what goes on is broken off, and says where it ends."""

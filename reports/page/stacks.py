@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.measures import VAD_SEGMENTS
+from reports.numbers import ms, plural, shortened, three
 from reports.page.frames import PHASES, Stack
 from reports.page.svg import Plot, Scale, glyph, identity, linear_ticks, tone
 from reports.summary.segments import Breakdown
-from reports.wording.numbers import ms, plural, shortened, three
 
 PITCH = 42
 BAR = 18

@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
+from reports.bins import nice
+
 WIDE, HALF, PHONE = 1080, 524, 360
 COLOURS = 4
 SHAPES = ("circle", "diamond", "triangle", "square", "wedge", "cross", "star", "hexagon")
@@ -95,22 +97,6 @@ def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
     step = nice((high - low) / most)
     first = math.ceil(low / step - 1e-9)
     return [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def nice(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 · 10^k that is not below the value."""
-    if value <= 0:
-        return 1.0
-    base = 10.0 ** math.floor(math.log10(value))
-    return next(m * base for m in (1, 2, 2.5, 5, 10) if m * base >= value * (1 - 1e-9))
-
-
-SECONDS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
-
-
-def time_step(length_s: float, most: int) -> float:
-    """The smallest round number of seconds that gives at most so many steps."""
-    return next((float(s) for s in SECONDS if length_s / s <= most), nice(length_s / most))
 
 
 def steps_of(length: float, step: float) -> list[float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from reports.bins import time_step
+from reports.numbers import count, instant, ms, shortened, three
 from reports.page.charts import LEGEND_PITCH, legend, legend_rows
 from reports.page.svg import (
     COLOURS,
@@ -16,11 +18,9 @@ from reports.page.svg import (
     log_ticks,
     shape,
     steps_of,
-    time_step,
     tone,
 )
 from reports.summary.along import Along, Course, Stop
-from reports.wording.numbers import count, instant, ms, shortened, three
 
 COUNTS = 15
 """Height of a line of counts below the axis."""

@@ -5,21 +5,17 @@ Small aggregates whatever the number of turns; only measured turns, and of one o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from reports.numbers import NBSP, three
 from reports.samples import Sampled
 from reports.statistics.quantiles import Estimate, Floats, Integers, Sample, estimates
-from reports.turns import Pool
-from reports.wording.numbers import NBSP, three
-
-if TYPE_CHECKING:
-    from reports.summary.summary import Summary
+from reports.turns import Pool, Turns
 
 NUMBERED = 10
 """Turns after this number stand together."""
@@ -90,36 +86,39 @@ class Along:
         return any(2 * min(s.n for s in c.stops) < max(s.n for s in c.stops) for c in self.courses if c.stops)
 
 
-def alongs(summary: Summary) -> Iterable[Along]:
-    """By turn and by age, of each origin; also those that are nothing to draw."""
-    for origin in summary.turns.origins:
-        yield from (by_turn(summary, origin), by_age(summary, origin))
+def alongs(
+    turns: Turns, sessions: pd.DataFrame, samples: Mapping[str, Sampled], mains: Mapping[str, str]
+) -> Iterable[Along]:
+    """By turn and by age, of each origin by its main measure; also those that are nothing to draw."""
+    for origin in turns.origins:
+        for empty, place in (by_turn(turns), by_age(turns, sessions, origin)):
+            yield _along(turns, samples[mains[origin]], origin, empty, place)
 
 
-def by_turn(summary: Summary, origin: str) -> Along:
-    """By the turn's number in its session; those after the tenth together."""
-    number = np.nan_to_num(summary.turns.column("turn"))
+def by_turn(turns: Turns) -> tuple[Along, Integers]:
+    """The places by the turn's number in its session, those after the tenth together; and the place of each turn."""
+    number = np.nan_to_num(turns.column("turn"))
     most = int(min(NUMBERED + 1, number.max(initial=1)))
     names = tuple(f"{n}+" if n > NUMBERED else str(n) for n in range(1, most + 1))
     place = np.clip(number, 1, most).astype(np.int64) - 1
-    return _along(summary, origin, Along("", "turn", names, tuple(range(1, most + 1)), most, ()), place)
+    return Along("", "turn", names, tuple(range(1, most + 1)), most, ()), place
 
 
-def by_age(summary: Summary, origin: str) -> Along:
-    """By how long ago the session began when the turn did, in twelve equal bins up to the oldest of this origin."""
-    turns = summary.turns
-    age_s = np.where(turns.origin[turns.step] == turns.origins.index(origin), ages(summary), np.nan)
+def by_age(turns: Turns, sessions: pd.DataFrame, origin: str) -> tuple[Along, Integers]:
+    """By how long ago the session began when the turn did: twelve equal bins up to the oldest of this origin, and the
+    place of each turn; −1 for those of other origins.
+    """
+    age_s = np.where(turns.origin[turns.step] == turns.origins.index(origin), ages(turns, sessions), np.nan)
     end = max(1e-3, float(np.nanmax(age_s, initial=0.0)))
     place = np.where(np.isnan(age_s), -1, np.minimum(np.nan_to_num(age_s) / end * AGES, AGES - 1)).astype(np.int64)
     edges = np.linspace(0.0, end, AGES + 1)
     names = tuple(f"{three(low)} to {three(high)}{NBSP}s" for low, high in pairwise(edges))
     middles = tuple(float(middle) for middle in (edges[:-1] + edges[1:]) / 2)
-    return _along(summary, origin, Along("", "age", names, middles, end, ()), place)
+    return Along("", "age", names, middles, end, ()), place
 
 
-def ages(summary: Summary) -> Floats:
+def ages(turns: Turns, sessions: pd.DataFrame) -> Floats:
     """Of each measured turn: seconds from its session's start to its own; NaN where the session has no row."""
-    turns, sessions = summary.turns, summary.run.sessions
     began = pd.Series(sessions["start_utc_ns"].to_numpy(dtype=np.float64), index=sessions["session_id"].astype(str))
     of_category = began[~began.index.duplicated()].reindex(turns.frame["session_id"].cat.categories.astype(str))
     # whole numbers of ns exceed what a float holds exactly by some 100 ns: nothing to an age in seconds
@@ -127,22 +126,19 @@ def ages(summary: Summary) -> Floats:
     return np.maximum(age_s, 0.0)
 
 
-def one_thing(summary: Summary) -> bool:
+def one_thing(turns: Turns, sessions: pd.DataFrame) -> bool:
     """Whether turn number and session age go together so closely that no figure can tell which of them matters."""
-    number, age_s = summary.turns.column("turn"), ages(summary)
+    number, age_s = turns.column("turn"), ages(turns, sessions)
     known = np.isfinite(number) & np.isfinite(age_s)
     if known.sum() < 3 or np.ptp(number[known]) == 0 or np.ptp(age_s[known]) == 0:
         return False
     return float(np.corrcoef(number[known], age_s[known])[0, 1]) >= ALIKE
 
 
-def _along(summary: Summary, origin: str, empty: Along, place: Integers) -> Along:
-    measure = summary.mains[origin]
-    one = summary.samples[measure]
-    pools = [pool for pool in summary.turns.pools if pool.origin == origin]
-    targets = summary.turns.targets
-    courses = [Course(targets[pool.target], pool.target, tuple(_stops(one, pool, place))) for pool in pools]
-    return replace(empty, measure=measure, courses=tuple(c for c in courses if c.stops), origin=origin)
+def _along(turns: Turns, measured: Sampled, origin: str, empty: Along, place: Integers) -> Along:
+    pools = [pool for pool in turns.pools if pool.origin == origin]
+    courses = [Course(turns.targets[pool.target], pool.target, tuple(_stops(measured, pool, place))) for pool in pools]
+    return replace(empty, measure=measured.measure.name, courses=tuple(c for c in courses if c.stops), origin=origin)
 
 
 def _stops(one: Sampled, pool: Pool, place: Integers) -> Iterable[Stop]:

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from bench.plain import printable
+from reports.numbers import NBSP, change, count, listed, ms, percent, plural, shortened, together
 from reports.summary.figures import Figures
 from reports.summary.outcomes import Outcomes
-from reports.wording.numbers import NBSP, change, count, listed, ms, percent, plural, shortened, together
 
 TOLD = (0.5, 0.95)
 FAIR = 0.01

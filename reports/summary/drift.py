@@ -8,21 +8,17 @@ of medians excludes 1 and the medians lie more than 5 % apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reports.numbers import NBSP, change, listed
 from reports.samples import Sampled
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.quantiles import Integers, Sample
 from reports.statistics.resample import seed_of
-from reports.turns import Flags, Pool
-from reports.wording.numbers import NBSP, change, listed
-
-if TYPE_CHECKING:
-    from reports.summary.summary import Summary
+from reports.turns import Flags, Pool, Turns
 
 P = 0.5
 LEVEL = 0.005
@@ -79,18 +75,21 @@ def _end(ratio: float) -> str:
     return change(ratio) if 0 < ratio < math.inf else "open"
 
 
-def drifts(summary: Summary) -> Iterable[Drift]:
-    """Of each target and origin by its main measure; nothing of one whose halves hold too few sessions."""
-    began_ns = summary.turns.column("start_utc_ns")
+def drifts(run_id: str, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[str, str]) -> Iterable[Drift]:
+    """Of each target and origin by its main measure; nothing of one whose halves hold too few sessions.
+
+    `mains`: the main measure of each origin; `samples`: each of them over the whole run.
+    """
+    began_ns = turns.column("start_utc_ns")
     if not began_ns.size:
         return
     late = began_ns > (began_ns.min() + began_ns.max()) / 2
-    rng = np.random.default_rng(seed_of(str(summary.run.document.get("run_id") or "")))
-    for pool in summary.turns.pools:
-        one = summary.samples[summary.mains[pool.origin]]
+    rng = np.random.default_rng(seed_of(run_id))
+    for pool in turns.pools:
+        one = samples[mains[pool.origin]]
         found = _drift(one, pool, late, rng)
         if found:
-            yield replace(found, target=summary.targets[pool.target], origin=pool.origin)
+            yield replace(found, target=turns.targets[pool.target], origin=pool.origin)
 
 
 def _drift(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> Drift | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reports.wording.numbers import listed
+from reports.numbers import listed
 
 
 @dataclass(frozen=True)

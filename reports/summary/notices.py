@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports.numbers import plural
 from reports.runs import Run
 from reports.turns import Turns
-from reports.wording.numbers import plural
 
 ORDINARY = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
 """Beginnings of what a run says of its end where nothing but its own length ended it; what was killed has a notice."""

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import is_throttled
-from reports.page.svg import time_step
+from reports.bins import time_step
 from reports.runs import Run
 from reports.statistics.quantiles import Floats, Integers
 

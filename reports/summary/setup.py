@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from reports.numbers import NBSP, listed, three
 from reports.turns import Turns
-from reports.wording.numbers import NBSP, listed, three
 
 BY_SERVICE = ("server_vad", "semantic_vad")
 GROWS = ("ttfa", "transcript_*", "response_total", "turn_detection", "voice_to_voice")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from reports.numbers import NONE, three
 from reports.statistics.components import Spread
-from reports.wording.numbers import NONE, three
 
 
 def figures_of(spread: Spread) -> tuple[str, ...]:

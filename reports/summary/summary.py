@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import CATALOGUE
+from reports.labels import called, labels_of
 from reports.runs import TURN_MEASURES, Run
 from reports.samples import Sampled
 from reports.statistics.components import Spread, spread_of
@@ -40,7 +41,6 @@ from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Slow, slowest
 from reports.summary.verdict import Verdict, verdict_of
 from reports.turns import CENSORED, FAILED, Pool, Turns, column_of, measured, turns_of
-from reports.wording.called import called, labels_of
 
 HEARD = "voice_to_voice"
 READ = "transcript_first"
@@ -158,7 +158,7 @@ class Summary:
     @cached_property
     def drifts(self) -> tuple[Drift, ...]:
         """The first half of the measured phase against the second, of targets with enough sessions."""
-        return tuple(drifts(self))
+        return tuple(drifts(str(self.run.document.get("run_id") or ""), self.turns, self.samples, self.mains))
 
     @cached_property
     def spreads(self) -> tuple[tuple[Figures, Spread], ...]:
@@ -169,7 +169,7 @@ class Summary:
     @cached_property
     def alongs(self) -> tuple[Along, ...]:
         """The wait by turn number and by session age, of each origin."""
-        return tuple(alongs(self))
+        return tuple(alongs(self.turns, self.run.sessions, self.samples, self.mains))
 
     @cached_property
     def bands(self) -> tuple[Breakdown, ...]:

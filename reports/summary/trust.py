@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from reports.numbers import count, listed
 from reports.runs import Run
-from reports.wording.numbers import count, listed
 
 NOT_CALIBRATED = "not calibrated: `rtbench calibrate` says how wrong this machine's figures are"
 BUSIEST = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reports.wording.numbers import NBSP, plural, span, three
+from reports.numbers import NBSP, plural, span, three
 
 STATES = {"running": "the run has not ended", "closing": "the run has not been closed"}
 """Why a run in such a state has no verdict."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from reports.numbers import count, shortened, three
 from reports.page.svg import glyph, tone
 from reports.summary.summary import Answer, Summary
 from reports.wording import words
-from reports.wording.numbers import count, shortened, three
 
 NAME_LEAST, NAME_MOST = 9, 14
 """Letters of a label beside its figures."""

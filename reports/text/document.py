@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.measures import DEFINITIONS_VERSION
+from reports.schemas.summary import SUMMARY_VERSION
 from reports.statistics.quantiles import Estimate, quantile
 from reports.summary.events import Distribution
 from reports.summary.figures import Figures
@@ -19,8 +20,6 @@ from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
 from reports.summary.summary import Answer, Summary
 from reports.text import scattered
-
-SUMMARY_VERSION = 3
 
 
 def as_json(summary: Summary) -> str:

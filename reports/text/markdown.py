@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from bench.plain import printable
+from reports.numbers import NBSP, count, moment, ms, percent, plural, quantity, three, usd
 from reports.summary import drift
 from reports.summary.arms import FACTS
 from reports.summary.events import ALL, PS
@@ -15,7 +16,6 @@ from reports.summary.spread import figures_of
 from reports.summary.summary import HEARD, Answer, Summary
 from reports.summary.trust import trust
 from reports.wording import failings, remarks, sentences, words
-from reports.wording.numbers import NBSP, count, moment, ms, percent, plural, quantity, three, usd
 
 ROWS_MOST = 10
 INCIDENTS_MOST = 20

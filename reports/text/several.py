@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reports.numbers import NBSP, NONE, count, shortened, three
 from reports.summary.summary import Answer, Summary
 from reports.wording import words
-from reports.wording.numbers import NBSP, NONE, count, shortened, three
 
 HEADS = ("run", "target", "turns", "p50", "p95", "p99", "failed", "valid")
 LEFT = (0, 1, 7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reports.numbers import NBSP, count, moment, three
 from reports.summary import drift
 from reports.summary.events import ALL
 from reports.summary.summary import Summary
@@ -12,7 +13,6 @@ from reports.summary.verdict import Rule
 from reports.text.columns import table
 from reports.wording import remarks, words
 from reports.wording.failings import second
-from reports.wording.numbers import NBSP, count, moment, three
 from reports.wording.sentences import headline, heard
 
 COLOURS = {"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"}

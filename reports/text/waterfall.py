@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports.wording.numbers import count
+from reports.numbers import count
 
 Way = Literal["→", "←", "♪", "·"]
 """Sent, received, heard by the caller; or something that is no message."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reports.numbers import count, listed, percent, plural
 from reports.summary.outcomes import Ending
 from reports.summary.summary import Summary
 from reports.wording import words
-from reports.wording.numbers import count, listed, percent, plural
 
 NO_VERDICT = "Not judged: {}. Nothing says whether the load generator kept up."
 NAMED = 3

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from reports.numbers import NBSP, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import Difference
 from reports.summary.money import Cost, Money
 from reports.summary.quota import Quota
 from reports.summary.summary import Summary
 from reports.turns import ORIGINS
-from reports.wording.numbers import NBSP, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
 
 NO_TEST = (
     "No test was made: nothing here says whether chance alone could have made such differences; rtbench compare does."

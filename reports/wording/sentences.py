@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+from reports.numbers import count, listed, plural, together, usd
 from reports.summary.summary import HEARD, Answer, Summary
 from reports.summary.verdict import taken_by_warm_up
 from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import failings, words
-from reports.wording.numbers import count, listed, plural, together, usd
 
 WAITS = {
     "speech_end": "Callers wait {0} from the end of their speech for the first {1} of the reply (median)",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.numbers import listed
 from reports.summary.verdict import Rule, Verdict, taken_by_warm_up
-from reports.wording.numbers import listed
 from reports.wording.words import rule_said
 
 LEAD = "Do not use these figures"

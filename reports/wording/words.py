@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from bench.measures import CATALOGUE
+from reports.numbers import NBSP, count, listed, ms, percent, plural, span, three
 from reports.statistics.quantiles import Estimate
 from reports.summary.counts import Counts
 from reports.summary.events import ALL
@@ -14,7 +15,6 @@ from reports.summary.segments import Breakdown
 from reports.summary.summary import HEARD, READ, Answer, Summary
 from reports.summary.verdict import Rule
 from reports.turns import ORIGINS
-from reports.wording.numbers import NBSP, count, listed, ms, percent, plural, span, three
 
 CAUSES = {
     "stamp_error": ("arrival stamps are not exact", "the load generator fell behind what came in"),

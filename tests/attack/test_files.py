@@ -25,8 +25,8 @@ from bench.simulator.profile import load_profile
 from bench.target.endpoint import Wishes, resolve_targets
 from bench.target.prices import load_price_table
 from reports import render
-from reports.gate import thresholds
 from reports.summary.summary import summarise
+from reports.thresholds import grammar as thresholds
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

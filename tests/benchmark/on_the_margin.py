@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.gate.kept import judged, of_rate
-from reports.plan.gates import quantiles_seen, rate_seen
-from reports.plan.sequence import Course, Schedule, follow
+from reports.looks.gates import quantiles_seen, rate_seen
+from reports.looks.sequence import Course, Schedule, follow
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.looks import plan
 from reports.statistics.quantiles import sample

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from reports.plan.gates import quantiles_seen, rate_seen
-from reports.plan.sequence import Course, Schedule, Seen, follow
+from reports.looks.gates import quantiles_seen, rate_seen
+from reports.looks.sequence import Course, Schedule, Seen, follow
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.looks import bounds, plan
 from reports.statistics.power import distance_of, pilot_of_quantile

@@ -18,7 +18,7 @@ from reports import render
 from reports.compare import page
 from reports.compare.comparison import Comparison, compared
 from reports.compare.forest_rows import panels
-from reports.compare.sides import sides_of
+from reports.sides.side import sides_of
 from reports.summary.summary import summarise
 from reports.wording.words import answer_cell
 from tests.browser.chromium import Browser, Page, different_lines, picture_size

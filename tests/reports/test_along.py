@@ -13,7 +13,7 @@ import reports
 from reports.page import trends
 from reports.page.calls import along as section
 from reports.statistics.quantiles import quantile
-from reports.summary.along import AGES, Along, by_age, by_turn, one_thing
+from reports.summary.along import AGES, Along, one_thing
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -23,6 +23,14 @@ LONG = Plan(sessions=60, turns=14, targets=("direct", "gateway"), failed=0.02, s
 
 def build(folder: Path, plan: Plan) -> Summary:
     return summarise(reports.load(synthetic.write(folder, plan), everything=False))
+
+
+def by_turn(summary: Summary, origin: str) -> Along:
+    return next(along for along in summary.alongs if (along.by, along.origin) == ("turn", origin))
+
+
+def by_age(summary: Summary, origin: str) -> Along:
+    return next(along for along in summary.alongs if (along.by, along.origin) == ("age", origin))
 
 
 @pytest.mark.parametrize("frame_of", [by_turn, by_age])
@@ -63,8 +71,8 @@ def test_ages_are_in_equal_bins_up_to_the_oldest(tmp_path: Path) -> None:
 def test_a_fixed_script_makes_one_thing_of_both(tmp_path: Path) -> None:
     fixed, alone = build(tmp_path / "fixed", LONG), build(tmp_path / "alone", Plan(sessions=20, turns=1))
 
-    assert one_thing(fixed)
-    assert not one_thing(alone)
+    assert one_thing(fixed.turns, fixed.run.sessions)
+    assert not one_thing(alone.turns, alone.run.sessions)
     assert "tell which of the two matters" not in str(section(alone))
     said = section(fixed)
     assert said is not None

@@ -11,21 +11,21 @@ import pytest
 import reports
 from bench.errors import UsageError
 from reports import render
-from reports.compare.question import Question
 from reports.exactness import Inexact
 from reports.gate.baselines import baseline_of, save
 from reports.gate.check import checked
 from reports.gate.sentences import unsettled
-from reports.plan.decide import look_at
+from reports.looks.decide import look_at
+from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.markdown import markdown
 from tests.reports.compare.build import quick, two
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
-from tests.reports.plan.test_decide import TWO
-from tests.reports.plan.test_decide import run as decided_run
-from tests.reports.plan.test_size import size_of
+from tests.reports.looks.test_decide import TWO
+from tests.reports.looks.test_decide import run as decided_run
+from tests.reports.sizing.test_size import size_of
 from tests.reports.synthetic import Plan, write
 
 LATE = Plan(sessions=60, turns=10, inexact=("response_total",))

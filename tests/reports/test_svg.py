@@ -9,19 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.page.svg import (
-    SHAPES,
-    Plot,
-    linear_ticks,
-    log_range,
-    log_scale,
-    log_ticks,
-    nice,
-    nines,
-    steps_of,
-    time_step,
-)
-from reports.wording import numbers
+from reports import numbers
+from reports.bins import nice, time_step
+from reports.page.svg import SHAPES, Plot, linear_ticks, log_range, log_scale, log_ticks, nines, steps_of
 
 NBSP = "\u00a0"
 

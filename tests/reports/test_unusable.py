@@ -11,13 +11,13 @@ from reports.compare import comment as compare_comment
 from reports.compare import page, text
 from reports.compare import sentences as compare_sentences
 from reports.compare.comparison import Comparison, compared
-from reports.compare.sides import sides_of
 from reports.gate import comment as check_comment
 from reports.gate import sentences as check_sentences
 from reports.gate import text as check_text
 from reports.gate.check import checked
 from reports.gate.items import Checked
-from reports.wording.numbers import NBSP
+from reports.numbers import NBSP
+from reports.sides.side import sides_of
 from tests.reports import synthetic
 from tests.reports.compare.build import edit
 from tests.reports.synthetic import Plan

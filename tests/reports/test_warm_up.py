@@ -12,12 +12,12 @@ import pytest
 
 import reports
 from bench.run import folder as run_folder
-from reports.compare.fairness import notices_on
-from reports.compare.sides import sides_of
+from reports.numbers import NBSP
 from reports.page.frames import connecting
 from reports.page.health import health
+from reports.sides.fairness import notices_on
+from reports.sides.side import sides_of
 from reports.summary.summary import Summary, summarise
-from reports.wording.numbers import NBSP
 from reports.wording.remarks import token_wait
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, MS, Plan

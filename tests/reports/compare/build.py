@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reports.compare.comparison import Comparison, compared
-from reports.compare.sides import Side, sides_of
+from reports.sides.side import Side, sides_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

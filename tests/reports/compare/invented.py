@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from reports.compare.comparison import Check, Comparison, Finding, Method
-from reports.compare.question import Question
-from reports.compare.sides import Side, sides_of
+from reports.question import Question
+from reports.sides.side import Side, sides_of
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import Verdict, Word
 from reports.wording.unusable import Cause

@@ -11,8 +11,8 @@ import pytest
 
 from bench.errors import UsageError
 from reports.compare.comparison import Check, Comparison, Finding
-from reports.compare.question import Question, margin_of
-from reports.compare.sides import sample_of, sides_of
+from reports.question import Question, margin_of
+from reports.sides.side import sample_of, sides_of
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile

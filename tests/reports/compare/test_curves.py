@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from reports.compare import curves
 from reports.compare.curves import Ratio
-from reports.compare.sides import sample_of
 from reports.page.svg import HALF, PHONE
+from reports.sides.side import sample_of
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.quantiles import quantile
 from tests.reports.compare.invented import comparison, finding, findings, points, ratio, sides

@@ -11,16 +11,18 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped, unused-ignore]
 import pytest
 
-from reports.compare import fairness, render
+from reports.compare import comparison as comparison_module
+from reports.compare import render
 from reports.compare.comment import markdown
 from reports.compare.comparison import Comparison
 from reports.compare.decided import LOOKED
 from reports.compare.page_head import opening
-from reports.compare.sides import sides_of
 from reports.compare.text import essentials, terminal
 from reports.gate.check import checked
-from reports.plan.decide import look_at
-from reports.plan.document import as_data
+from reports.looks.decide import look_at
+from reports.looks.document import as_data
+from reports.looks.text import sentence as decision_sentence
+from reports.sides.side import sides_of
 from tests.reports.compare.build import edit, quick, run
 from tests.reports.synthetic import Plan
 
@@ -28,7 +30,7 @@ TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired
 LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failures": ["rate<+10pt"]}
 TIGHT = {"ttfa": ["p(50)<+0.1%"]}
 UNDECIDED = {"ttfa": ["p(50)<+12%"]}
-SCHEMA = json.loads((Path(fairness.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
 
 
 def planned(folder: Path, gates: dict[str, list[str]], plan: Plan = TWO) -> str:
@@ -47,7 +49,7 @@ def compared(folder: Path, gates: dict[str, list[str]]) -> Comparison:
 def test_what_the_looks_decided_comes_first(tmp_path: Path, gates: Any, badge: str, status: int) -> None:
     found = compared(tmp_path / "run", gates)
     decision = look_at(tmp_path / "run")
-    sentence = decision.sentence.replace("\u00a0", " ")
+    sentence = decision_sentence(decision).replace("\u00a0", " ")
 
     assert essentials(found).startswith(badge)
     assert found.status == decision.status == checked(tmp_path / "run").status == status

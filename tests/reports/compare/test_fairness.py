@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from reports.compare import fairness
-from reports.compare.fairness import Check, checks_of, notices_on, refuse_other_definitions
-from reports.compare.sides import sides_of
-from reports.compare.workload import differing, workload
+from reports.sides import fairness
+from reports.sides.fairness import Check, checks_of, notices_on, refuse_other_definitions
+from reports.sides.side import sides_of
+from reports.sides.workload import differing, workload
 from tests.reports import synthetic
 from tests.reports.compare.build import RUN, edit, run, two
 from tests.reports.synthetic import Plan

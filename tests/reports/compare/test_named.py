@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from reports.compare.named import folder_of, named_sides
+from reports.sides.named import folder_of, named_sides
 from tests.reports import synthetic
 from tests.reports.compare.build import PAIRED, run
 from tests.reports.synthetic import Plan

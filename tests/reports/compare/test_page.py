@@ -14,7 +14,7 @@ import pytest
 from reports.compare import page, sentences
 from reports.compare.comparison import Comparison, compared
 from reports.compare.forest_rows import panels
-from reports.compare.sides import sides_of
+from reports.sides.side import sides_of
 from tests.reports import synthetic
 from tests.reports.compare.invented import CHECKS, UNFAIR, comparison, finding, findings, points, ratio, sides
 from tests.reports.compare.test_path import decision

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from reports import turns
-from reports.compare import question
-from reports.compare.question import Question, by_origin, default_questions, margin_of
-from reports.compare.sides import sides_of
+from reports.question import Question, margin_of
+from reports.sides import questions as question
+from reports.sides.questions import by_origin, default_questions
+from reports.sides.side import sides_of
 from reports.statistics.differences import Margin
 from tests.reports.compare.build import PAIRED, RUN, run, two
 from tests.reports.synthetic import Plan

@@ -9,8 +9,8 @@ import pytest
 
 import reports
 from bench.measures import is_throttled
-from reports.compare.question import Question, margin_of
-from reports.compare.sides import Side, counts_of, sample_of, sides_of, totals_of
+from reports.question import Question, margin_of
+from reports.sides.side import Side, counts_of, sample_of, sides_of, totals_of
 from reports.statistics.differences import Margin
 from reports.summary.summary import summarise
 from tests.reports import synthetic

@@ -11,18 +11,18 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped, unused-ignore]
 import pytest
 
-from reports.compare import fairness
+from reports.compare import comparison as comparison_module
 from reports.compare.comment import markdown
 from reports.compare.comparison import Comparison, Finding
 from reports.compare.document import as_json
 from reports.compare.page import html
-from reports.compare.sides import sides_of
 from reports.compare.text import terminal
+from reports.sides.side import sides_of
 from tests.reports.compare.build import PAIRED, edit, quick, run, two
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=160, turns=4, targets=("west", "east"), paired=True)
-SCHEMA = json.loads((Path(fairness.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
 
 
 def slowed(folder: Path, times: float, step: str = "") -> Comparison:

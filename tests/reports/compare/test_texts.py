@@ -10,13 +10,14 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped, unused-ignore]
 import pytest
 
-from reports.compare import fairness
+from reports.compare import comparison as comparison_module
 from reports.compare.comment import markdown
 from reports.compare.comparison import Check, Comparison
 from reports.compare.document import as_json
 from reports.compare.page import html
-from reports.compare.sides import sides_of
 from reports.compare.text import essentials, terminal
+from reports.sides import fairness
+from reports.sides.side import sides_of
 from reports.statistics.verdicts import Word
 from reports.wording.unusable import Cause
 from tests.reports import synthetic
@@ -24,7 +25,7 @@ from tests.reports.compare.build import PAIRED, quick, run, two
 from tests.reports.compare.invented import comparison, finding, ratio
 from tests.reports.synthetic import Plan
 
-SCHEMA = json.loads((Path(fairness.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
 THROTTLED = Cause("gateway: 2.1 % was throttled", "lower the load")
 UNFAIR = Check(fairness.THROTTLED, ("0 %", "more"), False, (THROTTLED,))
 LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_too_and_longer")

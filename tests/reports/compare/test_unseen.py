@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.compare.question import Question
-from reports.compare.unseen import nothing_seen, with_unseen
+from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.statistics.rates import rate_difference
 from reports.statistics.verdicts import Verdict, verdicts
+from reports.wording.unseen import nothing_seen, with_unseen
 
 POINT = Margin(points=0.01)
 FAILURES = Question("failures", "rate", POINT)

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reports import runs
-from reports.compare.sides import Side
 from reports.gate.items import Checked, Item
 from reports.gate.one_arm import targets_of
-from reports.gate.thresholds import Threshold, parse
+from reports.sides.side import Side
+from reports.thresholds.grammar import Threshold, parse
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

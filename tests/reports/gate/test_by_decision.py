@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from reports.gate.check import checked
 from reports.gate.document import as_data
 from reports.gate.text import terminal
-from reports.plan.decide import look_at
+from reports.looks.decide import look_at
 from tests.reports.gate import made
 
 SMALL = replace(made.PAIRED, sessions=240, failed=0.005)

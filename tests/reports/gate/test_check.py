@@ -10,13 +10,13 @@ import pytest
 
 from bench.errors import UsageError
 from reports.compare.comparison import Finding
-from reports.compare.question import Question
 from reports.gate.baselines import baseline_of, save
 from reports.gate.check import checked
 from reports.gate.doubts import ASSUMED
 from reports.gate.items import Checked
 from reports.gate.relative import Answer, items_of
 from reports.gate.written import interval_text, value_text
+from reports.question import Question
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import Verdict
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds

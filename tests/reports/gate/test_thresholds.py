@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from reports.gate.gated import GATED
-from reports.gate.thresholds import SIGNED, parse, read
 from reports.statistics.differences import Margin
+from reports.thresholds.gated import GATED
+from reports.thresholds.grammar import SIGNED, parse, read
 
 ROOT = Path(__file__).parents[3]
 

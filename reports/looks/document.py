@@ -9,8 +9,9 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.run.folder import write_text
-from reports.plan.decision import Decision
-from reports.plan.sequence import Look, Ruling
+from reports.looks.decision import Decision
+from reports.looks.sequence import Look, Ruling
+from reports.looks.text import sentence
 from reports.wording.unusable import texts
 
 SCHEMA = 1
@@ -41,7 +42,7 @@ def as_data(decision: Decision) -> dict[str, Any]:
         "status": decision.status,
         "reason": course.reason,
         "invalid": "; ".join(texts(decision.invalid)) or None,
-        "sentence": decision.sentence,
+        "sentence": sentence(decision),
         "pairs": decision.used,
         "pairs_after": decision.after,
         "plan": {

@@ -6,8 +6,8 @@ import re
 from fractions import Fraction
 
 from bench.errors import UsageError
-from reports.gate.gated import Gated, Unit, quoted
 from reports.statistics.differences import Margin
+from reports.thresholds.gated import Gated, Unit, quoted
 
 _NUMBER = r"\d+(?:\.\d+)?|\.\d+"
 _LIMIT = re.compile(rf"(-?(?:{_NUMBER}))\s*([a-z%×]*)")

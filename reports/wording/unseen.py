@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reports.compare.question import Question
+from reports.numbers import NBSP, plural
+from reports.question import Question
 from reports.statistics.differences import Difference
 from reports.statistics.shares import upper
 from reports.statistics.verdicts import Verdict
-from reports.wording.numbers import NBSP, plural
 
 NOUNS = {"failures": "failure", "throttled": "throttled turn", "stalled": "stalled reply"}
 

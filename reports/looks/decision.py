@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.compare.question import Question
-from reports.plan.plan import DecisionPlan
-from reports.plan.sequence import Course
+from reports.looks.plan import DecisionPlan
+from reports.looks.sequence import Course
+from reports.question import Question
 from reports.runs import Run
 from reports.wording.unusable import Cause
 
@@ -51,9 +51,3 @@ class Decision:
     def after(self) -> int:
         """Whole pairs beside them: they ended after the decision, or belong to a look that was not held."""
         return self.pairs - self.used
-
-    @property
-    def sentence(self) -> str:
-        from reports.plan.texts import sentence
-
-        return sentence(self)

@@ -15,18 +15,18 @@ import numpy as np
 
 from bench.errors import UsageError
 from reports import runs
-from reports.compare.answers import better_of
-from reports.compare.fairness import TURNS, VALID, causes_of, checks_of
-from reports.compare.named import known_targets
-from reports.compare.question import Question, by_origin
-from reports.compare.sides import Side, as_floats, counts_of, inexact, sample_of, totals_of
-from reports.plan.decision import Decision
-from reports.plan.document import write
-from reports.plan.gates import mean_seen, quantiles_seen, rate_seen
-from reports.plan.pairs import ARMS, leading, sides_of_pairs
-from reports.plan.plan import DecisionPlan, plan_of, refuse_other_targets
-from reports.plan.sequence import Seen, follow, not_yet
+from reports.looks.decision import Decision
+from reports.looks.document import write
+from reports.looks.gates import mean_seen, quantiles_seen, rate_seen
+from reports.looks.pairs import ARMS, leading, sides_of_pairs
+from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
+from reports.looks.sequence import Seen, follow, not_yet
+from reports.question import Question, better_of
 from reports.runs import Run
+from reports.sides.fairness import TURNS, VALID, causes_of, checks_of
+from reports.sides.named import known_targets
+from reports.sides.questions import by_origin
+from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
 from reports.statistics.quantiles import Integers
 from reports.statistics.resample import seed_of
 from reports.statistics.serial import EARLY, FOUND

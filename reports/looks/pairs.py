@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from reports.compare.clusters import ABSENT, by_pair
-from reports.compare.sides import Side
 from reports.runs import Run
+from reports.sides.clusters import ABSENT, by_pair
+from reports.sides.side import Side
 from reports.statistics.quantiles import Integers
 from reports.turns import measured, turns_of
 

@@ -12,10 +12,10 @@ import pytest
 
 from bench.cli.size import size as command
 from bench.errors import UsageError
-from reports.plan import size as plan_size
-from reports.plan.asked import asked, share
-from reports.plan.size import Size, sized
-from reports.plan.size_text import as_data, lines
+from reports.sizing import size as plan_size
+from reports.sizing.asked import asked, share
+from reports.sizing.size import Size, sized
+from reports.sizing.text import as_data, lines
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from reports.compare.question import Question
-from reports.plan.decision import Decision
-from reports.plan.sequence import Ruling, Seen
+from reports.looks.decision import Decision
+from reports.looks.sequence import Ruling, Seen
+from reports.numbers import NBSP, NONE, change, count, listed, ms, plural, three
+from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import DRIFTS
-from reports.wording.numbers import NBSP, NONE, change, count, listed, ms, plural, three
 from reports.wording.unusable import LEAD, texts
 
 UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and its bound alone decides"

@@ -9,8 +9,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
-from reports.compare.unseen import nothing_seen
-from reports.plan.sequence import Seen, by_se, not_yet
+from reports.looks.sequence import Seen, by_se, not_yet
 from reports.statistics.differences import Better, Difference, Margin, beyond, log_ratio
 from reports.statistics.ordered import mean_by_order, quarter_draws, quarter_variance, waits_drift
 from reports.statistics.quantiles import Floats, Sample, quantile
@@ -19,6 +18,7 @@ from reports.statistics.resample import paired_draws, variance
 from reports.statistics.serial import FOUND, QUARTERS
 from reports.statistics.shares import sessions_without
 from reports.statistics.verdicts import DRIFTS, floor_reason
+from reports.wording.unseen import nothing_seen
 
 DRAWS = 2_000
 ENDLESS = 0.01

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.money import cost_usd
-from reports.compare.sides import Side
 from reports.runs import Run
+from reports.sides.side import Side
 from reports.statistics.components import Price
 from reports.statistics.quantiles import Floats, Integers
 from reports.summary.bills import bills_of

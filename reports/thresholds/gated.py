@@ -10,7 +10,7 @@ from typing import Literal
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, Better
 from bench.plain import shortened
-from reports.compare.question import RATES
+from reports.question import RATES
 
 Unit = Literal["ms", "×", "n", "share"]
 OTHERS = {

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 
 from bench.errors import UsageError
-from reports.compare.question import POINTS, Question
-from reports.gate.gated import gated, quoted
+from reports.question import POINTS, Question
 from reports.statistics.differences import Margin
 from reports.statistics.power import LEVEL, distance_of
 from reports.statistics.shares import sessions_without
+from reports.thresholds.gated import gated, quoted
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
 EFFECT, MARGIN, EFFECT_POINTS = 0.2, 0.1, 0.03

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.wording.numbers import NONE
+from reports.numbers import NONE
 
 EXTRA = "extra"
 """Session settings that the tool passed on without knowing them: as JSON, in which no two of them look alike."""

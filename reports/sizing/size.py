@@ -11,13 +11,15 @@ import numpy as np
 
 from bench.errors import UsageError
 from reports import runs
-from reports.compare.clusters import ABSENT, by_pair, by_session
-from reports.compare.named import folder_of, known_targets
-from reports.compare.question import Question, by_origin, common_origins
-from reports.compare.sides import Side, counts_of, sample_of
-from reports.plan.asked import Asked
-from reports.plan.prices import time_price, usd_per_session, usd_price
+from reports.numbers import NBSP
+from reports.question import Question
 from reports.runs import Run
+from reports.sides.clusters import ABSENT, by_pair, by_session
+from reports.sides.named import folder_of, known_targets
+from reports.sides.questions import by_origin, common_origins
+from reports.sides.side import Side, counts_of, sample_of
+from reports.sizing.asked import Asked
+from reports.sizing.prices import time_price, usd_per_session, usd_price
 from reports.statistics.components import Spread, cheapest_turns, components_at, spread_of
 from reports.statistics.differences import Margin
 from reports.statistics.looks import pairs_needed
@@ -26,7 +28,6 @@ from reports.statistics.quantiles import sessions_needed
 from reports.statistics.resample import seed_of
 from reports.summary.summary import window_of
 from reports.turns import turns_of
-from reports.wording.numbers import NBSP
 
 Range = tuple[float, float, float]
 """Least, likely, most."""

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from reports.plan.size import Range, Size
+from reports.numbers import NBSP, NONE, count, plural, span, three, usd
+from reports.sizing.size import Range, Size
 from reports.statistics.power import BETTER_SESSIONS, LEVEL
-from reports.wording.numbers import NBSP, NONE, count, plural, span, three, usd
 
 SCHEMA = 1
 

@@ -13,17 +13,17 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.measures import DEFINITIONS_VERSION
-from reports.compare.clusters import ABSENT
-from reports.compare.question import default_questions
-from reports.compare.sides import Side, sample_of
-from reports.compare.workload import differing, said, scripts, workload
+from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
 from reports.runs import Run
+from reports.sides.clusters import ABSENT
+from reports.sides.questions import default_questions
+from reports.sides.side import Side, sample_of
+from reports.sides.workload import differing, said, scripts, workload
 from reports.statistics.alike import are_alike
 from reports.summary.arms import FACTS, FAIR, arms_of, interleaving_of
 from reports.summary.notices import notices as notices_of
 from reports.summary.verdict import Verdict, taken_by_warm_up, verdict_of
 from reports.turns import measured
-from reports.wording.numbers import NBSP, NONE, count, listed, percent, plural, shortened
 from reports.wording.unusable import Cause, of_run, whose
 
 

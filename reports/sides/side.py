@@ -6,25 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from bench.measures import CATALOGUE, is_throttled
 from reports import exactness
-from reports.compare.clusters import ABSENT, Clusters, by_pair, by_session
-from reports.compare.named import Named, named_sides
 from reports.lost import lost_by_step, lost_of
+from reports.question import Question
 from reports.runs import Run
 from reports.samples import ALWAYS, Sampled, is_wait, sampled, session_sample
+from reports.sides.clusters import ABSENT, Clusters, by_pair, by_session
+from reports.sides.named import Named, named_sides
 from reports.statistics.quantiles import Floats, Integers, Sample
 from reports.summary.figures import main_measures
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.turns import CENSORED, FAILED, GOOD, ORIGINS, Flags, Turns, column_of, measured, turns_of
-
-if TYPE_CHECKING:
-    from reports.compare.question import Question
 
 NOBODY: Integers = np.zeros(0, dtype=np.int64)
 NOTHING = Sample(np.zeros(0), NOBODY)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from bench.errors import ScriptError, UsageError
-from reports.compare.question import Kind, Question
-from reports.gate.gated import OTHERS, Gated, gated, quoted
-from reports.gate.limits import is_relative, limit_of, margin_of
-from reports.gate.yaml_lines import entries
+from reports.question import Kind, Question
 from reports.statistics.differences import Margin
+from reports.thresholds.gated import OTHERS, Gated, gated, quoted
+from reports.thresholds.limits import is_relative, limit_of, margin_of
+from reports.thresholds.yaml_lines import entries
 
 Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}

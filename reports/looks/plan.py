@@ -8,10 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 from bench.errors import UsageError
-from reports.gate import thresholds
-from reports.plan.gates import DRAWS
-from reports.plan.sequence import Schedule
+from reports.looks.gates import DRAWS
+from reports.looks.sequence import Schedule
 from reports.statistics.looks import SPENDING
+from reports.thresholds.grammar import Threshold, parse
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class DecisionPlan:
     draws: int
 
     @property
-    def thresholds(self) -> tuple[thresholds.Threshold, ...]:
+    def thresholds(self) -> tuple[Threshold, ...]:
         """Raises UsageError where one cannot be read, or sets no figure against the baseline's."""
-        read = tuple(thresholds.parse(measure, text) for measure, texts in self.gates.items() for text in texts)
+        read = tuple(parse(measure, text) for measure, texts in self.gates.items() for text in texts)
         for one in read:
             if one.margin is None:
                 raise UsageError(f"the decision's gate {one.text} is no margin: write one against the baseline, <+20%")
@@ -38,7 +38,7 @@ class DecisionPlan:
         return Schedule(self.pairs, self.looks, gates, self.level)
 
 
-def refuse_other_targets(gates: Iterable[thresholds.Threshold], targets: Sequence[str]) -> None:
+def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> None:
     """Raises UsageError for a gate that is of another target than the candidate. `targets`: it is the second of two."""
     baseline, candidate = targets
     for gate in gates:

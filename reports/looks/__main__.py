@@ -1,4 +1,4 @@
-"""`python -m reports.plan FOLDER`: one line of JSON for the process that runs the load; exit 0 whatever the verdict."""
+"""`python -m reports.looks FOLDER`: a line of JSON for the process that runs the load; exit 0 whatever the verdict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from bench.errors import USAGE_STATUS, UsageError
-from reports.plan.decide import look_at
+from reports.looks.decide import look_at
+from reports.looks.text import sentence
 
 
 def main(folder: Path) -> None:
@@ -16,7 +17,7 @@ def main(folder: Path) -> None:
     line = {
         "stopped": decision.stopped,
         "status": decision.status,
-        "sentence": decision.sentence,
+        "sentence": sentence(decision),
         "look": len(decision.course.looks),
         "pairs": decision.used,
     }

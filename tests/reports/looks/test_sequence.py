@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.plan.sequence import Course, Schedule, Seen, by_se, follow, not_yet
+from reports.looks.sequence import Course, Schedule, Seen, by_se, follow, not_yet
 from reports.statistics.looks import bounds, spread_of_level
 
 SIZES = tuple(range(50, 550, 50))

@@ -19,10 +19,11 @@ from bench.cli.decide import decide
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run.folder import SCHEMAS
-from reports.plan import decide as plan_decide
-from reports.plan.__main__ import main
-from reports.plan.decide import GIVEN_UP, end_of, look_at
-from reports.plan.decision import Decision
+from reports.looks import decide as plan_decide
+from reports.looks.__main__ import main
+from reports.looks.decide import GIVEN_UP, end_of, look_at
+from reports.looks.decision import Decision
+from reports.looks.text import sentence
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -67,21 +68,21 @@ def test_a_run_whose_gates_all_pass_is_green_at_the_look_that_says_so(tmp_path: 
     assert (found.stopped, found.status, found.course.reason) == (True, 0, "not regressed")
     assert found.used < 120
     assert found.after == 120 - found.used
-    assert found.sentence.startswith("west has not regressed: ttfa p50 +")
+    assert sentence(found).startswith("west has not regressed: ttfa p50 +")
 
 
 def test_a_run_beyond_its_margin_is_red(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, TIGHT))
 
     assert (found.status, found.course.rulings[0].word) == (1, "regressed")
-    assert found.sentence.startswith("west regressed: ttfa p50 +")
+    assert sentence(found).startswith("west regressed: ttfa p50 +")
 
 
 def test_a_run_that_nothing_decides_is_inconclusive(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, UNDECIDED))
 
     assert (found.stopped, found.status) == (True, 3)
-    assert found.sentence.startswith("inconclusive")
+    assert sentence(found).startswith("inconclusive")
 
 
 @pytest.mark.parametrize("slow", [0, 17, 39])
@@ -91,7 +92,7 @@ def test_a_look_waits_for_its_slowest_pair(tmp_path: Path, slow: int) -> None:
 
     assert (held(found), found.stopped, found.status) == ([], False, 3)
     assert found.pairs == slow
-    assert "no look yet" in found.sentence
+    assert "no look yet" in sentence(found)
 
 
 def test_later_looks_wait_as_well_and_earlier_ones_are_held(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_budget_that_ends_a_run_makes_its_last_look_the_final_one(tmp_path: Pa
     assert (budget.course.reason, hand.course.reason) == ("last look", "ended by hand")
     assert budget.course.looks[0].c == pytest.approx(1.645, abs=0.001)
     assert hand.course.looks[0].c > 2.7
-    assert "the run ended at 120 of 400 pairs" in budget.sentence
+    assert "the run ended at 120 of 400 pairs" in sentence(budget)
 
 
 def test_a_run_that_ended_before_its_first_look_is_inconclusive(tmp_path: Path) -> None:
@@ -193,7 +194,7 @@ def test_a_run_that_ended_before_its_first_look_is_inconclusive(tmp_path: Path) 
     )
 
     assert (found.stopped, found.status) == (True, 3)
-    assert "ended before its first look, with 120 of 121 pairs" in found.sentence
+    assert "ended before its first look, with 120 of 121 pairs" in sentence(found)
 
 
 @pytest.mark.parametrize("valid", [False, None])
@@ -202,13 +203,13 @@ def test_an_invalid_run_and_one_that_was_not_judged_decide_nothing(tmp_path: Pat
     found = look_at(run(tmp_path, LOOSE, **verdict))
 
     assert (found.stopped, found.status) == (True, 4)
-    assert "INVALID" in found.sentence or "NOT JUDGED" in found.sentence
+    assert "INVALID" in sentence(found) or "NOT JUDGED" in sentence(found)
 
 
 def test_a_run_without_sessions_is_never_green(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, LOOSE, Plan(sessions=0, targets=("east", "west"), paired=True)))
 
-    assert (found.status, found.sentence.split(";")[0]) == (4, "do not use these figures: no pair of sessions ended")
+    assert (found.status, sentence(found).split(";")[0]) == (4, "do not use these figures: no pair of sessions ended")
 
 
 def test_throttled_arms_are_no_fair_comparison(tmp_path: Path) -> None:
@@ -235,8 +236,8 @@ def test_a_look_at_throttled_arms_ends_the_run_at_once(tmp_path: Path) -> None:
 
     assert (held(found), found.stopped, found.status) == ([40], True, 4)
     assert (written["stopped"], written["reason"], written["status"]) == (True, "invalid", 4)
-    assert found.sentence.startswith("do not use these figures: west: ")
-    assert found.sentence.endswith("; stopped at look\u00a01 of 3, 40\u00a0pairs")
+    assert sentence(found).startswith("do not use these figures: west: ")
+    assert sentence(found).endswith("; stopped at look\u00a01 of 3, 40\u00a0pairs")
     jsonschema.validate(written, SCHEMA)
 
 
@@ -259,14 +260,14 @@ def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> No
     found = look_at(throttling(run(tmp_path, LOOSE), 100))
 
     assert (found.course.reason, found.status) == ("not regressed", 4)
-    assert "stopped at" not in found.sentence
+    assert "stopped at" not in sentence(found)
 
 
 def test_a_run_that_was_given_up_is_invalid_whatever_its_verdict(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, UNDECIDED, stopped=f"{GIVEN_UP}the harness was late for 12 pairs in a row"))
 
     assert found.status == 4
-    assert found.sentence == "do not use these figures: the harness was late for 12 pairs in a row"
+    assert sentence(found) == "do not use these figures: the harness was late for 12 pairs in a row"
 
 
 def test_arms_that_were_given_different_work_end_the_run_at_the_first_look(tmp_path: Path) -> None:
@@ -274,7 +275,7 @@ def test_arms_that_were_given_different_work_end_the_run_at_the_first_look(tmp_p
     found = look_at(run(tmp_path, UNDECIDED, state="running", verdict=None, scripts=scripts))
 
     assert (held(found), found.status) == ([40], 4)
-    assert "script and audio" in found.sentence
+    assert "script and audio" in sentence(found)
 
 
 def test_a_run_under_way_is_not_invalid_because_nobody_has_judged_it_yet(tmp_path: Path) -> None:
@@ -385,7 +386,7 @@ def test_a_plan_that_cannot_be_followed_is_said_in_a_line(
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reports.plan import document
+    from reports.looks import document
 
     def refuse(path: Path, text: str) -> None:
         raise PermissionError(13, "Permission denied", str(path))
@@ -407,14 +408,14 @@ def test_failures_that_only_one_arm_has_turn_the_run_red(tmp_path: Path) -> None
     found = look_at(folder)
 
     assert (found.status, found.used) == (1, 40)
-    assert found.sentence.startswith("west regressed: failure rate +1")
+    assert sentence(found).startswith("west regressed: failure rate +1")
 
 
 def test_a_margin_of_two_parts_must_be_exceeded_in_both(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, {"ttfa": ["p(50)<+5% and +400ms"]}))
 
     assert found.status == 0  # 13 % slower, and by 80 ms alone
-    assert "margin 5 % and 400 ms" in found.sentence.replace("\u00a0", " ")
+    assert "margin 5 % and 400 ms" in sentence(found).replace("\u00a0", " ")
 
 
 def test_the_same_gate_written_twice_is_seen_once_and_counted_twice(tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""Round widths of bins and of steps between ticks."""
+
+from __future__ import annotations
+
+import math
+
+SECONDS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+
+
+def nice(value: float) -> float:
+    """The next of 1, 2, 2.5, 5 · 10^k that is not below the value."""
+    if value <= 0:
+        return 1.0
+    base = 10.0 ** math.floor(math.log10(value))
+    return next(m * base for m in (1, 2, 2.5, 5, 10) if m * base >= value * (1 - 1e-9))
+
+
+def time_step(length_s: float, most: int) -> float:
+    """The smallest round number of seconds that gives at most so many steps."""
+    return next((float(s) for s in SECONDS if length_s / s <= most), nice(length_s / most))
