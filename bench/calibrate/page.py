@@ -12,8 +12,8 @@ from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, Spread, Step
 from reports.numbers import NONE, count, ms, three
 from reports.page.charts import legend
 from reports.page.page import environment
-from reports.page.sections import both
-from reports.page.svg import Plot, log_range, log_scale, log_ticks, shape, tone
+from reports.page.sections import drawn
+from reports.page.svg import WIDE, Plot, log_range, log_scale, log_ticks, shape, tone
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
 TEMPLATE = """{% extends "base.html.j2" %}
@@ -28,7 +28,7 @@ TEMPLATE = """{% extends "base.html.j2" %}
 <p class="q">p99 of |figure − truth| of the measure that is most wrong, over sessions; the truth is the simulator's.
 Hollow marks: a load that was too much. Left out are loads that say nothing of the harness: the simulator was late, or
 other programs took the time.</p>
-<figure>{{ picture.wide }}{{ picture.phone }}</figure>
+<figure><div class="pan">{{ picture.drawn }}</div></figure>
 <h2>What each load took</h2>
 <div class="scroll"><table><caption>Lags and stamp errors: p50, p99 and p99.9, ms</caption><thead><tr>
 {% for head in heads %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead><tbody>
@@ -55,7 +55,7 @@ def html(calibration: Calibration) -> str:
         "answer": f"{answer[0].upper()}{answer[1:]}.",
         "lines": [f"{line[0].upper()}{line[1:]}." for line in lines],
         "made": f"{calibration.date_utc}, {way} · {' · '.join(f'{name} {value}' for name, value in facts.items())}",
-        "picture": both(lambda w: picture(calibration.steps, w)),
+        "picture": drawn(picture(calibration.steps)),
         "errors": [row for named in ("errors", "instants") for row in _error_rows(calibration.steps, named)],
         "heads": HEADS,
         "steps": [_step_row(step) for step in calibration.steps],
@@ -95,17 +95,16 @@ def _share(cores: float | None) -> str:
     return NONE if cores is None else f"{cores:.0%}"
 
 
-def picture(steps: Sequence[Step], w: int) -> Plot:
+def picture(steps: Sequence[Step]) -> Plot:
     """Error p99 over sessions, both logarithmic, with the two limits."""
     shown = [step for step in judged(steps) if step.worst_p99_ms]
-    phone = w < 600
-    plot = Plot(w, 300 if phone else 380, left=56, right=60, top=34, bottom=42,
+    plot = Plot(WIDE, 380, left=56, right=60, top=34, bottom=42,
                 title="Error of the figures over sessions per process",
                 desc="; ".join(f"{s.kind} {s.sessions}: {ms(s.worst_p99_ms or 0)}" for s in shown))  # fmt: skip
     x = log_scale(*log_range(step.sessions for step in shown), plot.x0, plot.x1)
     y = log_scale(*log_range([*LIMITS, *(step.worst_p99_ms or math.nan for step in shown)]), plot.y0, plot.y1)
-    plot.y_axis(y, log_ticks(y.low, y.high, 5 if phone else 7), ms)
-    plot.x_axis(x, log_ticks(x.low, x.high, 5 if phone else 8), count, "sessions per process")
+    plot.y_axis(y, log_ticks(y.low, y.high, 7), ms)
+    plot.x_axis(x, log_ticks(x.low, x.high, 8), count, "sessions per process")
     for limit, name in LIMITS.items():
         plot.line(plot.x0, y(limit), plot.x1, y(limit), "zero")
         plot.text(plot.x1 + 4, y(limit) + 4, name, "lab")

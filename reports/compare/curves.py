@@ -15,7 +15,7 @@ from reports.compare.comparison import Comparison, Finding
 from reports.numbers import NBSP, change, shortened
 from reports.page.charts import legend, legend_rows
 from reports.page.frames import CURVE, Curve
-from reports.page.svg import COLOURS, Plot, Scale, log_scale, nines, tone
+from reports.page.svg import COLOURS, HALF, Plot, Scale, log_scale, nines, tone
 from reports.question import Question
 from reports.sides.side import sample_of
 from reports.statistics.differences import Difference, Margin, quantile_differences
@@ -123,14 +123,13 @@ def told(ratios: Sequence[Ratio]) -> str:
     return f"{'; '.join(said)}." if said else ""
 
 
-def by_percentile(ratios: Sequence[Ratio], measure: str, w: int) -> Plot:
+def by_percentile(ratios: Sequence[Ratio], measure: str) -> Plot:
     """The candidates' quantiles as multiples of the baseline's, over percentiles by nines."""
-    phone = w < 600
     named = [(ratio.colour, shortened(ratio.candidate)) for ratio in ratios]
-    rows = len(legend_rows(named, w - 74))
+    rows = len(legend_rows(named, HALF - 74))
     plot = Plot(
-        w,
-        (304 if phone else 374) + LEGEND_PITCH * rows,
+        HALF,
+        304 + LEGEND_PITCH * rows,
         left=58,
         right=16,
         top=10 + LEGEND_PITCH * rows,

@@ -1,4 +1,4 @@
-"""The forest plot: how far each figure moved, beside what was agreed to be still accepted: (panel, width) → Plot."""
+"""The forest plot: how far each figure moved, beside what was agreed to be still accepted: panel → Plot."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ from itertools import groupby
 
 from reports.compare.forest_rows import Axis, Panel, Row
 from reports.numbers import NBSP, shortened, three
-from reports.page.svg import PHONE, Plot, Scale, clean, glyph, identity, linear_ticks, tone
+from reports.page.svg import WIDE, Plot, Scale, clean, glyph, identity, linear_ticks, tone
 
 PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
 """Ticks of the axis of ratios, in percent; those that lie too close are left out."""
 FARTHEST = math.log(5)
 """The axis of ratios goes no farther: what lies beyond is cut and ends in an arrow."""
 LEFT, RIGHT = 316, 356
-HEAD, FOOT, GROUP = 34, 26, 30
+HEAD, FOOT, GROUP, PITCH = 34, 26, 30, 44
 LONGEST = 52
 """Letters of a reason that fit below a verdict."""
 
 
-def forest(panel: Panel, w: int) -> Plot:
+def forest(panel: Panel) -> Plot:
     """A row per figure: dot and interval (each end a one-sided bound), margin zone, margin line, verdict."""
-    phone = w <= PHONE
     groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.candidate)]
     titled = GROUP * len(groups) if len(groups) > 1 else 0
     plot = Plot(
-        w,
-        HEAD + titled + sum(_height(row, phone=phone) for row in panel.rows) + FOOT,
-        left=8 if phone else LEFT,
-        right=8 if phone else RIGHT,
+        WIDE,
+        HEAD + titled + PITCH * len(panel.rows) + FOOT,
+        left=LEFT,
+        right=RIGHT,
         top=HEAD,
         bottom=FOOT,
         title="Differences with their margins",
@@ -37,26 +36,18 @@ def forest(panel: Panel, w: int) -> Plot:
     )
     low, high = ends(panel)
     x = Scale(identity, low, high, plot.x0, plot.x1)
-    _axis(plot, x, panel.axis, phone=phone)
-    if not phone:
-        _heads(plot, panel)
+    _axis(plot, x, panel.axis)
+    _heads(plot, panel)
     top = float(plot.y1)
     for name, rows in groups:
         if titled:
-            plot.line(0, top, w, top, "grid")
+            plot.line(0, top, plot.w, top, "grid")
             plot.text(0, top + 20, f"{glyph(rows[0].colour)} {shortened(name, 40)}", f"dl t{tone(rows[0].colour)}")
             top += GROUP
         for row in rows:
-            _row(plot, row, x, panel.axis, top, phone=phone)
-            top += _height(row, phone=phone)
+            _row(plot, row, x, panel.axis, top)
+            top += PITCH
     return plot
-
-
-def _height(row: Row, *, phone: bool) -> int:
-    """On a phone what stands beside a name has a line of its own."""
-    if not phone:
-        return 44
-    return 80 if row.beside or row.why else 66
 
 
 def ends(panel: Panel) -> tuple[float, float]:
@@ -80,9 +71,9 @@ def _spoken(row: Row, *, several: bool) -> str:
     return f"{whose}{row.name}: {row.told}, margin {row.margin_text}, {row.verdict[2:]}"
 
 
-def _axis(plot: Plot, x: Scale, axis: Axis, *, phone: bool) -> None:
+def _axis(plot: Plot, x: Scale, axis: Axis) -> None:
     """Ticks, the line where nothing changed, and which side is the better one."""
-    for value, text in _ticks(x, axis, 50 if phone else 56):
+    for value, text in _ticks(x, axis, 56):
         plot.line(x(value), plot.y1, x(value), plot.y0, "grid")
         plot.text(x(value), plot.y0 + 17, text, "tick", "middle")
     plot.text(x(0), plot.y0 + 17, "same", "tick", "middle")
@@ -114,9 +105,8 @@ def _ticks(x: Scale, axis: Axis, apart: float) -> list[tuple[float, str]]:
     return sorted(found)
 
 
-def _row(plot: Plot, row: Row, x: Scale, axis: Axis, top: float, *, phone: bool) -> None:
-    height = _height(row, phone=phone)
-    middle = top + (height - 17 if phone else height / 2)
+def _row(plot: Plot, row: Row, x: Scale, axis: Axis, top: float) -> None:
+    middle = top + PITCH / 2
     plot.line(0, top, plot.w, top, "grid")
     zone = x.clip(-row.margin), x.clip(row.margin)
     plot.rect(zone[0], middle - 11, zone[1] - zone[0], 22, "margin", f"margin {row.margin_text}")
@@ -124,7 +114,7 @@ def _row(plot: Plot, row: Row, x: Scale, axis: Axis, top: float, *, phone: bool)
     plot.line(edge, middle - 14, edge, middle + 14, "marginline")
     plot.line(x(0), middle - 14, x(0), middle + 14, "zero")
     _bar(plot, row, x, middle)
-    (_phone_texts if phone else _texts)(plot, row, top if phone else middle)
+    _texts(plot, row, middle)
 
 
 def _bar(plot: Plot, row: Row, x: Scale, y: float) -> None:
@@ -151,17 +141,6 @@ def _texts(plot: Plot, row: Row, middle: float) -> None:
     plot.text(plot.w, middle + lift, row.verdict, cls, "end")
     if row.why:
         plot.text(plot.w, middle + 13, _cut(row.why, LONGEST), "tiny", "end")
-
-
-def _phone_texts(plot: Plot, row: Row, top: float) -> None:
-    """Above the bar, for there is no room beside it."""
-    cls = f"dl w-{row.word.replace(' ', '-')}"
-    _named(plot, 0, top + 15, shortened(row.name, 22), row.definition)
-    plot.text(plot.w, top + 15, row.verdict, cls, "end")
-    plot.text(0, top + 31, row.measured, "num")
-    plot.text(plot.w, top + 31, row.short, "num", "end")
-    plot.text(0, top + 46, row.beside, "tiny")
-    plot.text(plot.w, top + 46, _cut(row.why, LONGEST - 4 - len(row.beside)), "tiny", "end")
 
 
 def _named(plot: Plot, x: float, y: float, name: str, definition: str) -> None:

@@ -14,7 +14,7 @@ from reports.compare.page_head import opening
 from reports.numbers import NBSP, count, three
 from reports.page.charts import percentiles
 from reports.page.page import environment
-from reports.page.sections import both
+from reports.page.sections import drawn
 from reports.page.svg import HALF, glyph
 from reports.question import Question
 from reports.sides.fairness import Check
@@ -48,8 +48,7 @@ def _answer(comparison: Comparison, found: Sequence[Panel], rows: Sequence[Row])
     several = len(comparison.sides) > 2
     return {
         "panels": [
-            {"title": panel.title, "named": panel.axis != "lower"} | both(lambda w, p=panel: forest.forest(p, w))  # type: ignore[misc]
-            for panel in found
+            {"title": panel.title, "named": panel.axis != "lower"} | drawn(forest.forest(panel)) for panel in found
         ],
         "reading": forest.reading(found) if found else "",
         "worst": sentences.worst_steps(comparison),
@@ -76,7 +75,7 @@ def _path(decision: Mapping[str, Any] | None) -> dict[str, Any] | None:
     found = path.paths(decision) if decision else []
     if not decision or not found:
         return None
-    figures = [{"name": one.name, "line": one.line} | both(lambda w, one=one: path.path(one, w), HALF) for one in found]  # type: ignore[misc]
+    figures = [{"name": one.name, "line": one.line} | drawn(path.path(one)) for one in found]
     return {"line": path.reason(decision), "figures": figures}
 
 
@@ -110,11 +109,9 @@ def _shift(comparison: Comparison) -> dict[str, Any]:
     if not any(arm.n > arm.failed for arm in arms):
         return parts
     ratios = curves.ratios(comparison, question, found)
-    drawn = [ratio for ratio in ratios if any(math.isfinite(one.d) for one in ratio.differences)]
-    curve = both(lambda w: percentiles(arms, measure, w), HALF)
-    shift = (
-        both(lambda w: curves.by_percentile(drawn, measure, w), HALF) | {"line": curves.told(drawn)} if drawn else None
-    )
+    shown = [ratio for ratio in ratios if any(math.isfinite(one.d) for one in ratio.differences)]
+    curve = drawn(percentiles(arms, measure, HALF))
+    shift = drawn(curves.by_percentile(shown, measure)) | {"line": curves.told(shown)} if shown else None
     return parts | {"measure": measure, "since": _since(comparison, question), "curve": curve, "shift": shift}
 
 

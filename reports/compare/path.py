@@ -16,7 +16,7 @@ from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-i
 from reports.bins import nice
 from reports.compare.forest_rows import GLYPHS, margin_text, points
 from reports.numbers import NBSP, change, count, three
-from reports.page.svg import Plot, Scale, identity, linear_ticks
+from reports.page.svg import HALF, Plot, Scale, identity, linear_ticks
 from reports.statistics.differences import Margin
 
 APART = 14
@@ -123,10 +123,10 @@ def reason(decision: Mapping[str, Any]) -> str:
     return f"{at if decision.get('reason') != 'waiting' else ''}{REASONS.get(str(decision.get('reason')), '')}{beyond}"
 
 
-def path(found: Path, w: int) -> Plot:
+def path(found: Path) -> Plot:
     """Estimates with the bounds that decide, look by look; the line of the margin; looks that were not needed."""
     plot = Plot(
-        w,
+        HALF,
         256,
         left=58,
         right=16,

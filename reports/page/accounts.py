@@ -14,7 +14,7 @@ import numpy as np
 from bench.money import dollars
 from reports.numbers import NONE, clock, count, ms, percent, span, three
 from reports.page import gauges
-from reports.page.sections import both, capital
+from reports.page.sections import NOT_DRAWN, capital, drawn
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import FACTS
 from reports.summary.money import CACHED, INPUT, OUTPUT, Cost
@@ -102,7 +102,7 @@ def quota(summary: Summary) -> dict[str, Any] | None:
     found = summary.quota
     if not found.any:
         return None
-    figure = both(lambda w: gauges.limits(found, w)) if found.drawable else {"wide": "", "phone": "", "rows": []}
+    figure = drawn(gauges.limits(found)) if found.drawable else NOT_DRAWN
     return figure | {
         "line": _limited(summary) or "Nothing was throttled.",
         "bin": span(found.bin_s),

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from bench.measures import CATALOGUE
 from reports.numbers import NONE, listed, plural, three
 from reports.page import bars, charts, frames
-from reports.page.sections import both
+from reports.page.sections import drawn
 from reports.summary.summary import Answer, Summary
 from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import words
@@ -61,7 +61,7 @@ def tabs(summary: Summary) -> Iterable[dict[str, Any]]:
         for origin in origins:
             found = frames.curves(summary.samples[name], [pool for pool in pools if pool.origin == origin])
             if any(curve.n - curve.failed >= FEWEST for curve in found):
-                figure = both(lambda w, found=found, name=name: charts.percentiles(found, name, w))  # type: ignore[misc]
+                figure = drawn(charts.percentiles(found, name))
                 title = f"{name} {_counted(name, origin)}" if len(origins) > 1 else name
                 yield figure | {
                     "key": f"{name}-{origin}",

@@ -12,6 +12,7 @@ from reports.numbers import clock, instant, ms, scale_of, shortened, three
 from reports.page.charts import LEGEND_PITCH, legend, legend_rows
 from reports.page.frames import Flow
 from reports.page.svg import (
+    WIDE,
     Plot,
     Scale,
     clean,
@@ -31,14 +32,14 @@ STEPS_MOST = 32
 STRIP = 250
 
 
-def steps(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: str, w: int) -> Plot:
+def steps(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: str) -> Plot:
     """For each step and target p50 (filled) and p95 (open) with their intervals, where they may be published."""
-    phone, rows = w < 400, rows[:STEPS_MOST]
+    rows = rows[:STEPS_MOST]
     targets = {colour: figures.target for _, group in rows for colour, figures in group}
-    pitch, left = 16 + 18 * max(1, len(targets)), _gutter([step for step, _ in rows], phone=phone)
-    legends = len(legend_rows(sorted(targets.items()), w - left - 24)) if len(targets) > 1 else 0
+    pitch, left = 16 + 18 * max(1, len(targets)), _gutter([step for step, _ in rows])
+    legends = len(legend_rows(sorted(targets.items()), WIDE - left - 24)) if len(targets) > 1 else 0
     plot = Plot(
-        w,
+        WIDE,
         len(rows) * pitch + 50 + LEGEND_PITCH * legends,
         left=left,
         right=24,
@@ -49,7 +50,7 @@ def steps(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: st
     )
     low, high = log_range(_drawn(rows))
     x = log_scale(low, high, plot.x0, plot.x1)
-    plot.x_axis(x, log_ticks(low, high, 4 if phone else 5), ms, measure, grid=True)
+    plot.x_axis(x, log_ticks(low, high, 5), ms, measure, grid=True)
     for row, (step, group) in enumerate(rows):
         middle = plot.y1 + pitch / 2 + row * pitch
         plot.text(plot.x0 - 10, middle + 4, shortened(step, int((left - 12) / 7.9)), "rowlab", "end")
@@ -63,9 +64,9 @@ def steps(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: st
     return plot
 
 
-def _gutter(labels: Sequence[str], *, phone: bool) -> int:
+def _gutter(labels: Sequence[str]) -> int:
     """Room for the labels of rows, within reason."""
-    return int(min(132 if phone else 300, max(100, 20 + 7.9 * max(len(label) for label in labels))))
+    return int(min(300, max(100, 20 + 7.9 * max(len(label) for label in labels))))
 
 
 def _drawn(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]]) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
 from reports.page import scatter, speech, stacks, trends
-from reports.page.sections import both, capital, event_row, row
+from reports.page.sections import capital, drawn, event_row, row
 from reports.page.svg import COLOURS, HALF, WIDE
 from reports.page.talks import talks
 from reports.page.ways import Ways, ways
@@ -32,7 +32,7 @@ def segments(summary: Summary) -> dict[str, Any] | None:
     if not rows:
         return None
     names, bands = stacks.names_of(rows), summary.bands
-    return both(lambda w: stacks.segments(rows, summary.targets, w)) | {
+    return drawn(stacks.segments(rows, summary.targets)) | {
         "bands": _bands(summary, bands) if bands else None,
         "slow": any(band.around > 0.5 for band in bands),
         "names": names,
@@ -54,7 +54,7 @@ def _bands(summary: Summary, bands: tuple[Breakdown, ...]) -> dict[str, Any]:
         ]
         for band in bands
     ]
-    return both(lambda w: stacks.segments(bands, summary.targets, w)) | {"rows": rows}
+    return drawn(stacks.segments(bands, summary.targets)) | {"rows": rows}
 
 
 def _breakdown(summary: Summary, row: Breakdown, names: list[str]) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def timeline(summary: Summary) -> dict[str, Any] | None:
     found = talks(summary)
     if not found:
         return None
-    return both(lambda w: speech.speech(found, w)) | {
+    return drawn(speech.speech(found)) | {
         "rows": [speech.read(talk) for talk in found],
         "stalls": any(talk.stall_s for talk in found),
         "unplaced": any(talk.stall_s and not talk.heard for talk in found),
@@ -117,9 +117,9 @@ def along(summary: Summary) -> dict[str, Any] | None:
     parts, tailed = [], False
     for origin in summary.turns.origins:
         frames = [frame for frame in summary.alongs if frame.origin == origin and frame.drawable]
-        wide = HALF if len(frames) > 1 else WIDE
+        width = HALF if len(frames) > 1 else WIDE
         figures = [
-            both(lambda w, frame=frame: trends.along(frame, w), wide)  # type: ignore[misc]
+            drawn(trends.along(frame, width))
             | {"head": HEADS[frame.by], "line": _moved(frame), "thinned": frame.thinned}
             for frame in frames
         ]
@@ -155,16 +155,16 @@ def network(summary: Summary) -> dict[str, Any] | None:
     said = {c.target: [_resent(c.resent, c.with_resent, c.watched)] for c in summary.counts if c.watched}
     if not any(r["measure"] == "network_rtt" for r in rows):
         return None
-    drawn = [frame for origin in summary.turns.origins if (frame := ways(summary, origin))]
+    frames = [frame for origin in summary.turns.origins if (frame := ways(summary, origin))]
     return {
         "scope": remarks.round_trips(summary),
         "line": capital(_each(summary, said), summary),
         "table": rows,
-        "figures": [_way(summary, frame, HALF if len(drawn) > 1 else WIDE) for frame in drawn],
+        "figures": [_way(summary, frame, HALF if len(frames) > 1 else WIDE) for frame in frames],
     }
 
 
-def _way(summary: Summary, frame: Ways, wide: int) -> dict[str, Any]:
+def _way(summary: Summary, frame: Ways, width: int) -> dict[str, Any]:
     """Of the middle session's ttfa the round trip is 3 % (20.5 ms) on direct, 8 % (51 ms) on gateway."""
     several = len(summary.turns.origins) > 1
     named = len(summary.targets) > 1
@@ -173,7 +173,7 @@ def _way(summary: Summary, frame: Ways, wide: int) -> dict[str, Any]:
         + (f" on {summary.targets[way.colour]}" if named else "")
         for way in frame.ways
     ]
-    return both(lambda w: scatter.scatter(frame, w), wide) | {
+    return drawn(scatter.scatter(frame, width)) | {
         "head": f"ttfa from {ORIGINS[frame.origin]}" if several else "",
         "line": f"Of the middle session’s ttfa the round trip is {listed(shares)}.",
         "hexagons": any(way.marks is None for way in frame.ways),

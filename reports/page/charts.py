@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reports.numbers import count, ms, percent, shortened
 from reports.page.frames import Curve
-from reports.page.svg import COLOURS, Plot, Scale, glyph, log_range, log_scale, log_ticks, nines, shape, tone
+from reports.page.svg import COLOURS, WIDE, Plot, Scale, glyph, log_range, log_scale, log_ticks, nines, shape, tone
 from reports.statistics.quantiles import Estimate
 
 SHELF = 12
@@ -42,17 +42,17 @@ def _width(text: str) -> float:
     return 14 + 7.9 * len(text)
 
 
-def percentiles(curves: Sequence[Curve], measure: str, w: int) -> Plot:
+def percentiles(curves: Sequence[Curve], measure: str, w: int = WIDE) -> Plot:
     """Latency over percentiles on an axis of nines; a curve that meets the shelf has only failed turns beyond."""
-    phone = w < 600
+    half = w < WIDE
     named = _named(curves)
     failing = [curve for curve in curves if curve.failed]
-    rows = len(legend_rows(named, w - (70 if phone else 140)))
+    rows = len(legend_rows(named, w - (70 if half else 140)))
     plot = Plot(
         w,
-        (304 if phone else 374) + LEGEND_PITCH * rows,
+        (304 if half else 374) + LEGEND_PITCH * rows,
         left=56,
-        right=14 if phone else 84,
+        right=14 if half else 84,
         top=10 + LEGEND_PITCH * rows + (15 * len(failing) if len(failing) <= LABELLED else 0),
         bottom=42,
         title=f"Percentile curve of {measure}",
@@ -64,17 +64,17 @@ def percentiles(curves: Sequence[Curve], measure: str, w: int) -> Plot:
         end = min(end, max(0.96, 1 - min(curve.failed / curve.n for curve in curves) / 3))
     x = Scale(nines, 0.0, end, plot.x0, plot.x1)
     y = log_scale(low, high, plot.y0, plot.y1 + 20)
-    plot.y_axis(y, log_ticks(low, high, 5 if phone else 7), ms)
+    plot.y_axis(y, log_ticks(low, high, 5 if half else 7), ms)
     if failing:
         plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, SHELF, "shelf")
         plot.text(plot.x0 + 5, plot.y1 + 10, "failed turns", "tiny")
-    plot.x_axis(x, _ticks(end, phone=phone), _percentile_tick, "percentile, by nines", grid=True)
+    plot.x_axis(x, _ticks(end, half=half), _percentile_tick, "percentile, by nines", grid=True)
     legend(plot, 14, named)
     for curve in curves:
         _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)
     if len(curves) > COLOURS:
         _marks(plot, curves, x, y)
-    _shelf(plot, failing, x, phone=phone)
+    _shelf(plot, failing, x, half=half)
     _read_curves(plot, curves, x)
     return plot
 
@@ -83,8 +83,8 @@ def _spoken(curves: Sequence[Curve]) -> str:
     return "; ".join(f"{c.target}: {count(c.n)} turns, {count(c.failed)} failed" for c in curves) + "."
 
 
-def _ticks(end: float, *, phone: bool) -> list[float]:
-    wanted = (0.5, 0.9, 0.99, 0.999, 0.9999) if phone else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
+def _ticks(end: float, *, half: bool) -> list[float]:
+    wanted = (0.5, 0.9, 0.99, 0.999, 0.9999) if half else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
     return [p for p in wanted if p <= end + 1e-9]
 
 
@@ -124,13 +124,13 @@ def _named(curves: Sequence[Curve]) -> list[tuple[int, str]]:
     ]
 
 
-def _shelf(plot: Plot, failing: Sequence[Curve], x: Scale, *, phone: bool) -> None:
+def _shelf(plot: Plot, failing: Sequence[Curve], x: Scale, *, half: bool) -> None:
     """Where each curve meets the shelf, and the share of failed turns; labels in rows so that they never overlap."""
     for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):
         at = x.clip(1 - curve.failed / curve.n)
         tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
         plot.dot(at, plot.y1 + 6, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, tip)
-        text = f"{shortened(curve.target, 12 if phone else 18)} {percent(curve.failed, curve.n)} failed"
+        text = f"{shortened(curve.target, 12 if half else 18)} {percent(curve.failed, curve.n)} failed"
         if len(failing) > LABELLED:
             continue
         left = at > (plot.x0 + plot.x1) / 2

@@ -1,4 +1,4 @@
-"""What remained of the service's limits and what it throttled, over the run: (frame, width) → Plot."""
+"""What remained of the service's limits and what it throttled, over the run: frame → Plot."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import numpy as np
 
 from reports.bins import time_step
 from reports.numbers import NBSP, clock, count, instant, percent, plural, shortened
-from reports.page.svg import Plot, Scale, glyph, identity, linear_ticks, steps_of, tone
+from reports.page.svg import WIDE, Plot, Scale, glyph, identity, linear_ticks, steps_of, tone
 from reports.summary.quota import Quota, Throttling
 
 SHARE, COUNT, GAP, APART = 64, 46, 50, 28
 STYLES = {"tokens": "t-mid", "requests": "t-tail"}
 
 
-def limits(frame: Quota, w: int) -> Plot:
+def limits(frame: Quota) -> Plot:
     """For each target the shares of its limits that remained, and throttled turns and sessions below them."""
-    phone = w < 600
     shown = [(place, one) for place, one in enumerate(frame.targets) if one.remaining or one.counts.any()]
     plot = Plot(
-        w,
+        WIDE,
         sum(GAP + _tall(one) for _, one in shown) + 30,
         left=56,
-        right=12 if phone else 66,
+        right=66,
         top=0,
         bottom=30,
         title="Limits of the service over time",
@@ -31,20 +30,18 @@ def limits(frame: Quota, w: int) -> Plot:
     x = Scale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
     ground, top = plot.y0, 0.0
     for place, one in shown:
-        plot.text(
-            plot.x0, top + 24, f"{glyph(place)} {shortened(one.target, 32 if phone else 60)}", f"dl t{tone(place)}"
-        )
+        plot.text(plot.x0, top + 24, f"{glyph(place)} {shortened(one.target, 60)}", f"dl t{tone(place)}")
         top += GAP
         if one.remaining:
             plot.y1, plot.y0 = int(top), int(top) + SHARE
-            _shares(plot, one, place, x, phone=phone)
+            _shares(plot, one, place, x)
             top += SHARE + (APART if one.counts.any() else 0)
         if one.counts.any():
             plot.y1, plot.y0 = int(top), int(top) + COUNT
             _counts(plot, one, place, frame.bin_s, x)
             top += COUNT
     plot.y0, plot.y1 = ground, 0
-    step = time_step(frame.length_s, 4 if phone else 10)
+    step = time_step(frame.length_s, 10)
     plot.x_axis(x, steps_of(frame.length_s, step), lambda s: instant(s, step))
     _read(plot, frame, [one for _, one in shown], x)
     return plot
@@ -61,9 +58,9 @@ def _spoken(one: Throttling) -> str:
     return f"{one.target}: {', '.join([throttled, *least])}"
 
 
-def _shares(plot: Plot, one: Throttling, place: int, x: Scale, *, phone: bool) -> None:
+def _shares(plot: Plot, one: Throttling, place: int, x: Scale) -> None:
     y = Scale(identity, 0.0, 1.0, plot.y0, plot.y1)
-    plot.text(plot.x0, plot.y1 - 7, "share that remained" if phone else "share of the limit that remained", "lab")
+    plot.text(plot.x0, plot.y1 - 7, "share of the limit that remained", "lab")
     plot.y_axis(y, (0.0, 0.5, 1.0), lambda share: f"{share * 100:.0f}{NBSP}%")
     ends = []
     for part in one.remaining:
@@ -73,11 +70,8 @@ def _shares(plot: Plot, one: Throttling, place: int, x: Scale, *, phone: bool) -
             plot.dot(*points[0], "circle", f"mark s{tone(place)}", 3)
         ends.append((points[-1], part.limit))
     for row, (end, limit) in enumerate(sorted(ends, key=lambda end: end[0][1])):
-        if phone:
-            plot.text(plot.x1 - 70 * (len(ends) - 1 - row), plot.y1 - 7, limit, f"lab t{tone(place)}", "end")
-        else:
-            below = min(y for (_, y), _ in ends) + 14 * row
-            plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab t{tone(place)}")
+        below = min(y for (_, y), _ in ends) + 14 * row
+        plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab t{tone(place)}")
 
 
 def _counts(plot: Plot, one: Throttling, place: int, bin_s: float, x: Scale) -> None:

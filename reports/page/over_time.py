@@ -18,7 +18,7 @@ from reports.summary.summary import Summary
 from reports.turns import FAILED, GOOD, Flags, Pool, column_of, place_of
 
 CELLS, ROWS = 69, 26
-"""Cells of the heat map along the run’s time (a phone draws 46 of them) and along the logarithm of the latency."""
+"""Cells of the heat map along the run’s time and along the logarithm of the latency."""
 DOTS = 600
 """Up to so many turns of a target are drawn one by one: shades of a few turns show nothing."""
 

@@ -1,4 +1,4 @@
-"""The run over time, a panel per target: (frame, width) → Plot, computing nothing."""
+"""The run over time, a panel per target: frame → Plot, computing nothing."""
 
 from __future__ import annotations
 
@@ -10,24 +10,35 @@ import numpy.typing as npt
 from reports.bins import time_step
 from reports.numbers import clock, count, instant, listed, ms, shortened
 from reports.page.over_time import ROWS, Bin, OverTime, Panel
-from reports.page.svg import Plot, Point, Scale, glyph, identity, linear_ticks, log_scale, log_ticks, steps_of, tone
+from reports.page.svg import (
+    WIDE,
+    Plot,
+    Point,
+    Scale,
+    glyph,
+    identity,
+    linear_ticks,
+    log_scale,
+    log_ticks,
+    steps_of,
+    tone,
+)
 
 SHELF = 12
 TICKS_MOST = 300
 """Failures that are drawn one by one; of more, their share in each bin is a shade."""
 
 
-def over_time(frame: OverTime, w: int) -> Plot:
+def over_time(frame: OverTime) -> Plot:
     """A panel per target: turns as dots or shade, p50 and p95 by bin, failures on the shelf; active sessions below."""
-    phone = w < 600
-    tall, gap, foot = (120 if phone else 150) if frame.drawable else SHELF, 34, 52
+    tall, gap, foot = 150 if frame.drawable else SHELF, 34, 52
     many = len(frame.panels)
     has_active = frame.active[0].size > 0
     plot = Plot(
-        w,
+        WIDE,
         24 + many * (tall + gap) + (foot + 8 if has_active else -gap + 8) + 30,
         left=56,
-        right=12 if phone else 66,
+        right=66,
         top=24,
         bottom=30,
         title=f"{listed(list(frame.measures))} over time",
@@ -40,34 +51,34 @@ def over_time(frame: OverTime, w: int) -> Plot:
     for row, panel in enumerate(frame.panels):
         bottom = 24 + row * (tall + gap) + tall
         plot.y0, plot.y1 = bottom, bottom - tall
-        _panel(plot, panel, frame, x, phone=phone)
-        _veil(plot, frame, x, tall, label=row == 0 and not phone)
+        _panel(plot, panel, frame, x)
+        _veil(plot, frame, x, tall, label=row == 0)
     plot.y0 = ground
     if has_active:
         plot.y1 = ground - foot
         _active(plot, frame, x)
-    step = time_step(frame.length_s, 4 if phone else 10)
+    step = time_step(frame.length_s, 10)
     plot.x_axis(x, steps_of(frame.length_s, step), lambda s: instant(s, step))
     plot.y1 = 24
     _read_bins(plot, frame, x)
     return plot
 
 
-def _panel(plot: Plot, panel: Panel, frame: OverTime, x: Scale, *, phone: bool) -> None:
+def _panel(plot: Plot, panel: Panel, frame: OverTime, x: Scale) -> None:
     rail = SHELF if panel.failures_s.size else 0
-    name = f"{glyph(panel.colour)} {shortened(panel.label, 32 if phone else 60)}"
+    name = f"{glyph(panel.colour)} {shortened(panel.label, 60)}"
     plot.text(plot.x0, plot.y1 - 6, name, f"dl t{tone(panel.colour)}")
     if frame.drawable:
-        _values(plot, panel, frame, x, log_scale(frame.low, frame.high, plot.y0, plot.y1 + rail + 4), phone=phone)
+        _values(plot, panel, frame, x, log_scale(frame.low, frame.high, plot.y0, plot.y1 + rail + 4))
     if rail:
-        _rail(plot, panel, frame.bin_s, x, rail, phone=phone)
+        _rail(plot, panel, frame.bin_s, x, rail)
 
 
-def _values(plot: Plot, panel: Panel, frame: OverTime, x: Scale, y: Scale, *, phone: bool) -> None:
+def _values(plot: Plot, panel: Panel, frame: OverTime, x: Scale, y: Scale) -> None:
     cls = f"s{tone(panel.colour)}"
     plot.y_axis(y, log_ticks(frame.low, frame.high, 4), ms)
     if panel.dots is None:
-        _heat(plot, panel.cells if not phone else _coarser(panel.cells), y, cls)
+        _heat(plot, panel.cells, y, cls)
     else:
         for at, value in zip(*panel.dots, strict=True):
             plot.dot(x.clip(at), y.clip(value), "circle", f"speck {cls}", 2.6)
@@ -78,12 +89,12 @@ def _values(plot: Plot, panel: Panel, frame: OverTime, x: Scale, y: Scale, *, ph
     for style, (label, points) in lines.items():
         plot.path(points, "halo" if panel.dots is None else "halo thin")
         plot.path(points, f"curve t-{style} {cls}")
-        if points and not phone:
+        if points:
             below = plot.y1 + (2 * SHELF if panel.failures_s.size else 0)
             plot.text(points[-1][0] + 6, max(points[-1][1] + 4, below), label, f"lab t{tone(panel.colour)}")
 
 
-def _rail(plot: Plot, panel: Panel, bin_s: float, x: Scale, rail: int, *, phone: bool) -> None:
+def _rail(plot: Plot, panel: Panel, bin_s: float, x: Scale, rail: int) -> None:
     """Failed turns above the others: each a tick, or where there are many, their share in each bin as a shade."""
     plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, rail, "shelf")
     if panel.failures_s.size <= TICKS_MOST:
@@ -94,19 +105,11 @@ def _rail(plot: Plot, panel: Panel, bin_s: float, x: Scale, rail: int, *, phone:
             left, right = x.clip(bin_.begin_s), x.clip(bin_.begin_s + bin_s)
             shade = math.ceil(5 * math.sqrt(bin_.failed / bin_.turns))
             plot.rect(left, plot.y1 + 1, right - left, rail - 2, f"failcell k{shade}")
-    where = (plot.x1, plot.y1 - 6, "end") if phone else (plot.x1 + 6, plot.y1 + 10, "start")
-    plot.text(where[0], where[1], f"{count(panel.failed)} failed", "lab", where[2])
+    plot.text(plot.x1 + 6, plot.y1 + 10, f"{count(panel.failed)} failed", "lab")
 
 
 def _points(panel: Panel, quantile: str, frame: OverTime, x: Scale, y: Scale) -> list[Point]:
     return [(x.clip(begin_s + frame.bin_s / 2), y.clip(value)) for begin_s, value in panel.line(quantile)]
-
-
-def _coarser(cells: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Two thirds as many cells in time: three columns become two, the middle one shared out."""
-    three = cells.reshape(-1, 3, cells.shape[1]).astype(float)
-    two = np.stack([three[:, 0] + three[:, 1] / 2, three[:, 2] + three[:, 1] / 2], axis=1)
-    return np.ceil(two.reshape(-1, cells.shape[1])).astype(np.int64)
 
 
 def _heat(plot: Plot, cells: npt.NDArray[np.int64], y: Scale, cls: str) -> None:

@@ -6,7 +6,7 @@ import math
 
 from reports.numbers import count, ms, shortened
 from reports.page.charts import LEGEND_PITCH, legend, legend_rows
-from reports.page.svg import Plot, Scale, identity, linear_ticks, log_scale, log_ticks, shape, tone
+from reports.page.svg import WIDE, Plot, Scale, identity, linear_ticks, log_scale, log_ticks, shape, tone
 from reports.page.ways import GRIDS, Way, Ways
 
 
@@ -29,7 +29,7 @@ def scatter(frame: Ways, w: int) -> Plot:
     x = Scale(identity, frame.low_rtt, frame.high_rtt, plot.x0, plot.x1)
     y = log_scale(frame.low_rest, frame.high_rest, plot.y0, plot.y1)
     plot.y_axis(y, log_ticks(frame.low_rest, frame.high_rest, 5), ms)
-    ticks = linear_ticks(frame.low_rtt, frame.high_rtt, 4 if w < 600 else 7)
+    ticks = linear_ticks(frame.low_rtt, frame.high_rtt, 4 if w < WIDE else 7)
     plot.x_axis(x, ticks, lambda v: ms(v) if v else "0", "network_rtt, the session’s shortest")
     plot.text(plot.x0, plot.y1 - 10, "ttfa_less_rtt, the session’s median", "lab")
     for way in frame.ways:
@@ -45,7 +45,7 @@ def scatter(frame: Ways, w: int) -> Plot:
 
 def _hexagons(plot: Plot, way: Way) -> None:
     """Shades by the square root of the number of sessions, five of them."""
-    size = int(plot.w < 600)
+    size = int(plot.w < WIDE)
     columns, lines = GRIDS[size]
     wide, high = (plot.x1 - plot.x0) / columns, (plot.y0 - plot.y1) / lines
     cells = way.hexagons[size]

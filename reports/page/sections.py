@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from markupsafe import Markup
@@ -12,7 +11,7 @@ from reports.numbers import NONE, clock, count, listed, ms, percent, plural, qua
 from reports.page import bars, frames, panels, stacks
 from reports.page.over_time import OverTime, over_time
 from reports.page.stretch import courses, slowest
-from reports.page.svg import HALF, PHONE, WIDE, Plot
+from reports.page.svg import HALF, WIDE, Plot
 from reports.summary.drift import said as drift_said
 from reports.summary.events import ALL, PS, Distribution
 from reports.summary.figures import Figures
@@ -23,12 +22,14 @@ from reports.wording.words import cell
 FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
 
 
-def both(draw: Callable[[int], Plot], wide: int = WIDE) -> dict[str, Any]:
-    """A figure, drawn wide and for a phone; the readout's stops are its table of numbers."""
-    plot = draw(wide)
+NOT_DRAWN: dict[str, Any] = {"drawn": "", "rows": []}
+
+
+def drawn(plot: Plot) -> dict[str, Any]:
+    """A figure; the readout's stops are its table of numbers."""
     stops = plot.stops or {"t": []}
     rows = [str(text).split(" · ") for text in stops["t"]]  # type: ignore[attr-defined]
-    return {"wide": Markup(plot.svg("wide")), "phone": Markup(draw(PHONE).svg("phone")), "rows": rows}
+    return {"drawn": Markup(plot.svg()), "rows": rows}
 
 
 def capital(said: str, summary: Summary) -> str:
@@ -41,7 +42,7 @@ def time(summary: Summary) -> dict[str, Any] | None:
     frame = over_time(summary)
     if frame is None:
         return None
-    return both(lambda w: panels.over_time(frame, w)) | {
+    return drawn(panels.over_time(frame)) | {
         "line": _stretch(summary, frame),
         "drift": drift_said(summary.drifts),
         "question": "Did the wait change during the run?" if frame.drawable else "When did turns fail?",
@@ -83,7 +84,7 @@ def _steps(summary: Summary, origin: str) -> dict[str, Any] | None:
         return None
     told = any(e.published for f in rows for e in f.quantiles)
     main = summary.mains[origin]
-    figure = both(lambda w: bars.steps(groups, main, w)) if told else {"wide": "", "phone": ""}
+    figure = drawn(bars.steps(groups, main)) if told else NOT_DRAWN
     return figure | {
         "head": words.named(rows[0]),
         "line": words.worst_step(summary, origin),
@@ -178,7 +179,7 @@ def connect(summary: Summary) -> dict[str, Any] | None:
     found = frames.connecting(summary)
     if not rows:
         return None
-    figure = both(lambda w: stacks.connect(found, w)) if found else {"wide": "", "phone": ""}
+    figure = drawn(stacks.connect(found)) if found else NOT_DRAWN
     slow = any(stack.p > 0.5 for stack in found)
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
     return figure | {
@@ -203,7 +204,7 @@ def flow(summary: Summary) -> dict[str, Any] | None:
     found, length = frames.flows(summary), summary.window.length_s
     if not found:
         return None
-    wide = HALF if len(found) > 1 else WIDE
+    width = HALF if len(found) > 1 else WIDE
     rates = [r for r in summary.throughput if r.total_bytes]
     size, unit = scale_of(max((r.mean_bytes_per_s for r in rates), default=0.0) / 10)
     table = [
@@ -217,7 +218,7 @@ def flow(summary: Summary) -> dict[str, Any] | None:
         for rate in rates
     ]
     longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
-    figures = [both(lambda w, frame=frame: bars.flow(frame, longest, w), wide) for frame in found]  # type: ignore[misc]
+    figures = [drawn(bars.flow(frame, longest, width)) for frame in found]
     spread = any(rate.per_second.n or rate.per_session.n for rate in rates)
     return {"figures": figures, "table": table, "unit": unit, "spread": spread, "line": _volume(summary)}
 

@@ -1,4 +1,4 @@
-"""The speech timeline: (frame, width) → Plot, computing nothing."""
+"""The speech timeline: frame → Plot, computing nothing."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ from itertools import pairwise
 
 from reports.bins import nice, time_step
 from reports.numbers import NBSP, ms, shortened, three
-from reports.page.svg import Plot, Scale, glyph, identity, steps_of, tone
+from reports.page.svg import WIDE, Plot, Scale, glyph, identity, steps_of, tone
 from reports.page.talks import Talk
 
 LONGEST_S = 20.0
 """The axis ends here at the latest; what goes on is broken off, and says where it ends."""
-SPOKEN_S, SPOKEN_PHONE_S = 4.0, 1.5
+SPOKEN_S = 4.0
 """So much of the caller's speech is drawn; how long it was stands in the numbers."""
 LANE = 20
 LETTER = 7.3
 """Width of a letter, about."""
-PITCH, PITCH_PHONE = 112, 126
+PITCH = 112
 TRIANGLES = (("noticed", "noticed_s", 0), ("first delta", "first_delta_s", 3))
 """Name, field, colour."""
 
 
-def speech(talks: Sequence[Talk], w: int) -> Plot:
+def speech(talks: Sequence[Talk]) -> Plot:
     """Two lanes for each turn on one scale of time: the caller, the wait, and the reply with its stalls."""
-    phone = w < 600
-    pitch = PITCH_PHONE if phone else PITCH
     plot = Plot(
-        w,
-        34 + len(talks) * pitch + 34,
-        left=4 if phone else 190,
-        right=14 if phone else 60,
+        WIDE,
+        34 + len(talks) * PITCH + 34,
+        left=190,
+        right=60,
         top=34,
         bottom=34,
         title="Speech timeline",
@@ -39,16 +37,16 @@ def speech(talks: Sequence[Talk], w: int) -> Plot:
         + ". ".join(f"{talk.role}: {_spoken(talk)}" for talk in talks)
         + ".",
     )
-    x = _scale(talks, plot, phone=phone)
-    step = time_step(x.high - x.low, 5 if phone else 9) if x.high > 2 else nice(x.high / 4)
+    x = _scale(talks, plot)
+    step = time_step(x.high - x.low, 9) if x.high > 2 else nice(x.high / 4)
     before = [-s for s in steps_of(-x.low, step)[:0:-1]]
     plot.x_axis(x, [*before, *steps_of(x.high, step)], _tick, grid=True)
     for row, talk in enumerate(talks):
-        top = plot.y1 + 4 + row * pitch
+        top = plot.y1 + 4 + row * PITCH
         if row:
             plot.line(0, top - 2, plot.x1, top - 2, "grid")
-        _who(plot, talk, top, phone=phone)
-        _talk(plot, talk, x, top + (50 if phone else 34), top + (92 if phone else 76), phone=phone)
+        _who(plot, talk, top)
+        _talk(plot, talk, x, top + 34, top + 76)
     room = x(0) - plot.x0 > LETTER * len("end of speech") / 2
     plot.text(x(0), plot.y1 - 12, "end of speech", "lab", "middle" if room else "start")
     return plot
@@ -82,31 +80,26 @@ def _tick(seconds: float) -> str:
     return f"{'+' if seconds > 0 else ''}{three(seconds)}{NBSP}s" if seconds else "0"
 
 
-def _scale(talks: Sequence[Talk], plot: Plot, *, phone: bool) -> Scale:
+def _scale(talks: Sequence[Talk], plot: Plot) -> Scale:
     spoken = max((talk.speech_s for talk in talks if talk.speech_s == talk.speech_s), default=0.0)
     ends = [end for talk in talks for end in (talk.wait_s * 1.1, talk.end_s) if end == end]
-    low = min(max(0.4, spoken), SPOKEN_PHONE_S if phone else SPOKEN_S)
+    low = min(max(0.4, spoken), SPOKEN_S)
     return Scale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
 
 
-def _who(plot: Plot, talk: Talk, top: float, *, phone: bool) -> None:
-    """Which turn it is, beside its lanes or above them."""
-    name = f"{glyph(talk.colour)} {shortened(talk.target, 12 if phone else 20)}"
-    where = f"{shortened(talk.step, 18 if phone else 22)}, turn {talk.turn}"
-    plot.text(0, top + (14 if phone else 28), talk.role, "rowlab")
-    if phone:
-        plot.text(0, top + 30, name, f"lab t{tone(talk.colour)}")
-        plot.text(plot.x1, top + 30, where, "lab", "end")
-    else:
-        plot.text(0, top + 45, name, f"lab t{tone(talk.colour)}")
-        plot.text(0, top + 61, where, "lab")
+def _who(plot: Plot, talk: Talk, top: float) -> None:
+    """Which turn it is, beside its lanes."""
+    name = f"{glyph(talk.colour)} {shortened(talk.target, 20)}"
+    where = f"{shortened(talk.step, 22)}, turn {talk.turn}"
+    plot.text(0, top + 28, talk.role, "rowlab")
+    plot.text(0, top + 45, name, f"lab t{tone(talk.colour)}")
+    plot.text(0, top + 61, where, "lab")
 
 
-def _talk(plot: Plot, talk: Talk, x: Scale, call: float, reply: float, *, phone: bool) -> None:
+def _talk(plot: Plot, talk: Talk, x: Scale, call: float, reply: float) -> None:
     for lane, word in ((call, "caller"), (reply, "reply")):
         plot.line(plot.x0, lane, plot.x1, lane, "lane")
-        if not phone:
-            plot.text(plot.x0 - 8, lane + 4, word, "tiny", "end")
+        plot.text(plot.x0 - 8, lane + 4, word, "tiny", "end")
     if talk.speech_s == talk.speech_s:
         begin = x.clip(-talk.speech_s)
         tip = f"the caller speaks for {_s(talk.speech_s)}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.measures import VAD_SEGMENTS
 from reports.numbers import ms, plural, shortened, three
 from reports.page.frames import PHASES, Stack
-from reports.page.svg import Plot, Scale, glyph, identity, linear_ticks, tone
+from reports.page.svg import WIDE, Plot, Scale, glyph, identity, linear_ticks, tone
 from reports.summary.segments import Breakdown
 
 PITCH = 42
@@ -25,12 +25,11 @@ SHADES = {
 """The colour of a segment, by the instant that ends it."""
 
 
-def connect(stacks: Sequence[Stack], w: int) -> Plot:
+def connect(stacks: Sequence[Stack]) -> Plot:
     """Mean phases of connecting as stacked bars; a phase that took no time is not named."""
     used = [j for j in range(len(PHASES)) if any(stack.parts[j] > 0 for stack in stacks)]
     longest = max(sum(stack.parts) for stack in stacks) or 1.0
     plot = _plot(
-        w,
         len(stacks),
         [(j, PHASES[j]) for j in used],
         (0.0, longest),
@@ -47,13 +46,12 @@ def connect(stacks: Sequence[Stack], w: int) -> Plot:
     return plot
 
 
-def segments(rows: Sequence[Breakdown], targets: Sequence[str], w: int) -> Plot:
+def segments(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
     """Mean segments of voice_to_voice; those below zero lie to the left of it, and the tick is the sum."""
-    rows, phone = rows[:ROWS_MOST], w < 400
+    rows = rows[:ROWS_MOST]
     shades = {segment.name: SHADES[segment.end] for row in rows for segment in row.segments}
     low, high = min(_extent(row, -1) for row in rows), max(_extent(row, 1) for row in rows) or 1.0
     plot = _plot(
-        w,
         len(rows),
         [(shades[name], name) for name in names_of(rows)],
         (low, high),
@@ -63,8 +61,8 @@ def segments(rows: Sequence[Breakdown], targets: Sequence[str], w: int) -> Plot:
         + ".",
     )
     for place, row in enumerate(rows):
-        target, title = shortened(targets[row.target], 11 if phone else 40), shortened(row.title, 28 if phone else 80)
-        label = f"{target}, {title}" if phone else f"{target}, {title}: {plural(row.turns, 'turn')}"
+        target, title = shortened(targets[row.target], 40), shortened(row.title, 80)
+        label = f"{target}, {title}: {plural(row.turns, 'turn')}"
         parts = [(SHADES[segment.end], segment.name, row.mean_ms(segment)) for segment in row.segments]
         _bar(plot, place, label, row.target, (low, high), parts)
     return plot
@@ -81,15 +79,13 @@ def _extent(row: Breakdown, sign: int) -> float:
     return sum((value for segment in row.segments if (value := row.mean_ms(segment)) * sign > 0), 0.0)
 
 
-def _plot(
-    w: int, rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float], *, title: str, desc: str
-) -> Plot:
+def _plot(rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float], *, title: str, desc: str) -> Plot:
     """An empty figure with its axis, and what each colour means above it."""
-    lines = _lines(named, w - 8)
+    lines = _lines(named, WIDE - 8)
     top = 12 + SWATCH * len(lines)
-    plot = Plot(w, top + 28 + PITCH * rows, left=4, right=60, top=top, bottom=28, title=title, desc=desc)
+    plot = Plot(WIDE, top + 28 + PITCH * rows, left=4, right=60, top=top, bottom=28, title=title, desc=desc)
     x = Scale(identity, *ends, plot.x0, plot.x1)
-    plot.x_axis(x, linear_ticks(*ends, 3 if w < 400 else 5), lambda v: ms(v) if v else "0", grid=True)
+    plot.x_axis(x, linear_ticks(*ends, 5), lambda v: ms(v) if v else "0", grid=True)
     if ends[0] < 0:
         plot.line(x(0.0), plot.y1, x(0.0), plot.y0, "zero")
     for row, line in enumerate(lines):

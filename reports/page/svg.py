@@ -2,7 +2,7 @@
 
 Colours come from CSS classes, so one drawing serves both themes: `s0`–`s3` strokes and fills, `t0`–`t3` texts. There
 are four; from the fifth target on they come again, with other marks and a broken line.
-A figure keeps its text's size by being drawn twice: wide, and 360 px for a phone.
+A figure is drawn once; on a phone it keeps its text's size and is scrolled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from html import escape
 
 from reports.bins import nice
 
-WIDE, HALF, PHONE = 1080, 524, 360
+WIDE, HALF = 1080, 524
+"""Widths of figures, in pixels: one across the page, and one of two side by side."""
 COLOURS = 4
 SHAPES = ("circle", "diamond", "triangle", "square", "wedge", "cross", "star", "hexagon")
 GLYPHS = "●◆▲■▼✚★⬢"
@@ -181,7 +182,7 @@ class Plot:
         """Stops of the crosshair: where, and the text that is shown and spoken there."""
         self.stops = {"x": [round(x, 1) for x in xs], "t": list(rows), "y": [round(self.y1, 1), round(self.y0, 1)]}
 
-    def svg(self, cls: str) -> str:
+    def svg(self, cls: str = "figure") -> str:
         """The element, labelled with a sentence, focusable where it has a readout."""
         live = ""
         if self.stops:

@@ -86,7 +86,7 @@ def _x(frame: Along, plot: Plot) -> Scale:
 
 def _axis(plot: Plot, frame: Along, x: Scale, what: str) -> None:
     if frame.by == "age":
-        step = time_step(frame.end, 4 if plot.w < 400 else 6)
+        step = time_step(frame.end, 6)
         plot.x_axis(x, steps_of(frame.end, step), lambda s: instant(s, step))
     else:
         names = dict(zip(frame.at, frame.names, strict=True))
@@ -126,11 +126,10 @@ def _counts(plot: Plot, frame: Along, x: Scale) -> None:
     if len(rows) > COLOURS:
         places = {place for _, row in rows for place in row}
         rows = [(-1, {place: sum(row.get(place, 0) for _, row in rows) for place in places})]
-    every = 2 if plot.w < 400 and len(frame.at) > 8 else 1
     for line, (colour, row) in enumerate(rows):
         height = plot.y0 + 17 + COUNTS * (line + 1)
         plot.text(plot.x0 - 6, height, "turns", f"tiny t{tone(colour)}" if colour >= 0 else "tiny", "end")
-        for place in sorted(row)[::every]:
+        for place in sorted(row):
             plot.text(x(frame.at[place]), height, _short(row[place]), "tiny", "middle")
 
 

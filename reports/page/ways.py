@@ -19,7 +19,7 @@ from reports.turns import GOOD, Pool
 MOST = 2000
 """Up to so many sessions are drawn one by one."""
 GRIDS = ((40, 12), (12, 12))
-"""(columns, lines) of hexagons, of a wide figure and of a phone's: regular ones in either."""
+"""(columns, lines) of hexagons, of a wide figure and of one of half its width: regular ones in either."""
 
 
 @dataclass(frozen=True)

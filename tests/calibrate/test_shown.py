@@ -8,7 +8,6 @@ from bench.calibrate.conclude import conclude
 from bench.calibrate.page import html, picture
 from bench.calibrate.text import error_lines, heads, step_lines
 from bench.run.calibration import Calibration, Step
-from reports.page.svg import PHONE, WIDE
 from tests.calibrate.builders import build_step, steps_of_both
 
 STEPS = [*steps_of_both((100, "good"), (1600, "bad")), build_step(800, "late", why="the simulator was late: p99 2 ms")]
@@ -70,20 +69,19 @@ def test_the_page_has_the_answer_the_picture_and_every_load() -> None:
 
     assert "Trust this machine up to 100 sessions per process." in page
     assert "Linux &lt;6&gt;" in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 1
     assert "the simulator was late: p99 2 ms" in page
 
 
 def test_the_picture_shows_what_was_judged_and_both_limits() -> None:
-    for width in (WIDE, PHONE):
-        drawn = ElementTree.fromstring(picture(STEPS, width).svg("wide"))
-        texts = [element.text for element in drawn.iter() if element.tag == "text"]
+    drawn = ElementTree.fromstring(picture(STEPS).svg())
+    texts = [element.text for element in drawn.iter() if element.tag == "text"]
 
-        assert {"1 ms", "100 µs", "sessions per process"} <= set(texts)
-        tips = [element.text for element in drawn.iter() if element.tag == "title"]
-        assert len(tips) == 4
-        assert not any("800 sessions" in str(tip) for tip in tips)
+    assert {"1 ms", "100 µs", "sessions per process"} <= set(texts)
+    tips = [element.text for element in drawn.iter() if element.tag == "title"]
+    assert len(tips) == 4
+    assert not any("800 sessions" in str(tip) for tip in tips)
 
 
 def test_the_picture_of_nothing_is_drawn() -> None:
-    assert picture([], WIDE).svg("wide")
+    assert picture([]).svg()

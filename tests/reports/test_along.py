@@ -12,6 +12,7 @@ import pytest
 import reports
 from reports.page import trends
 from reports.page.calls import along as section
+from reports.page.svg import HALF, WIDE
 from reports.statistics.quantiles import quantile
 from reports.summary.along import AGES, Along, one_thing
 from reports.summary.summary import Summary, summarise
@@ -86,9 +87,9 @@ def test_places_that_hold_half_as_many_turns_are_counted_below_the_axis(tmp_path
     thinned = replace(frame, courses=(replace(first, stops=fewer), *others))
 
     assert not frame.thinned
-    assert ">turns<" not in trends.along(frame, 524).svg("wide")
+    assert ">turns<" not in trends.along(frame, 524).svg()
     assert thinned.thinned
-    drawn = trends.along(thinned, 524).svg("wide")
+    drawn = trends.along(thinned, 524).svg()
     assert drawn.count(">turns<") == 2
     assert ">12<" in drawn
 
@@ -114,7 +115,7 @@ def test_origins_are_never_on_one_line(tmp_path: Path) -> None:
     assert [sum(stop.n for course in frame.courses for stop in course.stops) for frame in frames] == [60, 60]
 
 
-@pytest.mark.parametrize("w", [360, 524, 1080])
+@pytest.mark.parametrize("w", [HALF, WIDE])
 def test_every_place_can_be_read_out(tmp_path: Path, w: int) -> None:
     frame: Along = by_turn(build(tmp_path, LONG), "speech_end")
     stops = trends.along(frame, w).stops

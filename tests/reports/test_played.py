@@ -135,7 +135,7 @@ def test_a_log_that_tells_of_another_stall_is_not_believed(tmp_path: Path) -> No
 
 def test_every_placed_stall_is_hatched() -> None:
     talk = replace(TALK, stall_s=0.7, stalls=2, heard=((0.96, 2.0), (2.4, 4.0), (4.3, 6.0)))
-    drawn = speech.speech([talk], 1080).svg("wide").replace("\u00a0", " ")
+    drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
 
     assert drawn.count('class="hatch"') == 2
     assert "2 stalls, 700 ms" in drawn

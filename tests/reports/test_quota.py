@@ -79,10 +79,9 @@ def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
     assert one.counts.sum() == seconds.loc[seconds["target"] == "a", "throttled"].sum()
 
 
-@pytest.mark.parametrize("w", [1080, 360])
-def test_limits_are_drawn_for_each_target(tmp_path: Path, w: int) -> None:
-    plot = gauges.limits(build(tmp_path).quota, w)
-    figure = ET.fromstring(plot.svg("wide"))
+def test_limits_are_drawn_for_each_target(tmp_path: Path) -> None:
+    plot = gauges.limits(build(tmp_path).quota)
+    figure = ET.fromstring(plot.svg())
     texts = [element.text or "" for element in figure.iter("text")]
 
     assert "● a" in texts
@@ -100,8 +99,8 @@ def test_counts_without_limits_are_drawn_and_limits_without_counts(tmp_path: Pat
 
     assert not counts.targets[0].remaining
     assert not told_only.targets[0].counts.any()
-    assert 'class="failcell"' in gauges.limits(counts, 1080).svg("wide")
-    assert "share of the limit" in gauges.limits(told_only, 1080).svg("wide")
+    assert 'class="failcell"' in gauges.limits(counts).svg()
+    assert "share of the limit" in gauges.limits(told_only).svg()
 
 
 def test_where_nothing_was_limited_nothing_is_said(tmp_path: Path) -> None:

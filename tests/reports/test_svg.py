@@ -76,7 +76,7 @@ def test_text_in_a_drawing_is_escaped(shape: str) -> None:
     plot.text(1, 1, "</svg><script>")
     plot.dot(1, 1, shape, "x", tip="<b>")
     plot.readout([1.0], ['"quoted" <i>'])
-    element = ET.fromstring(plot.svg("wide"))
+    element = ET.fromstring(plot.svg())
 
     assert element.get("aria-label", "").startswith("<a & 'b'>")
     assert '"quoted\\" <i>' in element.get("data-stops", "") or "quoted" in element.get("data-stops", "")
@@ -135,7 +135,7 @@ def test_words_are_listed() -> None:
 def test_many_marks_are_one_element(shape: str) -> None:
     plot = Plot(100, 50, left=0, right=0, top=0, bottom=0, title="marks")
     plot.dots([(10, 20), (30, 40)], shape, "specks s0", 2.6)
-    (mark,) = ET.fromstring(plot.svg("wide"))
+    (mark,) = ET.fromstring(plot.svg())
 
     assert mark.get("d", "").count("M") == mark.get("d", "").count("Z") == 2
 

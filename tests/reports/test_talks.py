@@ -107,14 +107,14 @@ def test_an_unknown_format_leaves_the_replys_end_open(tmp_path: Path) -> None:
     (median, *_) = talks(summary)
 
     assert math.isnan(median.end_s)
-    assert "length not known" in speech.speech([median], 1080).svg("wide")
+    assert "length not known" in speech.speech([median]).svg()
     assert "its end is not known" in speech.read(median)
 
 
 @pytest.mark.parametrize(("wait_s", "end_s", "broken"), [(1.0, 19.0, False), (1.0, 25.0, True), (31.0, 40.0, True)])
 def test_what_lasts_beyond_the_axis_is_broken_off_and_says_so(wait_s: float, end_s: float, broken: bool) -> None:
     talk = replace(TALK, wait_s=wait_s, end_s=end_s)
-    drawn = speech.speech([talk], 1080).svg("wide").replace("\u00a0", " ")
+    drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
 
     assert speech.breaks([talk]) == broken
     assert ('class="broken"' in drawn) == broken
@@ -122,10 +122,9 @@ def test_what_lasts_beyond_the_axis_is_broken_off_and_says_so(wait_s: float, end
     assert "+25 s" not in drawn
 
 
-@pytest.mark.parametrize("w", [360, 1080])
-def test_marks_stay_on_the_axis(w: int) -> None:
+def test_marks_stay_on_the_axis() -> None:
     talk = replace(TALK, speech_s=30.0, wait_s=60.0, first_delta_s=55.0, end_s=math.nan, stall_s=3.0, stalls=2)
-    plot = speech.speech([talk], w)
+    plot = speech.speech([talk])
 
     for x in (float(part.split('"')[1]) for part in plot.parts if part.startswith("<rect")):
         assert plot.x0 <= x <= plot.x1
@@ -133,7 +132,7 @@ def test_marks_stay_on_the_axis(w: int) -> None:
 
 def test_a_stall_is_hatched_with_its_length(tmp_path: Path) -> None:
     talk = replace(TALK, stall_s=0.4, stalls=1)
-    drawn = speech.speech([talk], 1080).svg("wide").replace("\u00a0", " ")
+    drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
 
     assert 'class="hatch"' in drawn
     assert "stall 400 ms" in drawn

@@ -12,6 +12,7 @@ import reports
 from reports.page import scatter
 from reports.page import ways as frames
 from reports.page.page import html
+from reports.page.svg import HALF, WIDE
 from reports.page.ways import GRIDS, ways
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
@@ -51,8 +52,8 @@ def test_many_sessions_are_counted_in_hexagons(tmp_path: Path, monkeypatch: pyte
             assert grid[:, 0].min() >= -1
             assert grid[:, 0].max() <= columns
             assert 0 <= grid[:, 1].min() <= grid[:, 1].max() <= lines
-    for w in (360, 1080):
-        drawn = scatter.scatter(frame, w).svg("wide")
+    for w in (HALF, WIDE):
+        drawn = scatter.scatter(frame, w).svg()
         assert 'class="cell s0 k5"' in drawn
         assert "specks" not in drawn
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reports.compare import curves
 from reports.compare.curves import Ratio
-from reports.page.svg import HALF, PHONE
+from reports.page.svg import HALF
 from reports.sides.side import sample_of
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.quantiles import quantile
@@ -111,11 +111,10 @@ def test_the_line_below_says_the_middle_and_the_largest() -> None:
     assert curves.told([]) == ""
 
 
-@pytest.mark.parametrize("width", [HALF, PHONE])
 @given(found=st.lists(st.floats(-4, 4) | st.sampled_from([math.inf, -math.inf, math.nan]), min_size=2, max_size=24))
-def test_any_differences_can_be_drawn(width: int, found: list[float]) -> None:
-    plot = curves.by_percentile([made_of(*found)], "ttfa", width)
-    figure = ET.fromstring(plot.svg("wide"))
+def test_any_differences_can_be_drawn(found: list[float]) -> None:
+    plot = curves.by_percentile([made_of(*found)], "ttfa")
+    figure = ET.fromstring(plot.svg())
 
     assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
     assert plot.stops is not None
@@ -124,7 +123,7 @@ def test_any_differences_can_be_drawn(width: int, found: list[float]) -> None:
     for mark in figure.iter():
         if mark.get("class", "").startswith(("curve", "band")):
             places = [(float(x), float(y)) for x, y in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", mark.get("d") or "")]
-            assert all(0 <= x <= width and plot.y1 - 0.1 <= y <= plot.y0 + 0.1 for x, y in places)
+            assert all(0 <= x <= HALF and plot.y1 - 0.1 <= y <= plot.y0 + 0.1 for x, y in places)
 
 
 def test_the_readout_names_ends_that_have_no_number() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reports.compare import forest, forest_rows
 from reports.compare.comparison import Finding
 from reports.compare.forest_rows import Panel, Row, panels
-from reports.page.svg import PHONE, WIDE
+from reports.page.svg import WIDE
 from reports.statistics.differences import Margin
 from tests.reports.compare.invented import comparison, finding, findings, points, ratio
 
@@ -29,8 +29,8 @@ def panel(*found: Finding) -> Panel:
     return Panel(forest_rows.axis_of(found[0].question), tuple(rows(*found)))
 
 
-def drawn(found: Panel, w: int = WIDE) -> ET.Element:
-    return ET.fromstring(forest.forest(found, w).svg("wide"))
+def drawn(found: Panel) -> ET.Element:
+    return ET.fromstring(forest.forest(found).svg())
 
 
 def marks(figure: ET.Element, cls: str) -> list[ET.Element]:
@@ -150,9 +150,8 @@ def test_a_margin_in_ms_counts_where_it_is_the_wider_one() -> None:
     assert wide.margin_text.replace(NBSP, " ") == "10 % and 30 ms"
 
 
-@pytest.mark.parametrize("width", [WIDE, PHONE])
-def test_every_verdict_stands_beside_its_bar_with_glyph_and_word(width: int) -> None:
-    figure = drawn(panels(comparison())[0], width)
+def test_every_verdict_stands_beside_its_bar_with_glyph_and_word() -> None:
+    figure = drawn(panels(comparison())[0])
 
     assert {"✕ regressed", "≈ equivalent", "+ improved", "? inconclusive", "? inconclusive (Holm)"} <= set(
         texts(figure)
@@ -160,14 +159,13 @@ def test_every_verdict_stands_beside_its_bar_with_glyph_and_word(width: int) -> 
     assert len(marks(figure, "margin")) == len(panels(comparison())[0].rows)
 
 
-@pytest.mark.parametrize("width", [WIDE, PHONE])
-def test_several_candidates_are_groups_with_their_names(width: int) -> None:
+def test_several_candidates_are_groups_with_their_names() -> None:
     found = panels(comparison("gateway", "canary"))[0]
-    said = texts(drawn(found, width))
+    said = texts(drawn(found))
 
     assert said.index("◆ gateway") < said.index("▲ canary")
     assert [row.candidate for row in found.rows] == sorted([row.candidate for row in found.rows], reverse=True)
-    assert "◆ gateway" not in texts(drawn(panels(comparison())[0], width))
+    assert "◆ gateway" not in texts(drawn(panels(comparison())[0]))
 
 
 def test_the_drawing_is_labelled_with_every_row() -> None:
@@ -197,22 +195,20 @@ def test_another_level_changes_every_word_of_it() -> None:
 bounds = st.floats(-3, 3) | st.sampled_from([-math.inf, math.inf])
 
 
-@given(
-    st.lists(st.tuples(bounds, bounds, bounds, st.floats(0, 1)), min_size=1, max_size=5), st.sampled_from([WIDE, PHONE])
-)
-def test_nothing_is_drawn_outside_whatever_the_interval(made: list[tuple[float, ...]], width: int) -> None:
+@given(st.lists(st.tuples(bounds, bounds, bounds, st.floats(0, 1)), min_size=1, max_size=5))
+def test_nothing_is_drawn_outside_whatever_the_interval(made: list[tuple[float, ...]]) -> None:
     found = []
     for *ends, margin in made:
         low, d, high = sorted(ends)
         difference = replace(ratio(100, 100, 1, 1), d=d, low=low, high=high)
         found.append(finding("ttfa", 0.5, "inconclusive", difference, gated=True, margin=Margin(margin)))
-    figure = drawn(panel(*found), width)
+    figure = drawn(panel(*found))
 
     assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
     for cls in ("ci", "margin", "marginline", "dotv"):
         for mark in marks(figure, cls):
             places = xs(mark) or [float(mark.get("cx") or mark.get("x") or 0)]
-            assert all(0 <= x <= width for x in places)
+            assert all(0 <= x <= WIDE for x in places)
 
 
 @given(st.floats(-0.5, 0.5), st.floats(0, 0.5), st.floats(0, 0.5))

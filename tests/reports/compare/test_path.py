@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.compare import path
-from reports.page.svg import HALF, PHONE
 
 NBSP = "\u00a0"
 LOOKS = (50, 100, 150, 200, 250)
@@ -114,10 +113,9 @@ def test_why_it_ended_is_a_sentence() -> None:
     assert path.reason(decision(reason="waiting", pairs_after=0)) == "The run goes on."
 
 
-@pytest.mark.parametrize("width", [HALF, PHONE])
-def test_the_look_that_decided_stands_out(width: int) -> None:
-    plot = path.path(path.paths(decision())[0], width)
-    figure = ET.fromstring(plot.svg("wide"))
+def test_the_look_that_decided_stands_out() -> None:
+    plot = path.path(path.paths(decision())[0])
+    figure = ET.fromstring(plot.svg())
     dots = [mark.get("class") for mark in figure.iter("circle")]
 
     assert dots == ["dotv v-equivalent", "dotv v-equivalent", "dotv v-regressed"]
@@ -129,16 +127,15 @@ def test_the_look_that_decided_stands_out(width: int) -> None:
 @given(
     st.lists(st.tuples(st.floats(-3, 3), st.floats(0, 5) | st.none()), min_size=1, max_size=5),
     st.sampled_from(["ratio", "points"]),
-    st.sampled_from([HALF, PHONE]),
 )
-def test_any_course_can_be_drawn(course: list[tuple[float, float | None]], scale: str, width: int) -> None:
+def test_any_course_can_be_drawn(course: list[tuple[float, float | None]], scale: str) -> None:
     looks = [
         {"pairs": pairs, "critical": 2.0, "gates": [seen(d, 0.1, se)]}
         for pairs, (d, se) in zip(LOOKS, course, strict=False)
     ]
     made = decision(looks=looks, gates=[gate("x", scale=scale, corrected=None)])
-    plot = path.path(path.paths(made)[0], width)
-    text = plot.svg("wide")
+    plot = path.path(path.paths(made)[0])
+    text = plot.svg()
 
     assert not re.search(r"\b(nan|inf)\b", text)
     for mark in ET.fromstring(text).iter("circle"):
