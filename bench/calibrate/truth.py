@@ -19,12 +19,24 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.plan.speech import Speech
+from bench.protocol.base import Act
+from bench.protocol.events import Kind
+from bench.protocol.openai import ACTS, FORMATS
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
 from bench.simulator.truth import read_truth
 
-SAMPLE_BYTES, BYTES_PER_S = 2, 48_000
-"""Of the simulator's input, 24 kHz in one channel of 16 bits."""
-TRANSCRIPT, TRANSCRIPT_DONE = "audio_transcript.delta", "audio_transcript.done"
-STARTED, STOPPED = "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"
+INPUT = FORMATS["pcm16"]
+"""The format of the simulator's input."""
+KINDS = {**PREVIEW.kinds, **GA.kinds}
+"""Kinds of the events that the simulator sends, by their names in both dialects."""
+FIRST = {
+    Kind.AUDIO_DELTA: "first_audio",
+    Kind.TRANSCRIPT_DELTA: "first_transcript",
+    Kind.TRANSCRIPT_DONE: "transcript_done",
+    Kind.RESPONSE_DONE: "response_done",
+}
+"""Kind of an event of a response → the instant of its turn that the first one is."""
 
 
 @dataclass
@@ -43,7 +55,7 @@ class Input:
         """When a microphone had recorded everything before this byte; None where that is not known, or was not sent."""
         place = bisect_left(self.ends, end)
         came_ns = self.came_ns[place] if place < len(self.ends) else None
-        return None if came_ns is None else came_ns - round((self.ends[place] - end) / BYTES_PER_S * 1e9)
+        return None if came_ns is None else came_ns - round((self.ends[place] - end) / INPUT.bytes_per_s * 1e9)
 
 
 @dataclass
@@ -91,31 +103,20 @@ def _sent(truth: Truth, line: Mapping[str, Any]) -> None:
     truth.late_ns.append(line["handed"] - line["due"])
     at_ns = line["handed"] if line["empty"] else None
     truth.left_out += at_ns is None
+    kind = KINDS.get(line["t"])
     if line["r"] is not None:
-        instant = _instant(line)
-        if instant:
-            truth.replies[line["r"]].setdefault(instant, at_ns)
-    elif line["t"] == STARTED:
+        if kind in FIRST:
+            truth.replies[line["r"]].setdefault(FIRST[kind], at_ns)
+    elif kind is Kind.SPEECH_STARTED:
         truth.inputs[line["s"]].started.append((line["p"], at_ns))
-    elif line["t"] == STOPPED:
+    elif kind is Kind.SPEECH_STOPPED:
         truth.inputs[line["s"]].stopped.append((line["p"], at_ns))
-
-
-def _instant(line: Mapping[str, Any]) -> str:
-    """The instant of a turn that an event of a response may be: its first one of this kind is."""
-    if line["n"]:
-        return "first_audio"
-    if line["t"] == "response.done":
-        return "response_done"
-    if line["t"].endswith(TRANSCRIPT_DONE):
-        return "transcript_done"
-    return "first_transcript" if line["t"].endswith(TRANSCRIPT) else ""
 
 
 def _received(truth: Truth, line: Mapping[str, Any]) -> None:
     at_ns = line["at"] if line["src"] == "kernel" else None
     truth.left_out += at_ns is None
-    if line["t"] == "response.create":
+    if ACTS.get(line["t"]) is Act.REQUEST:
         if line["r"]:
             truth.replies[line["r"]]["requested"] = at_ns
     elif "to" in line:
@@ -142,8 +143,8 @@ def instants(truth: Truth, row: Mapping[str, Any], speech: Speech | None) -> dic
 def _spoken(heard: Input, begin: int, speech: Speech) -> dict[str, int | None]:
     """The instants of a spoken turn. The first sample is recorded when it is over."""
     return {
-        "speech_begin": heard.recorded_ns(begin + SAMPLE_BYTES * (speech.begin + 1)),
-        "speech_end": heard.recorded_ns(begin + SAMPLE_BYTES * speech.end),
+        "speech_begin": heard.recorded_ns(begin + INPUT.sample_bytes * (speech.begin + 1)),
+        "speech_end": heard.recorded_ns(begin + INPUT.sample_bytes * speech.end),
         "speech_started": next((at_ns for byte, at_ns in heard.started if byte >= begin), None),
         "speech_stopped": next((at_ns for byte, at_ns in heard.stopped if byte > begin), None),
     }
