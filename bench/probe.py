@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bench.clock import Arrival, monotonic_ns
+from bench.clock import monotonic_ns
 from bench.connect import connected
 from bench.load.variants import varied
 from bench.observe.observation import TurnObservation
@@ -23,6 +23,7 @@ from bench.session import Session
 from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
+from bench.transport.base import Received
 from bench.transport.tcp import warm_up
 
 SESSION_ID = "probe"
@@ -49,9 +50,10 @@ class Reply:
     def __init__(self) -> None:
         self._audio: defaultdict[str, bytearray] = defaultdict(bytearray)
 
-    def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
-        if event.kind is Kind.AUDIO_DELTA and isinstance(event.payload, msgspec.Raw):
-            self._audio[event.response_id] += audio_payload(event.payload) or b""
+    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+        for event in events:
+            if event.kind is Kind.AUDIO_DELTA and isinstance(event.payload, msgspec.Raw):
+                self._audio[event.response_id] += audio_payload(event.payload) or b""
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         pass
@@ -90,6 +92,7 @@ def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> Reply:
             monotonic_ns(),
             len(script.turns),
             script.limits,
+            script.dialect,
             service_responds=script.service_responds,
             log=log,
             about=about(SESSION_ID, labels, script) | {"url": target.public_url},

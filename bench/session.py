@@ -10,10 +10,9 @@ for the end of a turn is let finish before the next one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from bench.clock import Arrival
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import SESSION_INSTANTS, Timeline
 from bench.observe.turn import TurnPlan
@@ -22,7 +21,7 @@ from bench.plan.microphone import Microphone
 from bench.plan.turns import Expect
 from bench.protocol.base import Act, Awaited
 from bench.protocol.events import Event, Kind
-from bench.transport.base import Transport
+from bench.transport.base import Received, Transport
 
 SLICE_NS = 250_000_000
 """How long a pause waits before it asks again whether the run is ending."""
@@ -34,8 +33,8 @@ LATE_SHARE = 10
 class Listener(Protocol):
     """Whoever records a session while it goes on."""
 
-    def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
-        """An event was handled."""
+    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+        """A message was handled, and the events in it."""
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         """A message was handed to the kernel, `lag_ns` after it was due where it was paced."""
@@ -283,9 +282,9 @@ class Session:
         if self._ticket:
             self._note_transmitted()
         for message in came:
-            for event in self._decode(message.data):
-                self._timeline.received(event, message)
-                self._listener.received(event, message.arrival, self._transport.now_ns(), message.wire_bytes)
+            events = self._decode(message.data)
+            self._timeline.received(events, message)
+            self._listener.received(events, message, self._transport.now_ns())
         self._notice_close()
         if not came:  # else each message has ended what was due before it arrived
             self._timeline.expire(self._transport.heard_ns)

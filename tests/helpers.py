@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,7 @@ class Talk:
         **limits: float,
     ) -> None:
         self.dialect, self.service_responds = dialect, service_responds
-        self.timeline = Timeline(AT_NS, wanted, Limits(**limits), service_responds=service_responds)
+        self.timeline = Timeline(AT_NS, wanted, Limits(**limits), dialect, service_responds=service_responds)
         self.taken: list[TurnObservation] = []
         if ready:
             self.hear(0, session_created(), session_updated())
@@ -223,7 +223,7 @@ class Talk:
     def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
         for data in messages:
             arrived = Received(data, Arrival(at(at_ms), error_ns, kernel), len(data))
-            self.timeline.received(event_of(data, self.dialect), arrived)
+            self.timeline.received(self.dialect.decode(data), arrived)
 
     def take(self, at_ms: float) -> list[TurnObservation]:
         taken = self.timeline.take(at(at_ms))
@@ -395,9 +395,9 @@ class Listening:
     audio_sent: int = 0
     began: int = 0
 
-    def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
-        self.events.append(event)
-        self.wire_received += wire_bytes
+    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+        self.events += events
+        self.wire_received += message.wire_bytes
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         self.wire_sent += wire_bytes
@@ -425,7 +425,7 @@ class Played:
         self.transport = GuardedTransport(self.service)
         self.start_ns = self.transport.now_ns()
         wanted, responds = len(script.turns), script.service_responds
-        self.timeline = Timeline(self.start_ns, wanted, script.limits, service_responds=responds)
+        self.timeline = Timeline(self.start_ns, wanted, script.limits, script.dialect, service_responds=responds)
         self.listening = Listening()
         self.session = Session(script, self.transport, self.timeline, self.listening, lambda: ending(self.now_ns))
         self.session.play()

@@ -13,6 +13,7 @@ from bench.errors import ConnectError
 from bench.measures import Limits
 from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
+from bench.protocol.openai_ga import GA
 from bench.target.dial import Dialer
 from bench.transport.base import Handshake, Phases
 from bench.transport.memory import MemoryTransport
@@ -38,7 +39,7 @@ class FakeDialer:
 
 def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mapping[str, str]]]:
     """What connecting gave (an exception, if it was raised), the session's observation, the headers that were told."""
-    timeline, told = Timeline(AT_NS, 1, Limits()), list[Mapping[str, str]]()
+    timeline, told = Timeline(AT_NS, 1, Limits(), GA), list[Mapping[str, str]]()
     result: Any
     try:
         result = connected(cast(Dialer, dialer), Limits(), timeline, told.append)

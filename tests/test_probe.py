@@ -29,7 +29,6 @@ from tests.helpers import (
     delta,
     done,
     error,
-    event_of,
     message,
     session_created,
 )
@@ -289,14 +288,14 @@ class Said:
         self.path, self.ms = path, 0
         self.log = EventLog(path, hide=str, keep_audio=False)
         self.timeline = LoggedTimeline(
-            AT_NS, 1, Limits(), service_responds=plan.service_responds, log=self.log, about={"dialect": "ga"}
+            AT_NS, 1, Limits(), GA, service_responds=plan.service_responds, log=self.log, about={"dialect": "ga"}
         )
         self.hear(-10, session_created())
         self.timeline.begin(plan, AT_NS)
 
     def hear(self, ms: int, *came: bytes) -> None:
         for data in came:
-            self.timeline.received(event_of(data, GA), Received(data, Arrival(AT_NS + ms * MS), len(data)))
+            self.timeline.received(GA.decode(data), Received(data, Arrival(AT_NS + ms * MS), len(data)))
 
     def send(self, ms: int, name: str, audio_bytes: int = 0, **moments: int) -> None:
         at = Handed(AT_NS + ms * MS)

@@ -10,13 +10,14 @@ import pytest
 from bench.cli.session_text import session_text
 from bench.clock import Arrival, Handed
 from bench.measures import Limits
+from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
 from bench.transport.base import Network, Received
-from tests.helpers import AT_NS, MS, at, build_turn, created, delta, done, event_of, message, usage
+from tests.helpers import AT_NS, MS, at, build_turn, created, delta, done, message, usage
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def log(tmp_path: Path) -> EventLog:
 
 @pytest.fixture
 def timeline(log: EventLog) -> LoggedTimeline:
-    return LoggedTimeline(AT_NS, 1, Limits(), log=log, about={"dialect": "ga"})
+    return LoggedTimeline(AT_NS, 1, Limits(), GA, log=log, about={"dialect": "ga"})
 
 
 def ask(timeline: LoggedTimeline) -> None:
@@ -36,7 +37,7 @@ def ask(timeline: LoggedTimeline) -> None:
 
 def hear(timeline: LoggedTimeline, *messages: bytes) -> None:
     for data in messages:
-        timeline.received(event_of(data, GA), Received(data, Arrival(at(5)), len(data)))
+        timeline.received(GA.decode(data), Received(data, Arrival(at(5)), len(data)))
 
 
 def printed(timeline: LoggedTimeline, log: EventLog) -> str:
@@ -129,7 +130,7 @@ MISSING_TYPE = "Missing required parameter: 'session.type'."
 def test_a_session_in_the_wrong_dialect_hints_at_the_right_one(
     log: EventLog, spoken: str, outcome: str, words: str, speaks: str | None
 ) -> None:
-    timeline = LoggedTimeline(AT_NS, 1, Limits(), log=log, about={"dialect": spoken})
+    timeline = LoggedTimeline(AT_NS, 1, Limits(), DIALECTS[spoken], log=log, about={"dialect": spoken})
     timeline.fail(outcome, at(3), words)
 
     text = printed(timeline, log)

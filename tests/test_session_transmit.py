@@ -48,7 +48,7 @@ def played(
     script: PreparedScript, delays: TransmitDelays | None, service: Service | None = None
 ) -> tuple[StampingTransport, Listening]:
     transport = StampingTransport(service or Service(script.dialect), delays)
-    timeline, listening = Timeline(transport.now_ns(), len(script.turns), script.limits), Listening()
+    timeline, listening = Timeline(transport.now_ns(), len(script.turns), script.limits, script.dialect), Listening()
     Session(script, transport, timeline, listening, lambda: False).play()
     return transport, listening
 

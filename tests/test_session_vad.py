@@ -333,7 +333,10 @@ def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_o
 ) -> None:
     script = build_script(play(1_000), play(1_000), turn_detection=VAD, limits=Limits(done=20, speech=3))
     transport = Greeted(Murmur(clock=clock, noise_ms=noise_ms))
-    timeline, listening = Timeline(transport.now_ns(), 2, script.limits, service_responds=True), Listening()
+    timeline, listening = (
+        Timeline(transport.now_ns(), 2, script.limits, script.dialect, service_responds=True),
+        Listening(),
+    )
     Session(script, transport, timeline, listening, lambda: False).play()
 
     first, second = listening.turns
@@ -427,7 +430,10 @@ def test_a_run_may_end_at_any_moment(at_ms: int, detection: TurnDetection) -> No
 def test_a_session_that_talks_can_be_abandoned_at_any_moment(waits: int) -> None:
     script = build_script(play(300), play(300), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3, 3)))
-    timeline, listening = Timeline(transport.now_ns(), 2, script.limits, service_responds=True), Listening()
+    timeline, listening = (
+        Timeline(transport.now_ns(), 2, script.limits, script.dialect, service_responds=True),
+        Listening(),
+    )
     session = Session(script, transport, timeline, listening, lambda: False)
     interrupt_after(transport, waits)
     with pytest.raises(KeyboardInterrupt):

@@ -131,7 +131,7 @@ def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = No
 def talked(script: PreparedScript, simulator: Simulator, *, ends_ns: int = 1 << 62) -> Talked:
     transport = PatientTransport(simulator, VirtualClock(START_NS))
     responds = script.service_responds
-    timeline = Timeline(START_NS, len(script.turns), script.limits, service_responds=responds)
+    timeline = Timeline(START_NS, len(script.turns), script.limits, script.dialect, service_responds=responds)
     listening = Listening()
     Session(script, transport, timeline, listening, lambda: transport.now_ns() > START_NS + ends_ns).play()
     turns = sorted(listening.turns, key=lambda turn: turn.turn)

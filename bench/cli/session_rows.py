@@ -10,6 +10,7 @@ from bench.measures import MANUAL_SEGMENTS, VAD_SEGMENTS
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import ARRIVALS
 from bench.plain import printable
+from bench.protocol.base import Act
 from bench.protocol.events import DELTAS, Event, Kind
 from bench.protocol.limits import RateLimit
 from bench.run.replay import Passage, Replayed
@@ -26,7 +27,6 @@ SAID = {
     Kind.MALFORMED: "unreadable message",
 }
 """What is not called as it is on the wire, where each dialect has its own name or a long one."""
-APPEND = "input_audio_buffer.append"
 APPENDED, APPENDED_LATER = "audio append", "append after speech"
 MARKS: dict[str, tuple[Way, str, str]] = {
     "speech_end": ("·", "end of speech", ""),
@@ -42,7 +42,7 @@ def opening_rows(replayed: Replayed) -> list[Row]:
     begins = [turn.start_ns for turn in replayed.turns]
     zero_ns = replayed.session.instants.get("connect_start", replayed.session.start_ns)
     early = [passage for passage in replayed.passages if not begins or passage.at_ns < min(begins)]
-    return folded(_keyed(passage, zero_ns) for passage in early)
+    return folded(_keyed(passage, zero_ns) for passage in _named_appends(early, None))
 
 
 def turn_rows(replayed: Replayed) -> Iterator[tuple[TurnObservation, list[Row]]]:
@@ -86,7 +86,7 @@ def _waited(keyed: Keyed, since_ms: float | None) -> Keyed:
 def _instant(passage: Passage, instants: Mapping[str, int]) -> str:
     """The instant that a message marked; "" where it marked none."""
     if passage.event is None:
-        name = "requested" if passage.name == "response.create" else ""
+        name = "requested" if passage.act is Act.REQUEST else ""
     else:
         name = ARRIVALS.get(passage.event.kind, "")
     return name if instants.get(name) == passage.at_ns else ""
@@ -96,7 +96,7 @@ def _named_appends(passages: Iterable[Passage], speech_end_ns: int | None) -> It
     """What a microphone goes on to record after the speech is told apart from it."""
     speaking = True
     for passage in passages:
-        if passage.event is not None or passage.name != APPEND:
+        if passage.act is not Act.APPEND:
             yield passage
             continue
         yield replace(passage, name=APPENDED if speaking else APPENDED_LATER)
@@ -107,8 +107,7 @@ def _keyed(passage: Passage, zero_ns: int) -> Keyed:
     """A message's row, and what it is folded by."""
     at_ms = (passage.at_ns - zero_ns) / NS_PER_MS
     if passage.event is None:
-        name = APPENDED if passage.name == APPEND else passage.name
-        return (name if passage.audio_bytes else None), message(at_ms, "→", name, passage.audio_bytes)
+        return (passage.name if passage.audio_bytes else None), message(at_ms, "→", passage.name, passage.audio_bytes)
     event = passage.event
     row = message(at_ms, "←", _said(event), passage.audio_bytes, _style(event))
     return _together(event), row

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.clock import Arrival, monotonic_ns, utc_ns
+from bench.clock import monotonic_ns, utc_ns
 from bench.connect import connected
 from bench.doctor.finding import Finding
 from bench.doctor.told import (
@@ -29,7 +29,7 @@ from bench.protocol.events import Event, Kind
 from bench.protocol.limits import RateLimit, limits_in
 from bench.session import Session
 from bench.target.dial import Dialer
-from bench.transport.base import Network, Transport
+from bench.transport.base import Network, Received, Transport
 
 WORDS = "Say hello, and nothing else."
 
@@ -42,11 +42,12 @@ class Heard:
         self.limits: tuple[RateLimit, ...] = ()
         self.turn: TurnObservation | None = None
 
-    def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
-        if event.kind is Kind.SESSION_CREATED:
-            self.greeting = event.session or {}
-        elif event.kind is Kind.RATE_LIMITS and event.limits:
-            self.limits = event.limits
+    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+        for event in events:
+            if event.kind is Kind.SESSION_CREATED:
+                self.greeting = event.session or {}
+            elif event.kind is Kind.RATE_LIMITS and event.limits:
+                self.limits = event.limits
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         pass
@@ -74,8 +75,9 @@ class Visit:
 
     def findings(self, *, with_turn: bool) -> Iterator[Finding]:
         """Everything, as it comes."""
+        script = self._script
         timeline = Timeline(
-            monotonic_ns(), int(with_turn), self._script.limits, service_responds=self._script.service_responds
+            monotonic_ns(), int(with_turn), script.limits, script.dialect, service_responds=script.service_responds
         )
         transport = connected(self._dialer, self._script.limits, timeline, lambda headers: None)
         observed, answered_ns = timeline.session(), utc_ns()

@@ -137,10 +137,19 @@ class Sessions:
     ) -> Timeline:
         start_ns, limits, responds = monotonic_ns(), script.limits, script.service_responds
         if log is None:
-            return Timeline(start_ns, wanted, limits, service_responds=responds, intended_ns=intended_ns)
+            return Timeline(
+                start_ns, wanted, limits, script.dialect, service_responds=responds, intended_ns=intended_ns
+            )
         facts = about(self._folder.name, labels, script)
         return LoggedTimeline(
-            start_ns, wanted, limits, service_responds=responds, intended_ns=intended_ns, log=log, about=facts
+            start_ns,
+            wanted,
+            limits,
+            script.dialect,
+            service_responds=responds,
+            intended_ns=intended_ns,
+            log=log,
+            about=facts,
         )
 
     def _close_log(self, log: EventLog | None) -> None:

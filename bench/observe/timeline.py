@@ -21,10 +21,9 @@ from bench.measures import GOOD, SERVICE_SAID, Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.reply import SECOND_NS
-from bench.observe.turn import LATE_TRANSCRIPT_NS, THROTTLED_CODES, State, Turn, TurnPlan
-from bench.protocol.base import SET_UP_ID
-from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
-from bench.protocol.openai import FORMATS
+from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn, TurnPlan
+from bench.protocol.base import SET_UP_ID, Act, Dialect
+from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received, Transmitted
 
 UNKNOWN_NAMES = 50
@@ -32,20 +31,18 @@ MOST_EVENTS = 250_000
 """Since a turn began: a hundred a second for 40 minutes. Every id of more would be kept, within whatever limits."""
 NOT_KNOWN, NEVER = 0, 1 << 62
 NOTHING: Mapping[str, int] = {}
-SESSION_INSTANTS = {Kind.SESSION_CREATED: "session_created", Kind.SESSION_UPDATED: "session_updated"}
+SESSION_INSTANTS: Mapping[Kind, str] = {
+    Kind.SESSION_CREATED: "session_created",
+    Kind.SESSION_UPDATED: "session_updated",
+}
+SESSION_KINDS = frozenset({*SESSION_INSTANTS, Kind.MALFORMED, Kind.ERROR})
+"""Events that are the whole session's, whatever ids they have."""
 
-FATAL_CODES = frozenset(
-    {"beta_api_shape_disabled", "invalid_api_key", "missing_model", "invalid_model", "model_not_found"}
-)
-ACTIVE_RESPONSE = "conversation_already_has_active_response"
-"""Without an event's id: a VAD committed speech while a response was under way, and starts none for it."""
-TURN_CODES = THROTTLED_CODES | {"server_error", "inference_not_authorized_error"}
-"""These end the turn that is under way also where the error names no event of it."""
+ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
+"""Effects of errors that end the turn under way also where they name no message of it."""
 KEPT = ("model",)
 """What a session has for its whole life, whether or not the service says so each time that it describes it."""
 TEXT_SESSION = "the session is one of text"
-MODALITIES = ("output_modalities", "modalities")
-"""What a session's kinds of output are called, in either dialect."""
 UNEXPLAINED = ("timeout:", "closed:", "failed:expected_")
 """How outcomes begin that say nothing of their cause: an error that came before, and ended nothing, may be it."""
 
@@ -62,11 +59,12 @@ class Timeline:
         start_ns: int,
         wanted: int,
         limits: Limits,
+        dialect: Dialect,
         *,
         service_responds: bool = False,
         intended_ns: int | None = None,
     ) -> None:
-        self._start_ns, self._wanted, self.limits = start_ns, wanted, limits
+        self._start_ns, self._wanted, self.limits, self._dialect = start_ns, wanted, limits, dialect
         self._owners = Ownership(service_responds=service_responds)
         self._instants: dict[str, int] = {} if intended_ns is None else {"intended_start": intended_ns}
         self._instants["connect_start"] = start_ns
@@ -90,7 +88,7 @@ class Timeline:
         self._events = self._errors = self._fallbacks = self._retransmits = 0
         self._most_events = MOST_EVENTS
         self._unknown: Counter[str] = Counter()
-        self._last_error: tuple[str, str] | None = None  # of those that ended nothing, since the last turn began
+        self._last_error: Failure | None = None  # of those that ended nothing, since the last turn began
         self._billed: set[str] = set()  # responses whose tokens were told
         self._stray_usage: Usage | None = None
 
@@ -116,7 +114,7 @@ class Timeline:
 
     def begin(self, plan: TurnPlan, at_ns: int) -> None:
         """A turn begins: `at_ns` is read before its first send."""
-        self._last = Turn(plan, at_ns)
+        self._last = Turn(plan, at_ns, self._dialect.output_formats[plan.reply_format])
         self._turns.append(self._last)
         self._begun += 1
         self._most_events = self._events + MOST_EVENTS
@@ -139,22 +137,23 @@ class Timeline:
         """
         self._sent_wire += wire_bytes
         self._sent_audio += audio_bytes
-        if name == "session.update":
+        act = self._dialect.acts.get(name)
+        if act is Act.SET_UP:
             self._instants.setdefault("update_sent", handed.at_ns)
             self._widths_ns.setdefault("update_sent", handed.width_ns)
         turn = self._current()
         if turn is None:
             return
-        asks = name == "response.create"
+        asks = act is Act.REQUEST
         marks: Sequence[str] = ()
         if moments:
-            clock_ns = FORMATS[turn.plan.speech_format].duration_ns(self._sent_audio)
+            clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(self._sent_audio)
             marks = turn.hearing.said(moments, handed, clock_ns)
         turn.sent(handed, wire_bytes, audio_bytes, marks=marks, asks=asks, late=late)
         self._wake_ns = NOT_KNOWN
         if asks:
             self._owners.asked(turn)
-        elif name == "input_audio_buffer.commit":
+        elif act is Act.COMMIT:
             self._owners.committed(turn)
 
     def transmitted(self, told: Transmitted) -> None:
@@ -182,27 +181,35 @@ class Timeline:
 
     # What came.
 
-    def received(self, event: Event, message: Received) -> None:
-        """An event arrived in a message. Deadlines that passed before it did are taken first."""
-        (at_ns, _, kernel), kind = message.arrival, event.kind
+    def received(self, events: Sequence[Event], message: Received) -> None:
+        """A message arrived, with these events in it. Deadlines that passed before it did are taken first."""
+        _, arrival, wire_bytes = message
+        at_ns, _, kernel = arrival
         if at_ns > self._wake_ns and at_ns > self.wake_ns:  # the first is NOT_KNOWN or the second, and quicker
             self.expire(at_ns - 1)  # what arrives at the deadline itself is in time
-        self._events += 1
-        if self._events > self._most_events:
-            self.fail("protocol:flood", at_ns, f"over {MOST_EVENTS} events since the turn began")
-        self._received_wire += message.wire_bytes
+        self._received_wire += wire_bytes
         self._fallbacks += not kernel
         self._arrived_ns = at_ns
-        if kind is Kind.MALFORMED:
-            self.fail("protocol:json", at_ns, event.reason)
-        elif kind is Kind.ERROR:
-            self._error(event.failure or Failure(), at_ns)
-        elif kind in SESSION_INSTANTS:
-            self._session_event(event, message.arrival)
-        else:
-            self._turn_event(event, message)
+        for event in events:
+            self._events += 1
+            if self._events > self._most_events:
+                self.fail("protocol:flood", at_ns, f"over {MOST_EVENTS} events since the turn began")
+            if event.kind in SESSION_KINDS:
+                self._session_event(event, arrival)
+            else:
+                self._turn_event(event, arrival, wire_bytes)
+            wire_bytes = 0  # they are the message's, and counted once
 
     def _session_event(self, event: Event, arrival: Arrival) -> None:
+        if event.kind is Kind.MALFORMED:
+            self.fail("protocol:json", arrival.at_ns, event.reason)
+        elif event.kind is Kind.ERROR:
+            self._error(event.failure or Failure(), arrival.at_ns)
+        else:
+            self._described(event, arrival)
+
+    def _described(self, event: Event, arrival: Arrival) -> None:
+        """The service has greeted the session, or taken its settings."""
         instant = SESSION_INSTANTS[event.kind]
         self._instants.setdefault(instant, arrival.at_ns)
         self._errors_ns.setdefault(instant, arrival.error_ns)
@@ -210,7 +217,7 @@ class Timeline:
             self._settings = {name: self._settings[name] for name in KEPT if name in self._settings} | event.session
             self._service_session_id = self._service_session_id or event.session_id
 
-    def _turn_event(self, event: Event, message: Received) -> None:
+    def _turn_event(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         kind = event.kind
         if kind is Kind.UNKNOWN:
             self._count_unknown(event.name)
@@ -221,13 +228,13 @@ class Timeline:
         if event.usage is not None and event.response_id not in self._billed:
             self._bill(event.response_id, event.usage, turn)
         if event.foreign:
-            self.fail("protocol:dialect", message.arrival.at_ns, f"{event.name} belongs to the other dialect")
+            self.fail("protocol:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
         elif kind in TRANSCRIPTIONS:
-            turn.note_transcript(event, message.arrival)
+            turn.note_transcript(event, arrival)
         elif turn.state is not State.OVER:
-            self._open_turn_event(turn, event, message)
+            self._open_turn_event(turn, event, arrival, wire_bytes)
 
     def _bill(self, response_id: str, usage: Usage, turn: Turn | None) -> None:
         """The tokens of a response are its turn's while that is open, of an answer that does not count, too.
@@ -241,62 +248,67 @@ class Timeline:
         else:
             self._stray_usage = _together(self._stray_usage, usage)
 
-    def _open_turn_event(self, turn: Turn, event: Event, message: Received) -> None:
+    def _open_turn_event(self, turn: Turn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         """Whoever breaks the protocol ends the session; every other end is the turn's alone."""
         before = turn.state
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
             self._received_audio += event.payload_bytes
-        ending = turn.received(event, message.arrival, message.wire_bytes)
+        ending = turn.received(event, arrival, wire_bytes)
         if turn.state is not before:
             self._wake_ns = NOT_KNOWN
         if ending is None:
             return
         outcome, detail = ending
         if outcome == "failed:no_audio":
-            detail = _without_audio(self._settings)
+            detail = self._without_audio()
         if outcome.startswith("protocol:"):
-            self.fail(outcome, message.arrival.at_ns, detail)
-        turn.end(outcome, message.arrival.at_ns, detail)
+            self.fail(outcome, arrival.at_ns, detail)
+        turn.end(outcome, arrival.at_ns, detail)
         self._wake_ns = NOT_KNOWN
 
     def _error(self, failure: Failure, at_ns: int) -> None:
-        """An `error` event: fatal to the session, to the turn whose event it names, or only counted."""
-        code = failure.code or failure.type or "unknown"
-        detail = f"{code}: {failure.message}" if failure.message else code
-        if code == "session_expired":
-            self.fail("expired", at_ns, detail)
-        elif code in FATAL_CODES:
-            self.fail(f"failed:{code}" if self.ready else f"refused:{code}", at_ns, detail)
+        """An error: fatal to the session, to the turn whose message it names, or only counted."""
+        cause, effect = failure.cause or "unknown", failure.effect
+        if effect is Effect.EXPIRED:
+            self.fail("expired", at_ns, failure.detail)
+        elif effect is Effect.FATAL:
+            self.fail(f"failed:{cause}" if self.ready else f"refused:{cause}", at_ns, failure.detail)
         elif failure.event_id == SET_UP_ID:
-            self.fail(f"failed:{code}", at_ns, detail)
-        elif code == ACTIVE_RESPONSE and not failure.event_id and self._owners.service_responds:
+            self.fail(f"failed:{cause}", at_ns, failure.detail)
+        elif effect is Effect.UNANSWERED and not failure.event_id and self._owners.service_responds:
             self._owners.refused_commit()
-            self._count_error(code, detail)
+            self._count_error(failure)
         else:
-            self._error_of_a_turn(code, failure.event_id, at_ns, detail)
+            self._error_of_a_turn(failure, at_ns)
 
-    def _error_of_a_turn(self, code: str, event_id: str, at_ns: int, detail: str) -> None:
-        """What the error names will not come; the turn ends that it names or that is under way, if it is not over."""
-        turn = self._turn_of_error(code, event_id)
-        if event_id:
-            self._owners.rejected(event_id)
+    def _error_of_a_turn(self, failure: Failure, at_ns: int) -> None:
+        """Drop the request or commit that the error answers, and end the turn that it names or that is under way."""
+        turn = self._turn_of_error(failure)
+        if failure.event_id:
+            self._owners.rejected(failure.event_id)
         elif turn is not None:
             self._owners.refused(turn)
             self._owners.not_committed(turn)
         if turn is None:
-            self._count_error(code, detail)
+            self._count_error(failure)
         else:
-            turn.end("throttled:error" if code in THROTTLED_CODES else f"failed:{code}", at_ns, detail)
+            throttled = failure.effect is Effect.THROTTLED
+            turn.end("throttled:error" if throttled else f"failed:{failure.cause or 'unknown'}", at_ns, failure.detail)
 
-    def _count_error(self, code: str, detail: str) -> None:
+    def _without_audio(self) -> str:
+        """How the service's session explains that no audio came; "" where it does not."""
+        setting = self._dialect.text_only(self._settings)
+        return f"{TEXT_SESSION}: {setting} of the service's session is without audio" if setting else ""
+
+    def _count_error(self, failure: Failure) -> None:
         self._errors += 1
-        self._last_error = (code, detail)
+        self._last_error = failure
 
-    def _turn_of_error(self, code: str, event_id: str) -> Turn | None:
-        """The open turn that an error ends: the one whose event it names, or the current one for some codes."""
-        if not event_id:
-            return self._current() if code in TURN_CODES else None
-        named = (turn for turn in self._turns if event_id.startswith(turn.plan.event_prefix))
+    def _turn_of_error(self, failure: Failure) -> Turn | None:
+        """The open turn that an error ends: the one whose message it names, or by its effect the current one."""
+        if not failure.event_id:
+            return self._current() if failure.effect in ENDS_TURN else None
+        named = (turn for turn in self._turns if failure.event_id.startswith(turn.plan.event_prefix))
         return next((turn for turn in named if turn.state is not State.OVER), None)
 
     def _count_unknown(self, name: str) -> None:
@@ -348,7 +360,7 @@ class Timeline:
         """The detail of an end, with the error that came before it where the end says nothing of its cause."""
         if self._last_error is None or not outcome.startswith(UNEXPLAINED):
             return detail
-        return "; ".join(filter(None, (detail, SERVICE_SAID + self._last_error[1])))
+        return "; ".join(filter(None, (detail, SERVICE_SAID + self._last_error.detail)))
 
     def closed(self, code: int, reason: str, at_ns: int, ours: bool = False) -> None:
         """The connection is gone; `ours`: we ended it, for what came broke a rule of the protocol or passed a limit.
@@ -357,11 +369,13 @@ class Timeline:
         """
         self.expire(at_ns - 1)
         self._close_code, self._close_reason = code, reason
-        if code == 1001 and "maximum duration" in reason:
+        if self._dialect.is_expiry(code, reason):
             self.fail("expired", at_ns, reason)
         elif self._last_error and not self.ready:
-            error, detail = self._last_error
-            self.fail("throttled:error" if error in THROTTLED_CODES else f"refused:{error}", at_ns, detail)
+            error = self._last_error
+            throttled = error.effect is Effect.THROTTLED
+            outcome = "throttled:error" if throttled else f"refused:{error.cause or 'unknown'}"
+            self.fail(outcome, at_ns, error.detail)
         elif code == BAD_FRAME:
             self.fail("protocol:frame", at_ns, reason)
         elif code == TOO_LARGE and ours:
@@ -475,13 +489,6 @@ class Timeline:
             headers=self._headers,
             effective_settings=self._settings,
         )
-
-
-def _without_audio(session: Mapping[str, Any]) -> str:
-    """How a session's settings explain that no audio came; "" where they do not."""
-    told = {name: session.get(name) for name in MODALITIES}
-    name = next((name for name, value in told.items() if isinstance(value, list) and "audio" not in value), None)
-    return f"{TEXT_SESSION}: {name} of the service's session is without audio" if name else ""
 
 
 def _together(before: Usage | None, more: Usage) -> Usage:

@@ -16,16 +16,14 @@ from bench.observe.hearing import SPEECH_INSTANTS, Hearing
 from bench.observe.observation import TurnObservation
 from bench.observe.reply import REPLY_INSTANTS, SECOND_NS, Reply
 from bench.observe.sending import Sending
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
-from bench.protocol.openai import FORMATS
+from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import Network, Transmitted
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 
 UNHEARD = "the service heard no speech (has it a VAD, does it detect turns, is its threshold too high?)"
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
-THROTTLED_CODES = frozenset({"rate_limit_exceeded", "insufficient_quota"})
 
 Ending = tuple[str, str]
 """Outcome and detail."""
@@ -83,16 +81,14 @@ class TurnPlan:
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
 
-    def new_reply(self) -> Reply:
-        return Reply(FORMATS[self.reply_format], self.jitter_buffer_ns)
-
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """A turn under way."""
+    """A turn under way. `format`: of its reply's audio."""
 
     plan: TurnPlan
     start_ns: int
+    format: AudioFormat
     hearing: Hearing = field(init=False)
     reply: Reply = field(init=False)
     sending: Sending = field(default_factory=Sending)
@@ -128,7 +124,10 @@ class Turn:
 
     def __post_init__(self) -> None:
         self.hearing = Hearing(self.plan.vad, self.plan.tail_ns)
-        self.reply = self.plan.new_reply()
+        self.reply = self._new_reply()
+
+    def _new_reply(self) -> Reply:
+        return Reply(self.format, self.plan.jitter_buffer_ns)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """The first terminal cause wins."""
@@ -239,12 +238,10 @@ class Turn:
             return self._completion(event, at_ns)
         if event.status in ("cancelled", "incomplete"):
             return f"{event.status}:{event.reason or 'unknown'}", ""
-        code = failure.code or failure.type
-        if not code and event.status not in ("", "failed"):
+        if not failure.cause and event.status not in ("", "failed"):
             return "failed:unknown_status", f"the status of the response is {event.status}"
-        code = code or "unknown"
-        outcome = "throttled:response" if code in THROTTLED_CODES else f"failed:{code}"
-        return outcome, f"{code}: {failure.message}" if failure.message else code
+        throttled = failure.effect is Effect.THROTTLED
+        return "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}", failure.detail
 
     def _completion(self, event: Event, at_ns: int) -> Ending | None:
         """Completed: with the kind of output that was asked for, or it does not count as success."""
@@ -262,7 +259,7 @@ class Turn:
 
     def _await_next_reply(self, at_ns: int) -> None:
         self.hearing.await_rest()
-        self.reply, self.awaited_ns = self.plan.new_reply(), at_ns
+        self.reply, self.awaited_ns = self._new_reply(), at_ns
         self.state = self._state_after_speech() if self.hearing.spoken else State.SENDING
 
     def note_transcript(self, event: Event, arrival: Arrival) -> None:

@@ -112,7 +112,10 @@ class Dialect(Protocol):
     # How the service is read.
 
     def decode(self, message: bytes) -> Sequence[Event]:
-        """The events in one message; none where it tells nothing. Never raises: see `Kind.MALFORMED`."""
+        """The events in one message, at most one of them with audio; none where it tells nothing.
+
+        Never raises: what cannot be read is one event of `Kind.MALFORMED`.
+        """
 
     def without_audio(self, message: bytes) -> bytes:
         """A message of either side as it may be kept: without its audio, and still read as events of the same kinds.

@@ -76,6 +76,23 @@ UNREAD = Usage(unread=1)
 """Of a response whose tokens were told and cannot be read."""
 
 
+class Effect(Enum):
+    """What an error comes to, in words that hold for every dialect."""
+
+    NONE = auto()
+    """Nothing by itself; what it answers, where it names a message of the client, has failed."""
+    EXPIRED = auto()
+    """The session has lasted as long as one may, and is over."""
+    FATAL = auto()
+    """The session is over, or does not begin."""
+    THROTTLED = auto()
+    """A limit was reached; the turn under way is over."""
+    TURN_FAILED = auto()
+    """The turn under way is over, whether or not the error names a message of it."""
+    UNANSWERED = auto()
+    """A VAD has committed speech while a response was under way, and starts none for it."""
+
+
 class Failure(msgspec.Struct, frozen=True):
     """An error, or what a failed response failed of. `event_id` names the client message that it answers."""
 
@@ -83,6 +100,18 @@ class Failure(msgspec.Struct, frozen=True):
     code: str = ""
     message: str = ""
     event_id: str = ""
+    effect: Effect = Effect.NONE
+
+    @property
+    def cause(self) -> str:
+        """Its code, or else its type; "" where it has neither."""
+        return self.code or self.type
+
+    @property
+    def detail(self) -> str:
+        """What it is, in the service's words."""
+        cause = self.cause or "unknown"
+        return f"{cause}: {self.message}" if self.message else cause
 
 
 class Silhouette(msgspec.Struct, frozen=True):

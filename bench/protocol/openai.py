@@ -18,7 +18,7 @@ import msgspec
 from bench.plain import word
 from bench.protocol.audio import G711_ALAW, G711_ULAW, pcm16
 from bench.protocol.base import Act, Awaited, ClientMessage, Refused
-from bench.protocol.events import DELTAS, UNREAD, Event, Failure, Kind, Usage, base64_bytes, text_characters
+from bench.protocol.events import DELTAS, UNREAD, Effect, Event, Failure, Kind, Usage, base64_bytes, text_characters
 from bench.protocol.extra import Keys, conflict, merged
 from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
 from bench.protocol.limits import rate_limits
@@ -87,6 +87,20 @@ def part_kinds(text: str, audio: str, transcript: str) -> dict[str, Kind]:
 # client of this one, so it is an error (`Event.foreign`) and never a missing sample.
 PREVIEW_PARTS = part_kinds("response.text", "response.audio", "response.audio_transcript")
 GA_PARTS = part_kinds("response.output_text", "response.output_audio", "response.output_audio_transcript")
+EFFECTS = {
+    "session_expired": Effect.EXPIRED,
+    "beta_api_shape_disabled": Effect.FATAL,
+    "invalid_api_key": Effect.FATAL,
+    "missing_model": Effect.FATAL,
+    "invalid_model": Effect.FATAL,
+    "model_not_found": Effect.FATAL,
+    "rate_limit_exceeded": Effect.THROTTLED,
+    "insufficient_quota": Effect.THROTTLED,
+    "server_error": Effect.TURN_FAILED,
+    "inference_not_authorized_error": Effect.TURN_FAILED,
+    "conversation_already_has_active_response": Effect.UNANSWERED,
+}
+"""What an error comes to, by its code or, where it has none, by its type."""
 MODALITIES = ("output_modalities", "modalities")
 """What a session's kinds of output are called, in either dialect."""
 LONGEST_SESSION = (1001, "maximum duration")
@@ -144,6 +158,7 @@ class OpenAI(ABC):
 
     def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind]) -> None:
         self.kinds: Mapping[str, Kind] = {**SHARED_KINDS, **parts}
+        self._kind_of = self.kinds.get
         self._foreign = frozenset(name for name, kind in others.items() if kind in DELTAS)
 
     # What differs.
@@ -218,7 +233,7 @@ class OpenAI(ABC):
                 wire = _decode_wire(message)
             except msgspec.ValidationError:
                 wire = _cut(_decode_long(message))
-            kind = self.kinds.get(wire.type)
+            kind = self._kind_of(wire.type)
             if kind is Kind.AUDIO_DELTA:  # first, for it is most of the traffic
                 delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
                 size = base64_bytes(delta)
@@ -241,11 +256,10 @@ class OpenAI(ABC):
         return Event(Kind.UNKNOWN, wire.type, wire.response_id or "", wire.item_id or "", foreign=foreign)
 
     def without_audio(self, message: bytes) -> bytes:
-        fields = _decode_fields(message)
-        name = msgspec.json.decode(fields["type"])
-        if self.acts.get(name) is Act.APPEND:
-            return msgspec.json.encode({field: value for field, value in fields.items() if field != "audio"})
         (event,) = self.decode(message)
+        if self.acts.get(event.name) is Act.APPEND:
+            fields = _decode_fields(message)
+            return msgspec.json.encode({name: value for name, value in fields.items() if name != "audio"})
         if event.kind is Kind.AUDIO_DELTA or event.foreign:
             return msgspec.json.encode({"type": event.name, "response_id": event.response_id, "item_id": event.item_id})
         return message
@@ -331,7 +345,8 @@ def _failure(error: dict[str, Any]) -> Failure | None:
     if not error:
         return None
     kind, code = (word(_text(error, name)) for name in ("type", "code"))
-    return Failure(kind, code, _text(error, "message", LONGEST_WORDS), _text(error, "event_id"))
+    effect = EFFECTS.get(code or kind, Effect.NONE)
+    return Failure(kind, code, _text(error, "message", LONGEST_WORDS), _text(error, "event_id"), effect)
 
 
 def _usage(told: Any) -> Usage | None:

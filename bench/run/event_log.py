@@ -1,7 +1,7 @@
 """An event log: everything that a session's timeline was told, as JSON lines, so that it can be told again.
 
     log = EventLog(folder / "events" / f"{labels.session_id}.jsonl", hide=hide, keep_audio=False)
-    timeline = LoggedTimeline(start_ns, turns, limits, log=log, about=about(run_id, labels, script))
+    timeline = LoggedTimeline(start_ns, turns, limits, script.dialect, log=log, about=about(run_id, labels, script))
     session = Session(script, LoggedTransport(transport, log), timeline, record, ending)
     …
     log.close()
@@ -13,7 +13,7 @@ player needs. What `hide` removes is never written, nor are the request's header
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,12 +28,12 @@ from bench.observe.timeline import NOTHING, Timeline
 from bench.observe.turn import TurnPlan
 from bench.plan.frames import PreparedScript
 from bench.protocol.audio import AudioFormat
+from bench.protocol.base import Dialect
 from bench.protocol.events import Event, Kind, Silhouette
-from bench.protocol.openai import FORMATS
 from bench.run import log_lines as lines
 from bench.run.provenance import tool_version
 from bench.run.recorder import Labels
-from bench.run.redact import received_event, sent_event
+from bench.run.redact import received_events, sent_event
 from bench.run.rows import HIDDEN_HEADERS
 from bench.transport.base import Closed, Network, Received, Sent, Transmitted, Transport
 
@@ -73,10 +73,10 @@ class EventLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("wb", buffering=BUFFER_BYTES)
 
-    def sent_event(self) -> msgspec.Raw:
+    def sent_event(self, dialect: Dialect) -> msgspec.Raw:
         """What the client event that was sent last says; nothing where no transport told it."""
         message, self.outgoing = self.outgoing, NO_MESSAGE
-        return sent_event(message, self.hide, keep_audio=self.keep_audio)
+        return sent_event(message, dialect, self.hide, keep_audio=self.keep_audio)
 
     def write(self, line: lines.Line) -> None:
         """Add a line."""
@@ -141,14 +141,15 @@ class LoggedTimeline(Timeline):
         start_ns: int,
         wanted: int,
         limits: Limits,
+        dialect: Dialect,
         *,
         service_responds: bool = False,
         intended_ns: int | None = None,
         log: EventLog,
         about: Mapping[str, Any],
     ) -> None:
-        super().__init__(start_ns, wanted, limits, service_responds=service_responds, intended_ns=intended_ns)
-        self._log, self._format = log, FORMATS["pcm16"]
+        super().__init__(start_ns, wanted, limits, dialect, service_responds=service_responds, intended_ns=intended_ns)
+        self._log, self._format = log, dialect.output_formats["pcm16"]
         self._nested = False
         """Whether the timeline is telling itself something."""
         made_with = (start_ns, wanted, limits, service_responds, intended_ns)
@@ -167,7 +168,7 @@ class LoggedTimeline(Timeline):
         super().connected(instants, headers, token_wait_ns, errors_ns)
 
     def begin(self, plan: TurnPlan, at_ns: int) -> None:
-        self._format = FORMATS[plan.reply_format]
+        self._format = self._dialect.output_formats[plan.reply_format]
         self._log.write(lines.Begun(at_ns, plan))
         super().begin(plan, at_ns)
 
@@ -181,7 +182,7 @@ class LoggedTimeline(Timeline):
         moments: Mapping[str, int] = NOTHING,
         late: bool = False,
     ) -> None:
-        event = self._log.sent_event()
+        event = self._log.sent_event(self._dialect)
         at_ns, width_ns, ticket = handed
         self._log.write(
             lines.Sent(name, at_ns, wire_bytes, width_ns, ticket, audio_bytes, dict(moments), late=late, event=event)
@@ -201,20 +202,21 @@ class LoggedTimeline(Timeline):
             self._log.write(lines.Measured(*network))
         super().measured(network)
 
-    def received(self, event: Event, message: Received) -> None:
-        self._log.write(self._received_line(event, message))
+    def received(self, events: Sequence[Event], message: Received) -> None:
+        self._log.write(self._received_line(events, message))
         with self._telling_itself():
-            super().received(event, message)
+            super().received(events, message)
 
-    def _received_line(self, event: Event, message: Received) -> lines.Received:
+    def _received_line(self, events: Sequence[Event], message: Received) -> lines.Received:
         log, (at_ns, error_ns, kernel) = self._log, message.arrival
-        if event.kind is Kind.MALFORMED:
+        if unreadable := [event.reason for event in events if event.kind is Kind.MALFORMED]:
             text = log.hide(message.data.decode("utf-8", "replace"))[:QUOTED]
             return lines.Received(
-                at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.hide(event.reason), text=text
+                at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.hide(unreadable[0]), text=text
             )
-        shown = received_event(event, message.data, log.hide, keep_audio=log.keep_audio)
-        cut = None if log.keep_audio or event.kind is not Kind.AUDIO_DELTA else cut_audio(event, self._format)
+        shown = received_events(events, message.data, self._dialect, log.hide, keep_audio=log.keep_audio)
+        audible = next((event for event in events if event.kind is Kind.AUDIO_DELTA), None)
+        cut = None if log.keep_audio or audible is None else cut_audio(audible, self._format)
         return lines.Received(at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut)
 
     def give_up(self) -> None:

@@ -10,13 +10,13 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.clock import Arrival, monotonic_ns, utc_ns
+from bench.clock import monotonic_ns, utc_ns
 from bench.measures import GOOD, is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plain import printable
@@ -29,6 +29,7 @@ from bench.run.rows import FOREIGN, said_row, session_row, turn_row
 from bench.run.seconds import Second
 from bench.run.spool import Spool
 from bench.run.transcripts import Transcripts
+from bench.transport.base import Received
 
 US, NS_PER_S = 1000, 1_000_000_000
 UNKNOWN_NAMES = 200
@@ -308,18 +309,20 @@ class SessionRecord:
     def _note_simulated(self, headers: Mapping[str, str], session: Mapping[str, Any]) -> None:
         self.target.simulated = self.target.simulated or is_simulated(headers, session)
 
-    def received(self, event: Event, arrival: Arrival, handled_ns: int, wire_bytes: int) -> None:
-        second, kind = self.target.second, event.kind
-        second.events += 1
+    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+        second = self.target.second
+        _, (at_ns, error_ns, kernel), wire_bytes = message
         second.wire_bytes_received += wire_bytes
-        if kind is Kind.AUDIO_DELTA:
-            second.audio_bytes_received += max(0, event.payload_bytes)
-        elif kind is Kind.SESSION_CREATED and event.session:
-            self.service_session_id = event.session_id
-            self._note_simulated({}, event.session)
-        elif kind is Kind.RATE_LIMITS:
-            second.note(event.limits)
-        at_ns, error_ns, kernel = arrival
+        for event in events:
+            kind = event.kind
+            second.events += 1
+            if kind is Kind.AUDIO_DELTA:
+                second.audio_bytes_received += max(0, event.payload_bytes)
+            elif kind is Kind.SESSION_CREATED and event.session:
+                self.service_session_id = event.session_id
+                self._note_simulated({}, event.session)
+            elif kind is Kind.RATE_LIMITS:
+                second.note(event.limits)
         self._record_error(error_ns // US)
         if kernel:
             lag_ns = handled_ns - at_ns

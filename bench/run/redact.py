@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
+from bench.protocol.base import Dialect
 from bench.protocol.events import Event, Kind
 from bench.run.log_lines import NO_JSON
 
@@ -17,24 +18,21 @@ LONGEST_SENT = 4096
 LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
-
-def sent_event(message: bytes, hide: Hide, *, keep_audio: bool) -> msgspec.Raw:
+def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, keep_audio: bool) -> msgspec.Raw:
     """A client event as JSON; nothing where it is long."""
-    fields = _fields(message) if message else {}
-    audio = fields.pop("audio", None)
-    if not fields or len(message) - len(audio or b"") > LONGEST_SENT:
+    without_audio = dialect.without_audio(message) if message else message
+    if not message or len(without_audio) > LONGEST_SENT:
         return NO_JSON
-    return clean(message if keep_audio else msgspec.json.encode(fields), hide)
+    return clean(message if keep_audio else without_audio, hide)
 
 
-def received_event(event: Event, message: bytes, hide: Hide, *, keep_audio: bool) -> msgspec.Raw:
-    """A server event as JSON; of one with audio that is cut, what tells whose it is."""
-    if keep_audio or not (event.kind is Kind.AUDIO_DELTA or event.foreign):
-        return clean(message, hide)
-    owner = {"type": event.name, "response_id": event.response_id, "item_id": event.item_id}
-    return clean(msgspec.json.encode(owner), hide)
+def received_events(
+    events: Sequence[Event], message: bytes, dialect: Dialect, hide: Hide, *, keep_audio: bool
+) -> msgspec.Raw:
+    """A server's message as JSON; of one with audio that is cut, what tells whose it is."""
+    has_audio = any(event.kind is Kind.AUDIO_DELTA or event.foreign for event in events)
+    return clean(message if keep_audio or not has_audio else dialect.without_audio(message), hide)
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:

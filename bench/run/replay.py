@@ -5,7 +5,7 @@ Headers and settings that are never written, and what was hidden in the service'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from bench.clock import Arrival, Handed
 from bench.errors import UsageError
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
-from bench.protocol.base import Dialect
+from bench.protocol.base import Act, Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Kind, Silhouette
 from bench.run import log_lines as lines
@@ -27,9 +27,10 @@ NO_BYTES = b""
 
 @dataclass(frozen=True)
 class Passage:
-    """A message that went over the wire: when, which way, and what it was; audio decoded, frames with their headers.
+    """What went over the wire: when, which way, and what it was; audio decoded, frames with their headers.
 
-    `event`: what the service said; None for our own.
+    `event`: what the service said, None for our own; `act`: what ours was for. Of several events in one message the
+    first one has its bytes.
     """
 
     at_ns: int
@@ -37,6 +38,7 @@ class Passage:
     audio_bytes: int
     wire_bytes: int
     event: Event | None = None
+    act: Act | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class _Teller:
             opened.start_ns,
             opened.wanted,
             opened.limits,
+            self._dialect,
             service_responds=opened.service_responds,
             intended_ns=opened.intended_ns,
         )
@@ -88,7 +91,8 @@ class _Teller:
                 _told(self.timeline, line)
 
     def _sent(self, line: lines.Sent) -> None:
-        self.passages.append(Passage(line.at_ns, line.name, line.audio_bytes, line.wire_bytes))
+        act = self._dialect.acts.get(line.name)
+        self.passages.append(Passage(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, act=act))
         self.timeline.sent(
             line.name,
             Handed(line.at_ns, line.width_ns, line.ticket),
@@ -99,11 +103,13 @@ class _Teller:
         )
 
     def _received(self, line: lines.Received) -> None:
-        event = _event(line, self._dialect)
-        audio_bytes = max(0, event.payload_bytes) if event.kind is Kind.AUDIO_DELTA else 0
-        self.passages.append(Passage(line.at_ns, event.name, audio_bytes, line.wire_bytes, event))
+        events, wire_bytes = _events(line, self._dialect), line.wire_bytes
+        for event in events:
+            audio_bytes = max(0, event.payload_bytes) if event.kind is Kind.AUDIO_DELTA else 0
+            self.passages.append(Passage(line.at_ns, event.name, audio_bytes, wire_bytes, event))
+            wire_bytes = 0
         self.timeline.received(
-            event, Message(NO_BYTES, Arrival(line.at_ns, line.error_ns, line.kernel), line.wire_bytes)
+            events, Message(NO_BYTES, Arrival(line.at_ns, line.error_ns, line.kernel), line.wire_bytes)
         )
 
     def end_here(self) -> None:
@@ -138,14 +144,15 @@ def _told(timeline: Timeline, line: lines.AnyLine) -> None:
             raise ValueError("only the first line says what the session is")
 
 
-def _event(line: lines.Received, dialect: Dialect) -> Event:
-    """The event of a line, as it was decoded when it came."""
+def _events(line: lines.Received, dialect: Dialect) -> Sequence[Event]:
+    """The events of a line, as they were decoded when they came."""
     if line.unreadable is not None:
-        return Event(Kind.MALFORMED, reason=line.unreadable)
-    (event,) = dialect.decode(bytes(line.event))
+        return (Event(Kind.MALFORMED, reason=line.unreadable),)
+    events = dialect.decode(bytes(line.event))
     if line.audio is None:
-        return event
-    return msgspec.structs.replace(event, payload_bytes=line.audio.bytes, payload=Silhouette(line.audio.audible))
+        return events
+    cut = {"payload_bytes": line.audio.bytes, "payload": Silhouette(line.audio.audible)}
+    return [msgspec.structs.replace(event, **cut) if event.kind is Kind.AUDIO_DELTA else event for event in events]
 
 
 # The file.

@@ -23,6 +23,7 @@ from bench.measures import Limits, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT
+from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.session import Session
@@ -81,7 +82,7 @@ def played(target: Target, folder: Path, limits: Limits) -> tuple[SessionObserva
     script = build_script(say(), limits=limits)
     record = recorder.session(Labels("s", target.label, "scenario", "script"))
     listener = Recorded(record)
-    timeline = Timeline(monotonic_ns(), 1, limits)
+    timeline = Timeline(monotonic_ns(), 1, limits, GA)
     transport = connected(Dialer(target, Keyring([target])), limits, timeline, record.connected)
     if transport is not None:
         Session(script, transport, timeline, listener, lambda: False).play()

@@ -92,11 +92,14 @@ def parts() -> None:
 def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     socket = WebSocket(SilentStream(), ClientProtocol(parse_uri("ws://localhost/"), max_size=None, state=State.OPEN))
     wire = frame(message)
-    (event,) = GA.decode(message)
-    timeline = Timeline(0, 1, Limits())
+    events = GA.decode(message)
+    timeline = Timeline(0, 1, Limits(), GA)
     timeline.begin(TurnPlan(1, "step", "turn-1-", "turn-1-response"), monotonic_ns())
     timeline.sent("response.create", Handed(monotonic_ns()), wire_bytes=1)
     record = Recorder(folder, "run", 0, utc_ns()).session(Labels("s", "target", "scenario", "script"))
+
+    def came() -> Received:
+        return Received(message, Arrival(monotonic_ns()), len(wire))
 
     def frames() -> None:
         now_ns = monotonic_ns()
@@ -106,8 +109,8 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     return {
         "frames": frames,
         "decode": lambda: GA.decode(message),
-        "timeline": lambda: timeline.received(event, Received(message, Arrival(monotonic_ns()), len(wire))),
-        "recorder": lambda: record.received(event, Arrival(monotonic_ns()), monotonic_ns(), len(wire)),
+        "timeline": lambda: timeline.received(events, came()),
+        "recorder": lambda: record.received(events, came(), monotonic_ns()),
     }
 
 

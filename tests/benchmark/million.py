@@ -23,6 +23,7 @@ from bench.run import folder as files
 from bench.run.close import close
 from bench.run.provenance import opening_document
 from bench.run.recorder import Labels, Recorder
+from bench.transport.base import Received
 
 TURNS, PER_SESSION, CHECKS = 1_000_000, 10, 10
 STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye")
@@ -91,7 +92,8 @@ def play(recorder: Recorder, first: int, waits: np.ndarray) -> None:
     start_ns = monotonic_ns()
     for turn in range(PER_SESSION):
         record.turn_began()
-        record.received(Event(Kind.AUDIO_DELTA, payload_bytes=12_000), Arrival(start_ns), start_ns + 40_000, 16_000)
+        came = Received(b"", Arrival(start_ns), 16_000)
+        record.received((Event(Kind.AUDIO_DELTA, payload_bytes=12_000),), came, start_ns + 40_000)
         record.turn_ended(observed(first + turn, turn + 1, start_ns, int(waits[first + turn])))
     instants = {"connect_start": start_ns, "tcp_done": start_ns + MS, "upgrade_done": start_ns + 3 * MS,
                 "session_created": start_ns + 9 * MS, "ended": start_ns + 60_000 * MS}  # fmt: skip

@@ -13,6 +13,7 @@ from bench.clock import Arrival, monotonic_ns, utc_ns
 from bench.protocol.events import Event, Kind
 from bench.run.histograms import Histograms, Key
 from bench.run.recorder import Labels, Recorder
+from bench.transport.base import Received
 from tests.benchmark.million import observed
 
 VALUES, ROUNDS = 50_000, 30
@@ -57,12 +58,12 @@ def recorder_in(folder: Path) -> Recorder:
 
 def event_us(recorder: Recorder) -> float:
     record = recorder.session(Labels("s", "target", "scenario", "script"))
-    event, at_ns = Event(Kind.AUDIO_DELTA, payload_bytes=12_000), monotonic_ns()
-    arrival = Arrival(at_ns)
+    events, at_ns = (Event(Kind.AUDIO_DELTA, payload_bytes=12_000),), monotonic_ns()
+    message = Received(b"", Arrival(at_ns), 16_000)
 
     def receive() -> None:
         for _ in range(VALUES):
-            record.received(event, arrival, at_ns + 20_000, 16_000)
+            record.received(events, message, at_ns + 20_000)
 
     return cpu_ms(receive) / VALUES * 1000
 

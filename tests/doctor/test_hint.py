@@ -21,7 +21,7 @@ from bench.simulator.settings import ga_session
 from bench.target.target import Target
 from bench.transport.base import Received
 from tests.doctor.test_explain import build_target
-from tests.helpers import AT_NS, at, event_of, message
+from tests.helpers import AT_NS, at, message
 
 OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", service="other")
 
@@ -29,9 +29,9 @@ OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", s
 def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA) -> Replayed:
     """A session that ended so, after what was heard."""
     log = EventLog(folder / "log.jsonl", hide=str, keep_audio=False)
-    timeline = LoggedTimeline(AT_NS, 1, Limits(), log=log, about={"dialect": spoken.name})
+    timeline = LoggedTimeline(AT_NS, 1, Limits(), spoken, log=log, about={"dialect": spoken.name})
     for data in heard:
-        timeline.received(event_of(data, spoken), Received(data, Arrival(at(1)), len(data)))
+        timeline.received(spoken.decode(data), Received(data, Arrival(at(1)), len(data)))
     timeline.fail(outcome, at(5), detail)
     log.close()
     return replay(log.path)

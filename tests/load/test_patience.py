@@ -29,7 +29,7 @@ class Played:
     def __init__(self, script: PreparedScript, service: Service, ends_ns: int = 1 << 62) -> None:
         transport = GuardedTransport(service)
         start_ns = transport.now_ns()
-        self.timeline = Timeline(start_ns, len(script.turns), script.limits)
+        self.timeline = Timeline(start_ns, len(script.turns), script.limits, script.dialect)
         self.turns: list[TurnObservation] = []
         ending = lambda: transport.now_ns() - start_ns > ends_ns  # noqa: E731
         session = PatientSession(script, transport, self.timeline, self._listener(), ending)

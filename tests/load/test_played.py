@@ -10,6 +10,7 @@ from bench.load import played
 from bench.load.played import Played
 from bench.measures import Limits
 from bench.observe.timeline import Timeline
+from bench.protocol.openai_ga import GA
 from bench.run.histograms import MEASURED, WARMUP
 from bench.run.recorder import Labels
 from tests.helpers import AT_NS, build_observation
@@ -32,7 +33,7 @@ def build_played(heard: list[tuple[str, str, Any]], monkeypatch: pytest.MonkeyPa
     record = Ear("recorder", heard, labels=LABELS, phase=phase)
     arm, progress, watcher = Ear("arm", heard, label="west"), Ear("progress", heard), Ear("watcher", heard)
     monkeypatch.setattr(played, "dashboard", Ear("dashboard", heard))
-    timeline = Timeline(AT_NS, 1, Limits())
+    timeline = Timeline(AT_NS, 1, Limits(), GA)
     told = cast(Any, (record, timeline, arm, progress, watcher))
     return Played(*told, hide=str, fire=lambda **_: None)
 

@@ -63,7 +63,7 @@ class Stand:
         self.repertoire, self.number, self.seed = repertoire, number, seed
         self.script = repertoire.session(number, seed)
         self.transport = GuardedTransport(service or Service())
-        timeline = Timeline(self.transport.now_ns(), len(self.script.turns), self.script.limits)
+        timeline = Timeline(self.transport.now_ns(), len(self.script.turns), self.script.limits, self.script.dialect)
         self.timeline, self.listening = timeline, Listening()
         self.ending = False
         self.session = Session(self.script, self.transport, timeline, self.listening, lambda: self.ending)

@@ -33,7 +33,6 @@ from tests.helpers import (
     delta,
     done,
     error,
-    event_of,
     message,
     part_done,
     reply,
@@ -418,10 +417,10 @@ def test_connecting_begins_when_there_is_a_token() -> None:
 
 
 def test_a_session_knows_when_it_was_meant_to_start() -> None:
-    planned = Timeline(AT_NS, 1, Limits(), intended_ns=at(-3)).session()
+    planned = Timeline(AT_NS, 1, Limits(), GA, intended_ns=at(-3)).session()
 
     assert planned.instants == {"intended_start": at(-3), "connect_start": AT_NS}
-    assert "intended_start" not in Timeline(AT_NS, 1, Limits()).session().instants
+    assert "intended_start" not in Timeline(AT_NS, 1, Limits(), GA).session().instants
 
 
 def test_the_names_of_unknown_events_are_kept_up_to_a_number() -> None:
@@ -898,7 +897,7 @@ def played(
     dialect: Dialect, outputs: list[str], came: list[bytes], gaps_ms: list[int], end: Callable[[Timeline, int], None]
 ) -> tuple[Timeline, list[TurnObservation]]:
     """What a session that behaves makes of a service that may not."""
-    timeline = Timeline(AT_NS, len(outputs), Limits(first_delta=3, next_delta=3, done=4))
+    timeline = Timeline(AT_NS, len(outputs), Limits(first_delta=3, next_delta=3, done=4), dialect)
     taken: list[TurnObservation] = []
     left = list(enumerate(outputs, 1))
     now_ns = AT_NS
@@ -912,7 +911,7 @@ def played(
             timeline.sent("input_audio_buffer.append", Handed(now_ns), wire_bytes=99, audio_bytes=480)
             timeline.sent("response.create", Handed(now_ns), wire_bytes=99)
         message = Received(data, Arrival(now_ns, place % 3 * MS), len(data))
-        timeline.received(event_of(data, dialect), message)
+        timeline.received(dialect.decode(data), message)
         if timeline.turn_over:
             taken += timeline.take(now_ns)
     end(timeline, now_ns + 1)
@@ -1030,10 +1029,10 @@ def test_a_measure_whose_instant_did_not_happen_has_no_bound() -> None:
 
 
 def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
-    timeline = Timeline(at(0), 1, Limits())
+    timeline = Timeline(at(0), 1, Limits(), GA)
     timeline.connected({"upgrade_done": at(5)}, {}, errors_ns={"upgrade_done": 3})
     for data, error_ns in ((session_created(), 4), (session_updated(), 5), (session_updated(), 9)):
-        timeline.received(event_of(data, GA), Received(data, Arrival(at(6), error_ns), len(data)))
+        timeline.received(GA.decode(data), Received(data, Arrival(at(6), error_ns), len(data)))
     timeline.sent("session.update", Handed(at(7), 11), wire_bytes=1)
 
     session = timeline.session()

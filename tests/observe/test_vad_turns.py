@@ -761,7 +761,7 @@ def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
 ) -> None:
     limits = LIMITS | {"done": done_s}
     talk, anxious = (Talk(service_responds=responds, **limits) for _ in range(2))
-    anxious.timeline = Anxious(AT_NS, 2, Limits(**limits), service_responds=responds)
+    anxious.timeline = Anxious(AT_NS, 2, Limits(**limits), GA, service_responds=responds)
     anxious.hear(0, session_created(), session_updated())
     now_ms, begun = 0, 0
     for step, gap_ms in steps:

@@ -16,6 +16,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import (
     UNREAD,
+    Effect,
     Event,
     Failure,
     Kind,
@@ -113,7 +114,7 @@ def test_the_end_of_a_response_says_how_and_what_it_cost() -> None:
     cancelled = event_of(done("resp_8", "cancelled", type="cancelled", reason="turn_detected"), GA)
 
     assert (event.response_id, event.status) == ("resp_7", "failed")
-    assert event.failure == Failure("tokens", "rate_limit_exceeded", "Try later.", "")
+    assert event.failure == Failure("tokens", "rate_limit_exceeded", "Try later.", "", Effect.THROTTLED)
     assert event.usage == USAGE
     assert (cancelled.status, cancelled.reason, cancelled.usage) == ("cancelled", "turn_detected", None)
 

@@ -24,7 +24,8 @@ from bench.run import folder as files
 from bench.run.close import close, writer_is_gone
 from bench.run.histograms import Histograms, Key, distribution, read
 from bench.run.recorder import Labels, Recorder
-from tests.helpers import AT_NS, MS, S, at, build_observation, build_session, delta, event_of, present
+from bench.transport.base import Received
+from tests.helpers import AT_NS, MS, S, at, build_observation, build_session, delta, present
 
 BEGAN_NS = 1_763_000_000 * S
 TABLES: tuple[files.TableName, ...] = ("turns", "sessions", "seconds")
@@ -62,7 +63,7 @@ def play(recorder: Recorder, sessions: int = 3) -> None:
             record.turn_began()
             data = delta(GA, "audio", f"r{turn}")
             arrival = Arrival(at(10 * turn), 5_000)
-            record.received(event_of(data, GA), arrival, arrival.at_ns + 70_000, len(data))
+            record.received(GA.decode(data), Received(data, arrival, len(data)), arrival.at_ns + 70_000)
             record.sent(6_500, 4_800, 2 * MS)
             record.turn_ended(build_observation(turn=turn, step=f"step_{turn}", outcome=outcome, stall_ns=turn * MS))
         record.session_ended(build_session(turns_wanted=5, turns_begun=number + 2, outcome="closed:1006"))

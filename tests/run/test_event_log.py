@@ -24,7 +24,7 @@ from bench.run.replay import replay
 from bench.target.credentials import Credential
 from bench.transport.base import Received, Transmitted
 from bench.transport.memory import MemoryTransport
-from tests.helpers import AT_NS, at, build_turn, created, delta, done, error, event_of, message, session_created
+from tests.helpers import AT_NS, at, build_turn, created, delta, done, error, message, session_created
 
 SECRET = "0123456789abcdef-KEY"
 HIDE = Credential("api-key", SECRET).hide
@@ -41,12 +41,12 @@ class Logged:
     def __init__(self, path: Path, *, hide: Callable[[str], str] = str, keep_audio: bool = False) -> None:
         self.path = path
         self.log = EventLog(path, hide=hide, keep_audio=keep_audio)
-        self.timeline = LoggedTimeline(AT_NS, 1, Limits(), log=self.log, about={"dialect": "ga"})
+        self.timeline = LoggedTimeline(AT_NS, 1, Limits(), GA, log=self.log, about={"dialect": "ga"})
         self.transport = LoggedTransport(MemoryTransport(lambda message: ()), self.log)
 
     def hear(self, *came: bytes) -> None:
         for data in came:
-            self.timeline.received(event_of(data, GA), Received(data, Arrival(at(1)), len(data)))
+            self.timeline.received(GA.decode(data), Received(data, Arrival(at(1)), len(data)))
 
     def say(self, name: str, data: bytes, audio_bytes: int = 0) -> None:
         self.transport.send(data)

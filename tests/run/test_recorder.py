@@ -25,6 +25,7 @@ from bench.run.histograms import Key, distribution
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.rows import session_row, turn_row
 from bench.target.credentials import Credential
+from bench.transport.base import Received
 from tests.helpers import (
     AT_NS,
     MS,
@@ -36,7 +37,6 @@ from tests.helpers import (
     build_session,
     created,
     delta,
-    event_of,
     message,
     present,
     session_created,
@@ -421,7 +421,7 @@ def test_steps_beyond_the_thirty_second_share_a_histogram_and_their_rows_keep_th
 
 
 def hear(record: SessionRecord, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True) -> None:
-    record.received(event_of(data, GA), Arrival(AT_NS, error_ns, kernel), AT_NS + lag_ns, len(data))
+    record.received(GA.decode(data), Received(data, Arrival(AT_NS, error_ns, kernel), len(data)), AT_NS + lag_ns)
 
 
 def test_every_event_s_error_and_lag_are_counted_the_lag_with_kernel_stamps_only(recorder: Recorder) -> None:

@@ -40,7 +40,6 @@ from tests.helpers import (
     delta,
     done,
     error,
-    event_of,
     message,
     play,
     say,
@@ -88,7 +87,7 @@ Tell = Callable[[Timeline, int], object]
 
 def hear(data: bytes, error_ns: int, kernel: bool) -> Tell:
     return lambda timeline, now_ns: timeline.received(
-        event_of(data, GA), Received(data, Arrival(now_ns, error_ns, kernel), len(data) + 2)
+        GA.decode(data), Received(data, Arrival(now_ns, error_ns, kernel), len(data) + 2)
     )
 
 
@@ -216,7 +215,7 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
     path = folder / "random.jsonl"
     path.unlink(missing_ok=True)
     log = EventLog(path, hide=str, keep_audio=keep_audio)
-    live = Keeping(AT_NS, 3, LIMITS, service_responds=responds, log=log, about=ABOUT)
+    live = Keeping(AT_NS, 3, LIMITS, GA, service_responds=responds, log=log, about=ABOUT)
     now_ns = AT_NS
     for tell, gap_ms in steps:
         now_ns += gap_ms * MS
@@ -235,7 +234,7 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
 
 def test_a_refusal_s_wait_and_the_wait_for_its_token_are_told_again(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
-    live = LoggedTimeline(AT_NS, 1, LIMITS, log=log, about=ABOUT)
+    live = LoggedTimeline(AT_NS, 1, LIMITS, GA, log=log, about=ABOUT)
     live.connected({"tcp_done": AT_NS + 50 * MS}, {"retry-after": "7"}, 40 * MS)
     live.fail("throttled:handshake", AT_NS + 60 * MS, "429")
     log.close()
@@ -255,7 +254,7 @@ def logged(path: Path, script: PreparedScript, *, keep_audio: bool = False) -> t
     log = EventLog(path, hide=str, keep_audio=keep_audio)
     start_ns, facts = transport.now_ns(), about("run", LABELS, script)
     timeline = LoggedTimeline(
-        start_ns, len(script.turns), script.limits, intended_ns=start_ns - 3 * MS, log=log, about=facts
+        start_ns, len(script.turns), script.limits, script.dialect, intended_ns=start_ns - 3 * MS, log=log, about=facts
     )
     Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).play()
     log.close()
@@ -299,7 +298,7 @@ def test_a_replay_holds_what_went_over_the_wire_in_its_order(tmp_path: Path) -> 
 
 def test_a_turn_that_ended_because_nothing_came_ends_so_again(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
-    live = LoggedTimeline(AT_NS, 1, LIMITS, log=log, about=ABOUT)
+    live = LoggedTimeline(AT_NS, 1, LIMITS, GA, log=log, about=ABOUT)
     live.begin(build_turn(), AT_NS)
     live.sent("response.create", Handed(AT_NS), wire_bytes=9)
     live.expire(AT_NS + 10_000 * MS)
