@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help bench test lint format schema benchmark benchmark-statistics lock clean
+.PHONY: help bench test test-all lint format schema benchmark benchmark-statistics lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -11,7 +11,10 @@ bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPE
 	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(TARGETS),--targets $(TARGETS)) $(if $(YES),--yes)
 
 test: .venv/dev ## everything that must hold
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=25 --durations-min=1
+
+test-all: export EXAMPLES := all
+test-all: test ## the same with 300 examples of each property
 
 lint: .venv/dev ## style, types, spelling
 	$(BIN)/ruff check .

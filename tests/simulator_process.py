@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import forked
+
 ROOT = Path(__file__).parents[1]
-COMMAND = "import typer; from bench.cli.simulate import simulate; typer.run(simulate)"
 GUARD_S = 60.0  # against a hang; nothing is measured by it
 POLL_S = 0.02
 
@@ -63,9 +64,10 @@ def running_simulator(*arguments: str, env: dict[str, str] | None = None) -> Ite
     """`rtbench simulate --port 0 ARGUMENTS`, ended with SIGINT at the end of the block."""
     with tempfile.TemporaryDirectory() as folder:
         ready_file, log = Path(folder) / "ready.json", Path(folder) / "output"
-        command = [sys.executable, "-W", "error", "-c", COMMAND, "--port", "0", "--ready-file", str(ready_file)]
+        command = [sys.executable, "-W", "error", "-m", "bench.cli.app", "simulate", "--port", "0"]
+        command += ["--ready-file", str(ready_file)]
         with log.open("wb") as output:
-            process = subprocess.Popen(
+            process = forked.Popen(
                 [*command, *arguments], cwd=ROOT, env=os.environ | (env or {}), stdout=output, stderr=subprocess.STDOUT
             )
         try:

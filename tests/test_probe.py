@@ -20,6 +20,7 @@ from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
 from bench.transport.base import Received
+from tests import forked
 from tests.helpers import (
     AT_NS,
     MS,
@@ -42,7 +43,7 @@ WAV = ROOT / "scenarios" / "audio" / "goodbye.wav"
 def rtbench(*arguments: str | Path, columns: int = 100) -> subprocess.CompletedProcess[str]:
     """The command in an interpreter of its own, where every warning is an error."""
     environment = {name: value for name, value in os.environ.items() if name not in AZURE} | {"KEY": KEY}
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-W", "error", "-m", "bench.cli.app", *map(str, arguments)],
         cwd=ROOT,
         env=environment | {"COLUMNS": str(columns)},
@@ -247,7 +248,7 @@ def test_over_real_sockets_the_log_gives_the_live_observations_field_by_field(
 ) -> None:
     arguments = [simulator.urls["ga"], str(WAV), detection, str(tmp_path / "log.jsonl")]
     command = [sys.executable, "-W", "error", "-c", COMPARE, *arguments]
-    compared = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    compared = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert (compared.returncode, compared.stderr) == (0, "")
 

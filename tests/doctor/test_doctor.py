@@ -18,6 +18,7 @@ import pytest
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
+from tests import forked
 from tests.end_to_end.proxies import running_proxy
 from tests.simulator_process import ROOT, Ready, quick_simulator
 from tests.target.identity_endpoint import HEADER, TOKEN, identity_endpoint
@@ -30,7 +31,7 @@ PREFIXES = ("AZURE_", "OPENAI_", "MSI_", "IDENTITY_")
 def doctor(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """The command in an interpreter of its own, where every warning is an error."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIXES)}
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-W", "error", "-m", "bench.cli.app", "doctor", *map(str, arguments)],
         cwd=ROOT,
         env=environment | {"KEY": KEY, "COLUMNS": "100"} | (env or {}),

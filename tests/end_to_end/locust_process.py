@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.run import folder as files
+from tests import forked
 
 GUARD_S = 120.0  # against a hang; nothing is measured by it
 SCENARIO = """
@@ -46,7 +47,7 @@ def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Ite
         port = str(free_port())
         command += ["--master-bind-port", port, "--master-port", port]
     clean = {name: value for name, value in os.environ.items() if name not in AZURE}
-    process = subprocess.Popen(
+    process = forked.Popen(
         [*command, "--session-pause", "0.1", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -16,6 +16,7 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.replay import replay
+from tests import forked
 from tests.end_to_end.locust_process import AZURE, GUARD_S, only_run, run_locust, write_scenario
 from tests.end_to_end.proxies import RunningProxy, running_proxy
 from tests.end_to_end.quoting_service import holders
@@ -45,7 +46,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def probe(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-W", "error", "-m", "bench.cli.app", "probe", *map(str, arguments)],
         env=environment(**more),
         capture_output=True,
@@ -200,7 +201,7 @@ def test_a_probe_that_is_interrupted_says_nothing_of_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         command = [sys.executable, "-W", "error", "-m", "bench.cli.app", "probe"]
         url = f"ws://127.0.0.1:{listening.getsockname()[1]}/openai/v1/realtime?model=x"
-        with subprocess.Popen(
+        with forked.Popen(
             [*command, "--url", url], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             listening.settimeout(GUARD_S)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.run.replay import replay
+from tests import forked
 from tests.end_to_end.locust_process import AZURE, GUARD_S
 from tests.end_to_end.quoting_service import holders, quoting_service
 from tests.end_to_end.voices import silence, tone, write_sound
@@ -22,7 +23,7 @@ SECRET = "sk-quoted-5d07"
 
 def rtbench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if name not in AZURE}
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-W", "error", "-m", "bench.cli.app", *map(str, arguments)],
         env=clean | {"COLUMNS": "100", "THE_KEY": SECRET},
         capture_output=True,

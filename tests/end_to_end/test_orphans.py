@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.run import folder as files
+from tests import forked
 from tests.end_to_end.locust_process import GUARD_S, free_port, locust, wait_for_rows, write_scenario
 from tests.simulator_process import Ready
 
@@ -29,7 +30,7 @@ def scenario(folder: Path) -> Path:
 
 
 def check_what_is_left(folder: Path) -> None:
-    reported = subprocess.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
+    reported = forked.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
     document = files.read_document(folder)
 
     assert reported.returncode == 0, reported.stderr

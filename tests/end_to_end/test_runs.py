@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
+from tests import forked
 from tests.end_to_end.locust_process import GUARD_S, free_port, only_run, run_locust, write_scenario
 from tests.simulator_process import Ready, quick_simulator
 
@@ -133,7 +134,7 @@ def test_the_web_ui_runs_several_tests_in_one_process(tmp_path: Path, simulator:
     port = free_port()
     command = [sys.executable, "-m", "locust", "-f", str(write_scenario(tmp_path)), "--web-port", str(port)]
     options = ["--web-host", "127.0.0.1", "--runs", str(tmp_path / "runs"), "--url", simulator.urls["ga"]]
-    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = forked.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         address = f"http://127.0.0.1:{port}"
         subprocess.run([sys.executable, "-c", drive, address], timeout=GUARD_S, check=True, capture_output=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.run import folder as files
+from tests import forked
 from tests.end_to_end.locust_process import AZURE, GUARD_S, only_run, run_locust, write_scenario
 from tests.end_to_end.quoting_service import quoting_service
 from tests.simulator_process import Ready, quick_simulator
@@ -53,7 +54,7 @@ def test_a_token_that_the_service_quotes_is_hidden_in_every_file_and_on_the_scre
 def rtbench(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench.cli.app", *options]
     others = {name: value for name, value in os.environ.items() if name not in AZURE}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=others | variables, timeout=GUARD_S)
+    return forked.run(command, capture_output=True, text=True, check=False, env=others | variables, timeout=GUARD_S)
 
 
 @pytest.mark.parametrize("options", [("doctor",), ("doctor", "--json"), ("probe", "--log", "probe.jsonl")])

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ import typer
 
 from bench.cli.app import app
 from bench.run import folder as files
+from tests import forked
 from tests.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_rows
 from tests.simulator_process import ROOT, Ready
 
@@ -75,7 +75,7 @@ def readme_lines(section: str) -> list[str]:
 def test_every_locust_command_of_a_day_parses_and_names_files_that_are_there() -> None:
     lines = [line.removeprefix("locust ") for line in readme_lines("Day to day") if line.startswith("locust ")]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
-    parsed = subprocess.run(
+    parsed = forked.run(
         [sys.executable, "-c", PARSE], input="\n".join(lines), capture_output=True, text=True, env=clean, check=False
     )
 

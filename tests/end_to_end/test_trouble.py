@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.run import folder as files
+from tests import forked
 from tests.end_to_end.locust_process import (
     GUARD_S,
     locust,
@@ -90,7 +91,7 @@ def test_a_killed_run_is_reported_from_what_it_had_flushed(tmp_path: Path, simul
         process.communicate(timeout=GUARD_S)
     written = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
 
-    reported = subprocess.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
+    reported = forked.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
 
     document = files.read_document(folder)
     assert reported.returncode == 0, reported.stderr
@@ -223,7 +224,7 @@ def run_until_full(folder: Path, simulator: Ready, bytes_a_file: int) -> subproc
     program = FULL.format(bytes=bytes_a_file)
     command = [sys.executable, "-c", program, "-f", str(scenario), "--headless", "--runs", str(folder / "runs")]
     load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
-    return subprocess.run([*command, *load], capture_output=True, text=True, timeout=GUARD_S, check=False)
+    return forked.run([*command, *load], capture_output=True, text=True, timeout=GUARD_S, check=False)
 
 
 def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_stays_readable(

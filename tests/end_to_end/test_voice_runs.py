@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from contextlib import ExitStack
 
@@ -15,6 +14,7 @@ from bench.plan.audio import load_pcm
 from bench.protocol.openai import FORMATS
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
+from tests import forked
 from tests.end_to_end.bounds import speech_bounds, turn_bounds
 from tests.end_to_end.locust_process import GUARD_S, locust, only_run
 from tests.end_to_end.voice_run import Row, VoiceRun, instants, unlike_their_logs
@@ -200,7 +200,7 @@ def test_a_report_made_again_says_what_callers_wait_for_and_what_chunks_add(
     run = runs["ga"]
     before = run.summary
     command = [sys.executable, "-m", "bench.cli.app", "report", str(run.folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
+    ended = forked.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
 
     words = " ".join(ended.stdout.split())
     assert ended.returncode == 0, ended.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from bench.errors import INVALID_STATUS
 from bench.run import folder as files
 from bench.run.replay import replay
 from bench.simulator.truth import read_truth
+from tests import forked
 from tests.end_to_end.locust_process import (
     GUARD_S,
     locust,
@@ -169,7 +169,7 @@ def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path
         process.kill()
         process.communicate(timeout=GUARD_S)
     command = [sys.executable, "-m", "bench.cli.app", "report", str(folder)]
-    reported = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
+    reported = forked.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
 
     run = VoiceRun(scenario, folder, tmp_path, process.returncode, "")
     said = list(map(json.loads, (folder / "transcripts.jsonl").read_text().splitlines()))

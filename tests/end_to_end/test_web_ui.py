@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests import forked
 from tests.end_to_end.locust_process import AZURE, GUARD_S, free_port, write_scenario
 from tests.simulator_process import Ready
 
@@ -86,7 +87,7 @@ def web_ui(folder: Path, *options: str, **environment: str) -> Iterator[WebUi]:
     port = free_port()
     command = [sys.executable, "-m", "locust", "-f", str(write_scenario(folder)), "--web-port", str(port)]
     clean = {name: value for name, value in os.environ.items() if name not in AZURE}
-    process = subprocess.Popen(
+    process = forked.Popen(
         [*command, "--runs", str(folder / "runs"), *options],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean | environment,
     )  # fmt: skip

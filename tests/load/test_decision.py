@@ -21,8 +21,15 @@ from bench.load.options import Options
 from bench.load.plays import loaded_parts, prepared_plays
 from bench.load.tasks import script
 from bench.protocol.openai_ga import GA
+from tests import forked
 from tests.load.actors import Actor, actor
 from tests.load.test_options import parsed
+
+
+@pytest.fixture(autouse=True)
+def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that makes the plan is forked, with its imports done."""
+    monkeypatch.setattr("bench.load.decision.subprocess.run", forked.run)
 
 
 def talk(name: str = "talk", turns: int = 10, output: str = "audio", *, steps: list[str] | None = None) -> list[Script]:

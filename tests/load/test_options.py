@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from bench.errors import UsageError
 from bench.load.options import Options, add_options
 from bench.target.endpoint import Wishes
+from tests import forked
 from tests.simulator_process import ROOT
 
 
@@ -42,7 +42,7 @@ events.init_command_line_parser.add_listener(add_options)
 events.init_command_line_parser.add_listener(stay_on_loopback)
 """
     command = [sys.executable, "-c", begin + program]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.simulator_process import ROOT
 
 REFUSED = """
@@ -71,6 +71,6 @@ assert opened and closed == opened, (opened, closed)
 @pytest.mark.parametrize("role", ["alone", "worker"])
 def test_where_a_run_is_refused_after_signing_in_nobody_renews_tokens_any_more(role: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", REFUSED, role, str(tmp_path)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
 BEGIN = """
@@ -25,7 +26,7 @@ def names(user):
 def told_by(program: str, *arguments: str) -> Any:
     """What a program prints as JSON after it has imported Locust and our user."""
     command = [sys.executable, "-c", BEGIN + program, *arguments]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout.splitlines()[-1])
@@ -267,7 +268,7 @@ def test_a_script_is_looked_at_before_the_target(tmp_path: Path) -> None:
     scenario.write_text("from bench.load.user import RealtimeUser\nclass Caller(RealtimeUser):\n script='talk.yaml'\n")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "LOCUST_"))}
     command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs", str(tmp_path / "runs")]
-    ended = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
+    ended = forked.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 2
     assert f"rtbench: {tmp_path}/talk.yaml:2: step 1 must have exactly one of" in ended.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from bench.run.folder import SCHEMA_VERSION
 from bench.simulator.truth import read_truth
 from reports.summary.summary import summarise
 from reports.text.document import as_data
+from tests import forked
 from tests.end_to_end.locust_process import only_run, run_locust, write_scenario
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan, told
@@ -86,7 +86,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         load += ("--transcripts",)
         ended = run_locust(write_scenario(folder), folder / "runs", *load)
         command = [sys.executable, "-m", "bench.cli.app", "doctor", "--url", ready.urls["ga"], "--no-turn", "--json"]
-        doctor = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+        doctor = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
     assert ended.returncode in (0, 4), ended.stderr
     return Recorded(only_run(folder / "runs"), folder / "truth.jsonl", doctor, ready.output)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from bench.simulator.tls import loopback_tls
 from bench.target.identity import SignInError, proxies_of, public_claims, read_token, shortened, sign_in_error
 from bench.target.target import Entra
 from bench.transport.base import Proxy
+from tests import forked
 from tests.end_to_end.proxies import running_proxy
 from tests.simulator_process import ROOT
 from tests.target.identity_endpoint import HEADER, TOKEN, IdentityEndpoint, identity_endpoint
@@ -173,7 +173,7 @@ def keyring(*targets):
 
 def run_patched(program: str, environment: dict[str, str]) -> str:
     """What a program printed; it has ended well, and nothing secret is in it."""
-    ended = subprocess.run(
+    ended = forked.run(
         [sys.executable, "-W", "error", "-c", PATCHED + program],
         cwd=ROOT,
         env=environment,

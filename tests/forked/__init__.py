@@ -1,0 +1,178 @@
+"""Starts `python -m MODULE` or `python -c PROGRAM` for a test without its imports: a fork server has done them.
+
+`run` and `Popen` are subprocess' own. A command that begins as one of `PREPARATIONS` is forked from an interpreter with
+the same options that has imported what it needs; `tests/test_forked.py` holds that it cannot tell, but by its parent.
+Any other is started as ever. Tests of how a process starts take subprocess.
+"""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PATCHED = "from bench.transport.green import patch; patch()\n"
+PREPARATIONS = {
+    ("locust",): "import locust.main, rtbench",
+    ("bench.cli.app", "probe"): PATCHED + "import bench.cli.probe, bench.probe, bench.target.endpoint",
+    ("bench.cli.app", "doctor"): PATCHED + "import bench.cli.doctor, bench.doctor.examine, bench.target.endpoint",
+    ("bench.cli.app", "simulate"): "import bench.cli.simulate, bench.simulator.server",
+    ("bench.cli.app", "report"): "import bench.cli.report, bench.run.close, reports.render",
+    ("bench.cli.app", "replay"): "import bench.cli.replay, bench.run.replay",
+    ("bench.cli.decision_plan",): "import reports.looks.plan, reports.thresholds.gated, reports.wording.unseen",
+    ("reports.looks",): "import reports.looks.decide, reports.looks.text",
+}
+"""What is done in advance for modules that are called with these first words."""
+PROGRAMS = {
+    "from locust": PREPARATIONS["locust",],
+    "import locust": PREPARATIONS["locust",],
+    "monkey.patch_all()": PATCHED,
+}
+"""The same for programs that have such a line."""
+SERVER = (Path(__file__).parent / "server.py").read_text()
+STANDARD = {"p2cread": 0, "c2pwrite": 1, "errwrite": 2}
+"""The streams of a child that is given none, by the names that subprocess has for those it is given."""
+EXECUTE = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
+
+
+class Server:
+    """A fork server of this process: for one kind of command, by interpreters with the same options."""
+
+    def __init__(self, interpreter: tuple[str, ...], preparation: str) -> None:
+        self._requests, theirs = socket.socketpair()
+        with theirs, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # it ends by itself when this process has
+            subprocess.Popen(
+                [*interpreter, "-c", SERVER, str(theirs.fileno()), preparation],
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        atexit.register(self._requests.close)
+
+    def fork(self, wanted: dict[str, Any], streams: list[int]) -> tuple[int, socket.socket]:
+        """The pid of a new process, and the socket on which its wait status will be told."""
+        ours, theirs = socket.socketpair()
+        with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as request:
+            json.dump(wanted, request)
+            request.seek(0)
+            socket.send_fds(self._requests, [b"f"], [request.fileno(), theirs.fileno(), *streams])
+        return _number(ours), ours
+
+
+@cache
+def _server(interpreter: tuple[str, ...], preparation: str) -> Server:
+    return Server(interpreter, preparation)
+
+
+def _number(told: socket.socket) -> int:
+    """A line of a fork server's."""
+    digits = b""
+    while not digits.endswith(b"\n"):
+        more = told.recv(1)
+        if not more:
+            raise ChildProcessError("the fork server has ended")
+        digits += more
+    return int(digits)
+
+
+class Popen(subprocess.Popen[Any]):
+    """subprocess.Popen, by which `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]` is forked, if that is prepared."""
+
+    _told: socket.socket | None = None
+
+    def _execute_child(self, *values: Any) -> None:
+        how = EXECUTE.bind(self, *values).arguments
+        command = [os.fsdecode(word) for word in how["args"]]
+        env = {os.fsdecode(k): os.fsdecode(v) for k, v in (os.environ if how["env"] is None else how["env"]).items()}
+        preparation = _preparation(command, env)
+        if preparation is None:
+            super()._execute_child(*values)  # type: ignore[misc]
+            return
+        interpreter, (option, what, *words) = _split(command)
+        wanted = {
+            "command": command,
+            "option": option,
+            "what": what,
+            "words": words,
+            "cwd": os.path.abspath(how["cwd"] or "."),
+            "env": env,
+            "new_session": how["start_new_session"],
+        }
+        streams = [standard if how[name] == -1 else how[name] for name, standard in STANDARD.items()]
+        self.pid, self._told = _server(interpreter, preparation).fork(wanted, streams)
+        self._child_created = True
+        ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(how[end] for end in ends))  # type: ignore[attr-defined]
+
+    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+        if self._told is None:
+            pid, status = super()._try_wait(wait_flags)  # type: ignore[misc]
+            return pid, status
+        if wait_flags & os.WNOHANG and not select.select([self._told], [], [], 0)[0]:
+            return 0, 0
+        with self._told:
+            return self.pid, _number(self._told)
+
+    def _internal_poll(self, *values: Any, **more: Any) -> int | None:
+        if self._told is None:
+            super()._internal_poll(*values, **more)  # type: ignore[misc]
+        elif self.returncode is None and self._waitpid_lock.acquire(False):  # type: ignore[attr-defined]
+            try:
+                pid, status = self._try_wait(os.WNOHANG) if self.returncode is None else (0, 0)
+                if pid:
+                    self._handle_exitstatus(status)  # type: ignore[attr-defined]
+            finally:
+                self._waitpid_lock.release()  # type: ignore[attr-defined]
+        return self.returncode
+
+
+def _preparation(command: list[str], env: dict[str, str]) -> str | None:
+    """None of a command that is not prepared, or for whose interpreter the environment says something else."""
+    ours = command[0] == sys.executable and _of_python(env) == _of_python(os.environ)
+    if not ours or not sys.platform.startswith("linux"):
+        return None
+    _, words = _split(command)
+    if words[:1] == ["-c"]:
+        return next((todo for line, todo in PROGRAMS.items() if f"\n{line}" in words[1]), None)
+    return next((todo for begin, todo in PREPARATIONS.items() if words[1 : len(begin) + 1] == [*begin]), None)
+
+
+def _split(command: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The interpreter with its options, and what it runs from `-m` or `-c` on."""
+    place = next((place for place, word in enumerate(command) if word in ("-m", "-c")), len(command))
+    return tuple(command[:place]), command[place:]
+
+
+def _of_python(environ: Any) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name.startswith("PYTHON")}
+
+
+def run(
+    command: list[str], *, capture_output: bool = False, timeout: float | None = None, check: bool = False, **how: Any
+) -> subprocess.CompletedProcess[Any]:
+    """subprocess.run, of as many options as tests have."""
+    if capture_output:
+        how |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Popen(command, **how) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            raise
+    ended = subprocess.CompletedProcess(command, process.returncode, output, errors)
+    if check:
+        ended.check_returncode()
+    return ended

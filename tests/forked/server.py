@@ -1,0 +1,94 @@
+"""A fork server: an interpreter that has imported what a command needs, and forks a process for each that is asked for.
+
+Run as `python OPTIONS -c TEXT FD PREPARATION`, with this file as the text: it is no module of ours, so that the process
+that it becomes finds none of the tests' packages. A child unwinds to the last lines and runs its program there, so it
+ends as any interpreter does: its exit status, tracebacks, atexit and the warnings of the last moment are its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import runpy
+import socket
+import sys
+import warnings
+from select import select
+from typing import Any
+
+fork, waitpid, close = os.fork, os.waitpid, os.close  # before gevent replaces them by what its hub does later
+
+
+def serve(requests: socket.socket) -> dict[str, Any]:
+    """Returns in a child, with what it is to be; the server itself ends with its client.
+
+    A request is five descriptors: of what is wanted, as JSON; of where to say pid and wait status; and the streams.
+    """
+    children: dict[int, tuple[int, int]] = {}
+    """By pidfd: the pid, and where its status is to be said."""
+    while True:
+        ready, _, _ = select([requests, *children], [], [])
+        for pidfd in children.keys() & set(ready):
+            pid, status = children.pop(pidfd)
+            os.write(status, b"%d\n" % waitpid(pid, 0)[1])
+            close(status)
+            close(pidfd)
+        if requests not in ready:
+            continue
+        asked, descriptors, _, _ = socket.recv_fds(requests, 1, 5)
+        if not asked:
+            for pid, _ in children.values():
+                os.kill(pid, 9)
+            os._exit(0)
+        wanted, status, *streams = descriptors
+        pid = _forked()
+        if pid:
+            os.write(status, b"%d\n" % pid)
+            children[os.pidfd_open(pid)] = pid, status
+            for descriptor in (wanted, *streams):
+                close(descriptor)
+            continue
+        for place, stream in enumerate(streams):
+            os.dup2(stream, place)
+        statuses = [status, *(status for _, status in children.values())]
+        for descriptor in (requests.detach(), *statuses, *streams, *children):
+            close(descriptor)
+        with open(wanted, encoding="utf-8") as file:
+            return dict(json.load(file))
+
+
+def _forked() -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # numpy's threads wait for work, and hold no lock
+        pid = fork()
+    if not pid and "gevent" in sys.modules:
+        sys.modules["gevent"].reinit()
+    return pid
+
+
+def become(wanted: dict[str, Any]) -> None:
+    """All but the imports is as if this interpreter had been started for it."""
+    if wanted["new_session"]:
+        os.setsid()
+    os.chdir(wanted["cwd"])
+    os.environ.clear()
+    os.environ.update(wanted["env"])
+    sys.orig_argv[:] = wanted["command"]
+    sys.argv[:] = [wanted["option"], *wanted["words"]]
+    if not sys.flags.safe_path:
+        sys.path[0] = "" if wanted["option"] == "-c" else wanted["cwd"]
+
+
+if __name__ == "__main__":
+    doorway = socket.socket(fileno=int(sys.argv[1]))
+    exec(sys.argv[2])
+    gc.collect()
+    gc.freeze()  # what all children share is not looked through by each
+    wanted = serve(doorway)
+    become(wanted)
+    gc.unfreeze()
+    if wanted["option"] == "-c":
+        exec(compile(wanted["what"], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        runpy.run_module(wanted["what"], run_name="__main__", alter_sys=True)

@@ -1,0 +1,140 @@
+"""A process that a fork server makes cannot tell: whatever it sees is what a started one sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import forked
+
+LOOK = """
+import atexit, json, os, random, signal, sys, threading, warnings
+import {imported}
+atexit.register(print, "at exit")
+fds = [int(name) for name in os.listdir("/proc/self/fd")]
+print(json.dumps({{
+    "argv": sys.argv, "orig_argv": sys.orig_argv, "path": sys.path, "cwd": os.getcwd(), "environ": dict(os.environ),
+    "flags": str(sys.flags), "warnoptions": sys.warnoptions, "filters": str(warnings.filters), "name": __name__,
+    "leads": [os.getpid() == os.getsid(0), os.getpid() == os.getpgrp()], "threads": threading.active_count(),
+    "main": threading.current_thread() is threading.main_thread(),
+    "streams": [s.encoding for s in (sys.stdin, sys.stdout)],
+    "signals": {{s.name: str(signal.getsignal(s)).split(" at ")[0] for s in signal.Signals if s not in (9, 19)}},
+    "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])), "umask": os.umask(0o22), "nice": os.nice(0),
+    "sockets": [os.readlink(f"/proc/self/fd/{{fd}}") for fd in fds if fd > 2 and os.path.exists(f"/proc/self/fd/{{fd}}")
+                and os.readlink(f"/proc/self/fd/{{fd}}").startswith(("socket", "pipe", "anon_inode:[pidfd"))],
+    "said": sys.stdin.read(),
+}}))
+print("to stderr", file=sys.stderr)
+{end}
+"""
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose module `look` is prepared for."""
+    monkeypatch.setitem(forked.PREPARATIONS, ("look",), "import decimal")
+    monkeypatch.setitem(forked.PROGRAMS, "import decimal", "import decimal")
+    return tmp_path
+
+
+def both(command: list[str], **how: Any) -> list[subprocess.CompletedProcess[str]]:
+    how |= {"capture_output": True, "text": True, "input": "a line\n", "timeout": 120}
+    given = how.pop("input")
+    ended = [subprocess.run(command, input=given, check=False, **how)]
+    with forked.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        **{name: value for name, value in how.items() if name not in ("capture_output", "text", "timeout")},
+    ) as process:  # fmt: skip
+        output, errors = process.communicate(given, timeout=120)
+    assert process._told is not None  # else it was started, and this test would say nothing
+    return [*ended, subprocess.CompletedProcess(command, process.returncode, output, errors)]
+
+
+@pytest.mark.parametrize(
+    ("options", "way"), [((), "-m"), (("-W", "error"), "-m"), ((), "-c"), (("-W", "error"), "-c"), (("-P",), "-c")]
+)
+@pytest.mark.parametrize("session", [False, True])
+def test_a_forked_process_sees_what_a_started_one_sees(
+    options: tuple[str, ...], way: str, session: bool, modules: Path
+) -> None:
+    text = LOOK.format(imported="decimal", end="sys.exit(3)")
+    (modules / "look.py").write_text(text)
+    what = "look" if way == "-m" else text
+    env = os.environ | {"A_WORD": "of the test", "LANG": os.environ.get("LANG", "C.UTF-8")}
+    started, fork = both(
+        [sys.executable, *options, way, what, "a word", "--an-option"], cwd=modules, env=env, start_new_session=session
+    )
+
+    assert started.returncode == 3, started.stderr
+    assert (fork.returncode, fork.stderr) == (started.returncode, started.stderr)
+    assert fork.stdout.splitlines()[1:] == started.stdout.splitlines()[1:] == ["at exit"]
+    seen, expected = (json.loads(ended.stdout.splitlines()[0]) for ended in (fork, started))
+    if not session:  # a fork server's session is its own
+        del seen["leads"], expected["leads"]
+    assert seen == expected
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "sys.exit('a word')", "raise ValueError('x')", "raise KeyboardInterrupt", "os.kill(os.getpid(), 15)",
+        "os.kill(os.getpid(), 9)", "os._exit(7)", "import warnings; warnings.warn('x', stacklevel=2)",
+        "threading.Thread(target=lambda: print('late', flush=True)).start()", "print('x', end='')",
+        "signal.raise_signal(signal.SIGINT)", "open('a', 'w').write('x')",
+    ],
+)  # fmt: skip
+def test_a_forked_process_ends_as_a_started_one_does(end: str, modules: Path) -> None:
+    (modules / "look.py").write_text(LOOK.format(imported="decimal", end=end))
+    started, fork = both([sys.executable, "-W", "error", "-m", "look"], cwd=modules)
+
+    assert fork.returncode == started.returncode
+    assert fork.stdout.splitlines()[1:] == started.stdout.splitlines()[1:]
+    assert fork.stderr.splitlines()[-1:] == started.stderr.splitlines()[-1:]
+
+
+def test_a_forked_process_can_be_waited_for_asked_and_killed(modules: Path) -> None:
+    (modules / "look.py").write_text("import signal\nprint('there', flush=True)\nsignal.pause()")
+    with forked.Popen([sys.executable, "-m", "look"], cwd=modules, stdout=subprocess.PIPE, text=True) as process:
+        assert process._told is not None
+        assert process.stdout.readline() == "there\n"
+        assert process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.01)
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(120) == process.poll() == -signal.SIGTERM
+
+
+def test_what_is_not_prepared_or_has_another_python_is_started(modules: Path) -> None:
+    (modules / "look.py").write_text("import sys; print(1 - sys.flags.hash_randomization)")
+    for command, env in (
+        ([sys.executable, "-c", "print(1)"], None),
+        ([sys.executable, "-m", "look"], os.environ | {"PYTHONHASHSEED": "0"}),
+    ):
+        with forked.Popen(command, cwd=modules, env=env, stdout=subprocess.PIPE, text=True) as process:
+            assert process.communicate(timeout=120)[0] == "1\n"
+            assert process._told is None
+
+
+def test_a_port_that_a_process_listened_on_is_free_when_it_has_ended(modules: Path) -> None:
+    """Nothing of a child is held by the fork server, nor by the children after it."""
+    (modules / "look.py").write_text(
+        "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\ninput()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with forked.Popen([sys.executable, "-m", "look"], cwd=modules, **pipes) as first:
+        port = int(first.stdout.readline())
+        with forked.Popen([sys.executable, "-m", "look"], cwd=modules, **pipes) as second:
+            second.stdout.readline()
+            first.communicate("\n", timeout=120)
+
+            socket.create_server(("127.0.0.1", port)).close()
+            second.communicate("\n", timeout=120)
