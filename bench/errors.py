@@ -2,7 +2,7 @@
 
 BenchError
 ├── UsageError          what a user asked for cannot be done: one line, exit status 2
-│   └── ScriptError     the same, at a line of a script
+│   └── ScriptError     the same, at a place of a file
 └── ConnectError        a session could not be opened: an outcome of measures.md, with the service's words
 """
 
@@ -24,11 +24,12 @@ class UsageError(BenchError):
 
 
 class ScriptError(UsageError):
-    """A script cannot be used; says file, line (from 1, or None) and what is allowed."""
+    """A file of the user's cannot be used; says file, line and column (from 1, or None) and what is allowed."""
 
-    def __init__(self, path: Path, line: int | None, problem: str) -> None:
-        super().__init__(f"{path}{'' if line is None else f':{line}'}: {problem}")
-        self.path, self.line, self.problem = path, line, problem
+    def __init__(self, path: Path, line: int | None, problem: str, column: int | None = None) -> None:
+        place = ":".join(str(part) for part in (path, line, column) if part is not None)
+        super().__init__(f"{place}: {problem}")
+        self.path, self.line, self.problem, self.column = path, line, problem, column
 
 
 class ConnectError(BenchError):

@@ -1,7 +1,7 @@
-"""Shapes that a value of a script can have.
+"""Shapes that a value of a file can have: scripts, targets, prices and profiles are made of them.
 
 Each reads a value, or refuses it with what is allowed; and it describes itself as JSON Schema (draft 2020-12), so that
-editors know what the loader knows.
+editors know what the reader knows.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from datetime import date
 from typing import Any, Generic, TypeVar
 
 from bench.plain import shortened
-from bench.yaml_file import Value
+from bench.yaml_file import TABLE, Value
 
-DEEPEST_JSON = 32
+ENTRY = "entry"
 T = TypeVar("T")
 Schema = dict[str, Any]
+END = r"$(?!\n)"
+"""Of a regular expression in a schema: `$` also stands before a last line break."""
 
 
 class Shape(ABC, Generic[T]):
-    """What a place of a script expects."""
+    """What a place of a file expects."""
 
     @abstractmethod
     def read(self, value: Value) -> T:
@@ -36,18 +39,21 @@ class Shape(ABC, Generic[T]):
 
 @dataclass(frozen=True)
 class Text(Shape[str]):
-    """A string with something in it."""
+    """A string. `allowed`: in words; `blank`: whether it may have nothing in it."""
+
+    allowed: str = "text"
+    blank: bool = False
 
     def read(self, value: Value) -> str:
         text = value.content()
         if not isinstance(text, str):
-            raise value.refuse(f"must be text, not {value.shown()} (quotes make anything text)")
-        if not text.strip():
+            raise value.unlike(self.allowed, " (quotes make anything text)" if value.written else "")
+        if not self.blank and not text.strip():
             raise value.refuse("must not be empty")
         return unicode_text(value, text)
 
     def schema(self) -> Schema:
-        return {"type": "string", "pattern": r"\S"}
+        return {"type": "string"} | ({} if self.blank else {"pattern": r"\S"})
 
 
 def unicode_text(value: Value, text: str) -> str:
@@ -65,13 +71,28 @@ class Matching(Shape[str]):
     allowed: str
 
     def read(self, value: Value) -> str:
-        text = Text().read(value)
+        text = Text(self.allowed, blank=True).read(value)
         if not re.fullmatch(self.pattern, text):
-            raise value.refuse(f"must be {self.allowed}, not {value.shown()}")
+            raise value.unlike(self.allowed)
         return text
 
     def schema(self) -> Schema:
-        return {"type": "string", "pattern": f"^{self.pattern}$"}
+        return {"type": "string", "pattern": f"^{self.pattern}{END}"}
+
+
+@dataclass(frozen=True)
+class Day(Shape[date]):
+    """A date, with or without quotes."""
+
+    def read(self, value: Value) -> date:
+        content = value.content()
+        try:
+            return content if isinstance(content, date) else date.fromisoformat(str(content))
+        except ValueError:
+            raise value.unlike("a date, as in 2026-11-01") from None
+
+    def schema(self) -> Schema:
+        return {"type": "string", "format": "date"}
 
 
 @dataclass(frozen=True)
@@ -85,8 +106,8 @@ class Number(Shape[float]):
     def read(self, value: Value) -> float:
         number = _number(value)
         if number is None or not self.least <= number <= self.most:
-            wanted = " ".join(filter(None, ("a number", self.unit, f"from {self.least:g} to {self.most:g}")))
-            raise value.refuse(f"must be {wanted}, not {value.shown()}")
+            wanted = " ".join(filter(None, ("a number", self.unit, f"from {self.least:.10g} to {self.most:.10g}")))
+            raise value.unlike(wanted)
         return float(number)
 
     def schema(self) -> Schema:
@@ -95,15 +116,17 @@ class Number(Shape[float]):
 
 @dataclass(frozen=True)
 class Whole(Shape[int]):
-    """A whole number from `least` to `most`, both included."""
+    """A whole number from `least` to `most`, both included. `unit`: as above."""
 
     least: int
     most: int
+    unit: str = ""
 
     def read(self, value: Value) -> int:
         number = _number(value)
         if number is None or not self.least <= number <= self.most or number != int(number):
-            raise value.refuse(f"must be a whole number from {self.least} to {self.most}, not {value.shown()}")
+            wanted = " ".join(filter(None, ("a whole number", self.unit, f"from {self.least} to {self.most}")))
+            raise value.unlike(wanted)
         return int(number)
 
     def schema(self) -> Schema:
@@ -122,7 +145,7 @@ class Flag(Shape[bool]):
     def read(self, value: Value) -> bool:
         flag = value.content()
         if not isinstance(flag, bool):
-            raise value.refuse(f"must be true or false, not {value.shown()}")
+            raise value.unlike("true or false")
         return flag
 
     def schema(self) -> Schema:
@@ -138,7 +161,7 @@ class Choice(Shape[str]):
     def read(self, value: Value) -> str:
         word = value.content()
         if not isinstance(word, str) or word not in self.words:
-            raise value.refuse(f"must be {either(self.words)}, not {value.shown()}")
+            raise value.unlike(either(self.words))
         return word
 
     def schema(self) -> Schema:
@@ -165,25 +188,49 @@ class OneOrMore(Shape[tuple[T, ...]]):
 
 
 @dataclass(frozen=True)
+class ByName(Shape[dict[str, T]]):
+    """A mapping of names that match `pattern` to values of one shape; from `least` to `most`, which `allowed` says."""
+
+    pattern: str
+    shape: Shape[T]
+    allowed: str = "made of `name: settings`"
+    least: int = 0
+    most: int | None = None
+
+    def read(self, value: Value) -> dict[str, T]:
+        entries = value.content()
+        if not isinstance(entries, dict) or not self.least <= len(entries) <= (self.most or len(entries)):
+            raise value.unlike(self.allowed)
+        for name, entry in entries.items():
+            if not re.fullmatch(self.pattern, name):
+                raise entry.error(f"{shortened(name)} cannot stand here: {value.name} must be {self.allowed}")
+        return {name: self.shape.read(entry) for name, entry in entries.items()}
+
+    def schema(self) -> Schema:
+        schema = {"type": "object", "propertyNames": {"pattern": f"^{self.pattern}{END}"}}
+        counts = {"minProperties": self.least or None, "maxProperties": self.most}
+        return (
+            schema | {"additionalProperties": self.shape.schema()} | {k: n for k, n in counts.items() if n is not None}
+        )
+
+
+@dataclass(frozen=True)
 class JsonObject(Shape[dict[str, Any]]):
     """A mapping of any values that JSON has, kept as they are written."""
 
     def read(self, value: Value) -> dict[str, Any]:
-        return {key: _json(entry, DEEPEST_JSON) for key, entry in entries_of(value).items()}
+        return {key: _json(entry) for key, entry in entries_of(value).items()}
 
     def schema(self) -> Schema:
         return {"type": ["object", "null"]}
 
 
-def _json(value: Value, depth: int) -> Any:
-    """`depth`: how many levels there may be below it."""
+def _json(value: Value) -> Any:
     match value.content():
-        case dict() | list() if not depth:
-            raise value.refuse(f"is nested more than {DEEPEST_JSON} levels deep")
         case dict() as entries:
-            return {key: _json(entry, depth - 1) for key, entry in entries.items()}
+            return {key: _json(entry) for key, entry in entries.items()}
         case list() as items:
-            return [_json(item, depth - 1) for item in items]
+            return [_json(item) for item in items]
         case str() as text:
             return unicode_text(value, text)
         case bool() | None as constant:
@@ -192,21 +239,33 @@ def _json(value: Value, depth: int) -> Any:
             return whole
         case float() as number if math.isfinite(number):
             return number
-    raise value.refuse(f"must be what JSON has (text, a number, true, false, null), not {value.shown()}; quote text")
+    raise value.unlike("what JSON has (text, a number, true, false, null)", "; quotes make anything text")
 
 
 @dataclass(frozen=True)
 class Field(Generic[T]):
-    """What stands at a key of a table. `note`: one line for people. `default`: what it means to leave the key out."""
+    """What stands at a key of a table. `note`: one line for people. `default`: what it means to leave the key out.
+
+    `nothing`: whether a null says the same as leaving the key out. `quiet`: errors do not quote the value, for somebody
+    may have put a secret there.
+    """
 
     shape: Shape[T]
     note: str
     required: bool = False
     default: T | None = None
+    nothing: bool = False
+    quiet: bool = False
+
+    def read(self, value: Value) -> T | None:
+        if self.nothing and value.content() is None:
+            return self.default
+        return self.shape.read(value.unquoted() if self.quiet else value)
 
     def schema(self) -> Schema:
+        shape = self.shape.schema()
         default = {} if self.default is None else {"default": self.default}
-        return self.shape.schema() | {"description": self.note} | default
+        return ({"anyOf": [shape, {"type": "null"}]} if self.nothing else shape) | {"description": self.note} | default
 
 
 class UnfitError(Exception):
@@ -219,19 +278,24 @@ class UnfitError(Exception):
 
 @dataclass(frozen=True)
 class Table(Shape[T]):
-    """A mapping of the keys of `fields`, and no others. `build` makes the result; it may raise UnfitError."""
+    """A mapping of the keys of `fields`, and no others. `build` makes the result; it may raise UnfitError.
+
+    `nothing`: whether a null is as good as an empty mapping.
+    """
 
     fields: Mapping[str, Field[Any]]
     build: Callable[..., T]
+    nothing: bool = True
 
     def read(self, value: Value) -> T:
-        entries = entries_of(value)
+        allowed = f"allowed: {', '.join(self.fields)}"
+        entries = entries_of(value, f"; {allowed}", nothing=self.nothing or bool(self.required))
         given = {key: field.default for key, field in self.fields.items() if field.default is not None}
         for key, entry in entries.items():
             if key not in self.fields:
-                hint = f"{_hint(key, self.fields) or ';'} allowed: {', '.join(self.fields)}"
-                raise value.refuse(f"has an unknown key '{shortened(key)}'{hint}", entry)
-            given[key] = self.fields[key].shape.read(entry)
+                hint = f"{_hint(key, self.fields) or ';'} {allowed}"
+                raise entry.error(f"{value.name} has an unknown key '{shortened(key)}'{hint}")
+            given[key] = self.fields[key].read(entry)
         for key in self.required:
             if key not in entries:
                 raise value.refuse(f"needs `{key}`")
@@ -246,10 +310,39 @@ class Table(Shape[T]):
 
     def schema(self) -> Schema:
         return {
-            "type": "object" if self.required else ["object", "null"],
+            "type": ["object", "null"] if self.nothing and not self.required else "object",
             "properties": {key: field.schema() for key, field in self.fields.items()},
             "additionalProperties": False,
         } | ({"required": self.required} if self.required else {})
+
+
+def key(shape: Shape[Any], note: str, default: Any = None, *, required: bool = False, quiet: bool = False) -> Any:
+    """A field of a dataclass that is a table of a file: what may stand at the key of that name.
+
+    A key without a default, where it is not required, may be null as well, which says the same as leaving it out.
+    """
+    nothing = default is None and not required
+    entry = Field(shape, note, required=required, default=default, nothing=nothing, quiet=quiet)
+    return field(metadata={ENTRY: entry}) if required else field(default=default, metadata={ENTRY: entry})
+
+
+def table_of(kind: type[T]) -> Table[T]:
+    """The table of a dataclass whose fields were all made by `key`."""
+    return Table({each.name: each.metadata[ENTRY] for each in fields(kind)}, kind, nothing=False)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class OrTable(Shape[Any]):
+    """A value of the shape, or a mapping, which says the same at length."""
+
+    shape: Shape[Any]
+    table: Table[Any]
+
+    def read(self, value: Value) -> Any:
+        return (self.table if isinstance(value.content(), dict) else self.shape).read(value)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [self.shape.schema(), self.table.schema()]}
 
 
 @dataclass(frozen=True)
@@ -268,7 +361,7 @@ class OneKeyOf(Shape[T]):
         if given or unknown is None:
             raise value.refuse(f"{wanted}, not {' and '.join(given) or 'none'}")
         hint = f"not the unknown key '{shortened(unknown)}'{_hint(unknown, self.tables)}"
-        raise value.refuse(f"{wanted}, {hint}", entries[unknown])
+        raise entries[unknown].error(f"{value.name} {wanted}, {hint}")
 
     def _knows(self, key: str) -> bool:
         return any(key in table.fields for table in self.tables.values())
@@ -277,13 +370,13 @@ class OneKeyOf(Shape[T]):
         return {"oneOf": [table.schema() for table in self.tables.values()]}
 
 
-def entries_of(value: Value) -> dict[str, Value]:
-    """The values of a mapping; nothing at all counts as an empty one."""
+def entries_of(value: Value, hint: str = "", *, nothing: bool = True) -> dict[str, Value]:
+    """The values of a mapping. `nothing`: a null counts as an empty one. Raises UsageError for anything else."""
     content = value.content()
-    if content is None:
+    if content is None and nothing:
         return {}
     if not isinstance(content, dict):
-        raise value.refuse(f"must be made of `key: value`, not {value.shown()}")
+        raise value.unlike(TABLE, hint)
     return content
 
 

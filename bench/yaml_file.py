@@ -1,15 +1,18 @@
-"""Values of a script before anything is known of their meaning: nodes of a YAML file, or Python's own.
+"""A YAML file as values that know their place, so that every error in it says file, line and column.
 
-Both look alike to the shapes (`shapes.py`) that read them. A node knows its line, so an error in a file names it.
+Nothing is known here of what a value means: shapes (`shapes.py`) read that. Values that a Python program gives look
+alike to them.
 """
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
+from typing import Self
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
@@ -19,63 +22,111 @@ from ruamel.yaml.reader import ReaderError
 from bench.errors import ScriptError, UsageError
 from bench.plain import shortened
 
+MOST_BYTES = 4 << 20
+MOST_VALUES = 100_000
+"""In a file, with each alias written out: a few lines of aliases of aliases would else fill the memory."""
+DEEPEST = 64
+"""Levels of lists and mappings."""
+TAG = "tag:yaml.org,2002:"
+TABLE = "made of `key: value`"
 
+
+@dataclass(frozen=True)
 class Value(ABC):
-    """One value and its place. `name`: as errors call it, e.g. its key."""
+    """One value and its place. `name`: what errors call it, such as its key; `quiet`: they quote nothing of it."""
 
     name: str
+    quiet: bool = field(default=False, kw_only=True)
 
     @property
     @abstractmethod
     def folder(self) -> Path:
-        """Where paths are seen from."""
+        """The folder from which paths are seen."""
 
     @property
     @abstractmethod
-    def line(self) -> int | None:
-        """Of its key, where it has one: what the key holds may begin lines below."""
+    def place(self) -> str:
+        """FILE:LINE:COLUMN of its key, or of the value itself where it has none; "" outside of files."""
+
+    @property
+    @abstractmethod
+    def written(self) -> str | None:
+        """A scalar as it is written; None of a list or a mapping."""
 
     @abstractmethod
     def content(self) -> object:
-        """str, bool, int, float, None, list[Value], or dict[str, Value]; another object where it is none of these.
+        """str, bool, int, float, date, None, list[Value], dict[str, Value]; another object where it is none of these.
 
         Raises UsageError for a mapping whose keys are no words, or stand twice.
         """
 
     @abstractmethod
+    def error(self, problem: str) -> UsageError:
+        """The error that there is such a problem at this place."""
+
+    def refuse(self, problem: str) -> UsageError:
+        """The error that this value has such a problem."""
+        return self.error(f"{self.name} {problem}")
+
+    def unlike(self, allowed: str, hint: str = "") -> UsageError:
+        """The error that this value is not what is allowed."""
+        return self.refuse(f"must be {allowed}{'' if self.quiet else f', not {self.shown()}'}{hint}")
+
     def shown(self) -> str:
-        """The value as errors quote it."""
+        """The value as errors quote it. Text is called that, for 5 and "5" are not the same."""
+        match self.content():
+            case None:
+                return "nothing"
+            case list():
+                return "a list"
+            case dict() as entries:
+                return "`key: value`" if entries else "an empty table"
+            case str() as text:
+                return f'the text "{shortened(text)}"'
+        return shortened(str(self.written))
 
-    @abstractmethod
-    def refuse(self, problem: str, at: Value | None = None) -> UsageError:
-        """The error that this value (at the place of another one inside it) has the problem."""
-
-    @abstractmethod
-    def called(self, name: str) -> Value:
+    def called(self, name: str) -> Self:
         """The same value by another name."""
+        return replace(self, name=name)
+
+    def unquoted(self) -> Self:
+        """The same value, which errors do not quote."""
+        return replace(self, quiet=True)
 
     def within(self, *keys: str) -> Value | None:
         """The value at the end of nested keys; None where there is none."""
-        content = self.content()
+        values = self._along(keys)
+        return values[-1] if len(values) > len(keys) else None
+
+    def nearest(self, *keys: str) -> Value:
+        """The value at the end of nested keys; where it is not written, the innermost in which it would stand."""
+        return self._along(keys)[-1]
+
+    def _along(self, keys: tuple[str, ...]) -> list[Value]:
+        """This value, and those down the keys as far as they are written."""
+        content = self.content() if keys else None
         inner = content.get(keys[0]) if isinstance(content, dict) else None
-        return inner.within(*keys[1:]) if isinstance(inner, Value) and len(keys) > 1 else inner
+        return [self, *inner._along(keys[1:])] if isinstance(inner, Value) else [self]
 
 
 @dataclass(frozen=True)
 class PlainValue(Value):
     """A value that a Python program gave."""
 
-    name: str
     data: object
-    base: Path
+    base: Path = Path()
 
     @property
     def folder(self) -> Path:
         return self.base
 
     @property
-    def line(self) -> None:
-        return None
+    def place(self) -> str:
+        return ""
+
+    @property
+    def written(self) -> str | None:
+        return None if isinstance(self.data, list | tuple | Mapping) else str(self.data)
 
     def content(self) -> object:
         match self.data:
@@ -86,27 +137,20 @@ class PlainValue(Value):
             case Mapping():
                 if not all(isinstance(key, str) for key in self.data):
                     raise self.refuse("has a key that is not a word")
-                return {key: PlainValue(key, item, self.base) for key, item in self.data.items()}
+                return {key: replace(self, name=key, data=item) for key, item in self.data.items()}
         return self.data
 
-    def shown(self) -> str:
-        return _shown(self.content(), self.data)
-
-    def refuse(self, problem: str, at: Value | None = None) -> UsageError:
-        return UsageError(f"{self.name} {problem}")
-
-    def called(self, name: str) -> Value:
-        return replace(self, name=name)
+    def error(self, problem: str) -> UsageError:
+        return UsageError(problem)
 
 
 @dataclass(frozen=True)
 class YamlValue(Value):
-    """A node of a file."""
+    """A node of a file. `mark`: the node at whose beginning errors point, its key where it has one."""
 
-    name: str
     path: Path
-    at_line: int
     node: Node
+    mark: Node
 
     @property
     def folder(self) -> Path:
@@ -114,113 +158,153 @@ class YamlValue(Value):
 
     @property
     def line(self) -> int:
-        return self.at_line
+        return int(self.mark.start_mark.line) + 1
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}:{self.line}:{self._column}"
+
+    @property
+    def _column(self) -> int:
+        return int(self.mark.start_mark.column) + 1
+
+    @property
+    def written(self) -> str | None:
+        return str(self.node.value) if isinstance(self.node, ScalarNode) else None
 
     def content(self) -> object:
         match self.node:
             case ScalarNode():
                 return _scalar(self.node)
             case SequenceNode():
-                return [replace(self, at_line=_line(node), node=node) for node in self.node.value]
+                return [replace(self, node=node, mark=node) for node in self.node.value]
             case MappingNode():
                 return self._entries(self.node)
         return self.node
 
     def _entries(self, mapping: MappingNode) -> dict[str, Value]:
-        entries: dict[str, Value] = {}
+        """The mapping's own entries, and those that it merges in (`<<`), of which the first of a name counts."""
+        own: dict[str, Value] = {}
+        merged: dict[str, Value] = {}
         for key, node in mapping.value:
-            if not _is_a(key, "str"):
-                raise self._refuse_at(_line(key), "has a key that is not a word")
-            if key.value in entries:
-                raise self._refuse_at(_line(key), f"has the key '{shortened(key.value)}' twice")
-            entries[key.value] = YamlValue(key.value, self.path, _line(key), node)
-        return entries
+            at_key = replace(self, mark=key)
+            if _is_a(key, "merge"):
+                for source in node.value if isinstance(node, SequenceNode) else [node]:
+                    if not isinstance(source, MappingNode):
+                        raise at_key.refuse("merges in what is no mapping")
+                    merged = self._entries(source) | merged
+            elif not _is_a(key, "str"):
+                raise at_key.refuse("has a key that is not a word")
+            elif key.value in own:
+                raise at_key.refuse(f"has the key '{shortened(key.value)}' twice")
+            else:
+                own[key.value] = replace(self, name=key.value, node=node, mark=key)
+        return merged | own
 
-    def shown(self) -> str:
-        return _shown(self.content(), self.node.value)
-
-    def refuse(self, problem: str, at: Value | None = None) -> ScriptError:
-        return self._refuse_at((at or self).line, problem)
-
-    def _refuse_at(self, line: int | None, problem: str) -> ScriptError:
-        return ScriptError(self.path, line, f"{self.name} {problem}")
-
-    def called(self, name: str) -> Value:
-        return replace(self, name=name)
+    def error(self, problem: str) -> ScriptError:
+        return ScriptError(self.path, self.line, problem, self._column)
 
 
-def read_yaml(path: Path) -> tuple[str, YamlValue]:
-    """(text of the file, the value that it holds). Raises ScriptError for what cannot be read, or is no YAML."""
-    text = read_text(path)
-    return text, YamlValue("the script", path, 1, _composed(path, text))
-
-
-def _shown(content: object, written: object) -> str:
-    """Text is called that, for 5 and "5" are not the same; other scalars as they are `written`."""
-    match content:
-        case None:
-            return "nothing"
-        case list():
-            return "a list"
-        case dict():
-            return "`key: value`"
-        case str():
-            return f'the text "{shortened(content)}"'
-    return shortened(str(written))
+def read_yaml(path: Path, name: str) -> YamlValue:
+    """What the file holds; nothing at all is a null. Raises ScriptError for what cannot be read, or is no YAML."""
+    return parsed_yaml(path, read_text(path), name)
 
 
 def read_text(path: Path) -> str:
-    """The text of a script's file. Raises ScriptError where it cannot be read."""
+    """The text of a file in UTF-8. Raises ScriptError where it cannot be read."""
     try:
-        return path.read_bytes().decode()
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
-        raise ScriptError(path, None, "no such script") from None
-    except UnicodeDecodeError as error:
-        raise ScriptError(path, error.object.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
+        raise ScriptError(path, None, "no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ScriptError(path, None, f"cannot be read ({error})") from None
+        raise ScriptError(path, None, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > MOST_BYTES:
+        raise ScriptError(path, None, f"is larger than {MOST_BYTES >> 20} MiB: it is another file that is meant")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ScriptError(path, data.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
 
 
-def _composed(path: Path, text: str) -> Node:
-    """The one document in the file."""
+def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
+    """The one document in the text of a file. Raises ScriptError, as above."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML 1.2 allows it
             root: Node | None = YAML(typ="rt", pure=True).compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ScriptError(path, mark.line + 1 if mark else None, _yaml_problem(error)) from None
+        line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
+        raise ScriptError(path, line, _syntax_problem(error), column) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ScriptError(path, line, f"is not YAML: {error.reason}") from None
-    except KeyError:
+    except (KeyError, AssertionError):
         raise ScriptError(path, None, "is not YAML: its %YAML line names a version that nobody knows") from None
-    except (YAMLError, RecursionError, ValueError) as error:
+    except (YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:  # of what no reader expects
         raise ScriptError(path, None, f"is not YAML ({type(error).__name__})") from None
     if root is None:
-        raise ScriptError(path, 1, "is empty; a script needs `steps`")
-    return root
+        beginning = YAML(typ="rt", pure=True).compose("~")
+        return YamlValue(name, path, beginning, beginning)
+    _refuse_too_much(path, root)
+    return YamlValue(name, path, root, root)
 
 
-def _yaml_problem(error: MarkedYAMLError) -> str:
+def _syntax_problem(error: MarkedYAMLError) -> str:
     problem = " ".join(str(error.problem).split())
     hint = "; indent with spaces, not with tabs" if r"'\t'" in problem else ""
     return f"is not YAML: {problem}{hint}"
 
 
+def _refuse_too_much(path: Path, root: Node) -> None:
+    """Raises ScriptError where a node holds itself, or values are too many or too deep with aliases written out."""
+    measured: dict[int, tuple[int, int] | None] = {}
+
+    def measure(node: Node) -> tuple[int, int]:
+        """(values, levels) of a node; None stands in for them while they are being counted."""
+        known = measured.get(id(node), (0, 0))
+        if known is None:
+            raise YamlValue("", path, node, node).error("holds itself: an alias stands inside of what it repeats")
+        if known != (0, 0):
+            return known
+        measured[id(node)] = None
+        parts = [measure(part) for part in _parts(node)]
+        values, levels = 1 + sum(many for many, _ in parts), 1 + max((deep for _, deep in parts), default=0)
+        if values > MOST_VALUES or levels > DEEPEST:
+            problem = f"holds over {MOST_VALUES} values or {DEEPEST} levels of them, with its aliases written out"
+            raise YamlValue("", path, node, node).error(problem)
+        measured[id(node)] = values, levels
+        return values, levels
+
+    measure(root)
+
+
+def _parts(node: Node) -> Iterator[Node]:
+    match node:
+        case SequenceNode():
+            yield from node.value
+        case MappingNode():
+            for pair in node.value:
+                yield from pair
+
+
 def _scalar(node: ScalarNode) -> object:
-    """The node itself where it is a number to YAML but not to Python (`0o14`, `.nan`), or a date."""
+    """The node itself where it is a number to YAML but not to Python (`0o14`, `.nan`), or no date of the calendar."""
     if _is_a(node, "str"):
         return str(node.value)
     if _is_a(node, "null"):
         return None
     if _is_a(node, "bool"):  # YAML 1.1 has others: yes, off
         return {"true": True, "false": False}.get(node.value.lower(), node)
-    return _number(node) if _is_a(node, "int", "float") else node
+    if _is_a(node, "timestamp"):
+        return _first_read(node, date.fromisoformat)
+    return _first_read(node, int, float) if _is_a(node, "int", "float") else node
 
 
-def _number(node: ScalarNode) -> object:
-    for read in (int, float):
+def _first_read(node: ScalarNode, *readers: Callable[[str], object]) -> object:
+    """What the first reader makes of a scalar that can; else the node itself."""
+    for read in readers:
         try:
             return read(node.value)
         except ValueError:
@@ -229,9 +313,5 @@ def _number(node: ScalarNode) -> object:
 
 
 def _is_a(node: Node, *types: str) -> bool:
-    """True for a scalar that YAML takes for one of these: str, int, float, bool, null."""
-    return isinstance(node, ScalarNode) and node.tag in {f"tag:yaml.org,2002:{name}" for name in types}
-
-
-def _line(node: Node) -> int:
-    return int(node.start_mark.line) + 1
+    """True for a scalar that YAML takes for one of these: str, int, float, bool, null, timestamp, merge."""
+    return isinstance(node, ScalarNode) and node.tag in {TAG + name for name in types}

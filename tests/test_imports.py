@@ -55,6 +55,7 @@ NAMED_IN = {
     "requests": (),
     "openai": (),
     "junitparser": ("reports.gate.junit",),
+    "ruamel": ("bench.yaml_file",),
 }
 
 PURE = (

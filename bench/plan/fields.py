@@ -51,7 +51,7 @@ class File(Shape[T]):
     def read(self, value: Value) -> T:
         path = Text().read(value)
         if not path.isprintable():
-            raise value.refuse(f"must be the path of a file, not {value.shown()}")
+            raise value.unlike("the path of a file")
         try:
             return self.load(value.folder / path)
         except UsageError as error:
@@ -108,7 +108,7 @@ class Detection(Shape[TurnDetection | None]):
         if isinstance(content, dict):
             return _detection(value, content)
         if content not in self.words:
-            raise value.refuse(f"must be {either(self.words)}, or a table with a `type`, not {value.shown()}")
+            raise value.unlike(f"{either(self.words)}, or a table with a `type`")
         return None if content == "none" else DETECTION_TABLES[str(content)].build(type=content)
 
     def schema(self) -> Schema:
@@ -251,7 +251,7 @@ class Steps(Shape[tuple[Step, ...]]):
     def read(self, value: Value) -> tuple[Step, ...]:
         content = value.content()
         if not isinstance(content, list):
-            raise value.refuse(f"must be a list, not {value.shown()}")
+            raise value.unlike("a list")
         steps: list[Step] = []
         for number, item in enumerate(content, 1):
             steps.append(self._step(item.called(f"step {number}"), steps))

@@ -30,7 +30,7 @@ from bench.plan.fields import (
 from bench.plan.rows import Rows, names_in, unknown_name
 from bench.plan.turns import EXPECTED_EVENTS, AskTurn, Expect, Pause, Script, Step, TextTurn, Turn, WavTurn
 from bench.protocol.settings import SessionSettings
-from bench.yaml_file import PlainValue, Value, read_text, read_yaml
+from bench.yaml_file import PlainValue, Value, YamlValue, parsed_yaml, read_text
 
 __all__ = [
     "EXPECTED_EVENTS",
@@ -79,7 +79,8 @@ def load_script(path: Path) -> Script:
 
     Raises ScriptError for whatever is wrong with any of them.
     """
-    text, root = read_yaml(path)
+    text = read_text(path)
+    root = parsed_yaml(path, text, "the script")
     script = _script(path, text, SCRIPT.read(root))
     _refuse_unpaced(root, script)
     _refuse_unmeetable(root, script)
@@ -166,17 +167,17 @@ def expect(event: str, within_s: float) -> Expect:
 
 def session_settings(settings: Mapping[str, Any]) -> SessionSettings:
     """What stands under `session` in a script."""
-    return SESSION.read(PlainValue("session", settings, Path()))
+    return SESSION.read(PlainValue("session", settings))
 
 
 def limits(seconds: Mapping[str, float]) -> Limits:
     """What stands under `limits` in a script."""
-    return LIMITS.read(PlainValue("limits", seconds, Path()))
+    return LIMITS.read(PlainValue("limits", seconds))
 
 
 def _call(name: str, **arguments: Any) -> PlainValue:
     """The table that a step's file would hold; None: the key is left out."""
-    return PlainValue(name, _given(arguments), Path())
+    return PlainValue(name, _given(arguments))
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,5 +293,5 @@ def _items(value: Value | None) -> list[Value]:
 def _lines(root: Value) -> Iterator[tuple[str, int]]:
     for name, keys in OF_ONE_DIALECT.items():
         value = root.within("session", *keys)
-        if value is not None and value.line is not None:
+        if isinstance(value, YamlValue):
             yield name, value.line

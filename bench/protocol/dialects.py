@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 
-DialectName = Literal["ga", "preview"]
 DIALECTS: dict[str, Dialect] = {"ga": GA, "preview": PREVIEW}

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.shapes import Choice, Field, Flag, Number, Schema, Shape, Table, UnfitError, Whole
 from bench.simulator import refusals
 from bench.simulator.drift import Drift
-from bench.simulator.profile_yaml import BadValueError, Table, flag, number, one_of, read_settings, whole
 from bench.simulator.quota import UNLIMITED, Limits
+from bench.yaml_file import Value, read_yaml
 
 NORMAL_P95 = 1.6448536269514722  # the standard normal distribution's 95th percentile
 RATE_LIMITS = ("none", "after_created", "after_done", "both")
@@ -98,54 +100,76 @@ class Profile:
         return changed if speed is None else replace(changed, speed=speed)
 
 
-def _log_normal(value: object) -> LogNormal:
-    if not isinstance(value, dict) or set(value) != {"p50", "p95"}:
-        raise BadValueError("must be {p50: MILLISECONDS, p95: MILLISECONDS}")
-    p50, p95 = (number(value[key], 0.001, 600_000) for key in ("p50", "p95"))
+def _log_normal(p50: float, p95: float) -> LogNormal:
     if p95 < p50:
-        raise BadValueError(f"p95 ({p95:g}) must not be below p50 ({p50:g})")
+        raise UnfitError("p95", f"must not be below p50 ({p50:g})")
     return LogNormal(p50, p95)
 
 
-def _lead(value: object) -> tuple[int, int]:
-    if not isinstance(value, list) or len(value) != 2:
-        raise BadValueError("must be [LEAST, MOST]")
-    least = whole(value[0], 0, 100)
-    return least, whole(value[1], least, 100)
+@dataclass(frozen=True)
+class Span(Shape[tuple[int, int]]):
+    """[LEAST, MOST], whole numbers from 0 to `most`."""
+
+    most: int
+
+    def read(self, value: Value) -> tuple[int, int]:
+        items = value.content()
+        if not isinstance(items, list) or len(items) != 2:
+            raise value.unlike("[LEAST, MOST]")
+        least = Whole(0, self.most).read(items[0])
+        return least, Whole(least, self.most).read(items[1])
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": Whole(0, self.most).schema(), "minItems": 2, "maxItems": 2}
 
 
-def _drift(value: object) -> Drift:
-    if not isinstance(value, dict) or set(value) != {"sd", "time_constant_s", "seed"}:
-        raise BadValueError("must be {sd: NUMBER, time_constant_s: SECONDS, seed: WHOLE NUMBER}")
-    sd, time_constant_s = number(value["sd"], 0, 2), number(value["time_constant_s"], 0.001, 1_000_000)
-    return Drift(sd, time_constant_s, whole(value["seed"], 0, 1 << 32))
+QUOTA = Whole(1, 1_000_000_000)
+MILLISECONDS = Field(Number(0.001, 600_000), "Milliseconds.", required=True)
+DELAY = Table({"p50": MILLISECONDS, "p95": MILLISECONDS}, _log_normal)
+DRIFT = Table(
+    {
+        "sd": Field(Number(0, 2), "Standard deviation of the logarithm.", required=True),
+        "time_constant_s": Field(Number(0.001, 1_000_000), "How long it is remembered.", required=True),
+        "seed": Field(Whole(0, 1 << 32), "Of the generator.", required=True),
+    },
+    Drift,
+)
+DELAYS: Table[dict[str, Any]] = Table(
+    {each.name: Field(DELAY, "See profiles/default.yaml.") for each in fields(Delays)}, dict, nothing=False
+)
+LIMITS: Table[dict[str, Any]] = Table(
+    {each.name: Field(QUOTA, "See docs/simulator.md.") for each in fields(Limits)}, dict, nothing=False
+)
+PROFILE: Table[dict[str, Any]] = Table(
+    {
+        "delays_ms": Field(DELAYS, "Log-normal delays."),
+        "speed": Field(Number(0.1, 1_000), "Seconds of audio made in a second."),
+        "text_tokens_per_s": Field(Number(0.1, 100_000), "How fast text is written."),
+        "transcript_lead_deltas": Field(Span(100), "Deltas of the transcript before the first audio."),
+        "rate_limits": Field(Choice(RATE_LIMITS), "When rate_limits.updated comes."),
+        "obfuscation": Field(Flag(), "Whether deltas of text are padded."),
+        "events_per_segment": Field(Whole(1, 1_000), "Events in a TCP segment."),
+        "ping_interval_s": Field(Number(0.1, 3_600), "Seconds between pings."),
+        "refuse": Field(Choice(refusals.NAMES), "In which way connections or turns are refused."),
+        "expires_after_s": Field(Number(0.01, 86_400), "How long a session may last."),
+        "limits": Field(LIMITS, "Quotas."),
+        "drift": Field(DRIFT, "How delays wander."),
+    },
+    dict,
+    nothing=False,
+)
 
 
-_TABLE: Table = {
-    "delays_ms": {field.name: _log_normal for field in fields(Delays)},
-    "speed": lambda value: number(value, 0.1, 1000),
-    "text_tokens_per_s": lambda value: number(value, 0.1, 100_000),
-    "transcript_lead_deltas": _lead,
-    "rate_limits": lambda value: one_of(value, RATE_LIMITS),
-    "obfuscation": flag,
-    "events_per_segment": lambda value: whole(value, 1, 1000),
-    "ping_interval_s": lambda value: number(value, 0.1, 3600),
-    "refuse": lambda value: one_of(value, refusals.NAMES),
-    "expires_after_s": lambda value: number(value, 0.01, 86_400),
-    "limits": {field.name: lambda value: whole(value, 1, 1_000_000_000) for field in fields(Limits)},
-    "drift": _drift,
-}
-
-
+@cache
 def default_profile() -> Profile:
     with resources.as_file(resources.files("bench.simulator") / "profiles" / "default.yaml") as path:
-        settings = read_settings(path, _TABLE)
+        settings = PROFILE.read(read_yaml(path, "the profile"))
     return Profile(name="default", delays=Delays(**settings.pop("delays_ms")), **settings)
 
 
 def load_profile(path: Path) -> Profile:
-    """The profile in `path`; what it leaves out is as in the default profile. Raises UsageError with file and line."""
-    return _merged(default_profile(), path.stem, read_settings(path, _TABLE))
+    """The profile in `path`; what it leaves out is as in the default profile. Raises UsageError with its place."""
+    return _merged(default_profile(), path.stem, PROFILE.read(read_yaml(path, "the profile")))
 
 
 def _merged(base: Profile, name: str, settings: dict[str, Any]) -> Profile:

@@ -11,16 +11,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from bench.errors import UsageError
 from bench.target.address import EXAMPLE_ENDPOINT
 from bench.target.build import build_target
 from bench.target.credentials import cleaned, unquoted
-from bench.target.settings import ON_COMMAND_LINE, Surroundings, TargetSettings
+from bench.target.settings import ON_COMMAND_LINE, TARGET, Surroundings, TargetSettings
 from bench.target.target import Entra, Target
 from bench.target.targets import file_targets
-from bench.target.yaml_file import Keys, checked
+from bench.yaml_file import PlainValue
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 DEPLOYMENT = "AZURE_OPENAI_DEPLOYMENT_NAME"
@@ -73,20 +71,19 @@ def resolve_targets(environ: Mapping[str, str], wishes: Wishes) -> list[Target]:
 
 def _options(wishes: Wishes) -> TargetSettings:
     """What the options say, checked as a file's keys are, and called by the options' names."""
-    said = {"key_env" if name == "api_key_env" else name: value for name, value in _said(wishes).items()}
-    return checked(said, TargetSettings, _refused_option, ON_COMMAND_LINE)
+    given = {"key_env" if name == "api_key_env" else name: value for name, value in _given(wishes).items()}
+    values = {name: PlainValue(ON_COMMAND_LINE[name], value) for name, value in given.items()}
+    return TargetSettings(**{name: TARGET.fields[name].read(value) for name, value in values.items()})
 
 
-def _said(wishes: Wishes) -> dict[str, Any]:
+def _given(wishes: Wishes) -> dict[str, Any]:
     texts = {field.name: getattr(wishes, field.name) for field in fields(wishes)}
     for name in ("targets", "target_file", "prices"):
         del texts[name]
-    said = {name: value if isinstance(value, int) else str(value) for name, value in texts.items() if value is not None}
-    return said | ({"url": unquoted(str(said["url"]))} if "url" in said else {})
-
-
-def _refused_option(_: Keys, problem: str) -> UsageError:
-    return UsageError(problem)
+    given = {
+        name: value if isinstance(value, int) else str(value) for name, value in texts.items() if value is not None
+    }
+    return given | ({"url": unquoted(str(given["url"]))} if "url" in given else {})
 
 
 def _from_file(environ: Mapping[str, str], wishes: Wishes, options: TargetSettings) -> list[Target]:
@@ -116,7 +113,7 @@ def _from_environment(options: TargetSettings, around: Surroundings) -> Target:
     endpoint = _setting(environ, ENDPOINT, f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url")
     deployment = _setting(environ, DEPLOYMENT, "the name of your deployment of a realtime model")
     version = cleaned(environ.get(API_VERSION, ""), API_VERSION) or None
-    settings = msgspec.structs.replace(options, endpoint=endpoint, deployment=deployment, api_version=version)
+    settings = replace(options, endpoint=endpoint, deployment=deployment, api_version=version)
     if options.key_env is not None:
         return build_target(settings, around)
     has_key = bool(unquoted(environ.get(API_KEY, "")))
@@ -125,10 +122,10 @@ def _from_environment(options: TargetSettings, around: Surroundings) -> Target:
         return _with_notices(build_target(settings, around), notices)
     if has_key:
         named = replace(around, names={**around.names, "key_env": API_KEY})
-        return build_target(msgspec.structs.replace(settings, key_env=API_KEY), named)
+        return build_target(replace(settings, key_env=API_KEY), named)
     if options.auth == "key":
         raise UsageError(f"{API_KEY} is not set: it is the key of the resource; `--auth entra` signs in without one")
-    target = build_target(msgspec.structs.replace(settings, auth="entra"), around)
+    target = build_target(replace(settings, auth="entra"), around)
     return _with_notices(target, ("no key is set: signing in through Microsoft Entra ID (DefaultAzureCredential)",))
 
 

@@ -8,15 +8,11 @@ from datetime import date
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
-
-from msgspec import Meta, Struct
 
 from bench.money import Prices
-from bench.target.settings import NAMED, PriceSettings, key
-from bench.target.yaml_file import YamlFile
-
-ModelName = Annotated[str, Meta(pattern=r"^[!-~]{1,100}$(?!\n)")]
+from bench.shapes import ByName, Day, Text, key, table_of
+from bench.target.settings import PriceSettings
+from bench.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
@@ -29,17 +25,21 @@ class PriceTable:
     models: Mapping[str, Prices]
 
 
-class PricedModel(PriceSettings, forbid_unknown_fields=True, frozen=True, kw_only=True):
+@dataclass(frozen=True)
+class PricedModel(PriceSettings):
     """What a model's tokens cost."""
 
-    source: Annotated[str, key("Where the figures are from, in words.", "text")] = ""
+    source: str = key(Text(blank=True), "Where the figures are from, in words.", "")
 
 
-class PriceFile(Struct, forbid_unknown_fields=True, frozen=True):
+@dataclass(frozen=True)
+class PriceFile:
     """A file of prices."""
 
-    as_of: Annotated[date, key("The day of the figures.", "a date, as in 2026-11-01")]
-    models: Annotated[dict[ModelName, PricedModel], key("Prices by model.", NAMED)]
+    as_of: date = key(Day(), "The day of the figures.", required=True)
+    models: dict[str, PricedModel] = key(
+        ByName("[!-~]{1,100}", table_of(PricedModel)), "Prices by model.", required=True
+    )
 
 
 def load_price_table(path: Path | None) -> PriceTable:
@@ -56,8 +56,7 @@ def _shipped() -> PriceTable:
 
 
 def _loaded(path: Path) -> PriceTable:
-    file = YamlFile(path)
-    read = file.read(PriceFile)
-    models = {name: model.prices for name, model in read.models.items()}
-    sources = tuple(f"{name}: {model.source}" for name, model in read.models.items() if model.source)
-    return PriceTable(read.as_of.isoformat(), path.name, sources, models)
+    file = table_of(PriceFile).read(read_yaml(path, "the file"))
+    models = {name: model.prices for name, model in file.models.items()}
+    sources = tuple(f"{name}: {model.source}" for name, model in file.models.items() if model.source)
+    return PriceTable(file.as_of.isoformat(), path.name, sources, models)

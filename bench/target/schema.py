@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-import msgspec
-
-from bench.target.settings import TargetsFile
+from bench.shapes import Schema
+from bench.target.settings import TARGETS
 
 
-def targets_schema() -> dict[str, Any]:
+def targets_schema() -> Schema:
     """What `settings.py` declares, as JSON Schema (draft 2020-12)."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Targets of Realtime Bench"}
-    return head | msgspec.json.schema(TargetsFile)
+    return head | TARGETS.schema()
 
 
 if __name__ == "__main__":

@@ -7,151 +7,151 @@ each ends in one `TargetSettings`, of which `build.py` makes the target. `docs/t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from msgspec import Meta, Struct
+from typing import Any, Literal, get_args
 
 from bench.money import Prices
-from bench.protocol.dialects import DialectName
+from bench.protocol.dialects import DIALECTS
+from bench.shapes import (
+    ByName,
+    Choice,
+    Field,
+    JsonObject,
+    Matching,
+    Number,
+    OrTable,
+    Schema,
+    Shape,
+    Table,
+    Text,
+    Whole,
+    key,
+    table_of,
+)
+from bench.yaml_file import Value
 
 MOST_HEADERS = 10
 """Azure answers 431 to more."""
 PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
-
-END = r"$(?!\n)"  # Python's `$` also stands before a last line break
-Name = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_-]{{1,64}}{END}")]
-Label = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9._-]{{1,64}}{END}")]
-HeaderName = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9!#$%&'*+.^_`|~-]{{1,64}}{END}")]
-Printable = Annotated[str, Meta(pattern=rf"^[ -~]{{1,64}}{END}")]
-Word = Annotated[str, Meta(pattern=rf"^[!-~]{{1,1000}}{END}")]
-Dollars = Annotated[float, Meta(ge=0, le=100_000)]
-PerMinute = Annotated[float, Meta(ge=0, le=1_000_000)]
-Mebibytes = Annotated[int, Meta(ge=1, le=1_024)]
 SignIn = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
 """Credentials of azure-identity; entra is its default chain."""
 
+NAME = "[A-Za-z0-9_-]{1,64}"
+WORD = "[!-~]{1,1000}"
+SHORT_WORD = "[A-Za-z0-9._-]{1,64}"
+HEADER_NAME = "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
 
-def key(note: str, allowed: str, *, quiet: bool = False) -> Meta:
-    """What a key is for, in a line for people; and what may stand there, as errors go on after "must be".
+ENDPOINT = Text("text, as in https://RESOURCE.openai.azure.com", blank=True)
+URL = Text("text, as in wss://HOST/PATH", blank=True)
+PROXY = Text("text, as in http://HOST:PORT, or none", blank=True)
+FILE = Text("the path of a file", blank=True)
+MODEL = Matching(WORD, "a name without spaces")
+SCOPE = Matching(WORD, f"text, as in {PUBLIC_SCOPE}")
+HOST = Matching(WORD, "the name of a host")
+VARIABLE = Matching(WORD, "the name of an environment variable")
+LABEL = Matching(SHORT_WORD, "1 to 64 of A-Z a-z 0-9 . _ -")
+ID = Matching(SHORT_WORD, "an id, which is no secret")
+REGION = Matching("[ -~]{1,64}", "1 to 64 characters of ASCII")
+HEADERS = ByName(HEADER_NAME, Text(blank=True), f"at most {MOST_HEADERS} of `header: text`", most=MOST_HEADERS)
+PER_MINUTE = Number(0, 1_000_000, "a minute")
+DOLLARS = Number(0, 100_000, "of US dollars")
+SIGN_IN = Choice(get_args(SignIn))
 
-    `quiet`: errors do not quote the value, for somebody may have put a secret there.
-    """
-    return Meta(description=note, extra={"allowed": allowed, "quiet": quiet})
+
+@dataclass(frozen=True)
+class ApiVersion(Shape[str]):
+    """A dated version of the API: text, or the date that YAML makes of one without quotes."""
+
+    shape = Matching(WORD, 'text, as in "2025-04-01-preview"')
+
+    def read(self, value: Value) -> str:
+        content = value.content()
+        return content.isoformat() if isinstance(content, date) else self.shape.read(value)
+
+    def schema(self) -> Schema:
+        return self.shape.schema()
 
 
-NAMED = "made of `name: settings`; names have 1 to 64 of A-Z a-z 0-9 _ -"
-DOLLARS = "a number of US dollars from 0 to 100000"
-FILE = "the path of a file"
-MODEL = "a name without spaces"
-ID = "an id, which is no secret"
-PRICES = "the name of a model of the price table, or a table of the six prices"
-KINDS = "key, entra, managed_identity, service_principal, workload_identity or azure_cli"
-
-
-class PriceSettings(Struct, forbid_unknown_fields=True, frozen=True):
+@dataclass(frozen=True)
+class PriceSettings:
     """US dollars per million tokens of a kind."""
 
-    text_in: Annotated[Dollars, key("Text that is read.", DOLLARS)]
-    text_cached: Annotated[Dollars, key("Text that was read before.", DOLLARS)]
-    text_out: Annotated[Dollars, key("Text that is written.", DOLLARS)]
-    audio_in: Annotated[Dollars, key("Audio that is heard.", DOLLARS)]
-    audio_cached: Annotated[Dollars, key("Audio that was heard before.", DOLLARS)]
-    audio_out: Annotated[Dollars, key("Audio that is spoken.", DOLLARS)]
+    text_in: float = key(DOLLARS, "Text that is read.", required=True)
+    text_cached: float = key(DOLLARS, "Text that was read before.", required=True)
+    text_out: float = key(DOLLARS, "Text that is written.", required=True)
+    audio_in: float = key(DOLLARS, "Audio that is heard.", required=True)
+    audio_cached: float = key(DOLLARS, "Audio that was heard before.", required=True)
+    audio_out: float = key(DOLLARS, "Audio that is spoken.", required=True)
 
     @property
     def prices(self) -> Prices:
-        return Prices(**{name: float(getattr(self, name)) for name in PriceSettings.__struct_fields__})
+        return Prices(**{field.name: getattr(self, field.name) for field in fields(PriceSettings)})
 
 
-class AuthSettings(Struct, forbid_unknown_fields=True, frozen=True):
+PRICES = OrTable(Text("the name of a model of the price table, or a table of the six prices"), table_of(PriceSettings))
+
+
+@dataclass(frozen=True)
+class AuthSettings:
     """How to sign in through Microsoft Entra ID. Secrets come from azure-identity's own environment variables."""
 
-    type: Annotated[SignIn, key("Which credential of azure-identity.", KINDS.removeprefix("key, "))] = "entra"
-    scope: Annotated[
-        Word | None, key("What the token is for; told by the host.", f"text, as in {PUBLIC_SCOPE}", quiet=True)
-    ] = None
-    authority: Annotated[
-        Word | None, key("The host that signs in; told by the host.", "the name of a host", quiet=True)
-    ] = None
-    client_id: Annotated[Label | None, key("Of an application or a user-assigned identity.", ID, quiet=True)] = None
-    tenant_id: Annotated[Label | None, key("The tenant, where the credential needs one.", ID, quiet=True)] = None
+    type: SignIn = key(SIGN_IN, "Which credential of azure-identity.", "entra")
+    scope: str | None = key(SCOPE, "What the token is for; told by the host.", quiet=True)
+    authority: str | None = key(HOST, "The host that signs in; told by the host.", quiet=True)
+    client_id: str | None = key(ID, "Of an application or a user-assigned identity.", quiet=True)
+    tenant_id: str | None = key(ID, "The tenant, where the credential needs one.", quiet=True)
 
 
-class VariantSettings(Struct, forbid_unknown_fields=True, frozen=True):
+AUTH = OrTable(Choice(("key", *SIGN_IN.words)), table_of(AuthSettings))
+
+
+@dataclass(frozen=True)
+class VariantSettings:
     """The same target with other settings."""
 
-    session: Annotated[
-        dict[str, Any] | None,
-        key("Settings that replace those of the script's `session`.", "settings of a session, as in {voice: verse}"),
-    ] = None
-    deployment: Annotated[Word | None, key("Another deployment.", MODEL)] = None
-    model: Annotated[Word | None, key("Another model.", MODEL)] = None
-    prices: Annotated[str | PriceSettings | None, key("What its tokens cost.", PRICES)] = None
+    session: dict[str, Any] | None = key(JsonObject(), "Settings that replace those of the script's `session`.")
+    deployment: str | None = key(MODEL, "Another deployment.")
+    model: str | None = key(MODEL, "Another model.")
+    prices: str | PriceSettings | None = key(PRICES, "What its tokens cost.")
 
 
-class TargetSettings(Struct, forbid_unknown_fields=True, frozen=True):
+VARIANTS = ByName(NAME, table_of(VariantSettings))
+
+
+@dataclass(frozen=True)
+class TargetSettings:
     """One service and how to reach it."""
 
-    endpoint: Annotated[
-        str | None,
-        key("Azure: the address of the resource.", "text, as in https://RESOURCE.openai.azure.com", quiet=True),
-    ] = None
-    url: Annotated[
-        str | None, key("Any service: the whole address, used as it is.", "text, as in wss://HOST/PATH", quiet=True)
-    ] = None
-    dialect: Annotated[DialectName | None, key("How events are spelt.", "ga or preview")] = None
-    api_version: Annotated[
-        Word | None, key("With `endpoint`, preview dialect.", 'text, as in "2025-04-01-preview"')
-    ] = None
-    deployment: Annotated[Word | None, key("With `endpoint`: the deployment's name.", MODEL)] = None
-    model: Annotated[Word | None, key("The same by its other name.", MODEL)] = None
-    label: Annotated[
-        Label | None, key("The name in rows and reports, if not the one here.", "1 to 64 of A-Z a-z 0-9 . _ -")
-    ] = None
-    region: Annotated[Printable | None, key("Where it is, for reports.", "1 to 64 characters of ASCII")] = None
-    auth: Annotated[
-        Literal["key"] | SignIn | AuthSettings | None,
-        key("How to sign in; a table says more.", KINDS, quiet=True),
-    ] = None
-    key_env: Annotated[
-        Word | None,
-        key("The environment variable that holds the key.", "the name of an environment variable", quiet=True),
-    ] = None
-    headers: Annotated[
-        Annotated[dict[HeaderName, str], Meta(max_length=MOST_HEADERS)] | None,
-        key("Further headers; ${NAME} is an environment variable.", "at most 10 of `header: text`", quiet=True),
-    ] = None
-    ca: Annotated[str | None, key("A certificate authority to trust as well (PEM).", FILE)] = None
-    client_cert: Annotated[str | None, key("A client certificate (PEM).", FILE)] = None
-    client_key: Annotated[str | None, key("Its key, where that is in another file.", FILE)] = None
-    proxy: Annotated[
-        str | None,
-        key("A proxy; ${NAME} is an environment variable.", "text, as in http://HOST:PORT, or none", quiet=True),
-    ] = None
-    resolve: Annotated[Word | None, key("The address to connect to, instead of the host's.", "an IP address")] = None
-    compression: Annotated[Literal["none", "deflate"] | None, key("Of messages.", "none or deflate")] = None
-    max_message_mib: Annotated[
-        Mebibytes | None, key("A larger message ends its session; 16.", "a whole number of MiB from 1 to 1024")
-    ] = None
-    prices: Annotated[str | PriceSettings | None, key("What its tokens cost; if not what its model costs.", PRICES)] = (
-        None
-    )
-    connect_rate: Annotated[
-        PerMinute | None,
-        key("Connections that may start in a minute; 0: any number.", "a number a minute from 0 to 1000000"),
-    ] = None
-    variants: Annotated[
-        dict[Name, VariantSettings] | None, key("The same target with other settings, by name.", NAMED)
-    ] = None
+    endpoint: str | None = key(ENDPOINT, "Azure: the address of the resource.", quiet=True)
+    url: str | None = key(URL, "Any service: the whole address, used as it is.", quiet=True)
+    dialect: str | None = key(Choice(tuple(DIALECTS)), "How events are spelt.")
+    api_version: str | None = key(ApiVersion(), "With `endpoint`, preview dialect.")
+    deployment: str | None = key(MODEL, "With `endpoint`: the deployment's name.")
+    model: str | None = key(MODEL, "The same by its other name.")
+    label: str | None = key(LABEL, "The name in rows and reports, if not the one here.")
+    region: str | None = key(REGION, "Where it is, for reports.")
+    auth: Literal["key"] | SignIn | AuthSettings | None = key(AUTH, "How to sign in; a table says more.", quiet=True)
+    key_env: str | None = key(VARIABLE, "The environment variable that holds the key.", quiet=True)
+    headers: dict[str, str] | None = key(HEADERS, "Further headers; ${NAME} is an environment variable.", quiet=True)
+    ca: str | None = key(FILE, "A certificate authority to trust as well (PEM).")
+    client_cert: str | None = key(FILE, "A client certificate (PEM).")
+    client_key: str | None = key(FILE, "Its key, where that is in another file.")
+    proxy: str | None = key(PROXY, "A proxy; ${NAME} is an environment variable.", quiet=True)
+    resolve: str | None = key(Matching(WORD, "an IP address"), "The address to connect to, instead of the host's.")
+    compression: str | None = key(Choice(("none", "deflate")), "Of messages.")
+    max_message_mib: int | None = key(Whole(1, 1_024, "of MiB"), "A larger message ends its session; 16.")
+    prices: str | PriceSettings | None = key(PRICES, "What its tokens cost; if not what its model costs.")
+    connect_rate: float | None = key(PER_MINUTE, "Connections that may start in a minute; 0: any number.")
+    variants: dict[str, VariantSettings] | None = key(VARIANTS, "The same target with other settings, by name.")
 
 
-class TargetsFile(Struct, forbid_unknown_fields=True, frozen=True):
-    """Targets by name."""
-
-    targets: Annotated[Annotated[dict[Name, TargetSettings], Meta(min_length=1)], key("One entry per service.", NAMED)]
-
+TARGET = table_of(TargetSettings)
+TARGETS: Table[dict[str, TargetSettings]] = Table(
+    {"targets": Field(ByName(NAME, TARGET, least=1), "One entry per service.", required=True)},
+    lambda targets: targets,
+)
 
 OPTIONS = (
     *("url", "dialect", "auth", "ca", "client_cert", "client_key", "proxy", "resolve", "compression"),
@@ -164,7 +164,7 @@ ON_COMMAND_LINE = {name: "--" + name.replace("_", "-") for name in OPTIONS} | {
     "api_version": "OPENAI_API_VERSION",
 }
 """What keys are called where options and the environment set them."""
-IN_FILE = {name: name for name in TargetSettings.__struct_fields__}
+IN_FILE = {name: name for name in TARGET.fields}
 
 Names = Mapping[str, str]
 """Keys of `TargetSettings` → what the user knows them by."""

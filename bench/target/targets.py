@@ -1,4 +1,4 @@
-"""Targets by name, as a `targets.yaml` describes them; every error names its line."""
+"""Targets by name, as a `targets.yaml` describes them; every error names its place."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from bench.errors import ScriptError, UsageError
 from bench.plain import shortened
 from bench.target.address import with_model
@@ -16,14 +14,14 @@ from bench.target.build import build_target
 from bench.target.settings import (
     IN_FILE,
     ON_COMMAND_LINE,
+    TARGETS,
     Surroundings,
     TargetSettings,
-    TargetsFile,
     VariantSettings,
 )
 from bench.target.target import Target
 from bench.target.urls import SettingError
-from bench.target.yaml_file import Keys, YamlFile
+from bench.yaml_file import Value, read_yaml
 
 PATHS = ("ca", "client_cert", "client_key")
 
@@ -33,8 +31,8 @@ def file_targets(path: Path, names: Sequence[str], options: TargetSettings, arou
 
     A variant is `name.variant`. Raises ScriptError with the line; UsageError where names or options are wrong.
     """
-    file = YamlFile(path)
-    settings = file.read(TargetsFile).targets
+    file = read_yaml(path, "the file")
+    settings = TARGETS.read(file)
     _refuse_names(path, names, [*_known(settings)])
     targets = [_named(file, settings, name, options, around) for name in names]
     _refuse_same_labels(names, targets)
@@ -66,59 +64,59 @@ def _refuse_same_labels(names: Sequence[str], targets: Sequence[Target]) -> None
 
 
 def _named(
-    file: YamlFile, targets: dict[str, TargetSettings], full_name: str, options: TargetSettings, around: Surroundings
+    file: Value, targets: dict[str, TargetSettings], full_name: str, options: TargetSettings, around: Surroundings
 ) -> Target:
     name, _, variant_name = full_name.partition(".")
     settings = targets[name]
-    keys: Keys = ("targets", name)
+    keys = ("targets", name)
     label = settings.label or name
     if not variant_name:
-        return _built(file, keys, msgspec.structs.replace(settings, label=label), options, around)
+        return _built(file, keys, replace(settings, label=label), options, around)
     variant_keys = (*keys, "variants", variant_name)
     variant = (settings.variants or {})[variant_name]
-    changed = msgspec.structs.replace(_changed(file, variant_keys, settings, variant), label=f"{label}.{variant_name}")
+    changed = replace(_changed(file, variant_keys, settings, variant), label=f"{label}.{variant_name}")
     return replace(
         _built(file, variant_keys, changed, options, around),
         variant_of=label,
         session=dict(variant.session or {}),
-        session_source=f"{file.path}:{file.line((*variant_keys, 'session'))}",
+        session_source=file.nearest(*variant_keys, "session").place,
     )
 
 
-def _changed(file: YamlFile, keys: Keys, settings: TargetSettings, variant: VariantSettings) -> TargetSettings:
+def _changed(file: Value, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings) -> TargetSettings:
     """The settings of a target with those of a variant in them. Another model has other prices, too."""
     if variant.deployment is not None and variant.model is not None:
-        raise file.refuse("model and deployment are two names of the same: leave one out", *keys, "model")
+        raise file.nearest(*keys, "model").error("model and deployment are two names of the same: leave one out")
     model = variant.deployment or variant.model
     if variant.prices is not None or model is not None:
-        settings = msgspec.structs.replace(settings, prices=variant.prices)
+        settings = replace(settings, prices=variant.prices)
     if model is None:
         return settings
     if settings.url is None:
-        return msgspec.structs.replace(settings, deployment=model, model=None)
+        return replace(settings, deployment=model, model=None)
     url = with_model(settings.url, model)
     if url is None:
-        raise file.refuse("model has nothing to replace: the target's `url` names no model", *keys)
-    return msgspec.structs.replace(settings, url=url)
+        raise file.nearest(*keys).error("model has nothing to replace: the target's `url` names no model")
+    return replace(settings, url=url)
 
 
 def _built(
-    file: YamlFile, keys: Keys, settings: TargetSettings, options: TargetSettings, around: Surroundings
+    file: Value, keys: tuple[str, ...], settings: TargetSettings, options: TargetSettings, around: Surroundings
 ) -> Target:
     """The target at the keys, a variant's or its own. What it says itself stands there, all else in the target."""
-    given = {name: value for name, value in msgspec.structs.asdict(options).items() if value is not None}
+    given = {name: value for name, value in vars(options).items() if value is not None}
     names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in given}
     try:
         target = build_target(_overridden(settings, given), replace(around, names=names))
     except SettingError as error:
         if error.key in given:
             raise
-        at = (*keys, error.key) if file.has((*keys, error.key)) else (*keys[:2], error.key)
-        raise file.refuse(str(error), *at) from None
+        at = file.within(*keys, error.key) or file.nearest(*keys[:2], error.key)
+        raise at.error(str(error)) from None
     except ScriptError:  # of the price table
         raise
     except UsageError as error:  # of a variable's value
-        raise file.refuse(str(error), *keys) from None
+        raise file.nearest(*keys).error(str(error)) from None
     return replace(target, notices=tuple(f"{target.label}: {notice}" for notice in target.notices))
 
 
@@ -127,4 +125,4 @@ def _overridden(settings: TargetSettings, given: dict[str, Any]) -> TargetSettin
     paths = {name: str(Path(given[name]).absolute()) for name in PATHS if name in given}
     other = {"key_env": "auth", "auth": "key_env"}
     ways = {other[name]: None for name in other if name in given and given.get("auth") != "key"}
-    return msgspec.structs.replace(settings, **(ways | given | paths))
+    return replace(settings, **(ways | given | paths))

@@ -8,21 +8,23 @@ ttfa: ["p(95)<+20%", "p(95)<+20% and +30ms"]   against the baseline
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 from bench.errors import ScriptError, UsageError
+from bench.yaml_file import Value, read_yaml
 from reports.question import Kind, Question
 from reports.statistics.differences import Margin
 from reports.thresholds.gated import OTHERS, Gated, gated, quoted
 from reports.thresholds.limits import is_relative, limit_of, margin_of
-from reports.thresholds.yaml_lines import entries
 
 Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
 FILTERS = ("step", "target")
+SHAPE = 'write a measure with one text or a list of texts, such as ttfa: ["p(95)<800"]'
 SIGNED = frozenset({"transcript_lead"})
 """Measures whose values may lie on either side of nought."""
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
@@ -90,15 +92,33 @@ def parse(measure: str, text: str) -> Threshold:
 
 def read(path: Path) -> tuple[Threshold, ...]:
     """A YAML file of thresholds. Raises UsageError with file, line and what is allowed."""
-    found = []
-    for line, measure, text in entries(path):
+    thresholds = []
+    for value, measure, text in _entries(read_yaml(path, "the file")):
         try:
-            found.append(parse(measure, text))
+            thresholds.append(parse(measure, text))
         except UsageError as error:
-            raise ScriptError(path, line, str(error)) from None
-    if not found:
+            raise value.error(str(error)) from None
+    if not thresholds:
         raise ScriptError(path, None, 'holds no threshold: write a measure with its limits, ttfa: ["p(95)<800"]')
-    return tuple(found)
+    return tuple(thresholds)
+
+
+def _entries(root: Value) -> Iterator[tuple[Value, str, str]]:
+    """(value, measure, text) of each threshold. Raises ScriptError with its place."""
+    content = root.content()
+    if content is None:
+        return
+    if not isinstance(content, dict):
+        raise root.error(SHAPE)
+    for measure, value in content.items():
+        inner = value.content()
+        items = inner if isinstance(inner, list) else [value]
+        if not items:
+            raise value.error(f"{measure} has no threshold: {SHAPE}")
+        for item in items:
+            if not (item.written or "").strip():
+                raise item.error(SHAPE)
+            yield item, measure, str(item.written)
 
 
 def _named(text: str) -> tuple[str, dict[str, str]]:

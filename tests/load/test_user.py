@@ -271,7 +271,7 @@ def test_a_script_is_looked_at_before_the_target(tmp_path: Path) -> None:
     ended = forked.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 2
-    assert f"rtbench: {tmp_path}/talk.yaml:2: step 1 must have exactly one of" in ended.stderr
+    assert f"rtbench: {tmp_path}/talk.yaml:2:5: step 1 must have exactly one of" in ended.stderr
     assert "AZURE" not in ended.stderr
 
 

@@ -38,8 +38,8 @@ def write(path: Path, text: str) -> Path:
 
 WRONG: list[tuple[str, int | None, str]] = [
     # (script, line, words of the error)
-    ("", 1, "is empty; a script needs `steps`"),
-    ("# nothing but this\n", 1, "is empty"),
+    ("", 1, "the script needs `steps`"),
+    ("# nothing but this\n", 1, "the script needs `steps`"),
     ("steps:\n\t- say: hi\n", 2, "indent with spaces, not with tabs"),
     ("steps: [\n", 2, "is not YAML"),
     ("steps: *nothing\n", 1, "is not YAML: found undefined alias"),
@@ -240,7 +240,15 @@ WRONG: list[tuple[str, int | None, str]] = [
     ('session:\n  extra: {a: "\\ud800"}\n', 2, "a must be Unicode text"),
     ("session:\n  extra: {a: {1: 2}}\n", 2, "a has a key that is not a word"),
     ("session:\n  extra: {a: 1, a: 2}\n", 2, "extra has the key 'a' twice"),
-    ("session:\n  extra: &a {b: *a}\n", 2, "b is nested more than 32 levels deep"),
+    ("session:\n  extra: &a {b: *a}\n", 2, "holds itself: an alias stands inside of what it repeats"),
+    ("session:\n  extra: {<<: 5}\n", 2, "extra merges in what is no mapping"),
+    (f"session:\n  extra: {'[' * 70}{']' * 70}\n", 2, "holds over 100000 values or 64 levels of them"),
+    (
+        "a: &a0 [1, 1, 1, 1]\n" + "".join(f"b: &a{n + 1} [*a{n}, *a{n}, *a{n}, *a{n}]\n" for n in range(9)),
+        9,
+        "holds over 100000 values",
+    ),
+    (f"say: {'x' * (4 << 20)}", None, "is larger than 4 MiB"),
     ("limits: {fist_delta: 3}\nsteps:\n- say: hi\n", 1, "did you mean first_delta? allowed: tcp, tls, upgrade"),
     ("limits:\n  done: 0\nsteps:\n- say: hi\n", 2, "done must be a number of seconds from 0.001 to 3600, not 0"),
 ]
@@ -255,11 +263,12 @@ def test_what_is_wrong_with_a_script_is_said_with_its_line(
 
     assert words in caught.value.problem
     assert caught.value.line == line
-    assert str(caught.value).startswith(f"{script}:{line}: " if line else f"{script}: ")
+    place = f"{script}:{line}:{caught.value.column}: " if caught.value.column else f"{script}:{line}: "
+    assert str(caught.value).startswith(place if line else f"{script}: ")
 
 
 def test_a_script_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ScriptError, match="no such script"):
+    with pytest.raises(ScriptError, match="no such file"):
         load_script(tmp_path / "none.yaml")
     with pytest.raises(ScriptError, match="cannot be read"):
         load_script(tmp_path)

@@ -38,22 +38,22 @@ def test_what_a_profile_leaves_out_is_as_in_the_default(tmp_path: Path) -> None:
         ("rate_limits: often\n", 1, "after_done"),
         ("obfuscation: 1\n", 1, "true or false"),
         ("transcript_lead_deltas: [5, 3]\n", 1, "whole number from 5"),
-        ("delays_ms:\n  committed: 5\n", 2, "committed must be {p50"),
+        ("delays_ms:\n  committed: 5\n", 2, "committed must be made of `key: value`, not 5; allowed: p50, p95"),
         ("delays_ms:\n  commited: {p50: 1, p95: 2}\n", 2, "unknown key 'commited'"),
         ("delays_ms:\n  committed: {p50: 9, p95: 2}\n", 2, "must not be below"),
-        ("delays_ms: 5\n", 1, "delays_ms must hold some of session_created"),
-        ("- 1\n", 1, "a mapping"),
-        ("", 1, "a mapping"),
+        ("delays_ms: 5\n", 1, "delays_ms must be made of `key: value`, not 5; allowed: session_created"),
+        ("- 1\n", 1, "the profile must be made of `key: value`, not a list"),
+        ("", 1, "the profile must be made of `key: value`, not nothing"),
         ("speed: [\n", 2, "not YAML"),
-        ("refuse: sometimes\n", 1, "one of api_version"),
-        ("refuse: [throttled]\n", 1, "one of api_version"),
-        ("limits: 5\n", 1, "limits must hold some of connections_per_min"),
+        ("refuse: sometimes\n", 1, "refuse must be api_version"),
+        ("refuse: [throttled]\n", 1, "refuse must be api_version"),
+        ("limits: 5\n", 1, "limits must be made of `key: value`, not 5; allowed: connections_per_min"),
         ("limits:\n  requests_per_min: 1\n  tokens_per_min: 0\n", 3, "tokens_per_min must be a whole number"),
         ("limits:\n  tokens_per_hour: 1\n", 2, "unknown key 'tokens_per_hour'"),
-        ("drift: {sd: 0.1, seed: 1}\n", 1, "drift must be {sd"),
-        ("drift: {sd: -1, time_constant_s: 9, seed: 1}\n", 1, "drift must be a number from 0 to 2"),
+        ("drift: {sd: 0.1, seed: 1}\n", 1, "drift needs `time_constant_s`"),
+        ("drift: {sd: -1, time_constant_s: 9, seed: 1}\n", 1, "sd must be a number from 0 to 2"),
         ("expires_after_s: 0\n", 1, "expires_after_s must be a number"),
-        ("speed: 1\nspeed: 2\n", 2, "not YAML"),
+        ("speed: 1\nspeed: 2\n", 2, "the profile has the key 'speed' twice"),
     ],
 )
 def test_a_mistake_is_told_with_file_and_line(tmp_path: Path, content: str, line: int, words: str) -> None:
@@ -63,13 +63,13 @@ def test_a_mistake_is_told_with_file_and_line(tmp_path: Path, content: str, line
     with pytest.raises(UsageError) as caught:
         load_profile(path)
 
-    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert str(caught.value).startswith(f"{path}:{line}:")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_profile_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.yaml: cannot be read"):
+    with pytest.raises(UsageError, match=r"none\.yaml: no such file"):
         load_profile(tmp_path / "none.yaml")
 
 

@@ -16,8 +16,8 @@ from ruamel.yaml import YAML
 from bench.errors import UsageError
 from bench.target.endpoint import Wishes, resolve_targets
 from bench.target.schema import targets_schema
-from bench.target.settings import TargetsFile
-from bench.target.yaml_file import checked
+from bench.target.settings import TARGETS
+from bench.yaml_file import PlainValue
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "scenarios" / "targets.example.yaml"
@@ -29,7 +29,7 @@ TREE: dict[str, Any] = YAML(typ="safe", pure=True).load(EXAMPLE.read_text(encodi
 def refused(tree: Any) -> str | None:
     """What the reader says about a tree; None where it takes it."""
     try:
-        checked(tree, TargetsFile, lambda keys, problem: UsageError(f"{keys}: {problem}"))
+        TARGETS.read(PlainValue("the file", tree))
     except UsageError as error:
         return str(error)
     return None
@@ -112,24 +112,6 @@ def test_schema_and_reader_agree_on_any_tree(tree: Any) -> None:
     refusal = refused(tree)
 
     assert (refusal is None) == VALIDATOR.is_valid(tree), refusal
-
-
-@given(data=st.data())
-def test_a_refusal_leads_to_a_place_of_the_tree(data: st.DataObject) -> None:
-    place = data.draw(st.sampled_from(list(places(TREE))))
-    tree = changed(TREE, place, data.draw(TREES))
-    found: list[tuple[Any, ...]] = []
-
-    def refuse(keys: tuple[Any, ...], problem: str) -> UsageError:
-        found.append(keys)
-        return UsageError(problem)
-
-    try:
-        checked(tree, TargetsFile, refuse)
-    except UsageError:
-        (keys,) = found
-        common = min(len(keys), len(place))
-        assert keys[:common] == place[:common]
 
 
 def properties(schema: Any) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_a_variant_is_a_target_of_its_own_with_other_settings(tmp_path: Path) ->
         "voice": "verse",
         "turn_detection": {"type": "server_vad", "silence_duration_ms": 200},
     }
-    assert quick.session_source == f"{tmp_path}/targets.yaml:15"
+    assert quick.session_source == f"{tmp_path}/targets.yaml:15:9"
     assert quick.prices == sweden.prices
     assert (mini.model, mini.session) == ("gpt-realtime-mini", {})
     assert mini.prices == Prices(0.6, 0.06, 2.4, 10, 0.3, 20)
@@ -221,7 +222,7 @@ def test_a_table_of_prices_given_beside_is_the_one_that_models_are_named_of(tmp_
 def test_what_one_target_merges_in_from_another_has_the_line_where_it_is_written(tmp_path: Path) -> None:
     text = f"{ONE.replace('one:', 'one: &a')}    {URL}\n    compression: gzip\n  two: {{<<: *a, label: b}}\n"
 
-    assert refusal(tmp_path, text, "two").startswith("targets.yaml:4: compression must be none or deflate")
+    assert refusal(tmp_path, text, "two").startswith("targets.yaml:4:5: compression must be none or deflate")
     assert resolved(tmp_path, text.replace("gzip", "none"), "two")[0].label == "b"
 
 
@@ -314,9 +315,9 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((*AZURE, "api_version: 2024-12-17"), 5, "a model version and no api-version"),
         ((*AZURE, 'api_version: "2024-12-17"'), 5, "a model version and no api-version"),
         ((URL, "dialect: GA"), 4, 'dialect must be ga or preview, not the text "GA"'),
-        ((URL, "endpoints: x"), 4, "endpoints is an unknown key; did you mean endpoint? allowed: endpoint, url,"),
+        ((URL, "endpoints: x"), 4, "has an unknown key 'endpoints'; did you mean endpoint? allowed: endpoint, url,"),
         ((URL, "label: a b"), 4, "label must be 1 to 64 of A-Z a-z 0-9 . _ -"),
-        ((URL, "label: a", "label: b"), 5, "is not YAML: found duplicate key"),
+        ((URL, "label: a", "label: b"), 5, "one has the key 'label' twice"),
         ((URL, f"key_env: {SECRET}"), 4, "key_env names a variable that is not set: it wants the variable's name"),
         ((URL, f"key_env: [{SECRET}]"), 4, "key_env must be the name of an environment variable"),
         ((URL, "auth: key"), 4, "auth key needs key_env"),
@@ -324,7 +325,7 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((URL, "auth: entra"), 4, "auth is for Azure, and voice.example is not there"),
         ((*AZURE, "auth: entra", "key_env: MY_KEY"), 5, "auth and key_env are two ways to sign in"),
         ((*AZURE, "auth:", "  type: key"), 6, "type must be entra, managed_identity"),
-        ((*AZURE, "auth:", f"  client_secret: {SECRET}"), 6, "client_secret is an unknown key"),
+        ((*AZURE, "auth:", f"  client_secret: {SECRET}"), 6, "auth has an unknown key 'client_secret'"),
         ((*AZURE, "auth:", f"  client_id: ~{SECRET}"), 6, "client_id must be an id, which is no secret"),
         ((URL, "headers: {Authorization: x}"), 4, "headers must not set Authorization"),
         ((URL, "headers: {sec-websocket-key: x}"), 4, "headers must not set sec-websocket-key"),
@@ -342,8 +343,8 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((URL, "connect_rate: -1"), 4, "connect_rate must be a number a minute from 0 to 1000000, not -1"),
         ((URL, "prices: {text_in: 1}"), 4, "prices needs `text_cached`"),
         ((URL, "variants:", "  a.b: {}"), 5, "a.b cannot stand here: variants must be made of `name: settings`"),
-        ((URL, "variants:", "  b:", "    session: [voice]"), 6, "session must be settings of a session"),
-        ((URL, "variants:", "  b:", "    sessions: {}"), 6, "sessions is an unknown key; did you mean session?"),
+        ((URL, "variants:", "  b:", "    session: [voice]"), 6, "session must be made of `key: value`"),
+        ((URL, "variants:", "  b:", "    sessions: {}"), 6, "b has an unknown key 'sessions'; did you mean session?"),
         (("url: *nothing",), 3, "is not YAML"),
         (("\turl: x",), 3, "is not YAML"),
     ],
@@ -353,21 +354,21 @@ def test_each_mistake_names_its_line_and_its_remedy(
 ) -> None:
     said = refusal_of(tmp_path, *lines)
 
-    assert said.startswith(f"targets.yaml:{line}: ")
+    assert re.match(rf"targets\.yaml:{line}:\d+: ", said)
     assert words in said
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "targets.yaml:1: the file must be made of `key: value`, not nothing"),
+        ("", "targets.yaml:1:1: the file needs `targets`"),
         ("- a", "the file must be made of `key: value`, not a list"),
-        ("targets:", "targets.yaml:1: targets must be made of `name: settings`"),
+        ("targets:", "targets.yaml:1:1: targets must be made of `name: settings`"),
         ("targets: {}", "targets must be made of `name: settings`"),
-        ("target: {}", "target is an unknown key; did you mean targets?"),
+        ("target: {}", "the file has an unknown key 'target'; did you mean targets?"),
         ("targets: {a.b: {}}", "a.b cannot stand here"),
-        ("targets: {3: {}}", "3 cannot stand here"),
-        ("1: {url: x}", "targets.yaml:1: 1 cannot stand here: the file must be made of `key: value`"),
+        ("targets: {3: {}}", "targets has a key that is not a word"),
+        ("1: {url: x}", "targets.yaml:1:1: the file has a key that is not a word"),
         ("targets: &a {one: *a}", "targets.yaml"),
     ],
 )
@@ -378,24 +379,24 @@ def test_each_mistake_around_targets_is_told_too(tmp_path: Path, text: str, word
 def test_a_variant_s_own_mistake_has_the_variant_s_line(tmp_path: Path) -> None:
     text = TWO.replace("prices: gpt-realtime-mini", "prices: gpt-realtime-nano")
 
-    assert refusal(tmp_path, text, "sweden.mini").startswith("targets.yaml:20: prices names no model")
+    assert refusal(tmp_path, text, "sweden.mini").startswith("targets.yaml:20:9: prices names no model")
     assert len(resolved(tmp_path, text, "sweden")) == 1
 
 
 def test_a_variant_has_one_model(tmp_path: Path) -> None:
     text = TWO.replace("model: gpt-realtime-mini", "deployment: d\n        model: m")
 
-    assert refusal(tmp_path, text, "sweden.mini").startswith("targets.yaml:20: model and deployment are two names")
+    assert refusal(tmp_path, text, "sweden.mini").startswith("targets.yaml:20:9: model and deployment are two names")
 
 
 def test_a_value_that_no_header_can_hold_is_told_with_the_target_s_line(tmp_path: Path) -> None:
     for line in ("key_env: BROKEN", "headers: {a: '${BROKEN}'}", "proxy: http://me:${BROKEN}@p"):
         said = refusal_of(tmp_path, URL, line, environ={"BROKEN": f"{SECRET} {SECRET}"})
 
-        assert said.startswith("targets.yaml:2: ")
+        assert said.startswith("targets.yaml:2:3: ")
         assert "holds a space, a line break or a character outside ASCII" in said
 
 
 def test_targets_that_are_not_asked_for_need_no_variables(tmp_path: Path) -> None:
     assert len(resolved(tmp_path, TWO, "east", environ={})) == 1
-    assert "targets.yaml:10: key_env names a variable that is not set" in refusal(tmp_path, TWO, "sweden", environ={})
+    assert "targets.yaml:10:5: key_env names a variable that is not set" in refusal(tmp_path, TWO, "sweden", environ={})

@@ -1,0 +1,122 @@
+"""One reader for all of a user's YAML: whatever the file is for, a mistake is said alike, with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from bench.errors import ScriptError
+from bench.plan.script import load_script
+from bench.simulator.profile import load_profile
+from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.prices import load_price_table
+from bench.yaml_file import PlainValue, Value, read_yaml
+from reports.thresholds import grammar
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "script": load_script,
+    "targets": lambda path: resolve_targets({}, Wishes(targets=("one",), target_file=path)),
+    "prices": load_price_table,
+    "profile": load_profile,
+    "thresholds": grammar.read,
+}
+LAUGHS = "".join(f"a{n}: &a{n + 1} [1{f', *a{n}' * 9 * (n > 0)}]\n" for n in range(8))
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize(
+    ("content", "place", "problem"),
+    [
+        ("speed: 1\nspeed: 2\n", ":2:1", "the (file|script|profile) has the key 'speed' twice"),
+        ("1: 2\n", ":1:1", "the (file|script|profile) has a key that is not a word"),
+        ("a: {b: [}\n", ":1:9", "is not YAML: "),
+        ("a:\n\tb: 1\n", ":2:1", "is not YAML: .*; indent with spaces, not with tabs"),
+        ("a: *b\n", ":1:4", "is not YAML: found undefined alias"),
+        ("%YAML 1.9\n---\na: 1\n", "", "is not YAML: its %YAML line names a version that nobody knows"),
+        ("a: &a [*a]\n", ":1:4", "holds itself: an alias stands inside of what it repeats"),
+        (LAUGHS, ":6:5", "holds over 100000 values or 64 levels of them, with its aliases written out"),
+        (f"a: {'[' * 65}{']' * 65}\n", r":1:\d+", "holds over 100000 values or 64 levels"),
+        (f"# {'x' * (4 << 20)}", "", "is larger than 4 MiB"),
+        (b"a: 1\nb: Gr\xfc\xdfe\n", ":2", "is not UTF-8 text"),
+    ],
+    ids=lambda value: repr(value[:20]),
+)
+def test_every_reader_says_the_same_of_the_same_mistake(
+    tmp_path: Path, kind: str, content: str | bytes, place: str, problem: str
+) -> None:
+    path = tmp_path / "any.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    with pytest.raises(ScriptError) as caught:
+        READERS[kind](path)
+    assert re.match(rf"{re.escape(str(path))}{place}: {problem}", str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_every_reader_says_that_a_file_is_not_there(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(ScriptError, match=r"none\.yaml: no such file$"):
+        READERS[kind](tmp_path / "none.yaml")
+    with pytest.raises(ScriptError, match="cannot be read: Is a directory"):
+        READERS[kind](tmp_path)
+
+
+def value_of(folder: Path, text: str) -> Value:
+    path = folder / "any.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_yaml(path, "it")
+
+
+def content_of(value: Value) -> object:
+    """What a value holds, all the way down."""
+    content = value.content()
+    if isinstance(content, dict):
+        return {name: content_of(inner) for name, inner in content.items()}
+    return [content_of(item) for item in content] if isinstance(content, list) else content
+
+
+def test_scalars_are_what_yaml_says_and_a_whole_number_stays_one(tmp_path: Path) -> None:
+    written = "[text, '5', 5, -2, 1.5, 1e3, true, null, ~, 2026-11-01, '2026-11-01']"
+
+    contents = content_of(value_of(tmp_path, written))
+    assert contents == ["text", "5", 5, -2, 1.5, 1000.0, True, None, None, date(2026, 11, 1), "2026-11-01"]
+    assert [type(number) for number in contents[2:6]] == [int, int, float, float]
+
+
+def test_what_python_has_no_value_for_is_none_of_them(tmp_path: Path) -> None:
+    items = value_of(tmp_path, "[0o14, .nan, .inf, 2026-13-45, 2026-11-01T10:00:00, !!binary aGk=]").content()
+
+    assert isinstance(items, list)
+    for item in items:
+        assert not isinstance(item.content(), str | int | float | bool | date | list | dict | None)
+
+
+def test_what_a_mapping_merges_in_yields_to_its_own_keys_and_keeps_its_place(tmp_path: Path) -> None:
+    root = value_of(tmp_path, "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc:\n  <<: [*a, *b]\n  x: 3\n")
+
+    assert content_of(root.nearest("c")) == {"x": 3, "y": 1, "z": 2}
+    assert [root.nearest("c", key).place.rpartition("any.yaml")[2] for key in "xyz"] == [":5:3", ":1:14", ":2:14"]
+
+
+def test_a_value_that_is_not_written_has_the_place_of_what_it_would_stand_in(tmp_path: Path) -> None:
+    root = value_of(tmp_path, "a:\n  b: 1\n")
+
+    assert root.within("a", "c") is None
+    assert root.nearest("a", "c", "d").place.endswith("any.yaml:1:1")
+    assert root.nearest("a", "b", "c").place.endswith("any.yaml:2:3")
+
+
+def test_a_file_with_nothing_in_it_holds_a_null(tmp_path: Path) -> None:
+    assert value_of(tmp_path, "# nothing\n").content() is None
+    assert str(value_of(tmp_path, "").refuse("is wrong")) == f"{tmp_path}/any.yaml:1:1: it is wrong"
+
+
+def test_a_quiet_value_is_not_quoted_and_neither_is_what_it_holds(tmp_path: Path) -> None:
+    for value in (PlainValue("it", {"a": {"b": "s3cr3t"}}), value_of(tmp_path, "a: {b: s3cr3t}")):
+        inner = value.unquoted().nearest("a", "b")
+
+        assert "s3cr3t" in str(value.nearest("a", "b").unlike("a number"))
+        assert str(inner.unlike("a number")).endswith("b must be a number")
