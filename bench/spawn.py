@@ -1,4 +1,4 @@
-"""How Python processes of our own are started: with our packages, whatever lies where the user stands.
+"""Processes of our own: how Python is started with our packages, whatever lies where the user stands, and who runs.
 
 Python looks for modules in the working folder first, and then along PYTHONPATH. A user's own `bench.py` or `reports/`
 there would be taken for ours.
@@ -23,3 +23,16 @@ def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment in which our packages come before all else of PYTHONPATH, where that is set."""
     path = environ.get("PYTHONPATH")
     return dict(environ) | ({"PYTHONPATH": os.pathsep.join((HOME, path))} if path else {})
+
+
+def is_alive(pid: object) -> bool:
+    """Whether a process of this number runs on this host, and is not one that has ended and waits for its parent."""
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's, or a system without /proc
+        return True

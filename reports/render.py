@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import UsageError
-from bench.run.folder import write_text
+from bench.run.disk import write_text
 from reports.page.page import html
 from reports.runs import Run
 from reports.summary.summary import Summary, summarise

@@ -7,7 +7,6 @@ categoricals; the service's ids, one per turn, stay in Arrow, so that a million 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import MEASURED, Histograms
 from bench.run.measured import origin_ns, values_ns
+from bench.run.part import parts
 from reports.exactness import Inexact, inexact_of
 from reports.schemas.fit import misfit
 from reports.schemas.run import run_schema
@@ -238,8 +238,8 @@ def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
     """The final log, else the sum of the workers' own; with what was counted beside them."""
     final = run_folder.histograms_path(path)
     merged = Histograms()
-    for log in [final] if final.exists() else sorted((path / "spool").glob("histograms-*.hlog")):
-        merged.merge(hdr.read(log))
+    for histograms in [hdr.read(final)] if final.exists() else [part.histograms() for part in parts(path)]:
+        merged.merge(histograms)
     totals = document.get("totals") or _counted(path)
     merged.out_of_range.update(_counter(totals.get("out_of_range")))
     merged.negative.update(_counter(totals.get("negative")))
@@ -248,15 +248,11 @@ def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
 
 def _counted(path: Path) -> dict[str, Any]:
     """What the workers of a run without totals counted beside their histograms."""
-    total: dict[str, Counter[str]] = {"out_of_range": Counter(), "negative": Counter()}
-    for file in sorted((path / "spool").glob("worker-*.json")):
-        try:
-            counters = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:  # the writer was killed in mid-write
-            continue
-        for name, counter in total.items():
-            counter.update(_counter(counters.get(name)))
-    return dict(total)
+    out_of_range, negative = Counter[str](), Counter[str]()
+    for part in parts(path):
+        out_of_range.update(part.facts.out_of_range)
+        negative.update(part.facts.negative)
+    return {"out_of_range": out_of_range, "negative": negative}
 
 
 def _counter(value: object) -> Counter[str]:

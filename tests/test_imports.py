@@ -36,8 +36,9 @@ FLOORS = (
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
-    "bench.errors", "bench.measures", "bench.money", "bench.plain", "bench.run.folder", "bench.run.histograms",
-    "bench.run.measured", "bench.run.evidence", "bench.run.validity", "bench.yaml_file",
+    "bench.errors", "bench.measures", "bench.money", "bench.plain", "bench.run.folder", "bench.run.part",
+    "bench.run.disk", "bench.run.histograms", "bench.run.measured", "bench.run.evidence", "bench.run.validity",
+    "bench.yaml_file",
 }  # fmt: skip
 
 # A library → the modules that may name it.
@@ -160,6 +161,13 @@ def test_reports_know_of_the_measuring_half_only_its_files_and_its_catalogue() -
     }
 
     assert used == set()
+
+
+def test_how_workers_parts_are_kept_is_known_in_one_place() -> None:
+    """Another spool is its own file, and its name there."""
+    knowing = {name for name in MODULES for module in imports(name) if within(module, "bench.run.file_spool")}
+
+    assert knowing == {"bench.run.spool"}
 
 
 @pytest.mark.parametrize("library", NAMED_IN)

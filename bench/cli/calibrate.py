@@ -152,7 +152,7 @@ def _problem(found: Calibration, folder: Path) -> str:
     from bench.calibrate.page import html
     from bench.errors import UsageError
     from bench.run.calibration import file_name, load, save
-    from bench.run.folder import write_text
+    from bench.run.disk import write_text
 
     before = load(folder / file_name(tls=found.tls))
     if is_coarse(found) and before is not None and not is_coarse(before) and before.machine == found.machine:

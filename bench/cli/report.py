@@ -78,7 +78,9 @@ def closing(summary: Summary, html: Path) -> list[str]:
 
 def close_if_left(folder: Path, document: dict[str, Any]) -> None:
     """Give a run whose writer is gone the files of a clean end. One that is under way is read as it is."""
-    if not (folder / "spool").is_dir():
+    from bench.run import spool
+
+    if not spool.is_kept(folder):
         return
     from bench.run import close
 

@@ -18,7 +18,8 @@ from bench.errors import INVALID_STATUS, USAGE_STATUS
 from bench.load.pacer import SECOND_NS
 from bench.load.warmup import LONG_RUN_S
 from bench.run import folder as files
-from bench.run.close import alive, counters
+from bench.run import spool
+from bench.run.part import parts
 from bench.spawn import own_environment, python_command
 
 WIDEST = 100
@@ -69,7 +70,7 @@ def status_of(document: Mapping[str, Any]) -> int | None:
 
 def longest_report_s(folder: Path) -> float:
     """How long a child may take for what a run recorded: a multiple of what the slowest machines take."""
-    recorded = sum(path.stat().st_size for path in (folder / "spool").glob("*.arrows"))
+    recorded = sum(part.size_bytes(table) for part in parts(folder) for table in files.SCHEMAS)
     return REPORT_S + recorded / SPOOLED_BYTES_PER_S
 
 
@@ -115,13 +116,8 @@ def uncut(document: Mapping[str, Any], length_s: float) -> list[str]:
     return ["Nothing was cut as warm-up, for the run's length was not known before it: --warmup 1m cuts a minute."]
 
 
-def unfinished_workers(folder: Path) -> int:
-    """How many workers still have something to flush; one that died has not."""
-    return sum(not worker.get("done") and alive(worker.get("pid")) for worker in counters(folder))
-
-
 def holds_rows(folder: Path) -> bool:
     """Whether a run that could not be reported has saved anything that can be, once there is room."""
     tables: tuple[files.TableName, ...] = ("turns", "sessions")
     spooled = any(len(batch) for table in tables for batch in files.spooled_batches(folder, table))
-    return spooled or not (folder / "spool").is_dir()
+    return spooled or not spool.is_kept(folder)

@@ -11,14 +11,14 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.clock import monotonic_ns
 from bench.errors import USAGE_STATUS
-from bench.load.closing import close_run, holds_rows, unfinished_workers
+from bench.load.closing import close_run, holds_rows
 from bench.load.lifeline import is_cut
 from bench.load.live import LiveRun
 from bench.load.pacer import SECOND_NS
 from bench.load.standing import Standing
 from bench.load.view import View
 from bench.load.watch import Watch
-from bench.run.close import counters
+from bench.run.part import parts
 
 WORKERS_CLOSE_S = 30.0
 LOOK_S = 1.0
@@ -124,12 +124,12 @@ class Current:
         live.drain(longest_s, lambda: self.hurried)
 
     def _drain_workers(self, folder: Path, longest_s: float) -> None:
-        """Tell the workers, and wait until each has flushed its last row."""
-        if not unfinished_workers(folder):
+        """Tell the workers, and wait until each has written its last row."""
+        if not any(part.unfinished for part in parts(folder)):
             return
         self._runner.send_message(DRAIN, {})
         until_ns = monotonic_ns() + int((longest_s + WORKERS_CLOSE_S) * SECOND_NS)
-        while unfinished_workers(folder) and monotonic_ns() < until_ns:
+        while any(part.unfinished for part in parts(folder)) and monotonic_ns() < until_ns:
             gevent.sleep(0.1)
 
     def finish(self) -> None:
@@ -178,7 +178,7 @@ class Current:
     def _tell_of_absent(self, folder: Path) -> None:
         """Workers that came to nothing, unless the reason is said already: the run is not what was asked for."""
         workers = int(self.document["workers"])
-        absent = workers - len(counters(folder))
+        absent = workers - sum(part.begun for part in parts(folder))
         if absent and self.environment.process_exit_code != USAGE_STATUS:
             self.view.say(f"the run ended before {absent} of its {workers} workers had begun: they opened no session")
             self.environment.process_exit_code = USAGE_STATUS

@@ -10,7 +10,6 @@ import gc
 import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import gevent
@@ -35,6 +34,7 @@ from bench.observe.observation import SessionObservation, reason
 from bench.plain import printable
 from bench.run.histograms import MEASURED
 from bench.run.recorder import Labels, Recorder
+from bench.run.spool import Spool
 from bench.target.tokens import Keyring
 from bench.transport.tcp import warm_up
 
@@ -63,7 +63,7 @@ class Caller(OnStage, Protocol):
 
 
 class LiveRun:
-    """The sessions of one process: `worker`, from 0, of so many `workers`.
+    """The sessions of one process, a worker of so many `workers`: what they come to goes into its `spool`.
 
     `stop` asks whoever drives the test to end it, with the reason; `refuse`, because the user must mend something.
     The run began at `began_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share: pairs
@@ -72,8 +72,7 @@ class LiveRun:
 
     def __init__(
         self,
-        folder: Path,
-        worker: int,
+        spool: Spool,
         workers: int,
         began_utc_ns: int,
         began_ns: int,
@@ -89,19 +88,17 @@ class LiveRun:
         refuse: Callable[[str], None],
     ) -> None:
         self.arms, self._options, self._keyring, self._spending = arms, options, keyring, spending
-        self._worker, self._workers = worker, workers
+        self._worker, self._workers = spool.worker, workers
         self._began_ns, self._warmup_s = began_ns, warmup_s
         self._recorder = Recorder(
-            folder,
-            folder.name,
-            worker,
+            spool,
             began_utc_ns,
             hide=keyring.hide,
             transcripts=options.transcripts,
             warm_until_ns=began_ns + int(warmup_s * SECOND_NS),
         )
         self._progress = Progress(spending)
-        self._sessions = Sessions(folder, self._recorder, options, self._progress, self, hide=keyring.hide, fire=fire)
+        self._sessions = Sessions(spool, self._recorder, options, self._progress, self, hide=keyring.hide, fire=fire)
         self._left, self._stop, self._refuse = sessions, stop, refuse
         self.ending = self.closed = False
         self._open = self._started = 0

@@ -44,6 +44,7 @@ from bench.load.view import View
 from bench.load.watch import Watch
 from bench.load.web_ui import guard, open_words
 from bench.run import folder as files
+from bench.run import spool
 from bench.target.tokens import Keyring, closed_on_failure
 
 WORKERS_START_NS = 10 * SECOND_NS
@@ -276,15 +277,14 @@ class Runs:
         if handed is None:
             return  # its master could not start the run, and has said so
         folder = Path(handed["folder"])
-        if handed["host"] != socket.gethostname() or not folder.is_dir():
-            raise UsageError(f"this worker cannot see the run folder {folder}: run workers on the master's host")
+        spool.check_reach(folder, handed["host"])
         self.prepare()
         if handed["identity"] != self._planned.identity:
             raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
         workers, began, began_ns = (int(handed[name]) for name in ("workers", "began_utc_ns", "began_ns"))
         try:
             keyring = self._signed_in()
-            if not (folder / "spool").is_dir():  # the run is over
+            if not spool.is_kept(folder):  # the run is over
                 keyring.close()
                 return
             with closed_on_failure(keyring):
@@ -313,8 +313,7 @@ class Runs:
     ) -> LiveRun:
         plan = self._planned
         return LiveRun(
-            folder,
-            worker,
+            spool.spool_of(folder, worker),
             workers,
             began_utc_ns,
             began_ns,

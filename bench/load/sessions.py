@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import gevent
 import numpy as np
@@ -24,10 +23,8 @@ from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels, Recorder
+from bench.run.spool import Spool
 from bench.session import Session
-
-EVENTS = "events"
-"""The part of a run folder that holds event logs."""
 
 Steps = Callable[[Session], Exception | None]
 """Plays the steps of an open session; returns what its task has to say to Locust."""
@@ -44,7 +41,7 @@ class Sessions:
 
     def __init__(
         self,
-        folder: Path,
+        spool: Spool,
         recorder: Recorder,
         options: Options,
         progress: Progress,
@@ -53,7 +50,7 @@ class Sessions:
         hide: Callable[[str], str],
         fire: dashboard.Fire,
     ) -> None:
-        self._folder, self._recorder, self._options = folder, recorder, options
+        self._spool, self._recorder, self._options = spool, recorder, options
         self._progress, self._watcher = progress, watcher
         self._hide, self._fire = hide, fire
         self.active: set[gevent.Greenlet] = set()
@@ -129,7 +126,7 @@ class Sessions:
         """A log for this session, where its pair is one of those that have them."""
         if self._log_broke or not labels.event_log:
             return None
-        path = self._folder / EVENTS / f"{labels.session_id}.jsonl"
+        path = self._spool.events / f"{labels.session_id}.jsonl"
         return EventLog(path, hide=self._hide, keep_audio=self._options.keep_audio)
 
     def _timeline(
@@ -140,7 +137,7 @@ class Sessions:
             return Timeline(
                 start_ns, wanted, limits, script.dialect, service_responds=responds, intended_ns=intended_ns
             )
-        facts = about(self._folder.name, labels, script)
+        facts = about(self._spool.run_id, labels, script)
         return LoggedTimeline(
             start_ns,
             wanted,

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from bench.errors import UsageError
-from bench.run.folder import write_text
+from bench.run.disk import write_text
 from bench.run.provenance import host, tool_version
 
 SCHEMA_VERSION = 1

@@ -1,13 +1,12 @@
-"""Closing a run: the spool becomes Parquet, the workers' histograms their exact sum, and run.json gets its verdict.
+"""Closes a run: its workers' parts become Parquet and the exact sum of their histograms, and run.json gets its verdict.
 
-The same way is taken after a clean end and for a run that was killed; nothing of the spool is removed before all of it
-stands elsewhere. A killed run's histograms may be ten seconds older than its rows, so those that rows can give are
+The same way is taken after a clean end and for a run that was killed; no part is removed before all of it stands
+elsewhere. A killed run's histograms may be ten seconds older than its rows, so those that rows can give are
 built anew (`rebuild`).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -24,16 +23,19 @@ import pyarrow.parquet as pq
 
 from bench.clock import utc_ns
 from bench.run import folder as files
-from bench.run import transcripts
+from bench.run import spool
+from bench.run.disk import write_text
 from bench.run.evidence import evidence
-from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header, read
+from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
+from bench.run.part import TRANSCRIPT, Facts, Part, parts
 from bench.run.rebuild import REBUILT, rebuild
 from bench.run.validity import judge
+from bench.spawn import is_alive
 
 NS_PER_S = 1_000_000_000
 CLOSED = ("ended", "killed")
 SUMMED = ("out_of_range", "negative", "unknown_events", "incident_counts")
-"""What workers count by name."""
+"""The facts that are counts by name."""
 RATED = [
     *("target", "phase", "upgrade_done_at_ns", "session_updated_at_ns", "ended_at_ns"),
     *("wire_bytes_sent", "wire_bytes_received", "audio_bytes_sent", "audio_bytes_received"),
@@ -55,77 +57,63 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
         return False
     if writer.get("pid") == os.getppid():
         return True
-    return not any(alive(pid) for pid in (writer.get("pid"), *(worker.get("pid") for worker in counters(folder))))
-
-
-def alive(pid: object) -> bool:
-    """Whether a process of this number runs on this host, and is not one that has ended and waits for its parent."""
-    if not isinstance(pid, int):
-        return False
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's, or a system without /proc
-        return True
+    return not is_alive(writer.get("pid")) and not any(part.alive for part in parts(folder))
 
 
 def close(folder: Path) -> dict[str, Any]:
-    """Turn the spool into the final files; returns run.json as it now is. Does nothing where it is done already."""
+    """Turn the parts of all workers into the final files; returns run.json as it now is.
+
+    Does nothing where it is done already.
+    """
     document = files.read_document(folder)
-    if not (folder / "spool").is_dir():
+    if not spool.is_kept(folder):
         return document
-    if document.get("state") in CLOSED:  # the last close was cut while it removed the spool
-        shutil.rmtree(folder / "spool")
-        return document
-    workers = counters(folder)
-    cut = not (workers and all(worker.get("done") for worker in workers))
+    if document.get("state") not in CLOSED:  # else the last close was cut while it removed the parts
+        document = merge(folder, document, parts(folder))
+    spool.remove(folder)
+    return document
+
+
+def merge(folder: Path, document: dict[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
+    """Write the final files of a run into its folder, from the parts of its workers; returns run.json as it then is."""
+    facts = [part.facts for part in parts]
+    cut = not (facts and all(each.done for each in facts))
     killed = cut or document.get("state") == "running"  # a master that lives says that it closes its run
-    simulated = any(worker.get("simulated") for worker in workers) or _any_simulated(folder)
+    simulated = any(each.simulated for each in facts) or _any_simulated(parts)
     for table in files.SCHEMAS:
-        _to_parquet(folder, table, simulated=simulated)
-    transcripts.join(folder)
-    histograms = _merged(folder)
-    if cut:
-        rebuild(folder, histograms)
-    _add_rates(folder, histograms, _measured_from_s(document))
+        _to_parquet(folder, table, parts, simulated=simulated)
+    _join_transcripts(folder, parts)
+    _gather_event_logs(folder, parts)
+    histograms = _all_histograms(folder, document, parts, cut=cut)
     _write_histograms(folder, histograms, document["began_utc_ns"], simulated=simulated)
     document |= {
         "simulated": simulated,
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or _last_row_utc_ns(folder) or utc_ns(),
         "stamp_source": _stamp_source(folder),
-        "totals": _totals(folder, workers, histograms, rebuilt=REBUILT if cut else ()),
-        "incidents": _incidents(workers),
+        "totals": _totals(folder, facts, histograms, rebuilt=REBUILT if cut else ()),
+        "incidents": _incidents(facts),
         "verdict": judge(evidence(folder, histograms, document)),
     }
     if killed:
         document["stopped"] = document.get("stopped") or "killed: rows and counts end at the last flush"
     files.write_document(folder, document)
-    shutil.rmtree(folder / "spool")
     pa.default_memory_pool().release_unused()  # a report may come next, in this process
     return document
 
 
-def counters(folder: Path) -> list[dict[str, Any]]:
-    """What each worker counted, and whether it is done."""
-    paths = sorted((folder / "spool").glob("worker-*.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+def _any_simulated(parts: Sequence[Part]) -> bool:
+    return any(pc.any(batch["simulated"]).as_py() for batch in files.batches(parts, "sessions"))
 
 
-def _any_simulated(folder: Path) -> bool:
-    return any(pc.any(batch["simulated"]).as_py() for batch in files.spooled_batches(folder, "sessions"))
-
-
-def _to_parquet(folder: Path, table: files.TableName, *, simulated: bool) -> None:
-    """Batch by batch, so that memory does not grow with the run; in place in one step."""
+def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[Part], *, simulated: bool) -> None:
+    """Write a table batch by batch, so that memory does not grow with the run; it is in place in one step."""
     schema = files.SCHEMAS[table].with_metadata(
         {"rtbench.schema": str(files.SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
     )
     fresh = folder / f"{table}.parquet.new"
     with pq.ParquetWriter(fresh, schema, compression="zstd") as writer:
-        for rows in _grouped(files.spooled_batches(folder, table)):
+        for rows in _grouped(files.batches(parts, table)):
             writer.write_table(rows.cast(schema))
     os.replace(fresh, folder / f"{table}.parquet")
 
@@ -142,10 +130,33 @@ def _grouped(batches: Iterator[pa.RecordBatch], rows: int = 50_000) -> Iterator[
         yield pa.Table.from_batches(held)
 
 
-def _merged(folder: Path) -> Histograms:
+def _join_transcripts(folder: Path, parts: Sequence[Part]) -> None:
+    """Write what was said in all parts into one file, where anybody asked for it."""
+    transcripts = [transcript for part in parts if (transcript := part.transcript()) is not None]
+    if not transcripts:
+        return
+    fresh = folder / f"{TRANSCRIPT}.new"
+    with fresh.open("wb") as joined:
+        for transcript in transcripts:
+            joined.writelines(transcript)
+    os.replace(fresh, folder / TRANSCRIPT)
+
+
+def _gather_event_logs(folder: Path, parts: Sequence[Part]) -> None:
+    """Copy the event logs that do not stand in the run folder yet."""
+    for log in (log for part in parts for log in part.event_logs):
+        (folder / spool.EVENTS).mkdir(exist_ok=True)
+        shutil.copy(log, folder / spool.EVENTS / log.name)
+
+
+def _all_histograms(folder: Path, document: dict[str, Any], parts: Sequence[Part], *, cut: bool) -> Histograms:
+    """The exact sum of all workers' histograms, and those of rates; after a `cut` those that rows can give are new."""
     total = Histograms()
-    for path in sorted((folder / "spool").glob("histograms-*.hlog")):
-        total.merge(read(path))
+    for part in parts:
+        total.merge(part.histograms())
+    if cut:
+        rebuild(folder, total)
+    _add_rates(folder, total, _measured_from_s(document))
     return total
 
 
@@ -187,7 +198,7 @@ def _rates(seconds: pd.DataFrame, column: str) -> pd.Series[float]:
 def _write_histograms(folder: Path, histograms: Histograms, began_utc_ns: int, *, simulated: bool) -> None:
     ended = _last_row_utc_ns(folder) or began_utc_ns
     text = header(began_utc_ns, simulated=simulated) + "".join(histograms.lines(began_utc_ns, ended))
-    files.write_text(files.histograms_path(folder), text)
+    write_text(files.histograms_path(folder), text)
 
 
 def _last_row_utc_ns(folder: Path) -> int | None:
@@ -200,18 +211,15 @@ def _stamp_source(folder: Path) -> str | None:
     return found.pop() if len(found) == 1 else "mixed" if found else None
 
 
-def _totals(
-    folder: Path, workers: list[dict[str, Any]], histograms: Histograms, rebuilt: Sequence[str]
-) -> dict[str, Any]:
+def _totals(folder: Path, facts: Sequence[Facts], histograms: Histograms, rebuilt: Sequence[str]) -> dict[str, Any]:
     """Sums over rows and workers; what was built anew from rows was counted anew, too."""
     turns = files.read_table(folder, "turns", ["outcome", "phase"])
     sessions = files.read_table(folder, "sessions", ["outcome", "turns_wanted", "lost_turns", "events"])
     begun = files.read_table(folder, "seconds", ["turns_begun"])["turns_begun"]
     summed: dict[str, Counter[str]] = {name: Counter() for name in SUMMED}
-    for worker in workers:
+    for each in facts:
         for name, counter in summed.items():
-            counted = worker.get(name) or {}
-            counter.update({key: count for key, count in counted.items() if key not in rebuilt})
+            counter.update({key: count for key, count in getattr(each, name).items() if key not in rebuilt})
     summed["out_of_range"].update(histograms.out_of_range)
     summed["negative"].update(histograms.negative)
     return {
@@ -222,15 +230,15 @@ def _totals(
         "warmup_turns": pc.sum(pc.equal(turns["phase"], WARMUP)).as_py() or 0,
         "lost_turns": pc.sum(sessions["lost_turns"]).as_py() or 0,
         "events": pc.sum(sessions["events"]).as_py() or 0,
-        "stamp_fallbacks": sum(int(worker.get("stamp_fallbacks") or 0) for worker in workers),
+        "stamp_fallbacks": sum(each.stamp_fallbacks for each in facts),
         **{name: dict(counter) for name, counter in summed.items()},
     }
 
 
-def _incidents(workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the workers told beside their sessions, in the order of time."""
-    told = (incident for worker in workers for incident in worker.get("incidents") or [])
-    return sorted(told, key=lambda incident: int(incident["at_utc_ns"]))
+def _incidents(facts: Sequence[Facts]) -> list[dict[str, Any]]:
+    """What happened to all workers beside their sessions, in the order of time."""
+    incidents = (incident for each in facts for incident in each.incidents)
+    return sorted(incidents, key=lambda incident: int(incident["at_utc_ns"]))
 
 
 def _counted(column: pa.ChunkedArray) -> dict[str, int]:

@@ -5,7 +5,7 @@
     histograms.hlog     HdrHistogram log, one cumulative histogram per Tag=measure|target|step|phase
     events/             on request: a log of every event of some sessions, `<session_id>.jsonl`
     transcripts.jsonl   on request: what was said, a line per turn
-    spool/              while running: Arrow streams and a log per worker, readable up to the last flush
+    spool/              while running: a part of each worker (`bench.run.part`), readable up to the last flush
     report.html report.md summary.json
 
 A run that was killed leaves its spool; reading takes whichever is there. Instants are columns `<name>_at_ns`, relative
@@ -17,7 +17,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,9 @@ import pyarrow.parquet as pq
 
 from bench.errors import UsageError
 from bench.measures import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
+from bench.run import spool
+from bench.run.disk import write_text
+from bench.run.part import Part, parts
 
 SCHEMA_VERSION = 3
 TableName = Literal["turns", "sessions", "seconds"]
@@ -166,7 +169,7 @@ def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:
                 (parent / name).mkdir()
             except FileExistsError:
                 continue
-            (parent / name / "spool").mkdir()
+            spool.prepare(parent / name)
             return parent / name
     except OSError as error:
         raise _unwritable(parent, error) from None
@@ -215,36 +218,20 @@ def write_document(folder: Path, document: dict[str, Any]) -> None:
     write_text(folder / "run.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one step."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text, encoding="utf-8")
-    os.replace(fresh, path)
+def histograms_path(folder: Path) -> Path:
+    """The log of all histograms."""
+    return folder / "histograms.hlog"
 
 
-def spool_path(folder: Path, table: TableName, worker: int) -> Path:
-    return folder / "spool" / f"{table}-{worker}.arrows"
-
-
-def histograms_path(folder: Path, worker: int | None = None) -> Path:
-    """The final log, or a worker's own one in the spool."""
-    return folder / "histograms.hlog" if worker is None else folder / "spool" / f"histograms-{worker}.hlog"
-
-
-def counters_path(folder: Path, worker: int) -> Path:
-    """What a worker counted, beside its histograms; `"done": true` once it has flushed its last row."""
-    return folder / "spool" / f"worker-{worker}.json"
+def batches(parts: Iterable[Part], table: TableName) -> Iterator[pa.RecordBatch]:
+    """The rows of a table in all parts, in whole batches with every column."""
+    for part in parts:
+        yield from (_with_every_column(batch, SCHEMAS[table]) for batch in part.batches(table))
 
 
 def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
-    """Whole batches of all workers' streams; a stream that was cut ends at its last whole batch."""
-    for path in sorted((folder / "spool").glob(f"{table}-*.arrows")):
-        with path.open("rb") as file:
-            try:
-                with pa.ipc.open_stream(file) as stream:
-                    yield from (_with_every_column(batch, SCHEMAS[table]) for batch in stream)
-            except (pa.ArrowInvalid, OSError):  # the writer was killed in mid-write
-                continue
+    """The rows of a table that the workers of a run that is not closed have written so far."""
+    return batches(parts(folder), table)
 
 
 def _with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

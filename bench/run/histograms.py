@@ -197,11 +197,19 @@ def header(began_utc_ns: int, *, simulated: bool) -> str:
 
 def read(path: Path) -> Histograms:
     """The histograms of a log. A last line that was cut is left out. Raises UsageError for what is no such log."""
+    try:
+        return decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise _unreadable(str(path), error) from None
+
+
+def decode(log: bytes, name: str) -> Histograms:
+    """The histograms of a log's bytes, as `read` gives them; errors call the log by its name."""
     histograms = Histograms()
     try:
-        lines = path.read_text(encoding="ascii").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as a histogram log: {error}") from None
+        lines = log.decode("ascii").splitlines(keepends=True)
+    except UnicodeDecodeError as error:
+        raise _unreadable(name, error) from None
     for line in lines:
         if line.startswith("Tag=") and line.endswith("\n"):
             try:
@@ -209,8 +217,12 @@ def read(path: Path) -> Histograms:
                 key = Key(*tag.removeprefix("Tag=").split("|"))
                 histograms._histogram(key).add(HdrHistogram.decode(payload))
             except Exception as error:  # hdrh raises whatever its parts raise
-                raise UsageError(f"{path} cannot be read as a histogram log: {error}") from None
+                raise _unreadable(name, error) from None
     return histograms
+
+
+def _unreadable(name: str, error: Exception) -> UsageError:
+    return UsageError(f"{name} cannot be read as a histogram log: {error}")
 
 
 def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -1,19 +1,16 @@
-"""Observations become rows and counts in histograms: one recorder per worker process and run.
+"""Makes rows and counts in histograms of observations: one recorder per worker process and run.
 
-It knows the catalogue of measures and the run folder; it never sees a socket. Rows are on disk within a second
+It knows the catalogue of measures and its worker's spool; it never sees a socket. Rows are in the spool within a second
 (`flush`), histograms within ten (`histogram_slices`), whatever happens to the process afterwards.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from bench.clock import monotonic_ns, utc_ns
@@ -25,10 +22,11 @@ from bench.protocol.limits import limits_in
 from bench.protocol.simulated import is_simulated
 from bench.run import folder as files
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, StepLabels, header, turn_step
+from bench.run.part import Facts
+from bench.run.part_writer import PartWriter
 from bench.run.rows import FOREIGN, said_row, session_row, turn_row
 from bench.run.seconds import Second
 from bench.run.spool import Spool
-from bench.run.transcripts import Transcripts
 from bench.transport.base import Received
 
 US, NS_PER_S = 1000, 1_000_000_000
@@ -66,17 +64,15 @@ class _Target:
 
 
 class Recorder:
-    """Everything that one process records of a run. `hide` takes secrets out of the service's words.
+    """Records what one process does in a run, into its spool. `hide` takes secrets out of the service's words.
 
-    `transcripts`: what was said is kept, too, in a file beside the rows. `warm_until_ns`: from this instant on, of
+    `transcripts`: what was said is kept, too, beside the rows. `warm_until_ns`: from this instant on, of
     CLOCK_MONOTONIC, the run is measured; sessions say their phase themselves, for it is by their start.
     """
 
     def __init__(
         self,
-        folder: Path,
-        run_id: str,
-        worker: int,
+        spool: Spool,
         began_utc_ns: int,
         hide: Callable[[str], str] = str,
         *,
@@ -84,13 +80,9 @@ class Recorder:
         warm_until_ns: int = 0,
     ) -> None:
         self._hide = hide
-        self._folder, self._run_id, self._worker, self._began_utc_ns = folder, run_id, worker, began_utc_ns
+        self._run_id, self._worker, self._began_utc_ns = spool.run_id, spool.worker, began_utc_ns
         self.histograms = Histograms()
-        self._spools = {
-            table: Spool(files.spool_path(folder, table, worker), schema, partial(self._refused, table))
-            for table, schema in files.SCHEMAS.items()
-        }
-        self._transcripts = Transcripts(folder, worker) if transcripts else None
+        self._part, self._keeps_said = PartWriter(spool, self._refused, transcripts=transcripts), transcripts
         self._targets: dict[str, _Target] = {}
         self._step_labels = StepLabels()
         self._hub_delay_max_ns = 0
@@ -104,7 +96,7 @@ class Recorder:
         self.stamp_fallbacks = 0
         self._incidents: list[dict[str, Any]] = []
         self._incident_counts: Counter[str] = Counter()
-        self._write_counters(done=False)
+        self._write_facts(done=False)
 
     # Per session.
 
@@ -138,9 +130,9 @@ class Recorder:
         for gap_ns in turn.gaps_ns:
             record.record_gap(gap_ns // US)
         self._append("turns", record, turn_row(turn, self._utc_offset_ns))
-        if self._transcripts is not None:
+        if self._keeps_said:
             ids = {"session_id": record.labels.session_id, "service_session_id": record.service_session_id or None}
-            self._transcripts.append(self._shown(ids | said_row(turn)))
+            self._part.append_said(self._shown(ids | said_row(turn)))
 
     def _count_unknown(self, names: Mapping[str, int]) -> None:
         for said, count in names.items():
@@ -149,7 +141,7 @@ class Recorder:
             self.unknown_names[name if known else "other"] += count
 
     def _append(self, table: files.TableName, record: SessionRecord, row: dict[str, Any]) -> None:
-        self._spools[table].append(self._shown(row | self._identity(record)))
+        self._part.append(table, self._shown(row | self._identity(record)))
 
     def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
         """Words become what a column can hold: Unicode, nothing secret, and of the service's one line, not endless."""
@@ -220,7 +212,8 @@ class Recorder:
         self._cpu_s, self._second_began_ns = cpu_s, now_ns
         self._utc_offset_ns = utc_ns() - now_ns
         for label, target in self._targets.items():
-            self._spools["seconds"].append(
+            self._part.append(
+                "seconds",
                 {
                     "run_id": self._run_id,
                     "second": second,
@@ -233,60 +226,57 @@ class Recorder:
                     "hub_delay_max_ns": self._hub_delay_max_ns,
                     "cpu": cpu,
                 }
-                | vars(target.second)
+                | vars(target.second),
             )
             target.second = Second()
         self._hub_delay_max_ns = 0
 
     def flush(self) -> None:
-        """Rows to disk. Raises OSError where the disk takes no more; the rows are kept for the next attempt."""
-        for spool in self._spools.values():
-            spool.flush()
-        if self._transcripts is not None:
-            self._transcripts.flush()
+        """Write rows into the spool. Raises OSError where it takes no more; they are kept for the next attempt."""
+        self._part.flush()
 
     @property
     def unwritten_rows(self) -> int:
-        return sum(len(spool) for spool in self._spools.values())
+        """How many rows are not in the spool yet."""
+        return self._part.unwritten_rows
 
     @property
     def simulated(self) -> bool:
+        """Whether anything so far was measured against the simulator."""
         return any(target.simulated for target in self._targets.values())
 
     def histogram_slices(self) -> Iterator[None]:
-        """Write the histograms and counters; yields after every histogram, so that the caller can let others run."""
-        parts = [header(self._began_utc_ns, simulated=self.simulated)]
+        """Write the histograms and facts; yields after every histogram, so that the caller can let others run."""
+        log = [header(self._began_utc_ns, simulated=self.simulated)]
         for line in self.histograms.lines(self._began_utc_ns, utc_ns()):
-            parts.append(line)
+            log.append(line)
             yield
-        files.write_text(files.histograms_path(self._folder, self._worker), "".join(parts))
-        self._write_counters(done=False)
+        self._part.replace_histograms("".join(log))
+        self._write_facts(done=False)
 
     def close(self) -> None:
-        """The last rows, histograms and counters. Raises OSError where the disk takes no more."""
+        """Write the last rows, histograms and facts. Raises OSError where the spool takes no more."""
         self.end_second()
         self.flush()
         for _ in self.histogram_slices():
             pass
-        for spool in self._spools.values():
-            spool.close()
-        if self._transcripts is not None:
-            self._transcripts.close()
-        self._write_counters(done=True)
+        self._part.close()
+        self._write_facts(done=True)
 
-    def _write_counters(self, *, done: bool) -> None:
-        counters = {
-            "done": done,
-            "pid": os.getpid(),
-            "simulated": self.simulated,
-            "out_of_range": dict(self.histograms.out_of_range),
-            "negative": dict(self.histograms.negative),
-            "unknown_events": dict(self.unknown_names),
-            "stamp_fallbacks": self.stamp_fallbacks,
-            "incidents": self._incidents,
-            "incident_counts": dict(self._incident_counts),
-        }
-        files.write_text(files.counters_path(self._folder, self._worker), json.dumps(counters))
+    def _write_facts(self, *, done: bool) -> None:
+        self._part.replace_facts(
+            Facts(
+                done=done,
+                pid=os.getpid(),
+                simulated=self.simulated,
+                out_of_range=dict(self.histograms.out_of_range),
+                negative=dict(self.histograms.negative),
+                unknown_events=dict(self.unknown_names),
+                stamp_fallbacks=self.stamp_fallbacks,
+                incidents=self._incidents,
+                incident_counts=dict(self._incident_counts),
+            )
+        )
 
 
 class SessionRecord:

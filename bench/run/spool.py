@@ -1,118 +1,75 @@
-"""Rows on disk while a run goes on: an Arrow IPC stream that is readable up to its last whole batch.
+"""Where what a worker records goes until its run is closed: a spool takes it, and gives it back to whoever closes.
 
-Rows gather in memory for at most a second and are written in batches. A write that fails (a full disk) leaves the file
-as it was and the rows in memory, so the next attempt continues where the last good one ended.
+A worker's part of a run (`bench.run.part`) is made of streams, which only grow (the rows of each table, what was said),
+and of documents, which are replaced as a whole (histograms, counts). Only this module knows what keeps them: another
+spool, such as messages to a master on another host, is a file beside `file_spool.py`, chosen here.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, Protocol
 
-import pyarrow as pa
+from bench.run.file_spool import EVENTS, FileSpool, check_reach, is_kept, prepare, remove, stored
 
-BATCH_ROWS = 200
-Refused = Callable[[str, dict[str, Any], str], None]
-"""Is told of a value that its column cannot hold: the column, the row, and why."""
+__all__ = ["EVENTS", "Spool", "Stored", "Stream", "check_reach", "is_kept", "prepare", "remove", "spool_of", "stored"]
 
 
-class GrowingFile:
-    """A new file that grows by whole writes, or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        self._good_bytes = 0
+class Stream(Protocol):
+    """A stream of bytes that only grows."""
 
     def append(self, data: bytes) -> None:
-        """Write all of the data. Raises OSError and leaves the file as it was where the disk takes no more."""
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
-        except OSError:
-            os.ftruncate(self._file, self._good_bytes)
-            os.lseek(self._file, self._good_bytes, os.SEEK_SET)
-            raise
-        self._good_bytes += len(data)
+        """Keep all of the data, whatever becomes of this process. Raises OSError where none of it could be kept."""
 
     def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._file)
+        """Nothing more will be appended."""
 
 
-class Spool:
-    """One table of one worker. A value that its column cannot hold is null in its row, and `refused` is told of it."""
+class Spool(Protocol):
+    """Takes the part of one worker. It holds nothing back: what is appended or replaced is kept."""
 
-    def __init__(self, path: Path, schema: pa.Schema, refused: Refused) -> None:
-        self._schema, self._refused = schema, refused
-        self._rows: list[dict[str, Any]] = []
-        self._file = GrowingFile(path)
-        self._sealed = deque([(0, schema.serialize().to_pybytes())])
-        self.written = 0
-        _batch(
-            [{}], schema, refused
-        )  # the first conversion imports pandas, for 0.2 s: better now than between two events
+    @property
+    def run_id(self) -> str:
+        """The run's name."""
 
-    def append(self, row: dict[str, Any]) -> None:
-        """Add a row. Every 200th makes a batch of them (1 ms), so that no flush holds the event loop up for longer."""
-        self._rows.append(row)
-        if len(self._rows) == BATCH_ROWS:
-            self._seal()
+    @property
+    def worker(self) -> int:
+        """The worker's number in the run, from 0."""
 
-    def __len__(self) -> int:
-        """Rows that are not on disk yet."""
-        return sum(rows for rows, _ in self._sealed) + len(self._rows)
+    @property
+    def events(self) -> Path:
+        """A folder of this host for event logs, which may not be there yet."""
 
-    def flush(self) -> None:
-        """Write what has gathered, 200 rows a batch. Raises OSError and keeps the rows where the disk takes no more."""
-        self._write()
-        if self._rows:
-            self._seal()
-            self._write()
+    def stream(self, name: str) -> Stream:
+        """A new stream; one name has one stream. Raises OSError where there can be none."""
 
-    def _seal(self) -> None:
-        batch = _batch(self._rows, self._schema, self._refused)
-        self._sealed.append((len(self._rows), batch.serialize().to_pybytes()))
-        self._rows = []
-
-    def _write(self) -> None:
-        while self._sealed:
-            rows, data = self._sealed[0]
-            self._file.append(data)
-            self._sealed.popleft()
-            self.written += rows
-
-    def close(self) -> None:
-        """Let go of the file; rows that could not be written stay counted in `len`."""
-        self._file.close()
+    def replace(self, name: str, text: str) -> None:
+        """Keep a document instead of the one of this name. Raises OSError, and keeps the old one, where it cannot."""
 
 
-def _batch(rows: list[dict[str, Any]], schema: pa.Schema, refused: Refused) -> pa.RecordBatch:
-    try:
-        return pa.RecordBatch.from_pylist(rows, schema=schema)
-    except Exception:  # of Arrow, or of Python where an integer is too large: some column holds the reason
-        return pa.RecordBatch.from_arrays([_column(rows, field, refused) for field in schema], schema=schema)
+class Stored(Protocol):
+    """Gives back the part of one worker, complete up to its last append."""
+
+    @property
+    def worker(self) -> int:
+        """The worker's number in the run, from 0."""
+
+    @property
+    def event_logs(self) -> Sequence[Path]:
+        """Event logs of the worker that do not stand in the run folder yet."""
+
+    def open(self, name: str) -> BinaryIO | None:
+        """A stream or document to read, the caller closes it; None where the worker never had it."""
+
+    def is_written_by(self, pid: int | None) -> bool:
+        """Whether the worker, which says to be the process `pid`, lives and may write more; None: it never said."""
 
 
-def _column(rows: list[dict[str, Any]], field: pa.Field, refused: Refused) -> pa.Array:
-    values = [row.get(field.name) for row in rows]
-    try:
-        return pa.array(values, field.type)
-    except Exception:
-        reasons = [_why_not(value, field.type) for value in values]
-    for row, why in zip(rows, reasons, strict=True):
-        if why:
-            refused(field.name, row, why)
-    return pa.array([None if why else value for value, why in zip(values, reasons, strict=True)], field.type)
+# The one place that chooses: a run's workers take `spool_of` from here, whoever reads their parts `stored`, and whoever
+# looks after all parts at once the other functions.
 
 
-def _why_not(value: object, kind: pa.DataType) -> str:
-    """Why a column of this type cannot hold a value; empty where it can."""
-    try:
-        pa.array([value], kind)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return ""
+def spool_of(folder: Path, worker: int) -> Spool:
+    """The spool that worker number `worker` of the run in this folder writes to."""
+    return FileSpool(folder, worker)

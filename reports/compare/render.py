@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import UsageError
-from bench.run.folder import write_text
+from bench.run.disk import write_text
 from reports.compare.comment import markdown
 from reports.compare.comparison import Comparison
 from reports.compare.document import as_json

@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
-from bench.run.folder import write_text
+from bench.run.disk import write_text
 from reports.gate.conditions import conditions_of
 from reports.labels import labels_of
 from reports.numbers import NBSP

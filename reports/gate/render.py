@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import UsageError
-from bench.run.folder import write_text
+from bench.run.disk import write_text
 from reports.gate.comment import markdown
 from reports.gate.document import as_json
 from reports.gate.items import Checked

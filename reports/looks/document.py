@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.run.folder import write_text
+from bench.run.disk import write_text
 from reports.looks.decision import Decision
 from reports.looks.sequence import Look, Ruling
 from reports.looks.text import sentence

@@ -26,6 +26,7 @@ from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder, SessionRecord
+from bench.run.spool import spool_of
 from bench.session import Session
 from bench.target.dial import Dialer
 from bench.target.target import Target
@@ -78,7 +79,7 @@ def limits_for(outcome: str) -> Limits:
 def played(target: Target, folder: Path, limits: Limits) -> tuple[SessionObservation, list[TurnObservation]]:
     """A session of one turn, recorded as in a run."""
     (folder / "spool").mkdir(parents=True)
-    recorder = Recorder(folder, "run", 0, utc_ns())
+    recorder = Recorder(spool_of(folder, 0), utc_ns())
     script = build_script(say(), limits=limits)
     record = recorder.session(Labels("s", target.label, "scenario", "script"))
     listener = Recorded(record)

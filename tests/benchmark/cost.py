@@ -27,6 +27,7 @@ from bench.observe.turn import TurnPlan
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
+from bench.run.spool import spool_of
 from bench.transport.base import Network, Received, Transmitted
 from bench.transport.tcp import Read
 from bench.transport.websocket import WebSocket
@@ -96,7 +97,7 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     timeline = Timeline(0, 1, Limits(), GA)
     timeline.begin(TurnPlan(1, "step", "turn-1-", "turn-1-response"), monotonic_ns())
     timeline.sent("response.create", Handed(monotonic_ns()), wire_bytes=1)
-    record = Recorder(folder, "run", 0, utc_ns()).session(Labels("s", "target", "scenario", "script"))
+    record = Recorder(spool_of(folder, 0), utc_ns()).session(Labels("s", "target", "scenario", "script"))
 
     def came() -> Received:
         return Received(message, Arrival(monotonic_ns()), len(wire))

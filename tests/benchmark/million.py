@@ -21,8 +21,11 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Event, Kind, Usage
 from bench.run import folder as files
 from bench.run.close import close
+from bench.run.file_spool import path_of
+from bench.run.part import FACTS, HISTOGRAMS
 from bench.run.provenance import opening_document
 from bench.run.recorder import Labels, Recorder
+from bench.run.spool import spool_of
 from bench.transport.base import Received
 
 TURNS, PER_SESSION, CHECKS = 1_000_000, 10, 10
@@ -62,8 +65,8 @@ def in_child(title: str, part: str, folder: Path) -> None:
 
 def kill(folder: Path) -> None:
     """The run as it is after a kill just before its first histograms were written."""
-    files.histograms_path(folder, 0).unlink()
-    counters = files.counters_path(folder, 0)
+    path_of(folder, 0, HISTOGRAMS).unlink()
+    counters = path_of(folder, 0, FACTS)
     counters.write_text(json.dumps(json.loads(counters.read_text()) | {"done": False}))
 
 
@@ -71,7 +74,7 @@ def record(folder: Path) -> None:
     """As a run would: a tick for every second of turns, here every 5,000 turns."""
     began = utc_ns()
     files.write_document(folder, opening_document(folder.name, "million", began, {}, [], [], 1, []))
-    recorder = Recorder(folder, folder.name, 0, began)
+    recorder = Recorder(spool_of(folder, 0), began)
     rng = np.random.default_rng(1)
     waits = rng.lognormal(np.log(600), 0.5, TURNS) * MS
     begun_s, held = time.process_time(), []

@@ -13,6 +13,7 @@ from bench.clock import Arrival, monotonic_ns, utc_ns
 from bench.protocol.events import Event, Kind
 from bench.run.histograms import Histograms, Key
 from bench.run.recorder import Labels, Recorder
+from bench.run.spool import spool_of
 from bench.transport.base import Received
 from tests.benchmark.million import observed
 
@@ -53,7 +54,7 @@ def encodings_ms(count: int) -> list[float]:
 
 def recorder_in(folder: Path) -> Recorder:
     (folder / "spool").mkdir()
-    return Recorder(folder, "run", 0, utc_ns())
+    return Recorder(spool_of(folder, 0), utc_ns())
 
 
 def event_us(recorder: Recorder) -> float:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from bench.run import folder as files
+from bench.run.file_spool import path_of
+from bench.run.part import FACTS
 from tests import forked
 from tests.end_to_end.locust_process import (
     GUARD_S,
@@ -169,7 +171,7 @@ def test_a_worker_that_dies_holds_nobody_up_and_its_rows_are_kept(tmp_path: Path
     load = ("-u", "4", "-r", "4", "--processes", "2", "--url", simulator.urls["ga"])
     with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
         folder = wait_for_rows(tmp_path / "runs", "turns", 10)
-        worker = json.loads(files.counters_path(folder, 1).read_text())["pid"]
+        worker = json.loads(path_of(folder, 1, FACTS).read_text())["pid"]
         written = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
         os.kill(worker, signal.SIGKILL)
         process.send_signal(signal.SIGINT)

@@ -23,6 +23,7 @@ from bench.load.tasks import SessionTask, script
 from bench.measures import Limits
 from bench.money import Prices
 from bench.run import folder as files
+from bench.run.spool import Spool, spool_of
 from bench.target.dial import Dialer
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
@@ -103,6 +104,7 @@ class Stand:
         worker: int = 0,
         prices: Prices | None = PRICES,
         auth: Auth = None,
+        spool: Spool | None = None,
         **given: Any,
     ) -> None:
         (folder / "talk.yaml").write_text(text)
@@ -124,8 +126,7 @@ class Stand:
         self.failures: list[Exception] = []
         """What Locust is told of."""
         self.live = LiveRun(
-            self.folder,
-            worker,
+            spool or spool_of(self.folder, worker),
             workers,
             utc_ns(),
             monotonic_ns() if began_ns is None else began_ns,

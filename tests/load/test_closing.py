@@ -9,6 +9,7 @@ import pytest
 from bench.errors import USAGE_STATUS
 from bench.load.closing import REPORT_S, close_run, holds_rows, longest_report_s, status_of, uncut, with_sentence
 from bench.run import folder as files
+from bench.run.file_spool import path_of
 from tests.load.live_run import Stand
 
 
@@ -48,7 +49,7 @@ def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
 def test_a_report_of_many_rows_may_take_longer(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
     assert longest_report_s(tmp_path) == REPORT_S
-    with files.spool_path(tmp_path, "turns", 0).open("wb") as spool:
+    with path_of(tmp_path, 0, "turns.arrows").open("wb") as spool:
         spool.truncate(10**9)  # as of a million turns
 
     assert longest_report_s(tmp_path) > REPORT_S + 3_600

@@ -20,11 +20,13 @@ from bench.load.live import ALL_DONE
 from bench.load.pacer import SECOND_NS, Pacer
 from bench.load.pairs import order
 from bench.protocol.openai_ga import GA
+from bench.run.part import Part
 from bench.target.credentials import Credential
 from bench.transport.memory import Answer
 from tests.helpers import Service, created, done, reply, spoken, usage
 from tests.load.actors import Actor
 from tests.load.live_run import Caller, FakeDialer, Stand
+from tests.run.memory_spool import MemorySpool
 
 
 def costly(response_id: str) -> Iterable[Answer]:
@@ -161,6 +163,18 @@ def test_who_waits_at_the_door_was_meant_to_start_when_the_hold_was_over(tmp_pat
     gevent.joinall([gevent.spawn(stand.play) for _ in range(2)], raise_error=True)
 
     assert intended(stand) == [until_ns] * 2
+
+
+def test_what_sessions_come_to_goes_into_whatever_spool_there_is_and_nowhere_else(tmp_path: Path) -> None:
+    spool = MemorySpool(tmp_path / "logs", worker=3)
+    stand = Stand(tmp_path, "west", "east", spool=spool, record_events=Fraction(1, 2))
+    stand.play(2)
+    stand.live.close()
+    part = Part(spool)
+
+    assert [row["worker"] for batch in part.batches("sessions") for row in batch.to_pylist()] == [3] * 4
+    assert (part.facts.done, len(part.event_logs)) == (True, 2)
+    assert [path.name for path in stand.folder.rglob("*")] == ["spool"]
 
 
 def test_pairs_that_start_in_the_warm_up_say_so_and_are_no_part_of_what_callers_waited(tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ import pyarrow.parquet as pq
 
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
+from bench.run.file_spool import path_of
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.histograms import Histograms, Key
+from bench.run.part import HISTOGRAMS, rows_of
 
 BEGAN_NS = 1_795_166_040_000_000_000  # 20 Nov 2026, 09:14 UTC
 MS = 1_000_000
@@ -453,12 +455,12 @@ def write_killed(folder: Path, plan: Plan, *, cut_bytes: int = 100) -> Path:
     """The folder of a killed run: a spool whose turn stream was cut in mid-write, a document of the first second."""
     (folder / "spool").mkdir(parents=True, exist_ok=True)
     for name, table in rows(plan).items():
-        path = run_folder.spool_path(folder, name, 0)
+        path = path_of(folder, 0, rows_of(name))
         with pa.ipc.new_stream(path, SCHEMAS[name]) as stream:
             stream.write_table(table, max_chunksize=20)
         if name == "turns":
             path.write_bytes(path.read_bytes()[:-cut_bytes])
-    _write_log(run_folder.histograms_path(folder, 0), plan)
+    _write_log(path_of(folder, 0, HISTOGRAMS), plan)
     run_folder.write_document(folder, {"schema": 1, "run_id": "killed", "began_utc_ns": BEGAN_NS, "state": "running"})
     return folder
 

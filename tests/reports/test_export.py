@@ -25,7 +25,9 @@ from bench.cli.app import app
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
+from bench.run.file_spool import path_of
 from bench.run.folder import SCHEMAS
+from bench.run.part import HISTOGRAMS
 from reports.export import rows as export_rows
 from reports.export.export import TABLES, export_log, export_tables
 from reports.export.formats import Format, json_lines, write_csv
@@ -105,8 +107,8 @@ def test_rows_are_the_same_however_many_are_taken_at_once(tmp_path: Path, monkey
 
 def test_a_run_that_is_not_closed_gives_the_rows_and_histograms_of_its_spool(tmp_path: Path) -> None:
     folder = synthetic.write_killed(tmp_path / "run", Plan(sessions=20, turns=4))
-    first = run_folder.histograms_path(folder, 0)
-    run_folder.histograms_path(folder, 1).write_text(first.read_text())
+    first = path_of(folder, 0, HISTOGRAMS)
+    path_of(folder, 1, HISTOGRAMS).write_text(first.read_text())
     run = reports.load(folder)
     turns, _, _ = export_tables(folder, "parquet", tmp_path / "out")
     log = export_log(folder, tmp_path / "out")

@@ -14,8 +14,10 @@ import pytest
 import reports
 from bench.errors import UsageError
 from bench.run import folder as run_folder
+from bench.run.file_spool import path_of
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Key
+from bench.run.part import FACTS, HISTOGRAMS
 from reports.runs import SESSION_MEASURES, TURN_MEASURES, response_ids, turn_frame
 from reports.turns import column_of
 from tests.reports import synthetic
@@ -99,10 +101,10 @@ def test_a_killed_run_is_read_up_to_its_last_whole_batch(tmp_path: Path) -> None
 
 def test_workers_histograms_are_added_up(tmp_path: Path) -> None:
     synthetic.write_killed(tmp_path, Plan())
-    first = run_folder.histograms_path(tmp_path, 0)
-    run_folder.histograms_path(tmp_path, 1).write_text(first.read_text())
-    run_folder.counters_path(tmp_path, 0).write_text('{"negative": {"delta_gap": 3}}')
-    run_folder.counters_path(tmp_path, 1).write_text('{"negative": {"delta_')
+    first = path_of(tmp_path, 0, HISTOGRAMS)
+    path_of(tmp_path, 1, HISTOGRAMS).write_text(first.read_text())
+    path_of(tmp_path, 0, FACTS).write_text('{"negative": {"delta_gap": 3}}')
+    path_of(tmp_path, 1, FACTS).write_text('{"negative": {"delta_')
     found = reports.load(tmp_path).histograms
 
     histogram = found.get(Key("delta_gap", "sim"))

@@ -11,6 +11,7 @@ import pytest
 
 import reports
 from bench.run import folder as run_folder
+from bench.run.file_spool import path_of
 from reports.page import speech
 from reports.page.page import html
 from reports.page.talks import Talk, talks
@@ -74,9 +75,9 @@ def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
     run_folder.write_document(folder, run_folder.read_document(folder) | {"scripts": scripts})
     before = summarise(reports.load(folder, everything=False))
     expected, names = talks(before), [slow.response for slow in before.slowest]
-    spool = run_folder.spool_path(folder, "turns", 0)
-    spool.rename(run_folder.spool_path(folder, "turns", 1))
-    with pa.ipc.open_stream(run_folder.spool_path(folder, "turns", 1).read_bytes()) as stream:
+    spool = path_of(folder, 0, "turns.arrows")
+    spool.rename(path_of(folder, 1, "turns.arrows"))
+    with pa.ipc.open_stream(path_of(folder, 1, "turns.arrows").read_bytes()) as stream:
         rows = stream.read_next_batch()
     others = pa.array([f"other-{row}" for row in range(len(rows))], pa.string())
     with pa.ipc.new_stream(spool, rows.schema) as stream:

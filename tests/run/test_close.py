@@ -22,8 +22,11 @@ from bench.errors import UsageError
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.close import close, writer_is_gone
+from bench.run.file_spool import path_of
 from bench.run.histograms import Histograms, Key, distribution, read
+from bench.run.part import FACTS, rows_of
 from bench.run.recorder import Labels, Recorder
+from bench.run.spool import spool_of
 from bench.transport.base import Received
 from tests.helpers import AT_NS, MS, S, at, build_observation, build_session, delta, present
 
@@ -44,9 +47,7 @@ def build_run(
         "scripts": [{"name": "voice_turns", "chunk_ms": chunk_ms}],
     }
     files.write_document(folder, document)
-    recorders = [
-        Recorder(folder, folder.name, worker, BEGAN_NS, warm_until_ns=warm_until_ns) for worker in range(workers)
-    ]
+    recorders = [Recorder(spool_of(folder, worker), BEGAN_NS, warm_until_ns=warm_until_ns) for worker in range(workers)]
     return folder, recorders
 
 
@@ -304,7 +305,7 @@ def test_a_killed_run_of_an_older_version_is_closed_with_nulls_for_what_it_did_n
     folder = finished(tmp_path)
     kill_early(folder)
     for table in TABLES:
-        path = files.spool_path(folder, table, 0)
+        path = path_of(folder, 0, rows_of(table))
         with pa.ipc.open_stream(path.read_bytes()) as stream:
             older = stream.read_all().drop_columns(sorted(NEWER & set(stream.schema.names)))
         with pa.ipc.new_stream(path, older.schema) as writer:
@@ -344,7 +345,7 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("step", ["_to_parquet", "_merged", "_add_rates", "_write_histograms", "_totals"])
+@pytest.mark.parametrize("step", ["_to_parquet", "_all_histograms", "_add_rates", "_write_histograms", "_totals"])
 def test_a_close_that_was_killed_can_be_done_again(tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, folder = finished(tmp_path), tmp_path / "again"
     shutil.copytree(whole, folder)
@@ -588,7 +589,7 @@ def test_how_a_process_keeps_up_in_the_warm_up_is_not_judged(tmp_path: Path, mon
     monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
     monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
     folder, _ = build_run(tmp_path, 0)
-    recorder = Recorder(folder, folder.name, 0, BEGAN_NS, warm_until_ns=BEGAN_NS + 60 * S)
+    recorder = Recorder(spool_of(folder, 0), BEGAN_NS, warm_until_ns=BEGAN_NS + 60 * S)
     recorder.session(labels(1)).turn_ended(build_observation(user_stamps=1))
     now[0] += 59 * S
     recorder.hub_delay(900 * MS)
@@ -661,7 +662,7 @@ def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
 
 def test_counts_of_a_version_without_incidents_are_read(tmp_path: Path) -> None:
     folder = finished(tmp_path)
-    path = files.counters_path(folder, 0)
+    path = path_of(folder, 0, FACTS)
     older = {k: v for k, v in json.loads(path.read_text()).items() if not k.startswith("incident")}
     path.write_text(json.dumps(older))
 
@@ -730,7 +731,7 @@ def test_a_run_whose_workers_live_on_is_not_to_be_closed(tmp_path: Path) -> None
     writer = {"host": socket.gethostname(), "pid": finished_process()}
 
     assert not writer_is_gone(folder, {"state": "running", "writer": writer})
-    files.counters_path(folder, 0).write_text(json.dumps({"pid": finished_process()}))
+    path_of(folder, 0, FACTS).write_text(json.dumps({"pid": finished_process()}))
     assert writer_is_gone(folder, {"state": "running", "writer": writer})
 
 

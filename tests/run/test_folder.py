@@ -12,7 +12,10 @@ import pytest
 
 from bench.errors import UsageError
 from bench.run import folder as files
-from bench.run.spool import Spool
+from bench.run.batches import Batches
+from bench.run.disk import GrowingFile
+from bench.run.file_spool import path_of
+from bench.run.part import rows_of
 
 BEGAN_NS = int(datetime(2026, 11, 20, 8, 23, 45, tzinfo=UTC).timestamp()) * 1_000_000_000
 
@@ -64,7 +67,7 @@ def test_what_is_no_run_of_ours_is_refused(tmp_path: Path, content: str | None, 
 
 
 def spool(folder: Path, table: files.TableName, worker: int, rows: int) -> None:
-    spooling = Spool(files.spool_path(folder, table, worker), files.SCHEMAS[table], lambda *_: None)
+    spooling = Batches(GrowingFile(path_of(folder, worker, rows_of(table))), files.SCHEMAS[table], lambda *_: None)
     for number in range(rows):
         spooling.append({"worker": worker, "target": f"t{number}"})
     spooling.flush()
@@ -88,7 +91,7 @@ def test_a_spool_that_was_cut_does_not_hide_those_of_others(tmp_path: Path, cut:
     folder = files.create(tmp_path, "x", BEGAN_NS)
     spool(folder, "turns", 0, 2)
     spool(folder, "turns", 1, 3)
-    path = files.spool_path(folder, "turns", 0)
+    path = path_of(folder, 0, "turns.arrows")
     path.write_bytes(path.read_bytes()[:cut])
 
     assert files.read_table(folder, "turns")["worker"].to_pylist() == [1, 1, 1]

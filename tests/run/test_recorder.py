@@ -21,9 +21,12 @@ from bench.protocol.events import UNREAD, Usage
 from bench.protocol.openai_ga import GA
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run import folder as files
+from bench.run.file_spool import path_of
 from bench.run.histograms import Key, distribution
+from bench.run.part import FACTS
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.rows import session_row, turn_row
+from bench.run.spool import prepare, spool_of
 from bench.target.credentials import Credential
 from bench.transport.base import Received
 from tests.helpers import (
@@ -55,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recorder(folder: Path) -> Recorder:
-    return Recorder(folder, folder.name, 0, BEGAN_NS)
+    return Recorder(spool_of(folder, 0), BEGAN_NS)
 
 
 def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
@@ -248,7 +251,7 @@ def test_long_words_of_a_service_are_cut(folder: Path, recorder: Recorder) -> No
 
 def test_no_part_of_a_secret_is_left_where_long_words_are_cut(folder: Path) -> None:
     secret = "sk-1234567890"
-    recorder = Recorder(folder, folder.name, 0, BEGAN_NS, hide=lambda text: text.replace(secret, "***"))
+    recorder = Recorder(spool_of(folder, 0), BEGAN_NS, hide=lambda text: text.replace(secret, "***"))
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(detail="x" * 295 + secret))
     record.session_ended(build_session(unknown_events={f"event.{secret}": 1}))
@@ -262,8 +265,11 @@ def test_no_part_of_a_secret_is_left_where_long_words_are_cut(folder: Path) -> N
 SECRET = "a-key-that-nobody-may-see"
 
 
-def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(folder: Path) -> None:
-    recorder = Recorder(folder, SECRET, 0, BEGAN_NS, hide=Credential("x", SECRET).hide, transcripts=True)
+def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / SECRET
+    folder.mkdir()
+    prepare(folder)
+    recorder = Recorder(spool_of(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).hide, transcripts=True)
     labels = Labels(*[SECRET] * 4, arm=SECRET, phase=SECRET)
     record = recorder.session(labels)
     said = {"response_id": SECRET, "item_id": SECRET, "detail": SECRET, "outcome": f"failed:{SECRET}"}
@@ -285,7 +291,7 @@ def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(fold
 
 @pytest.mark.parametrize("secret", ['a "quoted" secret', "a\\secret\\of\\backslashes", "a secret of Zürich"])
 def test_a_secret_that_json_would_escape_is_taken_out_of_columns_of_json(folder: Path, secret: str) -> None:
-    recorder = Recorder(folder, folder.name, 0, BEGAN_NS, hide=Credential("x", secret).hide)
+    recorder = Recorder(spool_of(folder, 0), BEGAN_NS, hide=Credential("x", secret).hide)
     settings = {"model": "m", "tools": [{"note": f"so {secret}"}], secret: 1}
     recorder.session(LABELS).session_ended(
         build_session(headers={"x-echo": f"so {secret}"}, effective_settings=settings)
@@ -546,7 +552,7 @@ def test_rows_know_the_service_s_id_of_their_session(folder: Path, recorder: Rec
 
 
 def counters(folder: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(files.counters_path(folder, 0).read_text())
+    document: dict[str, Any] = json.loads(path_of(folder, 0, FACTS).read_text())
     return document
 
 
@@ -572,12 +578,12 @@ def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: R
 
 
 def test_incidents_are_kept_with_their_instant_and_worker_and_without_secrets(folder: Path) -> None:
-    recorder = Recorder(folder, folder.name, 3, BEGAN_NS, hide=lambda text: text.replace("secret", "***"))
+    recorder = Recorder(spool_of(folder, 3), BEGAN_NS, hide=lambda text: text.replace("secret", "***"))
     before_ns = utc_ns()
     recorder.incident("token_refresh", "no answer to secret \udcff" + "x" * 500)
     recorder.close()
 
-    document = json.loads(files.counters_path(folder, 3).read_text())
+    document = json.loads(path_of(folder, 3, FACTS).read_text())
     (incident,) = document["incidents"]
     assert (incident["worker"], incident["kind"]) == (3, "token_refresh")
     assert incident["text"].startswith("no answer to *** ?x")
@@ -604,7 +610,7 @@ def test_a_full_disk_keeps_the_rows_for_the_next_attempt(
 
     recorder.session(LABELS).turn_ended(build_observation())
     with monkeypatch.context() as patch:
-        patch.setattr("bench.run.spool.os.write", full)
+        patch.setattr("bench.run.disk.os.write", full)
         with pytest.raises(OSError, match="No space"):
             recorder.flush()
     assert recorder.unwritten_rows == 1

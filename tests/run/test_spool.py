@@ -1,233 +1,143 @@
-"""Rows on disk while a run goes on: what is left when the file is cut, and when the disk is full."""
+"""A spool is whatever takes a worker's part and gives it back: here one that is no file, beside that of files."""
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bench.run import folder as files
-from bench.run.spool import BATCH_ROWS, Spool
+from bench.run.close import close, merge
+from bench.run.file_spool import path_of
+from bench.run.histograms import read
+from bench.run.part import Part, parts
+from bench.run.recorder import Recorder
+from bench.run.spool import Spool, spool_of
+from tests.run.memory_spool import MemorySpool
+from tests.run.test_close import BEGAN_NS, contents, play, tables
 
-SCHEMA = pa.schema([("number", pa.int64()), ("word", pa.string())])
-
-
-def row(number: int) -> dict[str, Any]:
-    return {"number": number, "word": f"word {number}" if number % 3 else None}
-
-
-def unheard(column: str, row: dict[str, Any], why: str) -> None:
-    raise AssertionError(f"{column} was refused: {why}")
-
-
-def read(path: Path) -> list[int]:
-    """The rows that the run folder's reader finds in a stream that stands for the turns of worker 0."""
-    return [
-        number for batch in files.spooled_batches(path.parents[1], "turns") for number in batch["number"].to_pylist()
-    ]
+DOCUMENT = {"schema": files.SCHEMA_VERSION, "state": "closing", "began_utc_ns": BEGAN_NS, "scripts": []}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_rows() -> Iterator[None]:
-    """Turns that are quickly written."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(files.SCHEMAS, "turns", SCHEMA)
-        yield
+def recorded(spool: Spool, *, ends: bool = True) -> None:
+    """A worker that plays a few sessions, and says what was said."""
+    recorder = Recorder(spool, BEGAN_NS, transcripts=True)
+    play(recorder)
+    recorder.incident("token_refresh", f"of worker {spool.worker}")
+    if ends:
+        recorder.close()
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return spool_path(tmp_path)
+def in_files(spools: list[MemorySpool], parent: Path) -> Path:
+    """A run folder whose workers have written the same into files."""
+    folder = files.create(parent, "x", BEGAN_NS)
+    for spool in spools:
+        for name, data in spool.streams.items():
+            path_of(folder, spool.worker, name).write_bytes(data)
+        for name, text in spool.documents.items():
+            path_of(folder, spool.worker, name).write_text(text)
+    files.write_document(folder, DOCUMENT)
+    return folder
 
 
-def spool_path(folder: Path) -> Path:
-    (folder / "spool").mkdir()
-    return files.spool_path(folder, "turns", 0)
+def merged(spools: list[MemorySpool], folder: Path) -> dict[str, Any]:
+    """run.json of a folder that the parts of these spools are merged into."""
+    folder.mkdir()
+    return merge(folder, dict(DOCUMENT), [Part(spool) for spool in spools])
 
 
-def filled(path: Path, *batches: int) -> tuple[Spool, list[int]]:
-    """A spool with so many rows in each flush, and where each of these flushes ended in the file."""
-    spool, ends, number = Spool(path, SCHEMA, unheard), [], 0
-    for rows in batches:
-        for _ in range(rows):
-            spool.append(row(number))
-            number += 1
-        spool.flush()
-        ends.append(path.stat().st_size)
-    return spool, ends
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_run_is_closed_from_spools_that_are_no_files_as_from_files(ends: bool, tmp_path: Path) -> None:
+    spools = [MemorySpool(tmp_path / "logs", worker) for worker in (0, 1)]
+    for spool in spools:
+        recorded(spool, ends=ends)
+    folder = tmp_path / "merged"
+    document, same = merged(spools, folder), in_files(spools, tmp_path)
+
+    assert document == close(same)
+    assert document["state"] == ("ended" if ends else "killed")
+    assert document["totals"]["sessions"] == {"closed:1006": 6}
+    assert tables(folder) == tables(same)
+    assert contents(read(folder / "histograms.hlog")) == contents(read(same / "histograms.hlog"))
+    assert (folder / "transcripts.jsonl").read_bytes() == (same / "transcripts.jsonl").read_bytes()
+    assert {path.name for path in folder.iterdir()} == {path.name for path in same.iterdir()}
 
 
-def test_rows_are_readable_as_soon_as_they_are_flushed(path: Path) -> None:
-    spool, _ = filled(path, 3, 1)
+def test_a_part_is_complete_by_itself(tmp_path: Path) -> None:
+    """Its rows say whose they are, and one worker's alone make a run."""
+    spools = [MemorySpool(tmp_path / "logs", worker) for worker in (3, 5)]
+    for spool in spools:
+        recorded(spool)
+    document = merged(spools[1:], tmp_path / "merged")
 
-    assert read(path) == [0, 1, 2, 3]
-    assert (len(spool), spool.written) == (0, 4)
-    spool.append(row(4))
-    assert (len(spool), read(path)) == (1, [0, 1, 2, 3])
-    spool.close()
-
-
-def test_many_rows_are_written_in_several_batches(path: Path) -> None:
-    spool, _ = filled(path, 2 * BATCH_ROWS + 1)
-    spool.close()
-
-    assert [batch.num_rows for batch in files.spooled_batches(path.parents[1], "turns")] == [BATCH_ROWS, BATCH_ROWS, 1]
-    assert read(path) == list(range(2 * BATCH_ROWS + 1))
+    assert {row["worker"] for rows in tables(tmp_path / "merged").values() for row in rows} == {5}
+    assert [incident["text"] for incident in document["incidents"]] == ["of worker 5"]
+    assert sum(document["totals"]["turns"].values()) == 9
 
 
-def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, converted = Spool(path, SCHEMA, unheard), []
-    for number in range(2 * BATCH_ROWS + 1):
-        spool.append(row(number))
-    monkeypatch.setattr(
-        "bench.run.spool._batch",
-        lambda rows, schema, _: converted.append(len(rows)) or pa.RecordBatch.from_pylist(rows, schema=schema),
-    )
-    spool.flush()
-    spool.close()
+def test_event_logs_of_workers_elsewhere_are_gathered(tmp_path: Path) -> None:
+    spools = [MemorySpool(tmp_path / f"logs-{worker}", worker) for worker in (0, 1)]
+    for spool in spools:
+        recorded(spool)
+        spool.events.mkdir()
+        (spool.events / f"w{spool.worker}-000000.jsonl").write_text("{}\n")
+    merged(spools, tmp_path / "merged")
 
-    assert (converted, len(read(path))) == ([1], 2 * BATCH_ROWS + 1)
+    logs = sorted(path.name for path in (tmp_path / "merged" / "events").iterdir())
+    assert logs == ["w0-000000.jsonl", "w1-000000.jsonl"]
 
 
-@pytest.mark.parametrize("refused", ["none", 2**70, b"\xff"])
-def test_a_value_that_its_column_cannot_hold_is_told_and_costs_no_other(path: Path, refused: object) -> None:
-    told: list[tuple[str, object]] = []
-    spool = Spool(path, SCHEMA, lambda column, row, why: told.append((column, row["word"])))
-    for number in range(BATCH_ROWS + 5):
-        spool.append(row(number) | ({"number": refused, "word": "bad"} if number in (7, BATCH_ROWS + 1) else {}))
-    spool.flush()
-    spool.append(row(1_000))
-    spool.flush()
-    spool.close()
+def test_what_a_full_spool_refuses_is_kept_for_the_next_attempt(tmp_path: Path) -> None:
+    spool = MemorySpool(tmp_path)
+    recorder = Recorder(spool, BEGAN_NS, transcripts=True)
+    spool.full = True
+    with pytest.raises(OSError, match="No space"):
+        play(recorder)
+    assert recorder.unwritten_rows > 0
 
-    kept = [None if number in (7, BATCH_ROWS + 1) else number for number in range(BATCH_ROWS + 5)]
-    assert read(path) == [*kept, 1_000]
-    assert told == [("number", "bad"), ("number", "bad")]
-    assert (len(spool), spool.written) == (0, BATCH_ROWS + 6)
+    spool.full = False
+    recorder.close()
+    assert recorder.unwritten_rows == 0
+    assert sum(len(batch) for batch in files.batches([Part(spool)], "sessions")) == 3
 
 
-@given(
-    st.lists(
-        st.fixed_dictionaries(
-            {"number": st.none() | st.integers() | st.text(max_size=3), "word": st.text() | st.integers()}
-        ),
-        max_size=20,
-    )
-)
-def test_whatever_rows_hold_all_of_them_reach_the_disk(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
-) -> None:
-    path, told = spool_path(tmp_path_factory.mktemp("run")), []
-    spool = Spool(path, SCHEMA, lambda column, row, why: told.append((column, row)))
-    for one in rows:
-        spool.append(one)
-    spool.flush()
-    spool.close()
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("lives", [True, False])
+def test_who_lives_and_is_not_done_is_unfinished(ends: bool, lives: bool, tmp_path: Path) -> None:
+    spool = MemorySpool(tmp_path)
+    recorded(spool, ends=ends)
+    spool.lives = lives
+    part = Part(spool)
 
-    found = [one for batch in files.spooled_batches(path.parents[1], "turns") for one in batch.to_pylist()]
-    expected = [one | {column: None for column, other in told if other is one} for one in rows]
-    assert found == expected
+    assert (part.begun, part.alive) == (True, lives)
+    assert part.unfinished is (lives and not ends)
 
 
-def test_a_spool_without_rows_is_empty(path: Path) -> None:
-    spool = Spool(path, SCHEMA, unheard)
-    assert read(path) == []
-    spool.flush()
-    spool.flush()
-    spool.close()
+def test_a_part_without_facts_has_not_begun_and_is_not_done(tmp_path: Path) -> None:
+    spool = MemorySpool(tmp_path)
+    spool.stream("turns.arrows")
+    part = Part(spool)
 
-    assert read(path) == []
-
-
-def test_a_file_that_was_cut_anywhere_keeps_its_whole_batches(path: Path) -> None:
-    spool, ends = filled(path, 2, 3, 1)
-    spool.close()
-    whole = path.read_bytes()
-
-    for length in range(len(whole) + 1):
-        path.write_bytes(whole[:length])
-        kept = sum(rows for rows, end in zip((2, 3, 1), ends, strict=True) if end <= length)
-        assert read(path)[:kept] == list(range(kept)), f"cut after {length} bytes"
-        assert read(path) == list(range(len(read(path))))
+    assert (part.begun, part.facts.done, part.alive) == (False, False, False)
+    assert (list(part.batches("turns")), part.transcript()) == ([], None)
+    assert not list(part.histograms().items())
 
 
-def test_a_file_with_junk_at_its_end_keeps_its_whole_batches(path: Path) -> None:
-    spool, _ = filled(path, 2, 3)
-    spool.close()
-    whole = path.read_bytes()
+@pytest.mark.parametrize("damaged", ["", "{", '{"done": "yes"}', "[]"])
+def test_a_part_whose_facts_are_damaged_is_not_done(damaged: str, tmp_path: Path) -> None:
+    spool = MemorySpool(tmp_path)
+    spool.documents["worker.json"] = damaged
 
-    for junk in (b"\0" * 100, b"\xff" * 100, b"junk", whole[:40]):
-        path.write_bytes(whole + junk)
-        assert read(path) == [0, 1, 2, 3, 4]
+    assert not Part(spool).facts.done
 
 
-class FullDisk:
-    """`os.write` that takes a few bytes more, then none until there is room again."""
+def test_parts_of_files_are_those_of_all_workers_by_their_number(tmp_path: Path) -> None:
+    folder = files.create(tmp_path, "x", BEGAN_NS)
+    for worker in (10, 2, 0):
+        recorded(spool_of(folder, worker))
+    (folder / "spool" / "master.lock").touch()
+    (folder / "spool" / "worker-7.json.new").touch()
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._write = os.write
-        self.room: int | None = None
-        monkeypatch.setattr("bench.run.spool.os.write", self)
-
-    def __call__(self, file: int, data: Any) -> int:
-        if self.room is None:
-            return self._write(file, data)
-        if not self.room:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        taken = self._write(file, bytes(data)[: self.room])
-        self.room -= taken
-        return taken
-
-
-@given(
-    steps=st.lists(st.tuples(st.integers(0, 300), st.none() | st.integers(0, 9_000)), min_size=1, max_size=6),
-)
-def test_a_full_disk_loses_no_row_and_doubles_none(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int | None]]
-) -> None:
-    """Each step appends rows and flushes, on a disk with that much room, or room enough."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        disk = FullDisk(monkeypatch)
-        path = spool_path(tmp_path_factory.mktemp("run"))
-        spool, number = Spool(path, SCHEMA, unheard), 0
-        for rows, room in [*steps, (1, None)]:
-            for _ in range(rows):
-                spool.append(row(number))
-                number += 1
-            disk.room = room
-            with suppress(OSError):
-                spool.flush()
-            assert read(path) == list(range(spool.written))
-            assert spool.written + len(spool) == number
-        spool.close()
-
-    assert read(path) == list(range(number))
-
-
-def test_rows_that_never_found_room_stay_counted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, (end,) = filled(path, 2)
-    FullDisk(monkeypatch).room = 50
-    spool.append(row(2))
-    with pytest.raises(OSError, match="No space left"):
-        spool.flush()
-    spool.close()
-
-    assert path.stat().st_size == end
-
-    assert (len(spool), read(path)) == (1, [0, 1])
-
-
-def test_a_spool_is_never_written_over(path: Path) -> None:
-    spool, _ = filled(path, 1)
-    spool.close()
-
-    with pytest.raises(FileExistsError):
-        Spool(path, SCHEMA, unheard)
+    assert [len(list(part.transcript() or ())) for part in parts(folder)] == [9, 9, 9]
+    assert [part.facts.incidents[0]["worker"] for part in parts(folder)] == [0, 2, 10]

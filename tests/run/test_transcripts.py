@@ -13,6 +13,7 @@ import pytest
 from bench.run import folder as files
 from bench.run.close import close
 from bench.run.recorder import Labels, Recorder
+from bench.run.spool import spool_of
 from tests.helpers import S, build_observation, build_session
 
 BEGAN_NS = 1_763_000_000 * S
@@ -29,9 +30,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def recorder(folder: Path, worker: int = 0, *, transcripts: bool = True) -> Recorder:
-    return Recorder(
-        folder, folder.name, worker, BEGAN_NS, lambda text: text.replace("s3cret", "***"), transcripts=transcripts
-    )
+    hide = lambda text: text.replace("s3cret", "***")  # noqa: E731
+    return Recorder(spool_of(folder, worker), BEGAN_NS, hide, transcripts=transcripts)
 
 
 def talk(recorder: Recorder, session_id: str, *said: str) -> None:
@@ -120,7 +120,7 @@ def test_a_full_disk_keeps_the_lines_for_the_next_attempt(folder: Path, monkeypa
     one = recorder(folder)
     talk(one, "w0-000001", "one")
     with monkeypatch.context() as patch:
-        patch.setattr("bench.run.spool.os.write", no_room(os.write))
+        patch.setattr("bench.run.disk.os.write", no_room(os.write))
         with pytest.raises(OSError, match="No space"):
             talk(one, "w0-000002", "two")
     one.flush()

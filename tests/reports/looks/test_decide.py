@@ -17,8 +17,9 @@ import typer
 
 from bench.cli.decide import decide
 from bench.errors import UsageError
-from bench.run import folder as run_folder
+from bench.run.file_spool import path_of
 from bench.run.folder import SCHEMAS
+from bench.run.part import rows_of
 from reports.looks import decide as plan_decide
 from reports.looks.__main__ import main
 from reports.looks.decide import GIVEN_UP, end_of, look_at
@@ -154,7 +155,7 @@ def test_a_spool_that_grows_is_read_as_it_is(tmp_path: Path) -> None:
     (folder / "spool").mkdir()
     for name, table in synthetic.rows(TWO).items():
         (folder / f"{name}.parquet").unlink()
-        with pa.ipc.new_stream(run_folder.spool_path(folder, name, 0), SCHEMAS[name]) as stream:
+        with pa.ipc.new_stream(path_of(folder, 0, rows_of(name)), SCHEMAS[name]) as stream:
             stream.write_table(table)
 
     assert held(look_at(folder)) == held(look_at(run(tmp_path / "other", UNDECIDED)))

@@ -1,0 +1,96 @@
+"""The spool of workers on one host: files in the run folder's `spool/`, each with its worker's number in its name.
+
+    turns-0.arrows sessions-0.arrows seconds-0.arrows   rows, as Arrow IPC streams
+    transcripts-0.jsonl                                 what was said
+    histograms-0.hlog worker-0.json                     histograms and counts
+
+Event logs are written where they stay, in the run folder's `events/`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from bench.errors import UsageError
+from bench.run.disk import GrowingFile, write_text
+from bench.spawn import is_alive
+
+SPOOL = "spool"
+EVENTS = "events"
+"""The part of a run folder that holds event logs."""
+OF_WORKER = re.compile(r"\w+-(\d+)\.\w+")
+"""The name of a worker's file."""
+
+
+class FileSpool:
+    """What worker number `worker` writes, a `bench.run.spool.Spool`."""
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        self._folder, self.run_id, self.worker = folder, folder.name, worker
+        self.events = folder / EVENTS
+
+    def stream(self, name: str) -> GrowingFile:
+        """A new file."""
+        return GrowingFile(path_of(self._folder, self.worker, name))
+
+    def replace(self, name: str, text: str) -> None:
+        """Write a file in one step."""
+        write_text(path_of(self._folder, self.worker, name), text)
+
+
+class StoredFiles:
+    """What worker number `worker` has written, a `bench.run.spool.Stored`."""
+
+    event_logs: Sequence[Path] = ()
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        self._folder, self.worker = folder, worker
+
+    def open(self, name: str) -> BinaryIO | None:
+        """A file to read; None where there is none of this name."""
+        try:
+            return path_of(self._folder, self.worker, name).open("rb")
+        except FileNotFoundError:
+            return None
+
+    def is_written_by(self, pid: int | None) -> bool:
+        """Whether the worker's process runs on this host."""
+        return is_alive(pid)
+
+
+def path_of(folder: Path, worker: int, name: str) -> Path:
+    """`spool/turns-0.arrows`: where a worker's stream or document of this name is."""
+    stem, _, suffix = name.partition(".")
+    return folder / SPOOL / f"{stem}-{worker}.{suffix}"
+
+
+def prepare(folder: Path) -> None:
+    """Make room for the workers' parts in a new run folder."""
+    (folder / SPOOL).mkdir()
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether the run folder holds its workers' parts, for it was not closed yet."""
+    return (folder / SPOOL).is_dir()
+
+
+def remove(folder: Path) -> None:
+    """Remove the workers' parts: all of them stand elsewhere."""
+    shutil.rmtree(folder / SPOOL)
+
+
+def stored(folder: Path) -> list[StoredFiles]:
+    """What each worker has written, by its number."""
+    names = (OF_WORKER.fullmatch(path.name) for path in (folder / SPOOL).glob("*"))
+    return [StoredFiles(folder, worker) for worker in sorted({int(name[1]) for name in names if name})]
+
+
+def check_reach(folder: Path, host: str) -> None:
+    """Whether a worker here can write to the spool of a master on `host`. Raises UsageError where it cannot."""
+    if host != socket.gethostname() or not folder.is_dir():
+        raise UsageError(f"this worker cannot see the run folder {folder}: run workers on the master's host")

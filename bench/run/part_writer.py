@@ -1,0 +1,88 @@
+"""Writes a worker's part of a run into its spool; `bench.run.part` reads it.
+
+Rows and what was said gather in memory until they are flushed. Where the spool takes no more they stay there, and the
+next flush continues where the last good one ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from bench.run import folder as files
+from bench.run.batches import Batches
+from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
+from bench.run.spool import Spool, Stream
+
+Refused = Callable[[files.TableName, str, Mapping[str, Any], str], None]
+"""Hears of a value that its column cannot hold: the table, the column, the row, and why."""
+
+
+class PartWriter:
+    """One worker's part: rows of all tables, and what was said where `transcripts` are wanted."""
+
+    def __init__(self, spool: Spool, refused: Refused, *, transcripts: bool = False) -> None:
+        self._spool = spool
+        self._tables = {
+            table: Batches(spool.stream(rows_of(table)), schema, partial(refused, table))
+            for table, schema in files.SCHEMAS.items()
+        }
+        self._transcript = _Lines(spool.stream(TRANSCRIPT)) if transcripts else None
+
+    def append(self, table: files.TableName, row: dict[str, Any]) -> None:
+        """Add a row to a table."""
+        self._tables[table].append(row)
+
+    def append_said(self, row: Mapping[str, Any]) -> None:
+        """Add what was said in a turn, where transcripts are wanted."""
+        if self._transcript is not None:
+            self._transcript.append(row)
+
+    @property
+    def unwritten_rows(self) -> int:
+        """How many rows have gathered since the last flush."""
+        return sum(len(table) for table in self._tables.values())
+
+    def flush(self) -> None:
+        """Write what has gathered. Raises OSError and keeps it where the spool takes no more."""
+        for table in self._tables.values():
+            table.flush()
+        if self._transcript is not None:
+            self._transcript.flush()
+
+    def replace_histograms(self, log: str) -> None:
+        """Write all histograms anew. Raises OSError where the spool takes no more."""
+        self._spool.replace(HISTOGRAMS, log)
+
+    def replace_facts(self, facts: Facts) -> None:
+        """Write all facts anew. Raises OSError where the spool takes no more."""
+        self._spool.replace(FACTS, msgspec.json.encode(facts).decode())
+
+    def close(self) -> None:
+        """Let go of the streams, after the last flush."""
+        for table in self._tables.values():
+            table.close()
+        if self._transcript is not None:
+            self._transcript.close()
+
+
+class _Lines:
+    """Objects on their way into a stream, as JSON lines."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._lines: list[str] = []
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        self._lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def flush(self) -> None:
+        self._stream.append("".join(self._lines).encode())
+        self._lines.clear()
+
+    def close(self) -> None:
+        self._stream.close()

@@ -1,0 +1,235 @@
+"""Rows on disk while a run goes on: what is left when the file is cut, and when the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.run import folder as files
+from bench.run.batches import BATCH_ROWS, Batches
+from bench.run.disk import GrowingFile
+from bench.run.file_spool import path_of
+
+SCHEMA = pa.schema([("number", pa.int64()), ("word", pa.string())])
+
+
+def row(number: int) -> dict[str, Any]:
+    return {"number": number, "word": f"word {number}" if number % 3 else None}
+
+
+def unheard(column: str, row: dict[str, Any], why: str) -> None:
+    raise AssertionError(f"{column} was refused: {why}")
+
+
+def read(path: Path) -> list[int]:
+    """The rows that the run folder's reader finds in a stream that stands for the turns of worker 0."""
+    return [
+        number for batch in files.spooled_batches(path.parents[1], "turns") for number in batch["number"].to_pylist()
+    ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_rows() -> Iterator[None]:
+    """Turns that are quickly written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(files.SCHEMAS, "turns", SCHEMA)
+        yield
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return spool_path(tmp_path)
+
+
+def spool_path(folder: Path) -> Path:
+    (folder / "spool").mkdir()
+    return path_of(folder, 0, "turns.arrows")
+
+
+def filled(path: Path, *batches: int) -> tuple[Batches, list[int]]:
+    """A spool with so many rows in each flush, and where each of these flushes ended in the file."""
+    spool, ends, number = Batches(GrowingFile(path), SCHEMA, unheard), [], 0
+    for rows in batches:
+        for _ in range(rows):
+            spool.append(row(number))
+            number += 1
+        spool.flush()
+        ends.append(path.stat().st_size)
+    return spool, ends
+
+
+def test_rows_are_readable_as_soon_as_they_are_flushed(path: Path) -> None:
+    spool, _ = filled(path, 3, 1)
+
+    assert read(path) == [0, 1, 2, 3]
+    assert (len(spool), spool.written) == (0, 4)
+    spool.append(row(4))
+    assert (len(spool), read(path)) == (1, [0, 1, 2, 3])
+    spool.close()
+
+
+def test_many_rows_are_written_in_several_batches(path: Path) -> None:
+    spool, _ = filled(path, 2 * BATCH_ROWS + 1)
+    spool.close()
+
+    assert [batch.num_rows for batch in files.spooled_batches(path.parents[1], "turns")] == [BATCH_ROWS, BATCH_ROWS, 1]
+    assert read(path) == list(range(2 * BATCH_ROWS + 1))
+
+
+def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, converted = Batches(GrowingFile(path), SCHEMA, unheard), []
+    for number in range(2 * BATCH_ROWS + 1):
+        spool.append(row(number))
+    monkeypatch.setattr(
+        "bench.run.batches._batch",
+        lambda rows, schema, _: converted.append(len(rows)) or pa.RecordBatch.from_pylist(rows, schema=schema),
+    )
+    spool.flush()
+    spool.close()
+
+    assert (converted, len(read(path))) == ([1], 2 * BATCH_ROWS + 1)
+
+
+@pytest.mark.parametrize("refused", ["none", 2**70, b"\xff"])
+def test_a_value_that_its_column_cannot_hold_is_told_and_costs_no_other(path: Path, refused: object) -> None:
+    told: list[tuple[str, object]] = []
+    spool = Batches(GrowingFile(path), SCHEMA, lambda column, row, why: told.append((column, row["word"])))
+    for number in range(BATCH_ROWS + 5):
+        spool.append(row(number) | ({"number": refused, "word": "bad"} if number in (7, BATCH_ROWS + 1) else {}))
+    spool.flush()
+    spool.append(row(1_000))
+    spool.flush()
+    spool.close()
+
+    kept = [None if number in (7, BATCH_ROWS + 1) else number for number in range(BATCH_ROWS + 5)]
+    assert read(path) == [*kept, 1_000]
+    assert told == [("number", "bad"), ("number", "bad")]
+    assert (len(spool), spool.written) == (0, BATCH_ROWS + 6)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"number": st.none() | st.integers() | st.text(max_size=3), "word": st.text() | st.integers()}
+        ),
+        max_size=20,
+    )
+)
+def test_whatever_rows_hold_all_of_them_reach_the_disk(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
+) -> None:
+    path, told = spool_path(tmp_path_factory.mktemp("run")), []
+    spool = Batches(GrowingFile(path), SCHEMA, lambda column, row, why: told.append((column, row)))
+    for one in rows:
+        spool.append(one)
+    spool.flush()
+    spool.close()
+
+    found = [one for batch in files.spooled_batches(path.parents[1], "turns") for one in batch.to_pylist()]
+    expected = [one | {column: None for column, other in told if other is one} for one in rows]
+    assert found == expected
+
+
+def test_a_spool_without_rows_is_empty(path: Path) -> None:
+    spool = Batches(GrowingFile(path), SCHEMA, unheard)
+    assert read(path) == []
+    spool.flush()
+    spool.flush()
+    spool.close()
+
+    assert read(path) == []
+
+
+def test_a_file_that_was_cut_anywhere_keeps_its_whole_batches(path: Path) -> None:
+    spool, ends = filled(path, 2, 3, 1)
+    spool.close()
+    whole = path.read_bytes()
+
+    for length in range(len(whole) + 1):
+        path.write_bytes(whole[:length])
+        kept = sum(rows for rows, end in zip((2, 3, 1), ends, strict=True) if end <= length)
+        assert read(path)[:kept] == list(range(kept)), f"cut after {length} bytes"
+        assert read(path) == list(range(len(read(path))))
+
+
+def test_a_file_with_junk_at_its_end_keeps_its_whole_batches(path: Path) -> None:
+    spool, _ = filled(path, 2, 3)
+    spool.close()
+    whole = path.read_bytes()
+
+    for junk in (b"\0" * 100, b"\xff" * 100, b"junk", whole[:40]):
+        path.write_bytes(whole + junk)
+        assert read(path) == [0, 1, 2, 3, 4]
+
+
+class FullDisk:
+    """`os.write` that takes a few bytes more, then none until there is room again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._write = os.write
+        self.room: int | None = None
+        monkeypatch.setattr("bench.run.disk.os.write", self)
+
+    def __call__(self, file: int, data: Any) -> int:
+        if self.room is None:
+            return self._write(file, data)
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = self._write(file, bytes(data)[: self.room])
+        self.room -= taken
+        return taken
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 300), st.none() | st.integers(0, 9_000)), min_size=1, max_size=6),
+)
+def test_a_full_disk_loses_no_row_and_doubles_none(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int | None]]
+) -> None:
+    """Each step appends rows and flushes, on a disk with that much room, or room enough."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        disk = FullDisk(monkeypatch)
+        path = spool_path(tmp_path_factory.mktemp("run"))
+        spool, number = Batches(GrowingFile(path), SCHEMA, unheard), 0
+        for rows, room in [*steps, (1, None)]:
+            for _ in range(rows):
+                spool.append(row(number))
+                number += 1
+            disk.room = room
+            with suppress(OSError):
+                spool.flush()
+            assert read(path) == list(range(spool.written))
+            assert spool.written + len(spool) == number
+        spool.close()
+
+    assert read(path) == list(range(number))
+
+
+def test_rows_that_never_found_room_stay_counted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, (end,) = filled(path, 2)
+    FullDisk(monkeypatch).room = 50
+    spool.append(row(2))
+    with pytest.raises(OSError, match="No space left"):
+        spool.flush()
+    spool.close()
+
+    assert path.stat().st_size == end
+
+    assert (len(spool), read(path)) == (1, [0, 1])
+
+
+def test_a_spool_is_never_written_over(path: Path) -> None:
+    spool, _ = filled(path, 1)
+    spool.close()
+
+    with pytest.raises(FileExistsError):
+        Batches(GrowingFile(path), SCHEMA, unheard)
