@@ -11,11 +11,11 @@ import msgspec
 
 from bench.clock import monotonic_ns
 from bench.connect import connected
-from bench.load.variants import varied
 from bench.observe.observation import TurnObservation
 from bench.plan.frames import PreparedScript, Repertoire
 from bench.plan.script import build_script, text_turn, wav_turn
 from bench.plan.turns import Turn
+from bench.plan.variants import varied
 from bench.protocol.events import Event, Kind, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels

@@ -21,9 +21,13 @@ ORDER = (
     "plan", "observe", "simulator",
     "connect", "run", "session",
     "load", "probe", "doctor", "reports",
-    "calibrate", "capacity",
+    "quick",
+    "calibrate",
     "cli",
 )  # fmt: skip
+
+# The same of `bench.load`: what is done before the first session, the sessions of one process, the run, the users.
+ROOMS = ("planning", "playing", "leading", "user")
 
 # The same of `reports`: its folders, and the modules that stand beside them.
 FLOORS = (
@@ -43,10 +47,10 @@ REPORTS_MAY_USE = {
 
 # A library → the modules that may name it.
 NAMED_IN = {
-    "locust": ("bench.load", "scenarios"),
-    "gevent": ("bench.load", "bench.transport"),
-    "flask": ("bench.load.web_ui",),
-    "werkzeug": ("bench.load.web_ui",),
+    "locust": ("bench.load.leading", "bench.load.user", "scenarios"),
+    "gevent": ("bench.load.playing", "bench.load.leading", "bench.load.user", "bench.transport"),
+    "flask": ("bench.load.leading.web_ui",),
+    "werkzeug": ("bench.load.leading.web_ui",),
     "soundfile": ("bench.plan.audio", "bench.simulator.voice"),
     "soxr": ("bench.plan.audio", "bench.simulator.voice"),
     "hdrh": ("bench.run.histograms",),
@@ -64,8 +68,8 @@ PURE = (
     "bench.simulator.turns", "bench.simulator.vad", "bench.simulator.responses", "bench.simulator.quota",
     "bench.simulator.drift",
     "bench.simulator.refusals", "bench.simulator.tokens", "bench.simulator.handshake", "bench.plan.microphone",
-    "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.run.validity", "bench.load.pairs",
-    "bench.load.warmup", "bench.transport.answer", "bench.simulator.cap", "bench.doctor.dialect",
+    "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.run.validity", "bench.load.playing.pairs",
+    "bench.load.planning.warmup", "bench.transport.answer", "bench.simulator.cap", "bench.doctor.dialect",
     "bench.calibrate.ladder", "bench.calibrate.judge", "bench.calibrate.join", "bench.calibrate.conclude",
     "reports.statistics",
 )  # fmt: skip
@@ -73,8 +77,8 @@ IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading",
 CLOCKLESS_NAMES = {"Arrival", "Handed"}
 """What a pure module may take from `bench.clock`: plain data."""
 
-MAKES_SOCKETS = ("bench.clock", "bench.transport.tcp", "bench.simulator", "bench.load.plays")
-"""`bench.clock` opens one dummy socket that keeps stamping on; `bench.load.plays` looks whether a port is free."""
+MAKES_SOCKETS = ("bench.clock", "bench.transport.tcp", "bench.simulator", "bench.load.planning.plays")
+"""`bench.clock` opens one dummy socket that keeps stamping on; `planning.plays` looks whether a port is free."""
 SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "clock_gettime"}
 
@@ -127,6 +131,21 @@ def test_a_part_uses_only_what_stands_before_it(name: str) -> None:
     assert part in ORDER, f"{part} has no place in the order"
     assert {other for other in used - {part} if other in ORDER and ORDER.index(other) > ORDER.index(part)} == set()
     assert used <= set(ORDER)
+
+
+def room_of(name: str) -> str | None:
+    """The room of `bench.load` that a module stands in; None outside of it."""
+    parts = name.split(".")
+    return parts[2] if parts[:2] == ["bench", "load"] and len(parts) > 2 else None
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room_of(name)])
+def test_a_room_of_load_uses_only_those_before_it(name: str) -> None:
+    room = str(room_of(name))
+    used = {used for module in imports(name) if module in MODULES and (used := room_of(module)) is not None}
+
+    assert room in ROOMS, f"{room} has no place among the rooms"
+    assert {other for other in used if ROOMS.index(other) > ROOMS.index(room)} == set()
 
 
 def floor_of(name: str) -> str | None:

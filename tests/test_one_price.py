@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import reports
 from bench.doctor.told import replied
-from bench.load.spending import Spending
+from bench.load.playing.spending import Spending
 from bench.money import Prices, Tariff, Terms, dollars, tariff_of
 from bench.protocol.events import Usage
 from reports.runs import Run

@@ -21,7 +21,7 @@ import scenarios
 from bench.calibrate.machine import Cores, Usage, on, peak_rss_bytes, reading, usage
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.load.quick import simulator, without_proxies
+from bench.quick import simulator, without_proxies
 from bench.run import folder as files
 from bench.run.calibration import Kind
 from bench.spawn import own_environment, python_command

@@ -26,7 +26,7 @@ def bench(
     Without targets and Azure's variables it starts the simulator in a process of its own, and everything says
     SIMULATED. Before it calls a deployment it says what that may cost, and asks.
     """
-    from bench.load.quick import quick_run
+    from bench.quick import quick_run
     from bench.target.endpoint import Wishes
 
     wishes = Wishes(tuple(name.strip() for name in targets.split(",")) if targets else (), target_file)

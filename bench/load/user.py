@@ -34,9 +34,9 @@ from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
-from bench.load import runner  # registers our options and listeners with Locust
-from bench.load.stage import Stage, Wavs
-from bench.load.tasks import SessionTask, as_sessions, at_its_line, class_file, script
+from bench.load.leading import runner  # registers our options and listeners with Locust
+from bench.load.planning.stage import Stage, Wavs
+from bench.load.planning.tasks import SessionTask, as_sessions, at_its_line, class_file, script
 
 __all__ = ["RealtimeUser", "script"]
 

@@ -9,10 +9,15 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from bench.money import Prices
+import msgspec
+
+from bench.money import Prices, cost_usd
+from bench.protocol.events import Usage
 from bench.shapes import ByName, Day, Text, key, table_of
 from bench.target.settings import PriceSettings
 from bench.yaml_file import read_yaml
+
+GIVE_PRICES = "give the target `prices:` in targets.yaml, or name a file that has them: --prices FILE"
 
 
 @dataclass(frozen=True)
@@ -60,3 +65,8 @@ def _loaded(path: Path) -> PriceTable:
     models = {name: model.prices for name, model in file.models.items()}
     sources = tuple(f"{name}: {model.source}" for name, model in file.models.items() if model.source)
     return PriceTable(file.as_of.isoformat(), path.name, sources, models)
+
+
+def usage_usd(prices: Prices, usage: Usage) -> float:
+    """What some tokens cost."""
+    return float(cost_usd(prices, msgspec.structs.asdict(usage)))

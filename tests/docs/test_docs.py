@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from bench.cli.app import app
-from bench.load.options import add_options
+from bench.load.planning.options import add_options
 from bench.measures import CATALOGUE, CENSORED, GOOD, LIMIT_NAMES
 from bench.plan.script import load_script
 from bench.run.folder import SCHEMAS, SESSION_INSTANTS, TURN_INSTANTS

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import soundfile
 
-from bench.load.stage import Stage
-from bench.load.tasks import SessionTask, as_sessions
+from bench.load.planning.stage import Stage
+from bench.load.planning.tasks import SessionTask, as_sessions
 
 
 class Actor:

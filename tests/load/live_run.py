@@ -13,13 +13,13 @@ from gevent.event import Event
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import ConnectError
-from bench.load.arm import Arm
-from bench.load.live import LiveRun
-from bench.load.options import Options
-from bench.load.pacer import Pacer
-from bench.load.plays import loaded_parts, plays_of_arms
-from bench.load.spending import Spending
-from bench.load.tasks import SessionTask, script
+from bench.load.planning.options import Options
+from bench.load.planning.plays import loaded_parts, plays_of_arms
+from bench.load.planning.tasks import SessionTask, script
+from bench.load.playing.arm import Arm
+from bench.load.playing.live import LiveRun
+from bench.load.playing.pacer import Pacer
+from bench.load.playing.spending import Spending
 from bench.measures import Limits
 from bench.money import Prices
 from bench.run import folder as files

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from bench.load.arm import HOPELESS, Arm, per_minute_of
-from bench.load.pacer import SECOND_NS, Pacer
+from bench.load.planning.rates import per_minute_of
+from bench.load.playing.arm import HOPELESS, Arm
+from bench.load.playing.pacer import SECOND_NS, Pacer
 from bench.target.dial import Dialer
 from bench.target.tokens import Keyring
 from tests.helpers import MS, at, build_observation, build_session, resolve_target

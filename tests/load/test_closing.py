@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from bench.errors import USAGE_STATUS
-from bench.load.closing import REPORT_S, close_run, holds_rows, longest_report_s, status_of, uncut, with_sentence
+from bench.load.leading.closing import (
+    REPORT_S,
+    close_run,
+    holds_rows,
+    longest_report_s,
+    status_of,
+    uncut,
+    with_sentence,
+)
 from bench.run import folder as files
 from bench.run.file_spool import path_of
 from tests.load.live_run import Stand
@@ -37,7 +45,7 @@ def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
     endless.write_text("#!/bin/sh\nexec sleep 3600\n")
     endless.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(endless))
-    monkeypatch.setattr("bench.load.closing.longest_report_s", lambda folder: 0.01)
+    monkeypatch.setattr("bench.load.leading.closing.longest_report_s", lambda folder: 0.01)
     document = {"schema": files.SCHEMA_VERSION, "began_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
     closed = close_run(stand.folder, document, "all sessions are done")
 

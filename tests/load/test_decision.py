@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.decision import Looks, Plan, asked_sessions, decision_plan, is_due, plan_words, scripts_of
-from bench.load.options import Options
-from bench.load.plays import loaded_parts, prepared_plays
-from bench.load.tasks import script
+from bench.load.leading.looks import Looks, is_due
+from bench.load.planning.decision import Plan, asked_sessions, decision_plan, plan_words, scripts_of
+from bench.load.planning.options import Options
+from bench.load.planning.plays import loaded_parts, prepared_plays
+from bench.load.planning.tasks import script
 from bench.protocol.openai_ga import GA
 from tests import forked
 from tests.load.actors import Actor, actor
@@ -29,7 +30,7 @@ from tests.load.test_options import parsed
 @pytest.fixture(autouse=True)
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that makes the plan is forked, with its imports done."""
-    monkeypatch.setattr("bench.load.decision.subprocess.run", forked.run)
+    monkeypatch.setattr("bench.load.planning.decision.subprocess.run", forked.run)
 
 
 def talk(name: str = "talk", turns: int = 10, output: str = "audio", *, steps: list[str] | None = None) -> list[Script]:

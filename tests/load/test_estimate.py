@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.estimate import HIGH, LOW, Quote, below_estimate, estimate, estimate_words, quote, session_usage
+from bench.load.planning.estimate import (
+    HIGH,
+    LOW,
+    Quote,
+    below_estimate,
+    estimate,
+    estimate_words,
+    quote,
+    session_usage,
+)
 from bench.measures import Limits
 from bench.money import Prices
 from bench.plan.turns import Pause, Script, Step

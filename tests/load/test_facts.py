@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.load.facts import script_facts, script_notices, target_facts
-from bench.load.plays import Play, loaded_parts, prepared_plays
-from bench.load.tasks import script
+from bench.load.planning.facts import script_facts, script_notices, target_facts
+from bench.load.planning.plays import Play, loaded_parts, prepared_plays
+from bench.load.planning.tasks import script
 from bench.money import Prices
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.load.lateness import GIVEN_UP, Lateness
+from bench.load.leading.lateness import GIVEN_UP, Lateness
 from reports.looks import decide
 
 LATE = "send_lag 14.2 ms > 10 ms"

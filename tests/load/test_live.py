@@ -15,10 +15,10 @@ from gevent.event import Event
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.load.arm import HOPELESS
-from bench.load.live import ALL_DONE
-from bench.load.pacer import SECOND_NS, Pacer
-from bench.load.pairs import order
+from bench.load.playing.arm import HOPELESS
+from bench.load.playing.live import ALL_DONE
+from bench.load.playing.pacer import SECOND_NS, Pacer
+from bench.load.playing.pairs import order
 from bench.protocol.openai_ga import GA
 from bench.run.part import Part
 from bench.target.credentials import Credential
@@ -194,7 +194,7 @@ def test_a_step_of_the_wall_clock_moves_no_pair_to_another_block_or_phase(
     stand.play()
     for step_s in (-86_400, 86_400):
         step_ns = step_s * SECOND_NS
-        for module in ("load.live", "run.recorder", "load.upkeep"):
+        for module in ("load.playing.live", "run.recorder", "load.playing.upkeep"):
             monkeypatch.setattr(f"bench.{module}.utc_ns", partial(_stepped, step_ns), raising=False)
         stand.play()
     rows = [row for table in ("sessions", "turns") for row in stand.rows(table)]

@@ -12,7 +12,7 @@ import configargparse
 import pytest
 
 from bench.errors import UsageError
-from bench.load.options import Options, add_options
+from bench.load.planning.options import Options, add_options
 from bench.target.endpoint import Wishes
 from tests import forked
 from tests.simulator_process import ROOT
@@ -37,7 +37,7 @@ def with_locusts_parser(program: str) -> None:
     begin = """
 from locust import events
 from locust.argument_parser import get_parser, ui_extra_args_dict
-from bench.load.options import add_options, stay_on_loopback
+from bench.load.planning.options import add_options, stay_on_loopback
 events.init_command_line_parser.add_listener(add_options)
 events.init_command_line_parser.add_listener(stay_on_loopback)
 """

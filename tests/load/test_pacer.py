@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.arm import pacer_of
-from bench.load.pacer import LONGEST_HOLD_NS, LONGEST_WAIT_NS, SECOND_NS, Limited, Pacer
-from bench.load.pairs import earliest_ns
+from bench.load.playing.arm import pacer_of
+from bench.load.playing.pacer import LONGEST_HOLD_NS, LONGEST_WAIT_NS, SECOND_NS, Limited, Pacer
+from bench.load.playing.pairs import earliest_ns
 from bench.simulator.quota import Allowance
 
 MINUTE_NS = 60 * SECOND_NS

@@ -10,8 +10,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.pacer import SECOND_NS, Pacer
-from bench.load.pairs import block_of, earliest_ns, is_sampled, order, phase_of
+from bench.load.playing.pacer import SECOND_NS, Pacer
+from bench.load.playing.pairs import block_of, earliest_ns, is_sampled, order, phase_of
 
 
 def started(pacers: list[Pacer], now_ns: int) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from bench.load.pacer import LONGEST_HOLD_NS
-from bench.load.patience import PatientSession
-from bench.load.stage import perform_all
+from bench.load.playing.pacer import LONGEST_HOLD_NS
+from bench.load.playing.patience import PatientSession
+from bench.load.playing.performance import perform_all
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript

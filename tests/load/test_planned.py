@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.load.planned import Planned, planned
-from bench.load.tasks import script
+from bench.load.planning.planned import Planned, planned
+from bench.load.planning.tasks import script
 from bench.run.calibration import save, state_folder
 from tests.load.actors import actor
 from tests.load.test_options import parsed

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from bench.load import played
-from bench.load.played import Played
+from bench.load.playing import played
+from bench.load.playing.played import Played
 from bench.measures import Limits
 from bench.observe.timeline import Timeline
 from bench.protocol.openai_ga import GA

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.load.plays import (
+from bench.load.planning.plays import (
     Play,
     check_cost,
     check_descriptors,
@@ -21,8 +21,8 @@ from bench.load.plays import (
     plays_of_arms,
     prepared_plays,
 )
-from bench.load.stage import MAX_REHEARSED
-from bench.load.tasks import as_sessions, script
+from bench.load.planning.stage import MAX_REHEARSED
+from bench.load.planning.tasks import as_sessions, script
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from tests.helpers import resolve_target

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from locust.runners import WorkerRunner
 from bench.clock import monotonic_ns
 from bench.errors import BenchError
-from bench.load import runner
+from bench.load.leading import runner
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential

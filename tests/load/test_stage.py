@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.stage import MAX_REHEARSED, Performance, Recordings, Rehearsal, act, perform_all
+from bench.load.planning.stage import MAX_REHEARSED, Recordings, Rehearsal, act
+from bench.load.playing.performance import Performance, perform_all
 from bench.observe.timeline import Timeline
 from bench.plan.frames import Repertoire
 from bench.plan.script import build_script, load_script

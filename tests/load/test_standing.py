@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.spending import Spending
-from bench.load.standing import UNNAMED, Progress, Standing, Tally, Times, Wait
+from bench.load.playing.spending import Spending
+from bench.load.playing.standing import UNNAMED, Progress, Standing, Tally, Times, Wait
 from bench.money import Prices
 from bench.protocol.events import Usage
 from bench.run.histograms import Histograms, Key

@@ -11,8 +11,17 @@ from typing import Any
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.load.stage import Recordings
-from bench.load.tasks import SessionTask, as_sessions, file_of, rehearsed, script, script_name, script_path, tasks_of
+from bench.load.planning.stage import Recordings
+from bench.load.planning.tasks import (
+    SessionTask,
+    as_sessions,
+    file_of,
+    rehearsed,
+    script,
+    script_name,
+    script_path,
+    tasks_of,
+)
 from bench.plan.turns import Script
 from tests.load.actors import Actor, actor, tone
 

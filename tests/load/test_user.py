@@ -116,7 +116,7 @@ from gevent import GreenletExit
 from locust.exception import RescheduleTask
 from locust.util.load_locustfile import load_locustfile
 from bench.errors import UsageError
-from bench.load.runner import Runs
+from bench.load.leading.runner import Runs
 
 def refused_by(user_class, live=None):
     problems = []
@@ -306,7 +306,7 @@ class Caller(RealtimeUser):
 
 PREPARE = """
 from locust.util.load_locustfile import load_locustfile
-from bench.load.plays import loaded_parts, prepared_plays
+from bench.load.planning.plays import loaded_parts, prepared_plays
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.standing import Standing, Tally
-from bench.load.view import Moment, View, clock, left_s, line, phase
+from bench.load.leading.view import Moment, View, clock, left_s, line, phase
+from bench.load.playing.standing import Standing, Tally
 
 S = 1_000_000_000
 TIMES = {"ttfa": [486_000] * 90 + [902_000] * 10, "value of ttfa": [486_000] * 100, "bound of ttfa": [20] * 100}

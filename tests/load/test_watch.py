@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from bench.load.decision import Looks
-from bench.load.planned import Planned
-from bench.load.standing import Standing
-from bench.load.view import View
-from bench.load.watch import Watch
+from bench.load.leading.looks import Looks
+from bench.load.leading.view import View
+from bench.load.leading.watch import Watch
+from bench.load.planning.planned import Planned
+from bench.load.playing.standing import Standing
 
 
 def watch(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench import quick
 from bench.errors import UsageError
-from bench.load import quick
 from bench.target.endpoint import Wishes
 
 HERE = "http://127.0.0.1:1"

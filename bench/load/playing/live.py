@@ -18,18 +18,18 @@ from greenlet import greenlet
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.load import dashboard
-from bench.load.arm import HOPELESS, Arm
-from bench.load.options import Options
-from bench.load.pacer import SECOND_NS
-from bench.load.pairs import Pair, block_of, earliest_ns, is_sampled, order, phase_of
-from bench.load.plays import Play
-from bench.load.sessions import Cut, Playing, Sessions
-from bench.load.spending import Spending, over_budget, unknown_price
-from bench.load.stage import OnStage
-from bench.load.standing import Progress, Standing
-from bench.load.tasks import SessionTask
-from bench.load.upkeep import TICK_S, Upkeep
+from bench.load.planning.options import Options
+from bench.load.planning.plays import Play
+from bench.load.planning.stage import OnStage
+from bench.load.planning.tasks import SessionTask
+from bench.load.playing import dashboard
+from bench.load.playing.arm import HOPELESS, Arm
+from bench.load.playing.pacer import SECOND_NS
+from bench.load.playing.pairs import Pair, block_of, earliest_ns, is_sampled, order, phase_of
+from bench.load.playing.sessions import Cut, Playing, Sessions
+from bench.load.playing.spending import Spending, over_budget, unknown_price
+from bench.load.playing.standing import Progress, Standing
+from bench.load.playing.upkeep import TICK_S, Upkeep
 from bench.observe.observation import SessionObservation, reason
 from bench.plain import printable
 from bench.run.histograms import MEASURED

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from bench.load.pacer import SECOND_NS, Pacer
+from bench.load.playing.pacer import SECOND_NS, Pacer
 from bench.run.histograms import MEASURED, WARMUP
 
 BLOCK_NS = 120 * SECOND_NS

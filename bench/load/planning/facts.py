@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bench.load.plays import Play, Plays
+from bench.load.planning.plays import Play, Plays
 from bench.plan.script import unfilled_names
 from bench.target.target import Auth, Entra, Target
 

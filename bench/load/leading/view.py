@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TextIO
 
-from bench.load.standing import HARNESS_LATE, HARNESS_OK, Standing, Tally, Wait
+from bench.load.playing.standing import HARNESS_LATE, HARNESS_OK, Standing, Tally, Wait
 from bench.money import dollars
 from bench.plain import one_line
 

@@ -18,7 +18,7 @@ from typing import Any
 import scenarios
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
-from bench.load.estimate import estimate_words, quote
+from bench.load.planning.estimate import estimate_words, quote
 from bench.plan.script import load_script
 from bench.spawn import own_environment, python_command
 from bench.target.endpoint import ENDPOINT, TARGET_FILE, Wishes, resolve_targets

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.load.spending import Spending
+from bench.load.playing.spending import Spending
 from bench.measures import CATALOGUE, GOOD, HEADLINE, is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.run.histograms import US_PER_MS, Histograms, Key, quantile, worst_p99_ms

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from bench.errors import UsageError
-from bench.load.arm import per_minute_of
-from bench.load.decision import asked_sessions, check_two
-from bench.load.estimate import Quote, below_estimate, estimate, estimate_words, quote
-from bench.load.facts import script_facts, script_notices, target_facts
-from bench.load.options import Options
-from bench.load.plays import Play, Plays, check_cost, loaded_parts, longest_turn_s, plays_of_arms
-from bench.load.warmup import ramp_up_s, session_s, warmup_s
+from bench.load.planning.decision import asked_sessions, check_two
+from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
+from bench.load.planning.facts import script_facts, script_notices, target_facts
+from bench.load.planning.options import Options
+from bench.load.planning.plays import Play, Plays, check_cost, loaded_parts, longest_turn_s, plays_of_arms
+from bench.load.planning.rates import per_minute_of
+from bench.load.planning.warmup import ramp_up_s, session_s, warmup_s
 from bench.run.calibration import Kind, beyond, citation, state_folder
 from bench.run.provenance import opening_document
 from bench.target.endpoint import resolve_targets
@@ -32,7 +32,7 @@ class Planned:
     """`plays`: of each target, by its label. `sessions`: with each target, None for no limit.
 
     `at_once`: how many sessions a process has open when all users are there. `calibration`: what is known of this
-    machine for such sessions, as run.json cites it; None where nothing is. `warmup_s`: see `bench.load.warmup`.
+    machine for such sessions, as run.json cites it; None where nothing is. `warmup_s`: see `warmup.py`.
     """
 
     options: Options

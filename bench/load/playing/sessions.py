@@ -10,15 +10,16 @@ import numpy as np
 
 from bench.clock import monotonic_ns
 from bench.connect import HARNESS_FAULT, connected
-from bench.load import dashboard
-from bench.load.arm import Arm
-from bench.load.options import Options
-from bench.load.pairs import Pair
-from bench.load.patience import PatientSession
-from bench.load.played import Played, Watcher
-from bench.load.plays import Play
-from bench.load.stage import OnStage, Performance, act, perform_all
-from bench.load.standing import Progress
+from bench.load.planning.options import Options
+from bench.load.planning.plays import Play
+from bench.load.planning.stage import OnStage, act
+from bench.load.playing import dashboard
+from bench.load.playing.arm import Arm
+from bench.load.playing.pairs import Pair
+from bench.load.playing.patience import PatientSession
+from bench.load.playing.performance import Performance, perform_all
+from bench.load.playing.played import Played, Watcher
+from bench.load.playing.standing import Progress
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about

@@ -14,12 +14,21 @@ from typing import Any
 import msgspec
 
 from bench.errors import ScriptError, UsageError
-from bench.load.stage import MAX_REHEARSED, Recordings
-from bench.load.tasks import Method, SessionTask, file_of, of_class, rehearsed, script_name, script_path, tasks_of
-from bench.load.variants import varied
+from bench.load.planning.stage import MAX_REHEARSED, Recordings
+from bench.load.planning.tasks import (
+    Method,
+    SessionTask,
+    file_of,
+    of_class,
+    rehearsed,
+    script_name,
+    script_path,
+    tasks_of,
+)
 from bench.plan.frames import Repertoire
 from bench.plan.script import load_script
 from bench.plan.turns import Expect, Pause, Script, WavTurn
+from bench.plan.variants import varied
 from bench.protocol.base import Dialect
 from bench.target.target import Target
 

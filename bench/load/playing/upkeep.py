@@ -8,7 +8,7 @@ from collections.abc import Callable
 import gevent
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.load.pacer import SECOND_NS
+from bench.load.playing.pacer import SECOND_NS
 from bench.run.recorder import Recorder
 from bench.transport.loop import NEVER_NS, LoopWatch
 

@@ -1,25 +1,21 @@
-"""Where the steps of a task go that is written in Python: noted in a rehearsal, played in a session.
+"""Where the steps of a task go that is written in Python; in a rehearsal they are noted.
 
 A task is rehearsed once, without a service, so that its turns are known and its recordings are loaded before the first
-session. In a session each step is played as it comes; what the rehearsal has not seen is prepared on the spot.
+session. In a session its steps are played as they come: see `bench.load.playing.performance`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from bench.errors import UsageError
-from bench.plan.frames import NO_ROW, PreparedScript, PreparedStep, Repertoire
 from bench.plan.script import ask_turn, check_expected, expect, pause, text_turn, wav_turn
-from bench.plan.turns import Expect, Pause, Step, Turn, WavTurn
+from bench.plan.turns import Step, Turn, WavTurn
 from bench.protocol.settings import SessionSettings
-from bench.session import Session
 
 MAX_REHEARSED = 100
 """So many steps are noted, for a task may go on for as long as its session does."""
@@ -108,32 +104,6 @@ class Rehearsal(Stage):
             raise SessionOver
 
 
-class Performance(Stage):
-    """Plays the steps in a session. Its words and recordings are those that a script's would be: see `Repertoire`."""
-
-    def __init__(
-        self,
-        session: Session,
-        repertoire: Repertoire,
-        script: PreparedScript,
-        recordings: Recordings,
-        choices: np.random.Generator,
-    ) -> None:
-        super().__init__(recordings, repertoire.script.session)
-        self._session, self._repertoire, self._choices = session, repertoire, choices
-        variables = repertoire.script.variables
-        self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
-
-    def perform(self, step: Step) -> None:
-        if not self._session.perform(self._prepared(step)):
-            raise SessionOver
-
-    def _prepared(self, step: Step) -> PreparedStep:
-        if isinstance(step, Pause | Expect):
-            return step
-        return self._repertoire.turn(step, self.turns, int(self._choices.integers(1 << 30)), self._row)
-
-
 class OnStage(Protocol):
     """A user whose steps go to its stage; None between sessions."""
 
@@ -157,8 +127,3 @@ def act(user: OnStage, task: Callable[[Any], object], stage: Stage) -> Exception
     finally:
         user.stage = None
     return None
-
-
-def perform_all(session: Session, steps: Iterable[PreparedStep]) -> None:
-    """Play steps that are known, until one finds the session over."""
-    all(session.perform(step) for step in steps)

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench.load.spending import GIVE_PRICES, usage_usd
 from bench.money import Prices, dollars, tariff_of
 from bench.plan.audio import RATE_HZ, Pcm
 from bench.plan.turns import Expect, Pause, Script, TextTurn, Turn, WavTurn
 from bench.protocol.events import Usage
 from bench.protocol.settings import SessionSettings, TurnDetection
+from bench.target.prices import GIVE_PRICES, usage_usd
 from bench.target.target import Target
 
 CHARACTERS_PER_TOKEN = 4

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ScriptError, UsageError
-from bench.load.stage import OnStage, Recordings, Rehearsal, act
+from bench.load.planning.stage import OnStage, Recordings, Rehearsal, act
 from bench.plan.script import build_script, script_settings
 from bench.plan.turns import Expect, Pause, Script
 from bench.protocol.settings import SessionSettings

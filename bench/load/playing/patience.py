@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.load.pacer import LONGEST_HOLD_NS
+from bench.load.playing.pacer import LONGEST_HOLD_NS
 from bench.observe.observation import TurnObservation
 from bench.plan.frames import PreparedStep, PreparedTurn
 from bench.plan.turns import Pause

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.load.pacer import SECOND_NS, Pacer
-from bench.load.plays import Plays
+from bench.load.planning.plays import Plays
+from bench.load.planning.rates import per_minute_of
+from bench.load.playing.pacer import SECOND_NS, Pacer
 from bench.measures import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.target.dial import Dialer
@@ -88,17 +88,3 @@ def pacer_of(per_minute: float | None, worker: int, workers: int, began_ns: int)
     if not per_minute or workers == 1:
         return Pacer(per_minute)
     return Pacer(per_minute / workers, began_ns + int(worker * 60 * SECOND_NS / per_minute))
-
-
-def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list[float | None]:
-    """How many connections each arm may start in a minute; None for no limit.
-
-    Arms that call the same deployment share its rate, for they share its quota.
-    """
-    sharing = Counter(_deployment(target) for target in targets)
-    rates = [target.connects_per_min if connect_rate is None else connect_rate for target in targets]
-    return [rate / sharing[_deployment(target)] if rate else None for target, rate in zip(targets, rates, strict=True)]
-
-
-def _deployment(target: Target) -> tuple[str, int, str | None]:
-    return target.host, target.port, target.model

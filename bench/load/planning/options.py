@@ -21,7 +21,7 @@ LOOPBACK = "127.0.0.1"
 SIGN_INS = ("key", *get_args(SignIn))
 SHAPE = frozenset({"sessions", "warmup", "until_decided", "look_every", "connect_rate", "session_pause", "seed"})
 """What shapes the load, and may be chosen in the web UI. Whatever names a target, a key, a file or a folder, what is
-kept, and what caps the cost is chosen by who starts the process; see `bench.load.web_ui`."""
+kept, and what caps the cost is chosen by who starts the process; see `bench.load.leading.web_ui`."""
 
 
 def stay_on_loopback(parser: Any) -> None:
@@ -120,7 +120,7 @@ class Options:
     wishes: Wishes
     sessions: int | None
     warmup_s: float | None
-    """None: as long as the run calls for; see `bench.load.warmup`."""
+    """None: as long as the run calls for; see `bench.load.planning.warmup`."""
     until_decided: bool
     thresholds: Path | None
     look_every: int

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.clock import monotonic_ns
-from bench.load.decision import Looks
-from bench.load.pacer import SECOND_NS
-from bench.load.planned import Planned
-from bench.load.spending import over_budget
-from bench.load.standing import Standing, Tally
-from bench.load.view import Moment, View, left_s, phase
+from bench.load.leading.looks import Looks
+from bench.load.leading.view import Moment, View, left_s, phase
+from bench.load.planning.planned import Planned
+from bench.load.playing.pacer import SECOND_NS
+from bench.load.playing.spending import over_budget
+from bench.load.playing.standing import Standing, Tally
 
 LAST_S = 1.0
 """A run that is ended so shortly before its time is over has had its time."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
-from bench.money import Prices, Terms, cost_usd, dollars, tariff_of
+from bench.money import Prices, Terms, dollars, tariff_of
 from bench.protocol.events import Usage
-
-GIVE_PRICES = "give the target `prices:` in targets.yaml, or name a file that has them: --prices FILE"
+from bench.target.prices import GIVE_PRICES, usage_usd
 
 
 class Spending:
@@ -51,11 +48,6 @@ class Spending:
             self.unknown_models.add(found.model)
         else:
             self.usd += usage_usd(found.prices, usage)
-
-
-def usage_usd(prices: Prices, usage: Usage) -> float:
-    """What some tokens cost."""
-    return float(cost_usd(prices, msgspec.structs.asdict(usage)))
 
 
 def over_budget(budget_usd: float | None, usd: float) -> str:

@@ -28,21 +28,22 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, BenchError, UsageError
-from bench.load import lifeline
-from bench.load.arm import Arm, arms_of
-from bench.load.current import DRAIN, DRAINING, INTERRUPTED, STANDING, Current
-from bench.load.decision import MOST_PAIRS, Looks, Plan, check_two, decision_plan, plan_words, scripts_of
-from bench.load.live import ALL_DONE, LiveRun
-from bench.load.options import Options, add_options, stay_on_loopback
-from bench.load.pacer import SECOND_NS
-from bench.load.planned import planned
-from bench.load.plays import check_descriptors, check_port, check_shares
-from bench.load.sign_in import never_begun, sign_in
-from bench.load.spending import Spending
-from bench.load.upkeep import unwritable
-from bench.load.view import View
-from bench.load.watch import Watch
-from bench.load.web_ui import guard, open_words
+from bench.load.leading import lifeline
+from bench.load.leading.current import DRAIN, DRAINING, INTERRUPTED, STANDING, Current
+from bench.load.leading.looks import Looks
+from bench.load.leading.sign_in import never_begun, sign_in
+from bench.load.leading.view import View
+from bench.load.leading.watch import Watch
+from bench.load.leading.web_ui import guard, open_words
+from bench.load.planning.decision import MOST_PAIRS, Plan, check_two, decision_plan, plan_words, scripts_of
+from bench.load.planning.options import Options, add_options, stay_on_loopback
+from bench.load.planning.planned import planned
+from bench.load.planning.plays import check_descriptors, check_port, check_shares
+from bench.load.playing.arm import Arm, arms_of
+from bench.load.playing.live import ALL_DONE, LiveRun
+from bench.load.playing.pacer import SECOND_NS
+from bench.load.playing.spending import Spending
+from bench.load.playing.upkeep import unwritable
 from bench.run import folder as files
 from bench.run import spool
 from bench.target.tokens import Keyring, closed_on_failure

@@ -15,7 +15,7 @@ from flask import Response, jsonify, make_response, request
 from werkzeug.datastructures import ImmutableMultiDict
 
 from bench.errors import UsageError
-from bench.load.options import LOOPBACK, SHAPE
+from bench.load.planning.options import LOOPBACK, SHAPE
 
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
 """What a browser on this machine calls it."""

@@ -15,8 +15,8 @@ from typing import Any
 
 from bench.clock import utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS
-from bench.load.pacer import SECOND_NS
-from bench.load.warmup import LONG_RUN_S
+from bench.load.planning.warmup import LONG_RUN_S
+from bench.load.playing.pacer import SECOND_NS
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.part import parts

@@ -11,13 +11,13 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.clock import monotonic_ns
 from bench.errors import USAGE_STATUS
-from bench.load.closing import close_run, holds_rows
-from bench.load.lifeline import is_cut
-from bench.load.live import LiveRun
-from bench.load.pacer import SECOND_NS
-from bench.load.standing import Standing
-from bench.load.view import View
-from bench.load.watch import Watch
+from bench.load.leading.closing import close_run, holds_rows
+from bench.load.leading.lifeline import is_cut
+from bench.load.leading.view import View
+from bench.load.leading.watch import Watch
+from bench.load.playing.live import LiveRun
+from bench.load.playing.pacer import SECOND_NS
+from bench.load.playing.standing import Standing
 from bench.run.part import parts
 
 WORKERS_CLOSE_S = 30.0

@@ -1,0 +1,82 @@
+"""The plan of a run that ends once it is decided, made by a child before the first session."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.errors import UsageError
+from bench.load.planning.facts import script_facts
+from bench.load.planning.options import Options
+from bench.load.planning.plays import Play, Plays
+from bench.plan.turns import Expect, Pause
+from bench.spawn import own_environment, python_command
+from bench.target.target import Target
+
+MOST_PAIRS = 500
+"""Pairs of a run that says no other number."""
+PLAN = python_command("bench.cli.decision_plan")
+
+Plan = Mapping[str, Any]
+"""`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json.
+
+`notices`: what to know before the run, where there is anything.
+"""
+
+
+def asked_sessions(options: Options) -> int | None:
+    """How many sessions a run has with each target, as far as its options say; None for no limit."""
+    return options.sessions or (MOST_PAIRS if options.until_decided else None)
+
+
+def check_two(targets: Sequence[Target]) -> None:
+    """Raises UsageError where there are not two targets."""
+    if len(targets) != 2:
+        named = ", ".join(target.label for target in targets)
+        raise UsageError(f"--until-decided is about two targets, and this run has {named}: name two with --targets A,B")
+
+
+def scripts_of(plays: Mapping[str, Plays]) -> list[dict[str, Any]]:
+    """The scripts of each arm as in run.json, with the label of each turn: None where a method makes them up."""
+    labels = {play.script.name: _labels(play) for arm in plays.values() for play in arm.values()}
+    return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(plays)]
+
+
+def _labels(play: Play) -> list[str] | None:
+    if play.improvised:
+        return None
+    return [step.label for step in play.script.steps if not isinstance(step, Pause | Expect)]
+
+
+def decision_plan(
+    options: Options, pairs: int, scripts: Sequence[Mapping[str, Any]], *, command: Sequence[str] = PLAN
+) -> Plan:
+    """The plan of a run. `scripts`: as `scripts_of` has them. Raises UsageError for thresholds that cannot be used."""
+    of_one = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
+    asked = {
+        "measure": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
+        "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
+        "scripts": list(of_one.values()),
+        "pairs": pairs,
+        "every": options.look_every,
+        "thresholds": str(options.thresholds) if options.thresholds else None,
+    }
+    made = subprocess.run(
+        [*command, json.dumps(asked)], capture_output=True, text=True, env=own_environment(os.environ), check=False
+    )
+    if made.returncode != 0:
+        said = made.stderr.strip().splitlines() or ["the plan of the decision could not be made"]
+        raise UsageError(said[-1].removeprefix("rtbench: "))
+    plan: Plan = json.loads(made.stdout)
+    return plan
+
+
+def plan_words(plan: Plan) -> str:
+    """What decides the run, in one line."""
+    gates = "; ".join(f"{measure} {', '.join(texts)}" for measure, texts in plan["gates"].items())
+    looks = plan["looks"]
+    sizes = ", ".join(str(size) for size in looks[:2]) + (f" … {looks[-1]}" if len(looks) > 2 else "")
+    return f"the run ends once it is decided: {gates}; looks at {sizes} pairs"

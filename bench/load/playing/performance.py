@@ -1,0 +1,46 @@
+"""Plays the steps of a session: each of a task as it comes, or all of a script.
+
+What the rehearsal of a task has not seen is prepared on the spot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from bench.load.planning.stage import Recordings, SessionOver, Stage
+from bench.plan.frames import NO_ROW, PreparedScript, PreparedStep, Repertoire
+from bench.plan.turns import Expect, Pause, Step
+from bench.session import Session
+
+
+class Performance(Stage):
+    """Plays the steps in a session. Its words and recordings are those that a script's would be: see `Repertoire`."""
+
+    def __init__(
+        self,
+        session: Session,
+        repertoire: Repertoire,
+        script: PreparedScript,
+        recordings: Recordings,
+        choices: np.random.Generator,
+    ) -> None:
+        super().__init__(recordings, repertoire.script.session)
+        self._session, self._repertoire, self._choices = session, repertoire, choices
+        variables = repertoire.script.variables
+        self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
+
+    def perform(self, step: Step) -> None:
+        if not self._session.perform(self._prepared(step)):
+            raise SessionOver
+
+    def _prepared(self, step: Step) -> PreparedStep:
+        if isinstance(step, Pause | Expect):
+            return step
+        return self._repertoire.turn(step, self.turns, int(self._choices.integers(1 << 30)), self._row)
+
+
+def perform_all(session: Session, steps: Iterable[PreparedStep]) -> None:
+    """Play steps that are known, until one finds the session over."""
+    all(session.perform(step) for step in steps)
