@@ -60,7 +60,7 @@ def sound(*lengths_ms: float, level: int = LOUD, seed: int = 1) -> np.ndarray[An
 
 
 def recording(samples: np.ndarray[Any, np.dtype[np.int16]]) -> Pcm:
-    return Pcm(Path("a.wav"), str(hash(samples.tobytes())), samples.tobytes(), find_speech(samples))
+    return Pcm(Path("a.wav"), str(hash(samples.tobytes())), samples.tobytes(), find_speech(samples, RATE_HZ))
 
 
 def speak(*lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: int = LOUD) -> WavTurn:

@@ -11,6 +11,7 @@ from bench.doctor.hint import hint
 from bench.measures import CATALOGUE, SEGMENT_NAMES, segments
 from bench.observe.observation import TurnObservation, reason
 from bench.plain import printable
+from bench.protocol.base import Act
 from bench.protocol.simulated import is_simulated
 from bench.run.replay import Replayed
 from bench.target.target import Target
@@ -23,10 +24,6 @@ HEAD = 11
 TOLD_HEADERS = ("x-", "apim-", "openai-")
 LONGEST_SETTING = 60
 HELD_TOGETHER = 40
-ORIGIN_WORDS = {
-    "requested": "response.create",
-    "speech_end": "the end of speech",
-}
 
 
 def session_text(
@@ -37,8 +34,10 @@ def session_text(
     `target`: who was called, where that is known.
     """
     yield from _opening(replayed, width, colour=colour, again=again)
+    asked = next((passage.name for passage in replayed.passages if passage.act is Act.REQUEST), "")
+    origins = {"requested": asked, "speech_end": "the end of speech"}
     for turn, rows in turn_rows(replayed):
-        yield from ("", *_wrapped(_title(turn), width))
+        yield from ("", *_wrapped(_title(turn, origins), width))
         yield from waterfall(rows, width, colour=colour)
         yield from ("", *_measured(turn, width))
     yield ""
@@ -84,8 +83,8 @@ def _logged(about: Mapping[str, Any]) -> list[str]:
     return [f"session {session}", f"run {run}"] if session and run and session != run else []
 
 
-def _title(turn: TurnObservation) -> str:
-    origin = ORIGIN_WORDS.get(turn.origin or "", "the turn's beginning")
+def _title(turn: TurnObservation, origins: Mapping[str, str]) -> str:
+    origin = origins.get(turn.origin or "", "the turn's beginning")
     return f"turn {turn.turn}, {turn.step}: ms from {origin} (→ sent, ← received, ♪ heard)"
 
 

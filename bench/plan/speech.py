@@ -35,7 +35,7 @@ class Speech:
     end: int
 
 
-def find_speech(samples: NDArray[np.int16], rate_hz: int = 24_000) -> Speech:
+def find_speech(samples: NDArray[np.int16], rate_hz: int) -> Speech:
     """The speech of a recording of one channel, from its first sound to its last, pauses included.
 
     Speech that comes within 1 ms of the recording's edge reaches it. A silent recording is taken for speech as a whole.
@@ -56,7 +56,7 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int = 24_000) -> Speech:
     )
 
 
-def last_stretch(samples: NDArray[np.int16], speech: Speech, rate_hz: int = 24_000) -> Speech:
+def last_stretch(samples: NDArray[np.int16], speech: Speech, rate_hz: int) -> Speech:
     """The end of some speech, from its last pause of 100 ms or more on; all of it where there is none."""
     per_ms = rate_hz // 1_000
     energies = _window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)

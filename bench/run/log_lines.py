@@ -98,10 +98,10 @@ class CutAudio(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Received(Line, frozen=True, tag="received"):
-    """A server event arrived; its stamp is off by `error_ns` at most, `wire_bytes` is the size of its frames.
+    """A message of the server arrived; its stamp is off by `error_ns` at most, `wire_bytes` is the size of its frames.
 
-    `audio`: instead of the event's audio, where that was cut. `unreadable`: why there is no event, `text` then holds
-    the beginning of what came.
+    `event`: the message, with all events in it. `audio`: instead of its audio, where that was cut. `unreadable`: why
+    there is no event, `text` then holds the beginning of what came.
     """
 
     at_ns: int

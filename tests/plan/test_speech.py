@@ -46,26 +46,26 @@ def joined(*parts: Samples) -> Samples:
 def test_a_tone_in_silence_is_found_to_the_sample(before: int, samples: int, after: int) -> None:
     recording = joined(quiet(before / MS), tone(samples / MS), quiet(after / MS))
 
-    assert find_speech(recording) == Speech(before, before + samples)
+    assert find_speech(recording, RATE_HZ) == Speech(before, before + samples)
 
 
 @pytest.mark.parametrize("recording", [tone(500), np.full(9_001, -32_768, np.int16), quiet(200, -20)])
 def test_what_is_sound_throughout_is_speech_throughout(recording: Samples) -> None:
-    assert find_speech(recording) == Speech(0, len(recording))
+    assert find_speech(recording, RATE_HZ) == Speech(0, len(recording))
 
 
 def test_a_silent_recording_is_taken_as_a_whole() -> None:
-    assert find_speech(quiet(200)) == Speech(0, 200 * MS)
+    assert find_speech(quiet(200), RATE_HZ) == Speech(0, 200 * MS)
 
 
 @pytest.mark.parametrize("noise_dbfs", [None, -70])
 @pytest.mark.parametrize("path", WORDS, ids=lambda path: path.stem)
 def test_silence_around_a_recording_moves_no_edge(path: Path, noise_dbfs: float | None) -> None:
     words = heard(path)
-    alone = find_speech(words)
+    alone = find_speech(words, RATE_HZ)
     for before_ms, after_ms in [(0, 300), (300, 0), (7.3, 5_000), (5_000, 7.3)]:
         before = quiet(before_ms, noise_dbfs)
-        found = find_speech(joined(before, words, quiet(after_ms, noise_dbfs)))
+        found = find_speech(joined(before, words, quiet(after_ms, noise_dbfs)), RATE_HZ)
 
         assert abs(found.begin - len(before) - alone.begin) <= MS
         assert abs(found.end - len(before) - alone.end) <= MS
@@ -75,51 +75,53 @@ def test_silence_around_a_recording_moves_no_edge(path: Path, noise_dbfs: float 
 def test_speech_is_where_it_is_however_loud_it_is(scale: float) -> None:
     words = joined(quiet(100), tone(400, 0.9), tone(150, 0.9 * 0.03), tone(150, 0.9 * 0.01), quiet(100))
 
-    assert find_speech(np.rint(words * scale).astype(np.int16)) == Speech(100 * MS, 650 * MS)  # 0.03: −30 dB
+    assert find_speech(np.rint(words * scale).astype(np.int16), RATE_HZ) == Speech(100 * MS, 650 * MS)  # 0.03: −30 dB
 
 
 def test_a_pause_is_part_of_speech() -> None:
     recording = joined(quiet(100), tone(300), quiet(2_000), tone(300), quiet(100))
 
-    assert find_speech(recording) == Speech(100 * MS, 2_700 * MS)
+    assert find_speech(recording, RATE_HZ) == Speech(100 * MS, 2_700 * MS)
 
 
 @pytest.mark.parametrize("click", [np.full(5, 32_767, np.int16), tone(38)], ids=["5 samples", "38 ms"])
 def test_a_click_far_from_speech_is_none(click: Samples) -> None:
     words = joined(quiet(100), tone(300), quiet(100))
-    found = find_speech(joined(quiet(50), click, quiet(400), words, quiet(400), click, quiet(50)))
+    found = find_speech(joined(quiet(50), click, quiet(400), words, quiet(400), click, quiet(50)), RATE_HZ)
 
     begin = 550 * MS + len(click)
     assert found == Speech(begin, begin + 300 * MS)
 
 
 def test_a_short_word_far_from_others_is_speech() -> None:
-    assert find_speech(joined(quiet(50), tone(50), quiet(400), tone(300), quiet(50))) == Speech(50 * MS, 800 * MS)
+    assert find_speech(joined(quiet(50), tone(50), quiet(400), tone(300), quiet(50)), RATE_HZ) == Speech(
+        50 * MS, 800 * MS
+    )
 
 
 def test_the_level_of_speech_is_that_of_its_loudest_part() -> None:
     murmur = joined(tone(100, 0.9), tone(1_500, 0.9 * 0.03), tone(150, 0.9 * 0.01))  # −30 and −40 dB
 
-    assert find_speech(joined(quiet(100), murmur, quiet(100))) == Speech(100 * MS, 1_700 * MS)
+    assert find_speech(joined(quiet(100), murmur, quiet(100)), RATE_HZ) == Speech(100 * MS, 1_700 * MS)
 
 
 def test_a_short_sound_beside_speech_is_part_of_it() -> None:
     recording = joined(quiet(100), tone(300), quiet(200), tone(10), quiet(100))
 
-    assert find_speech(recording) == Speech(100 * MS, 610 * MS)
+    assert find_speech(recording, RATE_HZ) == Speech(100 * MS, 610 * MS)
 
 
 def test_where_there_are_only_clicks_they_are_the_speech() -> None:
     recording = joined(quiet(100), tone(10), quiet(1_000), tone(10), quiet(100))
 
-    assert find_speech(recording) == Speech(100 * MS, 1_120 * MS)
+    assert find_speech(recording, RATE_HZ) == Speech(100 * MS, 1_120 * MS)
 
 
 # What is said after the last pause.
 
 
 def last_of(recording: Samples) -> Speech:
-    return last_stretch(recording, find_speech(recording))
+    return last_stretch(recording, find_speech(recording, RATE_HZ), RATE_HZ)
 
 
 @given(
@@ -136,7 +138,7 @@ def test_the_last_stretch_begins_behind_the_last_pause(
     last = last_of(recording)
 
     end = len(recording) - around_ms * MS
-    assert last.end == find_speech(recording).end
+    assert last.end == find_speech(recording, RATE_HZ).end
     assert abs(last.end - end) <= MS
     assert 0 <= end - last_ms * MS - last.begin <= 20 * MS  # the window that holds its first sample
 
@@ -145,7 +147,7 @@ def test_the_last_stretch_begins_behind_the_last_pause(
 def test_a_gap_that_no_vad_takes_for_an_end_is_no_pause(gap_ms: int) -> None:
     recording = joined(quiet(50), tone(300), quiet(gap_ms), tone(200), quiet(50))
 
-    assert last_of(recording) == find_speech(recording)
+    assert last_of(recording) == find_speech(recording, RATE_HZ)
 
 
 @pytest.mark.parametrize(("murmur", "begin_ms"), [(0.05, 700), (0.2, 100)], ids=["26 dB under it", "14 dB under it"])
@@ -160,15 +162,15 @@ def test_what_is_far_below_the_level_of_speech_is_a_pause(murmur: float, begin_m
 @given(samples=st.lists(st.integers(-32_768, 32_767), min_size=1, max_size=3_000))
 def test_the_last_stretch_lies_at_the_end_of_the_speech(samples: list[int]) -> None:
     recording = np.array(samples, np.int16)
-    speech = find_speech(recording)
-    last = last_stretch(recording, speech)
+    speech = find_speech(recording, RATE_HZ)
+    last = last_stretch(recording, speech, RATE_HZ)
 
     assert speech.begin <= last.begin < last.end == speech.end
 
 
 @given(samples=st.lists(st.integers(-32_768, 32_767), min_size=1, max_size=3_000))
 def test_the_edges_lie_within_the_recording(samples: list[int]) -> None:
-    found = find_speech(np.array(samples, np.int16))
+    found = find_speech(np.array(samples, np.int16), RATE_HZ)
 
     assert 0 <= found.begin < found.end <= len(samples)
 
@@ -177,7 +179,7 @@ def test_the_edges_lie_within_the_recording(samples: list[int]) -> None:
 def test_the_recordings_that_come_with_the_tool_are_speech_to_their_ends(path: Path) -> None:
     words = heard(path)
 
-    assert find_speech(words) == Speech(0, len(words))
+    assert find_speech(words, RATE_HZ) == Speech(0, len(words))
 
 
 @pytest.mark.parametrize("path", WORDS, ids=lambda path: path.stem)

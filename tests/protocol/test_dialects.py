@@ -14,6 +14,7 @@ from bench.protocol.events import Kind
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection
+from reports.schemas.run import TARGET
 from tests.helpers import OTHER, delta, event_of, message, transcribed
 
 FULL = SessionSettings(
@@ -235,3 +236,4 @@ def test_a_message_is_kept_without_its_audio_and_as_the_same_events(dialect: Dia
 
 def test_the_names_that_users_choose_from_are_the_dialects_own() -> None:
     assert tuple(DIALECTS) == tuple(dialect.name for dialect in DIALECTS.values())
+    assert TARGET["properties"]["dialect"]["enum"] == [*DIALECTS]

@@ -222,6 +222,27 @@ def test_an_error_says_which_client_event_it_answers() -> None:
     assert event_of(error(None), GA).failure == Failure("invalid_request_error", "", "No.", "")
 
 
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize(
+    ("code", "effect"),
+    [
+        ("session_expired", Effect.EXPIRED),
+        ("invalid_api_key", Effect.FATAL),
+        ("insufficient_quota", Effect.THROTTLED),
+        ("server_error", Effect.TURN_FAILED),
+        ("conversation_already_has_active_response", Effect.UNANSWERED),
+        ("invalid_value", Effect.NONE),
+    ],
+)
+def test_an_error_says_what_it_comes_to_by_its_code_or_else_its_type(
+    dialect: Dialect, code: str, effect: Effect
+) -> None:
+    by_code, by_type = event_of(error(code), dialect).failure, event_of(error(None, type_=code), dialect).failure
+    failed = event_of(done("r1", "failed", error={"code": code}), dialect).failure
+
+    assert [failure and failure.effect for failure in (by_code, by_type, failed)] == [effect] * 3
+
+
 def test_a_session_event_holds_the_session_and_an_item_event_the_item_s_id() -> None:
     session = {"id": "sess_1", "turn_detection": None}
 

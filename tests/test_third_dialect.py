@@ -1,0 +1,194 @@
+"""A dialect that shares nothing with the two that come with the tool: one object, and a session is played and measured.
+
+A walkie-talkie: nobody greets, messages have one key that names them and no ids, one message may say several things,
+and audio has 16,000 samples a second.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from bench.errors import ScriptError
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.plan.frames import Repertoire
+from bench.plan.turns import Script, Step
+from bench.protocol.audio import AudioFormat, AudioFormatName, pcm16
+from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Refused
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.events import Event, Kind, base64_bytes, text_characters
+from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
+from bench.run.recorder import Labels
+from bench.run.replay import Replayed, replay
+from bench.session import Session
+from bench.transport.frames import frame_bytes
+from bench.transport.memory import Answer, MemoryTransport
+from tests.helpers import MS, Listening, build_script, play, say
+
+EMPTY = msgspec.Raw()
+RATE_HZ = 16_000
+PONG = b'{"pong": 1}'
+"""A message that tells nothing."""
+
+
+class _Wire(msgspec.Struct):
+    """One message of the service: what is in it."""
+
+    ready: bool = False
+    voice: msgspec.Raw = EMPTY
+    words: msgspec.Raw = EMPTY
+    over: bool = False
+
+
+class Walkie:
+    """A made-up `bench.protocol.base.Dialect`."""
+
+    name = "walkie"
+    acts: ClassVar = {
+        "tune": Act.SET_UP,
+        "type": Act.TEXT,
+        "talk": Act.APPEND,
+        "out": Act.COMMIT,
+        "scratch": Act.CLEAR,
+        "come in": Act.REQUEST,
+    }
+    input_formats: ClassVar[Mapping[AudioFormatName, AudioFormat]] = {"pcm16": pcm16(RATE_HZ)}
+    output_formats = input_formats
+
+    def refuses(self, settings: SessionSettings) -> Refused | None:
+        if settings.voice is None:
+            return None
+        return Refused("voice", "voice is no setting of the walkie dialect: remove it")
+
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
+        return self._message("tune", settings.instructions), Awaited(Kind.SESSION_UPDATED, "ready")
+
+    def text(self, text: str, event_id: str) -> ClientMessage:
+        return self._message("type", text)
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        return self._message("talk", base64.b64encode(audio).decode())
+
+    def commit(self, event_id: str) -> ClientMessage:
+        return self._message("out")
+
+    def clear(self, event_id: str) -> ClientMessage:
+        return self._message("scratch")
+
+    def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
+        return self._message("come in")
+
+    def _message(self, name: str, value: object = None) -> ClientMessage:
+        return ClientMessage(self.acts[name], name, msgspec.json.encode({name: value}))
+
+    def decode(self, message: bytes) -> list[Event]:
+        try:
+            wire = msgspec.json.decode(message, type=_Wire)
+        except msgspec.MsgspecError as error:
+            return [Event(Kind.MALFORMED, reason=str(error))]
+        events = [Event(Kind.SESSION_CREATED, "ready"), Event(Kind.SESSION_UPDATED, "ready")] if wire.ready else []
+        if len(wire.voice):
+            size = base64_bytes(wire.voice)
+            events.append(Event(Kind.AUDIO_DELTA, "voice", payload_bytes=size, payload=wire.voice))
+        if len(wire.words):
+            size = text_characters(wire.words)
+            events.append(Event(Kind.TRANSCRIPT_DELTA, "words", payload_bytes=size, payload=wire.words))
+        return [*events, Event(Kind.RESPONSE_DONE, "over", status="completed")] if wire.over else events
+
+    def without_audio(self, message: bytes) -> bytes:
+        fields = msgspec.json.decode(message)
+        cut = {name: "" if name in ("talk", "voice") else value for name, value in fields.items()}
+        return msgspec.json.encode(cut)
+
+    def text_only(self, session: Mapping[str, Any]) -> str:
+        return ""
+
+    def is_expiry(self, code: int, reason: str) -> bool:
+        return reason == "battery empty"
+
+
+WALKIE = Walkie()
+LOUD = base64.b64encode(b"\xff\x7f" * (RATE_HZ // 10)).decode()
+"""100 ms that are heard from the first sample on."""
+
+
+@pytest.fixture(autouse=True)
+def _known(monkeypatch: pytest.MonkeyPatch) -> None:
+    walkie: Dialect = WALKIE
+    monkeypatch.setitem(DIALECTS, walkie.name, walkie)
+
+
+def station(message: bytes) -> Iterable[Answer]:
+    """A service that takes the settings after 30 ms, and answers a request in 250 ms."""
+    match [*msgspec.json.decode(message)]:
+        case ["tune"]:
+            yield 30 * MS, b'{"ready": true}'
+        case ["come in"]:
+            yield 5 * MS, PONG
+            yield 250 * MS, msgspec.json.encode({"voice": LOUD, "words": "Roger "})
+            yield 280 * MS, msgspec.json.encode({"voice": LOUD, "words": "that.", "over": True})
+
+
+def walked(*steps: Step, **session: Any) -> Repertoire:
+    script = build_script(*steps)
+    settings = SessionSettings(**session)
+    return Repertoire(Script(script.name, Path("talk.yaml"), settings, script.limits, steps, "d1"), WALKIE)
+
+
+def played(path: Path, *steps: Step) -> tuple[SessionObservation, list[TurnObservation], MemoryTransport, Listening]:
+    """A session over a transport without a network, logged in a file."""
+    script, transport, listening = walked(*steps).session(0, 0), MemoryTransport(station), Listening()
+    log = EventLog(path, hide=str, keep_audio=False)
+    facts = about("run", Labels("s", "here", "talk", script.name), script)
+    timeline = LoggedTimeline(transport.now_ns(), len(steps), script.limits, script.dialect, log=log, about=facts)
+    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).play()
+    log.close()
+    return timeline.session(), listening.turns, transport, listening
+
+
+def test_a_session_in_a_dialect_of_its_own_is_played_and_measured(tmp_path: Path) -> None:
+    session, turns, transport, listening = played(tmp_path / "log.jsonl", say(), say("again"))
+
+    assert session.outcome == "ok"
+    assert [next(iter(msgspec.json.decode(data))) for _, data in transport.sent] == ["tune", *["type", "come in"] * 2]
+    assert session.measures_ns()["session_update"] == 30 * MS
+    for turn in turns:
+        assert turn.outcome == "ok"
+        assert (turn.measures_ns()["ttfa"], turn.measures_ns()["response_total"]) == (250 * MS, 280 * MS)
+        assert (turn.audio_deltas, turn.transcript_deltas, turn.audio_bytes_received) == (2, 2, RATE_HZ * 2 // 5)
+        assert turn.stall_ns == 0
+    assert session.events == len(listening.events) == 2 + 2 * 5
+    assert session.wire_bytes_received == listening.wire_received
+
+
+def test_its_speech_is_sent_at_the_dialect_s_rate(tmp_path: Path) -> None:
+    session, (turn,), transport, _ = played(tmp_path / "log.jsonl", play(250, chunk_ms=100))
+
+    assert (session.outcome, turn.outcome) == ("ok", "ok")
+    assert session.audio_bytes_sent == RATE_HZ * 2 // 4
+    assert [next(iter(msgspec.json.decode(data))) for _, data in transport.sent] == [
+        *("tune", "talk", "talk", "talk", "out", "come in"),
+    ]
+    assert turn.instants["requested"] - turn.start_ns == 250 * MS - 100 * MS
+
+
+def test_its_log_is_told_again_without_its_audio(tmp_path: Path) -> None:
+    session, turns, _, listening = played(tmp_path / "log.jsonl", play())
+
+    again: Replayed = replay(tmp_path / "log.jsonl")
+    assert (again.session, list(again.turns)) == (session, turns)
+    heard = [passage for passage in again.passages if passage.event is not None]
+    assert [passage.event.kind for passage in heard if passage.event] == [event.kind for event in listening.events]
+    assert sum(passage.wire_bytes for passage in heard) + frame_bytes(len(PONG)) == session.wire_bytes_received
+    assert LOUD not in (tmp_path / "log.jsonl").read_text()
+
+
+def test_what_it_cannot_say_is_refused() -> None:
+    with pytest.raises(ScriptError, match="voice is no setting of the walkie dialect: remove it"):
+        walked(say(), voice="alloy")
