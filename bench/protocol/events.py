@@ -124,13 +124,13 @@ class Event(msgspec.Struct, frozen=True):
     """One server event. Fields that its kind does not have keep their defaults.
 
     `payload_bytes`: decoded audio bytes of an audio delta (-1: not base64), characters of JSON text of another delta.
-    `payload`: what a delta carries, as raw JSON, audio as a string of base64. `text`: the whole of a text or transcript, where the event has it.
+    `payload`: what a delta carries, as raw JSON; audio is a string of base64.
+    `text`: the whole of a text or transcript, where the event has it.
     `audio_ms`: where speech began or stopped, on the session's clock of input audio; None where the event does not say.
-    `foreign`: an event in the spelling of another dialect, which every client of this one misreads.
+    `foreign`: it is in the spelling of another dialect, which every client of this one misreads.
     `session`, `session_id`: the session in the service's own words, and the service's id of it.
     `status`: how a response ended, "completed", "cancelled", "incomplete" or "failed"; `reason`: why. Both become parts
     of outcomes, and so are words, as the codes of `failure` are.
-    `session`, `usage`, `limits`, `failure`, `status`, `reason`: only where the event carries them.
     """
 
     kind: Kind
