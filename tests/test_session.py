@@ -20,6 +20,7 @@ from bench.protocol.openai_preview import PREVIEW
 from bench.session import Session
 from bench.transport.base import Network, Received, Sent
 from bench.transport.memory import Answer, MemoryTransport
+from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,
     MS,
@@ -538,6 +539,7 @@ STEPS = st.sampled_from([
 ])  # fmt: skip
 
 
+@thorough
 @given(
     steps=st.lists(STEPS, min_size=1, max_size=5),
     turns=st.lists(st.sampled_from(TURNS), max_size=5),

@@ -19,6 +19,7 @@ from bench.protocol.settings import TurnDetection
 from bench.session import Session
 from bench.transport.base import Received
 from bench.transport.memory import Answer, LiveTransport
+from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,
     MS,
@@ -108,6 +109,7 @@ def test_an_open_microphone_sends_speech_and_silence_without_a_gap() -> None:
     assert {lag for lag in played.listening.lags_ns if lag is not None} == {0}
 
 
+@thorough
 @given(
     steps=st.lists(
         st.one_of(

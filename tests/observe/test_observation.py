@@ -20,6 +20,7 @@ from bench.measures import (
 )
 from bench.observe.observation import stamp_source, times_ns
 from bench.run.folder import SESSION_INSTANTS, SESSIONS, TURN_INSTANTS, TURNS
+from tests.examples import thorough
 from tests.helpers import AT_NS, MS, at, build_observation, build_session
 
 NOTHING_ELSE = {"stall_ns": None, "network_rtt_ns": None}
@@ -253,6 +254,7 @@ def test_without_one_of_its_ends_there_is_nothing_to_cut(missing: str) -> None:
     assert segments({name: at_ns for name, at_ns in SPOKEN.items() if name != missing}) == []
 
 
+@thorough
 @given(
     instants=st.dictionaries(st.sampled_from(sorted({*VAD_SEGMENTS, *MANUAL_SEGMENTS, "ended"})), st.integers()),
     ends=st.tuples(st.integers(), st.integers()),

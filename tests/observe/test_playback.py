@@ -17,6 +17,7 @@ from bench.observe.playback import UNREADABLE, Player, audible_sample
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.events import Silhouette
 from bench.protocol.openai import FORMATS
+from tests.examples import thorough
 
 MS = 1_000_000
 AT_NS = 7_000 * MS
@@ -144,6 +145,7 @@ def replies(draw: st.DrawFn) -> tuple[AudioFormatName, list[bytes]]:
     return name, [data for data in cut if data]
 
 
+@thorough
 @given(reply=replies(), jitter_ms=st.integers(0, 100))
 def test_any_cutting_of_the_same_audio_is_heard_at_the_same_instant(
     reply: tuple[AudioFormatName, list[bytes]], jitter_ms: int
@@ -156,6 +158,7 @@ def test_any_cutting_of_the_same_audio_is_heard_at_the_same_instant(
     assert (cut.stalls, cut.stall_ns) == (0, 0)
 
 
+@thorough
 @given(reply=replies(), gaps_ms=st.lists(st.integers(0, 80), min_size=9, max_size=9), jitter_ms=st.integers(0, 60))
 def test_what_is_heard_is_what_a_player_plays_that_holds_every_sample_apart(
     reply: tuple[AudioFormatName, list[bytes]], gaps_ms: list[int], jitter_ms: int
@@ -186,6 +189,7 @@ ARRIVED = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 200), st.intege
 """Of each delta: ms after the one before, how much earlier it may have come, and how much earlier it did at most."""
 
 
+@thorough
 @given(ARRIVED, st.integers(0, 3), st.integers(0, 100))
 def test_what_really_happened_lies_within_the_bounds(
     arrived: list[tuple[int, int, int]], silent: int, jitter_ms: int

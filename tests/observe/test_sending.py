@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bench.observe.observation import TurnObservation
 from bench.protocol.openai_ga import GA
+from tests.examples import thorough
 from tests.helpers import (
     MS,
     Talk,
@@ -284,6 +285,7 @@ COURSES = [
 ]
 
 
+@thorough
 @given(course=st.sampled_from(COURSES), data=st.data())
 def test_a_stamp_changes_the_same_instants_whenever_it_comes(
     course: tuple[list[Happening], list[Stamp], bool], data: st.DataObject

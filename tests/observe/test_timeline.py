@@ -19,6 +19,7 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.transport.base import Received
+from tests.examples import thorough
 from tests.helpers import (
     AT_NS,
     MS,
@@ -919,6 +920,7 @@ def played(
     return timeline, sorted(taken, key=lambda turn: turn.turn)  # a turn whose transcript is due comes later
 
 
+@thorough
 @given(
     log=broken_logs(),
     gaps_ms=st.lists(st.sampled_from([0, 1, 50, 2_900, 3_100]), min_size=1, max_size=5),
@@ -960,6 +962,7 @@ def check_instants(turn: TurnObservation) -> None:
         assert "first_audio" in instants or "first_text" in instants
 
 
+@thorough
 @given(log=broken_logs())
 def test_no_two_turns_share_a_response(log: tuple[Dialect, list[str], list[bytes]]) -> None:
     _, turns = played(*log, [1], lambda timeline, now_ns: timeline.fail("abandoned", now_ns))
@@ -981,6 +984,7 @@ def test_a_message_that_comes_twice_changes_no_answer() -> None:
     assert moved == set()
 
 
+@thorough
 @given(log=logs(), gaps_ms=st.lists(st.sampled_from([0, 1, 50]), min_size=1, max_size=5))
 def test_when_all_goes_well_all_turns_are_ok(log: tuple[Dialect, list[str], list[bytes]], gaps_ms: list[int]) -> None:
     _, turns = played(*log, gaps_ms, Timeline.finish)

@@ -15,6 +15,7 @@ from bench.observe.timeline import Timeline
 from bench.protocol.events import Kind, Usage
 from bench.protocol.openai_ga import GA
 from bench.transport.base import Network
+from tests.examples import thorough
 from tests.helpers import (
     AT_NS,
     LOUD,
@@ -701,6 +702,7 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
     return begins
 
 
+@thorough
 @given(responds=st.booleans(), steps=SCENES)
 def test_every_token_that_was_told_is_a_turn_s_or_the_session_s_and_only_once(
     responds: bool, steps: list[tuple[bytes | str, int]]
@@ -717,6 +719,7 @@ def test_every_token_that_was_told_is_a_turn_s_or_the_session_s_and_only_once(
     assert sum(filter(None, kept), Usage()) == sum([replace(USAGE, audio_out=0)] * len(told), Usage())
 
 
+@thorough
 @given(responds=st.booleans(), steps=SCENES)
 def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
     responds: bool, steps: list[tuple[bytes | str, int]]

@@ -30,6 +30,7 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
+from tests.examples import thorough
 
 PLAIN = ResponseSettings()
 VAD = TurnDetection()
@@ -123,6 +124,7 @@ def test_a_wav_that_is_not_paced_has_no_time() -> None:
     assert not any(message.moments for message in turn.inputs)
 
 
+@thorough
 @given(samples=st.integers(1, 20_000), chunk_ms=st.integers(20, 200))
 def test_the_appends_hold_the_whole_wav(samples: int, chunk_ms: int) -> None:
     wav = build_wav(samples, chunk_ms=chunk_ms)
@@ -218,6 +220,7 @@ def test_the_edges_of_speech_are_the_same_instants_in_any_chunks(
     }
 
 
+@thorough
 @given(
     pause_ms=st.integers(140, 1_200),
     last_ms=st.integers(60, 400),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from bench.plan.frames import OutgoingMessage
 from bench.plan.microphone import Microphone
 from bench.protocol.base import Act
+from tests.examples import thorough
 
 MS = 1_000_000
 AT_NS = 5_000 * MS
@@ -82,6 +83,7 @@ CHUNKS = st.lists(
 )
 
 
+@thorough
 @given(between=CHUNKS, turns=st.lists(st.tuples(st.integers(0, 9), CHUNKS, CHUNKS, st.integers(0, 9)), max_size=6))
 def test_nothing_drifts_over_any_number_of_turns(
     between: list[OutgoingMessage],

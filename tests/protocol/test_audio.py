@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName, Samples, alaw, ulaw
 from bench.protocol.openai import FORMATS
+from tests.examples import thorough
 
 NARROW: tuple[tuple[AudioFormatName, str], ...] = (("g711_ulaw", "ULAW"), ("g711_alaw", "ALAW"))
 EVERY_CODE = bytes(range(256))
@@ -71,6 +72,7 @@ def test_a_g711_code_comes_back_from_its_sample(name: AudioFormatName, other_zer
     assert list(again) == [other_zero.get(code, code) for code in EVERY_CODE]
 
 
+@thorough
 @given(st.binary(max_size=64))
 def test_pcm_bytes_come_back_but_for_a_cut_last_sample(audio: bytes) -> None:
     pcm = FORMATS["pcm16"]

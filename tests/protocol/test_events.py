@@ -27,6 +27,7 @@ from bench.protocol.events import (
 )
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from tests.examples import thorough
 from tests.helpers import (
     FAMILIES,
     OTHER,
@@ -203,6 +204,7 @@ COUNTS = st.none() | st.integers(-5, 2**70)
 DETAILS = st.dictionaries(st.sampled_from(["text_tokens", "audio_tokens", "cached_tokens"]), COUNTS)
 
 
+@thorough
 @given(came=DETAILS, cached=st.none() | DETAILS, went=DETAILS, total=st.integers(0, 2**70))
 def test_whatever_is_told_cached_tokens_are_a_part_of_the_input_and_a_sum_of_many_fits_its_column(
     came: dict[str, Any], cached: dict[str, Any] | None, went: dict[str, Any], total: int
@@ -260,6 +262,7 @@ def test_audio_bytes_follow_from_the_base64_alone(dialect: Dialect, payload: byt
     assert event_of(delta(dialect, "audio", "resp_1", text), dialect).payload_bytes == len(payload)
 
 
+@thorough
 @given(payload=st.binary(min_size=1, max_size=60), escaped=st.sets(st.sampled_from("+/=A")))
 @example(payload=b"\xff\xff\xff", escaped={"/"})
 def test_audio_bytes_are_right_however_json_spells_the_base64(payload: bytes, escaped: set[str]) -> None:
@@ -339,11 +342,13 @@ def test_what_cannot_be_read_is_an_event_too(wire: bytes) -> None:
     assert event.reason
 
 
+@thorough
 @given(wire=st.binary(max_size=300), dialect=st.sampled_from(list(DIALECTS.values())))
 def test_no_bytes_make_it_raise(wire: bytes, dialect: Dialect) -> None:
     assert isinstance(event_of(wire, dialect), Event)
 
 
+@thorough
 @given(
     name=st.sampled_from(sorted({**GA.kinds, **PREVIEW.kinds})) | st.text(max_size=12),
     fields=st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES),
@@ -363,6 +368,7 @@ def test_no_json_makes_it_raise(
         assert all(isinstance(text, str) for text in (event.name, event.response_id, event.item_id, event.status))
 
 
+@thorough
 @given(document=JSON_VALUES, place=st.integers(0, 200), byte=st.integers(0, 255))
 def test_a_changed_byte_never_makes_it_raise(document: Any, place: int, byte: int) -> None:
     wire = bytearray(done("resp_1", "failed", usage=usage(audio_out=3), error={"code": document}))

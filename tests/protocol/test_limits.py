@@ -13,6 +13,7 @@ from bench.protocol.events import Kind
 from bench.protocol.limits import LONGEST_S, RateLimit, limits_in, rate_limits, wait_in, wait_of
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from tests.examples import thorough
 from tests.helpers import MS, S, event_of, message
 
 JSON_VALUES = st.recursive(
@@ -65,6 +66,7 @@ def test_a_message_without_a_length_asks_for_no_wait(words: str) -> None:
     assert wait_in(words) is None
 
 
+@thorough
 @given(
     hours=st.integers(0, 99),
     minutes=st.integers(0, 59),
@@ -78,6 +80,7 @@ def test_any_length_is_read_as_it_is_written(hours: int, minutes: int, ms: int, 
     assert wait_in(f"Please try again in {text}.") == ((hours * 60 + minutes) * 60_000 + ms) * MS
 
 
+@thorough
 @given(text=st.text(max_size=40) | st.from_regex(r"(try again|retry) (in|after) [0-9a-z .]{0,30}"))
 def test_no_words_make_it_raise_or_ask_for_ever(text: str) -> None:
     wait_ns = wait_in(text)
@@ -116,6 +119,7 @@ def test_the_wait_is_in_the_headers_of_a_refusal(headers: dict[str, str], wait_n
     assert wait_of(headers) == wait_ns
 
 
+@thorough
 @given(
     headers=st.dictionaries(
         st.sampled_from(["retry-after", "retry-after-ms", "date"]), st.text(max_size=30) | st.just(NOW) | st.just(LATER)
@@ -172,6 +176,7 @@ def test_an_event_of_limits_belongs_to_nothing_whatever_ids_it_has() -> None:
     assert (event.response_id, event.item_id) == ("", "")
 
 
+@thorough
 @given(value=JSON_VALUES | st.lists(st.dictionaries(st.sampled_from(["name", "limit", "remaining"]), JSON_VALUES)))
 def test_no_json_makes_it_raise_and_every_count_fits_its_column(value: Any) -> None:
     event = event_of(json.dumps({"type": "rate_limits.updated", "rate_limits": value}).encode(), GA)
@@ -180,6 +185,7 @@ def test_no_json_makes_it_raise_and_every_count_fits_its_column(value: Any) -> N
     assert all(count is None or abs(count) < 2**63 for count in counts)
 
 
+@thorough
 @given(limit=COUNTS, remaining=COUNTS)
 def test_whole_numbers_are_told_as_they_are_whether_as_numbers_or_as_strings(
     limit: int | None, remaining: int | None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,9 @@ class Plan:
     """so many of the first sessions waited 250 ms for a token"""
 
 
+@lru_cache(64)
 def rows(plan: Plan) -> dict[TableName, pa.Table]:
-    """The three tables of a run."""
+    """The three tables of a run; made once for all tests that have the same plan."""
     rng = np.random.default_rng(plan.seed)
     start_ns = np.sort(rng.uniform(0, plan.seconds * 0.8, plan.sessions)) * 1e9
     target = np.arange(plan.sessions) % len(plan.targets)
@@ -466,9 +468,13 @@ def write_killed(folder: Path, plan: Plan, *, cut_bytes: int = 100) -> Path:
 
 
 def _write_log(path: Path, plan: Plan) -> None:
+    path.write_text(_log(plan), encoding="ascii")
+
+
+@lru_cache(64)
+def _log(plan: Plan) -> str:
     end = BEGAN_NS + int(plan.seconds * 1e9)
-    text = hdr.header(BEGAN_NS, simulated=plan.simulated) + "".join(histograms(plan).lines(BEGAN_NS, end))
-    path.write_text(text, encoding="ascii")
+    return hdr.header(BEGAN_NS, simulated=plan.simulated) + "".join(histograms(plan).lines(BEGAN_NS, end))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.vad import Change, Detector, active_frames, level_dbfs
+from tests.examples import thorough
 from tests.simulator.builders import noise
 
 
@@ -84,6 +85,7 @@ def test_the_loudest_samples_are_loud() -> None:
     assert active_frames(np.full(480, -32_768, dtype=np.int16), 240, 1.0) == [True, True]
 
 
+@thorough
 @given(frames=st.text("#.", max_size=60), cuts=st.lists(st.integers(0, 60)), silence_ms=st.integers(0, 100))
 def test_feeding_frames_in_pieces_changes_nothing(frames: str, cuts: list[int], silence_ms: int) -> None:
     detector = Detector()
@@ -98,6 +100,7 @@ def test_feeding_frames_in_pieces_changes_nothing(frames: str, cuts: list[int], 
     assert [change.began for change in seen] == [place % 2 == 0 for place in range(len(seen))]
 
 
+@thorough
 @given(frames=st.text("#.", max_size=80), silence_ms=st.integers(1, 8).map(lambda tens: tens * 10))
 def test_speech_ends_exactly_where_so_much_silence_follows_its_last_frame(frames: str, silence_ms: int) -> None:
     for change in changes(frames, silence_ms):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.transport.answer import Answer, read_answer, refusal, service_words, unchunked
+from tests.examples import thorough
 
 BODY = b'{"error":{"code":"429","message":"Slow down."}}'
 
@@ -70,6 +71,7 @@ def test_a_code_that_is_not_the_status_is_said() -> None:
     assert str(refusal(answer)) == "refused:404: HTTP 404: NoSuch: Gone."
 
 
+@thorough
 @given(parts=st.lists(st.binary(min_size=1, max_size=20), max_size=4), cut=st.integers(0, 120))
 def test_of_chunks_that_are_cut_there_is_what_came(parts: list[bytes], cut: int) -> None:
     whole = b"".join(parts)
@@ -78,6 +80,7 @@ def test_of_chunks_that_are_cut_there_is_what_came(parts: list[bytes], cut: int)
     assert whole.startswith(unchunked(in_chunks(*parts)[:cut]))
 
 
+@thorough
 @given(st.binary(max_size=80))
 def test_whatever_came_is_an_answer_or_none(data: bytes) -> None:
     for answer in (read_answer(data), read_answer(b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n" + data)):

@@ -26,6 +26,7 @@ from bench.transport.tcp import Read
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from tests.end_to_end.proxies import Asked, RunningProxy, running_proxy
+from tests.examples import thorough
 from tests.helpers import MS
 
 GUARD_S = 30
@@ -298,6 +299,7 @@ ANSWERS = {
 
 
 @SCHEMES
+@thorough
 @given(places=st.lists(st.integers(0, 100), max_size=8))
 def test_an_answer_that_is_cut_anywhere_opens_the_tunnel(scheme: str, places: list[int]) -> None:
     answer = ANSWERS[scheme]
@@ -309,6 +311,7 @@ def test_an_answer_that_is_cut_anywhere_opens_the_tunnel(scheme: str, places: li
 
 
 @SCHEMES
+@thorough
 @given(answer=st.binary(min_size=1, max_size=40))
 def test_whatever_bytes_a_proxy_sends_are_a_tunnel_or_a_refusal(scheme: str, answer: bytes) -> None:
     stream = Drip([answer, b""])

@@ -18,6 +18,7 @@ from websockets.uri import parse_uri
 from bench.measures import Limits
 from bench.transport.base import Phases, Received
 from bench.transport.websocket import WebSocket, client_protocol, frame_bytes
+from tests.examples import thorough
 from tests.transport.test_websocket import LIMIT, PING, FakeStream, cut, read, received
 
 URI = parse_uri("ws://service.example/v1/realtime?model=m")
@@ -44,6 +45,7 @@ def wire(stream: FakeStream, messages: Iterable[bytes]) -> list[bytes]:
 
 
 @COMPRESSED
+@thorough
 @given(messages=TEXTS, places=PLACES, pinged=st.booleans())
 def test_frames_that_are_cut_anywhere_give_the_same_messages_and_every_byte_on_the_wire_is_counted(
     compressed: bool, messages: list[bytes], places: list[int], pinged: bool
@@ -95,6 +97,7 @@ def test_the_event_that_ends_a_read_is_exact_and_one_after_which_a_frame_begins_
     assert exact == [True, False, True]
 
 
+@thorough
 @given(messages=TEXTS)
 def test_what_is_sent_compressed_arrives_and_its_frames_are_counted(messages: list[bytes]) -> None:
     socket, stream = opened(offered=True, accepted=True)

@@ -12,6 +12,7 @@ from websockets.frames import Frame, Opcode
 from bench.transport.base import Received
 from bench.transport.frames import Text, frame_bytes, leading_texts
 from bench.transport.websocket import WebSocket
+from tests.examples import thorough
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 
 SIZES = st.sampled_from([0, 1, 60, 125, 126, 127, 300, 65_535, 65_536])
@@ -93,6 +94,7 @@ def test_a_read_of_whole_texts_needs_no_protocol_object(monkeypatch: pytest.Monk
     assert [message.data for message in socket.receive(FAR_NS)] == [b"one", b"two"]
 
 
+@thorough
 @given(st.lists(SIZES.filter(lambda size: size <= 65_535), max_size=4), st.integers(0, 200_000))
 def test_whole_texts_are_taken_up_to_where_the_bytes_end(sizes: list[int], end: int) -> None:
     frames = [text(b"x" * size) for size in sizes]

@@ -34,6 +34,7 @@ from bench.transport.crossing import connect
 from bench.transport.tcp import READ_BYTES, Read, Stream, TcpStream, connect_first, look_up
 from bench.transport.tls import RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
+from tests.examples import thorough
 
 GUARD_S = 30
 SOON = Limits(tcp=0.05, tls=0.05, upgrade=0.05)
@@ -427,6 +428,7 @@ def test_closing_twice_is_harmless(certificate: tuple[ssl.SSLContext, Path]) -> 
 # Records.
 
 
+@thorough
 @given(
     bodies=st.lists(st.integers(0, 600), max_size=5),
     tail=st.binary(max_size=4),

@@ -36,6 +36,7 @@ from bench.transport.transmit import (
     TransmitStamps,
     read_answer,
 )
+from tests.examples import thorough
 from tests.transport.test_tcp import KINDS, connected
 
 GUARD_S = 30
@@ -60,6 +61,7 @@ def answered(kind: int, place: int, realtime_ns: int = WALL_NS) -> Ancillary:
 # What an answer says.
 
 
+@thorough
 @given(
     ancillary=st.lists(
         st.tuples(
@@ -73,6 +75,7 @@ def test_whatever_comes_through_the_error_queue_can_be_read(ancillary: Ancillary
     assert answer is None or (answer.kind in (SENT, ACKNOWLEDGED) and 0 <= answer.place < PLACES)
 
 
+@thorough
 @given(
     kind=st.sampled_from([SENT, ACKNOWLEDGED]),
     place=st.integers(0, PLACES - 1),
@@ -168,6 +171,7 @@ def test_a_stamped_send_is_told_by_its_ticket_when_it_left_and_when_it_was_ackno
 SENDS = st.lists(st.tuples(st.integers(1, PLACES - 1), st.booleans()), min_size=1, max_size=12)
 
 
+@thorough
 @given(sends=SENDS, data=st.data())
 def test_every_answer_finds_its_send_however_many_bytes_went_before(
     sends: list[tuple[int, bool]], data: st.DataObject

@@ -23,6 +23,7 @@ from bench.session import Session
 from bench.transport.base import Network, Phases, Received, Transmitted
 from bench.transport.tcp import Read
 from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol, frame_bytes
+from tests.examples import thorough
 from tests.helpers import Listening, build_script, say, session_created, session_updated
 
 FAR_NS = 1 << 62
@@ -132,6 +133,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 SIZES = st.sampled_from([0, 1, 125, 126, 127, 300, 65_535, 65_536])
 
 
+@thorough
 @given(sizes=st.lists(SIZES, max_size=5), places=st.lists(st.integers(0, 400_000), max_size=12))
 def test_frames_that_are_cut_anywhere_give_the_same_messages_and_every_byte_is_counted(
     sizes: list[int], places: list[int]
@@ -147,6 +149,7 @@ def test_frames_that_are_cut_anywhere_give_the_same_messages_and_every_byte_is_c
     assert socket.closed is None
 
 
+@thorough
 @given(
     parts=st.lists(st.binary(max_size=200), min_size=2, max_size=4),
     places=st.lists(st.integers(0, 1_000), max_size=6),
@@ -169,6 +172,7 @@ def test_a_frame_s_size_follows_from_its_payload(payload: int, wire: int) -> Non
     assert frame_bytes(payload) == wire == len(text(bytes(payload)))
 
 
+@thorough
 @given(places=st.lists(st.integers(0, 300), max_size=8))
 def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: list[int]) -> None:
     stream = FakeStream(tail=text(b"first") + text(b"second")[:4])
