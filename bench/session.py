@@ -11,14 +11,14 @@ for the end of a turn is let finish before the next one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import SESSION_INSTANTS, Timeline
 from bench.observe.turn import TurnPlan
 from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedStep, PreparedTurn
 from bench.plan.microphone import Microphone
-from bench.plan.turns import Expect
+from bench.plan.turns import Expect, Pause
 from bench.protocol.base import Act, Awaited
 from bench.protocol.events import Event, Kind
 from bench.transport.base import Received, Transport
@@ -98,22 +98,20 @@ class Session:
 
         False where the session is over, or the run is ending.
         """
-        if isinstance(step, Expect):
-            self._expect(step)
-            return not self._timeline.over
+        if not step.within_turn:
+            self._await_quiet(settled=step.plays_turn)
+        if not self._timeline.over:
+            HANDLERS[type(step)](self, step)
+        return not self._timeline.over
+
+    def _await_quiet(self, *, settled: bool) -> None:
+        """Wait until the turn under way is over and heard; `settled`: and whatever the service still does for it."""
         self._finish_turn()
         self._hear_out()
-        if isinstance(step, PreparedTurn):
+        if settled:
             self._settle()
         if self._ending() and not self._timeline.over:
             self._timeline.fail("abandoned", self._transport.now_ns(), "the run ended")
-        if self._timeline.over:
-            return False
-        if isinstance(step, PreparedTurn):
-            self._say(step)
-        else:
-            self._idle(self._transport.now_ns() + step.duration_ns)
-        return not self._timeline.over
 
     def close(self) -> None:
         """Let the last turn end, wait for late transcriptions, close."""
@@ -147,7 +145,7 @@ class Session:
             self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
 
     def _hear_out(self) -> None:
-        """Whoever speaks into a reply interrupts it, where the microphone is open."""
+        """With an open microphone, wait until the reply has been played: speaking earlier would interrupt it."""
         if self._script.between:
             self._idle(self._timeline.playback_ends_ns)
 
@@ -161,7 +159,7 @@ class Session:
                 return
             self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
 
-    def _say(self, turn: PreparedTurn) -> None:
+    def say(self, turn: PreparedTurn) -> None:
         """Send a turn: its speech, each chunk when it is due; then the rest."""
         self._turn = turn
         if turn.speech:
@@ -218,7 +216,11 @@ class Session:
         while not self._timeline.turn_over:
             self._listen(self._next_deadline_ns())
 
-    def _expect(self, expected: Expect) -> None:
+    def pause(self, pause: Pause) -> None:
+        """Say nothing."""
+        self._idle(self._transport.now_ns() + pause.duration_ns)
+
+    def expect(self, expected: Expect) -> None:
         """Wait for what the turn under way must get; it fails where that does not come."""
         until_ns = self._transport.now_ns() + int(expected.within_s * 1e9)
         self._timeline.expect(Kind[expected.event.upper()], until_ns)
@@ -258,7 +260,7 @@ class Session:
             self._note_transmitted()
 
     def _note_transmitted(self) -> None:
-        """What the kernel has said by now of the messages that were sent stamped."""
+        """Pass on the kernel's transmit stamps that have come by now."""
         for told in self._transport.transmitted():
             self._timeline.transmitted(told)
             if told.acknowledged and told.ticket == self._ticket:
@@ -316,3 +318,11 @@ class Session:
     def _turn_ended(self, turn: TurnObservation) -> None:
         """A turn is over and awaits nothing more."""
         self._listener.turn_ended(turn)
+
+
+HANDLERS: dict[type, Callable[[Session, Any], None]] = {
+    PreparedTurn: Session.say,
+    Pause: Session.pause,
+    Expect: Session.expect,
+}
+"""What plays a prepared step in an open session, by the kind of the step."""

@@ -240,8 +240,8 @@ OF_NO_TURN = "expects an event of no turn: it must follow a `say`, `respond` or 
 
 
 def follows_no_turn(before: Sequence[Step]) -> bool:
-    """Whether a step after these would be asked of no turn."""
-    return not before or isinstance(before[-1], Pause)
+    """Whether no turn is under way after these steps, for a step that belongs to one."""
+    return not before or not (before[-1].plays_turn or before[-1].within_turn)
 
 
 @dataclass(frozen=True)
@@ -255,19 +255,17 @@ class Steps(Shape[tuple[Step, ...]]):
         steps: list[Step] = []
         for number, item in enumerate(content, 1):
             steps.append(self._step(item.called(f"step {number}"), steps))
-        if all(isinstance(step, Pause) for step in steps):
+        if not any(step.plays_turn for step in steps):
             raise value.refuse(f"has no turn: it needs a {either(f'`{key}`' for key in TURN_KEYS)}")
         return tuple(steps)
 
     def _step(self, value: Value, before: list[Step]) -> Step:
         step = STEP.read(value)
-        if isinstance(step, Pause):
+        if step.within_turn and follows_no_turn(before):
+            raise value.refuse(OF_NO_TURN)
+        if not step.plays_turn:
             return step
-        if isinstance(step, Expect):
-            if follows_no_turn(before):
-                raise value.refuse(OF_NO_TURN)
-            return step
-        number = 1 + sum(not isinstance(other, Pause | Expect) for other in before)
+        number = 1 + sum(other.plays_turn for other in before)
         return replace(step, label=step.label or f"turn_{number}")
 
     def schema(self) -> Schema:

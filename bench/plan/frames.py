@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from bench.plan.audio import RATE_HZ, Chunk, Pcm, chunks, encoded, silence
 from bench.plan.background import mixed, noise_alone
 from bench.plan.rows import filled
 from bench.plan.speech import Speech, last_stretch
-from bench.plan.turns import AskTurn, Expect, Pause, Script, TextTurn, Turn, WavTurn
+from bench.plan.turns import AskTurn, Expect, Pause, Script, Step, TextTurn, Turn, WavTurn
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import SET_UP_ID, Act, Awaited, ClientMessage, Dialect
 from bench.protocol.settings import ResponseSettings, SessionSettings
@@ -59,6 +59,9 @@ class PreparedTurn:
     `between`: what the microphone records from the end of the speech on, again and again; () where it is switched off.
     `tail_ns`: a VAD that has heard up to so much before the end of speech has heard more than up to the last pause.
     """
+
+    plays_turn: ClassVar[Literal[True]] = True
+    within_turn: ClassVar[bool] = False
 
     number: int
     label: str
@@ -115,7 +118,7 @@ class PreparedScript:
 
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:
-        return tuple(step for step in self.steps if isinstance(step, PreparedTurn))
+        return tuple(step for step in self.steps if step.plays_turn)
 
     @property
     def service_responds(self) -> bool:
@@ -179,7 +182,7 @@ class Repertoire:
         instructions = script.session.instructions
         settings = script.session if instructions is None else _with(script.session, self._filled(instructions, row))
         steps = tuple(
-            step if isinstance(step, Pause | Expect) else self.turn(step, place, int(choices.integers(1 << 30)), row)
+            self.turn(step, place, int(choices.integers(1 << 30)), row) if step.plays_turn else step
             for place, step in self._numbered
         )
         return PreparedScript(
@@ -189,7 +192,7 @@ class Repertoire:
             set_up=tuple(_step(step) for step in self.dialect.set_up(settings, SET_UP_ID)),
             settings=settings,
             steps=steps,
-            between=next((s.between for s in steps if isinstance(s, PreparedTurn) and s.between), self._silence()),
+            between=next((step.between for step in steps if step.plays_turn and step.between), self._silence()),
             jitter_buffer_ns=round(script.jitter_buffer_ms * 1_000_000),
             variables_row=number % len(rows) + 1 if rows else None,
         )
@@ -295,11 +298,11 @@ def _service_responds(settings: SessionSettings) -> bool:
     return settings.turn_detection is not None and settings.turn_detection.service_responds
 
 
-def _numbered(script: Script) -> Iterator[tuple[int, Turn | Pause | Expect]]:
+def _numbered(script: Script) -> Iterator[tuple[int, Step]]:
     """The steps, each turn with its number in the session."""
     number = 0
     for step in script.steps:
-        number += not isinstance(step, Pause | Expect)
+        number += step.plays_turn
         yield number, step
 
 

@@ -47,6 +47,7 @@ __all__ = [
     "ask_turn",
     "build_script",
     "check_expected",
+    "check_steps",
     "expect",
     "limits",
     "load_script",
@@ -96,12 +97,9 @@ def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step])
     parts = script_settings(settings, path.parent)
     script = _script(path, read_text(path), {**parts, "steps": tuple(steps)})
     for number, step in enumerate(script.steps):
-        if isinstance(step, Expect) and follows_no_turn(script.steps[:number]):
+        if step.within_turn and follows_no_turn(script.steps[:number]):
             raise UsageError(f"step {number + 1} {OF_NO_TURN}")
-        if isinstance(step, WavTurn) and not step.paced and script.session.turn_detection:
-            raise UsageError(f"paced {UNPACED}")
-    for expected, turn in _expectations(script.steps):
-        check_expected(expected, turn, script.session)
+    check_steps(script)
     for text in _texts(script):
         for problem in _unfillable(text, script.variables):
             raise UsageError(f"a text {problem}")
@@ -111,6 +109,14 @@ def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step])
 def script_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """What the keys of a script's file mean, those that are given. Raises UsageError; `folder`: as `build_script`."""
     return SETTINGS.read(PlainValue("the script", settings, folder))
+
+
+def check_steps(script: Script) -> None:
+    """Raises UsageError, with the reason, for a step that makes no sense with the session settings of its script."""
+    if script.session.turn_detection and any(isinstance(turn, WavTurn) and not turn.paced for turn in script.turns):
+        raise UsageError(f"paced {UNPACED}")
+    for expected, turn in _expectations(script.steps):
+        check_expected(expected, turn, script.session)
 
 
 def check_expected(expected: Expect, turn: Turn, session: SessionSettings) -> None:
@@ -207,11 +213,10 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
 
 
 def _with_few_labels(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    labels = dict.fromkeys(step.label for step in steps if not isinstance(step, Pause | Expect))
+    labels = dict.fromkeys(step.label for step in steps if step.plays_turn)
     kept = set(list(labels)[:MAX_LABELS])
     return tuple(
-        step if isinstance(step, Pause | Expect) or step.label in kept else replace(step, label=OTHER_LABEL)
-        for step in steps
+        step if not step.plays_turn or step.label in kept else replace(step, label=OTHER_LABEL) for step in steps
     )
 
 
@@ -237,10 +242,10 @@ def _expectations(steps: Iterable[Step]) -> Iterator[tuple[Expect, Turn]]:
     """What is expected, and of which turn."""
     turn: Turn | None = None
     for step in steps:
-        if isinstance(step, Expect) and turn is not None:
-            yield step, turn
-        elif not isinstance(step, Pause | Expect):
+        if step.plays_turn:
             turn = step
+        elif isinstance(step, Expect) and turn is not None:
+            yield step, turn
 
 
 def _unmeetable(event: str, turn: Turn, session: SessionSettings) -> str:
@@ -270,9 +275,9 @@ def _unfillable(text: str, variables: Rows | None) -> Iterator[str]:
 
 def _texts(script: Script) -> Iterator[str]:
     """Every text in which variables are filled."""
-    turns = [step for step in script.steps if not isinstance(step, Pause | Expect)]
-    written = (turn.text for turn in turns if isinstance(turn, TextTurn))
-    yield from filter(None, (script.session.instructions, *written, *(turn.response.instructions for turn in turns)))
+    written = (turn.text for turn in script.turns if isinstance(turn, TextTurn))
+    asked = (turn.response.instructions for turn in script.turns)
+    yield from filter(None, (script.session.instructions, *written, *asked))
 
 
 def _templates(value: Value) -> Iterator[Value]:

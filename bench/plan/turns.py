@@ -1,10 +1,15 @@
-"""What a script consists of: turns, and what stands between them."""
+"""The steps of a script: turns, and what stands between them.
+
+Each kind of step says of itself how it goes with turns. `plays_turn`: it is a turn. `within_turn`: it belongs to the
+turn before it, which goes on meanwhile; any other step waits until that turn has ended.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from bench.measures import Limits
 from bench.plan.audio import Pcm
@@ -30,6 +35,9 @@ EXPECTED_EVENTS = (
 class TextTurn:
     """The caller's words as text."""
 
+    plays_turn: ClassVar[Literal[True]] = True
+    within_turn: ClassVar[bool] = False
+
     label: str
     text: str
     response: ResponseSettings
@@ -38,6 +46,9 @@ class TextTurn:
 @dataclass(frozen=True)
 class AskTurn:
     """No words of the caller: only a response is asked for."""
+
+    plays_turn: ClassVar[Literal[True]] = True
+    within_turn: ClassVar[bool] = False
 
     label: str
     response: ResponseSettings
@@ -50,6 +61,9 @@ class WavTurn:
     `paced`: as a microphone would send, else all at once.
     """
 
+    plays_turn: ClassVar[Literal[True]] = True
+    within_turn: ClassVar[bool] = False
+
     label: str
     audio: tuple[Pcm, ...]
     chunk_ms: int
@@ -61,12 +75,18 @@ class WavTurn:
 class Pause:
     """The caller is silent."""
 
+    plays_turn: ClassVar[Literal[False]] = False
+    within_turn: ClassVar[bool] = False
+
     duration_ns: int
 
 
 @dataclass(frozen=True)
 class Expect:
     """The turn before must get this event within so many seconds. `event`: one of EXPECTED_EVENTS."""
+
+    plays_turn: ClassVar[Literal[False]] = False
+    within_turn: ClassVar[bool] = True
 
     event: str
     within_s: float
@@ -92,3 +112,8 @@ class Script:
     """Of the simulated player: how much audio it gathers before it plays."""
     lines: Mapping[str, int] = field(default_factory=dict)
     """Where `temperature`, `idle_timeout_ms` and `extra` stand: whether they are errors the dialect decides."""
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The steps that are turns."""
+        return tuple(step for step in self.steps if step.plays_turn)

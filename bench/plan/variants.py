@@ -10,8 +10,8 @@ import msgspec
 
 from bench.errors import UsageError
 from bench.plan.rows import names_in, unknown_name
-from bench.plan.script import UNPACED, check_expected, session_settings
-from bench.plan.turns import Expect, Pause, Script, Turn, WavTurn
+from bench.plan.script import check_steps, session_settings
+from bench.plan.turns import Script
 from bench.protocol.extra import merged
 from bench.protocol.settings import SessionSettings, TurnDetection
 
@@ -52,14 +52,7 @@ def _detection(own: TurnDetection | None, given: Mapping[str, Any]) -> dict[str,
 
 def _refuse_misfits(script: Script) -> None:
     """Steps and texts that were right with the script's own settings."""
-    turn: Turn | None = None
-    for step in script.steps:
-        if isinstance(step, Expect) and turn is not None:
-            check_expected(step, turn, script.session)
-        elif not isinstance(step, Pause | Expect):
-            turn = step
-            if isinstance(step, WavTurn) and not step.paced and script.session.turn_detection:
-                raise UsageError(f"paced {UNPACED}")
+    check_steps(script)
     if script.variables is not None and script.session.instructions:
         for name in sorted(names_in(script.session.instructions) - set(script.variables.names)):
             raise UsageError(f"instructions {unknown_name(name, script.variables.names)}")

@@ -12,7 +12,6 @@ from bench.errors import UsageError
 from bench.load.planning.facts import script_facts
 from bench.load.planning.options import Options
 from bench.load.planning.plays import Play, Plays
-from bench.plan.turns import Expect, Pause
 from bench.spawn import own_environment, python_command
 from bench.target.target import Target
 
@@ -48,7 +47,7 @@ def scripts_of(plays: Mapping[str, Plays]) -> list[dict[str, Any]]:
 def _labels(play: Play) -> list[str] | None:
     if play.improvised:
         return None
-    return [step.label for step in play.script.steps if not isinstance(step, Pause | Expect)]
+    return [turn.label for turn in play.script.turns]
 
 
 def decision_plan(

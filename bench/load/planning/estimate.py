@@ -13,14 +13,14 @@ the end of speech; failures. Of a task in Python, the steps of its rehearsal (10
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from bench.money import Prices, dollars, tariff_of
 from bench.plan.audio import RATE_HZ, Pcm
-from bench.plan.turns import Expect, Pause, Script, TextTurn, Turn, WavTurn
+from bench.plan.turns import Script, TextTurn, Turn, WavTurn
 from bench.protocol.events import Usage
 from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.target.prices import GIVE_PRICES, usage_usd
@@ -77,7 +77,7 @@ def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Price
         model,
         _session_usd(scripts, prices) if prices and scripts else None,
         f"own prices of {target.label}" if target.prices else f"{_model_words(target, model)}, prices of {as_of}",
-        spoken=any(_is_spoken(turn, script.session) for script in scripts for turn in _turns(script)),
+        spoken=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
         transcribed=any(script.session.input_transcription for script in scripts),
     )
 
@@ -143,7 +143,7 @@ def _no_price(quotes: Iterable[Quote]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Each once."""
+    """Comma-separated, without duplicates."""
     return ", ".join(dict.fromkeys(names))
 
 
@@ -163,7 +163,7 @@ def _usd(script: Script, assumed: Assumed, prices: Prices) -> float:
 def session_usage(script: Script, assumed: Assumed) -> Usage:
     """The tokens of one session of a script."""
     total, held, known = Usage(), Usage(), Usage()
-    for turn in _turns(script):
+    for turn in script.turns:
         held += _said(turn, script.session, assumed)
         read = held + _instructions(turn, script.session)
         reply = _reply(turn, script.session, assumed)
@@ -172,10 +172,6 @@ def session_usage(script: Script, assumed: Assumed) -> Usage:
         held += heard_again
         known = read + heard_again
     return total
-
-
-def _turns(script: Script) -> Iterator[Turn]:
-    return (step for step in script.steps if not isinstance(step, Pause | Expect))
 
 
 def _with_cached(read: Usage, known: Usage) -> Usage:

@@ -27,7 +27,7 @@ from bench.load.planning.tasks import (
 )
 from bench.plan.frames import Repertoire
 from bench.plan.script import load_script
-from bench.plan.turns import Expect, Pause, Script, WavTurn
+from bench.plan.turns import Script, WavTurn
 from bench.plan.variants import varied
 from bench.protocol.base import Dialect
 from bench.target.target import Target
@@ -72,7 +72,7 @@ class Play:
         """How many turns a session has; None where its task goes on for as long as the session does."""
         if self.improvised and len(self.script.steps) >= MAX_REHEARSED:
             return None
-        return sum(not isinstance(step, Pause | Expect) for step in self.script.steps)
+        return len(self.script.turns)
 
 
 Parts = Mapping[tuple[type, SessionTask], Part]
@@ -220,7 +220,7 @@ def longest_turn_s(plays: Iterable[Play]) -> float:
     longest = 0.0
     for play in plays:
         limits = play.script.limits
-        spoken = (turn for turn in play.script.steps if isinstance(turn, WavTurn))
+        spoken = (turn for turn in play.script.turns if isinstance(turn, WavTurn))
         speech_s = max((pcm.seconds for turn in spoken for pcm in turn.audio), default=0.0)
         longest = max(longest, speech_s + limits.speech + limits.first_delta + limits.done)
     return longest + SPARE_S

@@ -17,7 +17,7 @@ from typing import Any
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.stage import OnStage, Recordings, Rehearsal, act
 from bench.plan.script import build_script, script_settings
-from bench.plan.turns import Expect, Pause, Script
+from bench.plan.turns import Script
 from bench.protocol.settings import SessionSettings
 
 Method = Callable[[Any], object]
@@ -91,7 +91,7 @@ def rehearsed(
     except Exception as error:  # it is the user's code, which may raise anything
         problem = f"{name} fails in its rehearsal, without a service: {type(error).__name__}: {error}"
         raise ScriptError(path, _line(error, path), problem) from error
-    if all(isinstance(step, Pause | Expect) for step in stage.steps):
+    if not any(step.plays_turn for step in stage.steps):
         raise ScriptError(path, _first_line(method), f"{name} has no turn: it needs a say, play or respond")
     try:
         built = build_script(path, settings, stage.steps)

@@ -42,5 +42,5 @@ def session_s(scripts: Iterable[Script]) -> float:
 
 def _caller_s(script: Script) -> float:
     pauses_s = sum(step.duration_ns / 1e9 for step in script.steps if isinstance(step, Pause))
-    spoken = (step for step in script.steps if isinstance(step, WavTurn) and step.paced)
+    spoken = (turn for turn in script.turns if isinstance(turn, WavTurn) and turn.paced)
     return pauses_s + sum(max(pcm.seconds for pcm in turn.audio) for turn in spoken)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.load.playing.pacer import LONGEST_HOLD_NS
 from bench.observe.observation import TurnObservation
-from bench.plan.frames import PreparedStep, PreparedTurn
+from bench.plan.frames import PreparedStep
 from bench.plan.turns import Pause
 from bench.session import Session
 
@@ -23,7 +23,7 @@ class PatientSession(Session):
             self._until_ns = max(self._until_ns, turn.instants["ended"] + asked_ns)
 
     def perform(self, step: PreparedStep) -> bool:
-        return (not isinstance(step, PreparedTurn) or self._rest()) and super().perform(step)
+        return (not step.plays_turn or self._rest()) and super().perform(step)
 
     def _rest(self) -> bool:
         """Let the last turn end, for it may be asked to wait then; and wait. False where the session is over."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.load.planning.stage import Recordings, SessionOver, Stage
 from bench.plan.frames import NO_ROW, PreparedScript, PreparedStep, Repertoire
-from bench.plan.turns import Expect, Pause, Step
+from bench.plan.turns import Step
 from bench.session import Session
 
 
@@ -36,7 +36,7 @@ class Performance(Stage):
             raise SessionOver
 
     def _prepared(self, step: Step) -> PreparedStep:
-        if isinstance(step, Pause | Expect):
+        if not step.plays_turn:
             return step
         return self._repertoire.turn(step, self.turns, int(self._choices.integers(1 << 30)), self._row)
 

@@ -1,0 +1,116 @@
+"""A new kind of step touches its own class, the reader's table of steps, and the table of who plays them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from bench.errors import ScriptError
+from bench.load.planning.decision import scripts_of
+from bench.load.planning.estimate import HIGH, session_usage
+from bench.load.planning.plays import loaded_parts, prepared_plays
+from bench.load.planning.tasks import script as task_of
+from bench.plan import fields
+from bench.plan.frames import PreparedScript
+from bench.plan.script import load_script
+from bench.plan.turns import Pause
+from bench.plan.variants import varied
+from bench.protocol.openai_ga import GA
+from bench.session import HANDLERS, Session
+from bench.shapes import Field, Table
+from tests.helpers import MS, Played
+from tests.load.actors import actor
+
+TALK = "steps:\n  - say: One\n  - clap: 0.1\n  - say: Two\n"
+
+
+@dataclass(frozen=True)
+class Clap:
+    """The caller claps, so long after the turn before has ended."""
+
+    plays_turn: ClassVar[bool] = False
+    within_turn: ClassVar[bool] = False
+
+    after_s: float
+
+
+class Interruption(Clap):
+    """The caller claps, so long after the turn before was said."""
+
+    within_turn = True
+
+
+@pytest.fixture
+def claps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """When each clap was heard, by the clock of its session."""
+    heard_ns: list[int] = []
+
+    def clap(session: Session, step: Any) -> None:
+        session.pause(Pause(round(step.after_s * 1e9)))
+        heard_ns.append(session._transport.now_ns())
+
+    for kind in (Clap, Interruption):
+        monkeypatch.setitem(HANDLERS, kind, clap)
+    return heard_ns
+
+
+def written(folder: Path, kind: type[Clap], monkeypatch: pytest.MonkeyPatch, text: str = TALK) -> Path:
+    """A script with claps of this kind, which the reader of scripts knows from now on."""
+    table = Table(
+        {"clap": Field(fields.SECONDS, "Seconds before the caller claps.", required=True)}, lambda clap: kind(clap)
+    )
+    monkeypatch.setitem(fields.STEP_TABLES, "clap", table)
+    path = folder / "talk.yaml"
+    path.write_text(text)
+    return path
+
+
+def prepared(path: Path) -> PreparedScript:
+    (play,) = prepared_plays(loaded_parts([actor("Caller", task_of(path))]), GA).values()
+    return play.repertoire.session(0, seed=1)
+
+
+@pytest.mark.parametrize(("kind", "after_reply"), [(Clap, True), (Interruption, False)])
+def test_a_new_kind_of_step_is_read_prepared_and_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claps: list[int], kind: type[Clap], after_reply: bool
+) -> None:
+    played = Played(prepared(written(tmp_path, kind, monkeypatch)))
+    first, second = (turn.instants for turn in played.turns)
+
+    (clapped_ns,) = claps
+    assert played.outcomes == ["ok", "ok"]
+    assert clapped_ns == (first["ended"] if after_reply else first["requested"]) + 100 * MS
+    assert (clapped_ns > first["ended"]) == after_reply
+    assert second["requested"] >= clapped_ns
+
+
+@pytest.mark.parametrize("kind", [Clap, Interruption])
+def test_a_new_kind_of_step_is_no_turn_wherever_turns_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Clap]
+) -> None:
+    path = written(tmp_path, kind, monkeypatch)
+    script = load_script(path)
+    without = load_script(written(tmp_path, kind, monkeypatch, TALK.replace("  - clap: 0.1\n", "")))
+    path.write_text(TALK)
+    plays = prepared_plays(loaded_parts([actor("Caller", task_of(path))]), GA)
+
+    assert [turn.label for turn in script.turns] == ["turn_1", "turn_2"]
+    assert [play.turns for play in plays.values()] == [2]
+    assert [fact["steps"] for fact in scripts_of({"here": plays})] == [["turn_1", "turn_2"]]
+    assert session_usage(script, HIGH) == session_usage(without, HIGH)
+    assert varied(script, {"voice": "ash"}, "here").steps == script.steps
+
+
+@pytest.mark.parametrize(("kind", "refused"), [(Clap, False), (Interruption, True)])
+def test_a_step_that_belongs_to_a_turn_must_follow_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Clap], refused: bool
+) -> None:
+    path = written(tmp_path, kind, monkeypatch, "steps:\n  - say: One\n  - pause: 1\n  - clap: 0.1\n")
+    if not refused:
+        assert isinstance(load_script(path).steps[-1], kind)
+        return
+    with pytest.raises(ScriptError, match="must follow a `say`, `respond` or `play`"):
+        load_script(path)
