@@ -23,9 +23,6 @@ MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
 """Accepted by default, by quantile; another quantile takes that of the next higher one here."""
 POINTS = 0.01
 
-ORIGINS = ("requested", "speech_end")
-"""Those of `reports.turns`, named here again, for questions are read where no rows are."""
-
 
 @dataclass(frozen=True)
 class Question:

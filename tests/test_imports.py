@@ -34,7 +34,7 @@ FLOORS = (
     "bins", "labels", "numbers", "statistics", "schemas",
     "question", "thresholds", "exactness",
     "runs", "lost", "turns", "samples",
-    "export", "summary", "api", "wording",
+    "export", "summary", "api", "wording", "finding",
     "page", "text", "render",
     "sides", "sizing", "looks", "compare", "gate",
 )  # fmt: skip

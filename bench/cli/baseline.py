@@ -31,8 +31,8 @@ def save(
     from bench.errors import UsageError
     from bench.run.folder import read_document
     from reports.gate import baselines
-    from reports.gate.one_arm import targets_of
     from reports.runs import load
+    from reports.sides.side import targets_of
 
     close_if_left(run, read_document(run))
     found = [baselines.baseline_of(side) for side in targets_of(load(run, everything=False))]

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from reports.compare import sentences
 from reports.compare.comparison import Comparison
 from reports.compare.forest_rows import Row, row_of, with_unit
-from reports.compare.phrases import figure
 from reports.compare.text import design
 from reports.labels import all_called
 from reports.numbers import NBSP, count, listed, percent, plural, three
 from reports.text.markdown import plain, table
+from reports.wording.differences import figure
 
 ROWS_MOST = 10
 

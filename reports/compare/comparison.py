@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from reports.compare.answers import Answer, Resampling, answers
 from reports.compare.decided import decision_on, notices_of
 from reports.compare.failing import any_failure
+from reports.compare.measuring import Resampling, arm_of, measured
 from reports.compare.steps import StepChange, step_changes
+from reports.finding import Finding, Measured, judge, provisional
 from reports.looks.decision import Decision
 from reports.numbers import listed
 from reports.question import Question
 from reports.sides.fairness import Check as Check
 from reports.sides.fairness import causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.questions import by_origin, default_questions
-from reports.sides.side import Side, inexact, matched
+from reports.sides.side import Side, matched
 from reports.statistics.baselines import RUN_SD
-from reports.statistics.differences import LEVEL, Difference
+from reports.statistics.differences import LEVEL
 from reports.statistics.resample import DRAWS, seed_of
-from reports.statistics.verdicts import Verdict, floor_reason, verdicts
-from reports.wording.unseen import with_unseen
 from reports.wording.unusable import Cause
 
 Design = Literal["pairs", "sessions", "stored runs"]
@@ -35,22 +32,6 @@ DRIFTING = (
 )
 STEP_DRAWS = 2_000
 """Resamples for the standard error of a step's median."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The answer to one question about one candidate. Counts are of the baseline and of the candidate."""
-
-    question: Question
-    candidate: str
-    difference: Difference | None
-    """None where an arm has no such figure"""
-    verdict: Verdict
-    turns: tuple[int, int]
-    sessions: tuple[int, int]
-    failed: tuple[int, int]
-    inexact: str = ""
-    """why nothing is said of it: the figure is not exact in a run; then there is no difference"""
 
 
 @dataclass(frozen=True)
@@ -125,34 +106,16 @@ def compared(
     is over all. Raises UsageError where the sides' measures are defined differently.
     """
     refuse_other_definitions(sides)
-    by_default = questions is None
     decision = decision_on(sides) if questions is None else None
-    if questions is None:
-        questions = default_questions(sides)
-    asked = list(dict.fromkeys(one for question in questions for one in by_origin(question, sides)))
-    single = one_run(sides)
-    spread = run_sd if run_sd is not None else 0.0 if single else RUN_SD
-    how = Resampling(draws, seed_of(run_id(sides[0])), level, spread)
-    each = [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
-    found = [
-        (base, side, _exact(base, side, answer)) for base, side in each for answer in answers(base, side, asked, how)
-    ]
-    found.sort(key=lambda one: not one[2].question.gated)
-    floors = [_floor(base, side, answer) for base, side, answer in found]
-    gated = [answer.question.gated for _, _, answer in found]
-    judged = verdicts([answer.difference for _, _, answer in found], gated, floors, level=level)
-    deciding = zip(gated, [answer.difference for _, _, answer in found], floors, strict=True)
+    asked = questions_to(sides, questions)
+    how = resampling(sides, level, draws, run_sd)
+    each = matched_to_the_first(sides)
+    figures = sorted(measurements(each, asked, how), key=lambda one: not one.question.gated)
+    findings = judge(figures, sides[0].label, level=level)
+    tested = [one for one in figures if one.question.gated and one.difference and not one.floor(sides[0].label)]
     return Comparison(
         sides=tuple(sides),
-        findings=tuple(
-            _finding(
-                side,
-                answer,
-                replace(verdict, provisional=verdict.provisional or not single),
-                inexact((base, side), answer.question),
-            )
-            for (base, side, answer), verdict in zip(found, judged, strict=True)
-        ),
+        findings=tuple(findings if one_run(sides) else map(provisional, findings)),
         checks=(*checks_of(sides), *any_failure(each, level)),
         method=Method(
             design="pairs" if all(base.paired for base, _ in each) else "sessions",
@@ -160,14 +123,45 @@ def compared(
             draws=draws,
             seed=how.seed,
             level=level,
-            holm=sum(bool(gate and difference and not floor) for gate, difference, floor in deciding),
-            run_sd=spread,
+            holm=len(tested),
+            run_sd=how.run_sd,
         ),
-        notices=(*notices_on(sides), *drift_notices(found), *notices_of(sides, decision)),
+        notices=notices_of_comparison(sides, figures, decision),
         simulated=any(side.simulated for side in sides),
         decision=decision,
-        steps=tuple(_steps(each, asked, how)) if by_default else (),
+        steps=tuple(_steps(each, asked, how)) if questions is None else (),
     )
+
+
+def questions_to(sides: Sequence[Side], questions: Sequence[Question] | None) -> list[Question]:
+    """Each question once, as it may be asked of these sides; without any those that are asked by default."""
+    asked = default_questions(sides) if questions is None else questions
+    return list(dict.fromkeys(one for question in asked for one in by_origin(question, sides)))
+
+
+def resampling(
+    sides: Sequence[Side], level: float = LEVEL, draws: int = DRAWS, run_sd: float | None = None
+) -> Resampling:
+    """How these sides are resampled, by a seed that is made of the baseline's run."""
+    spread = run_sd if run_sd is not None else 0.0 if one_run(sides) else RUN_SD
+    return Resampling(draws, seed_of(run_id(sides[0])), level, spread)
+
+
+def matched_to_the_first(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
+    """The baseline with each candidate, as the two would be by themselves."""
+    return [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
+
+
+def measurements(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Resampling) -> list[Measured]:
+    """Every question about every candidate."""
+    return [one for base, side in each for one in measured(base, side, asked, how)]
+
+
+def notices_of_comparison(
+    sides: Sequence[Side], found: Sequence[Measured], decision: Decision | None = None
+) -> tuple[str, ...]:
+    """What to read before the figures."""
+    return (*notices_on(sides), *drift_notices(found), *notices_of(sides, decision))
 
 
 def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Resampling) -> Iterable[Finding]:
@@ -181,61 +175,18 @@ def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Re
 
 
 def _step(side: Side, found: StepChange) -> Finding:
-    base, cand = found.arms
-    return Finding(
-        question=found.question,
-        candidate=side.label,
-        difference=found.difference,
-        verdict=found.verdict,
-        turns=(base.n, cand.n),
-        sessions=(int(np.unique(base.sessions).size), int(np.unique(cand.sessions).size)),
-        failed=(base.failed, cand.failed),
-    )
+    base, cand = map(arm_of, found.arms)
+    return Finding(found.question, side.label, found.difference, found.verdict, (base, cand))
 
 
-def drift_notices(found: Sequence[tuple[Side, Side, Answer]]) -> Iterable[str]:
+def drift_notices(found: Sequence[Measured]) -> Iterable[str]:
     """What was found of arms that drift by themselves."""
-    names = dict.fromkeys(one.question.measure for _, _, one in found if one.difference and one.difference.drifts)
+    names = dict.fromkeys(one.question.measure for one in found if one.difference and one.difference.drifts)
     if names:
-        unit = "pairs" if all(base.paired for base, _, _ in found) else "sessions"
+        unit = "pairs" if all(one.unit == "pair" for one in found) else "sessions"
         yield DRIFTING.format(listed(list(names)), unit)
 
 
 def run_id(side: Side) -> str:
     """The run's own name."""
     return str(side.run.document.get("run_id") or side.run.folder.name)
-
-
-def _exact(base: Side, cand: Side, answer: Answer) -> Answer:
-    """Without the difference of a figure that is not exact."""
-    return replace(answer, difference=None) if inexact((base, cand), answer.question) else answer
-
-
-def _floor(base: Side, cand: Side, answer: Answer) -> str:
-    """Why a figure decides nothing; empty where it may."""
-    if unfit := inexact((base, cand), answer.question):
-        return unfit
-    lacking = [side.label for side, arm in zip((base, cand), answer.arms, strict=True) if not arm.turns]
-    if lacking:
-        return f"no {answer.question.measure} on {listed(lacking)}"
-    return floor_reason(
-        answer.question.p,
-        [arm.turns for arm in answer.arms],
-        [arm.clusters for arm in answer.arms],
-        "pair" if base.paired else "session",
-        [base.label, cand.label],
-    )
-
-
-def _finding(side: Side, answer: Answer, verdict: Verdict, unfit: str) -> Finding:
-    base, cand = answer.arms
-    return Finding(
-        question=answer.question,
-        candidate=side.label,
-        difference=answer.difference,
-        verdict=with_unseen(verdict, answer.question, answer.difference, cand.clusters),
-        turns=(base.turns, cand.turns),
-        sessions=(base.clusters, cand.clusters),
-        failed=(base.failed, cand.failed),
-        inexact=unfit,
-    )

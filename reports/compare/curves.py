@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.compare.comparison import Comparison, Finding
+from reports.compare.comparison import Comparison
+from reports.finding import Finding
 from reports.numbers import NBSP, change, shortened
 from reports.page.charts import legend, legend_rows
 from reports.page.frames import CURVE, Curve

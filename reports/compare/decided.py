@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
-from reports.looks.text import apart, name, place, sentence
+from reports.looks.text import apart, place, sentence
 from reports.sides.fairness import one_run
 from reports.sides.named import known_targets
 from reports.sides.side import Side
 from reports.statistics.verdicts import Word
+from reports.wording.differences import figure
 
 LOOKED = (
     "This run is judged by looks that were planned before it began; theirs is the verdict that counts. "
@@ -66,7 +67,7 @@ def brief(decision: Decision) -> str:
     word = word_of(decision)
     rulings = zip(decision.gates, decision.course.rulings, strict=bool(decision.course.rulings))
     told = [
-        f"{name(gate)} {apart(gate, ruling.d)}"
+        f"{figure(gate)} {apart(gate, ruling.d)}"
         for gate, ruling in rulings
         if ruling.word == word and not math.isnan(ruling.d)
     ]

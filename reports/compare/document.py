@@ -8,13 +8,14 @@ from typing import Any
 
 from bench.measures import CATALOGUE
 from reports.compare import sentences
-from reports.compare.comparison import Comparison, Finding, run_id
+from reports.compare.comparison import Comparison, run_id
 from reports.compare.forest_rows import too_few
-from reports.compare.phrases import figure
+from reports.finding import Finding
 from reports.looks.text import sentence
 from reports.sides.fairness import definitions
 from reports.sides.side import Side
 from reports.statistics.differences import Difference
+from reports.wording.differences import figure
 
 COMPARE_VERSION = 1
 

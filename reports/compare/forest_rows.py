@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.measures import CATALOGUE
-from reports.compare.comparison import Comparison, Finding
-from reports.numbers import NBSP, NONE, change, count, plural, three
+from reports.compare.comparison import Comparison
+from reports.finding import Finding
+from reports.numbers import NBSP, NONE, count, plural, three
 from reports.question import RATES, Question
-from reports.statistics.differences import LEVEL, Difference, Margin
+from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.quantiles import Lack, lack
 from reports.statistics.verdicts import Word
 from reports.turns import ORIGINS
+from reports.wording import differences
+from reports.wording.differences import NOTHING, TIMEOUT, as_share
 
-NOTHING = "n/a"
 NOT_JUDGED = "– not judged"
 """In the place of a verdict, where figures may not be used."""
-"""A figure that is not told."""
-NEAR = 0.05
-"""An estimate that lies farther from 0 than this is told with its margin where it is equivalent."""
 Axis = Literal["lower", "higher", "points"]
 TITLES: dict[Axis, str] = {
     "lower": "Waits, in percent",
@@ -148,16 +147,16 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
         colour=colour,
         values=_values(finding),
         unit=unit if finding.difference else "",
-        change=_change(found),
-        interval=few or _interval(found),
-        margin_text=margin_text(question.margin, unit),
+        change=differences.difference(found),
+        interval=few or differences.interval_of(found),
+        margin_text=differences.margin(question.margin, question.measure),
         d=ends[0],
         low=ends[1],
         high=ends[2],
         margin=_place(question, found),
         word=word,
         verdict=f"{GLYPHS[word]} {word}{holm}" if usable else NOT_JUDGED,
-        within=_within(finding, unit) if usable else "",
+        within=_within(finding) if usable else "",
         why=_why(finding, paired=paired) if usable else "",
         finding=finding,
     )
@@ -181,12 +180,11 @@ def _lacks(finding: Finding) -> tuple[Lack | None, Lack | None]:
     return base, candidate
 
 
-def _within(finding: Finding, unit: str) -> str:
-    """The margin of an equivalent ratio whose estimate is not near 0: the word alone would be read as no change."""
-    found = finding.difference
-    if finding.verdict.word != "equivalent" or found is None or found.scale == "points":
-        return ""
-    return f" (within {margin_text(finding.question.margin, unit)})" if abs(math.expm1(found.d)) > NEAR else ""
+def _within(finding: Finding) -> str:
+    found, question = finding.difference, finding.question
+    value = as_share(found.d, found.scale) if found else None
+    accepted = differences.margin(question.margin, question.measure)
+    return differences.within(finding.verdict.word, value, differences.scale_of(question), accepted)
 
 
 def is_after_holm(finding: Finding) -> bool:
@@ -211,64 +209,18 @@ def _values(finding: Finding) -> tuple[str, str]:
     found, question = finding.difference, finding.question
     if found is None:
         return NONE, NONE
-    write = share if question.kind == "rate" else _figure
+    write = differences.share if question.kind == "rate" else _figure
     base, candidate = _lacks(finding)
     return NOTHING if base else write(found.baseline), NOTHING if candidate else write(found.candidate)
 
 
 def _figure(value: float) -> str:
-    return f">{NBSP}timeout" if value == math.inf else three(value)
+    return TIMEOUT if value == math.inf else three(value)
 
 
 def with_unit(value: str, unit: str) -> str:
     """A figure with its unit, which `> timeout` and `n/a` have not."""
     return value if "timeout" in value or value == NOTHING else f"{value}{NBSP}{unit}".rstrip()
-
-
-def share(value: float) -> str:
-    """A rate in percent, without its unit: 0.55, 1.10, 12.3."""
-    if math.isnan(value):
-        return NONE
-    return "0" if not value else f"{100 * value:.{2 if value < 0.0995 else 1}f}"
-
-
-def _change(found: Difference | None) -> str:
-    if found is None or math.isnan(found.d):
-        return NOTHING
-    if found.scale == "points":
-        return f"{points(found.d)}{NBSP}points"
-    if math.isfinite(found.d):
-        return change(math.exp(found.d))
-    return f"{'' if found.d > 0 else 'was '}>{NBSP}timeout"
-
-
-def _interval(found: Difference | None) -> str:
-    """+47 to +87 %; an end that the samples do not bound is `open`."""
-    if found is None or math.isnan(found.d):
-        return ""
-    ends = (found.low, found.high)
-    if not any(map(math.isfinite, ends)):
-        return "open"
-    if found.scale == "points":
-        return " to ".join(points(end) for end in ends)
-    low, high = (change(math.exp(end)) if math.isfinite(end) else "open" for end in ends)
-    return f"{low.removesuffix(f'{NBSP}%') if high != 'open' else low} to {high}"
-
-
-def points(value: float) -> str:
-    """A difference of rates in percentage points, signed: +0.05, −1.15, 0."""
-    if not math.isfinite(value):
-        return "open"
-    text = f"{100 * value:+.{2 if abs(value) < 0.0995 else 1}f}"
-    return "0" if float(text) == 0 else text.replace("-", "−")
-
-
-def margin_text(margin: Margin, unit: str) -> str:
-    """20 %, 20 % and 30 ms, 1 point."""
-    if margin.points:
-        return f"{three(100 * margin.points)}{NBSP}point{'' if margin.points == 0.01 else 's'}"
-    plus = f" and {three(margin.plus)}{NBSP}{unit}" if margin.plus else ""
-    return f"{three(100 * margin.ratio)}{NBSP}%{plus}"
 
 
 def _place(question: Question, found: Difference | None) -> float:

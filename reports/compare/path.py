@@ -14,10 +14,11 @@ from typing import Any
 from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.bins import nice
-from reports.compare.forest_rows import GLYPHS, margin_text, points
+from reports.compare.forest_rows import GLYPHS
 from reports.numbers import NBSP, change, count, three
 from reports.page.svg import HALF, Plot, Scale, identity, linear_ticks
 from reports.statistics.differences import Margin
+from reports.wording.differences import as_share, margin, signed
 
 APART = 14
 """Pixels between two ticks."""
@@ -62,9 +63,9 @@ class Path:
 
     def said(self, value: float) -> str:
         """+47 %, +1.2 points; open where it has no end."""
-        if not math.isfinite(value):
-            return "open"
-        return f"{points(value / 100)}{NBSP}points" if self.rate else change(math.exp(min(value, 50.0)))
+        if self.rate:
+            return signed(as_share(value / 100, "points"), "points")
+        return signed(as_share(value, "ratio"), "ratio")
 
     @property
     def line(self) -> str:
@@ -96,7 +97,7 @@ def _path(gate: Mapping[str, Any], at: int, looks: Sequence[Mapping[str, Any]], 
         name=gate["name"],
         rate=rate,
         margin=scale * (beyond[-1] if beyond else agreed),
-        margin_text=margin_text(accepted, "ms"),
+        margin_text=margin(accepted, gate["measure"]),
         steps=steps,
         planned=planned,
         word=gate["verdict"],

@@ -5,18 +5,12 @@ from __future__ import annotations
 import math
 
 from bench.measures import CATALOGUE
-from reports.compare.comparison import Finding
-from reports.compare.forest_rows import row, share
+from reports.finding import Finding
 from reports.numbers import NBSP, count, ms, three
 from reports.question import Question
-from reports.turns import ORIGINS
+from reports.wording.differences import TIMEOUT, interval_of, share
 
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
-
-
-def figure(question: Question) -> str:
-    """ttfa p95 from the end of speech; failure rate."""
-    return f"{question.name} from {ORIGINS[question.origin]}" if question.origin else question.name
 
 
 def which_turns(question: Question) -> tuple[str, bool]:
@@ -40,7 +34,7 @@ def range_of(finding: Finding) -> str:
     found, question = finding.difference, finding.question
     assert found is not None, "there is a difference"
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
-        return f"anything ({row(finding, 1, paired=False).interval})"
+        return f"anything ({interval_of(found)})"
     more, less = ("longer", "shorter") if _is_long(question) else ("more", "less")
     low, high = (_amount(end, finding) for end in (found.low, found.high))
     unit = f"{NBSP}{'points' if question.kind == 'rate' else '%'}"
@@ -58,7 +52,7 @@ def _amount(end: float, finding: Finding) -> str:
 def value(value: float, question: Question) -> str:
     """A figure with its unit."""
     if math.isinf(value):
-        return f">{NBSP}timeout"
+        return TIMEOUT
     unit = CATALOGUE[question.measure].unit
     return ms(value) if unit == "ms" else f"{three(value)}{NBSP}{unit}"
 

@@ -6,14 +6,16 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from reports.compare.comparison import Comparison, Finding
+from reports.compare.comparison import Comparison
 from reports.compare.decided import LOOKED, said, stop_of, word_of
-from reports.compare.forest_rows import GLYPHS, NOTHING, Row, row_of, share
-from reports.compare.phrases import ONE_IN, figure, is_lower, is_wait, range_of, size, value, which_turns
+from reports.compare.forest_rows import GLYPHS, Row, row_of
+from reports.compare.phrases import ONE_IN, is_lower, is_wait, range_of, size, value, which_turns
+from reports.finding import Finding
 from reports.numbers import NBSP, count, three
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.summary.verdict import verdict_of
 from reports.wording import unusable
+from reports.wording.differences import NOTHING, figure, share
 
 WORST: tuple[Word, ...] = ("regressed", "inconclusive", "improved", "not regressed", "equivalent")
 """In the order in which one of them speaks for several gated figures."""

@@ -9,12 +9,12 @@ from bench.errors import INVALID_STATUS
 from reports.compare import sentences
 from reports.compare.comparison import Check, Comparison
 from reports.compare.forest_rows import GLYPHS, Row, row_of, with_unit
-from reports.compare.phrases import figure
 from reports.labels import all_called, labels_of
 from reports.numbers import NBSP, count, listed, percent, plural
 from reports.page.svg import glyph
 from reports.statistics.verdicts import Word
 from reports.text.terminal import COLOURS
+from reports.wording.differences import figure
 
 STYLES: dict[Word, str] = {
     "regressed": "bad",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from reports.sides.named import parted
 from reports.thresholds.gated import near, quoted
 
 
@@ -45,8 +46,8 @@ def baseline_of(text: str | None, run: Path, document: dict[str, Any], targets: 
     several = bool(document.get("interleaved")) and len(targets) > 1
     if text is None:
         return SameRun(targets[0]) if several else None
-    folder, target = _parted(text)
-    if folder is None:
+    folder, target = parted(text)
+    if not folder.is_dir():
         if several and text in targets:
             return SameRun(text)
         raise UsageError(
@@ -57,9 +58,9 @@ def baseline_of(text: str | None, run: Path, document: dict[str, Any], targets: 
         )
     if (folder / "run.json").exists():
         if folder.resolve() == run.resolve():
-            return _of_itself(text, target, targets, several)
-        return OtherRun(folder, target)
-    return StoredRuns(folder, target)
+            return _of_itself(text, target or "", targets, several)
+        return OtherRun(folder, target or "")
+    return StoredRuns(folder, target or "")
 
 
 def _of_itself(text: str, target: str, targets: Sequence[str], several: bool) -> SameRun:
@@ -68,11 +69,3 @@ def _of_itself(text: str, target: str, targets: Sequence[str], several: bool) ->
         return SameRun(target)
     reason = f"it has the targets {', '.join(targets)}" if several else "its targets did not run in pairs"
     raise UsageError(f"--baseline {quoted(text)} is the run that is checked, and {reason}")
-
-
-def _parted(text: str) -> tuple[Path | None, str]:
-    """(folder, target) of RUN or RUN:TARGET; None where no such folder is there."""
-    if Path(text).is_dir():
-        return Path(text), ""
-    cuts = [place for place, letter in enumerate(text) if letter == ":"]
-    return next(((Path(text[:cut]), text[cut + 1 :]) for cut in cuts if Path(text[:cut]).is_dir()), (None, ""))

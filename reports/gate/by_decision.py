@@ -14,8 +14,9 @@ from typing import Any
 
 from bench.errors import UsageError
 from reports.compare.decided import stop_of
+from reports.finding import Arm, Finding
 from reports.gate.against import SameRun
-from reports.gate.items import Item, finite, margin_text, named, not_exact
+from reports.gate.items import Item, compared_item, not_exact
 from reports.gate.one_arm import figure
 from reports.gate.relative import Answers
 from reports.looks.decide import decision_of
@@ -26,12 +27,14 @@ from reports.numbers import count, listed, plural
 from reports.question import Question
 from reports.runs import Run
 from reports.sides.fairness import one_seed
-from reports.sides.side import Side, sides_of
-from reports.statistics.verdicts import DRIFTS
-from reports.thresholds.gated import GATED
+from reports.sides.side import Side, among
+from reports.statistics.differences import estimated
+from reports.statistics.verdicts import DRIFTS, Verdict
 from reports.thresholds.grammar import Threshold
+from reports.wording.differences import figure as figure_name
+from reports.wording.differences import scale_of
 
-NO_DATA = "the run or its baseline has no such figure"
+NO_ARM = Arm(0, 0, 0)
 
 
 def was_planned(document: Mapping[str, Any]) -> bool:
@@ -39,7 +42,7 @@ def was_planned(document: Mapping[str, Any]) -> bool:
     return document.get("decision_plan") is not None
 
 
-def by_looks(run: Run, base: SameRun, thresholds: Sequence[Threshold]) -> Answers:
+def by_looks(run: Run, targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold]) -> Answers:
     """What the looks say. `thresholds`: the relative ones that were given; none, or those of the plan.
 
     Raises UsageError where others are asked for, or another baseline than the plan's.
@@ -49,9 +52,13 @@ def by_looks(run: Run, base: SameRun, thresholds: Sequence[Threshold]) -> Answer
     return Answers(
         items=tuple(_items(decision)),
         void=tuple(cause.line for cause in decision.invalid),
-        notices=(*_notices(decision), *one_seed(sides_of([f"{run.folder}:{name}" for name in decision.targets]))),
+        notices=(*_notices(decision), *one_seed(among([_named(targets, name) for name in decision.targets]))),
         against=f"{base.target}, in the same run, by its planned looks: {stop_of(decision)}",
     )
+
+
+def _named(targets: Sequence[Side], name: str) -> Side:
+    return next(side for side in targets if side.name == name)
 
 
 def _refuse_others(decision: Decision, base: SameRun, thresholds: Sequence[Threshold], run: str) -> None:
@@ -82,7 +89,9 @@ def _items(decision: Decision) -> Iterable[Item]:
         ruling = rulings[at] if rulings else _unseen(decision)
         size = decision.course.looks[ruling.look].pairs if rulings else decision.pairs
         sides = sides_of_pairs(decision.run, decision.targets, ended[:size]) if size else ()
-        yield _item(decision, gate, ruling, sides)
+        item = compared_item(_written(decision, gate), _finding(decision, gate, ruling, sides))
+        why = "; ".join(filter(None, (side.inexact(gate) for side in sides)))
+        yield not_exact(item, why) if why else item
 
 
 def _unseen(decision: Decision) -> Ruling:
@@ -90,22 +99,22 @@ def _unseen(decision: Decision) -> Ruling:
     return Ruling("inconclusive", reason, -1, math.nan, -math.inf, math.inf, math.nan)
 
 
-def _item(decision: Decision, gate: Question, ruling: Ruling, sides: Sequence[Side]) -> Item:
-    arms = [figure(side, gate) for side in sides]
-    there = bool(arms) and all(arm.turns for arm in arms)
-    value, before = (arms[1].value, arms[0].value) if there else (math.nan, math.nan)
-    d, low, high, corrected = (_shown(gate, end) for end in (ruling.d, ruling.low, ruling.high, ruling.corrected))
-    item = Item(
-        _written(decision, gate), named(gate), decision.targets[1], GATED[gate.measure].unit, ruling.word,
-        finite(value), low, high, baseline=finite(before), difference=d, corrected=corrected,
-        margin=margin_text(gate.margin, gate.measure), reason=ruling.reason, provisional=ruling.provisional,
-        turns=arms[1].turns if arms else 0, sessions=arms[1].sessions if arms else 0,
-        failed=arms[1].failed if arms else 0, among_failures=value == math.inf,
-        look=ruling.look + 1 if ruling.look >= 0 else None, low_endless=ruling.low == math.inf,
-    )  # fmt: skip
-    if why := "; ".join(filter(None, (side.inexact(gate) for side in sides))):
-        return not_exact(item, why)
-    return item if there else replace(item, word="no data", reason=NO_DATA)
+def _finding(decision: Decision, gate: Question, ruling: Ruling, sides: Sequence[Side]) -> Finding:
+    """What a look ruled of a gate, beside the figures that both arms had by then."""
+    figures = [figure(side, gate) for side in sides]
+    there = bool(figures) and all(one.turns for one in figures)
+    base, cand = (Arm(one.turns, one.sessions, one.failed) for one in figures) if figures else (NO_ARM, NO_ARM)
+    return Finding(
+        gate,
+        decision.targets[1],
+        estimated(scale_of(gate), figures[0].value, figures[1].value, ruling.d, ruling.low, ruling.high)
+        if there
+        else None,
+        Verdict(ruling.word, ruling.reason, ruling.provisional),
+        (base, cand),
+        look=ruling.look + 1 if ruling.look >= 0 else None,
+        corrected=ruling.corrected,
+    )
 
 
 def _written(decision: Decision, gate: Question) -> str:
@@ -114,17 +123,9 @@ def _written(decision: Decision, gate: Question) -> str:
     return next(one.written for one in decision.plan.thresholds if one.question in (gate, asked))
 
 
-def _shown(gate: Question, end: float) -> float | None:
-    """As items hold differences: the log of a ratio as the share by which it is more; None for an open end."""
-    if not math.isfinite(end):
-        return None
-    return end if gate.kind == "rate" else math.expm1(end)
-
-
 def _notices(decision: Decision) -> Iterable[str]:
-    drifting = [
-        named(gate) for gate, ruling in zip(decision.gates, decision.course.rulings, strict=False) if ruling.provisional
-    ]
+    rulings = zip(decision.gates, decision.course.rulings, strict=False)
+    drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
     if drifting:
         yield f"{listed(drifting)}: provisional: {DRIFTS}, so quarters of the run were counted, not its pairs."
     if decision.course.looks and decision.after:

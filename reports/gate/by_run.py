@@ -1,4 +1,4 @@
-"""Relative thresholds against targets of the same run, or of another run: `reports.compare` compares them."""
+"""Relative thresholds against targets of the same run, or of another run, measured as `reports.compare` does."""
 
 from __future__ import annotations
 
@@ -6,52 +6,56 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.errors import UsageError
-from reports.compare.comparison import Comparison, compared
+from reports.compare.comparison import matched_to_the_first, measurements, notices_of_comparison, resampling
 from reports.gate.against import OtherRun, SameRun
-from reports.gate.relative import Answer, Answers, Asked, asked_of
-from reports.question import Question
+from reports.gate.doubts import doubted
+from reports.gate.relative import Answer, Answers, asked_of
 from reports.runs import Run, load
-from reports.sides.named import known_targets
-from reports.sides.side import Side, sides_of
+from reports.sides.fairness import causes_of, checks_of, one_run, refuse_other_definitions
+from reports.sides.named import refuse_unknown
+from reports.sides.side import Side, among, targets_of
 from reports.statistics.differences import LEVEL
 from reports.thresholds.grammar import Threshold
 
 
 def against_targets(
-    run: Run, targets: Sequence[str], base: SameRun, thresholds: Sequence[Threshold], level: float = LEVEL
+    targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold], level: float = LEVEL
 ) -> Answers:
     """The other targets of an interleaved run against one of them."""
-    candidates = [name for name in targets if name != base.target]
-    named = [f"{run.folder}:{name}" for name in (base.target, *candidates)]
-    found = _answers(named, candidates, thresholds, level, run)
-    return replace(found, against=f"{base.target}, in the same run")
+    (baseline,) = (side for side in targets if side.name == base.target)
+    candidates = [side for side in targets if side is not baseline]
+    return replace(_answers(baseline, candidates, thresholds, level), against=f"{base.target}, in the same run")
 
 
 def against_run(
-    run: Run, targets: Sequence[str], base: OtherRun, thresholds: Sequence[Threshold], level: float = LEVEL
+    targets: Sequence[Side],
+    base: OtherRun,
+    thresholds: Sequence[Threshold],
+    level: float = LEVEL,
 ) -> Answers:
     """Each target against the one of the same label in another run, or against its only one."""
-    pairs: dict[str, list[str]] = {}
-    known = known_targets(load(base.folder, everything=False))
-    for target in targets:
-        if not thresholds or any(one.margin is not None and one.target in ("", target) for one in thresholds):
-            pairs.setdefault(_partner(base, target, known), []).append(target)
+    other = load(base.folder, everything=False)
+    others = targets_of(other)
+    partners: dict[str, list[Side]] = {}
+    for side in targets:
+        if not thresholds or any(one.margin is not None and one.target in ("", side.name) for one in thresholds):
+            partners.setdefault(_partner(base, side.name, [other.name for other in others]), []).append(side)
     parts = [
         _answers(
-            [f"{base.folder}:{other}", *(f"{run.folder}:{one}" for one in mine)],
+            _known(other, others, partner),
             mine,
-            [one for one in thresholds if not one.target or one.target in mine],
+            [one for one in thresholds if not one.target or one.target in [side.name for side in mine]],
             level,
-            run,
         )
-        for other, mine in pairs.items()
+        for partner, mine in partners.items()
     ]
-    return Answers(
+    answers = Answers(
         answers=tuple(answer for part in parts for answer in part.answers),
         void=tuple(dict.fromkeys(line for part in parts for line in part.void)),
         notices=tuple(dict.fromkeys(line for part in parts for line in part.notices)),
-        against=f"{', '.join(pairs)} of {base.folder.name}",
+        against=f"{', '.join(partners)} of {base.folder.name}",
     )
+    return doubted(answers, targets, others)
 
 
 def _partner(base: OtherRun, target: str, known: Sequence[str]) -> str:
@@ -68,31 +72,28 @@ def _partner(base: OtherRun, target: str, known: Sequence[str]) -> str:
     )
 
 
-def _answers(
-    named: Sequence[str], candidates: Sequence[str], thresholds: Sequence[Threshold], level: float, run: Run
-) -> Answers:
+def _known(run: Run, others: Sequence[Side], partner: str) -> Side:
+    refuse_unknown(run, partner)
+    return next(other for other in others if other.name == partner)
+
+
+def _answers(baseline: Side, candidates: Sequence[Side], thresholds: Sequence[Threshold], level: float) -> Answers:
     """Of one comparison. What is the fault of the run that is checked is said by the check itself."""
-    sides = sides_of(named)
-    asked = asked_of(thresholds, sides, candidates)
-    comparison = compared(sides, _distinct(asked), level=level)
-    answers = tuple(_of(comparison, sides[1:], candidates, asked))
-    void = tuple(cause.line for cause in comparison.causes if cause.folder != run.folder)
-    return Answers(answers, void, notices=comparison.notices)
-
-
-def _distinct(asked: Sequence[Asked]) -> list[Question]:
-    return list(dict.fromkeys(one.question for one in asked))
-
-
-def _of(
-    comparison: Comparison, sides: Sequence[Side], candidates: Sequence[str], asked: Sequence[Asked]
-) -> list[Answer]:
-    """The findings that were asked for, in the order of the thresholds."""
-    unit = "pair" if comparison.method.design == "pairs" else "session"
-    found = {(finding.question, finding.candidate): finding for finding in comparison.findings}
-    return [
-        Answer(one.written, name, found[one.question, side.label], "pair" if unit == "pair" else "session")
-        for one in asked
-        for side, name in zip(sides, candidates, strict=True)
-        if one.target in ("", name) and (one.question, side.label) in found
-    ]
+    sides = among([baseline, *candidates])
+    names = [side.name for side in sides[1:]]
+    asked = asked_of(thresholds, sides, names)
+    refuse_other_definitions(sides)
+    each, how = matched_to_the_first(sides), resampling(sides, level)
+    measured = measurements(each, list(dict.fromkeys(one.question for one in asked)), how)
+    void = [cause.line for cause in causes_of(checks_of(sides)) if cause.folder != candidates[0].run.folder]
+    by_question = {(one.question, one.candidate): one for one in measured}
+    return Answers(
+        tuple(
+            Answer(one.written, replace(by_question[one.question, side.label], candidate=side.name), not one_run(sides))
+            for one in asked
+            for side in sides[1:]
+            if one.target in ("", side.name)
+        ),
+        tuple(void),
+        notices=notices_of_comparison(sides, measured),
+    )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
-from reports.compare.comparison import Finding
+from reports.finding import Arm, Measured
 from reports.gate.against import StoredRuns
 from reports.gate.baselines import PS, Kept, Quantiles, Rate, rate_of, run_id_of
-from reports.gate.eligible import eligible
+from reports.gate.doubts import doubted
+from reports.gate.eligible import Eligible, eligible
 from reports.gate.relative import Answer, Answers, asked_of
 from reports.numbers import listed, plural
 from reports.question import Question
@@ -23,7 +23,7 @@ from reports.statistics.baselines import KNOWN, Stored, against_stored, rate_aga
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.rates import Ratio
 from reports.statistics.resample import seed_of
-from reports.statistics.verdicts import Verdict, floor_reason
+from reports.statistics.verdicts import floor_reason
 from reports.summary.arms import FAIR
 from reports.thresholds.grammar import Threshold
 
@@ -56,11 +56,12 @@ def against_stored_runs(
         notices += stored.notices
         against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or side.name}"] if stored.runs else []
         answers += [
-            Answer(one.written, side.name, _finding(side, one.question, stored.runs, level), unstored=stored.unstored)
+            _answer(one.written, side, one.question, stored, level)
             for one in asked_of(mine, [side], names)
             if _storable(one.question)
         ]
-    return Answers(tuple(answers), tuple(void), tuple(differs), tuple(notices), listed(against))
+    found = Answers(tuple(answers), tuple(void), tuple(differs), tuple(notices), listed(against))
+    return doubted(found, sides)
 
 
 def _storable(question: Question) -> bool:
@@ -75,24 +76,29 @@ def _storable(question: Question) -> bool:
     return True
 
 
-def _finding(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Finding:
-    """What was found of one question; its verdict is made later, with those of all others."""
-    found = (_rate if question.kind == "rate" else _quantile)(side, question, runs, level)
-    why = side.inexact(question)
-    return replace(found, difference=None, inexact=why) if why else found
+def _answer(written: str, side: Side, question: Question, stored: Eligible, level: float) -> Answer:
+    """One question of a target; provisional where there are too few stored runs to tell their spread."""
+    rows, difference, now = (_rate if question.kind == "rate" else _quantile)(side, question, stored.runs, level)
+    unfit = side.inexact(question)
+    measured = Measured(question, side.name, None if unfit else difference, (_least(rows), now), unfit)
+    return Answer(written, measured, provisional=len(rows) < KNOWN, unstored=stored.unstored)
 
 
-def _rate(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Finding:
+Found = tuple[Sequence[Quantiles | Rate], Difference | None, Arm]
+"""What is stored of a figure, the difference from it, and what the run that is checked has of it."""
+
+
+def _rate(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Found:
     rows = [rate for one in runs for rate in one.baseline.rates if rate.name == question.measure]
     now = rate_of(side, question.measure)
     then = [Ratio(row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions) for row in rows]
     there = bool(rows and now.turns)
     difference = rate_against_stored(now, then, question.margin, level=level) if there else None
     failed = round(now.value * now.turns) if now.turns else 0
-    return _told(side, question, difference, rows, (int(now.turns), now.clusters, failed))
+    return rows, difference, Arm(int(now.turns), now.clusters, failed)
 
 
-def _quantile(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Finding:
+def _quantile(side: Side, question: Question, runs: Sequence[Kept], level: float) -> Found:
     assert question.p is not None, "a quantile has a p"
     sample, place = sample_of(side, question), PS.index(question.p)
     rng = np.random.default_rng(seed_of(run_id_of(side), *(one.baseline.run_id for one in runs)))
@@ -108,7 +114,7 @@ def _quantile(side: Side, question: Question, runs: Sequence[Kept], level: float
             candidate_above=now.above,
             better="higher" if CATALOGUE[question.measure].better == "higher" else "lower",
         )  # fmt: skip
-    return _told(side, question, difference, rows, (sample.n, sessions, sample.failed))
+    return rows, difference, Arm(sample.n, sessions, sample.failed)
 
 
 def _rows(question: Question, runs: Sequence[Kept]) -> list[Quantiles]:
@@ -128,16 +134,7 @@ def _stored(row: Quantiles, place: int) -> Stored:
     return Stored(log, variance or 0.0, row.endless[place])
 
 
-def _told(
-    side: Side,
-    question: Question,
-    difference: Difference | None,
-    rows: Sequence[Quantiles | Rate],
-    now: tuple[int, int, int],
-) -> Finding:
-    """`now`: turns, sessions and failures of the candidate. Of stored runs the smallest says whether they suffice."""
-    least = min((row.n for row in rows), default=0), min((row.sessions for row in rows), default=0)
-    failed = sum(row.failed for row in rows if isinstance(row, Quantiles))
-    verdict = Verdict("inconclusive", provisional=len(rows) < KNOWN)
-    turns, sessions, failures = (pair for pair in zip((*least, failed), now, strict=True))
-    return Finding(question, side.name, difference, verdict, turns, sessions, failures)
+def _least(rows: Sequence[Quantiles | Rate]) -> Arm:
+    """Of stored runs the smallest, which says whether they suffice, with the failures of all."""
+    turns, sessions = (min(sizes, default=0) for sizes in ([r.n for r in rows], [r.sessions for r in rows]))
+    return Arm(turns, sessions, sum(row.failed for row in rows if isinstance(row, Quantiles)))

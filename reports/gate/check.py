@@ -11,10 +11,9 @@ from reports.gate.against import OtherRun, SameRun, StoredRuns, baseline_of
 from reports.gate.by_decision import by_looks, was_planned
 from reports.gate.by_run import against_run, against_targets
 from reports.gate.by_stored import against_stored_runs
-from reports.gate.doubts import doubted
 from reports.gate.items import Checked, Item, OnInconclusive, limited, not_exact
 from reports.gate.kept import Figure
-from reports.gate.one_arm import figures, targets_of
+from reports.gate.one_arm import figures
 from reports.gate.relative import Answers, items_of
 from reports.gate.throttling import THROTTLED, too_throttled
 from reports.labels import labels_of
@@ -23,7 +22,7 @@ from reports.question import Question
 from reports.runs import Run, load
 from reports.sides.clusters import ABSENT
 from reports.sides.fairness import own_causes
-from reports.sides.side import Side
+from reports.sides.side import Side, targets_of
 from reports.statistics.differences import LEVEL
 from reports.summary.arms import FAIR
 from reports.summary.notices import notices
@@ -162,14 +161,13 @@ def _answers(
         return Answers(notices=(UNUSED,) if baseline else ())
     match base:
         case SameRun() if was_planned(run.document):
-            return by_looks(run, base, relative)
+            return by_looks(run, sides, base, relative)
         case SameRun():
-            return against_targets(run, names, base, thresholds, level)
+            return against_targets(sides, base, thresholds, level)
         case OtherRun():
-            found = against_run(run, names, base, thresholds, level)
-            return doubted(found, sides, load(base.folder, everything=False))
+            return against_run(sides, base, thresholds, level)
         case StoredRuns():
-            return doubted(against_stored_runs(sides, base, thresholds, allow, level), sides)
+            return against_stored_runs(sides, base, thresholds, allow, level)
     return Answers()
 
 

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reports.compare.decided import notices_of
-from reports.gate.relative import Answer, Answers
+from reports.gate.relative import Answers
 from reports.numbers import NBSP
-from reports.runs import Run
-from reports.sides.side import Side
+from reports.sides.side import Side, drifts_of
 from reports.summary.drift import Drift, suspected
-from reports.summary.summary import summarise
 
 ASSUMED = (
     "Provisional: another run, or fewer than five stored ones, do not tell the spread from run to run; "
@@ -23,36 +21,26 @@ DRIFTED = (
 )
 
 
-def doubted(answers: Answers, sides: Sequence[Side], base: Run | None = None) -> Answers:
-    """What another run, `base`, or stored ones say of the targets of a run, marked where it is provisional."""
-    drifted, chosen = drifts_of(sides[0].run) if sides else [], notices_of(sides, None)
-    doubtful = {side.name for side in sides} if chosen else {one.target for one in drifted}
-    before = drifts_of(base) if base is not None else []
-    told = [
+def doubted(answers: Answers, targets: Sequence[Side], before: Sequence[Side] = ()) -> Answers:
+    """What another run, whose targets are `before`, or stored ones say of a run, marked where it is provisional."""
+    drifted, chosen = _drifts(targets), notices_of(targets, None)
+    doubtful = {side.name for side in targets} if chosen else {one.target for one in drifted}
+    notices = [
         *answers.notices,
-        *([ASSUMED] if any(_assumed(answer) for answer in answers.answers) else []),
+        *([ASSUMED] if any(one.provisional and one.measured.difference for one in answers.answers) else []),
         *_said(drifted, ""),
-        *(_said(before, f"{base.folder.name}: ") if base is not None else []),
+        *(_said(_drifts(before), f"{before[0].run.folder.name}: ") if before else []),
         *(f"{notice} The verdicts are provisional." for notice in chosen if notice not in answers.notices),
     ]
-    marked = tuple(_provisional(one) if one.target in doubtful else one for one in answers.answers)
-    return replace(answers, answers=marked, notices=tuple(told))
+    marked = tuple(replace(one, provisional=one.provisional or one.target in doubtful) for one in answers.answers)
+    return replace(answers, answers=marked, notices=tuple(notices))
 
 
-def drifts_of(run: Run) -> list[Drift]:
-    """Those that are suspected."""
-    return [one for one in summarise(run).drifts if one.suspected]
+def _drifts(targets: Sequence[Side]) -> list[Drift]:
+    """Those of a run that are suspected."""
+    return [one for one in drifts_of(targets[0]) if one.suspected] if targets else []
 
 
 def _said(found: Sequence[Drift], whose: str) -> Iterable[str]:
     if found:
         yield DRIFTED.format(whose, suspected(found))
-
-
-def _assumed(answer: Answer) -> bool:
-    return answer.finding.verdict.provisional and answer.finding.difference is not None
-
-
-def _provisional(answer: Answer) -> Answer:
-    verdict = replace(answer.finding.verdict, provisional=True)
-    return replace(answer, finding=replace(answer.finding, verdict=verdict))

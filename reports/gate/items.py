@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bench.measures import CATALOGUE
-from reports.compare.comparison import Finding
+from reports.finding import Finding
 from reports.gate.kept import TAIL, Figure, judged
 from reports.labels import called
-from reports.numbers import NBSP, three
 from reports.question import Question
-from reports.statistics.differences import Difference, Margin
+from reports.statistics.differences import Difference
 from reports.statistics.quantiles import lack
 from reports.statistics.shares import sessions_without
 from reports.thresholds.gated import GATED
 from reports.thresholds.grammar import Threshold
-from reports.turns import ORIGINS
+from reports.wording.differences import as_share, margin, scale_of
+from reports.wording.differences import figure as figure_name
 from reports.wording.unseen import nothing_seen
 
 Word = Literal[
@@ -27,6 +26,7 @@ Word = Literal[
 Grade = Literal["passed", "failed", "unsure", "void"]
 OnInconclusive = Literal["fail", "pass", "warn"]
 
+NO_DATA = "the run or its baseline has no such figure"
 PASSED, FAILED, INCONCLUSIVE, VOID = 0, 1, 3, 4
 """Exit statuses, beside 2 for what cannot be asked so."""
 GRADES: dict[Word, Grade] = {
@@ -142,7 +142,7 @@ def limited(threshold: Threshold, target: str, question: Question, figure: Figur
         needed = sessions_without(threshold.limit, TAIL)
         reason = nothing_seen(question.measure, figure.sessions, TAIL, needed)
     item = Item(
-        threshold.written, named(question), target, GATED[threshold.measure].unit, word,
+        threshold.written, figure_name(question), target, GATED[threshold.measure].unit, word,
         finite(figure.value), finite(figure.low), finite(figure.high), threshold.limit, reason=reason,
         turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
         among_failures=figure.value == math.inf, low_endless=figure.low == math.inf, provisional=figure.drifts,
@@ -183,55 +183,36 @@ def _without_few(item: Item, question: Question, arms: Sequence[tuple[int, int]]
     )  # fmt: skip
 
 
-def compared_item(threshold: str, finding: Finding, target: str) -> Item:
+def without_few(item: Item, finding: Finding) -> Item:
+    """Without the figures of a quantile that an arm has too few turns or sessions for."""
+    return _without_few(item, finding.question, list(zip(finding.turns, finding.sessions, strict=True)))
+
+
+def compared_item(threshold: str, finding: Finding) -> Item:
     """A relative threshold on one target. An arm without the figure is no data."""
     question, difference, verdict = finding.question, finding.difference, finding.verdict
     there = difference is not None or bool(finding.inexact)
     word: Word = verdict.word if there else "no data"
-    reason = verdict.reason if there else "the run or its baseline has no such figure"
+    reason = verdict.reason if there else NO_DATA
     value = difference.candidate if difference else math.nan
-    low, high = (_shown(difference, end) for end in (difference.low, difference.high)) if difference else (None, None)
-    item = Item(
-        threshold, named(question), target, GATED[question.measure].unit, word, finite(value), low, high,
+    low, high = (_share(difference, end) for end in (difference.low, difference.high)) if difference else (None, None)
+    return Item(
+        threshold, figure_name(question), finding.candidate, GATED[question.measure].unit, word,
+        finite(value), low, high,
         baseline=finite(difference.baseline) if difference else None,
-        difference=_shown(difference, difference.d) if difference else None,
-        margin=margin_text(question.margin, question.measure), reason=reason,
+        difference=_share(difference, difference.d) if difference else None,
+        margin=margin(question.margin, question.measure, sign=True), reason=reason,
         provisional=verdict.provisional and difference is not None,
         more_sessions=verdict.more_sessions, turns=finding.turns[1], sessions=finding.sessions[1],
         failed=finding.failed[1], among_failures=value == math.inf,
         low_endless=difference is not None and difference.low == math.inf and difference.baseline > 0,
+        look=finding.look, corrected=as_share(finding.corrected, scale_of(question)),
     )  # fmt: skip
-    return _without_few(item, question, list(zip(finding.turns, finding.sessions, strict=True)))
-
-
-def named(question: Question) -> str:
-    """ttfa p95 from the end of speech."""
-    begins = CATALOGUE[question.measure].begin if question.measure in CATALOGUE else ""
-    if not question.origin:
-        return question.name
-    return f"{question.name} from {ORIGINS[question.origin]}" if begins == "origin" else (
-        f"{question.name} of turns from {ORIGINS[question.origin]}")  # fmt: skip
-
-
-def margin_text(margin: Margin, measure: str) -> str:
-    """20 %, 20 % and 30 ms, 1 point; with a minus where more is better."""
-    better = GATED[measure].better
-    if GATED[measure].unit == "share":
-        return f"+{three(100 * margin.points)}{NBSP}point{'' if round(100 * margin.points, 9) == 1 else 's'}"
-    if better == "higher":
-        return f"−{three(100 * (1 - 1 / (1 + margin.ratio)))}{NBSP}%"
-    shares = [f"+{three(100 * margin.ratio)}{NBSP}%"] if margin.ratio or not margin.plus else []
-    return " and ".join([*shares, *([f"+{three(margin.plus)}{NBSP}ms"] if margin.plus else [])])
 
 
 def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _shown(difference: Difference, value: float) -> float | None:
-    """A difference as items hold it: the log of a ratio as the share by which it is more, −1 where it is all gone."""
-    if value == -math.inf and difference.candidate == 0 and difference.scale == "ratio":
-        return -1.0
-    if not math.isfinite(value):
-        return None
-    return value if difference.scale == "points" else math.expm1(value)
+def _share(found: Difference, end: float) -> float | None:
+    return as_share(end, found.scale, found.candidate)

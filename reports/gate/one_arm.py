@@ -10,26 +10,10 @@ import numpy as np
 from bench.measures import CATALOGUE
 from reports.gate.kept import Figure, of_mean, of_quantile, of_rate
 from reports.question import Question
-from reports.runs import Run
-from reports.samples import Sampled
-from reports.sides.clusters import ABSENT, by_session
-from reports.sides.named import known_targets
 from reports.sides.questions import by_origin
 from reports.sides.side import Side, counts_of, sample_of, totals_of
 from reports.statistics.differences import Margin
 from reports.thresholds.grammar import Threshold
-from reports.turns import turns_of
-
-
-def targets_of(run: Run) -> tuple[Side, ...]:
-    """Each target of a run with all of its sessions, in pairs or not; one that was never begun has none."""
-    turns, drawn = turns_of(run), dict[str, Sampled]()
-    places = {label: place for place, label in enumerate(turns.targets)}
-    return tuple(
-        Side(run, turns, place, label, label, by_session(run, turns, place), drawn)
-        for label in known_targets(run)
-        for place in [places.get(label, ABSENT)]
-    )
 
 
 def figures(side: Side, threshold: Threshold) -> Iterable[tuple[Question, Figure]]:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from bench.errors import UsageError
-from reports.compare.comparison import Finding
-from reports.gate.items import Item, compared_item, margin_text
+from reports.finding import Finding, Measured, judge, provisional
+from reports.gate.items import Item, compared_item, without_few
 from reports.question import Question
 from reports.sides.questions import by_origin, default_questions
 from reports.sides.side import Side
-from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL
-from reports.statistics.verdicts import Verdict, floor_reason, verdicts
 from reports.thresholds.grammar import Threshold
-from reports.wording.unseen import with_unseen
-
-NO_RATIO = "no ratio to 0, which stored runs have"
+from reports.wording.differences import margin
 
 
 @dataclass(frozen=True)
@@ -32,23 +27,18 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found of one question for one target of the run. `unit`: what the arms are resampled by."""
+    """What was measured of one question for one target of the run, beside its baseline."""
 
     written: str
-    target: str
-    finding: Finding
-    unit: Literal["session", "pair"] = "session"
+    measured: Measured
+    provisional: bool = False
+    """whether something was assumed that more runs would tell"""
     unstored: str = ""
     """why there is no baseline yet; then nothing is known, though there is data"""
 
     @property
-    def floor(self) -> str:
-        """Why it decides nothing, where there is too little of it, or nothing that it is a multiple of."""
-        found = self.finding
-        if found.inexact:
-            return found.inexact
-        few = floor_reason(found.question.p, found.turns, found.sessions, self.unit, ["the baseline", self.target])
-        return few or (NO_RATIO if found.difference and no_ratio(found.difference) else "")
+    def target(self) -> str:
+        return self.measured.candidate
 
 
 @dataclass(frozen=True)
@@ -89,28 +79,21 @@ def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Se
 
 def _default(question: Question) -> str:
     """A default gate as it would be written."""
-    margin = margin_text(question.margin, question.measure).replace("\u00a0", "")
+    accepted = margin(question.margin, question.measure, sign=True).replace("\u00a0", "")
     of = "rate" if question.p is None else f"p({question.p * 100:g})"
-    return f"{question.measure}: {of}<{margin.replace('point', 'pt').replace('pts', 'pt')}"
+    return f"{question.measure}: {of}<{accepted.replace('point', 'pt').replace('pts', 'pt')}"
 
 
 def items_of(answers: Iterable[Answer]) -> list[Item]:
-    """Items with their verdicts, Holm's correction over all of them, whatever comparison they are from."""
+    """Items with their verdicts, Holm's correction over all of them, whatever baseline they are against."""
     found = list(answers)
-    judged = verdicts(
-        [answer.finding.difference for answer in found],
-        [True] * len(found),
-        [answer.floor for answer in found],
-        level=next((one.level for answer in found if (one := answer.finding.difference)), LEVEL),
-    )
-    return [_item(answer, verdict) for answer, verdict in zip(found, judged, strict=True)]
+    level = next((one.level for answer in found if (one := answer.measured.difference)), LEVEL)
+    findings = judge([answer.measured for answer in found], "the baseline", level=level)
+    return [_item(answer, finding) for answer, finding in zip(found, findings, strict=True)]
 
 
-def _item(answer: Answer, verdict: Verdict) -> Item:
-    found = answer.finding
-    told = with_unseen(verdict, found.question, found.difference, found.sessions[1])
-    finding = replace(found, verdict=replace(told, provisional=found.verdict.provisional))
-    item = compared_item(answer.written, finding, answer.target)
+def _item(answer: Answer, finding: Finding) -> Item:
+    item = without_few(compared_item(answer.written, provisional(finding) if answer.provisional else finding), finding)
     if answer.unstored and item.turns:
         return replace(item, word="inconclusive", reason=answer.unstored)
     return item

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from reports.compare.forest_rows import NOT_JUDGED
 from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Grade, Item
-from reports.gate.written import corrected_text, few_text, interval_text, limit_text, value_text
+from reports.gate.written import corrected_text, few_text, interval_text, limit_text, scale_of, value_text
 from reports.numbers import count, plural
 from reports.wording import unusable
+from reports.wording.differences import within
 
 GLYPHS: dict[Grade, str] = {"passed": "✓", "failed": "✕", "unsure": "?", "void": "✕"}
-NEAR = 0.05
-"""An estimate that lies farther from 0 than this is told with its margin where it is equivalent."""
 MEANINGS = {
     PASSED: "passed",
     FAILED: "regressed, or over a threshold",
@@ -115,14 +114,8 @@ def mark(item: Item, checked: Checked) -> str:
     """✓ equivalent (within 40 %); – not judged, where the run says nothing."""
     if not is_judged(item, checked):
         return NOT_JUDGED
-    return f"{GLYPHS[item.grade]} {item.word}{within(item)}"
-
-
-def within(item: Item) -> str:
-    """The margin of an equivalent figure whose estimate is not near 0: the word alone would be read as no change."""
-    if item.word != "equivalent" or item.difference is None or abs(item.difference) <= NEAR or item.unit == "share":
-        return ""
-    return f" (within {limit_text(item).removeprefix('+').removeprefix('−')})"
+    accepted = limit_text(item).removeprefix("+").removeprefix("−")
+    return f"{GLYPHS[item.grade]} {item.word}{within(item.word, item.difference, scale_of(item), accepted)}"
 
 
 def _why_void(checked: Checked) -> list[str]:

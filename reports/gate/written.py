@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from reports.compare.forest_rows import points, share
 from reports.gate.items import Item
-from reports.numbers import NBSP, change, count, three
-
-TIMEOUT = "> timeout"
-"""A figure that lies among the failed turns."""
+from reports.numbers import NBSP, count, three
+from reports.statistics.differences import Scale
+from reports.wording.differences import TIMEOUT, interval, share, signed
 
 
 def written(item: Item, value: float | None) -> str:
@@ -52,10 +50,8 @@ def interval_text(item: Item) -> str:
         unit = written(item, 1.0).partition(NBSP)[2]
         return f"{low} to {high}{NBSP}{unit}".rstrip(NBSP)
     apart = TIMEOUT if item.among_failures and item.baseline is not None else "–"
-    apart = apart if item.difference is None else _signed(item, item.difference)
-    low = "−∞" if item.low is None else _bare(_signed(item, item.low))
-    high = "∞" if item.high is None else _signed(item, item.high)
-    return f"{apart} ({low} to {high if item.unit != 'share' else _bare(high)})"
+    apart = apart if item.difference is None else signed(item.difference, scale_of(item))
+    return f"{apart} ({interval(item.low, item.high, scale_of(item))})"
 
 
 def _any_figure(item: Item) -> bool:
@@ -64,18 +60,12 @@ def _any_figure(item: Item) -> bool:
 
 def corrected_text(item: Item) -> str:
     """+45 %: the difference without what stopping early adds; empty where no look decided."""
-    return "" if item.corrected is None else _signed(item, item.corrected)
+    return "" if item.corrected is None else signed(item.corrected, scale_of(item))
 
 
-def _signed(item: Item, value: float) -> str:
-    """+20 %, −0.55 points."""
-    if item.unit == "share":
-        return f"{points(value)}{NBSP}points"
-    return change(1 + value)
-
-
-def _bare(text: str) -> str:
-    return text.partition(NBSP)[0]
+def scale_of(item: Item) -> Scale:
+    """How its differences are told."""
+    return "points" if item.unit == "share" else "ratio"
 
 
 def limit_text(item: Item) -> str:

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 
 from reports.looks.decision import Decision
 from reports.looks.sequence import Ruling, Seen
-from reports.numbers import NBSP, NONE, change, count, listed, ms, plural, three
+from reports.numbers import NBSP, NONE, count, plural
 from reports.question import Question
-from reports.statistics.differences import Margin
 from reports.statistics.verdicts import DRIFTS
+from reports.wording.differences import as_share, figure, interval, margin, scale_of, signed
 from reports.wording.unusable import LEAD, texts
 
 UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and its bound alone decides"
-ORIGINS = {"requested": "from response.create", "speech_end": "from the end of speech"}
 
 
 def sentence(decision: Decision) -> str:
@@ -66,48 +65,25 @@ def place(decision: Decision) -> str:
 
 def _told(decision: Decision, word: str) -> list[str]:
     pairs = zip(decision.gates, decision.course.rulings, strict=True)
-    return [figure(gate, ruling) for gate, ruling in pairs if ruling.word == word]
+    return [answer(gate, ruling) for gate, ruling in pairs if ruling.word == word]
 
 
-def figure(gate: Question, ruling: Ruling) -> str:
-    """ttfa p95 +47 % (corrected +45 %; 90 % interval +21 % … +70 %), margin 20 %."""
+def answer(gate: Question, ruling: Ruling) -> str:
+    """ttfa p95 +47 % (corrected +45 %; 90 % interval +21 to +70 %), margin 20 %."""
     if math.isnan(ruling.corrected):
-        return f"{name(gate)}: {ruling.reason}"
-    told = f"corrected {apart(gate, ruling.corrected)}; 90{NBSP}% interval {interval(gate, ruling)}"
+        return f"{figure(gate)}: {ruling.reason}"
+    low, high = (as_share(end, scale_of(gate)) for end in (ruling.low, ruling.high))
+    ends = interval(low, high, scale_of(gate))
+    told = f"corrected {apart(gate, ruling.corrected)}; 90{NBSP}% interval {ends}"
     reason = "".join(
         f", {one}" for one in (ruling.reason, f"provisional: {DRIFTS}" if ruling.provisional else "") if one
     )
-    return f"{name(gate)} {apart(gate, ruling.d)} ({told}), margin {margin(gate.margin)}{reason}"
-
-
-def interval(gate: Question, ruling: Ruling) -> str:
-    """+21 % … +70 %; ∞ where an end is open."""
-    return f"{apart(gate, ruling.low)} … {apart(gate, ruling.high)}"
-
-
-def name(gate: Question) -> str:
-    return f"{gate.name} {ORIGINS[gate.origin]}" if gate.origin else gate.name
+    return f"{figure(gate)} {apart(gate, ruling.d)} ({told}), margin {margin(gate.margin, gate.measure)}{reason}"
 
 
 def apart(gate: Question, d: float) -> str:
-    """A difference: +47 %, of rates +1.2 points."""
-    if math.isnan(d):
-        return NONE
-    if math.isinf(d):
-        return "∞" if d > 0 else "−∞"
-    if gate.kind != "rate":
-        return change(math.exp(min(d, 300.0)))
-    points = float(f"{100 * d:.2g}")
-    sign = "+" if points > 0 else ""
-    return f"{sign}{three(points)}{NBSP}points"
-
-
-def margin(accepted: Margin) -> str:
-    """20 %; 20 % and 30 ms; 1 point."""
-    if accepted.points:
-        return f"{three(100 * accepted.points)}{NBSP}point{'' if accepted.points == 0.01 else 's'}"
-    parts = [f"{three(100 * accepted.ratio)}{NBSP}%"] if accepted.ratio or not accepted.plus else []
-    return listed([*parts, *([ms(accepted.plus)] if accepted.plus else [])])
+    """+47 %, of rates +1.2 points."""
+    return signed(as_share(d, scale_of(gate)), scale_of(gate))
 
 
 def lines(decision: Decision) -> Iterable[str]:
@@ -129,7 +105,7 @@ def _are(number: int) -> str:
 
 def _looks(decision: Decision) -> Iterable[str]:
     """How many standard errors each gate lay beyond its margin; ✓ from where it has passed, ✕ where it is worse."""
-    heads = ["look", "pairs", "worse from", "passed below", *map(name, decision.gates)]
+    heads = ["look", "pairs", "worse from", "passed below", *map(figure, decision.gates)]
     rows = [heads]
     for k, look in enumerate(decision.course.looks):
         cells = [
@@ -163,4 +139,4 @@ def _mark(ruling: Ruling, look: int, held: int) -> str:
 def _gates(decision: Decision) -> Iterable[str]:
     for gate, ruling in zip(decision.gates, decision.course.rulings, strict=True):
         at = f" (look {ruling.look + 1})" if ruling.word == "not regressed" else ""
-        yield f"{ruling.word}{at}: {figure(gate, ruling)}"
+        yield f"{ruling.word}{at}: {answer(gate, ruling)}"

@@ -1,10 +1,9 @@
-"""What a user names as sides: `RUN` or `RUN:TARGET` → runs that are read, the target of each, a label for each."""
+"""What a user names as sides, `RUN` or `RUN:TARGET`: runs that are read, the target of each; what sides are called."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UsageError
@@ -13,35 +12,27 @@ from reports.runs import Run
 from reports.turns import target_labels
 
 
-@dataclass(frozen=True, eq=False)
-class Named:
-    """One side as it was named. `label`: the target's, and where that is not enough its run's folder too."""
-
-    run: Run
-    target: str
-    label: str
-
-
-def named_sides(named: Sequence[str | Path]) -> tuple[Named, ...]:
-    """Every side, each run read once.
+def named_sides(named: Sequence[str | Path]) -> list[tuple[Run, str]]:
+    """Every side as its run, each of which is read once, and its target.
 
     Raises UsageError where a run or target is unknown, where it is not clear which target is meant, or fewer than two
-    different sides are named.
+    sides are named.
     """
     read: dict[Path, Run] = {}
     sides: list[tuple[Run, str]] = []
     for one in named:
-        folder, target = _parted(one)
+        folder, target = parted(one)
         run = read.setdefault(folder.resolve(), _read(folder, read))
         sides += [(run, name) for name in _targets(run, target, str(one), alone=len(named) == 1)]
-    _refuse(sides, named)
-    labels = _labels(sides)
-    return tuple(Named(run, target, label) for (run, target), label in zip(sides, labels, strict=True))
+    if len(sides) < 2:
+        one = str(named[0]) if named else "nothing"
+        raise UsageError(f"a comparison needs two sides, and {one} is one: name another run, or RUN:TARGET")
+    return sides
 
 
 def folder_of(one: str | Path) -> Path:
     """The folder of what a user names, `RUN` or `RUN:TARGET`."""
-    return _parted(one)[0]
+    return parted(one)[0]
 
 
 def identity(run: Run) -> tuple[str, int]:
@@ -59,7 +50,7 @@ def known_targets(run: Run) -> list[str]:
     return list(dict.fromkeys([*told, *target_labels(run)]))
 
 
-def _parted(one: str | Path) -> tuple[Path, str | None]:
+def parted(one: str | Path) -> tuple[Path, str | None]:
     """The folder and the target. Either may hold a colon: the first part that is a folder is the run."""
     whole = Path(one)
     if isinstance(one, Path) or whole.is_dir() or ":" not in str(one):
@@ -73,12 +64,17 @@ def _read(folder: Path, read: dict[Path, Run]) -> Run:
     return read.get(folder.resolve()) or runs.load(folder, everything=False)
 
 
+def refuse_unknown(run: Run, target: str) -> None:
+    """Raises UsageError where a run has no such target."""
+    if target not in (known := known_targets(run)):
+        raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(known) or 'none at all'}")
+
+
 def _targets(run: Run, target: str | None, said: str, *, alone: bool) -> list[str]:
     """The targets that are meant; a run without any name of one, for nothing was begun, is a side of its own."""
     known = known_targets(run)
     if target is not None:
-        if target not in known:
-            raise UsageError(f"{run.folder} has no target {target}: it has {_listed(known) or 'none at all'}")
+        refuse_unknown(run, target)
         return [target]
     if alone and len(known) < 2:
         only = f"one target, {known[0]}" if known else "no target"
@@ -89,10 +85,9 @@ def _targets(run: Run, target: str | None, said: str, *, alone: bool) -> list[st
     return known or [""]
 
 
-def _refuse(sides: list[tuple[Run, str]], named: Sequence[str | Path]) -> None:
-    if len(sides) < 2:
-        one = str(named[0]) if named else "nothing"
-        raise UsageError(f"a comparison needs two sides, and {one} is one: name another run, or RUN:TARGET")
+def refuse_the_same(sides: Iterable[tuple[Run, str]]) -> None:
+    """Raises UsageError where a side would be compared with itself, or with a copy of its run."""
+    sides = list(sides)
     seen = Counter((run.folder.resolve(), target) for run, target in sides)
     for (folder, target), times in seen.items():
         if times > 1:
@@ -109,7 +104,7 @@ def _refuse(sides: list[tuple[Run, str]], named: Sequence[str | Path]) -> None:
             )
 
 
-def _labels(sides: Iterable[tuple[Run, str]]) -> list[str]:
+def labels_of(sides: Iterable[tuple[Run, str]]) -> list[str]:
     """The targets' labels; of those that several sides have, with the run's folder, if need be with all of its path."""
     sides = list(sides)
     labels = [target for _, target in sides]
@@ -120,7 +115,3 @@ def _labels(sides: Iterable[tuple[Run, str]]) -> list[str]:
             for label, (run, target) in zip(labels, sides, strict=True)
         ]
     return labels
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.measures import CATALOGUE
-from reports.question import MARGINS, ORIGINS, POINTS, Question, margin_of
+from reports.question import MARGINS, POINTS, Question, margin_of
 from reports.sides.side import Side
 from reports.statistics.differences import Margin
+from reports.turns import ORIGINS
 
 SET_APART = ("origin", "speech_end")
 """Measures that begin at one of these stand apart by what started the response."""

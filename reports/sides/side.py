@@ -17,8 +17,9 @@ from reports.question import Question
 from reports.runs import Run
 from reports.samples import ALWAYS, Sampled, is_wait, sampled, session_sample
 from reports.sides.clusters import ABSENT, Clusters, by_pair, by_session
-from reports.sides.named import Named, named_sides
+from reports.sides.named import known_targets, labels_of, named_sides, refuse_the_same
 from reports.statistics.quantiles import Floats, Integers, Sample
+from reports.summary.drift import Drift, drifts
 from reports.summary.figures import main_measures
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.turns import CENSORED, FAILED, GOOD, ORIGINS, Flags, Turns, column_of, measured, turns_of
@@ -124,36 +125,62 @@ def sides_of(named: Sequence[str | Path]) -> tuple[Side, ...]:
     Their clusters are pairs where all of them are targets of one interleaved run, else sessions. Raises UsageError
     where a run or target is unknown, or fewer than two are named.
     """
-    found = named_sides(named)
-    turns: dict[int, tuple[Turns, dict[str, Sampled]]] = {}
-    for one in found:
-        if id(one.run) not in turns:
-            turns[id(one.run)] = turns_of(one.run), {}
-    places = [_place(one, turns[id(one.run)][0]) for one in found]
-    clusters = _clusters(found, [turns[id(one.run)][0] for one in found], places)
+    chosen = named_sides(named)
+    targets = {id(run): targets_of(run) for run, _ in chosen}
+    return among([_target(targets[id(run)], run, name) for run, name in chosen])
+
+
+def targets_of(run: Run) -> tuple[Side, ...]:
+    """Each target of a run with all of its sessions, in pairs or not; one that was never begun has none."""
+    turns, drawn = turns_of(run), dict[str, Sampled]()
+    places = {label: place for place, label in enumerate(turns.targets)}
     return tuple(
-        Side(one.run, turns[id(one.run)][0], place, one.label, one.target, mine, turns[id(one.run)][1])
-        for one, place, mine in zip(found, places, clusters, strict=True)
+        Side(run, turns, place, label, label, by_session(run, turns, place), drawn)
+        for label in known_targets(run)
+        for place in [places.get(label, ABSENT)]
     )
+
+
+def among(chosen: Sequence[Side]) -> tuple[Side, ...]:
+    """Targets as the sides of one comparison: with labels that tell them apart, and in pairs where they ran so.
+
+    Raises UsageError where one would be compared with itself, or with a copy of its run.
+    """
+    named = [(side.run, side.name) for side in chosen]
+    refuse_the_same(named)
+    clusters = _clusters(chosen)
+    return tuple(
+        replace(side, label=label, clusters=mine)
+        for side, label, mine in zip(chosen, labels_of(named), clusters, strict=True)
+    )
+
+
+def _target(targets: Sequence[Side], run: Run, name: str) -> Side:
+    """The target of this name; of a run that names none, for nothing was begun, a side with nothing in it."""
+    nothing = Side(run, turns_of(run), ABSENT, name) if not targets else targets[0]
+    return next((side for side in targets if side.name == name), nothing)
 
 
 def matched(base: Side, cand: Side) -> tuple[Side, Side]:
     """Two sides clustered as they would be by themselves: what a third one lacks takes nothing from them."""
-    clusters = _clusters((base, cand), (base.turns, cand.turns), (base.target, cand.target))
+    clusters = _clusters((base, cand))
     return replace(base, clusters=clusters[0]), replace(cand, clusters=clusters[1])
 
 
-def _place(one: Named, turns: Turns) -> int:
-    return turns.targets.index(one.target) if one.target in turns.targets else ABSENT
-
-
-def _clusters(found: Sequence[Named | Side], turns: Sequence[Turns], places: Sequence[int]) -> Sequence[Clusters]:
-    first = found[0].run
-    if all(one.run is first for one in found) and first.document.get("interleaved"):
-        pairs = by_pair(first, turns[0], places)
+def _clusters(sides: Sequence[Side]) -> Sequence[Clusters]:
+    first = sides[0]
+    if all(side.run is first.run for side in sides) and first.run.document.get("interleaved"):
+        pairs = by_pair(first.run, first.turns, [side.target for side in sides])
         if pairs is not None:
             return pairs
-    return [by_session(one.run, its, place) for one, its, place in zip(found, turns, places, strict=True)]
+    return [by_session(side.run, side.turns, side.target) for side in sides]
+
+
+def drifts_of(side: Side) -> list[Drift]:
+    """Where the second half of its run differs from the first, of each target and origin that has enough sessions."""
+    samples = {name: _sampled(side, name) for name in side.mains.values()}
+    run_id = str(side.run.document.get("run_id") or "")
+    return list(drifts(run_id, side.turns, samples, side.mains))
 
 
 def sample_of(side: Side, question: Question) -> Sample:

@@ -80,6 +80,14 @@ class Difference:
     """an arm drifts by itself, and its quarters were counted in the place of sessions or pairs"""
 
 
+def estimated(scale: Scale, baseline: float, candidate: float, d: float, low: float, high: float) -> Difference:
+    """A difference that was judged elsewhere: its figures and its interval, and nothing of how far beyond a margin."""
+    unknown = math.nan
+    return Difference(
+        scale, baseline, candidate, d, low, high, unknown, unknown, -math.inf, math.inf, -math.inf, 1.0, 1.0
+    )
+
+
 @dataclass(frozen=True)
 class Bounds:
     """One-sided bounds of a quantity, each at the level, and the p-value of "it is not above 0"."""

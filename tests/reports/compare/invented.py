@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from reports.compare.comparison import Check, Comparison, Finding, Method
+from reports.compare.comparison import Check, Comparison, Method
+from reports.finding import Arm, Finding
 from reports.question import Question
 from reports.sides.side import Side, sides_of
 from reports.statistics.differences import Difference, Margin
@@ -48,9 +49,8 @@ def finding(
     kind = "rate" if rate else "mean" if p is None else "quantile"
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
     question = Question(measure, kind, accepted, p, gated, **asked)
-    return Finding(
-        question, candidate, difference, Verdict(word, reason, False, more), (2000, 2000), (200, 200), (22, 11)
-    )
+    arms = Arm(2000, 200, 22), Arm(2000, 200, 11)
+    return Finding(question, candidate, difference, Verdict(word, reason, False, more), arms)
 
 
 def findings(candidate: str = "gateway") -> tuple[Finding, ...]:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from reports.compare.comparison import Check, Comparison, Finding
+from reports.compare.comparison import Check, Comparison
+from reports.finding import Finding
 from reports.question import Question, margin_of
 from reports.sides.side import sample_of, sides_of
 from reports.statistics.baselines import RUN_SD

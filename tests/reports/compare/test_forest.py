@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.compare import forest, forest_rows
-from reports.compare.comparison import Finding
 from reports.compare.forest_rows import Panel, Row, panels
+from reports.finding import Arm, Finding
 from reports.page.svg import WIDE
 from reports.statistics.differences import Margin
 from tests.reports.compare.invented import comparison, finding, findings, points, ratio
@@ -226,7 +226,7 @@ def test_arrows_are_explained_where_there_are_any() -> None:
 
 def test_a_quantile_of_too_few_turns_is_not_told() -> None:
     wide = finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30))
-    few = replace(wide, turns=(3000, 440), sessions=(300, 44))
+    few = replace(wide, arms=(Arm(3000, 300, 22), Arm(440, 44, 11)))
     (row,) = rows(few)
 
     assert row.told.replace(NBSP, " ") == "n/a (44 sessions; 198 to print)"

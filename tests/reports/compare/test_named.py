@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from reports.sides.named import folder_of, named_sides
+from reports.sides.named import folder_of
+from reports.sides.side import sides_of
 from tests.reports import synthetic
 from tests.reports.compare.build import PAIRED, run
 from tests.reports.synthetic import Plan
@@ -20,33 +21,33 @@ SMALL = Plan(sessions=4, turns=2)
 
 
 def test_two_runs_of_one_target_are_two_sides(tmp_path: Path) -> None:
-    sides = named_sides([run(tmp_path / "a", Plan(sessions=4, targets=("west",))), run(tmp_path / "b", SMALL)])
+    sides = sides_of([run(tmp_path / "a", Plan(sessions=4, targets=("west",))), run(tmp_path / "b", SMALL)])
 
     assert [side.label for side in sides] == ["west", "sim"]
 
 
 def test_one_run_is_all_of_its_targets_in_the_order_of_its_document(tmp_path: Path) -> None:
-    sides = named_sides([run(tmp_path / "a", Plan(sessions=6, targets=("zeta", "alpha", "mid")))])
+    sides = sides_of([run(tmp_path / "a", Plan(sessions=6, targets=("zeta", "alpha", "mid")))])
 
     assert [side.label for side in sides] == ["zeta", "alpha", "mid"]
 
 
 def test_the_first_one_named_is_the_baseline_and_a_run_is_read_once(tmp_path: Path) -> None:
     folder = run(tmp_path / "a", PAIRED)
-    first, second = named_sides([f"{folder}:east", f"{folder}:west"])
+    first, second = sides_of([f"{folder}:east", f"{folder}:west"])
 
-    assert (first.target, second.target) == ("east", "west")
+    assert (first.name, second.name) == ("east", "west")
     assert first.run is second.run
 
 
 def test_sides_of_the_same_label_are_told_apart_by_their_folders(tmp_path: Path) -> None:
-    sides = named_sides([run(tmp_path / "monday", SMALL), run(tmp_path / "friday", SMALL)])
+    sides = sides_of([run(tmp_path / "monday", SMALL), run(tmp_path / "friday", SMALL)])
 
     assert [side.label for side in sides] == ["sim (monday)", "sim (friday)"]
 
 
 def test_sides_of_the_same_label_and_folder_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
-    sides = named_sides([run(tmp_path / name / "night", SMALL, run_id=name) for name in ("x", "y")])
+    sides = sides_of([run(tmp_path / name / "night", SMALL, run_id=name) for name in ("x", "y")])
 
     assert len({side.label for side in sides}) == 2
     assert all(str(tmp_path.resolve()) in side.label for side in sides)
@@ -54,7 +55,7 @@ def test_sides_of_the_same_label_and_folder_name_are_told_apart_by_their_paths(t
 
 def test_only_sides_of_the_same_label_get_a_folder(tmp_path: Path) -> None:
     folder = run(tmp_path / "a", PAIRED)
-    sides = named_sides([f"{folder}:west", f"{folder}:east", run(tmp_path / "b", Plan(sessions=2, targets=("west",)))])
+    sides = sides_of([f"{folder}:west", f"{folder}:east", run(tmp_path / "b", Plan(sessions=2, targets=("west",)))])
 
     assert [side.label for side in sides] == ["west (a)", "east", "west (b)"]
 
@@ -62,9 +63,9 @@ def test_only_sides_of_the_same_label_get_a_folder(tmp_path: Path) -> None:
 def test_a_folder_and_a_target_may_hold_colons(tmp_path: Path) -> None:
     folder = tmp_path / "09:14"
     run(folder, Plan(sessions=4, targets=("host:1", "host:2"), paired=True))
-    sides = named_sides([f"{folder}:host:1", f"{folder}:host:2"])
+    sides = sides_of([f"{folder}:host:1", f"{folder}:host:2"])
 
-    assert [side.target for side in sides] == ["host:1", "host:2"]
+    assert [side.name for side in sides] == ["host:1", "host:2"]
     assert folder_of(f"{folder}:host:1") == folder
     assert folder_of(str(folder)) == folder
 
@@ -79,43 +80,43 @@ def test_a_target_of_which_the_run_has_no_row_is_a_side(tmp_path: Path) -> None:
     known = [{"label": "west"}, {"label": "silent"}]
     folder = run(tmp_path / "a", Plan(sessions=4, targets=("west",)), targets=known)
 
-    assert [side.target for side in named_sides([folder])] == ["west", "silent"]
+    assert [side.name for side in sides_of([folder])] == ["west", "silent"]
 
 
 def test_a_run_without_any_name_of_a_target_is_a_side(tmp_path: Path) -> None:
     empty = run(tmp_path / "nothing", Plan(sessions=0), targets=[])
 
-    assert [side.label for side in named_sides([run(tmp_path / "a", SMALL), empty])] == ["sim", "nothing"]
+    assert [side.label for side in sides_of([run(tmp_path / "a", SMALL), empty])] == ["sim", "nothing"]
 
 
 def test_a_killed_run_is_a_side(tmp_path: Path) -> None:
     killed = synthetic.write_killed(tmp_path / "killed", SMALL)
 
-    assert [side.target for side in named_sides([killed, run(tmp_path / "a", SMALL)])] == ["sim", "sim"]
+    assert [side.name for side in sides_of([killed, run(tmp_path / "a", SMALL)])] == ["sim", "sim"]
 
 
 def test_an_unknown_target_is_said_with_those_that_there_are(tmp_path: Path) -> None:
     folder = run(tmp_path / "a", PAIRED)
 
     with pytest.raises(UsageError, match="has no target north: it has west, east"):
-        named_sides([f"{folder}:west", f"{folder}:north"])
+        sides_of([f"{folder}:west", f"{folder}:north"])
 
 
 def test_one_run_of_one_target_is_no_comparison(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has one target, sim: name a second run"):
-        named_sides([run(tmp_path / "a", SMALL)])
+        sides_of([run(tmp_path / "a", SMALL)])
 
 
 def test_one_target_alone_is_no_comparison(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a comparison needs two sides"):
-        named_sides([f"{run(tmp_path / 'a', PAIRED)}:west"])
+        sides_of([f"{run(tmp_path / 'a', PAIRED)}:west"])
 
 
 def test_a_run_of_several_targets_among_several_runs_must_say_which(tmp_path: Path) -> None:
     folder = run(tmp_path / "a", PAIRED)
 
     with pytest.raises(UsageError, match=f"say which one is meant, {folder}:west or {folder}:east"):
-        named_sides([folder, run(tmp_path / "b", SMALL)])
+        sides_of([folder, run(tmp_path / "b", SMALL)])
 
 
 def test_a_side_that_is_named_twice_is_refused(tmp_path: Path) -> None:
@@ -123,15 +124,15 @@ def test_a_side_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
 
     with pytest.raises(UsageError, match="is named 2 times"):
-        named_sides([folder, f"{folder}/"])
+        sides_of([folder, f"{folder}/"])
     with pytest.raises(UsageError, match=r"copy is a copy of .*: both are the run a, and a run says nothing against"):
-        named_sides([folder, tmp_path / "copy"])
+        sides_of([folder, tmp_path / "copy"])
     other = run(tmp_path / "b", SMALL, run_id="a", began_utc_ns=1)
-    assert len(named_sides([folder, other])) == 2  # begun in the same second on another machine
+    assert len(sides_of([folder, other])) == 2  # begun in the same second on another machine
 
 
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a run folder"):
-        named_sides([tmp_path / "nowhere", run(tmp_path / "a", SMALL)])
+        sides_of([tmp_path / "nowhere", run(tmp_path / "a", SMALL)])
     with pytest.raises(UsageError, match="is not a run folder"):
-        named_sides([f"{tmp_path / 'nowhere'}:west", run(tmp_path / "a", SMALL)])
+        sides_of([f"{tmp_path / 'nowhere'}:west", run(tmp_path / "a", SMALL)])

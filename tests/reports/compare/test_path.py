@@ -20,7 +20,16 @@ LOOKS = (50, 100, 150, 200, 250)
 
 def gate(name: str, **changes: Any) -> dict[str, Any]:
     margin = {"ratio": 0.2, "points": 0.0, "plus": 0.0}
-    made = {"name": name, "scale": "ratio", "margin": margin, "verdict": "regressed", "reason": None, "pairs": 150}
+    measure = "failures" if changes.get("scale") == "points" else "ttfa"
+    made = {
+        "name": name,
+        "measure": measure,
+        "scale": "ratio",
+        "margin": margin,
+        "verdict": "regressed",
+        "reason": None,
+        "pairs": 150,
+    }
     return made | {"corrected": math.log(1.45)} | changes
 
 

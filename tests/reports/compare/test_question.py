@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from reports import turns
 from reports.question import Question, margin_of
-from reports.sides import questions as question
 from reports.sides.questions import by_origin, default_questions
 from reports.sides.side import sides_of
 from reports.statistics.differences import Margin
@@ -27,10 +25,6 @@ def test_margins_are_those_of_the_quantile_or_the_next_higher_one() -> None:
         0.3,
         0.3,
     ]
-
-
-def test_origins_are_those_of_turns() -> None:
-    assert tuple(turns.ORIGINS) == question.ORIGINS
 
 
 def test_figures_have_names() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from reports.compare import sentences
-from reports.compare.comparison import Check, Comparison, Finding, Method
+from reports.compare.comparison import Check, Comparison, Method
+from reports.finding import Finding
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import Verdict
 from reports.wording.unusable import Cause

@@ -13,10 +13,11 @@ import pytest
 
 from reports.compare import comparison as comparison_module
 from reports.compare.comment import markdown
-from reports.compare.comparison import Comparison, Finding
+from reports.compare.comparison import Comparison
 from reports.compare.document import as_json
 from reports.compare.page import html
 from reports.compare.text import terminal
+from reports.finding import Finding
 from reports.sides.side import sides_of
 from tests.reports.compare.build import PAIRED, edit, quick, run, two
 from tests.reports.synthetic import Plan

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from reports.compare.comparison import Finding
+from bench.run import folder as run_folder
+from reports.finding import Arm, Measured
 from reports.gate.baselines import baseline_of, save
 from reports.gate.check import checked
 from reports.gate.doubts import ASSUMED
@@ -18,7 +19,6 @@ from reports.gate.relative import Answer, items_of
 from reports.gate.written import interval_text, value_text
 from reports.question import Question
 from reports.statistics.differences import Difference, Margin
-from reports.statistics.verdicts import Verdict
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
 from tests.reports.synthetic import Plan
 
@@ -231,8 +231,24 @@ def answer(p_worse: float) -> Answer:
     """A figure that lies over its margin, by this p-value."""
     question = Question("ttfa", "quantile", Margin(ratio=0.1), 0.5, gated=True)
     over = Difference("ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, 0.02, 0.14, -0.3, p_worse, 1.0)
-    finding = Finding(question, "sim", over, Verdict("inconclusive"), (999, 999), (99, 99), (0, 0))
-    return Answer("ttfa: med<+10%", "sim", finding)
+    return Answer("ttfa: med<+10%", Measured(question, "sim", over, (Arm(999, 99, 0), Arm(999, 99, 0))))
+
+
+@pytest.mark.parametrize("base", ["other", "itself", "stored", "looks"])
+def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
+    now = run(tmp_path / "now", PAIRED)
+    stored = store(tmp_path / "old", 1, plan=PAIRED)
+    if base == "looks":
+        plan = {"pairs": 60, "looks": [60], "gates": {"ttfa": ["p(50)<+20%"]}, "level": 0.05, "draws": 200}
+        now = run(tmp_path / "now", PAIRED, decision_plan=plan)
+    other = run(tmp_path / "other", PAIRED)
+    read: list[Path] = []
+    read_document = run_folder.read_document
+    monkeypatch.setattr(run_folder, "read_document", lambda folder: read.append(folder) or read_document(folder))
+
+    checked(now, (), {"other": str(other), "itself": None, "stored": str(stored), "looks": None}[base])
+
+    assert read == [now, *([other] if base == "other" else [])]
 
 
 def test_holm_is_over_all_relative_thresholds() -> None:
@@ -419,7 +435,7 @@ def test_what_lies_among_the_failures_on_either_end_is_no_endless_interval(tmp_p
         ("broken", True),
         ("regressed", True),
     ]
-    assert [interval_text(item) for item in (*found.items, *compared.items)] == ["> timeout"] * 2
+    assert [interval_text(item) for item in (*found.items, *compared.items)] == [">\u00a0timeout"] * 2
 
 
 def test_a_relative_threshold_of_the_baseline_itself_is_refused(tmp_path: Path) -> None:

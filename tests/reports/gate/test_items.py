@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from reports.gate.items import Item, OnInconclusive, margin_text
+from reports.gate.items import Item, OnInconclusive
 from reports.gate.sentences import headline
 from reports.gate.written import interval_text, limit_text, value_text
 from reports.statistics.differences import Margin
+from reports.wording import differences
 from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
 
 
@@ -50,7 +51,7 @@ def test_figures_are_written_in_their_unit() -> None:
         "ttfa: p(99)<3s", "ttfa p99", "sim", "ms", "broken", None, 4000.0, None, limit=3000.0, among_failures=True
     )
 
-    assert [value_text(one) for one in (rate, speed, lost)] == ["0.80\u00a0%", "2.5\u00a0×", "> timeout"]
+    assert [value_text(one) for one in (rate, speed, lost)] == ["0.80\u00a0%", "2.5\u00a0×", ">\u00a0timeout"]
     assert [interval_text(one) for one in (rate, speed, lost)] == [
         "0.44 to 1.25\u00a0%",
         "2.4 to ∞\u00a0×",
@@ -84,7 +85,7 @@ def test_differences_are_signed() -> None:
     ],
 )
 def test_a_margin_is_written_as_it_was_asked(margin: Margin, measure: str, text: str) -> None:
-    assert margin_text(margin, measure).replace("\u00a0", " ") == text
+    assert differences.margin(margin, measure, sign=True).replace("\u00a0", " ") == text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""One figure of a candidate against a baseline's: first as it was measured, then judged; plain data and pure.
+
+Compare, check and decide answer by the same `Finding`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from reports.numbers import listed
+from reports.question import Question
+from reports.statistics.baselines import no_ratio
+from reports.statistics.differences import LEVEL, Difference
+from reports.statistics.verdicts import Verdict, floor_reason, verdicts
+from reports.wording.unseen import with_unseen
+
+NO_RATIO = "no ratio to 0, which stored runs have"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What an arm has of a question: turns, the sessions (or pairs) that hold one, and how many of the turns failed."""
+
+    turns: int
+    sessions: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure of both arms, the baseline first, of which nothing is said yet.
+
+    `difference` is None where an arm has no such figure, or where it is not exact in a run: `inexact` says why.
+    """
+
+    question: Question
+    candidate: str
+    difference: Difference | None
+    arms: tuple[Arm, Arm]
+    inexact: str = ""
+    unit: Literal["session", "pair"] = "session"
+
+    def floor(self, baseline: str) -> str:
+        """Why it decides nothing, where there is too little of it, or nothing that it is a multiple of; else empty."""
+        if self.inexact:
+            return self.inexact
+        names = [baseline, self.candidate]
+        if lacking := [name for name, arm in zip(names, self.arms, strict=True) if not arm.turns]:
+            return f"no {self.question.measure} on {listed(lacking)}"
+        turns, sessions = [arm.turns for arm in self.arms], [arm.sessions for arm in self.arms]
+        few = floor_reason(self.question.p, turns, sessions, self.unit, names)
+        return few or (NO_RATIO if self.difference and no_ratio(self.difference) else "")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question about one candidate."""
+
+    question: Question
+    candidate: str
+    difference: Difference | None
+    """None where an arm has no such figure"""
+    verdict: Verdict
+    arms: tuple[Arm, Arm]
+    inexact: str = ""
+    """why nothing is said of it: the figure is not exact in a run; then there is no difference"""
+    look: int | None = None
+    """the planned look that decided it, from 1"""
+    corrected: float = math.nan
+    """of a look: the difference without what stopping early adds to it"""
+
+    @property
+    def turns(self) -> tuple[int, int]:
+        """Of the baseline and of the candidate, as all such pairs."""
+        return self.arms[0].turns, self.arms[1].turns
+
+    @property
+    def sessions(self) -> tuple[int, int]:
+        return self.arms[0].sessions, self.arms[1].sessions
+
+    @property
+    def failed(self) -> tuple[int, int]:
+        return self.arms[0].failed, self.arms[1].failed
+
+
+def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) -> list[Finding]:
+    """Each with its verdict. Holm's correction is over those that are gated and may decide.
+
+    `baseline`: what it is called where a reason names an arm.
+    """
+    judged = verdicts(
+        [one.difference for one in measured],
+        [one.question.gated for one in measured],
+        [one.floor(baseline) for one in measured],
+        level=level,
+    )
+    return [
+        Finding(one.question, one.candidate, one.difference, _with_unseen(one, verdict), one.arms, one.inexact)
+        for one, verdict in zip(measured, judged, strict=True)
+    ]
+
+
+def _with_unseen(one: Measured, verdict: Verdict) -> Verdict:
+    return with_unseen(verdict, one.question, one.difference, one.arms[1].sessions)
+
+
+def provisional(finding: Finding) -> Finding:
+    """The same, where something was assumed that more runs would tell."""
+    return replace(finding, verdict=replace(finding.verdict, provisional=True))

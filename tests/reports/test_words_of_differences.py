@@ -1,0 +1,78 @@
+"""One difference, one margin, one name: compare, check and decide write them alike."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from reports.compare.forest_rows import row
+from reports.finding import Arm, Finding
+from reports.gate.items import compared_item
+from reports.gate.written import interval_text, limit_text
+from reports.looks.sequence import Ruling
+from reports.looks.text import answer
+from reports.question import Question
+from reports.statistics.differences import Margin, estimated
+from reports.statistics.verdicts import Verdict
+from reports.wording import differences
+
+ENOUGH = Arm(4000, 200, 10), Arm(4000, 200, 12)
+OPEN = math.inf
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize(
+    ("question", "d", "low", "high", "apart", "ends", "margin"),
+    [
+        (Question("ttfa", "quantile", Margin(plus=1500), 0.95), 1.65, 1.47, 1.87, "+65 %", "+47 to +87 %", "1,500 ms"),
+        (
+            Question("ttfa", "quantile", Margin(0.2, plus=30), 0.5, origin="speech_end"),
+            *(0.96, 0, 1.12, "−4 %", "open to +12 %", "20 % and 30 ms"),
+        ),
+        (Question("audio_speed", "mean", Margin(1 / 0.9 - 1)), 0.9, 0.8, 1.01, "−10 %", "−20 to +1 %", "10 %"),
+        (Question("ttfa", "quantile", Margin(0.2), 0.9), 1.1, 0, OPEN, "+10 %", "open", "20 %"),
+    ],
+)
+def test_a_ratio_reads_the_same_wherever_it_is_told(
+    question: Question, d: float, low: float, high: float, apart: str, ends: str, margin: str
+) -> None:
+    logs = [math.log(end) if 0 < end < OPEN else (end or -OPEN) for end in (d, low, high)]
+    _alike(question, (1000, 1000 * d), logs, apart, ends, margin)
+
+
+def test_a_rate_reads_the_same_wherever_it_is_told() -> None:
+    question = Question("failures", "rate", Margin(points=0.01))
+
+    _alike(question, (0.01, 0.022), [0.012, -0.0005, 0.0246], "+1.20 points", "−0.05 to +2.46", "1 point")
+
+
+def _alike(question: Question, values: tuple[float, float], d: list[float], apart: str, ends: str, margin: str) -> None:
+    difference = estimated(differences.scale_of(question), *values, *d)
+    finding = Finding(question, "new", difference, Verdict("not regressed"), ENOUGH)
+    compared, item = row(finding, 1, paired=False), compared_item("as written", finding)
+    ruled = answer(question, Ruling("not regressed", "", 0, *d, corrected=d[0]))
+
+    assert (plain(compared.told), plain(compared.margin_text)) == (f"{apart} ({ends})", margin)
+    assert plain(interval_text(item)) == f"{apart} ({ends})"
+    assert plain(limit_text(item)).replace("+", "").removeprefix("−") == margin
+    name = differences.figure(question)
+    assert plain(ruled) == f"{name} {apart} (corrected {apart}; 90 % interval {ends}), margin {margin}"
+    assert item.figure == name
+
+
+def test_a_measure_that_does_not_begin_with_the_response_is_of_turns_that_do() -> None:
+    question = Question("voice_to_voice", "quantile", Margin(0.1), 0.5, origin="requested")
+
+    assert differences.figure(question) == "voice_to_voice p50 of turns from response.create"
+
+
+def test_nothing_left_of_a_wait_is_no_timeout() -> None:
+    gone = estimated("ratio", 120.0, 0.0, -math.inf, -math.inf, -math.inf)
+    ended = estimated("ratio", math.inf, 300.0, -math.inf, -math.inf, -math.inf)
+
+    assert plain(differences.difference(gone)) == "−100 %"
+    assert plain(differences.difference(ended)) == "was > timeout"
