@@ -29,6 +29,7 @@ from bench.run.folder import SCHEMAS
 from bench.run.histograms import MEASURED, Histograms
 from bench.run.measured import origin_ns, values_ns
 from bench.run.part import parts
+from bench.run.row_histograms import all_histograms
 from reports.exactness import Inexact, inexact_of
 from reports.schemas.fit import misfit
 from reports.schemas.run import run_schema
@@ -235,24 +236,14 @@ def _with_printable(column: pd.Series[str]) -> pd.Series[str]:
 
 
 def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
-    """The final log, else the sum of the workers' own; with what was counted beside them."""
+    """The final log, else what the workers have written so far; with what was counted beside them."""
     final = run_folder.histograms_path(path)
-    merged = Histograms()
-    for histograms in [hdr.read(final)] if final.exists() else [part.histograms() for part in parts(path)]:
-        merged.merge(histograms)
-    totals = document.get("totals") or _counted(path)
-    merged.out_of_range.update(_counter(totals.get("out_of_range")))
-    merged.negative.update(_counter(totals.get("negative")))
-    return merged
-
-
-def _counted(path: Path) -> dict[str, Any]:
-    """What the workers of a run without totals counted beside their histograms."""
-    out_of_range, negative = Counter[str](), Counter[str]()
-    for part in parts(path):
-        out_of_range.update(part.facts.out_of_range)
-        negative.update(part.facts.negative)
-    return {"out_of_range": out_of_range, "negative": negative}
+    if not final.exists():
+        return all_histograms(path, parts(path))
+    histograms, totals = hdr.read(final), document.get("totals") or {}
+    histograms.out_of_range.update(_counter(totals.get("out_of_range")))
+    histograms.negative.update(_counter(totals.get("negative")))
+    return histograms
 
 
 def _counter(value: object) -> Counter[str]:

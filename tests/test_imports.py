@@ -41,8 +41,8 @@ FLOORS = (
 
 REPORTS_MAY_USE = {
     "bench.errors", "bench.measures", "bench.money", "bench.plain", "bench.run.folder", "bench.run.part",
-    "bench.run.disk", "bench.run.histograms", "bench.run.measured", "bench.run.evidence", "bench.run.validity",
-    "bench.yaml_file",
+    "bench.run.disk", "bench.run.histograms", "bench.run.measured", "bench.run.row_histograms", "bench.run.evidence",
+    "bench.run.validity", "bench.yaml_file",
 }  # fmt: skip
 
 # A library → the modules that may name it.

@@ -1,8 +1,7 @@
 """Closes a run: its workers' parts become Parquet and the exact sum of their histograms, and run.json gets its verdict.
 
 The same way is taken after a clean end and for a run that was killed; no part is removed before all of it stands
-elsewhere. A killed run's histograms may be ten seconds older than its rows, so those that rows can give are
-built anew (`rebuild`).
+elsewhere.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from bench.run.disk import write_text
 from bench.run.evidence import evidence
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import TRANSCRIPT, Facts, Part, parts
-from bench.run.rebuild import REBUILT, rebuild
+from bench.run.row_histograms import all_histograms
 from bench.run.validity import judge
 from bench.spawn import is_alive
 
 NS_PER_S = 1_000_000_000
 CLOSED = ("ended", "killed")
-SUMMED = ("out_of_range", "negative", "unknown_events", "incident_counts")
+SUMMED = ("unknown_events", "incident_counts")
 """The facts that are counts by name."""
 RATED = [
     *("target", "phase", "upgrade_done_at_ns", "session_updated_at_ns", "ended_at_ns"),
@@ -84,14 +83,15 @@ def merge(folder: Path, document: dict[str, Any], parts: Sequence[Part]) -> dict
         _to_parquet(folder, table, parts, simulated=simulated)
     _join_transcripts(folder, parts)
     _gather_event_logs(folder, parts)
-    histograms = _all_histograms(folder, document, parts, cut=cut)
+    histograms = all_histograms(folder, parts)
+    _add_rates(folder, histograms, _measured_from_s(document))
     _write_histograms(folder, histograms, document["began_utc_ns"], simulated=simulated)
     document |= {
         "simulated": simulated,
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or _last_row_utc_ns(folder) or utc_ns(),
         "stamp_source": _stamp_source(folder),
-        "totals": _totals(folder, facts, histograms, rebuilt=REBUILT if cut else ()),
+        "totals": _totals(folder, facts, histograms),
         "incidents": _incidents(facts),
         "verdict": judge(evidence(folder, histograms, document)),
     }
@@ -149,17 +149,6 @@ def _gather_event_logs(folder: Path, parts: Sequence[Part]) -> None:
         shutil.copy(log, folder / spool.EVENTS / log.name)
 
 
-def _all_histograms(folder: Path, document: dict[str, Any], parts: Sequence[Part], *, cut: bool) -> Histograms:
-    """The exact sum of all workers' histograms, and those of rates; after a `cut` those that rows can give are new."""
-    total = Histograms()
-    for part in parts:
-        total.merge(part.histograms())
-    if cut:
-        rebuild(folder, total)
-    _add_rates(folder, total, _measured_from_s(document))
-    return total
-
-
 def _measured_from_s(document: dict[str, Any]) -> int:
     """The first second (UTC, since 1970) of the measured phase, for rows that do not name theirs; 0: all are of it."""
     warmup_s = document.get("warmup_s") or 0.0
@@ -211,17 +200,15 @@ def _stamp_source(folder: Path) -> str | None:
     return found.pop() if len(found) == 1 else "mixed" if found else None
 
 
-def _totals(folder: Path, facts: Sequence[Facts], histograms: Histograms, rebuilt: Sequence[str]) -> dict[str, Any]:
-    """Sums over rows and workers; what was built anew from rows was counted anew, too."""
+def _totals(folder: Path, facts: Sequence[Facts], histograms: Histograms) -> dict[str, Any]:
+    """Sums over rows and workers."""
     turns = files.read_table(folder, "turns", ["outcome", "phase"])
     sessions = files.read_table(folder, "sessions", ["outcome", "turns_wanted", "lost_turns", "events"])
     begun = files.read_table(folder, "seconds", ["turns_begun"])["turns_begun"]
     summed: dict[str, Counter[str]] = {name: Counter() for name in SUMMED}
     for each in facts:
         for name, counter in summed.items():
-            counter.update({key: count for key, count in getattr(each, name).items() if key not in rebuilt})
-    summed["out_of_range"].update(histograms.out_of_range)
-    summed["negative"].update(histograms.negative)
+            counter.update(getattr(each, name))
     return {
         "sessions": _counted(sessions["outcome"]),
         "turns": _counted(turns["outcome"]),
@@ -231,6 +218,8 @@ def _totals(folder: Path, facts: Sequence[Facts], histograms: Histograms, rebuil
         "lost_turns": pc.sum(sessions["lost_turns"]).as_py() or 0,
         "events": pc.sum(sessions["events"]).as_py() or 0,
         "stamp_fallbacks": sum(each.stamp_fallbacks for each in facts),
+        "out_of_range": dict(histograms.out_of_range),
+        "negative": dict(histograms.negative),
         **{name: dict(counter) for name, counter in summed.items()},
     }
 

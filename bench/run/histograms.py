@@ -137,9 +137,13 @@ class Histograms:
         return self._by_key.get(key)
 
     def discard(self, measures: Iterable[str]) -> None:
-        """Forget the histograms of these measures, to build them anew from rows."""
-        for key in [key for key in self._by_key if key.measure in set(measures)]:
+        """Forget these measures, and what was counted beside their histograms."""
+        forgotten = set(measures)
+        for key in [key for key in self._by_key if key.measure in forgotten]:
             del self._by_key[key]
+        for counts in (self.out_of_range, self.negative):
+            for measure in forgotten & counts.keys():
+                del counts[measure]
 
     def merge(self, other: Histograms) -> None:
         """Add another set's counts; exact, for ranges and digits are equal."""

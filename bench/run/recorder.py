@@ -1,7 +1,9 @@
-"""Makes rows and counts in histograms of observations: one recorder per worker process and run.
+"""Makes rows of observations, and histograms of what has no rows: one recorder per worker process and run.
 
-It knows the catalogue of measures and its worker's spool; it never sees a socket. Rows are in the spool within a second
-(`flush`), histograms within ten (`histogram_slices`), whatever happens to the process afterwards.
+Histograms are of events and of the harness; the times of turns and sessions are in rows, which become histograms when
+they are read (`bench.run.row_histograms`). A recorder knows the catalogue of measures and its worker's spool, and never
+sees a socket. Rows are in the spool within a second (`flush`), histograms within ten (`histogram_slices`), whatever
+happens to the process afterwards.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.measures import GOOD, is_throttled, outcome_class
+from bench.measures import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plain import printable
 from bench.protocol.events import Event, Kind
 from bench.protocol.limits import limits_in
 from bench.protocol.simulated import is_simulated
 from bench.run import folder as files
-from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, StepLabels, header, turn_step
+from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import Facts
 from bench.run.part_writer import PartWriter
 from bench.run.rows import FOREIGN, said_row, session_row, turn_row
@@ -84,7 +86,6 @@ class Recorder:
         self.histograms = Histograms()
         self._part, self._keeps_said = PartWriter(spool, self._refused, transcripts=transcripts), transcripts
         self._targets: dict[str, _Target] = {}
-        self._step_labels = StepLabels()
         self._hub_delay_max_ns = 0
         self._record_hub_delay = {
             phase: self.histograms.recorder(Key("hub_delay", "all", phase=phase)) for phase in (WARMUP, MEASURED)
@@ -112,8 +113,6 @@ class Recorder:
         record.target.second.throttled += is_throttled(session.outcome)
         self._count_unknown(session.unknown_events)
         self.stamp_fallbacks += session.stamp_fallbacks
-        for measure, value_ns in session.measures_ns().items():
-            self.histograms.record(Key(measure, record.labels.target, phase=record.phase), value_ns // US)
         taken = {"variables_row": record.labels.variables_row, "event_log": record.labels.event_log}
         self._append("sessions", record, session_row(session, self._utc_offset_ns, self._hide) | taken)
 
@@ -122,11 +121,6 @@ class Recorder:
         second.turns_ended += 1
         second.turns_failed += outcome_class(turn.outcome) == "failed"
         second.throttled += is_throttled(turn.outcome)
-        label = self._step_labels.counted(record.labels.script, turn.step)
-        if turn.outcome in GOOD:
-            counted = turn_step(record.labels.script, label, turn.origin)
-            for measure, value_ns in turn.measures_ns().items():
-                self.histograms.record(Key(measure, record.labels.target, counted, record.phase), value_ns // US)
         for gap_ns in turn.gaps_ns:
             record.record_gap(gap_ns // US)
         self._append("turns", record, turn_row(turn, self._utc_offset_ns))

@@ -24,7 +24,7 @@ from bench.run import folder as files
 from bench.run.close import close, writer_is_gone
 from bench.run.file_spool import path_of
 from bench.run.histograms import Histograms, Key, distribution, read
-from bench.run.part import FACTS, rows_of
+from bench.run.part import FACTS, HISTOGRAMS, rows_of
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import spool_of
 from bench.transport.base import Received
@@ -223,6 +223,21 @@ def test_how_late_sessions_began_is_counted_whether_killed_or_not(
     assert [row.get("intended_start_at_ns") for row in tables(folder)["sessions"]] == [-7 * MS, None]
 
 
+def test_times_of_rows_that_an_older_version_recorded_live_are_counted_once(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    older = shutil.copytree(folder, tmp_path / "older")
+    log, live = path_of(older, 0, HISTOGRAMS), Histograms()
+    live.record(Key("ttfa", "simulator", "voice_turns.step_1"), 500_000)
+    live.record(Key("connect_total", "simulator"), 20_000)
+    log.write_text(log.read_text() + "".join(live.lines(BEGAN_NS, BEGAN_NS)))
+    facts = path_of(older, 0, FACTS)
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"negative": {"transcript_lead": 2, "delta_gap": 1}}))
+    document, of_older = close(folder), close(older)
+
+    assert contents(read(files.histograms_path(older))) == contents(read(files.histograms_path(folder)))
+    assert (document["totals"]["negative"], of_older["totals"]["negative"]) == ({}, {"delta_gap": 1})
+
+
 def test_histograms_that_are_older_than_the_rows_are_brought_up_to_date(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     play(recorder, 1)
@@ -345,7 +360,7 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("step", ["_to_parquet", "_all_histograms", "_add_rates", "_write_histograms", "_totals"])
+@pytest.mark.parametrize("step", ["_to_parquet", "all_histograms", "_add_rates", "_write_histograms", "_totals"])
 def test_a_close_that_was_killed_can_be_done_again(tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, folder = finished(tmp_path), tmp_path / "again"
     shutil.copytree(whole, folder)

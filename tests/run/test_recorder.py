@@ -22,9 +22,10 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run import folder as files
 from bench.run.file_spool import path_of
-from bench.run.histograms import Key, distribution
-from bench.run.part import FACTS
+from bench.run.histograms import Histograms, Key, distribution
+from bench.run.part import FACTS, parts
 from bench.run.recorder import Labels, Recorder, SessionRecord
+from bench.run.row_histograms import all_histograms
 from bench.run.rows import session_row, turn_row
 from bench.run.spool import prepare, spool_of
 from bench.target.credentials import Credential
@@ -65,9 +66,17 @@ def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
     return [present(row) for row in files.read_table(folder, table).to_pylist()]
 
 
-def counted(recorder: Recorder, measure: str, step: str = "all") -> list[int]:
+def gathered(folder: Path, recorder: Recorder) -> Histograms:
+    """All histograms of what is recorded so far."""
+    recorder.flush()
+    for _ in recorder.histogram_slices():
+        pass
+    return all_histograms(folder, parts(folder))
+
+
+def counted(folder: Path, recorder: Recorder, measure: str, step: str = "all") -> list[int]:
     """The values in the histogram of a measure; as their bucket's top, in µs."""
-    histogram = recorder.histograms.get(Key(measure, "simulator", step))
+    histogram = gathered(folder, recorder).get(Key(measure, "simulator", step))
     if histogram is None:
         return []
     values, counts = distribution(histogram)
@@ -184,7 +193,7 @@ def test_a_row_says_where_its_round_trip_ends(folder: Path, recorder: Recorder) 
 
     (row,) = rows(folder, "turns")
     assert (row["rtt_scope"], row["network_rtt_ns"]) == ("proxy", 2 * MS)
-    assert counted(recorder, "ttfa_less_rtt", "voice_turns.greeting") == []
+    assert counted(folder, recorder, "ttfa_less_rtt", "voice_turns.greeting") == []
 
 
 def test_a_session_that_waited_for_a_token_says_so(folder: Path, recorder: Recorder) -> None:
@@ -192,7 +201,7 @@ def test_a_session_that_waited_for_a_token_says_so(folder: Path, recorder: Recor
     recorder.flush()
 
     assert rows(folder, "sessions")[0]["token_wait_ns"] == 40 * MS
-    assert counted(recorder, "token_wait") == pytest.approx([40_000], rel=1e-3)
+    assert counted(folder, recorder, "token_wait") == pytest.approx([40_000], rel=1e-3)
 
 
 @pytest.mark.parametrize("row", [turn_row(build_observation(), OFFSET_NS), session_row(build_session(), OFFSET_NS)])
@@ -369,21 +378,21 @@ def test_the_last_rows_are_written_whatever_becomes_of_the_last_second(
 # Counts.
 
 
-def test_the_measures_of_a_good_turn_are_counted_by_step(recorder: Recorder) -> None:
+def test_the_measures_of_a_good_turn_are_counted_by_step(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     for ms in (100, 250):
         instants = {"requested": at(0), "first_audio": at(ms), "ended": at(900)}
         record.turn_ended(build_observation(instants=instants, gaps_ns=(3 * MS,)))
 
-    assert counted(recorder, "ttfa", "voice_turns.greeting") == pytest.approx([100_000, 250_000], rel=1e-3)
-    assert counted(recorder, "delta_gap") == pytest.approx([3_000, 3_000], rel=1e-3)
+    assert counted(folder, recorder, "ttfa", "voice_turns.greeting") == pytest.approx([100_000, 250_000], rel=1e-3)
+    assert counted(folder, recorder, "delta_gap") == pytest.approx([3_000, 3_000], rel=1e-3)
 
 
-def test_turns_of_the_same_step_in_two_scripts_are_counted_apart(recorder: Recorder) -> None:
+def test_turns_of_the_same_step_in_two_scripts_are_counted_apart(folder: Path, recorder: Recorder) -> None:
     for script in ("one", "two"):
         recorder.session(Labels("s", "simulator", "x", script)).turn_ended(build_observation(step="hello"))
 
-    assert len(counted(recorder, "ttfa", "one.hello")) == len(counted(recorder, "ttfa", "two.hello")) == 1
+    assert [len(counted(folder, recorder, "ttfa", f"{script}.hello")) for script in ("one", "two")] == [1, 1]
 
 
 @pytest.mark.parametrize("outcome", ["failed:x", "timeout:done", "throttled:response", "abandoned"])
@@ -393,24 +402,33 @@ def test_a_turn_that_did_not_end_well_is_in_no_histogram_of_turns_but_has_its_ro
     recorder.session(LABELS).turn_ended(build_observation(outcome=outcome))
     recorder.flush()
 
-    assert counted(recorder, "ttfa", "voice_turns.greeting") == []
+    assert counted(folder, recorder, "ttfa", "voice_turns.greeting") == []
     assert [row["outcome"] for row in rows(folder, "turns")] == [outcome]
     assert rows(folder, "turns")[0]["first_audio_at_ns"] == 501 * MS
 
 
-def test_a_session_s_measures_are_counted(recorder: Recorder) -> None:
+def test_a_session_s_measures_are_counted(folder: Path, recorder: Recorder) -> None:
     recorder.session(LABELS).session_ended(build_session())
 
     scope = [name for name, measure in CATALOGUE.items() if measure.scope == "session"]
-    assert {name: len(counted(recorder, name)) for name in scope} == dict.fromkeys(scope, 1)
-    assert counted(recorder, "connect_total") == pytest.approx([20_000], rel=1e-3)
+    assert {name: len(counted(folder, recorder, name)) for name in scope} == dict.fromkeys(scope, 1)
+    assert counted(folder, recorder, "connect_total") == pytest.approx([20_000], rel=1e-3)
 
 
-def test_a_measure_below_zero_is_counted_beside(recorder: Recorder) -> None:
+def test_a_measure_below_zero_is_counted_beside(folder: Path, recorder: Recorder) -> None:
     instants = {"requested": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}
     recorder.session(LABELS).turn_ended(build_observation(instants=instants))
 
-    assert recorder.histograms.negative == {"transcript_lead": 1}
+    assert gathered(folder, recorder).negative == {"transcript_lead": 1}
+
+
+def test_what_rows_hold_is_in_no_histogram_while_the_run_goes_on(recorder: Recorder) -> None:
+    """Each would take 172 kB, and be written anew every few seconds."""
+    record = recorder.session(LABELS)
+    record.turn_ended(build_observation())
+    record.session_ended(build_session())
+
+    assert {key.measure for key, _ in recorder.histograms.items()} == {"delta_gap"}
 
 
 def test_steps_beyond_the_thirty_second_share_a_histogram_and_their_rows_keep_their_label(
@@ -422,31 +440,33 @@ def test_steps_beyond_the_thirty_second_share_a_histogram_and_their_rows_keep_th
     recorder.flush()
 
     assert [row["step"] for row in rows(folder, "turns")] == [f"step_{number}" for number in [*range(40), 0]]
-    assert len(counted(recorder, "ttfa", "voice_turns.step_0")) == 2
-    assert len(counted(recorder, "ttfa", "voice_turns.other")) == 8
+    assert len(counted(folder, recorder, "ttfa", "voice_turns.step_0")) == 2
+    assert len(counted(folder, recorder, "ttfa", "voice_turns.other")) == 8
 
 
 def hear(record: SessionRecord, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True) -> None:
     record.received(GA.decode(data), Received(data, Arrival(AT_NS, error_ns, kernel), len(data)), AT_NS + lag_ns)
 
 
-def test_every_event_s_error_and_lag_are_counted_the_lag_with_kernel_stamps_only(recorder: Recorder) -> None:
+def test_every_event_s_error_and_lag_are_counted_the_lag_with_kernel_stamps_only(
+    folder: Path, recorder: Recorder
+) -> None:
     record = recorder.session(LABELS)
     hear(record, created("r1"), lag_ns=70_000, error_ns=9_000)
     hear(record, created("r1"), lag_ns=40_000, error_ns=0)
     hear(record, created("r1"), lag_ns=99_000, error_ns=5_000, kernel=False)
 
-    assert counted(recorder, "stamp_error") == [0, 5, 9]
-    assert counted(recorder, "receive_lag") == [40, 70]
+    assert counted(folder, recorder, "stamp_error") == [0, 5, 9]
+    assert counted(folder, recorder, "receive_lag") == [40, 70]
 
 
-def test_a_paced_chunk_s_lag_is_counted_and_no_other(recorder: Recorder) -> None:
+def test_a_paced_chunk_s_lag_is_counted_and_no_other(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     record.sent(6_500, 4_800, 1_200_000)
     record.sent(6_500, 4_800, -5)
     record.sent(100, 0, None)
 
-    assert counted(recorder, "send_lag") == [0, 1_200]
+    assert counted(folder, recorder, "send_lag") == [0, 1_200]
 
 
 def test_a_second_s_row_holds_what_it_brought_and_the_next_begins_anew(folder: Path, recorder: Recorder) -> None:

@@ -1,9 +1,12 @@
-"""The histograms that a killed run's rows can give, built anew: the last that were written may be ten seconds older."""
+"""Histograms of the times that rows hold: those of turns and of sessions are made of a run's rows, and in no other way.
+
+So they are complete whenever the rows are, and cost nothing while the run goes on.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -18,21 +21,37 @@ from bench.measures import CATALOGUE, GOOD, Measure, Scope
 from bench.run import folder as files
 from bench.run.histograms import ALL, MEASURED, Histograms, Key, StepLabels, turn_step
 from bench.run.measured import values_ns
+from bench.run.part import Part
 
 US = 1000
-REBUILT = tuple(
+FROM_ROWS = tuple(
     name for name, measure in CATALOGUE.items() if measure.unit == "ms" and (measure.begin or measure.column)
 )
-"""The times that rows can give: of turns, of sessions, and of the harness with them."""
+"""The times that rows hold: of turns, of sessions, and of the harness with them."""
 
 Integers = npt.NDArray[np.int64]
 Places = Sequence[tuple[Key, Integers]]
 """Keys without their measure, and which rows are counted under each; one may stand there twice."""
 
 
-def rebuild(folder: Path, histograms: Histograms) -> None:
-    """Replace the histograms of turns and of sessions by those of the rows."""
-    histograms.discard(REBUILT)
+def all_histograms(folder: Path, parts: Iterable[Part]) -> Histograms:
+    """The histograms of a run that is not closed, with what was counted beside them: of all parts, and of the rows.
+
+    A worker of an older version has recorded the times of rows, too; they are left out. Raises UsageError where the
+    histograms of a part cannot be read.
+    """
+    total = Histograms()
+    for part in parts:
+        total.merge(part.histograms())
+        total.out_of_range.update(part.facts.out_of_range)
+        total.negative.update(part.facts.negative)
+    total.discard(FROM_ROWS)
+    record_rows(folder, total)
+    return total
+
+
+def record_rows(folder: Path, histograms: Histograms) -> None:
+    """Record the times of all good turns and of all sessions of a run."""
     _record_table(folder, histograms, "turns", ("turn",), list(_good_turns(folder)))
     _record_table(folder, histograms, "sessions", ("session", "harness"), list(_sessions(folder)))
 
@@ -40,8 +59,8 @@ def rebuild(folder: Path, histograms: Histograms) -> None:
 def _record_table(
     folder: Path, histograms: Histograms, table: files.TableName, scopes: Sequence[Scope], places: Places
 ) -> None:
-    """Measure by measure, from the columns that it needs alone."""
-    for measure in (CATALOGUE[name] for name in REBUILT):
+    """Record a table measure by measure, from the columns that it needs alone."""
+    for measure in (CATALOGUE[name] for name in FROM_ROWS):
         if measure.scope in scopes:
             rows = files.read_table(folder, table, list(measure.columns)).to_pandas(strings_to_categorical=True)
             there, values_us = _values_us(rows, measure)
@@ -56,6 +75,7 @@ def _values_us(rows: pd.DataFrame, measure: Measure) -> tuple[npt.NDArray[np.boo
 
 
 def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:
+    """The places of good turns by where they are counted."""
     rows = files.read_table(folder, "turns", ["worker", "target", "phase", "script", "step", "origin", "outcome"])
     good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
     labels = _counted_labels(rows.select(["worker", "script", "step"]))
@@ -65,21 +85,22 @@ def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:
 
 
 def _counted_labels(rows: pa.Table) -> dict[tuple[Any, ...], str]:
-    """Under which label each worker counted each script's step: it met them in the order of its rows."""
+    """The label under which each worker's steps are counted: it met them in the order of its rows."""
     firsts = sorted(((int(places[0]), met) for met, places in _grouped(rows)), key=itemgetter(0))
     of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)
     return {met: of_worker[met[0]].counted(*met[1:]) for _, met in firsts}
 
 
 def _sessions(folder: Path) -> Iterator[tuple[Key, Integers]]:
+    """The places of all sessions by where they are counted."""
     for (target, phase), places in _grouped(files.read_table(folder, "sessions", ["target", "phase"])):
         yield Key("", target, ALL, phase or MEASURED), places
 
 
 def _grouped(labels: pa.Table) -> Iterator[tuple[tuple[Any, ...], Integers]]:
-    """Places of rows whose labels are the same, with these."""
+    """The places of rows that have the same labels, with these."""
     names = labels.column_names
     rows = labels.append_column("place", pa.array(np.arange(len(labels))))
     groups = rows.group_by(names, use_threads=False).aggregate([("place", "list")])
-    for place, found in enumerate(groups.select(names).to_pylist()):
-        yield tuple(found.values()), groups["place_list"][place].values.to_numpy()
+    for place, group in enumerate(groups.select(names).to_pylist()):
+        yield tuple(group.values()), groups["place_list"][place].values.to_numpy()
