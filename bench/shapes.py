@@ -183,8 +183,8 @@ class OneOrMore(Shape[tuple[T, ...]]):
         return tuple(self.shape.read(item) for item in content)
 
     def schema(self) -> Schema:
-        one = self.shape.schema()
-        return {"oneOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+        single = self.shape.schema()
+        return {"oneOf": [single, {"type": "array", "items": single, "minItems": 1}]}
 
 
 @dataclass(frozen=True)

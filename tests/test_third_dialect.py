@@ -64,7 +64,7 @@ class Walkie:
     def refuses(self, settings: SessionSettings) -> Refused | None:
         if settings.voice is None:
             return None
-        return Refused("voice", "voice is no setting of the walkie dialect: remove it")
+        return Refused(("voice",), "voice is no setting of the walkie dialect: remove it")
 
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
         return self._message("tune", settings.instructions), Awaited(Kind.SESSION_UPDATED, "ready")

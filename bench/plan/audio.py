@@ -23,7 +23,7 @@ from bench.plan.speech import Speech, find_speech
 from bench.protocol.audio import AudioFormat
 
 RATE_HZ = 24_000
-"""Of a script's audio until it is encoded; the wire's rate is that of its format."""
+"""The sample rate of a script's audio until it is encoded; on the wire the rate is that of the format."""
 SAMPLE_BYTES = 2
 FULL_SCALE = 32_768
 MIN_MS = 100  # the service refuses to commit less (`input_audio_buffer_commit_empty`)
@@ -123,7 +123,7 @@ def write_wav(path: Path, audio: bytes, format: AudioFormat) -> None:
 
 
 def _opened(path: Path) -> io.FileIO:
-    """The file without a buffer, for libsndfile reads from its descriptor."""
+    """Open the file without a buffer, for libsndfile reads from its descriptor."""
     try:
         if path.exists() and not path.is_file():
             raise UsageError(f"{path}: is not a file")
@@ -155,7 +155,7 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
 
 
 def _mixed(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Frames × channels → frames."""
+    """Average the channels of a block: frames × channels → frames. Raises UsageError for samples that cannot be."""
     if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # this way round, NaN is refused too
         raise UsageError(f"{path}: is damaged: some of its samples are no numbers, or far beyond full scale")
     mono: NDArray[np.float32] = block.mean(axis=1)
@@ -163,7 +163,7 @@ def _mixed(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
-    """By its first bytes: its decoder tells of damage on stderr, mends it by guesses, and adds silence at both ends."""
+    """Raise UsageError for an MP3, known by its first bytes: its decoder mends damage by guesses, and adds silence."""
     first = opened.read(3)
     opened.seek(0)
     if first == b"ID3" or (len(first) > 1 and first[0] == 0xFF and first[1] >= 0xE0):
@@ -186,7 +186,7 @@ def _refuse_truncated(path: Path, notes: str) -> None:
 
 
 def _refuse_unfit(path: Path, pcm: NDArray[np.int16]) -> None:
-    """The service refuses a commit of under 100 ms, and would answer silence as if it were speech."""
+    """Raise UsageError for under 100 ms, which the service refuses, and for silence, which it would answer."""
     length_ms = len(pcm) * 1_000 / RATE_HZ
     if length_ms < MIN_MS:
         raise UsageError(f"{path}: lasts {length_ms:.0f} ms, the service takes no less than {MIN_MS} ms")

@@ -37,7 +37,7 @@ def noise_alone(pcm: Pcm, background: Background, seconds: float) -> bytes:
 
 
 def _noise(pcm: Pcm, background: Background, begin: int, count: int) -> NDArray[np.float32]:
-    """So many samples of the looped noise from number `begin` on, at the level that `pcm` asks for."""
+    """`count` samples of the looped noise from number `begin` on, at the level that the speech of `pcm` asks for."""
     speech = _floats(pcm)[pcm.speech.begin : pcm.speech.end]
     noise = _floats(background.noise)
     gain = _rms(speech) / _rms(noise) / 10 ** (background.snr_db / 20)

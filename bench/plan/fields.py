@@ -99,7 +99,7 @@ DETECTION_TABLES = {
 
 @dataclass(frozen=True)
 class Detection(Shape[TurnDetection | None]):
-    """Who ends a turn: a word, or a table whose `type` says which keys it has."""
+    """The setting that says who ends a turn: a word, or a table whose `type` says which keys it has."""
 
     words: tuple[str, ...] = ("none", *DETECTION_TABLES)
 
@@ -116,7 +116,7 @@ class Detection(Shape[TurnDetection | None]):
 
 
 def _detection(value: Value, entries: dict[str, Value]) -> TurnDetection:
-    """A table of detection. A key of another type is refused as such, so that nobody looks for a typing error."""
+    """Read a table of detection. A key of another type is refused as such, so that nobody looks for a typing error."""
     if "type" not in entries:
         raise value.refuse(f"needs `type`: {either(DETECTION_TABLES)}")
     chosen = Choice(tuple(DETECTION_TABLES)).read(entries["type"])

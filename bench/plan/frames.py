@@ -286,8 +286,11 @@ def _speech_key(turn: WavTurn, pcm: Pcm, number: int) -> SpeechKey:
 def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
     """Raise ScriptError for settings that the dialect does not have."""
     refused = dialect.refuses(script.session)
-    if refused is not None:
-        raise ScriptError(script.path, script.lines.get(refused.setting), refused.problem)
+    if refused is None:
+        return
+    if script.written is None:
+        raise ScriptError(script.path, None, refused.problem)
+    raise script.written.nearest("session", *refused.setting).error(refused.problem)
 
 
 def _step(step: ClientMessage | Awaited) -> OutgoingMessage | Awaited:
@@ -325,11 +328,11 @@ def _with(settings: Settings, instructions: str) -> Settings:
 
 
 def _tail_ns(pcm: Pcm) -> int:
-    """Half of what is said after the last pause."""
+    """Half of the length of what is said after the last pause."""
     last = last_stretch(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
     return _ns(last.end - last.begin) // 2
 
 
 def _ns(samples: int) -> int:
-    """When so many samples have been recorded."""
+    """How long so many samples take to record."""
     return samples * NS_PER_S // RATE_HZ

@@ -13,13 +13,16 @@ from bench.plan.frames import OutgoingMessage
 
 
 class Microphone:
-    """Closed at first. `between`: what an open microphone records where nobody speaks, again and again."""
+    """Says which chunk is due when. It is closed at first.
+
+    `between`: what an open microphone records where nobody speaks, again and again.
+    """
 
     def __init__(self, between: Sequence[OutgoingMessage] = ()) -> None:
         self._between: deque[OutgoingMessage] = deque(between)
         self._speech: deque[OutgoingMessage] = deque()
         self._recorded_ns: int | None = None
-        """Up to where it has recorded what was sent; None while it is closed."""
+        """The instant up to which it has recorded; None while it is closed."""
 
     def open(self, now_ns: int) -> None:
         """Begin to record at this instant."""
@@ -33,7 +36,7 @@ class Microphone:
         self._speech.extend(speech)
 
     def hush(self) -> None:
-        """What was to be said and is not recorded yet is not said."""
+        """Drop the speech that is not recorded yet."""
         self._speech.clear()
 
     @property
@@ -48,7 +51,7 @@ class Microphone:
         return self._recorded_ns + _length_ns((self._speech or self._between)[0])
 
     def take(self) -> tuple[OutgoingMessage, int]:
-        """The next chunk and when it is due."""
+        """Record the next chunk: (chunk, instant at which it is due)."""
         due_ns = self.due_ns
         assert due_ns is not None, "nothing is recorded"
         self._recorded_ns = due_ns

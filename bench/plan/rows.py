@@ -122,7 +122,7 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
 
 
 def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
-    """One object. Numbers stay as they are written."""
+    """Parse the object on one line. Numbers stay as they are written."""
     try:
         pairs = json.loads(
             line, object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=lambda name: [name]

@@ -30,7 +30,7 @@ from bench.plan.fields import (
 from bench.plan.rows import Rows, names_in, unknown_name
 from bench.plan.turns import EXPECTED_EVENTS, AskTurn, Expect, Pause, Script, Step, TextTurn, Turn, WavTurn
 from bench.protocol.settings import SessionSettings
-from bench.yaml_file import PlainValue, Value, YamlValue, parsed_yaml, read_text
+from bench.yaml_file import PlainValue, Value, parsed_yaml, read_text
 
 __all__ = [
     "EXPECTED_EVENTS",
@@ -62,12 +62,6 @@ __all__ = [
 MAX_LABELS = 32  # each has histograms of its own; the labels beyond share one
 OTHER_LABEL = "other"
 TEMPLATES = ("say", "instructions")  # the texts in which variables are filled
-OF_ONE_DIALECT = {
-    "temperature": ("temperature",),
-    "idle_timeout_ms": ("turn_detection", "idle_timeout_ms"),
-    "extra": ("extra",),
-}
-"""What depends on the dialect → the keys below `session` where it stands."""
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
@@ -86,7 +80,7 @@ def load_script(path: Path) -> Script:
     _refuse_unpaced(root, script)
     _refuse_unmeetable(root, script)
     _refuse_unknown_names(root, script.variables)
-    return replace(script, lines=dict(_lines(root)))
+    return replace(script, written=root)
 
 
 def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step]) -> Script:
@@ -107,7 +101,7 @@ def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step])
 
 
 def script_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """What the keys of a script's file mean, those that are given. Raises UsageError; `folder`: as `build_script`."""
+    """Read those keys of a script's file that are given. Raises UsageError; paths are seen from `folder`."""
     return SETTINGS.read(PlainValue("the script", settings, folder))
 
 
@@ -120,7 +114,7 @@ def check_steps(script: Script) -> None:
 
 
 def check_expected(expected: Expect, turn: Turn, session: SessionSettings) -> None:
-    """Raises UsageError, with the reason, where a turn of such a session can never get what is expected of it."""
+    """Raise UsageError, with the reason, where a turn of such a session can never get what is expected of it."""
     if problem := _unmeetable(expected.event, turn, session):
         raise UsageError(f"event {problem}")
 
@@ -133,12 +127,12 @@ def unfilled_names(script: Script) -> list[str]:
 
 
 def text_turn(text: str, *, label: str, **response: Any) -> TextTurn:
-    """The caller's words as text. `response`: `output`, `instructions`, `max_output_tokens` of this turn's answer."""
+    """Make a turn in text. `response`: `output`, `instructions`, `max_output_tokens` of this turn's reply."""
     return SAY.read(_call("say", say=text, label=label, **response))
 
 
 def ask_turn(*, label: str, **response: Any) -> AskTurn:
-    """No words: an answer is asked for, with `output`, `instructions`, `max_output_tokens`."""
+    """Make a turn without words: a reply is asked for, with `output`, `instructions`, `max_output_tokens`."""
     return RESPOND.read(_call("respond", respond=_given(response), label=label))
 
 
@@ -152,7 +146,7 @@ def wav_turn(
     speech: Mapping[str, float] | None = None,
     **response: Any,
 ) -> WavTurn:
-    """The caller's words as audio. The files are read here and now: make turns before sessions run.
+    """Make a turn of the caller's words as audio. The files are read at once: make turns before sessions run.
 
     `paths`: seen from `folder`; of several, each session plays one. `speech`: {begin, end} in seconds, of one WAV.
     `response`: as in `text_turn`.
@@ -162,27 +156,27 @@ def wav_turn(
 
 
 def pause(seconds: float) -> Pause:
-    """The caller is silent."""
+    """Make a step in which the caller is silent."""
     return PAUSE.read(_call("pause", pause=seconds))
 
 
 def expect(event: str, within_s: float) -> Expect:
-    """The turn before must get this event, one of EXPECTED_EVENTS."""
+    """Make a step that fails the turn before unless it gets this event, one of EXPECTED_EVENTS."""
     return EXPECT.read(_call("expect", expect={"event": event, "within": within_s}))
 
 
 def session_settings(settings: Mapping[str, Any]) -> SessionSettings:
-    """What stands under `session` in a script."""
+    """Read what stands under `session` in a script. Raises UsageError."""
     return SESSION.read(PlainValue("session", settings))
 
 
 def limits(seconds: Mapping[str, float]) -> Limits:
-    """What stands under `limits` in a script."""
+    """Read what stands under `limits` in a script. Raises UsageError."""
     return LIMITS.read(PlainValue("limits", seconds))
 
 
 def _call(name: str, **arguments: Any) -> PlainValue:
-    """The table that a step's file would hold; None: the key is left out."""
+    """The table that a file would hold for such a step; a key whose argument is None is left out."""
     return PlainValue(name, _given(arguments))
 
 
@@ -205,7 +199,7 @@ def _script(path: Path, text: str, parts: Mapping[str, Any]) -> Script:
 
 
 def _digest(text: str, parts: Mapping[str, Any]) -> str:
-    """Over what a script says, and over each file that it names, in this order."""
+    """SHA-256, hex, over what a script says and over each file that it names, in this order."""
     wavs = [pcm.digest for step in parts["steps"] if isinstance(step, WavTurn) for pcm in step.audio]
     noise = [parts["background"].noise.digest] if "background" in parts else []
     rows = [parts["variables"].digest] if "variables" in parts else []
@@ -221,7 +215,7 @@ def _with_few_labels(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 
 
 def _refuse_unpaced(root: Value, script: Script) -> None:
-    """A turn that the service's VAD is to end must have an end of speech."""
+    """Raise UsageError for audio sent all at once where the service's VAD is to notice the end of speech."""
     if script.session.turn_detection is None:
         return
     for value, step in zip(_items(root.within("steps")), script.steps, strict=True):
@@ -230,7 +224,7 @@ def _refuse_unpaced(root: Value, script: Script) -> None:
 
 
 def _refuse_unmeetable(root: Value, script: Script) -> None:
-    """What is expected must be something that can come."""
+    """Raise UsageError where what is expected can never come."""
     turns = {id(expected): turn for expected, turn in _expectations(script.steps)}
     for value, step in zip(_items(root.within("steps")), script.steps, strict=True):
         problem = _unmeetable(step.event, turns[id(step)], script.session) if isinstance(step, Expect) else ""
@@ -239,7 +233,7 @@ def _refuse_unmeetable(root: Value, script: Script) -> None:
 
 
 def _expectations(steps: Iterable[Step]) -> Iterator[tuple[Expect, Turn]]:
-    """What is expected, and of which turn."""
+    """(expectation, turn that it is about) of each `expect`."""
     turn: Turn | None = None
     for step in steps:
         if step.plays_turn:
@@ -249,7 +243,7 @@ def _expectations(steps: Iterable[Step]) -> Iterator[tuple[Expect, Turn]]:
 
 
 def _unmeetable(event: str, turn: Turn, session: SessionSettings) -> str:
-    """Why a turn can never get an event; "" where it can."""
+    """The reason why a turn can never get an event; "" where it can."""
     output = turn.response.output or session.output
     reasons = (
         (event in OF_AUDIO and not isinstance(turn, WavTurn), "has no audio"),
@@ -267,7 +261,7 @@ def _refuse_unknown_names(root: Value, variables: Rows | None) -> None:
 
 
 def _unfillable(text: str, variables: Rows | None) -> Iterator[str]:
-    """What is wrong with each name in a text that the variables do not have."""
+    """The problem of each name in a text that the variables do not have."""
     if variables is not None:
         for name in sorted(names_in(text) - set(variables.names)):
             yield unknown_name(name, variables.names)
@@ -286,17 +280,10 @@ def _templates(value: Value) -> Iterator[Value]:
     for inner in content.values() if isinstance(content, dict) else _items(value):
         if inner.name in TEMPLATES:
             yield inner
-        else:
+        elif inner.name != "extra":  # which is sent as it is written
             yield from _templates(inner)
 
 
 def _items(value: Value | None) -> list[Value]:
     content = value.content() if value else None
     return content if isinstance(content, list) else []
-
-
-def _lines(root: Value) -> Iterator[tuple[str, int]]:
-    for name, keys in OF_ONE_DIALECT.items():
-        value = root.within("session", *keys)
-        if isinstance(value, YamlValue):
-            yield name, value.line

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 WINDOW_MS = 20
 DEPTH = 10 ** (35 / 10)
-"""35 dB, as a ratio of energies"""
+"""35 dB, as a ratio of energies."""
 LOUDEST_SHARE = 0.05
 CLICK_MS = 40
 """What sounds more briefly than this, with nothing else within FAR_MS, is a click and no speech."""
@@ -75,7 +75,7 @@ def _window_energies(power: NDArray[np.float64], per_ms: int) -> NDArray[np.floa
 
 
 def _level(energies: NDArray[np.float64]) -> float:
-    """The mean of the loudest ones."""
+    """The mean energy of the loudest windows."""
     count = max(1, round(len(energies) * LOUDEST_SHARE))
     return float(np.sort(energies)[-count:].mean())
 

@@ -6,7 +6,6 @@ turn before it, which goes on meanwhile; any other step waits until that turn ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -16,6 +15,7 @@ from bench.plan.audio import Pcm
 from bench.plan.background import Background
 from bench.plan.rows import Rows
 from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.yaml_file import Value
 
 EXPECTED_EVENTS = (
     "speech_started",
@@ -33,7 +33,7 @@ EXPECTED_EVENTS = (
 
 @dataclass(frozen=True)
 class TextTurn:
-    """The caller's words as text."""
+    """A turn of the caller's words as text."""
 
     plays_turn: ClassVar[Literal[True]] = True
     within_turn: ClassVar[bool] = False
@@ -45,7 +45,7 @@ class TextTurn:
 
 @dataclass(frozen=True)
 class AskTurn:
-    """No words of the caller: only a response is asked for."""
+    """A turn without words of the caller: only a response is asked for."""
 
     plays_turn: ClassVar[Literal[True]] = True
     within_turn: ClassVar[bool] = False
@@ -56,7 +56,7 @@ class AskTurn:
 
 @dataclass(frozen=True)
 class WavTurn:
-    """The caller's words as audio: one of `audio` in each session, without any noise.
+    """A turn of the caller's words as audio: one of `audio` in each session, without any noise.
 
     `paced`: as a microphone would send, else all at once.
     """
@@ -73,7 +73,7 @@ class WavTurn:
 
 @dataclass(frozen=True)
 class Pause:
-    """The caller is silent."""
+    """A step in which the caller is silent."""
 
     plays_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[bool] = False
@@ -83,7 +83,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Expect:
-    """The turn before must get this event within so many seconds. `event`: one of EXPECTED_EVENTS."""
+    """A step by which the turn before must get an event, one of EXPECTED_EVENTS, within so many seconds."""
 
     plays_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[bool] = True
@@ -109,9 +109,9 @@ class Script:
     background: Background | None = None
     variables: Rows | None = None
     jitter_buffer_ms: float = 50.0
-    """Of the simulated player: how much audio it gathers before it plays."""
-    lines: Mapping[str, int] = field(default_factory=dict)
-    """Where `temperature`, `idle_timeout_ms` and `extra` stand: whether they are errors the dialect decides."""
+    """How much audio the simulated player gathers before it plays."""
+    written: Value | None = field(default=None, repr=False, compare=False)
+    """What its file holds, for the places of errors that are known once there is a dialect; None of one in Python."""
 
     @property
     def turns(self) -> tuple[Turn, ...]:

@@ -1,4 +1,4 @@
-"""What a script says where a target has session settings of its own: the same turns, with other settings. Pure."""
+"""Puts a target's own session settings in the place of a script's: the same turns, with other settings. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
     if not session:
         return script
     try:
-        changed = replace(script, session=_settings(script.session, session), lines={})
+        changed = replace(script, session=_settings(script.session, session), written=None)
         _refuse_misfits(changed)
     except UsageError as error:
         raise UsageError(f"{source}: {script.name}: {error}") from error
@@ -44,14 +44,14 @@ def _settings(own: SessionSettings, given: Mapping[str, Any]) -> SessionSettings
 
 
 def _detection(own: TurnDetection | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given keys, and beside them the script's own where they are of the same type."""
+    """The given keys, and beside them the script's own where both are of the same type."""
     if own is None or given.get("type", own.type) != own.type:
         return dict(given)
     return own.given | dict(given)
 
 
 def _refuse_misfits(script: Script) -> None:
-    """Steps and texts that were right with the script's own settings."""
+    """Raise UsageError for steps and texts that were right with the script's own settings, and no longer are."""
     check_steps(script)
     if script.variables is not None and script.session.instructions:
         for name in sorted(names_in(script.session.instructions) - set(script.variables.names)):

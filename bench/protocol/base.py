@@ -54,9 +54,9 @@ class Awaited(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A setting that a dialect cannot say; `problem` says so to the user, with a remedy."""
+    """A setting that a dialect cannot say: its keys below a script's `session`, and a sentence with a remedy."""
 
-    setting: str
+    setting: tuple[str, ...]
     problem: str
 
 

@@ -191,7 +191,7 @@ class OpenAI(ABC):
         if conflicting is None:
             return None
         path, remedy = conflicting
-        return Refused("extra", f"extra must not set {'.'.join(path)}, which this tool goes by: {remedy}")
+        return Refused(("extra", *path), f"extra must not set {'.'.join(path)}, which this tool goes by: {remedy}")
 
     def set_up(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | Awaited, ...]:
         """The service greets, is told the settings, and has taken them."""

@@ -41,7 +41,7 @@ class Ga(OpenAI):
         if settings.temperature is None:
             return None
         problem = "temperature is a setting of the preview dialect, GA has none: remove it, or use --dialect preview"
-        return Refused("temperature", problem)
+        return Refused(("temperature",), problem)
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription = settings.input_transcription

@@ -32,7 +32,7 @@ class Preview(OpenAI):
         if settings.turn_detection is None or settings.turn_detection.idle_timeout_ms is None:
             return None
         problem = "idle_timeout_ms is a setting of the GA dialect, preview has none: remove it, or use --dialect ga"
-        return Refused("idle_timeout_ms", problem)
+        return Refused(("turn_detection", "idle_timeout_ms"), problem)
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription = settings.input_transcription

@@ -76,7 +76,7 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
 
 
 def _merged(ours: Headers, further: Headers) -> Headers:
-    """Both; what a user sets wins."""
+    """Our headers and the user's, whose win where both set one (in any case of letters)."""
     given = {name.lower() for name, _ in further}
     return (*(header for header in ours if header[0].lower() not in given), *further)
 

@@ -103,8 +103,8 @@ def _told_of_an_idle_key(targets: list[Target], environ: Mapping[str, str]) -> l
     if number is None or not environ.get(API_KEY):
         return targets
     notice = f"{API_KEY} is ignored: {targets[number].label} signs in through Microsoft Entra ID"
-    told = replace(targets[number], notices=(*targets[number].notices, notice))
-    return [*targets[:number], told, *targets[number + 1 :]]
+    noticed = replace(targets[number], notices=(*targets[number].notices, notice))
+    return [*targets[:number], noticed, *targets[number + 1 :]]
 
 
 def _from_environment(options: TargetSettings, around: Surroundings) -> Target:

@@ -40,7 +40,7 @@ def file_targets(path: Path, names: Sequence[str], options: TargetSettings, arou
 
 
 def _known(settings: dict[str, TargetSettings]) -> Iterator[str]:
-    """Every name that can be asked for."""
+    """Yield every name that can be asked for."""
     for name, target in settings.items():
         yield name
         yield from (f"{name}.{variant}" for variant in target.variants or {})
@@ -84,7 +84,7 @@ def _named(
 
 
 def _changed(file: Value, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings) -> TargetSettings:
-    """The settings of a target with those of a variant in them. Another model has other prices, too."""
+    """The settings of a target with those of a variant in their place. Another model has other prices, too."""
     if variant.deployment is not None and variant.model is not None:
         raise file.nearest(*keys, "model").error("model and deployment are two names of the same: leave one out")
     model = variant.deployment or variant.model
@@ -103,7 +103,7 @@ def _changed(file: Value, keys: tuple[str, ...], settings: TargetSettings, varia
 def _built(
     file: Value, keys: tuple[str, ...], settings: TargetSettings, options: TargetSettings, around: Surroundings
 ) -> Target:
-    """The target at the keys, a variant's or its own. What it says itself stands there, all else in the target."""
+    """Build the target or variant at the keys. Errors of what a variant leaves to its target have the place there."""
     given = {name: value for name, value in vars(options).items() if value is not None}
     names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in given}
     try:
@@ -121,7 +121,7 @@ def _built(
 
 
 def _overridden(settings: TargetSettings, given: dict[str, Any]) -> TargetSettings:
-    """With options in the place of keys; a way to sign in takes the place of the other, too."""
+    """The settings with options in the place of keys; a way to sign in takes the place of the other, too."""
     paths = {name: str(Path(given[name]).absolute()) for name in PATHS if name in given}
     other = {"key_env": "auth", "auth": "key_env"}
     ways = {other[name]: None for name in other if name in given and given.get("auth") != "key"}

@@ -67,10 +67,10 @@ class Threshold:
 def parse(measure: str, text: str) -> Threshold:
     """One threshold. `measure` may have a filter: `ttfa{step:greeting}`. Raises UsageError saying what is allowed."""
     name, filters = _named(measure)
-    of, found = gated(name), _PARTS.fullmatch(text.strip())
-    if found is None:
+    of, match = gated(name), _PARTS.fullmatch(text.strip())
+    if match is None:
         raise UsageError(f"{quoted(text)} is no threshold: write an aggregate, a sign and a limit, {_example(of)}")
-    aggregate, sign, rest = (part.strip() for part in found.groups())
+    aggregate, sign, rest = (part.strip() for part in match.groups())
     kind, p = _aggregate(aggregate, of)
     if sign not in SIGNS:
         raise UsageError(f"{quoted(text)} has the operator {quoted(sign)}; allowed: {', '.join(SIGNS)}")
@@ -123,38 +123,38 @@ def _entries(root: Value) -> Iterator[tuple[Value, str, str]]:
 
 def _named(text: str) -> tuple[str, dict[str, str]]:
     """The name of a measure and its filters."""
-    found = _NAMED.fullmatch(text.strip())
-    if found is None:
+    match = _NAMED.fullmatch(text.strip())
+    if match is None:
         raise UsageError(f"{quoted(text)} is no measure: write ttfa, or ttfa{{step:greeting}} with a filter")
     filters: dict[str, str] = {}
-    for part in found[2].split(",") if found[2] is not None else ():
+    for part in match[2].split(",") if match[2] is not None else ():
         key, colon, value = (piece.strip() for piece in part.partition(":"))
         if key not in FILTERS or not colon or not value or key in filters:
             raise UsageError(f"{quoted(text)} has a filter {quoted(part)}; allowed: step:LABEL and target:LABEL")
         filters[key] = value
-    return found[1].strip(), filters
+    return match[1].strip(), filters
 
 
 def _aggregate(text: str, of: Gated) -> tuple[Kind, float | None]:
     """(kind, p of a quantile) of an aggregate of this measure."""
-    found = _QUANTILE.fullmatch(text)
+    quantile = _QUANTILE.fullmatch(text)
     if text in OTHERS:
         raise UsageError(f"{text} of {of.name} is no gate: {OTHERS[text]}")
     if text == "avg" and of.unit == "ms":
         raise UsageError(f"avg of {of.name} is no gate: one timeout moves it; gate a quantile, med or p(95)")
-    known = "p(N)" if found else text
+    known = "p(N)" if quantile else text
     if known not in of.aggregates:
         raise UsageError(f"{quoted(text)} is no aggregate of {of.name}; allowed: {', '.join(of.aggregates)}")
-    if found is None:
+    if quantile is None:
         return ("rate", None) if text == "rate" else ("mean", None) if text == "avg" else ("quantile", 0.5)
-    p = float(Fraction(found[1]) / 100)
+    p = float(Fraction(quantile[1]) / 100)
     if not 0 < p < 1:
         raise UsageError(f"{quoted(text)} is no quantile: N of p(N) lies between 0 and 100")
     return "quantile", p
 
 
 def _check_direction(sign: str, of: Gated, relative: bool) -> None:
-    """A limit on the wrong side is a slip: it would be kept by what is worst."""
+    """Raise UsageError for a limit on the wrong side, a slip: it would be kept by what is worst."""
     if relative and of.name in SIGNED:
         raise UsageError(f"{of.name} may be negative, and is no multiple of a baseline: it can have a limit, no margin")
     if of.better == "neither":

@@ -216,4 +216,4 @@ def test_what_cannot_be_asked_for_is_refused_with_its_line(
     (told,) = [words for words in ended.stderr.splitlines() if words.startswith("rtbench:")]
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
-    assert re.search(rf"script\.yaml:{line}:(\d+:)? .*{said}", told)
+    assert re.search(rf"script\.yaml:{line}:\d+: .*{said}", told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from bench.errors import ScriptError
 from bench.measures import Limits
@@ -30,6 +32,7 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
+from bench.yaml_file import parsed_yaml
 from tests.examples import thorough
 
 PLAIN = ResponseSettings()
@@ -39,10 +42,10 @@ MS = 1_000_000
 
 
 def build_script(*steps: Step, background: Background | None = None, variables: Rows | None = None,
-                 lines: dict[str, int] | None = None, **session: Any) -> Script:  # fmt: skip
+                 written: str = "{}", **session: Any) -> Script:  # fmt: skip
     settings = SessionSettings(**session)
     return Script("talk", Path("talk.yaml"), settings, Limits(done=7), steps, "d1", background, variables,
-                  jitter_buffer_ms=62.5, lines=lines or {})  # fmt: skip
+                  jitter_buffer_ms=62.5, written=parsed_yaml(Path("talk.yaml"), written, "the script"))  # fmt: skip
 
 
 def build_pcm(samples: int = 6_000, speech: Speech | None = None, name: str = "a") -> Pcm:
@@ -305,51 +308,54 @@ def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "spoken_by", "refused_by", "session"),
+    ("setting", "place", "spoken_by", "refused_by", "session"),
     [
-        ("temperature", PREVIEW, GA, {"temperature": 0.8}),
-        (
-            "idle_timeout_ms",
-            GA,
-            PREVIEW,
-            {"turn_detection": TurnDetection(idle_timeout_ms=6_000)},
-        ),
+        ("temperature", "3:2", PREVIEW, GA, {"temperature": 0.8}),
+        ("idle_timeout_ms", "2:19", GA, PREVIEW, {"turn_detection": TurnDetection(idle_timeout_ms=6_000)}),
     ],
 )
-def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_line(
-    setting: str, spoken_by: Dialect, refused_by: Dialect, session: dict[str, Any]
+def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_place(
+    setting: str, place: str, spoken_by: Dialect, refused_by: Dialect, session: dict[str, Any]
 ) -> None:
-    script = build_script(AskTurn("a", PLAIN), lines={setting: 4}, **session)
+    written = "session:\n turn_detection: {idle_timeout_ms: 6000}\n temperature: 0.8\n"
+    script = build_script(AskTurn("a", PLAIN), written=written, **session)
 
     assert setting in update_of(prepared(script, spoken_by)).data.decode()
-    with pytest.raises(ScriptError, match=rf"^talk\.yaml:4: {setting} is a setting of the (?i:{spoken_by.name}) "):
+    with pytest.raises(
+        ScriptError, match=rf"^talk\.yaml:{place}: {setting} is a setting of the (?i:{spoken_by.name}) "
+    ):
         Repertoire(script, refused_by)
 
 
 @pytest.mark.parametrize(
-    ("dialect", "extra", "words"),
+    ("dialect", "written", "place", "words"),
     [
         (
             GA,
-            {"audio": {"input": {"format": {}}}},
+            "{audio: {input: {format: {}}}}",
+            "3:20",
             "audio.input.format, which this tool goes by: use `input_format`",
         ),
-        (GA, {"audio": None}, "audio, which this tool goes by: use `input_format`"),
-        (
-            PREVIEW,
-            {"turn_detection": {"type": "server_vad"}},
-            "turn_detection, which this tool goes by: use `turn_",
-        ),
+        (GA, "{audio: null}", "3:4", "audio, which this tool goes by: use `input_format`"),
+        (PREVIEW, "{turn_detection: {type: server_vad}}", "3:4", "turn_detection, which this tool goes by: use `turn_"),
     ],
 )
-def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_line(
-    dialect: Dialect, extra: dict[str, Any], words: str
+def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_place(
+    dialect: Dialect, written: str, place: str, words: str
 ) -> None:
-    script = build_script(AskTurn("a", PLAIN), lines={"extra": 3}, extra=extra)
+    extra = YAML(typ="safe", pure=True).load(written)
+    script = build_script(AskTurn("a", PLAIN), written=f"session:\n extra:\n  {written}", extra=extra)
 
     with pytest.raises(ScriptError) as refused:
         Repertoire(script, dialect)
-    assert str(refused.value).startswith(f"talk.yaml:3: extra must not set {words}")
+    assert str(refused.value).startswith(f"talk.yaml:{place}: extra must not set {words}")
+
+
+def test_a_script_without_a_file_is_refused_by_a_dialect_all_the_same() -> None:
+    script = replace(build_script(AskTurn("a", PLAIN), temperature=0.8), written=None)
+
+    with pytest.raises(ScriptError, match=r"^talk\.yaml: temperature is a setting of the preview dialect"):
+        Repertoire(script, GA)
 
 
 # What differs from session to session.

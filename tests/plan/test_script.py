@@ -66,7 +66,7 @@ steps:
     )
     loaded = load_script(script)
 
-    assert (loaded.name, loaded.path, loaded.lines) == ("talk", script, {"temperature": 7})
+    assert (loaded.name, loaded.path) == ("talk", script)
     assert loaded.jitter_buffer_ms == 80
     assert loaded.session == SessionSettings(
         instructions="Be brief.",
@@ -89,10 +89,19 @@ steps:
     assert [round(pcm.seconds, 2) for pcm in play.audio] == [1.56]
 
 
+def test_extra_is_no_template(script: Path) -> None:
+    write(script.parent / "rows.csv", "name\nAda\n")
+    text = (
+        "variables: rows.csv\nsession: {extra: {prompt: {instructions: '${city}', n: 2}}}\nsteps:\n- say: Hi ${name}\n"
+    )
+
+    assert load_script(write(script, text)).session.extra == {"prompt": {"instructions": "${city}", "n": 2}}
+
+
 def test_what_a_script_leaves_out_has_defaults(script: Path) -> None:
     loaded = load_script(write(script, "session:\nsteps:\n- play: a.wav\n- respond:\n"))
 
-    assert (loaded.session, loaded.limits, loaded.lines) == (SessionSettings(), Limits(), {})
+    assert (loaded.session, loaded.limits) == (SessionSettings(), Limits())
     assert (loaded.background, loaded.variables, loaded.jitter_buffer_ms) == (None, None, 50)
     play, respond = loaded.steps
     assert isinstance(play, WavTurn)
@@ -158,13 +167,6 @@ def test_turn_detection_is_a_word_or_a_table(script: Path, text: str, detection:
     loaded = load_script(write(script, f"session:\n  turn_detection: {text}\nsteps:\n- say: hi\n"))
 
     assert loaded.session.turn_detection == detection
-
-
-def test_the_line_of_what_one_dialect_lacks_is_kept(script: Path) -> None:
-    detection = "session:\n  turn_detection:\n    type: server_vad\n    idle_timeout_ms: 5000\n"
-    loaded = load_script(write(script, f"{detection}  temperature: 1\nsteps:\n- say: hi\n"))
-
-    assert loaded.lines == {"idle_timeout_ms": 4, "temperature": 5}
 
 
 def test_a_step_can_play_one_of_several_wavs(script: Path) -> None:

@@ -26,9 +26,11 @@ def conflict(dialect: Dialect, settings: SessionSettings) -> tuple[tuple[str, ..
     refused = dialect.refuses(settings)
     if refused is None:
         return None
-    assert refused.setting == "extra"
-    place, remedy = refused.problem.removeprefix("extra must not set ").split(", which this tool goes by: ")
-    return tuple(place.split(".")), remedy
+    above, *place = refused.setting
+    assert above == "extra"
+    told, remedy = refused.problem.removeprefix("extra must not set ").split(", which this tool goes by: ")
+    assert told == ".".join(place)
+    return tuple(place), remedy
 
 
 def test_mappings_merge_key_by_key_and_anything_else_replaces() -> None:

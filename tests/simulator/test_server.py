@@ -288,7 +288,7 @@ def test_a_port_in_use_is_a_usage_error() -> None:
         ({"key": "a", "key_env": "B"}, "not both"),
         ({"key": ""}, "empty key"),
         ({"key_env": "RTBENCH_NO_SUCH_VARIABLE"}, "RTBENCH_NO_SUCH_VARIABLE is not set"),
-        ({"profile": Path("no-such-profile.yaml")}, "cannot be read"),
+        ({"profile": Path("no-such-profile.yaml")}, "no such file"),
         ({"truth": Path("no-such-folder/truth.jsonl"), "port": 0}, "cannot be written"),
         ({"tls": True, "ca_out": Path("no-such-folder/ca.pem"), "port": 0}, "cannot be written"),
         ({"ready_file": Path("no-such-folder/ready.json"), "port": 0}, "cannot be written"),
