@@ -9,6 +9,7 @@ from greenlet import GreenletExit
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.measures import Limits
+from bench.observe.inputs import Connected, Failed
 from bench.observe.timeline import Timeline
 from bench.target.dial import Dialer
 from bench.transport.base import Phases, Transport
@@ -39,12 +40,12 @@ def connected(
         raise
     instants, headers, errors_ns = transport.handshake
     told(headers)
-    timeline.connected(instants, headers, phases.token_wait_ns, errors_ns)
+    timeline.tell(Connected(instants, headers, phases.token_wait_ns, errors_ns))
     return transport
 
 
 def _failed(
     timeline: Timeline, phases: Phases, outcome: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> None:
-    timeline.connected(phases.instants, headers or {}, phases.token_wait_ns, phases.errors_ns)
-    timeline.fail(outcome, monotonic_ns(), detail)
+    timeline.tell(Connected(phases.instants, headers or {}, phases.token_wait_ns, phases.errors_ns))
+    timeline.tell(Failed(outcome, monotonic_ns(), detail))

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import SESSION_INSTANTS, Timeline
-from bench.observe.turn import TurnPlan
 from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedStep, PreparedTurn
 from bench.plan.microphone import Microphone
 from bench.plan.turns import Expect, Pause
 from bench.protocol.base import Act, Awaited
-from bench.protocol.events import Event, Kind
+from bench.protocol.events import Event
 from bench.transport.base import Received, Transport
 
 SLICE_NS = 250_000_000
@@ -111,20 +111,20 @@ class Session:
         if settled:
             self._settle()
         if self._ending() and not self._timeline.over:
-            self._timeline.fail("abandoned", self._transport.now_ns(), "the run ended")
+            self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run ended"))
 
     def close(self) -> None:
         """Let the last turn end, wait for late transcriptions, close."""
         self._finish_turn()
         self._await_transcripts()
         if not self._timeline.over:
-            self._timeline.finish(self._transport.now_ns())
+            self._timeline.tell(inputs.Finished(self._transport.now_ns()))
         self._hand_out()
         self._transport.close()
 
     def abandon(self, outcome: str, detail: str) -> None:
         """Cut short by whoever runs this: what is in flight ends so, the connection is dropped, nothing waits."""
-        self._timeline.fail(outcome, self._transport.now_ns(), detail)
+        self._timeline.tell(inputs.Failed(outcome, self._transport.now_ns(), detail))
         self._hand_out()
         self._transport.abort()
 
@@ -135,7 +135,7 @@ class Session:
         while not self._timeline.reached(instant) and not self._timeline.over:
             if self._transport.heard_ns >= until_ns:
                 detail = f"{awaited.name} did not come within the limit session"
-                self._timeline.fail("timeout:session", until_ns, detail)
+                self._timeline.tell(inputs.Failed("timeout:session", until_ns, detail))
                 return
             self._listen(until_ns)
 
@@ -155,7 +155,7 @@ class Session:
         while (quiet_ns := self._timeline.quiet_by_ns) is not None and not self._timeline.over and not self._ending():
             until_ns = min(quiet_ns, longest_ns)
             if self._transport.heard_ns >= until_ns:
-                self._timeline.give_up()
+                self._timeline.tell(inputs.GaveUp())
                 return
             self._listen(min(until_ns, self._transport.now_ns() + SLICE_NS))
 
@@ -193,7 +193,7 @@ class Session:
         return self._opening is None
 
     def _begin(self, turn: PreparedTurn) -> None:
-        plan = TurnPlan(
+        plan = inputs.TurnPlan(
             number=turn.number,
             step=turn.label,
             event_prefix=turn.event_prefix,
@@ -208,7 +208,7 @@ class Session:
             reply_format=self._script.settings.output_format,
             jitter_buffer_ns=self._script.jitter_buffer_ns,
         )
-        self._timeline.begin(plan, self._transport.now_ns())
+        self._timeline.tell(inputs.Begun(self._transport.now_ns(), plan))
         self._listener.turn_began()
 
     def _finish_turn(self) -> None:
@@ -223,7 +223,7 @@ class Session:
     def expect(self, expected: Expect) -> None:
         """Wait for what the turn under way must get; it fails where that does not come."""
         until_ns = self._transport.now_ns() + int(expected.within_s * 1e9)
-        self._timeline.expect(Kind[expected.event.upper()], until_ns)
+        self._timeline.tell(inputs.Expected(expected.event, until_ns))
         while self._timeline.missing_expectation:
             self._listen(self._next_deadline_ns())
 
@@ -246,23 +246,22 @@ class Session:
             self._notice_close()
             return
         lag_ns = None if due_ns is None else sent.handed.at_ns - due_ns
-        self._timeline.sent(
-            message.name,
-            sent.handed,
-            wire_bytes=sent.wire_bytes,
-            audio_bytes=message.audio_bytes,
-            moments=message.moments,
-            late=lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0),
+        late = lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0)
+        at_ns, width_ns, ticket = sent.handed
+        self._timeline.tell(
+            inputs.Sent(
+                message.name, at_ns, sent.wire_bytes, width_ns, ticket, message.audio_bytes, message.moments, late
+            )
         )
         self._listener.sent(sent.wire_bytes, message.audio_bytes, lag_ns)
-        if sent.handed.ticket:
-            self._ticket = sent.handed.ticket
+        if ticket:
+            self._ticket = ticket
             self._note_transmitted()
 
     def _note_transmitted(self) -> None:
         """Pass on the kernel's transmit stamps that have come by now."""
         for told in self._transport.transmitted():
-            self._timeline.transmitted(told)
+            self._timeline.tell(inputs.Transmitted(*told))
             if told.acknowledged and told.ticket == self._ticket:
                 self._ticket = 0
 
@@ -305,15 +304,21 @@ class Session:
 
     def _notice_close(self) -> None:
         if self._transport.closed is not None:
-            self._timeline.closed(*self._transport.closed)
+            code, reason, at_ns, ours = self._transport.closed
+            self._timeline.tell(inputs.Closed(code, at_ns, reason, ours=ours))
 
     def _hand_out(self) -> None:
         if self._ticket:
             self._note_transmitted()
         if self._timeline.awaits_network and self._timeline.turn_over:
-            self._timeline.measured(self._transport.network())
+            self._measure_network()
         for turn in self._timeline.take(self._transport.now_ns()):
             self._turn_ended(turn)
+
+    def _measure_network(self) -> None:
+        network = self._transport.network()
+        if network is not None:
+            self._timeline.tell(inputs.Measured(*network))
 
     def _turn_ended(self, turn: TurnObservation) -> None:
         """A turn is over and awaits nothing more."""

@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from bench.clock import Arrival, Handed
+from bench.clock import Arrival
 from bench.measures import Limits
+from bench.observe import inputs
+from bench.observe.inputs import TurnPlan
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
-from bench.observe.turn import TurnPlan
 from bench.plan.audio import Pcm
 from bench.plan.frames import PreparedScript, Repertoire
 from bench.plan.speech import Speech
@@ -27,7 +28,7 @@ from bench.protocol.settings import ResponseSettings, SessionSettings
 from bench.session import Session
 from bench.target.endpoint import Wishes, resolve_targets
 from bench.target.target import Target
-from bench.transport.base import Closed, Received, Transmitted
+from bench.transport.base import Closed, Received
 from bench.transport.memory import Answer, MemoryTransport
 
 MS = 1_000_000
@@ -201,7 +202,7 @@ class Talk:
         self.send(at_ms, "response.create")
 
     def begin(self, at_ms: float, number: int = 1, **changes: Any) -> None:
-        self.timeline.begin(build_turn(number, **changes), at(at_ms))
+        self.timeline.tell(inputs.Begun(at(at_ms), build_turn(number, **changes)))
 
     def begin_speech(self, at_ms: float, number: int = 1, **changes: Any) -> None:
         """A turn begins whose end a VAD is to find, with the chunk whose last sample is the first of speech."""
@@ -214,11 +215,11 @@ class Talk:
         self.send(at_ms, "input_audio_buffer.append", ticket=ticket, audio_bytes=4_800, moments=moments)
 
     def send(self, at_ms: float, name: str, *, ticket: int = 0, **counts: Any) -> None:
-        self.timeline.sent(name, Handed(at(at_ms), 7, ticket), **{"wire_bytes": 100} | counts)
+        self.timeline.tell(inputs.Sent(name, at(at_ms), width_ns=7, ticket=ticket, **{"wire_bytes": 100} | counts))
 
     def transmit(self, at_ms: float, ticket: int, *, acknowledged: bool = False) -> None:
         """The kernel's word on a message that was sent with a ticket."""
-        self.timeline.transmitted(Transmitted(ticket, at(at_ms), acknowledged))
+        self.timeline.tell(inputs.Transmitted(ticket, at(at_ms), acknowledged))
 
     def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
         for data in messages:

@@ -11,6 +11,7 @@ from greenlet import GreenletExit
 from bench.connect import connected
 from bench.errors import ConnectError
 from bench.measures import Limits
+from bench.observe import inputs
 from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.openai_ga import GA
@@ -46,7 +47,7 @@ def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mappin
     except BaseException as error:
         result = error
     if not timeline.over:
-        timeline.finish(AT_NS + 99)
+        timeline.tell(inputs.Finished(AT_NS + 99))
     return result, timeline.session(), told
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from bench.cli.session_text import session_text
-from bench.clock import Arrival, Handed
+from bench.clock import Arrival
 from bench.measures import Limits
-from bench.observe.turn import TurnPlan
+from bench.observe import inputs
+from bench.observe.inputs import TurnPlan
 from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
@@ -292,18 +293,17 @@ class Said:
             AT_NS, 1, Limits(), GA, service_responds=plan.service_responds, log=self.log, about={"dialect": "ga"}
         )
         self.hear(-10, session_created())
-        self.timeline.begin(plan, AT_NS)
+        self.timeline.tell(inputs.Begun(AT_NS, plan))
 
     def hear(self, ms: int, *came: bytes) -> None:
         for data in came:
             self.timeline.received(GA.decode(data), Received(data, Arrival(AT_NS + ms * MS), len(data)))
 
     def send(self, ms: int, name: str, audio_bytes: int = 0, **moments: int) -> None:
-        at = Handed(AT_NS + ms * MS)
-        self.timeline.sent(name, at, wire_bytes=9, audio_bytes=audio_bytes, moments=moments)
+        self.timeline.tell(inputs.Sent(name, AT_NS + ms * MS, 9, audio_bytes=audio_bytes, moments=moments))
 
     def printed(self, width: int = 100) -> list[str]:
-        self.timeline.finish(AT_NS + 9_000 * MS)
+        self.timeline.tell(inputs.Finished(AT_NS + 9_000 * MS))
         self.timeline.take(AT_NS + 9_000 * MS)
         self.log.close()
         return list(session_text(replay(self.path), width, colour=False))
@@ -376,7 +376,7 @@ def test_messages_are_in_the_turn_in_which_they_went(tmp_path: Path) -> None:
     said.send(1, "response.create")
     said.hear(5, created("r1"), delta(GA, "text", "r1"), done("r1"))
     said.timeline.take(AT_NS + 6 * MS)
-    said.timeline.begin(build_turn(2, wants_audio=False), AT_NS + 100 * MS)
+    said.timeline.tell(inputs.Begun(AT_NS + 100 * MS, build_turn(2, wants_audio=False)))
     said.send(100, "response.create")
     said.hear(130, created("r2"), delta(GA, "text", "r2"), done("r2"))
 

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from bench.cli.session_text import session_text
-from bench.clock import Arrival, Handed
+from bench.clock import Arrival
 from bench.measures import Limits
+from bench.observe import inputs
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay
-from bench.transport.base import Network, Received
+from bench.transport.base import Received
 from tests.helpers import AT_NS, MS, at, build_turn, created, delta, done, message, usage
 
 
@@ -31,8 +32,8 @@ def timeline(log: EventLog) -> LoggedTimeline:
 
 
 def ask(timeline: LoggedTimeline) -> None:
-    timeline.begin(build_turn(), AT_NS)
-    timeline.sent("response.create", Handed(AT_NS), wire_bytes=9)
+    timeline.tell(inputs.Begun(AT_NS, build_turn()))
+    timeline.tell(inputs.Sent("response.create", AT_NS, 9))
 
 
 def hear(timeline: LoggedTimeline, *messages: bytes) -> None:
@@ -42,7 +43,7 @@ def hear(timeline: LoggedTimeline, *messages: bytes) -> None:
 
 def printed(timeline: LoggedTimeline, log: EventLog) -> str:
     """All of it on one line."""
-    timeline.finish(at(9))
+    timeline.tell(inputs.Finished(at(9)))
     timeline.take(at(9))
     log.close()
     lines = session_text(replay(log.path), 100, colour=False)
@@ -72,8 +73,8 @@ def test_a_turn_that_was_throttled_tells_the_wait_that_was_asked_for(timeline: L
 
 
 def test_a_session_that_was_throttled_tells_it_too(timeline: LoggedTimeline, log: EventLog) -> None:
-    timeline.connected({}, {"retry-after-ms": "250"})
-    timeline.fail("throttled:handshake", at(3), "429: slow down")
+    timeline.tell(inputs.Connected({}, {"retry-after-ms": "250"}))
+    timeline.tell(inputs.Failed("throttled:handshake", at(3), "429: slow down"))
 
     assert "throttled:handshake: 429: slow down · asks to wait 250 ms" in printed(timeline, log)
 
@@ -92,7 +93,7 @@ def test_what_remains_of_each_limit_stands_beside_its_event(timeline: LoggedTime
 
 @pytest.mark.parametrize("wait_ms", [0, 40])
 def test_a_wait_for_a_token_is_told_where_there_was_one(timeline: LoggedTimeline, log: EventLog, wait_ms: int) -> None:
-    timeline.connected({"dns_done": at(41), "upgrade_done": at(42)}, {}, wait_ms * MS)
+    timeline.tell(inputs.Connected({"dns_done": at(41), "upgrade_done": at(42)}, {}, wait_ms * MS))
 
     text = printed(timeline, log)
     assert ("token_wait 40 ms" in text) == ("token_wait" in text) == bool(wait_ms)
@@ -102,7 +103,7 @@ def test_a_wait_for_a_token_is_told_where_there_was_one(timeline: LoggedTimeline
 def test_a_round_trip_to_a_proxy_is_told_as_such(timeline: LoggedTimeline, log: EventLog, scope: Any) -> None:
     ask(timeline)
     hear(timeline, *answer())
-    timeline.measured(Network(3 * MS, 2 * MS, 0, scope))
+    timeline.tell(inputs.Measured(3 * MS, 2 * MS, 0, scope))
 
     text = printed(timeline, log)
     assert "network_rtt 2 ms" in text
@@ -131,7 +132,7 @@ def test_a_session_in_the_wrong_dialect_hints_at_the_right_one(
     log: EventLog, spoken: str, outcome: str, words: str, speaks: str | None
 ) -> None:
     timeline = LoggedTimeline(AT_NS, 1, Limits(), DIALECTS[spoken], log=log, about={"dialect": spoken})
-    timeline.fail(outcome, at(3), words)
+    timeline.tell(inputs.Failed(outcome, at(3), words))
 
     text = printed(timeline, log)
     assert ("hint the service speaks" in text) == ("hint" in text) == (speaks is not None)

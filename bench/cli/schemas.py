@@ -17,8 +17,9 @@ import msgspec
 import reports.schemas
 from bench.cli.doctor import JSON_VERSION
 from bench.cli.simulate import READY_VERSION
+from bench.observe.inputs import Input
 from bench.run.calibration import Calibration
-from bench.run.log_lines import AnyLine, Line
+from bench.run.log_lines import AnyLine
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
 from reports.schemas.run import run_schema
 from reports.schemas.shapes import COUNT, FLAG, NUMBER, TEXT, WHOLE, Schema, document, each, many, maybe, one_of, record
@@ -51,7 +52,7 @@ def event_log_line() -> Schema:
     return msgspec.json.schema(reduce(or_, lines))
 
 
-def _without_raw(line: type[Line]) -> Any:
+def _without_raw(line: type[Input]) -> Any:
     """The same type, with anything instead of JSON that is passed on unread, which msgspec cannot describe."""
     made = []
     for field in msgspec.structs.fields(line):

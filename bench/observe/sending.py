@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.clock import Handed
+from bench.observe.inputs import Transmitted
 from bench.observe.observation import stamp_source
-from bench.transport.base import Transmitted
 
 
 @dataclass(slots=True)

@@ -13,24 +13,39 @@ rules hold it together:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.clock import Arrival, Handed
 from bench.measures import GOOD, SERVICE_SAID, Limits
+from bench.observe.inputs import (
+    AnyInput,
+    Begun,
+    Closed,
+    Connected,
+    Expected,
+    Expired,
+    Failed,
+    Finished,
+    GaveUp,
+    Input,
+    Measured,
+    Sent,
+    Taken,
+    Transmitted,
+)
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.reply import SECOND_NS
-from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn, TurnPlan
+from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
 from bench.protocol.base import SET_UP_ID, Act, Dialect
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
-from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received, Transmitted
+from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received
 
 UNKNOWN_NAMES = 50
 MOST_EVENTS = 250_000
 """Since a turn began: a hundred a second for 40 minutes. Every id of more would be kept, within whatever limits."""
 NOT_KNOWN, NEVER = 0, 1 << 62
-NOTHING: Mapping[str, int] = {}
 SESSION_INSTANTS: Mapping[Kind, str] = {
     Kind.SESSION_CREATED: "session_created",
     Kind.SESSION_UPDATED: "session_updated",
@@ -91,93 +106,68 @@ class Timeline:
         self._last_error: Failure | None = None  # of those that ended nothing, since the last turn began
         self._billed: set[str] = set()  # responses whose tokens were told
         self._stray_usage: Usage | None = None
+        self._taken: list[TurnObservation] = []  # handed out, and not yet fetched
 
     # What the session did.
 
-    def connected(
-        self,
-        instants: Mapping[str, int],
-        headers: Mapping[str, str],
-        token_wait_ns: int = 0,
-        errors_ns: Mapping[str, int] = NOTHING,
-    ) -> None:
-        """The upgrade is done, or was refused: its phases, the service's response headers, the wait for a token before.
+    def tell(self, told: AnyInput) -> None:
+        """Take note of what the session did, or of what happened to it, messages excepted."""
+        _NOTED[type(told)](self, told)
 
-        `errors_ns`: how much earlier each phase may really have ended.
+    def _connected(self, told: Connected) -> None:
+        self._instants["connect_start"] = self._start_ns + told.token_wait_ns
+        self._instants.update(told.instants)
+        self._errors_ns.update(told.errors_ns)
+        self._headers, self._token_wait_ns = told.headers, told.token_wait_ns
 
-        Connecting begins once there is a token: what a sign-in takes is not the service's.
-        """
-        self._instants["connect_start"] = self._start_ns + token_wait_ns
-        self._instants.update(instants)
-        self._errors_ns.update(errors_ns)
-        self._headers, self._token_wait_ns = headers, token_wait_ns
-
-    def begin(self, plan: TurnPlan, at_ns: int) -> None:
-        """A turn begins: `at_ns` is read before its first send."""
-        self._last = Turn(plan, at_ns, self._dialect.output_formats[plan.reply_format])
+    def _begin(self, told: Begun) -> None:
+        plan = told.plan
+        self._last = Turn(plan, told.at_ns, self._dialect.output_formats[plan.reply_format])
         self._turns.append(self._last)
         self._begun += 1
         self._most_events = self._events + MOST_EVENTS
         self._last_error = None
         self.awaits_network, self._wake_ns = True, NOT_KNOWN
 
-    def sent(
-        self,
-        name: str,
-        handed: Handed,
-        *,
-        wire_bytes: int,
-        audio_bytes: int = 0,
-        moments: Mapping[str, int] = NOTHING,
-        late: bool = False,
-    ) -> None:
-        """A client event of the current turn, or of the session where no turn is open, was handed to the kernel.
-
-        `moments`: instants of speech that a microphone recorded so many ns before.
-        """
-        self._sent_wire += wire_bytes
-        self._sent_audio += audio_bytes
-        act = self._dialect.acts.get(name)
+    def _sent(self, told: Sent) -> None:
+        self._sent_wire += told.wire_bytes
+        self._sent_audio += told.audio_bytes
+        act = self._dialect.acts.get(told.name)
         if act is Act.SET_UP:
-            self._instants.setdefault("update_sent", handed.at_ns)
-            self._widths_ns.setdefault("update_sent", handed.width_ns)
+            self._instants.setdefault("update_sent", told.at_ns)
+            self._widths_ns.setdefault("update_sent", told.width_ns)
         turn = self._current()
         if turn is None:
             return
         asks = act is Act.REQUEST
+        handed = Handed(told.at_ns, told.width_ns, told.ticket)
         marks: Sequence[str] = ()
-        if moments:
+        if told.moments:
             clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(self._sent_audio)
-            marks = turn.hearing.said(moments, handed, clock_ns)
-        turn.sent(handed, wire_bytes, audio_bytes, marks=marks, asks=asks, late=late)
+            marks = turn.hearing.said(told.moments, handed, clock_ns)
+        turn.sent(handed, told.wire_bytes, told.audio_bytes, marks=marks, asks=asks, late=told.late)
         self._wake_ns = NOT_KNOWN
         if asks:
             self._owners.asked(turn)
         elif act is Act.COMMIT:
             self._owners.committed(turn)
 
-    def transmitted(self, told: Transmitted) -> None:
-        """The kernel says when a message that was sent stamped left, or was acknowledged.
-
-        It counts as long as its turn was not handed out, and changes nothing that was decided before.
-        """
+    def _transmitted(self, told: Transmitted) -> None:
         self._wake_ns = NOT_KNOWN
         for turn in self._turns:
             turn.transmitted(told)
 
-    def expect(self, kind: Kind, until_ns: int) -> None:
-        """The script insists that the turn under way gets an event of this kind by an instant."""
+    def _expect(self, told: Expected) -> None:
         self._wake_ns = NOT_KNOWN
         if self._last is not None:
-            self._last.expect(kind, until_ns)
+            self._last.expect(Kind[told.kind.upper()], told.until_ns)
 
-    def measured(self, network: Network | None) -> None:
-        """The way to the peer, as it was when the last turn ended; None where the platform does not tell."""
+    def _measured(self, told: Measured) -> None:
         self.awaits_network = False
-        if network is not None and self._last is not None:
-            self._last.network = network
-            self._last.retransmits = network.retransmits - self._retransmits
-            self._retransmits = network.retransmits
+        if self._last is not None:
+            self._last.network = Network(told.rtt_ns, told.min_rtt_ns, told.retransmits, told.scope)
+            self._last.retransmits = told.retransmits - self._retransmits
+            self._retransmits = told.retransmits
 
     # What came.
 
@@ -186,14 +176,14 @@ class Timeline:
         _, arrival, wire_bytes = message
         at_ns, _, kernel = arrival
         if at_ns > self._wake_ns and at_ns > self.wake_ns:  # the first is NOT_KNOWN or the second, and quicker
-            self.expire(at_ns - 1)  # what arrives at the deadline itself is in time
+            self._expire(at_ns - 1)  # what arrives at the deadline itself is in time
         self._received_wire += wire_bytes
         self._fallbacks += not kernel
         self._arrived_ns = at_ns
         for event in events:
             self._events += 1
             if self._events > self._most_events:
-                self.fail("protocol:flood", at_ns, f"over {MOST_EVENTS} events since the turn began")
+                self._fail("protocol:flood", at_ns, f"over {MOST_EVENTS} events since the turn began")
             if event.kind in SESSION_KINDS:
                 self._session_event(event, arrival)
             else:
@@ -202,7 +192,7 @@ class Timeline:
 
     def _session_event(self, event: Event, arrival: Arrival) -> None:
         if event.kind is Kind.MALFORMED:
-            self.fail("protocol:json", arrival.at_ns, event.reason)
+            self._fail("protocol:json", arrival.at_ns, event.reason)
         elif event.kind is Kind.ERROR:
             self._error(event.failure or Failure(), arrival.at_ns)
         else:
@@ -228,7 +218,7 @@ class Timeline:
         if event.usage is not None and event.response_id not in self._billed:
             self._bill(event.response_id, event.usage, turn)
         if event.foreign:
-            self.fail("protocol:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
+            self._fail("protocol:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
         elif kind in TRANSCRIPTIONS:
@@ -262,7 +252,7 @@ class Timeline:
         if outcome == "failed:no_audio":
             detail = self._without_audio()
         if outcome.startswith("protocol:"):
-            self.fail(outcome, arrival.at_ns, detail)
+            self._fail(outcome, arrival.at_ns, detail)
         turn.end(outcome, arrival.at_ns, detail)
         self._wake_ns = NOT_KNOWN
 
@@ -270,11 +260,11 @@ class Timeline:
         """An error: fatal to the session, to the turn whose message it names, or only counted."""
         cause, effect = failure.cause or "unknown", failure.effect
         if effect is Effect.EXPIRED:
-            self.fail("expired", at_ns, failure.detail)
+            self._fail("expired", at_ns, failure.detail)
         elif effect is Effect.FATAL:
-            self.fail(f"failed:{cause}" if self.ready else f"refused:{cause}", at_ns, failure.detail)
+            self._fail(f"failed:{cause}" if self.ready else f"refused:{cause}", at_ns, failure.detail)
         elif failure.event_id == SET_UP_ID:
-            self.fail(f"failed:{cause}", at_ns, failure.detail)
+            self._fail(f"failed:{cause}", at_ns, failure.detail)
         elif effect is Effect.UNANSWERED and not failure.event_id and self._owners.service_responds:
             self._owners.refused_commit()
             self._count_error(failure)
@@ -331,6 +321,14 @@ class Timeline:
         return self._wake_ns
 
     def expire(self, now_ns: int) -> None:
+        """Tell itself that it is `now_ns`, where something is due by then."""
+        due = self.deadline()
+        if due is None or now_ns < due[0]:
+            self._wake_ns = NOT_KNOWN
+        else:
+            self.tell(Expired(now_ns))
+
+    def _expire(self, now_ns: int) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too."""
         self._wake_ns = NOT_KNOWN
         due = self.deadline()
@@ -338,16 +336,11 @@ class Timeline:
             return
         at_ns, outcome, detail = due
         if outcome.startswith("timeout:"):
-            self.fail(outcome, at_ns, detail)
+            self._fail(outcome, at_ns, detail)
         elif (turn := self._current()) is not None:
             turn.end(outcome, at_ns, self._explained(outcome, detail))
 
-    def give_up(self) -> None:
-        """Wait no longer for what the service has under way: it belongs to turns that are over."""
-        self._owners.give_up()
-
-    def fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """The session ends, and with it every open turn, unless something else ended it before."""
+    def _fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
         detail = self._explained(outcome, detail)
         if not self._outcome:
             self._outcome, self._detail = outcome, detail
@@ -362,29 +355,25 @@ class Timeline:
             return detail
         return "; ".join(filter(None, (detail, SERVICE_SAID + self._last_error.detail)))
 
-    def closed(self, code: int, reason: str, at_ns: int, ours: bool = False) -> None:
-        """The connection is gone; `ours`: we ended it, for what came broke a rule of the protocol or passed a limit.
-
-        OpenAI refuses by an error and a close after the upgrade.
-        """
-        self.expire(at_ns - 1)
+    def _close(self, told: Closed) -> None:
+        code, at_ns, reason = told.code, told.at_ns, told.reason
+        self._expire(at_ns - 1)
         self._close_code, self._close_reason = code, reason
         if self._dialect.is_expiry(code, reason):
-            self.fail("expired", at_ns, reason)
+            self._fail("expired", at_ns, reason)
         elif self._last_error and not self.ready:
             error = self._last_error
             throttled = error.effect is Effect.THROTTLED
             outcome = "throttled:error" if throttled else f"refused:{error.cause or 'unknown'}"
-            self.fail(outcome, at_ns, error.detail)
+            self._fail(outcome, at_ns, error.detail)
         elif code == BAD_FRAME:
-            self.fail("protocol:frame", at_ns, reason)
-        elif code == TOO_LARGE and ours:
-            self.fail("protocol:too_large", at_ns, reason)
+            self._fail("protocol:frame", at_ns, reason)
+        elif code == TOO_LARGE and told.ours:
+            self._fail("protocol:too_large", at_ns, reason)
         else:
-            self.fail(f"closed:{code}", at_ns, reason)
+            self._fail(f"closed:{code}", at_ns, reason)
 
-    def finish(self, at_ns: int) -> None:
-        """The script was played to its end and we close."""
+    def _finish(self, at_ns: int) -> None:
         if not self._outcome:
             self._outcome = "ok"
             self._instants.setdefault("ended", at_ns)
@@ -450,14 +439,26 @@ class Timeline:
 
     def take(self, now_ns: int) -> list[TurnObservation]:
         """The turns that are over and await nothing more; each is handed out once."""
+        if self._done(now_ns):
+            self.tell(Taken(now_ns))
+        return self.handed_out()
+
+    def handed_out(self) -> list[TurnObservation]:
+        """The turns that `Taken` handed out, each once."""
+        taken, self._taken = self._taken, []
+        return taken
+
+    def _done(self, now_ns: int) -> list[Turn]:
         all_over = self.over
-        done = [t for t in self._turns if t.state is State.OVER and (all_over or not t.awaits_transcript(now_ns))]
-        for turn in done:
+        return [t for t in self._turns if t.state is State.OVER and (all_over or not t.awaits_transcript(now_ns))]
+
+    def _hand_out(self, now_ns: int) -> None:
+        for turn in self._done(now_ns):
             self._turns.remove(turn)
             self._owners.forget(turn)
             self._ended += 1
             self._good += turn.outcome in GOOD
-        return [turn.observation() for turn in done]
+            self._taken.append(turn.observation())
 
     def session(self) -> SessionObservation:
         """The session's own observation; call it after `take`, once the session is over."""
@@ -493,3 +494,20 @@ class Timeline:
 
 def _together(before: Usage | None, more: Usage) -> Usage:
     return more if before is None else before + more
+
+
+_NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
+    Connected: Timeline._connected,
+    Begun: Timeline._begin,
+    Sent: Timeline._sent,
+    Transmitted: Timeline._transmitted,
+    Expected: Timeline._expect,
+    Measured: Timeline._measured,
+    Expired: lambda timeline, told: timeline._expire(told.at_ns),
+    GaveUp: lambda timeline, _: timeline._owners.give_up(),
+    Failed: lambda timeline, told: timeline._fail(told.outcome, told.at_ns, told.detail),
+    Closed: Timeline._close,
+    Finished: lambda timeline, told: timeline._finish(told.at_ns),
+    Taken: lambda timeline, told: timeline._hand_out(told.at_ns),
+}
+"""What a timeline does with each input."""

@@ -13,12 +13,13 @@ from enum import Enum, auto
 from bench.clock import Arrival, Handed
 from bench.measures import Limits
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing
+from bench.observe.inputs import Transmitted, TurnPlan
 from bench.observe.observation import TurnObservation
 from bench.observe.reply import REPLY_INSTANTS, SECOND_NS, Reply
 from bench.observe.sending import Sending
-from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
-from bench.transport.base import Network, Transmitted
+from bench.transport.base import Network
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 
@@ -56,30 +57,6 @@ NEXT_STATE: dict[State, dict[Kind, State]] = {
 
 ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS
 """kind of event → the instant that its arrival marks"""
-
-
-@dataclass(frozen=True, slots=True)
-class TurnPlan:
-    """What must be known of a turn to observe it. All of its client event ids begin with `event_prefix`.
-
-    `vad`: the service finds the end of the caller's speech; `service_responds`: and starts the response by itself.
-    `tail_ns`: a VAD that has heard up to so much before the end of speech has not just heard it to a pause.
-    `audio`: the name of the file that is played.
-    """
-
-    number: int
-    step: str
-    event_prefix: str
-    request_event_id: str
-    wants_audio: bool = True
-    transcription_due: bool = False
-    vad: bool = False
-    service_responds: bool = False
-    tail_ns: int = 0
-    audio: str = ""
-    speech_format: AudioFormatName = "pcm16"
-    reply_format: AudioFormatName = "pcm16"
-    jitter_buffer_ns: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -13,19 +13,16 @@ player needs. What `hide` removes is never written, nor are the request's header
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
-from bench.clock import Handed
 from bench.measures import Limits
-from bench.observe.observation import TurnObservation
+from bench.observe import inputs
 from bench.observe.playback import audible_sample
-from bench.observe.timeline import NOTHING, Timeline
-from bench.observe.turn import TurnPlan
+from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import Dialect
@@ -35,7 +32,7 @@ from bench.run.provenance import tool_version
 from bench.run.recorder import Labels
 from bench.run.redact import received_events, sent_event
 from bench.run.rows import HIDDEN_HEADERS
-from bench.transport.base import Closed, Network, Received, Sent, Transmitted, Transport
+from bench.transport.base import Closed, Received, Sent, Transport
 
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
@@ -78,7 +75,7 @@ class EventLog:
         message, self.outgoing = self.outgoing, NO_MESSAGE
         return sent_event(message, dialect, self.hide, keep_audio=self.keep_audio)
 
-    def write(self, line: lines.Line) -> None:
+    def write(self, line: inputs.Input) -> None:
         """Add a line."""
         if self._file is not None and self.problem is None:
             file = self._file
@@ -150,62 +147,39 @@ class LoggedTimeline(Timeline):
     ) -> None:
         super().__init__(start_ns, wanted, limits, dialect, service_responds=service_responds, intended_ns=intended_ns)
         self._log, self._format = log, dialect.output_formats["pcm16"]
-        self._nested = False
-        """Whether the timeline is telling itself something."""
         made_with = (start_ns, wanted, limits, service_responds, intended_ns)
         log.write(lines.Opened(lines.SCHEMA_VERSION, tool_version(), about, *made_with))
         log.flush()  # so that it tells a log, whenever the process is killed
 
-    def connected(
-        self,
-        instants: Mapping[str, int],
-        headers: Mapping[str, str],
-        token_wait_ns: int = 0,
-        errors_ns: Mapping[str, int] = NOTHING,
-    ) -> None:
-        shown = {name: self._log.hide(value) for name, value in headers.items() if name not in HIDDEN_HEADERS}
-        self._log.write(lines.Connected(dict(instants), shown, token_wait_ns, dict(errors_ns)))
-        super().connected(instants, headers, token_wait_ns, errors_ns)
+    def tell(self, told: inputs.AnyInput) -> None:
+        """Write it down, and take note of it."""
+        if isinstance(told, inputs.Begun):
+            self._format = self._dialect.output_formats[told.plan.reply_format]
+        self._log.write(self._line(told))
+        if isinstance(told, inputs.Taken):
+            self._log.flush()
+        super().tell(told)
 
-    def begin(self, plan: TurnPlan, at_ns: int) -> None:
-        self._format = self._dialect.output_formats[plan.reply_format]
-        self._log.write(lines.Begun(at_ns, plan))
-        super().begin(plan, at_ns)
-
-    def sent(
-        self,
-        name: str,
-        handed: Handed,
-        *,
-        wire_bytes: int,
-        audio_bytes: int = 0,
-        moments: Mapping[str, int] = NOTHING,
-        late: bool = False,
-    ) -> None:
-        event = self._log.sent_event(self._dialect)
-        at_ns, width_ns, ticket = handed
-        self._log.write(
-            lines.Sent(name, at_ns, wire_bytes, width_ns, ticket, audio_bytes, dict(moments), late=late, event=event)
-        )
-        super().sent(name, handed, wire_bytes=wire_bytes, audio_bytes=audio_bytes, moments=moments, late=late)
-
-    def transmitted(self, told: Transmitted) -> None:
-        self._log.write(lines.Transmitted(*told))
-        super().transmitted(told)
-
-    def expect(self, kind: Kind, until_ns: int) -> None:
-        self._log.write(lines.Expected(kind.name.lower(), until_ns))
-        super().expect(kind, until_ns)
-
-    def measured(self, network: Network | None) -> None:
-        if network is not None:
-            self._log.write(lines.Measured(*network))
-        super().measured(network)
+    def _line(self, told: inputs.AnyInput) -> inputs.AnyInput:
+        """What is written of an input: nothing secret, and of what was sent what it said."""
+        hide = self._log.hide
+        match told:
+            case inputs.Connected(instants, headers, token_wait_ns, errors_ns):
+                shown = {name: hide(value) for name, value in headers.items() if name not in HIDDEN_HEADERS}
+                return inputs.Connected(dict(instants), shown, token_wait_ns, dict(errors_ns))
+            case inputs.Sent():
+                event = self._log.sent_event(self._dialect)
+                return msgspec.structs.replace(told, moments=dict(told.moments), event=event)
+            case inputs.Failed():
+                return msgspec.structs.replace(told, detail=hide(told.detail))
+            case inputs.Closed():
+                return msgspec.structs.replace(told, reason=hide(told.reason))
+            case _:
+                return told
 
     def received(self, events: Sequence[Event], message: Received) -> None:
         self._log.write(self._received_line(events, message))
-        with self._telling_itself():
-            super().received(events, message)
+        super().received(events, message)
 
     def _received_line(self, events: Sequence[Event], message: Received) -> lines.Received:
         log, (at_ns, error_ns, kernel) = self._log, message.arrival
@@ -218,49 +192,6 @@ class LoggedTimeline(Timeline):
         audible = next((event for event in events if event.kind is Kind.AUDIO_DELTA), None)
         cut = None if log.keep_audio or audible is None else cut_audio(audible, self._format)
         return lines.Received(at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut)
-
-    def give_up(self) -> None:
-        self._log.write(lines.GaveUp())
-        super().give_up()
-
-    def expire(self, now_ns: int) -> None:
-        if self._nested:
-            super().expire(now_ns)
-            return
-        due = self.deadline()
-        if due is not None and now_ns >= due[0]:
-            self._log.write(lines.Expired(now_ns))
-            with self._telling_itself():
-                super().expire(now_ns)
-
-    def fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        if not self._nested:
-            self._log.write(lines.Failed(outcome, at_ns, self._log.hide(detail)))
-        super().fail(outcome, at_ns, detail)
-
-    def closed(self, code: int, reason: str, at_ns: int, ours: bool = False) -> None:
-        self._log.write(lines.Closed(code, at_ns, self._log.hide(reason), ours=ours))
-        with self._telling_itself():
-            super().closed(code, reason, at_ns, ours)
-
-    def finish(self, at_ns: int) -> None:
-        self._log.write(lines.Finished(at_ns))
-        super().finish(at_ns)
-
-    def take(self, now_ns: int) -> list[TurnObservation]:
-        taken = super().take(now_ns)
-        if taken:
-            self._log.write(lines.Taken(now_ns))
-            self._log.flush()
-        return taken
-
-    @contextmanager
-    def _telling_itself(self) -> Iterator[None]:
-        self._nested = True
-        try:
-            yield
-        finally:
-            self._nested = False
 
 
 def cut_audio(event: Event, audio: AudioFormat) -> lines.CutAudio:

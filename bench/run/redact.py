@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from bench.observe.inputs import NO_JSON
 from bench.protocol.base import Dialect
 from bench.protocol.events import Event, Kind
-from bench.run.log_lines import NO_JSON
 
 Hide = Callable[[str], str]
 HIDDEN_SETTINGS = frozenset({"client_secret"})

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from bench.clock import Arrival, Handed
+from bench.clock import Arrival
 from bench.errors import UsageError
+from bench.observe import inputs
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Act, Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Kind, Silhouette
 from bench.run import log_lines as lines
-from bench.transport.base import Network, Transmitted
 from bench.transport.base import Received as Message
 
 NO_BYTES = b""
@@ -81,26 +81,19 @@ class _Teller:
     def tell(self, line: lines.AnyLine) -> None:
         self.last_ns = max(self.last_ns, getattr(line, "at_ns", self.last_ns))
         match line:
-            case lines.Sent():
-                self._sent(line)
+            case lines.Opened():
+                raise ValueError("only the first line says what the session is")
             case lines.Received():
                 self._received(line)
-            case lines.Taken(at_ns):
-                self.turns += self.timeline.take(at_ns)
             case _:
-                _told(self.timeline, line)
+                self._tell(line)
 
-    def _sent(self, line: lines.Sent) -> None:
-        act = self._dialect.acts.get(line.name)
-        self.passages.append(Passage(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, act=act))
-        self.timeline.sent(
-            line.name,
-            Handed(line.at_ns, line.width_ns, line.ticket),
-            wire_bytes=line.wire_bytes,
-            audio_bytes=line.audio_bytes,
-            moments=line.moments,
-            late=line.late,
-        )
+    def _tell(self, told: inputs.AnyInput) -> None:
+        if isinstance(told, inputs.Sent):
+            act = self._dialect.acts.get(told.name)
+            self.passages.append(Passage(told.at_ns, told.name, told.audio_bytes, told.wire_bytes, act=act))
+        self.timeline.tell(told)
+        self.turns += self.timeline.handed_out()
 
     def _received(self, line: lines.Received) -> None:
         events, wire_bytes = _events(line, self._dialect), line.wire_bytes
@@ -114,34 +107,8 @@ class _Teller:
 
     def end_here(self) -> None:
         """The log ends before the session did."""
-        self.timeline.fail("abandoned", self.last_ns, "the log ends here")
+        self.timeline.tell(inputs.Failed("abandoned", self.last_ns, "the log ends here"))
         self.turns += self.timeline.take(self.last_ns)
-
-
-def _told(timeline: Timeline, line: lines.AnyLine) -> None:
-    match line:
-        case lines.Connected(instants, headers, token_wait_ns, errors_ns):
-            timeline.connected(instants, headers, token_wait_ns, errors_ns)
-        case lines.Begun(at_ns, plan):
-            timeline.begin(plan, at_ns)
-        case lines.Transmitted(ticket, at_ns, acknowledged):
-            timeline.transmitted(Transmitted(ticket, at_ns, acknowledged))
-        case lines.Expected(kind, until_ns):
-            timeline.expect(Kind[kind.upper()], until_ns)
-        case lines.Measured(rtt_ns, min_rtt_ns, retransmits, scope):
-            timeline.measured(Network(rtt_ns, min_rtt_ns, retransmits, scope))
-        case lines.Expired(at_ns):
-            timeline.expire(at_ns)
-        case lines.GaveUp():
-            timeline.give_up()
-        case lines.Failed(outcome, at_ns, detail):
-            timeline.fail(outcome, at_ns, detail)
-        case lines.Closed(code, at_ns, reason, ours):
-            timeline.closed(code, reason, at_ns, ours)
-        case lines.Finished(at_ns):
-            timeline.finish(at_ns)
-        case _:
-            raise ValueError("only the first line says what the session is")
 
 
 def _events(line: lines.Received, dialect: Dialect) -> Sequence[Event]:

@@ -22,8 +22,9 @@ from bench.calibrate.machine import on
 from bench.calibrate.play import PROFILE
 from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
 from bench.measures import Limits
+from bench.observe import inputs
+from bench.observe.inputs import TurnPlan
 from bench.observe.timeline import Timeline
-from bench.observe.turn import TurnPlan
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
@@ -95,8 +96,8 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     wire = frame(message)
     events = GA.decode(message)
     timeline = Timeline(0, 1, Limits(), GA)
-    timeline.begin(TurnPlan(1, "step", "turn-1-", "turn-1-response"), monotonic_ns())
-    timeline.sent("response.create", Handed(monotonic_ns()), wire_bytes=1)
+    timeline.tell(inputs.Begun(monotonic_ns(), TurnPlan(1, "step", "turn-1-", "turn-1-response")))
+    timeline.tell(inputs.Sent("response.create", monotonic_ns(), 1))
     record = Recorder(spool_of(folder, 0), utc_ns()).session(Labels("s", "target", "scenario", "script"))
 
     def came() -> Received:

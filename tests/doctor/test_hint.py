@@ -12,6 +12,7 @@ from bench.doctor.dialect import REMEDIES
 from bench.doctor.explain import NO_KEY
 from bench.doctor.hint import hint
 from bench.measures import Limits
+from bench.observe import inputs
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -32,7 +33,7 @@ def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Diale
     timeline = LoggedTimeline(AT_NS, 1, Limits(), spoken, log=log, about={"dialect": spoken.name})
     for data in heard:
         timeline.received(spoken.decode(data), Received(data, Arrival(at(1)), len(data)))
-    timeline.fail(outcome, at(5), detail)
+    timeline.tell(inputs.Failed(outcome, at(5), detail))
     log.close()
     return replay(log.path)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.protocol.openai_ga import GA
 from tests.helpers import (
@@ -82,7 +83,7 @@ def test_noise_between_turns_and_the_answer_to_it_are_nobody_s() -> None:
     speaks(talk, 1, 2_000, 3_000)
     hears(talk, 3_500)
     answers(talk, 3_600)
-    talk.timeline.finish(at(9_000))
+    talk.timeline.tell(inputs.Finished(at(9_000)))
 
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.vad_splits, talk.timeline.session().stray_commits) == (
@@ -135,7 +136,7 @@ def test_noise_behind_a_typed_turn_is_not_its_own() -> None:
     hears(talk, 300, "noise")
     talk.hear(310, error("conversation_already_has_active_response"))
     talk.hear(400, *reply(GA, "r1"))
-    talk.timeline.finish(at(500))
+    talk.timeline.tell(inputs.Finished(at(500)))
 
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.item_id) == ("ok", "r1", "")
@@ -412,7 +413,7 @@ def test_noise_that_ends_before_the_caller_speaks_is_nobody_s_even_if_that_shows
 def test_a_response_that_began_as_nobody_s_stays_so(ends_ms: int) -> None:
     talk = vad()
     talk.hear(10, speech_started("noise"), speech_stopped("noise"), committed("noise"))
-    talk.timeline.give_up()
+    talk.timeline.tell(inputs.GaveUp())
     begins(talk, 20_000)
     talk.hear(20_050, created("r0"))  # after all
     talk.hear(20_060, speech_started("item_1"))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.protocol.openai_ga import GA
 from tests.examples import thorough
@@ -114,7 +115,7 @@ def test_where_only_one_of_two_stamps_came_the_row_says_mixed() -> None:
 def test_a_turn_that_sent_nothing_of_that_kind_has_no_source() -> None:
     talk = Talk()
     talk.begin(0)
-    talk.timeline.fail("abandoned", at(1))
+    talk.timeline.tell(inputs.Failed("abandoned", at(1)))
 
     assert talk.only().sent_source is None
 

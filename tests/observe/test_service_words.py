@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.observe import inputs
 from bench.protocol.openai_ga import GA
 from tests.helpers import Talk, at, created, delta, done, error, message, session_created, speech_started
 
@@ -30,7 +31,7 @@ def test_an_error_in_mid_response_is_told_when_silence_follows() -> None:
 def test_an_error_in_mid_response_is_told_when_the_connection_goes_away() -> None:
     talk = Talk()
     answering(talk)
-    talk.timeline.closed(1011, "internal", at(20))
+    talk.timeline.tell(inputs.Closed(1011, at(20), "internal"))
 
     assert talk.only().detail == "internal" + SAID
 
@@ -38,7 +39,7 @@ def test_an_error_in_mid_response_is_told_when_the_connection_goes_away() -> Non
 def test_an_error_is_all_that_is_told_of_a_close_without_words() -> None:
     talk = Talk()
     answering(talk)
-    talk.timeline.closed(1006, "", at(20))
+    talk.timeline.tell(inputs.Closed(1006, at(20), ""))
 
     assert talk.only().detail == SAID.removeprefix("; ")
 
@@ -46,7 +47,9 @@ def test_an_error_is_all_that_is_told_of_a_close_without_words() -> None:
 def test_an_error_before_a_session_is_told_when_it_does_not_come() -> None:
     talk = Talk(ready=False)
     talk.hear(10, session_created(), error("overloaded"))
-    talk.timeline.fail("timeout:session", at(10_000), "session.updated did not come within the limit session")
+    talk.timeline.tell(
+        inputs.Failed("timeout:session", at(10_000), "session.updated did not come within the limit session")
+    )
 
     assert talk.timeline.session().outcome == "timeout:session"
     assert talk.timeline.session().detail == "session.updated did not come within the limit session" + SAID

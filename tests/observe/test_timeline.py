@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bench.observe.timeline
-from bench.clock import Arrival, Handed
+from bench.clock import Arrival
 from bench.measures import CATALOGUE, Limits
+from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
@@ -143,7 +144,7 @@ def test_any_other_error_is_counted_on_the_session_and_fails_nothing(event_id: s
     talk.hear(20, *reply(GA, "r1"))
 
     assert talk.only().outcome == "ok"
-    talk.timeline.finish(at(30))
+    talk.timeline.tell(inputs.Finished(at(30)))
     assert (talk.timeline.session().outcome, talk.timeline.session().service_errors) == ("ok", 1)
 
 
@@ -152,7 +153,7 @@ def test_an_error_that_names_a_turn_which_is_over_changes_nothing_and_is_counted
     talk.ask(0, audio_bytes=4_800, transcription_due=True)  # stays with the timeline, for its transcript is due
     talk.hear(20, *reply(GA, "r1"))
     talk.hear(30, error("invalid_value", "turn-1-append-1"))
-    talk.timeline.finish(at(40))
+    talk.timeline.tell(inputs.Finished(at(40)))
 
     assert talk.only().outcome == "ok"
     assert talk.timeline.session().service_errors == 1
@@ -225,9 +226,9 @@ CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
     "error": ("failed:y", lambda talk, t: talk.hear(t, error("y", "turn-1-item"))),
     "protocol:json": ("protocol:json", lambda talk, t: talk.hear(t, b"]")),
     "expired": ("expired", lambda talk, t: talk.hear(t, error("session_expired"))),
-    "closed:1006": ("closed:1006", lambda talk, t: talk.timeline.closed(1006, "", at(t))),
+    "closed:1006": ("closed:1006", lambda talk, t: talk.timeline.tell(inputs.Closed(1006, at(t), ""))),
     "timeout": ("timeout:first_delta", lambda talk, t: talk.timeline.expire(at(40_000))),
-    "abandoned": ("abandoned", lambda talk, t: talk.timeline.fail("abandoned", at(t))),
+    "abandoned": ("abandoned", lambda talk, t: talk.timeline.tell(inputs.Failed("abandoned", at(t)))),
 }
 
 
@@ -238,7 +239,7 @@ def test_the_first_terminal_cause_wins(first: str, second: str) -> None:
     talk.ask(0)
     CAUSES[first][1](talk, 10)
     CAUSES[second][1](talk, 20)
-    talk.timeline.fail("abandoned", at(50_000))
+    talk.timeline.tell(inputs.Failed("abandoned", at(50_000)))
 
     assert talk.only().outcome == CAUSES[first][0]
     assert talk.timeline.session().turns_ended == 1
@@ -262,7 +263,7 @@ def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session(
     talk = Talk(wanted=5)
     talk.ask(0)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
-    talk.timeline.closed(code, reason, at(20))
+    talk.timeline.tell(inputs.Closed(code, at(20), reason))
 
     turn, session = talk.only(), talk.timeline.session()
     assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
@@ -274,7 +275,7 @@ def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session(
 def test_a_message_that_is_too_large_is_the_sender_s_fault(ours: bool, outcome: str) -> None:
     talk = Talk(wanted=1)
     talk.ask(0)
-    talk.timeline.closed(1009, "too big", at(20), ours)
+    talk.timeline.tell(inputs.Closed(1009, at(20), "too big", ours=ours))
 
     assert talk.only().outcome == outcome
 
@@ -308,7 +309,7 @@ def test_an_expired_session_stays_expired_when_its_close_follows() -> None:
     talk = Talk(wanted=1)
     talk.ask(0)
     talk.hear(10, error("session_expired"))
-    talk.timeline.closed(1001, "Your session hit the maximum duration of 60 minutes.", at(11))
+    talk.timeline.tell(inputs.Closed(1001, at(11), "Your session hit the maximum duration of 60 minutes."))
 
     assert talk.only().outcome == "expired"
     assert (talk.timeline.session().outcome, talk.timeline.session().close_code) == ("expired", 1001)
@@ -329,7 +330,7 @@ def test_an_error_and_a_close_right_after_the_upgrade_is_a_refusal(
 ) -> None:
     talk = Talk(wanted=3, ready=False)
     talk.hear(10, *heard, error(code))
-    talk.timeline.closed(3000, "invalid_request_error", at(11))
+    talk.timeline.tell(inputs.Closed(3000, at(11), "invalid_request_error"))
 
     session = talk.timeline.session()
     assert (session.outcome, session.close_code, session.lost_turns, session.turns_begun) == (outcome, 3000, 3, 0)
@@ -338,7 +339,7 @@ def test_an_error_and_a_close_right_after_the_upgrade_is_a_refusal(
 def test_an_error_of_the_start_does_not_make_a_later_close_a_refusal() -> None:
     talk = Talk(ready=False)
     talk.hear(0, session_created(), error("benign"), session_updated())
-    talk.timeline.closed(1006, "", at(5_000))
+    talk.timeline.tell(inputs.Closed(1006, at(5_000), ""))
 
     assert talk.timeline.session().outcome == "closed:1006"
 
@@ -355,8 +356,8 @@ def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> Non
     talk.ask(0)
     talk.hear(10, created("r1"), failed("x"))
     talk.take(11)
-    talk.timeline.finish(at(12))
-    talk.timeline.closed(1000, "", at(13))
+    talk.timeline.tell(inputs.Finished(at(12)))
+    talk.timeline.tell(inputs.Closed(1000, at(13), ""))
 
     session = talk.timeline.session()
     assert (session.outcome, session.turns_ended, session.turns_good, session.lost_turns) == ("ok", 1, 0, 0)
@@ -366,7 +367,7 @@ def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> Non
 def test_an_abandoned_session_lost_no_turns() -> None:
     talk = Talk(wanted=4)
     talk.ask(0)
-    talk.timeline.fail("abandoned", at(10))
+    talk.timeline.tell(inputs.Failed("abandoned", at(10)))
 
     assert talk.only().outcome == "abandoned"
     assert (talk.timeline.session().outcome, talk.timeline.session().lost_turns) == ("abandoned", 0)
@@ -374,13 +375,13 @@ def test_an_abandoned_session_lost_no_turns() -> None:
 
 def test_a_session_keeps_what_was_said_of_it() -> None:
     talk = Talk(ready=False)
-    talk.timeline.connected({"dns_done": at(1), "upgrade_done": at(9)}, {"x-ms-region": "here"})
+    talk.timeline.tell(inputs.Connected({"dns_done": at(1), "upgrade_done": at(9)}, {"x-ms-region": "here"}))
     talk.hear(10, session_created())
     ready_before = talk.timeline.ready
     talk.send(11, "session.update", wire_bytes=300)
     talk.hear(20, session_updated(), message("x.y"), message("x.y"), message("z"))
     assert (ready_before, talk.timeline.ready) == (False, True)
-    talk.timeline.finish(at(30))
+    talk.timeline.tell(inputs.Finished(at(30)))
 
     session = talk.timeline.session()
     assert session.service_session_id == "sess_1"
@@ -401,9 +402,9 @@ def test_a_session_keeps_what_was_said_of_it() -> None:
 
 def test_connecting_begins_when_there_is_a_token() -> None:
     talk = Talk(ready=False)
-    talk.timeline.connected({"dns_done": at(41), "upgrade_done": at(49)}, {}, 40 * MS)
+    talk.timeline.tell(inputs.Connected({"dns_done": at(41), "upgrade_done": at(49)}, {}, 40 * MS))
     talk.hear(50, session_created())
-    talk.timeline.finish(at(60))
+    talk.timeline.tell(inputs.Finished(at(60)))
 
     session = talk.timeline.session()
     assert session.start_ns == AT_NS
@@ -509,7 +510,7 @@ def test_turns_follow_each_other_with_their_own_events(dialect: Dialect, output:
         talk.ask(1_000 * number, number, wants_audio=output == "audio")
         talk.hear(1_000 * number + 100, *reply(dialect, f"r{number}", output, deltas=number))
         talk.take(1_000 * number + 200)
-    talk.timeline.finish(at(9_000))
+    talk.timeline.tell(inputs.Finished(at(9_000)))
 
     assert [turn.outcome for turn in talk.taken] == ["ok"] * 3
     assert [turn.response_id for turn in talk.taken] == ["r1", "r2", "r3"]
@@ -576,7 +577,7 @@ def test_a_transcription_of_an_unknown_item_belongs_to_no_turn() -> None:
     talk.ask(0, audio_bytes=4_800, transcription_due=True)
     talk.hear(10, committed("item_1"), transcribed("item_7"))
     talk.hear(20, *reply(GA, "r1"))
-    talk.timeline.finish(at(30))
+    talk.timeline.tell(inputs.Finished(at(30)))
 
     assert "input_transcribed" not in talk.only().instants
 
@@ -754,7 +755,7 @@ def test_rate_limits_after_the_end_belong_to_the_session() -> None:
     talk.hear(10, *reply(GA, "r1"))
     turn = talk.only()
     talk.hear(20, message("rate_limits.updated", rate_limits=[]))
-    talk.timeline.finish(at(30))
+    talk.timeline.tell(inputs.Finished(at(30)))
 
     came = len(reply(GA, "r1"))
     assert turn.events == came - 1
@@ -820,7 +821,7 @@ def test_a_turn_says_where_its_stamps_came_from(kernel: list[bool], source: str)
     talk.ask(0)
     talk.hear(1, delta(GA, "audio", "r1"), kernel=kernel[0])
     talk.hear(2, done("r1"), kernel=kernel[1])
-    talk.timeline.finish(at(3))
+    talk.timeline.tell(inputs.Finished(at(3)))
 
     assert talk.only().stamp_source == source
     assert talk.timeline.session().stamp_fallbacks == kernel.count(False)
@@ -829,7 +830,7 @@ def test_a_turn_says_where_its_stamps_came_from(kernel: list[bool], source: str)
 def test_a_turn_that_heard_nothing_has_no_stamp_source_and_no_error() -> None:
     talk = Talk()
     talk.ask(0)
-    talk.timeline.fail("abandoned", at(1))
+    talk.timeline.tell(inputs.Failed("abandoned", at(1)))
 
     turn = talk.only()
     assert (turn.stamp_source, turn.stamp_error_ns, turn.stamp_error_max_ns) == (None, None, 0)
@@ -843,7 +844,7 @@ def test_bytes_are_counted_on_the_session_even_between_turns() -> None:
     talk.hear(3, message("rate_limits.updated"))
     turn = talk.only()
     talk.send(4, "input_audio_buffer.clear", wire_bytes=20)
-    talk.timeline.finish(at(5))
+    talk.timeline.tell(inputs.Finished(at(5)))
 
     session = talk.timeline.session()
     came = [delta(GA, "audio", "r1"), done("r1")]
@@ -906,11 +907,13 @@ def played(
         now_ns += gaps_ms[place % len(gaps_ms)] * MS
         if timeline.ready and timeline.turn_over and not timeline.over and left:
             number, output = left.pop(0)
-            timeline.begin(
-                build_turn(number, wants_audio=output == "audio", transcription_due=output == "audio"), now_ns
+            timeline.tell(
+                inputs.Begun(
+                    now_ns, build_turn(number, wants_audio=output == "audio", transcription_due=output == "audio")
+                )
             )
-            timeline.sent("input_audio_buffer.append", Handed(now_ns), wire_bytes=99, audio_bytes=480)
-            timeline.sent("response.create", Handed(now_ns), wire_bytes=99)
+            timeline.tell(inputs.Sent("input_audio_buffer.append", now_ns, 99, audio_bytes=480))
+            timeline.tell(inputs.Sent("response.create", now_ns, 99))
         message = Received(data, Arrival(now_ns, place % 3 * MS), len(data))
         timeline.received(dialect.decode(data), message)
         if timeline.turn_over:
@@ -925,9 +928,9 @@ def played(
     log=broken_logs(),
     gaps_ms=st.lists(st.sampled_from([0, 1, 50, 2_900, 3_100]), min_size=1, max_size=5),
     end=st.sampled_from([
-        lambda timeline, now_ns: timeline.fail("abandoned", now_ns),
-        lambda timeline, now_ns: timeline.closed(1006, "", now_ns),
-        lambda timeline, now_ns: timeline.closed(1000, "bye", now_ns),
+        lambda timeline, now_ns: timeline.tell(inputs.Failed("abandoned", now_ns)),
+        lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
+        lambda timeline, now_ns: timeline.tell(inputs.Closed(1000, now_ns, "bye")),
     ]),
 )  # fmt: skip
 def test_every_turn_that_began_ends_in_one_outcome_whatever_comes(
@@ -965,10 +968,14 @@ def check_instants(turn: TurnObservation) -> None:
 @thorough
 @given(log=broken_logs())
 def test_no_two_turns_share_a_response(log: tuple[Dialect, list[str], list[bytes]]) -> None:
-    _, turns = played(*log, [1], lambda timeline, now_ns: timeline.fail("abandoned", now_ns))
+    _, turns = played(*log, [1], lambda timeline, now_ns: timeline.tell(inputs.Failed("abandoned", now_ns)))
 
     answered = [turn.response_id for turn in turns if turn.response_id]
     assert len(set(answered)) == len(answered)
+
+
+def finish(timeline: Timeline, now_ns: int) -> None:
+    timeline.tell(inputs.Finished(now_ns))
 
 
 def test_a_message_that_comes_twice_changes_no_answer() -> None:
@@ -978,7 +985,7 @@ def test_a_message_that_comes_twice_changes_no_answer() -> None:
         for first in range(len(came))
         for again in range(first + 1, len(came) + 1)
         if (twice := [*came[:again], came[first], *came[again:]])
-        and [turn.response_id for turn in played(GA, ["text", "text"], twice, [1], Timeline.finish)[1]] != ["r1", "r2"]
+        and [turn.response_id for turn in played(GA, ["text", "text"], twice, [1], finish)[1]] != ["r1", "r2"]
     }
 
     assert moved == set()
@@ -987,7 +994,7 @@ def test_a_message_that_comes_twice_changes_no_answer() -> None:
 @thorough
 @given(log=logs(), gaps_ms=st.lists(st.sampled_from([0, 1, 50]), min_size=1, max_size=5))
 def test_when_all_goes_well_all_turns_are_ok(log: tuple[Dialect, list[str], list[bytes]], gaps_ms: list[int]) -> None:
-    _, turns = played(*log, gaps_ms, Timeline.finish)
+    _, turns = played(*log, gaps_ms, finish)
 
     assert [(turn.outcome, turn.response_id) for turn in turns] == [("ok", f"r{n}") for n in range(1, len(log[1]) + 1)]
 
@@ -1028,16 +1035,16 @@ def test_a_measure_whose_instant_did_not_happen_has_no_bound() -> None:
     talk.ask(0)
     talk.hear(10, created("r1"))
 
-    talk.timeline.fail("abandoned", at(20))
+    talk.timeline.tell(inputs.Failed("abandoned", at(20)))
     assert talk.only().bound_ns(CATALOGUE["ttfa"]) is None
 
 
 def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
     timeline = Timeline(at(0), 1, Limits(), GA)
-    timeline.connected({"upgrade_done": at(5)}, {}, errors_ns={"upgrade_done": 3})
+    timeline.tell(inputs.Connected({"upgrade_done": at(5)}, {}, errors_ns={"upgrade_done": 3}))
     for data, error_ns in ((session_created(), 4), (session_updated(), 5), (session_updated(), 9)):
         timeline.received(GA.decode(data), Received(data, Arrival(at(6), error_ns), len(data)))
-    timeline.sent("session.update", Handed(at(7), 11), wire_bytes=1)
+    timeline.tell(inputs.Sent("session.update", at(7), 1, 11))
 
     session = timeline.session()
     assert session.errors_ns == {"upgrade_done": 3, "session_created": 4, "session_updated": 5}

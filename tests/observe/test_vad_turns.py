@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bench.measures import CATALOGUE, Limits
+from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.protocol.events import Kind, Usage
+from bench.protocol.events import Usage
 from bench.protocol.openai_ga import GA
 from bench.transport.base import Network
 from tests.examples import thorough
@@ -183,7 +184,7 @@ def test_a_service_that_was_busy_answering_a_pause_is_not_late_before_it_was_don
 def test_a_close_that_comes_after_a_deadline_does_not_overtake_it(close_ms: int, outcome: str, ended_ms: int) -> None:
     talk = vad(speech=10)
     speaks(talk)
-    talk.timeline.closed(1006, "", at(close_ms))
+    talk.timeline.tell(inputs.Closed(1006, at(close_ms), ""))
 
     assert (talk.only().outcome, after_ms(talk.taken[0], "ended")) == (outcome, ended_ms)
     assert (talk.timeline.session().outcome, talk.timeline.session().close_code) == (outcome, 1006)
@@ -232,7 +233,7 @@ def test_what_follows_of_a_cancelled_turn_is_nobody_s_and_no_stray_commit() -> N
     second = talk.only()
     assert (second.outcome, second.response_id, after_ms(second, "first_audio")) == ("ok", "r3", 4_900)
     assert first.instants == instants
-    talk.timeline.finish(at(9_000))
+    talk.timeline.tell(inputs.Finished(at(9_000)))
     assert talk.timeline.session().stray_commits == 0
 
 
@@ -497,7 +498,7 @@ def test_what_was_committed_last_is_transcribed_last_or_not_at_all() -> None:
     talk.hear(900, speech_started("item_2"))
     talk.end_speech(1_400)
     hears(talk, 1_900, "item_2")
-    talk.timeline.fail("abandoned", at(2_000))
+    talk.timeline.tell(inputs.Failed("abandoned", at(2_000)))
 
     turn = talk.only()
     assert (turn.input_text, "input_transcribed" in turn.instants) == ("Hello", False)
@@ -509,7 +510,7 @@ def test_what_was_committed_last_is_transcribed_last_or_not_at_all() -> None:
 def test_an_expectation_that_is_met_changes_nothing() -> None:
     talk = vad()
     speaks(talk)
-    talk.timeline.expect(Kind.SPEECH_STOPPED, at(2_000))
+    talk.timeline.tell(inputs.Expected("speech_stopped", at(2_000)))
     before = talk.timeline.missing_expectation
     hears(talk, 2_000)  # what arrives at the deadline itself is in time
     after = talk.timeline.missing_expectation
@@ -521,7 +522,7 @@ def test_an_expectation_that_is_met_changes_nothing() -> None:
 def test_an_expectation_that_is_not_met_in_time_fails_the_turn_and_not_the_session() -> None:
     talk = vad()
     speaks(talk)
-    talk.timeline.expect(Kind.SPEECH_STOPPED, at(2_000))
+    talk.timeline.tell(inputs.Expected("speech_stopped", at(2_000)))
     assert talk.timeline.deadline()[:2] == (at(2_000), "failed:expected_speech_stopped")
     hears(talk, 2_001)
 
@@ -533,7 +534,7 @@ def test_an_expectation_that_is_not_met_in_time_fails_the_turn_and_not_the_sessi
 def test_what_has_come_already_is_not_expected_again() -> None:
     talk = vad()
     speaks(talk)
-    talk.timeline.expect(Kind.SPEECH_STARTED, at(1_001))
+    talk.timeline.tell(inputs.Expected("speech_started", at(1_001)))
 
     assert not talk.timeline.missing_expectation
     assert talk.timeline.deadline()[:2] == (at(11_000), "timeout:speech")
@@ -542,7 +543,7 @@ def test_what_has_come_already_is_not_expected_again() -> None:
 def test_a_turn_that_is_done_without_what_was_expected_fails_at_once() -> None:
     talk = vad()
     talk.ask(0)
-    talk.timeline.expect(Kind.TRANSCRIPT_DELTA, at(60_000))
+    talk.timeline.tell(inputs.Expected("transcript_delta", at(60_000)))
     talk.hear(100, delta(GA, "audio", "r1"), done("r1"))
 
     turn = talk.only()
@@ -554,7 +555,7 @@ def test_the_answer_to_a_pause_is_an_answer_for_whoever_expects_one() -> None:
     split(talk)
     talk.hear(890, speech_started("item_2"))
     talk.end_speech(900)
-    talk.timeline.expect(Kind.TRANSCRIPT_DONE, at(1_200))
+    talk.timeline.tell(inputs.Expected("transcript_done", at(1_200)))
     talk.hear(1_000, part_done(GA, "transcript", "r1"))
     talk.hear(1_100, done("r1"))
     assert talk.timeline.missing_expectation is False
@@ -566,10 +567,10 @@ def test_the_answer_to_a_pause_is_an_answer_for_whoever_expects_one() -> None:
 
 def test_nothing_is_expected_of_a_turn_that_is_over_or_was_never_begun() -> None:
     talk = vad()
-    talk.timeline.expect(Kind.AUDIO_DELTA, at(1))
+    talk.timeline.tell(inputs.Expected("audio_delta", at(1)))
     talk.ask(10)
     talk.hear(20, *reply(GA, "r1"))
-    talk.timeline.expect(Kind.TEXT_DELTA, at(30))
+    talk.timeline.tell(inputs.Expected("text_delta", at(30)))
 
     assert (talk.timeline.missing_expectation, talk.timeline.deadline()) == (False, None)
     assert talk.only().outcome == "ok"
@@ -591,7 +592,7 @@ def test_the_service_is_quiet_once_all_speech_is_committed_and_all_commits_are_a
 def test_whoever_gives_up_on_a_commit_does_not_take_its_answer_for_another_s() -> None:
     talk = vad()
     talk.hear(0, speech_started("x"), speech_stopped("x"), committed("x"))
-    talk.timeline.give_up()
+    talk.timeline.tell(inputs.GaveUp())
     assert talk.timeline.quiet_by_ns is None
     speaks(talk, 1, 20_000, 21_000)
     hears(talk, 21_500)
@@ -642,7 +643,8 @@ def test_the_network_is_that_of_each_turn_s_end_and_retransmissions_count_from_t
         talk.ask(1_000 * number, number)
         talk.hear(1_000 * number + 10, *reply(GA, f"r{number}"))
         asked.append(talk.timeline.awaits_network)
-        talk.timeline.measured(network)
+        if network is not None:
+            talk.timeline.tell(inputs.Measured(*network))
         talk.take(1_000 * number + 20)
 
     assert asked == [False, True] * 3
@@ -685,7 +687,7 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
     if begins and step == "begin":
         talk.begin_speech(now_ms, number, transcription_due=True)
     elif begins:
-        timeline.begin(build_turn(number), at(now_ms))
+        timeline.tell(inputs.Begun(at(now_ms), build_turn(number)))
         talk.send(now_ms, "response.create")
     elif step == "end" and not timeline.turn_over:
         talk.end_speech(now_ms)
@@ -693,11 +695,11 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
         talk.send(now_ms, "response.create")
         assert not timeline.wants_request(at(now_ms))
     elif step == "expect":
-        timeline.expect(Kind.AUDIO_DELTA, at(now_ms + 900))
+        timeline.tell(inputs.Expected("audio_delta", at(now_ms + 900)))
     elif step == "take":
         talk.take(now_ms)
     elif step == "give up":
-        timeline.give_up()
+        timeline.tell(inputs.GaveUp())
         assert timeline.quiet_by_ns is None or not talk.service_responds
     return begins
 
@@ -711,7 +713,7 @@ def test_every_token_that_was_told_is_a_turn_s_or_the_session_s_and_only_once(
     for step, gap_ms in steps:
         now_ms += gap_ms
         begun += perform(talk, step, now_ms, begun + 1)
-    talk.timeline.fail("abandoned", at(now_ms))
+    talk.timeline.tell(inputs.Failed("abandoned", at(now_ms)))
     talk.take(now_ms)
 
     kept = [talk.timeline.session().stray_usage, *(turn.usage for turn in talk.taken)]
@@ -730,7 +732,7 @@ def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
         now_ms += gap_ms
         begun += perform(talk, step, now_ms, begun + 1)
         assert timeline.deadline() is None or timeline.turn_over is False
-    timeline.fail("abandoned", at(now_ms))
+    timeline.tell(inputs.Failed("abandoned", at(now_ms)))
     talk.take(now_ms)
 
     session = timeline.session()
@@ -775,7 +777,7 @@ def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
         assert due is None or talk.timeline.wake_ns <= due[0]
 
     for each in (talk, anxious):
-        each.timeline.fail("abandoned", at(now_ms))
+        each.timeline.tell(inputs.Failed("abandoned", at(now_ms)))
         each.take(now_ms)
     assert talk.taken == anxious.taken
     assert talk.timeline.session() == anxious.timeline.session()
@@ -831,7 +833,7 @@ def test_an_instant_that_was_taken_back_has_no_bound() -> None:
     talk.hear(60, speech_started("item_1"), error_ns=1)
     hears(talk, 500)
     answers(talk, 550)  # to a pause: the end of the rest is still to be noticed
-    talk.timeline.fail("abandoned", at(1_000))
+    talk.timeline.tell(inputs.Failed("abandoned", at(1_000)))
 
     turn = talk.only()
     assert set(turn.errors_ns) == {"speech_started"}

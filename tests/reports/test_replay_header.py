@@ -9,6 +9,7 @@ import pytest
 
 from bench.cli.session_text import session_text
 from bench.measures import Limits
+from bench.observe import inputs
 from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import Replayed, replay
@@ -19,7 +20,7 @@ def logged(path: Path, about: dict[str, Any]) -> Replayed:
     log = EventLog(path, hide=str, keep_audio=False)
     facts = {"dialect": "ga", "script": "voice_turns"} | about
     timeline = LoggedTimeline(5_000_000_000, 1, Limits(), GA, service_responds=True, log=log, about=facts)
-    timeline.finish(6_000_000_000)
+    timeline.tell(inputs.Finished(6_000_000_000))
     log.close()
     return replay(path)
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bench.clock import Arrival, Handed
+from bench.clock import Arrival
 from bench.measures import Limits
+from bench.observe import inputs
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run import log_lines, redact
@@ -22,7 +23,7 @@ from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
 from bench.run.log_lines import SCHEMA_VERSION, CutAudio
 from bench.run.replay import replay
 from bench.target.credentials import Credential
-from bench.transport.base import Received, Transmitted
+from bench.transport.base import Received
 from bench.transport.memory import MemoryTransport
 from tests.helpers import AT_NS, at, build_turn, created, delta, done, error, message, session_created
 
@@ -50,7 +51,7 @@ class Logged:
 
     def say(self, name: str, data: bytes, audio_bytes: int = 0) -> None:
         self.transport.send(data)
-        self.timeline.sent(name, Handed(at(1)), wire_bytes=len(data), audio_bytes=audio_bytes)
+        self.timeline.tell(inputs.Sent(name, at(1), len(data), audio_bytes=audio_bytes))
 
     def lines(self, what: str = "") -> list[dict[str, Any]]:
         self.log.close()
@@ -69,7 +70,7 @@ def test_a_log_begins_with_what_the_session_is(tmp_path: Path) -> None:
 def test_what_was_sent_stands_in_the_log_once(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
     logged.say("conversation.item.create", GA.text("hello", "turn-1-item").data)
-    logged.timeline.sent("response.create", Handed(at(2), 5), wire_bytes=9)
+    logged.timeline.tell(inputs.Sent("response.create", at(2), 9, 5))
 
     item, request = logged.lines("sent")
     assert item["event"]["item"]["content"][0]["text"] == "hello"
@@ -78,9 +79,9 @@ def test_what_was_sent_stands_in_the_log_once(tmp_path: Path) -> None:
 
 def test_when_a_message_really_left_stands_behind_it_in_the_log(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.timeline.sent("response.create", Handed(at(2), 5, 77), wire_bytes=9)
-    logged.timeline.transmitted(Transmitted(77, at(3), False))
-    logged.timeline.transmitted(Transmitted(77, at(4), True))
+    logged.timeline.tell(inputs.Sent("response.create", at(2), 9, 5, 77))
+    logged.timeline.tell(inputs.Transmitted(77, at(3), False))
+    logged.timeline.tell(inputs.Transmitted(77, at(4), True))
 
     sent, *told = logged.lines()[1:]
     assert sent["ticket"] == 77
@@ -115,7 +116,7 @@ def test_audio_is_cut_unless_it_is_kept(tmp_path: Path, keep_audio: bool) -> Non
 
 def test_of_a_delta_s_audio_its_size_and_the_place_of_its_first_sound_are_left(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.timeline.begin(build_turn(), at(0))
+    logged.timeline.tell(inputs.Begun(at(0), build_turn()))
     logged.hear(audio(QUIET), audio(LOUD), delta(GA, "audio", "r1", "abc"))
 
     assert [line["audio"] for line in logged.lines("received")] == [
@@ -133,10 +134,10 @@ def test_of_a_delta_s_audio_its_size_and_the_place_of_its_first_sound_are_left(t
 def test_a_secret_that_the_service_quotes_is_never_written(tmp_path: Path, quoted: str) -> None:
     logged = Logged(tmp_path / "s.jsonl", hide=HIDE)
     plain = json.loads(f'"{quoted}"')
-    logged.timeline.connected({}, {"x-note": plain, "set-cookie": "session=1", "x-ms-region": "here"})
+    logged.timeline.tell(inputs.Connected({}, {"x-note": plain, "set-cookie": "session=1", "x-ms-region": "here"}))
     logged.hear(error("odd").replace(b"No.", quoted.encode()), b"{" + plain.encode())
-    logged.timeline.closed(1008, plain, at(2))
-    logged.timeline.fail("failed:x", at(3), plain)
+    logged.timeline.tell(inputs.Closed(1008, at(2), plain))
+    logged.timeline.tell(inputs.Failed("failed:x", at(3), plain))
 
     text = "".join(json.dumps(line, ensure_ascii=False) for line in logged.lines())
     assert SECRET[:12] not in text
@@ -165,15 +166,15 @@ def test_only_what_came_from_outside_is_written(tmp_path: Path) -> None:
     logged.timeline.expire(at(1))
     logged.timeline.take(at(1))
     logged.hear(b"{")
-    logged.timeline.closed(1006, "", at(2))
+    logged.timeline.tell(inputs.Closed(1006, at(2), ""))
 
     assert [line["what"] for line in logged.lines()] == ["session", "received", "closed"]
 
 
 def test_the_log_is_on_disk_when_a_turn_is_over(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.timeline.begin(build_turn(), at(0))
-    logged.timeline.sent("response.create", Handed(at(0)), wire_bytes=9)
+    logged.timeline.tell(inputs.Begun(at(0), build_turn()))
+    logged.timeline.tell(inputs.Sent("response.create", at(0), 9))
     logged.hear(created("r1"), audio(LOUD), done("r1"))
     assert len(logged.path.read_bytes().splitlines()) == 1  # what tells that it is a log
     (turn,) = logged.timeline.take(at(2))
@@ -188,8 +189,8 @@ def test_a_full_disk_is_said_once_and_does_not_reach_the_session(
 ) -> None:
     logged = Logged(Path("/dev/full"))
     for _ in range(3):
-        logged.timeline.begin(build_turn(), at(0))
-        logged.timeline.fail("abandoned", at(1))
+        logged.timeline.tell(inputs.Begun(at(0), build_turn()))
+        logged.timeline.tell(inputs.Failed("abandoned", at(1)))
         assert len(logged.timeline.take(at(1))) == 1
     logged.log.close()
 

@@ -5,27 +5,30 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.clock import Arrival, Handed
+from bench.clock import Arrival
 from bench.errors import UsageError
 from bench.measures import Limits
+from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.observe.turn import ARRIVALS
 from bench.plan.frames import PreparedScript
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.run import log_lines
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.log_lines import SCHEMA_VERSION
 from bench.run.recorder import Labels
 from bench.run.replay import replay
 from bench.session import Session
-from bench.transport.base import Network, Received, Transmitted
+from bench.transport.base import Network, Received
 from bench.transport.memory import TransmitDelays
 from tests.helpers import (
     AT_NS,
@@ -92,19 +95,19 @@ def hear(data: bytes, error_ns: int, kernel: bool) -> Tell:
 
 
 def put(name: str, audio_bytes: int, moments: dict[str, int], late: bool, ticket: int = 0) -> Tell:
-    return lambda timeline, now_ns: timeline.sent(
-        name, Handed(now_ns, 7, ticket), wire_bytes=99, audio_bytes=audio_bytes, moments=moments, late=late
+    return lambda timeline, now_ns: timeline.tell(
+        inputs.Sent(name, now_ns, 99, 7, ticket, audio_bytes=audio_bytes, moments=moments, late=late)
     )
 
 
 def transmit(ticket: int, acknowledged: bool, ago_ns: int = 0) -> Tell:
-    return lambda timeline, now_ns: timeline.transmitted(Transmitted(ticket, now_ns - ago_ns, acknowledged))
+    return lambda timeline, now_ns: timeline.tell(inputs.Transmitted(ticket, now_ns - ago_ns, acknowledged))
 
 
 def begin(changes: dict[str, Any]) -> Tell:
     def tell(timeline: Timeline, now_ns: int) -> None:
         if timeline.turn_over:
-            timeline.begin(build_turn(timeline.session().turns_begun + 1, **changes), now_ns)
+            timeline.tell(inputs.Begun(now_ns, build_turn(timeline.session().turns_begun + 1, **changes)))
 
     return tell
 
@@ -131,25 +134,25 @@ SENDS = st.builds(
 TRANSMITS = st.builds(transmit, st.integers(0, 3), st.booleans(), st.sampled_from([0, 5_000, 60 * MS]))
 OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.builds(
-        lambda kind: lambda timeline, now_ns: timeline.expect(kind, now_ns + 500 * MS),
+        lambda kind: lambda timeline, now_ns: timeline.tell(inputs.Expected(kind.name.lower(), now_ns + 500 * MS)),
         st.sampled_from([*ARRIVALS]),
     ),
-    st.sampled_from([None, Network(5, 4, 1), Network(6, 4, 3, "proxy")]).map(
-        lambda network: lambda timeline, now_ns: timeline.measured(network)
+    st.sampled_from([Network(5, 4, 1), Network(6, 4, 3, "proxy")]).map(
+        lambda network: lambda timeline, now_ns: timeline.tell(inputs.Measured(*network))
     ),
     st.just(lambda timeline, now_ns: timeline.expire(now_ns)),
     st.just(lambda timeline, now_ns: timeline.take(now_ns)),
-    st.just(lambda timeline, now_ns: timeline.give_up()),
+    st.just(lambda timeline, now_ns: timeline.tell(inputs.GaveUp())),
     st.sampled_from([(0, {"x-ms-region": "here"}), (40 * MS, {"retry-after": "7"})]).map(
-        lambda told: lambda timeline, now_ns: timeline.connected({"tcp_done": now_ns}, told[1], told[0])
+        lambda told: lambda timeline, now_ns: timeline.tell(inputs.Connected({"tcp_done": now_ns}, told[1], told[0]))
     ),
 )
 ENDS: list[Tell] = [
-    lambda timeline, now_ns: timeline.fail("abandoned", now_ns, "the run ended"),
-    lambda timeline, now_ns: timeline.fail("throttled:handshake", now_ns, "429"),
-    lambda timeline, now_ns: timeline.closed(1006, "", now_ns),
-    lambda timeline, now_ns: timeline.closed(1001, "maximum duration", now_ns),
-    lambda timeline, now_ns: timeline.finish(now_ns),
+    lambda timeline, now_ns: timeline.tell(inputs.Failed("abandoned", now_ns, "the run ended")),
+    lambda timeline, now_ns: timeline.tell(inputs.Failed("throttled:handshake", now_ns, "429")),
+    lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
+    lambda timeline, now_ns: timeline.tell(inputs.Closed(1001, now_ns, "maximum duration")),
+    lambda timeline, now_ns: timeline.tell(inputs.Finished(now_ns)),
 ]
 ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, HEARS, HEARS, SENDS, TRANSMITS, OTHERS)
 
@@ -190,7 +193,7 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
         hears(transcribed(item)),
         hears(done(response, usage=usage(audio_out=3))),
         OTHERS,
-        st.just(lambda timeline, now_ns: timeline.measured(Network(6, 4, now_ns % 9))),
+        st.just(lambda timeline, now_ns: timeline.tell(inputs.Measured(6, 4, now_ns % 9))),
         st.just(lambda timeline, now_ns: timeline.take(now_ns)),
     ]
 
@@ -235,8 +238,8 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
 def test_a_refusal_s_wait_and_the_wait_for_its_token_are_told_again(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
     live = LoggedTimeline(AT_NS, 1, LIMITS, GA, log=log, about=ABOUT)
-    live.connected({"tcp_done": AT_NS + 50 * MS}, {"retry-after": "7"}, 40 * MS)
-    live.fail("throttled:handshake", AT_NS + 60 * MS, "429")
+    live.tell(inputs.Connected({"tcp_done": AT_NS + 50 * MS}, {"retry-after": "7"}, 40 * MS))
+    live.tell(inputs.Failed("throttled:handshake", AT_NS + 60 * MS, "429"))
     log.close()
 
     again = replay(tmp_path / "log.jsonl").session
@@ -299,8 +302,8 @@ def test_a_replay_holds_what_went_over_the_wire_in_its_order(tmp_path: Path) -> 
 def test_a_turn_that_ended_because_nothing_came_ends_so_again(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
     live = LoggedTimeline(AT_NS, 1, LIMITS, GA, log=log, about=ABOUT)
-    live.begin(build_turn(), AT_NS)
-    live.sent("response.create", Handed(AT_NS), wire_bytes=9)
+    live.tell(inputs.Begun(AT_NS, build_turn()))
+    live.tell(inputs.Sent("response.create", AT_NS, 9))
     live.expire(AT_NS + 10_000 * MS)
     turns = live.take(AT_NS + 10_000 * MS)
     log.close()
@@ -395,3 +398,38 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
         replay(tmp_path)
     with pytest.raises(UsageError, match="cannot be read"):
         replay(tmp_path / "nowhere.jsonl")
+
+
+# Every kind of input.
+
+
+@pytest.mark.parametrize("kind", get_args(inputs.AnyInput), ids=lambda kind: kind.__name__)
+def test_every_kind_of_input_is_written_and_told_again(kind: type[inputs.Input], tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
+    live = LoggedTimeline(AT_NS, 1, LIMITS, GA, log=log, about=ABOUT)
+    told = EXAMPLES[kind]
+    live.tell(told)
+    log.close()
+    _, *written = (tmp_path / "log.jsonl").read_text().splitlines()
+
+    assert [msgspec.json.decode(line, type=log_lines.AnyLine) for line in written] == [told]
+    assert replay(tmp_path / "log.jsonl").session.instants.keys() >= live.session().instants.keys()
+
+
+EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
+    type(told): told
+    for told in (
+        inputs.Connected({"dns_done": AT_NS + MS}, {"x-ms-region": "here"}, MS, {"dns_done": 5}),
+        inputs.Begun(AT_NS + MS, build_turn()),
+        inputs.Sent("session.update", AT_NS + MS, 99, 7, 3, 4_800, {"speech_end": MS}, True),
+        inputs.Transmitted(3, AT_NS + MS, True),
+        inputs.Expected("response_done", AT_NS + MS),
+        inputs.Measured(6, 4, 3, "proxy"),
+        inputs.Expired(AT_NS + MS),
+        inputs.GaveUp(),
+        inputs.Failed("abandoned", AT_NS + MS, "the run ended"),
+        inputs.Closed(1008, AT_NS + MS, "policy", True),
+        inputs.Finished(AT_NS + MS),
+        inputs.Taken(AT_NS + MS),
+    )
+}

@@ -1,0 +1,162 @@
+"""What a session's timeline is told: one value for each thing that the session did, or that happened to it.
+
+An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values, with the messages that
+came between them (`bench.run.log_lines`); fields that have their default are left out of its lines. Messages are told
+by `Timeline.received` instead, for they are most of what happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from bench.protocol.audio import AudioFormatName
+
+NO_JSON = msgspec.Raw()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPlan:
+    """What must be known of a turn to observe it. All of its client event ids begin with `event_prefix`.
+
+    `vad`: the service finds the end of the caller's speech; `service_responds`: and starts the response by itself.
+    `tail_ns`: a VAD that has heard up to so much before the end of speech has not just heard it to a pause.
+    `audio`: the name of the file that is played.
+    """
+
+    number: int
+    step: str
+    event_prefix: str
+    request_event_id: str
+    wants_audio: bool = True
+    transcription_due: bool = False
+    vad: bool = False
+    service_responds: bool = False
+    tail_ns: int = 0
+    audio: str = ""
+    speech_format: AudioFormatName = "pcm16"
+    reply_format: AudioFormatName = "pcm16"
+    jitter_buffer_ns: int = 0
+
+
+class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="what"):
+    """Any of them; `what` tells which, where it is written down."""
+
+
+class Connected(Input, frozen=True, tag="connected"):
+    """The upgrade is done, or was refused: its phases, the service's response headers, the wait for a token before.
+
+    `errors_ns`: how much earlier each phase may really have ended. Connecting begins once there is a token: what a
+    sign-in takes is not the service's.
+    """
+
+    instants: Mapping[str, int]
+    headers: Mapping[str, str]
+    token_wait_ns: int = 0
+    errors_ns: Mapping[str, int] = {}
+
+
+class Begun(Input, frozen=True, tag="begin"):
+    """A turn begins; `at_ns` is read before its first send."""
+
+    at_ns: int
+    plan: TurnPlan
+
+
+class Sent(Input, frozen=True, tag="sent"):
+    """A client event of the current turn, or of the session where no turn is open, was handed to the kernel.
+
+    The call took `width_ns`. `ticket`: by which `Transmitted` says when it really left. `moments`: instants of speech
+    that a microphone recorded so many ns before. `late`: it left late for its schedule. `event`: in a log what it
+    said, its audio cut unless that is kept; left out where it is long.
+    """
+
+    name: str
+    at_ns: int
+    wire_bytes: int
+    width_ns: int = 0
+    ticket: int = 0
+    audio_bytes: int = 0
+    moments: Mapping[str, int] = {}
+    late: bool = False
+    event: msgspec.Raw = NO_JSON
+
+
+class Transmitted(Input, frozen=True, tag="transmitted"):
+    """The kernel said when the message with this ticket left, or when the peer's TCP acknowledged it.
+
+    It counts as long as its turn was not handed out, and changes nothing that was decided before.
+    """
+
+    ticket: int
+    at_ns: int
+    acknowledged: bool = False
+
+
+class Expected(Input, frozen=True, tag="expect"):
+    """The script insists that the turn under way gets an event of a kind by an instant.
+
+    `kind`: the name of a `bench.protocol.events.Kind`, in lower case.
+    """
+
+    kind: str
+    until_ns: int
+
+
+class Measured(Input, frozen=True, tag="measured"):
+    """What the kernel knew of the way to the peer (`TCP_INFO`), service or proxy, when the last turn ended."""
+
+    rtt_ns: int
+    min_rtt_ns: int
+    retransmits: int
+    scope: Literal["service", "proxy"] = "service"
+
+
+class Expired(Input, frozen=True, tag="expire"):
+    """Something was due by now, and did not come."""
+
+    at_ns: int
+
+
+class GaveUp(Input, frozen=True, tag="give_up"):
+    """What the service has under way is waited for no longer: it belongs to turns that are over."""
+
+
+class Failed(Input, frozen=True, tag="fail"):
+    """The session ends, and with it every open turn, unless something else ended it before."""
+
+    outcome: str
+    at_ns: int
+    detail: str = ""
+
+
+class Closed(Input, frozen=True, tag="closed"):
+    """The connection is gone; `ours`: we ended it, for what came broke a rule of the protocol or passed a limit.
+
+    OpenAI refuses by an error and a close after the upgrade.
+    """
+
+    code: int
+    at_ns: int
+    reason: str = ""
+    ours: bool = False
+
+
+class Finished(Input, frozen=True, tag="finish"):
+    """The script was played to its end, and we close."""
+
+    at_ns: int
+
+
+class Taken(Input, frozen=True, tag="take"):
+    """Turns that are over, and await nothing more by this instant, were handed out."""
+
+    at_ns: int
+
+
+AnyInput = (
+    Connected | Begun | Sent | Transmitted | Expected | Measured | Expired | GaveUp | Failed | Closed | Finished | Taken
+)
