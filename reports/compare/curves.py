@@ -35,7 +35,7 @@ LEGEND_PITCH = 16
 
 
 @dataclass(frozen=True)
-class Ratio:
+class RatioCurve:
     """One candidate's quantiles as multiples of the baseline's, with their interval."""
 
     candidate: str
@@ -84,7 +84,7 @@ def grid(n: int, asked: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(p) for p in np.unique(ps))
 
 
-def ratios(comparison: Comparison, question: Question, found: Sequence[Sample]) -> list[Ratio]:
+def ratios(comparison: Comparison, question: Question, found: Sequence[Sample]) -> list[RatioCurve]:
     """Each candidate against the baseline at every percentile of the grid, by the method of the verdicts."""
     method, paired = comparison.method, comparison.method.design == "pairs"
     asked = [f.question.p for f in comparison.findings if f.question.p and f.question.measure == question.measure]
@@ -105,11 +105,11 @@ def ratios(comparison: Comparison, question: Question, found: Sequence[Sample]) 
                 level=method.level,
                 run_sd=method.run_sd,
             )
-            result.append(Ratio(comparison.sides[place].label, place, ps, tuple(differences)))
+            result.append(RatioCurve(comparison.sides[place].label, place, ps, tuple(differences)))
     return result
 
 
-def told(ratios: Sequence[Ratio]) -> str:
+def told(ratios: Sequence[RatioCurve]) -> str:
     """p50 −1 %, largest difference +102 % at p97: of each candidate, by name where there are several."""
     said = []
     for ratio in ratios:
@@ -124,7 +124,7 @@ def told(ratios: Sequence[Ratio]) -> str:
     return f"{'; '.join(said)}." if said else ""
 
 
-def by_percentile(ratios: Sequence[Ratio], measure: str) -> Plot:
+def by_percentile(ratios: Sequence[RatioCurve], measure: str) -> Plot:
     """The candidates' quantiles as multiples of the baseline's, over percentiles by nines."""
     named = [(ratio.colour, shortened(ratio.candidate)) for ratio in ratios]
     rows = len(legend_rows(named, HALF - 74))
@@ -153,7 +153,7 @@ def by_percentile(ratios: Sequence[Ratio], measure: str) -> Plot:
     return plot
 
 
-def ends(ratios: Sequence[Ratio]) -> tuple[float, float]:
+def ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
     """Where the axis of multiples ends: around all lines and, as far as they are no wider, their bands."""
     points = [d for ratio in ratios for d in ratio.differences]
     lines = [d.d for d in points if math.isfinite(d.d)] or [0.0]
@@ -172,7 +172,7 @@ def _ticks(y: Scale) -> list[float]:
     return sorted(kept[1:])
 
 
-def _line(plot: Plot, ratio: Ratio, x: Scale, y: Scale, *, banded: bool) -> None:
+def _line(plot: Plot, ratio: RatioCurve, x: Scale, y: Scale, *, banded: bool) -> None:
     cls = f"s{tone(ratio.colour)}"
     points = [(p, found) for p, found in zip(ratio.ps, ratio.differences, strict=True) if not math.isnan(found.d)]
     if banded:
@@ -186,7 +186,7 @@ def _multiple(d: float) -> float:
     return math.exp(min(max(d, -50.0), 50.0))
 
 
-def _read(plot: Plot, ratios: Sequence[Ratio], x: Scale) -> None:
+def _read(plot: Plot, ratios: Sequence[RatioCurve], x: Scale) -> None:
     ps = sorted({p for ratio in ratios for p in ratio.ps})
     rows = []
     for p in ps:

@@ -35,7 +35,7 @@ REASONS = {
 
 
 @dataclass(frozen=True)
-class Step:
+class LookStep:
     """What one look saw: the estimate and the bounds that decide, on the axis; `read` in words."""
 
     pairs: int
@@ -45,14 +45,14 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Path:
+class EstimatePath:
     """A gate over the looks. Places are logs of a ratio, or percentage points; `planned`: pairs of all looks."""
 
     name: str
     rate: bool
     margin: float
     margin_text: str
-    steps: tuple[Step, ...]
+    steps: tuple[LookStep, ...]
     planned: tuple[int, ...]
     word: str
     reason: str
@@ -78,14 +78,16 @@ class Path:
         return f"{told} at {count(self.at)}{NBSP}pairs{estimate}{better}; the margin is {self.margin_text}."
 
 
-def paths(decision: Mapping[str, Any]) -> list[Path]:
+def paths(decision: Mapping[str, Any]) -> list[EstimatePath]:
     """The gates that any look has an estimate of."""
     looks, planned = decision.get("looks") or [], tuple(decision["plan"]["looks"])
     found = [_path(gate, at, looks, planned) for at, gate in enumerate(decision.get("gates") or [])]
     return [path for path in found if path.steps]
 
 
-def _path(gate: Mapping[str, Any], at: int, looks: Sequence[Mapping[str, Any]], planned: tuple[int, ...]) -> Path:
+def _path(
+    gate: Mapping[str, Any], at: int, looks: Sequence[Mapping[str, Any]], planned: tuple[int, ...]
+) -> EstimatePath:
     rate = gate["scale"] == "points"
     scale, accepted = (100.0 if rate else 1.0), Margin(**gate["margin"])
     seen = [(look, look["gates"][at]) for look in looks]
@@ -93,7 +95,7 @@ def _path(gate: Mapping[str, Any], at: int, looks: Sequence[Mapping[str, Any]], 
     beyond = [one["d"] - one["excess"] for _, one in seen if one["d"] is not None and one["excess"] is not None]
     agreed = accepted.points if rate else math.log1p(accepted.ratio)
     corrected = gate.get("corrected")
-    return Path(
+    return EstimatePath(
         name=gate["name"],
         rate=rate,
         margin=scale * (beyond[-1] if beyond else agreed),
@@ -107,12 +109,12 @@ def _path(gate: Mapping[str, Any], at: int, looks: Sequence[Mapping[str, Any]], 
     )
 
 
-def _step(look: Mapping[str, Any], one: Mapping[str, Any], scale: float) -> Step:
+def _step(look: Mapping[str, Any], one: Mapping[str, Any], scale: float) -> LookStep:
     reach = math.inf
     if None not in (one["se"], one["df"], look["critical"]):
         reach = float(stdtrit(one["df"], ndtr(look["critical"]))) * one["se"]
     d = one["d"]
-    return Step(look["pairs"], scale * d, scale * (d - reach), scale * (d + reach))
+    return LookStep(look["pairs"], scale * d, scale * (d - reach), scale * (d + reach))
 
 
 def reason(decision: Mapping[str, Any]) -> str:
@@ -124,7 +126,7 @@ def reason(decision: Mapping[str, Any]) -> str:
     return f"{at if decision.get('reason') != 'waiting' else ''}{REASONS.get(str(decision.get('reason')), '')}{beyond}"
 
 
-def path(found: Path) -> Plot:
+def path(found: EstimatePath) -> Plot:
     """Estimates with the bounds that decide, look by look; the line of the margin; looks that were not needed."""
     plot = Plot(
         HALF,
@@ -160,7 +162,7 @@ def _labels(planned: Sequence[int], x: Scale) -> list[float]:
     return kept[::-1]
 
 
-def ends(found: Path) -> tuple[float, float]:
+def ends(found: EstimatePath) -> tuple[float, float]:
     """Where the axis ends: around estimates and margin, and the bounds as far as they are no wider than twice that."""
     core = [0.0, found.margin, *(step.d for step in found.steps)]
     span = max(max(core) - min(core), 1e-3)
@@ -170,7 +172,7 @@ def ends(found: Path) -> tuple[float, float]:
     return low - 0.06 * (high - low), high + 0.12 * (high - low)
 
 
-def _ticks(found: Path, low: float, high: float) -> list[tuple[float, str]]:
+def _ticks(found: EstimatePath, low: float, high: float) -> list[tuple[float, str]]:
     """Round changes, but for "same"."""
     if found.rate:
         signed = [(value, value) for value in linear_ticks(low, high, 5)]
@@ -181,7 +183,7 @@ def _ticks(found: Path, low: float, high: float) -> list[tuple[float, str]]:
     return [(math.log1p(p / 100), change(1 + p / 100)) for p in percents if abs(p) > 1e-9 and p > -100]
 
 
-def _steps(plot: Plot, found: Path, x: Scale, y: Scale) -> None:
+def _steps(plot: Plot, found: EstimatePath, x: Scale, y: Scale) -> None:
     cls = f"v-{found.word.replace(' ', '-')}"
     plot.path([(x(step.pairs), y.clip(step.d)) for step in found.steps], "curve thin flow")
     rows = []

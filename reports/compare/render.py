@@ -14,7 +14,7 @@ from reports.compare.page import html
 from reports.looks.document import as_data
 
 
-class Paths(NamedTuple):
+class ComparePaths(NamedTuple):
     """Where a comparison was written."""
 
     html: Path
@@ -22,12 +22,12 @@ class Paths(NamedTuple):
     json: Path
 
 
-def write(comparison: Comparison, folder: Path) -> Paths:
+def write(comparison: Comparison, folder: Path) -> ComparePaths:
     """Write the three files, each in one step. Raises UsageError where the folder cannot be written.
 
     A run that was judged while it went on is shown with its decision.
     """
-    paths = Paths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
+    paths = ComparePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
     decided = as_data(comparison.decision) if comparison.decision is not None else None
     texts = html(comparison, decided), markdown(comparison), as_json(comparison)
     try:

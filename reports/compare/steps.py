@@ -54,7 +54,7 @@ def step_changes(base: Side, cand: Side, about: Question, *, seed: int, draws: i
         return []
     asked = Question(about.measure, "quantile", Margin(ratio=WORST_MARGIN), 0.5, origin=about.origin)
     arms = waits_of(base, asked), waits_of(cand, asked)
-    found = worst_step(*arms, base.sessions, np.random.default_rng(seed), level=level, draws=draws)
+    found = worst_step(*arms, base.sessions, np.random.default_rng(seed), draws=draws)
     if len(found) < 2:
         return []
     labels = [labels_of(base)[one.step] for one in found]

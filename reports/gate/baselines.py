@@ -31,7 +31,7 @@ from reports.sides.side import Side, counts_of, sample_of
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, ratio_of
-from reports.statistics.resample import quantile_draws, seed_of
+from reports.statistics.resample import quantile_draws, seed_of, variance
 from reports.summary.arms import FAIR
 from reports.summary.verdict import verdict_of
 from reports.wording.unusable import of_run
@@ -144,7 +144,6 @@ def _quantiles(side: Side) -> Iterable[Quantiles]:
 def _stored(measure: str, origin: str, sample: Sample, clusters: int, rng: np.random.Generator) -> Quantiles:
     values = [quantile(sample.values, p) for p in PS]
     drawn = quantile_draws(sample, PS, clusters=clusters, draws=DRAWS, rng=rng)
-    logs = [np.log(column[(column > 0) & np.isfinite(column)]) for column in drawn.T]
     return Quantiles(
         measure,
         origin,
@@ -152,7 +151,7 @@ def _stored(measure: str, origin: str, sample: Sample, clusters: int, rng: np.ra
         sample.failed,
         int(np.unique(sample.sessions).size),
         tuple(_rounded(value) for value in values),
-        tuple(_rounded(float(found.var(ddof=1))) if found.size > 1 else None for found in logs),
+        tuple(_rounded(variance(np.log(column[column > 0]))) for column in drawn.T),
         tuple(round(float(np.isinf(column).mean()), 4) for column in drawn.T),
     )
 

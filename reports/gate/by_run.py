@@ -8,8 +8,7 @@ from dataclasses import replace
 from bench.errors import UsageError
 from reports.compare.comparison import matched_to_the_first, measurements, notices_of_comparison, resampling
 from reports.gate.against import OtherRun, SameRun
-from reports.gate.doubts import doubted
-from reports.gate.relative import Answer, Answers, asked_of
+from reports.gate.relative import BaselineAnswer, BaselineAnswers, asked_of, doubted
 from reports.runs import Run, load
 from reports.sides.fairness import causes_of, checks_of, one_run, refuse_other_definitions
 from reports.sides.named import refuse_unknown
@@ -20,7 +19,7 @@ from reports.thresholds.grammar import Threshold
 
 def against_targets(
     targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold], level: float = LEVEL
-) -> Answers:
+) -> BaselineAnswers:
     """The other targets of an interleaved run against one of them."""
     (baseline,) = (side for side in targets if side.name == base.target)
     candidates = [side for side in targets if side is not baseline]
@@ -32,24 +31,24 @@ def against_run(
     base: OtherRun,
     thresholds: Sequence[Threshold],
     level: float = LEVEL,
-) -> Answers:
+) -> BaselineAnswers:
     """Each target against the one of the same label in another run, or against its only one."""
     other = load(base.folder, everything=False)
     others = targets_of(other)
     partners: dict[str, list[Side]] = {}
     for side in targets:
-        if not thresholds or any(one.margin is not None and one.target in ("", side.name) for one in thresholds):
+        if not thresholds or any(t.margin is not None and t.target in ("", side.name) for t in thresholds):
             partners.setdefault(_partner(base, side.name, [other.name for other in others]), []).append(side)
     parts = [
         _answers(
             _known(other, others, partner),
             mine,
-            [one for one in thresholds if not one.target or one.target in [side.name for side in mine]],
+            [t for t in thresholds if not t.target or t.target in [side.name for side in mine]],
             level,
         )
         for partner, mine in partners.items()
     ]
-    answers = Answers(
+    answers = BaselineAnswers(
         answers=tuple(answer for part in parts for answer in part.answers),
         void=tuple(dict.fromkeys(line for part in parts for line in part.void)),
         notices=tuple(dict.fromkeys(line for part in parts for line in part.notices)),
@@ -77,23 +76,26 @@ def _known(run: Run, others: Sequence[Side], partner: str) -> Side:
     return next(other for other in others if other.name == partner)
 
 
-def _answers(baseline: Side, candidates: Sequence[Side], thresholds: Sequence[Threshold], level: float) -> Answers:
+def _answers(
+    baseline: Side, candidates: Sequence[Side], thresholds: Sequence[Threshold], level: float
+) -> BaselineAnswers:
     """Of one comparison. What is the fault of the run that is checked is said by the check itself."""
     sides = among([baseline, *candidates])
     names = [side.name for side in sides[1:]]
     asked = asked_of(thresholds, sides, names)
     refuse_other_definitions(sides)
     each, how = matched_to_the_first(sides), resampling(sides, level)
-    measured = measurements(each, list(dict.fromkeys(one.question for one in asked)), how)
+    measured = measurements(each, list(dict.fromkeys(threshold.question for threshold in asked)), how)
+    by_question = {(figure.question, figure.candidate): figure for figure in measured}
+    answers = [
+        BaselineAnswer(
+            threshold.written,
+            replace(by_question[threshold.question, side.label], candidate=side.name),
+            provisional=not one_run(sides),
+        )
+        for threshold in asked
+        for side in sides[1:]
+        if threshold.target in ("", side.name)
+    ]
     void = [cause.line for cause in causes_of(checks_of(sides)) if cause.folder != candidates[0].run.folder]
-    by_question = {(one.question, one.candidate): one for one in measured}
-    return Answers(
-        tuple(
-            Answer(one.written, replace(by_question[one.question, side.label], candidate=side.name), not one_run(sides))
-            for one in asked
-            for side in sides[1:]
-            if one.target in ("", side.name)
-        ),
-        tuple(void),
-        notices=notices_of_comparison(sides, measured),
-    )
+    return BaselineAnswers(tuple(answers), tuple(void), notices=notices_of_comparison(sides, measured))

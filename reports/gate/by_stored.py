@@ -12,9 +12,8 @@ from bench.measures import CATALOGUE
 from reports.finding import Arm, Measured
 from reports.gate.against import StoredRuns
 from reports.gate.baselines import PS, Kept, Quantiles, Rate, rate_of, run_id_of
-from reports.gate.doubts import doubted
 from reports.gate.eligible import Eligible, eligible
-from reports.gate.relative import Answer, Answers, asked_of
+from reports.gate.relative import BaselineAnswer, BaselineAnswers, asked_of, doubted
 from reports.numbers import listed, plural
 from reports.question import Question
 from reports.sides.fairness import throttled_cause, throttled_share
@@ -34,14 +33,14 @@ def against_stored_runs(
     thresholds: Sequence[Threshold],
     allowed: Sequence[str] = (),
     level: float = LEVEL,
-) -> Answers:
+) -> BaselineAnswers:
     """Each target against its stored runs. Raises UsageError for a threshold on what stored runs do not hold.
 
     Stored runs that differ in a condition are left out; where all of them do, that is what is said. A target of which
     none is stored yet, for it is the first night, is inconclusive.
     """
     names = [side.name for side in sides]
-    answers: list[Answer] = []
+    answers: list[BaselineAnswer] = []
     void: list[str] = []
     differs: list[str] = []
     notices: list[str] = []
@@ -60,7 +59,7 @@ def against_stored_runs(
             for one in asked_of(mine, [side], names)
             if _storable(one.question)
         ]
-    found = Answers(tuple(answers), tuple(void), tuple(differs), tuple(notices), listed(against))
+    found = BaselineAnswers(tuple(answers), tuple(void), tuple(differs), tuple(notices), listed(against))
     return doubted(found, sides)
 
 
@@ -76,12 +75,12 @@ def _storable(question: Question) -> bool:
     return True
 
 
-def _answer(written: str, side: Side, question: Question, stored: Eligible, level: float) -> Answer:
+def _answer(written: str, side: Side, question: Question, stored: Eligible, level: float) -> BaselineAnswer:
     """One question of a target; provisional where there are too few stored runs to tell their spread."""
     rows, difference, now = (_rate if question.kind == "rate" else _quantile)(side, question, stored.runs, level)
     unfit = side.inexact(question)
     measured = Measured(question, side.name, None if unfit else difference, (_least(rows), now), unfit)
-    return Answer(written, measured, provisional=len(rows) < KNOWN, unstored=stored.unstored)
+    return BaselineAnswer(written, measured, provisional=len(rows) < KNOWN, unstored=stored.unstored)
 
 
 Found = tuple[Sequence[Quantiles | Rate], Difference | None, Arm]

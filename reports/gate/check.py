@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import UsageError
+from reports.gate import by_limit
 from reports.gate.against import OtherRun, SameRun, StoredRuns, baseline_of
-from reports.gate.by_decision import by_looks, was_planned
+from reports.gate.by_looks import by_looks, was_planned
 from reports.gate.by_run import against_run, against_targets
 from reports.gate.by_stored import against_stored_runs
-from reports.gate.items import Checked, Item, OnInconclusive, limited, not_exact
-from reports.gate.kept import Figure
-from reports.gate.one_arm import figures
-from reports.gate.relative import Answers, items_of
-from reports.gate.throttling import THROTTLED, too_throttled
+from reports.gate.items import Checked, Item, OnInconclusive
+from reports.gate.relative import BaselineAnswers, items_of
 from reports.labels import labels_of
 from reports.numbers import listed, percent
-from reports.question import Question
 from reports.runs import Run, load
 from reports.sides.clusters import ABSENT
-from reports.sides.fairness import own_causes
+from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.side import Side, targets_of
 from reports.statistics.differences import LEVEL
 from reports.summary.arms import FAIR
@@ -41,7 +37,7 @@ DRIFTING = (
     "{} drifted while the run went on: sessions that follow one another are alike. So quarters of the run are counted, "
     "not sessions, and these limits are provisional. A longer run tells more."
 )
-FAILURES = "failures"
+FAILURES, THROTTLED = "failures", "throttled"
 UNUSED = "No threshold is relative, so the baseline was not used; leave out --thresholds for the default gates."
 
 
@@ -64,7 +60,7 @@ def checked(
     _refuse_unknown_steps(thresholds, run, sides)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
     answers = _answers(run, sides, thresholds, baseline, allow, level)
-    limits = [item for threshold in absolute for side in sides for item in _limited(threshold, side)]
+    limits = [item for threshold in absolute for side in sides for item in by_limit.items_of(threshold, side)]
     items = (*limits, *items_of(answers.answers), *answers.items)
     return Checked(
         run_id=str(run.document.get("run_id") or folder.name),
@@ -88,9 +84,21 @@ def _drifting(limits: Sequence[Item]) -> Iterable[str]:
         yield DRIFTING.format(names)
 
 
-def _throttled(sides: Sequence[Side], items: Sequence[Item], answers: Answers) -> Iterable[str]:
+def _throttled(sides: Sequence[Side], items: Sequence[Item], answers: BaselineAnswers) -> Iterable[str]:
     """That a target was throttled, where the comparison has not said it."""
-    return () if any(THROTTLED in line for line in answers.void) else too_throttled(sides, items)
+    return () if any(THROTTLED in line for line in answers.void) else _too_throttled(sides, items)
+
+
+def _too_throttled(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[str]:
+    """Why a run says nothing: of its targets that are judged, those of which more than 1 % was throttled.
+
+    Where a threshold is about `throttled` itself, that one decides.
+    """
+    judged = {item.target for item in items}
+    decided = {item.target for item in items if not item.relative and item.threshold.startswith(THROTTLED)}
+    for side in sides:
+        if side.name in judged - decided and throttled_share(side) > FAIR:
+            yield throttled_cause(side).line
 
 
 def _refuse_unknown_targets(thresholds: Sequence[Threshold], sides: Sequence[Side]) -> None:
@@ -118,24 +126,6 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: Run, sides: Sequ
             )
 
 
-def _limited(threshold: Threshold, side: Side) -> list[Item]:
-    """An absolute threshold on a target; one for each origin."""
-    if threshold.target not in ("", side.name):
-        return []
-    found = [_held(threshold, side, question, figure) for question, figure in figures(side, threshold)]
-    steps = side.turns.steps
-    if threshold.step and threshold.step not in steps:
-        reason = f"no turn of a step {threshold.step} was measured{near(threshold.step, steps)} there are: "
-        return [replace(item, reason=reason + (", ".join(steps) or "none")) for item in found]
-    return found
-
-
-def _held(threshold: Threshold, side: Side, question: Question, figure: Figure) -> Item:
-    """One figure; where it is not exact in this run, neither kept nor broken."""
-    item, why = limited(threshold, side.name, question, figure), side.inexact(question)
-    return not_exact(item, why) if why and item.turns else item
-
-
 def _answers(
     run: Run,
     sides: Sequence[Side],
@@ -143,7 +133,7 @@ def _answers(
     baseline: str | None,
     allow: Sequence[str],
     level: float,
-) -> Answers:
+) -> BaselineAnswers:
     """What the baseline says; nothing where it is not asked."""
     names = [side.name for side in sides]
     base = baseline_of(baseline, run.folder, run.document, names)
@@ -158,7 +148,7 @@ def _answers(
     if base is None and not thresholds:
         raise UsageError(f"there is nothing to check: give --thresholds FILE, or {REMEDY}")
     if thresholds and not relative:
-        return Answers(notices=(UNUSED,) if baseline else ())
+        return BaselineAnswers(notices=(UNUSED,) if baseline else ())
     match base:
         case SameRun() if was_planned(run.document):
             return by_looks(run, sides, base, relative)
@@ -168,7 +158,7 @@ def _answers(
             return against_run(sides, base, thresholds, level)
         case StoredRuns():
             return against_stored_runs(sides, base, thresholds, allow, level)
-    return Answers()
+    return BaselineAnswers()
 
 
 def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[str]:

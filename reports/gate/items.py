@@ -8,19 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from reports.finding import Finding
-from reports.gate.kept import TAIL, Figure, judged
 from reports.labels import called
 from reports.question import Question
 from reports.statistics.differences import Difference
 from reports.statistics.quantiles import lack
-from reports.statistics.shares import sessions_without
 from reports.thresholds.gated import GATED
-from reports.thresholds.grammar import Threshold
 from reports.wording.differences import as_share, margin, scale_of
 from reports.wording.differences import figure as figure_name
-from reports.wording.unseen import nothing_seen
 
-Word = Literal[
+ItemWord = Literal[
     "kept", "broken", "regressed", "improved", "equivalent", "not regressed", "inconclusive", "no data"
 ]  # fmt: skip
 Grade = Literal["passed", "failed", "unsure", "void"]
@@ -29,7 +25,7 @@ OnInconclusive = Literal["fail", "pass", "warn"]
 NO_DATA = "the run or its baseline has no such figure"
 PASSED, FAILED, INCONCLUSIVE, VOID = 0, 1, 3, 4
 """Exit statuses, beside 2 for what cannot be asked so."""
-GRADES: dict[Word, Grade] = {
+GRADES: dict[ItemWord, Grade] = {
     "kept": "passed",
     "improved": "passed",
     "equivalent": "passed",
@@ -53,7 +49,7 @@ class Item:
     figure: str
     target: str
     unit: str
-    word: Word
+    word: ItemWord
     value: float | None
     low: float | None
     high: float | None
@@ -134,27 +130,6 @@ class Checked:
         return tuple(item for item in self.items if item.grade in grades)
 
 
-def limited(threshold: Threshold, target: str, question: Question, figure: Figure) -> Item:
-    """An absolute threshold on one target."""
-    assert threshold.limit is not None, f"{threshold.text} is relative"
-    word, reason = judged(figure, threshold.sign, threshold.limit)
-    if word == "inconclusive" and question.kind == "rate" and not figure.value and not figure.missing:
-        needed = sessions_without(threshold.limit, TAIL)
-        reason = nothing_seen(question.measure, figure.sessions, TAIL, needed)
-    item = Item(
-        threshold.written, figure_name(question), target, GATED[threshold.measure].unit, word,
-        finite(figure.value), finite(figure.low), finite(figure.high), threshold.limit, reason=reason,
-        turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
-        among_failures=figure.value == math.inf, low_endless=figure.low == math.inf, provisional=figure.drifts,
-    )  # fmt: skip
-    if word == "inconclusive" and figure.sessions < figure.needs:
-        return replace(
-            item, value=None, low=None, high=None, among_failures=False, low_endless=False, provisional=False,
-            needs=figure.needs, too_few=figure.sessions, lacks="sessions",
-        )  # fmt: skip
-    return _without_few(item, question, [(figure.turns, figure.sessions)])
-
-
 def not_exact(item: Item, why: str) -> Item:
     """Without its figures, and with why: they are not exact in this run, so it is neither kept nor broken."""
     return replace(
@@ -163,7 +138,7 @@ def not_exact(item: Item, why: str) -> Item:
     )  # fmt: skip
 
 
-def _without_few(item: Item, question: Question, arms: Sequence[tuple[int, int]]) -> Item:
+def without_few(item: Item, question: Question, arms: Sequence[tuple[int, int]]) -> Item:
     """Without the figures of a quantile that may not be printed of any of the arms, by their turns and sessions.
 
     The first arm is the baseline where there are two, and the last the target itself.
@@ -183,16 +158,11 @@ def _without_few(item: Item, question: Question, arms: Sequence[tuple[int, int]]
     )  # fmt: skip
 
 
-def without_few(item: Item, finding: Finding) -> Item:
-    """Without the figures of a quantile that an arm has too few turns or sessions for."""
-    return _without_few(item, finding.question, list(zip(finding.turns, finding.sessions, strict=True)))
-
-
 def compared_item(threshold: str, finding: Finding) -> Item:
     """A relative threshold on one target. An arm without the figure is no data."""
     question, difference, verdict = finding.question, finding.difference, finding.verdict
     there = difference is not None or bool(finding.inexact)
-    word: Word = verdict.word if there else "no data"
+    word: ItemWord = verdict.word if there else "no data"
     reason = verdict.reason if there else NO_DATA
     value = difference.candidate if difference else math.nan
     low, high = (_share(difference, end) for end in (difference.low, difference.high)) if difference else (None, None)

@@ -26,7 +26,7 @@ from reports.thresholds.grammar import Sign
 LEVEL = 0.90
 TAIL = (1 - LEVEL) / 2
 
-Word = Literal["kept", "broken", "inconclusive", "no data"]
+LimitWord = Literal["kept", "broken", "inconclusive", "no data"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def of_mean(arm: PerCluster) -> Figure:
     return Figure(found.value, *ends, int(found.turns), found.clusters, missing=_few_sessions(found.clusters))
 
 
-def judged(figure: Figure, sign: Sign, limit: float) -> tuple[Word, str]:
+def judged(figure: Figure, sign: Sign, limit: float) -> tuple[LimitWord, str]:
     """Whether the limit is kept, and why nothing can be said where it is not known."""
     if not figure.turns:
         return "no data", "nothing was measured"

@@ -6,18 +6,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from bench.errors import UsageError
+from reports.compare.decided import notices_of
 from reports.finding import Finding, Measured, judge, provisional
 from reports.gate.items import Item, compared_item, without_few
+from reports.numbers import NBSP
 from reports.question import Question
 from reports.sides.questions import by_origin, default_questions
-from reports.sides.side import Side
+from reports.sides.side import Side, drifts_of
 from reports.statistics.differences import LEVEL
+from reports.summary.drift import Drift, suspected
 from reports.thresholds.grammar import Threshold
 from reports.wording.differences import margin
 
+ASSUMED = (
+    "Provisional: another run, or fewer than five stored ones, do not tell the spread from run to run; "
+    f"for times 5{NBSP}% was assumed. Store five to drop this."
+)
+DRIFTED = (
+    "{}Drift of the steady phase is {}. What a run measured at one time then says less of another: such verdicts are "
+    "provisional."
+)
+
 
 @dataclass(frozen=True)
-class Asked:
+class AskedThreshold:
     """A question to candidates: with its threshold as it was written, of all targets or of one."""
 
     written: str
@@ -26,7 +38,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
+class BaselineAnswer:
     """What was measured of one question for one target of the run, beside its baseline."""
 
     written: str
@@ -42,13 +54,13 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Answers:
+class BaselineAnswers:
     """All that a baseline has to say. `void`, `differs`, `notices`, `against`: as in `Checked`.
 
     `items`: verdicts that were made already, by looks; `answers` still want theirs.
     """
 
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[BaselineAnswer, ...] = ()
     void: tuple[str, ...] = ()
     differs: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
@@ -56,7 +68,7 @@ class Answers:
     items: tuple[Item, ...] = ()
 
 
-def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Sequence[str]) -> list[Asked]:
+def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Sequence[str]) -> list[AskedThreshold]:
     """The relative thresholds as questions to these sides, of each origin one; without any the default gates.
 
     `targets`: the candidates. Raises UsageError for a threshold of a target that is none of them.
@@ -69,12 +81,12 @@ def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Se
             )
     if thresholds:
         return [
-            Asked(threshold.written, question, threshold.target)
+            AskedThreshold(threshold.written, question, threshold.target)
             for threshold in relative
             for question in by_origin(threshold.question, sides)
         ]
     defaults = [question for question in default_questions(sides) if question.gated]
-    return [Asked(_default(question), question) for question in defaults]
+    return [AskedThreshold(_default(question), question) for question in defaults]
 
 
 def _default(question: Question) -> str:
@@ -84,16 +96,44 @@ def _default(question: Question) -> str:
     return f"{question.measure}: {of}<{accepted.replace('point', 'pt').replace('pts', 'pt')}"
 
 
-def items_of(answers: Iterable[Answer]) -> list[Item]:
+def items_of(answers: Iterable[BaselineAnswer]) -> list[Item]:
     """Items with their verdicts, Holm's correction over all of them, whatever baseline they are against."""
-    found = list(answers)
-    level = next((one.level for answer in found if (one := answer.measured.difference)), LEVEL)
-    findings = judge([answer.measured for answer in found], "the baseline", level=level)
-    return [_item(answer, finding) for answer, finding in zip(found, findings, strict=True)]
+    answered = list(answers)
+    level = next((apart.level for answer in answered if (apart := answer.measured.difference)), LEVEL)
+    findings = judge([answer.measured for answer in answered], "the baseline", level=level)
+    return [_item(answer, finding) for answer, finding in zip(answered, findings, strict=True)]
 
 
-def _item(answer: Answer, finding: Finding) -> Item:
-    item = without_few(compared_item(answer.written, provisional(finding) if answer.provisional else finding), finding)
+def _item(answer: BaselineAnswer, finding: Finding) -> Item:
+    item = compared_item(answer.written, provisional(finding) if answer.provisional else finding)
+    item = without_few(item, finding.question, list(zip(finding.turns, finding.sessions, strict=True)))
     if answer.unstored and item.turns:
         return replace(item, word="inconclusive", reason=answer.unstored)
     return item
+
+
+def doubted(answers: BaselineAnswers, targets: Sequence[Side], before: Sequence[Side] = ()) -> BaselineAnswers:
+    """What another run, whose targets are `before`, or stored ones say of a run, marked where it is provisional."""
+    drifted, chosen = _drifts(targets), notices_of(targets, None)
+    doubtful = {side.name for side in targets} if chosen else {drift.target for drift in drifted}
+    notices = [
+        *answers.notices,
+        *([ASSUMED] if any(answer.provisional and answer.measured.difference for answer in answers.answers) else []),
+        *_drifted(drifted, ""),
+        *(_drifted(_drifts(before), f"{before[0].run.folder.name}: ") if before else []),
+        *(f"{notice} The verdicts are provisional." for notice in chosen if notice not in answers.notices),
+    ]
+    marked = tuple(
+        replace(answer, provisional=answer.provisional or answer.target in doubtful) for answer in answers.answers
+    )
+    return replace(answers, answers=marked, notices=tuple(notices))
+
+
+def _drifts(targets: Sequence[Side]) -> list[Drift]:
+    """Those of a run that are suspected."""
+    return [drift for drift in drifts_of(targets[0]) if drift.suspected] if targets else []
+
+
+def _drifted(drifts: Sequence[Drift], whose: str) -> Iterable[str]:
+    if drifts:
+        yield DRIFTED.format(whose, suspected(drifts))

@@ -13,14 +13,14 @@ from reports.gate.items import Checked
 from reports.gate.junit import refusal, xml
 
 
-class Paths(NamedTuple):
+class CheckPaths(NamedTuple):
     """Where a check was written."""
 
     json: Path
     markdown: Path
 
 
-def write(checked: Checked, folder: Path, junit: Path | None = None) -> Paths:
+def write(checked: Checked, folder: Path, junit: Path | None = None) -> CheckPaths:
     """Write the files, each in one step. Raises UsageError for one that cannot be written."""
     paths = paths_in(folder)
     texts = [(paths.json, as_json(checked)), (paths.markdown, markdown(checked))]
@@ -44,9 +44,9 @@ def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
         _write(junit, refusal(error))
 
 
-def paths_in(folder: Path) -> Paths:
+def paths_in(folder: Path) -> CheckPaths:
     """Where a run's check is written."""
-    return Paths(folder / "check.json", folder / "check.md")
+    return CheckPaths(folder / "check.json", folder / "check.md")
 
 
 def _write(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import Course
+from reports.looks.sequence import LookCourse
 from reports.question import Question
 from reports.runs import Run
 from reports.wording.unusable import Cause
@@ -26,7 +26,7 @@ class Decision:
     targets: tuple[str, str]
     plan: DecisionPlan
     gates: tuple[Question, ...]
-    course: Course
+    course: LookCourse
     pairs: int
     seed: int
     ended: bool

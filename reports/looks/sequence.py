@@ -21,7 +21,7 @@ from typing import Literal
 from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics import corrected, looks
-from reports.statistics.verdicts import Word
+from reports.statistics.verdicts import Word, step_down
 
 Reason = Literal["regressed", "not regressed", "futile", "last look", "invalid", "waiting", "ended by hand", "no look"]
 """Why there was no further look. `waiting`: there will be; `no look`: the run ended before the first was complete."""
@@ -119,7 +119,7 @@ class Ruling:
 
 
 @dataclass(frozen=True)
-class Course:
+class LookCourse:
     """All looks that were held, the last one being the one that decided, and what came of them."""
 
     looks: tuple[Look, ...]
@@ -138,7 +138,7 @@ def follow(
     end: Literal["", "by hand", "blind"] = "",
     *,
     unfit: Callable[[int], object] = lambda pairs: False,
-) -> Course:
+) -> LookCourse:
     """Hold `complete` of the planned looks, one after another, until one decides. `see`: pairs → every gate; `unfit`:
     pairs → whether they may not be compared.
 
@@ -147,7 +147,7 @@ def follow(
     decided, the last complete one is the final one: it takes all of the error that is left.
     """
     if not complete:
-        return Course((), "no look" if end else "waiting", ())
+        return LookCourse((), "no look" if end else "waiting", ())
     seen = lru_cache(maxsize=None)(lambda pairs: tuple(see(pairs)))
     found = _hold(schedule, seen, unfit, complete, schedule.shares, "ended by hand" if end else "waiting")
     if end != "blind" or found.reason != "ended by hand":
@@ -162,7 +162,7 @@ def _hold(
     complete: int,
     shares: Sequence[float],
     otherwise: Reason,
-) -> Course:
+) -> LookCourse:
     """Looks at these shares of N, of which the last one takes all that is left."""
     ladder = [looks.bounds(shares, schedule.level / rest) for rest in range(schedule.gates, 0, -1)]
     held: list[Look] = []
@@ -193,12 +193,8 @@ def _passes(seen: Seen, c: float) -> bool:
 def _worse(look: Look, ladder: Sequence[float]) -> frozenset[int]:
     """Gates beyond their margin after Holm: the farthest against a / gates, the next against a / (gates − 1), …"""
     tested = [gate for gate, one in enumerate(look.seen) if not one.untested]
-    found = set()
-    for gate, c in zip(sorted(tested, key=lambda gate: -look.seen[gate].z), ladder, strict=False):
-        if look.seen[gate].z < c:
-            break
-        found.add(gate)
-    return frozenset(found)
+    beyond = step_down([look.seen[gate].z for gate in tested], ladder)
+    return frozenset(gate for gate, is_beyond in zip(tested, beyond, strict=True) if is_beyond)
 
 
 def _reason(
@@ -238,7 +234,7 @@ def _course(
     worse: frozenset[int],
     shares: Sequence[float],
     bounds: Sequence[float],
-) -> Course:
+) -> LookCourse:
     rulings = []
     for gate, at in enumerate(passed):
         k = len(held) - 1 if at is None or gate in worse else at
@@ -248,7 +244,7 @@ def _course(
         drifted = any(look.seen[gate].drifts for look in held)
         told = _estimates(seen, c, shares[: k + 1], bounds[: k + 1])
         rulings.append(Ruling(word, why, k, seen.d, *told, provisional=drifted))
-    return Course(tuple(held), reason, tuple(rulings))
+    return LookCourse(tuple(held), reason, tuple(rulings))
 
 
 def _why(seen: Seen, c: float, reason: Reason, schedule: Schedule) -> str:

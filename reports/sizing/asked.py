@@ -18,7 +18,7 @@ EFFECT, MARGIN, EFFECT_POINTS = 0.2, 0.1, 0.03
 
 
 @dataclass(frozen=True)
-class Asked:
+class SizeQuestion:
     """`effect`: how much worse the candidate truly is, which is to be found with this power."""
 
     question: Question
@@ -41,7 +41,7 @@ class Asked:
         return sessions_without(self.margin, LEVEL) if self.is_rate else None
 
 
-def asked(measure: str, detect: str | None, margin: str | None, power: float) -> Asked:
+def asked(measure: str, detect: str | None, margin: str | None, power: float) -> SizeQuestion:
     """Raises UsageError that says what is allowed."""
     name, _, aggregate = measure.partition(":")
     of = gated(name.strip())
@@ -58,8 +58,8 @@ def asked(measure: str, detect: str | None, margin: str | None, power: float) ->
     if rate:
         if aggregate not in ("", "rate"):
             raise UsageError(f"{name} is a rate: write --measure {name}")
-        return Asked(Question(name, "rate", Margin(points=accepted)), effect, accepted, power)
-    return Asked(
+        return SizeQuestion(Question(name, "rate", Margin(points=accepted)), effect, accepted, power)
+    return SizeQuestion(
         Question(name, "quantile", Margin(ratio=accepted), _quantile(name, aggregate)), effect, accepted, power
     )
 

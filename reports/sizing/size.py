@@ -18,7 +18,7 @@ from reports.sides.clusters import ABSENT, by_pair, by_session
 from reports.sides.named import folder_of, known_targets
 from reports.sides.questions import by_origin, common_origins
 from reports.sides.side import Side, counts_of, sample_of
-from reports.sizing.asked import Asked
+from reports.sizing.asked import SizeQuestion
 from reports.sizing.prices import time_price, usd_per_session, usd_price
 from reports.statistics.components import Spread, cheapest_turns, components_at, spread_of
 from reports.statistics.differences import Margin
@@ -41,7 +41,7 @@ class Size:
     """
 
     run: Run
-    asked: Asked
+    asked: SizeQuestion
     targets: tuple[str, ...]
     pilot: Pilot
     sessions: tuple[int, int, int]
@@ -75,7 +75,7 @@ def _times(sessions: tuple[int, int, int], each: float) -> Range:
     return sessions[0] * each, sessions[1] * each, sessions[2] * each
 
 
-def sized(like: str | Path, asked: Asked) -> Size:
+def sized(like: str | Path, asked: SizeQuestion) -> Size:
     """The size of a comparison like this run, `RUN` or `RUN:TARGET`.
 
     Raises UsageError where it is no run, has fewer than 20 sessions, or does not have the figure.
@@ -135,7 +135,7 @@ def _sides(run: Run, target: str) -> tuple[Side, ...]:
     )
 
 
-def _pilot(sides: Sequence[Side], asked: Asked, rng: np.random.Generator) -> Pilot:
+def _pilot(sides: Sequence[Side], asked: SizeQuestion, rng: np.random.Generator) -> Pilot:
     base, question = sides[0], asked.question
     if question.p is None:
         events, turns = (counted.astype(np.float64) for counted in counts_of(base, question))

@@ -12,8 +12,7 @@ number. The standard error of a trimmed mean is linearised: with q the quantiles
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
@@ -46,13 +45,12 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step's own ratio of medians. `p_worse`: of "not worse than the margin"; `alarm`: worse after Holm."""
+class StepMedian:
+    """One step's own ratio of medians. `p_worse`: of "not worse than the margin"."""
 
     step: int
     change: Change
     p_worse: float
-    alarm: bool
 
 
 def centre(base: Waits, cand: Waits, pairs: int) -> Change:
@@ -87,9 +85,8 @@ def worst_step(
     rng: np.random.Generator,
     *,
     margin: float = WORST_MARGIN,
-    level: float = 0.05,
     draws: int = 2_000,
-) -> list[Step]:
+) -> list[StepMedian]:
     """Each step's own median against the margin, the likeliest to be worse first. Steps of few turns are left out."""
     found = []
     for step in np.intersect1d(base.steps, cand.steps):
@@ -99,17 +96,8 @@ def worst_step(
         change = _median_change(first, second, pairs, rng, draws)
         if change.se > 0:
             p_worse = float(stdtr(pairs - 1, (math.log1p(margin) - change.d) / change.se))
-            found.append(Step(int(step), change, p_worse, False))
-    return _holm(sorted(found, key=lambda one: one.p_worse), level)
-
-
-def _holm(steps: Sequence[Step], level: float) -> list[Step]:
-    """Ascending p-values against level / m, level / (m − 1), … until one fails."""
-    alarm, judged = True, []
-    for place, one in enumerate(steps):
-        alarm = alarm and one.p_worse <= level / (len(steps) - place)
-        judged.append(replace(one, alarm=alarm))
-    return judged
+            found.append(StepMedian(int(step), change, p_worse))
+    return sorted(found, key=lambda one: one.p_worse)
 
 
 def _centres(base: Waits, cand: Waits) -> Floats:

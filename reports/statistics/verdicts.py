@@ -87,12 +87,17 @@ def both_infinite(difference: Difference) -> bool:
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
     """Holm's step-down: the smallest p against level/m, the next against level/(m−1), up to the first that fails."""
-    rejected, left = [False] * len(p_values), len(p_values)
-    for index in sorted(range(left), key=lambda i: p_values[i]):
-        if p_values[index] > level / left:
+    return step_down([-p for p in p_values], [-level / left for left in range(len(p_values), 0, -1)])
+
+
+def step_down(evidence: Sequence[float], bounds: Sequence[float]) -> list[bool]:
+    """The strongest against the first bound, the next against the second, up to the first that falls short of it."""
+    reached = [False] * len(evidence)
+    for index, bound in zip(sorted(range(len(evidence)), key=lambda i: -evidence[i]), bounds, strict=False):
+        if evidence[index] < bound:
             break
-        rejected[index], left = True, left - 1
-    return rejected
+        reached[index] = True
+    return reached
 
 
 def verdicts(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from reports.gate.kept import judged, of_rate
 from reports.looks.gates import quantiles_seen, rate_seen
-from reports.looks.sequence import Course, Schedule, follow
+from reports.looks.sequence import LookCourse, Schedule, follow
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.looks import plan
 from reports.statistics.quantiles import sample
@@ -140,7 +140,7 @@ def looks_at_a_rate() -> Iterable[Row]:
             yield at_most(f"{what}: {reason}", ends[reason], LOOKED)
 
 
-def _looked(arms: Sequence[PerCluster], pairs: int, every: int) -> Course:
+def _looked(arms: Sequence[PerCluster], pairs: int, every: int) -> LookCourse:
     sizes, margin = plan(pairs, every), Margin(points=0.01)
 
     def see(size: int) -> list[object]:
@@ -173,7 +173,7 @@ def corrections() -> Iterable[Row]:
         )
 
 
-def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> Course:
+def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> LookCourse:
     """A gate on p50 alone."""
     arms, sizes = [waits(rng, pairs, 600.0 * one, SPREAD) for one in (1.0, times)], plan(pairs, every)
 

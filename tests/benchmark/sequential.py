@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from reports.looks.gates import quantiles_seen, rate_seen
-from reports.looks.sequence import Course, Schedule, Seen, follow
+from reports.looks.sequence import LookCourse, Schedule, Seen, follow
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.looks import bounds, plan
 from reports.statistics.power import distance_of, pilot_of_quantile
@@ -216,7 +216,7 @@ def _courses(
     failed: float,
     gates: int,
     see: Callable[[Arm, Arm, int, np.random.Generator], list[Seen]],
-) -> list[Course]:
+) -> list[LookCourse]:
     sizes, found = plan(PAIRS, EVERY), []
     for seed in range(repetitions):
         rng = np.random.default_rng([int(1000 * factor), seed])

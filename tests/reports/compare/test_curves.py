@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.compare import curves
-from reports.compare.curves import Ratio
+from reports.compare.curves import RatioCurve
 from reports.page.svg import HALF
 from reports.sides.side import sample_of
 from reports.statistics.differences import Margin, quantile_differences
@@ -96,10 +96,10 @@ def test_curves_have_the_colours_of_the_sides() -> None:
     assert [curve.n for curve in found] == [sample_of(side, question).n for side in made.sides]
 
 
-def made_of(*differences: float, low: float = 0.1, candidate: str = "gateway", colour: int = 1) -> Ratio:
+def made_of(*differences: float, low: float = 0.1, candidate: str = "gateway", colour: int = 1) -> RatioCurve:
     ps = tuple(np.linspace(0.5, 0.9, len(differences)))
     found = tuple(replace(ratio(1, 1, 1, 1), d=d, low=d - low, high=d + low) for d in differences)
-    return Ratio(candidate, colour, tuple(map(float, ps)), found)
+    return RatioCurve(candidate, colour, tuple(map(float, ps)), found)
 
 
 def test_the_line_below_says_the_middle_and_the_largest() -> None:

@@ -13,9 +13,8 @@ from bench.run import folder as run_folder
 from reports.finding import Arm, Measured
 from reports.gate.baselines import baseline_of, save
 from reports.gate.check import checked
-from reports.gate.doubts import ASSUMED
 from reports.gate.items import Checked
-from reports.gate.relative import Answer, items_of
+from reports.gate.relative import ASSUMED, BaselineAnswer, items_of
 from reports.gate.written import interval_text, value_text
 from reports.question import Question
 from reports.statistics.differences import Difference, Margin
@@ -227,11 +226,11 @@ def test_several_candidates_are_each_asked(tmp_path: Path) -> None:
     ]
 
 
-def answer(p_worse: float) -> Answer:
+def answer(p_worse: float) -> BaselineAnswer:
     """A figure that lies over its margin, by this p-value."""
     question = Question("ttfa", "quantile", Margin(ratio=0.1), 0.5, gated=True)
     over = Difference("ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, 0.02, 0.14, -0.3, p_worse, 1.0)
-    return Answer("ttfa: med<+10%", Measured(question, "sim", over, (Arm(999, 99, 0), Arm(999, 99, 0))))
+    return BaselineAnswer("ttfa: med<+10%", Measured(question, "sim", over, (Arm(999, 99, 0), Arm(999, 99, 0))))
 
 
 @pytest.mark.parametrize("base", ["other", "itself", "stored", "looks"])

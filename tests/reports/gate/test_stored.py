@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from bench.cli.app import app
 from reports.gate.baselines import PS, Baseline, baseline_of, save
 from reports.gate.check import checked
-from reports.gate.doubts import ASSUMED
 from reports.gate.items import Checked
+from reports.gate.relative import ASSUMED
 from reports.gate.written import interval_text
 from tests.reports.gate.made import ENOUGH, run, sides, slowed, thresholds
 

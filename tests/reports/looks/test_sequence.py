@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.looks.sequence import Course, Schedule, Seen, by_se, follow, not_yet
+from reports.looks.sequence import LookCourse, Schedule, Seen, by_se, follow, not_yet
 from reports.statistics.looks import bounds, spread_of_level
 
 SIZES = tuple(range(50, 550, 50))
@@ -26,7 +26,7 @@ def at(z: float, *, se: float = 0.05, better: int = 1) -> Seen:
     return by_se(better * (MARGIN + excess), excess, se, DF, better)
 
 
-def course(looks: Sequence[Sequence[Seen]], *, end: str = "", sizes: tuple[int, ...] = SIZES) -> Course:
+def course(looks: Sequence[Sequence[Seen]], *, end: str = "", sizes: tuple[int, ...] = SIZES) -> LookCourse:
     schedule = Schedule(sizes[-1], sizes, len(looks[0]))
     return follow(schedule, lambda pairs: looks[sizes.index(pairs)], len(looks), end)  # type: ignore[arg-type]
 
@@ -98,7 +98,7 @@ def test_a_run_goes_on_while_nothing_is_certain() -> None:
     assert course_of_nothing().reason == "waiting"
 
 
-def course_of_nothing(end: str = "") -> Course:
+def course_of_nothing(end: str = "") -> LookCourse:
     return follow(Schedule(500, SIZES, 1), lambda pairs: [], 0, end)  # type: ignore[arg-type]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from reports.statistics.centre import Waits, centre, trimmed_mean, worst_step
+from reports.statistics.verdicts import holm
 
 STEPS = 10
 
@@ -66,7 +67,7 @@ def test_the_worst_step_is_found_and_the_others_are_not_blamed() -> None:
     found = worst_step(waits(200, 1), waits(200, 2, math.log(2), 4), 200, np.random.default_rng(1), draws=300)
 
     assert found[0].step == 4
-    assert [one.step for one in found if one.alarm] == [4]
+    assert holm([one.p_worse for one in found]) == [True] + [False] * (len(found) - 1)
     assert math.exp(found[0].change.d) == pytest.approx(2, rel=0.1)
 
 
@@ -74,7 +75,7 @@ def test_no_step_is_blamed_where_nothing_changed() -> None:
     found = worst_step(waits(100, 1), waits(100, 2), 100, np.random.default_rng(1), draws=300)
 
     assert len(found) == STEPS
-    assert not any(one.alarm for one in found)
+    assert not any(holm([one.p_worse for one in found]))
 
 
 def test_steps_of_few_turns_and_steps_of_one_arm_are_left_out() -> None:

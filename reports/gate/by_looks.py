@@ -16,9 +16,9 @@ from bench.errors import UsageError
 from reports.compare.decided import stop_of
 from reports.finding import Arm, Finding
 from reports.gate.against import SameRun
+from reports.gate.by_limit import figure
 from reports.gate.items import Item, compared_item, not_exact
-from reports.gate.one_arm import figure
-from reports.gate.relative import Answers
+from reports.gate.relative import BaselineAnswers
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.looks.pairs import leading, sides_of_pairs
@@ -42,14 +42,14 @@ def was_planned(document: Mapping[str, Any]) -> bool:
     return document.get("decision_plan") is not None
 
 
-def by_looks(run: Run, targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold]) -> Answers:
+def by_looks(run: Run, targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold]) -> BaselineAnswers:
     """What the looks say. `thresholds`: the relative ones that were given; none, or those of the plan.
 
     Raises UsageError where others are asked for, or another baseline than the plan's.
     """
     decision = decision_of(run, str(run.folder))
     _refuse_others(decision, base, thresholds, str(run.folder))
-    return Answers(
+    return BaselineAnswers(
         items=tuple(_items(decision)),
         void=tuple(cause.line for cause in decision.invalid),
         notices=(*_notices(decision), *one_seed(among([_named(targets, name) for name in decision.targets]))),
