@@ -1,4 +1,4 @@
-"""Rows on their way into a stream: an Arrow IPC stream that is readable up to its last whole batch.
+"""Puts rows into a stream in batches: an Arrow IPC stream that is readable up to its last whole batch.
 
 Rows gather in memory until they are flushed and are written in batches. A write that fails (a full disk) leaves the
 stream as it was and the rows in memory, so the next attempt continues where the last good one ended.
@@ -20,7 +20,7 @@ Refused = Callable[[str, dict[str, Any], str], None]
 
 
 class Batches:
-    """The rows of one table. A value that its column cannot hold is null in its row, and `refused` is told of it."""
+    """Writes the rows of one table. A value that its column cannot hold is null there, and `refused` hears of it."""
 
     def __init__(self, stream: Stream, schema: pa.Schema, refused: Refused) -> None:
         self._stream, self._schema, self._refused = stream, schema, refused

@@ -1,6 +1,7 @@
-"""How far each measure of stored rows can be off: what `bench.measures.bound_ns` says of one, of a whole table.
+"""Computes how far each measure of stored rows can be off: `bench.measures.bound_ns` for a whole table.
 
-In the measure's own unit, NaN where nobody knows: a row of an older version has no bounds but that of its first delta.
+Bounds are in the measure's own unit, NaN where nobody knows: a row of an older version has that of its first delta
+alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ NS_PER_MS = 1e6
 ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
 SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
 FIRST_DELTAS = ("first_audio", "first_text")
-"""Of these, a row of an older version has a bound all the same: `stamp_error_ns`."""
+"""Instants for which a row of an older version has a bound all the same: `stamp_error_ns`."""
 SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_error_ns", "last_audio_error_ns", "audio_speed")
 STALL = ("stall_error_ns",)
 BY_COLUMN = {"stall": STALL, "audio_speed": SPEED}
@@ -37,19 +38,19 @@ def columns_of(measure: Measure) -> list[str]:
 
 
 def bounds(rows: pa.Table, measure: Measure) -> Floats:
-    """The bound of each row."""
+    """Compute the bound of each row."""
     if measure.name == "audio_speed":
         return _of_speed(*(_floats(rows, name) for name in SPEED))
     if measure.column:
         return _floats(rows, STALL[0]) / NS_PER_MS
     earlier, later = _error(rows, measure.end, measure.scope), _begins_later(rows, measure)
     begins_earlier = _error(rows, measure.begin, measure.scope)
-    found: Floats = np.maximum(earlier + later, begins_earlier) / NS_PER_MS
-    return found
+    bound: Floats = np.maximum(earlier + later, begins_earlier) / NS_PER_MS
+    return bound
 
 
 def _begins_later(rows: pa.Table, measure: Measure) -> Floats:
-    """How much later what begins the measure may really have been sent; 0 of what is no send."""
+    """How much later than stamped the begin of a measure may really have been sent; 0 where it is no send."""
     if measure.begin == ORIGIN:
         asked = ~np.isnan(_floats(rows, "requested_at_ns"))
         return np.where(asked, _width(rows, "requested"), _width(rows, "speech_end"))
@@ -57,30 +58,30 @@ def _begins_later(rows: pa.Table, measure: Measure) -> Floats:
 
 
 def _error(rows: pa.Table, instant: str, scope: str) -> Floats:
-    """How much earlier an instant may really have been; 0 of what is no arrival."""
+    """How much earlier than stamped an instant may really have been; 0 where it is no arrival."""
     if instant not in ARRIVALS[scope]:
         return np.zeros(len(rows))
-    found = _floats(rows, f"{instant}_error_ns")
+    errors_ns = _floats(rows, f"{instant}_error_ns")
     if instant not in FIRST_DELTAS or "stamp_error_ns" not in rows.column_names:
-        return found
-    return np.where(np.isnan(found), _floats(rows, "stamp_error_ns"), found)
+        return errors_ns
+    return np.where(np.isnan(errors_ns), _floats(rows, "stamp_error_ns"), errors_ns)
 
 
 def _width(rows: pa.Table, instant: str) -> Floats:
-    """How much later a send may really have been; 0 where an older version did not say."""
-    found: Floats = np.nan_to_num(_floats(rows, f"{instant}_width_ns"))
-    return found
+    """How much later than stamped a send may really have been; 0 where an older version did not say."""
+    widths_ns: Floats = np.nan_to_num(_floats(rows, f"{instant}_width_ns"))
+    return widths_ns
 
 
 def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:
-    """A speed of s over d was really s·d over d − last_error to d + first_error; endless where that may be nothing."""
+    """Bound a speed: s over d was really s·d over d − last_error to d + first_error; inf where that may be nothing."""
     span = last - first
     with np.errstate(divide="ignore", invalid="ignore"):
         slower, faster = first_error / (span + first_error), last_error / (span - last_error)
-        found: Floats = speed * np.maximum(slower, np.where(faster < 0, np.inf, faster))
-    return found
+        bound: Floats = speed * np.maximum(slower, np.where(faster < 0, np.inf, faster))
+    return bound
 
 
 def _floats(rows: pa.Table, column: str) -> Floats:
-    found: Floats = rows[column].to_numpy().astype(np.float64)
-    return found
+    values: Floats = rows[column].to_numpy().astype(np.float64)
+    return values

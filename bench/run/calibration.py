@@ -1,4 +1,4 @@
-"""How far this machine's figures can be trusted: what `rtbench calibrate` found, as it is saved, and as runs cite it.
+"""Saves what `rtbench calibrate` found out, how far this machine's figures can be trusted, and cites it in later runs.
 
 One file of a machine and of a way (plain or TLS), `calibration-<host>[-tls].json` in `$XDG_STATE_HOME/rtbench`, by
 default `~/.local/state/rtbench`. A later calibration replaces it, unless that is a coarser one. A run cites the one
@@ -26,9 +26,9 @@ LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The error up to which a figure is trusted, and the one up to which it is called exact; both of p99."""
 
 Kind = Literal["listening", "talking"]
-"""Sessions that type and listen; those that speak as well, as a microphone would."""
+"""What sessions do: they type and listen, or they speak as well, as a microphone would."""
 Outcome = Literal["good", "bad", "late", "busy"]
-"""The last two judge nobody: the simulator was late, or died; other programs took the time."""
+"""How a step ended. Two judge nobody: `late`, for the simulator was; `busy`, for other programs took the time."""
 
 CHANGES = {
     "rtbench": "with another version of rtbench",
@@ -37,7 +37,7 @@ CHANGES = {
     "cpus": "with another number of processors",
     "python": "with another Python",
 }
-"""What a calibration holds for: a property of the machine, and what is said where it has changed."""
+"""Properties of the machine that a calibration holds for, and what is said where one has changed."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -83,12 +83,12 @@ class Step(msgspec.Struct, frozen=True):
 
     @property
     def worst_p99_ms(self) -> float | None:
-        """Of the measure that is most wrong; None where no turn could be compared."""
+        """The p99 of the measure that is most wrong; None where no turn could be compared."""
         return max((spread.p99 for spread in self.errors.values()), default=None)
 
     @property
     def fewest(self) -> int:
-        """Turns of the measure that the fewest could be compared in."""
+        """How many turns could be compared in the measure that has fewest."""
         return min((spread.n for spread in self.errors.values()), default=0)
 
 
@@ -117,14 +117,14 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 def machine() -> dict[str, Any]:
-    """What a calibration holds for."""
+    """The properties of this machine that a calibration holds for."""
     facts = host()
     return {"rtbench": tool_version()} | {name: facts[name] for name in CHANGES if name in facts}
 
 
 def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is no more as it was when the machine was calibrated, in words."""
-    return [said for name, said in CHANGES.items() if was.get(name) != now.get(name)]
+    """Say in words what has changed since the machine was calibrated."""
+    return [words for name, words in CHANGES.items() if was.get(name) != now.get(name)]
 
 
 def state_folder(environ: Mapping[str, str]) -> Path | None:
@@ -136,7 +136,7 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
 
 
 def file_name(*, tls: bool) -> str:
-    """Of this machine's calibration; homes are shared by machines."""
+    """The name of this machine's calibration: homes are shared by machines."""
     return f"calibration-{re.sub(r'[^A-Za-z0-9._-]+', '_', socket.gethostname())}{'-tls' if tls else ''}.json"
 
 
@@ -153,7 +153,7 @@ def writable(folder: Path | None) -> Path:
 
 
 def save(calibration: Calibration, folder: Path | None) -> Path:
-    """Write it in one step. Raises UsageError where that cannot be."""
+    """Write a calibration in one step; returns its path. Raises UsageError where that cannot be."""
     path = writable(folder) / file_name(tls=calibration.tls)
     try:
         write_text(path, msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode() + "\n")
@@ -163,12 +163,12 @@ def save(calibration: Calibration, folder: Path | None) -> Path:
 
 
 def load(path: Path) -> Calibration | None:
-    """None where there is none, or one that this version cannot read: a run does not depend on it."""
+    """Read a calibration; None where there is none that this version can read: a run does not depend on it."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Calibration)
+        calibration = msgspec.json.decode(path.read_bytes(), type=Calibration)
     except (OSError, msgspec.DecodeError):
         return None
-    return found if found.schema == SCHEMA_VERSION else None
+    return calibration if calibration.schema == SCHEMA_VERSION else None
 
 
 def citation(folder: Path | None, kind: Kind, *, tls: bool) -> dict[str, Any] | None:
@@ -180,25 +180,25 @@ def citation(folder: Path | None, kind: Kind, *, tls: bool) -> dict[str, Any] | 
         return None
     for made in (tls, not tls):
         name = file_name(tls=made)
-        found = load(folder / name)
-        if found is not None and kind in found.trusted:
-            return _cited(found, kind, name, tls=tls)
+        calibration = load(folder / name)
+        if calibration is not None and kind in calibration.trusted:
+            return _cited(calibration, kind, name, tls=tls)
     return None
 
 
-def _cited(found: Calibration, kind: Kind, name: str, *, tls: bool) -> dict[str, Any]:
-    other_way = [] if found.tls == tls else ["over TLS" if found.tls else "without TLS"]
-    trusted, exact = found.trusted[kind], found.exact.get(kind)
+def _cited(calibration: Calibration, kind: Kind, name: str, *, tls: bool) -> dict[str, Any]:
+    other_way = [] if calibration.tls == tls else ["over TLS" if calibration.tls else "without TLS"]
+    trusted, exact = calibration.trusted[kind], calibration.exact.get(kind)
     return {
-        "date": found.date_utc,
+        "date": calibration.date_utc,
         "kind": kind,
         "sessions": trusted.sessions,
-        "events_per_s": max(one.events_per_s for one in found.trusted.values()),  # talking sessions get few
+        "events_per_s": max(load.events_per_s for load in calibration.trusted.values()),  # talking sessions get few
         "exact_sessions": exact.sessions if exact else 0,
-        "ended": found.ended.get(kind, ""),
-        "tls": found.tls,
+        "ended": calibration.ended.get(kind, ""),
+        "tls": calibration.tls,
         "file": name,
-        "stale": [*changes(found.machine, machine()), *other_way],
+        "stale": [*changes(calibration.machine, machine()), *other_way],
     }
 
 

@@ -39,7 +39,7 @@ RATED = [
     *("target", "phase", "upgrade_done_at_ns", "session_updated_at_ns", "ended_at_ns"),
     *("wire_bytes_sent", "wire_bytes_received", "audio_bytes_sent", "audio_bytes_received"),
 ]
-"""What rates of sessions are made of."""
+"""The columns that rates of sessions are made of."""
 PER_SECOND, PER_SESSION = "run", "session"
 """The `step` of a rate's histogram: one value per second of the run, or one per session."""
 
@@ -119,7 +119,7 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[Part], *, 
 
 
 def _grouped(batches: Iterator[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
-    """The spool's small batches in groups that make good Parquet."""
+    """Put the small batches of parts together in groups that make good Parquet."""
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch)
@@ -156,7 +156,7 @@ def _measured_from_s(document: dict[str, Any]) -> int:
 
 
 def _add_rates(folder: Path, histograms: Histograms, measured_from_s: int) -> None:
-    """Bytes per second of the run (all workers together) and of each session, both ways."""
+    """Record bytes per second, both ways: of the run (all workers together), and of each session."""
     seconds = files.read_table(folder, "seconds").to_pandas()
     seconds = seconds[seconds["length_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
     by_clock = np.where(seconds["second"] >= measured_from_s, MEASURED, WARMUP)  # rows of older versions have no phase
@@ -179,7 +179,7 @@ def _add_rates(folder: Path, histograms: Histograms, measured_from_s: int) -> No
 
 
 def _rates(seconds: pd.DataFrame, column: str) -> pd.Series[float]:
-    """Bytes per second of each target, phase and second: each worker's by its own length, then all workers together."""
+    """Compute bytes per second by target, phase and second: each worker's by its own length, then all together."""
     own = seconds.groupby(["target", "phase", "second", "worker"])[[column, "length_ns"]].sum()
     return (own[column] / (own["length_ns"] / NS_PER_S)).groupby(["target", "phase", "second"]).sum()
 
@@ -196,12 +196,14 @@ def _last_row_utc_ns(folder: Path) -> int | None:
 
 
 def _stamp_source(folder: Path) -> str | None:
-    found = set(pc.unique(files.read_table(folder, "turns", ["stamp_source"])["stamp_source"]).to_pylist()) - {None}
-    return found.pop() if len(found) == 1 else "mixed" if found else None
+    """Where the arrival stamps of all turns come from; None where there are none."""
+    column = files.read_table(folder, "turns", ["stamp_source"])["stamp_source"]
+    sources = set(pc.unique(column).to_pylist()) - {None}
+    return sources.pop() if len(sources) == 1 else "mixed" if sources else None
 
 
 def _totals(folder: Path, facts: Sequence[Facts], histograms: Histograms) -> dict[str, Any]:
-    """Sums over rows and workers."""
+    """Add up rows, and facts of all workers."""
     turns = files.read_table(folder, "turns", ["outcome", "phase"])
     sessions = files.read_table(folder, "sessions", ["outcome", "turns_wanted", "lost_turns", "events"])
     begun = files.read_table(folder, "seconds", ["turns_begun"])["turns_begun"]
@@ -225,7 +227,7 @@ def _totals(folder: Path, facts: Sequence[Facts], histograms: Histograms) -> dic
 
 
 def _incidents(facts: Sequence[Facts]) -> list[dict[str, Any]]:
-    """What happened to all workers beside their sessions, in the order of time."""
+    """The incidents of all workers, in the order of time."""
     incidents = (incident for each in facts for incident in each.incidents)
     return sorted(incidents, key=lambda incident: int(incident["at_utc_ns"]))
 

@@ -1,4 +1,4 @@
-"""What the rules of validity look at, from a run's rows and histograms."""
+"""Gathers what the rules of validity look at, from a run's rows and histograms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Places = list[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
 
 
 def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> Evidence:
-    """What the rules of validity look at, from the measured phase."""
+    """Gather what the rules of validity look at, from the measured phase."""
     turns = files.read_table(folder, "turns", COLUMNS)
     counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
     stamped = turns["stamp_source"].filter(counted).drop_null()
@@ -42,14 +42,14 @@ def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> 
 
 
 def exactness(folder: Path) -> Iterator[Exactness]:
-    """Of each target and each measure that hangs on arrivals: the bounds of good turns, and their median.
+    """Compute, for each target and each measure that hangs on arrivals, the bounds of good turns and their median.
 
     Where no turn of a target is good, the bounds are those of all that have the measure. A measure that no row has,
     and one of whose bounds nobody knows, is left out. It is read measure by measure, so that a million turns fit.
     """
     for scope, table in TABLES.items():
         places: Places = []
-        for measure in (one for one in CATALOGUE.values() if one.scope == scope and bounds.columns_of(one)):
+        for measure in (known for known in CATALOGUE.values() if known.scope == scope and bounds.columns_of(known)):
             places = places or _places(folder, table)
             yield from _of_measure(folder, table, measure, places)
 
@@ -58,11 +58,11 @@ def _places(folder: Path, table: files.TableName) -> Places:
     rows = files.read_table(folder, table, ["target", "phase", "outcome"])
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True).to_numpy()
     good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))), False).to_numpy()
-    found = []
+    places = []
     for target in sorted(pc.unique(rows["target"].filter(pa.array(counted))).to_pylist()):
         mine = counted & pc.fill_null(pc.equal(rows["target"], target), False).to_numpy()
-        found.append((target, mine, mine & good))
-    return found
+        places.append((target, mine, mine & good))
+    return places
 
 
 def _of_measure(folder: Path, table: files.TableName, measure: Measure, places: Places) -> Iterator[Exactness]:
@@ -75,12 +75,12 @@ def _of_measure(folder: Path, table: files.TableName, measure: Measure, places: 
     slack = bounds.bounds(rows, measure)
     known = ~np.isnan(values) & ~np.isnan(slack)
     for target, mine, good in places:
-        told = good & known if (good & known).any() else mine & known
-        if told.any():
+        counted = good & known if (good & known).any() else mine & known
+        if counted.any():
             median = quantile(values[good & known], 0.5)
-            yield Exactness(target, measure.name, quantile(slack[told], 0.99), median, measure.unit)
+            yield Exactness(target, measure.name, quantile(slack[counted], 0.99), median, measure.unit)
 
 
 def quantile(values: npt.NDArray[np.float64], p: float) -> float | None:
-    """None of nothing."""
+    """The smallest value that a share p of all does not exceed; None where there are none."""
     return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None

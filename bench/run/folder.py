@@ -1,4 +1,4 @@
-"""The run folder: names and schemas of a run's files. The one door between measuring and understanding.
+"""Names the files of a run folder, with their schemas, and reads them. The one door from measuring to understanding.
 
     run.json            what was run, where, with what; totals; the verdict (see `docs/run-folder.md`)
     turns.parquet       a row per turn, sessions.parquet a row per session, seconds.parquet a row per second and target
@@ -157,7 +157,7 @@ SCHEMAS: dict[TableName, pa.Schema] = {"turns": TURNS, "sessions": SESSIONS, "se
 
 
 def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:
-    """A new folder `<UTC time>-<scenario>[-2…]` with an empty spool. Two runs never share one.
+    """Make a new folder `<UTC time>-<scenario>[-2…]` with an empty spool. Two runs never share one.
 
     Raises UsageError where the folder cannot be written.
     """
@@ -177,7 +177,7 @@ def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:
 
 
 def make_parent(parent: Path) -> None:
-    """The folder that run folders are made in. Raises UsageError where there can be none, or none may be written to."""
+    """Make the folder that run folders are made in. Raises UsageError where there can be none, or one to write to."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -199,7 +199,7 @@ def _names(first: str) -> Iterator[str]:
 
 
 def read_document(folder: Path) -> dict[str, Any]:
-    """run.json. Raises UsageError where the folder is no run, or one of a newer version of this tool."""
+    """Read run.json. Raises UsageError where the folder is no run, or one of a newer version of this tool."""
     try:
         document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -219,23 +219,23 @@ def write_document(folder: Path, document: dict[str, Any]) -> None:
 
 
 def histograms_path(folder: Path) -> Path:
-    """The log of all histograms."""
+    """Where the log of all histograms is."""
     return folder / "histograms.hlog"
 
 
 def batches(parts: Iterable[Part], table: TableName) -> Iterator[pa.RecordBatch]:
-    """The rows of a table in all parts, in whole batches with every column."""
+    """Read the rows of a table in all parts, in whole batches with every column."""
     for part in parts:
         yield from (_with_every_column(batch, SCHEMAS[table]) for batch in part.batches(table))
 
 
 def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
-    """The rows of a table that the workers of a run that is not closed have written so far."""
+    """Read the rows of a table that the workers of a run that is not closed have written so far."""
     return batches(parts(folder), table)
 
 
 def _with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """A column that an older version of this tool did not write is null."""
+    """Add the columns that an older version of this tool did not write; they are null."""
     if batch.schema.equals(schema):
         return batch
     there = set(batch.schema.names)
@@ -244,7 +244,7 @@ def _with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBat
 
 
 def read_table(folder: Path, table: TableName, columns: list[str] | None = None) -> pa.Table:
-    """All rows of a table, from Parquet after a clean end and from the spool before one."""
+    """Read all rows of a table, from Parquet after a clean end and from the spool before one."""
     path = folder / f"{table}.parquet"
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
     if path.exists():
@@ -254,7 +254,7 @@ def read_table(folder: Path, table: TableName, columns: list[str] | None = None)
 
 
 def _with_all_columns(path: Path, schema: pa.Schema) -> pa.Table:
-    """A column that an older version of this tool did not write is null."""
+    """Add the columns that an older version of this tool did not write; they are null."""
     there = set(pq.read_schema(path).names)
     table = pq.read_table(path, columns=[name for name in schema.names if name in there])
     for place, field in enumerate(schema):
@@ -264,6 +264,6 @@ def _with_all_columns(path: Path, schema: pa.Schema) -> pa.Table:
 
 
 def _copied(batches: Iterator[pa.RecordBatch], batches_at_once: int = 256) -> Iterator[pa.Table]:
-    """Copies in larger pieces: a column of a streamed batch keeps the whole batch in memory, other columns too."""
+    """Copy batches in larger pieces: a column of a streamed batch keeps all of the batch in memory."""
     while held := list(islice(batches, batches_at_once)):
         yield pa.Table.from_batches(held).combine_chunks()

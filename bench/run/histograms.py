@@ -1,4 +1,4 @@
-"""HDR histograms, keyed by measure, target, step and phase: record, encode, decode, merge.
+"""Keeps HDR histograms by measure, target, step and phase: records, encodes, decodes and merges them.
 
 Times are recorded in microseconds from 1 µs to 10 min, rates in bytes per second from 1 B/s to 10 GB/s, both with three
 significant digits; histograms of one measure add up exactly. The file is a standard HdrHistogram log (format 1.2) with
@@ -22,7 +22,7 @@ from bench.measures import CATALOGUE
 
 DIGITS = 3
 ENOUGH = 1024
-"""So many values are counted in 0.1 ms."""
+"""How many values wait until they are counted together, which takes 0.1 ms."""
 LONGEST_US = 600_000_000
 US_PER_MS = 1000
 FASTEST_BYTES_PER_S = 10_000_000_000
@@ -33,13 +33,13 @@ MEASURED, WARMUP = "measure", "warmup"
 SPEECH_END = "speech_end"
 """The origin of turns to which the service responds by itself."""
 MAX_STEPS, OTHER_STEP = 32, "other"
-"""So many labels of a script stand by themselves in histograms and reports; the others share one. Rows keep theirs."""
+"""How many labels of a script stand by themselves in histograms and reports; the others share one. Rows keep theirs."""
 
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Key(NamedTuple):
-    """What a histogram is of; each part made of `A-Za-z0-9._-`. The step of turns: see `turn_step`."""
+    """Names what a histogram is of; each part is made of `A-Za-z0-9._-`. The step of turns: see `turn_step`."""
 
     measure: str
     target: str
@@ -57,7 +57,7 @@ def turn_step(script: str, label: str, origin: str | None) -> str:
 
 
 class StepLabels:
-    """Under which label turns are counted: of each script a worker keeps the first labels that it meets."""
+    """Chooses the label under which turns are counted: each worker keeps the first labels of a script that it meets."""
 
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}
@@ -72,7 +72,7 @@ class StepLabels:
 
 
 class Histograms:
-    """A set of histograms, each allocated at its first value (172 kB, 0.7 µs a record).
+    """Holds a set of histograms, each allocated at its first value (172 kB, 0.7 µs a record).
 
     What is recorded at every event waits in a list until there is enough of it, or somebody looks, and is then counted
     at once.
@@ -108,7 +108,7 @@ class Histograms:
             waiting.clear()
 
     def record_all(self, key: Key, values: npt.NDArray[np.int64]) -> None:
-        """As `record` does with one value after another."""
+        """Count all values, as `record` does one after another."""
         negative = int(np.count_nonzero(values < 0))
         if negative:
             self.negative[key.measure] += negative
@@ -153,7 +153,7 @@ class Histograms:
         self.negative.update(other.negative)
 
     def lines(self, began_utc_ns: int, now_utc_ns: int) -> Iterator[str]:
-        """One log line per histogram (0.2–0.3 ms each), so that the caller can pause between them."""
+        """Encode one log line per histogram (0.2–0.3 ms each), so that the caller can pause between them."""
         seconds = (now_utc_ns - began_utc_ns) / 1e9
         for key, histogram in list(self.items()):
             longest = histogram.get_max_value() / 1000
@@ -161,7 +161,7 @@ class Histograms:
 
 
 def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int:
-    """What `record_value` does, for many values ≥ 0; returns how many are out of its range.
+    """Count many values ≥ 0 as `record_value` does one; returns how many are out of its range.
 
     A value's place among the counts is that of `HdrHistogram._counts_index_for`: of the bucket that its highest bit
     names, and within that of its `sub_bucket_half_count_magnitude` + 1 highest bits.
@@ -182,7 +182,7 @@ def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int
 
 
 def empty(measure: str) -> HdrHistogram:
-    """A histogram of the measure's range."""
+    """Make a histogram of the measure's range."""
     rate = measure in CATALOGUE and CATALOGUE[measure].scope == "rate"
     return HdrHistogram(1, FASTEST_BYTES_PER_S if rate else LONGEST_US, DIGITS)
 
@@ -200,7 +200,7 @@ def header(began_utc_ns: int, *, simulated: bool) -> str:
 
 
 def read(path: Path) -> Histograms:
-    """The histograms of a log. A last line that was cut is left out. Raises UsageError for what is no such log."""
+    """Read the histograms of a log. A last line that was cut is left out. Raises UsageError for what is no such log."""
     try:
         return decode(path.read_bytes(), str(path))
     except OSError as error:
@@ -208,7 +208,7 @@ def read(path: Path) -> Histograms:
 
 
 def decode(log: bytes, name: str) -> Histograms:
-    """The histograms of a log's bytes, as `read` gives them; errors call the log by its name."""
+    """Read the histograms of a log's bytes as `read` does; errors call the log by its name."""
     histograms = Histograms()
     try:
         lines = log.decode("ascii").splitlines(keepends=True)
@@ -239,12 +239,12 @@ def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.ND
 
 def worst_p99_ms(histograms: Histograms, measure: str) -> float | None:
     """The largest p99 among the histograms of a measure's measured phase; None where there is none."""
-    found = [quantile(h, 0.99) for key, h in histograms.items() if key.measure == measure and key.phase == MEASURED]
-    return max((value_us / US_PER_MS for value_us in found if value_us is not None), default=None)
+    p99s_us = [quantile(h, 0.99) for key, h in histograms.items() if key.measure == measure and key.phase == MEASURED]
+    return max((p99_us / US_PER_MS for p99_us in p99s_us if p99_us is not None), default=None)
 
 
 def quantile(histogram: HdrHistogram, p: float) -> int | None:
-    """Inverse CDF: the smallest bucket's top x with F(x) ≥ p; None where nothing was recorded."""
+    """The inverse CDF: the smallest bucket's top x with F(x) ≥ p; None where nothing was recorded."""
     counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(np.int64)
     ranks = np.cumsum(counts)
     if not ranks[-1]:

@@ -1,4 +1,4 @@
-"""Measures of stored rows, column by column: what `Measure.value_ns` says of one turn or session, of a whole table."""
+"""Computes measures of stored rows, column by column: `Measure.value_ns` for a whole table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def values_ns(rows: pd.DataFrame, measure: Measure) -> Floats:
-    """A measure's nanoseconds, NaN where it is absent. `rows` has `measure.columns`."""
+    """Compute a measure's nanoseconds, NaN where it is absent. `rows` has `measure.columns`."""
     if measure.column:
         return _floats(rows, measure.column)
     begin = origin_ns(rows) if measure.begin == ORIGIN else _first(rows, measure.begins)

@@ -1,4 +1,4 @@
-"""What was run, where, with what: the part of run.json that is known when a run begins."""
+"""Describes what is run, where and with what: the part of run.json that is known when a run begins."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def host() -> dict[str, Any]:
 
 
 def _cpu_model() -> str | None:
-    """As Linux tells it on x86; None elsewhere."""
+    """The processor's name as Linux has it on x86; None elsewhere."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -37,12 +37,12 @@ INCIDENTS = 100
 DETAIL_CHARACTERS = 300
 CUT = frozenset({"detail", "close_reason"})
 SPOKEN = frozenset({"said", "replied"})
-"""What was said stays as it was said; JSON holds it."""
+"""The columns of what was said, which stays as it was said: JSON holds it."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What every row of a session says about where it belongs."""
+    """Says where a session belongs, in each of its rows."""
 
     session_id: str
     target: str
@@ -58,7 +58,7 @@ class Labels:
 
 @dataclass
 class _Target:
-    """A target's running state in this process."""
+    """Holds what is counted of one target in this process."""
 
     second: Second = field(default_factory=Second)
     active: int = 0
@@ -102,7 +102,7 @@ class Recorder:
     # Per session.
 
     def session(self, labels: Labels) -> SessionRecord:
-        """The record of a session that is about to connect."""
+        """Begin the record of a session that is about to connect."""
         target = self._targets.setdefault(labels.target, _Target())
         target.second.session_starts += 1
         target.active += 1
@@ -113,8 +113,9 @@ class Recorder:
         record.target.second.throttled += is_throttled(session.outcome)
         self._count_unknown(session.unknown_events)
         self.stamp_fallbacks += session.stamp_fallbacks
-        taken = {"variables_row": record.labels.variables_row, "event_log": record.labels.event_log}
-        self._append("sessions", record, session_row(session, self._utc_offset_ns, self._hide) | taken)
+        row = session_row(session, self._utc_offset_ns, self._hide)
+        row |= {"variables_row": record.labels.variables_row, "event_log": record.labels.event_log}
+        self._append("sessions", record, row)
 
     def end_turn(self, record: SessionRecord, turn: TurnObservation) -> None:
         second = record.target.second
@@ -129,8 +130,8 @@ class Recorder:
             self._part.append_said(self._shown(ids | said_row(turn)))
 
     def _count_unknown(self, names: Mapping[str, int]) -> None:
-        for said, count in names.items():
-            name = printable(self._hide(said))
+        for raw_name, count in names.items():
+            name = printable(self._hide(raw_name))
             known = name in self.unknown_names or len(self.unknown_names) < UNKNOWN_NAMES
             self.unknown_names[name if known else "other"] += count
 
@@ -138,11 +139,11 @@ class Recorder:
         self._part.append(table, self._shown(row | self._identity(record)))
 
     def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Words become what a column can hold: Unicode, nothing secret, and of the service's one line, not endless."""
+        """Make of words what a column can hold: Unicode, nothing secret, and of the service's one line, not endless."""
         return row | {name: self._words(name, value) for name, value in row.items() if isinstance(value, str)}
 
     def _words(self, name: str, text: str) -> str:
-        """A secret that was cut or escaped would not be known for one, so it is hidden before."""
+        """Hide secrets, and only then escape and cut: a secret that was cut or escaped would not be known for one."""
         text = text.encode("utf-8", "replace").decode()
         shown = self._hide(text) if name in FOREIGN else text
         shown = printable(shown) if name in FOREIGN - SPOKEN else shown
@@ -168,22 +169,22 @@ class Recorder:
     # Once in a while.
 
     def incident(self, kind: str, text: str) -> None:
-        """Something happened beside the sessions that explains figures, such as a sign-in that failed (`kind`).
+        """Note what happened beside the sessions and explains figures, such as a sign-in that failed (`kind`).
 
         It is on disk with the next counts. The first hundred are kept, all are counted.
         """
         self._incident_counts[kind] += 1
         if len(self._incidents) < INCIDENTS:
-            said = self._words("detail", text)
-            self._incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": said})
+            shown = self._words("detail", text)
+            self._incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": shown})
 
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], why: str) -> None:
-        """A row cannot hold a value, such as a number of the service's that is beyond 64 bits: all else is kept."""
+        """Note a value that its row cannot hold, such as a number of the service's beyond 64 bits: all else is kept."""
         of = f" of session {row['session_id']}" if "session_id" in row else ""
         self.incident("value_left_out", f"{column} in {table}{of}, null there: {why}")
 
     def hub_delay(self, delay_ns: int) -> None:
-        """A 10 ms timer ran this late."""
+        """Count how late a 10 ms timer ran."""
         self._record_hub_delay[self._phase(monotonic_ns())](max(0, delay_ns) // US)
         self._hub_delay_max_ns = max(self._hub_delay_max_ns, delay_ns)
 
@@ -191,7 +192,7 @@ class Recorder:
         return WARMUP if at_ns < self._warm_until_ns else MEASURED
 
     def end_second(self) -> None:
-        """A row for each target of the second that has passed. One that fails is said, and counts on into the next."""
+        """Add each target's row of the second that has passed. If one fails that is an incident, and it counts on."""
         try:
             self._append_seconds()
         except Exception as error:  # whatever it is: the rows of turns and sessions must reach the disk
@@ -274,7 +275,7 @@ class Recorder:
 
 
 class SessionRecord:
-    """One session's way into the recorder; a `bench.session.Listener`."""
+    """Records one session; a `bench.session.Listener`."""
 
     def __init__(self, recorder: Recorder, labels: Labels, target: _Target) -> None:
         self._recorder, self.labels, self.target = recorder, labels, target
@@ -286,7 +287,7 @@ class SessionRecord:
         )
 
     def connected(self, headers: Mapping[str, str]) -> None:
-        """The service has answered, whatever it said."""
+        """Note the headers of the service's answer, whatever it said."""
         self._note_simulated(headers, {})
         self.target.second.note(limits_in(headers))
 

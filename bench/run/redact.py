@@ -1,4 +1,4 @@
-"""What of an event may be written to a log: no secrets, and no audio unless it is asked for."""
+"""Leaves of an event what may be written to a log: no secrets, and no audio unless it is asked for."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def received_events(
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
     """JSON on one line, as it came unless there is a secret in it: wherever it stands, and however it is escaped."""
     try:
-        said = msgspec.json.decode(raw)
-        shown = hidden(said, hide)
-        raw = raw if shown == said else msgspec.json.encode(shown)
+        value = msgspec.json.decode(raw)
+        shown = hidden(value, hide)
+        raw = raw if shown == value else msgspec.json.encode(shown)
     except UNREADABLE:  # in a part that nobody looks at, or it would be no event
         raw = hide(raw.decode("utf-8", "replace")).encode()
     return msgspec.Raw(raw.translate(LINE_BREAKS))

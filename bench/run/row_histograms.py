@@ -31,7 +31,7 @@ FROM_ROWS = tuple(
 
 Integers = npt.NDArray[np.int64]
 Places = Sequence[tuple[Key, Integers]]
-"""Keys without their measure, and which rows are counted under each; one may stand there twice."""
+"""Which rows are counted under which key, which has no measure yet; a key may stand there twice."""
 
 
 def all_histograms(folder: Path, parts: Iterable[Part]) -> Histograms:
@@ -69,7 +69,7 @@ def _record_table(
 
 
 def _values_us(rows: pd.DataFrame, measure: Measure) -> tuple[npt.NDArray[np.bool_], Integers]:
-    """Which rows have the measure, and its value, in whole µs."""
+    """Which rows have the measure, and its values, in whole µs."""
     values = values_ns(rows, measure)
     return ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // US
 

@@ -1,4 +1,4 @@
-"""Rows: the columns of `bench.run.folder` that a turn and a session know by themselves.
+"""Makes rows: the columns of `bench.run.folder` that a turn and a session know by themselves.
 
 `hide` takes secrets out of texts. Columns of JSON are without them when they are dumped; whoever keeps a row takes them
 out of its columns in `FOREIGN`.
@@ -20,7 +20,7 @@ FOREIGN = frozenset({
     "outcome", "detail", "close_reason", "service_session_id", "response_id", "item_id", "model", "region",
     "request_id", "said", "replied",
 })  # fmt: skip
-"""What a service may have said, or an exception of a user's code; all else is ours, and stays as it is."""
+"""Columns with words of a service, or of an exception in a user's code; all others are ours, and stay as they are."""
 HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
 TURN_COUNTS = (
     "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "audio_deltas",
@@ -36,7 +36,7 @@ SESSION_COUNTS = (
 
 
 def turn_row(turn: TurnObservation, utc_offset_ns: int) -> dict[str, Any]:
-    """The columns of `turns` that a turn knows by itself."""
+    """Make the columns of `turns` that a turn knows by itself."""
     gaps = sorted(turn.gaps_ns)
     row: dict[str, Any] = {
         "outcome": turn.outcome,
@@ -60,7 +60,7 @@ def turn_row(turn: TurnObservation, utc_offset_ns: int) -> dict[str, Any]:
 
 
 def said_row(turn: TurnObservation) -> dict[str, Any]:
-    """What was said in a turn: the caller's words as the service heard them, and the reply's."""
+    """Make a line of what was said in a turn: the caller's words as the service heard them, and the reply's."""
     return {
         "turn": turn.turn,
         "step": turn.step,
@@ -72,7 +72,7 @@ def said_row(turn: TurnObservation) -> dict[str, Any]:
 
 
 def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = str) -> dict[str, Any]:
-    """The columns of `sessions` that a session knows by itself."""
+    """Make the columns of `sessions` that a session knows by itself."""
     row: dict[str, Any] = {
         "outcome": session.outcome,
         "detail": session.detail or None,
@@ -92,13 +92,13 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
 
 
 def _bounds(of: TurnObservation | SessionObservation) -> dict[str, int]:
-    """How far each instant can be off: an arrival towards earlier, a send towards later."""
+    """The columns that say how far each instant can be off: an arrival towards earlier, a send towards later."""
     errors_ns = {f"{name}_error_ns": error_ns for name, error_ns in of.errors_ns.items()}
     return errors_ns | {f"{name}_width_ns": width_ns for name, width_ns in of.widths_ns.items()}
 
 
 def _tokens(usage: Usage | None) -> dict[str, int]:
-    """Nothing where none were told, or some cannot be read: what is known of them would pass for the whole."""
+    """The columns of tokens; none where some cannot be read, for what is known of them would pass for the whole."""
     if usage is None or usage.unread:
         return {}
     return {f"tokens_{name}": count for name, count in asdict(usage).items() if name != "unread"}

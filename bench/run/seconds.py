@@ -1,4 +1,4 @@
-"""What one second brought for one target: the columns of `seconds` that are counted as things happen."""
+"""Counts what one second brought for one target: the columns of `seconds` that are counted as things happen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.protocol.limits import LIMITED, RateLimit
 
 @dataclass
 class Second:
-    """What one second brought for one target."""
+    """Counts of one second of one target."""
 
     session_starts: int = 0
     turns_begun: int = 0
@@ -29,18 +29,17 @@ class Second:
     tokens_remaining: int | None = None
 
     def note(self, limits: Iterable[RateLimit]) -> None:
-        """What the service says of its limits: of each the last word, of what remains the least."""
-        for told in limits:
-            if told.name in LIMITED:
-                limit, remaining = f"{told.name}_limit", f"{told.name}_remaining"
-                setattr(self, limit, _last(told.limit, getattr(self, limit)))
-                setattr(self, remaining, _least(told.remaining, getattr(self, remaining)))
+        """Keep what the service says of its limits: of each the last word, of what remains the least."""
+        for limit in limits:
+            if limit.name in LIMITED:
+                most, remaining = f"{limit.name}_limit", f"{limit.name}_remaining"
+                setattr(self, most, _last(limit.limit, getattr(self, most)))
+                setattr(self, remaining, _least(limit.remaining, getattr(self, remaining)))
 
 
-def _last(told: int | None, before: int | None) -> int | None:
-    return before if told is None else told
+def _last(value: int | None, before: int | None) -> int | None:
+    return before if value is None else value
 
 
-def _least(told: int | None, before: int | None) -> int | None:
-    known = [value for value in (told, before) if value is not None]
-    return min(known, default=None)
+def _least(value: int | None, before: int | None) -> int | None:
+    return min((known for known in (value, before) if known is not None), default=None)

@@ -1,4 +1,4 @@
-"""Whether the harness was the bottleneck: the rules that make a run invalid, their limits, and nothing else.
+"""Judges whether the harness was the bottleneck: the rules that make a run invalid, their limits, and nothing else.
 
 The verdict names each rule with its figure, its limit and the remedy. A rule that had nothing to judge has passed
 `None`; a run without any measured turn is not judged at all.
@@ -29,7 +29,7 @@ MORE_PROCESSES = "lower the load, give the machine an idle core, or spread it: -
 
 @dataclass(frozen=True)
 class Exactness:
-    """Of one measure of one target: p99 of its bounds, and its median, in its unit; None: nothing is known of it.
+    """Says how exact one measure of one target is: p99 of its bounds, and its median, in its unit; None: not known.
 
     Targets are not pooled, nor are measures: a slow one would lend a fast one its limit.
     """
@@ -42,7 +42,7 @@ class Exactness:
 
     @property
     def limit(self) -> float:
-        """1 % of the median, and of times 1 ms at least."""
+        """How far it may be off: 1 % of the median, and of times 1 ms at least."""
         return max(STAMP_LIMIT_MS if self.unit != "×" else 0.0, STAMP_SHARE * abs(self.p50 or 0.0))
 
     @property
@@ -52,13 +52,13 @@ class Exactness:
 
     @property
     def exact(self) -> bool:
-        """What is not known is not called wrong."""
+        """Whether it is within its limit; what is not known is not called wrong."""
         return self.bound_p99 is None or self.bound_p99 <= self.limit
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the rules look at, all in ms; None where there was nothing of the kind.
+    """Holds what the rules look at, all in ms; None where there was nothing of the kind.
 
     `measures` are of the measured phase, by target; `user_stamps_share` is the share of turns whose stamps did not all
     come from the kernel, `chunk` the shortest paced chunk, `paced_audio` whether any was sent.
@@ -74,7 +74,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule with what it found."""
+    """A rule with its figure, its limit and whether that was kept."""
 
     rule: str
     name: str
@@ -88,53 +88,55 @@ class Rule:
 
 
 def judge(evidence: Evidence) -> dict[str, Any]:
-    """The verdict: `{"valid": bool | None, "rules": [...], "inexact": [...]}`, as run.json holds it.
+    """Judge a run. Returns `{"valid": bool | None, "rules": [...], "inexact": [...]}`, as run.json holds the verdict.
 
     `inexact`: the measures that are not exact in this run; nothing is to be decided by them.
     """
     rules = [_stamps(evidence), _hub(evidence), _sending(evidence), _starts()]
-    judged = any(one.bound_p99 is not None for one in _headline(evidence))
+    judged = any(measure.bound_p99 is not None for measure in _headline(evidence))
     unknown = evidence.paced_audio and evidence.send_lag_p99 is None
     valid = all(rule.passed is not False for rule in rules)
     return {
         "valid": valid if (judged and not unknown) or not valid else None,
         "rules": [asdict(rule) for rule in rules],
-        "inexact": [entry_of(one) for one in evidence.measures if not one.exact],
+        "inexact": [entry_of(measure) for measure in evidence.measures if not measure.exact],
     }
 
 
-def entry_of(one: Exactness) -> dict[str, Any]:
-    """As in run.json; a figure without an end is null."""
-    bound = one.bound_p99 if one.bound_p99 is not None and math.isfinite(one.bound_p99) else None
+def entry_of(exactness: Exactness) -> dict[str, Any]:
+    """Make the entry of run.json; a figure without an end is null."""
+    bound = exactness.bound_p99
+    if bound is not None and not math.isfinite(bound):
+        bound = None
     return {
-        "target": one.target,
-        "measure": one.measure,
+        "target": exactness.target,
+        "measure": exactness.measure,
         "figure": None if bound is None else round(bound, 4),
-        "limit": round(one.limit, 4),
-        "unit": one.unit,
+        "limit": round(exactness.limit, 4),
+        "unit": exactness.unit,
     }
 
 
 def _headline(evidence: Evidence) -> list[Exactness]:
-    return [one for one in evidence.measures if one.measure in HEADLINE]
+    return [exactness for exactness in evidence.measures if exactness.measure in HEADLINE]
 
 
 def _stamps(evidence: Evidence) -> Rule:
     worst = _worst(_headline(evidence))
-    several = len({one.target for one in evidence.measures}) > 1
+    several = len({measure.target for measure in evidence.measures}) > 1
     return _rule("a", "stamps are exact", "stamp_error", worst.bound_p99, worst.limit,
                  note=f"p99 of {worst.measure}{f', of {worst.target}' if several else ''}",
                  absent="no turn got a first delta", remedy=MORE_PROCESSES)  # fmt: skip
 
 
 def _worst(measures: Sequence[Exactness]) -> Exactness:
-    """The one that is nearest to its limit, or farthest beyond it."""
-    found = [one for one in measures if one.bound_p99 is not None]
-    return max(found, key=lambda one: one.used, default=Exactness("", "", None, None))
+    """The measure that is nearest to its limit, or farthest beyond it."""
+    known = [measure for measure in measures if measure.bound_p99 is not None]
+    return max(known, key=lambda measure: measure.used, default=Exactness("", "", None, None))
 
 
 def _hub(evidence: Evidence) -> Rule:
-    waits = [one.p50 for one in evidence.measures if one.measure in FIRST_DELTAS and one.p50 is not None]
+    waits = [wait.p50 for wait in evidence.measures if wait.measure in FIRST_DELTAS and wait.p50 is not None]
     fastest = min(waits, default=0.0)
     limit = max(HUB_LIMIT_MS, HUB_SHARE * fastest)
     needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > USER_STAMPS_SHARE
