@@ -70,7 +70,7 @@ class Session:
         self._opening: OutgoingMessage | None = None
         """The first of its chunks, until it is sent."""
         self._ticket = 0
-        """Of the last message that was sent stamped, until the kernel says that it was acknowledged."""
+        """The ticket of the last message that was sent stamped, until the kernel says that it was acknowledged."""
 
     def play(self) -> None:
         """Greet, play every step, wait for late transcriptions, close. The outcomes are the timeline's."""
@@ -173,7 +173,7 @@ class Session:
             self._clear_rest(turn)
 
     def _clear_rest(self, turn: PreparedTurn) -> None:
-        """What the service holds of a broken turn is not the next one's."""
+        """Have the service forget the audio of a broken turn, which would else be the next one's."""
         if self._timeline.turn_over and not self._timeline.over:
             self._send(OutgoingMessage(*self._script.dialect.clear(f"{turn.event_prefix}clear")))
 
@@ -260,9 +260,9 @@ class Session:
 
     def _note_transmitted(self) -> None:
         """Pass on the kernel's transmit stamps that have come by now."""
-        for told in self._transport.transmitted():
-            self._timeline.tell(inputs.Transmitted(*told))
-            if told.acknowledged and told.ticket == self._ticket:
+        for stamp in self._transport.transmitted():
+            self._timeline.tell(inputs.Transmitted(*stamp))
+            if stamp.acknowledged and stamp.ticket == self._ticket:
                 self._ticket = 0
 
     def _record(self) -> None:

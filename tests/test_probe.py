@@ -122,6 +122,18 @@ def test_the_reply_can_be_saved(simulator: Ready, tmp_path: Path) -> None:
     assert any(frames)
 
 
+def test_a_reply_is_saved_by_the_format_that_its_session_has(simulator: Ready, tmp_path: Path) -> None:
+    path, reply = tmp_path / "targets.yaml", tmp_path / "reply.wav"
+    variant = "{narrow: {session: {output_format: g711_ulaw}}}"
+    path.write_text(f"targets:\n  east: {{url: '{simulator.urls['ga']}', key_env: KEY, variants: {variant}}}\n")
+
+    shown = rtbench("probe", "--target-file", path, "--targets", "east.narrow", "--save", reply)
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    with wave.open(str(reply)) as file:
+        assert (file.getframerate(), file.getsampwidth()) == (8_000, 2)
+
+
 @pytest.mark.parametrize("option", ["--save", "--log"])
 def test_what_is_there_is_not_overwritten(tmp_path: Path, option: str) -> None:
     path = tmp_path / "earlier"

@@ -11,7 +11,7 @@ import msgspec
 
 from bench.measures import AUDIBLE
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import Silhouette, audio_payload
+from bench.protocol.events import CutPayload, audio_payload
 
 
 class Player:
@@ -42,7 +42,7 @@ class Player:
         """
         return max(self._first_error_ns, self._error_ns)
 
-    def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | Silhouette, error_ns: int = 0) -> bool:
+    def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | CutPayload, error_ns: int = 0) -> bool:
         """A delta came at `at_ns`, or up to `error_ns` earlier; False where its payload cannot be decoded."""
         if at_ns > self.ends_ns:
             self.stall_ns += at_ns - self.ends_ns
@@ -63,9 +63,9 @@ class Player:
 UNREADABLE = -1
 
 
-def audible_sample(payload: msgspec.Raw | Silhouette, audio: AudioFormat) -> int | None:
+def audible_sample(payload: msgspec.Raw | CutPayload, audio: AudioFormat) -> int | None:
     """The first audible sample of a delta; None where there is none, UNREADABLE where the payload is no base64."""
-    if isinstance(payload, Silhouette):
+    if isinstance(payload, CutPayload):
         return payload.audible
     data = audio_payload(payload)
     if data is None:

@@ -42,7 +42,7 @@ class Kind(Enum):
     TRANSCRIPT_DONE = auto()
     RESPONSE_DONE = auto()
     RATE_LIMITS = auto()
-    """Of the session, or of all sessions together: never a turn's."""
+    """What the session, or all sessions together, may still use: never a turn's."""
     ERROR = auto()
     NOTED = auto()
     """Known, and without an instant of its own: closing parts, acknowledgements."""
@@ -73,7 +73,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 UNREAD = Usage(unread=1)
-"""Of a response whose tokens were told and cannot be read."""
+"""The usage of a response whose tokens were told and cannot be read."""
 
 
 class Effect(Enum):
@@ -114,7 +114,7 @@ class Failure(msgspec.Struct, frozen=True):
         return f"{cause}: {self.message}" if self.message else cause
 
 
-class Silhouette(msgspec.Struct, frozen=True):
+class CutPayload(msgspec.Struct, frozen=True):
     """What is left of an audio payload that was cut: the sample at which it becomes audible, None where it does not."""
 
     audible: int | None = None
@@ -138,7 +138,7 @@ class Event(msgspec.Struct, frozen=True):
     response_id: str = ""
     item_id: str = ""
     payload_bytes: int = 0
-    payload: msgspec.Raw | Silhouette = EMPTY
+    payload: msgspec.Raw | CutPayload = EMPTY
     text: str = ""
     audio_ms: int | None = None
     foreign: bool = False

@@ -10,13 +10,13 @@ from typing import Any
 LONGEST_ID = 128
 """Characters of an id, of an event's name, of a code or status."""
 LONGEST_WORDS = 1_000
-"""Of a message for people, and of each text in a session's settings."""
+"""Characters of a message for people, and of each text in a session's settings."""
 LONGEST_TEXT = 100_000
-"""Of what was said in a turn: an hour of it."""
+"""Characters of what was said in a turn: an hour of it."""
 LONGEST_SETTINGS = 65_536
 """Bytes of a session's settings; of longer ones what stands in them directly is kept."""
 MOST_PARTS, DEEPEST = 100, 8
-"""Of settings: entries of an object or list, and objects in objects."""
+"""How many entries an object or list of settings has at most, and how deep they are nested."""
 
 
 def shortened(settings: dict[str, Any], size: int) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def shortened(settings: dict[str, Any], size: int) -> dict[str, Any]:
 
 
 def _shortened(value: Any, depth: int) -> Any:
-    """None for what is in too many others."""
+    """Cut a value of settings; None where it is nested too deep."""
     match value:
         case str():
             return value[:LONGEST_WORDS]

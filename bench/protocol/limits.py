@@ -18,9 +18,9 @@ from bench.protocol.lengths import LONGEST_ID
 
 SECOND_NS = 1_000_000_000
 LONGEST_S = 1e9
-"""Nobody means a longer wait, and it might not fit its column."""
+"""A longer wait is left out: nobody means it, and it might not fit its column."""
 LARGEST = 2**53
-"""Up to here a number is exact, whichever way JSON writes it."""
+"""The largest number that is exact whichever way JSON writes it."""
 LIMITED = ("requests", "tokens")
 UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 """Seconds in the units of "1m26.4s"; longer words for them have the same beginning."""

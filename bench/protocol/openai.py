@@ -128,7 +128,7 @@ class _Wire(msgspec.Struct):
 
 
 class _LongWire(_Wire):
-    """The same of a message whose name or ids are too long to be kept whole: they were checked in passing."""
+    """The fields of a message whose name or ids are too long to be kept whole, which was checked in passing."""
 
     type: str = ""
     response_id: str | None = None
@@ -265,8 +265,8 @@ class OpenAI(ABC):
         return message
 
     def text_only(self, session: Mapping[str, Any]) -> str:
-        told = {name: session.get(name) for name in MODALITIES}
-        return next((name for name, value in told.items() if isinstance(value, list) and "audio" not in value), "")
+        outputs = {name: session.get(name) for name in MODALITIES}
+        return next((name for name, value in outputs.items() if isinstance(value, list) and "audio" not in value), "")
 
     def is_expiry(self, code: int, reason: str) -> bool:
         """OpenAI closes so; Azure sends an error before (`session_expired`)."""
@@ -285,6 +285,7 @@ def _message(act: Act, event_id: str, **fields: Any) -> ClientMessage:
 
 
 def _cut(wire: _LongWire) -> _Wire:
+    """Cut the name and the ids of a message to the length that is kept."""
     for name in ("type", "response_id", "item_id"):
         setattr(wire, name, (getattr(wire, name) or "")[:LONGEST_ID])
     return wire
@@ -349,11 +350,11 @@ def _failure(error: dict[str, Any]) -> Failure | None:
     return Failure(kind, code, _text(error, "message", LONGEST_WORDS), _text(error, "event_id"), effect)
 
 
-def _usage(told: Any) -> Usage | None:
+def _usage(usage: Any) -> Usage | None:
     """The tokens of a response; None where none are told, `UNREAD` where they cannot be read."""
-    if told is None or told == {}:
+    if usage is None or usage == {}:
         return None
     try:
-        return Usage(**tokens_in(told))
+        return Usage(**tokens_in(usage))
     except UnreadableError:
         return UNREAD

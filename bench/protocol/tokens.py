@@ -9,19 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 MANY_TOKENS = 2**40
-"""So many are a mistake, and the sum of a turn's would not fit its column."""
+"""From so many on a number is a mistake, and the sum of a turn's would not fit its column."""
 
 
 class UnreadableError(Exception):
     """A number of tokens that is none, or is missing."""
 
 
-def tokens_in(told: Any) -> dict[str, int]:
+def tokens_in(usage: Any) -> dict[str, int]:
     """Tokens by kind, under the names of `bench.protocol.events.Usage`. Raises UnreadableError."""
-    came, went = _details(told, "input_token_details"), _details(told, "output_token_details")
-    nothing = 0 if _tokens(told, "total_tokens") == 0 else None
-    text_in, audio_in = _by_kind(came, _tokens(told, "input_tokens"), nothing)
-    text_out, audio_out = _by_kind(went, _tokens(told, "output_tokens"), nothing)
+    came, went = _details(usage, "input_token_details"), _details(usage, "output_token_details")
+    nothing = 0 if _tokens(usage, "total_tokens") == 0 else None
+    text_in, audio_in = _by_kind(came, _tokens(usage, "input_tokens"), nothing)
+    text_out, audio_out = _by_kind(went, _tokens(usage, "output_tokens"), nothing)
     cached = _tokens(came, "cached_tokens")
     cached_text, cached_audio = _cached(_details(came, "cached_tokens_details"), cached or 0, text_in)
     return {
@@ -35,19 +35,19 @@ def tokens_in(told: Any) -> dict[str, int]:
     }
 
 
-def _details(told: Any, name: str) -> Any:
-    """An object within; {} where it is left out."""
-    if not isinstance(told, dict):
+def _details(parent: Any, name: str) -> Any:
+    """The object of this name within another; {} where it is left out."""
+    if not isinstance(parent, dict):
         raise UnreadableError
-    value = told.get(name)
+    value = parent.get(name)
     return {} if value is None else value
 
 
-def _tokens(told: Any, name: str) -> int | None:
-    """A number of tokens; None where it is left out."""
-    if not isinstance(told, dict):
+def _tokens(parent: Any, name: str) -> int | None:
+    """The number of tokens of this name; None where it is left out."""
+    if not isinstance(parent, dict):
         raise UnreadableError
-    value = told.get(name)
+    value = parent.get(name)
     if value is None:
         return None
     if isinstance(value, float) and value.is_integer():  # JSON knows one kind of number
@@ -60,14 +60,14 @@ def _tokens(told: Any, name: str) -> int | None:
 def _by_kind(details: Any, *totals: int | None) -> tuple[int, int]:
     """Tokens of text and of audio; where neither is told, the first total that is: all of it text."""
     text, audio = _tokens(details, "text_tokens"), _tokens(details, "audio_tokens")
-    total = next((one for one in totals if one is not None), None)
+    total = next((tokens for tokens in totals if tokens is not None), None)
     if text is None and audio is None and total is None:
         raise UnreadableError
     return (text or 0, audio or 0) if text or audio else (total or 0, 0)
 
 
 def _cached(details: Any, cached: int, text_in: int) -> tuple[int, int]:
-    """The same of cached input."""
+    """Cached tokens of text and of audio; where neither is told, text as far as there is text."""
     text, audio = _tokens(details, "text_tokens"), _tokens(details, "audio_tokens")
     if text is None and audio is None:
         return min(text_in, cached), max(0, cached - text_in)

@@ -26,7 +26,7 @@ from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import Dialect
-from bench.protocol.events import Event, Kind, Silhouette
+from bench.protocol.events import CutPayload, Event, Kind
 from bench.run import log_lines as lines
 from bench.run.provenance import tool_version
 from bench.run.recorder import Labels
@@ -196,6 +196,6 @@ class LoggedTimeline(Timeline):
 
 def cut_audio(event: Event, audio: AudioFormat) -> lines.CutAudio:
     """What the simulated player needs of an audio delta."""
-    if isinstance(event.payload, Silhouette):
+    if isinstance(event.payload, CutPayload):
         return lines.CutAudio(event.payload_bytes, event.payload.audible)
     return lines.CutAudio(event.payload_bytes, audible_sample(event.payload, audio))

@@ -18,7 +18,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Act, Dialect
 from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import Event, Kind, Silhouette
+from bench.protocol.events import CutPayload, Event, Kind
 from bench.run import log_lines as lines
 from bench.transport.base import Received as Message
 
@@ -118,7 +118,7 @@ def _events(line: lines.Received, dialect: Dialect) -> Sequence[Event]:
     events = dialect.decode(bytes(line.event))
     if line.audio is None:
         return events
-    cut = {"payload_bytes": line.audio.bytes, "payload": Silhouette(line.audio.audible)}
+    cut = {"payload_bytes": line.audio.bytes, "payload": CutPayload(line.audio.audible)}
     return [msgspec.structs.replace(event, **cut) if event.kind is Kind.AUDIO_DELTA else event for event in events]
 
 

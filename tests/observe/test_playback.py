@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bench.measures import AUDIBLE
 from bench.observe.playback import UNREADABLE, Player, audible_sample
 from bench.protocol.audio import AudioFormat, AudioFormatName
-from bench.protocol.events import Silhouette
+from bench.protocol.events import CutPayload
 from bench.protocol.openai import FORMATS
 from tests.examples import thorough
 
@@ -125,7 +125,7 @@ def test_nothing_is_decoded_once_something_was_heard() -> None:
 @pytest.mark.parametrize(("audible", "heard"), [(None, None), (0, 50), (2_400, 150)])
 def test_a_silhouette_is_played_as_the_audio_that_it_stands_for(audible: int | None, heard: float | None) -> None:
     player = Player(PCM, 50 * MS, AT_NS)
-    player.add(AT_NS, 9_600, Silhouette(audible))
+    player.add(AT_NS, 9_600, CutPayload(audible))
 
     assert (heard_ms(player), (player.ends_ns - AT_NS) / MS) == (heard, 250)
 
@@ -203,7 +203,7 @@ def test_what_really_happened_lies_within_the_bounds(
         true_ns = came_ns if true is None else max(true_ns, came_ns)
         said = said or Player(PCM, jitter_ms * MS, at_ns, error_ms * MS)
         true = true or Player(PCM, jitter_ms * MS, true_ns)
-        payload = Silhouette(0 if number >= silent else None)
+        payload = CutPayload(0 if number >= silent else None)
         said.add(at_ns, 50 * 48, payload, error_ms * MS)
         true.add(true_ns, 50 * 48, payload)
 
@@ -216,15 +216,15 @@ def test_what_really_happened_lies_within_the_bounds(
 
 def test_a_late_delta_that_nobody_waited_for_leaves_the_first_sound_as_exact_as_the_first_delta() -> None:
     player = Player(PCM, 50 * MS, AT_NS, 2 * MS)
-    player.add(AT_NS, 100 * 48, Silhouette(None), 2 * MS)
-    player.add(AT_NS + 60 * MS, 100 * 48, Silhouette(0), 40 * MS)
+    player.add(AT_NS, 100 * 48, CutPayload(None), 2 * MS)
+    player.add(AT_NS + 60 * MS, 100 * 48, CutPayload(0), 40 * MS)
 
     assert (player.audible_error_ns, player.stall_error_ns) == (2 * MS, 2 * MS)
 
 
 def test_a_stall_is_as_exact_as_the_delta_that_ended_it() -> None:
     player = Player(PCM, 0, AT_NS, 2 * MS)
-    player.add(AT_NS, 10 * 48, Silhouette(None), 2 * MS)
-    player.add(AT_NS + 60 * MS, 100 * 48, Silhouette(0), 40 * MS)
+    player.add(AT_NS, 10 * 48, CutPayload(None), 2 * MS)
+    player.add(AT_NS + 60 * MS, 100 * 48, CutPayload(0), 40 * MS)
 
     assert (player.audible_error_ns, player.stall_error_ns) == (40 * MS, 40 * MS)

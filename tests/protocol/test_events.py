@@ -16,11 +16,11 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import (
     UNREAD,
+    CutPayload,
     Effect,
     Event,
     Failure,
     Kind,
-    Silhouette,
     Usage,
     audio_payload,
     base64_bytes,
@@ -288,7 +288,7 @@ def test_a_delta_without_a_payload_has_no_bytes(delta_json: str) -> None:
 def test_the_audio_of_a_delta_can_be_had_by_whoever_wants_it(dialect: Dialect, payload: bytes) -> None:
     event = event_of(delta(dialect, "audio", "resp_1", base64.b64encode(payload).decode()), dialect)
 
-    assert not isinstance(event.payload, Silhouette)
+    assert not isinstance(event.payload, CutPayload)
     assert audio_payload(event.payload) == payload
 
 
@@ -297,7 +297,7 @@ def test_base64_that_was_written_with_escapes_is_the_same_audio() -> None:
     wire = delta(GA, "audio", "resp_1", base64.b64encode(payload).decode()).replace(b"+", b"\\u002b")
     event = event_of(wire.replace(b"/w", b"\\/w"), GA)
 
-    assert not isinstance(event.payload, Silhouette)
+    assert not isinstance(event.payload, CutPayload)
     assert (event.payload_bytes, audio_payload(event.payload)) == (4, payload)
 
 
