@@ -23,7 +23,7 @@ from typing import Any
 
 PATCHED = "from bench.transport.green import patch; patch()\n"
 PREPARATIONS = {
-    ("locust",): "import locust.main, rtbench",
+    ("locust",): "import locust.main, rtbench, azure.identity",
     ("bench.cli.app", "probe"): PATCHED + "import bench.cli.probe, bench.probe, bench.target.endpoint",
     ("bench.cli.app", "doctor"): PATCHED + "import bench.cli.doctor, bench.doctor.examine, bench.target.endpoint",
     ("bench.cli.app", "simulate"): "import bench.cli.simulate, bench.simulator.server",
