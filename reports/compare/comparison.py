@@ -158,10 +158,10 @@ def measurements(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], h
 
 
 def notices_of_comparison(
-    sides: Sequence[Side], found: Sequence[Measured], decision: Decision | None = None
+    sides: Sequence[Side], measured: Sequence[Measured], decision: Decision | None = None
 ) -> tuple[str, ...]:
     """What to read before the figures."""
-    return (*notices_on(sides), *drift_notices(found), *notices_of(sides, decision))
+    return (*notices_on(sides), *drift_notices(measured), *notices_of(sides, decision))
 
 
 def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Resampling) -> Iterable[Finding]:
@@ -170,20 +170,20 @@ def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Re
     if main is None:
         return
     for base, side in each:
-        found = step_changes(base, side, main, seed=how.seed, draws=min(how.draws, STEP_DRAWS), level=how.level)
-        yield from (_step(side, one) for one in found)
+        changes = step_changes(base, side, main, seed=how.seed, draws=min(how.draws, STEP_DRAWS), level=how.level)
+        yield from (_step(side, one) for one in changes)
 
 
-def _step(side: Side, found: StepChange) -> Finding:
-    base, cand = map(arm_of, found.arms)
-    return Finding(found.question, side.label, found.difference, found.verdict, (base, cand))
+def _step(side: Side, change: StepChange) -> Finding:
+    base, cand = map(arm_of, change.arms)
+    return Finding(change.question, side.label, change.difference, change.verdict, (base, cand))
 
 
-def drift_notices(found: Sequence[Measured]) -> Iterable[str]:
+def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
     """What was found of arms that drift by themselves."""
-    names = dict.fromkeys(one.question.measure for one in found if one.difference and one.difference.drifts)
+    names = dict.fromkeys(one.question.measure for one in measured if one.difference and one.difference.drifts)
     if names:
-        unit = "pairs" if all(one.unit == "pair" for one in found) else "sessions"
+        unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
         yield DRIFTING.format(listed(list(names)), unit)
 
 

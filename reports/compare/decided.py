@@ -66,18 +66,18 @@ def brief(decision: Decision) -> str:
     """
     word = word_of(decision)
     rulings = zip(decision.gates, decision.course.rulings, strict=bool(decision.course.rulings))
-    told = [
+    figures = [
         f"{figure(gate)} {apart(gate, ruling.d)}"
         for gate, ruling in rulings
         if ruling.word == word and not math.isnan(ruling.d)
     ]
-    if not told or decision.invalid:
+    if not figures or decision.invalid:
         return said(decision)
     begins = {
         "regressed": f"{decision.targets[1]} regressed",
         "not regressed": f"{decision.targets[1]} has not regressed",
     }
-    return f"{begins.get(word, 'Inconclusive')}: {', '.join(told)}."
+    return f"{begins.get(word, 'Inconclusive')}: {', '.join(figures)}."
 
 
 def stop_of(decision: Decision) -> str:

@@ -5,15 +5,15 @@ Sessions do not cluster, so the share is plainly binomial, and Newcombe's interv
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from reports.numbers import NONE, percent, three
+from reports.numbers import NONE, percent
 from reports.question import Question
 from reports.sides.fairness import Check
 from reports.sides.side import Side, as_floats, counts_of
 from reports.statistics.differences import Margin
 from reports.statistics.rates import any_event, newcombe
+from reports.wording.differences import interval
 
 NAME = "sessions with a failed turn"
 FAILURES = Question("failures", "rate", Margin())
@@ -32,15 +32,8 @@ def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Check]:
     texts = [percent(base.value, 1) if base.clusters else NONE]
     for one, other in shares:
         if one.clusters and other.clusters:
-            low, high = (_points(end) for end in newcombe(one, other, level))
-            texts.append(f"{percent(other.value, 1)} ({low} to {high} points)")
+            ends = interval(*newcombe(one, other, level), "points")
+            texts.append(f"{percent(other.value, 1)} ({ends} points)")
         else:
             texts.append(percent(other.value, 1) if other.clusters else NONE)
     return [Check(NAME, tuple(texts), None)]
-
-
-def _points(difference: float) -> str:
-    """+2.1, −0.35, 0."""
-    value = 100 * difference
-    shown = three(float(f"{value:.2g}")) if math.isfinite(value) else NONE
-    return f"+{shown}" if value > 0 else shown

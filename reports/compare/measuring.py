@@ -39,15 +39,15 @@ class Resampling:
 
 def measured(base: Side, cand: Side, questions: Sequence[Question], how: Resampling) -> list[Measured]:
     """In the order of the questions; without the difference of a figure that is not exact in a run."""
-    found: dict[Question, Measured] = {}
+    by_question: dict[Question, Measured] = {}
     for group in _together(questions):
         kind = {"quantile": _quantiles, "mean": _means, "rate": _rates, "centre": _centres}[group[0].kind]
         arms, apart = kind(base, cand, group, how)
         for question, difference in zip(group, apart, strict=True):
             unfit = inexact((base, cand), question)
             unit: Literal["session", "pair"] = "pair" if base.paired else "session"
-            found[question] = Measured(question, cand.label, None if unfit else difference, arms, unfit, unit)
-    return [found[question] for question in questions]
+            by_question[question] = Measured(question, cand.label, None if unfit else difference, arms, unfit, unit)
+    return [by_question[question] for question in questions]
 
 
 def _together(questions: Sequence[Question]) -> Iterable[list[Question]]:

@@ -30,9 +30,9 @@ def waits_of(side: Side, question: Question) -> Waits:
     """A measure of a side, with the step and the pair of each value."""
     parts = [(at, step_sample(side, question, label)) for at, label in enumerate(labels_of(side))]
     return Waits(
-        np.concatenate([np.zeros(0), *(found.values for _, found in parts)]),
-        np.concatenate([np.zeros(0, np.int64), *(np.full(found.values.size, at) for at, found in parts)]),
-        np.concatenate([np.zeros(0, np.int64), *(found.sessions for _, found in parts)]),
+        np.concatenate([np.zeros(0), *(sample.values for _, sample in parts)]),
+        np.concatenate([np.zeros(0, np.int64), *(np.full(sample.values.size, at) for at, sample in parts)]),
+        np.concatenate([np.zeros(0, np.int64), *(sample.sessions for _, sample in parts)]),
     )
 
 
@@ -54,14 +54,14 @@ def step_changes(base: Side, cand: Side, about: Question, *, seed: int, draws: i
         return []
     asked = Question(about.measure, "quantile", Margin(ratio=WORST_MARGIN), 0.5, origin=about.origin)
     arms = waits_of(base, asked), waits_of(cand, asked)
-    found = worst_step(*arms, base.sessions, np.random.default_rng(seed), draws=draws)
-    if len(found) < 2:
+    medians = worst_step(*arms, base.sessions, np.random.default_rng(seed), draws=draws)
+    if len(medians) < 2:
         return []
-    labels = [labels_of(base)[one.step] for one in found]
+    labels = [labels_of(base)[one.step] for one in medians]
     samples = [(step_sample(base, asked, label), step_sample(cand, asked, label)) for label in labels]
     apart = [
         _difference(one.change, pair, asked.margin, base.sessions, level)
-        for one, pair in zip(found, samples, strict=True)
+        for one, pair in zip(medians, samples, strict=True)
     ]
     judged = verdicts(apart, [True] * len(apart), [""] * len(apart), level=level)
     return [

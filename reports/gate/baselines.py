@@ -158,9 +158,9 @@ def _stored(measure: str, origin: str, sample: Sample, clusters: int, rng: np.ra
 
 def _rates(side: Side) -> Iterable[Rate]:
     for name in RATES:
-        found = rate_of(side, name)
-        if found.turns and not side.inexact(Question(name, "rate", Margin())):
-            yield Rate(name, _figure(found.value), _rounded(found.variance), int(found.turns), found.clusters)
+        rate = rate_of(side, name)
+        if rate.turns and not side.inexact(Question(name, "rate", Margin())):
+            yield Rate(name, _figure(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters)
 
 
 def rate_of(side: Side, name: str, step: str = "") -> Ratio:
@@ -215,8 +215,8 @@ def place_of(folder: Path, scenario: str, target: str) -> Path:
 def read(folder: Path, scenario: str | None = None, target: str | None = None) -> list[Kept]:
     """Stored baselines, the newest first. Raises UsageError for a file that is none, or of a newer version."""
     of = (safe(scenario) if scenario is not None else "*", safe(target) if target is not None else "*")
-    found = [Kept(path, _read(path)) for path in sorted(folder.glob(f"{of[0]}/{of[1]}/*.json"))]
-    return sorted(found, key=lambda one: (one.baseline.began_utc_ns, one.baseline.run_id), reverse=True)
+    stored = [Kept(path, _read(path)) for path in sorted(folder.glob(f"{of[0]}/{of[1]}/*.json"))]
+    return sorted(stored, key=lambda one: (one.baseline.began_utc_ns, one.baseline.run_id), reverse=True)
 
 
 def _read(path: Path) -> Baseline:

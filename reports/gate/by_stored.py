@@ -59,8 +59,8 @@ def against_stored_runs(
             for one in asked_of(mine, [side], names)
             if _storable(one.question)
         ]
-    found = BaselineAnswers(tuple(answers), tuple(void), tuple(differs), tuple(notices), listed(against))
-    return doubted(found, sides)
+    answered = BaselineAnswers(tuple(answers), tuple(void), tuple(differs), tuple(notices), listed(against))
+    return doubted(answered, sides)
 
 
 def _storable(question: Question) -> bool:

@@ -38,25 +38,25 @@ def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str 
     `target`: whose stored runs are meant, those of the side's own label if empty. Raises UsageError for an unknown one.
     """
     target = target or side.name
-    found, left_out = each_once(read(folder, scenario_of(side), target))
-    if not found and target != side.name:
+    files, left_out = each_once(read(folder, scenario_of(side), target))
+    if not files and target != side.name:
         known = sorted({one.baseline.target for one in read(folder, scenario_of(side))})
         raise UsageError(
             f"{folder} has no stored runs of {scenario_of(side)}/{target}{near(target, known)} "
             f"it has those of {', '.join(known) or 'no target'}"
         )
-    stored = [one for one in found if (one.baseline.run_id, one.baseline.began_utc_ns) != identity(side.run)]
+    stored = [one for one in files if (one.baseline.run_id, one.baseline.began_utc_ns) != identity(side.run)]
     itself = f"The run that is checked is stored in {folder}: it is left out of the baseline of {side.name}."
-    notices = [*left_out, *([itself] if len(stored) < len(found) else [])]
+    notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     if not stored:
         place = place_of(folder, scenario_of(side), target)
         none = (
             f"the only run that is stored in {place} is the one that is checked"
-            if found
+            if files
             else (f"no run is stored in {place} yet")
         )
         unstored = (
-            f"{none}: save {'another' if found else 'a good one'} by `rtbench baseline save RUN --folder {folder}`"
+            f"{none}: save {'another' if files else 'a good one'} by `rtbench baseline save RUN --folder {folder}`"
         )
         return Eligible(notices=tuple(notices), unstored=unstored)
     runs, differs, unlike = _matching(side, stored, allowed)

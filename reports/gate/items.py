@@ -184,5 +184,5 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _share(found: Difference, end: float) -> float | None:
-    return as_share(end, found.scale, found.candidate)
+def _share(difference: Difference, end: float) -> float | None:
+    return as_share(end, difference.scale, difference.candidate)

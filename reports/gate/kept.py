@@ -55,8 +55,8 @@ def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "
     value of.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
-    found, drifting = estimates(sample, [p], LEVEL)[0], drifts(levels(sample, clusters))
-    low, high = found.low, found.high
+    estimate, drifting = estimates(sample, [p], LEVEL)[0], drifts(levels(sample, clusters))
+    low, high = estimate.low, estimate.high
     if drifting:
         quarterly = estimates(in_quarters(sample, clusters), [p], LEVEL)[0]
         low, high = min(low, quarterly.low), max(high, quarterly.high)
@@ -67,30 +67,30 @@ def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "
     if sample.n < floor(p):
         missing = f"too few {unit}s to decide: p{p * 100:g} needs {floor(p):,}, this run has {sample.n:,}"
     failed, hopeless = sample.failed, not sample.good.size
-    return Figure(found.value, low, high, sample.n, sessions, failed, missing, hopeless, needs, drifting)
+    return Figure(estimate.value, low, high, sample.n, sessions, failed, missing, hopeless, needs, drifting)
 
 
 def of_rate(arm: PerCluster) -> Figure:
     """The share of turns that are events, from both numbers of each session."""
-    found = ratio_of(arm)
-    if not found.turns:
+    rate = ratio_of(arm)
+    if not rate.turns:
         return _nothing()
-    reach = _reach(found)
-    low = max(0.0, found.value - reach)
-    high = min(1.0, max(found.value + reach, found.upper(TAIL)))
+    reach = _reach(rate)
+    low = max(0.0, rate.value - reach)
+    high = min(1.0, max(rate.value + reach, rate.upper(TAIL)))
     return Figure(
-        found.value, low, high, int(found.turns), found.clusters, int(arm[0].sum()), _few_sessions(found.clusters)
+        rate.value, low, high, int(rate.turns), rate.clusters, int(arm[0].sum()), _few_sessions(rate.clusters)
     )
 
 
 def of_mean(arm: PerCluster) -> Figure:
     """The mean of a figure over turns, from its total and their number in each session."""
-    found = ratio_of(arm)
-    if not found.turns:
+    mean = ratio_of(arm)
+    if not mean.turns:
         return _nothing()
-    reach = _reach(found)
-    ends = found.value - reach, found.value + reach
-    return Figure(found.value, *ends, int(found.turns), found.clusters, missing=_few_sessions(found.clusters))
+    reach = _reach(mean)
+    ends = mean.value - reach, mean.value + reach
+    return Figure(mean.value, *ends, int(mean.turns), mean.clusters, missing=_few_sessions(mean.clusters))
 
 
 def judged(figure: Figure, sign: Sign, limit: float) -> tuple[LimitWord, str]:
@@ -124,8 +124,8 @@ def _few_sessions(sessions: int) -> str:
     return "" if sessions >= SESSIONS else f"too few sessions to decide: needs {SESSIONS}, this run has {sessions}"
 
 
-def _reach(found: Ratio) -> float:
+def _reach(ratio: Ratio) -> float:
     """t · SE; endless of one session, which tells nothing of others."""
-    if found.clusters < 2:
+    if ratio.clusters < 2:
         return math.inf
-    return float(stdtrit(found.clusters - 1, 1 - TAIL)) * math.sqrt(found.variance)
+    return float(stdtrit(ratio.clusters - 1, 1 - TAIL)) * math.sqrt(ratio.variance)

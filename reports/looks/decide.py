@@ -88,10 +88,12 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
 
 
 def _targets(run: Run, named: str) -> tuple[str, str]:
-    found = known_targets(run)
-    if len(found) != ARMS or not run.document.get("interleaved"):
-        raise UsageError(f"{named} is no run of two targets in pairs, and a decision is about two: it has {len(found)}")
-    return found[0], found[1]
+    targets = known_targets(run)
+    if len(targets) != ARMS or not run.document.get("interleaved"):
+        raise UsageError(
+            f"{named} is no run of two targets in pairs, and a decision is about two: it has {len(targets)}"
+        )
+    return targets[0], targets[1]
 
 
 def _gates(run: Run, targets: tuple[str, str], plan: DecisionPlan, pairs: Integers) -> tuple[Question, ...]:
@@ -109,20 +111,20 @@ def _seen(
     sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, rng: np.random.Generator, error: float
 ) -> list[Seen]:
     """Every gate; the quantiles of one measure share their draws. `error`: of the tests of own drift."""
-    found: dict[Question, Seen] = {}
+    seen_of: dict[Question, Seen] = {}
     base, cand = sides
     for gate in gates:
-        if gate in found:
+        if gate in seen_of:
             continue
         if unfit := inexact(sides, gate):
-            found[gate] = not_yet(unfit)
+            seen_of[gate] = not_yet(unfit)
             continue
         if gate.kind == "rate":
             counts = [as_floats(counts_of(side, gate)) for side in sides]
-            found[gate] = rate_seen(counts[0], counts[1], gate.margin, gate.measure)
+            seen_of[gate] = rate_seen(counts[0], counts[1], gate.margin, gate.measure)
         elif gate.kind == "mean":
             totals = [as_floats(totals_of(side, gate)) for side in sides]
-            found[gate] = mean_seen(totals[0], totals[1], gate.margin, better_of(gate), error)
+            seen_of[gate] = mean_seen(totals[0], totals[1], gate.margin, better_of(gate), error)
         else:
             alike = [one for one in gates if _same_sample(one, gate)]
             asked = [(one.p, one.margin) for one in alike if one.p is not None]
@@ -136,8 +138,8 @@ def _seen(
                 draws=plan.draws,
                 error=error,
             )
-            found |= dict(zip(alike, seen, strict=True))
-    return [found[gate] for gate in gates]
+            seen_of |= dict(zip(alike, seen, strict=True))
+    return [seen_of[gate] for gate in gates]
 
 
 def _same_sample(one: Question, other: Question) -> bool:
@@ -147,8 +149,8 @@ def _same_sample(one: Question, other: Question) -> bool:
 def _invalid(run: Run, sides: Sequence[Side]) -> tuple[Cause, ...]:
     """Why a run that ended may not be used: it was overloaded, not judged, throttled, or has nothing to compare."""
     if not sides:
-        told = of_run(verdict_of(run.document), run.document, run.folder)
-        return told or (Cause("no pair of sessions ended"),)
+        causes = of_run(verdict_of(run.document), run.document, run.folder)
+        return causes or (Cause("no pair of sessions ended"),)
     return _broken(sides) or _given_up(run)
 
 

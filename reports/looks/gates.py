@@ -43,16 +43,16 @@ def quantiles_seen(
     """
     clusters, ps = {"base_clusters": pairs, "cand_clusters": pairs}, [p for p, _ in asked]
     drawn = paired_draws(base, cand, ps, clusters=pairs, draws=draws, rng=rng)
-    found = [
+    by_pairs = [
         _quantile_seen((base, cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), better)
         for at, (p, margin) in enumerate(asked)
     ]
     if not waits_drift(base, cand, paired=True, **clusters, error=error):
-        return found
+        return by_pairs
     drawn = quarter_draws(base, cand, ps, paired=True, **clusters, rng=rng, draws=draws)
     return [
         _by_quarters(one, beyond((drawn[0][:, at], drawn[1][:, at]), margin, better))
-        for at, (one, (_, margin)) in enumerate(zip(found, asked, strict=True))
+        for at, (one, (_, margin)) in enumerate(zip(by_pairs, asked, strict=True))
     ]
 
 
@@ -83,11 +83,11 @@ def rate_seen(base: PerCluster, cand: PerCluster, margin: Margin, measure: str =
     """A rate. Few failures make its standard error too small, so its upper bound is that of the rule for rates."""
     if few := _few_clusters(base, cand):
         return not_yet(few)
-    found = rate_difference(base, cand, margin, paired=True)
+    difference = rate_difference(base, cand, margin, paired=True)
     one, other = ratio_of(base), ratio_of(cand)
 
     def upper(c: float) -> float:
-        return upper_of_points(one, other, found.se, found.df, float(ndtr(-c))) - margin.points
+        return upper_of_points(one, other, difference.se, difference.df, float(ndtr(-c))) - margin.points
 
     def unsettled(c: float) -> str:
         if other.value:
@@ -96,22 +96,24 @@ def rate_seen(base: PerCluster, cand: PerCluster, margin: Margin, measure: str =
         needed = None if one.value else sessions_without(margin.points, level)
         return nothing_seen(measure, other.clusters, level, needed)
 
-    return Seen(found.d, found.d - margin.points, found.se, found.df, upper, unsettled=unsettled)
+    return Seen(difference.d, difference.d - margin.points, difference.se, difference.df, upper, unsettled=unsettled)
 
 
 def mean_seen(base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND) -> Seen:
     """A mean of good turns."""
     if few := _few_clusters(base, cand):
         return not_yet(few)
-    found = mean_by_order(base, cand, margin, paired=True, better=better, error=error)
-    excess = _excess(found, margin, better)
+    difference = mean_by_order(base, cand, margin, paired=True, better=better, error=error)
+    excess = _excess(difference, margin, better)
     if not math.isfinite(excess):
-        return not_yet("a mean is not positive", found.d)
-    return by_se(found.d, excess, found.se, found.df, 1 if better == "lower" else -1, drifts=found.drifts)
+        return not_yet("a mean is not positive", difference.d)
+    return by_se(
+        difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1, drifts=difference.drifts
+    )
 
 
-def _excess(found: Difference, margin: Margin, better: Better) -> float:
-    return float(beyond((np.array([found.baseline]), np.array([found.candidate])), margin, better)[0])
+def _excess(difference: Difference, margin: Margin, better: Better) -> float:
+    return float(beyond((np.array([difference.baseline]), np.array([difference.candidate])), margin, better)[0])
 
 
 def _few_clusters(base: PerCluster, cand: PerCluster) -> str:

@@ -52,20 +52,20 @@ def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:
 
     Raises UsageError where there is none, or it cannot be followed.
     """
-    found = document.get("decision_plan")
-    if not isinstance(found, Mapping):
+    written = document.get("decision_plan")
+    if not isinstance(written, Mapping):
         raise UsageError(
             f"{run} was not planned to be decided while it runs: start one with --until-decided, "
             f"or compare its targets with `rtbench compare {run}`"
         )
     try:
         plan = DecisionPlan(
-            pairs=int(found["pairs"]),
-            looks=tuple(int(size) for size in found["looks"]),
-            gates={str(name): tuple(map(str, texts)) for name, texts in found["gates"].items()},
-            level=float(found.get("level", 0.05)),
-            spending=str(found.get("spending", SPENDING)),
-            draws=int(found.get("draws", DRAWS)),
+            pairs=int(written["pairs"]),
+            looks=tuple(int(size) for size in written["looks"]),
+            gates={str(name): tuple(map(str, texts)) for name, texts in written["gates"].items()},
+            level=float(written.get("level", 0.05)),
+            spending=str(written.get("spending", SPENDING)),
+            draws=int(written.get("draws", DRAWS)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"the decision_plan in run.json of {run} cannot be read: {error!r}") from None

@@ -149,9 +149,9 @@ def follow(
     if not complete:
         return LookCourse((), "no look" if end else "waiting", ())
     seen = lru_cache(maxsize=None)(lambda pairs: tuple(see(pairs)))
-    found = _hold(schedule, seen, unfit, complete, schedule.shares, "ended by hand" if end else "waiting")
-    if end != "blind" or found.reason != "ended by hand":
-        return found
+    course = _hold(schedule, seen, unfit, complete, schedule.shares, "ended by hand" if end else "waiting")
+    if end != "blind" or course.reason != "ended by hand":
+        return course
     return _hold(schedule, seen, unfit, complete, schedule.shares[:complete], "last look")
 
 
@@ -242,8 +242,8 @@ def _course(
         word: Word = "regressed" if gate in worse else "inconclusive" if at is None else "not regressed"
         why = "" if word != "inconclusive" else _why(seen, c, reason, schedule)
         drifted = any(look.seen[gate].drifts for look in held)
-        told = _estimates(seen, c, shares[: k + 1], bounds[: k + 1])
-        rulings.append(Ruling(word, why, k, seen.d, *told, provisional=drifted))
+        estimates = _estimates(seen, c, shares[: k + 1], bounds[: k + 1])
+        rulings.append(Ruling(word, why, k, seen.d, *estimates, provisional=drifted))
     return LookCourse(tuple(held), reason, tuple(rulings))
 
 

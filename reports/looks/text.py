@@ -20,8 +20,8 @@ def sentence(decision: Decision) -> str:
     """The answer in one sentence: what came of it, by which figures, and which look said so."""
     reason = decision.course.reason
     if decision.invalid:
-        told = f"{LEAD[:1].lower()}{LEAD[1:]}: {'; '.join(texts(decision.invalid))}"
-        return f"{told}; stopped at {place(decision)}" if reason == "invalid" else told
+        causes = f"{LEAD[:1].lower()}{LEAD[1:]}: {'; '.join(texts(decision.invalid))}"
+        return f"{causes}; stopped at {place(decision)}" if reason == "invalid" else causes
     if reason == "waiting":
         return _waiting(decision)
     if reason == "no look":
@@ -74,11 +74,11 @@ def answer(gate: Question, ruling: Ruling) -> str:
         return f"{figure(gate)}: {ruling.reason}"
     low, high = (as_share(end, scale_of(gate)) for end in (ruling.low, ruling.high))
     ends = interval(low, high, scale_of(gate))
-    told = f"corrected {apart(gate, ruling.corrected)}; 90{NBSP}% interval {ends}"
+    estimates = f"corrected {apart(gate, ruling.corrected)}; 90{NBSP}% interval {ends}"
     reason = "".join(
         f", {one}" for one in (ruling.reason, f"provisional: {DRIFTS}" if ruling.provisional else "") if one
     )
-    return f"{figure(gate)} {apart(gate, ruling.d)} ({told}), margin {margin(gate.margin, gate.measure)}{reason}"
+    return f"{figure(gate)} {apart(gate, ruling.d)} ({estimates}), margin {margin(gate.margin, gate.measure)}{reason}"
 
 
 def apart(gate: Question, d: float) -> str:

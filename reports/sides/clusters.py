@@ -89,5 +89,5 @@ def _codes(turns: Turns) -> int:
 def _codes_of(run: Run, turns: Turns, rows: Integers) -> Integers:
     """The code in `Turns.session` of each of these sessions, −1 where none of its turns was begun."""
     ids = pd.Index(run.sessions["session_id"].iloc[rows])
-    found: Integers = turns.frame["session_id"].cat.categories.get_indexer(ids)
-    return found
+    codes: Integers = turns.frame["session_id"].cat.categories.get_indexer(ids)
+    return codes

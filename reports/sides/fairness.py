@@ -58,9 +58,9 @@ def refuse_other_definitions(sides: Sequence[Side]) -> None:
     """Raises UsageError where figures of the same name mean different things."""
     versions = {side.label: definitions(side) for side in sides}
     if len(set(versions.values())) > 1:
-        told = listed([f"{label} by version {version}" for label, version in versions.items()])
+        versions_told = listed([f"{label} by version {version}" for label, version in versions.items()])
         raise UsageError(
-            f"these runs cannot be compared: their measures are defined differently ({told}); "
+            f"these runs cannot be compared: their measures are defined differently ({versions_told}); "
             "run the older one again with this rtbench"
         )
 
@@ -97,17 +97,17 @@ def own_causes(sides: Sequence[Side]) -> tuple[Cause, ...]:
 
 def _valid(sides: Sequence[Side]) -> Check:
     runs = {side.run.folder: side.run for side in sides}
-    found = {folder: verdict_of(run.document) for folder, run in runs.items()}
+    verdicts = {folder: verdict_of(run.document) for folder, run in runs.items()}
     causes: list[Cause] = []
     for folder, run in runs.items():
         mine = [side for side in sides if side.run.folder == folder]
-        if _is_empty(run, mine, found[folder]):
+        if _is_empty(run, mine, verdicts[folder]):
             causes += [_no_turns(side) for side in mine]
         else:
             labels = [side.label for side in mine]
-            causes += of_run(found[folder], run.document, folder, whose(labels, only=len(runs) == 1))
-    marks = [f"{found[side.run.folder].glyph} {found[side.run.folder].word}" for side in sides]
-    return Check(VALID, tuple(marks), all(verdict.valid is True for verdict in found.values()), tuple(causes))
+            causes += of_run(verdicts[folder], run.document, folder, whose(labels, only=len(runs) == 1))
+    marks = [f"{verdicts[side.run.folder].glyph} {verdicts[side.run.folder].word}" for side in sides]
+    return Check(VALID, tuple(marks), all(verdict.valid is True for verdict in verdicts.values()), tuple(causes))
 
 
 def _is_empty(run: Run, sides: Sequence[Side], verdict: Verdict) -> bool:
@@ -128,8 +128,8 @@ def _measured(sides: Sequence[Side]) -> Check:
 def _no_turns(side: Side) -> Cause:
     """new has no turns: 3 sessions ended as 3 × refused:401."""
     ends = side.session_rows["outcome"].dropna().value_counts()
-    told = [f"{count(n)} × {name}" for name, n in ends.items() if n]
-    ended = f": {plural(side.sessions, 'session')} ended as {listed(told)}" if told else ""
+    endings = [f"{count(n)} × {name}" for name, n in ends.items() if n]
+    ended = f": {plural(side.sessions, 'session')} ended as {listed(endings)}" if endings else ""
     return Cause(f"{side.label} has no turns{ended}", "see why no turn was begun: rtbench report", side.run.folder)
 
 
@@ -173,12 +173,12 @@ def one_run(sides: Sequence[Side]) -> bool:
 
 
 def _simulated(sides: Sequence[Side]) -> Check:
-    found = [side.simulated for side in sides]
-    fair = len(set(found)) == 1
-    texts = tuple("◇ SIMULATED" if one else "a real service" for one in found)
+    simulated = [side.simulated for side in sides]
+    fair = len(set(simulated)) == 1
+    texts = tuple("◇ SIMULATED" if one else "a real service" for one in simulated)
     alone = listed([side.label for side in sides if side.simulated])
     cause = Cause(
-        f"{alone} alone {'was' if sum(found) == 1 else 'were'} simulated", "measure both arms in the same way"
+        f"{alone} alone {'was' if sum(simulated) == 1 else 'were'} simulated", "measure both arms in the same way"
     )
     return Check(SERVICE, texts, fair, () if fair else (cause,))
 
@@ -203,15 +203,15 @@ def _compared(sides: Sequence[Side]) -> Iterable[Check]:
 
 def _around(sides: Sequence[Side]) -> Iterable[Check]:
     """The tool and the machine, where they are not the same."""
-    told = differing([_surroundings(side) for side in sides])
-    yield from (Check(name, texts, None) for name, texts in told.items())
+    surroundings = differing([_surroundings(side) for side in sides])
+    yield from (Check(name, texts, None) for name, texts in surroundings.items())
 
 
 def _surroundings(side: Side) -> dict[str, str]:
     document = side.run.document
     host = document.get("host") or {}
     packages = host.get("packages") or {}
-    found = {
+    surroundings = {
         "rtbench": (document.get("tool") or {}).get("version"),
         "seed of recordings": (document.get("settings") or {}).get("seed"),
         "interleaved": document.get("interleaved"),
@@ -219,7 +219,7 @@ def _surroundings(side: Side) -> dict[str, str]:
         **{name: host.get(name) for name in ("cpu", "cpus", "kernel", "python")},
         **{f"package {name}": version for name, version in packages.items()},
     }
-    return {name: said(value) for name, value in found.items() if value is not None}
+    return {name: said(value) for name, value in surroundings.items() if value is not None}
 
 
 def notices_on(sides: Sequence[Side]) -> Iterable[str]:
@@ -275,5 +275,5 @@ def _failing_apart(sides: Sequence[Side]) -> Iterable[str]:
     shares = {side.label: side.outcomes.failures(side.target) for side in sides if side.target != ABSENT}
     known = {label: share for label, share in shares.items() if share == share}
     if known and max(known.values()) - min(known.values()) > FAIR:
-        told = listed([f"{label} {percent(share, 1)}" for label, share in known.items()])
-        yield f"Failures differ by more than 1{NBSP}% between the arms ({told}): look at these first."
+        shown = listed([f"{label} {percent(share, 1)}" for label, share in known.items()])
+        yield f"Failures differ by more than 1{NBSP}% between the arms ({shown}): look at these first."

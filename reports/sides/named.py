@@ -46,8 +46,8 @@ def identity(run: Run) -> tuple[str, int]:
 
 def known_targets(run: Run) -> list[str]:
     """Those that the document names, whether or not a session was begun there, then whatever else the rows name."""
-    told = [str(entry["label"]) for entry in run.document.get("targets") or [] if entry.get("label")]
-    return list(dict.fromkeys([*told, *target_labels(run)]))
+    written = [str(entry["label"]) for entry in run.document.get("targets") or [] if entry.get("label")]
+    return list(dict.fromkeys([*written, *target_labels(run)]))
 
 
 def parted(one: str | Path) -> tuple[Path, str | None]:
@@ -70,7 +70,7 @@ def refuse_unknown(run: Run, target: str) -> None:
         raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(known) or 'none at all'}")
 
 
-def _targets(run: Run, target: str | None, said: str, *, alone: bool) -> list[str]:
+def _targets(run: Run, target: str | None, named: str, *, alone: bool) -> list[str]:
     """The targets that are meant; a run without any name of one, for nothing was begun, is a side of its own."""
     known = known_targets(run)
     if target is not None:
@@ -78,10 +78,10 @@ def _targets(run: Run, target: str | None, said: str, *, alone: bool) -> list[st
         return [target]
     if alone and len(known) < 2:
         only = f"one target, {known[0]}" if known else "no target"
-        raise UsageError(f"{said} has {only}: name a second run to compare it with, or a run of several targets")
+        raise UsageError(f"{named} has {only}: name a second run to compare it with, or a run of several targets")
     if not alone and len(known) > 1:
-        choices = [f"{said}:{name}" for name in known]
-        raise UsageError(f"{said} has {len(known)} targets: say which one is meant, {' or '.join(choices)}")
+        choices = [f"{named}:{name}" for name in known]
+        raise UsageError(f"{named} has {len(known)} targets: say which one is meant, {' or '.join(choices)}")
     return known or [""]
 
 
@@ -108,10 +108,10 @@ def labels_of(sides: Iterable[tuple[Run, str]]) -> list[str]:
     """The targets' labels; of those that several sides have, with the run's folder, if need be with all of its path."""
     sides = list(sides)
     labels = [target for _, target in sides]
-    for told in (lambda run: run.folder.name, lambda run: str(run.folder.resolve())):
+    for of_run in (lambda run: run.folder.name, lambda run: str(run.folder.resolve())):
         times = Counter(labels)
         labels = [
-            label if label and times[label] == 1 else f"{target} ({told(run)})" if target else told(run)
+            label if label and times[label] == 1 else f"{target} ({of_run(run)})" if target else of_run(run)
             for label, (run, target) in zip(labels, sides, strict=True)
         ]
     return labels

@@ -56,8 +56,8 @@ class Side:
         """Which of `turns` count for this side."""
         if self.target == ABSENT:
             return np.zeros(self.turns.rows.size, dtype=bool)
-        found: Flags = (self.turns.target == self.target) & (self.clusters.of_code[self.turns.session] >= 0)
-        return found
+        flags: Flags = (self.turns.target == self.target) & (self.clusters.of_code[self.turns.session] >= 0)
+        return flags
 
     @cached_property
     def session_rows(self) -> pd.DataFrame:
@@ -84,8 +84,8 @@ class Side:
     @property
     def simulated(self) -> bool:
         """Measured against `rtbench simulate`, by its rows; where it has none, by the run's document."""
-        told = self.turns.frame["simulated"].iloc[self.turns.rows[self.here]]
-        return bool(told.eq(True).any()) if len(told) else bool(self.run.document.get("simulated"))
+        marks = self.turns.frame["simulated"].iloc[self.turns.rows[self.here]]
+        return bool(marks.eq(True).any()) if len(marks) else bool(self.run.document.get("simulated"))
 
     def steps(self, question: Question) -> Flags:
         """Which steps of the run a question is about."""
@@ -215,10 +215,10 @@ def _sampled(side: Side, name: str) -> Sampled:
 def _of_sessions(side: Side, name: str) -> Sample:
     """A measure of sessions, of which each is one value of its cluster."""
     frame = side.session_rows
-    found = session_sample(frame, name) if column_of(name) in frame.columns else None
-    if found is None:
+    sample = session_sample(frame, name) if column_of(name) in frame.columns else None
+    if sample is None:
         return NOTHING
-    return Sample(found.values, side.clusters.of_row[found.sessions], found.failed, found.censored)
+    return Sample(sample.values, side.clusters.of_row[sample.sessions], sample.failed, sample.censored)
 
 
 def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
@@ -263,8 +263,8 @@ def _lost(side: Side, steps: Flags) -> Integers:
 
 def totals_of(side: Side, question: Question) -> tuple[Floats, Integers]:
     """Of a mean in each cluster: (sum of the values, number of them). Failed turns have no value."""
-    found = sample_of(side, question)
-    good = found.good
-    clusters, size = found.sessions[: good.size], side.clusters.count
+    sample = sample_of(side, question)
+    good = sample.good
+    clusters, size = sample.sessions[: good.size], side.clusters.count
     totals: Floats = np.bincount(clusters, good, minlength=size).astype(np.float64)
     return totals, np.bincount(clusters, minlength=size)

@@ -66,18 +66,18 @@ def asked(measure: str, detect: str | None, margin: str | None, power: float) ->
 
 def share(text: str, option: str) -> float:
     """20%, 3pt, 0.2 → 0.2, 0.03, 0.2."""
-    found = _SHARE.fullmatch(text.strip())
-    if found is None:
+    match = _SHARE.fullmatch(text.strip())
+    if match is None:
         raise UsageError(f"{option} {quoted(text)} is no share: write 20% (of rates, 3% is three percentage points)")
-    number = float(found[1]) / (100 if found[2] else 1)
-    if not found[2] and number > 1:
+    number = float(match[1]) / (100 if match[2] else 1)
+    if not match[2] and number > 1:
         raise UsageError(f"{option} {quoted(text)} is more than everything: write {text}% or 0.{text}")
     return number
 
 
 def _quantile(name: str, aggregate: str) -> float:
-    found = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|med", aggregate or "p95")
-    p = 0.5 if aggregate == "med" else float(found[1]) / 100 if found else 0.0
+    match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|med", aggregate or "p95")
+    p = 0.5 if aggregate == "med" else float(match[1]) / 100 if match else 0.0
     if not 0 < p < 1:
         raise UsageError(f"{quoted(aggregate)} is no quantile: write --measure {name}:p95")
     return p

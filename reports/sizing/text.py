@@ -32,8 +32,8 @@ def lines(size: Size) -> Iterable[str]:
     else:
         yield "  cost unknown: the run tells no tokens, or its model has no price"
     yield ""
-    found = three(round(100 * size.power_of_pilot))
-    yield f"With as many as this run has, {plural(pilot.sessions, noun)}, it is found in {found}{NBSP}% of the runs."
+    times = three(round(100 * size.power_of_pilot))
+    yield f"With as many as this run has, {plural(pilot.sessions, noun)}, it is found in {times}{NBSP}% of the runs."
     if asked.sessions_to_pass:
         yield (
             f"To pass at that margin it takes {count(asked.sessions_to_pass)} {arms} at least, even if nothing fails: "
@@ -87,14 +87,14 @@ def _cheapest(size: Size) -> str:
     """How many turns a session should have; nothing of a rate, whose spread was not looked into."""
     if size.asked.is_rate:
         return ""
-    told = [
+    cheapest = [
         f"{turns}{' or more' if turns == 10 else ''} by {what}"
         for turns, what in ((size.cheapest_by_time, "time"), (size.cheapest_by_usd, "money"))
         if turns is not None
     ]
     return (
-        f"Cheapest number of turns in a session: {', '.join(told)}; it has {three(size.turns_per_session)}."
-        if told
+        f"Cheapest number of turns in a session: {', '.join(cheapest)}; it has {three(size.turns_per_session)}."
+        if cheapest
         else ""
     )
 

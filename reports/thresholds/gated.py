@@ -68,5 +68,5 @@ def quoted(text: str) -> str:
 
 def near(name: str, known: Iterable[str]) -> str:
     """A name that was perhaps meant, as the middle of an error."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {found[0]}?" if found else ";"
+    closest = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {closest[0]}?" if closest else ";"

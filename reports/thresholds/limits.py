@@ -32,10 +32,10 @@ def is_relative(text: str) -> bool:
 
 def limit_of(text: str, gated: Gated) -> float:
     """An absolute limit in the measure's unit."""
-    found, units = _LIMIT.fullmatch(text), UNITS[gated.unit]
-    if not found or found[2] not in units:
+    match, units = _LIMIT.fullmatch(text), UNITS[gated.unit]
+    if not match or match[2] not in units:
         raise UsageError(f"{quoted(text)} is no limit of {gated.name}: write it as {EXAMPLES[gated.unit]}")
-    limit = float(Fraction(found[1]) * units[found[2]])
+    limit = float(Fraction(match[1]) * units[match[2]])
     if gated.unit == "share" and not 0 <= limit <= 1:
         raise UsageError(f"{quoted(text)} is no limit of {gated.name}: a rate is from 0 to 1, such as 0.01 or 1%")
     return limit
@@ -45,8 +45,8 @@ def margin_of(text: str, gated: Gated) -> Margin:
     """How much worse than the baseline is accepted: `+20%`, `+30ms`, both with `and`; `-10%` where more is better."""
     sizes: dict[str, float] = {}
     for part in _AND.split(text):
-        found = _STEP.fullmatch(part)
-        size = _size(found[1], Fraction(found[2]), found[3], gated) if found else None
+        match = _STEP.fullmatch(part)
+        size = _size(match[1], Fraction(match[2]), match[3], gated) if match else None
         if size is None or size[0] in sizes:
             raise UsageError(f"{quoted(text)} is no margin of {gated.name}: {_allowed(gated)}")
         sizes[size[0]] = size[1]

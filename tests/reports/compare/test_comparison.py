@@ -169,7 +169,7 @@ def test_sessions_with_a_failed_turn_are_told_beside_the_rate_of_turns(tmp_path:
     (check,) = failing(tmp_path)
 
     assert check.fair is None
-    assert [text.replace("\u00a0", " ") for text in check.texts] == ["0 %", "10 % (+3.6 to +18 points)"]
+    assert [text.replace("\u00a0", " ") for text in check.texts] == ["0 %", "10 % (+3.59 to +18.2 points)"]
 
 
 def _clustered(row: Any) -> bool:
