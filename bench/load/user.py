@@ -34,8 +34,9 @@ from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
-from bench.load.leading import runner  # registers our options and listeners with Locust
-from bench.load.planning.stage import Stage, Wavs
+from bench.load.leading import runner  # noqa: F401  # registers our options and listeners with Locust
+from bench.load.leading.runs import Runs
+from bench.load.planning.stage import Stage, Wavs, is_locust_word
 from bench.load.planning.tasks import SessionTask, as_sessions, at_its_line, class_file, script
 
 __all__ = ["RealtimeUser", "script"]
@@ -142,7 +143,7 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
             except UsageError as error:
                 self._give_up(error)
             except Exception as error:
-                if type(error).__module__ == "locust.exception":  # Locust's own words, such as StopUser
+                if is_locust_word(error):
                     raise
                 problem = f"{name} fails: {type(error).__name__}: {error}"
                 self._give_up(UsageError(problem).with_traceback(error.__traceback__))
@@ -163,7 +164,7 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
 
     def play_session(self, task: SessionTask) -> None:
         """One session in each arm, at once, and the pause after them."""
-        runs: runner.Runs = self.environment.rtbench
+        runs: Runs = self.environment.rtbench
         live = runs.live
         played = False
         try:
@@ -178,7 +179,7 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     def _rest(self, seconds: float) -> None:
         """Wait, but not for a run that is ending or a user who is asked to go."""
         until_ns = monotonic_ns() + int(seconds * 1e9)
-        runs: runner.Runs = self.environment.rtbench
+        runs: Runs = self.environment.rtbench
         while (left_ns := until_ns - monotonic_ns()) > 0 and not self.is_leaving():
             if seconds > IDLE_S and (runs.live is None or runs.live.ending):
                 return

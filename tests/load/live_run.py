@@ -14,17 +14,19 @@ from gevent.event import Event
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.load.planning.options import Options
+from bench.load.planning.planned import Planned
 from bench.load.planning.plays import loaded_parts, plays_of_arms
 from bench.load.planning.tasks import SessionTask, script
 from bench.load.playing.arm import Arm
-from bench.load.playing.live import LiveRun
+from bench.load.playing.live import Driver, LiveRun
 from bench.load.playing.pacer import Pacer
-from bench.load.playing.spending import Spending
+from bench.load.playing.place import Place
 from bench.measures import Limits
 from bench.money import Prices
 from bench.run import folder as files
 from bench.run.spool import Spool, spool_of
 from bench.target.dial import Dialer
+from bench.target.prices import PriceTable
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
 from bench.transport.base import Phases, Received
@@ -116,7 +118,7 @@ class Stand:
         ]
         self.dialers = {target.label: FakeDialer() for target in self.targets} | dict(dialers or {})
         plays = plays_of_arms(loaded_parts([self.user]), self.targets)
-        keyring = Keyring(self.targets)
+        keyring, options = Keyring(self.targets), replace(Options.of(parsed()), **given)
         arms = [
             Arm(target, plays[target.label], cast(Dialer, self.dialers[target.label]), Pacer(None))
             for target in self.targets
@@ -126,19 +128,16 @@ class Stand:
         self.failures: list[Exception] = []
         """What Locust is told of."""
         self.live = LiveRun(
-            spool or spool_of(self.folder, worker),
-            workers,
-            utc_ns(),
-            monotonic_ns() if began_ns is None else began_ns,
+            Planned(options, tuple(self.targets), plays, sessions, PriceTable("", "", (), {}), 1.0, None),
+            Place(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers),
             arms,
-            replace(Options.of(parsed()), **given),
             keyring,
-            Spending({}, {target.label: target.terms for target in self.targets}),
-            sessions=sessions,
-            warmup_s=warmup_s,
-            fire=lambda exception, **_: self.failures.append(exception) if exception else None,
-            stop=self.stopped.append,
-            refuse=self.refused.append,
+            spool or spool_of(self.folder, worker),
+            Driver(
+                stop=self.stopped.append,
+                refuse=self.refused.append,
+                fire=lambda exception, **_: self.failures.append(exception) if exception else None,
+            ),
         )
 
     def play(self, pairs: int = 1) -> bool:

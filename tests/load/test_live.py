@@ -16,7 +16,7 @@ from gevent.event import Event
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.load.playing.arm import HOPELESS
-from bench.load.playing.live import ALL_DONE
+from bench.load.playing.live import ALL_DONE, raise_all
 from bench.load.playing.pacer import SECOND_NS, Pacer
 from bench.load.playing.pairs import order
 from bench.protocol.openai_ga import GA
@@ -424,3 +424,23 @@ def test_without_a_budget_nobody_asks_for_prices(tmp_path: Path) -> None:
 
     assert (stand.refused, stand.stopped) == ([], [])
     assert stand.live.standing().turns_good == 2
+
+
+class StopUser(Exception):  # noqa: N818  # as Locust calls it
+    """As one of Locust's own."""
+
+
+StopUser.__module__ = "locust.exception"
+
+
+def test_of_several_arms_a_fault_is_told_before_locusts_own_words_and_none_is_lost() -> None:
+    with pytest.raises(ValueError, match="first") as raised:
+        raise_all([StopUser("enough"), ValueError("first"), KeyError("second")])
+
+    assert raised.value.__notes__ == [
+        "Beside it, in another arm: StopUser: enough",
+        "Beside it, in another arm: KeyError: 'second'",
+    ]
+    with pytest.raises(StopUser):
+        raise_all([StopUser("enough")])
+    raise_all([])

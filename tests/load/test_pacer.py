@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bench.load.playing.arm import pacer_of
 from bench.load.playing.pacer import LONGEST_HOLD_NS, LONGEST_WAIT_NS, SECOND_NS, Limited, Pacer
 from bench.load.playing.pairs import earliest_ns
+from bench.load.playing.place import Place
 from bench.simulator.quota import Allowance
 
 MINUTE_NS = 60 * SECOND_NS
@@ -251,23 +252,23 @@ def test_starts_are_even_over_all_processes(workers: int, per_minute: int, began
     taken = []
     for worker in range(workers):
         arrivals = sorted(data.draw(st.lists(st.integers(0, 5 * MINUTE_NS), min_size=1, max_size=10)))
-        taken += starts(pacer_of(per_minute, worker, workers, began_ns), *arrivals)
+        taken += starts(pacer_of(per_minute, Place(0, began_ns, worker=worker, workers=workers)), *arrivals)
 
     gap_ns = 60 * SECOND_NS // per_minute
     assert all(later - earlier >= gap_ns - 2 for earlier, later in pairwise(sorted(taken)))  # each rounds to a ns
 
 
 def test_of_two_processes_one_starts_half_an_interval_after_the_other() -> None:
-    first, second = (starts(pacer_of(30, worker, 2, 100), 101, 101) for worker in range(2))
+    first, second = (starts(pacer_of(30, Place(0, 100, worker=worker, workers=2)), 101, 101) for worker in range(2))
 
     assert second == [100 + 2 * SECOND_NS, 100 + 6 * SECOND_NS]
     assert first == [100 + 4 * SECOND_NS, 100 + 8 * SECOND_NS]
 
 
 def test_a_process_that_is_alone_starts_at_once() -> None:
-    assert starts(pacer_of(30, 0, 1, 100), 101) == [101]
+    assert starts(pacer_of(30, Place(0, 100, worker=0, workers=1)), 101) == [101]
 
 
 @pytest.mark.parametrize("rate", [None, 0.0])
 def test_without_a_rate_processes_need_no_turns(rate: float | None) -> None:
-    assert starts(pacer_of(rate, 1, 2, 100), 101, 101) == [101, 101]
+    assert starts(pacer_of(rate, Place(0, 100, worker=1, workers=2)), 101, 101) == [101, 101]

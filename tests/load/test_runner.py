@@ -14,10 +14,9 @@ REFUSED = """
 import socket, sys
 from pathlib import Path
 from types import SimpleNamespace
-from locust.runners import WorkerRunner
 from bench.clock import monotonic_ns
 from bench.errors import BenchError
-from bench.load.leading import runner
+from bench.load.leading import lead, runs as common, workers
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
@@ -43,24 +42,24 @@ class Watched(Keyring):
 
 way = Way(client_cert=Path(folder) / "nowhere.pem")
 target = Target("here", "127.0.0.1", 1, True, "/x", GA, "azure", Entra("a-scope"), way=way)
-runner.Keyring = Watched
+common.Keyring = Watched
 options = SimpleNamespace(headless=True, rtbench_run={
-    "folder": folder, "host": socket.gethostname(), "identity": {}, "workers": 1, "began_utc_ns": 1, "began_ns": 1,
+    "folder": folder, "host": socket.gethostname(), "identity": {}, "place": {"began_utc_ns": 1, "began_ns": 1},
 })
-worker = WorkerRunner.__new__(WorkerRunner) if role == "worker" else None
-runs = runner.Runs.__new__(runner.Runs)
-runs._environment = SimpleNamespace(parsed_options=options, runner=worker)
+kind = workers.Worker if role == "worker" else lead.Alone
+runs = kind.__new__(kind)
+runs._environment = SimpleNamespace(parsed_options=options, runner=SimpleNamespace(worker_index=0))
 runs._ran = False
 runs._current = SimpleNamespace(ending="", signing_in=False)
 runs._view = SimpleNamespace(say=said.append)
 (Path(folder) / "spool").mkdir()
 runs._planned = SimpleNamespace(
-    targets=(target,), plays={"here": {}}, options=SimpleNamespace(connect_rate=None), identity={}
+    targets=(target,), plays={"here": {}}, connect_rates=[None], warmup_s=0.0, identity={}
 )
 runs.prepare = lambda: None
 runs.refuse = said.append
 try:
-    runs._start_worker() if role == "worker" else runs._start_run()
+    runs._start()
 except BenchError as error:
     said.append(str(error))
 assert "nowhere.pem" in said[0], said

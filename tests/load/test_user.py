@@ -116,7 +116,7 @@ from gevent import GreenletExit
 from locust.exception import RescheduleTask
 from locust.util.load_locustfile import load_locustfile
 from bench.errors import UsageError
-from bench.load.leading.runner import Runs
+from bench.load.leading.lead import Alone
 
 def refused_by(user_class, live=None):
     problems = []
@@ -249,7 +249,7 @@ environment = SimpleNamespace(
     process_exit_code=None,
 )
 with contextlib.redirect_stderr(io.StringIO()) as said:
-    runs = Runs(environment)
+    runs = Alone(environment)
     runs._current.ending = {ending!r}
     runs.refuse("one problem")
     runs.refuse("one problem")

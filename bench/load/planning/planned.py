@@ -11,6 +11,7 @@ import msgspec
 
 from bench.errors import UsageError
 from bench.load.planning.decision import asked_sessions, check_two
+from bench.load.planning.environment import Environment
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
 from bench.load.planning.facts import script_facts, script_notices, target_facts
 from bench.load.planning.options import Options
@@ -62,6 +63,11 @@ class Planned:
         return scenarios.pop() if len(scenarios) == 1 else SEVERAL
 
     @property
+    def connect_rates(self) -> list[float | None]:
+        """How many connections a minute may start with each target; None for no limit."""
+        return per_minute_of(self.targets, self.options.connect_rate)
+
+    @property
     def longest_turn_s(self) -> float:
         return longest_turn_s(self.every_play)
 
@@ -106,13 +112,12 @@ class Planned:
         self, run_id: str, began_utc_ns: int, settings: Mapping[str, Any], workers: int
     ) -> dict[str, Any]:
         """run.json as it is before the first session. `settings`: Locust's parsed options, ours among them."""
-        rates = per_minute_of(self.targets, self.options.connect_rate)
         document = opening_document(
             run_id,
             self.scenario,
             began_utc_ns,
             {**settings, **self._public_settings},
-            [target_facts(target, rate) for target, rate in zip(self.targets, rates, strict=True)],
+            [target_facts(target, rate) for target, rate in zip(self.targets, self.connect_rates, strict=True)],
             script_facts(self.plays),
             workers,
             self.notices,
@@ -140,7 +145,7 @@ class Planned:
         }
 
 
-def planned(environment: Any) -> Planned:
+def planned(environment: Environment) -> Planned:
     """Read the scripts, resolve the targets, prepare what is sent. Raises BenchError for what the user can mend."""
     options = Options.of(environment.parsed_options)
     parts = loaded_parts(environment.user_classes, environment)
@@ -158,7 +163,9 @@ def planned(environment: Any) -> Planned:
     return Planned(options, targets, plays, sessions, prices, at_once, calibration, warm_s)
 
 
-def _warmup_s(environment: Any, options: Options, targets: Sequence[Target], plays: Mapping[str, Plays]) -> float:
+def _warmup_s(
+    environment: Environment, options: Options, targets: Sequence[Target], plays: Mapping[str, Plays]
+) -> float:
     """Raises UsageError where nothing of the run would be measured. A load shape says itself how long it lasts."""
     parsed = environment.parsed_options
     run_time_s = None if getattr(environment, "shape_class", None) else getattr(parsed, "run_time", None)

@@ -120,10 +120,15 @@ def act(user: OnStage, task: Callable[[Any], object], stage: Stage) -> Exception
         task(user)
     except SessionOver:
         return None
-    except Exception as error:  # Locust's own words (StopUser and kin) wait until the session is closed
-        if type(error).__module__ != "locust.exception":
-            raise
-        return error
+    except Exception as error:
+        if is_locust_word(error):  # it waits until the session is closed
+            return error
+        raise
     finally:
         user.stage = None
     return None
+
+
+def is_locust_word(error: Exception) -> bool:
+    """Whether an exception is what a user has to say to Locust (StopUser, RescheduleTask, …), and no fault."""
+    return type(error).__module__ == "locust.exception"

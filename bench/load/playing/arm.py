@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
+from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Plays
-from bench.load.planning.rates import per_minute_of
 from bench.load.playing.pacer import SECOND_NS, Pacer
+from bench.load.playing.place import Place
 from bench.measures import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.target.dial import Dialer
@@ -60,31 +59,19 @@ def was_opened(session: SessionObservation) -> bool:
     return "session_updated" in session.instants
 
 
-def arms_of(
-    targets: Sequence[Target],
-    plays: Mapping[str, Plays],
-    keyring: Keyring,
-    connect_rate: float | None,
-    worker: int,
-    workers: int,
-    began_ns: int,
-) -> list[Arm]:
-    """The arms of a run in one of its processes. Raises UsageError for certificates that cannot be used.
-
-    `began_ns`: when the run began, by the clock that its processes share.
-    """
-    rates = per_minute_of(targets, connect_rate)
+def arms_of(plan: Planned, keyring: Keyring, place: Place) -> list[Arm]:
+    """The arms of a run in one of its processes. Raises UsageError for certificates that cannot be used."""
     return [
-        Arm(target, plays[target.label], Dialer(target, keyring), pacer_of(rate, worker, workers, began_ns))
-        for target, rate in zip(targets, rates, strict=True)
+        Arm(target, plan.plays[target.label], Dialer(target, keyring), pacer_of(rate, place))
+        for target, rate in zip(plan.targets, plan.connect_rates, strict=True)
     ]
 
 
-def pacer_of(per_minute: float | None, worker: int, workers: int, began_ns: int) -> Pacer:
+def pacer_of(per_minute: float | None, place: Place) -> Pacer:
     """A worker's share of the starts, which are as even over all workers as they are in each; a lone one needs no step.
 
-    `worker`: its number, from 0.
+    `per_minute`: starts of all workers together; None for no limit.
     """
-    if not per_minute or workers == 1:
+    if not per_minute or place.workers == 1:
         return Pacer(per_minute)
-    return Pacer(per_minute / workers, began_ns + int(worker * 60 * SECOND_NS / per_minute))
+    return Pacer(per_minute / place.workers, place.began_ns + int(place.worker * 60 * SECOND_NS / per_minute))

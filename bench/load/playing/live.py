@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import gc
 import inspect
-from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import gevent
-from gevent.lock import BoundedSemaphore
 from greenlet import greenlet
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.load.planning.options import Options
+from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Play
-from bench.load.planning.stage import OnStage
+from bench.load.planning.stage import OnStage, is_locust_word
 from bench.load.planning.tasks import SessionTask
 from bench.load.playing import dashboard
 from bench.load.playing.arm import HOPELESS, Arm
 from bench.load.playing.pacer import SECOND_NS
-from bench.load.playing.pairs import Pair, block_of, earliest_ns, is_sampled, order, phase_of
-from bench.load.playing.sessions import Cut, Playing, Sessions
+from bench.load.playing.pairs import Pair, PairNumbers, is_sampled, order
+from bench.load.playing.place import Place
+from bench.load.playing.sessions import Assignment, Cut, Sessions
 from bench.load.playing.spending import Spending, over_budget, unknown_price
 from bench.load.playing.standing import Progress, Standing
-from bench.load.playing.upkeep import TICK_S, Upkeep
+from bench.load.playing.starts import Start, Starts
+from bench.load.playing.upkeep import Upkeep
 from bench.observe.observation import SessionObservation, reason
 from bench.plain import printable
 from bench.run.histograms import MEASURED
@@ -45,13 +46,6 @@ NEW_OBJECTS = 20_000
 """So many make the garbage collector look for cycles, 30 times as seldom as by itself: each look stops everybody."""
 
 
-class Start(NamedTuple):
-    """A pair's start: when it was meant to be, and by which instant the pacers know it, which may be later."""
-
-    intended_ns: int
-    taken_ns: int
-
-
 class Caller(OnStage, Protocol):
     """A user, as sessions see it."""
 
@@ -62,55 +56,50 @@ class Caller(OnStage, Protocol):
         """Who does this user's task in each arm."""
 
 
-class LiveRun:
-    """The sessions of one process, a worker of so many `workers`: what they come to goes into its `spool`.
+@dataclass(frozen=True)
+class Driver:
+    """Whoever drives the test, as a run asks it.
 
-    `stop` asks whoever drives the test to end it, with the reason; `refuse`, because the user must mend something.
-    The run began at `began_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share: pairs
-    that start within `warmup_s` after it are not measured.
+    `stop` ends the test, with the reason; `refuse` ends it because the user must mend something; `fire` puts an entry
+    on Locust's dashboard.
     """
 
+    stop: Callable[[str], None]
+    refuse: Callable[[str], None]
+    fire: dashboard.Fire
+
+
+class LiveRun:
+    """The sessions of one process, at its place in a run as it is planned: what they come to goes into its `spool`."""
+
     def __init__(
-        self,
-        spool: Spool,
-        workers: int,
-        began_utc_ns: int,
-        began_ns: int,
-        arms: Sequence[Arm],
-        options: Options,
-        keyring: Keyring,
-        spending: Spending,
-        *,
-        sessions: int | None,
-        warmup_s: float = 0.0,
-        fire: dashboard.Fire,
-        stop: Callable[[str], None],
-        refuse: Callable[[str], None],
+        self, plan: Planned, place: Place, arms: Sequence[Arm], keyring: Keyring, spool: Spool, driver: Driver
     ) -> None:
-        self.arms, self._options, self._keyring, self._spending = arms, options, keyring, spending
-        self._worker, self._workers = spool.worker, workers
-        self._began_ns, self._warmup_s = began_ns, warmup_s
+        self.arms, self._options, self._place = arms, plan.options, place
+        self._keyring, self._driver = keyring, driver
+        self._spending = Spending(plan.prices.models, {target.label: target.terms for target in plan.targets})
         self._recorder = Recorder(
             spool,
-            began_utc_ns,
+            place.began_utc_ns,
             hide=keyring.hide,
-            transcripts=options.transcripts,
-            warm_until_ns=began_ns + int(warmup_s * SECOND_NS),
+            transcripts=plan.options.transcripts,
+            warm_until_ns=place.began_ns + int(place.warmup_s * SECOND_NS),
         )
-        self._progress = Progress(spending)
-        self._sessions = Sessions(spool, self._recorder, options, self._progress, self, hide=keyring.hide, fire=fire)
-        self._left, self._stop, self._refuse = sessions, stop, refuse
+        self._progress = Progress(self._spending)
+        self._sessions = Sessions(
+            spool, self._recorder, plan.options, self._progress, self, hide=keyring.hide, fire=driver.fire
+        )
+        self._left = place.share(plan.sessions)
+        """How many pairs may still be begun; None for no limit."""
+        self._open = 0
+        """How many are under way, or wait for their start."""
         self.ending = self.closed = False
-        self._open = self._started = 0
-        self._door = BoundedSemaphore()
-        """Held by the pair that is the next to start."""
-        self._due_ns = 0
-        """When it may."""
-        self._played: Counter[str] = Counter()
+        self._starts = Starts(arms, lambda: self.ending)
+        self._numbers = PairNumbers(place)
         _warm_up()
-        self._upkeep = Upkeep(self._recorder, stop)
-        if sessions == 0:
-            self._stop(ALL_DONE)
+        self._upkeep = Upkeep(self._recorder, driver.stop)
+        if self._left == 0:
+            driver.stop(ALL_DONE)
 
     # Pairs.
 
@@ -123,13 +112,13 @@ class LiveRun:
             return False
         self._open += 1
         try:
-            start = self._await_start()
+            start = self._starts.wait()
             if start is not None:
                 self._play_started(start, user, task, caller)
         finally:
             self._open -= 1
             if self._left == 0 and not self._open:
-                self._stop(ALL_DONE)
+                self._driver.stop(ALL_DONE)
         return True
 
     def _take_pair(self) -> bool:
@@ -139,88 +128,35 @@ class LiveRun:
             self._left -= 1
         return True
 
-    def _await_start(self) -> Start | None:
-        """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile.
-
-        It is meant to start when it is asked for, or as soon after that as the pacers let it: what it then waits for
-        the pairs before it and for the processor is no intention.
-        """
-        asked_ns, pacers = monotonic_ns(), [arm.pacer for arm in self.arms]
-        with self._door:
-            due_ns = monotonic_ns()
-            while not self.ending:
-                if any(pacer.on_trial for pacer in pacers):
-                    gevent.sleep(POLL_S)
-                    asked_ns = due_ns = monotonic_ns()
-                    continue
-                intended_ns, due_ns = earliest_ns(pacers, asked_ns), earliest_ns(pacers, due_ns)
-                if self._may_start(due_ns):
-                    return Start(intended_ns, due_ns)
-        return None
-
-    def _may_start(self, due_ns: int) -> bool:
-        """Take the start if it is due, else wait a little: meanwhile a service may ask for a longer wait."""
-        if due_ns > monotonic_ns():
-            self._sleep_until(due_ns)
-            return False
-        for arm in self.arms:
-            arm.pacer.take(due_ns)
-        return True
-
-    def _sleep_until(self, due_ns: int) -> None:
-        """For a while at most: the run may end meanwhile."""
-        self._due_ns = due_ns
-        try:
-            gevent.sleep(min(max(0, due_ns - monotonic_ns()) / SECOND_NS, TICK_S))
-        finally:
-            self._due_ns = 0
-
     def _play_started(self, start: Start, user: type, task: SessionTask, caller: Caller) -> None:
         try:
-            pair = self._next_pair(self.arms[0].plays[user, task], start.intended_ns)
-            playings = self._prepared(pair, user, task, caller)
+            script = self.arms[0].plays[user, task].script.name
+            pair = self._numbers.next(script, start.intended_ns, monotonic_ns())
+            assignments = self._assigned(pair, user, task, caller)
             try:
-                self._play_together(playings)
+                self._play_together(assignments)
             finally:
                 self._progress.pair_ended(measured=pair.phase == MEASURED)
         finally:
-            for arm in self.arms:
-                arm.pacer.ended(start.taken_ns)
+            self._starts.ended(start)
 
-    def _prepared(self, pair: Pair, user: type, task: SessionTask, caller: Caller) -> list[Playing]:
+    def _assigned(self, pair: Pair, user: type, task: SessionTask, caller: Caller) -> list[Assignment]:
         """The sessions of a pair, in the order in which they are to start."""
-        plays = [arm.plays[user, task] for arm in self.arms]
         actors = caller.doubles(len(self.arms))
-        return [
-            self._sessions.prepared(
-                self.arms[place],
-                plays[place],
-                pair,
-                self._labels(self.arms[place], plays[place], pair, place),
-                actors[place],
-                caller.is_leaving,
-            )
-            for place in order(len(self.arms), self._options.seed, pair.number)
-        ]
+        assignments = []
+        for number in order(len(self.arms), self._options.seed, pair.number):
+            arm = self.arms[number]
+            play = arm.plays[user, task]
+            script = play.repertoire.session(pair.of_script, self._options.seed)
+            labels = self._labels(arm, play, pair, number)
+            actor, leaving = actors[number], caller.is_leaving
+            assignments.append(Assignment(arm, play, script, pair.of_script, pair.intended_ns, labels, actor, leaving))
+        return assignments
 
-    def _next_pair(self, play: Play, intended_ns: int) -> Pair:
-        """Number the pair that starts now: by its number among those of its script it takes its variables and WAVs."""
-        started, played = self._started, self._played[play.script.name]
-        self._started += 1
-        self._played[play.script.name] += 1
-        now_ns, began_ns = monotonic_ns(), self._began_ns
-        return Pair(
-            started * self._workers + self._worker,
-            played * self._workers + self._worker,
-            block_of(now_ns, began_ns),
-            phase_of(now_ns, began_ns, self._warmup_s),
-            intended_ns,
-        )
-
-    def _labels(self, arm: Arm, play: Play, pair: Pair, place: int) -> Labels:
-        started = pair.number // self._workers * len(self.arms) + place
+    def _labels(self, arm: Arm, play: Play, pair: Pair, arm_number: int) -> Labels:
+        started = pair.number // self._place.workers * len(self.arms) + arm_number
         return Labels(
-            session_id=f"w{self._worker}-{started:06d}",
+            session_id=f"w{self._place.worker}-{started:06d}",
             target=arm.label,
             scenario=play.scenario,
             script=play.script.name,
@@ -231,19 +167,20 @@ class LiveRun:
             event_log=is_sampled(pair.number, self._options.record_events),
         )
 
-    def _play_together(self, playings: Sequence[Playing]) -> None:
-        """Begin sessions one right after the other, and wait for all of them; a lone one needs no greenlet."""
-        if len(playings) == 1:
-            words = [playings[0]()]
-        else:
-            beside = [gevent.spawn(playing) for playing in playings]  # the hub begins them in this order
+    def _play_together(self, assignments: Sequence[Assignment]) -> None:
+        """Begin sessions one right after the other, and wait for all of them; a lone one needs no greenlet.
+
+        Raises what went wrong in the first of them, with a note of what did in the others.
+        """
+        if len(assignments) == 1:
+            words = [self._sessions.play(assignments[0])]
+        else:  # the hub begins them in this order
+            beside = [gevent.spawn(self._sessions.play, assignment) for assignment in assignments]
             try:
                 words = [session.get() for session in beside]
             finally:
                 gevent.killall(beside, block=False)  # of a user who was taken away
-        for word in words:
-            if isinstance(word, Exception):
-                raise word
+        raise_all([word for word in words if isinstance(word, Exception)])
 
     # What comes of them.
 
@@ -253,10 +190,10 @@ class LiveRun:
         if budget_usd is None or self.ending:
             return
         if self._spending.unpriced:
-            self._refuse(unknown_price(self._spending))
+            self._driver.refuse(unknown_price(self._spending))
         elif spent := over_budget(budget_usd, self._spending.usd):
             self.ending = True
-            self._stop(spent)
+            self._driver.stop(spent)
 
     def session_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
         """A session is over; returns why it did not open, where it failed to."""
@@ -267,7 +204,7 @@ class LiveRun:
         error = ConnectError(hide(session.outcome), printable(hide(reason(session.outcome, session.detail))))
         if arm.hopeless and not hopeless:
             where = f" to {arm.label}" if len(self.arms) > 1 else ""
-            self._stop(f"{HOPELESS} sessions{where} failed to open and none succeeded; the last: {error}")
+            self._driver.stop(f"{HOPELESS} sessions{where} failed to open and none succeeded; the last: {error}")
         return error
 
     def incident(self, kind: str, text: str) -> None:
@@ -276,11 +213,9 @@ class LiveRun:
 
     def standing(self) -> Standing:
         """How it stands, since the last time that somebody asked."""
-        now_ns = monotonic_ns()
-        waiting_ns = max(0, self._due_ns - now_ns)
         return self._progress.standing(
             self._recorder.histograms,
-            waiting_s=waiting_ns / SECOND_NS,
+            waiting_s=self._starts.waiting_s,
             tokenless=self._keyring.waiting,
             simulated=self._recorder.simulated,
         )
@@ -320,6 +255,17 @@ class LiveRun:
             self.closed = True
             self._keyring.close()
             self._upkeep.close()
+
+
+def raise_all(errors: Sequence[Exception]) -> None:
+    """Raise the first of the faults among several errors, else of Locust's own words; the others become its notes."""
+    if not errors:
+        return
+    first = next((error for error in errors if not is_locust_word(error)), errors[0])
+    for other in errors:
+        if other is not first:
+            first.add_note(f"Beside it, in another arm: {type(other).__name__}: {other}")
+    raise first
 
 
 def _warm_up() -> None:

@@ -7,6 +7,7 @@ number of the pair says their recordings, their variables and their order. A run
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,10 +15,11 @@ from fractions import Fraction
 import numpy as np
 
 from bench.load.playing.pacer import SECOND_NS, Pacer
+from bench.load.playing.place import Place
 from bench.run.histograms import MEASURED, WARMUP
 
 BLOCK_NS = 120 * SECOND_NS
-ORDERS = 1  # a stream of random numbers of its own: the choice of recordings has the one without it
+ORDERS = 1  # one more word of the seed, so that orders and choices of recordings are drawn independently
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,27 @@ class Pair:
     block: int
     phase: str
     intended_ns: int
+
+
+class PairNumbers:
+    """Numbers the pairs that a process starts, all of them and those of each script."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._started: Counter[str] = Counter()
+
+    def next(self, script: str, intended_ns: int, now_ns: int) -> Pair:
+        """The pair that plays a script and starts now: its number chooses its variables and its recordings."""
+        place = self._place
+        number, of_script = self._started.total(), self._started[script]
+        self._started[script] += 1
+        return Pair(
+            place.numbered(number),
+            place.numbered(of_script),
+            block_of(now_ns, place.began_ns),
+            phase_of(now_ns, place.began_ns, place.warmup_s),
+            intended_ns,
+        )
 
 
 def order(arms: int, seed: int, pair: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import gevent
 import numpy as np
@@ -15,7 +15,6 @@ from bench.load.planning.plays import Play
 from bench.load.planning.stage import OnStage, act
 from bench.load.playing import dashboard
 from bench.load.playing.arm import Arm
-from bench.load.playing.pairs import Pair
 from bench.load.playing.patience import PatientSession
 from bench.load.playing.performance import Performance, perform_all
 from bench.load.playing.played import Played, Watcher
@@ -27,10 +26,23 @@ from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
 from bench.session import Session
 
-Steps = Callable[[Session], Exception | None]
-"""Plays the steps of an open session; returns what its task has to say to Locust."""
-Playing = Callable[[], Exception | None]
-"""Plays a session that is prepared, to its end; returns what Locust is to be told of its task, or a fault."""
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one session of a pair is to play: a script at an arm.
+
+    `number`: of the pair among those of its script. `actor` does its task, where that is written in Python; `leaving`
+    says whether its user is to go.
+    """
+
+    arm: Arm
+    play: Play
+    script: PreparedScript
+    number: int
+    intended_ns: int
+    labels: Labels
+    actor: OnStage
+    leaving: Callable[[], bool]
 
 
 class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
@@ -57,28 +69,13 @@ class Sessions:
         self.active: set[gevent.Greenlet] = set()
         self._log_broke = False
 
-    def prepared(
-        self, arm: Arm, play: Play, pair: Pair, labels: Labels, actor: OnStage, leaving: Callable[[], bool]
-    ) -> Playing:
-        """A session of a pair, ready to begin. `actor`: who does its task; `leaving`: whether its user is to go."""
-        script = play.repertoire.session(pair.of_script, self._options.seed)
-        steps = self._steps(play, actor, script, pair.of_script)
-        return lambda: self._play(arm, script, play.turns or 0, pair.intended_ns, labels, steps, leaving)
-
-    def _play(
-        self,
-        arm: Arm,
-        script: PreparedScript,
-        wanted: int,
-        intended_ns: int,
-        labels: Labels,
-        steps: Steps,
-        leaving: Callable[[], bool],
-    ) -> Exception | None:
+    def play(self, assignment: Assignment) -> Exception | None:
+        """Play a session to its end. Returns what its task has to say to Locust, or a fault."""
+        arm, script, labels = assignment.arm, assignment.script, assignment.labels
         log = self._event_log(labels)
         labels = replace(labels, variables_row=script.variables_row, event_log=log is not None)
         record = self._recorder.session(labels)
-        timeline = self._timeline(labels, script, wanted, intended_ns, log)
+        timeline = self._timeline(assignment, log)
         played = Played(record, timeline, arm, self._progress, self._watcher, hide=self._hide, fire=self._fire)
         self.active.add(gevent.getcurrent())
         try:
@@ -86,8 +83,9 @@ class Sessions:
             if transport is None:
                 return None
             transport = LoggedTransport(transport, log) if log else transport
-            ending = lambda: self._watcher.ending or leaving()  # noqa: E731
-            return self._perform(PatientSession(script, transport, timeline, played, ending), timeline, played, steps)
+            ending = lambda: self._watcher.ending or assignment.leaving()  # noqa: E731
+            session = PatientSession(script, transport, timeline, played, ending)
+            return self._perform(assignment, session, timeline, played)
         except Cut:
             return None
         except Exception as error:  # it is recorded; whoever runs the session tells Locust
@@ -97,13 +95,15 @@ class Sessions:
             played.session_ended()
             self._close_log(log)
 
-    def _perform(self, session: Session, timeline: Timeline, played: Played, steps: Steps) -> Exception | None:
+    def _perform(
+        self, assignment: Assignment, session: Session, timeline: Timeline, played: Played
+    ) -> Exception | None:
         """Play a session that is connected, from its opening to its close."""
         try:
             session.open()
             if timeline.reached("session_updated"):
                 played.session_opened()
-            word = None if timeline.over else steps(session)
+            word = None if timeline.over else self._play_steps(assignment, session)
             session.close()
         except gevent.GreenletExit:
             session.abandon("abandoned", "the run ended")
@@ -113,13 +113,15 @@ class Sessions:
             raise
         return word
 
-    def _steps(self, play: Play, actor: OnStage, script: PreparedScript, number: int) -> Steps:
-        """What plays the steps of a session that is open."""
+    def _play_steps(self, assignment: Assignment, session: Session) -> Exception | None:
+        """Play the steps of a session that is open. Returns what its task has to say to Locust."""
+        play, script = assignment.play, assignment.script
         if play.improvised is None:
-            return lambda session: perform_all(session, script.steps)
-        method, recordings = play.improvised.method, play.improvised.recordings
-        choices = np.random.default_rng([self._options.seed, number])
-        return lambda session: act(actor, method, Performance(session, play.repertoire, script, recordings, choices))
+            perform_all(session, script.steps)
+            return None
+        choices = np.random.default_rng([self._options.seed, assignment.number])
+        performance = Performance(session, play.repertoire, script, play.improvised.recordings, choices)
+        return act(assignment.actor, play.improvised.method, performance)
 
     # Event logs.
 
@@ -130,9 +132,9 @@ class Sessions:
         path = self._spool.events / f"{labels.session_id}.jsonl"
         return EventLog(path, hide=self._hide, keep_audio=self._options.keep_audio)
 
-    def _timeline(
-        self, labels: Labels, script: PreparedScript, wanted: int, intended_ns: int, log: EventLog | None
-    ) -> Timeline:
+    def _timeline(self, assignment: Assignment, log: EventLog | None) -> Timeline:
+        script, labels = assignment.script, assignment.labels
+        wanted, intended_ns = assignment.play.turns or 0, assignment.intended_ns
         start_ns, limits, responds = monotonic_ns(), script.limits, script.service_responds
         if log is None:
             return Timeline(

@@ -1,0 +1,229 @@
+"""The runs of a process that leads them: it makes a run's folder, shows how the run goes, and closes it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+from bench.clock import monotonic_ns, utc_ns
+from bench.errors import USAGE_STATUS
+from bench.load.leading.closing import close_run, holds_rows
+from bench.load.leading.looks import Looks
+from bench.load.leading.runs import INTERRUPTED, REPORTING, Runs
+from bench.load.leading.watch import Watch
+from bench.load.leading.web_ui import guard, open_words
+from bench.load.planning.decision import MOST_PAIRS, Plan, check_two, decision_plan, plan_words, scripts_of
+from bench.load.planning.environment import Environment
+from bench.load.planning.options import Options
+from bench.load.planning.planned import Planned
+from bench.load.planning.plays import check_port
+from bench.load.playing.arm import Arm, arms_of
+from bench.load.playing.live import ALL_DONE
+from bench.load.playing.place import Place
+from bench.run import folder as files
+from bench.run.part import parts
+from bench.target.tokens import Keyring, closed_on_failure
+
+
+class Lead(Runs):
+    """The runs of a process that is alone or a master."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._ran = False
+        self._decision: Plan | None = None
+
+    # What is to be run.
+
+    def open(self) -> None:
+        self.prepare()
+        parsed, web_ui = self._environment.parsed_options, self._environment.web_ui
+        if not parsed.headless:  # the web UI starts after this
+            check_port(parsed.web_host, parsed.web_port)
+        if web_ui is not None:
+            guard(web_ui, vars(parsed), self._check)
+            if opened := open_words(web_ui):
+                self.say(opened)
+
+    def _plan(self) -> Planned:
+        plan = super()._plan()
+        self._decision = None
+        if plan.options.until_decided:
+            self._decision = decision_plan(plan.options, plan.sessions or MOST_PAIRS, scripts_of(plan.plays))
+        return plan
+
+    def _check(self, parsed: Any) -> None:
+        """Raises UsageError for options that cannot be, of a run with the targets of this process."""
+        if Options.of(parsed).until_decided:
+            check_two(self._planned.targets)
+
+    # Start.
+
+    @property
+    def _workers(self) -> int:
+        return 1
+
+    def _start(self) -> None:
+        self._environment.parsed_options.rtbench_run = None  # what workers get where this comes to nothing
+        if self._ran or not self._headless:  # a later run of the same process may have other options
+            self.prepare()
+        self._ran = True
+        keyring = self._signed_in()  # before there is a folder, so that a refusal leaves none
+        if self._current.ending:
+            keyring.close()
+            return
+        with closed_on_failure(keyring):
+            self._begin(keyring)
+
+    def _begin(self, keyring: Keyring) -> None:
+        place = Place(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
+        arms = arms_of(self._planned, keyring, place)
+        folder = files.create(self._planned.options.runs, self._planned.scenario, place.began_utc_ns)
+        self._current.document = self._opening_document(folder, place)
+        files.write_document(folder, self._current.document)
+        self._current.folder = folder
+        decided = () if self._decision is None else (plan_words(self._decision), *self._decision.get("notices", ()))
+        for line in (*self._planned.notices, *decided):
+            self.say(line)
+        self._current.watch = self._new_watch(folder)
+        self._let_play(folder, place, arms, keyring)
+
+    @abstractmethod
+    def _let_play(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
+        """Let users play, here or in workers."""
+
+    def _opening_document(self, folder: Path, place: Place) -> dict[str, Any]:
+        settings = vars(self._environment.parsed_options)
+        document = self._planned.opening_document(folder.name, place.began_utc_ns, settings, place.workers)
+        return document if self._decision is None else document | {"decision_plan": dict(self._decision)}
+
+    def _new_watch(self, folder: Path) -> Watch:
+        options, plan = self._environment.parsed_options, self._decision
+        return Watch(
+            self._planned,
+            None if self._shows_tables else self._view,
+            run_time_s=options.run_time or None,
+            wanted=lambda: int(self._environment.runner.target_user_count or 0),
+            stop=self.request_stop,
+            looks=None if plan is None else Looks(folder, plan, stop=self.request_stop, say=self.say),
+        )
+
+    # While it goes on.
+
+    def _look(self) -> None:
+        watch = self._current.watch
+        if watch is not None:
+            self._keep_budget(watch)
+            if not self._current.ending:
+                watch.keep_looks()
+            watch.show(self._current.ending)
+
+    def _keep_budget(self, watch: Watch) -> None:
+        if not self._current.ending:
+            watch.keep_budget()
+
+    # Its end.
+
+    def request_stop(self, reason: str) -> None:
+        current = self._current
+        if current.stopped:
+            return
+        current.stopped = reason
+        if reason != ALL_DONE:
+            self.say(f"the run ends early: {reason}")
+        if not current.ending:  # else somebody ends it already, and waits for the last sessions
+            self._end_test()
+
+    def refuse(self, problem: str) -> None:
+        if self._environment.process_exit_code == USAGE_STATUS:
+            return
+        self._environment.process_exit_code = USAGE_STATUS
+        if self._current.stopped or self._current.ending:
+            self.say(problem)
+        else:
+            self.request_stop(problem)
+
+    def _drain(self) -> None:
+        with self._closing:
+            if not self._current.ending and not self._current.stopped and self._is_cut_short:
+                self._current.stopped = INTERRUPTED
+            super()._drain()
+
+    @property
+    def _is_cut_short(self) -> bool:
+        """Whether somebody ends a run that is to be decided, by a signal or in the web UI, and not its own length.
+
+        Whoever does may have seen figures, so it decides less than a run that ends by itself.
+        """
+        watch = self._current.watch
+        return watch is not None and "decision_plan" in self._current.document and watch.is_early
+
+    def _finish(self) -> None:
+        with self._closing:
+            self._close_live()
+            self._close_run()
+            super()._finish()
+
+    def _close_run(self) -> None:
+        """Close the run's folder and report it, once."""
+        folder, current = self._current.folder, self._current
+        if folder is None or current.reported:
+            return
+        current.reported, current.ending = True, REPORTING
+        self._look()
+        if current.watch is not None:
+            current.watch.end_looks()
+        self._note_holds()
+        self._note_absent_workers(folder)
+        closed = close_run(folder, current.document, current.stopped or "its time was over, or its users were stopped")
+        current.summary = closed.summary
+        if closed.problem:
+            self._say_problem(folder, closed.problem)
+        if closed.status == USAGE_STATUS or self._environment.process_exit_code is None:
+            self._environment.process_exit_code = closed.status
+
+    def _say_problem(self, folder: Path, problem: str) -> None:
+        if not folder.exists():
+            self.say(f"{folder} is gone: there is nothing to report")
+            return
+        self.say(problem)
+        recorded = f"what was recorded is in {folder}; when that is mended: rtbench report {folder}"
+        self.say(recorded if holds_rows(folder) else f"no row of a turn or session was saved in {folder}")
+
+    def _note_holds(self) -> None:
+        """Say and store for how long the service held starts back."""
+        held_s = self._current.watch.held_s if self._current.watch is not None else {}
+        if held_s:
+            longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
+            self.say(f"starts were held back, as the service asked: {longest} in all")
+            self._current.document["holds"] = held_s
+
+    def _note_absent_workers(self, folder: Path) -> None:
+        """Workers that came to nothing, unless the reason is said already: the run is not what was asked for."""
+        workers = int(self._current.document["workers"])
+        absent = workers - sum(part.begun for part in parts(folder))
+        if absent and self._environment.process_exit_code != USAGE_STATUS:
+            self.say(f"the run ended before {absent} of its {workers} workers had begun: they opened no session")
+            self._environment.process_exit_code = USAGE_STATUS
+
+
+class Alone(Lead):
+    """The runs of a single process: it leads them, and its users play."""
+
+    def _let_play(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
+        self._go_live(folder, place, arms, keyring)
+
+    def _look(self) -> None:
+        watch, live = self._current.watch, self._current.live
+        if watch is not None and live is not None:
+            watch.heard(0, live.standing(), live.held_s())
+        super()._look()
+
+    def _drain_sessions(self) -> None:
+        live = self._current.live
+        if live is not None and not live.closed:
+            live.ending = True
+            if live.active:
+                self.say(f"ending: {live.active} open sessions finish their turn; Ctrl-C abandons them")
+        super()._drain_sessions()

@@ -1,0 +1,267 @@
+"""The runs of one Locust process, one after another: what is the same whether it is alone, a master or a worker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import gevent
+from gevent.lock import RLock
+
+from bench.errors import USAGE_STATUS, BenchError, UsageError
+from bench.load.leading.sign_in import never_begun, sign_in
+from bench.load.leading.view import View
+from bench.load.leading.watch import Watch
+from bench.load.planning.environment import Environment
+from bench.load.planning.planned import Planned, planned
+from bench.load.planning.plays import check_descriptors, check_shares
+from bench.load.playing.arm import Arm
+from bench.load.playing.live import Driver, LiveRun
+from bench.load.playing.place import Place
+from bench.load.playing.upkeep import unwritable
+from bench.run import folder as files
+from bench.run import spool
+from bench.target.tokens import Keyring
+
+LOOK_S = 1.0
+DRAINING, REPORTING = "draining", "reporting"
+INTERRUPTED = "interrupted"
+TABLES = "locust.stats_logger"
+"""Locust's logger for its tables of statistics."""
+
+
+@dataclass
+class Current:
+    """The state of the run in this process."""
+
+    folder: Path | None = None
+    """Of the process that made it, and of a worker that records into it."""
+    document: dict[str, Any] = field(default_factory=dict)
+    """run.json, in the process that made the folder."""
+    watch: Watch | None = None
+    """In the process that made the folder."""
+    live: LiveRun | None = None
+    """Wherever users run: alone, or in a worker."""
+    looking: gevent.Greenlet | None = None
+    signing_in: bool = False
+    """Whether the run waits for its first tokens, before anything else is there."""
+    stopped: str = ""
+    """Why the run ends, where somebody gave a reason."""
+    ending: str = ""
+    """Which part of its end it has come to: "", DRAINING, REPORTING."""
+    hurried: bool = False
+    """Whether turns in flight are abandoned."""
+    reported: bool = False
+    summary: str = ""
+
+
+class Runs(ABC):
+    """The runs of one process. Its role says how a run starts and ends, and who hears how it goes."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._view = View(sys.stderr, os.environ)
+        self._current = Current()
+        self._longest_s = 0.0
+        """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
+        self._closing = RLock()
+
+    @property
+    def live(self) -> LiveRun | None:
+        return self._current.live
+
+    @property
+    def session_pause_s(self) -> float:
+        return self._planned.options.session_pause_s
+
+    def say(self, line: str) -> None:
+        """A notice, on the screen."""
+        self._view.say(line)
+
+    # What is to be run.
+
+    @abstractmethod
+    def open(self) -> None:
+        """Get ready for runs, as Locust has started. Raises BenchError for what the user can mend."""
+
+    def give_up(self) -> NoReturn:
+        """End the process before any run: there is something that the user must mend."""
+        sys.exit(USAGE_STATUS)
+
+    def prepare(self) -> None:
+        """Plan a run, and see that this process can do it. Raises BenchError for what the user can mend."""
+        parsed = self._environment.parsed_options
+        self._planned = plan = self._plan()
+        users, processes = int(parsed.num_users or 1), max(1, int(parsed.processes or 1))
+        if parsed.headless:
+            check_shares(users, plan.sessions, processes)
+        check_descriptors(users, len(plan.targets), processes)
+        files.make_parent(plan.options.runs)
+        self._longest_s = float(parsed.stop_timeout or plan.longest_turn_s)
+        if plan.user_classes == set(self._environment.user_classes) and not self._environment.stop_timeout:
+            # users that a ramp-down stops finish their turn, too
+            self._environment.stop_timeout = plan.longest_turn_s
+
+    def _plan(self) -> Planned:
+        return planned(self._environment)
+
+    def take_the_screen(self) -> None:
+        """Without a web UI the view shows how a run goes: Locust prints no tables, and its log does not run into it."""
+        if self._shows_tables:
+            return
+        logging.getLogger(TABLES).disabled = True
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+                handler.setStream(self._view)
+
+    # Locust's events.
+
+    def on_test_start(self, **_: Any) -> None:
+        if self._headless:
+            signal.signal(signal.SIGINT, self._on_interrupt)
+        self._current = Current()
+        self._environment.process_exit_code = None
+        try:
+            self._start()
+        except BenchError as error:
+            self._refuse_start(str(error))
+        except OSError as error:
+            self._refuse_start(unwritable(error))
+        else:
+            self._current.looking = gevent.spawn(self._look_on)
+
+    def on_test_stopping(self, **_: Any) -> None:
+        self._drain()
+
+    def on_test_stop(self, **_: Any) -> None:
+        self._finish()
+        if self._current.summary and not self._headless:
+            print(self._current.summary, flush=True)
+
+    def on_quitting(self, **_: Any) -> None:
+        if self._current.signing_in:
+            self._current.signing_in = False
+            self._current.ending = DRAINING
+            self.say(never_begun(self._current.stopped))
+            self._environment.process_exit_code = USAGE_STATUS
+        self._drain()
+        self._finish()
+
+    def on_quit(self, **_: Any) -> None:
+        if self._current.summary and self._headless:
+            print(self._current.summary, flush=True)
+
+    # Start.
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Begin a run. Raises BenchError for what the user can mend, OSError where the disk takes nothing."""
+
+    def _refuse_start(self, problem: str) -> None:
+        """A run that cannot start: one line, status 2, and no users."""
+        self.say(problem)
+        self._environment.process_exit_code = USAGE_STATUS
+        self._end_test()
+
+    def _signed_in(self) -> Keyring:
+        """Every token there; raises UsageError where one is refused."""
+        keyring = Keyring(self._planned.targets, incident=self._incident)
+        self._current.signing_in = True  # and so it stays where the end of the run cuts this
+        try:
+            sign_in(keyring, self.say)
+        except UsageError:
+            self._current.signing_in = False
+            raise
+        self._current.signing_in = False
+        return keyring
+
+    def _incident(self, kind: str, text: str) -> None:
+        self.say(text)
+        if self._current.live is not None:
+            self._current.live.incident(kind, text)
+
+    def _go_live(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
+        """Let users play."""
+        driver = Driver(self.request_stop, self.refuse, self._environment.events.request.fire)
+        spooled = spool.spool_of(folder, place.worker)
+        self._current.live = LiveRun(self._planned, place, arms, keyring, spooled, driver)
+
+    # While it goes on.
+
+    def _look_on(self) -> None:
+        while True:
+            gevent.sleep(LOOK_S)
+            self._look()
+
+    @abstractmethod
+    def _look(self) -> None:
+        """See how the run stands, each second until it is over."""
+
+    # Stop.
+
+    @abstractmethod
+    def request_stop(self, reason: str) -> None:
+        """A run has a reason to end the test; it is called from within a session, so it must not block."""
+
+    @abstractmethod
+    def refuse(self, problem: str) -> None:
+        """A user asks for what cannot be done: one line, however many do, and the run ends in order with status 2."""
+
+    def _end_test(self) -> None:
+        gevent.spawn(self._environment.runner.quit if self._headless else self._environment.runner.stop)
+
+    def _on_interrupt(self, *_: Any) -> None:
+        """Ctrl-C ends the run in order; a second one abandons what is in flight. Called between two bytecodes."""
+        current = self._current
+        if current.ending:
+            current.hurried = True
+        else:
+            current.ending = DRAINING
+            current.stopped = current.stopped or INTERRUPTED
+            gevent.spawn(self._environment.runner.quit)
+
+    def _drain(self) -> None:
+        """No new turns; wait for those in flight."""
+        with self._closing:
+            self._current.ending = self._current.ending or DRAINING
+            self._drain_sessions()
+
+    def _drain_sessions(self) -> None:
+        live = self._current.live
+        if live is not None and not live.closed:
+            live.ending = True
+            live.drain(self._longest_s, lambda: self._current.hurried)
+
+    def _finish(self) -> None:
+        """Close what this process recorded, once."""
+        with self._closing:
+            self._close_live()
+            if self._current.looking is not None:
+                self._current.looking.kill(block=False)
+            self._view.clear()
+
+    def _close_live(self) -> None:
+        live = self._current.live
+        if live is not None and not live.closed:
+            self._look()
+            self._view.clear()  # who cannot close has something to say
+            live.close()
+            if live.problem:
+                self._environment.process_exit_code = USAGE_STATUS
+
+    # What Locust is.
+
+    @property
+    def _headless(self) -> bool:
+        return bool(self._environment.parsed_options.headless)
+
+    @property
+    def _shows_tables(self) -> bool:
+        """Whether how a run goes is Locust's to show."""
+        return not self._headless or bool(self._environment.parsed_options.locust_tables)

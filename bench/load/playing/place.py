@@ -1,0 +1,30 @@
+"""A process's place in a run: which worker it is, and when the run began. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Place:
+    """Worker number `worker`, from 0, of so many `workers`.
+
+    The run began at `began_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share. Pairs
+    that start within `warmup_s` after it are not measured.
+    """
+
+    began_utc_ns: int
+    began_ns: int
+    warmup_s: float = 0.0
+    worker: int = 0
+    workers: int = 1
+
+    def numbered(self, number: int) -> int:
+        """The number over all processes of what has this number, from 0, in this one: processes take turns."""
+        return number * self.workers + self.worker
+
+    def share(self, sessions: int | None) -> int | None:
+        """This worker's part of so many sessions; None for no limit."""
+        if sessions is None:
+            return None
+        return sessions // self.workers + (self.worker % self.workers < sessions % self.workers)

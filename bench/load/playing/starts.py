@@ -1,0 +1,85 @@
+"""Lets pairs of sessions start one after another, each as soon as the pacers of all arms let it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from bench.clock import monotonic_ns
+from bench.load.playing.arm import Arm
+from bench.load.playing.pacer import SECOND_NS, Pacer
+from bench.load.playing.pairs import earliest_ns
+
+TRIAL_POLL_S = 0.05
+LONGEST_SLEEP_S = 0.5
+"""The run may end meanwhile, or a service ask for a longer wait."""
+
+
+class Start(NamedTuple):
+    """A pair's start: when it was meant to be, and by which instant the pacers know it, which may be later."""
+
+    intended_ns: int
+    taken_ns: int
+
+
+class Starts:
+    """The door through which the pairs of one process start. `ending` says that none shall start any more."""
+
+    def __init__(self, arms: Sequence[Arm], ending: Callable[[], bool]) -> None:
+        self._arms, self._ending = arms, ending
+        self._door = BoundedSemaphore()
+        """Held by the pair that is the next to start."""
+        self._due_ns = 0
+        """When it may."""
+
+    def wait(self) -> Start | None:
+        """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile.
+
+        It is meant to start when it is asked for, or as soon after that as the pacers let it: what it then waits for
+        the pairs before it and for the processor is no intention.
+        """
+        asked_ns = monotonic_ns()
+        with self._door:
+            due_ns = monotonic_ns()
+            while not self._ending():
+                if any(pacer.on_trial for pacer in self._pacers):
+                    gevent.sleep(TRIAL_POLL_S)
+                    asked_ns = due_ns = monotonic_ns()
+                    continue
+                intended_ns, due_ns = earliest_ns(self._pacers, asked_ns), earliest_ns(self._pacers, due_ns)
+                if self._taken(due_ns):
+                    return Start(intended_ns, due_ns)
+        return None
+
+    def _taken(self, due_ns: int) -> bool:
+        """Take the start if it is due, else sleep for a while."""
+        if due_ns > monotonic_ns():
+            self._sleep_until(due_ns)
+            return False
+        for pacer in self._pacers:
+            pacer.take(due_ns)
+        return True
+
+    def _sleep_until(self, due_ns: int) -> None:
+        self._due_ns = due_ns
+        try:
+            gevent.sleep(min(max(0, due_ns - monotonic_ns()) / SECOND_NS, LONGEST_SLEEP_S))
+        finally:
+            self._due_ns = 0
+
+    def ended(self, start: Start) -> None:
+        """All sessions of the pair that started so are over."""
+        for pacer in self._pacers:
+            pacer.ended(start.taken_ns)
+
+    @property
+    def _pacers(self) -> list[Pacer]:
+        return [arm.pacer for arm in self._arms]
+
+    @property
+    def waiting_s(self) -> float:
+        """For how long the next start is still held back."""
+        return max(0, self._due_ns - monotonic_ns()) / SECOND_NS
