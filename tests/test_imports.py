@@ -31,7 +31,7 @@ ROOMS = ("planning", "playing", "leading", "user")
 
 # The same of `reports`: its folders, and the modules that stand beside them.
 FLOORS = (
-    "bins", "labels", "numbers", "statistics", "schemas",
+    "bins", "blocks", "labels", "numbers", "statistics", "schemas",
     "question", "thresholds", "exactness",
     "runs", "lost", "turns", "samples",
     "export", "summary", "api", "wording", "finding",

@@ -12,7 +12,7 @@ from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, Spread, Step
 from reports.numbers import NONE, count, ms, three
 from reports.page.charts import legend
 from reports.page.page import environment
-from reports.page.sections import drawn
+from reports.page.pieces import drawn
 from reports.page.svg import WIDE, Plot, log_range, log_scale, log_ticks, shape, tone
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}

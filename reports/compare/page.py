@@ -14,7 +14,7 @@ from reports.compare.page_head import opening
 from reports.numbers import NBSP, count, three
 from reports.page.charts import percentiles
 from reports.page.page import environment
-from reports.page.sections import drawn
+from reports.page.pieces import drawn
 from reports.page.svg import HALF, glyph
 from reports.question import Question
 from reports.sides.fairness import Check

@@ -6,19 +6,21 @@ Nothing is computed here.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 
 from bench.money import dollars
+from reports.blocks import Block, Cell, Column, Fold, Line, Paragraph, Row, Section, Strong, row_of, table
 from reports.numbers import NONE, clock, count, ms, percent, span, three
 from reports.page import gauges
-from reports.page.sections import NOT_DRAWN, capital, drawn
+from reports.page.pieces import capital, figure, line, marked
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import FACTS
-from reports.summary.money import CACHED, INPUT, OUTPUT, Cost
-from reports.summary.quota import Throttling
+from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money
+from reports.summary.quota import Quota, Throttling
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
 
@@ -26,27 +28,22 @@ NAMED = 2
 """So many targets are named one by one in a sentence."""
 
 
-def arms(summary: Summary) -> dict[str, Any] | None:
+def arms(summary: Summary) -> Section | None:
     """What each target was, side by side; None where the run says nothing of them."""
     rows = [(fact, [arm.facts[fact] for arm in summary.arms]) for fact in FACTS]
-    told = [(fact, texts) for fact, texts in rows if any(texts)]
-    several = len(summary.targets) > 1
-    return (
-        {
-            "several": several,
-            "rows": [
-                {
-                    "fact": fact,
-                    "texts": [text or ("none" if fact == FACTS[-1] else NONE) for text in texts],
-                    "differs": several and len(set(texts)) > 1,
-                }
-                for fact, texts in told
-            ],
-            "interleaved": summary.interleaving.sentence if summary.interleaving else "",
-        }
-        if told
-        else None
-    )
+    known = [(fact, texts) for fact, texts in rows if any(texts)]
+    if not known:
+        return None
+    columns = [Column(name, left=True, target=i, marked=True) for i, name in enumerate(summary.targets)]
+    interleaved = summary.interleaving.sentence if summary.interleaving else ""
+    facts = table([Column("setting", style="vh"), *columns], [_fact(*fact) for fact in known], style="facts")
+    return Section("targets", "Targets", "What was measured?", [*line(interleaved), facts])
+
+
+def _fact(fact: str, texts: Sequence[str]) -> Row:
+    differs = "differs" if len(set(texts)) > 1 else ""
+    cells = [text or ("none" if fact == FACTS[-1] else NONE) for text in texts]
+    return row_of([Cell(fact, differs), *cells], differs)
 
 
 def apart(summary: Summary) -> dict[str, Any] | None:
@@ -58,25 +55,51 @@ def apart(summary: Summary) -> dict[str, Any] | None:
     return {"said": said, "note": f"{interleaved} {'' if summary.decided else remarks.NO_TEST}".strip()}
 
 
-def money(summary: Summary) -> dict[str, Any] | None:
+def whole_cost(summary: Summary) -> str:
+    """Cost: 0.42 USD in all, …; empty where nothing has a price."""
+    said = remarks.cost(summary.money) if _shown(summary.money) else []
+    return f"{'◇ SIMULATED cost' if summary.simulated else 'Cost'}: {', '.join(said)}." if said else ""
+
+
+def _shown(money: Money) -> bool:
+    """Whether usage was told, or a budget set."""
+    return bool(money.told) or money.budget_usd is not None
+
+
+def money(summary: Summary) -> Section | None:
     """Tokens and what they cost; None where no usage was told, and no budget set."""
     found = summary.money
-    if not found.told and found.budget_usd is None:
+    if not _shown(found):
         return None
-    said = remarks.cost(found)
-    prices = [
-        {"colour": place, "model": charge.model, "source": _source(charge.source, found.table, found.as_of)}
-        | {"cells": [f"{price:g}" for price in astuple(charge.prices)] if charge.prices else [NONE] * 6}
-        for place, cost in enumerate(found.costs)
-        for charge in cost.charges
-    ]
-    return {
-        "line": words.sentence(", ".join(remarks.amounts(found))),
-        "whole": f"{'◇ SIMULATED cost' if summary.simulated else 'Cost'}: {', '.join(said)}." if said else "",
-        "rows": [_cost(place, cost) for place, cost in enumerate(found.costs)],
-        "prices": prices,
-        "notes": list(remarks.money(summary)),
-    }
+    said = words.sentence(", ".join(remarks.amounts(found)))
+    simulated = (Strong("◇ SIMULATED."), " ") if summary.simulated else ""
+    blocks: list[Block] = [Paragraph((simulated, said))]
+    if found.costs:
+        blocks += [table(COSTS, [_cost(summary, *cost) for cost in enumerate(found.costs)]), Paragraph(TOKENS, "note")]
+    blocks += [Paragraph(text, "note") for text in remarks.money(summary)]
+    prices = [_prices(summary, place, charge) for place, cost in enumerate(found.costs) for charge in cost.charges]
+    blocks += [Fold("The prices", [table(PRICES, prices)])] if prices else []
+    return Section("money", "Cost", "What did it cost?", blocks)
+
+
+COSTS = (
+    *("target", "USD", "a turn", "a session", "a minute", "turns", "no usage", "text in", "audio in"),
+    *("cached, of input", "text out", "audio out"),
+)
+TOKENS = (
+    "Tokens as the service told them in each turn’s usage. A minute is one of conversation: of a session, from its "
+    "opened connection to its end."
+)
+PRICES = (
+    *("USD per million tokens", Column("model", left=True), Column("source", left=True)),
+    *("text in", "cached", "text out", "audio in", "cached", "audio out"),
+)
+
+
+def _prices(summary: Summary, place: int, charge: Charge) -> Line:
+    found = summary.money
+    prices = [f"{price:g}" for price in astuple(charge.prices)] if charge.prices else [NONE] * 6
+    return [marked(summary, place), charge.model, _source(charge.source, found.table, found.as_of), *prices]
 
 
 def _source(source: str, table: str, as_of: str) -> str:
@@ -84,32 +107,43 @@ def _source(source: str, table: str, as_of: str) -> str:
     return words.get(source, "no price known")
 
 
-def _cost(place: int, cost: Cost) -> dict[str, Any]:
+def _cost(summary: Summary, place: int, cost: Cost) -> Line:
     rates = (cost.per_turn, cost.per_session, cost.per_minute)
-    tokens = [cost.tokens(kind) for kind in (*INPUT, *OUTPUT)]
-    return {
-        "colour": place,
-        "amounts": [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)],
-        "turns": count(cost.turns),
-        "silent": count(cost.silent),
-        "tokens": [count(number) for number in tokens],
-        "cached": percent(cost.tokens(*CACHED), cost.tokens(*INPUT)),
-    }
+    amounts = [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)]
+    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (INPUT, OUTPUT))
+    cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
+    return [marked(summary, place), *amounts, count(cost.turns), count(cost.silent), *taken, cached, *made]
 
 
-def quota(summary: Summary) -> dict[str, Any] | None:
+def quota(summary: Summary) -> Section | None:
     """The service's limits; None where nothing was throttled and no limit told."""
     found = summary.quota
     if not found.any:
         return None
-    figure = drawn(gauges.limits(found)) if found.drawable else NOT_DRAWN
-    return figure | {
-        "line": _limited(summary) or "Nothing was throttled.",
-        "bin": span(found.bin_s),
-        "told": any(one.remaining for one in found.targets),
-        "counted": any(one.counts.any() for one in found.targets),
-        "rows_of": [_limits(place, one) for place, one in enumerate(found.targets)],
-    }
+    drawn = [figure(gauges.limits(found), _reading(found))] if found.drawable else []
+    limits = table(LIMITS, [_limits(summary, *one) for one in enumerate(found.targets)])
+    said = Paragraph(_limited(summary) or "Nothing was throttled.")
+    return Section("limits", "Limits", "Did the service limit the rate?", [said, *drawn, limits])
+
+
+LIMITS = (
+    *("target", "throttled turns", "throttled sessions", "waits asked for", "p50", "longest", "starts held, s"),
+    *("least of tokens left", "of requests"),
+)
+
+
+def _reading(quota: Quota) -> str:
+    bin_ = span(quota.bin_s)
+    told = (
+        f"Lines: the least share of a limit that remained in each {bin_}, as the service told it; solid tokens, dashed "
+        "requests. "
+    )
+    counted = f"Red: throttled turns and sessions in each {bin_}. "
+    parts = (
+        told if any(target.remaining for target in quota.targets) else "",
+        counted if any(target.counts.any() for target in quota.targets) else "",
+    )
+    return f"{''.join(parts)}Warm-up is shown too."
 
 
 def _limited(summary: Summary) -> str:
@@ -120,27 +154,27 @@ def _limited(summary: Summary) -> str:
     )
 
 
-def _limits(place: int, one: Throttling) -> dict[str, Any]:
+def _limits(summary: Summary, place: int, one: Throttling) -> Line:
     waits = np.array(one.waits_s)
     least = {part.limit: percent(float(part.share.min()), 1) for part in one.remaining}
-    return {
-        "colour": place,
-        "turns": count(one.turns),
-        "sessions": count(one.sessions),
-        "asked": count(len(one.waits_s)),
-        "median": ms(1000 * quantile(waits, 0.5)) if waits.size else NONE,
-        "longest": ms(1000 * waits[-1]) if waits.size else NONE,
-        "held": three(one.held_s) if one.held_s == one.held_s else NONE,
-        "least": [least.get(limit, NONE) for limit in ("tokens", "requests")],
-    }
+    return [
+        marked(summary, place),
+        *(count(number) for number in (one.turns, one.sessions, len(one.waits_s))),
+        ms(1000 * quantile(waits, 0.5)) if waits.size else NONE,
+        ms(1000 * waits[-1]) if waits.size else NONE,
+        three(one.held_s) if one.held_s == one.held_s else NONE,
+        *(least.get(limit, NONE) for limit in ("tokens", "requests")),
+    ]
 
 
-def incidents(summary: Summary) -> dict[str, Any] | None:
+def incidents(summary: Summary) -> Section | None:
     """What happened beside the measuring; None where nothing did."""
     found, long = summary.incidents, summary.window.length_s > 180
-    rows = [
-        {"at": clock(one.at_s, long=long), "worker": count(one.worker), "kind": one.what, "text": one.text}
+    rows: list[Row | Line] = [
+        [clock(one.at_s, long=long), count(one.worker), Cell(one.what, style="nowrap"), Cell(one.text, style="wrap")]
         for one in found.kept
     ]
     more = f" The words of {count(len(rows))} were kept." if found.total > len(rows) else ""
-    return {"line": f"{found.kinds}.{more}", "rows": rows} if rows else None
+    heads = ("when", "worker", Column("what", left=True), Column("in words", left=True))
+    blocks: list[Block] = [Paragraph(f"{found.kinds}.{more}"), table(heads, rows)]
+    return Section("incidents", "Incidents", "What else happened?", blocks) if rows else None

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from bench.measures import CATALOGUE
+from reports.blocks import Figure, Fold, Line, Panes, Row, Section, Table, table
 from reports.numbers import NONE, listed, plural, three
 from reports.page import bars, charts, frames
-from reports.page.sections import drawn
+from reports.page.pieces import cells_of, figure
+from reports.page.svg import COLOURS
 from reports.summary.summary import Answer, Summary
 from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import words
 from reports.wording.words import answer_cell, estimate_cell
 
 TABS = ("ttfa", "ttft", "voice_to_voice", "response_total", "transcript_total")
+READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
 FEWEST = 5
 """Good turns from which on a percentile curve says more than the table of the slowest turns."""
 
@@ -52,23 +55,28 @@ def _answer(summary: Summary, answer: Answer, ends: tuple[float, float]) -> dict
     }
 
 
-def tabs(summary: Summary) -> Iterable[dict[str, Any]]:
-    """A pane of percentile curves for each measure that has one, the main ones first; origins have panes apart."""
+def spread(summary: Summary) -> Section | None:
+    """A pane of percentile curves for each measure that has one, the main ones first; None where there is none."""
+    panes = list(_panes(summary))
+    banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
+    failed = "Where a curve meets the red shelf, all turns beyond failed." if any(summary.outcomes.failed) else ""
+    read = (READ_ACROSS, banded, failed, "Dotted: fewer than five turns beyond.", counted(summary))
+    question = "How long is the wait, from the luckiest turn to the unluckiest?"
+    return Section("spread", "Percentiles", question, [Panes(" ".join(filter(None, read)), panes)]) if panes else None
+
+
+def _panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
+    """(key, title, figure) of each measure; origins have panes apart."""
     chosen = [name for name in TABS if name in summary.samples]
     for name in sorted(chosen, key=lambda name: (name != summary.main, name not in summary.mains.values())):
         pools = list(summary.samples[name].pools())
         origins = list(dict.fromkeys(pool.origin for pool in pools))
         for origin in origins:
-            found = frames.curves(summary.samples[name], [pool for pool in pools if pool.origin == origin])
-            if any(curve.n - curve.failed >= FEWEST for curve in found):
-                figure = drawn(charts.percentiles(found, name))
+            curves = frames.curves(summary.samples[name], [pool for pool in pools if pool.origin == origin])
+            if any(curve.n - curve.failed >= FEWEST for curve in curves):
                 title = f"{name} {_counted(name, origin)}" if len(origins) > 1 else name
-                yield figure | {
-                    "key": f"{name}-{origin}",
-                    "title": title,
-                    "names": [c.target for c in found],
-                    "table": list(_percentiles(found)),
-                }
+                numbers = Fold(f"The numbers: {title}", [_percentiles(curves)])
+                yield f"{name}-{origin}", title, figure(charts.percentiles(curves, name), numbers=(), below=[numbers])
 
 
 def _counted(measure: str, origin: str) -> str:
@@ -85,12 +93,14 @@ def counted(summary: Summary) -> str:
     return f"{listed(names)} {verb} from {ORIGINS[summary.turns.origins[0]]}."
 
 
-def _percentiles(found: list[frames.Curve]) -> Iterable[dict[str, Any]]:
-    by_p = [{e.p: e for e in curve.points} for curve in found]
+def _percentiles(curves: Sequence[frames.Curve]) -> Table:
+    by_p = [{e.p: e for e in curve.points} for curve in curves]
+    rows: list[Row | Line] = []
     for p in frames.PUBLISHED:
         if any(p in points for points in by_p):
-            cells = [
+            cells = (
                 estimate_cell(points[p], curve.n, curve.failed) if p in points else words.Cell(NONE, "")
-                for points, curve in zip(by_p, found, strict=True)
-            ]
-            yield {"p": f"p{p * 100:g}", "cells": cells}
+                for points, curve in zip(by_p, curves, strict=True)
+            )
+            rows.append([f"p{p * 100:g}", *cells_of(cells)])
+    return table(["percentile", *(f"{curve.target}, ms" for curve in curves)], rows)

@@ -4,16 +4,38 @@ slowest turns. Nothing is computed here."""
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
+from reports.blocks import (
+    Beside,
+    Block,
+    Cell,
+    Code,
+    Column,
+    Figure,
+    Fold,
+    Head,
+    Heading,
+    Inline,
+    Line,
+    Paragraph,
+    Row,
+    Section,
+    Strong,
+    Table,
+    Term,
+    row_of,
+    table,
+)
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
 from reports.page import scatter, speech, stacks, trends
-from reports.page.sections import capital, drawn, event_row, row
+from reports.page.pieces import capital, figure, grown, line, measures, note, of_target
 from reports.page.svg import COLOURS, HALF, WIDE
-from reports.page.talks import talks
+from reports.page.talks import Talk, talks
 from reports.page.ways import Ways, ways
 from reports.summary.along import Along, one_thing
 from reports.summary.events import ALL
+from reports.summary.figures import Figures
 from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
 from reports.summary.summary import HEARD, Summary
@@ -23,29 +45,46 @@ from reports.wording import remarks, words
 REPLIES = ("stall", "stalls", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
 DETECTED = ("turn_detection", "speech_detected", "input_transcript", "input_transcript_total", "vad_splits")
 HEADS = {"turn": "By turn number", "age": "By session age"}
+SEGMENTS_MEAN = (
+    "Each segment is named by the instant that ends it; they begin with the end of speech. Where an instant is "
+    "missing, its two neighbours are one segment, named by both ends."
+)
+UNPLACED = (
+    "; how long is measured, where in the reply only an event log tells, so without one it is drawn in the middle"
+)
+TIMELINE = (
+    "Good turns of all targets. Time counts from the last sample of speech. Triangles: end of speech noticed, first "
+    "audio delta. Bars are lengths, not loudness."
+)
+ALIKE = (
+    "Turn number and session age are one thing in this run: later turns are older ones, so these figures cannot tell "
+    "which of the two matters."
+)
+BELOW_EACH = (
+    "“Began”: how long after the run’s beginning. Below each turn its session in this run’s files, then the service’s "
+    "own names: of the request that opened the session, the response, the session."
+)
 NETWORK = ("network_rtt", "request_ack", "ttfa_less_rtt", "retransmits")
 
 
-def segments(summary: Summary) -> dict[str, Any] | None:
+def segments(summary: Summary) -> Section | None:
     """The segments of voice_to_voice, stacked and in a table; None where no spoken turn was answered."""
-    rows = summary.breakdowns
+    rows, bands = summary.breakdowns, summary.bands
     if not rows:
         return None
-    names, bands = stacks.names_of(rows), summary.bands
-    return drawn(stacks.segments(rows, summary.targets)) | {
-        "bands": _bands(summary, bands) if bands else None,
-        "slow": any(band.around > 0.5 for band in bands),
-        "names": names,
-        "table": [_breakdown(summary, breakdown, names) for breakdown in rows],
-        "negative": any(segment.total_ns < 0 for b in rows for segment in b.segments),
-        "notes": [n for n in (summary.setup.contained, summary.setup.packetisation, words.COMPARABLE) if n],
-        "capped": len(rows) > stacks.ROWS_MOST,
-    }
+    every: list[Block] = [_all_segments(summary, rows), _table(summary, rows)]
+    notes = [n for n in (summary.setup.contained, summary.setup.packetisation, words.COMPARABLE) if n]
+    meant: list[Block] = [Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
+    blocks: list[Block] = [
+        *([_bands(summary, bands), Fold("All turns, step by step", every, style="gap")] if bands else every),
+        Fold("What the segments mean", meant, style="note"),
+    ]
+    return Section("segments", "Segments", "Where does the wait come from?", blocks)
 
 
-def _bands(summary: Summary, bands: tuple[Breakdown, ...]) -> dict[str, Any]:
+def _bands(summary: Summary, bands: Sequence[Breakdown]) -> Figure:
     """Typical and slow turns, and each bar in numbers."""
-    rows = [
+    numbers = [
         [
             summary.targets[band.target],
             f"{band.title}, {plural(band.turns, 'turn')}",
@@ -54,40 +93,63 @@ def _bands(summary: Summary, bands: tuple[Breakdown, ...]) -> dict[str, Any]:
         ]
         for band in bands
     ]
-    return drawn(stacks.segments(bands, summary.targets)) | {"rows": rows}
+    slow = " and around p95 (p93.5 to p96.5)" if any(band.around > 0.5 for band in bands) else ""
+    of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
+    caption = ("Mean segments of ", Term(HEARD), of)
+    return figure(stacks.segments(bands, summary.targets), caption, numbers=numbers)
 
 
-def _breakdown(summary: Summary, row: Breakdown, names: list[str]) -> dict[str, Any]:
-    means = {segment.name: three(row.mean_ms(segment)) for segment in row.segments}
-    return {
-        "step": row.title,
-        "colour": row.target,
-        "label": summary.targets[row.target],
-        "turns": count(row.turns),
-        "cells": [means.get(name, NONE) for name in names],
-        "sum": three(row.mean_ms()),
-    }
+def _all_segments(summary: Summary, rows: Sequence[Breakdown]) -> Figure:
+    negative = (
+        " A segment below zero, to the left: its events came in another order. The line across such a bar is the sum."
+    )
+    said = ", in ms, over good turns; they add up to its mean exactly."
+    said += negative if any(segment.total_ns < 0 for row in rows for segment in row.segments) else ""
+    said += " The first bars; all are in the table." if len(rows) > stacks.ROWS_MOST else ""
+    return figure(stacks.segments(rows, summary.targets), ("Mean segments of ", Term(HEARD), said))
 
 
-def heard(summary: Summary) -> dict[str, Any] | None:
+def _table(summary: Summary, rows: Sequence[Breakdown]) -> Table:
+    names = stacks.names_of(rows)
+    heads: list[Head] = ["step", Column("target", left=True), "turns", *names, "together, ms"]
+    lines: list[Row | Line] = []
+    for row in rows:
+        means = {segment.name: three(row.mean_ms(segment)) for segment in row.segments}
+        parts = [means.get(name, NONE) for name in names]
+        together = Strong(three(row.mean_ms()))
+        lines.append([row.title, of_target(summary, row.target), count(row.turns), *parts, together])
+    return table(heads, lines, stacked=True)
+
+
+def hearing(summary: Summary) -> Section | None:
     """How replies sounded and how well the caller was heard; None where nothing of it was measured."""
-    replies, callers = _rows(summary, REPLIES), _rows(summary, DETECTED)
-    if not replies and not callers:
-        return None
-    return {
-        "stalled": _each(summary, {c.target: [words.stalled(c)] for c in summary.counts if c.replies}),
-        "detection": _each(summary, {c.target: words.detection(c) for c in summary.counts}),
-        "vad": any(c.noticed for c in summary.counts),
-        "replies": replies,
-        "gaps": [event_row(summary, one) for one in summary.events if one.measure == "delta_gap"],
-        "callers": callers,
-    }
+    replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), talks(summary)
+    blocks: list[Block] = [*([_timeline(played)] if played else [])]
+    if replies or callers:
+        stalled = _each(summary, {c.target: [words.stalled(c)] for c in summary.counts if c.replies})
+        gaps = [one for one in summary.events if one.measure == "delta_gap"]
+        blocks += line(f"{stalled}: the simulated player ran dry within the reply." if stalled else "")
+        if replies:
+            blocks += [Fold("Replies in numbers", [measures(summary, replies, gaps)], open=not played)]
+        if callers:
+            blocks += [Heading("And how was the caller heard?"), Paragraph(_detected(summary))]
+            blocks += [Fold("In numbers", [measures(summary, callers)], open=not played)]
+            blocks += note(grown(summary))
+    return Section("heard", "What was heard", "What did the caller hear?", blocks) if blocks else None
 
 
-def _rows(summary: Summary, measures: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Lines of these measures, in their order."""
-    shown = [f for f in summary.measures if f.step == ALL and f.measure in measures]
-    return [row(summary, f) for f in sorted(shown, key=lambda f: measures.index(f.measure))]
+def _detected(summary: Summary) -> str:
+    """2 turns cut at a pause, or that nothing went wrong; empty where nobody looked."""
+    wrong = _each(summary, {c.target: words.detection(c) for c in summary.counts})
+    vad = any(c.noticed for c in summary.counts)
+    right = "No turn was cut at a pause, and no end of speech noticed too early." if vad else ""
+    return f"{wrong}." if wrong else right
+
+
+def _rows(summary: Summary, names: tuple[str, ...]) -> list[Figures]:
+    """The figures of these measures, in their order."""
+    shown = [f for f in summary.measures if f.step == ALL and f.measure in names]
+    return sorted(shown, key=lambda f: names.index(f.measure))
 
 
 def _each(summary: Summary, said: dict[str, list[str]]) -> str:
@@ -97,43 +159,45 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
     return "; ".join(parts)
 
 
-def timeline(summary: Summary) -> dict[str, Any] | None:
-    """A few turns as they were heard; None where no spoken turn was answered."""
-    found = talks(summary)
-    if not found:
-        return None
-    return drawn(speech.speech(found)) | {
-        "rows": [speech.read(talk) for talk in found],
-        "stalls": any(talk.stall_s for talk in found),
-        "unplaced": any(talk.stall_s and not talk.heard for talk in found),
-        "broken": speech.breaks(found),
-        "longest": f"{speech.LONGEST_S:g}",
-        "logs": [(talk.role, talk.event_log) for talk in found if talk.event_log],
-    }
+def _timeline(played: Sequence[Talk]) -> Figure:
+    """A few turns as they were heard."""
+    said = "Upper lane, grey: the caller speaks. Amber: the wait. Lower lane, coloured: the reply plays."
+    if any(talk.stall_s for talk in played):
+        said += " Hatched red: the player ran dry and the caller heard a gap"
+        if any(talk.stall_s and not talk.heard for talk in played):
+            said += UNPLACED
+        said += "."
+    if speech.breaks(played):
+        said += f" The axis ends at {speech.LONGEST_S:g} s: a bar with two strokes goes on, to the time beside it."
+    logs = [(f" {talk.role} ", Code(talk.event_log)) for talk in played if talk.event_log]
+    named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
+    below = [Paragraph((TIMELINE, *named, "." if logs else ""), "note")]
+    return figure(speech.speech(played), said, numbers=[speech.read(talk) for talk in played], below=below)
 
 
-def along(summary: Summary) -> dict[str, Any] | None:
+def along(summary: Summary) -> Section | None:
     """The wait by turn number and by session age, of each origin; None where sessions are too short for either."""
-    parts, tailed = [], False
+    blocks: list[Block] = []
+    drawable = [frame for frame in summary.alongs if frame.drawable]
     for origin in summary.turns.origins:
-        frames = [frame for frame in summary.alongs if frame.origin == origin and frame.drawable]
+        frames = [frame for frame in drawable if frame.origin == origin]
         width = HALF if len(frames) > 1 else WIDE
-        figures = [
-            drawn(trends.along(frame, width))
-            | {"head": HEADS[frame.by], "line": _moved(frame), "thinned": frame.thinned}
-            for frame in frames
-        ]
-        tailed |= any(course.tails for frame in frames for course in frame.courses)
-        if figures:
-            parts.append({"head": words.counted(summary.mains[origin], origin), "figures": figures})
-    if not parts:
+        if frames:
+            blocks += [Heading(words.counted(summary.mains[origin], origin))]
+            blocks += [Beside([figure(trends.along(frame, width), _caption(frame)) for frame in frames])]
+    if not blocks:
         return None
-    return {
-        "parts": parts,
-        "alike": one_thing(summary.turns, summary.run.sessions),
-        "banded": len(summary.targets) <= COLOURS,
-        "tails": tailed,
-    }
+    banded = " with its 95 % interval" if len(summary.targets) <= COLOURS else ""
+    tails = "; dashed: p95" if any(course.tails for frame in drawable for course in frame.courses) else ""
+    alike = f"{ALIKE} " if one_thing(summary.turns, summary.run.sessions) else ""
+    by_step = "In a fixed script a turn’s number is its step as well: compare with the steps."
+    blocks += note(f"Solid: p50{banded}{tails}. {alike}{by_step}")
+    return Section("along", "Turn number, age", "Does the wait change along a session?", blocks)
+
+
+def _caption(frame: Along) -> Inline:
+    thinned = " Below the axis: turns, for they become fewer, and what is left is of sessions that lasted."
+    return (Strong(f"{HEADS[frame.by]}."), f" {_moved(frame)}", thinned if frame.thinned else "")
 
 
 def _moved(frame: Along) -> str:
@@ -149,22 +213,23 @@ def _moved(frame: Along) -> str:
     return f"p50 of {where}: {', '.join(changes)}."
 
 
-def network(summary: Summary) -> dict[str, Any] | None:
+def network(summary: Summary) -> Section | None:
     """The way to the service; None where the kernel told nothing of it."""
     rows = _rows(summary, NETWORK)
-    said = {c.target: [_resent(c.resent, c.with_resent, c.watched)] for c in summary.counts if c.watched}
-    if not any(r["measure"] == "network_rtt" for r in rows):
+    resent = {c.target: [_resent(c.resent, c.with_resent, c.watched)] for c in summary.counts if c.watched}
+    if not any(figures.measure == "network_rtt" for figures in rows):
         return None
     frames = [frame for origin in summary.turns.origins if (frame := ways(summary, origin))]
-    return {
-        "scope": remarks.round_trips(summary),
-        "line": capital(_each(summary, said), summary),
-        "table": rows,
-        "figures": [_way(summary, frame, HALF if len(frames) > 1 else WIDE) for frame in frames],
-    }
+    width = HALF if len(frames) > 1 else WIDE
+    blocks: list[Block] = [
+        Paragraph(f"{remarks.round_trips(summary)} {capital(_each(summary, resent), summary)}"),
+        Beside([_way(summary, frame, width) for frame in frames]),
+        Fold("Measures of the network", [measures(summary, rows)], open=not frames),
+    ]
+    return Section("network", "Network", "Is it the network?", blocks)
 
 
-def _way(summary: Summary, frame: Ways, width: int) -> dict[str, Any]:
+def _way(summary: Summary, frame: Ways, width: int) -> Figure:
     """Of the middle session's ttfa the round trip is 3 % (20.5 ms) on direct, 8 % (51 ms) on gateway."""
     several = len(summary.turns.origins) > 1
     named = len(summary.targets) > 1
@@ -173,11 +238,13 @@ def _way(summary: Summary, frame: Ways, width: int) -> dict[str, Any]:
         + (f" on {summary.targets[way.colour]}" if named else "")
         for way in frame.ways
     ]
-    return drawn(scatter.scatter(frame, width)) | {
-        "head": f"ttfa from {ORIGINS[frame.origin]}" if several else "",
-        "line": f"Of the middle session’s ttfa the round trip is {listed(shares)}.",
-        "hexagons": any(way.marks is None for way in frame.ways),
-        "rows": [
+    hexagons = any(way.marks is None for way in frame.ways)
+    marks = "Shade: number of sessions." if hexagons else "One mark for each session."
+    return figure(
+        scatter.scatter(frame, width),
+        f"Of the middle session’s ttfa the round trip is {listed(shares)}. {marks}",
+        head=f"ttfa from {ORIGINS[frame.origin]}" if several else "",
+        numbers=[
             [
                 way.label,
                 plural(way.sessions, "session"),
@@ -186,7 +253,7 @@ def _way(summary: Summary, frame: Ways, width: int) -> dict[str, Any]:
             ]
             for way in frame.ways
         ],
-    }
+    )
 
 
 def _resent(segments: int, turns: int, watched: int) -> str:
@@ -195,29 +262,54 @@ def _resent(segments: int, turns: int, watched: int) -> str:
     return f"{plural(segments, 'TCP segment')} sent again in {count(turns)} of {plural(watched, 'turn')}"
 
 
-def slowest(summary: Summary) -> list[dict[str, Any]]:
+def slowest(summary: Summary) -> Section | None:
     """The slowest good turns, those of each origin and measure in a table of their own."""
     tables: dict[tuple[str, str], list[Slow]] = {}
-    for one in summary.slowest:
-        tables.setdefault((one.origin, one.measure), []).append(one)
-    return [_slowest(summary, *key, rows) for key, rows in tables.items()]
+    for slow in summary.slowest:
+        tables.setdefault((slow.origin, slow.measure), []).append(slow)
+    blocks: list[Block] = []
+    for (origin, measure), rows in tables.items():
+        which = _which(summary, origin, measure)
+        body: list[Block] = [
+            Paragraph(_of(measure, which, first=not blocks)),
+            _slow_table(summary, origin, measure, rows),
+        ]
+        blocks += [Fold(f"The slowest by {measure}{which}", body)] if blocks else body
+    return Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
 
 
-def _slowest(summary: Summary, origin: str, measure: str, rows: list[Slow]) -> dict[str, Any]:
-    heard = measure == HEARD
-    several = len({one.origin for one in summary.slowest if one.measure == measure}) > 1
-    return {
-        "measure": measure,
-        "which": f" of {STARTED_BY[origin]}" if heard and several else "" if heard else f" from {ORIGINS[origin]}",
-        "beside": f"ttfa from {ORIGINS[origin]}" if heard else "",
-        "targets": len(summary.targets) > 1,
-        "network": any(not math.isnan(one.network_rtt) for one in rows),
-        "rows": [_slow(summary, one) for one in rows],
-    }
+def _which(summary: Summary, origin: str, measure: str) -> str:
+    """Of which turns a table is, or what they count from."""
+    if measure != HEARD:
+        return f" from {ORIGINS[origin]}"
+    several = len({slow.origin for slow in summary.slowest if slow.measure == measure}) > 1
+    return f" of {STARTED_BY[origin]}" if several else ""
 
 
-def _slow(summary: Summary, slow: Slow) -> dict[str, Any]:
-    names = ("target", "colour", "step", "turn")
+def _of(measure: str, which: str, *, first: bool) -> Inline:
+    before, after = (which, "") if measure == HEARD else ("", which)
+    return (f"Good turns{before} by ", Term(measure), f"{after}.", f" {BELOW_EACH}" if first else "")
+
+
+def _slow_table(summary: Summary, origin: str, measure: str, rows: Sequence[Slow]) -> Table:
+    targets, heard = len(summary.targets) > 1, measure == HEARD
+    network = any(not math.isnan(slow.network_rtt) for slow in rows)
+    heads: list[Head] = ["step, turn", *([Column("target", left=True)] if targets else []), measure]
+    heads += [f"ttfa from {ORIGINS[origin]}"] if heard else []
+    heads += ["response created after", *(["network_rtt"] if network else []), "began"]
+    lines: list[Row | Line] = []
+    for slow in rows:
+        resent = f"{count(slow.retransmits)} sent again" if slow.retransmits > 0 else ""
+        cells: Line = [f"{slow.step}, {slow.turn}"]
+        cells += [of_target(summary, slow.colour)] if targets else []
+        cells += [Strong(ms(slow.value)), *([ms(slow.ttfa)] if heard else []), ms(slow.created)]
+        cells += [Cell(ms(slow.network_rtt), resent)] if network else []
+        lines.append(row_of([*cells, clock(slow.at_s, long=summary.window.length_s > 180)], ids=_ids(slow)))
+    return table(heads, lines, stacked=True, style="slow")
+
+
+def _ids(slow: Slow) -> list[tuple[str, str]]:
+    """What a turn is called in this run's files, and by the service."""
     ids = (
         ("session", slow.session),
         ("log", slow.event_log),
@@ -226,12 +318,4 @@ def _slow(summary: Summary, slow: Slow) -> dict[str, Any]:
         ("the service’s session", slow.service_session),
         ("region", slow.region),
     )
-    return {name: getattr(slow, name) for name in names} | {
-        "ids": [(name, value) for name, value in ids if value],
-        "value": ms(slow.value),
-        "beside": ms(slow.ttfa),
-        "at": clock(slow.at_s, long=summary.window.length_s > 180),
-        "created": ms(slow.created),
-        "rtt": ms(slow.network_rtt),
-        "resent": f"{count(slow.retransmits)} sent again" if slow.retransmits > 0 else "",
-    }
+    return [(name, value) for name, value in ids if value]

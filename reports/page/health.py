@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 
+from bench.measures import CATALOGUE
+from reports.blocks import Block, Cell, Column, Fold, Inline, Line, Paragraph, Row, Section, Term, table
 from reports.numbers import count, percent
 from reports.page.frames import WHOLE_S
-from reports.page.sections import event_row
-from reports.statistics.components import Spread
+from reports.page.pieces import note, of_target, quantiles
 from reports.summary.events import measured_seconds
-from reports.summary.figures import Figures
 from reports.summary.spread import figures_of
 from reports.summary.summary import Summary
 from reports.summary.trust import trust
@@ -19,7 +20,7 @@ from reports.summary.verdict import Rule
 from reports.wording import words
 
 
-def health(summary: Summary) -> dict[str, Any]:
+def health(summary: Summary) -> Section:
     """Whether the figures can be trusted."""
     verdict, document = summary.verdict, summary.run.document
     line = {
@@ -43,40 +44,55 @@ def health(summary: Summary) -> dict[str, Any]:
         gaps = int(np.nansum(summary.turns.column("inexact_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
     said += [words.sentence(line) for line in trust(summary.run)]
-    return {
-        "spreads": [_spread(summary, figures, spread) for figures, spread in summary.spreads],
-        "line": line,
-        "rules": [_rule(rule) for rule in verdict.rules],
-        "lines": [event_row(summary, one) for one in summary.harness],
-        "note": " ".join(said),
-    }
+    blocks = [Paragraph(line), *_rules(verdict.rules), *_harness(summary), *_spreads(summary), *note(" ".join(said))]
+    return Section("health", "Harness health", "Can these figures be trusted?", blocks)
 
 
-def _spread(summary: Summary, figures: Figures, spread: Spread) -> dict[str, Any]:
-    """A line of the table that says how large a comparison must be."""
-    return {
-        "measure": words.named(figures),
-        "colour": summary.targets.index(figures.target),
-        "label": words.whose(figures),
-        "cells": figures_of(spread),
-    }
+def _rules(rules: Sequence[Rule]) -> list[Block]:
+    heads = ("check", Column("result", left=True), "figure", "limit", Column("used", left=True, style="narrowout"))
+    what = Paragraph("These checks decide whether a run is valid. The mark on each bar is the limit.")
+    return [what, table(heads, [_rule(rule) for rule in rules])] if rules else []
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def _rule(rule: Rule) -> Line:
     word, style = {
         None: ("– nothing to judge", "soft"),
         True: ("✓ passed", "good"),
         False: ("✕ failed", "bad"),
     }[rule.passed]
-    return {
-        "title": f"({rule.rule}) {rule.name}" if rule.rule else rule.name,
-        "measure": rule.measure,
-        "note": rule.note,
-        "figure": rule.written(rule.figure),
-        "limit": rule.written(rule.limit),
-        "width": round(min(100.0, rule.used * 80), 1),
-        "passed": rule.passed,
-        "word": word,
-        "style": style,
-        "remedy": rule.remedy if rule.passed is False else "",
-    }
+    about: Inline = (Term(rule.measure), f"{', ' if rule.measure and rule.note else ''}{rule.note}")
+    return [
+        Cell(f"({rule.rule}) {rule.name}" if rule.rule else rule.name, about),
+        Cell(word, rule.remedy if rule.passed is False else "", style=f"{style}-ink"),
+        rule.written(rule.figure),
+        rule.written(rule.limit),
+        _bar(rule),
+    ]
+
+
+def _bar(rule: Rule) -> Markup:
+    """How much of the limit was used."""
+    bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')
+    return bar.format(" x" if rule.passed is False else "", round(min(100.0, rule.used * 80), 1))
+
+
+def _harness(summary: Summary) -> list[Block]:
+    heads = ("measure", "n", "p50", "p90", "p95", "p99", "max", Column("what it is", left=True, style="narrowout"))
+    rows: list[Row | Line] = [
+        [Term(one.measure), count(one.n), *quantiles(one), Cell(CATALOGUE[one.measure].sentence, style="what")]
+        for one in summary.harness
+    ]
+    body: list[Block] = [Paragraph("In ms, over all targets."), table(heads, rows)]
+    return [Fold("What the harness measured of itself", body)] if rows else []
+
+
+def _spreads(summary: Summary) -> list[Block]:
+    """What says how large a comparison must be."""
+    effect: Inline = (Term("design effect"), ", p50")
+    rows: list[Row | Line] = [
+        [words.named(f), of_target(summary, summary.targets.index(f.target), words.whose(f)), *figures_of(spread)]
+        for f, spread in summary.spreads
+    ]
+    what = Paragraph("How the waits scatter, which is what the size of a comparison hangs on:", "q gap")
+    heads = ("measure", Column("target", left=True), Term("sigma"), Term("ICC"), effect, "p95")
+    return [what, table(heads, rows)] if rows else []

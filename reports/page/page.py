@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
+from reports.blocks import Panes, Section, kinds
 from reports.numbers import moment
 from reports.page import accounts, answers, calls, health, sections
+from reports.page.pieces import grown
 from reports.page.svg import GLYPHS
 from reports.summary.summary import Summary
 from reports.wording import failings, remarks, sentences, words
@@ -37,37 +39,18 @@ METHOD = {
 }
 
 
-CONTENTS = (
-    ("tabs", "spread", "Percentiles"),
-    ("time", "time", "Over time"),
-    ("segments", "segments", "Segments"),
-    ("hearing", "heard", "What was heard"),
-    ("steps", "steps", "Steps"),
-    ("along", "along", "Turn number, age"),
-    ("outcomes", "outcomes", "Outcomes"),
-    ("quota", "limits", "Limits"),
-    ("money", "money", "Cost"),
-    ("connect", "connect", "Connecting"),
-    ("network", "network", "Network"),
-    ("flow", "flow", "Throughput"),
-    ("others", "all", "All measures"),
-    ("health", "health", "Harness health"),
-    ("incidents", "incidents", "Incidents"),
-    ("slowest", "slow", "Slowest turns"),
-    ("arms", "targets", "Targets"),
-)
-"""Part of the context, anchor, name."""
-
-
 @cache
 def environment() -> Environment:
     """Templates of this package; everything is escaped, what is missing is an error."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    made.filters["kind"] = kinds
+    made.globals["glyphs"] = GLYPHS
+    return made
 
 
 def html(summary: Summary) -> str:
@@ -77,33 +60,39 @@ def html(summary: Summary) -> str:
 
 def context(summary: Summary) -> dict[str, Any]:
     """What the template names."""
-    parts: dict[str, Any] = {
-        "tabs": list(answers.tabs(summary)),
-        "counted": answers.counted(summary),
-        "time": sections.time(summary),
-        "segments": calls.segments(summary),
-        "heard": calls.heard(summary),
-        "timeline": calls.timeline(summary),
-        "steps": sections.steps(summary),
-        "along": calls.along(summary),
-        "outcomes": sections.outcomes(summary),
-        "connect": sections.connect(summary),
-        "network": calls.network(summary),
-        "flow": sections.flow(summary),
-        "others": sections.others(summary),
-        "events": sections.events(summary),
-        "counted_measures": sections.counted_measures(summary),
-        "health": health.health(summary),
-        "arms": accounts.arms(summary),
+    sections = list(sections_of(summary))
+    measured = any(section.anchor == "flow" for section in sections)
+    return _opening(summary) | {
+        "sections": sections,
+        "tabs": [key for s in sections for block in s.blocks if isinstance(block, Panes) for key, _, _ in block.panes],
         "apart": accounts.apart(summary),
-        "money": accounts.money(summary),
-        "quota": accounts.quota(summary),
-        "incidents": accounts.incidents(summary),
-        "compression": remarks.compression(summary),
-        "slowest": calls.slowest(summary),
+        "cost": accounts.whole_cost(summary),
+        "defs": _definitions(summary, flow=measured),
     }
-    parts["hearing"] = parts["timeline"] or parts["heard"]
-    return _opening(summary) | parts | {"contents": list(_contents(parts)), "defs": _definitions(summary, parts)}
+
+
+def sections_of(summary: Summary) -> Iterable[Section]:
+    """The page below its answer, in the order of a reader's questions; without those that this run has no answer to."""
+    found = (
+        answers.spread(summary),
+        sections.time(summary),
+        calls.segments(summary),
+        calls.hearing(summary),
+        sections.steps(summary),
+        calls.along(summary),
+        sections.outcomes(summary),
+        accounts.quota(summary),
+        accounts.money(summary),
+        sections.connect(summary),
+        calls.network(summary),
+        sections.flow(summary),
+        sections.others(summary),
+        health.health(summary),
+        accounts.incidents(summary),
+        calls.slowest(summary),
+        accounts.arms(summary),
+    )
+    return filter(None, found)
 
 
 def _opening(summary: Summary) -> dict[str, Any]:
@@ -128,28 +117,20 @@ def _opening(summary: Summary) -> dict[str, Any]:
         ],
         "answers": list(answers.answers(summary)),
         "targets": summary.targets,
-        "glyphs": GLYPHS,
-        "any_failed": any(summary.outcomes.failed),
         "notices": summary.notices,
         "settings": list(settings(summary)),
-        "grown": words.sentence(summary.setup.chunks).removesuffix(" packetisation."),
+        "grown": grown(summary),
         "folder": summary.run.folder.resolve().name,
         "definitions": f"version {summary.run.document.get('definitions') or DEFINITIONS_VERSION}",
     }
 
 
-def _contents(parts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """Anchor and name of each section that is there."""
-    yield from ((anchor, name) for part, anchor, name in CONTENTS if parts[part])
-    yield "how", "Definitions"
-
-
-def _definitions(summary: Summary, parts: Mapping[str, Any]) -> dict[str, str]:
+def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
     """Of the measures on this page, in the words of the catalogue."""
-    flows = parts["flow"]["table"] if parts["flow"] else []
     shown = {f.measure for f in (*summary.measures, *summary.connecting)}
     shown |= {one.measure for one in (*summary.harness, *summary.events)}
-    shown |= {row["measure"] for row in flows} | {rule.measure for rule in summary.verdict.rules}
+    shown |= {rate.measure for rate in summary.throughput if rate.total_bytes and flow}
+    shown |= {rule.measure for rule in summary.verdict.rules}
     shown |= set(summary.mains.values())
     said = {name: measure.sentence for name, measure in CATALOGUE.items() if name in shown}
     grown = {"packetisation": summary.setup.packetisation} if summary.setup.packetisation else {}

@@ -2,58 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from markupsafe import Markup
+from collections.abc import Iterable, Sequence
 
 from bench.measures import CATALOGUE
+from reports.blocks import (
+    Beside,
+    Block,
+    Code,
+    Column,
+    Figure,
+    Fold,
+    Head,
+    Heading,
+    Line,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    Term,
+    row_of,
+    table,
+)
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, scale_of, span, three
 from reports.page import bars, frames, panels, stacks
 from reports.page.over_time import OverTime, over_time
+from reports.page.pieces import figure, line, measures, note, of_target, quantile_cells
 from reports.page.stretch import courses, slowest
-from reports.page.svg import HALF, WIDE, Plot
+from reports.page.svg import HALF, WIDE
 from reports.summary.drift import said as drift_said
-from reports.summary.events import ALL, PS, Distribution
+from reports.summary.events import ALL
 from reports.summary.figures import Figures
+from reports.summary.outcomes import Ending
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
-from reports.wording.words import cell
 
 FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
 
 
-NOT_DRAWN: dict[str, Any] = {"drawn": "", "rows": []}
-
-
-def drawn(plot: Plot) -> dict[str, Any]:
-    """A figure; the readout's stops are its table of numbers."""
-    stops = plot.stops or {"t": []}
-    rows = [str(text).split(" · ") for text in stops["t"]]  # type: ignore[attr-defined]
-    return {"drawn": Markup(plot.svg()), "rows": rows}
-
-
-def capital(said: str, summary: Summary) -> str:
-    """A sentence, with a capital letter unless it begins with a target's name."""
-    return f"{said}." if said and len(summary.targets) > 1 else words.sentence(said)
-
-
-def time(summary: Summary) -> dict[str, Any] | None:
+def time(summary: Summary) -> Section | None:
     """The run over time; None without a single value."""
     frame = over_time(summary)
     if frame is None:
         return None
-    return drawn(panels.over_time(frame)) | {
-        "line": _stretch(summary, frame),
-        "drift": drift_said(summary.drifts),
-        "question": "Did the wait change during the run?" if frame.drawable else "When did turns fail?",
-        "drawable": frame.drawable,
-        "of": listed(list(dict.fromkeys(words.named(answer.figures) for answer in summary.answers if answer.turns))),
-        "middle": any(panel.line("p50") for panel in frame.panels),
-        "bin": span(frame.bin_s),
-        "dots": all(panel.dots is not None for panel in frame.panels),
-        "shaded": any(panel.failures_s.size > panels.TICKS_MOST for panel in frame.panels),
-        "tail": any(panel.line("p95") for panel in frame.panels),
-    }
+    question = "Did the wait change during the run?" if frame.drawable else "When did turns fail?"
+    drift = drift_said(summary.drifts)
+    below = note((Term("drift"), f": {drift}")) if drift else []
+    shown = figure(panels.over_time(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
+    return Section("time", "Over time", question, [shown])
+
+
+def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
+    """What the figure over time is of, and how to read it."""
+    shown = dict.fromkeys(words.named(answer.figures) for answer in summary.answers if answer.turns)
+    yield f"{listed(list(shown))}."
+    yield _stretch(summary, frame)
+    if frame.drawable:
+        dotted = all(panel.dots is not None for panel in frame.panels)
+        yield "Dots: turns, at their start." if dotted else "Shade: number of turns."
+        if any(panel.line("p50") for panel in frame.panels):
+            tail = ", dashed: p95" if any(panel.line("p95") for panel in frame.panels) else ""
+            yield f"Solid line: p50 of each {span(frame.bin_s)}{tail}."
+    if any(summary.outcomes.failed):
+        shaded = any(panel.failures_s.size > panels.TICKS_MOST for panel in frame.panels)
+        yield f"Red: {'share of failed turns' if shaded else 'failed turns'}."
 
 
 def _stretch(summary: Summary, frame: OverTime) -> str:
@@ -66,14 +77,14 @@ def _stretch(summary: Summary, frame: OverTime) -> str:
     return f"Slowest {span(frame.bin_s)}: from {at}{where}, p50 {ms(slow.p50)}, {slow.ratio:.1f} times that of the run."
 
 
-def steps(summary: Summary) -> dict[str, Any] | None:
+def steps(summary: Summary) -> Section | None:
     """The figures and tables of steps, one for each origin; None where there is one step alone."""
-    parts = [_steps(summary, origin) for origin in summary.turns.origins]
-    told = {f.step for origin in summary.turns.origins for f in words.steps_of(summary, origin)}
-    return {"parts": [part for part in parts if part]} if len(told) > 1 else None
+    parts = [block for origin in summary.turns.origins for block in _steps(summary, origin)]
+    shown = {f.step for origin in summary.turns.origins for f in words.steps_of(summary, origin)}
+    return Section("steps", "Steps", "Which step?", parts) if len(shown) > 1 else None
 
 
-def _steps(summary: Summary, origin: str) -> dict[str, Any] | None:
+def _steps(summary: Summary, origin: str) -> Iterable[Block]:
     rows = words.steps_of(summary, origin)
     groups = [
         (step, [(summary.targets.index(f.target), f) for f in rows if f.step == step])
@@ -81,68 +92,44 @@ def _steps(summary: Summary, origin: str) -> dict[str, Any] | None:
         if any(f.step == step for f in rows)
     ]
     if not groups:
-        return None
-    told = any(e.published for f in rows for e in f.quantiles)
-    main = summary.mains[origin]
-    figure = drawn(bars.steps(groups, main)) if told else NOT_DRAWN
-    return figure | {
-        "head": words.named(rows[0]),
-        "line": words.worst_step(summary, origin),
-        "table": [row(summary, f) for _, g in groups for _, f in g],
-    }
+        return
+    published = any(e.published for f in rows for e in f.quantiles)
+    caption = words.worst_step(summary, origin)
+    heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "slowest", "turns", "failed")
+    lines: list[Row | Line] = [
+        [f.step, of_target(summary, place), *quantile_cells(f)] for _, group in groups for place, f in group
+    ]
+    fold = Fold("The numbers", [table(heads, lines)], open=not published)
+    yield Heading(words.named(rows[0]))
+    if published:
+        plot = bars.steps(groups, summary.mains[origin])
+        yield figure(plot, f"{caption} Bars: 95 % intervals over sessions.", numbers=(), below=[fold])
+    else:
+        yield Figure("", caption, below=[fold])
 
 
-def row(summary: Summary, figures: Figures) -> dict[str, Any]:
-    """A line of a table of measures."""
-    return {
-        "measure": figures.measure,
-        "unit": f"{figures.unit},{since}" if (since := words.since(figures.measure, figures.origin)) else figures.unit,
-        "step": figures.step,
-        "colour": summary.targets.index(figures.target),
-        "label": words.whose(figures),
-        "n": count(figures.n),
-        "failed": count(figures.failed),
-        "censored": count(figures.censored),
-        "cells": [cell(figures, p, "") for p in PS],
-        "high": three(figures.high),
-    }
-
-
-def others(summary: Summary) -> list[dict[str, Any]]:
+def others(summary: Summary) -> Section | None:
     """Every measure of turns, all steps together; those of connecting have a section of their own."""
     shown = [f for f in (*summary.measures, *summary.connecting) if f.step == ALL]
-    return [row(summary, f) for f in shown if CATALOGUE[f.measure].scope == "turn" or f.measure == "session_length"]
+    of_turns = [f for f in shown if CATALOGUE[f.measure].scope == "turn" or f.measure == "session_length"]
+    of_events = [one for one in summary.events if CATALOGUE[one.measure].scope == "event"]
+    if not of_turns:
+        return None
+    blocks = [
+        *line(counted_measures({f.measure for f in of_turns}, {one.measure for one in of_events})),
+        Fold("All measures", [measures(summary, of_turns, of_events)]),
+    ]
+    return Section("all", "All measures", "What was measured in all?", blocks)
 
 
-def counted_measures(summary: Summary) -> str:
+def counted_measures(of_turns: set[str], of_events: set[str]) -> str:
     """24 measures: 22 of turns, 2 of every event."""
-    of_turns, of_events = ({r["measure"] for r in rows} for rows in (others(summary), events(summary)))
     parts = [f"{count(len(of_turns))} of turns and sessions"] if of_turns else []
     parts += [f"{count(len(of_events))} of every event"] if of_events else []
     return f"{plural(len(of_turns | of_events), 'measure')}: {listed(parts)}, each target and origin by itself."
 
 
-def events(summary: Summary) -> list[dict[str, Any]]:
-    """Measures of every event, without those of the harness."""
-    return [event_row(summary, one) for one in summary.events if CATALOGUE[one.measure].scope == "event"]
-
-
-def event_row(summary: Summary, one: Distribution) -> dict[str, Any]:
-    """A line of a measure from histograms, with what was counted beside them."""
-    counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
-    return {
-        "measure": one.measure,
-        "unit": one.unit,
-        "colour": summary.targets.index(one.target) if one.target in summary.targets else 0,
-        "label": one.target,
-        "n": count(one.n),
-        "beside": ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE,
-        **{name: three(getattr(one, name)) for name in ("p50", "p90", "p95", "p99", "high")},
-        "sentence": CATALOGUE[one.measure].sentence,
-    }
-
-
-def outcomes(summary: Summary) -> dict[str, Any] | None:
+def outcomes(summary: Summary) -> Section | None:
     """How turns and sessions ended; None where none began."""
     found = summary.outcomes
     if not sum(found.opened) and not sum(found.begun):
@@ -156,39 +143,54 @@ def outcomes(summary: Summary) -> dict[str, Any] | None:
         ("failures", rates, "(failed + lost) ÷ turns wanted, without those cut by the end of the run"),
         ("sessions with any failure", [count(n) for n in found.with_failure], f"of {_of(found.opened)}"),
     ]
-    return {
-        "caption": f"{plural(sum(found.begun), 'turn')} begun in the measured phase, one outcome each; "
-        f"{count(sum(found.lost))} lost.",
-        "turns": [_ending(e.outcome, [count(n) for n in e.counts], e.words) for e in found.turns],
-        "sums": [_ending(*row) for row in sums],
-        "sessions": [_ending(e.outcome, [count(n) for n in e.counts], e.words) for e in found.sessions],
-    }
+    heads: list[Head] = ["outcome", *summary.targets, Column("what it means", left=True, style="narrowout")]
+    together = [row_of([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)]
+    blocks: list[Block] = [
+        Paragraph(
+            f"{plural(sum(found.begun), 'turn')} begun in the measured phase, one outcome each; "
+            f"{count(sum(found.lost))} lost."
+        ),
+        table(heads, [*map(_ending, found.turns), *together]),
+    ]
+    if found.sessions:
+        blocks += [Heading("And the sessions?"), table(heads, [*map(_ending, found.sessions)])]
+    return Section("outcomes", "Outcomes", "How did the turns end?", blocks)
 
 
 def _of(opened: tuple[int, ...]) -> str:
     return " and ".join(count(n) for n in opened)
 
 
-def _ending(outcome: str, counts: list[str], meaning: str) -> dict[str, Any]:
-    return {"outcome": outcome, "counts": counts, "meaning": meaning}
+def _ending(ending: Ending) -> Row:
+    return row_of([Code(ending.outcome), *(count(n) for n in ending.counts), ending.words])
 
 
-def connect(summary: Summary) -> dict[str, Any] | None:
+def connect(summary: Summary) -> Section | None:
     """How long connecting takes; None where no session opened."""
     rows = [f for f in summary.connecting if f.measure != "session_length" and (f.measure != "token_wait" or f.high)]
     found = frames.connecting(summary)
     if not rows:
         return None
-    figure = drawn(stacks.connect(found)) if found else NOT_DRAWN
-    slow = any(stack.p > 0.5 for stack in found)
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
-    return figure | {
-        "slow": slow,
-        "line": _ready(rows),
-        "token": remarks.token_wait(summary),
-        "table": [row(summary, f) for f in rows if f.measure not in phases],
-        "phases": [row(summary, f) for f in rows if f.measure in phases],
-    }
+    slow = " and around p95" if any(stack.p > 0.5 for stack in found) else ""
+    caption = f"Mean phases, in ms, of the sessions around the median{slow}. They add up."
+    whole, parts = ([f for f in rows if (f.measure in phases) == of_phase] for of_phase in (False, True))
+    blocks = [
+        *line(_ready(rows)),
+        *([figure(stacks.connect(found), caption)] if found else []),
+        *line(remarks.token_wait(summary)),
+        *([Fold("The numbers", [_sessions(summary, whole)], open=not found)] if whole else []),
+        *([Fold("The phases", [_sessions(summary, parts)])] if parts else []),
+    ]
+    return Section("connect", "Connecting", "How long does connecting take?", blocks)
+
+
+def _sessions(summary: Summary, rows: Sequence[Figures]) -> Table:
+    heads = ("measure, ms", Column("target", left=True), "p50", "p90", "p95", "p99", "slowest", "sessions", "failed")
+    return table(
+        heads,
+        [[Term(f.measure), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in rows],
+    )
 
 
 def _ready(rows: list[Figures]) -> str:
@@ -199,28 +201,38 @@ def _ready(rows: list[Figures]) -> str:
     return f"From the start of connecting to session.created, p50: {', '.join(parts)}." if parts else ""
 
 
-def flow(summary: Summary) -> dict[str, Any] | None:
+def flow(summary: Summary) -> Section | None:
     """Bytes each way over the run; None where nothing was recorded."""
     found, length = frames.flows(summary), summary.window.length_s
     if not found:
         return None
     width = HALF if len(found) > 1 else WIDE
-    rates = [r for r in summary.throughput if r.total_bytes]
-    size, unit = scale_of(max((r.mean_bytes_per_s for r in rates), default=0.0) / 10)
-    table = [
-        {
-            "measure": rate.measure,
-            "colour": summary.targets.index(rate.target),
-            "total": quantity(rate.total_bytes),
-            "mean": three(rate.mean_bytes_per_s / size),
-            "cells": [three(v / size) for d in (rate.per_second, rate.per_session) for v in (d.p50, d.p99, d.high)],
-        }
-        for rate in rates
-    ]
     longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
-    figures = [drawn(bars.flow(frame, longest, width)) for frame in found]
+    shown = Beside([figure(bars.flow(frame, longest, width), numbers=()) for frame in found])
+    compression = [block for said in remarks.compression(summary) for block in note(said)]
+    blocks = [*line(_volume(summary)), shown, *_rates(summary), *compression]
+    return Section("flow", "Throughput", "How much was sent and received?", blocks)
+
+
+def _rates(summary: Summary) -> list[Block]:
+    """Bytes in all and their rates, folded."""
+    rates = [rate for rate in summary.throughput if rate.total_bytes]
+    if not rates:
+        return []
+    size, unit = scale_of(max(rate.mean_bytes_per_s for rate in rates) / 10)
     spread = any(rate.per_second.n or rate.per_session.n for rate in rates)
-    return {"figures": figures, "table": table, "unit": unit, "spread": spread, "line": _volume(summary)}
+    heads: list[Head] = ["bytes", Column("target", left=True), "in all", "mean"]
+    heads += ["per second: p50", "p99", "max", "per session: p50", "p99", "max"] if spread else []
+    rows: list[Row | Line] = []
+    for rate in rates:
+        spreads = [v for d in (rate.per_second, rate.per_session) for v in (d.p50, d.p99, d.high)] if spread else []
+        target = of_target(summary, summary.targets.index(rate.target))
+        means = [three(value / size) for value in (rate.mean_bytes_per_s, *spreads)]
+        rows.append([Term(rate.measure), target, quantity(rate.total_bytes), *means])
+    over = (
+        "the seconds of the run and over the lengths of its sessions" if spread else "the measured seconds of the run"
+    )
+    return [Fold("The numbers", [Paragraph(f"Rates in {unit}/s, over {over}."), table(heads, rows)])]
 
 
 def _volume(summary: Summary) -> str:

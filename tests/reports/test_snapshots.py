@@ -11,12 +11,11 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import reports
-from reports.page.page import context
+from reports.page.page import html
 from reports.summary.summary import summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -42,20 +41,17 @@ ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Name → the figure in words that another machine would write as well."""
     folder = synthetic.write(tmp_path_factory.mktemp("drawn"), PLAN)
-    parts = context(summarise(reports.load(folder, everything=False)))
-    del parts["hearing"]  # the timeline once more
-    return {name: normal(svg) for name, svg in drawn(parts)}
+    page = html(summarise(reports.load(folder, everything=False)))
+    return {name: normal(svg) for name, svg in drawn(page)}
 
 
-def drawn(part: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """All figures in a page's context, named by where they stand in it."""
-    entries = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list | tuple) else ()
-    for key, entry in entries:
-        path = f"{name}-{key}" if name else str(key)
-        if isinstance(entry, str) and entry.startswith("<svg"):
-            yield path, entry
-        elif not isinstance(entry, str):
-            yield from drawn(entry, path)
+def drawn(page: str) -> Iterator[tuple[str, str]]:
+    """All figures of a page, named by the section that they stand in and their place there."""
+    section, place = "answer", 0
+    for entered, svg in re.findall(r'<section id="(\w+)">|(<svg.*?</svg>)', page, re.DOTALL):
+        section, place = (entered, 0) if entered else (section, place + 1)
+        if svg:
+            yield f"{section}-{place}", svg
 
 
 def normal(svg: str) -> str:
@@ -80,6 +76,6 @@ def test_every_figure_is_drawn_as_it_was(figures: dict[str, str]) -> None:
 def test_they_are_all_there_and_small(figures: dict[str, str]) -> None:
     kinds = {name.partition("-")[0] for name in figures}
 
-    assert kinds >= {"answers", "tabs", "time", "segments", "timeline", "steps", "along", "quota", "connect"}
+    assert kinds >= {"answer", "spread", "time", "segments", "heard", "steps", "along", "limits", "connect"}
     assert kinds >= {"network", "flow"}
     assert sum(len(text.encode()) for text in figures.values()) < MOST_BYTES

@@ -1,0 +1,161 @@
+"""What a document is made of: blocks, which say what stands there and not how it looks in any form.
+
+A document builds its blocks; `text` and the templates of `page` pour them. Texts are plain: who pours them, escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Term(NamedTuple):
+    """A word with a definition in the same document."""
+
+    name: str
+
+
+class Code(NamedTuple):
+    """A text as a machine has it: a command, a file, an id."""
+
+    text: str
+
+
+class Strong(NamedTuple):
+    """What stands out of its line."""
+
+    text: str
+
+
+Inline = str | Term | Code | Strong | tuple["Inline", ...]
+"""A text, or parts that follow each other without a space."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in one place of a table."""
+
+    text: Inline
+    below: Inline = ""
+    target: int | None = None
+    """shown in the colour of this target"""
+    marked: bool = False
+    """with that target's mark before it"""
+    style: str = ""
+    columns: int = 1
+    """it takes so many columns"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column by its head; figures stand on the right, texts on the left."""
+
+    head: Inline
+    left: bool = False
+    style: str = ""
+    target: int | None = None
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table, whose first cell says what it is of; `ids`: names and ids that belong to it, below it."""
+
+    cells: tuple[Cell, ...]
+    style: str = ""
+    ids: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under heads. `stacked`: where there is no room, a row becomes a card with the heads beside its cells."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    stacked: bool = False
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A text of its own; `style`: q what a figure or table is of, note what to know beside it."""
+
+    text: Inline
+    style: str = "q"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The head of a part of a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that are shown on demand; `open`: they are at first."""
+
+    title: str
+    blocks: Sequence[Block]
+    open: bool = False
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing (SVG, empty where there is none) with its caption, its numbers as rows, and what belongs below it."""
+
+    drawn: str
+    caption: Inline = ""
+    head: str = ""
+    numbers: Sequence[Sequence[str]] = ()
+    below: Sequence[Block] = ()
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Figures that stand side by side, where there is room."""
+
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True)
+class Panes:
+    """Figures one of which is shown, by the name that a reader chooses: (key, name, figure)."""
+
+    caption: Inline
+    panes: Sequence[tuple[str, str, Figure]]
+
+
+Block = Table | Paragraph | Heading | Fold | Figure | Beside | Panes
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a document that answers a question; `name` is what a list of contents calls it."""
+
+    anchor: str
+    name: str
+    question: str
+    blocks: Sequence[Block] = field(default_factory=tuple)
+
+
+Head = Column | Inline
+Line = list[Cell | Inline]
+
+
+def table(heads: Sequence[Head], rows: Sequence[Row | Line], style: str = "", *, stacked: bool = False) -> Table:
+    """A table from heads and rows whose plain parts are texts."""
+    columns = tuple(head if isinstance(head, Column) else Column(head) for head in heads)
+    return Table(columns, tuple(row if isinstance(row, Row) else row_of(row) for row in rows), stacked, style)
+
+
+def row_of(cells: Line, style: str = "", ids: Sequence[tuple[str, str]] = ()) -> Row:
+    """A row whose plain parts are texts."""
+    return Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), style, tuple(ids))
+
+
+def kinds(block: object) -> str:
+    """The name of a block's kind, by which templates choose how to pour it."""
+    return type(block).__name__

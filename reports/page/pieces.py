@@ -1,0 +1,108 @@
+"""What sections are put together from: figures with their numbers, cells of targets, and the table of measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from reports.blocks import Block, Cell, Column, Figure, Inline, Line, Paragraph, Table, Term, table
+from reports.numbers import NONE, count, three
+from reports.page.svg import Plot
+from reports.summary.events import PS, Distribution
+from reports.summary.figures import Figures
+from reports.summary.summary import Summary
+from reports.wording import words
+from reports.wording.words import cell
+
+
+def drawn(plot: Plot) -> dict[str, Any]:
+    """A figure and its numbers, as templates take them."""
+    return {"drawn": Markup(plot.svg()), "rows": numbers(plot)}
+
+
+def numbers(plot: Plot) -> list[list[str]]:
+    """What a figure says at each stop of its readout, as rows."""
+    stops = plot.stops or {"t": []}
+    return [str(text).split(" · ") for text in stops["t"]]  # type: ignore[attr-defined]
+
+
+def figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
+    """A drawing with its numbers."""
+    return Figure(Markup(plot.svg()), caption, **{"numbers": numbers(plot), **more})
+
+
+def note(text: Inline) -> list[Block]:
+    """A remark; nothing where there is no text."""
+    return [Paragraph(text, "note")] if text else []
+
+
+def line(text: Inline) -> list[Block]:
+    """What follows is of this; nothing where there is no text."""
+    return [Paragraph(text)] if text else []
+
+
+def grown(summary: Summary) -> Inline:
+    """By how much the caller's chunks make measures longer; empty where they do not."""
+    said = words.sentence(summary.setup.chunks).removesuffix(" packetisation.")
+    return (f"{said} ", Term("packetisation"), ".") if said else ""
+
+
+def of_target(summary: Summary, place: int, text: Inline = "") -> Cell:
+    """A text about a target in its colour; the target's name unless another text is given."""
+    return Cell(text or summary.targets[place], target=place)
+
+
+def marked(summary: Summary, place: int) -> Cell:
+    """The name of a target with its mark."""
+    return Cell(summary.targets[place], target=place, marked=True)
+
+
+def cells_of(cells: Iterable[words.Cell]) -> list[Cell]:
+    """Figures with what belongs below them."""
+    return [Cell(cell.figure, cell.below) for cell in cells]
+
+
+def capital(said: str, summary: Summary) -> str:
+    """A sentence, with a capital letter unless it begins with a target's name."""
+    return f"{said}." if said and len(summary.targets) > 1 else words.sentence(said)
+
+
+MEASURES = ("measure", Column("target", left=True), "p50", "p90", "p95", "p99", "max", "n", "failed", "cut")
+
+
+def measures(summary: Summary, rows: Sequence[Figures], events: Sequence[Distribution] = ()) -> Table:
+    """A line for each measure of turns or sessions, then for each that is counted at every event."""
+    return table(MEASURES, [*(_measure(summary, f) for f in rows), *(_event(summary, one) for one in events)])
+
+
+def _measure(summary: Summary, figures: Figures) -> Line:
+    since = words.since(figures.measure, figures.origin)
+    unit = f"{figures.unit},{since}" if since else figures.unit
+    return [
+        Cell(Term(figures.measure), unit),
+        of_target(summary, summary.targets.index(figures.target), words.whose(figures)),
+        *quantile_cells(figures),
+        count(figures.censored),
+    ]
+
+
+def _event(summary: Summary, one: Distribution) -> Line:
+    """With what was counted beside it."""
+    counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
+    beside = ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE
+    place = summary.targets.index(one.target) if one.target in summary.targets else 0
+    head = Cell(Term(one.measure), f"{one.unit}, every event")
+    return [head, of_target(summary, place, one.target), *quantiles(one), count(one.n), Cell(beside, columns=2)]
+
+
+def quantiles(one: Distribution) -> list[Inline]:
+    """p50, p90, p95, p99 and the largest value."""
+    return [three(value) for value in (one.p50, one.p90, one.p95, one.p99, one.high)]
+
+
+def quantile_cells(figures: Figures) -> Line:
+    """p50, p90, p95, p99, the largest value, and how many there are and failed."""
+    shown = cells_of(cell(figures, p, "") for p in PS)
+    return [*shown, three(figures.high), count(figures.n), count(figures.failed)]
