@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,16 @@ def test_a_port_that_a_process_listened_on_is_free_when_it_has_ended(modules: Pa
 
             socket.create_server(("127.0.0.1", port)).close()
             second.communicate("\n", timeout=120)
+
+
+def test_timers_of_gevent_count_from_the_fork_not_from_the_imports(
+    modules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(forked.PREPARATIONS, ("look",), "import gevent; gevent.get_hub().loop.now()")
+    program = "import gevent, sys\nprint(gevent.get_hub().loop.now() >= float(sys.argv[1]))"
+    (modules / "look.py").write_text(program)
+    for _ in range(2):  # by the second, the server has stood for a while
+        asked_s = time.time()
+        ended = forked.run([sys.executable, "-m", "look", str(asked_s)], cwd=modules, capture_output=True, text=True)
+
+        assert (ended.stdout, ended.stderr) == ("True\n", "")

@@ -76,7 +76,7 @@ def test_every_locust_command_of_a_day_parses_and_names_files_that_are_there() -
     lines = [line.removeprefix("locust ") for line in readme_lines("Day to day") if line.startswith("locust ")]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
     parsed = forked.run(
-        [sys.executable, "-c", PARSE], input="\n".join(lines), capture_output=True, text=True, env=clean, check=False
+        [sys.executable, "-c", PARSE], words="\n".join(lines), capture_output=True, text=True, env=clean, check=False
     )
 
     named = parsed.stdout.splitlines()

@@ -13,7 +13,7 @@ from bench.run.histograms import Key, read
 from tests.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_phase, write_scenario
 from tests.simulator_process import Ready
 
-WARMUP_S = 2
+WARMUP_S = 4  # a busy machine needs two until its workers are there
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")])

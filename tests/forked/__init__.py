@@ -161,14 +161,22 @@ def _of_python(environ: Any) -> dict[str, str]:
 
 
 def run(
-    command: list[str], *, capture_output: bool = False, timeout: float | None = None, check: bool = False, **how: Any
+    command: list[str],
+    *,
+    words: str | None = None,
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    **how: Any,
 ) -> subprocess.CompletedProcess[Any]:
-    """subprocess.run, of as many options as tests have."""
+    """subprocess.run, of as many options as tests have; `words`: what it reads."""
     if capture_output:
         how |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    if words is not None:
+        how["stdin"] = subprocess.PIPE
     with Popen(command, **how) as process:
         try:
-            output, errors = process.communicate(timeout=timeout)
+            output, errors = process.communicate(words, timeout=timeout)
         except BaseException:
             process.kill()
             raise

@@ -64,6 +64,7 @@ def _forked() -> int:
         pid = fork()
     if not pid and "gevent" in sys.modules:
         sys.modules["gevent"].reinit()
+        sys.modules["gevent"].get_hub().loop.update_now()  # it stood still since the imports, and timers count from it
     return pid
 
 
