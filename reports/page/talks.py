@@ -18,6 +18,8 @@ from reports.summary.summary import HEARD, Summary
 BYTES_PER_S = {"pcm16": 48_000, "g711_ulaw": 8_000, "g711_alaw": 8_000}
 """Of decoded audio, by the script's format of output."""
 NS = 1e9
+LONGEST_BUFFER_MS = 2_000
+"""What a script can ask of the player."""
 AGREES_S = 0.001
 
 
@@ -131,6 +133,6 @@ def _placed(summary: Summary, talk: Talk, turn: pd.Series[Any], script: dict[str
 
 
 def _buffer_s(script: dict[str, Any]) -> float:
-    """The player's jitter buffer in turns of this script."""
+    """The player's jitter buffer in turns of this script; 0 where the document says none that a script can have."""
     buffer_ms = script.get("jitter_buffer_ms")
-    return float(buffer_ms) / 1e3 if isinstance(buffer_ms, int | float) else 0.0
+    return buffer_ms / 1e3 if isinstance(buffer_ms, int | float) and 0 <= buffer_ms <= LONGEST_BUFFER_MS else 0.0

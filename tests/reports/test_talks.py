@@ -103,6 +103,19 @@ def test_typed_turns_and_failures_have_no_timeline(tmp_path: Path) -> None:
     assert "Speech timeline" not in html(build(tmp_path / "page", Plan(text=True)))
 
 
+@pytest.mark.parametrize("buffer_ms", [1e308, 2_001, -1])
+def test_a_buffer_that_no_script_can_have_is_none(tmp_path: Path, buffer_ms: float) -> None:
+    folder = synthetic.write(tmp_path, Plan())
+    document = run_folder.read_document(folder)
+
+    def ends_s(value: float) -> list[float]:
+        scripts = [script | {"jitter_buffer_ms": value} for script in document["scripts"]]
+        run_folder.write_document(folder, document | {"scripts": scripts})
+        return [talk.end_s for talk in talks(summarise(reports.load(folder, everything=False)))]
+
+    assert ends_s(buffer_ms) == pytest.approx(ends_s(0), nan_ok=True)
+
+
 def test_an_unknown_format_leaves_the_replys_end_open(tmp_path: Path) -> None:
     summary = summarise(reports.load(synthetic.write(tmp_path, Plan(), scripts=[]), everything=False))
     (median, *_) = talks(summary)
