@@ -83,6 +83,16 @@ SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "clock_gettime"}
 
 
+STARTED = {
+    "bench.quick": {"locust", "bench.cli.app"},
+    "bench.calibrate.play": {"locust"},
+    "bench.load.planning.decision": {"reports.looks"},
+    "bench.load.leading.looks": {"reports.looks"},
+    "bench.load.leading.closing": {"bench.cli.app"},
+}
+"""Who starts which modules as processes of their own."""
+
+
 def modules() -> dict[str, ast.Module]:
     paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))] + [ROOT / "rtbench.py"]
     assert len(paths) > 30, "the packages were not found"
@@ -205,6 +215,25 @@ def test_a_pure_module_knows_no_clock_and_no_socket(name: str) -> None:
         "bench.clock",
         *CLOCKLESS_NAMES,
     }
+
+
+def test_what_is_started_by_name_is_written_down() -> None:
+    """A process that is started as `python -m MODULE` is an import that the tests above do not see."""
+    started = {
+        (name, node.args[0].value if isinstance(node.args[0], ast.Constant) else None)
+        for name in MODULES
+        for node in ast.walk(MODULES[name])
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("python_command")
+    }
+    written = {
+        name
+        for name in MODULES
+        for node in ast.walk(MODULES[name])
+        if isinstance(node, ast.Constant) and node.value == "-m"
+    }
+
+    assert {name: {module for by, module in started if by == name} for name, _ in started} == STARTED
+    assert written == {"bench.spawn"}
 
 
 def calls(name: str) -> Iterator[tuple[str, str]]:

@@ -1,32 +1,46 @@
-"""`python -m reports.looks FOLDER`: a line of JSON for the process that runs the load; exit 0 whatever the verdict."""
+"""What the process that runs a load asks of the reports, each answered with a line of JSON.
+
+python -m reports.looks plan JSON       the plan of a run that ends once it is decided, from what the run will be
+python -m reports.looks look FOLDER     whether it may end now, and where its looks are; exit 0 whatever the verdict
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench.errors import USAGE_STATUS, UsageError
-from reports.looks.decide import look_at
-from reports.looks.text import sentence
 
 
-def main(folder: Path) -> None:
-    """Print whether the run may stop, and where its looks are."""
-    decision = look_at(folder)
-    line = {
+def plan(asked: str) -> dict[str, Any]:
+    """The plan as run.json holds it. Raises UsageError for thresholds that cannot be used."""
+    from reports.looks.planning import planned
+
+    return planned(json.loads(asked))
+
+
+def look(folder: str) -> dict[str, Any]:
+    """What a look finds. Raises UsageError for a run that has no plan, or cannot be read."""
+    from reports.looks.decide import look_at
+    from reports.looks.text import sentence
+
+    decision = look_at(Path(folder))
+    return {
         "stopped": decision.stopped,
         "status": decision.status,
         "sentence": sentence(decision),
         "look": len(decision.course.looks),
         "pairs": decision.used,
     }
-    print(json.dumps(line, ensure_ascii=False))
 
+
+VERBS = {"plan": plan, "look": look}
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]))
+        print(json.dumps(VERBS[sys.argv[1]](sys.argv[2]), ensure_ascii=False))
     except UsageError as error:
         print(error, file=sys.stderr)
         sys.exit(USAGE_STATUS)

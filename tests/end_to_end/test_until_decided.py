@@ -29,7 +29,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Rea
 
 
 HARNESS = """
-from bench.load.playing.standing import Tally
+from bench.load.playing.progress import Tally
 
 Tally.late = lambda tally: {late!r}  # whatever this machine does otherwise
 """

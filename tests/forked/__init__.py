@@ -29,8 +29,8 @@ PREPARATIONS = {
     ("bench.cli.app", "simulate"): "import bench.cli.simulate, bench.simulator.server",
     ("bench.cli.app", "report"): "import bench.cli.report, bench.run.close, reports.render",
     ("bench.cli.app", "replay"): "import bench.cli.replay, bench.run.replay",
-    ("bench.cli.decision_plan",): "import reports.looks.plan, reports.thresholds.gated, reports.wording.unseen",
-    ("reports.looks",): "import reports.looks.decide, reports.looks.text",
+    ("reports.looks", "plan"): "import reports.looks.planning",
+    ("reports.looks", "look"): "import reports.looks.decide, reports.looks.text",
 }
 """What is done in advance for modules that are called with these first words."""
 PROGRAMS = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from bench.load.playing.pacer import LONGEST_HOLD_NS
 from bench.load.playing.patience import PatientSession
-from bench.load.playing.performance import perform_all
+from bench.load.playing.step_player import perform_all
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.planning.stage import MAX_REHEARSED, Recordings, Rehearsal, act
-from bench.load.playing.performance import Performance, perform_all
+from bench.load.planning.stage import MAX_REHEARSED, Recordings, StepRecorder, act
+from bench.load.playing.step_player import StepPlayer, perform_all
 from bench.observe.timeline import Timeline
 from bench.plan.frames import Repertoire
 from bench.plan.script import build_script, load_script
@@ -30,8 +30,8 @@ HERE = Path(__file__)
 Step = dict[str, Any]
 
 
-def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent) -> Rehearsal:
-    rehearsal = Rehearsal(Recordings(folder), SessionSettings())
+def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent) -> StepRecorder:
+    rehearsal = StepRecorder(Recordings(folder), SessionSettings())
     act(Actor(), task, rehearsal)
     return rehearsal
 
@@ -79,7 +79,7 @@ class Stand:
     def perform(self, task: Callable[[Actor], object], folder: Path) -> list[tuple[int, bytes]]:
         """As a task."""
         choices = np.random.default_rng([self.seed, self.number])
-        stage = Performance(self.session, self.repertoire, self.script, Recordings(folder), choices)
+        stage = StepPlayer(self.session, self.repertoire, self.script, Recordings(folder), choices)
         self.session.open()
         act(Actor(), task, stage)
         self.session.close()
@@ -245,7 +245,7 @@ def test_a_fault_of_the_task_passes_and_the_stage_is_cleared() -> None:
         raise ValueError("a fault")
 
     with pytest.raises(ValueError, match="a fault"):
-        act(actor, task, Rehearsal(Recordings(HERE.parent), SessionSettings()))
+        act(actor, task, StepRecorder(Recordings(HERE.parent), SessionSettings()))
     assert actor.stage is None
 
 
@@ -255,7 +255,7 @@ def test_a_word_to_locust_is_handed_back() -> None:
     def task(actor: Actor) -> None:
         raise word
 
-    assert act(Actor(), task, Rehearsal(Recordings(HERE.parent), SessionSettings())) is word
+    assert act(Actor(), task, StepRecorder(Recordings(HERE.parent), SessionSettings())) is word
 
 
 def test_each_session_of_a_task_speaks_to_its_own_row(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load.leading.view import Moment, View, clock, left_s, line, phase
-from bench.load.playing.standing import Standing, Tally
+from bench.load.playing.progress import ProgressReport, ProgressSum
 
 S = 1_000_000_000
 TIMES = {"ttfa": [486_000] * 90 + [902_000] * 10, "value of ttfa": [486_000] * 100, "bound of ttfa": [20] * 100}
@@ -27,13 +27,13 @@ MOMENT = Moment("measure", 42, left_s=78, wanted=20, budget_usd=5.0)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def tally(**changes: Any) -> Tally:
-    made = Tally(100.0)
-    made.add(0, Standing(**USUAL | changes))
+def tally(**changes: Any) -> ProgressSum:
+    made = ProgressSum(100.0)
+    made.add(0, ProgressReport(**USUAL | changes))
     return made
 
 
-def several(*labels: str) -> Tally:
+def several(*labels: str) -> ProgressSum:
     return tally(times_us=dict.fromkeys(labels, TIMES))
 
 
@@ -48,7 +48,7 @@ def test_the_line_says_how_the_run_stands() -> None:
 
 
 def test_before_anything_has_happened_there_is_little_to_say() -> None:
-    assert line(Tally(), Moment("connecting", 0)) == "connecting 00:00 · 0 open 0 done"
+    assert line(ProgressSum(), Moment("connecting", 0)) == "connecting 00:00 · 0 open 0 done"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_good_news_go_before_trouble(width: int, text: str) -> None:
 
 labels = st.text(min_size=1, max_size=30)
 standings = st.builds(
-    Standing,
+    ProgressReport,
     sessions_open=st.integers(0, 10**6),
     sessions_done=st.integers(0, 10**6),
     sessions_refused=st.integers(0, 99),
@@ -202,9 +202,9 @@ moments = st.builds(
 
 @given(standings, moments, st.integers(60, 300))
 def test_the_line_never_wraps_and_holds_nothing_that_a_terminal_obeys(
-    standing: Standing, moment: Moment, width: int
+    standing: ProgressReport, moment: Moment, width: int
 ) -> None:
-    made = Tally(100.0)
+    made = ProgressSum(100.0)
     made.add(0, standing)
     said = line(made, moment, width)
 
@@ -226,29 +226,29 @@ def test_more_width_never_says_less() -> None:
 @pytest.mark.parametrize(
     ("standing", "ending", "found"),
     [
-        (Standing(sessions_open=1), "", "warm-up"),
-        (Standing(), "", "connecting"),
-        (Standing(sessions_open=1), "draining", "draining"),
+        (ProgressReport(sessions_open=1), "", "warm-up"),
+        (ProgressReport(), "", "connecting"),
+        (ProgressReport(sessions_open=1), "draining", "draining"),
     ],
 )
-def test_a_warm_up_is_a_phase_once_sessions_are_open(standing: Standing, ending: str, found: str) -> None:
+def test_a_warm_up_is_a_phase_once_sessions_are_open(standing: ProgressReport, ending: str, found: str) -> None:
     assert phase(standing, ending, warm_up=True) == found
 
 
 @pytest.mark.parametrize(
     ("standing", "ending", "found"),
     [
-        (Standing(), "", "connecting"),
-        (Standing(waiting_s=20), "", "holding"),
-        (Standing(sessions_open=1), "", "measure"),
-        (Standing(sessions_open=1, waiting_s=20), "", "measure"),
-        (Standing(turns_good=1), "", "measure"),
-        (Standing(turns_failed=1), "", "measure"),
-        (Standing(sessions_open=1), "draining", "draining"),
-        (Standing(), "reporting", "reporting"),
+        (ProgressReport(), "", "connecting"),
+        (ProgressReport(waiting_s=20), "", "holding"),
+        (ProgressReport(sessions_open=1), "", "measure"),
+        (ProgressReport(sessions_open=1, waiting_s=20), "", "measure"),
+        (ProgressReport(turns_good=1), "", "measure"),
+        (ProgressReport(turns_failed=1), "", "measure"),
+        (ProgressReport(sessions_open=1), "draining", "draining"),
+        (ProgressReport(), "reporting", "reporting"),
     ],
 )
-def test_the_phase_is_what_goes_on(standing: Standing, ending: str, found: str) -> None:
+def test_the_phase_is_what_goes_on(standing: ProgressReport, ending: str, found: str) -> None:
     assert phase(standing, ending) == found
 
 

@@ -13,7 +13,7 @@ from bench.load.leading.looks import Looks
 from bench.load.leading.view import View
 from bench.load.leading.watch import Watch
 from bench.load.planning.planned import Planned
-from bench.load.playing.standing import Standing
+from bench.load.playing.progress import ProgressReport
 
 
 def watch(
@@ -40,10 +40,10 @@ def test_the_run_ends_when_its_processes_have_spent_its_budget_together() -> Non
     stopped: list[str] = []
     both = watch(stopped, budget_usd=1.0)
 
-    both.heard(0, Standing(usd=0.6), {})
+    both.heard(0, ProgressReport(usd=0.6), {})
     both.keep_budget()
     assert stopped == []
-    both.heard(1, Standing(usd=0.4), {})
+    both.heard(1, ProgressReport(usd=0.4), {})
     both.keep_budget()
     assert stopped == ["the budget of 1.00 USD is spent: 1.00 USD"]
 
@@ -52,7 +52,7 @@ def test_what_a_process_reports_again_is_not_spent_twice() -> None:
     stopped: list[str] = []
     one = watch(stopped, budget_usd=1.0)
     for _ in range(5):
-        one.heard(0, Standing(usd=0.6), {})
+        one.heard(0, ProgressReport(usd=0.6), {})
         one.keep_budget()
 
     assert stopped == []
@@ -60,9 +60,9 @@ def test_what_a_process_reports_again_is_not_spent_twice() -> None:
 
 def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest() -> None:
     both = watch()
-    both.heard(0, Standing(), {"west": 3.0})
-    both.heard(1, Standing(), {"west": 5.0, "east": 1.0})
-    both.heard(1, Standing(), {"west": 6.0, "east": 1.0})
+    both.heard(0, ProgressReport(), {"west": 3.0})
+    both.heard(1, ProgressReport(), {"west": 5.0, "east": 1.0})
+    both.heard(1, ProgressReport(), {"west": 6.0, "east": 1.0})
 
     assert both.held_s == {"west": 6.0, "east": 1.0}
 
@@ -71,7 +71,7 @@ def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest()
 def test_the_line_counts_the_users_of_all_arms(ending: str, said: str) -> None:
     screen = io.StringIO()
     shown = watch(arms=2, view=View(screen, {}))
-    shown.heard(0, Standing(sessions_open=4, sessions_done=10, turns_good=9), {})
+    shown.heard(0, ProgressReport(sessions_open=4, sessions_done=10, turns_good=9), {})
     shown.show(ending)
 
     assert said in screen.getvalue()
@@ -83,7 +83,7 @@ def test_the_line_counts_the_users_of_all_arms(ending: str, said: str) -> None:
 def test_the_line_says_so_while_the_warm_up_lasts(warmup_s: float, said: str) -> None:
     screen = io.StringIO()
     shown = watch(view=View(screen, {}), warmup_s=warmup_s)
-    shown.heard(0, Standing(sessions_open=3), {})
+    shown.heard(0, ProgressReport(sessions_open=3), {})
     shown.show()
 
     assert said in screen.getvalue()
@@ -96,8 +96,8 @@ def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
         consider=lambda pairs, turns, late: asked.append(pairs), standing=(3, 10), end=lambda: asked.append("end")
     )
     both = watch(view=View(screen, {}), looks=looks)
-    both.heard(0, Standing(pairs_done=40), {})
-    both.heard(1, Standing(pairs_done=20), {})
+    both.heard(0, ProgressReport(pairs_done=40), {})
+    both.heard(1, ProgressReport(pairs_done=20), {})
     both.keep_looks()
     both.show()
     both.end_looks()
@@ -111,13 +111,13 @@ def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
 )
 def test_a_run_is_early_until_its_own_length_is_over(run_time_s: float | None, done: int, early: bool) -> None:
     one = watch(run_time_s=run_time_s)
-    one.heard(0, Standing(sessions_done=done), {})
+    one.heard(0, ProgressReport(sessions_done=done), {})
 
     assert one.is_early is early
 
 
 def test_without_a_view_nothing_is_shown() -> None:
     silent = watch()
-    silent.heard(0, replace(Standing(), sessions_open=1), {})
+    silent.heard(0, replace(ProgressReport(), sessions_open=1), {})
 
     silent.show()

@@ -18,7 +18,7 @@ from bench.load.leading.lateness import Lateness
 from bench.load.planning.decision import Plan
 from bench.spawn import python_command
 
-LOOK = python_command("reports.looks")
+LOOK = python_command("reports.looks", "look")
 
 
 def is_due(looks: Sequence[int], held: int, pairs: int, tried: int) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TextIO
 
-from bench.load.playing.standing import HARNESS_LATE, HARNESS_OK, Standing, Tally, Wait
+from bench.load.playing.progress import HARNESS_LATE, HARNESS_OK, ProgressReport, ProgressSum, Wait
 from bench.money import dollars
 from bench.plain import one_line
 
@@ -61,7 +61,7 @@ class Part:
     cut: tuple[str, ...] = ()
 
 
-def phase(total: Standing, ending: str = "", *, warm_up: bool = False) -> str:
+def phase(total: ProgressReport, ending: str = "", *, warm_up: bool = False) -> str:
     """What goes on. `ending`: `draining` or `reporting`, once it is one of them; `warm_up`: whether that lasts."""
     if ending:
         return ending
@@ -78,7 +78,7 @@ def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, don
     return max(0.0, min(ends)) if ends else None
 
 
-def line(tally: Tally, moment: Moment, width: int | None = None, *, colour: bool = False) -> str:
+def line(tally: ProgressSum, moment: Moment, width: int | None = None, *, colour: bool = False) -> str:
     """The line, of `width` columns at most; None for no limit. Labels come without anything that a terminal obeys."""
     parts = list(_parts(tally, moment))
     while width is not None and parts and len(BETWEEN.join(part.forms[0] for part in parts)) > width:
@@ -106,7 +106,7 @@ def _inked(text: str, style: str) -> str:
 # The parts, in the order in which they stand.
 
 
-def _parts(tally: Tally, moment: Moment) -> Iterator[Part]:
+def _parts(tally: ProgressSum, moment: Moment) -> Iterator[Part]:
     total, health = tally.total, tally.health()
     if total.simulated:
         yield Part(1, ("SIMULATED",), "sim")
@@ -130,14 +130,14 @@ def _parts(tally: Tally, moment: Moment) -> Iterator[Part]:
         yield Part(9, (f"{clock(moment.left_s)} left",))
 
 
-def _sessions(total: Standing, wanted: int | None) -> Iterator[Part]:
+def _sessions(total: ProgressReport, wanted: int | None) -> Iterator[Part]:
     open_ = f"{total.sessions_open}" if wanted is None else f"{total.sessions_open}/{wanted}"
     yield Part(8, (f"{open_} open {total.sessions_done} done", f"{open_} open"))
     if total.sessions_refused:
         yield Part(3, (f"{total.sessions_refused} refused",), "bad")
 
 
-def _turns(total: Standing) -> Iterator[Part]:
+def _turns(total: ProgressReport) -> Iterator[Part]:
     ended = total.turns_good + total.turns_failed
     if ended:
         good = _share(total.turns_good, ended)
@@ -183,7 +183,7 @@ def _listed(arms: list[str], count: int) -> str:
     return ", ".join(arms[:count]) + more
 
 
-def _money(total: Standing, budget_usd: float | None) -> Iterator[Part]:
+def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[Part]:
     if not total.usd and not total.unpriced and budget_usd is None:
         return
     if total.unpriced and not total.usd:  # nobody knows what it cost: 0.00 would be a figure
@@ -229,7 +229,7 @@ class View:
         self._drawn = False
         self._phase, self._shown_ns = "", 0
 
-    def show(self, tally: Tally, moment: Moment, now_ns: int) -> None:
+    def show(self, tally: ProgressSum, moment: Moment, now_ns: int) -> None:
         """Draw the line where it is due: at a new phase; else twice a second in place, and every 10 s in a log."""
         due_ns = self._shown_ns + (REDRAW_NS if self._in_place else PLAIN_NS)
         if moment.phase == self._phase and now_ns < due_ns:

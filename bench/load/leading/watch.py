@@ -1,4 +1,4 @@
-"""How a run stands, of all its processes together: on the screen, and against its budget."""
+"""Watches a run, all of its processes together: shows how it stands, keeps its budget, holds its looks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from bench.load.leading.looks import Looks
 from bench.load.leading.view import Moment, View, left_s, phase
 from bench.load.planning.planned import Planned
 from bench.load.playing.pacer import SECOND_NS
+from bench.load.playing.progress import ProgressReport, ProgressSum
 from bench.load.playing.spending import over_budget
-from bench.load.playing.standing import Standing, Tally
 
 LAST_S = 1.0
 """A run that is ended so shortly before its time is over has had its time."""
 
 
 class Watch:
-    """Of the process that leads a run. `view`: None where somebody else shows how it goes.
+    """Watches from the process that leads a run. `view`: None where somebody else shows how it goes.
 
     `wanted`: how many users there are to be; `stop` ends the run, with the reason. `looks`: None where none are
     planned.
@@ -35,11 +35,11 @@ class Watch:
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
         self._wanted, self._stop, self._looks = wanted, stop, looks
-        self._tally = Tally(planned.chunk_ms)
+        self._tally = ProgressSum(planned.chunk_ms)
         self._held_s: dict[int, dict[str, float]] = {}
         self._began_ns = monotonic_ns()
 
-    def heard(self, worker: int, standing: Standing, held_s: dict[str, float]) -> None:
+    def heard(self, worker: int, standing: ProgressReport, held_s: dict[str, float]) -> None:
         """What a process reports."""
         self._tally.add(worker, standing)
         self._held_s[worker] = held_s

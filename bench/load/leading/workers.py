@@ -23,7 +23,7 @@ from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.live import ALL_DONE
 from bench.load.playing.pacer import SECOND_NS
 from bench.load.playing.place import Place
-from bench.load.playing.standing import Standing
+from bench.load.playing.progress import ProgressReport
 from bench.run import spool
 from bench.run.part import parts
 from bench.target.tokens import Keyring, closed_on_failure
@@ -86,7 +86,7 @@ class Master(Lead):
     def _on_standing(self, report: Any) -> None:
         watch = self._current.watch
         if watch is not None:
-            watch.heard(int(report["worker"]), Standing(**report["standing"]), report["held_s"])
+            watch.heard(int(report["worker"]), ProgressReport(**report["standing"]), report["held_s"])
             self._keep_budget(watch)
 
     def _drain_sessions(self) -> None:

@@ -17,7 +17,7 @@ from bench.target.target import Target
 
 MOST_PAIRS = 500
 """Pairs of a run that says no other number."""
-PLAN = python_command("bench.cli.decision_plan")
+PLAN = python_command("reports.looks", "plan")
 
 Plan = Mapping[str, Any]
 """`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json.
@@ -67,8 +67,8 @@ def decision_plan(
         [*command, json.dumps(asked)], capture_output=True, text=True, env=own_environment(os.environ), check=False
     )
     if made.returncode != 0:
-        said = made.stderr.strip().splitlines() or ["the plan of the decision could not be made"]
-        raise UsageError(said[-1].removeprefix("rtbench: "))
+        errors = made.stderr.strip().splitlines() or ["the plan of the decision could not be made"]
+        raise UsageError(errors[-1])
     plan: Plan = json.loads(made.stdout)
     return plan
 

@@ -1,7 +1,7 @@
-"""Where the steps of a task go that is written in Python; in a rehearsal they are noted.
+"""Takes the steps of a task that is written in Python; in a rehearsal they are recorded.
 
 A task is rehearsed once, without a service, so that its turns are known and its recordings are loaded before the first
-session. In a session its steps are played as they come: see `bench.load.playing.performance`.
+session. In a session its steps are played as they come: see `bench.load.playing.step_player`.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Stage(ABC):
         """Take a step. Raises SessionOver where none is wanted any more."""
 
 
-class Rehearsal(Stage):
-    """Notes the steps."""
+class StepRecorder(Stage):
+    """Records the steps of a rehearsal."""
 
     def __init__(self, recordings: Recordings, settings: SessionSettings) -> None:
         super().__init__(recordings, settings)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ScriptError, UsageError
-from bench.load.planning.stage import OnStage, Recordings, Rehearsal, act
+from bench.load.planning.stage import OnStage, Recordings, StepRecorder, act
 from bench.plan.script import build_script, script_settings
 from bench.plan.turns import Script
 from bench.protocol.settings import SessionSettings
@@ -83,7 +83,7 @@ def rehearsed(
     """
     path = file_of(method)
     session = script_settings(settings, path.parent).get("session", SessionSettings())
-    stage = Rehearsal(recordings, session)
+    stage = StepRecorder(recordings, session)
     try:
         act(user(), method, stage)
     except UsageError as error:

@@ -23,14 +23,14 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
     if kind == "censored":
         return
     measures = turn.measures_ns()
-    said = printable(hide(f"{turn.outcome} {reason(turn.outcome, turn.detail)}".strip()))
+    words = printable(hide(f"{turn.outcome} {reason(turn.outcome, turn.detail)}".strip()))
     waited_ns = measures.get("ttfa") or measures.get("ttft") or turn.instants["ended"] - turn.start_ns
     fire(
         request_type=script,
         name=turn.step,
         response_time=waited_ns / 1e6,
         response_length=turn.audio_bytes_received,
-        exception=None if kind == "good" else TurnError(said),
+        exception=None if kind == "good" else TurnError(words),
         context={},
     )
 

@@ -26,9 +26,9 @@ from bench.load.playing.arm import HOPELESS, Arm
 from bench.load.playing.pacer import SECOND_NS
 from bench.load.playing.pairs import Pair, PairNumbers, is_sampled, order
 from bench.load.playing.place import Place
+from bench.load.playing.progress import Progress, ProgressReport
 from bench.load.playing.sessions import Assignment, Cut, Sessions
 from bench.load.playing.spending import Spending, over_budget, unknown_price
-from bench.load.playing.standing import Progress, Standing
 from bench.load.playing.starts import Start, Starts
 from bench.load.playing.upkeep import Upkeep
 from bench.observe.observation import SessionObservation, reason
@@ -211,7 +211,7 @@ class LiveRun:
         """Something happened beside the sessions."""
         self._recorder.incident(kind, text)
 
-    def standing(self) -> Standing:
+    def standing(self) -> ProgressReport:
         """How it stands, since the last time that somebody asked."""
         return self._progress.standing(
             self._recorder.histograms,

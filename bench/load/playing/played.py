@@ -8,7 +8,7 @@ from typing import Protocol
 from bench.errors import ConnectError
 from bench.load.playing import dashboard
 from bench.load.playing.arm import Arm, was_opened
-from bench.load.playing.standing import Progress
+from bench.load.playing.progress import Progress
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.run.histograms import MEASURED

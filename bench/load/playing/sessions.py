@@ -16,9 +16,9 @@ from bench.load.planning.stage import OnStage, act
 from bench.load.playing import dashboard
 from bench.load.playing.arm import Arm
 from bench.load.playing.patience import PatientSession
-from bench.load.playing.performance import Performance, perform_all
 from bench.load.playing.played import Played, Watcher
-from bench.load.playing.standing import Progress
+from bench.load.playing.progress import Progress
+from bench.load.playing.step_player import StepPlayer, perform_all
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
@@ -120,7 +120,7 @@ class Sessions:
             perform_all(session, script.steps)
             return None
         choices = np.random.default_rng([self._options.seed, assignment.number])
-        performance = Performance(session, play.repertoire, script, play.improvised.recordings, choices)
+        performance = StepPlayer(session, play.repertoire, script, play.improvised.recordings, choices)
         return act(assignment.actor, play.improvised.method, performance)
 
     # Event logs.

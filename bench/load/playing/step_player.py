@@ -15,7 +15,7 @@ from bench.plan.turns import Step
 from bench.session import Session
 
 
-class Performance(Stage):
+class StepPlayer(Stage):
     """Plays the steps in a session. Its words and recordings are those that a script's would be: see `Repertoire`."""
 
     def __init__(

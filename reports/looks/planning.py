@@ -1,6 +1,6 @@
-"""`python -m bench.cli.decision_plan JSON`: the plan of a run that ends once it is decided, for who runs it.
+"""Plans the looks of a run that ends once it is decided, before it begins.
 
-It stands between the load, which knows no thresholds, and the reports, which know no load. Asked is with `measure` (the
+What is `asked` comes from the process that runs the load, which knows no thresholds: `measure` (the
 main one), `targets` (the baseline and the candidate), `scripts` (of each its `name`, the `turns` of a session, and
 `steps`: the label of each turn, null where nobody knows them before), `pairs` at most, `every` so many a look, and
 `thresholds`, a file or null.
@@ -8,15 +8,13 @@ main one), `targets` (the baseline and the candidate), `scripts` (of each its `n
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
-from bench.errors import USAGE_STATUS, UsageError
+from bench.errors import UsageError
 from reports.looks.plan import refuse_other_targets
 from reports.numbers import NBSP, count
 from reports.statistics.looks import SPENDING, bounds, first_look, pairs_needed, plan
@@ -127,11 +125,3 @@ def _check_length(gates: Sequence[Threshold], needed: Sequence[int], pairs: int)
         f"{gate.written} cannot be tested before {count(most)} pairs{turns}, and the run has {count(pairs)} at most: "
         f"raise --sessions to {most} or more, or gate another figure"
     )
-
-
-if __name__ == "__main__":
-    try:
-        print(json.dumps(planned(json.loads(sys.argv[1]))))
-    except UsageError as error:
-        print(f"rtbench: {error}", file=sys.stderr)
-        sys.exit(USAGE_STATUS)

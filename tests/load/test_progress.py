@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.load.playing.progress import UNNAMED, Progress, ProgressReport, ProgressSum, Times, Wait
 from bench.load.playing.spending import Spending
-from bench.load.playing.standing import UNNAMED, Progress, Standing, Tally, Times, Wait
 from bench.money import Prices
 from bench.protocol.events import Usage
 from bench.run.histograms import Histograms, Key
@@ -26,7 +26,7 @@ def progress() -> Progress:
     return Progress(Spending({"gpt-realtime": PRICES}, {}))
 
 
-def reported(*turns: Any, arm: str = "sweden") -> Standing:
+def reported(*turns: Any, arm: str = "sweden") -> ProgressReport:
     made = progress()
     for turn in turns:
         made.turn_ended(arm, "talk", "gpt-realtime", turn)
@@ -128,32 +128,34 @@ def test_a_report_goes_through_json() -> None:
     failed = build_observation(outcome="timeout:first_delta")
     standing = replace(reported(waited(500), waited(650), failed), waiting_s=2.5, tokenless=3)
 
-    assert Standing(**json.loads(json.dumps(asdict(standing)))) == standing
+    assert ProgressReport(**json.loads(json.dumps(asdict(standing)))) == standing
 
 
 # All of them.
 
 
 def test_nothing_is_the_sum_of_nothing() -> None:
-    assert Tally().total == Standing()
-    assert Tally().waits() == []
-    assert Tally().health() == ""
+    assert ProgressSum().total == ProgressReport()
+    assert ProgressSum().waits() == []
+    assert ProgressSum().health() == ""
 
 
 def test_processes_are_added_and_the_worst_delay_counts() -> None:
-    tally = Tally()
-    tally.add(0, Standing(sessions_open=3, turns_good=10, usd=0.5, waiting_s=1.0, send_lag_p99_ms=2.0))
-    tally.add(1, Standing(sessions_open=4, turns_good=5, usd=0.25, waiting_s=7.0, hub_delay_p99_ms=3.0, simulated=True))
+    tally = ProgressSum()
+    tally.add(0, ProgressReport(sessions_open=3, turns_good=10, usd=0.5, waiting_s=1.0, send_lag_p99_ms=2.0))
+    tally.add(
+        1, ProgressReport(sessions_open=4, turns_good=5, usd=0.25, waiting_s=7.0, hub_delay_p99_ms=3.0, simulated=True)
+    )
 
-    assert tally.total == Standing(
+    assert tally.total == ProgressReport(
         sessions_open=7, turns_good=15, usd=0.75, waiting_s=7.0,
         send_lag_p99_ms=2.0, hub_delay_p99_ms=3.0, simulated=True,
     )  # fmt: skip
 
 
 def test_a_report_that_is_lost_does_not_change_the_counts() -> None:
-    whole, holed = Tally(), Tally()
-    reports = [Standing(turns_good=count, usd=count / 10) for count in (1, 4, 9)]
+    whole, holed = ProgressSum(), ProgressSum()
+    reports = [ProgressReport(turns_good=count, usd=count / 10) for count in (1, 4, 9)]
     for standing in reports:
         whole.add(0, standing)
     holed.add(0, reports[-1])
@@ -168,13 +170,13 @@ times = st.dictionaries(
 REPORT = st.tuples(st.integers(0, 5), st.floats(0, 1), times)
 
 
-def cumulative(reports: list[tuple[int, float, Times]]) -> list[Standing]:
+def cumulative(reports: list[tuple[int, float, Times]]) -> list[ProgressReport]:
     """The reports of one process, its counts adding up: as many turns fail as are good."""
     made, turns, usd = [], 0, 0.0
     for more, cost, waits in reports:
         turns, usd = turns + more, usd + cost
         failures = {"east": {"ttfa": turns}} if turns else {}
-        made.append(Standing(turns_good=turns, usd=usd, failures=failures, times_us=waits))
+        made.append(ProgressReport(turns_good=turns, usd=usd, failures=failures, times_us=waits))
     return made
 
 
@@ -182,7 +184,7 @@ def cumulative(reports: list[tuple[int, float, Times]]) -> list[Standing]:
 def test_any_split_over_processes_and_seconds_gives_the_same_tally(
     workers: list[list[tuple[int, float, Times]]], order: Any
 ) -> None:
-    alone, split = Tally(), Tally()
+    alone, split = ProgressSum(), ProgressSum()
     for standing in cumulative([report for reports in workers for report in reports]):
         alone.add(0, standing)
     # each worker's own reports in their order; those of different workers as they come, some of them late
@@ -198,8 +200,10 @@ def test_any_split_over_processes_and_seconds_gives_the_same_tally(
 
 
 def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
-    tally = Tally()
-    tally.add(0, Standing(times_us={"sweden": {"ttft": [1000], "ttfa": [500_000] * 2}, "east": {"ttfa": [700_000]}}))
+    tally = ProgressSum()
+    tally.add(
+        0, ProgressReport(times_us={"sweden": {"ttft": [1000], "ttfa": [500_000] * 2}, "east": {"ttfa": [700_000]}})
+    )
 
     assert [(wait.name, wait.arm, wait.turns) for wait in tally.waits()] == [
         ("ttfa", "east", 1), ("ttfa", "sweden", 2), ("ttft", "sweden", 1),
@@ -207,9 +211,11 @@ def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
 
 
 def test_quantiles_are_of_all_turns_of_an_arm() -> None:
-    tally = Tally()
+    tally = ProgressSum()
     for worker in range(2):
-        tally.add(worker, Standing(times_us={"sweden": {"ttfa": [ms * 1000 for ms in range(1 + worker, 201, 2)]}}))
+        tally.add(
+            worker, ProgressReport(times_us={"sweden": {"ttfa": [ms * 1000 for ms in range(1 + worker, 201, 2)]}})
+        )
 
     (wait,) = tally.waits()
     assert wait.p50_ms == pytest.approx(100, rel=0.001)
@@ -219,8 +225,8 @@ def test_quantiles_are_of_all_turns_of_an_arm() -> None:
 def waits(good: int, failed: int, name: str = "ttfa") -> list[Wait]:
     """Of good turns that waited 1, 2, 3 … ms, and of failed ones."""
     times = {"ttfa": [ms * 1000 for ms in range(1, good + 1)]} if good else {}
-    tally = Tally()
-    tally.add(0, Standing(times_us={"sweden": times}, failures={"sweden": {name: failed}} if failed else {}))
+    tally = ProgressSum()
+    tally.add(0, ProgressReport(times_us={"sweden": times}, failures={"sweden": {name: failed}} if failed else {}))
     return tally.waits()
 
 
@@ -278,9 +284,9 @@ def test_failed_turns_of_which_nothing_is_known_count_with_most_turns() -> None:
 
 
 def test_failures_of_all_processes_and_arms_are_added() -> None:
-    tally = Tally()
-    tally.add(0, Standing(failures={"east": {"ttfa": 2}, "sweden": {"ttft": 1}}))
-    tally.add(1, Standing(failures={"east": {"ttfa": 3}}))
+    tally = ProgressSum()
+    tally.add(0, ProgressReport(failures={"east": {"ttfa": 2}, "sweden": {"ttft": 1}}))
+    tally.add(1, ProgressReport(failures={"east": {"ttfa": 3}}))
 
     assert tally.total.failures == {"east": {"ttfa": 5}, "sweden": {"ttft": 1}}
 
@@ -288,13 +294,13 @@ def test_failures_of_all_processes_and_arms_are_added() -> None:
 # Health.
 
 
-def healthy(**changes: Any) -> Standing:
+def healthy(**changes: Any) -> ProgressReport:
     times = {"sweden": {"ttfa": [90_000], "value of ttfa": [90_000], "bound of ttfa": [20]}}
-    return Standing(**{"turns_stamped": 1, "times_us": times, **changes})
+    return ProgressReport(**{"turns_stamped": 1, "times_us": times, **changes})
 
 
-def health(*standings: Standing, chunk_ms: float | None = 100.0) -> str:
-    tally = Tally(chunk_ms)
+def health(*standings: ProgressReport, chunk_ms: float | None = 100.0) -> str:
+    tally = ProgressSum(chunk_ms)
     for worker, standing in enumerate(standings):
         tally.add(worker, standing)
     return tally.health()

@@ -41,8 +41,8 @@ Failures = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What one process reports, in plain data: `Standing(**asdict(standing))` is the same again.
+class ProgressReport:
+    """What one process reports, in plain data: `ProgressReport(**asdict(standing))` is the same again.
 
     `sessions_open`, `tokenless`, those that wait for a token, and `waiting_s`, for which starts are still held back,
     are of this moment. `times_us` are of the turns that ended since the report before. All else is of everything up
@@ -78,7 +78,7 @@ COUNTS = ("sessions_open", "tokenless", "sessions_done", "sessions_refused", "pa
 
 
 class Progress:
-    """What the sessions of one process came to so far."""
+    """Counts what the sessions of one process came to so far."""
 
     def __init__(self, spending: Spending) -> None:
         self._spending = spending
@@ -136,10 +136,10 @@ class Progress:
 
     def standing(
         self, histograms: Histograms, *, waiting_s: float = 0.0, tokenless: int = 0, simulated: bool = False
-    ) -> Standing:
+    ) -> ProgressReport:
         """The next report. `histograms`: the recorder's."""
         times_us, self._times_us = self._times_us, {}
-        return Standing(
+        return ProgressReport(
             **self._counts,
             tokenless=tokenless,
             usd=self._spending.usd,
@@ -168,15 +168,15 @@ class Wait:
     p95_ms: float | None
 
 
-class Tally:
-    """The standings of all processes, added up. `chunk_ms`: the shortest paced chunk, None where none is paced."""
+class ProgressSum:
+    """Adds up the progress reports of all processes. `chunk_ms`: the shortest paced chunk, None where none is paced."""
 
     def __init__(self, chunk_ms: float | None = None) -> None:
         self._chunk_ms = chunk_ms
-        self._last: dict[int, Standing] = {}
+        self._last: dict[int, ProgressReport] = {}
         self._times = Histograms()
 
-    def add(self, worker: int, standing: Standing) -> None:
+    def add(self, worker: int, standing: ProgressReport) -> None:
         """What a process reports."""
         self._last[worker] = standing
         for arm, times in standing.times_us.items():
@@ -185,7 +185,7 @@ class Tally:
                     self._times.record(Key(name, arm), value_us)
 
     @property
-    def total(self) -> Standing:
+    def total(self) -> ProgressReport:
         """All processes as if they were one, without times."""
         return _total(self._last.values())
 
@@ -258,9 +258,9 @@ class Tally:
         return None if value_us is None else value_us / US_PER_MS
 
 
-def _total(standings: Iterable[Standing]) -> Standing:
+def _total(standings: Iterable[ProgressReport]) -> ProgressReport:
     every = list(standings)
-    return Standing(
+    return ProgressReport(
         **{name: sum(getattr(standing, name) for standing in every) for name in COUNTS},
         usd=sum((standing.usd for standing in every), 0.0),
         failures=_summed(
