@@ -29,9 +29,9 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Rea
 
 
 HARNESS = """
-from bench.load.playing.progress import Tally
+from bench.load.playing.progress import ProgressSum
 
-Tally.late = lambda tally: {late!r}  # whatever this machine does otherwise
+ProgressSum.late = lambda tally: {late!r}  # whatever this machine does otherwise
 """
 
 
