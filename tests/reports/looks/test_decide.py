@@ -21,7 +21,7 @@ from bench.run.file_spool import path_of
 from bench.run.folder import SCHEMAS
 from bench.run.part import rows_of
 from reports.looks import decide as plan_decide
-from reports.looks.__main__ import main
+from reports.looks.__main__ import look
 from reports.looks.decide import GIVEN_UP, end_of, look_at
 from reports.looks.decision import Decision
 from reports.looks.text import sentence
@@ -334,13 +334,11 @@ def test_what_is_written_follows_its_schema(tmp_path: Path) -> None:
     assert few["gates"][0]["reason"] == "too few turns to decide: p99 needs 2,000 in each arm, 1,200 there"
 
 
-def test_the_process_that_runs_the_load_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(run(tmp_path, TIGHT))
-    (line,) = capsys.readouterr().out.splitlines()
-    said = json.loads(line)
+def test_the_process_that_runs_the_load_is_told_whether_the_run_may_end(tmp_path: Path) -> None:
+    answer = look(str(run(tmp_path, TIGHT)))
 
-    assert (said["stopped"], said["pairs"]) == (True, 40 * said["look"])
-    assert said["sentence"].startswith("west regressed")
+    assert (answer["stopped"], answer["pairs"]) == (True, 40 * answer["look"])
+    assert answer["sentence"].startswith("west regressed")
 
 
 @pytest.mark.parametrize(("gates", "status"), [(TIGHT, 1), (UNDECIDED, 3)])
