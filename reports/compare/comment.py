@@ -10,7 +10,7 @@ from reports.compare.forest_rows import Row, row_of, with_unit
 from reports.compare.text import design
 from reports.labels import all_called
 from reports.numbers import NBSP, count, listed, percent, plural, three
-from reports.text.markdown import plain, table
+from reports.text.markdown import folded, plain, table
 from reports.wording.differences import figure
 
 ROWS_MOST = 10
@@ -81,21 +81,21 @@ def _table(comparison: Comparison, rows: Sequence[Row], first: str) -> Iterable[
 def _details(comparison: Comparison) -> Iterable[str]:
     more = sorted(_rows(comparison, gated=True), key=lambda one: sentences.WORST.index(one.word) > 1)[ROWS_MOST:]
     if more:
-        yield from _folded("More gated figures", _table(comparison, more, "gated figure"))
+        yield from folded("More gated figures", _table(comparison, more, "gated figure"))
     others = _rows(comparison, gated=False)
     if others:
-        yield from _folded("Figures that are not gated", _table(comparison, others, "figure"))
+        yield from folded("Figures that are not gated", _table(comparison, others, "figure"))
     if comparison.steps:
         body = [
             *(f"- {plain(worst)}" for worst in sentences.worst_steps(comparison)),
             "",
             *_table(comparison, _by_step(comparison), "step"),
         ]
-        yield from _folded("Which step changed most? Not gated", body)
-    yield from _folded("Was the comparison fair?", _fairness(comparison))
+        yield from folded("Which step changed most? Not gated", body)
+    yield from folded("Was the comparison fair?", _fairness(comparison))
     if comparison.notices:
-        yield from _folded("Notes", (f"- {plain(notice)}" for notice in comparison.notices))
-    yield from _folded("Method", (plain(_method(comparison)),))
+        yield from folded("Notes", (f"- {plain(notice)}" for notice in comparison.notices))
+    yield from folded("Method", (plain(_method(comparison)),))
 
 
 def _fairness(comparison: Comparison) -> Iterable[str]:
@@ -114,7 +114,3 @@ def _method(comparison: Comparison) -> str:
         f"{count(method.draws)} resamples of {unit}, seed {method.seed}, one-sided level {percent(method.level, 1)}, "
         f"Holm over {plural(method.holm, 'gated figure')}.{assumed}"
     )
-
-
-def _folded(title: str, body: Iterable[str]) -> Iterable[str]:
-    yield from (f"<details><summary>{title}</summary>", "", *body, "", "</details>")

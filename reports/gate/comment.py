@@ -8,7 +8,7 @@ from reports.gate.items import Checked, Item
 from reports.gate.sentences import badges, beside, ending, glyph, headline, is_judged, mark, reason
 from reports.gate.written import interval_text, limit_text, value_text, written
 from reports.numbers import NBSP, count, plural
-from reports.text.markdown import plain, table
+from reports.text.markdown import folded, plain, table
 
 ROWS_MOST = 10
 HEAD = ("threshold", "target", "baseline", "figure", "interval (90 %)", "limit")
@@ -18,7 +18,7 @@ WORST_FIRST = ("failed", "void", "unsure", "passed")
 def markdown(checked: Checked) -> str:
     """The file's text."""
     items = sorted(checked.items, key=lambda item: WORST_FIRST.index(item.grade))
-    shown, folded = items[:ROWS_MOST], items[ROWS_MOST:]
+    shown, more = items[:ROWS_MOST], items[ROWS_MOST:]
     lines = [
         f"### {glyph(checked)} {plain(headline(checked))}",
         " · ".join(plain(part) for part in [*badges(checked), *_about(checked), ending(checked)]),
@@ -26,9 +26,9 @@ def markdown(checked: Checked) -> str:
         "",
         *(_rows(shown, checked) if shown else ()),
         "",
-        *_folded("Why, and what to do", _reasons(checked)),
-        *_folded(f"{plural(len(folded), 'more threshold')}", list(_rows(folded, checked)) if folded else []),
-        *_folded("Turns, sessions and failures", list(_sizes(items))),
+        *folded("Why, and what to do", _reasons(checked)),
+        *folded(f"{plural(len(more), 'more threshold')}", list(_rows(more, checked)) if more else []),
+        *folded("Turns, sessions and failures", list(_sizes(items))),
     ]
     return "\n".join(lines).rstrip().replace(NBSP, " ") + "\n"
 
@@ -83,8 +83,3 @@ def _sizes(items: Sequence[Item]) -> Iterable[str]:
             [item.figure, item.target, count(item.turns), count(item.sessions), count(item.failed)] for item in items
         ]
         yield from table(("figure", "target", "turns", "sessions", "failed"), rows, left=2)
-
-
-def _folded(title: str, body: Sequence[str]) -> Iterable[str]:
-    if body:
-        yield from (f"<details><summary>{title}</summary>", "", *body, "", "</details>")

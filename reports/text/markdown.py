@@ -88,21 +88,22 @@ def _table_of(summary: Summary, group: list[Answer]) -> Iterable[str]:
 
 
 def _details(summary: Summary) -> Iterable[str]:
-    yield from _folded("Cost", _cost(summary))
-    yield from _folded("Limits of the service", _limits(summary))
-    yield from _folded("Segments of voice_to_voice", _segments(summary))
-    yield from _folded("Outcomes", _outcomes(summary))
-    yield from _folded("All measures", _measures(summary))
-    yield from _folded("Throughput", _throughput(summary))
-    yield from _folded("Harness health", _health(summary))
-    yield from _folded("Scatter and drift", _scatter(summary))
-    yield from _folded("Incidents", (f"- {plain(said)}" for said in remarks.incidents(summary, INCIDENTS_MOST)))
-    yield from _folded("Slowest turns", _slowest(summary))
-    yield from _folded("Targets", _targets(summary))
-    yield from _folded("Notes", [f"- {plain(notice)}" for notice in _notes(summary)])
+    yield from folded("Cost", _cost(summary))
+    yield from folded("Limits of the service", _limits(summary))
+    yield from folded("Segments of voice_to_voice", _segments(summary))
+    yield from folded("Outcomes", _outcomes(summary))
+    yield from folded("All measures", _measures(summary))
+    yield from folded("Throughput", _throughput(summary))
+    yield from folded("Harness health", _health(summary))
+    yield from folded("Scatter and drift", _scatter(summary))
+    yield from folded("Incidents", (f"- {plain(said)}" for said in remarks.incidents(summary, INCIDENTS_MOST)))
+    yield from folded("Slowest turns", _slowest(summary))
+    yield from folded("Targets", _targets(summary))
+    yield from folded("Notes", [f"- {plain(notice)}" for notice in _notes(summary)])
 
 
-def _folded(title: str, body: Iterable[str]) -> Iterable[str]:
+def folded(title: str, body: Iterable[str]) -> Iterable[str]:
+    """Lines that are shown on demand; nothing where there are none."""
     lines = list(body)
     if lines:
         yield from (f"<details><summary>{title}</summary>", "", *lines, "", "</details>")
