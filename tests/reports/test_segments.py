@@ -102,7 +102,7 @@ def test_a_turn_without_both_ends_or_that_failed_has_no_segments() -> None:
 
 def test_a_negative_segment_is_kept_and_drawn_to_the_left() -> None:
     (row,) = breakdowns_of(VAD | {"speech_stopped": 900_000_000})
-    plot = draw([row], ["t"], 1080)
+    plot = draw([row], ["t"])
 
     assert means(row)[0] == ("noticed", -100.000001)
     assert row.total_ns == 900_000_006
