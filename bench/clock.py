@@ -16,6 +16,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from bench.units import NS_PER_S
+
 monotonic_ns = time.monotonic_ns
 utc_ns = time.time_ns
 
@@ -98,5 +100,5 @@ def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int | None:
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            return monotonic_of(seconds * 1_000_000_000 + nanoseconds)
+            return monotonic_of(seconds * NS_PER_S + nanoseconds)
     return None

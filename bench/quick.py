@@ -24,6 +24,7 @@ from bench.spawn import own_environment, python_command
 from bench.target.endpoint import ENDPOINT, TARGET_FILE, Wishes, resolve_targets
 from bench.target.prices import load_price_table
 from bench.target.target import Target
+from bench.units import NS_PER_S
 
 START_S = 60.0
 
@@ -143,7 +144,7 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
 
 
 def _when_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> dict[str, Any]:
-    until_ns = monotonic_ns() + int(START_S * 1e9)
+    until_ns = monotonic_ns() + int(START_S * NS_PER_S)
     while not ready.exists():
         if process.poll() is not None or monotonic_ns() > until_ns:
             raise UsageError(f"the simulator did not start: {log.read_text().strip()[-300:]}")

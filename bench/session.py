@@ -22,6 +22,7 @@ from bench.plan.turns import Expect, Pause
 from bench.protocol.base import Act, Awaited
 from bench.protocol.events import Event
 from bench.transport.base import Received, Transport
+from bench.units import NS_PER_S
 
 SLICE_NS = 250_000_000
 """How long a pause waits before it asks again whether the run is ending."""
@@ -82,7 +83,7 @@ class Session:
 
     def open(self) -> None:
         """Set the session up as its dialect says: mostly the service greets, is told the settings, and takes them."""
-        until_ns = self._transport.now_ns() + int(self._script.limits.session * 1e9)
+        until_ns = self._transport.now_ns() + int(self._script.limits.session * NS_PER_S)
         for step in self._script.set_up:
             if self._timeline.over:
                 break
@@ -151,7 +152,7 @@ class Session:
 
     def _settle(self) -> None:
         """Let the service finish what it has under way for turns that are over, or give it up."""
-        longest_ns = self._transport.now_ns() + int(self._script.limits.done * 1e9)
+        longest_ns = self._transport.now_ns() + int(self._script.limits.done * NS_PER_S)
         while (quiet_ns := self._timeline.quiet_by_ns) is not None and not self._timeline.over and not self._ending():
             until_ns = min(quiet_ns, longest_ns)
             if self._transport.heard_ns >= until_ns:
@@ -222,7 +223,7 @@ class Session:
 
     def expect(self, expected: Expect) -> None:
         """Wait for what the turn under way must get; it fails where that does not come."""
-        until_ns = self._transport.now_ns() + int(expected.within_s * 1e9)
+        until_ns = self._transport.now_ns() + int(expected.within_s * NS_PER_S)
         self._timeline.tell(inputs.Expected(expected.event, until_ns))
         while self._timeline.missing_expectation:
             self._listen(self._next_deadline_ns())

@@ -6,6 +6,7 @@ import math
 from datetime import UTC, datetime
 
 from bench.money import dollars
+from bench.units import NS_PER_S
 
 NBSP = "\u00a0"
 NONE = "–"
@@ -95,7 +96,7 @@ def span(seconds: float) -> str:
 
 def moment(utc_ns: int) -> str:
     """20 Nov 2026, 09:14 UTC."""
-    at = datetime.fromtimestamp(utc_ns / 1e9, UTC)
+    at = datetime.fromtimestamp(utc_ns / NS_PER_S, UTC)
     return f"{at.day} {at:%b %Y, %H:%M} UTC"
 
 

@@ -30,6 +30,7 @@ from bench.run.histograms import MEASURED, Histograms
 from bench.run.measured import origin_ns, values_ns
 from bench.run.part import parts
 from bench.run.row_histograms import all_histograms
+from bench.units import NS_PER_MS, NS_PER_S
 from reports.exactness import Inexact, inexact_of
 from reports.schemas.fit import misfit
 from reports.schemas.run import run_schema
@@ -172,7 +173,7 @@ def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
     frame["outcome_class"] = _classes(frame)
     for measure in TURN_MEASURES:
         if measure.unit == "ms" and set(measure.columns) <= set(frame.columns):
-            frame[f"{measure.name}_ms"] = values_ns(frame, measure) / 1e6
+            frame[f"{measure.name}_ms"] = values_ns(frame, measure) / NS_PER_MS
     return frame
 
 
@@ -183,14 +184,14 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
     frame["measured"] = _measured(frame)
     frame["outcome_class"] = _classes(frame)
     for measure in SESSION_MEASURES:
-        frame[f"{measure.name}_ms"] = values_ns(frame, measure) / 1e6
+        frame[f"{measure.name}_ms"] = values_ns(frame, measure) / NS_PER_MS
     return frame
 
 
 def second_frame(table: pa.Table) -> pd.DataFrame:
     """Seconds with `start` and `measured`."""
     frame = _pandas(table)
-    frame["start"] = _moments(frame["second"] * 10**9)
+    frame["start"] = _moments(frame["second"] * NS_PER_S)
     frame["measured"] = _measured(frame)
     return frame
 

@@ -17,6 +17,7 @@ from bench.calibrate.truth import Truth, instants
 from bench.measures import CATALOGUE
 from bench.plan.speech import Speech
 from bench.run.calibration import Spread
+from bench.units import NS_PER_MS
 
 MEASURES = ("ttfa", "transcript_first", "transcript_total", "response_total", "turn_detection", "speech_detected")
 """Those that the truth log can tell."""
@@ -81,7 +82,7 @@ def _ends(measure: str, origin: str | None) -> tuple[str, str]:
 
 def spreads(errors: Errors) -> dict[str, Spread]:
     """How large they are, whichever way."""
-    return {name: spread(np.abs(np.array(values, np.int64)) / 1e6) for name, values in errors.items() if values}
+    return {name: spread(np.abs(np.array(values, np.int64)) / NS_PER_MS) for name, values in errors.items() if values}
 
 
 def spread(values_ms: npt.NDArray[np.float64]) -> Spread:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.clock import monotonic_ns
+from bench.units import NS_PER_S
 
 PROC = Path("/proc")
 SIMULATORS_MOST = 4
@@ -93,7 +94,7 @@ def reading(harness: int, simulator: int, cores: frozenset[int]) -> Reading:
 
 def usage(begin: Reading, end: Reading) -> Usage:
     """What was used between two readings."""
-    seconds = (end.at_ns - begin.at_ns) / 1e9
+    seconds = (end.at_ns - begin.at_ns) / NS_PER_S
     harness, simulator, busy = (
         None if was is None or now is None else (now - was) / seconds
         for was, now in (

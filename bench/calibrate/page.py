@@ -9,6 +9,7 @@ from typing import Any, Literal
 from bench.calibrate.conclude import KINDS, closing, judged
 from bench.calibrate.text import MARKS, notes, quantiles
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, Spread, Step
+from bench.units import BYTES_PER_MB
 from reports.numbers import NONE, count, ms, three
 from reports.page.charts import legend
 from reports.page.page import environment
@@ -81,7 +82,7 @@ def _step_row(step: Step) -> list[str]:
         *(_three(step.harness.get(name)) for name in ("receive_lag", "stamp_error", "send_lag", "hub_delay")),
         _share(step.cpu),
         three(step.us_per_event),
-        NONE if step.rss_bytes is None else f"{step.rss_bytes / 1e6:,.0f} MB",
+        NONE if step.rss_bytes is None else f"{step.rss_bytes / BYTES_PER_MB:,.0f} MB",
         three(step.simulator_late_p99_ms),
         _share(step.background),
     ]

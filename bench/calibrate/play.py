@@ -25,6 +25,7 @@ from bench.quick import simulator, without_proxies
 from bench.run import folder as files
 from bench.run.calibration import Kind
 from bench.spawn import own_environment, python_command
+from bench.units import NS_PER_S
 
 RECORDING = Path(scenarios.__file__).parent / "audio" / "late_parcel.wav"
 CHUNK_MS = 50
@@ -148,8 +149,8 @@ def _watched(
 ) -> Played:
     """Look on until the run has ended."""
     folder = _when_begun(process, scratch)
-    begin_ns = files.read_document(folder)["began_utc_ns"] + pace.ramp_s * 10**9
-    end_ns = begin_ns + pace.steady_s * 10**9
+    begin_ns = files.read_document(folder)["began_utc_ns"] + pace.ramp_s * NS_PER_S
+    end_ns = begin_ns + pace.steady_s * NS_PER_S
     _sleep_until(begin_ns)
     first = reading(process.pid, simulating, cores.used)
     _sleep_until(end_ns)
@@ -169,7 +170,7 @@ def _died(process: subprocess.Popen[bytes], folder: Path, scratch: Path) -> str:
 
 
 def _when_begun(process: subprocess.Popen[bytes], scratch: Path) -> Path:
-    until_ns = monotonic_ns() + int(START_S * 1e9)
+    until_ns = monotonic_ns() + int(START_S * NS_PER_S)
     while not (begun := list((scratch / "runs").glob("*/run.json"))):
         if process.poll() is not None or monotonic_ns() > until_ns:
             raise _failed(scratch)
@@ -178,7 +179,7 @@ def _when_begun(process: subprocess.Popen[bytes], scratch: Path) -> Path:
 
 
 def _sleep_until(at_utc_ns: int) -> None:
-    time.sleep(max(0.0, (at_utc_ns - utc_ns()) / 1e9))
+    time.sleep(max(0.0, (at_utc_ns - utc_ns()) / NS_PER_S))
 
 
 def _failed(scratch: Path) -> UsageError:

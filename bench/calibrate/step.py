@@ -18,10 +18,10 @@ from bench.plan.audio import load_pcm
 from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import Kind, Spread, Step
+from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 
 HARNESS = ("receive_lag", "stamp_error", "send_lag", "hub_delay")
 SESSION_COLUMNS = ["outcome", "lost_turns"]
-US_PER_MS = 1000
 Row = Mapping[str, Any]
 
 
@@ -121,7 +121,7 @@ def _late_p99_ms(truth: Truth, rows: Sequence[Row], played: Played) -> float | N
         return None
     apart_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
     late = truth.late_within(played.begin_utc_ns - apart_ns, played.end_utc_ns - apart_ns)
-    return spread(late / 1e6).p99 if len(late) else None
+    return spread(late / NS_PER_MS).p99 if len(late) else None
 
 
 def _broken(verdict: Mapping[str, Any]) -> str:
@@ -133,15 +133,15 @@ def _broken(verdict: Mapping[str, Any]) -> str:
 
 
 def _events_per_s(seconds: Sequence[Row]) -> float:
-    length_s = sum(row["length_ns"] for row in seconds) / 1e9
+    length_s = sum(row["length_ns"] for row in seconds) / NS_PER_S
     return sum(row["events"] for row in seconds) / length_s if length_s else 0.0
 
 
 def _us_per_event(seconds: Sequence[Row]) -> float | None:
     """Of the harness's own processor time, whatever it was spent on."""
-    spent_s = sum((row["cpu"] or 0.0) * row["length_ns"] / 1e9 for row in seconds)
+    spent_s = sum((row["cpu"] or 0.0) * row["length_ns"] / NS_PER_S for row in seconds)
     events = sum(row["events"] for row in seconds)
-    return spent_s / events * 1e6 if events else None
+    return spent_s / events * US_PER_S if events else None
 
 
 def harness_of(histograms: hdr.Histograms) -> dict[str, Spread]:

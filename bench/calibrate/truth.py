@@ -25,6 +25,7 @@ from bench.protocol.openai import ACTS, FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.simulator.truth import read_truth
+from bench.units import NS_PER_S
 
 INPUT = FORMATS["pcm16"]
 """The format of the simulator's input."""
@@ -55,7 +56,7 @@ class Input:
         """When a microphone had recorded everything before this byte; None where that is not known, or was not sent."""
         place = bisect_left(self.ends, end)
         came_ns = self.came_ns[place] if place < len(self.ends) else None
-        return None if came_ns is None else came_ns - round((self.ends[place] - end) / INPUT.bytes_per_s * 1e9)
+        return None if came_ns is None else came_ns - round((self.ends[place] - end) / INPUT.bytes_per_s * NS_PER_S)
 
 
 @dataclass

@@ -14,10 +14,10 @@ from bench.protocol.base import Act
 from bench.protocol.events import DELTAS, Event, Kind
 from bench.protocol.limits import RateLimit
 from bench.run.replay import Passage, Replayed
+from bench.units import NS_PER_MS
 from reports.numbers import count
 from reports.text.waterfall import Row, Way, folded, message
 
-NS_PER_MS = 1e6
 SAID = {
     Kind.TEXT_DELTA: "text delta",
     Kind.AUDIO_DELTA: "audio delta",

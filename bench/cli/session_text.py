@@ -15,10 +15,10 @@ from bench.protocol.base import Act
 from bench.protocol.simulated import is_simulated
 from bench.run.replay import Replayed
 from bench.target.target import Target
+from bench.units import NS_PER_MS
 from reports.numbers import NBSP, count, three
 from reports.text.waterfall import waterfall
 
-NS_PER_MS = 1e6
 HEAD = 11
 """Columns of the word that a line begins with."""
 TOLD_HEADERS = ("x-", "apim-", "openai-")

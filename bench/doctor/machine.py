@@ -12,6 +12,7 @@ from bench.clock import now_with_realtime
 from bench.doctor.finding import Finding
 from bench.errors import ConnectError
 from bench.transport.stamps import kernel_stamps
+from bench.units import NS_PER_MS, NS_PER_S
 
 FEW_FILES, FEW_PORTS = 1_024, 4_096
 OWN_FILES = 64
@@ -72,7 +73,7 @@ def stamps() -> Finding:
 
 
 def clock_resolution(resolution_s: float) -> Finding:
-    said = f"monotonic clock in steps of {resolution_s * 1e9:,.0f} ns"
+    said = f"monotonic clock in steps of {resolution_s * NS_PER_S:,.0f} ns"
     if resolution_s <= COARSE_S:
         return Finding("clock", "ok", said)
     return Finding("clock", "warning", said, "no latency is known better than that: measure on another machine")
@@ -91,7 +92,7 @@ def wall_clock() -> Finding:
     """Whether the wall clock is stepped while it is looked at."""
     before_ns = _wall_less_monotonic_ns()
     time.sleep(WATCHED_S)
-    return judged_wall_clock((_wall_less_monotonic_ns() - before_ns) / 1e6)
+    return judged_wall_clock((_wall_less_monotonic_ns() - before_ns) / NS_PER_MS)
 
 
 def judged_wall_clock(moved_ms: float) -> Finding:

@@ -21,8 +21,8 @@ from bench.transport.base import Phases, authority
 from bench.transport.crossing import connect
 from bench.transport.tcp import TcpStream, connect_first, look_up
 from bench.transport.tls import shake_hands, tls_context
+from bench.units import NS_PER_MS, NS_PER_S
 
-NS_PER_MS = 1e6
 DAY_S = 86_400
 FEW_DAYS = 14
 NAMES_SHOWN = 3
@@ -192,7 +192,7 @@ def _agreed(target: Target, limits: Limits, context: ssl.SSLContext) -> tuple[st
 def read_certificate(der: bytes) -> Certificate:
     """A certificate in DER (RFC 5280)."""
     read = x509.load_der_x509_certificate(der)
-    left_s = read.not_valid_after_utc.timestamp() - utc_ns() / 1e9
+    left_s = read.not_valid_after_utc.timestamp() - utc_ns() / NS_PER_S
     return Certificate(_common_name(read.subject), _common_name(read.issuer), _names(read), left_s / DAY_S)
 
 

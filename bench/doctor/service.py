@@ -9,8 +9,6 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.connect import connected
 from bench.doctor.finding import Finding
 from bench.doctor.told import (
-    NS_PER_MS,
-    NS_PER_S,
     compression,
     greeted,
     in_other_dialect,
@@ -30,6 +28,7 @@ from bench.protocol.limits import RateLimit, limits_in
 from bench.session import Session
 from bench.target.dial import Dialer
 from bench.transport.base import Network, Received, Transport
+from bench.units import NS_PER_MS, NS_PER_S
 
 WORDS = "Say hello, and nothing else."
 

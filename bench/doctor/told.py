@@ -17,8 +17,8 @@ from bench.protocol.base import Dialect
 from bench.protocol.limits import RateLimit, wait_of
 from bench.protocol.simulated import is_simulated
 from bench.target.target import Target
+from bench.units import NS_PER_MS, NS_PER_S
 
-NS_PER_MS, NS_PER_S = 1e6, 1e9
 MINUTE_S = 60
 CLOSE_S, SKEW_S = 2.0, 60.0
 IDS = ("x-ms-region", "apim-request-id", "x-request-id", "x-ms-deployment-name", "openai-version")

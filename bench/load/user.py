@@ -38,6 +38,7 @@ from bench.load.leading import runner  # noqa: F401  # registers our options and
 from bench.load.leading.runs import Runs
 from bench.load.planning.stage import Stage, Wavs, is_locust_word
 from bench.load.planning.tasks import SessionTask, as_sessions, at_its_line, class_file, script
+from bench.units import NS_PER_S
 
 __all__ = ["RealtimeUser", "script"]
 
@@ -178,12 +179,12 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
 
     def _rest(self, seconds: float) -> None:
         """Wait, but not for a run that is ending or a user who is asked to go."""
-        until_ns = monotonic_ns() + int(seconds * 1e9)
+        until_ns = monotonic_ns() + int(seconds * NS_PER_S)
         runs: Runs = self.environment.rtbench
         while (left_ns := until_ns - monotonic_ns()) > 0 and not self.is_leaving():
             if seconds > IDLE_S and (runs.live is None or runs.live.ending):
                 return
-            gevent.sleep(min(left_ns / 1e9, IDLE_S))
+            gevent.sleep(min(left_ns / NS_PER_S, IDLE_S))
 
     def stop(self, force: bool = False) -> bool:
         """As Locust calls it. Who is stopping already goes on doing so: a run's end may come from two sides at once."""

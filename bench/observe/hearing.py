@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from bench.clock import Arrival, Handed
 from bench.protocol.events import Event, Kind
 from bench.protocol.lengths import LONGEST_TEXT
+from bench.units import NS_PER_MS
 
 UNHEARD_NS = 1_000_000_000
 """So long after the end of speech a VAD that has not noticed the rest of it will not do so any more."""
@@ -83,7 +84,7 @@ class Hearing:
         self._mark(kind, arrival)
         if kind is Kind.SPEECH_STOPPED:
             self.open = False
-            self.heard_to_ns = None if event.audio_ms is None else event.audio_ms * 1_000_000
+            self.heard_to_ns = None if event.audio_ms is None else event.audio_ms * NS_PER_MS
         elif kind is Kind.COMMITTED:
             self.uncommitted, self.committed_item = False, event.item_id
             self.instants.pop("input_transcribed", None)  # that was of what was committed before

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from bench.observe.turn import ARRIVALS, Turn
 from bench.protocol.events import Event, Kind
+from bench.units import NS_PER_MS
 
 ANNOUNCES_ITEM = frozenset({Kind.SPEECH_STARTED, Kind.COMMITTED, Kind.IDLE_TIMEOUT})
 TRANSCRIPTIONS = frozenset({Kind.INPUT_TRANSCRIBED, Kind.INPUT_NOT_TRANSCRIBED})
@@ -194,7 +195,7 @@ def _may_speak(event: Event, turn: Turn) -> bool:
     ends_ns = turn.hearing.clock_ns.get("speech_end")
     if event.kind is not Kind.SPEECH_STARTED or event.audio_ms is None or ends_ns is None:
         return True
-    return event.audio_ms * 1_000_000 < ends_ns
+    return event.audio_ms * NS_PER_MS < ends_ns
 
 
 def _reaches_into(event: Event, turn: Turn | None) -> bool:
@@ -202,4 +203,4 @@ def _reaches_into(event: Event, turn: Turn | None) -> bool:
     if turn is None or not turn.plan.vad or event.audio_ms is None or turn.hearing.commits:
         return False
     begins_ns = turn.hearing.clock_ns.get("speech_begin")
-    return begins_ns is not None and event.audio_ms * 1_000_000 > begins_ns
+    return begins_ns is not None and event.audio_ms * NS_PER_MS > begins_ns

@@ -10,9 +10,9 @@ from bench.observe.playback import Player
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import Event, Kind
 from bench.protocol.lengths import LONGEST_TEXT
+from bench.units import NS_PER_S
 
 EXACT_GAP_NS = 1_000_000
-SECOND_NS = 1_000_000_000
 
 # kind of event → the instant that its first arrival marks
 REPLY_INSTANTS = {
@@ -107,4 +107,4 @@ class Reply:
         if first_ns is None or last_ns is None or last_ns <= first_ns:
             return None
         audio_s = (self.audio_bytes - self.first_audio_bytes) / self.audio.bytes_per_s
-        return audio_s / ((last_ns - first_ns) / SECOND_NS)
+        return audio_s / ((last_ns - first_ns) / NS_PER_S)

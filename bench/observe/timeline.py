@@ -36,11 +36,11 @@ from bench.observe.inputs import (
 )
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
-from bench.observe.reply import SECOND_NS
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
 from bench.protocol.base import SET_UP_ID, Act, Dialect
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received
+from bench.units import NS_PER_S
 
 UNKNOWN_NAMES = 50
 MOST_EVENTS = 250_000
@@ -416,7 +416,7 @@ class Timeline:
         """None while the service has nothing under way; else until when more of it is waited for."""
         if not self._owners.busy:
             return None
-        return self._arrived_ns + int(self.limits.next_delta * SECOND_NS)
+        return self._arrived_ns + int(self.limits.next_delta * NS_PER_S)
 
     @property
     def playback_ends_ns(self) -> int:

@@ -15,11 +15,12 @@ from bench.measures import Limits
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing
 from bench.observe.inputs import Transmitted, TurnPlan
 from bench.observe.observation import TurnObservation
-from bench.observe.reply import REPLY_INSTANTS, SECOND_NS, Reply
+from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.sending import Sending
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import Network
+from bench.units import NS_PER_S
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 
@@ -342,7 +343,7 @@ class Turn:
 
 def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = "nothing came") -> tuple[int, str, str]:
     detail = f"{missing} within the limit {stage} of {limit_s:g} s"
-    return from_ns + int(limit_s * SECOND_NS), f"timeout:{stage}", detail
+    return from_ns + int(limit_s * NS_PER_S), f"timeout:{stage}", detail
 
 
 def failed_expectation(kind: Kind) -> Ending:

@@ -35,6 +35,7 @@ from bench.shapes import (
     Whole,
     either,
 )
+from bench.units import NS_PER_S
 from bench.yaml_file import Value
 
 T = TypeVar("T")
@@ -191,7 +192,7 @@ def _wav_turn(
 
 
 def _pause(pause: float) -> Pause:
-    return Pause(round(pause * 1_000_000_000))
+    return Pause(round(pause * NS_PER_S))
 
 
 def _expect(expect: Expect) -> Expect:

@@ -23,12 +23,12 @@ from bench.plan.turns import AskTurn, Expect, Pause, Script, Step, TextTurn, Tur
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import SET_UP_ID, Act, Awaited, ClientMessage, Dialect
 from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.units import NS_PER_MS, NS_PER_S
 
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
 NO_MOMENTS: Mapping[str, int] = {}
 NO_ROW: Mapping[str, str] = {}
-NS_PER_S = 1_000_000_000
 EVENLY = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
 BETWEEN_S = 5.0  # of noise between turns; it is said again and again
 BETWEEN_ID = "between-turns"
@@ -193,7 +193,7 @@ class Repertoire:
             settings=settings,
             steps=steps,
             between=next((step.between for step in steps if step.plays_turn and step.between), self._silence()),
-            jitter_buffer_ns=round(script.jitter_buffer_ms * 1_000_000),
+            jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
             variables_row=number % len(rows) + 1 if rows else None,
         )
 
@@ -244,7 +244,7 @@ class Repertoire:
         if key not in self._betweens:
             noise = replace(pcm, data=noise_alone(pcm, background, BETWEEN_S))
             pieces = chunks(encoded(noise, self._format), self._format, turn.chunk_ms, whole=False)
-            whole = [piece for piece in pieces if piece.duration_ns == turn.chunk_ms * 1_000_000]
+            whole = [piece for piece in pieces if piece.duration_ns == turn.chunk_ms * NS_PER_MS]
             self._betweens[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in whole)
         return self._betweens[key]
 

@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.units import NS_PER_S
+
 AudioFormatName = Literal["pcm16", "g711_ulaw", "g711_alaw"]
 Samples = NDArray[np.int16]
 
@@ -32,7 +34,7 @@ class AudioFormat:
 
     def duration_ns(self, audio_bytes: int) -> int:
         """How long so many bytes sound."""
-        return audio_bytes * 1_000_000_000 // self.bytes_per_s
+        return audio_bytes * NS_PER_S // self.bytes_per_s
 
 
 def _pcm_bytes(samples: Samples) -> bytes:

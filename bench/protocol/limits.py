@@ -15,8 +15,8 @@ from email.utils import mktime_tz, parsedate_tz
 import msgspec
 
 from bench.protocol.lengths import LONGEST_ID
+from bench.units import NS_PER_S
 
-SECOND_NS = 1_000_000_000
 LONGEST_S = 1e9
 """A longer wait is left out: nobody means it, and it might not fit its column."""
 LARGEST = 2**53
@@ -100,7 +100,7 @@ def _unit_s(unit: str) -> float:
 
 
 def _ns(seconds: float) -> int | None:
-    return round(seconds * SECOND_NS) if 0 <= seconds <= LONGEST_S else None
+    return round(seconds * NS_PER_S) if 0 <= seconds <= LONGEST_S else None
 
 
 def _seconds(value: object) -> float | None:

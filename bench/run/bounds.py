@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bench.measures import ORIGIN, SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS, Measure
+from bench.units import NS_PER_MS
 
 Floats = npt.NDArray[np.float64]
-NS_PER_MS = 1e6
 ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
 SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
 FIRST_DELTAS = ("first_audio", "first_text")

@@ -20,6 +20,7 @@ import msgspec
 from bench.errors import UsageError
 from bench.run.disk import write_text
 from bench.run.provenance import host, tool_version
+from bench.units import NS_PER_S
 
 SCHEMA_VERSION = 1
 LIMIT_MS, EXACT_MS = 1.0, 0.1
@@ -220,4 +221,4 @@ def beyond(cited: Mapping[str, Any], sessions: float) -> list[str]:
 
 def date_of(utc_ns: int) -> str:
     """2026-11-20."""
-    return f"{datetime.fromtimestamp(utc_ns / 1e9, UTC):%Y-%m-%d}"
+    return f"{datetime.fromtimestamp(utc_ns / NS_PER_S, UTC):%Y-%m-%d}"

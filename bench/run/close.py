@@ -30,8 +30,8 @@ from bench.run.part import TRANSCRIPT, Facts, Part, parts
 from bench.run.row_histograms import all_histograms
 from bench.run.validity import judge
 from bench.spawn import is_alive
+from bench.units import NS_PER_S
 
-NS_PER_S = 1_000_000_000
 CLOSED = ("ended", "killed")
 SUMMED = ("unknown_events", "incident_counts")
 """The facts that are counts by name."""
@@ -192,7 +192,7 @@ def _write_histograms(folder: Path, histograms: Histograms, began_utc_ns: int, *
 
 def _last_row_utc_ns(folder: Path) -> int | None:
     last = pc.max(files.read_table(folder, "seconds", ["second"])["second"]).as_py()
-    return None if last is None else (last + 1) * 1_000_000_000
+    return None if last is None else (last + 1) * NS_PER_S
 
 
 def _stamp_source(folder: Path) -> str | None:

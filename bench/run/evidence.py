@@ -16,8 +16,8 @@ from bench.run import bounds, measured
 from bench.run import folder as files
 from bench.run.histograms import Histograms, worst_p99_ms
 from bench.run.validity import Evidence, Exactness
+from bench.units import NS_PER_MS
 
-NS_PER_MS = 1e6
 COLUMNS = ["phase", "stamp_source", "audio_bytes_sent"]
 TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
 

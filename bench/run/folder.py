@@ -31,6 +31,7 @@ from bench.measures import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_
 from bench.run import spool
 from bench.run.disk import write_text
 from bench.run.part import Part, parts
+from bench.units import NS_PER_S
 
 SCHEMA_VERSION = 3
 TableName = Literal["turns", "sessions", "seconds"]
@@ -161,7 +162,7 @@ def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:
 
     Raises UsageError where the folder cannot be written.
     """
-    stamp = datetime.fromtimestamp(began_utc_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%SZ")
+    stamp = datetime.fromtimestamp(began_utc_ns / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
     make_parent(parent)
     try:
         for name in _names(f"{stamp}-{scenario}"):

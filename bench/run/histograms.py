@@ -19,12 +19,12 @@ from hdrh.histogram import HdrHistogram
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
+from bench.units import NS_PER_S, US_PER_MS
 
 DIGITS = 3
 ENOUGH = 1024
 """How many values wait until they are counted together, which takes 0.1 ms."""
 LONGEST_US = 600_000_000
-US_PER_MS = 1000
 FASTEST_BYTES_PER_S = 10_000_000_000
 ALL = "all"
 """The step of a measure that has none."""
@@ -154,7 +154,7 @@ class Histograms:
 
     def lines(self, began_utc_ns: int, now_utc_ns: int) -> Iterator[str]:
         """Encode one log line per histogram (0.2–0.3 ms each), so that the caller can pause between them."""
-        seconds = (now_utc_ns - began_utc_ns) / 1e9
+        seconds = (now_utc_ns - began_utc_ns) / NS_PER_S
         for key, histogram in list(self.items()):
             longest = histogram.get_max_value() / 1000
             yield f"Tag={key.tag},0.000,{seconds:.3f},{longest:.3f},{histogram.encode().decode('ascii')}\n"
@@ -189,7 +189,7 @@ def empty(measure: str) -> HdrHistogram:
 
 def header(began_utc_ns: int, *, simulated: bool) -> str:
     """The log's opening comments."""
-    began = began_utc_ns / 1e9
+    began = began_utc_ns / NS_PER_S
     return (
         "#[Histogram log format version 1.2]\n"
         + ("#[SIMULATED: measured against rtbench simulate]\n" if simulated else "")

@@ -30,8 +30,8 @@ from bench.run.rows import FOREIGN, said_row, session_row, turn_row
 from bench.run.seconds import Second
 from bench.run.spool import Spool
 from bench.transport.base import Received
+from bench.units import NS_PER_S, NS_PER_US
 
-US, NS_PER_S = 1000, 1_000_000_000
 UNKNOWN_NAMES = 200
 INCIDENTS = 100
 DETAIL_CHARACTERS = 300
@@ -123,7 +123,7 @@ class Recorder:
         second.turns_failed += outcome_class(turn.outcome) == "failed"
         second.throttled += is_throttled(turn.outcome)
         for gap_ns in turn.gaps_ns:
-            record.record_gap(gap_ns // US)
+            record.record_gap(gap_ns // NS_PER_US)
         self._append("turns", record, turn_row(turn, self._utc_offset_ns))
         if self._keeps_said:
             ids = {"session_id": record.labels.session_id, "service_session_id": record.service_session_id or None}
@@ -185,7 +185,7 @@ class Recorder:
 
     def hub_delay(self, delay_ns: int) -> None:
         """Count how late a 10 ms timer ran."""
-        self._record_hub_delay[self._phase(monotonic_ns())](max(0, delay_ns) // US)
+        self._record_hub_delay[self._phase(monotonic_ns())](max(0, delay_ns) // NS_PER_US)
         self._hub_delay_max_ns = max(self._hub_delay_max_ns, delay_ns)
 
     def _phase(self, at_ns: int) -> str:
@@ -201,7 +201,7 @@ class Recorder:
     def _append_seconds(self) -> None:
         now_ns, cpu_s = monotonic_ns(), time.process_time()
         length_ns = max(1, now_ns - self._second_began_ns)
-        cpu = (cpu_s - self._cpu_s) / (length_ns / 1e9)
+        cpu = (cpu_s - self._cpu_s) / (length_ns / NS_PER_S)
         phase = self._phase(self._second_began_ns)
         second = (self._second_began_ns + length_ns // 2 + self._utc_offset_ns) // NS_PER_S
         self._cpu_s, self._second_began_ns = cpu_s, now_ns
@@ -308,19 +308,19 @@ class SessionRecord:
                 self._note_simulated({}, event.session)
             elif kind is Kind.RATE_LIMITS:
                 second.note(event.limits)
-        self._record_error(error_ns // US)
+        self._record_error(error_ns // NS_PER_US)
         if kernel:
             lag_ns = handled_ns - at_ns
             if lag_ns > second.receive_lag_max_ns:
                 second.receive_lag_max_ns = lag_ns
-            self._record_lag(lag_ns // US)
+            self._record_lag(lag_ns // NS_PER_US)
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         second = self.target.second
         second.wire_bytes_sent += wire_bytes
         second.audio_bytes_sent += audio_bytes
         if lag_ns is not None:
-            self._record_send_lag(max(0, lag_ns) // US)
+            self._record_send_lag(max(0, lag_ns) // NS_PER_US)
 
     def turn_began(self) -> None:
         self.target.second.turns_begun += 1

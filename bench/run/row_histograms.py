@@ -22,8 +22,8 @@ from bench.run import folder as files
 from bench.run.histograms import ALL, MEASURED, Histograms, Key, StepLabels, turn_step
 from bench.run.measured import values_ns
 from bench.run.part import Part
+from bench.units import NS_PER_US
 
-US = 1000
 FROM_ROWS = tuple(
     name for name, measure in CATALOGUE.items() if measure.unit == "ms" and (measure.begin or measure.column)
 )
@@ -71,7 +71,7 @@ def _record_table(
 def _values_us(rows: pd.DataFrame, measure: Measure) -> tuple[npt.NDArray[np.bool_], Integers]:
     """Which rows have the measure, and its values, in whole µs."""
     values = values_ns(rows, measure)
-    return ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // US
+    return ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
 
 
 def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:

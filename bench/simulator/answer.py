@@ -16,10 +16,11 @@ from bench.protocol.openai_ga import GA_FORMATS
 from bench.simulator.cap import AUDIO_ANSWER_TEXT_TOKENS
 from bench.simulator.conversation import Conversation, Item
 from bench.simulator.outbox import Render, Step
-from bench.simulator.schedule import NS_PER_MS, Schedule
+from bench.simulator.schedule import Schedule
 from bench.simulator.session import Output
 from bench.simulator.voice import TOKEN_MS, Block, Reply
 from bench.simulator.wire import GA, DeltaTemplate, Ids, Json, Names, Outgoing, event_bytes, json_string
+from bench.units import NS_PER_MS
 
 CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
 

@@ -31,6 +31,7 @@ from bench.simulator.refusals import EXPIRED_REASON, GOING_AWAY, SESSION_EXPIRED
 from bench.simulator.stream import Stream
 from bench.simulator.truth import TruthLog
 from bench.simulator.wire import Ids, Outgoing, error_fields, event_bytes, text_frame
+from bench.units import NS_PER_S
 
 MAX_MESSAGE_BYTES = 16 << 20  # appends may hold 15 MiB
 CLOSE_LIMIT_S = 5.0
@@ -117,7 +118,7 @@ class Connection:
 
     def _verdict(self, request: Request, at_ns: int) -> Accepted | Refused:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        verdict = judge(request.path, headers, self._shared.door, utc_ns() / 1e9)
+        verdict = judge(request.path, headers, self._shared.door, utc_ns() / NS_PER_S)
         if isinstance(verdict, Refused) or verdict.complaint:
             return verdict
         wait_ns = self._shared.quota.connect(at_ns)
@@ -136,8 +137,8 @@ class Connection:
             self._shared.truth.opened(self._behaviour.ids.session, accepted.token, at_ns)
         opened_ns = monotonic_ns()
         self._behaviour.open(opened_ns)
-        expires_ns = opened_ns + int(self._shared.session_cap_s * 1e9)
-        self._chores.append(self._shared.loop.call_at(expires_ns / 1e9, self._expire, expires_ns))
+        expires_ns = opened_ns + int(self._shared.session_cap_s * NS_PER_S)
+        self._chores.append(self._shared.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns))
         self._ping_later()
 
     def _complain(self, complaint: Complaint) -> None:

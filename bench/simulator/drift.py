@@ -17,6 +17,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from bench.units import NS_PER_S
+
 WAVES = 256
 
 
@@ -31,7 +33,7 @@ class Drift:
     def factor(self, at_ns: int) -> float:
         """What delays are multiplied by at an instant of CLOCK_MONOTONIC: its logarithm is the process."""
         rates, phases = self._waves
-        waves = np.cos(rates * (at_ns / 1e9) + phases)
+        waves = np.cos(rates * (at_ns / NS_PER_S) + phases)
         return float(np.exp(self.sd * np.sqrt(2 / WAVES) * waves.sum()))
 
     @cached_property

@@ -23,6 +23,7 @@ from bench.clock import utc_ns
 from bench.errors import UsageError
 from bench.protocol.simulated import SIMULATOR_HEADER
 from bench.simulator.tokens import Tokens
+from bench.units import NS_PER_S
 
 PATH = "/msi/token"
 API_VERSION = "2019-08-01"
@@ -117,7 +118,7 @@ async def served(identity: Identity | None, family: socket.AddressFamily) -> Asy
         with contextlib.suppress(*_ENDS), contextlib.closing(writer):
             async with asyncio.timeout(REQUEST_LIMIT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-            said = identity.answer(*_request(head), utc_ns() / 1e9)
+            said = identity.answer(*_request(head), utc_ns() / NS_PER_S)
             await asyncio.sleep(said.delay_s)
             writer.write(_response(said))
             await writer.drain()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.units import NS_PER_MS
+
 STEP_NS = 100_000
 STEPS = 10_000  # the last step holds everything from 1 s on
 LATE_MS = 1.0
@@ -36,7 +38,7 @@ class Lateness:
         for step, count in enumerate(self._counts):
             seen += count
             if count and seen >= wanted:
-                return (step + 1) * STEP_NS / 1e6
+                return (step + 1) * STEP_NS / NS_PER_MS
         return 0.0
 
 
@@ -61,5 +63,7 @@ def summary(parts: Sequence[Tally]) -> str:
     worst_ms = max(part.lateness.quantile_ms(0.99) for part in parts)
     worst = f" (of {len(parts)} workers the latest: p99 ≤ {worst_ms:.1f} ms)" if len(parts) > 1 else ""
     warning = "WARN: the simulator was late, do not trust its delays: " if worst_ms > WARN_MS else ""
-    figures = f"handed − due: p50 ≤ {p50_ms:.1f} ms, p99 ≤ {p99_ms:.1f} ms{worst}, max {lateness.max_ns / 1e6:.1f} ms"
+    figures = (
+        f"handed − due: p50 ≤ {p50_ms:.1f} ms, p99 ≤ {p99_ms:.1f} ms{worst}, max {lateness.max_ns / NS_PER_MS:.1f} ms"
+    )
     return f"SIMULATED: {counts}, {warning}{figures}"

@@ -18,6 +18,7 @@ from bench.shapes import Choice, Field, Flag, Number, Schema, Shape, Table, Unfi
 from bench.simulator import refusals
 from bench.simulator.drift import Drift
 from bench.simulator.quota import UNLIMITED, Limits
+from bench.units import NS_PER_MS
 from bench.yaml_file import Value, read_yaml
 
 NORMAL_P95 = 1.6448536269514722  # the standard normal distribution's 95th percentile
@@ -35,7 +36,7 @@ class LogNormal:
 
     def draw_ns(self, rng: np.random.Generator) -> int:
         sigma = math.log(self.p95_ms / self.p50_ms) / NORMAL_P95
-        return int(self.p50_ms * math.exp(sigma * rng.standard_normal()) * 1e6)
+        return int(self.p50_ms * math.exp(sigma * rng.standard_normal()) * NS_PER_MS)
 
 
 @dataclass(frozen=True)

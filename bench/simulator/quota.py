@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bench.units import NS_PER_MS, NS_PER_S
+
 MINUTE_NS = 60_000_000_000
 UNITS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
 
@@ -95,7 +97,7 @@ class Quota:
                 "name": name,
                 "limit": allowance.limit,
                 "remaining": allowance.remaining(at_ns),
-                "reset_seconds": round(allowance.reset_ns(at_ns) / 1e9, 3),
+                "reset_seconds": round(allowance.reset_ns(at_ns) / NS_PER_S, 3),
             }
             for name, allowance in self._of_responses().items()
         ]
@@ -131,7 +133,7 @@ def _exhausted(name: str, allowance: Allowance, asked: int, model: str, at_ns: i
 
 def duration(span_ns: int) -> str:
     """In the service's words, rounded up to whole milliseconds: 250ms, 6.232s, 1m26.4s."""
-    span_ms = -(-span_ns // 1_000_000)
+    span_ms = -(-span_ns // NS_PER_MS)
     if span_ms < 1000:
         return f"{span_ms}ms"
     minutes, rest_ms = divmod(span_ms, 60_000)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-NS_PER_S = 1_000_000_000
+from bench.units import NS_PER_MS, NS_PER_S
+
 REFUSED_WAIT_NS = 2 * NS_PER_S  # what a made-up 429 or 503 asks clients to wait
 GOING_AWAY = 1001
 SESSION_EXPIRED = "session_expired"
@@ -48,7 +49,7 @@ class Refused:
         """The wait in whole seconds and in milliseconds, both rounded up."""
         if not self.wait_ns:
             return {}
-        return {"retry-after": str(-(-self.wait_ns // NS_PER_S)), "retry-after-ms": str(-(-self.wait_ns // 1_000_000))}
+        return {"retry-after": str(-(-self.wait_ns // NS_PER_S)), "retry-after-ms": str(-(-self.wait_ns // NS_PER_MS))}
 
 
 BAD_KEY = Refused(

@@ -15,8 +15,8 @@ import numpy as np
 
 from bench.simulator.profile import LogNormal, Profile
 from bench.simulator.voice import Block, Reply
+from bench.units import NS_PER_MS, NS_PER_S
 
-NS_PER_MS = 1_000_000
 OPENING_NS = 10 * NS_PER_MS  # output item and content part open at most so long before the first delta
 
 
@@ -58,7 +58,7 @@ def text_schedule(profile: Profile, reply: Reply, at_ns: int, earliest_ns: int, 
     """The same for an answer in text alone, which goes on at a steady pace."""
     first_ns = max(earliest_ns, at_ns + _drawn(profile, profile.delays.first_text, at_ns, rng))
     created_ns = _created(profile, at_ns, earliest_ns, first_ns, rng)
-    last_ns = first_ns + int(len(reply.tokens) / profile.text_tokens_per_s * 1e9)
+    last_ns = first_ns + int(len(reply.tokens) / profile.text_tokens_per_s * NS_PER_S)
     return _schedule(profile, created_ns, _spread(0, reply.tokens, first_ns, last_ns), rng)
 
 

@@ -38,6 +38,7 @@ from bench.simulator.timetable import Alarm
 from bench.simulator.truth import TruthLog
 from bench.simulator.voice import Reply
 from bench.simulator.wire import Ids
+from bench.units import NS_PER_S
 
 BACKLOG = 1024
 FLUSH_S = 0.5
@@ -143,7 +144,7 @@ class Server:
         return Behaviour(
             accepted.dialect,
             accepted.model,
-            int(utc_ns() / 1e9 + self._offer.profile.session_cap_s),
+            int(utc_ns() / NS_PER_S + self._offer.profile.session_cap_s),
             self._offer.profile,
             self._offer.replies,
             np.random.default_rng(self._worker.seeds(self._offer.seed, self.sessions)),

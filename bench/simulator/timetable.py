@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 from bench.clock import monotonic_ns
+from bench.units import NS_PER_S
 
 
 class Sender(Protocol):
@@ -86,4 +87,4 @@ class Alarm:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_ns = due_ns
-        self._timer = self._loop.call_at(due_ns / 1e9, self._ring)
+        self._timer = self._loop.call_at(due_ns / NS_PER_S, self._ring)

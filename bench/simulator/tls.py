@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bench.clock import utc_ns
+from bench.units import NS_PER_S
 
 LIFE = timedelta(days=30)
 NAMES = (
@@ -38,7 +39,7 @@ def _name(common_name: str) -> x509.Name:
 
 
 def _builder(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.fromtimestamp(utc_ns() / 1e9, UTC)
+    now = datetime.fromtimestamp(utc_ns() / NS_PER_S, UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(_name(subject))

@@ -54,6 +54,7 @@ from bench.errors import UsageError
 from bench.simulator.behaviour import Received
 from bench.simulator.lateness import Tally
 from bench.simulator.wire import Outgoing
+from bench.units import NS_PER_MS
 
 SCHEMA = 2
 BLOCK_LINES = 256
@@ -98,7 +99,7 @@ class TruthLog:
         late = tally.lateness
         line = {"d": "end", "sessions": tally.sessions, "events": late.count}
         line |= {"late_p50_ms": late.quantile_ms(0.5), "late_p99_ms": late.quantile_ms(0.99)}
-        self._write(line | {"late_max_ms": late.max_ns / 1e6, "cpu_s": round(tally.cpu_s, 3)})
+        self._write(line | {"late_max_ms": late.max_ns / NS_PER_MS, "cpu_s": round(tally.cpu_s, 3)})
         self.flush()
 
     def _write(self, line: dict[str, Any]) -> None:

@@ -16,10 +16,10 @@ from bench.simulator.input_audio import InputAudio, Speech
 from bench.simulator.outbox import Outbox, Render, Step
 from bench.simulator.profile import LogNormal, Profile
 from bench.simulator.responses import Responses
-from bench.simulator.schedule import NS_PER_MS
 from bench.simulator.session import Detection, Session
 from bench.simulator.transcription import Transcription
 from bench.simulator.wire import GA, Names, Outgoing, RejectedError
+from bench.units import NS_PER_MS
 
 MIN_COMMIT_MS = 100
 SEMANTIC_END = {"low": (2.0, 8_000), "medium": (1.0, 4_000), "auto": (1.0, 4_000), "high": (0.5, 2_000)}

@@ -27,8 +27,8 @@ from bench.target.credentials import Credential, hidden
 from bench.target.proxies import environment_proxy_secrets, proxy_secrets, proxy_url
 from bench.target.target import Entra
 from bench.transport.base import Proxy
+from bench.units import NS_PER_S
 
-SECOND_NS = 1_000_000_000
 FIRST_RETRIES = 2
 """azure-identity's own retries, of answers like 429 and 500, when a run begins; later the background asks again."""
 CONNECT_LIMIT_S, READ_LIMIT_S = 3, 10
@@ -95,12 +95,12 @@ def fetch_token(entra: Entra, retries: int) -> Token:
 def read_token(secret: str, expires_s: int, issuer: str) -> Token:
     """A token as it was answered; `expires_s` in Unix time. Raises SignInError for what cannot be one."""
     now_ns, wall_ns = now_with_realtime()
-    left_ns = expires_s * SECOND_NS - wall_ns
+    left_ns = expires_s * NS_PER_S - wall_ns
     if not secret or not all("!" <= character <= "~" for character in secret):
         raise SignInError(f"{issuer}: the answer holds no token that fits a header")
     if left_ns <= 0:
         raise SignInError(
-            f"{issuer}: the token has ended {-left_ns / SECOND_NS:.0f} s ago; is this machine's clock right?"
+            f"{issuer}: the token has ended {-left_ns / NS_PER_S:.0f} s ago; is this machine's clock right?"
         )
     return Token(Credential("Authorization", secret, "Bearer"), now_ns + left_ns, issuer, public_claims(secret))
 

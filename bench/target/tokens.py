@@ -17,7 +17,6 @@ from bench.errors import ConnectError, UsageError
 from bench.target.credentials import Credential, hidden
 from bench.target.identity import (
     FIRST_RETRIES,
-    SECOND_NS,
     Fetch,
     SignInError,
     Token,
@@ -28,6 +27,7 @@ from bench.target.identity import (
 from bench.target.proxies import proxy_secrets
 from bench.target.target import Entra, Target
 from bench.transport.limit import within
+from bench.units import NS_PER_S
 
 MARGIN_S = 0.5
 """A token is not sent in the last moment of its life: the service checks it a little later."""
@@ -37,7 +37,7 @@ LONGEST_OUTAGE_BACKOFF_S = 5.0
 """While no token lives, sessions fail: the service is asked more often then."""
 FETCH_LIMIT_S = 30.0
 """azure-identity limits each connect and each read, and not all of them together."""
-LONGEST_SESSION_NS = 60 * 60 * SECOND_NS
+LONGEST_SESSION_NS = 60 * 60 * NS_PER_S
 """For so long after its end a token may still be quoted, in the session that was opened with it."""
 REFRESH: Final = "token_refresh"
 
@@ -183,7 +183,7 @@ class SignIn:
         asked_ns = self._asked_ns
         if asked_ns is None:
             return self._problem
-        return f"{self._problem}; the next was asked for {(monotonic_ns() - asked_ns) / SECOND_NS:.0f} s ago"
+        return f"{self._problem}; the next was asked for {(monotonic_ns() - asked_ns) / NS_PER_S:.0f} s ago"
 
     def _renew_for_ever(self) -> None:
         while not self._closed.wait(self._pause_s()):
@@ -249,7 +249,7 @@ class SignIn:
 
 
 def _left_s(token: Token) -> float:
-    return (token.expires_ns - monotonic_ns()) / SECOND_NS
+    return (token.expires_ns - monotonic_ns()) / NS_PER_S
 
 
 def _secrets(targets: Iterable[Target]) -> Iterator[Credential]:

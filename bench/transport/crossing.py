@@ -15,6 +15,7 @@ from bench.transport.loop import LoopWatch
 from bench.transport.proxy import tunnel
 from bench.transport.tcp import Stream, TcpStream, connect_first, look_up
 from bench.transport.tls import shake_hands
+from bench.units import NS_PER_S
 
 
 def connect(
@@ -62,7 +63,7 @@ def _tunnelled(proxy: Proxy, host: str, port: int, limits: Limits, phases: Phase
     if not proxy.remote_dns:
         asked_for = _address(asked_for, port, limits, proxy)
     phases.mark("dns_done")
-    until_ns = monotonic_ns() + int(limits.tcp * 1e9)
+    until_ns = monotonic_ns() + int(limits.tcp * NS_PER_S)
     tcp = TcpStream(connect_first(addresses, limits.tcp, "proxy"), watch, "proxy")
     try:
         tunnel(tcp, proxy, asked_for, port, until_ns)

@@ -12,9 +12,9 @@ import resource
 import gevent
 
 from bench.clock import monotonic_ns
+from bench.units import NS_PER_S
 
 BLOCKED_NS = 30_000  # a poll that finds something ready takes a few µs
-SECOND_NS = 1_000_000_000
 ALLOWED_DELAY_NS = 1_000_000
 HELD_UP_NS = 2_000_000
 """A poll that returns so long after it was to was held up: a timer may be 1 ms late, and a wake-up takes its time."""
@@ -36,7 +36,7 @@ class LoopWatch:
         """p99 and maximum of (poll return − kernel stamp) over about the last second, in reads of one event."""
         self._delays: list[int] = []
         self._windows = 0
-        self._window_ns = self.poll_end_ns + SECOND_NS
+        self._window_ns = self.poll_end_ns + NS_PER_S
         self._switches = _voluntary_switches()
         loop = gevent.get_hub().loop
         self._prepare = loop.prepare(ref=False)
@@ -114,7 +114,7 @@ class LoopWatch:
             self._delays.sort()
             self.wake_delays_ns = (self._delays[math.ceil(0.99 * len(self._delays)) - 1], self._delays[-1])
             self._delays.clear()
-            self._window_ns = self.poll_end_ns + SECOND_NS
+            self._window_ns = self.poll_end_ns + NS_PER_S
             self._windows += 1
 
 

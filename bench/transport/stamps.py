@@ -9,6 +9,7 @@ from gevent.server import StreamServer
 from bench.clock import monotonic_ns
 from bench.transport.loop import LoopWatch
 from bench.transport.tcp import TcpStream, connect_first, look_up
+from bench.units import NS_PER_S
 
 LOOPBACK = "127.0.0.1"
 
@@ -22,7 +23,7 @@ def kernel_stamps(limit_s: float) -> bool:
         stream = TcpStream(connect_first(addresses, limit_s), LoopWatch.of_hub())
         try:
             stream.write(b"?")
-            read = stream.read(monotonic_ns() + int(limit_s * 1e9))
+            read = stream.read(monotonic_ns() + int(limit_s * NS_PER_S))
         finally:
             stream.close()
     finally:

@@ -16,6 +16,7 @@ from bench.errors import ConnectError
 from bench.transport.base import Network, Transmitted, authority
 from bench.transport.loop import LoopWatch
 from bench.transport.transmit import TransmitStamps
+from bench.units import NS_PER_S, NS_PER_US
 
 READ_BYTES = 65_536
 SHARE_NS = 10_000_000
@@ -167,7 +168,7 @@ class TcpStream:
 
     def _wait(self, kind: int, until_ns: int) -> bool:
         """Switch to the hub until the socket is ready; False when `until_ns` passed before."""
-        seconds = (until_ns - monotonic_ns()) / 1e9
+        seconds = (until_ns - monotonic_ns()) / NS_PER_S
         if seconds <= 0:
             gevent.sleep(0)  # whoever is behind its schedule lets the others run all the same
             return False
@@ -199,7 +200,7 @@ class TcpStream:
         )
         if min_rtt_us == NOT_MEASURED:
             return None
-        return Network(rtt_us * 1_000, min_rtt_us * 1_000, retransmits, self._scope)
+        return Network(rtt_us * NS_PER_US, min_rtt_us * NS_PER_US, retransmits, self._scope)
 
     def close(self) -> None:
         for watcher in self._io.values():
@@ -232,11 +233,11 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
     There is one limit for all: each gets an even share of what is left of it, so that one that swallows packets, as
     that of a family which is not routed here, leaves time for the others.
     """
-    until_ns = monotonic_ns() + int(limit_s * 1e9)
+    until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
     problem = ConnectError("refused:dns", "the name has no address")
     for tried, (family, kind, proto, _, address) in enumerate(addresses):
         place, sock = authority(*address[:2]), None
-        share_s = max(0.001, (until_ns - monotonic_ns()) / 1e9 / (len(addresses) - tried))
+        share_s = max(0.001, (until_ns - monotonic_ns()) / NS_PER_S / (len(addresses) - tried))
         try:
             sock = gevent.socket.socket(family, kind, proto)
             sock.settimeout(share_s)

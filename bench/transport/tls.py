@@ -12,6 +12,7 @@ from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError, UsageError
 from bench.transport.base import Network, Transmitted
 from bench.transport.tcp import READ_BYTES, Read, TcpStream
+from bench.units import NS_PER_S
 
 TLS_RECORD_HEADER = 5
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
@@ -163,7 +164,7 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
     """TLS to `host`, which its certificate must name; raises ConnectError `refused:tls` or `timeout:tls`."""
     tls = TlsStream(tcp, context, host)
     try:
-        tls.handshake(monotonic_ns() + int(limit_s * 1e9))
+        tls.handshake(monotonic_ns() + int(limit_s * NS_PER_S))
     except ssl.SSLCertVerificationError as error:
         remedy = DISTRUST_REMEDIES.get(error.verify_code, TRUST_REMEDY)
         raise ConnectError("refused:tls", f"{host}: {error.verify_message}; {remedy}") from None

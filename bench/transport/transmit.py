@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from bench.clock import monotonic_of
 from bench.transport.base import Transmitted
+from bench.units import NS_PER_S
 
 SO_TIMESTAMPING = 37  # asm-generic/socket.h; Python's socket module names neither this nor what follows
 TX_SOFTWARE, REPORT_SOFTWARE, OPT_ID, TX_ACK, OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 9, 1 << 11
@@ -135,7 +136,7 @@ def read_answer(ancillary: Iterable[tuple[int, int, bytes]]) -> Answer | None:
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING) and len(data) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            at_ns = seconds * 1_000_000_000 + nanoseconds
+            at_ns = seconds * NS_PER_S + nanoseconds
         elif (level, kind) in RECEIVED_ERRORS and len(data) >= _EXTENDED_ERROR.size:
             error = _EXTENDED_ERROR.unpack_from(data)
     if at_ns is None or error is None:

@@ -39,6 +39,7 @@ from bench.transport.crossing import connect
 from bench.transport.deflate import MeasuredDeflate, offer
 from bench.transport.frames import LONGEST, frame_bytes, leading_texts
 from bench.transport.tcp import Read, Stream
+from bench.units import NS_PER_S
 
 ABNORMAL = 1006
 NORMAL = 1000
@@ -121,7 +122,7 @@ class WebSocket:
             request.headers[name] = value
         self._protocol.send_request(request)
         broke = self._asked()
-        until_ns = monotonic_ns() + (0 if broke else int(limits.upgrade * 1e9))
+        until_ns = monotonic_ns() + (0 if broke else int(limits.upgrade * NS_PER_S))
         answer = self._hear_answer(until_ns)
         if answer is not None and answer.status != SWITCHING:
             raise refusal(self._hear_body(answer, until_ns))

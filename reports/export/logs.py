@@ -11,9 +11,9 @@ from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS, TableName
+from bench.units import NS_PER_S
 from reports.runs import read_histograms
 
-NS_PER_S = 1_000_000_000
 AS_IT_IS = "surrogateescape"
 """A log is ASCII; what is none is copied as it stands."""
 

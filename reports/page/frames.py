@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.units import NS_PER_S
 from reports.bins import time_step
 from reports.page.svg import nines
 from reports.samples import Sampled
@@ -114,7 +115,7 @@ def flows(summary: Summary) -> list[Flow]:
         return []
     columns = [f"{kind}_bytes_{way}" for kind in ("audio", "wire") for way in ("sent", "received")]
     per_second, lasted_s = _rates(seconds, columns)
-    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.began_utc_ns / 1e9
+    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.began_utc_ns / NS_PER_S
     bin_s = time_step(max(1.0, float(at_s[-1])), 200)
     place = (at_s // bin_s).astype(np.int64)
     binned = per_second.mul(lasted_s, axis=0).groupby(place).sum().div(lasted_s.groupby(place).sum(), axis=0)
@@ -133,7 +134,7 @@ def _rates(seconds: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, pd.
     A second that was cut, as the last one of a run is, counts for as long as it lasted; one of which less than half was
     recorded says little of its rate and is left out, where there are others.
     """
-    own_s = seconds["length_ns"] / 1e9
+    own_s = seconds["length_ns"] / NS_PER_S
     longest_s = own_s.groupby(seconds["second"]).transform("max")
     # a worker that ended before the others sent nothing for the rest; one that was held up tells of more than a second
     over_s = np.maximum(own_s, np.minimum(longest_s, 1.0))

@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bench.measures import CATALOGUE
+from bench.units import NS_PER_S
 from reports.blocks import Block, Cell, Column, Fold, Inline, Line, Paragraph, Row, Section, Term, table
 from reports.numbers import count, percent
 from reports.page.frames import WHOLE_S
@@ -37,7 +38,7 @@ def health(summary: Summary) -> Section:
             f"{count(totals.get('stamp_fallbacks') or 0)} without a kernel stamp."
         )
     seconds = measured_seconds(summary.run.seconds, summary.window.measured_from_s)
-    cpu = seconds.loc[(seconds["length_ns"] >= WHOLE_S * 1e9).to_numpy(), "cpu"]  # of a cut second it says little
+    cpu = seconds.loc[(seconds["length_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"]  # of a cut second it says little
     if cpu.notna().any():
         said.append(f"Processor of the busiest worker: {percent(float(cpu.max()), 1)} at most.")
     if summary.turns.rows.size:

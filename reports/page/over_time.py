@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bench.units import NS_PER_S
 from reports.bins import time_step
 from reports.page.svg import log_range
 from reports.statistics.quantiles import Floats, quantile
@@ -80,7 +81,7 @@ class OverTime:
 def over_time(summary: Summary) -> OverTime | None:
     """The main measures over the run, warm-up included; None without a single value."""
     frame = summary.turns.frame
-    at_s = (frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.began_utc_ns) / 1e9
+    at_s = (frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.began_utc_ns) / NS_PER_S
     drawn = [(pool, _drawn(summary, pool)) for pool in summary.turns.pools]
     drawn = [(pool, values) for pool, values in drawn if not np.isnan(values).all()]
     if not drawn:
@@ -182,6 +183,6 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
     if not len(seconds):
         return np.zeros(0), np.zeros(0)
     per_second = seconds.groupby("second")["sessions_active"].sum()
-    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.began_utc_ns / 1e9
+    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.began_utc_ns / NS_PER_S
     every = max(1, -(-at_s.size // 240))
     return np.maximum(at_s[::every], 0.0), per_second.to_numpy(dtype=np.float64)[::every]

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from bench.units import NS_PER_S
+
 Stretch = tuple[int, int]
 """From, to: ns of the log's clock."""
 
@@ -28,7 +30,7 @@ def stretches(log: Path, begin_ns: int, end_ns: int, bytes_per_s: int, buffer_ns
         else:
             began_ns, played = at_ns if found else at_ns + buffer_ns, 0
         played += size
-        found.append((began_ns, began_ns + played * 10**9 // bytes_per_s))
+        found.append((began_ns, began_ns + played * NS_PER_S // bytes_per_s))
     return tuple(found)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.units import NS_PER_S
 from reports.statistics.quantiles import Floats, Integers, Sample, estimates
 from reports.summary.summary import Summary
 
@@ -48,7 +49,7 @@ class Course:
 def courses(summary: Summary) -> list[Course]:
     """Of each pool by its main measure; those whose median is finite."""
     turns, found = summary.turns, []
-    at_s = (turns.column("start_utc_ns") - summary.window.began_utc_ns) / 1e9
+    at_s = (turns.column("start_utc_ns") - summary.window.began_utc_ns) / NS_PER_S
     for pool, answer in zip(turns.pools, summary.answers, strict=True):
         one, median = summary.samples[summary.mains[pool.origin]], answer.figures.at(0.5).value
         wanted = np.zeros_like(one.applies)

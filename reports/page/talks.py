@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.units import NS_PER_S
 from reports.page.played import stretches
 from reports.runs import row_of
 from reports.statistics.quantiles import rank
@@ -17,7 +18,6 @@ from reports.summary.summary import HEARD, Summary
 
 BYTES_PER_S = {"pcm16": 48_000, "g711_ulaw": 8_000, "g711_alaw": 8_000}
 """Of decoded audio, by the script's format of output."""
-NS = 1e9
 LONGEST_BUFFER_MS = 2_000
 """What a script can ask of the player."""
 AGREES_S = 0.001
@@ -103,7 +103,7 @@ def _talks(summary: Summary, chosen: dict[str, int]) -> Iterable[Talk]:
 
 
 def _after_speech(turn: pd.Series[Any], instant: str) -> float:
-    return float(turn[f"{instant}_at_ns"] - turn["speech_end_at_ns"]) / NS
+    return float(turn[f"{instant}_at_ns"] - turn["speech_end_at_ns"]) / NS_PER_S
 
 
 def _ended(talk: Talk, script: dict[str, Any], turn: pd.Series[Any]) -> Talk:
@@ -123,11 +123,11 @@ def _placed(summary: Summary, talk: Talk, turn: pd.Series[Any], script: dict[str
     rate = BYTES_PER_S.get(str(script.get("output_format")))
     if not (talk.event_log and talk.stall_s and rate and turn["ended_at_ns"] > 0):
         return talk
-    began_ns, buffer_ns = int(turn["start_ns"]), round(_buffer_s(script) * NS)
+    began_ns, buffer_ns = int(turn["start_ns"]), round(_buffer_s(script) * NS_PER_S)
     log = summary.run.folder / talk.event_log
     found = stretches(log, began_ns, began_ns + int(turn["ended_at_ns"]), rate, buffer_ns)
     speech_end_ns = began_ns + int(turn["speech_end_at_ns"])
-    heard = tuple(((begin - speech_end_ns) / NS, (end - speech_end_ns) / NS) for begin, end in found)
+    heard = tuple(((begin - speech_end_ns) / NS_PER_S, (end - speech_end_ns) / NS_PER_S) for begin, end in found)
     gaps_s = sum(after[0] - before[1] for before, after in pairwise(heard))
     return replace(talk, heard=heard) if abs(gaps_s - talk.stall_s) < AGREES_S else talk
 

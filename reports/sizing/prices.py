@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.money import cost_usd
+from bench.units import NS_PER_S
 from reports.runs import Run
 from reports.sides.side import Side
 from reports.statistics.components import Price
@@ -38,7 +39,9 @@ def time_price(side: Side) -> Price:
         return UNKNOWN
     length = sessions["ended_at_ns"].to_numpy(dtype=np.float64)[good]
     opening = float(opened[good].mean())
-    return _price(opening / 1e9, (float(length.sum()) - opening * good.sum()) / float(begun[good].sum()) / 1e9)
+    return _price(
+        opening / NS_PER_S, (float(length.sum()) - opening * good.sum()) / float(begun[good].sum()) / NS_PER_S
+    )
 
 
 def usd_price(side: Side) -> Price:

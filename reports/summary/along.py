@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from bench.units import NS_PER_S
 from reports.numbers import NBSP, three
 from reports.samples import Sampled
 from reports.statistics.quantiles import Estimate, Floats, Integers, Sample, estimates
@@ -122,7 +123,7 @@ def ages(turns: Turns, sessions: pd.DataFrame) -> Floats:
     began = pd.Series(sessions["start_utc_ns"].to_numpy(dtype=np.float64), index=sessions["session_id"].astype(str))
     of_category = began[~began.index.duplicated()].reindex(turns.frame["session_id"].cat.categories.astype(str))
     # whole numbers of ns exceed what a float holds exactly by some 100 ns: nothing to an age in seconds
-    age_s: Floats = (turns.column("start_utc_ns") - of_category.to_numpy()[turns.session]) / 1e9
+    age_s: Floats = (turns.column("start_utc_ns") - of_category.to_numpy()[turns.session]) / NS_PER_S
     return np.maximum(age_s, 0.0)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.plain import printable
+from bench.units import NS_PER_MS
 from reports.numbers import NBSP, change, count, listed, ms, percent, plural, shortened, together
 from reports.summary.figures import Figures
 from reports.summary.outcomes import Outcomes
@@ -198,7 +199,7 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     members = there[["pair", "target"]].drop_duplicates().groupby("pair").size()
     whole = members[members == arms].index
     start_ns = pair["start_ns"].agg(["min", "max"]).loc[whole]
-    apart_ms = float((start_ns["max"] - start_ns["min"]).max()) / 1e6 if len(whole) else 0.0
+    apart_ms = float((start_ns["max"] - start_ns["min"]).max()) / NS_PER_MS if len(whole) else 0.0
     never = there.loc[there["session_ready_ms"].isna() & (there["outcome_class"] == "failed"), "pair"]
     unopened = int(whole.isin(never).sum())
     return Interleaving(arms, len(whole), len(members) - len(whole), int(there["block"].nunique()), unopened, apart_ms)

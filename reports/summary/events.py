@@ -11,6 +11,7 @@ import pandas as pd
 from bench.measures import CATALOGUE
 from bench.run import histograms as hdr
 from bench.run.histograms import MEASURED, Key
+from bench.units import NS_PER_S
 from reports.runs import Run
 
 ALL = "all"
@@ -117,4 +118,4 @@ def measured_seconds(seconds: pd.DataFrame, since_s: int) -> pd.DataFrame:
 def recorded_s(seconds: pd.DataFrame) -> float:
     """How long was recorded: the worker that recorded longest, whatever parts of seconds its rows are."""
     length_ns = seconds.groupby(["worker", "target"])["length_ns"].sum()
-    return max(1e-9, float(length_ns.max()) / 1e9) if len(length_ns) else 1.0
+    return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.units import NS_PER_S
 from reports.numbers import listed
 
 
@@ -53,7 +54,7 @@ def incidents_of(document: Mapping[str, Any], began_utc_ns: int) -> Incidents:
 def _read(document: Mapping[str, Any], began_utc_ns: int) -> Iterable[Incident]:
     for entry in document.get("incidents") or []:
         if isinstance(entry, dict):
-            at_s = (int(entry.get("at_utc_ns") or began_utc_ns) - began_utc_ns) / 1e9
+            at_s = (int(entry.get("at_utc_ns") or began_utc_ns) - began_utc_ns) / NS_PER_S
             yield Incident(
                 at_s, int(entry.get("worker") or 0), str(entry.get("kind") or ""), str(entry.get("text") or "")
             )

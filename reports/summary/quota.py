@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import is_throttled
+from bench.units import NS_PER_S
 from reports.bins import time_step
 from reports.runs import Run
 from reports.statistics.quantiles import Floats, Integers
@@ -74,7 +75,7 @@ class Quota:
 def quota_of(run: Run, targets: Sequence[str], began_utc_ns: int, length_s: float) -> Quota:
     """Counts from rows, their course and what remained from the seconds."""
     seconds = run.seconds
-    at_s = seconds["second"].to_numpy(dtype=np.float64) - began_utc_ns / 1e9
+    at_s = seconds["second"].to_numpy(dtype=np.float64) - began_utc_ns / NS_PER_S
     length_s = max(length_s, float(at_s.max(initial=0.0)) + 1, 1.0)
     bin_s = time_step(length_s, BINS)
     place = np.maximum(at_s // bin_s, 0).astype(np.int64)
@@ -96,7 +97,7 @@ def _throttling(run: Run, label: str, seconds: pd.DataFrame, place: Integers, bi
         label,
         _limited(turns),
         _limited(sessions),
-        tuple(float(wait) for wait in np.sort(waits) / 1e9),
+        tuple(float(wait) for wait in np.sort(waits) / NS_PER_S),
         float(held) if isinstance(held, int | float) else float("nan"),
         np.bincount(place, throttled, bins).astype(np.float64),
         tuple(_remaining(seconds, place, bin_s)),

@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from bench.measures import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
+from bench.units import NS_PER_MS
 from reports.statistics.quantiles import Integers, quantile
 from reports.summary.events import ALL
 from reports.turns import GOOD, Turns
@@ -76,7 +77,7 @@ class Breakdown:
 
     def mean_ms(self, segment: Segment | None = None) -> float:
         """The mean of a segment; without one of the whole."""
-        return (self.total_ns if segment is None else segment.total_ns) / self.turns / 1e6
+        return (self.total_ns if segment is None else segment.total_ns) / self.turns / NS_PER_MS
 
 
 def breakdowns(turns: Turns) -> tuple[Breakdown, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.plain import printable
+from bench.units import NS_PER_MS, NS_PER_S
 from reports.runs import Run, response_ids, row_of
 from reports.samples import Sampled
 from reports.statistics.quantiles import Integers
@@ -75,10 +76,10 @@ def _slow(
             colour=colour,
             step=turns.steps[int(turns.step[place])],
             turn=int(np.nan_to_num(turn["turn"])),
-            at_s=(int(turn["start_utc_ns"]) - began_utc_ns) / 1e9,
+            at_s=(int(turn["start_utc_ns"]) - began_utc_ns) / NS_PER_S,
             ttfa=float(turn["ttfa_ms"]),
             voice_to_voice=float(turn["voice_to_voice_ms"]),
-            created=float(turn["response_created_at_ns"] - turn["origin_at_ns"]) / 1e6,
+            created=float(turn["response_created_at_ns"] - turn["origin_at_ns"]) / NS_PER_MS,
             network_rtt=float(turn["network_rtt_ms"]),
             retransmits=float(turn["retransmits"]),
             session=session,

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import CATALOGUE
+from bench.units import NS_PER_S
 from reports.labels import called, labels_of
 from reports.runs import TURN_MEASURES, Run
 from reports.samples import Sampled
@@ -90,7 +91,7 @@ class Window:
     @property
     def measured_from_s(self) -> int:
         """The first second (UTC, since 1970) of the measured phase."""
-        return (self.began_utc_ns + int(self.warmup_s * 1e9)) // 10**9
+        return (self.began_utc_ns + int(self.warmup_s * NS_PER_S)) // NS_PER_S
 
     @property
     def measured_s(self) -> float:
@@ -258,8 +259,8 @@ def window_of(run: Run, turns: Turns) -> Window:
         sessions = _measured_sessions(run)
         starts = sessions["start_utc_ns"] if len(sessions) else run.turns["start_utc_ns"].iloc[turns.rows]
         first = int(starts.min())
-        warm = (first - began) / 1e9 if (run.turns["phase"] == "warmup").any() else 0.0
-    return Window(began, max(0.0, (int(ended) - began) / 1e9), max(0.0, warm))
+        warm = (first - began) / NS_PER_S if (run.turns["phase"] == "warmup").any() else 0.0
+    return Window(began, max(0.0, (int(ended) - began) / NS_PER_S), max(0.0, warm))
 
 
 def _earliest(run: Run) -> int:
@@ -267,7 +268,7 @@ def _earliest(run: Run) -> int:
 
 
 def _latest(run: Run, began: int) -> int:
-    seconds = [(int(run.seconds["second"].max()) + 1) * 10**9] if len(run.seconds) else []
+    seconds = [(int(run.seconds["second"].max()) + 1) * NS_PER_S] if len(run.seconds) else []
     starts = [int(frame["start_utc_ns"].max()) for frame in (run.turns, run.sessions) if len(frame)]
     return max([began, *seconds, *starts])
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.units import NS_PER_S
 from reports.numbers import count, listed
 from reports.runs import Run
 
@@ -57,7 +58,7 @@ def busiest(run: Run) -> tuple[float, float]:
     seconds = run.seconds
     if not len(seconds):
         return 0.0, 0.0
-    rate = seconds["events"] / seconds["length_ns"].clip(lower=1) * 1e9
+    rate = seconds["events"] / seconds["length_ns"].clip(lower=1) * NS_PER_S
     by_second = seconds.assign(rate=rate.where(seconds["length_ns"] > 5e8, 0.0)).groupby(["worker", "second"])
     totals = by_second[["sessions_active", "rate"]].sum()
     rates = [np.sort(of["rate"].to_numpy())[-BUSIEST:].mean() for _, of in totals.groupby("worker")]

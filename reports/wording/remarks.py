@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from bench.units import NS_PER_MS
 from reports.numbers import NBSP, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import Difference
@@ -185,9 +186,8 @@ def token_wait(summary: Summary) -> str:
     many = int((waited > 0).sum())
     if not many:
         return ""
-    return (
-        f"{count(many)} of {plural(waited.size, 'session')} waited for a token, the longest {ms(waited.max() / 1e6)}."
-    )
+    longest = ms(waited.max() / NS_PER_MS)
+    return f"{count(many)} of {plural(waited.size, 'session')} waited for a token, the longest {longest}."
 
 
 def proxied(summary: Summary) -> tuple[str, ...]:

@@ -9,17 +9,16 @@ import sys
 import pytest
 
 from bench.calibrate.machine import Cores, Reading
+from bench.units import NS_PER_S
 from tests.benchmark.watch import Sample, Watched, cores, looked_at, watched
-
-SECOND_NS = 1_000_000_000
 
 
 def test_figures_between_two_looks_are_interpolated() -> None:
-    found = Watched([Sample(Reading(at * SECOND_NS, at * 0.5, at * 0.25, at * 1.0), at * 100) for at in range(4)])
+    found = Watched([Sample(Reading(at * NS_PER_S, at * 0.5, at * 0.25, at * 1.0), at * 100) for at in range(4)])
 
-    assert found.cpu_s(0.5 * SECOND_NS, 2.5 * SECOND_NS) == pytest.approx(1.0)
-    assert found.rss_bytes(1.5 * SECOND_NS) == pytest.approx(150)
-    assert found.others_share(1 * SECOND_NS, 3 * SECOND_NS) == pytest.approx(0.25)
+    assert found.cpu_s(0.5 * NS_PER_S, 2.5 * NS_PER_S) == pytest.approx(1.0)
+    assert found.rss_bytes(1.5 * NS_PER_S) == pytest.approx(150)
+    assert found.others_share(1 * NS_PER_S, 3 * NS_PER_S) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(

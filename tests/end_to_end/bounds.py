@@ -15,12 +15,12 @@ from typing import Any
 
 from bench.protocol.audio import AudioFormat
 from bench.run.replay import Replayed
+from bench.units import NS_PER_S
 
 Line = dict[str, Any]
 Bounds = tuple[int, int]
 FAR_NS = 1 << 62
 RATE_HZ = 24_000  # of recordings as they are loaded
-NS_PER_S = 1_000_000_000
 FIRST = {
     "speech_started": "input_audio_buffer.speech_started",
     "requested": "response.create",

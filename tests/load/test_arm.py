@@ -9,9 +9,10 @@ import pytest
 
 from bench.load.planning.rates import per_minute_of
 from bench.load.playing.arm import HOPELESS, Arm
-from bench.load.playing.pacer import SECOND_NS, Pacer
+from bench.load.playing.pacer import Pacer
 from bench.target.dial import Dialer
 from bench.target.tokens import Keyring
+from bench.units import NS_PER_S
 from tests.helpers import MS, at, build_observation, build_session, resolve_target
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
@@ -56,14 +57,14 @@ def test_a_throttled_handshake_holds_further_starts_for_as_long_as_it_asks() -> 
     here = arm()
     here.note(refused("throttled:handshake", headers={"retry-after": "3"}), at(30))
 
-    assert here.pacer.earliest_ns(at(40)) == at(30) + 3 * SECOND_NS
+    assert here.pacer.earliest_ns(at(40)) == at(30) + 3 * NS_PER_S
 
 
 def test_a_throttled_handshake_without_a_wait_holds_them_for_a_second() -> None:
     here = arm()
     here.note(refused("throttled:handshake"), at(30))
 
-    assert here.pacer.earliest_ns(at(40)) == at(30) + SECOND_NS
+    assert here.pacer.earliest_ns(at(40)) == at(30) + NS_PER_S
 
 
 def test_sessions_that_opened_before_the_throttling_do_not_shorten_its_waits() -> None:
@@ -73,7 +74,7 @@ def test_sessions_that_opened_before_the_throttling_do_not_shorten_its_waits() -
         begun_ns = at(1000 * second)
         here.note(refused("throttled:handshake", start_ns=begun_ns), begun_ns)
         here.note(build_session(start_ns=at(0)), begun_ns)
-        held.append((here.pacer.earliest_ns(begun_ns) - begun_ns) // SECOND_NS)
+        held.append((here.pacer.earliest_ns(begun_ns) - begun_ns) // NS_PER_S)
 
     assert held == [1, 2, 4]
 

@@ -17,12 +17,13 @@ from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.load.playing.arm import HOPELESS
 from bench.load.playing.live import ALL_DONE, raise_all
-from bench.load.playing.pacer import SECOND_NS, Pacer
+from bench.load.playing.pacer import Pacer
 from bench.load.playing.pairs import order
 from bench.protocol.openai_ga import GA
 from bench.run.part import Part
 from bench.target.credentials import Credential
 from bench.transport.memory import Answer
+from bench.units import NS_PER_S
 from tests.helpers import Service, created, done, reply, spoken, usage
 from tests.load.actors import Actor
 from tests.load.live_run import Caller, FakeDialer, Stand
@@ -153,12 +154,12 @@ def test_paced_sessions_were_meant_to_start_when_the_pace_let_them(tmp_path: Pat
     gevent.joinall([gevent.spawn(stand.play) for _ in range(20)], raise_error=True)
 
     starts_ns = sorted(intended(stand))
-    assert min(after - before for before, after in itertools.pairwise(starts_ns)) >= 60 * SECOND_NS // 60_000
+    assert min(after - before for before, after in itertools.pairwise(starts_ns)) >= 60 * NS_PER_S // 60_000
 
 
 def test_who_waits_at_the_door_was_meant_to_start_when_the_hold_was_over(tmp_path: Path) -> None:
     stand = Stand(tmp_path)
-    until_ns = monotonic_ns() + SECOND_NS // 20
+    until_ns = monotonic_ns() + NS_PER_S // 20
     stand.live.arms[0].pacer.hold(until_ns, monotonic_ns())
     gevent.joinall([gevent.spawn(stand.play) for _ in range(2)], raise_error=True)
 
@@ -190,10 +191,10 @@ def test_pairs_that_start_in_the_warm_up_say_so_and_are_no_part_of_what_callers_
 def test_a_step_of_the_wall_clock_moves_no_pair_to_another_block_or_phase(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand = Stand(tmp_path, "west", "east", began_ns=monotonic_ns() - 250 * SECOND_NS, warmup_s=200)
+    stand = Stand(tmp_path, "west", "east", began_ns=monotonic_ns() - 250 * NS_PER_S, warmup_s=200)
     stand.play()
     for step_s in (-86_400, 86_400):
-        step_ns = step_s * SECOND_NS
+        step_ns = step_s * NS_PER_S
         for module in ("load.playing.live", "run.recorder", "load.playing.upkeep"):
             monkeypatch.setattr(f"bench.{module}.utc_ns", partial(_stepped, step_ns), raising=False)
         stand.play()

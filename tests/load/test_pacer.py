@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load.playing.arm import pacer_of
-from bench.load.playing.pacer import LONGEST_HOLD_NS, LONGEST_WAIT_NS, SECOND_NS, Limited, Pacer
+from bench.load.playing.pacer import LONGEST_HOLD_NS, LONGEST_WAIT_NS, Limited, Pacer
 from bench.load.playing.pairs import earliest_ns
 from bench.load.playing.place import Place
 from bench.simulator.quota import Allowance
+from bench.units import NS_PER_S
 
-MINUTE_NS = 60 * SECOND_NS
+MINUTE_NS = 60 * NS_PER_S
 
 
 def starts(pacer: Pacer, *arrivals: int) -> list[int]:
@@ -38,11 +39,11 @@ def test_without_a_rate_every_start_is_now() -> None:
 
 
 def test_starts_that_come_together_are_spread_evenly() -> None:
-    assert starts(Pacer(30), 0, 0, 0) == [0, 2 * SECOND_NS, 4 * SECOND_NS]
+    assert starts(Pacer(30), 0, 0, 0) == [0, 2 * NS_PER_S, 4 * NS_PER_S]
 
 
 def test_idle_time_earns_no_burst() -> None:
-    assert starts(Pacer(60), 0, MINUTE_NS, MINUTE_NS) == [0, MINUTE_NS, MINUTE_NS + SECOND_NS]
+    assert starts(Pacer(60), 0, MINUTE_NS, MINUTE_NS) == [0, MINUTE_NS, MINUTE_NS + NS_PER_S]
 
 
 @given(st.floats(1, 6000), st.lists(st.integers(0, MINUTE_NS), min_size=2, max_size=50))
@@ -55,21 +56,21 @@ def test_no_two_starts_are_closer_than_the_interval(per_minute: float, arrivals:
 
 def test_nothing_starts_before_the_wait_that_the_service_asked_for() -> None:
     pacer = Pacer(None)
-    pacer.throttled("connection", 0, 10, 5 * SECOND_NS)
+    pacer.throttled("connection", 0, 10, 5 * NS_PER_S)
 
-    assert starts(pacer, 20) == [10 + 5 * SECOND_NS]
+    assert starts(pacer, 20) == [10 + 5 * NS_PER_S]
 
 
 def test_starts_after_a_wait_are_as_far_from_each_other_as_ever() -> None:
     pacer = Pacer(12)
-    pacer.throttled("connection", 0, 0, 5 * SECOND_NS)
+    pacer.throttled("connection", 0, 0, 5 * NS_PER_S)
 
-    assert starts(pacer, 1, 1) == [5 * SECOND_NS, 10 * SECOND_NS]
+    assert starts(pacer, 1, 1) == [5 * NS_PER_S, 10 * NS_PER_S]
 
 
 def test_a_service_that_asks_for_days_is_asked_again_after_ten_minutes() -> None:
     pacer = Pacer(None)
-    pacer.throttled("connection", 0, 0, 10**6 * SECOND_NS)
+    pacer.throttled("connection", 0, 0, 10**6 * NS_PER_S)
 
     assert starts(pacer, 1) == [LONGEST_HOLD_NS]
 
@@ -78,7 +79,7 @@ def test_waits_that_nobody_asked_for_double_up_to_a_minute() -> None:
     pacer, now_ns, waits = Pacer(None), 0, []
     for _ in range(8):
         pacer.throttled("connection", now_ns, now_ns, None)
-        waits.append((pacer.earliest_ns(now_ns) - now_ns) // SECOND_NS)
+        waits.append((pacer.earliest_ns(now_ns) - now_ns) // NS_PER_S)
         now_ns = pacer.earliest_ns(now_ns)
 
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
@@ -89,27 +90,27 @@ def test_many_that_are_refused_at_once_wait_as_long_as_one() -> None:
     for refused_ns in (10, 20, 30):
         pacer.throttled("connection", 5, refused_ns, None)
 
-    assert starts(pacer, 40) == [10 + SECOND_NS]
+    assert starts(pacer, 40) == [10 + NS_PER_S]
 
 
 def test_after_a_connection_since_the_last_wait_the_next_one_is_the_first_again() -> None:
     pacer = Pacer(None)
     pacer.throttled("connection", 0, 0, None)
-    pacer.throttled("connection", SECOND_NS, SECOND_NS, None)
-    pacer.passed("connection", 3 * SECOND_NS)
-    pacer.throttled("connection", 10 * SECOND_NS, 10 * SECOND_NS, None)
+    pacer.throttled("connection", NS_PER_S, NS_PER_S, None)
+    pacer.passed("connection", 3 * NS_PER_S)
+    pacer.throttled("connection", 10 * NS_PER_S, 10 * NS_PER_S, None)
 
-    assert starts(pacer, 10 * SECOND_NS) == [11 * SECOND_NS]
+    assert starts(pacer, 10 * NS_PER_S) == [11 * NS_PER_S]
 
 
 def test_connections_from_before_a_wait_do_not_shorten_the_next() -> None:
     """They are told of when their sessions end, which may be at any time."""
-    pacer, now_ns, waits = Pacer(None), 10 * SECOND_NS, []
+    pacer, now_ns, waits = Pacer(None), 10 * NS_PER_S, []
     for _ in range(4):
         pacer.throttled("connection", now_ns, now_ns, None)
-        waits.append((pacer.earliest_ns(now_ns) - now_ns) // SECOND_NS)
+        waits.append((pacer.earliest_ns(now_ns) - now_ns) // NS_PER_S)
         now_ns = pacer.earliest_ns(now_ns)
-        pacer.passed("connection", 5 * SECOND_NS)
+        pacer.passed("connection", 5 * NS_PER_S)
         pacer.passed("connection", now_ns - 1)
 
     assert waits == [1, 2, 4, 8]
@@ -119,7 +120,7 @@ def test_a_service_that_asks_for_no_wait_at_all_is_left_alone_for_a_second() -> 
     pacer = Pacer(None)
     pacer.throttled("connection", 0, 10, 0)
 
-    assert starts(pacer, 10) == [10 + SECOND_NS]
+    assert starts(pacer, 10) == [10 + NS_PER_S]
 
 
 def test_what_is_held_twice_counts_once_and_only_as_far_as_it_has_passed() -> None:
@@ -159,11 +160,11 @@ def test_a_trial_that_is_refused_is_followed_by_another_after_the_next_wait() ->
     pacer = Pacer(None)
     again_ns = after_a_wait(pacer)
     pacer.take(again_ns)
-    pacer.throttled("connection", again_ns, again_ns + 5, 9 * SECOND_NS)
+    pacer.throttled("connection", again_ns, again_ns + 5, 9 * NS_PER_S)
 
     assert not pacer.on_trial
-    assert pacer.earliest_ns(again_ns) == again_ns + 5 + 9 * SECOND_NS
-    pacer.take(again_ns + 5 + 9 * SECOND_NS)
+    assert pacer.earliest_ns(again_ns) == again_ns + 5 + 9 * NS_PER_S
+    pacer.take(again_ns + 5 + 9 * NS_PER_S)
     assert pacer.on_trial
 
 
@@ -176,7 +177,7 @@ def test_a_trial_that_told_nothing_is_followed_by_another() -> None:
 
     pacer.ended(again_ns)
     assert not pacer.on_trial
-    pacer.take(again_ns + SECOND_NS)
+    pacer.take(again_ns + NS_PER_S)
     assert pacer.on_trial
 
 
@@ -208,19 +209,19 @@ def test_after_a_wait_starts_keep_a_distance_that_shrinks_with_what_gets_through
         distances.append(pacer.earliest_ns(now_ns) - now_ns)
         now_ns += distances[-1]
 
-    assert distances == [SECOND_NS, SECOND_NS * 9 // 10, SECOND_NS * 81 // 100]
+    assert distances == [NS_PER_S, NS_PER_S * 9 // 10, NS_PER_S * 81 // 100]
 
 
 def test_each_further_refusal_doubles_the_distance_of_starts_up_to_a_minute() -> None:
     pacer, now_ns, distances = Pacer(None), 0, []
     for _ in range(8):
-        pacer.throttled("connection", now_ns, now_ns, SECOND_NS)
+        pacer.throttled("connection", now_ns, now_ns, NS_PER_S)
         now_ns = pacer.earliest_ns(now_ns)
         pacer.take(now_ns)
-        distances.append((pacer.earliest_ns(now_ns) - now_ns) // SECOND_NS)
+        distances.append((pacer.earliest_ns(now_ns) - now_ns) // NS_PER_S)
 
     assert distances == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert LONGEST_WAIT_NS == 60 * SECOND_NS
+    assert LONGEST_WAIT_NS == 60 * NS_PER_S
 
 
 def refusals(allowance: Allowance, arrivals: int) -> int:
@@ -254,15 +255,15 @@ def test_starts_are_even_over_all_processes(workers: int, per_minute: int, began
         arrivals = sorted(data.draw(st.lists(st.integers(0, 5 * MINUTE_NS), min_size=1, max_size=10)))
         taken += starts(pacer_of(per_minute, Place(0, began_ns, worker=worker, workers=workers)), *arrivals)
 
-    gap_ns = 60 * SECOND_NS // per_minute
+    gap_ns = 60 * NS_PER_S // per_minute
     assert all(later - earlier >= gap_ns - 2 for earlier, later in pairwise(sorted(taken)))  # each rounds to a ns
 
 
 def test_of_two_processes_one_starts_half_an_interval_after_the_other() -> None:
     first, second = (starts(pacer_of(30, Place(0, 100, worker=worker, workers=2)), 101, 101) for worker in range(2))
 
-    assert second == [100 + 2 * SECOND_NS, 100 + 6 * SECOND_NS]
-    assert first == [100 + 4 * SECOND_NS, 100 + 8 * SECOND_NS]
+    assert second == [100 + 2 * NS_PER_S, 100 + 6 * NS_PER_S]
+    assert first == [100 + 4 * NS_PER_S, 100 + 8 * NS_PER_S]
 
 
 def test_a_process_that_is_alone_starts_at_once() -> None:

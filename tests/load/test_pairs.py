@@ -10,8 +10,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.playing.pacer import SECOND_NS, Pacer
+from bench.load.playing.pacer import Pacer
 from bench.load.playing.pairs import block_of, earliest_ns, is_sampled, order, phase_of
+from bench.units import NS_PER_S
 
 
 def started(pacers: list[Pacer], now_ns: int) -> int:
@@ -46,13 +47,13 @@ def test_a_block_lasts_two_minutes_from_the_begin_of_the_run() -> None:
     began_ns = 10**18
     seconds = (-1, 0, 119, 120, 241)
 
-    assert [block_of(began_ns + second * SECOND_NS, began_ns) for second in seconds] == [0, 0, 0, 1, 2]
+    assert [block_of(began_ns + second * NS_PER_S, began_ns) for second in seconds] == [0, 0, 0, 1, 2]
 
 
 @given(st.integers(-10, 10**6), st.integers(0, 7_200))
 def test_a_pair_is_measured_once_it_starts_after_the_warm_up(second: int, warmup_s: int) -> None:
     began_ns = 10**18
-    phase = phase_of(began_ns + second * SECOND_NS, began_ns, warmup_s)
+    phase = phase_of(began_ns + second * NS_PER_S, began_ns, warmup_s)
 
     assert phase == ("warmup" if second < warmup_s else "measure")
 
@@ -67,18 +68,18 @@ def test_a_wait_in_one_arm_holds_its_partner() -> None:
 def test_the_slower_rate_paces_both() -> None:
     one, other = Pacer(60), Pacer(30)
 
-    assert [started([one, other], 0) for _ in range(3)] == [0, 2 * SECOND_NS, 4 * SECOND_NS]
+    assert [started([one, other], 0) for _ in range(3)] == [0, 2 * NS_PER_S, 4 * NS_PER_S]
 
 
 def test_pairs_keep_in_step_with_other_processes_by_the_slowest_rate() -> None:
     one, other = Pacer(60, 3), Pacer(30, 5)
-    one.hold(SECOND_NS, 0)
+    one.hold(NS_PER_S, 0)
 
-    assert [started([one, other], 0) for _ in range(2)] == [5 + 2 * SECOND_NS, 5 + 4 * SECOND_NS]
+    assert [started([one, other], 0) for _ in range(2)] == [5 + 2 * NS_PER_S, 5 + 4 * NS_PER_S]
 
 
 RATES = st.lists(st.sampled_from([None, 600.0, 900.0, 6_000.0]), min_size=1, max_size=4)
-EVENTS = st.lists(st.tuples(st.integers(0, SECOND_NS), st.none() | st.integers(0, SECOND_NS)), max_size=40)
+EVENTS = st.lists(st.tuples(st.integers(0, NS_PER_S), st.none() | st.integers(0, NS_PER_S)), max_size=40)
 
 
 @given(RATES, EVENTS)

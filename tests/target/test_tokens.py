@@ -16,10 +16,11 @@ from bench.errors import ConnectError, UsageError
 from bench.protocol.openai_ga import GA
 from bench.target import tokens
 from bench.target.credentials import Credential
-from bench.target.identity import SECOND_NS, SignInError, Token
+from bench.target.identity import SignInError, Token
 from bench.target.target import Auth, Entra, Target, Way
 from bench.target.tokens import LONGEST_SESSION_NS, Incident, Keyring, closed_on_failure, ignore
 from bench.transport.base import Proxy
+from bench.units import NS_PER_S
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
 ENTRA = Entra(SCOPE)
@@ -48,7 +49,7 @@ class Issuer:
         if self.problem:
             raise SignInError(self.problem)
         secret = self.secret or f"secret-token-{self.asked}"
-        expires_ns = monotonic_ns() + int(self.life_s * SECOND_NS)
+        expires_ns = monotonic_ns() + int(self.life_s * NS_PER_S)
         return Token(Credential("Authorization", secret, "Bearer"), expires_ns, "Issuer")
 
 
@@ -370,7 +371,7 @@ def test_all_tokens_that_a_session_may_have_been_opened_with_are_hidden(
     text = " ".join(f"secret-token-{number}" for number in range(issuer.asked, 0, -1))
     assert "secret-token" not in keyring.hide(text)
 
-    later_ns = monotonic_ns() + LONGEST_SESSION_NS + 2_000 * SECOND_NS
+    later_ns = monotonic_ns() + LONGEST_SESSION_NS + 2_000 * NS_PER_S
     monkeypatch.setattr(tokens, "monotonic_ns", lambda: later_ns)
     issuer.life_s = 10_000
     sign_in._renew()

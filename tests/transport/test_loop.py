@@ -8,7 +8,8 @@ import gevent
 import pytest
 
 from bench.transport import loop
-from bench.transport.loop import FEWEST_DELAYS, HELD_UP_NS, SECOND_NS, LoopWatch
+from bench.transport.loop import FEWEST_DELAYS, HELD_UP_NS, LoopWatch
+from bench.units import NS_PER_S
 
 BEGIN, END, PREVIOUS = 900, 1_000, 700
 """When the last poll began and returned, and when the one before it returned."""
@@ -108,22 +109,22 @@ def test_the_first_delays_stand_by_their_largest() -> None:
 def test_after_a_second_the_delays_are_the_p99_and_the_largest_of_that_second() -> None:
     watch = LoopWatch()
     learn(watch, *range(1, 200))
-    watch.poll_end_ns += SECOND_NS
+    watch.poll_end_ns += NS_PER_S
 
     assert learn(watch, 200) == (198, 200)
     assert learn(watch, *range(10_000, 10_100)) == (198, 200)
-    watch.poll_end_ns += SECOND_NS
+    watch.poll_end_ns += NS_PER_S
     assert learn(watch, 1) == (10_098, 10_099)
 
 
 def test_a_second_with_few_delays_is_prolonged() -> None:
     watch = LoopWatch()
-    watch.poll_end_ns += SECOND_NS
+    watch.poll_end_ns += NS_PER_S
 
     assert learn(watch, *[7] * (FEWEST_DELAYS - 2)) == (7,)
     assert learn(watch, 900) == (900,)
     assert learn(watch, 8) == (900, 900)  # p99 of 20 is the largest
-    watch.poll_end_ns += SECOND_NS
+    watch.poll_end_ns += NS_PER_S
     assert learn(watch, *[8] * FEWEST_DELAYS) == (8, 8)
 
 

@@ -16,11 +16,11 @@ from typing import Any
 from bench.clock import utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS
 from bench.load.planning.warmup import LONG_RUN_S
-from bench.load.playing.pacer import SECOND_NS
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.part import parts
 from bench.spawn import own_environment, python_command
+from bench.units import NS_PER_S
 
 WIDEST = 100
 """Columns of what is printed."""
@@ -44,7 +44,7 @@ class Closed:
 def close_run(folder: Path, document: dict[str, Any], stopped: str) -> Closed:
     """Parquet, histograms, verdict, what is decided where there is something to decide, and the report of it all."""
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stopped": stopped}
-    length_s = (document["ended_utc_ns"] - document["began_utc_ns"]) / SECOND_NS
+    length_s = (document["ended_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
     document["notices"] = [*document["notices"], *uncut(document, length_s)]
     with contextlib.suppress(OSError):  # a full disk was reported; the document of the start is still there
         files.write_document(folder, document)

@@ -8,9 +8,9 @@ from bench.clock import monotonic_ns
 from bench.load.leading.looks import Looks
 from bench.load.leading.view import Moment, View, left_s, phase
 from bench.load.planning.planned import Planned
-from bench.load.playing.pacer import SECOND_NS
 from bench.load.playing.progress import ProgressReport, ProgressSum
 from bench.load.playing.spending import over_budget
+from bench.units import NS_PER_S
 
 LAST_S = 1.0
 """A run that is ended so shortly before its time is over has had its time."""
@@ -85,7 +85,7 @@ class Watch:
 
     @property
     def _elapsed_s(self) -> float:
-        return (monotonic_ns() - self._began_ns) / SECOND_NS
+        return (monotonic_ns() - self._began_ns) / NS_PER_S
 
     @property
     def _sessions(self) -> int | None:

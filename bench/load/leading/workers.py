@@ -21,14 +21,14 @@ from bench.load.leading.runs import DRAINING, Runs
 from bench.load.planning.environment import Environment
 from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.live import ALL_DONE
-from bench.load.playing.pacer import SECOND_NS
 from bench.load.playing.place import Place
 from bench.load.playing.progress import ProgressReport
 from bench.run import spool
 from bench.run.part import parts
 from bench.target.tokens import Keyring, closed_on_failure
+from bench.units import NS_PER_S
 
-WORKERS_START_NS = 10 * SECOND_NS
+WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_CLOSE_S = 30.0
 STOP, DONE, REFUSED, STANDING = "rtbench_stop", "rtbench_done", "rtbench_refused", "rtbench_standing"
 """What workers send to their master."""
@@ -95,7 +95,7 @@ class Master(Lead):
         if folder is None or not _unfinished(folder):
             return
         self._environment.runner.send_message(DRAIN, {})
-        until_ns = monotonic_ns() + int((self._longest_s + WORKERS_CLOSE_S) * SECOND_NS)
+        until_ns = monotonic_ns() + int((self._longest_s + WORKERS_CLOSE_S) * NS_PER_S)
         while _unfinished(folder) and monotonic_ns() < until_ns:
             gevent.sleep(0.1)
 

@@ -9,6 +9,7 @@ from typing import Any
 from bench.load.planning.plays import Play, Plays
 from bench.plan.script import unfilled_names
 from bench.target.target import Auth, Entra, Target
+from bench.units import NS_PER_MS
 
 
 def script_notices(plays: Iterable[Play]) -> list[str]:
@@ -41,7 +42,7 @@ def _facts(play: Play) -> dict[str, Any]:
         "digest": script.digest,
         "dialect": play.repertoire.dialect.name,
         "turns": play.turns,
-        "chunk_ms": min((turn.chunk_ns // 1_000_000 for turn in first.turns if turn.chunk_ns), default=None),
+        "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
         "output": "audio" if any(turn.wants_audio for turn in first.turns) else "text",
         "turn_detection": session.turn_detection.type if session.turn_detection else "none",
         "detection": session.turn_detection.given if session.turn_detection else None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bench.plan.turns import Pause, Script, WavTurn
+from bench.units import NS_PER_S
 
 LONG_RUN_S = 600.0
 """From such a length on a run has a warm-up by default."""
@@ -41,6 +42,6 @@ def session_s(scripts: Iterable[Script]) -> float:
 
 
 def _caller_s(script: Script) -> float:
-    pauses_s = sum(step.duration_ns / 1e9 for step in script.steps if isinstance(step, Pause))
+    pauses_s = sum(step.duration_ns / NS_PER_S for step in script.steps if isinstance(step, Pause))
     spoken = (turn for turn in script.turns if isinstance(turn, WavTurn) and turn.paced)
     return pauses_s + sum(max(pcm.seconds for pcm in turn.audio) for turn in spoken)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Plays
-from bench.load.playing.pacer import SECOND_NS, Pacer
+from bench.load.playing.pacer import Pacer
 from bench.load.playing.place import Place
 from bench.measures import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
+from bench.units import NS_PER_S
 
 HOPELESS = 10
 """So many connects that failed, and none that succeeded, end a run."""
@@ -74,4 +75,4 @@ def pacer_of(per_minute: float | None, place: Place) -> Pacer:
     """
     if not per_minute or place.workers == 1:
         return Pacer(per_minute)
-    return Pacer(per_minute / place.workers, place.began_ns + int(place.worker * 60 * SECOND_NS / per_minute))
+    return Pacer(per_minute / place.workers, place.began_ns + int(place.worker * 60 * NS_PER_S / per_minute))

@@ -8,6 +8,7 @@ from bench.errors import ConnectError
 from bench.measures import outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.plain import printable
+from bench.units import NS_PER_MS
 
 Fire = Callable[..., None]
 """Locust's `events.request.fire`."""
@@ -28,7 +29,7 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
     fire(
         request_type=script,
         name=turn.step,
-        response_time=waited_ns / 1e6,
+        response_time=waited_ns / NS_PER_MS,
         response_length=turn.audio_bytes_received,
         exception=None if kind == "good" else TurnError(words),
         context={},
@@ -44,7 +45,7 @@ def show_connect(fire: Fire, target: str, session: SessionObservation, error: Co
     fire(
         request_type="connect",
         name=target,
-        response_time=(ended_ns - session.start_ns if waited_ns is None else waited_ns) / 1e6,
+        response_time=(ended_ns - session.start_ns if waited_ns is None else waited_ns) / NS_PER_MS,
         response_length=0,
         exception=error,
         context={},

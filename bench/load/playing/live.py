@@ -23,7 +23,6 @@ from bench.load.planning.stage import OnStage, is_locust_word
 from bench.load.planning.tasks import SessionTask
 from bench.load.playing import dashboard
 from bench.load.playing.arm import HOPELESS, Arm
-from bench.load.playing.pacer import SECOND_NS
 from bench.load.playing.pairs import Pair, PairNumbers, is_sampled, order
 from bench.load.playing.place import Place
 from bench.load.playing.progress import Progress, ProgressReport
@@ -38,6 +37,7 @@ from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
 from bench.target.tokens import Keyring
 from bench.transport.tcp import warm_up
+from bench.units import NS_PER_S
 
 POLL_S = 0.05
 CUT_S = 5.0
@@ -83,7 +83,7 @@ class LiveRun:
             place.began_utc_ns,
             hide=keyring.hide,
             transcripts=plan.options.transcripts,
-            warm_until_ns=place.began_ns + int(place.warmup_s * SECOND_NS),
+            warm_until_ns=place.began_ns + int(place.warmup_s * NS_PER_S),
         )
         self._progress = Progress(self._spending)
         self._sessions = Sessions(
@@ -223,7 +223,7 @@ class LiveRun:
     def held_s(self) -> dict[str, float]:
         """For how long starts were held back so far, by what the services asked for; by the arm's label."""
         now_ns = monotonic_ns()
-        held = {arm.label: arm.pacer.held_ns(now_ns) / SECOND_NS for arm in self.arms}
+        held = {arm.label: arm.pacer.held_ns(now_ns) / NS_PER_S for arm in self.arms}
         return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
 
     # The end.
@@ -235,12 +235,12 @@ class LiveRun:
     def drain(self, longest_s: float, hurry: Callable[[], bool]) -> None:
         """No new turns; wait for those in flight, `longest_s` at most, then cut the rest."""
         self.ending = True
-        until_ns = monotonic_ns() + int(longest_s * SECOND_NS)
+        until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while self.active and not hurry() and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
         for session in list(self._sessions.active):  # gevent.kill would take a user for dead, and Locust with it
             gevent.get_hub().loop.run_callback(greenlet.throw, session, Cut)
-        until_ns = monotonic_ns() + int(CUT_S * SECOND_NS)
+        until_ns = monotonic_ns() + int(CUT_S * NS_PER_S)
         while self.active and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
 

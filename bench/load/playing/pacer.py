@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-SECOND_NS = 1_000_000_000
-FIRST_WAIT_NS, LONGEST_WAIT_NS = SECOND_NS, 60 * SECOND_NS
+from bench.units import NS_PER_S
+
+FIRST_WAIT_NS, LONGEST_WAIT_NS = NS_PER_S, 60 * NS_PER_S
 """Of a service that refuses for its limits and does not say for how long: each wait is twice the one before.
 
 No wait is shorter than the first, whatever the service asks for. The distance of the starts after it grows alike.
 """
-LONGEST_HOLD_NS = 600 * SECOND_NS
+LONGEST_HOLD_NS = 600 * NS_PER_S
 
 Limited = Literal["connection", "turn"]
 """What a service refuses for its limits."""
@@ -30,7 +31,7 @@ class Pacer:
     """
 
     def __init__(self, per_minute: float | None, phase_ns: int | None = None) -> None:
-        self.interval_ns = int(60 * SECOND_NS / per_minute) if per_minute else 0
+        self.interval_ns = int(60 * NS_PER_S / per_minute) if per_minute else 0
         self._phase_ns = phase_ns
         self._next_ns = self._held_until_ns = self._held_ns = 0
         self._refused: Limited = "connection"

@@ -14,11 +14,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from bench.load.playing.pacer import SECOND_NS, Pacer
+from bench.load.playing.pacer import Pacer
 from bench.load.playing.place import Place
 from bench.run.histograms import MEASURED, WARMUP
+from bench.units import NS_PER_S
 
-BLOCK_NS = 120 * SECOND_NS
+BLOCK_NS = 120 * NS_PER_S
 ORDERS = 1  # one more word of the seed, so that orders and choices of recordings are drawn independently
 
 
@@ -69,7 +70,7 @@ def block_of(start_ns: int, began_ns: int) -> int:
 
 def phase_of(start_ns: int, began_ns: int, warmup_s: float) -> str:
     """The phase of a pair that started so long after the run began, by a clock that nobody sets."""
-    return WARMUP if start_ns - began_ns < warmup_s * SECOND_NS else MEASURED
+    return WARMUP if start_ns - began_ns < warmup_s * NS_PER_S else MEASURED
 
 
 def earliest_ns(pacers: Sequence[Pacer], now_ns: int) -> int:

@@ -15,10 +15,10 @@ from typing import Any
 from bench.load.playing.spending import Spending
 from bench.measures import CATALOGUE, GOOD, HEADLINE, is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.run.histograms import US_PER_MS, Histograms, Key, quantile, worst_p99_ms
+from bench.run.histograms import Histograms, Key, quantile, worst_p99_ms
 from bench.run.validity import Evidence, Exactness, judge
+from bench.units import NS_PER_US, US_PER_MS
 
-US = 1000
 WAITS = {"first_audio": "ttfa", "first_text": "ttft"}
 """What a caller waits for, the first that a turn has, and the measure of that."""
 SINCE = {"requested": "", "speech_end": " after speech"}
@@ -320,7 +320,7 @@ def _times_us(turn: TurnObservation) -> dict[str, int]:
     values_ns = turn.measures_ns()
     for name in HEADLINE:
         if name in values_ns and (bound_ns := turn.bound_ns(CATALOGUE[name])) is not None:
-            times |= {VALUE + name: values_ns[name] // US, BOUND + name: bound_ns // US}
+            times |= {VALUE + name: values_ns[name] // NS_PER_US, BOUND + name: bound_ns // NS_PER_US}
     return times
 
 
@@ -329,4 +329,4 @@ def _wait_us(turn: TurnObservation) -> tuple[str, int] | None:
     awaited = next((name for name in WAITS if name in turn.instants), None)
     if awaited is None or turn.origin is None:
         return None
-    return WAITS[awaited] + SINCE[turn.origin], (turn.instants[awaited] - turn.instants[turn.origin]) // US
+    return WAITS[awaited] + SINCE[turn.origin], (turn.instants[awaited] - turn.instants[turn.origin]) // NS_PER_US

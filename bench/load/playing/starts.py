@@ -10,8 +10,9 @@ from gevent.lock import BoundedSemaphore
 
 from bench.clock import monotonic_ns
 from bench.load.playing.arm import Arm
-from bench.load.playing.pacer import SECOND_NS, Pacer
+from bench.load.playing.pacer import Pacer
 from bench.load.playing.pairs import earliest_ns
+from bench.units import NS_PER_S
 
 TRIAL_POLL_S = 0.05
 LONGEST_SLEEP_S = 0.5
@@ -66,7 +67,7 @@ class Starts:
     def _sleep_until(self, due_ns: int) -> None:
         self._due_ns = due_ns
         try:
-            gevent.sleep(min(max(0, due_ns - monotonic_ns()) / SECOND_NS, LONGEST_SLEEP_S))
+            gevent.sleep(min(max(0, due_ns - monotonic_ns()) / NS_PER_S, LONGEST_SLEEP_S))
         finally:
             self._due_ns = 0
 
@@ -82,4 +83,4 @@ class Starts:
     @property
     def waiting_s(self) -> float:
         """For how long the next start is still held back."""
-        return max(0, self._due_ns - monotonic_ns()) / SECOND_NS
+        return max(0, self._due_ns - monotonic_ns()) / NS_PER_S

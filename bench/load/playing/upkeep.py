@@ -8,9 +8,9 @@ from collections.abc import Callable
 import gevent
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.load.playing.pacer import SECOND_NS
 from bench.run.recorder import Recorder
 from bench.transport.loop import NEVER_NS, LoopWatch
+from bench.units import NS_PER_S
 
 BEAT_NS = 10_000_000
 TICK_S = 0.5
@@ -43,7 +43,7 @@ class Upkeep:
         try:
             while True:
                 watch.wakes_by(due_ns)
-                gevent.sleep(max(0, due_ns - monotonic_ns()) / SECOND_NS)
+                gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
                 now_ns = monotonic_ns()
                 while due_ns <= now_ns:
                     self._recorder.hub_delay(now_ns - due_ns)
@@ -53,12 +53,12 @@ class Upkeep:
 
     def _tick(self) -> None:
         """Rows to disk within a second; a row of `seconds` whenever one of the wall clock is over."""
-        tick_ns = int(TICK_S * SECOND_NS)
-        second = utc_ns() // SECOND_NS
+        tick_ns = int(TICK_S * NS_PER_S)
+        second = utc_ns() // NS_PER_S
         while True:
-            gevent.sleep((tick_ns - utc_ns() % tick_ns) / SECOND_NS)
-            if utc_ns() // SECOND_NS != second:
-                second = utc_ns() // SECOND_NS
+            gevent.sleep((tick_ns - utc_ns() % tick_ns) / NS_PER_S)
+            if utc_ns() // NS_PER_S != second:
+                second = utc_ns() // NS_PER_S
                 self._recorder.end_second()
             self._guarded(self._recorder.flush)
 

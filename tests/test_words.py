@@ -1,0 +1,45 @@
+"""Rules for names and words that a program can hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PATHS = [path for package in ("bench", "reports") for path in sorted((ROOT / package).rglob("*.py"))]
+MODULES = {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8")) for path in PATHS}
+
+UNITS = "bench/units.py"
+FACTOR = re.compile(r"[MUN]?S_PER_[MUN]?S")
+NANOSECONDS = 1_000_000_000
+"""The one factor that nothing else is: a second of nanoseconds. Every other may be a count of something."""
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path != UNITS])
+def test_factors_between_units_are_named_in_one_place(path: str) -> None:
+    named = {
+        node.id
+        for node in ast.walk(MODULES[path])
+        if isinstance(node, ast.Name)
+        and isinstance(node.ctx, ast.Store)
+        and re.fullmatch(r"[MUN]?S_PER_[MUN]?S", node.id)
+    }
+    written = {
+        node.lineno
+        for node in ast.walk(MODULES[path])
+        if isinstance(node, ast.BinOp) and any(literal(side) == NANOSECONDS for side in (node.left, node.right))
+    }
+
+    assert named == set()
+    assert written == set(), f"lines of {path}"
+
+
+def literal(node: ast.expr) -> object:
+    """The number that an expression of literals is; None of any other."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        base, power = literal(node.left), literal(node.right)
+        return base**power if isinstance(base, int) and isinstance(power, int) else None
+    return node.value if isinstance(node, ast.Constant) else None
