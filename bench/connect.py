@@ -8,7 +8,7 @@ from greenlet import GreenletExit
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe.inputs import Connected, Failed
 from bench.observe.timeline import Timeline
 from bench.target.dial import Dialer

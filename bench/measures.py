@@ -7,7 +7,7 @@ run folder (`bench.run.folder`), measures are derived on reading. Reports take n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -197,45 +197,3 @@ def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
         return []
     happened = [name for name in chain if name in instants]
     return [(begin, end, instants[end] - instants[begin]) for begin, end in pairwise(happened)]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long each stage may take before the session or turn ends as `timeout:<stage>`; seconds."""
-
-    tcp: float = 5.0
-    tls: float = 5.0
-    upgrade: float = 10.0
-    session: float = 10.0
-    """session.created, and session.updated after it"""
-    speech: float = 10.0
-    """from the end of the caller's speech until the service's VAD has noticed it"""
-    first_delta: float = 30.0
-    """from response.create; where the service starts the response itself, from speech_stopped"""
-    next_delta: float = 10.0
-    done: float = 120.0
-    """from response.created"""
-
-
-LIMIT_NAMES = tuple(field.name for field in fields(Limits))
-
-GOOD = frozenset({"ok", "interrupted"})
-CENSORED = frozenset({"abandoned"})
-THROTTLED = "throttled:"
-"""How every outcome begins that a limit of the service's is the cause of."""
-
-
-SERVICE_SAID = "the service said: "
-"""Before the service's own words, in a detail that begins with this tool's."""
-
-
-def outcome_class(outcome: str) -> Literal["good", "failed", "censored"]:
-    """The class of an outcome such as `ok`, `timeout:first_delta`, `abandoned`."""
-    if outcome in GOOD:
-        return "good"
-    return "censored" if outcome in CENSORED else "failed"
-
-
-def is_throttled(outcome: str) -> bool:
-    """Whether the service refused by one of its limits: requests, connections or tokens."""
-    return outcome.startswith(THROTTLED)

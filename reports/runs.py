@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, VAD_SEGMENTS, outcome_class
+from bench.measures import CATALOGUE, VAD_SEGMENTS
+from bench.outcomes import outcome_class
 from bench.plain import printable, shortened
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr

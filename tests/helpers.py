@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bench.clock import Arrival
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import TurnPlan
 from bench.observe.observation import SessionObservation, TurnObservation

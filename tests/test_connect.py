@@ -10,7 +10,7 @@ from greenlet import GreenletExit
 
 from bench.connect import connected
 from bench.errors import ConnectError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline

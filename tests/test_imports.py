@@ -16,7 +16,7 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "clock", "measures", "money", "plain", "spawn", "yaml_file", "shapes",
+    "units", "errors", "clock", "measures", "outcomes", "limits", "money", "plain", "spawn", "yaml_file", "shapes",
     "protocol", "transport", "target",
     "plan", "observe", "simulator",
     "connect", "run", "session",
@@ -40,9 +40,9 @@ FLOORS = (
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
-    "bench.errors", "bench.measures", "bench.money", "bench.plain", "bench.run.folder", "bench.run.part",
-    "bench.run.disk", "bench.run.histograms", "bench.run.measured", "bench.run.row_histograms", "bench.run.evidence",
-    "bench.run.validity", "bench.units", "bench.yaml_file",
+    "bench.errors", "bench.limits", "bench.measures", "bench.money", "bench.outcomes", "bench.plain", "bench.units",
+    "bench.yaml_file", "bench.run.folder", "bench.run.part", "bench.run.disk", "bench.run.histograms",
+    "bench.run.measured", "bench.run.row_histograms", "bench.run.evidence", "bench.run.validity",
 }  # fmt: skip
 
 # A library → the modules that may name it.

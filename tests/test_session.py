@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.turns import Expect, Pause, Step

@@ -9,7 +9,7 @@ import pytest
 
 from bench.cli.session_text import session_text
 from bench.clock import Arrival
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe import inputs
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA

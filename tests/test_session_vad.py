@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe.timeline import Timeline
 from bench.plan.turns import Expect, Pause, Step
 from bench.protocol.openai_ga import GA

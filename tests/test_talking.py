@@ -21,7 +21,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.measures import Limits, segments
+from bench.limits import Limits
+from bench.measures import segments
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.audio import Pcm

@@ -13,7 +13,7 @@ from bench.calibrate.join import COLUMNS, joined, spread, spreads
 from bench.calibrate.judge import Evidence, dead, judge
 from bench.calibrate.play import RECORDING, Played
 from bench.calibrate.truth import Truth, read
-from bench.measures import outcome_class
+from bench.outcomes import outcome_class
 from bench.plan.audio import load_pcm
 from bench.run import folder as files
 from bench.run import histograms as hdr

@@ -11,7 +11,7 @@ from bench.doctor.network import look_at_network
 from bench.doctor.service import Visit
 from bench.doctor.told import lasting
 from bench.errors import UsageError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.money import Prices
 from bench.target.dial import Dialer
 from bench.target.identity import SignInError

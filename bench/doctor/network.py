@@ -14,7 +14,7 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.doctor.explain import NO_PROXY_REMEDY, Refusal, explain
 from bench.doctor.finding import Finding
 from bench.errors import ConnectError, UsageError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.target.dial import crossing
 from bench.target.target import Target
 from bench.transport.base import Phases, authority

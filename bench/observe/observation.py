@@ -10,17 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from bench.measures import (
-    CATALOGUE,
-    ORIGIN,
-    ORIGINS,
-    TURN_ARRIVALS,
-    Measure,
-    Scope,
-    Slack,
-    bound_ns,
-    is_throttled,
-)
+from bench.measures import CATALOGUE, ORIGIN, ORIGINS, TURN_ARRIVALS, Measure, Scope, Slack, bound_ns
+from bench.outcomes import is_throttled
 from bench.protocol.events import Usage
 from bench.protocol.limits import wait_in, wait_of
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.clock import Arrival, Handed
-from bench.measures import GOOD, SERVICE_SAID, Limits
+from bench.limits import Limits
 from bench.observe.inputs import (
     AnyInput,
     Begun,
@@ -37,6 +37,7 @@ from bench.observe.inputs import (
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
+from bench.outcomes import GOOD, SERVICE_SAID
 from bench.protocol.base import SET_UP_ID, Act, Dialect
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from bench.clock import Arrival, Handed
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing
 from bench.observe.inputs import Transmitted, TurnPlan
 from bench.observe.observation import TurnObservation

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, get_args
 
 from bench.errors import UsageError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.plan.audio import MAX_MINUTES, RATE_HZ, Pcm, load_pcm
 from bench.plan.background import Background
 from bench.plan.rows import Rows, load_rows

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from bench.errors import ScriptError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.plan.audio import RATE_HZ, Chunk, Pcm, chunks, encoded, silence
 from bench.plan.background import mixed, noise_alone
 from bench.plan.rows import filled

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.plan.fields import (
     EXPECT,
     LIMITS,

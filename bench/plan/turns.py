@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
 from bench.plan.rows import Rows

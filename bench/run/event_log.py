@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.playback import audible_sample
 from bench.observe.timeline import Timeline

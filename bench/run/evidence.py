@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.measures import CATALOGUE, GOOD, Measure
+from bench.measures import CATALOGUE, Measure
+from bench.outcomes import GOOD
 from bench.run import bounds, measured
 from bench.run import folder as files
 from bench.run.histograms import Histograms, worst_p99_ms

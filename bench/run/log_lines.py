@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe.inputs import NO_JSON, AnyInput, Input
 
 SCHEMA_VERSION = 2

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.measures import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.outcomes import is_throttled, outcome_class
 from bench.plain import printable
 from bench.protocol.events import Event, Kind
 from bench.protocol.limits import limits_in

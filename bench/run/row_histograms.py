@@ -17,7 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.measures import CATALOGUE, GOOD, Measure, Scope
+from bench.measures import CATALOGUE, Measure, Scope
+from bench.outcomes import GOOD
 from bench.run import folder as files
 from bench.run.histograms import ALL, MEASURED, Histograms, Key, StepLabels, turn_step
 from bench.run.measured import values_ns

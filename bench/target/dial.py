@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.target.target import Target, Way
 from bench.transport.base import MIB, Crossing, Phases
 from bench.transport.loop import LoopWatch

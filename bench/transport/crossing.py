@@ -9,7 +9,7 @@ import socket
 import ssl
 
 from bench.clock import monotonic_ns
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.transport.base import DIRECT, Crossing, Phases, Proxy
 from bench.transport.loop import LoopWatch
 from bench.transport.proxy import tunnel

@@ -20,7 +20,7 @@ from websockets.uri import WebSocketURI, parse_uri
 
 from bench.clock import Arrival, Handed, monotonic_ns
 from bench.errors import ConnectError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.transport.answer import ACCEPT_HEADER, SWITCHING, Answer, read_answer, refusal
 from bench.transport.base import (
     BAD_FRAME,

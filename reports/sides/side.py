@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.measures import CATALOGUE, is_throttled
+from bench.measures import CATALOGUE
+from bench.outcomes import is_throttled
 from reports import exactness
 from reports.lost import lost_by_step, lost_of
 from reports.question import Question

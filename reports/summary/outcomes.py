@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from bench.measures import GOOD as GOOD_OUTCOMES
-from bench.measures import SERVICE_SAID, is_throttled, outcome_class
+from bench.outcomes import GOOD as GOOD_OUTCOMES
+from bench.outcomes import SERVICE_SAID, is_throttled, outcome_class
 from reports.lost import lost_of
 from reports.statistics.quantiles import Integers
 from reports.turns import CENSORED, FAILED, Turns

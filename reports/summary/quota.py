@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.measures import is_throttled
+from bench.outcomes import is_throttled
 from bench.units import NS_PER_S
 from reports.bins import time_step
 from reports.runs import Run

@@ -19,9 +19,10 @@ import pytest
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.connect import connected
-from bench.measures import Limits, outcome_class
+from bench.limits import Limits
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
+from bench.outcomes import outcome_class
 from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files

@@ -21,7 +21,7 @@ from websockets.uri import parse_uri
 from bench.calibrate.machine import on
 from bench.calibrate.play import PROFILE
 from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import TurnPlan
 from bench.observe.timeline import Timeline

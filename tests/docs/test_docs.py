@@ -12,8 +12,10 @@ import pytest
 import typer
 
 from bench.cli.app import app
+from bench.limits import LIMIT_NAMES
 from bench.load.planning.options import add_options
-from bench.measures import CATALOGUE, CENSORED, GOOD, LIMIT_NAMES
+from bench.measures import CATALOGUE
+from bench.outcomes import CENSORED, GOOD
 from bench.plan.script import load_script
 from bench.run.folder import SCHEMAS, SESSION_INSTANTS, TURN_INSTANTS
 from bench.run.validity import Evidence, judge

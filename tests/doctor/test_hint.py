@@ -11,7 +11,7 @@ from bench.clock import Arrival
 from bench.doctor.dialect import REMEDIES
 from bench.doctor.explain import NO_KEY
 from bench.doctor.hint import hint
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe import inputs
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA

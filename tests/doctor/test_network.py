@@ -14,7 +14,7 @@ import pytest
 from bench.doctor.explain import NO_PROXY_REMEDY
 from bench.doctor.finding import Finding
 from bench.doctor.network import look_at_network
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.target.endpoint import Wishes, resolve_targets
 from bench.target.target import Target, Way
 from bench.transport.base import Proxy

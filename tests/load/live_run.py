@@ -13,6 +13,7 @@ from gevent.event import Event
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import ConnectError
+from bench.limits import Limits
 from bench.load.planning.options import Options
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import loaded_parts, plays_of_arms
@@ -21,7 +22,6 @@ from bench.load.playing.arm import Arm
 from bench.load.playing.live import Driver, LiveRun
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.place import Place
-from bench.measures import Limits
 from bench.money import Prices
 from bench.run import folder as files
 from bench.run.spool import Spool, spool_of

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.limits import Limits
 from bench.load.planning.estimate import (
     HIGH,
     LOW,
@@ -20,7 +21,6 @@ from bench.load.planning.estimate import (
     quote,
     session_usage,
 )
-from bench.measures import Limits
 from bench.money import Prices
 from bench.plan.turns import Pause, Script, Step
 from bench.protocol.events import Usage

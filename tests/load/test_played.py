@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
+from bench.limits import Limits
 from bench.load.playing import played
 from bench.load.playing.played import Played
-from bench.measures import Limits
 from bench.observe.timeline import Timeline
 from bench.protocol.openai_ga import GA
 from bench.run.histograms import MEASURED, WARMUP

@@ -6,19 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.measures import (
-    CATALOGUE,
-    GOOD,
-    LIMIT_NAMES,
-    MANUAL_SEGMENTS,
-    SEGMENT_NAMES,
-    VAD_SEGMENTS,
-    Limits,
-    Measure,
-    outcome_class,
-    segments,
-)
+from bench.limits import LIMIT_NAMES, Limits
+from bench.measures import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Measure, segments
 from bench.observe.observation import stamp_source, times_ns
+from bench.outcomes import GOOD, outcome_class
 from bench.run.folder import SESSION_INSTANTS, SESSIONS, TURN_INSTANTS, TURNS
 from tests.examples import thorough
 from tests.helpers import AT_NS, MS, at, build_observation, build_session

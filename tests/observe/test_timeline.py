@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import bench.observe.timeline
 from bench.clock import Arrival
-from bench.measures import CATALOGUE, Limits
+from bench.limits import Limits
+from bench.measures import CATALOGUE
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bench.measures import CATALOGUE, Limits
+from bench.limits import Limits
+from bench.measures import CATALOGUE
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline

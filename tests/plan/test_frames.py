@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from bench.errors import ScriptError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
 from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedTurn, Repertoire

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.plan.script import (
     EXPECTED_EVENTS,
     AskTurn,

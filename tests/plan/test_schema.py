@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from bench.errors import UsageError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.plan.fields import SCRIPT, STEP_TABLES
 from bench.plan.schema import script_schema
 from bench.plan.script import EXPECTED_EVENTS, load_script

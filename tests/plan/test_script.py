@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.plan.script import (
     EXPECTED_EVENTS,
     AskTurn,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from bench.errors import ScriptError
-from bench.measures import LIMIT_NAMES
+from bench.limits import LIMIT_NAMES
 from bench.plain import printable
 from bench.plan.script import TextTurn, load_script
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.cli.session_text import session_text
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe import inputs
 from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline

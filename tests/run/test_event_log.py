@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe import inputs
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.clock import Arrival
 from bench.errors import UsageError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline

@@ -14,7 +14,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from bench.errors import ConnectError, UsageError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
 from bench.target.dial import Dialer, crossing

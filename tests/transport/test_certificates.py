@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bench.errors import ConnectError, UsageError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.simulator.tls import loopback_tls
 from bench.transport.base import DIRECT, Phases
 from bench.transport.tls import tls_context

@@ -18,7 +18,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.simulator.tls import loopback_tls
 from bench.transport.base import DIRECT, Crossing, Network, Phases, Proxy, authority
 from bench.transport.proxy import tunnel

@@ -15,7 +15,7 @@ from websockets.frames import Frame
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.transport.base import Phases, Received
 from bench.transport.websocket import WebSocket, client_protocol, frame_bytes
 from tests.examples import thorough

@@ -26,7 +26,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from bench.clock import APART_NS, monotonic_ns
 from bench.errors import ConnectError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.simulator.tls import loopback_tls
 from bench.transport import tcp
 from bench.transport.base import Network, Phases

@@ -17,7 +17,7 @@ from websockets.uri import parse_uri
 
 from bench.clock import Handed
 from bench.errors import ConnectError
-from bench.measures import Limits
+from bench.limits import Limits
 from bench.observe.timeline import Timeline
 from bench.session import Session
 from bench.transport.base import Network, Phases, Received, Transmitted

@@ -6,8 +6,8 @@ from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Plays
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.place import Place
-from bench.measures import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.outcomes import is_throttled, outcome_class
 from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring

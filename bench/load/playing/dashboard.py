@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.errors import ConnectError
-from bench.measures import outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation, reason
+from bench.outcomes import outcome_class
 from bench.plain import printable
 from bench.units import NS_PER_MS
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.load.playing.spending import Spending
-from bench.measures import CATALOGUE, GOOD, HEADLINE, is_throttled, outcome_class
+from bench.measures import CATALOGUE, HEADLINE
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.outcomes import GOOD, is_throttled, outcome_class
 from bench.run.histograms import Histograms, Key, quantile, worst_p99_ms
 from bench.run.validity import Evidence, Exactness, judge
 from bench.units import NS_PER_US, US_PER_MS
