@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 from bench.errors import INVALID_STATUS
+from reports.blocks import Cell, Paragraph
+from reports.blocks import Row as Line
+from reports.blocks import row_of as line_of
 from reports.compare import sentences
 from reports.compare.comparison import Check, Comparison
 from reports.compare.forest_rows import GLYPHS, Row, row_of, with_unit
@@ -13,7 +15,7 @@ from reports.labels import all_called, labels_of
 from reports.numbers import NBSP, count, listed, percent, plural
 from reports.page.svg import glyph
 from reports.statistics.verdicts import Word
-from reports.text.terminal import COLOURS
+from reports.text.lines import Badges, Grid, Named, Part, pour
 from reports.wording.differences import figure
 
 STYLES: dict[Word, str] = {
@@ -23,25 +25,14 @@ STYLES: dict[Word, str] = {
     "equivalent": "good",
     "inconclusive": "warn",
 }
-INDENT = 12
-GAP = 2
-Ink = Callable[[str, str], str]
-Column = tuple[str, Callable[[Row], str]]
-"""Its head and its cells."""
-
-NAME_LEAST, ENDING = 16, 6
+NAME_LEAST, ENDING = 14, 6
 """Letters of a figure's name where there is no room for it, and those of them that are its end."""
 
 
 def terminal(comparison: Comparison, width: int = 100, colour: bool = False) -> str:
     """The comparison as text: the verdict first."""
-
-    def ink(text: str, code: str) -> str:
-        return f"\x1b[{COLOURS[code]}m{text}\x1b[0m" if colour else text
-
-    parts = (_opening(comparison, width, ink), _tables(comparison, width, ink), _closing(comparison, width, ink))
-    text = "\n\n".join("\n".join(lines) for part in parts if (lines := list(part)))
-    return text.replace(NBSP, " ") + "\n"
+    table = [_table(comparison)] if comparison.findings else []
+    return pour((_opening(comparison), table, _closing(comparison)), width, colour)
 
 
 def essentials(comparison: Comparison) -> str:
@@ -65,18 +56,11 @@ def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
     return [*found, *simulated, *assumed]
 
 
-def _opening(comparison: Comparison, width: int, ink: Ink) -> Iterable[str]:
+def _opening(comparison: Comparison) -> Iterable[Part]:
     badges = badges_of(comparison)
-    for line in _wrapped(sentences.headline(comparison), width):
-        yield ink(ink(line, badges[0][1]), "bold")
-    left = "     ".join(text for text, _ in badges)
-    right = design(comparison).replace(NBSP, " ")
-    inked = "     ".join(ink(text, style) for text, style in badges)
-    if len(left) + 3 + len(right) <= width:
-        yield inked + " " * (width - len(left) - len(right)) + right
-    else:
-        yield from (inked, *_wrapped(right, width))
-    yield from _wrapped(sentences.second(comparison), width)
+    yield Paragraph(sentences.headline(comparison), f"{badges[0][1]} bold")
+    yield Badges(badges, design(comparison))
+    yield Paragraph(sentences.second(comparison))
 
 
 def design(comparison: Comparison) -> str:
@@ -89,123 +73,64 @@ def design(comparison: Comparison) -> str:
     return f"{listed([count(size) for size in sizes])} sessions"
 
 
-def _tables(comparison: Comparison, width: int, ink: Ink) -> Iterable[str]:
-    """For each candidate the gated figures, then the others."""
-    base, columns = comparison.sides[0], _columns(comparison)
-    every = [row_of(finding, comparison) for finding in comparison.findings]
-    if not every:
-        return
-    shown, widths = _fitting(columns, every, width)
-    places = {side.label: place for place, side in enumerate(comparison.sides)}
-    for turn, (label, _) in enumerate(sentences.candidates(comparison)):
-        mine = [one for one in every if one.candidate == label]
-        yield from [""] if turn else []
-        yield from _wrapped(f"{glyph(places[label])} {label} against {glyph(0)} {base.label}", width)
-        yield ink(_line([head for head, _ in shown], widths), "soft")
-        for gated in (True, False):
-            rows = [one for one in mine if one.finding.question.gated == gated]
-            yield from [ink("not gated", "soft")] if rows and not gated else []
-            for one in rows:
-                *cells, verdict = [cell(one) for _, cell in shown]
-                line = _line([*cells, verdict], widths)
-                yield line[: -len(verdict)] + ink(verdict, STYLES[one.word] if gated else "soft")
-
-
-def _columns(comparison: Comparison) -> dict[str, Column]:
-    interval = percent(1 - 2 * comparison.method.level, 1)
-    return {
-        "figure": ("  figure", lambda one: f"  {figure(one.finding.question)}"),
-        "baseline": ("baseline", lambda one: _with_unit(one, 0)),
-        "candidate": ("candidate", lambda one: _with_unit(one, 1)),
-        "difference": (f"difference ({interval})", lambda one: one.told),
-        "change": ("difference", lambda one: one.change),
-        "margin": ("margin", lambda one: one.margin_text),
-        "judged": ("verdict", lambda one: one.judged),
-        "verdict": ("verdict", lambda one: one.verdict),
-    }
-
-
+FIGURE, BASELINE, CANDIDATE, DIFFERENCE, CHANGE, MARGIN, JUDGED, VERDICT = range(8)
 LAYOUTS = (
-    ("figure", "baseline", "candidate", "difference", "margin", "judged"),
-    ("figure", "baseline", "candidate", "difference", "margin", "verdict"),
-    ("figure", "baseline", "candidate", "difference", "verdict"),
-    ("figure", "difference", "margin", "verdict"),
-    ("figure", "difference", "verdict"),
-    ("figure", "change", "verdict"),
+    (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, MARGIN, JUDGED),
+    (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, MARGIN, VERDICT),
+    (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, VERDICT),
+    (FIGURE, DIFFERENCE, MARGIN, VERDICT),
+    (FIGURE, DIFFERENCE, VERDICT),
+    (FIGURE, CHANGE, VERDICT),
 )
 """From the widest to the narrowest."""
-LEFT = ("figure", "judged", "verdict")
 
 
-def _with_unit(one: Row, arm: int) -> str:
-    return with_unit(one.values[arm], one.unit).replace(NBSP, " ")
+def _table(comparison: Comparison) -> Grid:
+    """For each candidate the gated figures, then the others."""
+    places = {side.label: place for place, side in enumerate(comparison.sides)}
+    findings = [row_of(finding, comparison) for finding in comparison.findings]
+    difference = f"difference ({percent(1 - 2 * comparison.method.level, 1)})"
+    heads = ("figure", "baseline", "candidate", difference, "difference", "margin", "verdict", "verdict")
+    rows: list[Line] = []
+    for label, _ in sentences.candidates(comparison):
+        title = f"{glyph(places[label])} {label} against {glyph(0)} {comparison.sides[0].label}"
+        rows += [*([line_of([""])] if rows else []), line_of([title]), line_of(list(heads), "soft")]
+        own = [row for row in findings if row.candidate == label]
+        rows += [_line(row) for row in own if row.finding.question.gated]
+        others = [_line(row) for row in own if not row.finding.question.gated]
+        rows += [*([line_of([Cell("not gated", style="soft")])] if others else []), *others]
+    return Grid(rows, (FIGURE, JUDGED, VERDICT), LAYOUTS, indent="  ", least=NAME_LEAST, ending=ENDING)
 
 
-def _fitting(columns: dict[str, Column], rows: Sequence[Row], width: int) -> tuple[list[Column], list[int]]:
-    """The widest layout that fits, and the width of each column: below 0 for text, which stands on the left.
-
-    Where none fits, names of figures are shortened.
-    """
-    for names in LAYOUTS:
-        shown = [columns[name] for name in names]
-        sizes = [max(len(head), *(len(cell(one)) for one in rows)) for head, cell in shown]
-        if sum(sizes) + GAP * (len(sizes) - 1) <= width:
-            break
-    else:
-        sizes[0] = max(NAME_LEAST, width - sum(sizes[1:]) - GAP * (len(sizes) - 1))
-        shown[0] = _shortened(shown[0], sizes[0])
-    return shown, [-size if name in LEFT else size for name, size in zip(names, sizes, strict=True)]
+def _line(row: Row) -> Line:
+    values = [with_unit(value, row.unit) for value in row.values]
+    style = STYLES[row.word] if row.finding.question.gated else "soft"
+    verdicts = [Cell(verdict, style=style) for verdict in (row.judged, row.verdict)]
+    return line_of([figure(row.finding.question), *values, row.told, row.change, row.margin_text, *verdicts])
 
 
-def _shortened(column: Column, room: int) -> Column:
-    """Cells without their middle: figures of several origins differ at their ends."""
-    head, cell = column
-    return head, lambda one: text if len(text := cell(one)) <= room else f"{text[: room - ENDING - 1]}…{text[-ENDING:]}"
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [cell.ljust(-size) if size < 0 else cell.rjust(size) for cell, size in zip(cells, widths, strict=True)]
-    return (" " * GAP).join(padded).rstrip()
-
-
-def _closing(comparison: Comparison, width: int, ink: Ink) -> Iterable[str]:
+def _closing(comparison: Comparison) -> Iterable[Part]:
     """Why gated figures are not settled; whether it was fair; what differs; what to know."""
-    rows = [row_of(finding, comparison) for finding in comparison.gated]
     several = len(comparison.sides) > 2
-    for one in rows:
-        if one.why and comparison.decision is None:
-            whose = f" on {one.candidate}" if several else ""
-            yield from _named("unsettled", f"{figure(one.finding.question)}{whose}: {one.why}", width)
+    for row in (row_of(finding, comparison) for finding in comparison.gated):
+        if row.why and comparison.decision is None:
+            whose = f" on {row.candidate}" if several else ""
+            yield Named("unsettled", [f"{figure(row.finding.question)}{whose}: {row.why}"])
     for worst in sentences.worst_steps(comparison):
-        yield from _named("worst step", worst, width)
+        yield Named("worst step", [worst])
     documents = [side.run.document for side in comparison.sides]
     if any(labels_of(document) for document in documents):
-        yield from _named("of", listed(all_called(documents)), width)
-    passed = [check.name for check in comparison.checks if check.fair]
-    if passed:
-        yield from _named("fair", " · ".join(f"✓ {name}".replace(" ", NBSP) for name in passed), width)
-    if comparison.unfair:
-        broken = " · ".join(f"✕ {check.name}".replace(" ", NBSP) for check in comparison.unfair)
-        yield from (ink(line, "bad") for line in _named("not fair", broken, width))
+        yield Named("of", [listed(all_called(documents))])
+    yield Named("fair", [f"✓ {check.name}" for check in comparison.checks if check.fair])
+    yield Named("not fair", [f"✕ {check.name}" for check in comparison.unfair], "bad")
     for check in comparison.checks:
         if check.fair is None and len(set(check.texts)) > 1:
-            yield from _named("differs", _told(check, comparison), width)
-    for notice in filter(None, (sentences.provisional(comparison), *comparison.notices)):
-        yield from _named("note", notice, width)
+            yield Named("differs", [_told(check, comparison)])
+    for notice in (sentences.provisional(comparison), *comparison.notices):
+        yield Named("note", [notice])
 
 
 def _told(check: Check, comparison: Comparison) -> str:
-    """model: a gpt-realtime, b gpt-realtime-mini."""
+    """What differs on which side: model: a gpt-realtime, b gpt-realtime-mini."""
     texts = [f"{side.label} {text}" for side, text in zip(comparison.sides, check.texts, strict=True)]
     return f"{check.name}: {', '.join(texts)}"
-
-
-def _named(name: str, text: str, width: int) -> Iterable[str]:
-    """`name   text`, further lines under the first."""
-    for place, line in enumerate(_wrapped(text, width - INDENT)):
-        yield f"{name if place == 0 else '':<{INDENT}}{line}"
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of whole words; no-break spaces hold."""
-    return textwrap.wrap(text, max(20, width), break_on_hyphens=False)

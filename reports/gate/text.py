@@ -2,67 +2,49 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable
 
+from reports.blocks import Cell, Paragraph, Row, row_of
 from reports.gate.items import Checked, Grade, Item
 from reports.gate.sentences import badges, beside, ending, glyph, headline, is_judged, mark, reason
 from reports.gate.written import interval_text, limit_text, value_text
-from reports.numbers import NBSP, shortened
+from reports.numbers import shortened
+from reports.text.lines import Grid, Named, Part, pour
 
-COLOURS: dict[Grade, str] = {"passed": "32", "failed": "31", "unsure": "33", "void": "31"}
-BOLD, SOFT = "1", "2"
+STYLES: dict[Grade, str] = {"passed": "good", "failed": "bad", "unsure": "warn", "void": "bad"}
 NAMES = 44
 """Letters of a figure with its target."""
+NAME, VALUE, INTERVAL, LIMIT, VERDICT = range(5)
+LAYOUTS = (NAME, VALUE, INTERVAL, LIMIT, VERDICT), (VALUE, INTERVAL, LIMIT, VERDICT)
 
 
 def terminal(checked: Checked, width: int = 100, colour: bool = False) -> str:
     """The check as text."""
-    lines = [*_opening(checked, width, colour), *_warnings(checked, width, colour), "", *_table(checked, width, colour)]
-    for remark in beside(checked):
-        lines += textwrap.wrap(f"note: {remark}", width, subsequent_indent="      ")
-    return "\n".join([*lines, ending(checked)]).replace(NBSP, " ") + "\n"
+    table = [_table(checked)] if checked.items else []
+    return pour((_opening(checked), table, _closing(checked)), width, colour)
 
 
-def _ink(text: str, code: str, colour: bool) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
-
-
-def _opening(checked: Checked, width: int, colour: bool) -> Iterable[str]:
-    for line in textwrap.wrap(f"{glyph(checked)} {headline(checked)}", width, subsequent_indent="  "):
-        yield _ink(line, BOLD, colour)
+def _opening(checked: Checked) -> Iterable[Part]:
+    yield Named(glyph(checked), [headline(checked)], "bold", indent=2)
     against = [f"against {checked.against}"] if checked.against else []
-    yield from textwrap.wrap(" · ".join([*badges(checked), checked.called, checked.run_id, *against]), width)
-
-
-def _warnings(checked: Checked, width: int, colour: bool) -> Iterable[str]:
+    yield Paragraph(" · ".join([*badges(checked), checked.called, checked.run_id, *against]))
     for warning in checked.warnings:
-        for line in textwrap.wrap(f"! {warning}", width, subsequent_indent="  "):
-            yield _ink(line, f"{BOLD};{COLOURS['unsure']}", colour)
+        yield Named("!", [warning], "warn bold", indent=2)
 
 
-def _table(checked: Checked, width: int, colour: bool) -> Iterable[str]:
-    items = checked.items
-    if not items:
-        return
-    several = len({item.target for item in items}) > 1
-    rows = [_row(item, several) for item in items]
-    sizes = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    marks = [mark(item, checked) for item in items]
-    wide = sum(sizes) + 2 * len(sizes) + 2 + max(map(len, marks)) <= width
-    for item, row, verdict in zip(items, rows, marks, strict=True):
-        cells = [text.rjust(size) for text, size in zip(row[1:], sizes[1:], strict=True)]
-        first = [row[0].ljust(sizes[0])] if wide else []
-        if not wide:  # figures on a line of their own
-            yield f"  {row[0]}"
-        judged = is_judged(item, checked)
-        yield f"  {'  '.join([*first, *cells])}  {_ink(verdict, COLOURS[item.grade] if judged else SOFT, colour)}"
-        if judged and (said := reason(item)):
-            for part in textwrap.wrap(said, width - 6):
-                yield _ink(f"      {part}", SOFT, colour)
-    yield ""
+def _table(checked: Checked) -> Grid:
+    several = len({item.target for item in checked.items}) > 1
+    return Grid([_row(item, checked, several) for item in checked.items], (NAME, VERDICT), LAYOUTS, indent="  ")
 
 
-def _row(item: Item, several: bool) -> tuple[str, ...]:
+def _row(item: Item, checked: Checked, several: bool) -> Row:
     name = f"{item.target}: {item.figure}" if several else item.figure
-    return shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item)
+    judged = is_judged(item, checked)
+    verdict = Cell(mark(item, checked), reason(item) if judged else "", style=STYLES[item.grade] if judged else "soft")
+    return row_of([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict])
+
+
+def _closing(checked: Checked) -> Iterable[Part]:
+    for remark in beside(checked):
+        yield Named("note:", [remark], indent=6)
+    yield Paragraph(ending(checked))

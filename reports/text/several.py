@@ -6,14 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports.numbers import NBSP, NONE, count, shortened, three
+from reports.blocks import Paragraph, row_of
+from reports.numbers import NONE, count, shortened, three
 from reports.summary.summary import Answer, Summary
+from reports.text.lines import Grid, pour
 from reports.wording import words
 
 HEADS = ("run", "target", "turns", "p50", "p95", "p99", "failed", "valid")
 LEFT = (0, 1, 7)
 """Columns of text."""
-GAP = 2
 RUN_LEAST, TARGET_MOST = 12, 24
 WARNING = "Each row is a run of its own: `rtbench compare` says what of their differences is more than chance."
 
@@ -51,22 +52,11 @@ def _cells(answer: Answer) -> Iterable[str]:
 
 def several(rows: Sequence[Row], pages: Sequence[Path], width: int = 100) -> str:
     """The table, and where each run's own report was written; lines of at most so many columns, paths apart."""
-    lines: list[str] = []
-    for head in dict.fromkeys(row.head for row in rows):
-        lines += [head, *_table([row.cells for row in rows if row.head == head], width), ""]
-    text = "\n".join([*lines, WARNING, *map(str, pages)])
-    return text.replace(NBSP, " ") + "\n"
+    heads = dict.fromkeys(row.head for row in rows)
+    tables = ((Paragraph(head), _table([row.cells for row in rows if row.head == head])) for head in heads)
+    return "\n".join((pour(tables, width), WARNING, *map(str, pages), ""))
 
 
-def _table(rows: Sequence[tuple[str, ...]], width: int) -> Iterable[str]:
+def _table(rows: Sequence[tuple[str, ...]]) -> Grid:
     """What is too wide loses letters of the runs' names, from their beginning: the scenario is at their end."""
-    widths = [max(len(row[place]) for row in (HEADS, *rows)) for place in range(len(HEADS))]
-    over = sum(widths) + GAP * (len(widths) - 1) - width
-    widths[0] = max(min(widths[0], RUN_LEAST), widths[0] - max(0, over))
-    for row in (HEADS, *rows):
-        name = row[0] if len(row[0]) <= widths[0] else f"…{row[0][1 - widths[0] :]}"
-        cells = [
-            text.ljust(room) if place in LEFT else text.rjust(room)
-            for place, (text, room) in enumerate(zip((name, *row[1:]), widths, strict=True))
-        ]
-        yield (" " * GAP).join(cells).rstrip()
+    return Grid([row_of(list(cells)) for cells in (HEADS, *rows)], LEFT, least=RUN_LEAST)

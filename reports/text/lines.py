@@ -1,0 +1,163 @@
+"""Lines of a terminal: pours what a text is made of into at most so many columns, in colour only where it is wanted."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from reports.blocks import Cell, Inline, Paragraph, Row
+from reports.numbers import NBSP, shortened
+from reports.page.svg import glyph, tone
+
+INKS = {
+    **{"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"},
+    **{"t0": "34", "t1": "33", "t2": "36", "t3": "37"},
+}
+"""Codes of styles; t0 to t3 are colours of targets, as on pages."""
+INDENT, BELOW = 12, 6
+"""Columns before the text beside a name, and before what belongs to a row."""
+GAP = 2
+BETWEEN_BADGES = "     "
+KEPT_MOST = 59
+"""Letters of a text beside a name that is kept on one line."""
+NARROWEST = 20
+
+
+@dataclass(frozen=True)
+class Named:
+    """A name and the texts beside it, with dots between them, in `most` lines; nothing where there are no texts."""
+
+    name: str
+    texts: Sequence[str]
+    style: str = ""
+    indent: int = INDENT
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Badges:
+    """Texts with their styles, and a text at the other end of the line: before them where the badges are `last`."""
+
+    badges: Sequence[tuple[str, str]]
+    text: str
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows in columns; `left` are the places of columns of text. A row of one cell is a line of its own.
+
+    The first of the layouts that fits is shown: the places of its columns. A first cell of more than `most` letters, or
+    one that the layout leaves out, stands above its row. Where no layout fits and `least` is given, first cells are cut
+    to so many letters at the least, of which `ending` are those of their end, all where it is None.
+    """
+
+    rows: Sequence[Row]
+    left: Sequence[int] = ()
+    layouts: Sequence[Sequence[int]] = ()
+    indent: str = ""
+    most: int | None = None
+    least: int | None = None
+    ending: int | None = None
+
+
+Part = Paragraph | Named | Badges | Grid
+
+
+def pour(parts: Iterable[Iterable[Part]], width: int = 100, colour: bool = False) -> str:
+    """The text: a blank line stands between its parts, of which empty ones are left out."""
+    texts = ("\n".join(line for block in part for line in _lines(block, width, colour)) for part in parts)
+    return "\n\n".join(filter(None, texts)).replace(NBSP, " ") + "\n"
+
+
+def inked(text: str, style: str, colour: bool = True) -> str:
+    """The text in the colours of its style, words of INKS, where colour is wanted."""
+    for code in filter(None, map(INKS.get, style.split())) if colour else ():
+        text = f"\x1b[{code}m{text}\x1b[0m"
+    return text
+
+
+def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
+    if isinstance(block, Paragraph):
+        return (inked(line, block.style, colour) for line in _wrapped(_text(block.text), width))
+    if isinstance(block, Named):
+        return _named(block, width, colour)
+    return _badges(block, width, colour) if isinstance(block, Badges) else _grid(block, width, colour)
+
+
+def _text(inline: Inline) -> str:
+    return inline if isinstance(inline, str) else "".join(map(_text, inline))
+
+
+def _wrapped(text: str, width: int, most: int | None = None) -> list[str]:
+    """Lines of whole words; a no-break space holds a number and its unit together."""
+    return textwrap.wrap(text, max(NARROWEST, width), break_on_hyphens=False, max_lines=most, placeholder="…")
+
+
+def _named(block: Named, width: int, colour: bool) -> Iterable[str]:
+    """`name   a · b · c`, further lines under the first."""
+    room = width - block.indent
+    kept = [text.replace(" ", NBSP) if len(text) <= min(KEPT_MOST, room) else text for text in block.texts]
+    for place, line in enumerate(_wrapped(" · ".join(kept), room, block.most)):
+        yield inked(f"{'' if place else block.name:<{block.indent}}{line}", block.style, colour)
+
+
+def _badges(block: Badges, width: int, colour: bool) -> Iterable[str]:
+    badges = BETWEEN_BADGES.join(inked(text, style, colour) for text, style in block.badges)
+    space = width - len(BETWEEN_BADGES.join(text for text, _ in block.badges)) - len(block.text)
+    texts = _wrapped(block.text.replace(NBSP, " "), width)
+    lines = [*texts, badges] if block.last else [badges, *texts]
+    return lines if space < 3 else [(" " * space).join(lines)]
+
+
+def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
+    texts = [[_label(cell) for cell in row.cells] for row in block.rows]
+    shown, sizes = _fitting(block, [cells for cells in texts if len(cells) > 1], width)
+    for row, cells in zip(block.rows, texts, strict=True):
+        styles = [_style(cell) for cell in row.cells]
+        if len(cells) == 1:
+            yield from (inked(line, styles[0], colour) for line in _wrapped(cells[0], width) or [""])
+            continue
+        if block.least and 0 in shown:
+            cells[0] = _cut(cells[0], sizes[0], block.ending)
+        if len(cells[0]) > sizes[0]:
+            yield inked(block.indent + shortened(cells[0], width - len(block.indent)), styles[0], colour)
+            cells[0] = styles[0] = ""
+        padded = [cells[at].ljust(sizes[at]) if at in block.left else cells[at].rjust(sizes[at]) for at in shown]
+        line = [block.indent + padded[0], *padded[1:-1], padded[-1].rstrip()]
+        told = (" " * GAP).join(inked(text, styles[at], colour) for text, at in zip(line, shown, strict=True))
+        yield inked(told.rstrip(), row.style, colour)
+        for cell in row.cells:
+            below = Named("", [_text(cell.below)], "soft", BELOW)
+            yield from _named(below, width, colour)
+
+
+def _label(cell: Cell) -> str:
+    mark = f"{glyph(cell.target)} " if cell.marked and cell.target is not None else ""
+    return mark + _text(cell.text)
+
+
+def _style(cell: Cell) -> str:
+    return cell.style if cell.target is None else f"t{tone(cell.target)}"
+
+
+def _fitting(block: Grid, rows: Sequence[Sequence[str]], width: int) -> tuple[Sequence[int], list[int]]:
+    """The layout that is shown, and how wide each column is, 0 for a first one that is left out."""
+    widest = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if block.most is not None:
+        widest[0] = max(len(cells[0]) for cells in rows if len(cells[0]) <= block.most)
+    for shown in block.layouts or [range(len(widest))]:
+        over = len(block.indent) + sum(widest[at] + GAP for at in shown) - GAP - width
+        if over <= 0:
+            break
+    else:
+        if block.least is not None:
+            widest[0] = max(min(widest[0], block.least), widest[0] - over)
+    return shown, widest if 0 in shown else [0, *widest[1:]]
+
+
+def _cut(text: str, room: int, ending: int | None) -> str:
+    """The text without its middle, or its beginning."""
+    begin = 0 if ending is None else room - ending - 1
+    return text if len(text) <= room else f"{text[:begin]}…{text[len(text) - room + begin + 1 :]}"
