@@ -37,7 +37,6 @@ schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors,
 	$(BIN)/python -m bench.plan.schema > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.schema > scenarios/targets.schema.json
 	$(BIN)/python -m bench.cli.schemas
-	$(BIN)/python -m reports.gate.schema
 
 benchmark: .venv/dev ## our own figures, against the truth and beside other clients (an hour, no test; PARTS="peers cost")
 	$(BIN)/python -m tests.benchmark $(PARTS)

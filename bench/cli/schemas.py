@@ -1,8 +1,4 @@
-"""The JSON Schemas of what the tool writes: `python -m bench.cli.schemas` writes them into `reports/schemas`.
-
-Those of event logs and calibrations come from the types that write them; the others are written down, and a test holds
-documents against them.
-"""
+"""The JSON Schemas of what the tool writes, from the types that write it: `python -m bench.cli.schemas` writes them."""
 
 from __future__ import annotations
 
@@ -14,18 +10,24 @@ from typing import Any, get_args
 
 import msgspec
 
-import reports.schemas
+import reports
 from bench.cli.doctor import JSON_VERSION
 from bench.cli.simulate import READY_VERSION
 from bench.observe.inputs import Input
 from bench.run.calibration import Calibration
 from bench.run.log_lines import AnyLine
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
+from reports.gate.baselines import Baseline
+from reports.gate.document import CheckDocument
+from reports.schemas.document import schema_of
 from reports.schemas.run import run_schema
 from reports.schemas.shapes import COUNT, FLAG, NUMBER, TEXT, WHOLE, Schema, document, each, many, maybe, one_of, record
 from reports.schemas.summary import summary_schema
+from reports.sizing.document import SizeDocument
 
-FOLDER = Path(reports.schemas.__file__).parent
+REPORTS = Path(reports.__file__).parent
+FOLDERS = {"size": "sizing", "check": "gate", "baseline": "gate"}
+"""Which of `reports` has the schema of a document that it alone writes; the others are in `schemas`."""
 
 
 def schemas() -> dict[str, Schema]:
@@ -43,6 +45,9 @@ def schemas() -> dict[str, Schema]:
         "truth": document("truth", "A line of the truth log of rtbench simulate", truth_line()),
         "ready": document("ready", "What rtbench simulate says once it listens", ready_document()),
         "doctor": document("doctor", "What rtbench doctor --json prints", doctor_document()),
+        "size": schema_of(SizeDocument, "size", "What rtbench size --json prints"),
+        "check": schema_of(CheckDocument, "check", "check.json of Realtime Bench"),
+        "baseline": schema_of(Baseline, "baseline", "A stored baseline of Realtime Bench"),
     }  # fmt: skip
 
 
@@ -125,10 +130,15 @@ def text(schema: Schema) -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def write(folder: Path = FOLDER) -> None:
+def path_of(name: str) -> Path:
+    """The file of a schema."""
+    return REPORTS / FOLDERS.get(name, "schemas") / f"{name}.schema.json"
+
+
+def write() -> None:
     """Write each into its file."""
     for name, schema in schemas().items():
-        (folder / f"{name}.schema.json").write_text(text(schema), encoding="utf-8")
+        path_of(name).write_text(text(schema), encoding="utf-8")
 
 
 if __name__ == "__main__":

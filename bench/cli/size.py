@@ -22,8 +22,9 @@ def size(
     """Say how many sessions, how long and how much money it takes to find a change, as a range."""
     from reports.numbers import NBSP
     from reports.sizing.asked import asked
+    from reports.sizing.document import as_data
     from reports.sizing.size import sized
-    from reports.sizing.text import as_data, lines
+    from reports.sizing.text import lines
 
     found = sized(like, asked(measure, detect, margin, power))
     if as_json:

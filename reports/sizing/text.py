@@ -1,4 +1,4 @@
-"""What `rtbench size` says: on a terminal, and for programs."""
+"""What `rtbench size` says on a terminal."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 from reports.numbers import NBSP, NONE, count, plural, span, three, usd
 from reports.sizing.size import Range, Size
 from reports.statistics.power import BETTER_SESSIONS, LEVEL
-
-SCHEMA = 1
 
 
 def lines(size: Size) -> Iterable[str]:
@@ -52,37 +50,6 @@ def lines(size: Size) -> Iterable[str]:
     yield "A run that is looked at while it goes on, with --until-decided, mostly needs fewer."
 
 
-def as_data(size: Size) -> dict[str, Any]:
-    """Ranges are [least, likely, most]; null where the pilot does not tell."""
-    asked, spread = size.asked, size.spread
-    return {
-        "schema": SCHEMA,
-        "like": str(size.run.document.get("run_id") or size.run.folder.name),
-        "targets": list(size.targets),
-        "measure": asked.question.measure,
-        "kind": asked.question.kind,
-        "p": asked.question.p,
-        "detect": asked.effect,
-        "margin": asked.margin,
-        "power": asked.power,
-        "level": LEVEL,
-        "paired": size.paired,
-        "pilot_sessions": size.pilot.sessions,
-        "sessions": list(size.sessions),
-        "sessions_to_pass": asked.sessions_to_pass,
-        "seconds": [_number(value) for value in size.seconds],
-        "usd": [_number(value) for value in size.usd],
-        "power_of_pilot": _number(size.power_of_pilot),
-        "turns_per_session": _number(size.turns_per_session),
-        "sigma": _number(spread.sigma),
-        "icc": _number(spread.icc),
-        "deff_p50": _number(spread.deff50),
-        "deff_p95": _number(spread.deff95),
-        "cheapest_turns_by_time": size.cheapest_by_time,
-        "cheapest_turns_by_usd": size.cheapest_by_usd,
-    }
-
-
 def _cheapest(size: Size) -> str:
     """How many turns a session should have; nothing of a rate, whose spread was not looked into."""
     if size.asked.is_rate:
@@ -110,7 +77,3 @@ def _range(values: Range, written: Any) -> str:
 
 def _two(value: float) -> str:
     return NONE if math.isnan(value) else three(float(f"{value:.2g}"))
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -101,7 +101,7 @@ def test_every_schema_is_one_of_draft_2020_12(path: Path) -> None:
 
 @pytest.mark.parametrize("name", writer.schemas())
 def test_the_files_are_what_the_code_says(name: str) -> None:
-    file = writer.FOLDER / f"{name}.schema.json"
+    file = writer.path_of(name)
 
     assert file.read_text(encoding="utf-8") == writer.text(writer.schemas()[name]), "python -m bench.cli.schemas"
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.cli.schemas import schemas
 from bench.errors import UsageError
-from reports.gate import schema
 from reports.gate.baselines import PS, as_text, baseline_of, read, safe, save
 from reports.gate.conditions import allowed, conditions_of, differing
 from reports.gate.shelf import details, overview
@@ -28,7 +28,7 @@ def test_what_is_saved_reads_back_and_fits_its_schema(tmp_path: Path) -> None:
 
     assert path == tmp_path / "baselines" / "voice_turns" / "sim" / "r1.json"
     assert [one.baseline for one in read(tmp_path / "baselines", "voice_turns", "sim")] == [stored]
-    jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), json.loads(schema.text(schema.Baseline)))
+    jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schemas()["baseline"])
     assert path.stat().st_size < 10_000
 
 
@@ -176,10 +176,3 @@ def test_the_shelf_tells_runs_and_how_far_they_spread(tmp_path: Path) -> None:
     assert overview(stored).startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
     assert "provisional" in overview(stored)
     assert 14 < float(row[3].removeprefix("±")) < 20  # the sd of the logs of 500, 600 and 700 is 16.8 %
-
-
-def test_the_schemas_that_are_shipped_are_those_of_the_code() -> None:
-    for name, kind in schema.FILES.items():
-        assert (schema.HERE / name).read_text(encoding="utf-8") == schema.text(kind), (
-            "run: python -m reports.gate.schema"
-        )

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from junitparser import JUnitXml
 
+from bench.cli.schemas import schemas
 from bench.errors import UsageError
 from bench.plain import printable
-from reports.gate import azure, github, render, schema
+from reports.gate import azure, github, render
 from reports.gate.comment import markdown
-from reports.gate.document import Document, as_data, as_json
+from reports.gate.document import as_data, as_json
 from reports.gate.items import Checked, Item
 from reports.gate.junit import xml
 from reports.gate.text import terminal
@@ -33,7 +34,7 @@ VOID = check(KEPT, BROKEN, void=("the run was not judged: it was killed",))
 def test_the_json_fits_its_schema(found: Checked) -> None:
     data = as_data(found)
 
-    jsonschema.validate(data, json.loads(schema.text(Document)))
+    jsonschema.validate(data, schemas()["check"])
     assert json.loads(as_json(found)) == data
     assert (data["schema"], data["exit_code"]) == (1, found.status)
 
