@@ -14,7 +14,7 @@ from bench.connect import connected
 from bench.observe.observation import TurnObservation
 from bench.plan.frames import PreparedScript, Repertoire
 from bench.plan.script import build_script, text_turn, wav_turn
-from bench.plan.turns import Turn
+from bench.plan.turns import ScriptTurn
 from bench.plan.variants import varied
 from bench.protocol.events import Event, Kind, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
@@ -39,12 +39,12 @@ def wav_script(target: Target, wav: Path, session: Mapping[str, Any]) -> Prepare
     return _script(target, wav_turn(wav.name, label="play", folder=wav.parent), session)
 
 
-def _script(target: Target, turn: Turn, session: Mapping[str, Any]) -> PreparedScript:
+def _script(target: Target, turn: ScriptTurn, session: Mapping[str, Any]) -> PreparedScript:
     script = build_script(Path(__file__), {"session": dict(session)}, [turn])
     return Repertoire(varied(script, target.session, target.session_source), target.dialect).session(0, 0)
 
 
-class Reply:
+class ReplyAudio:
     """A `bench.session.Listener` that keeps the audio of each response."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Reply:
         return bytes(self._audio.get(response_id, b""))
 
 
-def probe(target: Target, script: PreparedScript, log_path: Path, *, keep_audio: bool) -> Reply:
+def probe(target: Target, script: PreparedScript, log_path: Path, *, keep_audio: bool) -> ReplyAudio:
     """Play a session and log it; what came of it is in the log (`bench.run.replay`).
 
     Raises UsageError where there is no signing in, or a client certificate cannot be used.
@@ -84,8 +84,8 @@ def probe(target: Target, script: PreparedScript, log_path: Path, *, keep_audio:
         keyring.close()
 
 
-def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> Reply:
-    target, reply = dialer.target, Reply()
+def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudio:
+    target, reply = dialer.target, ReplyAudio()
     labels = Labels(SESSION_ID, target.label, SESSION_ID, script.name)
     try:
         timeline = LoggedTimeline(

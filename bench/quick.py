@@ -21,7 +21,7 @@ from bench.errors import UsageError
 from bench.load.planning.estimate import estimate_words, quote
 from bench.plan.script import load_script
 from bench.spawn import own_environment, python_command
-from bench.target.endpoint import ENDPOINT, TARGET_FILE, Wishes, resolve_targets
+from bench.target.endpoint import ENDPOINT, TARGET_FILE, ServiceOptions, resolve_targets
 from bench.target.prices import load_price_table
 from bench.target.target import Target
 from bench.units import NS_PER_S
@@ -51,25 +51,27 @@ BILLED = Load(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 """So many sessions as a median of voice needs, and one more."""
 
 
-def quick_run(target: str, wishes: Wishes, *, yes: bool, runs: Path) -> int:
+def quick_run(target: str, service_options: ServiceOptions, *, yes: bool, runs: Path) -> int:
     """Run it; returns the exit status, which is that of the run; 0 where somebody would not have it.
 
-    `wishes`: the targets that a file describes, if any.
+    `service_options`: the targets that a file describes, if any.
     """
     if target not in ("auto", "simulator"):
         raise UsageError(f"--target is `auto` or `simulator`, not `{target}`")
-    if target == "auto" and wishes.targets:
-        file = (wishes.target_file or TARGET_FILE).resolve()
-        return _run_billed(wishes, runs, "--targets", ",".join(wishes.targets), "--target-file", str(file), yes=yes)
+    if target == "auto" and service_options.targets:
+        file = (service_options.target_file or TARGET_FILE).resolve()
+        return _run_billed(
+            service_options, runs, "--targets", ",".join(service_options.targets), "--target-file", str(file), yes=yes
+        )
     if target == "auto" and os.environ.get(ENDPOINT):
-        return _run_billed(Wishes(), runs, yes=yes)
+        return _run_billed(ServiceOptions(), runs, yes=yes)
     with simulator() as ready:
         print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
         return _locust(SIMULATED, runs, without_proxies(os.environ), "--url", str(ready["urls"]["ga"]))
 
 
-def _run_billed(wishes: Wishes, runs: Path, *named: str, yes: bool) -> int:
-    targets = resolve_targets(os.environ, wishes)
+def _run_billed(service_options: ServiceOptions, runs: Path, *named: str, yes: bool) -> int:
+    targets = resolve_targets(os.environ, service_options)
     called = " and ".join(target.public_url for target in targets)
     print(f"This calls {called} with {' and '.join(BILLED.scenarios)}, {_much(targets)}: {_cost(targets)}.", flush=True)
     if not yes and not _agreed():

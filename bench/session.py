@@ -319,7 +319,7 @@ class Session:
     def _measure_network(self) -> None:
         network = self._transport.network()
         if network is not None:
-            self._timeline.tell(inputs.Measured(*network))
+            self._timeline.tell(inputs.NetworkMeasured(*network))
 
     def _turn_ended(self, turn: TurnObservation) -> None:
         """A turn is over and awaits nothing more."""

@@ -26,10 +26,10 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings
 from bench.session import Session
-from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.target import Target
-from bench.transport.base import Closed, Received
-from bench.transport.memory import Answer, MemoryTransport
+from bench.transport.base import Closure, Received
+from bench.transport.memory import MemoryTransport, PeerAnswer
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -296,11 +296,11 @@ def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = No
 
 # A service for `MemoryTransport`.
 
-Turn = Callable[[str], Iterable[Answer]]
+Turn = Callable[[str], Iterable[PeerAnswer]]
 """What a service answers to one response.create, given the id of the response."""
 
 
-def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[Answer]:
+def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
     """Messages one after another."""
     return [(first_ns + place * gap_ns, data) for place, data in enumerate(messages)]
 
@@ -322,10 +322,10 @@ class Service:
     requests: int = 0
     commits: int = 0
 
-    def greeting(self) -> list[Answer]:
+    def greeting(self) -> list[PeerAnswer]:
         return [] if self.greeting_ns is None else [(self.greeting_ns, session_created())]
 
-    def __call__(self, data: bytes) -> Iterable[Answer]:
+    def __call__(self, data: bytes) -> Iterable[PeerAnswer]:
         match msgspec.json.decode(data)["type"]:
             case "session.update":
                 if self.settings_ns is not None:
@@ -343,7 +343,7 @@ class Service:
                 else:
                     yield from spoken(reply(self.dialect, response_id))
 
-    def _committed(self) -> Iterator[Answer]:
+    def _committed(self) -> Iterator[PeerAnswer]:
         self.commits += 1
         item_id = f"item_{self.commits}"
         if self.acknowledges or self.transcript_ns is not None:
@@ -462,16 +462,16 @@ class Played:
         return [at_ns for at_ns, event in self.sent if event["type"] == type_]
 
 
-def closing(delay_ns: int, code: int, reason: str = "") -> Answer:
-    return delay_ns, Closed(code, reason, 0)
+def closing(delay_ns: int, code: int, reason: str = "") -> PeerAnswer:
+    return delay_ns, Closure(code, reason, 0)
 
 
 # Targets.
 
 
-def resolve_target(environ: Mapping[str, str], **wishes: Any) -> Target:
+def resolve_target(environ: Mapping[str, str], **service_options: Any) -> Target:
     """The one target of a URL or of the environment."""
-    (target,) = resolve_targets(environ, Wishes(**wishes))
+    (target,) = resolve_targets(environ, ServiceOptions(**service_options))
     return target
 
 

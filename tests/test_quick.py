@@ -9,7 +9,7 @@ import pytest
 
 from bench import quick
 from bench.errors import UsageError
-from bench.target.endpoint import Wishes
+from bench.target.endpoint import ServiceOptions
 
 HERE = "http://127.0.0.1:1"
 TARGETS = """
@@ -35,7 +35,7 @@ def test_before_a_deployment_is_called_its_cost_is_estimated_and_somebody_asked(
     monkeypatch.setenv("AZURE_OPENAI_DEPLOYMENT_NAME", "gpt-realtime")
 
     with pytest.raises(UsageError, match="set YES=1"):
-        quick.quick_run("auto", Wishes(), yes=False, runs=tmp_path)
+        quick.quick_run("auto", ServiceOptions(), yes=False, runs=tmp_path)
     said = capsys.readouterr().out
     assert said.startswith(
         f"This calls {HERE.replace('http', 'ws')}/openai/v1/realtime?model=gpt-realtime with voice_turns, "
@@ -46,10 +46,10 @@ def test_before_a_deployment_is_called_its_cost_is_estimated_and_somebody_asked(
 
 def test_targets_of_a_file_are_all_named_and_counted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "targets.yaml").write_text(TARGETS)
-    wishes = Wishes(("west", "east"), tmp_path / "targets.yaml")
+    service_options = ServiceOptions(("west", "east"), tmp_path / "targets.yaml")
 
     with pytest.raises(UsageError, match="set YES=1"):
-        quick.quick_run("auto", wishes, yes=False, runs=tmp_path)
+        quick.quick_run("auto", service_options, yes=False, runs=tmp_path)
     said = capsys.readouterr().out
     assert "127.0.0.1:1" in said
     assert "127.0.0.1:2" in said
@@ -70,7 +70,7 @@ def test_a_targets_file_is_found_from_wherever_the_run_is_started(
 
     monkeypatch.setattr(quick, "_locust", note)
 
-    assert quick.quick_run("auto", Wishes(("west", "east")), yes=True, runs=tmp_path) == 0
+    assert quick.quick_run("auto", ServiceOptions(("west", "east")), yes=True, runs=tmp_path) == 0
     assert started[started.index("--target-file") + 1] == str(tmp_path / "targets.yaml")
     assert started[started.index("--targets") + 1] == "west,east"
     assert [Path(file).name for file in started[started.index("-f") + 1].split(",")] == ["voice_turns.py"]
@@ -85,7 +85,7 @@ def test_no_proxy_stands_before_the_simulator() -> None:
 
 def test_another_target_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--target is `auto` or `simulator`"):
-        quick.quick_run("azure", Wishes(), yes=True, runs=tmp_path)
+        quick.quick_run("azure", ServiceOptions(), yes=True, runs=tmp_path)
 
 
 @pytest.mark.parametrize("status", [0, 1, 4])

@@ -18,8 +18,8 @@ from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.session import Session
-from bench.transport.base import Network, Received, Sent
-from bench.transport.memory import Answer, MemoryTransport
+from bench.transport.base import Network, Received, SendReceipt
+from bench.transport.memory import MemoryTransport, PeerAnswer
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,
@@ -119,7 +119,7 @@ class SlowTransport(GuardedTransport):
 
     slow_ns = 0
 
-    def send(self, data: bytes, *, stamped: bool = False) -> Sent | None:
+    def send(self, data: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if b"append" in data:
             self.clock.now_ns += self.slow_ns
         return super().send(data, stamped=stamped)
@@ -160,7 +160,7 @@ def test_a_pause_is_as_long_as_the_script_says() -> None:
 
 
 def test_what_comes_in_a_pause_is_heard() -> None:
-    def with_afterthought(response_id: str) -> list[Answer]:
+    def with_afterthought(response_id: str) -> list[PeerAnswer]:
         return [*spoken(reply(GA, response_id)), (2 * S, message("x.y"))]
 
     played = Played(build_script(say(), Pause(5 * S), say()), Service(turns=[with_afterthought]))
@@ -197,15 +197,15 @@ def test_a_greeting_that_arrived_in_time_counts_however_late_it_is_handled(updat
     assert timeline.session().outcome == outcome
 
 
-def silence(response_id: str) -> list[Answer]:
+def silence(response_id: str) -> list[PeerAnswer]:
     return []
 
 
-def cut_short(response_id: str) -> list[Answer]:
+def cut_short(response_id: str) -> list[PeerAnswer]:
     return [(100 * MS, created(response_id)), (500 * MS, delta(GA, "audio", response_id))]
 
 
-def endless(response_id: str) -> list[Answer]:
+def endless(response_id: str) -> list[PeerAnswer]:
     audio = [(place * 400 * MS, delta(GA, "audio", response_id)) for place in range(1, 100)]
     return [(100 * MS, created(response_id)), *audio]
 
@@ -307,7 +307,7 @@ def test_after_a_broken_connection_the_session_ends_and_the_rest_is_lost(turn: T
 class Refusing(Service):
     """Says why, and hangs up, right after the upgrade."""
 
-    def greeting(self) -> list[Answer]:
+    def greeting(self) -> list[PeerAnswer]:
         return [(MS, error("invalid_api_key")), closing(2 * MS, 3000, "invalid_request_error.invalid_api_key")]
 
 
@@ -322,7 +322,7 @@ def test_a_service_that_refuses_after_the_upgrade_gets_no_turn() -> None:
 class Throttling(Service):
     """Takes no more sessions for now, and says so before it has taken the settings."""
 
-    def greeting(self) -> list[Answer]:
+    def greeting(self) -> list[PeerAnswer]:
         return [*super().greeting(), (50 * MS, error("rate_limit_exceeded")), closing(60 * MS, 4000, "Slow down.")]
 
 
@@ -334,7 +334,7 @@ def test_a_service_that_throttles_a_session_before_its_first_turn_says_so() -> N
 
 
 def test_a_connection_that_is_lost_in_a_pause_costs_the_turns_after_it() -> None:
-    def and_hangs_up(response_id: str) -> list[Answer]:
+    def and_hangs_up(response_id: str) -> list[PeerAnswer]:
         return [*spoken(reply(GA, response_id)), closing(1_900 * MS, 1006)]
 
     played = Played(build_script(say(), Pause(10 * S), say()), Service(turns=[and_hangs_up]))
@@ -347,7 +347,7 @@ def test_a_connection_that_is_lost_in_a_pause_costs_the_turns_after_it() -> None
 
 def test_a_connection_that_is_lost_while_the_caller_speaks_ends_the_turn() -> None:
     class Impatient(Service):
-        def __call__(self, data: bytes) -> Iterable[Answer]:
+        def __call__(self, data: bytes) -> Iterable[PeerAnswer]:
             if b"append-2" in data:
                 return [closing(10 * MS, 1006)]
             return list(super().__call__(data))
@@ -362,7 +362,7 @@ def test_a_connection_that_is_lost_while_the_caller_speaks_ends_the_turn() -> No
 
 def test_what_the_service_holds_of_a_broken_audio_turn_is_cleared_before_the_next() -> None:
     class Strict(Service):
-        def __call__(self, data: bytes) -> Iterable[Answer]:
+        def __call__(self, data: bytes) -> Iterable[PeerAnswer]:
             if b"append-2" in data:
                 return [(10 * MS, error("invalid_value", "turn-1-append-2"))]
             return list(super().__call__(data))
@@ -493,7 +493,7 @@ def test_what_a_script_expects_must_come_in_time(event: str, within_s: float, ou
 
 
 def test_an_expectation_counts_from_when_the_one_before_it_was_met() -> None:
-    def slow(response_id: str) -> list[Answer]:
+    def slow(response_id: str) -> list[PeerAnswer]:
         return [(300 * MS, created(response_id)), (450 * MS, delta(GA, "audio", response_id)), (S, done(response_id))]
 
     steps = (say(), Expect("response_created", 1), Expect("audio_delta", 0.2))

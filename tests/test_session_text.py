@@ -103,7 +103,7 @@ def test_a_wait_for_a_token_is_told_where_there_was_one(timeline: LoggedTimeline
 def test_a_round_trip_to_a_proxy_is_told_as_such(timeline: LoggedTimeline, log: EventLog, scope: Any) -> None:
     ask(timeline)
     hear(timeline, *answer())
-    timeline.tell(inputs.Measured(3 * MS, 2 * MS, 0, scope))
+    timeline.tell(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, scope))
 
     text = printed(timeline, log)
     assert "network_rtt 2 ms" in text

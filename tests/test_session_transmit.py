@@ -7,7 +7,7 @@ import msgspec
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
 from bench.session import Session
-from bench.transport.base import Sent, Transmitted
+from bench.transport.base import SendReceipt, TransmitStamp
 from bench.transport.memory import TransmitDelays
 from tests.helpers import (
     MS,
@@ -34,12 +34,12 @@ class StampingTransport(GuardedTransport):
         self.stamped: list[bytes] = []
         self.looks = 0
 
-    def send(self, message: bytes, *, stamped: bool = False) -> Sent | None:
+    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if stamped:
             self.stamped.append(message)
         return super().send(message, stamped=stamped)
 
-    def transmitted(self) -> list[Transmitted]:
+    def transmitted(self) -> list[TransmitStamp]:
         self.looks += 1
         return super().transmitted()
 

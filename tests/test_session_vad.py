@@ -18,7 +18,7 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
 from bench.session import Session
 from bench.transport.base import Received
-from bench.transport.memory import Answer, LiveTransport
+from bench.transport.memory import LiveTransport, PeerAnswer
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,
@@ -55,20 +55,20 @@ ASKED = TurnDetection(create_response=False)
 class Hearing(Service):
     """Says what a test has written down after certain messages of ours, known by their event ids."""
 
-    after: dict[str, list[Answer]] = field(default_factory=dict)
+    after: dict[str, list[PeerAnswer]] = field(default_factory=dict)
 
-    def __call__(self, data: bytes) -> Iterable[Answer]:
+    def __call__(self, data: bytes) -> Iterable[PeerAnswer]:
         yield from self.after.get(msgspec.json.decode(data)["event_id"], ())
         yield from super().__call__(data)
 
 
-def noticed(number: int, at_ns: int = 500 * MS) -> list[Answer]:
+def noticed(number: int, at_ns: int = 500 * MS) -> list[PeerAnswer]:
     """So long after the last chunk of a turn's speech the service has noticed and committed it."""
     item_id = f"item_{number}"
     return [(at_ns, speech_stopped(item_id)), (at_ns + 5 * MS, committed(item_id))]
 
 
-def answered(number: int, at_ns: int = 600 * MS, audio_ms: int = 100) -> list[Answer]:
+def answered(number: int, at_ns: int = 600 * MS, audio_ms: int = 100) -> list[PeerAnswer]:
     """So long after that chunk a response begins; it is done 400 ms later."""
     response_id = f"r{number}"
     return [
@@ -78,7 +78,7 @@ def answered(number: int, at_ns: int = 600 * MS, audio_ms: int = 100) -> list[An
     ]
 
 
-def hearing(*chunks: int, audio_ms: int = 100) -> dict[str, list[Answer]]:
+def hearing(*chunks: int, audio_ms: int = 100) -> dict[str, list[PeerAnswer]]:
     """Notices and answers turns of so many chunks each."""
     after = {}
     for number, count in enumerate(chunks, 1):
@@ -179,7 +179,7 @@ def test_a_pause_counts_from_the_end_of_what_is_heard() -> None:
 
 
 def test_a_manual_turn_does_not_wait_for_its_reply_to_be_played() -> None:
-    def long(response_id: str) -> list[Answer]:
+    def long(response_id: str) -> list[PeerAnswer]:
         audio = delta(GA, "audio", response_id, base64_of(48 * 60_000))
         return spoken([created(response_id), audio, done(response_id)])
 
@@ -307,7 +307,7 @@ class Murmur:
         due = [self._due[0][0]] if self._due else []
         return min([*due, *([] if self._noise_ns is None else [self._noise_ns])], default=None)
 
-    def say(self, now_ns: int) -> Iterator[Answer]:
+    def say(self, now_ns: int) -> Iterator[PeerAnswer]:
         if self._noise_ns is not None and self._noise_ns <= now_ns:
             self._make_noise(self._noise_ns)
         while self._due and self._due[0][0] <= now_ns:
@@ -400,7 +400,7 @@ def test_a_script_may_expect_several_things_one_after_another() -> None:
 @pytest.mark.parametrize("detection", [VAD, ASKED, None])
 def test_a_connection_may_go_at_any_moment(at_ms: int, detection: TurnDetection | None) -> None:
     class Fragile(Hearing):
-        def greeting(self) -> list[Answer]:
+        def greeting(self) -> list[PeerAnswer]:
             return [*super().greeting(), closing(at_ms * MS, 1006)]
 
     script = build_script(play(300), Pause(300 * MS), say(), play(200), turn_detection=detection)

@@ -42,8 +42,8 @@ from bench.simulator.profile import LogNormal, Profile, default_profile
 from bench.simulator.vad import FRAME_MS
 from bench.simulator.voice import build_reply
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Ids, Outgoing
-from bench.transport.base import Closed, Received
-from bench.transport.memory import Answer, LiveTransport, VirtualClock
+from bench.transport.base import Closure, Received
+from bench.transport.memory import LiveTransport, PeerAnswer, VirtualClock
 from tests.helpers import MS, Listening, S, respond, say
 
 START_NS = 1_000 * S
@@ -91,7 +91,7 @@ class Simulator:
     def next_due_ns(self) -> int | None:
         return self.behaviour.next_due_ns()
 
-    def say(self, now_ns: int) -> Iterable[Answer]:
+    def say(self, now_ns: int) -> Iterable[PeerAnswer]:
         for sent in self.behaviour.due(now_ns):
             self.said.append(sent)
             yield sent.due_ns, sent.body
@@ -433,7 +433,7 @@ class Distant(Simulator):
         super().__init__(dialect, profile, seed)
         self._away_ns = away_ns
         self._coming: deque[tuple[int, bytes]] = deque()
-        self._going: deque[Answer] = deque()
+        self._going: deque[PeerAnswer] = deque()
 
     def hear(self, message: bytes, at_ns: int) -> None:
         self._coming.append((at_ns + self._away_ns, message))
@@ -444,7 +444,7 @@ class Distant(Simulator):
         due += [self._going[0][0]] if self._going else []
         return min([*due, *([] if spoken_ns is None else [spoken_ns])], default=None)
 
-    def say(self, now_ns: int) -> Iterator[Answer]:
+    def say(self, now_ns: int) -> Iterator[PeerAnswer]:
         while self._coming and self._coming[0][0] <= now_ns:
             at_ns, message = self._coming.popleft()
             self._speak(at_ns)
@@ -511,11 +511,11 @@ class Troubled(Simulator):
         super().__init__(dialect, profile, seed)
         self._lost, self._hangs_up, self._endless = lost, hangs_up, endless
 
-    def say(self, now_ns: int) -> Iterator[Answer]:
+    def say(self, now_ns: int) -> Iterator[PeerAnswer]:
         for due_ns, body in super().say(now_ns):
             number = len(self.said)
             if number == self._hangs_up:
-                yield due_ns, Closed(1006, "", 0)
+                yield due_ns, Closure(1006, "", 0)
             elif number not in self._lost and not (self._endless and b'"response.done"' in body):
                 yield due_ns, body
 

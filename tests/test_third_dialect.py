@@ -19,7 +19,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.frames import Repertoire
 from bench.plan.turns import Script, Step
 from bench.protocol.audio import AudioFormat, AudioFormatName, pcm16
-from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Refused
+from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, SettingsRefusal
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Kind, base64_bytes, text_characters
 from bench.protocol.settings import ResponseSettings, SessionSettings
@@ -28,7 +28,7 @@ from bench.run.recorder import Labels
 from bench.run.replay import Replayed, replay
 from bench.session import Session
 from bench.transport.frames import frame_bytes
-from bench.transport.memory import Answer, MemoryTransport
+from bench.transport.memory import MemoryTransport, PeerAnswer
 from tests.helpers import MS, Listening, build_script, play, say
 
 EMPTY = msgspec.Raw()
@@ -61,10 +61,10 @@ class Walkie:
     input_formats: ClassVar[Mapping[AudioFormatName, AudioFormat]] = {"pcm16": pcm16(RATE_HZ)}
     output_formats = input_formats
 
-    def refuses(self, settings: SessionSettings) -> Refused | None:
+    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
         if settings.voice is None:
             return None
-        return Refused(("voice",), "voice is no setting of the walkie dialect: remove it")
+        return SettingsRefusal(("voice",), "voice is no setting of the walkie dialect: remove it")
 
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
         return self._message("tune", settings.instructions), Awaited(Kind.SESSION_UPDATED, "ready")
@@ -124,7 +124,7 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DIALECTS, walkie.name, walkie)
 
 
-def station(message: bytes) -> Iterable[Answer]:
+def station(message: bytes) -> Iterable[PeerAnswer]:
     """A service that takes the settings after 30 ms, and answers a request in 250 ms."""
     match [*msgspec.json.decode(message)]:
         case ["tune"]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ MODULES = {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8
 
 UNITS = "bench/units.py"
 FACTOR = re.compile(r"[MUN]?S_PER_[MUN]?S")
+ARRAYS = {"Floats"}
+
 NANOSECONDS = 1_000_000_000
 """The one factor that nothing else is: a second of nanoseconds. Every other may be a count of something."""
 
@@ -35,6 +39,27 @@ def test_factors_between_units_are_named_in_one_place(path: str) -> None:
 
     assert named == set()
     assert written == set(), f"lines of {path}"
+
+
+def test_a_name_of_bench_is_one_thing() -> None:
+    """A reader who meets a class or a type there need not ask which of several it is."""
+    defined = [(name, path) for path, tree in MODULES.items() if path.startswith("bench/") for name in types(tree)]
+    times = Counter(name for name, _ in defined)
+
+    assert {(name, path) for name, path in defined if times[name] > 1} == set()
+
+
+def types(tree: ast.Module) -> Iterator[str]:
+    """The names of a module's public classes and type aliases; `Floats` and the like are numpy's, by a short name."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            name = node.name
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+        else:
+            continue
+        if name[0].isupper() and not name.isupper() and name not in ARRAYS:
+            yield name
 
 
 def literal(node: ast.expr) -> object:

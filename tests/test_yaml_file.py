@@ -12,14 +12,14 @@ import pytest
 from bench.errors import ScriptError
 from bench.plan.script import load_script
 from bench.simulator.profile import load_profile
-from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.prices import load_price_table
 from bench.yaml_file import PlainValue, Value, read_yaml
 from reports.thresholds import grammar
 
 READERS: dict[str, Callable[[Path], object]] = {
     "script": load_script,
-    "targets": lambda path: resolve_targets({}, Wishes(targets=("one",), target_file=path)),
+    "targets": lambda path: resolve_targets({}, ServiceOptions(targets=("one",), target_file=path)),
     "prices": load_price_table,
     "profile": load_profile,
     "thresholds": grammar.read,

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from bench.calibrate.conclude import KINDS
-from bench.calibrate.ladder import Found, Ladder, longest, next_load
+from bench.calibrate.ladder import Ladder, StepEnd, longest, next_load
 from bench.calibrate.machine import Cores
 from bench.calibrate.play import Pace, play
 from bench.calibrate.step import step_of
-from bench.run.calibration import Kind, Step
+from bench.run.calibration import LoadStep, SessionKind
 from reports.statistics.quantiles import floor
 
 FIRST = 100
@@ -23,12 +23,12 @@ AROUND_S = 9
 """What a step takes beside its own time: starting, ending the last turns, closing and reading the run."""
 
 
-TURN_S: dict[Kind, float] = {"listening": 1.2, "talking": 9.0}
+TURN_S: dict[SessionKind, float] = {"listening": 1.2, "talking": 9.0}
 """How long a turn takes, and a little more."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class CalibrationPlan:
     """What is tried, and for how long each: as `pace` has it, or for up to `steady_most_s` if p99 needs more turns."""
 
     ladder: Ladder
@@ -40,34 +40,34 @@ class Plan:
         """On a machine that carries the first load."""
         return sum(longest(self.ladder, partial(self._seconds, kind)) for kind in KINDS) / 60
 
-    def _seconds(self, kind: Kind, sessions: int) -> float:
+    def _seconds(self, kind: SessionKind, sessions: int) -> float:
         pace = pace_of(self, kind, sessions)
         return pace.ramp_s + pace.steady_s + AROUND_S
 
 
-def plan_of(most: int, *, quick: bool) -> Plan:
+def plan_of(most: int, *, quick: bool) -> CalibrationPlan:
     """`quick`: loads are four times as large from one to the next, nothing is tried between them, and less long."""
     if quick:
-        return Plan(Ladder(FIRST, most, factor=4, close=4), Pace(3, 8), steady_most_s=8)
-    return Plan(Ladder(FIRST, most), Pace(5, 10), steady_most_s=40)
+        return CalibrationPlan(Ladder(FIRST, most, factor=4, close=4), Pace(3, 8), steady_most_s=8)
+    return CalibrationPlan(Ladder(FIRST, most), Pace(5, 10), steady_most_s=40)
 
 
-def pace_of(plan: Plan, kind: Kind, sessions: int) -> Pace:
+def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> Pace:
     """So long that p99 has the turns that it needs, where that is not too long."""
     needed_s = math.ceil(floor(0.99) * TURN_S[kind] / sessions)
     return replace(plan.pace, steady_s=min(max(needed_s, plan.pace.steady_s), plan.steady_most_s))
 
 
-def climb(kind: Kind, ladder: Ladder, step: Callable[[Kind, int], Step]) -> Iterator[Step]:
+def climb(kind: SessionKind, ladder: Ladder, step: Callable[[SessionKind, int], LoadStep]) -> Iterator[LoadStep]:
     """The steps of one kind; `step` plays one."""
-    found: list[Found] = []
+    found: list[StepEnd] = []
     while (sessions := next_load(ladder, found)) is not None:
         played = step(kind, sessions)
-        found.append(Found(sessions, played.outcome))
+        found.append(StepEnd(sessions, played.outcome))
         yield played
 
 
-def played(kind: Kind, sessions: int, plan: Plan, cores: Cores, *, tls: bool) -> Step:
+def played(kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: Cores, *, tls: bool) -> LoadStep:
     """One step, from its files in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="rtbench-calibrate-") as scratch:
         pace = pace_of(plan, kind, sessions)

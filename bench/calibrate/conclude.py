@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
-from bench.calibrate.ladder import UNJUDGED, Found, too_much, trusted_up_to
-from bench.run.calibration import EXACT_MS, SCHEMA_VERSION, Calibration, Kind, Step, Trusted, at_least
+from bench.calibrate.ladder import UNJUDGED, StepEnd, too_much, trusted_up_to
+from bench.run.calibration import EXACT_MS, SCHEMA_VERSION, Calibration, LoadStep, SessionKind, Trusted, at_least
 from reports.statistics.quantiles import floor
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[SessionKind, ...] = get_args(SessionKind)
 CAUSES = {"late": "the simulator", "busy": "other programs"}
 """What kept a step from being judged."""
 MOST = "--most"
@@ -17,7 +17,7 @@ MOST = "--most"
 
 
 def conclude(
-    steps: Sequence[Step], machine: Mapping[str, Any], date_utc: str, *, tls: bool, quick: bool = False
+    steps: Sequence[LoadStep], machine: Mapping[str, Any], date_utc: str, *, tls: bool, quick: bool = False
 ) -> Calibration:
     """Of steps of every kind. A kind of which no step could be judged is not in it."""
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in KINDS}
@@ -36,27 +36,27 @@ def conclude(
     )
 
 
-def _found(steps: Iterable[Step]) -> list[Found]:
-    return [Found(step.sessions, step.outcome) for step in steps]
+def _found(steps: Iterable[LoadStep]) -> list[StepEnd]:
+    return [StepEnd(step.sessions, step.outcome) for step in steps]
 
 
-def _exact(steps: Iterable[Step]) -> list[Found]:
+def _exact(steps: Iterable[LoadStep]) -> list[StepEnd]:
     """The same with the narrower limit."""
-    return [Found(step.sessions, step.outcome if is_exact(step) else "bad") for step in steps]
+    return [StepEnd(step.sessions, step.outcome if is_exact(step) else "bad") for step in steps]
 
 
-def is_exact(step: Step) -> bool:
+def is_exact(step: LoadStep) -> bool:
     """Whether even the measure that is most wrong is within 100 µs (p99)."""
     return step.worst_p99_ms is not None and step.worst_p99_ms <= EXACT_MS
 
 
-def _trusted(steps: Sequence[Step], found: Sequence[Found]) -> Trusted:
+def _trusted(steps: Sequence[LoadStep], found: Sequence[StepEnd]) -> Trusted:
     most = trusted_up_to(found)
     rates = [step.events_per_s for step in steps if step.sessions == most]
     return Trusted(most, round(rates[-1], 1) if rates else 0.0)
 
 
-def _cause(steps: Sequence[Step]) -> str:
+def _cause(steps: Sequence[LoadStep]) -> str:
     """What ended the ladder of a kind, where the harness did not; "" where it did."""
     found = _found(steps)
     end = too_much(found)
@@ -81,7 +81,7 @@ def closing(calibration: Calibration) -> list[str]:
     return [*lines, f"errors are within 100 µs (p99) up to {exact:,} sessions per process", _answer(calibration)]
 
 
-def _of_kind(calibration: Calibration, kind: Kind) -> str:
+def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
     """listening: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB a session."""
     trusted, exact = calibration.trusted[kind], calibration.exact[kind]
     steps = [step for step in calibration.steps if step.kind == kind]
@@ -95,7 +95,7 @@ def _of_kind(calibration: Calibration, kind: Kind) -> str:
     )
 
 
-def few_turns(step: Step) -> str:
+def few_turns(step: LoadStep) -> str:
     """p99 of 127 turns: of how many, where they are fewer than p99 needs; "" where they are not, or there is none."""
     return f"p99 of {step.fewest:,} turns" if 0 < step.fewest < floor(0.99) else ""
 
@@ -115,7 +115,7 @@ def is_coarse(calibration: Calibration) -> bool:
     return calibration.quick or MOST in calibration.ended.values()
 
 
-def bytes_per_session(steps: Sequence[Step]) -> float | None:
+def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
     """The slope of the peaks of memory over the sessions, by least squares; None of a single load."""
     points = [(step.sessions, step.rss_bytes) for step in steps if step.rss_bytes is not None]
     count = len(points)
@@ -124,6 +124,6 @@ def bytes_per_session(steps: Sequence[Step]) -> float | None:
     return sum((sessions - mean) * rss for sessions, rss in points) / square if square else None
 
 
-def judged(steps: Iterable[Step]) -> list[Step]:
+def judged(steps: Iterable[LoadStep]) -> list[LoadStep]:
     """Those that say something of the harness."""
     return [step for step in steps if step.outcome not in UNJUDGED]

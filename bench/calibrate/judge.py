@@ -20,7 +20,7 @@ DIED: tuple[Outcome, str] = ("late", "the simulator died")
 
 
 @dataclass(frozen=True)
-class Evidence:
+class StepEvidence:
     """What is judged. Times in ms; None where it is not known.
 
     `turns` were begun or lost, `failed` of them did not end well, and of `unjoined` good ones the truth does not tell.
@@ -44,7 +44,7 @@ class Evidence:
     others: float | None
 
 
-def judge(evidence: Evidence) -> tuple[Outcome, str]:
+def judge(evidence: StepEvidence) -> tuple[Outcome, str]:
     """(outcome, why it is not good).
 
     A simulator that died or was late judges nobody, unless the harness was at its own limit: then it slows its peer.
@@ -71,7 +71,7 @@ def _full(share: float | None) -> bool:
     return share is not None and share >= FULL
 
 
-def _simulator(evidence: Evidence) -> str:
+def _simulator(evidence: StepEvidence) -> str:
     """Why the simulator's truth is not to be used."""
     if evidence.late_p99 is not None and evidence.late_p99 > LATE_MS:
         return f"the simulator was late: p99 {evidence.late_p99:.2g} ms"
@@ -82,7 +82,7 @@ def _simulator(evidence: Evidence) -> str:
     return ""
 
 
-def _wrong(evidence: Evidence) -> str:
+def _wrong(evidence: StepEvidence) -> str:
     """What is not good about the harness."""
     if evidence.open < OPEN_SHARE * evidence.sessions:
         return f"only {evidence.open} of {evidence.sessions} sessions were open"

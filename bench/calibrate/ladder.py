@@ -34,14 +34,14 @@ class Ladder:
     least: int = 5
 
 
-class Found(NamedTuple):
+class StepEnd(NamedTuple):
     """One step's end."""
 
     sessions: int
     outcome: Outcome
 
 
-def next_load(ladder: Ladder, found: Sequence[Found]) -> int | None:
+def next_load(ladder: Ladder, found: Sequence[StepEnd]) -> int | None:
     """Sessions of the next step; None where nothing more is to be learned."""
     if not found:
         return min(ladder.first, ladder.most)
@@ -55,12 +55,12 @@ def next_load(ladder: Ladder, found: Sequence[Found]) -> int | None:
     return None if found[-1].outcome == "busy" else _less(ladder, too_many)
 
 
-def _worth_repeating(found: Sequence[Found]) -> bool:
+def _worth_repeating(found: Sequence[StepEnd]) -> bool:
     last = found[-1]
     return last.outcome != "good" and sum(step.sessions == last.sessions for step in found) < TRIES
 
 
-def _bounds(found: Iterable[Found]) -> tuple[int, int | None]:
+def _bounds(found: Iterable[StepEnd]) -> tuple[int, int | None]:
     """(the largest good load below all that were too much, 0 where there is none; the least that was too much)."""
     last = {step.sessions: step.outcome for step in found}
     too_many = min((load for load, outcome in last.items() if outcome != "good"), default=None)
@@ -80,12 +80,12 @@ def _between(good: int, too_many: int) -> int | None:
     return middle if good < middle < too_many else None
 
 
-def trusted_up_to(found: Iterable[Found]) -> int:
+def trusted_up_to(found: Iterable[StepEnd]) -> int:
     """The largest load up to which every one that was tried was good; 0 where the least one was not."""
     return _bounds(found)[0]
 
 
-def too_much(found: Iterable[Found]) -> Found | None:
+def too_much(found: Iterable[StepEnd]) -> StepEnd | None:
     """The least load that was not good, as it was found last; None where all were."""
     steps = list(found)
     _, load = _bounds(steps)
@@ -94,9 +94,9 @@ def too_much(found: Iterable[Found]) -> Found | None:
 
 def loads(ladder: Ladder, capacity: int) -> list[int]:
     """The loads of the steps on a machine that carries exactly so many sessions."""
-    found: list[Found] = []
+    found: list[StepEnd] = []
     while (load := next_load(ladder, found)) is not None:
-        found.append(Found(load, "good" if load <= capacity else "bad"))
+        found.append(StepEnd(load, "good" if load <= capacity else "bad"))
     return [step.sessions for step in found]
 
 

@@ -79,7 +79,7 @@ class Reading:
     busy_s: float | None
 
 
-class Usage(NamedTuple):
+class CoreUsage(NamedTuple):
     """Shares of one core: 2.0 is two cores."""
 
     harness: float | None
@@ -92,7 +92,7 @@ def reading(harness: int, simulator: int, cores: frozenset[int]) -> Reading:
     return Reading(monotonic_ns(), _process_s(harness), _process_s(simulator), _busy_s(cores))
 
 
-def usage(begin: Reading, end: Reading) -> Usage:
+def usage(begin: Reading, end: Reading) -> CoreUsage:
     """What was used between two readings."""
     seconds = (end.at_ns - begin.at_ns) / NS_PER_S
     harness, simulator, busy = (
@@ -104,7 +104,7 @@ def usage(begin: Reading, end: Reading) -> Usage:
         )
     )
     known = harness is not None and simulator is not None and busy is not None
-    return Usage(harness, simulator, max(0.0, busy - harness - simulator) if known else None)  # type: ignore[operator]
+    return CoreUsage(harness, simulator, max(0.0, busy - harness - simulator) if known else None)  # type: ignore[operator]
 
 
 def peak_rss_bytes(process: int) -> int | None:

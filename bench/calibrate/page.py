@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bench.calibrate.conclude import KINDS, closing, judged
 from bench.calibrate.text import MARKS, notes, quantiles
-from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, Spread, Step
+from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Spread
 from bench.units import BYTES_PER_MB
 from reports.numbers import NONE, count, ms, three
 from reports.page.charts import legend
@@ -64,7 +64,7 @@ def html(calibration: Calibration) -> str:
     return environment().from_string(TEMPLATE).render(context)
 
 
-def _error_rows(steps: Sequence[Step], named: Literal["errors", "instants"]) -> list[list[str]]:
+def _error_rows(steps: Sequence[LoadStep], named: Literal["errors", "instants"]) -> list[list[str]]:
     """Of the measures, or of the instants that they are made of; each at rising loads."""
     at = "at " if named == "instants" else ""
     rising = sorted(steps, key=lambda step: (KINDS.index(step.kind), step.sessions))
@@ -74,7 +74,7 @@ def _error_rows(steps: Sequence[Step], named: Literal["errors", "instants"]) -> 
             for step, name, spread in rows]  # fmt: skip
 
 
-def _step_row(step: Step) -> list[str]:
+def _step_row(step: LoadStep) -> list[str]:
     return [
         f"{step.kind}, {count(step.sessions)}",
         f"{MARKS[step.outcome]} {'; '.join(notes(step))}".rstrip(),
@@ -96,7 +96,7 @@ def _share(cores: float | None) -> str:
     return NONE if cores is None else f"{cores:.0%}"
 
 
-def picture(steps: Sequence[Step]) -> Plot:
+def picture(steps: Sequence[LoadStep]) -> Plot:
     """Error p99 over sessions, both logarithmic, with the two limits."""
     shown = [step for step in judged(steps) if step.worst_p99_ms]
     plot = Plot(WIDE, 380, left=56, right=60, top=34, bottom=42,

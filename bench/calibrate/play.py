@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import scenarios
-from bench.calibrate.machine import Cores, Usage, on, peak_rss_bytes, reading, usage
+from bench.calibrate.machine import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.quick import simulator, without_proxies
 from bench.run import folder as files
-from bench.run.calibration import Kind
+from bench.run.calibration import SessionKind
 from bench.spawn import own_environment, python_command
 from bench.units import NS_PER_S
 
@@ -40,7 +40,7 @@ from rtbench import RealtimeUser
 class Caller(RealtimeUser):
     script = "script.yaml"
 """
-SCRIPTS: dict[Kind, tuple[str, str]] = {
+SCRIPTS: dict[SessionKind, tuple[str, str]] = {
     "listening": ("{output: audio}", "{say: Hello, label: answer}"),
     "talking": (
         "{output: audio, turn_detection: {type: server_vad, silence_duration_ms: 500}}",
@@ -64,7 +64,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedRun:
     """A run that is over, in `folder`, with the simulator's `truth`. Its steady part, UTC in ns, and what it took.
 
     `died`: how it ended where it did not come to its end; its folder is not whole then.
@@ -74,12 +74,12 @@ class Played:
     truth: Path
     begin_utc_ns: int
     end_utc_ns: int
-    used: Usage
+    used: CoreUsage
     peak_rss_bytes: int | None
     died: str = ""
 
 
-def play(kind: Kind, sessions: int, pace: Pace, cores: Cores, scratch: Path, *, tls: bool) -> Played:
+def play(kind: SessionKind, sessions: int, pace: Pace, cores: Cores, scratch: Path, *, tls: bool) -> PlayedRun:
     """Play it in an empty folder `scratch`. Raises UsageError where a process does not do its part."""
     scenario, truth = _write_scenario(kind, scratch), scratch / "truth.jsonl"
     with ExitStack() as running:
@@ -90,7 +90,7 @@ def play(kind: Kind, sessions: int, pace: Pace, cores: Cores, scratch: Path, *, 
         return _watched(process, int(ready["pid"]), pace, cores, scratch, truth)
 
 
-def _write_scenario(kind: Kind, scratch: Path) -> Path:
+def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
     session, step = SCRIPTS[kind]
     (scratch / "script.yaml").write_text(f"session: {session}\nsteps:\n" + f"  - {step}\n" * STEPS)
     (scratch / "scenario.py").write_text(SCENARIO)
@@ -146,7 +146,7 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
 
 def _watched(
     process: subprocess.Popen[bytes], simulating: int, pace: Pace, cores: Cores, scratch: Path, truth: Path
-) -> Played:
+) -> PlayedRun:
     """Look on until the run has ended."""
     folder = _when_begun(process, scratch)
     begin_ns = files.read_document(folder)["began_utc_ns"] + pace.ramp_s * NS_PER_S
@@ -155,7 +155,7 @@ def _watched(
     first = reading(process.pid, simulating, cores.used)
     _sleep_until(end_ns)
     used, peak = usage(first, reading(process.pid, simulating, cores.used)), peak_rss_bytes(process.pid)
-    return Played(folder, truth, begin_ns, end_ns, used, peak, _died(process, folder, scratch))
+    return PlayedRun(folder, truth, begin_ns, end_ns, used, peak, _died(process, folder, scratch))
 
 
 def _died(process: subprocess.Popen[bytes], folder: Path, scratch: Path) -> str:

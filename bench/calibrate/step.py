@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.calibrate.join import COLUMNS, joined, spread, spreads
-from bench.calibrate.judge import Evidence, dead, judge
-from bench.calibrate.play import RECORDING, Played
+from bench.calibrate.judge import StepEvidence, dead, judge
+from bench.calibrate.play import RECORDING, PlayedRun
 from bench.calibrate.truth import Truth, read
 from bench.outcomes import outcome_class
 from bench.plan.audio import load_pcm
 from bench.run import folder as files
 from bench.run import histograms as hdr
-from bench.run.calibration import Kind, Spread, Step
+from bench.run.calibration import LoadStep, SessionKind, Spread
 from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 
 HARNESS = ("receive_lag", "stamp_error", "send_lag", "hub_delay")
@@ -25,7 +25,7 @@ SESSION_COLUMNS = ["outcome", "lost_turns"]
 Row = Mapping[str, Any]
 
 
-def step_of(kind: Kind, sessions: int, played: Played, workers: int) -> Step:
+def step_of(kind: SessionKind, sessions: int, played: PlayedRun, workers: int) -> LoadStep:
     """`workers`: in how many processes was simulated. Nothing is read of a run that died."""
     truth = read(played.truth)
     simulator_died = truth.ended < workers
@@ -41,7 +41,7 @@ def step_of(kind: Kind, sessions: int, played: Played, workers: int) -> Step:
     late, simulator = _late_p99_ms(truth, rows, played), played.used.simulator
     verdict = document.get("verdict") or {}
     outcome, why = judge(
-        Evidence(
+        StepEvidence(
             turns=turns,
             failed=failed,
             unjoined=errors.unjoined,
@@ -57,7 +57,7 @@ def step_of(kind: Kind, sessions: int, played: Played, workers: int) -> Step:
             others=played.used.others,
         )
     )
-    return Step(
+    return LoadStep(
         kind=kind,
         sessions=sessions,
         outcome=outcome,
@@ -81,10 +81,10 @@ def step_of(kind: Kind, sessions: int, played: Played, workers: int) -> Step:
     )
 
 
-def _dead(kind: Kind, sessions: int, played: Played, *, simulator_died: bool) -> Step:
+def _dead(kind: SessionKind, sessions: int, played: PlayedRun, *, simulator_died: bool) -> LoadStep:
     """Of a run that did not come to its end: a load that is too much, unless it was the simulator's end, too."""
     outcome, why = dead(played.died, simulator_died=simulator_died)
-    return Step(
+    return LoadStep(
         kind=kind,
         sessions=sessions,
         outcome=outcome,
@@ -107,7 +107,7 @@ def _least_open(seconds: Sequence[Row]) -> int:
     return min((row["sessions_active"] for row in seconds[:-1]), default=0)
 
 
-def _steady(table: pa.Table, column: str, played: Played, unit_ns: int) -> list[dict[str, Any]]:
+def _steady(table: pa.Table, column: str, played: PlayedRun, unit_ns: int) -> list[dict[str, Any]]:
     """The rows of the steady part. `column`: when each begins, in units since 1970; of seconds only whole ones."""
     begin, end = -(-played.begin_utc_ns // unit_ns), played.end_utc_ns // unit_ns
     at = table[column]
@@ -115,7 +115,7 @@ def _steady(table: pa.Table, column: str, played: Played, unit_ns: int) -> list[
     return rows
 
 
-def _late_p99_ms(truth: Truth, rows: Sequence[Row], played: Played) -> float | None:
+def _late_p99_ms(truth: Truth, rows: Sequence[Row], played: PlayedRun) -> float | None:
     """Of the events that were due in the steady part; the rows say how far UTC is from the log's clock."""
     if not rows:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.calibrate.conclude import few_turns
-from bench.run.calibration import Kind, Spread, Step
+from bench.run.calibration import LoadStep, SessionKind, Spread
 from reports.numbers import NONE, count, plural, three
 from reports.statistics.quantiles import floor
 
@@ -18,12 +18,12 @@ MEASURE = (("sessions", 10), ("n", 9), ("p50", 10), ("p99", 10), ("p99.9", 10), 
 NAME = 30
 
 
-def heads(kind: Kind) -> list[str]:
+def heads(kind: SessionKind) -> list[str]:
     """Above the lines of a kind's steps."""
     return [f"{kind} sessions; times in ms, lags and stamp errors p99", _row(head for head, _ in STEP)]
 
 
-def step_lines(step: Step) -> list[str]:
+def step_lines(step: LoadStep) -> list[str]:
     """What one load came to: its figures, and why it is not good."""
     worst = max(step.errors.values(), key=lambda spread: spread.p99, default=None)
     own = [
@@ -35,13 +35,13 @@ def step_lines(step: Step) -> list[str]:
     return [MARKS[step.outcome] + _row(cells)[1:], *(f"    {note}" for note in notes(step))]
 
 
-def notes(step: Step) -> list[str]:
+def notes(step: LoadStep) -> list[str]:
     """Why it is not good, and what its figures lack."""
     left_out = f"{plural(step.unjoined, 'turn')} could not be compared" if step.unjoined else ""
     return [note for note in (step.why, few_turns(step), left_out) if note]
 
 
-def error_lines(steps: Sequence[Step]) -> Iterable[str]:
+def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
     """How wrong each measure was at each load, and the instants that it is made of."""
     yield f"{'|figure − truth|, ms':<{NAME}}" + _row((head for head, _ in MEASURE), MEASURE)
     for kind in dict.fromkeys(step.kind for step in steps):

@@ -41,7 +41,7 @@ FIRST = {
 
 
 @dataclass
-class Input:
+class HeardInput:
     """What was heard in one session: each append with where it ends and when it came; where turns and speech are."""
 
     ends: list[int] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Truth:
     """
 
     replies: dict[str, dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
-    inputs: dict[str, Input] = field(default_factory=lambda: defaultdict(Input))
+    inputs: dict[str, HeardInput] = field(default_factory=lambda: defaultdict(HeardInput))
     due_ns: array[int] = field(default_factory=lambda: array("q"))
     late_ns: array[int] = field(default_factory=lambda: array("q"))
     left_out: int = 0
@@ -124,7 +124,7 @@ def _received(truth: Truth, line: Mapping[str, Any]) -> None:
         _heard(truth.inputs[line["s"]], line, at_ns)
 
 
-def _heard(input: Input, line: Mapping[str, Any], at_ns: int | None) -> None:
+def _heard(input: HeardInput, line: Mapping[str, Any], at_ns: int | None) -> None:
     input.ends.append(line["to"])
     input.came_ns.append(at_ns)
     turn, _, append = str(line["e"]).removeprefix("turn-").partition("-")
@@ -141,7 +141,7 @@ def instants(truth: Truth, row: Mapping[str, Any], speech: Speech | None) -> dic
     return {name: at_ns for name, at_ns in found.items() if at_ns is not None}
 
 
-def _spoken(heard: Input, begin: int, speech: Speech) -> dict[str, int | None]:
+def _spoken(heard: HeardInput, begin: int, speech: Speech) -> dict[str, int | None]:
     """The instants of a spoken turn. The first sample is recorded when it is over."""
     return {
         "speech_begin": heard.recorded_ns(begin + INPUT.sample_bytes * (speech.begin + 1)),

@@ -70,7 +70,7 @@ app.command()(size)
 app.command()(export)
 
 
-class Output(io.FileIO):
+class ForgivingStream(io.FileIO):
     """Standard output or stderr, whose reader may leave: what is written then goes nowhere.
 
     `rtbench check RUN | head -1` closes the pipe after a line; the exit status is still the verdict's.
@@ -92,7 +92,7 @@ def forgiving(stream: TextIO | None) -> TextIO:
         return stream
     stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(Output(stream.fileno(), "wb", closefd=False)),
+        io.BufferedWriter(ForgivingStream(stream.fileno(), "wb", closefd=False)),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering or stream.isatty(),

@@ -27,7 +27,7 @@ def bench(
     SIMULATED. Before it calls a deployment it says what that may cost, and asks.
     """
     from bench.quick import quick_run
-    from bench.target.endpoint import Wishes
+    from bench.target.endpoint import ServiceOptions
 
-    wishes = Wishes(tuple(name.strip() for name in targets.split(",")) if targets else (), target_file)
-    raise typer.Exit(quick_run(target, wishes, yes=yes, runs=runs))
+    service_options = ServiceOptions(tuple(name.strip() for name in targets.split(",")) if targets else (), target_file)
+    raise typer.Exit(quick_run(target, service_options, yes=yes, runs=runs))

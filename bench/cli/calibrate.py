@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from bench.calibrate.climb import Plan
+    from bench.calibrate.climb import CalibrationPlan
     from bench.calibrate.machine import Cores
-    from bench.run.calibration import Calibration, Step
+    from bench.run.calibration import Calibration, LoadStep
 
 SPARE_DESCRIPTORS = 100
 
@@ -40,7 +40,7 @@ def calibrate(
     folders = _writable_folders(out)
     plan, cores, began = plan_of(most, quick=quick), cores_of(allowed_cores()), utc_ns()
     typer.echo(_opening(plan, cores, folders, tls=tls))
-    steps: list[Step] = []
+    steps: list[LoadStep] = []
     try:
         with _terminable():
             _climb(plan, cores, steps, tls=tls)
@@ -97,7 +97,7 @@ def _writable_folders(out: Path | None) -> list[Path]:
         return wanted
 
 
-def _opening(plan: Plan, cores: Cores, folders: Iterable[Path], *, tls: bool) -> str:
+def _opening(plan: CalibrationPlan, cores: Cores, folders: Iterable[Path], *, tls: bool) -> str:
     from bench.calibrate.conclude import KINDS
     from bench.run.calibration import file_name
 
@@ -121,7 +121,7 @@ def _listed(cores: frozenset[int]) -> str:
     return ", ".join(map(str, sorted(cores)))
 
 
-def _climb(plan: Plan, cores: Cores, steps: list[Step], *, tls: bool) -> None:
+def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: bool) -> None:
     """Every step into `steps`, each printed as it comes."""
     from functools import partial
 

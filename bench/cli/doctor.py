@@ -14,7 +14,7 @@ from bench.cli.service_options import with_service_options
 
 if TYPE_CHECKING:
     from bench.doctor.finding import Finding
-    from bench.target.endpoint import Wishes
+    from bench.target.endpoint import ServiceOptions
     from bench.target.target import Target
 
 FAILED_STATUS = 1
@@ -25,7 +25,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "brig
 
 @with_service_options
 def doctor(
-    wishes: Wishes,
+    service_options: ServiceOptions,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False,
     turn: Annotated[
         bool, typer.Option("--turn/--no-turn", help="Say one sentence to the service, which costs about a cent.")
@@ -44,7 +44,7 @@ def doctor(
     from bench.target.endpoint import resolve_targets
     from bench.target.prices import load_price_table
 
-    targets = resolve_targets(os.environ, wishes)
+    targets = resolve_targets(os.environ, service_options)
     prices = load_price_table(None).models
     told = _quietly if as_json else _printed
     machine = told("this machine", look_at_machine())

@@ -24,7 +24,7 @@ class Form(StrEnum):
     HLOG = "hlog"
 
 
-class Table(StrEnum):
+class TableChoice(StrEnum):
     """A table of the run folder."""
 
     TURNS = "turns"
@@ -41,7 +41,9 @@ def export(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write here; by default to the folder export in the run's.")
     ] = None,
-    table: Annotated[list[Table] | None, typer.Option(help="Only this table; may be said again. Default: all.")] = None,
+    table: Annotated[
+        list[TableChoice] | None, typer.Option(help="Only this table; may be said again. Default: all.")
+    ] = None,
     measure: Annotated[
         str | None, typer.Option(metavar="NAME", help="With hlog: only the histograms of this measure, such as ttfa.")
     ] = None,
@@ -67,7 +69,7 @@ def export(
         sys.stdout.write(f"{one.path}  {one.count:,} {one.what}\n")
 
 
-def _refuse_mixture(form: Form, table: list[Table] | None, measure: str | None) -> None:
+def _refuse_mixture(form: Form, table: list[TableChoice] | None, measure: str | None) -> None:
     """Options that say nothing together."""
     from bench.measures import CATALOGUE
 

@@ -16,10 +16,10 @@ from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.plan.frames import PreparedScript
-    from bench.probe import Reply
+    from bench.probe import ReplyAudio
     from bench.protocol.audio import AudioFormat
     from bench.run.replay import Replayed
-    from bench.target.endpoint import Wishes
+    from bench.target.endpoint import ServiceOptions
     from bench.target.target import Target
 
 DEFAULT_WORDS = "Hello, what can you do?"
@@ -30,7 +30,7 @@ OPTIONS = {"input_transcription": "--transcription", "turn_detection": "--manual
 
 @with_service_options
 def probe(
-    wishes: Wishes,
+    service_options: ServiceOptions,
     say: Annotated[str | None, typer.Option(help=f"What to say as text; without it: {DEFAULT_WORDS}")] = None,
     wav: Annotated[Path | None, typer.Option(help="Play this recording instead; the service finds its end.")] = None,
     manual: Annotated[bool, typer.Option("--manual", help="With --wav: commit it and ask for the response.")] = False,
@@ -51,7 +51,7 @@ def probe(
 
     patch()
     _refuse_mixture(say, wav, manual=manual, lone_keep=keep_audio and log is None)
-    target = _only_target(wishes)
+    target = _only_target(service_options)
     session = {"voice": voice, "instructions": instructions, "input_transcription": transcription}
     _refuse_said_twice(target, session | {"turn_detection": "none" if manual else None})
     if wav is not None:
@@ -71,10 +71,10 @@ def probe(
     raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
 
 
-def _only_target(wishes: Wishes) -> Target:
+def _only_target(service_options: ServiceOptions) -> Target:
     from bench.target.endpoint import resolve_targets
 
-    targets = resolve_targets(os.environ, wishes)
+    targets = resolve_targets(os.environ, service_options)
     if len(targets) > 1:
         names = ", ".join(target.label for target in targets)
         raise UsageError(f"a probe asks one target, and these are {len(targets)}: {names}; name one by --targets")
@@ -119,7 +119,9 @@ def _refuse_unwritable(option: str, path: Path) -> None:
         raise UsageError(f"{option} {path} cannot be written: it is a folder, read-only, or its folder is not there")
 
 
-def _probe(target: Target, script: PreparedScript, log: Path | None, *, keep_audio: bool) -> tuple[Reply, Replayed]:
+def _probe(
+    target: Target, script: PreparedScript, log: Path | None, *, keep_audio: bool
+) -> tuple[ReplyAudio, Replayed]:
     """The reply's audio, and the session as its log tells it; one that nobody asked for is gone afterwards."""
     from bench.probe import probe
     from bench.run.replay import replay
@@ -130,7 +132,7 @@ def _probe(target: Target, script: PreparedScript, log: Path | None, *, keep_aud
         return reply, replay(path)
 
 
-def _save(path: Path, reply: Reply, replayed: Replayed, format: AudioFormat) -> None:
+def _save(path: Path, reply: ReplyAudio, replayed: Replayed, format: AudioFormat) -> None:
     from bench.plan.audio import write_wav
 
     audio = b"".join(reply.audio(turn.response_id) for turn in replayed.turns)

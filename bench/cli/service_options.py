@@ -12,7 +12,7 @@ import typer
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bench.target.endpoint import Wishes
+    from bench.target.endpoint import ServiceOptions
 
 PANEL = "The service and the way to it"
 
@@ -22,7 +22,7 @@ def option(text: str, metavar: str | None = None) -> Any:
     return typer.Option(help=text, metavar=metavar, rich_help_panel=PANEL)
 
 
-def wishes(
+def service_options(
     targets: Annotated[str | None, option("Targets of targets.yaml, as in west,east.quick.", "NAMES")] = None,
     target_file: Annotated[
         Path | None, option("Where targets are described, instead of ./targets.yaml.", "FILE")
@@ -50,11 +50,11 @@ def wishes(
     resolve: Annotated[str | None, option("Connect to this address instead of looking the host up.", "ADDRESS")] = None,
     compression: Annotated[str | None, option("none (the default) or deflate.", "KIND")] = None,
     max_message_mib: Annotated[int | None, option("The largest message that is taken; 16.", "MIB")] = None,
-) -> Wishes:
+) -> ServiceOptions:
     """What these options say of the service. Raises UsageError."""
-    from bench.target.endpoint import Wishes
+    from bench.target.endpoint import ServiceOptions
 
-    return Wishes(
+    return ServiceOptions(
         targets=_names(targets),
         target_file=target_file,
         url=url,
@@ -81,13 +81,13 @@ def _names(listed: str | None) -> tuple[str, ...]:
 
 
 def with_service_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with these options beside its own, which get their `Wishes` as its argument `wishes`."""
-    shared = _parameters(wishes)
-    own = [parameter for parameter in _parameters(command) if parameter.name != "wishes"]
+    """Give a command these options beside its own; it gets them as `ServiceOptions`, its argument `service_options`."""
+    shared = _parameters(service_options)
+    own = [parameter for parameter in _parameters(command) if parameter.name != "service_options"]
 
     def called(**given: Any) -> None:
         chosen = {parameter.name: given.pop(parameter.name) for parameter in shared}
-        command(wishes=wishes(**chosen), **given)
+        command(service_options=service_options(**chosen), **given)
 
     called.__name__, called.__doc__ = command.__name__, command.__doc__
     called.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]  # typer reads it
@@ -95,8 +95,8 @@ def with_service_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters, by name alone, with their types; `Wishes` is imported when a command is called."""
-    hints = get_type_hints(function, localns={"Wishes": object}, include_extras=True)
+    """The parameters, by name alone, with their types; `ServiceOptions` is imported when a command is called."""
+    hints = get_type_hints(function, localns={"ServiceOptions": object}, include_extras=True)
     return [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
         for parameter in inspect.signature(function).parameters.values()

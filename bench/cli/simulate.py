@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from bench.simulator.identity import Identity
     from bench.simulator.profile import Profile
-    from bench.simulator.tokens import Tokens
+    from bench.simulator.tokens import TokenIssuer
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
 READY_VERSION = 1
@@ -139,15 +139,15 @@ def _refusal(name: str | None) -> str | None:
     return name
 
 
-def _tokens(life_s: float | None) -> Tokens | None:
+def _tokens(life_s: float | None) -> TokenIssuer | None:
     import secrets
 
-    from bench.simulator.tokens import Tokens
+    from bench.simulator.tokens import TokenIssuer
 
-    return None if life_s is None else Tokens(life_s, secrets.token_urlsafe)
+    return None if life_s is None else TokenIssuer(life_s, secrets.token_urlsafe)
 
 
-def _identity(tokens: Tokens | None, fault: str | None) -> Identity | None:
+def _identity(tokens: TokenIssuer | None, fault: str | None) -> Identity | None:
     import secrets
 
     from bench.errors import UsageError
@@ -160,7 +160,7 @@ def _identity(tokens: Tokens | None, fault: str | None) -> Identity | None:
     return Identity(tokens, secrets.token_urlsafe(), parse_fault(fault) if fault is not None else None)
 
 
-def _divisible(profile: Profile, tokens: Tokens | None) -> None:
+def _divisible(profile: Profile, tokens: TokenIssuer | None) -> None:
     """What is one for the whole service cannot be had by several workers."""
     from bench.errors import UsageError
     from bench.simulator.quota import UNLIMITED

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bench import plain
 
-State = Literal["ok", "warning", "failed", "skipped"]
+FindingState = Literal["ok", "warning", "failed", "skipped"]
 
 NAME_WIDTH, STATE_WIDTH = 16, 8
 ARROW = "→ "
@@ -20,7 +20,7 @@ class Finding:
     """`said`: what was found, with its figure; `remedy`: what to do, "" where nothing is to be done."""
 
     name: str
-    state: State
+    state: FindingState
     said: str
     remedy: str = ""
 

@@ -106,7 +106,7 @@ class Expected(Input, frozen=True, tag="expect"):
     until_ns: int
 
 
-class Measured(Input, frozen=True, tag="measured"):
+class NetworkMeasured(Input, frozen=True, tag="measured"):
     """What the kernel knew of the way to the peer (`TCP_INFO`), service or proxy, when the last turn ended."""
 
     rtt_ns: int
@@ -158,5 +158,16 @@ class Taken(Input, frozen=True, tag="take"):
 
 
 AnyInput = (
-    Connected | Begun | Sent | Transmitted | Expected | Measured | Expired | GaveUp | Failed | Closed | Finished | Taken
+    Connected
+    | Begun
+    | Sent
+    | Transmitted
+    | Expected
+    | NetworkMeasured
+    | Expired
+    | GaveUp
+    | Failed
+    | Closed
+    | Finished
+    | Taken
 )

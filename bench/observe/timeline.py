@@ -29,7 +29,7 @@ from bench.observe.inputs import (
     Finished,
     GaveUp,
     Input,
-    Measured,
+    NetworkMeasured,
     Sent,
     Taken,
     Transmitted,
@@ -163,7 +163,7 @@ class Timeline:
         if self._last is not None:
             self._last.expect(Kind[told.kind.upper()], told.until_ns)
 
-    def _measured(self, told: Measured) -> None:
+    def _measured(self, told: NetworkMeasured) -> None:
         self.awaits_network = False
         if self._last is not None:
             self._last.network = Network(told.rtt_ns, told.min_rtt_ns, told.retransmits, told.scope)
@@ -503,7 +503,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Sent: Timeline._sent,
     Transmitted: Timeline._transmitted,
     Expected: Timeline._expect,
-    Measured: Timeline._measured,
+    NetworkMeasured: Timeline._measured,
     Expired: lambda timeline, told: timeline._expire(told.at_ns),
     GaveUp: lambda timeline, _: timeline._owners.give_up(),
     Failed: lambda timeline, told: timeline._fail(told.outcome, told.at_ns, told.detail),

@@ -99,7 +99,7 @@ DETECTION_TABLES = {
 
 
 @dataclass(frozen=True)
-class Detection(Shape[TurnDetection | None]):
+class DetectionShape(Shape[TurnDetection | None]):
     """The setting that says who ends a turn: a word, or a table whose `type` says which keys it has."""
 
     words: tuple[str, ...] = ("none", *DETECTION_TABLES)
@@ -134,7 +134,7 @@ SESSION = Table(
         "voice": Field(Text(), "A voice of the service."),
         "temperature": Field(Number(0.6, 1.2), "Preview dialect only."),
         "input_transcription": Field(Text(), "Model that transcribes the caller's audio; on Azure GA its deployment."),
-        "turn_detection": Field(Detection(), "Who ends a turn of the caller's; none: this tool commits it."),
+        "turn_detection": Field(DetectionShape(), "Who ends a turn of the caller's; none: this tool commits it."),
         "input_format": Field(FORMAT, "How the caller's audio is sent."),
         "output_format": Field(FORMAT, "How answers come."),
         "extra": Field(JsonObject(), "Further settings in the service's own words, merged into session.update last."),

@@ -19,7 +19,7 @@ from bench.plan.audio import RATE_HZ, Chunk, Pcm, chunks, encoded, silence
 from bench.plan.background import mixed, noise_alone
 from bench.plan.rows import filled
 from bench.plan.speech import Speech, last_stretch
-from bench.plan.turns import AskTurn, Expect, Pause, Script, Step, TextTurn, Turn, WavTurn
+from bench.plan.turns import AskTurn, Expect, Pause, Script, ScriptTurn, Step, TextTurn, WavTurn
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import SET_UP_ID, Act, Awaited, ClientMessage, Dialect
 from bench.protocol.settings import ResponseSettings, SessionSettings
@@ -153,7 +153,7 @@ class Repertoire:
         chunk_ns = prepared.between[0].duration_ns if prepared.between else None
         return replace(prepared, phase_ns=int(number * EVENLY % 1 * chunk_ns)) if chunk_ns else prepared
 
-    def turn(self, turn: Turn, number: int, choice: int = 0, row: Mapping[str, str] = NO_ROW) -> PreparedTurn:
+    def turn(self, turn: ScriptTurn, number: int, choice: int = 0, row: Mapping[str, str] = NO_ROW) -> PreparedTurn:
         """One turn as the `number`th (from 1) of its session, with the recording and the variables of that session."""
         prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
         prepared = PreparedTurn(
@@ -313,7 +313,7 @@ def _request_event_id(prefix: str) -> str:
     return f"{prefix}response"
 
 
-def _kind(turn: Turn) -> InputKind:
+def _kind(turn: ScriptTurn) -> InputKind:
     match turn:
         case TextTurn():
             return "text"

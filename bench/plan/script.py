@@ -28,7 +28,7 @@ from bench.plan.fields import (
     follows_no_turn,
 )
 from bench.plan.rows import Rows, names_in, unknown_name
-from bench.plan.turns import EXPECTED_EVENTS, AskTurn, Expect, Pause, Script, Step, TextTurn, Turn, WavTurn
+from bench.plan.turns import EXPECTED_EVENTS, AskTurn, Expect, Pause, Script, ScriptTurn, Step, TextTurn, WavTurn
 from bench.protocol.settings import SessionSettings
 from bench.yaml_file import PlainValue, Value, parsed_yaml, read_text
 
@@ -40,9 +40,9 @@ __all__ = [
     "Expect",
     "Pause",
     "Script",
+    "ScriptTurn",
     "Step",
     "TextTurn",
-    "Turn",
     "WavTurn",
     "ask_turn",
     "build_script",
@@ -113,7 +113,7 @@ def check_steps(script: Script) -> None:
         check_expected(expected, turn, script.session)
 
 
-def check_expected(expected: Expect, turn: Turn, session: SessionSettings) -> None:
+def check_expected(expected: Expect, turn: ScriptTurn, session: SessionSettings) -> None:
     """Raise UsageError, with the reason, where a turn of such a session can never get what is expected of it."""
     if problem := _unmeetable(expected.event, turn, session):
         raise UsageError(f"event {problem}")
@@ -232,9 +232,9 @@ def _refuse_unmeetable(root: Value, script: Script) -> None:
             raise (value.within("expect", "event") or value).refuse(problem)
 
 
-def _expectations(steps: Iterable[Step]) -> Iterator[tuple[Expect, Turn]]:
+def _expectations(steps: Iterable[Step]) -> Iterator[tuple[Expect, ScriptTurn]]:
     """(expectation, turn that it is about) of each `expect`."""
-    turn: Turn | None = None
+    turn: ScriptTurn | None = None
     for step in steps:
         if step.plays_turn:
             turn = step
@@ -242,7 +242,7 @@ def _expectations(steps: Iterable[Step]) -> Iterator[tuple[Expect, Turn]]:
             yield step, turn
 
 
-def _unmeetable(event: str, turn: Turn, session: SessionSettings) -> str:
+def _unmeetable(event: str, turn: ScriptTurn, session: SessionSettings) -> str:
     """The reason why a turn can never get an event; "" where it can."""
     output = turn.response.output or session.output
     reasons = (

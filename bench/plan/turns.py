@@ -92,8 +92,8 @@ class Expect:
     within_s: float
 
 
-Turn = TextTurn | AskTurn | WavTurn
-Step = Turn | Pause | Expect
+ScriptTurn = TextTurn | AskTurn | WavTurn
+Step = ScriptTurn | Pause | Expect
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,6 @@ class Script:
     """What its file holds, for the places of errors that are known once there is a dialect; None of one in Python."""
 
     @property
-    def turns(self) -> tuple[Turn, ...]:
+    def turns(self) -> tuple[ScriptTurn, ...]:
         """The steps that are turns."""
         return tuple(step for step in self.steps if step.plays_turn)

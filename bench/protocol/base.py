@@ -53,7 +53,7 @@ class Awaited(NamedTuple):
     name: str
 
 
-class Refused(NamedTuple):
+class SettingsRefusal(NamedTuple):
     """A setting that a dialect cannot say: its keys below a script's `session`, and a sentence with a remedy."""
 
     setting: tuple[str, ...]
@@ -83,7 +83,7 @@ class Dialect(Protocol):
     def acts(self) -> Mapping[str, Act]:
         """Name of a client message on the wire → what it does."""
 
-    def refuses(self, settings: SessionSettings) -> Refused | None:
+    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
         """The first of a session's settings that this dialect cannot say; None where it can say all of them."""
 
     # What a session says.

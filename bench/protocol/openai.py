@@ -17,7 +17,7 @@ import msgspec
 
 from bench.plain import word
 from bench.protocol.audio import G711_ALAW, G711_ULAW, pcm16
-from bench.protocol.base import Act, Awaited, ClientMessage, Refused
+from bench.protocol.base import Act, Awaited, ClientMessage, SettingsRefusal
 from bench.protocol.events import DELTAS, UNREAD, Effect, Event, Failure, Kind, Usage, base64_bytes, text_characters
 from bench.protocol.extra import Keys, conflict, merged
 from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
@@ -169,7 +169,7 @@ class OpenAI(ABC):
         """Where in an update this tool's own settings stand → what to do instead of setting them by `extra`."""
 
     @abstractmethod
-    def lacks(self, settings: SessionSettings) -> Refused | None:
+    def lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
         """A setting that only the other dialect has."""
 
     @abstractmethod
@@ -182,16 +182,18 @@ class OpenAI(ABC):
 
     # What a session says.
 
-    def refuses(self, settings: SessionSettings) -> Refused | None:
+    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
         """Settings that only the other dialect has, and further ones that would undo what this tool goes by."""
         return self.lacks(settings) or self._undone(settings)
 
-    def _undone(self, settings: SessionSettings) -> Refused | None:
+    def _undone(self, settings: SessionSettings) -> SettingsRefusal | None:
         conflicting = conflict(self.session(settings), settings.extra, self.kept)
         if conflicting is None:
             return None
         path, remedy = conflicting
-        return Refused(("extra", *path), f"extra must not set {'.'.join(path)}, which this tool goes by: {remedy}")
+        return SettingsRefusal(
+            ("extra", *path), f"extra must not set {'.'.join(path)}, which this tool goes by: {remedy}"
+        )
 
     def set_up(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | Awaited, ...]:
         """The service greets, is told the settings, and has taken them."""

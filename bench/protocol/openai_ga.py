@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import Refused
+from bench.protocol.base import SettingsRefusal
 from bench.protocol.extra import Keys
 from bench.protocol.openai import FORMATS, GA_PARTS, PREVIEW_PARTS, OpenAI, detection
 from bench.protocol.settings import Output, SessionSettings, without_none
@@ -37,11 +37,11 @@ class Ga(OpenAI):
     kept = KEPT
     name = "ga"
 
-    def lacks(self, settings: SessionSettings) -> Refused | None:
+    def lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
         if settings.temperature is None:
             return None
         problem = "temperature is a setting of the preview dialect, GA has none: remove it, or use --dialect preview"
-        return Refused(("temperature",), problem)
+        return SettingsRefusal(("temperature",), problem)
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription = settings.input_transcription

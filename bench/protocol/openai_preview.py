@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.protocol.base import Refused
+from bench.protocol.base import SettingsRefusal
 from bench.protocol.extra import Keys
 from bench.protocol.openai import GA_PARTS, PREVIEW_PARTS, OpenAI, detection
 from bench.protocol.settings import Output, SessionSettings, without_none
@@ -28,11 +28,11 @@ class Preview(OpenAI):
     kept = KEPT
     name = "preview"
 
-    def lacks(self, settings: SessionSettings) -> Refused | None:
+    def lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
         if settings.turn_detection is None or settings.turn_detection.idle_timeout_ms is None:
             return None
         problem = "idle_timeout_ms is a setting of the GA dialect, preview has none: remove it, or use --dialect ga"
-        return Refused(("turn_detection", "idle_timeout_ms"), problem)
+        return SettingsRefusal(("turn_detection", "idle_timeout_ms"), problem)
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription = settings.input_transcription

@@ -15,14 +15,14 @@ import pyarrow as pa
 from bench.run.spool import Stream
 
 BATCH_ROWS = 200
-Refused = Callable[[str, dict[str, Any], str], None]
+ValueRefused = Callable[[str, dict[str, Any], str], None]
 """Hears of a value that its column cannot hold: the column, the row, and why."""
 
 
 class Batches:
     """Writes the rows of one table. A value that its column cannot hold is null there, and `refused` hears of it."""
 
-    def __init__(self, stream: Stream, schema: pa.Schema, refused: Refused) -> None:
+    def __init__(self, stream: Stream, schema: pa.Schema, refused: ValueRefused) -> None:
         self._stream, self._schema, self._refused = stream, schema, refused
         self._rows: list[dict[str, Any]] = []
         self._sealed = deque([(0, schema.serialize().to_pybytes())])
@@ -63,14 +63,14 @@ class Batches:
         self._stream.close()
 
 
-def _batch(rows: list[dict[str, Any]], schema: pa.Schema, refused: Refused) -> pa.RecordBatch:
+def _batch(rows: list[dict[str, Any]], schema: pa.Schema, refused: ValueRefused) -> pa.RecordBatch:
     try:
         return pa.RecordBatch.from_pylist(rows, schema=schema)
     except Exception:  # of Arrow, or of Python where an integer is too large: some column holds the reason
         return pa.RecordBatch.from_arrays([_column(rows, field, refused) for field in schema], schema=schema)
 
 
-def _column(rows: list[dict[str, Any]], field: pa.Field, refused: Refused) -> pa.Array:
+def _column(rows: list[dict[str, Any]], field: pa.Field, refused: ValueRefused) -> pa.Array:
     values = [row.get(field.name) for row in rows]
     try:
         return pa.array(values, field.type)

@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The error up to which a figure is trusted, and the one up to which it is called exact; both of p99."""
 
-Kind = Literal["listening", "talking"]
+SessionKind = Literal["listening", "talking"]
 """What sessions do: they type and listen, or they speak as well, as a microphone would."""
 Outcome = Literal["good", "bad", "late", "busy"]
 """How a step ended. Two judge nobody: `late`, for the simulator was; `busy`, for other programs took the time."""
@@ -51,7 +51,7 @@ class Spread(msgspec.Struct, frozen=True):
     high: float
 
 
-class Step(msgspec.Struct, frozen=True):
+class LoadStep(msgspec.Struct, frozen=True):
     """What one load came to. Its figures are of its steady part, those of `harness` of the whole run.
 
     `turns` began, or were lost with a session that failed; those are among `failed`. `unjoined`: how many good ones the
@@ -61,7 +61,7 @@ class Step(msgspec.Struct, frozen=True):
     no instants of. A run that died has no figures.
     """
 
-    kind: Kind
+    kind: SessionKind
     sessions: int
     outcome: Outcome
     why: str
@@ -110,10 +110,10 @@ class Calibration(msgspec.Struct, frozen=True):
     date_utc: str
     machine: dict[str, Any]
     tls: bool
-    trusted: dict[Kind, Trusted]
-    exact: dict[Kind, Trusted]
-    ended: dict[Kind, str]
-    steps: list[Step]
+    trusted: dict[SessionKind, Trusted]
+    exact: dict[SessionKind, Trusted]
+    ended: dict[SessionKind, str]
+    steps: list[LoadStep]
     quick: bool = False
 
 
@@ -172,7 +172,7 @@ def load(path: Path) -> Calibration | None:
     return calibration if calibration.schema == SCHEMA_VERSION else None
 
 
-def citation(folder: Path | None, kind: Kind, *, tls: bool) -> dict[str, Any] | None:
+def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, Any] | None:
     """What run.json says of this machine's calibration for such sessions; None where there is none, or no folder.
 
     Where it was not made the way that the run goes, plain or TLS, the other one is cited, and that is said in `stale`.
@@ -187,7 +187,7 @@ def citation(folder: Path | None, kind: Kind, *, tls: bool) -> dict[str, Any] | 
     return None
 
 
-def _cited(calibration: Calibration, kind: Kind, name: str, *, tls: bool) -> dict[str, Any]:
+def _cited(calibration: Calibration, kind: SessionKind, name: str, *, tls: bool) -> dict[str, Any]:
     other_way = [] if calibration.tls == tls else ["over TLS" if calibration.tls else "without TLS"]
     trusted, exact = calibration.trusted[kind], calibration.exact.get(kind)
     return {

@@ -32,7 +32,7 @@ from bench.run.provenance import tool_version
 from bench.run.recorder import Labels
 from bench.run.redact import received_events, sent_event
 from bench.run.rows import HIDDEN_HEADERS
-from bench.transport.base import Closed, Received, Sent, Transport
+from bench.transport.base import Closure, Received, SendReceipt, Transport
 
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
@@ -115,7 +115,7 @@ class LoggedTransport:
         self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
 
     @property
-    def closed(self) -> Closed | None:
+    def closed(self) -> Closure | None:
         """As the transport says."""
         return self._transport.closed
 
@@ -124,7 +124,7 @@ class LoggedTransport:
         """As the transport says."""
         return self._transport.heard_ns
 
-    def send(self, message: bytes, *, stamped: bool = False) -> Sent | None:
+    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         """Hand the message to the transport, and to whoever logs that it was sent."""
         self._log.outgoing = message
         return self._transport.send(message, stamped=stamped)
@@ -181,17 +181,17 @@ class LoggedTimeline(Timeline):
         self._log.write(self._received_line(events, message))
         super().received(events, message)
 
-    def _received_line(self, events: Sequence[Event], message: Received) -> lines.Received:
+    def _received_line(self, events: Sequence[Event], message: Received) -> lines.LoggedMessage:
         log, (at_ns, error_ns, kernel) = self._log, message.arrival
         if unreadable := [event.reason for event in events if event.kind is Kind.MALFORMED]:
             text = log.hide(message.data.decode("utf-8", "replace"))[:QUOTED]
-            return lines.Received(
+            return lines.LoggedMessage(
                 at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.hide(unreadable[0]), text=text
             )
         shown = received_events(events, message.data, self._dialect, log.hide, keep_audio=log.keep_audio)
         audible = next((event for event in events if event.kind is Kind.AUDIO_DELTA), None)
         cut = None if log.keep_audio or audible is None else cut_audio(audible, self._format)
-        return lines.Received(at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut)
+        return lines.LoggedMessage(at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut)
 
 
 def cut_audio(event: Event, audio: AudioFormat) -> lines.CutAudio:

@@ -22,7 +22,7 @@ from bench.units import NS_PER_MS
 COLUMNS = ["phase", "stamp_source", "audio_bytes_sent"]
 TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
 
-Places = list[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
+MaskedRows = list[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
 """Each target with its measured rows, and those of them that are good."""
 
 
@@ -49,13 +49,13 @@ def exactness(folder: Path) -> Iterator[Exactness]:
     and one of whose bounds nobody knows, is left out. It is read measure by measure, so that a million turns fit.
     """
     for scope, table in TABLES.items():
-        places: Places = []
+        places: MaskedRows = []
         for measure in (known for known in CATALOGUE.values() if known.scope == scope and bounds.columns_of(known)):
             places = places or _places(folder, table)
             yield from _of_measure(folder, table, measure, places)
 
 
-def _places(folder: Path, table: files.TableName) -> Places:
+def _places(folder: Path, table: files.TableName) -> MaskedRows:
     rows = files.read_table(folder, table, ["target", "phase", "outcome"])
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True).to_numpy()
     good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))), False).to_numpy()
@@ -66,7 +66,7 @@ def _places(folder: Path, table: files.TableName) -> Places:
     return places
 
 
-def _of_measure(folder: Path, table: files.TableName, measure: Measure, places: Places) -> Iterator[Exactness]:
+def _of_measure(folder: Path, table: files.TableName, measure: Measure, places: MaskedRows) -> Iterator[Exactness]:
     columns = list(dict.fromkeys([*measure.columns, *bounds.columns_of(measure)]))
     rows = files.read_table(folder, table, columns)
     frame = rows.select(list(measure.columns)).to_pandas()

@@ -40,7 +40,7 @@ class CutAudio(msgspec.Struct, frozen=True, omit_defaults=True):
     audible: int | None = None
 
 
-class Received(Input, frozen=True, tag="received"):
+class LoggedMessage(Input, frozen=True, tag="received"):
     """A message of the server arrived; its stamp is off by `error_ns` at most, `wire_bytes` is the size of its frames.
 
     `event`: the message, with all events in it. `audio`: instead of its audio, where that was cut. `unreadable`: why
@@ -57,4 +57,4 @@ class Received(Input, frozen=True, tag="received"):
     text: str = ""
 
 
-AnyLine = Opened | Received | AnyInput
+AnyLine = Opened | LoggedMessage | AnyInput

@@ -18,14 +18,14 @@ from bench.run.batches import Batches
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
 from bench.run.spool import Spool, Stream
 
-Refused = Callable[[files.TableName, str, Mapping[str, Any], str], None]
+RowValueRefused = Callable[[files.TableName, str, Mapping[str, Any], str], None]
 """Hears of a value that its column cannot hold: the table, the column, the row, and why."""
 
 
 class PartWriter:
     """One worker's part: rows of all tables, and what was said where `transcripts` are wanted."""
 
-    def __init__(self, spool: Spool, refused: Refused, *, transcripts: bool = False) -> None:
+    def __init__(self, spool: Spool, refused: RowValueRefused, *, transcripts: bool = False) -> None:
         self._spool = spool
         self._tables = {
             table: Batches(spool.stream(rows_of(table)), schema, partial(refused, table))

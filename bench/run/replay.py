@@ -83,7 +83,7 @@ class _Teller:
         match line:
             case lines.Opened():
                 raise ValueError("only the first line says what the session is")
-            case lines.Received():
+            case lines.LoggedMessage():
                 self._received(line)
             case _:
                 self._tell(line)
@@ -95,7 +95,7 @@ class _Teller:
         self.timeline.tell(told)
         self.turns += self.timeline.handed_out()
 
-    def _received(self, line: lines.Received) -> None:
+    def _received(self, line: lines.LoggedMessage) -> None:
         events, wire_bytes = _events(line, self._dialect), line.wire_bytes
         for event in events:
             audio_bytes = max(0, event.payload_bytes) if event.kind is Kind.AUDIO_DELTA else 0
@@ -111,7 +111,7 @@ class _Teller:
         self.turns += self.timeline.take(self.last_ns)
 
 
-def _events(line: lines.Received, dialect: Dialect) -> Sequence[Event]:
+def _events(line: lines.LoggedMessage, dialect: Dialect) -> Sequence[Event]:
     """The events of a line, as they were decoded when they came."""
     if line.unreadable is not None:
         return (Event(Kind.MALFORMED, reason=line.unreadable),)

@@ -31,7 +31,7 @@ FROM_ROWS = tuple(
 """The times that rows hold: of turns, of sessions, and of the harness with them."""
 
 Integers = npt.NDArray[np.int64]
-Places = Sequence[tuple[Key, Integers]]
+KeyedValues = Sequence[tuple[Key, Integers]]
 """Which rows are counted under which key, which has no measure yet; a key may stand there twice."""
 
 
@@ -58,7 +58,7 @@ def record_rows(folder: Path, histograms: Histograms) -> None:
 
 
 def _record_table(
-    folder: Path, histograms: Histograms, table: files.TableName, scopes: Sequence[Scope], places: Places
+    folder: Path, histograms: Histograms, table: files.TableName, scopes: Sequence[Scope], places: KeyedValues
 ) -> None:
     """Record a table measure by measure, from the columns that it needs alone."""
     for measure in (CATALOGUE[name] for name in FROM_ROWS):

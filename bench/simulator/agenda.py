@@ -10,17 +10,17 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
-Step = TypeVar("Step")
+SeriesStep = TypeVar("SeriesStep")
 
 
-class Series(Generic[Step]):
+class Series(Generic[SeriesStep]):
     """A series of (due_ns, step) on the agenda; `drop` takes what is left of it off."""
 
-    def __init__(self, number: int, steps: Iterable[tuple[int, Step]]) -> None:
+    def __init__(self, number: int, steps: Iterable[tuple[int, SeriesStep]]) -> None:
         self.number = number
         self._steps = iter(steps)
 
-    def next(self) -> tuple[int, Step] | None:
+    def next(self) -> tuple[int, SeriesStep] | None:
         return next(self._steps, None)
 
     def drop(self) -> None:
@@ -30,12 +30,12 @@ class Series(Generic[Step]):
     dropped = False
 
 
-class Agenda(Generic[Step]):
+class Agenda(Generic[SeriesStep]):
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Step, Series[Step]]] = []
+        self._heap: list[tuple[int, int, SeriesStep, Series[SeriesStep]]] = []
         self._added = 0
 
-    def add(self, steps: Iterable[tuple[int, Step]]) -> Series[Step]:
+    def add(self, steps: Iterable[tuple[int, SeriesStep]]) -> Series[SeriesStep]:
         self._added += 1
         series = Series(self._added, steps)
         self._plan(series)
@@ -44,7 +44,7 @@ class Agenda(Generic[Step]):
     def next_due_ns(self) -> int | None:
         return self._heap[0][0] if self._heap else None
 
-    def take(self, now_ns: int) -> Iterator[tuple[int, Step]]:
+    def take(self, now_ns: int) -> Iterator[tuple[int, SeriesStep]]:
         """The steps that are due, one by one; what a step's taker changes shows in the steps that follow."""
         while self._heap and self._heap[0][0] <= now_ns:
             due_ns, _, step, series = heapq.heappop(self._heap)
@@ -52,7 +52,7 @@ class Agenda(Generic[Step]):
                 yield due_ns, step
                 self._plan(series)
 
-    def _plan(self, series: Series[Step]) -> None:
+    def _plan(self, series: Series[SeriesStep]) -> None:
         following = series.next()
         if following is not None:
             heapq.heappush(self._heap, (following[0], series.number, following[1], series))

@@ -2,7 +2,7 @@
 
 An answer is a series of steps in wire order: a due instant, and a function that renders the event when that instant has
 come. Whatever the event changes, its function changes; so what was `said` is known at any time, and a cancel drops the
-steps that are left and lets `Answer.cancelled` close what is open.
+steps that are left and lets `Response.cancelled` close what is open.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from bench.protocol.openai_ga import GA_FORMATS
 from bench.simulator.cap import AUDIO_ANSWER_TEXT_TOKENS
-from bench.simulator.conversation import Conversation, Item
-from bench.simulator.outbox import Render, Step
+from bench.simulator.conversation import Conversation, ConversationItem
+from bench.simulator.outbox import OutboxStep, Render
 from bench.simulator.schedule import Schedule
-from bench.simulator.session import Output
-from bench.simulator.voice import TOKEN_MS, Block, Reply
-from bench.simulator.wire import GA, DeltaTemplate, Ids, Json, Names, Outgoing, event_bytes, json_string
+from bench.simulator.session import OutputSettings
+from bench.simulator.voice import TOKEN_MS, AudioBlock, RecordedReply
+from bench.simulator.wire import GA, DeltaTemplate, Ids, Json, Outgoing, WireNames, event_bytes, json_string
 from bench.units import NS_PER_MS
 
 CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
@@ -35,15 +35,15 @@ class Context(NamedTuple):
 
 
 @dataclass
-class Answer:
+class Response:
     """A response under way. `conversation` is None, and so is its id, for one that is out of band."""
 
     id: str
     item_id: str
-    output: Output
-    reply: Reply
+    output: OutputSettings
+    reply: RecordedReply
     schedule: Schedule
-    names: Names
+    names: WireNames
     ids: Ids
     obfuscation: Callable[[], str | None]  # of one delta of text
     conversation: Conversation | None
@@ -53,9 +53,9 @@ class Answer:
     failure: Json | None  # the error that it ends with at once
 
     status: str = "planned"  # then in_progress, then that of response.done
-    item: Item | None = None  # once it was announced
+    item: ConversationItem | None = None  # once it was announced
     said: list[str] = field(default_factory=list)
-    spoken: list[Block] = field(default_factory=list)
+    spoken: list[AudioBlock] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         words = self.names.transcript if self.output.audio else self.names.text
@@ -74,7 +74,7 @@ class Answer:
         first_ns = next((delta.due_ns for delta in self.schedule.deltas if delta.audio), 0)
         return first_ns + sum(block.audio_ms for block in self.spoken) * NS_PER_MS if self.spoken else 0
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[OutboxStep]:
         schedule = self.schedule
         yield schedule.created_ns, self._created
         if self.failure is not None:
@@ -86,7 +86,7 @@ class Answer:
         closing = self._closing("incomplete", CAPPED) if schedule.cut else self._closing("completed", None)
         yield from ((schedule.done_ns, render) for render in closing)
 
-    def cancelled(self, at_ns: int, reason: str) -> Iterator[Step]:
+    def cancelled(self, at_ns: int, reason: str) -> Iterator[OutboxStep]:
         """What comes instead of the steps that are left."""
         if self.status == "planned":
             yield at_ns, self._created
@@ -133,7 +133,7 @@ class Answer:
             "role": "assistant",
             "content": [],
         }
-        self.item = Item(self.item_id, body, spoken=self.spoken if self.output.audio else None)
+        self.item = ConversationItem(self.item_id, body, spoken=self.spoken if self.output.audio else None)
         return self._event(due_ns, "response.output_item.added", {"output_index": 0, "item": body})
 
     def _conversation_item_added(self, due_ns: int) -> Outgoing:

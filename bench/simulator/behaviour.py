@@ -24,15 +24,15 @@ from bench.simulator.outbox import Outbox
 from bench.simulator.profile import Profile
 from bench.simulator.quota import UNLIMITED, Quota
 from bench.simulator.responses import Responses
-from bench.simulator.session import Session
-from bench.simulator.turns import Turns
-from bench.simulator.voice import Reply
-from bench.simulator.wire import GA, Dialect, Ids, Json, Outgoing, RejectedError
+from bench.simulator.session import EffectiveSession
+from bench.simulator.turns import CallerTurns
+from bench.simulator.voice import RecordedReply
+from bench.simulator.wire import GA, Ids, Json, Outgoing, RejectedError, WireDialect
 
 TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "input_items")  # legacy Azure clients
 
 
-class Received(NamedTuple):
+class EventReceipt(NamedTuple):
     """What became of a client event. Bytes are places in the session's stream of input audio, [from, to)."""
 
     type: str
@@ -45,18 +45,18 @@ class Received(NamedTuple):
 class Behaviour:
     def __init__(
         self,
-        dialect: Dialect,
+        dialect: WireDialect,
         model: str,
         expires_at_s: int,
         profile: Profile,
-        replies: Sequence[Reply],
+        replies: Sequence[RecordedReply],
         rng: np.random.Generator,
         ids: Ids,
         quota: Quota | None = None,
     ) -> None:
         self.ids = ids
         self._dialect, self._delays, names = dialect, profile.delays, dialect.names
-        self._session = Session(dialect, ids.session, model, expires_at_s)
+        self._session = EffectiveSession(dialect, ids.session, model, expires_at_s)
         self._conversation = Conversation(ids, names)
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and names is GA)
         self._responses = Responses(
@@ -70,7 +70,7 @@ class Behaviour:
             rng,
             quota or Quota(UNLIMITED),
         )
-        self._turns = Turns(self._session, self._conversation, self._outbox, self._responses, profile, names)
+        self._turns = CallerTurns(self._session, self._conversation, self._outbox, self._responses, profile, names)
 
     # What a connection calls
 
@@ -82,7 +82,7 @@ class Behaviour:
     def open(self, at_ns: int) -> None:
         self._outbox.answer(at_ns, self._delays.session_created, ("session.created", {"session": self.session}))
 
-    def receive_text(self, message: bytes | bytearray, at_ns: int) -> Received:
+    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
         try:
             event = msgspec.json.decode(message)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -90,14 +90,14 @@ class Behaviour:
         if isinstance(event, dict):
             return self.receive(event, at_ns)
         self._reject(at_ns, RejectedError("invalid_json", "Could not parse the message as a JSON object."), None)
-        return Received("invalid_json")
+        return EventReceipt("invalid_json")
 
-    def receive_binary(self, at_ns: int) -> Received:
+    def receive_binary(self, at_ns: int) -> EventReceipt:
         problem = "Expected a text WebSocket message; binary frames are not supported."
         self._reject(at_ns, RejectedError("invalid_event", problem), None)
-        return Received("invalid_event")
+        return EventReceipt("invalid_event")
 
-    def receive(self, event: Json, at_ns: int) -> Received:
+    def receive(self, event: Json, at_ns: int) -> EventReceipt:
         event_type, event_id = event.get("type"), event.get("event_id")
         event_id = event_id if isinstance(event_id, str) else None
         begin = self._turns.appended
@@ -105,10 +105,10 @@ class Behaviour:
             response_id = _handler(event_type)(self, event, at_ns)
         except RejectedError as rejected:
             self._reject(at_ns, rejected, event_id)
-            return Received(str(event_type), event_id)
+            return EventReceipt(str(event_type), event_id)
         if self._turns.appended == begin:
-            return Received(str(event_type), event_id, response_id)
-        return Received(str(event_type), event_id, None, begin, self._turns.appended)
+            return EventReceipt(str(event_type), event_id, response_id)
+        return EventReceipt(str(event_type), event_id, None, begin, self._turns.appended)
 
     def next_due_ns(self) -> int | None:
         return self._outbox.next_due_ns()

@@ -8,12 +8,14 @@ from dataclasses import replace
 
 from bench.protocol.audio import AudioFormatName
 from bench.simulator.schedule import Delta, Schedule
-from bench.simulator.voice import TOKEN_MS, Block, Reply
+from bench.simulator.voice import TOKEN_MS, AudioBlock, RecordedReply
 
 AUDIO_ANSWER_TEXT_TOKENS = 12  # Azure's printed audio reply of 9 words and marks cost 21 text tokens
 
 
-def capped(reply: Reply, schedule: Schedule, format: AudioFormatName, cap: float) -> tuple[Reply, Schedule]:
+def capped(
+    reply: RecordedReply, schedule: Schedule, format: AudioFormatName, cap: float
+) -> tuple[RecordedReply, Schedule]:
     """Both up to the last token that the cap allows, which may be in mid-block; unchanged where it allows all."""
     if cap == math.inf:
         return reply, schedule
@@ -26,7 +28,7 @@ def capped(reply: Reply, schedule: Schedule, format: AudioFormatName, cap: float
     return reply, schedule
 
 
-def _tokens(reply: Reply, delta: Delta) -> int:
+def _tokens(reply: RecordedReply, delta: Delta) -> int:
     """What a delta adds to the usage: a word one, a block its audio, the first one other text besides."""
     if not delta.audio:
         return 1
@@ -37,7 +39,9 @@ def _overhead(delta: Delta) -> int:
     return AUDIO_ANSWER_TEXT_TOKENS if delta.audio and delta.place == 0 else 0
 
 
-def _cut(reply: Reply, schedule: Schedule, format: AudioFormatName, number: int, left: int) -> tuple[Reply, Schedule]:
+def _cut(
+    reply: RecordedReply, schedule: Schedule, format: AudioFormatName, number: int, left: int
+) -> tuple[RecordedReply, Schedule]:
     """Without the deltas from `number` on, but for as much audio of that one as `left` tokens hold.
 
     The answer is done as long after its last delta as it would have been after the last of all.
@@ -52,18 +56,18 @@ def _cut(reply: Reply, schedule: Schedule, format: AudioFormatName, number: int,
     return reply, replace(schedule, deltas=kept, done_ns=done_ns, cut=True)
 
 
-def _with_short_block(reply: Reply, format: AudioFormatName, place: int, tokens: int) -> Reply:
+def _with_short_block(reply: RecordedReply, format: AudioFormatName, place: int, tokens: int) -> RecordedReply:
     blocks = list(reply.blocks[format])
     blocks[place] = _short(blocks[place], tokens)
     return replace(reply, blocks={**reply.blocks, format: tuple(blocks)})
 
 
-def _short(block: Block, tokens: int) -> Block:
+def _short(block: AudioBlock, tokens: int) -> AudioBlock:
     """The first so many tokens of a block."""
     audio_bytes = block.audio_bytes * tokens * TOKEN_MS // block.audio_ms
     audio = base64.b64decode(block.encoded.strip(b'"'))[:audio_bytes]
     audible = block.audible_byte
-    return Block(
+    return AudioBlock(
         audio_ms=tokens * TOKEN_MS,
         audio_bytes=audio_bytes,
         encoded=b'"' + base64.b64encode(audio) + b'"',

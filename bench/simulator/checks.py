@@ -15,7 +15,7 @@ from typing import Any
 from bench.simulator.wire import Json, RejectedError
 
 Check = Callable[[Any, str], Any]
-Table = Mapping[str, "Check | Table"]
+CheckTable = Mapping[str, "Check | CheckTable"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def missing(path: str) -> RejectedError:
     return RejectedError("missing_required_parameter", f"Missing required parameter: '{path}'.", path)
 
 
-def merged(table: Table, current: Json, update: Any, path: str, ignored: Collection[str] = ()) -> Json:
+def merged(table: CheckTable, current: Json, update: Any, path: str, ignored: Collection[str] = ()) -> Json:
     """`current` with `update` merged in. Raises RejectedError; `current` is left as it was."""
     if not isinstance(update, dict):
         raise rejected_type(path, "an object")

@@ -25,10 +25,10 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.protocol.simulated import SIMULATOR_HEADER
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.handshake import Accepted, Door, judge
-from bench.simulator.lateness import Lateness
+from bench.simulator.lateness import LatenessCounts
 from bench.simulator.quota import Quota
-from bench.simulator.refusals import EXPIRED_REASON, GOING_AWAY, SESSION_EXPIRED, Complaint, Refused, throttled
-from bench.simulator.stream import Stream
+from bench.simulator.refusals import EXPIRED_REASON, GOING_AWAY, SESSION_EXPIRED, Complaint, RefusedUpgrade, throttled
+from bench.simulator.stream import ServerStream
 from bench.simulator.truth import TruthLog
 from bench.simulator.wire import Ids, Outgoing, error_fields, event_bytes, text_frame
 from bench.units import NS_PER_S
@@ -47,9 +47,9 @@ class Shared:
     tls: ssl.SSLContext | None
     deflate: bool
     new_session: Callable[[Accepted], Behaviour]
-    refused: Callable[[Refused | Complaint, int], None]  # told of each refusal, and when its request had come
+    refused: Callable[[RefusedUpgrade | Complaint, int], None]  # told of each refusal, and when its request had come
     plan: Callable[[Connection, int | None], None]  # when its next event is due; None: none is
-    lateness: Lateness
+    lateness: LatenessCounts
     truth: TruthLog | None
     events_per_segment: int
     ping_interval_s: float
@@ -81,7 +81,7 @@ class Connection:
         self._events_per_segment = shared.events_per_segment
         self._pinger: asyncio.TimerHandle | None = None
         self._chores: list[asyncio.TimerHandle] = []
-        self._stream = Stream(shared.loop, sock, shared.tls, self._received, self._gone)
+        self._stream = ServerStream(shared.loop, sock, shared.tls, self._received, self._gone)
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake; a connection that was not upgraded yet just ends."""
@@ -106,7 +106,7 @@ class Connection:
 
     def _upgrade(self, request: Request, at_ns: int) -> None:
         verdict = self._verdict(request, at_ns)
-        if isinstance(verdict, Refused):
+        if isinstance(verdict, RefusedUpgrade):
             self._shared.refused(verdict, at_ns)
             self._protocol.send_response(_refusal(self._protocol, verdict))
             return
@@ -116,10 +116,10 @@ class Connection:
         if self._protocol.state is State.OPEN:  # else it was no upgrade: the protocol object has said so
             self._open(verdict, at_ns)
 
-    def _verdict(self, request: Request, at_ns: int) -> Accepted | Refused:
+    def _verdict(self, request: Request, at_ns: int) -> Accepted | RefusedUpgrade:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         verdict = judge(request.path, headers, self._shared.door, utc_ns() / NS_PER_S)
-        if isinstance(verdict, Refused) or verdict.complaint:
+        if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
         wait_ns = self._shared.quota.connect(at_ns)
         return throttled(wait_ns) if wait_ns else verdict
@@ -223,7 +223,7 @@ class Connection:
             vars(part).clear()
 
 
-def _refusal(protocol: ServerProtocol, refused: Refused) -> Response:
+def _refusal(protocol: ServerProtocol, refused: RefusedUpgrade) -> Response:
     response = protocol.reject(refused.status, refused.body)
     del response.headers["Content-Type"]
     response.headers["Content-Type"] = "application/json"

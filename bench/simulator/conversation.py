@@ -11,22 +11,22 @@ from typing import Any
 
 from bench.protocol.audio import AudioFormat
 from bench.simulator.checks import choice, missing, rejected_type, text
-from bench.simulator.voice import Block
-from bench.simulator.wire import GA, Ids, Json, Names, RejectedError
+from bench.simulator.voice import AudioBlock
+from bench.simulator.wire import GA, Ids, Json, RejectedError, WireNames
 
 USER_AUDIO_TOKEN_MS = 100
 LETTERS_PER_TEXT_TOKEN = 4
 
 
 @dataclass
-class Item:
+class ConversationItem:
     """`spoken` are the blocks of an assistant's audio item that were sent; None for every other item."""
 
     id: str
     body: Json
     text_tokens: int = 0
     audio_tokens: int = 0
-    spoken: list[Block] | None = None
+    spoken: list[AudioBlock] | None = None
 
     @property
     def spoken_ms(self) -> int:
@@ -44,27 +44,27 @@ class Item:
 class Conversation:
     """Items by their place. Raises RejectedError for ids that are not there."""
 
-    def __init__(self, ids: Ids, names: Names) -> None:
+    def __init__(self, ids: Ids, names: WireNames) -> None:
         self._ids, self._names = ids, names
-        self._items: list[Item] = []
+        self._items: list[ConversationItem] = []
         self._promised: set[str] = set()
 
-    def before(self, item: Item) -> str | None:
+    def before(self, item: ConversationItem) -> str | None:
         """The id of the item before `item`; None for the first, or where it has been deleted."""
         ids = [known.id for known in self._items]
         return ids[ids.index(item.id) - 1] if item.id in ids[1:] else None
 
-    def find(self, item_id: object) -> Item | None:
+    def find(self, item_id: object) -> ConversationItem | None:
         return next((item for item in self._items if item.id == item_id), None)
 
-    def known(self, item_id: Any, code: str) -> Item:
+    def known(self, item_id: Any, code: str) -> ConversationItem:
         """The item that a client names; without one, RejectedError with `code`."""
         item = self.find(text(item_id, "item_id"))
         if item is None:
             raise RejectedError(code, f"Item with item_id '{item_id}' not found.", "item_id")
         return item
 
-    def read(self, wanted: Any, heard: AudioFormat) -> Item:
+    def read(self, wanted: Any, heard: AudioFormat) -> ConversationItem:
         """The item that a client describes, or refers to; it is not inserted. Audio in it is of the format `heard`."""
         if isinstance(wanted, dict) and wanted.get("type") == "item_reference":
             return self.known(wanted.get("id"), "invalid_value")
@@ -76,17 +76,17 @@ class Conversation:
         self._promised.add(item_id)
         return item_id
 
-    def fulfil(self, item: Item) -> str | None:
+    def fulfil(self, item: ConversationItem) -> str | None:
         """Put an item whose id was promised at the end. Returns the id it now stands behind."""
         self._promised.discard(item.id)
         return self.insert(item, None)
 
-    def events(self, item: Item, previous: str | None) -> list[tuple[str, Json]]:
+    def events(self, item: ConversationItem, previous: str | None) -> list[tuple[str, Json]]:
         """What tells clients of a new item: type and fields."""
         names = ("added", "done") if self._names is GA else ("created",)
         return [(f"conversation.item.{name}", {"previous_item_id": previous, "item": item.body}) for name in names]
 
-    def insert(self, item: Item, previous_id: str | None) -> str | None:
+    def insert(self, item: ConversationItem, previous_id: str | None) -> str | None:
         """Put `item` behind `previous_id` (None: at the end, "root": first). Returns the id it now stands behind."""
         if self.find(item.id) or item.id in self._promised:
             raise RejectedError("item_create_duplicate_item_id", f"Item with id '{item.id}' already exists.", "item.id")
@@ -94,7 +94,7 @@ class Conversation:
         self._items.insert(place, item)
         return self._items[place - 1].id if place else None
 
-    def remove(self, item: Item) -> None:
+    def remove(self, item: ConversationItem) -> None:
         self._items.remove(item)
 
     def has_spoken(self) -> bool:
@@ -111,14 +111,14 @@ class Conversation:
         raise RejectedError("invalid_value", f"Previous item '{previous_id}' not found.", "previous_item_id")
 
 
-def user_audio_item(item_id: str, audio_ms: float) -> Item:
+def user_audio_item(item_id: str, audio_ms: float) -> ConversationItem:
     """The item that a commit makes."""
     content = [{"type": "input_audio", "transcript": None}]
     body = _message(item_id, "user", content)
-    return Item(item_id, body, audio_tokens=user_audio_tokens(audio_ms))
+    return ConversationItem(item_id, body, audio_tokens=user_audio_tokens(audio_ms))
 
 
-def client_item(item_id: str, wanted: Any, names: Names, heard: AudioFormat) -> Item:
+def client_item(item_id: str, wanted: Any, names: WireNames, heard: AudioFormat) -> ConversationItem:
     """The item that conversation.item.create asks for. Raises RejectedError."""
     if wanted is None:
         raise missing("item")
@@ -131,7 +131,7 @@ def client_item(item_id: str, wanted: Any, names: Names, heard: AudioFormat) -> 
     return _client_call(item_id, wanted, kind)
 
 
-def _client_call(item_id: str, wanted: Json, kind: str) -> Item:
+def _client_call(item_id: str, wanted: Json, kind: str) -> ConversationItem:
     """A call may come without an id, its output may not: it would answer nothing."""
     calls = kind == "function_call"
     keys = ("call_id", "name", "arguments") if calls else ("call_id", "output")
@@ -139,21 +139,21 @@ def _client_call(item_id: str, wanted: Json, kind: str) -> Item:
     told = wanted | {"call_id": f"call_of_{item_id}"} if nameless else wanted
     values = {key: text(told.get(key), f"item.{key}") for key in keys}
     body = {"id": item_id, "object": "realtime.item", "type": kind, "status": "completed", **values}
-    return Item(item_id, body, text_tokens=sum(map(text_tokens, values.values())))
+    return ConversationItem(item_id, body, text_tokens=sum(map(text_tokens, values.values())))
 
 
-def _client_message(item_id: str, wanted: Json, names: Names, heard: AudioFormat) -> Item:
+def _client_message(item_id: str, wanted: Json, names: WireNames, heard: AudioFormat) -> ConversationItem:
     role = choice("user", "assistant", "system")(wanted.get("role"), "item.role")
     content = wanted.get("content")
     if not isinstance(content, list):
         raise rejected_type("item.content", "an array")
-    item = Item(item_id, _message(item_id, role, []))
+    item = ConversationItem(item_id, _message(item_id, role, []))
     for index, part in enumerate(content):
         _add_part(item, role, part, f"item.content[{index}]", names, heard)
     return item
 
 
-def _add_part(item: Item, role: str, part: Any, path: str, names: Names, heard: AudioFormat) -> None:
+def _add_part(item: ConversationItem, role: str, part: Any, path: str, names: WireNames, heard: AudioFormat) -> None:
     if not isinstance(part, dict):
         raise rejected_type(path, "an object")
     kind = choice(*_part_types(role, names))(part.get("type"), f"{path}.type")
@@ -168,7 +168,7 @@ def _add_part(item: Item, role: str, part: Any, path: str, names: Names, heard: 
         item.body["content"].append({"type": kind, "text": part["text"]})
 
 
-def _part_types(role: str, names: Names) -> tuple[str, ...]:
+def _part_types(role: str, names: WireNames) -> tuple[str, ...]:
     if role == "assistant":
         return (names.text_part,)  # a client cannot put audio into the assistant's mouth
     if role == "user":

@@ -23,7 +23,7 @@ WAVES = 256
 
 
 @dataclass(frozen=True)
-class Drift:
+class DelayDrift:
     """`sd` of the logarithm of the delays; after `time_constant_s` its autocorrelation has fallen to 1/e."""
 
     sd: float

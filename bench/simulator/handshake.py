@@ -24,10 +24,10 @@ from bench.simulator.refusals import (
     STRAY_VERSION,
     TOO_MANY_HEADERS,
     Complaint,
-    Refused,
+    RefusedUpgrade,
 )
-from bench.simulator.tokens import Tokens
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, Dialect
+from bench.simulator.tokens import TokenIssuer
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
 UNDERLYING_MODELS = {  # Azure's session.model names the model behind the deployment; ours are named like models
@@ -51,7 +51,7 @@ class Door:
     """
 
     key: str | None = None
-    tokens: Tokens | None = None
+    tokens: TokenIssuer | None = None
     refuse: str | None = None
 
 
@@ -59,7 +59,7 @@ class Door:
 class Accepted:
     """`token` is the number of the token that opened the door; None where a key did, or nothing was asked for."""
 
-    dialect: Dialect
+    dialect: WireDialect
     model: str
     complaint: Complaint | None = None
     token: int | None = None
@@ -68,11 +68,11 @@ class Accepted:
 class _Shown(NamedTuple):
     """What became of a client's credentials."""
 
-    problem: Refused | None = None
+    problem: RefusedUpgrade | None = None
     token: int | None = None
 
 
-def judge(target: str, headers: Mapping[str, str], door: Door, now_s: float) -> Accepted | Refused:
+def judge(target: str, headers: Mapping[str, str], door: Door, now_s: float) -> Accepted | RefusedUpgrade:
     """`target` is the request line's path and query; the names of `headers` are in lower case; UTC `now_s`."""
     path, _, query_text = target.partition("?")
     query = {name: values[0] for name, values in parse_qs(query_text, keep_blank_values=True).items()}
@@ -87,25 +87,25 @@ def judge(target: str, headers: Mapping[str, str], door: Door, now_s: float) -> 
     return NO_SUCH_PATH
 
 
-def _azure_refusal(door: Door, headers: Mapping[str, str], shown: _Shown) -> Refused | None:
+def _azure_refusal(door: Door, headers: Mapping[str, str], shown: _Shown) -> RefusedUpgrade | None:
     if _custom_headers(headers) > MAX_CUSTOM_HEADERS:
         return TOO_MANY_HEADERS
     return AZURE.get(door.refuse or "") or shown.problem
 
 
-def _azure_preview(query: Mapping[str, str], token: int | None) -> Accepted | Refused:
+def _azure_preview(query: Mapping[str, str], token: int | None) -> Accepted | RefusedUpgrade:
     if query.get("api-version") not in API_VERSIONS:
         return BAD_VERSION
     return _azure(AZURE_PREVIEW, query.get("deployment"), token)
 
 
-def _azure_ga(query: Mapping[str, str], token: int | None) -> Accepted | Refused:
+def _azure_ga(query: Mapping[str, str], token: int | None) -> Accepted | RefusedUpgrade:
     if "api-version" in query:
         return STRAY_VERSION
     return _azure(AZURE_GA, query.get("model"), token)
 
 
-def _azure(dialect: Dialect, deployment: str | None, token: int | None) -> Accepted | Refused:
+def _azure(dialect: WireDialect, deployment: str | None, token: int | None) -> Accepted | RefusedUpgrade:
     if not deployment:
         return NO_DEPLOYMENT
     return Accepted(dialect, UNDERLYING_MODELS.get(deployment, deployment), token=token)

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs
 from bench.clock import utc_ns
 from bench.errors import UsageError
 from bench.protocol.simulated import SIMULATOR_HEADER
-from bench.simulator.tokens import Tokens
+from bench.simulator.tokens import TokenIssuer
 from bench.units import NS_PER_S
 
 PATH = "/msi/token"
@@ -47,7 +47,7 @@ class Fault:
         return self.first <= number and (self.last is None or number <= self.last)
 
 
-class Answer(NamedTuple):
+class TokenAnswer(NamedTuple):
     """An HTTP answer, and how long it is held back."""
 
     status: int
@@ -58,11 +58,11 @@ class Answer(NamedTuple):
 class Identity:
     """Answers requests for tokens. Pure: the clock's seconds are handed in."""
 
-    def __init__(self, tokens: Tokens, secret: str, fault: Fault | None = None) -> None:
+    def __init__(self, tokens: TokenIssuer, secret: str, fault: Fault | None = None) -> None:
         self._tokens, self.secret, self._fault = tokens, secret, fault
         self._requests = 0
 
-    def answer(self, method: str, target: str, headers: Mapping[str, str], now_s: float) -> Answer:
+    def answer(self, method: str, target: str, headers: Mapping[str, str], now_s: float) -> TokenAnswer:
         """`target` is the request line's path and query; the names of `headers` are in lower case."""
         self._requests += 1
         path, _, query_text = target.partition("?")
@@ -77,7 +77,7 @@ class Identity:
             return _faulty(self._fault.kind)
         return self._issued(query["resource"], now_s)
 
-    def _issued(self, resource: str, now_s: float) -> Answer:
+    def _issued(self, resource: str, now_s: float) -> TokenAnswer:
         slow = self._fault is not None and self._fault.strikes(self._requests)
         delay_s = SLOW_S if slow else 0.0
         issued = self._tokens.issue(resource, now_s + delay_s)
@@ -87,7 +87,7 @@ class Identity:
             "resource": resource,
             "token_type": "Bearer",
         }
-        return Answer(200, json.dumps(fields), delay_s)
+        return TokenAnswer(200, json.dumps(fields), delay_s)
 
 
 def parse_fault(text: str) -> Fault:
@@ -99,12 +99,14 @@ def parse_fault(text: str) -> Fault:
     return fault
 
 
-def _problem(status: int, message: str) -> Answer:
-    return Answer(status, json.dumps({"statusCode": status, "message": message}))
+def _problem(status: int, message: str) -> TokenAnswer:
+    return TokenAnswer(status, json.dumps({"statusCode": status, "message": message}))
 
 
-def _faulty(kind: str) -> Answer:
-    return Answer(200, "<html>not what was asked for</html>") if kind == "garbage" else _problem(500, "out of order")
+def _faulty(kind: str) -> TokenAnswer:
+    return (
+        TokenAnswer(200, "<html>not what was asked for</html>") if kind == "garbage" else _problem(500, "out of order")
+    )
 
 
 @contextlib.asynccontextmanager
@@ -139,7 +141,7 @@ def _request(head: bytes) -> tuple[str, str, dict[str, str]]:
     return method, rest.partition(" ")[0], {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def _response(said: Answer) -> bytes:
+def _response(said: TokenAnswer) -> bytes:
     body = said.body.encode()
     head = (
         f"HTTP/1.1 {said.status} {HTTPStatus(said.status).phrase}\r\nContent-Type: application/json\r\n"

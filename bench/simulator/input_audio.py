@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bench.protocol.audio import AudioFormat
-from bench.simulator.session import Detection, Input
-from bench.simulator.vad import FRAME_MS, Change, Detector, active_frames
+from bench.simulator.session import Detection, InputSettings
+from bench.simulator.vad import FRAME_MS, Detector, SpeechChange, active_frames
 
 TICKS_PER_MS = 48
 
@@ -20,17 +20,17 @@ def ticks_per_byte(format: AudioFormat) -> int:
     return TICKS_PER_MS * 1000 // format.bytes_per_s
 
 
-class Place(NamedTuple):
+class StreamPlace(NamedTuple):
     """A place in the stream: bytes, and ticks of the audio clock, from the session's beginning."""
 
     byte: int
     tick: int
 
-    def after(self, size: int, format: AudioFormat) -> Place:
-        return Place(self.byte + size, self.tick + size * ticks_per_byte(format))
+    def after(self, size: int, format: AudioFormat) -> StreamPlace:
+        return StreamPlace(self.byte + size, self.tick + size * ticks_per_byte(format))
 
 
-class Speech(NamedTuple):
+class SpeechEdge(NamedTuple):
     """Speech began or ended in what was just appended.
 
     `byte` is the first byte of its first active frame, or the one after its last. On the audio clock, `begin_ms` is
@@ -47,20 +47,20 @@ class _Stretch(NamedTuple):
     """Frames of one format that follow one another without a gap, from number `frame` on, which lies at `place`."""
 
     frame: int
-    place: Place
+    place: StreamPlace
     format: AudioFormat
 
     @property
     def frame_bytes(self) -> int:
         return self.format.bytes_per_s * FRAME_MS // 1000
 
-    def place_of(self, frame: int) -> Place:
+    def place_of(self, frame: int) -> StreamPlace:
         return self.place.after((frame - self.frame) * self.frame_bytes, self.format)
 
 
 class InputAudio:
     def __init__(self) -> None:
-        self.end = Place(0, 0)
+        self.end = StreamPlace(0, 0)
         self._buffer_begin = self.end
         self._begin_ms = 0  # of the speech under way
         self._detector = Detector()
@@ -84,7 +84,7 @@ class InputAudio:
         self._buffer_begin = self.end
         self._forget()
 
-    def append(self, audio: bytes, heard: Input) -> Iterator[Speech]:
+    def append(self, audio: bytes, heard: InputSettings) -> Iterator[SpeechEdge]:
         """Take `audio` in; where turns are detected, what is heard in it, step by step."""
         before, self.end = self.end, self.end.after(len(audio), heard.format)
         if heard.detection is None:
@@ -108,7 +108,7 @@ class InputAudio:
         self._rest = waiting[whole:]
         return waiting[:whole]
 
-    def _speech(self, change: Change) -> Speech:
+    def _speech(self, change: SpeechChange) -> SpeechEdge:
         stretch = next(stretch for stretch in reversed(self._stretches) if stretch.frame <= change.frame)
         place = stretch.place_of(change.frame if change.began else change.frame + 1)
         heard = self._stretches[-1].place_of(change.heard)
@@ -116,7 +116,7 @@ class InputAudio:
             self._begin_ms = place.tick // TICKS_PER_MS
         else:
             self._buffer_begin = heard  # the service commits what it heard
-        return Speech(change.began, place.byte, self._begin_ms, heard.tick // TICKS_PER_MS)
+        return SpeechEdge(change.began, place.byte, self._begin_ms, heard.tick // TICKS_PER_MS)
 
 
 def _active(frames: bytes, format: AudioFormat, detection: Detection) -> list[bool]:

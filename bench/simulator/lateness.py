@@ -15,7 +15,7 @@ WARN_MS = 5.0
 """p99 from which on the simulator warns by itself: delays of 100 ms and more bear more than the measuring of errors."""
 
 
-class Lateness:
+class LatenessCounts:
     def __init__(self) -> None:
         self._counts = [0] * (STEPS + 1)
         self.count = 0
@@ -27,7 +27,7 @@ class Lateness:
         if late_ns > self.max_ns:
             self.max_ns = late_ns
 
-    def merge(self, other: Lateness) -> None:
+    def merge(self, other: LatenessCounts) -> None:
         self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts, strict=True)]
         self.count += other.count
         self.max_ns = max(self.max_ns, other.max_ns)
@@ -49,12 +49,12 @@ class Tally:
     sessions: int
     refused: int
     cpu_s: float
-    lateness: Lateness
+    lateness: LatenessCounts
 
 
 def summary(parts: Sequence[Tally]) -> str:
     """The last line of a simulator that served by so many processes."""
-    lateness = Lateness()
+    lateness = LatenessCounts()
     for part in parts:
         lateness.merge(part.lateness)
     sessions, refused = sum(part.sessions for part in parts), sum(part.refused for part in parts)

@@ -12,7 +12,7 @@ from bench.simulator.profile import LogNormal
 from bench.simulator.wire import Ids, Json, Outgoing, RejectedError, error_fields, event_bytes, obfuscation
 
 Render = Callable[[int], Outgoing | None]  # given the due instant; None where there turns out to be nothing to say
-Step = tuple[int, Render]
+OutboxStep = tuple[int, Render]
 
 
 class Outbox:
@@ -32,7 +32,7 @@ class Outbox:
             if event is not None:
                 yield event
 
-    def plan(self, steps: Iterable[Step]) -> Series[Render]:
+    def plan(self, steps: Iterable[OutboxStep]) -> Series[Render]:
         return self._agenda.add(steps)
 
     def after(self, at_ns: int, delay: LogNormal) -> int:

@@ -16,8 +16,8 @@ import numpy as np
 
 from bench.shapes import Choice, Field, Flag, Number, Schema, Shape, Table, UnfitError, Whole
 from bench.simulator import refusals
-from bench.simulator.drift import Drift
-from bench.simulator.quota import UNLIMITED, Limits
+from bench.simulator.drift import DelayDrift
+from bench.simulator.quota import UNLIMITED, QuotaLimits
 from bench.units import NS_PER_MS
 from bench.yaml_file import Value, read_yaml
 
@@ -74,8 +74,8 @@ class Profile:
     ping_interval_s: float
     refuse: str | None = None  # one of refusals.NAMES
     expires_after_s: float | None = None
-    limits: Limits = UNLIMITED
-    drift: Drift | None = None
+    limits: QuotaLimits = UNLIMITED
+    drift: DelayDrift | None = None
 
     @property
     def session_cap_s(self) -> float:
@@ -133,13 +133,13 @@ DRIFT = Table(
         "time_constant_s": Field(Number(0.001, 1_000_000), "How long it is remembered.", required=True),
         "seed": Field(Whole(0, 1 << 32), "Of the generator.", required=True),
     },
-    Drift,
+    DelayDrift,
 )
 DELAYS: Table[dict[str, Any]] = Table(
     {each.name: Field(DELAY, "See profiles/default.yaml.") for each in fields(Delays)}, dict, nothing=False
 )
 LIMITS: Table[dict[str, Any]] = Table(
-    {each.name: Field(QUOTA, "See docs/simulator.md.") for each in fields(Limits)}, dict, nothing=False
+    {each.name: Field(QUOTA, "See docs/simulator.md.") for each in fields(QuotaLimits)}, dict, nothing=False
 )
 PROFILE: Table[dict[str, Any]] = Table(
     {
@@ -175,5 +175,5 @@ def load_profile(path: Path) -> Profile:
 
 def _merged(base: Profile, name: str, settings: dict[str, Any]) -> Profile:
     delays = replace(base.delays, **settings.pop("delays_ms", {}))
-    limits = Limits(**settings.pop("limits", {}))
+    limits = QuotaLimits(**settings.pop("limits", {}))
     return replace(base, name=name, delays=delays, limits=limits, **settings)

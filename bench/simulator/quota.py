@@ -16,7 +16,7 @@ UNITS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
 
 
 @dataclass(frozen=True)
-class Limits:
+class QuotaLimits:
     """What a server allows in a minute; None: as much as one likes."""
 
     connections_per_min: int | None = None
@@ -24,7 +24,7 @@ class Limits:
     tokens_per_min: int | None = None
 
 
-UNLIMITED = Limits()
+UNLIMITED = QuotaLimits()
 
 
 class Allowance:
@@ -60,7 +60,7 @@ class Allowance:
 class Quota:
     """The allowances of one server."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: QuotaLimits) -> None:
         self._connections = _allowance(limits.connections_per_min)
         self._requests, self._tokens = _allowance(limits.requests_per_min), _allowance(limits.tokens_per_min)
 

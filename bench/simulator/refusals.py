@@ -32,7 +32,7 @@ class Complaint(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedUpgrade:
     """An HTTP answer instead of the upgrade. `wait_ns`: how long clients are asked to stay away; 0 asks nothing."""
 
     status: int
@@ -52,57 +52,57 @@ class Refused:
         return {"retry-after": str(-(-self.wait_ns // NS_PER_S)), "retry-after-ms": str(-(-self.wait_ns // NS_PER_MS))}
 
 
-BAD_KEY = Refused(
+BAD_KEY = RefusedUpgrade(
     401,
     "401",
     "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an "
     "active subscription and use a correct regional API endpoint for your resource.",
 )
-DEAD_TOKEN = Refused(
+DEAD_TOKEN = RefusedUpgrade(
     401,
     "401",
     "Unauthorized. Access token is missing, invalid, audience is incorrect (https://cognitiveservices.azure.com), "
     "or have expired.",
 )
-STRAY_VERSION = Refused(401, "401", "api-version is not allowed on the /openai/v1 path; remove it.")
-NO_DEPLOYMENT = Refused(
+STRAY_VERSION = RefusedUpgrade(401, "401", "api-version is not allowed on the /openai/v1 path; remove it.")
+NO_DEPLOYMENT = RefusedUpgrade(
     404,
     "DeploymentNotFound",
     "The API deployment for this resource does not exist. If you created the deployment within the last 5 minutes, "
     "please wait a moment and try again.",
 )
-NO_SUCH_PATH = Refused(404, "404", "Resource not found")
-BAD_VERSION = Refused(400, "BadRequest", "API version not supported")
-TOO_MANY_HEADERS = Refused(431, "431", "Request Header Fields Too Large: more than 10 custom headers.")
+NO_SUCH_PATH = RefusedUpgrade(404, "404", "Resource not found")
+BAD_VERSION = RefusedUpgrade(400, "BadRequest", "API version not supported")
+TOO_MANY_HEADERS = RefusedUpgrade(431, "431", "Request Header Fields Too Large: more than 10 custom headers.")
 
 BAD_OPENAI_KEY = Complaint("invalid_api_key", "Incorrect API key provided.", 3000)
 MISSING_MODEL = Complaint("missing_model", "You must provide a model parameter.", 4000)
 
 
-def throttled(wait_ns: int) -> Refused:
+def throttled(wait_ns: int) -> RefusedUpgrade:
     """429: too many connections a minute."""
     seconds = -(-wait_ns // NS_PER_S)
     problem = (
         "Requests to the Realtime Operation under Azure OpenAI API have exceeded call rate limit of your current "
         f"pricing tier. Please retry after {seconds} seconds."
     )
-    return Refused(429, "429", problem, wait_ns)
+    return RefusedUpgrade(429, "429", problem, wait_ns)
 
 
-AZURE: Mapping[str, Refused] = {
+AZURE: Mapping[str, RefusedUpgrade] = {
     "api_version": BAD_VERSION,
-    "not_realtime": Refused(
+    "not_realtime": RefusedUpgrade(
         400,
         "OpperationNotSupported",  # so misspelt on the wire
         "The realtime operation does not work with the specified model. Please choose different model and try again.",
     ),
     "bad_key": BAD_KEY,
-    "no_role": Refused(401, "PermissionDenied", "Principal does not have access to API/Operation."),
-    "forbidden": Refused(403, "403", "Access denied due to Virtual Network/Firewall rules."),
+    "no_role": RefusedUpgrade(401, "PermissionDenied", "Principal does not have access to API/Operation."),
+    "forbidden": RefusedUpgrade(403, "403", "Access denied due to Virtual Network/Firewall rules."),
     "no_deployment": NO_DEPLOYMENT,
     "throttled": throttled(REFUSED_WAIT_NS),
-    "internal": Refused(500, "InternalServerError", "The server had an error while processing your request."),
-    "unavailable": Refused(
+    "internal": RefusedUpgrade(500, "InternalServerError", "The server had an error while processing your request."),
+    "unavailable": RefusedUpgrade(
         503, "ServiceUnavailable", "The service is temporarily unable to process your request.", REFUSED_WAIT_NS
     ),
 }

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from bench.simulator.agenda import Series
-from bench.simulator.answer import Answer, Context
+from bench.simulator.answer import Context, Response
 from bench.simulator.cap import capped
 from bench.simulator.conversation import Conversation, text_tokens
-from bench.simulator.outbox import Outbox, Render, Step
+from bench.simulator.outbox import Outbox, OutboxStep, Render
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
 from bench.simulator.schedule import Schedule, audio_schedule, failed_schedule, text_schedule
-from bench.simulator.session import Output, Session
-from bench.simulator.voice import Reply
-from bench.simulator.wire import Ids, Json, Names, Outgoing, RejectedError
+from bench.simulator.session import EffectiveSession, OutputSettings
+from bench.simulator.voice import RecordedReply
+from bench.simulator.wire import Ids, Json, Outgoing, RejectedError, WireNames
 
 CACHE_BLOCK_TOKENS = 64
 RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # a minute; what is shown where nothing is limited
@@ -28,16 +28,16 @@ RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # a minute; what is show
 class Responses:
     """Starts, cancels and interrupts. `when_done` is told of each response of the conversation that is done."""
 
-    when_done: Callable[[Answer, int], None] | None = None
+    when_done: Callable[[Response, int], None] | None = None
 
     def __init__(
         self,
-        session: Session,
+        session: EffectiveSession,
         conversation: Conversation,
         outbox: Outbox,
         profile: Profile,
-        replies: Sequence[Reply],
-        names: Names,
+        replies: Sequence[RecordedReply],
+        names: WireNames,
         ids: Ids,
         rng: np.random.Generator,
         quota: Quota,
@@ -46,17 +46,17 @@ class Responses:
         self._profile, self._replies, self._names, self._ids, self._rng = profile, replies, names, ids, rng
         self._quota = quota  # of the whole server
         self._conversation_id = ids.new("conv")
-        self._active: Answer | None = None  # of the conversation
-        self._answers: dict[str, tuple[Answer, Series[Render]]] = {}
+        self._active: Response | None = None  # of the conversation
+        self._answers: dict[str, tuple[Response, Series[Render]]] = {}
         self._context = (0, 0)  # tokens of the last response's input, which the next one finds cached
         self._spent = {"requests": 0, "tokens": 0}
 
     @property
-    def active(self) -> Answer | None:
+    def active(self) -> Response | None:
         """The conversation's response that is not done yet."""
         return None if self._active is None or self._active.done else self._active
 
-    def create(self, wanted: Json, at_ns: int) -> Answer:
+    def create(self, wanted: Json, at_ns: int) -> Response:
         """Start the response that was asked for `at_ns`. Raises RejectedError while another one is active."""
         in_band = wanted.get("conversation") != "none"
         if in_band and self.active is not None:
@@ -92,14 +92,14 @@ class Responses:
         self._outbox.plan(chain(answer.cancelled(due_ns, reason), self._after_done(answer, due_ns)))
         return True
 
-    def _new_answer(self, wanted: Json, at_ns: int, in_band: bool) -> Answer:
+    def _new_answer(self, wanted: Json, at_ns: int, in_band: bool) -> Response:
         output = self._session.output(wanted)
         text, audio = self._input(output.instructions, wanted.get("input"))
         failure = self._quota.respond(text + audio, self._session.model, at_ns)
         reply = self._replies[int(self._rng.integers(len(self._replies)))]
         schedule = self._schedule(output, reply, at_ns, failed=failure is not None)
         reply, schedule = capped(reply, schedule, output.format, float(output.max_output_tokens))
-        return Answer(
+        return Response(
             id=self._ids.new("resp"),
             item_id=self._conversation.promise(),
             output=output,
@@ -115,14 +115,14 @@ class Responses:
             failure=failure,
         )
 
-    def _schedule(self, output: Output, reply: Reply, at_ns: int, *, failed: bool) -> Schedule:
+    def _schedule(self, output: OutputSettings, reply: RecordedReply, at_ns: int, *, failed: bool) -> Schedule:
         earliest_ns = self._outbox.answered_ns
         if failed:
             return failed_schedule(self._profile, at_ns, earliest_ns, self._rng)
         schedule = audio_schedule if output.audio else text_schedule
         return schedule(self._profile, reply, at_ns, earliest_ns, self._rng)
 
-    def _start(self, answer: Answer) -> None:
+    def _start(self, answer: Response) -> None:
         self._answers = {key: entry for key, entry in self._answers.items() if not entry[0].done}
         steps = chain(answer.steps(), self._after_done(answer, answer.schedule.done_ns))
         self._answers[answer.id] = answer, self._outbox.plan(steps)
@@ -130,17 +130,17 @@ class Responses:
         if self._profile.rate_limits in ("after_created", "both"):
             self._outbox.plan([self._limits_step(answer.schedule.created_ns)])
 
-    def _after_done(self, answer: Answer, done_ns: int) -> list[Step]:
-        noticed: list[Step] = [(done_ns, partial(self._spend, answer))]
+    def _after_done(self, answer: Response, done_ns: int) -> list[OutboxStep]:
+        noticed: list[OutboxStep] = [(done_ns, partial(self._spend, answer))]
         if answer.conversation is not None:
             noticed.append((done_ns, partial(self._notice_done, answer)))
         limits = [self._limits_step(done_ns)] if self._profile.rate_limits in ("after_done", "both") else []
         return noticed + limits
 
-    def _spend(self, answer: Answer, done_ns: int) -> None:
+    def _spend(self, answer: Response, done_ns: int) -> None:
         self._quota.spend(sum(answer.output_tokens()), done_ns)
 
-    def _notice_done(self, answer: Answer, done_ns: int) -> None:
+    def _notice_done(self, answer: Response, done_ns: int) -> None:
         if self.when_done is not None:
             self.when_done(answer, done_ns)
 
@@ -161,7 +161,7 @@ class Responses:
         self._spent["tokens"] += text + audio
         return Context(text, audio, cached_text, cached_audio)
 
-    def _limits_step(self, after_ns: int) -> Step:
+    def _limits_step(self, after_ns: int) -> OutboxStep:
         return self._outbox.after(after_ns, self._profile.delays.rate_limits), self._rate_limits
 
     def _rate_limits(self, due_ns: int) -> Outgoing:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.simulator.profile import LogNormal, Profile
-from bench.simulator.voice import Block, Reply
+from bench.simulator.voice import AudioBlock, RecordedReply
 from bench.units import NS_PER_MS, NS_PER_S
 
 OPENING_NS = 10 * NS_PER_MS  # output item and content part open at most so long before the first delta
@@ -39,7 +39,9 @@ class Schedule:
     cut: bool = False
 
 
-def audio_schedule(profile: Profile, reply: Reply, at_ns: int, earliest_ns: int, rng: np.random.Generator) -> Schedule:
+def audio_schedule(
+    profile: Profile, reply: RecordedReply, at_ns: int, earliest_ns: int, rng: np.random.Generator
+) -> Schedule:
     """For an answer that was asked for `at_ns` and whose first event must not be due before `earliest_ns`."""
     first_ns = max(earliest_ns, at_ns + _drawn(profile, profile.delays.first_audio, at_ns, rng))
     created_ns = _created(profile, at_ns, earliest_ns, first_ns, rng)
@@ -54,7 +56,9 @@ def audio_schedule(profile: Profile, reply: Reply, at_ns: int, earliest_ns: int,
     return _schedule(profile, created_ns, sorted(ahead + beside + audio), rng)
 
 
-def text_schedule(profile: Profile, reply: Reply, at_ns: int, earliest_ns: int, rng: np.random.Generator) -> Schedule:
+def text_schedule(
+    profile: Profile, reply: RecordedReply, at_ns: int, earliest_ns: int, rng: np.random.Generator
+) -> Schedule:
     """The same for an answer in text alone, which goes on at a steady pace."""
     first_ns = max(earliest_ns, at_ns + _drawn(profile, profile.delays.first_text, at_ns, rng))
     created_ns = _created(profile, at_ns, earliest_ns, first_ns, rng)
@@ -83,7 +87,7 @@ def _schedule(profile: Profile, created_ns: int, deltas: list[Delta], rng: np.ra
     return Schedule(created_ns, opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
 
 
-def _audio_dues(blocks: Sequence[Block], first_ns: int, speed: float) -> list[Delta]:
+def _audio_dues(blocks: Sequence[AudioBlock], first_ns: int, speed: float) -> list[Delta]:
     dues, due_ns = [], float(first_ns)
     for index, block in enumerate(blocks):
         due_ns += block.audio_ms * NS_PER_MS / speed if index else 0

@@ -30,13 +30,13 @@ from bench.simulator.behaviour import Behaviour
 from bench.simulator.connection import Connection, Shared
 from bench.simulator.handshake import Accepted, Door
 from bench.simulator.identity import Identity, served
-from bench.simulator.lateness import Lateness, Tally
+from bench.simulator.lateness import LatenessCounts, Tally
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
-from bench.simulator.refusals import GOING_AWAY, Complaint, Refused
+from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
 from bench.simulator.timetable import Alarm
 from bench.simulator.truth import TruthLog
-from bench.simulator.voice import Reply
+from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import Ids
 from bench.units import NS_PER_S
 
@@ -51,7 +51,7 @@ class Offer:
     """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it."""
 
     profile: Profile
-    replies: Sequence[Reply]
+    replies: Sequence[RecordedReply]
     seed: int
     door: Door
     tls: ssl.SSLContext | None = None
@@ -61,7 +61,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Worker:
+class ServerWorker:
     """One of the processes that serve a port. `tag` (below 2²⁴) is theirs in common, drawn anew at each start.
 
     It keeps ids apart from those of other simulators with the same seed.
@@ -85,12 +85,14 @@ def new_tag() -> int:
 
 
 class Server:
-    def __init__(self, offer: Offer, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: Worker) -> None:
+    def __init__(
+        self, offer: Offer, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: ServerWorker
+    ) -> None:
         self._offer, self._listener, self._loop, self._worker = offer, listener, loop, worker
         self._connections: set[Connection] = set()
         self._quota = Quota(offer.profile.limits)
         self.sessions = self.refused = 0
-        self.lateness = Lateness()
+        self.lateness = LatenessCounts()
         self._shared = Shared(
             loop=loop,
             door=offer.door,
@@ -152,10 +154,10 @@ class Server:
             self._quota,
         )
 
-    def _note_refusal(self, refusal: Refused | Complaint, at_ns: int) -> None:
+    def _note_refusal(self, refusal: RefusedUpgrade | Complaint, at_ns: int) -> None:
         self.refused += 1
         if self._offer.truth:
-            status = refusal.status if isinstance(refusal, Refused) else refusal.close_code
+            status = refusal.status if isinstance(refusal, RefusedUpgrade) else refusal.close_code
             self._offer.truth.refused(status, refusal.code, at_ns)
 
 
@@ -176,7 +178,7 @@ def serve(
     offer: Offer,
     listener: socket.socket,
     ready: Callable[[str | None, list[int]], None],
-    worker: Worker | None = None,
+    worker: ServerWorker | None = None,
     stop: int | None = None,
 ) -> Tally:
     """Serve until SIGINT or SIGTERM, or until something can be read from the descriptor `stop`.
@@ -186,14 +188,14 @@ def serve(
     """
     _allow_many_sockets()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(PunctualSelector())) as runner:
-        return runner.run(_serve(offer, listener, ready, worker or Worker(0, 1, new_tag()), stop))
+        return runner.run(_serve(offer, listener, ready, worker or ServerWorker(0, 1, new_tag()), stop))
 
 
 async def _serve(
     offer: Offer,
     listener: socket.socket,
     ready: Callable[[str | None, list[int]], None],
-    worker: Worker,
+    worker: ServerWorker,
     stop: int | None,
 ) -> Tally:
     loop = asyncio.get_running_loop()

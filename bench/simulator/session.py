@@ -10,7 +10,7 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator import settings
 from bench.simulator.checks import merged, missing
-from bench.simulator.wire import GA, Dialect, Json, RejectedError
+from bench.simulator.wire import GA, Json, RejectedError, WireDialect
 
 TOLERATED_KEYS = ("model",)  # sent by the Mar 2025 quickstart, and a typed field in GA; changes nothing
 TYPED_KEYS = ("model", "client_secret")  # typed fields of the SDK: null in what is sent whole
@@ -33,7 +33,7 @@ class Detection:
 
 
 @dataclass(frozen=True)
-class Input:
+class InputSettings:
     """How the caller is heard. `transcriber` is the model that writes it down, None: nobody does."""
 
     format: AudioFormat
@@ -42,7 +42,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputSettings:
     """What one response gives out: text alone or audio with its transcript."""
 
     audio: bool
@@ -53,10 +53,10 @@ class Output:
     temperature: Any = None
 
 
-class Session:
+class EffectiveSession:
     """`shown` is the session object of events; `input` is what it says of hearing."""
 
-    def __init__(self, dialect: Dialect, session_id: str, model: str, expires_at_s: int) -> None:
+    def __init__(self, dialect: WireDialect, session_id: str, model: str, expires_at_s: int) -> None:
         self._ga, self._tolerant = dialect.names is GA, dialect.tolerant
         opened = settings.ga_session if self._ga else settings.preview_session
         self._take(opened(session_id, model, expires_at_s))
@@ -81,7 +81,7 @@ class Session:
     def model(self) -> str:
         return str(self.shown["model"])
 
-    def output(self, response: Json) -> Output:
+    def output(self, response: Json) -> OutputSettings:
         """What a response gives out whose response.create asked for `response`."""
         return self._output(self.shown, response)
 
@@ -89,27 +89,27 @@ class Session:
         self.shown = shown
         self.input = _ga_input(shown) if self._ga else _preview_input(shown)
 
-    def _output(self, shown: Json, response: Json) -> Output:
+    def _output(self, shown: Json, response: Json) -> OutputSettings:
         return _ga_output(shown, response) if self._ga else _preview_output(shown, response)
 
 
-def _preview_input(session: Json) -> Input:
+def _preview_input(session: Json) -> InputSettings:
     return _input(session["input_audio_format"], session["turn_detection"], session["input_audio_transcription"])
 
 
-def _ga_input(session: Json) -> Input:
+def _ga_input(session: Json) -> InputSettings:
     heard = session["audio"]["input"]
     return _input(settings.FORMAT_OF[heard["format"]["type"]], heard["turn_detection"], heard["transcription"])
 
 
-def _input(name: AudioFormatName, detection: Json | None, transcription: Json | None) -> Input:
+def _input(name: AudioFormatName, detection: Json | None, transcription: Json | None) -> InputSettings:
     transcriber = None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
-    return Input(FORMATS[name], None if detection is None else Detection(**detection), transcriber)
+    return InputSettings(FORMATS[name], None if detection is None else Detection(**detection), transcriber)
 
 
-def _preview_output(session: Json, response: Json) -> Output:
+def _preview_output(session: Json, response: Json) -> OutputSettings:
     chosen = session | response
-    return Output(
+    return OutputSettings(
         audio="audio" in chosen["modalities"],
         format=chosen["output_audio_format"],
         voice=chosen["voice"],
@@ -119,10 +119,10 @@ def _preview_output(session: Json, response: Json) -> Output:
     )
 
 
-def _ga_output(session: Json, response: Json) -> Output:
+def _ga_output(session: Json, response: Json) -> OutputSettings:
     chosen = session | response
     spoken = session["audio"]["output"] | response.get("audio", {}).get("output", {})
-    return Output(
+    return OutputSettings(
         audio=chosen["output_modalities"] == ["audio"],
         format=settings.FORMAT_OF[spoken["format"]["type"]],
         voice=spoken["voice"],

@@ -9,8 +9,8 @@ from bench.protocol.openai_ga import GA_FORMATS
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator.checks import (
     Check,
+    CheckTable,
     Nullable,
-    Table,
     anything,
     choice,
     flag,
@@ -64,7 +64,7 @@ def ga_format(value: Any, path: str) -> Json:
     if not isinstance(value, dict):
         raise rejected_type(path, "an object")
     default = dict(GA_FORMATS[FORMAT_OF[choice(*FORMAT_OF)(value.get("type") or PCM, f"{path}.type")]])
-    known: Table = {"type": choice(*FORMAT_OF), "rate": number(24_000, 24_000)}
+    known: CheckTable = {"type": choice(*FORMAT_OF), "rate": number(24_000, 24_000)}
     return merged({key: known[key] for key in default}, default, value, path)
 
 
@@ -105,7 +105,7 @@ TURN_DETECTION_KEYS: dict[str, Check] = {
 PREVIEW_VOICE = choice("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse")
 GA_VOICE = choice("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
 
-PREVIEW_SESSION: Table = {
+PREVIEW_SESSION: CheckTable = {
     "modalities": preview_modalities,
     "instructions": text,
     "voice": PREVIEW_VOICE,
@@ -122,7 +122,7 @@ PREVIEW_SESSION: Table = {
     "tracing": Nullable(anything),
 }
 
-GA_SESSION: Table = {
+GA_SESSION: CheckTable = {
     "type": choice("realtime"),
     "output_modalities": ga_modalities,
     "instructions": text,
@@ -146,7 +146,7 @@ GA_SESSION: Table = {
     "reasoning": Nullable(anything),
 }
 
-_RESPONSE: Table = {
+_RESPONSE: CheckTable = {
     "instructions": text,
     "tools": objects,
     "tool_choice": tool_choice,
@@ -155,7 +155,7 @@ _RESPONSE: Table = {
     "input": objects,
     "max_output_tokens": token_cap,
 }
-PREVIEW_RESPONSE: Table = {
+PREVIEW_RESPONSE: CheckTable = {
     **_RESPONSE,
     "modalities": preview_modalities,
     "voice": PREVIEW_VOICE,
@@ -163,7 +163,7 @@ PREVIEW_RESPONSE: Table = {
     "temperature": number(0.6, 1.2),
     "max_response_output_tokens": token_cap,
 }
-GA_RESPONSE: Table = {
+GA_RESPONSE: CheckTable = {
     **_RESPONSE,
     "output_modalities": ga_modalities,
     "audio": {"output": {"format": ga_format, "voice": voice_name}},

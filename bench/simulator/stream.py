@@ -22,7 +22,7 @@ LINGER_S = 5.0  # how long a peer may take to close, once we have
 OnData = Callable[[bytes, int, bool], None]  # data, arrival in CLOCK_MONOTONIC ns, whether the kernel stamped it
 
 
-class Stream:
+class ServerStream:
     """Calls `on_data` for what comes and `on_end` once, when the socket is gone. Owns the socket."""
 
     def __init__(

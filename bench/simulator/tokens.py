@@ -26,7 +26,7 @@ class Issued(NamedTuple):
         return f"Issued(number={self.number}, expires_s={self.expires_s})"
 
 
-class Tokens:
+class TokenIssuer:
     """Issues tokens that live `life_s` seconds, and on to the next whole one; `secret` draws what nobody can guess."""
 
     def __init__(self, life_s: float, secret: Callable[[], str]) -> None:

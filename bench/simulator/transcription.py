@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench.simulator.conversation import Item, text_tokens
-from bench.simulator.outbox import Outbox, Step
+from bench.simulator.conversation import ConversationItem, text_tokens
+from bench.simulator.outbox import Outbox, OutboxStep
 from bench.simulator.wire import Json, Outgoing
 
 FAMILY = "conversation.item.input_audio_transcription"
@@ -22,7 +22,7 @@ FAMILY = "conversation.item.input_audio_transcription"
 class Transcription:
     """`item` is the caller's audio, `audio_ms` long; its transcript is filled in when it is told."""
 
-    item: Item
+    item: ConversationItem
     audio_ms: float
     model: str
     outbox: Outbox
@@ -31,7 +31,7 @@ class Transcription:
     def transcript(self) -> str:
         return f"(simulated transcript of {self.audio_ms / 1000:.1f} s of audio)"
 
-    def steps(self, committed_ns: int, completed_ns: int, *, deltas: bool) -> Iterator[Step]:
+    def steps(self, committed_ns: int, completed_ns: int, *, deltas: bool) -> Iterator[OutboxStep]:
         pieces = self._pieces() if deltas else []
         for place, piece in enumerate(pieces, 1):
             due_ns = committed_ns + (completed_ns - committed_ns) * place // len(pieces)

@@ -51,7 +51,7 @@ from typing import Any
 import msgspec
 
 from bench.errors import UsageError
-from bench.simulator.behaviour import Received
+from bench.simulator.behaviour import EventReceipt
 from bench.simulator.lateness import Tally
 from bench.simulator.wire import Outgoing
 from bench.units import NS_PER_MS
@@ -82,7 +82,7 @@ class TruthLog:
             f"{_places(event)}}}\n"
         )
 
-    def received(self, session: str, event: Received, at_ns: int, kernel: bool) -> None:
+    def received(self, session: str, event: EventReceipt, at_ns: int, kernel: bool) -> None:
         line: dict[str, Any] = {"s": session, "d": "in", "t": event.type, "at": at_ns}
         line |= {"src": "kernel" if kernel else "user", "e": event.event_id, "r": event.response_id}
         if event.to_byte is not None:

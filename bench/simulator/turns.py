@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from functools import partial
 
 from bench.simulator.agenda import Series
-from bench.simulator.answer import Answer
+from bench.simulator.answer import Response
 from bench.simulator.conversation import Conversation, user_audio_item
-from bench.simulator.input_audio import InputAudio, Speech
-from bench.simulator.outbox import Outbox, Render, Step
+from bench.simulator.input_audio import InputAudio, SpeechEdge
+from bench.simulator.outbox import Outbox, OutboxStep, Render
 from bench.simulator.profile import LogNormal, Profile
 from bench.simulator.responses import Responses
-from bench.simulator.session import Detection, Session
+from bench.simulator.session import Detection, EffectiveSession
 from bench.simulator.transcription import Transcription
-from bench.simulator.wire import GA, Names, Outgoing, RejectedError
+from bench.simulator.wire import GA, Outgoing, RejectedError, WireNames
 from bench.units import NS_PER_MS
 
 MIN_COMMIT_MS = 100
@@ -32,15 +32,15 @@ def semantic_silence_ms(drawn_ms: float, eagerness: str) -> float:
     return min(drawn_ms * scale, cap_ms)
 
 
-class Turns:
+class CallerTurns:
     def __init__(
         self,
-        session: Session,
+        session: EffectiveSession,
         conversation: Conversation,
         outbox: Outbox,
         responses: Responses,
         profile: Profile,
-        names: Names,
+        names: WireNames,
     ) -> None:
         self._session, self._conversation, self._outbox, self._responses = session, conversation, outbox, responses
         self._delays, self._names = profile.delays, names
@@ -82,19 +82,19 @@ class Turns:
 
     # Speech
 
-    def _began(self, speech: Speech, detection: Detection, at_ns: int) -> None:
+    def _began(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
         if detection.type == "semantic_vad":
             drawn_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
             self._audio.set_silence(semantic_silence_ms(drawn_ms, detection.eagerness))
         self._coming = self._conversation.promise()
         fields = {"audio_start_ms": _padded_ms(speech, detection), "item_id": self._coming}
         event = partial(self._outbox.event, "input_audio_buffer.speech_started", fields, speech_byte=speech.byte)
-        steps: list[Step] = [(self._outbox.answer_due(at_ns, self._delays.speech_started), event)]
+        steps: list[OutboxStep] = [(self._outbox.answer_due(at_ns, self._delays.speech_started), event)]
         if detection.interrupt_response:
             steps.append((steps[0][0], self._responses.interrupt))
         self._outbox.plan(steps)
 
-    def _ended(self, speech: Speech, detection: Detection, at_ns: int) -> None:
+    def _ended(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
         stopped_ns = self._outbox.answer_due(at_ns, self._delays.speech_stopped)
         fields = {"audio_end_ms": speech.heard_ms, "item_id": self._coming}
         event = partial(self._outbox.event, "input_audio_buffer.speech_stopped", fields, speech_byte=speech.byte)
@@ -106,7 +106,7 @@ class Turns:
 
     # Silence
 
-    def _wait_for_speech(self, answer: Answer, done_ns: int) -> None:
+    def _wait_for_speech(self, answer: Response, done_ns: int) -> None:
         """After a response: where the session has an idle timeout, speak up once the caller has kept silent so long."""
         self._stop_waiting()
         detection = self._session.input.detection
@@ -118,7 +118,7 @@ class Turns:
         if self._waiting is not None:
             self._waiting.drop()
 
-    def _waiting_steps(self, played_ns: int, idle_timeout_ms: float) -> Iterator[Step]:
+    def _waiting_steps(self, played_ns: int, idle_timeout_ms: float) -> Iterator[OutboxStep]:
         yield played_ns, self._fell_quiet
         yield played_ns + int(idle_timeout_ms * NS_PER_MS), self._time_out
 
@@ -161,6 +161,6 @@ class Turns:
         return None
 
 
-def _padded_ms(speech: Speech, detection: Detection) -> int:
+def _padded_ms(speech: SpeechEdge, detection: Detection) -> int:
     """Where the committed audio begins: before the speech by the padding."""
     return max(0, int(speech.begin_ms - detection.prefix_padding_ms))

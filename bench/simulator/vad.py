@@ -37,7 +37,7 @@ def active_frames(samples: Samples, frame_samples: int, threshold: float) -> lis
     return flags
 
 
-class Change(NamedTuple):
+class SpeechChange(NamedTuple):
     """Speech began or ended. `frame`: its first active frame, or its last; `heard`: how many frames told so."""
 
     began: bool
@@ -60,7 +60,7 @@ class Detector:
         self._run = 0  # active frames in a row
         self._last = 0  # the last active frame
 
-    def feed(self, active: Iterable[bool]) -> Iterator[Change]:
+    def feed(self, active: Iterable[bool]) -> Iterator[SpeechChange]:
         """The changes in further frames, each at its frame: what is set after one counts for the frames behind it."""
         for loud in active:
             self.heard += 1
@@ -69,9 +69,9 @@ class Detector:
                 self._last = self.heard - 1
                 if self._run == ONSET_FRAMES and not self._speaking:
                     self._speaking = True
-                    yield Change(True, self.heard - ONSET_FRAMES, self.heard)
+                    yield SpeechChange(True, self.heard - ONSET_FRAMES, self.heard)
             else:
                 self._run = 0
                 if self._speaking and (self.heard - 1 - self._last) * FRAME_MS >= self.silence_ms:
                     self._speaking = False
-                    yield Change(False, self._last, self.heard)
+                    yield SpeechChange(False, self._last, self.heard)

@@ -35,7 +35,7 @@ _TOKEN = re.compile(r"\s?\w+(?:'\w+)?|\S")
 
 
 @dataclass(frozen=True)
-class Block:
+class AudioBlock:
     """The payload of one audio delta. `audible_byte`: of the reply's first audible sample, if it is in this block."""
 
     audio_ms: int
@@ -45,19 +45,19 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Reply:
+class RecordedReply:
     """One thing to say. `tokens` join to the transcript; `blocks` are by format, in the order of sending."""
 
     name: str
     tokens: tuple[str, ...]
-    blocks: dict[AudioFormatName, tuple[Block, ...]]
+    blocks: dict[AudioFormatName, tuple[AudioBlock, ...]]
 
     @property
     def audio_ms(self) -> int:
         return sum(block.audio_ms for block in self.blocks["pcm16"])
 
 
-def load_replies() -> tuple[Reply, ...]:
+def load_replies() -> tuple[RecordedReply, ...]:
     """The recorded replies of the package, sorted by name."""
     folder = resources.files("bench.simulator") / "voices"
     names = sorted(entry.name.removesuffix(".txt") for entry in folder.iterdir() if entry.name.endswith(".txt"))
@@ -82,13 +82,13 @@ def first_audible(samples: Samples) -> int | None:
     return int(heard.argmax()) if heard.any() else None
 
 
-def build_reply(name: str, transcript: str, samples: Samples) -> Reply:
+def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
     """`samples`: 24 kHz mono."""
     padded = _fitted(samples)
     sizes = block_tokens(len(padded) // TOKEN_SAMPLES)
     heard = {8_000: _resampled_8khz(padded), RATE_HZ: padded}
     blocks = {name: _cut(heard[format.rate_hz], sizes, format) for name, format in FORMATS.items()}
-    return Reply(name, tuple(_TOKEN.findall(transcript)), blocks)
+    return RecordedReply(name, tuple(_TOKEN.findall(transcript)), blocks)
 
 
 def fitting_tokens(tokens: int) -> int:
@@ -111,7 +111,7 @@ def _fitted(samples: Samples) -> Samples:
     return np.pad(samples, (0, wanted - len(samples)))
 
 
-def _cut(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple[Block, ...]:
+def _cut(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple[AudioBlock, ...]:
     audio = format.encode(samples)
     audible = first_audible(format.decode(audio))
     audible_byte = len(audio) if audible is None else audible * format.sample_bytes
@@ -120,7 +120,7 @@ def _cut(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple[B
         piece = audio[begin : begin + tokens * TOKEN_MS * format.bytes_per_s // 1000]
         offset = audible_byte - begin
         encoded = b'"' + base64.b64encode(piece) + b'"'
-        blocks.append(Block(tokens * TOKEN_MS, len(piece), encoded, offset if 0 <= offset < len(piece) else None))
+        blocks.append(AudioBlock(tokens * TOKEN_MS, len(piece), encoded, offset if 0 <= offset < len(piece) else None))
         begin += len(piece)
     return tuple(blocks)
 

@@ -32,7 +32,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     speech_byte: int | None = None
 
 
-class Names(NamedTuple):
+class WireNames(NamedTuple):
     """The event families whose names differ between the dialects, and the types of an assistant's content parts."""
 
     text: str
@@ -42,8 +42,8 @@ class Names(NamedTuple):
     audio_part: str
 
 
-PREVIEW = Names("response.text", "response.audio", "response.audio_transcript", "text", "audio")
-GA = Names(
+PREVIEW = WireNames("response.text", "response.audio", "response.audio_transcript", "text", "audio")
+GA = WireNames(
     "response.output_text",
     "response.output_audio",
     "response.output_audio_transcript",
@@ -52,18 +52,18 @@ GA = Names(
 )
 
 
-class Dialect(NamedTuple):
+class WireDialect(NamedTuple):
     """`tolerant`: takes what Azure's legacy clients send."""
 
     name: str
-    names: Names
+    names: WireNames
     tolerant: bool = False
 
 
-AZURE_PREVIEW = Dialect("azure-preview", PREVIEW, tolerant=True)
-AZURE_GA = Dialect("azure-ga", GA)
-OPENAI_PREVIEW = Dialect("openai-preview", PREVIEW)
-OPENAI_GA = Dialect("openai-ga", GA)
+AZURE_PREVIEW = WireDialect("azure-preview", PREVIEW, tolerant=True)
+AZURE_GA = WireDialect("azure-ga", GA)
+OPENAI_PREVIEW = WireDialect("openai-preview", PREVIEW)
+OPENAI_GA = WireDialect("openai-ga", GA)
 
 
 class RejectedError(Exception):

@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.simulator.lateness import Tally
-from bench.simulator.server import BACKLOG, Offer, Worker, listen, new_tag, serve
+from bench.simulator.server import BACKLOG, Offer, ServerWorker, listen, new_tag, serve
 
 READY = "ready"
 
@@ -70,7 +70,7 @@ class _Crew:
         tag = new_tag()
         for number in range(count):
             ours, theirs = multiprocessing.Pipe()
-            work = (theirs, [*self._processes, ours], offer, held, Worker(number, count, tag))
+            work = (theirs, [*self._processes, ours], offer, held, ServerWorker(number, count, tag))
             process = multiprocessing.get_context("fork").Process(target=_work, args=work, daemon=True)
             with warnings.catch_warnings():  # of threads that a fork leaves behind: numpy's, idle, and not needed
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -119,7 +119,9 @@ class _Crew:
             raise WorkerDiedError(f"a worker of the simulator ended {how}; the others were ended, too") from None
 
 
-def _work(pipe: Connection, inherited: list[Connection], offer: Offer, held: socket.socket, worker: Worker) -> None:
+def _work(
+    pipe: Connection, inherited: list[Connection], offer: Offer, held: socket.socket, worker: ServerWorker
+) -> None:
     for other in inherited:  # so that the pipe ends with the parent, however that ends
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it serves

@@ -14,7 +14,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.target.settings import Names, TargetSettings
+from bench.target.settings import KeyNames, TargetSettings
 from bench.target.target import Service, is_loopback
 from bench.target.urls import SettingError, path_of, split_url
 
@@ -71,7 +71,7 @@ def azure_cloud(host: str) -> str | None:
     return next((cloud for suffix, cloud in suffixes.items() if host.removesuffix(".").endswith(suffix)), None)
 
 
-def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: Names) -> Address:
+def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: KeyNames) -> Address:
     """Azure: a resource and a deployment in it. Raises SettingError."""
     parts = _endpoint_parts(endpoint, names)
     version = settings.api_version or ""
@@ -81,7 +81,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     return _address(parts, _azure_resource(dialect, deployment, version), dialect, "azure", notices)
 
 
-def url_address(url: str, settings: TargetSettings, names: Names) -> Address:
+def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     """Any server that speaks a dialect, at exactly this URL. Raises SettingError."""
     parts = _url_parts(url, names)
     path = path_of(parts)
@@ -107,7 +107,7 @@ def with_model(url: str, model: str) -> str | None:
     return f"{address}?{'&'.join(replaced)}"
 
 
-def _endpoint_parts(endpoint: str, names: Names) -> SplitResult:
+def _endpoint_parts(endpoint: str, names: KeyNames) -> SplitResult:
     """The endpoint's URL, which is a host and at most `/openai/v1`."""
     source = names["endpoint"]
     if "://" not in endpoint:
@@ -127,7 +127,7 @@ def _endpoint_parts(endpoint: str, names: Names) -> SplitResult:
     return parts
 
 
-def _azure_dialect(parts: SplitResult, version: str, names: Names) -> Dialect:
+def _azure_dialect(parts: SplitResult, version: str, names: KeyNames) -> Dialect:
     if version and path_of(parts):
         raise SettingError("api_version",
             f"{names['endpoint']} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): "
@@ -135,7 +135,7 @@ def _azure_dialect(parts: SplitResult, version: str, names: Names) -> Dialect:
     return PREVIEW if version else GA
 
 
-def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: Names) -> tuple[str, ...]:
+def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: KeyNames) -> tuple[str, ...]:
     source, asked = names["api_version"], f"{names['dialect']} {dialect.name} was asked for"
     if dialect is GA:
         return (f"{source} is ignored: {asked}, GA has no api-version",) if version else ()
@@ -161,7 +161,7 @@ def _version_notices(version: str, key: str, source: str) -> tuple[str, ...]:
     return () if known else (f"{source} is {version}; known for realtime are {' and '.join(API_VERSIONS)}",)
 
 
-def _url_parts(url: str, names: Names) -> SplitResult:
+def _url_parts(url: str, names: KeyNames) -> SplitResult:
     source = names["url"]
     if not url.lower().startswith(("ws://", "wss://")):
         raise SettingError("url", f"{source} must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")

@@ -11,7 +11,7 @@ from bench.target.credentials import cleaned
 from bench.target.crossing import way_of
 from bench.target.headers import Headers, further_headers
 from bench.target.prices import load_price_table
-from bench.target.settings import Names, PriceSettings, Surroundings, TargetSettings
+from bench.target.settings import KeyNames, PriceSettings, Surroundings, TargetSettings
 from bench.target.signing import auth_of
 from bench.target.target import Target, as_label
 from bench.target.urls import SettingError
@@ -43,7 +43,7 @@ def build_target(settings: TargetSettings, around: Surroundings) -> Target:
     )
 
 
-def _address(settings: TargetSettings, names: Names) -> Address:
+def _address(settings: TargetSettings, names: KeyNames) -> Address:
     if settings.url is not None:
         if settings.endpoint is not None:
             raise SettingError("endpoint", "endpoint and url both say where the service is: leave one out")

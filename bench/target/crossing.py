@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.target.address import Address
 from bench.target.headers import filled_url
 from bench.target.proxies import NONE, environment_proxy, parsed_proxy
-from bench.target.settings import Names, Surroundings, TargetSettings
+from bench.target.settings import KeyNames, Surroundings, TargetSettings
 from bench.target.target import Way, is_loopback
 from bench.target.urls import SettingError
 from bench.transport.base import MAX_MESSAGE_MIB, Proxy
@@ -43,7 +43,7 @@ def _proxy(url: str | None, around: Surroundings, address: Address) -> tuple[Pro
     return proxy, (f"through the proxy {proxy.public} ({variable})",)
 
 
-def _ip_address(text: str | None, names: Names) -> str | None:
+def _ip_address(text: str | None, names: KeyNames) -> str | None:
     if text is None:
         return None
     try:
@@ -54,7 +54,7 @@ def _ip_address(text: str | None, names: Names) -> str | None:
         ) from None
 
 
-def _certificates(path: str | None, key: str, names: Names, folder: Path) -> Path | None:
+def _certificates(path: str | None, key: str, names: KeyNames, folder: Path) -> Path | None:
     if path is None:
         return None
     from cryptography.x509 import load_pem_x509_certificates  # slow to import, and seldom wanted
@@ -67,7 +67,7 @@ def _certificates(path: str | None, key: str, names: Names, folder: Path) -> Pat
     return folder / path
 
 
-def _client_key(settings: TargetSettings, names: Names, folder: Path) -> Path | None:
+def _client_key(settings: TargetSettings, names: KeyNames, folder: Path) -> Path | None:
     if settings.client_key is None:
         return None
     if settings.client_cert is None:
@@ -79,7 +79,7 @@ def _client_key(settings: TargetSettings, names: Names, folder: Path) -> Path | 
     return path
 
 
-def _content(path: Path, key: str, written: str, names: Names) -> bytes:
+def _content(path: Path, key: str, written: str, names: KeyNames) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
@@ -88,7 +88,7 @@ def _content(path: Path, key: str, written: str, names: Names) -> bytes:
         raise SettingError(key, f"{names[key]} is not the path of a file") from None
 
 
-def _refuse_open_way(way: Way, names: Names) -> None:
+def _refuse_open_way(way: Way, names: KeyNames) -> None:
     """Without TLS everything, keys too, is open to whoever is on the way: it must not leave this machine."""
     if way.address is not None and not is_loopback(way.address):
         raise SettingError("resolve", f"{names['resolve']} leads away from this machine, without TLS: use wss://")
@@ -96,6 +96,6 @@ def _refuse_open_way(way: Way, names: Names) -> None:
         raise SettingError("proxy", f"{names['proxy']} leads away from this machine, without TLS: use wss://")
 
 
-def _without_tls(way: Way, names: Names, address: Address) -> tuple[str, ...]:
+def _without_tls(way: Way, names: KeyNames, address: Address) -> tuple[str, ...]:
     given = [key for key in ("ca", "client_cert") if getattr(way, key) is not None]
     return () if address.tls else tuple(f"{names[key]} is not used: the target is reached without TLS" for key in given)

@@ -29,7 +29,7 @@ OF_ONE_TARGET = ("dialect", "api_key_env", "auth", "resolve")
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ServiceOptions:
     """What a command line says of the service; each part may be missing.
 
     `targets`: names in `target_file` (`targets.yaml`, if none is given), those of variants as `name.variant`. `url`,
@@ -55,29 +55,29 @@ class Wishes:
     prices: Path | None = None
 
 
-def resolve_targets(environ: Mapping[str, str], wishes: Wishes) -> list[Target]:
+def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
     """The targets that a command line and the environment name, at least one, each with a label of its own.
 
     Raises UsageError, one line that names what to change.
     """
-    options = _options(wishes)
-    if wishes.targets or wishes.target_file is not None:
-        return _from_file(environ, wishes, options)
-    around = Surroundings(environ, ON_COMMAND_LINE, price_file=wishes.prices)
-    if wishes.url is not None:
+    options = _options(service_options)
+    if service_options.targets or service_options.target_file is not None:
+        return _from_file(environ, service_options, options)
+    around = Surroundings(environ, ON_COMMAND_LINE, price_file=service_options.prices)
+    if service_options.url is not None:
         return [build_target(options, around)]
     return [_from_environment(options, around)]
 
 
-def _options(wishes: Wishes) -> TargetSettings:
+def _options(service_options: ServiceOptions) -> TargetSettings:
     """What the options say, checked as a file's keys are, and called by the options' names."""
-    given = {"key_env" if name == "api_key_env" else name: value for name, value in _given(wishes).items()}
+    given = {"key_env" if name == "api_key_env" else name: value for name, value in _given(service_options).items()}
     values = {name: PlainValue(ON_COMMAND_LINE[name], value) for name, value in given.items()}
     return TargetSettings(**{name: TARGET.fields[name].read(value) for name, value in values.items()})
 
 
-def _given(wishes: Wishes) -> dict[str, Any]:
-    texts = {field.name: getattr(wishes, field.name) for field in fields(wishes)}
+def _given(service_options: ServiceOptions) -> dict[str, Any]:
+    texts = {field.name: getattr(service_options, field.name) for field in fields(service_options)}
     for name in ("targets", "target_file", "prices"):
         del texts[name]
     given = {
@@ -86,14 +86,20 @@ def _given(wishes: Wishes) -> dict[str, Any]:
     return given | ({"url": unquoted(str(given["url"]))} if "url" in given else {})
 
 
-def _from_file(environ: Mapping[str, str], wishes: Wishes, options: TargetSettings) -> list[Target]:
-    if wishes.url is not None:
+def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, options: TargetSettings) -> list[Target]:
+    if service_options.url is not None:
         raise UsageError("--targets and --url both say what is measured: leave one out")
-    if len(wishes.targets) > 1 and (given := [name for name in OF_ONE_TARGET if getattr(wishes, name) is not None]):
+    if len(service_options.targets) > 1 and (
+        given := [name for name in OF_ONE_TARGET if getattr(service_options, name) is not None]
+    ):
         option = "--" + given[0].replace("_", "-")
-        raise UsageError(f"{option} is for one target, and --targets names {len(wishes.targets)}: set it in the file")
-    path = wishes.target_file or TARGET_FILE
-    targets = file_targets(path, wishes.targets, options, Surroundings(environ, {}, path.parent, wishes.prices))
+        raise UsageError(
+            f"{option} is for one target, and --targets names {len(service_options.targets)}: set it in the file"
+        )
+    path = service_options.target_file or TARGET_FILE
+    targets = file_targets(
+        path, service_options.targets, options, Surroundings(environ, {}, path.parent, service_options.prices)
+    )
     return _told_of_an_idle_key(targets, environ)
 
 

@@ -35,7 +35,7 @@ from bench.yaml_file import Value
 MOST_HEADERS = 10
 """Azure answers 431 to more."""
 PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
-SignIn = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
+SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
 """Credentials of azure-identity; entra is its default chain."""
 
 NAME = "[A-Za-z0-9_-]{1,64}"
@@ -57,7 +57,7 @@ REGION = Matching("[ -~]{1,64}", "1 to 64 characters of ASCII")
 HEADERS = ByName(HEADER_NAME, Text(blank=True), f"at most {MOST_HEADERS} of `header: text`", most=MOST_HEADERS)
 PER_MINUTE = Number(0, 1_000_000, "a minute")
 DOLLARS = Number(0, 100_000, "of US dollars")
-SIGN_IN = Choice(get_args(SignIn))
+SIGN_IN = Choice(get_args(SignInName))
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ PRICES = OrTable(Text("the name of a model of the price table, or a table of the
 class AuthSettings:
     """How to sign in through Microsoft Entra ID. Secrets come from azure-identity's own environment variables."""
 
-    type: SignIn = key(SIGN_IN, "Which credential of azure-identity.", "entra")
+    type: SignInName = key(SIGN_IN, "Which credential of azure-identity.", "entra")
     scope: str | None = key(SCOPE, "What the token is for; told by the host.", quiet=True)
     authority: str | None = key(HOST, "The host that signs in; told by the host.", quiet=True)
     client_id: str | None = key(ID, "Of an application or a user-assigned identity.", quiet=True)
@@ -132,7 +132,9 @@ class TargetSettings:
     model: str | None = key(MODEL, "The same by its other name.")
     label: str | None = key(LABEL, "The name in rows and reports, if not the one here.")
     region: str | None = key(REGION, "Where it is, for reports.")
-    auth: Literal["key"] | SignIn | AuthSettings | None = key(AUTH, "How to sign in; a table says more.", quiet=True)
+    auth: Literal["key"] | SignInName | AuthSettings | None = key(
+        AUTH, "How to sign in; a table says more.", quiet=True
+    )
     key_env: str | None = key(VARIABLE, "The environment variable that holds the key.", quiet=True)
     headers: dict[str, str] | None = key(HEADERS, "Further headers; ${NAME} is an environment variable.", quiet=True)
     ca: str | None = key(FILE, "A certificate authority to trust as well (PEM).")
@@ -166,7 +168,7 @@ ON_COMMAND_LINE = {name: "--" + name.replace("_", "-") for name in OPTIONS} | {
 """What keys are called where options and the environment set them."""
 IN_FILE = {name: name for name in TARGET.fields}
 
-Names = Mapping[str, str]
+KeyNames = Mapping[str, str]
 """Keys of `TargetSettings` → what the user knows them by."""
 
 
@@ -178,6 +180,6 @@ class Surroundings:
     """
 
     environ: Mapping[str, str]
-    names: Names
+    names: KeyNames
     folder: Path = Path()
     price_file: Path | None = None

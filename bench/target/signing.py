@@ -9,7 +9,7 @@ from typing import Literal
 from bench.target.address import Address, azure_cloud
 from bench.target.credentials import Credential, cleaned
 from bench.target.proxies import NONE
-from bench.target.settings import PUBLIC_SCOPE, AuthSettings, Names, Surroundings, TargetSettings
+from bench.target.settings import PUBLIC_SCOPE, AuthSettings, KeyNames, Surroundings, TargetSettings
 from bench.target.target import Auth, Entra, Way
 from bench.target.urls import SettingError
 from bench.transport.base import Proxy
@@ -58,7 +58,7 @@ def _key(variable: str, around: Surroundings) -> str:
     return key
 
 
-def _by_entra(auth: AuthSettings, names: Names, address: Address) -> Entra:
+def _by_entra(auth: AuthSettings, names: KeyNames, address: Address) -> Entra:
     cloud = azure_cloud(address.host)
     if auth.scope is None and address.service != "azure" and not address.loopback:
         remedy = "name the scope of its tokens, in the `auth` of a targets.yaml"

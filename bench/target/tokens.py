@@ -41,7 +41,7 @@ LONGEST_SESSION_NS = 60 * 60 * NS_PER_S
 """For so long after its end a token may still be quoted, in the session that was opened with it."""
 REFRESH: Final = "token_refresh"
 
-Incident = Callable[[str, str], None]
+NoteIncident = Callable[[str, str], None]
 """(kind, one line) of what happened to the harness beside its sessions."""
 
 
@@ -62,7 +62,9 @@ class Answered:
 class Keyring:
     """All that proves to targets who is calling; one per process and run, and the only holder of tokens."""
 
-    def __init__(self, targets: Iterable[Target], *, incident: Incident = ignore, fetch: Fetch = fetch_token) -> None:
+    def __init__(
+        self, targets: Iterable[Target], *, incident: NoteIncident = ignore, fetch: Fetch = fetch_token
+    ) -> None:
         targets = list(targets)
         self._secrets = [*_secrets(targets)]
         ways = {target.auth for target in targets if isinstance(target.auth, Entra)}
@@ -136,7 +138,7 @@ class SignIn:
     Its thread is a greenlet where gevent has patched `threading`.
     """
 
-    def __init__(self, way: Entra, fetch: Fetch, incident: Incident) -> None:
+    def __init__(self, way: Entra, fetch: Fetch, incident: NoteIncident) -> None:
         self._way, self._fetch, self._incident = way, fetch, incident
         self.tokens: tuple[Token, ...] = ()
         self._problem = "no token came"

@@ -24,7 +24,7 @@ ACCEPT_HEADER = "Sec-WebSocket-Accept"
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: (.*))?")
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """An answer whose head is whole. Headers by lower-case name; `body`: what came behind them, as it came."""
 
     status: int
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
         return _LENGTH.fullmatch(length) is not None and len(self.body) >= int(length)
 
 
-def read_answer(data: bytes) -> Answer | None:
+def read_answer(data: bytes) -> HttpAnswer | None:
     """None while the head is not whole, and where it is no head of HTTP."""
     head, end, body = data.partition(HEAD_END)
     first, *lines = head.split(b"\r\n")
@@ -53,7 +53,7 @@ def read_answer(data: bytes) -> Answer | None:
     if not end or status_line is None:
         return None
     status, reason = status_line.groups(b"")
-    return Answer(int(status), _text(reason), dict(_field(line) for line in lines), body)
+    return HttpAnswer(int(status), _text(reason), dict(_field(line) for line in lines), body)
 
 
 def _field(line: bytes) -> tuple[str, str]:
@@ -66,7 +66,7 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def refusal(answer: Answer) -> ConnectError:
+def refusal(answer: HttpAnswer) -> ConnectError:
     """Why the service did not upgrade, in its own words."""
     body = unchunked(answer.body) if answer.chunked else answer.body
     words = service_words(body).removeprefix(f"{answer.status}: ")

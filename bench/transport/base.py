@@ -28,17 +28,17 @@ class Received(NamedTuple):
     wire_bytes: int
 
 
-class Sent(NamedTuple):
+class SendReceipt(NamedTuple):
     """When a message was handed to the kernel, and the bytes of its frame."""
 
     handed: Handed
     wire_bytes: int
 
 
-class Transmitted(NamedTuple):
+class TransmitStamp(NamedTuple):
     """The kernel says when a message that was sent `stamped` left, or when the peer's TCP acknowledged it.
 
-    `ticket`: of `Sent.handed`.
+    `ticket`: of `SendReceipt.handed`.
     """
 
     ticket: int
@@ -46,7 +46,7 @@ class Transmitted(NamedTuple):
     acknowledged: bool
 
 
-class Closed(NamedTuple):
+class Closure(NamedTuple):
     """The connection is gone: close code (1006: no close frame), reason, instant.
 
     `ours`: we ended it, for what came broke a rule.
@@ -144,19 +144,19 @@ class Transport(Protocol):
     handshake: Handshake
 
     @property
-    def closed(self) -> Closed | None:
+    def closed(self) -> Closure | None:
         """Why the connection is gone; None while it is not, or while messages that came before are not handed out."""
 
     def now_ns(self) -> int:
         """The instant now, on the clock that the stamps are on."""
 
-    def send(self, message: bytes, *, stamped: bool = False) -> Sent | None:
+    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         """Hand one text message to the kernel; None where the connection is gone (see `closed`).
 
         `stamped` asks the kernel when the message really leaves, which `transmitted` then tells.
         """
 
-    def transmitted(self) -> list[Transmitted]:
+    def transmitted(self) -> list[TransmitStamp]:
         """What the kernel has said since it was last asked of messages that were sent stamped; does not wait."""
 
     def receive(self, until_ns: int) -> list[Received]:

@@ -13,7 +13,7 @@ from bench.limits import Limits
 from bench.transport.base import DIRECT, Crossing, Phases, Proxy
 from bench.transport.loop import LoopWatch
 from bench.transport.proxy import tunnel
-from bench.transport.tcp import Stream, TcpStream, connect_first, look_up
+from bench.transport.tcp import ByteStream, TcpStream, connect_first, look_up
 from bench.transport.tls import shake_hands
 from bench.units import NS_PER_S
 
@@ -25,7 +25,7 @@ def connect(
     limits: Limits,
     phases: Phases,
     way: Crossing = DIRECT,
-) -> Stream:
+) -> ByteStream:
     """Look up, connect, shake hands with `host`, whatever address or proxy leads there.
 
     Behind a proxy `dns_done` is when its name was looked up (and the service's, unless the proxy does that), and

@@ -15,14 +15,14 @@ SHORT_HEADER, LONG_HEADER = 2, 4
 LONGEST = 0xFFFF
 
 
-class Text(NamedTuple):
+class TextFrame(NamedTuple):
     """The payload of a text frame, and the bytes of the frame with its header."""
 
     payload: bytes
     wire_bytes: int
 
 
-def leading_texts(data: bytes) -> tuple[list[Text], int]:
+def leading_texts(data: bytes) -> tuple[list[TextFrame], int]:
     """The whole text frames that `data` begins with, and how many bytes they take.
 
     Their lengths are given in seven bits, or in sixteen where more than seven are needed; a longer frame, which no
@@ -40,7 +40,7 @@ def leading_texts(data: bytes) -> tuple[list[Text], int]:
         end = at + header + length
         if end > size:
             break
-        texts.append(Text(data[at + header : end], end - at))
+        texts.append(TextFrame(data[at + header : end], end - at))
         at = end
     return texts, at
 

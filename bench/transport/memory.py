@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed
-from bench.transport.base import Closed, Handshake, Network, Received, Sent, Transmitted
+from bench.transport.base import Closure, Handshake, Network, Received, SendReceipt, TransmitStamp
 from bench.transport.frames import frame_bytes
 
 MASK_BYTES = 4
-Answer = tuple[int, bytes | Closed]
-Peer = Callable[[bytes], Iterable[Answer]]
+PeerAnswer = tuple[int, bytes | Closure]
+Peer = Callable[[bytes], Iterable[PeerAnswer]]
 
 
 class VirtualClock:
@@ -40,19 +40,19 @@ class MemoryTransport:
     transmit: TransmitDelays | None = None
     """What is said of messages that are sent stamped; None: nothing, as where the platform has no such stamps."""
 
-    def __init__(self, peer: Peer, greeting: Iterable[Answer] = (), clock: VirtualClock | None = None) -> None:
+    def __init__(self, peer: Peer, greeting: Iterable[PeerAnswer] = (), clock: VirtualClock | None = None) -> None:
         self._peer = peer
         self.clock = clock or VirtualClock()
         now = self.clock.now_ns
         self.handshake = Handshake({"connect_start": now, "dns_done": now, "tcp_done": now, "upgrade_done": now}, {})
-        self.closed: Closed | None = None
+        self.closed: Closure | None = None
         self.sent: list[tuple[int, bytes]] = []
-        self._transmitted: list[Transmitted] = []
-        self._due: list[tuple[int, int, bytes | Closed]] = []
+        self._transmitted: list[TransmitStamp] = []
+        self._due: list[tuple[int, int, bytes | Closure]] = []
         self._number = 0
         self._schedule(greeting)
 
-    def _schedule(self, answers: Iterable[Answer]) -> None:
+    def _schedule(self, answers: Iterable[PeerAnswer]) -> None:
         for delay_ns, answer in answers:
             self._number += 1
             heapq.heappush(self._due, (self.clock.now_ns + delay_ns, self._number, answer))
@@ -60,24 +60,24 @@ class MemoryTransport:
     def now_ns(self) -> int:
         return self.clock.now_ns
 
-    def send(self, message: bytes, *, stamped: bool = False) -> Sent | None:
+    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self.closed is not None:
             return None
         self.sent.append((self.clock.now_ns, message))
         self._schedule(self._peer(message))
         handed = Handed(self.clock.now_ns, ticket=self._ticket() if stamped else 0)
-        return Sent(handed, frame_bytes(len(message)) + MASK_BYTES)
+        return SendReceipt(handed, frame_bytes(len(message)) + MASK_BYTES)
 
     def _ticket(self) -> int:
         """Of the message that was sent last."""
         if self.transmit is None:
             return 0
         now_ns, ticket = self.clock.now_ns, len(self.sent)
-        self._transmitted.append(Transmitted(ticket, now_ns + self.transmit.left_ns, acknowledged=False))
-        self._transmitted.append(Transmitted(ticket, now_ns + self.transmit.acknowledged_ns, acknowledged=True))
+        self._transmitted.append(TransmitStamp(ticket, now_ns + self.transmit.left_ns, acknowledged=False))
+        self._transmitted.append(TransmitStamp(ticket, now_ns + self.transmit.acknowledged_ns, acknowledged=True))
         return ticket
 
-    def transmitted(self) -> list[Transmitted]:
+    def transmitted(self) -> list[TransmitStamp]:
         told = [one for one in self._transmitted if one.at_ns <= self.clock.now_ns]
         self._transmitted = [one for one in self._transmitted if one.at_ns > self.clock.now_ns]
         return told
@@ -96,8 +96,8 @@ class MemoryTransport:
         self.clock.now_ns = max(self.clock.now_ns, at_ns)
         return self._arrived(answer, at_ns)
 
-    def _arrived(self, answer: bytes | Closed, at_ns: int) -> list[Received]:
-        if isinstance(answer, Closed):
+    def _arrived(self, answer: bytes | Closure, at_ns: int) -> list[Received]:
+        if isinstance(answer, Closure):
             self.closed = answer._replace(at_ns=at_ns)
             return []
         return [Received(answer, Arrival(at_ns), frame_bytes(len(answer)))]
@@ -110,7 +110,7 @@ class MemoryTransport:
 
     def abort(self) -> None:
         if self.closed is None:
-            self.closed = Closed(1000, "", self.clock.now_ns)
+            self.closed = Closure(1000, "", self.clock.now_ns)
 
 
 class LivePeer(Protocol):
@@ -122,7 +122,7 @@ class LivePeer(Protocol):
     def next_due_ns(self) -> int | None:
         """When it will say something, as far as it knows now."""
 
-    def say(self, now_ns: int) -> Iterable[Answer]:
+    def say(self, now_ns: int) -> Iterable[PeerAnswer]:
         """What it says by now: (instant, message)."""
 
 
@@ -133,7 +133,7 @@ class LiveTransport(MemoryTransport):
         super().__init__(self._tell, clock=clock)
         self._live = peer
 
-    def _tell(self, message: bytes) -> Iterable[Answer]:
+    def _tell(self, message: bytes) -> Iterable[PeerAnswer]:
         self._live.hear(message, self.clock.now_ns)
         return ()
 

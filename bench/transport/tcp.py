@@ -13,7 +13,7 @@ from gevent.hub import Waiter
 
 from bench.clock import ANCILLARY_BYTES, Handed, arrival_ns, enable_stamps, monotonic_ns
 from bench.errors import ConnectError
-from bench.transport.base import Network, Transmitted, authority
+from bench.transport.base import Network, TransmitStamp, authority
 from bench.transport.loop import LoopWatch
 from bench.transport.transmit import TransmitStamps
 from bench.units import NS_PER_S, NS_PER_US
@@ -49,7 +49,7 @@ class Read(NamedTuple):
     slept: bool
 
 
-class Stream(Protocol):
+class ByteStream(Protocol):
     """A connected byte stream."""
 
     def read(self, until_ns: int) -> Read | None:
@@ -65,7 +65,7 @@ class Stream(Protocol):
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         """Hand all of `data` to the kernel; raises OSError. `stamped`: `transmitted` will say when it left."""
 
-    def transmitted(self) -> list[Transmitted]:
+    def transmitted(self) -> list[TransmitStamp]:
         """What the kernel has said since it was last asked of what was written stamped; does not wait."""
 
     def learn_delay(self, stamp_ns: int) -> None:
@@ -163,7 +163,7 @@ class TcpStream:
             if not rest:
                 return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if stamped else 0)
 
-    def transmitted(self) -> list[Transmitted]:
+    def transmitted(self) -> list[TransmitStamp]:
         return self._transmit.take()
 
     def _wait(self, kind: int, until_ns: int) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError, UsageError
-from bench.transport.base import Network, Transmitted
+from bench.transport.base import Network, TransmitStamp
 from bench.transport.tcp import READ_BYTES, Read, TcpStream
 from bench.units import NS_PER_S
 
@@ -118,7 +118,7 @@ class TlsStream:
         self._tls.write(data)
         return self._flush(stamped=stamped)
 
-    def transmitted(self) -> list[Transmitted]:
+    def transmitted(self) -> list[TransmitStamp]:
         return self._tcp.transmitted()
 
     def learn_delay(self, stamp_ns: int) -> None:

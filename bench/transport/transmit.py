@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from bench.clock import monotonic_of
-from bench.transport.base import Transmitted
+from bench.transport.base import TransmitStamp
 from bench.units import NS_PER_S
 
 SO_TIMESTAMPING = 37  # asm-generic/socket.h; Python's socket module names neither this nor what follows
@@ -43,7 +43,7 @@ _TIMESPEC = struct.Struct("qq")
 _EXTENDED_ERROR = struct.Struct("IBBBBII")  # errno, origin, type, code, padding, info, data
 
 
-class Answer(NamedTuple):
+class StampAnswer(NamedTuple):
     """What became of the byte at `place` (modulo 2**32): `kind` happened to it, on CLOCK_REALTIME."""
 
     kind: int
@@ -62,7 +62,7 @@ class TransmitStamps:
         self._sock = sock
         self._written = 0
         self._asked: dict[int, int] = {}  # by the place of the last byte: the ticket
-        self._told: list[Transmitted] = []
+        self._told: list[TransmitStamp] = []
         self._left = self._last_ns = 0
         self.enabled = sys.platform.startswith("linux") and _switch_on(sock)
 
@@ -87,7 +87,7 @@ class TransmitStamps:
         self._asked[(self._written - 1) % PLACES] = self._written
         return count
 
-    def take(self) -> list[Transmitted]:
+    def take(self) -> list[TransmitStamp]:
         """What the kernel has said that was not handed out yet."""
         if self.owed:
             self.drain()
@@ -105,7 +105,7 @@ class TransmitStamps:
             if answer is not None:
                 self._note(answer)
 
-    def _note(self, answer: Answer) -> None:
+    def _note(self, answer: StampAnswer) -> None:
         """A segment that is sent again is stamped again, perhaps after it was settled: the first time counts."""
         ticket, acknowledged = self._asked.get(answer.place), answer.kind == ACKNOWLEDGED
         if ticket is None or (ticket <= self._left and not acknowledged):
@@ -115,7 +115,7 @@ class TransmitStamps:
         if at_ns is not None:
             # two conversions differ by some ns, and answers stand in the order in which things happened
             self._last_ns = max(self._last_ns, at_ns)
-            self._told.append(Transmitted(ticket, self._last_ns, acknowledged))
+            self._told.append(TransmitStamp(ticket, self._last_ns, acknowledged))
         if acknowledged:
             self._asked = {place: later for place, later in self._asked.items() if later > ticket}
 
@@ -130,7 +130,7 @@ def _switch_on(sock: socket.socket) -> bool:
     return False
 
 
-def read_answer(ancillary: Iterable[tuple[int, int, bytes]]) -> Answer | None:
+def read_answer(ancillary: Iterable[tuple[int, int, bytes]]) -> StampAnswer | None:
     """The answer in `recvmsg`'s ancillary data; None where it holds none, or one of another kind."""
     at_ns = error = None
     for level, kind, data in ancillary:
@@ -142,4 +142,4 @@ def read_answer(ancillary: Iterable[tuple[int, int, bytes]]) -> Answer | None:
     if at_ns is None or error is None:
         return None
     _, origin, _, _, _, info, place = error
-    return Answer(info, place, at_ns) if origin == TIMESTAMPING and info in (SENT, ACKNOWLEDGED) else None
+    return StampAnswer(info, place, at_ns) if origin == TIMESTAMPING and info in (SENT, ACKNOWLEDGED) else None

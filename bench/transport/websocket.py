@@ -21,24 +21,24 @@ from websockets.uri import WebSocketURI, parse_uri
 from bench.clock import Arrival, Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.transport.answer import ACCEPT_HEADER, SWITCHING, Answer, read_answer, refusal
+from bench.transport.answer import ACCEPT_HEADER, SWITCHING, HttpAnswer, read_answer, refusal
 from bench.transport.base import (
     BAD_FRAME,
     DIRECT,
     TOO_LARGE,
-    Closed,
+    Closure,
     Crossing,
     Handshake,
     Network,
     Phases,
     Received,
-    Sent,
-    Transmitted,
+    SendReceipt,
+    TransmitStamp,
 )
 from bench.transport.crossing import connect
 from bench.transport.deflate import MeasuredDeflate, offer
 from bench.transport.frames import LONGEST, frame_bytes, leading_texts
-from bench.transport.tcp import Read, Stream
+from bench.transport.tcp import ByteStream, Read
 from bench.units import NS_PER_S
 
 ABNORMAL = 1006
@@ -93,15 +93,15 @@ def client_protocol(uri: WebSocketURI, max_message_bytes: int, *, deflate: bool 
 class WebSocket:
     """An open connection; a `bench.transport.base.Transport`."""
 
-    def __init__(self, stream: Stream, protocol: ClientProtocol) -> None:
+    def __init__(self, stream: ByteStream, protocol: ClientProtocol) -> None:
         self._stream, self._protocol = stream, protocol
         self.handshake = Handshake({}, {})
-        self._end: Closed | None = None
+        self._end: Closure | None = None
         self._came: list[Received] = []
         self._begun = bytearray()  # of a message in fragments; one object, however many they are
         self._message_bytes = 0  # its frames, so far
         self._head = b"" if protocol.state is State.CONNECTING else None
-        self._answer_came: Answer | None = None
+        self._answer_came: HttpAnswer | None = None
         self._fed = self._framed = self._stamp_ns = self._answer_error_ns = 0
         self._deflate: MeasuredDeflate | None = None
         self._broken = False
@@ -109,7 +109,7 @@ class WebSocket:
         self._quick = longest is None or longest >= LONGEST  # a lower limit is the protocol object's to look at
 
     @property
-    def closed(self) -> Closed | None:
+    def closed(self) -> Closure | None:
         return None if self._came else self._end
 
     def now_ns(self) -> int:
@@ -143,7 +143,7 @@ class WebSocket:
             return error
         return None
 
-    def _hear_answer(self, until_ns: int) -> Answer | None:
+    def _hear_answer(self, until_ns: int) -> HttpAnswer | None:
         """The answer to the upgrade; None where none came, or no HTTP."""
         while self._answer_came is None and self._protocol.handshake_exc is None:
             read = self._stream.read(until_ns)
@@ -155,7 +155,7 @@ class WebSocket:
         answer, self._answer_came, self._head = self._answer_came, None, None
         return answer
 
-    def _hear_body(self, answer: Answer, until_ns: int) -> Answer:
+    def _hear_body(self, answer: HttpAnswer, until_ns: int) -> HttpAnswer:
         """A refusal with its body, or with what there is of it in time: nothing else of it is left to wait for."""
         until_ns = min(until_ns, monotonic_ns() + BODY_NS)
         while not answer.whole and len(answer.body) < LONGEST_REFUSAL:
@@ -165,18 +165,18 @@ class WebSocket:
             answer = answer._replace(body=answer.body + read.data)
         return answer._replace(body=answer.body[:LONGEST_REFUSAL])
 
-    def send(self, message: bytes, *, stamped: bool = False) -> Sent | None:
+    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._end is not None:
             return None
         self._protocol.send_text(message)
         data = b"".join(self._protocol.data_to_send())
         try:
-            return Sent(self._stream.write(data, stamped=stamped), len(data))
+            return SendReceipt(self._stream.write(data, stamped=stamped), len(data))
         except OSError as error:
             self._lost(error)
             return None
 
-    def transmitted(self) -> list[Transmitted]:
+    def transmitted(self) -> list[TransmitStamp]:
         return self._stream.transmitted()
 
     def receive(self, until_ns: int) -> list[Received]:
@@ -317,7 +317,7 @@ class WebSocket:
 
     def _gone(self, code: int, reason: str, at_ns: int, *, ours: bool = False) -> None:
         if self._end is None:
-            self._end = Closed(code, reason, at_ns, ours)
+            self._end = Closure(code, reason, at_ns, ours)
 
     def network(self) -> Network | None:
         return self._stream.network()

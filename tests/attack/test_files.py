@@ -22,7 +22,7 @@ from bench.plan.rows import load_rows
 from bench.plan.script import load_script
 from bench.run.replay import replay
 from bench.simulator.profile import load_profile
-from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.prices import load_price_table
 from reports import render
 from reports.summary.summary import summarise
@@ -87,7 +87,7 @@ class Reader:
 
 def read_targets(path: Path) -> object:
     names = ("east", "local.quick")
-    return resolve_targets({"A_KEY": "a-long-enough-key"}, Wishes(targets=names, target_file=path))
+    return resolve_targets({"A_KEY": "a-long-enough-key"}, ServiceOptions(targets=names, target_file=path))
 
 
 READERS = {

@@ -29,7 +29,7 @@ from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import spool_of
-from bench.transport.base import Network, Received, Transmitted
+from bench.transport.base import Network, Received, TransmitStamp
 from bench.transport.tcp import Read
 from bench.transport.websocket import WebSocket
 from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, with_truth
@@ -61,7 +61,7 @@ class SilentStream:
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         return Handed(0)
 
-    def transmitted(self) -> list[Transmitted]:
+    def transmitted(self) -> list[TransmitStamp]:
         return []
 
     def learn_delay(self, stamp_ns: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench.calibrate.join import INSTANTS
-from bench.run.calibration import Kind, Outcome, Spread, Step
+from bench.run.calibration import LoadStep, Outcome, SessionKind, Spread
 
 SESSION = "sess_1"
 
@@ -19,15 +19,15 @@ def build_step(
     sessions: int = 100,
     outcome: Outcome = "good",
     *,
-    kind: Kind = "listening",
+    kind: SessionKind = "listening",
     p99: float = 0.05,
     rss_bytes: int | None = 10**8,
     why: str = "",
     turns: int = 1000,
     unjoined: int = 0,
-) -> Step:
+) -> LoadStep:
     """A step of 25 events a second and session, whose `ttfa` is wrong by `p99` ms."""
-    return Step(
+    return LoadStep(
         kind=kind,
         sessions=sessions,
         outcome=outcome,
@@ -51,9 +51,9 @@ def build_step(
     )
 
 
-def steps_of_both(*steps: tuple[int, Outcome]) -> list[Step]:
+def steps_of_both(*steps: tuple[int, Outcome]) -> list[LoadStep]:
     """The same steps of either kind of sessions."""
-    kinds: tuple[Kind, ...] = ("listening", "talking")
+    kinds: tuple[SessionKind, ...] = ("listening", "talking")
     return [build_step(sessions, outcome, kind=kind) for kind in kinds for sessions, outcome in steps]
 
 

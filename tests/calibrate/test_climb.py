@@ -6,14 +6,14 @@ import pytest
 
 from bench.calibrate.climb import pace_of, plan_of
 from bench.calibrate.play import Pace
-from bench.run.calibration import Kind
+from bench.run.calibration import SessionKind
 
 
 @pytest.mark.parametrize(
     ("kind", "sessions", "steady_s"),
     [("talking", 400, 12), ("talking", 200, 23), ("talking", 5, 40), ("listening", 30, 20), ("listening", 100, 10)],
 )
-def test_a_step_is_as_long_as_p99_needs_within_a_limit(kind: Kind, sessions: int, steady_s: int) -> None:
+def test_a_step_is_as_long_as_p99_needs_within_a_limit(kind: SessionKind, sessions: int, steady_s: int) -> None:
     assert pace_of(plan_of(1600, quick=False), kind, sessions) == Pace(5, steady_s)
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from bench.calibrate import climb
 from bench.cli.app import app
 from bench.errors import UsageError
-from bench.run.calibration import Kind, Outcome, Step, file_name, load
+from bench.run.calibration import LoadStep, Outcome, SessionKind, file_name, load
 from tests.calibrate.builders import build_step
 
 CAPACITY = 650
@@ -27,7 +27,7 @@ def calibrate(monkeypatch: pytest.MonkeyPatch, state: Path, *options: str, play:
     return CliRunner().invoke(app, ["calibrate", *options])
 
 
-def carries_some(kind: Kind, sessions: int) -> Step:
+def carries_some(kind: SessionKind, sessions: int) -> LoadStep:
     return build_step(sessions, "good" if sessions <= CAPACITY else "bad", kind=kind, p99=0.001 * sessions)
 
 
@@ -66,7 +66,7 @@ def refuse(folder: Path) -> Path:
 def test_minutes_are_not_spent_where_nothing_could_be_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     played: list[int] = []
 
-    def noted(kind: Kind, sessions: int) -> Step:
+    def noted(kind: SessionKind, sessions: int) -> LoadStep:
         played.append(sessions)
         return carries_some(kind, sessions)
 
@@ -98,7 +98,7 @@ def test_where_the_state_cannot_be_saved_it_is_one_line_and_the_wanted_folder_co
 def test_the_answer_is_there_where_a_folder_takes_nothing_in_the_end(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gone: str, status: int
 ) -> None:
-    def played(kind: Kind, sessions: int) -> Step:
+    def played(kind: SessionKind, sessions: int) -> LoadStep:
         if (tmp_path / gone).is_dir():
             (tmp_path / gone).rmdir()
             refuse(tmp_path / gone)
@@ -131,7 +131,7 @@ def test_without_a_conclusion_nothing_is_saved_and_the_status_is_4(
 def test_a_calibration_that_is_interrupted_says_what_it_knows_and_saves_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def interrupted(kind: Kind, sessions: int) -> Step:
+    def interrupted(kind: SessionKind, sessions: int) -> LoadStep:
         if sessions > 200:
             raise KeyboardInterrupt
         return carries_some(kind, sessions)
@@ -175,7 +175,7 @@ def test_a_quick_calibration_does_not_replace_a_fuller_one(monkeypatch: pytest.M
 
 
 def test_sigterm_ends_it_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def terminated(kind: Kind, sessions: int) -> Step:
+    def terminated(kind: SessionKind, sessions: int) -> LoadStep:
         os.kill(os.getpid(), signal.SIGTERM)
         return carries_some(kind, sessions)
 

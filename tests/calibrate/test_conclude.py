@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from bench.calibrate.conclude import KINDS, bytes_per_session, closing, conclude, is_coarse, is_concluded
-from bench.run.calibration import Calibration, Kind, Outcome, Step, Trusted
+from bench.run.calibration import Calibration, LoadStep, Outcome, SessionKind, Trusted
 from tests.calibrate.builders import build_step, steps_of_both
 
 LAST = "trust this machine up to 200 sessions per process"
 
 
-def concluded(steps: list[Step]) -> Calibration:
+def concluded(steps: list[LoadStep]) -> Calibration:
     return conclude(steps, {"kernel": "Linux 6"}, "2026-11-20", tls=False)
 
 
@@ -53,7 +53,7 @@ def test_a_quick_calibration_calls_itself_a_first_idea() -> None:
 
 
 def test_a_narrower_limit_has_a_lower_load() -> None:
-    kinds: tuple[Kind, ...] = ("listening", "talking")
+    kinds: tuple[SessionKind, ...] = ("listening", "talking")
     steps = [build_step(n, kind=kind, p99=p99) for kind in kinds for n, p99 in ((100, 0.09), (200, 0.11), (400, 0.08))]
     found = concluded(steps)
 

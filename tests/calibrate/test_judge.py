@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from bench.calibrate.judge import FULL, Evidence, dead, judge
+from bench.calibrate.judge import FULL, StepEvidence, dead, judge
 from bench.simulator.lateness import LATE_MS
 
-GOOD = Evidence(
+GOOD = StepEvidence(
     turns=1000,
     failed=0,
     unjoined=0,
@@ -42,7 +42,7 @@ def test_a_valid_run_whose_figures_are_within_a_millisecond_is_good() -> None:
         (replace(GOOD, worst=None), "no turn could be compared with the truth"),
     ],
 )
-def test_what_is_not_good_says_why(evidence: Evidence, why: str) -> None:
+def test_what_is_not_good_says_why(evidence: StepEvidence, why: str) -> None:
     assert judge(evidence) == ("bad", why)
 
 

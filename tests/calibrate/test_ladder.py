@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.calibrate.ladder import TRIES, Found, Ladder, loads, longest, next_load, too_much, trusted_up_to
+from bench.calibrate.ladder import TRIES, Ladder, StepEnd, loads, longest, next_load, too_much, trusted_up_to
 from bench.run.calibration import Outcome
 
 DEFAULT = Ladder(100, 1600)
@@ -22,8 +22,8 @@ ladders = st.builds(
 OUTCOMES: tuple[Outcome, ...] = ("good", "bad", "late", "busy")
 
 
-def climbed(ladder: Ladder, capacity: int) -> list[Found]:
-    return [Found(load, "good" if load <= capacity else "bad") for load in loads(ladder, capacity)]
+def climbed(ladder: Ladder, capacity: int) -> list[StepEnd]:
+    return [StepEnd(load, "good" if load <= capacity else "bad") for load in loads(ladder, capacity)]
 
 
 def tried(ladder: Ladder, capacity: int) -> list[int]:
@@ -64,43 +64,43 @@ def test_of_a_machine_that_carries_so_many_the_ladder_finds_nearly_as_many(ladde
 
 @given(ladders, st.lists(st.sampled_from(OUTCOMES), min_size=1))
 def test_whatever_is_found_the_ladder_ends(ladder: Ladder, outcomes: list[Outcome]) -> None:
-    found: list[Found] = []
+    found: list[StepEnd] = []
     while (load := next_load(ladder, found)) is not None:
-        found.append(Found(load, outcomes[len(found) % len(outcomes)]))
+        found.append(StepEnd(load, outcomes[len(found) % len(outcomes)]))
         assert len(found) < 100
 
     assert 1 <= load_of_least(found) <= ladder.most
 
 
-def load_of_least(found: list[Found]) -> int:
+def load_of_least(found: list[StepEnd]) -> int:
     return min(step.sessions for step in found)
 
 
 @pytest.mark.parametrize("outcome", ["bad", "late", "busy"])
 def test_a_load_that_was_not_good_is_tried_once_more(outcome: Outcome) -> None:
-    once = [Found(100, "good"), Found(200, outcome)]
+    once = [StepEnd(100, "good"), StepEnd(200, outcome)]
 
     assert TRIES == 2
     assert next_load(DEFAULT, once) == 200
-    assert next_load(DEFAULT, [*once, Found(200, "good")]) == 400
-    assert next_load(DEFAULT, [*once, Found(200, outcome)]) == 150
+    assert next_load(DEFAULT, [*once, StepEnd(200, "good")]) == 400
+    assert next_load(DEFAULT, [*once, StepEnd(200, outcome)]) == 150
 
 
 def test_a_machine_that_is_busy_with_something_else_is_not_tried_on() -> None:
-    assert next_load(DEFAULT, [Found(100, "busy")]) == 100
-    assert next_load(DEFAULT, [Found(100, "busy")] * TRIES) is None
-    assert next_load(DEFAULT, [Found(100, "late")] * TRIES) == 50
+    assert next_load(DEFAULT, [StepEnd(100, "busy")]) == 100
+    assert next_load(DEFAULT, [StepEnd(100, "busy")] * TRIES) is None
+    assert next_load(DEFAULT, [StepEnd(100, "late")] * TRIES) == 50
 
 
 def test_what_lies_above_a_load_that_was_not_good_is_not_trusted() -> None:
-    found = [Found(100, "good"), Found(200, "bad"), Found(150, "good"), Found(400, "good")]
+    found = [StepEnd(100, "good"), StepEnd(200, "bad"), StepEnd(150, "good"), StepEnd(400, "good")]
 
     assert trusted_up_to(found) == 150
-    assert too_much(found) == Found(200, "bad")
+    assert too_much(found) == StepEnd(200, "bad")
 
 
 def test_nothing_is_trusted_where_the_least_load_was_too_much() -> None:
-    assert trusted_up_to([Found(5, "bad"), Found(100, "good")]) == 0
+    assert trusted_up_to([StepEnd(5, "bad"), StepEnd(100, "good")]) == 0
 
 
 def test_the_time_that_the_steps_take_at_most_is_known_before() -> None:

@@ -15,12 +15,12 @@ from bench.calibrate import play
 from bench.calibrate.conclude import KINDS
 from bench.errors import UsageError
 from bench.plan.script import load_script
-from bench.run.calibration import Kind
+from bench.run.calibration import SessionKind
 from bench.simulator.profile import load_profile
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_session_has_a_script_that_can_be_played(kind: Kind, tmp_path: Path) -> None:
+def test_every_kind_of_session_has_a_script_that_can_be_played(kind: SessionKind, tmp_path: Path) -> None:
     play._write_scenario(kind, tmp_path)
     script = load_script(tmp_path / "script.yaml")
 

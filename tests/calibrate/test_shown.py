@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 from bench.calibrate.conclude import conclude
 from bench.calibrate.page import html, picture
 from bench.calibrate.text import error_lines, heads, step_lines
-from bench.run.calibration import Calibration, Step
+from bench.run.calibration import Calibration, LoadStep
 from tests.calibrate.builders import build_step, steps_of_both
 
 STEPS = [*steps_of_both((100, "good"), (1600, "bad")), build_step(800, "late", why="the simulator was late: p99 2 ms")]
 
 
-def build_calibration(steps: list[Step]) -> Calibration:
+def build_calibration(steps: list[LoadStep]) -> Calibration:
     return conclude(steps, {"kernel": "Linux <6>"}, "2026-11-20", tls=True)
 
 
@@ -42,7 +42,7 @@ def test_the_table_has_every_measure_at_every_load() -> None:
 
 
 def test_a_step_without_figures_is_shown_all_the_same() -> None:
-    bare = Step("talking", 5, "bad", "the run ended with status -9")
+    bare = LoadStep("talking", 5, "bad", "the run ended with status -9")
 
     assert step_lines(bare)[1:] == ["    the run ended with status -9"]
     assert list(error_lines([bare]))[1:] == []

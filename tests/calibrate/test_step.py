@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.calibrate.machine import Usage
-from bench.calibrate.play import Played
+from bench.calibrate.machine import CoreUsage
+from bench.calibrate.play import PlayedRun
 from bench.calibrate.step import step_of
 from bench.run import folder as files
 from bench.run import histograms as hdr
-from bench.run.calibration import Step
+from bench.run.calibration import LoadStep
 from tests.calibrate.builders import received, sent
 
 S, MS = 10**9, 10**6
@@ -93,7 +93,7 @@ def seconds(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> Step:
+def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     """The step that such a run comes to."""
     sessions = [{"outcome": outcome, "lost_turns": lost} for outcome, lost in run.sessions]
     tables: tuple[tuple[files.TableName, list[dict[str, Any]]], ...] = (
@@ -107,8 +107,8 @@ def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> Step:
     files.histograms_path(scratch).write_text(log, encoding="ascii")
     (scratch / "run.json").write_text(json.dumps({"schema": 1, "verdict": run.verdict}))
     (scratch / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth(run)))
-    usage = Usage(**({"harness": 0.5, "simulator": 0.3, "others": 0.0} | used))
-    played = Played(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
+    usage = CoreUsage(**({"harness": 0.5, "simulator": 0.3, "others": 0.0} | used))
+    played = PlayedRun(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
     return step_of("listening", SESSIONS, played, workers)
 
 

@@ -78,7 +78,7 @@ def test_the_readmes_own_targets_can_be_read(tmp_path: Path) -> None:
     found = [block for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL) if "targets:" in block]
     file = tmp_path / "targets.yaml"
     file.write_text(found[0], encoding="utf-8")
-    arms = endpoint.resolve_targets({}, endpoint.Wishes(targets=("eastus2", "sweden.quick"), target_file=file))
+    arms = endpoint.resolve_targets({}, endpoint.ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file))
 
     assert [arm.label for arm in arms] == ["eastus2", "sweden.quick"]
 

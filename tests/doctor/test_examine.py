@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.doctor.examine import configuration
-from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.endpoint import ServiceOptions, resolve_targets
 
 ENVIRONMENT = {
     "HTTPS_PROXY": "http://proxy.test:3128",
@@ -28,8 +28,8 @@ def targets_file(tmp_path: Path) -> Path:
 def test_what_only_informs_is_no_warning_wherever_the_target_is_described(
     names: tuple[str, ...], targets_file: Path
 ) -> None:
-    wishes = Wishes(targets=names, target_file=targets_file if names else None)
-    (target,) = resolve_targets(ENVIRONMENT, wishes)
+    service_options = ServiceOptions(targets=names, target_file=targets_file if names else None)
+    (target,) = resolve_targets(ENVIRONMENT, service_options)
     found = [*configuration(target)]
 
     assert any(finding.said.startswith("through the proxy http://proxy.test:3128") for finding in found)
@@ -38,6 +38,6 @@ def test_what_only_informs_is_no_warning_wherever_the_target_is_described(
 
 def test_what_is_likely_wrong_is_a_warning() -> None:
     url = "wss://res.openai.azure.com/openai/v1/realtime?model=voice&api-version=2024-10-01-preview"
-    (target,) = resolve_targets({"KEY": "k" * 32}, Wishes(url=url, api_key_env="KEY"))
+    (target,) = resolve_targets({"KEY": "k" * 32}, ServiceOptions(url=url, api_key_env="KEY"))
 
     assert [finding.state for finding in configuration(target)] == ["ok", "warning"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.finding import Finding, State, any_failed, lines, printable
+from bench.doctor.finding import Finding, FindingState, any_failed, lines, printable
 
 STATES = st.sampled_from(["ok", "warning", "failed", "skipped"])
 WORDS = st.text(st.characters(categories=["L", "N"]), max_size=12)
@@ -14,7 +14,9 @@ TEXTS = st.lists(WORDS, max_size=40).map(" ".join)
 
 
 @given(STATES, TEXTS, TEXTS, st.integers(60, 100))
-def test_no_line_is_wider_than_wanted_and_no_word_is_lost(state: State, said: str, remedy: str, width: int) -> None:
+def test_no_line_is_wider_than_wanted_and_no_word_is_lost(
+    state: FindingState, said: str, remedy: str, width: int
+) -> None:
     shown = list(lines(Finding("tls", state, said, remedy), width))
 
     assert max(map(len, shown)) <= width
@@ -35,7 +37,7 @@ def test_what_a_service_says_cannot_steer_the_terminal() -> None:
 
 
 @pytest.mark.parametrize(("state", "failed"), [("ok", False), ("warning", False), ("skipped", False), ("failed", True)])
-def test_only_what_failed_is_a_failure(state: State, failed: bool) -> None:
+def test_only_what_failed_is_a_failure(state: FindingState, failed: bool) -> None:
     assert any_failed([Finding("x", "ok", ""), Finding("x", state, "")]) is failed
 
 

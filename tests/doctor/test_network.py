@@ -15,7 +15,7 @@ from bench.doctor.explain import NO_PROXY_REMEDY
 from bench.doctor.finding import Finding
 from bench.doctor.network import look_at_network
 from bench.limits import Limits
-from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.target import Target, Way
 from bench.transport.base import Proxy
 from tests.end_to_end.proxies import running_proxy
@@ -28,7 +28,7 @@ DIRECTLY = Way()
 
 def build_target(port: int, way: Way = DIRECTLY, *, tls: bool = False) -> Target:
     url = f"{'wss' if tls else 'ws'}://localhost:{port}/openai/v1/realtime?model=x"
-    (target,) = resolve_targets({}, Wishes(url=url))
+    (target,) = resolve_targets({}, ServiceOptions(url=url))
     return replace(target, way=way)
 
 

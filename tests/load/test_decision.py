@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.load.leading.looks import Looks, is_due
-from bench.load.planning.decision import Plan, asked_sessions, decision_plan, plan_words, scripts_of
+from bench.load.planning.decision import LookPlan, asked_sessions, decision_plan, plan_words, scripts_of
 from bench.load.planning.options import Options
 from bench.load.planning.plays import loaded_parts, prepared_plays
 from bench.load.planning.tasks import script
@@ -44,11 +44,11 @@ Script = dict[str, Any]
 LOOKS = [50, 100, 150]
 
 
-def made(*arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(talk())) -> Plan:
+def made(*arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(talk())) -> LookPlan:
     return decision_plan(Options.of(parsed("--until-decided", *arguments)), pairs, scripts)
 
 
-def asking(folder: Path, thresholds: str, **how: Any) -> Plan:
+def asking(folder: Path, thresholds: str, **how: Any) -> LookPlan:
     """The plan of a run with this file of thresholds."""
     file = folder / "ci.yaml"
     file.write_text(thresholds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.load.leading.lateness import GIVEN_UP, Lateness
+from bench.load.leading.lateness import GIVEN_UP, LatenessWatch
 from reports.looks import decide
 
 LATE = "send_lag 14.2 ms > 10 ms"
@@ -16,7 +16,7 @@ class Told:
     def __init__(self, pairs: int) -> None:
         self.said: list[str] = []
         self.stopped: list[str] = []
-        self.lateness = Lateness(pairs, say=self.said.append, stop=self.stopped.append)
+        self.lateness = LatenessWatch(pairs, say=self.said.append, stop=self.stopped.append)
 
     def consider(self, *seconds: tuple[int, str], turns: int = 200) -> list[bool]:
         """Second after second: (pairs complete, what is late); whether looks wait."""

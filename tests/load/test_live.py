@@ -22,7 +22,7 @@ from bench.load.playing.pairs import order
 from bench.protocol.openai_ga import GA
 from bench.run.part import Part
 from bench.target.credentials import Credential
-from bench.transport.memory import Answer
+from bench.transport.memory import PeerAnswer
 from bench.units import NS_PER_S
 from tests.helpers import Service, created, done, reply, spoken, usage
 from tests.load.actors import Actor
@@ -30,7 +30,7 @@ from tests.load.live_run import Caller, FakeDialer, Stand
 from tests.run.memory_spool import MemorySpool
 
 
-def costly(response_id: str) -> Iterable[Answer]:
+def costly(response_id: str) -> Iterable[PeerAnswer]:
     """An answer that says its tokens."""
     *said, _, _ = reply(GA, response_id)
     return spoken([*said, done(response_id, usage=usage(audio_out=1_000_000))])
@@ -195,7 +195,7 @@ def test_a_step_of_the_wall_clock_moves_no_pair_to_another_block_or_phase(
     stand.play()
     for step_s in (-86_400, 86_400):
         step_ns = step_s * NS_PER_S
-        for module in ("load.playing.live", "run.recorder", "load.playing.upkeep"):
+        for module in ("load.playing.live", "run.recorder", "load.playing.flusher"):
             monkeypatch.setattr(f"bench.{module}.utc_ns", partial(_stepped, step_ns), raising=False)
         stand.play()
     rows = [row for table in ("sessions", "turns") for row in stand.rows(table)]
@@ -364,7 +364,7 @@ def test_a_session_that_cannot_even_be_prepared_leaves_the_start_to_the_next(tmp
 
 
 def test_a_throttled_turn_that_is_its_sessions_last_holds_the_next_session(tmp_path: Path) -> None:
-    def refused(response_id: str) -> Iterable[Answer]:
+    def refused(response_id: str) -> Iterable[PeerAnswer]:
         error = {"type": "requests", "code": "rate_limit_exceeded", "message": "Please try again in 60s."}
         return spoken([created(response_id), done(response_id, "failed", type="failed", error=error)])
 
@@ -394,7 +394,7 @@ def test_a_budget_that_is_spent_ends_the_run_and_no_turn_begins_any_more(tmp_pat
 
 
 def test_an_answer_that_belongs_to_no_turn_is_spent_and_stands_on_its_session(tmp_path: Path) -> None:
-    def answered_twice(response_id: str) -> Iterable[Answer]:
+    def answered_twice(response_id: str) -> Iterable[PeerAnswer]:
         beside = done("beside", usage=usage(audio_out=2_000_000))
         return [*spoken(reply(GA, response_id)), *spoken([created("beside"), beside])]
 

@@ -13,7 +13,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.load.planning.options import Options, add_options
-from bench.target.endpoint import Wishes
+from bench.target.endpoint import ServiceOptions
 from tests import forked
 from tests.simulator_process import ROOT
 
@@ -65,7 +65,7 @@ assert (told.web_host, told.master_bind_host) == ("*", "*"), told
 
 def test_nothing_given_is_nothing_set() -> None:
     assert Options.of(parsed()) == Options(
-        wishes=Wishes(),
+        service_options=ServiceOptions(),
         sessions=None,
         warmup_s=None,
         until_decided=False,
@@ -102,7 +102,7 @@ def test_everything_given_is_taken() -> None:
     )
 
     assert options == Options(
-        wishes=Wishes(
+        service_options=ServiceOptions(
             targets=("a", "b.quick"),
             target_file=Path("there.yaml"),
             url="ws://localhost:1/v1/realtime",

@@ -10,11 +10,11 @@ from bench.load.playing.step_player import perform_all
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
-from bench.transport.memory import Answer
+from bench.transport.memory import PeerAnswer
 from tests.helpers import MS, GuardedTransport, Listening, S, Service, build_script, created, done, play, say
 
 
-def throttled(words: str) -> Callable[[str], Iterable[Answer]]:
+def throttled(words: str) -> Callable[[str], Iterable[PeerAnswer]]:
     """A response that is refused at once."""
     error = {"type": "requests", "code": "rate_limit_exceeded", "message": words}
     return lambda response_id: [

@@ -8,7 +8,7 @@ import pytest
 
 from bench.limits import Limits
 from bench.load.playing import played
-from bench.load.playing.played import Played
+from bench.load.playing.played import RunListener
 from bench.observe.timeline import Timeline
 from bench.protocol.openai_ga import GA
 from bench.run.histograms import MEASURED, WARMUP
@@ -29,13 +29,15 @@ class Ear:
         return lambda *told, **named: self._heard.append((self._name, method, named.get("measured")))
 
 
-def build_played(heard: list[tuple[str, str, Any]], monkeypatch: pytest.MonkeyPatch, phase: str = MEASURED) -> Played:
+def build_played(
+    heard: list[tuple[str, str, Any]], monkeypatch: pytest.MonkeyPatch, phase: str = MEASURED
+) -> RunListener:
     record = Ear("recorder", heard, labels=LABELS, phase=phase)
     arm, progress, watcher = Ear("arm", heard, label="west"), Ear("progress", heard), Ear("watcher", heard)
     monkeypatch.setattr(played, "dashboard", Ear("dashboard", heard))
     timeline = Timeline(AT_NS, 1, Limits(), GA)
     told = cast(Any, (record, timeline, arm, progress, watcher))
-    return Played(*told, hide=str, fire=lambda **_: None)
+    return RunListener(*told, hide=str, fire=lambda **_: None)
 
 
 def test_a_turn_is_recorded_before_anybody_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -645,7 +645,7 @@ def test_the_network_is_that_of_each_turn_s_end_and_retransmissions_count_from_t
         talk.hear(1_000 * number + 10, *reply(GA, f"r{number}"))
         asked.append(talk.timeline.awaits_network)
         if network is not None:
-            talk.timeline.tell(inputs.Measured(*network))
+            talk.timeline.tell(inputs.NetworkMeasured(*network))
         talk.take(1_000 * number + 20)
 
     assert asked == [False, True] * 3

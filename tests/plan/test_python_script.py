@@ -15,9 +15,9 @@ from bench.plan.script import (
     AskTurn,
     Expect,
     Pause,
+    ScriptTurn,
     Step,
     TextTurn,
-    Turn,
     WavTurn,
     ask_turn,
     build_script,
@@ -194,7 +194,7 @@ def test_what_a_turn_gets_can_be_expected_of_it(kind: str, output: str, detectio
 ANSWERED = ("audio_", "transcript_")
 
 
-def can_come(event: str, turn: Turn, session: SessionSettings) -> bool:
+def can_come(event: str, turn: ScriptTurn, session: SessionSettings) -> bool:
     try:
         check_expected(expect(event, 1), turn, session)
     except UsageError:

@@ -138,7 +138,7 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
         st.sampled_from([*ARRIVALS]),
     ),
     st.sampled_from([Network(5, 4, 1), Network(6, 4, 3, "proxy")]).map(
-        lambda network: lambda timeline, now_ns: timeline.tell(inputs.Measured(*network))
+        lambda network: lambda timeline, now_ns: timeline.tell(inputs.NetworkMeasured(*network))
     ),
     st.just(lambda timeline, now_ns: timeline.expire(now_ns)),
     st.just(lambda timeline, now_ns: timeline.take(now_ns)),
@@ -193,7 +193,7 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
         hears(transcribed(item)),
         hears(done(response, usage=usage(audio_out=3))),
         OTHERS,
-        st.just(lambda timeline, now_ns: timeline.tell(inputs.Measured(6, 4, now_ns % 9))),
+        st.just(lambda timeline, now_ns: timeline.tell(inputs.NetworkMeasured(6, 4, now_ns % 9))),
         st.just(lambda timeline, now_ns: timeline.take(now_ns)),
     ]
 
@@ -424,7 +424,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.Sent("session.update", AT_NS + MS, 99, 7, 3, 4_800, {"speech_end": MS}, True),
         inputs.Transmitted(3, AT_NS + MS, True),
         inputs.Expected("response_done", AT_NS + MS),
-        inputs.Measured(6, 4, 3, "proxy"),
+        inputs.NetworkMeasured(6, 4, 3, "proxy"),
         inputs.Expired(AT_NS + MS),
         inputs.GaveUp(),
         inputs.Failed("abandoned", AT_NS + MS, "the run ended"),

@@ -17,7 +17,7 @@ from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import LogNormal, Profile, default_profile
 from bench.simulator.quota import Quota
 from bench.simulator.voice import RATE_HZ, build_reply
-from bench.simulator.wire import AZURE_GA, GA, Dialect, Ids
+from bench.simulator.wire import AZURE_GA, GA, Ids, WireDialect
 
 AT_NS = 1_000_000_000_000
 MS = 1_000_000
@@ -40,7 +40,7 @@ def build_profile(**changes: Any) -> Profile:
 
 
 def build_behaviour(
-    dialect: Dialect = AZURE_GA, *, seed: int = 1, quota: Quota | None = None, **changes: Any
+    dialect: WireDialect = AZURE_GA, *, seed: int = 1, quota: Quota | None = None, **changes: Any
 ) -> Behaviour:
     """An open session with `HELLO` as its only reply; `changes` go into the profile."""
     rng, ids, profile = np.random.default_rng(seed), Ids("a" * 12), build_profile(**changes)
@@ -70,7 +70,7 @@ def noise(samples: int, amplitude: int) -> Samples:
     return np.where(np.arange(samples) // 200 % 2, amplitude, -amplitude).astype(np.int16)
 
 
-def hearing(dialect: Dialect, detection: Any, name: AudioFormatName = "pcm16", model: str = "") -> dict[str, Any]:
+def hearing(dialect: WireDialect, detection: Any, name: AudioFormatName = "pcm16", model: str = "") -> dict[str, Any]:
     """The session.update that sets turn detection, input format and, if a model is named, transcription."""
     transcription = {"model": model} if model else None
     if dialect.names is not GA:
@@ -123,7 +123,7 @@ def squeezed(names: list[str]) -> list[str]:
 def listening(
     detection: Any = VAD,
     *,
-    dialect: Dialect = AZURE_GA,
+    dialect: WireDialect = AZURE_GA,
     name: AudioFormatName = "pcm16",
     model: str = "",
     seed: int = 1,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bench.protocol import openai_ga
 from bench.protocol.settings import SessionSettings
 from bench.protocol.simulated import SIMULATOR_MARK
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, Dialect
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,
@@ -43,7 +43,7 @@ def error_of(events: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_session_opens_by_itself(dialect: Dialect) -> None:
+def test_a_session_opens_by_itself(dialect: WireDialect) -> None:
     (created,) = drain(build_behaviour(dialect))
 
     assert created["type"] == "session.created"
@@ -52,7 +52,7 @@ def test_a_session_opens_by_itself(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_session_says_that_it_is_simulated_and_may_be_sent_back_so(dialect: Dialect) -> None:
+def test_a_session_says_that_it_is_simulated_and_may_be_sent_back_so(dialect: WireDialect) -> None:
     behaviour = build_behaviour(dialect)
     kind = {"type": "realtime"} if dialect.names is GA else {}
     update = {"type": "session.update", "session": {**kind, SIMULATOR_MARK: True, "instructions": "Hum."}}
@@ -144,7 +144,7 @@ def test_audio_comes_at_the_generation_speed() -> None:
     ],
 )
 def test_an_answer_comes_in_the_format_that_was_asked_for(
-    dialect: Dialect, response: dict[str, Any], bytes_per_ms: int
+    dialect: WireDialect, response: dict[str, Any], bytes_per_ms: int
 ) -> None:
     events = answers(build_behaviour(dialect), {"type": "response.create", "response": response})
 
@@ -370,7 +370,7 @@ def test_the_effective_session_is_told_whole_after_an_update() -> None:
     ],
 )
 def test_an_update_with_one_fault_changes_nothing(
-    dialect: Dialect, session: dict[str, Any], code: str, param: str
+    dialect: WireDialect, session: dict[str, Any], code: str, param: str
 ) -> None:
     behaviour = build_behaviour(dialect)
     before = behaviour.session
@@ -524,7 +524,7 @@ HOSTILE = st.fixed_dictionaries(
     script=st.lists(st.tuples(SENSIBLE | HOSTILE, st.integers(0, 2_000 * MS)), max_size=12),
 )
 def test_nothing_raises_and_each_response_that_was_created_is_done_once(
-    dialect: Dialect, script: list[tuple[dict[str, Any], int]]
+    dialect: WireDialect, script: list[tuple[dict[str, Any], int]]
 ) -> None:
     behaviour, now_ns, events = build_behaviour(dialect, rate_limits="both"), AT_NS, []
     for event, pause_ns in script:

@@ -13,7 +13,7 @@ from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA_FORMATS
 from bench.simulator.cap import AUDIO_ANSWER_TEXT_TOKENS
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, Dialect
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
 from tests.simulator.builders import REPLY, answers, build_behaviour, one, without_deltas
 
 DIALECTS = (AZURE_GA, AZURE_PREVIEW)
@@ -25,7 +25,7 @@ FIRST_WITH_AUDIO = LEAD + AUDIO_ANSWER_TEXT_TOKENS + 1
 """The smallest cap with room for a token of audio, behind as much transcript as is ahead of it."""
 
 
-def asked(cap: Any, *, dialect: Dialect = AZURE_GA, audio: bool = True, name: AudioFormatName = "pcm16") -> Any:
+def asked(cap: Any, *, dialect: WireDialect = AZURE_GA, audio: bool = True, name: AudioFormatName = "pcm16") -> Any:
     """A response.create with a cap; None: without."""
     output: dict[str, Any] = {} if cap is None else {"max_output_tokens": cap}
     if dialect.names is GA:
@@ -36,7 +36,7 @@ def asked(cap: Any, *, dialect: Dialect = AZURE_GA, audio: bool = True, name: Au
     return {"type": "response.create", "response": output}
 
 
-def answered(dialect: Dialect, *events: Any) -> list[dict[str, Any]]:
+def answered(dialect: WireDialect, *events: Any) -> list[dict[str, Any]]:
     return answers(build_behaviour(dialect, transcript_lead_deltas=(LEAD, LEAD)), *events)
 
 
@@ -64,7 +64,7 @@ def audio_of(events: list[dict[str, Any]]) -> bytes:
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(("audio", "cap"), [(True, FIRST_WITH_AUDIO), (True, 30), (True, WHOLE - 1), (False, 4)])
 def test_an_answer_ends_as_incomplete_with_as_many_tokens_as_the_cap_allows(
-    dialect: Dialect, audio: bool, cap: int
+    dialect: WireDialect, audio: bool, cap: int
 ) -> None:
     done = response_done(answered(dialect, asked(cap, dialect=dialect, audio=audio)))
 
@@ -76,7 +76,7 @@ def test_an_answer_ends_as_incomplete_with_as_many_tokens_as_the_cap_allows(
 @given(cap=st.integers(1, WHOLE + 9), dialect=st.sampled_from(DIALECTS), audio=st.booleans(),
        name=st.sampled_from([*GA_FORMATS]))  # fmt: skip
 def test_a_cut_answer_is_the_beginning_of_the_whole_one_and_its_usage_is_of_what_was_said(
-    cap: int, dialect: Dialect, audio: bool, name: AudioFormatName
+    cap: int, dialect: WireDialect, audio: bool, name: AudioFormatName
 ) -> None:
     whole = answered(dialect, asked(None, dialect=dialect, audio=audio, name=name))
     cut = answered(dialect, asked(cap, dialect=dialect, audio=audio, name=name))
@@ -112,7 +112,7 @@ def test_a_cap_that_the_answer_does_not_reach_changes_nothing(cap: Any) -> None:
     ],
 )
 def test_the_session_s_cap_is_that_of_its_responses_unless_they_say_another(
-    dialect: Dialect, session: dict[str, Any]
+    dialect: WireDialect, session: dict[str, Any]
 ) -> None:
     update = {"type": "session.update", "session": session}
 

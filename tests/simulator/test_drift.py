@@ -9,21 +9,22 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bench.simulator.drift import Drift
+from bench.simulator.drift import DelayDrift
 from tests.simulator_process import ROOT
 
 SD, TIME_CONSTANT_S = 0.3, 20.0
 SEEDS = 2000
 FAR_NS = 90 * 86_400 * 10**9  # a host that has been up for three months
 LOOK = (
-    "from bench.simulator.drift import Drift; d = Drift(0.3, 20.0, 7); print(*(d.factor(s * 10**9).hex() for s in {}))"
+    "from bench.simulator.drift import DelayDrift; d = DelayDrift(0.3, 20.0, 7);"
+    " print(*(d.factor(s * 10**9).hex() for s in {}))"
 )
 
 
 def logarithms(at_s: float, seeds: int = SEEDS) -> npt.NDArray[np.float64]:
     """The process at one instant, for many seeds."""
     at_ns = FAR_NS + int(at_s * 1e9)
-    return np.log([Drift(SD, TIME_CONSTANT_S, seed).factor(at_ns) for seed in range(seeds)])
+    return np.log([DelayDrift(SD, TIME_CONSTANT_S, seed).factor(at_ns) for seed in range(seeds)])
 
 
 @pytest.mark.parametrize("at_s", [0, 777.7])
@@ -44,7 +45,7 @@ def test_its_autocorrelation_falls_exponentially(lag_s: float) -> None:
 
 
 def test_one_seed_alone_has_that_autocorrelation_over_a_long_time() -> None:
-    drift, step_s = Drift(SD, TIME_CONSTANT_S, 5), 5.0
+    drift, step_s = DelayDrift(SD, TIME_CONSTANT_S, 5), 5.0
     seen = np.log([drift.factor(FAR_NS + int(place * step_s * 1e9)) for place in range(8000)])
 
     for lag in (1, 2, 4, 8):
@@ -54,7 +55,7 @@ def test_one_seed_alone_has_that_autocorrelation_over_a_long_time() -> None:
 
 def test_it_is_the_same_function_in_another_process() -> None:
     seconds = [0, 1, 12_345, 10_000_000]
-    drift = Drift(0.3, 20.0, 7)
+    drift = DelayDrift(0.3, 20.0, 7)
 
     other = subprocess.run(
         [sys.executable, "-c", LOOK.format(seconds)], cwd=ROOT, capture_output=True, text=True, check=True
@@ -64,8 +65,8 @@ def test_it_is_the_same_function_in_another_process() -> None:
 
 
 def test_another_seed_drifts_otherwise() -> None:
-    assert Drift(0.3, 20.0, 1).factor(FAR_NS) != Drift(0.3, 20.0, 2).factor(FAR_NS)
+    assert DelayDrift(0.3, 20.0, 1).factor(FAR_NS) != DelayDrift(0.3, 20.0, 2).factor(FAR_NS)
 
 
 def test_without_spread_there_is_no_drift() -> None:
-    assert Drift(0.0, 20.0, 1).factor(FAR_NS) == 1.0
+    assert DelayDrift(0.0, 20.0, 1).factor(FAR_NS) == 1.0

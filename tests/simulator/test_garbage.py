@@ -12,7 +12,7 @@ import pytest
 
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.handshake import Accepted, Door
-from bench.simulator.server import Offer, Server, Worker, listen
+from bench.simulator.server import Offer, Server, ServerWorker, listen
 from tests.simulator.builders import CREATE, LATER_NS, REPLY, VAD, build_profile, drain, listening, sound, talk
 from tests.simulator.test_server import CREATE_FRAME, UPGRADE
 from tests.simulator_process import GUARD_S
@@ -77,7 +77,7 @@ def test_a_connection_that_has_ended_is_freed(last: bytes) -> None:
     async def play() -> _Watched:
         loop = asyncio.get_running_loop()
         listener = listen("127.0.0.1", 0)
-        server = _Watched(Offer(build_profile(), [REPLY], 1, Door()), listener, loop, Worker(0, 1, 0))
+        server = _Watched(Offer(build_profile(), [REPLY], 1, Door()), listener, loop, ServerWorker(0, 1, 0))
         with socket.create_connection(listener.getsockname()) as client:
             client.setblocking(False)
             await loop.sock_sendall(client, UPGRADE + CREATE_FRAME)

@@ -8,10 +8,10 @@ from itertools import count
 import pytest
 
 from bench.simulator.handshake import Accepted, Door, judge
-from bench.simulator.refusals import AZURE, Refused
+from bench.simulator.refusals import AZURE, RefusedUpgrade
 from bench.simulator.refusals import OPENAI as COMPLAINTS
-from bench.simulator.tokens import Tokens
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, Dialect
+from bench.simulator.tokens import TokenIssuer
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
 GA = "/openai/v1/realtime?model=gpt-realtime"
@@ -31,7 +31,7 @@ NOW_S = 1_800_000_000.0
         (OPENAI, {"openai-beta": "realtime=v1"}, OPENAI_PREVIEW),
     ],
 )
-def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str, str], dialect: Dialect) -> None:
+def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str, str], dialect: WireDialect) -> None:
     verdict = judge(target, headers, Door(), NOW_S)
 
     assert isinstance(verdict, Accepted)
@@ -61,7 +61,7 @@ def test_azure_names_the_model_behind_the_deployment() -> None:
 def test_azure_refuses_before_the_upgrade(target: str, status: int, code: str) -> None:
     verdict = judge(target, {}, Door(), NOW_S)
 
-    assert isinstance(verdict, Refused)
+    assert isinstance(verdict, RefusedUpgrade)
     assert verdict.status == status
     assert json.loads(verdict.body)["error"]["code"] == code
 
@@ -88,7 +88,7 @@ def test_azure_refuses_a_wrong_key_and_does_not_repeat_it(headers: dict[str, str
     for target in (PREVIEW, GA):
         verdict = judge(target, headers, Door(KEY), NOW_S)
 
-        assert isinstance(verdict, Refused)
+        assert isinstance(verdict, RefusedUpgrade)
         assert (verdict.status, verdict.code) == (401, "401")
         assert KEY not in verdict.body
 
@@ -105,9 +105,9 @@ def test_openai_accepts_the_upgrade_and_complains_then() -> None:
     assert no_model.complaint.close_code == 4000
 
 
-def tokens(life_s: float = 5) -> Tokens:
+def tokens(life_s: float = 5) -> TokenIssuer:
     secrets = count()
-    return Tokens(life_s, lambda: f"secret{next(secrets)}")
+    return TokenIssuer(life_s, lambda: f"secret{next(secrets)}")
 
 
 @pytest.mark.parametrize("target", [PREVIEW, GA, OPENAI])
@@ -127,7 +127,7 @@ def test_a_token_opens_as_long_as_it_lives_and_is_known_by_its_number(target: st
         assert expired.complaint is not None
         assert expired.complaint.code == "invalid_api_key"
     else:
-        assert isinstance(expired, Refused)
+        assert isinstance(expired, RefusedUpgrade)
         assert (expired.status, expired.code) == (401, "401")
         assert "expired" in expired.message
         assert issued.token not in expired.body
@@ -137,7 +137,7 @@ def test_a_token_opens_as_long_as_it_lives_and_is_known_by_its_number(target: st
 def test_where_tokens_are_asked_for_nothing_else_opens(headers: dict[str, str]) -> None:
     verdict = judge(GA, headers, Door(tokens=tokens()), NOW_S)
 
-    assert isinstance(verdict, Refused)
+    assert isinstance(verdict, RefusedUpgrade)
     assert verdict.status == 401
 
 
@@ -171,7 +171,7 @@ def test_a_key_goes_on_opening_beside_tokens() -> None:
 def test_azure_refuses_by_name(target: str, name: str, status: int, code: str) -> None:
     verdict = judge(target, {"api-key": KEY}, Door(KEY, refuse=name), NOW_S)
 
-    assert isinstance(verdict, Refused)
+    assert isinstance(verdict, RefusedUpgrade)
     assert verdict.status == status
     assert set(json.loads(verdict.body)["error"]) == {"code", "message"}
     assert json.loads(verdict.body)["error"]["code"] == code
@@ -211,5 +211,5 @@ def test_azure_takes_ten_headers_of_a_clients_own(custom: int, refused: bool) ->
 
     verdicts = [judge(target, headers, Door(), NOW_S) for target in (PREVIEW, GA)]
 
-    assert [isinstance(verdict, Refused) and verdict.status == 431 for verdict in verdicts] == [refused, refused]
+    assert [isinstance(verdict, RefusedUpgrade) and verdict.status == 431 for verdict in verdicts] == [refused, refused]
     assert isinstance(judge(OPENAI, headers, Door(), NOW_S), Accepted)

@@ -8,8 +8,8 @@ from itertools import count
 import pytest
 
 from bench.errors import UsageError
-from bench.simulator.identity import SLOW_S, Answer, Fault, Identity, parse_fault
-from bench.simulator.tokens import Tokens
+from bench.simulator.identity import SLOW_S, Fault, Identity, TokenAnswer, parse_fault
+from bench.simulator.tokens import TokenIssuer
 
 SECRET = "header-secret"
 RESOURCE = "https://cognitiveservices.azure.com"
@@ -19,10 +19,10 @@ NOW_S = 1_800_000_000.0
 
 def endpoint(fault: Fault | None = None) -> Identity:
     secrets = count()
-    return Identity(Tokens(5, lambda: f"secret{next(secrets)}"), SECRET, fault)
+    return Identity(TokenIssuer(5, lambda: f"secret{next(secrets)}"), SECRET, fault)
 
 
-def ask(identity: Identity, target: str = TARGET, secret: str = SECRET, method: str = "GET") -> Answer:
+def ask(identity: Identity, target: str = TARGET, secret: str = SECRET, method: str = "GET") -> TokenAnswer:
     return identity.answer(method, target, {"x-identity-header": secret}, NOW_S)
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import FORMATS
-from bench.simulator.input_audio import InputAudio, Speech
-from bench.simulator.session import Detection, Input
+from bench.simulator.input_audio import InputAudio, SpeechEdge
+from bench.simulator.session import Detection, InputSettings
 from tests.simulator.builders import sound
 
 NAMES: tuple[AudioFormatName, ...] = ("pcm16", "g711_ulaw", "g711_alaw")
@@ -20,17 +20,17 @@ SERVER_VAD = Detection("server_vad")
 SILENCE_MS = 200
 
 
-def heard(name: AudioFormatName = "pcm16", detection: Detection | None = SERVER_VAD) -> Input:
-    return Input(FORMATS[name], detection, None)
+def heard(name: AudioFormatName = "pcm16", detection: Detection | None = SERVER_VAD) -> InputSettings:
+    return InputSettings(FORMATS[name], detection, None)
 
 
 def speech_in(
     audio: bytes, sizes: Sequence[int] = (4800,), name: AudioFormatName = "pcm16", stream: InputAudio | None = None
-) -> list[Speech]:
+) -> list[SpeechEdge]:
     """What is heard in audio that is appended in pieces of these sizes, over and over."""
     stream = stream or InputAudio()
     stream.set_silence(SILENCE_MS)
-    found: list[Speech] = []
+    found: list[SpeechEdge] = []
     for size in cycle(sizes):
         if not audio:
             break
@@ -46,8 +46,8 @@ def test_speech_is_found_at_its_bytes_in_every_format(name: AudioFormatName) -> 
     found = speech_in(sound(0, 300, 500, 400, name=name), [100 * a_ms], name)
 
     assert found == [
-        Speech(True, 300 * a_ms, 300, 330),
-        Speech(False, 800 * a_ms, 300, 1000),
+        SpeechEdge(True, 300 * a_ms, 300, 330),
+        SpeechEdge(False, 800 * a_ms, 300, 1000),
     ]
 
 
@@ -85,8 +85,8 @@ def test_speech_goes_on_through_a_change_of_format() -> None:
 
     after = speech_in(sound(200, 300, name="g711_ulaw"), [800], "g711_ulaw", stream)
 
-    assert before == [Speech(True, 4800, 100, 130)]
-    assert after == [Speech(False, 400 * 48 + 200 * 8, 100, 800)]
+    assert before == [SpeechEdge(True, 4800, 100, 130)]
+    assert after == [SpeechEdge(False, 400 * 48 + 200 * 8, 100, 800)]
 
 
 def test_an_end_in_the_earlier_format_is_found_there() -> None:
@@ -95,7 +95,7 @@ def test_an_end_in_the_earlier_format_is_found_there() -> None:
 
     (ended,) = speech_in(sound(0, 200, name="g711_alaw"), [800], "g711_alaw", stream)
 
-    assert ended == Speech(False, 300 * 48, 0, 505)
+    assert ended == SpeechEdge(False, 300 * 48, 0, 505)
 
 
 def test_audio_that_nobody_listened_to_moves_the_clock_and_is_never_speech() -> None:
@@ -105,7 +105,7 @@ def test_audio_that_nobody_listened_to_moves_the_clock_and_is_never_speech() -> 
     found = speech_in(sound(300), stream=stream)
 
     assert unheard == []
-    assert found == [Speech(True, 2000 * 48, 2000, 2030)]
+    assert found == [SpeechEdge(True, 2000 * 48, 2000, 2030)]
 
 
 def test_an_emptied_buffer_has_forgotten_the_speech() -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from bench.simulator.lateness import Lateness, Tally, summary
+from bench.simulator.lateness import LatenessCounts, Tally, summary
 
 
-def late(*late_ns: int) -> Lateness:
-    lateness = Lateness()
+def late(*late_ns: int) -> LatenessCounts:
+    lateness = LatenessCounts()
     for one_ns in late_ns:
         lateness.add(one_ns)
     return lateness
 
 
-def served(lateness: Lateness, *, sessions: int = 1, refused: int = 0) -> Tally:
+def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0) -> Tally:
     return Tally(sessions, refused, 0.5, lateness)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bench.simulator.quota import Limits, Quota
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Dialect
+from bench.simulator.quota import Quota, QuotaLimits
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import AT_NS, CREATE, SECOND, answers, build_behaviour, drain, one, types, user_text
 
 
 @pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
-def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: Dialect) -> None:
-    behaviour = build_behaviour(dialect, quota=Quota(Limits(tokens_per_min=60)))
+def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: WireDialect) -> None:
+    behaviour = build_behaviour(dialect, quota=Quota(QuotaLimits(tokens_per_min=60)))
     answers(behaviour, CREATE)
 
     created, done, limits = answers(behaviour, CREATE)
@@ -29,7 +29,7 @@ def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: Diale
 
 
 def test_a_session_that_was_throttled_goes_on() -> None:
-    behaviour = build_behaviour(quota=Quota(Limits(requests_per_min=1)))
+    behaviour = build_behaviour(quota=Quota(QuotaLimits(requests_per_min=1)))
 
     statuses = [one(answers(behaviour, CREATE), "response.done")["response"]["status"] for _ in range(2)]
     behaviour.receive(CREATE, AT_NS + 60 * SECOND)
@@ -39,7 +39,7 @@ def test_a_session_that_was_throttled_goes_on() -> None:
 
 
 def test_the_sessions_of_a_server_share_its_quota() -> None:
-    quota = Quota(Limits(requests_per_min=3))
+    quota = Quota(QuotaLimits(requests_per_min=3))
 
     statuses = [
         one(answers(build_behaviour(quota=quota), CREATE), "response.done")["response"]["status"] for _ in range(5)
@@ -49,7 +49,7 @@ def test_the_sessions_of_a_server_share_its_quota() -> None:
 
 
 def test_rate_limits_show_input_and_output_as_usage_counts_them_less_what_came_back() -> None:
-    events = answers(build_behaviour(quota=Quota(Limits(tokens_per_min=200))), CREATE)
+    events = answers(build_behaviour(quota=Quota(QuotaLimits(tokens_per_min=200))), CREATE)
 
     usage = one(events, "response.done")["response"]["usage"]
     limits = one(events, "rate_limits.updated")
@@ -62,7 +62,7 @@ def test_rate_limits_show_input_and_output_as_usage_counts_them_less_what_came_b
 
 
 def test_what_was_said_is_charged_when_it_is_done() -> None:
-    quota = Quota(Limits(tokens_per_min=1_000_000))
+    quota = Quota(QuotaLimits(tokens_per_min=1_000_000))
     behaviour = build_behaviour(quota=quota)
     drain(behaviour)
     behaviour.receive(CREATE, AT_NS)
@@ -75,7 +75,7 @@ def test_what_was_said_is_charged_when_it_is_done() -> None:
 
 
 def test_a_failed_response_lets_the_next_one_find_the_same_cache() -> None:
-    quota = Quota(Limits(requests_per_min=2))
+    quota = Quota(QuotaLimits(requests_per_min=2))
     behaviour = build_behaviour(quota=quota)
     answers(behaviour, user_text("x" * 4000), CREATE)
 
@@ -90,7 +90,7 @@ def test_a_failed_response_lets_the_next_one_find_the_same_cache() -> None:
 
 def test_limits_with_room_change_no_event_but_the_one_that_tells_of_them() -> None:
     free = answers(build_behaviour(), user_text(), CREATE)
-    limited = answers(build_behaviour(quota=Quota(Limits(1000, 1000, 10**6))), user_text(), CREATE)
+    limited = answers(build_behaviour(quota=Quota(QuotaLimits(1000, 1000, 10**6))), user_text(), CREATE)
 
     assert limited[:-1] == free[:-1]
     assert limited[-1]["rate_limits"] != free[-1]["rate_limits"]

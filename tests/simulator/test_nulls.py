@@ -17,7 +17,7 @@ from openai.types.beta.realtime.session_update_event import SessionClientSecret
 from openai.types.realtime.realtime_conversation_item_user_message import Content
 from pydantic import BaseModel
 
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, Dialect
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 from tests.simulator.builders import answers, build_behaviour, user_text
 
 GA_TYPES = {
@@ -99,7 +99,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("dialect", "message"), CASES)
-def test_a_null_is_taken_wherever_the_sdk_may_send_one(dialect: Dialect, message: dict[str, Any]) -> None:
+def test_a_null_is_taken_wherever_the_sdk_may_send_one(dialect: WireDialect, message: dict[str, Any]) -> None:
     assert [event for event in answers(build_behaviour(dialect), message) if event["type"] == "error"] == []
 
 
@@ -113,7 +113,7 @@ def test_the_types_hold_what_is_looked_for() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_null_for_a_setting_leaves_it_as_it_was(dialect: Dialect) -> None:
+def test_a_null_for_a_setting_leaves_it_as_it_was(dialect: WireDialect) -> None:
     voice: dict[str, Any] = (
         {"type": "realtime", "audio": {"output": {"voice": None}, "input": None}}
         if dialect.names is GA

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from bench.simulator.drift import Drift
+from bench.simulator.drift import DelayDrift
 from bench.simulator.profile import LogNormal, default_profile, load_profile
-from bench.simulator.quota import Limits
+from bench.simulator.quota import QuotaLimits
 
 
 def test_the_default_profile_assumes_450_and_900_ms_to_first_audio() -> None:
@@ -96,8 +96,8 @@ def test_a_profile_says_what_is_refused_limited_and_drifting(tmp_path: Path) -> 
     profile = load_profile(path)
 
     assert (profile.refuse, profile.session_cap_s) == ("throttled", 2.5)
-    assert profile.limits == Limits(tokens_per_min=6000)
-    assert profile.drift == Drift(0.2, 30, 4)
+    assert profile.limits == QuotaLimits(tokens_per_min=6000)
+    assert profile.drift == DelayDrift(0.2, 30, 4)
 
 
 @pytest.mark.parametrize(

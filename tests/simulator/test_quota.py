@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.quota import MINUTE_NS, Allowance, Limits, Quota, duration
+from bench.simulator.quota import MINUTE_NS, Allowance, Quota, QuotaLimits, duration
 from tests.simulator.builders import AT_NS, SECOND
 
 requests = st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 50)), max_size=60)
@@ -66,7 +66,7 @@ def test_what_is_above_the_limit_needs_the_whole_of_it() -> None:
 
 
 def test_connections_beyond_the_limit_wait_and_cost_nothing() -> None:
-    quota = Quota(Limits(connections_per_min=2))
+    quota = Quota(QuotaLimits(connections_per_min=2))
 
     waits = [quota.connect(AT_NS) for _ in range(4)]
 
@@ -75,7 +75,7 @@ def test_connections_beyond_the_limit_wait_and_cost_nothing() -> None:
 
 
 def test_a_response_that_does_not_fit_says_what_there_is_and_takes_nothing() -> None:
-    quota = Quota(Limits(requests_per_min=10, tokens_per_min=40_000))
+    quota = Quota(QuotaLimits(requests_per_min=10, tokens_per_min=40_000))
     assert quota.respond(39_669, "gpt-realtime", AT_NS) is None
 
     refused = [quota.respond(800, "gpt-realtime", AT_NS) for _ in range(20)]
@@ -91,7 +91,7 @@ def test_a_response_that_does_not_fit_says_what_there_is_and_takes_nothing() -> 
 
 
 def test_requests_are_limited_beside_tokens() -> None:
-    quota = Quota(Limits(requests_per_min=1, tokens_per_min=1000))
+    quota = Quota(QuotaLimits(requests_per_min=1, tokens_per_min=1000))
     quota.respond(10, "m", AT_NS)
 
     refused = quota.respond(10, "m", AT_NS + SECOND)
@@ -102,7 +102,7 @@ def test_requests_are_limited_beside_tokens() -> None:
 
 
 def test_what_was_said_is_charged_and_may_overdraw() -> None:
-    quota = Quota(Limits(tokens_per_min=100))
+    quota = Quota(QuotaLimits(tokens_per_min=100))
     quota.respond(50, "m", AT_NS)
 
     quota.spend(100, AT_NS)
@@ -114,7 +114,7 @@ def test_what_was_said_is_charged_and_may_overdraw() -> None:
 
 
 def test_an_upgrade_shows_what_is_left() -> None:
-    quota = Quota(Limits(connections_per_min=4, tokens_per_min=6000))
+    quota = Quota(QuotaLimits(connections_per_min=4, tokens_per_min=6000))
     quota.connect(AT_NS)
 
     assert quota.headers(AT_NS) == {
@@ -128,7 +128,7 @@ def test_an_upgrade_shows_what_is_left() -> None:
 
 
 def test_without_limits_nothing_is_counted() -> None:
-    quota = Quota(Limits())
+    quota = Quota(QuotaLimits())
     quota.spend(10**9, AT_NS)
 
     assert {quota.connect(AT_NS) for _ in range(1000)} == {0}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.drift import Drift
+from bench.simulator.drift import DelayDrift
 from bench.simulator.schedule import Delta, audio_schedule, in_bursts, text_schedule
 from tests.simulator.builders import AT_NS, REPLY, build_profile
 
@@ -25,7 +25,7 @@ def test_instants_never_run_backwards(seed: int, late_ns: int, burst: int, audio
     assert [delta.place for delta in schedule.deltas if not delta.audio] == list(range(len(REPLY.tokens)))
 
 
-DRIFT = Drift(0.5, 30.0, 3)
+DRIFT = DelayDrift(0.5, 30.0, 3)
 
 
 @given(seed=st.integers(0, 1000), audio=st.booleans(), at_s=st.integers(0, 10_000))

@@ -8,7 +8,7 @@ import pytest
 
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.turns import semantic_silence_ms
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Dialect
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     CREATE,
@@ -49,7 +49,7 @@ def test_eagerness_scales_the_silence_up_to_its_cap(drawn_ms: float, eagerness: 
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_semantic_vad_waits_for_its_drawn_silence(dialect: Dialect) -> None:
+def test_semantic_vad_waits_for_its_drawn_silence(dialect: WireDialect) -> None:
     behaviour = listening({"type": "semantic_vad"}, dialect=dialect, delays={"semantic_end": 700})
 
     events = talk(behaviour, sound(0, 500, 800, 600, 300, 900)) + drain(behaviour)

@@ -11,7 +11,7 @@ import pytest
 
 from bench.clock import enable_stamps, monotonic_ns
 from bench.simulator import stream
-from bench.simulator.stream import Stream
+from bench.simulator.stream import ServerStream
 from tests.simulator_process import GUARD_S
 
 
@@ -19,7 +19,7 @@ from tests.simulator_process import GUARD_S
 class Pair:
     """A stream and its peer. `ended` is set when the stream's socket is gone."""
 
-    stream: Stream
+    stream: ServerStream
     peer: socket.socket
     received: list[tuple[bytes, int, bool]] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -40,7 +40,7 @@ def with_pair(check: Callable[[Pair], Awaitable[None]]) -> None:
         sock.setblocking(False)
         enable_stamps(sock)
         loop = asyncio.get_running_loop()
-        stream = Stream(loop, sock, None, lambda *read: pair.received.append(read), lambda: pair.ended.set())
+        stream = ServerStream(loop, sock, None, lambda *read: pair.received.append(read), lambda: pair.ended.set())
         pair = Pair(stream, peer)
         with peer:
             await check(pair)

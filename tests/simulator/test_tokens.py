@@ -9,7 +9,7 @@ import secrets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.tokens import Tokens
+from bench.simulator.tokens import TokenIssuer
 
 NOW_S = 1_800_000_000.5
 
@@ -21,7 +21,7 @@ def claims(token: str) -> dict[str, object]:
 
 
 def test_a_token_has_three_parts_and_the_claims_that_credentials_read() -> None:
-    issued = Tokens(60, secrets.token_urlsafe).issue("https://cognitiveservices.azure.com", NOW_S)
+    issued = TokenIssuer(60, secrets.token_urlsafe).issue("https://cognitiveservices.azure.com", NOW_S)
 
     assert len(issued.token.split(".")) == 3
     assert {"aud", "exp", "oid", "tid"} <= set(claims(issued.token))
@@ -31,7 +31,7 @@ def test_a_token_has_three_parts_and_the_claims_that_credentials_read() -> None:
 
 @given(life_s=st.floats(0.5, 1e5), now_s=st.floats(1e9, 2e9), later=st.floats(0, 2))
 def test_a_token_lives_until_the_second_that_it_names(life_s: float, now_s: float, later: float) -> None:
-    tokens = Tokens(life_s, secrets.token_urlsafe)
+    tokens = TokenIssuer(life_s, secrets.token_urlsafe)
     issued = tokens.issue("r", now_s)
     then_s = now_s + later * life_s
 
@@ -40,7 +40,7 @@ def test_a_token_lives_until_the_second_that_it_names(life_s: float, now_s: floa
 
 
 def test_tokens_of_one_instant_differ_and_count_up() -> None:
-    tokens = Tokens(5, secrets.token_urlsafe)
+    tokens = TokenIssuer(5, secrets.token_urlsafe)
 
     issued = [tokens.issue("r", NOW_S) for _ in range(100)]
 
@@ -49,14 +49,14 @@ def test_tokens_of_one_instant_differ_and_count_up() -> None:
 
 
 def test_what_was_never_issued_is_dead() -> None:
-    tokens = Tokens(5, secrets.token_urlsafe)
+    tokens = TokenIssuer(5, secrets.token_urlsafe)
     token = tokens.issue("r", NOW_S).token
 
     assert tokens.living(token + "x", NOW_S) is None
-    assert Tokens(5, secrets.token_urlsafe).living(token, NOW_S) is None
+    assert TokenIssuer(5, secrets.token_urlsafe).living(token, NOW_S) is None
 
 
 def test_a_token_is_not_printed() -> None:
-    issued = Tokens(5, secrets.token_urlsafe).issue("r", NOW_S)
+    issued = TokenIssuer(5, secrets.token_urlsafe).issue("r", NOW_S)
 
     assert issued.token not in f"{issued!r} {issued!s} {issued}"

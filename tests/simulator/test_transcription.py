@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Dialect
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,
@@ -75,7 +75,7 @@ def test_deltas_of_transcription_are_padded_where_the_profile_says_so() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_turn_by_vad_is_transcribed_beside_its_response(dialect: Dialect) -> None:
+def test_a_turn_by_vad_is_transcribed_beside_its_response(dialect: WireDialect) -> None:
     delays = {"input_transcribed": 500}
     behaviour = listening(dialect=dialect, model="whisper-1", delays=delays)
 

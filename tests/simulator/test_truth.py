@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.simulator.behaviour import Received
+from bench.simulator.behaviour import EventReceipt
 from bench.simulator.lateness import Tally
 from bench.simulator.truth import BLOCK_LINES, TruthLog, read_truth
 from bench.simulator.wire import Outgoing
@@ -21,8 +21,8 @@ def written(path: Path) -> Path:
     log.sent("sess_1", Outgoing(130, "response.output_audio.delta", b"{}", "resp_1", 7200, 2400), 131, True, 9800)
     log.sent("sess_1", Outgoing(140, "input_audio_buffer.speech_started", b"{}", speech_byte=960), 141, True, 200)
     log.sent("sess_1", Outgoing(100, "session.created", b"{}"), 120, False, 600)
-    log.received("sess_1", Received("input_audio_buffer.append", "e\n1", None, 0, 4800), 90, True)
-    log.received("sess_1", Received("response.create", None, "resp_1"), 95, False)
+    log.received("sess_1", EventReceipt("input_audio_buffer.append", "e\n1", None, 0, 4800), 90, True)
+    log.received("sess_1", EventReceipt("response.create", None, "resp_1"), 95, False)
     log.ended(Tally(1, 0, 1.25, late(0, 2_000_000)))
     log.close()
     return path

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import FORMATS
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Dialect
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     BY_CLIENT,
@@ -68,7 +68,7 @@ def test_a_turn_in_preview_has_its_names() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_one_item_is_announced_stopped_committed_and_added(dialect: Dialect) -> None:
+def test_one_item_is_announced_stopped_committed_and_added(dialect: WireDialect) -> None:
     behaviour = listening(BY_CLIENT, dialect=dialect)
 
     events = talk(behaviour, sound(0, 300, 800, 400)) + drain(behaviour)
@@ -142,7 +142,7 @@ def test_without_create_response_the_client_asks() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_every_format_is_heard_and_answered(dialect: Dialect, name: AudioFormatName) -> None:
+def test_every_format_is_heard_and_answered(dialect: WireDialect, name: AudioFormatName) -> None:
     behaviour = listening(dialect=dialect, name=name)
 
     events = talk(behaviour, sound(0, 500, 800, 400, name=name), name=name) + drain(behaviour)
@@ -217,7 +217,7 @@ def test_a_client_cannot_take_the_id_of_the_item_to_come() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_turn_detection_can_be_switched_off_and_on(dialect: Dialect) -> None:
+def test_turn_detection_can_be_switched_off_and_on(dialect: WireDialect) -> None:
     behaviour = listening(dialect=dialect)
 
     behaviour.receive(hearing(dialect, None), AT_NS)

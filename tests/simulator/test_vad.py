@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.vad import Change, Detector, active_frames, level_dbfs
+from bench.simulator.vad import Detector, SpeechChange, active_frames, level_dbfs
 from tests.examples import thorough
 from tests.simulator.builders import noise
 
 
-def changes(frames: str, silence_ms: float) -> list[Change]:
+def changes(frames: str, silence_ms: float) -> list[SpeechChange]:
     """`frames`: # is active, . is not."""
     detector = Detector()
     detector.silence_ms = silence_ms
@@ -27,18 +27,18 @@ def changes(frames: str, silence_ms: float) -> list[Change]:
         ("", 30, []),
         ("......", 30, []),
         ("##.##.##", 30, []),
-        ("..###", 30, [Change(True, 2, 5)]),
-        ("##.###", 30, [Change(True, 3, 6)]),
-        ("###..", 30, [Change(True, 0, 3)]),
-        ("###...", 30, [Change(True, 0, 3), Change(False, 2, 6)]),
-        ("###..#...", 30, [Change(True, 0, 3), Change(False, 5, 9)]),
-        ("###...", 25, [Change(True, 0, 3), Change(False, 2, 6)]),
-        ("###.", 0, [Change(True, 0, 3), Change(False, 2, 4)]),
-        ("###..##.###", 20, [Change(True, 0, 3), Change(False, 2, 5), Change(True, 8, 11)]),
+        ("..###", 30, [SpeechChange(True, 2, 5)]),
+        ("##.###", 30, [SpeechChange(True, 3, 6)]),
+        ("###..", 30, [SpeechChange(True, 0, 3)]),
+        ("###...", 30, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 6)]),
+        ("###..#...", 30, [SpeechChange(True, 0, 3), SpeechChange(False, 5, 9)]),
+        ("###...", 25, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 6)]),
+        ("###.", 0, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 4)]),
+        ("###..##.###", 20, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 5), SpeechChange(True, 8, 11)]),
     ],
 )
 def test_speech_needs_three_frames_to_begin_and_its_silence_to_end(
-    frames: str, silence_ms: float, expected: list[Change]
+    frames: str, silence_ms: float, expected: list[SpeechChange]
 ) -> None:
     assert changes(frames, silence_ms) == expected
 
@@ -52,7 +52,7 @@ def test_another_silence_counts_from_the_very_next_frame() -> None:
         seen.append(change)
         detector.silence_ms = 40
 
-    assert seen == [Change(True, 0, 3), Change(False, 2, 7)]
+    assert seen == [SpeechChange(True, 0, 3), SpeechChange(False, 2, 7)]
 
 
 def test_a_reset_forgets_speech_and_goes_on_counting() -> None:
@@ -61,7 +61,7 @@ def test_a_reset_forgets_speech_and_goes_on_counting() -> None:
 
     detector.reset()
 
-    assert list(detector.feed([False, False, True, True, True])) == [Change(True, 5, 8)]
+    assert list(detector.feed([False, False, True, True, True])) == [SpeechChange(True, 5, 8)]
 
 
 @pytest.mark.parametrize(("threshold", "dbfs"), [(0, -62), (0.5, -42), (1, -22)])

@@ -14,7 +14,7 @@ from bench.protocol.openai import FORMATS
 from bench.simulator.voice import (
     OPENING_SILENCE_MS,
     RATE_HZ,
-    Reply,
+    RecordedReply,
     block_tokens,
     build_reply,
     first_audible,
@@ -24,7 +24,7 @@ from bench.simulator.voice import (
 )
 
 
-def heard(reply: Reply, name: AudioFormatName) -> Samples:
+def heard(reply: RecordedReply, name: AudioFormatName) -> Samples:
     """What a client decodes of a reply."""
     return FORMATS[name].decode(b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[name]))
 

@@ -22,7 +22,7 @@ from websockets.sync.client import connect
 from bench.cli.simulate import simulate
 from bench.errors import UsageError
 from bench.simulator import workers
-from bench.simulator.server import TAG_BITS, Worker
+from bench.simulator.server import TAG_BITS, ServerWorker
 from bench.simulator.truth import read_truth
 from tests.simulator.test_server import receive, turn
 from tests.simulator_process import GUARD_S, POLL_S, quick_simulator
@@ -32,7 +32,7 @@ SESSIONS = 12
 
 @given(tag=st.integers(0, (1 << TAG_BITS) - 1), count=st.integers(2, 64), session=st.integers(1, 999_999))
 def test_no_two_workers_give_the_same_ids_or_draw_the_same(tag: int, count: int, session: int) -> None:
-    crew = [Worker(number, count, tag) for number in range(count)]
+    crew = [ServerWorker(number, count, tag) for number in range(count)]
 
     tags = {worker.id_tag(session) for worker in crew}
     seeds = {tuple(worker.seeds(1, session)) for worker in crew}
@@ -42,8 +42,8 @@ def test_no_two_workers_give_the_same_ids_or_draw_the_same(tag: int, count: int,
 
 
 def test_a_worker_that_is_alone_draws_as_if_there_were_none() -> None:
-    assert Worker(0, 1, 5).seeds(7, 3) == [7, 3]
-    assert np.random.default_rng(Worker(1, 2, 5).seeds(7, 3)).random() != np.random.default_rng([7, 3]).random()
+    assert ServerWorker(0, 1, 5).seeds(7, 3) == [7, 3]
+    assert np.random.default_rng(ServerWorker(1, 2, 5).seeds(7, 3)).random() != np.random.default_rng([7, 3]).random()
 
 
 def test_workers_share_a_port_and_a_log_and_end_together(tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ LOCAL_URL = "ws://127.0.0.1:9000/openai/v1/realtime?model=m"
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 
 
-def refusal(environ: Mapping[str, str], **wishes: Any) -> str:
+def refusal(environ: Mapping[str, str], **service_options: Any) -> str:
     """The one line that a user gets to read."""
     with pytest.raises(UsageError) as caught:
-        resolve_target(environ, **wishes)
+        resolve_target(environ, **service_options)
     text = str(caught.value)
     assert text.isprintable()
     assert KEY not in text
@@ -370,8 +370,8 @@ KEYLESS = {name: value for name, value in AZURE.items() if name != "AZURE_OPENAI
 PUBLIC = "https://cognitiveservices.azure.com/.default"
 
 
-def entra(environ: Mapping[str, str], **wishes: Any) -> Entra:
-    auth = resolve_target(environ, **wishes).auth
+def entra(environ: Mapping[str, str], **service_options: Any) -> Entra:
+    auth = resolve_target(environ, **service_options).auth
     assert isinstance(auth, Entra)
     return auth
 

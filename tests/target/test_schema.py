@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from bench.errors import UsageError
-from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.schema import targets_schema
 from bench.target.settings import TARGETS
 from bench.yaml_file import PlainValue
@@ -60,14 +60,14 @@ KEYS = {
 def test_the_targets_of_the_example_can_be_measured() -> None:
     names = ("eastus2", "sweden", "sweden.quick", "sweden.mini", "openai", "gateway")
 
-    targets = resolve_targets(KEYS, Wishes(targets=names, target_file=EXAMPLE))
+    targets = resolve_targets(KEYS, ServiceOptions(targets=names, target_file=EXAMPLE))
 
     assert [target.label for target in targets] == list(names)
 
 
 def test_the_example_s_proxy_wants_its_variables() -> None:
     with pytest.raises(UsageError, match=r"proxy wants a variable that is not set"):
-        resolve_targets(KEYS, Wishes(targets=("preview",), target_file=EXAMPLE))
+        resolve_targets(KEYS, ServiceOptions(targets=("preview",), target_file=EXAMPLE))
 
 
 Path_ = tuple[Any, ...]

@@ -15,7 +15,7 @@ from bench.money import Prices
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
-from bench.target.endpoint import Wishes, resolve_targets
+from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.target import Entra, Target
 from bench.transport.base import Proxy
 
@@ -47,15 +47,19 @@ targets:
 ONE = "targets:\n  one:\n"
 
 
-def resolved(folder: Path, text: str, *names: str, environ: Mapping[str, str] = ENVIRON, **wishes: Any) -> list[Target]:
+def resolved(
+    folder: Path, text: str, *names: str, environ: Mapping[str, str] = ENVIRON, **service_options: Any
+) -> list[Target]:
     path = folder / "targets.yaml"
     path.write_text(text, encoding="utf-8")
-    return resolve_targets(environ, Wishes(targets=names, target_file=path, **wishes))
+    return resolve_targets(environ, ServiceOptions(targets=names, target_file=path, **service_options))
 
 
-def the_one(folder: Path, *lines: str, environ: Mapping[str, str] = ENVIRON, **wishes: Any) -> Target:
+def the_one(folder: Path, *lines: str, environ: Mapping[str, str] = ENVIRON, **service_options: Any) -> Target:
     """The target `one` of a file with these lines, of which the first is line 3."""
-    (target,) = resolved(folder, ONE + "".join(f"    {line}\n" for line in lines), "one", environ=environ, **wishes)
+    (target,) = resolved(
+        folder, ONE + "".join(f"    {line}\n" for line in lines), "one", environ=environ, **service_options
+    )
     return target
 
 
@@ -289,9 +293,9 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(UsageError, match=r"^targets.yaml: no such file"):
-        resolve_targets({}, Wishes(targets=("east",)))
+        resolve_targets({}, ServiceOptions(targets=("east",)))
     Path("targets.yaml").write_text(TWO)
-    assert [target.label for target in resolve_targets({}, Wishes(targets=("east",)))] == ["east"]
+    assert [target.label for target in resolve_targets({}, ServiceOptions(targets=("east",)))] == ["east"]
 
 
 # --- mistakes

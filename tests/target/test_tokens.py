@@ -18,7 +18,7 @@ from bench.target import tokens
 from bench.target.credentials import Credential
 from bench.target.identity import SignInError, Token
 from bench.target.target import Auth, Entra, Target, Way
-from bench.target.tokens import LONGEST_SESSION_NS, Incident, Keyring, closed_on_failure, ignore
+from bench.target.tokens import LONGEST_SESSION_NS, Keyring, NoteIncident, closed_on_failure, ignore
 from bench.transport.base import Proxy
 from bench.units import NS_PER_S
 
@@ -77,7 +77,7 @@ class Opening:
     def __init__(self) -> None:
         self.keyrings: list[Keyring] = []
 
-    def __call__(self, *targets: Target, fetch: Issuer, incident: Incident = ignore) -> Keyring:
+    def __call__(self, *targets: Target, fetch: Issuer, incident: NoteIncident = ignore) -> Keyring:
         keyring = Keyring(targets, fetch=fetch, incident=incident)
         self.keyrings.append(keyring)
         keyring.open()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
 from bench.transport.base import Received
-from bench.transport.frames import Text, frame_bytes, leading_texts
+from bench.transport.frames import TextFrame, frame_bytes, leading_texts
 from bench.transport.websocket import WebSocket
 from tests.examples import thorough
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
@@ -104,7 +104,7 @@ def test_whole_texts_are_taken_up_to_where_the_bytes_end(sizes: list[int], end: 
     whole = 0
     while whole < len(frames) and sum(map(len, frames[: whole + 1])) <= len(wire):
         whole += 1
-    assert texts == [Text(b"x" * size, frame_bytes(size)) for size in sizes[:whole]]
+    assert texts == [TextFrame(b"x" * size, frame_bytes(size)) for size in sizes[:whole]]
     assert taken == sum(map(len, frames[:whole]))
 
 
@@ -114,4 +114,4 @@ def test_whole_texts_are_taken_up_to_where_the_bytes_end(sizes: list[int], end: 
 def test_what_is_no_plain_text_is_left_to_others(frame: bytes) -> None:
     texts, taken = leading_texts(text(b"before") + frame + text(b"after"))
 
-    assert (texts, taken) == ([Text(b"before", 8)], 8)
+    assert (texts, taken) == ([TextFrame(b"before", 8)], 8)

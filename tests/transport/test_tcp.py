@@ -31,7 +31,7 @@ from bench.simulator.tls import loopback_tls
 from bench.transport import tcp
 from bench.transport.base import Network, Phases
 from bench.transport.crossing import connect
-from bench.transport.tcp import READ_BYTES, Read, Stream, TcpStream, connect_first, look_up
+from bench.transport.tcp import READ_BYTES, ByteStream, Read, TcpStream, connect_first, look_up
 from bench.transport.tls import RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from tests.examples import thorough
@@ -100,7 +100,7 @@ class Peer:
 
 
 @contextmanager
-def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[Stream, Peer]]:
+def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[ByteStream, Peer]]:
     server_context, ca = certificate
     with listener() as listening:
         peer = Peer(listening, server_context if tls else None)
@@ -123,7 +123,7 @@ def far_ns() -> int:
     return monotonic_ns() + GUARD_S * 1_000_000_000
 
 
-def read_all(stream: Stream, count: int) -> tuple[bytes, list[Read]]:
+def read_all(stream: ByteStream, count: int) -> tuple[bytes, list[Read]]:
     reads: list[Read] = []
     while sum(len(read.data) for read in reads) < count:
         read = stream.read(far_ns())
@@ -143,7 +143,7 @@ def wait_until_there(stream: Any) -> int:
     return now_ns
 
 
-def stamped(stream: Stream, peer: Peer) -> tuple[Read, int, int]:
+def stamped(stream: ByteStream, peer: Peer) -> tuple[Read, int, int]:
     """A read with the kernel's stamp (which it gives when it gets round to it), and the instants around it."""
     for _ in range(1_000):
         before_ns, _ = peer.send(b"hello")

@@ -21,7 +21,7 @@ from bench import clock
 from bench.clock import monotonic_ns
 from bench.simulator.tls import loopback_tls
 from bench.transport import transmit
-from bench.transport.base import Transmitted
+from bench.transport.base import TransmitStamp
 from bench.transport.loop import LoopWatch
 from bench.transport.transmit import (
     ACKNOWLEDGED,
@@ -32,7 +32,7 @@ from bench.transport.transmit import (
     SENT,
     SO_TIMESTAMPING,
     TIMESTAMPING,
-    Answer,
+    StampAnswer,
     TransmitStamps,
     read_answer,
 )
@@ -89,7 +89,7 @@ def test_an_answer_is_found_in_any_order_and_company(
 ) -> None:
     ancillary = data.draw(st.permutations([stamp(realtime_ns), word(kind, place, family=family), *others]))
 
-    assert read_answer(ancillary) == Answer(kind, place, realtime_ns)
+    assert read_answer(ancillary) == StampAnswer(kind, place, realtime_ns)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_stamped_send_is_told_by_its_ticket_when_it_left_and_when_it_was_ackno
     sock.answers += [answered(SENT, 7, WALL_NS - 300), answered(ACKNOWLEDGED, 7, WALL_NS - 100)]
 
     assert owed
-    assert stamps.take() == [Transmitted(ticket, NOW_NS - 300, False), Transmitted(ticket, NOW_NS - 100, True)]
+    assert stamps.take() == [TransmitStamp(ticket, NOW_NS - 300, False), TransmitStamp(ticket, NOW_NS - 100, True)]
     assert stamps.take() == []
     assert not stamps.owed
 
@@ -191,7 +191,7 @@ def test_every_answer_finds_its_send_however_many_bytes_went_before(
                 sent, acknowledged = data.draw(st.booleans()), data.draw(st.booleans())
                 kinds = [SENT] * sent + [ACKNOWLEDGED] * acknowledged
                 sock.answers += [answered(kind, (written - 1) % PLACES) for kind in kinds]
-                assert stamps.take() == [Transmitted(stamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds]
+                assert stamps.take() == [TransmitStamp(stamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds]
 
 
 @pytest.mark.usefixtures("_now")
@@ -247,7 +247,7 @@ def test_a_stamp_across_a_step_of_the_wall_clock_is_not_told(realtime_ns: int) -
     stamps.send(b"1234", stamped=True)
     sock.answers += [answered(SENT, 3, realtime_ns), answered(ACKNOWLEDGED, 3)]
 
-    assert stamps.take() == [Transmitted(4, NOW_NS, True)]
+    assert stamps.take() == [TransmitStamp(4, NOW_NS, True)]
 
 
 @pytest.mark.usefixtures("_now")
@@ -295,9 +295,9 @@ def stamping(sock: socket.socket) -> TransmitStamps:
     return stamps
 
 
-def told_of(stamps: TransmitStamps, sock: socket.socket, answers: int) -> list[Transmitted]:
+def told_of(stamps: TransmitStamps, sock: socket.socket, answers: int) -> list[TransmitStamp]:
     """So many answers; the socket's error queue wakes whoever waits for them."""
-    told: list[Transmitted] = []
+    told: list[TransmitStamp] = []
     poll = select.poll()
     poll.register(sock, 0)  # errors are always reported
     while len(told) < answers:
@@ -347,7 +347,7 @@ def test_bytes_that_the_kernel_holds_back_are_stamped_when_they_leave(
     before_ns, read = monotonic_ns(), 0
     while read < last:
         read += len(theirs.recv(1 << 16))
-    told: list[Transmitted] = []
+    told: list[TransmitStamp] = []
     while not told or told[-1] != (last, told[-1].at_ns, True):
         told += told_of(stamps, ours, 1)
 
@@ -370,7 +370,7 @@ def test_a_stream_says_when_what_it_wrote_had_left(tls: bool, certificate: tuple
         if not handed.ticket:
             pytest.skip("this platform has no transmit stamps")
         peer.do(lambda sock: sock.recv(64))
-        told: list[Transmitted] = []
+        told: list[TransmitStamp] = []
         until_ns = monotonic_ns() + int(GUARD_S * 1e9)
         while len(told) < 2 and monotonic_ns() < until_ns:
             stream.read(monotonic_ns() + 1_000_000)

@@ -20,7 +20,7 @@ from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.observe.timeline import Timeline
 from bench.session import Session
-from bench.transport.base import Network, Phases, Received, Transmitted
+from bench.transport.base import Network, Phases, Received, TransmitStamp
 from bench.transport.tcp import Read
 from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol, frame_bytes
 from tests.examples import thorough
@@ -39,7 +39,7 @@ def read(data: bytes, place: int = 0, *, complete: bool = True, slept: bool = Fa
 
 
 class FakeStream:
-    """A `bench.transport.tcp.Stream` that brings what it was given, then nothing.
+    """A `bench.transport.tcp.ByteStream` that brings what it was given, then nothing.
 
     It accepts the upgrade, with `tail` after it, unless there is another `answer`; `ends`: and then goes away.
     """
@@ -74,7 +74,7 @@ class FakeStream:
             self.server.receive_data(data)
         return Handed(77, 3)
 
-    def transmitted(self) -> list[Transmitted]:
+    def transmitted(self) -> list[TransmitStamp]:
         return []
 
     def _upgrade(self, request: bytes) -> None:

@@ -33,7 +33,7 @@ DECIDED = (0, 1, 3, 4)
 
 
 @dataclass(frozen=True)
-class Closed:
+class ClosedRun:
     """What the child made: a summary to print, and the exit status that the run calls for, None for Locust's own."""
 
     summary: str
@@ -41,7 +41,7 @@ class Closed:
     status: int | None
 
 
-def close_run(folder: Path, document: dict[str, Any], stopped: str) -> Closed:
+def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun:
     """Parquet, histograms, verdict, what is decided where there is something to decide, and the report of it all."""
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stopped": stopped}
     length_s = (document["ended_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
@@ -52,14 +52,14 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> Closed:
     decided = _child("decide", folder, longest_s) if "decision_plan" in document else None
     reported = _child("report", folder, longest_s)
     if reported.returncode != 0:
-        return Closed("", _last_line(reported.stderr, "the report could not be made"), USAGE_STATUS)
+        return ClosedRun("", _last_line(reported.stderr, "the report could not be made"), USAGE_STATUS)
     unusable = status_of(files.read_document(folder))
     summary = reported.stdout.rstrip("\n")
     if decided is None:
-        return Closed(summary, "", unusable)
+        return ClosedRun(summary, "", unusable)
     if decided.returncode not in DECIDED:
-        return Closed(summary, _last_line(decided.stderr, "the run could not be decided"), USAGE_STATUS)
-    return Closed(with_sentence(summary, decided.stdout, columns()), "", unusable or decided.returncode)
+        return ClosedRun(summary, _last_line(decided.stderr, "the run could not be decided"), USAGE_STATUS)
+    return ClosedRun(with_sentence(summary, decided.stdout, columns()), "", unusable or decided.returncode)
 
 
 def status_of(document: Mapping[str, Any]) -> int | None:

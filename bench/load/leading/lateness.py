@@ -19,7 +19,7 @@ GIVEN_UP = "do not use these figures: "
 """How what a run says of its end begins where it was given up; those who read it later look for that."""
 
 
-class Lateness:
+class LatenessWatch:
     """Of a plan of so many pairs. `say` tells, `stop` ends the run, with the reason."""
 
     def __init__(self, pairs: int, *, say: Callable[[str], None], stop: Callable[[str], None]) -> None:

@@ -13,7 +13,7 @@ from bench.load.leading.looks import Looks
 from bench.load.leading.runs import INTERRUPTED, REPORTING, Runs
 from bench.load.leading.watch import Watch
 from bench.load.leading.web_ui import guard, open_words
-from bench.load.planning.decision import MOST_PAIRS, Plan, check_two, decision_plan, plan_words, scripts_of
+from bench.load.planning.decision import MOST_PAIRS, LookPlan, check_two, decision_plan, plan_words, scripts_of
 from bench.load.planning.environment import Environment
 from bench.load.planning.options import Options
 from bench.load.planning.planned import Planned
@@ -32,7 +32,7 @@ class Lead(Runs):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._ran = False
-        self._decision: Plan | None = None
+        self._decision: LookPlan | None = None
 
     # What is to be run.
 

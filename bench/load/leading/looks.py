@@ -14,8 +14,8 @@ from typing import Any
 import gevent
 
 from bench.load.leading.child import output_of
-from bench.load.leading.lateness import Lateness
-from bench.load.planning.decision import Plan
+from bench.load.leading.lateness import LatenessWatch
+from bench.load.planning.decision import LookPlan
 from bench.spawn import python_command
 
 LOOK = python_command("reports.looks", "look")
@@ -35,7 +35,7 @@ class Looks:
     def __init__(
         self,
         folder: Path,
-        plan: Plan,
+        plan: LookPlan,
         *,
         stop: Callable[[str], None],
         say: Callable[[str], None],
@@ -44,7 +44,7 @@ class Looks:
         self._folder, self._sizes, self._command = folder, list(plan["looks"]), command
         self._stop, self._say = stop, say
         self._known = self._tried = self._held = 0
-        self._lateness = Lateness(self._sizes[-1], say=say, stop=stop)
+        self._lateness = LatenessWatch(self._sizes[-1], say=say, stop=stop)
         self._late = False
         self._looking: gevent.Greenlet | None = None
         self._trouble = ""

@@ -22,9 +22,9 @@ from bench.load.planning.environment import Environment
 from bench.load.planning.planned import Planned, planned
 from bench.load.planning.plays import check_descriptors, check_shares
 from bench.load.playing.arm import Arm
+from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import Driver, LiveRun
 from bench.load.playing.place import Place
-from bench.load.playing.upkeep import unwritable
 from bench.run import folder as files
 from bench.run import spool
 from bench.target.tokens import Keyring

@@ -48,7 +48,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Part:
+class LinePart:
     """A piece of the line: the same thing in fewer and fewer words, at last with something left out (`cut`).
 
     Where the line is too long words go first, of the parts of the highest `rank` before others; then whole parts. So
@@ -86,7 +86,7 @@ def line(tally: ProgressSum, moment: Moment, width: int | None = None, *, colour
     return BETWEEN.join(_inked(part.forms[0], part.style if colour else "") for part in parts)
 
 
-def _shorten(parts: list[Part]) -> None:
+def _shorten(parts: list[LinePart]) -> None:
     """One part in fewer words; where there are none, a part cut or left out."""
     wordy = [place for place, part in enumerate(parts) if len(part.forms) > 1]
     place = max(wordy or range(len(parts)), key=lambda place: parts[place].rank)
@@ -106,44 +106,44 @@ def _inked(text: str, style: str) -> str:
 # The parts, in the order in which they stand.
 
 
-def _parts(tally: ProgressSum, moment: Moment) -> Iterator[Part]:
+def _parts(tally: ProgressSum, moment: Moment) -> Iterator[LinePart]:
     total, health = tally.total, tally.health()
     if total.simulated:
-        yield Part(1, ("SIMULATED",), "sim")
-    yield Part(0, (f"{moment.phase} {clock(moment.elapsed_s)}",))
+        yield LinePart(1, ("SIMULATED",), "sim")
+    yield LinePart(0, (f"{moment.phase} {clock(moment.elapsed_s)}",))
     if total.waiting_s >= HELD_S:
-        yield Part(7, (f"starts held {clock(total.waiting_s)}",))
+        yield LinePart(7, (f"starts held {clock(total.waiting_s)}",))
     yield from _sessions(total, moment.wanted)
     if moment.looks is not None:
         held, planned = moment.looks
-        yield Part(9, (f"look {held} of {planned} held",))
+        yield LinePart(9, (f"look {held} of {planned} held",))
     if total.tokenless:
-        yield Part(4, (f"{total.tokenless} wait for a token",), "bad")
+        yield LinePart(4, (f"{total.tokenless} wait for a token",), "bad")
     yield from _turns(total)
     yield from _waits(tally.waits())
     yield from _money(total, moment.budget_usd)
     if health == HARNESS_OK:
-        yield Part(11, (health,))
+        yield LinePart(11, (health,))
     elif health:
-        yield Part(2, (health, HARNESS_LATE), "bad")
+        yield LinePart(2, (health, HARNESS_LATE), "bad")
     if moment.left_s is not None:
-        yield Part(9, (f"{clock(moment.left_s)} left",))
+        yield LinePart(9, (f"{clock(moment.left_s)} left",))
 
 
-def _sessions(total: ProgressReport, wanted: int | None) -> Iterator[Part]:
+def _sessions(total: ProgressReport, wanted: int | None) -> Iterator[LinePart]:
     open_ = f"{total.sessions_open}" if wanted is None else f"{total.sessions_open}/{wanted}"
-    yield Part(8, (f"{open_} open {total.sessions_done} done", f"{open_} open"))
+    yield LinePart(8, (f"{open_} open {total.sessions_done} done", f"{open_} open"))
     if total.sessions_refused:
-        yield Part(3, (f"{total.sessions_refused} refused",), "bad")
+        yield LinePart(3, (f"{total.sessions_refused} refused",), "bad")
 
 
-def _turns(total: ProgressReport) -> Iterator[Part]:
+def _turns(total: ProgressReport) -> Iterator[LinePart]:
     ended = total.turns_good + total.turns_failed
     if ended:
         good = _share(total.turns_good, ended)
-        yield Part(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
+        yield LinePart(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
     if total.throttled:
-        yield Part(4, (f"{total.throttled} throttled",), "bad")
+        yield LinePart(4, (f"{total.throttled} throttled",), "bad")
 
 
 def _share(part: int, whole: int) -> str:
@@ -152,7 +152,7 @@ def _share(part: int, whole: int) -> str:
     return "100 %" if part == whole else f"{tenths // 10}.{tenths % 10} %"
 
 
-def _waits(waits: Iterable[Wait]) -> Iterator[Part]:
+def _waits(waits: Iterable[Wait]) -> Iterator[LinePart]:
     """What most turns wait for; the others where there is room. Nothing of what too few have waited for."""
     groups = [(name, list(group)) for name, group in groupby(waits, lambda wait: wait.name)]
     told = [(name, every) for name, every in groups if any(wait.p50_ms is not None for wait in every)]
@@ -161,21 +161,21 @@ def _waits(waits: Iterable[Wait]) -> Iterator[Part]:
         yield _one(place, every[0]) if len(every) == 1 else _several(place, name, every)
 
 
-def _one(rank: int, wait: Wait) -> Part:
+def _one(rank: int, wait: Wait) -> LinePart:
     p50, p95 = _ms(wait.p50_ms), _ms(wait.p95_ms)
     if wait.p95_ms is None:
-        return Part(rank, (_in_ms(f"{wait.name} p50 {p50}"),))
-    return Part(rank, (_in_ms(f"{wait.name} p50 {p50} p95 {p95}"), _in_ms(f"{wait.name} {p50}/{p95}")))
+        return LinePart(rank, (_in_ms(f"{wait.name} p50 {p50}"),))
+    return LinePart(rank, (_in_ms(f"{wait.name} p50 {p50} p95 {p95}"), _in_ms(f"{wait.name} {p50}/{p95}")))
 
 
-def _several(rank: int, name: str, waits: list[Wait]) -> Part:
+def _several(rank: int, name: str, waits: list[Wait]) -> LinePart:
     """The arms' p50 beside each other, and their p95 once one of them has it."""
     both = any(wait.p95_ms is not None for wait in waits)
     arms = [f"{_plain(wait.arm)} {_ms(wait.p50_ms)}" + (f"/{_ms(wait.p95_ms)}" if both else "") for wait in waits]
     every, *fewer = (_in_ms(_listed(arms, count)) for count in range(min(MAX_ARMS, len(arms)), 0, -1))
     what = "p50/p95" if both else "p50"
     forms = f"{name} {what} {every}", f"{name.partition(' ')[0]} {every}", every
-    return Part(rank, forms, cut=tuple(fewer))
+    return LinePart(rank, forms, cut=tuple(fewer))
 
 
 def _listed(arms: list[str], count: int) -> str:
@@ -183,16 +183,18 @@ def _listed(arms: list[str], count: int) -> str:
     return ", ".join(arms[:count]) + more
 
 
-def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[Part]:
+def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[LinePart]:
     if not total.usd and not total.unpriced and budget_usd is None:
         return
     if total.unpriced and not total.usd:  # nobody knows what it cost: 0.00 would be a figure
-        yield Part(7 if budget_usd is not None else 10, (f"cost unknown ({total.unpriced} unpriced)", "cost unknown"))
+        yield LinePart(
+            7 if budget_usd is not None else 10, (f"cost unknown ({total.unpriced} unpriced)", "cost unknown")
+        )
         return
     spent = f"{dollars(total.usd)} USD"
     of = f"{spent} of {dollars(budget_usd)}" if budget_usd is not None else spent
     unpriced = f" ({total.unpriced} unpriced)" if total.unpriced else ""
-    yield Part(7 if budget_usd is not None else 10, (of + unpriced, of, spent))
+    yield LinePart(7 if budget_usd is not None else 10, (of + unpriced, of, spent))
 
 
 def _ms(value_ms: float | None) -> str:

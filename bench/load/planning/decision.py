@@ -19,7 +19,7 @@ MOST_PAIRS = 500
 """Pairs of a run that says no other number."""
 PLAN = python_command("reports.looks", "plan")
 
-Plan = Mapping[str, Any]
+LookPlan = Mapping[str, Any]
 """`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json.
 
 `notices`: what to know before the run, where there is anything.
@@ -52,7 +52,7 @@ def _labels(play: Play) -> list[str] | None:
 
 def decision_plan(
     options: Options, pairs: int, scripts: Sequence[Mapping[str, Any]], *, command: Sequence[str] = PLAN
-) -> Plan:
+) -> LookPlan:
     """The plan of a run. `scripts`: as `scripts_of` has them. Raises UsageError for thresholds that cannot be used."""
     of_one = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     asked = {
@@ -69,11 +69,11 @@ def decision_plan(
     if made.returncode != 0:
         errors = made.stderr.strip().splitlines() or ["the plan of the decision could not be made"]
         raise UsageError(errors[-1])
-    plan: Plan = json.loads(made.stdout)
+    plan: LookPlan = json.loads(made.stdout)
     return plan
 
 
-def plan_words(plan: Plan) -> str:
+def plan_words(plan: LookPlan) -> str:
     """What decides the run, in one line."""
     gates = "; ".join(f"{measure} {', '.join(texts)}" for measure, texts in plan["gates"].items())
     looks = plan["looks"]

@@ -20,7 +20,7 @@ import msgspec
 
 from bench.money import Prices, dollars, tariff_of
 from bench.plan.audio import RATE_HZ, Pcm
-from bench.plan.turns import Script, TextTurn, Turn, WavTurn
+from bench.plan.turns import Script, ScriptTurn, TextTurn, WavTurn
 from bench.protocol.events import Usage
 from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.target.prices import GIVE_PRICES, usage_usd
@@ -184,14 +184,14 @@ def _text(text: str) -> int:
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
-def _instructions(turn: Turn, session: SessionSettings) -> Usage:
+def _instructions(turn: ScriptTurn, session: SessionSettings) -> Usage:
     given = turn.response.instructions or session.instructions
     tools = session.extra.get("tools")
     tokens = DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given)
     return Usage(text_in=tokens + (_text(msgspec.json.encode(tools).decode()) if tools else 0))
 
 
-def _said(turn: Turn, session: SessionSettings, assumed: Assumed) -> Usage:
+def _said(turn: ScriptTurn, session: SessionSettings, assumed: Assumed) -> Usage:
     if isinstance(turn, TextTurn):
         return Usage(text_in=_text(turn.text))
     if isinstance(turn, WavTurn):
@@ -210,7 +210,7 @@ def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: Assumed) ->
     return pcm.seconds + (padding_ms + silence_ms) / 1000
 
 
-def _reply(turn: Turn, session: SessionSettings, assumed: Assumed) -> Usage:
+def _reply(turn: ScriptTurn, session: SessionSettings, assumed: Assumed) -> Usage:
     most = turn.response.max_output_tokens or session.max_output_tokens
     if not _is_spoken(turn, session):
         return Usage(text_out=assumed.written if most is None else min(assumed.written, most))
@@ -220,5 +220,5 @@ def _reply(turn: Turn, session: SessionSettings, assumed: Assumed) -> Usage:
     return Usage(text_out=round(audio * REPLY_TEXT_SHARE), audio_out=round(audio))
 
 
-def _is_spoken(turn: Turn, session: SessionSettings) -> bool:
+def _is_spoken(turn: ScriptTurn, session: SessionSettings) -> bool:
     return (turn.response.output or session.output) == "audio"

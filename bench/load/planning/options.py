@@ -13,12 +13,12 @@ from typing import Any, get_args
 
 from bench.errors import UsageError
 from bench.protocol.dialects import DIALECTS
-from bench.target.endpoint import Wishes
-from bench.target.settings import SignIn
+from bench.target.endpoint import ServiceOptions
+from bench.target.settings import SignInName
 
 LOOK_EVERY = 50
 LOOPBACK = "127.0.0.1"
-SIGN_INS = ("key", *get_args(SignIn))
+SIGN_INS = ("key", *get_args(SignInName))
 SHAPE = frozenset({"sessions", "warmup", "until_decided", "look_every", "connect_rate", "session_pause", "seed"})
 """What shapes the load, and may be chosen in the web UI. Whatever names a target, a key, a file or a folder, what is
 kept, and what caps the cost is chosen by who starts the process; see `bench.load.leading.web_ui`."""
@@ -115,9 +115,9 @@ def _positive(text: str) -> int:
 
 @dataclass(frozen=True)
 class Options:
-    """Our options as given. `wishes`: what they say of the services, and their prices."""
+    """Our options as given. `service_options`: what they say of the services, and their prices."""
 
-    wishes: Wishes
+    service_options: ServiceOptions
     sessions: int | None
     warmup_s: float | None
     """None: as long as the run calls for; see `bench.load.planning.warmup`."""
@@ -148,7 +148,7 @@ class Options:
         if not parsed.until_decided and (idle := _idle(parsed)):
             raise UsageError(f"{idle} is about --until-decided, which is not there")
         return Options(
-            wishes=_wishes(parsed),
+            service_options=_service_options(parsed),
             sessions=_whole(parsed.sessions, "--sessions", 1),
             warmup_s=_seconds(parsed.warmup, "--warmup"),
             until_decided=bool(parsed.until_decided),
@@ -169,8 +169,8 @@ class Options:
         )
 
 
-def _wishes(parsed: Any) -> Wishes:
-    return Wishes(
+def _service_options(parsed: Any) -> ServiceOptions:
+    return ServiceOptions(
         targets=tuple(name.strip() for name in parsed.targets.split(",")) if parsed.targets else (),
         target_file=_path(parsed.target_file),
         url=parsed.url or None,

@@ -18,7 +18,7 @@ from bench.load.planning.options import Options
 from bench.load.planning.plays import Play, Plays, check_cost, loaded_parts, longest_turn_s, plays_of_arms
 from bench.load.planning.rates import per_minute_of
 from bench.load.planning.warmup import ramp_up_s, session_s, warmup_s
-from bench.run.calibration import Kind, beyond, citation, state_folder
+from bench.run.calibration import SessionKind, beyond, citation, state_folder
 from bench.run.provenance import opening_document
 from bench.target.endpoint import resolve_targets
 from bench.target.prices import PriceTable, load_price_table
@@ -129,9 +129,12 @@ class Planned:
     @property
     def _public_settings(self) -> dict[str, Any]:
         """What may hold a secret as it was given, in the form that may be stored."""
-        first, wishes = self.targets[0], self.options.wishes
+        first, service_options = self.targets[0], self.options.service_options
         proxy = first.way.proxy.public if first.way.proxy else "none"
-        return {"url": first.public_url if wishes.url else None, "proxy": proxy if wishes.proxy else None}
+        return {
+            "url": first.public_url if service_options.url else None,
+            "proxy": proxy if service_options.proxy else None,
+        }
 
     @property
     def _money(self) -> dict[str, Any]:
@@ -149,15 +152,15 @@ def planned(environment: Environment) -> Planned:
     """Read the scripts, resolve the targets, prepare what is sent. Raises BenchError for what the user can mend."""
     options = Options.of(environment.parsed_options)
     parts = loaded_parts(environment.user_classes, environment)
-    targets = tuple(resolve_targets(os.environ, options.wishes))
+    targets = tuple(resolve_targets(os.environ, options.service_options))
     if options.until_decided:
         check_two(targets)
     plays = plays_of_arms(parts, targets)
     users = int(environment.parsed_options.num_users or 1)
     sessions = check_cost(targets, users, asked_sessions(options), yes=options.yes)
-    prices = load_price_table(options.wishes.prices)
+    prices = load_price_table(options.service_options.prices)
     at_once = _at_once(environment.parsed_options, users if sessions is None else min(users, sessions), len(targets))
-    kind: Kind = "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
+    kind: SessionKind = "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
     calibration = citation(state_folder(os.environ), kind, tls=any(target.tls for target in targets))
     warm_s = _warmup_s(environment, options, targets, plays)
     return Planned(options, targets, plays, sessions, prices, at_once, calibration, warm_s)

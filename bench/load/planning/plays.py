@@ -47,7 +47,7 @@ class Improvised:
 
 
 @dataclass(frozen=True)
-class Part:
+class TaskPart:
     """What users are to play in one of their tasks, before anything is known of the service."""
 
     scenario: str
@@ -75,7 +75,7 @@ class Play:
         return len(self.script.turns)
 
 
-Parts = Mapping[tuple[type, SessionTask], Part]
+Parts = Mapping[tuple[type, SessionTask], TaskPart]
 Plays = Mapping[tuple[type, SessionTask], Play]
 """Both by the class of the users and the task."""
 
@@ -97,7 +97,7 @@ def loaded_parts(user_classes: Iterable[Any], environment: object = None) -> Par
                 path = script_path(user, task, task.does)
                 if path not in loaded:
                     loaded[path] = load_script(path)
-                parts[user, task] = Part(user.scenario_name(), loaded[path])
+                parts[user, task] = TaskPart(user.scenario_name(), loaded[path])
             else:
                 name = script_name(user, task.does, len(tasks))
                 parts[user, task] = _improvised(user, name, task.does, environment)
@@ -105,7 +105,7 @@ def loaded_parts(user_classes: Iterable[Any], environment: object = None) -> Par
     return parts
 
 
-def _improvised(user: Any, name: str, method: Method, environment: object) -> Part:
+def _improvised(user: Any, name: str, method: Method, environment: object) -> TaskPart:
     recordings = Recordings(file_of(method).parent)
     try:
         script = rehearsed(name, method, lambda: user(environment), user.settings(), recordings)
@@ -113,7 +113,7 @@ def _improvised(user: Any, name: str, method: Method, environment: object) -> Pa
         raise
     except UsageError as error:
         raise of_class(user, str(error)) from error
-    return Part(user.scenario_name(), script, Improvised(method, recordings))
+    return TaskPart(user.scenario_name(), script, Improvised(method, recordings))
 
 
 def plays_of_arms(parts: Parts, targets: Iterable[Target]) -> dict[str, Plays]:
@@ -145,7 +145,7 @@ def prepared_plays(parts: Parts, dialect: Dialect, session: Mapping[str, Any] = 
     return plays
 
 
-def _prepared(user: type, part: Part, dialect: Dialect, session: Mapping[str, Any], source: str) -> Repertoire:
+def _prepared(user: type, part: TaskPart, dialect: Dialect, session: Mapping[str, Any], source: str) -> Repertoire:
     script = varied(part.script, session, source)
     try:
         return Repertoire(script, dialect)
@@ -161,7 +161,7 @@ def _refuse_idle_settings(user: Any, tasks: Iterable[SessionTask]) -> None:
         raise UsageError(f"{user.__name__} has {given}, which its YAML scripts say themselves: write it there")
 
 
-def _refuse_namesakes(parts: Iterable[Part]) -> None:
+def _refuse_namesakes(parts: Iterable[TaskPart]) -> None:
     seen: dict[str, Script] = {}
     for script in (part.script for part in parts):
         other = seen.setdefault(script.name, script)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from bench.errors import UsageError
 from bench.plan.script import ask_turn, check_expected, expect, pause, text_turn, wav_turn
-from bench.plan.turns import Step, Turn, WavTurn
+from bench.plan.turns import ScriptTurn, Step, WavTurn
 from bench.protocol.settings import SessionSettings
 
 MAX_REHEARSED = 100
@@ -51,7 +51,7 @@ class Stage(ABC):
 
     def __init__(self, recordings: Recordings, settings: SessionSettings) -> None:
         self._recordings, self._settings = recordings, settings
-        self._turn: Turn | None = None
+        self._turn: ScriptTurn | None = None
         """The turn that may be expected to get an event."""
         self.turns = 0
 
@@ -81,7 +81,7 @@ class Stage(ABC):
         check_expected(step, self._turn, self._settings)
         self.perform(step)
 
-    def _take(self, turn: Turn, label: str) -> None:
+    def _take(self, turn: ScriptTurn, label: str) -> None:
         self.turns += 1
         self._turn = turn
         self.perform(turn if label else replace(turn, label=f"turn_{self.turns}"))

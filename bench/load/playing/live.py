@@ -23,13 +23,13 @@ from bench.load.planning.stage import OnStage, is_locust_word
 from bench.load.planning.tasks import SessionTask
 from bench.load.playing import dashboard
 from bench.load.playing.arm import HOPELESS, Arm
+from bench.load.playing.flusher import Flusher
 from bench.load.playing.pairs import Pair, PairNumbers, is_sampled, order
 from bench.load.playing.place import Place
 from bench.load.playing.progress import Progress, ProgressReport
 from bench.load.playing.sessions import Assignment, Cut, Sessions
 from bench.load.playing.spending import Spending, over_budget, unknown_price
 from bench.load.playing.starts import Start, Starts
-from bench.load.playing.upkeep import Upkeep
 from bench.observe.observation import SessionObservation, reason
 from bench.plain import printable
 from bench.run.histograms import MEASURED
@@ -97,7 +97,7 @@ class LiveRun:
         self._starts = Starts(arms, lambda: self.ending)
         self._numbers = PairNumbers(place)
         _warm_up()
-        self._upkeep = Upkeep(self._recorder, driver.stop)
+        self._flusher = Flusher(self._recorder, driver.stop)
         if self._left == 0:
             driver.stop(ALL_DONE)
 
@@ -247,14 +247,14 @@ class LiveRun:
     @property
     def problem(self) -> str | None:
         """What kept the run from being recorded."""
-        return self._upkeep.problem
+        return self._flusher.problem
 
     def close(self) -> None:
         """The last rows and counts."""
         if not self.closed:
             self.closed = True
             self._keyring.close()
-            self._upkeep.close()
+            self._flusher.close()
 
 
 def raise_all(errors: Sequence[Exception]) -> None:

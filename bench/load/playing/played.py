@@ -27,7 +27,7 @@ class Watcher(Protocol):
         """A session of an arm has ended. Returns why it did not open, where it failed to."""
 
 
-class Played:
+class RunListener:
     """Passes on what a session does, a `bench.session.Listener`: to its record before anyone else.
 
     `hide` takes secrets out of what Locust's dashboard shows, `fire` shows it.

@@ -35,7 +35,7 @@ TURNS_NEEDED = {0.5: 5, 0.95: 100}
 
 Times = dict[str, dict[str, list[int]]]
 """Microseconds, by arm and name."""
-Step = tuple[str, str]
+StepKey = tuple[str, str]
 """A script's name and a label in it."""
 Failures = dict[str, dict[str, int]]
 """Failed turns, by arm and by the name of what they waited for."""
@@ -84,8 +84,8 @@ class Progress:
     def __init__(self, spending: Spending) -> None:
         self._spending = spending
         self._counts: Counter[str] = Counter()
-        self._failed: Counter[tuple[str, Step]] = Counter()
-        self._awaited: dict[Step, str] = {}
+        self._failed: Counter[tuple[str, StepKey]] = Counter()
+        self._awaited: dict[StepKey, str] = {}
         self._times_us: Times = {}
 
     def session_opened(self) -> None:
@@ -125,7 +125,7 @@ class Progress:
         for name, value_us in _times_us(turn).items():
             times_us.setdefault(name, []).append(value_us)
 
-    def _note_wait(self, arm: str, step: Step, turn: TurnObservation) -> None:
+    def _note_wait(self, arm: str, step: StepKey, turn: TurnObservation) -> None:
         """Count a failed turn by its step, for what it waited for may be told by a later turn alone."""
         if wait := _wait_us(turn):
             self._awaited[step] = wait[0]

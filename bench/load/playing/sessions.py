@@ -16,7 +16,7 @@ from bench.load.planning.stage import OnStage, act
 from bench.load.playing import dashboard
 from bench.load.playing.arm import Arm
 from bench.load.playing.patience import PatientSession
-from bench.load.playing.played import Played, Watcher
+from bench.load.playing.played import RunListener, Watcher
 from bench.load.playing.progress import Progress
 from bench.load.playing.step_player import StepPlayer, perform_all
 from bench.observe.timeline import Timeline
@@ -76,7 +76,7 @@ class Sessions:
         labels = replace(labels, variables_row=script.variables_row, event_log=log is not None)
         record = self._recorder.session(labels)
         timeline = self._timeline(assignment, log)
-        played = Played(record, timeline, arm, self._progress, self._watcher, hide=self._hide, fire=self._fire)
+        played = RunListener(record, timeline, arm, self._progress, self._watcher, hide=self._hide, fire=self._fire)
         self.active.add(gevent.getcurrent())
         try:
             transport = connected(arm.dialer, script.limits, timeline, record.connected)
@@ -96,7 +96,7 @@ class Sessions:
             self._close_log(log)
 
     def _perform(
-        self, assignment: Assignment, session: Session, timeline: Timeline, played: Played
+        self, assignment: Assignment, session: Session, timeline: Timeline, played: RunListener
     ) -> Exception | None:
         """Play a session that is connected, from its opening to its close."""
         try:

@@ -26,7 +26,7 @@ def unwritable(error: OSError) -> str:
     return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs"
 
 
-class Upkeep:
+class Flusher:
     """Keeps a recorder's files. `stop` asks for the end of the run where they cannot be written, with the reason."""
 
     def __init__(self, recorder: Recorder, stop: Callable[[str], None]) -> None:
