@@ -1,4 +1,4 @@
-"""A session plays its script over a transport and tells a timeline what it sent and what came: the only loop there is.
+"""Plays a session's script over a transport and tells a timeline what it sent and what came: the only loop there is.
 
 It is single-threaded: it either waits for messages or sends one that is due. Turn 1 begins once the service has greeted
 the session and taken its settings; within a turn nothing waits for an acknowledgement, for some services send none.
@@ -32,7 +32,7 @@ LATE_SHARE = 10
 
 
 class Listener(Protocol):
-    """Whoever records a session while it goes on."""
+    """Hears what happens in a session while it goes on."""
 
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
         """A message was handled, and the events in it."""
@@ -69,7 +69,7 @@ class Session:
         self._turn: PreparedTurn | None = None
         """The last turn that was said."""
         self._opening: OutgoingMessage | None = None
-        """The first of its chunks, until it is sent."""
+        """The first chunk of that turn, until it is sent."""
         self._ticket = 0
         """The ticket of the last message that was sent stamped, until the kernel says that it was acknowledged."""
 
@@ -124,7 +124,7 @@ class Session:
         self._transport.close()
 
     def abandon(self, outcome: str, detail: str) -> None:
-        """Cut short by whoever runs this: what is in flight ends so, the connection is dropped, nothing waits."""
+        """Cut the session short: what is in flight ends with this outcome, the connection is dropped, nothing waits."""
         self._timeline.tell(inputs.Failed(outcome, self._transport.now_ns(), detail))
         self._hand_out()
         self._transport.abort()
@@ -218,7 +218,7 @@ class Session:
             self._listen(self._next_deadline_ns())
 
     def pause(self, pause: Pause) -> None:
-        """Say nothing."""
+        """Say nothing for as long as the pause lasts."""
         self._idle(self._transport.now_ns() + pause.duration_ns)
 
     def expect(self, expected: Expect) -> None:
@@ -280,15 +280,15 @@ class Session:
     def _listen(self, until_ns: int) -> None:
         """Wait for messages until an instant, and handle those that one read brought; the microphone goes on."""
         due_ns = self._microphone.due_ns
-        came = self._transport.receive(until_ns if due_ns is None else min(until_ns, due_ns))
+        messages = self._transport.receive(until_ns if due_ns is None else min(until_ns, due_ns))
         if self._ticket:
             self._note_transmitted()
-        for message in came:
+        for message in messages:
             events = self._decode(message.data)
             self._timeline.received(events, message)
             self._listener.received(events, message, self._transport.now_ns())
         self._notice_close()
-        if not came:  # else each message has ended what was due before it arrived
+        if not messages:  # else each message has ended what was due before it arrived
             self._timeline.expire(self._transport.heard_ns)
         if self._timeline.holds_ended:
             self._hand_out()
@@ -322,7 +322,7 @@ class Session:
             self._timeline.tell(inputs.NetworkMeasured(*network))
 
     def _turn_ended(self, turn: TurnObservation) -> None:
-        """A turn is over and awaits nothing more."""
+        """Tell of a turn that is over and awaits nothing more."""
         self._listener.turn_ended(turn)
 
 

@@ -1,4 +1,4 @@
-"""What the service has heard of a turn's speech: noticed, committed, answered, transcribed. Pure.
+"""Follows what the service has heard of a turn's speech: noticed, committed, answered, transcribed. Pure.
 
 Its VAD may take a pause for the end. Whether it has heard more than up to the last pause is judged on the session's
 clock of input audio, on which both sides count the same samples; only where it does not say how far it has heard, by
@@ -29,7 +29,7 @@ SPEECH_INSTANTS = {
 
 @dataclass(slots=True, eq=False)
 class Hearing:
-    """Of one turn. `vad`: the service finds the end of speech; `tail_ns`: as in `TurnPlan`."""
+    """What the service has heard of one turn. `vad`: it finds the end of speech itself; `tail_ns`: as in `TurnPlan`."""
 
     vad: bool
     tail_ns: int
@@ -43,22 +43,22 @@ class Hearing:
     heard_to_ns: int | None = None
     """How far the service had heard, on that clock, when it said last that speech stopped; None: it does not say."""
     open: bool = False
-    """The service hears speech and has not said that it stopped."""
+    """Whether the service hears speech and has not said that it stopped."""
     uncommitted: bool = False
-    """The service has heard more than it has committed."""
+    """Whether the service has heard more than it has committed."""
     commits: int = 0
     answered: int = 0
     """Commits that the service has answered, with a response or with its refusal."""
     committed_item: str = ""
-    """What the instant `committed` is of; `input_transcribed` is of the same."""
+    """The item that the instants `committed` and `input_transcribed` are of."""
     transcripts: int = 0
-    """Commits whose transcription came, or failed."""
+    """How many commits' transcriptions came, or failed."""
     text: str = ""
 
-    def said(self, moments: Mapping[str, int], handed: Handed, clock_ns: int) -> list[str]:
-        """A message left that holds moments of speech, each recorded so many ns before the message was due.
+    def mark_moments(self, moments: Mapping[str, int], handed: Handed, clock_ns: int) -> list[str]:
+        """Mark the moments of speech that a message holds, each recorded so many ns before the message was due.
 
-        `clock_ns`: how much audio the session has sent with this message. The instants that it is the first to mark.
+        `clock_ns`: how much audio the session has sent with this message. Returns the instants that it marks first.
         """
         marks = [instant for instant in moments if instant not in self.instants]
         for instant in marks:
@@ -67,14 +67,14 @@ class Hearing:
             self.clock_ns[instant] = clock_ns - moments[instant]
         return marks
 
-    def left(self, marks: Iterable[str], late_ns: int) -> None:
-        """The message that marks these instants left so much later than was thought."""
+    def move_marks(self, marks: Iterable[str], late_ns: int) -> None:
+        """Move these instants: the message that marks them left so much later than was thought."""
         for instant in marks:
             self.instants[instant] += late_ns
             self.widths_ns[instant] = 0
 
     def happened(self, event: Event, arrival: Arrival) -> None:
-        """The service says what it hears."""
+        """Take note of what the service says that it hears."""
         kind = event.kind
         if kind is Kind.SPEECH_STARTED:
             if SPEECH_INSTANTS[kind] not in self.instants:
@@ -94,7 +94,7 @@ class Hearing:
         self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
 
     def transcribed(self, event: Event, arrival: Arrival) -> None:
-        """A transcription came, or failed."""
+        """Count a transcription that came, or failed, and keep its text."""
         self.transcripts += 1
         if event.kind is Kind.INPUT_TRANSCRIBED:
             self.text = f"{self.text} {event.text}".strip()[:LONGEST_TEXT]
@@ -103,17 +103,17 @@ class Hearing:
 
     @property
     def spoken(self) -> bool:
-        """The caller has said everything."""
+        """Whether the caller has said everything."""
         return not self.vad or "speech_end" in self.instants
 
     @property
     def noticed(self) -> bool:
-        """The VAD has noticed an end of speech, and hears nothing more."""
+        """Whether the VAD has noticed an end of speech, and hears nothing more."""
         return self.vad and "speech_stopped" in self.instants and not self.open
 
     @property
     def heard_out(self) -> bool:
-        """The VAD has heard to the end of the caller's speech, not just to a pause in it."""
+        """Whether the VAD has heard to the end of the caller's speech, not just to a pause in it."""
         if not self.noticed or "speech_end" not in self.instants:
             return False
         if self.heard_to_ns is None or self.heard_to_ns < self.clock_ns.get("speech_begin", 0):  # or by another clock
@@ -122,24 +122,24 @@ class Hearing:
 
     @property
     def finished(self) -> bool:
-        """The service has heard the caller's speech to its end, and committed all of it."""
+        """Whether the service has heard the caller's speech to its end, and committed all of it."""
         return self.heard_out and self.commits > 0 and not self.uncommitted
 
     def all_committed(self, now_ns: int) -> bool:
-        """The service has committed all that it will ever hear."""
+        """Whether the service has committed all that it will ever hear."""
         if self.finished:
             return True
         waited = self.spoken and now_ns >= self.instants["speech_end"] + UNHEARD_NS
         return waited and self.commits > 0 and not self.uncommitted
 
     def fully_answered(self, now_ns: int) -> bool:
-        """A response that is done now answers all that was said."""
+        """Whether a response that is done now answers all that was said."""
         if not self.commits:  # a service that announces no commits
             return self.spoken and not self.open
         return self.all_committed(now_ns) and self.answered >= self.commits
 
     def await_rest(self) -> None:
-        """A pause was answered. Where nothing of the rest has been noticed, all of it is still to come."""
+        """Wait for the rest: a pause was answered. Where nothing of the rest has been noticed, forget the pause."""
         if self.answered >= self.commits and not self.uncommitted:
             self.instants.pop("speech_stopped", None)
             self.instants.pop("committed", None)

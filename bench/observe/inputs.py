@@ -1,4 +1,4 @@
-"""What a session's timeline is told: one value for each thing that the session did, or that happened to it.
+"""The inputs of a session's timeline: one value for each thing that the session did, or that happened to it.
 
 An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values, with the messages that
 came between them (`bench.run.log_lines`); fields that have their default are left out of its lines. Messages are told
@@ -20,7 +20,7 @@ NO_JSON = msgspec.Raw()
 
 @dataclass(frozen=True, slots=True)
 class TurnPlan:
-    """What must be known of a turn to observe it. All of its client event ids begin with `event_prefix`.
+    """The facts of a turn that observing it needs. All of its client event ids begin with `event_prefix`.
 
     `vad`: the service finds the end of the caller's speech; `service_responds`: and starts the response by itself.
     `tail_ns`: a VAD that has heard up to so much before the end of speech has not just heard it to a pause.
@@ -43,7 +43,7 @@ class TurnPlan:
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="what"):
-    """Any of them; `what` tells which, where it is written down."""
+    """The base of all inputs; `what` tells their types apart where they are written down."""
 
 
 class Connected(Input, frozen=True, tag="connected"):

@@ -1,4 +1,4 @@
-"""What is known of a turn and of a session once they are over: frozen instants, counts and one outcome each.
+"""Observations of turns and sessions that are over: frozen instants, counts and one outcome each.
 
 Instants are absolute CLOCK_MONOTONIC nanoseconds under the names of `bench.run.folder`; an instant that did not happen
 is not in the mapping. Measures are derived from them on reading (`bench.measures`).
@@ -109,7 +109,7 @@ class TurnObservation:
         return None if begin is None or end is None else bound_ns(begin, end)
 
     def _slack(self, instant: str) -> Slack | None:
-        """Of an instant that is no arrival and no send: none, for it is the process's own."""
+        """The slack of an instant; none of one that is no arrival and no send, for that is the process's own."""
         if instant in TURN_ARRIVALS and instant not in self.errors_ns:
             return None
         return Slack(self.errors_ns.get(instant, 0), self.widths_ns.get(instant, 0))
@@ -150,7 +150,7 @@ class SessionObservation:
 
     @property
     def model(self) -> str | None:
-        """As the service names it; None where it does not."""
+        """The model, as the service names it; None where it does not."""
         model = self.effective_settings.get("model")
         return model if isinstance(model, str) and model else None
 
@@ -174,7 +174,7 @@ class SessionObservation:
 
 
 def reason(outcome: str, detail: str) -> str:
-    """A detail beside its outcome: the service's code, which ends the one and begins the other, is said once."""
+    """The detail as it stands beside its outcome: a code that ends the one and begins the other is said once."""
     return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
 
 

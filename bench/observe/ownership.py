@@ -1,4 +1,4 @@
-"""Whose what is: the turn that a response or an item belongs to, and what the service has under way. Pure.
+"""Maps ids of responses and items to the turn they belong to, and knows what the service has under way. Pure.
 
 Nothing in `response.created` names what it answers, so a response answers the oldest request that was not answered or
 refused yet, whether or not its turn is over. A request is a `response.create`, or a commit by a VAD that starts
@@ -21,18 +21,18 @@ TRANSCRIPTIONS = frozenset({Kind.INPUT_TRANSCRIBED, Kind.INPUT_NOT_TRANSCRIBED})
 
 
 Owners = dict[str, Turn | None]
-"""By id of a response or item; None: nobody, or a turn that was handed out."""
+"""Id of a response or item → its turn; None: nobody's, or that of a turn that was handed out."""
 
 
 class Request(NamedTuple):
-    """What a response is due for; `turn` None: nobody's speech."""
+    """A request that a response is due for; `turn` None: for nobody's speech."""
 
     turn: Turn | None
     by_vad: bool
 
 
 class Ownership:
-    """Of one session. `service_responds`: the service's VAD starts responses."""
+    """Who owns the responses and items of one session. `service_responds`: the service's VAD starts responses."""
 
     def __init__(self, *, service_responds: bool) -> None:
         self.service_responds = service_responds
@@ -46,11 +46,11 @@ class Ownership:
         self.stray_commits = 0
 
     def asked(self, turn: Turn) -> None:
-        """A turn's `response.create` was sent."""
+        """Note that a turn's `response.create` was sent."""
         self._unanswered.append(Request(turn, by_vad=False))
 
     def committed(self, turn: Turn) -> None:
-        """A turn's `input_audio_buffer.commit` was sent."""
+        """Note that a turn's `input_audio_buffer.commit` was sent."""
         self._committing.append(turn)
 
     def turn_of(self, event: Event, current: Turn | None) -> Turn | None:
@@ -64,7 +64,7 @@ class Ownership:
         return current if event.kind in ARRIVALS else None  # a server that leaves ids out
 
     def _adopt(self, response_id: str, current: Turn | None) -> Turn | None:
-        """A response that is seen for the first time answers the oldest request without one."""
+        """Give a response that is seen for the first time to the oldest request without one."""
         turn, requests = None, 1
         if self._unanswered:
             turn, requests = self._take_request()
@@ -77,7 +77,7 @@ class Ownership:
         return turn
 
     def _take_request(self) -> tuple[Turn | None, int]:
-        """Whose response begins, and how many requests it answers."""
+        """Take off the oldest request: (the turn whose response begins, how many requests that answers)."""
         request, requests = self._unanswered.popleft(), 1
         while request.by_vad and self._unanswered and self._unanswered[0] == request:
             self._unanswered.popleft()
@@ -100,7 +100,7 @@ class Ownership:
         return None if event.kind in TRANSCRIPTIONS else current
 
     def _announced(self, event: Event, current: Turn | None) -> Turn | None:
-        """Whose item this is that the service speaks of for the first time."""
+        """The turn of an item that the service speaks of for the first time."""
         if current is not None and current.plan.vad and _may_speak(event, current):
             return self._spoken_by(current, event.item_id)
         if event.kind is Kind.COMMITTED and self._committing:
@@ -116,14 +116,14 @@ class Ownership:
         return turn
 
     def note(self, event: Event, turn: Turn | None) -> None:
-        """An event that is no delta, and whose it is: what the service has under way."""
+        """Note what the service has under way, by an event that is no delta and the turn that it belongs to."""
         if event.response_id and event.item_id and event.item_id not in self._by_item:
             self._own(self._by_item, event.item_id, turn)  # a part of the response
         if event.kind is Kind.RESPONSE_CREATED:
             self._under_way.add(event.response_id)
         elif event.kind is Kind.RESPONSE_DONE:
             self._under_way.discard(event.response_id)
-            if not event.response_id and self.refused(turn) and turn is not None:  # a server that leaves ids out
+            if not event.response_id and self.drop_request(turn) and turn is not None:  # a server that leaves ids out
                 turn.hearing.answered += 1
         elif event.kind is Kind.SPEECH_STARTED:
             self._under_way.add(event.item_id)
@@ -140,30 +140,30 @@ class Ownership:
         ):  # else the response came first
             self._unanswered.append(Request(turn, by_vad=True))
 
-    def refused(self, turn: Turn | None) -> bool:
-        """No further response comes for the oldest request of this turn, or nobody's; False where there is none."""
+    def drop_request(self, turn: Turn | None) -> bool:
+        """Drop the oldest request of this turn, or nobody's: no response to it will come. False where there is none."""
         request = next((request for request in self._unanswered if request.turn is turn), None)
         if request is not None:
             self._unanswered.remove(request)
         return request is not None
 
-    def not_committed(self, turn: Turn) -> None:
-        """The service did not take this turn's commit."""
+    def drop_commit(self, turn: Turn) -> None:
+        """Drop this turn's commit: the service did not take it."""
         if turn in self._committing:
             self._committing.remove(turn)
 
-    def rejected(self, event_id: str) -> None:
-        """The service did not take the client event of this id, whether or not its turn is over."""
+    def drop_event(self, event_id: str) -> None:
+        """Drop what the client event of this id asked for, whether or not its turn is over: it was not taken."""
         asked = (r.turn for r in self._unanswered if r.turn is not None and not r.by_vad)
         turn = next((turn for turn in asked if turn.plan.request_event_id == event_id), None)
         if turn is not None:
-            self.refused(turn)
+            self.drop_request(turn)
         committing = next((turn for turn in self._committing if event_id.startswith(turn.plan.event_prefix)), None)
         if committing is not None:
-            self.not_committed(committing)
+            self.drop_commit(committing)
 
-    def refused_commit(self) -> None:
-        """The service will not answer its last commit."""
+    def drop_answer(self) -> None:
+        """Drop the answer to the last commit: the service will not give one."""
         request = next((request for request in reversed(self._unanswered) if request.by_vad), None)
         if request is None:
             return
@@ -177,13 +177,13 @@ class Ownership:
         return bool(self._under_way or self._unanswered)
 
     def give_up(self) -> None:
-        """Wait no longer for what is under way: it belongs to turns that are over."""
+        """Forget what is under way: it belongs to turns that are over, and is waited for no longer."""
         self._under_way.clear()
         if self.service_responds:
             self._unanswered.clear()
 
     def forget(self, turn: Turn) -> None:
-        """What comes late of a turn that was handed out is nobody's."""
+        """Forget a turn that was handed out: what comes late of it is nobody's."""
         for owners, name in self._names.pop(turn, ()):
             owners[name] = None
 

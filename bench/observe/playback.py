@@ -1,4 +1,4 @@
-"""The simulated player: what a caller hears of a reply, and when.
+"""Simulates the player of a caller: what is heard of a reply, and when.
 
 It starts a jitter buffer's length after the reply's first audio delta and drains at the format's byte rate. Where a
 delta comes after everything before it was played, the player was forced into silence (a stall) and goes on at once.
@@ -31,7 +31,7 @@ class Player:
 
     @property
     def ends_ns(self) -> int:
-        """When it has played everything that came so far."""
+        """The instant at which it has played everything that came so far."""
         return self._begins_ns + self._audio.duration_ns(self._bytes)
 
     @property
@@ -43,17 +43,17 @@ class Player:
         return max(self._first_error_ns, self._error_ns)
 
     def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | CutPayload, error_ns: int = 0) -> bool:
-        """A delta came at `at_ns`, or up to `error_ns` earlier; False where its payload cannot be decoded."""
+        """Play a delta that came at `at_ns`, or up to `error_ns` earlier; False where its payload cannot be decoded."""
         if at_ns > self.ends_ns:
             self.stall_ns += at_ns - self.ends_ns
             self.stalls += 1
             self._begins_ns, self._bytes, self._error_ns = at_ns, 0, error_ns
         if self.first_audible_ns is None:
-            found = audible_sample(payload, self._audio)
-            if found == UNREADABLE:
+            sample = audible_sample(payload, self._audio)
+            if sample == UNREADABLE:
                 return False
-            if found is not None:
-                before = self._bytes + found * self._audio.sample_bytes
+            if sample is not None:
+                before = self._bytes + sample * self._audio.sample_bytes
                 self.first_audible_ns = self._begins_ns + self._audio.duration_ns(before)
                 self.audible_error_ns = self._error_ns
         self._bytes += audio_bytes

@@ -1,4 +1,4 @@
-"""What comes of one reply: its deltas and closing events, and what a player makes of its audio. Pure."""
+"""Follows one reply: its deltas and closing events, and what a player makes of its audio. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Reply:
 
     @property
     def begun(self) -> bool:
-        """Whether any of it came."""
+        """Whether any delta came."""
         return bool(self.deltas)
 
     @property
@@ -55,7 +55,7 @@ class Reply:
         return self.instants.get("response_created") or min(self.instants.values(), default=None)
 
     def delta(self, event: Event, arrival: Arrival) -> bool:
-        """A delta with a payload; False where its audio cannot be decoded."""
+        """Take a delta with a payload; False where its audio cannot be decoded."""
         kind, deltas = event.kind, self.deltas
         if kind not in deltas:
             instant = REPLY_INSTANTS[kind]
@@ -64,13 +64,13 @@ class Reply:
         return kind is not Kind.AUDIO_DELTA or self._audio_delta(event, arrival)
 
     def happened(self, event: Event, arrival: Arrival) -> None:
-        """Any other event of the reply."""
+        """Mark the instant of any other event of the reply."""
         instant = REPLY_INSTANTS[event.kind]
         self.instants.setdefault(instant, arrival.at_ns)
         self.errors_ns.setdefault(instant, arrival.error_ns)
 
-    def said(self, text: str) -> None:
-        """A part of it, as text or transcript."""
+    def add_text(self, text: str) -> None:
+        """Add a part of the reply's words, of text or of a transcript."""
         self.text = f"{self.text} {text}".strip()[:LONGEST_TEXT]
 
     def _audio_delta(self, event: Event, arrival: Arrival) -> bool:
@@ -87,12 +87,12 @@ class Reply:
         return player.add(at_ns, event.payload_bytes, event.payload, error_ns)
 
     def all_instants(self) -> dict[str, int]:
-        """With what the player says."""
+        """The reply's instants, with that of the first audible sample as the player has it."""
         audible_ns = self.player.first_audible_ns if self.player else None
         return self.instants if audible_ns is None else self.instants | {"first_audible": audible_ns}
 
     def all_errors_ns(self) -> dict[str, int]:
-        """Of `all_instants`."""
+        """How much earlier each of `all_instants` may really have been."""
         if self.player is None:
             return self.errors_ns
         errors_ns = self.errors_ns | {"last_audio": self.last_audio_error_ns}

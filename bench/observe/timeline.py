@@ -1,4 +1,4 @@
-"""The state machine of a session: what was sent and what came, in; one observation per turn and one per session, out.
+"""Turns what a session sent and what came into observations: one of each turn, and one of the session.
 
 Pure: it reads no clock and holds no socket, so it runs the same on live traffic, on a recorded log and in a test. Three
 rules hold it together:
@@ -64,7 +64,7 @@ UNEXPLAINED = ("timeout:", "closed:", "failed:expected_")
 
 
 class Timeline:
-    """One session, from the start of connecting on.
+    """The state machine of one session, from the start of connecting on.
 
     `wanted` is the number of turns that its script has; `service_responds`: the service's VAD starts responses;
     `intended_ns`: when the session was meant to start, None where nobody had planned it.
@@ -111,69 +111,69 @@ class Timeline:
 
     # What the session did.
 
-    def tell(self, told: AnyInput) -> None:
+    def tell(self, noted: AnyInput) -> None:
         """Take note of what the session did, or of what happened to it, messages excepted."""
-        _NOTED[type(told)](self, told)
+        _NOTED[type(noted)](self, noted)
 
-    def _connected(self, told: Connected) -> None:
-        self._instants["connect_start"] = self._start_ns + told.token_wait_ns
-        self._instants.update(told.instants)
-        self._errors_ns.update(told.errors_ns)
-        self._headers, self._token_wait_ns = told.headers, told.token_wait_ns
+    def _connected(self, connected: Connected) -> None:
+        self._instants["connect_start"] = self._start_ns + connected.token_wait_ns
+        self._instants.update(connected.instants)
+        self._errors_ns.update(connected.errors_ns)
+        self._headers, self._token_wait_ns = connected.headers, connected.token_wait_ns
 
-    def _begin(self, told: Begun) -> None:
-        plan = told.plan
-        self._last = Turn(plan, told.at_ns, self._dialect.output_formats[plan.reply_format])
+    def _begin(self, begun: Begun) -> None:
+        plan = begun.plan
+        self._last = Turn(plan, begun.at_ns, self._dialect.output_formats[plan.reply_format])
         self._turns.append(self._last)
         self._begun += 1
         self._most_events = self._events + MOST_EVENTS
         self._last_error = None
         self.awaits_network, self._wake_ns = True, NOT_KNOWN
 
-    def _sent(self, told: Sent) -> None:
-        self._sent_wire += told.wire_bytes
-        self._sent_audio += told.audio_bytes
-        act = self._dialect.acts.get(told.name)
+    def _sent(self, sent: Sent) -> None:
+        self._sent_wire += sent.wire_bytes
+        self._sent_audio += sent.audio_bytes
+        act = self._dialect.acts.get(sent.name)
         if act is Act.SET_UP:
-            self._instants.setdefault("update_sent", told.at_ns)
-            self._widths_ns.setdefault("update_sent", told.width_ns)
+            self._instants.setdefault("update_sent", sent.at_ns)
+            self._widths_ns.setdefault("update_sent", sent.width_ns)
         turn = self._current()
         if turn is None:
             return
         asks = act is Act.REQUEST
-        handed = Handed(told.at_ns, told.width_ns, told.ticket)
+        handed = Handed(sent.at_ns, sent.width_ns, sent.ticket)
         marks: Sequence[str] = ()
-        if told.moments:
+        if sent.moments:
             clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(self._sent_audio)
-            marks = turn.hearing.said(told.moments, handed, clock_ns)
-        turn.sent(handed, told.wire_bytes, told.audio_bytes, marks=marks, asks=asks, late=told.late)
+            marks = turn.hearing.mark_moments(sent.moments, handed, clock_ns)
+        turn.sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
         self._wake_ns = NOT_KNOWN
         if asks:
             self._owners.asked(turn)
         elif act is Act.COMMIT:
             self._owners.committed(turn)
 
-    def _transmitted(self, told: Transmitted) -> None:
+    def _transmitted(self, stamp: Transmitted) -> None:
         self._wake_ns = NOT_KNOWN
         for turn in self._turns:
-            turn.transmitted(told)
+            turn.transmitted(stamp)
 
-    def _expect(self, told: Expected) -> None:
+    def _expect(self, expected: Expected) -> None:
         self._wake_ns = NOT_KNOWN
         if self._last is not None:
-            self._last.expect(Kind[told.kind.upper()], told.until_ns)
+            self._last.expect(Kind[expected.kind.upper()], expected.until_ns)
 
-    def _measured(self, told: NetworkMeasured) -> None:
+    def _measured(self, network: NetworkMeasured) -> None:
         self.awaits_network = False
         if self._last is not None:
-            self._last.network = Network(told.rtt_ns, told.min_rtt_ns, told.retransmits, told.scope)
-            self._last.retransmits = told.retransmits - self._retransmits
-            self._retransmits = told.retransmits
+            self._last.network = Network(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
+            self._last.retransmits = network.retransmits - self._retransmits
+            self._retransmits = network.retransmits
 
     # What came.
 
     def received(self, events: Sequence[Event], message: Received) -> None:
-        """A message arrived, with these events in it. Deadlines that passed before it did are taken first."""
+        """Take a message that arrived, with these events in it, after the deadlines that passed before it did."""
         _, arrival, wire_bytes = message
         at_ns, _, kernel = arrival
         if at_ns > self._wake_ns and at_ns > self.wake_ns:  # the first is NOT_KNOWN or the second, and quicker
@@ -200,7 +200,7 @@ class Timeline:
             self._described(event, arrival)
 
     def _described(self, event: Event, arrival: Arrival) -> None:
-        """The service has greeted the session, or taken its settings."""
+        """Note the session as the service describes it, which has greeted it or taken its settings."""
         instant = SESSION_INSTANTS[event.kind]
         self._instants.setdefault(instant, arrival.at_ns)
         self._errors_ns.setdefault(instant, arrival.error_ns)
@@ -228,9 +228,9 @@ class Timeline:
             self._open_turn_event(turn, event, arrival, wire_bytes)
 
     def _bill(self, response_id: str, usage: Usage, turn: Turn | None) -> None:
-        """The tokens of a response are its turn's while that is open, of an answer that does not count, too.
+        """Add the tokens of a response to its turn while that is open, else to the session's own.
 
-        Else they are the session's. A response that is done twice is paid for once.
+        Tokens of an answer that does not count are the turn's, too. A response that is done twice is paid for once.
         """
         if response_id:
             self._billed.add(response_id)
@@ -240,7 +240,7 @@ class Timeline:
             self._stray_usage = _together(self._stray_usage, usage)
 
     def _open_turn_event(self, turn: Turn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
-        """Whoever breaks the protocol ends the session; every other end is the turn's alone."""
+        """Pass an event to its open turn. A breach of the protocol ends the session; all other ends are the turn's."""
         before = turn.state
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
             self._received_audio += event.payload_bytes
@@ -258,7 +258,7 @@ class Timeline:
         self._wake_ns = NOT_KNOWN
 
     def _error(self, failure: Failure, at_ns: int) -> None:
-        """An error: fatal to the session, to the turn whose message it names, or only counted."""
+        """Take an error: fatal to the session, to the turn whose message it names, or only counted."""
         cause, effect = failure.cause or "unknown", failure.effect
         if effect is Effect.EXPIRED:
             self._fail("expired", at_ns, failure.detail)
@@ -267,7 +267,7 @@ class Timeline:
         elif failure.event_id == SET_UP_ID:
             self._fail(f"failed:{cause}", at_ns, failure.detail)
         elif effect is Effect.UNANSWERED and not failure.event_id and self._owners.service_responds:
-            self._owners.refused_commit()
+            self._owners.drop_answer()
             self._count_error(failure)
         else:
             self._error_of_a_turn(failure, at_ns)
@@ -276,10 +276,10 @@ class Timeline:
         """Drop the request or commit that the error answers, and end the turn that it names or that is under way."""
         turn = self._turn_of_error(failure)
         if failure.event_id:
-            self._owners.rejected(failure.event_id)
+            self._owners.drop_event(failure.event_id)
         elif turn is not None:
-            self._owners.refused(turn)
-            self._owners.not_committed(turn)
+            self._owners.drop_request(turn)
+            self._owners.drop_commit(turn)
         if turn is None:
             self._count_error(failure)
         else:
@@ -315,16 +315,16 @@ class Timeline:
 
     @property
     def wake_ns(self) -> int:
-        """Until when nothing is due. What comes may put the deadline off; `expire` looks anew."""
+        """The instant until which nothing is due. What comes may put the deadline off; `expire` looks anew."""
         if self._wake_ns == NOT_KNOWN:
-            due = self.deadline()
-            self._wake_ns = due[0] if due else NEVER
+            deadline = self.deadline()
+            self._wake_ns = deadline[0] if deadline else NEVER
         return self._wake_ns
 
     def expire(self, now_ns: int) -> None:
-        """Tell itself that it is `now_ns`, where something is due by then."""
-        due = self.deadline()
-        if due is None or now_ns < due[0]:
+        """Tell the timeline that it is `now_ns`, where something is due by then."""
+        deadline = self.deadline()
+        if deadline is None or now_ns < deadline[0]:
             self._wake_ns = NOT_KNOWN
         else:
             self.tell(Expired(now_ns))
@@ -332,10 +332,10 @@ class Timeline:
     def _expire(self, now_ns: int) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too."""
         self._wake_ns = NOT_KNOWN
-        due = self.deadline()
-        if due is None or now_ns < due[0]:
+        deadline = self.deadline()
+        if deadline is None or now_ns < deadline[0]:
             return
-        at_ns, outcome, detail = due
+        at_ns, outcome, detail = deadline
         if outcome.startswith("timeout:"):
             self._fail(outcome, at_ns, detail)
         elif (turn := self._current()) is not None:
@@ -356,8 +356,8 @@ class Timeline:
             return detail
         return "; ".join(filter(None, (detail, SERVICE_SAID + self._last_error.detail)))
 
-    def _close(self, told: Closed) -> None:
-        code, at_ns, reason = told.code, told.at_ns, told.reason
+    def _close(self, closed: Closed) -> None:
+        code, at_ns, reason = closed.code, closed.at_ns, closed.reason
         self._expire(at_ns - 1)
         self._close_code, self._close_reason = code, reason
         if self._dialect.is_expiry(code, reason):
@@ -369,7 +369,7 @@ class Timeline:
             self._fail(outcome, at_ns, error.detail)
         elif code == BAD_FRAME:
             self._fail("protocol:frame", at_ns, reason)
-        elif code == TOO_LARGE and told.ours:
+        elif code == TOO_LARGE and closed.ours:
             self._fail("protocol:too_large", at_ns, reason)
         else:
             self._fail(f"closed:{code}", at_ns, reason)
@@ -383,12 +383,12 @@ class Timeline:
 
     @property
     def ready(self) -> bool:
-        """The service has greeted the session and taken its settings."""
+        """Whether the service has greeted the session and taken its settings."""
         return "session_updated" in self._instants
 
     @property
     def over(self) -> bool:
-        """The session has its outcome; nothing more is to be sent."""
+        """Whether the session has its outcome; nothing more is to be sent."""
         return bool(self._outcome)
 
     @property
@@ -396,7 +396,7 @@ class Timeline:
         return self._current() is None
 
     def wants_request(self, now_ns: int) -> bool:
-        """The current turn's speech was committed by a VAD that leaves it to the client to ask for the response."""
+        """Whether a VAD has committed the current turn's speech and leaves asking for the response to the client."""
         turn = self._current()
         return turn is not None and turn.wants_request(now_ns)
 
@@ -408,20 +408,20 @@ class Timeline:
 
     @property
     def missing_expectation(self) -> bool:
-        """The current turn has not got all that its script insists on."""
+        """Whether the current turn has not got all that its script insists on."""
         turn = self._current()
         return turn is not None and bool(turn.expected)
 
     @property
     def quiet_by_ns(self) -> int | None:
-        """None while the service has nothing under way; else until when more of it is waited for."""
+        """The instant until which more is awaited of what the service has under way; None where that is nothing."""
         if not self._owners.busy:
             return None
         return self._arrived_ns + int(self.limits.next_delta * NS_PER_S)
 
     @property
     def playback_ends_ns(self) -> int:
-        """When the simulated player has played the last turn's reply; 0 where there is nothing to hear out."""
+        """The instant at which the player has played the last turn's reply; 0 where there is nothing to hear out."""
         player = self._last.reply.player if self._last is not None and self._last.outcome in GOOD else None
         return 0 if player is None else player.ends_ns
 
@@ -434,9 +434,9 @@ class Timeline:
         return None if turn is None or turn.state is State.OVER else turn
 
     def transcript_due_ns(self, now_ns: int) -> int | None:
-        """Until when a late transcription of some turn is awaited; None where none is."""
-        due = [t.instants["ended"] for t in self._turns if t.state is State.OVER and t.awaits_transcript(now_ns)]
-        return max(due) + LATE_TRANSCRIPT_NS if due else None
+        """The instant until which a late transcription of some turn is awaited; None where none is."""
+        ended_ns = [t.instants["ended"] for t in self._turns if t.state is State.OVER and t.awaits_transcript(now_ns)]
+        return max(ended_ns) + LATE_TRANSCRIPT_NS if ended_ns else None
 
     def take(self, now_ns: int) -> list[TurnObservation]:
         """The turns that are over and await nothing more; each is handed out once."""
@@ -504,11 +504,11 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Transmitted: Timeline._transmitted,
     Expected: Timeline._expect,
     NetworkMeasured: Timeline._measured,
-    Expired: lambda timeline, told: timeline._expire(told.at_ns),
+    Expired: lambda timeline, expired: timeline._expire(expired.at_ns),
     GaveUp: lambda timeline, _: timeline._owners.give_up(),
-    Failed: lambda timeline, told: timeline._fail(told.outcome, told.at_ns, told.detail),
+    Failed: lambda timeline, failed: timeline._fail(failed.outcome, failed.at_ns, failed.detail),
     Closed: Timeline._close,
-    Finished: lambda timeline, told: timeline._finish(told.at_ns),
-    Taken: lambda timeline, told: timeline._hand_out(told.at_ns),
+    Finished: lambda timeline, finished: timeline._finish(finished.at_ns),
+    Taken: lambda timeline, taken: timeline._hand_out(taken.at_ns),
 }
 """What a timeline does with each input."""

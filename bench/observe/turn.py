@@ -1,4 +1,4 @@
-"""A turn under way: what was sent and what came, its state, and the one outcome that ends it. Pure.
+"""Follows a turn under way: what was sent and what came, its state, and the one outcome that ends it. Pure.
 
 A turn has one reply that counts. Where the service's VAD takes a pause for the end of speech and answers it to the end,
 while the caller is still speaking, that answer is not the turn's: the next one is, with instants of its own.
@@ -108,7 +108,7 @@ class Turn:
         return Reply(self.format, self.plan.jitter_buffer_ns)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """The first terminal cause wins."""
+        """End the turn, unless it has ended before: the first terminal cause wins."""
         if self.state is not State.OVER:
             self.state, self.outcome, self.detail = State.OVER, outcome, detail
             self.instants["ended"] = at_ns
@@ -118,7 +118,7 @@ class Turn:
     def sent(
         self, handed: Handed, wire_bytes: int, audio_bytes: int, *, marks: Sequence[str], asks: bool, late: bool
     ) -> None:
-        """A message of this turn was handed to the kernel; it `marks` instants of speech, `asks` for the response."""
+        """Count a message that was handed to the kernel; it `marks` instants of speech, `asks` for the response."""
         self.wire_bytes_sent += wire_bytes
         self.audio_bytes_sent += audio_bytes
         self.late_chunks += late
@@ -139,35 +139,35 @@ class Turn:
             self.state = self._state_after_speech()
 
     def _state_after_speech(self) -> State:
-        """A VAD that took a pause for the end may be far ahead when the caller's speech is over."""
+        """The state once the caller's speech is over: a VAD that took a pause for the end may be far ahead by then."""
         if self.reply.begun:
             return State.ANSWERING
         return State.WAITING if self.hearing.noticed else State.UNNOTICED
 
-    def transmitted(self, told: Transmitted) -> None:
-        """The kernel says when a message left, or was acknowledged; it may be another turn's, or be too late."""
-        if self.state is State.OVER and told.at_ns > self.instants["ended"]:
+    def transmitted(self, stamp: Transmitted) -> None:
+        """Take the kernel's word when a message left, or was acknowledged; it may be another turn's, or too late."""
+        if self.state is State.OVER and stamp.at_ns > self.instants["ended"]:
             return
-        marks, late_ns = self.sending.left(told)
+        marks, late_ns = self.sending.transmitted(stamp)
         if "requested" in marks:
             self.instants["requested"] += late_ns
             self.requested_width_ns, self.transmit_lag_ns = 0, late_ns
         elif marks:
             if self.unnoticed_ns == self.hearing.instants["speech_end"]:
                 self.unnoticed_ns += late_ns
-            self.hearing.left(marks, late_ns)
-        if "requested" in self.sending.acknowledged(told):
-            self.instants.setdefault("request_acked", told.at_ns)
+            self.hearing.move_marks(marks, late_ns)
+        if "requested" in self.sending.acknowledged(stamp):
+            self.instants.setdefault("request_acked", stamp.at_ns)
 
     def wants_request(self, now_ns: int) -> bool:
-        """The service has committed the caller's speech and leaves it to the client to ask for the response."""
+        """Whether the service has committed the caller's speech and leaves asking for the response to the client."""
         asks = self.plan.vad and not self.plan.service_responds and "requested" not in self.instants
         return asks and self.hearing.all_committed(now_ns)
 
     # What came.
 
     def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> Ending | None:
-        """An event of this open turn: counts, instants, the next state; outcome and detail where it is terminal."""
+        """Count an event of this open turn, mark its instant, move on; outcome and detail where it ends the turn."""
         (at_ns, error_ns, kernel), kind = arrival, event.kind
         self.events += 1
         self.wire_bytes_received += wire_bytes
@@ -206,7 +206,7 @@ class Turn:
                 self.unnoticed_ns = at_ns
             self.hearing.happened(event, arrival)
         if kind in (Kind.TEXT_DONE, Kind.TRANSCRIPT_DONE):
-            self.reply.said(event.text)
+            self.reply.add_text(event.text)
         return self._ending(event, at_ns) if kind is Kind.RESPONSE_DONE else None
 
     def _ending(self, event: Event, at_ns: int) -> Ending | None:
@@ -222,7 +222,7 @@ class Turn:
         return "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}", failure.detail
 
     def _completion(self, event: Event, at_ns: int) -> Ending | None:
-        """Completed: with the kind of output that was asked for, or it does not count as success."""
+        """How a turn ends whose response was completed: well, if with the kind of output that was asked for."""
         service_responds = self.plan.vad and self.plan.service_responds
         if not (self.hearing.fully_answered(at_ns) if service_responds else self.hearing.spoken):
             self._await_next_reply(at_ns)
@@ -241,7 +241,7 @@ class Turn:
         self.state = self._state_after_speech() if self.hearing.spoken else State.SENDING
 
     def note_transcript(self, event: Event, arrival: Arrival) -> None:
-        """A transcription of the caller's audio came, or failed; too late is as good as never."""
+        """Take a transcription of the caller's audio that came, or failed; one that is too late is left out."""
         if self.state is State.OVER and arrival.at_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return
         self.hearing.transcribed(event, arrival)
@@ -255,29 +255,29 @@ class Turn:
     # What must come.
 
     def expect(self, kind: Kind, until_ns: int) -> None:
-        """The script insists on an event of this kind by an instant."""
+        """Insist, as the script does, on an event of this kind by an instant."""
         if self.state is not State.OVER and ARRIVALS[kind] not in self.all_instants():
             self.expected[kind] = until_ns
 
     def deadline(self, limits: Limits) -> tuple[int, str, str] | None:
         """(instant, outcome, detail) of what ends this turn next if nothing comes; None while nothing is due."""
-        due = [(until_ns, *failed_expectation(kind)) for kind, until_ns in self.expected.items()]
+        deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in self.expected.items()]
         if self.state not in (State.SENDING, State.OVER):
             due_ns, outcome, detail = self._timeout(limits)
-            due.append((max(due_ns, self.awaited_ns), outcome, detail))
-        return min(due, default=None)
+            deadlines.append((max(due_ns, self.awaited_ns), outcome, detail))
+        return min(deadlines, default=None)
 
     def _timeout(self, limits: Limits) -> tuple[int, str, str]:
         if self.state is State.UNNOTICED:
             missing = UNNOTICED if "speech_started" in self.hearing.instants else UNHEARD
-            due = _timed_out(self.unnoticed_ns, limits.speech, "speech", missing)
+            timeout = _timed_out(self.unnoticed_ns, limits.speech, "speech", missing)
         elif self.state is State.WAITING:
             waits_from_ns = self.instants.get("requested") or self.hearing.instants["speech_stopped"]
-            due = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
+            timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
         else:
-            due = _timed_out(self.progress_ns, limits.next_delta, "next_delta")
+            timeout = _timed_out(self.progress_ns, limits.next_delta, "next_delta")
         begun_ns = self.reply.begun_ns
-        return due if begun_ns is None else min(due, _timed_out(begun_ns, limits.done, "done"))
+        return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done"))
 
     # What is known.
 

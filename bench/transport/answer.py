@@ -1,4 +1,4 @@
-"""What a service answers instead of the upgrade, as far as it came, and its words. Pure.
+"""Reads what a service answers instead of the upgrade, as far as it came, and the words in it. Pure.
 
 A refusal has said all that counts once its head is there: status, how long to wait, ids. Its body is often cut, or has
 an end that never comes, so it is read here for what there is of it (HTTP/1.1: RFC 9112).
@@ -46,7 +46,7 @@ class HttpAnswer(NamedTuple):
 
 
 def read_answer(data: bytes) -> HttpAnswer | None:
-    """None while the head is not whole, and where it is no head of HTTP."""
+    """Read an answer; None while its head is not whole, and where that is no head of HTTP."""
     head, end, body = data.partition(HEAD_END)
     first, *lines = head.split(b"\r\n")
     status_line = _STATUS_LINE.fullmatch(first)
@@ -67,7 +67,7 @@ def _text(data: bytes) -> str:
 
 
 def refusal(answer: HttpAnswer) -> ConnectError:
-    """Why the service did not upgrade, in its own words."""
+    """Say why the service did not upgrade, in its own words."""
     body = unchunked(answer.body) if answer.chunked else answer.body
     words = service_words(body).removeprefix(f"{answer.status}: ")
     outcome = "throttled:handshake" if answer.status == THROTTLED else f"refused:{answer.status}"
@@ -75,7 +75,7 @@ def refusal(answer: HttpAnswer) -> ConnectError:
 
 
 def unchunked(body: bytes) -> bytes:
-    """What chunks hold (RFC 9112 §7.1), as far as they came; from what is no chunk on, the body as it is."""
+    """Join what chunks hold (RFC 9112 §7.1), as far as they came; from what is no chunk on, the body as it is."""
     content = b""
     while body:
         line, _, rest = body.partition(b"\r\n")

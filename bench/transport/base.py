@@ -1,4 +1,4 @@
-"""What a session sees of the network: whole messages with their arrival, and nothing of sockets, TLS or frames.
+"""Defines what a session sees of the network: whole messages with their arrival, nothing of sockets, TLS or frames.
 
 A transport is connected when it is made, and is closed once. Time is what the transport says it is: the real one waits
 on the process's clock, the one in memory has a virtual clock, and the session knows no other.
@@ -29,14 +29,14 @@ class Received(NamedTuple):
 
 
 class SendReceipt(NamedTuple):
-    """When a message was handed to the kernel, and the bytes of its frame."""
+    """The receipt of a send: when the message was handed to the kernel, and the bytes of its frame."""
 
     handed: Handed
     wire_bytes: int
 
 
 class TransmitStamp(NamedTuple):
-    """The kernel says when a message that was sent `stamped` left, or when the peer's TCP acknowledged it.
+    """The kernel's word of when a message that was sent `stamped` left, or when the peer's TCP acknowledged it.
 
     `ticket`: of `SendReceipt.handed`.
     """
@@ -47,7 +47,7 @@ class TransmitStamp(NamedTuple):
 
 
 class Closure(NamedTuple):
-    """The connection is gone: close code (1006: no close frame), reason, instant.
+    """The end of a connection: close code (1006: no close frame), reason, instant.
 
     `ours`: we ended it, for what came broke a rule.
     """
@@ -96,7 +96,7 @@ class Phases:
         self.instants[instant] = monotonic_ns()
 
     def arrived(self, instant: str, at_ns: int, error_ns: int) -> None:
-        """What was waited for came."""
+        """Mark an instant by the arrival of what was waited for."""
         self.instants[instant], self.errors_ns[instant] = at_ns, error_ns
 
 
@@ -113,7 +113,7 @@ class Proxy:
 
     @property
     def public(self) -> str:
-        """For messages, files and screens."""
+        """The proxy as messages, files and screens may show it, without user and password."""
         return f"{self.scheme}://{authority(self.host, self.port)}"
 
 
@@ -139,7 +139,7 @@ def authority(host: str, port: int) -> str:
 
 
 class Transport(Protocol):
-    """An open connection."""
+    """An open connection, over which whole messages are sent and received."""
 
     handshake: Handshake
 

@@ -1,4 +1,4 @@
-"""The way to a service: name lookup, TCP or a proxy's tunnel, TLS, each timed and each with its limit.
+"""Goes the way to a service: name lookup, TCP or a proxy's tunnel, TLS, each timed and each with its limit.
 
 Every `OSError` of that way becomes a `ConnectError`, once.
 """
@@ -56,7 +56,7 @@ def _direct(host: str, port: int, limits: Limits, phases: Phases, way: Crossing)
 
 
 def _tunnelled(proxy: Proxy, host: str, port: int, limits: Limits, phases: Phases, way: Crossing) -> TcpStream:
-    """`limits.tcp` is for the way to the proxy and what it takes to open the tunnel, together."""
+    """Connect to the proxy and open the tunnel; `limits.tcp` is for both together."""
     watch = LoopWatch.of_hub()
     addresses = look_up(proxy.host, proxy.port, limits.tcp)
     asked_for = way.address or host

@@ -1,4 +1,4 @@
-"""Compressed messages (permessage-deflate, RFC 7692) whose size on the wire stays known."""
+"""Compresses messages (permessage-deflate, RFC 7692) so that their size on the wire stays known."""
 
 from __future__ import annotations
 

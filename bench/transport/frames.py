@@ -1,4 +1,4 @@
-"""The frames that nearly all traffic is made of, read without a state machine: whole, unmasked text frames.
+"""Reads the frames that nearly all traffic is made of without a state machine: whole, unmasked text frames.
 
 What is anything else (control frames, fragments, compression, a frame that goes on in the next read) is left to
 websockets' protocol object, which is slower and knows all of RFC 6455.

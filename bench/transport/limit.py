@@ -1,4 +1,4 @@
-"""A limit in time for work of libraries that have none."""
+"""Sets a limit in time to work of libraries that have none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the event loop last polled: how a reader knows since when its socket was empty.
+"""Knows when the event loop last polled, and by that since when a socket was empty.
 
 gevent's loop runs `prepare` watchers just before it polls and `check` watchers just after. A poll that blocked found
 every watched socket empty when it began, and would have returned within the usual wake-up delay of the first arrival.
@@ -55,7 +55,7 @@ class LoopWatch:
         return watch
 
     def wakes_by(self, due_ns: int) -> None:
-        """A timer is due then: a poll that sleeps longer was held up, and nobody knows since when."""
+        """Note that a timer is due then: a poll that sleeps longer was held up, and nobody knows since when."""
         self._wakes_by_ns = due_ns
 
     def is_held_up(self, returned_ns: int) -> bool:

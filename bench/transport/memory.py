@@ -1,4 +1,4 @@
-"""Transports without a network: a peer in memory and a virtual clock, for tests of whatever drives a session.
+"""Holds transports without a network: a peer in memory and a virtual clock, for tests of whatever drives a session.
 
 Time stands still while the session computes and jumps when it waits, so a test takes no time and every instant is known
 exactly. The peer of a `MemoryTransport` is a function from one client message to what the service answers: pairs of
@@ -69,7 +69,7 @@ class MemoryTransport:
         return SendReceipt(handed, frame_bytes(len(message)) + MASK_BYTES)
 
     def _ticket(self) -> int:
-        """Of the message that was sent last."""
+        """The ticket of the message that was sent last."""
         if self.transmit is None:
             return 0
         now_ns, ticket = self.clock.now_ns, len(self.sent)
@@ -114,16 +114,16 @@ class MemoryTransport:
 
 
 class LivePeer(Protocol):
-    """A service with a mind of its own."""
+    """A peer that decides by itself what it says and when."""
 
     def hear(self, message: bytes, at_ns: int) -> None:
-        """A client message arrived."""
+        """Take a client message that arrived."""
 
     def next_due_ns(self) -> int | None:
-        """When it will say something, as far as it knows now."""
+        """The instant at which it will say something, as far as it knows now."""
 
     def say(self, now_ns: int) -> Iterable[PeerAnswer]:
-        """What it says by now: (instant, message)."""
+        """(instant, message) of all that it says by now."""
 
 
 class LiveTransport(MemoryTransport):

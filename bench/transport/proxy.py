@@ -1,4 +1,4 @@
-"""A tunnel through a proxy, negotiated by python-socks over our own TCP stream, which then carries the connection.
+"""Opens a tunnel through a proxy: python-socks negotiates it over our own TCP stream, which then carries all else.
 
 python-socks goes through a chain of proxies by a `forward` that opens the way to the next: here that is our stream, in
 the shape of a socket. It reads nothing beyond the proxy's answer, so that stamps and bytes behind it stay the stream's.

@@ -1,4 +1,4 @@
-"""Whether the kernel says of what arrives when it did: tried on a connection of this machine with itself."""
+"""Tries on a connection of this machine with itself whether the kernel stamps what arrives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def kernel_stamps(limit_s: float) -> bool:
-    """Raises OSError or ConnectError where there is no connecting to oneself."""
+    """Whether arrivals are stamped. Raises OSError or ConnectError where there is no connecting to oneself."""
     server = StreamServer((LOOPBACK, 0), _answer)
     server.start()
     try:
@@ -32,7 +32,7 @@ def kernel_stamps(limit_s: float) -> bool:
 
 
 def _answer(sock: Any, _: object) -> None:
-    """Once it was asked: by then the kernel has switched its stamps on."""
+    """Answer once something was asked: by then the kernel has switched its stamps on."""
     sock.recv(1)
     sock.sendall(b"!")
     sock.close()

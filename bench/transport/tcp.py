@@ -1,4 +1,4 @@
-"""A gevent socket that says of every read when the kernel got it; the one place where client sockets are made."""
+"""Wraps a gevent socket so that each read says when the kernel got it; the one place where client sockets are made."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _literal = monkey.get_original("socket", "getaddrinfo")
 
 
 class Read(NamedTuple):
-    """What one read brought.
+    """The bytes that one read brought, and what is known of their arrival.
 
     `stamp_ns` is the arrival of its last segment, `empty_ns` the latest instant at which the socket is known to have
     been empty before, `complete` says that it ended where the sender's record ended and emptied the socket, `slept`
@@ -57,7 +57,7 @@ class ByteStream(Protocol):
 
     @property
     def heard_ns(self) -> int:
-        """All that arrived by this instant was read."""
+        """The instant by which all that arrived was read."""
 
     def rest(self) -> None:
         """Let others run, where the event loop has been held up for long."""
@@ -66,10 +66,10 @@ class ByteStream(Protocol):
         """Hand all of `data` to the kernel; raises OSError. `stamped`: `transmitted` will say when it left."""
 
     def transmitted(self) -> list[TransmitStamp]:
-        """What the kernel has said since it was last asked of what was written stamped; does not wait."""
+        """The stamps that came since they were last asked for; does not wait."""
 
     def learn_delay(self, stamp_ns: int) -> None:
-        """A read for which the loop had slept brought a single event, stamped so."""
+        """Learn the loop's delay from a read for which it had slept and that brought one event, stamped so."""
 
     def network(self) -> Network | None:
         """The kernel's TCP_INFO; None where there is none, or no socket any more."""
@@ -209,7 +209,7 @@ class TcpStream:
 
 
 def warm_up() -> None:
-    """Pay now for what would else be the first connection's: the resolver's thread."""
+    """Start the resolver's thread now, which would else make the first connection slow."""
     gevent.socket.getaddrinfo("localhost", 0)
 
 

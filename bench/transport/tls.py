@@ -1,4 +1,4 @@
-"""TLS over a TCP stream that keeps the kernel's stamps, and the certificates on both sides.
+"""Speaks TLS over a TCP stream and keeps the kernel's stamps; reads the certificates on both sides.
 
 TLS runs over `ssl.MemoryBIO`, because an `SSLSocket` has no `recvmsg` and the stamp would be lost.
 """
@@ -161,7 +161,7 @@ class RecordCounter:
 
 
 def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: float) -> TlsStream:
-    """TLS to `host`, which its certificate must name; raises ConnectError `refused:tls` or `timeout:tls`."""
+    """Open TLS to `host`, which its certificate must name; raises ConnectError `refused:tls` or `timeout:tls`."""
     tls = TlsStream(tcp, context, host)
     try:
         tls.handshake(monotonic_ns() + int(limit_s * NS_PER_S))
@@ -215,7 +215,7 @@ def _load_own(context: ssl.SSLContext, certificate: Path, key: Path | None) -> N
 
 
 class _EncryptedKeyError(Exception):
-    """OpenSSL has asked for a password."""
+    """Raised when OpenSSL asks for a password."""
 
 
 def _refuse_password() -> str:

@@ -1,4 +1,4 @@
-"""When the kernel handed bytes to the network, and when the peer's TCP acknowledged them: Linux's transmit stamps.
+"""Reads Linux's transmit stamps: when the kernel handed bytes to the network, and when the peer acknowledged them.
 
 `SO_TIMESTAMPING` names a stamped byte by its place in the stream, so whoever asks for stamps counts every byte that
 goes out. The answers come through the socket's error queue; while one lies there a poll reports the socket as ready, so
@@ -73,7 +73,7 @@ class TransmitStamps:
 
     @property
     def ticket(self) -> int:
-        """Of the last send, where that was stamped."""
+        """The ticket of the last send, where that was stamped; else 0."""
         return self._written if self.enabled else 0
 
     def send(self, data: bytes | memoryview, *, stamped: bool = False) -> int:
@@ -88,7 +88,7 @@ class TransmitStamps:
         return count
 
     def take(self) -> list[TransmitStamp]:
-        """What the kernel has said that was not handed out yet."""
+        """Hand out the stamps that came and were not handed out yet."""
         if self.owed:
             self.drain()
         told, self._told = self._told, []
@@ -106,7 +106,7 @@ class TransmitStamps:
                 self._note(answer)
 
     def _note(self, answer: StampAnswer) -> None:
-        """A segment that is sent again is stamped again, perhaps after it was settled: the first time counts."""
+        """Keep an answer. A segment that is sent again is stamped again, perhaps when settled: the first counts."""
         ticket, acknowledged = self._asked.get(answer.place), answer.kind == ACKNOWLEDGED
         if ticket is None or (ticket <= self._left and not acknowledged):
             return
@@ -131,7 +131,7 @@ def _switch_on(sock: socket.socket) -> bool:
 
 
 def read_answer(ancillary: Iterable[tuple[int, int, bytes]]) -> StampAnswer | None:
-    """The answer in `recvmsg`'s ancillary data; None where it holds none, or one of another kind."""
+    """Read the answer in `recvmsg`'s ancillary data; None where it holds none, or one of another kind."""
     at_ns = error = None
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING) and len(data) >= _TIMESPEC.size:

@@ -1,4 +1,4 @@
-"""WebSocket frames over a stream, by websockets' Sans-I/O protocol: whole messages, each with its arrival.
+"""Speaks WebSocket over a stream, by websockets' Sans-I/O protocol: whole messages, each with its arrival.
 
 The loop is the one of websockets' `docs/howto/sansio.rst`: feed what came, send what that calls for (pongs, the close
 frame), hand the events on. An event that ended a read which emptied the socket arrived exactly when its stamp says;
@@ -116,7 +116,7 @@ class WebSocket:
         return monotonic_ns()
 
     def upgrade(self, headers: Iterable[tuple[str, str]], limits: Limits, phases: Phases) -> None:
-        """The opening handshake (RFC 6455 §4.1)."""
+        """Do the opening handshake (RFC 6455 §4.1)."""
         request = self._protocol.connect()
         for name, value in headers:
             request.headers[name] = value
@@ -144,7 +144,7 @@ class WebSocket:
         return None
 
     def _hear_answer(self, until_ns: int) -> HttpAnswer | None:
-        """The answer to the upgrade; None where none came, or no HTTP."""
+        """Wait for the answer to the upgrade; None where none came, or no HTTP."""
         while self._answer_came is None and self._protocol.handshake_exc is None:
             read = self._stream.read(until_ns)
             if read is None:
@@ -156,7 +156,7 @@ class WebSocket:
         return answer
 
     def _hear_body(self, answer: HttpAnswer, until_ns: int) -> HttpAnswer:
-        """A refusal with its body, or with what there is of it in time: nothing else of it is left to wait for."""
+        """Wait for the body of a refusal; returns the refusal with what came of it in time."""
         until_ns = min(until_ns, monotonic_ns() + BODY_NS)
         while not answer.whole and len(answer.body) < LONGEST_REFUSAL:
             read = self._stream.read(until_ns)
@@ -246,7 +246,7 @@ class WebSocket:
         self._answer(read)
 
     def _parsed(self, data: bytes) -> Iterator[object]:
-        """What the protocol object makes of the data, of no data that the peer has closed."""
+        """Yield what the protocol object makes of the data; no data means that the peer has closed."""
         if not data:
             self._protocol.receive_eof()
             yield from self._protocol.events_received()
@@ -263,7 +263,7 @@ class WebSocket:
         self._fed = 0 if self._answer_came is None else len(self._answer_came.body)
 
     def _take_frame(self, frame: Frame, read: Read) -> bool:
-        """Whether the frame ended a message."""
+        """Take a frame; returns whether it ended a message."""
         deflate = self._deflate
         wire_bytes = frame_bytes(len(frame.data) if deflate is None else deflate.came.popleft())
         self._framed += wire_bytes
@@ -305,7 +305,7 @@ class WebSocket:
         return self._stream.write(data) if data and not self._broken else None
 
     def _lost(self, error: OSError) -> None:
-        """A write failed, and nothing more is written. What had come before is still read; then the end."""
+        """Note a failed write: nothing more is written, what had come before is still read, then comes the end."""
         self._broken, until_ns = True, monotonic_ns()
         why = f": {error}" if isinstance(error, TimeoutError) else ""
         while self._end is None:
@@ -344,7 +344,7 @@ class WebSocket:
 
 
 def _no_upgrade(problem: Exception) -> str:
-    """What is wrong with an answer that says 101, or is no HTTP."""
+    """Say what is wrong with an answer that says 101, or is no HTTP."""
     if isinstance(problem, InvalidHeader) and problem.name == ACCEPT_HEADER:
         if problem.value is None:
             return f"the answer has no {ACCEPT_HEADER}"
