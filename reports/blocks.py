@@ -93,6 +93,14 @@ class Heading:
 
 
 @dataclass(frozen=True)
+class Bullets:
+    """Texts of one kind, one below the other."""
+
+    texts: Sequence[Inline]
+    style: str = "note"
+
+
+@dataclass(frozen=True)
 class Fold:
     """Blocks that are shown on demand; `open`: they are at first."""
 
@@ -128,7 +136,7 @@ class Panes:
     panes: Sequence[tuple[str, str, Figure]]
 
 
-Block = Table | Paragraph | Heading | Fold | Figure | Beside | Panes
+Block = Table | Paragraph | Heading | Bullets | Fold | Figure | Beside | Panes
 
 
 @dataclass(frozen=True)

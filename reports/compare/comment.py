@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from reports.blocks import Block, Bullets, Cell, Code, Fold, Heading, Paragraph, Strong, Table
 from reports.compare import sentences
 from reports.compare.comparison import Comparison
 from reports.compare.forest_rows import Row, row_of, with_unit
 from reports.compare.text import design
 from reports.labels import all_called
 from reports.numbers import NBSP, count, listed, percent, plural, three
-from reports.text.markdown import folded, plain, table
+from reports.text.markup import SIMULATED, pour, table
 from reports.wording.differences import figure
 
 ROWS_MOST = 10
@@ -18,91 +19,69 @@ ROWS_MOST = 10
 
 def markdown(comparison: Comparison) -> str:
     """The file's text."""
-    lines = [*_head(comparison), "", *_answer(comparison), "", *_details(comparison)]
-    return "\n".join(lines).rstrip().replace(NBSP, " ") + "\n"
+    return pour((*_head(comparison), *_tables(comparison)))
 
 
-def _head(comparison: Comparison) -> Iterable[str]:
-    yield f"### {plain(sentences.title(comparison))}"
-    simulated = ["◇ **SIMULATED**: `rtbench simulate`, no real service"] if comparison.simulated else []
+def _head(comparison: Comparison) -> Iterable[Block]:
+    yield Heading(sentences.title(comparison))
     valid = sentences.unusable_mark(comparison) if comparison.unfair else "✓ VALID"
-    named = all_called(side.run.document for side in comparison.sides)
-    known = [plain(listed(named))] if named else []
-    yield " · ".join([*simulated, valid, *known, design(comparison), f"`rtbench check` exits with {comparison.status}"])
+    named = listed(all_called(side.run.document for side in comparison.sides))
+    about = " · ".join(filter(None, (valid, named, design(comparison))))
+    status = Code("rtbench check"), f" exits with {comparison.status}"
+    yield Paragraph((SIMULATED if comparison.simulated else "", f"{about} · ", *status))
     if not comparison.unfair:
-        said = " ".join(filter(None, (sentences.headline(comparison), sentences.second(comparison))))
-        yield from ("", plain(said))
+        yield Paragraph(" ".join(filter(None, (sentences.headline(comparison), sentences.second(comparison)))))
     elif remedies := sentences.second(comparison):
-        yield from ("", f"**What to do:** {plain(remedies)}")
-    if assumed := sentences.provisional(comparison):
-        yield from ("", plain(assumed))
+        yield Paragraph((Strong("What to do:"), f" {remedies}"))
+    yield Paragraph(sentences.provisional(comparison))
 
 
-def _answer(comparison: Comparison) -> Iterable[str]:
+def _tables(comparison: Comparison) -> Iterable[Block]:
     """The gated figures; where there are more than ten, those that did not pass come first."""
-    rows = sorted(_rows(comparison, gated=True), key=lambda one: sentences.WORST.index(one.word) > 1)
-    if rows:
-        yield from _table(comparison, rows[:ROWS_MOST], "gated figure")
+    rows = sorted(_rows(comparison, gated=True), key=lambda row: sentences.WORST.index(row.word) > 1)
+    yield _table(comparison, rows[:ROWS_MOST], "gated figure")
     if len(rows) > ROWS_MOST:
-        yield f"\n{len(rows) - ROWS_MOST} more gated figures: below."
+        yield Paragraph(f"{len(rows) - ROWS_MOST} more gated figures: below.")
+    yield Fold("More gated figures", [_table(comparison, rows[ROWS_MOST:], "gated figure")])
+    yield Fold("Figures that are not gated", [_table(comparison, _rows(comparison, gated=False), "figure")])
+    steps = _table(comparison, [row_of(step, comparison) for step in comparison.steps], "step")
+    yield Fold("Which step changed most? Not gated", [Bullets(sentences.worst_steps(comparison)), steps])
+    yield Fold("Was the comparison fair?", [_fairness(comparison)])
+    yield Fold("Notes", [Bullets(comparison.notices)])
+    yield Fold("Method", [Paragraph(_method(comparison))])
 
 
 def _rows(comparison: Comparison, *, gated: bool) -> list[Row]:
-    return [row_of(one, comparison) for one in comparison.findings if one.question.gated == gated]
+    return [row_of(finding, comparison) for finding in comparison.findings if finding.question.gated == gated]
 
 
-def _by_step(comparison: Comparison) -> list[Row]:
-    return [row_of(one, comparison) for one in comparison.steps]
-
-
-def _table(comparison: Comparison, rows: Sequence[Row], first: str) -> Iterable[str]:
-    several, strike = len(comparison.sides) > 2, "~~" if comparison.unfair else ""
-    interval = percent(1 - 2 * comparison.method.level, 1)
+def _table(comparison: Comparison, rows: Sequence[Row], first: str) -> Table:
+    several, style = len(comparison.sides) > 2, "struck" if comparison.unfair else ""
+    base, candidate = (side.label for side in comparison.sides[:2])
     whose = ["candidate"] if several else []
-    head = [first, *whose, plain(comparison.sides[0].label), "it" if several else plain(comparison.sides[1].label)]
-    yield from table(
-        [*head, f"difference ({interval} interval)", "margin", "verdict"],
+    interval = f"difference ({percent(1 - 2 * comparison.method.level, 1)} interval)"
+    return table(
+        [first, *whose, base, "it" if several else candidate, interval, "margin", "verdict"],
         (
             [
-                figure(one.finding.question),
-                *([one.candidate] if several else []),
-                *(f"{strike}{with_unit(value, one.unit)}{strike}" for value in one.values),
-                f"{strike}{one.told}{strike}",
-                one.margin_text,
-                one.judged + (f": {one.why}" if one.why else ""),
+                figure(row.finding.question),
+                *([row.candidate] if several else []),
+                *(Cell(with_unit(value, row.unit), style=style) for value in row.values),
+                Cell(row.told, style=style),
+                row.margin_text,
+                row.judged + (f": {row.why}" if row.why else ""),
             ]
-            for one in rows
+            for row in rows
         ),
-        left=1 + len(whose),
-        last="---",
+        left=(*range(1 + len(whose)), -1),
     )
 
 
-def _details(comparison: Comparison) -> Iterable[str]:
-    more = sorted(_rows(comparison, gated=True), key=lambda one: sentences.WORST.index(one.word) > 1)[ROWS_MOST:]
-    if more:
-        yield from folded("More gated figures", _table(comparison, more, "gated figure"))
-    others = _rows(comparison, gated=False)
-    if others:
-        yield from folded("Figures that are not gated", _table(comparison, others, "figure"))
-    if comparison.steps:
-        body = [
-            *(f"- {plain(worst)}" for worst in sentences.worst_steps(comparison)),
-            "",
-            *_table(comparison, _by_step(comparison), "step"),
-        ]
-        yield from folded("Which step changed most? Not gated", body)
-    yield from folded("Was the comparison fair?", _fairness(comparison))
-    if comparison.notices:
-        yield from folded("Notes", (f"- {plain(notice)}" for notice in comparison.notices))
-    yield from folded("Method", (plain(_method(comparison)),))
-
-
-def _fairness(comparison: Comparison) -> Iterable[str]:
+def _fairness(comparison: Comparison) -> Table:
     words = {True: "✓ passed", False: "✕ failed", None: "for information"}
-    labels = [plain(side.label) for side in comparison.sides]
+    labels = [side.label for side in comparison.sides]
     rows = [[check.name, *check.texts, words[check.fair]] for check in comparison.checks]
-    yield from table(["check", *labels, "result"], rows, left=len(labels) + 1, last="---")
+    return table(["check", *labels, "result"], rows, left=range(len(labels) + 2))
 
 
 def _method(comparison: Comparison) -> str:

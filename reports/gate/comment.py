@@ -4,82 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from reports.blocks import Block, Bullets, Code, Fold, Heading, Inline, Paragraph, Strong, Table
 from reports.gate.items import Checked, Item
 from reports.gate.sentences import badges, beside, ending, glyph, headline, is_judged, mark, reason
 from reports.gate.written import interval_text, limit_text, value_text, written
-from reports.numbers import NBSP, count, plural
-from reports.text.markdown import folded, plain, table
+from reports.numbers import count, plural
+from reports.text.markup import pour, table
 
 ROWS_MOST = 10
-HEAD = ("threshold", "target", "baseline", "figure", "interval (90 %)", "limit")
 WORST_FIRST = ("failed", "void", "unsure", "passed")
 
 
 def markdown(checked: Checked) -> str:
     """The file's text."""
+    return pour(_parts(checked))
+
+
+def _parts(checked: Checked) -> Iterable[Block]:
     items = sorted(checked.items, key=lambda item: WORST_FIRST.index(item.grade))
     shown, more = items[:ROWS_MOST], items[ROWS_MOST:]
-    lines = [
-        f"### {glyph(checked)} {plain(headline(checked))}",
-        " · ".join(plain(part) for part in [*badges(checked), *_about(checked), ending(checked)]),
-        *(f"\n**! {plain(warning)}**" for warning in checked.warnings),
-        "",
-        *(_rows(shown, checked) if shown else ()),
-        "",
-        *folded("Why, and what to do", _reasons(checked)),
-        *folded(f"{plural(len(more), 'more threshold')}", list(_rows(more, checked)) if more else []),
-        *folded("Turns, sessions and failures", list(_sizes(items))),
-    ]
-    return "\n".join(lines).rstrip().replace(NBSP, " ") + "\n"
-
-
-def _about(checked: Checked) -> list[str]:
     against = [f"against {checked.against}"] if checked.against else []
-    return [checked.called, checked.run_id, *against]
+    yield Heading(f"{glyph(checked)} {headline(checked)}")
+    yield Paragraph(" · ".join([*badges(checked), checked.called, checked.run_id, *against, ending(checked)]))
+    yield from (Paragraph(Strong(f"! {warning}")) for warning in checked.warnings)
+    yield _table(shown, checked)
+    yield Fold("Why, and what to do", [Bullets(_reasons(checked))])
+    yield Fold(plural(len(more), "more threshold"), [_table(more, checked)])
+    yield Fold("Turns, sessions and failures", [_sizes(items)])
 
 
-def _rows(items: Sequence[Item], checked: Checked) -> Iterable[str]:
-    rows = [
-        [
-            _code(item.threshold),
-            plain(item.target),
-            plain(written(item, item.baseline)) if item.relative else "",
-            plain(value_text(item)),
-            plain(interval_text(item)),
-            plain(limit_text(item)),
-            _verdict(item, checked),
-        ]
-        for item in items
-    ]
-    yield f"| {' | '.join((*HEAD, 'verdict'))} |"
-    yield "|---|---|--:|--:|--:|--:|---|"
-    yield from (f"| {' | '.join(row)} |" for row in rows)
+def _table(items: Sequence[Item], checked: Checked) -> Table:
+    return table(
+        ("threshold", "target", "baseline", "figure", "interval (90 %)", "limit", "verdict"),
+        (
+            [
+                Code(item.threshold),
+                item.target,
+                written(item, item.baseline) if item.relative else "",
+                value_text(item),
+                interval_text(item),
+                limit_text(item),
+                _verdict(item, checked),
+            ]
+            for item in items
+        ),
+        left=(0, 1, -1),
+    )
 
 
-def _verdict(item: Item, checked: Checked) -> str:
-    told = mark(item, checked)
+def _verdict(item: Item, checked: Checked) -> Inline:
+    verdict: Inline = mark(item, checked)
     if not is_judged(item, checked):
-        return told
+        return verdict
     if item.grade in ("failed", "void"):
-        glyph, word = told.split(" ", 1)
-        told = f"{glyph} **{word}**"
-    return f"{told}, provisional" if item.provisional else told
-
-
-def _code(text: str) -> str:
-    """As code; a text that would end it as plain text."""
-    return plain(text) if set("`|\n\r") & set(text) else f"`{text}`"
+        sign, word = mark(item, checked).split(" ", 1)
+        verdict = (f"{sign} ", Strong(word))
+    return (verdict, ", provisional") if item.provisional else verdict
 
 
 def _reasons(checked: Checked) -> list[str]:
     judged = [item for item in checked.items if is_judged(item, checked)]
-    of_items = [f"{item.target}: {item.figure}: {said}" for item in judged if (said := reason(item))]
-    return [f"- {plain(text)}" for text in (*beside(checked), *of_items)]
+    return [*beside(checked), *(f"{item.target}: {item.figure}: {said}" for item in judged if (said := reason(item)))]
 
 
-def _sizes(items: Sequence[Item]) -> Iterable[str]:
-    if items:
-        rows = [
-            [item.figure, item.target, count(item.turns), count(item.sessions), count(item.failed)] for item in items
-        ]
-        yield from table(("figure", "target", "turns", "sessions", "failed"), rows, left=2)
+def _sizes(items: Sequence[Item]) -> Table:
+    rows = [[item.figure, item.target, count(item.turns), count(item.sessions), count(item.failed)] for item in items]
+    return table(("figure", "target", "turns", "sessions", "failed"), rows, left=(0, 1))

@@ -87,7 +87,9 @@ def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
 
 
 def _text(inline: Inline) -> str:
-    return inline if isinstance(inline, str) else "".join(map(_text, inline))
+    if isinstance(inline, str):
+        return inline
+    return "".join(map(_text, inline)) if type(inline) is tuple else _text(inline[0])
 
 
 def _wrapped(text: str, width: int, most: int | None = None) -> list[str]:

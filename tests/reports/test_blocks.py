@@ -9,6 +9,7 @@ import pytest
 from reports.blocks import (
     Beside,
     Block,
+    Bullets,
     Cell,
     Code,
     Column,
@@ -40,6 +41,7 @@ def poured(*blocks: Block) -> str:
         Paragraph(EVIL),
         Paragraph((EVIL, Term(EVIL), Code(EVIL), Strong((EVIL, EVIL)))),
         Heading(EVIL),
+        Bullets([EVIL, (EVIL, Strong(EVIL))]),
         Fold(EVIL, [Paragraph(EVIL)]),
         Figure("", EVIL, EVIL, [[EVIL]], [Paragraph(EVIL)]),
         Beside([Figure("", EVIL), Figure("", EVIL)]),
