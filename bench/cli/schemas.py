@@ -19,6 +19,7 @@ from bench.run.log_lines import AnyLine
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
 from reports.gate.baselines import Baseline
 from reports.gate.document import CheckDocument
+from reports.looks.document import DecisionDocument
 from reports.schemas.document import schema_of
 from reports.schemas.run import run_schema
 from reports.schemas.shapes import COUNT, FLAG, NUMBER, TEXT, WHOLE, Schema, document, each, many, maybe, one_of, record
@@ -26,7 +27,7 @@ from reports.schemas.summary import summary_schema
 from reports.sizing.document import SizeDocument
 
 REPORTS = Path(reports.__file__).parent
-FOLDERS = {"size": "sizing", "check": "gate", "baseline": "gate"}
+FOLDERS = {"decision": "looks", "size": "sizing", "check": "gate", "baseline": "gate"}
 """Which of `reports` has the schema of a document that it alone writes; the others are in `schemas`."""
 
 
@@ -45,6 +46,7 @@ def schemas() -> dict[str, Schema]:
         "truth": document("truth", "A line of the truth log of rtbench simulate", truth_line()),
         "ready": document("ready", "What rtbench simulate says once it listens", ready_document()),
         "doctor": document("doctor", "What rtbench doctor --json prints", doctor_document()),
+        "decision": schema_of(DecisionDocument, "decision", "decision.json of a run folder of Realtime Bench"),
         "size": schema_of(SizeDocument, "size", "What rtbench size --json prints"),
         "check": schema_of(CheckDocument, "check", "check.json of Realtime Bench"),
         "baseline": schema_of(Baseline, "baseline", "A stored baseline of Realtime Bench"),

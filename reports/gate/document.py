@@ -14,7 +14,7 @@ SCHEMA = 1
 GRADES: tuple[Grade, ...] = ("passed", "failed", "unsure", "void")
 
 
-class CheckDocument(Record, frozen=True):
+class CheckDocument(Record):
     """The file. `exit_code`: 0 passed, 1 regressed or over a threshold, 3 inconclusive, 4 invalid or without data."""
 
     schema: Annotated[int, Meta(ge=1)]

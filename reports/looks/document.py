@@ -1,108 +1,153 @@
-"""decision.json, schema 1: what was planned, what every look saw, and what came of it; enough to compute it again."""
+"""decision.json: what was planned, what every look saw, and what came of it; enough to compute it again."""
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, field
 
 from bench.errors import UsageError
 from bench.run.disk import write_text
 from reports.looks.decision import Decision
-from reports.looks.sequence import Look, Ruling
+from reports.looks.sequence import Look, Reason, Ruling
 from reports.looks.text import sentence
+from reports.schemas.document import Closed, Known, Number, Values, data_of, text_of
+from reports.statistics.differences import Scale
+from reports.statistics.verdicts import Word
 from reports.wording.unusable import texts
 
 SCHEMA = 1
 NAME = "decision.json"
 
 
+class Margin(Closed):
+    """How much worse is accepted: a share of the baseline, a difference of shares, or so much in the measure's unit."""
+
+    ratio: float
+    points: float
+    plus: float
+
+
+class Plan(Closed):
+    """What was written before the first session."""
+
+    pairs: int
+    looks: list[int]
+    gates: dict[str, list[str]]
+    level: float
+    spending: str
+    draws: int
+
+
+class SeenGate(Closed):
+    """What a look saw of one gate."""
+
+    name: str
+    d: Number
+    excess: Number
+    se: Number
+    df: Number
+    z: Number
+    untested: Known
+    drifts: Annotated[bool, Meta(description="an arm drifts by itself: the error is that of the quarters of the pairs")]
+
+
+class HeldLook(Closed):
+    """A look that was held."""
+
+    pairs: int
+    share: float
+    c: Number = field(name="critical")
+    c_first: Number = field(name="critical_first")
+    gates: list[SeenGate]
+
+
+class Gate(Closed, kw_only=True):
+    """What came of one gate."""
+
+    name: str
+    measure: str
+    kind: Literal["quantile", "mean", "rate"]
+    p: float | None
+    step: Known
+    origin: Known
+    margin: Margin
+    scale: Scale
+    word: Word = field(name="verdict")
+    reason: Known
+    provisional: Annotated[bool, Meta(description="at a look that was held an arm drifted by itself")] = False
+    look: int
+    pairs: int
+    d: Number
+    low: Number
+    high: Number
+    corrected: Number
+
+
+class DecisionDocument(Closed):
+    """What was planned for a comparison that may end early, what every look saw, and what came of it.
+
+    Differences are logs of ratios, of rates points (0.01 is one percentage point); null where open or unknown.
+    """
+
+    schema: Literal[1]
+    run_id: str
+    baseline: str
+    candidate: str
+    simulated: bool
+    ended: Annotated[bool, Meta(description="whether the run had ended")]
+    stopped: Annotated[bool, Meta(description="whether there is nothing more to be learned from the run")]
+    status: Literal[0, 1, 3, 4]
+    reason: Reason
+    invalid: Known
+    sentence: str
+    used: Annotated[int, Meta(description="in the verdict")] = field(name="pairs")
+    after: Annotated[int, Meta(description="whole pairs that are not")] = field(name="pairs_after")
+    plan: Plan
+    seed: int
+    looks: list[HeldLook]
+    gates: list[Gate]
+
+
 def write(decision: Decision, folder: Path) -> Path:
-    """Raises UsageError where the folder cannot be written to."""
+    """Write the file. Raises UsageError where the folder cannot be written to."""
     path = folder / NAME
     try:
-        write_text(path, json.dumps(as_data(decision), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(path, text_of(as_data(decision)))
     except OSError as error:
         raise UsageError(f"the decision cannot be written to {folder}: {error.strerror}") from None
     return path
 
 
 def as_data(decision: Decision) -> dict[str, Any]:
-    """Differences are logs of ratios, of rates points (0.01 is one percentage point); null where open or unknown."""
-    plan, course = decision.plan, decision.course
-    return {
-        "schema": SCHEMA,
-        "run_id": str(decision.run.document.get("run_id") or decision.run.folder.name),
-        "baseline": decision.targets[0],
-        "candidate": decision.targets[1],
-        "simulated": decision.run.simulated,
-        "ended": decision.ended,
-        "stopped": decision.stopped,
-        "status": decision.status,
-        "reason": course.reason,
-        "invalid": "; ".join(texts(decision.invalid)) or None,
-        "sentence": sentence(decision),
-        "pairs": decision.used,
-        "pairs_after": decision.after,
-        "plan": {
-            "pairs": plan.pairs,
-            "looks": list(plan.looks),
-            "gates": {measure: list(written) for measure, written in plan.gates.items()},
-            "level": plan.level,
-            "spending": plan.spending,
-            "draws": plan.draws,
-        },
-        "seed": decision.seed,
-        "looks": [_look(decision, look) for look in course.looks],
-        "gates": [_gate(decision, at, ruling) for at, ruling in enumerate(course.rulings)],
-    }
+    """The decision as lists, dictionaries, strings and numbers."""
+    run, course = decision.run, decision.course
+    baseline, candidate = decision.targets
+    return data_of(
+        DecisionDocument,
+        Values(
+            decision,
+            schema=SCHEMA,
+            run_id=str(run.document.get("run_id") or run.folder.name),
+            baseline=baseline,
+            candidate=candidate,
+            simulated=run.simulated,
+            reason=course.reason,
+            invalid="; ".join(texts(decision.invalid)),
+            sentence=sentence(decision),
+            looks=[_look(decision, look) for look in course.looks],
+            gates=[_gate(decision, at, ruling) for at, ruling in enumerate(course.rulings)],
+        ),
+    )
 
 
-def _look(decision: Decision, look: Look) -> dict[str, Any]:
-    return {
-        "pairs": look.pairs,
-        "share": look.pairs / decision.plan.pairs,
-        "critical": _number(look.c),
-        "critical_first": _number(look.c_first),
-        "gates": [
-            {
-                "name": gate.name,
-                "d": _number(seen.d),
-                "excess": _number(seen.excess),
-                "se": _number(seen.se),
-                "df": _number(seen.df),
-                "z": _number(seen.z),
-                "untested": seen.untested or None,
-                "drifts": seen.drifts,
-            }
-            for gate, seen in zip(decision.gates, look.seen, strict=True)
-        ],
-    }
+def _look(decision: Decision, look: Look) -> Values:
+    gates = [Values(seen, name=gate.name) for gate, seen in zip(decision.gates, look.seen, strict=True)]
+    return Values(look, share=look.pairs / decision.plan.pairs, gates=gates)
 
 
-def _gate(decision: Decision, at: int, ruling: Ruling) -> dict[str, Any]:
-    gate = decision.gates[at]
-    return {
-        "name": gate.name,
-        "measure": gate.measure,
-        "kind": gate.kind,
-        "p": gate.p,
-        "step": gate.step or None,
-        "origin": gate.origin or None,
-        "margin": {"ratio": gate.margin.ratio, "points": gate.margin.points, "plus": gate.margin.plus},
-        "scale": "points" if gate.kind == "rate" else "ratio",
-        "verdict": ruling.word,
-        "reason": ruling.reason or None,
-        "provisional": ruling.provisional,
-        "look": ruling.look + 1,
-        "pairs": decision.course.looks[ruling.look].pairs,
-        "d": _number(ruling.d),
-        "low": _number(ruling.low),
-        "high": _number(ruling.high),
-        "corrected": _number(ruling.corrected),
-    }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _gate(decision: Decision, at: int, ruling: Ruling) -> Values:
+    gate, pairs = decision.gates[at], decision.course.looks[ruling.look].pairs
+    scale = "points" if gate.kind == "rate" else "ratio"
+    return Values(ruling, gate, scale=scale, look=ruling.look + 1, pairs=pairs)

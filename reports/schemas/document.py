@@ -1,6 +1,6 @@
 """Documents for programs: a type says what stands in one, and both its JSON and its JSON Schema are made from it.
 
-    class Row(Record, frozen=True):
+    class Row(Record):
         target: str
         failed: Count = field(name="turns_failed")      # the attribute `failed` of what is written, under another key
         usd_per_turn: Figure
@@ -37,11 +37,11 @@ class Known(str):
     __slots__ = ()
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct):
     """An object with a key for each field. Later versions may add some: readers skip them."""
 
 
-class Closed(Record, frozen=True, forbid_unknown_fields=True):
+class Closed(Record, forbid_unknown_fields=True):
     """The same, with no other keys."""
 
 

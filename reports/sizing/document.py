@@ -14,7 +14,7 @@ SCHEMA = 1
 Range = tuple[Number, Number, Number]
 
 
-class SizeDocument(Closed, frozen=True):
+class SizeDocument(Closed):
     """Ranges are [least, likely, most]; null where the pilot does not tell."""
 
     schema: Literal[1]
