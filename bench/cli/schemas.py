@@ -17,6 +17,7 @@ from bench.observe.inputs import Input
 from bench.run.calibration import Calibration
 from bench.run.log_lines import AnyLine
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
+from reports.compare.document import CompareDocument
 from reports.gate.baselines import Baseline
 from reports.gate.document import CheckDocument
 from reports.looks.document import DecisionDocument
@@ -27,7 +28,7 @@ from reports.schemas.summary import summary_schema
 from reports.sizing.document import SizeDocument
 
 REPORTS = Path(reports.__file__).parent
-FOLDERS = {"decision": "looks", "size": "sizing", "check": "gate", "baseline": "gate"}
+FOLDERS = {"compare": "compare", "decision": "looks", "size": "sizing", "check": "gate", "baseline": "gate"}
 """Which of `reports` has the schema of a document that it alone writes; the others are in `schemas`."""
 
 
@@ -46,6 +47,7 @@ def schemas() -> dict[str, Schema]:
         "truth": document("truth", "A line of the truth log of rtbench simulate", truth_line()),
         "ready": document("ready", "What rtbench simulate says once it listens", ready_document()),
         "doctor": document("doctor", "What rtbench doctor --json prints", doctor_document()),
+        "compare": schema_of(CompareDocument, "compare", "compare.json of Realtime Bench"),
         "decision": schema_of(DecisionDocument, "decision", "decision.json of a run folder of Realtime Bench"),
         "size": schema_of(SizeDocument, "size", "What rtbench size --json prints"),
         "check": schema_of(CheckDocument, "check", "check.json of Realtime Bench"),

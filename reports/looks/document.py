@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, field
+from msgspec import field
 
 from bench.errors import UsageError
 from bench.run.disk import write_text
 from reports.looks.decision import Decision
 from reports.looks.sequence import Look, Reason, Ruling
 from reports.looks.text import sentence
-from reports.schemas.document import Closed, Known, Number, Values, data_of, text_of
+from reports.schemas.document import Closed, Known, Number, Values, about, data_of, text_of
 from reports.statistics.differences import Scale
 from reports.statistics.verdicts import Word
 from reports.wording.unusable import texts
@@ -50,7 +50,7 @@ class SeenGate(Closed):
     df: Number
     z: Number
     untested: Known
-    drifts: Annotated[bool, Meta(description="an arm drifts by itself: the error is that of the quarters of the pairs")]
+    drifts: Annotated[bool, about("an arm drifts by itself: the error is that of the quarters of the pairs")]
 
 
 class HeldLook(Closed):
@@ -76,7 +76,7 @@ class Gate(Closed, kw_only=True):
     scale: Scale
     word: Word = field(name="verdict")
     reason: Known
-    provisional: Annotated[bool, Meta(description="at a look that was held an arm drifted by itself")] = False
+    provisional: Annotated[bool, about("at a look that was held an arm drifted by itself")] = False
     look: int
     pairs: int
     d: Number
@@ -96,14 +96,14 @@ class DecisionDocument(Closed):
     baseline: str
     candidate: str
     simulated: bool
-    ended: Annotated[bool, Meta(description="whether the run had ended")]
-    stopped: Annotated[bool, Meta(description="whether there is nothing more to be learned from the run")]
+    ended: Annotated[bool, about("whether the run had ended")]
+    stopped: Annotated[bool, about("whether there is nothing more to be learned from the run")]
     status: Literal[0, 1, 3, 4]
     reason: Reason
     invalid: Known
     sentence: str
-    used: Annotated[int, Meta(description="in the verdict")] = field(name="pairs")
-    after: Annotated[int, Meta(description="whole pairs that are not")] = field(name="pairs_after")
+    used: Annotated[int, about("in the verdict")] = field(name="pairs")
+    after: Annotated[int, about("whole pairs that are not")] = field(name="pairs_after")
     plan: Plan
     seed: int
     looks: list[HeldLook]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, field
+from msgspec import field
 
-from reports.schemas.document import Closed, Number, Values, data_of
+from reports.schemas.document import Closed, Number, Values, about, data_of
 from reports.sizing.size import Size
 from reports.statistics.power import LEVEL
 
@@ -31,8 +31,7 @@ class SizeDocument(Closed):
     pilot_sessions: int
     sessions: tuple[int, int, int]
     sessions_to_pass: Annotated[
-        int | None,
-        Meta(description="of a rate: without so many in each arm it cannot pass at the margin, though none fails"),
+        int | None, about("of a rate: without so many in each arm it cannot pass at the margin, though none fails")
     ]
     seconds: Range
     usd: Range
