@@ -28,7 +28,14 @@ class Strong(NamedTuple):
     text: str
 
 
-Inline = str | Term | Code | Strong | tuple["Inline", ...]
+class Judged(NamedTuple):
+    """A verdict with its mark, in the colour of its word."""
+
+    text: str
+    word: str
+
+
+Inline = str | Term | Code | Strong | Judged | tuple["Inline", ...]
 """A text, or parts that follow each other without a space."""
 
 
@@ -56,6 +63,7 @@ class Column:
     style: str = ""
     target: int | None = None
     marked: bool = False
+    below: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,12 +77,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under heads. `stacked`: where there is no room, a row becomes a card with the heads beside its cells."""
+    """Rows under heads. `stacked`: where there is no room, a row becomes a card with the heads beside its cells.
+
+    `answers`: its figures are what the document is read for.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     stacked: bool = False
     style: str = ""
+    caption: Inline = ""
+    answers: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,21 @@ class Bullets:
 
 
 @dataclass(frozen=True)
+class Alarm:
+    """What must be read before anything else, line by line."""
+
+    lines: Sequence[Inline]
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Names with what they are; `linked`: terms lead here."""
+
+    entries: Sequence[tuple[str, str]]
+    linked: bool = True
+
+
+@dataclass(frozen=True)
 class Fold:
     """Blocks that are shown on demand; `open`: they are at first."""
 
@@ -108,6 +136,13 @@ class Fold:
     blocks: Sequence[Block]
     open: bool = False
     style: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An SVG in its frame, one of several in a figure."""
+
+    svg: str
 
 
 @dataclass(frozen=True)
@@ -136,12 +171,12 @@ class Panes:
     panes: Sequence[tuple[str, str, Figure]]
 
 
-Block = Table | Paragraph | Heading | Bullets | Fold | Figure | Beside | Panes
+Block = Table | Paragraph | Heading | Bullets | Alarm | Definitions | Fold | Drawing | Figure | Beside | Panes
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a document that answers a question; `name` is what a list of contents calls it."""
+    """A part of a document that answers a question; `name` is what a list of contents calls it, where there is one."""
 
     anchor: str
     name: str
@@ -153,10 +188,19 @@ Head = Column | Inline
 Line = list[Cell | Inline]
 
 
-def table(heads: Sequence[Head], rows: Sequence[Row | Line], style: str = "", *, stacked: bool = False) -> Table:
+def table(
+    heads: Sequence[Head],
+    rows: Sequence[Row | Line],
+    style: str = "",
+    *,
+    stacked: bool = False,
+    caption: Inline = "",
+    answers: bool = False,
+) -> Table:
     """A table from heads and rows whose plain parts are texts."""
     columns = tuple(head if isinstance(head, Column) else Column(head) for head in heads)
-    return Table(columns, tuple(row if isinstance(row, Row) else row_of(row) for row in rows), stacked, style)
+    lines = tuple(row if isinstance(row, Row) else row_of(row) for row in rows)
+    return Table(columns, lines, stacked, style, caption, answers)
 
 
 def row_of(cells: Line, style: str = "", ids: Sequence[tuple[str, str]] = ()) -> Row:

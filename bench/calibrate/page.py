@@ -4,67 +4,69 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from bench.calibrate.conclude import KINDS, closing, judged
 from bench.calibrate.text import MARKS, notes, quantiles
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Spread
 from bench.units import BYTES_PER_MB
+from reports.blocks import Line, Paragraph, Section, table
 from reports.numbers import NONE, count, ms, three
 from reports.page.charts import legend
-from reports.page.page import environment
-from reports.page.pieces import drawn
+from reports.page.html import SIMULATED, Page, poured
+from reports.page.pieces import figure
 from reports.page.svg import WIDE, Plot, log_range, log_scale, log_ticks, shape, tone
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
-TEMPLATE = """{% extends "base.html.j2" %}
-{% macro rows(lines) %}{% for line in lines %}<tr><th scope="row">{{ line[0] }}</th>
-{% for cell in line[1:] %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}{% endmacro %}
-{% block page %}
-<div class="top"><span class="badge sim">◇ SIMULATED <small>rtbench simulate, no real service</small></span></div>
-<h1 id="answer">{{ answer }}</h1>
-{% for line in lines %}<p class="lead">{{ line }}</p>{% endfor %}
-<p class="meta">{{ made }}</p>
-<h2>How wrong are the figures at which load?</h2>
-<p class="q">p99 of |figure − truth| of the measure that is most wrong, over sessions; the truth is the simulator's.
-Hollow marks: a load that was too much. Left out are loads that say nothing of the harness: the simulator was late, or
-other programs took the time.</p>
-<figure><div class="pan">{{ picture.drawn }}</div></figure>
-<h2>What each load took</h2>
-<div class="scroll"><table><caption>Lags and stamp errors: p50, p99 and p99.9, ms</caption><thead><tr>
-{% for head in heads %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead><tbody>
-{{ rows(steps) }}</tbody></table></div>
-<h2>Every measure at every load</h2>
-<div class="scroll"><table><caption>|figure − truth|, ms</caption><thead><tr><th scope="col">measure</th>
-<th scope="col">sessions</th><th scope="col">n</th><th scope="col">p50</th><th scope="col">p99</th>
-<th scope="col">p99.9</th><th scope="col">max</th></tr></thead><tbody>
-{{ rows(errors) }}</tbody></table></div>
-{% endblock %}
-"""
-HEADS = ("load", "result", "events/s", "receive_lag", "stamp_error", "send_lag", "hub_delay", "CPU", "µs an event",
+PICTURE = (
+    "p99 of |figure − truth| of the measure that is most wrong, over sessions; the truth is the simulator's. Hollow "
+    "marks: a load that was too much. Left out are loads that say nothing of the harness: the simulator was late, or "
+    "other programs took the time."
+)
+LOADS = ("load", "result", "events/s", "receive_lag", "stamp_error", "send_lag", "hub_delay", "CPU", "µs an event",
          "memory", "simulator late, p99", "others")  # fmt: skip
+ERRORS = ("measure", "sessions", "n", "p50", "p99", "p99.9", "max")
 
 
 def html(calibration: Calibration) -> str:
     """One file that needs nothing else."""
+    return poured(page_of(calibration))
+
+
+def page_of(calibration: Calibration) -> Page:
+    """The answer, how it was made, the picture, and both tables."""
     *lines, answer = closing(calibration)
-    facts = calibration.machine
-    way = "over TLS" if calibration.tls else "without TLS"
-    context: dict[str, Any] = {
-        "title": f"Calibration, {calibration.date_utc}",
-        "tabs": [],
-        "answer": f"{answer[0].upper()}{answer[1:]}.",
-        "lines": [f"{line[0].upper()}{line[1:]}." for line in lines],
-        "made": f"{calibration.date_utc}, {way} · {' · '.join(f'{name} {value}' for name, value in facts.items())}",
-        "picture": drawn(picture(calibration.steps)),
-        "errors": [row for named in ("errors", "instants") for row in _error_rows(calibration.steps, named)],
-        "heads": HEADS,
-        "steps": [_step_row(step) for step in calibration.steps],
-    }
-    return environment().from_string(TEMPLATE).render(context)
+    steps, way = calibration.steps, "over TLS" if calibration.tls else "without TLS"
+    facts = " · ".join(f"{name} {value}" for name, value in calibration.machine.items())
+    loads = table(LOADS, [_load(step) for step in steps], caption="Lags and stamp errors: p50, p99 and p99.9, ms")
+    rows = [row for named in ("errors", "instants") for row in _errors(steps, named)]
+    return Page(
+        title=f"Calibration, {calibration.date_utc}",
+        badges=[SIMULATED],
+        headline=f"{answer[0].upper()}{answer[1:]}.",
+        lead=[
+            *(Paragraph(f"{line[0].upper()}{line[1:]}.", "lead") for line in lines),
+            Paragraph(f"{calibration.date_utc}, {way} · {facts}", "meta"),
+        ],
+        sections=[
+            Section(
+                "answer",
+                "",
+                "How wrong are the figures at which load?",
+                [Paragraph(PICTURE), figure(picture(steps))],
+            ),
+            Section("loads", "", "What each load took", [loads]),
+            Section(
+                "measures",
+                "",
+                "Every measure at every load",
+                [table(ERRORS, rows, caption="|figure − truth|, ms")],
+            ),
+        ],
+    )
 
 
-def _error_rows(steps: Sequence[LoadStep], named: Literal["errors", "instants"]) -> list[list[str]]:
+def _errors(steps: Sequence[LoadStep], named: Literal["errors", "instants"]) -> list[Line]:
     """Of the measures, or of the instants that they are made of; each at rising loads."""
     at = "at " if named == "instants" else ""
     rising = sorted(steps, key=lambda step: (KINDS.index(step.kind), step.sessions))
@@ -74,7 +76,7 @@ def _error_rows(steps: Sequence[LoadStep], named: Literal["errors", "instants"])
             for step, name, spread in rows]  # fmt: skip
 
 
-def _step_row(step: LoadStep) -> list[str]:
+def _load(step: LoadStep) -> Line:
     return [
         f"{step.kind}, {count(step.sessions)}",
         f"{MARKS[step.outcome]} {'; '.join(notes(step))}".rstrip(),

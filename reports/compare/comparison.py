@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from reports.compare.decided import decision_on, notices_of
 from reports.compare.failing import any_failure
 from reports.compare.measuring import Resampling, arm_of, measured
+from reports.compare.shift import Shift, shift_of
 from reports.compare.steps import StepChange, step_changes
 from reports.finding import Finding, Measured, judge, provisional
 from reports.looks.decision import Decision
@@ -78,6 +80,13 @@ class Comparison:
     @property
     def gated(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.question.gated)
+
+    @cached_property
+    def shift(self) -> Shift | None:
+        """Where in the distribution the arms differ, by the main figure; None where that has no good turn."""
+        method = self.method
+        how = Resampling(method.draws, method.seed, method.level, method.run_sd)
+        return shift_of(self.sides, self.findings, how, paired=method.design == "pairs")
 
     @property
     def status(self) -> int:

@@ -1,115 +1,23 @@
-"""Where in the distribution the arms differ: both curves over each other, and the difference by percentile.
-
-Frames are computed once from the samples of the comparison's main figure; drawings compute nothing.
-"""
+"""The difference by percentile: ratio curves → Plot, computing nothing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from reports.compare.comparison import Comparison
-from reports.finding import Finding
+from reports.compare.shift import RatioCurve
 from reports.numbers import NBSP, change, shortened
 from reports.page.charts import legend, legend_rows
-from reports.page.frames import CURVE, Curve
 from reports.page.svg import COLOURS, HALF, Plot, Scale, log_scale, nines, tone
-from reports.question import Question
-from reports.sides.side import sample_of
-from reports.statistics.differences import Difference, Margin, quantile_differences
-from reports.statistics.quantiles import Sample, estimates
+from reports.statistics.differences import Difference
 
-BEYOND = 20
-"""The difference is drawn as far as so many turns of either arm lie beyond: what gates a quantile, too."""
-FIRST = 0.05
-"""The first percentile, in nines: p11."""
-STEPS = 24
-DRAWS = 2_000
 CUT = 8.0
 """The axis of ratios goes no farther than this multiple, either way."""
 RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
 LEGEND_PITCH = 16
 
 
-@dataclass(frozen=True)
-class RatioCurve:
-    """One candidate's quantiles as multiples of the baseline's, with their interval."""
-
-    candidate: str
-    colour: int
-    ps: tuple[float, ...]
-    differences: tuple[Difference, ...]
-
-    def at(self, p: float) -> Difference | None:
-        return next((d for q, d in zip(self.ps, self.differences, strict=True) if abs(p - q) < 1e-9), None)
-
-
-def main_question(comparison: Comparison) -> Question | None:
-    """The first quantile that is gated, else the first there is: its measure is drawn."""
-    quantiles = [finding for finding in comparison.findings if finding.question.kind == "quantile"]
-    gated: Sequence[Finding] = [finding for finding in quantiles if finding.question.gated] or quantiles
-    return gated[0].question if gated else None
-
-
-def samples(comparison: Comparison, question: Question) -> tuple[Sample, ...]:
-    """The sample of each side."""
-    return tuple(sample_of(side, question) for side in comparison.sides)
-
-
-def overlaid(comparison: Comparison, found: Sequence[Sample]) -> list[Curve]:
-    """The percentile curve of each side that has turns; the first is the baseline."""
-    curves = []
-    for place, (side, sample) in enumerate(zip(comparison.sides, found, strict=True)):
-        if sample.n:
-            ps = [float(p) for p in CURVE if p <= 1 - 0.5 / sample.n]
-            curves.append(Curve(side.label, place, sample.n, sample.failed, tuple(estimates(sample, ps))))
-    return curves
-
-
-def grid(n: int, asked: Sequence[float]) -> tuple[float, ...]:
-    """24 percentiles, even in nines, as far as 20 of n turns lie beyond; those asked for take their neighbours' place.
-
-    Empty where n is too small for the median.
-    """
-    last = 1 - BEYOND / n if n else 0.0
-    if last < 0.5:
-        return ()
-    ps = 1 - 10.0 ** -np.linspace(FIRST, nines(last), STEPS)
-    for p in asked:
-        if p <= last:
-            ps[np.abs(nines(p) + np.log10(1 - ps)).argmin()] = p
-    return tuple(float(p) for p in np.unique(ps))
-
-
-def ratios(comparison: Comparison, question: Question, found: Sequence[Sample]) -> list[RatioCurve]:
-    """Each candidate against the baseline at every percentile of the grid, by the method of the verdicts."""
-    method, paired = comparison.method, comparison.method.design == "pairs"
-    asked = [f.question.p for f in comparison.findings if f.question.p and f.question.measure == question.measure]
-    result = []
-    for place, sample in enumerate(found[1:], start=1):
-        ps = grid(min(found[0].n, sample.n), asked)
-        if ps:
-            differences = quantile_differences(
-                found[0],
-                sample,
-                [(p, Margin()) for p in ps],
-                paired=paired,
-                base_clusters=comparison.sides[0].sessions,
-                cand_clusters=comparison.sides[place].sessions,
-                better="lower",
-                rng=np.random.default_rng(method.seed),
-                draws=min(DRAWS, method.draws),
-                level=method.level,
-                run_sd=method.run_sd,
-            )
-            result.append(RatioCurve(comparison.sides[place].label, place, ps, tuple(differences)))
-    return result
-
-
-def told(ratios: Sequence[RatioCurve]) -> str:
+def sentence(ratios: Sequence[RatioCurve]) -> str:
     """p50 −1 %, largest difference +102 % at p97: of each candidate, by name where there are several."""
     said = []
     for ratio in ratios:
@@ -136,7 +44,7 @@ def by_percentile(ratios: Sequence[RatioCurve], measure: str) -> Plot:
         top=10 + LEGEND_PITCH * rows,
         bottom=42,
         title=f"Difference of {measure} by percentile",
-        desc=f"Candidate against baseline at each percentile with its interval. {told(ratios)}",
+        desc=f"Candidate against baseline at each percentile with its interval. {sentence(ratios)}",
     )
     last = max(p for ratio in ratios for p in ratio.ps)
     x = Scale(nines, 0.0, last, plot.x0, plot.x1)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from reports.blocks import Alarm, Block, Bullets, Paragraph, Strong
 from reports.compare import sentences
 from reports.compare.comparison import Comparison, Design
 from reports.compare.decided import LOOKED, brief
 from reports.compare.forest_rows import GLYPHS
 from reports.labels import all_called
 from reports.numbers import count, listed, moment, plural
+from reports.page.html import SIMULATED, Badge
 from reports.statistics.verdicts import Word
 from reports.wording import unusable
 
@@ -29,36 +31,50 @@ DESIGNS: dict[Design, str] = {
 }
 
 
-def opening(comparison: Comparison, decision: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What the head of the template names."""
-    badges = list(_badges(comparison, decision))
-    first, others = comparison.sides[0].label, [side.label for side in comparison.sides[1:]]
-    words = [badges[0]["word"], *(["SIMULATED"] if comparison.simulated else [])]
-    return {
-        "title": f"{' · '.join(words)} · {listed(others)} against {first}",
-        "badges": badges,
-        "simulated": comparison.simulated,
-        "invalid": bool(comparison.unfair),
-        **_headline(comparison, decision),
-        "meta": _meta(comparison),
-        "remedies": unusable.remedies(comparison.causes),
-        "notices": [*filter(None, [sentences.provisional(comparison)]), *comparison.notices],
-    }
+def title(comparison: Comparison, badges: Sequence[Badge]) -> str:
+    """REGRESSED · SIMULATED · gateway against direct."""
+    first, *others = [side.label for side in comparison.sides]
+    words = [badges[0].word, *(["SIMULATED"] if comparison.simulated else [])]
+    return f"{' · '.join(words)} · {listed(others)} against {first}"
 
 
-def _headline(comparison: Comparison, decision: Mapping[str, Any] | None) -> dict[str, str]:
-    """What was decided while the run ran is its verdict; the bars of the whole run are beside it."""
+def headline(comparison: Comparison, decision: Mapping[str, Any] | None) -> str:
+    """What was decided while the run ran is its verdict."""
+    if comparison.unfair or decision is None:
+        return sentences.headline(comparison)
+    return brief(comparison.decision) if comparison.decision is not None else _sentence(decision)
+
+
+def lead(comparison: Comparison, decision: Mapping[str, Any] | None) -> list[Block]:
+    """What forbids the figures, the rest of the answer, what was compared, and what to know before the figures."""
+    remedies = unusable.remedies(comparison.causes)
+    second = _second(comparison, decision)
+    notices = [*filter(None, [sentences.provisional(comparison)]), *comparison.notices]
+    return [
+        *([Alarm([(Strong("What to do:"), f" {remedies}")])] if remedies else []),
+        *([Paragraph(second, "lead")] if second else []),
+        Paragraph(_meta(comparison), "meta"),
+        *([Bullets(notices)] if notices else []),
+    ]
+
+
+def _second(comparison: Comparison, decision: Mapping[str, Any] | None) -> str:
+    """Beside the verdict of looks: that the bars are of the whole run."""
     if comparison.unfair:
-        return {"headline": sentences.headline(comparison), "second": ""}
+        return ""
     if decision is None:
-        return {"headline": sentences.headline(comparison), "second": sentences.second(comparison)}
+        return sentences.second(comparison)
+    sentence = _sentence(decision)
+    return LOOKED if headline(comparison, decision) == sentence else f"{sentence} {LOOKED}"
+
+
+def _sentence(decision: Mapping[str, Any]) -> str:
+    """What the looks decided; with a capital letter unless it begins with a target's name."""
     sentence = str(decision["sentence"])
-    said = f"{sentence[:1].upper() if sentence.startswith(('in', 'do not use')) else sentence[:1]}{sentence[1:]}."
-    short = brief(comparison.decision) if comparison.decision is not None else said
-    return {"headline": short, "second": LOOKED if short == said else f"{said} {LOOKED}"}
+    return f"{sentence[:1].upper() + sentence[1:] if sentence.startswith(('in', 'do not use')) else sentence}."
 
 
-def _badges(comparison: Comparison, decision: Mapping[str, Any] | None) -> Iterable[dict[str, str]]:
+def badges(comparison: Comparison, decision: Mapping[str, Any] | None) -> Iterable[Badge]:
     """The verdict first, which an invalid comparison does not have; then whether it was fair, and simulated."""
     judged = [check for check in comparison.checks if check.fair is not None]
     if comparison.unfair:
@@ -67,36 +83,36 @@ def _badges(comparison: Comparison, decision: Mapping[str, Any] | None) -> Itera
     else:
         yield _verdict_badge(comparison) if decision is None else _decision_badge(comparison, decision)
         beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
-        yield {"style": "ok", "glyph": "✓", "word": "VALID COMPARISON", "beside": beside}
+        yield Badge("ok", "✓", "VALID COMPARISON", beside)
     if comparison.simulated:
-        yield {"style": "sim", "glyph": "◇", "word": "SIMULATED", "beside": "rtbench simulate, no real service"}
+        yield SIMULATED
 
 
-def _unusable_badge(comparison: Comparison, beside: str) -> dict[str, str]:
+def _unusable_badge(comparison: Comparison, beside: str) -> Badge:
     glyph, word = sentences.unusable_mark(comparison).split(" ", 1)
-    return {"style": "no", "glyph": glyph, "word": word, "beside": beside}
+    return Badge("no", glyph, word, beside)
 
 
-def _verdict_badge(comparison: Comparison) -> dict[str, str]:
+def _verdict_badge(comparison: Comparison) -> Badge:
     gated, word = comparison.gated, sentences.overall(comparison.gated)
     if word is None:
-        return {"style": "hm", "glyph": "?", "word": "NO VERDICT", "beside": "no gated figure"}
+        return Badge("hm", "?", "NO VERDICT", "no gated figure")
     same = sum(finding.verdict.word == word for finding in gated)
     provisional = "provisional · " if any(finding.verdict.provisional for finding in gated) else ""
     beside = f"{provisional}{same} of {len(gated)} gated"
-    return {"style": STYLES[word], "glyph": GLYPHS[word], "word": word.upper(), "beside": beside}
+    return Badge(STYLES[word], GLYPHS[word], word.upper(), beside)
 
 
-def _decision_badge(comparison: Comparison, decision: Mapping[str, Any]) -> dict[str, str]:
+def _decision_badge(comparison: Comparison, decision: Mapping[str, Any]) -> Badge:
     """The verdict of the looks."""
     looks, planned = decision.get("looks") or [], decision["plan"]["looks"]
     beside = f"look {len(looks)} of {len(planned)}"
     if decision.get("invalid"):
         return _unusable_badge(comparison, beside)
     if decision.get("reason") == "waiting":
-        return {"style": "hm", "glyph": "?", "word": "NOT DECIDED YET", "beside": beside}
+        return Badge("hm", "?", "NOT DECIDED YET", beside)
     word: Word = next((word for word in DECIDED if word == decision.get("reason")), "inconclusive")
-    return {"style": STYLES[word], "glyph": GLYPHS[word], "word": word.upper(), "beside": beside}
+    return Badge(STYLES[word], GLYPHS[word], word.upper(), beside)
 
 
 def _meta(comparison: Comparison) -> str:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import astuple
-from typing import Any
 
 import numpy as np
 
 from bench.money import dollars
-from reports.blocks import Block, Cell, Column, Fold, Line, Paragraph, Row, Section, Strong, row_of, table
+from reports.blocks import Block, Bullets, Cell, Column, Fold, Line, Paragraph, Row, Section, Strong, row_of, table
 from reports.numbers import NONE, clock, count, ms, percent, span, three
 from reports.page import gauges
 from reports.page.pieces import capital, figure, line, marked
@@ -46,13 +45,14 @@ def _fact(fact: str, texts: Sequence[str]) -> Row:
     return row_of([Cell(fact, differs), *cells], differs)
 
 
-def apart(summary: Summary) -> dict[str, Any] | None:
-    """How far apart the arms' waits lie; None where there is one arm, or nothing that may be told."""
-    said = remarks.differences(summary)
-    if not said:
-        return None
+def apart(summary: Summary) -> list[Block]:
+    """How far apart the arms' waits lie; nothing where there is one arm, or nothing that may be told."""
+    differences = remarks.differences(summary)
+    if not differences:
+        return []
     interleaved = summary.interleaving.sentence if summary.interleaving else ""
-    return {"said": said, "note": f"{interleaved} {'' if summary.decided else remarks.NO_TEST}".strip()}
+    beside = f"{interleaved} {'' if summary.decided else remarks.NO_TEST}".strip()
+    return [Bullets(differences, "apart"), Paragraph(beside, "note")]
 
 
 def whole_cost(summary: Summary) -> str:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from bench.measures import CATALOGUE
-from reports.blocks import Figure, Fold, Line, Panes, Row, Section, Table, table
+from reports.blocks import (
+    Block,
+    Cell,
+    Column,
+    Figure,
+    Fold,
+    Head,
+    Line,
+    Panes,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    Term,
+    table,
+)
 from reports.numbers import NONE, listed, plural, three
 from reports.page import bars, charts, frames
-from reports.page.pieces import cells_of, figure
+from reports.page.pieces import cells_of, figure, grown, note
 from reports.page.svg import COLOURS
 from reports.summary.summary import Answer, Summary
 from reports.turns import ORIGINS, STARTED_BY
@@ -24,35 +38,55 @@ FEWEST = 5
 """Good turns from which on a percentile curve says more than the table of the slowest turns."""
 
 
-def answers(summary: Summary) -> Iterable[dict[str, Any]]:
-    """The tables of the answer: one for each measure that answers, a row for each target and origin."""
+MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions. "
+ENDLESS = "Failed turns count as endlessly slow, so they never improve a figure."
+READING = (
+    "“Failed turns” are turns that failed and turns that were wanted and never begun, of all turns wanted; what was "
+    "never begun has no wait and is in no percentile. A percentile stands here only if enough turns lie beyond it. "
+    "These are service times: they count from an instant of the turn itself, not from a schedule."
+)
+
+
+def answers(summary: Summary) -> list[Block]:
+    """A table for each measure that answers, a row for each target and origin; and how to read them."""
     groups = words.tables(summary) if sum(summary.outcomes.begun) else []
-    for place, group in enumerate(groups):
-        told = [answer.figures for answer in group]
-        ends = bars.strip_scale(told)
-        axis = any(e.published for figures in told for e in figures.quantiles)
-        yield {
-            "measure": group[0].figures.measure,
-            "caption": words.caption(group, summary),
-            "grown": place == len(groups) - 1 and bool(summary.setup.chunks),
-            "axis": Markup(bars.strip_axis(ends)) if axis else "",
-            "rows": [_answer(summary, answer, ends) for answer in group],
-        }
+    if not groups:
+        return []
+    chunked = note(grown(summary)) if summary.setup.chunks else []
+    marks = MARKS if any(_published(group) for group in groups) else ""
+    how = Fold("How to read this", [Paragraph(READING, "")], style="note")
+    return [*(_table(summary, group) for group in groups), *chunked, *note(f"{marks}{ENDLESS}"), how]
 
 
-def _answer(summary: Summary, answer: Answer, ends: tuple[float, float]) -> dict[str, Any]:
-    colour, failed = summary.targets.index(answer.target), words.failures(answer)
-    return {
-        "colour": colour,
-        "label": words.whose(answer.figures),
-        "turns": plural(answer.turns, "turn"),
-        "sessions": plural(answer.sessions, "session"),
-        "cells": [answer_cell(answer.figures, p) for p in (0.5, 0.95, 0.99)],
-        "high": three(answer.figures.high),
-        "failed": failed.figure,
-        "wanted": f"{failed.below} wanted",
-        "strip": Markup(bars.strip(answer.figures, colour, ends)),
-    }
+def _published(group: list[Answer]) -> bool:
+    return any(estimate.published for answer in group for estimate in answer.figures.quantiles)
+
+
+def _table(summary: Summary, group: list[Answer]) -> Table:
+    """With the intervals drawn on one scale, where there are any."""
+    ends = bars.strip_scale([answer.figures for answer in group]) if _published(group) else None
+    heads: list[Head] = ["target", "p50", "p95", "p99", "slowest", "failed turns"]
+    if ends:
+        axis = Markup(f'{bars.strip_axis(ends)}<span class="vh">intervals</span>')
+        heads.append(Column(axis, left=True, style="wideonly"))
+    measure = Term(group[0].figures.measure)
+    caption = (f"{words.caption(group, summary)}, ", measure, ", in ms (95 % interval below)")
+    style = "struck" if summary.verdict.valid is False else ""
+    rows = [_row(summary, answer, ends) for answer in group]
+    return table(heads, rows, style, stacked=True, caption=caption, answers=True)
+
+
+def _row(summary: Summary, answer: Answer, ends: tuple[float, float] | None) -> Line:
+    target, failed = summary.targets.index(answer.target), words.failures(answer)
+    counted = f"{plural(answer.turns, 'turn')}, {plural(answer.sessions, 'session')}"
+    shown = [answer_cell(answer.figures, p) for p in (0.5, 0.95, 0.99)]
+    return [
+        Cell(words.whose(answer.figures), counted, target, marked=True),
+        *(Cell(cell.figure, cell.below, style="na" if cell.figure == "n/a" else "") for cell in shown),
+        Cell(three(answer.figures.high), "good turns"),
+        Cell(failed.figure, f"{failed.below} wanted"),
+        *([Cell(Markup(bars.strip(answer.figures, target, ends)), style="hide")] if ends else []),
+    ]
 
 
 def spread(summary: Summary) -> Section | None:

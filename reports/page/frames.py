@@ -16,7 +16,7 @@ from bench.units import NS_PER_S
 from reports.bins import time_step
 from reports.page.svg import nines
 from reports.samples import Sampled
-from reports.statistics.quantiles import BEYOND, Estimate, Floats, estimates, quantile
+from reports.statistics.quantiles import BEYOND, Estimate, Floats, Sample, estimates, quantile
 from reports.summary.summary import Summary
 from reports.turns import Pool
 
@@ -47,14 +47,14 @@ class Curve:
 
 def curves(one: Sampled, pools: Sequence[Pool]) -> list[Curve]:
     """The percentile curve of each pool that has the measure."""
-    found = []
-    for pool in pools:
-        sample = one.of(pool.target, pool.steps)
-        if sample.n:
-            ps = [float(p) for p in CURVE if p <= 1 - 0.5 / sample.n]
-            target = one.turns.targets[pool.target]
-            found.append(Curve(target, pool.target, sample.n, sample.failed, tuple(estimates(sample, ps))))
-    return found
+    samples = [(pool.target, one.of(pool.target, pool.steps)) for pool in pools]
+    return [curve_of(one.turns.targets[target], target, sample) for target, sample in samples if sample.n]
+
+
+def curve_of(target: str, colour: int, sample: Sample) -> Curve:
+    """The percentiles of a sample, as far as half a turn lies beyond."""
+    ps = [float(p) for p in CURVE if p <= 1 - 0.5 / sample.n]
+    return Curve(target, colour, sample.n, sample.failed, tuple(estimates(sample, ps)))
 
 
 @dataclass(frozen=True)

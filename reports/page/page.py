@@ -1,22 +1,18 @@
-"""report.html: the summary and its frames in the words and cells of the template. Nothing is computed here."""
+"""report.html: the summary and its frames as a page of blocks. Nothing is computed here."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from functools import cache
-from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
-from reports.blocks import Panes, Section, kinds
+from reports.blocks import Alarm, Block, Bullets, Code, Definitions, Fold, Inline, Paragraph, Section, Strong
 from reports.numbers import moment
 from reports.page import accounts, answers, calls, health, sections
-from reports.page.pieces import grown
-from reports.page.svg import GLYPHS
+from reports.page.html import MEASURED_AGAINST, SIMULATED, Badge, Page, poured
+from reports.page.pieces import note
 from reports.summary.summary import Summary
+from reports.summary.verdict import Rule
 from reports.wording import failings, remarks, sentences, words
 
 METHOD = {
@@ -39,41 +35,84 @@ METHOD = {
 }
 
 
-@cache
-def environment() -> Environment:
-    """Templates of this package; everything is escaped, what is missing is an error."""
-    made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=select_autoescape(("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    made.filters["kind"] = kinds
-    made.globals["glyphs"] = GLYPHS
-    return made
-
-
 def html(summary: Summary) -> str:
     """The page: one file that needs nothing else."""
-    return environment().get_template("run.html.j2").render(context(summary))
+    return poured(page_of(summary))
 
 
-def context(summary: Summary) -> dict[str, Any]:
-    """What the template names."""
-    sections = list(sections_of(summary))
-    measured = any(section.anchor == "flow" for section in sections)
-    return _opening(summary) | {
-        "sections": sections,
-        "tabs": [key for s in sections for block in s.blocks if isinstance(block, Panes) for key, _, _ in block.panes],
-        "apart": accounts.apart(summary),
-        "cost": accounts.whole_cost(summary),
-        "defs": _definitions(summary, flow=measured),
-    }
+def page_of(summary: Summary) -> Page:
+    """What the page says, in the order of a reader's questions."""
+    shown = list(sections_of(summary))
+    definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
+    title = f"{summary.scenario}, {moment(summary.window.began_utc_ns)}"
+    return Page(
+        title=f"{summary.verdict.word}{' · SIMULATED' if summary.simulated else ''} · {title}",
+        badges=[_badge(summary), *([SIMULATED] if summary.simulated else [])],
+        beside=f"{summary.called} · {moment(summary.window.began_utc_ns)} · {words.lasted(summary)}",
+        headline=sentences.headline(summary),
+        lead=_lead(summary),
+        answer=_answer(summary),
+        sections=[*shown, _how(summary, definitions)],
+        definitions=definitions,
+        footer=_footer(summary),
+    )
+
+
+def _badge(summary: Summary) -> Badge:
+    verdict = summary.verdict
+    style = "hm" if verdict.valid is None else "ok" if verdict.valid else "no"
+    word = verdict.word if verdict.word == "NOT JUDGED" else f"{verdict.word} RUN"
+    return Badge(style, verdict.glyph, word, verdict.count)
+
+
+def _lead(summary: Summary) -> list[Block]:
+    """What forbids the figures, then what went wrong, and how much was sent."""
+    throughput = "; ".join(remarks.throughput(summary))
+    second = " ".join(filter(None, (sentences.heard(summary), failings.second(summary))))
+    texts = (summary.decided, second, f"Throughput: {throughput}." if throughput else "")
+    alarm = [Alarm([line for rule in summary.verdict.broken for line in _broken(rule)])]
+    return [*(alarm if summary.verdict.broken else []), *(Paragraph(text, "lead") for text in texts if text)]
+
+
+def _broken(rule: Rule) -> Iterable[Inline]:
+    """A rule that the run broke, and what to do about it."""
+    yield Strong(words.rule_line(rule)), f" {words.rule_figure(rule)}"
+    if remedy := words.remedy(rule):
+        yield Strong("What to do:"), f" {remedy}"
+
+
+def _answer(summary: Summary) -> list[Block]:
+    """The figures that the run was made for, how far its arms lie apart, its cost, and what to know beside them."""
+    return [
+        *answers.answers(summary),
+        *accounts.apart(summary),
+        *note(accounts.whole_cost(summary)),
+        *([Bullets(summary.notices)] if summary.notices else []),
+    ]
+
+
+def _how(summary: Summary, definitions: dict[str, str]) -> Section:
+    """Every definition, and the settings of the run."""
+    blocks: list[Block] = [
+        Paragraph("A word with a dotted line says it where it stands; here are all of them."),
+        Fold(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
+        Fold("Settings of this run", [Definitions(list(settings(summary)), linked=False)]),
+    ]
+    return Section("how", "Definitions", "What do the words mean?", blocks)
+
+
+def _footer(summary: Summary) -> Inline:
+    made_from: Inline = ("Made from the run folder ", Code(summary.run.folder.resolve().name))
+    files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
+    version = summary.run.document.get("definitions") or DEFINITIONS_VERSION
+    simulated = MEASURED_AGAINST if summary.simulated else ""
+    ends = f". Definitions version {version}. All times UTC."
+    return (simulated, made_from, ". The same figures are in ", files, ends)
 
 
 def sections_of(summary: Summary) -> Iterable[Section]:
     """The page below its answer, in the order of a reader's questions; without those that this run has no answer to."""
-    found = (
+    each = (
         answers.spread(summary),
         sections.time(summary),
         calls.segments(summary),
@@ -92,49 +131,19 @@ def sections_of(summary: Summary) -> Iterable[Section]:
         calls.slowest(summary),
         accounts.arms(summary),
     )
-    return filter(None, found)
-
-
-def _opening(summary: Summary) -> dict[str, Any]:
-    verdict = summary.verdict
-    style = "hm" if verdict.valid is None else "ok" if verdict.valid else "no"
-    title = f"{summary.scenario}, {moment(summary.window.began_utc_ns)}"
-    return {
-        "title": f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {title}",
-        "badge": {"style": style, "glyph": verdict.glyph, "word": verdict.word, "count": verdict.count},
-        "simulated": summary.simulated,
-        "invalid": verdict.valid is False,
-        "scenario": summary.called,
-        "began": moment(summary.window.began_utc_ns),
-        "lasted": words.lasted(summary),
-        "headline": sentences.headline(summary),
-        "decided": summary.decided,
-        "throughput": "; ".join(remarks.throughput(summary)),
-        "second": " ".join(filter(None, (sentences.heard(summary), failings.second(summary)))),
-        "broken": [
-            {"line": words.rule_line(r), "figure": words.rule_figure(r), "remedy": words.remedy(r)}
-            for r in verdict.broken
-        ],
-        "answers": list(answers.answers(summary)),
-        "targets": summary.targets,
-        "notices": summary.notices,
-        "settings": list(settings(summary)),
-        "grown": grown(summary),
-        "folder": summary.run.folder.resolve().name,
-        "definitions": f"version {summary.run.document.get('definitions') or DEFINITIONS_VERSION}",
-    }
+    return filter(None, each)
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
     """Of the measures on this page, in the words of the catalogue."""
     shown = {f.measure for f in (*summary.measures, *summary.connecting)}
-    shown |= {one.measure for one in (*summary.harness, *summary.events)}
+    shown |= {distribution.measure for distribution in (*summary.harness, *summary.events)}
     shown |= {rate.measure for rate in summary.throughput if rate.total_bytes and flow}
     shown |= {rule.measure for rule in summary.verdict.rules}
     shown |= set(summary.mains.values())
-    said = {name: measure.sentence for name, measure in CATALOGUE.items() if name in shown}
+    measures = {name: measure.sentence for name, measure in CATALOGUE.items() if name in shown}
     grown = {"packetisation": summary.setup.packetisation} if summary.setup.packetisation else {}
-    return said | METHOD | grown
+    return measures | METHOD | grown
 
 
 KEYS = ("run_id", "scenario", "labels", "state", "stopped", "tool", "targets", "scripts", "settings", "host", "workers")

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports.blocks import Block, Cell, Column, Figure, Inline, Line, Paragraph, Table, Term, table
+from reports.blocks import Block, Cell, Column, Drawing, Figure, Inline, Line, Paragraph, Table, Term, table
 from reports.numbers import NONE, count, three
 from reports.page.svg import Plot
 from reports.summary.events import PS, Distribution
@@ -15,11 +15,6 @@ from reports.summary.figures import Figures
 from reports.summary.summary import Summary
 from reports.wording import words
 from reports.wording.words import cell
-
-
-def drawn(plot: Plot) -> dict[str, Any]:
-    """A figure and its numbers, as templates take them."""
-    return {"drawn": Markup(plot.svg()), "rows": numbers(plot)}
 
 
 def numbers(plot: Plot) -> list[list[str]]:
@@ -31,6 +26,11 @@ def numbers(plot: Plot) -> list[list[str]]:
 def figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
     """A drawing with its numbers."""
     return Figure(Markup(plot.svg()), caption, **{"numbers": numbers(plot), **more})
+
+
+def drawing(plot: Plot) -> Drawing:
+    """A drawing by itself."""
+    return Drawing(Markup(plot.svg()))
 
 
 def note(text: Inline) -> list[Block]:

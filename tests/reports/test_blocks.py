@@ -7,15 +7,18 @@ import re
 import pytest
 
 from reports.blocks import (
+    Alarm,
     Beside,
     Block,
     Bullets,
     Cell,
     Code,
     Column,
+    Definitions,
     Figure,
     Fold,
     Heading,
+    Judged,
     Panes,
     Paragraph,
     Section,
@@ -24,7 +27,8 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.page.page import environment
+from reports.page import html
+from reports.page.html import Badge, Page, environment
 
 EVIL = "<i>&"
 PAGE = '{% from "blocks.html.j2" import section with context %}{{ section(s) }}'
@@ -39,14 +43,18 @@ def poured(*blocks: Block) -> str:
     "block",
     [
         Paragraph(EVIL),
-        Paragraph((EVIL, Term(EVIL), Code(EVIL), Strong((EVIL, EVIL)))),
+        Paragraph((EVIL, Term(EVIL), Code(EVIL), Strong((EVIL, EVIL)), Judged(EVIL, "regressed"))),
         Heading(EVIL),
         Bullets([EVIL, (EVIL, Strong(EVIL))]),
+        Alarm([EVIL, (Strong(EVIL), EVIL)]),
+        Definitions([(EVIL, EVIL)]),
+        Definitions([(EVIL, EVIL)], linked=False),
         Fold(EVIL, [Paragraph(EVIL)]),
         Figure("", EVIL, EVIL, [[EVIL]], [Paragraph(EVIL)]),
         Beside([Figure("", EVIL), Figure("", EVIL)]),
         Panes(EVIL, [("a", EVIL, Figure("")), ("b", EVIL, Figure(""))]),
         table([EVIL, Column(EVIL)], [[EVIL, Cell(EVIL, EVIL)], row_of([EVIL, EVIL], ids=[(EVIL, EVIL)])], stacked=True),
+        table([Column(EVIL, below=EVIL)], [[EVIL]], caption=EVIL),
     ],
     ids=lambda block: type(block).__name__,
 )
@@ -55,6 +63,38 @@ def test_a_text_stays_a_text_wherever_it_stands(block: Block) -> None:
 
     assert "&lt;i&gt;&amp;" in page
     assert EVIL not in page
+
+
+def test_a_text_stays_a_text_in_every_part_of_a_page() -> None:
+    section = Section("here", EVIL, EVIL, [Paragraph(EVIL)])
+    page = html.poured(
+        Page(EVIL, [Badge("ok", EVIL, EVIL, EVIL)], EVIL, [Paragraph(EVIL)], [section], beside=EVIL, footer=EVIL)
+    )
+
+    assert page.count("&lt;i&gt;&amp;") == 11
+    assert EVIL not in page
+
+
+def test_a_page_lists_the_sections_that_have_a_name_and_shows_the_panes_of_all() -> None:
+    panes = Panes("", [("a", "A", Figure("")), ("b", "B", Figure(""))])
+    page = Page("", [], "", [], [Section("one", "One", "First?", [panes]), Section("two", "", "Second?")])
+
+    assert page.tabs == ["a", "b"]
+    assert re.findall(r"<nav.*?</nav>", html.poured(page)) == ['<nav aria-label="Figures"><a href="#one">One</a></nav>']
+    assert "<nav" not in html.poured(Page("", [], "", [], [Section("two", "", "Second?")]))
+
+
+def test_definitions_are_where_terms_lead_and_settings_are_not() -> None:
+    entries = [("design effect", "It is a factor.")]
+
+    assert '<dt id="def-design-effect">design effect</dt><dd>It is a factor.</dd>' in poured(Definitions(entries))
+    assert "<dt>design effect</dt>" in poured(Definitions(entries, linked=False))
+
+
+def test_a_verdict_has_the_colour_of_its_word() -> None:
+    assert '<span class="fig v-ink v-not-regressed">✓ passes</span>' in poured(
+        Paragraph(Judged("✓ passes", "not regressed"))
+    )
 
 
 def test_a_word_with_a_definition_leads_to_it_and_another_does_not() -> None:

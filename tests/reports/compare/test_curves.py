@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.compare import curves
-from reports.compare.curves import RatioCurve
+from reports.compare import curves, shift
+from reports.compare.comparison import Comparison
+from reports.compare.shift import RatioCurve, Shift
 from reports.page.svg import HALF
 from reports.sides.side import sample_of
 from reports.statistics.differences import Margin, quantile_differences
@@ -23,19 +24,25 @@ from tests.reports.compare.invented import comparison, finding, findings, points
 NBSP = "\u00a0"
 
 
+def shift_in(made: Comparison) -> Shift:
+    """The shift of a comparison that has one."""
+    assert made.shift is not None
+    return made.shift
+
+
 def test_the_first_gated_quantile_says_what_is_drawn() -> None:
     rate, tail = findings()[2], findings()[4]
 
-    question = curves.main_question(comparison(findings=(rate, findings()[0])))
+    question = shift.main_question((rate, findings()[0]))
     assert question is not None
     assert (question.measure, question.p) == ("ttfa", 0.95)
-    assert curves.main_question(comparison(findings=(tail,))) == tail.question
-    assert curves.main_question(comparison(findings=(rate,))) is None
+    assert shift.main_question((tail,)) == tail.question
+    assert shift.main_question((rate,)) is None
 
 
 @given(st.integers(1, 10_000_000))
 def test_the_grid_ends_where_fewer_than_twenty_turns_lie_beyond(n: int) -> None:
-    ps = curves.grid(n, (0.5, 0.95))
+    ps = shift.grid(n, (0.5, 0.95))
 
     assert bool(ps) == (n >= 40)
     assert all(n * (1 - p) >= 20 - 1e-6 for p in ps)
@@ -47,11 +54,8 @@ def test_the_grid_ends_where_fewer_than_twenty_turns_lie_beyond(n: int) -> None:
 
 def test_the_difference_by_percentile_is_that_of_the_verdicts() -> None:
     made = comparison()
-    question = curves.main_question(made)
-    assert question is not None
-    found = curves.samples(made, question)
-    (drawn,) = curves.ratios(made, question, found)
-    base, cand = found
+    (drawn,) = shift_in(made).ratios
+    base, cand = (sample_of(side, shift_in(made).question) for side in made.sides)
 
     for p, difference in zip(drawn.ps, drawn.differences, strict=True):
         assert difference.d == pytest.approx(math.log(quantile(cand.values, p) / quantile(base.values, p)))
@@ -67,33 +71,23 @@ def test_the_difference_by_percentile_is_that_of_the_verdicts() -> None:
 
 
 def test_the_same_comparison_draws_the_same_figure() -> None:
-    made = comparison()
-    question = curves.main_question(made)
-    assert question is not None
-    found = curves.samples(made, question)
-
-    assert curves.ratios(made, question, found) == curves.ratios(made, question, found)
+    assert shift_in(comparison()) == shift_in(comparison())
 
 
 def test_an_arm_of_few_turns_has_a_curve_and_no_difference() -> None:
     arms = sides("direct", "gateway", sessions=3)
     made = comparison(sides=arms)
-    question = curves.main_question(made)
-    assert question is not None
-    found = curves.samples(made, question)
 
-    assert [curve.target for curve in curves.overlaid(made, found)] == ["direct", "gateway"]
-    assert curves.ratios(made, question, found) == []
+    assert [curve.target for curve in shift_in(made).curves] == ["direct", "gateway"]
+    assert shift_in(made).ratios == ()
 
 
 def test_curves_have_the_colours_of_the_sides() -> None:
     made = comparison("gateway", "canary")
-    question = curves.main_question(made)
-    assert question is not None
-    found = curves.overlaid(made, curves.samples(made, question))
+    drawn = shift_in(made)
 
-    assert [(curve.target, curve.colour) for curve in found] == [("direct", 0), ("gateway", 1), ("canary", 2)]
-    assert [curve.n for curve in found] == [sample_of(side, question).n for side in made.sides]
+    assert [(curve.target, curve.colour) for curve in drawn.curves] == [("direct", 0), ("gateway", 1), ("canary", 2)]
+    assert [curve.n for curve in drawn.curves] == [sample_of(side, drawn.question).n for side in made.sides]
 
 
 def made_of(*differences: float, low: float = 0.1, candidate: str = "gateway", colour: int = 1) -> RatioCurve:
@@ -105,10 +99,10 @@ def made_of(*differences: float, low: float = 0.1, candidate: str = "gateway", c
 def test_the_line_below_says_the_middle_and_the_largest() -> None:
     one = made_of(math.log(0.99), math.log(1.4), math.log(2.02), math.log(1.1), math.log(1.0))
 
-    assert curves.told([one]).replace(NBSP, " ") == "p50 −1 %, largest difference +102 % at p70."
+    assert curves.sentence([one]).replace(NBSP, " ") == "p50 −1 %, largest difference +102 % at p70."
     two = replace(one, candidate="canary")
-    assert curves.told([one, two]).startswith("gateway: p50")
-    assert curves.told([]) == ""
+    assert curves.sentence([one, two]).startswith("gateway: p50")
+    assert curves.sentence([]) == ""
 
 
 @given(found=st.lists(st.floats(-4, 4) | st.sampled_from([math.inf, -math.inf, math.nan]), min_size=2, max_size=24))
@@ -136,4 +130,4 @@ def test_the_readout_names_ends_that_have_no_number() -> None:
 def test_a_rate_alone_draws_nothing() -> None:
     made = comparison(findings=(finding("failures", None, "equivalent", points(0, 0, 0, 0), gated=True),))
 
-    assert curves.main_question(made) is None
+    assert made.shift is None

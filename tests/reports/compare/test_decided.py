@@ -11,12 +11,13 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped, unused-ignore]
 import pytest
 
+from reports.blocks import Paragraph
 from reports.compare import comparison as comparison_module
 from reports.compare import render
 from reports.compare.comment import markdown
 from reports.compare.comparison import Comparison
 from reports.compare.decided import LOOKED
-from reports.compare.page_head import opening
+from reports.compare.page import page_of
 from reports.compare.text import essentials, terminal
 from reports.gate.check import checked
 from reports.looks.decide import look_at
@@ -73,11 +74,12 @@ def test_the_file_and_the_page_tell_the_decision(tmp_path: Path) -> None:
 
 def test_the_headline_of_the_page_is_short_and_the_whole_sentence_is_below_it(tmp_path: Path) -> None:
     found = compared(tmp_path / "run", TIGHT)
-    head = opening(found, as_data(look_at(tmp_path / "run")))
+    page = page_of(found, as_data(look_at(tmp_path / "run")))
+    second = str(next(block.text for block in page.lead if isinstance(block, Paragraph) and block.style == "lead"))
 
-    assert re.fullmatch(r"west regressed: ttfa p50 \+\d+.%\.", head["headline"])
-    assert "interval" in head["second"]
-    assert head["second"].endswith(LOOKED)
+    assert re.fullmatch(r"west regressed: ttfa p50 \+\d+.%\.", page.headline)
+    assert "interval" in second
+    assert second.endswith(LOOKED)
 
 
 def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:

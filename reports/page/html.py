@@ -1,0 +1,85 @@
+"""A page as plain data, and as HTML: one template and one set of macros pour every page of this project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from reports.blocks import Block, Code, Inline, Panes, Section, Strong, kinds
+from reports.page.svg import GLYPHS
+
+
+@dataclass(frozen=True)
+class Badge:
+    """What is seen first: a word with its mark, and what belongs beside it; `style` names its colours."""
+
+    style: str
+    glyph: str
+    word: str
+    beside: str
+
+
+SIMULATED = Badge("sim", "◇", "SIMULATED", "rtbench simulate, no real service")
+MEASURED_AGAINST: Inline = (
+    Strong("◇ SIMULATED:"),
+    " measured against ",
+    Code("rtbench simulate"),
+    ", no real service. ",
+)
+"""What the foot of a page says of a simulated run."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything of a page. The lead stands below its headline, the answer above its sections."""
+
+    title: str
+    badges: Sequence[Badge]
+    headline: str
+    lead: Sequence[Block]
+    sections: Sequence[Section]
+    answer: Sequence[Block] | None = None
+    """None where a section is called so"""
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    """what terms lead to, by their names"""
+    beside: str = ""
+    """said beside the badges"""
+    footer: Inline = ""
+    struck: bool = False
+    """no figure of it may be used"""
+
+    @property
+    def contents(self) -> list[Section]:
+        """The sections that a list of contents names."""
+        return [section for section in self.sections if section.name]
+
+    @property
+    def tabs(self) -> list[str]:
+        """The keys of all panes, which the style sheet shows and hides by."""
+        return [key for panes in self._panes() for key, _, _ in panes.panes]
+
+    def _panes(self) -> Iterable[Panes]:
+        return (block for section in self.sections for block in section.blocks if isinstance(block, Panes))
+
+
+@cache
+def environment() -> Environment:
+    """Templates of this package; everything is escaped, what is missing is an error."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    made.filters["kind"] = kinds
+    made.globals["glyphs"] = GLYPHS
+    return made
+
+
+def poured(page: Page) -> str:
+    """The page: one file that needs nothing else."""
+    return environment().get_template("page.html.j2").render(page=page, defs=page.definitions, tabs=page.tabs)
