@@ -30,7 +30,7 @@ SAID = {
 APPENDED, APPENDED_LATER = "audio append", "append after speech"
 MARKS: dict[str, tuple[Way, str, str]] = {
     "speech_end": ("·", "end of speech", ""),
-    "first_audible": ("♪", "first audible sample", "heard"),
+    "first_audible": ("♪", "first audible sample", "good"),
 }
 """Instants that are no message."""
 HEARD = ("first_audio", "first_audible")

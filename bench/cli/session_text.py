@@ -17,6 +17,7 @@ from bench.run.replay import Replayed
 from bench.target.target import Target
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, count, three
+from reports.text.lines import inked
 from reports.text.waterfall import waterfall
 
 HEAD = 11
@@ -74,7 +75,7 @@ def _first_line(title: str, width: int, *, simulated: bool, colour: bool) -> str
         return title
     badge = "◇ SIMULATED"
     space = " " * max(3, width - len(title) - len(badge))
-    return title + space + (f"\x1b[35m{badge}\x1b[0m" if colour else badge)
+    return title + space + inked(badge, "sim", colour)
 
 
 def _logged(about: Mapping[str, Any]) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from reports.blocks import row_of
 from reports.looks.decision import Decision
 from reports.looks.sequence import Ruling, Seen
 from reports.numbers import NBSP, NONE, count, plural
 from reports.question import Question
 from reports.statistics.verdicts import DRIFTS
+from reports.text.lines import Grid, pour
 from reports.wording.differences import as_share, figure, interval, margin, scale_of, signed
 from reports.wording.unusable import LEAD, texts
 
@@ -32,11 +34,10 @@ def sentence(decision: Decision) -> str:
     where = f"stopped at {place(decision)}"
     candidate = decision.targets[1]
     if reason == "regressed":
-        return f"{candidate} regressed: {'; '.join(_told(decision, 'regressed'))}; {where}"
+        return f"{candidate} regressed: {'; '.join(_answers(decision, 'regressed'))}; {where}"
     if reason == "not regressed":
-        return f"{candidate} has not regressed: {'; '.join(_told(decision, 'not regressed'))}; {where}"
-    left = "; ".join(_told(decision, "inconclusive"))
-    return f"inconclusive{_why(decision)}: {left}; {where}"
+        return f"{candidate} has not regressed: {'; '.join(_answers(decision, 'not regressed'))}; {where}"
+    return f"inconclusive{_why(decision)}: {'; '.join(_answers(decision, 'inconclusive'))}; {where}"
 
 
 def _why(decision: Decision) -> str:
@@ -58,31 +59,30 @@ def _waiting(decision: Decision) -> str:
 
 
 def place(decision: Decision) -> str:
-    """look 3 of 10, 150 pairs."""
+    """Where it stands: look 3 of 10, 150 pairs."""
     held = len(decision.course.looks)
     return f"look{NBSP}{held} of {len(decision.plan.looks)}, {plural(decision.used, 'pair')}"
 
 
-def _told(decision: Decision, word: str) -> list[str]:
+def _answers(decision: Decision, word: str) -> list[str]:
     pairs = zip(decision.gates, decision.course.rulings, strict=True)
     return [answer(gate, ruling) for gate, ruling in pairs if ruling.word == word]
 
 
 def answer(gate: Question, ruling: Ruling) -> str:
-    """ttfa p95 +47 % (corrected +45 %; 90 % interval +21 to +70 %), margin 20 %."""
+    """An estimate beside its margin: ttfa p95 +47 % (corrected +45 %; 90 % interval +21 to +70 %), margin 20 %."""
     if math.isnan(ruling.corrected):
         return f"{figure(gate)}: {ruling.reason}"
     low, high = (as_share(end, scale_of(gate)) for end in (ruling.low, ruling.high))
     ends = interval(low, high, scale_of(gate))
     estimates = f"corrected {apart(gate, ruling.corrected)}; 90{NBSP}% interval {ends}"
-    reason = "".join(
-        f", {one}" for one in (ruling.reason, f"provisional: {DRIFTS}" if ruling.provisional else "") if one
-    )
-    return f"{figure(gate)} {apart(gate, ruling.d)} ({estimates}), margin {margin(gate.margin, gate.measure)}{reason}"
+    provisional = f"provisional: {DRIFTS}" if ruling.provisional else ""
+    beside = ", ".join(filter(None, (f"margin {margin(gate.margin, gate.measure)}", ruling.reason, provisional)))
+    return f"{figure(gate)} {apart(gate, ruling.d)} ({estimates}), {beside}"
 
 
 def apart(gate: Question, d: float) -> str:
-    """+47 %, of rates +1.2 points."""
+    """A difference with its sign: +47 %, of rates +1.2 points."""
     return signed(as_share(d, scale_of(gate)), scale_of(gate))
 
 
@@ -105,17 +105,14 @@ def _are(number: int) -> str:
 
 def _looks(decision: Decision) -> Iterable[str]:
     """How many standard errors each gate lay beyond its margin; ✓ from where it has passed, ✕ where it is worse."""
-    heads = ["look", "pairs", "worse from", "passed below", *map(figure, decision.gates)]
-    rows = [heads]
+    rows = [row_of(["look", "pairs", "worse from", "passed below", *map(figure, decision.gates)])]
     for k, look in enumerate(decision.course.looks):
         cells = [
             f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
             for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
         ]
-        rows.append([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells])
-    widths = [max(len(row[at]) for row in rows) for at in range(len(heads))]
-    for row in rows:
-        yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        rows.append(row_of([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
+    yield from pour([[Grid(rows)]]).splitlines()
     unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
     yield f"Standard errors beyond the margin{UNSPREAD if unspread else ''}."
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from reports.numbers import count
+from reports.text.lines import inked
 
 Way = Literal["→", "←", "♪", "·"]
 """Sent, received, heard by the caller; or something that is no message."""
 
-COLOURS = {"soft": "2", "bad": "31", "heard": "32"}
 NAME_LEAST, BARS_LEAST = 20, 14
 GAP = "   "
 WHOLE_MS = 1_000.0
@@ -29,7 +29,7 @@ class Row:
     """One or more messages of one name.
 
     `at_ms`, `until_ms`: of the first and of the last. `since_ms`: when the wait for the first began, None where nobody
-    waits for it. `smallest`, `largest`: bytes of audio in one. `style`: a key of COLOURS, or nothing.
+    waits for it. `smallest`, `largest`: bytes of audio in one. `style`: a key of INKS, or nothing.
     """
 
     at_ms: float
@@ -90,10 +90,11 @@ def waterfall(rows: Sequence[Row], width: int, *, colour: bool = False) -> list[
     left = max(map(len, offsets)) + len("  ← ")
     names = min(max(len(row.label) for row in rows), max(NAME_LEAST, width - left - len(GAP) - BARS_LEAST))
     scale = _Scale(begin, end, max(1, width - left - names - len(GAP)))
-    return [
-        _inked(f"{offset:>{left - 4}}  {row.way} {_cut(row.label, names):<{names}}{GAP}{scale.bar(row)}", row, colour)
+    lines = [
+        f"{offset:>{left - 4}}  {row.way} {_cut(row.label, names):<{names}}{GAP}{scale.bar(row)}".rstrip()
         for offset, row in zip(offsets, rows, strict=True)
     ]
+    return [inked(line, row.style, colour) for line, row in zip(lines, rows, strict=True)]
 
 
 def _offset(ms: float, *, whole: bool) -> str:
@@ -103,11 +104,6 @@ def _offset(ms: float, *, whole: bool) -> str:
 
 def _cut(text: str, columns: int) -> str:
     return text if len(text) <= columns else text[: columns - 1] + "…"
-
-
-def _inked(line: str, row: Row, colour: bool) -> str:
-    line = line.rstrip()
-    return f"\x1b[{COLOURS[row.style]}m{line}\x1b[0m" if colour and row.style else line
 
 
 @dataclass(frozen=True)
