@@ -1,4 +1,4 @@
-"""One way to connect: a target is dialled, and its session's timeline learns how that went, whatever happens."""
+"""Dials a target and tells its session's timeline how that went, whatever happens: the one way to connect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HARNESS_FAULT = "failed:harness"
 def connected(
     dialer: Dialer, limits: Limits, timeline: Timeline, told: Callable[[Mapping[str, str]], None]
 ) -> Transport | None:
-    """An open connection; None where it was refused, which the timeline knows then.
+    """Open a connection; None where it was refused, which the timeline knows then.
 
     `told` gets the headers of the service's answer, where it gave one. What ends the greenlet, and a fault of ours, is
     raised again once the timeline has its outcome: it is seen as a failure, and never a missing sample.

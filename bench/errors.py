@@ -1,4 +1,4 @@
-"""Everything that this package raises on purpose.
+"""Defines the errors that this package raises on purpose.
 
 BenchError
 ├── UsageError          what a user asked for cannot be done: one line, exit status 2

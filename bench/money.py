@@ -1,4 +1,7 @@
-"""What tokens cost: prices per kind of token, and the sum. Pure arithmetic, the same before, during and after a run."""
+"""Computes what tokens cost: prices per kind of token, and the sum.
+
+Pure arithmetic, the same before, during and after a run.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +56,8 @@ def tariff_of(table: Mapping[str, Prices], terms: Terms, answered: str | None) -
     model = answered or terms.asked or ""
     if terms.own is not None:
         return Tariff(model, terms.own, "own")
-    found = prices_of(table, model)
-    return Tariff(model, found, "table" if found else "")
+    prices = prices_of(table, model)
+    return Tariff(model, prices, "table" if prices else "")
 
 
 def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:

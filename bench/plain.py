@@ -1,4 +1,4 @@
-"""What others said, as it may be shown: text on one line that steers no terminal and no CI, and words for names. Pure.
+"""Makes what others said fit to be shown: one line that steers no terminal and no CI, and words for names. Pure.
 
 Services, proxies and files of others put anything into texts: line breaks, escape sequences, marks that turn the order
 of writing round, commands to whoever reads a CI's log. Here that becomes visible, and stays readable.

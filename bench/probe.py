@@ -1,4 +1,4 @@
-"""One session with one turn, from close by: it is played as sessions of a run are, with a log of every event."""
+"""Plays one session with one turn, as sessions of a run are played, with a log of every event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quick run of `make bench`, in one Locust process: shipped scenarios, simulated unless a service is named."""
+"""Starts the run of `make bench`, in one Locust process: shipped scenarios, simulated unless a service is named."""
 
 from __future__ import annotations
 

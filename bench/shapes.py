@@ -1,4 +1,4 @@
-"""Shapes that a value of a file can have: scripts, targets, prices and profiles are made of them.
+"""Defines the shapes that a value of a file can have: scripts, targets, prices and profiles are made of them.
 
 Each reads a value, or refuses it with what is allowed; and it describes itself as JSON Schema (draft 2020-12), so that
 editors know what the reader knows.

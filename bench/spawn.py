@@ -1,4 +1,4 @@
-"""Processes of our own: how Python is started with our packages, whatever lies where the user stands, and who runs.
+"""Starts Python with our own packages, whatever lies where the user stands, and tells which processes run.
 
 Python looks for modules in the working folder first, and then along PYTHONPATH. A user's own `bench.py` or `reports/`
 there would be taken for ours.

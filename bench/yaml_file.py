@@ -1,4 +1,4 @@
-"""A YAML file as values that know their place, so that every error in it says file, line and column.
+"""Reads a YAML file as values that know their place, so that every error in it says file, line and column.
 
 Nothing is known here of what a value means: shapes (`shapes.py`) read that. Values that a Python program gives look
 alike to them.

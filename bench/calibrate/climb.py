@@ -1,4 +1,4 @@
-"""The loads of a calibration, one after another: what was found decides what is tried next."""
+"""Plays the loads of a calibration, one after another: what was found decides what is tried next."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TURN_S: dict[SessionKind, float] = {"listening": 1.2, "talking": 9.0}
 
 @dataclass(frozen=True)
 class CalibrationPlan:
-    """What is tried, and for how long each: as `pace` has it, or for up to `steady_most_s` if p99 needs more turns."""
+    """The steps to try, each as long as `pace` has it, or for up to `steady_most_s` if p99 needs more turns."""
 
     ladder: Ladder
     pace: Pace
@@ -37,7 +37,7 @@ class CalibrationPlan:
 
     @property
     def minutes_at_most(self) -> float:
-        """On a machine that carries the first load."""
+        """How long it takes at most on a machine that carries the first load; minutes."""
         return sum(longest(self.ladder, partial(self._seconds, kind)) for kind in KINDS) / 60
 
     def _seconds(self, kind: SessionKind, sessions: int) -> float:
@@ -46,29 +46,32 @@ class CalibrationPlan:
 
 
 def plan_of(most: int, *, quick: bool) -> CalibrationPlan:
-    """`quick`: loads are four times as large from one to the next, nothing is tried between them, and less long."""
+    """Plan a calibration.
+
+    `quick`: loads are four times as large from one to the next, nothing is tried between them, and less long.
+    """
     if quick:
         return CalibrationPlan(Ladder(FIRST, most, factor=4, close=4), Pace(3, 8), steady_most_s=8)
     return CalibrationPlan(Ladder(FIRST, most), Pace(5, 10), steady_most_s=40)
 
 
 def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> Pace:
-    """So long that p99 has the turns that it needs, where that is not too long."""
+    """The pace of a step: so long that p99 has the turns that it needs, where that is not too long."""
     needed_s = math.ceil(floor(0.99) * TURN_S[kind] / sessions)
     return replace(plan.pace, steady_s=min(max(needed_s, plan.pace.steady_s), plan.steady_most_s))
 
 
 def climb(kind: SessionKind, ladder: Ladder, step: Callable[[SessionKind, int], LoadStep]) -> Iterator[LoadStep]:
-    """The steps of one kind; `step` plays one."""
-    found: list[StepEnd] = []
-    while (sessions := next_load(ladder, found)) is not None:
+    """Play the steps of one kind of session, each by `step`."""
+    ends: list[StepEnd] = []
+    while (sessions := next_load(ladder, ends)) is not None:
         played = step(kind, sessions)
-        found.append(StepEnd(sessions, played.outcome))
+        ends.append(StepEnd(sessions, played.outcome))
         yield played
 
 
 def played(kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: Cores, *, tls: bool) -> LoadStep:
-    """One step, from its files in a folder that is gone afterwards."""
+    """Play one step, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="rtbench-calibrate-") as scratch:
         pace = pace_of(plan, kind, sessions)
         return step_of(kind, sessions, play(kind, sessions, pace, cores, Path(scratch), tls=tls), cores.workers)

@@ -1,4 +1,4 @@
-"""What the steps say of the machine: up to which load its figures can be trusted, in words too; pure."""
+"""Concludes from the steps up to which load a machine's figures can be trusted, and says so; pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST = "--most"
 def conclude(
     steps: Sequence[LoadStep], machine: Mapping[str, Any], date_utc: str, *, tls: bool, quick: bool = False
 ) -> Calibration:
-    """Of steps of every kind. A kind of which no step could be judged is not in it."""
+    """Conclude from steps of every kind. A kind of which no step could be judged is not in it."""
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in KINDS}
     ended = {kind: cause for kind, of in by_kind.items() if (cause := _cause(of))}
     trusted = {kind: _trusted(of, _found(of)) for kind, of in by_kind.items()}
@@ -41,7 +41,7 @@ def _found(steps: Iterable[LoadStep]) -> list[StepEnd]:
 
 
 def _exact(steps: Iterable[LoadStep]) -> list[StepEnd]:
-    """The same with the narrower limit."""
+    """The largest exact load: as `_trusted`, with the narrower limit."""
     return [StepEnd(step.sessions, step.outcome if is_exact(step) else "bad") for step in steps]
 
 
@@ -57,7 +57,7 @@ def _trusted(steps: Sequence[LoadStep], found: Sequence[StepEnd]) -> Trusted:
 
 
 def _cause(steps: Sequence[LoadStep]) -> str:
-    """What ended the ladder of a kind, where the harness did not; "" where it did."""
+    """Say what ended the ladder of a kind, where the harness did not; "" where it did."""
     found = _found(steps)
     end = too_much(found)
     return CAUSES.get(end.outcome, "") if end is not None else MOST if found else "an interruption"
@@ -69,7 +69,7 @@ def is_concluded(calibration: Calibration) -> bool:
 
 
 def closing(calibration: Calibration) -> list[str]:
-    """The last lines: what was found of each kind, and the answer in the last one."""
+    """The last lines: the result of each kind, and the answer in the last one."""
     lines = [_of_kind(calibration, kind) for kind in KINDS if kind in calibration.trusted]
     if not is_concluded(calibration):
         unknown = [kind for kind in KINDS if kind not in calibration.trusted]
@@ -82,7 +82,7 @@ def closing(calibration: Calibration) -> list[str]:
 
 
 def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
-    """listening: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB a session."""
+    """`listening: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB a session`."""
     trusted, exact = calibration.trusted[kind], calibration.exact[kind]
     steps = [step for step in calibration.steps if step.kind == kind]
     memory = bytes_per_session(steps)
@@ -96,7 +96,7 @@ def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
 
 
 def few_turns(step: LoadStep) -> str:
-    """p99 of 127 turns: of how many, where they are fewer than p99 needs; "" where they are not, or there is none."""
+    """`p99 of 127 turns` where they are fewer than p99 needs; "" where they are not, or there is none."""
     return f"p99 of {step.fewest:,} turns" if 0 < step.fewest < floor(0.99) else ""
 
 
@@ -125,5 +125,5 @@ def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
 
 
 def judged(steps: Iterable[LoadStep]) -> list[LoadStep]:
-    """Those that say something of the harness."""
+    """The steps that say something of the harness."""
     return [step for step in steps if step.outcome not in UNJUDGED]

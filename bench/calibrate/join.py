@@ -1,4 +1,4 @@
-"""A run's rows beside the truth: how wrong each measure is, turn by turn; pure.
+"""Joins a run's rows with the truth: how wrong each measure is, turn by turn; pure.
 
 The error of a measure is its figure less what it truly was, by the catalogue's definition of it. The error of an
 instant is how much later than the truth the row has it: so a figure's two ends can be told apart.
@@ -42,7 +42,9 @@ class Joined(NamedTuple):
 
 
 def joined(rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[str, Speech]) -> Joined:
-    """Of good turns. `speeches`: where speech is in each recording, by the name that rows have of it.
+    """Join the rows of good turns with the truth.
+
+    `speeches`: where speech is in each recording, by the name that rows have of it.
 
     A turn in which the service took a pause for the end of speech cannot be joined: it has several ends.
     """
@@ -64,7 +66,7 @@ def joined(rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[st
 
 
 def _measured(at_ns: Mapping[str, int], origin: str | None) -> dict[str, int]:
-    """Every measure that these instants make."""
+    """Compute every measure that these instants make."""
     ends = ((name, *_ends(name, origin)) for name in MEASURES)
     return {name: at_ns[end] - at_ns[begin] for name, begin, end in ends if {begin, end} <= at_ns.keys()}
 
@@ -81,7 +83,7 @@ def _ends(measure: str, origin: str | None) -> tuple[str, str]:
 
 
 def spreads(errors: Errors) -> dict[str, Spread]:
-    """How large they are, whichever way."""
+    """The quantiles of errors by their names: how large they are, whichever way."""
     return {name: spread(np.abs(np.array(values, np.int64)) / NS_PER_MS) for name, values in errors.items() if values}
 
 

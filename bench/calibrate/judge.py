@@ -1,4 +1,4 @@
-"""What a step shows: good, too much, or nothing, because something other than the harness was at its limit; pure."""
+"""Judges a step: good, too much, or nothing, because something other than the harness was at its limit; pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIED: tuple[Outcome, str] = ("late", "the simulator died")
 
 @dataclass(frozen=True)
 class StepEvidence:
-    """What is judged. Times in ms; None where it is not known.
+    """The figures of a step by which it is judged. Times in ms; None where it is not known.
 
     `turns` were begun or lost, `failed` of them did not end well, and of `unjoined` good ones the truth does not tell.
     `sessions` were wanted, and never fewer than `open` were there. `worst`: the measure that is most wrong, and p99 of
@@ -63,7 +63,7 @@ def judge(evidence: StepEvidence) -> tuple[Outcome, str]:
 
 
 def dead(why: str, *, simulator_died: bool) -> tuple[Outcome, str]:
-    """The same of a run that did not come to its end."""
+    """Judge a run that did not come to its end: (outcome, why it is not good)."""
     return DIED if simulator_died else ("bad", why)
 
 
@@ -83,7 +83,7 @@ def _simulator(evidence: StepEvidence) -> str:
 
 
 def _wrong(evidence: StepEvidence) -> str:
-    """What is not good about the harness."""
+    """Say what is not good about the harness."""
     if evidence.open < OPEN_SHARE * evidence.sessions:
         return f"only {evidence.open} of {evidence.sessions} sessions were open"
     if evidence.failed > FAILED_SHARE * evidence.turns:

@@ -1,4 +1,4 @@
-"""Which load is tried next, and up to which one a machine can be trusted, given what was found; pure.
+"""Chooses the load to try next, and the one up to which a machine can be trusted, from how steps ended; pure.
 
 The load is multiplied until it is too much, or divided until it is not, and then halved in between. A step that was not
 good is played once more before it counts, for noise makes figures worse and never better. One that could not be judged
@@ -21,7 +21,7 @@ TRIES = 2
 
 @dataclass(frozen=True)
 class Ladder:
-    """`first`, `least`, `most`: sessions of a step; `factor`: from one to the next.
+    """The loads that may be tried. `first`, `least`, `most`: sessions of a step; `factor`: from one to the next.
 
     `close`: the ratio between the least load that was too much and the largest good one from which on nothing is tried
     between them.
@@ -35,69 +35,69 @@ class Ladder:
 
 
 class StepEnd(NamedTuple):
-    """One step's end."""
+    """The end of one step."""
 
     sessions: int
     outcome: Outcome
 
 
-def next_load(ladder: Ladder, found: Sequence[StepEnd]) -> int | None:
+def next_load(ladder: Ladder, ends: Sequence[StepEnd]) -> int | None:
     """Sessions of the next step; None where nothing more is to be learned."""
-    if not found:
+    if not ends:
         return min(ladder.first, ladder.most)
-    if _worth_repeating(found):
-        return found[-1].sessions
-    good, too_many = _bounds(found)
+    if _worth_repeating(ends):
+        return ends[-1].sessions
+    good, too_many = _bounds(ends)
     if too_many is None:
         return None if good >= ladder.most else min(good * ladder.factor, ladder.most)
     if good:
         return _between(good, too_many) if too_many > ladder.close * good else None
-    return None if found[-1].outcome == "busy" else _less(ladder, too_many)
+    return None if ends[-1].outcome == "busy" else _less(ladder, too_many)
 
 
-def _worth_repeating(found: Sequence[StepEnd]) -> bool:
-    last = found[-1]
-    return last.outcome != "good" and sum(step.sessions == last.sessions for step in found) < TRIES
+def _worth_repeating(ends: Sequence[StepEnd]) -> bool:
+    last = ends[-1]
+    return last.outcome != "good" and sum(step.sessions == last.sessions for step in ends) < TRIES
 
 
-def _bounds(found: Iterable[StepEnd]) -> tuple[int, int | None]:
+def _bounds(ends: Iterable[StepEnd]) -> tuple[int, int | None]:
     """(the largest good load below all that were too much, 0 where there is none; the least that was too much)."""
-    last = {step.sessions: step.outcome for step in found}
+    last = {step.sessions: step.outcome for step in ends}
     too_many = min((load for load, outcome in last.items() if outcome != "good"), default=None)
     good = [load for load, outcome in last.items() if outcome == "good" and (too_many is None or load < too_many)]
     return max(good, default=0), too_many
 
 
 def _less(ladder: Ladder, too_many: int) -> int | None:
-    """None where even the least load was too much."""
+    """The next smaller load; None where even the least load was too much."""
     least = min(ladder.least, ladder.first, ladder.most)
     return None if too_many <= least else max(too_many // ladder.factor, least)
 
 
 def _between(good: int, too_many: int) -> int | None:
-    """Half-way, in two digits; None where no number lies between."""
+    """The load half-way, in two digits; None where no number lies between."""
     middle = int(float(f"{(good + too_many) / 2:.2g}"))
     return middle if good < middle < too_many else None
 
 
-def trusted_up_to(found: Iterable[StepEnd]) -> int:
+def trusted_up_to(ends: Iterable[StepEnd]) -> int:
     """The largest load up to which every one that was tried was good; 0 where the least one was not."""
-    return _bounds(found)[0]
+    return _bounds(ends)[0]
 
 
-def too_much(found: Iterable[StepEnd]) -> StepEnd | None:
+def too_much(ends: Iterable[StepEnd]) -> StepEnd | None:
     """The least load that was not good, as it was found last; None where all were."""
-    steps = list(found)
+    steps = list(ends)
     _, load = _bounds(steps)
     return next((step for step in reversed(steps) if step.sessions == load), None)
 
 
 def loads(ladder: Ladder, capacity: int) -> list[int]:
     """The loads of the steps on a machine that carries exactly so many sessions."""
-    found: list[StepEnd] = []
-    while (load := next_load(ladder, found)) is not None:
-        found.append(StepEnd(load, "good" if load <= capacity else "bad"))
-    return [step.sessions for step in found]
+    ends: list[StepEnd] = []
+    while (load := next_load(ladder, ends)) is not None:
+        ends.append(StepEnd(load, "good" if load <= capacity else "bad"))
+    return [step.sessions for step in ends]
 
 
 def longest(ladder: Ladder, seconds: Callable[[int], float]) -> float:

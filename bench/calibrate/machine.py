@@ -1,4 +1,4 @@
-"""The cores that a calibration runs on, and who used them: Linux tells, elsewhere it is not known."""
+"""Chooses the cores that a calibration runs on, and reads who used them: Linux tells, elsewhere it is not known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAMS = (1, 2, 3, 8)
 
 @dataclass(frozen=True)
 class Cores:
-    """Empty where the system binds no process to a core."""
+    """The cores of harness and simulator; empty where the system binds no process to a core."""
 
     harness: frozenset[int]
     simulator: frozenset[int]
@@ -43,7 +43,7 @@ class Cores:
 
 
 def cores_of(allowed: frozenset[int]) -> Cores:
-    """One for the harness, for the answer is that of one process; some of the others for the simulator."""
+    """Divide cores: one for the harness, as the answer is that of one process; some others for the simulator."""
     if len(allowed) < 2:
         return Cores(allowed, allowed)
     *others, last = sorted(allowed)
@@ -51,13 +51,13 @@ def cores_of(allowed: frozenset[int]) -> Cores:
 
 
 def allowed_cores() -> frozenset[int]:
-    """Those that this process may use."""
+    """The cores that this process may use."""
     return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
 
 
 @contextmanager
 def on(cores: frozenset[int]) -> Iterator[None]:
-    """What is started within the block runs on these cores, and stays there."""
+    """Run what is started within the block on these cores; it stays there."""
     if not cores:
         yield
         return
@@ -88,12 +88,12 @@ class CoreUsage(NamedTuple):
 
 
 def reading(harness: int, simulator: int, cores: frozenset[int]) -> Reading:
-    """Of two processes, by their ids, and of everything that ran on the cores."""
+    """Read the processor time of two processes, by their ids, and of everything that ran on the cores."""
     return Reading(monotonic_ns(), _process_s(harness), _process_s(simulator), _busy_s(cores))
 
 
 def usage(begin: Reading, end: Reading) -> CoreUsage:
-    """What was used between two readings."""
+    """Compute what was used between two readings."""
     seconds = (end.at_ns - begin.at_ns) / NS_PER_S
     harness, simulator, busy = (
         None if was is None or now is None else (now - was) / seconds
@@ -114,7 +114,7 @@ def peak_rss_bytes(process: int) -> int | None:
 
 
 def _process_s(process: int) -> float | None:
-    """Of a process and of its children that run: fields 14 and 15 of stat, behind a name that may hold anything."""
+    """Processor time of a process and its running children: fields 14 and 15 of stat, behind a name of any kind."""
     fields = _read(PROC / str(process) / "stat").rpartition(")")[2].split()
     if len(fields) < 13:
         return None
@@ -124,7 +124,7 @@ def _process_s(process: int) -> float | None:
 
 
 def _busy_s(cores: frozenset[int]) -> float | None:
-    """Of all programs."""
+    """The processor time of all programs on these cores."""
     names = {f"cpu{core}" for core in cores}
     rows = [row for line in _read(PROC / "stat").splitlines() if (row := line.split()) and row[0] in names]
     ticks = sum(int(row[place]) for row in rows for place in PROGRAMS)

@@ -1,4 +1,4 @@
-"""A calibration as a page in the report's style: the answer, one picture, and the table of every load."""
+"""Draws a calibration as a page in the report's style: the answer, one picture, and the table of every load."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ERRORS = ("measure", "sessions", "n", "p50", "p99", "p99.9", "max")
 
 
 def html(calibration: Calibration) -> str:
-    """One file that needs nothing else."""
+    """The page: one file that needs nothing else."""
     return poured(page_of(calibration))
 
 
@@ -99,7 +99,7 @@ def _share(cores: float | None) -> str:
 
 
 def picture(steps: Sequence[LoadStep]) -> Plot:
-    """Error p99 over sessions, both logarithmic, with the two limits."""
+    """Draw the error's p99 over sessions, both logarithmic, with the two limits."""
     shown = [step for step in judged(steps) if step.worst_p99_ms]
     plot = Plot(WIDE, 380, left=56, right=60, top=34, bottom=42,
                 title="Error of the figures over sessions per process",

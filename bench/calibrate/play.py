@@ -1,4 +1,4 @@
-"""One load, really played: the simulator in processes of its own, and a headless Locust run as users start it.
+"""Plays one load: the simulator in processes of its own, and a headless Locust run as users start it.
 
 Harness and simulator are on different cores where there are two. The steady part of a run begins when all sessions
 have started, and ends when no more turns begin.
@@ -80,7 +80,7 @@ class PlayedRun:
 
 
 def play(kind: SessionKind, sessions: int, pace: Pace, cores: Cores, scratch: Path, *, tls: bool) -> PlayedRun:
-    """Play it in an empty folder `scratch`. Raises UsageError where a process does not do its part."""
+    """Play a load in an empty folder `scratch`. Raises UsageError where a process does not do its part."""
     scenario, truth = _write_scenario(kind, scratch), scratch / "truth.jsonl"
     with ExitStack() as running:
         with on(cores.simulator):
@@ -99,7 +99,7 @@ def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
 
 
 def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[str]:
-    """The simulator's options."""
+    """The options of the simulator."""
     several = ["--workers", str(workers)] if workers > 1 else []
     return ["--truth", str(truth), "--profile", str(scratch / "profile.yaml"), *several, *(["--tls"] if tls else [])]
 
@@ -107,7 +107,7 @@ def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[s
 def _start(
     scenario: Path, scratch: Path, sessions: int, pace: Pace, ready: Mapping[str, Any]
 ) -> subprocess.Popen[bytes]:
-    """The run as a user starts it. What is set for other runs does not reach it."""
+    """Start the run as a user does. What is set for other runs does not reach it."""
     load = {"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"}
     words = [word for name, value in load.items() for word in (name, str(value))]
     trust = ["--ca", str(ready["ca"])] if ready["ca"] else []
@@ -124,7 +124,7 @@ def _start(
 
 
 def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Without what is set for other runs, in variables or at home, and without proxies: the simulator is here.
+    """The environment without what is set for other runs, in variables or at home, and without proxies.
 
     Packages that are installed for this user alone are found all the same.
     """
@@ -135,7 +135,7 @@ def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
 
 @contextmanager
 def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """The process does not outlive the block."""
+    """End the process with the block at the latest."""
     try:
         yield process
     finally:
@@ -147,7 +147,7 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
 def _watched(
     process: subprocess.Popen[bytes], simulating: int, pace: Pace, cores: Cores, scratch: Path, truth: Path
 ) -> PlayedRun:
-    """Look on until the run has ended."""
+    """Watch the run until it has ended."""
     folder = _when_begun(process, scratch)
     begin_ns = files.read_document(folder)["began_utc_ns"] + pace.ramp_s * NS_PER_S
     end_ns = begin_ns + pace.steady_s * NS_PER_S

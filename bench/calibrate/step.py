@@ -1,4 +1,4 @@
-"""A run that was played becomes a step: its files are read, joined with the truth, and judged."""
+"""Makes a step of a run that was played: reads its files, joins them with the truth, and judges them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 
 def step_of(kind: SessionKind, sessions: int, played: PlayedRun, workers: int) -> LoadStep:
-    """`workers`: in how many processes was simulated. Nothing is read of a run that died."""
+    """Make a step of a run. `workers`: in how many processes was simulated. Nothing is read of a run that died."""
     truth = read(played.truth)
     simulator_died = truth.ended < workers
     if played.died:
@@ -82,7 +82,7 @@ def step_of(kind: SessionKind, sessions: int, played: PlayedRun, workers: int) -
 
 
 def _dead(kind: SessionKind, sessions: int, played: PlayedRun, *, simulator_died: bool) -> LoadStep:
-    """Of a run that did not come to its end: a load that is too much, unless it was the simulator's end, too."""
+    """Make a step of a run that did not come to its end: too much of a load, unless the simulator ended, too."""
     outcome, why = dead(played.died, simulator_died=simulator_died)
     return LoadStep(
         kind=kind,
@@ -103,7 +103,7 @@ def _lost(sessions: pa.Table) -> int:
 
 
 def _least_open(seconds: Sequence[Row]) -> int:
-    """At the ends of the seconds, but for the last: its end may lie behind that of the run's steady part."""
+    """The fewest sessions open at the end of a second, but for the last: that may lie behind the steady part."""
     return min((row["sessions_active"] for row in seconds[:-1]), default=0)
 
 
@@ -116,7 +116,7 @@ def _steady(table: pa.Table, column: str, played: PlayedRun, unit_ns: int) -> li
 
 
 def _late_p99_ms(truth: Truth, rows: Sequence[Row], played: PlayedRun) -> float | None:
-    """Of the events that were due in the steady part; the rows say how far UTC is from the log's clock."""
+    """How late events of the steady part were (p99); the rows say how far UTC is from the log's clock."""
     if not rows:
         return None
     apart_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
@@ -138,7 +138,7 @@ def _events_per_s(seconds: Sequence[Row]) -> float:
 
 
 def _us_per_event(seconds: Sequence[Row]) -> float | None:
-    """Of the harness's own processor time, whatever it was spent on."""
+    """The harness's own processor time per event, whatever it was spent on."""
     spent_s = sum((row["cpu"] or 0.0) * row["length_ns"] / NS_PER_S for row in seconds)
     events = sum(row["events"] for row in seconds)
     return spent_s / events * US_PER_S if events else None

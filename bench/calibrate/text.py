@@ -1,4 +1,4 @@
-"""A calibration for a terminal: a line of each step as it comes, and the table of all; at most 100 columns."""
+"""Writes a calibration for a terminal: a line of each step as it comes, and the table of all; at most 100 columns."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NAME = 30
 
 
 def heads(kind: SessionKind) -> list[str]:
-    """Above the lines of a kind's steps."""
+    """The heads of the columns above the lines of a kind's steps."""
     return [f"{kind} sessions; times in ms, lags and stamp errors p99", _row(head for head, _ in STEP)]
 
 
 def step_lines(step: LoadStep) -> list[str]:
-    """What one load came to: its figures, and why it is not good."""
+    """The lines of one load: its figures, and why it is not good."""
     worst = max(step.errors.values(), key=lambda spread: spread.p99, default=None)
     own = [
         three(step.harness[name].p99) if name in step.harness else NONE
@@ -36,7 +36,7 @@ def step_lines(step: LoadStep) -> list[str]:
 
 
 def notes(step: LoadStep) -> list[str]:
-    """Why it is not good, and what its figures lack."""
+    """The notes on a step: why it is not good, and what its figures lack."""
     left_out = f"{plural(step.unjoined, 'turn')} could not be compared" if step.unjoined else ""
     return [note for note in (step.why, few_turns(step), left_out) if note]
 

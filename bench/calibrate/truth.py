@@ -1,4 +1,4 @@
-"""What the simulator's truth log says of turns and of its own punctuality: when things really happened.
+"""Reads from the simulator's truth log when things really happened in turns, and how punctual it was itself.
 
 A turn's true instants have the names of those in its row and are absolute, on the clock that both processes share. Left
 out is an event that was not handed to an idle socket, for when it left is not known, and one that came without the
@@ -61,7 +61,7 @@ class HeardInput:
 
 @dataclass
 class Truth:
-    """`replies`: the instants of each response, by its id; `inputs`: by the service's session id.
+    """The truth of a run. `replies`: the instants of each response, by its id; `inputs`: by the service's session id.
 
     `due_ns`, `late_ns`: of every event that was sent, when it was due and how much later it was handed over.
     `left_out`: how many events have no instant; `ended`: how many of the simulator's processes ended in order.
@@ -81,12 +81,12 @@ class Truth:
 
 
 def read(path: Path) -> Truth:
-    """The log of a simulator that has ended."""
+    """Read the log of a simulator that has ended."""
     return told(read_truth(path))
 
 
 def told(lines: Iterable[Mapping[str, Any]]) -> Truth:
-    """What the lines of a log come to."""
+    """Gather the truth from the lines of a log."""
     truth = Truth()
     for line in lines:
         kind = line.get("d")

@@ -51,7 +51,7 @@ def service_options(
     compression: Annotated[str | None, option("none (the default) or deflate.", "KIND")] = None,
     max_message_mib: Annotated[int | None, option("The largest message that is taken; 16.", "MIB")] = None,
 ) -> ServiceOptions:
-    """What these options say of the service. Raises UsageError."""
+    """Read what these options say of the service. Raises UsageError."""
     from bench.target.endpoint import ServiceOptions
 
     return ServiceOptions(

@@ -1,4 +1,4 @@
-"""The rows of a session's waterfalls: one for what came before the first turn, one for each turn. Pure."""
+"""Makes the rows of a session's waterfalls: one for what came before the first turn, one for each turn. Pure."""
 
 from __future__ import annotations
 

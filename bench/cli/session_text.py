@@ -1,4 +1,4 @@
-"""One session from close by, as text: its messages turn by turn, and what was measured. Pure."""
+"""Writes one session from close by as text: its messages turn by turn, and what was measured. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HELD_TOGETHER = 40
 def session_text(
     replayed: Replayed, width: int, *, colour: bool, again: bool = False, target: Target | None = None
 ) -> Iterator[str]:
-    """All of it, line by line; `again` where it was played before and is told from its log.
+    """Write a session line by line; `again` where it was played before and is told from its log.
 
     `target`: who was called, where that is known.
     """
@@ -64,7 +64,7 @@ def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> It
 
 
 def _connecting(measures_ns: Mapping[str, int]) -> dict[str, int]:
-    """Without a wait for a token where there was none."""
+    """The phases of connecting, with the wait for a token where there was one."""
     left_out = {"session_length", "start_lag"} | ({"token_wait"} if not measures_ns["token_wait"] else set())
     return {name: value for name, value in measures_ns.items() if name not in left_out}
 

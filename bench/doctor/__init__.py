@@ -1,1 +1,1 @@
-"""What stands between this machine and a measured turn: each thing looked at in order, each with its remedy."""
+"""Looks for what stands between this machine and a measured turn: each thing in order, each with its remedy."""

@@ -1,4 +1,4 @@
-"""A service that was spoken to in the wrong dialect: what gives it away, and what to do. Pure."""
+"""Tells by what a service says that it was spoken to in the wrong dialect, and what to do. Pure."""
 
 from __future__ import annotations
 

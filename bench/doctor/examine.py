@@ -1,4 +1,4 @@
-"""Everything that is looked at, in order."""
+"""Looks at a target in order, from its configuration to a turn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INFORMING = ("no key is set: signing in", "through the proxy")
 
 
 def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[Finding]:
-    """One target, from its configuration to a turn. Nothing secret is in what is found."""
+    """Yield the findings of one target, from its configuration to a turn. Nothing secret is in what is found."""
     keyring = Keyring([target])
     try:
         for finding in _examined(target, keyring, prices, with_turn=with_turn):
@@ -53,7 +53,7 @@ def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *,
 
 
 def configuration(target: Target) -> Iterator[Finding]:
-    """What is called, and what there is to say about it before it is."""
+    """The target's address and dialect, and what there is to say of them before anything is called."""
     said = f"{target.public_url}, {target.dialect.name} dialect"
     yield Finding("target", "ok", said)
     for notice in target.notices:
@@ -62,7 +62,7 @@ def configuration(target: Target) -> Iterator[Finding]:
 
 
 def sign_in(target: Target, keyring: Keyring) -> Finding:
-    """Which key, or whose token; a token is fetched."""
+    """The key, or the token, which is fetched."""
     signed = signed_by(target)
     if signed == "nothing" and target.loopback:
         return Finding("sign-in", "ok", NOTHING_SENT)

@@ -1,4 +1,4 @@
-"""What a refusal means for whoever was refused: outcomes and the service's words in, a remedy out. Pure.
+"""Explains a refusal to whoever was refused: outcomes and the service's words in, a remedy out. Pure.
 
 Statuses, codes and their causes: docs/protocol.md, "Refusals".
 """
@@ -46,7 +46,7 @@ class Refusal:
 
 
 def explain(refusal: Refusal, target: Target) -> str:
-    """What to do about it; "" where nothing is known to help."""
+    """Say what to do about a refusal; "" where nothing is known to help."""
     cause = refusal.outcome.partition(":")[2]
     if remedy := dialect_remedy(refusal.outcome, refusal.words, target.dialect, refusal.greeting):
         return remedy

@@ -1,4 +1,4 @@
-"""What one look at one thing found. Plain data, and its lines for people."""
+"""Holds what one look at one thing found, in plain data, and writes its lines for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ ARROW = "→ "
 
 @dataclass(frozen=True)
 class Finding:
-    """`said`: what was found, with its figure; `remedy`: what to do, "" where nothing is to be done."""
+    """The result of one look.
+
+    `said`: what was found, with its figure; `remedy`: what to do, "" where nothing is to be done.
+    """
 
     name: str
     state: FindingState

@@ -1,4 +1,4 @@
-"""What to do about a session that was played and did not go well. Pure."""
+"""Says what to do about a session that was played and did not go well. Pure."""
 
 from __future__ import annotations
 

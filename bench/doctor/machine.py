@@ -1,4 +1,4 @@
-"""What this machine can bear, and whether its clocks and stamps can be trusted."""
+"""Looks at what this machine can bear, and whether its clocks and stamps can be trusted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def look_at_machine() -> Iterator[Finding]:
 
 
 def open_files(soft: int, hard: int) -> Finding:
-    """A session is one open file. `soft` and `hard`: RLIMIT_NOFILE, negative for no limit."""
+    """Judge the limit on open files, of which a session is one.
+
+    `soft` and `hard`: RLIMIT_NOFILE, negative for no limit.
+    """
     if soft < 0:
         return Finding("open files", "ok", "no limit")
     sessions = max(0, soft - OWN_FILES)
@@ -50,7 +53,7 @@ def open_files(soft: int, hard: int) -> Finding:
 
 
 def local_ports(first: int, last: int, used: int) -> Finding:
-    """Each connection to one address takes one local port of this range, 0 to 0 where it is not known."""
+    """Judge the local ports, of which each connection to one address takes one; 0 to 0 where they are not known."""
     if not last:
         return Finding("local ports", "skipped", "this system does not tell its range of ports")
     free = max(0, last - first + 1 - used)

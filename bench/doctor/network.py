@@ -1,4 +1,4 @@
-"""The way to a service before it is asked for anything: proxy, name, addresses, TLS and its certificate."""
+"""Looks at the way to a service before it is asked for anything: proxy, name, addresses, TLS, certificate."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Certificate:
 
 
 def look_at_network(target: Target, limits: Limits) -> Iterator[Finding]:
-    """From the proxy to TLS. What is behind a step that failed is skipped."""
+    """Yield the findings from the proxy to TLS. What is behind a step that failed is skipped."""
     way = target.way
     if way.proxy is not None:
         yield from (proxied := list(_proxy(target, limits)))

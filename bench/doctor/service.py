@@ -1,4 +1,4 @@
-"""Whether the service lets us in, which session it opens, and one turn of text: all over one connection."""
+"""Looks whether the service lets us in, which session it opens, and at one turn of text: all over one connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service has told, as findings: its headers, its greeting, its limits, the price of a turn. Pure."""
+"""Makes findings of what a service has told: its headers, its greeting, its limits, the price of a turn. Pure."""
 
 from __future__ import annotations
 

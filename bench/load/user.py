@@ -1,4 +1,4 @@
-"""The Locust user: each of its tasks is one session, and it plays session after session.
+"""Defines the Locust user: each of its tasks is one session, and it plays session after session.
 
 from locust import task
 from rtbench import RealtimeUser, script
@@ -131,7 +131,10 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     # Session after session.
 
     def run(self) -> None:
-        """As Locust calls it. What fails or cannot be done ends the run, which else would wait for this user."""
+        """Live as a user, as Locust asks.
+
+        What fails or cannot be done ends the run, which else would wait for this user.
+        """
         self._copies: list[RealtimeUser] = []
         for name in ("on_start", "on_stop"):
             setattr(self, name, self._guarded(name, getattr(self, name)))
@@ -152,7 +155,7 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
         return guarded
 
     def doubles(self, arms: int) -> Sequence[RealtimeUser]:
-        """Who does this user's tasks in each arm: itself in the first."""
+        """The users who do this user's tasks, one in each arm: itself in the first."""
         while len(self._copies) < arms - 1:
             self._copies.append(copy.copy(self))
         return [self, *self._copies]
@@ -164,7 +167,7 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
         raise GreenletExit
 
     def play_session(self, task: SessionTask) -> None:
-        """One session in each arm, at once, and the pause after them."""
+        """Play one session in each arm, at once, and pause after them."""
         runs: Runs = self.environment.rtbench
         live = runs.live
         played = False
@@ -187,7 +190,10 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
             gevent.sleep(min(left_ns / NS_PER_S, IDLE_S))
 
     def stop(self, force: bool = False) -> bool:
-        """As Locust calls it. Who is stopping already goes on doing so: a run's end may come from two sides at once."""
+        """Stop, as Locust asks.
+
+        Who is stopping already goes on doing so: a run's end may come from two sides at once.
+        """
         return False if self.is_leaving() and not force else bool(super().stop(force))
 
     def is_leaving(self) -> bool:

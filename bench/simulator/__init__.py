@@ -1,4 +1,4 @@
-"""A stand-in for the service, in its own process, with known truth: `rtbench simulate`.
+"""Stands in for the service, in its own process, with known truth: `rtbench simulate`.
 
     handshake    HTTP request → dialect, or one of the refusals with the service's body
     refusals, quota    in which ways services refuse; what is left of this minute

@@ -1,4 +1,4 @@
-"""What is due when: several series of steps, merged by their instants.
+"""Merges several series of steps by the instants at which they are due.
 
 A series keeps its own order, and of two series with steps in one instant the one that was added first comes first, with
 all that it has then. The next step of a series is asked for only when the one before it was taken.

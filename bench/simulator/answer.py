@@ -1,4 +1,4 @@
-"""One response, from response.created to response.done, in the orders of captures from the service.
+"""Makes one response, from response.created to response.done, in the orders of captures from the service.
 
 An answer is a series of steps in wire order: a due instant, and a function that renders the event when that instant has
 come. Whatever the event changes, its function changes; so what was `said` is known at any time, and a cancel drops the
@@ -65,12 +65,12 @@ class Response:
 
     @property
     def done(self) -> bool:
-        """True once response.done is out."""
+        """Whether response.done is out."""
         return self.status not in ("planned", "in_progress")
 
     @property
     def played_ns(self) -> int:
-        """When who listens from the first block on will have heard all that was sent; 0 without audio."""
+        """The instant by which a listener to all of it has heard what was sent so far; 0 without audio."""
         first_ns = next((delta.due_ns for delta in self.schedule.deltas if delta.audio), 0)
         return first_ns + sum(block.audio_ms for block in self.spoken) * NS_PER_MS if self.spoken else 0
 

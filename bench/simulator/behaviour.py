@@ -1,4 +1,4 @@
-"""One session of the service: client events in, server events out. Pure: no clock, no socket, no sleep.
+"""Behaves as one session of the service: client events in, server events out. Pure: no clock, no socket, no sleep.
 
     behaviour = Behaviour(…); behaviour.open(now_ns)
     behaviour.receive(event, at_ns)     a client event and the instant of its arrival
@@ -33,7 +33,10 @@ TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "i
 
 
 class EventReceipt(NamedTuple):
-    """What became of a client event. Bytes are places in the session's stream of input audio, [from, to)."""
+    """The receipt of a client event: what became of it.
+
+    Bytes are places in the session's stream of input audio, [from, to).
+    """
 
     type: str
     event_id: str | None = None

@@ -1,4 +1,4 @@
-"""The cap on the tokens of an answer: what of a reply, and of its schedule, there is room for. Pure."""
+"""Caps the tokens of an answer: cuts a reply, and its schedule, to what there is room for. Pure."""
 
 from __future__ import annotations
 

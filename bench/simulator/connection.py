@@ -1,4 +1,4 @@
-"""One client's connection: the upgrade, then frames and stamps around a session's behaviour.
+"""Serves one client's connection: the upgrade, then frames and stamps around a session's behaviour.
 
     stream → ServerProtocol (websockets, Sans-I/O) → behaviour → frame → stream
 
@@ -39,7 +39,7 @@ CLOSE_LIMIT_S = 5.0
 
 @dataclass(frozen=True)
 class Shared:
-    """What all connections of a server share."""
+    """The state that all connections of a server share."""
 
     loop: asyncio.AbstractEventLoop
     door: Door
@@ -173,7 +173,7 @@ class Connection:
         self._shared.plan(self, self._behaviour.next_due_ns())
 
     def _send(self, events: Sequence[Outgoing]) -> None:
-        """In one write, so in one TCP segment where it has room."""
+        """Send events in one write, so in one TCP segment where it has room."""
         frames = [self._framed(event.body) for event in events]
         handed_ns = monotonic_ns()
         empty = self._stream.write(b"".join(frames))
@@ -195,7 +195,7 @@ class Connection:
         self._pinger = self._shared.loop.call_later(self._shared.ping_interval_s, self._ping)
 
     def _expire(self, due_ns: int) -> None:
-        """As the service ends a session that has lasted too long."""
+        """End a session that has lasted too long, as the service does."""
         if self._behaviour is None or self._protocol.state is not State.OPEN:
             return
         reason = EXPIRED_REASON.format(minutes=self._shared.session_cap_s / 60)
@@ -204,7 +204,7 @@ class Connection:
         self.close(GOING_AWAY, reason)
 
     def _flush(self) -> None:
-        """What the protocol object has to say: the upgrade's response, pongs, close frames, and the end (b"")."""
+        """Write what the protocol object has to say: the upgrade's response, pongs, close frames, and the end (b"")."""
         for data in self._protocol.data_to_send():
             if data:
                 self._stream.write(data)

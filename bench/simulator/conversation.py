@@ -1,4 +1,4 @@
-"""The conversation: items in order, and what they cost in tokens.
+"""Holds the conversation: items in order, and what they cost in tokens.
 
 An item keeps what an event shows of it (`body`, never audio) and beside it what only the server knows.
 """

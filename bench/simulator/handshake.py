@@ -1,4 +1,4 @@
-"""What the service makes of an upgrade request: a dialect, or a refusal (docs/protocol.md, "Addresses"). Pure.
+"""Judges an upgrade request as the service does: a dialect, or a refusal (docs/protocol.md, "Addresses"). Pure.
 
 Query keys and headers that are not named here are ignored.
 """

@@ -1,4 +1,4 @@
-"""An identity endpoint as Azure's App Service has it, over plain HTTP: what azure-identity asks for tokens.
+"""Serves an identity endpoint as Azure's App Service has it, over plain HTTP: azure-identity asks it for tokens.
 
     GET /msi/token?api-version=2019-08-01&resource=RESOURCE        X-IDENTITY-HEADER: the secret of this endpoint
 

@@ -1,4 +1,4 @@
-"""The session's stream of input audio: what was ever appended, what of it waits for a commit, where speech is in it.
+"""Keeps the session's stream of input audio: what was ever appended, what of it waits for a commit, where speech is.
 
 Bytes are read in the format of the moment they came in, so the session's audio clock counts ticks that are whole for
 a byte of every format: 48 a millisecond.

@@ -1,4 +1,4 @@
-"""What a simulator did, and how late it was: handed − due of every event it sent, counted in steps of 0.1 ms."""
+"""Counts what a simulator did, and how late it was: handed − due of every event it sent, in steps of 0.1 ms."""
 
 from __future__ import annotations
 

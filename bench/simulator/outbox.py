@@ -1,4 +1,4 @@
-"""What one session is going to send: steps with their due instants, and client events answered in their order."""
+"""Holds what one session is going to send: steps with their due instants, client events answered in their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulator's profile: a small YAML file of delays and of what the simulated service is like.
+"""Reads the simulator's profile: a small YAML file of delays and of what the simulated service is like.
 
 Delays are log-normal, given by median and 95th percentile in ms, and drawn from a generator that is seeded per session.
 """

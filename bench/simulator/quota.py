@@ -1,4 +1,4 @@
-"""Quotas that run down: connections, requests and tokens a minute, shared by all sessions of a server. Pure.
+"""Keeps quotas that run down: connections, requests, tokens a minute, shared by all sessions of a server. Pure.
 
 An allowance is a bucket: a whole minute's worth at once, regained evenly. What was taken is kept as one instant, that
 at which all will have been regained (GCRA, ITU-T I.371).

@@ -1,4 +1,4 @@
-"""Every way in which the services refuse a connection, by name (docs/simulator.md, "Refusals").
+"""Lists every way in which the services refuse a connection, by name (docs/simulator.md, "Refusals").
 
 Azure answers by HTTP instead of the upgrade, with `{"error": {"code", "message"}}`. OpenAI accepts the upgrade, then
 sends one error event and closes. Where only a code is known of a refusal, its message is an assumption.

@@ -1,4 +1,4 @@
-"""The responses of one session: at most one of the conversation at a time, and others out of band beside it."""
+"""Runs the responses of one session: at most one of the conversation at a time, others out of band beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the events of one answer are due: drawn from the profile, relative to the instant that asks for it.
+"""Draws from the profile when the events of one answer are due, relative to the instant that asks for it.
 
 Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC. The first block of audio comes after its drawn delay, each
 later one when its audio has been generated at `speed` × real time, and the transcript runs ahead (docs/protocol.md,

@@ -1,4 +1,4 @@
-"""The effective session of one client: what events show of it, and what that means for hearing and speaking."""
+"""Holds the effective session of one client: what events show of it, and what that means for hearing and speaking."""
 
 from __future__ import annotations
 

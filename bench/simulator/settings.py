@@ -1,4 +1,4 @@
-"""What may be written into a session and into a response.create, per dialect, and the session as a service opens it."""
+"""Says what may be written into a session and a response.create, per dialect, and how a service opens the session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A non-blocking TCP connection, with TLS or without, on an asyncio loop: stamped bytes in, bytes out at once.
+"""Wraps a non-blocking TCP connection, with TLS or without, on an asyncio loop: stamped bytes in, bytes out at once.
 
 Not an asyncio transport, because those hide the kernel's receive stamp and when a write has reached the kernel. TLS
 runs in memory (ssl.MemoryBIO) for the same reason: an SSLSocket refuses `recvmsg`.

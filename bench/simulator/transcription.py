@@ -1,4 +1,4 @@
-"""The transcript of one piece of the caller's audio: made up, and plain about it.
+"""Makes up the transcript of one piece of the caller's audio, and says that it is made up.
 
 In GA, deltas come before it: one with the whole text from a whisper model, one a word from any other. The vocabulary of
 preview has none.

@@ -1,4 +1,6 @@
-"""The truth log: what the simulator really did, and when. JSON lines; instants are CLOCK_MONOTONIC of this host, in ns.
+"""Writes the truth log: what the simulator really did, and when.
+
+JSON lines; instants are CLOCK_MONOTONIC of this host, in ns.
 
 First line: {"schema": 2, "simulated": true, "profile": NAME, "seed": N}. Then a line per event.
 

@@ -1,4 +1,4 @@
-"""Where speech begins and ends in audio that comes in: by energy, in frames of 10 ms. Pure.
+"""Finds where speech begins and ends in audio that comes in: by energy, in frames of 10 ms. Pure.
 
 A frame is active where its level (RMS over the frame, in dB below full scale) reaches that of the threshold, which goes
 from −62 dBFS at 0 to −22 dBFS at 1; so 0.5, the service's default, stands for −42 dBFS. Speech begins with the first of

@@ -1,4 +1,4 @@
-"""What the simulator says: short recorded replies, cut into the service's blocks and base64 once, at the start.
+"""Loads what the simulator says: short recorded replies, cut into the service's blocks and base64 once, at the start.
 
 A block's bytes are as measured (docs/protocol.md, "Audio"): 100 ms, 150 ms, then 250 ms each, and a last one of 500,
 550 or 600 ms; all are whole audio tokens of 50 ms. Replies are padded with up to 100 ms of silence so that their length

@@ -1,4 +1,4 @@
-"""The bytes of server events: names in both spellings, ids, and templates for what is sent often.
+"""Writes the bytes of server events: names in both spellings, ids, and templates for what is sent often.
 
 A delta is sent hundreds of times a second, so its JSON is cut once per response into constant pieces and only the
 event id and the payload are filled in. Everything else goes through the JSON encoder.

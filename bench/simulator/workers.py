@@ -1,4 +1,4 @@
-"""Several processes on one port: each accepts and serves by itself; the parent watches them and ends them.
+"""Serves one port by several processes: each accepts and serves by itself; the parent watches and ends them.
 
 The kernel deals connections out to the listeners of a port by a hash (SO_REUSEPORT), so evenly only on average. Workers
 share no state but the truth log, to which whole lines are appended. They are forked, so that they share one certificate

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def within(limit_s: float, work: Callable[[], T]) -> T:
-    """What `work` gives. Raises TimeoutError where that takes longer.
+    """Do `work` and return what it gives. Raises TimeoutError where that takes longer.
 
     Where gevent has patched the standard library, the work is broken off in its wait. A thread cannot be: it is left
     to itself, and what it gives later is dropped.

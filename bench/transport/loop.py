@@ -99,7 +99,7 @@ class LoopWatch:
         return known_ns
 
     def learn_delay(self, stamp_ns: int) -> None:
-        """The last poll blocked and returned for one event, stamped at `stamp_ns`.
+        """Learn from the last poll, which blocked and returned for one event, stamped at `stamp_ns`.
 
         Until a second's worth of delays is known, the largest one so far stands for their p99. That of a poll which was
         held up is no usual one.

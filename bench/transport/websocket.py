@@ -82,7 +82,7 @@ def open_websocket(
 
 
 def client_protocol(uri: WebSocketURI, max_message_bytes: int, *, deflate: bool = False) -> ClientProtocol:
-    """The client's side of WebSocket; `deflate` offers to compress messages.
+    """Make the client's side of the WebSocket protocol; `deflate` offers to compress messages.
 
     The limit holds for whole messages, decompressed, and ends the connection as soon as it is clear that it will be
     passed: by the length that a frame announces, by a fragment, by what was inflated so far.

@@ -1,4 +1,4 @@
-"""A command beside the sessions of a run: started without a copy of this process, at low priority, never waited for.
+"""Runs a command beside the sessions of a run: without a copy of this process, at low priority, never waited for.
 
 A fork of a process of 400 MB holds its loop up for 20 to 30 ms, as gevent's `Popen` does it; `posix_spawn` for less
 than can be told from nothing.
@@ -23,7 +23,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def output_of(command: Sequence[str]) -> str:
-    """What a command prints; other greenlets run meanwhile, and the command ends where this one is killed.
+    """Return what a command prints; other greenlets run meanwhile, and the command ends where this one is killed.
 
     Raises OSError where it does not end well, with the last line of what it said.
     """
@@ -43,7 +43,7 @@ def output_of(command: Sequence[str]) -> str:
 
 
 def _spawned(command: Sequence[str], *files: IO[bytes]) -> int:
-    """The process, in a session of its own: Ctrl-C is not for it. `files`: its first descriptors."""
+    """Start the process in a session of its own: Ctrl-C is not for it. `files`: its first descriptors."""
     taken = [(os.POSIX_SPAWN_DUP2, file.fileno(), place) for place, file in enumerate(files)]
     environment = own_environment(os.environ) | ONE_THREAD
     return int(posix_spawn(command[0], command, environment, file_actions=taken, setsid=True))

@@ -1,4 +1,4 @@
-"""The end of a run: its folder is closed and reported by a child process, for this one's loop must not stand still."""
+"""Ends a run: a child process closes and reports its folder, for this one's loop must not stand still."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DECIDED = (0, 1, 3, 4)
 
 @dataclass(frozen=True)
 class ClosedRun:
-    """What the child made: a summary to print, and the exit status that the run calls for, None for Locust's own."""
+    """A summary to print, and the exit status that the run calls for, None for Locust's own."""
 
     summary: str
     problem: str
@@ -42,7 +42,7 @@ class ClosedRun:
 
 
 def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun:
-    """Parquet, histograms, verdict, what is decided where there is something to decide, and the report of it all."""
+    """Make Parquet, histograms, the verdict, the decision where one is to be made, and the report of it all."""
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stopped": stopped}
     length_s = (document["ended_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
     document["notices"] = [*document["notices"], *uncut(document, length_s)]
@@ -63,7 +63,7 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun
 
 
 def status_of(document: Mapping[str, Any]) -> int | None:
-    """4 of a run whose figures may not be used, be it invalid or not judged; None, for Locust's own, of a valid one."""
+    """The exit status of a run: 4 where it is invalid or was not judged; None, for Locust's own, where it is valid."""
     verdict = document.get("verdict") or {}
     return None if verdict.get("valid") is True else INVALID_STATUS
 
@@ -75,7 +75,7 @@ def longest_report_s(folder: Path) -> float:
 
 
 def _child(command: str, folder: Path, longest_s: float) -> subprocess.CompletedProcess[str]:
-    """One of our commands on the folder, for a terminal as wide as ours; what takes longer is ended, and says so."""
+    """Run one of our commands on the folder, for a terminal as wide as ours; it is ended where it takes too long."""
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     called = python_command("bench.cli.app", command, str(folder))
     try:
@@ -94,7 +94,7 @@ def _child(command: str, folder: Path, longest_s: float) -> subprocess.Completed
 
 
 def columns() -> int:
-    """Of the terminal; at most, and where there is none, as many as the report's own lines have."""
+    """The columns of the terminal; at most, and where there is none, as many as the report's own lines have."""
     return min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
 
 
@@ -103,14 +103,14 @@ def _last_line(errors: str, otherwise: str) -> str:
 
 
 def with_sentence(summary: str, decided: str, width: int) -> str:
-    """A summary with the first line of what was decided, above its last two: the verdict, and where the page is."""
+    """Put the first line of the decision into a summary, above its last two: the verdict, and where the page is."""
     lines, said = summary.splitlines(), decided.strip().splitlines()
     wrapped = textwrap.wrap(said[0], width, break_long_words=False, break_on_hyphens=False) if said else []
     return "\n".join([*lines[:-2], *wrapped, *lines[-2:]])
 
 
 def uncut(document: Mapping[str, Any], length_s: float) -> list[str]:
-    """What a long run has to say that has no warm-up, because nobody knew how long it would be."""
+    """The notice of a long run that has no warm-up, because nobody knew how long it would be."""
     if length_s < LONG_RUN_S or document["warmup_s"] or "warmup" in document["settings"]:
         return []
     return ["Nothing was cut as warm-up, for the run's length was not known before it: --warmup 1m cuts a minute."]

@@ -1,4 +1,4 @@
-"""A run that is to be decided, while its harness is late: said at once, no look is held, and at a limit it is given up.
+"""Watches whether the harness of a run to be decided is late: no look is held then, and at a limit the run is given up.
 
 Whether the harness is late is what its verdict would say if the run ended now, so it may still become valid. Where it
 does not for a tenth of the planned pairs in a row (ten at least), the rest of them would be paid for in vain. The rules
@@ -20,7 +20,7 @@ GIVEN_UP = "do not use these figures: "
 
 
 class LatenessWatch:
-    """Of a plan of so many pairs. `say` tells, `stop` ends the run, with the reason."""
+    """Watches a run that is planned for so many pairs. `say` tells, `stop` ends the run, with the reason."""
 
     def __init__(self, pairs: int, *, say: Callable[[str], None], stop: Callable[[str], None]) -> None:
         self._most = max(LEAST_PAIRS, math.ceil(pairs * MOST_OF_PLAN - 1e-9))

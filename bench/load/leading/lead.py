@@ -1,4 +1,4 @@
-"""The runs of a process that leads them: it makes a run's folder, shows how the run goes, and closes it."""
+"""Leads the runs of a process: makes a run's folder, shows how the run goes, and closes it."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class Lead(Runs):
             self._current.document["holds"] = held_s
 
     def _note_absent_workers(self, folder: Path) -> None:
-        """Workers that came to nothing, unless the reason is said already: the run is not what was asked for."""
+        """Note workers that came to nothing, unless the reason is said already: the run is not what was asked for."""
         workers = int(self._current.document["workers"])
         absent = workers - sum(part.begun for part in parts(folder))
         if absent and self._environment.process_exit_code != USAGE_STATUS:

@@ -1,4 +1,4 @@
-"""A worker's lifeline: a lock in the run's folder that its master holds while it lives.
+"""Tells a worker whether its master lives, by a lock in the run's spool that the master holds while it does.
 
 The kernel lets go of it when the process ends, however it does. So a number of a process that another has by now tells
 nothing wrong, and a master that stands still is not taken for dead.

@@ -1,4 +1,4 @@
-"""Looks at a run that ends once it is decided, while it goes on.
+"""Holds the looks at a run that ends once it is decided, while it goes on.
 
 What a look says is computed by a child: `reports.looks` reads the run folder as everybody does, and never holds up the
 loop of the sessions. Nobody here knows a figure; the plan and the looks alone decide.
@@ -85,14 +85,14 @@ class Looks:
             self._say(trouble)
 
     def end(self) -> None:
-        """No more looks; one under way is cut."""
+        """End looking; a look under way is cut."""
         self._sizes = self._sizes[-1:]
         if self._looking is not None:
             self._looking.kill()
 
 
 def _told(command: Sequence[str]) -> dict[str, Any]:
-    """What a child says in its last line. Raises OSError where it fails, ValueError where that is no JSON."""
+    """Read the last line that a child prints. Raises OSError where it fails, ValueError where that is no JSON."""
     lines = output_of(command).strip().splitlines()
     said: dict[str, Any] = json.loads(lines[-1] if lines else "")
     return said

@@ -1,4 +1,4 @@
-"""Locust from start to stop: which of its events makes what of a run.
+"""Binds runs to Locust's events, from its start to its stop.
 
     init             options and scripts are checked; what the user can mend ends the process with one line and status 2
     test_start       signed in; a run folder; a LiveRun wherever users run (alone, or in each worker)

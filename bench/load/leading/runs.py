@@ -1,4 +1,4 @@
-"""The runs of one Locust process, one after another: what is the same whether it is alone, a master or a worker."""
+"""Holds what all runs of a Locust process have in common, whether it is alone, a master or a worker."""
 
 from __future__ import annotations
 
@@ -81,17 +81,17 @@ class Runs(ABC):
         return self._planned.options.session_pause_s
 
     def say(self, line: str) -> None:
-        """A notice, on the screen."""
+        """Show a notice on the screen."""
         self._view.say(line)
 
     # What is to be run.
 
     @abstractmethod
     def open(self) -> None:
-        """Get ready for runs, as Locust has started. Raises BenchError for what the user can mend."""
+        """Get ready for runs, once Locust has started. Raises BenchError for what the user can mend."""
 
     def give_up(self) -> NoReturn:
-        """End the process before any run: there is something that the user must mend."""
+        """End the process before any run, for the user must mend something."""
         sys.exit(USAGE_STATUS)
 
     def prepare(self) -> None:
@@ -164,13 +164,13 @@ class Runs(ABC):
         """Begin a run. Raises BenchError for what the user can mend, OSError where the disk takes nothing."""
 
     def _refuse_start(self, problem: str) -> None:
-        """A run that cannot start: one line, status 2, and no users."""
+        """End a run that cannot start: one line, status 2, and no users."""
         self.say(problem)
         self._environment.process_exit_code = USAGE_STATUS
         self._end_test()
 
     def _signed_in(self) -> Keyring:
-        """Every token there; raises UsageError where one is refused."""
+        """Fetch every token. Raises UsageError where one is refused."""
         keyring = Keyring(self._planned.targets, incident=self._incident)
         self._current.signing_in = True  # and so it stays where the end of the run cuts this
         try:
@@ -207,11 +207,11 @@ class Runs(ABC):
 
     @abstractmethod
     def request_stop(self, reason: str) -> None:
-        """A run has a reason to end the test; it is called from within a session, so it must not block."""
+        """End the test, for a reason that a run has. Called from within a session, so it must not block."""
 
     @abstractmethod
     def refuse(self, problem: str) -> None:
-        """A user asks for what cannot be done: one line, however many do, and the run ends in order with status 2."""
+        """End the run in order with status 2, as a user asks for what cannot be done: one line, however many do."""
 
     def _end_test(self) -> None:
         gevent.spawn(self._environment.runner.quit if self._headless else self._environment.runner.stop)
@@ -227,7 +227,7 @@ class Runs(ABC):
             gevent.spawn(self._environment.runner.quit)
 
     def _drain(self) -> None:
-        """No new turns; wait for those in flight."""
+        """Begin no new turns, and wait for those in flight."""
         with self._closing:
             self._current.ending = self._current.ending or DRAINING
             self._drain_sessions()

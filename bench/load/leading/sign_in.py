@@ -1,4 +1,4 @@
-"""Signing in before a run begins, which is said where it takes long, and where the run is over before it is done."""
+"""Signs in before a run begins; says so where that takes long, or where the run is over before it is done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNING_IN = "signing in through Microsoft Entra ID"
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
-    """Every token there. Raises UsageError where one is refused. `say` gets a line if it takes longer than `long_s`."""
+    """Fetch every token. Raises UsageError where one is refused. `say` gets a line if it takes longer than `long_s`."""
     word = gevent.spawn_later(long_s, say, f"{SIGNING_IN} …")
     try:
         keyring.open()
@@ -22,6 +22,6 @@ def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S
 
 
 def never_begun(stopped: str) -> str:
-    """What a run has to say that was over before all was signed in. `stopped`: why, "" where its time was over."""
+    """The words of a run that was over before all was signed in. `stopped`: why, "" where its time was over."""
     why = stopped or "its time was over, or it was stopped,"
     return f"the run never began: {why} while it was still {SIGNING_IN}; no session was opened"

@@ -1,4 +1,4 @@
-"""The live view of a run without a web UI: one line, refreshed in place on a terminal, else a plain line now and then.
+"""Draws the live view of a run without a web UI: a line refreshed in place on a terminal, else a line now and then.
 
 What the line says is pure and made to fit: its least important parts go first.
 """
@@ -62,7 +62,7 @@ class LinePart:
 
 
 def phase(total: ProgressReport, ending: str = "", *, warm_up: bool = False) -> str:
-    """What goes on. `ending`: `draining` or `reporting`, once it is one of them; `warm_up`: whether that lasts."""
+    """Name what goes on. `ending`: `draining` or `reporting`, once it is one of them; `warm_up`: whether that lasts."""
     if ending:
         return ending
     if total.sessions_open or total.turns_good or total.turns_failed:
@@ -71,7 +71,7 @@ def phase(total: ProgressReport, ending: str = "", *, warm_up: bool = False) -> 
 
 
 def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int) -> float | None:
-    """How long a run still takes: by its run time, by the rate at which its sessions end, whichever is over first."""
+    """The seconds that a run still takes: by its run time, or by the rate at which sessions end if that is sooner."""
     ends = [] if run_time_s is None else [run_time_s - elapsed_s]
     if sessions is not None and done:
         ends.append((sessions - done) * elapsed_s / done)
@@ -206,7 +206,7 @@ def _ms(value_ms: float | None) -> str:
 
 
 def _in_ms(figures: str) -> str:
-    """With the unit, unless the last figure is none."""
+    """Figures with their unit, unless the last one is none."""
     return figures if figures.endswith(FAILED) else f"{figures} ms"
 
 
@@ -215,7 +215,7 @@ def _plain(label: str) -> str:
 
 
 def clock(seconds: float) -> str:
-    """00:42, 1:02:03."""
+    """Seconds as a clock has them: 00:42, 1:02:03."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
@@ -246,16 +246,16 @@ class View:
             self._put(f"{self._prefix}{line(tally, moment)}\n")
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Show a line that stays."""
         self.write(f"{self._prefix}{one_line(text)}\n")
 
     def write(self, text: str) -> None:
-        """As of a stream: in the place of the line, which comes back when it is due."""
+        """Write as a stream does, in the place of the line, which comes back when it is due."""
         self.clear()
         self._put(text)
 
     def flush(self) -> None:
-        """As of a stream; nothing is held back here."""
+        """Do nothing, for nothing is held back here: a stream has it."""
 
     def clear(self) -> None:
         """Take the line away, before somebody else writes."""

@@ -40,7 +40,7 @@ class Watch:
         self._began_ns = monotonic_ns()
 
     def heard(self, worker: int, standing: ProgressReport, held_s: dict[str, float]) -> None:
-        """What a process reports."""
+        """Add a process's report."""
         self._tally.add(worker, standing)
         self._held_s[worker] = held_s
 
@@ -56,7 +56,7 @@ class Watch:
             self._looks.consider(total.pairs_done, total.turns_stamped, self._tally.late())
 
     def end_looks(self) -> None:
-        """The run has ended: what it came to is decided once all of it is there."""
+        """End looking, for the run has ended: it is decided once all of it is there."""
         if self._looks is not None:
             self._looks.end()
 
@@ -89,7 +89,7 @@ class Watch:
 
     @property
     def _sessions(self) -> int | None:
-        """Of all targets together."""
+        """The planned sessions of all targets together."""
         return None if self._planned.sessions is None else self._planned.sessions * len(self._planned.targets)
 
     @property

@@ -1,4 +1,4 @@
-"""What Locust's web UI lets its visitors do: shape the load, and no more.
+"""Limits what Locust's web UI lets its visitors do: shape the load, and no more.
 
 Locust takes any of its options from the form of `/swarm`, whether its page shows it or not, and any attribute of a user
 class from `/user`; and it lets pages of other origins ask. So the door is here, before its handlers.
@@ -52,7 +52,7 @@ def guard(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) 
 
 
 def chosen_elsewhere(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
-    """Why a form is refused: it would change what is not its own; "" where it does not.
+    """Say why a form is refused: it would change what is not its own; "" where it does not.
 
     Locust's page sends fields that nobody touched, too.
     """
@@ -75,7 +75,7 @@ def _as_shown(value: object) -> str:
 
 
 def stranger(host: str, origin: str | None, names: frozenset[str]) -> str:
-    """Why a request is refused that a page of somebody else makes in a visitor's browser; "" where it is none.
+    """Say why a request is refused that a page of somebody else makes in a visitor's browser; "" where it is none.
 
     `host`, `origin`: its headers; `names`: what the UI may be called, nothing for whatever.
     """

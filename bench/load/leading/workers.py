@@ -1,4 +1,4 @@
-"""The runs of a master, which leads them and plays nothing, and those of its workers, which play.
+"""Divides runs between a master, which leads them and plays nothing, and its workers, which play.
 
 A master makes the folder and hands it to its workers with Locust's options; workers on one host write into its spool,
 and tell their master each second how they stand.
@@ -90,7 +90,7 @@ class Master(Lead):
             self._keep_budget(watch)
 
     def _drain_sessions(self) -> None:
-        """Tell the workers, and wait until each has flushed its last row."""
+        """Tell the workers to end, and wait until each has flushed its last row."""
         folder = self._current.folder
         if folder is None or not _unfinished(folder):
             return
@@ -113,7 +113,7 @@ class Worker(Runs):
         environment.runner.register_message(DRAIN, self._on_master_drain, concurrent=True)
 
     def open(self) -> None:
-        """Nothing: its master says what is to be done."""
+        """Do nothing: its master says what is to be done."""
 
     def _start(self) -> None:
         handed = self._environment.parsed_options.rtbench_run
@@ -146,7 +146,7 @@ class Worker(Runs):
             runner.send_message(STANDING, report | {"worker": runner.worker_index})
 
     def _leave(self, folder: Path) -> None:
-        """A worker without a master ends, and abandons what is in flight: it costs money that nobody counts."""
+        """End without a master, and abandon what is in flight: it costs money that nobody counts."""
         self._current.hurried = True
         if not self._current.ending:
             self._current.ending = DRAINING

@@ -1,4 +1,4 @@
-"""The plan of a run that ends once it is decided, made by a child before the first session."""
+"""Has a child plan, before the first session, a run that ends once it is decided."""
 
 from __future__ import annotations
 

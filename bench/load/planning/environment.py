@@ -1,4 +1,4 @@
-"""What we use of Locust's environment, which is not typed."""
+"""Types what we use of Locust's environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run may cost, told before it begins: from what a script says, and bounds for what nobody knows yet.
+"""Estimates what a run may cost before it begins: from what a script says, and bounds for what nobody knows yet.
 
 What is assumed. Text: four characters a token; the service's own instructions, where a script has none, 150 tokens.
 The caller's audio: 10 tokens a second of what is committed. Without turn detection that is the recording. With it the
@@ -112,7 +112,7 @@ def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
 
 
 def priced(quotes: Iterable[Quote]) -> list[Quote]:
-    """Those of which the price is known."""
+    """The quotes of which the price is known."""
     return [quote for quote in quotes if quote.usd is not None]
 
 

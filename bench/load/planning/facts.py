@@ -1,4 +1,4 @@
-"""What run.json says of the arms of a run and of what is played there, before the first session. Pure."""
+"""Writes what run.json says of the arms of a run and of what is played there, before the first session. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our options beside Locust's own, on its command line, in locust.conf and in the environment; some in its web UI."""
+"""Adds our options to Locust's own, on its command line, in locust.conf and in the environment; some in its web UI."""
 
 from __future__ import annotations
 

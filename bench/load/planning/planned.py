@@ -1,4 +1,4 @@
-"""A run as it is planned: what is played where, how much of it, and what that may cost."""
+"""Plans a run: what is played where, how much of it, and what that may cost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SEVERAL = "bench"
 
 @dataclass(frozen=True)
 class Planned:
-    """`plays`: of each target, by its label. `sessions`: with each target, None for no limit.
+    """A planned run. `plays`: of each target, by its label. `sessions`: with each target, None for no limit.
 
     `at_once`: how many sessions a process has open when all users are there. `calibration`: what is known of this
     machine for such sessions, as run.json cites it; None where nothing is. `warmup_s`: see `warmup.py`.

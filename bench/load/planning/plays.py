@@ -1,4 +1,4 @@
-"""What is to be run, and whether it may: the scripts of a locustfile's users, and checks before the first session."""
+"""Gathers what users are to play, the scripts of a locustfile, and checks before the first session that it may be."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Play:
 
     @property
     def turns(self) -> int | None:
-        """How many turns a session has; None where its task goes on for as long as the session does."""
+        """The number of turns of a session; None where its task goes on for as long as the session does."""
         if self.improvised and len(self.script.steps) >= MAX_REHEARSED:
             return None
         return len(self.script.turns)

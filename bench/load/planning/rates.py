@@ -1,4 +1,4 @@
-"""How many connections each arm of a run may start in a minute. Pure."""
+"""Computes how many connections each arm of a run may start in a minute. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locust's tasks of a realtime user: each is one session, of a YAML script or of a method that says what the user does.
+"""Reads the tasks of a realtime user: each is one session, of a YAML script or of a method that says what is done.
 
 Nothing here imports Locust: to it, a task is anything that can be called with a user, has a name, and may have tags.
 """
@@ -34,7 +34,7 @@ class SessionTask:
             functools.update_wrapper(self, does)  # its name, its weight and its tags
 
     def __call__(self, user: Any) -> None:
-        """As Locust calls it."""
+        """Play the session of the task, as Locust calls it."""
         user.play_session(self)
 
 

@@ -1,4 +1,4 @@
-"""The warm-up: how much of a run's beginning is kept apart from its figures. Pure.
+"""Computes the warm-up: how much of a run's beginning is kept apart from its figures. Pure.
 
 A fixed cut by the start of the session, the same in all arms and processes. In model runs of ten minutes with a slow
 start, detectors of the steady state did no better, and cut the arms of a comparison differently.

@@ -1,4 +1,4 @@
-"""What is compared within a run: a target, or a variant of one, and how it goes there in this process."""
+"""Holds the arms of a run, which are compared: each a target, or a variant of one, with its state in this process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class Arm:
         return self._failed >= HOPELESS and not self._opened
 
     def note(self, session: SessionObservation, now_ns: int) -> bool:
-        """A session is over. Returns whether it failed to open; one that was throttled is no sign of a hopeless arm."""
+        """Count a session that is over; returns whether it failed to open.
+
+        A throttled one does not make an arm hopeless.
+        """
         opened, throttled = was_opened(session), is_throttled(session.outcome)
         failed = not opened and outcome_class(session.outcome) == "failed"
         self._opened += opened
@@ -44,11 +47,14 @@ class Arm:
         return failed
 
     def session_opened(self, start_ns: int) -> None:
-        """The service has taken the settings of a session that was begun at this instant."""
+        """Let the pacer know of a session begun at this instant whose settings the service has taken."""
         self.pacer.passed("connection", start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """A turn is over. Its quota is the deployment's, so the wait for it holds other sessions, too."""
+        """Let the pacer know of a turn's end.
+
+        Its quota is the deployment's, so a wait for it holds other sessions, too.
+        """
         if is_throttled(turn.outcome):
             self.pacer.throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)
         elif outcome_class(turn.outcome) != "censored":
@@ -69,7 +75,7 @@ def arms_of(plan: Planned, keyring: Keyring, place: Place) -> list[Arm]:
 
 
 def pacer_of(per_minute: float | None, place: Place) -> Pacer:
-    """A worker's share of the starts, which are as even over all workers as they are in each; a lone one needs no step.
+    """The pacer of a worker's share of starts, which are as even over all workers as in each; a lone one needs no step.
 
     `per_minute`: starts of all workers together; None for no limit.
     """

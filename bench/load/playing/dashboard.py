@@ -1,4 +1,4 @@
-"""Locust's own statistics, an entry per turn and per connect: a dashboard, for figures come from the run folder."""
+"""Feeds Locust's statistics, an entry per turn and connect: a dashboard, for figures come from the run folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TurnError(Exception):
 
 
 def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
-    """A turn, with the time to its first delta, unless the end of the run cut it."""
+    """Show a turn, with the time to its first delta, unless the end of the run cut it."""
     kind = outcome_class(turn.outcome)
     if kind == "censored":
         return
@@ -37,7 +37,7 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
 
 
 def show_connect(fire: Fire, target: str, session: SessionObservation, error: ConnectError | None) -> None:
-    """A connection, open or refused."""
+    """Show a connection, open or refused."""
     waited_ns = session.measures_ns().get("connect_total")
     if waited_ns is None and error is None:
         return

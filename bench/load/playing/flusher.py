@@ -1,4 +1,4 @@
-"""What goes on beside the sessions of a run: a timer that says how late it ran, rows and histograms to the disk."""
+"""Writes a recorder's rows and histograms to disk while sessions go on, and times how late the event loop runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HISTOGRAMS_EVERY_S = 8.0
 
 
 def unwritable(error: OSError) -> str:
-    """What to do where the disk takes no more, or its folder is gone, in one line."""
+    """Say in one line what to do where the disk takes no more, or the run folder is gone."""
     if isinstance(error, FileNotFoundError):
         return (
             "the run folder is gone, and what was recorded with it: somebody removed or moved it while the run went on"
@@ -27,7 +27,10 @@ def unwritable(error: OSError) -> str:
 
 
 class Flusher:
-    """Keeps a recorder's files. `stop` asks for the end of the run where they cannot be written, with the reason."""
+    """Flushes a recorder in greenlets of its own.
+
+    `stop` asks for the end of the run where they cannot be written, with the reason.
+    """
 
     def __init__(self, recorder: Recorder, stop: Callable[[str], None]) -> None:
         self._recorder, self._stop = recorder, stop
@@ -35,7 +38,7 @@ class Flusher:
         self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
 
     def _beat(self) -> None:
-        """A 10 ms timer on a fixed schedule that says how late it ran: a stall makes all of its beats late.
+        """Run a 10 ms timer on a fixed schedule and record how late it is: a stall makes all of its beats late.
 
         No poll of the loop has a reason to sleep beyond it, so it also shows which one was held up.
         """
@@ -52,7 +55,7 @@ class Flusher:
             watch.wakes_by(NEVER_NS)
 
     def _tick(self) -> None:
-        """Rows to disk within a second; a row of `seconds` whenever one of the wall clock is over."""
+        """Write rows to disk within a second, and a row of `seconds` whenever one of the wall clock is over."""
         tick_ns = int(TICK_S * NS_PER_S)
         second = utc_ns() // NS_PER_S
         while True:
@@ -63,7 +66,7 @@ class Flusher:
             self._guarded(self._recorder.flush)
 
     def _keep_histograms(self) -> None:
-        """Histograms to disk within ten seconds, a slice at a time."""
+        """Write histograms to disk within ten seconds, a slice at a time."""
         while True:
             gevent.sleep(HISTOGRAMS_EVERY_S)
             self._guarded(self._write_histograms)
@@ -73,7 +76,7 @@ class Flusher:
             gevent.sleep(0)
 
     def _guarded(self, write: Callable[[], None]) -> None:
-        """The run ends in order when it cannot be recorded; rows stay in memory and every later attempt writes them."""
+        """Write, or end the run in order; rows that were not written stay in memory for every later attempt."""
         try:
             write()
         except OSError as error:
@@ -87,7 +90,7 @@ class Flusher:
             self._stop(problem)
 
     def close(self) -> None:
-        """The last rows and counts. Says so where the disk still takes no more."""
+        """Write the last rows and counts; say so where the disk still takes no more."""
         gevent.killall(self._greenlets)
         try:
             self._recorder.close()

@@ -1,4 +1,4 @@
-"""One test run in one process: its arms, its recorder, and the pairs of sessions that its users play.
+"""Plays a run in one process: its arms, its recorder, and the pairs of sessions that its users play.
 
 Made when Locust starts a test and closed when it stops one; a master makes the run's folder and closes the run, a
 worker plays and records, a single process does both.
@@ -47,13 +47,13 @@ NEW_OBJECTS = 20_000
 
 
 class Caller(OnStage, Protocol):
-    """A user, as sessions see it."""
+    """The user whose session it is, as far as sessions know it."""
 
     def is_leaving(self) -> bool:
         """Whether it is asked to go: its sessions end after the turn that is under way."""
 
     def doubles(self, arms: int) -> Sequence[OnStage]:
-        """Who does this user's task in each arm."""
+        """The users who do this user's task, one in each arm."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class LiveRun:
             self._driver.stop(spent)
 
     def session_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
-        """A session is over; returns why it did not open, where it failed to."""
+        """Act on a session that is over; returns why it did not open, where it failed to."""
         hopeless = arm.hopeless
         if not arm.note(session, monotonic_ns()):
             return None
@@ -208,11 +208,11 @@ class LiveRun:
         return error
 
     def incident(self, kind: str, text: str) -> None:
-        """Something happened beside the sessions."""
+        """Record something that happened beside the sessions."""
         self._recorder.incident(kind, text)
 
     def standing(self) -> ProgressReport:
-        """How it stands, since the last time that somebody asked."""
+        """Report how the run stands here, since the last report."""
         return self._progress.standing(
             self._recorder.histograms,
             waiting_s=self._starts.waiting_s,
@@ -221,7 +221,7 @@ class LiveRun:
         )
 
     def held_s(self) -> dict[str, float]:
-        """For how long starts were held back so far, by what the services asked for; by the arm's label."""
+        """The seconds for which starts were held back so far, by what the services asked for; by the arm's label."""
         now_ns = monotonic_ns()
         held = {arm.label: arm.pacer.held_ns(now_ns) / NS_PER_S for arm in self.arms}
         return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
@@ -233,7 +233,7 @@ class LiveRun:
         return len(self._sessions.active)
 
     def drain(self, longest_s: float, hurry: Callable[[], bool]) -> None:
-        """No new turns; wait for those in flight, `longest_s` at most, then cut the rest."""
+        """Begin no new turns; wait for those in flight, `longest_s` at most, then cut the rest."""
         self.ending = True
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while self.active and not hurry() and monotonic_ns() < until_ns:
@@ -250,7 +250,7 @@ class LiveRun:
         return self._flusher.problem
 
     def close(self) -> None:
-        """The last rows and counts."""
+        """Write the last rows and counts."""
         if not self.closed:
             self.closed = True
             self._keyring.close()
@@ -269,7 +269,7 @@ def raise_all(errors: Sequence[Exception]) -> None:
 
 
 def _warm_up() -> None:
-    """Pay now for what would hold sessions up: the resolver's thread, the modules' sources, a look for garbage."""
+    """Do now what would hold sessions up: start the resolver's thread, read the modules' sources, collect garbage."""
     warm_up()
     inspect.stack()  # Locust does so when a run stops: the first time it reads every module's source, for 30 ms
     gc.collect()

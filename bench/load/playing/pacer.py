@@ -1,4 +1,4 @@
-"""When sessions of one target may start: evenly spaced, and not before the service has asked to be called again.
+"""Paces the starts of one target's sessions: evenly, and not before the service has asked to be called again.
 
 After a refusal for a limit of the service, and the wait for it, one session starts alone: the target is half-open, as
 of circuit breakers. Once what was refused gets through, others follow with a distance that every further refusal
@@ -25,7 +25,7 @@ Limited = Literal["connection", "turn"]
 
 
 class Pacer:
-    """`per_minute` starts, evenly spaced, for all users of a target in this process; None for no limit.
+    """Paces `per_minute` starts, evenly spaced, for all users of a target in this process; None for no limit.
 
     `phase_ns`: an instant from which all starts are whole intervals away, so that processes take turns; None: any.
     """
@@ -42,7 +42,7 @@ class Pacer:
         """When the session started that is alone to try whether the service takes what it has refused."""
 
     def earliest_ns(self, now_ns: int) -> int:
-        """When the next start may be; `now_ns` where nothing stands against it."""
+        """The instant of the next possible start; `now_ns` where nothing stands against it."""
         return max(now_ns, self._next_ns, self._held_until_ns)
 
     def slot_ns(self, at_ns: int) -> int:
@@ -57,18 +57,18 @@ class Pacer:
         return self._trial_ns is not None
 
     def take(self, start_ns: int) -> None:
-        """There is a start at this instant; the next one is an interval later."""
+        """Take the start at this instant; the next one is an interval later."""
         self._next_ns = start_ns + max(self.interval_ns, self._distance_ns)
         if self._half_open:
             self._trial_ns = start_ns
 
     def ended(self, start_ns: int) -> None:
-        """What was started at this instant is over: if it was the trial and told nothing, the next start is one."""
+        """Note the end of what started at this instant: if it was the trial and told nothing, the next start is one."""
         if start_ns == self._trial_ns:
             self._trial_ns = None
 
     def throttled(self, what: Limited, began_ns: int, now_ns: int, asked_ns: int | None) -> None:
-        """What was begun at `began_ns` was refused at `now_ns` for the service's limits, with or without a wait."""
+        """Hold starts: what began at `began_ns` was refused at `now_ns` for a limit, with or without a wait."""
         first = began_ns >= self._held_until_ns  # not one of many that began before the first of them was refused
         if asked_ns is None and not first:
             return
@@ -80,16 +80,16 @@ class Pacer:
         self.hold(now_ns + min(max(wait_ns, FIRST_WAIT_NS), LONGEST_HOLD_NS), now_ns)
 
     def passed(self, what: Limited, began_ns: int) -> None:
-        """What was begun at `began_ns` got through. It tells nothing of what is refused, or began before the wait."""
+        """Let starts go on where what got through is of the kind that was refused, and began after the wait."""
         if what == self._refused and began_ns >= self._held_until_ns:
             self._waits, self._half_open, self._trial_ns = 0, False, None
             self._distance_ns = self._distance_ns * 9 // 10
 
     def hold(self, until_ns: int, now_ns: int) -> None:
-        """Nothing starts before an instant."""
+        """Let nothing start before an instant."""
         self._held_ns += max(0, until_ns - max(now_ns, self._held_until_ns))
         self._held_until_ns = max(self._held_until_ns, until_ns)
 
     def held_ns(self, now_ns: int) -> int:
-        """For how long nothing could start so far, by the service's word."""
+        """The time for which nothing could start so far, by the service's word."""
         return self._held_ns - max(0, self._held_until_ns - now_ns)

@@ -1,4 +1,4 @@
-"""Who starts when, in runs that compare: sessions in permuted pairs, one of each arm, begun together. Pure.
+"""Orders the sessions of runs that compare: permuted pairs, one session of each arm, begun together. Pure.
 
 A pair has as many sessions as the run has arms. Its sessions differ in what is compared, and in nothing else: the
 number of the pair says their recordings, their variables and their order. A run of one target has pairs of one.
@@ -25,7 +25,9 @@ ORDERS = 1  # one more word of the seed, so that orders and choices of recording
 
 @dataclass(frozen=True)
 class Pair:
-    """`number`: from 0, over all processes; `of_script`: the same, of those pairs that play its script.
+    """A pair of sessions.
+
+    `number`: from 0, over all processes; `of_script`: the same, of those pairs that play its script.
 
     `block`: of two minutes, by when the pair started; so is `phase`. `intended_ns`: when it was meant to start.
     """
@@ -59,7 +61,7 @@ class PairNumbers:
 
 
 def order(arms: int, seed: int, pair: int) -> tuple[int, ...]:
-    """In which order the arms of a pair start: each order is as likely as any other."""
+    """Draw the order in which the arms of a pair start: each is as likely as any other."""
     return tuple(np.random.default_rng([seed, pair, ORDERS]).permutation(arms).tolist()) if arms > 1 else (0,)
 
 
@@ -74,7 +76,7 @@ def phase_of(start_ns: int, began_ns: int, warmup_s: float) -> str:
 
 
 def earliest_ns(pacers: Sequence[Pacer], now_ns: int) -> int:
-    """When the next pair may start: a wait in one arm holds its partners, and the slowest arm paces all."""
+    """The instant of the next pair's start: a wait in one arm holds its partners, and the slowest arm paces all."""
     slowest = max(pacers, key=lambda pacer: pacer.interval_ns)
     return slowest.slot_ns(max(pacer.earliest_ns(now_ns) for pacer in pacers))
 

@@ -1,4 +1,4 @@
-"""A session that waits for as long as a service asks it to, when the service has refused a turn for its limits."""
+"""Plays sessions that wait for as long as the service asks, where it has refused a turn for its limits."""
 
 from __future__ import annotations
 

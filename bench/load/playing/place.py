@@ -1,4 +1,4 @@
-"""A process's place in a run: which worker it is, and when the run began. Pure."""
+"""Describes a process's place in a run: which worker it is, and when the run began. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Place:
     workers: int = 1
 
     def numbered(self, number: int) -> int:
-        """The number over all processes of what has this number, from 0, in this one: processes take turns."""
+        """Turn a number from 0 in this process into one over all processes, which take turns."""
         return number * self.workers + self.worker
 
     def share(self, sessions: int | None) -> int | None:

@@ -28,7 +28,7 @@ class Watcher(Protocol):
 
 
 class RunListener:
-    """Passes on what a session does, a `bench.session.Listener`: to its record before anyone else.
+    """A `bench.session.Listener` that passes on what a session does: to its record before anyone else.
 
     `hide` takes secrets out of what Locust's dashboard shows, `fire` shows it.
     """

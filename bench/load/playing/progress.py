@@ -1,4 +1,4 @@
-"""How a run stands while it goes on: what each process reports once a second, and the sum over all of them.
+"""Counts how a run stands while it goes on: what each process reports once a second, and the sum over all of them.
 
 A report holds counts from the process's start, so that one that is lost or comes twice does no harm, and the times of
 the turns that ended since the report before. None of it is a figure of the run: those come from its rows.
@@ -92,7 +92,7 @@ class Progress:
         self._counts["sessions_open"] += 1
 
     def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
-        """Of every session; `arm`: the target's label; `opened`: whether `session_opened` was called for it."""
+        """Count a session. `arm`: the target's label; `opened`: whether `session_opened` was called for it."""
         self._spending.add_stray(arm, session.model, session.stray_usage)
         self._counts["sessions_done"] += 1
         if opened:
@@ -103,13 +103,16 @@ class Progress:
             self._counts["sessions_refused"] += outcome_class(session.outcome) == "failed"
 
     def pair_ended(self, *, measured: bool) -> None:
-        """All sessions of a pair are over."""
+        """Count a pair all of whose sessions are over."""
         self._counts["pairs_done"] += measured
 
     def turn_ended(
         self, arm: str, script: str, model: str | None, turn: TurnObservation, *, measured: bool = True
     ) -> None:
-        """`arm`: the target's label; `script`: its name; `model`: as the session named it."""
+        """Count a turn that is over.
+
+        `arm`: the target's label; `script`: its name; `model`: as the session named it.
+        """
         self._spending.add(arm, model, turn.usage)
         self._counts["turns_good"] += turn.outcome in GOOD
         self._counts["turns_failed"] += outcome_class(turn.outcome) == "failed"
@@ -138,7 +141,7 @@ class Progress:
     def standing(
         self, histograms: Histograms, *, waiting_s: float = 0.0, tokenless: int = 0, simulated: bool = False
     ) -> ProgressReport:
-        """The next report. `histograms`: the recorder's."""
+        """Make the next report. `histograms`: the recorder's."""
         times_us, self._times_us = self._times_us, {}
         return ProgressReport(
             **self._counts,
@@ -178,7 +181,7 @@ class ProgressSum:
         self._times = Histograms()
 
     def add(self, worker: int, standing: ProgressReport) -> None:
-        """What a process reports."""
+        """Add a process's report."""
         self._last[worker] = standing
         for arm, times in standing.times_us.items():
             for name, values in times.items():
@@ -206,7 +209,7 @@ class ProgressSum:
         return HARNESS_OK if any(rule["passed"] for rule in rules) else ""
 
     def late(self) -> str:
-        """send_lag 14.2 ms > 10 ms: by which figure the harness is late now; empty where it keeps up."""
+        """Say by which figure the harness is late now, as `send_lag 14.2 ms > 10 ms`; empty where it keeps up."""
         return _first_broken(self._rules())
 
     def _rules(self) -> list[dict[str, Any]]:
@@ -303,7 +306,7 @@ def _first_broken(rules: Iterable[dict[str, Any]]) -> str:
 
 
 def _told(value_ms: float) -> str:
-    """Three digits, or all of a larger number."""
+    """A number in three digits, or in all of its own where it is larger."""
     return f"{value_ms:.3g} ms" if value_ms < 999.5 else f"{value_ms:,.0f} ms"
 
 

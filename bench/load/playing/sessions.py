@@ -46,7 +46,7 @@ class Assignment:
 
 
 class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
-    """Thrown into a session that the end of the run cuts; its user lives on for Locust to stop."""
+    """Raised in a session that the end of the run cuts; its user lives on for Locust to stop."""
 
 
 class Sessions:

@@ -1,4 +1,4 @@
-"""What the sessions of one process cost so far, and when that is too much."""
+"""Adds up what the sessions of one process cost so far, and says when that is too much."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ class Spending:
         self._table, self._terms = table, terms
         self.usd = 0.0
         self.unpriced = 0
-        """Turns, and sessions for what belongs to no turn, that told tokens and are in no amount."""
+        """How many turns, and sessions for what belongs to no turn, told tokens and are in no amount."""
         self.unread = 0
-        """Of these, those whose tokens cannot be read."""
+        """How many of these told tokens that cannot be read."""
         self.silent = 0
-        """Turns that told no tokens."""
+        """How many turns told no tokens."""
         self.unknown_models: set[str] = set()
 
     def add(self, target: str, model: str | None, usage: Usage | None) -> None:
-        """A turn has ended. `model`: as the session named it, None where it did not."""
+        """Add a turn that has ended. `model`: as the session named it, None where it did not."""
         if usage is None:
             self.silent += 1
         else:
             self._spend(target, model, usage)
 
     def add_stray(self, target: str, model: str | None, usage: Usage | None) -> None:
-        """A session has ended. `usage`: that of its responses that belong to no turn."""
+        """Add a session that has ended. `usage`: that of its responses that belong to no turn."""
         if usage is not None:
             self._spend(target, model, usage)
 
     def _spend(self, target: str, model: str | None, usage: Usage) -> None:
-        found = tariff_of(self._table, self._terms.get(target, Terms()), model)
+        tariff = tariff_of(self._table, self._terms.get(target, Terms()), model)
         if usage.unread:
             self.unread += 1
             self.unpriced += 1
-        elif found.prices is None:
+        elif tariff.prices is None:
             self.unpriced += 1
-            self.unknown_models.add(found.model)
+            self.unknown_models.add(tariff.model)
         else:
-            self.usd += usage_usd(found.prices, usage)
+            self.usd += usage_usd(tariff.prices, usage)
 
 
 def over_budget(budget_usd: float | None, usd: float) -> str:
-    """Why a run must start no more turns; "" while it may."""
+    """Say why a run must start no more turns; "" while it may."""
     if budget_usd is None or usd < budget_usd:
         return ""
     return f"the budget of {dollars(budget_usd)} USD is spent: {dollars(usd)} USD"
 
 
 def unknown_price(spending: Spending) -> str:
-    """Why a budget cannot be kept where something told has no price, and what to do, in one line."""
+    """Say why a budget cannot be kept where something told has no price, and what to do, in one line."""
     if not spending.unknown_models:
         return "--budget cannot be kept, for the service tells tokens that cannot be read: leave --budget out"
     named = ", ".join(sorted(filter(None, spending.unknown_models)))

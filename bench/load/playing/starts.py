@@ -27,14 +27,14 @@ class Start(NamedTuple):
 
 
 class Starts:
-    """The door through which the pairs of one process start. `ending` says that none shall start any more."""
+    """Lets the pairs of one process start one by one. `ending` says that none shall start any more."""
 
     def __init__(self, arms: Sequence[Arm], ending: Callable[[], bool]) -> None:
         self._arms, self._ending = arms, ending
         self._door = BoundedSemaphore()
         """Held by the pair that is the next to start."""
         self._due_ns = 0
-        """When it may."""
+        """The instant at which that pair may start."""
 
     def wait(self) -> Start | None:
         """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile.
@@ -72,7 +72,7 @@ class Starts:
             self._due_ns = 0
 
     def ended(self, start: Start) -> None:
-        """All sessions of the pair that started so are over."""
+        """Let the pacers know that all sessions of the pair that started so are over."""
         for pacer in self._pacers:
             pacer.ended(start.taken_ns)
 
@@ -82,5 +82,5 @@ class Starts:
 
     @property
     def waiting_s(self) -> float:
-        """For how long the next start is still held back."""
+        """The seconds for which the next start is still held back."""
         return max(0, self._due_ns - monotonic_ns()) / NS_PER_S
