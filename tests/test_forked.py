@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bench.load.leading import closing
 from tests import forked
 
 LOOK = """
@@ -152,3 +153,19 @@ def test_timers_of_gevent_count_from_the_fork_not_from_the_imports(
         ended = forked.run([sys.executable, "-m", "look", str(asked_s)], cwd=modules, capture_output=True, text=True)
 
         assert (ended.stdout, ended.stderr) == ("True\n", "")
+
+
+def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = closing._child("report", tmp_path, 120)
+    reports = forked._server((sys.executable, "-P"), forked.REPORT)._requests.fileno()
+    monkeypatch.setattr(closing, "subprocess", subprocess)
+    exec(forked.HAND_ON, namespace := {"REPORTS": reports})
+    asked: list[Any] = []
+    status = namespace["Forking"]._status
+    monkeypatch.setattr(namespace["Forking"], "_status", lambda *values: asked.append(1) or status(*values))
+    fork = closing._child("report", tmp_path, 120)
+
+    assert started.returncode == 2
+    assert (fork.returncode, fork.stdout, fork.stderr) == (started.returncode, started.stdout, started.stderr)
+    assert closing._child("report", tmp_path, 0.0001).returncode == closing.TIMED_OUT
+    assert asked == [1, 1]

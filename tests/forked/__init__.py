@@ -39,7 +39,8 @@ PROGRAMS = {
     "monkey.patch_all()": PATCHED,
 }
 """The same for programs that have such a line."""
-SERVER = (Path(__file__).parent / "server.py").read_text()
+LOCUST, REPORT = PREPARATIONS["locust",], PREPARATIONS["bench.cli.app", "report"]
+SERVER, HAND_ON = ((Path(__file__).parent / name).read_text() for name in ("server.py", "hand_on.py"))
 STANDARD = {"p2cread": 0, "c2pwrite": 1, "errwrite": 2}
 """The streams of a child that is given none, by the names that subprocess has for those it is given."""
 EXECUTE = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
@@ -50,6 +51,10 @@ class Server:
 
     def __init__(self, interpreter: tuple[str, ...], preparation: str) -> None:
         self._requests, theirs = socket.socketpair()
+        handed_on = []
+        if preparation == LOCUST:
+            handed_on = [_server((sys.executable, "-P"), REPORT)._requests.fileno()]
+            preparation += f"\nREPORTS = {handed_on[0]}\n{HAND_ON}"
         with theirs, warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # it ends by itself when this process has
             subprocess.Popen(
@@ -57,7 +62,7 @@ class Server:
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *handed_on],
                 start_new_session=True,
             )
         atexit.register(self._requests.close)
@@ -110,6 +115,7 @@ class Popen(subprocess.Popen[Any]):
             "cwd": os.path.abspath(how["cwd"] or "."),
             "env": env,
             "new_session": how["start_new_session"],
+            "parent": os.getpid(),
         }
         streams = [standard if how[name] == -1 else how[name] for name, standard in STANDARD.items()]
         self.pid, self._told = _server(interpreter, preparation).fork(wanted, streams)

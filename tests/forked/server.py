@@ -72,6 +72,7 @@ def become(wanted: dict[str, Any]) -> None:
     """All but the imports is as if this interpreter had been started for it."""
     if wanted["new_session"]:
         os.setsid()
+    os.getppid = lambda: wanted["parent"]
     os.chdir(wanted["cwd"])
     os.environ.clear()
     os.environ.update(wanted["env"])

@@ -1,0 +1,62 @@
+"""Lets a forked Locust have the commands at the end of its run forked as well, by the fork server of reports.
+
+The fork server of Locust executes this text with `REPORTS`, a descriptor of the other's, after its imports and before
+its first fork. It takes the place of `subprocess` in the one module that starts these commands.
+"""
+
+# mypy: ignore-errors
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+
+import bench.load.leading.closing
+
+
+class Forking:
+    """What `closing` takes of subprocess; a command is started as ever where the environment has another Python."""
+
+    CompletedProcess, TimeoutExpired = subprocess.CompletedProcess, subprocess.TimeoutExpired
+    pythons = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
+
+    def run(self, command, *, env, timeout, **how):
+        same = self.pythons == {name: value for name, value in env.items() if name.startswith("PYTHON")}
+        if not same or command[:3] != [sys.executable, "-P", "-m"]:
+            return subprocess.run(command, env=env, timeout=timeout, **how)
+        wanted = {"command": command, "option": "-m", "what": command[3], "words": command[4:], "cwd": os.getcwd()}
+        wanted |= {"env": dict(env), "new_session": True, "parent": os.getpid()}
+        with (
+            open(os.devnull) as nothing,
+            tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+            tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+        ):
+            status = self._status(wanted, timeout, nothing, output, errors)
+            output.seek(0)
+            errors.seek(0)
+            code = os.waitstatus_to_exitcode(status)
+            return subprocess.CompletedProcess(command, code, output.read(), errors.read())
+
+    def _status(self, wanted, timeout, *streams):
+        """The wait status of the command; it does not outlive whoever waits for it."""
+        ours, theirs = socket.socketpair()
+        with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as request:
+            json.dump(wanted, request)
+            request.seek(0)
+            descriptors = [request.fileno(), theirs.fileno(), *(stream.fileno() for stream in streams)]
+            with socket.socket(fileno=os.dup(REPORTS)) as requests:  # noqa: F821
+                socket.send_fds(requests, [b"f"], descriptors)
+        with ours, ours.makefile("rb") as told:
+            pid = int(told.readline())
+            ours.settimeout(timeout)
+            try:
+                return int(told.readline())
+            except BaseException as error:
+                os.kill(pid, 9)
+                if isinstance(error, TimeoutError):
+                    raise subprocess.TimeoutExpired(wanted["command"], timeout) from None
+                raise
+
+
+bench.load.leading.closing.subprocess = Forking()
