@@ -14,15 +14,16 @@ import tempfile
 
 import bench.load.leading.closing
 
+PYTHONS = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
+
 
 class Forking:
     """What `closing` takes of subprocess; a command is started as ever where the environment has another Python."""
 
     CompletedProcess, TimeoutExpired = subprocess.CompletedProcess, subprocess.TimeoutExpired
-    pythons = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
 
     def run(self, command, *, env, timeout, **how):
-        same = self.pythons == {name: value for name, value in env.items() if name.startswith("PYTHON")}
+        same = {name: value for name, value in env.items() if name.startswith("PYTHON")} == PYTHONS
         if not same or command[:3] != [sys.executable, "-P", "-m"]:
             return subprocess.run(command, env=env, timeout=timeout, **how)
         wanted = {"command": command, "option": "-m", "what": command[3], "words": command[4:], "cwd": os.getcwd()}

@@ -14,6 +14,7 @@ import runpy
 import socket
 import sys
 import warnings
+from contextlib import suppress
 from select import select
 from typing import Any
 
@@ -31,7 +32,7 @@ def serve(requests: socket.socket) -> dict[str, Any]:
         ready, _, _ = select([requests, *children], [], [])
         for pidfd in children.keys() & set(ready):
             pid, status = children.pop(pidfd)
-            os.write(status, b"%d\n" % waitpid(pid, 0)[1])
+            _tell(status, waitpid(pid, 0)[1])
             close(status)
             close(pidfd)
         if requests not in ready:
@@ -44,7 +45,7 @@ def serve(requests: socket.socket) -> dict[str, Any]:
         wanted, status, *streams = descriptors
         pid = _forked()
         if pid:
-            os.write(status, b"%d\n" % pid)
+            _tell(status, pid)
             children[os.pidfd_open(pid)] = pid, status
             for descriptor in (wanted, *streams):
                 close(descriptor)
@@ -56,6 +57,11 @@ def serve(requests: socket.socket) -> dict[str, Any]:
             close(descriptor)
         with open(wanted, encoding="utf-8") as file:
             return dict(json.load(file))
+
+
+def _tell(status: int, number: int) -> None:
+    with suppress(BrokenPipeError):  # whoever asked has killed the child, and does not listen
+        os.write(status, b"%d\n" % number)
 
 
 def _forked() -> int:
