@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bench.errors import INVALID_STATUS
-from reports.blocks import Cell, Paragraph
-from reports.blocks import Row as Line
-from reports.blocks import row_of as line_of
+from reports import blocks
 from reports.compare import sentences
 from reports.compare.comparison import Check, Comparison
 from reports.compare.forest_rows import GLYPHS, Row, row_of, with_unit
@@ -45,22 +43,22 @@ def essentials(comparison: Comparison) -> str:
 def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
     """Each badge with its style: the verdict, whether it may be used, simulated, provisional."""
     if comparison.unfair or (comparison.status == INVALID_STATUS and comparison.decision is not None):
-        found = [(sentences.unusable_mark(comparison), "bad")]
+        judged = [(sentences.unusable_mark(comparison), "bad")]
     else:
         word = sentences.verdict(comparison)
-        verdict = [(f"{GLYPHS[word]} {word.upper()}", STYLES[word])] if word else [("? NO VERDICT", "warn")]
-        found = [*verdict, ("✓ VALID", "good")]
+        verdict = (f"{GLYPHS[word]} {word.upper()}", STYLES[word]) if word else ("? NO VERDICT", "warn")
+        judged = [verdict, ("✓ VALID", "good")]
     simulated = [("◇ SIMULATED", "sim")] if comparison.simulated else []
     doubted = any(finding.verdict.provisional for finding in comparison.gated) and not comparison.unfair
     assumed = [("PROVISIONAL", "warn")] if doubted else []
-    return [*found, *simulated, *assumed]
+    return [*judged, *simulated, *assumed]
 
 
 def _opening(comparison: Comparison) -> Iterable[Part]:
     badges = badges_of(comparison)
-    yield Paragraph(sentences.headline(comparison), f"{badges[0][1]} bold")
+    yield blocks.Paragraph(sentences.headline(comparison), f"{badges[0][1]} bold")
     yield Badges(badges, design(comparison))
-    yield Paragraph(sentences.second(comparison))
+    yield blocks.Paragraph(sentences.second(comparison))
 
 
 def design(comparison: Comparison) -> str:
@@ -91,22 +89,22 @@ def _table(comparison: Comparison) -> Grid:
     findings = [row_of(finding, comparison) for finding in comparison.findings]
     difference = f"difference ({percent(1 - 2 * comparison.method.level, 1)})"
     heads = ("figure", "baseline", "candidate", difference, "difference", "margin", "verdict", "verdict")
-    rows: list[Line] = []
+    rows: list[blocks.Row] = []
     for label, _ in sentences.candidates(comparison):
         title = f"{glyph(places[label])} {label} against {glyph(0)} {comparison.sides[0].label}"
-        rows += [*([line_of([""])] if rows else []), line_of([title]), line_of(list(heads), "soft")]
+        rows += [*([blocks.row_of([""])] if rows else []), blocks.row_of([title]), blocks.row_of(list(heads), "soft")]
         own = [row for row in findings if row.candidate == label]
         rows += [_line(row) for row in own if row.finding.question.gated]
         others = [_line(row) for row in own if not row.finding.question.gated]
-        rows += [*([line_of([Cell("not gated", style="soft")])] if others else []), *others]
+        rows += [*([blocks.row_of([blocks.Cell("not gated", style="soft")])] if others else []), *others]
     return Grid(rows, (FIGURE, JUDGED, VERDICT), LAYOUTS, indent="  ", least=NAME_LEAST, ending=ENDING)
 
 
-def _line(row: Row) -> Line:
+def _line(row: Row) -> blocks.Row:
     values = [with_unit(value, row.unit) for value in row.values]
     style = STYLES[row.word] if row.finding.question.gated else "soft"
-    verdicts = [Cell(verdict, style=style) for verdict in (row.judged, row.verdict)]
-    return line_of([figure(row.finding.question), *values, row.told, row.change, row.margin_text, *verdicts])
+    verdicts = [blocks.Cell(verdict, style=style) for verdict in (row.judged, row.verdict)]
+    return blocks.row_of([figure(row.finding.question), *values, row.told, row.change, row.margin_text, *verdicts])
 
 
 def _closing(comparison: Comparison) -> Iterable[Part]:
@@ -125,12 +123,12 @@ def _closing(comparison: Comparison) -> Iterable[Part]:
     yield Named("not fair", [f"✕ {check.name}" for check in comparison.unfair], "bad")
     for check in comparison.checks:
         if check.fair is None and len(set(check.texts)) > 1:
-            yield Named("differs", [_told(check, comparison)])
+            yield Named("differs", [_difference(check, comparison)])
     for notice in (sentences.provisional(comparison), *comparison.notices):
         yield Named("note", [notice])
 
 
-def _told(check: Check, comparison: Comparison) -> str:
+def _difference(check: Check, comparison: Comparison) -> str:
     """What differs on which side: model: a gpt-realtime, b gpt-realtime-mini."""
     texts = [f"{side.label} {text}" for side, text in zip(comparison.sides, check.texts, strict=True)]
     return f"{check.name}: {', '.join(texts)}"

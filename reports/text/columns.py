@@ -18,7 +18,7 @@ MARK = 2
 
 def _interval(answer: Answer, p: float) -> str:
     """A quantile with its interval, or why there is none."""
-    estimate, shown = answer.figures.at(p), _figure(answer, p)
+    estimate, shown = answer.figures.at(p), words.cell(answer.figures, p).figure
     if estimate.published:
         return f"{shown} ({words.interval(estimate).replace(' ', '')})"
     if not answer.figures.n:
@@ -29,12 +29,6 @@ def _interval(answer: Answer, p: float) -> str:
         "open": f" ({count(answer.figures.failed)} failed)",
     }
     return shown + reasons.get(estimate.status, "")
-
-
-def _figure(answer: Answer, p: float) -> str:
-    """A quantile alone."""
-    estimate = answer.figures.at(p)
-    return three(estimate.value) if estimate.published else "> timeout" if estimate.status == "failed share" else "n/a"
 
 
 HEADS = ("", "turns", "p50 (95 %)", "p50", "p95 (95 %)", "p95", "p99", "max", "failed", "failed")
@@ -64,10 +58,7 @@ def answers(summary: Summary) -> Grid:
 def _cells(answer: Answer, summary: Summary) -> Iterable[Cell]:
     target = summary.targets.index(answer.target)
     yield Cell(words.whose(answer.figures).ljust(NAME_LEAST), target=target, marked=True)
+    p50, p95, p99 = (words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99))
     failures = words.failures(answer)
-    texts = (
-        *(count(answer.turns), _interval(answer, 0.5), _figure(answer, 0.5)),
-        *(_interval(answer, 0.95), _figure(answer, 0.95), _figure(answer, 0.99), three(answer.figures.high)),
-        *("  ".join(reversed(failures)), failures.figure),
-    )
-    yield from map(Cell, texts)
+    figures = (count(answer.turns), _interval(answer, 0.5), p50, _interval(answer, 0.95), p95, p99)
+    yield from map(Cell, (*figures, three(answer.figures.high), "  ".join(reversed(failures)), failures.figure))

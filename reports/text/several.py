@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reports.blocks import Paragraph, row_of
-from reports.numbers import NONE, count, shortened, three
+from reports.numbers import NONE, count, shortened
 from reports.summary.summary import Answer, Summary
 from reports.text.lines import Grid, pour
 from reports.wording import words
@@ -21,7 +21,7 @@ WARNING = "Each row is a run of its own: `rtbench compare` says what of their di
 
 @dataclass(frozen=True)
 class Row:
-    """What is told of one target of one run; `head` says what it counts, rows of one head stand together."""
+    """The cells of one target of one run; `head` says what it counts, rows of one head stand together."""
 
     head: str
     cells: tuple[str, ...]
@@ -29,8 +29,7 @@ class Row:
 
 def rows_of(summary: Summary) -> list[Row]:
     """The rows of one run; of a run without turns one that says so."""
-    verdict, run = summary.verdict, summary.run.folder.resolve().name
-    valid = f"{verdict.glyph} {verdict.word}{' ◇ SIMULATED' if summary.simulated else ''}"
+    run, valid = summary.run.folder.resolve().name, " ".join(words.badges(summary))
     if not sum(summary.outcomes.begun):
         return [Row("no turns", (run, NONE, "0", *("n/a",) * 3, "n/a", valid))]
     return [
@@ -43,10 +42,7 @@ def rows_of(summary: Summary) -> list[Row]:
 def _cells(answer: Answer) -> Iterable[str]:
     yield shortened(answer.target, TARGET_MOST)
     yield count(answer.turns)
-    for p in (0.5, 0.95, 0.99):
-        estimate = answer.figures.at(p)
-        endless = estimate.status == "failed share"
-        yield three(estimate.value) if estimate.published else "> timeout" if endless else "n/a"
+    yield from (words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99))
     yield words.failures(answer).figure
 
 

@@ -32,9 +32,8 @@ def terminal(summary: Summary, width: int = 100, colour: bool = False) -> str:
 def _opening(summary: Summary) -> Iterable[Part]:
     verdict = summary.verdict
     style = "warn" if verdict.valid is None else "good" if verdict.valid else "bad"
-    badges = [(f"{verdict.glyph} {verdict.word}", style)] + ([("◇ SIMULATED", "sim")] if summary.simulated else [])
     run = f"{summary.called}  {moment(summary.window.began_utc_ns)}  {words.lasted(summary)}"
-    yield Badges(badges, run, last=True)
+    yield Badges([*zip(words.badges(summary), (style, "sim"), strict=False)], run, last=True)
     yield Paragraph(headline(summary), "bold")
     for rule in verdict.broken:
         yield Paragraph(f"{words.rule_line(rule)} {words.rule_figure(rule)}", "bad")

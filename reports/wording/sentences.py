@@ -146,14 +146,12 @@ def _untold(begun: list[Answer], noun: str, where: str) -> str:
 
 def essentials(summary: Summary) -> str:
     """✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD: the run in one line."""
-    verdict = summary.verdict
-    simulated = ["◇ SIMULATED"] if summary.simulated else []
     spent = [usd(summary.money.usd)] if not math.isnan(summary.money.usd) else []
-    if verdict.valid is False:
+    if summary.verdict.valid is False:
         told = [f"do not use these figures: {words.cause(summary)}"]
     else:
         told = _alone(summary.answers[0]) if len(summary.answers) == 1 else _tails(summary)
-    return " · ".join([f"{verdict.glyph} {verdict.word}", *simulated, *told, *_counted(summary), *spent])
+    return " · ".join([*words.badges(summary), *told, *_counted(summary), *spent])
 
 
 def _counted(summary: Summary) -> list[str]:

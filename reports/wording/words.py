@@ -32,6 +32,12 @@ COMPARABLE = (
 """What of VAD turns and manual ones may be compared."""
 
 
+def badges(summary: Summary) -> list[str]:
+    """✓ VALID, ◇ SIMULATED: whether a run's figures may be used, and whose they are."""
+    verdict = f"{summary.verdict.glyph} {summary.verdict.word}"
+    return [verdict, "◇ SIMULATED"] if summary.simulated else [verdict]
+
+
 class Cell(NamedTuple):
     """A figure and what belongs below it."""
 
