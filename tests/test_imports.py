@@ -83,6 +83,14 @@ SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "clock_gettime"}
 
 
+DRAWING = (
+    "reports.page.bars", "reports.page.charts", "reports.page.gauges", "reports.page.panels", "reports.page.scatter",
+    "reports.page.speech", "reports.page.stacks", "reports.page.svg", "reports.page.trends",
+    "reports.compare.curves", "reports.compare.forest",
+)  # fmt: skip
+COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")
+"""What a module that draws has no need of: it is handed a frame."""
+
 STARTED = {
     "bench.quick": {"locust", "bench.cli.app"},
     "bench.calibrate.play": {"locust"},
@@ -284,3 +292,12 @@ def test_importing_a_module_does_not_bring_what_it_does_not_need(module: str, he
 
     assert found.returncode == 0, found.stderr
     assert heavy & set(found.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_what_draws_a_figure_computes_nothing(name: str) -> None:
+    """Of statistics it takes types alone."""
+    named = set(imports(name))
+
+    assert not [module for module in named if within(module, *COMPUTING)]
+    assert not [n for n in named if n.startswith("reports.statistics.") and n.count(".") == 3 and n.islower()]

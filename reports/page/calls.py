@@ -31,7 +31,6 @@ from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percen
 from reports.page import scatter, speech, stacks, trends
 from reports.page.pieces import capital, figure, grown, line, measures, note, of_target
 from reports.page.svg import COLOURS, HALF, WIDE
-from reports.page.talks import Talk, talks
 from reports.page.ways import Ways, ways
 from reports.summary.along import Along, one_thing
 from reports.summary.events import ALL
@@ -39,6 +38,7 @@ from reports.summary.figures import Figures
 from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
 from reports.summary.summary import HEARD, Summary
+from reports.summary.talks import Talk
 from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import remarks, words
 
@@ -123,7 +123,7 @@ def _table(summary: Summary, rows: Sequence[Breakdown]) -> Table:
 
 def hearing(summary: Summary) -> Section | None:
     """How replies sounded and how well the caller was heard; None where nothing of it was measured."""
-    replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), talks(summary)
+    replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), summary.talks
     blocks: list[Block] = [*([_timeline(played)] if played else [])]
     if replies or callers:
         stalled = _each(summary, {c.target: [words.stalled(c)] for c in summary.counts if c.replies})

@@ -15,6 +15,7 @@ from bench.units import NS_PER_S
 from reports.bins import time_step
 from reports.page.svg import log_range
 from reports.statistics.quantiles import Floats, quantile
+from reports.summary.stretch import Stretch, courses, slowest
 from reports.summary.summary import Summary
 from reports.turns import FAILED, GOOD, Flags, Pool, column_of, place_of
 
@@ -71,6 +72,8 @@ class OverTime:
     panels: tuple[Panel, ...]
     active: tuple[Floats, Floats]
     """seconds, sessions active then"""
+    slowest: Stretch | None
+    """where chance alone would hardly make it so slow"""
 
     @property
     def drawable(self) -> bool:
@@ -96,8 +99,9 @@ def over_time(summary: Summary) -> OverTime | None:
     for pool, values in drawn:
         mine = ~np.isnan(values)
         panels.append(_panel(pool, at_s[mine], values[mine], counted[mine], length, bin_s, ends))
+    slow = slowest(courses(summary), bin_s)
     measures = tuple(dict.fromkeys(summary.mains[pool.origin] for pool, _ in drawn))
-    return OverTime(measures, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary))
+    return OverTime(measures, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
 
 
 def bin_length(length_s: float, turns: int) -> float:

@@ -27,7 +27,6 @@ from reports.numbers import NONE, clock, count, listed, ms, percent, plural, qua
 from reports.page import bars, frames, panels, stacks
 from reports.page.over_time import OverTime, over_time
 from reports.page.pieces import figure, line, measures, note, of_target, quantile_cells
-from reports.page.stretch import courses, slowest
 from reports.page.svg import HALF, WIDE
 from reports.summary.drift import said as drift_said
 from reports.summary.events import ALL
@@ -55,7 +54,7 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
     """What the figure over time is of, and how to read it."""
     shown = dict.fromkeys(words.named(answer.figures) for answer in summary.answers if answer.turns)
     yield f"{listed(list(shown))}."
-    yield _stretch(summary, frame)
+    yield _stretch(frame)
     if frame.drawable:
         dotted = all(panel.dots is not None for panel in frame.panels)
         yield "Dots: turns, at their start." if dotted else "Shade: number of turns."
@@ -67,9 +66,9 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
         yield f"Red: {'share of failed turns' if shaded else 'failed turns'}."
 
 
-def _stretch(summary: Summary, frame: OverTime) -> str:
+def _stretch(frame: OverTime) -> str:
     """Slowest minute: from 4:00 on gateway, p50 1.2 s, 1.4 times that of the run; nothing where chance may be why."""
-    slow = slowest(courses(summary), frame.bin_s)
+    slow = frame.slowest
     if slow is None:
         return ""
     where = f" on {slow.label}" if len(frame.panels) > 1 else ""

@@ -9,7 +9,7 @@ from itertools import pairwise
 from reports.bins import nice, time_step
 from reports.numbers import NBSP, ms, shortened, three
 from reports.page.svg import WIDE, Plot, Scale, glyph, identity, steps_of, tone
-from reports.page.talks import Talk
+from reports.summary.talks import Talk
 
 LONGEST_S = 20.0
 """The axis ends here at the latest; what goes on is broken off, and says where it ends."""

@@ -40,6 +40,7 @@ from reports.summary.quota import Quota, quota_of
 from reports.summary.segments import Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Slow, slowest
+from reports.summary.talks import Talk, talks
 from reports.summary.verdict import Verdict, verdict_of
 from reports.turns import CENSORED, FAILED, Pool, Turns, column_of, measured, turns_of
 
@@ -171,6 +172,11 @@ class Summary:
     def alongs(self) -> tuple[Along, ...]:
         """The wait by turn number and by session age, of each origin."""
         return tuple(alongs(self.turns, self.run.sessions, self.samples, self.mains))
+
+    @cached_property
+    def talks(self) -> tuple[Talk, ...]:
+        """A few turns as the caller heard them; where event logs are kept, with the places of their stalls."""
+        return talks(self.run, self.turns, self.samples.get(HEARD))
 
     @cached_property
     def bands(self) -> tuple[Breakdown, ...]:

@@ -21,8 +21,7 @@ from bench.observe.playback import Player
 from bench.protocol.openai import FORMATS
 from bench.run import log_lines
 from reports.page import speech
-from reports.page.played import stretches
-from reports.page.talks import talks
+from reports.summary.played import stretches
 from reports.summary.summary import summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -116,7 +115,7 @@ def stalled(folder: Path, stall_ms: int) -> None:
 
 def test_a_stall_is_placed_where_the_log_tells_it(tmp_path: Path) -> None:
     stalled(tmp_path, 300)
-    (talk,) = talks(summarise(reports.load(tmp_path)))
+    (talk,) = summarise(reports.load(tmp_path)).talks
 
     assert talk.role == "median turn, longest stall"
     assert len(talk.heard) == 2
@@ -127,7 +126,7 @@ def test_a_stall_is_placed_where_the_log_tells_it(tmp_path: Path) -> None:
 
 def test_a_log_that_tells_of_another_stall_is_not_believed(tmp_path: Path) -> None:
     stalled(tmp_path, 120)
-    (talk,) = talks(summarise(reports.load(tmp_path)))
+    (talk,) = summarise(reports.load(tmp_path)).talks
 
     assert talk.heard == ()
     assert talk.stall_s == pytest.approx(0.12)

@@ -15,8 +15,8 @@ import reports
 from reports.blocks import Figure
 from reports.page.over_time import bin_length
 from reports.page.sections import time
-from reports.page.stretch import Course, courses, slowest
 from reports.statistics.quantiles import quantile
+from reports.summary.stretch import Course, courses, slowest
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

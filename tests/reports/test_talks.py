@@ -14,9 +14,9 @@ from bench.run import folder as run_folder
 from bench.run.file_spool import path_of
 from reports.page import speech
 from reports.page.page import html
-from reports.page.talks import Talk, talks
 from reports.runs import response_ids
-from reports.summary.summary import Summary, summarise
+from reports.summary.summary import HEARD, Summary, summarise
+from reports.summary.talks import Talk, talks
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -43,7 +43,7 @@ def build(folder: Path, plan: Plan) -> Summary:
 
 
 def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Path) -> None:
-    found = talks(build(tmp_path, Plan(sessions=60, turns=10, failed=0.05)))
+    found = build(tmp_path, Plan(sessions=60, turns=10, failed=0.05)).talks
     good = reports.load(tmp_path).turns.query("outcome_class == 'good'")
     waits = sorted(good["voice_to_voice_ms"])
 
@@ -56,7 +56,7 @@ def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Pa
 
 
 def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
-    (median, *_) = talks(build(tmp_path, Plan(sessions=20)))
+    (median, *_) = build(tmp_path, Plan(sessions=20)).talks
     turns = reports.load(tmp_path).turns
     row = turns[(turns["session_id"] == median.session) & (turns["turn"] == median.turn)].iloc[0]
 
@@ -74,7 +74,7 @@ def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
     scripts = synthetic.document(plan, synthetic.rows(plan))["scripts"]
     run_folder.write_document(folder, run_folder.read_document(folder) | {"scripts": scripts})
     before = summarise(reports.load(folder, everything=False))
-    expected, names = talks(before), [slow.response for slow in before.slowest]
+    expected, names = before.talks, [slow.response for slow in before.slowest]
     spool = path_of(folder, 0, "turns.arrows")
     spool.rename(path_of(folder, 1, "turns.arrows"))
     with pa.ipc.open_stream(path_of(folder, 1, "turns.arrows").read_bytes()) as stream:
@@ -84,22 +84,22 @@ def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
         stream.write_batch(rows.set_column(rows.schema.get_field_index("session_id"), "session_id", others))
 
     assert all(talk.end_s > talk.wait_s for talk in expected)
-    assert talks(before) == expected
+    assert talks(before.run, before.turns, before.samples[HEARD]) == expected
     assert response_ids(before.run, [3, 1]) == ["resp_0000003", "resp_0000001"]
     assert all(names)
 
 
 def test_a_turn_with_two_parts_stands_once(tmp_path: Path) -> None:
     """The only turn is the median, the slowest, and has the longest stall."""
-    found = talks(build(tmp_path, Plan(sessions=1, turns=1)))
+    found = build(tmp_path, Plan(sessions=1, turns=1)).talks
 
     assert [talk.role for talk in found] == ["median turn"]
 
 
 def test_typed_turns_and_failures_have_no_timeline(tmp_path: Path) -> None:
-    assert talks(build(tmp_path / "text", Plan(text=True))) == ()
-    assert talks(build(tmp_path / "typed", Plan(kinds=("typed",)))) == ()
-    assert talks(build(tmp_path / "failed", Plan(failed=1.0))) == ()
+    assert build(tmp_path / "text", Plan(text=True)).talks == ()
+    assert build(tmp_path / "typed", Plan(kinds=("typed",))).talks == ()
+    assert build(tmp_path / "failed", Plan(failed=1.0)).talks == ()
     assert "Speech timeline" not in html(build(tmp_path / "page", Plan(text=True)))
 
 
@@ -111,14 +111,14 @@ def test_a_buffer_that_no_script_can_have_is_none(tmp_path: Path, buffer_ms: flo
     def ends_s(value: float) -> list[float]:
         scripts = [script | {"jitter_buffer_ms": value} for script in document["scripts"]]
         run_folder.write_document(folder, document | {"scripts": scripts})
-        return [talk.end_s for talk in talks(summarise(reports.load(folder, everything=False)))]
+        return [talk.end_s for talk in summarise(reports.load(folder, everything=False)).talks]
 
     assert ends_s(buffer_ms) == pytest.approx(ends_s(0), nan_ok=True)
 
 
 def test_an_unknown_format_leaves_the_replys_end_open(tmp_path: Path) -> None:
     summary = summarise(reports.load(synthetic.write(tmp_path, Plan(), scripts=[]), everything=False))
-    (median, *_) = talks(summary)
+    (median, *_) = summary.talks
 
     assert math.isnan(median.end_s)
     assert "length not known" in speech.speech([median]).svg()

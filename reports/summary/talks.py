@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from bench.units import NS_PER_S
-from reports.page.played import stretches
-from reports.runs import row_of
+from reports.runs import Run, row_of
+from reports.samples import Sampled
 from reports.statistics.quantiles import rank
-from reports.summary.summary import HEARD, Summary
+from reports.summary.played import stretches
+from reports.turns import Turns
 
 BYTES_PER_S = {"pcm16": 48_000, "g711_ulaw": 8_000, "g711_alaw": 8_000}
 """Of decoded audio, by the script's format of output."""
@@ -49,22 +50,21 @@ class Talk:
     """(from, to) of what was played without a break, where an event log tells it; else the reply is one piece"""
 
 
-def talks(summary: Summary) -> tuple[Talk, ...]:
+def talks(run: Run, turns: Turns, heard: Sampled | None) -> tuple[Talk, ...]:
     """The median turn, the slowest two, and the one with the longest stall; empty where nobody spoke and was answered.
 
-    Of good turns with a voice_to_voice, all targets together.
+    Of good turns with a voice_to_voice (`heard`), all targets together.
     """
-    one = summary.samples.get(HEARD)
-    if one is None:
+    if heard is None:
         return ()
-    places = one.index[np.isfinite(one.values)]  # ascending by voice_to_voice
+    places = heard.index[np.isfinite(heard.values)]  # ascending by voice_to_voice
     if not places.size:
         return ()
     chosen = {"median turn": int(places[rank(0.5, places.size) - 1])}
     for role, place in zip(("slowest", "second slowest"), places[::-1].tolist(), strict=False):
         if place not in chosen.values():
             chosen[role] = place
-    stall_ms = np.nan_to_num(summary.turns.value("stall")[places])
+    stall_ms = np.nan_to_num(turns.value("stall")[places])
     if stall_ms.max() > 0:
         longest = int(places[stall_ms.argmax()])
         taken = next((role for role, place in chosen.items() if place == longest), "")
@@ -72,13 +72,12 @@ def talks(summary: Summary) -> tuple[Talk, ...]:
             chosen = {(f"{role}, longest stall" if role == taken else role): p for role, p in chosen.items()}
         else:
             chosen["longest stall"] = longest
-    return tuple(_talks(summary, chosen))
+    return tuple(_talks(run, turns, chosen))
 
 
-def _talks(summary: Summary, chosen: dict[str, int]) -> Iterable[Talk]:
-    turns = summary.turns
-    settings = {str(script.get("name")): script for script in summary.run.document.get("scripts") or []}
-    logs = set(summary.run.sessions.loc[summary.run.sessions["event_log"].eq(True), "session_id"].astype(str))
+def _talks(run: Run, turns: Turns, chosen: dict[str, int]) -> Iterable[Talk]:
+    settings = {str(script.get("name")): script for script in run.document.get("scripts") or []}
+    logs = set(run.sessions.loc[run.sessions["event_log"].eq(True), "session_id"].astype(str))
     for role, place in chosen.items():
         row, colour = int(turns.rows[place]), int(turns.target[place])
         turn = row_of(turns.frame, row)
@@ -99,7 +98,7 @@ def _talks(summary: Summary, chosen: dict[str, int]) -> Iterable[Talk]:
             stall_s=float(np.nan_to_num(turn["stall_ms"])) / 1e3,
             stalls=int(np.nan_to_num(turn["stalls"])),
         )
-        yield _placed(summary, _ended(talk, script, turn), turn, script)
+        yield _placed(run, _ended(talk, script, turn), turn, script)
 
 
 def _after_speech(turn: pd.Series[Any], instant: str) -> float:
@@ -118,16 +117,16 @@ def _ended(talk: Talk, script: dict[str, Any], turn: pd.Series[Any]) -> Talk:
     return replace(talk, end_s=float(np.maximum(talk.wait_s, begin_s + audio_s + talk.stall_s)))
 
 
-def _placed(summary: Summary, talk: Talk, turn: pd.Series[Any], script: dict[str, Any]) -> Talk:
+def _placed(run: Run, talk: Talk, turn: pd.Series[Any], script: dict[str, Any]) -> Talk:
     """With the places of its stalls, where its event log is kept and tells of as much stalling as the row does."""
     rate = BYTES_PER_S.get(str(script.get("output_format")))
     if not (talk.event_log and talk.stall_s and rate and turn["ended_at_ns"] > 0):
         return talk
     began_ns, buffer_ns = int(turn["start_ns"]), round(_buffer_s(script) * NS_PER_S)
-    log = summary.run.folder / talk.event_log
-    found = stretches(log, began_ns, began_ns + int(turn["ended_at_ns"]), rate, buffer_ns)
+    log = run.folder / talk.event_log
+    played = stretches(log, began_ns, began_ns + int(turn["ended_at_ns"]), rate, buffer_ns)
     speech_end_ns = began_ns + int(turn["speech_end_at_ns"])
-    heard = tuple(((begin - speech_end_ns) / NS_PER_S, (end - speech_end_ns) / NS_PER_S) for begin, end in found)
+    heard = tuple(((begin - speech_end_ns) / NS_PER_S, (end - speech_end_ns) / NS_PER_S) for begin, end in played)
     gaps_s = sum(after[0] - before[1] for before, after in pairwise(heard))
     return replace(talk, heard=heard) if abs(gaps_s - talk.stall_s) < AGREES_S else talk
 
