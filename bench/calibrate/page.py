@@ -12,10 +12,9 @@ from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Spr
 from bench.units import BYTES_PER_MB
 from reports.blocks import Line, Paragraph, Section, table
 from reports.numbers import NONE, count, ms, three
-from reports.page.charts import legend
 from reports.page.html import SIMULATED, Page, poured
 from reports.page.pieces import figure
-from reports.page.svg import WIDE, Plot, log_range, log_scale, log_ticks, shape, tone
+from reports.page.svg import WIDE, Plot, frame, log_range, log_scale, log_ticks, shape, tone
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
 PICTURE = (
@@ -101,9 +100,16 @@ def _share(cores: float | None) -> str:
 def picture(steps: Sequence[LoadStep]) -> Plot:
     """Draw the error's p99 over sessions, both logarithmic, with the two limits."""
     shown = [step for step in judged(steps) if step.worst_p99_ms]
-    plot = Plot(WIDE, 380, left=56, right=60, top=34, bottom=42,
-                title="Error of the figures over sessions per process",
-                desc="; ".join(f"{s.kind} {s.sessions}: {ms(s.worst_p99_ms or 0)}" for s in shown))  # fmt: skip
+    plot = frame(
+        WIDE,
+        364,
+        list(enumerate(KINDS)),
+        left=56,
+        right=60,
+        top=18,
+        title="Error of the figures over sessions per process",
+        desc="; ".join(f"{s.kind} {s.sessions}: {ms(s.worst_p99_ms or 0)}" for s in shown),
+    )
     x = log_scale(*log_range(step.sessions for step in shown), plot.x0, plot.x1)
     y = log_scale(*log_range([*LIMITS, *(step.worst_p99_ms or math.nan for step in shown)]), plot.y0, plot.y1)
     plot.y_axis(y, log_ticks(y.low, y.high, 7), ms)
@@ -111,7 +117,6 @@ def picture(steps: Sequence[LoadStep]) -> Plot:
     for limit, name in LIMITS.items():
         plot.line(plot.x0, y(limit), plot.x1, y(limit), "zero")
         plot.text(plot.x1 + 4, y(limit) + 4, name, "lab")
-    legend(plot, 14, list(enumerate(KINDS)))
     for colour, kind in enumerate(KINDS):
         of_kind = sorted((step for step in shown if step.kind == kind), key=lambda step: step.sessions)
         plot.path([(x(step.sessions), y(step.worst_p99_ms or 0)) for step in of_kind], f"curve s{tone(colour)}")

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 
 from reports.compare.shift import RatioCurve
 from reports.numbers import NBSP, change, shortened
-from reports.page.charts import legend, legend_rows
-from reports.page.svg import COLOURS, HALF, Plot, Scale, log_scale, nines, tone
+from reports.page.svg import COLOURS, HALF, Plot, Scale, frame, log_scale, nines, tone
 from reports.statistics.differences import Difference
 
 CUT = 8.0
 """The axis of ratios goes no farther than this multiple, either way."""
 RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
-LEGEND_PITCH = 16
 
 
 def sentence(ratios: Sequence[RatioCurve]) -> str:
@@ -34,15 +32,12 @@ def sentence(ratios: Sequence[RatioCurve]) -> str:
 
 def by_percentile(ratios: Sequence[RatioCurve], measure: str) -> Plot:
     """The candidates' quantiles as multiples of the baseline's, over percentiles by nines."""
-    named = [(ratio.colour, shortened(ratio.candidate)) for ratio in ratios]
-    rows = len(legend_rows(named, HALF - 74))
-    plot = Plot(
+    plot = frame(
         HALF,
-        304 + LEGEND_PITCH * rows,
+        304,
+        [(ratio.colour, shortened(ratio.candidate)) for ratio in ratios],
         left=58,
         right=16,
-        top=10 + LEGEND_PITCH * rows,
-        bottom=42,
         title=f"Difference of {measure} by percentile",
         desc=f"Candidate against baseline at each percentile with its interval. {sentence(ratios)}",
     )
@@ -54,7 +49,6 @@ def by_percentile(ratios: Sequence[RatioCurve], measure: str) -> Plot:
     plot.y_axis(y, _ticks(y), lambda ratio: change(ratio))
     plot.line(plot.x0, y(1), plot.x1, y(1), "zero")
     plot.text(plot.x0 - 6, y(1) + 4, "same", "tick", "end")
-    legend(plot, 14, named)
     for ratio in ratios:
         _line(plot, ratio, x, y, banded=len(ratios) < COLOURS)
     _read(plot, ratios, x)
@@ -96,11 +90,8 @@ def _multiple(d: float) -> float:
 
 def _read(plot: Plot, ratios: Sequence[RatioCurve], x: Scale) -> None:
     ps = sorted({p for ratio in ratios for p in ratio.ps})
-    rows = []
-    for p in ps:
-        found = [(ratio.candidate, ratio.at(p)) for ratio in ratios]
-        rows.append(" · ".join([_name(p), *(f"{label} {spoken(one)}" for label, one in found if one)]))
-    plot.readout([x(p) for p in ps], rows)
+    lines = [(r.candidate, {p: spoken(d) for p, d in zip(r.ps, r.differences, strict=True)}) for r in ratios]
+    plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
 
 
 def spoken(found: Difference) -> str:

@@ -7,22 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports.bins import time_step
-from reports.numbers import clock, instant, ms, scale_of, shortened, three
-from reports.page.charts import LEGEND_PITCH, legend, legend_rows
+from reports.numbers import clock, ms, scale_of, shortened, three
 from reports.page.frames import Flow
 from reports.page.svg import (
     WIDE,
     Plot,
     Scale,
     clean,
+    frame,
     identity,
     linear_ticks,
     log_range,
     log_scale,
     log_ticks,
     shape,
-    steps_of,
     tone,
 )
 from reports.statistics.quantiles import Estimate
@@ -37,13 +35,12 @@ def steps(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: st
     rows = rows[:STEPS_MOST]
     targets = {colour: figures.target for _, group in rows for colour, figures in group}
     pitch, left = 16 + 18 * max(1, len(targets)), _gutter([step for step, _ in rows])
-    legends = len(legend_rows(sorted(targets.items()), WIDE - left - 24)) if len(targets) > 1 else 0
-    plot = Plot(
+    plot = frame(
         WIDE,
-        len(rows) * pitch + 50 + LEGEND_PITCH * legends,
+        len(rows) * pitch + 50,
+        sorted(targets.items()) if len(targets) > 1 else (),
         left=left,
         right=24,
-        top=10 + LEGEND_PITCH * legends,
         bottom=40,
         title=f"{measure} by step",
         desc="For each step of the script the median and the 95th percentile with 95 % intervals.",
@@ -58,8 +55,6 @@ def steps(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: st
             plot.line(0, middle - pitch / 2, plot.x1, middle - pitch / 2, "grid")
         for place, (colour, figures) in enumerate(group):
             _step(plot, figures, colour, x, middle + 18 * (place - (len(group) - 1) / 2), step)
-    if len(targets) > 1:
-        legend(plot, 14, sorted(targets.items()))
     plot.text(0, plot.y0 + 33, "filled p50, open p95", "lab")
     return plot
 
@@ -96,10 +91,10 @@ def _step(plot: Plot, figures: Figures, colour: int, x: Scale, y: float, step: s
         plot.text(plot.x0 + 6, y + 4, few, "tiny")
 
 
-def flow(frame: Flow, length_s: float, w: int) -> Plot:
+def flow(sums: Flow, length_s: float, w: int) -> Plot:
     """Bytes per second sent and received, all targets together."""
-    size, unit = scale_of(float(max(frame.sent.max(), frame.received.max())))
-    kind = {"audio": "decoded audio", "wire": "WebSocket frames"}[frame.kind]
+    size, unit = scale_of(float(max(sums.sent.max(), sums.received.max())))
+    kind = {"audio": "decoded audio", "wire": "WebSocket frames"}[sums.kind]
     plot = Plot(
         w,
         226,
@@ -110,15 +105,14 @@ def flow(frame: Flow, length_s: float, w: int) -> Plot:
         title=f"Throughput of {kind}",
         desc="Bytes per second, sent and received, all targets together.",
     )
-    top = float(max(frame.sent.max(), frame.received.max())) / size
+    top = float(max(sums.sent.max(), sums.received.max())) / size
     x, y = Scale(identity, 0.0, length_s, plot.x0, plot.x1), Scale(identity, 0.0, top * 1.05 or 1.0, plot.y0, plot.y1)
     plot.y_axis(y, linear_ticks(0.0, top, 4), three)
-    step = time_step(length_s, 5)
-    plot.x_axis(x, steps_of(length_s, step), lambda s: instant(s, step))
+    plot.time_axis(x, 5)
     plot.text(plot.x0, plot.y1 - 10, f"{unit}/s of {kind}", "lab")
     ends = []
-    for word, values, style in (("received", frame.received, ""), ("sent", frame.sent, " t-tail")):
-        points = [(x.clip(t), y(v / size)) for t, v in zip(frame.at_s, values, strict=True)]
+    for word, values, style in (("received", sums.received, ""), ("sent", sums.sent, " t-tail")):
+        points = [(x.clip(t), y(v / size)) for t, v in zip(sums.at_s, values, strict=True)]
         plot.path(points, f"curve flow{style}")
         ends.append((word, y(float(np.median(values)) / size)))
     (upper, above), (lower, below) = sorted(ends, key=lambda end: end[1])
@@ -126,9 +120,9 @@ def flow(frame: Flow, length_s: float, w: int) -> Plot:
     plot.text(plot.x1 + 6, max(below, above + 14) + 4, lower, "lab")
     said = [
         f"{clock(t, long=length_s > 180)} · received {three(b / size)} {unit}/s · sent {three(a / size)} {unit}/s"
-        for t, a, b in zip(frame.at_s, frame.sent, frame.received, strict=True)
+        for t, a, b in zip(sums.at_s, sums.sent, sums.received, strict=True)
     ]
-    plot.readout([x.clip(t) for t in frame.at_s], said)
+    plot.readout([x.clip(t) for t in sums.at_s], said)
     return plot
 
 

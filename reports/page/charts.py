@@ -7,54 +7,26 @@ from collections.abc import Sequence
 
 from reports.numbers import count, ms, percent, shortened
 from reports.page.frames import Curve
-from reports.page.svg import COLOURS, WIDE, Plot, Scale, glyph, log_range, log_scale, log_ticks, nines, shape, tone
+from reports.page.svg import COLOURS, WIDE, Plot, Scale, frame, log_range, log_scale, log_ticks, nines, shape, tone
 from reports.statistics.quantiles import Estimate
 
 SHELF = 12
-LEGEND_PITCH = 16
-LEGEND_LETTERS = 30
 MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
 LABELLED = 2
 """Up to so many failing targets are named on the shelf; the shares of more stand in the legend."""
 
 
-def legend(plot: Plot, y: float, labels: Sequence[tuple[int, str]]) -> None:
-    """● direct ◆ gateway, in as many rows as it takes, from `y` on."""
-    for row, line in enumerate(legend_rows(labels, plot.x1 - plot.x0)):
-        x = float(plot.x0)
-        for colour, text in line:
-            plot.text(x, y + LEGEND_PITCH * row, text, f"dl t{tone(colour)}")
-            x += _width(text)
-
-
-def legend_rows(labels: Sequence[tuple[int, str]], room: float) -> list[list[tuple[int, str]]]:
-    """The legend's entries, glyphs before them, in rows that fit."""
-    rows: list[list[tuple[int, str]]] = [[]]
-    for colour, label in labels:
-        text = f"{glyph(colour)} {shortened(label, LEGEND_LETTERS)}"
-        if rows[-1] and sum(_width(shown) for _, shown in rows[-1]) + _width(text) > room:
-            rows.append([])
-        rows[-1].append((colour, text))
-    return rows
-
-
-def _width(text: str) -> float:
-    return 14 + 7.9 * len(text)
-
-
 def percentiles(curves: Sequence[Curve], measure: str, w: int = WIDE) -> Plot:
     """Latency over percentiles on an axis of nines; a curve that meets the shelf has only failed turns beyond."""
     half = w < WIDE
-    named = _named(curves)
     failing = [curve for curve in curves if curve.failed]
-    rows = len(legend_rows(named, w - (70 if half else 140)))
-    plot = Plot(
+    plot = frame(
         w,
-        (304 if half else 374) + LEGEND_PITCH * rows,
+        304 if half else 374,
+        _named(curves),
         left=56,
         right=14 if half else 84,
-        top=10 + LEGEND_PITCH * rows + (15 * len(failing) if len(failing) <= LABELLED else 0),
-        bottom=42,
+        top=10 + (15 * len(failing) if len(failing) <= LABELLED else 0),
         title=f"Percentile curve of {measure}",
         desc="Horizontal: percentile on a scale of nines. Vertical: latency, logarithmic. " + _spoken(curves),
     )
@@ -69,7 +41,6 @@ def percentiles(curves: Sequence[Curve], measure: str, w: int = WIDE) -> Plot:
         plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, SHELF, "shelf")
         plot.text(plot.x0 + 5, plot.y1 + 10, "failed turns", "tiny")
     plot.x_axis(x, _ticks(end, half=half), _percentile_tick, "percentile, by nines", grid=True)
-    legend(plot, 14, named)
     for curve in curves:
         _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)
     if len(curves) > COLOURS:
@@ -142,12 +113,8 @@ def _shelf(plot: Plot, failing: Sequence[Curve], x: Scale, *, half: bool) -> Non
 
 def _read_curves(plot: Plot, curves: Sequence[Curve], x: Scale) -> None:
     ps = sorted({e.p for curve in curves for e in curve.points if e.p <= x.high})
-    by_p = [{e.p: e for e in curve.points} for curve in curves]
-    rows = [
-        " · ".join([_name(p), *(f"{c.target} {_read(e[p], c)}" for c, e in zip(curves, by_p, strict=True) if p in e)])
-        for p in ps
-    ]
-    plot.readout([x(p) for p in ps], rows)
+    lines = [(curve.target, {e.p: _read(e, curve) for e in curve.points}) for curve in curves]
+    plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
 
 
 def _name(p: float) -> str:

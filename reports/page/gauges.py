@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from reports.bins import time_step
-from reports.numbers import NBSP, clock, count, instant, percent, plural, shortened
-from reports.page.svg import WIDE, Plot, Scale, glyph, identity, linear_ticks, steps_of, tone
+from reports.numbers import NBSP, clock, count, percent, plural, shortened
+from reports.page.svg import WIDE, Plot, Scale, glyph, identity, tone
 from reports.summary.quota import Quota, Throttling
 
 SHARE, COUNT, GAP, APART = 64, 46, 50, 28
@@ -41,8 +40,7 @@ def limits(frame: Quota) -> Plot:
             _counts(plot, one, place, frame.bin_s, x)
             top += COUNT
     plot.y0, plot.y1 = ground, 0
-    step = time_step(frame.length_s, 10)
-    plot.x_axis(x, steps_of(frame.length_s, step), lambda s: instant(s, step))
+    plot.time_axis(x, 10)
     _read(plot, frame, [one for _, one in shown], x)
     return plot
 
@@ -75,10 +73,8 @@ def _shares(plot: Plot, one: Throttling, place: int, x: Scale) -> None:
 
 
 def _counts(plot: Plot, one: Throttling, place: int, bin_s: float, x: Scale) -> None:
-    top = max(1.0, float(one.counts.max()))
-    y = Scale(identity, 0.0, top * 1.05, plot.y0, plot.y1)
     plot.text(plot.x0, plot.y1 - 7, "throttled turns and sessions", "lab")
-    plot.y_axis(y, [tick for tick in linear_ticks(0.0, top, 2) if tick == int(tick)], count)
+    y = plot.count_axis(float(one.counts.max()))
     for place_, number in enumerate(one.counts):
         if number:
             left, right = x.clip(place_ * bin_s), x.clip((place_ + 1) * bin_s)

@@ -7,22 +7,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from reports.bins import time_step
-from reports.numbers import clock, count, instant, listed, ms, shortened
+from reports.numbers import clock, count, listed, ms, shortened
 from reports.page.over_time import ROWS, Bin, OverTime, Panel
-from reports.page.svg import (
-    WIDE,
-    Plot,
-    Point,
-    Scale,
-    glyph,
-    identity,
-    linear_ticks,
-    log_scale,
-    log_ticks,
-    steps_of,
-    tone,
-)
+from reports.page.svg import WIDE, Plot, Point, Scale, glyph, identity, log_scale, log_ticks, tone
 
 SHELF = 12
 TICKS_MOST = 300
@@ -57,8 +44,7 @@ def over_time(frame: OverTime) -> Plot:
     if has_active:
         plot.y1 = ground - foot
         _active(plot, frame, x)
-    step = time_step(frame.length_s, 10)
-    plot.x_axis(x, steps_of(frame.length_s, step), lambda s: instant(s, step))
+    plot.time_axis(x, 10)
     plot.y1 = 24
     _read_bins(plot, frame, x)
     return plot
@@ -136,21 +122,17 @@ def _veil(plot: Plot, frame: OverTime, x: Scale, tall: float, *, label: bool) ->
 
 def _active(plot: Plot, frame: OverTime, x: Scale) -> None:
     at, sessions = frame.active
-    top = max(1.0, float(sessions.max()))
-    y = Scale(identity, 0.0, top * 1.05, plot.y0, plot.y1)
     plot.text(plot.x0, plot.y1 - 6, "active sessions", "lab")
-    plot.y_axis(y, [tick for tick in linear_ticks(0.0, top, 2) if tick == int(tick)], count)
+    y = plot.count_axis(float(sessions.max()))
     plot.band([(x.clip(t), y(0)) for t in at], [(x.clip(t), y(n)) for t, n in zip(at, sessions, strict=True)], "area")
 
 
 def _read_bins(plot: Plot, frame: OverTime, x: Scale) -> None:
     begins = sorted({bin_.begin_s for panel in frame.panels for bin_ in panel.bins})
-    by_begin = [{bin_.begin_s: bin_ for bin_ in panel.bins} for panel in frame.panels]
-    rows = []
-    for begin in begins:
-        told = [f"{p.label} {_read_bin(b[begin])}" for p, b in zip(frame.panels, by_begin, strict=True) if begin in b]
-        rows.append(" · ".join([f"from {clock(begin, long=frame.length_s > 180)}", *told]))
-    plot.readout([x.clip(begin + frame.bin_s / 2) for begin in begins], rows)
+    lines = [(panel.label, {bin_.begin_s: _read_bin(bin_) for bin_ in panel.bins}) for panel in frame.panels]
+    long = frame.length_s > 180
+    places = [(begin, x.clip(begin + frame.bin_s / 2), f"from {clock(begin, long=long)}") for begin in begins]
+    plot.read_lines(places, lines)
 
 
 def _read_bin(bin_: Bin) -> str:

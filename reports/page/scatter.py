@@ -5,41 +5,37 @@ from __future__ import annotations
 import math
 
 from reports.numbers import count, ms, shortened
-from reports.page.charts import LEGEND_PITCH, legend, legend_rows
-from reports.page.svg import WIDE, Plot, Scale, identity, linear_ticks, log_scale, log_ticks, shape, tone
+from reports.page.svg import WIDE, Plot, Scale, frame, identity, linear_ticks, log_scale, log_ticks, shape, tone
 from reports.page.ways import GRIDS, Way, Ways
 
 
-def scatter(frame: Ways, w: int) -> Plot:
+def scatter(ways: Ways, w: int) -> Plot:
     """A mark for each session, or hexagons by the number of sessions: what the way costs and what the service does."""
-    named = [(way.colour, shortened(way.label, 24)) for way in frame.ways]
-    rows = len(legend_rows(named, w - 70)) if len(named) > 1 else 0
-    plot = Plot(
+    named = [(way.colour, shortened(way.label, 24)) for way in ways.ways]
+    plot = frame(
         w,
-        310 + LEGEND_PITCH * rows,
+        310,
+        named if len(named) > 1 else (),
         left=56,
         right=14,
-        top=26 + LEGEND_PITCH * rows,
-        bottom=42,
+        top=26,
         title="Network round trip against the service’s own time",
         desc="One mark for each session: across, its shortest round trip; up, the median of its ttfa_less_rtt. "
-        + "; ".join(f"{v.label}: {count(v.sessions)} sessions, {ms(v.rtt_ms)} and {ms(v.rest_ms)}" for v in frame.ways)
+        + "; ".join(f"{v.label}: {count(v.sessions)} sessions, {ms(v.rtt_ms)} and {ms(v.rest_ms)}" for v in ways.ways)
         + ".",
     )
-    x = Scale(identity, frame.low_rtt, frame.high_rtt, plot.x0, plot.x1)
-    y = log_scale(frame.low_rest, frame.high_rest, plot.y0, plot.y1)
-    plot.y_axis(y, log_ticks(frame.low_rest, frame.high_rest, 5), ms)
-    ticks = linear_ticks(frame.low_rtt, frame.high_rtt, 4 if w < WIDE else 7)
+    x = Scale(identity, ways.low_rtt, ways.high_rtt, plot.x0, plot.x1)
+    y = log_scale(ways.low_rest, ways.high_rest, plot.y0, plot.y1)
+    plot.y_axis(y, log_ticks(ways.low_rest, ways.high_rest, 5), ms)
+    ticks = linear_ticks(ways.low_rtt, ways.high_rtt, 4 if w < WIDE else 7)
     plot.x_axis(x, ticks, lambda v: ms(v) if v else "0", "network_rtt, the session’s shortest")
     plot.text(plot.x0, plot.y1 - 10, "ttfa_less_rtt, the session’s median", "lab")
-    for way in frame.ways:
+    for way in ways.ways:
         if way.marks is None:
             _hexagons(plot, way)
         else:
             places = [(x(rtt), y(rest)) for rtt, rest in zip(*way.marks, strict=True)]
             plot.dots(places, shape(way.colour), f"specks s{tone(way.colour)}", 2.6)
-    if rows:
-        legend(plot, 14, named)
     return plot
 
 

@@ -10,17 +10,24 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
+from typing import TypeVar
 
-from reports.bins import nice
+from reports.bins import nice, time_step
+from reports.numbers import count, instant, shortened
 
 WIDE, HALF = 1080, 524
 """Widths of figures, in pixels: one across the page, and one of two side by side."""
 COLOURS = 4
 SHAPES = ("circle", "diamond", "triangle", "square", "wedge", "cross", "star", "hexagon")
 GLYPHS = "●◆▲■▼✚★⬢"
+LEGEND_PITCH = 16
+LEGEND_LETTERS = 30
 Point = tuple[float, float]
+Place = TypeVar("Place")
+Entry = tuple[int, str]
+"""Of a legend: the target, and its name."""
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -178,6 +185,28 @@ class Plot:
         if label:
             self.text(self.x1, self.y0 + 33, label, "lab", "end")
 
+    def time_axis(self, scale: Scale, most: int) -> None:
+        """Seconds from 0 on, with at most so many steps between round instants."""
+        step = time_step(scale.high, most)
+        self.x_axis(scale, steps_of(scale.high, step), lambda s: instant(s, step))
+
+    def count_axis(self, most: float) -> Scale:
+        """Whole numbers from 0 to at least 1."""
+        top = max(1.0, most)
+        scale = Scale(identity, 0.0, top * 1.05, self.y0, self.y1)
+        self.y_axis(scale, [tick for tick in linear_ticks(0.0, top, 2) if tick == int(tick)], count)
+        return scale
+
+    def read_lines(
+        self, places: Sequence[tuple[Place, float, str]], lines: Sequence[tuple[str, Mapping[Place, str]]]
+    ) -> None:
+        """A stop at each (place, x, name): the name, and of each (label, texts by place) what it says there."""
+        rows = [
+            " · ".join([name, *(f"{label} {texts[place]}" for label, texts in lines if place in texts)])
+            for place, _, name in places
+        ]
+        self.readout([x for _, x, _ in places], rows)
+
     def readout(self, xs: Sequence[float], rows: Sequence[str]) -> None:
         """Stops of the crosshair: where, and the text that is shown and spoken there."""
         self.stops = {"x": [round(x, 1) for x in xs], "t": list(rows), "y": [round(self.y1, 1), round(self.y0, 1)]}
@@ -193,6 +222,45 @@ class Plot:
             f'<svg class="{cls}" viewBox="0 0 {self.w} {self.h}" width="{self.w}" height="{self.h}" role="img" '
             f'aria-label="{label}"{live}>{"".join(self.parts)}</svg>'
         )
+
+
+def frame(
+    w: int,
+    h: int,
+    named: Sequence[Entry],
+    *,
+    left: int,
+    right: int,
+    top: int = 10,
+    bottom: int = 42,
+    title: str,
+    desc: str,
+) -> Plot:
+    """An empty figure below its legend (● direct ◆ gateway), which adds to `h` and `top` the rows that it takes."""
+    rows = legend_rows(named, w - left - right)
+    above = LEGEND_PITCH * len(rows)
+    plot = Plot(w, h + above, left=left, right=right, top=top + above, bottom=bottom, title=title, desc=desc)
+    for row, entries in enumerate(rows):
+        x = float(left)
+        for target, text in entries:
+            plot.text(x, 14 + LEGEND_PITCH * row, text, f"dl t{tone(target)}")
+            x += _width(text)
+    return plot
+
+
+def legend_rows(named: Sequence[Entry], room: float) -> list[list[Entry]]:
+    """The legend's entries, marks before them, in rows that fit."""
+    rows: list[list[Entry]] = []
+    for target, name in named:
+        text = f"{glyph(target)} {shortened(name, LEGEND_LETTERS)}"
+        if not rows or sum(_width(shown) for _, shown in rows[-1]) + _width(text) > room:
+            rows.append([])
+        rows[-1].append((target, text))
+    return rows
+
+
+def _width(text: str) -> float:
+    return 14 + 7.9 * len(text)
 
 
 def _outline(x: float, y: float, shape: str, r: float) -> str:

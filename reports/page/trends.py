@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 
-from reports.bins import time_step
-from reports.numbers import count, instant, ms, shortened, three
-from reports.page.charts import LEGEND_PITCH, legend, legend_rows
+from reports.numbers import count, ms, shortened, three
 from reports.page.svg import (
     COLOURS,
     Plot,
     Point,
     Scale,
+    frame,
     identity,
     log_range,
     log_scale,
     log_ticks,
     shape,
-    steps_of,
     tone,
 )
 from reports.summary.along import Along, Course, Stop
@@ -32,37 +30,34 @@ End = tuple[float, float, str, int]
 """Where a line ends: height, place, label, colour."""
 
 
-def along(frame: Along, w: int) -> Plot:
+def along(trend: Along, w: int) -> Plot:
     """p50 with its interval and p95 (dashed) by turn number or by age; the number of turns where it thins out."""
-    named = [(course.colour, shortened(course.label, 24)) for course in frame.courses]
-    rows = len(legend_rows(named, w - 100)) if len(named) > 1 else 0
-    counted = (len(frame.courses) if len(frame.courses) <= COLOURS else 1) if frame.thinned else 0
-    what = {"turn": "turn number in the session", "age": "age of the session at the turn’s start"}[frame.by]
-    plot = Plot(
+    named = [(course.colour, shortened(course.label, 24)) for course in trend.courses]
+    counted = (len(trend.courses) if len(trend.courses) <= COLOURS else 1) if trend.thinned else 0
+    what = {"turn": "turn number in the session", "age": "age of the session at the turn’s start"}[trend.by]
+    plot = frame(
         w,
-        290 + LEGEND_PITCH * rows + COUNTS * counted,
+        290 + COUNTS * counted,
+        named if len(named) > 1 else (),
         left=56,
         right=44,
-        top=10 + LEGEND_PITCH * rows,
         bottom=42 + COUNTS * counted,
-        title=f"{frame.measure} by {what}",
-        desc="Median with 95 % interval, and 95th percentile dashed. " + "; ".join(map(_spoken, frame.courses)) + ".",
+        title=f"{trend.measure} by {what}",
+        desc="Median with 95 % interval, and 95th percentile dashed. " + "; ".join(map(_spoken, trend.courses)) + ".",
     )
-    low, high = log_range(value for course in frame.courses for value in _drawn(course))
-    x = _x(frame, plot)
+    low, high = log_range(value for course in trend.courses for value in _drawn(course))
+    x = _x(trend, plot)
     y = log_scale(low, high, plot.y0, plot.y1 + 6)
     plot.y_axis(y, log_ticks(low, high, 6), ms)
-    _axis(plot, frame, x, what)
+    _axis(plot, trend, x, what)
     ends: list[End] = []
-    for course in frame.courses:
-        ends += _course(plot, course, frame, x, y, banded=len(frame.courses) <= COLOURS)
-    if len(frame.courses) <= 2:
+    for course in trend.courses:
+        ends += _course(plot, course, trend, x, y, banded=len(trend.courses) <= COLOURS)
+    if len(trend.courses) <= 2:
         _label(plot, ends)
-    if rows:
-        legend(plot, 14, named)
     if counted:
-        _counts(plot, frame, x)
-    _read(plot, frame, x)
+        _counts(plot, trend, x)
+    _read(plot, trend, x)
     return plot
 
 
@@ -79,27 +74,26 @@ def _drawn(course: Course) -> list[float]:
     return [value for value in (*ends, *(stop.tail for stop in course.tails)) if math.isfinite(value)]
 
 
-def _x(frame: Along, plot: Plot) -> Scale:
-    low = 0.0 if frame.by == "age" else 1.0
-    return Scale(identity, low, max(frame.end, low + 1e-3), plot.x0 + 10, plot.x1)
+def _x(trend: Along, plot: Plot) -> Scale:
+    low = 0.0 if trend.by == "age" else 1.0
+    return Scale(identity, low, max(trend.end, low + 1e-3), plot.x0 + 10, plot.x1)
 
 
-def _axis(plot: Plot, frame: Along, x: Scale, what: str) -> None:
-    if frame.by == "age":
-        step = time_step(frame.end, 6)
-        plot.x_axis(x, steps_of(frame.end, step), lambda s: instant(s, step))
+def _axis(plot: Plot, trend: Along, x: Scale, what: str) -> None:
+    if trend.by == "age":
+        plot.time_axis(x, 6)
     else:
-        names = dict(zip(frame.at, frame.names, strict=True))
-        plot.x_axis(x, list(frame.at), lambda n: names[n])
+        names = dict(zip(trend.at, trend.names, strict=True))
+        plot.x_axis(x, list(trend.at), lambda n: names[n])
     plot.text(plot.x1, plot.h - 9, what, "lab", "end")
 
 
-def _course(plot: Plot, course: Course, frame: Along, x: Scale, y: Scale, *, banded: bool) -> list[End]:
+def _course(plot: Plot, course: Course, trend: Along, x: Scale, y: Scale, *, banded: bool) -> list[End]:
     """Draw one target; the ends of its lines."""
     cls, told = f"s{tone(course.colour)}", course.told
-    places = [x(frame.at[stop.place]) for stop in told]
+    places = [x(trend.at[stop.place]) for stop in told]
     middle: list[Point] = [(at, y.clip(s.p50.value)) for at, s in zip(places, told, strict=True)]
-    tail: list[Point] = [(x(frame.at[stop.place]), y.clip(stop.tail)) for stop in course.tails]
+    tail: list[Point] = [(x(trend.at[stop.place]), y.clip(stop.tail)) for stop in course.tails]
     if banded:
         lower = [(at, y.clip(s.p50.low)) for at, s in zip(places, told, strict=True)]
         upper = [(at, y.clip(s.p50.high)) for at, s in zip(places, told, strict=True)]
@@ -120,9 +114,9 @@ def _label(plot: Plot, ends: list[End]) -> None:
         plot.text(at + 8, below, label, f"lab t{tone(colour)}")
 
 
-def _counts(plot: Plot, frame: Along, x: Scale) -> None:
+def _counts(plot: Plot, trend: Along, x: Scale) -> None:
     """How many turns each place has, a line for each target; of many targets all together."""
-    rows = [(course.colour, {s.place: s.n for s in course.stops}) for course in frame.courses]
+    rows = [(course.colour, {s.place: s.n for s in course.stops}) for course in trend.courses]
     if len(rows) > COLOURS:
         places = {place for _, row in rows for place in row}
         rows = [(-1, {place: sum(row.get(place, 0) for _, row in rows) for place in places})]
@@ -130,20 +124,20 @@ def _counts(plot: Plot, frame: Along, x: Scale) -> None:
         height = plot.y0 + 17 + COUNTS * (line + 1)
         plot.text(plot.x0 - 6, height, "turns", f"tiny t{tone(colour)}" if colour >= 0 else "tiny", "end")
         for place in sorted(row):
-            plot.text(x(frame.at[place]), height, _short(row[place]), "tiny", "middle")
+            plot.text(x(trend.at[place]), height, _short(row[place]), "tiny", "middle")
 
 
 def _short(number: int) -> str:
     return count(number) if number < 10_000 else f"{three(number / 1000)}k"
 
 
-def _read(plot: Plot, frame: Along, x: Scale) -> None:
-    by_place = [{stop.place: stop for stop in course.stops} for course in frame.courses]
+def _read(plot: Plot, trend: Along, x: Scale) -> None:
+    by_place = [{stop.place: stop for stop in course.stops} for course in trend.courses]
     rows = []
-    for place, name in enumerate(frame.names):
-        told = [f"{c.label} {_say(b[place])}" for c, b in zip(frame.courses, by_place, strict=True) if place in b]
-        rows.append(" · ".join([f"turn {name}" if frame.by == "turn" else name, *(told or ["no turns"])]))
-    plot.readout([x(at) for at in frame.at], rows)
+    for place, name in enumerate(trend.names):
+        told = [f"{c.label} {_say(b[place])}" for c, b in zip(trend.courses, by_place, strict=True) if place in b]
+        rows.append(" · ".join([f"turn {name}" if trend.by == "turn" else name, *(told or ["no turns"])]))
+    plot.readout([x(at) for at in trend.at], rows)
 
 
 def _say(stop: Stop) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reports import numbers
 from reports.bins import nice, time_step
-from reports.page.svg import SHAPES, Plot, linear_ticks, log_range, log_scale, log_ticks, nines, steps_of
+from reports.page.svg import SHAPES, Plot, frame, linear_ticks, log_range, log_scale, log_ticks, nines, steps_of
 
 NBSP = "\u00a0"
 
@@ -145,3 +145,19 @@ def test_no_marks_are_no_element() -> None:
     plot.dots([], "circle", "specks s0", 2.6)
 
     assert plot.parts == []
+
+
+@pytest.mark.parametrize(("names", "rows"), [([], 0), (["direct"], 1), (["a", "b"], 1), (["long " * 6] * 4, 4)])
+def test_a_frame_grows_by_the_rows_of_its_legend_and_its_axes_stay_as_large(names: list[str], rows: int) -> None:
+    plot = frame(400, 200, list(enumerate(names)), left=50, right=10, title="Waits", desc="")
+
+    assert plot.h == 200 + 16 * rows
+    assert (plot.y0 - plot.y1, plot.svg().count("<text")) == (200 - 10 - 42, len(names))
+
+
+def test_a_line_is_read_where_it_says_something() -> None:
+    plot = Plot(100, 100, left=0, right=0, top=0, bottom=0, title="Waits")
+    plot.read_lines([(1, 10.0, "first"), (2, 20.0, "second")], [("direct", {1: "5 ms"}), ("gateway", {1: "6 ms"})])
+
+    assert plot.stops is not None
+    assert plot.stops["t"] == ["first · direct 5 ms · gateway 6 ms", "second"]
