@@ -37,7 +37,7 @@ def _head(comparison: Comparison) -> Iterable[Block]:
 
 
 def _tables(comparison: Comparison) -> Iterable[Block]:
-    """The gated figures; where there are more than ten, those that did not pass come first."""
+    """The gated figures, ten at most and those that did not pass first; all else is folded away."""
     rows = sorted(_rows(comparison, gated=True), key=lambda row: sentences.WORST.index(row.word) > 1)
     yield _table(comparison, rows[:ROWS_MOST], "gated figure")
     if len(rows) > ROWS_MOST:

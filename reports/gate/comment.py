@@ -64,7 +64,7 @@ def _verdict(item: Item, checked: Checked) -> Inline:
 
 def _reasons(checked: Checked) -> list[str]:
     judged = [item for item in checked.items if is_judged(item, checked)]
-    return [*beside(checked), *(f"{item.target}: {item.figure}: {said}" for item in judged if (said := reason(item)))]
+    return [*beside(checked), *(f"{item.target}: {item.figure}: {why}" for item in judged if (why := reason(item)))]
 
 
 def _sizes(items: Sequence[Item]) -> Table:

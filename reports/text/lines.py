@@ -121,18 +121,17 @@ def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
         if len(cells) == 1:
             yield from (inked(line, styles[0], colour) for line in _wrapped(cells[0], width) or [""])
             continue
-        if block.least and 0 in shown:
+        if block.least is not None and 0 in shown:
             cells[0] = _cut(cells[0], sizes[0], block.ending)
-        if len(cells[0]) > sizes[0]:
+        if len(cells[0]) > sizes[0]:  # it stands above the others
             yield inked(block.indent + shortened(cells[0], width - len(block.indent)), styles[0], colour)
             cells[0] = styles[0] = ""
         padded = [cells[at].ljust(sizes[at]) if at in block.left else cells[at].rjust(sizes[at]) for at in shown]
-        line = [block.indent + padded[0], *padded[1:-1], padded[-1].rstrip()]
-        told = (" " * GAP).join(inked(text, styles[at], colour) for text, at in zip(line, shown, strict=True))
-        yield inked(told.rstrip(), row.style, colour)
+        padded = [block.indent + padded[0], *padded[1:-1], padded[-1].rstrip()]
+        line = (" " * GAP).join(inked(text, styles[at], colour) for text, at in zip(padded, shown, strict=True))
+        yield inked(line.rstrip(), row.style, colour)
         for cell in row.cells:
-            below = Named("", [_text(cell.below)], "soft", BELOW)
-            yield from _named(below, width, colour)
+            yield from _named(Named("", [_text(cell.below)], "soft", BELOW), width, colour)
 
 
 def _label(cell: Cell) -> str:
@@ -148,7 +147,7 @@ def _fitting(block: Grid, rows: Sequence[Sequence[str]], width: int) -> tuple[Se
     """The layout that is shown, and how wide each column is, 0 for a first one that is left out."""
     widest = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if block.most is not None:
-        widest[0] = max(len(cells[0]) for cells in rows if len(cells[0]) <= block.most)
+        widest[0] = max((len(cells[0]) for cells in rows if len(cells[0]) <= block.most), default=0)
     for shown in block.layouts or [range(len(widest))]:
         over = len(block.indent) + sum(widest[at] + GAP for at in shown) - GAP - width
         if over <= 0:
