@@ -16,7 +16,7 @@ from bench.protocol.limits import RateLimit
 from bench.run.replay import Passage, Replayed
 from bench.units import NS_PER_MS
 from reports.numbers import count
-from reports.text.waterfall import Row, Way, folded, message
+from reports.text.waterfall import WaterfallRow, Way, folded, message
 
 SAID = {
     Kind.TEXT_DELTA: "text delta",
@@ -34,10 +34,10 @@ MARKS: dict[str, tuple[Way, str, str]] = {
 }
 """Instants that are no message."""
 HEARD = ("first_audio", "first_audible")
-Keyed = tuple[object, Row]
+Keyed = tuple[object, WaterfallRow]
 
 
-def opening_rows(replayed: Replayed) -> list[Row]:
+def opening_rows(replayed: Replayed) -> list[WaterfallRow]:
     """Everything before the first turn."""
     begins = [turn.start_ns for turn in replayed.turns]
     zero_ns = replayed.session.instants.get("connect_start", replayed.session.start_ns)
@@ -45,7 +45,7 @@ def opening_rows(replayed: Replayed) -> list[Row]:
     return folded(_keyed(passage, zero_ns) for passage in _named_appends(early, None))
 
 
-def turn_rows(replayed: Replayed) -> Iterator[tuple[TurnObservation, list[Row]]]:
+def turn_rows(replayed: Replayed) -> Iterator[tuple[TurnObservation, list[WaterfallRow]]]:
     """Each turn, and everything from its beginning to that of the next."""
     turns = sorted(replayed.turns, key=lambda turn: turn.start_ns)
     ends = [*(turn.start_ns for turn in turns[1:]), None]
@@ -54,7 +54,7 @@ def turn_rows(replayed: Replayed) -> Iterator[tuple[TurnObservation, list[Row]]]
         yield turn, _rows(turn, passages)
 
 
-def _rows(turn: TurnObservation, passages: Iterable[Passage]) -> list[Row]:
+def _rows(turn: TurnObservation, passages: Iterable[Passage]) -> list[WaterfallRow]:
     zero_ns = turn.instants.get(turn.origin or "", turn.start_ns)
     waits = {name: (at_ns - zero_ns) / NS_PER_MS for name, at_ns in _waits(turn.instants).items()}
     keyed = [

@@ -1,7 +1,7 @@
 """Follows the caller's turns: audio comes in, is committed by the client, when speech has ended, or after long silence.
 
-What the service does by itself then is in docs/simulator.md, "What it hears". What is heard is judged when its append
-arrives; whether there is a response to interrupt or to start, when the events that tell of it are due.
+What the service does by itself then is in docs/simulator.md, "Speech detection". What is heard is judged when its
+append arrives; whether there is a response to interrupt or to start, when the events that tell of it are due.
 """
 
 from __future__ import annotations

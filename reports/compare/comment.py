@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from reports.blocks import Block, Bullets, Cell, Code, Fold, Heading, Paragraph, Strong, Table
 from reports.compare import sentences
 from reports.compare.comparison import Comparison
-from reports.compare.forest_rows import Row, row_of, with_unit
+from reports.compare.forest_rows import ForestRow, row_of, with_unit
 from reports.compare.text import design
 from reports.labels import all_called
 from reports.numbers import NBSP, count, listed, percent, plural, three
@@ -51,11 +51,11 @@ def _tables(comparison: Comparison) -> Iterable[Block]:
     yield Fold("Method", [Paragraph(_method(comparison))])
 
 
-def _rows(comparison: Comparison, *, gated: bool) -> list[Row]:
+def _rows(comparison: Comparison, *, gated: bool) -> list[ForestRow]:
     return [row_of(finding, comparison) for finding in comparison.findings if finding.question.gated == gated]
 
 
-def _table(comparison: Comparison, rows: Sequence[Row], first: str) -> Table:
+def _table(comparison: Comparison, rows: Sequence[ForestRow], first: str) -> Table:
     several, style = len(comparison.sides) > 2, "struck" if comparison.unfair else ""
     base, candidate = (side.label for side in comparison.sides[:2])
     whose = ["candidate"] if several else []

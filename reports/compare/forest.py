@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from reports.compare.forest_rows import Axis, Panel, Row
+from reports.compare.forest_rows import Axis, ForestPanel, ForestRow
 from reports.numbers import NBSP, shortened, three
 from reports.page.svg import WIDE, Plot, Scale, clean, glyph, identity, linear_ticks, tone
 
@@ -20,7 +20,7 @@ LONGEST = 52
 """Letters of a reason that fit below a verdict."""
 
 
-def forest(panel: Panel) -> Plot:
+def forest(panel: ForestPanel) -> Plot:
     """A row per figure: dot and interval (each end a one-sided bound), margin zone, margin line, verdict."""
     groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.candidate)]
     titled = GROUP * len(groups) if len(groups) > 1 else 0
@@ -50,7 +50,7 @@ def forest(panel: Panel) -> Plot:
     return plot
 
 
-def ends(panel: Panel) -> tuple[float, float]:
+def ends(panel: ForestPanel) -> tuple[float, float]:
     """Where the axis ends: around margins, dots, and the intervals of what is gated or settled. The interval of a
     figure that nobody gates and that says nothing, such as a p99 of few turns, is cut where it would crush the others.
     """
@@ -66,7 +66,7 @@ def ends(panel: Panel) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _spoken(row: Row, *, several: bool) -> str:
+def _spoken(row: ForestRow, *, several: bool) -> str:
     whose = f"{row.candidate}, " if several else ""
     return f"{whose}{row.name}: {row.told}, margin {row.margin_text}, {row.verdict[2:]}"
 
@@ -82,7 +82,7 @@ def _axis(plot: Plot, x: Scale, axis: Axis) -> None:
     plot.text(x(0) + 8, plot.y1 - 10, sides[1], "lab")
 
 
-def _heads(plot: Plot, panel: Panel) -> None:
+def _heads(plot: Plot, panel: ForestPanel) -> None:
     plot.text(LEFT - 22, plot.y1 - 10, "baseline → candidate", "lab", "end")
     plot.text(plot.x1 + 22, plot.y1 - 10, f"difference ({panel.interval} interval)", "lab")
     plot.text(plot.w, plot.y1 - 10, "verdict", "lab", "end")
@@ -105,7 +105,7 @@ def _ticks(x: Scale, axis: Axis, apart: float) -> list[tuple[float, str]]:
     return sorted(found)
 
 
-def _row(plot: Plot, row: Row, x: Scale, axis: Axis, top: float) -> None:
+def _row(plot: Plot, row: ForestRow, x: Scale, axis: Axis, top: float) -> None:
     middle = top + PITCH / 2
     plot.line(0, top, plot.w, top, "grid")
     zone = x.clip(-row.margin), x.clip(row.margin)
@@ -117,7 +117,7 @@ def _row(plot: Plot, row: Row, x: Scale, axis: Axis, top: float) -> None:
     _texts(plot, row, middle)
 
 
-def _bar(plot: Plot, row: Row, x: Scale, y: float) -> None:
+def _bar(plot: Plot, row: ForestRow, x: Scale, y: float) -> None:
     """The interval and its dot; an end beyond the axis is an arrow, a dot beyond it is left out."""
     if math.isnan(row.d):
         return
@@ -130,7 +130,7 @@ def _bar(plot: Plot, row: Row, x: Scale, y: float) -> None:
         plot.dot(x(row.d), y, "circle", f"dotv v-{row.word.replace(' ', '-')}", 5.5, f"{row.name}: {row.short}")
 
 
-def _texts(plot: Plot, row: Row, middle: float) -> None:
+def _texts(plot: Plot, row: ForestRow, middle: float) -> None:
     """Beside the bar: what it is and both values on the left, the difference and the verdict on the right."""
     cls = f"dl w-{row.word.replace(' ', '-')}"
     _named(plot, 0, middle + (-2 if row.beside else 4), shortened(row.name, 27), row.definition)
@@ -157,7 +157,7 @@ def _cut(text: str, letters: int) -> str:
     return text if len(text) <= letters else f"{text[: letters - 1].rstrip(' ,;:')}…"
 
 
-def reading(panels: Sequence[Panel]) -> str:
+def reading(panels: Sequence[ForestPanel]) -> str:
     """How to read the bars, in sentences."""
     rows = [row for panel in panels for row in panel.rows]
     bound = f"{three(100 * (1 - panels[0].level))}{NBSP}%"

@@ -40,7 +40,7 @@ GLYPHS: dict[Word, str] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ForestRow:
     """One finding. `d`, `low`, `high` and `margin` are places on the axis: logs of a ratio, or percentage points.
 
     `d` is NaN where there is no difference. `why`: what an inconclusive verdict lacks; empty for the others.
@@ -91,11 +91,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Panel:
+class ForestPanel:
     """Rows with one axis, in the order of the findings, candidate by candidate."""
 
     axis: Axis
-    rows: tuple[Row, ...]
+    rows: tuple[ForestRow, ...]
     level: float = LEVEL
 
     @property
@@ -108,14 +108,14 @@ class Panel:
         return TITLES[self.axis]
 
 
-def panels(comparison: Comparison) -> tuple[Panel, ...]:
+def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     """The panels that have rows."""
     candidates = {side.label: place for place, side in enumerate(comparison.sides)}
     found = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
     level = comparison.method.level
     rows = [row_of(finding, comparison, candidates.get(finding.candidate, 1)) for finding in found]
     by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.question) == axis) for axis in TITLES}
-    return tuple(Panel(axis, mine, level) for axis, mine in by_axis.items() if mine)
+    return tuple(ForestPanel(axis, mine, level) for axis, mine in by_axis.items() if mine)
 
 
 def axis_of(question: Question) -> Axis:
@@ -125,12 +125,12 @@ def axis_of(question: Question) -> Axis:
     return "higher" if CATALOGUE[question.measure].better == "higher" else "lower"
 
 
-def row_of(finding: Finding, comparison: Comparison, colour: int = 1) -> Row:
+def row_of(finding: Finding, comparison: Comparison, colour: int = 1) -> ForestRow:
     """A finding of a comparison in words."""
     return row(finding, colour, paired=comparison.method.design == "pairs", usable=not comparison.unfair)
 
 
-def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> Row:
+def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> ForestRow:
     """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
     question, few = finding.question, too_few(finding)
     found = None if few else finding.difference
@@ -139,7 +139,7 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
     ends = (found.d * scale, found.low * scale, found.high * scale) if found else (math.nan,) * 3
     holm = " (Holm)" if is_after_holm(finding) else ""
     word = finding.verdict.word if usable else "inconclusive"
-    return Row(
+    return ForestRow(
         name=question.name,
         beside=_beside(question),
         definition=definition(question.measure),

@@ -28,8 +28,7 @@ from reports.blocks import (
 )
 from reports.compare import curves, forest, page_head, path, sentences
 from reports.compare.comparison import Comparison
-from reports.compare.forest_rows import Panel, panels, with_unit
-from reports.compare.forest_rows import Row as ForestRow
+from reports.compare.forest_rows import ForestPanel, ForestRow, panels, with_unit
 from reports.compare.page_definitions import VERDICTS, definitions, method
 from reports.compare.shift import BEYOND, Shift
 from reports.numbers import NBSP, count, three
@@ -88,7 +87,7 @@ def _answer(comparison: Comparison) -> Section:
     return Section("answer", "", "What changed, and by how much?", [shown])
 
 
-def _panel(panel: Panel, *, first: bool) -> Iterable[Block]:
+def _panel(panel: ForestPanel, *, first: bool) -> Iterable[Block]:
     """Named, unless it is the only one or the first of waits."""
     if not first or panel.axis != "lower":
         yield Heading(panel.title)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from reports.compare.comparison import Comparison
 from reports.compare.decided import LOOKED, said, stop_of, word_of
-from reports.compare.forest_rows import GLYPHS, Row, row_of
+from reports.compare.forest_rows import GLYPHS, ForestRow, row_of
 from reports.compare.phrases import ONE_IN, is_lower, is_wait, range_of, size, value, which_turns
 from reports.finding import Finding
 from reports.numbers import NBSP, count, three
@@ -162,7 +162,7 @@ def _opening(word: Word, label: str, finding: Finding, comparison: Comparison) -
     return f"Inconclusive on {label}{_undecided(finding, told)}."
 
 
-def _undecided(finding: Finding, told: Row) -> str:
+def _undecided(finding: Finding, told: ForestRow) -> str:
     """` (too few turns): p95 needs 400…`, `: ttfa p90 may be 5 to 19 % longer and the margin is 10 %`."""
     reason, name = finding.verdict.reason, figure(finding.question)
     lead, colon, rest = reason.partition(": ")
@@ -226,7 +226,7 @@ def _apart(finding: Finding, comparison: Comparison) -> str:
     return f"{size(found.d, finding, longer=True)} than on {comparison.sides[0].label} ({told.interval})"
 
 
-def _row(finding: Finding, comparison: Comparison) -> Row:
+def _row(finding: Finding, comparison: Comparison) -> ForestRow:
     return row_of(finding, comparison)
 
 

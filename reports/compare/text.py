@@ -8,7 +8,7 @@ from bench.errors import INVALID_STATUS
 from reports import blocks
 from reports.compare import sentences
 from reports.compare.comparison import Check, Comparison
-from reports.compare.forest_rows import GLYPHS, Row, row_of, with_unit
+from reports.compare.forest_rows import GLYPHS, ForestRow, row_of, with_unit
 from reports.labels import all_called, labels_of
 from reports.numbers import NBSP, count, listed, percent, plural
 from reports.page.svg import glyph
@@ -100,7 +100,7 @@ def _table(comparison: Comparison) -> Grid:
     return Grid(rows, (FIGURE, JUDGED, VERDICT), LAYOUTS, indent="  ", least=NAME_LEAST, ending=ENDING)
 
 
-def _line(row: Row) -> blocks.Row:
+def _line(row: ForestRow) -> blocks.Row:
     values = [with_unit(value, row.unit) for value in row.values]
     style = STYLES[row.word] if row.finding.question.gated else "soft"
     verdicts = [blocks.Cell(verdict, style=style) for verdict in (row.judged, row.verdict)]

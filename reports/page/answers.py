@@ -27,7 +27,7 @@ from reports.numbers import NONE, listed, plural, three
 from reports.page import bars, charts, frames
 from reports.page.pieces import cells_of, figure, grown, note
 from reports.page.svg import COLOURS
-from reports.summary.summary import Answer, Summary
+from reports.summary.summary import CallerWait, Summary
 from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import words
 from reports.wording.words import answer_cell, estimate_cell
@@ -58,11 +58,11 @@ def answers(summary: Summary) -> list[Block]:
     return [*(_table(summary, group) for group in groups), *chunked, *note(f"{marks}{ENDLESS}"), how]
 
 
-def _published(group: list[Answer]) -> bool:
+def _published(group: list[CallerWait]) -> bool:
     return any(estimate.published for answer in group for estimate in answer.figures.quantiles)
 
 
-def _table(summary: Summary, group: list[Answer]) -> Table:
+def _table(summary: Summary, group: list[CallerWait]) -> Table:
     """With the intervals drawn on one scale, where there are any."""
     ends = bars.strip_scale([answer.figures for answer in group]) if _published(group) else None
     heads: list[Head] = ["target", "p50", "p95", "p99", "slowest", "failed turns"]
@@ -76,7 +76,7 @@ def _table(summary: Summary, group: list[Answer]) -> Table:
     return table(heads, rows, style, stacked=True, caption=caption, answers=True)
 
 
-def _row(summary: Summary, answer: Answer, ends: tuple[float, float] | None) -> Line:
+def _row(summary: Summary, answer: CallerWait, ends: tuple[float, float] | None) -> Line:
     target, failed = summary.targets.index(answer.target), words.failures(answer)
     counted = f"{plural(answer.turns, 'turn')}, {plural(answer.sessions, 'session')}"
     shown = [answer_cell(answer.figures, p) for p in (0.5, 0.95, 0.99)]

@@ -17,7 +17,7 @@ from reports.summary.events import measured_seconds
 from reports.summary.spread import figures_of
 from reports.summary.summary import Summary
 from reports.summary.trust import trust
-from reports.summary.verdict import Rule
+from reports.summary.verdict import RuleResult
 from reports.wording import words
 
 
@@ -49,13 +49,13 @@ def health(summary: Summary) -> Section:
     return Section("health", "Harness health", "Can these figures be trusted?", blocks)
 
 
-def _rules(rules: Sequence[Rule]) -> list[Block]:
+def _rules(rules: Sequence[RuleResult]) -> list[Block]:
     heads = ("check", Column("result", left=True), "figure", "limit", Column("used", left=True, style="narrowout"))
     what = Paragraph("These checks decide whether a run is valid. The mark on each bar is the limit.")
     return [what, table(heads, [_rule(rule) for rule in rules])] if rules else []
 
 
-def _rule(rule: Rule) -> Line:
+def _rule(rule: RuleResult) -> Line:
     word, style = {
         None: ("– nothing to judge", "soft"),
         True: ("✓ passed", "good"),
@@ -71,7 +71,7 @@ def _rule(rule: Rule) -> Line:
     ]
 
 
-def _bar(rule: Rule) -> Markup:
+def _bar(rule: RuleResult) -> Markup:
     """How much of the limit was used."""
     bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')
     return bar.format(" x" if rule.passed is False else "", round(min(100.0, rule.used * 80), 1))

@@ -12,7 +12,7 @@ from reports.page import accounts, answers, calls, health, sections
 from reports.page.html import MEASURED_AGAINST, SIMULATED, Badge, Page, poured
 from reports.page.pieces import note
 from reports.summary.summary import Summary
-from reports.summary.verdict import Rule
+from reports.summary.verdict import RuleResult
 from reports.wording import failings, remarks, sentences, words
 
 METHOD = {
@@ -74,7 +74,7 @@ def _lead(summary: Summary) -> list[Block]:
     return [*(alarm if summary.verdict.broken else []), *(Paragraph(text, "lead") for text in texts if text)]
 
 
-def _broken(rule: Rule) -> Iterable[Inline]:
+def _broken(rule: RuleResult) -> Iterable[Inline]:
     """A rule that the run broke, and what to do about it."""
     yield Strong(words.rule_line(rule)), f" {words.rule_figure(rule)}"
     if remedy := words.remedy(rule):

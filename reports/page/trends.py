@@ -18,7 +18,7 @@ from reports.page.svg import (
     shape,
     tone,
 )
-from reports.summary.along import Along, Course, Stop
+from reports.summary.along import Along, SessionCourse, Stop
 
 COUNTS = 15
 """Height of a line of counts below the axis."""
@@ -61,14 +61,14 @@ def along(trend: Along, w: int) -> Plot:
     return plot
 
 
-def _spoken(course: Course) -> str:
+def _spoken(course: SessionCourse) -> str:
     if not course.told:
         return f"{course.label}: too few turns"
     first, last = course.told[0], course.told[-1]
     return f"{course.label}: p50 {ms(first.p50.value)} at first, {ms(last.p50.value)} at last"
 
 
-def _drawn(course: Course) -> list[float]:
+def _drawn(course: SessionCourse) -> list[float]:
     """What the axis must hold: the ends of the intervals, and p95 where it is a line."""
     ends = [end for stop in course.told for end in (stop.p50.low, stop.p50.high)]
     return [value for value in (*ends, *(stop.tail for stop in course.tails)) if math.isfinite(value)]
@@ -88,7 +88,7 @@ def _axis(plot: Plot, trend: Along, x: Scale, what: str) -> None:
     plot.text(plot.x1, plot.h - 9, what, "lab", "end")
 
 
-def _course(plot: Plot, course: Course, trend: Along, x: Scale, y: Scale, *, banded: bool) -> list[End]:
+def _course(plot: Plot, course: SessionCourse, trend: Along, x: Scale, y: Scale, *, banded: bool) -> list[End]:
     """Draw one target; the ends of its lines."""
     cls, told = f"s{tone(course.colour)}", course.told
     places = [x(trend.at[stop.place]) for stop in told]

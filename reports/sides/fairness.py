@@ -22,7 +22,7 @@ from reports.sides.workload import differing, said, scripts, workload
 from reports.statistics.alike import are_alike
 from reports.summary.arms import FACTS, FAIR, arms_of, interleaving_of
 from reports.summary.notices import notices as notices_of
-from reports.summary.verdict import Verdict, taken_by_warm_up, verdict_of
+from reports.summary.verdict import RunVerdict, taken_by_warm_up, verdict_of
 from reports.turns import measured
 from reports.wording.unusable import Cause, of_run, whose
 
@@ -110,7 +110,7 @@ def _valid(sides: Sequence[Side]) -> Check:
     return Check(VALID, tuple(marks), all(verdict.valid is True for verdict in verdicts.values()), tuple(causes))
 
 
-def _is_empty(run: Run, sides: Sequence[Side], verdict: Verdict) -> bool:
+def _is_empty(run: Run, sides: Sequence[Side], verdict: RunVerdict) -> bool:
     """Whether a run that ended was not judged because nothing was begun: then that is the cause."""
     over = run.document.get("state") == "ended" and not taken_by_warm_up(run.document)
     return verdict.valid is None and over and not any(side.here.any() for side in sides)

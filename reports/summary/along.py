@@ -44,7 +44,7 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Course:
+class SessionCourse:
     """One target along its sessions; only where it has turns, and enough of them to bound their median."""
 
     label: str
@@ -73,7 +73,7 @@ class Along:
     names: tuple[str, ...]
     at: tuple[float, ...]
     end: float
-    courses: tuple[Course, ...]
+    courses: tuple[SessionCourse, ...]
     origin: str = ""
 
     @property
@@ -138,7 +138,9 @@ def one_thing(turns: Turns, sessions: pd.DataFrame) -> bool:
 
 def _along(turns: Turns, measured: Sampled, origin: str, empty: Along, place: Integers) -> Along:
     pools = [pool for pool in turns.pools if pool.origin == origin]
-    courses = [Course(turns.targets[pool.target], pool.target, tuple(_stops(measured, pool, place))) for pool in pools]
+    courses = [
+        SessionCourse(turns.targets[pool.target], pool.target, tuple(_stops(measured, pool, place))) for pool in pools
+    ]
     return replace(empty, measure=measured.measure.name, courses=tuple(c for c in courses if c.stops), origin=origin)
 
 

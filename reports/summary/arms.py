@@ -33,7 +33,7 @@ FACTS = (
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmFacts:
     """One target or variant, in words: a text for each of FACTS; empty where the run does not tell."""
 
     target: str
@@ -68,7 +68,7 @@ class Interleaving:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ArmsQuantile:
     """One published quantile of several arms; the first one is what the others are set against."""
 
     measure: str
@@ -90,10 +90,10 @@ class Difference:
         return f"{self.measure} p{self.p * 100:g}: {', '.join(told)}"
 
 
-def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[Arm, ...]:
+def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[ArmFacts, ...]:
     """What each target was, by the document and by what its sessions were told."""
     known = {str(entry.get("label")): entry for entry in document.get("targets") or [] if isinstance(entry, dict)}
-    return tuple(Arm(label, _facts(known.get(label, {}), sessions[_of(sessions, label)])) for label in targets)
+    return tuple(ArmFacts(label, _facts(known.get(label, {}), sessions[_of(sessions, label)])) for label in targets)
 
 
 def _of(sessions: pd.DataFrame, label: str) -> Any:
@@ -205,7 +205,7 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     return Interleaving(arms, len(whole), len(members) - len(whole), int(there["block"].nunique()), unopened, apart_ms)
 
 
-def differences(answers: Iterable[Figures]) -> Iterable[Difference]:
+def differences(answers: Iterable[Figures]) -> Iterable[ArmsQuantile]:
     """p50 and p95 of the figures that count from one instant, where at least two arms may tell them."""
     groups: dict[tuple[str, str], list[Figures]] = {}
     for figures in answers:
@@ -215,7 +215,7 @@ def differences(answers: Iterable[Figures]) -> Iterable[Difference]:
             told = [figures for figures in group if figures.at(p).published and figures.at(p).value > 0]
             if len(told) > 1:
                 values = tuple(figures.at(p).value for figures in told)
-                yield Difference(measure, origin, p, tuple(figures.target for figures in told), values)
+                yield ArmsQuantile(measure, origin, p, tuple(figures.target for figures in told), values)
 
 
 def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:

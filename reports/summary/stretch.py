@@ -36,7 +36,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Course:
+class PoolCourse:
     """Measured turns of one pool: waits ascending in ms, failed ones as +inf; beside each its session and its start."""
 
     label: str
@@ -46,7 +46,7 @@ class Course:
     at_s: Floats
 
 
-def courses(summary: Summary) -> list[Course]:
+def courses(summary: Summary) -> list[PoolCourse]:
     """Of each pool by its main measure; those whose median is finite."""
     turns, found = summary.turns, []
     at_s = (turns.column("start_utc_ns") - summary.window.began_utc_ns) / NS_PER_S
@@ -57,11 +57,11 @@ def courses(summary: Summary) -> list[Course]:
         here = np.flatnonzero(wanted.ravel()[one.group])
         if math.isfinite(median):
             places = one.index[here]
-            found.append(Course(answer.label, median, one.values[here], turns.session[places], at_s[places]))
+            found.append(PoolCourse(answer.label, median, one.values[here], turns.session[places], at_s[places]))
     return found
 
 
-def slowest(found: Iterable[Course], bin_s: float) -> Stretch | None:
+def slowest(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None:
     """The stretch of the largest ratio among those that are slower than chance would make them; None without any."""
     parts = [(course, *part) for course in found for part in _parts(course, bin_s)]
     if len(parts) < STRETCHES:
@@ -76,7 +76,7 @@ def slowest(found: Iterable[Course], bin_s: float) -> Stretch | None:
     return max(slow, key=lambda stretch: stretch.ratio, default=None)
 
 
-def _parts(course: Course, bin_s: float) -> Iterable[tuple[float, Sample]]:
+def _parts(course: PoolCourse, bin_s: float) -> Iterable[tuple[float, Sample]]:
     """The begin and the turns of each stretch with enough of them."""
     place = np.maximum(course.at_s // bin_s, 0).astype(np.int64)
     order = np.argsort(place, kind="stable")  # values stay ascending within each stretch

@@ -19,7 +19,7 @@ from reports.runs import TURN_MEASURES, Run
 from reports.samples import Sampled
 from reports.statistics.components import Spread, spread_of
 from reports.summary.along import Along, alongs
-from reports.summary.arms import Arm, Difference, Interleaving, arms_of, differences, interleaving_of, unfair
+from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving, arms_of, differences, interleaving_of, unfair
 from reports.summary.counts import Counts, counts_of
 from reports.summary.drift import Drift, drifts
 from reports.summary.events import HARNESS, Distribution, Throughput, events, pooled, throughput
@@ -41,7 +41,7 @@ from reports.summary.segments import Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Slow, slowest
 from reports.summary.talks import Talk, talks
-from reports.summary.verdict import Verdict, verdict_of
+from reports.summary.verdict import RunVerdict, verdict_of
 from reports.turns import CENSORED, FAILED, Pool, Turns, column_of, measured, turns_of
 
 HEARD = "voice_to_voice"
@@ -50,7 +50,7 @@ READ = "transcript_first"
 
 
 @dataclass(frozen=True)
-class Answer:
+class CallerWait:
     """What a caller of one target waits for, by a measure that counts from one instant."""
 
     turns: int
@@ -109,11 +109,11 @@ class Summary:
     window: Window
     mains: dict[str, str]
     """the main measure of each origin: ttfa where there is audio, else ttft"""
-    answers: tuple[Answer, ...]
+    answers: tuple[CallerWait, ...]
     """by the main measures, one for each target and origin"""
-    heard: tuple[Answer, ...]
+    heard: tuple[CallerWait, ...]
     """by voice_to_voice, where there are spoken turns"""
-    read: tuple[Answer, ...]
+    read: tuple[CallerWait, ...]
     """by transcript_first, one for each target and origin whose replies have a transcript"""
     measures: tuple[Figures, ...]
     connecting: tuple[Figures, ...]
@@ -124,11 +124,11 @@ class Summary:
     counts: tuple[Counts, ...]
     slowest: tuple[Slow, ...]
     outcomes: Outcomes
-    verdict: Verdict
+    verdict: RunVerdict
     setup: Setup
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmFacts, ...]
     interleaving: Interleaving | None
-    differences: tuple[Difference, ...]
+    differences: tuple[ArmsQuantile, ...]
     money: Money
     quota: Quota
     incidents: Incidents
@@ -236,7 +236,7 @@ def summarise(run: Run) -> Summary:
     )
 
 
-def _marked(run: Run, answers: Iterable[Answer]) -> Iterable[Answer]:
+def _marked(run: Run, answers: Iterable[CallerWait]) -> Iterable[CallerWait]:
     yield from (replace(a, figures=figures) for a in answers for figures in with_marks(run, [a.figures]))
 
 
@@ -279,7 +279,7 @@ def _latest(run: Run, began: int) -> int:
     return max([began, *seconds, *starts])
 
 
-def _answer(turns: Turns, sessions: pd.DataFrame, one: Sampled, pool: Pool) -> Answer:
+def _answer(turns: Turns, sessions: pd.DataFrame, one: Sampled, pool: Pool) -> CallerWait:
     """Of the pool's turns, all of them: where some failed before they could have the measure, they count as well."""
     mine, label = turns.of(pool), turns.targets[pool.target]
     played = np.unique(turns.session[mine]).size
@@ -289,10 +289,10 @@ def _answer(turns: Turns, sessions: pd.DataFrame, one: Sampled, pool: Pool) -> A
     failed = int((mine & (turns.kind == FAILED)).sum())
     lost = int(turns.lost[pool.target][pool.steps].sum())
     told = figures(one.of(pool.target, pool.steps), one.measure.name, label, pool=pool)
-    return Answer(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
+    return CallerWait(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
 
 
-def _beside(turns: Turns, sessions: pd.DataFrame, samples: dict[str, Sampled], measure: str) -> Iterable[Answer]:
+def _beside(turns: Turns, sessions: pd.DataFrame, samples: dict[str, Sampled], measure: str) -> Iterable[CallerWait]:
     """A measure that is not the main one, of the steps that have it: typed turns are no part of voice_to_voice."""
     if measure in samples:
         one = samples[measure]

@@ -12,7 +12,7 @@ STATES = {"running": "the run has not ended", "closing": "the run has not been c
 
 
 @dataclass(frozen=True)
-class Rule:
+class RuleResult:
     """One rule of validity: its figure, its limit and what to do. `passed` None: it did not apply or had no data."""
 
     rule: str
@@ -36,12 +36,12 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RunVerdict:
     """`valid` None: not judged, `reason` says why."""
 
     valid: bool | None
     reason: str
-    rules: tuple[Rule, ...]
+    rules: tuple[RuleResult, ...]
 
     @property
     def word(self) -> Literal["VALID", "INVALID", "NOT JUDGED"]:
@@ -52,7 +52,7 @@ class Verdict:
         return "?" if self.valid is None else "✓" if self.valid else "✕"
 
     @property
-    def broken(self) -> tuple[Rule, ...]:
+    def broken(self) -> tuple[RuleResult, ...]:
         return tuple(rule for rule in self.rules if rule.passed is False)
 
     @property
@@ -66,16 +66,16 @@ class Verdict:
         return f"{len(judged)} of {len(judged)} checks passed"
 
 
-def verdict_of(document: dict[str, Any]) -> Verdict:
+def verdict_of(document: dict[str, Any]) -> RunVerdict:
     """The document's verdict. Nothing that may be missing there is taken for granted."""
     found = document.get("verdict") or {}
     rules = tuple(_rule(entry) for entry in found.get("rules") or [] if isinstance(entry, dict))
     valid = found.get("valid")
     valid = None if valid is None else bool(valid)
-    return Verdict(valid, _reason(document, valid, rules), rules)
+    return RunVerdict(valid, _reason(document, valid, rules), rules)
 
 
-def _reason(document: dict[str, Any], valid: bool | None, rules: tuple[Rule, ...]) -> str:
+def _reason(document: dict[str, Any], valid: bool | None, rules: tuple[RuleResult, ...]) -> str:
     broken = [rule for rule in rules if rule.passed is False]
     if valid is False:
         return "; ".join(f"{rule.name}: no" for rule in broken) or "a check failed"
@@ -105,10 +105,10 @@ def _all(turns: int) -> str:
     return "the only turn" if turns == 1 else f"all {plural(turns, 'turn')}"
 
 
-def _rule(entry: dict[str, Any]) -> Rule:
+def _rule(entry: dict[str, Any]) -> RuleResult:
     text = {key: str(entry.get(key) or "") for key in ("rule", "name", "measure", "unit", "note", "remedy")}
     passed = entry.get("passed")
-    return Rule(
+    return RuleResult(
         figure=_number(entry.get("figure")),
         limit=_number(entry.get("limit")),
         passed=None if passed is None else bool(passed),

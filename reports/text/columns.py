@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from reports.blocks import Cell, Row, row_of
 from reports.numbers import count, three
-from reports.summary.summary import Answer, Summary
+from reports.summary.summary import CallerWait, Summary
 from reports.text.lines import Grid
 from reports.wording import words
 
@@ -16,7 +16,7 @@ MARK = 2
 """Letters of a target's mark."""
 
 
-def _interval(answer: Answer, p: float) -> str:
+def _interval(answer: CallerWait, p: float) -> str:
     """A quantile with its interval, or why there is none."""
     estimate, shown = answer.figures.at(p), words.cell(answer.figures, p).figure
     if estimate.published:
@@ -55,7 +55,7 @@ def answers(summary: Summary) -> Grid:
     return Grid(rows, (NAME,), LAYOUTS, indent="  ", most=MARK + NAME_MOST)
 
 
-def _cells(answer: Answer, summary: Summary) -> Iterable[Cell]:
+def _cells(answer: CallerWait, summary: Summary) -> Iterable[Cell]:
     target = summary.targets.index(answer.target)
     yield Cell(words.whose(answer.figures).ljust(NAME_LEAST), target=target, marked=True)
     p50, p95, p99 = (words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99))

@@ -18,7 +18,7 @@ from reports.summary.outcomes import Ending
 from reports.summary.quota import Throttling
 from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
-from reports.summary.summary import Answer, Summary
+from reports.summary.summary import CallerWait, Summary
 from reports.text import scattered
 
 
@@ -99,7 +99,7 @@ def _verdict(summary: Summary) -> dict[str, Any]:
     return {"valid": verdict.valid, "reason": verdict.reason, "rules": rules, "inexact": inexact}
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
+def _answer(answer: CallerWait) -> dict[str, Any]:
     counted = {"turns": answer.turns, "sessions": answer.sessions, "turns_failed": answer.failed}
     wanted = {"lost_turns": answer.lost, "turns_wanted": answer.wanted}
     return {"target": answer.target} | counted | wanted | _figures(answer.figures)

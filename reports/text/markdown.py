@@ -12,7 +12,7 @@ from reports.summary.events import ALL, PS
 from reports.summary.money import CACHED, INPUT, OUTPUT
 from reports.summary.slowest import Slow
 from reports.summary.spread import figures_of
-from reports.summary.summary import HEARD, Answer, Summary
+from reports.summary.summary import HEARD, CallerWait, Summary
 from reports.summary.trust import trust
 from reports.text.markup import SIMULATED, coded, pour, table
 from reports.wording import failings, remarks, sentences, words
@@ -54,7 +54,7 @@ def _answer(summary: Summary) -> Iterable[Block]:
         yield Paragraph(f"Cost{simulated}: {', '.join(cost)}.")
 
 
-def _answers(summary: Summary, group: list[Answer]) -> Table:
+def _answers(summary: Summary, group: list[CallerWait]) -> Table:
     """The answers of one measure."""
     style = "struck" if summary.verdict.valid is False else ""
     rows: list[list[Cell | Inline]] = []

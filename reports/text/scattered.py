@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from reports.statistics.quantiles import Estimate
-from reports.summary.along import AGES, Along, Course
+from reports.summary.along import AGES, Along, SessionCourse
 from reports.summary.summary import Summary
 
 
@@ -36,7 +36,7 @@ def _rows(frame: Along) -> Iterable[dict[str, Any]]:
         yield from _stops(frame, course)
 
 
-def _stops(frame: Along, course: Course) -> Iterable[dict[str, Any]]:
+def _stops(frame: Along, course: SessionCourse) -> Iterable[dict[str, Any]]:
     for stop in course.stops:
         yield {
             "measure": frame.measure,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reports.blocks import Paragraph, row_of
 from reports.numbers import NONE, count, shortened
-from reports.summary.summary import Answer, Summary
+from reports.summary.summary import CallerWait, Summary
 from reports.text.lines import Grid, pour
 from reports.wording import words
 
@@ -39,7 +39,7 @@ def rows_of(summary: Summary) -> list[Row]:
     ]
 
 
-def _cells(answer: Answer) -> Iterable[str]:
+def _cells(answer: CallerWait) -> Iterable[str]:
     yield shortened(answer.target, TARGET_MOST)
     yield count(answer.turns)
     yield from (words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99))

@@ -10,7 +10,7 @@ from reports.summary import drift
 from reports.summary.events import ALL
 from reports.summary.summary import Summary
 from reports.summary.trust import trust
-from reports.summary.verdict import Rule
+from reports.summary.verdict import RuleResult
 from reports.text.columns import answers
 from reports.text.lines import Badges, Named, Part, pour
 from reports.wording import remarks, words
@@ -88,7 +88,7 @@ def _outcomes(summary: Summary) -> list[str]:
     return shown + ([f"lost {count(lost)}"] if lost else [])
 
 
-def _judged(rule: Rule) -> str:
+def _judged(rule: RuleResult) -> str:
     """A rule's figure: stamp_error p99 of the first deltas 0.1 ms (limit 6.2 ms)."""
     which = [rule.note.partition(",")[0]] if rule.note.startswith("p99") else []
     limit = f"(limit {rule.written(rule.limit)})"

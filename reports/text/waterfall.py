@@ -25,7 +25,7 @@ WHOLE_MS = 1_000.0
 
 
 @dataclass(frozen=True)
-class Row:
+class WaterfallRow:
     """One or more messages of one name.
 
     `at_ms`, `until_ms`: of the first and of the last. `since_ms`: when the wait for the first began, None where nobody
@@ -49,27 +49,27 @@ class Row:
         return f"{times}, {_sizes(self)}" if self.largest else times
 
 
-def _sizes(row: Row) -> str:
+def _sizes(row: WaterfallRow) -> str:
     if row.smallest == row.largest:
         return f"{count(row.largest)} B"
     return f"{count(row.smallest)}–{count(row.largest)} B"
 
 
-def message(at_ms: float, way: Way, name: str, audio_bytes: int = 0, style: str = "") -> Row:
+def message(at_ms: float, way: Way, name: str, audio_bytes: int = 0, style: str = "") -> WaterfallRow:
     """The row of a single message."""
-    return Row(at_ms, way, name, at_ms, smallest=audio_bytes, largest=audio_bytes, style=style)
+    return WaterfallRow(at_ms, way, name, at_ms, smallest=audio_bytes, largest=audio_bytes, style=style)
 
 
-def folded(rows: Iterable[tuple[object, Row]]) -> list[Row]:
+def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
     """Rows with one key become one, at the place of the first; a key of None stands for itself."""
-    gathered: dict[object, Row] = {}
+    gathered: dict[object, WaterfallRow] = {}
     for number, (key, row) in enumerate(rows):
         place = ("alone", number) if key is None else key
         gathered[place] = _joined(gathered[place], row) if place in gathered else row
     return list(gathered.values())
 
 
-def _joined(first: Row, row: Row) -> Row:
+def _joined(first: WaterfallRow, row: WaterfallRow) -> WaterfallRow:
     return replace(
         first,
         until_ms=row.until_ms,
@@ -79,7 +79,7 @@ def _joined(first: Row, row: Row) -> Row:
     )
 
 
-def waterfall(rows: Sequence[Row], width: int, *, colour: bool = False) -> list[str]:
+def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False) -> list[str]:
     """The rows by their time, in lines of at most `width` columns; one that is cut ends in `…`."""
     if not rows:
         return []
@@ -118,7 +118,7 @@ class _Scale:
         share = (ms - self.begin) / (self.end - self.begin) if self.end > self.begin else 0.0
         return round(min(max(share, 0.0), 1.0) * (self.columns - 1))
 
-    def bar(self, row: Row) -> str:
+    def bar(self, row: WaterfallRow) -> str:
         cells = [" "] * self.columns
         cells[self.place(0.0)] = "│"
         first, last = self.place(row.at_ms), self.place(row.until_ms)

@@ -10,7 +10,7 @@ import numpy as np
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
 from reports.statistics.quantiles import quantile
-from reports.summary.arms import Difference
+from reports.summary.arms import ArmsQuantile
 from reports.summary.money import Cost, Money
 from reports.summary.quota import Quota
 from reports.summary.summary import Summary
@@ -59,7 +59,7 @@ def against(summary: Summary) -> list[str]:
     return [f"{found[0].targets[1]} against {found[0].targets[0]}: {'; '.join(told)}"] if told else []
 
 
-def _apart(one: Difference) -> list[str]:
+def _apart(one: ArmsQuantile) -> list[str]:
     return [f"{name} {change(ratio)}" for name, ratio in zip(one.targets[1:], one.ratios[1:], strict=True)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from reports.numbers import count, listed, plural, together, usd
-from reports.summary.summary import HEARD, Answer, Summary
+from reports.summary.summary import HEARD, CallerWait, Summary
 from reports.summary.verdict import taken_by_warm_up
 from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import failings, words
@@ -31,7 +31,7 @@ def headline(summary: Summary) -> str:
     return " ".join([*said, *(f"{lack}." for lack in (*_without_median(begun), *failings.lacking(summary)))])
 
 
-def _answered(summary: Summary, begun: list[Answer], *, several: bool) -> str:
+def _answered(summary: Summary, begun: list[CallerWait], *, several: bool) -> str:
     """The sentence of the turns that count from one origin; of several origins it is short, for the table says more."""
     told, named = [answer for answer in begun if answer.figures.at(0.5).published], len(summary.targets) > 1
     if told:
@@ -40,14 +40,14 @@ def _answered(summary: Summary, begun: list[Answer], *, several: bool) -> str:
     return _untold(begun, STARTED_BY[begun[0].origin] if several else "turns", f" on {listed(where)}" if where else "")
 
 
-def _without_median(begun: list[Answer]) -> list[str]:
+def _without_median(begun: list[CallerWait]) -> list[str]:
     """On b 27 of 30 turns failed: too many for a median. Of the targets that have none where another has one."""
     told = {answer.target for answer in begun if answer.figures.at(0.5).published}
     lacking = dict.fromkeys(answer.target for answer in begun if told and answer.target not in told)
     return [f"On {name} {_no_median([a for a in begun if a.target == name])}" for name in lacking]
 
 
-def _no_median(mine: list[Answer]) -> str:
+def _no_median(mine: list[CallerWait]) -> str:
     """27 of 30 turns failed: too many for a median; 12 turns of 3 sessions are too few for a median (1 failed)."""
     unmet, wanted = sum(answer.unmet for answer in mine), sum(answer.wanted for answer in mine)
     if any(answer.figures.at(0.5).status in ("failed share", "open") for answer in mine):
@@ -67,7 +67,7 @@ def _no_turns(summary: Summary) -> str:
     return f"No turn was begun: {plural(sessions, 'session')} ended as {listed(ends)}."
 
 
-def _waits(told: list[Answer], named: bool, *beside: float) -> str:
+def _waits(told: list[CallerWait], named: bool, *beside: float) -> str:
     """The medians, by target where the run has several; in a unit that suits the values said beside them as well."""
     shown = _ends(told)
     times = together(*map(_median, shown), *beside)
@@ -75,7 +75,7 @@ def _waits(told: list[Answer], named: bool, *beside: float) -> str:
     return WAITS[told[0].origin].format(_spread(medians, len(told)), words.KINDS[told[0].figures.measure])
 
 
-def _waits_and_tail(told: list[Answer], named: bool) -> str:
+def _waits_and_tail(told: list[CallerWait], named: bool) -> str:
     """The medians with p95; where it may not be told the slowest turn, if the run has one target."""
     shown = _ends(told)
     medians = [_median(answer) for answer in shown]
@@ -93,7 +93,7 @@ def _waits_and_tail(told: list[Answer], named: bool) -> str:
     return f"{_waits(told, named, slowest)}; the slowest {which} took {took}."
 
 
-def _ends(told: list[Answer]) -> list[Answer]:
+def _ends(told: list[CallerWait]) -> list[CallerWait]:
     """Up to three answers; of more the fastest and the slowest."""
     return told if len(told) <= 3 else [min(told, key=_median), max(told, key=_median)]
 
@@ -115,18 +115,18 @@ def heard(summary: Summary) -> str:
     return f"{waited} (median {HEARD}, {summary.setup.player})."
 
 
-def _whose(answer: Answer, summary: Summary) -> str:
+def _whose(answer: CallerWait, summary: Summary) -> str:
     """on direct, in VAD turns: as much as tells it from the others."""
     kind = answer.label.removeprefix(answer.target).removeprefix(" · ")
     on = f" on {answer.target}" if len(summary.targets) > 1 else ""
     return f"{on} in {kind}" if kind else on
 
 
-def _median(answer: Answer) -> float:
+def _median(answer: CallerWait) -> float:
     return answer.figures.at(0.5).value
 
 
-def _untold(begun: list[Answer], noun: str, where: str) -> str:
+def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
     """Why there is no median, and what there is."""
     turns, failed = sum(a.figures.n for a in begun), sum(a.figures.failed for a in begun)
     if failed and failed == turns:
@@ -166,7 +166,7 @@ def _counted(summary: Summary) -> list[str]:
     return [*failings.lacking(summary), f"{plural(sum(found.begun), 'turn')}, {failed} failed"]
 
 
-def _alone(answer: Answer) -> list[str]:
+def _alone(answer: CallerWait) -> list[str]:
     """ttfa p50 482 ms, p95 902 ms: what may be published of it."""
     told = [estimate for p in (0.5, 0.95) if (estimate := answer.figures.at(p)).published]
     times = together(*(estimate.value for estimate in told)) if told else []
@@ -192,5 +192,5 @@ def _tails(summary: Summary) -> list[str]:
     return said
 
 
-def _tail(answer: Answer) -> float:
+def _tail(answer: CallerWait) -> float:
     return answer.figures.at(0.95).value

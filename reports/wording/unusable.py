@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.numbers import listed
-from reports.summary.verdict import Rule, Verdict, taken_by_warm_up
+from reports.summary.verdict import RuleResult, RunVerdict, taken_by_warm_up
 from reports.wording.words import rule_said
 
 LEAD = "Do not use these figures"
@@ -30,7 +30,7 @@ class Cause:
         return " ".join(filter(None, (f"{self.text.rstrip('.')}.", remedies([self]))))
 
 
-def of_run(verdict: Verdict, document: Mapping[str, Any], folder: Path, whose: str = RUN) -> tuple[Cause, ...]:
+def of_run(verdict: RunVerdict, document: Mapping[str, Any], folder: Path, whose: str = RUN) -> tuple[Cause, ...]:
     """Why a run's figures may not be used, a cause for each broken rule; none of a valid one. `whose`: its name."""
     if verdict.valid:
         return ()
@@ -40,7 +40,7 @@ def of_run(verdict: Verdict, document: Mapping[str, Any], folder: Path, whose: s
     return tuple(broken) or (Cause(f"{whose} is {verdict.word}: {verdict.reason}", "", folder),)
 
 
-def _rule(rule: Rule) -> str:
+def _rule(rule: RuleResult) -> str:
     """rule (c), audio chunks were sent late: send_lag was 14.2 ms, the limit is 10 ms (p99, a tenth of a chunk)."""
     note = f" ({rule.note})" if rule.note else ""
     named = f"rule ({rule.rule}), " if rule.rule else ""

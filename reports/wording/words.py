@@ -12,8 +12,8 @@ from reports.summary.counts import Counts
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
 from reports.summary.segments import Breakdown
-from reports.summary.summary import HEARD, READ, Answer, Summary
-from reports.summary.verdict import Rule
+from reports.summary.summary import HEARD, READ, CallerWait, Summary
+from reports.summary.verdict import RuleResult
 from reports.turns import ORIGINS
 
 CAUSES = {
@@ -85,7 +85,7 @@ def answer_cell(figures: Figures, p: float) -> Cell:
     return Cell(shown.figure, f"open: {plural(figures.failed, 'failure')}") if estimate.status == "open" else shown
 
 
-def failures(answer: Answer) -> Cell:
+def failures(answer: CallerWait) -> Cell:
     """The share of the turns wanted that failed or were never begun, and their numbers: `52.9 %`, `45 of 85`."""
     return Cell(percent(answer.unmet, answer.wanted), f"{count(answer.unmet)} of {count(answer.wanted)}")
 
@@ -110,24 +110,24 @@ def cause(summary: Summary) -> str:
     )
 
 
-def rule_said(rule: Rule) -> str:
+def rule_said(rule: RuleResult) -> str:
     """audio chunks were sent late: what it means that the rule is broken."""
     return CAUSES.get(rule.measure, (rule.name, ""))[0]
 
 
-def rule_line(rule: Rule) -> str:
+def rule_line(rule: RuleResult) -> str:
     """Rule (c) failed: audio chunks were sent late."""
     said = rule_said(rule)
     return f"Rule ({rule.rule}) failed: {said}." if rule.rule else f"Failed: {said}."
 
 
-def rule_figure(rule: Rule) -> str:
+def rule_figure(rule: RuleResult) -> str:
     """send_lag was 14.2 ms; the limit is 10 ms (p99, a tenth of a chunk)."""
     note = f" ({rule.note})" if rule.note else ""
     return f"{rule.measure} was {rule.written(rule.figure)}; the limit is {rule.written(rule.limit)}{note}."
 
 
-def remedy(rule: Rule) -> str:
+def remedy(rule: RuleResult) -> str:
     """What to do, as a sentence; empty where the rule has no advice."""
     return f"{rule.remedy.rstrip('. ')}." if rule.remedy else ""
 
@@ -139,7 +139,7 @@ def lasted(summary: Summary) -> str:
     return f"{span(window.measured_s)} measured{after}"
 
 
-def caption(answers: list[Answer], summary: Summary) -> str:
+def caption(answers: list[CallerWait], summary: Summary) -> str:
     """What a table of answers is of."""
     measure = answers[0].figures.measure
     if measure == HEARD:
@@ -148,7 +148,7 @@ def caption(answers: list[Answer], summary: Summary) -> str:
     return f"Time from {ORIGINS[answers[0].origin]} to {first}"
 
 
-def tables(summary: Summary) -> list[list[Answer]]:
+def tables(summary: Summary) -> list[list[CallerWait]]:
     """The answers, those that count from one instant together: first deltas, transcripts; what callers hear is last."""
     every = [
         [answer for answer in told if answer.origin == origin]

@@ -16,7 +16,7 @@ from reports.blocks import Figure
 from reports.page.over_time import bin_length
 from reports.page.sections import time
 from reports.statistics.quantiles import quantile
-from reports.summary.stretch import Course, courses, slowest
+from reports.summary.stretch import PoolCourse, courses, slowest
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -32,7 +32,7 @@ SHAPES = {
 
 
 def course(seed: int, drift: Callable[[Floats], Floats] = np.ones_like, *, sessions: int, turns: int, gap_s: float,
-           between: float, label: str = "sim") -> Course:  # fmt: skip
+           between: float, label: str = "sim") -> PoolCourse:  # fmt: skip
     """A run whose waits are lognormal within and between sessions, times what the instant makes of them."""
     rng = np.random.default_rng(seed)
     session = np.repeat(np.arange(sessions), turns)
@@ -40,15 +40,15 @@ def course(seed: int, drift: Callable[[Floats], Floats] = np.ones_like, *, sessi
     level = rng.normal(0, between, sessions)[session]
     waits_ms = 600 * np.exp(level + rng.normal(0, 0.34, session.size)) * drift(at_s)
     order = np.argsort(waits_ms)
-    return Course(label, quantile(waits_ms[order], 0.5), waits_ms[order], session[order], at_s[order])
+    return PoolCourse(label, quantile(waits_ms[order], 0.5), waits_ms[order], session[order], at_s[order])
 
 
-def bin_of(one: Course) -> float:
+def bin_of(one: PoolCourse) -> float:
     """As the figure of the run over time has it."""
     return bin_length(float(one.at_s.max()), one.values.size)
 
 
-def largest_ratio(one: Course) -> float:
+def largest_ratio(one: PoolCourse) -> float:
     """Of any stretch with ten turns: what a caption would say that asks for no interval."""
     place = one.at_s // bin_of(one)
     counted = [np.median(one.values[place == at]) for at in np.unique(place) if (place == at).sum() >= 10]
@@ -96,7 +96,7 @@ def test_failed_turns_make_no_stretch_endless() -> None:
     one = course(1, slow_minutes, **SHAPES["short sessions"])
     failed = np.where(slow_minutes(one.at_s) > 1, np.inf, one.values)
     order = np.argsort(failed, kind="stable")
-    found = slowest([Course("sim", one.median, failed[order], one.sessions[order], one.at_s[order])], bin_of(one))
+    found = slowest([PoolCourse("sim", one.median, failed[order], one.sessions[order], one.at_s[order])], bin_of(one))
 
     assert found is None or np.isfinite(found.p50)
 

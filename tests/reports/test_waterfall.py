@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.text.waterfall import Row, folded, message, waterfall
+from reports.text.waterfall import WaterfallRow, folded, message, waterfall
 
 BARS = "│●█░"
 ROWS = st.builds(
-    lambda at_ms, lasts_ms, since_ms, name, count, size: Row(
+    lambda at_ms, lasts_ms, since_ms, name, count, size: WaterfallRow(
         at_ms, "←", name, at_ms + lasts_ms * (count > 1), since_ms, count, size, size * 2
     ),
     st.floats(-5_000, 60_000),
@@ -25,7 +25,7 @@ ROWS = st.builds(
 def test_rows_stand_in_the_order_of_time_with_what_they_are() -> None:
     rows = [
         message(12.4, "←", "response.created"),
-        Row(31.0, "←", "audio delta", 61.0, since_ms=12.4, count=11, smallest=4_800, largest=28_800),
+        WaterfallRow(31.0, "←", "audio delta", 61.0, since_ms=12.4, count=11, smallest=4_800, largest=28_800),
         message(0.0, "→", "response.create"),
         message(50.0, "♪", "first audible sample"),
     ]
@@ -96,7 +96,7 @@ def test_colour_is_there_only_where_it_is_wanted() -> None:
 
 
 @given(rows=st.lists(ROWS, min_size=1, max_size=30), width=st.integers(60, 100))
-def test_every_row_has_one_line_that_fits_and_a_bar(rows: list[Row], width: int) -> None:
+def test_every_row_has_one_line_that_fits_and_a_bar(rows: list[WaterfallRow], width: int) -> None:
     lines = waterfall(rows, width)
 
     assert len(lines) == len(rows)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.compare import forest, forest_rows
-from reports.compare.forest_rows import Panel, Row, panels
+from reports.compare.forest_rows import ForestPanel, ForestRow, panels
 from reports.finding import Arm, Finding
 from reports.page.svg import WIDE
 from reports.statistics.differences import Margin
@@ -21,15 +21,15 @@ from tests.reports.compare.invented import comparison, finding, findings, points
 NBSP = "\u00a0"
 
 
-def rows(*found: Finding) -> list[Row]:
+def rows(*found: Finding) -> list[ForestRow]:
     return [forest_rows.row(one, 1, paired=True) for one in found]
 
 
-def panel(*found: Finding) -> Panel:
-    return Panel(forest_rows.axis_of(found[0].question), tuple(rows(*found)))
+def panel(*found: Finding) -> ForestPanel:
+    return ForestPanel(forest_rows.axis_of(found[0].question), tuple(rows(*found)))
 
 
-def drawn(found: Panel) -> ET.Element:
+def drawn(found: ForestPanel) -> ET.Element:
     return ET.fromstring(forest.forest(found).svg())
 
 
