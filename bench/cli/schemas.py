@@ -24,7 +24,7 @@ from reports.looks.document import DecisionDocument
 from reports.schemas.document import schema_of
 from reports.schemas.run import run_schema
 from reports.schemas.shapes import COUNT, FLAG, NUMBER, TEXT, WHOLE, Schema, document, each, many, maybe, one_of, record
-from reports.schemas.summary import summary_schema
+from reports.schemas.summary import SummaryDocument
 from reports.sizing.document import SizeDocument
 
 REPORTS = Path(reports.__file__).parent
@@ -36,7 +36,7 @@ def schemas() -> dict[str, Schema]:
     """Every schema by its name; it stands in `<name>.schema.json`."""
     return {
         "run": run_schema(),
-        "summary": summary_schema(),
+        "summary": schema_of(SummaryDocument, "summary", "summary.json of a run folder of Realtime Bench"),
         "event-log": document(
             "event-log", "A line of an event log of Realtime Bench", event_log_line()
         ),

@@ -1,189 +1,453 @@
-"""summary.json, as `reports.text.document` writes it."""
+"""What stands in summary.json. Times are in ms, rates in B/s, sums of segments in ns, money in USD."""
 
 from __future__ import annotations
 
-from reports.schemas.run import INEXACT, PRICES, RULE
-from reports.schemas.shapes import (
-    ANYTHING,
-    COUNT,
-    FLAG,
-    NUMBER,
-    TEXT,
-    WHOLE,
-    Schema,
-    by_name,
-    document,
-    each,
-    many,
-    maybe,
-    one_of,
-    record,
-    said,
-)
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, field
+
+from bench.money import Prices
+from reports.schemas.document import Count, Figure, Known, Number, Record, Version, about
 
 SUMMARY_VERSION = 3
-SOME = maybe(NUMBER)
-NAME = maybe(TEXT)
-QUANTILE = said(
-    record(
-        {
-            **each(("value", "low", "high", "deff", "successes"), SOME),
-            **each(("censored", "published"), FLAG),
-            "status": one_of("published", "failed share", "too few turns", "too few sessions", "open"),
-            "needs": maybe(COUNT),
-        }
-    ),
-    "null where it is not published, or lies among failed turns (censored); what is not published must not be compared",
-)
-FIGURES = {
-    **each(("measure", "unit", "target", "step"), TEXT),
-    "origin": maybe(one_of("requested", "speech_end")),
-    **each(("n", "failed", "censored"), COUNT),
-    **each(("p50", "p90", "p95", "p99"), {"$ref": "#/$defs/quantile"}),
-    **each(("min", "max"), SOME),
-}
-LATER = {"inexact": said(NAME, "why the figure is not exact in this run; null where it is")}
-ANSWER = record(each(("turns", "sessions", "turns_failed", "lost_turns", "turns_wanted"), COUNT) | FIGURES, LATER)
-DISTRIBUTION = record(
-    {
-        **each(("measure", "unit", "target", "step"), TEXT),
-        **each(("n", "out_of_range", "negative"), COUNT),
-        **each(("p50", "p90", "p95", "p99", "max"), SOME),
-    }
-)
-SEGMENTS = {
-    **each(("target", "step"), TEXT),
-    "turns": COUNT,
-    "total_ns": WHOLE,
-    "mean_ms": SOME,
-    "segments": many(record(each(("from", "to", "name"), TEXT) | {"total_ns": WHOLE, "mean_ms": SOME})),
-}
-WHOSE = {"measure": TEXT, "origin": NAME, "target": TEXT}
-SPREAD = said(
-    record(WHOSE | each(("sigma", "icc", "deff50", "deff95"), SOME)),
-    "sigma: sd of the log of successful waits; icc: the share of its square between sessions; design effects",
-)
-DRIFT = said(
-    record(WHOSE | {"suspected": FLAG} | each(("ratio", "low", "high"), SOME)),
-    "median of the second half of the measured phase over that of the first, with its 99 % interval; null: open",
-)
-STOP = {
-    **each(("n", "failed"), COUNT),
-    "p50": record(each(("value", "low", "high"), SOME) | {"published": FLAG}),
-    "p95_ms": said(SOME, "null where fewer than four turns lie beyond it, or where it lies among failed turns"),
-}
-COUNTS = record(
-    {"target": TEXT}
-    | each(("replies", "stalled", "noticed", "early", "split", "splits", "watched", "resent", "with_resent"), COUNT)
-)
-THROUGHPUT = record(
-    {**each(("measure", "target"), TEXT), "total_bytes": COUNT, "mean_bytes_per_s": SOME}
-    | each(("per_second", "per_session"), {"$ref": "#/$defs/distribution"})
-)
-OUTCOMES = record(
-    {
-        **each(("turns", "sessions"), by_name(COUNT)),
-        "said": by_name(TEXT),
-        **each(("turns_begun", "turns_failed", "turns_censored", "lost_turns", "turns_wanted"), COUNT),
-        **each(("sessions_begun", "sessions_with_failure"), COUNT),
-        "failures": SOME,
-    }
-)
-TOKENS = by_name(COUNT)
-COST = record(
-    {
-        "target": TEXT,
-        **each(("usd", "usd_per_turn", "usd_per_session", "usd_per_minute", "stray_usd", "minutes"), SOME),
-        **each(("turns", "turns_priced", "turns_without_usage", "stray_sessions"), COUNT),
-        "models": many(
-            record({"model": TEXT, "turns": COUNT, "source": NAME, "tokens": TOKENS, "stray_tokens": TOKENS}
-                   | {"prices": maybe(PRICES)})
-        ),
-    }
-)  # fmt: skip
-MONEY = record(
-    {
-        **each(("usd", "stray_usd", "budget_usd"), SOME),
-        **each(("turns", "turns_priced", "turns_without_usage", "stray_sessions"), COUNT),
-        "models_without_price": many(TEXT),
-        "prices": record({"name": NAME, "as_of": NAME}),
-        "estimate_usd": maybe(many(NUMBER)),
-        "input_transcription_apart": FLAG,
-        "targets": many(COST),
-    }
-)
-LIMITS = record(
-    {
-        "target": TEXT,
-        **each(("throttled_turns", "throttled_sessions", "waits_asked"), COUNT),
-        **each(("wait_p50_s", "wait_max_s", "held_s"), SOME),
-        "least_remaining": by_name(SOME),
-    }
-)
-SLOW = record(
-    {
-        **each(("measure", "target", "step", "session"), TEXT),
-        **each(("origin", "service_session", "response", "request", "region", "event_log"), NAME),
-        "turn": COUNT,
-        "at_s": NUMBER,
-        **each(("value_ms", "ttfa_ms", "voice_to_voice_ms", "created_ms", "network_rtt_ms"), SOME),
-        "retransmits": maybe(COUNT),
-    }
-)
-SETUP = record(
-    {
-        **each(("jitter_buffers_ms", "vad_chunks_ms"), many(NUMBER)),
-        "packetisation": NAME,
-        "detections": many(by_name(ANYTHING)),
-    }
-)
-DIFFERENCE = record(
-    {"measure": TEXT, "origin": NAME, "p": NUMBER, "against": TEXT, "ratios": by_name(SOME)},
-)
-SUMMARY = {
-    "schema": {"const": SUMMARY_VERSION},
-    "definitions": said({"type": "integer", "minimum": 1}, "version of the measures' definitions"),
-    **each(("run_id", "scenario", "state"), NAME),
-    "labels": said(by_name(TEXT), "what --label says of the run"),
-    "simulated": FLAG,
-    "began_utc_ns": WHOLE,
-    **each(("length_s", "warmup_s"), SOME),
-    "verdict": record({"valid": maybe(FLAG), "reason": TEXT, "rules": many(RULE)}, {"inexact": many(INEXACT)}),
-    "targets": many(TEXT),
-    "main": said(TEXT, "the measure that a caller waits for"),
-    "mains": said(by_name(TEXT), "the same by what latency counts from"),
-    "setup": SETUP,
-    **each(("answers", "heard", "read"), many(ANSWER)),
-    **each(("turn_measures", "session_measures"), many(record(FIGURES, LATER))),
-    "segments": many(record(SEGMENTS)),
-    "segments_around": said(
-        many(record({"p": NUMBER} | SEGMENTS)), "of the turns around this percentile of voice_to_voice"
-    ),
-    "spread": many(SPREAD),
-    "drift": many(DRIFT),
-    "by_turn": many(record(WHOSE | {"turn": COUNT, "and_later": FLAG} | STOP)),
-    "by_age": said(
-        many(record(WHOSE | each(("from_s", "to_s"), NUMBER) | STOP)), "by the age of the session as the turn began"
-    ),
-    "counts": many(COUNTS),
-    **each(("event_measures", "harness"), many({"$ref": "#/$defs/distribution"})),
-    "throughput": many(THROUGHPUT),
-    "outcomes": by_name(OUTCOMES),
-    "arms": many(record({"target": TEXT}) | {"additionalProperties": NAME}),
-    "interleaving": maybe(
-        record(each(("arms", "pairs", "cut", "blocks", "unopened"), COUNT) | {"apart_ms": NUMBER})
-    ),
-    "differences": many(DIFFERENCE),
-    "money": MONEY,
-    "limits": many(LIMITS),
-    "incidents": many(record({"at_s": NUMBER, "worker": COUNT, "kind": TEXT, "text": TEXT})),
-    "incident_counts": by_name(COUNT),
-    "slowest": many(SLOW),
-    "notices": many(TEXT),
-}  # fmt: skip
 
 
-def summary_schema() -> Schema:
-    """summary.json."""
-    defs = {"$defs": {"quantile": QUANTILE, "distribution": DISTRIBUTION}}
-    return document("summary", "summary.json of a run folder of Realtime Bench", record(SUMMARY) | defs)
+class Median(Record):
+    """A median by turn number or age; null where it is not published."""
+
+    value: Figure
+    low: Figure
+    high: Figure
+    published: bool
+
+
+class Quantile(Record):
+    """Null where it is not published, or lies among failed turns (censored); an open end is null.
+
+    What is not published must not be compared.
+    """
+
+    value: Figure
+    low: Figure
+    high: Figure
+    deff: Figure
+    censored: bool
+    published: bool
+    status: Literal["published", "failed share", "too few turns", "too few sessions", "open"]
+    needs: Count | None
+    successes: Figure
+
+
+class Distribution(Record):
+    """A measure from its histogram."""
+
+    measure: str
+    unit: str
+    target: str
+    step: str
+    n: Count
+    p50: Figure
+    p90: Figure
+    p95: Figure
+    p99: Figure
+    high: Figure = field(name="max")
+    out_of_range: Count
+    negative: Count
+
+
+Origin = Annotated[
+    Literal["requested", "speech_end"] | None, about("what the turns count from, where the measure tells it apart")
+]
+Why = Annotated[Known | None, about("why the figure is not exact in this run; null where it is")]
+Present = Annotated[Figure, Meta(extra_json_schema={"type": "number"})]
+"""A figure that there always is."""
+Tail = Annotated[Figure, about("null where fewer than four turns lie beyond it, or where it lies among failed turns")]
+
+
+class Figures(Record):
+    """A measure of a target and step."""
+
+    measure: str
+    unit: str
+    target: str
+    origin: Origin
+    step: str
+    n: Count
+    failed: Count
+    censored: Count
+    p50: Quantile
+    p90: Quantile
+    p95: Quantile
+    p99: Quantile
+    low: Figure = field(name="min")
+    high: Figure = field(name="max")
+    inexact: Why = None
+
+
+class Answer(Record):
+    """What callers of one target wait for, by a measure that counts from one instant: its turns and its figures."""
+
+    target: str
+    turns: Count
+    sessions: Count
+    turns_failed: Count
+    lost_turns: Count
+    turns_wanted: Count
+    measure: str
+    unit: str
+    origin: Origin
+    step: str
+    n: Count
+    failed: Count
+    censored: Count
+    p50: Quantile
+    p90: Quantile
+    p95: Quantile
+    p99: Quantile
+    low: Figure = field(name="min")
+    high: Figure = field(name="max")
+    inexact: Why = None
+
+
+class Segment(Record):
+    """From one instant to the next."""
+
+    begin: str = field(name="from")
+    end: str = field(name="to")
+    name: str
+    total_ns: int
+    mean_ms: Figure
+
+
+class Breakdown(Record):
+    """The segments of turns in which the same instants happened: sums add up exactly."""
+
+    target: str
+    step: str
+    turns: Count
+    total_ns: int
+    mean_ms: Figure
+    segments: list[Segment]
+
+
+class Band(Record):
+    """The same of the turns around a percentile of voice_to_voice."""
+
+    p: float
+    target: str
+    step: str
+    turns: Count
+    total_ns: int
+    mean_ms: Figure
+    segments: list[Segment]
+
+
+class Wait(Record):
+    """The main measure of one origin and target."""
+
+    measure: str
+    origin: Known
+    target: str
+
+
+class Spread(Wait):
+    """sigma: sd of the log of successful waits; icc: the share of its square between sessions; design effects."""
+
+    sigma: Figure
+    icc: Figure
+    deff50: Figure
+    deff95: Figure
+
+
+class Drift(Wait):
+    """Median of the second half of the measured phase over that of the first, with its 99 % interval; null: open."""
+
+    suspected: bool
+    ratio: Figure
+    low: Figure
+    high: Figure
+
+
+class ByTurn(Wait):
+    """The turns of one number in their session, or of that and later ones."""
+
+    turn: Count
+    and_later: bool
+    n: Count
+    failed: Count
+    p50: Median
+    tail: Tail = field(name="p95_ms")
+
+
+class ByAge(Wait):
+    """The turns that began at one age of their session."""
+
+    from_s: Present
+    to_s: Present
+    n: Count
+    failed: Count
+    p50: Median
+    tail: Tail = field(name="p95_ms")
+
+
+class Counts(Record):
+    """What is counted beside the measures of replies and of the network."""
+
+    target: str
+    replies: Count
+    stalled: Count
+    noticed: Count
+    early: Count
+    split: Count
+    splits: Count
+    watched: Count
+    resent: Count
+    with_resent: Count
+
+
+class Throughput(Record):
+    """Bytes one way."""
+
+    measure: str
+    target: str
+    total_bytes: Count
+    mean_bytes_per_s: Figure
+    per_second: Distribution
+    per_session: Distribution
+
+
+class Outcomes(Record):
+    """How the turns and sessions of one target ended."""
+
+    turns: dict[str, Count]
+    sessions: dict[str, Count]
+    said: dict[str, str]
+    turns_begun: Count
+    turns_failed: Count
+    turns_censored: Count
+    lost_turns: Count
+    turns_wanted: Count
+    failures: Figure
+    sessions_begun: Count
+    sessions_with_failure: Count
+
+
+class Arm(Record, kw_only=True):
+    """What a target was."""
+
+    target: str
+    address: Known | None = None
+    dialect: Known | None = None
+    model: Known | None = None
+    region: Known | None = None
+    sign_in: Known | None = None
+    proxy: Known | None = None
+    compression: Known | None = None
+    voice: Known | None = None
+    turn_detection: Known | None = None
+    settings_of_its_own: Known | None = None
+
+
+class Interleaving(Record):
+    """Sessions of all arms that began together."""
+
+    arms: Count
+    pairs: Count
+    cut: Count
+    blocks: Count
+    unopened: Count
+    apart_ms: float
+
+
+class Difference(Record):
+    """A published quantile of several arms, as multiples of the first one's."""
+
+    measure: str
+    origin: Known
+    p: float
+    against: str
+    ratios: dict[str, Figure]
+
+
+class Charge(Record):
+    """The tokens of one model, and their prices."""
+
+    model: str
+    turns: Count
+    source: Known
+    tokens: dict[str, Count]
+    stray: dict[str, Count] = field(name="stray_tokens")
+    prices: Prices | None
+
+
+class Cost(Record):
+    """What one target's sessions cost."""
+
+    target: str
+    usd: Figure
+    per_turn: Figure = field(name="usd_per_turn")
+    per_session: Figure = field(name="usd_per_session")
+    per_minute: Figure = field(name="usd_per_minute")
+    turns: Count
+    priced: Count = field(name="turns_priced")
+    silent: Count = field(name="turns_without_usage")
+    stray_usd: Figure
+    stray_sessions: Count
+    minutes: Figure
+    charges: list[Charge] = field(name="models")
+
+
+class PriceTable(Record):
+    """The prices that the run went by."""
+
+    table: Known = field(name="name")
+    as_of: Known
+
+
+class Money(Record):
+    """What the run cost; null where nothing has a price."""
+
+    usd: Figure
+    turns: Count
+    priced: Count = field(name="turns_priced")
+    silent: Count = field(name="turns_without_usage")
+    stray_usd: Figure
+    stray_sessions: Count
+    unpriced: list[str] = field(name="models_without_price")
+    prices: PriceTable
+    budget_usd: float | None
+    estimate_usd: list[float] | None
+    transcribed: bool = field(name="input_transcription_apart")
+    costs: list[Cost] = field(name="targets")
+
+
+class Limits(Record):
+    """What the service limited, and what remained of each limit at least, as a share."""
+
+    target: str
+    turns: Count = field(name="throttled_turns")
+    sessions: Count = field(name="throttled_sessions")
+    waits_asked: Count
+    wait_p50_s: Figure
+    wait_max_s: Figure
+    held_s: Figure
+    least_remaining: dict[str, Figure]
+
+
+class Incident(Record):
+    """What happened beside the measuring; `at_s` after the run began."""
+
+    at_s: float
+    worker: Count
+    kind: str
+    text: str
+
+
+class Slow(Record):
+    """One of the slowest turns, with the names by which the service and the network know it."""
+
+    measure: str
+    origin: Known
+    target: str
+    step: str
+    turn: Count
+    at_s: float
+    retransmits: Count | None
+    session: str
+    service_session: Known
+    response: Known
+    request: Known
+    region: Known
+    event_log: Known
+    value: Figure = field(name="value_ms")
+    ttfa: Figure = field(name="ttfa_ms")
+    voice_to_voice: Figure = field(name="voice_to_voice_ms")
+    created: Figure = field(name="created_ms")
+    network_rtt: Figure = field(name="network_rtt_ms")
+
+
+class Setup(Record):
+    """Settings of the run's scripts that figures depend on."""
+
+    jitter_buffers_ms: list[float]
+    vad_chunks_ms: list[float]
+    packetisation: Known
+    detections: list[dict[str, Any]]
+
+
+class Rule(Record):
+    """A rule of validity; null: it did not apply, or had no data."""
+
+    rule: str
+    name: str
+    measure: str
+    figure: Figure | None
+    limit: Figure | None
+    unit: str
+    passed: bool | None
+    note: str
+    remedy: str
+
+
+class Inexact(Record):
+    """A measure that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end."""
+
+    target: str
+    measure: str
+    figure: float | None
+    limit: float
+    unit: str
+
+
+class Verdict(Record):
+    """Whether the figures may be used; null: not judged."""
+
+    valid: bool | None
+    reason: str
+    rules: list[Rule]
+    inexact: list[Inexact] = field(default_factory=list)
+
+
+class SummaryDocument(Record):
+    """What is said of a run."""
+
+    schema: Literal[3]
+    definitions: Version
+    run_id: str | None
+    scenario: str | None
+    labels: Annotated[dict[str, str], about("what --label says of the run")]
+    simulated: bool
+    state: str | None
+    began_utc_ns: int
+    length_s: Number
+    warmup_s: Number
+    verdict: Verdict
+    targets: list[str]
+    main: Annotated[str, about("the measure that a caller waits for")]
+    mains: Annotated[dict[str, str], about("the same by what latency counts from")]
+    setup: Setup
+    answers: list[Answer]
+    heard: list[Answer]
+    read: list[Answer]
+    turn_measures: list[Figures]
+    segments: list[Breakdown]
+    segments_around: Annotated[list[Band], about("of the turns around this percentile of voice_to_voice")]
+    spread: list[Spread]
+    drift: list[Drift]
+    by_turn: list[ByTurn]
+    by_age: Annotated[list[ByAge], about("by the age of the session as the turn began")]
+    counts: list[Counts]
+    session_measures: list[Figures]
+    events: list[Distribution] = field(name="event_measures")
+    harness: list[Distribution]
+    throughput: list[Throughput]
+    outcomes: dict[str, Outcomes]
+    arms: list[Arm]
+    interleaving: Interleaving | None
+    differences: list[Difference]
+    money: Money
+    limits: list[Limits]
+    incidents: list[Incident]
+    incident_counts: dict[str, Count]
+    slowest: list[Slow]
+    notices: list[str]

@@ -1,0 +1,120 @@
+"""Documents for programs: what a type makes is as its schema says, whatever the numbers are."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from msgspec import inspect
+
+from bench.cli.schemas import schemas
+from reports.compare.document import CompareDocument
+from reports.gate.document import CheckDocument
+from reports.looks.document import DecisionDocument
+from reports.schemas.document import Figure, Known, Number, Record, Values, data_of
+from reports.schemas.summary import Arm, SummaryDocument
+from reports.sizing.document import SizeDocument
+from reports.summary.arms import FACTS
+
+KINDS: dict[str, type[Record]] = {
+    "summary": SummaryDocument,
+    "compare": CompareDocument,
+    "decision": DecisionDocument,
+    "size": SizeDocument,
+    "check": CheckDocument,
+}
+SCHEMAS = schemas()
+
+
+class Row(Record):
+    """A row."""
+
+    number: Number
+    figure: Figure
+    name: Known
+    sessions: int = msgspec.field(name="of_sessions")
+
+
+def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
+    """Objects that a document of this type may be made from; its numbers may be NaN, infinite, or numpy's."""
+    match kind:
+        case inspect.Metadata(extra_json_schema={"type": "number"}):
+            return st.floats(allow_nan=False, allow_infinity=False, width=32)
+        case inspect.Metadata():
+            return values_of(kind.type)
+        case inspect.CustomType():
+            return st.text(max_size=3) if issubclass(kind.cls, str) else st.floats() | st.floats().map(np.float64)
+        case inspect.FloatType():
+            return st.floats(0.01, 0.49)
+        case inspect.IntType():
+            return st.integers(1, 2**40)
+        case inspect.StrType():
+            return st.text(max_size=3)
+        case inspect.BoolType():
+            return st.booleans()
+        case inspect.NoneType():
+            return st.none()
+        case inspect.AnyType():
+            return st.text(max_size=3) | st.booleans()
+        case inspect.LiteralType():
+            return st.sampled_from(kind.values)
+        case inspect.UnionType():
+            return st.one_of([values_of(part) for part in kind.types])
+        case inspect.ListType() | inspect.VarTupleType():
+            return st.lists(values_of(kind.item_type), min_size=kind.min_length or 0, max_size=2)
+        case inspect.TupleType():
+            return st.tuples(*map(values_of, kind.item_types))
+        case inspect.DictType():
+            return st.dictionaries(values_of(kind.key_type), values_of(kind.value_type), max_size=2)
+        case inspect.StructType():
+            return st.builds(SimpleNamespace, **{field.name: values_of(field.type) for field in kind.fields})
+        case inspect.DataclassType():
+            return st.builds(kind.cls, **{field.name: values_of(field.type) for field in kind.fields})
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=10, phases=[Phase.reuse, Phase.generate])  # the shrinking of so large a document takes minutes
+@given(data=st.data())
+def test_what_a_type_makes_is_as_its_schema_says(name: str, data: st.DataObject) -> None:
+    kind = KINDS[name]
+    document = data_of(kind, data.draw(values_of(inspect.type_info(kind))))
+
+    assert [error.json_path for error in Draft202012Validator(SCHEMAS[name]).iter_errors(document)] == []
+    assert [*document] == [field.encode_name for field in msgspec.structs.fields(kind)]
+
+
+@given(st.floats(width=32))
+def test_a_number_that_does_not_exist_is_null(value: float) -> None:
+    row = data_of(Row, Values(number=value, figure=value, name="", sessions=1))
+
+    assert row["number"] == (value if math.isfinite(value) else None)
+    assert row["figure"] == (float(f"{value:.6g}") if math.isfinite(value) else None)
+    assert row["name"] is None
+
+
+def test_values_come_from_what_is_given_else_from_the_first_object_that_has_them() -> None:
+    first, second = SimpleNamespace(number=1.0, name="first"), SimpleNamespace(number=2.0, figure=1 / 3, sessions=4)
+    row = data_of(Row, Values(first, second, name="given"))
+
+    assert row == {"number": 1.0, "figure": 0.333333, "name": "given", "of_sessions": 4}
+
+
+def test_a_value_that_is_missing_or_of_another_type_is_told_with_its_place() -> None:
+    with pytest.raises(msgspec.ValidationError, match="missing required field `figure`"):
+        data_of(Row, Values(number=1.0))
+    with pytest.raises(msgspec.ValidationError, match=r"Expected `int`, got `str` - at `\$\.sessions`"):
+        data_of(Row, Values(number=1.0, figure=1.0, name="", sessions="4"))
+
+
+def test_every_fact_of_an_arm_has_its_key_in_the_summary() -> None:
+    keys = {field.name for field in msgspec.structs.fields(Arm)}
+
+    assert keys == {"target", *(fact.replace(" ", "_").replace("-", "_") for fact in FACTS)}
