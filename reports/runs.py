@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -26,6 +27,7 @@ from bench.outcomes import outcome_class
 from bench.plain import printable, shortened
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
+from bench.run.document import RunDocument
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import MEASURED, Histograms
 from bench.run.measured import origin_ns, values_ns
@@ -34,7 +36,6 @@ from bench.run.row_histograms import all_histograms
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.exactness import Inexact, inexact_of
 from reports.schemas.fit import misfit
-from reports.schemas.run import run_schema
 
 REPEATING = frozenset(
     (
@@ -68,7 +69,7 @@ REPORTED = (
 )
 """Columns of a turn that a report needs, beside those of its measures."""
 
-RUN = run_schema()
+RUN = msgspec.json.schema(RunDocument)
 TOGETHER = 8
 """So many columns of a million turns are read at once."""
 DTYPES = {

@@ -41,8 +41,9 @@ FLOORS = (
 
 REPORTS_MAY_USE = {
     "bench.errors", "bench.limits", "bench.measures", "bench.money", "bench.outcomes", "bench.plain", "bench.units",
-    "bench.yaml_file", "bench.run.folder", "bench.run.part", "bench.run.disk", "bench.run.histograms",
-    "bench.run.measured", "bench.run.row_histograms", "bench.run.evidence", "bench.run.validity",
+    "bench.yaml_file", "bench.run.document", "bench.run.folder", "bench.run.part", "bench.run.disk",
+    "bench.run.histograms", "bench.run.measured", "bench.run.row_histograms", "bench.run.evidence",
+    "bench.run.validity",
 }  # fmt: skip
 
 # A library → the modules that may name it.

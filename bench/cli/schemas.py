@@ -15,6 +15,7 @@ from bench.cli.doctor import JSON_VERSION
 from bench.cli.simulate import READY_VERSION
 from bench.observe.inputs import Input
 from bench.run.calibration import Calibration
+from bench.run.document import CLOSED, RunDocument
 from bench.run.log_lines import AnyLine
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
 from reports.compare.document import CompareDocument
@@ -22,7 +23,6 @@ from reports.gate.baselines import Baseline
 from reports.gate.document import CheckDocument
 from reports.looks.document import DecisionDocument
 from reports.schemas.document import schema_of
-from reports.schemas.run import run_schema
 from reports.schemas.shapes import COUNT, FLAG, NUMBER, TEXT, WHOLE, Schema, document, each, many, maybe, one_of, record
 from reports.schemas.summary import SummaryDocument
 from reports.sizing.document import SizeDocument
@@ -35,7 +35,7 @@ FOLDERS = {"compare": "compare", "decision": "looks", "size": "sizing", "check":
 def schemas() -> dict[str, Schema]:
     """Every schema by its name; it stands in `<name>.schema.json`."""
     return {
-        "run": run_schema(),
+        "run": schema_of(RunDocument, "run", "run.json of a run folder of Realtime Bench") | CLOSED,
         "summary": schema_of(SummaryDocument, "summary", "summary.json of a run folder of Realtime Bench"),
         "event-log": document(
             "event-log", "A line of an event log of Realtime Bench", event_log_line()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from reports.schemas.shapes import Schema
-
 MOST = 2**63
 """What is larger is no instant and no count: it fits into no column."""
 KINDS: dict[str, tuple[type, ...]] = {
@@ -21,30 +19,36 @@ KINDS: dict[str, tuple[type, ...]] = {
 CALLED = {"object": "an object", "array": "a list", "string": "text", "integer": "a whole number", "number": "a number"}
 
 
-def misfit(value: Any, schema: Schema, at: str = "") -> str:
+def misfit(value: Any, schema: dict[str, Any]) -> str:
     """Where the first value stands that is of another type than its schema's, and what it must be; "" where none is.
 
-    Of the schema it is the words of `shapes` that are understood, but not which keys there must be.
+    Which keys there must be is not asked.
     """
+    return _misfit(value, schema, "", schema.get("$defs", {}))
+
+
+def _misfit(value: Any, schema: dict[str, Any], at: str, types: dict[str, Any]) -> str:
+    """The same of the value at a place; `types` are those that schemas refer to."""
+    schema = types[schema["$ref"].removeprefix("#/$defs/")] if "$ref" in schema else schema
     if isinstance(value, int | float) and not _is_in_reach(value):
         return f"{at or 'it'} must be a number that can be reckoned with"
     if choices := schema.get("anyOf"):
-        found = [misfit(value, choice, at) for choice in choices]
-        return "" if "" in found else found[0]
+        misfits = [_misfit(value, choice, at, types) for choice in choices]
+        return "" if "" in misfits else misfits[0]
     if "enum" in schema:
         allowed = ", ".join(map(str, schema["enum"]))
-        return "" if any(value is one or value == one for one in schema["enum"]) else f"{at} must be one of {allowed}"
+        return "" if value in schema["enum"] else f"{at} must be one of {allowed}"
     kind = schema.get("type")
     if kind is not None and not _is_a(value, kind):
         return f"{at or 'it'} must be {CALLED.get(kind, kind)}"
     if isinstance(value, list):
-        inner = (misfit(part, schema.get("items", {}), f"{at}[{place}]") for place, part in enumerate(value))
+        inner = (_misfit(part, schema.get("items", {}), f"{at}[{place}]", types) for place, part in enumerate(value))
         return next(filter(None, inner), "")
     if isinstance(value, dict):
         known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
         spare = known.keys() - set(schema.get("required", ()))  # null there is as good as nothing
         parts = [(key, part) for key, part in value.items() if part is not None or key not in spare]
-        inner = (misfit(part, known.get(key, others), f"{at}.{key}" if at else key) for key, part in parts)
+        inner = (_misfit(part, known.get(key, others), f"{at}.{key}" if at else key, types) for key, part in parts)
         return next(filter(None, inner), "")
     return ""
 

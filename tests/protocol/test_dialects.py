@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from bench.protocol.events import Kind
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection
-from reports.schemas.run import TARGET
+from bench.run.document import TargetEntry
 from tests.helpers import OTHER, delta, event_of, message, transcribed
 
 FULL = SessionSettings(
@@ -236,4 +236,4 @@ def test_a_message_is_kept_without_its_audio_and_as_the_same_events(dialect: Dia
 
 def test_the_names_that_users_choose_from_are_the_dialects_own() -> None:
     assert tuple(DIALECTS) == tuple(dialect.name for dialect in DIALECTS.values())
-    assert TARGET["properties"]["dialect"]["enum"] == [*DIALECTS]
+    assert get_args(get_type_hints(TargetEntry)["dialect"]) == (*DIALECTS,)

@@ -1,0 +1,219 @@
+"""What stands in run.json, as `docs/run-folder.md` describes it: versions 1 to 3, of runs under way and closed ones.
+
+Keys that are NotRequired are those that older runs do not have, and those that are there once a run is closed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from msgspec import Meta
+
+from bench.money import Prices
+from bench.run.folder import SCHEMA_VERSION
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+class TargetEntry(TypedDict):
+    """A target: nothing of it is secret."""
+
+    label: str
+    url: str
+    dialect: Literal["ga", "preview"]
+    service: str
+    loopback: bool
+    region: NotRequired[str | None]
+    auth: NotRequired[str | None]
+    proxy: NotRequired[str | None]
+    address: NotRequired[str | None]
+    model: NotRequired[str | None]
+    variant_of: NotRequired[str | None]
+    deflate: NotRequired[bool]
+    connects_per_min: NotRequired[float | None]
+    prices: NotRequired[Prices | None]
+    session: NotRequired[dict[str, Any]]
+
+
+class ScriptEntry(TypedDict):
+    """A script as it is played at one target."""
+
+    name: str
+    scenario: str
+    digest: str
+    turns: Count
+    chunk_ms: float | None
+    output: Literal["audio", "text"]
+    limits: dict[str, float]
+    target: NotRequired[str]
+    dialect: NotRequired[str]
+    input_format: NotRequired[str]
+    output_format: NotRequired[str]
+    turn_detection: NotRequired[Literal["none", "server_vad", "semantic_vad"]]
+    detection: NotRequired[dict[str, Any] | None]
+    extra: NotRequired[dict[str, Any]]
+    jitter_buffer_ms: NotRequired[float | None]
+    background_snr_db: NotRequired[float | None]
+    variables: NotRequired[Count | None]
+
+
+class Tool(TypedDict):
+    """What wrote it."""
+
+    name: str
+    version: str
+
+
+class Writer(TypedDict):
+    """The process that writes it."""
+
+    host: str
+    pid: int
+
+
+class Host(TypedDict):
+    """The machine, and the packages that matter to the figures."""
+
+    kernel: str
+    python: str
+    cpus: Count | None
+    packages: dict[str, str]
+    machine: NotRequired[str]
+    cpu: NotRequired[str | None]
+
+
+class CitedCalibration(TypedDict):
+    """What this machine's calibration says of such sessions."""
+
+    date: str
+    kind: Literal["listening", "talking"]
+    sessions: Count
+    exact_sessions: Count
+    events_per_s: float
+    tls: bool
+    file: str
+    stale: list[str]
+    ended: NotRequired[str]
+
+
+class PriceTable(TypedDict):
+    """The prices that the run goes by."""
+
+    as_of: str
+    name: str
+    models: dict[str, Prices]
+
+
+class DecisionPlanEntry(TypedDict):
+    """What a run that may end early was started with."""
+
+    pairs: Count
+    draws: Count
+    looks: list[Count]
+    gates: dict[str, list[str]]
+    level: float
+    spending: str
+    notices: NotRequired[list[str]]
+
+
+class Totals(TypedDict):
+    """What was counted in all rows."""
+
+    sessions: dict[str, Count]
+    turns: dict[str, Count]
+    unknown_events: dict[str, Count]
+    out_of_range: dict[str, Count]
+    negative: dict[str, Count]
+    turns_wanted: Count
+    turns_begun: Count
+    lost_turns: Count
+    events: Count
+    stamp_fallbacks: Count
+    incident_counts: NotRequired[dict[str, Count]]
+    warmup_turns: NotRequired[Count]
+
+
+class IncidentEntry(TypedDict):
+    """What happened beside the measuring."""
+
+    at_utc_ns: int
+    worker: Count
+    kind: str
+    text: str
+
+
+class RuleEntry(TypedDict):
+    """A rule of validity; null: it did not apply, or had no data."""
+
+    rule: str
+    name: str
+    measure: str
+    note: str
+    remedy: str
+    unit: str
+    figure: float | None
+    limit: float | None
+    passed: bool | None
+
+
+class InexactEntry(TypedDict):
+    """A measure that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end."""
+
+    target: str
+    measure: str
+    unit: str
+    figure: float | None
+    limit: float
+
+
+class VerdictEntry(TypedDict):
+    """Whether the figures may be used; null: not judged."""
+
+    valid: bool | None
+    rules: list[RuleEntry]
+    inexact: NotRequired[list[InexactEntry]]
+
+
+class RunDocument(TypedDict):
+    """run.json of a run folder of Realtime Bench."""
+
+    schema: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)]
+    definitions: Annotated[int, Meta(ge=1, description="version of the measures' definitions")]
+    tool: Tool
+    run_id: str
+    scenario: str
+    simulated: Annotated[bool | None, Meta(description="null until the run is closed")]
+    state: Literal["running", "closing", "ended", "killed"]
+    began_utc_ns: int
+    ended_utc_ns: int | None
+    writer: Writer
+    settings: dict[str, Any]
+    targets: list[TargetEntry]
+    scripts: list[ScriptEntry]
+    host: Host
+    workers: Count
+    notices: list[str]
+    labels: NotRequired[Annotated[dict[str, str], Meta(description="what --label says of the run")]]
+    interleaved: NotRequired[bool]
+    calibration: NotRequired[CitedCalibration | None]
+    prices: NotRequired[PriceTable]
+    budget_usd: NotRequired[float | None]
+    estimate_usd: NotRequired[Annotated[list[float], Meta(min_length=2, max_length=2)] | None]
+    holds: NotRequired[dict[str, float]]
+    warmup_s: NotRequired[float | None]
+    decision_plan: NotRequired[DecisionPlanEntry]
+    stopped: NotRequired[str]
+    stamp_source: NotRequired[Literal["kernel", "user", "mixed"] | None]
+    totals: NotRequired[Totals]
+    incidents: NotRequired[list[IncidentEntry]]
+    verdict: NotRequired[VerdictEntry]
+
+
+CLOSED: dict[str, Any] = {
+    "if": {"properties": {"state": {"enum": ["ended", "killed"]}}},
+    "then": {
+        "required": ["stopped", "totals", "verdict"],
+        "properties": {"simulated": {"type": "boolean"}, "ended_utc_ns": {"type": "integer"}},
+    },
+}
+"""What a closed run has besides."""
