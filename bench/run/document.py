@@ -96,7 +96,7 @@ class CitedCalibration(TypedDict):
     ended: NotRequired[str]
 
 
-class PriceTable(TypedDict):
+class RunPrices(TypedDict):
     """The prices that the run goes by."""
 
     as_of: str
@@ -196,7 +196,7 @@ class RunDocument(TypedDict):
     labels: NotRequired[Annotated[dict[str, str], Meta(description="what --label says of the run")]]
     interleaved: NotRequired[bool]
     calibration: NotRequired[CitedCalibration | None]
-    prices: NotRequired[PriceTable]
+    prices: NotRequired[RunPrices]
     budget_usd: NotRequired[float | None]
     estimate_usd: NotRequired[Annotated[list[float], Meta(min_length=2, max_length=2)] | None]
     holds: NotRequired[dict[str, float]]
