@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -116,9 +117,20 @@ def name_of(path: Path) -> str:
 MODULES = modules()
 
 
-def imports(name: str) -> Iterator[str]:
+@cache
+def nodes(name: str) -> tuple[ast.AST, ...]:
+    """All of a module's code."""
+    return tuple(ast.walk(MODULES[name]))
+
+
+@cache
+def imports(name: str) -> frozenset[str]:
     """Every module that a module names in an import, wherever the import stands; what it takes from one included."""
-    for node in ast.walk(MODULES[name]):
+    return frozenset(_imports(name))
+
+
+def _imports(name: str) -> Iterator[str]:
+    for node in nodes(name):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -140,16 +152,18 @@ def part_of(name: str) -> str | None:
     return parts[1] if parts[0] == "bench" and len(parts) > 1 else None
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_part_uses_only_what_stands_before_it(name: str) -> None:
-    part = part_of(name)
-    if part is None:
-        return
-    used = {used for module in imports(name) if (used := part_of(module)) is not None}
+def used_by(name: str, place_of: Callable[[str], str | None]) -> set[tuple[str, str, str]]:
+    """(module, its place, a place that it uses), of modules that have one."""
+    place = place_of(name)
+    others = {other for module in imports(name) if module in MODULES and (other := place_of(module)) is not None}
+    return set() if place is None else {(name, place, other) for other in others | {place}}
 
-    assert part in ORDER, f"{part} has no place in the order"
-    assert {other for other in used - {part} if other in ORDER and ORDER.index(other) > ORDER.index(part)} == set()
-    assert used <= set(ORDER)
+
+def test_a_part_uses_only_what_stands_before_it() -> None:
+    used = {use for name in MODULES for use in used_by(name, part_of)}
+
+    assert {part for _, _, part in used} <= set(ORDER), "a part has no place in the order"
+    assert {use for use in used if ORDER.index(use[2]) > ORDER.index(use[1])} == set()
 
 
 def room_of(name: str) -> str | None:
@@ -158,13 +172,11 @@ def room_of(name: str) -> str | None:
     return parts[2] if parts[:2] == ["bench", "load"] and len(parts) > 2 else None
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if room_of(name)])
-def test_a_room_of_load_uses_only_those_before_it(name: str) -> None:
-    room = str(room_of(name))
-    used = {used for module in imports(name) if module in MODULES and (used := room_of(module)) is not None}
+def test_a_room_of_load_uses_only_those_before_it() -> None:
+    used = {use for name in MODULES for use in used_by(name, room_of)}
 
-    assert room in ROOMS, f"{room} has no place among the rooms"
-    assert {other for other in used if ROOMS.index(other) > ROOMS.index(room)} == set()
+    assert {room for _, _, room in used} == set(ROOMS)
+    assert {use for use in used if ROOMS.index(use[2]) > ROOMS.index(use[1])} == set()
 
 
 def floor_of(name: str) -> str | None:
@@ -173,13 +185,11 @@ def floor_of(name: str) -> str | None:
     return parts[1] if parts[0] == "reports" and len(parts) > 1 else None
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if floor_of(name)])
-def test_a_floor_of_reports_stands_on_those_below_it(name: str) -> None:
-    floor = str(floor_of(name))
-    used = {used for module in imports(name) if module in MODULES and (used := floor_of(module)) is not None}
+def test_a_floor_of_reports_stands_on_those_below_it() -> None:
+    used = {use for name in MODULES for use in used_by(name, floor_of)}
 
-    assert floor in FLOORS, f"{floor} has no place among the floors"
-    assert {other for other in used if FLOORS.index(other) > FLOORS.index(floor)} == set()
+    assert {floor for _, _, floor in used} == set(FLOORS)
+    assert {use for use in used if FLOORS.index(use[2]) > FLOORS.index(use[1])} == set()
 
 
 def test_no_two_modules_of_reports_import_each_other() -> None:
@@ -231,14 +241,11 @@ def test_what_is_started_by_name_is_written_down() -> None:
     started = {
         (name, node.args[0].value if isinstance(node.args[0], ast.Constant) else None)
         for name in MODULES
-        for node in ast.walk(MODULES[name])
+        for node in nodes(name)
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("python_command")
     }
     written = {
-        name
-        for name in MODULES
-        for node in ast.walk(MODULES[name])
-        if isinstance(node, ast.Constant) and node.value == "-m"
+        name for name in MODULES for node in nodes(name) if isinstance(node, ast.Constant) and node.value == "-m"
     }
 
     assert {name: {module for by, module in started if by == name} for name, _ in started} == STARTED
@@ -247,7 +254,7 @@ def test_what_is_started_by_name_is_written_down() -> None:
 
 def calls(name: str) -> Iterator[tuple[str, str]]:
     """(module, function) of every `module.function(…)` and of every such name that is passed on."""
-    for node in ast.walk(MODULES[name]):
+    for node in nodes(name):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield ast.unparse(node.func.value), node.func.attr
 

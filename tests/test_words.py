@@ -6,15 +6,10 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
+from tests.test_imports import MODULES, nodes, within
 
-ROOT = Path(__file__).parents[1]
-PATHS = [path for package in ("bench", "reports") for path in sorted((ROOT / package).rglob("*.py"))]
-MODULES = {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8")) for path in PATHS}
-
-UNITS = "bench/units.py"
+UNITS = "bench.units"
 FACTOR = re.compile(r"[MUN]?S_PER_[MUN]?S")
 ARRAYS = {"Floats"}
 
@@ -22,28 +17,27 @@ NANOSECONDS = 1_000_000_000
 """The one factor that nothing else is: a second of nanoseconds. Every other may be a count of something."""
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path != UNITS])
-def test_factors_between_units_are_named_in_one_place(path: str) -> None:
+def test_factors_between_units_are_named_in_one_place() -> None:
     named = {
-        node.id
-        for node in ast.walk(MODULES[path])
-        if isinstance(node, ast.Name)
-        and isinstance(node.ctx, ast.Store)
-        and re.fullmatch(r"[MUN]?S_PER_[MUN]?S", node.id)
+        (name, node.id)
+        for name in MODULES
+        for node in nodes(name)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and FACTOR.fullmatch(node.id)
     }
     written = {
-        node.lineno
-        for node in ast.walk(MODULES[path])
+        (name, node.lineno)
+        for name in MODULES
+        for node in nodes(name)
         if isinstance(node, ast.BinOp) and any(literal(side) == NANOSECONDS for side in (node.left, node.right))
     }
 
-    assert named == set()
-    assert written == set(), f"lines of {path}"
+    assert {name for name, _ in named | written} <= {UNITS}
+    assert named
 
 
 def test_a_name_of_bench_is_one_thing() -> None:
     """A reader who meets a class or a type there need not ask which of several it is."""
-    defined = [(name, path) for path, tree in MODULES.items() if path.startswith("bench/") for name in types(tree)]
+    defined = [(name, path) for path, tree in MODULES.items() if within(path, "bench") for name in types(tree)]
     times = Counter(name for name, _ in defined)
 
     assert {(name, path) for name, path in defined if times[name] > 1} == set()

@@ -65,7 +65,7 @@ class _Teller:
     """Tells a new timeline what the lines of a log say."""
 
     def __init__(self, opened: lines.Opened) -> None:
-        self._dialect = DIALECTS[opened.about["dialect"]]
+        self._dialect = DIALECTS[str(opened.about["dialect"])]
         self.timeline = Timeline(
             opened.start_ns,
             opened.wanted,

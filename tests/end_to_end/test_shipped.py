@@ -85,7 +85,7 @@ def test_every_locust_command_of_a_day_parses_and_names_files_that_are_there() -
     assert not [path for line in named for path in line.split(",") if not (ROOT / path).is_file()]
 
 
-@pytest.mark.parametrize("section", ["One turn, seen closely", "Day to day"])
+@pytest.mark.parametrize("section", ["One turn in detail", "Day to day"])
 def test_every_rtbench_command_of_the_readme_parses(section: str) -> None:
     lines = [re.sub(r" ('?[>&]'?.*)$", "", line) for line in readme_lines(section) if "rtbench " in line]
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -385,9 +385,10 @@ def test_an_older_version_s_log_is_told_again(tmp_path: Path, whole: bytes) -> N
     assert [turn.outcome for turn in replay(path).turns] == ["ok", "ok"]
 
 
-def test_a_log_without_a_dialect_is_refused(tmp_path: Path, whole: bytes) -> None:
+@pytest.mark.parametrize("named", [b'"latin"', b"null", b"[]", b"{}"])
+def test_a_log_without_a_dialect_is_refused(named: bytes, tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "strange.jsonl"
-    path.write_bytes(whole.replace(b'"dialect":"ga"', b'"dialect":"latin"', 1))
+    path.write_bytes(whole.replace(b'"dialect":"ga"', b'"dialect":' + named, 1))
 
     with pytest.raises(UsageError, match=":1: this line is damaged"):
         replay(path)
