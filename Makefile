@@ -10,8 +10,9 @@ help: ## say what there is
 bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPENAI_ENDPOINT is set (TARGET=simulator, TARGETS=a,b, YES=1)
 	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(TARGETS),--targets $(TARGETS)) $(if $(YES),--yes)
 
+# Four processes on however many cores: half of the time of a run is waiting.
 test: .venv/dev ## everything that must hold
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=25 --durations-min=1
+	$(BIN)/python -m pytest -q -n 4 --dist worksteal --durations=25 --durations-min=1
 
 test-all: export EXAMPLES := all
 test-all: test ## the same with 300 examples of each property
