@@ -215,7 +215,15 @@ def test_how_workers_parts_are_kept_is_known_in_one_place() -> None:
     """Another spool is its own file, and its name there."""
     knowing = {name for name in MODULES for module in imports(name) if within(module, "bench.run.file_spool")}
 
+    folders = {
+        name
+        for name in MODULES
+        for node in nodes(name)
+        if within(name, "bench", "reports") and isinstance(node, ast.Constant) and node.value == "spool"
+    }
+
     assert knowing == {"bench.run.spool"}
+    assert folders == {"bench.run.file_spool"}
 
 
 @pytest.mark.parametrize("library", NAMED_IN)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from bench.plan.speech import Speech
 from bench.protocol.base import Act
 from bench.protocol.events import Kind
-from bench.protocol.openai import ACTS, FORMATS
+from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.simulator.truth import read_truth
@@ -117,7 +117,7 @@ def _sent(truth: Truth, line: Mapping[str, Any]) -> None:
 def _received(truth: Truth, line: Mapping[str, Any]) -> None:
     at_ns = line["at"] if line["src"] == "kernel" else None
     truth.left_out += at_ns is None
-    if ACTS.get(line["t"]) is Act.REQUEST:
+    if GA.acts.get(line["t"]) is Act.REQUEST:
         if line["r"]:
             truth.replies[line["r"]]["requested"] = at_ns
     elif "to" in line:

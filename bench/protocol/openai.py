@@ -34,7 +34,6 @@ NAMES = {
     Act.CLEAR: "input_audio_buffer.clear",
     Act.REQUEST: "response.create",
 }
-ACTS = {name: act for act, name in NAMES.items()}
 SHARED_KINDS = {
     "session.created": Kind.SESSION_CREATED,
     "session.updated": Kind.SESSION_UPDATED,
@@ -150,15 +149,17 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class OpenAI(ABC):
     """What a `bench.protocol.base.Dialect` of the Realtime API is, but for its name and what differs.
 
-    `parts`: the kinds of the events of a response's parts, by name; `others`: the same of the other dialect.
+    `parts`: the kinds of the events of a response's parts, by name; `others`: the same of the other dialect; `names`:
+    what a client's messages are called.
     """
 
     input_formats = output_formats = FORMATS
-    acts = ACTS
 
-    def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind]) -> None:
+    def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind], names: Mapping[Act, str] = NAMES) -> None:
         self.kinds: Mapping[str, Kind] = {**SHARED_KINDS, **parts}
         self._kind_of = self.kinds.get
+        self._names = names
+        self.acts: Mapping[str, Act] = {name: act for act, name in names.items()}
         self._foreign = frozenset(name for name, kind in others.items() if kind in DELTAS)
 
     # What differs.
@@ -199,22 +200,22 @@ class OpenAI(ABC):
         """The service greets, is told the settings, and has taken them."""
         return (
             Awaited(Kind.SESSION_CREATED, "session.created"),
-            _message(Act.SET_UP, event_id, session=merged(self.session(settings), settings.extra)),
+            self._message(Act.SET_UP, event_id, session=merged(self.session(settings), settings.extra)),
             Awaited(Kind.SESSION_UPDATED, "session.updated"),
         )
 
     def text(self, text: str, event_id: str) -> ClientMessage:
         item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-        return _message(Act.TEXT, event_id, item=item)
+        return self._message(Act.TEXT, event_id, item=item)
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        return _message(Act.APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
+        return self._message(Act.APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
 
     def commit(self, event_id: str) -> ClientMessage:
-        return _message(Act.COMMIT, event_id)
+        return self._message(Act.COMMIT, event_id)
 
     def clear(self, event_id: str) -> ClientMessage:
-        return _message(Act.CLEAR, event_id)
+        return self._message(Act.CLEAR, event_id)
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
         response = without_none(
@@ -224,7 +225,11 @@ class OpenAI(ABC):
                 "max_output_tokens": settings.max_output_tokens,
             }
         )
-        return _message(Act.REQUEST, event_id, **({"response": response} if response else {}))
+        return self._message(Act.REQUEST, event_id, **({"response": response} if response else {}))
+
+    def _message(self, act: Act, event_id: str, **fields: Any) -> ClientMessage:
+        name = self._names[act]
+        return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
     # How the service is read.
 
@@ -279,11 +284,6 @@ class OpenAI(ABC):
 def detection(wanted: TurnDetection | None) -> dict[str, Any] | None:
     """The `turn_detection` of a session: null switches it off."""
     return None if wanted is None else wanted.given
-
-
-def _message(act: Act, event_id: str, **fields: Any) -> ClientMessage:
-    name = NAMES[act]
-    return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
 
 def _cut(wire: _LongWire) -> _Wire:

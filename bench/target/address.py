@@ -137,7 +137,7 @@ def _azure_dialect(parts: SplitResult, version: str, names: KeyNames) -> Dialect
 
 def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: KeyNames) -> tuple[str, ...]:
     source, asked = names["api_version"], f"{names['dialect']} {dialect.name} was asked for"
-    if dialect is GA:
+    if dialect is not PREVIEW:
         return (f"{source} is ignored: {asked}, GA has no api-version",) if version else ()
     ignored = (f"/openai/v1 in {names['endpoint']} is ignored: {asked}",) if endpoint_is_ga else ()
     if not version:
@@ -147,7 +147,7 @@ def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: 
 
 def _azure_resource(dialect: Dialect, deployment: str, version: str) -> str:
     """Path and query; on Azure GA `model` is the name of the deployment."""
-    if dialect is GA:
+    if dialect is not PREVIEW:
         return f"{AZURE_GA}?{urlencode({'model': deployment})}"
     return f"{AZURE_PREVIEW}?{urlencode({'api-version': version or API_VERSIONS[0], 'deployment': deployment})}"
 

@@ -136,7 +136,7 @@ def test_parts_of_files_are_those_of_all_workers_by_their_number(tmp_path: Path)
     folder = files.create(tmp_path, "x", BEGAN_NS)
     for worker in (10, 2, 0):
         recorded(spool_of(folder, worker))
-    (folder / "spool" / "master.lock").touch()
+    (folder / "spool" / "notes.txt").touch()
     (folder / "spool" / "worker-7.json.new").touch()
 
     assert [len(list(part.transcript() or ())) for part in parts(folder)] == [9, 9, 9]

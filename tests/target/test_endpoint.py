@@ -15,10 +15,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.protocol.base import Dialect
-from bench.protocol.openai_ga import GA
+from bench.protocol.base import Act, Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.openai import GA_PARTS, PREVIEW_PARTS
+from bench.protocol.openai import NAMES as MESSAGES
+from bench.protocol.openai_ga import GA, Ga
 from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.settings import ResponseSettings
+from bench.target.address import endpoint_address
 from bench.target.credentials import Credential
+from bench.target.settings import TargetSettings
 from bench.target.target import Entra, Target, Way
 from bench.transport.base import Proxy
 from tests.helpers import resolve_target
@@ -35,6 +41,12 @@ GA_URL = "wss://res.openai.azure.com/openai/v1/realtime?model=my-deployment"
 PREVIEW_URL = f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}&deployment=my-deployment"
 LOCAL_URL = "ws://127.0.0.1:9000/openai/v1/realtime?model=m"
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
+
+
+class Variant(Ga):
+    """GA, but for some names."""
+
+    name = "variant"
 
 
 def refusal(environ: Mapping[str, str], **service_options: Any) -> str:
@@ -222,6 +234,18 @@ def test_a_url_is_used_as_given_and_its_path_tells_the_dialect(url: str, dialect
 
     assert (target.url, target.dialect, target.service) == (url, dialect, service)
     assert target.auth is None
+
+
+def test_another_dialect_of_the_family_is_found_where_ga_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    messages = MESSAGES | {Act.REQUEST: "response.begin"}
+    other = Variant(GA_PARTS, others=PREVIEW_PARTS, names=messages)
+    monkeypatch.setitem(DIALECTS, "variant", other)
+    names = dict.fromkeys(("endpoint", "url", "dialect", "api_version"), "it")
+    address = endpoint_address("https://res.openai.azure.com", "mine", TargetSettings(dialect="variant"), names)
+
+    assert (address.dialect, address.resource) == (other, "/openai/v1/realtime?model=mine")
+    assert other.request(ResponseSettings(), "e1").name == "response.begin"
+    assert other.acts["response.begin"] is Act.REQUEST
 
 
 def test_the_dialect_option_wins_over_the_path() -> None:
