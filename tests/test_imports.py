@@ -103,10 +103,10 @@ STARTED = {
 """Who starts which modules as processes of their own."""
 
 
-def modules() -> dict[str, ast.Module]:
+def modules() -> dict[str, Path]:
     paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))] + [ROOT / "rtbench.py"]
     assert len(paths) > 30, "the packages were not found"
-    return {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    return {name_of(path): path for path in paths}
 
 
 def name_of(path: Path) -> str:
@@ -118,9 +118,15 @@ MODULES = modules()
 
 
 @cache
+def tree(name: str) -> ast.Module:
+    """A module's code."""
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+@cache
 def nodes(name: str) -> tuple[ast.AST, ...]:
-    """All of a module's code."""
-    return tuple(ast.walk(MODULES[name]))
+    """All nodes of a module's code."""
+    return tuple(ast.walk(tree(name)))
 
 
 @cache

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.test_imports import MODULES, nodes, within
+from tests.test_imports import MODULES, nodes, tree, within
 
 UNITS = "bench.units"
 FACTOR = re.compile(r"[MUN]?S_PER_[MUN]?S")
@@ -37,15 +37,15 @@ def test_factors_between_units_are_named_in_one_place() -> None:
 
 def test_a_name_of_bench_is_one_thing() -> None:
     """A reader who meets a class or a type there need not ask which of several it is."""
-    defined = [(name, path) for path, tree in MODULES.items() if within(path, "bench") for name in types(tree)]
+    defined = [(name, path) for path in MODULES if within(path, "bench") for name in types(tree(path))]
     times = Counter(name for name, _ in defined)
 
     assert {(name, path) for name, path in defined if times[name] > 1} == set()
 
 
-def types(tree: ast.Module) -> Iterator[str]:
+def types(module: ast.Module) -> Iterator[str]:
     """The names of a module's public classes and type aliases; `Floats` and the like are numpy's, by a short name."""
-    for node in tree.body:
+    for node in module.body:
         if isinstance(node, ast.ClassDef):
             name = node.name
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):

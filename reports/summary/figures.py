@@ -14,7 +14,7 @@ from reports.runs import Run
 from reports.samples import ALWAYS, Sampled, sampled, session_sample
 from reports.statistics.quantiles import Estimate, Sample, estimates, quantile
 from reports.summary.events import ALL, PS
-from reports.turns import GOOD, Pool, Turns
+from reports.turns import GOOD, Pool, Turns, column_of
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ def turn_figures(one: Sampled) -> Iterable[Figures]:
 
 def session_figures(sessions: pd.DataFrame, targets: Sequence[str], name: str) -> Iterable[Figures]:
     """A measure of sessions, of each target that has it."""
+    columns = [column_of(name), "outcome_class"]
     for label in targets:
-        sample = session_sample(sessions[(sessions["target"] == label).to_numpy()], name)
+        sample = session_sample(sessions.loc[(sessions["target"] == label).to_numpy(), columns], name)
         if sample is not None:
             yield figures(sample, name, label)
 
