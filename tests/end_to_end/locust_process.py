@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Ite
     try:
         yield process
     finally:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):  # its workers may outlive it
             os.killpg(process.pid, 9)
         process.communicate()
 

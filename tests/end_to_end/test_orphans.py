@@ -88,3 +88,32 @@ def test_a_run_whose_folder_is_removed_meanwhile_ends_and_says_so(tmp_path: Path
     assert "make room" not in said
     assert "rtbench report" not in said
     assert list(runs.iterdir()) == []
+
+
+SLOWLY = """
+import gevent
+from locust.runners import WorkerRunner
+
+connect = WorkerRunner.connect_to_master
+
+
+def connect_slowly(runner):
+    connect(runner)
+    gevent.sleep(1)
+
+
+WorkerRunner.connect_to_master = connect_slowly
+"""
+"""A worker that its master already counts, and that is not yet what Locust can tell to quit, as on a busy machine."""
+
+
+def test_workers_of_a_master_that_cannot_begin_end_however_long_they_take_to_be_there(tmp_path: Path) -> None:
+    path = scenario(tmp_path)
+    path.write_text(path.read_text() + SLOWLY)
+    url = "ws://127.0.0.1:1/v1/realtime?model=x"
+    with locust(path, tmp_path / "runs", "--url", url, "--sessions", "1", "--processes", "2") as process:
+        output, errors = process.communicate(timeout=GUARD_S)  # to the end of all that write there
+
+    assert process.returncode == 2
+    assert "Unknown message" not in output + errors
+    assert len([line for line in errors.splitlines() if line.startswith("rtbench:")]) == 1

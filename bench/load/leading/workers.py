@@ -30,7 +30,8 @@ from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_CLOSE_S = 30.0
-STOP, DONE, REFUSED, STANDING = "rtbench_stop", "rtbench_done", "rtbench_refused", "rtbench_standing"
+HERE, STOP, DONE = "rtbench_here", "rtbench_stop", "rtbench_done"
+REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
 """What workers send to their master."""
 DRAIN = "rtbench_drain"
 """What a master sends to its workers."""
@@ -43,7 +44,10 @@ class Master(Lead):
         super().__init__(environment)
         self._done: set[str] = set()
         """The workers whose sessions are done."""
+        self._here: set[str] = set()
+        """The workers that can be told to quit."""
         listen = environment.runner.register_message
+        listen(HERE, lambda msg, **_: self._here.add(msg.node_id))
         listen(STOP, lambda msg, **_: self.request_stop(str(msg.data["reason"])))
         listen(DONE, self._on_worker_done)
         listen(REFUSED, lambda msg, **_: self.refuse(str(msg.data["problem"])))
@@ -54,11 +58,14 @@ class Master(Lead):
         return int(self._environment.runner.worker_count)
 
     def give_up(self) -> NoReturn:
-        """Dismiss the workers of `--processes` first, which would else wait a minute for their master."""
+        """Dismiss the workers of `--processes` first, which would else wait a minute for their master.
+
+        One that Locust counts may still be starting: told to quit then, it would do so, go on starting, and never end.
+        """
         runner, processes = self._environment.runner, self._environment.parsed_options.processes
         if processes:
             until_ns = monotonic_ns() + WORKERS_START_NS
-            while len(runner.clients.all) < processes and monotonic_ns() < until_ns:
+            while len(self._here) < processes and monotonic_ns() < until_ns:
                 gevent.sleep(0.05)
             runner.quit()
         super().give_up()
@@ -111,6 +118,7 @@ class Worker(Runs):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         environment.runner.register_message(DRAIN, self._on_master_drain, concurrent=True)
+        environment.runner.send_message(HERE, {})
 
     def open(self) -> None:
         """Do nothing: its master says what is to be done."""
