@@ -11,6 +11,7 @@ bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPE
 	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(TARGETS),--targets $(TARGETS)) $(if $(YES),--yes)
 
 # Four processes on however many cores: half of the time of a run is waiting.
+test: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import what one of them has compiled
 test: .venv/dev ## everything that must hold
 	$(BIN)/python -m pytest -q -n 4 --dist worksteal --durations=25 --durations-min=1
 

@@ -156,8 +156,9 @@ def test_timers_of_gevent_count_from_the_fork_not_from_the_imports(
 
 
 def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # another one would have it started
     started = closing._child("report", tmp_path, 120)
-    reports = forked._server((sys.executable, "-P"), forked.REPORT)._requests.fileno()
+    reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()
     monkeypatch.setattr(closing, "subprocess", subprocess)
     exec(forked.HAND_ON, namespace := {"REPORTS": reports})
     asked: list[Any] = []

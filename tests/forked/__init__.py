@@ -8,38 +8,60 @@ Any other is started as ever. Tests of how a process starts take subprocess.
 from __future__ import annotations
 
 import atexit
+import fcntl
+import hashlib
 import inspect
 import json
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+STORED = Path(__file__).parents[1] / "reports/stored/schema-3"
 PATCHED = "from bench.transport.green import patch; patch()\n"
+# What a first command reads and compiles is read and compiled; runpy wants to be the first to run the module itself.
+CALLED = """
+import bench.cli.app, contextlib, shutil, sys, tempfile
+del sys.modules["bench.cli.app"]
+with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Exception):
+    shutil.copytree({stored!r}, folder + "/run")
+    bench.cli.app.app([word.format(folder=folder) for word in {words}], standalone_mode=False)
+"""
+LOCUST = (
+    "import locust.main, rtbench, azure.identity, pandas, pyarrow.dataset, pyarrow.pandas_compat, bench.run.close\n"
+    "import inspect; inspect.stack()"
+)
+REPORT = "import bench.run.close" + CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
+SIMULATE = "import bench.simulator.server, numpy.random, soundfile, soxr" + CALLED.format(
+    stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"]
+)
 PREPARATIONS = {
-    ("locust",): "import locust.main, rtbench, azure.identity",
+    ("locust",): LOCUST,
     ("bench.cli.app", "probe"): PATCHED + "import bench.cli.probe, bench.probe, bench.target.endpoint",
     ("bench.cli.app", "doctor"): PATCHED + "import bench.cli.doctor, bench.doctor.examine, bench.target.endpoint",
-    ("bench.cli.app", "simulate"): "import bench.cli.simulate, bench.simulator.server",
-    ("bench.cli.app", "report"): "import bench.cli.report, bench.run.close, reports.render",
+    ("bench.cli.app", "simulate"): SIMULATE,
+    ("bench.cli.app", "report"): REPORT,
     ("bench.cli.app", "replay"): "import bench.cli.replay, bench.run.replay",
     ("reports.looks", "plan"): "import reports.looks.planning",
     ("reports.looks", "look"): "import reports.looks.decide, reports.looks.text",
 }
 """What is done in advance for modules that are called with these first words."""
 PROGRAMS = {
-    "from locust": PREPARATIONS["locust",],
-    "import locust": PREPARATIONS["locust",],
+    "from locust": LOCUST,
+    "import locust": LOCUST,
     "monkey.patch_all()": PATCHED,
 }
 """The same for programs that have such a line."""
-LOCUST, REPORT = PREPARATIONS["locust",], PREPARATIONS["bench.cli.app", "report"]
+FOLDER = "FORK_SERVERS"
+"""The variable that says where the sockets of the servers are."""
 SERVER, HAND_ON = ((Path(__file__).parent / name).read_text() for name in ("server.py", "hand_on.py"))
 STANDARD = {"p2cread": 0, "c2pwrite": 1, "errwrite": 2}
 """The streams of a child that is given none, by the names that subprocess has for those it is given."""
@@ -47,25 +69,38 @@ EXECUTE = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[att
 
 
 class Server:
-    """A fork server of this process: for one kind of command, by interpreters with the same options."""
+    """A connection to the fork server for one kind of command, by interpreters with the same options.
+
+    The processes of a run of the tests share it: it is started by the first who asks, and ends with the last.
+    """
 
     def __init__(self, interpreter: tuple[str, ...], preparation: str) -> None:
-        self._requests, theirs = socket.socketpair()
         handed_on = []
         if preparation == LOCUST:
-            handed_on = [_server((sys.executable, "-P"), REPORT)._requests.fileno()]
-            preparation += f"\nREPORTS = {handed_on[0]}\n{HAND_ON}"
-        with theirs, warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # it ends by itself when this process has
-            subprocess.Popen(
-                [*interpreter, "-c", SERVER, str(theirs.fileno()), preparation],
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), *handed_on],
-                start_new_session=True,
-            )
-        atexit.register(self._requests.close)
+            handed_on = [_server((sys.executable, "-P"), REPORT).requests.fileno()]
+            preparation += f"\nREPORTS = int(sys.argv[3])\n{HAND_ON}"
+        self.requests = socket.socket(socket.AF_UNIX)
+        atexit.register(self.requests.close)
+        path = str(servers_folder() / hashlib.sha256(repr((interpreter, preparation)).encode()).hexdigest()[:16])
+        with open(f"{path}.lock", "w") as lock, socket.socket(socket.AF_UNIX) as doorway:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                self.requests.connect(path)
+                return
+            Path(path).unlink(missing_ok=True)
+            doorway.bind(path)
+            doorway.listen(64)
+            self.requests.connect(path)  # before it is there, so that it cannot wait for a first client that has died
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # it ends by itself
+                subprocess.Popen(
+                    [*interpreter, "-c", SERVER, str(doorway.fileno()), preparation, *map(str, handed_on)],
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[doorway.fileno(), *handed_on],
+                    start_new_session=True,
+                )
 
     def fork(self, wanted: dict[str, Any], streams: list[int]) -> tuple[int, socket.socket]:
         """The pid of a new process, and the socket on which its wait status will be told."""
@@ -73,8 +108,17 @@ class Server:
         with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as request:
             json.dump(wanted, request)
             request.seek(0)
-            socket.send_fds(self._requests, [b"f"], [request.fileno(), theirs.fileno(), *streams])
+            socket.send_fds(self.requests, [b"f"], [request.fileno(), theirs.fileno(), *streams])
         return _number(ours), ours
+
+
+@cache
+def servers_folder() -> Path:
+    """Where the sockets of the servers are, for this process and those that it starts."""
+    if FOLDER not in os.environ:
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix="fork-servers-")
+        atexit.register(shutil.rmtree, os.environ[FOLDER])
+    return Path(os.environ[FOLDER])
 
 
 @cache

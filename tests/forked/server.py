@@ -21,42 +21,50 @@ from typing import Any
 fork, waitpid, close = os.fork, os.waitpid, os.close  # before gevent replaces them by what its hub does later
 
 
-def serve(requests: socket.socket) -> dict[str, Any]:
-    """Returns in a child, with what it is to be; the server itself ends with its client.
+def serve(doorway: socket.socket) -> dict[str, Any]:
+    """Returns in a child, with what it is to be. A client's children end with it, and the server with its last client.
 
     A request is five descriptors: of what is wanted, as JSON; of where to say pid and wait status; and the streams.
     """
-    children: dict[int, tuple[int, int]] = {}
-    """By pidfd: the pid, and where its status is to be said."""
+    clients = [doorway.accept()[0]]
+    children: dict[int, tuple[int, int, socket.socket]] = {}
+    """By pidfd: the pid, where its status is to be said, and who asked for it."""
     while True:
-        ready, _, _ = select([requests, *children], [], [])
+        ready, _, _ = select([doorway, *clients, *children], [], [])
         for pidfd in children.keys() & set(ready):
-            pid, status = children.pop(pidfd)
+            pid, status, _ = children.pop(pidfd)
             _tell(status, waitpid(pid, 0)[1])
             close(status)
             close(pidfd)
-        if requests not in ready:
-            continue
-        asked, descriptors, _, _ = socket.recv_fds(requests, 1, 5)
-        if not asked:
-            for pid, _ in children.values():
-                os.kill(pid, 9)
-            os._exit(0)
-        wanted, status, *streams = descriptors
-        pid = _forked()
-        if pid:
-            _tell(status, pid)
-            children[os.pidfd_open(pid)] = pid, status
-            for descriptor in (wanted, *streams):
+        if doorway in ready:
+            clients.append(doorway.accept()[0])
+        for client in [client for client in clients if client in ready]:
+            asked, descriptors, _, _ = socket.recv_fds(client, 1, 5)
+            if not asked:
+                for pid, _, of in children.values():
+                    if of is client:
+                        os.kill(pid, 9)
+                clients.remove(client)
+                client.close()
+                if not clients:
+                    os._exit(0)
+                continue
+            wanted, status, *streams = descriptors
+            pid = _forked()
+            if pid:
+                _tell(status, pid)
+                children[os.pidfd_open(pid)] = pid, status, client
+                for descriptor in (wanted, *streams):
+                    close(descriptor)
+                continue
+            for place, stream in enumerate(streams):
+                os.dup2(stream, place)
+            sockets = [s.detach() for s in (doorway, *clients)]
+            statuses = [status, *(status for _, status, _ in children.values())]
+            for descriptor in (*sockets, *statuses, *streams, *children):
                 close(descriptor)
-            continue
-        for place, stream in enumerate(streams):
-            os.dup2(stream, place)
-        statuses = [status, *(status for _, status in children.values())]
-        for descriptor in (requests.detach(), *statuses, *streams, *children):
-            close(descriptor)
-        with open(wanted, encoding="utf-8") as file:
-            return dict(json.load(file))
+            with open(wanted, encoding="utf-8") as file:
+                return dict(json.load(file))
 
 
 def _tell(status: int, number: int) -> None:
@@ -92,10 +100,9 @@ if __name__ == "__main__":
     doorway = socket.socket(fileno=int(sys.argv[1]))
     exec(sys.argv[2])
     gc.collect()
-    gc.freeze()  # what all children share is not looked through by each
+    gc.freeze()  # what all children share is neither looked through by each nor copied for it
     wanted = serve(doorway)
     become(wanted)
-    gc.unfreeze()
     if wanted["option"] == "-c":
         exec(compile(wanted["what"], "<string>", "exec"), {"__name__": "__main__"})
     else:
