@@ -256,8 +256,9 @@ def read_table(folder: Path, table: TableName, columns: list[str] | None = None)
 
 def _with_all_columns(path: Path, schema: pa.Schema) -> pa.Table:
     """Add the columns that an older version of this tool did not write; they are null."""
-    there = set(pq.read_schema(path).names)
-    table = pq.read_table(path, columns=[name for name in schema.names if name in there])
+    with pq.ParquetFile(path) as file:  # read_table opens it three times
+        there = set(file.schema_arrow.names)
+        table = file.read([name for name in schema.names if name in there])
     for place, field in enumerate(schema):
         if field.name not in there:
             table = table.add_column(place, field, pa.nulls(len(table), field.type))
