@@ -77,6 +77,13 @@ def test_a_targets_file_is_found_from_wherever_the_run_is_started(
     assert started[started.index("--sessions") + 1] == "6"
 
 
+def test_the_simulated_run_is_of_callers_who_type_and_who_speak() -> None:
+    options = quick.SIMULATED.options
+
+    assert [Path(file).stem for file in options[options.index("-f") + 1].split(",")] == ["text_turns", "voice_turns"]
+    assert options[options.index("--sessions") + 1] == "120"
+
+
 def test_no_proxy_stands_before_the_simulator() -> None:
     environ = {"HTTPS_PROXY": "a", "all_proxy": "b", "NO_PROXY": "c", "PATH": "d"}
 

@@ -1,35 +1,47 @@
-"""A service that repeats the key or token it was given wherever it can: in a process of its own, it prints its port."""
+"""A service that repeats the key or token it was given wherever it can."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
+import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SERVICE = """
-import json
 from websockets.datastructures import Headers
-from websockets.http11 import Response
-from websockets.sync.server import serve
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
+
+UNHEARD = logging.Logger("quoting service", logging.CRITICAL + 1)
 
 
-def given(request):
+@contextmanager
+def quoting_service() -> Iterator[dict[str, str]]:
+    """Its URLs: at `handshake` it refuses the key as it connects, at `event` later, at `nonsense` in no JSON."""
+    with serve(_answer, "127.0.0.1", 0, process_request=_refuse, logger=UNHEARD) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"ws://127.0.0.1:{server.socket.getsockname()[1]}/openai/v1/realtime?model="
+        yield {"handshake": f"{place}refuse", "event": f"{place}x", "nonsense": f"{place}nonsense"}
+
+
+def _given(request: Request) -> str:
     return request.headers.get("api-key") or request.headers["authorization"].removeprefix("Bearer ")
 
 
-def refuse(connection, request):
-    key = given(request)
-    if "refuse" in request.path:
-        said = f"no such key: {key}".encode()
-        headers = Headers({"x-echo": key, "Content-Length": str(len(said))})
-        headers["x-ms-region"] = "\\xe5"
-        return Response(401, "Unauthorized", headers, said)
+def _refuse(connection: ServerConnection, request: Request) -> Response | None:
+    key = _given(request)
+    if "refuse" not in request.path:
+        return None
+    said = f"no such key: {key}".encode()
+    headers = Headers({"x-echo": key, "Content-Length": str(len(said))})
+    headers["x-ms-region"] = "\xe5"
+    return Response(401, "Unauthorized", headers, said)
 
 
-def answer(connection):
-    key = given(connection.request)
+def _answer(connection: ServerConnection) -> None:
+    assert connection.request is not None
+    key = _given(connection.request)
     if "nonsense" in connection.request.path:
         connection.send(f"no such key: {key}")
     error = {"type": "invalid_request_error", "code": "invalid_api_key", "message": f"no such key: {key}"}
@@ -37,26 +49,6 @@ def answer(connection):
     for event in ({"type": "session.created", "session": session}, {"type": "error", "error": error}):
         connection.send(json.dumps(event | {"event_id": f"event_{key}"}))
     connection.close(1008, f"no such key: {key}")
-
-
-with serve(answer, "127.0.0.1", 0, process_request=refuse) as server:
-    print(server.socket.getsockname()[1], flush=True)
-    server.serve_forever()
-"""
-
-
-@contextmanager
-def quoting_service() -> Iterator[dict[str, str]]:
-    """Its URLs: at `handshake` it refuses the key as it connects, at `event` later, at `nonsense` in no JSON."""
-    command = [sys.executable, "-c", SERVICE]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert process.stdout is not None
-        place = f"ws://127.0.0.1:{int(process.stdout.readline())}/openai/v1/realtime?model="
-        yield {"handshake": f"{place}refuse", "event": f"{place}x", "nonsense": f"{place}nonsense"}
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def holders(folder: Path, secret: str) -> list[Path]:

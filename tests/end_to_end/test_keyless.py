@@ -37,7 +37,7 @@ def lines_of(ended: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in lines if line != "rtbench: signing in through Microsoft Entra ID …"]
 
 
-TEN_A_SECOND = ("--connect-rate", "600")
+FOUR_A_SECOND = ("--connect-rate", "240")
 """A run of so many sessions lasts a known time at least, however long its sign-in takes."""
 
 
@@ -52,7 +52,7 @@ def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
 ) -> None:
     truth = tmp_path / "truth.jsonl"
     with quick_simulator(tmp_path, "--token-life", "5", "--truth", str(truth)) as ready:
-        load = ("-u", "10", "-r", "10", "--sessions", "100", *TEN_A_SECOND, "--record-events", "100%", *processes)
+        load = ("-u", "4", "-r", "4", "--sessions", "32", *FOUR_A_SECOND, "--record-events", "100%", *processes)
         ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
         header = keyless(ready)["IDENTITY_HEADER"]
 
@@ -73,7 +73,7 @@ def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
 
 def test_a_refresh_that_fails_is_an_incident_and_holds_nobody_up(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--token-life", "8", "--identity-fault", "500:2-2") as ready:
-        load = ("-u", "2", "-r", "2", "--sessions", "90", *TEN_A_SECOND)
+        load = ("-u", "2", "-r", "2", "--sessions", "36", *FOUR_A_SECOND)
         ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
 
     folder = only_run(tmp_path / "runs")
@@ -83,18 +83,30 @@ def test_a_refresh_that_fails_is_an_incident_and_holds_nobody_up(tmp_path: Path)
     assert tokens_in(folder) == []
 
 
+SHORT = """
+from bench import quick
+
+quick.BILLED = quick.Load(("text_turns",), users=2, spawn_rate=2, sessions=2)
+
+from bench.cli.app import main
+
+main()
+"""
+"""The quick run, with callers who type and fewer of them."""
+
+
 def test_the_quick_run_signs_in_where_no_key_is_set(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--token-life", "30") as ready:
         clean = {name: value for name, value in os.environ.items() if name not in AZURE}
-        command = [sys.executable, "-m", "bench.cli.app", "bench", "--yes", "--runs", str(tmp_path / "runs")]
+        command = [sys.executable, "-c", SHORT, "bench", "--yes", "--runs", str(tmp_path / "runs")]
         ended = subprocess.run(
             command, env=clean | keyless(ready), capture_output=True, text=True, timeout=GUARD_S, check=False
         )
 
     folder = only_run(tmp_path / "runs")
     assert ended.returncode == (0 if files.read_document(folder)["verdict"]["valid"] else 4), ended.stderr
-    assert "USD for 6 sessions" in ended.stdout.splitlines()[0]
-    assert files.read_document(folder)["totals"]["sessions"] == {"ok": 6}
+    assert "USD for 2 sessions" in ended.stdout.splitlines()[0]
+    assert files.read_document(folder)["totals"]["sessions"] == {"ok": 2}
     assert files.read_document(folder)["targets"][0]["auth"] == "entra"
     assert tokens_in(folder) == []
 

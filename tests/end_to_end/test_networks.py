@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests import forked
 from tests.end_to_end.locust_process import AZURE, GUARD_S, only_run, run_locust, write_scenario
 from tests.end_to_end.proxies import RunningProxy, running_proxy
 from tests.end_to_end.quoting_service import holders
+from tests.end_to_end.test_arms import write_targets
 from tests.simulator_process import Ready, quick_simulator
 from tests.transport.test_certificates import demanding, write_client
 from tests.transport.test_crossing import IPV6
@@ -28,9 +31,6 @@ PASSWORD = "a-password-that-nobody-may-see"
 PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 NAME = "simulator.test"
 """No resolver of ours knows it; the simulator's certificate does."""
-WAYS = pytest.mark.parametrize(
-    ("scheme", "user"), [("http", None), ("http", "ann"), ("socks5", None), ("socks5", "ann")]
-)
 
 
 @pytest.fixture(scope="module")
@@ -158,17 +158,17 @@ def test_compression_is_what_was_agreed_on(simulator: Ready, tmp_path: Path) -> 
     assert sizes["deflate"] < 4 / 3
 
 
-@pytest.mark.parametrize("together", [True, False], ids=["one file", "two files"])
-def test_a_service_that_wants_a_certificate_gets_it(tmp_path: Path, together: bool) -> None:
+def test_a_service_that_wants_a_certificate_gets_it(tmp_path: Path) -> None:
     """It echoes: so the session is no good, and what it says shows that it was open."""
     own = write_client(tmp_path / "own")
-    with demanding(tmp_path, own.certificate) as (url, ca):
+    with demanding(tmp_path, own.certificate) as (url, ca), ThreadPoolExecutor(2) as pool:
         where = ("--url", f"{url}openai/v1/realtime?model=x", "--ca", ca)
-        named = ("--client-cert", own.both) if together else ("--client-cert", own.certificate, "--client-key", own.key)
-        with_it, without = probe(*where, *named), probe(*where)
+        named = (("--client-cert", own.both), ("--client-cert", own.certificate, "--client-key", own.key))
+        *with_it, without = pool.map(lambda words: probe(*where, *words), (*named, ()))
 
-    assert "connect_upgrade" in with_it.stdout
-    assert "refused" not in with_it.stdout
+    for shown in with_it:
+        assert "connect_upgrade" in shown.stdout
+        assert "refused" not in shown.stdout
     assert "session    refused:tls: 127.0.0.1: " in without.stdout
     assert "--client-cert FILE" in without.stdout
 
@@ -216,30 +216,46 @@ def test_a_probe_that_is_interrupted_says_nothing_of_it(tmp_path: Path) -> None:
 # Runs.
 
 
-def run_through(tmp_path: Path, proxy: RunningProxy, options: list[str], **more: str) -> Path:
-    """The folder of a run of four sessions, all of which are good."""
+def run_through(tmp_path: Path, proxies: Sequence[RunningProxy], options: list[str], **more: str) -> Path:
+    """The folder of a run of four sessions by each of these ways, all of which are good."""
     ended = run_locust(
         write_scenario(tmp_path), tmp_path / "runs", "-u", "2", "-r", "2", "--sessions", "4", *options,
         **environment(**more),
     )  # fmt: skip
     folder = only_run(tmp_path / "runs")
-    assert files.read_document(folder)["totals"]["sessions"] == {"ok": 4}, ended.stderr
-    assert proxy.connections == len(proxy.asked) == 4
+    assert files.read_document(folder)["totals"]["sessions"] == {"ok": 4 * len(proxies)}, ended.stderr
+    for proxy in proxies:
+        assert proxy.connections == len(proxy.asked) == 4
     assert holders(folder, PASSWORD) == []
     assert PASSWORD not in ended.stdout + ended.stderr
     return folder
 
 
-@WAYS
-def test_a_run_goes_through_a_proxy(simulator: Ready, tmp_path: Path, scheme: str, user: str | None) -> None:
-    with proxy_for(user) as proxy:
-        folder = run_through(tmp_path, proxy, [*trusting(simulator), "--proxy", proxy.url(scheme)])
+def test_a_run_goes_through_a_proxy(simulator: Ready, tmp_path: Path) -> None:
+    with proxy_for("ann") as proxy:
+        folder = run_through(tmp_path, [proxy], [*trusting(simulator), "--proxy", proxy.url("http")])
 
+    assert_through(folder, [f"http://127.0.0.1:{proxy.port}"])
+
+
+def test_each_target_of_a_run_goes_through_its_own_proxy(simulator: Ready, tmp_path: Path) -> None:
+    ways = {"http": ("http", None), "socks": ("socks5", None), "socks_ann": ("socks5", "ann")}
+    with ExitStack() as stack:
+        proxies = {name: stack.enter_context(proxy_for(user)) for name, (_, user) in ways.items()}
+        urls = {name: proxies[name].url(scheme) for name, (scheme, _) in ways.items()}
+        said = "".join(f"  {name}: {{url: '{simulator.urls['ga']}', proxy: '{url}'}}\n" for name, url in urls.items())
+        options = ["--targets", ",".join(ways), "--target-file", write_targets(tmp_path, said)]
+        folder = run_through(tmp_path, [*proxies.values()], [*options, "--ca", str(simulator.ca)])
+
+    assert_through(folder, [f"{scheme}://127.0.0.1:{proxies[name].port}" for name, (scheme, _) in ways.items()])
+
+
+def assert_through(folder: Path, urls: list[str]) -> None:
+    """Eight turns by each of these proxies, in the order of targets, and every round trip measured as far as there."""
     turns = files.read_table(folder, "turns").to_pandas()
-    scopes = set(turns["rtt_scope"][turns["network_rtt_ns"].notna()])
-    assert len(turns) == 8
-    assert scopes <= {"proxy"}
-    assert json.loads((folder / "run.json").read_text())["targets"][0]["proxy"] == f"{scheme}://127.0.0.1:{proxy.port}"
+    assert len(turns) == 8 * len(urls)
+    assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}
+    assert [target["proxy"] for target in files.read_document(folder)["targets"]] == urls
 
 
 def test_a_run_goes_through_the_proxy_of_the_environment_to_the_chosen_address(
@@ -247,7 +263,7 @@ def test_a_run_goes_through_the_proxy_of_the_environment_to_the_chosen_address(
 ) -> None:
     with proxy_for("ann") as proxy:
         options = [*trusting(simulator, NAME), "--resolve", "127.0.0.1"]
-        run_through(tmp_path, proxy, options, HTTPS_PROXY=proxy.url("http"))
+        run_through(tmp_path, [proxy], options, HTTPS_PROXY=proxy.url("http"))
 
     assert {asked.host for asked in proxy.asked} == {"127.0.0.1"}
 

@@ -31,10 +31,15 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(scope="module")
-def runs(simulator: Ready, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, int, str]]:
-    """Of each scenario the run folder, Locust's exit status and what it said; all at once."""
-    parents = {name: tmp_path_factory.mktemp(name) for name in SCENARIOS}
+def test_every_scenario_that_is_shipped_is_played_here() -> None:
+    shipped = {path.stem for path in (ROOT / "scenarios").glob("*.py")} - {"__init__"}
+
+    assert shipped == SCENARIOS.keys()
+
+
+def test_shipped_scenarios_play_and_an_interrupt_lets_their_turns_finish(simulator: Ready, tmp_path: Path) -> None:
+    """All at once."""
+    parents = {name: tmp_path / name for name in SCENARIOS}
     load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"])
     with ExitStack() as stack:
         processes = {
@@ -44,25 +49,18 @@ def runs(simulator: Ready, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         for name, turns in SCENARIOS.items():
             wait_for_rows(parents[name], "turns", turns)
             processes[name].send_signal(signal.SIGINT)
-        errors = {name: process.communicate(timeout=GUARD_S)[1] for name, process in processes.items()}
-    return {name: (only_run(parents[name]), processes[name].returncode, errors[name]) for name in SCENARIOS}
+        words = {name: process.communicate(timeout=GUARD_S) for name, process in processes.items()}
 
-
-def test_every_scenario_that_is_shipped_is_played_here() -> None:
-    shipped = {path.stem for path in (ROOT / "scenarios").glob("*.py")} - {"__init__"}
-
-    assert shipped == SCENARIOS.keys()
-
-
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_a_shipped_scenario_plays(name: str, runs: dict[str, tuple[Path, int, str]]) -> None:
-    folder, status, errors = runs[name]
-
-    turns = files.read_table(folder, "turns").to_pylist()
-    assert status in (0, 4), errors
-    assert "Traceback" not in errors
-    assert len(turns) >= SCENARIOS[name]
-    assert {turn["outcome"] for turn in turns} == {"ok"}
+    for name, (output, errors) in words.items():
+        folder = only_run(parents[name])
+        totals = files.read_document(folder)["totals"]
+        turns = files.read_table(folder, "turns").to_pylist()
+        assert processes[name].returncode in (0, 4), (name, errors)
+        assert "Traceback" not in output + errors, name
+        assert Path(output.splitlines()[-1]) == folder / "report.html", name
+        assert len(turns) == totals["turns_begun"] >= SCENARIOS[name], name
+        assert {turn["outcome"] for turn in turns} == {"ok"}, name
+        assert set(totals["sessions"]) <= {"ok", "abandoned"}, name
 
 
 def readme_lines(section: str) -> list[str]:

@@ -26,6 +26,7 @@ from tests.end_to_end.locust_process import (
     write_scenario,
 )
 from tests.end_to_end.quoting_service import holders, quoting_service
+from tests.end_to_end.test_arms import write_targets
 from tests.simulator_process import Ready, quick_simulator
 
 RTBENCH = [sys.executable, "-m", "bench.cli.app"]
@@ -45,12 +46,12 @@ def test_a_dialect_that_the_service_does_not_speak_fails_the_session_in_its_word
     assert sessions["lost_turns"].tolist() == [2]
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(name: str, tmp_path: Path, simulator: Ready) -> None:
+def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(tmp_path: Path, simulator: Ready) -> None:
+    """By SIGTERM; that SIGINT does the same, shipped scenarios show."""
     load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"])
     with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
         folder = wait_for_rows(tmp_path / "runs", "turns", 5)
-        process.send_signal(getattr(signal, name))
+        process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=GUARD_S)
 
     totals = files.read_document(folder)["totals"]
@@ -115,13 +116,6 @@ def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulat
     assert set(document["totals"]["sessions"]) == {"refused:tcp"}
 
 
-def test_sessions_that_wait_for_their_connection_start_are_played_too(tmp_path: Path, simulator: Ready) -> None:
-    load = ("-u", "3", "-r", "3", "--sessions", "3", "--connect-rate", "120", "--url", simulator.urls["ga"])
-    run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load)
-
-    assert files.read_document(only_run(tmp_path / "runs"))["totals"]["sessions"] == {"ok": 3}
-
-
 @pytest.mark.parametrize("ends", [1, 2], ids=["once", "twice"])
 def test_a_run_that_ends_during_its_last_sessions_stops_each_user_once(
     ends: int, tmp_path: Path, simulator: Ready
@@ -181,17 +175,21 @@ def test_a_worker_that_dies_holds_nobody_up_and_its_rows_are_kept(tmp_path: Path
     assert len(files.read_table(folder, "turns")) >= written
 
 
-@pytest.mark.parametrize(("place", "begin"), [("handshake", "HTTP 401: "), ("event", "invalid_api_key: ")])
-def test_a_key_that_the_service_quotes_is_hidden(place: str, begin: str, tmp_path: Path) -> None:
+def test_a_key_that_the_service_quotes_is_hidden(tmp_path: Path) -> None:
     secret = "sk-quoted-9f1c"
+    begins = {"handshake": "HTTP 401: ", "event": "invalid_api_key: "}
     with quoting_service() as urls:
-        options = ("--sessions", "2", "--url", urls[place], "--api-key-env", "THE_KEY")
+        names = write_targets(
+            tmp_path, "".join(f"  {place}: {{url: '{urls[place]}', key_env: THE_KEY}}\n" for place in begins)
+        )
+        options = ("--sessions", "1", "--targets", ",".join(begins), "--target-file", names)
         kept = ("--record-events", "100%", "--keep-audio", "--transcripts")
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, *kept, THE_KEY=secret)
 
     folder = only_run(tmp_path / "runs")
     sessions = files.read_table(folder, "sessions").to_pandas()
-    assert sessions["detail"].tolist() == [f"{begin}no such key: ***"] * 2
+    details = dict(zip(sessions["arm"], sessions["detail"], strict=True))
+    assert details == {place: f"{begin}no such key: ***" for place, begin in begins.items()}
     assert secret not in ended.stdout + ended.stderr
     assert secret not in "".join(map(str, sessions.to_dict("list").values()))
     assert len(list((folder / "events").iterdir())) == 2
