@@ -72,6 +72,8 @@ REPORTED = (
 RUN = msgspec.json.schema(RunDocument)
 TOGETHER = 8
 """So many columns of a million turns are read at once."""
+SMALL_BYTES = 4 << 20
+"""Up to this size, some twenty thousand turns, a file is read in one go."""
 DTYPES = {
     pa.string(): pd.ArrowDtype(pa.string()),
     pa.int64(): pd.Int64Dtype(),
@@ -140,11 +142,12 @@ def _shown(value: Any) -> Any:
 
 
 def _frame(path: Path, names: list[str]) -> pd.DataFrame:
-    """Columns of the turns, from Parquet a few at a time: all of them in Arrow would take as much memory again.
+    """Columns of the turns, from a large Parquet a few at a time: all of them in Arrow would take as much memory again.
 
     A spool may grow meanwhile, so it is read at once.
     """
-    size = TOGETHER if (path / "turns.parquet").exists() else len(names)
+    parquet = path / "turns.parquet"
+    size = TOGETHER if parquet.exists() and parquet.stat().st_size > SMALL_BYTES else len(names)
     parts = [names[first : first + size] for first in range(0, len(names), size)]
     return pd.concat([_pandas(run_folder.read_table(path, "turns", part)) for part in parts], axis=1)
 
@@ -175,7 +178,7 @@ def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
     frame["outcome_class"] = _classes(frame)
     for measure in TURN_MEASURES:
         if measure.unit == "ms" and set(measure.columns) <= set(frame.columns):
-            frame[f"{measure.name}_ms"] = values_ns(frame, measure) / NS_PER_MS
+            frame[f"{measure.name}_ms"] = values_ns(frame, measure, origins_ns) / NS_PER_MS
     return frame
 
 
@@ -225,7 +228,9 @@ def _pandas(table: pa.Table) -> pd.DataFrame:
             table = table.set_column(index, field.name, table.column(index).dictionary_encode())
     frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True, types_mapper=DTYPES.get)
     for name in REPEATING.intersection(frame.columns):  # what others said is shown, as labels are
-        frame[name] = _with_printable(frame[name])
+        column = frame[name]
+        if (shown := _with_printable(column)) is not column:
+            frame[name] = shown
     return frame
 
 

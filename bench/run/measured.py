@@ -15,11 +15,17 @@ from bench.measures import ORIGIN, ORIGINS, Measure
 Floats = npt.NDArray[np.float64]
 
 
-def values_ns(rows: pd.DataFrame, measure: Measure) -> Floats:
-    """Compute a measure's nanoseconds, NaN where it is absent. `rows` has `measure.columns`."""
+def values_ns(rows: pd.DataFrame, measure: Measure, origins_ns: Floats | None = None) -> Floats:
+    """Compute a measure's nanoseconds, NaN where it is absent. `rows` has `measure.columns`.
+
+    `origins_ns`: what `origin_ns` gives for these rows, where several measures are computed of them.
+    """
     if measure.column:
         return _floats(rows, measure.column)
-    begin = origin_ns(rows) if measure.begin == ORIGIN else _first(rows, measure.begins)
+    if measure.begin != ORIGIN:
+        begin = _first(rows, measure.begins)
+    else:
+        begin = origin_ns(rows) if origins_ns is None else origins_ns
     values = _floats(rows, f"{measure.end}_at_ns") - begin
     if measure.less:
         values -= _floats(rows, measure.less)

@@ -119,13 +119,13 @@ def nearer(p: float) -> float:
 
 
 def _design_effects(sample: Sample, of_session: Integers, ps: set[float]) -> dict[float, float]:
-    below, reached, found = np.zeros_like(of_session), 0, {}
+    below, reached, effects = np.zeros_like(of_session), 0, {}
     for p in sorted(ps):
-        upto = int(np.searchsorted(sample.values, quantile(sample.values, p), side="right"))
+        upto = int(sample.values.searchsorted(quantile(sample.values, p), side="right"))
         below += np.bincount(sample.sessions[reached:upto], minlength=below.size)
         reached = upto
-        found[p] = design_effect(of_session, below, p)
-    return found
+        effects[p] = design_effect(of_session, below, p)
+    return effects
 
 
 def design_effect(of_session: Integers, below: Integers, p: float) -> float:

@@ -79,9 +79,9 @@ def turn_figures(one: Sampled) -> Iterable[Figures]:
 
 def session_figures(sessions: pd.DataFrame, targets: Sequence[str], name: str) -> Iterable[Figures]:
     """A measure of sessions, of each target that has it."""
-    columns = [column_of(name), "outcome_class"]
+    measured, target = sessions[[column_of(name), "outcome_class"]], sessions["target"]
     for label in targets:
-        sample = session_sample(sessions.loc[(sessions["target"] == label).to_numpy(), columns], name)
+        sample = session_sample(measured[(target == label).to_numpy()], name)
         if sample is not None:
             yield figures(sample, name, label)
 

@@ -230,7 +230,8 @@ def _summed(values: Floats, group: Integers, rows: Flags, size: int) -> Floats:
 
 def _minutes(run: Run, names: pd.Index[str]) -> float:
     """How long these sessions were open."""
-    mine = run.sessions[run.sessions["session_id"].isin(names).to_numpy()]
+    open_ns = run.sessions[["ended_at_ns", "upgrade_done_at_ns"]]
+    mine = open_ns[run.sessions["session_id"].isin(names).to_numpy()]
     return float((mine["ended_at_ns"] - mine["upgrade_done_at_ns"]).sum()) / 60e9
 
 

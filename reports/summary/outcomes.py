@@ -180,8 +180,11 @@ def said_of(rows: pd.DataFrame) -> dict[str, str]:
 
     One with words of the service's goes before those that say nothing of the cause.
     """
-    failed = rows[(rows["outcome_class"] == "failed") & rows["detail"].notna()]
-    counted = failed.groupby(["outcome", "detail"], observed=True).size().sort_values(ascending=False, kind="stable")
+    failed = ((rows["outcome_class"] == "failed") & rows["detail"].notna()).to_numpy()
+    if not failed.any():
+        return {}
+    counted = rows.loc[failed, ["outcome", "detail"]].groupby(["outcome", "detail"], observed=True).size()
+    counted = counted.sort_values(ascending=False, kind="stable")
     said: dict[str, str] = {}
     for outcome, detail in sorted(counted.index, key=lambda pair: SERVICE_SAID not in str(pair[1])):
         said.setdefault(str(outcome), str(detail))

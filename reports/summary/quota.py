@@ -19,6 +19,8 @@ from reports.statistics.quantiles import Floats, Integers
 
 BINS = 90
 LIMITS = ("tokens", "requests")
+OF_SECOND = ["second", "target", "throttled", *(f"{name}_{end}" for name in LIMITS for end in ("remaining", "limit"))]
+"""Columns of the seconds that are told here."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Quota:
 
 def quota_of(run: Run, targets: Sequence[str], began_utc_ns: int, length_s: float) -> Quota:
     """Counts from rows, their course and what remained from the seconds."""
-    seconds = run.seconds
+    seconds = run.seconds[OF_SECOND]
     at_s = seconds["second"].to_numpy(dtype=np.float64) - began_utc_ns / NS_PER_S
     length_s = max(length_s, float(at_s.max(initial=0.0)) + 1, 1.0)
     bin_s = time_step(length_s, BINS)
@@ -105,7 +107,7 @@ def _throttling(run: Run, label: str, seconds: pd.DataFrame, place: Integers, bi
 
 
 def _of(frame: pd.DataFrame, label: str) -> pd.DataFrame:
-    return frame.loc[(frame["target"] == label).to_numpy(), ["outcome", "retry_after_ns"]]
+    return frame[["outcome", "retry_after_ns"]][(frame["target"] == label).to_numpy()]
 
 
 def _limited(frame: pd.DataFrame) -> int:

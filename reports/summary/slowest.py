@@ -15,6 +15,11 @@ from reports.samples import Sampled
 from reports.statistics.quantiles import Integers
 
 MOST = 8
+OF_TURN = [
+    *("session_id", "turn", "start_utc_ns", "ttfa_ms", "voice_to_voice_ms", "response_created_at_ns", "origin_at_ns"),
+    *("network_rtt_ms", "retransmits"),
+]
+"""Columns that are told of a slow turn."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,10 @@ def _slow(
     run: Run, one: Sampled, origin: str, began_utc_ns: int, places: Integers, sessions: dict[str, pd.Series[str]]
 ) -> Iterable[Slow]:
     turns = one.turns
-    rows = [int(row) for row in turns.rows[places]]
+    frame, rows = turns.frame[OF_TURN], [int(row) for row in turns.rows[places]]
     responses, values = response_ids(run, rows) if rows else [], turns.value(one.measure.name)
     for place, row, response in zip(places, rows, responses, strict=True):
-        turn, colour = row_of(turns.frame, row), int(turns.target[place])
+        turn, colour = row_of(frame, row), int(turns.target[place])
         session = str(turn["session_id"])
         known = sessions.get(session, pd.Series(dtype=str))
         yield Slow(

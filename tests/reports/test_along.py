@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +14,11 @@ from reports.page.calls import along as section
 from reports.page.svg import HALF, WIDE
 from reports.statistics.quantiles import quantile
 from reports.summary.along import AGES, Along, one_thing
-from reports.summary.summary import Summary, summarise
-from tests.reports import synthetic
+from reports.summary.summary import Summary
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 LONG = Plan(sessions=60, turns=14, targets=("direct", "gateway"), failed=0.02, seconds=200)
-
-
-def build(folder: Path, plan: Plan) -> Summary:
-    return summarise(reports.load(synthetic.write(folder, plan), everything=False))
 
 
 def by_turn(summary: Summary, origin: str) -> Along:
@@ -35,8 +30,8 @@ def by_age(summary: Summary, origin: str) -> Along:
 
 
 @pytest.mark.parametrize("frame_of", [by_turn, by_age])
-def test_each_turn_stands_in_one_place(tmp_path: Path, frame_of: object) -> None:
-    summary = build(tmp_path, LONG)
+def test_each_turn_stands_in_one_place(frame_of: object) -> None:
+    summary = summary_of(LONG)
     frame = frame_of(summary, "speech_end")  # type: ignore[operator]
 
     for course, answer in zip(frame.courses, summary.answers, strict=True):
@@ -45,32 +40,32 @@ def test_each_turn_stands_in_one_place(tmp_path: Path, frame_of: object) -> None
         assert [stop.place for stop in course.stops] == sorted({stop.place for stop in course.stops})
 
 
-def test_turns_after_the_tenth_stand_together(tmp_path: Path) -> None:
-    frame = by_turn(build(tmp_path, LONG), "speech_end")
+def test_turns_after_the_tenth_stand_together() -> None:
+    frame = by_turn(summary_of(LONG), "speech_end")
 
     assert frame.names == (*map(str, range(1, 11)), "11+")
     assert [stop.n for stop in frame.courses[0].stops] == [30] * 10 + [4 * 30]
 
 
-def test_a_median_is_that_of_its_turns(tmp_path: Path) -> None:
-    summary = build(tmp_path, LONG)
-    rows = reports.load(tmp_path).turns
+def test_a_median_is_that_of_its_turns() -> None:
+    summary = summary_of(LONG)
+    rows = reports.load(summary.run.folder).turns
     third = rows[(rows["turn"] == 3) & (rows["target"] == "gateway")]
     waits = np.where(third["outcome_class"] == "failed", np.inf, third["ttfa_ms"])
 
     assert by_turn(summary, "speech_end").courses[1].stops[2].p50.value == quantile(np.sort(waits), 0.5)
 
 
-def test_ages_are_in_equal_bins_up_to_the_oldest(tmp_path: Path) -> None:
-    frame = by_age(build(tmp_path, LONG), "speech_end")
+def test_ages_are_in_equal_bins_up_to_the_oldest() -> None:
+    frame = by_age(summary_of(LONG), "speech_end")
 
     assert len(frame.at) == AGES
     assert np.ptp(np.diff(frame.at)) == pytest.approx(0, abs=1e-9)
     assert frame.at[-1] < frame.end == pytest.approx(0.3 + 13 * 2.5)
 
 
-def test_a_fixed_script_makes_one_thing_of_both(tmp_path: Path) -> None:
-    fixed, alone = build(tmp_path / "fixed", LONG), build(tmp_path / "alone", Plan(sessions=20, turns=1))
+def test_a_fixed_script_makes_one_thing_of_both() -> None:
+    fixed, alone = summary_of(LONG), summary_of(Plan(sessions=20, turns=1))
 
     assert one_thing(fixed.turns, fixed.run.sessions)
     assert not one_thing(alone.turns, alone.run.sessions)
@@ -78,8 +73,8 @@ def test_a_fixed_script_makes_one_thing_of_both(tmp_path: Path) -> None:
     assert "tell which of the two matters" in str(section(fixed))
 
 
-def test_places_that_hold_half_as_many_turns_are_counted_below_the_axis(tmp_path: Path) -> None:
-    frame = by_turn(build(tmp_path, replace(LONG, turns=10)), "speech_end")
+def test_places_that_hold_half_as_many_turns_are_counted_below_the_axis() -> None:
+    frame = by_turn(summary_of(replace(LONG, turns=10)), "speech_end")
     (first, *others) = frame.courses
     fewer = tuple(replace(stop, n=12) if stop.place == 9 else stop for stop in first.stops)
     thinned = replace(frame, courses=(replace(first, stops=fewer), *others))
@@ -92,30 +87,30 @@ def test_places_that_hold_half_as_many_turns_are_counted_below_the_axis(tmp_path
     assert ">12<" in drawn
 
 
-def test_a_p95_needs_turns_beyond_it(tmp_path: Path) -> None:
-    frame = by_turn(build(tmp_path, LONG), "speech_end")
+def test_a_p95_needs_turns_beyond_it() -> None:
+    frame = by_turn(summary_of(LONG), "speech_end")
 
     for stop in frame.courses[0].stops:
         assert math.isnan(stop.tail) == (stop.n < 80)
 
 
-def test_a_session_of_one_turn_has_no_course(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=40, turns=1))
+def test_a_session_of_one_turn_has_no_course() -> None:
+    summary = summary_of(Plan(sessions=40, turns=1))
 
     assert not by_turn(summary, "speech_end").drawable
     assert section(summary) is None
 
 
-def test_origins_are_never_on_one_line(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=30, turns=4, kinds=("vad", "typed")))
+def test_origins_are_never_on_one_line() -> None:
+    summary = summary_of(Plan(sessions=30, turns=4, kinds=("vad", "typed")))
     frames = [by_turn(summary, origin) for origin in summary.turns.origins]
 
     assert [sum(stop.n for course in frame.courses for stop in course.stops) for frame in frames] == [60, 60]
 
 
 @pytest.mark.parametrize("w", [HALF, WIDE])
-def test_every_place_can_be_read_out(tmp_path: Path, w: int) -> None:
-    frame: Along = by_turn(build(tmp_path, LONG), "speech_end")
+def test_every_place_can_be_read_out(w: int) -> None:
+    frame: Along = by_turn(summary_of(LONG), "speech_end")
     stops = trends.along(frame, w).stops
 
     assert stops is not None

@@ -19,6 +19,7 @@ from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.wording.sentences import essentials
 from tests.reports import synthetic
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"
@@ -41,6 +42,11 @@ def build(folder: Path, plan: Plan, *, everywhere: dict[str, Any] | None = None,
     return summarise(reports.load(synthetic.write(folder, plan, **told), everything=False))
 
 
+def summary_of_arms(plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> Summary:
+    """The same of a run whose folder no test changes."""
+    return summary_of(plan, **(synthetic.told(plan, **(everywhere or {})) | changes))
+
+
 def rewrite_sessions(folder: Path, change: Any) -> Summary:
     """Change the rows of a run's sessions, each a dictionary, and summarise it."""
     table = pq.read_table(folder / "sessions.parquet")
@@ -49,8 +55,8 @@ def rewrite_sessions(folder: Path, change: Any) -> Summary:
     return summarise(reports.load(folder, everything=False))
 
 
-def test_interleaved_sessions_are_counted_by_pair_and_block(tmp_path: Path) -> None:
-    found = build(tmp_path, TWO).interleaving
+def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
+    found = summary_of_arms(TWO).interleaving
 
     assert found is not None
     assert (found.pairs, found.cut, found.blocks) == (120, 0, 2)
@@ -69,13 +75,13 @@ def test_pairs_that_are_not_whole_are_said(tmp_path: Path) -> None:
     assert "2 more were not whole" in summary.interleaving.sentence
 
 
-def test_runs_of_one_arm_and_older_runs_are_not_interleaved(tmp_path: Path) -> None:
-    assert build(tmp_path / "one", Plan(paired=True)).interleaving is None
-    assert build(tmp_path / "older", Plan(targets=("a", "b"))).interleaving is None
+def test_runs_of_one_arm_and_older_runs_are_not_interleaved() -> None:
+    assert summary_of_arms(Plan(paired=True)).interleaving is None
+    assert summary_of_arms(Plan(targets=("a", "b"))).interleaving is None
 
 
-def test_differences_are_those_of_the_published_quantiles(tmp_path: Path) -> None:
-    summary = build(tmp_path, TWO)
+def test_differences_are_those_of_the_published_quantiles() -> None:
+    summary = summary_of_arms(TWO)
     first = summary.differences[0]
     medians = [answer.figures.at(0.5).value for answer in summary.answers]
 
@@ -85,14 +91,14 @@ def test_differences_are_those_of_the_published_quantiles(tmp_path: Path) -> Non
     assert re.fullmatch(r"ttfa p50: sweden \d+ ms, eastus2 \d+ ms \(\+\d+ %\)", first.sentence.replace(NBSP, " "))
 
 
-def test_a_quantile_that_may_not_be_published_has_no_difference(tmp_path: Path) -> None:
-    few = build(tmp_path, Plan(sessions=24, turns=1, targets=("a", "b")))
+def test_a_quantile_that_may_not_be_published_has_no_difference() -> None:
+    few = summary_of_arms(Plan(sessions=24, turns=1, targets=("a", "b")))
 
     assert {one.p for one in few.differences} == {0.5}
 
 
-def test_arms_of_two_origins_are_not_set_against_each_other(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=80, kinds=("vad", "typed"), targets=("a", "b")))
+def test_arms_of_two_origins_are_not_set_against_each_other() -> None:
+    summary = summary_of_arms(Plan(sessions=80, kinds=("vad", "typed"), targets=("a", "b")))
     said = [one for one in summary.differences if one.measure == "ttfa"]
 
     assert {one.origin for one in said} == {"requested", "speech_end"}
@@ -100,8 +106,8 @@ def test_arms_of_two_origins_are_not_set_against_each_other(tmp_path: Path) -> N
     assert "from response.create" in html(summary)
 
 
-def test_differences_stand_in_every_form_and_nowhere_with_a_verdict(tmp_path: Path) -> None:
-    summary = build(tmp_path, TWO)
+def test_differences_stand_in_every_form_and_nowhere_with_a_verdict() -> None:
+    summary = summary_of_arms(TWO)
     page, text = html(summary), render.terminal(summary)
     markdown = render.write(summary).markdown.read_text()
 
@@ -114,8 +120,8 @@ def test_differences_stand_in_every_form_and_nowhere_with_a_verdict(tmp_path: Pa
     assert as_data(summary)["differences"][0]["against"] == "sweden"
 
 
-def test_an_invalid_run_tells_no_differences(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=240, targets=("a", "b"), valid=False))
+def test_an_invalid_run_tells_no_differences() -> None:
+    summary = summary_of_arms(Plan(sessions=240, targets=("a", "b"), valid=False))
 
     assert summary.differences
     assert "against a" not in render.terminal(summary)
@@ -138,8 +144,8 @@ def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_
     assert "More than 1 % was throttled (eastus2 5 %)" in said
 
 
-def test_each_arm_says_what_it_was(tmp_path: Path) -> None:
-    facts = {arm.target: arm.facts for arm in build(tmp_path, SIX, everywhere={"deflate": True}).arms}
+def test_each_arm_says_what_it_was() -> None:
+    facts = {arm.target: arm.facts for arm in summary_of_arms(SIX, everywhere={"deflate": True}).arms}
 
     assert facts["sweden.alloy"]["address"].startswith("wss://sweden.example.openai.azure.com/")
     assert facts["sweden"]["model"] == synthetic.MODEL
@@ -169,11 +175,11 @@ def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_compression_is_told_by_bytes_on_the_wire(tmp_path: Path) -> None:
-    page = html(build(tmp_path, TWO, everywhere={"deflate": True}))
+def test_compression_is_told_by_bytes_on_the_wire() -> None:
+    page = html(summary_of_arms(TWO, everywhere={"deflate": True}))
 
     assert re.search(r"sweden, permessage-deflate: [\d.]+ bytes on the wire for a byte of audio sent", page)
-    assert "bytes on the wire" not in html(build(tmp_path / "plain", TWO))
+    assert "bytes on the wire" not in html(summary_of_arms(TWO))
 
 
 def test_a_run_that_tells_nothing_of_its_arms_has_a_report(tmp_path: Path) -> None:
@@ -184,30 +190,30 @@ def test_a_run_that_tells_nothing_of_its_arms_has_a_report(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("glyph", GLYPHS[:6])
-def test_six_arms_have_six_marks(tmp_path: Path, glyph: str) -> None:
-    summary = build(tmp_path, SIX)
+def test_six_arms_have_six_marks(glyph: str) -> None:
+    summary = summary_of_arms(SIX)
 
     assert glyph in html(summary)
     assert sum(line.startswith(f"  {glyph} ") for line in render.terminal(summary).splitlines()) == 3
 
 
-def test_curves_that_share_a_colour_are_broken_differently_and_marked(tmp_path: Path) -> None:
-    page, few = html(build(tmp_path, SIX)), html(build(tmp_path / "two", TWO))
+def test_curves_that_share_a_colour_are_broken_differently_and_marked() -> None:
+    page, few = html(summary_of_arms(SIX)), html(summary_of_arms(TWO))
 
     assert 'class="curve s0 again"' in page
     assert 'class="curve s2 again"' not in page
     assert ' again"' not in few
 
 
-def test_the_terminal_keeps_its_width_with_six_arms(tmp_path: Path) -> None:
-    lines = render.terminal(build(tmp_path, SIX)).splitlines()
+def test_the_terminal_keeps_its_width_with_six_arms() -> None:
+    lines = render.terminal(summary_of_arms(SIX)).splitlines()
 
     assert max(map(len, lines)) <= 100
 
 
-def test_the_last_line_has_the_run_in_short(tmp_path: Path) -> None:
-    one, two = build(tmp_path / "one", Plan(sessions=60, usage=True)), build(tmp_path / "two", TWO)
-    six, invalid = build(tmp_path / "six", replace(SIX, sessions=600)), build(tmp_path / "invalid", Plan(valid=False))
+def test_the_last_line_has_the_run_in_short() -> None:
+    one, two = summary_of_arms(Plan(sessions=60, usage=True)), summary_of_arms(TWO)
+    six, invalid = summary_of_arms(replace(SIX, sessions=600)), summary_of_arms(Plan(valid=False))
 
     said = [essentials(summary).replace(NBSP, " ") for summary in (one, two, six, invalid)]
     assert re.fullmatch(r"✓ VALID · ◇ SIMULATED · ttfa p50 \S+ s, p95 \S+ s · 240 turns, 0 failed · \S+ USD", said[0])

@@ -21,6 +21,7 @@ from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.wording.remarks import cost, money
 from tests.reports import synthetic
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import PRICES, Plan
 
 NBSP = "\u00a0"
@@ -31,6 +32,11 @@ OWN = {"text_in": 1, "text_cached": 1, "text_out": 1, "audio_in": 1, "audio_cach
 def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Summary:
     told = synthetic.told(plan) | changes
     return summarise(reports.load(synthetic.write(folder, plan, **told), everything=False))
+
+
+def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
+    """The same of a run whose folder no test changes."""
+    return summary_of(plan, **(synthetic.told(plan) | changes))
 
 
 def rewrite(folder: Path, name: str, change: Any) -> Summary:
@@ -128,8 +134,8 @@ def test_only_the_tokens_of_no_turn_may_be_without_a_price(tmp_path: Path) -> No
     assert "There is no price for gpt-x: these tokens are counted and in no amount." in said(summary)
 
 
-def test_a_run_without_such_answers_says_nothing_of_them(tmp_path: Path) -> None:
-    summary = build(tmp_path)
+def test_a_run_without_such_answers_says_nothing_of_them() -> None:
+    summary = summary_with_prices()
 
     assert "no turn" not in said(summary)
     assert as_data(summary)["money"]["stray_usd"] == 0
@@ -147,16 +153,16 @@ def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
     assert one.per_session == pytest.approx(one.usd / 10)
 
 
-def test_turns_of_warm_up_cost_as_well(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=20, seconds=100, warmup_s=40, usage=True))
+def test_turns_of_warm_up_cost_as_well() -> None:
+    summary = summary_with_prices(Plan(sessions=20, seconds=100, warmup_s=40, usage=True))
 
     assert summary.money.turns == 80 > sum(summary.outcomes.begun)
     assert "warm-up and failed ones too" in said(summary)
 
 
-def test_a_targets_own_prices_go_before_the_table(tmp_path: Path) -> None:
+def test_a_targets_own_prices_go_before_the_table() -> None:
     targets = synthetic.told(TWO)["targets"]
-    found = build(tmp_path, targets=[targets[0] | {"prices": OWN}, targets[1]]).money
+    found = summary_with_prices(targets=[targets[0] | {"prices": OWN}, targets[1]]).money
 
     assert [cost.charges[0].source for cost in found.costs] == ["own", "table"]
     tokens = found.costs[0].tokens("text_in", "audio_in", "text_out", "audio_out")
@@ -207,8 +213,8 @@ def test_a_run_without_prices_has_its_tokens_and_no_amount(tmp_path: Path) -> No
     assert "There is no price for" in html(summary)
 
 
-def test_a_run_without_usage_says_nothing_of_money(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan())
+def test_a_run_without_usage_says_nothing_of_money() -> None:
+    summary = summary_with_prices(Plan())
 
     assert "What did it cost?" not in html(summary)
     assert "cost " not in render.terminal(summary)
@@ -224,8 +230,8 @@ def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
     assert (one.tokens("text_in"), one.tokens("cached_text_in"), one.tokens("cached_audio_in")) == (40, 40, 5)
 
 
-def test_the_cost_of_a_simulated_run_is_what_the_same_tokens_would_cost(tmp_path: Path) -> None:
-    simulated, real = build(tmp_path / "simulated", Plan(usage=True)), build(tmp_path / "real")
+def test_the_cost_of_a_simulated_run_is_what_the_same_tokens_would_cost() -> None:
+    simulated, real = summary_with_prices(Plan(usage=True)), summary_with_prices()
 
     assert "SIMULATED: what the same tokens would cost" in render.terminal(simulated).replace("\n            ", " ")
     assert "SIMULATED, what the same tokens would cost" in render.write(simulated).markdown.read_text()
@@ -233,9 +239,9 @@ def test_the_cost_of_a_simulated_run_is_what_the_same_tokens_would_cost(tmp_path
     assert "would cost" not in html(real) + render.terminal(real)
 
 
-def test_budget_and_estimate_stand_beside_the_cost(tmp_path: Path) -> None:
+def test_budget_and_estimate_stand_beside_the_cost() -> None:
     stopped = "the budget of 5.00 USD is spent: 5.02 USD"
-    summary = build(tmp_path, budget_usd=5.0, estimate_usd=[0.4, 1.1], stopped=stopped)
+    summary = summary_with_prices(budget_usd=5.0, estimate_usd=[0.4, 1.1], stopped=stopped)
 
     assert "budget 5.00 USD" in render.terminal(summary)
     assert "estimated 0.40 to 1.10 USD" in render.terminal(summary).replace("\n            ", " ")
@@ -243,8 +249,8 @@ def test_budget_and_estimate_stand_beside_the_cost(tmp_path: Path) -> None:
     assert f"This run ended before its time: {stopped}." in summary.notices
 
 
-def test_the_cost_of_several_arms_is_told_arm_by_arm(tmp_path: Path) -> None:
-    summary = build(tmp_path)
+def test_the_cost_of_several_arms_is_told_arm_by_arm() -> None:
+    summary = summary_with_prices()
     line = ", ".join(cost(summary.money)).replace(NBSP, " ")
     one = re.match(
         r"sweden (\S+) USD \((\S+) a turn\), eastus2 (\S+) USD \((\S+) a turn\), (\S+) USD in all for ", line
@@ -259,22 +265,22 @@ def test_the_cost_of_several_arms_is_told_arm_by_arm(tmp_path: Path) -> None:
     assert f"Cost: sweden {one[1]} USD" in html(summary).replace(NBSP, " ")
 
 
-def test_what_makes_arms_cost_differently_is_said_of_several(tmp_path: Path) -> None:
-    several, alone = build(tmp_path / "two"), build(tmp_path / "one", Plan(usage=True))
+def test_what_makes_arms_cost_differently_is_said_of_several() -> None:
+    several, alone = summary_with_prices(), summary_with_prices(Plan(usage=True))
 
     assert html(several).count("arms differ by the length of their replies, not by region") == 1
     assert "not by region" not in said(alone)
     assert "in all" not in said(alone)
 
 
-def test_the_costs_of_many_arms_are_told_together(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=14, targets=tuple("abcdefg"), usage=True))
+def test_the_costs_of_many_arms_are_told_together() -> None:
+    summary = summary_with_prices(Plan(sessions=14, targets=tuple("abcdefg"), usage=True))
 
     assert re.match(r"\S+ USD in all for 56 turns", said(summary))
 
 
-def test_transcription_is_said_to_be_apart_where_there_was_some(tmp_path: Path) -> None:
-    spoken, typed = build(tmp_path / "spoken"), build(tmp_path / "typed", Plan(text=True, usage=True))
+def test_transcription_is_said_to_be_apart_where_there_was_some() -> None:
+    spoken, typed = summary_with_prices(), summary_with_prices(Plan(text=True, usage=True))
 
     assert "Input transcription is billed apart and not in this figure." in said(spoken)
     assert "transcription" not in said(typed)

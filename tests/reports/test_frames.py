@@ -17,15 +17,12 @@ from reports.page.frames import CURVE, PUBLISHED, connecting, curves, flows
 from reports.page.over_time import DOTS, bin_length, over_time
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 
-def build(folder: Path, plan: Plan) -> Summary:
-    return summarise(reports.load(synthetic.write(folder, plan), everything=False))
-
-
-def test_curves_pass_through_the_percentiles_that_tables_name(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=100, turns=10, targets=("a", "b"), failed=0.03))
+def test_curves_pass_through_the_percentiles_that_tables_name() -> None:
+    summary = summary_of(Plan(sessions=100, turns=10, targets=("a", "b"), failed=0.03))
     found = curves(summary.samples["ttfa"], summary.turns.pools)
 
     assert set(PUBLISHED) <= {float(p) for p in CURVE}
@@ -37,8 +34,8 @@ def test_curves_pass_through_the_percentiles_that_tables_name(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("sessions", [40, 200])
-def test_the_run_over_time_holds_every_turn_once(tmp_path: Path, sessions: int) -> None:
-    summary = build(tmp_path, Plan(sessions=sessions, turns=10, failed=0.05, seconds=200, warmup_s=30, abandoned=5))
+def test_the_run_over_time_holds_every_turn_once(sessions: int) -> None:
+    summary = summary_of(Plan(sessions=sessions, turns=10, failed=0.05, seconds=200, warmup_s=30, abandoned=5))
     frame = over_time(summary)
     assert frame is not None
     (panel,) = frame.panels
@@ -60,8 +57,8 @@ def test_bins_are_wide_enough_for_what_is_drawn_in_them() -> None:
     assert bin_length(86_400, 1_000_000) == 1800
 
 
-def test_a_quantile_of_few_turns_is_not_drawn(tmp_path: Path) -> None:
-    frame = over_time(build(tmp_path, Plan(sessions=40, seconds=60)))
+def test_a_quantile_of_few_turns_is_not_drawn() -> None:
+    frame = over_time(summary_of(Plan(sessions=40, seconds=60)))
     assert frame is not None
 
     for bin_ in frame.panels[0].bins:
@@ -69,12 +66,12 @@ def test_a_quantile_of_few_turns_is_not_drawn(tmp_path: Path) -> None:
         assert math.isnan(bin_.p95) == (bin_.turns < 80)
 
 
-def test_a_run_without_values_has_nothing_to_draw(tmp_path: Path) -> None:
-    assert over_time(build(tmp_path, Plan(sessions=0, refused=2))) is None
+def test_a_run_without_values_has_nothing_to_draw() -> None:
+    assert over_time(summary_of(Plan(sessions=0, refused=2))) is None
 
 
-def test_phases_of_connecting_add_up(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=240, turns=1, targets=("a", "b")))
+def test_phases_of_connecting_add_up() -> None:
+    summary = summary_of(Plan(sessions=240, turns=1, targets=("a", "b")))
     frame, stacks = summary.run.sessions, connecting(summary)
 
     assert [(stack.target, stack.p) for stack in stacks] == [("a", 0.5), ("b", 0.5), ("a", 0.95), ("b", 0.95)]
@@ -83,12 +80,12 @@ def test_phases_of_connecting_add_up(tmp_path: Path) -> None:
         assert sum(stack.parts) == pytest.approx(np.quantile(whole, stack.p), rel=0.05)
 
 
-def test_few_sessions_have_no_slow_start(tmp_path: Path) -> None:
-    assert [stack.p for stack in connecting(build(tmp_path, Plan(refused=2)))] == [0.5]
+def test_few_sessions_have_no_slow_start() -> None:
+    assert [stack.p for stack in connecting(summary_of(Plan(refused=2)))] == [0.5]
 
 
-def test_flows_keep_all_bytes_of_a_short_run(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(targets=("a", "b")))
+def test_flows_keep_all_bytes_of_a_short_run() -> None:
+    summary = summary_of(Plan(targets=("a", "b")))
     audio, wire = flows(summary)
 
     assert (audio.kind, wire.kind) == ("audio", "wire")
@@ -153,13 +150,13 @@ def test_a_run_shorter_than_half_a_second_has_its_rate(tmp_path: Path) -> None:
     assert wire.sent.tolist() == pytest.approx([1_000])
 
 
-def test_text_has_no_flow_of_audio(tmp_path: Path) -> None:
-    assert [flow.kind for flow in flows(build(tmp_path, Plan(text=True)))] == ["wire"]
+def test_text_has_no_flow_of_audio() -> None:
+    assert [flow.kind for flow in flows(summary_of(Plan(text=True)))] == ["wire"]
 
 
-def test_the_slowest_turns_have_the_services_names(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=30, failed=0.1))
-    turns = reports.load(tmp_path).turns
+def test_the_slowest_turns_have_the_services_names() -> None:
+    summary = summary_of(Plan(sessions=30, failed=0.1))
+    turns = reports.load(summary.run.folder).turns
     found = summary.slowest
 
     good = turns[turns["outcome"] == "ok"].nlargest(8, "voice_to_voice_ms")
@@ -172,29 +169,29 @@ def test_the_slowest_turns_have_the_services_names(tmp_path: Path) -> None:
     assert [slow.retransmits for slow in found] == good["retransmits"].tolist()
 
 
-def test_a_slow_turn_names_the_log_of_its_session(tmp_path: Path) -> None:
-    found = build(tmp_path, Plan(sessions=2)).slowest
+def test_a_slow_turn_names_the_log_of_its_session() -> None:
+    found = summary_of(Plan(sessions=2)).slowest
 
     assert {(slow.session, slow.event_log) for slow in found} == {("s00000", "events/s00000.jsonl"), ("s00001", "")}
 
 
-def test_slow_turns_of_different_origins_are_not_ranked_together(tmp_path: Path) -> None:
-    found = build(tmp_path, Plan(sessions=20, kinds=("vad", "typed"))).slowest
+def test_slow_turns_of_different_origins_are_not_ranked_together() -> None:
+    found = summary_of(Plan(sessions=20, kinds=("vad", "typed"))).slowest
 
     assert [slow.origin for slow in found] == ["requested"] * 8 + ["speech_end"] * 8
     assert all(math.isnan(slow.voice_to_voice) for slow in found[:8])
 
 
-def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main_measure(tmp_path: Path) -> None:
+def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main_measure() -> None:
     """Typed turns and spoken ones with response.create count from one origin."""
-    found = build(tmp_path, Plan(sessions=20, kinds=("manual", "typed"))).slowest
+    found = summary_of(Plan(sessions=20, kinds=("manual", "typed"))).slowest
 
     assert [slow.measure for slow in found] == ["voice_to_voice"] * 8 + ["ttfa"] * 8
     assert {math.isnan(slow.voice_to_voice) for slow in found[8:]} == {True}
 
 
-def test_one_bin_alone_is_no_line(tmp_path: Path) -> None:
-    frame = over_time(build(tmp_path, Plan(sessions=20, seconds=60)))
+def test_one_bin_alone_is_no_line() -> None:
+    frame = over_time(summary_of(Plan(sessions=20, seconds=60)))
     assert frame is not None
     (panel,) = frame.panels
     known = [bin_ for bin_ in panel.bins if not math.isnan(bin_.p50)]
@@ -203,8 +200,8 @@ def test_one_bin_alone_is_no_line(tmp_path: Path) -> None:
     assert replace(panel, bins=tuple(known[:1])).line("p50") == []
 
 
-def test_origins_have_panels_and_curves_apart(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=20, turns=4, kinds=("vad", "typed"), warmup_s=6))
+def test_origins_have_panels_and_curves_apart() -> None:
+    summary = summary_of(Plan(sessions=20, turns=4, kinds=("vad", "typed"), warmup_s=6))
     frame = over_time(summary)
     assert frame is not None
 

@@ -6,18 +6,17 @@ import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import reports
 from reports import render
 from reports.page.page import html
-from reports.summary.summary import Summary, summarise
 from reports.wording.failings import second
 from reports.wording.sentences import headline
 from reports.wording.words import cell
 from tests.reports import synthetic
+from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300, warmup_s=40)
@@ -48,10 +47,6 @@ PLANS = {
 NBSP = "\u00a0"
 
 
-def build(folder: Path, plan: Plan, **changes: Any) -> Summary:
-    return summarise(reports.load(synthetic.write(folder, plan, **changes), everything=False))
-
-
 def figures(page: str) -> list[ET.Element]:
     """The drawings of a page, each parsed as XML."""
     return [ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page, re.S)]
@@ -78,8 +73,8 @@ class Outline(HTMLParser):
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_every_page_is_whole_and_needs_nothing_else(tmp_path: Path, name: str) -> None:
-    page = html(build(tmp_path, PLANS[name]))
+def test_every_page_is_whole_and_needs_nothing_else(name: str) -> None:
+    page = page_of(PLANS[name])
     outline = Outline()
     outline.feed(page)
 
@@ -93,15 +88,15 @@ def test_every_page_is_whole_and_needs_nothing_else(tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_every_figure_is_valid_and_labelled(tmp_path: Path, name: str) -> None:
-    for figure in figures(html(build(tmp_path, PLANS[name]))):
+def test_every_figure_is_valid_and_labelled(name: str) -> None:
+    for figure in figures(page_of(PLANS[name])):
         assert figure.get("aria-label") or figure.get("aria-hidden") == "true"
         assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
         assert len(figure)
 
 
-def test_every_figure_is_drawn_once_and_can_be_scrolled(tmp_path: Path) -> None:
-    page = html(build(tmp_path, TWO))
+def test_every_figure_is_drawn_once_and_can_be_scrolled() -> None:
+    page = page_of(TWO)
     drawn = [figure for figure in figures(page) if figure.get("class") == "figure"]
     labels = [figure.get("aria-label") for figure in drawn]
 
@@ -109,8 +104,8 @@ def test_every_figure_is_drawn_once_and_can_be_scrolled(tmp_path: Path) -> None:
     assert len(set(labels)) == len(labels)
 
 
-def test_each_question_of_a_caller_has_its_figure(tmp_path: Path) -> None:
-    labels = {figure.get("aria-label", "").split(".")[0] for figure in figures(html(build(tmp_path, TWO)))}
+def test_each_question_of_a_caller_has_its_figure() -> None:
+    labels = {figure.get("aria-label", "").split(".")[0] for figure in figures(page_of(TWO))}
 
     assert {
         "Percentile curve of ttfa",
@@ -125,15 +120,15 @@ def test_each_question_of_a_caller_has_its_figure(tmp_path: Path) -> None:
     } <= labels
 
 
-def test_a_figure_does_not_grow_with_the_turns(tmp_path: Path) -> None:
+def test_a_figure_does_not_grow_with_the_turns() -> None:
     """Beyond the numbers of turns and sessions that are drawn one by one."""
-    sizes = [len(html(build(tmp_path / str(n), Plan(sessions=n, turns=10, seconds=600)))) for n in (2500, 5000)]
+    sizes = [len(page_of(Plan(sessions=n, turns=10, seconds=600))) for n in (2500, 5000)]
 
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
 
 
-def test_a_run_says_how_its_waits_scatter(tmp_path: Path) -> None:
-    summary = build(tmp_path, TWO)
+def test_a_run_says_how_its_waits_scatter() -> None:
+    summary = summary_of(TWO)
 
     assert [figures.target for figures, _ in summary.spreads] == ["direct", "gateway"]
     assert all(0.3 < spread.sigma < 0.8 and 0 < spread.icc < 1 for _, spread in summary.spreads)
@@ -141,8 +136,8 @@ def test_a_run_says_how_its_waits_scatter(tmp_path: Path) -> None:
     assert "Scatter and drift" in render.write(summary).markdown.read_text()
 
 
-def test_marks_stay_inside_their_figure(tmp_path: Path) -> None:
-    for figure in figures(html(build(tmp_path, TWO))):
+def test_marks_stay_inside_their_figure() -> None:
+    for figure in figures(page_of(TWO)):
         width, height = float(figure.get("width", 0)), float(figure.get("height", 0))
         for mark in figure.iter():
             if mark.tag.endswith("circle"):
@@ -150,33 +145,31 @@ def test_marks_stay_inside_their_figure(tmp_path: Path) -> None:
                 assert 0 <= float(mark.get("cy", 0)) <= height
 
 
-def test_labels_are_text_and_nothing_else(tmp_path: Path) -> None:
+def test_labels_are_text_and_nothing_else() -> None:
     label = "<script>alert(1)</script>"
-    summary = build(
-        tmp_path, Plan(targets=(label, 'a"b\x07')), scenario=label, notices=[label], settings={label: label}
-    )
+    summary = summary_of(Plan(targets=(label, 'a"b\x07')), scenario=label, notices=[label], settings={label: label})
     page = html(summary)
     render.write(summary)
-    markdown = (tmp_path / "report.md").read_text()
+    markdown = (summary.run.folder / "report.md").read_text()
 
     assert page.count("<script>") == 1
     assert "<script>" not in markdown
     assert figures(page)
 
 
-def test_a_simulated_run_says_so_wherever_it_is_seen(tmp_path: Path) -> None:
-    page = html(build(tmp_path, Plan()))
+def test_a_simulated_run_says_so_wherever_it_is_seen() -> None:
+    page = page_of(Plan())
     title = re.search(r"<title>(.*?)</title>", page)
 
     assert title is not None
     assert "SIMULATED" in title[1]
     assert page.count("SIMULATED") == 3
     assert "rtbench simulate, no real service" in page
-    assert "SIMULATED" not in html(build(tmp_path / "real", Plan(simulated=False)))
+    assert "SIMULATED" not in page_of(Plan(simulated=False))
 
 
-def test_an_invalid_run_forbids_its_figures(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(valid=False))
+def test_an_invalid_run_forbids_its_figures() -> None:
+    summary = summary_of(Plan(valid=False))
     page = html(summary)
 
     assert headline(summary) == "Do not use these figures: the load generator could not keep up."
@@ -185,12 +178,12 @@ def test_an_invalid_run_forbids_its_figures(tmp_path: Path) -> None:
     assert '<table class="answer struck" role="table">' in page
     assert "INVALID" in render.terminal(summary)
     render.write(summary)
-    assert (tmp_path / "report.md").read_text().startswith("### ✕ INVALID: Do not use these figures")
-    assert "~~" in (tmp_path / "report.md").read_text()
+    assert (summary.run.folder / "report.md").read_text().startswith("### ✕ INVALID: Do not use these figures")
+    assert "~~" in (summary.run.folder / "report.md").read_text()
 
 
-def test_a_run_that_was_not_judged_says_why(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(), verdict=None, state="killed")
+def test_a_run_that_was_not_judged_says_why() -> None:
+    summary = summary_of(Plan(), verdict=None, state="killed")
 
     assert "NOT JUDGED" in html(summary)
     assert "Not judged: the run was killed before it was judged." in second(summary)
@@ -244,12 +237,12 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
         (Plan(sessions=1, turns=2, abandoned=2), "None of the turns came to an end: 2 were cut by the end of the run."),
     ],
 )
-def test_the_answer_is_a_sentence(tmp_path: Path, plan: Plan, sentence: str) -> None:
-    assert headline(build(tmp_path, plan)).replace(NBSP, " ").startswith(sentence)
+def test_the_answer_is_a_sentence(plan: Plan, sentence: str) -> None:
+    assert headline(summary_of(plan)).replace(NBSP, " ").startswith(sentence)
 
 
-def test_what_went_wrong_is_counted(tmp_path: Path) -> None:
-    said = second(build(tmp_path, Plan(refused=3, failed=0.15, abandoned=2))).replace(NBSP, " ")
+def test_what_went_wrong_is_counted() -> None:
+    said = second(summary_of(Plan(refused=3, failed=0.15, abandoned=2))).replace(NBSP, " ")
 
     assert said == (
         "17 of 50 turns wanted failed (34 %): 5 of those begun, most often as timeout:first_delta (3); "
@@ -257,19 +250,19 @@ def test_what_went_wrong_is_counted(tmp_path: Path) -> None:
     )
 
 
-def test_what_the_headline_has_counted_is_not_said_twice(tmp_path: Path) -> None:
-    every = build(tmp_path / "every", Plan(failed=1.0))
-    cut = build(tmp_path / "cut", Plan(sessions=1, turns=2, abandoned=2))
+def test_what_the_headline_has_counted_is_not_said_twice() -> None:
+    every = summary_of(Plan(failed=1.0))
+    cut = summary_of(Plan(sessions=1, turns=2, abandoned=2))
 
     assert second(every).startswith("Most often as ")
     assert "failed" not in second(cut)
-    assert second(build(tmp_path / "invalid", Plan(failed=1.0, valid=False))).startswith("40 of 40")
+    assert second(summary_of(Plan(failed=1.0, valid=False))).startswith("40 of 40")
 
 
-def test_each_head_says_what_its_measure_counts_from(tmp_path: Path) -> None:
+def test_each_head_says_what_its_measure_counts_from() -> None:
     """A run of VAD turns and one of manual turns must not look comparable."""
-    vad, manual = build(tmp_path / "vad", Plan()), build(tmp_path / "manual", Plan(kinds=("manual",)))
-    both = build(tmp_path / "both", Plan(sessions=20, kinds=("vad", "typed")))
+    vad, manual = summary_of(Plan()), summary_of(Plan(kinds=("manual",)))
+    both = summary_of(Plan(sessions=20, kinds=("vad", "typed")))
 
     for summary, heads in (
         (vad, ["ttfa from the end of speech, ms"]),
@@ -284,8 +277,8 @@ def test_each_head_says_what_its_measure_counts_from(tmp_path: Path) -> None:
         assert all(f'<h3 class="gap">{head.removesuffix(", ms")}</h3>' in html(summary) for head in heads)
 
 
-def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan())
+def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared() -> None:
+    summary = summary_of(Plan())
 
     for text in (html(summary), render.write(summary).markdown.read_text().replace("\\_", "_")):
         said = text.replace(NBSP, " ")
@@ -294,8 +287,8 @@ def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared(tmp_pat
         assert "ttfa cannot be compared" in said
 
 
-def test_the_ids_of_a_slow_turn_may_be_cut_nowhere(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan())
+def test_the_ids_of_a_slow_turn_may_be_cut_nowhere() -> None:
+    summary = summary_of(Plan())
     page = html(summary)
 
     for slow in summary.slowest:
@@ -303,26 +296,26 @@ def test_the_ids_of_a_slow_turn_may_be_cut_nowhere(tmp_path: Path) -> None:
             assert f"<code>{name}</code>" in page
 
 
-def test_neighbouring_phases_have_colours_apart(tmp_path: Path) -> None:
+def test_neighbouring_phases_have_colours_apart() -> None:
     """tcp and update as well, where there is no TLS between them."""
-    page = html(build(tmp_path, Plan(tls=False)))
+    page = page_of(Plan(tls=False))
     (drawn,) = [f for f in figures(page) if f.get("class") == "figure" and "connecting" in f.get("aria-label", "")]
     shades = [e.get("class") for e in drawn if e.tag.endswith("rect") and e.get("width") == "10.0"]
 
     assert len(shades) == len(set(shades)) == 5
 
 
-def test_a_cell_says_why_there_is_no_figure(tmp_path: Path) -> None:
-    small = build(tmp_path / "small", Plan()).answers[0].figures
-    failing = build(tmp_path / "failing", Plan(sessions=60, turns=10, failed=0.08)).answers[0].figures
+def test_a_cell_says_why_there_is_no_figure() -> None:
+    small = summary_of(Plan()).answers[0].figures
+    failing = summary_of(Plan(sessions=60, turns=10, failed=0.08)).answers[0].figures
 
     assert cell(small, 0.99) == ("n/a", f"10{NBSP}sessions; needs 225")
     assert cell(failing, 0.95).figure == f">{NBSP}timeout"
     assert re.fullmatch(r"\d+ of 600 failed; successes [\d,]+", cell(failing, 0.95).below)
 
 
-def test_the_terminal_keeps_its_width_and_colours_on_demand(tmp_path: Path) -> None:
-    summary = build(tmp_path, TWO)
+def test_the_terminal_keeps_its_width_and_colours_on_demand() -> None:
+    summary = summary_of(TWO)
     for width in (60, 80, 100):
         lines = render.terminal(summary, width).splitlines()
         assert all(len(line) <= width for line in lines)
@@ -332,8 +325,8 @@ def test_the_terminal_keeps_its_width_and_colours_on_demand(tmp_path: Path) -> N
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == render.terminal(summary)
 
 
-def test_the_terminal_shows_the_answer(tmp_path: Path) -> None:
-    text = render.terminal(build(tmp_path, TWO))
+def test_the_terminal_shows_the_answer() -> None:
+    text = render.terminal(summary_of(TWO))
 
     assert "✓ VALID     ◇ SIMULATED" in text
     assert re.search(r"● direct +\d+ +\d+ \([\d,]+–[\d,]+\)", text)
@@ -341,8 +334,8 @@ def test_the_terminal_shows_the_answer(tmp_path: Path) -> None:
     assert "harness     stamp_error p99 of first audio deltas 0.11 ms (limit 6.2 ms)" in text
 
 
-def test_markdown_folds_its_detail(tmp_path: Path) -> None:
-    summary = build(tmp_path, TWO)
+def test_markdown_folds_its_detail() -> None:
+    summary = summary_of(TWO)
     text = render.write(summary).markdown.read_text()
 
     assert text.startswith("### ✓ VALID: Callers wait")
@@ -351,32 +344,32 @@ def test_markdown_folds_its_detail(tmp_path: Path) -> None:
     assert text.count("<details>") == text.count("</details>") == 10
 
 
-def test_a_run_of_failures_shows_when_they_happened(tmp_path: Path) -> None:
-    page = html(build(tmp_path, Plan(failed=1.0)))
+def test_a_run_of_failures_shows_when_they_happened() -> None:
+    page = page_of(Plan(failed=1.0))
 
     assert "When did turns fail?" in page
     assert "Dots: turns" not in page
     assert 'class="pane' not in page
 
 
-def test_few_turns_are_dots_and_many_are_shades(tmp_path: Path) -> None:
-    few, many = (html(build(tmp_path / name, PLANS[name])) for name in ("small", "many turns"))
+def test_few_turns_are_dots_and_many_are_shades() -> None:
+    few, many = (page_of(PLANS[name]) for name in ("small", "many turns"))
 
     assert few.count('class="speck s0"') == 40
     assert 'class="cell s0 k5"' in many
     assert 'class="speck s0"' not in many
 
 
-def test_settings_and_definitions_are_on_the_page(tmp_path: Path) -> None:
-    page = html(build(tmp_path, Plan()))
+def test_settings_and_definitions_are_on_the_page() -> None:
+    page = page_of(Plan())
 
     assert "Settings of this run" in page
     assert "packages locust 2.47" in page
     assert '<dt id="def-ttfa">ttfa</dt><dd>Time to first audio delta: from the turn&#39;s origin' in page
 
 
-def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not(tmp_path: Path) -> None:
-    page = html(build(tmp_path, TWO))
+def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None:
+    page = page_of(TWO)
     unfolded = re.sub(r"<details(?! open)[^>]*>.*?</details>", "", page, flags=re.S)
 
     for text in ('id="def-ttfa"', "<dt>scripts", "connect_upgrade</a>", "audio_delivery</a>", "wire_sent</a>"):
@@ -385,19 +378,19 @@ def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not(tmp_path:
         assert text in unfolded, text
 
 
-def test_a_fold_says_in_a_line_what_it_holds(tmp_path: Path) -> None:
-    summary = build(tmp_path, TWO)
+def test_a_fold_says_in_a_line_what_it_holds() -> None:
+    summary = summary_of(TWO)
     page = html(summary).replace(NBSP, " ")
     ready = [f.at(0.5).value for f in summary.connecting if f.measure == "session_ready"]
 
     assert f"session.created, p50: direct {ready[0]:.0f} ms, gateway {ready[1]:.0f} ms." in page
     assert re.search(r"[\d.]+ MB of decoded audio sent, [\d.]+ MB received; [\d.]+ MB of WebSocket frames sent", page)
     assert re.search(r"\d+ measures: \d+ of turns and sessions", page)
-    assert "From the start of connecting to session.created, p50" not in html(build(tmp_path / "no", Plan(sessions=0)))
+    assert "From the start of connecting to session.created, p50" not in page_of(Plan(sessions=0))
 
 
-def test_only_the_first_table_of_slow_turns_is_unfolded(tmp_path: Path) -> None:
-    page = html(build(tmp_path, PLANS["mixed"]))
+def test_only_the_first_table_of_slow_turns_is_unfolded() -> None:
+    page = page_of(PLANS["mixed"])
     section = page[page.index('id="slow"') : page.index('id="targets"')]
 
     assert section.count("<table") > 1

@@ -19,6 +19,7 @@ from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.wording.remarks import incidents, limits, limits_in_all, round_trips, token_wait
 from tests.reports import synthetic
+from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
 NBSP = "\u00a0"
@@ -79,8 +80,8 @@ def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
     assert one.counts.sum() == seconds.loc[seconds["target"] == "a", "throttled"].sum()
 
 
-def test_limits_are_drawn_for_each_target(tmp_path: Path) -> None:
-    plot = gauges.limits(build(tmp_path).quota)
+def test_limits_are_drawn_for_each_target() -> None:
+    plot = gauges.limits(summary_of(LIMITED).quota)
     figure = ET.fromstring(plot.svg())
     texts = [element.text or "" for element in figure.iter("text")]
 
@@ -103,8 +104,8 @@ def test_counts_without_limits_are_drawn_and_limits_without_counts(tmp_path: Pat
     assert "share of the limit" in gauges.limits(told_only).svg()
 
 
-def test_where_nothing_was_limited_nothing_is_said(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan())
+def test_where_nothing_was_limited_nothing_is_said() -> None:
+    summary = summary_of(Plan())
 
     assert not summary.quota.any
     assert "Did the service limit the rate?" not in html(summary)
@@ -121,8 +122,8 @@ def test_an_older_run_without_these_columns_still_counts_its_throttled_turns(tmp
     assert "Did the service limit the rate?" in html(summary)
 
 
-def test_limits_are_in_every_form(tmp_path: Path) -> None:
-    summary = build(tmp_path)
+def test_limits_are_in_every_form() -> None:
+    summary = summary_of(LIMITED)
     first = as_data(summary)["limits"][0]
 
     assert first["throttled_turns"] == summary.quota.targets[0].turns
@@ -135,9 +136,9 @@ def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[s
     return {"at_utc_ns": BEGAN_NS + int(at_s * 1e9), "worker": 1, "kind": "token_refresh", "text": text}
 
 
-def test_incidents_are_told_with_time_and_worker(tmp_path: Path) -> None:
+def test_incidents_are_told_with_time_and_worker() -> None:
     found = [incident(20), incident(10), incident(12), incident(15)]
-    summary = build(tmp_path, incidents=found)
+    summary = summary_of(LIMITED, incidents=found)
 
     assert [one.at_s for one in summary.incidents.kept] == [10, 12, 15, 20]
     assert incidents(summary, 3)[0].replace(NBSP, " ").startswith("10.0 s worker 1 token refresh: <b>identity")
@@ -148,23 +149,23 @@ def test_incidents_are_told_with_time_and_worker(tmp_path: Path) -> None:
     assert len(as_data(summary)["incidents"]) == 4
 
 
-def test_incidents_whose_words_were_not_kept_are_counted(tmp_path: Path) -> None:
-    summary = build(tmp_path, incidents=[incident(1)], totals={"incident_counts": {"token_refresh": 240}})
+def test_incidents_whose_words_were_not_kept_are_counted() -> None:
+    summary = summary_of(LIMITED, incidents=[incident(1)], totals={"incident_counts": {"token_refresh": 240}})
 
     assert incidents(summary, 3)[-1] == "in all: token refresh × 240"
     assert "token refresh × 240. The words of 1 were kept." in html(summary)
 
 
-def test_few_incidents_are_not_counted_once_more(tmp_path: Path) -> None:
-    summary = build(tmp_path, incidents=[incident(1)])
+def test_few_incidents_are_not_counted_once_more() -> None:
+    summary = summary_of(LIMITED, incidents=[incident(1)])
 
     assert len(incidents(summary, 3)) == 1
     assert "What else happened?" in html(summary)
-    assert "What else happened?" not in html(build(tmp_path / "none"))
+    assert "What else happened?" not in page_of(LIMITED)
 
 
-def test_behind_a_proxy_there_is_no_wait_without_the_round_trip(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=20, targets=("a", "b"), proxied=("b",)))
+def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
+    summary = summary_of(Plan(sessions=20, targets=("a", "b"), proxied=("b",)))
     told = {(f.measure, f.target) for f in summary.measures}
 
     assert ("ttfa_less_rtt", "a") in told
@@ -174,15 +175,15 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip(tmp_path: Path) 
     assert "on b to the proxy" in html(summary)
 
 
-def test_round_trips_say_where_they_end(tmp_path: Path) -> None:
-    every = build(tmp_path / "every", Plan(proxied=("sim",)))
+def test_round_trips_say_where_they_end() -> None:
+    every = summary_of(Plan(proxied=("sim",)))
 
     assert "to the proxy and not beyond" in round_trips(every)
-    assert "proxy" not in round_trips(build(tmp_path / "none", Plan()))
+    assert "proxy" not in round_trips(summary_of(Plan()))
 
 
-def test_sessions_that_waited_for_a_token_are_counted(tmp_path: Path) -> None:
-    waited, none = build(tmp_path / "waited", Plan(token_waits=3)), build(tmp_path / "none", Plan())
+def test_sessions_that_waited_for_a_token_are_counted() -> None:
+    waited, none = summary_of(Plan(token_waits=3)), summary_of(Plan())
 
     assert token_wait(waited).replace(NBSP, " ") == "3 of 10 sessions waited for a token, the longest 250 ms."
     assert "3 of 10" in html(waited)

@@ -21,6 +21,7 @@ from reports.text.document import as_data
 from reports.turns import Turns, turns_of
 from reports.wording.sentences import headline, heard
 from tests.reports import synthetic
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 from tests.reports.test_summary import build, figures, rewrite
 
@@ -120,9 +121,9 @@ def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> N
     assert (answer.origin, answer.figures.n, answer.figures.failed) == ("requested", 40, 1)
 
 
-def test_no_turn_is_left_out_of_the_answer(tmp_path: Path) -> None:
+def test_no_turn_is_left_out_of_the_answer() -> None:
     plan = Plan(sessions=30, turns=5, targets=("a", "b"), kinds=("vad", "typed"), failed=0.1, abandoned=4)
-    summary = build(tmp_path, plan)
+    summary = summary_of(plan)
 
     assert len(summary.answers) == 4
     assert sum(answer.turns for answer in summary.answers) == sum(summary.outcomes.begun)
@@ -146,19 +147,19 @@ def test_each_origin_has_its_own_main_measure(tmp_path: Path) -> None:
     assert "The first text of the reply" in headline(summary)
 
 
-def test_what_callers_hear_is_answered_where_turns_are_spoken(tmp_path: Path) -> None:
-    mixed = build(tmp_path / "mixed", Plan(sessions=20, turns=5, kinds=("vad", "manual", "typed")))
-    one = build(tmp_path / "one", Plan())
+def test_what_callers_hear_is_answered_where_turns_are_spoken() -> None:
+    mixed = summary_of(Plan(sessions=20, turns=5, kinds=("vad", "manual", "typed")))
+    one = summary_of(Plan())
 
     labels = ("sim · turns with response.create", "sim · VAD turns")
     assert [(a.label, a.turns) for a in mixed.heard] == [(label, 40) for label in labels]
     assert [(a.label, a.turns) for a in one.heard] == [("sim", 40)]
-    assert not build(tmp_path / "text", Plan(text=True)).heard
+    assert not summary_of(Plan(text=True)).heard
     assert "jitter buffer of 60\u00a0ms included" in heard(one)
 
 
-def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=40, failed=0.2))
+def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one() -> None:
+    summary = summary_of(Plan(sessions=40, failed=0.2))
 
     for measure in ("stall", "stalls", "vad_splits", "network_rtt", "retransmits"):
         found = figures(summary, measure)
@@ -167,8 +168,8 @@ def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one(tmp_path: Path) -> 
     assert figures(summary, "turn_detection").n == figures(summary, "ttfa").n
 
 
-def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_is_no_wait(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=40, kinds=("manual",), failed=0.2))
+def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_is_no_wait() -> None:
+    summary = summary_of(Plan(sessions=40, kinds=("manual",), failed=0.2))
     found = figures(summary, "request_ack")
 
     assert found.failed > 0
@@ -190,8 +191,8 @@ def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> N
     assert "2 commits were made by no turn of the script: noise, or the idle timeout." in summary.notices
 
 
-def test_the_chunk_of_vad_turns_is_explained(tmp_path: Path) -> None:
-    summary, manual = build(tmp_path / "vad", Plan()), build(tmp_path / "manual", Plan(kinds=("manual",)))
+def test_the_chunk_of_vad_turns_is_explained() -> None:
+    summary, manual = summary_of(Plan()), summary_of(Plan(kinds=("manual",)))
 
     assert "up to one chunk (100\u00a0ms) of packetisation" in summary.setup.packetisation
     assert summary.setup.chunks in render.terminal(summary).replace(" ms", "\u00a0ms")
@@ -200,9 +201,9 @@ def test_the_chunk_of_vad_turns_is_explained(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plan", [Plan(sessions=0, refused=3), Plan(kinds=("typed",))])
-def test_a_chunk_that_no_turn_was_spoken_in_explains_nothing(tmp_path: Path, plan: Plan) -> None:
+def test_a_chunk_that_no_turn_was_spoken_in_explains_nothing(plan: Plan) -> None:
     script = {"name": "voice_turns", "chunk_ms": 100, "turn_detection": "server_vad"}
-    summary = build(tmp_path, plan, scripts=[script])
+    summary = summary_of(plan, scripts=[script])
     page = render.write(summary).html.read_text()
 
     assert not summary.setup.packetisation
@@ -228,18 +229,16 @@ def test_a_chunk_that_no_turn_was_spoken_in_explains_nothing(tmp_path: Path, pla
         ([{"type": "semantic_vad"}], "what semantic_vad waits for, by the service’s own eagerness"),
     ],
 )
-def test_what_detection_waits_for_is_said_of_its_segment(
-    tmp_path: Path, detections: list[dict[str, Any]], said: str
-) -> None:
+def test_what_detection_waits_for_is_said_of_its_segment(detections: list[dict[str, Any]], said: str) -> None:
     scripts = [{"name": "voice_turns", "turn_detection": one["type"], "detection": one} for one in detections]
-    summary = build(tmp_path, Plan(), scripts=scripts)
+    summary = summary_of(Plan(), scripts=scripts)
 
     assert f"“noticed” contains {said}." in summary.setup.contained.replace("\u00a0", " ")
     assert as_data(summary)["setup"]["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
 
 
-def test_settings_that_an_older_run_lacks_are_not_known(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(), scripts=[{"name": "voice_turns", "chunk_ms": 100}])
+def test_settings_that_an_older_run_lacks_are_not_known() -> None:
+    summary = summary_of(Plan(), scripts=[{"name": "voice_turns", "chunk_ms": 100}])
 
     assert not summary.setup.packetisation
     assert "jitter buffer not recorded" in heard(summary)

@@ -20,6 +20,7 @@ from reports.summary.outcomes import meaning
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data, as_json
 from tests.reports import synthetic
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 
@@ -54,16 +55,16 @@ def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
     assert sum(f.n for f in summary.measures if (f.measure, f.target) == ("ttfa", "b") and f.step != "all") == 100
 
 
-def test_abandoned_turns_are_left_out_and_counted(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(abandoned=3))
+def test_abandoned_turns_are_left_out_and_counted() -> None:
+    summary = summary_of(Plan(abandoned=3))
 
     assert (figures(summary, "ttfa").n, figures(summary, "ttfa").censored) == (37, 3)
     assert summary.outcomes.begun == (40,)
 
 
-def test_turns_of_warm_up_are_left_out(tmp_path: Path) -> None:
+def test_turns_of_warm_up_are_left_out() -> None:
     plan = Plan(sessions=20, turns=4, seconds=100, warmup_s=40)
-    summary = build(tmp_path, plan)
+    summary = summary_of(plan)
 
     assert 0 < figures(summary, "ttfa").n < 80
     assert figures(summary, "ttfa").n == sum(summary.outcomes.begun)
@@ -86,8 +87,8 @@ def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_measure(tmp_
     assert {f.step for f in summary.measures if f.measure == "ttft"} == {"all", "greeting"}
 
 
-def test_failed_turns_are_no_slow_replies_in_measures_that_are_no_wait(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=40, failed=0.2))
+def test_failed_turns_are_no_slow_replies_in_measures_that_are_no_wait() -> None:
+    summary = summary_of(Plan(sessions=40, failed=0.2))
 
     speed = figures(summary, "audio_speed")
     assert speed.failed > 0
@@ -103,8 +104,8 @@ def test_an_interrupted_turn_counts_for_what_it_has(tmp_path: Path) -> None:
     assert (figures(summary, "ttfa").n, figures(summary, "response_total").n) == (40, 39)
 
 
-def test_outcomes_sum_to_what_was_begun_and_lost_turns_stand_apart(tmp_path: Path) -> None:
-    outcomes = build(tmp_path, Plan(sessions=20, failed=0.3, abandoned=3, refused=2)).outcomes
+def test_outcomes_sum_to_what_was_begun_and_lost_turns_stand_apart() -> None:
+    outcomes = summary_of(Plan(sessions=20, failed=0.3, abandoned=3, refused=2)).outcomes
 
     assert sum(ending.counts[0] for ending in outcomes.turns) == outcomes.begun[0] == 80
     assert sum(ending.counts[0] for ending in outcomes.sessions) == outcomes.opened[0] == 22
@@ -129,8 +130,8 @@ def test_every_outcome_has_a_meaning() -> None:
     assert meaning("failed:expected_speech_started") == "the script expected speech_started, and it did not come"
 
 
-def test_connecting_counts_sessions_that_never_opened_as_endless(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=20, refused=4))
+def test_connecting_counts_sessions_that_never_opened_as_endless() -> None:
+    summary = summary_of(Plan(sessions=20, refused=4))
     found = {f.measure: f for f in summary.connecting}
 
     assert (found["connect_tcp"].failed, found["connect_tcp"].n) == (0, 24)
@@ -138,8 +139,8 @@ def test_connecting_counts_sessions_that_never_opened_as_endless(tmp_path: Path)
     assert found["session_length"].n == 20
 
 
-def test_events_and_throughput_come_from_histograms(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(targets=("a", "b")))
+def test_events_and_throughput_come_from_histograms() -> None:
+    summary = summary_of(Plan(targets=("a", "b")))
 
     gaps = [d for d in summary.events if d.measure == "delta_gap"]
     assert [(d.target, d.n, d.negative) for d in gaps] == [("a", 300, 2), ("b", 300, 2)]
@@ -151,22 +152,22 @@ def test_events_and_throughput_come_from_histograms(tmp_path: Path) -> None:
     assert rates["wire_sent", "a"].mean_bytes_per_s > rates["audio_sent", "a"].mean_bytes_per_s > 0
 
 
-def test_a_label_that_histograms_cannot_hold_finds_its_histogram(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(targets=("<b>|x",)))
+def test_a_label_that_histograms_cannot_hold_finds_its_histogram() -> None:
+    summary = summary_of(Plan(targets=("<b>|x",)))
 
     assert [d.n for d in summary.events if d.measure == "delta_gap"] == [300]
 
 
-def test_text_runs_are_measured_by_their_first_text(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(text=True))
+def test_text_runs_are_measured_by_their_first_text() -> None:
+    summary = summary_of(Plan(text=True))
 
     assert summary.main == "ttft"
     assert "ttfa" not in {f.measure for f in summary.measures}
 
 
-def test_runs_of_failures_are_measured_by_what_was_asked_for(tmp_path: Path) -> None:
-    assert build(tmp_path / "audio", Plan(failed=1.0)).main == "ttfa"
-    assert build(tmp_path / "text", Plan(failed=1.0, text=True)).main == "ttft"
+def test_runs_of_failures_are_measured_by_what_was_asked_for() -> None:
+    assert summary_of(Plan(failed=1.0)).main == "ttfa"
+    assert summary_of(Plan(failed=1.0, text=True)).main == "ttft"
 
 
 def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
@@ -177,24 +178,24 @@ def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
     assert any("under way" in notice for notice in summary.notices)
 
 
-def test_rows_that_are_missing_are_noticed(tmp_path: Path) -> None:
+def test_rows_that_are_missing_are_noticed() -> None:
     totals = {"turns_begun": 41, "stamp_fallbacks": 2}
-    notices = build(tmp_path, Plan(), totals=totals).notices
+    notices = summary_of(Plan(), totals=totals).notices
 
     assert any("41 turns were begun and 40 rows" in notice for notice in notices)
     assert any("2 events had no usable kernel stamp" in notice for notice in notices)
 
 
 @pytest.mark.parametrize("stopped", ["interrupted", "10 sessions failed to open and none succeeded; the last: no."])
-def test_a_run_that_ended_early_says_why(tmp_path: Path, stopped: str) -> None:
-    notices = build(tmp_path, Plan(), stopped=stopped).notices
+def test_a_run_that_ended_early_says_why(stopped: str) -> None:
+    notices = summary_of(Plan(), stopped=stopped).notices
 
     assert f"This run ended before its time: {stopped.rstrip('.')}." in notices
 
 
 @pytest.mark.parametrize("stopped", ["all sessions are done", "its time was over, or its users were stopped", ""])
-def test_an_ordinary_end_is_no_notice(tmp_path: Path, stopped: str) -> None:
-    assert build(tmp_path, Plan(), stopped=stopped).notices == ()
+def test_an_ordinary_end_is_no_notice(stopped: str) -> None:
+    assert summary_of(Plan(), stopped=stopped).notices == ()
 
 
 SENTENCE = "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%; stopped at look\u00a01 of 5, 100\u00a0pairs"
@@ -210,8 +211,8 @@ FUTILE = "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50; stopped a
         ("the budget is spent", "This run ended before its time: the budget is spent."),
     ],
 )
-def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, stopped: str, said: str) -> None:
-    summary = build(tmp_path, Plan(), stopped=stopped, decision_plan={"pairs": 200})
+def test_a_run_that_was_decided_did_not_end_before_its_time(stopped: str, said: str) -> None:
+    summary = summary_of(Plan(), stopped=stopped, decision_plan={"pairs": 200})
 
     (told,) = filter(None, (summary.decided, *summary.notices))
     assert told.replace("\u00a0", " ").startswith(said)
@@ -237,8 +238,8 @@ def test_what_was_decided_is_in_the_words_of_the_decision_where_it_can_be_read(
     assert f"margin {margin}" in summary.decided
 
 
-def test_a_run_without_a_plan_decides_nothing(tmp_path: Path) -> None:
-    (notice,) = build(tmp_path, Plan(), stopped=SENTENCE).notices
+def test_a_run_without_a_plan_decides_nothing() -> None:
+    (notice,) = summary_of(Plan(), stopped=SENTENCE).notices
 
     assert notice.startswith("This run ended before its time: ")
 
@@ -256,8 +257,8 @@ PLANS = {
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_summary_json_is_plain_and_says_what_is_not_known(tmp_path: Path, name: str) -> None:
-    summary = build(tmp_path, PLANS[name])
+def test_summary_json_is_plain_and_says_what_is_not_known(name: str) -> None:
+    summary = summary_of(PLANS[name])
     data = json.loads(as_json(summary), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
     assert data["schema"] == 3
@@ -268,8 +269,8 @@ def test_summary_json_is_plain_and_says_what_is_not_known(tmp_path: Path, name: 
     assert all(sum(s["total_ns"] for s in row["segments"]) == row["total_ns"] for row in data["segments"])
 
 
-def test_summary_json_has_what_the_figures_along_a_session_show(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=120, turns=12, targets=("direct", "gateway"), failed=0.02, seconds=300))
+def test_summary_json_has_what_the_figures_along_a_session_show() -> None:
+    summary = summary_of(Plan(sessions=120, turns=12, targets=("direct", "gateway"), failed=0.02, seconds=300))
     data = as_data(summary)
 
     for rows in (data["by_turn"], data["by_age"]):
@@ -284,8 +285,8 @@ def test_summary_json_has_what_the_figures_along_a_session_show(tmp_path: Path) 
     assert data["by_turn"][0]["p50"]["value"] == pytest.approx(first.value, rel=1e-5)
 
 
-def test_summary_json_has_spread_drift_and_the_segments_around_two_percentiles(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=160, turns=5, targets=("direct", "gateway"), seconds=300))
+def test_summary_json_has_spread_drift_and_the_segments_around_two_percentiles() -> None:
+    summary = summary_of(Plan(sessions=160, turns=5, targets=("direct", "gateway"), seconds=300))
     data = as_data(summary)
 
     assert (
@@ -299,8 +300,8 @@ def test_summary_json_has_spread_drift_and_the_segments_around_two_percentiles(t
     ]  # fmt: skip
 
 
-def test_a_quantile_in_the_failed_share_is_null_and_censored(tmp_path: Path) -> None:
-    answer = as_data(build(tmp_path, Plan(failed=1.0)))["answers"][0]
+def test_a_quantile_in_the_failed_share_is_null_and_censored() -> None:
+    answer = as_data(summary_of(Plan(failed=1.0)))["answers"][0]
 
     assert (answer["p50"]["value"], answer["p50"]["censored"], answer["p50"]["published"]) == (None, True, False)
 

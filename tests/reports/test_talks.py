@@ -13,11 +13,11 @@ import reports
 from bench.run import folder as run_folder
 from bench.run.file_spool import path_of
 from reports.page import speech
-from reports.page.page import html
 from reports.runs import response_ids
 from reports.summary.summary import HEARD, Summary, summarise
 from reports.summary.talks import Talk, talks
 from tests.reports import synthetic
+from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
 
 TALK = Talk(
@@ -89,18 +89,18 @@ def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
     assert all(names)
 
 
-def test_a_turn_with_two_parts_stands_once(tmp_path: Path) -> None:
+def test_a_turn_with_two_parts_stands_once() -> None:
     """The only turn is the median, the slowest, and has the longest stall."""
-    found = build(tmp_path, Plan(sessions=1, turns=1)).talks
+    found = summary_of(Plan(sessions=1, turns=1)).talks
 
     assert [talk.role for talk in found] == ["median turn"]
 
 
-def test_typed_turns_and_failures_have_no_timeline(tmp_path: Path) -> None:
-    assert build(tmp_path / "text", Plan(text=True)).talks == ()
-    assert build(tmp_path / "typed", Plan(kinds=("typed",))).talks == ()
-    assert build(tmp_path / "failed", Plan(failed=1.0)).talks == ()
-    assert "Speech timeline" not in html(build(tmp_path / "page", Plan(text=True)))
+def test_typed_turns_and_failures_have_no_timeline() -> None:
+    assert summary_of(Plan(text=True)).talks == ()
+    assert summary_of(Plan(kinds=("typed",))).talks == ()
+    assert summary_of(Plan(failed=1.0)).talks == ()
+    assert "Speech timeline" not in page_of(Plan(text=True))
 
 
 @pytest.mark.parametrize("buffer_ms", [1e308, 2_001, -1])
@@ -144,11 +144,11 @@ def test_marks_stay_on_the_axis() -> None:
         assert plot.x0 <= x <= plot.x1
 
 
-def test_a_stall_is_hatched_with_its_length(tmp_path: Path) -> None:
+def test_a_stall_is_hatched_with_its_length() -> None:
     talk = replace(TALK, stall_s=0.4, stalls=1)
     drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
 
     assert 'class="hatch"' in drawn
     assert "stall 400 ms" in drawn
     assert "stalled 400 ms in 1" in [text.replace("\u00a0", " ") for text in speech.read(talk)]
-    assert "where in the reply only an event log tells" in html(build(tmp_path, Plan(sessions=60, turns=10)))
+    assert "where in the reply only an event log tells" in page_of(Plan(sessions=60, turns=10))

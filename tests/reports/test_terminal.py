@@ -7,17 +7,13 @@ import os
 import pty
 import re
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-import reports
 from bench.cli.report import wants_colour
 from reports import render
 from reports.page.page import html
-from reports.summary.summary import Summary, summarise
-from tests.reports import synthetic
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
 PLANS = {
@@ -30,20 +26,16 @@ PLANS = {
 NUMBER = re.compile(r"[\d,.]+")
 
 
-def build(folder: Path, plan: Plan, **changes: Any) -> Summary:
-    return summarise(reports.load(synthetic.write(folder, plan, **changes), everything=False))
-
-
 @pytest.mark.parametrize("name", PLANS)
-def test_no_line_is_wider_than_the_terminal(tmp_path: Path, name: str) -> None:
-    summary = build(tmp_path, PLANS[name])
+def test_no_line_is_wider_than_the_terminal(name: str) -> None:
+    summary = summary_of(PLANS[name])
 
     for width in range(40, 101):
         assert max(map(len, render.terminal(summary, width).splitlines())) <= width
 
 
-def test_the_first_screenful_tells_first_audio_transcript_and_throughput(tmp_path: Path) -> None:
-    lines = render.terminal(build(tmp_path, Plan(sessions=60, turns=5))).splitlines()[:20]
+def test_the_first_screenful_tells_first_audio_transcript_and_throughput() -> None:
+    lines = render.terminal(summary_of(Plan(sessions=60, turns=5))).splitlines()[:20]
 
     assert any(line.startswith("ttfa from ") for line in lines)
     assert any(line.startswith("transcript_first from ") for line in lines)
@@ -52,12 +44,12 @@ def test_the_first_screenful_tells_first_audio_transcript_and_throughput(tmp_pat
     )
 
 
-def test_how_waits_scatter_is_no_business_of_the_terminal(tmp_path: Path) -> None:
-    assert "ICC" not in render.terminal(build(tmp_path, Plan(sessions=60, turns=5)))
+def test_how_waits_scatter_is_no_business_of_the_terminal() -> None:
+    assert "ICC" not in render.terminal(summary_of(Plan(sessions=60, turns=5)))
 
 
-def test_the_labels_of_a_run_stand_behind_its_name_in_every_form(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=60, turns=5))
+def test_the_labels_of_a_run_stand_behind_its_name_in_every_form() -> None:
+    summary = summary_of(Plan(sessions=60, turns=5))
     summary.run.document["labels"] = {"commit": "1a2b3c", "build": "77"}
     told = "voice_turns (commit 1a2b3c, build 77)"
 
@@ -67,8 +59,8 @@ def test_the_labels_of_a_run_stand_behind_its_name_in_every_form(tmp_path: Path)
     assert json.loads(render.write(summary).json.read_text())["labels"] == {"commit": "1a2b3c", "build": "77"}
 
 
-def test_a_narrow_table_has_fewer_figures_and_the_same(tmp_path: Path) -> None:
-    summary = build(tmp_path, PLANS["large"])
+def test_a_narrow_table_has_fewer_figures_and_the_same() -> None:
+    summary = summary_of(PLANS["large"])
     rows = {width: _row(render.terminal(summary, width)) for width in range(40, 101)}
 
     for width, row in rows.items():
@@ -78,15 +70,15 @@ def test_a_narrow_table_has_fewer_figures_and_the_same(tmp_path: Path) -> None:
     assert sizes[0] < sizes[-1]
 
 
-def test_what_failed_is_told_at_every_width(tmp_path: Path) -> None:
-    summary = build(tmp_path, PLANS["failing"])
+def test_what_failed_is_told_at_every_width() -> None:
+    summary = summary_of(PLANS["failing"])
 
     for width in range(40, 101):
         assert _row(render.terminal(summary, width)).endswith("%")
 
 
-def test_the_longest_waits_go_before_the_interval_of_the_median(tmp_path: Path) -> None:
-    text = render.terminal(build(tmp_path, PLANS["two"]), 60)
+def test_the_longest_waits_go_before_the_interval_of_the_median() -> None:
+    text = render.terminal(summary_of(PLANS["two"]), 60)
 
     assert "p50 (95 %)" in text
     assert "max" not in text
@@ -99,21 +91,21 @@ def _row(text: str) -> str:
     return lines[at] if re.search("%", lines[at]) else lines[at] + lines[at + 1]
 
 
-def test_a_median_of_too_few_sessions_says_how_many_it_needs(tmp_path: Path) -> None:
-    assert "n/a (needs 5 sessions)" in render.terminal(build(tmp_path, Plan(sessions=2, turns=10)))
+def test_a_median_of_too_few_sessions_says_how_many_it_needs() -> None:
+    assert "n/a (needs 5 sessions)" in render.terminal(summary_of(Plan(sessions=2, turns=10)))
 
 
-def test_a_figure_of_the_harness_says_which_it_is(tmp_path: Path) -> None:
-    text = " ".join(render.terminal(build(tmp_path, Plan())).split())
+def test_a_figure_of_the_harness_says_which_it_is() -> None:
+    text = " ".join(render.terminal(summary_of(Plan())).split())
 
     assert "stamp_error p99 of first audio deltas 0.11 ms (limit 6.2 ms)" in text
     assert "send_lag p99 " in text
 
 
-def test_an_incident_is_wrapped_into_two_lines(tmp_path: Path) -> None:
+def test_an_incident_is_wrapped_into_two_lines() -> None:
     words = "no answer of the identity endpoint at 169.254.169.254 within 10 s; the old token lives for 3 min more"
     told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "token_refresh", "text": words}
-    text = render.terminal(build(tmp_path, Plan(), incidents=[told]), 80)
+    text = render.terminal(summary_of(Plan(), incidents=[told]), 80)
     lines = text.splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
 
@@ -121,9 +113,9 @@ def test_an_incident_is_wrapped_into_two_lines(tmp_path: Path) -> None:
     assert lines[at + 1].endswith("3 min more")
 
 
-def test_an_endless_incident_takes_two_lines_and_says_that_it_was_cut(tmp_path: Path) -> None:
+def test_an_endless_incident_takes_two_lines_and_says_that_it_was_cut() -> None:
     told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "token_refresh", "text": "word " * 200 + "x" * 300}
-    lines = render.terminal(build(tmp_path, Plan(), incidents=[told]), 80).splitlines()
+    lines = render.terminal(summary_of(Plan(), incidents=[told]), 80).splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
 
     assert lines[at + 1].endswith("…")

@@ -9,7 +9,7 @@ from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.rates import rate_difference
 from tests.reports.statistics.arms import TURNS, arm, failures, waits
 
-PAIRS = 1000
+PAIRS = 300
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -19,12 +19,12 @@ def test_two_arms_alike_seldom_differ(paired: bool) -> None:
     for _ in range(PAIRS):
         found = quantile_differences(
             arm(waits(rng, 60)), arm(waits(rng, 60)), [(0.5, Margin()), (0.95, Margin())], paired=paired,
-            base_clusters=60, cand_clusters=60, better="lower", rng=rng, draws=500,
+            base_clusters=60, cand_clusters=60, better="lower", rng=rng, draws=300,
         )  # fmt: skip
         worse += [difference.worse_low > 0 for difference in found]
 
-    assert (worse / PAIRS >= 0.025).all()
-    assert (worse / PAIRS <= 0.07).all()
+    assert (worse / PAIRS >= 0.015).all()
+    assert (worse / PAIRS <= 0.085).all()
 
 
 def test_clustered_failures_alike_seldom_differ() -> None:

@@ -1,0 +1,38 @@
+"""Summaries and pages of invented runs, made once in a process for all tests that only read them."""
+
+from __future__ import annotations
+
+import atexit
+import json
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import reports
+from reports.page.page import html
+from reports.summary.summary import Summary, summarise
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+
+def summary_of(plan: Plan, **changes: Any) -> Summary:
+    """The summary of a run as `synthetic.write` writes it; its folder is shared, too: change no table in there."""
+    return _summary(plan, json.dumps(changes))
+
+
+def page_of(plan: Plan, **changes: Any) -> str:
+    """The page of the same run."""
+    return _page(plan, json.dumps(changes))
+
+
+@lru_cache(64)
+def _summary(plan: Plan, changes: str) -> Summary:
+    folder = TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return summarise(reports.load(synthetic.write(Path(folder.name), plan, **json.loads(changes)), everything=False))
+
+
+@lru_cache(64)
+def _page(plan: Plan, changes: str) -> str:
+    return html(_summary(plan, changes))
