@@ -3,6 +3,20 @@
 Public is what stands here, with the columns of its frames: `docs/api.md`.
 """
 
-from reports.api import Run, load
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reports.api import Run, load
 
 __all__ = ["Run", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is public when it is asked for: who takes a single module of ours does not wait for pandas."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from reports import api
+
+    return getattr(api, name)

@@ -49,9 +49,17 @@ def test_every_command_explains_itself_in_a_fresh_interpreter_without_a_warning(
     assert "Usage:" in ended.stdout
 
 
-def test_help_loads_neither_locust_nor_pandas() -> None:
-    heavy = ("locust", "gevent", "pandas", "numpy", "pyarrow")
-    check = f"import sys, bench.cli.app; print(sorted({{*{heavy}}} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("bench.cli.app", ("locust", "gevent", "pandas", "numpy", "pyarrow", "scipy")),
+        ("bench.run.replay, bench.cli.session_text", ("locust", "pandas", "pyarrow", "scipy")),
+        ("bench.probe, bench.cli.session_text", ("locust", "pandas", "scipy")),
+    ],
+    ids=["help", "replay", "probe"],
+)
+def test_who_needs_no_frames_waits_for_neither_locust_nor_pandas(modules: str, heavy: tuple[str, ...]) -> None:
+    check = f"import sys, {modules}; print(sorted({{*{heavy}}} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
 
     assert ended.stdout.strip() == "[]"
