@@ -19,50 +19,45 @@ PACES: dict[SessionKind, Pace] = {"listening": Pace(1, 4), "talking": Pace(1, 13
 """Long enough for a turn to begin in them: who talks listens to the reply to its end."""
 
 
-@pytest.fixture(scope="module", params=["listening", "talking"])
-def step(request: pytest.FixtureRequest) -> LoadStep:
+@pytest.mark.parametrize("kind", ["listening", "talking"])
+def test_what_a_step_says_of_the_machine_is_all_there(kind: SessionKind) -> None:
+    step = played_step(kind)
+
+    # The measures that the truth can tell are compared.
+    spoken = {"turn_detection", "speech_detected"}
+    assert set(step.errors) == (set(MEASURES) if kind == "talking" else set(MEASURES) - spoken)
+    assert all(0 < spread.n <= step.turns for spread in step.errors.values())
+
+    # The two ends of a figure are told apart.
+    begin = "speech_end" if kind == "talking" else "requested"
+    assert {begin, "first_audio", "first_transcript", "response_done"} <= set(step.instants)
+
+    # The harness and what it took is there.
+    sending = {"send_lag"} if kind == "talking" else set()
+    assert set(step.harness) == {"receive_lag", "stamp_error", "hub_delay"} | sending
+    assert step.events_per_s > 0
+    assert (step.us_per_event or 0) > 0
+    assert step.simulator_late_p99_ms is not None
+
+    # What is not good has a reason.
+    assert (step.outcome == "good") == (step.why == "")
+    assert step.failed == 0
+
+    # The truth tells of every turn.
+    assert step.kind == kind
+    assert step.turns > 0
+    assert step.unjoined == 0
+
+    # A load that was not there is not called good.
+    assert 0 <= step.open <= SESSIONS
+    assert step.open == SESSIONS or step.outcome != "good"
+
+
+def played_step(kind: SessionKind) -> LoadStep:
     """Played for longer where the machine is so busy that no turn began."""
-    kind: SessionKind = request.param
     for steady_s in (PACES[kind].steady_s * times for times in (1, 2, 4)):
         plan = CalibrationPlan(Ladder(SESSIONS, SESSIONS), Pace(PACES[kind].ramp_s, steady_s), steady_s)
         step = played(kind, SESSIONS, plan, cores_of(allowed_cores()), tls=kind == "talking")
         if step.turns:
             break
     return step
-
-
-def test_the_measures_that_the_truth_can_tell_are_compared(step: LoadStep) -> None:
-    spoken = {"turn_detection", "speech_detected"}
-
-    assert set(step.errors) == (set(MEASURES) if step.kind == "talking" else set(MEASURES) - spoken)
-    assert all(0 < spread.n <= step.turns for spread in step.errors.values())
-
-
-def test_the_two_ends_of_a_figure_are_told_apart(step: LoadStep) -> None:
-    begin = "speech_end" if step.kind == "talking" else "requested"
-
-    assert {begin, "first_audio", "first_transcript", "response_done"} <= set(step.instants)
-
-
-def test_the_harness_and_what_it_took_is_there(step: LoadStep) -> None:
-    sending = {"send_lag"} if step.kind == "talking" else set()
-
-    assert set(step.harness) == {"receive_lag", "stamp_error", "hub_delay"} | sending
-    assert step.events_per_s > 0
-    assert (step.us_per_event or 0) > 0
-    assert step.simulator_late_p99_ms is not None
-
-
-def test_what_is_not_good_has_a_reason(step: LoadStep) -> None:
-    assert (step.outcome == "good") == (step.why == "")
-    assert step.failed == 0
-
-
-def test_the_truth_tells_of_every_turn(step: LoadStep) -> None:
-    assert step.turns > 0
-    assert step.unjoined == 0
-
-
-def test_a_load_that_was_not_there_is_not_called_good(step: LoadStep) -> None:
-    assert 0 <= step.open <= SESSIONS
-    assert step.open == SESSIONS or step.outcome != "good"

@@ -9,7 +9,7 @@ from bench.run import folder as files
 from tests.attack.evil_server import evil_server
 from tests.end_to_end.locust_process import GUARD_S, locust, only_run, wait_until_turns_began, write_scenario
 
-SCRIPT = "session:\n  output: audio\nlimits:\n  done: 4\nsteps:\n  - say: One.\n  - say: Two.\n"
+SCRIPT = "session:\n  output: audio\nlimits:\n  done: 2\nsteps:\n  - say: One.\n  - say: Two.\n"
 
 
 def test_a_run_whose_sessions_are_flooded_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:

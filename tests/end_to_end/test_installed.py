@@ -1,4 +1,4 @@
-"""The installed wheel, in a folder whose files have the names of the tool's own packages."""
+"""The wheel: what is in it, and that it works in a folder whose files have the names of the tool's own packages."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
-import pytest
-
 from tests.end_to_end.locust_process import AZURE, GUARD_S, only_run
-from tests.end_to_end.test_package import copy_of_the_source
-from tests.simulator_process import Ready
+from tests.simulator_process import ROOT, Ready
 
 HOSTILE = "raise RuntimeError(\"a file of the user's was taken for one of the tool's\")\n"
 LOCUSTFILE = """
@@ -24,30 +21,55 @@ class Caller(RealtimeUser):
 """
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def test_the_wheel_holds_the_tool_and_works_whatever_lies_beside_a_locust_file(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    wheel = built(tmp_path)
+    it_holds_the_three_packages_with_their_data_and_no_tests(wheel)
+
+    python, folder = installed(wheel, tmp_path), hostile_folder(tmp_path / "user")
+    a_run_is_reported(folder, python, simulator)
+    a_locust_file_with_the_name_of_the_tools_package_is_told_so_in_one_line(folder, python)
+
+
+def built(folder: Path) -> Path:
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder / "dist"), "."]
+    build = subprocess.run(command, cwd=copy_of_the_source(folder), capture_output=True, text=True, check=False)
+    assert build.returncode == 0, build.stderr + build.stdout
+    (wheel,) = (folder / "dist").glob("*.whl")
+    return wheel
+
+
+def copy_of_the_source(folder: Path) -> Path:
+    """The build writes beside its source, so it gets one of its own."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            target = folder / "source" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    return folder / "source"
+
+
+def installed(wheel: Path, folder: Path) -> Path:
     """A Python that has the tool from its wheel, and what the tool needs from the tests' own environment."""
-    folder = tmp_path_factory.mktemp("installed")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder / "dist"), "."]
-    subprocess.run(build, cwd=copy_of_the_source(folder), capture_output=True, check=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
     (packages,) = (folder / "venv" / "lib").glob("*/site-packages")
-    (wheel,) = (folder / "dist").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(packages)
     (packages / "needed.pth").write_text(sysconfig.get_path("purelib"))
     return folder / "venv" / "bin" / "python"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def hostile_folder(folder: Path) -> Path:
     """What a user has: a Locust file and a script, and beside them a `bench.py`, `reports/` and `scenarios/`."""
-    (tmp_path / "locustfile.py").write_text(LOCUSTFILE)
-    (tmp_path / "script.yaml").write_text("session:\n  output: audio\nsteps:\n  - say: Hello.\n")
-    (tmp_path / "bench.py").write_text(HOSTILE)
     for name in ("reports", "scenarios"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(HOSTILE)
-    return tmp_path
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(HOSTILE)
+    (folder / "bench.py").write_text(HOSTILE)
+    (folder / "locustfile.py").write_text(LOCUSTFILE)
+    (folder / "script.yaml").write_text("session:\n  output: audio\nsteps:\n  - say: Hello.\n")
+    return folder
 
 
 def run(folder: Path, python: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -60,7 +82,17 @@ def run(folder: Path, python: Path, *words: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_a_run_is_reported_whatever_lies_beside_its_locust_file(folder: Path, python: Path, simulator: Ready) -> None:
+def it_holds_the_three_packages_with_their_data_and_no_tests(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    packages = {"rtbench.py", "bench", "reports", "scenarios"}
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == packages
+    shipped = [path for folder in ("bench", "reports", "scenarios") for path in (ROOT / folder).rglob("*")]
+    for path in shipped:
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert str(path.relative_to(ROOT)) in names
+
+
+def a_run_is_reported(folder: Path, python: Path, simulator: Ready) -> None:
     load = ("--headless", "-u", "1", "--sessions", "1", "--session-pause", "0.1", "--url", simulator.urls["ga"])
     ended = run(folder, python, "locust", *load)
 
@@ -69,7 +101,7 @@ def test_a_run_is_reported_whatever_lies_beside_its_locust_file(folder: Path, py
     assert (only_run(folder / "runs") / "turns.parquet").exists()
 
 
-def test_a_locust_file_with_the_name_of_the_tools_package_is_told_so_in_one_line(folder: Path, python: Path) -> None:
+def a_locust_file_with_the_name_of_the_tools_package_is_told_so_in_one_line(folder: Path, python: Path) -> None:
     (folder / "bench.py").write_text(LOCUSTFILE)
     ended = run(folder, python, "locust", "-f", "bench.py", "--headless", "-u", "1")
 

@@ -4,39 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import zipfile
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-
-def test_the_wheel_holds_the_three_packages_with_their_data_and_no_tests(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), "."]
-    built = subprocess.run(command, cwd=copy_of_the_source(tmp_path), capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr + built.stdout
-
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    packages = {"rtbench.py", "bench", "reports", "scenarios"}
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == packages
-    shipped = [path for folder in ("bench", "reports", "scenarios") for path in (ROOT / folder).rglob("*")]
-    for path in shipped:
-        if path.is_file() and "__pycache__" not in path.parts:
-            assert str(path.relative_to(ROOT)) in names
-
-
-def copy_of_the_source(folder: Path) -> Path:
-    """The build writes beside its source, so it gets one of its own."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    for name in filter(None, listed):
-        if (ROOT / name).is_file():
-            target = folder / "source" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((ROOT / name).read_bytes())
-    return folder / "source"
 
 
 @pytest.mark.parametrize("command", [(), ("bench",), ("simulate",), ("report",)])

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
@@ -49,18 +48,11 @@ def test_a_run_has_a_row_for_every_turn_that_the_service_was_asked_for(tmp_path:
     assert not (folder / "spool").exists()
 
 
-@pytest.fixture(scope="module")
-def plain_run(
-    tmp_path_factory: pytest.TempPathFactory, simulator: Ready
-) -> tuple[subprocess.CompletedProcess[str], Path]:
-    """One session with no options but those it must have, and its folder: several tests look at it."""
-    folder = tmp_path_factory.mktemp("plain")
-    ended = run_locust(write_scenario(folder), folder / "runs", "--sessions", "1", "--url", simulator.urls["ga"])
-    return ended, only_run(folder / "runs")
-
-
-def test_every_file_of_a_simulated_run_says_so(plain_run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
-    ended, folder = plain_run
+def test_a_run_without_options_says_everywhere_that_it_is_simulated_and_how_it_goes_in_a_line(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--sessions", "1", "--url", simulator.urls["ga"])
+    folder = only_run(tmp_path / "runs")
 
     assert "SIMULATED" in ended.stdout
     assert "SIMULATED" in (folder / "histograms.hlog").read_text()
@@ -71,18 +63,7 @@ def test_every_file_of_a_simulated_run_says_so(plain_run: tuple[subprocess.Compl
     for table in files.SCHEMAS:
         assert pq.read_schema(folder / f"{table}.parquet").metadata[b"rtbench.simulated"] == b"SIMULATED"
 
-
-def test_the_last_line_is_the_path_of_the_report(plain_run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
-    ended, folder = plain_run
-
     assert Path(ended.stdout.splitlines()[-1]) == folder / "report.html"
-
-
-def test_without_a_web_ui_a_line_of_ours_shows_how_it_goes_and_no_table(
-    plain_run: tuple[subprocess.CompletedProcess[str], Path],
-) -> None:
-    ended, _ = plain_run
-
     lines = [line for line in ended.stderr.splitlines() if line.startswith("rtbench: ")]
     assert any("reporting" in line and "turns 2 ok 100 %" in line for line in lines)
     assert "# reqs" not in ended.stdout + ended.stderr

@@ -82,10 +82,19 @@ def write_words(folder: Path) -> None:
     write_sound(folder / "hesitant.wav", tone(0.3), silence(1.0), tone(0.3))
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> VoiceRun:
+def test_turns_that_do_not_go_well_fail_alone_and_are_rows_too(tmp_path: Path) -> None:
+    run = run_of_all(tmp_path)
+
+    for script in ("whisper", "deaf"):
+        a_vad_that_never_notices_ends_the_session_at_the_limit_of_speech(run, script)
+    a_reply_that_the_service_takes_back_because_the_caller_goes_on_fails_that_turn_alone(run)
+    for script, event in (("typed", "text_delta"), ("impatient", "audio_delta")):
+        a_turn_that_does_not_get_what_the_script_expects_fails_alone(run, script, event)
+    failures_are_rows_too_and_their_logs_give_them_again(run)
+
+
+def run_of_all(folder: Path) -> VoiceRun:
     """A session of each script, with a service that takes its time."""
-    folder = tmp_path_factory.mktemp("run")
     write_words(folder)
     for name, script in SCRIPTS.items():
         (folder / f"{name}.yaml").write_text(script)
@@ -103,8 +112,7 @@ def turns_of(run: VoiceRun, script: str) -> list[Row]:
     return sorted((row for row in run.turns if row["script"] == script), key=lambda row: int(row["turn"]))
 
 
-@pytest.mark.parametrize("script", ["whisper", "deaf"])
-def test_a_vad_that_never_notices_ends_the_session_at_the_limit_of_speech(run: VoiceRun, script: str) -> None:
+def a_vad_that_never_notices_ends_the_session_at_the_limit_of_speech(run: VoiceRun, script: str) -> None:
     (turn,) = turns_of(run, script)
     (session,) = [row for row in run.sessions if row["script"] == script]
 
@@ -114,7 +122,7 @@ def test_a_vad_that_never_notices_ends_the_session_at_the_limit_of_speech(run: V
     assert session["lost_turns"] == 1
 
 
-def test_a_reply_that_the_service_takes_back_because_the_caller_goes_on_fails_that_turn_alone(run: VoiceRun) -> None:
+def a_reply_that_the_service_takes_back_because_the_caller_goes_on_fails_that_turn_alone(run: VoiceRun) -> None:
     first, second = turns_of(run, "hesitant")
 
     assert (first["outcome"], second["outcome"]) == ("cancelled:turn_detected", "ok")
@@ -122,15 +130,14 @@ def test_a_reply_that_the_service_takes_back_because_the_caller_goes_on_fails_th
     assert second["response_id"] not in (None, first["response_id"])
 
 
-@pytest.mark.parametrize(("script", "event"), [("typed", "text_delta"), ("impatient", "audio_delta")])
-def test_a_turn_that_does_not_get_what_the_script_expects_fails_alone(run: VoiceRun, script: str, event: str) -> None:
+def a_turn_that_does_not_get_what_the_script_expects_fails_alone(run: VoiceRun, script: str, event: str) -> None:
     first, second = turns_of(run, script)
 
     assert (first["outcome"], second["outcome"]) == (f"failed:expected_{event}", "ok")
     assert second["response_id"] not in (None, first["response_id"])
 
 
-def test_failures_are_rows_too_and_their_logs_give_them_again(run: VoiceRun) -> None:
+def failures_are_rows_too_and_their_logs_give_them_again(run: VoiceRun) -> None:
     responses = {line["r"] for line in read_truth(run.truth) if line.get("t") == "response.created"}
 
     valid = files.read_document(run.folder)["verdict"]["valid"]

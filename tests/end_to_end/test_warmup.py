@@ -20,7 +20,7 @@ WARMUP_S = 4  # a busy machine needs two until its workers are there
 def test_sessions_that_start_early_are_of_the_warm_up(
     processes: tuple[str, ...], tmp_path: Path, simulator: Ready
 ) -> None:
-    load = ("-u", "4", "-r", "4", "--url", simulator.urls["ga"], "--warmup", f"{WARMUP_S}s")
+    load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"], "--warmup", f"{WARMUP_S}s")
     with locust(write_scenario(tmp_path), tmp_path / "runs", *load, *processes) as process:
         wait_for_phase(tmp_path / "runs", "measure")
         process.send_signal(signal.SIGINT)

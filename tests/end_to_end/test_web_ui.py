@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest
-
 from tests import forked
 from tests.end_to_end.locust_process import AZURE, GUARD_S, free_port, write_scenario
 from tests.simulator_process import Ready
@@ -50,6 +48,14 @@ NEVER_FROM_THE_FORM = {
     "processes": "9",
     "stop_timeout": "1",
 }
+UNFIT = [
+    ("sessions", "abc", "--sessions must be a whole number from 1 on, not abc"),
+    ("sessions", "-4", "--sessions must be a whole number from 1 on, not -4"),
+    ("session_pause", "long", "--session-pause must be a number from 0 on, not long"),
+    ("look_every", "5", "--look-every is about --until-decided, which is not there"),
+    ("until_decided", "true", "--until-decided is about two targets"),
+]
+"""What is refused with its reason."""
 
 
 @dataclass
@@ -113,59 +119,54 @@ def _wait_until_it_listens(served: WebUi) -> None:
             time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, simulator: Ready) -> Iterator[WebUi]:
-    with web_ui(tmp_path_factory.mktemp("web"), "--url", simulator.urls["ga"]) as ui:
-        yield ui
+def test_a_visitor_of_a_web_ui_chooses_the_shape_of_the_load_and_nothing_else(tmp_path: Path, simulator: Ready) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"]) as served:
+        for name, value in NEVER_FROM_THE_FORM.items():
+            no_target_key_file_or_folder_is_chosen(served, name, value)
+        for name, value, reason in UNFIT:
+            a_value_that_cannot_be_is_refused_in_the_answer(served, name, value, reason)
+        nobody_edits_a_user_class(served)
+        for path in ("/swarm", "/stop", "/user", "/stats/reset"):
+            a_page_of_somebody_else_in_the_same_browser_is_refused(served, path)
+        a_name_that_somebody_points_at_loopback_is_refused(served)
+        the_form_shows_the_shape_of_the_load_and_no_more(served)
 
 
-@pytest.mark.parametrize("name", NEVER_FROM_THE_FORM)
-def test_a_visitor_chooses_no_target_key_file_or_folder(served: WebUi, name: str) -> None:
-    told = served.swarm(user_count="1", spawn_rate="1", **{name: NEVER_FROM_THE_FORM[name]})
-
-    assert told["success"] is False
-    assert name.replace("_", "-") in told["message"]
-    assert "command line" in told["message"]
-    assert served.state == "ready"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "reason"),
-    [
-        ("sessions", "abc", "--sessions must be a whole number from 1 on, not abc"),
-        ("sessions", "-4", "--sessions must be a whole number from 1 on, not -4"),
-        ("session_pause", "long", "--session-pause must be a number from 0 on, not long"),
-        ("look_every", "5", "--look-every is about --until-decided, which is not there"),
-        ("until_decided", "true", "--until-decided is about two targets"),
-    ],
-)
-def test_a_value_that_cannot_be_is_refused_in_the_answer(served: WebUi, name: str, value: str, reason: str) -> None:
+def no_target_key_file_or_folder_is_chosen(served: WebUi, name: str, value: str) -> None:
     told = served.swarm(user_count="1", spawn_rate="1", **{name: value})
 
-    assert told["success"] is False
+    assert told["success"] is False, name
+    assert name.replace("_", "-") in told["message"]
+    assert "command line" in told["message"], name
+    assert served.state == "ready", name
+
+
+def a_value_that_cannot_be_is_refused_in_the_answer(served: WebUi, name: str, value: str, reason: str) -> None:
+    told = served.swarm(user_count="1", spawn_rate="1", **{name: value})
+
+    assert told["success"] is False, (name, value)
     assert told["message"].startswith(reason)
-    assert served.state == "ready"
+    assert served.state == "ready", (name, value)
 
 
-def test_a_visitor_edits_no_user_class(served: WebUi) -> None:
+def nobody_edits_a_user_class(served: WebUi) -> None:
     status, said = served.ask("POST", "/user", json.dumps({"user_class_name": "Caller", "variables": "/etc/passwd"}))
 
     assert (status, "locustfile" in said) == (403, True)
 
 
-@pytest.mark.parametrize("path", ["/swarm", "/stop", "/user", "/stats/reset"])
-def test_a_page_of_somebody_else_in_the_same_browser_is_refused(served: WebUi, path: str) -> None:
+def a_page_of_somebody_else_in_the_same_browser_is_refused(served: WebUi, path: str) -> None:
     status, _ = served.ask("POST", path, "user_count=1&spawn_rate=1", Origin="https://example.org")
 
-    assert status == 403
-    assert served.state == "ready"
+    assert status == 403, path
+    assert served.state == "ready", path
 
 
-def test_a_name_that_somebody_points_at_loopback_is_refused(served: WebUi) -> None:
+def a_name_that_somebody_points_at_loopback_is_refused(served: WebUi) -> None:
     assert served.ask("GET", "/logs", Host="example.org:8089")[0] == 403
 
 
-def test_the_form_shows_the_shape_of_the_load_and_no_more(served: WebUi) -> None:
+def the_form_shows_the_shape_of_the_load_and_no_more(served: WebUi) -> None:
     _, page = served.ask("GET", "/")
 
     assert "session_pause" in page
