@@ -20,7 +20,7 @@ CALLED = {"object": "an object", "array": "a list", "string": "text", "integer":
 
 
 def misfit(value: Any, schema: dict[str, Any]) -> str:
-    """Where the first value stands that is of another type than its schema's, and what it must be; "" where none is.
+    """Where the first value stands that is not of its schema's type or range, and what it must be; "" where none is.
 
     Which keys there must be is not asked.
     """
@@ -41,6 +41,8 @@ def _misfit(value: Any, schema: dict[str, Any], at: str, types: dict[str, Any]) 
     kind = schema.get("type")
     if kind is not None and not _is_a(value, kind):
         return f"{at or 'it'} must be {CALLED.get(kind, kind)}"
+    if "minimum" in schema and value < schema["minimum"]:
+        return f"{at or 'it'} must be {schema['minimum']} or more"
     if isinstance(value, list):
         inner = (_misfit(part, schema.get("items", {}), f"{at}[{place}]", types) for place, part in enumerate(value))
         return next(filter(None, inner), "")

@@ -132,6 +132,12 @@ def test_what_is_no_run_is_said_in_a_line(tmp_path: Path) -> None:
         reports.load(tmp_path)
 
 
+def test_a_count_below_nought_is_said_in_a_line(tmp_path: Path) -> None:
+    incident = {"at_utc_ns": synthetic.BEGAN_NS, "worker": -1, "kind": "token", "text": "no answer"}
+    with pytest.raises(UsageError, match=r"run\.json is damaged: incidents\[0\]\.worker must be 0 or more"):
+        reports.load(synthetic.write(tmp_path, Plan(), incidents=[incident]))
+
+
 def test_a_broken_file_is_said_in_a_line(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan())
     (tmp_path / "turns.parquet").write_bytes(b"PAR1 nothing")
