@@ -109,11 +109,15 @@ class Page:
                 found += _complaint(event["method"], event["params"])
         return found
 
-    def picture(self) -> bytes:
-        """The whole page as PNG."""
-        size = self.ask("Page.getLayoutMetrics")["cssContentSize"]
+    def picture(self, *, whole: bool = True) -> bytes:
+        """The page as PNG, or what the window shows of it."""
+        size = self.ask("Page.getLayoutMetrics")["cssContentSize" if whole else "cssVisualViewport"]
+        if not whole:
+            size = {"width": size["clientWidth"], "height": size["clientHeight"]}
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        shot = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        shot = self.ask(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip, optimizeForSpeed=True
+        )
         return base64.b64decode(shot["data"])
 
 

@@ -28,7 +28,7 @@ from tests.reports.compare.test_path import decision
 from tests.reports.synthetic import Plan
 
 ARMS = Plan(
-    sessions=240,
+    sessions=120,
     turns=10,
     targets=("direct", "gateway"),
     failed=0.01,
@@ -201,7 +201,7 @@ def test_a_dark_page_is_another_one(browser: Browser, pages: dict[str, Shown], n
     for theme in ("light", "dark"):
         with browser.page(pages[name].file, 1280, 900, theme) as shown:
             seen.append([shown.value(COLOUR.format(style)) for style in ("backgroundColor", "color")])
-            seen[-1].append(shown.picture())
+            seen[-1].append(shown.picture(whole=False))
 
     assert all(light != dark for light, dark in zip(*seen, strict=True))
 
