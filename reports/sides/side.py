@@ -22,7 +22,7 @@ from reports.sides.named import known_targets, labels_of, named_sides, refuse_th
 from reports.statistics.quantiles import Floats, Integers, Sample
 from reports.summary.drift import Drift, drifts
 from reports.summary.figures import main_measures
-from reports.summary.outcomes import Outcomes, outcomes_of
+from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
 from reports.turns import CENSORED, FAILED, GOOD, ORIGINS, Flags, Turns, column_of, measured, turns_of
 
 NOBODY: Integers = np.zeros(0, dtype=np.int64)
@@ -80,7 +80,7 @@ class Side:
     def outcomes(self) -> Outcomes:
         """How the measured turns and sessions of its run ended, those of this side at `target`."""
         sessions = self.run.sessions
-        return outcomes_of(self.turns, sessions.iloc[measured(sessions)])
+        return outcomes_of(self.turns, sessions[OF_SESSION].iloc[measured(sessions)])
 
     @property
     def simulated(self) -> bool:

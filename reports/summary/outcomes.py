@@ -57,6 +57,8 @@ OF_SESSIONS = {
     "abandoned": "cut by the end of the run",
 }
 SAYING = ["outcome", "outcome_class", "detail"]
+OF_SESSION = ["session_id", "target", *SAYING, "lost_turns"]
+"""Columns of sessions that their endings are counted by."""
 FAMILIES = {
     "failed": "the response failed, or an error named it",
     "cancelled": "the service cancelled the response, the script had not asked for it",
@@ -146,7 +148,7 @@ def session_meaning(outcome: str) -> str:
 
 
 def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
-    """Count the endings of measured turns and sessions."""
+    """Count the endings of measured turns and sessions; of sessions it takes the columns OF_SESSION."""
     size = len(turns.targets)
     place = {label: index for index, label in enumerate(turns.targets)}
     of_session = np.array([place[str(label)] for label in sessions["target"]], dtype=np.int64)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from reports.statistics.baselines import Stored, against_stored, no_ratio, rate_against_stored, stored_quantile
 from reports.statistics.differences import Better, Difference, Margin
@@ -37,9 +37,9 @@ def test_of_five_runs_that_differ_their_own_spread_decides() -> None:
     assert found.d == pytest.approx(0.3)
     assert found.se == pytest.approx(se)
     assert found.df == 4
-    assert found.low == pytest.approx(0.3 - stats.t.ppf(0.95, 4) * se)
+    assert found.low == pytest.approx(0.3 - scipy.stats.t.ppf(0.95, 4) * se)
     assert found.worse_low == pytest.approx(found.low - math.log(1.1))
-    assert found.p_worse == pytest.approx(stats.t.sf((0.3 - math.log(1.1)) / se, 4))
+    assert found.p_worse == pytest.approx(scipy.stats.t.sf((0.3 - math.log(1.1)) / se, 4))
 
 
 def test_of_five_runs_that_agree_the_sessions_decide_and_no_spread_is_assumed() -> None:
@@ -170,7 +170,7 @@ def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_sessions(
     assert known.df == 4
     assert few.d == pytest.approx(0.04)
     assert few.se == pytest.approx(math.sqrt(0.0001 + 0.00001 / 3))
-    assert few.worse_low == pytest.approx(few.d - 0.01 - stats.t.ppf(0.95, few.df) * few.se)
+    assert few.worse_low == pytest.approx(few.d - 0.01 - scipy.stats.t.ppf(0.95, few.df) * few.se)
 
 
 def test_no_failure_in_any_run_is_no_proof_for_a_small_candidate() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from reports.statistics.differences import (
     Better,
@@ -63,14 +63,14 @@ def test_the_interval_is_the_expanded_percentile_one() -> None:
     ]
     vb, vc = (log.var(ddof=1) for log in logs)
     df = (vc + vb) ** 2 / (vc**2 / 39 + vb**2 / 59)
-    tail = stats.norm.cdf(-stats.t.ppf(0.95, df) * math.sqrt(40 / 39))
+    tail = scipy.stats.norm.cdf(-scipy.stats.t.ppf(0.95, df) * math.sqrt(40 / 39))
     apart = logs[1] - logs[0]
-    z = stats.norm.ppf(((apart <= math.log(1.1)).sum() + 1) / 2001)
+    z = scipy.stats.norm.ppf(((apart <= math.log(1.1)).sum() + 1) / 2001)
 
     assert found.df == pytest.approx(df)
     assert found.low == pytest.approx(np.quantile(apart, tail, method="inverted_cdf"))
     assert found.high == pytest.approx(np.quantile(apart, 1 - tail, method="inverted_cdf"))
-    assert found.p_worse == pytest.approx(stats.t.cdf(z * math.sqrt(39 / 40), df))
+    assert found.p_worse == pytest.approx(scipy.stats.t.cdf(z * math.sqrt(39 / 40), df))
     assert found.worse_low == pytest.approx(found.low - math.log(1.1))
     assert found.worse_high == pytest.approx(found.high - math.log(1.1))
     assert found.better_low == pytest.approx(-found.high - math.log(1.1), abs=1e-3)
@@ -82,7 +82,7 @@ def test_the_interval_of_pairs_takes_both_arms_of_each_pair_and_pairs_minus_one(
     base, cand = build_arms(30)
     found = difference(base, cand, paired=True)
     one, other = paired_draws(arm(base), arm(cand), [0.5], clusters=30, draws=2000, rng=np.random.default_rng(1))
-    tail = stats.norm.cdf(-stats.t.ppf(0.95, 29) * math.sqrt(30 / 29))
+    tail = scipy.stats.norm.cdf(-scipy.stats.t.ppf(0.95, 29) * math.sqrt(30 / 29))
 
     assert found.df == 29
     assert found.low == pytest.approx(np.quantile(np.log(other / one), tail, method="inverted_cdf"))
@@ -330,8 +330,8 @@ def test_welch_weighs_the_arms_and_pairs_have_one_degree_less_than_there_are() -
 def test_bounds_by_t_are_open_where_nothing_is_known() -> None:
     found = student(0.2, 0.1, 9)
 
-    assert found.low == pytest.approx(0.2 - 0.1 * stats.t.ppf(0.95, 9))
-    assert found.p == pytest.approx(stats.t.sf(2, 9))
+    assert found.low == pytest.approx(0.2 - 0.1 * scipy.stats.t.ppf(0.95, 9))
+    assert found.p == pytest.approx(scipy.stats.t.sf(2, 9))
     assert [student(value, 0.0, 9).p for value in (0.1, 0.0, -0.1)] == [0, 1, 1]
     for unknown in (student(math.nan, 0.1, 9), student(0.2, math.nan, 9), student(math.inf, 0.1, 9), student(1, 1, 0)):
         assert replace(unknown) == type(unknown)(-math.inf, math.inf, 1.0)

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from reports.statistics.differences import Margin
 from reports.statistics.rates import (
@@ -70,13 +70,13 @@ def test_the_difference_of_means_is_the_log_of_their_ratio_with_its_linearised_e
     one, other = ratio_of(base), ratio_of(cand)
     vb, vc = one.variance / one.value**2, other.variance / other.value**2
     df = (vb + vc) ** 2 / (vb**2 / 49 + vc**2 / 39)
-    reach = stats.t.ppf(0.95, df) * math.sqrt(vb + vc)
+    reach = scipy.stats.t.ppf(0.95, df) * math.sqrt(vb + vc)
 
     assert found.d == pytest.approx(math.log(other.value / one.value))
     assert (found.low, found.high) == pytest.approx((found.d - reach, found.d + reach))
     assert found.worse_low == pytest.approx(found.low - math.log(1.05))
     assert found.better_high == pytest.approx(-found.low - math.log(1.05))
-    assert found.p_worse == pytest.approx(stats.t.sf((found.d - math.log(1.05)) / found.se, df))
+    assert found.p_worse == pytest.approx(scipy.stats.t.sf((found.d - math.log(1.05)) / found.se, df))
 
 
 def test_means_of_pairs_lose_what_the_pairs_have_in_common() -> None:
@@ -133,9 +133,9 @@ def test_a_rate_is_worse_by_its_session_error_and_t() -> None:
 
     assert found.d == pytest.approx(0.075 - 0.004)
     assert found.se == pytest.approx(se)
-    assert found.low == pytest.approx(found.d - stats.t.ppf(0.95, df) * se)
+    assert found.low == pytest.approx(found.d - scipy.stats.t.ppf(0.95, df) * se)
     assert found.worse_low == pytest.approx(found.low - 0.01)
-    assert found.p_worse == pytest.approx(stats.t.sf((found.d - 0.01) / se, df))
+    assert found.p_worse == pytest.approx(scipy.stats.t.sf((found.d - 0.01) / se, df))
 
 
 def test_a_rate_is_not_worse_only_by_the_wider_of_two_bounds() -> None:
@@ -144,11 +144,11 @@ def test_a_rate_is_not_worse_only_by_the_wider_of_two_bounds() -> None:
     upper, lower = ratio_of(cand).upper(0.05) - 0.001, 0.004 - ratio_of(base).lower(0.05)
 
     assert found.high == pytest.approx(-0.003 + math.hypot(upper, lower))
-    assert found.high > found.d + stats.t.ppf(0.95, found.df) * found.se
+    assert found.high > found.d + scipy.stats.t.ppf(0.95, found.df) * found.se
 
     many, more = build_failures(500, 100, events=3), build_failures(500, 50, events=3)
     opposed = rate_difference(many, (more[0][::-1], more[1]), POINT, paired=True)
-    assert opposed.high == pytest.approx(opposed.d + stats.t.ppf(0.95, 499) * opposed.se)
+    assert opposed.high == pytest.approx(opposed.d + scipy.stats.t.ppf(0.95, 499) * opposed.se)
 
 
 def test_no_failure_at_all_proves_little_about_few_clustered_turns() -> None:
@@ -220,15 +220,15 @@ def test_bounds_of_rates_are_in_order(base: list[tuple[int, int]], cand: list[tu
 
 
 def test_wilsons_limits_are_those_of_the_textbook() -> None:
-    expected = stats.binomtest(7, 50).proportion_ci(0.9, method="wilson")
-    z = stats.norm.ppf(0.95)
+    expected = scipy.stats.binomtest(7, 50).proportion_ci(0.9, method="wilson")
+    z = scipy.stats.norm.ppf(0.95)
 
     assert (wilson(0.14, 50, -z), wilson(0.14, 50, z)) == pytest.approx((expected.low, expected.high))
 
 
 def test_sessions_with_any_failure_are_compared_as_plain_shares() -> None:
     base, cand = any_event(build_failures(80, 4, events=5)), any_event(build_failures(60, 15))
-    z = stats.norm.ppf(0.95)
+    z = scipy.stats.norm.ppf(0.95)
     low = math.hypot(0.25 - wilson(0.25, 60, -z), wilson(0.05, 80, z) - 0.05)
     high = math.hypot(wilson(0.25, 60, z) - 0.25, 0.05 - wilson(0.05, 80, -z))
 

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from reports.statistics.rates import ratio_of
 from reports.statistics.shares import lower, sessions_without, upper
@@ -34,7 +34,7 @@ def test_without_a_failure_whole_sessions_may_still_fail(sessions: int, level: f
 @pytest.mark.parametrize("failed", [1, 3, 50, 99])
 def test_where_whole_sessions_fail_the_bound_is_clopper_and_pearsons_of_sessions(failed: int) -> None:
     found = bounds(np.where(np.arange(100) < failed, TURNS, 0))
-    exact = stats.binomtest(failed, 100).proportion_ci(0.9, method="exact")
+    exact = scipy.stats.binomtest(failed, 100).proportion_ci(0.9, method="exact")
 
     assert found == pytest.approx((exact.low, exact.high), rel=1e-6)
 
