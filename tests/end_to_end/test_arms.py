@@ -32,13 +32,13 @@ class Caller(RealtimeUser):
 
 
 @contextmanager
-def slower_and_faster(folder: Path) -> Iterator[dict[str, Ready]]:
-    """Two simulators under one drift, which hardly vary but for it; of `slow` first audio comes 30 % later."""
+def slower_and_faster(folder: Path, more: str = "") -> Iterator[dict[str, Ready]]:
+    """Two simulators that hardly vary; of `slow` first audio comes 30 % later. `more` is appended to the profiles."""
     with ExitStack() as stack:
         ready = {}
         for name, p50_ms in (("fast", 200), ("slow", 260)):
             first_audio = f"first_audio: {{p50: {p50_ms}, p95: {1.1 * p50_ms:.0f}}}"
-            (folder / f"{name}.yaml").write_text(QUICK.replace(QUICK_AUDIO, first_audio) + DRIFT)
+            (folder / f"{name}.yaml").write_text(QUICK.replace(QUICK_AUDIO, first_audio) + more)
             ready[name] = stack.enter_context(running_simulator("--profile", str(folder / f"{name}.yaml")))
         yield ready
 
@@ -59,7 +59,7 @@ def ahead(sessions: pd.DataFrame, arm: str) -> set[int]:
 
 
 def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path) -> None:
-    with slower_and_faster(tmp_path) as ready:
+    with slower_and_faster(tmp_path, DRIFT) as ready:
         names = write_targets(tmp_path, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in ready.items()))
         load = ("-u", "4", "-r", "4", "--sessions", "10", "--targets", "fast,slow", "--target-file", names)
         ended = run_locust(write_scenario(tmp_path, turns=3), tmp_path / "runs", *load)
