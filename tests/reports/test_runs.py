@@ -18,6 +18,7 @@ from bench.run.file_spool import path_of
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Key
 from bench.run.part import FACTS, HISTOGRAMS
+from reports import runs
 from reports.runs import SESSION_MEASURES, TURN_MEASURES, response_ids, turn_frame
 from reports.turns import column_of
 from tests.reports import synthetic
@@ -153,3 +154,14 @@ def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
     run = reports.load(tmp_path)
 
     assert (len(run.turns), len(run.sessions), len(run.seconds)) == (0, 0, 0)
+
+
+def test_a_large_file_is_read_in_parts_to_the_same_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = synthetic.write(tmp_path, Plan(sessions=20, failed=0.1))
+    for everything in (True, False):
+        at_once = runs.load(folder, everything=everything).turns
+        with monkeypatch.context() as patch:
+            patch.setattr(runs, "SMALL_BYTES", 0)
+            in_parts = runs.load(folder, everything=everything).turns
+
+        pd.testing.assert_frame_equal(in_parts, at_once)
