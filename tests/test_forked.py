@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from bench.load.leading import closing
+from bench.load.planning import decision
 from tests import forked
 
 LOOK = """
@@ -159,7 +160,8 @@ def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monke
     monkeypatch.delenv("PYTHONPATH", raising=False)  # another one would have it started
     started = closing._child("report", tmp_path, 120)
     reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()
-    monkeypatch.setattr(closing, "subprocess", subprocess)
+    for module in (closing, decision):
+        monkeypatch.setattr(module, "subprocess", subprocess)
     exec(forked.HAND_ON, namespace := {"REPORTS": reports})
     asked: list[Any] = []
     status = namespace["Forking"]._status

@@ -39,7 +39,10 @@ LOCUST = (
     "import locust.main, rtbench, azure.identity, pandas, pyarrow.dataset, pyarrow.pandas_compat, bench.run.close\n"
     "import inspect; inspect.stack()"
 )
-REPORT = "import bench.run.close" + CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
+REPORT = (
+    "import bench.run.close, reports.compare.render, reports.gate.render, reports.looks.decide, reports.looks.planning"
+)
+REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
 SIMULATE = "import bench.simulator.server, numpy.random, soundfile, soxr" + CALLED.format(
     stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"]
 )
@@ -48,10 +51,9 @@ PREPARATIONS = {
     ("bench.cli.app", "probe"): PATCHED + "import bench.cli.probe, bench.probe, bench.target.endpoint",
     ("bench.cli.app", "doctor"): PATCHED + "import bench.cli.doctor, bench.doctor.examine, bench.target.endpoint",
     ("bench.cli.app", "simulate"): SIMULATE,
-    ("bench.cli.app", "report"): REPORT,
+    **{("bench.cli.app", command): REPORT for command in ("report", "check", "baseline", "compare", "decide", "size")},
     ("bench.cli.app", "replay"): "import bench.cli.replay, bench.run.replay",
-    ("reports.looks", "plan"): "import reports.looks.planning",
-    ("reports.looks", "look"): "import reports.looks.decide, reports.looks.text",
+    ("reports.looks",): REPORT,
 }
 """What is done in advance for modules that are called with these first words."""
 PROGRAMS = {

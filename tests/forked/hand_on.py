@@ -1,7 +1,7 @@
-"""Lets a forked Locust have the commands at the end of its run forked as well, by the fork server of reports.
+"""Lets a forked Locust have the commands before and after its run forked as well, by the fork server of reports.
 
 The fork server of Locust executes this text with `REPORTS`, a descriptor of the other's, after its imports and before
-its first fork. It takes the place of `subprocess` in the one module that starts these commands.
+its first fork. It takes the place of `subprocess` in the two modules that start these commands.
 """
 
 # mypy: ignore-errors
@@ -13,21 +13,22 @@ import sys
 import tempfile
 
 import bench.load.leading.closing
+import bench.load.planning.decision
 
 PYTHONS = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
 
 
 class Forking:
-    """What `closing` takes of subprocess; a command is started as ever where the environment has another Python."""
+    """What those modules take of subprocess; a command is started as ever where the environment has another Python."""
 
     CompletedProcess, TimeoutExpired = subprocess.CompletedProcess, subprocess.TimeoutExpired
 
-    def run(self, command, *, env, timeout, **how):
+    def run(self, command, *, env, timeout=None, start_new_session=False, **how):
         same = {name: value for name, value in env.items() if name.startswith("PYTHON")} == PYTHONS
         if not same or command[:3] != [sys.executable, "-P", "-m"]:
-            return subprocess.run(command, env=env, timeout=timeout, **how)
+            return subprocess.run(command, env=env, timeout=timeout, start_new_session=start_new_session, **how)
         wanted = {"command": command, "option": "-m", "what": command[3], "words": command[4:], "cwd": os.getcwd()}
-        wanted |= {"env": dict(env), "new_session": True, "parent": os.getpid()}
+        wanted |= {"env": dict(env), "new_session": start_new_session, "parent": os.getpid()}
         with (
             open(os.devnull) as nothing,
             tempfile.TemporaryFile("w+", encoding="utf-8") as output,
@@ -60,4 +61,4 @@ class Forking:
                 raise
 
 
-bench.load.leading.closing.subprocess = Forking()
+bench.load.leading.closing.subprocess = bench.load.planning.decision.subprocess = Forking()
