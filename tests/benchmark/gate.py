@@ -23,7 +23,8 @@ RUNS = 5
 PILOT, ALIKE = 200, 120
 """Pairs of the pilot, and of runs of services alike."""
 TURNS, USERS = 5, 10
-P50_MS, SLOWER = 150.0, 1.3
+P50_MS, SLOWER = 400.0, 1.3
+"""A stamp may be off by a hundredth of the median: two services and their client on two cores are off by 2 ms."""
 SPEED = "10"
 """Times that of real speech: faster, events come back to back and share reads."""
 FOUND_LEAST = 4
