@@ -14,11 +14,9 @@ from bench.calibrate.ladder import Ladder, StepEnd, longest, next_load
 from bench.calibrate.machine import Cores
 from bench.calibrate.play import Pace, play
 from bench.calibrate.step import step_of
-from bench.run.calibration import LoadStep, SessionKind
+from bench.run.calibration import FIRST_SESSIONS, LoadStep, SessionKind
 from reports.statistics.quantiles import floor
 
-FIRST = 100
-"""Sessions of the first step."""
 AROUND_S = 9
 """What a step takes beside its own time: starting, ending the last turns, closing and reading the run."""
 
@@ -51,8 +49,8 @@ def plan_of(most: int, *, quick: bool) -> CalibrationPlan:
     `quick`: loads are four times as large from one to the next, nothing is tried between them, and less long.
     """
     if quick:
-        return CalibrationPlan(Ladder(FIRST, most, factor=4, close=4), Pace(3, 8), steady_most_s=8)
-    return CalibrationPlan(Ladder(FIRST, most), Pace(5, 10), steady_most_s=40)
+        return CalibrationPlan(Ladder(FIRST_SESSIONS, most, factor=4, close=4), Pace(3, 8), steady_most_s=8)
+    return CalibrationPlan(Ladder(FIRST_SESSIONS, most), Pace(5, 10), steady_most_s=40)
 
 
 def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> Pace:

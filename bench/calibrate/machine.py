@@ -50,11 +50,6 @@ def cores_of(allowed: frozenset[int]) -> Cores:
     return Cores(frozenset({last}), frozenset(others[-SIMULATORS_MOST:]))
 
 
-def allowed_cores() -> frozenset[int]:
-    """The cores that this process may use."""
-    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
-
-
 @contextmanager
 def on(cores: frozenset[int]) -> Iterator[None]:
     """Run what is started within the block on these cores; it stays there."""

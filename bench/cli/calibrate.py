@@ -30,9 +30,10 @@ def calibrate(
     """
     from bench.calibrate.climb import plan_of
     from bench.calibrate.conclude import closing, conclude, is_concluded
-    from bench.calibrate.machine import allowed_cores, cores_of
+    from bench.calibrate.machine import cores_of
     from bench.calibrate.text import error_lines
     from bench.clock import utc_ns
+    from bench.cores import allowed_cores
     from bench.errors import INVALID_STATUS
     from bench.run.calibration import date_of, machine
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.clock import now_with_realtime
+from bench.cores import core_count
 from bench.doctor.finding import Finding
 from bench.errors import ConnectError
 from bench.transport.stamps import kernel_stamps
@@ -32,7 +33,7 @@ def look_at_machine() -> Iterator[Finding]:
     yield stamps()
     yield clock_resolution(time.get_clock_info("monotonic").resolution)
     yield wall_clock()
-    yield processors(_cpus(), os.getloadavg()[0])
+    yield processors(core_count(), os.getloadavg()[0])
 
 
 def open_files(soft: int, hard: int) -> Finding:
@@ -127,7 +128,3 @@ def _local_ports() -> Iterator[int]:
         except OSError:
             continue
         yield from (int(row.split()[1].rpartition(":")[2], 16) for row in rows)
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

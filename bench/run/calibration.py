@@ -23,6 +23,8 @@ from bench.run.provenance import host, tool_version
 from bench.units import NS_PER_S
 
 SCHEMA_VERSION = 1
+FIRST_SESSIONS = 100
+"""Sessions of a calibration's first step."""
 LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The error up to which a figure is trusted, and the one up to which it is called exact; both of p99."""
 
@@ -206,17 +208,6 @@ def _cited(calibration: Calibration, kind: SessionKind, name: str, *, tls: bool)
 def at_least(ended: str) -> str:
     """What stands before a number of sessions beyond which nothing is known, because something else ended the steps."""
     return "at least " if ended else ""
-
-
-def beyond(cited: Mapping[str, Any], sessions: float) -> list[str]:
-    """The notice before a run of so many sessions in each process, where that is more than was calibrated."""
-    if sessions <= cited["sessions"]:
-        return []
-    return [
-        f"{sessions:,.0f} sessions in one process are beyond what this machine was calibrated for: "
-        f"{at_least(cited.get('ended', ''))}{cited['sessions']:,} {cited['kind']} ones, on {cited['date']}; "
-        "spread them with --processes, or calibrate again"
-    ]
 
 
 def date_of(utc_ns: int) -> str:

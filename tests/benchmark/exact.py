@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from bench.calibrate.join import COLUMNS, joined
-from bench.calibrate.machine import allowed_cores, cores_of, on
+from bench.calibrate.machine import cores_of, on
 from bench.calibrate.play import RECORDING
 from bench.calibrate.truth import Truth, read
+from bench.cores import allowed_cores
 from bench.measures import CATALOGUE
 from bench.plan.audio import load_pcm
 from bench.run import bounds

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.calibrate.machine import Cores, Reading, allowed_cores, reading, usage
+from bench.calibrate.machine import Cores, Reading, reading, usage
 from bench.clock import monotonic_ns
+from bench.cores import allowed_cores
 
 EVERY_S = 0.1
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

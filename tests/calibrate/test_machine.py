@@ -10,7 +10,8 @@ import time
 import pytest
 
 from bench.calibrate import machine
-from bench.calibrate.machine import Cores, Reading, allowed_cores, cores_of, on, peak_rss_bytes, reading, usage
+from bench.calibrate.machine import Cores, Reading, cores_of, on, peak_rss_bytes, reading, usage
+from bench.cores import allowed_cores
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
 

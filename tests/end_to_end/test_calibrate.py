@@ -10,8 +10,9 @@ import pytest
 from bench.calibrate.climb import CalibrationPlan, played
 from bench.calibrate.join import MEASURES
 from bench.calibrate.ladder import Ladder
-from bench.calibrate.machine import allowed_cores, cores_of
+from bench.calibrate.machine import cores_of
 from bench.calibrate.play import Pace
+from bench.cores import allowed_cores
 from bench.run.calibration import LoadStep, SessionKind
 
 SESSIONS = 2

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
@@ -112,6 +113,23 @@ def test_two_processes_write_one_run_folder(tmp_path: Path, simulator: Ready) ->
     assert set(turns["worker"]) == {0, 1}
     assert files.read_document(folder)["totals"]["sessions"] == {"ok": 6}
     assert turns["session_id"].nunique() == 6
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_processes_of_minus_one_are_as_many_as_the_machine_has_cores(
+    cores: int, tmp_path: Path, simulator: Ready
+) -> None:
+    scenario = write_scenario(tmp_path)
+    scenario.write_text(f"{scenario.read_text()}\n\nimport os\n\nos.cpu_count = lambda: {cores}\n")
+    load = ("-u", "3", "-r", "3", "--processes", "-1", "--sessions", "6", "--url", simulator.urls["ga"])
+    ended = run_locust(scenario, tmp_path / "runs", *load)
+
+    folder = only_run(tmp_path / "runs")
+    document = files.read_document(folder)
+    assert ended.returncode in (0, 4), ended.stderr
+    assert set(files.read_table(folder, "turns").to_pandas()["worker"]) == set(range(cores))
+    assert (document["workers"], document["settings"]["processes"]) == (cores, cores)
+    assert document["totals"]["sessions"] == {"ok": 6}
 
 
 def test_the_web_ui_runs_several_tests_in_one_process(tmp_path: Path, simulator: Ready) -> None:

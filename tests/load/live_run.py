@@ -14,6 +14,7 @@ from gevent.event import Event
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
+from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.options import Options
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import loaded_parts, plays_of_arms
@@ -37,7 +38,7 @@ from tests.load.test_options import parsed
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
 TALK = "steps:\n  - say: One\n  - say: Two\n"
-PRICES = Prices(1, 1, 1, 1, 1, 1)
+PRICES, NO_PRICES = Prices(1, 1, 1, 1, 1, 1), PriceTable("", "", (), {})
 
 
 class Switching(MemoryTransport):
@@ -128,7 +129,7 @@ class Stand:
         self.failures: list[Exception] = []
         """What Locust is told of."""
         self.live = LiveRun(
-            Planned(options, tuple(self.targets), plays, sessions, PriceTable("", "", (), {}), 1.0, None),
+            Planned(options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None),
             Place(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers),
             arms,
             keyring,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
+from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.planned import Planned, planned
 from bench.load.planning.tasks import script
 from bench.run.calibration import save, state_folder
@@ -167,20 +168,21 @@ CITED = {"sessions": 10, "kind": "listening", "date": "2026-11-20"}
 
 
 def test_more_sessions_in_a_process_than_the_machine_was_calibrated_for_are_said_before_the_run(tmp_path: Path) -> None:
-    within, beyond = (replace(plan(tmp_path, "--url", HERE), calibration=CITED, at_once=n) for n in (10.0, 11.0))
+    within, beyond = (replace(plan(tmp_path, "--url", HERE, users=users), calibration=CITED) for users in (10, 11))
 
     assert within.notices == []
-    assert beyond.notices[-1].startswith("11 sessions in one process are beyond what this machine was calibrated for")
+    (notice,) = beyond.notices
+    assert notice.startswith("11 sessions in one process are more than this machine is trusted with")
 
 
-def test_sessions_are_counted_in_each_process_on_all_targets_at_once(tmp_path: Path) -> None:
+def test_users_have_a_session_at_every_target_and_no_more_of_them_play_than_there_are_sessions(tmp_path: Path) -> None:
     targets = tmp_path / "targets.yaml"
     targets.write_text(f"targets:\n  west:\n    url: '{HERE}'\n  east:\n    url: '{HERE}'\n")
     both = plan(tmp_path, "--targets", "west,east", "--target-file", str(targets), users=30)
 
-    assert both.at_once == 60
-    assert plan(tmp_path, "--url", HERE, users=30).at_once == 30
-    assert plan(tmp_path, "--url", HERE, "--sessions", "5", users=30).at_once == 5
+    assert both.concurrency == Concurrency(30, 2, 1)
+    assert plan(tmp_path, "--url", HERE, users=30).concurrency == Concurrency(30, 1, 1)
+    assert plan(tmp_path, "--url", HERE, "--sessions", "5", users=30).concurrency == Concurrency(5, 1, 1)
 
 
 def test_the_document_cites_the_machines_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

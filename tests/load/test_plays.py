@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.errors import ScriptError, UsageError
+from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.plays import (
     Play,
     check_cost,
@@ -83,20 +84,19 @@ def test_sessions_of_all_arms_at_one_host_are_counted_together() -> None:
 
 
 def test_every_process_needs_a_user_and_a_session() -> None:
-    check_shares(2, 2, 2)
-    check_shares(1, None, 2)
-    for users, sessions in ((1, 5), (5, 1)):
-        with pytest.raises(UsageError, match="--processes 2"):
-            check_shares(users, sessions, 2)
+    check_shares(Concurrency(2, 1, 2), 2)
+    check_shares(Concurrency(1, 1, 2), None)
+    with pytest.raises(UsageError, match="2 processes with --sessions need at least 2 users and sessions"):
+        check_shares(Concurrency(1, 1, 2), 5)
 
 
 def test_the_soft_limit_of_descriptors_is_raised_and_never_lowered() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    check_descriptors(1, 2, 1)
+    check_descriptors(Concurrency(1, 2, 1))
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
     if hard != resource.RLIM_INFINITY:
         with pytest.raises(UsageError, match="ulimit -n"):
-            check_descriptors(hard // 2 + 1, 2, 1)
+            check_descriptors(Concurrency(hard // 2 + 1, 2, 1))
 
 
 def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from bench.run.calibration import (
     SCHEMA_VERSION,
     Calibration,
     Trusted,
-    beyond,
     changes,
     citation,
     date_of,
@@ -93,16 +92,6 @@ def test_what_has_changed_since_is_cited(tmp_path: Path) -> None:
 
 def test_a_machine_that_was_not_calibrated_has_nothing_to_cite(tmp_path: Path) -> None:
     assert citation(tmp_path, "listening", tls=False) is None
-
-
-def test_a_run_beyond_it_is_warned() -> None:
-    cited = {"sessions": 700, "kind": "listening", "date": "2026-11-20"}
-
-    assert beyond(cited, 700) == []
-    assert beyond(cited, 1400 / 2) == []
-    (notice,) = beyond(cited, 1000)
-    assert notice.startswith("1,000 sessions in one process are beyond what this machine was calibrated for: 700")
-    assert ": at least 700 listening ones" in beyond(cited | {"ended": "the simulator"}, 1000)[0]
 
 
 def test_it_lies_where_programs_keep_their_state(tmp_path: Path) -> None:

@@ -98,10 +98,9 @@ class Runs(ABC):
         """Plan a run, and see that this process can do it. Raises BenchError for what the user can mend."""
         parsed = self._environment.parsed_options
         self._planned = plan = self._plan()
-        users, processes = int(parsed.num_users or 1), max(1, int(parsed.processes or 1))
         if parsed.headless:
-            check_shares(users, plan.sessions, processes)
-        check_descriptors(users, len(plan.targets), processes)
+            check_shares(plan.concurrency, plan.sessions)
+        check_descriptors(plan.concurrency)
         files.make_parent(plan.options.runs)
         self._longest_s = float(parsed.stop_timeout or plan.longest_turn_s)
         if plan.user_classes == set(self._environment.user_classes) and not self._environment.stop_timeout:

@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
+from bench.cores import core_count
 from bench.errors import UsageError
+from bench.load.planning.concurrency import Concurrency, concurrency, process_advice
 from bench.load.planning.decision import asked_sessions, check_two
 from bench.load.planning.environment import Environment
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
@@ -18,7 +20,7 @@ from bench.load.planning.options import Options
 from bench.load.planning.plays import Play, Plays, check_cost, loaded_parts, longest_turn_s, plays_of_arms
 from bench.load.planning.rates import per_minute_of
 from bench.load.planning.warmup import ramp_up_s, session_s, warmup_s
-from bench.run.calibration import SessionKind, beyond, citation, state_folder
+from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.provenance import opening_document
 from bench.target.endpoint import resolve_targets
 from bench.target.prices import PriceTable, load_price_table
@@ -32,8 +34,8 @@ SEVERAL = "bench"
 class Planned:
     """A planned run. `plays`: of each target, by its label. `sessions`: with each target, None for no limit.
 
-    `at_once`: how many sessions a process has open when all users are there. `calibration`: what is known of this
-    machine for such sessions, as run.json cites it; None where nothing is. `warmup_s`: see `warmup.py`.
+    `calibration`: what is known of this machine for such sessions, as run.json cites it; None where nothing is.
+    `warmup_s`: see `warmup.py`.
     """
 
     options: Options
@@ -41,7 +43,7 @@ class Planned:
     plays: Mapping[str, Plays]
     sessions: int | None
     prices: PriceTable
-    at_once: float
+    concurrency: Concurrency
     calibration: Mapping[str, Any] | None
     warmup_s: float = 0.0
 
@@ -94,7 +96,7 @@ class Planned:
         cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
         budget = below_estimate(self.options.budget_usd, self.quotes, self.sessions)
         ahead = [*cost, *([budget] if budget else [])]
-        ahead += beyond(self.calibration, self.at_once) if self.calibration else []
+        ahead += process_advice(self.concurrency, self.calibration, core_count())
         return [*said, *([cap] if capped else []), *script_notices(self.every_play), *ahead]
 
     @property
@@ -156,22 +158,22 @@ def planned(environment: Environment) -> Planned:
     if options.until_decided:
         check_two(targets)
     plays = plays_of_arms(parts, targets)
-    users = int(environment.parsed_options.num_users or 1)
-    sessions = check_cost(targets, users, asked_sessions(options), yes=options.yes)
+    parsed, shape = environment.parsed_options, getattr(environment, "shape_class", None)
+    sessions = check_cost(targets, int(parsed.num_users or 1), asked_sessions(options), yes=options.yes)
     prices = load_price_table(options.service_options.prices)
-    at_once = _at_once(environment.parsed_options, users if sessions is None else min(users, sessions), len(targets))
+    runner = getattr(environment, "runner", None)
+    at_a_time = concurrency(parsed, shape, runner, sessions=sessions, arms=len(targets))
     kind: SessionKind = "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
     calibration = citation(state_folder(os.environ), kind, tls=any(target.tls for target in targets))
-    warm_s = _warmup_s(environment, options, targets, plays)
-    return Planned(options, targets, plays, sessions, prices, at_once, calibration, warm_s)
+    warm_s = _warmup_s(parsed, shape, options, targets, plays)
+    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s)
 
 
 def _warmup_s(
-    environment: Environment, options: Options, targets: Sequence[Target], plays: Mapping[str, Plays]
+    parsed: Any, shape: Any, options: Options, targets: Sequence[Target], plays: Mapping[str, Plays]
 ) -> float:
     """Raises UsageError where nothing of the run would be measured. A load shape says itself how long it lasts."""
-    parsed = environment.parsed_options
-    run_time_s = None if getattr(environment, "shape_class", None) else getattr(parsed, "run_time", None)
+    run_time_s = None if shape else getattr(parsed, "run_time", None)
     if options.warmup_s and run_time_s and options.warmup_s >= run_time_s:
         whole = f"the run lasts {run_time_s:g} s (--run-time)"
         raise UsageError(f"--warmup {options.warmup_s:g} s leaves nothing to measure, for {whole}")
@@ -179,9 +181,3 @@ def _warmup_s(
     ramp_s = ramp_up_s(int(parsed.num_users or 1), float(getattr(parsed, "spawn_rate", None) or 1), rates)
     longest_s = session_s(play.script for of_arm in plays.values() for play in of_arm.values())
     return warmup_s(options.warmup_s, run_time_s, ramp_s, longest_s)
-
-
-def _at_once(parsed: Any, users: int, arms: int) -> float:
-    """Sessions that are open at the same time in one process. Locust's own options are there where it runs."""
-    processes = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
-    return users * arms / max(1, *processes)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from bench.errors import ScriptError, UsageError
+from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.stage import MAX_REHEARSED, Recordings
 from bench.load.planning.tasks import (
     Method,
@@ -185,21 +186,24 @@ def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, y
     return sessions or MANY_SESSIONS // arms
 
 
-def check_shares(users: int, sessions: int | None, processes: int) -> None:
+def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
     """Every process needs a user and a session of its own, or it never has its part of them done."""
-    if sessions is not None and processes > min(users, sessions):
-        raise UsageError(f"--processes {processes} with --sessions needs at least {processes} users and sessions")
+    processes = concurrency.processes
+    if sessions is not None and processes > concurrency.users:
+        raise UsageError(
+            f"{processes} processes with --sessions need at least {processes} users and sessions: lower --processes"
+        )
 
 
-def check_descriptors(users: int, arms: int, processes: int) -> None:
+def check_descriptors(concurrency: Concurrency) -> None:
     """Raise the soft limit of file descriptors as far as needed. Raises UsageError beyond the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = -(-users // processes) * arms + SPARE_DESCRIPTORS
+    needed = concurrency.per_process + SPARE_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise UsageError(
-            f"{users} users need {needed} file descriptors in a process, and the limit is {hard}: "
+            f"{concurrency.users} users need {needed} file descriptors in a process, and the limit is {hard}: "
             "raise it with `ulimit -n`, or spread the users with --processes"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,0 +1,94 @@
+"""How many sessions are open at a time, and what is said where a process gets more than it is trusted with."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.load.planning.concurrency import Concurrency, concurrency, peak_users, process_advice
+
+CITED = {"sessions": 350, "kind": "listening", "date": "2026-11-20", "ended": "", "stale": []}
+
+
+def of(users: int, runner: object = None, sessions: int | None = None, **options: int) -> Concurrency:
+    return concurrency(SimpleNamespace(num_users=users, **options), None, runner, sessions=sessions, arms=1)
+
+
+def advice(users: int, cited: Any = CITED, *, arms: int = 1, processes: int = 1, cores: int = 8) -> str:
+    """The line, "" where there is none."""
+    return "".join(process_advice(Concurrency(users, arms, processes), cited, cores))
+
+
+def test_the_fullest_process_counts() -> None:
+    assert Concurrency(11, 2, 3).per_process == 8
+
+
+@given(st.integers(1, 5_000), st.integers(1, 5), st.integers(1, 2_000))
+def test_as_many_processes_as_are_needed_are_enough_and_one_fewer_is_not(users: int, arms: int, trusted: int) -> None:
+    needed = Concurrency(users, arms, 1).processes_for(trusted)
+
+    if needed is None:
+        assert Concurrency(users, arms, users).per_process > trusted
+    else:
+        assert Concurrency(users, arms, needed).per_process <= trusted
+        assert needed == 1 or Concurrency(users, arms, needed - 1).per_process > trusted
+
+
+def test_processes_are_those_of_the_options_or_the_workers_that_are_there() -> None:
+    assert of(8).processes == of(8, SimpleNamespace()).processes == 1
+    assert of(8, processes=2).processes == of(8, expect_workers=2).processes == 2
+    assert of(8, SimpleNamespace(worker_count=3), expect_workers=1).processes == 3
+
+
+def test_a_load_shape_asks_for_the_users_of_its_largest_stage() -> None:
+    parsed = SimpleNamespace(num_users=5)
+    stages = [{"duration": 60, "users": 20, "spawn_rate": 5}, {"duration": 120, "users": 400}, {"duration": 180}]
+
+    assert peak_users(parsed, None) == peak_users(parsed, SimpleNamespace()) == 5
+    assert peak_users(parsed, SimpleNamespace(stages=stages)) == 400
+    assert peak_users(parsed, SimpleNamespace(stages="unlike Locust's")) == 5
+    assert peak_users(SimpleNamespace(num_users=None), None) == 1
+
+
+@pytest.mark.parametrize(("users", "processes"), [(350, 1), (700, 2), (1, 1)])
+def test_nothing_is_said_where_every_process_is_trusted_with_its_sessions(users: int, processes: int) -> None:
+    assert advice(users, processes=processes) == ""
+
+
+def test_the_line_says_how_many_processes_are_enough_and_what_happens_otherwise() -> None:
+    assert advice(1_000) == (
+        "1,000 sessions in one process are more than this machine is trusted with: 350 listening ones (calibrated on "
+        "2026-11-20); --processes 3 is enough; with fewer, figures may be off by more than 1 ms and the run INVALID"
+    )
+    assert advice(1_000, processes=2).startswith("500 sessions in one process")
+    assert "--processes 6 is enough" in advice(1_000, arms=2)
+
+
+@pytest.mark.parametrize(
+    ("cores", "said"), [(3, "--processes 3 is"), (2, "2 such machines of 2 cores"), (1, "3 such machines of 1 core ")]
+)
+def test_where_there_are_too_few_cores_the_line_says_how_many_machines_it_takes(cores: int, said: str) -> None:
+    assert said in advice(1_000, cores=cores)
+
+
+def test_the_line_says_what_has_changed_since_the_calibration_and_what_ended_it() -> None:
+    line = advice(1_000, CITED | {"ended": "the simulator", "stale": ["with another kernel"]})
+
+    assert "at least 350 listening ones (calibrated on 2026-11-20, with another kernel)" in line
+
+
+@pytest.mark.parametrize(("trusted", "arms"), [(0, 1), (1, 2)])
+def test_a_machine_that_is_not_trusted_with_one_user_is_told_of_no_processes(trusted: int, arms: int) -> None:
+    line = advice(10, CITED | {"sessions": trusted}, arms=arms)
+
+    assert "no number of processes is enough" in line
+    assert "--processes" not in line
+
+
+def test_a_calibration_is_asked_for_from_as_many_sessions_on_as_it_begins_with() -> None:
+    assert "`rtbench calibrate`" in advice(100, None)
+    assert advice(99, None) == advice(5, None) == advice(198, None, processes=2) == ""
