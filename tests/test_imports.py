@@ -17,7 +17,7 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "clock", "measures", "outcomes", "limits", "money", "plain", "cores", "spawn",
+    "units", "errors", "clock", "measures", "outcomes", "limits", "money", "plain", "cores", "priority", "spawn",
     "yaml_file", "shapes", "protocol", "transport", "target",
     "plan", "observe", "simulator",
     "connect", "run", "session",

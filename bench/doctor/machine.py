@@ -12,6 +12,7 @@ from bench.clock import now_with_realtime
 from bench.cores import core_count
 from bench.doctor.finding import Finding
 from bench.errors import ConnectError
+from bench.priority import Priority, obtainable
 from bench.transport.stamps import kernel_stamps
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -34,6 +35,7 @@ def look_at_machine() -> Iterator[Finding]:
     yield clock_resolution(time.get_clock_info("monotonic").resolution)
     yield wall_clock()
     yield processors(core_count(), os.getloadavg()[0])
+    yield priority(obtainable())
 
 
 def open_files(soft: int, hard: int) -> Finding:
@@ -90,6 +92,13 @@ def processors(cpus: int, load: float) -> Finding:
     return Finding(
         "processors", "warning", said, "other programs are at work: end them before a run, or it shows in it"
     )
+
+
+def priority(got: Priority) -> Finding:
+    """Say what `--priority` of a run comes to here; what it lacks is no fault of the machine."""
+    if not got.hindrance:
+        return Finding("priority", "ok", f"a run with `--priority` gets it: niceness {got.niceness}")
+    return Finding("priority", "ok", f"`--priority` {got.hindrance}", got.remedy)
 
 
 def wall_clock() -> Finding:

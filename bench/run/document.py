@@ -202,6 +202,7 @@ class RunDocument(TypedDict):
     holds: NotRequired[dict[str, float]]
     warmup_s: NotRequired[float | None]
     decision_plan: NotRequired[DecisionPlanEntry]
+    niceness: NotRequired[Annotated[int, Meta(description="of the processes that play, as setpriority(2) has it")]]
     stopped: NotRequired[str]
     stamp_source: NotRequired[Literal["kernel", "user", "mixed"] | None]
     totals: NotRequired[Totals]

@@ -21,7 +21,7 @@ KEPT_SETTINGS = frozenset(
         *("proxy", "resolve", "compression", "max_message_mib"),  # of the URL and the proxy, their public forms
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
         *("warmup", "until_decided", "thresholds", "look_every"),
-        *("record_events", "keep_audio", "transcripts", "runs", "locust_tables", "yes"),
+        *("record_events", "keep_audio", "transcripts", "runs", "locust_tables", "priority", "yes"),
         *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
         *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),
         *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),

@@ -1,8 +1,9 @@
 """Beside two busy processes on the client's core: what the kernel's stamps say, what the process's own clock would have
 said, what the truth was, and whether the run called itself invalid.
 
-The two ways take turns, under the same crowd; the second is this harness with the kernel's stamps left out, on both
-sides. Nothing else about it differs.
+The ways take turns, under the same crowd; the second is this harness with the kernel's stamps left out, on both
+sides, the third asks for priority (`--priority`). Nothing else about them differs. The crowd is of the client's
+session, so that they share a group where the kernel makes one of each session (autogroup).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bench.calibrate.truth import read
 from bench.cores import allowed_cores
 from bench.run import folder as files
 from tests.benchmark.harness import quantiles, run_locust
+from tests.benchmark.watched_run import p_ms
 from tests.end_to_end.locust_process import SCENARIO, write_scenario
 from tests.simulator_process import running_simulator
 
@@ -35,7 +37,12 @@ tcp.enable_stamps = lambda sock: False
 transmit._switch_on = lambda sock: False
 """
 """Leaves the kernel's stamps out."""
-WAYS = {"kernel": SCENARIO, "user-space clock": SCENARIO + BLIND}
+WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "kernel": (SCENARIO, ()),
+    "user-space clock": (SCENARIO + BLIND, ()),
+    "kernel, --priority": (SCENARIO, ("--priority",)),
+}
+"""The scenario of each, and its options."""
 SHOWN = ("ttfa", "transcript_first", "response_total")
 
 
@@ -46,6 +53,8 @@ class Ran(NamedTuple):
     measures: Errors
     instants: Errors
     verdict: dict[str, Any]
+    hub_delay_ms: list[float]
+    """p50, p99."""
 
 
 def main() -> None:
@@ -53,13 +62,13 @@ def main() -> None:
         print(f"{busy} busy processes beside the client, {CALLERS} callers, {ROUNDS} runs of {LASTS_S} s each way:")
         runs: dict[str, list[Ran]] = defaultdict(list)
         for _ in range(ROUNDS):
-            for way, scenario in WAYS.items():
-                runs[way].append(run(scenario, busy))
+            for way, (scenario, options) in WAYS.items():
+                runs[way].append(run(scenario, busy, *options))
         for way, ran in runs.items():
             show(way, ran)
 
 
-def run(scenario: str, busy: int) -> Ran:
+def run(scenario: str, busy: int, *options: str) -> Ran:
     cores = cores_of(allowed_cores())
     with tempfile.TemporaryDirectory() as folder:
         scratch, truth = Path(folder), Path(folder) / "truth.jsonl"
@@ -69,12 +78,13 @@ def run(scenario: str, busy: int) -> Ran:
             simulator = running_simulator("--truth", str(truth))
             with simulator as ready, on(cores.harness), crowd(busy):
                 load = ("-u", str(CALLERS), "-r", str(CALLERS), "-t", f"{LASTS_S}s", "--url", ready.urls["ga"])
-                folder_, _, _ = run_locust(scratch / "scenario.py", scratch / "runs", *load)
+                folder_, _, _ = run_locust(scratch / "scenario.py", scratch / "runs", *load, *options)
         rows = files.read_table(folder_, "turns", list(COLUMNS)).to_pylist()
         verdict = files.read_document(folder_)["verdict"]
         errors = joined(rows, read(truth), {})
+        hub_delay_ms = p_ms(folder_, "hub_delay", 0.5, 0.99)
     waits = [row["first_audio_at_ns"] - row["requested_at_ns"] for row in rows if row["outcome"] == "ok"]
-    return Ran([wait / 1e6 for wait in waits], errors.measures, errors.instants, verdict)
+    return Ran([wait / 1e6 for wait in waits], errors.measures, errors.instants, verdict, hub_delay_ms)
 
 
 @contextmanager
@@ -98,7 +108,8 @@ def show(way: str, runs: list[Ran]) -> None:
         print(f"    |{name} − truth| ms: {_wrong([ran.instants for ran in runs], name)}")
     for ran in runs:
         figures = " · ".join(_rule(rule) for rule in ran.verdict["rules"] if rule["figure"] is not None)
-        print(f"    {'valid' if ran.verdict['valid'] else 'INVALID'}: {figures}")
+        held_up = " · ".join(f"{delay:.3g}" for delay in ran.hub_delay_ms)
+        print(f"    {'valid' if ran.verdict['valid'] else 'INVALID'}: {figures} · hub_delay p50, p99 {held_up} ms")
 
 
 def _wrong(errors: list[Errors], name: str) -> str:

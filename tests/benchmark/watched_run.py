@@ -39,9 +39,14 @@ class WatchedRun:
 
     def p_ms(self, measure: str, *ps: float) -> list[float]:
         """Quantiles of a harness's measure, of its only target."""
-        found = histograms.read(self.folder / "histograms.hlog")
-        (key,) = (key for key, _ in found.items() if key.measure == measure and key.phase == MEASURED)
-        return [quantile_ms(found, key, p) for p in ps]
+        return p_ms(self.folder, measure, *ps)
+
+
+def p_ms(folder: Path, measure: str, *ps: float) -> list[float]:
+    """Quantiles of a harness's measure in a run of one target."""
+    found = histograms.read(folder / "histograms.hlog")
+    (key,) = (key for key, _ in found.items() if key.measure == measure and key.phase == MEASURED)
+    return [quantile_ms(found, key, p) for p in ps]
 
 
 def quantile_ms(found: Histograms, key: Key, p: float) -> float:

@@ -13,9 +13,11 @@ from bench.doctor.machine import (
     judged_wall_clock,
     local_ports,
     open_files,
+    priority,
     processors,
     stamps,
 )
+from bench.priority import Priority
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,20 @@ def test_a_wall_clock_that_is_stepped_is_a_warning(moved_ms: float) -> None:
 @pytest.mark.parametrize(("cpus", "load", "state"), [(2, 0.5, "ok"), (2, 1.9, "warning"), (64, 10.0, "ok")])
 def test_a_busy_machine_is_a_warning(cpus: int, load: float, state: str) -> None:
     assert processors(cpus, load).state == state
+
+
+@pytest.mark.parametrize(
+    ("got", "said", "remedy"),
+    [
+        (Priority(-10), "niceness -10", ""),
+        (Priority(0, "is not permitted", "permit it"), "`--priority` is not permitted", "permit it"),
+    ],
+)
+def test_the_doctor_says_whether_a_run_may_have_priority_and_how(got: Priority, said: str, remedy: str) -> None:
+    finding = priority(got)
+
+    assert (finding.state, finding.remedy) == ("ok", remedy)
+    assert said in finding.said
 
 
 def test_stamps_are_tried_on_a_connection_of_this_machine() -> None:

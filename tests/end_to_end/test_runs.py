@@ -132,6 +132,54 @@ def test_processes_of_minus_one_are_as_many_as_the_machine_has_cores(
     assert document["totals"]["sessions"] == {"ok": 6}
 
 
+NICENESS = """
+
+import os
+from pathlib import Path
+
+niceness = 0
+
+
+def setpriority(which, who, value):
+    global niceness
+    if value < {floor}:
+        raise PermissionError
+    niceness = value
+    with Path("{log}").open("a") as log:
+        log.write(f"{{os.getpid()}} {{value}}\\n")
+
+
+os.getpriority, os.setpriority = lambda which, who: niceness, setpriority
+"""
+"""A kernel that lets processes go down to a niceness, and writes down what each of them has had."""
+WORKER = [-10, 0, -10, 0]
+"""It tries what it may have, plays at it, and ends without."""
+
+
+@pytest.mark.parametrize(
+    ("floor", "had", "refusals"), [(-20, [[-10, 0], WORKER, WORKER], 0), (0, [[0], [0]], 1)], ids=["granted", "refused"]
+)
+def test_processes_play_at_the_priority_that_they_may_have_and_what_cannot_be_is_one_line(
+    floor: int, had: list[list[int]], refusals: int, tmp_path: Path, simulator: Ready
+) -> None:
+    scenario, log = write_scenario(tmp_path), tmp_path / "niceness"
+    scenario.write_text(scenario.read_text() + NICENESS.format(floor=floor, log=log))
+    load = ("-u", "2", "-r", "2", "--processes", "2", "--sessions", "2", "--url", simulator.urls["ga"])
+    ended = run_locust(scenario, tmp_path / "runs", *load, "--priority")
+
+    document = files.read_document(only_run(tmp_path / "runs"))
+    by_process: dict[str, list[int]] = {}
+    for process, value in map(str.split, log.read_text().splitlines()):
+        by_process.setdefault(process, []).append(int(value))
+    assert ended.returncode in (0, 4), ended.stderr
+    assert document["totals"]["sessions"] == {"ok": 2}
+    assert sorted(by_process.values(), key=len) == had
+    assert document["niceness"] == (0 if refusals else -10)
+    assert [text.count("--priority is not permitted") for text in (ended.stderr, *document["notices"])].count(1) == (
+        2 * refusals
+    )
+
+
 def test_the_web_ui_runs_several_tests_in_one_process(tmp_path: Path, simulator: Ready) -> None:
     drive = (
         "import urllib.request, urllib.parse, sys, time, json\n"

@@ -82,6 +82,7 @@ def test_nothing_given_is_nothing_set() -> None:
         labels={},
         runs=Path("runs"),
         locust_tables=False,
+        priority=False,
         yes=False,
     )
 
@@ -95,7 +96,7 @@ def test_everything_given_is_taken() -> None:
             *("--resolve", "::1", "--compression", "deflate", "--prices", "prices.yaml", "--budget", "2.50"),
             *("--max-message-mib", "2"),
             *("--warmup", "1m30s", "--until-decided", "--thresholds", "ci.yaml", "--look-every", "25"),
-            *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-tables"),
+            *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-tables", "--priority"),
             *("--record-events", "2.5%", "--keep-audio", "--transcripts", "--runs", "out", "--yes"),
             *("--name", "checkout", "--label", "commit=1a2b3c", "--label", "note = two words"),
         )
@@ -134,6 +135,7 @@ def test_everything_given_is_taken() -> None:
         labels={"commit": "1a2b3c", "note": "two words"},
         runs=Path("out"),
         locust_tables=True,
+        priority=True,
         yes=True,
     )
 

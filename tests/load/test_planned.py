@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
+from bench.load.planning import planned as planning
 from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.planned import Planned, planned
 from bench.load.planning.tasks import script
+from bench.priority import Priority
 from bench.run.calibration import save, state_folder
 from tests.load.actors import actor
 from tests.load.test_options import parsed
@@ -162,6 +164,18 @@ def test_processes_that_would_play_something_else_differ(tmp_path: Path) -> None
 def test_prices_that_cannot_be_read_are_refused_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere\.yaml"):
         plan(tmp_path, "--url", HERE, "--prices", str(tmp_path / "nowhere.yaml"))
+
+
+@pytest.mark.parametrize(("got", "lines"), [(Priority(-10), 0), (Priority(0, "is not permitted", "permit it"), 1)])
+def test_a_priority_that_cannot_be_had_is_one_line_before_the_run(
+    got: Priority, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "obtainable", lambda: got)
+    asking, other = (plan(tmp_path, "--url", HERE, *asked) for asked in (("--priority",), ()))
+
+    assert asking.notices == ["--priority is not permitted: permit it"][:lines]
+    assert asking.opening_document("run", 0, {}, 1)["niceness"] == got.niceness
+    assert (other.priority, other.notices) == (None, [])
 
 
 CITED = {"sessions": 10, "kind": "listening", "date": "2026-11-20"}

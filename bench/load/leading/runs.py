@@ -25,6 +25,7 @@ from bench.load.playing.arm import Arm
 from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import Driver, LiveRun
 from bench.load.playing.place import Place
+from bench.priority import niceness, set_niceness
 from bench.run import folder as files
 from bench.run import spool
 from bench.target.tokens import Keyring
@@ -71,6 +72,8 @@ class Runs(ABC):
         self._longest_s = 0.0
         """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
         self._closing = RLock()
+        self._niceness = niceness()
+        """Of this process, but while users play."""
 
     @property
     def live(self) -> LiveRun | None:
@@ -186,7 +189,9 @@ class Runs(ABC):
             self._current.live.incident(kind, text)
 
     def _go_live(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
-        """Let users play."""
+        """Let users play, at the priority that the run asks for."""
+        if self._planned.priority:
+            set_niceness(self._planned.priority.niceness)
         driver = Driver(self.request_stop, self.refuse, self._environment.events.request.fire)
         spooled = spool.spool_of(folder, place.worker)
         self._current.live = LiveRun(self._planned, place, arms, keyring, spooled, driver)
@@ -251,6 +256,8 @@ class Runs(ABC):
             self._look()
             self._view.clear()  # who cannot close has something to say
             live.close()
+            if niceness() < self._niceness:  # what reports the run has no need of priority
+                set_niceness(self._niceness)
             if live.problem:
                 self._environment.process_exit_code = USAGE_STATUS
 

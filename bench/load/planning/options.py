@@ -103,6 +103,7 @@ def add_options(parser: Any) -> None:
         action="store_true",
         help="show Locust's tables without the web UI, too, instead of our line",
     )
+    add("--priority", action="store_true", help="ask for a higher priority of the processes that play (niceness -10)")
     add("--yes", action="store_true", help="do run over 20 sessions against a host that is not loopback")
 
 
@@ -137,6 +138,7 @@ class Options:
     labels: Mapping[str, str]
     runs: Path
     locust_tables: bool
+    priority: bool
     yes: bool
 
     @staticmethod
@@ -165,6 +167,7 @@ class Options:
             labels=_labels(parsed.label or []),
             runs=Path(parsed.runs or "runs"),
             locust_tables=bool(parsed.locust_tables),
+            priority=bool(parsed.priority),
             yes=bool(parsed.yes),
         )
 

@@ -20,6 +20,7 @@ from bench.load.planning.options import Options
 from bench.load.planning.plays import Play, Plays, check_cost, loaded_parts, longest_turn_s, plays_of_arms
 from bench.load.planning.rates import per_minute_of
 from bench.load.planning.warmup import ramp_up_s, session_s, warmup_s
+from bench.priority import Priority, niceness, obtainable
 from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.provenance import opening_document
 from bench.target.endpoint import resolve_targets
@@ -35,7 +36,7 @@ class Planned:
     """A planned run. `plays`: of each target, by its label. `sessions`: with each target, None for no limit.
 
     `calibration`: what is known of this machine for such sessions, as run.json cites it; None where nothing is.
-    `warmup_s`: see `warmup.py`.
+    `warmup_s`: see `warmup.py`. `priority`: what a process gets that plays; None where it asks for none.
     """
 
     options: Options
@@ -46,6 +47,7 @@ class Planned:
     concurrency: Concurrency
     calibration: Mapping[str, Any] | None
     warmup_s: float = 0.0
+    priority: Priority | None = None
 
     @property
     def every_play(self) -> list[Play]:
@@ -97,6 +99,8 @@ class Planned:
         budget = below_estimate(self.options.budget_usd, self.quotes, self.sessions)
         ahead = [*cost, *([budget] if budget else [])]
         ahead += process_advice(self.concurrency, self.calibration, core_count())
+        if self.priority and self.priority.hindrance:
+            ahead.append(f"--priority {self.priority.hindrance}: {self.priority.remedy}")
         return [*said, *([cap] if capped else []), *script_notices(self.every_play), *ahead]
 
     @property
@@ -126,7 +130,8 @@ class Planned:
         )
         cited = None if self.calibration is None else dict(self.calibration)
         beside = {"interleaved": len(self.targets) > 1, "warmup_s": self.warmup_s, "calibration": cited}
-        return document | {"labels": dict(self.options.labels)} | beside | self._money
+        nice = {"niceness": self.priority.niceness if self.priority else niceness()}
+        return document | {"labels": dict(self.options.labels)} | beside | nice | self._money
 
     @property
     def _public_settings(self) -> dict[str, Any]:
@@ -166,7 +171,8 @@ def planned(environment: Environment) -> Planned:
     kind: SessionKind = "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
     calibration = citation(state_folder(os.environ), kind, tls=any(target.tls for target in targets))
     warm_s = _warmup_s(parsed, shape, options, targets, plays)
-    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s)
+    priority = obtainable() if options.priority else None
+    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority)
 
 
 def _warmup_s(
