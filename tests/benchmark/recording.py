@@ -1,26 +1,42 @@
-"""What recording costs, in CPU time: a value into a histogram, a histogram into the log, rows onto the disk."""
+"""What recording costs, in CPU time: a value into a histogram, a histogram into the log, a turn's end, many rows."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
+from bench.load.playing.arm import Arm
+from bench.load.playing.pacer import Pacer
+from bench.load.playing.played import RunListener
+from bench.load.playing.progress import Progress
+from bench.load.playing.spending import Spending
+from bench.money import Prices, Terms
+from bench.observe import inputs
+from bench.observe.observation import TurnObservation
 from bench.protocol.events import Event, Kind
+from bench.protocol.openai_ga import GA
 from bench.run.histograms import Histograms, Key
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import spool_of
+from bench.target.tokens import Keyring
 from bench.transport.base import Received
 from tests.benchmark.million import observed
+from tests.helpers import MS, Talk, at, reply, resolve_target
 
 VALUES, ROUNDS = 50_000, 30
 FILLS = (1, 1_000, 100_000)
 BATCHES = (200, 2_000)
 PER_SESSION = 10
+TOGETHER = 40
+"""Turns that end between two flushes, half a second apart: those of 400 callers whose turns take five seconds."""
+DELTAS = 12
 
 
 def main() -> None:
@@ -29,13 +45,16 @@ def main() -> None:
         print(f"encoding a histogram of {count:,} values: {spread(encodings_ms(count))}")
     with tempfile.TemporaryDirectory() as scratch:
         recorder = recorder_in(Path(scratch))
-        print(f"an event: {event_us(recorder):.1f} µs · a turn: {turn_us(recorder):.0f} µs")
-        recorder.flush()
+        print(f"an event: {event_us(recorder):.1f} µs")
         for rows in BATCHES:
             print(f"flushing {rows:,} rows of turns: {spread(flushes_ms(recorder, rows))}")
         slices_ms = list(slices(recorder))
         print(f"histograms, in {len(slices_ms)} slices: {spread(slices_ms)} each; together {sum(slices_ms):.0f} ms")
         recorder.close()
+    with tempfile.TemporaryDirectory() as scratch:
+        parts_us = turn_end_us(Path(scratch))
+        shown = " · ".join(f"{name} {cost_us:.1f}" for name, cost_us in parts_us.items())
+        print(f"a turn's end, {TOGETHER} of them to a flush: {sum(parts_us.values()):.1f} µs: {shown}")
 
 
 def value_us() -> float:
@@ -69,8 +88,64 @@ def event_us(recorder: Recorder) -> float:
     return cpu_ms(receive) / VALUES * 1000
 
 
-def turn_us(recorder: Recorder) -> float:
-    return cpu_ms(lambda: take_turns(recorder, BATCHES[-1])) / BATCHES[-1] * 1000
+class Spender:
+    """A `Watcher` whose run has no budget."""
+
+    ending = False
+
+    def turn_ended(self) -> None:
+        pass
+
+    def session_ended(self, *_: object) -> None:
+        pass
+
+
+def turn_end_us(folder: Path) -> dict[str, float]:
+    """CPU of a turn's end by its parts, medians: its observation, what a run does with that, its row in the spool."""
+    target = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
+    keyring, terms = Keyring([target]), {target.label: Terms(own=Prices(1, 1, 1, 1, 1, 1))}
+    (folder / "spool").mkdir()
+    recorder, progress = Recorder(spool_of(folder, 0), utc_ns(), hide=keyring.hide), Progress(Spending({}, terms))
+    arm = Arm(target, cast(Any, None), cast(Any, None), Pacer(None))
+    talks, listeners = [Talk() for _ in range(TOGETHER)], []
+    for number, talk in enumerate(talks):
+        record = recorder.session(Labels(f"w0-{number:06d}", target.label, "scenario", "script", pair=number))
+        hearing = (talk.timeline, arm, progress, cast(Any, Spender()))
+        listeners.append(RunListener(record, *hearing, hide=keyring.hide, fire=lambda **_: None))
+    costs_us: dict[str, list[float]] = {"observation": [], "listeners": [], "flush": [], "progress": []}
+
+    def measure(part: str, work: Callable[[], object]) -> None:
+        costs_us[part].append(cpu_ms(work) / TOGETHER * 1000)
+
+    for number in range(1, ROUNDS + 1):
+        for talk in talks:
+            play_turn(talk, number)
+        now_ns, taken = at(1000 * number + 900), list[TurnObservation]()
+        measure("observation", partial(take_all, talks, now_ns, taken))
+        measure("listeners", partial(tell_all, listeners, taken))
+        measure("flush", recorder.flush)
+        measure("progress", partial(progress.standing, recorder.histograms))
+    recorder.close()
+    return {part: float(np.median(costs)) for part, costs in costs_us.items()}
+
+
+def play_turn(talk: Talk, number: int) -> None:
+    """A turn of text that is answered to its end, with what the kernel says of its way."""
+    talk.ask(1000 * number, number)
+    talk.timeline.tell(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, "service"))
+    for place, data in enumerate(reply(GA, f"resp_{number}", deltas=DELTAS)):
+        arrival = Arrival(at(1000 * number + 100 + 10 * place), 1000)
+        talk.timeline.received(GA.decode(data), Received(data, arrival, len(data)))
+
+
+def take_all(talks: list[Talk], now_ns: int, taken: list[TurnObservation]) -> None:
+    for talk in talks:
+        taken += talk.timeline.take(now_ns)
+
+
+def tell_all(listeners: list[RunListener], turns: list[TurnObservation]) -> None:
+    for listener, turn in zip(listeners, turns, strict=True):
+        listener.turn_ended(turn)
 
 
 def take_turns(recorder: Recorder, turns: int) -> None:
