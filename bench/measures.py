@@ -6,7 +6,7 @@ run folder (`bench.run.folder`), measures are derived on reading. Reports take n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -25,6 +25,10 @@ ORIGIN = "origin"
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done")
 """In the order in which they end. One that did not happen (a name lookup, TLS) took no time: what follows it begins
 where the phase before it ended."""
+
+
+ColumnValue = Callable[[str], int | str | None]
+"""Tells what a column of one turn or session holds; None where it has none of that name."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +71,22 @@ class Measure:
         origin = [ORIGIN] if self.begin == ORIGIN else []
         return (*instants, *origin, *([self.less] if self.less else []), *(self.unless[:1] if self.unless else []))
 
-    def value_ns(self, instants: Mapping[str, int], columns: Mapping[str, int | str | None]) -> int | None:
+    def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
         """The figure of one turn or session, by the instants that happened and its columns; None where it is absent.
 
         `bench.run.measured.values_ns` says the same of whole tables.
         """
         if self.column:
-            return _whole(columns.get(self.column))
-        begin = next((name for name in self.begins if name in instants), None)
-        less = _whole(columns.get(self.less)) if self.less else 0
-        if begin is None or self.end not in instants or less is None:
+            return _whole(column(self.column))
+        if self.end not in instants:
             return None
-        if self.unless is not None and columns.get(self.unless[0]) == self.unless[1]:
+        less = _whole(column(self.less)) if self.less else 0
+        if less is None or (self.unless is not None and column(self.unless[0]) == self.unless[1]):
             return None
-        return instants[self.end] - instants[begin] - less
+        for begin in self.begins:
+            if begin in instants:
+                return instants[self.end] - instants[begin] - less
+        return None
 
 
 def _whole(value: int | str | None) -> int | None:

@@ -8,13 +8,13 @@ GOOD = frozenset({"ok", "interrupted"})
 CENSORED = frozenset({"abandoned"})
 THROTTLED = "throttled:"
 """How every outcome begins that a limit of the service's is the cause of."""
-
+OutcomeClass = Literal["good", "failed", "censored"]
 
 SERVICE_SAID = "the service said: "
 """Before the service's own words, in a detail that begins with this tool's."""
 
 
-def outcome_class(outcome: str) -> Literal["good", "failed", "censored"]:
+def outcome_class(outcome: str) -> OutcomeClass:
     """The class of an outcome such as `ok`, `timeout:first_delta`, `abandoned`."""
     if outcome in GOOD:
         return "good"

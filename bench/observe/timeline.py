@@ -34,7 +34,7 @@ from bench.observe.inputs import (
     Taken,
     Transmitted,
 )
-from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.observation import SessionObservation, TurnObservation, model_of
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
 from bench.outcomes import GOOD, SERVICE_SAID
@@ -385,6 +385,11 @@ class Timeline:
     def ready(self) -> bool:
         """Whether the service has greeted the session and taken its settings."""
         return "session_updated" in self._instants
+
+    @property
+    def model(self) -> str | None:
+        """The model, as the service names it; None where it does not."""
+        return model_of(self._settings)
 
     @property
     def over(self) -> bool:

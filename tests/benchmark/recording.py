@@ -15,7 +15,7 @@ from bench.clock import Arrival, monotonic_ns, utc_ns
 from bench.load.playing.arm import Arm
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.played import RunListener
-from bench.load.playing.progress import Progress
+from bench.load.playing.progress import Progress, ProgressSum
 from bench.load.playing.spending import Spending
 from bench.money import Prices, Terms
 from bench.observe import inputs
@@ -106,6 +106,7 @@ def turn_end_us(folder: Path) -> dict[str, float]:
     keyring, terms = Keyring([target]), {target.label: Terms(own=Prices(1, 1, 1, 1, 1, 1))}
     (folder / "spool").mkdir()
     recorder, progress = Recorder(spool_of(folder, 0), utc_ns(), hide=keyring.hide), Progress(Spending({}, terms))
+    total = ProgressSum()
     arm = Arm(target, cast(Any, None), cast(Any, None), Pacer(None))
     talks, listeners = [Talk() for _ in range(TOGETHER)], []
     for number, talk in enumerate(talks):
@@ -124,9 +125,10 @@ def turn_end_us(folder: Path) -> dict[str, float]:
         measure("observation", partial(take_all, talks, now_ns, taken))
         measure("listeners", partial(tell_all, listeners, taken))
         measure("flush", recorder.flush)
-        measure("progress", partial(progress.standing, recorder.histograms))
+        if number % 2 == 0:
+            measure("progress", lambda: total.add(0, progress.standing(recorder.histograms)))
     recorder.close()
-    return {part: float(np.median(costs)) for part, costs in costs_us.items()}
+    return {part: float(np.median(costs)) * len(costs) / ROUNDS for part, costs in costs_us.items()}
 
 
 def play_turn(talk: Talk, number: int) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.errors import ConnectError
+from bench.measures import CATALOGUE
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.outcomes import outcome_class
 from bench.plain import printable
 from bench.units import NS_PER_MS
+
+FIRST_DELTAS = (CATALOGUE["ttfa"], CATALOGUE["ttft"])
 
 Fire = Callable[..., None]
 """Locust's `events.request.fire`."""
@@ -23,17 +26,26 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
     kind = outcome_class(turn.outcome)
     if kind == "censored":
         return
-    measures = turn.measures_ns()
-    words = printable(hide(f"{turn.outcome} {reason(turn.outcome, turn.detail)}".strip()))
-    waited_ns = measures.get("ttfa") or measures.get("ttft") or turn.instants["ended"] - turn.start_ns
     fire(
         request_type=script,
         name=turn.step,
-        response_time=waited_ns / NS_PER_MS,
+        response_time=_waited_ns(turn) / NS_PER_MS,
         response_length=turn.audio_bytes_received,
-        exception=None if kind == "good" else TurnError(words),
+        exception=None if kind == "good" else _error(turn, hide),
         context={},
     )
+
+
+def _waited_ns(turn: TurnObservation) -> int:
+    """The time to a turn's first delta, or to its end where none came."""
+    for measure in FIRST_DELTAS:
+        if waited_ns := turn.measure_ns(measure):
+            return waited_ns
+    return turn.instants["ended"] - turn.start_ns
+
+
+def _error(turn: TurnObservation, hide: Callable[[str], str]) -> TurnError:
+    return TurnError(printable(hide(f"{turn.outcome} {reason(turn.outcome, turn.detail)}".strip())))
 
 
 def show_connect(fire: Fire, target: str, session: SessionObservation, error: ConnectError | None) -> None:

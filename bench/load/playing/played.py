@@ -60,8 +60,8 @@ class RunListener:
         self._record.turn_ended(turn)
         self._arm.turn_ended(turn)
         dashboard.show_turn(self._fire, labels.script, turn, self._hide)
-        model, measured = self._timeline.session().model, self._record.phase == MEASURED
-        self._progress.turn_ended(self._arm.label, labels.script, model, turn, measured=measured)
+        measured = self._record.phase == MEASURED
+        self._progress.turn_ended(self._arm.label, labels.script, self._timeline.model, turn, measured=measured)
         self._watcher.turn_ended()
 
     def session_ended(self) -> None:

@@ -12,10 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from bench.load.playing.spending import Spending
 from bench.measures import CATALOGUE, HEADLINE
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.outcomes import GOOD, is_throttled, outcome_class
+from bench.outcomes import OutcomeClass, is_throttled, outcome_class
 from bench.run.histograms import Histograms, Key, quantile, worst_p99_ms
 from bench.run.validity import Evidence, Exactness, judge
 from bench.units import NS_PER_US, US_PER_MS
@@ -27,6 +29,7 @@ SINCE = {"requested": "", "speech_end": " after speech"}
 VALUE, BOUND = "value of ", "bound of "
 INNER = (VALUE, BOUND)
 """How the names of times begin that the harness is judged by: of each headline measure, and how far it can be off."""
+JUDGED = tuple((CATALOGUE[name], VALUE + name, BOUND + name) for name in HEADLINE)
 HARNESS_OK, HARNESS_LATE = "harness ok", "harness late"
 UNNAMED = ""
 """What a failed turn waited for, where no turn of its step has shown that yet."""
@@ -114,26 +117,42 @@ class Progress:
         `arm`: the target's label; `script`: its name; `model`: as the session named it.
         """
         self._spending.add(arm, model, turn.usage)
-        self._counts["turns_good"] += turn.outcome in GOOD
-        self._counts["turns_failed"] += outcome_class(turn.outcome) == "failed"
-        self._counts["throttled"] += is_throttled(turn.outcome)
+        kind = outcome_class(turn.outcome)
+        if kind == "good":
+            self._counts["turns_good"] += 1
+        elif kind == "failed":
+            self._counts["turns_failed"] += 1
+            self._counts["throttled"] += is_throttled(turn.outcome)
         if measured:
-            self._note_measured(arm, script, turn)
+            self._note_measured(arm, (script, turn.step), kind, turn)
 
-    def _note_measured(self, arm: str, script: str, turn: TurnObservation) -> None:
-        self._counts["turns_stamped"] += turn.stamp_source is not None
-        self._counts["turns_user_stamped"] += turn.stamp_source not in (None, "kernel")
-        self._note_wait(arm, (script, turn.step), turn)
-        times_us = self._times_us.setdefault(arm, {})
-        for name, value_us in _times_us(turn).items():
-            times_us.setdefault(name, []).append(value_us)
+    def _note_measured(self, arm: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
+        """Count a measured turn: its stamps, its times where it is good, its failure by its step.
 
-    def _note_wait(self, arm: str, step: StepKey, turn: TurnObservation) -> None:
-        """Count a failed turn by its step, for what it waited for may be told by a later turn alone."""
-        if wait := _wait_us(turn):
+        What a failed turn waited for may be told by a later turn of its step alone.
+        """
+        source, wait = turn.stamp_source, _wait_us(turn)
+        self._counts["turns_stamped"] += source is not None
+        self._counts["turns_user_stamped"] += source not in (None, "kernel")
+        if wait is not None:
             self._awaited[step] = wait[0]
-        if outcome_class(turn.outcome) == "failed":
+        if kind == "good":
+            self._note_times(arm, wait, turn)
+        elif kind == "failed":
             self._failed[arm, step] += 1
+
+    def _note_times(self, arm: str, wait: tuple[str, int] | None, turn: TurnObservation) -> None:
+        """Note what the caller of a good turn waited; each headline measure, and how far that can be off."""
+        times_us = self._times_us.setdefault(arm, {})
+        if wait is not None:
+            times_us.setdefault(wait[0], []).append(wait[1])
+        for measure, value, bound in JUDGED:
+            if measure.end not in turn.instants:  # as all of most turns but two or three, and quicker to see
+                continue
+            value_ns, bound_ns = turn.measure_ns(measure), turn.bound_ns(measure)
+            if value_ns is not None and bound_ns is not None:
+                times_us.setdefault(value, []).append(value_ns // NS_PER_US)
+                times_us.setdefault(bound, []).append(bound_ns // NS_PER_US)
 
     def _failures(self) -> Failures:
         return _summed((arm, self._awaited.get(step, UNNAMED), count) for (arm, step), count in self._failed.items())
@@ -185,8 +204,7 @@ class ProgressSum:
         self._last[worker] = standing
         for arm, times in standing.times_us.items():
             for name, values in times.items():
-                for value_us in values:
-                    self._times.record(Key(name, arm), value_us)
+                self._times.record_all(Key(name, arm), np.array(values, dtype=np.int64))
 
     @property
     def total(self) -> ProgressReport:
@@ -314,23 +332,12 @@ def _worst(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _times_us(turn: TurnObservation) -> dict[str, int]:
-    """What the caller of a good turn waited; each headline measure, and how far that can be off."""
-    if turn.outcome not in GOOD:
-        return {}
-    times = {}
-    if wait := _wait_us(turn):
-        times[wait[0]] = wait[1]
-    values_ns = turn.measures_ns()
-    for name in HEADLINE:
-        if name in values_ns and (bound_ns := turn.bound_ns(CATALOGUE[name])) is not None:
-            times |= {VALUE + name: values_ns[name] // NS_PER_US, BOUND + name: bound_ns // NS_PER_US}
-    return times
-
-
 def _wait_us(turn: TurnObservation) -> tuple[str, int] | None:
     """What a turn's caller waited for, and how long; None where it did not come."""
-    awaited = next((name for name in WAITS if name in turn.instants), None)
-    if awaited is None or turn.origin is None:
+    instants, origin = turn.instants, turn.origin
+    if origin is None:
         return None
-    return WAITS[awaited] + SINCE[turn.origin], (turn.instants[awaited] - turn.instants[turn.origin]) // NS_PER_US
+    for awaited, name in WAITS.items():
+        if awaited in instants:
+            return name + SINCE[origin], (instants[awaited] - instants[origin]) // NS_PER_US
+    return None

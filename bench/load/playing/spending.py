@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.money import Prices, Terms, dollars, tariff_of
+from bench.money import Prices, Tariff, Terms, dollars, tariff_of
 from bench.protocol.events import Usage
 from bench.target.prices import GIVE_PRICES, usage_usd
 
@@ -17,6 +17,7 @@ class Spending:
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, Terms]) -> None:
         self._table, self._terms = table, terms
+        self._tariffs: dict[tuple[str, str | None], Tariff] = {}
         self.usd = 0.0
         self.unpriced = 0
         """How many turns, and sessions for what belongs to no turn, told tokens and are in no amount."""
@@ -39,7 +40,10 @@ class Spending:
             self._spend(target, model, usage)
 
     def _spend(self, target: str, model: str | None, usage: Usage) -> None:
-        tariff = tariff_of(self._table, self._terms.get(target, Terms()), model)
+        tariff = self._tariffs.get((target, model))
+        if tariff is None:
+            tariff = tariff_of(self._table, self._terms.get(target, Terms()), model)
+            self._tariffs[target, model] = tariff
         if usage.unread:
             self.unread += 1
             self.unpriced += 1
