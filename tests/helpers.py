@@ -25,6 +25,7 @@ from bench.protocol.events import Event, Usage
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.run.rows import TURN_COLUMNS, Identity, turn_row
 from bench.session import Session
 from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.target import Target
@@ -512,6 +513,15 @@ def build_session(**changes: Any) -> SessionObservation:
         "effective_settings": {"model": "gpt-realtime", "voice": "alloy"},
     }  # fmt: skip
     return SessionObservation(**values | changes)
+
+
+NOBODY = Identity("", "", None, "", None, None, None, None, "", "", 0, simulated=True)
+
+
+def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:
+    """The columns of a turn's row, without those that say whose it is."""
+    row = zip(TURN_COLUMNS, turn_row(NOBODY, turn, utc_offset_ns), strict=True)
+    return {name: value for name, value in row if name not in Identity._fields}
 
 
 def present(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,29 +7,44 @@ stream as it was and the rows in memory, so the next attempt continues where the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
 from bench.run.spool import Stream
 
 BATCH_ROWS = 200
-ValueRefused = Callable[[str, dict[str, Any], str], None]
+Row = TypeVar("Row")
+"""Whatever columns are made of."""
+Columns = Mapping[str, Sequence[Any]]
+"""The values of each column, one of each row; a column that is not there is null."""
+ValueRefused = Callable[[str, Mapping[str, Any], str], None]
 """Hears of a value that its column cannot hold: the column, the row, and why."""
 
 
-class Batches:
-    """Writes the rows of one table. A value that its column cannot hold is null there, and `refused` hears of it."""
+class Batches(Generic[Row]):
+    """Writes the rows of one table, of which `columns_of` makes columns, many at once.
 
-    def __init__(self, stream: Stream, schema: pa.Schema, refused: ValueRefused) -> None:
-        self._stream, self._schema, self._refused = stream, schema, refused
-        self._rows: list[dict[str, Any]] = []
+    A value that its column cannot hold is null there, and `refused` hears of it.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        schema: pa.Schema,
+        columns_of: Callable[[Sequence[Row]], Columns],
+        refused: ValueRefused,
+    ) -> None:
+        self._stream, self._columns_of = stream, columns_of
+        self._table = _Table(schema, refused)
+        self._rows: list[Row] = []
         self._sealed = deque([(0, schema.serialize().to_pybytes())])
         self.written = 0
-        _batch([{}], schema, refused)  # the first one imports pandas, for 0.2 s: better now than between two events
+        self._table.batch({}, 1)  # the first one imports pandas, for 0.2 s: better now than between two events
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, row: Row) -> None:
         """Add a row. Every 200th makes a batch of them (1 ms), so that no flush holds the event loop up for longer."""
         self._rows.append(row)
         if len(self._rows) == BATCH_ROWS:
@@ -47,8 +62,9 @@ class Batches:
             self._write()
 
     def _seal(self) -> None:
-        batch = _batch(self._rows, self._schema, self._refused)
-        self._sealed.append((len(self._rows), batch.serialize().to_pybytes()))
+        rows = len(self._rows)
+        batch = self._table.batch(self._columns_of(self._rows), rows)
+        self._sealed.append((rows, batch.serialize().to_pybytes()))
         self._rows = []
 
     def _write(self) -> None:
@@ -63,23 +79,45 @@ class Batches:
         self._stream.close()
 
 
-def _batch(rows: list[dict[str, Any]], schema: pa.Schema, refused: ValueRefused) -> pa.RecordBatch:
-    try:
-        return pa.RecordBatch.from_pylist(rows, schema=schema)
-    except Exception:  # of Arrow, or of Python where an integer is too large: some column holds the reason
-        return pa.RecordBatch.from_arrays([_column(rows, field, refused) for field in schema], schema=schema)
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """Make columns of rows that name their values."""
+    names = dict.fromkeys(chain.from_iterable(rows))
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _column(rows: list[dict[str, Any]], field: pa.Field, refused: ValueRefused) -> pa.Array:
-    values = [row.get(field.name) for row in rows]
-    try:
-        return pa.array(values, field.type)
-    except Exception:
-        reasons = [_why_not(value, field.type) for value in values]
-    for row, why in zip(rows, reasons, strict=True):
-        if why:
-            refused(field.name, row, why)
-    return pa.array([None if why else value for value, why in zip(values, reasons, strict=True)], field.type)
+class _Table:
+    """Makes record batches of one schema."""
+
+    def __init__(self, schema: pa.Schema, refused: ValueRefused) -> None:
+        self._schema, self._refused = schema, refused
+        self._by_type: dict[pa.DataType, list[str]] = {}
+        for field in schema:
+            self._by_type.setdefault(field.type, []).append(field.name)
+
+    def batch(self, columns: Columns, rows: int) -> pa.RecordBatch:
+        """Make a batch. The columns of a type are converted together, for a call takes as long as a hundred values."""
+        nulls = (None,) * rows
+        arrays: dict[str, pa.Array] = {}
+        for kind, names in self._by_type.items():
+            values = [columns.get(name, nulls) for name in names]
+            try:
+                together = pa.array(list(chain.from_iterable(values)), kind)
+            except Exception:  # of Arrow, or of Python where an integer is too large: some column holds the reason
+                arrays |= {name: self._column(name, kind, columns, rows) for name in names}
+            else:
+                arrays |= {name: together.slice(place * rows, rows) for place, name in enumerate(names)}
+        return pa.RecordBatch.from_arrays([arrays[name] for name in self._schema.names], schema=self._schema)
+
+    def _column(self, name: str, kind: pa.DataType, columns: Columns, rows: int) -> pa.Array:
+        values = columns.get(name, (None,) * rows)
+        try:
+            return pa.array(values, kind)
+        except Exception:
+            reasons = [_why_not(value, kind) for value in values]
+        for place, why in enumerate(reasons):
+            if why:
+                self._refused(name, {column: of_rows[place] for column, of_rows in columns.items()}, why)
+        return pa.array([None if why else value for value, why in zip(values, reasons, strict=True)], kind)
 
 
 def _why_not(value: object, kind: pa.DataType) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +98,17 @@ class Histograms:
         def record(value: int) -> None:
             waiting.append(value)
             if len(waiting) == ENOUGH:
+                self._settle(key, waiting)
+
+        return record
+
+    def batch_recorder(self, key: Key) -> Callable[[Sequence[int]], None]:
+        """`recorder`, for values that come several at a time."""
+        waiting = self._waiting.setdefault(key, [])
+
+        def record(values: Sequence[int]) -> None:
+            waiting.extend(values)
+            if len(waiting) >= ENOUGH:
                 self._settle(key, waiting)
 
         return record

@@ -7,14 +7,14 @@ next flush continues where the last good one ended.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from bench.run import folder as files
-from bench.run.batches import Batches
+from bench.run.batches import Batches, Columns, columns_of
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
 from bench.run.spool import Spool, Stream
 
@@ -23,19 +23,36 @@ RowValueRefused = Callable[[files.TableName, str, Mapping[str, Any], str], None]
 
 
 class PartWriter:
-    """One worker's part: rows of all tables, and what was said where `transcripts` are wanted."""
+    """Writes one worker's part: rows of all tables, and what was said where `transcripts` are wanted.
 
-    def __init__(self, spool: Spool, refused: RowValueRefused, *, transcripts: bool = False) -> None:
+    `turn_columns` makes columns of the rows of turns.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        turn_columns: Callable[[Sequence[tuple[Any, ...]]], Columns],
+        refused: RowValueRefused,
+        *,
+        transcripts: bool = False,
+    ) -> None:
         self._spool = spool
-        self._tables = {
-            table: Batches(spool.stream(rows_of(table)), schema, partial(refused, table))
+        self._turns = Batches(spool.stream(rows_of("turns")), files.TURNS, turn_columns, partial(refused, "turns"))
+        self._rows: dict[files.TableName, Batches[Mapping[str, Any]]] = {
+            table: Batches(spool.stream(rows_of(table)), schema, columns_of, partial(refused, table))
             for table, schema in files.SCHEMAS.items()
+            if table != "turns"
         }
+        self._tables: tuple[Batches[Any], ...] = (self._turns, *self._rows.values())
         self._transcript = _Lines(spool.stream(TRANSCRIPT)) if transcripts else None
 
-    def append(self, table: files.TableName, row: dict[str, Any]) -> None:
-        """Add a row to a table."""
-        self._tables[table].append(row)
+    def append_turn(self, row: tuple[Any, ...]) -> None:
+        """Add a row to the turns."""
+        self._turns.append(row)
+
+    def append(self, table: files.TableName, row: Mapping[str, Any]) -> None:
+        """Add a row to another table."""
+        self._rows[table].append(row)
 
     def append_said(self, row: Mapping[str, Any]) -> None:
         """Add what was said in a turn, where transcripts are wanted."""
@@ -45,11 +62,11 @@ class PartWriter:
     @property
     def unwritten_rows(self) -> int:
         """How many rows have gathered since the last flush."""
-        return sum(len(table) for table in self._tables.values())
+        return sum(len(table) for table in self._tables)
 
     def flush(self) -> None:
         """Write what has gathered. Raises OSError and keeps it where the spool takes no more."""
-        for table in self._tables.values():
+        for table in self._tables:
             table.flush()
         if self._transcript is not None:
             self._transcript.flush()
@@ -64,14 +81,14 @@ class PartWriter:
 
     def close(self) -> None:
         """Let go of the streams, after the last flush."""
-        for table in self._tables.values():
+        for table in self._tables:
             table.close()
         if self._transcript is not None:
             self._transcript.close()
 
 
 class _Lines:
-    """Objects on their way into a stream, as JSON lines."""
+    """Gathers objects, as JSON lines, on their way into a stream."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

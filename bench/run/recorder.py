@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from bench.clock import monotonic_ns, utc_ns
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import is_throttled, outcome_class
@@ -26,9 +28,10 @@ from bench.run import folder as files
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import Facts
 from bench.run.part_writer import PartWriter
-from bench.run.rows import FOREIGN, said_row, session_row, turn_row
+from bench.run.rows import TURN_COLUMNS, Identity, said_row, session_row, turn_row
 from bench.run.seconds import Second
 from bench.run.spool import Spool
+from bench.run.words import Words
 from bench.transport.base import Received
 from bench.units import NS_PER_S, NS_PER_US
 
@@ -36,10 +39,8 @@ AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREAT
 """By themselves: at every event, an attribute of an enumeration is slow."""
 UNKNOWN_NAMES = 200
 INCIDENTS = 100
-DETAIL_CHARACTERS = 300
-CUT = frozenset({"detail", "close_reason"})
-SPOKEN = frozenset({"said", "replied"})
-"""The columns of what was said, which stays as it was said: JSON holds it."""
+TEXTS = tuple(field.name for field in files.TURNS if field.type == pa.string())
+"""The columns of turns that hold texts."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Recorder:
         self._hide = hide
         self._run_id, self._worker, self._began_utc_ns = spool.run_id, spool.worker, began_utc_ns
         self.histograms = Histograms()
-        self._part, self._keeps_said = PartWriter(spool, self._refused, transcripts=transcripts), transcripts
+        self._words, self._keeps_said = Words(hide), transcripts
+        self._part = PartWriter(spool, self._turn_columns, self._refused, transcripts=transcripts)
         self._targets: dict[str, _Target] = {}
         self._hub_delay_max_ns = 0
         self._record_hub_delay = {
@@ -117,19 +119,24 @@ class Recorder:
         self.stamp_fallbacks += session.stamp_fallbacks
         row = session_row(session, self._utc_offset_ns, self._hide)
         row |= {"variables_row": record.labels.variables_row, "event_log": record.labels.event_log}
-        self._append("sessions", record, row)
+        self._part.append("sessions", self._words.cleaned_row(row | self._identity(record)._asdict()))
 
     def end_turn(self, record: SessionRecord, turn: TurnObservation) -> None:
         second = record.target.second
         second.turns_ended += 1
-        second.turns_failed += outcome_class(turn.outcome) == "failed"
-        second.throttled += is_throttled(turn.outcome)
-        for gap_ns in turn.gaps_ns:
-            record.record_gap(gap_ns // NS_PER_US)
-        self._append("turns", record, turn_row(turn, self._utc_offset_ns))
+        if outcome_class(turn.outcome) == "failed":
+            second.turns_failed += 1
+            second.throttled += is_throttled(turn.outcome)
+        record.record_gaps([gap_ns // NS_PER_US for gap_ns in turn.gaps_ns])
+        self._part.append_turn(turn_row(self._identity(record), turn, self._utc_offset_ns))
         if self._keeps_said:
             ids = {"session_id": record.labels.session_id, "service_session_id": record.service_session_id or None}
-            self._part.append_said(self._shown(ids | said_row(turn)))
+            self._part.append_said(self._words.cleaned_row(ids | said_row(turn)))
+
+    def _turn_columns(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
+        """Make columns of turns' rows, whose texts are cleaned all at once."""
+        columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
+        return columns | {name: self._words.cleaned_column(name, columns[name]) for name in TEXTS}
 
     def _count_unknown(self, names: Mapping[str, int]) -> None:
         for raw_name, count in names.items():
@@ -137,36 +144,22 @@ class Recorder:
             known = name in self.unknown_names or len(self.unknown_names) < UNKNOWN_NAMES
             self.unknown_names[name if known else "other"] += count
 
-    def _append(self, table: files.TableName, record: SessionRecord, row: dict[str, Any]) -> None:
-        self._part.append(table, self._shown(row | self._identity(record)))
-
-    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Make of words what a column can hold: Unicode, nothing secret, and of the service's one line, not endless."""
-        return row | {name: self._words(name, value) for name, value in row.items() if isinstance(value, str)}
-
-    def _words(self, name: str, text: str) -> str:
-        """Hide secrets, and only then escape and cut: a secret that was cut or escaped would not be known for one."""
-        text = text.encode("utf-8", "replace").decode()
-        shown = self._hide(text) if name in FOREIGN else text
-        shown = printable(shown) if name in FOREIGN - SPOKEN else shown
-        return shown[:DETAIL_CHARACTERS] if name in CUT else shown
-
-    def _identity(self, record: SessionRecord) -> dict[str, Any]:
+    def _identity(self, record: SessionRecord) -> Identity:
         labels = record.labels
-        return {
-            "run_id": self._run_id,
-            "session_id": labels.session_id,
-            "service_session_id": record.service_session_id or None,
-            "target": labels.target,
-            "arm": labels.arm,
-            "block": labels.block,
-            "pair": labels.pair,
-            "phase": labels.phase,
-            "scenario": labels.scenario,
-            "script": labels.script,
-            "worker": self._worker,
-            "simulated": record.target.simulated,
-        }
+        return Identity(
+            self._run_id,
+            labels.session_id,
+            record.service_session_id or None,
+            labels.target,
+            labels.arm,
+            labels.block,
+            labels.pair,
+            labels.phase,
+            labels.scenario,
+            labels.script,
+            self._worker,
+            record.target.simulated,
+        )
 
     # Once in a while.
 
@@ -177,7 +170,7 @@ class Recorder:
         """
         self._incident_counts[kind] += 1
         if len(self._incidents) < INCIDENTS:
-            shown = self._words("detail", text)
+            shown = self._words.cleaned("detail", text)
             self._incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": shown})
 
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], why: str) -> None:
@@ -283,10 +276,12 @@ class SessionRecord:
         self._recorder, self.labels, self.target = recorder, labels, target
         self.service_session_id = ""
         self.phase = labels.phase or MEASURED
-        self._record_error, self._record_lag, self._record_send_lag, self.record_gap = (
-            recorder.histograms.recorder(Key(measure, labels.target, phase=self.phase))
-            for measure in ("stamp_error", "receive_lag", "send_lag", "delta_gap")
+        histograms = recorder.histograms
+        self._record_error, self._record_lag, self._record_send_lag = (
+            histograms.recorder(Key(measure, labels.target, phase=self.phase))
+            for measure in ("stamp_error", "receive_lag", "send_lag")
         )
+        self.record_gaps = histograms.batch_recorder(Key("delta_gap", labels.target, phase=self.phase))
 
     def connected(self, headers: Mapping[str, str]) -> None:
         """Note the headers of the service's answer, whatever it said."""

@@ -1,33 +1,36 @@
-"""Makes rows: the columns of `bench.run.folder` that a turn and a session know by themselves.
+"""Makes rows: the columns of `bench.run.folder` that turns and sessions fill.
 
-`hide` takes secrets out of texts. Columns of JSON are without them when they are dumped; whoever keeps a row takes them
-out of its columns in `FOREIGN`.
+Turns end by the hundred a second, so the row of one is a tuple, whose order `TURN_COLUMNS` is.
+`hide` takes secrets out of texts. Columns of JSON are without them when they are dumped; whoever keeps a row cleans its
+other texts (`bench.run.words`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from msgspec.structs import asdict
 
+from bench.measures import TURN_ARRIVALS, TURN_SENDS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Usage
+from bench.run.folder import TURN_INSTANTS
 from bench.run.redact import HIDDEN_SETTINGS, Hide, hidden
 
-FOREIGN = frozenset({
-    "outcome", "detail", "close_reason", "service_session_id", "response_id", "item_id", "model", "region",
-    "request_id", "said", "replied",
-})  # fmt: skip
-"""Columns with words of a service, or of an exception in a user's code; all others are ours, and stay as they are."""
 HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
-TURN_COUNTS = (
+TURN_VALUES = (
+    "outcome", "start_ns", "step", "turn", "origin", "stamp_source", "stamp_error_ns", "stamp_error_max_ns",
     "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "audio_deltas",
     "text_deltas", "transcript_deltas", "unknown_events", "late_chunks", "inexact_gaps", "audio_speed", "stall_ns",
     "stalls", "stall_error_ns", "vad_splits", "network_rtt_ns", "network_rtt_smoothed_ns", "rtt_scope", "retransmits",
     "retry_after_ns", "sent_source", "transmit_lag_ns",
 )  # fmt: skip
+"""The columns that say what an observation says under the same name."""
+TOKENS = tuple(name for name in Usage.__struct_fields__ if name != "unread")
+NO_TOKENS = (None,) * len(TOKENS)
 SESSION_COUNTS = (
     "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns", "audio_bytes_sent",
     "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "service_errors", "stamp_fallbacks",
@@ -35,28 +38,65 @@ SESSION_COUNTS = (
 )  # fmt: skip
 
 
-def turn_row(turn: TurnObservation, utc_offset_ns: int) -> dict[str, Any]:
-    """Make the columns of `turns` that a turn knows by itself."""
-    gaps = sorted(turn.gaps_ns)
-    row: dict[str, Any] = {
-        "outcome": turn.outcome,
-        "detail": turn.detail or None,
-        "start_ns": turn.start_ns,
-        "start_utc_ns": turn.start_ns + utc_offset_ns,
-        "response_id": turn.response_id or None,
-        "item_id": turn.item_id or None,
-        "step": turn.step,
-        "audio": turn.audio or None,
-        "turn": turn.turn,
-        "origin": turn.origin,
-        "stamp_source": turn.stamp_source,
-        "stamp_error_ns": turn.stamp_error_ns,
-        "stamp_error_max_ns": turn.stamp_error_max_ns,
-        "delta_gap_max_ns": gaps[-1] if gaps else None,
-        "delta_gap_p95_ns": gaps[-(-95 * len(gaps) // 100) - 1] if gaps else None,
-    }
-    row |= {f"{name}_at_ns": at_ns - turn.start_ns for name, at_ns in turn.instants.items()} | _bounds(turn)
-    return row | {name: getattr(turn, name) for name in TURN_COUNTS} | _tokens(turn.usage)
+class Identity(NamedTuple):
+    """Says whose a row is, in columns of these names."""
+
+    run_id: str
+    session_id: str
+    service_session_id: str | None
+    target: str
+    arm: str | None
+    block: int | None
+    pair: int | None
+    phase: str | None
+    scenario: str
+    script: str
+    worker: int
+    simulated: bool
+
+
+TURN_COLUMNS = (
+    *Identity._fields,
+    *("start_utc_ns", "detail", "response_id", "item_id", "audio", "delta_gap_max_ns", "delta_gap_p95_ns"),
+    *TURN_VALUES,
+    *(f"{name}_at_ns" for name in TURN_INSTANTS),
+    *(f"{name}_error_ns" for name in TURN_ARRIVALS),
+    *(f"{name}_width_ns" for name in TURN_SENDS),
+    *(f"tokens_{name}" for name in TOKENS),
+)
+"""The columns of `turns`, in the order of `turn_row`."""
+
+
+def turn_row(identity: Identity, turn: TurnObservation, utc_offset_ns: int) -> tuple[Any, ...]:
+    """Make the row of a turn."""
+    start_ns, usage = turn.start_ns, turn.usage
+    at_ns = {name: instant_ns - start_ns for name, instant_ns in turn.instants.items()}
+    return (
+        *identity,
+        start_ns + utc_offset_ns,
+        turn.detail or None,
+        turn.response_id or None,
+        turn.item_id or None,
+        turn.audio or None,
+        *_longest_gaps(turn.gaps_ns),
+        *_turn_values(turn),
+        *map(at_ns.get, TURN_INSTANTS),
+        *map(turn.errors_ns.get, TURN_ARRIVALS),
+        *map(turn.widths_ns.get, TURN_SENDS),
+        *(NO_TOKENS if usage is None or usage.unread else _token_counts(usage)),
+    )
+
+
+_turn_values = attrgetter(*TURN_VALUES)
+_token_counts = attrgetter(*TOKENS)
+
+
+def _longest_gaps(gaps_ns: Sequence[int]) -> tuple[int | None, int | None]:
+    """The longest gap, and the shortest that 95 % of the gaps do not exceed."""
+    if not gaps_ns:
+        return None, None
+    gaps = sorted(gaps_ns)
+    return gaps[-1], gaps[-(-95 * len(gaps) // 100) - 1]
 
 
 def said_row(turn: TurnObservation) -> dict[str, Any]:
@@ -87,14 +127,10 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
         "effective_settings": _json(session.effective_settings, HIDDEN_SETTINGS, hide),
         "headers": _json(session.headers, HIDDEN_HEADERS, hide),
     }
-    row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()} | _bounds(session)
+    row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
+    row |= {f"{name}_error_ns": error_ns for name, error_ns in session.errors_ns.items()}
+    row |= {f"{name}_width_ns": width_ns for name, width_ns in session.widths_ns.items()}
     return row | {name: getattr(session, name) for name in SESSION_COUNTS} | _tokens(session.stray_usage)
-
-
-def _bounds(of: TurnObservation | SessionObservation) -> dict[str, int]:
-    """The columns that say how far each instant can be off: an arrival towards earlier, a send towards later."""
-    errors_ns = {f"{name}_error_ns": error_ns for name, error_ns in of.errors_ns.items()}
-    return errors_ns | {f"{name}_width_ns": width_ns for name, width_ns in of.widths_ns.items()}
 
 
 def _tokens(usage: Usage | None) -> dict[str, int]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from bench.run import folder as files
 from bench.run.replay import Replayed, replay
-from bench.run.rows import session_row, turn_row
+from bench.run.rows import session_row
 from bench.simulator.truth import read_truth
 from tests.end_to_end.bounds import Message, messages
+from tests.helpers import row_of
 
 Row = dict[str, Any]
 Differences = dict[str, tuple[Any, Any]]
@@ -88,7 +89,7 @@ def _session_again(run: VoiceRun, row: Row) -> Row:
 def _turn_again(run: VoiceRun, row: Row) -> Row:
     told = run.replayed[row["session_id"]]
     (turn,) = [turn for turn in told.turns if turn.turn == row["turn"]]
-    return turn_row(turn, 0) | {"service_session_id": told.session.service_session_id or None}
+    return row_of(turn) | {"service_session_id": told.session.service_session_id or None}
 
 
 def _differences(row: Row, again: Row) -> Differences:

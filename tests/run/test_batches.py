@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.run import folder as files
-from bench.run.batches import BATCH_ROWS, Batches
+from bench.run.batches import BATCH_ROWS, Batches, columns_of
 from bench.run.disk import GrowingFile
 from bench.run.file_spool import path_of
 
@@ -57,7 +57,7 @@ def spool_path(folder: Path) -> Path:
 
 def filled(path: Path, *batches: int) -> tuple[Batches, list[int]]:
     """A spool with so many rows in each flush, and where each of these flushes ended in the file."""
-    spool, ends, number = Batches(GrowingFile(path), SCHEMA, unheard), [], 0
+    spool, ends, number = Batches(GrowingFile(path), SCHEMA, columns_of, unheard), [], 0
     for rows in batches:
         for _ in range(rows):
             spool.append(row(number))
@@ -86,13 +86,10 @@ def test_many_rows_are_written_in_several_batches(path: Path) -> None:
 
 
 def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, converted = Batches(GrowingFile(path), SCHEMA, unheard), []
+    spool, converted = Batches(GrowingFile(path), SCHEMA, columns_of, unheard), []
     for number in range(2 * BATCH_ROWS + 1):
         spool.append(row(number))
-    monkeypatch.setattr(
-        "bench.run.batches._batch",
-        lambda rows, schema, _: converted.append(len(rows)) or pa.RecordBatch.from_pylist(rows, schema=schema),
-    )
+    monkeypatch.setattr(spool, "_columns_of", lambda rows: converted.append(len(rows)) or columns_of(rows))
     spool.flush()
     spool.close()
 
@@ -102,7 +99,7 @@ def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: 
 @pytest.mark.parametrize("refused", ["none", 2**70, b"\xff"])
 def test_a_value_that_its_column_cannot_hold_is_told_and_costs_no_other(path: Path, refused: object) -> None:
     told: list[tuple[str, object]] = []
-    spool = Batches(GrowingFile(path), SCHEMA, lambda column, row, why: told.append((column, row["word"])))
+    spool = Batches(GrowingFile(path), SCHEMA, columns_of, lambda column, row, why: told.append((column, row["word"])))
     for number in range(BATCH_ROWS + 5):
         spool.append(row(number) | ({"number": refused, "word": "bad"} if number in (7, BATCH_ROWS + 1) else {}))
     spool.flush()
@@ -128,19 +125,19 @@ def test_whatever_rows_hold_all_of_them_reach_the_disk(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
 ) -> None:
     path, told = spool_path(tmp_path_factory.mktemp("run")), []
-    spool = Batches(GrowingFile(path), SCHEMA, lambda column, row, why: told.append((column, row)))
+    spool = Batches(GrowingFile(path), SCHEMA, columns_of, lambda column, row, why: told.append((column, row)))
     for one in rows:
         spool.append(one)
     spool.flush()
     spool.close()
 
     found = [one for batch in files.spooled_batches(path.parents[1], "turns") for one in batch.to_pylist()]
-    expected = [one | {column: None for column, other in told if other is one} for one in rows]
+    expected = [one | {column: None for column, other in told if other == one} for one in rows]
     assert found == expected
 
 
 def test_a_spool_without_rows_is_empty(path: Path) -> None:
-    spool = Batches(GrowingFile(path), SCHEMA, unheard)
+    spool = Batches(GrowingFile(path), SCHEMA, columns_of, unheard)
     assert read(path) == []
     spool.flush()
     spool.flush()
@@ -199,7 +196,7 @@ def test_a_full_disk_loses_no_row_and_doubles_none(
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = FullDisk(monkeypatch)
         path = spool_path(tmp_path_factory.mktemp("run"))
-        spool, number = Batches(GrowingFile(path), SCHEMA, unheard), 0
+        spool, number = Batches(GrowingFile(path), SCHEMA, columns_of, unheard), 0
         for rows, room in [*steps, (1, None)]:
             for _ in range(rows):
                 spool.append(row(number))
@@ -232,4 +229,4 @@ def test_a_spool_is_never_written_over(path: Path) -> None:
     spool.close()
 
     with pytest.raises(FileExistsError):
-        Batches(GrowingFile(path), SCHEMA, unheard)
+        Batches(GrowingFile(path), SCHEMA, columns_of, unheard)

@@ -15,8 +15,7 @@ from bench.measures import CATALOGUE, TURN_ARRIVALS, TURN_SENDS, Slack, bound_ns
 from bench.run import bounds, measured
 from bench.run.close import close
 from bench.run.folder import SCHEMAS
-from bench.run.rows import turn_row
-from tests.helpers import AT_NS, MS, at, build_observation, build_session
+from tests.helpers import AT_NS, MS, at, build_observation, build_session, row_of
 from tests.run.test_close import build_run, kill, labels, leave
 
 BETWEEN = [one for one in CATALOGUE.values() if one.scope == "turn" and one.end in TURN_ARRIVALS]
@@ -54,7 +53,7 @@ def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None
     turn = build_observation(
         instants={name: AT_NS + after for name, (after, _) in instants.items()}, errors_ns=errors, widths_ns=widths
     )
-    row = table(turn_row(turn, 0) | {"stamp_error_ns": None})
+    row = table(row_of(turn) | {"stamp_error_ns": None})
 
     for measure in BETWEEN:
         found = bounds.bounds(row.select(bounds.columns_of(measure)), measure)[0]
@@ -149,7 +148,7 @@ def test_a_measure_of_sessions_can_be_inexact_too(tmp_path: Path) -> None:
 
 def test_the_bounds_of_a_row_are_those_of_its_turn() -> None:
     turn = build_observation(errors_ns=EXACT | {"first_audio": 5}, widths_ns={"requested": 9})
-    row = turn_row(turn, 0)
+    row = row_of(turn)
 
     assert (row["first_audio_error_ns"], row["transcript_done_error_ns"], row["requested_width_ns"]) == (5, 0, 9)
     assert row["stamp_error_ns"] == 5

@@ -12,7 +12,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.run import folder as files
-from bench.run.batches import Batches
+from bench.run.batches import Batches, columns_of
 from bench.run.disk import GrowingFile
 from bench.run.file_spool import path_of
 from bench.run.part import rows_of
@@ -67,7 +67,8 @@ def test_what_is_no_run_of_ours_is_refused(tmp_path: Path, content: str | None, 
 
 
 def spool(folder: Path, table: files.TableName, worker: int, rows: int) -> None:
-    spooling = Batches(GrowingFile(path_of(folder, worker, rows_of(table))), files.SCHEMAS[table], lambda *_: None)
+    stream = GrowingFile(path_of(folder, worker, rows_of(table)))
+    spooling = Batches(stream, files.SCHEMAS[table], columns_of, lambda *_: None)
     for number in range(rows):
         spooling.append({"worker": worker, "target": f"t{number}"})
     spooling.flush()

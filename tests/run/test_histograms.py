@@ -131,9 +131,11 @@ def test_a_recorder_that_records_nothing_leaves_no_histogram() -> None:
 )
 def test_values_that_are_counted_together_count_as_one_after_another(values: list[int], key: Key) -> None:
     together, singly = Histograms(), Histograms()
-    record = together.recorder(key)
-    for value in values:
+    record, half = together.recorder(key), len(values) // 2
+    for value in values[:half]:
         record(value)
+    together.batch_recorder(key)(values[half:])
+    for value in values:
         singly.record(key, value)
 
     assert contents(together) == contents(singly)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from bench.measures import CATALOGUE
 from bench.run.folder import SCHEMAS, SESSION_INSTANTS, TURN_INSTANTS, TableName
-from bench.run.rows import session_row, turn_row
+from bench.run.rows import session_row
 from reports.runs import session_frame, turn_frame
-from tests.helpers import AT_NS, MS, build_observation, build_session
+from tests.helpers import AT_NS, MS, build_observation, build_session, row_of
 
 LATER_NS = st.integers(0, 10**12)
 CONNECTED = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done", "session_created", "ended")
@@ -79,7 +79,7 @@ def test_a_turn_s_measures_are_the_same_of_itself_and_of_its_row(
         )
         for instants, stall_ns, rtt_ns, scope in drawn
     ]
-    frame = frame_of("turns", [turn_row(turn, 0) for turn in turns])
+    frame = frame_of("turns", [row_of(turn) for turn in turns])
 
     for place, turn in enumerate(turns):
         assert told(frame, place) == in_ms(turn.measures_ns())

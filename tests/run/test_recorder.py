@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from bench.run.histograms import Histograms, Key, distribution
 from bench.run.part import FACTS, parts
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.row_histograms import all_histograms
-from bench.run.rows import session_row, turn_row
+from bench.run.rows import TURN_COLUMNS, session_row
 from bench.run.spool import prepare, spool_of
 from bench.target.credentials import Credential
 from bench.transport.base import Received
@@ -43,6 +43,7 @@ from tests.helpers import (
     delta,
     message,
     present,
+    row_of,
     session_created,
 )
 
@@ -96,7 +97,7 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
     assert {name: row[f"{name}_at_ns"] for name in turn.instants} == {
         name: at_ns - AT_NS for name, at_ns in turn.instants.items()
     }
-    same = {field.name for field in fields(TurnObservation)} & set(files.TURNS.names) - {"detail"}
+    same = set(TurnObservation.__struct_fields__) & set(files.TURNS.names) - {"detail"}
     assert {name: row[name] for name in same} == {name: getattr(turn, name) for name in same}
     assert (row["origin"], row["stamp_source"], row["audio_speed"]) == ("requested", "kernel", turn.audio_speed)
     assert (row["delta_gap_max_ns"], row["delta_gap_p95_ns"]) == (20 * MS, 19 * MS)
@@ -118,7 +119,7 @@ def test_a_session_s_row_says_all_that_its_observation_does(folder: Path, record
         name: at_ns - AT_NS for name, at_ns in session.instants.items()
     }
     told_otherwise = {"detail", "unknown_events", "headers", "effective_settings", "service_session_id"}
-    same = ({field.name for field in fields(SessionObservation)} & set(files.SESSIONS.names)) - told_otherwise
+    same = (set(SessionObservation.__struct_fields__) & set(files.SESSIONS.names)) - told_otherwise
     assert {name: row[name] for name in same} == {name: getattr(session, name) for name in same}
     assert (row["unknown_events"], row["lost_turns"], row["model"]) == (3, 3, "gpt-realtime")
     assert (row["region"], row["request_id"]) == ("Sweden Central", "r1")
@@ -204,12 +205,12 @@ def test_a_session_that_waited_for_a_token_says_so(folder: Path, recorder: Recor
     assert counted(folder, recorder, "token_wait") == pytest.approx([40_000], rel=1e-3)
 
 
-@pytest.mark.parametrize("row", [turn_row(build_observation(), OFFSET_NS), session_row(build_session(), OFFSET_NS)])
-def test_a_row_has_only_columns_of_its_table(row: dict[str, Any]) -> None:
-    schema = files.TURNS if "turn" in row else files.SESSIONS
+def test_a_row_has_only_columns_of_its_table() -> None:
+    turn, session = row_of(build_observation(), OFFSET_NS), session_row(build_session(), OFFSET_NS)
 
-    assert set(row) <= set(schema.names)
-    assert row["start_utc_ns"] == AT_NS + OFFSET_NS
+    assert sorted(TURN_COLUMNS) == sorted(files.TURNS.names)
+    assert set(session) <= set(files.SESSIONS.names)
+    assert turn["start_utc_ns"] == session["start_utc_ns"] == AT_NS + OFFSET_NS
 
 
 def test_what_a_turn_does_not_have_is_null() -> None:
@@ -217,7 +218,7 @@ def test_what_a_turn_does_not_have_is_null() -> None:
                              widths_ns={}, errors_ns={}, kernel_stamps=0, audio_speed=None,
                              stall_ns=None, stalls=None, network_rtt_ns=None, retransmits=None,
                              rtt_scope=None, sent_source=None, transmit_lag_ns=None)  # fmt: skip
-    row = present(turn_row(turn, OFFSET_NS))
+    row = present(row_of(turn))
 
     absent = {"response_id", "item_id", "first_audio_at_ns", "requested_at_ns", "delta_gap_max_ns", "stamp_source",
               "audio_speed", "tokens_text_in", "stamp_error_ns", "requested_width_ns", "detail", "audio", "stall_ns",
@@ -229,7 +230,7 @@ def test_what_a_turn_does_not_have_is_null() -> None:
 
 @given(gaps=st.lists(st.integers(0, 10**9), min_size=1, max_size=60))
 def test_the_p95_of_the_gaps_is_the_smallest_that_95_percent_do_not_exceed(gaps: list[int]) -> None:
-    row = turn_row(build_observation(gaps_ns=tuple(gaps)), OFFSET_NS)
+    row = row_of(build_observation(gaps_ns=tuple(gaps)))
 
     p95 = row["delta_gap_p95_ns"]
     assert p95 in gaps
