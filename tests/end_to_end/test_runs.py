@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.run import folder as files
+from bench.run.calibration import save
 from bench.simulator.truth import read_truth
 from tests import forked
 from tests.end_to_end.locust_process import GUARD_S, free_port, only_run, run_locust, write_scenario
+from tests.run.test_calibration import build_calibration
 from tests.simulator_process import Ready, quick_simulator
 
 SHORT = """
@@ -116,11 +118,11 @@ def test_two_processes_write_one_run_folder(tmp_path: Path, simulator: Ready) ->
 
 
 @pytest.mark.parametrize("cores", [1, 3])
-def test_processes_of_minus_one_are_as_many_as_the_machine_has_cores(
+def test_processes_of_minus_one_are_one_for_each_core_that_the_run_may_use(
     cores: int, tmp_path: Path, simulator: Ready
 ) -> None:
     scenario = write_scenario(tmp_path)
-    scenario.write_text(f"{scenario.read_text()}\n\nimport os\n\nos.cpu_count = lambda: {cores}\n")
+    scenario.write_text(f"{scenario.read_text()}\n\nimport os\n\nos.sched_getaffinity = lambda pid: range({cores})\n")
     load = ("-u", "3", "-r", "3", "--processes", "-1", "--sessions", "6", "--url", simulator.urls["ga"])
     ended = run_locust(scenario, tmp_path / "runs", *load)
 
@@ -130,6 +132,38 @@ def test_processes_of_minus_one_are_as_many_as_the_machine_has_cores(
     assert set(files.read_table(folder, "turns").to_pandas()["worker"]) == set(range(cores))
     assert (document["workers"], document["settings"]["processes"]) == (cores, cores)
     assert document["totals"]["sessions"] == {"ok": 6}
+
+
+STAGES = """
+
+from locust import LoadTestShape
+
+
+class Stages(LoadTestShape):
+    stages = [{"duration": 60, "users": 4, "spawn_rate": 4}]
+
+    def tick(self):
+        return self.stages[0]["users"], self.stages[0]["spawn_rate"]
+"""
+
+
+def test_a_run_says_before_its_first_session_how_many_processes_its_shape_takes(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    save(build_calibration(sessions=1), tmp_path / "state" / "rtbench")
+    scenario = write_scenario(tmp_path)
+    scenario.write_text(f"{scenario.read_text()}{STAGES}\n\nimport os\n\nos.sched_getaffinity = lambda pid: range(4)\n")
+    load = ("--processes", "2", "--sessions", "4", "--url", simulator.urls["ga"])
+    ended = run_locust(scenario, tmp_path / "runs", *load, XDG_STATE_HOME=str(tmp_path / "state"))
+
+    advice = "2 sessions in one process are more than this machine is trusted with: 1 listening ones"
+    document = files.read_document(only_run(tmp_path / "runs"))
+    (notice,) = document["notices"]
+    assert ended.returncode in (0, 4), ended.stderr
+    assert ended.stderr.count(advice) == 1
+    assert notice.startswith(advice)
+    assert "--processes 4 is enough" in notice
+    assert document["totals"]["sessions"] == {"ok": 4}
 
 
 NICENESS = """

@@ -15,7 +15,9 @@ CITED = {"sessions": 350, "kind": "listening", "date": "2026-11-20", "ended": ""
 
 
 def of(users: int, runner: object = None, sessions: int | None = None, **options: int) -> Concurrency:
-    return concurrency(SimpleNamespace(num_users=users, **options), None, runner, sessions=sessions, arms=1)
+    parsed: Any = SimpleNamespace(num_users=users, **options)
+    environment: Any = SimpleNamespace(parsed_options=parsed, shape_class=None, runner=runner)
+    return concurrency(environment, sessions=sessions, arms=1)
 
 
 def advice(users: int, cited: Any = CITED, *, arms: int = 1, processes: int = 1, cores: int = 8) -> str:
@@ -42,11 +44,17 @@ def test_processes_are_those_of_the_options_or_the_workers_that_are_there() -> N
     assert of(8).processes == of(8, SimpleNamespace()).processes == 1
     assert of(8, processes=2).processes == of(8, expect_workers=2).processes == 2
     assert of(8, SimpleNamespace(worker_count=3), expect_workers=1).processes == 3
+    assert of(8, SimpleNamespace(worker_count=0)).processes == 1
+    assert of(8, sessions=5) == Concurrency(5, 1, 1)
 
 
 def test_a_load_shape_asks_for_the_users_of_its_largest_stage() -> None:
     parsed = SimpleNamespace(num_users=5)
-    stages = [{"duration": 60, "users": 20, "spawn_rate": 5}, {"duration": 120, "users": 400}, {"duration": 180}]
+    stages = [
+        {"duration": 60, "users": 20, "spawn_rate": 5},
+        {"duration": 120, "users": 400},
+        {"duration": 180, "users": None},
+    ]
 
     assert peak_users(parsed, None) == peak_users(parsed, SimpleNamespace()) == 5
     assert peak_users(parsed, SimpleNamespace(stages=stages)) == 400

@@ -47,6 +47,20 @@ events.init_command_line_parser.add_listener(stay_on_loopback)
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.parametrize("given", ["['--processes', '-1']", "[]"], ids=["option", "variable"])
+def test_processes_of_minus_one_are_one_for_each_core_that_the_run_may_use(given: str) -> None:
+    with_locusts_parser(f"""
+import os
+from bench.load.planning.options import fork_for_allowed_cores
+events.init_command_line_parser.add_listener(fork_for_allowed_cores)
+os.sched_getaffinity = lambda pid: range(3)
+if not {given}:
+    os.environ["LOCUST_PROCESSES"] = "-1"
+assert get_parser().parse_args({given}).processes == 3
+assert get_parser().parse_args(["--processes", "2"]).processes == 2
+""")
+
+
 def test_the_page_of_the_web_ui_does_not_hold_the_password_of_the_proxy() -> None:
     with_locusts_parser("""
 shown = ui_extra_args_dict(["--proxy", "http://ann:her-password@proxy:1", "--seed", "77"])

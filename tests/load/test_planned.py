@@ -38,7 +38,10 @@ def plan(
     options = parsed(*arguments)
     options.num_users, options.run_time = users, run_time
     environment: Any = SimpleNamespace(
-        parsed_options=options, user_classes=[actor("One", script(folder / "talk.yaml"))], shape_class=shape
+        parsed_options=options,
+        user_classes=[actor("One", script(folder / "talk.yaml"))],
+        shape_class=shape,
+        runner=None,
     )
     return planned(environment)
 

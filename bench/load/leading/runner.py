@@ -22,7 +22,7 @@ from bench.load.leading.lead import Alone
 from bench.load.leading.runs import Runs
 from bench.load.leading.workers import Master, Worker
 from bench.load.planning.environment import Environment
-from bench.load.planning.options import add_options, stay_on_loopback
+from bench.load.planning.options import add_options, fork_for_allowed_cores, stay_on_loopback
 
 
 def runs_of(environment: Environment) -> Runs:
@@ -50,4 +50,5 @@ def _on_init(environment: Any, **_: Any) -> None:
 
 events.init_command_line_parser.add_listener(add_options)
 events.init_command_line_parser.add_listener(stay_on_loopback)
+events.init_command_line_parser.add_listener(fork_for_allowed_cores)
 events.init.add_listener(_on_init)

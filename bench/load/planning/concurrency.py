@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.load.planning.environment import Environment
 from bench.run.calibration import FIRST_SESSIONS, at_least
 
 OFF = "figures may be off by more than 1 ms and the run INVALID"
@@ -31,16 +32,15 @@ class Concurrency:
         return -(-self.users // users_each) if users_each else None
 
 
-def concurrency(parsed: Any, shape: Any, runner: Any, *, sessions: int | None, arms: int) -> Concurrency:
+def concurrency(environment: Environment, *, sessions: int | None, arms: int) -> Concurrency:
     """The concurrency of a run that opens so many sessions in each arm, None for no limit.
 
-    `parsed`, `shape`, `runner`: Locust's options, its load shape or None, and who runs the users. Its own options are
-    there where it runs; a master has workers that were started by hand, too.
+    Locust's own options are there where it runs. A master has workers that were started by hand, too.
     """
-    users = peak_users(parsed, shape)
+    parsed, workers = environment.parsed_options, getattr(environment.runner, "worker_count", 0)
+    users = peak_users(parsed, environment.shape_class)
     options = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
-    processes = max(1, *options, int(getattr(runner, "worker_count", 1)))
-    return Concurrency(users if sessions is None else min(users, sessions), arms, processes)
+    return Concurrency(users if sessions is None else min(users, sessions), arms, max(*options, workers))
 
 
 def peak_users(parsed: Any, shape: Any) -> int:
@@ -49,8 +49,8 @@ def peak_users(parsed: Any, shape: Any) -> int:
     What another shape will ask for is known to nobody before; then it is what --users says.
     """
     stages = getattr(shape, "stages", None) or ()
-    of_stages = [int(stage["users"]) for stage in stages if isinstance(stage, Mapping) and "users" in stage]
-    return max(of_stages, default=int(parsed.num_users or 1))
+    of_stages = [stage.get("users") for stage in stages if isinstance(stage, Mapping)]
+    return max((users for users in of_stages if isinstance(users, int)), default=int(parsed.num_users or 1))
 
 
 def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, cores: int) -> list[str]:

@@ -7,12 +7,16 @@ from typing import Any, Protocol
 
 
 class Environment(Protocol):
-    """Locust's `Environment`, of one process. `runner` is Locust's, too: local, a master's or a worker's."""
+    """Locust's `Environment`, of one process. `runner` is Locust's, too: local, a master's or a worker's.
+
+    `shape_class`: its load shape, which is an object; None where --users and --run-time say what is played.
+    """
 
     runner: Any
     events: Any
     parsed_options: Any
     user_classes: Collection[Any]
+    shape_class: Any
     web_ui: Any
     stop_timeout: float | None
     process_exit_code: int | None

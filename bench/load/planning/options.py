@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
+from bench.cores import core_count
 from bench.errors import UsageError
 from bench.protocol.dialects import DIALECTS
 from bench.target.endpoint import ServiceOptions
@@ -27,6 +28,16 @@ kept, and what caps the cost is chosen by who starts the process; see `bench.loa
 def stay_on_loopback(parser: Any) -> None:
     """Have Locust's web UI and its master listen there, unless they are told otherwise."""
     parser.set_defaults(web_host=LOOPBACK, master_bind_host=LOOPBACK)
+
+
+def fork_for_allowed_cores(parser: Any) -> None:
+    """Have `--processes -1` mean the cores that the run may use: Locust counts those of the machine."""
+
+    def whole_number(text: str) -> int:
+        return core_count() if int(text) == -1 else int(text)
+
+    (processes,) = (action for action in parser._actions if action.dest == "processes")
+    processes.type = whole_number
 
 
 def add_options(parser: Any) -> None:

@@ -163,23 +163,23 @@ def planned(environment: Environment) -> Planned:
     if options.until_decided:
         check_two(targets)
     plays = plays_of_arms(parts, targets)
-    parsed, shape = environment.parsed_options, getattr(environment, "shape_class", None)
-    sessions = check_cost(targets, int(parsed.num_users or 1), asked_sessions(options), yes=options.yes)
+    users = int(environment.parsed_options.num_users or 1)
+    sessions = check_cost(targets, users, asked_sessions(options), yes=options.yes)
     prices = load_price_table(options.service_options.prices)
-    runner = getattr(environment, "runner", None)
-    at_a_time = concurrency(parsed, shape, runner, sessions=sessions, arms=len(targets))
+    at_a_time = concurrency(environment, sessions=sessions, arms=len(targets))
     kind: SessionKind = "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
     calibration = citation(state_folder(os.environ), kind, tls=any(target.tls for target in targets))
-    warm_s = _warmup_s(parsed, shape, options, targets, plays)
+    warm_s = _warmup_s(environment, options, targets, plays)
     priority = obtainable() if options.priority else None
     return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority)
 
 
 def _warmup_s(
-    parsed: Any, shape: Any, options: Options, targets: Sequence[Target], plays: Mapping[str, Plays]
+    environment: Environment, options: Options, targets: Sequence[Target], plays: Mapping[str, Plays]
 ) -> float:
     """Raises UsageError where nothing of the run would be measured. A load shape says itself how long it lasts."""
-    run_time_s = None if shape else getattr(parsed, "run_time", None)
+    parsed = environment.parsed_options
+    run_time_s = None if environment.shape_class else getattr(parsed, "run_time", None)
     if options.warmup_s and run_time_s and options.warmup_s >= run_time_s:
         whole = f"the run lasts {run_time_s:g} s (--run-time)"
         raise UsageError(f"--warmup {options.warmup_s:g} s leaves nothing to measure, for {whole}")
