@@ -9,7 +9,6 @@ is open, after a turn was heard out, or after the idle timeout, is nobody's, and
 
 from __future__ import annotations
 
-from collections import deque
 from typing import NamedTuple
 
 from bench.observe.turn import ARRIVALS, Turn
@@ -39,9 +38,9 @@ class Ownership:
         self._by_response: Owners = {}
         self._by_item: Owners = {}
         self._names: dict[Turn, list[tuple[Owners, str]]] = {}
-        self._committing: deque[Turn] = deque()  # those whose commit, by us, was not acknowledged yet
+        self._committing: list[Turn] = []  # those whose commit, by us, was not acknowledged yet
         self._stray_items: set[str] = set()
-        self._unanswered: deque[Request] = deque()
+        self._unanswered: list[Request] = []
         self._under_way: set[str] = set()  # responses that are not done, items of speech that are not committed
         self.stray_commits = 0
 
@@ -78,10 +77,10 @@ class Ownership:
 
     def _take_request(self) -> tuple[Turn | None, int]:
         """Take off the oldest request: (the turn whose response begins, how many requests that answers)."""
-        request, requests = self._unanswered.popleft(), 1
-        while request.by_vad and self._unanswered and self._unanswered[0] == request:
-            self._unanswered.popleft()
+        request, requests = self._unanswered[0], 1
+        while request.by_vad and self._unanswered[requests : requests + 1] == [request]:
             requests += 1
+        del self._unanswered[:requests]
         return request.turn, requests
 
     def _own(self, owners: Owners, name: str, turn: Turn | None) -> None:
@@ -104,7 +103,7 @@ class Ownership:
         if current is not None and current.plan.vad and _may_speak(event, current):
             return self._spoken_by(current, event.item_id)
         if event.kind is Kind.COMMITTED and self._committing:
-            return self._spoken_by(self._committing.popleft(), event.item_id)
+            return self._spoken_by(self._committing.pop(0), event.item_id)
         self._stray_items.add(event.item_id)
         self._own(self._by_item, event.item_id, None)
         return None

@@ -6,7 +6,6 @@ drifts. A microphone that is open between turns records silence (or noise) there
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 from bench.plan.frames import OutgoingMessage
@@ -19,8 +18,10 @@ class Microphone:
     """
 
     def __init__(self, between: Sequence[OutgoingMessage] = ()) -> None:
-        self._between: deque[OutgoingMessage] = deque(between)
-        self._speech: deque[OutgoingMessage] = deque()
+        self._between, self._place = between, 0
+        """What is recorded where nobody speaks, and the place in it of what comes next."""
+        self._speech: list[OutgoingMessage] = []
+        """Speech that is not recorded yet, the next chunk last."""
         self._recorded_ns: int | None = None
         """The instant up to which it has recorded; None while it is closed."""
 
@@ -30,10 +31,11 @@ class Microphone:
 
     def speak(self, speech: Sequence[OutgoingMessage], between: Sequence[OutgoingMessage]) -> None:
         """Record speech next; where the microphone is open already, after the chunk that is being recorded."""
+        chunks = list(speech)
         if self._between:
-            self._speech.append(self._between[0])
-            self._between = deque(between)
-        self._speech.extend(speech)
+            chunks = [self._between[self._place], *chunks]
+            self._between, self._place = between, 0
+        self._speech[:0] = reversed(chunks)
 
     def hush(self) -> None:
         """Drop the speech that is not recorded yet."""
@@ -46,9 +48,11 @@ class Microphone:
     @property
     def due_ns(self) -> int | None:
         """When the next chunk is due; None while nothing is recorded."""
-        if self._recorded_ns is None or not (self._speech or self._between):
+        if self._recorded_ns is None:
             return None
-        return self._recorded_ns + _length_ns((self._speech or self._between)[0])
+        if self._speech:
+            return self._recorded_ns + _length_ns(self._speech[-1])
+        return self._recorded_ns + _length_ns(self._between[self._place]) if self._between else None
 
     def take(self) -> tuple[OutgoingMessage, int]:
         """Record the next chunk: (chunk, instant at which it is due)."""
@@ -56,9 +60,10 @@ class Microphone:
         assert due_ns is not None, "nothing is recorded"
         self._recorded_ns = due_ns
         if self._speech:
-            return self._speech.popleft(), due_ns
-        self._between.rotate(-1)
-        return self._between[-1], due_ns
+            return self._speech.pop(), due_ns
+        chunk = self._between[self._place]
+        self._place = (self._place + 1) % len(self._between)
+        return chunk, due_ns
 
 
 def _length_ns(message: OutgoingMessage) -> int:

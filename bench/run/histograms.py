@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +81,7 @@ class Histograms:
     def __init__(self) -> None:
         self._by_key: dict[Key, HdrHistogram] = {}
         self._waiting: dict[Key, list[int]] = {}
+        self._recorders: dict[Key, Callable[[int], None]] = {}
         self.out_of_range: Counter[str] = Counter()
         self.negative: Counter[str] = Counter()
 
@@ -92,7 +93,12 @@ class Histograms:
             self.out_of_range[key.measure] += 1
 
     def recorder(self, key: Key) -> Callable[[int], None]:
-        """`record` for one key, for what is recorded at every event."""
+        """`record` for one key, the same function for all who ask: for what is recorded at every event."""
+        if key not in self._recorders:
+            self._recorders[key] = self._recorder(key)
+        return self._recorders[key]
+
+    def _recorder(self, key: Key) -> Callable[[int], None]:
         waiting = self._waiting.setdefault(key, [])
 
         def record(value: int) -> None:
@@ -102,16 +108,12 @@ class Histograms:
 
         return record
 
-    def batch_recorder(self, key: Key) -> Callable[[Sequence[int]], None]:
-        """`recorder`, for values that come several at a time."""
+    def record_several(self, key: Key, values: Iterable[int]) -> None:
+        """Count values that come together, as `recorder` does one after another."""
         waiting = self._waiting.setdefault(key, [])
-
-        def record(values: Sequence[int]) -> None:
-            waiting.extend(values)
-            if len(waiting) >= ENOUGH:
-                self._settle(key, waiting)
-
-        return record
+        waiting.extend(values)
+        if len(waiting) >= ENOUGH:
+            self._settle(key, waiting)
 
     def _settle(self, key: Key, waiting: list[int]) -> None:
         if waiting:

@@ -127,7 +127,7 @@ class Recorder:
         if outcome_class(turn.outcome) == "failed":
             second.turns_failed += 1
             second.throttled += is_throttled(turn.outcome)
-        record.record_gaps([gap_ns // NS_PER_US for gap_ns in turn.gaps_ns])
+        self.histograms.record_several(record.gaps, [gap_ns // NS_PER_US for gap_ns in turn.gaps_ns])
         self._part.append_turn(turn_row(self._identity(record), turn, self._utc_offset_ns))
         if self._keeps_said:
             ids = {"session_id": record.labels.session_id, "service_session_id": record.service_session_id or None}
@@ -276,12 +276,11 @@ class SessionRecord:
         self._recorder, self.labels, self.target = recorder, labels, target
         self.service_session_id = ""
         self.phase = labels.phase or MEASURED
-        histograms = recorder.histograms
         self._record_error, self._record_lag, self._record_send_lag = (
-            histograms.recorder(Key(measure, labels.target, phase=self.phase))
+            recorder.histograms.recorder(Key(measure, labels.target, phase=self.phase))
             for measure in ("stamp_error", "receive_lag", "send_lag")
         )
-        self.record_gaps = histograms.batch_recorder(Key("delta_gap", labels.target, phase=self.phase))
+        self.gaps = Key("delta_gap", labels.target, phase=self.phase)
 
     def connected(self, headers: Mapping[str, str]) -> None:
         """Note the headers of the service's answer, whatever it said."""

@@ -232,6 +232,7 @@ class WebSocket:
             if isinstance(event, Frame):
                 ends_message = self._take_frame(event, read)
             elif isinstance(event, Response):
+                event.headers.clear()  # the parser keeps them until the connection ends, and `handshake` has them
                 self._deflate = next(
                     (one for one in self._protocol.extensions if isinstance(one, MeasuredDeflate)), None
                 )

@@ -134,7 +134,7 @@ def test_values_that_are_counted_together_count_as_one_after_another(values: lis
     record, half = together.recorder(key), len(values) // 2
     for value in values[:half]:
         record(value)
-    together.batch_recorder(key)(values[half:])
+    together.record_several(key, values[half:])
     for value in values:
         singly.record(key, value)
 
