@@ -51,7 +51,7 @@ class Run(runs.Run):
 
     def _figures(self, name: str) -> Iterable[Figures]:
         scope = CATALOGUE[name].scope if name in CATALOGUE else ""
-        if scope == "turn" and column_of(name) in self.turns.columns:
+        if scope == "turn":
             turns = turns_of(self)
             return turn_figures(sample_of(turns, name, main_measures(self, turns)))
         if scope == "session" and column_of(name) in self.sessions.columns:

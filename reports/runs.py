@@ -2,13 +2,16 @@
 
 A run that ended is read from its Parquet files, one that was killed from its spool. A column has one dtype whatever the
 run holds: whole numbers `Int64`, flags `boolean`, measures `float64`. Columns that repeat (labels, ids of sessions) are
-categoricals; the service's ids, one per turn, stay in Arrow, so that a million turns fit in memory.
+categoricals; the service's ids, one per turn, stay in Arrow.
+
+What reports need of a million turns fits in 150 MB: `load_for_report` keeps it in Arrow, in the fewest bytes that hold
+it, and `reports.turns` derives a measure when it is asked for.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,13 +25,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, VAD_SEGMENTS
+from bench.measures import CATALOGUE, SESSION_ARRIVALS, SESSION_SENDS, VAD_SEGMENTS
 from bench.outcomes import outcome_class
 from bench.plain import printable, shortened
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.document import RunDocument
-from bench.run.folder import SCHEMAS
+from bench.run.folder import SCHEMAS, TableName
 from bench.run.histograms import MEASURED, Histograms
 from bench.run.measured import origin_ns, values_ns
 from bench.run.part import parts
@@ -68,6 +71,24 @@ REPORTED = (
     *("tokens_text_out", "tokens_audio_out"),
 )
 """Columns of a turn that a report needs, beside those of its measures."""
+UNREPORTED = frozenset(
+    (
+        *("run_id", "arm", "scenario", "worker", "turns_wanted", "turns_ended", "turns_good", "variables_row"),
+        *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events"),
+        *("unknown_events", "service_errors", "stamp_fallbacks", "close_code", "close_reason"),
+        *(f"{name}_width_ns" for name in SESSION_SENDS),
+        *(f"{name}_error_ns" for name in SESSION_ARRIVALS),
+    )
+)
+"""Columns of a session that no report needs."""
+OF_REPORTS: dict[TableName, list[str]] = {
+    "turns": [
+        name for name in SCHEMAS["turns"].names if name in {*REPORTED, *(n for m in TURN_MEASURES for n in m.columns)}
+    ],
+    "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
+}
+"""The columns that reports read."""
+WIDTHS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 
 RUN = msgspec.json.schema(RunDocument)
 TOGETHER = 8
@@ -117,14 +138,28 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
-    path = Path(path)
+    names = SCHEMAS["turns"].names if everything else OF_REPORTS["turns"]
+    return _load(Path(path), lambda folder: _derived(_frame(folder, names, _pandas)), SCHEMAS["sessions"].names)
+
+
+def load_for_report(path: Path) -> Run:
+    """The run in a folder, with the columns OF_REPORTS: whole numbers of turns in the narrowest dtype of Arrow that
+    holds them, and no measures of turns (`Turns.value` derives them).
+
+    Raises UsageError where the folder is no run, or its files cannot be read.
+    """
+    names = OF_REPORTS["turns"]
+    return _load(path, lambda folder: _with_classes(_frame(folder, names, _compact)), OF_REPORTS["sessions"])
+
+
+def _load(path: Path, read_turns: Callable[[Path], pd.DataFrame], of_sessions: list[str]) -> Run:
     document = _shown(run_folder.read_document(path))
     if wrong := misfit(document, RUN):
         raise UsageError(f"{path / 'run.json'} is damaged: {shortened(wrong, 200)}")
     try:
-        turns = _derived(_frame(path, SCHEMAS["turns"].names)) if everything else _reported_frame(path)
-        sessions = session_frame(run_folder.read_table(path, "sessions"))
-        seconds = second_frame(run_folder.read_table(path, "seconds"))
+        turns = read_turns(path)
+        sessions = session_frame(_read(path, "sessions", of_sessions))
+        seconds = second_frame(_read(path, "seconds"))
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
@@ -141,7 +176,7 @@ def _shown(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _frame(path: Path, names: list[str]) -> pd.DataFrame:
+def _frame(path: Path, names: list[str], converted: Callable[[pa.Table], pd.DataFrame]) -> pd.DataFrame:
     """Columns of the turns, from a large Parquet a few at a time: all of them in Arrow would take as much memory again.
 
     A spool may grow meanwhile, so it is read at once.
@@ -149,16 +184,12 @@ def _frame(path: Path, names: list[str]) -> pd.DataFrame:
     parquet = path / "turns.parquet"
     size = TOGETHER if parquet.exists() and parquet.stat().st_size > SMALL_BYTES else len(names)
     parts = [names[first : first + size] for first in range(0, len(names), size)]
-    return pd.concat([_pandas(run_folder.read_table(path, "turns", part)) for part in parts], axis=1)
+    return pd.concat([converted(_read(path, "turns", part)) for part in parts], axis=1)
 
 
-def _reported_frame(path: Path) -> pd.DataFrame:
-    """What a report needs of the turns; without the columns that served only to derive their measures."""
-    names = SCHEMAS["turns"].names
-    wanted = {name for measure in TURN_MEASURES for name in measure.columns}.union(REPORTED)
-    frame = _with_measures(_frame(path, [name for name in names if name in wanted]))
-    derived = {name for measure in TURN_MEASURES if measure.unit == "ms" for name in measure.columns}
-    return frame.drop(columns=derived.intersection(names).difference(REPORTED))
+def _read(path: Path, table: TableName, names: list[str] | None = None) -> pa.Table:
+    """Columns of a table, those that repeat as dictionaries: what Parquet holds, so that no label is read twice."""
+    return run_folder.read_table(path, table, names, dictionaries=REPEATING)
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
@@ -168,18 +199,18 @@ def turn_frame(table: pa.Table) -> pd.DataFrame:
 
 def _derived(frame: pd.DataFrame) -> pd.DataFrame:
     frame["start"] = _moments(frame["start_utc_ns"])
-    return _with_measures(frame)
-
-
-def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
     frame["measured"] = _measured(frame)
     origins_ns = origin_ns(frame)
     frame["origin_at_ns"] = pd.arrays.IntegerArray(np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns))
     frame["outcome_class"] = _classes(frame)
     for measure in TURN_MEASURES:
-        if measure.unit == "ms" and set(measure.columns) <= set(frame.columns):
+        if measure.unit == "ms":
             frame[f"{measure.name}_ms"] = values_ns(frame, measure, origins_ns) / NS_PER_MS
     return frame
+
+
+def _with_classes(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(measured=_measured(frame), outcome_class=_classes(frame))
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
@@ -234,9 +265,30 @@ def _pandas(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
+def _compact(table: pa.Table) -> pd.DataFrame:
+    """Labels as categoricals, the rest in Arrow: a million rows of a column take one to eight MB, of nulls one."""
+    labels = _pandas(table.select([name for name in table.column_names if name in REPEATING]))
+    others = (name for name in table.column_names if name not in REPEATING)
+    packed = {name: pd.arrays.ArrowExtensionArray(_narrow(table.column(name))) for name in others}
+    return pd.concat([labels, pd.DataFrame(packed, index=labels.index, copy=False)], axis=1)
+
+
+def _narrow(column: pa.ChunkedArray) -> pa.Array:
+    """Whole numbers in the first of WIDTHS that holds them all; others as they are."""
+    if not pa.types.is_integer(column.type):
+        return column.combine_chunks()
+    ends = pc.min_max(column).as_py()
+    low, high = ends["min"] or 0, ends["max"] or 0
+    kind = next(kind for kind in WIDTHS if -(1 << kind.bit_width - 1) <= low and high < 1 << kind.bit_width - 1)
+    return column.cast(kind).combine_chunks()
+
+
 def _with_printable(column: pd.Series[str]) -> pd.Series[str]:
     """A categorical whose labels may be shown."""
-    labels = [str(label) for label in column.cat.categories]
+    labels = column.cat.categories
+    together = "".join(labels)
+    if printable(together) == together:  # of a hundred thousand ids at once
+        return column
     shown = {label: printable(label) for label in labels}
     if all(label == shown[label] for label in labels):
         return column
@@ -269,15 +321,16 @@ def response_ids(run: Run, rows: Sequence[int]) -> list[str]:
 
     In a spool, which may have grown meanwhile, a row stands elsewhere: there it is found by its session and turn.
     """
-    keys = ["session_id", "turn"]
-    table = run_folder.read_table(run.folder, "turns", ["response_id", *([] if run.closed else keys)])
     if run.closed:
-        return [printable(str(table.column("response_id")[row].as_py() or "")) for row in rows]
-    wanted = run.turns.iloc[list(rows)]
+        ids = run_folder.read_values(run.folder, "turns", "response_id", rows)
+        return [printable(str(name or "")) for name in ids]
+    keys = ["session_id", "turn"]
+    table = run_folder.read_table(run.folder, "turns", ["response_id", *keys])
+    wanted = run.turns[keys].iloc[list(rows)]
     sessions = pa.array(wanted["session_id"].astype(object), pa.string())
     there = table.filter(pc.is_in(table.column("session_id"), sessions)).to_pylist()
     named = {tuple(row[key] for key in keys): printable(str(row["response_id"] or "")) for row in there}
-    return [named.get(key, "") for key in wanted[keys].itertuples(index=False, name=None)]
+    return [named.get(key, "") for key in wanted.itertuples(index=False, name=None)]
 
 
 def sequence(frame: pd.DataFrame, name: str) -> list[str]:

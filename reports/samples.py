@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.measures import CATALOGUE, Measure
+from reports.statistics.counting import order_of_codes, order_of_values
 from reports.statistics.quantiles import Floats, Integers, Sample, sample
 from reports.turns import CENSORED, FAILED, GOOD, STARTED_BY, Flags, Pool, Turns, column_of
 
@@ -32,29 +33,36 @@ class Sampled:
     values: Floats
     index: Integers
     """beside each value, its place in `turns`"""
-    group: Integers
-    """beside each value, its target and step, as in `Turns.group`"""
     failed: npt.NDArray[np.int64]
     censored: npt.NDArray[np.int64]
     applies: Flags
     """by target (row) and step (column)"""
 
-    def of(self, target: int, steps: Flags) -> Sample:
-        """The sample of some steps of a target."""
+    def part(self, target: int, steps: Flags) -> tuple[Floats, Integers]:
+        """The values of some steps of a target, ascending, and beside each its place in `turns`."""
         wanted = np.zeros_like(self.applies)
         wanted[target] = steps
-        here = np.flatnonzero(wanted.ravel()[self.group])
-        return Sample(
-            self.values[here],
-            self.turns.session[self.index[here]],
-            int(self.failed[target][steps].sum()),
-            int(self.censored[target][steps].sum()),
-        )
+        if wanted.all():
+            return self.values, self.index
+        here = np.flatnonzero(wanted.ravel()[self.turns.group[self.index]])
+        return self.values[here], self.index[here]
 
-    def only(self, step: int) -> Flags:
-        """One step, as `of` takes it."""
-        flags: Flags = np.arange(len(self.turns.steps)) == step
-        return flags
+    def of(self, target: int, steps: Flags) -> Sample:
+        """The sample of some steps of a target."""
+        return self._sample(*self.part(target, steps), target, steps)
+
+    def by_step(self, target: int, steps: Flags) -> Iterable[tuple[int, Sample]]:
+        """(step, its sample) of those steps of a target that have the measure."""
+        values, index = self.part(target, steps)
+        step = self.turns.step[index]
+        order, ends = order_of_codes(step), np.cumsum(np.bincount(step, minlength=steps.size))
+        for place in np.flatnonzero(self.applies[target] & steps):
+            here = order[ends[place - 1] if place else 0 : ends[place]]
+            yield int(place), self._sample(values[here], index[here], target, np.arange(steps.size) == place)
+
+    def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
+        failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
+        return Sample(values, self.turns.session[index], failed, censored)
 
     def pools(self) -> Iterable[Pool]:
         """What may be pooled of this measure, of each target that has it.
@@ -86,10 +94,10 @@ def sampled(turns: Turns, name: str, always: Flags) -> Sampled:
     waits = is_wait(measure)
     index = np.flatnonzero(there | failed if waits else there).astype(np.int32)
     drawn = np.where(failed[index], np.inf, values[index])
-    order = np.argsort(drawn, kind="stable")
+    order = order_of_values(drawn)
     drawn, index = drawn[order], index[order]
     counted = turns.by_group(failed), turns.by_group((turns.kind == CENSORED) & member)
-    return Sampled(measure, turns, drawn, index, turns.group[index], *counted, applies)
+    return Sampled(measure, turns, drawn, index, *counted, applies)
 
 
 def is_wait(measure: Measure) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,14 @@ import pandas as pd
 
 from bench.measures import CATALOGUE
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
+from bench.run.measured import origin_ns, values_ns
+from bench.units import NS_PER_MS
 from reports.lost import lost_by_step
 from reports.runs import Run, sequence
 from reports.statistics.quantiles import Floats, Integers
 
 Flags = npt.NDArray[np.bool_]
+Scalar = TypeVar("Scalar", bound=np.generic)
 GOOD, FAILED, CENSORED = 0, 1, 2
 UNNAMED = "unnamed"
 ORIGINS = {"requested": "response.create", "speech_end": "the end of speech"}
@@ -88,9 +91,18 @@ class Turns:
         """The place of the origin that most turns count from."""
         return int(np.bincount(self.origin[self.step], minlength=len(self.origins)).argmax()) if self.rows.size else 0
 
+    @cached_property
+    def _origins_ns(self) -> Floats:
+        """The instant that the measures of each row of `frame` count from."""
+        return origin_ns(self.frame)
+
     def value(self, measure: str) -> Floats:
         """The measure of each turn in its unit, NaN where it is absent."""
-        return self.column(column_of(measure))
+        return of_rows(self.value_of_rows(measure), self.rows)
+
+    def value_of_rows(self, measure: str) -> Floats:
+        """The measure of each row of `frame`, those of warm-up too, in its unit; NaN where it is absent."""
+        return values_of(self.frame, measure, self._origins_ns)
 
     def instant(self, name: str) -> Floats:
         """An instant of each turn, ns after its start, NaN where it did not happen."""
@@ -98,8 +110,7 @@ class Turns:
 
     def column(self, name: str) -> Floats:
         """A column of numbers, NaN where it is null."""
-        values = self.frame[name].to_numpy(dtype=np.float64)
-        return values if values.size == self.rows.size else values[self.rows]
+        return of_rows(self.frame[name].to_numpy(dtype=np.float64, na_value=np.nan), self.rows)
 
     def by_group(self, mask: Flags) -> npt.NDArray[np.int64]:
         """How many turns of the mask each target (row) has of each step (column)."""
@@ -112,6 +123,12 @@ class Turns:
         return mine
 
 
+def values_of(rows: pd.DataFrame, measure: str, origins_ns: Floats | None = None) -> Floats:
+    """A measure of stored rows in its unit, NaN where it is absent; `origins_ns` where they are known already."""
+    values = values_ns(rows, CATALOGUE[measure], origins_ns)
+    return values / NS_PER_MS if CATALOGUE[measure].unit == "ms" else values
+
+
 def column_of(measure: str) -> str:
     """The column of a measure in a frame."""
     found = CATALOGUE[measure]
@@ -120,7 +137,7 @@ def column_of(measure: str) -> str:
 
 def measured(frame: pd.DataFrame) -> Integers:
     """Rows of the measured phase."""
-    return np.flatnonzero(frame["measured"].to_numpy())
+    return np.flatnonzero(frame["measured"].to_numpy()).astype(np.int32)
 
 
 def target_labels(run: Run) -> tuple[str, ...]:
@@ -134,26 +151,33 @@ def target_labels(run: Run) -> tuple[str, ...]:
 def turns_of(run: Run) -> Turns:
     """The measured turns."""
     frame, rows, targets = run.turns, measured(run.turns), target_labels(run)
-    kind = frame["outcome_class"].cat.codes.to_numpy().astype(np.int32)
+    kind = frame["outcome_class"].cat.codes.to_numpy()
     labels, codes = _script_steps(frame, rows)
     place = _origin_places(codes, len(labels), place_of(frame["origin"], tuple(ORIGINS)), kind, rows)
     steps, origin, step_of_row = _steps(frame, rows, labels, codes, place)
     origins = np.unique(origin) if origin.size else np.zeros(1, dtype=np.int64)
-    begun, sessions = frame[["script", "turn"]].iloc[rows], run.sessions.iloc[measured(run.sessions)]
+    sessions = run.sessions.iloc[measured(run.sessions)]
+    target, session = place_of(frame["target"], targets), frame["session_id"].cat.codes.to_numpy()
+    step = of_rows(step_of_row, rows)
     return Turns(
         frame=frame,
         rows=rows,
         targets=targets,
         steps=steps,
-        target=place_of(frame["target"], targets)[rows],
-        step=step_of_row[rows],
+        target=of_rows(target, rows),
+        step=step,
         step_of_row=step_of_row,
-        session=frame["session_id"].cat.codes.to_numpy()[rows].astype(np.int32),
-        kind=kind[rows],
+        session=of_rows(session, rows).astype(np.int32, copy=False),
+        kind=of_rows(kind, rows),
         origins=tuple(list(ORIGINS)[int(one)] for one in origins),
         origin=np.searchsorted(origins, origin),
-        lost=lost_by_step(begun, step_of_row[rows], sessions, place_of(sessions["target"], targets), targets, steps),
+        lost=lost_by_step(frame, rows, step, sessions, place_of(sessions["target"], targets), targets, steps),
     )
+
+
+def of_rows(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
+    """Those of some rows, ascending; the same array where they are all rows: copies of a million are not small."""
+    return values if values.size == rows.size else values[rows]
 
 
 def place_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
@@ -166,7 +190,7 @@ def place_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
 
 def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
     """Labels of a categorical and each row's code; the last label is for rows without one, where there are such."""
-    codes = column.cat.codes.to_numpy().astype(np.int64)
+    codes = column.cat.codes.to_numpy().astype(np.int32)
     labels = [str(name) for name in column.cat.categories]
     if (codes < 0).any():
         codes = np.where(codes < 0, len(labels), codes)

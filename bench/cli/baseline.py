@@ -31,11 +31,11 @@ def save(
     from bench.errors import UsageError
     from bench.run.folder import read_document
     from reports.gate import baselines
-    from reports.runs import load
+    from reports.runs import load_for_report
     from reports.sides.side import targets_of
 
     close_if_left(run, read_document(run))
-    found = [baselines.baseline_of(side) for side in targets_of(load(run, everything=False))]
+    found = [baselines.baseline_of(side) for side in targets_of(load_for_report(run))]
     if not found:
         raise UsageError(f"{run} is no baseline: it has no turns")
     for one in found:

@@ -65,7 +65,7 @@ def _summarised(run: Path) -> Summary:
     from reports.summary.summary import summarise
 
     close_if_left(run, read_document(run))
-    return summarise(runs.load(run, everything=False))
+    return summarise(runs.load_for_report(run))
 
 
 def closing(summary: Summary, html: Path) -> list[str]:

@@ -17,9 +17,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import accumulate, groupby, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -244,25 +245,45 @@ def _with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBat
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def read_table(folder: Path, table: TableName, columns: list[str] | None = None) -> pa.Table:
-    """Read all rows of a table, from Parquet after a clean end and from the spool before one."""
+def read_table(
+    folder: Path, table: TableName, columns: list[str] | None = None, *, dictionaries: Collection[str] = ()
+) -> pa.Table:
+    """Read all rows of a table, from Parquet after a clean end and from the spool before one.
+
+    `dictionaries`: columns of texts that are left encoded as dictionaries where Parquet has them so.
+    """
     path = folder / f"{table}.parquet"
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
     if path.exists():
-        return _with_all_columns(path, schema)
+        return _with_all_columns(path, schema, dictionaries)
     batches = (batch.select(schema.names) for batch in spooled_batches(folder, table))
     return pa.concat_tables([schema.empty_table(), *_copied(batches)])
 
 
-def _with_all_columns(path: Path, schema: pa.Schema) -> pa.Table:
+def _with_all_columns(path: Path, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
     """Add the columns that an older version of this tool did not write; they are null."""
-    with pq.ParquetFile(path) as file:  # read_table opens it three times
-        there = set(file.schema_arrow.names)
-        table = file.read([name for name in schema.names if name in there])
+    metadata = pq.read_metadata(path)
+    there = [name for name in schema.names if name in set(metadata.schema.names)]
+    encoded = [name for name in there if name in dictionaries]
+    with pq.ParquetFile(path, metadata=metadata, read_dictionary=encoded) as file:  # read_table opens it three times
+        table = file.read(there)
     for place, field in enumerate(schema):
         if field.name not in there:
             table = table.add_column(place, field, pa.nulls(len(table), field.type))
     return table
+
+
+def read_values(folder: Path, table: TableName, column: str, places: Sequence[int]) -> list[Any]:
+    """Read a column in a few rows of a run that ended, by their places: from the row groups that they stand in."""
+    with pq.ParquetFile(folder / f"{table}.parquet") as file:
+        if column not in file.schema_arrow.names:
+            return [None] * len(places)
+        ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
+        values: dict[int, Any] = {}
+        for group, mine in groupby(sorted(places), lambda place: bisect_right(ends, place)):
+            rows = file.read_row_group(group, [column]).column(column)
+            values |= {place: rows[place - ends[group]].as_py() for place in mine}
+    return [values[place] for place in places]
 
 
 def _copied(batches: Iterator[pa.RecordBatch], batches_at_once: int = 256) -> Iterator[pa.Table]:

@@ -9,7 +9,7 @@ from bench.errors import UsageError
 from reports.compare.comparison import matched_to_the_first, measurements, notices_of_comparison, resampling
 from reports.gate.against import OtherRun, SameRun
 from reports.gate.relative import BaselineAnswer, BaselineAnswers, asked_of, doubted
-from reports.runs import Run, load
+from reports.runs import Run, load_for_report
 from reports.sides.fairness import causes_of, checks_of, one_run, refuse_other_definitions
 from reports.sides.named import refuse_unknown
 from reports.sides.side import Side, among, targets_of
@@ -33,7 +33,7 @@ def against_run(
     level: float = LEVEL,
 ) -> BaselineAnswers:
     """Each target against the one of the same label in another run, or against its only one."""
-    other = load(base.folder, everything=False)
+    other = load_for_report(base.folder)
     others = targets_of(other)
     partners: dict[str, list[Side]] = {}
     for side in targets:

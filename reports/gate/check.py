@@ -15,7 +15,7 @@ from reports.gate.items import Checked, Item, OnInconclusive
 from reports.gate.relative import BaselineAnswers, items_of
 from reports.labels import labels_of
 from reports.numbers import listed, percent
-from reports.runs import Run, load
+from reports.runs import Run, load_for_report
 from reports.sides.clusters import ABSENT
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.side import Side, targets_of
@@ -54,7 +54,7 @@ def checked(
 
     Raises UsageError where nothing is asked, a relative threshold has no baseline, or a target is unknown.
     """
-    run = load(folder, everything=False)
+    run = load_for_report(folder)
     sides = targets_of(run)
     _refuse_unknown_targets(thresholds, sides)
     _refuse_unknown_steps(thresholds, run, sides)

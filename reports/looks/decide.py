@@ -46,7 +46,7 @@ def look_at(folder: Path) -> Decision:
 
     Raises UsageError where the folder is no run, was started without a plan, or cannot be written to.
     """
-    decision = decision_of(runs.load(folder, everything=False), str(folder))
+    decision = decision_of(runs.load_for_report(folder), str(folder))
     write(decision, folder)
     return decision
 

@@ -27,12 +27,11 @@ from reports.numbers import NONE, listed, plural, three
 from reports.page import bars, charts, frames
 from reports.page.pieces import cells_of, figure, grown, note
 from reports.page.svg import COLOURS
-from reports.summary.summary import CallerWait, Summary
+from reports.summary.summary import DRAWN, CallerWait, Summary
 from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import words
 from reports.wording.words import answer_cell, estimate_cell
 
-TABS = ("ttfa", "ttft", "voice_to_voice", "response_total", "transcript_total")
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
 FEWEST = 5
 """Good turns from which on a percentile curve says more than the table of the slowest turns."""
@@ -101,7 +100,7 @@ def spread(summary: Summary) -> Section | None:
 
 def _panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
     """(key, title, figure) of each measure; origins have panes apart."""
-    chosen = [name for name in TABS if name in summary.samples]
+    chosen = [name for name in DRAWN if name in summary.samples]
     for name in sorted(chosen, key=lambda name: (name != summary.main, name not in summary.mains.values())):
         pools = list(summary.samples[name].pools())
         origins = list(dict.fromkeys(pool.origin for pool in pools))
@@ -120,7 +119,7 @@ def _counted(measure: str, origin: str) -> str:
 
 def counted(summary: Summary) -> str:
     """What the measures of the panes count from, where it is one instant; else each pane says it itself."""
-    names = [name for name in TABS if name in summary.samples and CATALOGUE[name].begin == "origin"]
+    names = [name for name in DRAWN if name in summary.samples and CATALOGUE[name].begin == "origin"]
     if len(summary.turns.origins) > 1 or not names:
         return ""
     verb = "counts" if len(names) == 1 else "count"

@@ -14,13 +14,16 @@ import numpy.typing as npt
 from bench.units import NS_PER_S
 from reports.bins import time_step
 from reports.page.svg import log_range
+from reports.statistics.counting import order_of_codes
 from reports.statistics.quantiles import Floats, quantile
 from reports.summary.stretch import Stretch, courses, slowest
 from reports.summary.summary import Summary
-from reports.turns import FAILED, GOOD, Flags, Pool, column_of, place_of
+from reports.turns import FAILED, GOOD, Flags, Pool, place_of
 
 CELLS, ROWS = 69, 26
 """Cells of the heat map along the run’s time and along the logarithm of the latency."""
+AT_ONCE = 100_000
+"""So many turns are put into cells at once: numpy takes some ten numbers for each."""
 DOTS = 600
 """Up to so many turns of a target are drawn one by one: shades of a few turns show nothing."""
 
@@ -114,9 +117,8 @@ def bin_length(length_s: float, turns: int) -> float:
 
 def _drawn(summary: Summary, pool: Pool) -> Floats:
     """For each row of all turns, warm-up too: its wait, +inf where it failed, NaN where it is not drawn here."""
-    frame, measure = summary.turns.frame, summary.mains[pool.origin]
-    values = frame[column_of(measure)].to_numpy(dtype=np.float64)
-    kind = frame["outcome_class"].cat.codes.to_numpy()
+    turns, measure = summary.turns, summary.mains[pool.origin]
+    values, kind = turns.value_of_rows(measure), turns.frame["outcome_class"].cat.codes.to_numpy()
     mine = _rows_of(summary, pool)
     expected = mine & _expected(summary, measure, pool)
     return np.where(expected & (kind == FAILED), np.inf, np.where(mine & (kind == GOOD), values, np.nan))
@@ -154,8 +156,10 @@ def _panel(
     few = at_s.size <= DOTS
     cells = np.zeros((CELLS, ROWS), dtype=np.int64)
     if not few:
-        inside = np.maximum(values[good], ends[0])
-        cells = np.histogram2d(at_s[good], np.log(inside), edges)[0].astype(np.int64)
+        begun_s, waits = at_s[good], np.maximum(values[good], ends[0])
+        for first in range(0, begun_s.size, AT_ONCE):
+            part = slice(first, first + AT_ONCE)
+            cells += np.histogram2d(begun_s[part], np.log(waits[part]), edges)[0].astype(np.int64)
     return Panel(
         pool.label,
         pool.target,
@@ -170,11 +174,11 @@ def _panel(
 
 def _bins(at_s: Floats, values: Floats, bin_s: float) -> Iterable[Bin]:
     place = np.maximum(at_s // bin_s, 0).astype(np.int64)
-    order = np.lexsort((values, place))
+    order = order_of_codes(place)
     place, values = place[order], values[order]
     starts = np.flatnonzero(np.r_[True, np.diff(place) > 0])
     for begin, end in zip(starts, [*starts[1:], place.size], strict=True):
-        part = values[begin:end]
+        part = np.sort(values[begin:end])
         failed = int(np.isinf(part).sum())
         p50 = quantile(part, 0.5) if part.size >= 4 else np.nan
         p95 = quantile(part, 0.95) if part.size * 0.05 >= 4 else np.nan

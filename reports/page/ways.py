@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.page.svg import log_range
+from reports.statistics.counting import order_of_codes, order_of_values
 from reports.statistics.quantiles import Floats, quantile
 from reports.summary.summary import Summary
 from reports.turns import GOOD, Pool
@@ -77,7 +78,8 @@ def _sessions(summary: Summary, pool: Pool) -> tuple[Floats, Floats]:
     turns = summary.turns
     rtt, rest = turns.value("network_rtt"), turns.value("ttfa_less_rtt")
     here = np.flatnonzero(turns.of(pool) & (turns.kind == GOOD) & ~np.isnan(rtt) & (rest > 0))
-    here = here[np.lexsort((rest[here], turns.session[here]))]
+    here = here[order_of_values(rest[here])]
+    here = here[order_of_codes(turns.session[here])]
     starts = np.flatnonzero(np.r_[True, np.diff(turns.session[here]) != 0]) if here.size else here
     if not here.size:
         return np.zeros(0), np.zeros(0)

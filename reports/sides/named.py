@@ -61,7 +61,7 @@ def parted(one: str | Path) -> tuple[Path, str | None]:
 
 
 def _read(folder: Path, read: dict[Path, Run]) -> Run:
-    return read.get(folder.resolve()) or runs.load(folder, everything=False)
+    return read.get(folder.resolve()) or runs.load_for_report(folder)
 
 
 def refuse_unknown(run: Run, target: str) -> None:

@@ -192,7 +192,7 @@ def sample_of(side: Side, question: Question) -> Sample:
     measure = CATALOGUE[question.measure]
     if measure.scope == "session":
         return _of_sessions(side, question.measure)
-    if side.target == ABSENT or column_of(question.measure) not in side.turns.frame.columns:
+    if side.target == ABSENT or measure.scope != "turn":
         return NOTHING
     drawn = _sampled(side, question.measure).of(side.target, side.steps(question))
     clusters = side.clusters.of_code[drawn.sessions]
@@ -255,9 +255,8 @@ def _lost(side: Side, steps: Flags) -> Integers:
     turns, rows, size = side.turns, side.session_rows, side.clusters.count
     if not len(rows) or not steps.size:
         return np.bincount(side.clusters.of_row, lost_of(rows), minlength=size).astype(np.int64)
-    begun = turns.frame[["script", "turn"]].iloc[turns.rows]
     clusters = [str(number) for number in range(size)]
-    table = lost_by_step(begun, turns.step, rows, side.clusters.of_row, clusters, turns.steps)
+    table = lost_by_step(turns.frame, turns.rows, turns.step, rows, side.clusters.of_row, clusters, turns.steps)
     lost: Integers = table[:, steps].sum(axis=1)
     return lost
 

@@ -13,7 +13,7 @@ from reports.runs import Run
 from reports.sides.side import Side
 from reports.statistics.components import Price
 from reports.statistics.quantiles import Floats, Integers
-from reports.summary.bills import bills_of
+from reports.summary.bills import KINDS, bills_of
 from reports.summary.money import money_of
 
 UNKNOWN = Price(math.nan, math.nan)
@@ -29,7 +29,7 @@ def usd_per_session(run: Run, sides: Sequence[Side]) -> float:
 def time_price(side: Side) -> Price:
     """Seconds from a session's start to its first turn, and from turn to turn, the mean of good sessions."""
     sessions = side.session_rows
-    turns = side.turns.frame.iloc[side.turns.rows[side.here]]
+    turns = side.turns.frame[["session_id", "start_utc_ns"]].iloc[side.turns.rows[side.here]]
     first_ns = turns.groupby(turns["session_id"].astype(object))["start_utc_ns"].min()
     opened = first_ns.reindex(sessions["session_id"].astype(object)).to_numpy(dtype=np.float64)
     opened -= sessions["start_utc_ns"].to_numpy(dtype=np.float64)
@@ -52,10 +52,10 @@ def usd_price(side: Side) -> Price:
     if prices is None:
         return UNKNOWN
     bills = bills_of(run, targets)
-    usd: Floats = cost_usd(prices, {kind: np.nan_to_num(values) for kind, values in bills.tokens.items()})
+    usd: Floats = cost_usd(prices, {kind: np.nan_to_num(bills.tokens(kind)) for kind in KINDS})
     mine: Integers = bills.told & (bills.target == _place(side))
     told = mine & ~bills.stray
-    number = np.r_[run.turns["turn"].to_numpy(dtype=np.float64), np.zeros(len(run.sessions))][told]
+    number = np.r_[run.turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(run.sessions))][told]
     sessions = np.unique(bills.session[told]).size
     if np.unique(number).size < 2:
         return UNKNOWN

@@ -81,7 +81,7 @@ def sized(like: str | Path, asked: SizeQuestion) -> Size:
     Raises UsageError where it is no run, has fewer than 20 sessions, or does not have the figure.
     """
     folder = folder_of(like)
-    run = runs.load(folder, everything=False)
+    run = runs.load_for_report(folder)
     sides = _sides(run, str(like)[len(str(folder)) + 1 :])
     base, many = sides[0], sides[0].sessions
     if many < LEAST_SESSIONS:

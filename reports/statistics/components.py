@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports.statistics.counting import packed
 from reports.statistics.quantiles import Floats, Integers, Sample, estimates, quantile
 
 DEFF_OF = (0.5, 0.95)
@@ -50,9 +51,8 @@ class Spread:
 
 def components(values: Floats, clusters: Integers) -> Components:
     """Of values, with the code of the session beside each."""
-    _, code = np.unique(clusters, return_inverse=True)
-    many = np.bincount(code) if values.size else np.zeros(0, dtype=np.int64)
-    groups, n = many.size, values.size
+    code, groups = packed(clusters)
+    many, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
         return Components(math.nan, math.nan)
     mean = np.bincount(code, values) / many

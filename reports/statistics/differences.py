@@ -24,6 +24,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics.counting import distinct
 from reports.statistics.quantiles import Floats, Sample, quantile
 from reports.statistics.resample import DRAWS, paired_draws, quantile_draws, variance
 
@@ -123,7 +124,7 @@ def quantile_differences(
         first = quantile_draws(base, ps, clusters=base_clusters, draws=draws, rng=rng)
         drawn = first, quantile_draws(cand, ps, clusters=cand_clusters, draws=draws, rng=rng)
     noise = rng.normal(0, math.sqrt(2) * run_sd, draws) if run_sd else np.zeros(draws)
-    held = np.unique(base.sessions), np.unique(cand.sessions)
+    held = distinct(base.sessions), distinct(cand.sessions)
     sizes = (np.union1d(*held).size,) if paired else (held[0].size, held[1].size)
     return [
         _difference(

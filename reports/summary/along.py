@@ -15,6 +15,7 @@ import pandas as pd
 from bench.units import NS_PER_S
 from reports.numbers import NBSP, three
 from reports.samples import Sampled
+from reports.statistics.counting import order_of_codes
 from reports.statistics.quantiles import Estimate, Floats, Integers, Sample, estimates
 from reports.turns import Pool, Turns
 
@@ -146,16 +147,15 @@ def _along(turns: Turns, measured: Sampled, origin: str, empty: Along, place: In
 
 def _stops(one: Sampled, pool: Pool, place: Integers) -> Iterable[Stop]:
     """The pool's values are ascending, and stay so within each place."""
-    wanted = np.zeros_like(one.applies)
-    wanted[pool.target] = pool.steps
-    here = np.flatnonzero(wanted.ravel()[one.group])
-    here = here[np.argsort(place[one.index[here]], kind="stable")]
-    at = place[one.index[here]]
+    ascending, index = one.part(pool.target, pool.steps)
+    order = order_of_codes(place[index] + 1)  # −1 is the place of turns of other origins
+    at = place[index][order]
     for begin, end in _runs(at):
         if at[begin] >= 0:
-            values = one.values[here[begin:end]]
+            here = order[begin:end]
+            values = ascending[here]
             failed = int(np.isinf(values).sum())
-            told = estimates(Sample(values, one.turns.session[one.index[here[begin:end]]], failed), (0.5, 0.95))
+            told = estimates(Sample(values, one.turns.session[index[here]], failed), (0.5, 0.95))
             yield Stop(int(at[begin]), values.size, failed, *told)
 
 

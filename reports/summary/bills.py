@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ class Bills:
     `target` and `model` are places, `session` places among `ids`; `told`: whether the service told any tokens.
     """
 
-    tokens: Mapping[str, Floats]
+    run: Run
     told: Flags
     stray: Flags
     target: Integers
@@ -32,19 +32,24 @@ class Bills:
     models: list[str]
     ids: pd.Index[str]
 
+    def tokens(self, kind: str) -> Floats:
+        """The tokens of one of KINDS, NaN where no usage was told."""
+        return _tokens(self.run, kind)
+
 
 def bills_of(run: Run, targets: Sequence[str]) -> Bills:
     """The bills of a run; its targets have the places of these labels."""
     turns, sessions = run.turns, run.sessions
-    of_turns, of_sessions = _tokens(turns), _tokens(sessions)
-    tokens = {kind: np.r_[of_turns.pop(kind), of_sessions[kind]] for kind in KINDS}
     own = pd.Index(sessions["session_id"].astype(object))
     ids = turns["session_id"].cat.categories.union(own, sort=False)
     session = np.r_[turns["session_id"].cat.codes.to_numpy(), ids.get_indexer(own)].astype(np.int32)
     models, of_session = _models(run, ids)
+    told = np.zeros(session.size, dtype=bool)
+    for kind in KINDS:
+        told |= ~np.isnan(_tokens(run, kind))
     return Bills(
-        tokens=tokens,
-        told=np.any([~np.isnan(values) for values in tokens.values()], axis=0),
+        run=run,
+        told=told,
         stray=np.arange(session.size) >= len(turns),
         target=np.r_[place_of(turns["target"], tuple(targets)), place_of(sessions["target"], tuple(targets))],
         model=of_session[session],
@@ -54,16 +59,25 @@ def bills_of(run: Run, targets: Sequence[str]) -> Bills:
     )
 
 
-def _tokens(frame: pd.DataFrame) -> dict[str, Floats]:
-    """Columns by kind, NaN where no usage was told. Where cached tokens have no kind, text is cached before audio."""
-    columns = {kind: frame[f"tokens_{kind}"].to_numpy(dtype=np.float64) for kind in KINDS}
-    cached = frame["tokens_cached_in"].to_numpy(dtype=np.float64)
-    kindless = ~np.isnan(cached) & np.isnan(columns["cached_text_in"]) & np.isnan(columns["cached_audio_in"])
+def _tokens(run: Run, kind: str) -> Floats:
+    of_kind = _of_cached if kind.startswith("cached_") else _column
+    return np.concatenate([of_kind(run.turns, kind), of_kind(run.sessions, kind)])
+
+
+def _of_cached(frame: pd.DataFrame, kind: str) -> Floats:
+    """Cached tokens of one kind. Where they have no kind, text is cached before audio."""
+    values, cached = _column(frame, kind), _column(frame, "cached_in")
+    other = _column(frame, "cached_audio_in" if kind == "cached_text_in" else "cached_text_in")
+    kindless = ~np.isnan(cached) & np.isnan(values) & np.isnan(other)
     if kindless.any():
-        text = np.minimum(cached, np.nan_to_num(columns["text_in"]))
-        columns["cached_text_in"] = np.where(kindless, text, columns["cached_text_in"])
-        columns["cached_audio_in"] = np.where(kindless, cached - text, columns["cached_audio_in"])
-    return columns
+        text = np.minimum(cached, np.nan_to_num(_column(frame, "text_in")))
+        values = np.where(kindless, text if kind == "cached_text_in" else cached - text, values)
+    return values
+
+
+def _column(frame: pd.DataFrame, kind: str) -> Floats:
+    values: Floats = frame[f"tokens_{kind}"].to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
 
 
 def _models(run: Run, ids: pd.Index[str]) -> tuple[list[str], Integers]:

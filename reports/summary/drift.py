@@ -15,8 +15,9 @@ import numpy as np
 
 from reports.numbers import NBSP, change, listed
 from reports.samples import Sampled
+from reports.statistics.counting import distinct, packed
 from reports.statistics.differences import Margin, quantile_differences
-from reports.statistics.quantiles import Integers, Sample
+from reports.statistics.quantiles import Sample
 from reports.statistics.resample import seed_of
 from reports.turns import Flags, Pool, Turns
 
@@ -93,13 +94,11 @@ def drifts(run_id: str, turns: Turns, samples: Mapping[str, Sampled], mains: Map
 
 
 def _drift(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> Drift | None:
-    wanted = np.zeros_like(one.applies)
-    wanted[pool.target] = pool.steps
-    here = np.flatnonzero(wanted.ravel()[one.group])
-    codes, sessions = _packed(one.turns.session[one.index[here]])
-    second = late[one.index[here]]
-    first, last = (Sample(one.values[here[half]], codes[half]) for half in (~second, second))
-    if min(np.unique(half.sessions).size for half in (first, last)) < FLOOR:
+    values, index = one.part(pool.target, pool.steps)
+    codes, sessions = packed(one.turns.session[index])
+    second = late[index]
+    first, last = (Sample(values[half], codes[half]) for half in (~second, second))
+    if min(distinct(half.sessions).size for half in (first, last)) < FLOOR:
         return None
     draws = max(DRAWS_LEAST, min(DRAWS, WEIGHTS // sessions))
     (found,) = quantile_differences(
@@ -109,10 +108,3 @@ def _drift(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> D
     if not math.isfinite(found.d):
         return None
     return Drift(one.measure.name, pool.label, math.exp(found.d), math.exp(found.low), math.exp(found.high))
-
-
-def _packed(codes: Integers) -> tuple[Integers, int]:
-    """Codes from 0 on without gaps, and how many there are."""
-    there = np.bincount(codes) > 0 if codes.size else np.zeros(0, dtype=bool)
-    place = np.cumsum(there) - 1
-    return place[codes] if codes.size else codes, int(there.sum())

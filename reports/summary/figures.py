@@ -72,9 +72,8 @@ def turn_figures(one: Sampled) -> Iterable[Figures]:
     for pool in one.pools():
         label, name = one.turns.targets[pool.target], one.measure.name
         yield figures(one.of(pool.target, pool.steps), name, label, pool=pool)
-        for step in np.flatnonzero(one.applies[pool.target] & pool.steps):
-            of_step = one.of(pool.target, one.only(int(step)))
-            yield figures(of_step, name, label, one.turns.steps[int(step)], pool)
+        for step, of_step in one.by_step(pool.target, pool.steps):
+            yield figures(of_step, name, label, one.turns.steps[step], pool)
 
 
 def session_figures(sessions: pd.DataFrame, targets: Sequence[str], name: str) -> Iterable[Figures]:

@@ -15,9 +15,10 @@ import pandas as pd
 
 from bench.money import Prices, Terms, cost_usd, tariff_of
 from reports.runs import Run
+from reports.statistics.counting import distinct
 from reports.statistics.quantiles import Floats, Integers
-from reports.summary.bills import bills_of
-from reports.turns import Flags
+from reports.summary.bills import KINDS, bills_of
+from reports.turns import Flags, values_of
 
 INPUT, CACHED, OUTPUT = ("text_in", "audio_in"), ("cached_text_in", "cached_audio_in"), ("text_out", "audio_out")
 UNNAMED = "a model that was not named"
@@ -168,7 +169,7 @@ def _per(usd: float, number: float) -> float:
 
 def money_of(run: Run, targets: Sequence[str]) -> Money:
     """Tokens and cost of the run."""
-    document, frame = run.document, run.turns
+    document = run.document
     prices = document.get("prices") or {}
     estimate = document.get("estimate_usd")
     return Money(
@@ -179,7 +180,7 @@ def money_of(run: Run, targets: Sequence[str]) -> Money:
         estimate_usd=(float(estimate[0]), float(estimate[1]))
         if isinstance(estimate, list) and len(estimate) == 2
         else None,
-        transcribed=bool(len(frame)) and bool(frame["input_transcript_ms"].notna().any()),
+        transcribed=not np.isnan(values_of(run.turns, "input_transcript")).all(),
     )
 
 
@@ -194,7 +195,11 @@ def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
     size, group = len(targets) * len(models), bills.target * len(models) + bills.model
     stray = told & bills.stray
     turns, strays = (np.bincount(group[rows], minlength=size) for rows in (told & ~bills.stray, stray))
-    sums, of_stray = ({k: _summed(v, group, rows, size) for k, v in bills.tokens.items()} for rows in (told, stray))
+    sums: dict[str, Floats] = {}
+    of_stray: dict[str, Floats] = {}
+    for kind in KINDS:
+        tokens = bills.tokens(kind)
+        sums[kind], of_stray[kind] = (_summed(tokens, group, rows, size) for rows in (told, stray))
     entries = {str(e.get("label")): e for e in run.document.get("targets") or [] if isinstance(e, dict)}
     table = _table(run)
     for place, label in enumerate(targets):
@@ -218,7 +223,7 @@ def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
             for one, g in paid
         )
         known = [g for one, g in paid if one.prices]
-        sessions = np.unique(bills.session[told & np.isin(group, known)])
+        sessions = distinct(bills.session[told & np.isin(group, known)])
         silent = int(((bills.target == place) & ~told & ~bills.stray).sum())
         yield Cost(label, charges, silent, sessions.size, _minutes(run, bills.ids[sessions]))
 

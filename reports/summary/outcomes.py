@@ -214,9 +214,8 @@ def _endings(names: list[str], codes: Integers, target: Integers, size: int) -> 
 
 def _ids(turns: Turns, session_ids: pd.Series[str]) -> Integers:
     """Codes, as in `turns.session`, of these sessions."""
-    place = {str(name): code for code, name in enumerate(turns.frame["session_id"].cat.categories)}
-    codes = [place.get(str(name), -1) for name in session_ids]
-    return np.array([code for code in codes if code >= 0], dtype=np.int64)
+    codes: Integers = turns.frame["session_id"].cat.categories.get_indexer(pd.Index(session_ids))
+    return codes[codes >= 0]
 
 
 def _with_failure(turns: Turns, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:

@@ -9,17 +9,14 @@ import numpy as np
 import pandas as pd
 
 from bench.plain import printable
+from bench.run.measured import origin_ns
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.runs import Run, response_ids, row_of
 from reports.samples import Sampled
 from reports.statistics.quantiles import Integers
+from reports.turns import values_of
 
 MOST = 8
-OF_TURN = [
-    *("session_id", "turn", "start_utc_ns", "ttfa_ms", "voice_to_voice_ms", "response_created_at_ns", "origin_at_ns"),
-    *("network_rtt_ms", "retransmits"),
-]
-"""Columns that are told of a slow turn."""
 
 
 @dataclass(frozen=True)
@@ -55,38 +52,39 @@ def slowest(
 ) -> tuple[Slow, ...]:
     """The slowest good turns that count from this origin, by a measure; `without`: of those that lack this one."""
     turns = one.turns
-    mine = np.isin(turns.step, np.flatnonzero(turns.origin == turns.origins.index(origin)))
+    mine = (turns.origin == turns.origins.index(origin))[turns.step]
     if without:
         mine &= np.isnan(turns.value(without))
-    places = one.index[np.isfinite(one.values) & mine[one.index]][::-1][:most]
-    sessions = {str(row["session_id"]): row for _, row in _sessions(run, turns.rows[places]).iterrows()}
-    return tuple(_slow(run, one, origin, began_utc_ns, places, sessions))
+    chosen = np.flatnonzero(np.isfinite(one.values) & mine[one.index])[::-1][:most]
+    return tuple(_slow(run, one, origin, began_utc_ns, chosen))
 
 
-def _slow(
-    run: Run, one: Sampled, origin: str, began_utc_ns: int, places: Integers, sessions: dict[str, pd.Series[str]]
-) -> Iterable[Slow]:
-    turns = one.turns
-    frame, rows = turns.frame[OF_TURN], [int(row) for row in turns.rows[places]]
-    responses, values = response_ids(run, rows) if rows else [], turns.value(one.measure.name)
-    for place, row, response in zip(places, rows, responses, strict=True):
-        turn, colour = row_of(frame, row), int(turns.target[place])
+def _slow(run: Run, one: Sampled, origin: str, began_utc_ns: int, chosen: Integers) -> Iterable[Slow]:
+    """`chosen`: the places of these turns among the values."""
+    turns, places = one.turns, one.index[chosen]
+    rows = turns.frame.iloc[turns.rows[places]]
+    sessions = {str(row["session_id"]): row for _, row in _sessions(run, rows).iterrows()}
+    responses = response_ids(run, turns.rows[places].tolist()) if places.size else []
+    measures = {name: values_of(rows, name) for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")}
+    created = rows["response_created_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) - origin_ns(rows)
+    for row, (place, response) in enumerate(zip(places, responses, strict=True)):
+        turn, colour = row_of(rows, row), int(turns.target[place])
         session = str(turn["session_id"])
         known = sessions.get(session, pd.Series(dtype=str))
         yield Slow(
             measure=one.measure.name,
             origin=origin,
-            value=float(values[place]),
+            value=float(one.values[chosen[row]]),
             target=turns.targets[colour],
             colour=colour,
             step=turns.steps[int(turns.step[place])],
             turn=int(np.nan_to_num(turn["turn"])),
             at_s=(int(turn["start_utc_ns"]) - began_utc_ns) / NS_PER_S,
-            ttfa=float(turn["ttfa_ms"]),
-            voice_to_voice=float(turn["voice_to_voice_ms"]),
-            created=float(turn["response_created_at_ns"] - turn["origin_at_ns"]) / NS_PER_MS,
-            network_rtt=float(turn["network_rtt_ms"]),
-            retransmits=float(turn["retransmits"]),
+            ttfa=float(measures["ttfa"][row]),
+            voice_to_voice=float(measures["voice_to_voice"][row]),
+            created=float(created[row]) / NS_PER_MS,
+            network_rtt=float(measures["network_rtt"][row]),
+            retransmits=float(measures["retransmits"][row]),
             session=session,
             service_session=_text(known, "service_session_id"),
             response=response,
@@ -96,9 +94,9 @@ def _slow(
         )
 
 
-def _sessions(run: Run, rows: Integers) -> pd.DataFrame:
+def _sessions(run: Run, turns: pd.DataFrame) -> pd.DataFrame:
     """The rows of the sessions of a few turns."""
-    wanted = {str(name) for name in run.turns["session_id"].iloc[rows]}
+    wanted = {str(name) for name in turns["session_id"]}
     names = ["session_id", "service_session_id", "request_id", "region", "event_log"]
     found = run.sessions.loc[run.sessions["session_id"].isin(wanted).to_numpy(), names]
     return found.assign(event_log=found["event_log"].fillna(False))

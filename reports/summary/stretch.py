@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.units import NS_PER_S
+from reports.statistics.counting import order_of_codes, packed
 from reports.statistics.quantiles import Floats, Integers, Sample, estimates
 from reports.summary.summary import Summary
 
@@ -52,12 +53,9 @@ def courses(summary: Summary) -> list[PoolCourse]:
     at_s = (turns.column("start_utc_ns") - summary.window.began_utc_ns) / NS_PER_S
     for pool, answer in zip(turns.pools, summary.answers, strict=True):
         one, median = summary.samples[summary.mains[pool.origin]], answer.figures.at(0.5).value
-        wanted = np.zeros_like(one.applies)
-        wanted[pool.target] = pool.steps
-        here = np.flatnonzero(wanted.ravel()[one.group])
         if math.isfinite(median):
-            places = one.index[here]
-            found.append(PoolCourse(answer.label, median, one.values[here], turns.session[places], at_s[places]))
+            values, places = one.part(pool.target, pool.steps)
+            found.append(PoolCourse(answer.label, median, values, turns.session[places], at_s[places]))
     return found
 
 
@@ -79,11 +77,10 @@ def slowest(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None:
 def _parts(course: PoolCourse, bin_s: float) -> Iterable[tuple[float, Sample]]:
     """The begin and the turns of each stretch with enough of them."""
     place = np.maximum(course.at_s // bin_s, 0).astype(np.int64)
-    order = np.argsort(place, kind="stable")  # values stay ascending within each stretch
+    order = order_of_codes(place)  # values stay ascending within each stretch
     ascending = place[order]
     starts = np.flatnonzero(np.r_[True, np.diff(ascending) > 0]) if order.size else np.zeros(0, dtype=np.int64)
     for begin, end in zip(starts, [*starts[1:], order.size], strict=True):
         if end - begin >= TURNS:
             mine = order[begin:end]
-            codes = np.unique(course.sessions[mine], return_inverse=True)[1]
-            yield float(ascending[begin] * bin_s), Sample(course.values[mine], codes)
+            yield float(ascending[begin] * bin_s), Sample(course.values[mine], packed(course.sessions[mine])[0])

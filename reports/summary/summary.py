@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
 
 from bench.measures import CATALOGUE
@@ -18,6 +17,7 @@ from reports.labels import called, labels_of
 from reports.runs import TURN_MEASURES, Run
 from reports.samples import Sampled
 from reports.statistics.components import Spread, spread_of
+from reports.statistics.counting import distinct
 from reports.summary.along import Along, alongs
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving, arms_of, differences, interleaving_of, unfair
 from reports.summary.counts import Counts, counts_of
@@ -42,11 +42,13 @@ from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Slow, slowest
 from reports.summary.talks import Talk, talks
 from reports.summary.verdict import RunVerdict, verdict_of
-from reports.turns import CENSORED, FAILED, Pool, Turns, column_of, measured, turns_of
+from reports.turns import CENSORED, FAILED, Pool, Turns, measured, turns_of
 
 HEARD = "voice_to_voice"
 READ = "transcript_first"
 """What callers hear, and what a reader of captions waits for."""
+DRAWN = ("ttfa", "ttft", HEARD, "response_total", "transcript_total")
+"""The measures whose percentiles are drawn."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Summary:
-    """One run. `turns` and `samples` are kept for the figures and are no part of summary.json."""
+    """One run. `turns` and `samples`, those of DRAWN and READ, are kept for figures and are no part of summary.json."""
 
     run: Run
     turns: Turns
@@ -201,7 +203,7 @@ def summarise(run: Run) -> Summary:
     """Everything that is said of a run."""
     turns = turns_of(run)
     mains = main_measures(run, turns)
-    samples = dict(_samples(run, turns, mains))
+    samples, measures = _samples(turns, mains)
     window, sessions = window_of(run, turns), _measured_sessions(run)
     answers = tuple(_answer(turns, sessions, samples[mains[pool.origin]], pool) for pool in turns.pools)
     heard, read = (tuple(_beside(turns, sessions, samples, measure)) for measure in (HEARD, READ))
@@ -215,7 +217,7 @@ def summarise(run: Run) -> Summary:
         answers=tuple(_marked(run, answers)),
         heard=tuple(_marked(run, heard)),
         read=tuple(_marked(run, read)),
-        measures=tuple(with_marks(run, (row for one in samples.values() for row in turn_figures(one)))),
+        measures=tuple(with_marks(run, measures)),
         connecting=tuple(with_marks(run, _session_figures(turns.targets, sessions))),
         events=tuple(events(run, turns.targets)),
         harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
@@ -240,16 +242,20 @@ def _marked(run: Run, answers: Iterable[CallerWait]) -> Iterable[CallerWait]:
     yield from (replace(a, figures=figures) for a in answers for figures in with_marks(run, [a.figures]))
 
 
-def _samples(run: Run, turns: Turns, mains: dict[str, str]) -> Iterable[tuple[str, Sampled]]:
-    """The measures that apply to any turn, and the main ones."""
-    for name in _of_turns(run):
-        one = sample_of(turns, name, mains)
-        if one.applies.any() or name in mains.values():
-            yield name, one
+def _samples(turns: Turns, mains: dict[str, str]) -> tuple[dict[str, Sampled], list[Figures]]:
+    """The figures of the measures that apply to any turn, and of the main ones; samples of those that are asked again.
 
-
-def _of_turns(run: Run) -> list[str]:
-    return [measure.name for measure in TURN_MEASURES if column_of(measure.name) in run.turns.columns]
+    Of a million turns a sample takes 12 MB: no other outlives its figures.
+    """
+    samples: dict[str, Sampled] = {}
+    told: list[Figures] = []
+    for measure in TURN_MEASURES:
+        one = sample_of(turns, measure.name, mains)
+        if one.applies.any() or measure.name in mains.values():
+            told += turn_figures(one)
+            if measure.name in (*DRAWN, READ):
+                samples[measure.name] = one
+    return samples, told
 
 
 def _measured_sessions(run: Run) -> pd.DataFrame:
@@ -282,7 +288,7 @@ def _latest(run: Run, began: int) -> int:
 def _answer(turns: Turns, sessions: pd.DataFrame, one: Sampled, pool: Pool) -> CallerWait:
     """Of the pool's turns, all of them: where some failed before they could have the measure, they count as well."""
     mine, label = turns.of(pool), turns.targets[pool.target]
-    played = np.unique(turns.session[mine]).size
+    played = distinct(turns.session[mine]).size
     alone = sum(other.target == pool.target for other in turns.pools) == 1
     opened = int((sessions["target"] == label).sum()) if len(sessions) and alone else 0
     ended = int((mine & (turns.kind != CENSORED)).sum())

@@ -15,7 +15,7 @@ from reports.runs import Run, row_of
 from reports.samples import Sampled
 from reports.statistics.quantiles import rank
 from reports.summary.played import stretches
-from reports.turns import Turns
+from reports.turns import Turns, values_of
 
 BYTES_PER_S = {"pcm16": 48_000, "g711_ulaw": 8_000, "g711_alaw": 8_000}
 """Of decoded audio, by the script's format of output."""
@@ -80,7 +80,7 @@ def _talks(run: Run, turns: Turns, chosen: dict[str, int]) -> Iterable[Talk]:
     logs = set(run.sessions.loc[run.sessions["event_log"].eq(True), "session_id"].astype(str))
     for role, place in chosen.items():
         row, colour = int(turns.rows[place]), int(turns.target[place])
-        turn = row_of(turns.frame, row)
+        turn, rows = row_of(turns.frame, row), turns.frame.iloc[[row]]
         session, script = str(turn["session_id"]), settings.get(str(turn["script"]), {})
         talk = Talk(
             role=role,
@@ -93,9 +93,9 @@ def _talks(run: Run, turns: Turns, chosen: dict[str, int]) -> Iterable[Talk]:
             speech_s=_after_speech(turn, "speech_begin") * -1,
             noticed_s=_after_speech(turn, "speech_stopped"),
             first_delta_s=_after_speech(turn, "first_audio"),
-            wait_s=float(turn["voice_to_voice_ms"]) / 1e3,
+            wait_s=float(values_of(rows, "voice_to_voice")[0]) / 1e3,
             end_s=np.nan,
-            stall_s=float(np.nan_to_num(turn["stall_ms"])) / 1e3,
+            stall_s=float(np.nan_to_num(values_of(rows, "stall")[0])) / 1e3,
             stalls=int(np.nan_to_num(turn["stalls"])),
         )
         yield _placed(run, _ended(talk, script, turn), turn, script)

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import reports
 from reports.page.page import html
+from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -30,7 +30,7 @@ def page_of(plan: Plan, **changes: Any) -> str:
 def _summary(plan: Plan, changes: str) -> Summary:
     folder = TemporaryDirectory()
     atexit.register(folder.cleanup)
-    return summarise(reports.load(synthetic.write(Path(folder.name), plan, **json.loads(changes)), everything=False))
+    return summarise(load_for_report(synthetic.write(Path(folder.name), plan, **json.loads(changes))))
 
 
 @lru_cache(64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from bench.run.folder import SCHEMAS
 from bench.run.histograms import Key
 from bench.run.part import FACTS, HISTOGRAMS
 from reports import runs
-from reports.runs import SESSION_MEASURES, TURN_MEASURES, response_ids, turn_frame
+from reports.runs import SESSION_MEASURES, TURN_MEASURES, load_for_report, response_ids, turn_frame
+from reports.summary.summary import summarise
+from reports.text.document import as_json
 from reports.turns import column_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -75,8 +78,38 @@ def test_a_report_reads_a_part_of_the_columns_with_the_same_measures(tmp_path: P
     whole, part = reports.load(tmp_path), reports.load(tmp_path, everything=False)
 
     assert {column_of(measure.name) for measure in TURN_MEASURES} <= set(part.turns.columns)
-    assert "first_transcript_at_ns" in whole.turns.columns.difference(part.turns.columns)
+    assert "wire_bytes_sent" in whole.turns.columns.difference(part.turns.columns)
     pd.testing.assert_frame_equal(part.turns, whole.turns[part.turns.columns])
+
+
+@pytest.mark.parametrize("everything", [True, False])
+@pytest.mark.parametrize("write", [synthetic.write, synthetic.write_killed])
+def test_a_report_is_the_same_of_narrow_columns(tmp_path: Path, write: Callable[..., Path], everything: bool) -> None:
+    folder = write(tmp_path, Plan(sessions=60, targets=("east", "west"), failed=0.1, usage=True, warmup_s=3))
+    wide, narrow = runs.load(folder, everything=everything), load_for_report(folder)
+
+    assert as_json(summarise(narrow)) == as_json(summarise(wide))
+
+
+def test_whole_numbers_of_a_report_take_no_more_bytes_than_they_need(tmp_path: Path) -> None:
+    frame = load_for_report(synthetic.write(tmp_path, Plan(usage=True))).turns
+
+    kinds = [str(frame[name].dtype) for name in ("turn", "first_text_at_ns", "audio_bytes_received", "start_utc_ns")]
+    assert kinds == ["int8[pyarrow]", "int8[pyarrow]", "int32[pyarrow]", "int64[pyarrow]"]
+    assert frame["first_text_at_ns"].isna().all()
+
+
+@pytest.mark.parametrize("end", [2**7, 2**15, 2**31, 2**63])
+def test_a_narrow_column_holds_every_number(tmp_path: Path, end: int) -> None:
+    numbers = [-end, -1, None, 0, end - 1]
+    rows = [{"outcome": "ok", "audio_bytes_received": number} for number in numbers]
+    run_folder.write_document(tmp_path, {"schema": 1, "run_id": "ends", "began_utc_ns": synthetic.BEGAN_NS})
+    for name, schema in SCHEMAS.items():
+        table = pa.Table.from_pylist(rows if name == "turns" else [], schema=schema)
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+
+    column = load_for_report(tmp_path).turns["audio_bytes_received"]
+    assert [None if pd.isna(number) else int(number) for number in column] == numbers
 
 
 @pytest.mark.parametrize("together", [1, 1000])
@@ -158,10 +191,10 @@ def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
 
 def test_a_large_file_is_read_in_parts_to_the_same_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=20, failed=0.1))
-    for everything in (True, False):
-        at_once = runs.load(folder, everything=everything).turns
+    for read in (runs.load, load_for_report):
+        at_once = read(folder).turns
         with monkeypatch.context() as patch:
             patch.setattr(runs, "SMALL_BYTES", 0)
-            in_parts = runs.load(folder, everything=everything).turns
+            in_parts = read(folder).turns
 
-        pd.testing.assert_frame_equal(in_parts, at_once)
+        pd.testing.assert_frame_equal(in_parts, at_once, check_like=True)

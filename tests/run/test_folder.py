@@ -115,6 +115,17 @@ def test_after_a_clean_end_the_parquet_is_read(tmp_path: Path) -> None:
     assert files.read_table(folder, "turns", ["worker"])["worker"].to_pylist() == [9]
 
 
+def test_labels_that_are_left_as_dictionaries_stand_in_the_order_in_which_rows_name_them(tmp_path: Path) -> None:
+    folder = files.create(tmp_path, "x", BEGAN_NS)
+    steps = ["b", "a", None, "b", "c", "a"]
+    table = pa.Table.from_pylist([{"step": step} for step in steps], schema=files.TURNS)
+    pq.write_table(table, folder / "turns.parquet", row_group_size=2)
+
+    column = files.read_table(folder, "turns", ["step", "worker"], dictionaries=["step", "target"])["step"]
+    assert column.to_pylist() == steps
+    assert list(column.to_pandas().cat.categories) == ["b", "a", "c"]
+
+
 @pytest.mark.parametrize("table", ["turns", "sessions"])
 def test_arm_block_and_phase_are_in_the_schema_from_the_first_version(table: files.TableName) -> None:
     assert {"arm", "block", "phase", "run_id", "worker", "simulated"} <= set(files.SCHEMAS[table].names)
