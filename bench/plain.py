@@ -15,6 +15,8 @@ ENDING = 200
 """What is kept of a long line's end: what to do stands there."""
 _COMMAND = re.compile(r":(?=:[A-Za-z])|#(?=#(?:vso)?\[)")
 """What a CI takes for a command: GitHub Actions `::name` at the start of a line, Azure Pipelines `##vso[` anywhere."""
+SUSPECT = r"[^ -~]|::|##"
+"""A text in which this is not found is printable as it stands. For RE2, too, which looks through many at once."""
 _NO_WORD = re.compile("[^A-Za-z0-9_.-]")
 
 

@@ -22,8 +22,7 @@ def lost_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 
 def lost_by_step(
-    turns: pd.DataFrame,
-    begun: Integers,
+    begun: pd.DataFrame,
     step: Integers,
     sessions: pd.DataFrame,
     target: Integers,
@@ -32,14 +31,13 @@ def lost_by_step(
 ) -> npt.NDArray[np.int64]:
     """Lost turns by target (row) and step (column): the step of most turns at their place that were begun.
 
-    `begun`: the rows of the turns that were begun; `step`: the step of each; `target`: that of each session. Where no
-    session got as far, a lost turn is taken for one of the commonest step.
+    `begun` has the place of each turn begun and `step` its step, `target` the target of each session. Where no session
+    got as far, a lost turn is taken for one of the commonest step.
     """
     lost = lost_of(sessions)
     table = np.zeros((len(targets), len(steps)), dtype=np.int64)
     if lost.any() and step.size:
-        places = turns[PLACE].iloc[begun]
-        known = places.assign(script=_text(places["script"]), step=step).value_counts(sort=True).reset_index()
+        known = begun.assign(script=_text(begun["script"]), step=step).value_counts(sort=True).reset_index()
         step_at = known.drop_duplicates(PLACE).set_index(PLACE)["step"]
         found = step_at.reindex(_places(sessions, lost)).fillna(np.bincount(step).argmax()).to_numpy(dtype=np.int64)
         np.add.at(table, (np.repeat(target, lost), found), 1)

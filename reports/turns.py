@@ -156,7 +156,7 @@ def turns_of(run: Run) -> Turns:
     place = _origin_places(codes, len(labels), place_of(frame["origin"], tuple(ORIGINS)), kind, rows)
     steps, origin, step_of_row = _steps(frame, rows, labels, codes, place)
     origins = np.unique(origin) if origin.size else np.zeros(1, dtype=np.int64)
-    sessions = run.sessions.iloc[measured(run.sessions)]
+    begun, sessions = frame[["script", "turn"]].iloc[rows], run.sessions.iloc[measured(run.sessions)]
     target, session = place_of(frame["target"], targets), frame["session_id"].cat.codes.to_numpy()
     step = of_rows(step_of_row, rows)
     return Turns(
@@ -171,7 +171,7 @@ def turns_of(run: Run) -> Turns:
         kind=of_rows(kind, rows),
         origins=tuple(list(ORIGINS)[int(one)] for one in origins),
         origin=np.searchsorted(origins, origin),
-        lost=lost_by_step(frame, rows, step, sessions, place_of(sessions["target"], targets), targets, steps),
+        lost=lost_by_step(begun, step, sessions, place_of(sessions["target"], targets), targets, steps),
     )
 
 

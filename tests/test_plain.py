@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.plain import LONGEST_LINE, one_line, printable, word
+from bench.plain import LONGEST_LINE, SUSPECT, one_line, printable, word
 
 BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
@@ -47,6 +47,11 @@ def test_nothing_printable_begins_a_command_wherever_it_is_wrapped(said: str, wi
     for line in textwrap.wrap(shown, width):
         assert not re.match(r"\s*::[A-Za-z]", line)
         assert not re.search(r"##(vso)?\[", line)
+
+
+@given(NASTY | st.text(st.sampled_from("a :#[")))
+def test_a_text_without_anything_suspect_is_shown_as_it_stands(said: str) -> None:
+    assert re.search(SUSPECT, said) or printable(said) == said
 
 
 @given(NASTY)

@@ -255,8 +255,9 @@ def _lost(side: Side, steps: Flags) -> Integers:
     turns, rows, size = side.turns, side.session_rows, side.clusters.count
     if not len(rows) or not steps.size:
         return np.bincount(side.clusters.of_row, lost_of(rows), minlength=size).astype(np.int64)
+    begun = turns.frame[["script", "turn"]].iloc[turns.rows]
     clusters = [str(number) for number in range(size)]
-    table = lost_by_step(turns.frame, turns.rows, turns.step, rows, side.clusters.of_row, clusters, turns.steps)
+    table = lost_by_step(begun, turns.step, rows, side.clusters.of_row, clusters, turns.steps)
     lost: Integers = table[:, steps].sum(axis=1)
     return lost
 

@@ -24,10 +24,10 @@ from reports.statistics.quantiles import Floats, Integers, Sample, rank
 DRAWS = 10_000
 REACH = 6.0
 """Standard errors of p·n that the window reaches to either side."""
-CELLS_AT_ONCE = 4_000_000
-"""Numbers in the largest array: resamples are made in portions, which is not seen in the result."""
-COUNTS_AT_ONCE = 100_000
-"""Counts that lie near enough together to be kept by the processor while draws are added to them."""
+CELLS_AT_ONCE = 1_000_000
+"""Numbers in the largest array: resamples are made in portions, which is not seen in the result. Larger portions are
+slower: they leave the processor's cache.
+"""
 EXACT = 2**24
 """Counts below it are exact in single precision."""
 
@@ -67,15 +67,8 @@ def weights(clusters: int, draws: int, rng: np.random.Generator, *, portion: int
     """How often each cluster (column) was drawn in each resample (row), so many resamples at once."""
     for done in range(0, draws, portion):
         rows = min(portion, draws - done)
-        drawn, near = rng.integers(0, clusters, (rows, clusters)), max(1, COUNTS_AT_ONCE // clusters)
-        yield np.concatenate([_counts(drawn[first : first + near]) for first in range(0, rows, near)])
-
-
-def _counts(drawn: Integers) -> npt.NDArray[np.int64]:
-    """How often each cluster stands in each row."""
-    rows, clusters = drawn.shape
-    numbered = drawn + np.arange(rows)[:, None] * clusters
-    return np.bincount(numbered.ravel(), minlength=rows * clusters).reshape(rows, clusters)
+        drawn = rng.integers(0, clusters, (rows, clusters)) + np.arange(rows)[:, None] * clusters
+        yield np.bincount(drawn.ravel(), minlength=rows * clusters).reshape(rows, clusters)
 
 
 @dataclass(frozen=True)

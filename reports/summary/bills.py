@@ -82,10 +82,10 @@ def _column(frame: pd.DataFrame, kind: str) -> Floats:
 
 def _models(run: Run, ids: pd.Index[str]) -> tuple[list[str], Integers]:
     """Models, and of each of these sessions the place of its model; the last place is no session's."""
-    of_session = dict(zip(run.sessions["session_id"].astype(object), run.sessions["model"].astype(object), strict=True))
-    said = [of_session.get(name) for name in ids]
-    names = [name if isinstance(name, str) else "" for name in said]
-    models = list(dict.fromkeys([*names, ""]))
-    place = {name: code for code, name in enumerate(models)}
-    codes: Integers = np.array([*(place[name] for name in names), place[""]], dtype=np.int32)
-    return models, codes
+    named = run.sessions.set_index("session_id")["model"].astype("category").cat
+    labels = [*map(str, named.categories), ""]
+    code_of = pd.Series(named.codes.to_numpy(), index=named.codes.index.astype(object))
+    codes = code_of[~code_of.index.duplicated(keep="last")].reindex(ids, fill_value=-1).to_numpy()
+    models = list(dict.fromkeys([*(labels[code] for code in pd.unique(codes)), ""]))
+    place_of_code = np.array([models.index(label) if label in models else -1 for label in labels], dtype=np.int32)
+    return models, place_of_code[np.append(codes, -1)]

@@ -46,7 +46,7 @@ def test_a_sample_is_that_of_the_report_with_clusters_from_zero(tmp_path: Path, 
 def test_each_value_keeps_its_session(tmp_path: Path) -> None:
     side = two(tmp_path)[0]
     found = sample_of(side, asks())
-    of_session = side.run.turns.groupby("session_id", observed=True)["ttfa_ms"]
+    of_session = reports.load(side.run.folder).turns.groupby("session_id", observed=True)["ttfa_ms"]
     names = side.session_rows["session_id"].astype(str).tolist()
 
     for cluster, name in enumerate(names):
@@ -58,7 +58,8 @@ def test_targets_of_an_interleaved_run_have_pairs_as_clusters(tmp_path: Path) ->
     west, east = sides_of([run(tmp_path, PAIRED)])
     found = sample_of(east, asks())
     pair_of = east.run.sessions.set_index("session_id")["pair"]
-    frame = east.run.turns[east.run.turns["target"] == "east"]
+    turns = reports.load(east.run.folder).turns
+    frame = turns[turns["target"] == "east"]
     expected = {float(ms): int(pair_of[name]) for ms, name in zip(frame["ttfa_ms"], frame["session_id"], strict=True)}
 
     assert west.paired
