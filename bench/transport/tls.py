@@ -6,15 +6,17 @@ TLS runs over `ssl.MemoryBIO`, because an `SSLSocket` has no `recvmsg` and the s
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError, UsageError
 from bench.transport.base import Network, TransmitStamp
-from bench.transport.tcp import READ_BYTES, Read, TcpStream
+from bench.transport.tcp import Read, TcpStream
 from bench.units import NS_PER_S
 
-TLS_RECORD_HEADER = 5
+TLS_RECORD_HEADER, RECORD_BYTES = 5, 16_384
+"""Of a record: its header, and the most that it holds (RFC 8446 §5.1)."""
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
 OWN_CERTIFICATE_REMEDY = "the service wants a client certificate that it trusts: name it with --client-cert FILE"
 
@@ -57,7 +59,8 @@ class TlsStream:
                 read = self._tcp.read(until_ns)
                 if read is None:
                     raise ConnectError("timeout:tls", "the TLS handshake took too long") from None
-                self._feed(read.data)
+                for record in self._record.cut(read.data):
+                    self._feed(record)
 
     def read(self, until_ns: int) -> Read | None:
         """As `Stream` says. Raises ConnectError where the peer's first word is an alert: under TLS 1.3 a server judges
@@ -66,9 +69,8 @@ class TlsStream:
             read = self._tcp.read(until_ns)
             if read is None:
                 return None
-            self._feed(read.data)
             try:
-                data, ended = self._decrypted()
+                data, ended = self._decrypted(read.data)
             except OSError:  # it took no answer to what it sent
                 data, ended = b"", True
             if ended:
@@ -86,27 +88,38 @@ class TlsStream:
 
     def _feed(self, data: bytes) -> None:
         if data:
-            self._record.feed(data)
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
 
-    def _decrypted(self) -> tuple[bytes, bool]:
-        """All that can be read now, and whether the peer has ended the stream."""
+    def _decrypted(self, data: bytes) -> tuple[bytes, bool]:
+        """What can be read with the data, and whether the peer has ended the stream.
+
+        It is fed record by record, for a buffer of OpenSSL's grows to what it is fed and never shrinks.
+        """
         parts: list[bytes] = []
         try:
-            while part := self._tls.read(READ_BYTES):
-                parts.append(part)
-                self._heard = True
-                if not self._incoming.pending:  # to ask once more would be answered by an exception, which is slow
-                    return self._readable(parts), False
-            return b"".join(parts), True
-        except ssl.SSLWantReadError:
-            return self._readable(parts), False
+            for record in self._record.cut(data):
+                self._feed(record)
+                if self._ended(parts):
+                    return b"".join(parts), True
         except ssl.SSLError as error:  # cut without a close_notify
             if not self._heard and "ALERT" in (error.reason or ""):
                 raise ConnectError("refused:tls", f"{self._host}: {_words(error)}") from None
             return b"".join(parts), True
+        return self._readable(parts), False
+
+    def _ended(self, parts: list[bytes]) -> bool:
+        """Add what can be read now to the parts; whether the peer has ended the stream."""
+        try:
+            while part := self._tls.read(RECORD_BYTES):
+                parts.append(part)
+                self._heard = True
+                if not self._incoming.pending:  # to ask once more would be answered by an exception, which is slow
+                    return False
+        except ssl.SSLWantReadError:
+            return False
+        return True
 
     def _readable(self, parts: list[bytes]) -> bytes:
         """The parts as one, once what they call for was answered: a key update wants that."""
@@ -136,7 +149,7 @@ class TlsStream:
 
 
 class RecordCounter:
-    """Knows whether the bytes fed so far end where a TLS record ends (RFC 8446 §5.1: 5 bytes of header, its length)."""
+    """Finds where TLS records end (RFC 8446 §5.1: 5 bytes of header, which tell the length)."""
 
     def __init__(self) -> None:
         self._header = b""
@@ -144,10 +157,12 @@ class RecordCounter:
 
     @property
     def whole(self) -> bool:
+        """Whether the bytes so far end where a record does."""
         return not self._missing and not self._header
 
-    def feed(self, data: bytes) -> None:
-        at = 0
+    def cut(self, data: bytes) -> Iterator[bytes]:
+        """Yield the next bytes in pieces, each up to the end of a record, or of the data; no data is a piece itself."""
+        begin = at = 0
         while at < len(data):
             if self._missing:
                 step = min(self._missing, len(data) - at)
@@ -158,6 +173,11 @@ class RecordCounter:
                 if len(self._header) == TLS_RECORD_HEADER:
                     self._missing, self._header = int.from_bytes(self._header[3:5]), b""
             at += step
+            if self.whole:
+                yield data[begin:at]
+                begin = at
+        if begin < len(data) or not data:
+            yield data[begin:]
 
 
 def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: float) -> TlsStream:

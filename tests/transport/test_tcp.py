@@ -434,9 +434,7 @@ def test_closing_twice_is_harmless(certificate: tuple[ssl.SSLContext, Path]) -> 
     tail=st.binary(max_size=4),
     places=st.lists(st.integers(0, 4_000), max_size=10),
 )
-def test_the_end_of_a_record_is_known_however_its_bytes_are_cut(
-    bodies: list[int], tail: bytes, places: list[int]
-) -> None:
+def test_bytes_are_cut_where_records_end_however_they_come(bodies: list[int], tail: bytes, places: list[int]) -> None:
     wire, ends = b"", {0}
     for size in bodies:
         wire += b"\x17\x03\x03" + size.to_bytes(2, "big") + bytes(size)
@@ -444,7 +442,12 @@ def test_the_end_of_a_record_is_known_however_its_bytes_are_cut(
     wire += tail
     counter, at = RecordCounter(), 0
     for edge in [*sorted(place % (len(wire) + 1) for place in places), len(wire)]:
-        counter.feed(wire[at:edge])
+        *whole, last = counter.cut(wire[at:edge])
+        assert b"".join([*whole, last]) == wire[at:edge]
+        for piece in whole:
+            at += len(piece)
+            assert at in ends
+        assert not ends & set(range(at + 1, edge))
         at = edge
         assert counter.whole == (at in ends)
 
