@@ -1,6 +1,6 @@
 """Two processes against one whose core is full: do two cores carry the events of one twice?
 
-The sessions of one process are doubled until its core is full: then it carries as many events as it can. With a core
+The sessions of one process are raised until its core is full: then it carries as many events as it can. With a core
 for each of two processes and one more for the simulator, two of them play twice as many sessions, and the answer is how
 many more events they carry. With two cores the simulator needs one and both processes share the other. So they play the
 same sessions together on one full core, and the answer is by events per CPU second: with a core for each they carry
@@ -10,6 +10,7 @@ work itself.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,12 @@ from tests.benchmark.peers.play import PROFILE
 from tests.benchmark.peers.truth import truth_of
 from tests.benchmark.watched_run import watched_run
 
-FIRST, MOST, FULL = 200, 1600, 0.9
-"""Sessions of the first load and of the last one; the share of a core from which on it is full."""
-PROCESSES, ROUNDS = 2, 5
-RAMP_S, TURNS = 5.0, 10
+FIRST, FACTOR, FULL = 200, 1.5, 0.9
+"""Sessions of the first load; how many times as many the next one has; the share of a core from which on it is full."""
+LEAST_GAIN = 1.25
+"""Where a load brings fewer times the events of the one before, something is full."""
+PROCESSES, ROUNDS = 2, 3
+RAMP_S, TURNS = 8.0, 16
 SCRIPT = "steps:\n" + "  - say: 'Hello.'\n" * TURNS
 
 
@@ -36,7 +39,7 @@ class Carried:
     sessions: int
     events_per_s: float
     cores: float
-    """CPU time by time: 0.9 is nine tenths of one core."""
+    """Processor time ÷ time: 0.9 is nine tenths of one core."""
 
     @property
     def events_per_cpu_s(self) -> float:
@@ -58,22 +61,29 @@ def main() -> None:
 
 
 def saturated() -> Carried:
-    """One process with so many sessions that its core is full; with the most of all where it never is."""
-    sessions = FIRST
-    while (run := carried(sessions, 1)).cores < FULL and sessions < MOST:
-        sessions *= 2
-    if run.cores < FULL:
-        print(f"one process is not full with {sessions:,} sessions: the answer is that of this load")
-    return run
+    """One process with so many sessions that its core is full, or that more of them bring hardly more events."""
+    best = carried(FIRST, 1)
+    while best.cores < FULL:
+        more = carried(round(FACTOR * best.sessions), 1)
+        if more.events_per_s < LEAST_GAIN * best.events_per_s:
+            print("its core is not full, the simulator or other programs are first: the answer is of this load")
+            break
+        best = more
+    return best
 
 
 def carried(sessions: int, processes: int) -> Carried:
-    """Play a run, and print what its processes carried and what it says of itself."""
+    """Play a run, and print what its processes carried and what it says of itself.
+
+    Nothing, where its first sessions were done before the last had opened.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         run = watched_run(Path(scratch), SCRIPT, sessions, RAMP_S, processes=processes, profile=PROFILE)
         truth, valid = truth_of(read_truth(run.truth_log)), run.verdict["valid"]
     begin_ns, end_ns = truth.steady()
     seconds = (end_ns - begin_ns) / 1e9
+    if seconds <= 0:
+        return Carried(sessions, 0.0, math.nan)
     events = int(((truth.handed_ns >= begin_ns) & (truth.handed_ns < end_ns)).sum())
     made = Carried(sessions, events / seconds, run.watched.cpu_s(begin_ns, end_ns) / seconds)
     print(f"{processes} process{'es' * (processes > 1)}, {sessions} sessions: {made.events_per_s:,.0f} events/s, "

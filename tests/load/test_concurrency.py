@@ -77,7 +77,12 @@ def test_the_line_says_how_many_processes_are_enough_and_what_happens_otherwise(
 
 
 @pytest.mark.parametrize(
-    ("cores", "said"), [(3, "--processes 3 is"), (2, "2 such machines of 2 cores"), (1, "3 such machines of 1 core ")]
+    ("cores", "said"),
+    [
+        (3, "--processes 3 is"),
+        (2, "; 3 processes are enough, on 2 such machines with 2 cores"),
+        (1, "3 such machines with 1 core each"),
+    ],
 )
 def test_where_there_are_too_few_cores_the_line_says_how_many_machines_it_takes(cores: int, said: str) -> None:
     assert said in advice(1_000, cores=cores)
@@ -97,6 +102,6 @@ def test_a_machine_that_is_not_trusted_with_one_user_is_told_of_no_processes(tru
     assert "--processes" not in line
 
 
-def test_a_calibration_is_asked_for_from_as_many_sessions_on_as_it_begins_with() -> None:
-    assert "`rtbench calibrate`" in advice(100, None)
-    assert advice(99, None) == advice(5, None) == advice(198, None, processes=2) == ""
+def test_a_calibration_is_asked_for_before_more_sessions_than_it_begins_with() -> None:
+    assert "`rtbench calibrate`" in advice(101, None)
+    assert advice(100, None) == advice(5, None) == advice(200, None, processes=2) == ""

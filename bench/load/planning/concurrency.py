@@ -57,12 +57,12 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
     """The line before a run whose processes get more sessions than this machine is trusted with; none before others.
 
     `cited`: this machine's calibration as run.json has it, None where there is none; then the line asks for one where
-    there are as many sessions as a calibration begins with. `cores`: how many the run may use.
+    there are more sessions than a calibration begins with. `cores`: how many the run may use.
     """
     here = f"{concurrency.per_process:,} sessions in one process"
     if cited is None:
         unknown = f"{here}: `rtbench calibrate` finds out how many this machine can be trusted with"
-        return [unknown] if concurrency.per_process >= FIRST_SESSIONS else []
+        return [unknown] if concurrency.per_process > FIRST_SESSIONS else []
     if concurrency.per_process <= cited["sessions"]:
         return []
     changed = "".join(f", {change}" for change in cited.get("stale", ()))
@@ -76,5 +76,5 @@ def _needed(processes: int | None, cores: int) -> str:
         return f"no number of processes is enough; {OFF}"
     if processes <= cores:
         return f"--processes {processes} is enough; with fewer, {OFF}"
-    machines = f"{-(-processes // cores)} such machines"
-    return f"it takes {processes} processes, so {machines} of {cores} core{'s' * (cores > 1)} each; with fewer, {OFF}"
+    machines = f"{-(-processes // cores)} such machines with {cores} core{'s' * (cores > 1)} each"
+    return f"{processes} processes are enough, on {machines}; with fewer, {OFF}"
