@@ -51,7 +51,10 @@ def main() -> None:
     apart = core_count() > PROCESSES
     sessions = one.sessions * (PROCESSES if apart else 1)
     rounds = [(carried(one.sessions, 1), carried(sessions, PROCESSES)) for _ in range(ROUNDS)]
-    if apart:
+    rounds = [pair for pair in rounds if all(run.events_per_s for run in pair)]
+    if not rounds:
+        print("no round could be measured: the sessions were never all open at a time, other programs are too busy")
+    elif apart:
         more = median(two.events_per_s / one.events_per_s for one, two in rounds)
         print(f"two processes, each with a core, carry {more:.2f} × the events of one")
     else:
