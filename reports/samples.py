@@ -19,7 +19,7 @@ import pandas as pd
 from bench.measures import CATALOGUE, Measure
 from reports.statistics.counting import order_of_codes, order_of_values
 from reports.statistics.quantiles import Floats, Integers, Sample, sample
-from reports.turns import CENSORED, FAILED, GOOD, STARTED_BY, Flags, Pool, Turns, column_of
+from reports.turns import CENSORED, FAILED, STARTED_BY, Flags, Pool, Turns, column_of
 
 ALWAYS = "response_total"
 
@@ -87,7 +87,7 @@ class Sampled:
 def sampled(turns: Turns, name: str, always: Flags) -> Sampled:
     """One measure over the run; it applies to steps of `always` of which nothing ever succeeded."""
     measure, values = CATALOGUE[name], turns.value(name)
-    there = (turns.kind == GOOD) & ~np.isnan(values)
+    there = turns.good & ~np.isnan(values)
     applies = _applies(turns, there, always)
     member = applies.ravel()[turns.group] if turns.rows.size else np.zeros(0, dtype=bool)
     failed = (turns.kind == FAILED) & member
@@ -106,7 +106,7 @@ def is_wait(measure: Measure) -> bool:
 
 
 def _applies(turns: Turns, there: Flags, always: Flags) -> Flags:
-    has, good = turns.by_group(there) > 0, turns.by_group(turns.kind == GOOD) > 0
+    has, good = turns.by_group(there) > 0, turns.good_by_group > 0
     elsewhere = np.where(good.any(axis=0), has.any(axis=0), always)
     result: Flags = np.where(good, has, elsewhere[None, :])
     return result

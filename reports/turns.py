@@ -112,6 +112,17 @@ class Turns:
         """A column of numbers, NaN where it is null."""
         return of_rows(self.frame[name].to_numpy(dtype=np.float64, na_value=np.nan), self.rows)
 
+    @cached_property
+    def good(self) -> Flags:
+        """Which of the turns succeeded."""
+        flags: Flags = self.kind == GOOD
+        return flags
+
+    @cached_property
+    def good_by_group(self) -> npt.NDArray[np.int64]:
+        """How many of them each target (row) has of each step (column)."""
+        return self.by_group(self.good)
+
     def by_group(self, mask: Flags) -> npt.NDArray[np.int64]:
         """How many turns of the mask each target (row) has of each step (column)."""
         size = len(self.targets) * len(self.steps)

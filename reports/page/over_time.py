@@ -93,8 +93,9 @@ def over_time(summary: Summary) -> OverTime | None:
     if not drawn:
         return None
     length = max(summary.window.length_s, float(at_s.max(initial=0.0)), 1.0)
-    finite = np.concatenate([values[np.isfinite(values)] for _, values in drawn])
-    ends = log_range([float(finite.min()), float(finite.max())] if finite.size else [])
+    finite = (values[np.isfinite(values)] for _, values in drawn)
+    spans = [(float(waits.min()), float(waits.max())) for waits in finite if waits.size]
+    ends = log_range([min(low for low, _ in spans), max(high for _, high in spans)] if spans else [])
     bin_s = bin_length(length, int(np.median([np.count_nonzero(~np.isnan(values)) for _, values in drawn])))
     counted = np.zeros(len(frame), dtype=bool)
     counted[summary.turns.rows] = True
@@ -156,10 +157,10 @@ def _panel(
     few = at_s.size <= DOTS
     cells = np.zeros((CELLS, ROWS), dtype=np.int64)
     if not few:
-        begun_s, waits = at_s[good], np.maximum(values[good], ends[0])
-        for first in range(0, begun_s.size, AT_ONCE):
-            part = slice(first, first + AT_ONCE)
-            cells += np.histogram2d(begun_s[part], np.log(waits[part]), edges)[0].astype(np.int64)
+        for first in range(0, at_s.size, AT_ONCE):
+            part = first + np.flatnonzero(good[first : first + AT_ONCE])
+            waits = np.maximum(values[part], ends[0])
+            cells += np.histogram2d(at_s[part], np.log(waits), edges)[0].astype(np.int64)
     return Panel(
         pool.label,
         pool.target,

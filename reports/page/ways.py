@@ -15,7 +15,7 @@ from reports.page.svg import log_range
 from reports.statistics.counting import order_of_codes, order_of_values
 from reports.statistics.quantiles import Floats, quantile
 from reports.summary.summary import Summary
-from reports.turns import GOOD, Pool
+from reports.turns import Pool
 
 MOST = 2000
 """Up to so many sessions are drawn one by one."""
@@ -77,7 +77,7 @@ def _sessions(summary: Summary, pool: Pool) -> tuple[Floats, Floats]:
     """(shortest round trip, median of ttfa without it) of each session of the pool that has both; ms."""
     turns = summary.turns
     rtt, rest = turns.value("network_rtt"), turns.value("ttfa_less_rtt")
-    here = np.flatnonzero(turns.of(pool) & (turns.kind == GOOD) & ~np.isnan(rtt) & (rest > 0))
+    here = np.flatnonzero(turns.of(pool) & turns.good & ~np.isnan(rtt) & (rest > 0))
     here = here[order_of_values(rest[here])]
     here = here[order_of_codes(turns.session[here])]
     starts = np.flatnonzero(np.r_[True, np.diff(turns.session[here]) != 0]) if here.size else here
@@ -109,6 +109,7 @@ def _hexagons(
         away = (across - column - 0.5 * (line % 2)) ** 2 + 0.75 * (up - line) ** 2  # a line is √3/2 of a column high
         nearer = away < best
         best, nearest = np.where(nearer, away, best), np.where(nearer, [column, line], nearest)
-    cells, counts = np.unique(nearest, axis=1, return_counts=True)
-    rows: npt.NDArray[np.int64] = np.vstack([cells, counts]).T
+    lowest, size = int(nearest[1].min()), int(np.ptp(nearest[1])) + 1
+    cells, counts = np.unique(nearest[0] * size + nearest[1] - lowest, return_counts=True)
+    rows: npt.NDArray[np.int64] = np.column_stack([cells // size, cells % size + lowest, counts])
     return rows

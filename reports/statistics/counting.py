@@ -24,15 +24,15 @@ def order_of_values(values: Floats) -> Integers:
 
 def order_of_codes(codes: Integers) -> Integers:
     """The order that sorts codes."""
-    return _order(codes.astype(np.uint64))
+    return _order(codes.astype(np.uint32))
 
 
-def _order(keys: npt.NDArray[np.uint64]) -> Integers:
+def _order(keys: npt.NDArray[np.unsignedinteger]) -> Integers:
     """By the lowest digit first: each pass leaves those alike in its digit as the one before had them."""
     order: Integers = np.arange(keys.size, dtype=np.int32)
     if keys.size:
         for shift in range(0, (int(keys.max()) ^ int(keys.min())).bit_length(), DIGIT):
-            digits = (keys >> np.uint64(shift)).astype(np.uint16)
+            digits = (keys >> keys.dtype.type(shift)).astype(np.uint16)
             order = order[np.argsort(digits[order] if shift else digits, kind="stable")]
     return order
 
@@ -45,5 +45,5 @@ def distinct(codes: Integers) -> Integers:
 def packed(codes: Integers) -> tuple[Integers, int]:
     """Codes from 0 on without gaps, in the same order, and how many there are."""
     there = np.bincount(codes) > 0
-    places = np.cumsum(there) - 1
+    places = np.cumsum(there, dtype=np.int32) - 1
     return places[codes], int(there.sum())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.turns import GOOD, Turns
+from reports.turns import Turns
 
 CANCELLED_SPLIT = "cancelled:turn_detected"
 """The service answered a pause and cancelled the answer; the turn is over before its second commit."""
@@ -48,7 +48,7 @@ def counts_of(turns: Turns) -> tuple[Counts, ...]:
 
 
 def _counts(turns: Turns) -> Iterable[Counts]:
-    good, stalls = turns.kind == GOOD, turns.value("stalls")
+    good, stalls = turns.good, turns.value("stalls")
     cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows]
     detection, splits, resent = (turns.value(name) for name in ("turn_detection", "vad_splits", "retransmits"))
     for index, label in enumerate(turns.targets):

@@ -14,7 +14,7 @@ from reports.runs import Run
 from reports.samples import ALWAYS, Sampled, sampled, session_sample
 from reports.statistics.quantiles import Estimate, Sample, estimates, quantile
 from reports.summary.events import ALL, PS
-from reports.turns import GOOD, Pool, Turns, column_of
+from reports.turns import Pool, Turns, column_of
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def main_measures(run: Run, turns: Turns) -> dict[str, str]:
 
 def _any(turns: Turns, measure: str, place: int) -> bool:
     """Whether any good turn that counts from this origin has the measure."""
-    there = (turns.kind == GOOD) & ~np.isnan(turns.value(measure))
+    there = turns.good & ~np.isnan(turns.value(measure))
     return bool((turns.origin[turns.step[there]] == place).any())
 
 

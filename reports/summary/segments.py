@@ -19,7 +19,7 @@ from bench.measures import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segment
 from bench.units import NS_PER_MS
 from reports.statistics.quantiles import Integers, quantile
 from reports.summary.events import ALL
-from reports.turns import GOOD, Turns
+from reports.turns import Turns
 
 BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
 """(percentile, how far to either side, turns that it takes at least): whose segments are told together."""
@@ -116,7 +116,7 @@ def _pieces(turns: Turns) -> Iterable[tuple[int, int, int, Integers]]:
     """(target, step, which instants happened, places of the turns), in the order of targets and steps."""
     there = {name: ~np.isnan(turns.instant(name)) for name in VAD_SEGMENTS}
     there["committed"] &= there["speech_stopped"]  # what the script commits is no step of the service's
-    whole = (turns.kind == GOOD) & there[VAD_SEGMENTS[0]] & there[VAD_SEGMENTS[-1]]
+    whole = turns.good & there[VAD_SEGMENTS[0]] & there[VAD_SEGMENTS[-1]]
     bits = np.packbits(np.stack(list(there.values())), axis=0, bitorder="little")[0]
     places = np.flatnonzero(whole)
     steps, patterns = len(turns.steps), 1 << len(there)

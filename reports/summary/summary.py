@@ -103,7 +103,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Summary:
-    """One run. `turns` and `samples`, those of DRAWN and READ, are kept for figures and are no part of summary.json."""
+    """One run. `turns` and `samples`, those of DRAWN, are kept for the figures and are no part of summary.json."""
 
     run: Run
     turns: Turns
@@ -211,7 +211,7 @@ def summarise(run: Run) -> Summary:
     return Summary(
         run=run,
         turns=turns,
-        samples=samples,
+        samples={name: one for name, one in samples.items() if name in DRAWN},
         window=window,
         mains=mains,
         answers=tuple(_marked(run, answers)),

@@ -23,7 +23,7 @@ from reports import runs
 from reports.runs import SESSION_MEASURES, TURN_MEASURES, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise
 from reports.text.document import as_json
-from reports.turns import column_of
+from reports.turns import column_of, turns_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -89,6 +89,16 @@ def test_a_report_is_the_same_of_narrow_columns(tmp_path: Path, write: Callable[
     wide, narrow = runs.load(folder, everything=everything), load_for_report(folder)
 
     assert as_json(summarise(narrow)) == as_json(summarise(wide))
+
+
+def test_a_measure_that_is_asked_for_is_that_of_the_frame(tmp_path: Path) -> None:
+    plan = Plan(sessions=40, targets=("east", "west"), kinds=("vad", "manual", "typed"), failed=0.2, proxied=("west",))
+    folder = synthetic.write(tmp_path, plan)
+    frame, turns = reports.load(folder).turns, turns_of(load_for_report(folder))
+
+    for measure in TURN_MEASURES:
+        expected = frame[column_of(measure.name)].to_numpy(dtype=np.float64, na_value=np.nan)
+        np.testing.assert_array_equal(turns.value(measure.name), expected)
 
 
 def test_whole_numbers_of_a_report_take_no_more_bytes_than_they_need(tmp_path: Path) -> None:

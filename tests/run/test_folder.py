@@ -126,6 +126,17 @@ def test_labels_that_are_left_as_dictionaries_stand_in_the_order_in_which_rows_n
     assert list(column.to_pandas().cat.categories) == ["b", "a", "c"]
 
 
+def test_a_few_values_are_read_by_their_places_wherever_a_row_group_begins(tmp_path: Path) -> None:
+    folder = files.create(tmp_path, "x", BEGAN_NS)
+    table = pa.Table.from_pylist([{"response_id": f"r{place}"} for place in range(10)], schema=files.TURNS)
+    pq.write_table(table.drop_columns(["audio"]), folder / "turns.parquet", row_group_size=3)
+
+    places = [9, 0, 3, 2, 3]
+    assert files.read_values(folder, "turns", "response_id", places) == ["r9", "r0", "r3", "r2", "r3"]
+    assert files.read_values(folder, "turns", "response_id", []) == []
+    assert files.read_values(folder, "turns", "audio", places) == [None] * 5
+
+
 @pytest.mark.parametrize("table", ["turns", "sessions"])
 def test_arm_block_and_phase_are_in_the_schema_from_the_first_version(table: files.TableName) -> None:
     assert {"arm", "block", "phase", "run_id", "worker", "simulated"} <= set(files.SCHEMAS[table].names)
