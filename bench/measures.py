@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
 Scope = Literal["turn", "session", "event", "harness", "rate"]
 Better = Literal["lower", "higher", "neither"]
@@ -180,20 +180,18 @@ HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_to
 """What a run is made for: where one of these is not exact, the run is invalid."""
 
 
-class Slack(NamedTuple):
-    """How much earlier, and how much later, an instant may really have been than it is said to be; ns."""
-
-    earlier: int = 0
-    later: int = 0
+Slack = tuple[int, int]
+"""How much earlier, and how much later, an instant may really have been than it is said to be; ns."""
 
 
 def bound_ns(begin: Slack, end: Slack) -> int:
     """How far the time v between two instants can be off, whichever way.
 
-    What it really was lies in [v − end.earlier − begin.later, v + end.later + begin.earlier]: a wait was really longer
+    What it really was lies in [v − end earlier − begin later, v + end later + begin earlier]: a wait was really longer
     where it began earlier, and shorter where it ended earlier.
     """
-    return max(end.earlier + begin.later, end.later + begin.earlier)
+    (begin_earlier, begin_later), (end_earlier, end_later) = begin, end
+    return max(end_earlier + begin_later, end_later + begin_earlier)
 
 
 def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:

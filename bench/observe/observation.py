@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from bench.measures import CATALOGUE, ORIGIN, ORIGINS, TURN_ARRIVALS, ColumnValue, Measure, Scope, Slack, bound_ns
+from bench.measures import CATALOGUE, ORIGIN, ORIGINS, TURN_ARRIVALS, ColumnValue, Measure, Scope, bound_ns
 from bench.outcomes import is_throttled
 from bench.protocol.events import Usage
 from bench.protocol.limits import wait_in, wait_of
@@ -120,7 +120,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
         if (begin in ARRIVALS and begin not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
             return None
         return bound_ns(
-            Slack(errors_ns.get(begin, 0), widths_ns.get(begin, 0)), Slack(errors_ns.get(end, 0), widths_ns.get(end, 0))
+            (errors_ns.get(begin, 0), widths_ns.get(begin, 0)), (errors_ns.get(end, 0), widths_ns.get(end, 0))
         )
 
 
