@@ -24,6 +24,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -137,22 +138,19 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
         """
         self._copies: list[RealtimeUser] = []
         for name in ("on_start", "on_stop"):
-            setattr(self, name, self._guarded(name, getattr(self, name)))
+            setattr(self, name, partial(self._guard, name, getattr(self, name)))
         super().run()
 
-    def _guarded(self, name: str, work: Callable[[], object]) -> Callable[[], None]:
-        def guarded() -> None:
-            try:
-                work()
-            except UsageError as error:
-                self._give_up(error)
-            except Exception as error:
-                if is_locust_word(error):
-                    raise
-                problem = f"{name} fails: {type(error).__name__}: {error}"
-                self._give_up(UsageError(problem).with_traceback(error.__traceback__))
-
-        return guarded
+    def _guard(self, name: str, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except UsageError as error:
+            self._give_up(error)
+        except Exception as error:
+            if is_locust_word(error):
+                raise
+            problem = f"{name} fails: {type(error).__name__}: {error}"
+            self._give_up(UsageError(problem).with_traceback(error.__traceback__))
 
     def doubles(self, arms: int) -> Sequence[RealtimeUser]:
         """The users who do this user's tasks, one in each arm: itself in the first."""

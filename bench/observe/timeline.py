@@ -70,6 +70,14 @@ class Timeline:
     `intended_ns`: when the session was meant to start, None where nobody had planned it.
     """
 
+    __slots__ = (
+        "_arrived_ns", "_begun", "_billed", "_close_code", "_close_reason", "_detail", "_dialect", "_ended", "_errors",
+        "_errors_ns", "_events", "_fallbacks", "_good", "_headers", "_instants", "_last", "_last_error", "_most_events",
+        "_outcome", "_owners", "_received_audio", "_received_wire", "_retransmits", "_sent_audio", "_sent_wire",
+        "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken", "_token_wait_ns", "_turns",
+        "_unknown", "_wake_ns", "_wanted", "_widths_ns", "awaits_network", "limits",
+    )  # fmt: skip
+
     def __init__(
         self,
         start_ns: int,
@@ -205,7 +213,8 @@ class Timeline:
         self._instants.setdefault(instant, arrival.at_ns)
         self._errors_ns.setdefault(instant, arrival.error_ns)
         if event.session:
-            self._settings = {name: self._settings[name] for name in KEPT if name in self._settings} | event.session
+            kept = {name: self._settings[name] for name in KEPT if name in self._settings and name not in event.session}
+            self._settings = kept | event.session if kept else event.session
             self._service_session_id = self._service_session_id or event.session_id
 
     def _turn_event(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:

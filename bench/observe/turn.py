@@ -247,10 +247,10 @@ class Turn:
         self.hearing.transcribed(event, arrival)
 
     def awaits_transcript(self, now_ns: int) -> bool:
-        settled = self.hearing.transcripts >= max(1, self.hearing.commits)
-        if not self.plan.transcription_due or not self.audio_bytes_sent or settled:
+        if not self.plan.transcription_due or not self.audio_bytes_sent:
             return False
-        return now_ns < self.instants["ended"] + LATE_TRANSCRIPT_NS
+        settled = self.hearing.transcripts >= max(1, self.hearing.commits)
+        return not settled and now_ns < self.instants["ended"] + LATE_TRANSCRIPT_NS
 
     # What must come.
 

@@ -43,4 +43,6 @@ class StepPlayer(Stage):
 
 def perform_all(session: Session, steps: Iterable[PreparedStep]) -> None:
     """Play steps that are known, until one finds the session over."""
-    all(session.perform(step) for step in steps)
+    for step in steps:  # in a generator all of a session would lie on one more C stack, which a greenlet keeps
+        if not session.perform(step):
+            return
