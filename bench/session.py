@@ -15,13 +15,16 @@ from typing import Any, Protocol
 
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
+from bench.observe.ownership import TRANSCRIPTIONS
 from bench.observe.timeline import SESSION_INSTANTS, Timeline
 from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedStep, PreparedTurn
 from bench.plan.microphone import Microphone
 from bench.plan.turns import Expect, Pause
 from bench.protocol.base import Act, Awaited
-from bench.protocol.events import Event
+from bench.protocol.events import DELTAS, Event
 from bench.transport.base import Received, Transport
+from bench.transport.delta import Delta
+from bench.transport.delta_reader import DeltaReader
 from bench.units import NS_PER_S
 
 SLICE_NS = 250_000_000
@@ -36,6 +39,9 @@ class Listener(Protocol):
 
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
         """A message was handled, and the events in it."""
+
+    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+        """Deltas were handled that were taken by their form."""
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         """A message was handed to the kernel, `lag_ns` after it was due where it was paced."""
@@ -70,6 +76,15 @@ class Session:
         """The last turn that was said."""
         self._opening: OutgoingMessage | None = None
         """The first chunk of that turn, until it is sent."""
+        self._expecting = False
+        """Whether a step waits for what it insists on."""
+        self._deltas = DeltaReader(self._hand_on_deltas)
+        self._wakes_ns = 0
+        """The instant until which it sleeps now, if nothing comes by which something is to decide."""
+        self._for_turn = False
+        """Whether it sleeps until the turn's end."""
+        self._goes_on = False
+        """Whether the reply under way goes on, and nothing is awaited of it."""
         self._ticket = 0
         """The ticket of the last message that was sent stamped, until the kernel says that it was acknowledged."""
 
@@ -184,7 +199,7 @@ class Session:
         self._microphone.speak(turn.speech, turn.between)
         self._opening = turn.speech[0]
         while self._microphone.speaking:
-            self._listen(self._next_deadline_ns())
+            self._listen(self._next_deadline_ns(), for_turn=True)
             if self._timeline.over or (self._begun and self._timeline.turn_over):
                 self._microphone.hush()
 
@@ -215,7 +230,7 @@ class Session:
     def _finish_turn(self) -> None:
         """Wait for the end of the turn that is under way."""
         while not self._timeline.turn_over:
-            self._listen(self._next_deadline_ns())
+            self._listen(self._next_deadline_ns(), for_turn=True)
 
     def pause(self, pause: Pause) -> None:
         """Say nothing for as long as the pause lasts."""
@@ -225,8 +240,10 @@ class Session:
         """Wait for what the turn under way must get; it fails where that does not come."""
         until_ns = self._transport.now_ns() + int(expected.within_s * NS_PER_S)
         self._timeline.tell(inputs.Expected(expected.event, until_ns))
+        self._expecting = True
         while self._timeline.missing_expectation:
             self._listen(self._next_deadline_ns())
+        self._expecting = False
 
     def _next_deadline_ns(self) -> int:
         return min(self._timeline.wake_ns, self._transport.now_ns() + FAR_NS)
@@ -277,25 +294,65 @@ class Session:
             self._begin(self._turn)
         self._send(message, due_ns)
 
-    def _listen(self, until_ns: int) -> None:
-        """Wait for messages until an instant, and handle those that one read brought; the microphone goes on."""
+    def _listen(self, until_ns: int, *, for_turn: bool = False) -> None:
+        """Sleep until an instant, or until a message came by which something is to decide; the microphone goes on.
+
+        `for_turn`: only the turn's end is waited for.
+        """
         due_ns = self._microphone.due_ns
-        messages = self._transport.receive(until_ns if due_ns is None else min(until_ns, due_ns))
+        self._goes_on = self._timeline.goes_on and not self._expecting
+        self._wakes_ns = until_ns = until_ns if due_ns is None else min(until_ns, due_ns)
+        self._for_turn = for_turn and not self._asks_late
+        if self._goes_on:
+            self._hear_reply(until_ns)
+        else:
+            self._transport.listen(until_ns, self._take)
         if self._ticket:
             self._note_transmitted()
-        for message in messages:
-            events = self._decode(message.data)
-            self._timeline.received(events, message)
-            self._listener.received(events, message, self._transport.now_ns())
         self._notice_close()
-        if not messages:  # else each message has ended what was due before it arrived
-            self._timeline.expire(self._transport.heard_ns)
+        self._timeline.expire(self._transport.heard_ns)
         if self._timeline.holds_ended:
             self._hand_out()
         if due_ns is not None:
             self._record()
         if self._asks_late:
             self._ask_late()
+
+    def _hear_reply(self, until_ns: int) -> None:
+        """Listen to a reply that goes on."""
+        try:
+            self._transport.listen(until_ns, self._take, self._deltas)
+        finally:
+            self._hand_on_deltas()
+        if not self._timeline.goes_on:
+            self._deltas.forget()
+
+    def _hand_on_deltas(self) -> None:
+        """Tell of the deltas that were taken: before anything else is told."""
+        if self._deltas.count:
+            deltas = self._deltas.hand_out()
+            self._timeline.received_deltas(deltas)
+            self._listener.received_deltas(deltas)
+
+    def _take(self, message: Received) -> bool:
+        """Handle a message; False where the session need not know of it."""
+        if self._deltas.count:
+            self._hand_on_deltas()
+        if self._ticket:
+            self._note_transmitted()
+        events = self._decode(message.data)
+        timeline = self._timeline
+        timeline.received(events, message)
+        self._listener.received(events, message, self._transport.now_ns())
+        decides = False
+        for event in events:
+            if event.kind not in DELTAS:
+                decides |= not self._for_turn or event.kind in TRANSCRIPTIONS
+            elif self._goes_on and timeline.may_take(event):
+                self._deltas.learn_from(message.data, event)
+        if decides or self._expecting or timeline.turn_over or self._goes_on is not timeline.goes_on:
+            return True
+        return timeline.deadline_changed and (not self._for_turn or timeline.wake_ns < self._wakes_ns)
 
     def _ask_late(self) -> None:
         """Ask for the response as soon as a VAD that starts none has committed all of the speech."""

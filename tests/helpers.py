@@ -29,7 +29,9 @@ from bench.run.rows import TURN_COLUMNS, Identity, turn_row
 from bench.session import Session
 from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.target import Target
-from bench.transport.base import Closure, Received
+from bench.transport.base import Closure, Received, Take, Transport
+from bench.transport.delta import Delta
+from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import MemoryTransport, PeerAnswer
 
 MS = 1_000_000
@@ -362,27 +364,50 @@ class GuardedTransport(MemoryTransport):
         super().__init__(service, service.greeting())
         self._spins = 0
 
-    def receive(self, until_ns: int) -> list[Received]:
-        before_ns = self.clock.now_ns
-        came = super().receive(until_ns)
+    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+        before_ns, came = self.clock.now_ns, list[Received]()
+        super().listen(until_ns, noting(came, take), deltas)
         idle = not came and self.clock.now_ns == before_ns
         self._spins = self._spins + 1 if idle else 0
         assert self._spins < self.SPINS, f"the session spins, waiting until {until_ns} which is now"
-        return came
 
 
-def interrupt_after(transport: MemoryTransport, waits: int) -> None:
-    """Let somebody press Ctrl-C when a session waits for the service for that many times."""
-    whole, left = transport.receive, waits
+def noting(came: list[Received], take: Take = lambda _: True) -> Take:
+    """Takes messages as `take` does, and notes them."""
 
-    def receive(until_ns: int) -> Any:
+    def noted(message: Received) -> bool:
+        came.append(message)
+        return take(message)
+
+    return noted
+
+
+def receive(transport: Transport, until_ns: int) -> list[Received]:
+    """What comes together, by an instant."""
+    came: list[Received] = []
+    transport.listen(until_ns, noting(came))
+    return came
+
+
+def interrupt_after(transport: MemoryTransport, moments: int) -> None:
+    """Let somebody press Ctrl-C when so many waits have begun and messages have come."""
+    whole, left = transport.listen, moments
+
+    def a_moment_passes() -> None:
         nonlocal left
         left -= 1
         if not left:
             raise KeyboardInterrupt
-        return whole(until_ns)
 
-    transport.receive = receive  # type: ignore[method-assign]
+    def listen(until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+        def take_unless_interrupted(message: Received) -> bool:
+            a_moment_passes()
+            return take(message)
+
+        a_moment_passes()
+        whole(until_ns, take_unless_interrupted)
+
+    transport.listen = listen  # type: ignore[method-assign]
 
 
 @dataclass
@@ -400,6 +425,10 @@ class Listening:
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
         self.events += events
         self.wire_received += message.wire_bytes
+
+    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+        self.events += [msgspec.structs.replace(delta.event, payload_bytes=delta.payload_bytes) for delta in deltas]
+        self.wire_received += sum(delta.wire_bytes for delta in deltas)
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         self.wire_sent += wire_bytes

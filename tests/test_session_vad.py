@@ -17,7 +17,8 @@ from bench.plan.turns import Expect, Pause, Step
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
 from bench.session import Session
-from bench.transport.base import Received
+from bench.transport.base import Take
+from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import LiveTransport, PeerAnswer
 from tests.examples import thorough
 from tests.helpers import (
@@ -323,9 +324,9 @@ class Greeted(LiveTransport):
         self._schedule([(10 * MS, session_created())])
         self.start_ns = self.now_ns()
 
-    def receive(self, until_ns: int) -> list[Received]:
+    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
         assert self.now_ns() < self.start_ns + 600 * S, "the session never ends"
-        return super().receive(until_ns)
+        super().listen(until_ns, take, deltas)
 
 
 @pytest.mark.parametrize("clock", [False, True])

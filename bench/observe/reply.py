@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import msgspec
+
 from bench.clock import Arrival
 from bench.observe.playback import Player
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import Event, Kind
+from bench.protocol.events import EMPTY, CutPayload, Event, Kind
 from bench.protocol.lengths import LONGEST_TEXT
 from bench.units import NS_PER_S
 
@@ -61,7 +63,18 @@ class Reply:
             instant = REPLY_INSTANTS[kind]
             self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
         deltas[kind] += 1
-        return kind is not Kind.AUDIO_DELTA or self._audio_delta(event, arrival)
+        if kind is not Kind.AUDIO_DELTA:
+            return True
+        if self.player is None:
+            self.player = Player(self.audio, self.jitter_buffer_ns, arrival.at_ns, arrival.error_ns)
+            self.first_audio_bytes = event.payload_bytes
+        return self._audio(self.player, event.payload_bytes, event.payload, arrival.at_ns, arrival.error_ns)
+
+    def another(self, kind: Kind, payload_bytes: int, at_ns: int, error_ns: int) -> None:
+        """Take a delta that is not the first of its kind; its audio, where it is any, comes after an audible sample."""
+        self.deltas[kind] += 1
+        if kind is Kind.AUDIO_DELTA and self.player is not None:
+            self._audio(self.player, payload_bytes, EMPTY, at_ns, error_ns)
 
     def happened(self, event: Event, arrival: Arrival) -> None:
         """Mark the instant of any other event of the reply."""
@@ -73,18 +86,18 @@ class Reply:
         """Add a part of the reply's words, of text or of a transcript."""
         self.text = f"{self.text} {text}".strip()[:LONGEST_TEXT]
 
-    def _audio_delta(self, event: Event, arrival: Arrival) -> bool:
-        (at_ns, error_ns, _), player = arrival, self.player
-        if player is None:
-            player = self.player = Player(self.audio, self.jitter_buffer_ns, at_ns, error_ns)
-            self.first_audio_bytes = event.payload_bytes
-        elif error_ns <= EXACT_GAP_NS and self.last_audio_error_ns <= EXACT_GAP_NS:
-            self.gaps_ns.append(at_ns - self.instants["last_audio"])
-        else:
-            self.inexact_gaps += 1
-        self.audio_bytes += event.payload_bytes
+    def _audio(
+        self, player: Player, payload_bytes: int, payload: msgspec.Raw | CutPayload, at_ns: int, error_ns: int
+    ) -> bool:
+        last_ns = self.instants.get("last_audio")
+        if last_ns is not None:
+            if error_ns <= EXACT_GAP_NS and self.last_audio_error_ns <= EXACT_GAP_NS:
+                self.gaps_ns.append(at_ns - last_ns)
+            else:
+                self.inexact_gaps += 1
+        self.audio_bytes += payload_bytes
         self.instants["last_audio"], self.last_audio_error_ns = at_ns, error_ns
-        return player.add(at_ns, event.payload_bytes, event.payload, error_ns)
+        return player.add(at_ns, payload_bytes, payload, error_ns)
 
     def all_instants(self) -> dict[str, int]:
         """The reply's instants, with that of the first audible sample as the player has it."""

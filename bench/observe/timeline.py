@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from bench.clock import Arrival, Handed
 from bench.limits import Limits
 from bench.observe.inputs import (
@@ -41,6 +43,7 @@ from bench.outcomes import GOOD, SERVICE_SAID
 from bench.protocol.base import SET_UP_ID, Act, Dialect
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received
+from bench.transport.delta import Delta
 from bench.units import NS_PER_S
 
 UNKNOWN_NAMES = 50
@@ -53,6 +56,9 @@ SESSION_INSTANTS: Mapping[Kind, str] = {
 }
 SESSION_KINDS = frozenset({*SESSION_INSTANTS, Kind.MALFORMED, Kind.ERROR})
 """Events that are the whole session's, whatever ids they have."""
+
+UNTIMED = frozenset({Kind.ITEM_ADDED, Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN})
+"""Events that bring no deadline nearer, and at most put it off."""
 
 ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
 """Effects of errors that end the turn under way also where they name no message of it."""
@@ -69,6 +75,9 @@ class Timeline:
     `wanted` is the number of turns that its script has; `service_responds`: the service's VAD starts responses;
     `intended_ns`: when the session was meant to start, None where nobody had planned it.
     """
+
+    takes_deltas = True
+    """Whether it need not see each delta of a reply that goes on."""
 
     __slots__ = (
         "_arrived_ns", "_begun", "_billed", "_close_code", "_close_reason", "_detail", "_dialect", "_ended", "_errors",
@@ -199,6 +208,28 @@ class Timeline:
                 self._turn_event(event, arrival, wire_bytes)
             wire_bytes = 0  # they are the message's, and counted once
 
+    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+        """Take deltas of the reply under way, as `received` does one after another."""
+        turn, last_ns = self._current(), deltas[-1].at_ns
+        alone = turn is None or not turn.goes_on or last_ns > self.wake_ns
+        if turn is None or alone or self._events + len(deltas) > self._most_events:
+            for event, at_ns, error_ns, _, payload_bytes, wire_bytes in deltas:
+                event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
+                self.received((event,), Received(b"", Arrival(at_ns, error_ns), wire_bytes))
+            return
+        turn.received_deltas(deltas)
+        for delta in deltas:
+            self._received_wire += delta.wire_bytes
+            if delta.event.kind is Kind.AUDIO_DELTA:
+                self._received_audio += delta.payload_bytes
+        self._events += len(deltas)
+        self._arrived_ns = last_ns
+
+    def may_take(self, event: Event) -> bool:
+        """Whether deltas like this one, which came last, may be taken by their form: they are the current turn's."""
+        current = self._current()
+        return self.takes_deltas and current is not None and self._owners.turn_of(event, current) is current
+
     def _session_event(self, event: Event, arrival: Arrival) -> None:
         if event.kind is Kind.MALFORMED:
             self._fail("protocol:json", arrival.at_ns, event.reason)
@@ -224,7 +255,8 @@ class Timeline:
         turn = self._owners.turn_of(event, self._current())
         if kind not in DELTAS:
             self._owners.note(event, turn)
-            self._wake_ns = NOT_KNOWN
+            if kind not in UNTIMED:
+                self._wake_ns = NOT_KNOWN
         if event.usage is not None and event.response_id not in self._billed:
             self._bill(event.response_id, event.usage, turn)
         if event.foreign:
@@ -329,6 +361,17 @@ class Timeline:
             deadline = self.deadline()
             self._wake_ns = deadline[0] if deadline else NEVER
         return self._wake_ns
+
+    @property
+    def deadline_changed(self) -> bool:
+        """Whether what came has ended something, or may have brought what is due next nearer; else it put it off."""
+        return self._wake_ns == NOT_KNOWN
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the current turn's reply goes on, and its first deltas came: only its end is awaited."""
+        turn = self._last
+        return turn is not None and turn.state is State.ANSWERING and turn.goes_on
 
     def expire(self, now_ns: int) -> None:
         """Tell the timeline that it is `now_ns`, where something is due by then."""

@@ -20,6 +20,7 @@ from bench.observe.sending import Sending
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import Network
+from bench.transport.delta import Delta
 from bench.units import NS_PER_S
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
@@ -159,6 +160,17 @@ class Turn:
         if "requested" in self.sending.acknowledged(stamp):
             self.instants.setdefault("request_acked", stamp.at_ns)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the first delta of each kind that the reply is made of came, and its audio can be heard."""
+        deltas, player = self.reply.deltas, self.reply.player
+        if self.expected:
+            return False
+        if self.plan.wants_audio:
+            audible = player is not None and player.first_audible_ns is not None
+            return audible and Kind.TRANSCRIPT_DELTA in deltas
+        return Kind.TEXT_DELTA in deltas
+
     def wants_request(self, now_ns: int) -> bool:
         """Whether the service has committed the caller's speech and leaves asking for the response to the client."""
         asks = self.plan.vad and not self.plan.service_responds and "requested" not in self.instants
@@ -189,6 +201,19 @@ class Turn:
         if self.state is not State.ANSWERING:
             self.state = NEXT_STATE[self.state].get(kind, self.state)
         return ending
+
+    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+        """Count deltas of this open turn's reply, which goes on, as `received` does one after another."""
+        for event, at_ns, error_ns, _, payload_bytes, wire_bytes in deltas:
+            self.wire_bytes_received += wire_bytes
+            if error_ns > self.worst_error_ns:
+                self.worst_error_ns = error_ns
+            if event.kind is Kind.AUDIO_DELTA:
+                self.audio_bytes_received += payload_bytes
+            self.reply.another(event.kind, payload_bytes, at_ns, error_ns)
+        self.events += len(deltas)
+        self.kernel_stamps += len(deltas)
+        self.progress_ns = max(self.progress_ns, deltas[-1].at_ns)
 
     def _delta(self, event: Event, arrival: Arrival) -> Ending | None:
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:

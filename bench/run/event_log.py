@@ -111,7 +111,7 @@ class LoggedTransport:
     def __init__(self, transport: Transport, log: EventLog) -> None:
         self._transport, self._log = transport, log
         self.handshake = transport.handshake
-        self.now_ns, self.receive, self.network = transport.now_ns, transport.receive, transport.network
+        self.now_ns, self.listen, self.network = transport.now_ns, transport.listen, transport.network
         self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
 
     @property
@@ -132,6 +132,8 @@ class LoggedTransport:
 
 class LoggedTimeline(Timeline):
     """A timeline that writes down what it is told before it takes note of it."""
+
+    takes_deltas = False
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ from bench.run.seconds import Second
 from bench.run.spool import Spool
 from bench.run.words import Words
 from bench.transport.base import Received
+from bench.transport.delta import Delta
 from bench.units import NS_PER_S, NS_PER_US
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREATED, Kind.RATE_LIMITS
@@ -308,6 +309,18 @@ class SessionRecord:
         self._record_error(error_ns // NS_PER_US)
         if kernel:
             lag_ns = handled_ns - at_ns
+            if lag_ns > second.receive_lag_max_ns:
+                second.receive_lag_max_ns = lag_ns
+            self._record_lag(lag_ns // NS_PER_US)
+
+    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+        second = self.target.second
+        second.events += len(deltas)
+        for event, _, error_ns, lag_ns, payload_bytes, wire_bytes in deltas:
+            second.wire_bytes_received += wire_bytes
+            if event.kind is AUDIO_DELTA:
+                second.audio_bytes_received += payload_bytes
+            self._record_error(error_ns // NS_PER_US)
             if lag_ns > second.receive_lag_max_ns:
                 second.receive_lag_max_ns = lag_ns
             self._record_lag(lag_ns // NS_PER_US)

@@ -6,12 +6,13 @@ on the process's clock, the one in memory has a virtual clock, and the session k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed, monotonic_ns
+from bench.transport.delta_reader import DeltaReader
 
 BAD_FRAME, TOO_LARGE = 1002, 1009
 """Close codes of a connection that we end: for an unreadable frame, for a message too big (RFC 6455 §7.4.1)."""
@@ -26,6 +27,10 @@ class Received(NamedTuple):
     data: bytes
     arrival: Arrival
     wire_bytes: int
+
+
+Take = Callable[[Received], bool]
+"""Takes a message, without waiting for anything; True where whoever listens has something to decide now."""
 
 
 class SendReceipt(NamedTuple):
@@ -159,11 +164,14 @@ class Transport(Protocol):
     def transmitted(self) -> list[TransmitStamp]:
         """What the kernel has said since it was last asked of messages that were sent stamped; does not wait."""
 
-    def receive(self, until_ns: int) -> list[Received]:
-        """Wait for messages until an instant; [] when it passed or the connection is gone (see `closed`).
+    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+        """Pass messages to `take` as they come, until it says True, an instant, or the connection's end (`closed`).
 
-        No more of them at once than are soon handled. What arrived by the instant is handed out first, however late
-        that is; so are messages that were there before the connection went, before `closed` is set.
+        The event loop calls `take`: whoever listens sleeps meanwhile. What came in one read is passed on together, but
+        no more of it at once than is soon handled. What arrived by the instant is passed on first, however late that
+        is; so are messages that were there before the connection went, before `closed` is set. `deltas` is given
+        where a reply goes on and nothing is awaited of it: what comes may be looked for every few milliseconds only,
+        and taken by it instead.
         """
 
     @property

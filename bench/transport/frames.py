@@ -1,7 +1,7 @@
 """Reads the frames that nearly all traffic is made of without a state machine: whole, unmasked text frames.
 
-What is anything else (control frames, fragments, compression, a frame that goes on in the next read) is left to
-websockets' protocol object, which is slower and knows all of RFC 6455.
+What is anything else (control frames, fragments, compression) is left to websockets' protocol object, which is slower
+and knows all of RFC 6455.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class TextFrame(NamedTuple):
 def leading_texts(data: bytes) -> tuple[list[TextFrame], int]:
     """The whole text frames that `data` begins with, and how many bytes they take.
 
-    Their lengths are given in seven bits, or in sixteen where more than seven are needed; a longer frame, which no
-    single read brings whole, is left to others as well.
+    Their lengths are given in seven bits, or in sixteen where more than seven are needed; a longer frame is left to
+    others as well.
     """
     texts, at, size = [], 0, len(data)
     while at + SHORT_HEADER <= size and data[at] == FINAL_TEXT:
@@ -43,6 +43,28 @@ def leading_texts(data: bytes) -> tuple[list[TextFrame], int]:
         texts.append(TextFrame(data[at + header : end], end - at))
         at = end
     return texts, at
+
+
+def missing_bytes(begun: bytes) -> int:
+    """How many bytes must come before more can be said of a frame that begins so, and is not whole.
+
+    0 where it is none that `leading_texts` would take.
+    """
+    size = len(begun)
+    if begun[0] != FINAL_TEXT:
+        return 0
+    if size < SHORT_HEADER:
+        return SHORT_HEADER - size
+    length, header = begun[1], SHORT_HEADER
+    if length == TWO_BYTES:
+        if size < LONG_HEADER:
+            return LONG_HEADER - size
+        length, header = begun[2] << 8 | begun[3], LONG_HEADER
+        if length < SHORT:
+            return 0
+    elif length > TWO_BYTES:
+        return 0
+    return header + length - size
 
 
 def frame_bytes(payload: int) -> int:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed
-from bench.transport.base import Closure, Handshake, Network, Received, SendReceipt, TransmitStamp
+from bench.transport.base import Closure, Handshake, Network, Received, SendReceipt, Take, TransmitStamp
+from bench.transport.delta_reader import DeltaReader
 from bench.transport.frames import frame_bytes
 
 MASK_BYTES = 4
@@ -86,21 +87,21 @@ class MemoryTransport:
     def heard_ns(self) -> int:
         return min(self.clock.now_ns, self._due[0][0] - 1) if self._due else self.clock.now_ns
 
-    def receive(self, until_ns: int) -> list[Received]:
-        if self.closed is not None:
-            return []
-        if not self._due or self._due[0][0] > until_ns:
-            self.clock.now_ns = max(self.clock.now_ns, until_ns)
-            return []
-        at_ns, _, answer = heapq.heappop(self._due)
-        self.clock.now_ns = max(self.clock.now_ns, at_ns)
-        return self._arrived(answer, at_ns)
+    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+        while self.closed is None:
+            self._come_about(until_ns)
+            if not self._due or self._due[0][0] > until_ns:
+                self.clock.now_ns = max(self.clock.now_ns, until_ns)
+                return
+            at_ns, _, answer = heapq.heappop(self._due)
+            self.clock.now_ns = max(self.clock.now_ns, at_ns)
+            if isinstance(answer, Closure):
+                self.closed = answer._replace(at_ns=at_ns)
+            elif take(Received(answer, Arrival(at_ns), frame_bytes(len(answer)))):
+                return
 
-    def _arrived(self, answer: bytes | Closure, at_ns: int) -> list[Received]:
-        if isinstance(answer, Closure):
-            self.closed = answer._replace(at_ns=at_ns)
-            return []
-        return [Received(answer, Arrival(at_ns), frame_bytes(len(answer)))]
+    def _come_about(self, until_ns: int) -> None:
+        """Let the peer say what it says unasked by an instant."""
 
     def network(self) -> Network | None:
         return None
@@ -137,7 +138,7 @@ class LiveTransport(MemoryTransport):
         self._live.hear(message, self.clock.now_ns)
         return ()
 
-    def receive(self, until_ns: int) -> list[Received]:
+    def _come_about(self, until_ns: int) -> None:
         while not self._due and self.closed is None:
             due_ns = self._live.next_due_ns()
             if due_ns is None or due_ns > until_ns:
@@ -145,4 +146,3 @@ class LiveTransport(MemoryTransport):
             self.clock.now_ns = max(self.clock.now_ns, due_ns)
             said = self._live.say(self.clock.now_ns)  # nothing, where what was planned turns out to be moot
             self._schedule((at_ns - self.clock.now_ns, message) for at_ns, message in said)
-        return super().receive(until_ns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
 
 import gevent
@@ -14,7 +15,9 @@ from gevent.hub import Waiter
 from bench.clock import ANCILLARY_BYTES, Handed, arrival_ns, enable_stamps, monotonic_ns
 from bench.errors import ConnectError
 from bench.transport.base import Network, TransmitStamp, authority
+from bench.transport.delta_reader import DeltaReader
 from bench.transport.loop import LoopWatch
+from bench.transport.poller import Poller
 from bench.transport.transmit import TransmitStamps
 from bench.units import NS_PER_S, NS_PER_US
 
@@ -22,6 +25,7 @@ READ_BYTES = 65_536
 SHARE_NS = 10_000_000
 """How long the event loop may have been held up when a connection that goes on reading lets the others run."""
 READABLE, WRITABLE = 1, 2
+NEVER_POLLED_NS = 0
 SEND_LIMIT_NS = 10_000_000_000
 TCP_INFO_BYTES = 152
 TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT = 68, 100, 148
@@ -49,11 +53,21 @@ class Read(NamedTuple):
     slept: bool
 
 
+TakeRead = Callable[[Read], bool]
+"""Takes a read, without waiting for anything; True where whoever listens must look at it."""
+
+
 class ByteStream(Protocol):
     """A connected byte stream."""
 
     def read(self, until_ns: int) -> Read | None:
         """Wait for bytes; None when `until_ns` passed, and all that arrived by then was read."""
+
+    def listen(self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None) -> bool:
+        """Pass reads to `take`, which the event loop calls, until it says True; else as `read`, which is False then.
+
+        `deltas`: as in `bench.transport.base.Transport`.
+        """
 
     @property
     def heard_ns(self) -> int:
@@ -90,6 +104,15 @@ class TcpStream:
         hub = gevent.get_hub()
         self._hub = hub
         self._io = {kind: hub.loop.io(sock.fileno(), kind) for kind in (READABLE, WRITABLE)}
+        self._fd, self.fileno = sock.fileno(), sock.fileno
+        self._ears = hub.loop.io(sock.fileno(), READABLE, priority=hub.loop.MAXPRI)  # before all else of the loop
+        self._poller = Poller.of_hub()
+        self._polled_from_ns: int | None = None
+        """Since when the poller looks after the socket; None: it does not."""
+        self._take: TakeRead | None = None
+        self._deltas: DeltaReader | None = None
+        self._waiter: Any = None
+        self._polls = 0
         self._drained_ns = monotonic_ns()  # the peer has not been asked for anything yet
         self._stamped_ns = 0
         self._drained = True
@@ -109,6 +132,7 @@ class TcpStream:
             before_ns = monotonic_ns()
             try:
                 data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+                stamp_ns = arrival_ns(ancillary)
             except (BlockingIOError, InterruptedError):
                 self._drained, self._drained_ns = True, before_ns
                 if not on_time:
@@ -118,26 +142,129 @@ class TcpStream:
                 on_time = self._wait(READABLE, until_ns)
                 continue
             except OSError:  # reset by the peer: an end like any other, without a close frame
-                data, ancillary = b"", []
-            return self._described(data, ancillary, before_ns, polls if on_time else None)
+                data, stamp_ns = b"", None
+            polls = polls if on_time else None
+            return self._described(data, *self._placed(len(data), stamp_ns, before_ns, polls), polls)
 
-    def _described(self, data: bytes, ancillary: Any, before_ns: int, polls: int | None) -> Read:
-        """The read with its stamp, and with what is known of the socket before it.
+    def listen(
+        self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None, *, goes_on: bool = False
+    ) -> bool:
+        """As `ByteStream` says. Without `deltas` a reply may go on as well: then they are taken from what is read."""
+        self._deltas = deltas
+        if self._stamped_ns <= until_ns and self._listen(until_ns, take, goes_on or deltas is not None):
+            return True
+        read = self.read(until_ns)
+        if read is not None:
+            take(read)
+        return read is not None
+
+    def _listen(self, until_ns: int, take: TakeRead, goes_on: bool) -> bool:
+        """Let the loop read until `take` says True; False when `until_ns` passed before."""
+        seconds = (until_ns - monotonic_ns()) / NS_PER_S
+        if seconds <= 0:
+            return False
+        waiter = self._waiter = Waiter(self._hub)
+        self._take, self._polls = take, self._watch.polls
+        self._attend(goes_on)
+        timer = self._hub.loop.timer(seconds)
+        timer.start(waiter.switch, False)
+        try:
+            return bool(waiter.get())
+        finally:
+            self._take = self._waiter = None
+            timer.close()
+
+    def _attend(self, goes_on: bool) -> None:
+        """Have the loop look at the socket whenever it is readable, or the poller look once in a while."""
+        if goes_on and self._poller is not None:
+            if self._polled_from_ns is None:
+                self._ears.stop()
+                self._poller.add(self)
+                self._polled_from_ns = monotonic_ns()
+            return
+        self._leave_poller()
+        if not self._ears.active:
+            self._ears.start(self.hear, NEVER_POLLED_NS)
+
+    def _leave_poller(self) -> None:
+        if self._poller is not None and self._polled_from_ns is not None:
+            self._poller.remove(self)
+            self._polled_from_ns = None
+
+    def hear(self, polled_ns: int) -> None:
+        """Read what was found, and pass it on: the loop or the poller calls this, and nothing here may wait.
+
+        `polled_ns`: when the poller looked before.
+        """
+        take = self._take
+        if take is None:  # nobody listens: it stays in the socket
+            self._ears.stop()
+            self._leave_poller()
+            return
+        try:
+            read = self._hear(polled_ns)
+            if read is not None and take(read):
+                self._wake(self._waiter.switch, True)
+        except BaseException as error:
+            self._wake(self._waiter.throw, error)
+
+    def _hear(self, polled_ns: int) -> Read | None:
+        """Read without waiting; None where nothing came, or deltas that were taken."""
+        polls = None
+        if self._drained:
+            if self._polled_from_ns is None:
+                polls = self._polls
+            elif polled_ns >= self._polled_from_ns:  # and found it empty
+                self._drained_ns = max(self._drained_ns, polled_ns)
+        self._polls = self._watch.polls
+        deltas, before_ns = self._deltas, monotonic_ns()
+        if deltas is not None and not deltas.ready:
+            deltas = None
+        try:
+            if deltas is None:
+                data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+                size, stamp_ns = len(data), arrival_ns(ancillary)
+            else:
+                stamp_ns = deltas.receive(self._fd)
+                size = deltas.size
+        except (BlockingIOError, InterruptedError):
+            self._drained, self._drained_ns = True, before_ns
+            self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
+            return None
+        except OSError:  # reset by the peer: an end like any other, without a close frame
+            return self._described(b"", *self._placed(0, None, before_ns, polls), polls)
+        at_ns, empty_ns, kernel = self._placed(size, stamp_ns, before_ns, polls)
+        if deltas is not None:
+            if kernel and deltas.take_received(at_ns, empty_ns, self._drained):
+                if deltas.due:
+                    deltas.hand_on()
+                return None
+            data = deltas.received()
+        return self._described(data, at_ns, empty_ns, kernel, polls)
+
+    def _wake(self, way: Callable[[Any], None], word: object) -> None:
+        """Wake whoever listens, once the loop has read all sockets that it found readable."""
+        self._take = None
+        self._hub.loop.run_callback(way, word)
+
+    def _placed(self, size: int, stamp_ns: int | None, before_ns: int, polls: int | None) -> tuple[int, int, bool]:
+        """When a read of so many bytes arrived, since when the socket is known to have been empty, and who said so.
 
         `polls`: how many polls the loop had made when the reader began to wait, None where no poll reported the socket.
         """
-        stamp_ns = arrival_ns(ancillary)
         # two conversions of one stamp differ by some ns, and time does not run backwards
         at_ns = self._stamped_ns = max(self._stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns)
         empty_ns = self._drained_ns
         if polls is not None:
             empty_ns = max(empty_ns, self._watch.empty_ns(polls, at_ns))
-        self._drained = len(data) < READ_BYTES
+        self._drained = size < READ_BYTES
         if self._drained:
             # the clock before the call: the process may have lost its core between the call and a clock after it
             self._drained_ns = before_ns
-        slept = polls is not None and self._watch.blocked
-        return Read(data, at_ns, min(empty_ns, at_ns), stamp_ns is not None, self._drained, slept)
+        return at_ns, min(empty_ns, at_ns), stamp_ns is not None
+
+    def _described(self, data: bytes, at_ns: int, empty_ns: int, kernel: bool, polls: int | None) -> Read:
+        return Read(data, at_ns, empty_ns, kernel, self._drained, polls is not None and self._watch.blocked)
 
     @property
     def heard_ns(self) -> int:
@@ -203,7 +330,8 @@ class TcpStream:
         return Network(rtt_us * NS_PER_US, min_rtt_us * NS_PER_US, retransmits, self._scope)
 
     def close(self) -> None:
-        for watcher in self._io.values():
+        self._leave_poller()
+        for watcher in (*self._io.values(), self._ears):
             watcher.close()
         self._sock.close()
 

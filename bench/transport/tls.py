@@ -12,7 +12,8 @@ from pathlib import Path
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError, UsageError
 from bench.transport.base import Network, TransmitStamp
-from bench.transport.tcp import Read, TcpStream
+from bench.transport.delta_reader import DeltaReader
+from bench.transport.tcp import Read, TakeRead, TcpStream
 from bench.units import NS_PER_S
 
 TLS_RECORD_HEADER, RECORD_BYTES = 5, 16_384
@@ -40,7 +41,7 @@ class TlsStream:
         self._host = host
         self._record = RecordCounter()
         self._end: Read | None = None
-        self._heard = False
+        self._heard = self._refused = False
 
     @property
     def session(self) -> ssl.SSLObject:
@@ -69,15 +70,45 @@ class TlsStream:
             read = self._tcp.read(until_ns)
             if read is None:
                 return None
-            try:
-                data, ended = self._decrypted(read.data)
-            except OSError:  # it took no answer to what it sent
-                data, ended = b"", True
-            if ended:
-                self._end = read._replace(data=b"")
-            if data or ended or not read.data:
-                return read._replace(data=data, complete=read.complete and self._record.whole)
+            opened = self._opened(read)
+            self._answer(read)
+            if opened is not None and not self._refused:
+                return opened
         return self._end
+
+    def listen(self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None) -> bool:
+        if self._end is not None:
+            take(self._end)
+            return True
+
+        last: Read | None = None
+
+        def take_opened(read: Read) -> bool:
+            nonlocal last
+            opened, last = self._opened(read), read
+            return (opened is not None and take(opened)) or bool(self._outgoing.pending)
+
+        heard = self._tcp.listen(until_ns, take_opened, goes_on=deltas is not None)
+        if last is not None:
+            self._answer(last)
+        return heard
+
+    def _opened(self, read: Read) -> Read | None:
+        """What a read of the socket brings once it is decrypted; None where that is nothing yet."""
+        data, ended = self._decrypted(read.data)
+        if ended:
+            self._end = read._replace(data=b"")
+        if data or ended or not read.data:
+            return read._replace(data=data, complete=read.complete and self._record.whole)
+        return None
+
+    def _answer(self, read: Read) -> None:
+        """Send what a read calls for: a key update wants that. A peer that takes no answer has ended the stream."""
+        if self._outgoing.pending:
+            try:
+                self._flush()
+            except OSError:
+                self._end, self._refused = read._replace(data=b""), True
 
     @property
     def heard_ns(self) -> int:
@@ -107,7 +138,7 @@ class TlsStream:
             if not self._heard and "ALERT" in (error.reason or ""):
                 raise ConnectError("refused:tls", f"{self._host}: {_words(error)}") from None
             return b"".join(parts), True
-        return self._readable(parts), False
+        return _joined(parts), False
 
     def _ended(self, parts: list[bytes]) -> bool:
         """Add what can be read now to the parts; whether the peer has ended the stream."""
@@ -120,12 +151,6 @@ class TlsStream:
         except ssl.SSLWantReadError:
             return False
         return True
-
-    def _readable(self, parts: list[bytes]) -> bytes:
-        """The parts as one, once what they call for was answered: a key update wants that."""
-        if self._outgoing.pending:
-            self._flush()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         self._tls.write(data)
@@ -146,6 +171,10 @@ class TlsStream:
 
     def close(self) -> None:
         self._tcp.close()
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class RecordCounter:

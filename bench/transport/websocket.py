@@ -33,11 +33,13 @@ from bench.transport.base import (
     Phases,
     Received,
     SendReceipt,
+    Take,
     TransmitStamp,
 )
 from bench.transport.crossing import connect
 from bench.transport.deflate import MeasuredDeflate, offer
-from bench.transport.frames import LONGEST, frame_bytes, leading_texts
+from bench.transport.delta_reader import COMPILED, DeltaReader
+from bench.transport.frames import LONGEST, frame_bytes, leading_texts, missing_bytes
 from bench.transport.tcp import ByteStream, Read
 from bench.units import NS_PER_S
 
@@ -49,7 +51,7 @@ BODY_NS = 1_000_000_000
 """How long the body of a refusal is awaited once its head is there: words are worth a moment, and no more."""
 LONGEST_REFUSAL = 16_384
 HANDFUL = 64
-"""So many messages are handed out at once: whoever handles them looks around in between."""
+"""So many messages are passed on at once: whoever takes them looks around in between."""
 PART_BYTES = 4_096
 """So much of a read is parsed at once: the smallest frames take two bytes, and each is answered where it is a ping."""
 _SILENT = logging.getLogger("bench.transport.websocket")
@@ -98,8 +100,14 @@ class WebSocket:
         self.handshake = Handshake({}, {})
         self._end: Closure | None = None
         self._came: list[Received] = []
+        self._unread: Read | None = None  # what the loop has read and left to whoever listens
+        self._offered: Take | None = None
+        self._deltas: DeltaReader | None = None
+        self._woken = False
         self._begun = bytearray()  # of a message in fragments; one object, however many they are
         self._message_bytes = 0  # its frames, so far
+        self._parts: list[bytes] = []  # of a text frame that goes on in the next read
+        self._missing = 0  # bytes of it
         self._head = b"" if protocol.state is State.CONNECTING else None
         self._answer_came: HttpAnswer | None = None
         self._fed = self._framed = self._stamp_ns = self._answer_error_ns = 0
@@ -179,18 +187,58 @@ class WebSocket:
     def transmitted(self) -> list[TransmitStamp]:
         return self._stream.transmitted()
 
-    def receive(self, until_ns: int) -> list[Received]:
+    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
         if self._came:
             self._stream.rest()
-        while not self._came and self._end is None:
-            read = self._stream.read(until_ns)
-            if read is None:
-                return []
-            self._take(read)
-        came, self._came = self._came, []
-        if len(came) > HANDFUL:
-            came, self._came = came[:HANDFUL], came[HANDFUL:]
-        return came
+        self._offered, self._deltas, self._woken = take, deltas, False
+        while not self._came and not self._woken and self._end is None:
+            self._note_ready()
+            if not self._stream.listen(until_ns, self._hear, deltas):
+                return
+            if self._unread is not None:
+                read, self._unread = self._unread, None
+                self._take(read)
+        came, self._came = self._came[:HANDFUL], self._came[HANDFUL:]
+        for message in came:
+            take(message)
+
+    def _hear(self, read: Read) -> bool:
+        """Pass on the messages of a read, within the event loop: text frames. All else is for whoever listens."""
+        if self._missing and read.data:
+            whole = self._whole(read)
+            if whole is None:
+                return False
+            read = whole
+        if self._took(read):
+            self._note_ready()
+            return False
+        texts = self._texts(read)
+        self._note_ready()
+        if texts is None or self._offered is None:
+            self._unread = read
+            return True
+        if len(texts) > HANDFUL:
+            self._came += texts
+            return True
+        for message in texts:
+            self._woken |= self._offered(message)
+        return self._woken
+
+    def _note_ready(self) -> None:
+        """Let deltas be taken as soon as they are read, or not."""
+        if self._deltas is not None:
+            self._deltas.ready = COMPILED and self._plain and not self._missing
+
+    def _took(self, read: Read) -> bool:
+        """Whether a read was of deltas alone, and was taken."""
+        deltas = self._deltas
+        if deltas is None or not (COMPILED and read.kernel and self._plain):
+            return False
+        if not deltas.take(read.data, read.stamp_ns, read.empty_ns, read.complete):
+            return False
+        if deltas.due:
+            deltas.hand_on()
+        return True
 
     @property
     def heard_ns(self) -> int:
@@ -198,34 +246,66 @@ class WebSocket:
 
     def _take(self, read: Read) -> None:
         """Keep the messages that one read completed."""
-        # a new frame of a new message, which is as it was sent
-        plain = self._fed == self._framed and not self._message_bytes and self._head is None and self._deflate is None
-        if not (plain and self._quick and self._take_texts(read)):
+        if self._missing and read.data:
+            whole = self._whole(read)
+            if whole is None:
+                return
+            read = whole
+        texts = self._texts(read)
+        if texts is None:
             self._take_anything(read)
+        else:
+            self._came += texts
 
-    def _take_texts(self, read: Read) -> bool:
-        """Keep the messages of a read that holds nothing but whole text frames; False where it does not.
+    def _whole(self, read: Read) -> Read | None:
+        """A read with the frame that went on in it; None while that still goes on."""
+        self._parts.append(read.data)
+        self._missing -= len(read.data)
+        return None if self._missing > 0 else read._replace(data=self._begun_frame())
 
-        As `_take_anything` would, in a fifth of the time: nearly all that comes is such frames.
+    def _begun_frame(self) -> bytes:
+        """Take what was kept of a frame that went on."""
+        begun = b"".join(self._parts)
+        self._parts, self._missing = [], 0
+        return begun
+
+    @property
+    def _plain(self) -> bool:
+        """Whether what comes is a new frame of a new message, which is as it was sent."""
+        whole = self._fed == self._framed and not self._message_bytes
+        return whole and self._head is None and self._deflate is None and self._quick
+
+    def _texts(self, read: Read) -> list[Received] | None:
+        """The messages of a read that holds nothing but text frames of new messages; None of any other.
+
+        As `_take_anything` finds them, in a fifth of the time: nearly all that comes is such frames. The last one may
+        go on in the next read. A single message that comes alone tells the loop's delay.
         """
-        texts, taken = leading_texts(read.data)
-        if not texts or taken < len(read.data):
-            return False
-        self._fed += taken
-        self._framed += taken
-        stamp_ns, empty_ns, kernel = read.stamp_ns, read.empty_ns, read.kernel
-        came = self._came
-        for payload, wire_bytes in texts:
-            came.append(Received(payload, Arrival(stamp_ns, stamp_ns - empty_ns, kernel), wire_bytes))
-        if read.complete:
-            came[-1] = Received(payload, Arrival(stamp_ns, 0, kernel), wire_bytes)
-            if len(texts) == 1 and read.slept and kernel:
+        data, stamp_ns, empty_ns, kernel, complete, slept = read
+        if not data or not self._plain:
+            return None
+        frames, taken = leading_texts(data)
+        if taken < len(data):
+            missing = missing_bytes(data[taken:])
+            if not missing:
+                return None
+            self._parts, self._missing, complete = [data[taken:]], missing, False
+        arrival = Arrival(stamp_ns, stamp_ns - empty_ns, kernel)
+        texts = [Received(payload, arrival, wire_bytes) for payload, wire_bytes in frames]
+        if complete:
+            payload, wire_bytes = frames[-1]
+            texts[-1] = Received(payload, Arrival(stamp_ns, 0, kernel), wire_bytes)
+            if len(texts) == 1 and slept and kernel:
                 self._stream.learn_delay(stamp_ns)
-        return True
+        return texts
 
     def _take_anything(self, read: Read) -> None:
         """Feed one read to the protocol, answer what must be answered, and keep the messages it completed."""
         self._stamp_ns = read.stamp_ns
+        if self._missing:  # and there will be no more of it
+            begun = self._begun_frame()
+            self._fed += len(begun)
+            self._protocol.receive_data(begun)
         self._fed += len(read.data)
         before, ends_message = len(self._came), False
         for event in self._parsed(read.data):
@@ -337,6 +417,7 @@ class WebSocket:
             self.abort()
 
     def abort(self) -> None:
+        self._begun_frame()
         self._came, self._begun = [], bytearray()  # a part of a message may be large, and whoever knows us may live on
         self._protocol.reader.discard()
         self._protocol.parser.close()

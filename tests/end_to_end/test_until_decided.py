@@ -30,11 +30,12 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Rea
 
 HARNESS = """
 from bench.load.playing.progress import ProgressSum
-from bench.run import rows
+from bench.observe.turn import Turn
 
 ProgressSum.late = lambda tally: {late!r}  # whatever this machine does otherwise
-stamped = rows._bounds
-rows._bounds = lambda of: dict.fromkeys(stamped(of), 0)  # and stamps are exact, too
+errors_ns, widths_ns = Turn._errors_ns, Turn._widths_ns
+Turn._errors_ns = lambda turn: dict.fromkeys(errors_ns(turn), 0)  # and stamps are exact, too
+Turn._widths_ns = lambda turn: dict.fromkeys(widths_ns(turn), 0)
 """
 
 

@@ -30,7 +30,8 @@ from bench.target.dial import Dialer
 from bench.target.prices import PriceTable
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
-from bench.transport.base import Phases, Received
+from bench.transport.base import Phases, Take
+from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import MemoryTransport, VirtualClock
 from tests.helpers import Service, resolve_target
 from tests.load.actors import Actor, actor
@@ -47,9 +48,9 @@ class Switching(MemoryTransport):
     def __init__(self, service: Service) -> None:
         super().__init__(service, service.greeting(), VirtualClock(monotonic_ns()))
 
-    def receive(self, until_ns: int) -> list[Received]:
+    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
         gevent.sleep(0)
-        return super().receive(until_ns)
+        super().listen(until_ns, take, deltas)
 
 
 def _set() -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,12 +19,15 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
+from bench.protocol.events import EMPTY
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.transport.base import Received
+from bench.transport.delta import Delta
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,
+    LOUD,
     MS,
     USAGE,
     Talk,
@@ -1050,3 +1054,80 @@ def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
     session = timeline.session()
     assert session.errors_ns == {"upgrade_done": 3, "session_created": 4, "session_updated": 5}
     assert session.widths_ns == {"update_sent": 11}
+
+
+# Deltas that were taken by their form.
+
+LATER = st.sampled_from([0, 1, 20, 400, 9_000, 11_000])
+"""Milliseconds between deltas; the limit for the next one is ten seconds."""
+RUNS = st.lists(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["audio", "transcript"]),
+            LATER,
+            st.integers(1, 9_000),
+            st.sampled_from([0, 300_000, 2 * MS]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@given(runs=RUNS, ends=st.booleans(), most=st.sampled_from([8, 15, 250_000]))
+def test_deltas_that_are_told_together_come_to_what_they_come_to_one_by_one(
+    dialect: Dialect, runs: list[list[tuple[str, int, int, int]]], ends: bool, most: int
+) -> None:
+    together, apart = Talk(dialect), Talk(dialect)
+    for talk in (together, apart):
+        talk.ask(0, wants_audio=True)
+        talk.timeline._most_events = talk.timeline._events + most
+        talk.hear(50, created("r1"), delta(dialect, "transcript", "r1"), delta(dialect, "audio", "r1", LOUD))
+    at_ms = 50
+    for run in runs:
+        deltas = []
+        for kind, later_ms, size, error_ns in run:
+            at_ms += later_ms
+            data = delta(dialect, kind, "r1", base64_of(size) if kind == "audio" else "x" * size)
+            (event,) = dialect.decode(data)
+            like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
+            deltas.append(Delta(like_it, at(at_ms), error_ns, 7, event.payload_bytes, len(data)))
+            apart.hear(at_ms, data, error_ns=error_ns)
+        together.timeline.received_deltas(deltas)
+        assert together.timeline.wake_ns == apart.timeline.wake_ns
+        assert together.timeline.turn_over == apart.timeline.turn_over
+    for talk in (together, apart):
+        if ends:
+            talk.hear(at_ms + 1, done("r1"))
+        talk.timeline.tell(inputs.Finished(at(at_ms + 2)))
+        talk.take(100_000_000)
+
+    assert together.taken == apart.taken
+    assert together.timeline.session() == apart.timeline.session()
+
+
+def test_deltas_of_a_reply_are_taken_by_their_form_once_its_audio_is_heard_and_nothing_else_is_awaited() -> None:
+    talk = Talk()
+    talk.ask(0, wants_audio=True)
+    ready = []
+    silent = base64_of(4_800)
+    for data in (
+        created("r1"),
+        delta(GA, "transcript", "r1"),
+        delta(GA, "audio", "r1", silent),
+        delta(GA, "audio", "r1", LOUD),
+        delta(GA, "audio", "r1"),
+    ):
+        talk.hear(50, data)
+        ready.append(talk.timeline.goes_on)
+    (event,) = GA.decode(delta(GA, "audio", "r1"))
+    (other,) = GA.decode(delta(GA, "audio", "r2"))
+
+    assert ready == [False, False, False, True, True]
+    assert talk.timeline.may_take(event)
+    assert not talk.timeline.may_take(other)
+    talk.hear(60, done("r1"))
+    assert not talk.timeline.goes_on

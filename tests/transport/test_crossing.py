@@ -27,7 +27,7 @@ from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from tests.end_to_end.proxies import Asked, RunningProxy, running_proxy
 from tests.examples import thorough
-from tests.helpers import MS
+from tests.helpers import MS, receive
 
 GUARD_S = 30
 ENOUGH = Limits(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
@@ -97,7 +97,7 @@ def opened(
 def echoed(transport: WebSocket) -> Network | None:
     """Says something, hears it again, and returns what the kernel knows of the way; closes."""
     transport.send(b"hello")
-    (came,) = transport.receive(monotonic_ns() + GUARD_S * 1_000 * MS)
+    (came,) = receive(transport, monotonic_ns() + GUARD_S * 1_000 * MS)
     network = transport.network()
     transport.close()
     assert came.data == b"hello"

@@ -13,6 +13,7 @@ from bench.transport.base import Received
 from bench.transport.frames import TextFrame, frame_bytes, leading_texts
 from bench.transport.websocket import WebSocket
 from tests.examples import thorough
+from tests.helpers import receive
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 
 SIZES = st.sampled_from([0, 1, 60, 125, 126, 127, 300, 65_535, 65_536])
@@ -42,7 +43,7 @@ STATES = st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_si
 class SlowWebSocket(WebSocket):
     """Reads every frame by websockets' protocol object."""
 
-    _take_texts = lambda self, read: False  # noqa: E731
+    _texts = lambda self, read: None  # noqa: E731
 
 
 def heard(
@@ -57,7 +58,7 @@ def heard(
         complete, slept, kernel = states[place % len(states)]
         stream.reads.append(read(part, place, complete=complete, slept=slept, kernel=kernel))
     came: list[Received] = []
-    while more := socket.receive(FAR_NS):
+    while more := receive(socket, FAR_NS):
         came += more
     return came, socket.closed, _unmasked(stream.written[asked:]), stream.learned
 
@@ -91,7 +92,7 @@ def test_a_read_of_whole_texts_needs_no_protocol_object(monkeypatch: pytest.Monk
     monkeypatch.delattr(WebSocket, "_take_anything")
     stream.reads.append(read(text(b"one") + text(b"two")))
 
-    assert [message.data for message in socket.receive(FAR_NS)] == [b"one", b"two"]
+    assert [message.data for message in receive(socket, FAR_NS)] == [b"one", b"two"]
 
 
 @thorough

@@ -31,10 +31,13 @@ from bench.simulator.tls import loopback_tls
 from bench.transport import tcp
 from bench.transport.base import Network, Phases
 from bench.transport.crossing import connect
+from bench.transport.delta_reader import DeltaReader
+from bench.transport.poller import Poller
 from bench.transport.tcp import READ_BYTES, ByteStream, Read, TcpStream, connect_first, look_up
 from bench.transport.tls import RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from tests.examples import thorough
+from tests.helpers import MS, receive
 
 GUARD_S = 30
 SOON = Limits(tcp=0.05, tls=0.05, upgrade=0.05)
@@ -638,7 +641,7 @@ def serving(context: ssl.SSLContext | None) -> Iterator[Server]:
 def say_and_hear(transport: WebSocket, data: bytes) -> tuple[int, Any]:
     sent = transport.send(data)
     assert sent is not None
-    (came,) = transport.receive(far_ns())
+    (came,) = receive(transport, far_ns())
     return sent.handed.at_ns, came
 
 
@@ -663,3 +666,65 @@ def test_messages_go_there_and_back_over_a_real_connection(tls: bool, certificat
     assert transport.closed is not None
     assert transport.closed.code == 1000
     assert transport.send(b"too late") is None
+
+
+# A reply that goes on.
+
+
+@LINUX
+@KINDS
+def test_a_reply_that_goes_on_is_polled_and_what_comes_is_bounded_by_the_last_look(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    reader = DeltaReader(lambda: None)
+    with connected(tls, certificate) as (stream, peer):
+        first, _, _ = stamped(stream, peer)
+        looked_ns = first.stamp_ns
+        for _ in range(20):
+            came: list[Read] = []
+            peer.order(lambda sock: sock.sendall(b"x"))
+            assert stream.listen(far_ns(), lambda read: came.append(read) or True, reader)  # noqa: B023
+            sent_ns, _, _ = peer.report()
+            (read,) = came
+            assert read.data == b"x"
+            assert looked_ns <= read.empty_ns <= read.stamp_ns
+            assert sent_ns <= read.stamp_ns <= monotonic_ns()
+            looked_ns = read.empty_ns
+        poller = Poller.of_hub()
+        assert poller is not None
+        assert len(poller._hearers) == 1
+    assert not poller._hearers
+    assert not poller._timer.active
+
+
+@LINUX
+@KINDS
+def test_who_listens_again_for_something_awaited_is_no_longer_polled(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    reader, poller = DeltaReader(lambda: None), Poller.of_hub()
+    assert poller is not None
+    with connected(tls, certificate) as (stream, peer):
+        stream.listen(
+            monotonic_ns() + MS, lambda read: True, reader
+        )  # nothing comes, or what TLS says after the handshake
+        assert len(poller._hearers) == 1
+        came: list[bytes] = []
+        peer.order(lambda sock: sock.sendall(b"x"))
+        while b"".join(came) != b"x":
+            stream.listen(far_ns(), lambda read: came.append(read.data) or True)
+        assert not poller._hearers
+        peer.report()
+
+
+def test_where_there_is_no_poller_a_reply_that_goes_on_is_read_at_once(
+    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Poller, "of_hub", lambda: None)
+    with connected(False, certificate) as (stream, peer):
+        came: list[bytes] = []
+        peer.order(lambda sock: sock.sendall(b"x"))
+        assert stream.listen(far_ns(), lambda read: came.append(read.data) or True, DeltaReader(lambda: None))
+        peer.report()
+
+    assert came == [b"x"]

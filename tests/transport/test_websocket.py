@@ -21,10 +21,11 @@ from bench.limits import Limits
 from bench.observe.timeline import Timeline
 from bench.session import Session
 from bench.transport.base import Network, Phases, Received, TransmitStamp
-from bench.transport.tcp import Read
+from bench.transport.delta_reader import DeltaReader
+from bench.transport.tcp import Read, TakeRead
 from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol, frame_bytes
 from tests.examples import thorough
-from tests.helpers import Listening, build_script, say, session_created, session_updated
+from tests.helpers import Listening, build_script, receive, say, session_created, session_updated
 
 FAR_NS = 1 << 62
 LIMIT = 1 << 20
@@ -59,6 +60,12 @@ class FakeStream:
         read = self.reads.popleft() if self.reads else None
         self.heard_ns = until_ns if read is None else read.stamp_ns - 1
         return read
+
+    def listen(self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None) -> bool:
+        read = self.read(until_ns)
+        if read is not None:
+            take(read)
+        return read is not None
 
     def rest(self) -> None:
         self.rests += 1
@@ -118,7 +125,7 @@ def close_frame(code: int, reason: str = "") -> bytes:
 def received(socket: WebSocket) -> list[Received]:
     """All that the stream holds."""
     came: list[Received] = []
-    while more := socket.receive(FAR_NS):
+    while more := receive(socket, FAR_NS):
         came += more
     return came
 
@@ -298,8 +305,8 @@ def test_messages_that_came_before_the_end_are_handed_out_before_it_shows() -> N
     socket, stream = opened()
     stream.reads += [read(text(b"last words") + close_frame(1000))]
 
-    assert [message.data for message in socket.receive(FAR_NS)] == [b"last words"]
-    assert socket.receive(FAR_NS) == []
+    assert [message.data for message in receive(socket, FAR_NS)] == [b"last words"]
+    assert receive(socket, FAR_NS) == []
     assert socket.closed is not None
 
 
@@ -361,10 +368,10 @@ def test_messages_are_handed_out_by_the_handful_and_the_rest_is_not_heard_yet() 
     socket, stream = opened()
     stream.reads += [read(b"".join(text(b"%d" % number) for number in range(150)) + close_frame(1000))]
 
-    came = [socket.receive(FAR_NS)]
+    came = [receive(socket, FAR_NS)]
     assert (socket.closed, socket.heard_ns, stream.rests) == (None, STAMP_NS - 1, 0)
     while len(came) < 3:
-        came.append(socket.receive(FAR_NS))
+        came.append(receive(socket, FAR_NS))
     assert [len(handful) for handful in came] == [64, 64, 22]
     assert [message.data for handful in came for message in handful] == [b"%d" % number for number in range(150)]
     assert stream.rests == 2
@@ -430,14 +437,14 @@ def test_when_sending_fails_and_nothing_came_it_is_1006() -> None:
     assert socket.send(b"{}") is None
     assert socket.closed is not None
     assert socket.closed.code == 1006
-    assert socket.receive(FAR_NS) == []
+    assert receive(socket, FAR_NS) == []
 
 
 def test_a_service_that_has_said_goodbye_is_not_waited_for() -> None:
     """As OpenAI refuses: an error, then its close frame, which may come after we have decided to go."""
     socket, stream = opened()
     stream.reads += [read(text(b"an error")), read(close_frame(4000, "invalid_model"), 1), read(b"", 2)]
-    socket.receive(FAR_NS)
+    receive(socket, FAR_NS)
     socket.close()
 
     assert socket.closed is not None

@@ -47,7 +47,8 @@ class RunListener:
         self._record, self._timeline, self._arm = record, timeline, arm
         self._progress, self._watcher = progress, watcher
         self._hide, self._fire = hide, fire
-        self.received, self.sent, self.turn_began = record.received, record.sent, record.turn_began  # at every event
+        self.received, self.received_deltas, self.sent = record.received, record.received_deltas, record.sent
+        self.turn_began = record.turn_began
 
     def session_opened(self) -> None:
         """The service has taken the session's settings."""

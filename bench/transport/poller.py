@@ -1,0 +1,74 @@
+"""Polls the sockets of replies that go on, all together every few milliseconds.
+
+The kernel has stamped what came meanwhile, so nothing is lost by looking late, and a process that wakes up for every
+delta spends most of its time on waking up.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import gevent
+from gevent import monkey
+
+from bench.clock import monotonic_ns
+
+PERIOD_S = 0.002
+"""How long a reply that goes on is not looked at: a delta that shares a read with another may be so much older."""
+READABLE = 1  # EPOLLIN of linux/eventpoll.h, which gevent takes out of the module select
+
+
+class Hearer(Protocol):
+    """Reads a socket that has something to read."""
+
+    def fileno(self) -> int: ...
+
+    def hear(self, polled_ns: int) -> None:
+        """Read, and wait for nothing; `polled_ns`: when the sockets were polled before this time."""
+
+
+class Poller:
+    """Polls sockets with Linux's epoll. One per hub: `Poller.of_hub()`."""
+
+    def __init__(self, hub: Any) -> None:
+        self._epoll = monkey.get_original("select", "epoll")()
+        self._hearers: dict[int, Hearer] = {}
+        self._polled_ns = 0
+        # before all else of the loop
+        self._timer = hub.loop.timer(PERIOD_S, PERIOD_S, ref=False, priority=hub.loop.MAXPRI)
+
+    @staticmethod
+    def of_hub() -> Poller | None:
+        """The poller of this thread's hub, made at first use (after a fork there is a new hub); None without epoll."""
+        hub = gevent.get_hub()
+        if not hasattr(hub, "rtbench_poller"):
+            hub.rtbench_poller = Poller(hub) if _has_epoll() else None
+        poller: Poller | None = hub.rtbench_poller
+        return poller
+
+    def add(self, hearer: Hearer) -> None:
+        """Poll this socket as well, until it is removed."""
+        self._hearers[hearer.fileno()] = hearer
+        self._epoll.register(hearer.fileno(), READABLE)
+        if not self._timer.active:
+            self._timer.start(self._poll)
+
+    def remove(self, hearer: Hearer) -> None:
+        """Poll this socket no longer; it is still open."""
+        del self._hearers[hearer.fileno()]
+        self._epoll.unregister(hearer.fileno())
+        if not self._hearers:
+            self._timer.stop()
+
+    def _poll(self) -> None:
+        before_ns, self._polled_ns = self._polled_ns, monotonic_ns()
+        for fd, _ in self._epoll.poll(0):
+            self._hearers[fd].hear(before_ns)
+
+
+def _has_epoll() -> bool:
+    try:
+        monkey.get_original("select", "epoll")
+    except AttributeError:
+        return False
+    return True
