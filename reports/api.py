@@ -82,7 +82,7 @@ def _rows(figures: Figures) -> Iterable[dict[str, Any]]:
 
 
 def load(path: Path | str, *, everything: bool = True) -> Run:
-    """The run in a folder; `everything=False` reads of the turns only what a report needs: half of the memory.
+    """The run in a folder; `everything=False` reads of the turns only what a report needs: three fifths of the memory.
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
