@@ -24,7 +24,7 @@ from bench.target.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.base import Received
-from bench.transport.delta import Delta
+from bench.transport.delta import DeltaArrival
 from bench.transport.tcp import warm_up
 
 SESSION_ID = "probe"
@@ -56,7 +56,7 @@ class ReplyAudio:
             if event.kind is Kind.AUDIO_DELTA and isinstance(event.payload, msgspec.Raw):
                 self._audio[event.response_id] += audio_payload(event.payload) or b""
 
-    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """None: a session that is logged is told of every event."""
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:

@@ -23,7 +23,7 @@ from bench.plan.turns import Expect, Pause
 from bench.protocol.base import Act, Awaited
 from bench.protocol.events import DELTAS, Event
 from bench.transport.base import Received, Transport
-from bench.transport.delta import Delta
+from bench.transport.delta import DeltaArrival
 from bench.transport.delta_reader import DeltaReader
 from bench.units import NS_PER_S
 
@@ -40,7 +40,7 @@ class Listener(Protocol):
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
         """A message was handled, and the events in it."""
 
-    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Deltas were handled that were taken by their form."""
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:

@@ -25,12 +25,12 @@ from bench.protocol.events import Event, Usage
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings
-from bench.run.rows import TURN_COLUMNS, Identity, turn_row
+from bench.run.rows import TURN_COLUMNS, RowIdentity, turn_row
 from bench.session import Session
 from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.target import Target
 from bench.transport.base import Closure, Received, Take, Transport
-from bench.transport.delta import Delta
+from bench.transport.delta import DeltaArrival
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import MemoryTransport, PeerAnswer
 
@@ -426,7 +426,7 @@ class Listening:
         self.events += events
         self.wire_received += message.wire_bytes
 
-    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         self.events += [msgspec.structs.replace(delta.event, payload_bytes=delta.payload_bytes) for delta in deltas]
         self.wire_received += sum(delta.wire_bytes for delta in deltas)
 
@@ -544,13 +544,13 @@ def build_session(**changes: Any) -> SessionObservation:
     return SessionObservation(**values | changes)
 
 
-NOBODY = Identity("", "", None, "", None, None, None, None, "", "", 0, simulated=True)
+NOBODY = RowIdentity("", "", None, "", None, None, None, None, "", "", 0, simulated=True)
 
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:
     """The columns of a turn's row, without those that say whose it is."""
     row = zip(TURN_COLUMNS, turn_row(NOBODY, turn, utc_offset_ns), strict=True)
-    return {name: value for name, value in row if name not in Identity._fields}
+    return {name: value for name, value in row if name not in RowIdentity._fields}
 
 
 def present(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ NAMED_IN = {
     "soxr": ("bench.plan.audio", "bench.simulator.voice"),
     "hdrh": ("bench.run.histograms",),
     "azure": ("bench.target.identity",),
-    "websockets": ("bench.transport.websocket", "bench.transport.deflate", "bench.simulator"),
+    "websockets": ("bench.transport.websocket", "bench.transport.deflate", "bench.transport.frames", "bench.simulator"),
     "python_socks": ("bench.transport.proxy",),
     "requests": (),
     "openai": (),

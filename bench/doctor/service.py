@@ -28,7 +28,7 @@ from bench.protocol.limits import RateLimit, limits_in
 from bench.session import Session
 from bench.target.dial import Dialer
 from bench.transport.base import Network, Received, Transport
-from bench.transport.delta import Delta
+from bench.transport.delta import DeltaArrival
 from bench.units import NS_PER_MS, NS_PER_S
 
 WORDS = "Say hello, and nothing else."
@@ -49,7 +49,7 @@ class Heard:
             elif event.kind is Kind.RATE_LIMITS and event.limits:
                 self.limits = event.limits
 
-    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         pass
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:

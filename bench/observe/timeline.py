@@ -43,7 +43,7 @@ from bench.outcomes import GOOD, SERVICE_SAID
 from bench.protocol.base import SET_UP_ID, Act, Dialect
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received
-from bench.transport.delta import Delta
+from bench.transport.delta import DeltaArrival
 from bench.units import NS_PER_S
 
 UNKNOWN_NAMES = 50
@@ -164,7 +164,8 @@ class Timeline:
             clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(self._sent_audio)
             marks = turn.hearing.mark_moments(sent.moments, handed, clock_ns)
         turn.sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
-        self._wake_ns = NOT_KNOWN
+        if asks or marks:
+            self._wake_ns = NOT_KNOWN
         if asks:
             self._owners.asked(turn)
         elif act is Act.COMMIT:
@@ -208,7 +209,7 @@ class Timeline:
                 self._turn_event(event, arrival, wire_bytes)
             wire_bytes = 0  # they are the message's, and counted once
 
-    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Take deltas of the reply under way, as `received` does one after another."""
         turn, last_ns = self._current(), deltas[-1].at_ns
         alone = turn is None or not turn.goes_on or last_ns > self.wake_ns
@@ -375,10 +376,10 @@ class Timeline:
 
     def expire(self, now_ns: int) -> None:
         """Tell the timeline that it is `now_ns`, where something is due by then."""
-        deadline = self.deadline()
-        if deadline is None or now_ns < deadline[0]:
-            self._wake_ns = NOT_KNOWN
-        else:
+        if now_ns < self._wake_ns:
+            return
+        self._wake_ns = NOT_KNOWN
+        if now_ns >= self.wake_ns:
             self.tell(Expired(now_ns))
 
     def _expire(self, now_ns: int) -> None:

@@ -20,7 +20,7 @@ from bench.observe.sending import Sending
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import Network
-from bench.transport.delta import Delta
+from bench.transport.delta import DeltaArrival
 from bench.units import NS_PER_S
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
@@ -202,7 +202,7 @@ class Turn:
             self.state = NEXT_STATE[self.state].get(kind, self.state)
         return ending
 
-    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Count deltas of this open turn's reply, which goes on, as `received` does one after another."""
         for event, at_ns, error_ns, _, payload_bytes, wire_bytes in deltas:
             self.wire_bytes_received += wire_bytes

@@ -16,7 +16,7 @@ import pyarrow as pa
 from bench.run.spool import Stream
 
 BATCH_ROWS = 200
-Row = TypeVar("Row")
+AnyRow = TypeVar("AnyRow")
 """Whatever columns are made of."""
 Columns = Mapping[str, Sequence[Any]]
 """The values of each column, one of each row; a column that is not there is null."""
@@ -24,7 +24,7 @@ ValueRefused = Callable[[str, Mapping[str, Any], str], None]
 """Hears of a value that its column cannot hold: the column, the row, and why."""
 
 
-class Batches(Generic[Row]):
+class Batches(Generic[AnyRow]):
     """Writes the rows of one table, of which `columns_of` makes columns, many at once.
 
     A value that its column cannot hold is null there, and `refused` hears of it.
@@ -34,17 +34,17 @@ class Batches(Generic[Row]):
         self,
         stream: Stream,
         schema: pa.Schema,
-        columns_of: Callable[[Sequence[Row]], Columns],
+        columns_of: Callable[[Sequence[AnyRow]], Columns],
         refused: ValueRefused,
     ) -> None:
         self._stream, self._columns_of = stream, columns_of
         self._table = _Table(schema, refused)
-        self._rows: list[Row] = []
+        self._rows: list[AnyRow] = []
         self._sealed = deque([(0, schema.serialize().to_pybytes())])
         self.written = 0
         self._table.batch({}, 1)  # the first one imports pandas, for 0.2 s: better now than between two events
 
-    def append(self, row: Row) -> None:
+    def append(self, row: AnyRow) -> None:
         """Add a row. Every 200th makes a batch (1.5 ms), so that no flush holds the event loop up for longer."""
         self._rows.append(row)
         if len(self._rows) == BATCH_ROWS:

@@ -28,12 +28,12 @@ from bench.run import folder as files
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import Facts
 from bench.run.part_writer import PartWriter
-from bench.run.rows import TURN_COLUMNS, Identity, said_row, session_row, turn_row
+from bench.run.rows import TURN_COLUMNS, RowIdentity, said_row, session_row, turn_row
 from bench.run.seconds import Second
 from bench.run.spool import Spool
 from bench.run.words import Words
 from bench.transport.base import Received
-from bench.transport.delta import Delta
+from bench.transport.delta import DeltaArrival
 from bench.units import NS_PER_S, NS_PER_US
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREATED, Kind.RATE_LIMITS
@@ -145,9 +145,9 @@ class Recorder:
             known = name in self.unknown_names or len(self.unknown_names) < UNKNOWN_NAMES
             self.unknown_names[name if known else "other"] += count
 
-    def _identity(self, record: SessionRecord) -> Identity:
+    def _identity(self, record: SessionRecord) -> RowIdentity:
         labels = record.labels
-        return Identity(
+        return RowIdentity(
             self._run_id,
             labels.session_id,
             record.service_session_id or None,
@@ -313,7 +313,7 @@ class SessionRecord:
                 second.receive_lag_max_ns = lag_ns
             self._record_lag(lag_ns // NS_PER_US)
 
-    def received_deltas(self, deltas: Sequence[Delta]) -> None:
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         second = self.target.second
         second.events += len(deltas)
         for event, _, error_ns, lag_ns, payload_bytes, wire_bytes in deltas:

@@ -38,7 +38,7 @@ SESSION_COUNTS = (
 )  # fmt: skip
 
 
-class Identity(NamedTuple):
+class RowIdentity(NamedTuple):
     """Says whose a row is, in columns of these names."""
 
     run_id: str
@@ -56,7 +56,7 @@ class Identity(NamedTuple):
 
 
 TURN_COLUMNS = (
-    *Identity._fields,
+    *RowIdentity._fields,
     *("start_utc_ns", "detail", "response_id", "item_id", "audio", "delta_gap_max_ns", "delta_gap_p95_ns"),
     *TURN_VALUES,
     *(f"{name}_at_ns" for name in TURN_INSTANTS),
@@ -67,7 +67,7 @@ TURN_COLUMNS = (
 """The columns of `turns`, in the order of `turn_row`."""
 
 
-def turn_row(identity: Identity, turn: TurnObservation, utc_offset_ns: int) -> tuple[Any, ...]:
+def turn_row(identity: RowIdentity, turn: TurnObservation, utc_offset_ns: int) -> tuple[Any, ...]:
     """Make the row of a turn."""
     start_ns, usage = turn.start_ns, turn.usage
     at_ns = {name: instant_ns - start_ns for name, instant_ns in turn.instants.items()}

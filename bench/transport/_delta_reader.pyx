@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from bench.transport.delta import Delta
+from bench.transport.delta import DeltaArrival
 
 cdef extern from "<time.h>" nogil:
     ctypedef int clockid_t
@@ -253,7 +253,7 @@ cdef class DeltaTaker:
         cdef list deltas = []
         for place in range(self.count):
             entry = &self.entries[place]
-            deltas.append(Delta(
+            deltas.append(DeltaArrival(
                 (<Form>self.forms[entry.form]).event, entry.at_ns, entry.error_ns, entry.lag_ns, entry.payload_bytes,
                 entry.wire_bytes,
             ))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.protocol.events import Event
-from bench.transport.delta import Delta
+from bench.transport.delta import DeltaArrival
 
 
 class DeltaTaker:
@@ -30,5 +30,5 @@ class DeltaTaker:
     def received(self) -> bytes:
         return b""
 
-    def hand_out(self) -> list[Delta]:
+    def hand_out(self) -> list[DeltaArrival]:
         return []

@@ -168,10 +168,10 @@ class Transport(Protocol):
         """Pass messages to `take` as they come, until it says True, an instant, or the connection's end (`closed`).
 
         The event loop calls `take`: whoever listens sleeps meanwhile. What came in one read is passed on together, but
-        no more of it at once than is soon handled. What arrived by the instant is passed on first, however late that
-        is; so are messages that were there before the connection went, before `closed` is set. `deltas` is given
-        where a reply goes on and nothing is awaited of it: what comes may be looked for every few milliseconds only,
-        and taken by it instead.
+        no more of it at once than is soon handled. Where the instant has passed already, what arrived by then is passed
+        on, however late that is: then `heard_ns` is not before it. Messages that were there before the connection went
+        are passed on before `closed` is set. `deltas` is given where a reply goes on and nothing is awaited of it: what
+        comes may be looked for every few milliseconds only, and taken by it instead.
         """
 
     @property

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bench.protocol.events import Event
 
 
-class Delta(NamedTuple):
+class DeltaArrival(NamedTuple):
     """`event` is one like it, without its payload. `lag_ns`: how long after its arrival it was taken."""
 
     event: Event

@@ -1,4 +1,4 @@
-"""Reads the frames that nearly all traffic is made of without a state machine: whole, unmasked text frames.
+"""Reads and writes the frames that nearly all traffic is made of without a state machine: whole text frames.
 
 What is anything else (control frames, fragments, compression) is left to websockets' protocol object, which is slower
 and knows all of RFC 6455.
@@ -6,12 +6,15 @@ and knows all of RFC 6455.
 
 from __future__ import annotations
 
+import struct
 from typing import NamedTuple
+
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # in C where it can be had
 
 FINAL_TEXT = 0x81
 """FIN, no reserved bits, opcode 1 (RFC 6455 §5.2)."""
-SHORT, TWO_BYTES = 126, 126
-SHORT_HEADER, LONG_HEADER = 2, 4
+SHORT, TWO_BYTES, EIGHT_BYTES, MASKED = 126, 126, 127, 0x80
+SHORT_HEADER, LONG_HEADER, MASK_BYTES = 2, 4, 4
 LONGEST = 0xFFFF
 
 
@@ -43,6 +46,18 @@ def leading_texts(data: bytes) -> tuple[list[TextFrame], int]:
         texts.append(TextFrame(data[at + header : end], end - at))
         at = end
     return texts, at
+
+
+def masked_text(payload: bytes, mask: bytes) -> bytes:
+    """A text frame as a client sends it, masked with four random bytes (RFC 6455 §5.3)."""
+    length = len(payload)
+    if length < SHORT:
+        header = struct.pack("!BB", FINAL_TEXT, MASKED | length)
+    elif length <= LONGEST:
+        header = struct.pack("!BBH", FINAL_TEXT, MASKED | TWO_BYTES, length)
+    else:
+        header = struct.pack("!BBQ", FINAL_TEXT, MASKED | EIGHT_BYTES, length)
+    return b"".join((header, mask, apply_mask(payload, mask)))
 
 
 def missing_bytes(begun: bytes) -> int:

@@ -14,9 +14,8 @@ from typing import NamedTuple, Protocol
 from bench.clock import Arrival, Handed
 from bench.transport.base import Closure, Handshake, Network, Received, SendReceipt, Take, TransmitStamp
 from bench.transport.delta_reader import DeltaReader
-from bench.transport.frames import frame_bytes
+from bench.transport.frames import MASK_BYTES, frame_bytes
 
-MASK_BYTES = 4
 PeerAnswer = tuple[int, bytes | Closure]
 Peer = Callable[[bytes], Iterable[PeerAnswer]]
 

@@ -64,9 +64,10 @@ class ByteStream(Protocol):
         """Wait for bytes; None when `until_ns` passed, and all that arrived by then was read."""
 
     def listen(self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None) -> bool:
-        """Pass reads to `take`, which the event loop calls, until it says True; else as `read`, which is False then.
+        """Pass reads to `take`, which the event loop calls, until it says True; False when `until_ns` passed before.
 
-        `deltas`: as in `bench.transport.base.Transport`.
+        Where it had passed already this is `read`: nothing that arrived by then is left. `deltas`: as in
+        `bench.transport.base.Transport`.
         """
 
     @property
@@ -151,8 +152,8 @@ class TcpStream:
     ) -> bool:
         """As `ByteStream` says. Without `deltas` a reply may go on as well: then they are taken from what is read."""
         self._deltas = deltas
-        if self._stamped_ns <= until_ns and self._listen(until_ns, take, goes_on or deltas is not None):
-            return True
+        if self._stamped_ns <= until_ns and monotonic_ns() < until_ns:
+            return self._listen(until_ns, take, goes_on or deltas is not None)
         read = self.read(until_ns)
         if read is not None:
             take(read)
@@ -160,14 +161,12 @@ class TcpStream:
 
     def _listen(self, until_ns: int, take: TakeRead, goes_on: bool) -> bool:
         """Let the loop read until `take` says True; False when `until_ns` passed before."""
-        seconds = (until_ns - monotonic_ns()) / NS_PER_S
-        if seconds <= 0:
-            return False
+        seconds = max(0, until_ns - monotonic_ns()) / NS_PER_S
         waiter = self._waiter = Waiter(self._hub)
         self._take, self._polls = take, self._watch.polls
         self._attend(goes_on)
         timer = self._hub.loop.timer(seconds)
-        timer.start(waiter.switch, False)
+        timer.start(waiter.switch, False, update=True)  # else it counts from the loop's last turn
         try:
             return bool(waiter.get())
         finally:
@@ -302,7 +301,7 @@ class TcpStream:
         waiter: Any = Waiter(self._hub)
         io, timer = self._io[kind], self._hub.loop.timer(seconds)
         io.start(waiter.switch, True)
-        timer.start(waiter.switch, False)
+        timer.start(waiter.switch, False, update=True)  # else it counts from the loop's last turn
         try:
             return bool(waiter.get())
         finally:

@@ -8,6 +8,7 @@ every other event of a read may have arrived as early as the socket was last kno
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 from collections.abc import Iterable, Iterator
 
@@ -39,7 +40,7 @@ from bench.transport.base import (
 from bench.transport.crossing import connect
 from bench.transport.deflate import MeasuredDeflate, offer
 from bench.transport.delta_reader import COMPILED, DeltaReader
-from bench.transport.frames import LONGEST, frame_bytes, leading_texts, missing_bytes
+from bench.transport.frames import LONGEST, MASK_BYTES, frame_bytes, leading_texts, masked_text, missing_bytes
 from bench.transport.tcp import ByteStream, Read
 from bench.units import NS_PER_S
 
@@ -176,8 +177,11 @@ class WebSocket:
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._end is not None:
             return None
-        self._protocol.send_text(message)
-        data = b"".join(self._protocol.data_to_send())
+        if self._deflate is None and self._protocol.state is State.OPEN:
+            data = masked_text(message, os.urandom(MASK_BYTES))
+        else:
+            self._protocol.send_text(message)
+            data = b"".join(self._protocol.data_to_send())
         try:
             return SendReceipt(self._stream.write(data, stamped=stamped), len(data))
         except OSError as error:

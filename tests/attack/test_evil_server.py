@@ -99,7 +99,8 @@ class Recorded:
 
     def __init__(self, record: SessionRecord) -> None:
         self._record = record
-        self.received, self.sent, self.turn_began = record.received, record.sent, record.turn_began
+        self.received, self.received_deltas = record.received, record.received_deltas
+        self.sent, self.turn_began = record.sent, record.turn_began
         self.turns: list[TurnObservation] = []
 
     def turn_ended(self, turn: TurnObservation) -> None:

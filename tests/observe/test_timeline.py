@@ -23,7 +23,7 @@ from bench.protocol.events import EMPTY
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.transport.base import Received
-from bench.transport.delta import Delta
+from bench.transport.delta import DeltaArrival
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,
@@ -1094,7 +1094,7 @@ def test_deltas_that_are_told_together_come_to_what_they_come_to_one_by_one(
             data = delta(dialect, kind, "r1", base64_of(size) if kind == "audio" else "x" * size)
             (event,) = dialect.decode(data)
             like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-            deltas.append(Delta(like_it, at(at_ms), error_ns, 7, event.payload_bytes, len(data)))
+            deltas.append(DeltaArrival(like_it, at(at_ms), error_ns, 7, event.payload_bytes, len(data)))
             apart.hear(at_ms, data, error_ns=error_ns)
         together.timeline.received_deltas(deltas)
         assert together.timeline.wake_ns == apart.timeline.wake_ns

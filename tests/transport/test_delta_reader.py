@@ -20,7 +20,7 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import DELTAS
 from bench.transport import _no_delta_reader
 from bench.transport.base import Received
-from bench.transport.delta import Delta
+from bench.transport.delta import DeltaArrival
 from bench.transport.delta_reader import COMPILED, DeltaReader
 from bench.transport.frames import leading_texts
 from tests.examples import thorough
@@ -80,7 +80,7 @@ def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[A
     ]
 
 
-def told(deltas: list[Delta]) -> list[tuple[Any, ...]]:
+def told(deltas: list[DeltaArrival]) -> list[tuple[Any, ...]]:
     assert all(one.at_ns == AT_NS for one in deltas)
     return [
         (one.event.kind, one.event.name, one.event.response_id, one.event.item_id, one.payload_bytes, one.error_ns,

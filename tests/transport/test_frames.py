@@ -8,9 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 from bench.transport.base import Received
-from bench.transport.frames import TextFrame, frame_bytes, leading_texts
+from bench.transport.frames import MASK_BYTES, TextFrame, frame_bytes, leading_texts, masked_text, missing_bytes
 from bench.transport.websocket import WebSocket
 from tests.examples import thorough
 from tests.helpers import receive
@@ -116,3 +118,28 @@ def test_what_is_no_plain_text_is_left_to_others(frame: bytes) -> None:
     texts, taken = leading_texts(text(b"before") + frame + text(b"after"))
 
     assert (texts, taken) == ([TextFrame(b"before", 8)], 8)
+
+
+@given(SIZES, st.binary(min_size=4, max_size=4))
+def test_what_is_sent_is_masked_as_websockets_does_it(size: int, mask: bytes) -> None:
+    payload = b"x" * size
+    frame = masked_text(payload, mask)
+    whole = ServerProtocol(state=State.OPEN, max_size=None)
+    whole.receive_data(frame)
+
+    assert [(one.opcode, one.fin, one.data) for one in whole.events_received()] == [(Opcode.TEXT, True, payload)]
+    assert len(frame) == frame_bytes(size) + MASK_BYTES
+    assert frame[-size - MASK_BYTES : len(frame) - size] == mask
+
+
+@given(SIZES, st.integers(1, 70_000))
+def test_what_is_missing_of_a_frame_that_goes_on_is_known_from_its_beginning(size: int, begun: int) -> None:
+    frame = text(b"x" * size)
+    begun %= len(frame)
+    missing = missing_bytes(frame[:begun]) if begun else 0
+
+    if size > 65_535:
+        assert missing in (0, 1)  # its second byte says that it is none of these
+    elif begun:
+        header = frame_bytes(size) - size
+        assert missing == (len(frame) if begun >= header else min(header, 2 if begun < 2 else 4)) - begun
