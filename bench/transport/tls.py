@@ -85,7 +85,7 @@ class TlsStream:
 
         def take_opened(read: Read) -> bool:
             nonlocal last
-            opened, last = self._opened(read), read
+            opened, last = self._opened(read), read._replace(data=b"")  # which would be kept while nothing more comes
             return (opened is not None and take(opened)) or bool(self._outgoing.pending)
 
         heard = self._tcp.listen(until_ns, take_opened, goes_on=deltas is not None)
