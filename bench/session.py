@@ -303,7 +303,8 @@ class Session:
         self._goes_on = self._timeline.goes_on and not self._expecting
         self._wakes_ns = until_ns = until_ns if due_ns is None else min(until_ns, due_ns)
         self._for_turn = for_turn and not self._asks_late
-        if self._goes_on:
+        if self._timeline.takes_deltas and self._timeline.answering:
+            self._deltas.patient = self._goes_on
             self._hear_reply(until_ns)
         else:
             self._transport.listen(until_ns, self._take)
@@ -319,12 +320,12 @@ class Session:
             self._ask_late()
 
     def _hear_reply(self, until_ns: int) -> None:
-        """Listen to a reply that goes on."""
+        """Listen to a reply that has begun."""
         try:
             self._transport.listen(until_ns, self._take, self._deltas)
         finally:
             self._hand_on_deltas()
-        if not self._timeline.goes_on:
+        if not self._timeline.answering:
             self._deltas.forget()
 
     def _hand_on_deltas(self) -> None:
@@ -348,7 +349,7 @@ class Session:
         for event in events:
             if event.kind not in DELTAS:
                 decides |= not self._for_turn or event.kind in TRANSCRIPTIONS
-            elif self._goes_on and timeline.may_take(event):
+            elif timeline.may_take(event):
                 self._deltas.learn_from(message.data, event)
         if decides or self._expecting or timeline.turn_over or self._goes_on is not timeline.goes_on:
             return True

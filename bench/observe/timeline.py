@@ -212,7 +212,7 @@ class Timeline:
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Take deltas of the reply under way, as `received` does one after another."""
         turn, last_ns = self._current(), deltas[-1].at_ns
-        alone = turn is None or not turn.goes_on or last_ns > self.wake_ns
+        alone = not self.answering or last_ns > self.wake_ns
         if turn is None or alone or self._events + len(deltas) > self._most_events:
             for event, at_ns, error_ns, _, payload_bytes, wire_bytes in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
@@ -227,9 +227,14 @@ class Timeline:
         self._arrived_ns = last_ns
 
     def may_take(self, event: Event) -> bool:
-        """Whether deltas like this one, which came last, may be taken by their form: they are the current turn's."""
-        current = self._current()
-        return self.takes_deltas and current is not None and self._owners.turn_of(event, current) is current
+        """Whether deltas like this one, which came last, may be taken by their form.
+
+        They are the current turn's, nothing more is awaited of them, and audio can be heard already.
+        """
+        turn = self._last
+        if turn is None or not (self.takes_deltas and self.answering and turn.hears(event.kind)):
+            return False
+        return self._owners.turn_of(event, turn) is turn
 
     def _session_event(self, event: Event, arrival: Arrival) -> None:
         if event.kind is Kind.MALFORMED:
@@ -369,10 +374,16 @@ class Timeline:
         return self._wake_ns == NOT_KNOWN
 
     @property
-    def goes_on(self) -> bool:
-        """Whether the current turn's reply goes on, and its first deltas came: only its end is awaited."""
+    def answering(self) -> bool:
+        """Whether the current turn's reply has begun, and the script insists on nothing more of it."""
         turn = self._last
-        return turn is not None and turn.state is State.ANSWERING and turn.goes_on
+        return turn is not None and turn.state is State.ANSWERING and not turn.expected
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the first deltas of the current turn's reply came: only its end is awaited."""
+        turn = self._last
+        return turn is not None and self.answering and turn.goes_on
 
     def expire(self, now_ns: int) -> None:
         """Tell the timeline that it is `now_ns`, where something is due by then."""

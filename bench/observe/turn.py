@@ -163,13 +163,14 @@ class Turn:
     @property
     def goes_on(self) -> bool:
         """Whether the first delta of each kind that the reply is made of came, and its audio can be heard."""
-        deltas, player = self.reply.deltas, self.reply.player
-        if self.expected:
-            return False
         if self.plan.wants_audio:
-            audible = player is not None and player.first_audible_ns is not None
-            return audible and Kind.TRANSCRIPT_DELTA in deltas
-        return Kind.TEXT_DELTA in deltas
+            return self.hears(Kind.AUDIO_DELTA) and Kind.TRANSCRIPT_DELTA in self.reply.deltas
+        return Kind.TEXT_DELTA in self.reply.deltas
+
+    def hears(self, kind: Kind) -> bool:
+        """Whether nothing of a delta of this kind is needed but when it came and how long it is."""
+        player = self.reply.player
+        return kind is not Kind.AUDIO_DELTA or (player is not None and player.first_audible_ns is not None)
 
     def wants_request(self, now_ns: int) -> bool:
         """Whether the service has committed the caller's speech and leaves asking for the response to the client."""

@@ -320,9 +320,9 @@ class SessionRecord:
             second.wire_bytes_received += wire_bytes
             if event.kind is AUDIO_DELTA:
                 second.audio_bytes_received += payload_bytes
-            self._record_error(error_ns // NS_PER_US)
             if lag_ns > second.receive_lag_max_ns:
                 second.receive_lag_max_ns = lag_ns
+            self._record_error(error_ns // NS_PER_US)
             self._record_lag(lag_ns // NS_PER_US)
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:

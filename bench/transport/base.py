@@ -170,8 +170,8 @@ class Transport(Protocol):
         The event loop calls `take`: whoever listens sleeps meanwhile. What came in one read is passed on together, but
         no more of it at once than is soon handled. Where the instant has passed already, what arrived by then is passed
         on, however late that is: then `heard_ns` is not before it. Messages that were there before the connection went
-        are passed on before `closed` is set. `deltas` is given where a reply goes on and nothing is awaited of it: what
-        comes may be looked for every few milliseconds only, and taken by it instead.
+        are passed on before `closed` is set. `deltas` is given while a reply comes: it takes deltas that it knows, and
+        where it is patient, what comes may be looked for every few milliseconds only.
         """
 
     @property

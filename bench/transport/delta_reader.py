@@ -32,12 +32,13 @@ _END = re.compile(rb'"\s*\}\s*')
 class DeltaReader(DeltaTaker):
     """Takes the deltas of one session's reply under way; `hand_on` is called when they are to be handed out.
 
-    `ready`: the next byte begins a message, so that what is read now may be taken.
+    `ready`: the next byte begins a message, so that what is read now may be taken. `patient`: nothing but the reply's
+    end is awaited, so the socket may be looked at every few milliseconds only.
     """
 
     def __init__(self, hand_on: Callable[[], None]) -> None:
         super().__init__()
-        self.hand_on, self.ready = hand_on, False
+        self.hand_on, self.ready, self.patient = hand_on, False, False
         self._known: dict[Kind, tuple[str, str]] = {}
 
     def learn_from(self, message: bytes, event: Event) -> None:

@@ -148,23 +148,23 @@ class TcpStream:
             return self._described(data, *self._placed(len(data), stamp_ns, before_ns, polls), polls)
 
     def listen(
-        self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None, *, goes_on: bool = False
+        self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None, *, patient: bool = False
     ) -> bool:
-        """As `ByteStream` says. Without `deltas` a reply may go on as well: then they are taken from what is read."""
+        """As `ByteStream` says. `patient`: as that of `deltas`, where these are taken from what is read."""
         self._deltas = deltas
         if self._stamped_ns <= until_ns and monotonic_ns() < until_ns:
-            return self._listen(until_ns, take, goes_on or deltas is not None)
+            return self._listen(until_ns, take, patient or (deltas is not None and deltas.patient))
         read = self.read(until_ns)
         if read is not None:
             take(read)
         return read is not None
 
-    def _listen(self, until_ns: int, take: TakeRead, goes_on: bool) -> bool:
+    def _listen(self, until_ns: int, take: TakeRead, patient: bool) -> bool:
         """Let the loop read until `take` says True; False when `until_ns` passed before."""
         seconds = max(0, until_ns - monotonic_ns()) / NS_PER_S
         waiter = self._waiter = Waiter(self._hub)
         self._take, self._polls = take, self._watch.polls
-        self._attend(goes_on)
+        self._attend(patient)
         timer = self._hub.loop.timer(seconds)
         timer.start(waiter.switch, False, update=True)  # else it counts from the loop's last turn
         try:
@@ -173,9 +173,9 @@ class TcpStream:
             self._take = self._waiter = None
             timer.close()
 
-    def _attend(self, goes_on: bool) -> None:
+    def _attend(self, patient: bool) -> None:
         """Have the loop look at the socket whenever it is readable, or the poller look once in a while."""
-        if goes_on and self._poller is not None:
+        if patient and self._poller is not None:
             if self._polled_from_ns is None:
                 self._ears.stop()
                 self._poller.add(self)

@@ -88,7 +88,7 @@ class TlsStream:
             opened, last = self._opened(read), read._replace(data=b"")  # which would be kept while nothing more comes
             return (opened is not None and take(opened)) or bool(self._outgoing.pending)
 
-        heard = self._tcp.listen(until_ns, take_opened, goes_on=deltas is not None)
+        heard = self._tcp.listen(until_ns, take_opened, patient=deltas is not None and deltas.patient)
         if last is not None:
             self._answer(last)
         return heard

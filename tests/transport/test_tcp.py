@@ -671,12 +671,18 @@ def test_messages_go_there_and_back_over_a_real_connection(tls: bool, certificat
 # A reply that goes on.
 
 
+def patient() -> DeltaReader:
+    reader = DeltaReader(lambda: None)
+    reader.patient = True
+    return reader
+
+
 @LINUX
 @KINDS
 def test_a_reply_that_goes_on_is_polled_and_what_comes_is_bounded_by_the_last_look(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    reader = DeltaReader(lambda: None)
+    reader = patient()
     with connected(tls, certificate) as (stream, peer):
         first, _, _ = stamped(stream, peer)
         looked_ns = first.stamp_ns
@@ -702,7 +708,7 @@ def test_a_reply_that_goes_on_is_polled_and_what_comes_is_bounded_by_the_last_lo
 def test_who_listens_again_for_something_awaited_is_no_longer_polled(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    reader, poller = DeltaReader(lambda: None), Poller.of_hub()
+    reader, poller = patient(), Poller.of_hub()
     assert poller is not None
     with connected(tls, certificate) as (stream, peer):
         stream.listen(
@@ -724,7 +730,7 @@ def test_where_there_is_no_poller_a_reply_that_goes_on_is_read_at_once(
     with connected(False, certificate) as (stream, peer):
         came: list[bytes] = []
         peer.order(lambda sock: sock.sendall(b"x"))
-        assert stream.listen(far_ns(), lambda read: came.append(read.data) or True, DeltaReader(lambda: None))
+        assert stream.listen(far_ns(), lambda read: came.append(read.data) or True, patient())
         peer.report()
 
     assert came == [b"x"]
