@@ -218,11 +218,10 @@ class Timeline:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
                 self.received((event,), Received(b"", Arrival(at_ns, error_ns), wire_bytes))
             return
+        wire_bytes, audio_bytes = turn.wire_bytes_received, turn.audio_bytes_received
         turn.received_deltas(deltas)
-        for delta in deltas:
-            self._received_wire += delta.wire_bytes
-            if delta.event.kind is Kind.AUDIO_DELTA:
-                self._received_audio += delta.payload_bytes
+        self._received_wire += turn.wire_bytes_received - wire_bytes
+        self._received_audio += turn.audio_bytes_received - audio_bytes
         self._events += len(deltas)
         self._arrived_ns = last_ns
 

@@ -277,11 +277,13 @@ class SessionRecord:
         self._recorder, self.labels, self.target = recorder, labels, target
         self.service_session_id = ""
         self.phase = labels.phase or MEASURED
-        self._record_error, self._record_lag, self._record_send_lag = (
-            recorder.histograms.recorder(Key(measure, labels.target, phase=self.phase))
-            for measure in ("stamp_error", "receive_lag", "send_lag")
+        self._errors, self._lags, send_lags, self.gaps = (
+            Key(measure, labels.target, phase=self.phase)
+            for measure in ("stamp_error", "receive_lag", "send_lag", "delta_gap")
         )
-        self.gaps = Key("delta_gap", labels.target, phase=self.phase)
+        self._record_error, self._record_lag, self._record_send_lag = map(
+            recorder.histograms.recorder, (self._errors, self._lags, send_lags)
+        )
 
     def connected(self, headers: Mapping[str, str]) -> None:
         """Note the headers of the service's answer, whatever it said."""
@@ -314,16 +316,14 @@ class SessionRecord:
             self._record_lag(lag_ns // NS_PER_US)
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
-        second = self.target.second
+        second, histograms = self.target.second, self._recorder.histograms
+        lags_ns = [delta.lag_ns for delta in deltas]
         second.events += len(deltas)
-        for event, _, error_ns, lag_ns, payload_bytes, wire_bytes in deltas:
-            second.wire_bytes_received += wire_bytes
-            if event.kind is AUDIO_DELTA:
-                second.audio_bytes_received += payload_bytes
-            if lag_ns > second.receive_lag_max_ns:
-                second.receive_lag_max_ns = lag_ns
-            self._record_error(error_ns // NS_PER_US)
-            self._record_lag(lag_ns // NS_PER_US)
+        second.wire_bytes_received += sum([delta.wire_bytes for delta in deltas])
+        second.audio_bytes_received += sum([d.payload_bytes for d in deltas if d.event.kind is AUDIO_DELTA])
+        second.receive_lag_max_ns = max(second.receive_lag_max_ns, *lags_ns)
+        histograms.record_several(self._errors, [delta.error_ns // NS_PER_US for delta in deltas])
+        histograms.record_several(self._lags, [lag_ns // NS_PER_US for lag_ns in lags_ns])
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         second = self.target.second

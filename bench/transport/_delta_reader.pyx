@@ -57,6 +57,9 @@ cdef long long LONG_NS = 250_000_000
 cdef long long ABSURD_LAG_NS = 60_000_000_000
 cdef long long NO_STAMP = -1
 
+cdef object new_tuple = tuple.__new__
+"""By which a named tuple is made in half of the time."""
+
 cdef unsigned char BUFFER[READ_BYTES]
 """For all sockets: it is read and looked through without a break."""
 
@@ -253,9 +256,9 @@ cdef class DeltaTaker:
         cdef list deltas = []
         for place in range(self.count):
             entry = &self.entries[place]
-            deltas.append(DeltaArrival(
+            deltas.append(new_tuple(DeltaArrival, (
                 (<Form>self.forms[entry.form]).event, entry.at_ns, entry.error_ns, entry.lag_ns, entry.payload_bytes,
                 entry.wire_bytes,
-            ))
+            )))
         self.count, self.due = 0, False
         return deltas
