@@ -6,6 +6,7 @@ delta spends most of its time on waking up.
 
 from __future__ import annotations
 
+import os
 from typing import Any, Protocol
 
 import gevent
@@ -31,6 +32,7 @@ class Poller:
     """Polls sockets with Linux's epoll. One per hub: `Poller.of_hub()`."""
 
     def __init__(self, hub: Any) -> None:
+        self._process = os.getpid()
         self._epoll = monkey.get_original("select", "epoll")()
         self._hearers: dict[int, Hearer] = {}
         self._polled_ns = 0
@@ -39,11 +41,15 @@ class Poller:
 
     @staticmethod
     def of_hub() -> Poller | None:
-        """The poller of this thread's hub, made at first use (after a fork there is a new hub); None without epoll."""
+        """The poller of this process's hub, made at first use; None where the platform has no epoll.
+
+        After a fork the hub is the same, and the epoll set would be both processes'.
+        """
         hub = gevent.get_hub()
-        if not hasattr(hub, "rtbench_poller"):
-            hub.rtbench_poller = Poller(hub) if _has_epoll() else None
-        poller: Poller | None = hub.rtbench_poller
+        poller = getattr(hub, "rtbench_poller", None)
+        if isinstance(poller, Poller) and poller._process == os.getpid():
+            return poller
+        hub.rtbench_poller = poller = Poller(hub) if _has_epoll() else None
         return poller
 
     def add(self, hearer: Hearer) -> None:

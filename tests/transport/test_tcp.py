@@ -723,6 +723,19 @@ def test_who_listens_again_for_something_awaited_is_no_longer_polled(
         peer.report()
 
 
+@LINUX
+def test_a_child_process_has_a_poller_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is the parent's, as it is after a fork."""
+    poller = Poller.of_hub()
+    assert Poller.of_hub() is poller
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    of_the_child = Poller.of_hub()
+
+    assert of_the_child is not None
+    assert of_the_child is not poller
+    assert Poller.of_hub() is of_the_child
+
+
 def test_where_there_is_no_poller_a_reply_that_goes_on_is_read_at_once(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
