@@ -260,7 +260,7 @@ def test_where_the_kernel_does_not_stamp_the_clock_after_the_read_does(
 
 @KINDS
 def test_all_bytes_come_and_the_last_read_is_complete(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
-    data = bytes(range(256)) * 4_096
+    data = bytes(range(256)) * 4_096 + b"and no more"  # a read that is full to the brim is not known to be the last one
     with connected(tls, certificate) as (stream, peer):
         peer.order(lambda sock: sock.sendall(data))
         came, reads = read_all(stream, len(data))
