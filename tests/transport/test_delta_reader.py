@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from bench.clock import enable_stamps, monotonic_ns
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import DELTAS
+from bench.protocol.events import DELTAS, CutPayload
 from bench.transport import _no_delta_reader
 from bench.transport.base import Received
 from bench.transport.delta import DeltaArrival
@@ -193,7 +194,18 @@ def test_without_a_compiler_nothing_is_taken() -> None:
     taker.learn(event, known, b"", b"", True)
 
     assert not taker.take(text(known), AT_NS, EMPTY_NS, True)
-    assert (taker.count, taker.due, taker.hand_out()) == (0, False, [])
+    assert not taker.take_received(AT_NS, EMPTY_NS, True)
+    taker.forget()
+    assert (taker.count, taker.due, taker.hand_out(), taker.received()) == (0, False, [], b"")
+
+
+def test_what_was_cut_out_of_a_message_is_not_learned_from() -> None:
+    known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
+    (event,) = DIALECTS["ga"].decode(known)
+    reader = DeltaReader(lambda: None)
+    reader.learn_from(known, msgspec.structs.replace(event, payload=CutPayload(0)))
+
+    assert not reader.take(text(known), AT_NS, EMPTY_NS, True)
 
 
 # The socket.

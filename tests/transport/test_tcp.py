@@ -27,17 +27,19 @@ from websockets.sync.server import Server, ServerConnection, serve
 from bench.clock import APART_NS, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
+from bench.protocol.openai_ga import GA
 from bench.simulator.tls import loopback_tls
 from bench.transport import tcp
 from bench.transport.base import Network, Phases
 from bench.transport.crossing import connect
-from bench.transport.delta_reader import DeltaReader
+from bench.transport.delta import DeltaArrival
+from bench.transport.delta_reader import COMPILED, DeltaReader
 from bench.transport.poller import Poller
 from bench.transport.tcp import READ_BYTES, ByteStream, Read, TcpStream, connect_first, look_up
 from bench.transport.tls import RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from tests.examples import thorough
-from tests.helpers import MS, receive
+from tests.helpers import MS, delta, receive
 
 GUARD_S = 30
 SOON = Limits(tcp=0.05, tls=0.05, upgrade=0.05)
@@ -763,3 +765,53 @@ def test_who_listens_for_an_instant_that_has_passed_hears_all_that_arrived_by_th
 
         assert b"".join(came) == b"x"
         assert stream.heard_ns >= passed_ns
+
+
+@LINUX
+@KINDS
+def test_deltas_over_a_real_connection_are_taken_and_all_else_is_handed_on(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    """The server says what it is told."""
+    server_context, ca = certificate
+    known = delta(GA, "audio", "r1")
+    (event,) = GA.decode(known)
+    taken: list[DeltaArrival] = []
+    reader = DeltaReader(lambda: taken.extend(reader.hand_out()))
+    reader.patient = True
+    reader.learn_from(known, event)
+    came: list[bytes] = []
+    with serving(server_context if tls else None) as server:
+        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
+        context = tls_context(str(ca)) if tls else None
+        transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, Phases())
+        sent = 0
+        while sent < 40 or (COMPILED and not taken and sent < 2_000):  # the kernel stamps when it gets round to it
+            assert transport.send(known) is not None
+            sent += 1
+            transport.listen(monotonic_ns() + MS, lambda message: came.append(message.data) or True, reader)
+            reader.hand_on()
+        assert transport.send(b"{}") is not None
+        while b"{}" not in came:
+            transport.listen(far_ns(), lambda message: came.append(message.data) or True, reader)
+        reader.hand_on()
+        transport.close()
+
+    assert came.count(known) + len(taken) == sent
+    assert {one.payload_bytes for one in taken} <= {event.payload_bytes}
+    assert all(before.at_ns <= after.at_ns for before, after in itertools.pairwise(taken))
+    assert bool(taken) is COMPILED
+
+
+@KINDS
+def test_an_error_of_whoever_takes_a_read_is_raised_where_it_listens(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    def refuse(read: Read) -> bool:
+        raise ValueError("no room")
+
+    with connected(tls, certificate) as (stream, peer):
+        peer.order(lambda sock: sock.sendall(b"x"))
+        with pytest.raises(ValueError, match="no room"):
+            stream.listen(far_ns(), refuse)
+        peer.report()
