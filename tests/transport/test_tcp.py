@@ -9,6 +9,7 @@ import itertools
 import select
 import socket
 import ssl
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -42,6 +43,8 @@ from tests.examples import thorough
 from tests.helpers import MS, delta, receive
 
 GUARD_S = 30
+LINGER = struct.pack("ii", 1, 0)
+"""Close at once: what the peer then hears is a reset."""
 SOON = Limits(tcp=0.05, tls=0.05, upgrade=0.05)
 ENOUGH = Limits(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
@@ -787,10 +790,9 @@ def test_deltas_over_a_real_connection_are_taken_and_all_else_is_handed_on(
         transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, Phases())
         sent = 0
         while sent < 40 or (COMPILED and not taken and sent < 2_000):  # the kernel stamps when it gets round to it
-            assert transport.send(known) is not None
+            assert transport.send(known, stamped=True) is not None
             sent += 1
             transport.listen(monotonic_ns() + MS, lambda message: came.append(message.data) or True, reader)
-            reader.hand_on()
         assert transport.send(b"{}") is not None
         while b"{}" not in came:
             transport.listen(far_ns(), lambda message: came.append(message.data) or True, reader)
@@ -815,3 +817,21 @@ def test_an_error_of_whoever_takes_a_read_is_raised_where_it_listens(
         with pytest.raises(ValueError, match="no room"):
             stream.listen(far_ns(), refuse)
         peer.report()
+
+
+@KINDS
+def test_a_connection_that_is_reset_while_somebody_listens_has_ended(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    came: list[Read] = []
+    with connected(tls, certificate) as (stream, peer):
+        peer.order(lambda sock: sock.sendall(b"x"))
+        while not came:
+            stream.listen(far_ns(), lambda read: came.append(read) or True)
+        peer.report()
+        peer.order(lambda sock: (sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER), sock.close()))
+        while came[-1].data:
+            stream.listen(far_ns(), lambda read: came.append(read) or True)
+        peer.report()
+
+    assert [read.data for read in came] == [b"x", b""]
