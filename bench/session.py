@@ -76,15 +76,11 @@ class Session:
         """The last turn that was said."""
         self._opening: OutgoingMessage | None = None
         """The first chunk of that turn, until it is sent."""
-        self._expecting = False
-        """Whether a step waits for what it insists on."""
         self._deltas = DeltaReader(self._hand_on_deltas)
         self._wakes_ns = 0
         """The instant until which it sleeps now, if nothing comes by which something is to decide."""
         self._for_turn = False
         """Whether it sleeps until the turn's end."""
-        self._goes_on = False
-        """Whether the reply under way goes on, and nothing is awaited of it."""
         self._ticket = 0
         """The ticket of the last message that was sent stamped, until the kernel says that it was acknowledged."""
 
@@ -240,10 +236,8 @@ class Session:
         """Wait for what the turn under way must get; it fails where that does not come."""
         until_ns = self._transport.now_ns() + int(expected.within_s * NS_PER_S)
         self._timeline.tell(inputs.Expected(expected.event, until_ns))
-        self._expecting = True
         while self._timeline.missing_expectation:
             self._listen(self._next_deadline_ns())
-        self._expecting = False
 
     def _next_deadline_ns(self) -> int:
         return min(self._timeline.wake_ns, self._transport.now_ns() + FAR_NS)
@@ -300,11 +294,10 @@ class Session:
         `for_turn`: only the turn's end is waited for.
         """
         due_ns = self._microphone.due_ns
-        self._goes_on = self._timeline.goes_on and not self._expecting
+        self._deltas.patient = self._timeline.goes_on
         self._wakes_ns = until_ns = until_ns if due_ns is None else min(until_ns, due_ns)
         self._for_turn = for_turn and not self._asks_late
         if self._timeline.takes_deltas and self._timeline.answering:
-            self._deltas.patient = self._goes_on
             self._hear_reply(until_ns)
         else:
             self._transport.listen(until_ns, self._take)
@@ -345,15 +338,14 @@ class Session:
         timeline = self._timeline
         timeline.received(events, message)
         self._listener.received(events, message, self._transport.now_ns())
-        decides = False
+        decides = not self._for_turn
         for event in events:
-            if event.kind not in DELTAS:
-                decides |= not self._for_turn or event.kind in TRANSCRIPTIONS
-            elif timeline.may_take(event):
+            if event.kind in DELTAS and timeline.may_take(event):
                 self._deltas.learn_from(message.data, event)
-        if decides or self._expecting or timeline.turn_over or self._goes_on is not timeline.goes_on:
+            decides |= event.kind in TRANSCRIPTIONS
+        if decides or timeline.turn_over or self._deltas.patient is not timeline.goes_on:
             return True
-        return timeline.deadline_changed and (not self._for_turn or timeline.wake_ns < self._wakes_ns)
+        return timeline.wake_ns < self._wakes_ns
 
     def _ask_late(self) -> None:
         """Ask for the response as soon as a VAD that starts none has committed all of the speech."""

@@ -368,11 +368,6 @@ class Timeline:
         return self._wake_ns
 
     @property
-    def deadline_changed(self) -> bool:
-        """Whether what came has ended something, or may have brought what is due next nearer; else it put it off."""
-        return self._wake_ns == NOT_KNOWN
-
-    @property
     def answering(self) -> bool:
         """Whether the current turn's reply has begun, and the script insists on nothing more of it."""
         turn = self._last

@@ -301,24 +301,21 @@ def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:
 
 def _described(kind: Kind, wire: _Wire) -> Event:
     """An event that is no delta: ids, status and whatever object it carries."""
-    if not (len(wire.response) or len(wire.session) or len(wire.error)):
-        return Event(
-            kind,
-            wire.type,
-            wire.response_id or "",
-            wire.item_id or _text(_object(wire.item), "id"),
-            text=_said(wire),
-            audio_ms=_heard_ms(kind, wire),
-        )
-    response, session = _object(wire.response), shortened(_object(wire.session), len(wire.session)) or None
-    details = _part(response, "status_details")
-    return Event(
+    event = Event(
         kind,
         wire.type,
-        wire.response_id or _text(response, "id"),
+        wire.response_id or "",
         wire.item_id or _text(_object(wire.item), "id"),
-        text=_said(wire),
-        audio_ms=_heard_ms(kind, wire),
+        text=(_string(wire.transcript) or _string(wire.text))[:LONGEST_TEXT],
+        audio_ms=_milliseconds(wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms),
+    )
+    if not (len(wire.response) or len(wire.session) or len(wire.error)):  # as of most events, and quicker to see
+        return event
+    response, session = _object(wire.response), shortened(_object(wire.session), len(wire.session)) or None
+    details = _part(response, "status_details")
+    return msgspec.structs.replace(
+        event,
+        response_id=event.response_id or _text(response, "id"),
         status=word(_text(response, "status")),
         reason=word(_text(details, "reason")),
         failure=_failure(_object(wire.error) if kind is Kind.ERROR else _part(details, "error")),
@@ -326,14 +323,6 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         session=session,
         session_id=_text(session or {}, "id"),
     )
-
-
-def _said(wire: _Wire) -> str:
-    return (_string(wire.transcript) or _string(wire.text))[:LONGEST_TEXT]
-
-
-def _heard_ms(kind: Kind, wire: _Wire) -> int | None:
-    return _milliseconds(wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms)
 
 
 def _object(raw: msgspec.Raw) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class LoopWatch:
 
     @staticmethod
     def of_hub() -> LoopWatch:
-        """The watch of this thread's hub, made at first use (after a fork there is a new hub)."""
+        """The watch of this thread's hub, made at first use; a forked process goes on with it."""
         hub = gevent.get_hub()
         watch = getattr(hub, "rtbench_loop_watch", None)
         if not isinstance(watch, LoopWatch):

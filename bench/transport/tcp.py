@@ -161,17 +161,13 @@ class TcpStream:
 
     def _listen(self, until_ns: int, take: TakeRead, patient: bool) -> bool:
         """Let the loop read until `take` says True; False when `until_ns` passed before."""
-        seconds = max(0, until_ns - monotonic_ns()) / NS_PER_S
         waiter = self._waiter = Waiter(self._hub)
         self._take, self._polls = take, self._watch.polls
         self._attend(patient)
-        timer = self._hub.loop.timer(seconds)
-        timer.start(waiter.switch, False, update=True)  # else it counts from the loop's last turn
         try:
-            return bool(waiter.get())
+            return self._sleep(waiter, until_ns)
         finally:
             self._take = self._waiter = None
-            timer.close()
 
     def _attend(self, patient: bool) -> None:
         """Have the loop look at the socket whenever it is readable, or the poller look once in a while."""
@@ -294,18 +290,24 @@ class TcpStream:
 
     def _wait(self, kind: int, until_ns: int) -> bool:
         """Switch to the hub until the socket is ready; False when `until_ns` passed before."""
-        seconds = (until_ns - monotonic_ns()) / NS_PER_S
-        if seconds <= 0:
+        if until_ns <= monotonic_ns():
             gevent.sleep(0)  # whoever is behind its schedule lets the others run all the same
             return False
         waiter: Any = Waiter(self._hub)
-        io, timer = self._io[kind], self._hub.loop.timer(seconds)
+        io = self._io[kind]
         io.start(waiter.switch, True)
+        try:
+            return self._sleep(waiter, until_ns)
+        finally:
+            io.stop()
+
+    def _sleep(self, waiter: Any, until_ns: int) -> bool:
+        """Switch to the hub until somebody switches to the waiter, with what it was given; False at `until_ns`."""
+        timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
         timer.start(waiter.switch, False, update=True)  # else it counts from the loop's last turn
         try:
             return bool(waiter.get())
         finally:
-            io.stop()
             timer.close()
 
     def learn_delay(self, stamp_ns: int) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 import ssl
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHeader, PayloadTooBig
@@ -102,8 +103,6 @@ class WebSocket:
         self._end: Closure | None = None
         self._came: list[Received] = []
         self._unread: Read | None = None  # what the loop has read and left to whoever listens
-        self._offered: Take | None = None
-        self._deltas: DeltaReader | None = None
         self._woken = False
         self._begun = bytearray()  # of a message in fragments; one object, however many they are
         self._message_bytes = 0  # its frames, so far
@@ -194,10 +193,10 @@ class WebSocket:
     def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
         if self._came:
             self._stream.rest()
-        self._offered, self._deltas, self._woken = take, deltas, False
+        self._woken, hear = False, partial(self._hear, take, deltas)
         while not self._came and not self._woken and self._end is None:
-            self._note_ready()
-            if not self._stream.listen(until_ns, self._hear, deltas):
+            self._note_ready(deltas)
+            if not self._stream.listen(until_ns, hear, deltas):
                 return
             if self._unread is not None:
                 read, self._unread = self._unread, None
@@ -206,37 +205,34 @@ class WebSocket:
         for message in came:
             take(message)
 
-    def _hear(self, read: Read) -> bool:
+    def _hear(self, take: Take, deltas: DeltaReader | None, read: Read) -> bool:
         """Pass on the messages of a read, within the event loop: text frames. All else is for whoever listens."""
-        if self._missing and read.data:
-            whole = self._whole(read)
-            if whole is None:
-                return False
-            read = whole
-        if self._took(read):
-            self._note_ready()
+        whole = self._whole(read)
+        if whole is None:
             return False
-        texts = self._texts(read)
-        self._note_ready()
-        if texts is None or self._offered is None:
-            self._unread = read
+        if deltas is not None and self._took(deltas, whole):
+            self._note_ready(deltas)
+            return False
+        texts = self._texts(whole)
+        self._note_ready(deltas)
+        if texts is None:
+            self._unread = whole
             return True
         if len(texts) > HANDFUL:
             self._came += texts
             return True
         for message in texts:
-            self._woken |= self._offered(message)
+            self._woken |= take(message)
         return self._woken
 
-    def _note_ready(self) -> None:
+    def _note_ready(self, deltas: DeltaReader | None) -> None:
         """Let deltas be taken as soon as they are read, or not."""
-        if self._deltas is not None:
-            self._deltas.ready = COMPILED and self._plain and not self._missing
+        if deltas is not None:
+            deltas.ready = COMPILED and self._plain and not self._missing
 
-    def _took(self, read: Read) -> bool:
+    def _took(self, deltas: DeltaReader, read: Read) -> bool:
         """Whether a read was of deltas alone, and was taken."""
-        deltas = self._deltas
-        if deltas is None or not (COMPILED and read.kernel and self._plain):
+        if not (COMPILED and read.kernel and self._plain):
             return False
         if not deltas.take(read.data, read.stamp_ns, read.empty_ns, read.complete):
             return False
@@ -250,19 +246,19 @@ class WebSocket:
 
     def _take(self, read: Read) -> None:
         """Keep the messages that one read completed."""
-        if self._missing and read.data:
-            whole = self._whole(read)
-            if whole is None:
-                return
-            read = whole
-        texts = self._texts(read)
+        whole = self._whole(read)
+        if whole is None:
+            return
+        texts = self._texts(whole)
         if texts is None:
-            self._take_anything(read)
+            self._take_anything(whole)
         else:
             self._came += texts
 
     def _whole(self, read: Read) -> Read | None:
-        """A read with the frame that went on in it; None while that still goes on."""
+        """A read, with what was kept of a frame that went on in it; None while that still goes on."""
+        if not (self._missing and read.data):
+            return read
         self._parts.append(read.data)
         self._missing -= len(read.data)
         return None if self._missing > 0 else read._replace(data=self._begun_frame())
