@@ -8,6 +8,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from bench import clock
 from bench.transport.delta import DeltaArrival
 
 cdef extern from "<time.h>" nogil:
@@ -44,9 +45,6 @@ cdef enum:
     ROOM = 256
     READ_BYTES = 65536  # as bench.transport.tcp has it
     MANY = 32
-    SO_TIMESTAMPNS = 35  # as bench.clock has these
-    APART_NS = 20000
-    TRIES = 10
     FINAL_TEXT = 0x81
     QUOTE = 0x22
     BACKSLASH = 0x5C
@@ -54,7 +52,8 @@ cdef enum:
 
 cdef long long LONG_NS = 250_000_000
 """Deltas are due when there are so many, or when the first of them is so old."""
-cdef long long ABSURD_LAG_NS = 60_000_000_000
+cdef long long ABSURD_LAG_NS = clock.ABSURD_LAG_NS, APART_NS = clock.APART_NS
+cdef int TRIES = clock.TRIES, SO_TIMESTAMPNS = clock.SO_TIMESTAMPNS
 cdef long long NO_STAMP = -1
 
 cdef object new_tuple = tuple.__new__
