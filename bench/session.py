@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS
-from bench.observe.timeline import SESSION_INSTANTS, Timeline
+from bench.observe.timeline import SESSION_INSTANTS, UNTIMED, Timeline
 from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedStep, PreparedTurn
 from bench.plan.microphone import Microphone
 from bench.plan.turns import Expect, Pause
@@ -338,14 +338,16 @@ class Session:
         timeline = self._timeline
         timeline.received(events, message)
         self._listener.received(events, message, self._transport.now_ns())
-        decides = not self._for_turn
+        decides, moves = not self._for_turn, False
         for event in events:
-            if event.kind in DELTAS and timeline.may_take(event):
+            kind = event.kind
+            if kind in DELTAS and timeline.may_take(event):
                 self._deltas.learn_from(message.data, event)
-            decides |= event.kind in TRANSCRIPTIONS
-        if decides or timeline.turn_over or self._deltas.patient is not timeline.goes_on:
+            decides |= kind in TRANSCRIPTIONS
+            moves |= kind not in UNTIMED
+        if decides or timeline.turn_over:
             return True
-        return timeline.wake_ns < self._wakes_ns
+        return moves and (self._deltas.patient is not timeline.goes_on or timeline.wake_ns < self._wakes_ns)
 
     def _ask_late(self) -> None:
         """Ask for the response as soon as a VAD that starts none has committed all of the speech."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import msgspec
 
-from bench.measures import AUDIBLE
+from bench.protocol.audible import UNREADABLE, audible_sample
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import CutPayload, audio_payload
+from bench.protocol.events import CutPayload
 
 
 class Player:
@@ -58,19 +58,3 @@ class Player:
                 self.audible_error_ns = self._error_ns
         self._bytes += audio_bytes
         return True
-
-
-UNREADABLE = -1
-
-
-def audible_sample(payload: msgspec.Raw | CutPayload, audio: AudioFormat) -> int | None:
-    """The first audible sample of a delta; None where there is none, UNREADABLE where the payload is no base64."""
-    if isinstance(payload, CutPayload):
-        return payload.audible
-    data = audio_payload(payload)
-    if data is None:
-        return UNREADABLE
-    samples = audio.decode(data)
-    loud = (samples >= AUDIBLE) | (samples <= -AUDIBLE)
-    place = int(loud.argmax()) if loud.size else 0
-    return place if loud.size and loud[place] else None

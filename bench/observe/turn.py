@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import cache
 
 from bench.clock import Arrival, Handed
 from bench.limits import Limits
@@ -57,6 +58,7 @@ NEXT_STATE: dict[State, dict[Kind, State]] = {
     State.OVER: {},
 }
 
+WHOLE_TEXTS = frozenset({Kind.TEXT_DONE, Kind.TRANSCRIPT_DONE})
 ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS
 """kind of event → the instant that its arrival marks"""
 
@@ -231,7 +233,7 @@ class Turn:
             if kind is Kind.SPEECH_STARTED and self.state is not State.UNNOTICED:
                 self.unnoticed_ns = at_ns
             self.hearing.happened(event, arrival)
-        if kind in (Kind.TEXT_DONE, Kind.TRANSCRIPT_DONE):
+        if event.text and kind in WHOLE_TEXTS:
             self.reply.add_text(event.text)
         return self._ending(event, at_ns) if kind is Kind.RESPONSE_DONE else None
 
@@ -368,8 +370,14 @@ class Turn:
 
 
 def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = "nothing came") -> tuple[int, str, str]:
-    detail = f"{missing} within the limit {stage} of {limit_s:g} s"
-    return from_ns + int(limit_s * NS_PER_S), f"timeout:{stage}", detail
+    limit_ns, outcome, detail = _limit(limit_s, stage, missing)
+    return from_ns + limit_ns, outcome, detail
+
+
+@cache
+def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
+    """A limit in nanoseconds, and how a turn ends that passes it; kept, for it is asked for at every other event."""
+    return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within the limit {stage} of {limit_s:g} s"
 
 
 def failed_expectation(kind: Kind) -> Ending:

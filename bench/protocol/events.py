@@ -165,9 +165,10 @@ def base64_bytes(raw: msgspec.Raw) -> int:
 def audio_payload(raw: msgspec.Raw) -> bytes | None:
     """The decoded audio of a delta's payload; None where it is no base64."""
     try:
-        return binascii.a2b_base64(memoryview(raw)[1:-1], strict_mode=True)
+        audio = binascii.a2b_base64(memoryview(raw)[1:-1], strict_mode=True)
     except (ValueError, binascii.Error):
         return None
+    return audio if len(audio) == max(0, base64_bytes(raw)) else None  # else binascii has overlooked some padding
 
 
 def text_characters(raw: msgspec.Raw) -> int:

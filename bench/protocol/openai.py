@@ -18,7 +18,18 @@ import msgspec
 from bench.plain import word
 from bench.protocol.audio import G711_ALAW, G711_ULAW, pcm16
 from bench.protocol.base import Act, Awaited, ClientMessage, SettingsRefusal
-from bench.protocol.events import DELTAS, UNREAD, Effect, Event, Failure, Kind, Usage, base64_bytes, text_characters
+from bench.protocol.events import (
+    DELTAS,
+    EMPTY,
+    UNREAD,
+    Effect,
+    Event,
+    Failure,
+    Kind,
+    Usage,
+    base64_bytes,
+    text_characters,
+)
 from bench.protocol.extra import Keys, conflict, merged
 from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
 from bench.protocol.limits import rate_limits
@@ -109,29 +120,61 @@ LONGEST_SESSION = (1001, "maximum duration")
 Short = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
 
 
+class _Named(msgspec.Struct):
+    """An object of which its id is of interest."""
+
+    id: Short = ""
+
+
 class _Wire(msgspec.Struct):
-    """The fields that are looked at; msgspec skips the others without building them."""
+    """The fields that are looked at, of the types that services give them; msgspec skips the others unread."""
 
     type: Short = ""
     response_id: Short | None = None
     item_id: Short | None = None
-    delta: msgspec.Raw = msgspec.Raw()
-    item: msgspec.Raw = msgspec.Raw()
-    response: msgspec.Raw = msgspec.Raw()
-    session: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-    text: msgspec.Raw = msgspec.Raw()
-    transcript: msgspec.Raw = msgspec.Raw()
-    audio_start_ms: msgspec.Raw = msgspec.Raw()
-    audio_end_ms: msgspec.Raw = msgspec.Raw()
+    delta: msgspec.Raw = EMPTY
+    item: _Named | None = None
+    response: msgspec.Raw = EMPTY
+    session: msgspec.Raw = EMPTY
+    error: msgspec.Raw = EMPTY
+    text: str | None = None
+    transcript: str | None = None
+    audio_start_ms: int | None = None
+    audio_end_ms: int | None = None
 
 
-class _LongWire(_Wire):
-    """The fields of a message whose name or ids are too long to be kept whole, which was checked in passing."""
+class _LooseWire(msgspec.Struct):
+    """The same fields of a message in which some are of other types, or names and ids too long to be kept whole."""
 
     type: str = ""
     response_id: str | None = None
     item_id: str | None = None
+    delta: msgspec.Raw = EMPTY
+    item: msgspec.Raw = EMPTY
+    response: msgspec.Raw = EMPTY
+    session: msgspec.Raw = EMPTY
+    error: msgspec.Raw = EMPTY
+    text: msgspec.Raw = EMPTY
+    transcript: msgspec.Raw = EMPTY
+    audio_start_ms: msgspec.Raw = EMPTY
+    audio_end_ms: msgspec.Raw = EMPTY
+
+    def read(self) -> _Wire:
+        """As the fields are read that are what they should be; the others are as if they were missing."""
+        return _Wire(
+            self.type[:LONGEST_ID],
+            (self.response_id or "")[:LONGEST_ID],
+            (self.item_id or "")[:LONGEST_ID],
+            self.delta,
+            _Named(_text(_object(self.item), "id")),
+            self.response,
+            self.session,
+            self.error,
+            _string(self.text),
+            _string(self.transcript),
+            _milliseconds(self.audio_start_ms),
+            _milliseconds(self.audio_end_ms),
+        )
 
 
 class _Limits(msgspec.Struct):
@@ -140,8 +183,8 @@ class _Limits(msgspec.Struct):
     rate_limits: Any = None
 
 
-_decode_wire = msgspec.json.Decoder(_Wire, strict=False).decode
-_decode_long = msgspec.json.Decoder(_LongWire, strict=False).decode
+_decode_wire = msgspec.json.Decoder(_Wire).decode
+_decode_loose = msgspec.json.Decoder(_LooseWire, strict=False).decode
 _decode_limits = msgspec.json.Decoder(_Limits, strict=False).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -239,7 +282,7 @@ class OpenAI(ABC):
             try:
                 wire = _decode_wire(message)
             except msgspec.ValidationError:
-                wire = _cut(_decode_long(message))
+                wire = _decode_loose(message).read()
             kind = self._kind_of(wire.type)
             if kind is Kind.AUDIO_DELTA:  # first, for it is most of the traffic
                 delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
@@ -286,13 +329,6 @@ def detection(wanted: TurnDetection | None) -> dict[str, Any] | None:
     return None if wanted is None else wanted.given
 
 
-def _cut(wire: _LongWire) -> _Wire:
-    """Cut the name and the ids of a message to the length that is kept."""
-    for name in ("type", "response_id", "item_id"):
-        setattr(wire, name, (getattr(wire, name) or "")[:LONGEST_ID])
-    return wire
-
-
 def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:
     """A JSON string without escapes, where it needs none: some encoders write `+` and `/` of base64 as escapes."""
     value = msgspec.json.decode(raw) if len(raw) else None
@@ -305,9 +341,9 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         kind,
         wire.type,
         wire.response_id or "",
-        wire.item_id or _text(_object(wire.item), "id"),
-        text=(_string(wire.transcript) or _string(wire.text))[:LONGEST_TEXT],
-        audio_ms=_milliseconds(wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms),
+        wire.item_id or (wire.item.id if wire.item else ""),
+        text=(wire.transcript or wire.text or "")[:LONGEST_TEXT],
+        audio_ms=wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms,
     )
     if not (len(wire.response) or len(wire.session) or len(wire.error)):  # as of most events, and quicker to see
         return event

@@ -21,9 +21,9 @@ import msgspec
 
 from bench.limits import Limits
 from bench.observe import inputs
-from bench.observe.playback import audible_sample
 from bench.observe.timeline import Timeline
 from bench.plan.frames import PreparedScript
+from bench.protocol.audible import audible_sample
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import Dialect
 from bench.protocol.events import CutPayload, Event, Kind

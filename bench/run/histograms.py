@@ -8,6 +8,7 @@ significant digits; histograms of one measure add up exactly. The file is a stan
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -80,7 +81,7 @@ class Histograms:
 
     def __init__(self) -> None:
         self._by_key: dict[Key, HdrHistogram] = {}
-        self._waiting: dict[Key, list[int]] = {}
+        self._waiting: dict[Key, array[int]] = {}
         self._recorders: dict[Key, Callable[[int], None]] = {}
         self.out_of_range: Counter[str] = Counter()
         self.negative: Counter[str] = Counter()
@@ -99,7 +100,7 @@ class Histograms:
         return self._recorders[key]
 
     def _recorder(self, key: Key) -> Callable[[int], None]:
-        waiting = self._waiting.setdefault(key, [])
+        waiting = self._waits(key)
 
         def record(value: int) -> None:
             waiting.append(value)
@@ -110,15 +111,20 @@ class Histograms:
 
     def record_several(self, key: Key, values: Iterable[int]) -> None:
         """Count values that come together, as `recorder` does one after another."""
-        waiting = self._waiting.setdefault(key, [])
+        waiting = self._waits(key)
         waiting.extend(values)
         if len(waiting) >= ENOUGH:
             self._settle(key, waiting)
 
-    def _settle(self, key: Key, waiting: list[int]) -> None:
+    def _waits(self, key: Key) -> array[int]:
+        if key not in self._waiting:
+            self._waiting[key] = array("q")
+        return self._waiting[key]
+
+    def _settle(self, key: Key, waiting: array[int]) -> None:
         if waiting:
-            self.record_all(key, np.array(waiting, dtype=np.int64))
-            waiting.clear()
+            self.record_all(key, np.array(waiting))
+            del waiting[:]
 
     def record_all(self, key: Key, values: npt.NDArray[np.int64]) -> None:
         """Count all values, as `record` does one after another."""

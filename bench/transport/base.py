@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed, monotonic_ns
-from bench.transport.delta_reader import DeltaReader
+
+if TYPE_CHECKING:
+    from bench.transport.delta_reader import DeltaReader
 
 BAD_FRAME, TOO_LARGE = 1002, 1009
 """Close codes of a connection that we end: for an unreadable frame, for a message too big (RFC 6455 §7.4.1)."""

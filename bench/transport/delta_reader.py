@@ -3,7 +3,7 @@
 Two deltas of one kind and one response differ in the id of the event and in the payload. Once one was understood, a
 message that has all other bytes in common with it, whose id and payload are plain JSON strings, says the same but for
 them: it is counted with its stamp and its lengths. A read that holds anything else is left to whoever understands
-messages. The work is done in C (`_delta_reader.pyx`); where there was no compiler, nothing is taken.
+messages. The work is done in C (`compiled.py`); where there was no compiler, nothing is taken.
 """
 
 from __future__ import annotations
@@ -14,15 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from bench.protocol.events import EMPTY, Event, Kind
-
-try:
-    from bench.transport._delta_reader import DeltaTaker
-
-    COMPILED = True
-except ImportError:
-    from bench.transport._no_delta_reader import DeltaTaker  # type: ignore[assignment]
-
-    COMPILED = False
+from bench.transport.compiled import DeltaTaker
 
 _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
 _KEY = re.compile(rb'"delta"\s*:\s*"$')
@@ -69,7 +61,7 @@ def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | Non
     end = message.rfind(b'"')
     begin = end - len(memoryview(payload)) + 2
     head, tail = message[:begin], message[end:]
-    if message[begin - 1 : end + 1] != bytes(payload) or not _KEY.search(head) or not _END.fullmatch(tail):
+    if message.find(b'"', begin) != end or not _KEY.search(head) or not _END.fullmatch(tail):
         return None
     with_id = _EVENT_ID.fullmatch(head)
     return (head, b"", tail) if with_id is None else (with_id[1], with_id[2], tail)

@@ -7,9 +7,11 @@ and knows all of RFC 6455.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # in C where it can be had
+
+from bench.clock import Arrival
+from bench.transport.base import Received
 
 FINAL_TEXT = 0x81
 """FIN, no reserved bits, opcode 1 (RFC 6455 §5.2)."""
@@ -18,15 +20,8 @@ SHORT_HEADER, LONG_HEADER, MASK_BYTES = 2, 4, 4
 LONGEST = 0xFFFF
 
 
-class TextFrame(NamedTuple):
-    """The payload of a text frame, and the bytes of the frame with its header."""
-
-    payload: bytes
-    wire_bytes: int
-
-
-def leading_texts(data: bytes) -> tuple[list[TextFrame], int]:
-    """The whole text frames that `data` begins with, and how many bytes they take.
+def leading_texts(data: bytes, arrival: Arrival) -> tuple[list[Received], int]:
+    """The messages in the whole text frames that `data` begins with, and how many bytes they take.
 
     Their lengths are given in seven bits, or in sixteen where more than seven are needed; a longer frame is left to
     others as well.
@@ -43,7 +38,7 @@ def leading_texts(data: bytes) -> tuple[list[TextFrame], int]:
         end = at + header + length
         if end > size:
             break
-        texts.append(TextFrame(data[at + header : end], end - at))
+        texts.append(Received(data[at + header : end], arrival, end - at))
         at = end
     return texts, at
 

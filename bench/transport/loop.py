@@ -7,11 +7,11 @@ every watched socket empty when it began, and would have returned within the usu
 from __future__ import annotations
 
 import math
-import resource
 
 import gevent
 
 from bench.clock import monotonic_ns
+from bench.transport.compiled import voluntary_switches
 from bench.units import NS_PER_S
 
 BLOCKED_NS = 30_000  # a poll that finds something ready takes a few µs
@@ -20,7 +20,6 @@ HELD_UP_NS = 2_000_000
 """A poll that returns so long after it was to was held up: a timer may be 1 ms late, and a wake-up takes its time."""
 NEVER_NS = 1 << 62
 FIRST_DELAYS, FEWEST_DELAYS = 3, 20
-_THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # Linux tells threads apart
 
 
 class LoopWatch:
@@ -37,7 +36,7 @@ class LoopWatch:
         self._delays: list[int] = []
         self._windows = 0
         self._window_ns = self.poll_end_ns + NS_PER_S
-        self._switches = _voluntary_switches()
+        self._switches = voluntary_switches()
         loop = gevent.get_hub().loop
         self._prepare = loop.prepare(ref=False)
         self._check = loop.check(ref=False)
@@ -75,7 +74,7 @@ class LoopWatch:
 
     def _slept(self) -> bool:
         """Whether the process gave its core up by itself, not merely lost it, since this was last asked."""
-        before, self._switches = self._switches, _voluntary_switches()
+        before, self._switches = self._switches, voluntary_switches()
         return self._switches > before
 
     def empty_ns(self, polls_when_waiting: int, stamp_ns: int) -> int:
@@ -116,7 +115,3 @@ class LoopWatch:
             self._delays.clear()
             self._window_ns = self.poll_end_ns + NS_PER_S
             self._windows += 1
-
-
-def _voluntary_switches() -> int:
-    return resource.getrusage(_THIS_THREAD).ru_nvcsw

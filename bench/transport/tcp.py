@@ -15,6 +15,7 @@ from gevent.hub import Waiter
 from bench.clock import ANCILLARY_BYTES, Handed, arrival_ns, enable_stamps, monotonic_ns
 from bench.errors import ConnectError
 from bench.transport.base import Network, TransmitStamp, authority
+from bench.transport.compiled import ReadState
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.loop import LoopWatch
 from bench.transport.poller import Poller
@@ -114,17 +115,18 @@ class TcpStream:
         self._deltas: DeltaReader | None = None
         self._waiter: Any = None
         self._polls = 0
-        self._drained_ns = monotonic_ns()  # the peer has not been asked for anything yet
-        self._stamped_ns = 0
-        self._drained = True
+        self._state = ReadState()
+        self._state.drained_ns = monotonic_ns()  # the peer has not been asked for anything yet
+        self._state.stamped_ns = 0
+        self._state.drained = True
 
     def read(self, until_ns: int) -> Read | None:
         polls = None
         on_time = True
-        if self._stamped_ns > until_ns:  # else a peer that never pauses would hold up whoever waits for an instant
+        if self._state.stamped_ns > until_ns:  # else who never pauses would hold up whoever waits for an instant
             gevent.sleep(0)
             return None
-        if self._drained:
+        if self._state.drained:
             polls = self._watch.polls
             on_time = self._wait(READABLE, until_ns)
         else:
@@ -135,7 +137,7 @@ class TcpStream:
                 data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
                 stamp_ns = arrival_ns(ancillary)
             except (BlockingIOError, InterruptedError):
-                self._drained, self._drained_ns = True, before_ns
+                self._state.drained, self._state.drained_ns = True, before_ns
                 if not on_time:
                     return None
                 self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
@@ -152,7 +154,7 @@ class TcpStream:
     ) -> bool:
         """As `ByteStream` says. `patient`: as that of `deltas`, where these are taken from what is read."""
         self._deltas = deltas
-        if self._stamped_ns <= until_ns and monotonic_ns() < until_ns:
+        if self._state.stamped_ns <= until_ns and monotonic_ns() < until_ns:
             return self._listen(until_ns, take, patient or (deltas is not None and deltas.patient))
         read = self.read(until_ns)
         if read is not None:
@@ -205,37 +207,37 @@ class TcpStream:
 
     def _hear(self, polled_ns: int) -> Read | None:
         """Read without waiting; None where nothing came, or deltas that were taken."""
-        polls = None
-        if self._drained:
-            if self._polled_from_ns is None:
-                polls = self._polls
-            elif polled_ns >= self._polled_from_ns:  # and found it empty
-                self._drained_ns = max(self._drained_ns, polled_ns)
-        self._polls = self._watch.polls
-        deltas, before_ns = self._deltas, monotonic_ns()
-        if deltas is not None and not deltas.ready:
-            deltas = None
+        polled_from_ns, before_ns = self._polled_from_ns, monotonic_ns()
         try:
-            if deltas is None:
-                data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
-                size, stamp_ns = len(data), arrival_ns(ancillary)
-            else:
-                stamp_ns = deltas.receive(self._fd)
-                size = deltas.size
+            if polled_from_ns is None:
+                return self._hear_ready(before_ns)
+            return self._hear_polled(polled_ns if polled_ns >= polled_from_ns else 0, before_ns)
         except (BlockingIOError, InterruptedError):
-            self._drained, self._drained_ns = True, before_ns
+            self._state.drained, self._state.drained_ns = True, before_ns
             self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
             return None
         except OSError:  # reset by the peer: an end like any other, without a close frame
-            return self._described(b"", *self._placed(0, None, before_ns, polls), polls)
-        at_ns, empty_ns, kernel = self._placed(size, stamp_ns, before_ns, polls)
-        if deltas is not None:
-            if kernel and deltas.take_received(at_ns, empty_ns, self._drained):
-                if deltas.due:
-                    deltas.hand_on()
-                return None
-            data = deltas.received()
-        return self._described(data, at_ns, empty_ns, kernel, polls)
+            return self._described(b"", *self._placed(0, None, before_ns, None), None)
+
+    def _hear_ready(self, before_ns: int) -> Read:
+        """Read what the loop's poll has found."""
+        polls, self._polls = self._polls if self._state.drained else None, self._watch.polls
+        data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+        return self._described(data, *self._placed(len(data), arrival_ns(ancillary), before_ns, polls), polls)
+
+    def _hear_polled(self, polled_ns: int, before_ns: int) -> Read | None:
+        """Read what the poller has found, which had looked at `polled_ns` before; None for deltas that were taken."""
+        deltas = self._deltas
+        if deltas is not None and deltas.ready:
+            if not deltas.hear(self._fd, self._state, polled_ns):
+                return Read(deltas.received(), deltas.at_ns, deltas.empty_ns, deltas.kernel, self._state.drained, False)
+            if deltas.due:
+                deltas.hand_on()
+            return None
+        if self._state.drained:  # the poller found it empty
+            self._state.drained_ns = max(self._state.drained_ns, polled_ns)
+        data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+        return self._described(data, *self._placed(len(data), arrival_ns(ancillary), before_ns, None), None)
 
     def _wake(self, way: Callable[[Any], None], word: object) -> None:
         """Wake whoever listens, once the loop has read all sockets that it found readable."""
@@ -248,22 +250,22 @@ class TcpStream:
         `polls`: how many polls the loop had made when the reader began to wait, None where no poll reported the socket.
         """
         # two conversions of one stamp differ by some ns, and time does not run backwards
-        at_ns = self._stamped_ns = max(self._stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns)
-        empty_ns = self._drained_ns
+        at_ns = self._state.stamped_ns = max(self._state.stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns)
+        empty_ns = self._state.drained_ns
         if polls is not None:
             empty_ns = max(empty_ns, self._watch.empty_ns(polls, at_ns))
-        self._drained = size < READ_BYTES
-        if self._drained:
+        self._state.drained = size < READ_BYTES
+        if self._state.drained:
             # the clock before the call: the process may have lost its core between the call and a clock after it
-            self._drained_ns = before_ns
+            self._state.drained_ns = before_ns
         return at_ns, min(empty_ns, at_ns), stamp_ns is not None
 
     def _described(self, data: bytes, at_ns: int, empty_ns: int, kernel: bool, polls: int | None) -> Read:
-        return Read(data, at_ns, empty_ns, kernel, self._drained, polls is not None and self._watch.blocked)
+        return Read(data, at_ns, empty_ns, kernel, self._state.drained, polls is not None and self._watch.blocked)
 
     @property
     def heard_ns(self) -> int:
-        return max(self._drained_ns, self._stamped_ns - 1)  # more may come with the last stamp
+        return max(self._state.drained_ns, self._state.stamped_ns - 1)  # more may come with the last stamp
 
     def rest(self) -> None:
         if monotonic_ns() - self._watch.poll_end_ns > SHARE_NS:

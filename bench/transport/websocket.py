@@ -38,10 +38,11 @@ from bench.transport.base import (
     Take,
     TransmitStamp,
 )
+from bench.transport.compiled import COMPILED, leading_texts
 from bench.transport.crossing import connect
 from bench.transport.deflate import MeasuredDeflate, offer
-from bench.transport.delta_reader import COMPILED, DeltaReader
-from bench.transport.frames import LONGEST, MASK_BYTES, frame_bytes, leading_texts, masked_text, missing_bytes
+from bench.transport.delta_reader import DeltaReader
+from bench.transport.frames import LONGEST, MASK_BYTES, frame_bytes, masked_text, missing_bytes
 from bench.transport.tcp import ByteStream, Read
 from bench.units import NS_PER_S
 
@@ -115,6 +116,7 @@ class WebSocket:
         self._broken = False
         longest = protocol.max_message_size
         self._quick = longest is None or longest >= LONGEST  # a lower limit is the protocol object's to look at
+        self._plain = self._is_plain()
 
     @property
     def closed(self) -> Closure | None:
@@ -161,6 +163,7 @@ class WebSocket:
             ends_there = read.complete and not self._fed
             self._answer_error_ns = 0 if ends_there else read.stamp_ns - read.empty_ns
         answer, self._answer_came, self._head = self._answer_came, None, None
+        self._plain = self._is_plain()
         return answer
 
     def _hear_body(self, answer: HttpAnswer, until_ns: int) -> HttpAnswer:
@@ -269,8 +272,7 @@ class WebSocket:
         self._parts, self._missing = [], 0
         return begun
 
-    @property
-    def _plain(self) -> bool:
+    def _is_plain(self) -> bool:
         """Whether what comes is a new frame of a new message, which is as it was sent."""
         whole = self._fed == self._framed and not self._message_bytes
         return whole and self._head is None and self._deflate is None and self._quick
@@ -284,17 +286,14 @@ class WebSocket:
         data, stamp_ns, empty_ns, kernel, complete, slept = read
         if not data or not self._plain:
             return None
-        frames, taken = leading_texts(data)
+        texts, taken = leading_texts(data, Arrival(stamp_ns, stamp_ns - empty_ns, kernel))
         if taken < len(data):
             missing = missing_bytes(data[taken:])
             if not missing:
                 return None
             self._parts, self._missing, complete = [data[taken:]], missing, False
-        arrival = Arrival(stamp_ns, stamp_ns - empty_ns, kernel)
-        texts = [Received(payload, arrival, wire_bytes) for payload, wire_bytes in frames]
         if complete:
-            payload, wire_bytes = frames[-1]
-            texts[-1] = Received(payload, Arrival(stamp_ns, 0, kernel), wire_bytes)
+            texts[-1] = texts[-1]._replace(arrival=Arrival(stamp_ns, 0, kernel))
             if len(texts) == 1 and slept and kernel:
                 self._stream.learn_delay(stamp_ns)
         return texts
@@ -318,6 +317,7 @@ class WebSocket:
                 )
         if self._head is not None:
             self._take_head(read.data)
+        self._plain = self._is_plain()
         count = len(self._came) - before
         if ends_message and read.complete and self._framed == self._fed:
             last = self._came[-1]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.measures import AUDIBLE
-from bench.observe.playback import UNREADABLE, Player, audible_sample
+from bench.observe.playback import Player
+from bench.protocol.audible import UNREADABLE, audible_sample
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.events import CutPayload
 from bench.protocol.openai import FORMATS
@@ -80,31 +80,6 @@ def test_a_format_drains_at_its_own_rate(name: AudioFormatName) -> None:
 
     assert heard_ms(player) == 160
     assert (player.ends_ns - AT_NS) / MS == 240
-
-
-@pytest.mark.parametrize(
-    ("samples", "place"),
-    [
-        ([0, AUDIBLE - 1, 1 - AUDIBLE, AUDIBLE], 3),
-        ([0, -AUDIBLE, 0], 1),
-        ([-32_768], 0),
-        ([32_767, 0], 0),
-        ([AUDIBLE - 1] * 50, None),
-        ([], None),
-    ],
-)
-def test_a_sample_is_audible_from_50_db_below_full_scale_on(samples: list[int], place: int | None) -> None:
-    data = np.array(samples, "<i2").tobytes()
-
-    assert audible_sample(raw(data), PCM) == place
-    assert round(20 * np.log10(AUDIBLE / 32_768), 1) == -50.0
-
-
-def test_in_g711_it_is_the_decoded_sample_that_counts() -> None:
-    data = ULAW.encode(np.array([0, 90, 200, -3_000], np.int16))
-
-    assert audible_sample(raw(data), ULAW) == 2
-    assert audible_sample(raw(data), PCM) == 0  # the same bytes read as PCM are loud at once
 
 
 @pytest.mark.parametrize("text", [b'"abc"', b'"a*c="', b'"=AAA"', '"QUJé"'.encode(), b"null"])

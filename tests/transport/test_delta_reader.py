@@ -15,15 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.clock import enable_stamps, monotonic_ns
+from bench.clock import Arrival, enable_stamps, monotonic_ns
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import DELTAS, CutPayload
-from bench.transport import _no_delta_reader
+from bench.transport import _interpreted
 from bench.transport.base import Received
+from bench.transport.compiled import COMPILED, ReadState
 from bench.transport.delta import DeltaArrival
-from bench.transport.delta_reader import COMPILED, DeltaReader
+from bench.transport.delta_reader import DeltaReader
 from bench.transport.frames import leading_texts
+from bench.transport.tcp import READ_BYTES
 from tests.examples import thorough
 from tests.helpers import base64_of, delta
 from tests.transport.test_websocket import FAR_NS, PING, FakeStream, cut, opened, read, text
@@ -71,9 +73,9 @@ ODD = st.builds(mutated, MESSAGES, st.integers(0, 10_000), st.integers(0, 255))
 
 def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[Any, ...]]:
     """What the messages of a read say, each understood by itself, with how much earlier it may have come."""
-    frames, taken = leading_texts(wire)
+    frames, taken = leading_texts(wire, Arrival(AT_NS))
     assert taken == len(wire)
-    events = [dialect.decode(frame.payload) for frame in frames]
+    events = [dialect.decode(frame.data) for frame in frames]
     errors_ns = [AT_NS - EMPTY_NS] * (len(frames) - 1) + [0 if complete else AT_NS - EMPTY_NS]
     return [
         (event.kind, event.name, event.response_id, event.item_id, event.payload_bytes, error_ns, frame.wire_bytes)
@@ -187,14 +189,13 @@ def test_deltas_are_due_when_there_are_many_and_taken_while_there_is_room() -> N
 
 
 def test_without_a_compiler_nothing_is_taken() -> None:
-    taker = _no_delta_reader.DeltaTaker()
+    taker = _interpreted.DeltaTaker()
     dialect = DIALECTS["ga"]
     known = said(dialect, "audio", "event_1", base64_of(30), (",", ":"))
     (event,) = dialect.decode(known)
     taker.learn(event, known, b"", b"", True)
 
     assert not taker.take(text(known), AT_NS, EMPTY_NS, True)
-    assert not taker.take_received(AT_NS, EMPTY_NS, True)
     taker.forget()
     assert (taker.count, taker.due, taker.hand_out(), taker.received()) == (0, False, [], b"")
 
@@ -226,56 +227,110 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
             yield ours, theirs
 
 
-def receive(reader: DeltaReader, ours: socket.socket) -> int | None:
-    """The stamp of what is read as soon as there is something."""
+def hear(reader: DeltaReader, ours: socket.socket, state: ReadState, polled_ns: int = 0) -> bool:
+    """Whether what is read, as soon as there is something, is taken."""
     while True:
         try:
-            return reader.receive(ours.fileno())
+            return reader.hear(ours.fileno(), state, polled_ns)
         except BlockingIOError:
             continue
+
+
+def state_of(drained_ns: int = 0, stamped_ns: int = 0, *, drained: bool = True) -> ReadState:
+    state = ReadState()
+    state.drained_ns, state.stamped_ns, state.drained = drained_ns, stamped_ns, drained
+    return state
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
 def test_what_is_read_has_its_stamp_and_is_taken_if_it_is_of_deltas() -> None:
     dialect = DIALECTS["ga"]
     known = said(dialect, "audio", "event_1", base64_of(3_000), (",", ":"))
-    reader = reader_of(dialect, known)
+    reader, state = reader_of(dialect, known), state_of()
     with pair() as (ours, theirs):
         for _ in range(1_000):  # the kernel stamps when it gets round to it
             theirs.sendall(b"hello")
-            if receive(reader, ours) is not None:
+            assert not hear(reader, ours, state)
+            assert reader.received() == b"hello"
+            if reader.kernel:
                 break
-        assert not reader.take_received(AT_NS, EMPTY_NS, True)
-        assert reader.received() == b"hello"
 
         before_ns = monotonic_ns()
         theirs.sendall(text(known))
-        at_ns = receive(reader, ours)
-        assert at_ns is not None
-        assert before_ns <= at_ns <= monotonic_ns()
+        assert hear(reader, ours, state)
+        assert before_ns <= reader.at_ns <= monotonic_ns()
+        assert reader.at_ns == state.stamped_ns
         assert (reader.size, reader.received()) == (len(text(known)), text(known))
-        assert reader.take_received(at_ns, EMPTY_NS, True)
         (taken,) = reader.hand_out()
-        assert (taken.at_ns, taken.error_ns, taken.payload_bytes) == (at_ns, 0, 3_000)
-        assert 0 <= taken.lag_ns <= monotonic_ns() - at_ns
+        assert (taken.at_ns, taken.error_ns, taken.payload_bytes) == (reader.at_ns, 0, 3_000)
+        assert 0 <= taken.lag_ns <= monotonic_ns() - reader.at_ns
 
         theirs.close()
-        receive(reader, ours)
+        assert not hear(reader, ours, state)
         assert reader.received() == b""
-        assert not reader.take_received(AT_NS, EMPTY_NS, True)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        reader.receive(-1)
+        reader.hear(-1, state, 0)
 
 
-def test_a_socket_without_stamps_has_none() -> None:
-    reader = reader_of(DIALECTS["ga"])
+def test_a_socket_without_stamps_has_none_and_its_deltas_are_not_taken() -> None:
+    known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
+    reader = reader_of(DIALECTS["ga"], known)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.sendall(text(known))
+
+        assert not hear(reader, ours, state_of())
+        assert not reader.kernel
+        assert reader.received() == text(known)
+
+
+@pytest.mark.parametrize(
+    ("drained_ns", "drained", "polled_ns", "empty_ns"),
+    [(700, True, 0, 700), (700, True, 900, 900), (700, True, 500, 700), (700, False, 900, 700)],
+)
+def test_a_socket_was_empty_when_it_was_drained_and_when_a_poll_found_it_so(
+    drained_ns: int, drained: bool, polled_ns: int, empty_ns: int
+) -> None:
+    """What was left in a socket is there whatever a poll says."""
+    reader, state = reader_of(DIALECTS["ga"]), state_of(drained_ns, drained=drained)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
         theirs.sendall(b"hello")
+        before_ns = monotonic_ns()
+        hear(reader, ours, state, polled_ns)
 
-        assert receive(reader, ours) is None
-        assert reader.received() == b"hello"
+    assert reader.empty_ns == empty_ns
+    assert state.drained
+    assert before_ns <= state.drained_ns <= monotonic_ns()
+
+
+def test_time_does_not_run_backwards_where_two_stamps_differ_by_their_conversion() -> None:
+    ahead_ns = monotonic_ns() + 1_000_000_000_000
+    reader, state = reader_of(DIALECTS["ga"]), state_of(stamped_ns=ahead_ns)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.sendall(b"hello")
+        hear(reader, ours, state)
+
+    assert reader.at_ns == state.stamped_ns == ahead_ns
+
+
+def test_a_read_that_fills_its_room_may_have_left_something() -> None:
+    reader, state = reader_of(DIALECTS["ga"]), state_of(5)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        sent = 0
+        while sent < READ_BYTES:
+            sent += theirs.send(bytes(READ_BYTES))
+        hear(reader, ours, state)
+
+    assert reader.size == READ_BYTES
+    assert (state.drained, state.drained_ns) == (False, 5)
 
 
 # Between reads and messages.

@@ -11,8 +11,10 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from bench.clock import Arrival
+from bench.transport import compiled
 from bench.transport.base import Received
-from bench.transport.frames import MASK_BYTES, TextFrame, frame_bytes, leading_texts, masked_text, missing_bytes
+from bench.transport.frames import MASK_BYTES, frame_bytes, leading_texts, masked_text, missing_bytes
 from bench.transport.websocket import WebSocket
 from tests.examples import thorough
 from tests.helpers import receive
@@ -39,6 +41,7 @@ READS = st.lists(READ | READ.map(lambda whole: whole[: len(whole) // 2]), max_si
 
 
 LIMITS = st.sampled_from([20, 125, 126, 65_534, 65_535, LIMIT])
+ARRIVAL = Arrival(5_000, 1_000)
 STATES = st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=4)
 
 
@@ -103,21 +106,27 @@ def test_whole_texts_are_taken_up_to_where_the_bytes_end(sizes: list[int], end: 
     frames = [text(b"x" * size) for size in sizes]
     wire = b"".join(frames)[:end]
 
-    texts, taken = leading_texts(wire)
+    texts, taken = leading_texts(wire, ARRIVAL)
     whole = 0
     while whole < len(frames) and sum(map(len, frames[: whole + 1])) <= len(wire):
         whole += 1
-    assert texts == [TextFrame(b"x" * size, frame_bytes(size)) for size in sizes[:whole]]
+    assert texts == [Received(b"x" * size, ARRIVAL, frame_bytes(size)) for size in sizes[:whole]]
     assert taken == sum(map(len, frames[:whole]))
+
+
+@thorough
+@given(st.lists(READ, max_size=3).map(b"".join), st.integers(0, 200_000))
+def test_texts_that_are_cut_in_c_are_those_that_are_cut_in_python(wire: bytes, end: int) -> None:
+    assert compiled.leading_texts(wire[:end], ARRIVAL) == leading_texts(wire[:end], ARRIVAL)
 
 
 @pytest.mark.parametrize(
     "frame", [PING, close_frame(1000), text(b"part", fin=False), b"\x81\x85maskhello", b"\x81\x7e\x00\x05hello"]
 )
 def test_what_is_no_plain_text_is_left_to_others(frame: bytes) -> None:
-    texts, taken = leading_texts(text(b"before") + frame + text(b"after"))
+    texts, taken = leading_texts(text(b"before") + frame + text(b"after"), ARRIVAL)
 
-    assert (texts, taken) == ([TextFrame(b"before", 8)], 8)
+    assert (texts, taken) == ([Received(b"before", ARRIVAL, 8)], 8)
 
 
 @given(SIZES, st.binary(min_size=4, max_size=4))

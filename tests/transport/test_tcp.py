@@ -32,9 +32,10 @@ from bench.protocol.openai_ga import GA
 from bench.simulator.tls import loopback_tls
 from bench.transport import tcp
 from bench.transport.base import Network, Phases
+from bench.transport.compiled import COMPILED
 from bench.transport.crossing import connect
 from bench.transport.delta import DeltaArrival
-from bench.transport.delta_reader import COMPILED, DeltaReader
+from bench.transport.delta_reader import DeltaReader
 from bench.transport.poller import Poller
 from bench.transport.tcp import READ_BYTES, ByteStream, Read, TcpStream, connect_first, look_up
 from bench.transport.tls import RecordCounter, tls_context

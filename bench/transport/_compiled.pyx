@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Reads sockets, and takes the deltas of a reply by their form, in C; `bench.transport.delta_reader` says what that is.
+"""Reads sockets and cuts frames, and takes the deltas of a reply by their form (`delta_reader.py`), in C.
 
 All that is done by an event of a reply that goes on is done here, but for what it comes to.
 """
@@ -9,7 +9,14 @@ from cpython.exc cimport PyErr_SetFromErrno
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from bench import clock
+from bench.transport.base import Received
 from bench.transport.delta import DeltaArrival
+
+cdef extern from "<sys/resource.h>" nogil:
+    cdef struct rusage:
+        long ru_nvcsw
+    int getrusage(int who, rusage *usage)
+    int RUSAGE_THREAD
 
 cdef extern from "<time.h>" nogil:
     ctypedef int clockid_t
@@ -50,7 +57,7 @@ cdef enum:
     BACKSLASH = 0x5C
     PADDING = 0x3D
 
-cdef long long LONG_NS = 250_000_000
+cdef long long LONG_NS = 500_000_000
 """Deltas are due when there are so many, or when the first of them is so old."""
 cdef long long ABSURD_LAG_NS = clock.ABSURD_LAG_NS, APART_NS = clock.APART_NS
 cdef int TRIES = clock.TRIES, SO_TIMESTAMPNS = clock.SO_TIMESTAMPNS
@@ -115,6 +122,46 @@ cdef bint plain(Text text, Py_ssize_t size) noexcept nogil:
     return not odd
 
 
+cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noexcept nogil:
+    """The bytes of the header of a text frame that is whole in so many bytes, and its `length`; 0 of any other.
+
+    The length of its payload is given in seven bits, or in sixteen where more than seven are needed.
+    """
+    cdef Py_ssize_t header = 2
+    if size < 2 or wire[0] != FINAL_TEXT:
+        return 0
+    length[0] = wire[1]
+    if length[0] == 126 and size >= 4:
+        header, length[0] = 4, wire[2] << 8 | wire[3]
+        if length[0] < 126:
+            return 0
+    elif length[0] >= 126:  # eight bytes of length, a mask, or a header that is cut
+        return 0
+    return header if header + length[0] <= size else 0
+
+
+def leading_texts(bytes data, arrival):
+    """As `bench.transport.frames.leading_texts`."""
+    cdef Text wire = <Text><const char *>data
+    cdef Py_ssize_t at = 0, size = len(data), header, length = 0
+    cdef list texts = []
+    while True:
+        header = frame_header(wire + at, size - at, &length)
+        if not header:
+            return texts, at
+        texts.append(new_tuple(Received, (
+            PyBytes_FromStringAndSize(<const char *>wire + at + header, length), arrival, header + length
+        )))
+        at += header + length
+
+
+def voluntary_switches():
+    """How often this thread gave its core up by itself."""
+    cdef rusage usage
+    getrusage(RUSAGE_THREAD, &usage)
+    return usage.ru_nvcsw
+
+
 cdef class Form:
     """The bytes of a delta around the id of the event, which may be missing, and around the payload."""
 
@@ -150,6 +197,23 @@ cdef class Form:
         return size // 4 * 3 - (text[size - 1] == PADDING) - (text[size - 2] == PADDING)
 
 
+cdef class ReadState:
+    """What is known of a socket by the reads so far, as `bench.transport.tcp` explains."""
+
+    cdef public long long stamped_ns, drained_ns
+    cdef public bint drained
+
+    cdef void place(self, DeltaTaker read, long long stamp_ns, long long before_ns, long long polled_ns) noexcept:
+        """As `TcpStream._placed`, for a socket that was polled."""
+        if self.drained and polled_ns > self.drained_ns:
+            self.drained_ns = polled_ns
+        read.at_ns = self.stamped_ns = max(self.stamped_ns, stamp_ns)
+        read.empty_ns = min(self.drained_ns, read.at_ns)
+        self.drained = read.size < READ_BYTES
+        if self.drained:
+            self.drained_ns = before_ns
+
+
 cdef class DeltaTaker:
     """Takes reads of nothing but deltas of known forms, and keeps what is to be known of each until it is handed out."""
 
@@ -159,6 +223,8 @@ cdef class DeltaTaker:
     """Deltas that were taken and not handed out."""
     cdef readonly ssize_t size
     """How many bytes were received last."""
+    cdef readonly long long at_ns, empty_ns
+    cdef readonly bint kernel
     cdef long long first_ns
     cdef readonly bint due
     """Whether they are to be handed out now."""
@@ -181,15 +247,16 @@ cdef class DeltaTaker:
         """
         return self._take(<Text><const char *>data, len(data), at_ns, empty_ns, complete)
 
-    def receive(self, int fd):
-        """Read a socket that does not block, and return the stamp of what came, None where it has none. Raises OSError.
+    def hear(self, int fd, ReadState state, long long polled_ns):
+        """Read a socket that does not block and was polled; returns whether it brought deltas, which were taken.
 
-        What came is kept until the next socket is read: for `take_received` and `received`.
+        `polled_ns`: when it was polled before this time, and was empty. What came is kept until the next socket is
+        read: `size`, `at_ns`, `empty_ns` and `kernel` are what `Read` says of it, and `received` is it. Raises OSError.
         """
         cdef char control[128]
         cdef iovec vector
         cdef msghdr message
-        cdef long long at_ns
+        cdef long long stamp_ns, before_ns = read_clock(CLOCK_MONOTONIC)
         vector.iov_base, vector.iov_len = BUFFER, READ_BYTES
         memset(&message, 0, sizeof(message))
         message.msg_iov, message.msg_iovlen = &vector, 1
@@ -197,19 +264,17 @@ cdef class DeltaTaker:
         self.size = recvmsg(fd, &message, MSG_DONTWAIT)
         if self.size < 0:
             PyErr_SetFromErrno(OSError)
-        at_ns = stamp_of(&message)
-        return None if at_ns == NO_STAMP else at_ns
-
-    def take_received(self, long long at_ns, long long empty_ns, bint complete):
-        """Take what was received, as `take` does."""
-        return self._take(BUFFER, self.size, at_ns, empty_ns, complete)
+        stamp_ns = stamp_of(&message)
+        self.kernel = stamp_ns != NO_STAMP
+        state.place(self, stamp_ns if self.kernel else read_clock(CLOCK_MONOTONIC), before_ns, polled_ns)
+        return self.kernel and self._take(BUFFER, self.size, self.at_ns, self.empty_ns, state.drained)
 
     def received(self):
         """What was received."""
         return PyBytes_FromStringAndSize(<char *>BUFFER, self.size)
 
     cdef bint _take(self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint complete) noexcept:
-        cdef Py_ssize_t at = 0, header, length, payload
+        cdef Py_ssize_t at = 0, header, length = 0, payload
         cdef int count = self.count, place
         cdef Entry *entry = NULL
         cdef long long now_ns
@@ -217,16 +282,10 @@ cdef class DeltaTaker:
             return False
         now_ns = read_clock(CLOCK_MONOTONIC)
         while at < size:
-            if count == ROOM or size - at < 2 or wire[at] != FINAL_TEXT:
+            if count == ROOM:
                 return False
-            header, length = 2, wire[at + 1]
-            if length == 126 and size - at >= 4:
-                header, length = 4, wire[at + 2] << 8 | wire[at + 3]
-                if length < 126:
-                    return False
-            elif length >= 126:
-                return False
-            if size - at < header + length:
+            header = frame_header(wire + at, size - at, &length)
+            if not header:
                 return False
             payload = 0
             for place in range(len(self.forms)):

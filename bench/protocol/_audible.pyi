@@ -1,0 +1,3 @@
+import msgspec
+
+def first_audible_pcm(raw: msgspec.Raw) -> int: ...

@@ -1,0 +1,48 @@
+"""Does in Python what `_compiled.pyx` does in C, but for deltas: none is taken by its form."""
+
+from __future__ import annotations
+
+import resource
+
+from bench.protocol.events import Event
+from bench.transport.delta import DeltaArrival
+from bench.transport.frames import leading_texts as leading_texts
+
+_THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # Linux tells threads apart
+
+
+def voluntary_switches() -> int:
+    """How often this thread gave its core up by itself."""
+    return resource.getrusage(_THIS_THREAD).ru_nvcsw
+
+
+class ReadState:
+    """What is known of a socket by the reads so far, as `bench.transport.tcp` explains."""
+
+    stamped_ns = drained_ns = 0
+    drained = False
+
+
+class DeltaTaker:
+    """Takes no deltas."""
+
+    count = size = at_ns = empty_ns = 0
+    due = kernel = False
+
+    def learn(self, event: Event, head: bytes, middle: bytes, tail: bytes, base64: bool) -> None:
+        pass
+
+    def forget(self) -> None:
+        pass
+
+    def take(self, data: bytes, at_ns: int, empty_ns: int, complete: bool) -> bool:
+        return False
+
+    def hear(self, fd: int, state: ReadState, polled_ns: int) -> bool:
+        raise NotImplementedError
+
+    def received(self) -> bytes:
+        return b""
+
+    def hand_out(self) -> list[DeltaArrival]:
+        return []
