@@ -22,7 +22,7 @@ from bench.plan.microphone import Microphone
 from bench.plan.turns import Expect, Pause
 from bench.protocol.base import Act, Awaited
 from bench.protocol.events import DELTAS, Event
-from bench.transport.base import Received, Transport
+from bench.transport.base import Received, SendReceipt, Transport
 from bench.transport.delta import DeltaArrival
 from bench.transport.delta_reader import DeltaReader
 from bench.units import NS_PER_S
@@ -81,6 +81,8 @@ class Session:
         """The instant until which it sleeps now, if nothing comes by which something is to decide."""
         self._for_turn = False
         """Whether it sleeps until the turn's end."""
+        self._offered: tuple[OutgoingMessage, int] | None = None
+        """The chunk that could not be sent without waiting, and when it was due."""
         self._ticket = 0
         """The ticket of the last message that was sent stamped, until the kernel says that it was acknowledged."""
 
@@ -251,12 +253,15 @@ class Session:
 
     # In and out.
 
-    def _send(self, message: OutgoingMessage, due_ns: int | None = None) -> None:
-        stamped = message.act is Act.REQUEST or "speech_end" in message.moments
-        sent = self._transport.send(message.data, stamped=stamped)
+    def _send(self, message: OutgoingMessage) -> None:
+        sent = self._transport.send(message.data, stamped=_is_stamped(message))
         if sent is None:
             self._notice_close()
-            return
+        else:
+            self._note_sent(message, sent)
+
+    def _note_sent(self, message: OutgoingMessage, sent: SendReceipt, due_ns: int | None = None) -> None:
+        """Tell of a message that was handed to the kernel; `due_ns`: when it was due, where it was paced."""
         lag_ns = None if due_ns is None else sent.handed.at_ns - due_ns
         late = lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0)
         at_ns, width_ns, ticket = sent.handed
@@ -277,45 +282,71 @@ class Session:
             if stamp.acknowledged and stamp.ticket == self._ticket:
                 self._ticket = 0
 
-    def _record(self) -> None:
-        """Send the microphone's next chunk, if it is due and there still is one."""
-        due_ns = self._microphone.due_ns
-        if due_ns is None or self._transport.now_ns() < due_ns or self._transport.closed is not None:
-            return
-        message, due_ns = self._microphone.take()
+    @property
+    def due_ns(self) -> int | None:
+        """When the microphone's next chunk is due; None where there is none, or one that was not handed over."""
+        return None if self._offered is not None else self._microphone.due_ns
+
+    def send_due(self) -> bool:
+        """Send the microphone's chunks that are due, without waiting; True where the session must look at it."""
+        speaking, sent = self._microphone.speaking, False
+        while (due_ns := self.due_ns) is not None and self._transport.now_ns() >= due_ns:
+            if self._transport.closed is not None:
+                return True
+            self._offer(*self._microphone.take())
+            if self._offered is not None or self._asks_late or self._microphone.speaking is not speaking:
+                return True
+            sent = True
+        return sent and self._timeline.wake_ns < self._wakes_ns
+
+    def _offer(self, message: OutgoingMessage, due_ns: int) -> None:
+        """Send a chunk, as much of it as can be sent without waiting."""
         if message is self._opening and self._turn is not None:
             self._opening = None
             self._begin(self._turn)
-        self._send(message, due_ns)
+        receipt = self._transport.offer(message.data, stamped=_is_stamped(message))
+        if receipt is None:
+            self._offered = message, due_ns
+        else:
+            self._note_sent(message, receipt, due_ns)
+
+    def _finish_offered(self) -> None:
+        """Wait until the chunk that was offered is handed over."""
+        if self._offered is not None:
+            (message, due_ns), self._offered = self._offered, None
+            receipt = self._transport.finish()
+            if receipt is None:
+                self._notice_close()
+            else:
+                self._note_sent(message, receipt, due_ns)
 
     def _listen(self, until_ns: int, *, for_turn: bool = False) -> None:
         """Sleep until an instant, or until a message came by which something is to decide; the microphone goes on.
 
         `for_turn`: only the turn's end is waited for.
         """
-        due_ns = self._microphone.due_ns
-        self._deltas.patient = self._timeline.goes_on
-        self._wakes_ns = until_ns = until_ns if due_ns is None else min(until_ns, due_ns)
+        self._deltas.patient, self._wakes_ns = self._timeline.goes_on, until_ns
         self._for_turn = for_turn and not self._asks_late
-        if self._timeline.takes_deltas and self._timeline.answering:
+        if self.send_due():
+            pass
+        elif self._timeline.takes_deltas and self._timeline.answering:
             self._hear_reply(until_ns)
         else:
-            self._transport.listen(until_ns, self._take)
+            self._transport.listen(until_ns, self._take, None, self)
+        self._finish_offered()
         if self._ticket:
             self._note_transmitted()
         self._notice_close()
         self._timeline.expire(self._transport.heard_ns)
         if self._timeline.holds_ended:
             self._hand_out()
-        if due_ns is not None:
-            self._record()
         if self._asks_late:
             self._ask_late()
 
     def _hear_reply(self, until_ns: int) -> None:
         """Listen to a reply that has begun."""
         try:
-            self._transport.listen(until_ns, self._take, self._deltas)
+            self._transport.listen(until_ns, self._take, self._deltas, self)
         finally:
             self._hand_on_deltas()
         if not self._timeline.answering:
@@ -376,6 +407,10 @@ class Session:
     def _turn_ended(self, turn: TurnObservation) -> None:
         """Tell of a turn that is over and awaits nothing more."""
         self._listener.turn_ended(turn)
+
+
+def _is_stamped(message: OutgoingMessage) -> bool:
+    return message.act is Act.REQUEST or "speech_end" in message.moments
 
 
 HANDLERS: dict[type, Callable[[Session, Any], None]] = {

@@ -29,7 +29,7 @@ from bench.run.rows import TURN_COLUMNS, RowIdentity, turn_row
 from bench.session import Session
 from bench.target.endpoint import ServiceOptions, resolve_targets
 from bench.target.target import Target
-from bench.transport.base import Closure, Received, Take, Transport
+from bench.transport.base import Closure, PacedSender, Received, SendReceipt, Take, Transport
 from bench.transport.delta import DeltaArrival
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import MemoryTransport, PeerAnswer
@@ -364,9 +364,11 @@ class GuardedTransport(MemoryTransport):
         super().__init__(service, service.greeting())
         self._spins = 0
 
-    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+    def listen(
+        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+    ) -> None:
         before_ns, came = self.clock.now_ns, list[Received]()
-        super().listen(until_ns, noting(came, take), deltas)
+        super().listen(until_ns, noting(came, take), deltas, sender)
         idle = not came and self.clock.now_ns == before_ns
         self._spins = self._spins + 1 if idle else 0
         assert self._spins < self.SPINS, f"the session spins, waiting until {until_ns} which is now"
@@ -390,8 +392,8 @@ def receive(transport: Transport, until_ns: int) -> list[Received]:
 
 
 def interrupt_after(transport: MemoryTransport, moments: int) -> None:
-    """Let somebody press Ctrl-C when so many waits have begun and messages have come."""
-    whole, left = transport.listen, moments
+    """Let somebody press Ctrl-C when so many waits have begun, messages have come and chunks are due."""
+    whole, offer, left = transport.listen, transport.offer, moments
 
     def a_moment_passes() -> None:
         nonlocal left
@@ -399,15 +401,19 @@ def interrupt_after(transport: MemoryTransport, moments: int) -> None:
         if not left:
             raise KeyboardInterrupt
 
-    def listen(until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+    def listen(until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None) -> None:
         def take_unless_interrupted(message: Received) -> bool:
             a_moment_passes()
             return take(message)
 
         a_moment_passes()
-        whole(until_ns, take_unless_interrupted)
+        whole(until_ns, take_unless_interrupted, None, sender)
 
-    transport.listen = listen  # type: ignore[method-assign]
+    def offer_unless_interrupted(message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        a_moment_passes()
+        return offer(message, stamped=stamped)
+
+    transport.listen, transport.offer = listen, offer_unless_interrupted  # type: ignore[method-assign]
 
 
 @dataclass

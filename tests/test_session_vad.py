@@ -17,7 +17,7 @@ from bench.plan.turns import Expect, Pause, Step
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
 from bench.session import Session
-from bench.transport.base import Take
+from bench.transport.base import Closure, PacedSender, SendReceipt, Take
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import LiveTransport, PeerAnswer
 from tests.examples import thorough
@@ -324,9 +324,11 @@ class Greeted(LiveTransport):
         self._schedule([(10 * MS, session_created())])
         self.start_ns = self.now_ns()
 
-    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+    def listen(
+        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+    ) -> None:
         assert self.now_ns() < self.start_ns + 600 * S, "the session never ends"
-        super().listen(until_ns, take, deltas)
+        super().listen(until_ns, take, deltas, sender)
 
 
 @pytest.mark.parametrize("clock", [False, True])
@@ -427,6 +429,61 @@ def test_a_run_may_end_at_any_moment(at_ms: int, detection: TurnDetection) -> No
     assert played.outcomes == ["ok"] * session.turns_begun
     assert (session.outcome == "ok") == (session.turns_begun == 3)
     assert played.now_ns < max(at_ms, 40) * MS + 2 * S  # no more than the turn in flight
+
+
+class Full(GuardedTransport):
+    """Takes no more at once than `takes` chunks; the next one is finished 7 ms after it was offered, or never."""
+
+    def __init__(self, service: Service, takes: int, *, goes: bool = False) -> None:
+        super().__init__(service)
+        self._left, self._goes = takes, goes
+        self._pending: bytes | None = None
+
+    def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        assert self._pending is None, "what is offered must be finished first"
+        self._left -= 1
+        if self._left:
+            return super().offer(message, stamped=stamped)
+        self._pending = message
+        return None
+
+    def finish(self) -> SendReceipt | None:
+        message, self._pending = self._pending, None
+        assert message is not None
+        self.clock.now_ns += 7 * MS
+        if self._goes:
+            self.closed = Closure(1006, "the connection broke while sending", self.clock.now_ns)
+        return self.send(message)
+
+
+def full(takes: int, *, goes: bool = False) -> tuple[Full, Timeline, Listening]:
+    script = build_script(play(300, chunk_ms=100), turn_detection=VAD)
+    transport = Full(Hearing(after=hearing(3)), takes, goes=goes)
+    timeline = Timeline(transport.now_ns(), 1, script.limits, script.dialect, service_responds=True)
+    listening = Listening()
+    Session(script, transport, timeline, listening, lambda: False).play()
+    return transport, timeline, listening
+
+
+@pytest.mark.parametrize("takes", [1, 2, 3, 4, 6])
+def test_a_chunk_that_cannot_be_sent_at_once_is_sent_late_and_all_others_in_time(takes: int) -> None:
+    transport, timeline, listening = full(takes)
+    sent = [(at_ns, data) for at_ns, data in transport.sent if b"append" in data]
+    begun_ns = sent[0][0] - (7 * MS if takes == 1 else 0)
+    lags_ns = [lag_ns for lag_ns in listening.lags_ns if lag_ns is not None]
+
+    assert timeline.session().outcome == "ok"
+    assert [at_ns - begun_ns for at_ns, _ in sent] == [
+        place * 100 * MS + (7 * MS if place == takes - 1 else 0) for place in range(len(sent))
+    ]
+    assert lags_ns == [7 * MS if place == takes - 1 else 0 for place in range(len(sent))]
+
+
+def test_a_connection_that_breaks_under_a_chunk_ends_the_session() -> None:
+    _, timeline, listening = full(3, goes=True)
+
+    assert timeline.session().outcome == "closed:1006"
+    assert [turn.outcome for turn in listening.turns] == ["closed:1006"]
 
 
 @pytest.mark.parametrize("waits", range(1, 36, 3))

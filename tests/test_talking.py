@@ -42,7 +42,7 @@ from bench.simulator.profile import LogNormal, Profile, default_profile
 from bench.simulator.vad import FRAME_MS
 from bench.simulator.voice import build_reply
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Ids, Outgoing
-from bench.transport.base import Closure, Take
+from bench.transport.base import Closure, PacedSender, Take
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import LiveTransport, PeerAnswer, VirtualClock
 from tests.helpers import MS, Listening, S, respond, say
@@ -104,10 +104,12 @@ class PatientTransport(LiveTransport):
     WAITS, NS = 20_000, 600 * S
     waits = 0
 
-    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+    def listen(
+        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+    ) -> None:
         self.waits += 1
         assert self.waits < self.WAITS, "the session waits and waits"
-        super().listen(until_ns, take, deltas)
+        super().listen(until_ns, take, deltas, sender)
         assert self.clock.now_ns < START_NS + self.NS, "the session never ends"
 
 

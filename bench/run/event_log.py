@@ -129,6 +129,15 @@ class LoggedTransport:
         self._log.outgoing = message
         return self._transport.send(message, stamped=stamped)
 
+    def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        """As `send`."""
+        self._log.outgoing = message
+        return self._transport.offer(message, stamped=stamped)
+
+    def finish(self) -> SendReceipt | None:
+        """As the transport does."""
+        return self._transport.finish()
+
 
 class LoggedTimeline(Timeline):
     """A timeline that writes down what it is told before it takes note of it."""

@@ -26,6 +26,14 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(clockid_t clock, timespec *now)
     clockid_t CLOCK_MONOTONIC, CLOCK_REALTIME
 
+    cdef struct itimerspec:
+        timespec it_interval, it_value
+
+cdef extern from "<sys/timerfd.h>" nogil:
+    int timerfd_create(clockid_t clock, int flags)
+    int timerfd_settime(int fd, int flags, const itimerspec *value, itimerspec *before)
+    int TFD_NONBLOCK, TFD_CLOEXEC, TFD_TIMER_ABSTIME
+
 cdef extern from "<sys/socket.h>" nogil:
     cdef struct iovec:
         void *iov_base
@@ -153,6 +161,22 @@ def leading_texts(bytes data, arrival):
             PyBytes_FromStringAndSize(<const char *>wire + at + header, length), arrival, header + length
         )))
         at += header + length
+
+
+def make_alarm():
+    """A timer that is a file, readable from the instant on to which it is set; raises OSError."""
+    cdef int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
+    if fd < 0:
+        PyErr_SetFromErrno(OSError)
+    return fd
+
+
+def set_alarm(int fd, long long at_ns):
+    """Set an alarm, which is not readable until then."""
+    cdef itimerspec value
+    memset(&value, 0, sizeof(value))
+    value.it_value.tv_sec, value.it_value.tv_nsec = at_ns // 1_000_000_000, at_ns % 1_000_000_000
+    timerfd_settime(fd, TFD_TIMER_ABSTIME, &value, NULL)
 
 
 def voluntary_switches():

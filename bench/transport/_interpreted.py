@@ -16,6 +16,15 @@ def voluntary_switches() -> int:
     return resource.getrusage(_THIS_THREAD).ru_nvcsw
 
 
+def make_alarm() -> int:
+    """Raises OSError: Python has no such timers before 3.13."""
+    raise OSError("no alarms")
+
+
+def set_alarm(fd: int, at_ns: int) -> None:
+    raise NotImplementedError
+
+
 class ReadState:
     """What is known of a socket by the reads so far, as `bench.transport.tcp` explains."""
 

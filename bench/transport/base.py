@@ -145,6 +145,17 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class PacedSender(Protocol):
+    """Sends by a schedule while somebody listens."""
+
+    @property
+    def due_ns(self) -> int | None:
+        """When it is to be called next; None where nothing is due."""
+
+    def send_due(self) -> bool:
+        """Send what is due, without waiting for anything; whether whoever listens must look at it."""
+
+
 class Transport(Protocol):
     """An open connection, over which whole messages are sent and received."""
 
@@ -163,17 +174,26 @@ class Transport(Protocol):
         `stamped` asks the kernel when the message really leaves, which `transmitted` then tells.
         """
 
+    def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        """As `send`, but without waiting: where that gives None, `finish` hands over what is left."""
+
+    def finish(self) -> SendReceipt | None:
+        """Hand over what is left of the last message that was offered; None where the connection is gone."""
+
     def transmitted(self) -> list[TransmitStamp]:
         """What the kernel has said since it was last asked of messages that were sent stamped; does not wait."""
 
-    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+    def listen(
+        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+    ) -> None:
         """Pass messages to `take` as they come, until it says True, an instant, or the connection's end (`closed`).
 
         The event loop calls `take`: whoever listens sleeps meanwhile. What came in one read is passed on together, but
         no more of it at once than is soon handled. Where the instant has passed already, what arrived by then is passed
         on, however late that is: then `heard_ns` is not before it. Messages that were there before the connection went
         are passed on before `closed` is set. `deltas` is given while a reply comes: it takes deltas that it knows, and
-        where it is patient, what comes may be looked for every few milliseconds only.
+        where it is patient, what comes may be looked for every few milliseconds only. The loop calls `sender` when it
+        is due, unless the instant has passed; where that says True, listening is over.
         """
 
     @property

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 try:
-    from bench.transport._compiled import DeltaTaker, ReadState, leading_texts, voluntary_switches
+    from bench.transport._compiled import (
+        DeltaTaker,
+        ReadState,
+        leading_texts,
+        make_alarm,
+        set_alarm,
+        voluntary_switches,
+    )
 
     COMPILED = True
 except ImportError:
@@ -11,9 +18,19 @@ except ImportError:
         DeltaTaker,
         ReadState,
         leading_texts,
+        make_alarm,
+        set_alarm,
         voluntary_switches,
     )
 
     COMPILED = False
 
-__all__ = ["COMPILED", "DeltaTaker", "ReadState", "leading_texts", "voluntary_switches"]
+__all__ = [
+    "COMPILED",
+    "DeltaTaker",
+    "ReadState",
+    "leading_texts",
+    "make_alarm",
+    "set_alarm",
+    "voluntary_switches",
+]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed
-from bench.transport.base import Closure, Handshake, Network, Received, SendReceipt, Take, TransmitStamp
+from bench.transport.base import Closure, Handshake, Network, PacedSender, Received, SendReceipt, Take, TransmitStamp
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.frames import MASK_BYTES, frame_bytes
 
@@ -68,6 +68,12 @@ class MemoryTransport:
         handed = Handed(self.clock.now_ns, ticket=self._ticket() if stamped else 0)
         return SendReceipt(handed, frame_bytes(len(message)) + MASK_BYTES)
 
+    def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        return self.send(message, stamped=stamped)
+
+    def finish(self) -> SendReceipt | None:
+        return None
+
     def _ticket(self) -> int:
         """The ticket of the message that was sent last."""
         if self.transmit is None:
@@ -86,12 +92,17 @@ class MemoryTransport:
     def heard_ns(self) -> int:
         return min(self.clock.now_ns, self._due[0][0] - 1) if self._due else self.clock.now_ns
 
-    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+    def listen(
+        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+    ) -> None:
         while self.closed is None:
-            self._come_about(until_ns)
-            if not self._due or self._due[0][0] > until_ns:
-                self.clock.now_ns = max(self.clock.now_ns, until_ns)
-                return
+            due_ns = until_ns if sender is None or sender.due_ns is None else min(until_ns, sender.due_ns)
+            self._come_about(due_ns)
+            if not self._due or self._due[0][0] > due_ns:
+                self.clock.now_ns = max(self.clock.now_ns, due_ns)
+                if due_ns == until_ns or sender is None or sender.send_due():
+                    return
+                continue
             at_ns, _, answer = heapq.heappop(self._due)
             self.clock.now_ns = max(self.clock.now_ns, at_ns)
             if isinstance(answer, Closure):

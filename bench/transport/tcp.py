@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 import gevent
@@ -14,11 +15,12 @@ from gevent.hub import Waiter
 
 from bench.clock import ANCILLARY_BYTES, Handed, arrival_ns, enable_stamps, monotonic_ns
 from bench.errors import ConnectError
-from bench.transport.base import Network, TransmitStamp, authority
+from bench.transport.base import Network, PacedSender, TransmitStamp, authority
 from bench.transport.compiled import ReadState
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.loop import LoopWatch
 from bench.transport.poller import Poller
+from bench.transport.ticker import Tick, Ticker
 from bench.transport.transmit import TransmitStamps
 from bench.units import NS_PER_S, NS_PER_US
 
@@ -54,6 +56,14 @@ class Read(NamedTuple):
     slept: bool
 
 
+@dataclass(slots=True)
+class Left:
+    """What is left to be sent."""
+
+    data: memoryview
+    stamped: bool
+
+
 TakeRead = Callable[[Read], bool]
 """Takes a read, without waiting for anything; True where whoever listens must look at it."""
 
@@ -64,11 +74,13 @@ class ByteStream(Protocol):
     def read(self, until_ns: int) -> Read | None:
         """Wait for bytes; None when `until_ns` passed, and all that arrived by then was read."""
 
-    def listen(self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None) -> bool:
+    def listen(
+        self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+    ) -> bool:
         """Pass reads to `take`, which the event loop calls, until it says True; False when `until_ns` passed before.
 
-        Where it had passed already this is `read`: nothing that arrived by then is left. `deltas`: as in
-        `bench.transport.base.Transport`.
+        Where it had passed already this is `read`: nothing that arrived by then is left. `deltas`, `sender`: as in
+        `bench.transport.base.Transport`; True also where `sender` says so.
         """
 
     @property
@@ -80,6 +92,12 @@ class ByteStream(Protocol):
 
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         """Hand all of `data` to the kernel; raises OSError. `stamped`: `transmitted` will say when it left."""
+
+    def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
+        """As `write`, but without waiting; None where `finish` must hand over what is left of it."""
+
+    def finish(self) -> Handed:
+        """Hand over what is left of what was offered last; raises OSError."""
 
     def transmitted(self) -> list[TransmitStamp]:
         """The stamps that came since they were last asked for; does not wait."""
@@ -113,6 +131,13 @@ class TcpStream:
         """Since when the poller looks after the socket; None: it does not."""
         self._take: TakeRead | None = None
         self._deltas: DeltaReader | None = None
+        self._sender: PacedSender | None = None
+        self._ticker = Ticker.of_hub()
+        self._tick: Tick | None = None
+        self._left: Left | None = None
+        """What is left of what was offered."""
+        self._finished: Handed | None = None
+        """How it was handed over, until somebody asks."""
         self._waiter: Any = None
         self._polls = 0
         self._state = ReadState()
@@ -150,10 +175,16 @@ class TcpStream:
             return self._described(data, *self._placed(len(data), stamp_ns, before_ns, polls), polls)
 
     def listen(
-        self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None, *, patient: bool = False
+        self,
+        until_ns: int,
+        take: TakeRead,
+        deltas: DeltaReader | None = None,
+        sender: PacedSender | None = None,
+        *,
+        patient: bool = False,
     ) -> bool:
         """As `ByteStream` says. `patient`: as that of `deltas`, where these are taken from what is read."""
-        self._deltas = deltas
+        self._deltas, self._sender = deltas, sender
         if self._state.stamped_ns <= until_ns and monotonic_ns() < until_ns:
             return self._listen(until_ns, take, patient or (deltas is not None and deltas.patient))
         read = self.read(until_ns)
@@ -166,10 +197,30 @@ class TcpStream:
         waiter = self._waiter = Waiter(self._hub)
         self._take, self._polls = take, self._watch.polls
         self._attend(patient)
+        self._await_due()
         try:
             return self._sleep(waiter, until_ns)
         finally:
             self._take = self._waiter = None
+            if self._tick is not None:
+                self._tick.cancel()
+
+    def _await_due(self) -> None:
+        """Have the loop call when the sender is due."""
+        due_ns = None if self._sender is None else self._sender.due_ns
+        self._tick = None if due_ns is None else self._ticker.at(due_ns, self._send_due)
+
+    def _send_due(self) -> None:
+        """Let the sender send: the loop calls this, and nothing here may wait."""
+        if self._take is None or self._sender is None:  # whoever listened is woken
+            return
+        try:
+            if self._sender.send_due():
+                self._wake(self._waiter.switch, True)
+            else:
+                self._await_due()
+        except BaseException as error:
+            self._wake(self._waiter.throw, error)
 
     def _attend(self, patient: bool) -> None:
         """Have the loop look at the socket whenever it is readable, or the poller look once in a while."""
@@ -272,20 +323,49 @@ class TcpStream:
             gevent.sleep(0)
 
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
-        rest = memoryview(data)
+        if self._left is not None:
+            self._finished = self._write(self._left)
+        return self._write(Left(memoryview(data), stamped))
+
+    def _write(self, left: Left) -> Handed:
+        self._left = left
         until_ns = monotonic_ns() + SEND_LIMIT_NS
+        while (handed := self._hand_over(left)) is None:
+            if not self._wait(WRITABLE, until_ns):
+                raise TimeoutError("the peer took no bytes for 10 s") from None
+        self._left = None
+        return handed
+
+    def _hand_over(self, left: Left) -> Handed | None:
+        """Send what the kernel takes; None where that is not all. Raises OSError."""
         while True:
             before_ns = monotonic_ns()
             try:
-                count = self._transmit.send(rest, stamped=stamped)
+                count = self._transmit.send(left.data, stamped=left.stamped)
             except (BlockingIOError, InterruptedError):
                 self._transmit.drain()
-                if not self._wait(WRITABLE, until_ns):
-                    raise TimeoutError("the peer took no bytes for 10 s") from None
-                continue
-            rest = rest[count:]
-            if not rest:
-                return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if stamped else 0)
+                return None
+            left.data = left.data[count:]
+            if not left.data:
+                return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if left.stamped else 0)
+
+    def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
+        before_ns = monotonic_ns()
+        try:
+            count = self._transmit.send(data, stamped=stamped)
+        except OSError:  # `finish` meets it again, and whoever calls that can wait, or act on it
+            count = 0
+        if count == len(data):
+            return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if stamped else 0)
+        self._left = Left(memoryview(data)[count:], stamped)
+        return None
+
+    def finish(self) -> Handed:
+        handed, self._finished = self._finished, None
+        if self._left is not None:
+            handed = self._write(self._left)
+        assert handed is not None, "nothing was offered"
+        return handed
 
     def transmitted(self) -> list[TransmitStamp]:
         return self._transmit.take()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError, UsageError
-from bench.transport.base import Network, TransmitStamp
+from bench.transport.base import Network, PacedSender, TransmitStamp
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.tcp import Read, TakeRead, TcpStream
 from bench.units import NS_PER_S
@@ -76,7 +76,9 @@ class TlsStream:
                 return opened
         return self._end
 
-    def listen(self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None) -> bool:
+    def listen(
+        self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+    ) -> bool:
         if self._end is not None:
             take(self._end)
             return True
@@ -88,7 +90,7 @@ class TlsStream:
             opened, last = self._opened(read), read._replace(data=b"")  # which would be kept while nothing more comes
             return (opened is not None and take(opened)) or bool(self._outgoing.pending)
 
-        heard = self._tcp.listen(until_ns, take_opened, patient=deltas is not None and deltas.patient)
+        heard = self._tcp.listen(until_ns, take_opened, None, sender, patient=deltas is not None and deltas.patient)
         if last is not None:
             self._answer(last)
         return heard
@@ -155,6 +157,13 @@ class TlsStream:
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
         self._tls.write(data)
         return self._flush(stamped=stamped)
+
+    def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
+        self._tls.write(data)
+        return self._tcp.offer(self._outgoing.read(), stamped=stamped)
+
+    def finish(self) -> Handed:
+        return self._tcp.finish()
 
     def transmitted(self) -> list[TransmitStamp]:
         return self._tcp.transmitted()

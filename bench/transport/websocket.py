@@ -32,6 +32,7 @@ from bench.transport.base import (
     Crossing,
     Handshake,
     Network,
+    PacedSender,
     Phases,
     Received,
     SendReceipt,
@@ -114,6 +115,9 @@ class WebSocket:
         self._fed = self._framed = self._stamp_ns = self._answer_error_ns = 0
         self._deflate: MeasuredDeflate | None = None
         self._broken = False
+        self._sender: PacedSender | None = None
+        self._offered = 0
+        """Bytes of the frame of the message that was offered last."""
         longest = protocol.max_message_size
         self._quick = longest is None or longest >= LONGEST  # a lower limit is the protocol object's to look at
         self._plain = self._is_plain()
@@ -179,13 +183,33 @@ class WebSocket:
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._end is not None:
             return None
-        if self._deflate is None and self._protocol.state is State.OPEN:
-            data = masked_text(message, os.urandom(MASK_BYTES))
-        else:
-            self._protocol.send_text(message)
-            data = b"".join(self._protocol.data_to_send())
+        data = self._framed_text(message)
         try:
             return SendReceipt(self._stream.write(data, stamped=stamped), len(data))
+        except OSError as error:
+            self._lost(error)
+            return None
+
+    def _framed_text(self, message: bytes) -> bytes:
+        """A message as it is written."""
+        if self._deflate is None and self._protocol.state is State.OPEN:
+            return masked_text(message, os.urandom(MASK_BYTES))
+        self._protocol.send_text(message)
+        return b"".join(self._protocol.data_to_send())
+
+    def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        if self._end is not None:
+            return None
+        data = self._framed_text(message)
+        self._offered = len(data)
+        handed = self._stream.offer(data, stamped=stamped)
+        return None if handed is None else SendReceipt(handed, len(data))
+
+    def finish(self) -> SendReceipt | None:
+        if self._end is not None:
+            return None
+        try:
+            return SendReceipt(self._stream.finish(), self._offered)
         except OSError as error:
             self._lost(error)
             return None
@@ -193,13 +217,16 @@ class WebSocket:
     def transmitted(self) -> list[TransmitStamp]:
         return self._stream.transmitted()
 
-    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+    def listen(
+        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+    ) -> None:
         if self._came:
             self._stream.rest()
         self._woken, hear = False, partial(self._hear, take, deltas)
+        self._sender = sender
         while not self._came and not self._woken and self._end is None:
             self._note_ready(deltas)
-            if not self._stream.listen(until_ns, hear, deltas):
+            if not self._stream.listen(until_ns, hear, deltas, None if sender is None else self):
                 return
             if self._unread is not None:
                 read, self._unread = self._unread, None
@@ -207,6 +234,14 @@ class WebSocket:
         came, self._came = self._came[:HANDFUL], self._came[HANDFUL:]
         for message in came:
             take(message)
+
+    @property
+    def due_ns(self) -> int | None:
+        return None if self._sender is None else self._sender.due_ns
+
+    def send_due(self) -> bool:
+        self._woken |= self._sender is not None and self._sender.send_due()
+        return self._woken
 
     def _hear(self, take: Take, deltas: DeltaReader | None, read: Read) -> bool:
         """Pass on the messages of a read, within the event loop: text frames. All else is for whoever listens."""

@@ -30,7 +30,7 @@ from bench.target.dial import Dialer
 from bench.target.prices import PriceTable
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
-from bench.transport.base import Phases, Take
+from bench.transport.base import PacedSender, Phases, Take
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import MemoryTransport, VirtualClock
 from tests.helpers import Service, resolve_target
@@ -48,9 +48,11 @@ class Switching(MemoryTransport):
     def __init__(self, service: Service) -> None:
         super().__init__(service, service.greeting(), VirtualClock(monotonic_ns()))
 
-    def listen(self, until_ns: int, take: Take, deltas: DeltaReader | None = None) -> None:
+    def listen(
+        self, until_ns: int, take: Take, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+    ) -> None:
         gevent.sleep(0)
-        super().listen(until_ns, take, deltas)
+        super().listen(until_ns, take, deltas, sender)
 
 
 def _set() -> Event:

@@ -820,6 +820,91 @@ def test_an_error_of_whoever_takes_a_read_is_raised_where_it_listens(
         peer.report()
 
 
+class Pacing:
+    """Sends a letter every 2 ms, and wakes whoever listens after the last one."""
+
+    def __init__(self, stream: ByteStream, letters: str) -> None:
+        self._stream, self._left = stream, list(letters)
+        self.due_ns: int | None = monotonic_ns()
+        self.calls = 0
+
+    def send_due(self) -> bool:
+        self.calls += 1
+        assert self.due_ns is not None
+        assert monotonic_ns() >= self.due_ns
+        self.due_ns += 2 * MS
+        assert self._stream.offer(self._left.pop(0).encode()) is not None
+        return not self._left
+
+
+@KINDS
+def test_what_is_due_is_sent_while_somebody_listens_who_need_not_wake(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with connected(tls, certificate) as (stream, peer):
+        pacing = Pacing(stream, "abcdefgh")
+        peer.order(lambda sock: b"".join(iter(lambda: sock.recv(1), b"h")))
+
+        assert stream.listen(far_ns(), lambda read: False, None, pacing)
+        assert pacing.calls == 8
+        assert peer.report()[2] == b"abcdefg"
+        assert not stream.listen(monotonic_ns() + MS, lambda read: False, None, None)
+
+
+@KINDS
+def test_an_error_of_whoever_sends_is_raised_where_it_listens(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with connected(tls, certificate) as (stream, _):
+        pacing = Pacing(stream, "")
+        with pytest.raises(IndexError):
+            stream.listen(far_ns(), lambda read: False, None, pacing)
+
+
+@KINDS
+@pytest.mark.parametrize("between", [b"", b"and a word between"])
+def test_what_a_peer_does_not_take_at_once_is_finished_in_its_order(
+    tls: bool, between: bytes, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with connected(tls, certificate) as (stream, peer):
+        offered, before_ns = 0, monotonic_ns()
+        while stream.offer(b"%06d" % offered * 10_000) is not None:
+            offered += 1
+        size = (offered + 1) * 60_000 + len(between)
+        peer.order(lambda sock: _received(sock, size))
+        if between:
+            stream.write(between)
+        handed = stream.finish()
+        came = peer.report()[2]
+
+        assert came == b"".join(b"%06d" % number * 10_000 for number in range(offered + 1)) + between
+        assert before_ns <= handed.at_ns <= handed.at_ns + handed.width_ns <= monotonic_ns()
+
+
+def _received(sock: Any, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += sock.recv(1 << 20)
+    return data
+
+
+@KINDS
+def test_what_is_offered_to_a_peer_that_is_gone_fails_when_it_is_finished(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with connected(tls, certificate) as (stream, peer):
+
+        def reset(sock: Any) -> None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+            sock.close()
+
+        peer.do(reset)
+        while stream.offer(b"hello") is not None:
+            pass
+        with pytest.raises(OSError, match=r"reset|Broken"):
+            stream.finish()
+
+
 @KINDS
 def test_a_connection_that_is_reset_while_somebody_listens_has_ended(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]

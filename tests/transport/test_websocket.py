@@ -20,7 +20,7 @@ from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.observe.timeline import Timeline
 from bench.session import Session
-from bench.transport.base import Network, Phases, Received, TransmitStamp
+from bench.transport.base import Network, PacedSender, Phases, Received, TransmitStamp
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.tcp import Read, TakeRead
 from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol, frame_bytes
@@ -50,7 +50,7 @@ class FakeStream:
         self.learned: list[int] = []
         self.written = b""
         self.closed = 0
-        self.broken = False
+        self.broken = self.full = False
         self.rests = self.attempts = 0
         self.heard_ns = 0
         self._answer, self._tail, self._ends = answer, tail, ends
@@ -61,7 +61,9 @@ class FakeStream:
         self.heard_ns = until_ns if read is None else read.stamp_ns - 1
         return read
 
-    def listen(self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None) -> bool:
+    def listen(
+        self, until_ns: int, take: TakeRead, deltas: DeltaReader | None = None, sender: PacedSender | None = None
+    ) -> bool:
         read = self.read(until_ns)
         if read is not None:
             take(read)
@@ -80,6 +82,12 @@ class FakeStream:
         else:
             self.server.receive_data(data)
         return Handed(77, 3)
+
+    def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
+        return None if self.broken or self.full else self.write(data, stamped=stamped)
+
+    def finish(self) -> Handed:
+        return self.write(b"")
 
     def transmitted(self) -> list[TransmitStamp]:
         return []
@@ -408,6 +416,32 @@ def test_when_sending_fails_what_had_come_is_still_read() -> None:
     assert [message.data for message in received(socket)] == [b"last words"]
     assert socket.closed is not None
     assert (socket.closed.code, socket.closed.reason) == (1008, "enough")
+
+
+def test_what_is_offered_is_sent_at_once_or_finished() -> None:
+    socket, stream = opened()
+    stream.written = b""
+    taken = socket.offer(b"{}")
+    stream.full = True
+
+    assert taken is not None
+    assert (taken.wire_bytes, len(stream.written)) == (8, 8)
+    assert socket.offer(b"[1]") is None
+    finished = socket.finish()
+    assert finished is not None
+    assert finished.wire_bytes == 9
+
+
+def test_what_is_offered_to_a_connection_that_broke_ends_it() -> None:
+    socket, stream = opened()
+    stream.broken = True
+
+    assert socket.offer(b"{}") is None
+    assert socket.closed is None
+    assert socket.finish() is None
+    assert socket.closed is not None
+    assert socket.closed.code == 1006
+    assert (socket.offer(b"{}"), socket.finish()) == (None, None)
 
 
 def test_after_a_write_that_failed_nothing_is_answered_any_more() -> None:

@@ -42,6 +42,8 @@ from bench.units import NS_PER_S
 POLL_S = 0.05
 CUT_S = 5.0
 ALL_DONE = "all sessions are done"
+LONGEST_S = 0.001
+"""So long may callbacks, as those of sessions that open, run before the loop looks after its sockets again."""
 NEW_OBJECTS = 20_000
 """So many make the garbage collector look for cycles, 30 times as seldom as by itself: each look stops everybody."""
 
@@ -275,3 +277,4 @@ def _warm_up() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS)
+    gevent.setswitchinterval(LONGEST_S)

@@ -12,9 +12,11 @@ from bench.clock import monotonic_ns
 from bench.load.playing.arm import Arm
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.pairs import earliest_ns
+from bench.transport.loop import LoopWatch
 from bench.units import NS_PER_S
 
 TRIAL_POLL_S = 0.05
+TURN_S = 0.001
 LONGEST_SLEEP_S = 0.5
 """The run may end meanwhile, or a service ask for a longer wait."""
 
@@ -35,6 +37,8 @@ class Starts:
         """Held by the pair that is the next to start."""
         self._due_ns = 0
         """The instant at which that pair may start."""
+        self._polls = 0
+        """How often the loop had polled when the last pair was let go."""
 
     def wait(self) -> Start | None:
         """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile.
@@ -52,6 +56,7 @@ class Starts:
                     continue
                 intended_ns, due_ns = earliest_ns(self._pacers, asked_ns), earliest_ns(self._pacers, due_ns)
                 if self._taken(due_ns):
+                    self._let_the_loop_turn()
                     return Start(intended_ns, due_ns)
         return None
 
@@ -63,6 +68,13 @@ class Starts:
         for pacer in self._pacers:
             pacer.take(due_ns)
         return True
+
+    def _let_the_loop_turn(self) -> None:
+        """Wait until the loop has looked at its sockets since the last start: opening takes a millisecond or more."""
+        watch = LoopWatch.of_hub()
+        while watch.polls == self._polls:
+            gevent.sleep(TURN_S)
+        self._polls = watch.polls
 
     def _sleep_until(self, due_ns: int) -> None:
         self._due_ns = due_ns
