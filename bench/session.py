@@ -134,12 +134,14 @@ class Session:
         if not self._timeline.over:
             self._timeline.tell(inputs.Finished(self._transport.now_ns()))
         self._hand_out()
+        self._deltas.close()
         self._transport.close()
 
     def abandon(self, outcome: str, detail: str) -> None:
         """Cut the session short: what is in flight ends with this outcome, the connection is dropped, nothing waits."""
         self._timeline.tell(inputs.Failed(outcome, self._transport.now_ns(), detail))
         self._hand_out()
+        self._deltas.close()
         self._transport.abort()
 
     # Steps.

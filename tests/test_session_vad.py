@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -484,6 +486,28 @@ def test_a_connection_that_breaks_under_a_chunk_ends_the_session() -> None:
 
     assert timeline.session().outcome == "closed:1006"
     assert [turn.outcome for turn in listening.turns] == ["closed:1006"]
+
+
+@pytest.mark.parametrize("abandoned", [False, True])
+def test_a_session_that_is_over_leaves_nothing_for_the_garbage_collector(abandoned: bool) -> None:
+    """A look for cycles holds all sessions up."""
+    script = build_script(play(300), say(), turn_detection=VAD)
+    transport = GuardedTransport(Hearing(after=hearing(3)))
+    timeline = Timeline(transport.now_ns(), 2, script.limits, script.dialect, service_responds=True)
+    session = Session(script, transport, timeline, Listening(), lambda: False)
+    gone = [weakref.ref(one) for one in (session, transport)]
+    gc.disable()
+    try:
+        if abandoned:
+            session.open()
+            session.perform(script.steps[0])
+            session.abandon("abandoned", "the run ended")
+        else:
+            session.play()
+        del session, transport
+        assert [one() for one in gone] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("waits", range(1, 36, 3))

@@ -24,7 +24,7 @@ USER_STAMPS_SHARE = 0.01
 CHUNK_SHARE = 0.1
 """(c) p99 of the send lag: at most a tenth of the chunk."""
 
-MORE_PROCESSES = "lower the load, give the machine an idle core, or spread it: --processes 2"
+MORE_PROCESSES = "lower the load, give the machine an idle core, or spread it over more --processes"
 
 
 @dataclass(frozen=True)

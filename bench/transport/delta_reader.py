@@ -44,11 +44,19 @@ class DeltaReader(DeltaTaker):
             like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
             self.learn(like_it, *around, event.kind is Kind.AUDIO_DELTA)
 
+    def close(self) -> None:
+        """Let go of whoever deltas are handed to, so that nothing is left of a session that is over."""
+        self.hand_on = _nobody
+
     def forget(self) -> None:
         """Take no deltas any more, until others were learned from."""
         if self._known:
             self._known.clear()
             super().forget()
+
+
+def _nobody() -> None:
+    """Takes nothing: a session that is over is told of no deltas."""
 
 
 def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | None:

@@ -416,6 +416,7 @@ class TcpStream:
         self._leave_poller()
         for watcher in (*self._io.values(), self._ears):
             watcher.close()
+        self._sender = self._deltas = self._tick = None  # who listened may hold this connection
         self._sock.close()
 
 

@@ -453,6 +453,7 @@ class WebSocket:
 
     def abort(self) -> None:
         self._begun_frame()
+        self._sender = None
         self._came, self._begun = [], bytearray()  # a part of a message may be large, and whoever knows us may live on
         self._protocol.reader.discard()
         self._protocol.parser.close()

@@ -5,6 +5,7 @@ The server runs in threads of its own; nothing is patched, so its sockets block 
 
 from __future__ import annotations
 
+import gc
 import itertools
 import select
 import socket
@@ -12,6 +13,7 @@ import ssl
 import struct
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -849,6 +851,29 @@ def test_what_is_due_is_sent_while_somebody_listens_who_need_not_wake(
         assert pacing.calls == 8
         assert peer.report()[2] == b"abcdefg"
         assert not stream.listen(monotonic_ns() + MS, lambda read: False, None, None)
+
+
+@KINDS
+def test_a_connection_that_is_closed_leaves_nothing_for_the_garbage_collector(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    server_context, ca = certificate
+    gc.disable()
+    try:
+        with serving(server_context if tls else None) as server:
+            url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
+            context = tls_context(str(ca)) if tls else None
+            transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, Phases())
+            transport.send(b"{}")
+            pacing = Pacing(transport._stream, "")
+            pacing.due_ns = far_ns()
+            transport.listen(far_ns(), lambda message: True, DeltaReader(lambda: None), pacing)
+            gone = [weakref.ref(one) for one in (transport, transport._stream, pacing)]
+            transport.close()
+            del transport, pacing
+            assert [one() for one in gone] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 @KINDS

@@ -44,8 +44,9 @@ CUT_S = 5.0
 ALL_DONE = "all sessions are done"
 LONGEST_S = 0.001
 """So long may callbacks, as those of sessions that open, run before the loop looks after its sockets again."""
-NEW_OBJECTS = 20_000
-"""So many make the garbage collector look for cycles, 30 times as seldom as by itself: each look stops everybody."""
+NEW_OBJECTS, LOOKS = 2_000, 100
+"""So many new objects make the garbage collector look for cycles among them, which takes a millisecond; after so many
+looks it takes on all that it saw in them, which may take a hundred. Everybody waits meanwhile. Sessions leave none."""
 
 
 class Caller(OnStage, Protocol):
@@ -276,5 +277,5 @@ def _warm_up() -> None:
     inspect.stack()  # Locust does so when a run stops: the first time it reads every module's source, for 30 ms
     gc.collect()
     gc.freeze()
-    gc.set_threshold(NEW_OBJECTS)
+    gc.set_threshold(NEW_OBJECTS, LOOKS)
     gevent.setswitchinterval(LONGEST_S)
