@@ -57,7 +57,7 @@ cdef extern from "<sys/socket.h>" nogil:
 ctypedef const unsigned char *Text
 
 cdef enum:
-    ROOM = 256
+    ROOM = 64
     READ_BYTES = 65536  # as bench.transport.tcp has it
     MANY = 32
     FINAL_TEXT = 0x81
