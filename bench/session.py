@@ -256,14 +256,16 @@ class Session:
     # In and out.
 
     def _send(self, message: OutgoingMessage) -> None:
-        sent = self._transport.send(message.data, stamped=_is_stamped(message))
+        self._note_sent(message, self._transport.send(message.data, stamped=_is_stamped(message)))
+
+    def _note_sent(self, message: OutgoingMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
+        """Tell of a message that was handed to the kernel, or of the connection's end, by which it was not.
+
+        `due_ns`: when it was due, where it was paced.
+        """
         if sent is None:
             self._notice_close()
-        else:
-            self._note_sent(message, sent)
-
-    def _note_sent(self, message: OutgoingMessage, sent: SendReceipt, due_ns: int | None = None) -> None:
-        """Tell of a message that was handed to the kernel; `due_ns`: when it was due, where it was paced."""
+            return
         lag_ns = None if due_ns is None else sent.handed.at_ns - due_ns
         late = lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0)
         at_ns, width_ns, ticket = sent.handed
@@ -316,11 +318,7 @@ class Session:
         """Wait until the chunk that was offered is handed over."""
         if self._offered is not None:
             (message, due_ns), self._offered = self._offered, None
-            receipt = self._transport.finish()
-            if receipt is None:
-                self._notice_close()
-            else:
-                self._note_sent(message, receipt, due_ns)
+            self._note_sent(message, self._transport.finish(), due_ns)
 
     def _listen(self, until_ns: int, *, for_turn: bool = False) -> None:
         """Sleep until an instant, or until a message came by which something is to decide; the microphone goes on.
@@ -329,12 +327,11 @@ class Session:
         """
         self._deltas.patient, self._wakes_ns = self._timeline.goes_on, until_ns
         self._for_turn = for_turn and not self._asks_late
-        if self.send_due():
-            pass
-        elif self._timeline.takes_deltas and self._timeline.answering:
-            self._hear_reply(until_ns)
-        else:
-            self._transport.listen(until_ns, self._take, None, self)
+        if not self.send_due():
+            if self._timeline.takes_deltas and self._timeline.answering:
+                self._hear_reply(until_ns)
+            else:
+                self._transport.listen(until_ns, self._take, None, self)
         self._finish_offered()
         if self._ticket:
             self._note_transmitted()

@@ -74,10 +74,10 @@ cdef Py_ssize_t find(Text text, Py_ssize_t size) noexcept nogil:
 
 
 def first_audible_pcm(raw):
-    """The first audible sample of a JSON string, -2 where there is none, -1 where it is no base64."""
+    """The first audible sample of a JSON string, None where there is none, -1 where it is no base64."""
     cdef Py_buffer view
     cdef Py_ssize_t sample
     PyObject_GetBuffer(raw, &view, PyBUF_SIMPLE)
     sample = find(<Text>view.buf + 1, max(0, view.len - 2))
     PyBuffer_Release(&view)
-    return sample
+    return None if sample == NO_SAMPLE else sample

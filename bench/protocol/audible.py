@@ -14,7 +14,6 @@ except ImportError:
     first_audible_pcm = None  # type: ignore[assignment]
 
 UNREADABLE = -1
-NO_SAMPLE = -2
 
 
 def audible_sample(payload: msgspec.Raw | CutPayload, audio: AudioFormat) -> int | None:
@@ -23,8 +22,7 @@ def audible_sample(payload: msgspec.Raw | CutPayload, audio: AudioFormat) -> int
         return payload.audible
     if first_audible_pcm is None or audio.name != "pcm16":
         return decoded_audible(payload, audio)
-    sample = first_audible_pcm(payload)
-    return None if sample == NO_SAMPLE else sample
+    return first_audible_pcm(payload)
 
 
 def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:

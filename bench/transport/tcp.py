@@ -142,7 +142,6 @@ class TcpStream:
         self._polls = 0
         self._state = ReadState()
         self._state.drained_ns = monotonic_ns()  # the peer has not been asked for anything yet
-        self._state.stamped_ns = 0
         self._state.drained = True
 
     def read(self, until_ns: int) -> Read | None:
@@ -273,8 +272,7 @@ class TcpStream:
     def _hear_ready(self, before_ns: int) -> Read:
         """Read what the loop's poll has found."""
         polls, self._polls = self._polls if self._state.drained else None, self._watch.polls
-        data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
-        return self._described(data, *self._placed(len(data), arrival_ns(ancillary), before_ns, polls), polls)
+        return self._receive(before_ns, polls)
 
     def _hear_polled(self, polled_ns: int, before_ns: int) -> Read | None:
         """Read what the poller has found, which had looked at `polled_ns` before; None for deltas that were taken."""
@@ -287,8 +285,12 @@ class TcpStream:
             return None
         if self._state.drained:  # the poller found it empty
             self._state.drained_ns = max(self._state.drained_ns, polled_ns)
+        return self._receive(before_ns, None)
+
+    def _receive(self, before_ns: int, polls: int | None) -> Read:
+        """Read what is there; `polls` as in `_placed`. Raises OSError."""
         data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
-        return self._described(data, *self._placed(len(data), arrival_ns(ancillary), before_ns, None), None)
+        return self._described(data, *self._placed(len(data), arrival_ns(ancillary), before_ns, polls), polls)
 
     def _wake(self, way: Callable[[Any], None], word: object) -> None:
         """Wake whoever listens, once the loop has read all sockets that it found readable."""
@@ -350,15 +352,13 @@ class TcpStream:
                 return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if left.stamped else 0)
 
     def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
-        before_ns = monotonic_ns()
+        left = Left(memoryview(data), stamped)
         try:
-            count = self._transmit.send(data, stamped=stamped)
-        except OSError:  # `finish` meets it again, and whoever calls that can wait, or act on it
-            count = 0
-        if count == len(data):
-            return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if stamped else 0)
-        self._left = Left(memoryview(data)[count:], stamped)
-        return None
+            handed = self._hand_over(left)
+        except OSError:  # `finish` meets it again, and whoever calls that can act on it
+            handed = None
+        self._left = left if handed is None else None
+        return handed
 
     def finish(self) -> Handed:
         handed, self._finished = self._finished, None

@@ -14,6 +14,7 @@ from bench.measures import AUDIBLE
 from bench.protocol.audible import UNREADABLE, audible_sample, decoded_audible
 from bench.protocol.openai import FORMATS
 from tests.examples import thorough
+from tests.observe.test_playback import raw
 
 PCM, ULAW = FORMATS["pcm16"], FORMATS["g711_ulaw"]
 QUIET = st.integers(1 - AUDIBLE, AUDIBLE - 1)
@@ -22,10 +23,6 @@ SOUND = st.lists(QUIET | st.sampled_from([AUDIBLE, -AUDIBLE, 32_767, -32_768]), 
 )
 BYTES = st.binary(max_size=12).map(base64.b64encode)
 TEXT = st.lists(st.sampled_from(b"ABz09+/=-_ \xe9"), max_size=12).map(bytes)
-
-
-def raw(data: bytes) -> msgspec.Raw:
-    return msgspec.Raw(b'"' + base64.b64encode(data) + b'"')
 
 
 @pytest.mark.parametrize(

@@ -906,6 +906,11 @@ def test_what_a_peer_does_not_take_at_once_is_finished_in_its_order(
         assert before_ns <= handed.at_ns <= handed.at_ns + handed.width_ns <= monotonic_ns()
 
 
+def _reset(sock: Any) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+    sock.close()
+
+
 def _received(sock: Any, size: int) -> bytes:
     data = b""
     while len(data) < size:
@@ -918,12 +923,7 @@ def test_what_is_offered_to_a_peer_that_is_gone_fails_when_it_is_finished(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     with connected(tls, certificate) as (stream, peer):
-
-        def reset(sock: Any) -> None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
-            sock.close()
-
-        peer.do(reset)
+        peer.do(_reset)
         while stream.offer(b"hello") is not None:
             pass
         with pytest.raises(OSError, match=r"reset|Broken"):
@@ -940,7 +940,7 @@ def test_a_connection_that_is_reset_while_somebody_listens_has_ended(
         while not came:
             stream.listen(far_ns(), lambda read: came.append(read) or True)
         peer.report()
-        peer.order(lambda sock: (sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER), sock.close()))
+        peer.order(_reset)
         while came[-1].data:
             stream.listen(far_ns(), lambda read: came.append(read) or True)
         peer.report()
