@@ -336,7 +336,7 @@ class OrTable(Shape[Any]):
     """A value of the shape, or a mapping, which says the same at length."""
 
     shape: Shape[Any]
-    table: Table[Any]
+    table: Shape[Any]
 
     def read(self, value: Value) -> Any:
         return (self.table if isinstance(value.content(), dict) else self.shape).read(value)

@@ -112,9 +112,12 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
         """Ask for an answer, without words of the caller's."""
         self._on_stage().respond(label, response)
 
-    def pause(self, seconds: float) -> None:
-        """Let the last turn end, then be silent."""
-        self._on_stage().pause(seconds)
+    def pause(self, seconds: float | None = None, **drawn: Any) -> None:
+        """Let the last turn end, then be silent: for so many seconds, or for as long as is drawn for each session.
+
+        `drawn`: `median`, `sigma` and `most` of a log-normal distribution; or `file`, one of whose numbers is taken.
+        """
+        self._on_stage().pause(seconds, drawn)
 
     def expect(self, event: str, within: float) -> None:
         """Wait for an event of the last turn, which fails where that does not come; one that came before counts.

@@ -15,7 +15,8 @@ from bench.plan.audio import MAX_MINUTES, RATE_HZ, Pcm, load_pcm
 from bench.plan.background import Background
 from bench.plan.rows import Rows, load_rows
 from bench.plan.speech import Speech
-from bench.plan.turns import EXPECTED_EVENTS, AskTurn, Expect, Pause, Step, TextTurn, WavTurn
+from bench.plan.think_times import LONGEST_S, LogNormalTimes, RecordedTimes, ThinkTime, load_think_times
+from bench.plan.turns import EXPECTED_EVENTS, AskTurn, DrawnPause, Expect, Pause, Step, TextTurn, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 from bench.shapes import (
@@ -27,6 +28,7 @@ from bench.shapes import (
     Number,
     OneKeyOf,
     OneOrMore,
+    OrTable,
     Schema,
     Shape,
     Table,
@@ -39,7 +41,7 @@ from bench.units import NS_PER_S
 from bench.yaml_file import Value
 
 T = TypeVar("T")
-SECONDS = Number(0.001, 3_600, "of seconds")
+SECONDS = Number(0.001, LONGEST_S, "of seconds")
 FORMAT = Choice(get_args(AudioFormatName))
 
 
@@ -64,6 +66,7 @@ class File(Shape[T]):
 
 WAV = File[Pcm](load_pcm)
 ROWS = File[Rows](load_rows)
+THINK_TIMES = File[RecordedTimes](load_think_times)
 
 RESPONSE_FIELDS: dict[str, Field[Any]] = {
     "output": Field(Choice(("audio", "text")), "What the answer consists of."),
@@ -191,8 +194,14 @@ def _wav_turn(
     return WavTurn(label, audio, chunk_ms, paced, ResponseSettings(**response))
 
 
-def _pause(pause: float) -> Pause:
-    return Pause(round(pause * NS_PER_S))
+def _pause(pause: float | ThinkTime) -> Pause | DrawnPause:
+    return DrawnPause(pause) if isinstance(pause, ThinkTime) else Pause(round(pause * NS_PER_S))
+
+
+def _log_normal(median: float, sigma: float, most: float) -> LogNormalTimes:
+    if most < median:
+        raise UnfitError("most", f"must not be below the median, which is {median:g} s")
+    return LogNormalTimes(median, sigma, most)
 
 
 def _expect(expect: Expect) -> Expect:
@@ -232,7 +241,22 @@ PLAY = Table(
     },
     _wav_turn,
 )
-PAUSE = Table({"pause": Field(SECONDS, "Seconds in which the caller says nothing.", required=True)}, _pause)
+LOG_NORMAL = Table(
+    {
+        "median": Field(SECONDS, "Seconds; half of the pauses are shorter.", required=True),
+        "sigma": Field(Number(0, 2), "Standard deviation of the pause's natural logarithm.", required=True),
+        "most": Field(SECONDS, "Seconds; a pause that would be longer lasts so long.", default=LONGEST_S),
+    },
+    _log_normal,
+)
+RECORDED = Table(
+    {"file": Field(THINK_TIMES, "A number of seconds a line; each is as likely as any other.", required=True)},
+    lambda file: file,
+)
+DRAWN_TABLES: dict[str, Table[Any]] = {"median": LOG_NORMAL, "file": RECORDED}
+DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
+SILENCE = "Seconds in which the caller says nothing, or how they are drawn for each session."
+PAUSE = Table({"pause": Field(OrTable(SECONDS, DRAWN), SILENCE, required=True)}, _pause)
 EXPECT = Table({"expect": Field(EXPECTED, "An event that the turn before must get.", required=True)}, _expect)
 STEP_TABLES: dict[str, Table[Any]] = {"say": SAY, "respond": RESPOND, "play": PLAY, "pause": PAUSE, "expect": EXPECT}
 STEP = OneKeyOf[Step](STEP_TABLES)

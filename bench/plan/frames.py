@@ -1,7 +1,7 @@
 """A script becomes ready messages: everything a session sends is encoded once, before the first session opens.
 
 What is left for a session is to pace and to send. A `Repertoire` holds what all sessions of a script may say, and picks
-from it what one session says: its row of variables, and one recording where a step has several.
+from it what one session says: its row of variables, one recording where a step has several, and how long pauses last.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from bench.errors import ScriptError
 from bench.limits import Limits
 from bench.plan.audio import RATE_HZ, Chunk, Pcm, chunks, encoded, silence
 from bench.plan.background import mixed, noise_alone
+from bench.plan.choices import Choices
 from bench.plan.rows import filled
 from bench.plan.speech import Speech, last_stretch
-from bench.plan.turns import AskTurn, Expect, Pause, Script, ScriptTurn, Step, TextTurn, WavTurn
+from bench.plan.turns import AskTurn, DrawnPause, Expect, Pause, Script, ScriptTurn, Step, TextTurn, WavTurn
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import SET_UP_ID, Act, Awaited, ClientMessage, Dialect
 from bench.protocol.settings import ResponseSettings, SessionSettings
@@ -145,13 +146,21 @@ class Repertoire:
                     self._speeches[_speech_key(step, pcm, number)] = self._speech(step, pcm, number)
                     self._between(step, pcm)
         varies = script.variables is not None or any(len(s.audio) > 1 for s in script.steps if isinstance(s, WavTurn))
-        self._only = None if varies else self._session(0, 0)
+        self._only = None if varies else self._session(0, Choices(0, 0))
+        self._draws_pauses = any(isinstance(step, DrawnPause) for step in script.steps)
 
     def session(self, number: int, seed: int) -> PreparedScript:
         """What session `number` (from 0, over all processes) says."""
-        prepared = self._only or self._session(number, seed)
+        choices = Choices(seed, number)
+        prepared = self._with_pauses(self._only, choices) if self._only else self._session(number, choices)
         chunk_ns = prepared.between[0].duration_ns if prepared.between else None
         return replace(prepared, phase_ns=int(number * EVENLY % 1 * chunk_ns)) if chunk_ns else prepared
+
+    def step(self, step: Step, number: int, choices: Choices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
+        """A step as its session plays it. `number`: that of the turn, from 1, or of the last turn before a pause."""
+        if step.plays_turn:
+            return self.turn(step, number, choices.recording(), row)
+        return choices.pause(step) if isinstance(step, DrawnPause) else step
 
     def turn(self, turn: ScriptTurn, number: int, choice: int = 0, row: Mapping[str, str] = NO_ROW) -> PreparedTurn:
         """One turn as the `number`th (from 1) of its session, with the recording and the variables of that session."""
@@ -174,17 +183,13 @@ class Repertoire:
             return replace(prepared, inputs=(OutgoingMessage(*item),))
         return prepared
 
-    def _session(self, number: int, seed: int) -> PreparedScript:
+    def _session(self, number: int, choices: Choices) -> PreparedScript:
         script = self.script
         rows = script.variables.rows if script.variables else ()
         row = rows[number % len(rows)] if rows else NO_ROW
-        choices = np.random.default_rng([seed, number])
         instructions = script.session.instructions
         settings = script.session if instructions is None else _with(script.session, self._filled(instructions, row))
-        steps = tuple(
-            self.turn(step, place, int(choices.integers(1 << 30)), row) if step.plays_turn else step
-            for place, step in self._numbered
-        )
+        steps = tuple(self.step(step, place, choices, row) for place, step in self._numbered)
         return PreparedScript(
             name=script.name,
             dialect=self.dialect,
@@ -196,6 +201,14 @@ class Repertoire:
             jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
             variables_row=number % len(rows) + 1 if rows else None,
         )
+
+    def _with_pauses(self, prepared: PreparedScript, choices: Choices) -> PreparedScript:
+        """The session with pauses of its own, and the turns that it shares with all others."""
+        if not self._draws_pauses:
+            return prepared
+        steps = zip(self.script.steps, prepared.steps, strict=True)
+        drawn = tuple(choices.pause(step) if isinstance(step, DrawnPause) else ready for step, ready in steps)
+        return replace(prepared, steps=drawn)
 
     def _filled(self, text: str, row: Mapping[str, str]) -> str:
         return text if self.script.variables is None else filled(text, row)

@@ -28,15 +28,29 @@ from bench.plan.fields import (
     follows_no_turn,
 )
 from bench.plan.rows import Rows, names_in, unknown_name
-from bench.plan.turns import EXPECTED_EVENTS, AskTurn, Expect, Pause, Script, ScriptTurn, Step, TextTurn, WavTurn
+from bench.plan.think_times import RecordedTimes
+from bench.plan.turns import (
+    EXPECTED_EVENTS,
+    AskTurn,
+    DrawnPause,
+    Expect,
+    Pause,
+    Script,
+    ScriptTurn,
+    Step,
+    TextTurn,
+    WavTurn,
+)
 from bench.protocol.settings import SessionSettings
 from bench.yaml_file import PlainValue, Value, parsed_yaml, read_text
 
 __all__ = [
     "EXPECTED_EVENTS",
     "MAX_LABELS",
+    "NOT_DRAWN",
     "OTHER_LABEL",
     "AskTurn",
+    "DrawnPause",
     "Expect",
     "Pause",
     "Script",
@@ -61,6 +75,7 @@ __all__ = [
 
 MAX_LABELS = 32  # each has histograms of its own; the labels beyond share one
 OTHER_LABEL = "other"
+NOT_DRAWN: Mapping[str, Any] = {}
 TEMPLATES = ("say", "instructions")  # the texts in which variables are filled
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
@@ -155,9 +170,15 @@ def wav_turn(
     return PLAY.read(replace(call, base=folder))
 
 
-def pause(seconds: float) -> Pause:
-    """Make a step in which the caller is silent."""
-    return PAUSE.read(_call("pause", pause=seconds))
+def pause(seconds: float | None, drawn: Mapping[str, Any] = NOT_DRAWN, *, folder: Path = Path()) -> Pause | DrawnPause:
+    """Make a step in which the caller is silent: for so many seconds, or for as long as is drawn for each session.
+
+    `drawn`: `median`, `sigma` and `most` of a log-normal distribution; or `file`, seen from `folder`, and read at once.
+    """
+    if seconds is not None and drawn:
+        raise UsageError(f"pause has seconds, and {', '.join(drawn)} to draw them by: give one of the two")
+    call = _call("pause", pause=_given(drawn) if seconds is None else seconds)
+    return PAUSE.read(replace(call, base=folder))
 
 
 def expect(event: str, within_s: float) -> Expect:
@@ -203,7 +224,9 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
     wavs = [pcm.digest for step in parts["steps"] if isinstance(step, WavTurn) for pcm in step.audio]
     noise = [parts["background"].noise.digest] if "background" in parts else []
     rows = [parts["variables"].digest] if "variables" in parts else []
-    return hashlib.sha256(text.encode() + bytes.fromhex("".join(wavs + noise + rows))).hexdigest()
+    pauses = [step.length for step in parts["steps"] if isinstance(step, DrawnPause)]
+    times = [length.digest for length in pauses if isinstance(length, RecordedTimes)]
+    return hashlib.sha256(text.encode() + bytes.fromhex("".join(wavs + noise + rows + times))).hexdigest()
 
 
 def _with_few_labels(steps: tuple[Step, ...]) -> tuple[Step, ...]:

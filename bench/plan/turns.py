@@ -14,7 +14,9 @@ from bench.limits import Limits
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
 from bench.plan.rows import Rows
+from bench.plan.think_times import ThinkTime
 from bench.protocol.settings import ResponseSettings, SessionSettings
+from bench.units import NS_PER_S
 from bench.yaml_file import Value
 
 EXPECTED_EVENTS = (
@@ -80,6 +82,26 @@ class Pause:
 
     duration_ns: int
 
+    @property
+    def mean_s(self) -> float:
+        """How long it is, in seconds."""
+        return self.duration_ns / NS_PER_S
+
+
+@dataclass(frozen=True)
+class DrawnPause:
+    """A step in which the caller is silent for as long as is drawn for the session."""
+
+    plays_turn: ClassVar[Literal[False]] = False
+    within_turn: ClassVar[bool] = False
+
+    length: ThinkTime
+
+    @property
+    def mean_s(self) -> float:
+        """How long it is on average, in seconds."""
+        return self.length.mean_s
+
 
 @dataclass(frozen=True)
 class Expect:
@@ -93,7 +115,7 @@ class Expect:
 
 
 ScriptTurn = TextTurn | AskTurn | WavTurn
-Step = ScriptTurn | Pause | Expect
+Step = ScriptTurn | Pause | DrawnPause | Expect
 
 
 @dataclass(frozen=True)
@@ -117,3 +139,8 @@ class Script:
     def turns(self) -> tuple[ScriptTurn, ...]:
         """The steps that are turns."""
         return tuple(step for step in self.steps if step.plays_turn)
+
+    @property
+    def think_s(self) -> float:
+        """How long the caller is silent between turns in one session, in seconds; what is drawn counts by its mean."""
+        return sum(step.mean_s for step in self.steps if isinstance(step, Pause | DrawnPause))

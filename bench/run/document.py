@@ -42,6 +42,7 @@ class ScriptEntry(TypedDict):
     scenario: str
     digest: str
     turns: Count
+    think_s: NotRequired[Annotated[float | None, Meta(description="silence of a session's pauses; drawn ones by mean")]]
     chunk_ms: float | None
     output: Literal["audio", "text"]
     limits: dict[str, float]

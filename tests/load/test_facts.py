@@ -81,6 +81,18 @@ def test_facts_hold_all_that_a_script_sets_of_turn_detection(tmp_path: Path) -> 
     assert found["detection"] == {"type": "server_vad", "silence_duration_ms": 500, "create_response": False}
 
 
+def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path: Path) -> None:
+    def talk_on(actor: Actor) -> None:
+        while True:
+            actor.on.say("Hello", "", {})
+            actor.on.pause(1)
+
+    path = talk(tmp_path, "steps:\n  - say: Hello\n  - pause: 0.5\n  - pause: {median: 2, sigma: 0.5}\n")
+    of_plays = facts(actor("One", script(path)), actor("Payer", pay), actor("Talker", talk_on))
+
+    assert [fact["think_s"] for fact in of_plays] == [2.766, 0, None]
+
+
 def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
     path = talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - say: Hello\n")
     parts = loaded_parts([actor("One", script(path))])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +17,7 @@ from bench.errors import UsageError
 from bench.load.planning.stage import MAX_REHEARSED, Recordings, StepRecorder, act
 from bench.load.playing.step_player import StepPlayer, perform_all
 from bench.observe.timeline import Timeline
+from bench.plan.choices import Choices
 from bench.plan.frames import Repertoire
 from bench.plan.script import build_script, load_script
 from bench.plan.turns import Expect, Pause, TextTurn, WavTurn
@@ -49,6 +50,8 @@ def does(steps: list[Step]) -> Callable[[Actor], None]:
                     actor.on.play(wavs, label, dict(response))
                 case label, ("respond", response):
                     actor.on.respond(label, response)
+                case _, ("pause", dict(drawn)):
+                    actor.on.pause(None, drawn)
                 case _, ("pause", seconds):
                     actor.on.pause(seconds)
                 case _, ("expect", expected):
@@ -78,7 +81,7 @@ class Stand:
 
     def perform(self, task: Callable[[Actor], object], folder: Path) -> list[tuple[int, bytes]]:
         """As a task."""
-        choices = np.random.default_rng([self.seed, self.number])
+        choices = Choices(self.seed, self.number)
         stage = StepPlayer(self.session, self.repertoire, self.script, Recordings(folder), choices)
         self.session.open()
         act(Actor(), task, stage)
@@ -137,6 +140,38 @@ def test_a_recording_is_read_once(tmp_path: Path) -> None:
         recordings.turn("a.wav", label="x", chunk_ms=50)
 
 
+def test_a_file_of_think_times_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "times.txt"
+    path.write_text("1.5\n")
+    recordings = Recordings(tmp_path)
+    first = recordings.pause(None, {"file": "times.txt"})
+    path.unlink()
+
+    assert recordings.pause(None, {"file": "times.txt"}) is first
+    with pytest.raises(UsageError, match="no such file"):
+        recordings.pause(None, {"file": "other.txt"})
+
+
+def test_a_session_is_silent_for_as_long_as_was_drawn(tmp_path: Path) -> None:
+    (tmp_path / "think_times.txt").write_text("0.5\n1\n4\n")
+    paused = [step for pause in PAUSES for step in ({"say": "Hello"}, pause)]
+    stand = Stand(Repertoire(build_script(HERE, {}, rehearse(does([*paused, {"say": "Bye"}]), tmp_path).steps), GA))
+    stand.play()
+
+    turns, pauses = stand.listening.turns, [step for step in stand.script.steps if isinstance(step, Pause)]
+    silences_ns = [later.instants["requested"] - earlier.instants["ended"] for earlier, later in pairwise(turns)]
+    assert silences_ns == [pause.duration_ns for pause in pauses]
+
+
+def test_each_pass_of_a_loop_draws_a_pause_of_its_own() -> None:
+    stand = Stand(text_repertoire("Hello"))
+    stand.perform(does([{"say": "Hello"}, {"pause": {"median": 60, "sigma": 1}}] * 6), HERE.parent)
+
+    turns = stand.listening.turns
+    silences_ns = {later.instants["requested"] - earlier.instants["ended"] for earlier, later in pairwise(turns)}
+    assert len(silences_ns) == 5
+
+
 ROWS = "name\nAda\nBob\nCy\n"
 RESPONSES: st.SearchStrategy[Step] = st.fixed_dictionaries(
     {}, optional={"output": st.sampled_from(["audio", "text"]), "instructions": st.just("Be kind to ${name}.")}
@@ -148,7 +183,8 @@ TURNS = st.one_of(
               st.fixed_dictionaries({}, optional={"chunk_ms": st.integers(20, 200), "paced": st.booleans()})),
     st.tuples(RESPONSES.map(lambda response: {"respond": response}), LABELS),
 ).map(lambda parts: {key: value for part in parts for key, value in part.items()})  # fmt: skip
-AFTER = st.lists(st.sampled_from([{"pause": 0.3}, {"pause": 2}]), max_size=2)
+PAUSES: list[Step] = [{"pause": 0.3}, {"pause": {"median": 2, "sigma": 0.5}}, {"pause": {"file": "think_times.txt"}}]
+AFTER = st.lists(st.sampled_from(PAUSES), max_size=2)
 STEPS = st.lists(st.tuples(TURNS, AFTER).map(lambda pair: [pair[0], *pair[1]]), min_size=1, max_size=4)
 
 
@@ -161,6 +197,7 @@ def test_a_task_sends_what_a_script_of_the_same_steps_sends(groups: list[list[St
         tone(folder / "a.wav")
         tone(folder / "b.wav", 0.2, 880.0)
         (folder / "rows.csv").write_text(ROWS)
+        (folder / "think_times.txt").write_text("0.5\n1\n4\n")
         document = {"session": {"instructions": "You talk to ${name}."}, "variables": "rows.csv", "steps": steps}
         (folder / "talk.yaml").write_bytes(msgspec.json.encode(document))
         scripted = Repertoire(load_script(folder / "talk.yaml"), GA)

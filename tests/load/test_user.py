@@ -297,11 +297,12 @@ class Caller(RealtimeUser):
         self.respond(label="more", instructions="Go on.")
         self.expect("response_created", within=5)
         self.pause(1)
+        self.pause(median=2, sigma=0.5)
 """)
 
     told = told_by(PREPARE, str(scenario))
 
-    assert told == {"Caller": [["turn_1", "turn_2", "more"], ["scenario", "alloy", 3, 80]]}
+    assert told == {"Caller": [["turn_1", "turn_2", "more"], ["scenario", "alloy", 3, 80], 3.266]}
 
 
 PREPARE = """
@@ -313,7 +314,8 @@ from bench.protocol.openai_ga import GA
 def facts(play):
     script = play.script
     labels = [turn.label for turn in play.repertoire.session(0, 0).turns]
-    return [labels, [play.scenario, script.session.voice, script.limits.done, script.jitter_buffer_ms]]
+    settings = [play.scenario, script.session.voice, script.limits.done, script.jitter_buffer_ms]
+    return [labels, settings, round(script.think_s, 3)]
 
 classes, _ = load_locustfile(sys.argv[1])
 plays = prepared_plays(loaded_parts(classes.values()), GA)
@@ -333,7 +335,7 @@ def test_a_scenario_that_comes_with_the_tool_can_be_played(name: str, scripts: l
     told = told_by(PREPARE, str(ROOT / "scenarios" / f"{name}.py"))
 
     assert list(told) == scripts
-    assert all(len(turns) >= 3 for turns, _ in told.values())
+    assert all(len(turns) >= 3 for turns, *_ in told.values())
 
 
 def test_every_scenario_that_comes_with_the_tool_is_tried() -> None:

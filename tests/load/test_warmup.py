@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -55,4 +56,6 @@ def test_a_session_lasts_as_long_as_the_longest_script_speaks_and_is_silent(tmp_
     scripts = [load_script(tmp_path / f"{name}.yaml") for name in ("spoken", "typed")]
 
     assert session_s(scripts) == pytest.approx(3.5, abs=0.01)
+    (tmp_path / "typed.yaml").write_text("steps:\n  - say: Hello\n  - pause: {median: 4, sigma: 0.5}\n")
+    assert session_s([*scripts, load_script(tmp_path / "typed.yaml")]) == pytest.approx(4 * math.exp(0.125))
     assert session_s(scripts[1:]) == session_s([]) == 0

@@ -18,13 +18,15 @@ from ruamel.yaml import YAML
 
 from bench.errors import ScriptError
 from bench.limits import Limits
+from bench.load.playing.pairs import ORDERS
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
 from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedTurn, Repertoire
 from bench.plan.rows import Rows
 from bench.plan.script import load_script
 from bench.plan.speech import Speech
-from bench.plan.turns import AskTurn, Expect, Pause, Script, Step, TextTurn, WavTurn
+from bench.plan.think_times import LogNormalTimes, RecordedTimes, ThinkTime
+from bench.plan.turns import AskTurn, DrawnPause, Expect, Pause, Script, Step, TextTurn, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -392,6 +394,60 @@ def test_one_of_several_recordings_is_chosen_by_seed_and_session() -> None:
     assert chosen == again != others
     assert {name for turn in zip(*chosen, strict=True) for name in turn} == {"a.wav", "b.wav", "c.wav", "d.wav"}
     assert any(first != second for first, second in chosen)
+
+
+LOG_NORMAL = LogNormalTimes(2.0, 0.5)
+FROM_FILE = RecordedTimes(Path("times.txt"), "ab", (0.5, 1.0, 4.0))
+
+
+def pauses_ns(script: PreparedScript) -> list[int]:
+    return [step.duration_ns for step in script.steps if isinstance(step, Pause)]
+
+
+def test_pauses_are_drawn_by_seed_and_session_whoever_asks() -> None:
+    script = build_script(build_wav(), DrawnPause(LOG_NORMAL), Pause(7), build_wav(), DrawnPause(FROM_FILE))
+    first, other_arm = Repertoire(script, GA), Repertoire(script, PREVIEW)
+    sessions = [pauses_ns(first.session(number, 7)) for number in range(40)]
+
+    assert [pauses_ns(other_arm.session(number, 7)) for number in reversed(range(40))] == sessions[::-1]
+    assert [pauses_ns(first.session(number, 8)) for number in range(40)] != sessions
+    assert len({drawn for drawn, _, _ in sessions}) == 40
+    assert {fixed for _, fixed, _ in sessions} == {7}
+    assert {taken for _, _, taken in sessions} == {500_000_000, 1_000_000_000, 4_000_000_000}
+
+
+def test_pauses_have_a_word_of_the_seed_of_their_own() -> None:
+    (drawn_ns,) = pauses_ns(Repertoire(build_script(build_wav(), DrawnPause(LOG_NORMAL)), GA).session(3, 7))
+    of_others = (np.random.default_rng(words) for words in ([7, 3], [7, 3, ORDERS]))  # recordings, order of a pair
+
+    assert drawn_ns not in [round(LOG_NORMAL.draw_s(generator) * 1e9) for generator in of_others]
+
+
+def test_pauses_of_one_session_are_drawn_each_by_itself() -> None:
+    script = prepared(build_script(build_wav(), *[DrawnPause(LOG_NORMAL)] * 20))
+
+    assert len(set(pauses_ns(script))) == 20
+
+
+@pytest.mark.parametrize("length", [LOG_NORMAL, FROM_FILE])
+def test_pauses_change_neither_recordings_nor_variables(length: ThinkTime) -> None:
+    spoken = WavTurn("words", tuple(build_pcm(2_400, name=name) for name in "abcd"), 100, True, PLAIN)
+    rows = Rows(Path("rows.csv"), "d2", ({"name": "Ann"}, {"name": "Bob"}))
+    without = build_script(spoken, spoken, variables=rows)
+    paused = build_script(spoken, DrawnPause(length), spoken, DrawnPause(length), variables=rows)
+
+    for number in range(20):
+        before, after = (Repertoire(script, GA).session(number, 7) for script in (without, paused))
+        assert after.turns == before.turns
+        assert after.variables_row == before.variables_row
+
+
+def test_sessions_that_differ_in_pauses_alone_share_their_turns() -> None:
+    repertoire = Repertoire(build_script(build_wav(), DrawnPause(LOG_NORMAL), build_wav()), GA)
+    first, second = repertoire.session(0, 1), repertoire.session(1, 1)
+
+    assert pauses_ns(first) != pauses_ns(second)
+    assert all(one is other for one, other in zip(first.turns, second.turns, strict=True))
 
 
 def test_where_nothing_differs_all_sessions_say_the_same_object() -> None:

@@ -13,6 +13,7 @@ from bench.limits import Limits
 from bench.plan.script import (
     EXPECTED_EVENTS,
     AskTurn,
+    DrawnPause,
     Expect,
     Pause,
     ScriptTurn,
@@ -32,10 +33,12 @@ from bench.plan.script import (
     wav_turn,
 )
 from bench.plan.speech import Speech
+from bench.plan.think_times import LogNormalTimes
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 from bench.yaml_file import PlainValue
 
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
+TIMES = Path(__file__).with_name("think_times.txt")
 DETECTION = {"type": "server_vad", "silence_duration_ms": 500}
 
 
@@ -56,6 +59,8 @@ steps:
   - expect: {{event: text_delta, within: 2}}
   - {{respond: {{instructions: Help.}}, label: help}}
   - pause: 1.5
+  - pause: {{median: 2, sigma: 0.5, most: 9}}
+  - pause: {{file: {TIMES}}}
   - play: [{AUDIO / "late_parcel.wav"}, {AUDIO / "goodbye.wav"}]
     label: late
     chunk_ms: 20
@@ -73,6 +78,8 @@ steps:
         expect("text_delta", 2),
         ask_turn(label="help", instructions="Help."),
         pause(1.5),
+        pause(None, {"median": 2, "sigma": 0.5, "most": 9}),
+        pause(None, {"file": TIMES.name}, folder=TIMES.parent),
         wav(["late_parcel.wav", AUDIO / "goodbye.wav"], chunk_ms=20),
     ]
 
@@ -83,6 +90,7 @@ def test_each_step_can_be_made_by_itself() -> None:
     assert text_turn("Hi", label="hi", instructions=None) == TextTurn("hi", "Hi", ResponseSettings())
     assert ask_turn(label="ask", max_output_tokens=9) == AskTurn("ask", ResponseSettings(max_output_tokens=9))
     assert pause(2) == Pause(2_000_000_000)
+    assert pause(None, {"median": 2, "sigma": 0}) == DrawnPause(LogNormalTimes(2.0, 0.0, 3_600.0))
     assert expect("audio_done", 1.5) == Expect("audio_done", 1.5)
     assert wav(paced=False).chunk_ms == 100
     assert wav(speech={"begin": 0.5, "end": 1}).audio[0].speech == Speech(12_000, 24_000)
@@ -116,6 +124,10 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: pause(0), "pause must be a number of seconds from 0.001 to 3600, not 0"),
     (lambda: pause(float("nan")), "pause must be a number of seconds from 0.001 to 3600, not nan"),
     (lambda: pause(10**400), "pause must be a number of seconds from 0.001 to 3600, not 1000"),
+    (lambda: pause(None), "pause must have exactly one of median, file, not none"),
+    (lambda: pause(1, {"median": 2}), "pause has seconds, and median to draw them by: give one of the two"),
+    (lambda: pause(None, {"median": 2, "sigme": 1}), "pause has an unknown key 'sigme'; did you mean sigma?"),
+    (lambda: pause(None, {"file": "none.txt"}, folder=AUDIO), f"file {AUDIO}/none.txt: no such file"),
     (lambda: expect("audio", 1), "event must be speech_started, speech_stopped, committed"),
     (lambda: session_settings({"voice": None}), "voice must be text, not nothing"),
     (

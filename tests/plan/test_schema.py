@@ -31,6 +31,7 @@ BEYOND_A_SCHEMA = (
     "expects an event of no turn",
     "speech must begin before it ends",
     "speech is that of one WAV",
+    "most must not be below the median",
     "no such file",
 )
 """Words of refusals that depend on other values, or on files."""
@@ -104,6 +105,8 @@ FULL: dict[str, Any] = {
         {"respond": {"output": "audio"}, "label": "help"},
         {"respond": None},
         {"pause": 2.5},
+        {"pause": {"median": 2, "sigma": 0.5, "most": 20}},
+        {"pause": {"file": str(Path(__file__).with_name("think_times.txt"))}},
         {"play": WAV, "chunk_ms": 20, "paced": True, "speech": {"begin": 0.35, "end": 1.1}},
         {"play": [WAV, "goodbye.wav"], "label": "end"},
     ],
@@ -189,9 +192,8 @@ WORDS = st.sampled_from(
 )
 NUMBERS = st.sampled_from([-11, -1, 0, 0.001, 0.5, 1, 1.5, 2.0, 19, 61, 200.0, 201, 2_001, 4_097, 5_000, 30_001])
 LEAVES = st.none() | st.booleans() | NUMBERS | WORDS
-KEYS = st.sampled_from(
-    sorted({key for table in STEP_TABLES.values() for key in table.fields} | {"type", "end", "event"})
-)
+OF_INNER_TABLES = {"type", "end", "event", "median", "sigma"}
+KEYS = st.sampled_from(sorted({key for table in STEP_TABLES.values() for key in table.fields} | OF_INNER_TABLES))
 TREES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=6
 )
@@ -248,9 +250,10 @@ def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
     shutil.copytree(AUDIO, tmp_path / "audio")
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "customers.csv").write_text("name,order\nAda,4711\n", encoding="utf-8")
+    (tmp_path / "scripts" / "think_times.txt").write_text("1.5\n", encoding="utf-8")
     examples = [block.partition("```")[0] for block in REFERENCE.split("```yaml\n")[1:]]
 
-    assert len(examples) == 4
+    assert len(examples) == 5
     for example in examples:
         path = tmp_path / "scripts" / "example.yaml"
         path.write_text(example, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from bench.limits import Limits
 from bench.plan.script import (
     EXPECTED_EVENTS,
     AskTurn,
+    DrawnPause,
     Expect,
     Pause,
     TextTurn,
@@ -18,6 +20,7 @@ from bench.plan.script import (
     load_script,
 )
 from bench.plan.speech import Speech
+from bench.plan.think_times import LogNormalTimes, RecordedTimes
 from bench.protocol.events import Kind
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
 
@@ -109,6 +112,23 @@ def test_what_a_script_leaves_out_has_defaults(script: Path) -> None:
     assert respond == AskTurn("turn_2", ResponseSettings())
 
 
+def test_a_pause_is_a_number_or_says_how_it_is_drawn(script: Path) -> None:
+    write(script.with_name("times.txt"), "1.5\n0.5\n")
+    pauses = ("2.5", "{median: 2, sigma: 0.5}", "{median: 2, sigma: 0.5, most: 20}", "{file: times.txt}")
+    loaded = load_script(write(script, "steps:\n- say: hi\n" + "".join(f"- pause: {pause}\n" for pause in pauses)))
+
+    *others, last = loaded.steps[1:]
+    assert others == [
+        Pause(2_500_000_000),
+        DrawnPause(LogNormalTimes(2.0, 0.5, 3_600.0)),
+        DrawnPause(LogNormalTimes(2.0, 0.5, 20.0)),
+    ]
+    assert isinstance(last, DrawnPause)
+    assert isinstance(last.length, RecordedTimes)
+    assert last.length.seconds == (1.5, 0.5)
+    assert loaded.think_s == pytest.approx(2.5 + 2 * 2 * math.exp(0.125) + 1)
+
+
 def test_labels_beyond_thirty_two_share_one(script: Path) -> None:
     steps = "".join(f"- {{say: hi, label: l{number}}}\n" for number in (*range(34), 0))
     labels = [step.label for step in load_script(write(script, f"steps:\n{steps}")).steps if isinstance(step, TextTurn)]
@@ -116,12 +136,14 @@ def test_labels_beyond_thirty_two_share_one(script: Path) -> None:
     assert labels == [f"l{number}" for number in range(32)] + ["other", "other", "l0"]
 
 
-@pytest.mark.parametrize("name", ["talk.yaml", "a.wav", "b.wav", "room.wav", "rows.csv"])
+@pytest.mark.parametrize("name", ["talk.yaml", "a.wav", "b.wav", "room.wav", "rows.csv", "times.txt"])
 def test_the_digest_follows_every_file_of_a_script(script: Path, name: str) -> None:
     for wav in ("b.wav", "room.wav"):
         shutil.copy(WAV, script.with_name(wav))
     write(script.with_name("rows.csv"), "name\nAda\n")
-    write(script, "variables: rows.csv\nbackground: {noise: room.wav, snr_db: 9}\nsteps:\n- play: [a.wav, b.wav]\n")
+    write(script.with_name("times.txt"), "1.5\n")
+    steps = "- play: [a.wav, b.wav]\n- pause: {file: times.txt}\n"
+    write(script, f"variables: rows.csv\nbackground: {{noise: room.wav, snr_db: 9}}\nsteps:\n{steps}")
     before = load_script(script).digest
     changed = script.with_name(name)
     if changed.suffix == ".wav":

@@ -98,6 +98,19 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("steps:\n- pause: 1e999\n", 2, "pause must be a number of seconds"),
     ("steps:\n- pause: 0o14\n", 2, "pause must be a number of seconds"),
     ("steps:\n- pause: '1'\n", 2, "pause must be a number of seconds"),
+    ("steps:\n- pause: [1]\n", 2, "pause must be a number of seconds from 0.001 to 3600, not a list"),
+    ("steps:\n- pause: {}\n", 2, "pause must have exactly one of median, file, not none"),
+    ("steps:\n- pause:\n    medians: 2\n", 3, "not the unknown key 'medians'; did you mean median?"),
+    ("steps:\n- pause: {median: 2, file: a.txt}\n", 2, "must have exactly one of median, file, not median and file"),
+    ("steps:\n- pause: {median: 2}\n", 2, "pause needs `sigma`"),
+    ("steps:\n- pause:\n    median: 0\n    sigma: 1\n", 3, "median must be a number of seconds from 0.001 to"),
+    ("steps:\n- pause:\n    median: 2\n    sigma: -0.5\n", 4, "sigma must be a number from 0 to 2, not -0.5"),
+    ("steps:\n- pause:\n    median: 2\n    sigma: 3\n", 4, "sigma must be a number from 0 to 2, not 3"),
+    ("steps:\n- pause: {median: 2, sigma: 1, most: 1.5}\n", 2, "most must not be below the median, which is 2 s"),
+    ("steps:\n- pause: {median: 2, sigma: 1, most: 3601}\n", 2, "most must be a number of seconds from 0.001 to 3600"),
+    ("steps:\n- pause: {median: 2, sigma: 1, least: 1}\n", 2, "unknown key 'least'; allowed: median, sigma, most"),
+    ("steps:\n- pause: {file: none.txt}\n", 2, "none.txt: no such file"),
+    ("steps:\n- pause: {file: talk.yaml}\n", 2, "talk.yaml:1: must be a number of seconds from 0 to 3600, not steps:"),
     ("steps:\n- play: none.wav\n", 2, "none.wav: no such file"),
     ("steps:\n- play: talk.yaml\n", 2, "talk.yaml: is not audio"),
     ('steps:\n- play: "a\\0.wav"\n', 2, "play must be the path of a file"),
@@ -320,7 +333,8 @@ def test_no_text_makes_the_loader_fail_in_another_way(scratch: Path, text: str) 
 WORDS = st.sampled_from(
     "session limits steps say respond play pause label output instructions max_output_tokens chunk_ms paced voice "
     "temperature input_transcription turn_detection type server_vad semantic_vad threshold eagerness variables "
-    f"background noise snr_db speech begin end expect event within {' '.join(LIMIT_NAMES)}".split()
+    "background noise snr_db speech begin end expect event within median sigma most file "
+    f"{' '.join(LIMIT_NAMES)}".split()
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | WORDS | st.dates()
 TREES = st.recursive(

@@ -42,6 +42,7 @@ def _facts(play: Play) -> dict[str, Any]:
         "digest": script.digest,
         "dialect": play.repertoire.dialect.name,
         "turns": play.turns,
+        "think_s": None if play.turns is None else round(script.think_s, 3),
         "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
         "output": "audio" if any(turn.wants_audio for turn in first.turns) else "text",
         "turn_detection": session.turn_detection.type if session.turn_detection else "none",

@@ -93,7 +93,7 @@ def add_options(parser: Any) -> None:
     add("--session-pause", type=float, default=1.0, metavar="S", help="seconds between a user's sessions (default: 1)")
     add("--prices", metavar="FILE", help="prices of tokens, instead of those that come with the tool")
     add("--budget", metavar="USD", help="end the run when its turns have cost so much")
-    add("--seed", default="1", metavar="N", help="which of several recordings each session plays (default: 1)")
+    add("--seed", default="1", metavar="N", help="which recordings a session plays, and its drawn pauses (default: 1)")
     add("--record-events", metavar="P%%", help="keep the event log of this share of the sessions, e.g. 1%%")
     add("--keep-audio", action="store_true", help="keep the audio in event logs, else it is cut")
     add("--transcripts", action="store_true", help="keep what was said, in transcripts.jsonl")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.errors import UsageError
-from bench.plan.script import ask_turn, check_expected, expect, pause, text_turn, wav_turn
-from bench.plan.turns import ScriptTurn, Step, WavTurn
+from bench.plan.script import NOT_DRAWN, ask_turn, check_expected, expect, pause, text_turn, wav_turn
+from bench.plan.turns import DrawnPause, Pause, ScriptTurn, Step, WavTurn
 from bench.protocol.settings import SessionSettings
 
 MAX_REHEARSED = 100
@@ -29,11 +29,12 @@ class SessionOver(BaseException):
 
 
 class Recordings:
-    """The spoken turns of a task, each read from its files once. Paths are seen from `folder`."""
+    """What a task takes from files, each read once: spoken turns, and think times. Paths are seen from `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._turns: dict[str, WavTurn] = {}
+        self._pauses: dict[str, Pause | DrawnPause] = {}
 
     def turn(self, wavs: Wavs, **said: Any) -> WavTurn:
         """A turn of `bench.plan.script.wav_turn`. Raises UsageError for what a script could not say."""
@@ -41,6 +42,15 @@ class Recordings:
         if key not in self._turns:
             self._turns[key] = wav_turn(wavs, folder=self._folder, **said)
         return self._turns[key]
+
+    def pause(self, seconds: float | None, drawn: Mapping[str, Any]) -> Pause | DrawnPause:
+        """A pause of `bench.plan.script.pause`. Raises UsageError for what a script could not say."""
+        if "file" not in drawn:
+            return pause(seconds, drawn)
+        key = repr((seconds, sorted(drawn.items())))
+        if key not in self._pauses:
+            self._pauses[key] = pause(seconds, drawn, folder=self._folder)
+        return self._pauses[key]
 
 
 class Stage(ABC):
@@ -67,9 +77,9 @@ class Stage(ABC):
         """A spoken turn."""
         self._take(self._recordings.turn(wavs, label=label or UNNAMED, **said), label)
 
-    def pause(self, seconds: float) -> None:
-        """Silence."""
-        step = pause(seconds)
+    def pause(self, seconds: float | None, drawn: Mapping[str, Any] = NOT_DRAWN) -> None:
+        """Silence, of so many seconds or of as many as are drawn."""
+        step = self._recordings.pause(seconds, drawn)
         self._turn = None
         self.perform(step)
 

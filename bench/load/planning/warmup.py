@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.plan.turns import Pause, Script, WavTurn
-from bench.units import NS_PER_S
+from bench.plan.turns import Script, WavTurn
 
 LONG_RUN_S = 600.0
 """From such a length on a run has a warm-up by default."""
@@ -37,11 +36,13 @@ def ramp_up_s(users: int, spawn_rate: float, per_minute: Iterable[float | None])
 
 
 def session_s(scripts: Iterable[Script]) -> float:
-    """How long the longest session takes at least: the caller's speech and pauses. Replies are not known before."""
+    """How long the longest session takes without replies, which are not known before: the caller's speech and pauses.
+
+    Pauses that are drawn count by their mean.
+    """
     return max((_caller_s(script) for script in scripts), default=0.0)
 
 
 def _caller_s(script: Script) -> float:
-    pauses_s = sum(step.duration_ns / NS_PER_S for step in script.steps if isinstance(step, Pause))
     spoken = (turn for turn in script.turns if isinstance(turn, WavTurn) and turn.paced)
-    return pauses_s + sum(max(pcm.seconds for pcm in turn.audio) for turn in spoken)
+    return script.think_s + sum(max(pcm.seconds for pcm in turn.audio) for turn in spoken)

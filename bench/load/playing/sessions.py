@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import gevent
-import numpy as np
 
 from bench.clock import monotonic_ns
 from bench.connect import HARNESS_FAULT, connected
@@ -20,6 +19,7 @@ from bench.load.playing.played import RunListener, Watcher
 from bench.load.playing.progress import Progress
 from bench.load.playing.step_player import StepPlayer, perform_all
 from bench.observe.timeline import Timeline
+from bench.plan.choices import Choices
 from bench.plan.frames import PreparedScript
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels, Recorder
@@ -119,7 +119,7 @@ class Sessions:
         if play.improvised is None:
             perform_all(session, script.steps)
             return None
-        choices = np.random.default_rng([self._options.seed, assignment.number])
+        choices = Choices(self._options.seed, assignment.number)
         performance = StepPlayer(session, play.repertoire, script, play.improvised.recordings, choices)
         return act(assignment.actor, play.improvised.method, performance)
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from bench.load.planning.stage import Recordings, SessionOver, Stage
+from bench.plan.choices import Choices
 from bench.plan.frames import NO_ROW, PreparedScript, PreparedStep, Repertoire
 from bench.plan.turns import Step
 from bench.session import Session
@@ -24,7 +23,7 @@ class StepPlayer(Stage):
         repertoire: Repertoire,
         script: PreparedScript,
         recordings: Recordings,
-        choices: np.random.Generator,
+        choices: Choices,
     ) -> None:
         super().__init__(recordings, repertoire.script.session)
         self._session, self._repertoire, self._choices = session, repertoire, choices
@@ -32,13 +31,8 @@ class StepPlayer(Stage):
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
 
     def perform(self, step: Step) -> None:
-        if not self._session.perform(self._prepared(step)):
+        if not self._session.perform(self._repertoire.step(step, self.turns, self._choices, self._row)):
             raise SessionOver
-
-    def _prepared(self, step: Step) -> PreparedStep:
-        if not step.plays_turn:
-            return step
-        return self._repertoire.turn(step, self.turns, int(self._choices.integers(1 << 30)), self._row)
 
 
 def perform_all(session: Session, steps: Iterable[PreparedStep]) -> None:
