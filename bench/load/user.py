@@ -101,12 +101,12 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
         """Take a turn in text. `response`: `output`, `instructions`, `max_output_tokens` of this turn's answer."""
         self._on_stage().say(text, label, response)
 
-    def play(self, wavs: Wavs, *, label: str = "", **said: Any) -> None:
+    def play(self, wavs: Wavs, *, label: str = "", **options: Any) -> None:
         """Take a spoken turn: a WAV, or one of several. Paths are seen from the folder of the file with the task.
 
-        `said`: `chunk_ms`, `paced`, `speech` ({"begin": …, "end": …}, in seconds), and what `say` takes.
+        `options`: `chunk_ms`, `paced`, `speech` ({"begin": …, "end": …}, in seconds), and what `say` takes.
         """
-        self._on_stage().play(wavs, label, said)
+        self._on_stage().play(wavs, label, options)
 
     def respond(self, *, label: str = "", **response: Any) -> None:
         """Ask for an answer, without words of the caller's."""

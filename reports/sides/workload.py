@@ -17,7 +17,6 @@ EXTRA = "extra"
 """Session settings that the tool passed on without knowing them: as JSON, in which no two of them look alike."""
 OF_SCRIPTS = {
     "turns": "turns of a session",
-    "think_s": "think time of a session, s",
     "output": "kind of output",
     "chunk_ms": "pacing, ms of a chunk",
     "turn_detection": "turn detection",

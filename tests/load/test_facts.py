@@ -59,26 +59,26 @@ def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
         "session: {turn_detection: semantic_vad, input_format: g711_ulaw, output_format: g711_alaw}\n"
         "variables: rows.csv\nbackground: {noise: a.wav, snr_db: 15}\njitter_buffer_ms: 80\n"
         "steps:\n  - play: a.wav\n    chunk_ms: 40\n  - say: Hello\n    output: text\n"))  # fmt: skip
-    (found,) = facts(actor("One", script(path)))
+    (fact,) = facts(actor("One", script(path)))
 
-    assert found["detection"] == {"type": "semantic_vad"}
-    assert {key: found[key] for key in ("turn_detection", "input_format", "output_format", "jitter_buffer_ms")} == {
+    assert fact["detection"] == {"type": "semantic_vad"}
+    assert {key: fact[key] for key in ("turn_detection", "input_format", "output_format", "jitter_buffer_ms")} == {
         "turn_detection": "semantic_vad",
         "input_format": "g711_ulaw",
         "output_format": "g711_alaw",
         "jitter_buffer_ms": 80,
     }
-    assert (found["background_snr_db"], found["variables"]) == (15, 2)
-    assert (found["turns"], found["chunk_ms"], found["output"]) == (2, 40, "audio")
+    assert (fact["background_snr_db"], fact["variables"]) == (15, 2)
+    assert (fact["turns"], fact["chunk_ms"], fact["output"]) == (2, 40, "audio")
 
 
 def test_facts_hold_all_that_a_script_sets_of_turn_detection(tmp_path: Path) -> None:
     settings = "{type: server_vad, silence_duration_ms: 500, create_response: false}"
     path = talk(tmp_path, f"session: {{turn_detection: {settings}}}\nsteps:\n  - say: Hello\n")
-    (found,) = facts(actor("One", script(path)))
+    (fact,) = facts(actor("One", script(path)))
 
-    assert found["turn_detection"] == "server_vad"
-    assert found["detection"] == {"type": "server_vad", "silence_duration_ms": 500, "create_response": False}
+    assert fact["turn_detection"] == "server_vad"
+    assert fact["detection"] == {"type": "server_vad", "silence_duration_ms": 500, "create_response": False}
 
 
 def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path: Path) -> None:
@@ -98,18 +98,18 @@ def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
     parts = loaded_parts([actor("One", script(path))])
     varied = prepared_plays(parts, GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
 
-    assert [found["extra"] for found in script_facts({"here": prepared_plays(parts, GA), "there": varied})] == [
+    assert [fact["extra"] for fact in script_facts({"here": prepared_plays(parts, GA), "there": varied})] == [
         {"a": {"b": 1}},
         {"a": {"b": 1, "c": None}},
     ]
 
 
 def test_facts_of_a_plain_script_say_what_it_does_without(tmp_path: Path) -> None:
-    (found,) = facts(actor("One", script(talk(tmp_path))))
+    (fact,) = facts(actor("One", script(talk(tmp_path))))
 
-    assert (found["turn_detection"], found["background_snr_db"], found["variables"]) == ("none", None, None)
-    assert found["detection"] is None
-    assert (found["name"], found["scenario"], found["chunk_ms"]) == ("talk", "scenario", None)
+    assert (fact["turn_detection"], fact["background_snr_db"], fact["variables"]) == ("none", None, None)
+    assert fact["detection"] is None
+    assert (fact["name"], fact["scenario"], fact["chunk_ms"]) == ("talk", "scenario", None)
 
 
 def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Pa
 def test_facts_of_a_script_stand_there_for_each_target(tmp_path: Path) -> None:
     parts = loaded_parts([actor("One", script(talk(tmp_path)))])
     quick = prepared_plays(parts, GA, {"turn_detection": "server_vad"}, "targets.yaml:3")
-    found = script_facts({"here": prepared_plays(parts, PREVIEW), "there": quick})
+    of_plays = script_facts({"here": prepared_plays(parts, PREVIEW), "there": quick})
 
-    assert [(fact["target"], fact["dialect"], fact["turn_detection"]) for fact in found] == [
+    assert [(fact["target"], fact["dialect"], fact["turn_detection"]) for fact in of_plays] == [
         ("here", "preview", "none"),
         ("there", "ga", "server_vad"),
     ]
@@ -140,13 +140,13 @@ def test_facts_of_a_target_hold_no_secret() -> None:
         session={"voice": "verse"},
         variant_of="west",
     )
-    found = target_facts(secretive, 30.0)
+    fact = target_facts(secretive, 30.0)
 
-    assert not any(secret in repr(found) for secret in ("sk-secret-key", "confidential", "hush-hush", "ann"))
-    assert (found["auth"], found["proxy"]) == ("key", "http://proxy.example:8080")
-    assert (found["address"], found["deflate"], found["connects_per_min"]) == ("127.0.0.1", True, 30.0)
-    assert found["prices"]["audio_out"] == 6
-    assert (found["variant_of"], found["session"]) == ("west", {"voice": "verse"})
+    assert not any(secret in repr(fact) for secret in ("sk-secret-key", "confidential", "hush-hush", "ann"))
+    assert (fact["auth"], fact["proxy"]) == ("key", "http://proxy.example:8080")
+    assert (fact["address"], fact["deflate"], fact["connects_per_min"]) == ("127.0.0.1", True, 30.0)
+    assert fact["prices"]["audio_out"] == 6
+    assert (fact["variant_of"], fact["session"]) == ("west", {"voice": "verse"})
 
 
 def test_signing_in_is_called_as_its_option_calls_it() -> None:

@@ -42,8 +42,8 @@ def does(steps: list[Step]) -> Callable[[Actor], None]:
 
     def task(actor: Actor) -> None:
         for step in steps:
-            said = dict(step)
-            match said.pop("label", ""), *said.items():
+            keys = dict(step)
+            match keys.pop("label", ""), *keys.items():
                 case label, ("say", text), *response:
                     actor.on.say(text, label, dict(response))
                 case label, ("play", wavs), *response:
@@ -300,8 +300,8 @@ def test_each_session_of_a_task_speaks_to_its_own_row(tmp_path: Path) -> None:
     (tmp_path / "talk.py").touch()
     steps = rehearse(does([{"say": "I am ${name}"}])).steps
     repertoire = Repertoire(build_script(tmp_path / "talk.py", {"variables": "rows.csv"}, steps), GA)
-    said = [Stand(repertoire, number).perform(does([{"say": "I am ${name}"}]), tmp_path) for number in range(4)]
+    sessions = [Stand(repertoire, number).perform(does([{"say": "I am ${name}"}]), tmp_path) for number in range(4)]
 
     words = [next(name for name in ("Ada", "Bob", "Cy") if any(name.encode() in data for _, data in sent))
-             for sent in said]  # fmt: skip
+             for sent in sessions]  # fmt: skip
     assert words == ["Ada", "Bob", "Cy", "Ada"]

@@ -36,15 +36,15 @@ class Recordings:
         self._turns: dict[str, WavTurn] = {}
         self._pauses: dict[str, Pause | DrawnPause] = {}
 
-    def turn(self, wavs: Wavs, **said: Any) -> WavTurn:
-        """A turn of `bench.plan.script.wav_turn`. Raises UsageError for what a script could not say."""
-        key = repr((wavs, sorted(said.items())))
+    def turn(self, wavs: Wavs, **options: Any) -> WavTurn:
+        """Make a turn by `bench.plan.script.wav_turn`. Raises UsageError for what a script could not say."""
+        key = repr((wavs, sorted(options.items())))
         if key not in self._turns:
-            self._turns[key] = wav_turn(wavs, folder=self._folder, **said)
+            self._turns[key] = wav_turn(wavs, folder=self._folder, **options)
         return self._turns[key]
 
     def pause(self, seconds: float | None, drawn: Mapping[str, Any]) -> Pause | DrawnPause:
-        """A pause of `bench.plan.script.pause`. Raises UsageError for what a script could not say."""
+        """Make a pause by `bench.plan.script.pause`. Raises UsageError for what a script could not say."""
         if "file" not in drawn:
             return pause(seconds, drawn)
         key = repr((seconds, sorted(drawn.items())))
@@ -66,25 +66,25 @@ class Stage(ABC):
         self.turns = 0
 
     def say(self, text: str, label: str, response: Mapping[str, Any]) -> None:
-        """A turn in text."""
+        """Take a turn in text."""
         self._take(text_turn(text, label=label or UNNAMED, **response), label)
 
     def respond(self, label: str, response: Mapping[str, Any]) -> None:
-        """A turn without words."""
+        """Take a turn without words."""
         self._take(ask_turn(label=label or UNNAMED, **response), label)
 
-    def play(self, wavs: Wavs, label: str, said: Mapping[str, Any]) -> None:
-        """A spoken turn."""
-        self._take(self._recordings.turn(wavs, label=label or UNNAMED, **said), label)
+    def play(self, wavs: Wavs, label: str, options: Mapping[str, Any]) -> None:
+        """Take a spoken turn."""
+        self._take(self._recordings.turn(wavs, label=label or UNNAMED, **options), label)
 
     def pause(self, seconds: float | None, drawn: Mapping[str, Any] = NOT_DRAWN) -> None:
-        """Silence, of so many seconds or of as many as are drawn."""
+        """Take a silence, of so many seconds or of as many as are drawn."""
         step = self._recordings.pause(seconds, drawn)
         self._turn = None
         self.perform(step)
 
     def expect(self, event: str, within_s: float) -> None:
-        """An event that the last turn must get."""
+        """Take an event that the last turn must get."""
         if self._turn is None:
             raise UsageError("expect must follow a say, respond or play: it is their turn that gets the event")
         step = expect(event, within_s)

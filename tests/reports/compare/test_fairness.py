@@ -18,7 +18,7 @@ from tests.reports.compare.build import RUN, edit, run, two
 from tests.reports.synthetic import Plan
 
 SETTINGS = {"num_users": 10, "spawn_rate": 5.0, "session_pause": 1.0}
-SCRIPT = {"name": "talk", "digest": "aa", "turns": 4, "think_s": 0.5, "chunk_ms": 100, "limits": {"done": 120.0}}
+SCRIPT = {"name": "talk", "digest": "aa", "turns": 4, "chunk_ms": 100, "limits": {"done": 120.0}}
 VAD = {"turn_detection": "server_vad", "detection": {"type": "server_vad", "silence_duration_ms": 500}}
 
 
@@ -139,7 +139,6 @@ def document(script: dict[str, Any] | None = None, label: str = "a", **settings:
         (document({"chunk_ms": 20}), "pacing, ms of a chunk"),
         (document({"limits": {"done": 60.0}}), "limits, s"),
         (document({"turns": 5}), "turns of a session"),
-        (document({"think_s": 2.5}), "think time of a session, s"),
         (document(num_users=20), "users"),
         (document(session_pause=2.0), "pause between a user’s sessions, s"),
         (document(processes=2), "processes"),
