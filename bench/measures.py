@@ -124,6 +124,8 @@ CATALOGUE: dict[str, Measure] = {
         Measure("connect_total", "ms", "session", "lower", "From the start of connecting to the finished upgrade.", "connect_start", "upgrade_done"),
         Measure("session_ready", "ms", "session", "lower", "From the start of connecting to session.created.", "connect_start", "session_created"),
         Measure("session_update", "ms", "session", "lower", "From session.update handed to the kernel to session.updated.", "update_sent", "session_updated"),
+        Measure("service_time", "ms", "session", "lower", "What a caller waits for first, from the start of connecting on: until the session is ready, and from the first turn's origin to the first delta of its reply.", "connect_start", "first_reply", less="caller_time_ns"),
+        Measure("response_time", "ms", "session", "lower", "The same from the instant at which the call arrived, whatever held its start up. Only of calls that arrive (--arrivals).", "called", "first_reply", less="caller_time_ns"),
         Measure("session_length", "ms", "session", "neither", "From the start of connecting to the end of the session.", "connect_start", "ended"),
         Measure("receive_lag", "ms", "harness", "lower", "From the kernel's receive stamp to the moment this process handled the event: what a clock read in the process would have added. Kernel stamps leave it out."),
         Measure("hub_delay", "ms", "harness", "lower", "How late a 10 ms timer of the event loop ran."),
@@ -147,7 +149,7 @@ TURN_ARRIVALS = (
     "input_transcribed",
 )  # fmt: skip
 TURN_SENDS = ("speech_begin", "speech_end", "requested")
-SESSION_ARRIVALS = ("upgrade_done", "session_created", "session_updated")
+SESSION_ARRIVALS = ("upgrade_done", "session_created", "session_updated", "first_reply")
 SESSION_SENDS = ("update_sent",)
 """Instants with a bound. An arrival may really have been up to its `error` earlier than it is stamped, a send up to its
 `width`, which is the time that the send call took, later. All others are the process's own clock."""

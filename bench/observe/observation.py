@@ -135,6 +135,8 @@ class SessionObservation(msgspec.Struct, frozen=True):
     widths_ns: Mapping[str, int] = {}
     service_session_id: str = ""
     token_wait_ns: int = 0
+    caller_time_ns: int | None = None
+    """How long the caller took, for whom nobody waited: from `session_updated` to the first turn's origin."""
     turns_wanted: int = 0
     turns_begun: int = 0
     turns_ended: int = 0
@@ -176,7 +178,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
 
     def measures_ns(self) -> dict[str, int]:
         """Every measure of a session that it has, with what the harness added to it."""
-        column = {"token_wait_ns": self.token_wait_ns}.get
+        column = {"token_wait_ns": self.token_wait_ns, "caller_time_ns": self.caller_time_ns}.get
         return times_ns("session", self.instants, column) | times_ns("harness", self.instants, column)
 
 

@@ -62,6 +62,9 @@ UNTIMED = frozenset({Kind.ITEM_ADDED, Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN
 
 ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
 """Effects of errors that end the turn under way also where they name no message of it."""
+FIRST_TURN = 1
+FIRST_DELTAS = ("first_audio", "first_text")
+"""What a caller waits for, the first that a turn has."""
 KEPT = ("model",)
 """What a session has for its whole life, whether or not the service says so each time that it describes it."""
 TEXT_SESSION = "the session is one of text"
@@ -73,18 +76,19 @@ class Timeline:
     """The state machine of one session, from the start of connecting on.
 
     `wanted` is the number of turns that its script has; `service_responds`: the service's VAD starts responses;
-    `intended_ns`: when the session was meant to start, None where nobody had planned it.
+    `intended_ns`: when the session was meant to start, None where nobody had planned it; `called_ns`: when the call
+    arrived that it is, None where none did.
     """
 
     takes_deltas = True
     """Whether it need not see each delta of a reply that goes on."""
 
     __slots__ = (
-        "_arrived_ns", "_begun", "_billed", "_close_code", "_close_reason", "_detail", "_dialect", "_ended", "_errors",
-        "_errors_ns", "_events", "_fallbacks", "_good", "_headers", "_instants", "_last", "_last_error", "_most_events",
-        "_outcome", "_owners", "_received_audio", "_received_wire", "_retransmits", "_sent_audio", "_sent_wire",
-        "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken", "_token_wait_ns", "_turns",
-        "_unknown", "_wake_ns", "_wanted", "_widths_ns", "awaits_network", "limits",
+        "_arrived_ns", "_begun", "_billed", "_caller_time_ns", "_close_code", "_close_reason", "_detail", "_dialect",
+        "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_good", "_headers", "_instants", "_last",
+        "_last_error", "_most_events", "_outcome", "_owners", "_received_audio", "_received_wire", "_retransmits",
+        "_sent_audio", "_sent_wire", "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken",
+        "_token_wait_ns", "_turns", "_unknown", "_wake_ns", "_wanted", "_widths_ns", "awaits_network", "limits",
     )  # fmt: skip
 
     def __init__(
@@ -96,10 +100,12 @@ class Timeline:
         *,
         service_responds: bool = False,
         intended_ns: int | None = None,
+        called_ns: int | None = None,
     ) -> None:
         self._start_ns, self._wanted, self.limits, self._dialect = start_ns, wanted, limits, dialect
         self._owners = Ownership(service_responds=service_responds)
-        self._instants: dict[str, int] = {} if intended_ns is None else {"intended_start": intended_ns}
+        planned = {"called": called_ns, "intended_start": intended_ns}
+        self._instants: dict[str, int] = {name: at_ns for name, at_ns in planned.items() if at_ns is not None}
         self._instants["connect_start"] = start_ns
         self._errors_ns: dict[str, int] = {}
         self._widths_ns: dict[str, int] = {}
@@ -115,6 +121,7 @@ class Timeline:
         self._settings: Mapping[str, Any] = {}
         self._headers: Mapping[str, str] = {}
         self._token_wait_ns = 0
+        self._caller_time_ns: int | None = None
         self._close_code: int | None = None
         self._close_reason = ""
         self._sent_audio = self._sent_wire = self._received_audio = self._received_wire = 0
@@ -522,7 +529,19 @@ class Timeline:
             self._owners.forget(turn)
             self._ended += 1
             self._good += turn.outcome in GOOD
-            self._taken.append(turn.observation())
+            observation = turn.observation()
+            self._taken.append(observation)
+            if observation.turn == FIRST_TURN:
+                self._note_first_reply(observation)
+
+    def _note_first_reply(self, turn: TurnObservation) -> None:
+        """Note what the caller waited for first, where it came: the first delta of the reply to the first turn."""
+        reply = next((name for name in FIRST_DELTAS if name in turn.instants), None)
+        if turn.outcome not in GOOD or reply is None or turn.origin is None or not self.ready:
+            return
+        self._instants["first_reply"] = turn.instants[reply]
+        self._errors_ns["first_reply"] = turn.errors_ns.get(reply, 0)
+        self._caller_time_ns = turn.instants[turn.origin] - self._instants["session_updated"]
 
     def session(self) -> SessionObservation:
         """The session's own observation; call it after `take`, once the session is over."""
@@ -551,6 +570,7 @@ class Timeline:
             close_code=self._close_code,
             close_reason=self._close_reason,
             token_wait_ns=self._token_wait_ns,
+            caller_time_ns=self._caller_time_ns,
             headers=self._headers,
             effective_settings=self._settings,
         )

@@ -117,6 +117,22 @@ class DecisionPlanEntry(TypedDict):
     notices: NotRequired[list[str]]
 
 
+StageEntry = TypedDict("StageEntry", {"duration_s": float, "from": float, "to": float})
+"""A stage: calls a second, or sessions, at its begin and at its end."""
+
+
+class ArrivalsEntry(TypedDict):
+    """Calls that arrive; `pattern`: poisson, constant, gamma:SHAPE, or the file that says when they do."""
+
+    pattern: str
+    per_s: float | None
+    stages: list[StageEntry] | None
+    digest: str | None
+    max_sessions: Count
+    began_utc_ns: int
+    length_s: float | None
+
+
 class Totals(TypedDict):
     """What was counted in all rows."""
 
@@ -196,6 +212,8 @@ class RunDocument(TypedDict):
     notices: list[str]
     labels: NotRequired[Annotated[dict[str, str], Meta(description="what --label says of the run")]]
     interleaved: NotRequired[bool]
+    arrivals: NotRequired[ArrivalsEntry]
+    stages: NotRequired[Annotated[list[StageEntry], Meta(description="of sessions, in a closed loop")]]
     calibration: NotRequired[CitedCalibration | None]
     prices: NotRequired[RunPrices]
     budget_usd: NotRequired[float | None]

@@ -58,6 +58,7 @@ TURN_INSTANTS = (
     "ended",
 )
 SESSION_INSTANTS = (
+    "called",
     "intended_start",
     "connect_start",
     "dns_done",
@@ -67,6 +68,7 @@ SESSION_INSTANTS = (
     "session_created",
     "update_sent",
     "session_updated",
+    "first_reply",
     "ended",
 )
 
@@ -122,7 +124,7 @@ SESSIONS = pa.schema(
         *_columns(pa.int64(), *(f"{name}_at_ns" for name in SESSION_INSTANTS)),
         *_columns(pa.int64(), *(f"{name}_width_ns" for name in SESSION_SENDS)),
         *_columns(pa.int64(), *(f"{name}_error_ns" for name in SESSION_ARRIVALS)),
-        *_columns(pa.int64(), "token_wait_ns", "retry_after_ns"),
+        *_columns(pa.int64(), "token_wait_ns", "caller_time_ns", "retry_after_ns"),
         *_columns(pa.int64(), "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns"),
         *_columns(pa.int64(), "audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received"),
         *_columns(pa.int64(), "events", "unknown_events", "service_errors", "stamp_fallbacks", "stray_commits"),
@@ -144,6 +146,8 @@ SECONDS = pa.schema(
         ("target", pa.string()),
         ("worker", pa.int64()),
         ("simulated", pa.bool_()),
+        # Calls that arrived; of them those that found no free slot, and those that were held back.
+        *_columns(pa.int64(), "calls", "calls_blocked", "calls_held"),
         *_columns(pa.int64(), "sessions_active", "session_starts", "turns_begun", "turns_ended", "turns_failed"),
         *_columns(pa.int64(), "events", "audio_bytes_sent", "audio_bytes_received"),
         *_columns(pa.int64(), "wire_bytes_sent", "wire_bytes_received"),

@@ -20,7 +20,8 @@ SCHEMA_VERSION = 2
 class Opened(Input, frozen=True, tag="session"):
     """The first line: what the session is, and what its timeline was made with. `about["dialect"]` is always there.
 
-    `intended_ns`: when the session was meant to start; absent where nobody had planned it.
+    `intended_ns`: when the session was meant to start; absent where nobody had planned it. `called_ns`: when the call
+    arrived that it is; absent where none did.
     """
 
     schema: int
@@ -31,6 +32,7 @@ class Opened(Input, frozen=True, tag="session"):
     limits: Limits
     service_responds: bool = False
     intended_ns: int | None = None
+    called_ns: int | None = None
 
 
 class CutAudio(msgspec.Struct, frozen=True, omit_defaults=True):

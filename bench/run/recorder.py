@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +105,18 @@ class Recorder:
         self._write_facts(done=False)
 
     # Per session.
+
+    def call(self, targets: Iterable[str], *, blocked: bool) -> None:
+        """Count a call that arrived, for each of its targets."""
+        for label in targets:
+            second = self._targets.setdefault(label, _Target()).second
+            second.calls += 1
+            second.calls_blocked += blocked
+
+    def call_held(self, targets: Iterable[str]) -> None:
+        """Count a call that had to wait for its start, by the service's word or the rate of connections."""
+        for label in targets:
+            self._targets.setdefault(label, _Target()).second.calls_held += 1
 
     def session(self, labels: Labels) -> SessionRecord:
         """Begin the record of a session that is about to connect."""

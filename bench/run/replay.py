@@ -73,6 +73,7 @@ class _Teller:
             self._dialect,
             service_responds=opened.service_responds,
             intended_ns=opened.intended_ns,
+            called_ns=opened.called_ns,
         )
         self.turns: list[TurnObservation] = []
         self.passages: list[Passage] = []

@@ -12,6 +12,9 @@ from bench.protocol.limits import LIMITED, RateLimit
 class Second:
     """Counts of one second of one target."""
 
+    calls: int = 0
+    calls_blocked: int = 0
+    calls_held: int = 0
     session_starts: int = 0
     turns_begun: int = 0
     turns_ended: int = 0

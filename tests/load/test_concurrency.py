@@ -17,7 +17,7 @@ CITED = {"sessions": 350, "kind": "listening", "date": "2026-11-20", "ended": ""
 def of(users: int, runner: object = None, sessions: int | None = None, **options: int) -> Concurrency:
     parsed: Any = SimpleNamespace(num_users=users, **options)
     environment: Any = SimpleNamespace(parsed_options=parsed, shape_class=None, runner=runner)
-    return concurrency(environment, sessions=sessions, arms=1)
+    return concurrency(environment, users, sessions=sessions, arms=1)
 
 
 def advice(users: int, cited: Any = CITED, *, arms: int = 1, processes: int = 1, cores: int = 8) -> str:

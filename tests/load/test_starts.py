@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import gevent
 
+from bench.clock import monotonic_ns
 from bench.load.playing.arm import Arm
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.starts import Start, Starts
@@ -18,7 +19,7 @@ def test_the_loop_polls_between_two_starts_that_were_asked_for_at_once() -> None
     begun: list[tuple[int, Start]] = []
 
     def start() -> None:
-        taken = starts.wait()
+        taken = starts.wait(monotonic_ns())
         assert taken is not None
         begun.append((watch.polls, taken))
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.errors import USAGE_STATUS
+from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading.closing import close_run, holds_rows
 from bench.load.leading.looks import Looks
 from bench.load.leading.runs import INTERRUPTED, REPORTING, Runs
+from bench.load.leading.shape import StagedLoad
 from bench.load.leading.watch import Watch
 from bench.load.leading.web_ui import guard, open_words
 from bench.load.planning.decision import MOST_PAIRS, LookPlan, check_two, decision_plan, plan_words, scripts_of
@@ -25,6 +26,9 @@ from bench.run import folder as files
 from bench.run.part import parts
 from bench.target.tokens import Keyring, closed_on_failure
 
+MOST_SPAWNED_PER_S = 100
+"""By each process: beyond that Locust warns."""
+
 
 class Lead(Runs):
     """The runs of a process that is alone or a master."""
@@ -38,6 +42,7 @@ class Lead(Runs):
 
     def open(self) -> None:
         self.prepare()
+        self._set_users()
         parsed, web_ui = self._environment.parsed_options, self._environment.web_ui
         if not parsed.headless:  # the web UI starts after this
             check_port(parsed.web_host, parsed.web_port)
@@ -45,6 +50,20 @@ class Lead(Runs):
             guard(web_ui, vars(parsed), self._check)
             if opened := open_words(web_ui):
                 self.say(opened)
+
+    def _set_users(self) -> None:
+        """Have Locust bring as many users as what asks for sessions needs, or follow its course."""
+        demand, parsed, runner = self._planned.demand, self._environment.parsed_options, self._environment.runner
+        if demand.users is None:
+            return
+        if demand.course is not None and self._environment.shape_class is not None:
+            raise UsageError("--stages and the load shape of the Locust file both say how many sessions: leave one out")
+        parsed.num_users = demand.users
+        if demand.course is not None:
+            self._environment.shape_class = shape = StagedLoad(demand.course)
+            shape.runner = runner
+        else:
+            parsed.spawn_rate = min(demand.users, MOST_SPAWNED_PER_S * self._planned.concurrency.processes)
 
     def _plan(self) -> Planned:
         plan = super()._plan()
@@ -99,11 +118,12 @@ class Lead(Runs):
         return document if self._decision is None else document | {"decision_plan": dict(self._decision)}
 
     def _new_watch(self, folder: Path) -> Watch:
-        options, plan = self._environment.parsed_options, self._decision
+        run_time_s = self._environment.parsed_options.run_time or self._planned.demand.length_s
+        plan = self._decision
         return Watch(
             self._planned,
             None if self._shows_tables else self._view,
-            run_time_s=options.run_time or None,
+            run_time_s=run_time_s,
             wanted=lambda: int(self._environment.runner.target_user_count or 0),
             stop=self.request_stop,
             looks=None if plan is None else Looks(folder, plan, stop=self.request_stop, say=self.say),

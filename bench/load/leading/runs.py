@@ -81,7 +81,7 @@ class Runs(ABC):
 
     @property
     def session_pause_s(self) -> float:
-        return self._planned.options.session_pause_s
+        return 0.0 if self._planned.demand.arrivals else self._planned.options.session_pause_s
 
     def say(self, line: str) -> None:
         """Show a notice on the screen."""
@@ -102,7 +102,7 @@ class Runs(ABC):
         parsed = self._environment.parsed_options
         self._planned = plan = self._plan()
         if parsed.headless:
-            check_shares(plan.concurrency, plan.sessions)
+            check_shares(plan.concurrency, plan.sessions if plan.demand.arrivals is None else plan.concurrency.users)
         check_descriptors(plan.concurrency)
         files.make_parent(plan.options.runs)
         self._longest_s = float(parsed.stop_timeout or plan.longest_turn_s)
@@ -137,6 +137,11 @@ class Runs(ABC):
             self._refuse_start(unwritable(error))
         else:
             self._current.looking = gevent.spawn(self._look_on)
+
+    def on_spawning_complete(self, **_: Any) -> None:
+        """All users of this process are there, as Locust says."""
+        if self._current.live is not None:
+            self._current.live.all_users_are_there()
 
     def on_test_stopping(self, **_: Any) -> None:
         self._drain()

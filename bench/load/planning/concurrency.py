@@ -32,13 +32,12 @@ class Concurrency:
         return -(-self.users // users_each) if users_each else None
 
 
-def concurrency(environment: Environment, *, sessions: int | None, arms: int) -> Concurrency:
-    """The concurrency of a run that opens so many sessions in each arm, None for no limit.
+def concurrency(environment: Environment, users: int, *, sessions: int | None, arms: int) -> Concurrency:
+    """The concurrency of a run of so many users that opens so many sessions in each arm, None for no limit.
 
     Locust's own options are there where it runs. A master has workers that were started by hand, too.
     """
     parsed, workers = environment.parsed_options, getattr(environment.runner, "worker_count", 0)
-    users = peak_users(parsed, environment.shape_class)
     options = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
     return Concurrency(users if sessions is None else min(users, sessions), arms, max(*options, workers))
 

@@ -13,14 +13,22 @@ from typing import Any, get_args
 
 from bench.cores import core_count
 from bench.errors import UsageError
+from bench.load.planning.spans import A_SPAN, span_s
+from bench.load.planning.stages import MOST_PER_S, RATES, rate_per_s
 from bench.protocol.dialects import DIALECTS
 from bench.target.endpoint import ServiceOptions
 from bench.target.settings import SignInName
 
 LOOK_EVERY = 50
+SESSION_PAUSE_S = 1.0
 LOOPBACK = "127.0.0.1"
 SIGN_INS = ("key", *get_args(SignInName))
-SHAPE = frozenset({"sessions", "warmup", "until_decided", "look_every", "connect_rate", "session_pause", "seed"})
+SHAPE = frozenset(
+    {
+        *("sessions", "arrivals", "max_sessions", "warmup", "until_decided", "look_every"),
+        *("connect_rate", "session_pause", "seed"),
+    }
+)
 """What shapes the load, and may be chosen in the web UI. Whatever names a target, a key, a file or a folder, what is
 kept, and what caps the cost is chosen by who starts the process; see `bench.load.leading.web_ui`."""
 
@@ -79,6 +87,27 @@ def add_options(parser: Any) -> None:
         help="end the run after N sessions, those of the warm-up among them, with each of several targets",
     )
     add(
+        "--arrivals",
+        metavar="RATE",
+        help="calls arrive at this rate, each a session, whether or not others are answered: 30/min, 2/s, 100/h",
+    )
+    add(
+        "--arrival-pattern",
+        metavar="PATTERN",
+        help="how calls arrive: poisson, constant, gamma:SHAPE, or a file of their instants (default: poisson)",
+    )
+    add(
+        "--max-sessions",
+        type=_positive,
+        metavar="N",
+        help="so many calls may be in progress; one that arrives beyond them is blocked, and counted",
+    )
+    add(
+        "--stages",
+        metavar="FILE",
+        help="a load that changes, of arrivals or of sessions: ramps, holds and steps (YAML)",
+    )
+    add(
         "--warmup",
         metavar="S",
         help="sessions that start so early are kept apart from the figures: 90s, 2m, 0 for none "
@@ -90,7 +119,13 @@ def add_options(parser: Any) -> None:
     add(
         "--connect-rate", type=float, metavar="N", help="connection starts a minute, 0 for no limit (Azure preview: 30)"
     )
-    add("--session-pause", type=float, default=1.0, metavar="S", help="seconds between a user's sessions (default: 1)")
+    add(
+        "--session-pause",
+        type=float,
+        default=SESSION_PAUSE_S,
+        metavar="S",
+        help="seconds between a user's sessions (default: 1)",
+    )
     add("--prices", metavar="FILE", help="prices of tokens, instead of those that come with the tool")
     add("--budget", metavar="USD", help="end the run when its turns have cost so much")
     add("--seed", default="1", metavar="N", help="which recordings a session plays, and its drawn pauses (default: 1)")
@@ -131,6 +166,11 @@ class Options:
 
     service_options: ServiceOptions
     sessions: int | None
+    arrivals_per_s: float | None
+    """The rate at which calls arrive; None where no rate says so."""
+    arrival_pattern: str | None
+    max_sessions: int | None
+    stages: Path | None
     warmup_s: float | None
     """None: as long as the run calls for; see `bench.load.planning.warmup`."""
     until_decided: bool
@@ -160,9 +200,14 @@ class Options:
             raise UsageError("--keep-audio is about event logs, and none are kept: add --record-events 1%")
         if not parsed.until_decided and (idle := _idle(parsed)):
             raise UsageError(f"{idle} is about --until-decided, which is not there")
+        _refuse_two_loads(parsed)
         return Options(
             service_options=_service_options(parsed),
             sessions=_whole(parsed.sessions, "--sessions", 1),
+            arrivals_per_s=_rate(parsed.arrivals),
+            arrival_pattern=parsed.arrival_pattern or None,
+            max_sessions=_whole(parsed.max_sessions, "--max-sessions", 1),
+            stages=_path(parsed.stages),
             warmup_s=_seconds(parsed.warmup, "--warmup"),
             until_decided=bool(parsed.until_decided),
             thresholds=_path(parsed.thresholds),
@@ -205,6 +250,22 @@ def _service_options(parsed: Any) -> ServiceOptions:
 def _idle(parsed: Any) -> str:
     """An option that says how to decide; "" where none is given."""
     return "--thresholds" if parsed.thresholds else "--look-every" if parsed.look_every else ""
+
+
+def _refuse_two_loads(parsed: Any) -> None:
+    """Raises UsageError where two options say how much is played."""
+    if parsed.arrivals and parsed.stages:
+        raise UsageError("--arrivals and --stages both say the rate of calls: leave one out")
+
+
+def _rate(value: object) -> float | None:
+    """Calls a second; None where nothing is given."""
+    if value in (None, ""):
+        return None
+    per_s = rate_per_s(str(value))
+    if not per_s:
+        raise UsageError(f"--arrivals must be {RATES}, up to {MOST_PER_S:,.0f}/s, not {value!s:.100}")
+    return per_s
 
 
 def _path(value: object) -> Path | None:
@@ -263,12 +324,10 @@ def _seconds(value: object, option: str) -> float | None:
     """A length of time in seconds; None where nothing is given."""
     if value in (None, ""):
         return None
-    text = str(value).strip()
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text, re.ASCII)
-    if not text or match is None:
-        raise UsageError(f"{option} must be a time such as 90, 90s, 2m or 1m30s, not {value}")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return 3600 * hours + 60 * minutes + seconds
+    seconds = span_s(str(value).strip())
+    if seconds is None:
+        raise UsageError(f"{option} must be {A_SPAN}, not {value}")
+    return seconds
 
 
 def _number(value: object, option: str) -> float | None:

@@ -11,8 +11,10 @@ import msgspec
 
 from bench.cores import core_count
 from bench.errors import UsageError
-from bench.load.planning.concurrency import Concurrency, concurrency, process_advice
+from bench.load.planning.arrivals import course_facts
+from bench.load.planning.concurrency import Concurrency, concurrency, peak_users, process_advice
 from bench.load.planning.decision import asked_sessions, check_two
+from bench.load.planning.demand import CLOSED_LOOP, Demand, asked, demand_of
 from bench.load.planning.environment import Environment
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
 from bench.load.planning.facts import script_facts, script_notices, target_facts
@@ -36,7 +38,8 @@ class Planned:
     """A planned run. `plays`: of each target, by its label. `sessions`: with each target, None for no limit.
 
     `calibration`: what is known of this machine for such sessions, as run.json cites it; None where nothing is.
-    `warmup_s`: see `warmup.py`. `priority`: what a process gets that plays; None where it asks for none.
+    `warmup_s`: see `warmup.py`. `priority`: what a process gets that plays; None where it asks for none. `demand`: what
+    asks for sessions.
     """
 
     options: Options
@@ -48,6 +51,7 @@ class Planned:
     calibration: Mapping[str, Any] | None
     warmup_s: float = 0.0
     priority: Priority | None = None
+    demand: Demand = CLOSED_LOOP
 
     @property
     def every_play(self) -> list[Play]:
@@ -129,7 +133,12 @@ class Planned:
             self.notices,
         )
         cited = None if self.calibration is None else dict(self.calibration)
-        beside = {"interleaved": len(self.targets) > 1, "warmup_s": self.warmup_s, "calibration": cited}
+        beside: dict[str, Any] = {"interleaved": len(self.targets) > 1, "warmup_s": self.warmup_s, "calibration": cited}
+        arrivals, course = self.demand.arrivals, self.demand.course
+        if arrivals is not None:
+            beside["arrivals"] = arrivals.facts(began_utc_ns, workers)
+        if course is not None:
+            beside["stages"] = course_facts(course)
         nice = {"niceness": self.priority.niceness if self.priority else niceness()}
         return document | {"labels": dict(self.options.labels)} | beside | nice | self._money
 
@@ -157,33 +166,40 @@ class Planned:
 
 def planned(environment: Environment) -> Planned:
     """Read the scripts, resolve the targets, prepare what is sent. Raises BenchError for what the user can mend."""
-    options = Options.of(environment.parsed_options)
+    parsed = asked(environment.parsed_options, environment.user_classes)
+    options = Options.of(parsed)
+    demand = demand_of(options, parsed, environment.user_classes)
     parts = loaded_parts(environment.user_classes, environment)
     targets = tuple(resolve_targets(os.environ, options.service_options))
     if options.until_decided:
         check_two(targets)
     plays = plays_of_arms(parts, targets)
-    users = int(environment.parsed_options.num_users or 1)
+    users = demand.users or peak_users(parsed, environment.shape_class)
     sessions = check_cost(targets, users, asked_sessions(options), yes=options.yes)
     prices = load_price_table(options.service_options.prices)
-    at_a_time = concurrency(environment, sessions=sessions, arms=len(targets))
+    at_a_time = concurrency(environment, users, sessions=sessions, arms=len(targets))
     kind: SessionKind = "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
     calibration = citation(state_folder(os.environ), kind, tls=any(target.tls for target in targets))
-    warm_s = _warmup_s(environment, options, targets, plays)
+    warm_s = _warmup_s(environment, demand, options, targets, plays)
     priority = obtainable() if options.priority else None
-    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority)
+    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority, demand)
 
 
 def _warmup_s(
-    environment: Environment, options: Options, targets: Sequence[Target], plays: Mapping[str, Plays]
+    environment: Environment,
+    demand: Demand,
+    options: Options,
+    targets: Sequence[Target],
+    plays: Mapping[str, Plays],
 ) -> float:
-    """Raises UsageError where nothing of the run would be measured. A load shape says itself how long it lasts."""
+    """Raises UsageError where nothing of the run would be measured. A load that changes is measured from its begin."""
     parsed = environment.parsed_options
-    run_time_s = None if environment.shape_class else getattr(parsed, "run_time", None)
-    if options.warmup_s and run_time_s and options.warmup_s >= run_time_s:
-        whole = f"the run lasts {run_time_s:g} s (--run-time)"
-        raise UsageError(f"--warmup {options.warmup_s:g} s leaves nothing to measure, for {whole}")
-    rates = per_minute_of(targets, options.connect_rate)
-    ramp_s = ramp_up_s(int(parsed.num_users or 1), float(getattr(parsed, "spawn_rate", None) or 1), rates)
+    length_s = demand.length_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
+    if options.warmup_s and length_s and options.warmup_s >= length_s:
+        raise UsageError(f"--warmup {options.warmup_s:g} s leaves nothing to measure, for the run lasts {length_s:g} s")
+    ramp_s = 0.0
+    if demand.arrivals is None:
+        rates = per_minute_of(targets, options.connect_rate)
+        ramp_s = ramp_up_s(int(parsed.num_users or 1), float(getattr(parsed, "spawn_rate", None) or 1), rates)
     longest_s = session_s(play.script for of_arm in plays.values() for play in of_arm.values())
-    return warmup_s(options.warmup_s, run_time_s, ramp_s, longest_s)
+    return warmup_s(options.warmup_s, None if demand.changes else length_s, ramp_s, longest_s)

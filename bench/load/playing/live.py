@@ -17,12 +17,14 @@ from greenlet import greenlet
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
+from bench.load.planning.arrivals import Arrivals
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Play
 from bench.load.planning.stage import OnStage, is_locust_word
 from bench.load.planning.tasks import SessionTask
 from bench.load.playing import dashboard
 from bench.load.playing.arm import HOPELESS, Arm
+from bench.load.playing.call_line import CallLine
 from bench.load.playing.flusher import Flusher
 from bench.load.playing.pairs import Pair, PairNumbers, is_sampled, order
 from bench.load.playing.place import Place
@@ -99,6 +101,7 @@ class LiveRun:
         self.ending = self.closed = False
         self._starts = Starts(arms, lambda: self.ending)
         self._numbers = PairNumbers(place)
+        self._line = self._call_line(plan.demand.arrivals)
         _warm_up()
         self._flusher = Flusher(self._recorder, driver.stop)
         if self._left == 0:
@@ -107,21 +110,26 @@ class LiveRun:
     # Pairs.
 
     def play_pair(self, user: type, task: SessionTask, caller: Caller) -> bool:
-        """Play a session in each arm, together; False where the run is ending or its sessions are spent.
+        """Play a session in each arm, together, at once or when a call arrives.
 
-        Raises what a task has to say to Locust, or a fault.
+        False where the run is ending, its sessions are spent, or the caller is to leave. Raises what a task has to say
+        to Locust, or a fault.
         """
+        called_ns = None
+        if self._line is not None:
+            called_ns = self._line.next_call(caller)
+            if called_ns is None:
+                return False
         if not self._take_pair():
             return False
         self._open += 1
         try:
-            start = self._starts.wait()
+            start = self._starts.wait(called_ns or monotonic_ns())
             if start is not None:
-                self._play_started(start, user, task, caller)
+                self._play_started(start, called_ns, user, task, caller)
         finally:
             self._open -= 1
-            if self._left == 0 and not self._open:
-                self._driver.stop(ALL_DONE)
+            self._stop_if_done()
         return True
 
     def _take_pair(self) -> bool:
@@ -131,10 +139,18 @@ class LiveRun:
             self._left -= 1
         return True
 
-    def _play_started(self, start: Start, user: type, task: SessionTask, caller: Caller) -> None:
+    def _stop_if_done(self) -> None:
+        """End the run where nothing is under way, and nothing more will be."""
+        over = self._left == 0 or (self._line is not None and self._line.is_over)
+        if over and not self._open:
+            self._driver.stop(ALL_DONE)
+
+    def _play_started(self, start: Start, called_ns: int | None, user: type, task: SessionTask, caller: Caller) -> None:
         try:
+            if called_ns is not None and start.intended_ns > called_ns:
+                self._recorder.call_held(self._labels_of_arms)
             script = self.arms[0].plays[user, task].script.name
-            pair = self._numbers.next(script, start.intended_ns, monotonic_ns())
+            pair = self._numbers.next(script, start.intended_ns, monotonic_ns(), called_ns)
             assignments = self._assigned(pair, user, task, caller)
             try:
                 self._play_together(assignments)
@@ -142,6 +158,34 @@ class LiveRun:
                 self._progress.pair_ended(measured=pair.phase == MEASURED)
         finally:
             self._starts.ended(start)
+
+    # Calls.
+
+    def _call_line(self, arrivals: Arrivals | None) -> CallLine | None:
+        """The line to this process; None where its users call without being asked to."""
+        if arrivals is None:
+            return None
+        place = self._place
+        return CallLine(
+            (place.began_ns + after_ns for after_ns in arrivals.share_ns(place.worker, place.workers)),
+            self._left,
+            arrived=self._call_arrived,
+            ended=self._stop_if_done,
+            ending=lambda: self.ending,
+        )
+
+    def _call_arrived(self, blocked: bool) -> None:
+        self._recorder.call(self._labels_of_arms, blocked=blocked)
+        self._progress.call_arrived(blocked=blocked)
+
+    def all_users_are_there(self) -> None:
+        """Note that no more users will come, who could take calls."""
+        if self._line is not None:
+            self._line.all_users_are_there()
+
+    @property
+    def _labels_of_arms(self) -> list[str]:
+        return [arm.label for arm in self.arms]
 
     def _assigned(self, pair: Pair, user: type, task: SessionTask, caller: Caller) -> list[Assignment]:
         """The sessions of a pair, in the order in which they are to start."""
@@ -153,7 +197,9 @@ class LiveRun:
             script = play.repertoire.session(pair.of_script, self._options.seed)
             labels = self._labels(arm, play, pair, number)
             actor, leaving = actors[number], caller.is_leaving
-            assignments.append(Assignment(arm, play, script, pair.of_script, pair.intended_ns, labels, actor, leaving))
+            assignments.append(
+                Assignment(arm, play, script, pair.of_script, pair.intended_ns, pair.called_ns, labels, actor, leaving)
+            )
         return assignments
 
     def _labels(self, arm: Arm, play: Play, pair: Pair, arm_number: int) -> Labels:

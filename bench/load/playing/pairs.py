@@ -30,6 +30,7 @@ class Pair:
     `number`: from 0, over all processes; `of_script`: the same, of those pairs that play its script.
 
     `block`: of two minutes, by when the pair started; so is `phase`. `intended_ns`: when it was meant to start.
+    `called_ns`: when the call arrived that it is; None where its user called without being asked to.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Pair:
     block: int
     phase: str
     intended_ns: int
+    called_ns: int | None = None
 
 
 class PairNumbers:
@@ -46,7 +48,7 @@ class PairNumbers:
         self._place = place
         self._started: Counter[str] = Counter()
 
-    def next(self, script: str, intended_ns: int, now_ns: int) -> Pair:
+    def next(self, script: str, intended_ns: int, now_ns: int, called_ns: int | None = None) -> Pair:
         """The pair that plays a script and starts now: its number chooses its variables and its recordings."""
         place = self._place
         number, of_script = self._started.total(), self._started[script]
@@ -57,6 +59,7 @@ class PairNumbers:
             block_of(now_ns, place.began_ns),
             phase_of(now_ns, place.began_ns, place.warmup_s),
             intended_ns,
+            called_ns,
         )
 
 

@@ -53,6 +53,10 @@ class ProgressReport:
     to now. What says how long callers waited, and how exact that is, is of measured turns alone.
     """
 
+    calls: int = 0
+    """Calls that arrived."""
+    calls_blocked: int = 0
+    """Those of them that found no free slot."""
     sessions_open: int = 0
     tokenless: int = 0
     sessions_done: int = 0
@@ -77,8 +81,8 @@ class ProgressReport:
     times_us: Times = field(default_factory=dict)
 
 
-COUNTS = ("sessions_open", "tokenless", "sessions_done", "sessions_refused", "pairs_done", "turns_good", "turns_failed",
-          "throttled", "turns_stamped", "turns_user_stamped", "unpriced")  # fmt: skip
+COUNTS = ("calls", "calls_blocked", "sessions_open", "tokenless", "sessions_done", "sessions_refused", "pairs_done",
+          "turns_good", "turns_failed", "throttled", "turns_stamped", "turns_user_stamped", "unpriced")  # fmt: skip
 
 
 class Progress:
@@ -90,6 +94,10 @@ class Progress:
         self._failed: Counter[tuple[str, StepKey]] = Counter()
         self._awaited: dict[StepKey, str] = {}
         self._times_us: Times = {}
+
+    def call_arrived(self, *, blocked: bool) -> None:
+        self._counts["calls"] += 1
+        self._counts["calls_blocked"] += blocked
 
     def session_opened(self) -> None:
         self._counts["sessions_open"] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import gevent
 
@@ -40,6 +41,7 @@ class Assignment:
     script: PreparedScript
     number: int
     intended_ns: int
+    called_ns: int | None
     labels: Labels
     actor: OnStage
     leaving: Callable[[], bool]
@@ -134,23 +136,16 @@ class Sessions:
 
     def _timeline(self, assignment: Assignment, log: EventLog | None) -> Timeline:
         script, labels = assignment.script, assignment.labels
-        wanted, intended_ns = assignment.play.turns or 0, assignment.intended_ns
-        start_ns, limits, responds = monotonic_ns(), script.limits, script.service_responds
+        start_ns, wanted, limits = monotonic_ns(), assignment.play.turns or 0, script.limits
+        planned: dict[str, Any] = {
+            "service_responds": script.service_responds,
+            "intended_ns": assignment.intended_ns,
+            "called_ns": assignment.called_ns,
+        }
         if log is None:
-            return Timeline(
-                start_ns, wanted, limits, script.dialect, service_responds=responds, intended_ns=intended_ns
-            )
+            return Timeline(start_ns, wanted, limits, script.dialect, **planned)
         facts = about(self._spool.run_id, labels, script)
-        return LoggedTimeline(
-            start_ns,
-            wanted,
-            limits,
-            script.dialect,
-            service_responds=responds,
-            intended_ns=intended_ns,
-            log=log,
-            about=facts,
-        )
+        return LoggedTimeline(start_ns, wanted, limits, script.dialect, **planned, log=log, about=facts)
 
     def _close_log(self, log: EventLog | None) -> None:
         """After a log that could not be written, which has said so, there are no others."""

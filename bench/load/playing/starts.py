@@ -40,13 +40,12 @@ class Starts:
         self._polls = 0
         """How often the loop had polled when the last pair was let go."""
 
-    def wait(self) -> Start | None:
+    def wait(self, asked_ns: int) -> Start | None:
         """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile.
 
-        It is meant to start when it is asked for, or as soon after that as the pacers let it: what it then waits for
+        It is meant to start when it was asked for, or as soon after that as the pacers let it: what it then waits for
         the pairs before it and for the processor is no intention.
         """
-        asked_ns = monotonic_ns()
         with self._door:
             due_ns = monotonic_ns()
             while not self._ending():

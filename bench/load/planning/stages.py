@@ -1,0 +1,162 @@
+"""Describes a load that changes while a run goes on: stages, as k6 has them, read from a YAML file.
+
+    start: 0/min                        # left out: 0
+    stages:
+      - {duration: 2m, target: 60/min}  # a ramp from where the load is to the target
+      - {duration: 10m, target: 60/min} # a hold
+      - {duration: 0s, target: 300/min} # a step
+
+Targets are rates of calls that arrive, or whole numbers of sessions that are open; a file has one kind of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.load.planning.spans import A_SPAN, span_s
+from bench.shapes import Field, OneOrMore, Schema, Shape, Table
+from bench.yaml_file import Value, read_yaml
+
+MOST_PER_S = 10_000.0
+MOST_SESSIONS = 1_000_000
+PER_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
+RATE = r"(\d+(?:\.\d+)?) ?/ ?(s|min|h)"
+RATES = "calls in a time, such as 30/min, 2/s or 100/h"
+
+LoadKind = Literal["arrivals", "sessions"]
+
+
+@dataclass(frozen=True)
+class LoadLevel:
+    """A level of load: calls that arrive in a second, or sessions that are open."""
+
+    kind: LoadKind
+    value: float
+
+
+@dataclass(frozen=True)
+class LoadStage:
+    """A part of a course: the level goes to `target` in a straight line, in so many seconds."""
+
+    duration_s: float
+    target: float
+
+
+@dataclass(frozen=True)
+class LoadCourse:
+    """A load over time, from `start` on through its stages: calls a second, or sessions."""
+
+    kind: LoadKind
+    start: float
+    stages: tuple[LoadStage, ...]
+
+    @property
+    def length_s(self) -> float:
+        return sum(stage.duration_s for stage in self.stages)
+
+    @property
+    def peak(self) -> float:
+        return max(self.start, *(stage.target for stage in self.stages))
+
+    def parts(self) -> Iterator[tuple[float, float, float, float]]:
+        """Each stage as (begin in seconds, duration, level at its begin, level at its end)."""
+        begins = accumulate((stage.duration_s for stage in self.stages), initial=0.0)
+        level = self.start
+        for begin_s, stage in zip(begins, self.stages, strict=False):
+            yield begin_s, stage.duration_s, level, stage.target
+            level = stage.target
+
+    def level(self, at_s: float) -> float:
+        """The level at an instant; after the last stage that of its end."""
+        level = self.start
+        for begin_s, duration_s, first, last in self.parts():
+            if at_s < begin_s:
+                break
+            passed = 1.0 if at_s >= begin_s + duration_s else (at_s - begin_s) / duration_s
+            level = first + (last - first) * passed
+        return level
+
+
+def rate_per_s(text: str) -> float | None:
+    """The calls a second that a rate says, as of RATES; None where the text is none, or more than can be."""
+    match = re.fullmatch(RATE, text.strip(), re.ASCII)
+    per_s = float(match[1]) / PER_S[match[2]] if match else -1.0
+    return per_s if 0 <= per_s <= MOST_PER_S else None
+
+
+class Level(Shape[LoadLevel]):
+    """A rate of calls, or a whole number of sessions."""
+
+    def read(self, value: Value) -> LoadLevel:
+        content = value.content()
+        if isinstance(content, int) and not isinstance(content, bool) and 0 <= content <= MOST_SESSIONS:
+            return LoadLevel("sessions", content)
+        per_s = rate_per_s(content) if isinstance(content, str) else None
+        if per_s is None:
+            raise value.unlike(f"{RATES}, or a whole number of sessions")
+        return LoadLevel("arrivals", per_s)
+
+    def schema(self) -> Schema:
+        sessions = {"type": "integer", "minimum": 0, "maximum": MOST_SESSIONS}
+        return {"oneOf": [sessions, {"type": "string", "pattern": f"^{RATE}$"}]}
+
+
+class Duration(Shape[float]):
+    """A length of time, in seconds."""
+
+    def read(self, value: Value) -> float:
+        content = value.content()
+        number = isinstance(content, int | float) and not isinstance(content, bool)
+        seconds = span_s(str(content)) if number or isinstance(content, str) else None
+        if seconds is None:
+            raise value.unlike(A_SPAN)
+        return seconds
+
+    def schema(self) -> Schema:
+        return {"oneOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
+
+
+def _stage(duration: float, target: LoadLevel) -> tuple[float, LoadLevel]:
+    return duration, target
+
+
+STAGE: Table[tuple[float, LoadLevel]] = Table(
+    {
+        "duration": Field(Duration(), "How long it takes to get to the target, such as 90s or 2m; 0s is a step.", True),
+        "target": Field(Level(), "Calls in a time, such as 30/min, or a whole number of sessions.", True),
+    },
+    _stage,
+)
+FILE: Table[dict[str, Any]] = Table(
+    {
+        "start": Field(Level(), "The load at the beginning; left out: none."),
+        "stages": Field(OneOrMore(STAGE), "One after another; the run ends with the last.", True),
+    },
+    lambda **given: given,
+)
+
+
+def load_course(path: Path) -> LoadCourse:
+    """Read the stages of a file. Raises ScriptError with the line."""
+    value = read_yaml(path, "the file")
+    given = FILE.read(value)
+    stages: tuple[tuple[float, LoadLevel], ...] = given["stages"]
+    levels = [*([given["start"]] if "start" in given else []), *(target for _, target in stages)]
+    kinds = {level.kind for level in levels if level.value or level.kind == "arrivals"} or {"sessions"}
+    if len(kinds) > 1:
+        raise value.refuse("must have rates of calls, such as 30/min, or numbers of sessions: not both")
+    course = LoadCourse(
+        kinds.pop(),
+        given["start"].value if "start" in given else 0.0,
+        tuple(LoadStage(duration_s, target.value) for duration_s, target in stages),
+    )
+    if not course.length_s:
+        raise value.refuse("must last: all of its stages together take no time")
+    if not course.peak:
+        raise value.refuse("must have a load: all of its stages are at 0")
+    return course
