@@ -536,15 +536,16 @@ def build_observation(**changes: Any) -> TurnObservation:
 
 def build_session(**changes: Any) -> SessionObservation:
     """A good session of one turn, two seconds from the upgrade to its end."""
-    instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8), "upgrade_done": at(20),
-                "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
-                "ended": at(2_020)}  # fmt: skip
+    instants = {"called": at(-4), "connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
+                "upgrade_done": at(20), "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
+                "first_reply": at(461), "ended": at(2_020)}  # fmt: skip
     values: dict[str, Any] = {
         "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants, "service_session_id": "sess_1",
         "turns_wanted": 1, "turns_begun": 1, "turns_ended": 1, "turns_good": 1, "audio_bytes_sent": 12_000,
         "audio_bytes_received": 96_000, "wire_bytes_sent": 17_400, "wire_bytes_received": 140_900, "events": 34,
         "unknown_events": {"x.y": 2, "z": 1}, "service_errors": 1, "stamp_fallbacks": 2, "close_code": 1000,
-        "close_reason": "bye", "headers": {"x-ms-region": "Sweden Central", "apim-request-id": "r1"},
+        "caller_time_ns": 100 * MS, "close_reason": "bye",
+        "headers": {"x-ms-region": "Sweden Central", "apim-request-id": "r1"},
         "effective_settings": {"model": "gpt-realtime", "voice": "alloy"},
     }  # fmt: skip
     return SessionObservation(**values | changes)

@@ -74,6 +74,12 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
     """All tasks of the class, for Locust takes those out of `tasks` that `--tags` leaves out."""
+    arrivals: ClassVar[str | None] = None
+    """These four are what the options of the same names say, which win; see docs/load.md."""
+    arrival_pattern: ClassVar[str | None] = None
+    max_sessions: ClassVar[int | None] = None
+    stages: ClassVar[str | Path | None] = None
+
     stage: Stage | None = None
     """Where the steps of the task under way go."""
 

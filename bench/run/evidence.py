@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,6 +32,7 @@ def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> 
     turns = files.read_table(folder, "turns", COLUMNS)
     counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
     stamped = turns["stamp_source"].filter(counted).drop_null()
+    starts = _starts(folder)
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
     return Evidence(
         measures=tuple(exactness(folder)),
@@ -39,7 +41,23 @@ def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> 
         send_lag_p99=worst_p99_ms(histograms, "send_lag"),
         chunk=min(chunks) if chunks else None,
         paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"].filter(counted)).as_py() or 0) > 0,
+        start_lag_p99=_quantile_ms(starts, "start_lag", 0.99),
+        service_time_p50=_quantile_ms(starts, "service_time", 0.5),
     )
+
+
+def _starts(folder: Path) -> pd.DataFrame:
+    """The measured sessions that were calls, with what `start_lag` and `service_time` are made of."""
+    needed = [*CATALOGUE["start_lag"].columns, *CATALOGUE["service_time"].columns]
+    rows = files.read_table(folder, "sessions", list(dict.fromkeys(["phase", "called_at_ns", *needed])))
+    counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True)
+    frame: pd.DataFrame = rows.filter(pc.and_(counted, pc.is_valid(rows["called_at_ns"]))).to_pandas()
+    return frame
+
+
+def _quantile_ms(sessions: pd.DataFrame, name: str, p: float) -> float | None:
+    values = measured.values_ns(sessions, CATALOGUE[name]) / NS_PER_MS
+    return quantile(values[~np.isnan(values)], p)
 
 
 def exactness(folder: Path) -> Iterator[Exactness]:

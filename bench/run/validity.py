@@ -23,6 +23,9 @@ FIRST_DELTAS = ("ttfa", "ttft")
 USER_STAMPS_SHARE = 0.01
 CHUNK_SHARE = 0.1
 """(c) p99 of the send lag: at most a tenth of the chunk."""
+START_LIMIT_MS = 5.0
+START_SHARE = 0.05
+"""(d) where calls arrive, p99 of the start lag: at most 5 ms, or 5 % of the median service time."""
 
 MORE_PROCESSES = "lower the load, give the machine an idle core, or spread it over more --processes"
 
@@ -61,7 +64,8 @@ class Evidence:
     """Holds what the rules look at, all in ms; None where there was nothing of the kind.
 
     `measures` are of the measured phase, by target; `user_stamps_share` is the share of turns whose stamps did not all
-    come from the kernel, `chunk` the shortest paced chunk, `paced_audio` whether any was sent.
+    come from the kernel, `chunk` the shortest paced chunk, `paced_audio` whether any was sent. `start_lag_p99` is of
+    calls that arrived, and so is `service_time_p50`.
     """
 
     measures: tuple[Exactness, ...]
@@ -70,6 +74,8 @@ class Evidence:
     send_lag_p99: float | None
     chunk: float | None
     paced_audio: bool
+    start_lag_p99: float | None = None
+    service_time_p50: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def judge(evidence: Evidence) -> dict[str, Any]:
 
     `inexact`: the measures that are not exact in this run; nothing is to be decided by them.
     """
-    rules = [_stamps(evidence), _hub(evidence), _sending(evidence), _starts()]
+    rules = [_stamps(evidence), _hub(evidence), _sending(evidence), _starts(evidence)]
     judged = any(measure.bound_p99 is not None for measure in _headline(evidence))
     unknown = evidence.paced_audio and evidence.send_lag_p99 is None
     valid = all(rule.passed is not False for rule in rules)
@@ -153,9 +159,12 @@ def _sending(evidence: Evidence) -> Rule:
                  note="p99, a tenth of a chunk", absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
 
 
-def _starts() -> Rule:
-    return _rule("d", "sessions start on time", "start_lag", None, None,
-                 note="", absent="closed loop: a session starts when its user is free", remedy="")  # fmt: skip
+def _starts(evidence: Evidence) -> Rule:
+    limit = max(START_LIMIT_MS, START_SHARE * (evidence.service_time_p50 or 0.0))
+    figure = evidence.start_lag_p99
+    return _rule("d", "sessions start on time", "start_lag", figure, None if figure is None else limit,
+                 note="p99 of calls that arrived", absent="closed loop: a session starts when its user is free",
+                 remedy=MORE_PROCESSES)  # fmt: skip
 
 
 def _rule(

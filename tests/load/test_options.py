@@ -81,6 +81,10 @@ def test_nothing_given_is_nothing_set() -> None:
     assert Options.of(parsed()) == Options(
         service_options=ServiceOptions(),
         sessions=None,
+        arrivals_per_s=None,
+        arrival_pattern=None,
+        max_sessions=None,
+        stages=None,
         warmup_s=None,
         until_decided=False,
         thresholds=None,
@@ -112,6 +116,7 @@ def test_everything_given_is_taken() -> None:
             *("--warmup", "1m30s", "--until-decided", "--thresholds", "ci.yaml", "--look-every", "25"),
             *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-tables", "--priority"),
             *("--record-events", "2.5%", "--keep-audio", "--transcripts", "--runs", "out", "--yes"),
+            *("--arrivals", "30/min", "--arrival-pattern", "gamma:2", "--max-sessions", "40"),
             *("--name", "checkout", "--label", "commit=1a2b3c", "--label", "note = two words"),
         )
     )
@@ -134,6 +139,10 @@ def test_everything_given_is_taken() -> None:
             prices=Path("prices.yaml"),
         ),
         sessions=7,
+        arrivals_per_s=0.5,
+        arrival_pattern="gamma:2",
+        max_sessions=40,
+        stages=None,
         warmup_s=90.0,
         until_decided=True,
         thresholds=Path("ci.yaml"),

@@ -144,6 +144,8 @@ def test_a_session_s_measures_are_differences_of_its_instants() -> None:
         "connect_total": 20 * MS,
         "session_ready": 40 * MS,
         "session_update": 20 * MS,
+        "service_time": 361 * MS,
+        "response_time": 365 * MS,
         "session_length": 2_020 * MS,
     }
 

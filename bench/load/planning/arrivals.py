@@ -28,7 +28,7 @@ from bench.units import NS_PER_S
 POISSON, CONSTANT, GAMMA = "poisson", "constant", "gamma"
 PATTERNS = "poisson, constant, gamma:SHAPE, or a file of instants"
 LEAST_SHAPE, MOST_SHAPE = 0.01, 10_000.0
-ARRIVALS = 2
+ARRIVALS = 3
 """A word of the seed of its own, so that arrivals, orders and choices of recordings are drawn independently."""
 DRAWN_AT_ONCE = 256
 HEAD_START_S, WORKERS_HEAD_START_S = 1.0, 3.0

@@ -77,8 +77,8 @@ class LoadCourse:
         for begin_s, duration_s, first, last in self.parts():
             if at_s < begin_s:
                 break
-            passed = 1.0 if at_s >= begin_s + duration_s else (at_s - begin_s) / duration_s
-            level = first + (last - first) * passed
+            ended = at_s >= begin_s + duration_s
+            level = last if ended else first + (last - first) * (at_s - begin_s) / duration_s
         return level
 
 

@@ -1,0 +1,165 @@
+"""Calls that arrive find an idle user, or are blocked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import gevent
+import pytest
+from gevent.queue import Queue
+
+from bench.clock import monotonic_ns
+from bench.load.playing.call_line import CallLine
+from bench.units import NS_PER_MS
+
+
+@dataclass
+class Slot:
+    """A user who takes calls."""
+
+    leaving: bool = False
+
+    def is_leaving(self) -> bool:
+        return self.leaving
+
+
+@dataclass
+class Line:
+    """A line whose calls arrive when the test says so, with what it told."""
+
+    most: int | None = None
+    blocked: list[bool] = field(default_factory=list)
+    over: int = 0
+    ending: bool = False
+
+    def __post_init__(self) -> None:
+        self._calls: Queue[int | None] = Queue()
+        self.line = CallLine(
+            iter(self._calls.get, None),
+            self.most,
+            arrived=self.blocked.append,
+            ended=self._ended,
+            ending=lambda: self.ending,
+        )
+
+    def _ended(self) -> None:
+        self.over += self.line.is_over
+
+    def arrive(self, *calls_ns: int) -> None:
+        """Have calls arrive, and the line take note of them."""
+        for called_ns in calls_ns:
+            self._calls.put(called_ns)
+        gevent.idle()
+
+    def hang_up(self) -> None:
+        """Have no more calls arrive."""
+        self._calls.put(None)
+        gevent.idle()
+
+    def users(self, count: int) -> list[gevent.Greenlet]:
+        """So many users, all of them idle."""
+        users = [gevent.spawn(self.line.next_call, Slot()) for _ in range(count)]
+        gevent.idle()
+        return users
+
+
+def calls_of(users: list[gevent.Greenlet]) -> list[int | None]:
+    gevent.joinall(users, timeout=30, raise_error=True)
+    return [user.value for user in users]
+
+
+def test_a_call_is_handed_to_the_user_who_has_been_idle_longest() -> None:
+    line = Line()
+    users = line.users(2)
+    line.arrive(5, 6)
+
+    assert calls_of(users) == [5, 6]
+    assert line.blocked == [False, False]
+
+
+def test_a_call_is_handed_out_at_its_instant() -> None:
+    line = Line()
+    users = line.users(1)
+    called_ns = monotonic_ns() + 20 * NS_PER_MS
+    line.arrive(called_ns)
+
+    assert calls_of(users) == [called_ns]
+    assert monotonic_ns() >= called_ns
+
+
+def test_a_call_that_finds_nobody_idle_is_blocked_and_nobody_gets_it_later() -> None:
+    line = Line()
+    users = line.users(1)
+    line.line.all_users_are_there()
+    line.arrive(1, 2, 3)
+    later = line.users(1)
+    line.ending = True
+
+    assert calls_of(users) == [1]
+    assert line.blocked == [False, True, True]
+    assert calls_of(later) == [None]
+
+
+def test_calls_before_all_users_are_there_wait_for_them() -> None:
+    line = Line()
+    line.arrive(1, 2, 3)
+    line.hang_up()
+    assert line.blocked == []
+    assert calls_of(line.users(1)) == [1]
+    line.line.all_users_are_there()
+
+    assert line.blocked == [False, True, True]
+    assert line.over == 1
+
+
+def test_so_many_calls_are_handed_out_and_no_more() -> None:
+    line = Line(most=2)
+    users = line.users(5)
+    line.arrive(1, 2, 3)
+    line.ending = True
+
+    assert calls_of(users) == [1, 2, None, None, None]
+    assert line.blocked == [False, False]
+
+
+def test_a_blocked_call_takes_none_of_the_sessions_that_are_left() -> None:
+    line = Line(most=2)
+    line.line.all_users_are_there()
+    line.arrive(1)
+    users = line.users(3)
+    line.arrive(2, 3, 4)
+    line.ending = True
+
+    assert calls_of(users) == [2, 3, None]
+    assert line.blocked == [True, False, False]
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["user", "run"])
+def test_an_idle_user_is_let_go_where_it_is_to_leave_or_the_run_ends(leaves: bool) -> None:
+    line, slot = Line(), Slot()
+    user = gevent.spawn(line.line.next_call, slot)
+    gevent.idle()
+    slot.leaving, line.ending = leaves, not leaves
+
+    assert calls_of([user]) == [None]
+
+
+def test_a_user_that_was_killed_takes_no_call_with_it() -> None:
+    line = Line()
+    (killed,) = line.users(1)
+    killed.kill()
+    users = line.users(1)
+    line.arrive(1)
+
+    assert calls_of(users) == [1]
+
+
+def test_a_line_is_over_once_its_last_call_was_taken() -> None:
+    line = Line()
+    users = line.users(1)
+    line.arrive(1)
+    assert not line.line.is_over
+    line.hang_up()
+    calls_of(users)
+
+    assert line.line.is_over
