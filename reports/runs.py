@@ -42,7 +42,7 @@ from reports.schemas.fit import misfit
 
 REPEATING = frozenset(
     (
-        *("run_id", "session_id", "service_session_id", "target", "arm", "phase", "scenario", "script"),
+        *("run_id", "session_id", "service_session_id", "target", "arm", "phase", "scenario", "script", "host"),
         *("outcome", "detail", "step", "origin", "sent_source", "stamp_source", "model", "region", "close_reason"),
         *("effective_settings", "rtt_scope"),
     )
@@ -73,7 +73,7 @@ REPORTED = (
 """Columns of a turn that a report needs, beside those of its measures."""
 UNREPORTED = frozenset(
     (
-        *("run_id", "arm", "scenario", "worker", "turns_wanted", "turns_ended", "turns_good", "variables_row"),
+        *("run_id", "arm", "scenario", "worker", "host", "turns_wanted", "turns_ended", "turns_good", "variables_row"),
         *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events"),
         *("unknown_events", "service_errors", "stamp_fallbacks", "close_code", "close_reason"),
         *(f"{name}_width_ns" for name in SESSION_SENDS),

@@ -551,7 +551,7 @@ def build_session(**changes: Any) -> SessionObservation:
     return SessionObservation(**values | changes)
 
 
-NOBODY = RowIdentity("", "", None, "", None, None, None, None, "", "", 0, simulated=True)
+NOBODY = RowIdentity("", "", None, "", None, None, None, None, "", "", 0, "", simulated=True)
 
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from bench.run import spool
 from bench.run.disk import write_text
 from bench.run.evidence import evidence
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
+from bench.run.hosts import recorded_by
 from bench.run.part import TRANSCRIPT, Facts, Part, parts
 from bench.run.row_histograms import all_histograms
 from bench.run.validity import judge
@@ -90,6 +91,7 @@ def merge(folder: Path, document: dict[str, Any], parts: Sequence[Part]) -> dict
         "simulated": simulated,
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or _last_row_utc_ns(folder) or utc_ns(),
+        "hosts": recorded_by(parts, document, histograms),
         "stamp_source": _stamp_source(folder),
         "totals": _totals(folder, facts, histograms),
         "incidents": _incidents(facts),

@@ -97,6 +97,19 @@ class CitedCalibration(TypedDict):
     ended: NotRequired[str]
 
 
+class HostEntry(Host):
+    """A machine whose workers recorded the run; `clock_offset_ns`: how far its clock was ahead of the leader's."""
+
+    name: str
+    workers: Count
+    calibration: NotRequired[CitedCalibration | None]
+    niceness: NotRequired[int]
+    clock_offset_ns: int | None
+    clock_offset_error_ns: int | None
+    hub_delay_p99_ms: NotRequired[float | None]
+    send_lag_p99_ms: NotRequired[float | None]
+
+
 class RunPrices(TypedDict):
     """The prices that the run goes by."""
 
@@ -207,9 +220,11 @@ class RunDocument(TypedDict):
     settings: dict[str, Any]
     targets: list[TargetEntry]
     scripts: list[ScriptEntry]
-    host: Host
+    host: Annotated[Host, Meta(description="the one that leads the run")]
+    hosts: NotRequired[Annotated[list[HostEntry], Meta(description="those that recorded it")]]
     workers: Count
     notices: list[str]
+    part_of: NotRequired[Annotated[str | None, Meta(description="what --part-of says")]]
     labels: NotRequired[Annotated[dict[str, str], Meta(description="what --label says of the run")]]
     interleaved: NotRequired[bool]
     arrivals: NotRequired[ArrivalsEntry]

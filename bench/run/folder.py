@@ -82,6 +82,7 @@ _IDENTITY = [
     *_columns(pa.int64(), "block", "pair"),  # of interleaved runs: two minutes of it; the sessions that began together
     *_columns(pa.string(), "phase", "scenario", "script"),
     ("worker", pa.int64()),
+    ("host", pa.string()),
     ("simulated", pa.bool_()),
     *_columns(pa.string(), "outcome", "detail"),
     *_columns(pa.int64(), "start_ns", "start_utc_ns"),
@@ -145,6 +146,7 @@ SECONDS = pa.schema(
         ("phase", pa.string()),  # by when it began
         ("target", pa.string()),
         ("worker", pa.int64()),
+        ("host", pa.string()),
         ("simulated", pa.bool_()),
         # Calls that arrived; of them those that found no free slot, and those that were held back.
         *_columns(pa.int64(), "calls", "calls_blocked", "calls_held"),

@@ -30,12 +30,14 @@ class Facts(msgspec.Struct, frozen=True):
     """What a worker counted beside its rows and histograms, and whether it is done: its last row is written.
 
     Counts are by name; `out_of_range` and `negative` are of values that no histogram holds, by measure. Each incident
-    has `at_utc_ns`, `worker`, `kind` and `text`.
+    has `at_utc_ns`, `worker`, `kind` and `text`. `hosts`: the machine that recorded it, as `HostEntry` of
+    `bench.run.document` has it; older versions say nothing of it.
     """
 
     done: bool = False
     pid: int | None = None
     simulated: bool = False
+    hosts: list[dict[str, Any]] = []
     out_of_range: dict[str, int] = {}
     negative: dict[str, int] = {}
     unknown_events: dict[str, int] = {}

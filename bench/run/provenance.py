@@ -6,11 +6,13 @@ import os
 import platform
 import socket
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench.measures import DEFINITIONS_VERSION
+from bench.plain import word
 from bench.run.folder import SCHEMA_VERSION
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -78,6 +80,17 @@ def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def host_name() -> str:
+    """The name of this machine, made of `A-Za-z0-9_.-`."""
+    return word(socket.gethostname()) or "localhost"
+
+
+def named_host() -> dict[str, Any]:
+    """The machine with its name, as `hosts` of run.json has it; its clock is not compared with another."""
+    return {"name": host_name()} | host() | {"clock_offset_ns": None, "clock_offset_error_ns": None}
+
+
+@cache
 def host() -> dict[str, Any]:
     """The machine and the packages that matter to the figures."""
     return {

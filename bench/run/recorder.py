@@ -28,6 +28,7 @@ from bench.run import folder as files
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import Facts
 from bench.run.part_writer import PartWriter
+from bench.run.provenance import named_host
 from bench.run.rows import TURN_COLUMNS, RowIdentity, said_row, session_row, turn_row
 from bench.run.seconds import Second
 from bench.run.spool import Spool
@@ -73,7 +74,8 @@ class Recorder:
     """Records what one process does in a run, into its spool. `hide` takes secrets out of the service's words.
 
     `transcripts`: what was said is kept, too, beside the rows. `warm_until_ns`: from this instant on, of
-    CLOCK_MONOTONIC, the run is measured; sessions say their phase themselves, for it is by their start.
+    CLOCK_MONOTONIC, the run is measured; sessions say their phase themselves, for it is by their start. `host`: what is
+    known of this machine, as `named_host` has it, and more.
     """
 
     def __init__(
@@ -84,8 +86,11 @@ class Recorder:
         *,
         transcripts: bool = False,
         warm_until_ns: int = 0,
+        host: Mapping[str, Any] | None = None,
     ) -> None:
         self._hide = hide
+        self._host = named_host() if host is None else dict(host)
+        self._host_name = str(self._host["name"])
         self._run_id, self._worker, self._began_utc_ns = spool.run_id, spool.worker, began_utc_ns
         self.histograms = Histograms()
         self._words, self._keeps_said = Words(hide), transcripts
@@ -171,6 +176,7 @@ class Recorder:
             labels.scenario,
             labels.script,
             self._worker,
+            self._host_name,
             record.target.simulated,
         )
 
@@ -224,6 +230,7 @@ class Recorder:
                     "phase": phase,
                     "target": label,
                     "worker": self._worker,
+                    "host": self._host_name,
                     "simulated": target.simulated,
                     "sessions_active": target.active,
                     "hub_delay_max_ns": self._hub_delay_max_ns,
@@ -272,6 +279,7 @@ class Recorder:
                 done=done,
                 pid=os.getpid(),
                 simulated=self.simulated,
+                hosts=[self._host | {"workers": 1}],
                 out_of_range=dict(self.histograms.out_of_range),
                 negative=dict(self.histograms.negative),
                 unknown_events=dict(self.unknown_names),

@@ -52,6 +52,7 @@ class RowIdentity(NamedTuple):
     scenario: str
     script: str
     worker: int
+    host: str
     simulated: bool
 
 

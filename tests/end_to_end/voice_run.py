@@ -19,7 +19,7 @@ from tests.helpers import row_of
 Row = dict[str, Any]
 Differences = dict[str, tuple[Any, Any]]
 OF_THE_RUN = {
-    "arm", "block", "pair", "phase", "worker", "simulated", "start_utc_ns",
+    "arm", "block", "pair", "phase", "worker", "host", "simulated", "start_utc_ns",
     "run_id", "session_id", "target", "scenario", "script", "variables_row", "event_log",
 }  # fmt: skip
 """Columns that no session knows by itself: the recorder's, its clock's, and what the log's first line repeats."""

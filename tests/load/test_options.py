@@ -97,6 +97,7 @@ def test_nothing_given_is_nothing_set() -> None:
         keep_audio=False,
         transcripts=False,
         name="",
+        part_of="",
         labels={},
         runs=Path("runs"),
         locust_tables=False,
@@ -117,7 +118,16 @@ def test_everything_given_is_taken() -> None:
             *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-tables", "--priority"),
             *("--record-events", "2.5%", "--keep-audio", "--transcripts", "--runs", "out", "--yes"),
             *("--arrivals", "30/min", "--arrival-pattern", "gamma:2", "--max-sessions", "40"),
-            *("--name", "checkout", "--label", "commit=1a2b3c", "--label", "note = two words"),
+            *(
+                "--name",
+                "checkout",
+                "--part-of",
+                "nightly-7",
+                "--label",
+                "commit=1a2b3c",
+                "--label",
+                "note = two words",
+            ),
         )
     )
 
@@ -155,6 +165,7 @@ def test_everything_given_is_taken() -> None:
         keep_audio=True,
         transcripts=True,
         name="checkout",
+        part_of="nightly-7",
         labels={"commit": "1a2b3c", "note": "two words"},
         runs=Path("out"),
         locust_tables=True,

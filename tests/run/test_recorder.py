@@ -24,6 +24,7 @@ from bench.run import folder as files
 from bench.run.file_spool import path_of
 from bench.run.histograms import Histograms, Key, distribution
 from bench.run.part import FACTS, parts
+from bench.run.provenance import named_host
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.row_histograms import all_histograms
 from bench.run.rows import TURN_COLUMNS, session_row
@@ -104,6 +105,7 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
     tokens = {name: row[f"tokens_{name}"] for name in TOKENS}
     assert Usage(**tokens) == turn.usage
     assert (row["run_id"], row["session_id"], row["worker"]) == (folder.name, "w0-000001", 0)
+    assert row["host"] == named_host()["name"]
     assert (row["target"], row["scenario"], row["script"]) == ("simulator", "voice_turns", "voice_turns")
     assert row["simulated"] is False
 
@@ -586,6 +588,7 @@ def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: R
         "done": False,
         "pid": os.getpid(),
         "simulated": False,
+        "hosts": [named_host() | {"workers": 1}],
         "out_of_range": {},
         "negative": {},
         "unknown_events": {"x.y": 2, "z": 1},

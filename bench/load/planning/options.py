@@ -137,6 +137,7 @@ def add_options(parser: Any) -> None:
         metavar="NAME",
         help="what the run is called: its folder, its baselines (default: the Locust file's name)",
     )
+    add("--part-of", metavar="NAME", help="the run that this one is a part of, where machines play it apart")
     add(
         "--label",
         action="append",
@@ -186,6 +187,8 @@ class Options:
     transcripts: bool
     name: str
     """What the run is called; "" for the name of its scenario."""
+    part_of: str
+    """The run that this one is a part of; "" where it is none."""
     labels: Mapping[str, str]
     runs: Path
     locust_tables: bool
@@ -219,7 +222,8 @@ class Options:
             record_events=record_events,
             keep_audio=bool(parsed.keep_audio),
             transcripts=bool(parsed.transcripts),
-            name=_name(parsed.name),
+            name=_name(parsed.name, "--name"),
+            part_of=_name(parsed.part_of, "--part-of"),
             labels=_labels(parsed.label or []),
             runs=Path(parsed.runs or "runs"),
             locust_tables=bool(parsed.locust_tables),
@@ -279,11 +283,11 @@ def _budget(value: object) -> float | None:
     return budget_usd
 
 
-def _name(value: object) -> str:
+def _name(value: object, option: str) -> str:
     """A name that may be a folder's; "" where none is given."""
     name = str(value or "")
     if name and not re.fullmatch(r"\w[\w.-]{,79}", name, re.ASCII):
-        raise UsageError(f"--name must be up to 80 letters, digits, dots, dashes and underscores, not {name!r:.100}")
+        raise UsageError(f"{option} must be up to 80 letters, digits, dots, dashes and underscores, not {name!r:.100}")
     return name
 
 

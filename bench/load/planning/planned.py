@@ -24,7 +24,7 @@ from bench.load.planning.rates import per_minute_of
 from bench.load.planning.warmup import ramp_up_s, session_s, warmup_s
 from bench.priority import Priority, niceness, obtainable
 from bench.run.calibration import SessionKind, citation, state_folder
-from bench.run.provenance import opening_document
+from bench.run.provenance import named_host, opening_document
 from bench.target.endpoint import resolve_targets
 from bench.target.prices import PriceTable, load_price_table
 from bench.target.target import Target
@@ -139,8 +139,20 @@ class Planned:
             beside["arrivals"] = arrivals.facts(began_utc_ns, workers)
         if course is not None:
             beside["stages"] = course_facts(course)
-        nice = {"niceness": self.priority.niceness if self.priority else niceness()}
-        return document | {"labels": dict(self.options.labels)} | beside | nice | self._money
+        if self.options.part_of:
+            beside["part_of"] = self.options.part_of
+        beside["niceness"] = self._niceness
+        return document | {"labels": dict(self.options.labels)} | beside | self._money
+
+    @property
+    def host(self) -> dict[str, Any]:
+        """The facts of the machine of this process, as `hosts` of run.json has them."""
+        cited = None if self.calibration is None else dict(self.calibration)
+        return named_host() | {"calibration": cited, "niceness": self._niceness}
+
+    @property
+    def _niceness(self) -> int:
+        return self.priority.niceness if self.priority else niceness()
 
     @property
     def _public_settings(self) -> dict[str, Any]:

@@ -89,6 +89,7 @@ class LiveRun:
             hide=keyring.hide,
             transcripts=plan.options.transcripts,
             warm_until_ns=place.began_ns + int(place.warmup_s * NS_PER_S),
+            host=plan.host,
         )
         self._progress = Progress(self._spending)
         self._sessions = Sessions(

@@ -1,0 +1,56 @@
+"""The hosts of a run: who recorded it, with how many workers, and how late their processes were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from bench.run import folder as files
+from bench.run.close import close
+from bench.run.document import HostEntry
+from bench.run.hosts import hosts_of
+from bench.run.provenance import named_host
+from bench.run.recorder import Labels, Recorder
+from bench.run.spool import spool_of
+from tests.helpers import MS, S, build_observation, build_session
+
+BEGAN_NS = 1_763_000_000 * S
+
+
+def run_on(parent: Path, *names: str) -> Path:
+    """A run that is closed, with a worker on each of these hosts; number n's event loop is n + 1 ms late."""
+    folder = files.create(parent, "voice_turns", BEGAN_NS)
+    files.write_document(
+        folder, {"schema": files.SCHEMA_VERSION, "run_id": folder.name, "state": "closing", "began_utc_ns": BEGAN_NS}
+    )
+    for number, name in enumerate(names):
+        recorder = Recorder(spool_of(folder, number), BEGAN_NS, host=named_host() | {"name": name, "niceness": number})
+        record = recorder.session(Labels(f"w{number}-000000", "simulator", "voice_turns", "voice_turns"))
+        record.turn_began()
+        record.turn_ended(build_observation())
+        record.session_ended(build_session())
+        for _ in range(100):
+            recorder.hub_delay((number + 1) * MS)
+        recorder.close()
+    close(folder)
+    return folder
+
+
+def test_each_row_says_which_host_recorded_it(tmp_path: Path) -> None:
+    folder = run_on(tmp_path, "red", "blue", "red")
+    for table in files.SCHEMAS:
+        assert files.read_table(folder, table, ["host"])["host"].to_pylist() == ["red", "blue", "red"]
+
+
+def test_each_host_is_in_the_document_with_its_workers_and_the_delay_of_its_own_processes(tmp_path: Path) -> None:
+    hosts = files.read_document(run_on(tmp_path, "red", "blue", "red"))["hosts"]
+    delays = [(host["name"], host["workers"], host["niceness"], round(host["hub_delay_p99_ms"])) for host in hosts]
+    assert delays == [("blue", 1, 1, 2), ("red", 2, 0, 3)]
+    assert msgspec.convert(hosts, list[HostEntry]) == hosts
+
+
+def test_a_run_of_an_older_version_was_recorded_by_the_host_that_led_it() -> None:
+    document = {"writer": {"host": "bench 1", "pid": 4}, "host": {"kernel": "Linux 6.1"}, "workers": 3, "niceness": 0}
+    (host,) = hosts_of(document)
+    assert (host["name"], host["kernel"], host["workers"], host["niceness"]) == ("bench_1", "Linux 6.1", 3, 0)
