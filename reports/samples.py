@@ -19,7 +19,7 @@ import pandas as pd
 from bench.measures import CATALOGUE, Measure
 from reports.statistics.counting import order_of_codes, order_of_values
 from reports.statistics.quantiles import Floats, Integers, Sample, sample
-from reports.turns import CENSORED, FAILED, STARTED_BY, Flags, Pool, Turns, column_of
+from reports.turns import CENSORED, FAILED, GOOD, STARTED_BY, Flags, Pool, Turns, column_of
 
 ALWAYS = "response_total"
 
@@ -115,8 +115,9 @@ def _applies(turns: Turns, there: Flags, always: Flags) -> Flags:
 def session_sample(frame: pd.DataFrame, name: str) -> Sample | None:
     """One measure of sessions, each its own cluster; None where no session has it.
 
-    A session that failed before the measure's end counts as +inf; one that failed later keeps its value. session_length
-    is no waiting time: failed sessions are left out of it, counted.
+    A session that failed before the measure's end counts as +inf; one that failed later keeps its value. So does one
+    whose first turn failed, of what a caller waits for first. session_length is no waiting time: failed sessions are
+    left out of it, counted.
     """
     values = frame[column_of(name)].to_numpy(dtype=np.float64)
     kind, there = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)
@@ -124,6 +125,8 @@ def session_sample(frame: pd.DataFrame, name: str) -> Sample | None:
         return None
     waits = CATALOGUE[name].better == "lower"
     failed = (kind == FAILED) & (~there if waits else np.ones_like(there))
+    if CATALOGUE[name].end == "first_reply":
+        failed |= (kind == GOOD) & ~there & (frame["turns_begun"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
     kept = np.flatnonzero((there & ~failed) | (failed if waits else False))
     drawn = np.where(failed[kept], np.inf, values[kept])
     return sample(drawn, kept, failed=int(failed.sum()), censored=int(((kind == CENSORED) & ~there).sum()))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
 from reports.blocks import Alarm, Block, Bullets, Code, Definitions, Fold, Inline, Paragraph, Section, Strong
 from reports.numbers import moment
-from reports.page import accounts, answers, calls, health, sections
+from reports.page import accounts, answers, arriving, calls, health, sections
 from reports.page.html import MEASURED_AGAINST, SIMULATED, Badge, Page, poured
 from reports.page.pieces import note
 from reports.summary.summary import Summary
@@ -114,6 +114,7 @@ def sections_of(summary: Summary) -> Iterable[Section]:
     """The page below its answer, in the order of a reader's questions; without those that this run has no answer to."""
     each = (
         answers.spread(summary),
+        arriving.calls(summary),
         sections.time(summary),
         calls.segments(summary),
         calls.hearing(summary),

@@ -35,6 +35,8 @@ from reports.summary.outcomes import Ending
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
 
+OF_CALLS = ("session_length", "service_time", "response_time")
+"""Measures of sessions that are no part of connecting."""
 FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
 
 
@@ -110,7 +112,7 @@ def _steps(summary: Summary, origin: str) -> Iterable[Block]:
 def others(summary: Summary) -> Section | None:
     """Every measure of turns, all steps together; those of connecting have a section of their own."""
     shown = [f for f in (*summary.measures, *summary.connecting) if f.step == ALL]
-    of_turns = [f for f in shown if CATALOGUE[f.measure].scope == "turn" or f.measure == "session_length"]
+    of_turns = [f for f in shown if CATALOGUE[f.measure].scope == "turn" or f.measure in OF_CALLS]
     of_events = [one for one in summary.events if CATALOGUE[one.measure].scope == "event"]
     if not of_turns:
         return None
@@ -166,7 +168,7 @@ def _ending(ending: Ending) -> Row:
 
 def connect(summary: Summary) -> Section | None:
     """How long connecting takes; None where no session opened."""
-    rows = [f for f in summary.connecting if f.measure != "session_length" and (f.measure != "token_wait" or f.high)]
+    rows = [f for f in summary.connecting if f.measure not in OF_CALLS and (f.measure != "token_wait" or f.high)]
     found = frames.connecting(summary)
     if not rows:
         return None

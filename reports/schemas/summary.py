@@ -334,6 +334,35 @@ class Limits(Record):
     least_remaining: dict[str, Figure]
 
 
+class Offered(Record):
+    """The load that calls were which arrived at one target, in the measured phase."""
+
+    target: str
+    offered: Count
+    blocked: Annotated[Count, about("found no free slot")]
+    held: Annotated[Count, about("were held back, by the service or the rate of connections")]
+    started: Count
+    refused: Annotated[Count, about("did not open")]
+    completed: Count
+    length_s: Number
+    per_s: Figure
+    call_s: Annotated[Figure, about("how long a call lasts on average")]
+    offered_erlangs: Figure
+    carried_erlangs: Annotated[Figure, about("calls in progress on average")]
+    slots: Count
+    start_lag_p50_ms: Figure
+    start_lag_p99_ms: Figure
+
+
+class Arriving(Record):
+    """How calls arrived."""
+
+    pattern: str
+    per_s: Annotated[Figure, about("the rate that was asked for, where it was one")]
+    think_s: Annotated[list[Number], about("what callers think in a call on average, of each script")]
+    targets: list[Offered]
+
+
 class Incident(Record):
     """What happened beside the measuring; `at_s` after the run began."""
 
@@ -447,6 +476,7 @@ class SummaryDocument(Record):
     differences: list[Difference]
     money: Money
     limits: list[Limits]
+    arriving: Annotated[Arriving | None, about("null in a closed loop")]
     incidents: list[Incident]
     incident_counts: dict[str, Count]
     slowest: list[Slow]

@@ -78,7 +78,7 @@ def turn_figures(one: Sampled) -> Iterable[Figures]:
 
 def session_figures(sessions: pd.DataFrame, targets: Sequence[str], name: str) -> Iterable[Figures]:
     """A measure of sessions, of each target that has it."""
-    measured, target = sessions[[column_of(name), "outcome_class"]], sessions["target"]
+    measured, target = sessions[[column_of(name), "outcome_class", "turns_begun"]], sessions["target"]
     for label in targets:
         sample = session_sample(measured[(target == label).to_numpy()], name)
         if sample is not None:

@@ -35,6 +35,7 @@ from reports.summary.figures import (
 from reports.summary.incidents import Incidents, incidents_of
 from reports.summary.money import Money, money_of
 from reports.summary.notices import decided, notices
+from reports.summary.offered import Arriving, arriving_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.quota import Quota, quota_of
 from reports.summary.segments import Breakdown, around, breakdowns
@@ -133,6 +134,8 @@ class Summary:
     differences: tuple[ArmsQuantile, ...]
     money: Money
     quota: Quota
+    arriving: Arriving | None
+    """None in a closed loop"""
     incidents: Incidents
     notices: tuple[str, ...]
 
@@ -233,6 +236,7 @@ def summarise(run: Run) -> Summary:
         differences=tuple(differences(answer.figures for answer in (*answers, *heard))),
         money=money_of(run, turns.targets),
         quota=quota_of(run, turns.targets, window.began_utc_ns, window.length_s),
+        arriving=_arriving(run, turns.targets, window),
         incidents=incidents_of(run.document, window.began_utc_ns),
         notices=(*notices(run, turns, sessions), *unfair(outcomes, turns.targets)),
     )
@@ -304,6 +308,12 @@ def _beside(turns: Turns, sessions: pd.DataFrame, samples: dict[str, Sampled], m
         one = samples[measure]
         for pool in one.pools():
             yield _answer(turns, sessions, one, replace(pool, steps=pool.steps & one.applies[pool.target]))
+
+
+def _arriving(run: Run, targets: Sequence[str], window: Window) -> Arriving | None:
+    began_s = window.began_utc_ns / NS_PER_S
+    warm_s = float(run.document.get("warmup_s") or 0.0)
+    return arriving_of(run, targets, began_s + warm_s, began_s + window.length_s)
 
 
 def _slowest(

@@ -13,7 +13,7 @@ from reports.summary.trust import trust
 from reports.summary.verdict import RuleResult
 from reports.text.columns import answers
 from reports.text.lines import Badges, Named, Part, pour
-from reports.wording import remarks, words
+from reports.wording import arriving, remarks, words
 from reports.wording.failings import second
 from reports.wording.sentences import headline, heard
 
@@ -42,6 +42,7 @@ def _opening(summary: Summary) -> Iterable[Part]:
 
 
 def _closing(summary: Summary) -> Iterable[Part]:
+    yield Named("calls", arriving.lines(summary))
     yield Named("throughput", remarks.throughput(summary))
     yield Named("arms", _arms(summary))
     alone = len(summary.targets) == 1

@@ -1,0 +1,149 @@
+"""How much load was offered where calls arrive, and what became of the calls; pure.
+
+Of the measured phase, and of the time in which calls were to arrive. Loads are in erlangs: the calls in progress on
+average. A call lasts from the start of connecting to its end; those that the end of the run cut count as long as they
+were, divided by the calls that ended by themselves, so that long ones are not left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.units import NS_PER_S
+from reports.bins import time_step
+from reports.runs import Run
+from reports.statistics.quantiles import Floats, quantile
+from reports.turns import measured
+
+BINS = 90
+
+
+@dataclass(frozen=True)
+class Offered:
+    """The load of one target. Every call is a session there, so several targets have the same calls."""
+
+    target: str
+    offered: int
+    """calls that arrived"""
+    blocked: int
+    """found no free slot"""
+    held: int
+    """were held back, by the service or the rate of connections"""
+    started: int
+    refused: int
+    """did not open"""
+    completed: int
+    length_s: float
+    """how long calls were to arrive, in the measured phase"""
+    call_s: float
+    """how long a call lasts on average; NaN where none ended"""
+    carried_erlangs: float
+    slots: int
+    start_lag_p50_ms: float
+    start_lag_p99_ms: float
+
+    @property
+    def per_s(self) -> float:
+        return self.offered / self.length_s if self.length_s else float("nan")
+
+    @property
+    def offered_erlangs(self) -> float:
+        return self.per_s * self.call_s
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """Calls over the run: bins of one length from the begin of the run on; what arrived in each, and was blocked."""
+
+    pattern: str
+    per_s: float | None
+    """the rate that was asked for, where it was one"""
+    workers: int
+    think_s: tuple[float, ...]
+    """what callers are silent between turns in a call on average, of each script"""
+    targets: tuple[Offered, ...]
+    bin_s: float
+    calls: Floats
+    blocked: Floats
+
+
+def arriving_of(run: Run, targets: Sequence[str], measured_from_s: float, ended_s: float) -> Arriving | None:
+    """What was offered; None in a closed loop. Both instants are seconds since 1970."""
+    arrivals = run.document.get("arrivals")
+    if not isinstance(arrivals, dict):
+        return None
+    began_s = int(arrivals.get("began_utc_ns") or 0) / NS_PER_S
+    lasts_s = arrivals.get("length_s")
+    begin_s = max(began_s, measured_from_s)
+    end_s = ended_s if lasts_s is None else min(ended_s, began_s + float(lasts_s))
+    scripts = [script for script in run.document.get("scripts") or [] if isinstance(script, dict)]
+    thinking = {float(s["think_s"]) for s in scripts if isinstance(s.get("think_s"), int | float)}
+    bin_s, calls, blocked = _over_time(run)
+    return Arriving(
+        pattern=str(arrivals.get("pattern")),
+        per_s=arrivals.get("per_s"),
+        workers=int(run.document.get("workers") or 1),
+        think_s=tuple(sorted(thinking)),
+        targets=tuple(_offered(run, label, arrivals, begin_s, end_s) for label in targets),
+        bin_s=bin_s,
+        calls=calls,
+        blocked=blocked,
+    )
+
+
+def _offered(run: Run, label: str, arrivals: dict[str, Any], begin_s: float, end_s: float) -> Offered:
+    seconds = run.seconds[(run.seconds["target"] == label).to_numpy() & run.seconds["measured"].to_numpy()]
+    every = run.sessions[(run.sessions["target"] == label).to_numpy()]
+    sessions = every.iloc[measured(every)]
+    kind = sessions["outcome_class"].to_numpy()
+    lasted_s = sessions["session_length_ms"].to_numpy(dtype=np.float64) / 1000
+    ended = int((kind != "censored").sum())
+    opened = sessions["session_updated_at_ns"].notna().to_numpy()
+    lags = np.sort(sessions["start_lag_ms"].dropna().to_numpy(dtype=np.float64))
+    return Offered(
+        target=label,
+        offered=int(seconds["calls"].sum()),
+        blocked=int(seconds["calls_blocked"].sum()),
+        held=int(seconds["calls_held"].sum()),
+        started=len(sessions),
+        refused=int((~opened & (kind == "failed")).sum()),
+        completed=int((kind == "good").sum()),
+        length_s=max(0.0, end_s - begin_s),
+        call_s=float(np.nansum(lasted_s)) / ended if ended else float("nan"),
+        carried_erlangs=_carried(every, begin_s, end_s),
+        slots=int(arrivals.get("max_sessions") or 0),
+        start_lag_p50_ms=quantile(lags, 0.5) if lags.size else float("nan"),
+        start_lag_p99_ms=quantile(lags, 0.99) if lags.size else float("nan"),
+    )
+
+
+def _carried(sessions: pd.DataFrame, begin_s: float, end_s: float) -> float:
+    """The calls in progress on average between two instants."""
+    if end_s <= begin_s:
+        return float("nan")
+    from_s = sessions["start_utc_ns"].to_numpy(dtype=np.float64) / NS_PER_S
+    to_s = from_s + sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) / NS_PER_S
+    within = np.clip(np.nan_to_num(to_s, nan=end_s), begin_s, end_s) - np.clip(from_s, begin_s, end_s)
+    return float(within.sum()) / (end_s - begin_s)
+
+
+def _over_time(run: Run) -> tuple[float, Floats, Floats]:
+    """The calls of one target, which are those of all."""
+    seconds = run.seconds
+    began_s = int(run.document.get("began_utc_ns") or 0) / NS_PER_S
+    first = seconds["target"].iloc[:1]
+    mine = seconds[(seconds["target"] == first.iloc[0]).to_numpy()] if len(first) else seconds
+    at_s = np.maximum(mine["second"].to_numpy(dtype=np.float64) - began_s, 0.0)
+    bin_s = time_step(max(1.0, float(at_s.max(initial=0.0)) + 1), BINS)
+    place = (at_s // bin_s).astype(np.int64)
+    bins = int(place.max(initial=0)) + 1
+    calls, blocked = (
+        np.bincount(place, mine[name].to_numpy(dtype=np.float64, na_value=0.0), bins).astype(np.float64)
+        for name in ("calls", "calls_blocked")
+    )
+    return bin_s, calls, blocked
