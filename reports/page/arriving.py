@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.blocks import Block, Column, Line, Section, Term, table
-from reports.numbers import NONE, clock, count, percent, span, three
+from reports.numbers import clock, count, percent, span, three
 from reports.page.pieces import figure, line, marked, note, of_target, quantile_cells
 from reports.page.svg import WIDE, Plot, Scale, identity
 from reports.summary.offered import Arriving, Offered
@@ -13,7 +13,7 @@ from reports.wording.words import sentence
 
 CALLS = (
     *("target", "offered", "blocked", "held", "started", "refused", "completed"),
-    *("erlangs offered", "carried", "slots", "a call lasts", "start_lag p50, ms", "p99"),
+    *("erlangs offered", "carried", "slots", "a call lasts, s", "start_lag p50, ms", "p99"),
 )
 WAITS = ("first wait, ms", Column("target", left=True), "p50", "p90", "p95", "p99", "slowest", "sessions", "failed")
 READING = (
@@ -55,7 +55,7 @@ def _row(summary: Summary, place: int, one: Offered) -> Line:
         *map(count, (one.held, one.started, one.refused, one.completed)),
         *map(three, (one.offered_erlangs, one.carried_erlangs)),
         count(one.slots),
-        span(one.call_s) if one.call_s == one.call_s else NONE,
+        three(one.call_s),
         *map(three, (one.start_lag_p50_ms, one.start_lag_p99_ms)),
     ]
 

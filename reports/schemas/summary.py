@@ -358,7 +358,7 @@ class Arriving(Record):
     """How calls arrived."""
 
     pattern: str
-    per_s: Annotated[Figure, about("the rate that was asked for, where it was one")]
+    per_s: Annotated[Number | None, about("the rate that was asked for, where it was one")]
     think_s: Annotated[list[Number], about("what callers think in a call on average, of each script")]
     targets: list[Offered]
 

@@ -34,7 +34,9 @@ def counted(one: Offered) -> str:
 
 def load(frame: Arriving, one: Offered) -> str:
     """Offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers think for 12 s of a call."""
-    offered = f"offered {three(one.offered_erlangs)}{NBSP}erlangs ({rate(one.per_s)} of {span(one.call_s)} each)"
+    offered = (
+        f"offered {three(one.offered_erlangs)}{NBSP}erlangs ({rate(one.per_s)} of {three(one.call_s)}{NBSP}s each)"
+    )
     carried = f"carried {three(one.carried_erlangs)} on {plural(one.slots, 'slot')}"
     thinking = [span(think_s) for think_s in frame.think_s if think_s]
     thought = f"; callers think for {listed(thinking)} of a call" if thinking else ""

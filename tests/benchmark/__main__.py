@@ -11,6 +11,7 @@ PARTS = {
     "talking": "tests.benchmark.talking",
     "validity": "tests.benchmark.validity",
     "crowd": "tests.benchmark.crowd",
+    "arrivals": "tests.benchmark.arrivals",
     "exact": "tests.benchmark.exact",
     "keyless": "tests.benchmark.keyless",
     "peers": "tests.benchmark.peers.benchmark",

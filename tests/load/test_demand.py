@@ -110,7 +110,6 @@ def test_in_the_web_ui_the_number_of_users_is_that_of_slots() -> None:
         (["--arrival-pattern", "constant"], "--arrival-pattern is about calls that arrive: add --arrivals"),
         (["--arrival-pattern", "nowhere.txt"], "must be poisson, constant, gamma:SHAPE, or a file of instants, and"),
         (["--arrivals", "1/s", "--stages", "x.yaml"], "--arrivals and --stages both say the rate"),
-        (["--arrivals", "1/s", "--max-sessions", "3", "--session-pause", "0"], "--session-pause is about users"),
         (["--stages", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )

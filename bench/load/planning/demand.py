@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.load.planning.arrivals import PATTERNS, POISSON, Arrivals, Pattern, Recorded, load_recorded, pattern_of
-from bench.load.planning.options import SESSION_PAUSE_S, Options
+from bench.load.planning.options import Options
 from bench.load.planning.stages import LoadCourse, load_course
 from bench.load.planning.tasks import class_file
 
@@ -89,7 +89,6 @@ def demand_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> D
         _refuse_idle(options)
         _refuse_users(course, parsed)
         return Demand(course=course)
-    _refuse_pause(options)
     _refuse_several(user_classes)
     pattern = pattern_of(options.arrival_pattern or POISSON) or Pattern(POISSON)
     slots = _slots(options, parsed)
@@ -129,13 +128,6 @@ def _refuse_idle(options: Options) -> None:
         raise UsageError("--max-sessions is about calls that arrive: add --arrivals 30/min, or say --users N")
     if options.arrival_pattern is not None:
         raise UsageError("--arrival-pattern is about calls that arrive: add --arrivals 30/min")
-
-
-def _refuse_pause(options: Options) -> None:
-    if options.session_pause_s != SESSION_PAUSE_S:
-        raise UsageError(
-            "--session-pause is about users who call again and again: calls that arrive do not wait for it"
-        )
 
 
 def _refuse_several(user_classes: Collection[Any]) -> None:

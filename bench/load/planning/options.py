@@ -20,7 +20,6 @@ from bench.target.endpoint import ServiceOptions
 from bench.target.settings import SignInName
 
 LOOK_EVERY = 50
-SESSION_PAUSE_S = 1.0
 LOOPBACK = "127.0.0.1"
 SIGN_INS = ("key", *get_args(SignInName))
 SHAPE = frozenset(
@@ -119,13 +118,7 @@ def add_options(parser: Any) -> None:
     add(
         "--connect-rate", type=float, metavar="N", help="connection starts a minute, 0 for no limit (Azure preview: 30)"
     )
-    add(
-        "--session-pause",
-        type=float,
-        default=SESSION_PAUSE_S,
-        metavar="S",
-        help="seconds between a user's sessions (default: 1)",
-    )
+    add("--session-pause", type=float, default=1.0, metavar="S", help="seconds between a user's sessions (default: 1)")
     add("--prices", metavar="FILE", help="prices of tokens, instead of those that come with the tool")
     add("--budget", metavar="USD", help="end the run when its turns have cost so much")
     add("--seed", default="1", metavar="N", help="which recordings a session plays, and its drawn pauses (default: 1)")

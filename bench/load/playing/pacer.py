@@ -57,8 +57,9 @@ class Pacer:
         return self._trial_ns is not None
 
     def take(self, start_ns: int) -> None:
-        """Take the start at this instant; the next one is an interval later."""
-        self._next_ns = start_ns + max(self.interval_ns, self._distance_ns)
+        """Take the start at this instant; the next one is an interval later, where there is one."""
+        if apart_ns := max(self.interval_ns, self._distance_ns):
+            self._next_ns = start_ns + apart_ns
         if self._half_open:
             self._trial_ns = start_ns
 
