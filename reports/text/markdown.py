@@ -15,7 +15,7 @@ from reports.summary.spread import figures_of
 from reports.summary.summary import HEARD, CallerWait, Summary
 from reports.summary.trust import trust
 from reports.text.markup import SIMULATED, coded, pour, table
-from reports.wording import failings, remarks, sentences, words
+from reports.wording import arriving, failings, remarks, sentences, words
 
 ROWS_MOST = 10
 INCIDENTS_MOST = 20
@@ -35,6 +35,8 @@ def _head(summary: Summary) -> Iterable[Block]:
         remedy = f" What to do: {words.remedy(rule)}" if rule.remedy else ""
         yield Paragraph((Strong(words.rule_line(rule)), f" {words.rule_figure(rule)}{remedy}"))
     yield Paragraph(" ".join(filter(None, (summary.decided, sentences.heard(summary), failings.second(summary)))))
+    if called := arriving.lines(summary):
+        yield Paragraph(f"Calls: {'; '.join(called)}.")
     if flowed := remarks.throughput(summary):
         yield Paragraph(f"Throughput: {'; '.join(flowed)}.")
 

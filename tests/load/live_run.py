@@ -15,6 +15,7 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.load.planning.concurrency import Concurrency
+from bench.load.planning.demand import CLOSED_LOOP, Demand
 from bench.load.planning.options import Options
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import loaded_parts, plays_of_arms
@@ -111,6 +112,7 @@ class Stand:
         prices: Prices | None = PRICES,
         auth: Auth = None,
         spool: Spool | None = None,
+        demand: Demand = CLOSED_LOOP,
         **given: Any,
     ) -> None:
         (folder / "talk.yaml").write_text(text)
@@ -132,7 +134,9 @@ class Stand:
         self.failures: list[Exception] = []
         """What Locust is told of."""
         self.live = LiveRun(
-            Planned(options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None),
+            Planned(
+                options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None, demand=demand
+            ),
             Place(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers),
             arms,
             keyring,

@@ -15,6 +15,8 @@ from gevent.event import Event
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
+from bench.load.planning.arrivals import Arrivals, Recorded
+from bench.load.planning.demand import Demand
 from bench.load.playing.arm import HOPELESS
 from bench.load.playing.live import ALL_DONE, raise_all
 from bench.load.playing.pacer import Pacer
@@ -445,3 +447,67 @@ def test_of_several_arms_a_fault_is_told_before_locusts_own_words_and_none_is_lo
     with pytest.raises(StopUser):
         raise_all([StopUser("enough")])
     raise_all([])
+
+
+def arriving(*after_ms: int, slots: int = 2) -> Demand:
+    """Calls so many milliseconds after they may begin to arrive."""
+    recorded = Recorded(Path("calls.txt"), "", tuple(ms / 1000 for ms in after_ms))
+    return Demand(Arrivals(1, slots, recorded=recorded))
+
+
+def test_a_call_that_arrives_is_played_by_an_idle_user_and_says_when_it_came(tmp_path: Path) -> None:
+    began_ns = monotonic_ns() - NS_PER_S  # so that calls arrive at once
+    stand = Stand(tmp_path, demand=arriving(0, 1), began_ns=began_ns)
+    users = [gevent.spawn(stand.play) for _ in range(2)]
+    gevent.joinall(users, timeout=30, raise_error=True)
+
+    sessions = stand.rows("sessions")
+    called_ns = sorted(row["start_ns"] + row["called_at_ns"] for row in sessions)
+    assert called_ns == [began_ns + NS_PER_S, began_ns + NS_PER_S + 10**6]
+    assert all(row["called_at_ns"] == row["intended_start_at_ns"] <= row["connect_start_at_ns"] for row in sessions)
+    assert all(row["first_reply_at_ns"] is not None for row in sessions)
+    assert stand.stopped == [ALL_DONE]
+
+
+def test_a_call_that_finds_all_users_busy_is_blocked_and_no_session(tmp_path: Path) -> None:
+    nobody = Event()
+    stand = Stand(
+        tmp_path,
+        demand=arriving(0, 0, 0),
+        began_ns=monotonic_ns() - NS_PER_S,
+        dialers={"here": FakeDialer(answers=nobody)},
+    )
+    user = gevent.spawn(stand.play)
+    gevent.idle()
+    stand.live.all_users_are_there()
+    assert stand.stopped == []
+    nobody.set()
+    user.join(30)
+
+    assert len(stand.rows("sessions")) == 1
+    assert stand.stopped == [ALL_DONE]
+    counted = stand.rows("seconds")
+    assert [sum(row[name] for row in counted) for name in ("calls", "calls_blocked", "calls_held")] == [3, 2, 0]
+
+
+def test_a_call_that_a_pacer_holds_back_is_meant_to_start_then_and_had_arrived_before(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, demand=arriving(0), began_ns=monotonic_ns() - NS_PER_S)
+    until_ns = monotonic_ns() + NS_PER_S // 20
+    stand.live.arms[0].pacer.hold(until_ns, monotonic_ns())
+    assert stand.play()
+
+    (row,) = stand.rows("sessions")
+    assert row["start_ns"] + row["intended_start_at_ns"] == until_ns
+    assert row["called_at_ns"] < row["intended_start_at_ns"]
+    assert sum(second["calls_held"] for second in stand.rows("seconds")) == 1
+
+
+def test_of_calls_that_arrive_as_many_are_played_as_sessions_were_asked_for(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, demand=arriving(*[0] * 9), sessions=2, began_ns=monotonic_ns() - NS_PER_S)
+    users = [gevent.spawn(stand.play) for _ in range(4)]
+    while not stand.stopped:
+        gevent.sleep(0.001)
+    stand.live.ending = True
+    gevent.joinall(users, timeout=30, raise_error=True)
+
+    assert len(stand.rows("sessions")) == 2

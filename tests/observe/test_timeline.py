@@ -430,6 +430,46 @@ def test_a_session_knows_when_it_was_meant_to_start() -> None:
     assert "intended_start" not in Timeline(AT_NS, 1, Limits(), GA).session().instants
 
 
+def test_a_session_that_is_a_call_knows_when_it_arrived() -> None:
+    called = Timeline(AT_NS, 1, Limits(), GA, intended_ns=at(-3), called_ns=at(-9)).session()
+
+    assert (called.instants["called"], called.instants["intended_start"]) == (at(-9), at(-3))
+
+
+@pytest.mark.parametrize("output", ["audio", "text"])
+def test_a_session_knows_the_first_reply_and_how_long_its_caller_took_before_it(output: str) -> None:
+    talk = Talk()
+    talk.ask(700, 1, wants_audio=output == "audio")
+    talk.hear(950, *reply(GA, "r1", output, deltas=3))
+    talk.take(1_000)
+    talk.ask(2_000, 2, wants_audio=output == "audio")
+    talk.hear(2_100, *reply(GA, "r2", output))
+    talk.take(2_200)
+    talk.timeline.tell(inputs.Finished(at(3_000)))
+
+    session = talk.timeline.session()
+    assert session.instants["first_reply"] == talk.taken[0].instants[f"first_{output}"] == at(950)
+    assert session.caller_time_ns == 700 * MS
+    assert session.measures_ns()["service_time"] == 250 * MS
+    assert "response_time" not in session.measures_ns()
+
+
+def test_a_session_whose_first_turn_failed_has_no_first_reply_whatever_came_later() -> None:
+    talk = Talk()
+    talk.ask(0, 1)
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1"), failed("x"))
+    talk.take(11)
+    talk.ask(20, 2)
+    talk.hear(30, *reply(GA, "r2"))
+    talk.take(40)
+    talk.timeline.tell(inputs.Finished(at(50)))
+
+    session = talk.timeline.session()
+    assert session.turns_good == 1
+    assert "first_reply" not in session.instants
+    assert session.caller_time_ns is None
+
+
 def test_the_names_of_unknown_events_are_kept_up_to_a_number() -> None:
     talk = Talk()
     for number in range(80):

@@ -173,3 +173,20 @@ def test_a_speed_without_an_end_to_its_bound_has_no_figure() -> None:
 
 def test_what_nobody_knows_is_not_called_wrong() -> None:
     assert verdict(Exactness("sim", "ttfa", 0.0, 500.0), Exactness("sim", "stall", None, 0.0))["inexact"] == []
+
+
+def test_calls_that_start_late_by_the_harness_make_a_run_invalid() -> None:
+    on_time = verdict(start_lag_p99=4.9, service_time_p50=60.0)
+    slow_service = verdict(start_lag_p99=40.0, service_time_p50=900.0)
+    late = verdict(start_lag_p99=5.1, service_time_p50=60.0)
+
+    assert (on_time["valid"], slow_service["valid"], late["valid"]) == (True, True, False)
+    (rule,) = [rule for rule in late["rules"] if rule["passed"] is False]
+    assert (rule["rule"], rule["figure"], rule["limit"]) == ("d", 5.1, 5.0)
+
+
+def test_a_closed_loop_has_no_start_that_could_be_late() -> None:
+    (rule,) = [rule for rule in verdict()["rules"] if rule["rule"] == "d"]
+
+    assert rule["passed"] is None
+    assert rule["note"].startswith("closed loop")

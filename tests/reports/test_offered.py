@@ -1,0 +1,173 @@
+"""What is said of calls that arrived: what was offered, what became of it, how long their callers waited first."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import reports
+from bench.run.folder import SCHEMAS
+from reports import render
+from reports.page.arriving import drawn
+from reports.page.page import html
+from reports.samples import session_sample
+from reports.summary.summary import Summary, summarise
+from reports.text.document import as_data
+from reports.text.terminal import terminal
+from reports.wording.arriving import divided, lines, rate
+from tests.reports import synthetic
+from tests.reports.shared import summary_of
+from tests.reports.synthetic import BEGAN_NS, Plan
+
+NBSP = "\u00a0"
+PLAN = Plan(sessions=120, turns=2, seconds=100)
+ARRIVALS = {
+    "pattern": "poisson",
+    "per_s": 1.5,
+    "stages": None,
+    "digest": None,
+    "max_sessions": 20,
+    "began_utc_ns": BEGAN_NS + 10**9,
+    "length_s": None,
+}
+
+
+def build(folder: Path, plan: Plan = PLAN, blocked: int = 0, **changes: Any) -> Summary:
+    """A run whose sessions are calls, of which each was begun 40 ms after it had arrived; `blocked` others were not."""
+    synthetic.write(folder, plan, **{"arrivals": ARRIVALS} | changes)
+    sessions = pq.read_table(folder / "sessions.parquet").to_pylist()
+    for row in sessions:
+        row["called_at_ns"], row["connect_start_at_ns"], row["token_wait_ns"] = -40_000_000, 0, 0
+        row["intended_start_at_ns"] = -3_000_000
+        if row["outcome"] == "ok":
+            row["first_reply_at_ns"], row["caller_time_ns"] = 900_000_000, 400_000_000
+    seconds = pq.read_table(folder / "seconds.parquet").to_pylist()
+    for place, row in enumerate(seconds):
+        mine = [s for s in sessions if s["target"] == row["target"] and s["start_utc_ns"] // 10**9 == row["second"]]
+        extra = blocked if place == len(seconds) // 2 else 0
+        row["calls"], row["calls_blocked"], row["calls_held"] = len(mine) + extra, extra, min(1, len(mine))
+    for name, rows in (("sessions", sessions), ("seconds", seconds)):
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMAS[name]), folder / f"{name}.parquet")  # type: ignore[index]
+    return summarise(reports.load(folder, everything=False))
+
+
+def text(words: str) -> str:
+    return " ".join(words.replace(NBSP, " ").split())
+
+
+def test_a_closed_loop_says_nothing_of_calls() -> None:
+    summary = summary_of(Plan())
+
+    assert summary.arriving is None
+    assert lines(summary) == []
+    assert as_data(summary)["arriving"] is None
+    assert 'id="calls"' not in html(summary)
+
+
+def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=120, turns=2, seconds=100, refused=5), blocked=9)
+    assert summary.arriving is not None
+    (one,) = summary.arriving.targets
+
+    assert (one.offered, one.blocked, one.started, one.refused) == (one.started + 9, 9, 125, 5)
+    assert one.completed == 120
+    assert summary.arriving.calls.sum() == one.offered
+    assert summary.arriving.blocked.sum() == 9
+    assert one.start_lag_p50_ms == pytest.approx(3.0)
+    said = text(lines(summary)[0])
+    assert said.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
+    assert said.endswith("5 refused, 120 completed")
+
+
+def test_loads_are_calls_in_progress_on_average(tmp_path: Path) -> None:
+    summary = build(tmp_path)
+    assert summary.arriving is not None
+    (one,) = summary.arriving.targets
+    sessions = reports.load(tmp_path).sessions
+    lasted_s = sessions["session_length_ms"].to_numpy() / 1000
+
+    assert one.length_s == pytest.approx(summary.window.length_s - 1)
+    assert one.call_s == pytest.approx(lasted_s.mean())
+    assert one.offered_erlangs == pytest.approx(lasted_s.sum() / one.length_s)
+    assert one.carried_erlangs == pytest.approx(one.offered_erlangs, rel=0.1)  # some began before the arrivals did
+    assert "carried" in text(lines(summary)[1])
+
+
+def test_a_load_that_ends_by_itself_is_offered_until_it_ends(tmp_path: Path) -> None:
+    summary = build(tmp_path, arrivals=ARRIVALS | {"length_s": 30.0, "per_s": None, "pattern": "calls.txt"})
+    assert summary.arriving is not None
+
+    assert summary.arriving.targets[0].length_s == 30.0
+    assert "Calls.txt." in text(html(summary))
+
+
+def test_what_callers_wait_for_first_is_told_from_arrival_and_from_the_start(tmp_path: Path) -> None:
+    summary = build(tmp_path)
+    page = text(html(summary))
+    figures = {f.measure: f.at(0.5).value for f in summary.connecting}
+
+    assert (figures["service_time"], figures["response_time"]) == pytest.approx((500.0, 540.0))
+    assert "service_time p50 500 ms" in text(terminal(summary, 200))
+    assert "response_time p50 540 ms" in text(terminal(summary, 200))
+    assert "What load was offered, and what became of it?" in page
+    (offered,) = as_data(summary)["arriving"]["targets"]
+    assert offered["offered"] == 120
+
+
+def test_a_call_whose_first_turn_failed_waits_without_an_end(tmp_path: Path) -> None:
+    build(tmp_path)
+    sessions = reports.load(tmp_path).sessions
+    sessions.loc[:9, ["first_reply_at_ns", "service_time_ms"]] = np.nan, np.nan
+    sample = session_sample(sessions, "service_time")
+
+    assert sample is not None
+    assert (sample.failed, int(np.isinf(sample.values).sum())) == (10, 10)
+
+
+def test_several_processes_that_blocked_calls_say_that_each_had_its_own_slots(tmp_path: Path) -> None:
+    several = build(tmp_path / "several", blocked=3, workers=4).arriving
+    alone = build(tmp_path / "alone", blocked=3, workers=1).arriving
+    assert several is not None
+    assert alone is not None
+
+    assert divided(several).startswith("Each of the 4 processes has its share of the slots")
+    assert divided(alone) == ""
+
+
+def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:
+    synthetic.write(tmp_path / "first", PLAN)
+    scripts = [script | {"think_s": 12.0} for script in reports.load(tmp_path / "first").document["scripts"]]
+    summary = build(tmp_path / "run", scripts=scripts)
+
+    assert text(lines(summary)[1]).endswith("; callers think for 12 s of a call")
+
+
+def test_the_figure_has_a_bar_for_each_bin_with_the_blocked_on_top(tmp_path: Path) -> None:
+    frame = build(tmp_path, blocked=4).arriving
+    assert frame is not None
+    svg = ET.fromstring(drawn(frame).svg())
+    bars = [rect.get("class") for rect in svg.iter() if rect.tag.endswith("rect")]
+
+    assert bars.count("failcell") == 1
+    assert bars.count("cell s0 k4") == int((frame.calls > frame.blocked).sum())
+
+
+def test_every_document_can_be_made_of_such_a_run(tmp_path: Path) -> None:
+    summary = build(tmp_path, Plan(sessions=60, turns=2, targets=("a", "b"), paired=True), blocked=2)
+    render.write(summary)
+
+    assert "a: 30 calls arrived, 30 started" in text((tmp_path / "report.md").read_text())
+    assert "b: 32 calls arrived, 30 started" in text((tmp_path / "report.md").read_text())
+
+
+@pytest.mark.parametrize(
+    ("per_s", "words"), [(2.0, "2/s"), (0.5, "30/min"), (1.0, "1/s"), (0.025, "1.5/min"), (1 / 3600, "1/h")]
+)
+def test_a_rate_is_told_in_the_largest_unit_that_makes_a_number_of_it(per_s: float, words: str) -> None:
+    assert rate(per_s) == words
