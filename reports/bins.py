@@ -18,3 +18,9 @@ def nice(value: float) -> float:
 def time_step(length_s: float, most: int) -> float:
     """The smallest round number of seconds that gives at most so many steps."""
     return next((float(s) for s in SECONDS if length_s / s <= most), nice(length_s / most))
+
+
+def count_step(largest: float, most: int) -> int:
+    """The smallest round whole number of which at most so many steps reach a count: 1, 2, 5, 10, 20, 25, 50, 100 …"""
+    step = nice(max(1.0, largest / most))
+    return 5 if step == 2.5 else int(step)

@@ -92,7 +92,7 @@ class Turns:
         return int(np.bincount(self.origin[self.step], minlength=len(self.origins)).argmax()) if self.rows.size else 0
 
     @cached_property
-    def _origins_ns(self) -> Floats:
+    def origins_ns(self) -> Floats:
         """The instant that the measures of each row of `frame` count from."""
         return origin_ns(self.frame)
 
@@ -102,7 +102,7 @@ class Turns:
 
     def value_of_rows(self, measure: str) -> Floats:
         """The measure of each row of `frame`, those of warm-up too, in its unit; NaN where it is absent."""
-        return values_of(self.frame, measure, self._origins_ns)
+        return values_of(self.frame, measure, self.origins_ns)
 
     def instant(self, name: str) -> Floats:
         """An instant of each turn, ns after its start, NaN where it did not happen."""

@@ -86,7 +86,8 @@ CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_
 
 
 DRAWING = (
-    "reports.page.bars", "reports.page.charts", "reports.page.gauges", "reports.page.panels", "reports.page.scatter",
+    "reports.page.bars", "reports.page.charts", "reports.page.gauges", "reports.page.levels", "reports.page.panels",
+    "reports.page.scatter",
     "reports.page.speech", "reports.page.stacks", "reports.page.svg", "reports.page.trends",
     "reports.compare.curves", "reports.compare.forest",
 )  # fmt: skip

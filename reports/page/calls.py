@@ -28,7 +28,7 @@ from reports.blocks import (
     table,
 )
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
-from reports.page import scatter, speech, stacks, trends
+from reports.page import levels, scatter, speech, stacks, trends
 from reports.page.pieces import capital, figure, grown, line, measures, note, of_target
 from reports.page.svg import COLOURS, HALF, WIDE
 from reports.page.ways import Ways, ways
@@ -63,6 +63,14 @@ ALIKE = (
 BELOW_EACH = (
     "“Began”: how long after the run’s beginning. Below each turn its session in this run’s files, then the service’s "
     "own names: of the request that opened the session, the response, the session."
+)
+BY_LOAD = (
+    "{}: solid p50, dashed p95, with 95 % intervals over sessions; by the calls of the same target that were in "
+    "progress when the turn’s latency began to count. Below: failed turns, and how many turns each level has."
+)
+TOGETHER = (
+    "In a run whose load only rises, later turns are those of more calls: compare with the run over time and with the "
+    "wait along a session before the load is taken for the cause."
 )
 NETWORK = ("network_rtt", "request_ack", "ttfa_less_rtt", "retransmits")
 
@@ -211,6 +219,20 @@ def _moved(frame: Along) -> str:
     changes = [f"{f'{label} ' if named else ''}{change(b.p50.value / a.p50.value)}" for label, (a, b) in told.items()]
     where = f"turn {last} against turn {first}" if frame.by == "turn" else f"turns at {last} against {first}"
     return f"p50 of {where}: {', '.join(changes)}."
+
+
+def by_load(summary: Summary) -> Section | None:
+    """Waits and failures by calls in progress, of each origin; None where the load did not change."""
+    blocks: list[Block] = []
+    for origin in summary.turns.origins:
+        if pools := [one for one in summary.by_load if one.origin == origin]:
+            named = words.counted(pools[0].measure, origin)
+            blocks += [figure(levels.levels(pools), BY_LOAD.format(named))]
+    return (
+        Section("load", "Calls in progress", "Does the wait depend on the load?", [*blocks, *note(TOGETHER)])
+        if blocks
+        else None
+    )
 
 
 def network(summary: Summary) -> Section | None:

@@ -116,6 +116,7 @@ def sections_of(summary: Summary) -> Iterable[Section]:
         answers.spread(summary),
         arriving.calls(summary),
         sections.time(summary),
+        calls.by_load(summary),
         calls.segments(summary),
         calls.hearing(summary),
         sections.steps(summary),

@@ -54,7 +54,7 @@ def along(trend: Along, w: int) -> Plot:
     for course in trend.courses:
         ends += _course(plot, course, trend, x, y, banded=len(trend.courses) <= COLOURS)
     if len(trend.courses) <= 2:
-        _label(plot, ends)
+        label_ends(plot, ends)
     if counted:
         _counts(plot, trend, x)
     _read(plot, trend, x)
@@ -106,7 +106,7 @@ def _course(plot: Plot, course: SessionCourse, trend: Along, x: Scale, y: Scale,
     return [(points[-1][1], points[-1][0], label, course.colour) for label, points in lines if points]
 
 
-def _label(plot: Plot, ends: list[End]) -> None:
+def label_ends(plot: Plot, ends: list[End]) -> None:
     """Names of the lines at their right ends, moved apart."""
     below = -math.inf
     for height, at, label, colour in sorted(ends):

@@ -12,8 +12,8 @@ from reports.schemas.document import Count, Figure, Known, Number, Record, Versi
 SUMMARY_VERSION = 3
 
 
-class Median(Record):
-    """A median by turn number or age; null where it is not published."""
+class Part(Record):
+    """A quantile of some of the turns: of a turn number, an age or a load; null where it is not published."""
 
     value: Figure
     low: Figure
@@ -175,7 +175,7 @@ class ByTurn(Wait):
     and_later: bool
     n: Count
     failed: Count
-    p50: Median
+    p50: Part
     tail: Tail = field(name="p95_ms")
 
 
@@ -186,8 +186,32 @@ class ByAge(Wait):
     to_s: Present
     n: Count
     failed: Count
-    p50: Median
+    p50: Part
     tail: Tail = field(name="p95_ms")
+
+
+class Rate(Record):
+    """So many of a number, as a share with its 95 % interval; null of nothing."""
+
+    count: Count
+    of: Count
+    value: Figure = field(name="share")
+    low: Figure
+    high: Figure
+
+
+class ByLoad(Wait):
+    """The turns of a target, and the sessions begun, while so many of its calls were in progress."""
+
+    least: Count = field(name="calls_from")
+    most: Count = field(name="calls_to")
+    turns: Count
+    sessions: Count
+    failed: Annotated[Rate, about("of the turns that the end of the run did not cut")] = field(name="turns_failed")
+    unopened: Annotated[Rate, about("of the sessions that began at this load")] = field(name="sessions_unopened")
+    n: Annotated[Count, about("turns with a wait, which failed ones have too")]
+    p50: Part
+    p95: Part
 
 
 class Counts(Record):
@@ -437,7 +461,7 @@ class Verdict(Record):
     inexact: list[Inexact] = field(default_factory=list)
 
 
-class SummaryDocument(Record):
+class SummaryDocument(Record, kw_only=True):
     """What is said of a run."""
 
     schema: Literal[3]
@@ -465,6 +489,9 @@ class SummaryDocument(Record):
     drift: list[Drift]
     by_turn: list[ByTurn]
     by_age: Annotated[list[ByAge], about("by the age of the session as the turn began")]
+    by_load: Annotated[list[ByLoad], about("by calls in progress; empty where the load did not change")] = field(
+        default_factory=list
+    )
     counts: list[Counts]
     session_measures: list[Figures]
     events: list[Distribution] = field(name="event_measures")

@@ -20,6 +20,7 @@ from reports.statistics.components import Spread, spread_of
 from reports.statistics.counting import distinct
 from reports.summary.along import Along, alongs
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving, arms_of, differences, interleaving_of, unfair
+from reports.summary.by_load import ByLoad, by_load, misleading
 from reports.summary.counts import Counts, counts_of
 from reports.summary.drift import Drift, drifts
 from reports.summary.events import HARNESS, Distribution, Throughput, events, pooled, throughput
@@ -124,6 +125,8 @@ class Summary:
     harness: tuple[Distribution, ...]
     throughput: tuple[Throughput, ...]
     breakdowns: tuple[Breakdown, ...]
+    by_load: tuple[ByLoad, ...]
+    """by calls in progress, where the load changed"""
     counts: tuple[Counts, ...]
     slowest: tuple[Slow, ...]
     outcomes: Outcomes
@@ -210,7 +213,7 @@ def summarise(run: Run) -> Summary:
     window, sessions = window_of(run, turns), _measured_sessions(run)
     answers = tuple(_answer(turns, sessions, samples[mains[pool.origin]], pool) for pool in turns.pools)
     heard, read = (tuple(_beside(turns, sessions, samples, measure)) for measure in (HEARD, READ))
-    outcomes = outcomes_of(turns, sessions)
+    outcomes, loads = outcomes_of(turns, sessions), tuple(by_load(run, turns, samples, mains))
     return Summary(
         run=run,
         turns=turns,
@@ -226,6 +229,7 @@ def summarise(run: Run) -> Summary:
         harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
         throughput=tuple(throughput(run, turns.targets, window.measured_from_s)),
         breakdowns=breakdowns(turns),
+        by_load=loads,
         counts=counts_of(turns),
         slowest=tuple(_slowest(run, turns, samples, mains, window)),
         outcomes=outcomes,
@@ -238,7 +242,7 @@ def summarise(run: Run) -> Summary:
         quota=quota_of(run, turns.targets, window.began_utc_ns, window.length_s),
         arriving=_arriving(run, turns.targets, window),
         incidents=incidents_of(run.document, window.began_utc_ns),
-        notices=(*notices(run, turns, sessions), *unfair(outcomes, turns.targets)),
+        notices=(*notices(run, turns, sessions), *unfair(outcomes, turns.targets), *misleading(loads)),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reports.blocks import Cell, Row, row_of
-from reports.numbers import count, three
+from reports.numbers import count, percent, three
+from reports.summary.by_load import Level
 from reports.summary.summary import CallerWait, Summary
 from reports.text.lines import Grid
 from reports.wording import words
@@ -62,3 +63,26 @@ def _cells(answer: CallerWait, summary: Summary) -> Iterable[Cell]:
     failures = words.failures(answer)
     figures = (count(answer.turns), _interval(answer, 0.5), p50, _interval(answer, 0.95), p95, p99)
     yield from map(Cell, (*figures, three(answer.figures.high), "  ".join(reversed(failures)), failures.figure))
+
+
+LOAD_HEADS = ("calls in progress", "turns", "p50 (95 %)", "p95 (95 %)", "failed", "not opened")
+LOAD_LAYOUTS = ((0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4), (0, 2, 3, 4), (0, 2, 4))
+
+
+def by_load(summary: Summary) -> Iterable[Grid]:
+    """Levels of calls in progress in rows under the pool that they are of; nothing where the load did not change."""
+    rows = [row_of(list(LOAD_HEADS), "soft")]
+    for one in summary.by_load:
+        named = [one.label] if len(summary.by_load) > 1 else []
+        rows.append(row_of([Cell(", ".join([words.counted(one.measure, one.origin), *named, "ms"]), style="soft")]))
+        rows += [Row(tuple(map(Cell, _level(level)))) for level in one.levels]
+    if summary.by_load:
+        yield Grid(rows, (0,), LOAD_LAYOUTS, indent="  ")
+
+
+def _level(level: Level) -> Iterable[str]:
+    yield from (level.name, count(level.turns))
+    for figure, below in words.level_cells(level):
+        yield figure if figure == "n/a" else f"{figure} ({below.replace(' ', '')})"
+    yield percent(level.failed.count, level.failed.of)
+    yield f"{count(level.unopened.count)} of {count(level.unopened.of)}"

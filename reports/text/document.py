@@ -14,6 +14,7 @@ from reports.schemas.summary import SUMMARY_VERSION, SummaryDocument
 from reports.statistics.quantiles import Estimate, quantile
 from reports.summary.along import AGES, Along
 from reports.summary.arms import ArmFacts
+from reports.summary.by_load import ByLoad
 from reports.summary.figures import Figures
 from reports.summary.outcomes import Ending
 from reports.summary.quota import Throttling
@@ -50,6 +51,7 @@ def as_data(summary: Summary) -> dict[str, Any]:
             drift=summary.drifts,
             by_turn=[row for along in summary.alongs if along.by == "turn" for row in _stops(along)],
             by_age=[row for along in summary.alongs if along.by == "age" for row in _stops(along)],
+            by_load=[row for pool in summary.by_load for row in _levels(pool, summary)],
             session_measures=[_figures(figures) for figures in summary.connecting],
             outcomes={label: _outcomes(summary, place) for place, label in enumerate(summary.targets)},
             arms=[_arm(arm) for arm in summary.arms],
@@ -105,6 +107,18 @@ def _numbers(along: Along, place: int) -> dict[str, int | bool]:
 
 def _ages(along: Along, place: int) -> dict[str, float]:
     return {"from_s": along.end * place / AGES, "to_s": along.end * (place + 1) / AGES}
+
+
+def _levels(pool: ByLoad, summary: Summary) -> Iterable[Values]:
+    """A row for each level of a pool."""
+    for level in pool.levels:
+        quantiles = {"p50": _part(level.p50, told=level.p50.published), "p95": _part(level.p95, told=level.has_p95)}
+        yield Values(level, pool, target=summary.targets[pool.target], **quantiles)
+
+
+def _part(estimate: Estimate, *, told: bool) -> Values:
+    hidden = {} if told else dict.fromkeys(("value", "low", "high"), math.nan)
+    return Values(estimate, published=told, **hidden)
 
 
 def _outcomes(summary: Summary, place: int) -> Values:

@@ -72,6 +72,7 @@ def _answers(summary: Summary, group: list[CallerWait]) -> Table:
 def _details(summary: Summary) -> Iterable[Block]:
     yield Fold("Cost", [*_cost(summary)])
     yield Fold("Limits of the service", [*_limits(summary)])
+    yield Fold("By calls in progress", [*_by_load(summary)])
     yield Fold("Segments of voice_to_voice", [*_segments(summary)])
     yield Fold("Outcomes", [*_outcomes(summary)])
     yield Fold("All measures", [_measures(summary)])
@@ -113,6 +114,19 @@ def _targets(summary: Summary) -> Iterable[Block]:
     rows = [[fact, *(arm.facts[fact] for arm in summary.arms)] for fact in FACTS]
     yield table(("", *summary.targets), [row for row in rows if any(row[1:])], left=range(len(summary.targets) + 1))
     yield from map(Paragraph, remarks.compression(summary))
+
+
+def _by_load(summary: Summary) -> Iterable[Block]:
+    """A table for each pool whose load changed."""
+    for one in summary.by_load:
+        head = ("calls in progress", "turns", "sessions", "p50 (95 %)", "p95 (95 %)", "failed", "not opened")
+        rows: list[list[Cell | Inline]] = []
+        for level in one.levels:
+            waits = [f"{figure} ({below})" if below else figure for figure, below in words.level_cells(level)]
+            shares = [f"{count(rate.count)} of {count(rate.of)}" for rate in (level.failed, level.unopened)]
+            rows.append([level.name, count(level.turns), count(level.sessions), *waits, *shares])
+        yield Paragraph(f"{words.counted(one.measure, one.origin)}, ms, {one.label}")
+        yield table(head, rows)
 
 
 def _segments(summary: Summary) -> Iterable[Block]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from bench.measures import CATALOGUE
 from reports.numbers import NBSP, count, listed, ms, percent, plural, span, three
 from reports.statistics.quantiles import Estimate
+from reports.summary.by_load import Level
 from reports.summary.counts import Counts
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
@@ -74,6 +75,12 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
             "n/a", f"{plural(estimate.sessions, 'session')}; needs {needs}" if noun else f"needs {needs} sessions"
         )
     return Cell("n/a", f"open: {count(failed)} of {count(n)} failed" if noun else "open: failures")
+
+
+def level_cells(level: Level) -> tuple[Cell, Cell]:
+    """p50 and p95 at a load, which has its failed turns beside it."""
+    p50, p95 = (estimate_cell(estimate, level.n, level.failed.count, "") for estimate in (level.p50, level.p95))
+    return p50, Cell(three(level.p95.value), interval(level.p95)) if level.has_p95 else p95
 
 
 def answer_cell(figures: Figures, p: float) -> Cell:

@@ -93,7 +93,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
     """Every page that is looked at, written once."""
     folder = tmp_path_factory.mktemp("pages")
     run = synthetic.write(folder / "run", ARMS, interleaved=True)
-    broken = synthetic.write(folder / "broken", Plan(sessions=60, turns=10, valid=False))
+    rising = Plan(turns=10, valid=False, seconds=120, stages=((60, 10), (60, 30)), slower=0.03, refused=2)
+    broken = synthetic.write(folder / "broken", rising)
     unfair = (invented.UNFAIR, *invented.CHECKS[1:])
     return {
         "run": _run(run, "VALID RUN"),

@@ -83,19 +83,53 @@ class Plan:
     """measures that are not exact, of the last target"""
     token_waits: int = 0
     """so many of the first sessions waited 250 ms for a token"""
+    stages: tuple[tuple[float, int], ...] = ()
+    """(seconds, users): on each user of a target a session follows the last; instead of `sessions` at random"""
+    slower: float = 0.0
+    """by so much of itself a wait grows with each further user of the stages"""
 
 
 @lru_cache(64)
 def rows(plan: Plan) -> dict[TableName, pa.Table]:
     """The three tables of a run; made once for all tests that have the same plan."""
     rng = np.random.default_rng(plan.seed)
-    start_ns = np.sort(rng.uniform(0, plan.seconds * 0.8, plan.sessions)) * 1e9
+    start_ns = _staged(plan, rng) if plan.stages else np.sort(rng.uniform(0, plan.seconds * 0.8, plan.sessions)) * 1e9
+    plan = replace(plan, sessions=start_ns.size)
     target = np.arange(plan.sessions) % len(plan.targets)
     if plan.paired:
         start_ns = start_ns[np.arange(plan.sessions) - target] + 3 * MS * target
     turns = _turns(plan, rng, start_ns.astype(np.int64), target)
     sessions = _sessions(plan, rng, start_ns.astype(np.int64), target, turns)
     return {"turns": turns, "sessions": sessions, "seconds": _seconds(plan, turns, sessions)}
+
+
+def _staged(plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """When the sessions of all stages start, ascending; those of several targets at once."""
+    starts = []
+    for user in range(max(users for _, users in plan.stages)):
+        at_s = rng.uniform(0, 1)
+        while at_s < sum(length_s for length_s, _ in plan.stages):
+            busy = bool(_users(plan, np.array([at_s]))[0] > user)
+            starts += [at_s] if busy else []
+            at_s += _length_s(plan) + rng.exponential(0.5) if busy else 0.5
+    return np.repeat(np.sort(starts), len(plan.targets)) * 1e9
+
+
+def _users(plan: Plan, at_s: npt.NDArray[np.float64]) -> Integers:
+    """How many users the stage has that an instant lies in; none before the first and after the last."""
+    ends_s = np.cumsum([length_s for length_s, _ in plan.stages])
+    users = np.array([*(users for _, users in plan.stages), 0])
+    return users[np.searchsorted(ends_s, at_s, side="right")]
+
+
+def _pace_ms(plan: Plan) -> float:
+    """How long after a turn the next one begins."""
+    return min(2500.0, plan.seconds * 200 / max(1, plan.turns))
+
+
+def _length_s(plan: Plan) -> float:
+    """How long a session takes."""
+    return 0.5 + plan.turns * _pace_ms(plan) / 1000 if plan.stages else 12.0
 
 
 def _table(name: TableName, n: int, columns: dict[str, Any]) -> pa.Table:
@@ -121,8 +155,10 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
     level = rng.normal(0, 0.24, plan.sessions)[session] + 0.12 * target[session]
     wait = plan.median_ms * FACTORS[step] * np.exp(level + rng.normal(0, 0.34, n))
     wait += np.where(rng.random(n) < 0.015, rng.uniform(700, 4000, n), 0)
+    start = session_start[session] + (300 + turn * _pace_ms(plan)) * MS
+    if plan.stages:
+        wait *= 1 + plan.slower * np.maximum(_users(plan, start / 1e9) - 1, 0)
     length = wait + 900 + 300 * rng.gamma(8, 1 / 8, n)
-    start = session_start[session] + (300 + turn * min(2500.0, plan.seconds * 200 / max(1, plan.turns))) * MS
     code = np.where(rng.random(n) < plan.failed, 1 + rng.integers(0, len(FAILURES), n), 0)
     code[n - plan.abandoned :] = len(FAILURES) + 1
     bad = code > 0
@@ -247,7 +283,7 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
         "session_created_at_ns": _null(at[:, 4], refused),
         "update_sent_at_ns": _null(at[:, 4], refused),
         "session_updated_at_ns": _null(at[:, 5], refused),
-        "ended_at_ns": np.full(n, 12_000 * MS),
+        "ended_at_ns": np.full(n, int(_length_s(plan) * 1000) * MS),
         "turns_wanted": wanted,
         "turns_begun": np.where(refused, 0, wanted),
         "lost_turns": np.where(refused, wanted, 0),

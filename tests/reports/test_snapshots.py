@@ -32,6 +32,17 @@ PLAN = Plan(
     seconds=200,
     warmup_s=20.0,
 )
+RISING = Plan(
+    turns=6,
+    targets=("direct", "gateway"),
+    paired=True,
+    failed=0.02,
+    refused=3,
+    seconds=240,
+    stages=((60, 5), (60, 15), (60, 25), (60, 40)),
+    slower=0.03,
+)
+"""A run whose load changes; of its figures only that section is kept."""
 MOST_BYTES = 300_000
 NUMBER = re.compile(r"-?\d+\.\d+")
 ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"]*"')
@@ -40,9 +51,12 @@ ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Name → the figure in words that another machine would write as well."""
-    folder = synthetic.write(tmp_path_factory.mktemp("drawn"), PLAN)
-    page = html(summarise(reports.load(folder, everything=False)))
-    return {name: normal(svg) for name, svg in drawn(page)}
+    found: dict[str, str] = {}
+    for plan, section in ((PLAN, ""), (RISING, "load-")):
+        folder = synthetic.write(tmp_path_factory.mktemp("drawn"), plan)
+        page = html(summarise(reports.load(folder, everything=False)))
+        found |= {name: normal(svg) for name, svg in drawn(page) if name.startswith(section)}
+    return found
 
 
 def drawn(page: str) -> Iterator[tuple[str, str]]:
@@ -77,5 +91,5 @@ def test_they_are_all_there_and_small(figures: dict[str, str]) -> None:
     kinds = {name.partition("-")[0] for name in figures}
 
     assert kinds >= {"answer", "spread", "time", "segments", "heard", "steps", "along", "limits", "connect"}
-    assert kinds >= {"network", "flow"}
+    assert kinds >= {"network", "flow", "load"}
     assert sum(len(text.encode()) for text in figures.values()) < MOST_BYTES
