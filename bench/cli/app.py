@@ -17,6 +17,7 @@ from bench.cli.compare import compare
 from bench.cli.decide import decide
 from bench.cli.doctor import doctor
 from bench.cli.export import export
+from bench.cli.merge import merge
 from bench.cli.probe import probe
 from bench.cli.replay import replay
 from bench.cli.report import report
@@ -66,6 +67,7 @@ app.command()(check)
 app.add_typer(baseline)
 app.command()(compare)
 app.command()(decide)
+app.command()(merge)
 app.command()(size)
 app.command()(export)
 

@@ -7,7 +7,6 @@ elsewhere.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,10 +23,11 @@ from bench.clock import utc_ns
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.disk import write_text
+from bench.run.document import KILLED
 from bench.run.evidence import evidence
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.hosts import recorded_by
-from bench.run.part import TRANSCRIPT, Facts, Part, parts
+from bench.run.part import TRANSCRIPT, AnyPart, Facts, parts
 from bench.run.row_histograms import all_histograms
 from bench.run.validity import judge
 from bench.spawn import is_alive
@@ -74,8 +74,11 @@ def close(folder: Path) -> dict[str, Any]:
     return document
 
 
-def merge(folder: Path, document: dict[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
-    """Write the final files of a run into its folder, from the parts of its workers; returns run.json as it then is."""
+def merge(folder: Path, document: dict[str, Any], parts: Sequence[AnyPart]) -> dict[str, Any]:
+    """Write the final files of a run into its folder, from its parts; returns run.json as it then is.
+
+    Parts are read one after another, batch by batch, so that memory does not grow with the run.
+    """
     facts = [part.facts for part in parts]
     cut = not (facts and all(each.done for each in facts))
     killed = cut or document.get("state") == "running"  # a master that lives says that it closes its run
@@ -83,7 +86,8 @@ def merge(folder: Path, document: dict[str, Any], parts: Sequence[Part]) -> dict
     for table in files.SCHEMAS:
         _to_parquet(folder, table, parts, simulated=simulated)
     _join_transcripts(folder, parts)
-    _gather_event_logs(folder, parts)
+    for part in parts:
+        part.copy_event_logs(folder / spool.EVENTS)
     histograms = all_histograms(folder, parts)
     _add_rates(folder, histograms, _measured_from_s(document))
     _write_histograms(folder, histograms, document["began_utc_ns"], simulated=simulated)
@@ -95,20 +99,20 @@ def merge(folder: Path, document: dict[str, Any], parts: Sequence[Part]) -> dict
         "stamp_source": _stamp_source(folder),
         "totals": _totals(folder, facts, histograms),
         "incidents": _incidents(facts),
-        "verdict": judge(evidence(folder, histograms, document)),
     }
+    document["verdict"] = judge(*evidence(folder, histograms, document))
     if killed:
-        document["stopped"] = document.get("stopped") or "killed: rows and counts end at the last flush"
+        document["stopped"] = document.get("stopped") or KILLED
     files.write_document(folder, document)
     pa.default_memory_pool().release_unused()  # a report may come next, in this process
     return document
 
 
-def _any_simulated(parts: Sequence[Part]) -> bool:
+def _any_simulated(parts: Sequence[AnyPart]) -> bool:
     return any(pc.any(batch["simulated"]).as_py() for batch in files.batches(parts, "sessions"))
 
 
-def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[Part], *, simulated: bool) -> None:
+def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], *, simulated: bool) -> None:
     """Write a table batch by batch, so that memory does not grow with the run; it is in place in one step."""
     schema = files.SCHEMAS[table].with_metadata(
         {"rtbench.schema": str(files.SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
@@ -132,7 +136,7 @@ def _grouped(batches: Iterator[pa.RecordBatch], rows: int = 50_000) -> Iterator[
         yield pa.Table.from_batches(held)
 
 
-def _join_transcripts(folder: Path, parts: Sequence[Part]) -> None:
+def _join_transcripts(folder: Path, parts: Sequence[AnyPart]) -> None:
     """Write what was said in all parts into one file, where anybody asked for it."""
     transcripts = [transcript for part in parts if (transcript := part.transcript()) is not None]
     if not transcripts:
@@ -142,13 +146,6 @@ def _join_transcripts(folder: Path, parts: Sequence[Part]) -> None:
         for transcript in transcripts:
             joined.writelines(transcript)
     os.replace(fresh, folder / TRANSCRIPT)
-
-
-def _gather_event_logs(folder: Path, parts: Sequence[Part]) -> None:
-    """Copy the event logs that do not stand in the run folder yet."""
-    for log in (log for part in parts for log in part.event_logs):
-        (folder / spool.EVENTS).mkdir(exist_ok=True)
-        shutil.copy(log, folder / spool.EVENTS / log.name)
 
 
 def _measured_from_s(document: dict[str, Any]) -> int:

@@ -13,6 +13,10 @@ from bench.money import Prices
 from bench.run.folder import SCHEMA_VERSION
 
 Count = Annotated[int, Meta(ge=0)]
+KILLED = "killed: rows and counts end at the last flush"
+"""Why a run ended that nobody ended."""
+ORDINARY_ENDS = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
+"""Beginnings of what a run says of its end where nothing but its own length ended it; what was killed has a notice."""
 
 
 class TargetEntry(TypedDict):
@@ -194,6 +198,7 @@ class InexactEntry(TypedDict):
     unit: str
     figure: float | None
     limit: float
+    host: NotRequired[str]
 
 
 class VerdictEntry(TypedDict):
@@ -202,6 +207,31 @@ class VerdictEntry(TypedDict):
     valid: bool | None
     rules: list[RuleEntry]
     inexact: NotRequired[list[InexactEntry]]
+
+
+class PartEntry(TypedDict):
+    """A run that another was merged from. `worker_offset` was added to its workers' numbers, and to names of sessions.
+
+    `broken`: the rules of validity that it broke. `left_out`: why none of its rows is in the run, null where they are;
+    `sessions` and `turns` are then what is missing, null where nobody knows.
+    """
+
+    run_id: str
+    host: str
+    workers: list[Count]
+    worker_offset: Count
+    state: Literal["running", "closing", "ended", "killed"]
+    began_utc_ns: int
+    ended_utc_ns: int | None
+    stopped: str
+    sessions: Count | None
+    turns: Count | None
+    valid: bool | None
+    broken: list[RuleEntry]
+    left_out: str | None
+    labels: NotRequired[dict[str, str]]
+    arrivals: NotRequired[ArrivalsEntry]
+    stages: NotRequired[list[StageEntry]]
 
 
 class RunDocument(TypedDict):
@@ -225,6 +255,7 @@ class RunDocument(TypedDict):
     workers: Count
     notices: list[str]
     part_of: NotRequired[Annotated[str | None, Meta(description="what --part-of says")]]
+    parts: NotRequired[Annotated[list[PartEntry], Meta(description="of a run that was merged")]]
     labels: NotRequired[Annotated[dict[str, str], Meta(description="what --label says of the run")]]
     interleaved: NotRequired[bool]
     arrivals: NotRequired[ArrivalsEntry]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from bench.outcomes import GOOD
 from bench.run import bounds, measured
 from bench.run import folder as files
 from bench.run.histograms import Histograms, worst_p99_ms
-from bench.run.validity import Evidence, Exactness
+from bench.run.validity import Evidence, Exactness, Rule
 from bench.units import NS_PER_MS
 
 COLUMNS = ["phase", "stamp_source", "audio_bytes_sent"]
@@ -27,29 +29,69 @@ MaskedRows = list[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
 """Each target with its measured rows, and those of them that are good."""
 
 
-def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> Evidence:
-    """Gather what the rules of validity look at, from the measured phase."""
-    turns = files.read_table(folder, "turns", COLUMNS)
+def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> list[Evidence]:
+    """Gather what the rules of validity look at, from the measured phase: of the run, then of each of several hosts."""
+    hosts = document.get("hosts") or []
+    pooled = _evidence(folder, document, worst_p99_ms(histograms, "hub_delay"), worst_p99_ms(histograms, "send_lag"))
+    pooled = replace(pooled, **_of_parts(document.get("parts") or []))
+    if len(hosts) < 2:
+        return [pooled]
+    apart = (
+        _evidence(folder, document, host["hub_delay_p99_ms"], host["send_lag_p99_ms"], host["name"]) for host in hosts
+    )
+    return [pooled, *apart]
+
+
+def _evidence(
+    folder: Path,
+    document: dict[str, Any],
+    hub_delay_p99: float | None,
+    send_lag_p99: float | None,
+    host: str | None = None,
+) -> Evidence:
+    turns = _rows(folder, "turns", COLUMNS, host)
     counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
     stamped = turns["stamp_source"].filter(counted).drop_null()
-    starts = _starts(folder)
+    starts = _starts(folder, host)
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
     return Evidence(
-        measures=tuple(exactness(folder)),
+        measures=tuple(exactness(folder, host)),
         user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
-        hub_delay_p99=worst_p99_ms(histograms, "hub_delay"),
-        send_lag_p99=worst_p99_ms(histograms, "send_lag"),
+        hub_delay_p99=hub_delay_p99,
+        send_lag_p99=send_lag_p99,
         chunk=min(chunks) if chunks else None,
         paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"].filter(counted)).as_py() or 0) > 0,
         start_lag_p99=_quantile_ms(starts, "start_lag", 0.99),
         service_time_p50=_quantile_ms(starts, "service_time", 0.5),
+        host=host or "",
     )
 
 
-def _starts(folder: Path) -> pd.DataFrame:
+def _of_parts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a merged run's parts say: the rules that they broke, and the share of turns that is missing with some."""
+    missing = [part["turns"] for part in parts if part["left_out"]]
+    known = [part["turns"] for part in parts if part["turns"] is not None]
+    share = math.nan if None in missing else sum(missing) / max(1, sum(known))
+    broken = tuple(
+        Rule(**rule | {"note": f"{rule['note']}, in the part {part['run_id']} on {part['host']}"})
+        for part in parts
+        for rule in part["broken"]
+    )
+    return {"missing_share": share if missing else None, "broken": broken}
+
+
+def _rows(folder: Path, table: files.TableName, columns: list[str], host: str | None) -> pa.Table:
+    """Columns of a table, of one host where it is named."""
+    if host is None:
+        return files.read_table(folder, table, columns)
+    rows = files.read_table(folder, table, [*columns, "host"])
+    return rows.filter(pc.equal(rows["host"], host)).drop_columns("host")
+
+
+def _starts(folder: Path, host: str | None) -> pd.DataFrame:
     """The measured sessions that were calls, with what `start_lag` and `service_time` are made of."""
     needed = [*CATALOGUE["start_lag"].columns, *CATALOGUE["service_time"].columns]
-    rows = files.read_table(folder, "sessions", list(dict.fromkeys(["phase", "called_at_ns", *needed])))
+    rows = _rows(folder, "sessions", list(dict.fromkeys(["phase", "called_at_ns", *needed])), host)
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True)
     frame: pd.DataFrame = rows.filter(pc.and_(counted, pc.is_valid(rows["called_at_ns"]))).to_pandas()
     return frame
@@ -60,21 +102,22 @@ def _quantile_ms(sessions: pd.DataFrame, name: str, p: float) -> float | None:
     return quantile(values[~np.isnan(values)], p)
 
 
-def exactness(folder: Path) -> Iterator[Exactness]:
+def exactness(folder: Path, host: str | None = None) -> Iterator[Exactness]:
     """Compute, for each target and each measure that hangs on arrivals, the bounds of good turns and their median.
 
     Where no turn of a target is good, the bounds are those of all that have the measure. A measure that no row has,
     and one of whose bounds nobody knows, is left out. It is read measure by measure, so that a million turns fit.
+    `host`: of its rows alone.
     """
     for scope, table in TABLES.items():
         places: MaskedRows = []
         for measure in (known for known in CATALOGUE.values() if known.scope == scope and bounds.columns_of(known)):
-            places = places or _places(folder, table)
-            yield from _of_measure(folder, table, measure, places)
+            places = places or _places(folder, table, host)
+            yield from _of_measure(folder, table, measure, places, host)
 
 
-def _places(folder: Path, table: files.TableName) -> MaskedRows:
-    rows = files.read_table(folder, table, ["target", "phase", "outcome"])
+def _places(folder: Path, table: files.TableName, host: str | None) -> MaskedRows:
+    rows = _rows(folder, table, ["target", "phase", "outcome"], host)
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True).to_numpy()
     good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))), False).to_numpy()
     places = []
@@ -84,9 +127,11 @@ def _places(folder: Path, table: files.TableName) -> MaskedRows:
     return places
 
 
-def _of_measure(folder: Path, table: files.TableName, measure: Measure, places: MaskedRows) -> Iterator[Exactness]:
+def _of_measure(
+    folder: Path, table: files.TableName, measure: Measure, places: MaskedRows, host: str | None
+) -> Iterator[Exactness]:
     columns = list(dict.fromkeys([*measure.columns, *bounds.columns_of(measure)]))
-    rows = files.read_table(folder, table, columns)
+    rows = _rows(folder, table, columns, host)
     frame = rows.select(list(measure.columns)).to_pandas()
     values = measured.values_ns(frame, measure)
     if measure.unit == "ms":
@@ -97,7 +142,7 @@ def _of_measure(folder: Path, table: files.TableName, measure: Measure, places: 
         counted = good & known if (good & known).any() else mine & known
         if counted.any():
             median = quantile(values[good & known], 0.5)
-            yield Exactness(target, measure.name, quantile(slack[counted], 0.99), median, measure.unit)
+            yield Exactness(target, measure.name, quantile(slack[counted], 0.99), median, measure.unit, host or "")
 
 
 def quantile(values: npt.NDArray[np.float64], p: float) -> float | None:

@@ -31,10 +31,12 @@ from bench.errors import UsageError
 from bench.measures import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.run import spool
 from bench.run.disk import write_text
-from bench.run.part import Part, parts
+from bench.run.part import AnyPart, parts
 from bench.units import NS_PER_S
 
 SCHEMA_VERSION = 3
+BLOCK_NS = 120 * NS_PER_S
+"""How long a block of a run is: the pairs of one began under much the same conditions."""
 TableName = Literal["turns", "sessions", "seconds"]
 
 TURN_INSTANTS = (
@@ -231,10 +233,10 @@ def histograms_path(folder: Path) -> Path:
     return folder / "histograms.hlog"
 
 
-def batches(parts: Iterable[Part], table: TableName) -> Iterator[pa.RecordBatch]:
+def batches(parts: Iterable[AnyPart], table: TableName) -> Iterator[pa.RecordBatch]:
     """Read the rows of a table in all parts, in whole batches with every column."""
     for part in parts:
-        yield from (_with_every_column(batch, SCHEMAS[table]) for batch in part.batches(table))
+        yield from (with_every_column(batch, SCHEMAS[table]) for batch in part.batches(table))
 
 
 def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
@@ -242,7 +244,7 @@ def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
     return batches(parts(folder), table)
 
 
-def _with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Add the columns that an older version of this tool did not write; they are null."""
     if batch.schema.equals(schema):
         return batch

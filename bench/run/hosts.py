@@ -7,13 +7,13 @@ from typing import Any
 
 from bench.plain import word
 from bench.run.histograms import Histograms, worst_p99_ms
-from bench.run.part import Part
+from bench.run.part import AnyPart
 
 HARNESS = {"hub_delay": "hub_delay_p99_ms", "send_lag": "send_lag_p99_ms"}
 """What says of each host how late its event loops ran and its audio left, by the histograms that it is made of."""
 
 
-def recorded_by(parts: Sequence[Part], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
+def recorded_by(parts: Sequence[AnyPart], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
     """The hosts that recorded a run, from all of its parts and the sum of their histograms.
 
     A part that does not say who recorded it, for it is damaged or of an older version, is of the host that led the run.
@@ -49,7 +49,7 @@ def _gathered(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [by_name[name] for name in sorted(by_name)]
 
 
-def _lateness(name: str, by_part: Iterable[tuple[Part, Sequence[Mapping[str, Any]]]]) -> dict[str, float | None]:
+def _lateness(name: str, by_part: Iterable[tuple[AnyPart, Sequence[Mapping[str, Any]]]]) -> dict[str, float | None]:
     """HARNESS of one host: its parts added up; of a part that several hosts recorded, what stands there of this one."""
     total, entries = Histograms(), []
     for part, hosts in by_part:

@@ -7,10 +7,11 @@ JSON lines, histograms as an HdrHistogram log, and its facts as JSON. `PartWrite
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -46,12 +47,36 @@ class Facts(msgspec.Struct, frozen=True):
     incident_counts: dict[str, int] = {}
 
 
+class AnyPart(Protocol):
+    """A part of a run, of which its final files are made: what one worker recorded, or a whole run that was apart."""
+
+    @property
+    def facts(self) -> Facts:
+        """What was counted beside rows and histograms."""
+
+    def batches(self, table: str) -> Iterator[pa.RecordBatch]:
+        """The rows of a table in whole batches."""
+
+    def transcript(self) -> Iterator[bytes] | None:
+        """What was said, a JSON line per turn; None where nobody asked for it."""
+
+    def histograms(self) -> Histograms:
+        """Those of events and of the harness; others are made of rows, and may be there or not."""
+
+    def copy_event_logs(self, events: Path) -> None:
+        """Copy the event logs that do not stand in this folder yet, which may not be there."""
+
+
 class Part:
     """What one worker recorded, up to its last append."""
 
     def __init__(self, stored: spool.Stored) -> None:
         self._stored = stored
-        self.event_logs = stored.event_logs
+
+    @property
+    def worker(self) -> int:
+        """The worker's number in the run, from 0."""
+        return self._stored.worker
 
     @cached_property
     def begun(self) -> bool:
@@ -105,6 +130,12 @@ class Part:
         """What its worker wrote last of them. Raises UsageError where they cannot be read."""
         data = self._read(HISTOGRAMS)
         return Histograms() if data is None else decode(data, f"{HISTOGRAMS} of worker {self._stored.worker}")
+
+    def copy_event_logs(self, events: Path) -> None:
+        """Copy those that the worker wrote elsewhere."""
+        for log in self._stored.event_logs:
+            events.mkdir(exist_ok=True)
+            shutil.copy(log, events / log.name)
 
     def _read(self, name: str) -> bytes | None:
         file = self._stored.open(name)

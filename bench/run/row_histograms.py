@@ -22,23 +22,26 @@ from bench.outcomes import GOOD
 from bench.run import folder as files
 from bench.run.histograms import ALL, MEASURED, Histograms, Key, StepLabels, turn_step
 from bench.run.measured import values_ns
-from bench.run.part import Part
+from bench.run.part import AnyPart
 from bench.units import NS_PER_US
 
 FROM_ROWS = tuple(
     name for name, measure in CATALOGUE.items() if measure.unit == "ms" and (measure.begin or measure.column)
 )
 """The times that rows hold: of turns, of sessions, and of the harness with them."""
+RATES = tuple(name for name, measure in CATALOGUE.items() if measure.scope == "rate")
+"""Bytes a second, which are made of rows as well, when a run is closed."""
 
 Integers = npt.NDArray[np.int64]
 KeyedValues = Sequence[tuple[Key, Integers]]
 """Which rows are counted under which key, which has no measure yet; a key may stand there twice."""
 
 
-def all_histograms(folder: Path, parts: Iterable[Part]) -> Histograms:
+def all_histograms(folder: Path, parts: Iterable[AnyPart]) -> Histograms:
     """The histograms of a run that is not closed, with what was counted beside them: of all parts, and of the rows.
 
-    A worker of an older version has recorded the times of rows, too; they are left out. Raises UsageError where the
+    A worker of an older version has recorded the times of rows, too, and a run that was closed has those and its rates;
+    they are left out. Raises UsageError where the
     histograms of a part cannot be read.
     """
     total = Histograms()
@@ -46,7 +49,7 @@ def all_histograms(folder: Path, parts: Iterable[Part]) -> Histograms:
         total.merge(part.histograms())
         total.out_of_range.update(part.facts.out_of_range)
         total.negative.update(part.facts.negative)
-    total.discard(FROM_ROWS)
+    total.discard((*FROM_ROWS, *RATES))
     record_rows(folder, total)
     return total
 

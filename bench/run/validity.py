@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench.measures import HEADLINE
@@ -26,6 +26,8 @@ CHUNK_SHARE = 0.1
 START_LIMIT_MS = 5.0
 START_SHARE = 0.05
 """(d) where calls arrive, p99 of the start lag: at most 5 ms, or 5 % of the median service time."""
+MISSING_LIMIT_PERCENT = 1.0
+"""(e) where parts of a merged run could not be read: at most so many of its turns are missing with them."""
 
 MORE_PROCESSES = "lower the load, give the machine an idle core, or spread it over more --processes"
 
@@ -42,6 +44,8 @@ class Exactness:
     bound_p99: float | None
     p50: float | None
     unit: str = "ms"
+    host: str = ""
+    """Whose rows these are; empty for those of all hosts."""
 
     @property
     def limit(self) -> float:
@@ -57,6 +61,26 @@ class Exactness:
     def exact(self) -> bool:
         """Whether it is within its limit; what is not known is not called wrong."""
         return self.bound_p99 is None or self.bound_p99 <= self.limit
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule with its figure, its limit and whether that was kept."""
+
+    rule: str
+    name: str
+    measure: str
+    figure: float | None
+    limit: float | None
+    passed: bool | None
+    note: str
+    remedy: str
+    unit: str = "ms"
+
+    @property
+    def used(self) -> float:
+        """The share of the limit that is used."""
+        return self.figure / self.limit if self.figure is not None and self.limit else 0.0
 
 
 @dataclass(frozen=True)
@@ -76,37 +100,58 @@ class Evidence:
     paced_audio: bool
     start_lag_p99: float | None = None
     service_time_p50: float | None = None
+    host: str = ""
+    """Whose processes and rows these are; empty for those of all hosts."""
+    missing_share: float | None = None
+    """The share of turns that is missing with parts that could not be merged, NaN where nobody knows; None: none is."""
+    broken: tuple[Rule, ...] = ()
+    """Rules that runs broke of which this one was merged."""
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A rule with its figure, its limit and whether that was kept."""
-
-    rule: str
-    name: str
-    measure: str
-    figure: float | None
-    limit: float | None
-    passed: bool | None
-    note: str
-    remedy: str
-    unit: str = "ms"
-
-
-def judge(evidence: Evidence) -> dict[str, Any]:
+def judge(pooled: Evidence, *hosts: Evidence) -> dict[str, Any]:
     """Judge a run. Returns `{"valid": bool | None, "rules": [...], "inexact": [...]}`, as run.json holds the verdict.
+
+    `pooled`: of the whole run; `hosts`: of each host, where there are several. A rule is kept where it is kept by the
+    whole, by every host and by every part: nobody's bad stamps are pooled away.
 
     `inexact`: the measures that are not exact in this run; nothing is to be decided by them.
     """
-    rules = [_stamps(evidence), _hub(evidence), _sending(evidence), _starts(evidence)]
-    judged = any(measure.bound_p99 is not None for measure in _headline(evidence))
-    unknown = evidence.paced_audio and evidence.send_lag_p99 is None
+    strata = (pooled, *hosts)
+    rules = [_worst_rule(of_rule) for of_rule in zip(*map(_rules, strata), strict=True)]
+    rules = [_worst_rule([rule, *(other for other in pooled.broken if other.rule == rule.rule)]) for rule in rules]
+    rules += _complete(pooled)
+    judged = any(measure.bound_p99 is not None for measure in _headline(pooled))
+    unknown = any(stratum.paced_audio and stratum.send_lag_p99 is None for stratum in strata)
     valid = all(rule.passed is not False for rule in rules)
     return {
         "valid": valid if (judged and not unknown) or not valid else None,
         "rules": [asdict(rule) for rule in rules],
-        "inexact": [entry_of(measure) for measure in evidence.measures if not measure.exact],
+        "inexact": [entry_of(measure) for stratum in strata for measure in stratum.measures if not measure.exact],
     }
+
+
+def _rules(evidence: Evidence) -> list[Rule]:
+    rules = [_stamps(evidence), _hub(evidence), _sending(evidence), _starts(evidence)]
+    return [replace(rule, note=f"{rule.note}, on {evidence.host}") if evidence.host else rule for rule in rules]
+
+
+def _worst_rule(rules: Sequence[Rule]) -> Rule:
+    """The one that was broken, else the one that comes nearest to its limit; the first of several."""
+    return max(rules, key=lambda rule: (rule.passed is False, rule.passed is not None, rule.used))
+
+
+def _complete(evidence: Evidence) -> list[Rule]:
+    """Nothing where no part is missing."""
+    share = evidence.missing_share
+    if share is None:
+        return []
+    known = not math.isnan(share)
+    return [
+        Rule("e", "no part is missing", "turns", round(100 * share, 4) if known else None, MISSING_LIMIT_PERCENT,
+             known and 100 * share <= MISSING_LIMIT_PERCENT,
+             "of the turns that were recorded" if known else "how much is missing is not known",
+             "merge the part again when it is whole, or leave it out", "%")
+    ]  # fmt: skip
 
 
 def entry_of(exactness: Exactness) -> dict[str, Any]:
@@ -120,7 +165,7 @@ def entry_of(exactness: Exactness) -> dict[str, Any]:
         "figure": None if bound is None else round(bound, 4),
         "limit": round(exactness.limit, 4),
         "unit": exactness.unit,
-    }
+    } | ({"host": exactness.host} if exactness.host else {})
 
 
 def _headline(evidence: Evidence) -> list[Exactness]:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.run.document import ORDINARY_ENDS
 from reports.numbers import plural
 from reports.runs import Run
 from reports.turns import Turns
 
-ORDINARY = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
-"""Beginnings of what a run says of its end where nothing but its own length ended it; what was killed has a notice."""
 DECIDED = re.compile(r"(?P<answer>.+); stopped at (?P<place>look\s\d+ of \d+, .+)")
 """What a decision says of itself, as a run that it ended repeats it."""
 
@@ -29,7 +28,7 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     elif not run.closed or run.document.get("state") == "killed":
         yield "This run did not end cleanly: its figures are of what had been written by then."
     stopped = str(run.document.get("stopped") or "")
-    if stopped and not stopped.startswith(ORDINARY) and not decided(run):
+    if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
         yield f"This run ended before its time: {stopped.rstrip('.')}."
     yield from _not_exact(run)
     left_out = len(run.turns) - turns.rows.size

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.measures import HEADLINE
-from bench.run.validity import Evidence, Exactness, judge
+from bench.run.validity import Evidence, Exactness, Rule, judge
 
 BEST: dict[str, Any] = {
     "user_stamps_share": 0.0,
@@ -190,3 +190,42 @@ def test_a_closed_loop_has_no_start_that_could_be_late() -> None:
 
     assert rule["passed"] is None
     assert rule["note"].startswith("closed loop")
+
+
+# Several hosts, and parts of a merged run.
+
+
+def of_host(host: str, error_p99: float = 0.0, **changes: Any) -> Evidence:
+    return Evidence((Exactness("one", "ttfa", error_p99, 50.0, host=host),), **BEST | {"host": host} | changes)
+
+
+def test_each_rule_is_that_of_the_host_that_breaks_it() -> None:
+    verdict = judge(of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_lag_p99=11.0))
+    broken = {rule["rule"]: rule["note"] for rule in verdict["rules"] if rule["passed"] is False}
+    assert broken == {"a": "p99 of ttfa, on red", "c": "p99, a tenth of a chunk, on blue"}
+    assert verdict["valid"] is False
+    assert [entry["host"] for entry in verdict["inexact"]] == ["red"]
+
+
+def test_hosts_that_keep_the_rules_leave_the_verdict_as_it_is() -> None:
+    assert judge(of_host(""), of_host("red"), of_host("blue")) == judge(of_host(""))
+
+
+def test_a_host_whose_send_lag_is_not_known_leaves_a_run_of_paced_audio_unjudged() -> None:
+    assert judge(of_host(""), of_host("red", send_lag_p99=None))["valid"] is None
+
+
+def test_a_rule_that_a_part_broke_is_broken() -> None:
+    rule = Rule("c", "audio leaves on time", "send_lag", 12.0, 10.0, False, "p99, in the part x on red", "")
+    verdict = judge(of_host("", broken=(rule,)))
+    assert [rule["note"] for rule in verdict["rules"] if rule["passed"] is False] == ["p99, in the part x on red"]
+    assert verdict["valid"] is False
+
+
+@pytest.mark.parametrize(
+    ("share", "figure", "valid"), [(0.01, 1.0, True), (0.0101, 1.01, False), (float("nan"), None, False)]
+)
+def test_what_is_missing_may_be_a_hundredth(share: float, figure: float | None, valid: bool) -> None:
+    verdict = judge(of_host("", missing_share=share))
+    assert [(rule["figure"], rule["passed"]) for rule in verdict["rules"] if rule["rule"] == "e"] == [(figure, valid)]
+    assert verdict["valid"] is valid

@@ -16,10 +16,10 @@ import numpy as np
 
 from bench.load.playing.pacer import Pacer
 from bench.load.playing.place import Place
+from bench.run.folder import BLOCK_NS
 from bench.run.histograms import MEASURED, WARMUP
 from bench.units import NS_PER_S
 
-BLOCK_NS = 120 * NS_PER_S
 ORDERS = 1  # one more word of the seed, so that orders and choices of recordings are drawn independently
 
 

@@ -1,0 +1,181 @@
+"""Makes run.json of a merged run, as it is before its rows are counted, from the documents of its parts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from bench.measures import DEFINITIONS_VERSION
+from bench.run.document import KILLED, ORDINARY_ENDS
+from bench.run.folder import SCHEMA_VERSION
+
+ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_sessions", "connect_rate"})
+"""Settings of which all parts together have as much as they have one by one."""
+Document = Mapping[str, Any]
+Documents = Sequence[Document]
+
+
+def merged_document(
+    run_id: str, writer: Document, tool: Document, documents: Documents, entries: Sequence[Document]
+) -> dict[str, Any]:
+    """The document of the run `run_id`. `documents`: of its parts, the first that began first, as each is closed;
+    `entries`: the `PartEntry` of each.
+
+    What they share is the run's; of the rest what adds up is added, and what does not is left to `parts`.
+    """
+    leader = documents[0]
+    merged: dict[str, Any] = {
+        "schema": SCHEMA_VERSION,
+        "definitions": leader.get("definitions", DEFINITIONS_VERSION),
+        "tool": tool,
+        "run_id": run_id,
+        "scenario": _shared(documents, "scenario") or run_id,
+        "simulated": None,
+        "state": "closing",
+        "began_utc_ns": min(document["began_utc_ns"] for document in documents),
+        "ended_utc_ns": max(document["ended_utc_ns"] for document in documents),
+        "stopped": _stopped(documents),
+        "writer": writer,
+        "settings": _settings([document.get("settings") or {} for document in documents]),
+        "targets": _targets(documents),
+        "scripts": leader.get("scripts") or [],
+        "host": leader["host"],
+        "workers": sum(len(entry["workers"]) for entry in entries),
+        "notices": [],
+        "labels": _common([document.get("labels") or {} for document in documents]),
+        "parts": list(entries),
+        "warmup_s": max(document.get("warmup_s") or 0.0 for document in documents),
+        "budget_usd": _sum(documents, "budget_usd"),
+        "estimate_usd": _estimate(documents),
+        "holds": _holds(documents),
+    }
+    shared = ("part_of", "interleaved", "stages", "prices", "niceness", "calibration")
+    own = ("decision_plan",) if len(documents) == 1 else ()
+    merged |= {key: leader[key] for key in (*shared, *own) if key in leader and _are_alike(documents, key)}
+    if arrivals := _arrivals(documents):
+        merged["arrivals"] = arrivals
+    return merged
+
+
+def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple[str, Document]]) -> list[str]:
+    """Sentences to read before the figures: those of all parts once, those of some with their part, and what is new."""
+    by_text: dict[str, list[str]] = {}
+    for name, document in zip(names, documents, strict=True):
+        for notice in document.get("notices") or []:
+            by_text.setdefault(str(notice), []).append(name)
+    told = [text if len(whose) == len(documents) else f"{_listed(whose)}: {text}" for text, whose in by_text.items()]
+    killed = [name for name, document in zip(names, documents, strict=True) if document.get("state") != "ended"]
+    if killed and len(documents) > 1:
+        told.append(f"{_listed(killed)} did not end cleanly: {KILLED.partition(': ')[2]}.")
+    if len(documents) > 1 and any("decision_plan" in document for document in documents):
+        told.append("A part was to end once it was decided; pooled with others its looks decide nothing.")
+    differing: dict[str, Callable[[Document], object]] = {
+        "versions of rtbench": lambda document: (document.get("tool") or {}).get("version"),
+        "prices": lambda document: document.get("prices"),
+        "warm-ups": lambda document: document.get("warmup_s") or 0.0,
+        "seeds": lambda document: (document.get("settings") or {}).get("seed"),
+    }
+    apart = [what for what, value in differing.items() if not _all_equal([value(document) for document in documents])]
+    if apart:
+        told.append(f"Its parts have different {' and '.join(apart)}.")
+    return [*told, *(f"{name} is left out, for {_missing(entry)}." for name, entry in left_out)]
+
+
+def _missing(entry: Document) -> str:
+    """its turns cannot be read: 12 sessions and 40 turns are missing"""
+    if entry["turns"] is None:
+        return f"{entry['left_out']}: how many sessions and turns are missing is not known"
+    return f"{entry['left_out']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns are missing"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} parts ({', '.join(names[:3])}{', …' if names[3:] else ''})"
+
+
+def _stopped(documents: Documents) -> str:
+    """Why its parts ended, what is not ordinary first."""
+    reasons = dict.fromkeys(str(document["stopped"]) for document in documents)
+    return "; ".join(sorted(reasons, key=lambda reason: reason.startswith(ORDINARY_ENDS)))
+
+
+def _settings(settings: Documents) -> dict[str, Any]:
+    added = {
+        name: sum(each[name] for each in settings)
+        for name in ADDED_SETTINGS
+        if all(isinstance(each.get(name), int | float) for each in settings)
+    }
+    return dict(sorted(({k: v for k, v in _common(settings).items() if k not in ADDED_SETTINGS} | added).items()))
+
+
+def _targets(documents: Documents) -> list[dict[str, Any]]:
+    """The leader's, with the rates of connections of all parts together, and what else differs left out."""
+    by_label: dict[str, list[Document]] = {}
+    for document in documents:
+        for target in document.get("targets") or []:
+            by_label.setdefault(str(target["label"]), []).append(target)
+    return [_target(targets) for targets in by_label.values()]
+
+
+def _target(targets: Documents) -> dict[str, Any]:
+    merged = _common(targets)
+    if any("connects_per_min" in target for target in targets):
+        merged["connects_per_min"] = _sum(targets, "connects_per_min")
+    return merged
+
+
+def _arrivals(documents: Documents) -> dict[str, Any] | None:
+    """The arrivals of all parts together; None where not all of them had calls arrive."""
+    arrivals = [document.get("arrivals") for document in documents]
+    if not all(arrivals):
+        return None
+    known: list[Document] = [each for each in arrivals if each]
+    lengths_s: list[Any] = [each.get("length_s") for each in known]
+    return {
+        "pattern": _shared(known, "pattern") or "several",
+        "per_s": _sum(known, "per_s"),
+        "stages": None,
+        "digest": _shared(known, "digest"),
+        "max_sessions": sum(each["max_sessions"] for each in known),
+        "began_utc_ns": min(each["began_utc_ns"] for each in known),
+        "length_s": None if None in lengths_s else max(lengths_s),
+    }
+
+
+def _holds(documents: Documents) -> dict[str, float]:
+    """For how long starts were held back, of the part that waited longest."""
+    holds: dict[str, float] = {}
+    for document in documents:
+        for label, held_s in (document.get("holds") or {}).items():
+            holds[label] = max(held_s, holds.get(label, 0.0))
+    return holds
+
+
+def _estimate(documents: Documents) -> list[float] | None:
+    estimates = [document.get("estimate_usd") for document in documents]
+    known = [estimate for estimate in estimates if estimate]
+    return [sum(ends) for ends in zip(*known, strict=True)] if len(known) == len(estimates) else None
+
+
+def _sum(documents: Documents, key: str) -> Any:
+    """The sum of a key's values; None where one has none."""
+    values = [document.get(key) for document in documents]
+    return None if None in values else sum(value for value in values if value is not None)
+
+
+def _common(documents: Documents) -> dict[str, Any]:
+    """What all of them say alike."""
+    first = documents[0]
+    return {key: value for key, value in first.items() if all(key in d and d[key] == value for d in documents)}
+
+
+def _shared(documents: Documents, key: str) -> Any:
+    """The value of a key that all have alike; None where they differ."""
+    return documents[0].get(key) if _are_alike(documents, key) else None
+
+
+def _are_alike(documents: Documents, key: str) -> bool:
+    return _all_equal([document.get(key) for document in documents])
+
+
+def _all_equal(values: Sequence[object]) -> bool:
+    return all(value == values[0] for value in values)

@@ -1,0 +1,81 @@
+"""Numbers workers, pairs and blocks anew, so that those of several runs are apart in the run that is made of them.
+
+A session is called `w<worker>-<number>` (`w0-000012`), so its name goes with its worker's number: with an offset of 3
+it is `w3-000012`. One rule for rows, transcripts and event logs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_SESSION_ID = re.compile(r"w(\d+)-(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """What is added to the numbers of a run when it becomes a part of the run `run_id`."""
+
+    run_id: str
+    workers: int = 0
+    pairs: int = 0
+    blocks: int = 0
+
+    def session_id(self, name: str) -> str:
+        """The name of a session; one that names no worker is taken for one of worker 0."""
+        match = _SESSION_ID.fullmatch(name)
+        worker, rest = (int(match[1]), match[2]) if match else (0, name)
+        return f"w{worker + self.workers}-{rest}"
+
+    def rows(self, batch: pa.RecordBatch, host: str) -> pa.RecordBatch:
+        """Rows of any table. `host`: where they were recorded, if they do not say so."""
+        columns = {name: self._column(name, batch[name], host) for name in batch.schema.names}
+        return pa.RecordBatch.from_pydict(columns, schema=batch.schema)
+
+    def _column(self, name: str, column: pa.Array, host: str) -> pa.Array:
+        match name:
+            case "run_id":
+                return pa.repeat(self.run_id, len(column))
+            case "session_id":
+                return self._session_ids(column)
+            case "worker":
+                return pc.add(column.fill_null(0), self.workers)
+            case "pair":
+                return pc.add(column, self.pairs)
+            case "block":
+                return pc.add(column, self.blocks)
+            case "host":
+                return column.fill_null(host)
+            case _:
+                return column
+
+    def _session_ids(self, column: pa.Array) -> pa.Array:
+        """Each name is made once, however many rows have it."""
+        names = column.dictionary_encode()
+        return pa.array(map(self.session_id, names.dictionary.to_pylist()), pa.string()).take(names.indices)
+
+    def line(self, line: bytes) -> bytes:
+        """A line of a transcript. Raises ValueError where it is none."""
+        row: dict[str, Any] = json.loads(line)
+        return _line(row | {"session_id": self.session_id(str(row["session_id"]))})
+
+    def log_header(self, line: bytes) -> bytes:
+        """The first line of an event log. Raises ValueError where it is none."""
+        opened: dict[str, Any] = json.loads(line)
+        about = opened["about"]
+        return _line(
+            opened | {"about": about | {"run_id": self.run_id, "session_id": self.session_id(about["session_id"])}}
+        )
+
+    def incident(self, incident: dict[str, Any]) -> dict[str, Any]:
+        """An incident of run.json."""
+        return incident | {"worker": int(incident["worker"]) + self.workers}
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()

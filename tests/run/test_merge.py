@@ -1,0 +1,445 @@
+"""Runs that were played apart become one: the same rows, histograms and totals, or one line that says why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from bench.run import folder as files
+from bench.run.close import close
+from bench.run.file_spool import SPOOL
+from bench.run.histograms import Key, read
+from bench.run.merging.merge import merge_runs
+from bench.run.provenance import named_host, opening_document
+from bench.run.recorder import Labels, Recorder
+from bench.run.spool import EVENTS, spool_of
+from tests.helpers import MS, S, build_observation, build_session
+from tests.run.test_close import contents, play
+
+BEGAN_NS = 1_763_000_000 * S
+RENAMED = {"run_id", "session_id", "worker", "pair", "block"}
+TARGET = {"label": "simulator", "url": "ws://127.0.0.1:1/v1", "dialect": "ga", "service": "simulator", "loopback": True}
+SCRIPT = {
+    "name": "voice_turns",
+    "scenario": "voice_turns",
+    "digest": "sha256:1",
+    "turns": 3,
+    "chunk_ms": None,
+    "output": "audio",
+    "limits": {},
+}
+
+
+def build_part(
+    parent: Path,
+    name: str = "part",
+    *,
+    host: str = "red",
+    began_ns: int = BEGAN_NS,
+    workers: int = 1,
+    error_ns: int = 5_000,
+    delay_ns: int = MS,
+    **changes: Any,
+) -> Path:
+    """A run whose workers have recorded all and that nobody has closed."""
+    folder = parent / name
+    (folder / SPOOL).mkdir(parents=True)
+    document = opening_document(name, "voice_turns", began_ns, {}, [TARGET], [SCRIPT], workers, [])
+    document |= {"state": "closing", "stopped": "all sessions are done", "ended_utc_ns": began_ns + 60 * S}
+    files.write_document(folder, document | {"writer": {"host": host, "pid": 1}} | changes)
+    for worker in range(workers):
+        recorder = Recorder(spool_of(folder, worker), began_ns, host=named_host() | {"name": host}, transcripts=True)
+        record_sessions(recorder, worker, error_ns, delay_ns)
+        recorder.incident("token_refresh", f"of worker {worker}")
+        recorder.close()
+    return folder
+
+
+def record_sessions(recorder: Recorder, worker: int, error_ns: int, delay_ns: int) -> None:
+    for number in range(3):
+        name = f"w{worker}-{number:06d}"
+        labels = Labels(
+            name, "simulator", "voice_turns", "voice_turns", block=number, pair=10 * number + worker, event_log=True
+        )
+        record = recorder.session(labels)
+        for turn in range(1, 4):
+            record.turn_began()
+            record.turn_ended(build_observation(turn=turn, errors_ns={"first_audio": error_ns}))
+        record.session_ended(build_session(turns_wanted=3, turns_begun=3))
+        for _ in range(50):
+            recorder.hub_delay(delay_ns)
+
+
+def log_events(folder: Path, worker: int = 0) -> None:
+    """An event log of the first session of a worker."""
+    (folder / EVENTS).mkdir(exist_ok=True)
+    header = {"type": "session", "about": {"run_id": folder.name, "session_id": f"w{worker}-000000"}}
+    (folder / EVENTS / f"w{worker}-000000.jsonl").write_text(json.dumps(header) + "\n{}\n")
+
+
+def closed(folder: Path) -> Path:
+    close(folder)
+    return folder
+
+
+def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
+    return files.read_table(folder, table).to_pylist()
+
+
+def kept(folder: Path, table: files.TableName) -> list[str]:
+    """The rows of a table without the columns that a merge renames, in any order."""
+    return sorted(repr({k: v for k, v in row.items() if k not in RENAMED}) for row in rows(folder, table))
+
+
+# What comes of it.
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four workers, not closed yet, which tests split into runs of some of them."""
+    folder = tmp_path_factory.mktemp("whole") / "whole"
+    (folder / SPOOL).mkdir(parents=True)
+    document = opening_document("whole", "voice_turns", BEGAN_NS, {}, [TARGET], [SCRIPT], 4, [])
+    document |= {"state": "closing", "stopped": "all sessions are done", "writer": {"host": "red", "pid": 1}}
+    files.write_document(folder, document)
+    for worker in range(4):
+        recorder = Recorder(spool_of(folder, worker), BEGAN_NS)
+        play(recorder, worker + 1)
+        recorder.close()
+    return folder
+
+
+def split(whole: Path, parent: Path, workers: Iterable[int], number: int) -> Path:
+    """What some workers of a run have recorded, as if it had been a run of theirs."""
+    part = parent / f"part-{number}"
+    (part / SPOOL).mkdir(parents=True)
+    for worker in workers:
+        for path in (whole / SPOOL).glob(f"*-{worker}.*"):
+            shutil.copy(path, part / SPOOL / path.name)
+    shutil.copy(whole / "run.json", part / "run.json")
+    return part
+
+
+@given(
+    of_part=st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    closes=st.lists(st.booleans(), min_size=3, max_size=3),
+    twice=st.booleans(),
+)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_parts_of_a_run_make_the_run_that_was_not_split(
+    whole: Path, tmp_path_factory: pytest.TempPathFactory, of_part: list[int], closes: list[bool], twice: bool
+) -> None:
+    """Whichever workers are together, whichever parts were closed before, and where the merged run is merged again."""
+    folder = tmp_path_factory.mktemp("split")
+    groups = {number: [worker for worker in range(4) if of_part[worker] == number] for number in set(of_part)}
+    parts = [split(whole, folder, workers, number) for number, workers in groups.items()]
+    for part, closes_before in zip(parts, closes, strict=False):
+        if closes_before:
+            close(part)
+    unsplit = closed(split(whole, folder, range(4), 9))
+
+    document = merge_runs(parts, folder / "merged")
+    if twice:
+        document = merge_runs([folder / "merged"], folder / "again")
+
+    merged = folder / ("again" if twice else "merged")
+    for table in files.SCHEMAS:
+        assert kept(merged, table) == kept(unsplit, table)
+    assert contents(read(merged / "histograms.hlog")) == contents(read(unsplit / "histograms.hlog"))
+    expected = files.read_document(unsplit)
+    for key in ("totals", "state", "stamp_source", "simulated", "verdict", "hosts"):
+        assert document[key] == expected[key], key
+    sessions = [row["session_id"] for row in rows(merged, "sessions")]
+    assert {row["session_id"] for row in rows(merged, "turns")} <= set(sessions)
+    assert len({row["worker"] for row in rows(merged, "seconds")}) == 4
+
+
+def test_sessions_workers_and_pairs_are_named_once_in_the_merged_run_and_belong_together(tmp_path: Path) -> None:
+    parts = [build_part(tmp_path, name, host=name, workers=2) for name in ("red", "blue")]
+    merge_runs(parts, tmp_path / "merged")
+
+    sessions = rows(tmp_path / "merged", "sessions")
+    assert len({row["session_id"] for row in sessions}) == len({row["pair"] for row in sessions}) == 12
+    assert {(row["worker"], row["host"]) for row in sessions} == {(0, "blue"), (1, "blue"), (2, "red"), (3, "red")}
+    assert all(row["session_id"].startswith(f"w{row['worker']}-") for row in sessions)
+    of_session = {row["session_id"]: (row["worker"], row["pair"], row["block"], row["host"]) for row in sessions}
+    turns = rows(tmp_path / "merged", "turns")
+    assert len(turns) == 36
+    assert all(of_session[r["session_id"]] == (r["worker"], r["pair"], r["block"], r["host"]) for r in turns)
+    assert {row["run_id"] for row in turns} == {"merged"}
+
+
+def test_blocks_are_counted_from_the_begin_of_the_part_that_began_first(tmp_path: Path) -> None:
+    late = build_part(tmp_path, "late", host="red", began_ns=BEGAN_NS + 360 * S)
+    early = build_part(tmp_path, "early", host="blue")
+    document = merge_runs([late, early], tmp_path / "merged")
+
+    blocks = {(row["host"], row["block"]) for row in rows(tmp_path / "merged", "sessions")}
+    assert blocks == {("blue", 0), ("blue", 1), ("blue", 2), ("red", 3), ("red", 4), ("red", 5)}
+    assert (document["began_utc_ns"], document["ended_utc_ns"]) == (BEGAN_NS, BEGAN_NS + 420 * S)
+
+
+def test_transcripts_incidents_and_event_logs_come_along_under_the_names_of_their_sessions(tmp_path: Path) -> None:
+    parts = [build_part(tmp_path, name, host=name) for name in ("blue", "red")]
+    for part in parts:
+        log_events(part)
+    close(parts[0])
+    document = merge_runs(parts, tmp_path / "merged")
+
+    merged = tmp_path / "merged"
+    names = {row["session_id"] for row in rows(merged, "sessions")}
+    said = [json.loads(line) for line in (merged / "transcripts.jsonl").read_text().splitlines()]
+    assert len(said) == 18
+    assert {line["session_id"] for line in said} == names
+    logs = {path.stem: json.loads(path.read_text().splitlines()[0])["about"] for path in (merged / EVENTS).iterdir()}
+    assert logs == {name: {"run_id": "merged", "session_id": name} for name in ("w0-000000", "w1-000000")}
+    assert [(incident["worker"], incident["text"]) for incident in document["incidents"]] == [
+        (0, "of worker 0"),
+        (1, "of worker 0"),
+    ]
+
+
+def test_parts_stay_as_they_are(tmp_path: Path) -> None:
+    parts = [build_part(tmp_path / "parts", "a"), closed(build_part(tmp_path / "parts", "b", began_ns=BEGAN_NS + 1))]
+    before = {path: path.read_bytes() for path in (tmp_path / "parts").rglob("*") if path.is_file()}
+    merge_runs(parts, tmp_path / "merged")
+    assert {path: path.read_bytes() for path in (tmp_path / "parts").rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_of_runs_stands_for_the_runs_in_it(tmp_path: Path) -> None:
+    for name in ("a", "b", ".hidden"):
+        build_part(tmp_path / "parts", name, host=name.strip("."))
+    (tmp_path / "parts" / "notes").mkdir()
+    document = merge_runs([tmp_path / "parts"], tmp_path / "merged")
+    assert sorted(part["run_id"] for part in document["parts"]) == ["a", "b"]
+
+
+def test_the_document_says_what_its_parts_were(tmp_path: Path) -> None:
+    arrivals = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_sessions": 4,
+                "began_utc_ns": BEGAN_NS, "length_s": 60.0}  # fmt: skip
+    shared = {
+        "part_of": "nightly",
+        "labels": {"commit": "1a", "zone": "x"},
+        "budget_usd": 2.0,
+        "holds": {"simulator": 3.0},
+    }
+    red = closed(build_part(tmp_path, "r", host="red", arrivals=arrivals, notices=["of all", "of red"], **shared))
+    changed = {"labels": {"commit": "1a", "zone": "y"}, "holds": {"simulator": 5.0}}
+    blue = build_part(tmp_path, "b", host="blue", workers=2, arrivals=arrivals, notices=["of all"], **shared | changed)
+    document = merge_runs([blue, red], tmp_path / "merged")
+
+    assert (document["part_of"], document["labels"], document["workers"]) == ("nightly", {"commit": "1a"}, 3)
+    assert (document["budget_usd"], document["holds"]) == (4.0, {"simulator": 5.0})
+    assert document["arrivals"] == arrivals | {"per_s": 1.0, "max_sessions": 8}
+    assert document["notices"] == ["of all", "r on red: of red"]
+    told = {
+        part["run_id"]: (part["host"], part["sessions"], part["turns"], part["valid"]) for part in document["parts"]
+    }
+    assert told == {"r": ("red", 3, 9, True), "b": ("blue", 6, 18, None)}
+    assert [part["arrivals"] for part in document["parts"]] == [arrivals, arrivals]
+    assert [(host["name"], host["workers"]) for host in document["hosts"]] == [("blue", 2), ("red", 1)]
+
+
+def test_arrivals_at_rates_that_change_have_no_sum(tmp_path: Path) -> None:
+    constant = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_sessions": 4,
+                "began_utc_ns": BEGAN_NS, "length_s": 60.0}  # fmt: skip
+    staged = constant | {"per_s": None, "stages": [{"duration_s": 60.0, "from": 1.0, "to": 2.0}]}
+    parts = [build_part(tmp_path, name, host=name, arrivals=a) for name, a in (("a", constant), ("b", staged))]
+    document = merge_runs(parts, tmp_path / "merged")
+    assert document["arrivals"]["per_s"] is None
+    assert [part["arrivals"] for part in document["parts"]] == [constant, staged]
+
+
+def test_a_run_that_was_killed_is_a_part_up_to_its_last_flush(tmp_path: Path) -> None:
+    killed = build_part(tmp_path, "killed", host="gone", state="running", stopped="", ended_utc_ns=None)
+    document = merge_runs([killed, build_part(tmp_path, "b", host="red")], tmp_path / "merged")
+
+    assert document["state"] == "killed"
+    assert len(rows(tmp_path / "merged", "turns")) == 18
+    assert document["notices"] == ["killed on gone did not end cleanly: rows and counts end at the last flush."]
+    assert {part["run_id"]: part["state"] for part in document["parts"]} == {"killed": "killed", "b": "ended"}
+
+
+def test_rows_of_older_runs_are_of_the_host_that_led_them(tmp_path: Path) -> None:
+    part = closed(build_part(tmp_path, host="old 1", hosts=None))
+    document = files.read_document(part)
+    files.write_document(part, {key: value for key, value in document.items() if key != "hosts"})
+    for table in files.SCHEMAS:
+        path = part / f"{table}.parquet"
+        pq.write_table(pq.read_table(path).drop_columns("host"), path)
+    document = merge_runs([part], tmp_path / "merged")
+    assert {row["host"] for row in rows(tmp_path / "merged", "turns")} == {"old_1"}
+    assert [host["name"] for host in document["hosts"]] == ["old_1"]
+
+
+# Its verdict.
+
+
+def test_a_host_whose_stamps_are_not_exact_makes_the_run_invalid_however_many_others_there_are(tmp_path: Path) -> None:
+    good = build_part(tmp_path, "good", host="good", workers=110)
+    bad = build_part(tmp_path, "bad", host="bad", error_ns=30 * MS)
+    assert merge_runs([good], tmp_path / "alone")["verdict"]["valid"] is True
+    verdict = merge_runs([good, bad], tmp_path / "merged")["verdict"]
+
+    assert verdict["valid"] is False
+    (rule,) = (rule for rule in verdict["rules"] if rule["passed"] is False)
+    assert (rule["rule"], rule["note"].endswith(", on bad")) == ("a", True)
+    assert {entry.get("host") for entry in verdict["inexact"]} == {"bad"}
+
+
+def test_a_part_that_was_invalid_by_itself_is_not_pooled_away_on_its_own_host(tmp_path: Path) -> None:
+    good = build_part(tmp_path, "good", workers=110)
+    bad = closed(build_part(tmp_path, "bad", error_ns=30 * MS, began_ns=BEGAN_NS + S))
+    assert files.read_document(bad)["verdict"]["valid"] is False
+    verdict = merge_runs([good, bad], tmp_path / "merged")["verdict"]
+
+    assert verdict["valid"] is False
+    assert [r["note"].endswith(", in the part bad on red") for r in verdict["rules"] if r["passed"] is False] == [True]
+
+
+# Damage.
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def spoil(path: Path) -> None:
+    """Change bytes within the first column's data."""
+    data = bytearray(path.read_bytes())
+    data[4:600] = bytes(596)
+    path.write_bytes(bytes(data))
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "cut Parquet": lambda part: cut(part / "turns.parquet"),
+    "spoilt Parquet": lambda part: spoil(part / "turns.parquet"),
+    "no Parquet": lambda part: (part / "sessions.parquet").unlink(),
+    "cut histograms": lambda part: (part / "histograms.hlog").write_text("Tag=a|b|c|measure,0,1,2,xyz\n"),
+    "rows of another run": lambda part: pq.write_table(
+        pq.read_table(part / "turns.parquet").slice(1), part / "turns.parquet"
+    ),
+    "a transcript of something else": lambda part: (part / "transcripts.jsonl").write_text("[]\n"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
+def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    sound = build_part(tmp_path, "sound", host="blue")
+    broken = closed(build_part(tmp_path, "broken", host="red"))
+    damage(broken)
+    document = merge_runs([sound, broken], tmp_path / "merged")
+
+    assert {row["host"] for row in rows(tmp_path / "merged", "turns")} == {"blue"}
+    (notice,) = document["notices"]
+    assert notice.startswith("broken on red is left out, for ")
+    assert notice.endswith(": 3 sessions and 9 turns are missing.")
+    (rule,) = (rule for rule in document["verdict"]["rules"] if rule["passed"] is False)
+    assert (rule["rule"], rule["figure"], document["verdict"]["valid"]) == ("e", 50.0, False)
+
+
+def test_what_is_missing_with_a_part_that_was_never_closed_is_not_known_and_makes_the_run_invalid(
+    tmp_path: Path,
+) -> None:
+    sound, broken = build_part(tmp_path, "sound", host="blue"), build_part(tmp_path, "broken", host="red")
+    shutil.rmtree(broken / SPOOL)
+    document = merge_runs([sound, broken], tmp_path / "merged")
+    assert document["notices"][0].endswith("how many sessions and turns are missing is not known.")
+    assert document["verdict"]["valid"] is False
+
+
+def test_little_that_is_missing_does_not_make_a_run_invalid(tmp_path: Path) -> None:
+    sound, broken = build_part(tmp_path, "sound", host="blue", workers=101), build_part(tmp_path, "broken", host="red")
+    close(broken)
+    cut(broken / "turns.parquet")
+    assert merge_runs([sound, broken], tmp_path / "merged")["verdict"]["valid"] is True
+
+
+# Refusals.
+
+
+def changed(part: Path, **changes: Any) -> Path:
+    files.write_document(part, files.read_document(part) | changes)
+    return part
+
+
+def copied(part: Path, to: Path) -> Path:
+    return Path(shutil.copytree(part, to))
+
+
+REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
+    "no run": (lambda a, _: [a, a.parent / "nothing"], "is not a run folder"),
+    "the same part twice": (lambda a, _: [a, a], "overlap"),
+    "a copy": (lambda a, _: [a, copied(a, a.parent / "copy")], "overlap"),
+    "scripts": (lambda a, b: [a, changed(b, scripts=[SCRIPT | {"digest": "sha256:2"}])], "have other scripts"),
+    "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have other targets"),
+    "definitions": (lambda a, b: [a, changed(b, definitions=99)], "have other definitions"),
+    "names": (lambda a, b: [changed(a, part_of="x"), changed(b, part_of="y")], "have other names of --part-of"),
+    "a newer schema": (lambda a, b: [a, changed(b, schema=99)], "newer rtbench"),
+    "a document of something else": (lambda a, b: [a, changed(b, targets="x")], "is damaged"),
+}
+
+
+@pytest.mark.parametrize(("given_", "words"), REFUSED.values(), ids=list(REFUSED))
+def test_what_is_no_part_of_one_run_is_refused_and_nothing_is_written(
+    given_: Callable[[Path, Path], list[Path]], words: str, tmp_path: Path
+) -> None:
+    a, b = (build_part(tmp_path / "parts", name, host=name) for name in ("a", "b"))
+    parts = given_(a, b)
+    with pytest.raises(UsageError, match=words) as refusal:
+        merge_runs(parts, tmp_path / "merged")
+    assert "\n" not in str(refusal.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["parts"]
+
+
+def test_a_merged_run_overlaps_with_each_of_its_parts(tmp_path: Path) -> None:
+    a, b = (build_part(tmp_path, name, host=name) for name in ("a", "b"))
+    merge_runs([a], tmp_path / "merged")
+    with pytest.raises(UsageError, match="overlap: both hold sessions of run a"):
+        merge_runs([a, tmp_path / "merged"], tmp_path / "twice")
+    assert len(merge_runs([b, tmp_path / "merged"], tmp_path / "both")["parts"]) == 2
+
+
+def test_a_run_that_somebody_writes_to_is_refused(tmp_path: Path) -> None:
+    mine = opening_document("x", "y", 1, {}, [], [], 1, [])["writer"] | {"pid": os.getpid()}
+    part = build_part(tmp_path, state="running", stopped="", ended_utc_ns=None)
+    with pytest.raises(UsageError, match="still under way"):
+        merge_runs([changed(part, writer=mine)], tmp_path / "merged")
+
+
+def test_a_folder_that_is_there_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "merged").mkdir()
+    with pytest.raises(UsageError, match="is there already"):
+        merge_runs([build_part(tmp_path)], tmp_path / "merged")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "Ctrl-C"])
+def test_nothing_half_made_stays(error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = build_part(tmp_path / "parts")
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("bench.run.close._write_histograms", lambda *_, **__: fail())
+    with pytest.raises((UsageError, KeyboardInterrupt)):
+        merge_runs([part], tmp_path / "merged")
+    assert [path.name for path in tmp_path.iterdir()] == ["parts"]
+
+
+def test_histograms_of_events_are_added_bucket_by_bucket(tmp_path: Path) -> None:
+    parts = [build_part(tmp_path, name, host=name, delay_ns=ms * MS) for name, ms in (("a", 1), ("b", 9))]
+    document = merge_runs(parts, tmp_path / "merged")
+    histogram = read(tmp_path / "merged" / "histograms.hlog").get(Key("hub_delay", "all"))
+    assert histogram is not None
+    assert histogram.get_total_count() == 300
+    assert [round(host["hub_delay_p99_ms"]) for host in document["hosts"]] == [1, 9]
