@@ -223,16 +223,12 @@ def _moved(frame: Along) -> str:
 
 def by_load(summary: Summary) -> Section | None:
     """Waits and failures by calls in progress, of each origin; None where the load did not change."""
-    blocks: list[Block] = []
+    figures: list[Block] = []
     for origin in summary.turns.origins:
-        if pools := [one for one in summary.by_load if one.origin == origin]:
-            named = words.counted(pools[0].measure, origin)
-            blocks += [figure(levels.levels(pools), BY_LOAD.format(named))]
-    return (
-        Section("load", "Calls in progress", "Does the wait depend on the load?", [*blocks, *note(TOGETHER)])
-        if blocks
-        else None
-    )
+        if pools := [pool for pool in summary.by_load if pool.origin == origin]:
+            figures.append(figure(levels.levels(pools), BY_LOAD.format(words.counted(pools[0].measure, origin))))
+    blocks = [*figures, *note(TOGETHER)]
+    return Section("load", "Calls in progress", "Does the wait depend on the load?", blocks) if figures else None
 
 
 def network(summary: Summary) -> Section | None:

@@ -143,7 +143,7 @@ def _openings(run: Run, target: str, course: Course) -> tuple[Counts, Flags]:
     """Of each measured session of a target: calls in progress as it began, and whether it failed before it opened."""
     sessions = run.sessions.iloc[measured(run.sessions)]
     sessions = sessions[(sessions["target"] == target).to_numpy()]
-    never = sessions["session_ready_ms"].isna() & (sessions["outcome_class"] == "failed")
+    never = sessions["session_updated_at_ns"].isna() & (sessions["outcome_class"] == "failed")
     return course.at(sessions["start_utc_ns"].to_numpy(dtype=np.int64)), never.to_numpy()
 
 

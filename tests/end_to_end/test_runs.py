@@ -166,6 +166,36 @@ def test_a_run_says_before_its_first_session_how_many_processes_its_shape_takes(
     assert document["totals"]["sessions"] == {"ok": 4}
 
 
+RISING = """
+
+from locust import LoadTestShape
+
+
+class Rising(LoadTestShape):
+    def tick(self):
+        seconds = self.get_run_time()
+        return (3 if seconds < 4 else 12, 12) if seconds < 8 else None
+"""
+PAUSING = f"session: {{output: audio}}\nsteps: [{'{say: Hello.}, {pause: 0.05}, ' * 8}]\n"
+
+
+def test_a_run_whose_load_rises_tells_its_waits_by_the_calls_of_all_its_processes(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    scenario = write_scenario(tmp_path, script=PAUSING)
+    scenario.write_text(scenario.read_text() + RISING)
+    load = ("--processes", "2", "--connect-rate", "3000", "--url", simulator.urls["ga"])
+    ended = run_locust(scenario, tmp_path / "runs", *load)
+
+    assert ended.returncode in (0, 4), ended.stderr
+    folder = only_run(tmp_path / "runs")
+    levels = json.loads((folder / "summary.json").read_text())["by_load"]
+    assert sum(level["turns"] for level in levels) == files.read_table(folder, "turns").num_rows
+    assert levels[0]["calls_from"] <= 3
+    assert 6 < levels[-1]["calls_to"] <= 12  # a process has six users
+    assert "calls in progress" in ended.stdout
+
+
 NICENESS = """
 
 import os
