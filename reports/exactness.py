@@ -28,6 +28,8 @@ class Inexact:
     figure: float | None
     limit: float
     unit: str
+    host: str = ""
+    """the one that it is not exact on; empty where it is not over all"""
 
     @property
     def why(self) -> str:
@@ -38,7 +40,7 @@ class Inexact:
     def off(self) -> str:
         """by 31 ms (p99; limit 20 ms)."""
         most = "without limit" if self.figure is None else f"by {three(self.figure)}{NBSP}{self.unit}"
-        return f"{most} (p99; limit {three(self.limit)}{NBSP}{self.unit})"
+        return f"{most} (p99; limit {three(self.limit)}{NBSP}{self.unit}){f' on {self.host}' if self.host else ''}"
 
 
 def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]:
@@ -64,6 +66,7 @@ def _read(entries: Iterable[Any]) -> Iterable[Inexact]:
                 float(figure) if isinstance(figure, int | float) else None,
                 float(limit) if isinstance(limit, int | float) else 0.0,
                 str(entry.get("unit") or ""),
+                str(entry.get("host") or ""),
             )
 
 

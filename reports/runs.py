@@ -11,7 +11,7 @@ it, and `reports.turns` derives a measure when it is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,7 +73,7 @@ REPORTED = (
 """Columns of a turn that a report needs, beside those of its measures."""
 UNREPORTED = frozenset(
     (
-        *("run_id", "arm", "scenario", "worker", "host", "turns_wanted", "turns_ended", "turns_good", "variables_row"),
+        *("run_id", "arm", "scenario", "worker", "turns_wanted", "turns_ended", "turns_good", "variables_row"),
         *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events"),
         *("unknown_events", "service_errors", "stamp_fallbacks", "close_code", "close_reason"),
         *(f"{name}_width_ns" for name in SESSION_SENDS),
@@ -88,6 +88,8 @@ OF_REPORTS: dict[TableName, list[str]] = {
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
 """The columns that reports read."""
+OF_HOSTS = ("host", "stamp_error_ns")
+"""Those of a turn that they read besides where several hosts recorded the run."""
 WIDTHS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 
 RUN = msgspec.json.schema(RunDocument)
@@ -138,8 +140,11 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
-    names = SCHEMAS["turns"].names if everything else OF_REPORTS["turns"]
-    return _load(Path(path), lambda folder: _derived(_frame(folder, names, _pandas)), SCHEMAS["sessions"].names)
+
+    def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
+        return _derived(_frame(folder, SCHEMAS["turns"].names if everything else _reported(document), _pandas))
+
+    return _load(Path(path), turns, SCHEMAS["sessions"].names)
 
 
 def load_for_report(path: Path) -> Run:
@@ -148,16 +153,30 @@ def load_for_report(path: Path) -> Run:
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
-    names = OF_REPORTS["turns"]
-    return _load(path, lambda folder: _with_classes(_frame(folder, names, _compact)), OF_REPORTS["sessions"])
+
+    def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
+        return _with_classes(_frame(folder, _reported(document), _compact))
+
+    return _load(path, turns, OF_REPORTS["sessions"])
 
 
-def _load(path: Path, read_turns: Callable[[Path], pd.DataFrame], of_sessions: list[str]) -> Run:
+def _reported(document: Mapping[str, Any]) -> list[str]:
+    """The columns of turns that reports read of a run."""
+    return [*OF_REPORTS["turns"], *(OF_HOSTS if len(hosts_of(document)) > 1 else ())]
+
+
+def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The hosts that recorded a run, once it is closed; none where an older version wrote it."""
+    hosts = document.get("hosts")
+    return [host for host in hosts if isinstance(host, dict)] if isinstance(hosts, list) else []
+
+
+def _load(path: Path, read_turns: Callable[[Path, Mapping[str, Any]], pd.DataFrame], of_sessions: list[str]) -> Run:
     document = _shown(run_folder.read_document(path))
     if wrong := misfit(document, RUN):
         raise UsageError(f"{path / 'run.json'} is damaged: {shortened(wrong, 200)}")
     try:
-        turns = read_turns(path)
+        turns = read_turns(path, document)
         sessions = session_frame(_read(path, "sessions", of_sessions))
         seconds = second_frame(_read(path, "seconds"))
     except (pa.ArrowException, OSError) as error:

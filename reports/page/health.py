@@ -9,16 +9,22 @@ from markupsafe import Markup
 
 from bench.measures import CATALOGUE
 from bench.units import NS_PER_S
-from reports.blocks import Block, Cell, Column, Fold, Inline, Line, Paragraph, Row, Section, Term, table
+from reports.blocks import Block, Cell, Column, Fold, Head, Inline, Line, Paragraph, Row, Section, Term, table
 from reports.numbers import count, percent
 from reports.page.frames import WHOLE_S
-from reports.page.pieces import note, of_target, quantiles
+from reports.page.pieces import cells_of, note, of_target, quantiles
 from reports.summary.events import measured_seconds
 from reports.summary.spread import figures_of
 from reports.summary.summary import Summary
 from reports.summary.trust import trust
 from reports.summary.verdict import RuleResult
 from reports.wording import words
+
+POOLED = (
+    "{} hosts recorded this run. Figures elsewhere are of all of them together; where hosts differ, of the mixture. "
+    "No latency depends on a host’s clock; seconds and blocks do, by its offset against the leader’s."
+)
+OF_HARNESS = ("stamp_error", "start_lag", "hub_delay", "send_lag")
 
 
 def health(summary: Summary) -> Section:
@@ -47,6 +53,29 @@ def health(summary: Summary) -> Section:
     said += [words.sentence(line) for line in trust(summary.run)]
     blocks = [Paragraph(line), *_rules(verdict.rules), *_harness(summary), *_spreads(summary), *note(" ".join(said))]
     return Section("health", "Harness health", "Can these figures be trusted?", blocks)
+
+
+def hosts(summary: Summary) -> Section | None:
+    """What each host recorded, and how far each can be trusted; None where one host recorded all."""
+    if not summary.hosts:
+        return None
+    heads: list[Head] = ["host", Column("target", left=True), "sessions", "turns", "p50", "p95", "failed"]
+    blocks: list[Block] = [Paragraph(POOLED.format(len(summary.hosts)))]
+    for origin in summary.turns.origins:
+        waits = [wait for host in summary.hosts for wait in host.waits if wait.origin == origin]
+        rows: list[Row | Line] = []
+        for wait in waits:
+            place, failed = summary.targets.index(wait.target), percent(wait.failed.count, wait.failed.of)
+            counted: Line = [wait.host, of_target(summary, place), count(wait.sessions), count(wait.turns)]
+            rows.append([*counted, *cells_of(words.host_cells(wait)), failed])
+        named = words.counted(waits[0].measure, origin)
+        blocks += [Paragraph(f"{named}, in ms, with 95 % intervals over sessions.", "q gap"), table(heads, rows)]
+    own: list[Head] = ["host", "workers", *map(Term, OF_HARNESS), "clock offset", Column("calibrated", left=True)]
+    blocks += [
+        Paragraph("What each harness measured of itself: p99, in ms.", "q gap"),
+        table(own, [[*words.host_facts(host)] for host in summary.hosts]),
+    ]
+    return Section("hosts", "Hosts", "Do the hosts agree?", blocks)
 
 
 def _rules(rules: Sequence[RuleResult]) -> list[Block]:

@@ -128,6 +128,7 @@ def sections_of(summary: Summary) -> Iterable[Section]:
         calls.network(summary),
         sections.flow(summary),
         sections.others(summary),
+        health.hosts(summary),
         health.health(summary),
         accounts.incidents(summary),
         calls.slowest(summary),
@@ -148,7 +149,21 @@ def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
     return measures | METHOD | grown
 
 
-KEYS = ("run_id", "scenario", "labels", "state", "stopped", "tool", "targets", "scripts", "settings", "host", "workers")
+KEYS = (
+    "run_id",
+    "scenario",
+    "labels",
+    "state",
+    "stopped",
+    "tool",
+    "targets",
+    "scripts",
+    "settings",
+    "host",
+    "workers",
+    "part_of",
+    "parts",
+)
 """The parts of run.json that the page shows as they are."""
 
 

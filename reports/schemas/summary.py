@@ -214,6 +214,34 @@ class ByLoad(Wait):
     p95: Part
 
 
+class HostWait(Wait):
+    """The turns of a target that one host recorded."""
+
+    turns: Count
+    sessions: Count
+    failed: Annotated[Rate, about("of the turns that the end of the run did not cut")] = field(name="turns_failed")
+    n: Annotated[Count, about("turns with a wait, which failed ones have too")]
+    p50: Part
+    p95: Part
+
+
+class Host(Record):
+    """A host that recorded a part of the run; null: not known."""
+
+    name: str
+    workers: Count
+    sessions: Count
+    turns: Count
+    waits: list[HostWait]
+    stamp_error_p99_ms: Figure
+    start_lag_p99_ms: Figure
+    hub_delay_p99_ms: Figure
+    send_lag_p99_ms: Figure
+    clock_offset_ms: Annotated[Figure, about("how far its clock was ahead of the leader's")]
+    clock_offset_error_ms: Figure
+    calibrated: Annotated[Known, about("on which day")]
+
+
 class Counts(Record):
     """What is counted beside the measures of replies and of the network."""
 
@@ -450,6 +478,7 @@ class Inexact(Record):
     figure: float | None
     limit: float
     unit: str
+    host: Annotated[Known | None, about("on which host; null: over all")] = None
 
 
 class Verdict(Record):
@@ -490,6 +519,9 @@ class SummaryDocument(Record, kw_only=True):
     by_turn: list[ByTurn]
     by_age: Annotated[list[ByAge], about("by the age of the session as the turn began")]
     by_load: Annotated[list[ByLoad], about("by calls in progress; empty where the load did not change")] = field(
+        default_factory=list
+    )
+    hosts: Annotated[list[Host], about("those that recorded the run; empty where it was one")] = field(
         default_factory=list
     )
     counts: list[Counts]

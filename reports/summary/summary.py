@@ -33,6 +33,7 @@ from reports.summary.figures import (
     turn_figures,
     with_marks,
 )
+from reports.summary.hosts import Host, differing, hosts
 from reports.summary.incidents import Incidents, incidents_of
 from reports.summary.money import Money, money_of
 from reports.summary.notices import decided, notices
@@ -126,6 +127,8 @@ class Summary:
     throughput: tuple[Throughput, ...]
     breakdowns: tuple[Breakdown, ...]
     by_load: tuple[ByLoad, ...]
+    hosts: tuple[Host, ...]
+    """those that recorded the run, where there are several"""
     """by calls in progress, where the load changed"""
     counts: tuple[Counts, ...]
     slowest: tuple[Slow, ...]
@@ -214,6 +217,8 @@ def summarise(run: Run) -> Summary:
     answers = tuple(_answer(turns, sessions, samples[mains[pool.origin]], pool) for pool in turns.pools)
     heard, read = (tuple(_beside(turns, sessions, samples, measure)) for measure in (HEARD, READ))
     outcomes, loads = outcomes_of(turns, sessions), tuple(by_load(run, turns, samples, mains))
+    recorded = tuple(hosts(run, turns, sessions, samples, mains))
+    apart = differing([host.name for host in recorded], turns, samples, mains)
     return Summary(
         run=run,
         turns=turns,
@@ -230,6 +235,7 @@ def summarise(run: Run) -> Summary:
         throughput=tuple(throughput(run, turns.targets, window.measured_from_s)),
         breakdowns=breakdowns(turns),
         by_load=loads,
+        hosts=recorded,
         counts=counts_of(turns),
         slowest=tuple(_slowest(run, turns, samples, mains, window)),
         outcomes=outcomes,
@@ -242,7 +248,7 @@ def summarise(run: Run) -> Summary:
         quota=quota_of(run, turns.targets, window.began_utc_ns, window.length_s),
         arriving=_arriving(run, turns.targets, window),
         incidents=incidents_of(run.document, window.began_utc_ns),
-        notices=(*notices(run, turns, sessions), *unfair(outcomes, turns.targets), *misleading(loads)),
+        notices=(*notices(run, turns, sessions), *apart, *unfair(outcomes, turns.targets), *misleading(loads)),
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bench.units import NS_PER_S
 from reports.numbers import count, listed
-from reports.runs import Run
+from reports.runs import Run, hosts_of
 
 NOT_CALIBRATED = "not calibrated: `rtbench calibrate` says how wrong this machine's figures are"
 BUSIEST = 10
@@ -22,10 +23,19 @@ def trust(run: Run) -> list[str]:
 
     Nothing of a run that was made before there were calibrations.
     """
+    hosts = hosts_of(run.document)
+    if len(hosts) > 1:
+        return [line for host in hosts for line in _trust_on(host, run.seconds)]
     if "calibration" not in run.document:
         return []
     cited = run.document["calibration"]
-    return [cited_line(cited), *beyond(cited, run)] if cited else [NOT_CALIBRATED]
+    return [cited_line(cited), *beyond(cited, run.seconds)] if cited else [NOT_CALIBRATED]
+
+
+def _trust_on(host: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
+    """What of a host's load was more than was calibrated there; which hosts are calibrated has its own table."""
+    cited, mine = host.get("calibration"), seconds[(seconds["host"] == host["name"]).to_numpy()]
+    return [f"{host['name']}: {line}" for line in beyond(cited, mine)] if cited else []
 
 
 def cited_line(cited: dict[str, Any]) -> str:
@@ -38,9 +48,9 @@ def cited_line(cited: dict[str, Any]) -> str:
     )
 
 
-def beyond(cited: dict[str, Any], run: Run) -> list[str]:
+def beyond(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
     """What of the run's load in one process was more than was calibrated, and what ended the calibration there."""
-    sessions, events_per_s = busiest(run)
+    sessions, events_per_s = busiest(seconds)
     more = [
         f"{count(was)} {what}"
         for was, known, what in (
@@ -53,9 +63,8 @@ def beyond(cited: dict[str, Any], run: Run) -> list[str]:
     return [f"this run went beyond its calibration{ended}: {listed(more)} in one process"] if more else []
 
 
-def busiest(run: Run) -> tuple[float, float]:
+def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
     """(most sessions that a process had open, events a second in its busiest seconds), of the busiest process."""
-    seconds = run.seconds
     if not len(seconds):
         return 0.0, 0.0
     rate = seconds["events"] / seconds["length_ns"].clip(lower=1) * NS_PER_S

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from reports.blocks import Cell, Row, row_of
 from reports.numbers import count, percent, three
 from reports.summary.by_load import Level
+from reports.summary.hosts import HostWait
 from reports.summary.summary import CallerWait, Summary
 from reports.text.lines import Grid
 from reports.wording import words
@@ -86,3 +87,24 @@ def _level(level: Level) -> Iterable[str]:
         yield figure if figure == "n/a" else f"{figure} ({below.replace(' ', '')})"
     yield percent(level.failed.count, level.failed.of)
     yield f"{count(level.unopened.count)} of {count(level.unopened.of)}"
+
+
+HOST_HEADS = ("host", "sessions", "turns", "p50 (95 %)", "p95 (95 %)", "failed")
+HOST_LAYOUTS = ((0, 1, 2, 3, 4, 5), (0, 2, 3, 4, 5), (0, 2, 4, 5), (0, 4, 5))
+
+
+def by_host(summary: Summary) -> Iterable[Grid]:
+    """Hosts in rows under the pool that they recorded; nothing where one host recorded all."""
+    rows = [row_of(list(HOST_HEADS), "soft")]
+    for waits in zip(*(host.waits for host in summary.hosts), strict=True):
+        rows.append(row_of([Cell(words.waits_of(waits[0], summary), style="soft")]))
+        rows += [Row(tuple(map(Cell, _on_host(wait)))) for wait in waits]
+    if summary.hosts:
+        yield Grid(rows, (0,), HOST_LAYOUTS, indent="  ")
+
+
+def _on_host(wait: HostWait) -> Iterable[str]:
+    yield from (wait.host, count(wait.sessions), count(wait.turns))
+    for figure, below in words.host_cells(wait):
+        yield figure if figure == "n/a" else f"{figure} ({below.replace(' ', '')})"
+    yield percent(wait.failed.count, wait.failed.of)

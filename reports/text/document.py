@@ -16,6 +16,7 @@ from reports.summary.along import AGES, Along
 from reports.summary.arms import ArmFacts
 from reports.summary.by_load import ByLoad
 from reports.summary.figures import Figures
+from reports.summary.hosts import Host
 from reports.summary.outcomes import Ending
 from reports.summary.quota import Throttling
 from reports.summary.segments import Breakdown
@@ -52,6 +53,7 @@ def as_data(summary: Summary) -> dict[str, Any]:
             by_turn=[row for along in summary.alongs if along.by == "turn" for row in _stops(along)],
             by_age=[row for along in summary.alongs if along.by == "age" for row in _stops(along)],
             by_load=[row for pool in summary.by_load for row in _levels(pool, summary)],
+            hosts=[_host(host) for host in summary.hosts],
             session_measures=[_figures(figures) for figures in summary.connecting],
             outcomes={label: _outcomes(summary, place) for place, label in enumerate(summary.targets)},
             arms=[_arm(arm) for arm in summary.arms],
@@ -114,6 +116,18 @@ def _levels(pool: ByLoad, summary: Summary) -> Iterable[Values]:
     for level in pool.levels:
         quantiles = {"p50": _part(level.p50, told=level.p50.published), "p95": _part(level.p95, told=level.has_p95)}
         yield Values(level, pool, target=summary.targets[pool.target], **quantiles)
+
+
+def _host(host: Host) -> Values:
+    waits = [
+        Values(
+            wait,
+            p50=_part(wait.p50, told=wait.p50.published),
+            p95=_part(wait.p95, told=wait.p95.published),
+        )
+        for wait in host.waits
+    ]
+    return Values(host, waits=waits)
 
 
 def _part(estimate: Estimate, *, told: bool) -> Values:

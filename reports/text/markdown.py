@@ -73,6 +73,7 @@ def _details(summary: Summary) -> Iterable[Block]:
     yield Fold("Cost", [*_cost(summary)])
     yield Fold("Limits of the service", [*_limits(summary)])
     yield Fold("By calls in progress", [*_by_load(summary)])
+    yield Fold("By host", [*_by_host(summary)])
     yield Fold("Segments of voice_to_voice", [*_segments(summary)])
     yield Fold("Outcomes", [*_outcomes(summary)])
     yield Fold("All measures", [_measures(summary)])
@@ -127,6 +128,23 @@ def _by_load(summary: Summary) -> Iterable[Block]:
             rows.append([level.name, count(level.turns), count(level.sessions), *waits, *shares])
         yield Paragraph(f"{words.counted(one.measure, one.origin)}, ms, {one.label}")
         yield table(head, rows)
+
+
+def _by_host(summary: Summary) -> Iterable[Block]:
+    """A table for each pool of a run that several hosts recorded, then one of what is known of them."""
+    if not summary.hosts:
+        return
+    for waits in zip(*(host.waits for host in summary.hosts), strict=True):
+        rows: list[list[Cell | Inline]] = []
+        for wait in waits:
+            cells = [f"{figure} ({below})" if below else figure for figure, below in words.host_cells(wait)]
+            failed = f"{count(wait.failed.count)} of {count(wait.failed.of)}"
+            rows.append([wait.host, count(wait.sessions), count(wait.turns), *cells, failed])
+        yield Paragraph(words.waits_of(waits[0], summary))
+        yield table(("host", "sessions", "turns", "p50 (95 %)", "p95 (95 %)", "failed"), rows)
+    head = ("host", "workers", "stamp_error", "start_lag", "hub_delay", "send_lag", "clock offset", "calibrated")
+    yield Paragraph("p99 in ms of what each host's harness measured of itself")
+    yield table(head, [words.host_facts(host) for host in summary.hosts], left=(0, -1))
 
 
 def _segments(summary: Summary) -> Iterable[Block]:

@@ -11,7 +11,7 @@ from reports.summary.events import ALL
 from reports.summary.summary import Summary
 from reports.summary.trust import trust
 from reports.summary.verdict import RuleResult
-from reports.text.columns import answers, by_load
+from reports.text.columns import answers, by_host, by_load
 from reports.text.lines import Badges, Named, Part, pour
 from reports.wording import arriving, remarks, words
 from reports.wording.failings import second
@@ -26,7 +26,7 @@ INCIDENT_LINES = 2
 def terminal(summary: Summary, width: int = 100, colour: bool = False) -> str:
     """The summary as text, some twenty lines."""
     table = [answers(summary)] if sum(summary.outcomes.begun) else []
-    return pour((_opening(summary), table, by_load(summary), _closing(summary)), width, colour)
+    return pour((_opening(summary), table, by_load(summary), by_host(summary), _closing(summary)), width, colour)
 
 
 def _opening(summary: Summary) -> Iterable[Part]:

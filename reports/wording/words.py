@@ -6,12 +6,13 @@ import math
 from typing import NamedTuple
 
 from bench.measures import CATALOGUE
-from reports.numbers import NBSP, count, listed, ms, percent, plural, span, three
+from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.statistics.quantiles import Estimate
 from reports.summary.by_load import Level
 from reports.summary.counts import Counts
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
+from reports.summary.hosts import Host, HostWait
 from reports.summary.segments import Breakdown
 from reports.summary.summary import HEARD, READ, CallerWait, Summary
 from reports.summary.verdict import RuleResult
@@ -81,6 +82,31 @@ def level_cells(level: Level) -> tuple[Cell, Cell]:
     """p50 and p95 at a load, which has its failed turns beside it."""
     p50, p95 = (estimate_cell(estimate, level.n, level.failed.count, "") for estimate in (level.p50, level.p95))
     return p50, Cell(three(level.p95.value), interval(level.p95)) if level.has_p95 else p95
+
+
+def host_cells(wait: HostWait) -> tuple[Cell, Cell]:
+    """p50 and p95 on a host, which has its failed turns beside it."""
+    p50, p95 = (estimate_cell(estimate, wait.n, wait.failed.count, "") for estimate in (wait.p50, wait.p95))
+    return p50, p95
+
+
+def waits_of(wait: HostWait, summary: Summary) -> str:
+    """ttfa from response.create, gateway, ms."""
+    named = [wait.target] if len(summary.targets) > 1 else []
+    return ", ".join([counted(wait.measure, wait.origin), *named, "ms"])
+
+
+def host_facts(host: Host) -> list[str]:
+    """Its name, workers, p99 of stamp_error, start_lag, hub_delay and send_lag in ms, clock and calibration."""
+    p99s = (host.stamp_error_p99_ms, host.start_lag_p99_ms, host.hub_delay_p99_ms, host.send_lag_p99_ms)
+    return [host.name, count(host.workers), *map(three, p99s), clock_offset(host), host.calibrated or "no"]
+
+
+def clock_offset(host: Host) -> str:
+    """+1.2 ± 0.3 ms; a dash where nobody compared its clock with the leader's."""
+    if math.isnan(host.clock_offset_ms):
+        return NONE
+    return f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
 
 
 def answer_cell(figures: Figures, p: float) -> Cell:

@@ -54,7 +54,7 @@ def test_runs_from_before_there_were_calibrations_say_nothing(run: Run) -> None:
 
 
 def test_a_run_that_went_beyond_its_calibration_says_by_what(run: Run) -> None:
-    sessions, events_per_s = busiest(run)
+    sessions, events_per_s = busiest(run.seconds)
     both = citing(run, CITED | {"sessions": sessions - 1, "events_per_s": events_per_s / 2})
     within = citing(run, CITED | {"sessions": sessions, "events_per_s": events_per_s})
 
@@ -65,7 +65,7 @@ def test_a_run_that_went_beyond_its_calibration_says_by_what(run: Run) -> None:
 
 @pytest.mark.parametrize(("above", "lines"), [(1.09, 1), (1.11, 2)])
 def test_busy_seconds_may_be_a_tenth_above_the_mean_that_was_calibrated(run: Run, above: float, lines: int) -> None:
-    _, events_per_s = busiest(run)
+    _, events_per_s = busiest(run.seconds)
 
     assert len(trust(citing(run, CITED | {"events_per_s": events_per_s / above}))) == lines
 
@@ -78,13 +78,13 @@ def test_what_ended_the_calibration_is_said_where_it_was_not_the_harness(run: Ru
 
 
 def test_each_process_is_held_against_it_by_itself(run: Run) -> None:
-    sessions, events_per_s = busiest(run)
+    sessions, events_per_s = busiest(run.seconds)
     seconds = run.seconds.assign(worker=1)
     twice = replace(run, seconds=pd.concat([seconds, run.seconds.assign(worker=0)], ignore_index=True))
 
-    assert busiest(twice) == (sessions, events_per_s)
+    assert busiest(twice.seconds) == (sessions, events_per_s)
     assert events_per_s > 0
-    assert busiest(replace(run, seconds=run.seconds.iloc[:0])) == (0.0, 0.0)
+    assert busiest(run.seconds.iloc[:0]) == (0.0, 0.0)
 
 
 def test_every_report_says_it(run: Run) -> None:

@@ -1,0 +1,125 @@
+"""Several hosts in one run: each is shown apart, and where they surely differ a pooled figure says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import reports
+from bench.run import folder as files
+from bench.run.merging.merge import merge_runs
+from reports.page.page import html
+from reports.runs import load_for_report
+from reports.statistics.quantiles import quantile, sample
+from reports.summary.summary import Summary, summarise
+from reports.text.document import as_data
+from reports.text.markdown import markdown
+from reports.text.terminal import terminal
+from tests.reports import synthetic
+from tests.reports.shared import page_of, summary_of
+from tests.reports.synthetic import Plan
+
+PLAN = Plan(sessions=60, turns=6, kinds=("manual",), seconds=120)
+Recorded = Callable[..., Summary]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """Makes the summary of a run that hosts have recorded, each with a plan of its own."""
+
+    def summary(**plans: Plan) -> Summary:
+        folder = tmp_path_factory.mktemp("hosts")
+        parts = [
+            synthetic.write(folder / name, plan, run_id=name, writer={"host": name, "pid": 1})
+            for name, plan in plans.items()
+        ]
+        merge_runs(parts, folder / "merged")
+        return summarise(load_for_report(folder / "merged"))
+
+    return summary
+
+
+@pytest.fixture(scope="module")
+def apart(recorded: Recorded) -> Summary:
+    """A host that waits for 600 ms, and one that waits for 900."""
+    return recorded(red=PLAN, blue=replace(PLAN, seed=8, median_ms=900.0))
+
+
+def pooling(summary: Summary) -> list[str]:
+    return [notice for notice in summary.notices if "ooled over" in notice]
+
+
+def test_each_host_has_the_figures_of_its_own_rows(apart: Summary) -> None:
+    turns = reports.load(apart.run.folder).turns
+    for host in apart.hosts:
+        mine = turns[(turns["host"] == host.name) & (turns["outcome_class"] == "good")]
+        (wait,) = host.waits
+        values = sample(mine["ttfa_ms"].to_numpy(), mine["turn"].to_numpy(dtype="int64")).values
+        assert (wait.turns, wait.sessions, wait.measure) == (360, 60, "ttfa")
+        assert wait.p50.value == pytest.approx(quantile(values, 0.5))
+        assert wait.p50.low < wait.p50.value < wait.p50.high
+    assert [(host.name, host.sessions, host.turns, host.workers) for host in apart.hosts] == [
+        ("blue", 60, 360, 1),
+        ("red", 60, 360, 1),
+    ]
+
+
+def test_hosts_that_differ_surely_are_named_where_figures_pool_them(apart: Summary) -> None:
+    (notice,) = pooling(apart)
+    assert re.fullmatch(r"Pooled over 2 hosts that differ: p95 of ttfa is .+ on red and .+ on blue\.", notice)
+
+
+def test_hosts_that_are_alike_are_pooled_without_a_word(recorded: Recorded) -> None:
+    alike = [recorded(red=replace(PLAN, seed=n), blue=replace(PLAN, seed=n + 100)) for n in range(5)]
+    assert [pooling(summary) for summary in alike] == [[]] * 5
+    assert [len(summary.hosts) for summary in alike] == [2] * 5
+
+
+def test_a_host_on_which_more_turns_fail_is_named(recorded: Recorded) -> None:
+    (notice,) = pooling(recorded(red=PLAN, blue=replace(PLAN, seed=8, failed=0.2)))
+    assert "0 % of the turns failed on red and" in notice.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_every_report_shows_each_host(apart: Summary) -> None:
+    text, page, brief = terminal(apart, 100), html(apart), markdown(apart)
+    for shown in (text, page, brief):
+        assert "Pooled over 2 hosts" in shown.replace("\n        ", " ")
+    assert [line.split()[0] for line in text.splitlines() if re.match(r"  (blue|red) ", line)] == ["blue", "red"]
+    assert '<section id="hosts">' in page
+    assert "By host" in brief
+    shown = as_data(apart)["hosts"]
+    assert [(host["name"], host["waits"][0]["turns"], host["clock_offset_ms"]) for host in shown] == [
+        ("blue", 360, None),
+        ("red", 360, None),
+    ]
+
+
+def test_a_host_whose_clock_was_compared_shows_by_how_much_it_is_off(apart: Summary) -> None:
+    folder, document = apart.run.folder, files.read_document(apart.run.folder)
+    clocks = [{"clock_offset_ns": 1_200_000, "clock_offset_error_ns": 300_000}, {}]
+    hosts = [host | clock for host, clock in zip(document["hosts"], clocks, strict=True)]
+    files.write_document(folder, document | {"hosts": hosts})
+    try:
+        assert "1.2 ± 0.3" in markdown(summarise(load_for_report(folder)))
+    finally:
+        files.write_document(folder, document)
+
+
+def test_a_run_of_one_host_says_nothing_of_hosts(tmp_path: Path) -> None:
+    summary = summary_of(PLAN)
+    assert summary.hosts == ()
+    assert "host" not in summary.run.turns.columns
+    assert '<section id="hosts">' not in page_of(PLAN)
+    assert as_data(summary)["hosts"] == []
+
+
+def test_a_measure_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path: Path) -> None:
+    entry = {"target": "sim", "measure": "ttfa", "figure": 31.0, "limit": 20.0, "unit": "ms", "host": "red"}
+    verdict = {"valid": True, "rules": [], "inexact": [entry]}
+    summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, verdict=verdict)))
+    assert summary.answers[0].figures.inexact.endswith("on red")
+    assert as_data(summary)["verdict"]["inexact"][0]["host"] == "red"
