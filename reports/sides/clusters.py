@@ -13,7 +13,7 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 
-from reports.runs import Run
+from reports.runs import Run, hosts_of
 from reports.statistics.quantiles import Integers
 from reports.turns import Turns, measured
 
@@ -41,7 +41,7 @@ class Clusters:
 def by_session(run: Run, turns: Turns, target: int) -> Clusters:
     """Each session of a target is a cluster, in the order of their start: first those that have a row."""
     rows = rows_of(run, turns, target)
-    rows = rows[np.argsort(run.sessions["start_ns"].to_numpy()[rows], kind="stable")]
+    rows = rows[np.argsort(run.sessions[_clock(run)].to_numpy()[rows], kind="stable")]
     of_code = np.full(_codes(turns), -1, dtype=np.int64)
     codes = _codes_of(run, turns, rows)
     seen = codes >= 0
@@ -50,6 +50,12 @@ def by_session(run: Run, turns: Turns, target: int) -> Clusters:
     rowless = begun[of_code[begun] < 0] if begun.size else begun
     of_code[rowless] = rows.size + np.arange(rowless.size)
     return Clusters(int(rows.size + rowless.size), of_code, rows, np.arange(rows.size))
+
+
+def _clock(run: Run) -> str:
+    """The column that says in which order sessions began: CLOCK_MONOTONIC, where they all began by that of one host."""
+    several = run.document.get("parts") or len(hosts_of(run.document)) > 1
+    return "start_utc_ns" if several else "start_ns"
 
 
 def by_pair(run: Run, turns: Turns, targets: Sequence[int]) -> tuple[Clusters, ...] | None:

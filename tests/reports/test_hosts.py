@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import reports
@@ -14,11 +15,13 @@ from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
 from reports.page.page import html
 from reports.runs import load_for_report
+from reports.sides.clusters import by_session
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.markdown import markdown
 from reports.text.terminal import terminal
+from reports.turns import turns_of
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
@@ -107,6 +110,16 @@ def test_a_host_whose_clock_was_compared_shows_by_how_much_it_is_off(apart: Summ
         assert "1.2 ± 0.3" in markdown(summarise(load_for_report(folder)))
     finally:
         files.write_document(folder, document)
+
+
+def test_sessions_of_several_hosts_are_in_the_order_of_utc(apart: Summary) -> None:
+    """Each host has a monotonic clock of its own."""
+    run = load_for_report(apart.run.folder)
+    mine = (run.sessions["host"] == "blue").to_numpy()
+    run.sessions["start_ns"] = run.sessions["start_ns"].where(~mine, run.sessions["start_ns"] - 10**15)
+    rows = by_session(run, turns_of(run), 0).rows
+    assert np.all(np.diff(run.sessions["start_utc_ns"].to_numpy(dtype=np.int64)[rows]) >= 0)
+    assert len(set(run.sessions["host"].iloc[rows[:10]])) == 2
 
 
 def test_a_run_of_one_host_says_nothing_of_hosts(tmp_path: Path) -> None:

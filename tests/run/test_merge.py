@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.close import close
@@ -23,7 +24,7 @@ from bench.run.merging.merge import merge_runs
 from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import EVENTS, spool_of
-from tests.helpers import MS, S, build_observation, build_session
+from tests.helpers import AT_NS, MS, S, build_observation, build_session
 from tests.run.test_close import contents, play
 
 BEGAN_NS = 1_763_000_000 * S
@@ -179,14 +180,37 @@ def test_sessions_workers_and_pairs_are_named_once_in_the_merged_run_and_belong_
     assert {row["run_id"] for row in turns} == {"merged"}
 
 
-def test_blocks_are_counted_from_the_begin_of_the_part_that_began_first(tmp_path: Path) -> None:
-    late = build_part(tmp_path, "late", host="red", began_ns=BEGAN_NS + 360 * S)
-    early = build_part(tmp_path, "early", host="blue")
-    document = merge_runs([late, early], tmp_path / "merged")
+def test_pairs_and_blocks_are_counted_by_time_over_all_parts(tmp_path: Path) -> None:
+    """A part that began between the pairs of another has its pairs there, in the block of that time."""
+    offset_ns = utc_ns() - monotonic_ns()
+    parts = []
+    for host, at_s in (("red", (10, 130, 250)), ("blue", (5, 131, 600))):
+        part = build_part(tmp_path, host, host=host, began_ns=AT_NS + offset_ns, workers=0)
+        recorder = Recorder(spool_of(part, 0), AT_NS, host=named_host() | {"name": host})
+        for number, second in enumerate(at_s):
+            labels = Labels(f"w0-{number:06d}", "simulator", "x", "voice_turns", pair=number, block=7)
+            recorder.session(labels).session_ended(build_session(start_ns=AT_NS + second * S))
+        recorder.close()
+        parts.append(part)
+    document = merge_runs(parts, tmp_path / "merged")
 
-    blocks = {(row["host"], row["block"]) for row in rows(tmp_path / "merged", "sessions")}
-    assert blocks == {("blue", 0), ("blue", 1), ("blue", 2), ("red", 3), ("red", 4), ("red", 5)}
-    assert (document["began_utc_ns"], document["ended_utc_ns"]) == (BEGAN_NS, BEGAN_NS + 420 * S)
+    sessions = sorted(rows(tmp_path / "merged", "sessions"), key=lambda row: row["start_utc_ns"])
+    assert [(row["host"], row["pair"], row["block"]) for row in sessions] == [
+        ("blue", 0, 0), ("red", 1, 0), ("red", 2, 1), ("blue", 3, 1), ("red", 4, 2), ("blue", 5, 5),
+    ]  # fmt: skip
+    assert document["began_utc_ns"] == min(part["began_utc_ns"] for part in document["parts"])
+
+
+def test_sessions_that_are_no_pairs_stay_so(tmp_path: Path) -> None:
+    part = build_part(tmp_path, workers=0)
+    recorder = Recorder(spool_of(part, 0), BEGAN_NS)
+    record = recorder.session(Labels("w0-000000", "simulator", "x", "voice_turns", block=2))
+    record.turn_ended(build_observation())
+    record.session_ended(build_session())
+    recorder.close()
+    merge_runs([part], tmp_path / "merged")
+    for table in ("turns", "sessions"):
+        assert [(row["pair"], row["block"]) for row in rows(tmp_path / "merged", table)] == [(None, 2)]
 
 
 def test_transcripts_incidents_and_event_logs_come_along_under_the_names_of_their_sessions(tmp_path: Path) -> None:
@@ -381,10 +405,10 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     "no run": (lambda a, _: [a, a.parent / "nothing"], "is not a run folder"),
     "the same part twice": (lambda a, _: [a, a], "overlap"),
     "a copy": (lambda a, _: [a, copied(a, a.parent / "copy")], "overlap"),
-    "scripts": (lambda a, b: [a, changed(b, scripts=[SCRIPT | {"digest": "sha256:2"}])], "have other scripts"),
-    "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have other targets"),
-    "definitions": (lambda a, b: [a, changed(b, definitions=99)], "have other definitions"),
-    "names": (lambda a, b: [changed(a, part_of="x"), changed(b, part_of="y")], "have other names of --part-of"),
+    "scripts": (lambda a, b: [a, changed(b, scripts=[SCRIPT | {"digest": "sha256:2"}])], "have different scripts"),
+    "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have different targets"),
+    "definitions": (lambda a, b: [a, changed(b, definitions=99)], "have different definitions"),
+    "names": (lambda a, b: [changed(a, part_of="x"), changed(b, part_of="y")], "have different names of --part-of"),
     "a newer schema": (lambda a, b: [a, changed(b, schema=99)], "newer rtbench"),
     "a document of something else": (lambda a, b: [a, changed(b, targets="x")], "is damaged"),
 }
@@ -415,6 +439,13 @@ def test_a_run_that_somebody_writes_to_is_refused(tmp_path: Path) -> None:
     part = build_part(tmp_path, state="running", stopped="", ended_utc_ns=None)
     with pytest.raises(UsageError, match="still under way"):
         merge_runs([changed(part, writer=mine)], tmp_path / "merged")
+
+
+@pytest.mark.parametrize("name", ["a b", "x:y", "\udcff", "é", "-o", "."])
+def test_a_folder_whose_name_is_no_name_of_a_run_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be a run|is there already"):
+        merge_runs([build_part(tmp_path / "parts")], tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
 def test_a_folder_that_is_there_is_not_written_to(tmp_path: Path) -> None:

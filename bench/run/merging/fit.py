@@ -20,7 +20,9 @@ def check_fit(parts: Sequence[RunPart]) -> None:
         first = parts[0]
         for other in parts[1:]:
             if value(first.document) != value(other.document):
-                raise UsageError(f"{first.folder} and {other.folder} are no parts of one run: they have other {what}")
+                raise UsageError(
+                    f"{first.folder} and {other.folder} are no parts of one run: they have different {what}"
+                )
     _check_apart(parts)
 
 

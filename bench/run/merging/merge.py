@@ -7,6 +7,7 @@ every run. Its parts stay as they are.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterable, Sequence
@@ -15,10 +16,10 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.run.close import merge
-from bench.run.folder import BLOCK_NS
 from bench.run.merging.document import merged_document, notices
 from bench.run.merging.fit import check_fit, entry_identity
 from bench.run.merging.numbering import Numbering
+from bench.run.merging.pairs import numbered_by_start
 from bench.run.merging.run_part import DamagedPartError, RunPart
 from bench.run.provenance import tool_version
 
@@ -30,13 +31,15 @@ def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
     the runs are no parts of one run, where one is still under way, or where the folder cannot be written; nothing of it
     is left then.
     """
+    if not re.fullmatch(r"\w[\w.-]{,199}", out.name, re.ASCII):
+        raise UsageError(f"{out} cannot be a run: its name must be letters, digits, dots, dashes and underscores")
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} is there already: name a folder that is not")
     parts = [RunPart(folder) for folder in run_folders(given)]
     for part in parts:
         if part.is_under_way:
             raise UsageError(f"{part.folder} is still under way: merge it when it has ended")
-    fresh = out.with_name(f".{out.name}.merging-{os.getpid()}")
+    fresh = out.with_name(f".{out.name}.merging-{os.getpid()}")  # beside it, so that it is in place in one step
     try:
         return _merged_in_place(parts, fresh, out)
     except OSError as error:
@@ -67,11 +70,10 @@ def _merged_in_place(parts: Sequence[RunPart], fresh: Path, out: Path) -> dict[s
         if not sound:
             raise UsageError(f"no part can be read: of {damages[0].part.folder}, {damages[0].why}")
         try:
-            fresh.mkdir(parents=True)
             document = _merged(sound, damages, fresh, out.name)
         except DamagedPartError as damage:
             damages.append(damage)
-            shutil.rmtree(fresh)
+            shutil.rmtree(fresh, ignore_errors=True)
         else:
             os.rename(fresh, out)
             return document
@@ -81,6 +83,7 @@ def _merged(parts: Sequence[RunPart], damages: Sequence[DamagedPartError], folde
     ordered = sorted(parts, key=lambda part: (part.document["began_utc_ns"], part.host, part.document["run_id"]))
     _number(ordered, run_id)
     check_fit(ordered)
+    folder.mkdir(parents=True)
     documents = [part.closed_document for part in ordered]
     left_out = [(damage.part.name, _left_out(damage)) for damage in damages]
     entries = [entry for part in ordered for entry in _entries(part)] + [entry for _, entry in left_out]
@@ -96,14 +99,12 @@ def _merged(parts: Sequence[RunPart], damages: Sequence[DamagedPartError], folde
 
 
 def _number(parts: Sequence[RunPart], run_id: str) -> None:
-    """Have every worker, pair and block of the parts a number of its own; blocks are counted from the first begin."""
-    workers = pairs = 0
+    """Give every worker and pair of the parts a number of its own."""
     began_utc_ns = parts[0].document["began_utc_ns"]
-    for part in parts:
-        blocks = round((part.document["began_utc_ns"] - began_utc_ns) / BLOCK_NS)
-        part.numbering = Numbering(run_id, workers, pairs, blocks)
-        workers += part.extent.last_worker + 1
-        pairs += part.extent.last_pair + 1
+    workers = 0
+    for part, pairs in zip(parts, numbered_by_start([part.extent.pairs for part in parts], began_utc_ns), strict=True):
+        part.numbering = Numbering(run_id, workers, pairs)
+        workers += max(part.extent.workers, default=-1) + 1
 
 
 def _entries(part: RunPart) -> list[dict[str, Any]]:

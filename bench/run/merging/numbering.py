@@ -11,20 +11,22 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from bench.run.merging.pairs import PairNumbering
 
 _SESSION_ID = re.compile(r"w(\d+)-(.*)", re.DOTALL)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbering:
-    """What is added to the numbers of a run when it becomes a part of the run `run_id`."""
+    """How a run is numbered when it becomes a part of the run `run_id`: `workers` is added to numbers of workers."""
 
     run_id: str
-    workers: int = 0
-    pairs: int = 0
-    blocks: int = 0
+    workers: int
+    pairs: PairNumbering
 
     def session_id(self, name: str) -> str:
         """The name of a session; one that names no worker is taken for one of worker 0."""
@@ -35,7 +37,18 @@ class Numbering:
     def rows(self, batch: pa.RecordBatch, host: str) -> pa.RecordBatch:
         """Rows of any table. `host`: where they were recorded, if they do not say so."""
         columns = {name: self._column(name, batch[name], host) for name in batch.schema.names}
+        if "pair" in columns:
+            columns |= self._pairs(batch["pair"], batch["block"])
         return pa.RecordBatch.from_pydict(columns, schema=batch.schema)
+
+    def _pairs(self, pair: pa.Array, block: pa.Array) -> dict[str, pa.Array]:
+        """The columns `pair` and `block`; a row that is of no pair stays so."""
+        if pair.null_count == len(pair):
+            return {"pair": pair, "block": block}
+        absent = pair.is_null().to_numpy(zero_copy_only=False)
+        places = np.searchsorted(self.pairs.numbers, pair.fill_null(self.pairs.numbers[0]).to_numpy())
+        new = {"pair": self.pairs.new, "block": self.pairs.blocks}
+        return {name: pa.array(values[places], mask=absent) for name, values in new.items()}
 
     def _column(self, name: str, column: pa.Array, host: str) -> pa.Array:
         match name:
@@ -45,10 +58,6 @@ class Numbering:
                 return self._session_ids(column)
             case "worker":
                 return pc.add(column.fill_null(0), self.workers)
-            case "pair":
-                return pc.add(column, self.pairs)
-            case "block":
-                return pc.add(column, self.blocks)
             case "host":
                 return column.fill_null(host)
             case _:

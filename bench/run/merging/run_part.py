@@ -23,6 +23,7 @@ from bench.run.document import KILLED, RunDocument
 from bench.run.histograms import Histograms, read
 from bench.run.hosts import hosts_of, leader_of
 from bench.run.merging.numbering import Numbering
+from bench.run.merging.pairs import PairStarts, first_starts
 from bench.run.part import TRANSCRIPT, Facts, parts
 from bench.units import NS_PER_S
 
@@ -38,13 +39,12 @@ class DamagedPartError(Exception):
 
 
 class Extent(NamedTuple):
-    """What a run's rows come to: how many there are, its highest numbers, and its last second (UTC, since 1970)."""
+    """What a run's rows come to: how many there are, of which workers and pairs, and their last second (UTC)."""
 
     sessions: int
     turns: int
     workers: tuple[int, ...]
-    last_worker: int
-    last_pair: int
+    pairs: PairStarts
     last_second: int | None
 
 
@@ -198,21 +198,22 @@ class RunPart:
         if not self.is_closed and not spool.is_kept(self.folder):
             raise DamagedPartError(self, "it was not closed, and its spool is gone")
         rows: Counter[str] = Counter()
-        workers, last_pair, last_second = {part.worker for part in self._spooled}, -1, None
-        for table, column in (("turns", "pair"), ("sessions", "pair"), ("seconds", "second")):
-            for batch in self._batches(cast("files.TableName", table), ["worker", column]):
+        workers = {part.worker for part in self._spooled}
+        starts: list[PairStarts] = []
+        last_second: int | None = None
+        for table in files.SCHEMAS:
+            beside = ["second"] if table == "seconds" else ["pair", "start_utc_ns"]
+            for batch in self._batches(table, ["worker", *beside]):
                 rows[table] += len(batch)
                 workers |= set(pc.unique(batch["worker"].fill_null(0)).to_pylist())
-                highest = pc.max(batch[column]).as_py()
                 if table == "seconds":
-                    last_second = max(last_second or 0, highest) if highest is not None else last_second
-                elif highest is not None:
-                    last_pair = max(last_pair, highest)
+                    last_second = max(last_second or 0, pc.max(batch["second"]).as_py() or 0)
+                else:
+                    paired = batch.filter(batch["pair"].is_valid())
+                    starts.append(first_starts([PairStarts(*(paired[name].to_numpy() for name in beside))]))
         self._check_rows(rows)
         self.histograms()
-        return Extent(
-            rows["sessions"], rows["turns"], tuple(sorted(workers)), max(workers, default=-1), last_pair, last_second
-        )
+        return Extent(rows["sessions"], rows["turns"], tuple(sorted(workers)), first_starts(starts), last_second)
 
     def _check_rows(self, rows: Counter[str]) -> None:
         totals = self.document.get("totals") or {}
