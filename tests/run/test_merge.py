@@ -443,7 +443,7 @@ def test_a_run_that_somebody_writes_to_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "x:y", "\udcff", "é", "-o", "."])
 def test_a_folder_whose_name_is_no_name_of_a_run_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be a run|is there already"):
+    with pytest.raises(UsageError, match=r"cannot be a run|is there already"):
         merge_runs([build_part(tmp_path / "parts")], tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
