@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -124,7 +124,10 @@ class Part:
     def transcript(self) -> Iterator[bytes] | None:
         """What was said, a JSON line per turn without one that was cut; None where nobody asked for it."""
         file = self._stored.open(TRANSCRIPT)
-        return None if file is None else _whole_lines(file)
+        if file is None:
+            return None
+        file.close()
+        return self._whole_lines(TRANSCRIPT)
 
     def histograms(self) -> Histograms:
         """What its worker wrote last of them. Raises UsageError where they cannot be read."""
@@ -137,17 +140,19 @@ class Part:
             events.mkdir(exist_ok=True)
             shutil.copy(log, events / log.name)
 
+    def _whole_lines(self, name: str) -> Iterator[bytes]:
+        """Opens the stream when it is read, so that none is left open that nobody reads."""
+        file = self._stored.open(name)
+        if file is not None:
+            with file:
+                yield from (line for line in file if line.endswith(b"\n"))
+
     def _read(self, name: str) -> bytes | None:
         file = self._stored.open(name)
         if file is None:
             return None
         with file:
             return file.read()
-
-
-def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        yield from (line for line in file if line.endswith(b"\n"))
 
 
 def parts(folder: Path) -> Sequence[Part]:

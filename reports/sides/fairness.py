@@ -14,7 +14,7 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import DEFINITIONS_VERSION
 from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
-from reports.runs import Run
+from reports.runs import Run, hosts_of
 from reports.sides.clusters import ABSENT
 from reports.sides.questions import default_questions
 from reports.sides.side import Side, sample_of
@@ -211,11 +211,12 @@ def _surroundings(side: Side) -> dict[str, str]:
     document = side.run.document
     host = document.get("host") or {}
     packages = host.get("packages") or {}
+    leader = (document.get("writer") or {}).get("host")  # older runs say no other
     surroundings = {
         "rtbench": (document.get("tool") or {}).get("version"),
         "seed of recordings": (document.get("settings") or {}).get("seed"),
         "interleaved": document.get("interleaved"),
-        "host": (document.get("writer") or {}).get("host"),
+        "host": ", ".join(str(host.get("name")) for host in hosts_of(document)) or leader,
         **{name: host.get(name) for name in ("cpu", "cpus", "kernel", "python")},
         **{f"package {name}": version for name, version in packages.items()},
     }

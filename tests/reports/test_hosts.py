@@ -13,9 +13,11 @@ import pytest
 import reports
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
+from reports.compare.comparison import compared
 from reports.page.page import html
 from reports.runs import load_for_report
 from reports.sides.clusters import by_session
+from reports.sides.side import sides_of
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
@@ -120,6 +122,12 @@ def test_sessions_of_several_hosts_are_in_the_order_of_utc(apart: Summary) -> No
     rows = by_session(run, turns_of(run), 0).rows
     assert np.all(np.diff(run.sessions["start_utc_ns"].to_numpy(dtype=np.int64)[rows]) >= 0)
     assert len(set(run.sessions["host"].iloc[rows[:10]])) == 2
+
+
+def test_a_comparison_names_all_hosts_of_a_run(apart: Summary, tmp_path: Path) -> None:
+    alone = synthetic.write(tmp_path / "alone", PLAN)
+    comparison = compared(sides_of([str(alone), str(apart.run.folder)]))
+    assert next(check.texts for check in comparison.checks if check.name == "host") == ("bench-1", "blue, red")
 
 
 def test_a_run_of_one_host_says_nothing_of_hosts(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.cli.merge import merge
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.run import folder as files
@@ -284,6 +286,22 @@ def test_arrivals_at_rates_that_change_have_no_sum(tmp_path: Path) -> None:
     assert [part["arrivals"] for part in document["parts"]] == [constant, staged]
 
 
+def test_parts_that_were_played_one_after_another_say_so(tmp_path: Path) -> None:
+    arrivals = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_sessions": 4, "length_s": 60.0}
+    parts = [
+        build_part(tmp_path, host, host=host, began_ns=began_ns, arrivals=arrivals | {"began_utc_ns": began_ns})
+        for host, began_ns in (("red", BEGAN_NS), ("blue", BEGAN_NS + 40 * S))
+    ]
+    document = merge_runs(parts, tmp_path / "merged")
+    assert document["notices"][0].startswith("Its parts were not played at the same time")
+    assert document["arrivals"] == arrivals | {
+        "per_s": 1.0,
+        "max_sessions": 8,
+        "began_utc_ns": BEGAN_NS,
+        "length_s": 100.0,
+    }
+
+
 def test_a_run_that_was_killed_is_a_part_up_to_its_last_flush(tmp_path: Path) -> None:
     killed = build_part(tmp_path, "killed", host="gone", state="running", stopped="", ended_utc_ns=None)
     document = merge_runs([killed, build_part(tmp_path, "b", host="red")], tmp_path / "merged")
@@ -292,6 +310,13 @@ def test_a_run_that_was_killed_is_a_part_up_to_its_last_flush(tmp_path: Path) ->
     assert len(rows(tmp_path / "merged", "turns")) == 18
     assert document["notices"] == ["killed on gone did not end cleanly: rows and counts end at the last flush."]
     assert {part["run_id"]: part["state"] for part in document["parts"]} == {"killed": "killed", "b": "ended"}
+
+
+def test_looks_at_a_part_decide_nothing_of_the_merged_run(tmp_path: Path) -> None:
+    plan = {"pairs": 4, "draws": 10, "looks": [2, 4], "gates": {}, "level": 0.05, "spending": "x"}
+    document = merge_runs([build_part(tmp_path, decision_plan=plan)], tmp_path / "merged")
+    assert "decision_plan" not in document
+    assert document["notices"][0].endswith("decide nothing here.")
 
 
 def test_rows_of_older_runs_are_of_the_host_that_led_them(tmp_path: Path) -> None:
@@ -360,13 +385,15 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
 def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[Path], None], tmp_path: Path) -> None:
     sound = build_part(tmp_path, "sound", host="blue")
-    broken = closed(build_part(tmp_path, "broken", host="red"))
+    broken = closed(build_part(tmp_path, "broken", host="alpha"))
     damage(broken)
     document = merge_runs([sound, broken], tmp_path / "merged")
 
     assert {row["host"] for row in rows(tmp_path / "merged", "turns")} == {"blue"}
+    assert {row["worker"] for row in rows(tmp_path / "merged", "turns")} == {0}
+    assert [incident["worker"] for incident in document["incidents"]] == [0]
     (notice,) = document["notices"]
-    assert notice.startswith("broken on red is left out, for ")
+    assert notice.startswith("broken on alpha is left out, for ")
     assert notice.endswith(": 3 sessions and 9 turns are missing.")
     (rule,) = (rule for rule in document["verdict"]["rules"] if rule["passed"] is False)
     assert (rule["rule"], rule["figure"], document["verdict"]["valid"]) == ("e", 50.0, False)
@@ -474,3 +501,36 @@ def test_histograms_of_events_are_added_bucket_by_bucket(tmp_path: Path) -> None
     assert histogram is not None
     assert histogram.get_total_count() == 300
     assert [round(host["hub_delay_p99_ms"]) for host in document["hosts"]] == [1, 9]
+
+
+def test_the_command_says_in_one_line_that_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.run.merging.merge.merge_runs", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        merge([tmp_path], tmp_path / "merged")
+    assert capsys.readouterr() == ("", f"rtbench: interrupted: nothing is left of {tmp_path / 'merged'}\n")
+
+
+@pytest.mark.parametrize(("error_ns", "status", "word"), [(5_000, 0, "VALID"), (30 * MS, 4, "INVALID")])
+def test_the_exit_status_says_whether_what_came_of_it_may_be_used(
+    error_ns: int, status: int, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = build_part(tmp_path, error_ns=error_ns)
+    try:
+        merge([part], tmp_path / "merged")
+        ended = 0
+    except typer.Exit as error:
+        ended = error.exit_code
+    lines = capsys.readouterr().out.splitlines()
+    assert (ended, lines) == (
+        status,
+        [
+            "part  red  ended  3 sessions, 9 turns",
+            f"{word}: 3 sessions, 9 turns of 1 host",
+            str(tmp_path / "merged"),
+        ],
+    )

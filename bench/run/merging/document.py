@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bench.measures import DEFINITIONS_VERSION
 from bench.run.document import KILLED, ORDINARY_ENDS
 from bench.run.folder import SCHEMA_VERSION
+from bench.units import NS_PER_S
 
 ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_sessions", "connect_rate"})
 """Settings of which all parts together have as much as they have one by one."""
@@ -50,8 +53,7 @@ def merged_document(
         "holds": _holds(documents),
     }
     shared = ("part_of", "interleaved", "stages", "prices", "niceness", "calibration")
-    own = ("decision_plan",) if len(documents) == 1 else ()
-    merged |= {key: leader[key] for key in (*shared, *own) if key in leader and _are_alike(documents, key)}
+    merged |= {key: leader[key] for key in shared if key in leader and _are_alike(documents, key)}
     if arrivals := _arrivals(documents):
         merged["arrivals"] = arrivals
     return merged
@@ -67,8 +69,12 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     killed = [name for name, document in zip(names, documents, strict=True) if document.get("state") != "ended"]
     if killed and len(documents) > 1:
         told.append(f"{_listed(killed)} did not end cleanly: {KILLED.partition(': ')[2]}.")
-    if len(documents) > 1 and any("decision_plan" in document for document in documents):
-        told.append("A part was to end once it was decided; pooled with others its looks decide nothing.")
+    if any("decision_plan" in document for document in documents):
+        told.append("A part was to end once it was decided: its looks are its own, and decide nothing here.")
+    if _are_apart(documents):
+        told.append(
+            "Its parts were not played at the same time: users and rates are added up, and never were together."
+        )
     differing: dict[str, Callable[[Document], object]] = {
         "versions of rtbench": lambda document: (document.get("tool") or {}).get("version"),
         "prices": lambda document: document.get("prices"),
@@ -79,6 +85,14 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     if apart:
         told.append(f"Its parts have different {' and '.join(apart)}.")
     return [*told, *(f"{name} is left out, for {_missing(entry)}." for name, entry in left_out)]
+
+
+def _are_apart(documents: Documents) -> bool:
+    """Whether all of them went on together for less than half of the shortest."""
+    began_ns, ended_ns = (
+        np.array([document[key] for document in documents]) for key in ("began_utc_ns", "ended_utc_ns")
+    )
+    return bool(ended_ns.min() - began_ns.max() < (ended_ns - began_ns).min() / 2)
 
 
 def _missing(entry: Document) -> str:
@@ -129,15 +143,16 @@ def _arrivals(documents: Documents) -> dict[str, Any] | None:
     if not all(arrivals):
         return None
     known: list[Document] = [each for each in arrivals if each]
-    lengths_s: list[Any] = [each.get("length_s") for each in known]
+    began_ns = min(each["began_utc_ns"] for each in known)
+    ends_s = [(each["began_utc_ns"] - began_ns) / NS_PER_S + each["length_s"] for each in known if each["length_s"]]
     return {
         "pattern": _shared(known, "pattern") or "several",
         "per_s": _sum(known, "per_s"),
         "stages": None,
         "digest": _shared(known, "digest"),
         "max_sessions": sum(each["max_sessions"] for each in known),
-        "began_utc_ns": min(each["began_utc_ns"] for each in known),
-        "length_s": None if None in lengths_s else max(lengths_s),
+        "began_utc_ns": began_ns,
+        "length_s": max(ends_s) if len(ends_s) == len(known) else None,
     }
 
 

@@ -13,6 +13,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from bench.errors import UsageError
 from bench.plain import shortened
@@ -84,9 +85,14 @@ class RunPart:
 
     # What `bench.run.close.merge` reads of a part.
 
-    @cached_property
+    @property
     def facts(self) -> Facts:
         """What all of its workers counted."""
+        facts = self._recorded_facts
+        return replace(facts, incidents=[self.numbering.incident(incident) for incident in facts.incidents])
+
+    @cached_property
+    def _recorded_facts(self) -> Facts:
         if self.is_closed:
             return self._stored_facts()
         facts = [part.facts for part in self._spooled]
@@ -99,7 +105,7 @@ class RunPart:
             negative=_sum(each.negative for each in facts),
             unknown_events=_sum(each.unknown_events for each in facts),
             stamp_fallbacks=sum(each.stamp_fallbacks for each in facts),
-            incidents=[self.numbering.incident(incident) for each in facts for incident in each.incidents],
+            incidents=[incident for each in facts for incident in each.incidents],
             incident_counts=_sum(each.incident_counts for each in facts),
         )
 
@@ -113,7 +119,7 @@ class RunPart:
             negative=totals.get("negative") or {},
             unknown_events=totals.get("unknown_events") or {},
             stamp_fallbacks=int(totals.get("stamp_fallbacks") or 0),
-            incidents=[self.numbering.incident(incident) for incident in self.document.get("incidents") or []],
+            incidents=self.document.get("incidents") or [],
             incident_counts=totals.get("incident_counts") or {},
         )
 
@@ -230,7 +236,7 @@ class RunPart:
         document, last_second = self.document, self.extent.last_second
         last_ns = document["began_utc_ns"] if last_second is None else (last_second + 1) * NS_PER_S
         return document | {
-            "state": "ended" if self.facts.done else "killed",
+            "state": "ended" if self._recorded_facts.done else "killed",
             "stopped": document.get("stopped") or KILLED,
             "ended_utc_ns": document.get("ended_utc_ns") or last_ns,
         }
