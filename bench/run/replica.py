@@ -1,0 +1,184 @@
+"""Copies a worker's part of a run to the host of its master, in chunks that may be lost, come twice or out of order.
+
+A chunk says at which byte of which file it begins, so the copy takes what it lacks and nothing twice; it answers with
+how much it has, and the worker goes on there. Streams (rows, what was said, event logs) only grow. Documents
+(histograms, facts) are replaced as a whole, and numbered: the facts that say that a worker is done were read before its
+streams were, so they come after all that they tell of. Nothing is known here of how chunks travel.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from bench.run.disk import write_text
+from bench.run.file_spool import EVENTS, path_of
+from bench.run.folder import SCHEMAS
+from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
+
+CHUNK_BYTES = 128 << 10
+"""Before it is compressed, which takes a worker a millisecond or two."""
+STREAMS = (*(rows_of(table) for table in SCHEMAS), TRANSCRIPT)
+DOCUMENTS = (HISTOGRAMS, FACTS)
+"""In the order in which they travel: the facts last, for they may say that the worker is done."""
+MOST_DOCUMENT_BYTES = 64 << 20
+EVENT_LOG = re.compile(rf"{EVENTS}/w\d{{1,9}}-\d{{1,12}}\.jsonl", re.ASCII)
+OF_STREAM = 0
+"""The version of what only grows."""
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """A piece of a file: `data` (zlib) begins at byte `offset` of it. `total`: the size of a document, else 0."""
+
+    name: str
+    version: int
+    offset: int
+    total: int
+    data: bytes
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """How many bytes of a file (of this version) the copy has."""
+
+    name: str
+    version: int
+    size: int
+
+
+class BadChunkError(ValueError):
+    """A chunk that no worker of ours sends."""
+
+
+def _data(chunk: Chunk) -> bytes:
+    unpacking = zlib.decompressobj()
+    try:
+        data = unpacking.decompress(chunk.data, CHUNK_BYTES)
+    except zlib.error as error:
+        raise BadChunkError(f"it is damaged: {error}") from None
+    if not unpacking.eof:
+        raise BadChunkError("it is cut, or larger than a chunk may be")
+    return data
+
+
+class Source:
+    """The files of worker number `worker` in a folder of its own host, and how much of them the copy has."""
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        self._folder, self._worker = folder, worker
+        self._copied: dict[str, int] = {}
+        """Bytes of streams that the copy has; of a document all of it or nothing."""
+        self._documents: dict[str, tuple[int, bytes]] = {}
+        """The version of each document that was read last, and its bytes."""
+        self._sent: dict[str, int] = {}
+        """The version of each document that the copy has."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield what the copy lacks of what is there now; each chunk once its receipt, `note`, was asked for."""
+        for name in DOCUMENTS:
+            self._read(name)
+        for name in self._stream_names():
+            while (chunk := self._of_stream(name)) is not None:
+                yield chunk
+        for name in DOCUMENTS:
+            while (chunk := self._of_document(name)) is not None:
+                yield chunk
+
+    def note(self, receipt: Receipt) -> None:
+        """Note how much of a file the copy has."""
+        if receipt.version == OF_STREAM:
+            self._copied[receipt.name] = receipt.size
+            return
+        version, data = self._documents.get(receipt.name, (0, b""))
+        if receipt.version == version:
+            self._copied[receipt.name] = receipt.size
+            if receipt.size == len(data):
+                self._sent[receipt.name] = version
+
+    def _stream_names(self) -> list[str]:
+        logs = sorted((self._folder / EVENTS).glob("*.jsonl"))
+        return [*STREAMS, *(f"{EVENTS}/{log.name}" for log in logs)]
+
+    def _of_stream(self, name: str) -> Chunk | None:
+        offset = self._copied.get(name, 0)
+        try:
+            with file_of(self._folder, self._worker, name).open("rb") as file:
+                file.seek(offset)
+                data = file.read(CHUNK_BYTES)
+        except FileNotFoundError:
+            return None
+        return Chunk(name, OF_STREAM, offset, 0, zlib.compress(data, 1)) if data else None
+
+    def _read(self, name: str) -> None:
+        try:
+            data = file_of(self._folder, self._worker, name).read_bytes()
+        except FileNotFoundError:
+            return
+        version, before = self._documents.get(name, (0, b""))
+        if data != before:
+            self._documents[name], self._copied[name] = (version + 1, data), 0
+
+    def _of_document(self, name: str) -> Chunk | None:
+        version, data = self._documents.get(name, (0, b""))
+        if self._sent.get(name, 0) == version:
+            return None
+        offset = self._copied.get(name, 0)
+        piece = data[offset : offset + CHUNK_BYTES]
+        return Chunk(name, version, offset, len(data), zlib.compress(piece, 1))
+
+
+class Replica:
+    """The copy of worker number `worker`'s files in a run's folder. Raises OSError where the disk takes no more."""
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        self._folder, self._worker = folder, worker
+        self._gathered: dict[str, tuple[int, bytearray]] = {}
+        """Of each document the version that is on its way, and what came of it."""
+
+    def take(self, chunk: Chunk) -> Receipt:
+        """Keep what is new of a chunk. Raises BadChunkError for one that no worker of ours sends."""
+        data = _data(chunk)
+        if chunk.name in STREAMS or EVENT_LOG.fullmatch(chunk.name):
+            return Receipt(chunk.name, OF_STREAM, self._grow(chunk, data))
+        if chunk.name in DOCUMENTS:
+            return Receipt(chunk.name, chunk.version, self._gather(chunk, data))
+        raise BadChunkError(f"it is of {chunk.name!r:.60}, which no part has")
+
+    def _grow(self, chunk: Chunk, data: bytes) -> int:
+        path = file_of(self._folder, self._worker, chunk.name)
+        path.parent.mkdir(exist_ok=True)
+        with path.open("ab") as file:
+            size = file.tell()
+            if 0 <= chunk.offset <= size < chunk.offset + len(data):
+                try:
+                    file.write(data[size - chunk.offset :])
+                    file.flush()
+                except OSError:
+                    file.truncate(size)
+                    raise
+                size = chunk.offset + len(data)
+        return size
+
+    def _gather(self, chunk: Chunk, data: bytes) -> int:
+        if not 0 <= chunk.offset <= chunk.total <= MOST_DOCUMENT_BYTES:
+            raise BadChunkError("it is of a document larger than any")
+        version, gathered = self._gathered.get(chunk.name, (0, bytearray()))
+        if chunk.version < version:
+            return chunk.total  # a newer one is on its way, or there
+        if chunk.version > version:
+            gathered = bytearray()
+            self._gathered[chunk.name] = chunk.version, gathered
+        size = len(gathered)
+        if chunk.offset <= size < chunk.offset + len(data):
+            gathered += data[size - chunk.offset :]
+        if len(gathered) == chunk.total and (size < chunk.total or not chunk.total):
+            write_text(file_of(self._folder, self._worker, chunk.name), gathered.decode("utf-8", "replace"))
+        return len(gathered)
+
+
+def file_of(folder: Path, worker: int, name: str) -> Path:
+    """Where a worker's stream, document or event log stands."""
+    return folder / name if name.startswith(f"{EVENTS}/") else path_of(folder, worker, name)

@@ -1,0 +1,174 @@
+"""A worker's part is copied whole, whatever becomes of the chunks on their way."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.run import replica
+from bench.run.file_spool import prepare
+from bench.run.part import FACTS
+from bench.run.replica import CHUNK_BYTES, BadChunkError, Chunk, Receipt, Replica, Source, file_of
+
+NAMES = ("turns.arrows", "transcripts.jsonl", "events/w3-000001.jsonl", "histograms.hlog", FACTS)
+WORKER = 3
+
+
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    there, here = tmp_path / "there", tmp_path / "here"
+    for folder in (there, here):
+        folder.mkdir()
+        prepare(folder)
+        (folder / "events").mkdir()
+    return there, here
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = {name: file_of(folder, WORKER, name) for name in NAMES}
+    return {name: path.read_bytes() for name, path in files.items() if path.exists()}
+
+
+def append(folder: Path, name: str, data: bytes) -> None:
+    with file_of(folder, WORKER, name).open("ab") as file:
+        file.write(data)
+
+
+def copy(source: Source, copied: Replica) -> int:
+    """One round without any loss; how many chunks it took."""
+    chunks = 0
+    for chunk in source.chunks():
+        source.note(copied.take(chunk))
+        chunks += 1
+    return chunks
+
+
+def test_files_are_copied_in_pieces_and_then_as_far_as_they_have_grown(tmp_path: Path) -> None:
+    there, here = folders(tmp_path)
+    source, copied = Source(there, WORKER), Replica(here, WORKER)
+    append(there, "turns.arrows", random.Random(1).randbytes(2 * CHUNK_BYTES + 5))
+    file_of(there, WORKER, FACTS).write_text("{}")
+    assert copy(source, copied) == 4
+    assert copy(source, copied) == 0
+    append(there, "turns.arrows", b"more")
+    file_of(there, WORKER, FACTS).write_text('{"done": true}')
+    assert copy(source, copied) == 2
+
+    assert content(here) == content(there)
+
+
+def test_the_facts_of_a_worker_that_is_done_come_after_all_that_it_recorded(tmp_path: Path) -> None:
+    there, here = folders(tmp_path)
+    source, copied = Source(there, WORKER), Replica(here, WORKER)
+    append(there, "turns.arrows", b"first")
+    file_of(there, WORKER, FACTS).write_text("not done")
+    chunks = source.chunks()
+    source.note(copied.take(next(chunks)))
+    append(there, "turns.arrows", b" and last")
+    file_of(there, WORKER, FACTS).write_text("done")
+    for chunk in chunks:
+        source.note(copied.take(chunk))
+
+    assert content(here)[FACTS] == b"not done"
+    copy(source, copied)
+    assert content(here) == content(there)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(NAMES), st.binary(max_size=400)), max_size=12),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[str, bytes]], chance: random.Random
+) -> None:
+    there, here = folders(tmp_path_factory.mktemp("replica"))
+    source, copied = Source(there, WORKER), Replica(here, WORKER)
+    late: list[Chunk] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replica, "CHUNK_BYTES", 64)
+        for name, data in [*writes, *((name, b"the end") for name in NAMES)]:
+            if name in replica.DOCUMENTS:
+                file_of(there, WORKER, name).write_text(data.hex() * 3)
+            else:
+                append(there, name, data)
+            for chunk in source.chunks():
+                fate = chance.random()
+                if fate < 0.2:
+                    break  # lost, and the worker starts anew
+                if fate < 0.4:
+                    late.append(chunk)
+                if fate < 0.3:
+                    break
+                receipt = copied.take(chunk)
+                if late and chance.random() < 0.5:
+                    copied.take(late.pop(chance.randrange(len(late))))
+                if fate < 0.5:
+                    break  # the receipt was lost
+                source.note(receipt)
+        for chunk in late:
+            copied.take(chunk)
+        copy(source, copied)
+
+    assert content(here) == content(there)
+
+
+def test_a_worker_that_knows_nothing_any_more_is_told_how_far_the_copy_is(tmp_path: Path) -> None:
+    there, here = folders(tmp_path)
+    append(there, "turns.arrows", b"some rows")
+    copied = Replica(here, WORKER)
+    copy(Source(there, WORKER), copied)
+    append(there, "turns.arrows", b", and more")
+    chunk = next(Source(there, WORKER).chunks())
+
+    assert copied.take(chunk) == Receipt("turns.arrows", 0, len(b"some rows, and more"))
+    assert content(here) == content(there)
+
+
+def packed(data: bytes) -> bytes:
+    return zlib.compress(data)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        Chunk("../run.json", 0, 0, 0, packed(b"x")),
+        Chunk("events/../../x.jsonl", 0, 0, 0, packed(b"x")),
+        Chunk("events/w0-1.jsonl/../x", 0, 0, 0, packed(b"x")),
+        Chunk("run.json", 1, 0, 1, packed(b"x")),
+        Chunk("turns.arrows", 0, 0, 0, b"no zlib"),
+        Chunk("turns.arrows", 0, 0, 0, packed(b"x" * 100)[:-3]),
+        Chunk("turns.arrows", 0, 0, 0, packed(b"\0" * (CHUNK_BYTES + 1))),
+        Chunk(FACTS, 1, 0, 1 << 40, packed(b"x")),
+        Chunk(FACTS, 1, -5, 3, packed(b"x")),
+    ],
+)
+def test_what_no_worker_sends_is_refused_and_nothing_is_written(tmp_path: Path, chunk: Chunk) -> None:
+    here = folders(tmp_path)[1]
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(BadChunkError):
+        Replica(here, WORKER).take(chunk)
+
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_chunk_beyond_the_end_of_the_copy_is_not_kept_but_answered(tmp_path: Path) -> None:
+    here = folders(tmp_path)[1]
+    receipt = Replica(here, WORKER).take(Chunk("turns.arrows", 0, 500, 0, packed(b"later")))
+
+    assert receipt == Receipt("turns.arrows", 0, 0)
+    assert content(here) == {"turns.arrows": b""}
+
+
+@given(st.builds(Chunk, st.text(max_size=9), st.integers(), st.integers(), st.integers(), st.binary(max_size=30)))
+def test_any_chunk_is_taken_or_refused(tmp_path_factory: pytest.TempPathFactory, chunk: Chunk) -> None:
+    here = folders(tmp_path_factory.mktemp("replica"))[1]
+    try:
+        Replica(here, WORKER).take(msgspec.convert(msgspec.to_builtins(chunk), Chunk))
+    except BadChunkError:
+        assert content(here) == {}
