@@ -234,6 +234,15 @@ class PartEntry(TypedDict):
     stages: NotRequired[list[StageEntry]]
 
 
+class LostEntry(TypedDict):
+    """A worker of which not all came to its master: the sessions and turns that it told of, and that are not here."""
+
+    worker: Count
+    host: str
+    sessions: Count
+    turns: Count
+
+
 class RunDocument(TypedDict):
     """run.json of a run folder of Realtime Bench."""
 
@@ -256,6 +265,7 @@ class RunDocument(TypedDict):
     notices: list[str]
     part_of: NotRequired[Annotated[str | None, Meta(description="what --part-of says")]]
     parts: NotRequired[Annotated[list[PartEntry], Meta(description="of a run that was merged")]]
+    lost: NotRequired[list[LostEntry]]
     labels: NotRequired[Annotated[dict[str, str], Meta(description="what --label says of the run")]]
     interleaved: NotRequired[bool]
     arrivals: NotRequired[ArrivalsEntry]

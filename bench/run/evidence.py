@@ -34,6 +34,9 @@ def evidence(folder: Path, histograms: Histograms, document: dict[str, Any]) -> 
     hosts = document.get("hosts") or []
     pooled = _evidence(folder, document, worst_p99_ms(histograms, "hub_delay"), worst_p99_ms(histograms, "send_lag"))
     pooled = replace(pooled, **_of_parts(document.get("parts") or []))
+    if lost := sum(worker["turns"] for worker in document.get("lost") or []):
+        turns = files.read_table(folder, "turns", ["turn"])
+        pooled = replace(pooled, missing_share=lost / (lost + len(turns)))
     if len(hosts) < 2:
         return [pooled]
     apart = (

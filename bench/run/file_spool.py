@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from bench.errors import UsageError
 from bench.run.disk import GrowingFile, write_text
 from bench.spawn import is_alive
 
@@ -30,8 +29,8 @@ OF_WORKER = re.compile(r"\w+-(\d+)\.\w+")
 class FileSpool:
     """What worker number `worker` writes, a `bench.run.spool.Spool`."""
 
-    def __init__(self, folder: Path, worker: int) -> None:
-        self._folder, self.run_id, self.worker = folder, folder.name, worker
+    def __init__(self, folder: Path, worker: int, run_id: str = "") -> None:
+        self._folder, self.run_id, self.worker = folder, run_id or folder.name, worker
         self.events = folder / EVENTS
 
     def stream(self, name: str) -> GrowingFile:
@@ -90,7 +89,6 @@ def stored(folder: Path) -> list[StoredFiles]:
     return [StoredFiles(folder, worker) for worker in sorted({int(name[1]) for name in names if name})]
 
 
-def check_reach(folder: Path, host: str) -> None:
-    """Whether a worker here can write to the spool of a master on `host`. Raises UsageError where it cannot."""
-    if host != socket.gethostname() or not folder.is_dir():
-        raise UsageError(f"this worker cannot see the run folder {folder}: run workers on the master's host")
+def is_reached(folder: Path, host: str) -> bool:
+    """Whether a worker here can write to the spool of a master on `host`: both are on one machine."""
+    return host == socket.gethostname() and folder.is_dir()

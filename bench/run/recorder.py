@@ -75,7 +75,7 @@ class Recorder:
 
     `transcripts`: what was said is kept, too, beside the rows. `warm_until_ns`: from this instant on, of
     CLOCK_MONOTONIC, the run is measured; sessions say their phase themselves, for it is by their start. `host`: what is
-    known of this machine, as `named_host` has it, and more.
+    known of this machine, as `named_host` has it, and more. `ahead_ns`: by how much its UTC is ahead of the run's.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Recorder:
         *,
         transcripts: bool = False,
         warm_until_ns: int = 0,
+        ahead_ns: int = 0,
         host: Mapping[str, Any] | None = None,
     ) -> None:
         self._hide = hide
@@ -101,7 +102,8 @@ class Recorder:
             phase: self.histograms.recorder(Key("hub_delay", "all", phase=phase)) for phase in (WARMUP, MEASURED)
         }
         self._cpu_s, self._second_began_ns = time.process_time(), monotonic_ns()
-        self._utc_offset_ns = utc_ns() - monotonic_ns()
+        self._ahead_ns = ahead_ns
+        self._utc_offset_ns = utc_ns() - ahead_ns - monotonic_ns()
         self._warm_until_ns = warm_until_ns
         self.unknown_names: Counter[str] = Counter()
         self.stamp_fallbacks = 0
@@ -219,7 +221,7 @@ class Recorder:
         phase = self._phase(self._second_began_ns)
         second = (self._second_began_ns + length_ns // 2 + self._utc_offset_ns) // NS_PER_S
         self._cpu_s, self._second_began_ns = cpu_s, now_ns
-        self._utc_offset_ns = utc_ns() - now_ns
+        self._utc_offset_ns = utc_ns() - self._ahead_ns - now_ns
         for label, target in self._targets.items():
             self._part.append(
                 "seconds",

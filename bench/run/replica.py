@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 
 from bench.run.disk import write_text
-from bench.run.file_spool import EVENTS, path_of
 from bench.run.folder import SCHEMAS
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
+from bench.run.spool import EVENTS, path_of
 
 CHUNK_BYTES = 128 << 10
 """Before it is compressed, which takes a worker a millisecond or two."""
@@ -31,7 +31,7 @@ OF_STREAM = 0
 """The version of what only grows."""
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class PartChunk(msgspec.Struct, frozen=True):
     """A piece of a file: `data` (zlib) begins at byte `offset` of it. `total`: the size of a document, else 0."""
 
     name: str
@@ -53,7 +53,7 @@ class BadChunkError(ValueError):
     """A chunk that no worker of ours sends."""
 
 
-def _data(chunk: Chunk) -> bytes:
+def _data(chunk: PartChunk) -> bytes:
     unpacking = zlib.decompressobj()
     try:
         data = unpacking.decompress(chunk.data, CHUNK_BYTES)
@@ -76,7 +76,7 @@ class Source:
         self._sent: dict[str, int] = {}
         """The version of each document that the copy has."""
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self) -> Iterator[PartChunk]:
         """Yield what the copy lacks of what is there now; each chunk once its receipt, `note`, was asked for."""
         for name in DOCUMENTS:
             self._read(name)
@@ -102,7 +102,7 @@ class Source:
         logs = sorted((self._folder / EVENTS).glob("*.jsonl"))
         return [*STREAMS, *(f"{EVENTS}/{log.name}" for log in logs)]
 
-    def _of_stream(self, name: str) -> Chunk | None:
+    def _of_stream(self, name: str) -> PartChunk | None:
         offset = self._copied.get(name, 0)
         try:
             with file_of(self._folder, self._worker, name).open("rb") as file:
@@ -110,7 +110,7 @@ class Source:
                 data = file.read(CHUNK_BYTES)
         except FileNotFoundError:
             return None
-        return Chunk(name, OF_STREAM, offset, 0, zlib.compress(data, 1)) if data else None
+        return PartChunk(name, OF_STREAM, offset, 0, zlib.compress(data, 1)) if data else None
 
     def _read(self, name: str) -> None:
         try:
@@ -121,13 +121,13 @@ class Source:
         if data != before:
             self._documents[name], self._copied[name] = (version + 1, data), 0
 
-    def _of_document(self, name: str) -> Chunk | None:
+    def _of_document(self, name: str) -> PartChunk | None:
         version, data = self._documents.get(name, (0, b""))
         if self._sent.get(name, 0) == version:
             return None
         offset = self._copied.get(name, 0)
         piece = data[offset : offset + CHUNK_BYTES]
-        return Chunk(name, version, offset, len(data), zlib.compress(piece, 1))
+        return PartChunk(name, version, offset, len(data), zlib.compress(piece, 1))
 
 
 class Replica:
@@ -138,7 +138,7 @@ class Replica:
         self._gathered: dict[str, tuple[int, bytearray]] = {}
         """Of each document the version that is on its way, and what came of it."""
 
-    def take(self, chunk: Chunk) -> Receipt:
+    def take(self, chunk: PartChunk) -> Receipt:
         """Keep what is new of a chunk. Raises BadChunkError for one that no worker of ours sends."""
         data = _data(chunk)
         if chunk.name in STREAMS or EVENT_LOG.fullmatch(chunk.name):
@@ -147,7 +147,7 @@ class Replica:
             return Receipt(chunk.name, chunk.version, self._gather(chunk, data))
         raise BadChunkError(f"it is of {chunk.name!r:.60}, which no part has")
 
-    def _grow(self, chunk: Chunk, data: bytes) -> int:
+    def _grow(self, chunk: PartChunk, data: bytes) -> int:
         path = file_of(self._folder, self._worker, chunk.name)
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as file:
@@ -162,7 +162,7 @@ class Replica:
                 size = chunk.offset + len(data)
         return size
 
-    def _gather(self, chunk: Chunk, data: bytes) -> int:
+    def _gather(self, chunk: PartChunk, data: bytes) -> int:
         if not 0 <= chunk.offset <= chunk.total <= MOST_DOCUMENT_BYTES:
             raise BadChunkError("it is of a document larger than any")
         version, gathered = self._gathered.get(chunk.name, (0, bytearray()))

@@ -11,9 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from bench.run.file_spool import EVENTS, FileSpool, check_reach, is_kept, prepare, remove, stored
+from bench.run.file_spool import EVENTS, FileSpool, is_kept, is_reached, path_of, prepare, remove, stored
 
-__all__ = ["EVENTS", "Spool", "Stored", "Stream", "check_reach", "is_kept", "prepare", "remove", "spool_of", "stored"]
+__all__ = [
+    "EVENTS",
+    "Spool",
+    "Stored",
+    "Stream",
+    "is_kept",
+    "is_reached",
+    "path_of",
+    "prepare",
+    "remove",
+    "spool_of",
+    "stored",
+]
 
 
 class Stream(Protocol):
@@ -70,6 +82,9 @@ class Stored(Protocol):
 # looks after all parts at once the other functions.
 
 
-def spool_of(folder: Path, worker: int) -> Spool:
-    """The spool that worker number `worker` of the run in this folder writes to."""
-    return FileSpool(folder, worker)
+def spool_of(folder: Path, worker: int, run_id: str = "") -> Spool:
+    """The spool that worker number `worker` of the run in this folder writes to.
+
+    `run_id`: the run's name, where it is not the folder's.
+    """
+    return FileSpool(folder, worker, run_id)

@@ -27,7 +27,7 @@ START_LIMIT_MS = 5.0
 START_SHARE = 0.05
 """(d) where calls arrive, p99 of the start lag: at most 5 ms, or 5 % of the median service time."""
 MISSING_LIMIT_PERCENT = 1.0
-"""(e) where parts of a merged run could not be read: at most so many of its turns are missing with them."""
+"""(e) where parts of a merged run could not be read, or workers were lost: at most so many turns are missing."""
 
 MORE_PROCESSES = "lower the load, give the machine an idle core, or spread it over more --processes"
 
@@ -103,7 +103,10 @@ class Evidence:
     host: str = ""
     """Whose processes and rows these are; empty for those of all hosts."""
     missing_share: float | None = None
-    """The share of turns that is missing with parts that could not be merged, NaN where nobody knows; None: none is."""
+    """The share of turns that is missing with parts that could not be merged, or with workers that were lost.
+
+    NaN where nobody knows; None: none is.
+    """
     broken: tuple[Rule, ...] = ()
     """Rules that runs broke of which this one was merged."""
 
@@ -150,7 +153,7 @@ def _complete(evidence: Evidence) -> list[Rule]:
         Rule("e", "no part is missing", "turns", round(100 * share, 4) if known else None, MISSING_LIMIT_PERCENT,
              known and 100 * share <= MISSING_LIMIT_PERCENT,
              "of the turns that were recorded" if known else "how much is missing is not known",
-             "merge the part again when it is whole, or leave it out", "%")
+             "merge what is missing once it is there, or play it again", "%")
     ]  # fmt: skip
 
 

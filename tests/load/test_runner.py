@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from bench.clock import monotonic_ns
 from bench.errors import BenchError
 from bench.load.leading import lead, runs as common, workers
+from bench.run.provenance import tool_version
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
@@ -44,12 +45,13 @@ way = Way(client_cert=Path(folder) / "nowhere.pem")
 target = Target("here", "127.0.0.1", 1, True, "/x", GA, "azure", Entra("a-scope"), way=way)
 common.Keyring = Watched
 options = SimpleNamespace(headless=True, rtbench_run={
-    "folder": folder, "host": socket.gethostname(), "identity": {}, "place": {"began_utc_ns": 1, "began_ns": 1},
+    "run_id": "run", "folder": folder, "host": socket.gethostname(), "identity": {"version": tool_version()},
+    "place": {"began_utc_ns": 1, "began_ns": 1}, "members": {"me": 0}, "clocks": {},
 })
 kind = workers.Worker if role == "worker" else lead.Alone
 runs = kind.__new__(kind)
-runs._environment = SimpleNamespace(parsed_options=options, runner=SimpleNamespace(worker_index=0))
-runs._ran = False
+runs._environment = SimpleNamespace(parsed_options=options, runner=SimpleNamespace(client_id="me"))
+runs._ran, runs._given = False, {}
 runs._current = SimpleNamespace(ending="", signing_in=False)
 runs._view = SimpleNamespace(say=said.append)
 (Path(folder) / "spool").mkdir()

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.run import replica
-from bench.run.file_spool import prepare
 from bench.run.part import FACTS
-from bench.run.replica import CHUNK_BYTES, BadChunkError, Chunk, Receipt, Replica, Source, file_of
+from bench.run.replica import CHUNK_BYTES, BadChunkError, PartChunk, Receipt, Replica, Source, file_of
+from bench.run.spool import prepare
 
 NAMES = ("turns.arrows", "transcripts.jsonl", "events/w3-000001.jsonl", "histograms.hlog", FACTS)
 WORKER = 3
@@ -89,7 +89,7 @@ def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
 ) -> None:
     there, here = folders(tmp_path_factory.mktemp("replica"))
     source, copied = Source(there, WORKER), Replica(here, WORKER)
-    late: list[Chunk] = []
+    late: list[PartChunk] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replica, "CHUNK_BYTES", 64)
         for name, data in [*writes, *((name, b"the end") for name in NAMES)]:
@@ -137,18 +137,18 @@ def packed(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     "chunk",
     [
-        Chunk("../run.json", 0, 0, 0, packed(b"x")),
-        Chunk("events/../../x.jsonl", 0, 0, 0, packed(b"x")),
-        Chunk("events/w0-1.jsonl/../x", 0, 0, 0, packed(b"x")),
-        Chunk("run.json", 1, 0, 1, packed(b"x")),
-        Chunk("turns.arrows", 0, 0, 0, b"no zlib"),
-        Chunk("turns.arrows", 0, 0, 0, packed(b"x" * 100)[:-3]),
-        Chunk("turns.arrows", 0, 0, 0, packed(b"\0" * (CHUNK_BYTES + 1))),
-        Chunk(FACTS, 1, 0, 1 << 40, packed(b"x")),
-        Chunk(FACTS, 1, -5, 3, packed(b"x")),
+        PartChunk("../run.json", 0, 0, 0, packed(b"x")),
+        PartChunk("events/../../x.jsonl", 0, 0, 0, packed(b"x")),
+        PartChunk("events/w0-1.jsonl/../x", 0, 0, 0, packed(b"x")),
+        PartChunk("run.json", 1, 0, 1, packed(b"x")),
+        PartChunk("turns.arrows", 0, 0, 0, b"no zlib"),
+        PartChunk("turns.arrows", 0, 0, 0, packed(b"x" * 100)[:-3]),
+        PartChunk("turns.arrows", 0, 0, 0, packed(b"\0" * (CHUNK_BYTES + 1))),
+        PartChunk(FACTS, 1, 0, 1 << 40, packed(b"x")),
+        PartChunk(FACTS, 1, -5, 3, packed(b"x")),
     ],
 )
-def test_what_no_worker_sends_is_refused_and_nothing_is_written(tmp_path: Path, chunk: Chunk) -> None:
+def test_what_no_worker_sends_is_refused_and_nothing_is_written(tmp_path: Path, chunk: PartChunk) -> None:
     here = folders(tmp_path)[1]
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(BadChunkError):
@@ -159,16 +159,16 @@ def test_what_no_worker_sends_is_refused_and_nothing_is_written(tmp_path: Path, 
 
 def test_a_chunk_beyond_the_end_of_the_copy_is_not_kept_but_answered(tmp_path: Path) -> None:
     here = folders(tmp_path)[1]
-    receipt = Replica(here, WORKER).take(Chunk("turns.arrows", 0, 500, 0, packed(b"later")))
+    receipt = Replica(here, WORKER).take(PartChunk("turns.arrows", 0, 500, 0, packed(b"later")))
 
     assert receipt == Receipt("turns.arrows", 0, 0)
     assert content(here) == {"turns.arrows": b""}
 
 
-@given(st.builds(Chunk, st.text(max_size=9), st.integers(), st.integers(), st.integers(), st.binary(max_size=30)))
-def test_any_chunk_is_taken_or_refused(tmp_path_factory: pytest.TempPathFactory, chunk: Chunk) -> None:
+@given(st.builds(PartChunk, st.text(max_size=9), st.integers(), st.integers(), st.integers(), st.binary(max_size=30)))
+def test_any_chunk_is_taken_or_refused(tmp_path_factory: pytest.TempPathFactory, chunk: PartChunk) -> None:
     here = folders(tmp_path_factory.mktemp("replica"))[1]
     try:
-        Replica(here, WORKER).take(msgspec.convert(msgspec.to_builtins(chunk), Chunk))
+        Replica(here, WORKER).take(msgspec.convert(msgspec.to_builtins(chunk), PartChunk))
     except BadChunkError:
         assert content(here) == {}

@@ -193,12 +193,12 @@ class Runs(ABC):
         if self._current.live is not None:
             self._current.live.incident(kind, text)
 
-    def _go_live(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
+    def _go_live(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring, run_id: str = "") -> None:
         """Let users play, at the priority that the run asks for."""
         if self._planned.priority:
             set_niceness(self._planned.priority.niceness)
         driver = Driver(self.request_stop, self.refuse, self._environment.events.request.fire)
-        spooled = spool.spool_of(folder, place.worker)
+        spooled = spool.spool_of(folder, place.worker, run_id)
         self._current.live = LiveRun(self._planned, place, arms, keyring, spooled, driver)
 
     # While it goes on.

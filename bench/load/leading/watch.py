@@ -44,6 +44,10 @@ class Watch:
         self._tally.add(worker, standing)
         self._held_s[worker] = held_s
 
+    def told_by(self, worker: int) -> ProgressReport | None:
+        """A process's last report, None where it made none."""
+        return self._tally.last(worker)
+
     def keep_budget(self) -> None:
         """End the run where its processes have spent its budget together."""
         if spent := over_budget(self._planned.options.budget_usd, self._tally.total.usd):

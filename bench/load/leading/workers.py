@@ -1,30 +1,40 @@
 """Divides runs between a master, which leads them and plays nothing, and its workers, which play.
 
-A master makes the folder and hands it to its workers with Locust's options; workers on one host write into its spool,
-and tell their master each second how they stand.
+A master makes the folder and hands the run to its workers with Locust's options, and a number to each. Workers on its
+host write into its spool; those on others write into a folder of their own, and ship what stands there. All tell their
+master each second how they stand.
 """
 
 from __future__ import annotations
 
+import shutil
 import socket
+from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 import gevent
+import msgspec
 
-from bench.clock import monotonic_ns
+from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading import lifeline
+from bench.load.leading.clocks import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.leading.lead import Lead
 from bench.load.leading.runs import DRAINING, Runs
+from bench.load.leading.shipping import Shipper
 from bench.load.planning.environment import Environment
 from bench.load.playing.arm import Arm, arms_of
+from bench.load.playing.flusher import unwritable
 from bench.load.playing.live import ALL_DONE
 from bench.load.playing.place import Place
 from bench.load.playing.progress import ProgressReport
+from bench.run import folder as files
 from bench.run import spool
 from bench.run.part import parts
+from bench.run.provenance import tool_version
+from bench.run.replica import BadChunkError, PartChunk, Replica, Source
 from bench.target.tokens import Keyring, closed_on_failure
 from bench.units import NS_PER_S
 
@@ -32,9 +42,13 @@ WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_CLOSE_S = 30.0
 HERE, STOP, DONE = "rtbench_here", "rtbench_stop", "rtbench_done"
 REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
+CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
 """What workers send to their master."""
-DRAIN = "rtbench_drain"
+DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
 """What a master sends to its workers."""
+NOT_SENT = "(not sent: it may hold a password)"
+"""Stands in the options that a master sends, for Locust's messages are open to whoever is on the way."""
+MAY_HOLD_SECRETS = ("proxy", "url")
 
 
 class Master(Lead):
@@ -46,12 +60,22 @@ class Master(Lead):
         """The workers whose sessions are done."""
         self._here: set[str] = set()
         """The workers that can be told to quit."""
+        self._members: dict[str, int] = {}
+        """The workers of the run under way, with their numbers."""
+        self._replicas: dict[int, Replica] = {}
+        """Of the workers on other hosts what has come of their parts, by their numbers."""
+        self._exchanges: dict[str, list[ClockOffset]] = defaultdict(list)
+        """What was learnt of the workers' clocks."""
+        parsed = environment.parsed_options
+        self._given = {name: getattr(parsed, name, None) for name in MAY_HOLD_SECRETS}
         listen = environment.runner.register_message
-        listen(HERE, lambda msg, **_: self._here.add(msg.node_id))
+        listen(HERE, self._on_worker_here)
+        listen(PONG, self._on_pong)
         listen(STOP, lambda msg, **_: self.request_stop(str(msg.data["reason"])))
         listen(DONE, self._on_worker_done)
         listen(REFUSED, lambda msg, **_: self.refuse(str(msg.data["problem"])))
-        listen(STANDING, lambda msg, **_: self._on_standing(msg.data))
+        listen(STANDING, self._on_standing)
+        listen(CHUNK, self._on_chunk)
 
     @property
     def _workers(self) -> int:
@@ -71,45 +95,127 @@ class Master(Lead):
         super().give_up()
 
     def _start(self) -> None:
-        self._done = set()
+        self._done, self._members, self._replicas = set(), {}, {}
+        vars(self._environment.parsed_options).update(self._given)
         super()._start()
 
     def _let_play(self, folder: Path, place: Place, arms: list[Arm], keyring: Keyring) -> None:
-        """Hand the run to the workers."""
+        """Hand the run to the workers that are there: who comes later takes no part."""
         lifeline.hold(folder)
         keyring.close()  # its workers sign in themselves
-        self._environment.parsed_options.rtbench_run = {
+        runner, parsed = self._environment.runner, self._environment.parsed_options
+        present = sorted(self._present(), key=runner.get_worker_index)
+        self._members = {client: number for number, client in enumerate(present)}
+        clocks = {client: best(self._exchanges[client]) for client in present}
+        parsed.rtbench_run = {
+            "run_id": folder.name,
             "folder": str(folder.resolve()),
-            "place": asdict(place),  # workers are on this host, so they share CLOCK_MONOTONIC
+            "place": asdict(place),
             "host": socket.gethostname(),
-            "identity": self._planned.identity,
+            "identity": self._identity,
+            "members": self._members,
+            "clocks": {client: list(offset) for client, offset in clocks.items() if offset is not None},
         }
+        for name, public in self._planned.public_settings.items():
+            if public is not None and getattr(parsed, name) != public:
+                setattr(parsed, name, NOT_SENT)
+
+    def _present(self) -> list[str]:
+        """The workers that Locust hears of."""
+        return [client.id for client in self._environment.runner.clients.all if client.state != "missing"]
+
+    # What workers say.
+
+    def _on_worker_here(self, msg: Any, **_: Any) -> None:
+        self._here.add(msg.node_id)
+        self._ping(msg.node_id)
+
+    def _ping(self, client: str) -> None:
+        self._environment.runner.send_message(PING, {"sent_ns": utc_ns()}, client)
+
+    def _on_pong(self, msg: Any, **_: Any) -> None:
+        exchanges = self._exchanges[msg.node_id]
+        sent_ns, received_ns, answered_ns = map(int, msg.data["stamps_ns"])
+        exchanges.append(offset_of(sent_ns, received_ns, answered_ns, utc_ns()))
+        if len(exchanges) < EXCHANGES:
+            self._ping(msg.node_id)
 
     def _on_worker_done(self, msg: Any, **_: Any) -> None:
         self._done.add(msg.node_id)
-        if len(self._done) >= self._workers:
+        if self._done.issuperset(self._members.keys() & self._present()):
             self.request_stop(ALL_DONE)
 
-    def _on_standing(self, report: Any) -> None:
-        watch = self._current.watch
-        if watch is not None:
-            watch.heard(int(report["worker"]), ProgressReport(**report["standing"]), report["held_s"])
+    def _on_standing(self, msg: Any, **_: Any) -> None:
+        watch, number = self._current.watch, self._members.get(msg.node_id)
+        if watch is not None and number is not None:
+            watch.heard(number, ProgressReport(**msg.data["standing"]), msg.data["held_s"])
             self._keep_budget(watch)
 
+    def _on_chunk(self, msg: Any, **_: Any) -> None:
+        """Keep what a worker of this run recorded on another host, and say how much of it is here."""
+        folder, number = self._current.folder, self._members.get(msg.node_id)
+        if folder is None or number is None or msg.data["run_id"] != folder.name or not spool.is_kept(folder):
+            return
+        replica = self._replicas.setdefault(number, Replica(folder, number))
+        try:
+            receipt = replica.take(msgspec.convert(msg.data["chunk"], PartChunk, builtin_types=(bytes,)))
+        except (BadChunkError, msgspec.ValidationError) as error:
+            self.say(f"worker {number} sent what no worker of this version sends, which was left out: {error}")
+        except OSError as error:
+            self.refuse(unwritable(error))
+        else:
+            self._environment.runner.send_message(RECEIPT, msgspec.to_builtins(receipt), msg.node_id)
+
+    # The end.
+
     def _drain_sessions(self) -> None:
-        """Tell the workers to end, and wait until each has flushed its last row."""
+        """Tell the workers to end, and wait until each has flushed its last row, and shipped it."""
         folder = self._current.folder
-        if folder is None or not _unfinished(folder):
+        if folder is None or not self._unfinished(folder):
             return
         self._environment.runner.send_message(DRAIN, {})
         until_ns = monotonic_ns() + int((self._longest_s + WORKERS_CLOSE_S) * NS_PER_S)
-        while _unfinished(folder) and monotonic_ns() < until_ns:
+        while self._unfinished(folder) and monotonic_ns() < until_ns:
             gevent.sleep(0.1)
+        self._current.document["lost"] = self._lost(folder)
+
+    def _unfinished(self, folder: Path) -> bool:
+        """Whether a worker still has something to flush or to ship."""
+        here = {part.worker: part for part in parts(folder)}
+        if any(part.unfinished for number, part in here.items() if number not in self._replicas):
+            return True
+        numbers = {number for client, number in self._members.items() if client in self._environment.runner.clients}
+        return any(number not in here or not here[number].facts.done for number in numbers & self._replicas.keys())
+
+    def _lost(self, folder: Path) -> list[dict[str, Any]]:
+        """What workers told of and never came, of each that is not done."""
+        watch = self._current.watch
+        lost = []
+        for part in parts(folder):
+            told = watch.told_by(part.worker) if watch is not None else None
+            if part.facts.done or told is None:
+                continue
+            sessions, turns = (sum(len(batch) for batch in part.batches(table)) for table in ("sessions", "turns"))
+            missing = {
+                "sessions": max(0, told.sessions_done + told.sessions_open - sessions),
+                "turns": max(0, told.turns_good + told.turns_failed - turns),
+            }
+            host = next((str(host["name"]) for host in part.facts.hosts), "")
+            lost.append({"worker": part.worker, "host": host, **missing})
+            self.say(
+                f"worker {part.worker}{f' on {host}' if host else ''} was lost: {missing['sessions']} sessions and "
+                f"{missing['turns']} turns of which it told never came"
+            )
+        return lost
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        return identity_of(self._planned.identity)
 
 
-def _unfinished(folder: Path) -> bool:
-    """Whether a worker still has something to flush."""
-    return any(part.unfinished for part in parts(folder))
+def identity_of(played: dict[str, Any]) -> dict[str, Any]:
+    """What a worker must have in common with its master. `played`: the scripts and targets."""
+    return played | {"version": tool_version()}
 
 
 class Worker(Runs):
@@ -117,41 +223,105 @@ class Worker(Runs):
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        environment.runner.register_message(DRAIN, self._on_master_drain, concurrent=True)
-        environment.runner.send_message(HERE, {})
+        parsed = environment.parsed_options
+        self._given = {name: getattr(parsed, name, None) for name in MAY_HOLD_SECRETS}
+        self._number = 0
+        self._shipper: Shipper | None = None
+        """Of a worker on another host than its master."""
+        runner = environment.runner
+        runner.register_message(DRAIN, self._on_master_drain, concurrent=True)
+        runner.register_message(RECEIPT, self._on_receipt)
+        runner.register_message(PING, self._on_ping)
+        runner.send_message(HERE, {})
 
     def open(self) -> None:
         """Do nothing: its master says what is to be done."""
 
     def _start(self) -> None:
-        handed = self._environment.parsed_options.rtbench_run
+        self._shipper = None
+        handed, runner = self._environment.parsed_options.rtbench_run, self._environment.runner
         if handed is None:
             return  # its master could not start the run, and has said so
-        folder = Path(handed["folder"])
-        spool.check_reach(folder, handed["host"])
+        if runner.client_id not in handed["members"]:
+            self.say("this worker came after the run had begun: it takes no part in it")
+            return
+        self._number = handed["members"][runner.client_id]
+        self._take_own_secrets()
         self.prepare()
-        if handed["identity"] != self._planned.identity:
-            raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
+        self._check_identity(handed["identity"])
+        folder = Path(handed["folder"])
+        shares = spool.is_reached(folder, handed["host"])
         try:
             keyring = self._signed_in()
-            if not spool.is_kept(folder):  # the run is over
+            if shares and not spool.is_kept(folder):  # the run is over
                 keyring.close()
                 return
             with closed_on_failure(keyring):
-                self._current.folder = folder
-                place = Place(**handed["place"] | {"worker": self._environment.runner.worker_index})
-                self._go_live(folder, place, arms_of(self._planned, keyring, place), keyring)
+                place = self._place(handed, shares=shares)
+                self._current.folder = folder if shares else self._own_folder(handed, place)
+                arms = arms_of(self._planned, keyring, place)
+                self._go_live(self._current.folder, place, arms, keyring, run_id=handed["run_id"])
         except UsageError as error:  # its master could: without this worker the run is not what was asked for
             self.refuse(str(error))
 
+    def _take_own_secrets(self) -> None:
+        """Take from this process's own options what its master does not send. Raises UsageError where they lack it."""
+        parsed = self._environment.parsed_options
+        for name in MAY_HOLD_SECRETS:
+            if getattr(parsed, name, None) == NOT_SENT:
+                if not self._given[name]:
+                    raise UsageError(f"this worker needs --{name} itself: it may hold a password, and does not travel")
+                setattr(parsed, name, self._given[name])
+
+    def _check_identity(self, handed: dict[str, Any]) -> None:
+        mine = identity_of(self._planned.identity)
+        if handed["version"] != mine["version"]:
+            versions = f"this worker is rtbench {mine['version']}, and its master is {handed['version']}"
+            raise UsageError(f"{versions}: install the same")
+        if handed != mine:
+            raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
+
+    def _place(self, handed: dict[str, Any], *, shares: bool) -> Place:
+        """This worker's place, by its own clocks: on another host CLOCK_MONOTONIC is another."""
+        given = handed["place"] | {"worker": self._number}
+        if shares:
+            return Place(**given)
+        ahead_ns, error_ns = handed["clocks"].get(self._environment.runner.client_id, (0, None))
+        since_ns = utc_ns() - ahead_ns - given["began_utc_ns"]
+        clock = {"ahead_ns": ahead_ns, "ahead_error_ns": error_ns}
+        return Place(**given | {"began_ns": monotonic_ns() - since_ns} | clock)
+
+    def _own_folder(self, handed: dict[str, Any], place: Place) -> Path:
+        """Make a folder for what is recorded here, which `rtbench merge` can read, and ship it from now on."""
+        plan = self._planned
+        folder = files.create(plan.options.runs, f"{plan.scenario}-worker-{self._number}", place.began_utc_ns)
+        settings = vars(self._environment.parsed_options)
+        document = plan.opening_document(handed["run_id"], place.began_utc_ns, settings, place.workers)
+        files.write_document(folder, document)
+        self._shipper = Shipper(Source(folder, self._number), self._send_chunk(handed["run_id"]))
+        return folder
+
+    def _send_chunk(self, run_id: str) -> Any:
+        send = self._environment.runner.send_message
+        return lambda chunk: send(CHUNK, {"run_id": run_id, "chunk": chunk})
+
+    # While it goes on.
+
+    def _on_receipt(self, msg: Any, **_: Any) -> None:
+        if self._shipper is not None:
+            self._shipper.receipt(msg.data)
+
+    def _on_ping(self, msg: Any, **_: Any) -> None:
+        stamps_ns = [msg.data["sent_ns"], utc_ns()]
+        self._environment.runner.send_message(PONG, {"stamps_ns": [*stamps_ns, utc_ns()]})
+
     def _look(self) -> None:
         folder, live = self._current.folder, self._current.live
-        if folder is not None and lifeline.is_cut(folder):
+        if folder is not None and self._shipper is None and lifeline.is_cut(folder):
             self._leave(folder)
         elif live is not None:
             report = {"standing": asdict(live.standing()), "held_s": live.held_s()}
-            runner = self._environment.runner
-            runner.send_message(STANDING, report | {"worker": runner.worker_index})
+            self._environment.runner.send_message(STANDING, report)
 
     def _leave(self, folder: Path) -> None:
         """End without a master, and abandon what is in flight: it costs money that nobody counts."""
@@ -159,7 +329,7 @@ class Worker(Runs):
         if not self._current.ending:
             self._current.ending = DRAINING
             where = f"what was recorded is in {folder}: rtbench report {folder}" if folder.exists() else f"{folder} too"
-            self.say(f"worker {self._environment.runner.worker_index} ends, for its master is gone; {where}")
+            self.say(f"worker {self._number} ends, for its master is gone; {where}")
             self._environment.process_exit_code = USAGE_STATUS
             gevent.spawn(self._environment.runner.quit)
 
@@ -169,9 +339,29 @@ class Worker(Runs):
     def refuse(self, problem: str) -> None:
         self._environment.runner.send_message(REFUSED, {"problem": problem})
 
+    # The end.
+
     def _on_master_drain(self, **_: Any) -> None:
         self._drain()
         self._finish()
+
+    def _finish(self) -> None:
+        with self._closing:
+            super()._finish()
+            self._end_shipping()
+
+    def _end_shipping(self) -> None:
+        """Ship the rest; what the master has got is removed here, and what it has not stays."""
+        shipper, folder = self._shipper, self._current.folder
+        if shipper is None or folder is None:
+            return
+        arrived = shipper.finish(WORKERS_CLOSE_S)  # receipts come meanwhile
+        self._shipper = None
+        if arrived:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        self._environment.process_exit_code = USAGE_STATUS
+        self.say(f"the master lacks a part of what worker {self._number} recorded; it is in {folder}: rtbench merge")
 
     def on_test_stop(self, **_: Any) -> None:
         super().on_test_stop()

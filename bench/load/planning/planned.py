@@ -126,7 +126,7 @@ class Planned:
             run_id,
             self.scenario,
             began_utc_ns,
-            {**settings, **self._public_settings},
+            {**settings, **self.public_settings},
             [target_facts(target, rate) for target, rate in zip(self.targets, self.connect_rates, strict=True)],
             script_facts(self.plays),
             workers,
@@ -155,7 +155,7 @@ class Planned:
         return self.priority.niceness if self.priority else niceness()
 
     @property
-    def _public_settings(self) -> dict[str, Any]:
+    def public_settings(self) -> dict[str, Any]:
         """What may hold a secret as it was given, in the form that may be stored."""
         first, service_options = self.targets[0], self.options.service_options
         proxy = first.way.proxy.public if first.way.proxy else "none"

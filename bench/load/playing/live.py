@@ -89,7 +89,8 @@ class LiveRun:
             hide=keyring.hide,
             transcripts=plan.options.transcripts,
             warm_until_ns=place.began_ns + int(place.warmup_s * NS_PER_S),
-            host=plan.host,
+            ahead_ns=place.ahead_ns,
+            host=plan.host | _clock(place),
         )
         self._progress = Progress(self._spending)
         self._sessions = Sessions(
@@ -316,6 +317,13 @@ def raise_all(errors: Sequence[Exception]) -> None:
         if other is not first:
             first.add_note(f"Beside it, in another arm: {type(other).__name__}: {other}")
     raise first
+
+
+def _clock(place: Place) -> dict[str, int]:
+    """What the host of this process says of its clock; nothing where it was not compared with the master's."""
+    if place.ahead_error_ns is None:
+        return {}
+    return {"clock_offset_ns": place.ahead_ns, "clock_offset_error_ns": place.ahead_error_ns}
 
 
 def _warm_up() -> None:

@@ -10,7 +10,8 @@ class Place:
     """Worker number `worker`, from 0, of so many `workers`.
 
     The run began at `began_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share. Pairs
-    that start within `warmup_s` after it are not measured.
+    that start within `warmup_s` after it are not measured. `ahead_ns`: by how much the UTC of this host is ahead of the
+    master's, which can be wrong by `ahead_error_ns`; None where nobody has compared them.
     """
 
     began_utc_ns: int
@@ -18,6 +19,8 @@ class Place:
     warmup_s: float = 0.0
     worker: int = 0
     workers: int = 1
+    ahead_ns: int = 0
+    ahead_error_ns: int | None = None
 
     def numbered(self, number: int) -> int:
         """Turn a number from 0 in this process into one over all processes, which take turns."""

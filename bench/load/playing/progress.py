@@ -214,6 +214,10 @@ class ProgressSum:
             for name, values in times.items():
                 self._times.record_all(Key(name, arm), np.array(values, dtype=np.int64))
 
+    def last(self, worker: int) -> ProgressReport | None:
+        """A process's last report."""
+        return self._last.get(worker)
+
     @property
     def total(self) -> ProgressReport:
         """All processes as if they were one, without times."""

@@ -1,0 +1,74 @@
+"""Ships what a worker on another host records to its master, over Locust's messages, beside its heartbeats.
+
+One chunk is on its way at a time, and again when no receipt comes: a connection that breaks for a while costs time and
+nothing else. What the master has not got stays on the worker's disk, where `rtbench merge` can read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import msgspec
+from gevent.event import AsyncResult
+
+from bench.clock import monotonic_ns
+from bench.run.replica import PartChunk, Receipt, Source
+from bench.units import NS_PER_S
+
+EVERY_S = 1.0
+AGAIN_S = 5.0
+"""So long a receipt is waited for."""
+
+
+class Shipper:
+    """Ships the files of one part. `send` hands a chunk to Locust; receipts come by `receipt`."""
+
+    def __init__(self, source: Source, send: Callable[[dict[str, Any]], None]) -> None:
+        self._source, self._send = source, send
+        self._awaited: tuple[PartChunk, AsyncResult] | None = None
+        self._shipping = gevent.spawn(self._ship_on)
+
+    def receipt(self, data: dict[str, Any]) -> None:
+        """Take the master's word on how much it has of a file."""
+        receipt = msgspec.convert(data, Receipt)
+        if self._awaited is not None:
+            chunk, result = self._awaited
+            if (receipt.name, receipt.version) == (chunk.name, chunk.version):
+                result.set(receipt)
+
+    def finish(self, longest_s: float) -> bool:
+        """Ship the rest, once nothing more is written; False where the master did not get all of it in so long."""
+        self._shipping.kill()
+        until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
+        return self._ship(until_ns)
+
+    def _ship_on(self) -> None:
+        while True:
+            self._ship(None)
+            gevent.sleep(EVERY_S)
+
+    def _ship(self, until_ns: int | None) -> bool:
+        """Ship what is there now; whether all of it arrived before an instant."""
+        for chunk in self._source.chunks():
+            receipt = None
+            while receipt is None:
+                if until_ns is not None and monotonic_ns() >= until_ns:
+                    return False
+                receipt = self._sent(chunk)
+            self._source.note(receipt)
+        return True
+
+    def _sent(self, chunk: PartChunk) -> Receipt | None:
+        """Send a chunk; its receipt, None where none came."""
+        result = AsyncResult()
+        self._awaited = chunk, result
+        self._send(msgspec.to_builtins(chunk, builtin_types=(bytes,)))
+        try:
+            receipt: Receipt = result.get(timeout=AGAIN_S)
+        except gevent.Timeout:
+            return None
+        finally:
+            self._awaited = None
+        return receipt

@@ -1,0 +1,123 @@
+"""A run whose simulator and master are on a hub, and whose workers are on hosts of their own (`tests.hosts`)."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.run import folder as files
+from bench.simulator.truth import read_truth
+from tests.end_to_end.locust_process import GUARD_S, only_run, write_scenario
+from tests.hosts import Hosts, hosts, started
+from tests.simulator_process import QUICK, ROOT
+
+PORT = 8765
+PASSWORD = "a-password-of-the-proxy"
+
+
+class HostedRun:
+    """What is there of it. Each process has a folder of its own, and a log beside it."""
+
+    def __init__(self, folder: Path, net: Hosts, names: Sequence[str]) -> None:
+        self.folder, self.net, self.names = folder, net, names
+        self.master_folder = folder / "master"
+        self.master: subprocess.Popen[bytes] | None = None
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._options: list[str] = []
+
+    def folder_of(self, name: str) -> Path:
+        return self.folder / name
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def serve(self) -> subprocess.Popen[bytes]:
+        """Start the simulator, and wait until it listens."""
+        (self.folder / "quick.yaml").write_text(QUICK)
+        ready, ca = self.folder / "ready.json", self.folder / "ca.pem"
+        served = ("--host", self.net.hub_address, "--port", str(PORT), "--tls", "--ca-out", str(ca))
+        logs = ("--truth", str(self.truth), "--ready-file", str(ready), "--profile", str(self.folder / "quick.yaml"))
+        command = [sys.executable, "-m", "bench.cli.app", "simulate", *served, *logs]
+        process = started(self.net.in_hub(command), ROOT, self.folder / "simulator.log")
+        until = time.monotonic() + GUARD_S
+        while not (ready.exists() and ready.read_text()):
+            assert time.monotonic() < until, self.log("simulator")
+            time.sleep(0.05)
+        url = re.sub(r"//[^/]+", f"//simulator.test:{PORT}", json.loads(ready.read_text())["urls"]["ga"])
+        self._options = ["--url", url, "--resolve", self.net.hub_address, "--ca", str(ca), "--yes"]
+        return process
+
+    def lead(self, *options: str) -> None:
+        """Start the master. It waits for as many workers as there are hosts."""
+        address = self.net.hub_address
+        roles = ("--master", "--master-bind-host", address, "--headless", "--expect-workers", str(len(self.names)))
+        command = [sys.executable, "-m", "locust", "-f", "scenario.py", *roles, "--runs", "runs", *self._options]
+        self.master = started(self.net.in_hub([*command, *options]), self.master_folder, self.folder / "master.log")
+
+    def work(self, *options: str, through: str = "") -> None:
+        """Start a worker on each host. `through`: an address instead of the master's."""
+        for name in self.names:
+            role = ("--worker", "--master-host", through or self.net.hub_address)
+            command = [sys.executable, "-m", "locust", "-f", "scenario.py", *role, *options]
+            self.workers[name] = started(self.net.on(name, command), self.folder_of(name), self.folder / f"{name}.log")
+
+    def ended(self) -> int:
+        """Wait for the master's end; returns its exit status."""
+        assert self.master is not None
+        return self.master.wait(GUARD_S)
+
+    @property
+    def runs(self) -> Path:
+        return self.master_folder / "runs"
+
+    @property
+    def run(self) -> Path:
+        return only_run(self.runs)
+
+    @property
+    def truth(self) -> Path:
+        return self.folder / "truth.jsonl"
+
+    def wait_for_turns(self, count: int) -> None:
+        """Until so many turns have come to the master."""
+        until = time.monotonic() + GUARD_S
+        while self._turns() < count:
+            assert time.monotonic() < until, self.log("master")
+            time.sleep(0.1)
+
+    def _turns(self) -> int:
+        with suppress(ValueError, OSError):
+            return sum(len(batch) for batch in files.spooled_batches(self.run, "turns"))
+        return 0
+
+    def true_turns(self) -> set[str]:
+        """The ids of all responses that the simulator has ended."""
+        ended = (e for e in read_truth(self.truth) if e.get("d") == "out" and e["t"] == "response.done")
+        return {event["r"] for event in ended}
+
+
+@contextmanager
+def hosted_run(folder: Path, names: Sequence[str]) -> Iterator[HostedRun]:
+    """A simulator that serves, and room for a master and workers, all of which are ended at the end of the block."""
+    for name in ("master", *names):
+        (folder / name).mkdir()
+        write_scenario(folder / name)
+    with hosts(names, folder / "master") as net:
+        run = HostedRun(folder, net, names)
+        simulator = run.serve()
+        try:
+            yield run
+        finally:
+            for process in (run.master, *run.workers.values()):
+                if process is not None and process.poll() is None:
+                    process.kill()
+                    process.wait()
+            simulator.send_signal(signal.SIGINT)
+            simulator.wait(GUARD_S)

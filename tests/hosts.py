@@ -1,0 +1,132 @@
+"""Hosts for tests: network namespaces on a bridge, each with a name, a network and a file system of its own.
+
+It takes root and `ip`; `available` says whether they are there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests import forked
+
+NET = "10.213.77"
+"""The network of the hosts: the hub, where the simulator and the master are, is .1."""
+HIDE = 'hostname "$1"; mount -t tmpfs none "$2"; shift 2; exec "$@"'
+
+LISTEN = """
+import socket, sys
+every = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
+every.bind(("bridge0", 0))
+print("listening", flush=True)
+with open(sys.argv[1], "wb", buffering=0) as heard:
+    while True:
+        heard.write(every.recv(1 << 18))
+"""
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def available() -> bool:
+    """Whether this process may make hosts."""
+    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("unshare") is None:
+        return False
+    name = f"rtb{os.getpid()}try"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode == 0
+    if made:
+        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+    return made
+
+
+class Hosts:
+    """A hub and some hosts on its bridge. `hidden`: a folder that no host but the hub sees."""
+
+    def __init__(self, names: Sequence[str], hidden: Path) -> None:
+        self._prefix, self._names, self._hidden = f"rtb{os.getpid()}", names, hidden
+        self.hub_address = f"{NET}.1"
+
+    def space(self, name: str) -> str:
+        return f"{self._prefix}{name}"
+
+    def open(self) -> None:
+        hub = self.space("hub")
+        run("ip", "netns", "add", hub)
+        inside = ("ip", "-n", hub)
+        run(*inside, "link", "add", "bridge0", "type", "bridge")
+        run(*inside, "addr", "add", f"{self.hub_address}/24", "dev", "bridge0")
+        for device in ("lo", "bridge0"):
+            run(*inside, "link", "set", device, "up")
+        for number, name in enumerate(self._names, 2):
+            space = self.space(name)
+            run("ip", "netns", "add", space)
+            run(*inside, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", space)
+            run(*inside, "link", "set", name, "master", "bridge0", "up")
+            run("ip", "-n", space, "addr", "add", f"{NET}.{number}/24", "dev", "eth0")
+            for device in ("lo", "eth0"):
+                run("ip", "-n", space, "link", "set", device, "up")
+
+    def close(self) -> None:
+        for name in ("hub", *self._names):
+            subprocess.run(["ip", "netns", "del", self.space(name)], capture_output=True, check=False)
+
+    def in_hub(self, command: Sequence[str]) -> list[str]:
+        """A command as it runs on the hub."""
+        return ["ip", "netns", "exec", self.space("hub"), *command]
+
+    def on(self, name: str, command: Sequence[str]) -> list[str]:
+        """A command as it runs on a host."""
+        apart = ["unshare", "--mount", "--uts", "sh", "-c", HIDE, "sh", name, str(self._hidden)]
+        return ["ip", "netns", "exec", self.space(name), *apart, *command]
+
+    @contextmanager
+    def listening(self, heard: Path) -> Iterator[None]:
+        """Write every packet that passes the hub into a file, until the end of the block."""
+        listener = forked.Popen(
+            self.in_hub([sys.executable, "-c", LISTEN, str(heard)]), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        try:
+            assert listener.stdout is not None
+            assert listener.stdout.readline() == b"listening\n"
+            yield
+        finally:
+            listener.kill()
+            listener.communicate()
+
+    def cut(self, name: str) -> None:
+        """Take a host off the network."""
+        run("ip", "-n", self.space("hub"), "link", "set", name, "down")
+
+    def join(self, name: str) -> None:
+        """Put it back."""
+        run("ip", "-n", self.space("hub"), "link", "set", name, "up")
+
+
+@contextmanager
+def hosts(names: Sequence[str], hidden: Path) -> Iterator[Hosts]:
+    """A hub and hosts of these names, taken away at the end of the block."""
+    made = Hosts(names, hidden)
+    try:
+        made.open()
+        yield made
+    finally:
+        made.close()
+
+
+def started(command: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
+    """A command in a folder, in a process group of its own, whose output goes to a file."""
+    with output.open("wb") as file:
+        return forked.Popen(
+            command,
+            cwd=folder,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | {"NO_COLOR": "1"},
+        )
