@@ -33,7 +33,7 @@ from bench.load.playing.progress import ProgressReport
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.part import parts
-from bench.run.provenance import tool_version
+from bench.run.provenance import host_name, tool_version
 from bench.run.replica import BadChunkError, PartChunk, Replica, Source
 from bench.target.tokens import Keyring, closed_on_failure
 from bench.units import NS_PER_S
@@ -246,23 +246,26 @@ class Worker(Runs):
             self.say("this worker came after the run had begun: it takes no part in it")
             return
         self._number = handed["members"][runner.client_id]
+        shares = spool.is_reached(Path(handed["folder"]), handed["host"])
+        try:
+            self._take_part(handed, shares=shares)
+        except UsageError as error:  # its master could: without this worker the run is not what was asked for
+            self.refuse(str(error) if shares else f"{error} (worker {self._number}, on {host_name()})")
+
+    def _take_part(self, handed: dict[str, Any], *, shares: bool) -> None:
+        """Go live in a run as its master hands it over. Raises UsageError for what stands against that here."""
         self._take_own_secrets()
         self.prepare()
         self._check_identity(handed["identity"])
-        folder = Path(handed["folder"])
-        shares = spool.is_reached(folder, handed["host"])
-        try:
-            keyring = self._signed_in()
-            if shares and not spool.is_kept(folder):  # the run is over
-                keyring.close()
-                return
-            with closed_on_failure(keyring):
-                place = self._place(handed, shares=shares)
-                self._current.folder = folder if shares else self._own_folder(handed, place)
-                arms = arms_of(self._planned, keyring, place)
-                self._go_live(self._current.folder, place, arms, keyring, run_id=handed["run_id"])
-        except UsageError as error:  # its master could: without this worker the run is not what was asked for
-            self.refuse(str(error))
+        folder, keyring = Path(handed["folder"]), self._signed_in()
+        if shares and not spool.is_kept(folder):  # the run is over
+            keyring.close()
+            return
+        with closed_on_failure(keyring):
+            place = self._place(handed, shares=shares)
+            self._current.folder = folder if shares else self._own_folder(handed, place)
+            arms = arms_of(self._planned, keyring, place)
+            self._go_live(self._current.folder, place, arms, keyring, run_id=handed["run_id"])
 
     def _take_own_secrets(self) -> None:
         """Take from this process's own options what its master does not send. Raises UsageError where they lack it."""
