@@ -12,6 +12,7 @@ PARTS = {
     "validity": "tests.benchmark.validity",
     "crowd": "tests.benchmark.crowd",
     "arrivals": "tests.benchmark.arrivals",
+    "hosts": "tests.benchmark.hosts",
     "exact": "tests.benchmark.exact",
     "keyless": "tests.benchmark.keyless",
     "peers": "tests.benchmark.peers.benchmark",
