@@ -50,6 +50,7 @@ def build_part(
     host: str = "red",
     began_ns: int = BEGAN_NS,
     workers: int = 1,
+    sessions: int = 3,
     error_ns: int = 5_000,
     delay_ns: int = MS,
     **changes: Any,
@@ -62,14 +63,14 @@ def build_part(
     files.write_document(folder, document | {"writer": {"host": host, "pid": 1}} | changes)
     for worker in range(workers):
         recorder = Recorder(spool_of(folder, worker), began_ns, host=named_host() | {"name": host}, transcripts=True)
-        record_sessions(recorder, worker, error_ns, delay_ns)
+        record_sessions(recorder, worker, sessions, error_ns, delay_ns)
         recorder.incident("token_refresh", f"of worker {worker}")
         recorder.close()
     return folder
 
 
-def record_sessions(recorder: Recorder, worker: int, error_ns: int, delay_ns: int) -> None:
-    for number in range(3):
+def record_sessions(recorder: Recorder, worker: int, sessions: int, error_ns: int, delay_ns: int) -> None:
+    for number in range(sessions):
         name = f"w{worker}-{number:06d}"
         labels = Labels(
             name, "simulator", "voice_turns", "voice_turns", block=number, pair=10 * number + worker, event_log=True
@@ -138,7 +139,7 @@ def split(whole: Path, parent: Path, workers: Iterable[int], number: int) -> Pat
     closes=st.lists(st.booleans(), min_size=3, max_size=3),
     twice=st.booleans(),
 )
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_parts_of_a_run_make_the_run_that_was_not_split(
     whole: Path, tmp_path_factory: pytest.TempPathFactory, of_part: list[int], closes: list[bool], twice: bool
 ) -> None:
@@ -186,7 +187,7 @@ def test_pairs_and_blocks_are_counted_by_time_over_all_parts(tmp_path: Path) -> 
     """A part that began between the pairs of another has its pairs there, in the block of that time."""
     offset_ns = utc_ns() - monotonic_ns()
     parts = []
-    for host, at_s in (("red", (10, 130, 250)), ("blue", (5, 131, 600))):
+    for host, at_s in (("red", (10, 130, 250)), ("blue", (5, 131, 610))):
         part = build_part(tmp_path, host, host=host, began_ns=AT_NS + offset_ns, workers=0)
         recorder = Recorder(spool_of(part, 0), AT_NS, host=named_host() | {"name": host})
         for number, second in enumerate(at_s):
@@ -335,7 +336,7 @@ def test_rows_of_older_runs_are_of_the_host_that_led_them(tmp_path: Path) -> Non
 
 
 def test_a_host_whose_stamps_are_not_exact_makes_the_run_invalid_however_many_others_there_are(tmp_path: Path) -> None:
-    good = build_part(tmp_path, "good", host="good", workers=110)
+    good = build_part(tmp_path, "good", host="good", sessions=330)
     bad = build_part(tmp_path, "bad", host="bad", error_ns=30 * MS)
     assert merge_runs([good], tmp_path / "alone")["verdict"]["valid"] is True
     verdict = merge_runs([good, bad], tmp_path / "merged")["verdict"]
@@ -347,7 +348,7 @@ def test_a_host_whose_stamps_are_not_exact_makes_the_run_invalid_however_many_ot
 
 
 def test_a_part_that_was_invalid_by_itself_is_not_pooled_away_on_its_own_host(tmp_path: Path) -> None:
-    good = build_part(tmp_path, "good", workers=110)
+    good = build_part(tmp_path, "good", sessions=330)
     bad = closed(build_part(tmp_path, "bad", error_ns=30 * MS, began_ns=BEGAN_NS + S))
     assert files.read_document(bad)["verdict"]["valid"] is False
     verdict = merge_runs([good, bad], tmp_path / "merged")["verdict"]
@@ -410,7 +411,7 @@ def test_what_is_missing_with_a_part_that_was_never_closed_is_not_known_and_make
 
 
 def test_little_that_is_missing_does_not_make_a_run_invalid(tmp_path: Path) -> None:
-    sound, broken = build_part(tmp_path, "sound", host="blue", workers=101), build_part(tmp_path, "broken", host="red")
+    sound, broken = build_part(tmp_path, "sound", host="blue", sessions=303), build_part(tmp_path, "broken", host="red")
     close(broken)
     cut(broken / "turns.parquet")
     assert merge_runs([sound, broken], tmp_path / "merged")["verdict"]["valid"] is True
