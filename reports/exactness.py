@@ -46,13 +46,15 @@ class Inexact:
 def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]:
     """Those of a run; none of one that an older version closed."""
     verdict = document.get("verdict")
-    entries = [entry_of(one) for one in exactness(folder) if not one.exact] if verdict is None else _listed(verdict)
+    entries = (
+        [entry_of(exact) for exact in exactness(folder) if not exact.exact] if verdict is None else _listed(verdict)
+    )
     return tuple(_read(entries))
 
 
 def _listed(verdict: Any) -> list[Any]:
-    found = verdict.get("inexact") if isinstance(verdict, Mapping) else None
-    return found if isinstance(found, list) else []
+    entries = verdict.get("inexact") if isinstance(verdict, Mapping) else None
+    return entries if isinstance(entries, list) else []
 
 
 def _read(entries: Iterable[Any]) -> Iterable[Inexact]:
@@ -70,7 +72,7 @@ def _read(entries: Iterable[Any]) -> Iterable[Inexact]:
             )
 
 
-def why(found: Iterable[Inexact], target: str, measure: str) -> str:
+def why(measures: Iterable[Inexact], target: str, measure: str) -> str:
     """Why nothing may be decided by a measure, or a rate, of a target; empty where it may."""
     named = GOES_WITH.get(measure, measure)
-    return next((one.why for one in found if (one.target, one.measure) == (target, named)), "")
+    return next((inexact.why for inexact in measures if (inexact.target, inexact.measure) == (target, named)), "")

@@ -32,14 +32,14 @@ def merge(
     except KeyboardInterrupt:
         sys.stderr.write(f"rtbench: interrupted: nothing is left of {out}\n")
         raise
-    for line in _told(document):
+    for line in _lines(document):
         sys.stdout.write(f"{line}\n")
     sys.stdout.write(f"{out}\n")
     if document["verdict"]["valid"] is not True:
         raise typer.Exit(INVALID_STATUS)
 
 
-def _told(document: dict[str, Any]) -> list[str]:
+def _lines(document: dict[str, Any]) -> list[str]:
     """A line for each part, the notices, and what all of them come to."""
     totals, valid = document["totals"], document["verdict"]["valid"]
     word = "NOT JUDGED" if valid is None else "VALID" if valid else "INVALID"

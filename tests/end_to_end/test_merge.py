@@ -32,9 +32,9 @@ def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_
             ended = run_locust(scenario, tmp_path / parts, *load, "--record-events", "100%", "--transcripts")
             assert ended.returncode in (0, 4), ended.stderr
     merged = tmp_path / "merged"
-    told = rtbench("merge", tmp_path / "east", tmp_path / "west", "-o", merged)
+    ended = rtbench("merge", tmp_path / "east", tmp_path / "west", "-o", merged)
 
-    assert (told.returncode in (0, 4), told.stderr, told.stdout.splitlines()[-1]) == (True, "", str(merged))
+    assert (ended.returncode in (0, 4), ended.stderr, ended.stdout.splitlines()[-1]) == (True, "", str(merged))
     sessions = files.read_table(merged, "sessions").to_pandas()
     served = {event["s"] for event in read_truth(truth) if event.get("t") == "session.created"}
     assert len(sessions) == sessions["session_id"].nunique() == 8
@@ -68,12 +68,12 @@ def test_a_run_that_was_killed_is_merged_with_one_that_was_not(tmp_path: Path, s
         process.wait()
     run_locust(scenario, tmp_path / "whole", *load, "--sessions", "4")
     flushed = files.read_table(only_run(tmp_path / "killed"), "turns").num_rows
-    told = rtbench("merge", tmp_path / "killed", tmp_path / "whole", "-o", tmp_path / "merged")
+    ended = rtbench("merge", tmp_path / "killed", tmp_path / "whole", "-o", tmp_path / "merged")
 
-    assert (told.returncode in (0, 4), told.stderr) == (True, "")
+    assert (ended.returncode in (0, 4), ended.stderr) == (True, "")
     assert files.read_table(tmp_path / "merged", "turns").num_rows == flushed + 4
     assert [part["state"] for part in files.read_document(tmp_path / "merged")["parts"]] == ["killed", "ended"]
-    assert "did not end cleanly" in told.stdout
+    assert "did not end cleanly" in ended.stdout
 
 
 @pytest.mark.parametrize("runs", ["none", "twice"])
@@ -85,6 +85,6 @@ def test_what_cannot_be_merged_is_said_in_one_line_with_status_2(runs: str, tmp_
         )
         part = only_run(tmp_path / "runs")
         parts = [part, shutil.copytree(part, tmp_path / "copy")]
-    told = rtbench("merge", *parts, "-o", tmp_path / "merged")
-    assert (told.returncode, told.stdout, len(told.stderr.splitlines())) == (2, "", 1)
+    ended = rtbench("merge", *parts, "-o", tmp_path / "merged")
+    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
     assert not list(tmp_path.glob("*merged*"))

@@ -269,10 +269,10 @@ def test_the_document_says_what_its_parts_were(tmp_path: Path) -> None:
     assert (document["budget_usd"], document["holds"]) == (4.0, {"simulator": 5.0})
     assert document["arrivals"] == arrivals | {"per_s": 1.0, "max_sessions": 8}
     assert document["notices"] == ["of all", "r on red: of red"]
-    told = {
+    entries = {
         part["run_id"]: (part["host"], part["sessions"], part["turns"], part["valid"]) for part in document["parts"]
     }
-    assert told == {"r": ("red", 3, 9, True), "b": ("blue", 6, 18, None)}
+    assert entries == {"r": ("red", 3, 9, True), "b": ("blue", 6, 18, None)}
     assert [part["arrivals"] for part in document["parts"]] == [arrivals, arrivals]
     assert [(host["name"], host["workers"]) for host in document["hosts"]] == [("blue", 2), ("red", 1)]
 

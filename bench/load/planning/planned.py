@@ -96,7 +96,7 @@ class Planned:
     @property
     def notices(self) -> list[str]:
         """What to read before the run. What it may cost is said of services that are not on this machine."""
-        said = dict.fromkeys(notice for target in self.targets for notice in target.notices)
+        of_targets = dict.fromkeys(notice for target in self.targets for notice in target.notices)
         capped = self.sessions is not None and asked_sessions(self.options) is None
         cap = f"no more than {self.sessions} sessions are opened, for they may cost money: --yes lifts that"
         cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
@@ -105,7 +105,7 @@ class Planned:
         ahead += process_advice(self.concurrency, self.calibration, core_count())
         if self.priority and self.priority.hindrance:
             ahead.append(f"--priority {self.priority.hindrance}: {self.priority.remedy}")
-        return [*said, *([cap] if capped else []), *script_notices(self.every_play), *ahead]
+        return [*of_targets, *([cap] if capped else []), *script_notices(self.every_play), *ahead]
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -65,14 +65,16 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     for name, document in zip(names, documents, strict=True):
         for notice in document.get("notices") or []:
             by_text.setdefault(str(notice), []).append(name)
-    told = [text if len(whose) == len(documents) else f"{_listed(whose)}: {text}" for text, whose in by_text.items()]
+    sentences = [
+        text if len(whose) == len(documents) else f"{_listed(whose)}: {text}" for text, whose in by_text.items()
+    ]
     killed = [name for name, document in zip(names, documents, strict=True) if document.get("state") != "ended"]
     if killed and len(documents) > 1:
-        told.append(f"{_listed(killed)} did not end cleanly: {KILLED.partition(': ')[2]}.")
+        sentences.append(f"{_listed(killed)} did not end cleanly: {KILLED.partition(': ')[2]}.")
     if any("decision_plan" in document for document in documents):
-        told.append("A part was to end once it was decided: its looks are its own, and decide nothing here.")
+        sentences.append("A part was to end once it was decided: its looks are its own, and decide nothing here.")
     if _are_apart(documents):
-        told.append(
+        sentences.append(
             "Its parts were not played at the same time: users and rates are added up, and never were together."
         )
     differing: dict[str, Callable[[Document], object]] = {
@@ -83,8 +85,8 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     }
     apart = [what for what, value in differing.items() if not _all_equal([value(document) for document in documents])]
     if apart:
-        told.append(f"Its parts have different {' and '.join(apart)}.")
-    return [*told, *(f"{name} is left out, for {_missing(entry)}." for name, entry in left_out)]
+        sentences.append(f"Its parts have different {' and '.join(apart)}.")
+    return [*sentences, *(f"{name} is left out, for {_missing(entry)}." for name, entry in left_out)]
 
 
 def _are_apart(documents: Documents) -> bool:

@@ -153,16 +153,17 @@ class RunPart:
     def transcript(self) -> Iterator[bytes] | None:
         """What was said in it; None where nobody asked for it."""
         if not self.is_closed:
-            transcripts = [said for part in self._spooled if (said := part.transcript()) is not None]
-            return (self._said(line) for said in transcripts for line in said) if transcripts else None
+            transcripts = [lines for part in self._spooled if (lines := part.transcript()) is not None]
+            return (self._renamed(line) for lines in transcripts for line in lines) if transcripts else None
         path = self.folder / TRANSCRIPT
         return self._stored_transcript(path) if path.exists() else None
 
     def _stored_transcript(self, path: Path) -> Iterator[bytes]:
         with path.open("rb") as lines:
-            yield from map(self._said, lines)
+            yield from map(self._renamed, lines)
 
-    def _said(self, line: bytes) -> bytes:
+    def _renamed(self, line: bytes) -> bytes:
+        """A line of a transcript with the session's new name."""
         try:
             return self.numbering.line(line)
         except (ValueError, KeyError, TypeError):
@@ -224,10 +225,10 @@ class RunPart:
     def _check_rows(self, rows: Counter[str]) -> None:
         totals = self.document.get("totals") or {}
         for table in ("turns", "sessions"):
-            said = totals.get(table)
-            if self.is_closed and said is not None and sum(said.values()) != rows[table]:
+            counted = totals.get(table)
+            if self.is_closed and counted is not None and sum(counted.values()) != rows[table]:
                 raise DamagedPartError(
-                    self, f"it has {rows[table]} {table}, and its run.json says {sum(said.values())}"
+                    self, f"it has {rows[table]} {table}, and its run.json says {sum(counted.values())}"
                 )
 
     @property
