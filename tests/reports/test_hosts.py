@@ -130,6 +130,14 @@ def test_a_comparison_names_all_hosts_of_a_run(apart: Summary, tmp_path: Path) -
     assert next(check.texts for check in comparison.checks if check.name == "host") == ("bench-1", "blue, red")
 
 
+def test_pairs_of_several_parts_are_compared_as_pairs(recorded: Recorded) -> None:
+    paired = replace(PLAN, targets=("direct", "gateway"), paired=True)
+    folder = recorded(red=paired, blue=replace(paired, seed=8)).run.folder
+    files.write_document(folder, files.read_document(folder) | {"interleaved": True})
+    sides = sides_of([f"{folder}:direct", f"{folder}:gateway"])
+    assert [(side.paired, side.sessions) for side in sides] == [(True, 60), (True, 60)]
+
+
 def test_a_run_of_one_host_says_nothing_of_hosts(tmp_path: Path) -> None:
     summary = summary_of(PLAN)
     assert summary.hosts == ()
