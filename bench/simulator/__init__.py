@@ -2,6 +2,7 @@
 
     handshake    HTTP request → dialect, or one of the refusals with the service's body
     refusals, quota    in which ways services refuse; what is left of this minute
+    servers      who waits for whom, where only so many responses are made at a time
     tokens, identity   access tokens of a limited life, and the endpoint that issues them
     behaviour    (client event, instant) → server events, each with the instant at which it is due: pure
       session, settings, checks    its effective session, what may be written into it

@@ -24,6 +24,7 @@ from bench.simulator.outbox import Outbox
 from bench.simulator.profile import Profile
 from bench.simulator.quota import UNLIMITED, Quota
 from bench.simulator.responses import Responses
+from bench.simulator.servers import Servers
 from bench.simulator.session import EffectiveSession
 from bench.simulator.turns import CallerTurns
 from bench.simulator.voice import RecordedReply
@@ -56,6 +57,7 @@ class Behaviour:
         rng: np.random.Generator,
         ids: Ids,
         quota: Quota | None = None,
+        servers: Servers | None = None,
     ) -> None:
         self.ids = ids
         self._dialect, self._delays, names = dialect, profile.delays, dialect.names
@@ -72,6 +74,7 @@ class Behaviour:
             ids,
             rng,
             quota or Quota(UNLIMITED),
+            servers or Servers(),
         )
         self._turns = CallerTurns(self._session, self._conversation, self._outbox, self._responses, profile, names)
 

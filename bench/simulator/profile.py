@@ -76,6 +76,7 @@ class Profile:
     expires_after_s: float | None = None
     limits: QuotaLimits = UNLIMITED
     drift: DelayDrift | None = None
+    servers: int | None = None  # responses that are made at a time; None: any number
 
     @property
     def session_cap_s(self) -> float:
@@ -155,6 +156,7 @@ PROFILE: Table[dict[str, Any]] = Table(
         "expires_after_s": Field(Number(0.01, 86_400), "How long a session may last."),
         "limits": Field(LIMITS, "Quotas."),
         "drift": Field(DRIFT, "How delays wander."),
+        "servers": Field(Whole(1, 100_000), "Responses that are made at a time; others wait."),
     },
     dict,
     nothing=False,

@@ -17,6 +17,7 @@ from bench.simulator.outbox import Outbox, OutboxStep, Render
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
 from bench.simulator.schedule import Schedule, audio_schedule, failed_schedule, text_schedule
+from bench.simulator.servers import Servers
 from bench.simulator.session import EffectiveSession, OutputSettings
 from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import Ids, Json, Outgoing, RejectedError, WireNames
@@ -41,10 +42,11 @@ class Responses:
         ids: Ids,
         rng: np.random.Generator,
         quota: Quota,
+        servers: Servers,
     ) -> None:
         self._session, self._conversation, self._outbox = session, conversation, outbox
         self._profile, self._replies, self._names, self._ids, self._rng = profile, replies, names, ids, rng
-        self._quota = quota  # of the whole server
+        self._quota, self._servers = quota, servers  # of the whole server
         self._conversation_id = ids.new("conv")
         self._active: Response | None = None  # of the conversation
         self._answers: dict[str, tuple[Response, Series[Render]]] = {}
@@ -97,8 +99,11 @@ class Responses:
         text, audio = self._input(output.instructions, wanted.get("input"))
         failure = self._quota.respond(text + audio, self._session.model, at_ns)
         reply = self._replies[int(self._rng.integers(len(self._replies)))]
-        schedule = self._schedule(output, reply, at_ns, failed=failure is not None)
+        begin_ns = at_ns if failure is not None else self._servers.begin_ns(at_ns)
+        schedule = self._schedule(output, reply, begin_ns, failed=failure is not None)
         reply, schedule = capped(reply, schedule, output.format, float(output.max_output_tokens))
+        if failure is None:
+            self._servers.occupy(schedule.done_ns)
         return Response(
             id=self._ids.new("resp"),
             item_id=self._conversation.promise(),

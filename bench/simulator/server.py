@@ -34,6 +34,7 @@ from bench.simulator.lateness import LatenessCounts, Tally
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
 from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
+from bench.simulator.servers import Servers
 from bench.simulator.timetable import Alarm
 from bench.simulator.truth import TruthLog
 from bench.simulator.voice import RecordedReply
@@ -90,7 +91,7 @@ class Server:
     ) -> None:
         self._offer, self._listener, self._loop, self._worker = offer, listener, loop, worker
         self._connections: set[Connection] = set()
-        self._quota = Quota(offer.profile.limits)
+        self._quota, self._servers = Quota(offer.profile.limits), Servers(offer.profile.servers)
         self.sessions = self.refused = 0
         self.lateness = LatenessCounts()
         self._shared = Shared(
@@ -152,6 +153,7 @@ class Server:
             np.random.default_rng(self._worker.seeds(self._offer.seed, self.sessions)),
             Ids(self._worker.id_tag(self.sessions)),
             self._quota,
+            self._servers,
         )
 
     def _note_refusal(self, refusal: RefusedUpgrade | Complaint, at_ns: int) -> None:

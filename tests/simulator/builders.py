@@ -16,6 +16,7 @@ from bench.protocol.openai_ga import GA_FORMATS
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import LogNormal, Profile, default_profile
 from bench.simulator.quota import Quota
+from bench.simulator.servers import Servers
 from bench.simulator.voice import RATE_HZ, build_reply
 from bench.simulator.wire import AZURE_GA, GA, Ids, WireDialect
 
@@ -40,11 +41,16 @@ def build_profile(**changes: Any) -> Profile:
 
 
 def build_behaviour(
-    dialect: WireDialect = AZURE_GA, *, seed: int = 1, quota: Quota | None = None, **changes: Any
+    dialect: WireDialect = AZURE_GA,
+    *,
+    seed: int = 1,
+    quota: Quota | None = None,
+    servers: Servers | None = None,
+    **changes: Any,
 ) -> Behaviour:
     """An open session with `HELLO` as its only reply; `changes` go into the profile."""
     rng, ids, profile = np.random.default_rng(seed), Ids("a" * 12), build_profile(**changes)
-    behaviour = Behaviour(dialect, "gpt-realtime", 4_000_000_000, profile, [REPLY], rng, ids, quota)
+    behaviour = Behaviour(dialect, "gpt-realtime", 4_000_000_000, profile, [REPLY], rng, ids, quota, servers)
     behaviour.open(AT_NS)
     return behaviour
 

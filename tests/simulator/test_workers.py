@@ -119,6 +119,7 @@ def _alive(pid: int) -> bool:
     [
         ({"token_life": 10.0}, "--workers does not go with --token-life"),
         ({"profile": "limits: {requests_per_min: 60}\n"}, "profile limited has limits"),
+        ({"profile": "servers: 2\n"}, "profile limited has servers"),
     ],
 )
 def test_what_is_one_for_the_whole_service_takes_one_worker(
