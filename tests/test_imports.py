@@ -24,6 +24,7 @@ ORDER = (
     "load", "probe", "doctor", "reports",
     "quick",
     "calibrate",
+    "capacity",
     "cli",
 )  # fmt: skip
 
@@ -73,6 +74,8 @@ PURE = (
     "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.run.validity", "bench.load.playing.pairs",
     "bench.load.planning.warmup", "bench.transport.answer", "bench.simulator.cap", "bench.doctor.dialect",
     "bench.calibrate.ladder", "bench.calibrate.judge", "bench.calibrate.join", "bench.calibrate.conclude",
+    "bench.capacity.slo", "bench.capacity.ladder", "bench.capacity.spending", "bench.capacity.search",
+    "bench.capacity.judge", "bench.capacity.edge", "bench.capacity.conclude",
     "reports.statistics",
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
@@ -97,6 +100,8 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 STARTED = {
     "bench.quick": {"locust", "bench.cli.app"},
     "bench.calibrate.play": {"locust"},
+    "bench.capacity.play": {"locust"},
+    "bench.capacity.prepare": {"bench.load.leading.forecast"},
     "bench.load.planning.decision": {"reports.looks"},
     "bench.load.leading.looks": {"reports.looks"},
     "bench.load.leading.closing": {"bench.cli.app"},

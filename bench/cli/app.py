@@ -12,6 +12,7 @@ import typer
 from bench.cli.baseline import baseline
 from bench.cli.bench import bench
 from bench.cli.calibrate import calibrate
+from bench.cli.capacity import capacity
 from bench.cli.check import check
 from bench.cli.compare import compare
 from bench.cli.decide import decide
@@ -58,6 +59,7 @@ def rtbench(
 
 app.command()(bench)
 app.command()(calibrate)
+app.command()(capacity)
 app.command()(simulate)
 app.command()(doctor)
 app.command()(probe)

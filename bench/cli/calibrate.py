@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bench.cli.terminable import terminable
 
 if TYPE_CHECKING:
     from bench.calibrate.climb import CalibrationPlan
@@ -43,7 +44,7 @@ def calibrate(
     typer.echo(_opening(plan, cores, folders, tls=tls))
     steps: list[LoadStep] = []
     try:
-        with _terminable():
+        with terminable():
             _climb(plan, cores, steps, tls=tls)
     except KeyboardInterrupt:
         typer.echo("\n".join(["", *error_lines(steps), "interrupted: nothing is concluded, and nothing saved"]))
@@ -51,18 +52,6 @@ def calibrate(
     found = conclude(steps, machine(), date_of(began), tls=tls, quick=quick)
     typer.echo("\n".join(["", *error_lines(steps), "", *closing(found)]))
     raise typer.Exit(_save(found, folders) if is_concluded(found) else INVALID_STATUS)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM is Ctrl-C: what was started here ends as well."""
-    import signal
-
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _check_descriptors(most: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import msgspec
 
 import reports
+from bench.capacity.document import Capacity
 from bench.cli.doctor import JSON_VERSION
 from bench.cli.simulate import READY_VERSION
 from bench.observe.inputs import Input
@@ -43,6 +44,7 @@ def schemas() -> dict[str, Schema]:
         "calibration": document(
             "calibration", "A calibration file of Realtime Bench", msgspec.json.schema(Calibration)
         ),
+        "capacity": document("capacity", "capacity.json of rtbench capacity", msgspec.json.schema(Capacity)),
         "transcript": document("transcript", "A line of transcripts.jsonl of Realtime Bench", transcript_line()),
         "truth": document("truth", "A line of the truth log of rtbench simulate", truth_line()),
         "ready": document("ready", "What rtbench simulate says once it listens", ready_document()),

@@ -167,20 +167,26 @@ SCHEMAS: dict[TableName, pa.Schema] = {"turns": TURNS, "sessions": SESSIONS, "se
 
 
 def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:
-    """Make a new folder `<UTC time>-<scenario>[-2…]` with an empty spool. Two runs never share one.
+    """Make a new folder of a run, with an empty spool. Raises UsageError where the folder cannot be written."""
+    folder = create_named(parent, scenario, began_utc_ns)
+    try:
+        spool.prepare(folder)
+    except OSError as error:
+        raise _unwritable(parent, error) from None
+    return folder
 
-    Raises UsageError where the folder cannot be written.
-    """
+
+def create_named(parent: Path, name: str, began_utc_ns: int) -> Path:
+    """Make a new folder `<UTC time>-<name>[-2…]`, which nobody else has. Raises UsageError where that cannot be."""
     stamp = datetime.fromtimestamp(began_utc_ns / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
     make_parent(parent)
     try:
-        for name in _names(f"{stamp}-{scenario}"):
+        for free in _names(f"{stamp}-{name}"):
             try:
-                (parent / name).mkdir()
+                (parent / free).mkdir()
             except FileExistsError:
                 continue
-            spool.prepare(parent / name)
-            return parent / name
+            return parent / free
     except OSError as error:
         raise _unwritable(parent, error) from None
     raise AssertionError("unreachable: names are endless")

@@ -1,0 +1,150 @@
+"""Plays a level of a search as a run of its own, looks at it while it goes on, and judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.capacity.document import LevelOutcome, SearchPlan
+from bench.capacity.judge import answer_of, is_futile
+from bench.capacity.ladder import Answer, NextLevel
+from bench.capacity.level import (
+    blocked,
+    failures_of,
+    in_progress,
+    limits_left,
+    missed,
+    seen,
+    shares_of,
+    side_of,
+    usd_of,
+    wait_of,
+)
+from bench.capacity.play import AFTER_RAMP_S, LevelTask, Locust, PlayedLevel, least_ramp_s, play, worker_count
+from bench.capacity.search import Grant
+from bench.capacity.slo import Slo
+from bench.capacity.spending import FUTILE_FROM, LOOKS, look_errors
+from bench.clock import monotonic_ns
+from bench.cores import core_count
+from bench.load.planning.concurrency import Concurrency, process_advice
+from bench.units import NS_PER_S
+
+BLOCKED_SHARE = 0.01
+"""From such a share of calls that found no free slot on, a level was not the load that it was to be."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched for, and how its levels are played. `max_sessions`: of calls that arrive, the slots.
+
+    `connects_per_min`: how many connections may start in a minute; None for no limit.
+    """
+
+    plan: SearchPlan
+    slos: Sequence[Slo]
+    locust: Locust
+    max_sessions: int | None = None
+    connects_per_min: float | None = None
+
+
+def level_of(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+    """Play a level as a run of its own, and judge it. Raises UsageError where the run was refused."""
+    began_ns = monotonic_ns()
+    ramp_s = _ramp_s(search, step, given)
+    warm_s = ramp_s + AFTER_RAMP_S
+    parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
+    looking = _Looking(search.slos, look_errors(given.error), parts, step.hold)
+    name = f"{number:02d}-{'hold' if step.hold else 'level'}-{step.load}"
+    task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_sessions, given.budget_usd)
+    run = play(search.locust, task, looking.is_clear)
+    level = _died(step, given, run) if run.died else _judged(search, step, given, run, looking)
+    return msgspec.structs.replace(level, length_s=(monotonic_ns() - began_ns) / NS_PER_S)
+
+
+def _ramp_s(search: Search, step: NextLevel, given: Grant) -> float:
+    """Until all users have connected."""
+    paced = step.load * 60 / search.connects_per_min if search.connects_per_min and search.plan.by == "sessions" else 0
+    return max(least_ramp_s(given.load_s), paced)
+
+
+@dataclass
+class _Looking:
+    """Looks at a level while it goes on. `answer`: what they came to; None where that is seen at its end.
+
+    `parts`: of the measured time that is over at each look, below 0 in the warm-up. A hold is ended by a break alone.
+    """
+
+    slos: Sequence[Slo]
+    errors: Sequence[float]
+    parts: Sequence[float]
+    hold: bool
+    answer: Answer | None = None
+
+    def is_clear(self, folder: Path, number: int) -> bool:
+        """Whether the level may end after a look: its answer is clear, or none is to be expected."""
+        shown, allowed = seen(folder, self.slos), [slo.allowed for slo in self.slos]
+        answer = answer_of(shown.complete, shown.known, allowed, self.errors[number])
+        if answer == "breaks" or (answer == "holds" and not self.hold):
+            self.answer = answer
+        elif not self.hold and self.parts[number] >= FUTILE_FROM:
+            futile = is_futile(shown.known, allowed, self.parts[number], self.errors[-1])
+            self.answer = "undecided" if futile else None
+        return self.answer is not None
+
+
+def _judged(search: Search, step: NextLevel, given: Grant, run: PlayedLevel, looking: _Looking) -> LevelOutcome:
+    """A level whose run has come to its end."""
+    side = side_of(run.folder)
+    document, slos = side.run.document, search.slos
+    error = looking.errors[-1 if looking.answer is None else run.looks - 1]
+    every = [missed(side, slo) for slo in slos]
+    answer = looking.answer or answer_of(every, every, [slo.allowed for slo in slos], error)
+    calls, blocked_calls = in_progress(side.run), blocked(side.run)
+    arrived = blocked_calls + len(side.run.sessions)
+    ours = _ours(document, step.load if search.plan.by == "sessions" else round(calls or 0))
+    if not ours and answer != "breaks" and blocked_calls > BLOCKED_SHARE * arrived:
+        ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-sessions"
+    wait_p50, wait_p95 = wait_of(side, search.plan.measure)
+    return LevelOutcome(
+        load=step.load,
+        hold=step.hold,
+        answer="generator" if ours else answer,
+        why=ours,
+        run=run.folder.name,
+        length_s=0.0,
+        error=given.error,
+        sessions=side.sessions,
+        turns=int(side.here.sum()),
+        in_progress=calls,
+        shares=shares_of(side, slos, error),
+        wait_p50=wait_p50,
+        wait_p95=wait_p95,
+        failures=failures_of(side),
+        limits_left=limits_left(side.run, side.name),
+        blocked=blocked_calls,
+        simulated=side.simulated,
+        workers=worker_count(document),
+        usd=usd_of(side.run, side.name),
+    )
+
+
+def _ours(document: Any, calls: int) -> str:
+    """Why a run says nothing of the service, and what it takes; "" where it does."""
+    concurrency = Concurrency(calls, 1, worker_count(document))
+    broken = [rule for rule in (document.get("verdict") or {}).get("rules") or [] if rule["passed"] is False]
+    if broken:
+        rule = broken[0]
+        return (
+            f"INVALID: {rule['measure']} was {rule['figure']:.3g} {rule['unit']} (limit {rule['limit']:.3g}) with "
+            f"{concurrency.per_process:,} calls in each of {concurrency.processes} processes; {rule['remedy']}"
+        )
+    cited = document.get("calibration")
+    return "" if cited is None or cited.get("ended") else "".join(process_advice(concurrency, cited, core_count()))
+
+
+def _died(step: NextLevel, given: Grant, run: PlayedLevel) -> LevelOutcome:
+    return LevelOutcome(step.load, step.hold, "crashed", run.died, run.folder.name, 0.0, given.error)

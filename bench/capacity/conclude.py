@@ -1,0 +1,153 @@
+"""Concludes from the levels of a search what holds, what breaks and why, and says so; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.capacity.document import SCHEMA_VERSION, Capacity, Edge, Ended, Interval, LevelOutcome, LoadUnit, SearchPlan
+from bench.capacity.edge import edge_of
+from bench.capacity.ladder import ABOUT_THE_SERVICE, Bracket, LevelEnd, bracket_of
+from bench.capacity.search import early_end
+from bench.errors import INVALID_STATUS
+from reports.numbers import count, listed, span
+
+SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
+"""Exit statuses, beside 2 for what cannot be asked so; as those of `check`."""
+UNITS: dict[LoadUnit, tuple[str, str]] = {
+    "sessions": ("call at a time", "calls at a time"),
+    "arrivals": ("call a minute", "calls a minute"),
+}
+"""What levels are counted in: of one, and of more."""
+REASONS: dict[Ended, str] = {
+    "time": "its time was over",
+    "budget": "its budget was spent",
+    "interrupted": "it was interrupted",
+}
+"""Why a search ended before its answer was as precise as asked for."""
+DRIFT = 0.25
+"""A level's p50 that lies so much apart in the hold, and beyond both intervals, is a drift."""
+
+
+def conclude(
+    plan: SearchPlan,
+    levels: Sequence[LevelOutcome],
+    *,
+    date_utc: str,
+    target: str,
+    scenario: str,
+    interrupted: bool = False,
+) -> Capacity:
+    """Conclude from levels. `interrupted`: whether somebody ended the search."""
+    bracket = bracket_of(LevelEnd(level.load, level.answer, level.hold) for level in levels)
+    holds, breaks = bracket.holds or None, bracket.breaks
+    edge = next((edge_of(one) for one in levels if one.load == breaks and one.answer == "breaks"), None)
+    held = next((level.answer for level in levels if level.hold and level.load == holds), None)
+    reason: Ended = "interrupted" if interrupted else _ended(plan, levels, bracket)
+    sentence = _sentence(plan, holds, breaks, edge, reason, held=held == "holds")
+    return Capacity(
+        schema=SCHEMA_VERSION,
+        date_utc=date_utc,
+        target=target,
+        scenario=scenario,
+        simulated=any(level.simulated for level in levels),
+        plan=plan,
+        levels=list(levels),
+        holds=holds,
+        breaks=breaks,
+        edge=edge,
+        confirmed=None if held is None else held == "holds",
+        ended=reason,
+        sentence=sentence,
+        notes=_notes(plan, levels, bracket, reason),
+        status=status_of(plan.at_least, bracket, interrupted=interrupted),
+    )
+
+
+def _ended(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket) -> Ended:
+    """What ended a search that was not interrupted."""
+    if (early := early_end(plan, levels)) is not None:
+        return early
+    if bracket.ceiling is not None:
+        at = [level.answer for level in levels if level.load == bracket.ceiling]
+        return "crashed" if at[-1] == "crashed" else "generator"
+    return "most" if bracket.breaks is None and bracket.top >= plan.most else "narrowed"
+
+
+def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
+    """The exit status: whether so many were shown to hold; without a number, whether anything was."""
+    wanted = at_least or 1
+    if bracket.holds >= wanted:
+        return SHOWN
+    if bracket.breaks is not None and bracket.breaks <= wanted:
+        return BELOW
+    return GENERATOR if bracket.ceiling is not None and not interrupted else UNDECIDED
+
+
+def unit(by: LoadUnit, load: int) -> str:
+    """`1 call at a time`, `300 calls a minute`."""
+    return f"{count(load)} {UNITS[by][load != 1]}"
+
+
+def _sentence(
+    plan: SearchPlan, holds: int | None, breaks: int | None, edge: Edge | None, ended: Ended, *, held: bool
+) -> str:
+    """The answer, without its full stop."""
+    name = UNITS[plan.by][1]
+    if holds is not None and breaks is not None:
+        answer = f"holds {unit(plan.by, holds)} and breaks at {count(breaks)}"
+    elif holds is not None:
+        answer = f"holds {unit(plan.by, holds)}; no level was shown to break"
+    elif breaks is not None:
+        answer = f"breaks at {unit(plan.by, breaks)}; no level was shown to hold"
+    else:
+        answer = f"no number of {name} was shown to hold or to break"
+    parts = [f"{answer} ({', '.join(plan.slos)})"]
+    if edge is not None:
+        parts.append(f"the edge is one of {edge.kind} ({edge.slo}: {edge.words})")
+    if holds is not None:
+        parts.append("a longer hold confirmed it" if held else "not confirmed by a hold")
+    if ended in REASONS:
+        parts.append(f"the search ended early, for {REASONS[ended]}")
+    return "; ".join(parts)
+
+
+def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, ended: Ended) -> list[str]:
+    """What is to be known beside the answer."""
+    silent = {one.load: one.why for one in levels if one.why}
+    said = {one.load for one in levels if one.answer in ABOUT_THE_SERVICE}
+    notes = [
+        f"{unit(plan.by, load)} say nothing of the service: {why}" for load, why in silent.items() if load not in said
+    ]
+    if ended == "generator" and bracket.ceiling is not None:
+        notes.append(f"our own generator was the limit from {unit(plan.by, bracket.ceiling)} on: what lies beyond is "
+                     "unknown")  # fmt: skip
+    if ended == "most":
+        notes.append(f"nothing broke up to --most {plan.most}: a higher one finds the edge")
+    undecided = sorted({one.load for one in levels if one.answer == "undecided" and not one.hold})
+    if undecided:
+        notes.append(f"undecided within their time: {listed([count(load) for load in undecided])}; a longer --time "
+                     "decides more")  # fmt: skip
+    return [*notes, *_drift(plan, levels)]
+
+
+def _drift(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> list[str]:
+    """Where the hold is not as the level was before: the service itself drifts, or tires."""
+    hold = next((level for level in levels if level.hold), None)
+    before = next((one for one in levels if hold and one.load == hold.load and one.answer == "holds"), None)
+    if hold is None or before is None:
+        return []
+    name = unit(plan.by, hold.load)
+    if hold.answer == "breaks":
+        took = span(before.length_s)
+        return [f"{name} held for {took} and broke in the longer hold: the service tires, or drifts by itself"]
+    was, now = before.wait_p50, hold.wait_p50
+    if was.value and now.value and abs(now.value / was.value - 1) > DRIFT and _apart(was, now):
+        return [f"{plan.measure} p50 of {name} was {was.value:.0f} ms, and {now.value:.0f} ms in the hold: "
+                "the service drifts by itself"]  # fmt: skip
+    return []
+
+
+def _apart(one: Interval, other: Interval) -> bool:
+    """Whether two intervals have nothing in common; what has an open end may have."""
+    below = one.high is not None and other.low is not None and one.high < other.low
+    return below or (other.high is not None and one.low is not None and other.high < one.low)

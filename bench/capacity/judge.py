@@ -1,0 +1,96 @@
+"""Judges a level by the shares of turns that miss its objectives: holds, breaks, or undecided; pure.
+
+Sessions are what is counted, for turns of one call resemble each other. A level holds where the upper bounds of all
+shares lie below what is allowed, each at the error of the look: were one of them truly above, that one alone would have
+to err. It breaks where any lower bound lies above; there each of m objectives has a chance to err, so each gets an m-th
+of the error. At a load that truly holds only the second can be wrong, at one that truly breaks only the first.
+
+A level of which no answer is to be expected ends early as undecided, so that its time goes to others: where, with as
+many sessions as its whole time will bring, even a share one standard error better than the one seen would not be shown
+to hold, and one so much worse not to break. That changes the error of no answer.
+
+The upper bound is the larger one of x + t·SE and the bound for a session more that nobody saw
+(`reports.statistics.shares`); the lower one the smaller of x − t·SE and the same of all other turns. Below SESSIONS
+sessions there is neither: so few may be alike by chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+from bench.capacity.ladder import Answer
+from reports.statistics.rates import PerCluster, Ratio, ratio_of
+from reports.statistics.verdicts import SESSIONS
+
+
+class Share(NamedTuple):
+    """A share of turns with its bounds, each one-sided at its own error; 0 and 1 where too little is known."""
+
+    value: float
+    low: float
+    high: float
+    turns: int
+    sessions: int
+
+
+UNKNOWN = Share(math.nan, 0.0, 1.0, 0, 0)
+
+
+def share_of(missed: PerCluster, error: float, objectives: int) -> Share:
+    """The share of turns that miss an objective. `missed`: such turns, and all turns, of each session."""
+    return _bounded(ratio_of(missed), error, objectives)
+
+
+def _bounded(ratio: Ratio, error: float, objectives: int) -> Share:
+    if not ratio.turns:
+        return UNKNOWN
+    if ratio.clusters < SESSIONS:
+        return Share(ratio.value, 0.0, 1.0, int(ratio.turns), ratio.clusters)
+    low = min(ratio.value - _reach(ratio, error / objectives), ratio.lower(error / objectives))
+    high = max(ratio.value + _reach(ratio, error), ratio.upper(error))
+    return Share(ratio.value, max(0.0, low), min(1.0, high), int(ratio.turns), ratio.clusters)
+
+
+def answer_of(
+    complete: Sequence[PerCluster], known: Sequence[PerCluster], allowed: Sequence[float], error: float
+) -> Answer:
+    """The answer of one look. `allowed`: of each objective.
+
+    `complete`: the turns of sessions that began before the oldest one still open; `known`: every turn that has ended.
+    Slow turns end late, so those that have ended look faster than all are: they can show that a level breaks, and not
+    that it holds.
+    """
+    objectives = len(allowed)
+    if any(share_of(one, error, objectives).low > most for one, most in zip(known, allowed, strict=True)):
+        return "breaks"
+    holds = all(share_of(one, error, objectives).high < most for one, most in zip(complete, allowed, strict=True))
+    return "holds" if holds else "undecided"
+
+
+def is_futile(known: Sequence[PerCluster], allowed: Sequence[float], part: float, error: float) -> bool:
+    """Whether no answer is to be expected of a level. `part`: of its measured time that is over; `error`: of its last
+    look.
+    """
+    ratios = [ratio_of(one) for one in known]
+    if not all(ratio.turns for ratio in ratios):
+        return False
+    holds = all(_at_end(one, part, -1, error).high < most for one, most in zip(ratios, allowed, strict=True))
+    worse = (_at_end(one, part, 1, error / len(allowed)) for one in ratios)
+    return not holds and not any(share.low > most for share, most in zip(worse, allowed, strict=True))
+
+
+def _at_end(ratio: Ratio, part: float, side: int, error: float) -> Share:
+    """What a share may be shown to be at the end of a level, were it so many standard errors worse than it seems."""
+    variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
+    value = min(1.0, max(0.0, ratio.value + side * math.sqrt(variance)))
+    sessions = round(ratio.clusters / part)
+    return _bounded(Ratio(value, variance * part, ratio.turns / part, sessions), error, 1)
+
+
+def _reach(ratio: Ratio, error: float) -> float:
+    """t · SE."""
+    return float(stdtrit(ratio.clusters - 1, 1 - error)) * math.sqrt(ratio.variance)

@@ -1,0 +1,189 @@
+"""Reads what the run of a level shows, while it goes on and when it is over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.capacity.document import Interval, SloShare
+from bench.capacity.judge import share_of
+from bench.capacity.slo import Slo
+from bench.outcomes import is_throttled
+from bench.units import NS_PER_S
+from reports.lost import lost_of
+from reports.question import Question
+from reports.runs import Run, load_for_report
+from reports.sides.clusters import Clusters
+from reports.sides.side import Side, as_floats, counts_of, sample_of, targets_of
+from reports.statistics.differences import Margin
+from reports.statistics.quantiles import Estimate, Floats, Integers, estimates
+from reports.statistics.rates import PerCluster
+from reports.summary.money import money_of
+from reports.summary.quota import quota_of
+from reports.thresholds.grammar import Sign
+from reports.turns import Flags
+
+FAILURES = Question("failures", "rate", Margin())
+THROTTLED = Question("throttled", "rate", Margin())
+SHOWN = 0.05
+"""The error of an interval that is shown, of both ends together."""
+
+
+@dataclass(frozen=True)
+class SessionCounts:
+    """What turns of a level have shown so far: of each objective the turns that missed it, by session.
+
+    `complete`: of sessions that began before the oldest one still open; `known`: of all.
+    """
+
+    complete: Sequence[PerCluster]
+    known: Sequence[PerCluster]
+
+
+def seen(folder: Path, slos: Sequence[Slo]) -> SessionCounts:
+    """What a run shows that goes on. Sessions of its warm-up do not count."""
+    side = side_of(folder)
+    whole = replace(side, clusters=complete(side))
+    return SessionCounts([missed(whole, slo) for slo in slos], [missed(side, slo) for slo in slos])
+
+
+def side_of(folder: Path) -> Side:
+    """The only target of a level's run."""
+    (side,) = targets_of(load_for_report(folder))
+    return side
+
+
+def complete(side: Side) -> Clusters:
+    """The sessions that began before the oldest one that is still open, of each worker; they are numbered from 0 on.
+
+    A run that is over has no more open sessions but those that its end cut.
+    """
+    sessions, workers = side.run.sessions, int(side.run.document.get("workers") or 1)
+    number = sessions["pair"].to_numpy(dtype=np.int64)
+    ended = (sessions["outcome_class"] != "censored").to_numpy()
+    open_from = [_first_open(number[ended & (number % workers == worker)] // workers) for worker in range(workers)]
+    rows = side.clusters.rows
+    kept = ended[rows] & (number[rows] // workers < np.array(open_from)[number[rows] % workers])
+    of_code = np.full_like(side.clusters.of_code, -1)
+    place = np.full(side.clusters.count, -1, dtype=np.int64)
+    place[side.clusters.of_row[kept]] = np.arange(int(kept.sum()))
+    there = side.clusters.of_code >= 0
+    of_code[there] = place[side.clusters.of_code[there]]
+    return Clusters(int(kept.sum()), of_code, rows[kept], np.arange(int(kept.sum())))
+
+
+def _first_open(ended: Integers) -> int:
+    """The first number that is missing among those of sessions that have ended."""
+    gaps = np.flatnonzero(np.sort(ended) != np.arange(ended.size))
+    return int(gaps[0]) if gaps.size else ended.size
+
+
+def missed(side: Side, slo: Slo) -> PerCluster:
+    """By session: the turns that miss an objective, and all that it is about."""
+    threshold = slo.threshold
+    question = Question(threshold.measure, threshold.kind, Margin(), threshold.p, step=threshold.step)
+    if threshold.kind == "rate":
+        return as_floats(counts_of(side, question))
+    sample = sample_of(side, question)
+    late = _misses(sample.values, slo)
+    sizes = side.clusters.count
+    return (
+        np.bincount(sample.sessions[late], minlength=sizes).astype(np.float64),
+        np.bincount(sample.sessions, minlength=sizes).astype(np.float64),
+    )
+
+
+def _misses(values: Floats, slo: Slo) -> Flags:
+    """Which values do not keep the limit."""
+    limit = slo.threshold.limit
+    assert limit is not None, f"{slo.written} is relative"
+    missed: dict[Sign, Flags] = {"<": values >= limit, "<=": values > limit, ">": values <= limit, ">=": values < limit}
+    return missed[slo.threshold.sign]
+
+
+def shares_of(side: Side, slos: Sequence[Slo], error: float) -> list[SloShare]:
+    """The shares of a run that is over."""
+    return [_share(side, slo, error, len(slos)) for slo in slos]
+
+
+def _share(side: Side, slo: Slo, error: float, objectives: int) -> SloShare:
+    by_session = missed(side, slo)
+    share = share_of(by_session, error, objectives)
+    missing, threshold = int(by_session[0].sum()), slo.threshold
+    failed = 0
+    if threshold.kind == "quantile":
+        question = Question(threshold.measure, "quantile", Margin(), threshold.p, step=threshold.step)
+        failed = min(missing, int(np.isinf(sample_of(side, question).values).sum()))
+    elif threshold.measure in ("failures", "throttled"):
+        failed = missing
+    return SloShare(
+        slo.written,
+        slo.allowed,
+        None if math.isnan(share.value) else share.value,
+        share.low,
+        share.high,
+        share.turns,
+        share.sessions,
+        slow=missing - failed,
+        failed=failed,
+        throttled=min(_throttled(side), failed),
+    )
+
+
+def _throttled(side: Side) -> int:
+    """Turns that a limit of the service's ended, and those that were lost with a session that it ended."""
+    sessions = side.session_rows
+    limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
+    return int(counts_of(side, THROTTLED)[0].sum()) + int(lost_of(sessions)[limited].sum())
+
+
+def wait_of(side: Side, measure: str) -> tuple[Interval, Interval]:
+    """p50 and p95 of a measure with their 95 % intervals."""
+    sample = sample_of(side, Question(measure, "quantile", Margin(), 0.5))
+    p50, p95 = estimates(sample, [0.5, 0.95], 1 - SHOWN)
+    return _interval_of(p50), _interval_of(p95)
+
+
+def _interval_of(estimate: Estimate) -> Interval:
+    return interval(estimate.value, estimate.low, estimate.high)
+
+
+def interval(value: float, low: float, high: float) -> Interval:
+    """A figure with its ends, of which those that are not finite are not known."""
+    known = [one if math.isfinite(one) else None for one in (value, low, high)]
+    return Interval(*known)
+
+
+def failures_of(side: Side) -> Interval:
+    """The share of turns that failed or were lost, with its 95 % interval."""
+    share = share_of(as_floats(counts_of(side, FAILURES)), SHOWN / 2, 1)
+    return interval(share.value, share.low, share.high)
+
+
+def in_progress(run: Run) -> float | None:
+    """The calls in progress, in half of the seconds of the measured phase at least so many."""
+    seconds = run.seconds[run.seconds["measured"].to_numpy()]
+    by_second = seconds.groupby("second")["sessions_active"].sum()
+    return float(by_second.median()) if len(by_second) else None
+
+
+def limits_left(run: Run, target: str) -> dict[str, float]:
+    """The least share that was left of each limit that the service told."""
+    began_ns, ended_ns = int(run.document["began_utc_ns"]), int(run.document.get("ended_utc_ns") or 0)
+    quota = quota_of(run, [target], began_ns, max(0.0, (ended_ns - began_ns) / NS_PER_S))
+    return {left.limit: float(left.share.min()) for of in quota.targets for left in of.remaining}
+
+
+def usd_of(run: Run, target: str) -> float | None:
+    """What the tokens of the run cost; None where no price is known."""
+    money = money_of(run, [target])
+    return money.usd if math.isfinite(money.usd) and not money.unpriced else None
+
+
+def blocked(run: Run) -> int:
+    """Calls that arrived and found no free slot."""
+    return int(run.seconds["calls_blocked"].fillna(0).sum()) if len(run.seconds) else 0

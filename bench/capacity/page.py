@@ -1,0 +1,208 @@
+"""Draws a search as a page in the report's style: the answer, waits and failures over the load, every level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bench.capacity.conclude import UNITS, unit
+from bench.capacity.document import Capacity, Interval, LevelOutcome
+from bench.capacity.slo import slo_of
+from bench.capacity.text import MARKS, as_percent, share_words
+from reports.blocks import Block, Line, Paragraph, Section, table
+from reports.numbers import NONE, count, ms, percent, plural, span, three, usd
+from reports.page.html import SIMULATED, Page, poured
+from reports.page.pieces import figure
+from reports.page.svg import (
+    WIDE,
+    Plot,
+    Scale,
+    frame,
+    identity,
+    linear_ticks,
+    log_range,
+    log_scale,
+    log_ticks,
+    shape,
+    tone,
+)
+
+HEIGHT = 300
+LEVELS = ("level", "answer", "in progress", "sessions", "turns", "p50, ms", "p95, ms", "failed, %",
+          "limits left", "cost", "took", "run")  # fmt: skip
+SHARES = ("objective", "level", "turns that missed it", "allowed", "turns", "slow", "failed", "throttled")
+WAITS = (
+    "with 95 % intervals by session; lines across are the objectives' limits. Hollow marks: levels that were not shown "
+    "to hold. The band lies between the highest level that holds and the lowest that breaks: there the edge is."
+)
+
+
+def html(capacity: Capacity) -> str:
+    """The page: one file that needs nothing else."""
+    return poured(page_of(capacity))
+
+
+def page_of(capacity: Capacity) -> Page:
+    """The answer, how it was found, both pictures, and the tables."""
+    plan = capacity.plan
+    answer, *rest = capacity.sentence.split("; ")
+    levels = sorted(capacity.levels, key=lambda level: (level.load, level.hold))
+    spent = span(sum(level.length_s for level in levels))
+    method = (
+        f"{plural(len(levels), 'level')} in {spent}, of at most {plan.levels_most} and a hold in {span(plan.time_s)}; "
+        f"each by intervals between sessions, wrong with a chance of {percent(plan.error, 1)} at most over all levels "
+        "and looks together."
+    )
+    facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
+    drawn = [level for level in levels if level.turns]
+    waits: list[Block] = [
+        Paragraph(f"p50 and p95 of {plan.measure}, {WAITS}"),
+        *([figure(wait_picture(capacity, drawn))] if drawn else []),
+    ]
+    failed: list[Block] = [
+        Paragraph("The share of turns that failed or were lost."),
+        *([figure(failure_picture(capacity, drawn))] if drawn else []),
+    ]
+    return Page(
+        title=f"Capacity, {capacity.date_utc}",
+        badges=[SIMULATED] if capacity.simulated else [],
+        headline=_capital(answer),
+        lead=[
+            *(Paragraph(_capital(part), "lead") for part in rest),
+            *(Paragraph(_capital(note), "lead") for note in capacity.notes),
+            Paragraph(method),
+            Paragraph(facts, "meta"),
+        ],
+        sections=[
+            Section("answer", "", "What do callers wait for at which load?", waits),
+            Section("failures", "", "What fails at which load?", failed),
+            Section(
+                "levels",
+                "",
+                "Every level",
+                [table(LEVELS, [_level(one) for one in levels], caption="In brackets 95 % intervals")],
+            ),
+            Section("objectives", "", "Every objective at every level", [table(SHARES, _shares(levels))]),
+        ],
+    )
+
+
+def _level(level: LevelOutcome) -> Line:
+    left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.limits_left.items())
+    return [
+        f"{count(level.load)}{' (hold)' if level.hold else ''}",
+        f"{MARKS[level.answer]} {level.answer}{f': {level.why}' if level.why else ''}",
+        three(level.in_progress),
+        count(level.sessions),
+        count(level.turns),
+        _with_ends(level.wait_p50, three),
+        _with_ends(level.wait_p95, three),
+        _with_ends(level.failures, lambda share: three(100 * share)),
+        left or NONE,
+        NONE if level.usd is None else usd(level.usd),
+        span(level.length_s),
+        level.run or NONE,
+    ]
+
+
+def _shares(levels: Sequence[LevelOutcome]) -> list[Line]:
+    return [
+        [share.slo, f"{count(level.load)}{' (hold)' if level.hold else ''}", share_words(share),
+         percent(share.allowed, 1), count(share.turns), count(share.slow), count(share.failed), count(share.throttled)]
+        for slo in dict.fromkeys(share.slo for level in levels for share in level.shares)
+        for level in levels
+        for share in level.shares
+        if share.slo == slo
+    ]  # fmt: skip
+
+
+def _with_ends(interval: Interval, write: Callable[[float], str]) -> str:
+    if interval.value is None:
+        return NONE
+    low, high = (NONE if end is None else write(end) for end in (interval.low, interval.high))
+    return f"{write(interval.value)} ({low}–{high})"
+
+
+def _capital(text: str) -> str:
+    """A sentence of a text without its full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def wait_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
+    """Draw p50 and p95 over the load, both logarithmic, with their intervals and the limits of the objectives."""
+    plan = capacity.plan
+    plot = _frame([(0, "p50"), (1, "p95")], f"{plan.measure} over {UNITS[plan.by][1]}", levels, capacity)
+    ends = [end for level in levels for of in (level.wait_p50, level.wait_p95) for end in (of.value, of.low, of.high)]
+    x = _load_axis(plot, capacity, levels)
+    limits = [slo.threshold.limit or 0.0 for slo in map(slo_of, plan.slos) if slo.threshold.measure == plan.measure]
+    y = log_scale(*log_range(end for end in [*ends, *limits] if end), plot.y0, plot.y1)
+    plot.y_axis(y, log_ticks(y.low, y.high, 6), ms)
+    _edge_band(plot, x, capacity)
+    for limit in limits:
+        plot.line(plot.x0, y(limit), plot.x1, y(limit), "zero")
+    for colour, name in enumerate(("wait_p50", "wait_p95")):
+        _curve(plot, x, y, colour, [(level, getattr(level, name)) for level in levels], ms)
+    return plot
+
+
+def failure_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
+    """Draw the share of failed turns over the load."""
+    plot = _frame([(0, "failed")], f"Failures over {UNITS[capacity.plan.by][1]}", levels, capacity)
+    top = max((end for level in levels for end in (level.failures.value, level.failures.high) if end), default=0.01)
+    x = _load_axis(plot, capacity, levels)
+    y = Scale(identity, 0.0, min(1.0, top * 1.05), plot.y0, plot.y1)
+    plot.y_axis(y, linear_ticks(0.0, min(1.0, top), 5), lambda share: percent(share, 1))
+    _edge_band(plot, x, capacity)
+    _curve(plot, x, y, 0, [(level, level.failures) for level in levels], lambda share: percent(share, 1))
+    return plot
+
+
+def _frame(named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelOutcome], capacity: Capacity) -> Plot:
+    told = "; ".join(
+        f"{unit(capacity.plan.by, level.load)}: {level.answer}, p50 {_text(level.wait_p50, ms)}, "
+        f"p95 {_text(level.wait_p95, ms)}, {as_percent(level.failures)} failed"
+        for level in levels
+    )
+    return frame(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=told)
+
+
+def _text(interval: Interval, write: Callable[[float], str]) -> str:
+    return NONE if interval.value is None else write(interval.value)
+
+
+def _load_axis(plot: Plot, capacity: Capacity, levels: Sequence[LevelOutcome]) -> Scale:
+    low, high = min(level.load for level in levels), max(level.load for level in levels)
+    x = log_scale(low / 1.2, high * 1.2, plot.x0, plot.x1)
+    plot.x_axis(x, [tick for tick in log_ticks(x.low, x.high, 8) if tick >= 1], count, UNITS[capacity.plan.by][1])
+    return x
+
+
+def _edge_band(plot: Plot, x: Scale, capacity: Capacity) -> None:
+    if capacity.holds is not None and capacity.breaks is not None:
+        left, right = x(capacity.holds), x(capacity.breaks)
+        plot.band([(left, plot.y0), (right, plot.y0)], [(left, plot.y1), (right, plot.y1)], "band s0")
+
+
+def _curve(
+    plot: Plot,
+    x: Scale,
+    y: Scale,
+    colour: int,
+    points: Sequence[tuple[LevelOutcome, Interval]],
+    write: Callable[[float], str],
+) -> None:
+    """A line through the levels with a mark and an interval at each; the hold stands a little to the right."""
+    known = [(level, at.value, at) for level, at in points if at.value is not None]
+    plot.path([(x(level.load), y.clip(value)) for level, value, _ in known if not level.hold], f"curve s{tone(colour)}")
+    for level, value, at in known:
+        across = x(level.load) + (6 if level.hold else 0)
+        if at.low is not None:
+            top = plot.y1 if at.high is None else y.clip(at.high)
+            plot.line(across, y.clip(at.low), across, top, f"curve s{tone(colour)}")
+        tip = f"{unit_words(level)}: {_with_ends(at, write)}"
+        hollow = "" if level.answer == "holds" else " open"
+        plot.dot(across, y.clip(value), shape(colour), f"mark{hollow} s{tone(colour)}", tip=tip)
+
+
+def unit_words(level: LevelOutcome) -> str:
+    """A level in words: 40, holds; 40, the hold, holds."""
+    return f"{count(level.load)}{', the hold' if level.hold else ''}, {level.answer}"

@@ -1,0 +1,105 @@
+"""Gets ready for a search: the options that each run gets, what its calls may cost, and whether that is meant."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bench.capacity.document import LoadUnit, SearchPlan
+from bench.capacity.play import Locust, environment_of_runs, own_options
+from bench.errors import UsageError
+from bench.load.planning.plays import MANY_SESSIONS
+from bench.money import dollars
+from bench.spawn import python_command
+from bench.target.endpoint import ServiceOptions
+
+
+@dataclass(frozen=True)
+class PreparedSearch:
+    """How levels are played, and against what. `costs`: what to read before, in lines; `usd_most`: None: not known."""
+
+    locust: Locust
+    target: str
+    scenario: str
+    connects_per_min: float | None
+    costs: tuple[str, ...]
+
+
+def prepared(
+    service_options: ServiceOptions, file: str, plan: SearchPlan, runs: Path, options: Sequence[str], *, yes: bool
+) -> PreparedSearch:
+    """Prepare a search. Raises UsageError for what cannot be, and where a service would be called that costs money."""
+    _check(options)
+    words = [*service_words(service_options), *options, *(["--yes"] if yes else [])]
+    forecast = _forecast(file, words)
+    if len(forecast["targets"]) != 1:
+        labels = ", ".join(target["label"] for target in forecast["targets"])
+        raise UsageError(f"a capacity is of one target, and these are several: {labels}; name one of them by --targets")
+    (target,) = forecast["targets"]
+    if not target["loopback"] and plan.most > MANY_SESSIONS and not yes:
+        raise UsageError(
+            f"this opens more than {MANY_SESSIONS} sessions to {target['url']}, which may cost money: add --yes if "
+            "that is meant, and --budget USD for a limit"
+        )
+    costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
+    return PreparedSearch(
+        Locust(file, plan.by, runs, words), target["label"], forecast["scenario"], forecast["connects_per_min"], costs
+    )
+
+
+def service_words(service_options: ServiceOptions) -> list[str]:
+    """The options of the service as Locust's command line has them."""
+    words: list[str] = []
+    for field in fields(service_options):
+        value = getattr(service_options, field.name)
+        if value not in (None, ()):
+            shown = ",".join(value) if isinstance(value, tuple) else str(value)
+            words += [f"--{field.name.replace('_', '-')}", shown]
+    return words
+
+
+def calls_most(by: LoadUnit, most: int, time_s: float, session_s: float) -> float | None:
+    """How many calls a search may make at most, were all of its time spent at its largest level; None: not known."""
+    if by == "arrivals":
+        return most * time_s / 60
+    return most * time_s / session_s if session_s else None
+
+
+def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
+    """What a call may cost, and the whole search."""
+    lines = [str(forecast["cost"])]
+    calls = calls_most(plan.by, plan.most, plan.time_s, forecast["session_s"])
+    if forecast["session_usd"] is not None and calls is not None:
+        usd = dollars(calls * forecast["session_usd"][1])
+        lines.append(
+            f"were all of the time spent at {plan.most:,}, that would be {calls:,.0f} calls, {usd} USD at most"
+        )
+    if plan.budget_usd is None:
+        lines.append("--budget USD limits what it may cost")
+    return lines
+
+
+def _check(options: Sequence[str]) -> None:
+    """Raises UsageError for an option that the search gives itself."""
+    own = own_options()
+    for word in options:
+        name = word.partition("=")[0]
+        if name in own or name in ("-u", "-r", "-t"):
+            raise UsageError(f"{name} is what the search itself gives each level: leave it out behind --")
+
+
+def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
+    """What a session takes, by the plan of a run. Raises UsageError where the run could not be."""
+    command = python_command("bench.load.leading.forecast", "-f", file, "--headless", *words)
+    said = subprocess.run(command, capture_output=True, text=True, env=environment_of_runs(os.environ), check=False)
+    lines = said.stdout.strip().splitlines()
+    if said.returncode or not lines:
+        why = (said.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise UsageError(f"{file} cannot be played: {why.removeprefix('rtbench: ')[:300]}")
+    forecast: dict[str, Any] = json.loads(lines[-1])
+    return forecast

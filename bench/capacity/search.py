@@ -1,0 +1,80 @@
+"""Plays the levels of a search, and says what each may spend, by what earlier ones have shown and spent; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from bench.capacity.document import Ended, LevelOutcome, SearchPlan
+from bench.capacity.ladder import LevelEnd, LevelLadder, NextLevel, levels_left, next_step
+from bench.capacity.spending import HOLD_SHARES, share
+
+AROUND_S = 15.0
+"""What a level takes beside its load: starting, ending the last turns, closing and reading its run."""
+LEAST_LOAD_S = 10.0
+"""The least time under load, its ramp among it, that a level is worth playing for."""
+
+
+class Grant(NamedTuple):
+    """What a level may spend: seconds, from its start until its run is closed, the chance of an error, and money."""
+
+    time_s: float
+    error: float
+    budget_usd: float | None
+
+    @property
+    def load_s(self) -> float:
+        return self.time_s - AROUND_S
+
+
+def ladder_of(plan: SearchPlan) -> LevelLadder:
+    """The levels that a search may try."""
+    return LevelLadder(plan.first, plan.most, plan.precision)
+
+
+def least_time_s(ladder: LevelLadder) -> float:
+    """How long a search must be allowed to take, for each of its levels to be worth playing."""
+    return (levels_left(ladder, []) + HOLD_SHARES) * (LEAST_LOAD_S + AROUND_S)
+
+
+def ends_of(levels: Sequence[LevelOutcome]) -> list[LevelEnd]:
+    """How levels ended."""
+    return [LevelEnd(level.load, level.answer, level.hold) for level in levels]
+
+
+def grant_of(plan: SearchPlan, levels: Sequence[LevelOutcome], step: NextLevel) -> Grant:
+    """What the next level may spend, by what those before it have spent."""
+    left_s = plan.time_s - sum(level.length_s for level in levels)
+    error = plan.error - sum(level.error for level in levels)
+    usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
+    if step.hold:
+        held_s = max(level.length_s for level in levels if level.load == step.load and level.answer == "holds")
+        return Grant(min(left_s, HOLD_SHARES * held_s), error, usd)
+    many = levels_left(ladder_of(plan), ends_of(levels))
+    return Grant(share(left_s, many), share(error, many), usd)
+
+
+def early_end(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> Ended | None:
+    """Why a search ends before its last step; None where it does not."""
+    step = next_step(ladder_of(plan), ends_of(levels))
+    return None if step is None else exhausted(grant_of(plan, levels, step))
+
+
+def exhausted(given: Grant) -> Ended | None:
+    """Why a level is not played: there is no time or no money left; None where it is."""
+    if given.budget_usd is not None and given.budget_usd <= 0:
+        return "budget"
+    return "time" if given.load_s < LEAST_LOAD_S else None
+
+
+def levels_of(
+    plan: SearchPlan, levels: list[LevelOutcome], played: Callable[[int, NextLevel, Grant], LevelOutcome]
+) -> Iterator[LevelOutcome]:
+    """Play levels, each by `played` with its number, into `levels`."""
+    while (step := next_step(ladder_of(plan), ends_of(levels))) is not None:
+        given = grant_of(plan, levels, step)
+        if exhausted(given):
+            return
+        level = played(len(levels) + 1, step, given)
+        levels.append(level)
+        yield level

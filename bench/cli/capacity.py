@@ -1,0 +1,211 @@
+"""`rtbench capacity`: the most calls at a time, or a minute, at which objectives hold."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.service_options import with_service_options
+from bench.cli.terminable import terminable
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.capacity.attempt import Search
+    from bench.capacity.document import Capacity, LevelOutcome, SearchPlan
+    from bench.capacity.prepare import PreparedSearch
+    from bench.capacity.slo import Slo
+    from bench.target.endpoint import ServiceOptions
+
+INTERRUPTED_STATUS = 130
+MOST_LEVEL = 100_000
+LEAST_PRECISION, MOST_PRECISION = 5, 100
+"""Of the answer, in percent."""
+
+
+class By(StrEnum):
+    """What levels are counted in."""
+
+    SESSIONS = "sessions"
+    ARRIVALS = "arrivals"
+
+
+@with_service_options
+def capacity(
+    service_options: ServiceOptions,
+    locustfile: Annotated[str, typer.Option("-f", "--locustfile", metavar="FILE", help="The scenario to play.")],
+    slo: Annotated[
+        list[str],
+        typer.Option(metavar="OBJECTIVE", help='What must hold, such as "ttfa p(95)<800" or "failed<1%"; several may.'),
+    ],
+    by: Annotated[By, typer.Option(help="sessions: calls at a time; arrivals: calls a minute.")] = By.SESSIONS,
+    first: Annotated[int, typer.Option("--from", min=1, help="The first level; it is doubled until one breaks.")] = 1,
+    most: Annotated[int, typer.Option(min=1, max=MOST_LEVEL, help="Try no larger level.")] = 256,
+    time: Annotated[str, typer.Option(metavar="SPAN", help="How long the search may take.")] = "30m",
+    budget: Annotated[float | None, typer.Option(metavar="USD", help="What the search may cost.")] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="SHARE", help="How close both ends of the answer are to be.")
+    ] = "10%",
+    at_least: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Exit with 0 where so many are shown to hold, else with 1, 3, 4."),
+    ] = None,
+    max_sessions: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="With --by arrivals: so many calls may be in progress.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write capacity.json here, too.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Where the report and all runs go.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do call a host that is not loopback, which may cost money.")
+    ] = False,
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="-- [OPTIONS OF LOCUST]", help="Further options of each level's run.")
+    ] = None,
+) -> None:
+    """Find the highest load at which objectives hold, and what kind of edge there is beyond it.
+
+    Exit status: 0 shown to hold, 1 the edge lies below, 2 cannot be asked so, 3 undecided, 4 our own generator was the
+    limit.
+    """
+    from bench.capacity.attempt import Search
+    from bench.capacity.prepare import prepared
+    from bench.capacity.text import opening
+
+    slos, plan = _asked(slo, by, first, most, time, budget, precision, at_least)
+    if max_sessions is not None and by is By.SESSIONS:
+        raise UsageError("--max-sessions is about calls that arrive: add --by arrivals")
+    folder = _folder(out, locustfile)
+    ready = prepared(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
+    search = Search(plan, slos, ready.locust, max_sessions, ready.connects_per_min)
+    typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
+    raise typer.Exit(_searched(search, ready, folder, json_file))
+
+
+def _asked(
+    slo: list[str],
+    by: By,
+    first: int,
+    most: int,
+    time: str,
+    budget: float | None,
+    precision: str,
+    at_least: int | None,
+) -> tuple[list[Slo], SearchPlan]:
+    """The objectives and the plan. Raises UsageError for what cannot be."""
+    import msgspec
+
+    from bench.capacity.document import SearchPlan
+    from bench.capacity.ladder import levels_left
+    from bench.capacity.search import ladder_of, least_time_s
+    from bench.capacity.slo import slo_of
+    from bench.capacity.spending import ERROR
+    from bench.load.planning.spans import A_SPAN, span_s
+    from reports.numbers import NBSP, span
+
+    slos = [slo_of(text) for text in dict.fromkeys(slo)]
+    time_s = span_s(time)
+    if time_s is None:
+        raise UsageError(f"--time must be {A_SPAN}, not {time}")
+    if first > most:
+        raise UsageError(f"--from {first} lies above --most {most}")
+    if budget is not None and not 0 < budget < float("inf"):
+        raise UsageError("--budget must be more than 0 USD")
+    quantiles = [slo.threshold.measure for slo in slos if slo.threshold.kind == "quantile"]
+    plan = SearchPlan(
+        by=by.value,
+        slos=[slo.written for slo in slos],
+        measure=(quantiles or ["ttfa"])[0],
+        first=first,
+        most=most,
+        precision=_precision(precision),
+        error=ERROR,
+        time_s=time_s,
+        budget_usd=budget,
+        levels_most=0,
+        at_least=at_least,
+    )
+    ladder = ladder_of(plan)
+    if time_s < least_time_s(ladder):
+        raise UsageError(
+            f"--time {time} is too short for up to {levels_left(ladder, [])} levels and a hold: it takes "
+            f"{span(least_time_s(ladder))} at least; or lower --most, raise --from or --precision".replace(NBSP, " ")
+        )
+    return slos, msgspec.structs.replace(plan, levels_most=levels_left(ladder, []))
+
+
+def _precision(text: str) -> float:
+    """A share of 1."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text.strip(), re.ASCII)
+    if match is None or not LEAST_PRECISION <= float(match[1]) <= MOST_PRECISION:
+        raise UsageError(f"--precision must be from {LEAST_PRECISION}% to {MOST_PRECISION}%, such as 10%, not {text}")
+    return float(match[1]) / 100
+
+
+def _folder(out: Path | None, locustfile: str) -> Path:
+    """Make the folder of a search, and the one of its runs. Raises UsageError where it holds one already."""
+    from bench.clock import utc_ns
+    from bench.run.folder import create_named, make_parent
+
+    folder = out or create_named(Path("runs"), f"capacity-{Path(locustfile).stem}", utc_ns())
+    if (folder / "capacity.json").exists() or (folder / "levels").exists():
+        raise UsageError(f"{folder} holds a search already: choose another folder with -o")
+    make_parent(folder / "levels")
+    return folder
+
+
+def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
+    """Search, say and save what was found, and return the exit status; Ctrl-C keeps what is known."""
+    from bench.capacity.conclude import conclude
+    from bench.capacity.text import closing, heads
+    from bench.clock import utc_ns
+    from bench.run.calibration import date_of
+
+    levels: list[LevelOutcome] = []
+    date_utc, interrupted = date_of(utc_ns()), False
+    typer.echo("\n" + heads(search.plan))
+    try:
+        with terminable():
+            _play(search, levels)
+    except KeyboardInterrupt:
+        interrupted = True
+    found = conclude(
+        search.plan, levels, date_utc=date_utc, target=ready.target, scenario=ready.scenario, interrupted=interrupted
+    )
+    typer.echo("\n".join(["", *closing(found)]))
+    _save(found, folder, json_file)
+    return INTERRUPTED_STATUS if interrupted else found.status
+
+
+def _play(search: Search, levels: list[LevelOutcome]) -> None:
+    """Play every level into `levels`, each printed as it comes."""
+    from bench.capacity.attempt import level_of
+    from bench.capacity.search import levels_of
+    from bench.capacity.text import COLOURS, level_lines
+
+    for level in levels_of(search.plan, levels, partial(level_of, search)):
+        typer.secho("\n".join(level_lines(level)), fg=COLOURS[level.answer])
+
+
+def _save(found: Capacity, folder: Path, json_file: Path | None) -> None:
+    """Write capacity.json and the page. Raises UsageError where that cannot be."""
+    from bench.capacity.document import text_of
+    from bench.capacity.page import html
+    from bench.run.disk import write_text
+
+    files = {folder / "capacity.json": text_of(found), folder / "capacity.html": html(found)}
+    if json_file is not None:
+        files[json_file] = text_of(found)
+    for path, text in files.items():
+        try:
+            write_text(path, text)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    typer.echo(folder / "capacity.html")

@@ -1,0 +1,57 @@
+"""Says, before any run, what a session of a Locust file takes: `python -m bench.load.leading.forecast OPTIONS`.
+
+The options are those of `locust`. Prints one line of JSON: `scenario`; `targets`, each with its `label`, its `url` and
+whether it is on this machine (`loopback`); `session_s`, the least that a session lasts; `session_usd`, what it may cost
+from … to, null where that is not known; `cost`, the same in words; `connects_per_min`, null for no limit; `notices`.
+Exit status 2 with one line on stderr for what the user can mend.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from locust.argument_parser import get_parser, parse_locustfile_option
+from locust.env import Environment
+from locust.main import get_locustfiles_locally, merge_locustfiles_content
+
+from bench.errors import USAGE_STATUS, BenchError
+from bench.load.leading import runner  # noqa: F401  # registers our options with Locust
+from bench.load.planning.estimate import estimate, estimate_words, priced
+from bench.load.planning.planned import Planned, planned
+from bench.load.planning.warmup import session_s
+from bench.plain import one_line
+
+
+def forecast(plan: Planned) -> dict[str, Any]:
+    """What a session of a plan takes."""
+    quotes = plan.quotes
+    return {
+        "scenario": plan.scenario,
+        "targets": [
+            {"label": target.label, "url": target.public_url, "loopback": target.loopback} for target in plan.targets
+        ],
+        "session_s": session_s(play.script for play in plan.every_play),
+        "session_usd": estimate(quotes, 1) if len(priced(quotes)) == len(quotes) else None,
+        "cost": estimate_words(quotes, None),
+        "connects_per_min": min((rate for rate in plan.connect_rates if rate), default=None),
+        "notices": [notice for target in plan.targets for notice in target.notices],
+    }
+
+
+def main() -> None:
+    """Print the forecast of a command line."""
+    classes, _, _, shape = merge_locustfiles_content(get_locustfiles_locally(parse_locustfile_option()))
+    options = get_parser().parse_args()
+    chosen = [classes[name] for name in options.user_classes if name in classes] or list(classes.values())
+    environment: Any = Environment(user_classes=chosen, parsed_options=options, shape_class=shape)
+    try:
+        print(json.dumps(forecast(planned(environment))))
+    except BenchError as error:
+        print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
+        sys.exit(USAGE_STATUS)
+
+
+if __name__ == "__main__":
+    main()

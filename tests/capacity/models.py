@@ -1,0 +1,95 @@
+"""Services whose edge is known, and searches against them that take no time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+import numpy as np
+
+from bench.capacity.document import LevelOutcome, SearchPlan, SloShare
+from bench.capacity.judge import answer_of, is_futile
+from bench.capacity.ladder import Answer, NextLevel, levels_left
+from bench.capacity.play import least_ramp_s
+from bench.capacity.search import AROUND_S, Grant, ladder_of, levels_of
+from bench.capacity.spending import ERROR, FUTILE_FROM, LOOKS, look_errors
+from reports.statistics.quantiles import Floats
+
+ALLOWED = 0.05
+"""The share of turns that may miss the objective."""
+
+
+def build_plan(first: int = 1, most: int = 256, time_s: float = 1800.0, **changes: object) -> SearchPlan:
+    plan = SearchPlan("sessions", ["ttfa p(95)<800"], "ttfa", first, most, 0.1, ERROR, time_s, None, 0, None)
+    changed = msgspec.structs.replace(plan, **changes)
+    return msgspec.structs.replace(changed, levels_most=levels_left(ladder_of(changed), []))
+
+
+def build_share(value: float = 0.5, *, slow: int = 50, failed: int = 0, throttled: int = 0, **more: object) -> SloShare:
+    share = SloShare(
+        "ttfa p(95)<800", ALLOWED, value, value * 0.8, min(1.0, value * 1.2), 100, 20, slow, failed, throttled
+    )
+    return msgspec.structs.replace(share, **more)
+
+
+def build_level(
+    load: int, answer: Answer, *, hold: bool = False, length_s: float = 60.0, **more: object
+) -> LevelOutcome:
+    level = LevelOutcome(load, hold, answer, "", f"run-{load}", length_s, 0.001)
+    return msgspec.structs.replace(level, **more)
+
+
+@dataclass(frozen=True)
+class ModelService:
+    """A service at which a turn misses the objective with a chance of `missed` at a load.
+
+    Sessions of `turns` turns last `session_s`. `alike`: the correlation of turns of one session.
+    """
+
+    missed: Callable[[int], float]
+    session_s: float = 10.0
+    turns: int = 5
+    alike: float = 0.2
+
+    def edge(self, most: int) -> int:
+        """The highest load that holds, found one by one; 0 for none."""
+        return max((load for load in range(1, most + 1) if self.missed(load) <= ALLOWED), default=0)
+
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+        """Play a level. At a look, of the sessions that began after the ramp, as many as there are callers go on."""
+        ramp_s, errors = least_ramp_s(given.load_s), look_errors(given.error)
+        missed = self._missed(rng, step.load, given.load_s - ramp_s)
+        answer: Answer = "undecided"
+        for part, error in zip(LOOKS, errors, strict=True):
+            measured_s = max(0.0, part * given.load_s - ramp_s)
+            begun = int(step.load * measured_s / self.session_s)
+            known = missed[:begun], np.full(begun, float(self.turns))
+            ended = begun if part == 1 else max(0, begun - step.load)
+            complete = missed[:ended], np.full(ended, float(self.turns))
+            answer = answer_of([complete], [known], [ALLOWED], error)
+            if answer == "breaks" or (answer == "holds" and not (step.hold and part < 1)):
+                break
+            over = measured_s / (given.load_s - ramp_s)
+            if FUTILE_FROM <= over < 1 and not step.hold and is_futile([known], [ALLOWED], over, errors[-1]):
+                break
+        length_s = part * given.load_s + AROUND_S
+        return build_level(
+            step.load, answer, hold=step.hold, length_s=length_s, error=given.error, shares=[build_share()]
+        )
+
+    def _missed(self, rng: np.random.Generator, load: int, measured_s: float) -> Floats:
+        p, sessions = self.missed(load), int(load * measured_s / self.session_s)
+        if p in (0.0, 1.0):
+            return np.full(sessions, p * self.turns)
+        weight = 1 / self.alike - 1
+        return rng.binomial(self.turns, rng.beta(p * weight, (1 - p) * weight, sessions)).astype(np.float64)
+
+
+def searched(plan: SearchPlan, service: ModelService, seed: int) -> list[LevelOutcome]:
+    """The levels of a search."""
+    levels: list[LevelOutcome] = []
+    for _ in levels_of(plan, levels, partial(service.level, np.random.default_rng(seed))):
+        pass
+    return levels

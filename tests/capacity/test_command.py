@@ -1,0 +1,150 @@
+"""`rtbench capacity`, with levels that nobody plays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+from typer.testing import CliRunner, Result
+
+from bench.capacity import attempt, prepare
+from bench.capacity.attempt import Search
+from bench.capacity.document import LevelOutcome
+from bench.capacity.ladder import NextLevel
+from bench.capacity.play import LevelTask, Locust
+from bench.capacity.prepare import PreparedSearch, prepared, service_words
+from bench.capacity.search import Grant
+from bench.cli.app import app
+from bench.cli.schemas import schemas
+from bench.errors import UsageError
+from bench.target.endpoint import ServiceOptions
+from tests.capacity.models import build_level, build_plan, build_share
+
+EDGE = 20
+Played = Callable[[Search, int, NextLevel, Grant], LevelOutcome]
+
+
+def clear(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+    """Every answer is clear."""
+    answer = "holds" if step.load <= EDGE else "breaks"
+    return build_level(step.load, answer, hold=step.hold, error=given.error, shares=[build_share()], turns=100)
+
+
+def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = clear) -> Result:
+    monkeypatch.setattr(attempt, "level_of", played)
+    locust = Locust("calls.py", "sessions", folder / "levels")
+    monkeypatch.setattr(prepare, "prepared", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, ()))
+    given = ["capacity", "-f", "calls.py", "--slo", "ttfa p(95)<800", "-o", str(folder / "found"), *options]
+    return CliRunner().invoke(app, given)
+
+
+def test_the_answer_is_said_and_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    result = capacity(monkeypatch, tmp_path, "--json", str(tmp_path / "copy.json"))
+    document = json.loads((tmp_path / "found" / "capacity.json").read_text())
+
+    assert result.exit_code == 0, result.output
+    assert "Holds 20 calls at a time and breaks at 21" in result.output
+    assert (document["holds"], document["breaks"], document["confirmed"]) == (20, 21, True)
+    assert (tmp_path / "copy.json").read_text() == (tmp_path / "found" / "capacity.json").read_text()
+    jsonschema.validate(document, schemas()["capacity"])
+    assert "<svg" in (tmp_path / "found" / "capacity.html").read_text()
+
+
+@pytest.mark.parametrize(("at_least", "status"), [("20", 0), ("21", 1), ("300", 1)])
+def test_the_exit_status_answers_how_many_it_holds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_least: str, status: int
+) -> None:
+    assert capacity(monkeypatch, tmp_path, "--at-least", at_least).exit_code == status
+
+
+def test_what_it_may_take_is_said_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    output = capacity(monkeypatch, tmp_path, "--time", "40m", "--budget", "12").output.splitlines()
+    plan = json.loads((tmp_path / "found" / "capacity.json").read_text())["plan"]
+
+    assert output[1] == f"at most {plan['levels_most']} levels and a hold, in 40 min and 12.00 USD"
+    assert (plan["time_s"], plan["budget_usd"], plan["error"]) == (2400.0, 12.0, 0.05)
+
+
+def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+        if number == 3:
+            raise KeyboardInterrupt
+        return clear(search, number, step, given)
+
+    result = capacity(monkeypatch, tmp_path, played=interrupted)
+    document = json.loads((tmp_path / "found" / "capacity.json").read_text())
+
+    assert result.exit_code == 130
+    assert (document["holds"], document["breaks"], document["ended"]) == (2, None, "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--time", "2m"), "is too short for up to"),
+        (("--time", "soon"), "--time must be a time"),
+        (("--from", "20", "--most", "10"), "lies above"),
+        (("--precision", "1%"), "--precision must be from 5% to 100%"),
+        (("--budget", "0"), "--budget must be more than 0"),
+        (("--max-sessions", "10"), "add --by arrivals"),
+        (("--slo", "ttfa p(95)<+20%"), "is relative"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_anything_is_played(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    result = capacity(monkeypatch, tmp_path, *options)
+
+    assert isinstance(result.exception, UsageError)
+    assert words in str(result.exception)
+    assert not (tmp_path / "found").exists()
+
+
+def test_a_folder_holds_one_search(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    capacity(monkeypatch, tmp_path)
+    again = capacity(monkeypatch, tmp_path)
+
+    assert isinstance(again.exception, UsageError)
+    assert "holds a search already" in str(again.exception)
+
+
+@pytest.mark.parametrize("option", ["--users", "-u", "--arrivals=3/s", "--run-time", "--warmup", "--budget"])
+def test_what_the_search_gives_each_level_cannot_be_given_twice(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UsageError, match="is what the search itself gives each level"):
+        prepared(ServiceOptions(), "calls.py", build_plan(), tmp_path, [option, "3"], yes=False)
+
+
+def test_the_options_of_the_service_are_those_of_runs(tmp_path: Path) -> None:
+    options = ServiceOptions(targets=("west",), target_file=tmp_path / "t.yaml", max_message_mib=3)
+
+    assert service_words(options) == ["--targets", "west", "--target-file", str(tmp_path / "t.yaml"),
+                                      "--max-message-mib", "3"]  # fmt: skip
+
+
+def test_a_level_is_a_run_as_users_start_it(tmp_path: Path) -> None:
+    task = LevelTask("03-level-8", 8, 60.0, 5.0, budget_usd=2.0)
+    words = Locust("calls.py", "sessions", tmp_path, ["--url", "ws://here"]).words(task)
+
+    assert words[:2] == ["-f", "calls.py"]
+    assert words[-2:] == ["--url", "ws://here"]
+    joined = " ".join(words)
+    for part in (
+        "--users 8",
+        "--spawn-rate 1.6",
+        "--session-pause 0",
+        "--warmup 6s",
+        "--budget 2.0",
+        "--name 03-level-8",
+    ):
+        assert part in joined
+
+
+def test_a_level_of_arrivals_has_slots_for_long_calls(tmp_path: Path) -> None:
+    ample = " ".join(Locust("calls.py", "arrivals", tmp_path).words(LevelTask("a", 30, 60.0, 5.0)))
+    given = " ".join(Locust("calls.py", "arrivals", tmp_path).words(LevelTask("a", 30, 60.0, 5.0, max_sessions=12)))
+
+    assert "--arrivals 30/min --max-sessions 150" in ample
+    assert "--max-sessions 12" in given

@@ -1,0 +1,127 @@
+"""What is concluded from the levels of a search, and in which words."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.capacity.conclude import conclude
+from bench.capacity.document import Capacity, EdgeKind, Interval, LevelOutcome, SearchPlan
+from bench.capacity.edge import edge_of
+from bench.capacity.text import closing, level_lines, opening
+from tests.capacity.models import build_level, build_plan, build_share
+
+BROKEN = build_level(40, "breaks", shares=[build_share()])
+SHOWN = [build_level(32, "holds"), BROKEN, build_level(36, "undecided"), build_level(32, "holds", hold=True)]
+
+
+def concluded(levels: list[LevelOutcome], plan: SearchPlan | None = None, *, interrupted: bool = False) -> Capacity:
+    return conclude(
+        plan or build_plan(), levels, date_utc="2026-11-21", target="west", scenario="calls", interrupted=interrupted
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "kind"),
+    [
+        (build_share(slow=50, failed=2), "latency"),
+        (build_share(slow=3, failed=47), "failures"),
+        (build_share(slow=3, failed=47, throttled=40), "quota"),
+        (build_share(slow=3, failed=47, throttled=5), "failures"),
+    ],
+)
+def test_an_edge_is_of_the_kind_of_most_turns_that_missed(share: object, kind: EdgeKind) -> None:
+    assert edge_of(build_level(40, "breaks", shares=[share])).kind == kind
+
+
+def test_an_edge_names_the_objective_that_broke_most() -> None:
+    kept, broken = build_share(0.01, slow=1), build_share(0.4, slo="failed<1%", slow=0, failed=40)
+
+    assert edge_of(build_level(40, "breaks", shares=[kept, broken])).slo == "failed<1%"
+
+
+def test_a_quota_edge_says_what_was_left() -> None:
+    level = build_level(
+        40, "breaks", shares=[build_share(slow=0, failed=9, throttled=9)], limits_left={"tokens": 0.002}
+    )
+
+    assert "the service throttled 9; at the least 0.2 % of its tokens a minute were left" in edge_of(level).words
+
+
+def test_the_answer_is_a_sentence() -> None:
+    found = concluded(SHOWN)
+
+    assert (found.holds, found.breaks, found.confirmed, found.ended) == (32, 40, True, "narrowed")
+    assert found.sentence == (
+        "holds 32 calls at a time and breaks at 40 (ttfa p(95)<800); the edge is one of latency (ttfa p(95)<800: 50 of "
+        "100 turns were too slow, 0 failed); a longer hold confirmed it"
+    )
+    assert closing(found)[-1].endswith("confirmed it.")
+    assert any("undecided within their time: 36" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("levels", "at_least", "status"),
+    [
+        (SHOWN, None, 0),
+        (SHOWN, 30, 0),
+        (SHOWN, 36, 3),
+        (SHOWN, 40, 1),
+        (SHOWN, 300, 1),
+        ([build_level(1, "breaks", shares=[build_share()])], None, 1),
+        ([build_level(1, "undecided")], None, 3),
+        ([], None, 3),
+        ([build_level(8, "holds"), *[build_level(16, "generator")] * 2], 16, 4),
+        ([build_level(8, "holds"), *[build_level(16, "generator")] * 2], 8, 0),
+        ([build_level(1, "crashed")] * 2, None, 4),
+    ],
+)
+def test_the_exit_status_says_whether_so_many_were_shown_to_hold(
+    levels: list[LevelOutcome], at_least: int | None, status: int
+) -> None:
+    assert concluded(levels, build_plan(at_least=at_least)).status == status
+
+
+def test_our_own_generator_is_no_edge_of_the_service() -> None:
+    why = "INVALID: stamp_error was 4 ms; spread it over more --processes"
+    found = concluded([build_level(8, "holds"), *[build_level(16, "generator", why=why)] * 2])
+
+    assert (found.holds, found.breaks, found.edge, found.ended) == (8, None, None, "generator")
+    assert any("spread it over more --processes" in note for note in found.notes)
+    assert any("our own generator was the limit from 16 calls at a time on" in note for note in found.notes)
+
+
+def test_a_level_that_breaks_in_the_hold_does_not_hold() -> None:
+    hold = build_level(32, "breaks", hold=True, shares=[build_share()])
+    found = concluded([build_level(16, "holds"), build_level(32, "holds"), BROKEN, hold])
+
+    assert (found.holds, found.breaks, found.confirmed) == (16, 32, None)
+    assert any("broke in the longer hold" in note for note in found.notes)
+
+
+def test_a_service_that_is_slower_in_the_hold_drifts() -> None:
+    before, later = Interval(100.0, 95.0, 105.0), Interval(200.0, 190.0, 210.0)
+    found = concluded([build_level(32, "holds", wait_p50=before), BROKEN,
+                       build_level(32, "holds", hold=True, wait_p50=later)])  # fmt: skip
+
+    assert any("was 100 ms, and 200 ms in the hold" in note for note in found.notes)
+
+
+def test_what_is_known_is_concluded_where_somebody_interrupts() -> None:
+    found = concluded(SHOWN[:1], interrupted=True)
+
+    assert (found.holds, found.ended) == (32, "interrupted")
+    assert "ended early, for it was interrupted" in found.sentence
+
+
+def test_no_level_broke_up_to_the_largest() -> None:
+    found = concluded([build_level(256, "holds")])
+
+    assert found.ended == "most"
+    assert any("a higher one finds the edge" in note for note in found.notes)
+
+
+def test_lines_fit_a_terminal() -> None:
+    level = build_level(40_000, "generator", why="INVALID: " + "word " * 60, shares=[build_share(), build_share()])
+    lines = [*level_lines(level), *closing(concluded([level, level])), *opening(build_plan(), "runs/capacity")]
+
+    assert max(map(len, lines)) <= 100

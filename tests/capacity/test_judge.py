@@ -1,0 +1,68 @@
+"""When a level holds, and when it breaks, by the turns that missed an objective in each session."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.capacity.judge import answer_of, is_futile, share_of
+from reports.statistics.rates import PerCluster
+
+ERROR = 0.02
+SEARCHES = 1500
+
+
+def sessions(missed: list[int], turns: int = 5) -> PerCluster:
+    return np.array(missed, dtype=float), np.full(len(missed), float(turns))
+
+
+def drawn(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, turns: int = 5) -> PerCluster:
+    """Sessions whose turns are alike; a turn misses with a chance of p."""
+    weight = 1 / alike - 1
+    return sessions(list(rng.binomial(turns, rng.beta(p * weight, (1 - p) * weight, count))), turns)
+
+
+@pytest.mark.parametrize(
+    ("missed", "answer"),
+    [([0] * 200, "holds"), ([5] * 20, "breaks"), ([0] * 30, "undecided"), ([5] * 19, "undecided"), ([], "undecided")],
+)
+def test_a_level_is_judged_by_its_sessions(missed: list[int], answer: str) -> None:
+    seen = sessions(missed)
+
+    assert answer_of([seen], [seen], [0.05], ERROR) == answer
+
+
+def test_a_level_holds_only_if_all_objectives_hold_and_breaks_if_any_breaks() -> None:
+    good, bad, few = sessions([0] * 300), sessions([5] * 300), sessions([0] * 10)
+
+    assert answer_of([good, good], [good, good], [0.05, 0.05], ERROR) == "holds"
+    assert answer_of([good, few], [good, few], [0.05, 0.05], ERROR) == "undecided"
+    assert answer_of([few, bad], [few, bad], [0.05, 0.05], ERROR) == "breaks"
+
+
+def test_turns_that_have_ended_can_show_that_a_level_breaks_and_not_that_it_holds() -> None:
+    good, few, bad = sessions([0] * 300), sessions([0] * 3), sessions([5] * 30)
+
+    assert answer_of([few], [good], [0.05], ERROR) == "undecided"
+    assert answer_of([few], [bad], [0.05], ERROR) == "breaks"
+
+
+@pytest.mark.parametrize("p", [0.01, 0.05, 0.5])
+@pytest.mark.parametrize("count", [20, 80, 300])
+def test_at_the_edge_itself_either_answer_is_as_rare_as_its_error(p: float, count: int) -> None:
+    rng = np.random.default_rng(7)
+    shares = [share_of(drawn(rng, p, count), ERROR, 1) for _ in range(SEARCHES)]
+    tolerated = ERROR + 3 * np.sqrt(ERROR * (1 - ERROR) / SEARCHES)
+
+    assert np.mean([share.high < p for share in shares]) <= tolerated
+    assert np.mean([share.low > p for share in shares]) <= tolerated
+
+
+def test_a_level_that_can_still_be_shown_to_hold_goes_on() -> None:
+    assert not is_futile([sessions([0] * 60)], [0.05], 0.25, ERROR)
+    assert is_futile([sessions([0] * 6)], [0.05], 0.25, ERROR)
+
+
+def test_a_level_that_may_still_break_goes_on() -> None:
+    assert not is_futile([sessions([5, 0, 5, 5, 0, 0] * 2)], [0.05], 0.25, ERROR)
+    assert not is_futile([sessions([])], [0.05], 0.25, ERROR)

@@ -1,0 +1,143 @@
+"""Which level is tried next, by how those before it ended."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.capacity.ladder import (
+    ABOUT_THE_SERVICE,
+    TRIES,
+    Answer,
+    Bracket,
+    LevelEnd,
+    LevelLadder,
+    NextLevel,
+    bracket_of,
+    levels_left,
+    next_step,
+)
+
+LADDER = LevelLadder(1, 256)
+ladders = st.builds(
+    lambda first, more, precision: LevelLadder(first, first + more, precision),
+    st.integers(1, 40),
+    st.integers(0, 300),
+    st.sampled_from([0.05, 0.1, 0.5]),
+)
+
+
+def ends(*played: tuple[int, Answer]) -> list[LevelEnd]:
+    return [LevelEnd(*one) for one in played]
+
+
+def climbed(ladder: LevelLadder, edge: int) -> list[LevelEnd]:
+    """The levels at a service of which every answer is clear."""
+    known: list[LevelEnd] = []
+    while (step := next_step(ladder, known)) is not None:
+        known.append(LevelEnd(step.load, "holds" if step.load <= edge else "breaks", step.hold))
+    return known
+
+
+def test_the_load_is_doubled_until_it_breaks_then_halved_in_between_and_at_last_held() -> None:
+    known = climbed(LADDER, 20)
+
+    assert [end.load for end in known] == [1, 2, 4, 8, 16, 32, 23, 19, 21, 20, 20]
+    assert [end.hold for end in known] == [False] * 10 + [True]
+    assert bracket_of(known)[:3] == Bracket(holds=20, undecided=(), breaks=21)[:3]
+
+
+def test_a_first_level_that_breaks_is_halved() -> None:
+    assert [end.load for end in climbed(LevelLadder(40, 256), 3)] == [40, 20, 10, 5, 2, 3, 4, 3]
+
+
+def test_a_service_that_carries_nobody_has_no_hold() -> None:
+    assert climbed(LADDER, 0) == ends((1, "breaks"))
+
+
+def test_a_service_that_carries_the_largest_level_is_held_there() -> None:
+    known = climbed(LevelLadder(1, 100), 1000)
+
+    assert [end.load for end in known] == [1, 2, 4, 8, 16, 32, 64, 100, 100]
+    assert bracket_of(known).breaks is None
+
+
+@given(ladders, st.integers(0, 400))
+def test_both_ends_of_a_clear_answer_are_as_close_as_was_asked_for(ladder: LevelLadder, edge: int) -> None:
+    bracket = bracket_of(climbed(ladder, edge))
+
+    assert bracket.holds <= edge
+    assert bracket.breaks is None or bracket.breaks > edge
+    if bracket.breaks is None:
+        assert bracket.holds == ladder.most
+    elif bracket.holds:
+        assert bracket.breaks <= max(bracket.holds + 1, bracket.holds * (1 + ladder.precision))
+    else:
+        assert bracket.breaks == 1
+
+
+@given(ladders, st.lists(st.sampled_from(ABOUT_THE_SERVICE), min_size=100, max_size=100))
+def test_no_search_has_more_levels_than_were_counted_before(ladder: LevelLadder, answers: list[Answer]) -> None:
+    known: list[LevelEnd] = []
+    most = levels_left(ladder, known)
+    while (step := next_step(ladder, known)) is not None and not step.hold:
+        left = levels_left(ladder, known)
+        assert left >= 1
+        known.append(LevelEnd(step.load, answers[len(known)]))
+        assert levels_left(ladder, known) < left
+
+    assert len(known) <= most
+
+
+@given(ladders, st.lists(st.sampled_from(("holds", "breaks", "undecided", "generator", "crashed")), min_size=200))
+def test_whatever_is_found_the_search_ends(ladder: LevelLadder, answers: list[Answer]) -> None:
+    known: list[LevelEnd] = []
+    while (step := next_step(ladder, known)) is not None:
+        known.append(LevelEnd(step.load, answers[len(known)], step.hold))
+
+    assert all(1 <= end.load <= ladder.most for end in known)
+
+
+def test_undecided_levels_leave_two_gaps_and_each_is_narrowed() -> None:
+    known = ends((8, "holds"), (16, "undecided"), (32, "undecided"), (64, "breaks"))
+
+    assert next_step(LADDER, known) == NextLevel(11, hold=False)
+    below = [*known, *ends((11, "holds"), (13, "undecided"), (12, "holds"))]
+    assert next_step(LADDER, below) == NextLevel(45, hold=False)
+
+
+def test_what_stayed_undecided_is_played_again_from_the_middle() -> None:
+    ladder = LevelLadder(8, 64, precision=1.0)
+    known = ends((8, "holds"), (16, "undecided"), (32, "undecided"), (64, "breaks"))
+
+    assert next_step(ladder, known) == NextLevel(32, hold=False)
+    assert next_step(ladder, [*known, LevelEnd(32, "undecided")]) == NextLevel(16, hold=False)
+    assert next_step(ladder, [*known, LevelEnd(32, "holds")]) == NextLevel(32, hold=True)
+
+
+@pytest.mark.parametrize("answer", ["generator", "crashed"])
+def test_a_level_that_says_nothing_of_the_service_is_tried_once_more_and_is_no_bound(answer: Answer) -> None:
+    once = ends((8, "holds"), (16, answer))
+
+    assert TRIES == 2
+    assert next_step(LADDER, once) == NextLevel(16, hold=False)
+    assert bracket_of(once).upper is None
+    assert next_step(LADDER, [*once, LevelEnd(16, "holds")]) == NextLevel(32, hold=False)
+    twice = [*once, LevelEnd(16, answer)]
+    assert next_step(LADDER, twice) == NextLevel(11, hold=False)
+    assert (bracket_of(twice).breaks, bracket_of(twice).ceiling) == (None, 16)
+
+
+def test_a_level_that_breaks_in_the_hold_breaks() -> None:
+    known = [*ends((8, "holds"), (10, "holds"), (11, "breaks")), LevelEnd(10, "breaks", hold=True)]
+
+    assert next_step(LADDER, known) is None
+    assert (bracket_of(known).holds, bracket_of(known).breaks) == (8, 10)
+
+
+def test_a_hold_that_our_generator_could_not_play_is_tried_once_more() -> None:
+    known = [*ends((1, "holds"), (2, "breaks")), LevelEnd(1, "generator", hold=True)]
+
+    assert next_step(LADDER, known) == NextLevel(1, hold=True)
+    assert next_step(LADDER, [*known, LevelEnd(1, "generator", hold=True)]) is None

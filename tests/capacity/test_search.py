@@ -1,0 +1,114 @@
+"""Searches at services whose edge is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.capacity.ladder import LevelEnd, NextLevel, bracket_of
+from bench.capacity.search import (
+    AROUND_S,
+    LEAST_LOAD_S,
+    Grant,
+    early_end,
+    ends_of,
+    grant_of,
+    ladder_of,
+    least_time_s,
+    levels_of,
+)
+from bench.capacity.spending import ERROR, LOOKS, look_errors
+from tests.capacity.models import ModelService, build_level, build_plan, searched
+
+SEEDS = 25
+
+
+def knee(edge: float) -> Callable[[int], float]:
+    """Waits grow with the load: a smooth edge."""
+    return lambda load: min(0.9, 0.002 + 0.048 * (load / edge) ** 4)
+
+
+def cliff(edge: int) -> Callable[[int], float]:
+    """All that is above a limit fails."""
+    return lambda load: max(0.0, (load - edge) / load)
+
+
+@pytest.mark.parametrize(
+    "service",
+    [ModelService(knee(20.5)), ModelService(knee(90.5)), ModelService(cliff(37)), ModelService(knee(50.5), alike=0.6)],
+)
+def test_the_interval_covers_the_edge_within_the_time_that_was_given(service: ModelService) -> None:
+    plan, edge = build_plan(), service.edge(256)
+    searches = [searched(plan, service, seed) for seed in range(SEEDS)]
+    brackets = [bracket_of(ends_of(levels)) for levels in searches]
+    covered = [one.holds <= edge and (one.breaks is None or edge < one.breaks) for one in brackets]
+
+    assert sum(covered) >= 0.9 * SEEDS
+    assert sum(bool(one.holds and one.breaks) for one in brackets) >= 0.6 * SEEDS
+    for levels in searches:
+        assert sum(level.length_s for level in levels) <= plan.time_s + 1e-6
+        assert len([level for level in levels if not level.hold]) <= plan.levels_most
+
+
+@given(st.lists(st.sampled_from(["holds", "breaks", "undecided", "generator"]), min_size=60, max_size=60), st.data())
+def test_levels_never_spend_more_than_there_is(answers: list[str], data: st.DataObject) -> None:
+    plan = build_plan(most=64, time_s=3600.0)
+    levels: list = []
+
+    def played(number: int, step: NextLevel, given: Grant):  # type: ignore[no-untyped-def]
+        assert given.load_s >= LEAST_LOAD_S
+        length_s = data.draw(st.floats(1.0, given.time_s))
+        return build_level(step.load, answers[number], hold=step.hold, length_s=length_s, error=given.error)
+
+    for _ in levels_of(plan, levels, played):
+        pass
+
+    assert sum(level.length_s for level in levels) <= plan.time_s + 1e-6
+    assert sum(level.error for level in levels) <= ERROR + 1e-12
+
+
+def test_looks_spend_the_error_of_their_level_and_most_of_it_at_its_end() -> None:
+    errors = look_errors(0.01)
+
+    assert sum(errors) == pytest.approx(0.01)
+    assert list(errors) == sorted(errors)
+    assert len(errors) == len(LOOKS)
+    assert errors[-1] == pytest.approx(0.0075)
+
+
+def test_a_level_gets_what_those_before_it_left_over() -> None:
+    plan = build_plan(most=64)
+    first = grant_of(plan, [], NextLevel(1, hold=False))
+    quick = grant_of(plan, [build_level(1, "holds", length_s=20.0, error=first.error)], NextLevel(2, hold=False))
+
+    assert first.time_s == pytest.approx(plan.time_s / (plan.levels_most + 2))
+    assert quick.time_s > first.time_s
+
+
+def test_the_hold_lasts_twice_as_long_as_the_level_that_it_confirms() -> None:
+    plan = build_plan()
+    levels = [build_level(1, "holds", length_s=50.0), build_level(2, "breaks", length_s=20.0)]
+
+    assert grant_of(plan, levels, NextLevel(1, hold=True)).time_s == 100.0
+
+
+@pytest.mark.parametrize(
+    ("spent_s", "usd", "ended"), [(100.0, 0.1, None), (1790.0, 0.1, "time"), (100.0, 5.0, "budget")]
+)
+def test_a_search_ends_where_there_is_no_time_or_no_money_left(spent_s: float, usd: float, ended: str | None) -> None:
+    plan = build_plan(budget_usd=5.0)
+
+    assert early_end(plan, [build_level(1, "holds", length_s=spent_s, usd=usd)]) == ended
+
+
+def test_the_least_time_of_a_search_is_enough_for_each_of_its_levels() -> None:
+    plan = build_plan(most=64)
+    least_s = least_time_s(ladder_of(plan))
+
+    given = grant_of(build_plan(most=64, time_s=least_s), [], NextLevel(1, hold=False))
+
+    assert given.time_s == pytest.approx(LEAST_LOAD_S + AROUND_S)
+    assert ends_of([build_level(1, "holds")]) == [LevelEnd(1, "holds")]
