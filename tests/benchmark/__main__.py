@@ -13,6 +13,7 @@ PARTS = {
     "crowd": "tests.benchmark.crowd",
     "arrivals": "tests.benchmark.arrivals",
     "hosts": "tests.benchmark.hosts",
+    "master": "tests.benchmark.master",
     "exact": "tests.benchmark.exact",
     "keyless": "tests.benchmark.keyless",
     "peers": "tests.benchmark.peers.benchmark",

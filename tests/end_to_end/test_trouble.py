@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from bench.run.part import FACTS
 from tests import forked
 from tests.end_to_end.locust_process import (
     GUARD_S,
+    free_port,
     locust,
     only_run,
     run_locust,
@@ -285,3 +287,26 @@ def test_a_broken_script_is_named_with_its_line(tmp_path: Path, simulator: Ready
     assert ended.returncode == 2
     assert "script.yaml:3" in ended.stderr
     assert "label" in ended.stderr
+
+
+def test_a_master_whose_port_is_taken_says_so_in_a_line(tmp_path: Path, simulator: Ready) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        master = ("--master", "--master-bind-port", port)
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *master)
+
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
+    assert "the master cannot listen: Address already in use" in line
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+
+
+def test_workers_that_never_come_are_waited_for_as_long_as_was_said(tmp_path: Path, simulator: Ready) -> None:
+    master = ("--master", "--master-bind-port", str(free_port()), "--expect-workers", "2")
+    given = (*master, "--expect-workers-max-wait", "1", "--url", simulator.urls["ga"])
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *given)
+
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
+    assert "2 workers are expected, and 0 came in 1 s" in line
+    assert ended.returncode == 2
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())

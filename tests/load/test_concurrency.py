@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.planning.concurrency import Concurrency, concurrency, peak_users, process_advice
+from bench.load.planning.concurrency import (
+    Concurrency,
+    PlayingHost,
+    concurrency,
+    hosts_advice,
+    peak_users,
+    process_advice,
+)
 
 CITED = {"sessions": 350, "kind": "listening", "date": "2026-11-20", "ended": "", "stale": []}
 
@@ -105,3 +112,21 @@ def test_a_machine_that_is_not_trusted_with_one_user_is_told_of_no_processes(tru
 def test_a_calibration_is_asked_for_before_more_sessions_than_it_begins_with() -> None:
     assert "`rtbench calibrate`" in advice(101, None)
     assert advice(100, None) == advice(5, None) == advice(200, None, processes=2) == ""
+
+
+def on(name: str, trusted: int | None, workers: int = 2, cores: int = 4) -> PlayingHost:
+    return PlayingHost(name, workers, cores, None if trusted is None else {"sessions": trusted})
+
+
+def test_hosts_that_carry_the_load_together_are_said_to() -> None:
+    (line,) = hosts_advice(Concurrency(600, 1, 6), [on("east", 450), on("west", 100), on("south", 100)])
+
+    assert line == "100 sessions in each of 6 processes on 3 hosts: each is trusted with as many"
+
+
+def test_a_host_that_carries_less_or_that_nobody_knows_is_named() -> None:
+    (line,) = hosts_advice(Concurrency(600, 1, 6), [on("east", 99), on("west", None), on("south", 450, 5)])
+
+    assert "more than they are trusted with (east 99)" in line
+    assert "nobody knows what west can be trusted with: `rtbench calibrate` there finds out" in line
+    assert "too few cores: south has 4 for 5" in line

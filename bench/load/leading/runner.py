@@ -13,17 +13,23 @@ What the process is (alone, a master or a worker) is asked once, at init.
 
 from __future__ import annotations
 
+import sys
+from types import TracebackType
 from typing import Any
 
 from locust import events
+from locust.exception import RPCError
 from locust.runners import MasterRunner, WorkerRunner
 
-from bench.errors import BenchError
+from bench.errors import USAGE_STATUS, BenchError
 from bench.load.leading.lead import Alone
 from bench.load.leading.runs import Runs
 from bench.load.leading.workers import Master, Worker
 from bench.load.planning.environment import Environment
 from bench.load.planning.options import add_options, fork_for_allowed_cores, stay_on_loopback
+
+BIND_FAILURE = "Socket bind failure:"
+"""As Locust says that the port of a master is in use."""
 
 
 def runs_of(environment: Environment) -> Runs:
@@ -50,6 +56,17 @@ def _on_init(environment: Any, **_: Any) -> None:
     listen.quit.add_listener(runs.on_quit)
 
 
+def say_in_a_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say what Locust ends with before any run, where the user can mend it; all else is shown as Python shows it."""
+    if not isinstance(error, RPCError) or BIND_FAILURE not in str(error):
+        sys.__excepthook__(kind, error, trace)
+        return
+    why = str(error).partition(BIND_FAILURE)[2].strip()
+    print(f"rtbench: the master cannot listen: {why}; choose --master-bind-port", file=sys.stderr)
+    raise SystemExit(USAGE_STATUS)
+
+
+sys.excepthook = say_in_a_line
 events.init_command_line_parser.add_listener(add_options)
 events.init_command_line_parser.add_listener(stay_on_loopback)
 events.init_command_line_parser.add_listener(fork_for_allowed_cores)

@@ -7,23 +7,26 @@ master each second how they stand.
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import gevent
 import msgspec
 
 from bench.clock import monotonic_ns, utc_ns
+from bench.cores import core_count
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading import lifeline
 from bench.load.leading.clocks import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.leading.lead import Lead
 from bench.load.leading.runs import DRAINING, Runs
 from bench.load.leading.shipping import Shipper
+from bench.load.planning.concurrency import PlayingHost, hosts_advice
 from bench.load.planning.environment import Environment
 from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.flusher import unwritable
@@ -32,6 +35,7 @@ from bench.load.playing.place import Place
 from bench.load.playing.progress import ProgressReport
 from bench.run import folder as files
 from bench.run import spool
+from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.part import parts
 from bench.run.provenance import host_name, tool_version
 from bench.run.replica import BadChunkError, PartChunk, Replica, Source
@@ -58,8 +62,8 @@ class Master(Lead):
         super().__init__(environment)
         self._done: set[str] = set()
         """The workers whose sessions are done."""
-        self._here: set[str] = set()
-        """The workers that can be told to quit."""
+        self._here: dict[str, dict[str, Any]] = {}
+        """The workers that can be told to quit, with what each said of its host."""
         self._members: dict[str, int] = {}
         """The workers of the run under way, with their numbers."""
         self._replicas: dict[int, Replica] = {}
@@ -94,6 +98,43 @@ class Master(Lead):
             runner.quit()
         super().give_up()
 
+    def open(self) -> None:
+        super().open()
+        self._await_workers()
+
+    def _await_workers(self) -> None:
+        """Wait for workers where Locust would give up on them. Raises UsageError where they do not come."""
+        runner, parsed = self._environment.runner, self._environment.parsed_options
+        wanted, longest_s = int(parsed.expect_workers or 0), parsed.expect_workers_max_wait
+        if not longest_s:
+            return
+        until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
+        while len(runner.clients.ready) < wanted:
+            if monotonic_ns() >= until_ns:
+                came = f"{wanted} workers are expected, and {len(runner.clients.ready)} came in {longest_s} s"
+                where = f"{parsed.master_bind_host}:{parsed.master_bind_port}"
+                raise UsageError(f"{came} (--expect-workers-max-wait): can they reach this master, at {where}?")
+            gevent.sleep(0.05)
+
+    def _begin(self, keyring: Keyring) -> None:
+        if advice := self._advice():
+            self._planned = replace(self._planned, advice=advice)
+        super()._begin(keyring)
+
+    def _advice(self) -> tuple[str, ...]:
+        """What to know of the hosts that play; nothing where all of them are this one."""
+        plan = self._planned
+        way = trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
+        facts = [self._here[client] for client in self._present() if client in self._here]
+        names = sorted({str(fact["host"]) for fact in facts})
+        if names == [host_name()]:
+            return ()
+        hosts = []
+        for name in names:
+            mine = [fact for fact in facts if fact["host"] == name]
+            hosts.append(PlayingHost(name, len(mine), int(mine[0]["cores"]), mine[0]["trust"].get(way)))
+        return tuple(hosts_advice(plan.concurrency, hosts))
+
     def _start(self) -> None:
         self._done, self._members, self._replicas = set(), {}, {}
         vars(self._environment.parsed_options).update(self._given)
@@ -127,7 +168,7 @@ class Master(Lead):
     # What workers say.
 
     def _on_worker_here(self, msg: Any, **_: Any) -> None:
-        self._here.add(msg.node_id)
+        self._here[msg.node_id] = msg.data
         self._ping(msg.node_id)
 
     def _ping(self, client: str) -> None:
@@ -213,6 +254,19 @@ class Master(Lead):
         return identity_of(self._planned.identity)
 
 
+def trust_key(kind: SessionKind, *, tls: bool) -> str:
+    """Which sessions a calibration is about, as workers say it."""
+    return f"{kind}, {'TLS' if tls else 'plain'}"
+
+
+def host_facts() -> dict[str, Any]:
+    """What a worker says of its host before any run: its cores, and what it is trusted with."""
+    folder = state_folder(os.environ)
+    ways = [(kind, tls) for kind in get_args(SessionKind) for tls in (False, True)]
+    trust = {trust_key(kind, tls=tls): citation(folder, kind, tls=tls) for kind, tls in ways}
+    return {"host": host_name(), "cores": core_count(), "trust": trust}
+
+
 def identity_of(played: dict[str, Any]) -> dict[str, Any]:
     """What a worker must have in common with its master. `played`: the scripts and targets."""
     return played | {"version": tool_version()}
@@ -232,7 +286,7 @@ class Worker(Runs):
         runner.register_message(DRAIN, self._on_master_drain, concurrent=True)
         runner.register_message(RECEIPT, self._on_receipt)
         runner.register_message(PING, self._on_ping)
-        runner.send_message(HERE, {})
+        runner.send_message(HERE, host_facts())
 
     def open(self) -> None:
         """Do nothing: its master says what is to be done."""

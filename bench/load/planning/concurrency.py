@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,3 +77,35 @@ def _needed(processes: int | None, cores: int) -> str:
         return f"--processes {processes} is enough; with fewer, {OFF}"
     machines = f"{-(-processes // cores)} such machines with {cores} core{'s' * (cores > 1)} each"
     return f"{processes} processes are enough, on {machines}; with fewer, {OFF}"
+
+
+@dataclass(frozen=True)
+class PlayingHost:
+    """A host on which workers of a master play. `cited`: its calibration as run.json has it; None where it has none."""
+
+    name: str
+    workers: int
+    cores: int
+    cited: Mapping[str, Any] | None
+
+
+def hosts_advice(concurrency: Concurrency, hosts: Sequence[PlayingHost]) -> list[str]:
+    """The line before a run on several hosts: whether they carry the load together, by what each is trusted with."""
+    here = concurrency.per_process
+    load = f"{here:,} sessions in each of {sum(host.workers for host in hosts)} processes on {_hosts(len(hosts))}"
+    beyond = [host for host in hosts if host.cited is not None and here > host.cited["sessions"]]
+    unknown = [host.name for host in hosts if host.cited is None]
+    crowded = [f"{host.name} has {host.cores} for {host.workers}" for host in hosts if host.workers > host.cores]
+    said = []
+    if beyond:
+        trusted = ", ".join(f"{host.name} {host.cited['sessions']:,}" for host in beyond if host.cited is not None)
+        said.append(f"more than they are trusted with ({trusted}); {OFF}: start more workers")
+    if unknown:
+        said.append(f"nobody knows what {', '.join(unknown)} can be trusted with: `rtbench calibrate` there finds out")
+    if crowded:
+        said.append(f"too few cores: {', '.join(crowded)}")
+    return [f"{load}: {'; '.join(said) or 'each is trusted with as many'}"]
+
+
+def _hosts(count: int) -> str:
+    return f"{count} host{'s' * (count > 1)}"

@@ -39,7 +39,7 @@ class Planned:
 
     `calibration`: what is known of this machine for such sessions, as run.json cites it; None where nothing is.
     `warmup_s`: see `warmup.py`. `priority`: what a process gets that plays; None where it asks for none. `demand`: what
-    asks for sessions.
+    asks for sessions. `advice`: what to know of the processes that play so many sessions.
     """
 
     options: Options
@@ -52,6 +52,7 @@ class Planned:
     warmup_s: float = 0.0
     priority: Priority | None = None
     demand: Demand = CLOSED_LOOP
+    advice: tuple[str, ...] = ()
 
     @property
     def every_play(self) -> list[Play]:
@@ -85,6 +86,10 @@ class Planned:
         return min((fact["chunk_ms"] for fact in script_facts(self.plays) if fact["chunk_ms"]), default=None)
 
     @property
+    def kind(self) -> SessionKind:
+        return kind_of(self.plays)
+
+    @property
     def quotes(self) -> list[Quote]:
         """What a session of each target may cost."""
         scripts = {
@@ -102,7 +107,7 @@ class Planned:
         cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
         budget = below_estimate(self.options.budget_usd, self.quotes, self.sessions)
         ahead = [*cost, *([budget] if budget else [])]
-        ahead += process_advice(self.concurrency, self.calibration, core_count())
+        ahead += self.advice
         if self.priority and self.priority.hindrance:
             ahead.append(f"--priority {self.priority.hindrance}: {self.priority.remedy}")
         return [*of_targets, *([cap] if capped else []), *script_notices(self.every_play), *ahead]
@@ -176,6 +181,11 @@ class Planned:
         }
 
 
+def kind_of(plays: Mapping[str, Plays]) -> SessionKind:
+    """What the sessions of these plays do."""
+    return "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
+
+
 def planned(environment: Environment) -> Planned:
     """Read the scripts, resolve the targets, prepare what is sent. Raises BenchError for what the user can mend."""
     parsed = asked(environment.parsed_options, environment.user_classes)
@@ -190,11 +200,11 @@ def planned(environment: Environment) -> Planned:
     sessions = check_cost(targets, users, asked_sessions(options), yes=options.yes)
     prices = load_price_table(options.service_options.prices)
     at_a_time = concurrency(environment, users, sessions=sessions, arms=len(targets))
-    kind: SessionKind = "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
-    calibration = citation(state_folder(os.environ), kind, tls=any(target.tls for target in targets))
+    calibration = citation(state_folder(os.environ), kind_of(plays), tls=any(target.tls for target in targets))
     warm_s = _warmup_s(environment, demand, options, targets, plays)
     priority = obtainable() if options.priority else None
-    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority, demand)
+    advice = tuple(process_advice(at_a_time, calibration, core_count()))
+    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority, demand, advice)
 
 
 def _warmup_s(
