@@ -118,7 +118,7 @@ class Master(Lead):
 
     def _begin(self, keyring: Keyring) -> None:
         if advice := self._advice():
-            self._planned = replace(self._planned, advice=advice)
+            self._planned = replace(self._planned, hosts_advice=advice)
         super()._begin(keyring)
 
     def _advice(self) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class Planned:
 
     `calibration`: what is known of this machine for such sessions, as run.json cites it; None where nothing is.
     `warmup_s`: see `warmup.py`. `priority`: what a process gets that plays; None where it asks for none. `demand`: what
-    asks for sessions. `advice`: what to know of the processes that play so many sessions.
+    asks for sessions. `hosts_advice`: what a master knows of the hosts that play.
     """
 
     options: Options
@@ -52,7 +52,7 @@ class Planned:
     warmup_s: float = 0.0
     priority: Priority | None = None
     demand: Demand = CLOSED_LOOP
-    advice: tuple[str, ...] = ()
+    hosts_advice: tuple[str, ...] = ()
 
     @property
     def every_play(self) -> list[Play]:
@@ -107,7 +107,7 @@ class Planned:
         cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
         budget = below_estimate(self.options.budget_usd, self.quotes, self.sessions)
         ahead = [*cost, *([budget] if budget else [])]
-        ahead += self.advice
+        ahead += self.hosts_advice or process_advice(self.concurrency, self.calibration, core_count())
         if self.priority and self.priority.hindrance:
             ahead.append(f"--priority {self.priority.hindrance}: {self.priority.remedy}")
         return [*of_targets, *([cap] if capped else []), *script_notices(self.every_play), *ahead]
@@ -203,8 +203,7 @@ def planned(environment: Environment) -> Planned:
     calibration = citation(state_folder(os.environ), kind_of(plays), tls=any(target.tls for target in targets))
     warm_s = _warmup_s(environment, demand, options, targets, plays)
     priority = obtainable() if options.priority else None
-    advice = tuple(process_advice(at_a_time, calibration, core_count()))
-    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority, demand, advice)
+    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority, demand)
 
 
 def _warmup_s(

@@ -14,22 +14,22 @@ import numpy.typing as npt
 
 from bench.run.folder import BLOCK_NS
 
-Integers = npt.NDArray[np.int64]
+PairIntegers = npt.NDArray[np.int64]
 
 
 class PairStarts(NamedTuple):
     """The pairs of one run, ascending by the number that it gave them, and when each began (UTC, ns since 1970)."""
 
-    numbers: Integers
-    starts_ns: Integers
+    numbers: PairIntegers
+    starts_ns: PairIntegers
 
 
 class PairNumbering(NamedTuple):
     """Where the pairs of one run stand in another: beside the number that each has, the new one and its block."""
 
-    numbers: Integers
-    new: Integers
-    blocks: Integers
+    numbers: PairIntegers
+    new: PairIntegers
+    blocks: PairIntegers
 
 
 def first_starts(rows: Iterable[PairStarts]) -> PairStarts:
