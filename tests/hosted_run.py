@@ -65,7 +65,7 @@ class HostedRun:
         """Start a worker on each host. `through`: an address instead of the master's."""
         for name in self.names:
             role = ("--worker", "--master-host", through or self.net.hub_address)
-            command = [sys.executable, "-m", "locust", "-f", "scenario.py", *role, *options]
+            command = [sys.executable, "-m", "locust", "-f", "scenario.py", *role, "--yes", *options]
             self.workers[name] = started(self.net.on(name, command), self.folder_of(name), self.folder / f"{name}.log")
 
     def ended(self) -> int:

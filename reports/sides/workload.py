@@ -50,14 +50,20 @@ OF_LOAD = {
     "exclude_tags": "tags left out",
 }
 """Options that shape how many sessions there are at once, and their words."""
+OF_DEMAND = {"arrivals": "calls that arrive", "stages": "stages of sessions"}
+"""What a document says where users do not call again and again, all the time as many."""
 WARMUP = "warm-up, s"
 DIGEST = 12
 """Letters of a digest that are shown."""
 
 
 def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """What the arm of one target was given, in words; what a document does not say is left out."""
-    return {**scripts(document, target), **load(document, target), **warmup(document)}
+    """What the arm of one target was given, in words; what a document does not say is left out.
+
+    A run that says nothing of arrivals or stages has none: an open loop is never compared with a closed one in silence.
+    """
+    closed = dict.fromkeys(OF_DEMAND.values(), said(None))
+    return {**scripts(document, target), **closed, **load(document, target), **warmup(document)}
 
 
 def warmup(document: Mapping[str, Any]) -> dict[str, str]:
@@ -69,8 +75,17 @@ def load(document: Mapping[str, Any], target: str) -> dict[str, str]:
     """How many sessions there were at once. An option that was not set is told as such."""
     settings, entry = document.get("settings") or {}, _entry(document, target)
     found = {words: said(settings.get(name)) for name, words in OF_LOAD.items() if settings}
+    found |= {words: demand(document[key]) for key, words in OF_DEMAND.items() if document.get(key)}
     limit = {"connection starts a minute": said(entry["connects_per_min"])} if "connects_per_min" in entry else {}
     return found | limit
+
+
+def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
+    """How calls arrive, or the stages of a load, in words; not when that was."""
+    if not isinstance(entry, Mapping):
+        return "; ".join(said(dict(stage)) for stage in entry)
+    told = {key: value for key, value in entry.items() if key != "began_utc_ns"}
+    return said(told | ({"stages": demand(told["stages"])} if told.get("stages") else {}))
 
 
 def differing(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:

@@ -53,6 +53,8 @@ UNFIT = [
     ("sessions", "-4", "--sessions must be a whole number from 1 on, not -4"),
     ("session_pause", "long", "--session-pause must be a number from 0 on, not long"),
     ("look_every", "5", "--look-every is about --until-decided, which is not there"),
+    ("arrivals", "often", "--arrivals must be calls in a time, such as 30/min, 2/s or 100/h"),
+    ("max_sessions", "3", "--max-sessions is about calls that arrive"),
     ("until_decided", "true", "--until-decided is about two targets"),
 ]
 """What is refused with its reason."""
@@ -197,6 +199,16 @@ def test_a_run_started_in_the_form_goes_where_the_command_line_says(tmp_path: Pa
     assert document["totals"]["sessions"] == {"ok": 1}, said
     assert document["settings"]["seed"] == "5"
     assert "without a login" not in said
+
+
+def test_calls_arrive_where_the_form_says_so_for_as_many_users_as_it_says(tmp_path: Path, simulator: Ready) -> None:
+    with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
+        told = ui.swarm(user_count="3", spawn_rate="3", arrivals="20/s", sessions="2", max_sessions="")
+        _, document = ended(ui, tmp_path / "runs")
+
+    assert told["success"] is True, told
+    assert (document["arrivals"]["per_s"], document["arrivals"]["max_sessions"]) == (20.0, 3)
+    assert sum(document["totals"]["sessions"].values()) == 2
 
 
 def test_a_refused_form_sets_nothing_for_the_next(tmp_path: Path, simulator: Ready) -> None:

@@ -15,6 +15,7 @@ from bench.load.leading.shape import StagedLoad
 from bench.load.leading.watch import Watch
 from bench.load.leading.web_ui import guard, open_words
 from bench.load.planning.decision import MOST_PAIRS, LookPlan, check_two, decision_plan, plan_words, scripts_of
+from bench.load.planning.demand import asked, demand_of
 from bench.load.planning.environment import Environment
 from bench.load.planning.options import Options
 from bench.load.planning.planned import Planned
@@ -74,7 +75,11 @@ class Lead(Runs):
 
     def _check(self, parsed: Any) -> None:
         """Raises UsageError for options that cannot be, of a run with the targets of this process."""
-        if Options.of(parsed).until_decided:
+        classes = self._environment.user_classes
+        parsed = asked(parsed, classes)
+        options = Options.of(parsed)
+        demand_of(options, parsed, classes)
+        if options.until_decided:
             check_two(self._planned.targets)
 
     # Start.

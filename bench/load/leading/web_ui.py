@@ -66,7 +66,12 @@ def chosen_elsewhere(form: Iterable[tuple[str, str]], allowed: frozenset[str], c
 def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
     """The options as Locust would set them from a form, but for numbers, which are text still."""
     shape = {name: form[name] for name in SHAPE & form.keys()}
-    asked = {name: value == "true" if isinstance(chosen[name], bool) else value for name, value in shape.items()}
+    asked: dict[str, Any] = {
+        name: value == "true" if isinstance(chosen[name], bool) else value for name, value in shape.items()
+    }
+    users = form.get("user_count", "")
+    if users.isascii() and users.isdigit():  # what else it may be, Locust refuses
+        asked["num_users"] = int(users)
     return Namespace(**{**chosen, **asked})
 
 

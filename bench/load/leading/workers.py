@@ -279,6 +279,8 @@ class Worker(Runs):
         super().__init__(environment)
         parsed = environment.parsed_options
         self._given = {name: getattr(parsed, name, None) for name in MAY_HOLD_SECRETS}
+        self._yes = bool(getattr(parsed, "yes", False))
+        """Whether this process was told so itself: a master alone makes no machine open many sessions at others."""
         self._number = 0
         self._shipper: Shipper | None = None
         """Of a worker on another host than its master."""
@@ -309,6 +311,8 @@ class Worker(Runs):
     def _take_part(self, handed: dict[str, Any], *, shares: bool) -> None:
         """Go live in a run as its master hands it over. Raises UsageError for what stands against that here."""
         self._take_own_secrets()
+        if not shares:
+            self._environment.parsed_options.yes = self._yes
         self.prepare()
         self._check_identity(handed["identity"])
         folder, keyring = Path(handed["folder"]), self._signed_in()

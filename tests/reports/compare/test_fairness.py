@@ -164,6 +164,19 @@ def test_what_is_compared_and_how_long_is_no_part_of_the_workload(other: dict[st
     assert differing([workload(document(), "a"), workload(other, "a")]) == {}
 
 
+def test_an_open_loop_is_not_compared_with_a_closed_one_nor_with_another_rate() -> None:
+    arrivals = {"pattern": "poisson", "per_s": 0.5, "stages": None, "max_sessions": 40, "began_utc_ns": 1}
+    closed = document()
+    calls, later, more = (
+        closed | {"arrivals": arrivals | changes} for changes in ({}, {"began_utc_ns": 2}, {"per_s": 1.0})
+    )
+    arms = {name: workload(doc, "a") for name, doc in (("closed", closed), ("calls", calls), ("more", more))}
+
+    assert list(differing([arms["closed"], arms["calls"]])) == ["calls that arrive"]
+    assert list(differing([arms["calls"], arms["more"]])) == ["calls that arrive"]
+    assert differing([arms["calls"], workload(later, "a")]) == {}
+
+
 def test_further_settings_are_a_part_of_the_workload() -> None:
     extras: list[dict[str, Any]] = [{}, {"a": 1}, {"a": True}, {"a": "1"}, {"a": {"b": None}}, {"a": {}}]
     arms = [workload(document({"extra": extra}), "a") for extra in extras]
