@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,8 @@ def level_of(search: Search, number: int, step: NextLevel, given: Grant) -> Leve
     ramp_s = _ramp_s(search, step, given)
     warm_s = ramp_s + AFTER_RAMP_S
     parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
-    looking = _Looking(search.slos, look_errors(given.error), parts, step.hold)
+    callers = step.load if search.plan.by == "sessions" else math.inf
+    looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.hold)
     name = f"{number:02d}-{'hold' if step.hold else 'level'}-{step.load}"
     task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_sessions, given.budget_usd)
     run = play(search.locust, task, looking.is_clear)
@@ -81,13 +83,14 @@ class _Looking:
     slos: Sequence[Slo]
     errors: Sequence[float]
     parts: Sequence[float]
+    callers: float
     hold: bool
     answer: Answer | None = None
 
     def is_clear(self, folder: Path, number: int) -> bool:
         """Whether the level may end after a look: its answer is clear, or none is to be expected."""
         shown, allowed = seen(folder, self.slos), [slo.allowed for slo in self.slos]
-        answer = answer_of(shown.complete, shown.known, allowed, self.errors[number])
+        answer = answer_of(shown.complete, shown.known, allowed, self.errors[number], self.callers)
         if answer == "breaks" or (answer == "holds" and not self.hold):
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
@@ -102,7 +105,7 @@ def _judged(search: Search, step: NextLevel, given: Grant, run: PlayedLevel, loo
     document, slos = side.run.document, search.slos
     error = looking.errors[-1 if looking.answer is None else run.looks - 1]
     every = [missed(side, slo) for slo in slos]
-    answer = looking.answer or answer_of(every, every, [slo.allowed for slo in slos], error)
+    answer = looking.answer or answer_of(every, every, [slo.allowed for slo in slos], error, looking.callers)
     calls, blocked_calls = in_progress(side.run), blocked(side.run)
     arrived = blocked_calls + len(side.run.sessions)
     ours = _ours(document, step.load if search.plan.by == "sessions" else round(calls or 0))
@@ -120,7 +123,7 @@ def _judged(search: Search, step: NextLevel, given: Grant, run: PlayedLevel, loo
         sessions=side.sessions,
         turns=int(side.here.sum()),
         in_progress=calls,
-        shares=shares_of(side, slos, error),
+        shares=shares_of(side, slos, error, looking.callers),
         wait_p50=wait_p50,
         wait_p95=wait_p95,
         failures=failures_of(side),

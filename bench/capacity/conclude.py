@@ -123,10 +123,9 @@ def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, e
                      "unknown")  # fmt: skip
     if ended == "most":
         notes.append(f"nothing broke up to --most {plan.most}: a higher one finds the edge")
-    undecided = sorted({one.load for one in levels if one.answer == "undecided" and not one.hold})
-    if undecided:
-        notes.append(f"undecided within their time: {listed([count(load) for load in undecided])}; a longer --time "
-                     "decides more")  # fmt: skip
+    if bracket.undecided:
+        between = listed([count(load) for load in bracket.undecided])
+        notes.append(f"undecided within their time: {between}; a longer --time decides more")
     return [*notes, *_drift(plan, levels)]
 
 

@@ -9,9 +9,14 @@ A level of which no answer is to be expected ends early as undecided, so that it
 many sessions as its whole time will bring, even a share one standard error better than the one seen would not be shown
 to hold, and one so much worse not to break. That changes the error of no answer.
 
-The upper bound is the larger one of x + t·SE and the bound for a session more that nobody saw
-(`reports.statistics.shares`); the lower one the smaller of x − t·SE and the same of all other turns. Below SESSIONS
-sessions there is neither: so few may be alike by chance.
+The upper bound is the largest of three, the lower one the smallest:
+
+- x ± t·SE between sessions, and the bound for a session more that nobody saw (`reports.statistics.shares`), for the
+  lower one of all other turns. Below SESSIONS sessions there is neither: so few may be alike by chance.
+- x ± t·SE between batches of sessions that began one after another. Callers who wait in one queue wait together, so
+  near to saturation sessions are not independent; batches that are long beside the queue's memory nearly are. After:
+  Law, Simulation Modeling and Analysis, ch. 9 (batch means). Five to ten batches, each of ROUNDS calls of every caller
+  where that can be.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.capacity.ladder import Answer
@@ -37,15 +43,37 @@ class Share(NamedTuple):
     sessions: int
 
 
+LEAST_BATCHES, MOST_BATCHES = 5, 10
+ROUNDS = 5
+"""Calls of every caller that a batch is to hold."""
 UNKNOWN = Share(math.nan, 0.0, 1.0, 0, 0)
 
 
-def share_of(missed: PerCluster, error: float, objectives: int) -> Share:
-    """The share of turns that miss an objective. `missed`: such turns, and all turns, of each session."""
-    return _bounded(ratio_of(missed), error, objectives)
+def share_of(missed: PerCluster, error: float, objectives: int, callers: float) -> Share:
+    """The share of turns that miss an objective. `missed`: such turns, and all turns, of each session, in the order of
+    their start. `callers`: so many call at a time; infinite where that is not known.
+    """
+    share = _bounded(ratio_of(missed), error, objectives)
+    if share.sessions < SESSIONS:
+        return share
+    batches = ratio_of(_batched(missed, callers))
+    low = share.value - _reach(batches, error / objectives)
+    return share._replace(
+        low=max(0.0, min(share.low, low)), high=min(1.0, max(share.high, share.value + _reach(batches, error)))
+    )
+
+
+def _batched(missed: PerCluster, callers: float) -> PerCluster:
+    """The same by batches."""
+    sessions = missed[0].size
+    count = min(MOST_BATCHES, max(LEAST_BATCHES, int(sessions / callers / ROUNDS)))
+    batch = np.arange(sessions) * count // sessions
+    events, turns = (np.bincount(batch, amounts, count).astype(np.float64) for amounts in missed)
+    return events, turns
 
 
 def _bounded(ratio: Ratio, error: float, objectives: int) -> Share:
+    """The share and its bounds, were sessions independent."""
     if not ratio.turns:
         return UNKNOWN
     if ratio.clusters < SESSIONS:
@@ -56,7 +84,11 @@ def _bounded(ratio: Ratio, error: float, objectives: int) -> Share:
 
 
 def answer_of(
-    complete: Sequence[PerCluster], known: Sequence[PerCluster], allowed: Sequence[float], error: float
+    complete: Sequence[PerCluster],
+    known: Sequence[PerCluster],
+    allowed: Sequence[float],
+    error: float,
+    callers: float,
 ) -> Answer:
     """The answer of one look. `allowed`: of each objective.
 
@@ -65,9 +97,11 @@ def answer_of(
     that it holds.
     """
     objectives = len(allowed)
-    if any(share_of(one, error, objectives).low > most for one, most in zip(known, allowed, strict=True)):
+    found = [share_of(one, error, objectives, callers) for one in known]
+    if any(share.low > most for share, most in zip(found, allowed, strict=True)):
         return "breaks"
-    holds = all(share_of(one, error, objectives).high < most for one, most in zip(complete, allowed, strict=True))
+    whole = [share_of(one, error, objectives, callers) for one in complete]
+    holds = all(share.high < most for share, most in zip(whole, allowed, strict=True))
     return "holds" if holds else "undecided"
 
 

@@ -105,14 +105,14 @@ def _misses(values: Floats, slo: Slo) -> Flags:
     return missed[slo.threshold.sign]
 
 
-def shares_of(side: Side, slos: Sequence[Slo], error: float) -> list[SloShare]:
+def shares_of(side: Side, slos: Sequence[Slo], error: float, callers: float) -> list[SloShare]:
     """The shares of a run that is over."""
-    return [_share(side, slo, error, len(slos)) for slo in slos]
+    return [_share(side, slo, error, len(slos), callers) for slo in slos]
 
 
-def _share(side: Side, slo: Slo, error: float, objectives: int) -> SloShare:
+def _share(side: Side, slo: Slo, error: float, objectives: int, callers: float) -> SloShare:
     by_session = missed(side, slo)
-    share = share_of(by_session, error, objectives)
+    share = share_of(by_session, error, objectives, callers)
     missing, threshold = int(by_session[0].sum()), slo.threshold
     failed = 0
     if threshold.kind == "quantile":
@@ -160,7 +160,7 @@ def interval(value: float, low: float, high: float) -> Interval:
 
 def failures_of(side: Side) -> Interval:
     """The share of turns that failed or were lost, with its 95 % interval."""
-    share = share_of(as_floats(counts_of(side, FAILURES)), SHOWN / 2, 1)
+    share = share_of(as_floats(counts_of(side, FAILURES)), SHOWN / 2, 1, math.inf)
     return interval(share.value, share.low, share.high)
 
 

@@ -9,7 +9,7 @@ from bench.capacity.document import Capacity, Interval, LevelOutcome
 from bench.capacity.slo import slo_of
 from bench.capacity.text import MARKS, as_percent, share_words
 from reports.blocks import Block, Line, Paragraph, Section, table
-from reports.numbers import NONE, count, ms, percent, plural, span, three, usd
+from reports.numbers import NBSP, NONE, count, ms, percent, plural, span, three, usd
 from reports.page.html import SIMULATED, Page, poured
 from reports.page.pieces import figure
 from reports.page.svg import (
@@ -90,7 +90,7 @@ def _level(level: LevelOutcome) -> Line:
     left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.limits_left.items())
     return [
         f"{count(level.load)}{' (hold)' if level.hold else ''}",
-        f"{MARKS[level.answer]} {level.answer}{f': {level.why}' if level.why else ''}",
+        f"{MARKS[level.answer]}{NBSP}{level.answer}{f': {level.why}' if level.why else ''}",
         three(level.in_progress),
         count(level.sessions),
         count(level.turns),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from bench.capacity.conclude import unit
 from bench.capacity.document import LoadUnit, SearchPlan
 from bench.capacity.play import Locust, environment_of_runs, own_options
 from bench.errors import UsageError
@@ -21,7 +22,7 @@ from bench.target.endpoint import ServiceOptions
 
 @dataclass(frozen=True)
 class PreparedSearch:
-    """How levels are played, and against what. `costs`: what to read before, in lines; `usd_most`: None: not known."""
+    """How levels are played, and against what. `costs`: what to read before, in lines."""
 
     locust: Locust
     target: str
@@ -76,9 +77,7 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
     calls = calls_most(plan.by, plan.most, plan.time_s, forecast["session_s"])
     if forecast["session_usd"] is not None and calls is not None:
         usd = dollars(calls * forecast["session_usd"][1])
-        lines.append(
-            f"were all of the time spent at {plan.most:,}, that would be {calls:,.0f} calls, {usd} USD at most"
-        )
+        lines.append(f"were all of the time spent at {unit(plan.by, plan.most)}: {calls:,.0f} calls, {usd} USD at most")
     if plan.budget_usd is None:
         lines.append("--budget USD limits what it may cost")
     return lines

@@ -12,6 +12,7 @@ PARTS = {
     "validity": "tests.benchmark.validity",
     "crowd": "tests.benchmark.crowd",
     "arrivals": "tests.benchmark.arrivals",
+    "capacity": "tests.benchmark.capacity",
     "hosts": "tests.benchmark.hosts",
     "master": "tests.benchmark.master",
     "exact": "tests.benchmark.exact",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ from bench.capacity.play import least_ramp_s
 from bench.capacity.search import AROUND_S, Grant, ladder_of, levels_of
 from bench.capacity.spending import ERROR, FUTILE_FROM, LOOKS, look_errors
 from reports.statistics.quantiles import Floats
+from reports.statistics.rates import PerCluster
 
 ALLOWED = 0.05
 """The share of turns that may miss the objective."""
@@ -41,6 +43,13 @@ def build_level(
     return msgspec.structs.replace(level, **more)
 
 
+class Service(Protocol):
+    """A service of which levels can be played."""
+
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
+        """Play a level."""
+
+
 @dataclass(frozen=True)
 class ModelService:
     """A service at which a turn misses the objective with a chance of `missed` at a load.
@@ -59,35 +68,47 @@ class ModelService:
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
         """Play a level. At a look, of the sessions that began after the ramp, as many as there are callers go on."""
-        ramp_s, errors = least_ramp_s(given.load_s), look_errors(given.error)
-        missed = self._missed(rng, step.load, given.load_s - ramp_s)
-        answer: Answer = "undecided"
-        for part, error in zip(LOOKS, errors, strict=True):
-            measured_s = max(0.0, part * given.load_s - ramp_s)
-            begun = int(step.load * measured_s / self.session_s)
-            known = missed[:begun], np.full(begun, float(self.turns))
-            ended = begun if part == 1 else max(0, begun - step.load)
-            complete = missed[:ended], np.full(ended, float(self.turns))
-            answer = answer_of([complete], [known], [ALLOWED], error)
-            if answer == "breaks" or (answer == "holds" and not (step.hold and part < 1)):
-                break
-            over = measured_s / (given.load_s - ramp_s)
-            if FUTILE_FROM <= over < 1 and not step.hold and is_futile([known], [ALLOWED], over, errors[-1]):
-                break
-        length_s = part * given.load_s + AROUND_S
-        return build_level(
-            step.load, answer, hold=step.hold, length_s=length_s, error=given.error, shares=[build_share()]
-        )
+        measured_s = given.load_s - least_ramp_s(given.load_s)
+        missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
 
-    def _missed(self, rng: np.random.Generator, load: int, measured_s: float) -> Floats:
-        p, sessions = self.missed(load), int(load * measured_s / self.session_s)
+        def shown(after_s: float) -> tuple[PerCluster, PerCluster]:
+            begun = int(step.load * after_s / self.session_s)
+            ended = begun if after_s == measured_s else max(0, begun - step.load)
+            complete, known = (
+                (missed[:count], np.full(missed[:count].size, float(self.turns))) for count in (ended, begun)
+            )
+            return complete, known
+
+        return looked_at(step, given, ALLOWED, shown)
+
+    def _missed(self, rng: np.random.Generator, load: int, sessions: int) -> Floats:
+        p, weight = self.missed(load), 1 / self.alike - 1
         if p in (0.0, 1.0):
             return np.full(sessions, p * self.turns)
-        weight = 1 / self.alike - 1
         return rng.binomial(self.turns, rng.beta(p * weight, (1 - p) * weight, sessions)).astype(np.float64)
 
 
-def searched(plan: SearchPlan, service: ModelService, seed: int) -> list[LevelOutcome]:
+def looked_at(
+    step: NextLevel, given: Grant, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
+) -> LevelOutcome:
+    """Judge a level at its looks. `shown`: what complete sessions, and all, show so many seconds after the ramp."""
+    ramp_s, errors = least_ramp_s(given.load_s), look_errors(given.error)
+    measured_s = given.load_s - ramp_s
+    answer: Answer = "undecided"
+    for part, error in zip(LOOKS, errors, strict=True):
+        after_s = measured_s if part == 1 else max(0.0, part * given.load_s - ramp_s)
+        complete, known = shown(after_s)
+        answer = answer_of([complete], [known], [allowed], error, step.load)
+        if answer == "breaks" or (answer == "holds" and not (step.hold and part < 1)):
+            break
+        over = after_s / measured_s
+        if FUTILE_FROM <= over < 1 and not step.hold and is_futile([known], [allowed], over, errors[-1]):
+            break
+    length_s = part * given.load_s + AROUND_S
+    return build_level(step.load, answer, hold=step.hold, length_s=length_s, error=given.error, shares=[build_share()])
+
+
+def searched(plan: SearchPlan, service: Service, seed: int) -> list[LevelOutcome]:
     """The levels of a search."""
     levels: list[LevelOutcome] = []
     for _ in levels_of(plan, levels, partial(service.level, np.random.default_rng(seed))):

@@ -29,29 +29,29 @@ def drawn(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, tu
 def test_a_level_is_judged_by_its_sessions(missed: list[int], answer: str) -> None:
     seen = sessions(missed)
 
-    assert answer_of([seen], [seen], [0.05], ERROR) == answer
+    assert answer_of([seen], [seen], [0.05], ERROR, 10) == answer
 
 
 def test_a_level_holds_only_if_all_objectives_hold_and_breaks_if_any_breaks() -> None:
     good, bad, few = sessions([0] * 300), sessions([5] * 300), sessions([0] * 10)
 
-    assert answer_of([good, good], [good, good], [0.05, 0.05], ERROR) == "holds"
-    assert answer_of([good, few], [good, few], [0.05, 0.05], ERROR) == "undecided"
-    assert answer_of([few, bad], [few, bad], [0.05, 0.05], ERROR) == "breaks"
+    assert answer_of([good, good], [good, good], [0.05, 0.05], ERROR, 10) == "holds"
+    assert answer_of([good, few], [good, few], [0.05, 0.05], ERROR, 10) == "undecided"
+    assert answer_of([few, bad], [few, bad], [0.05, 0.05], ERROR, 10) == "breaks"
 
 
 def test_turns_that_have_ended_can_show_that_a_level_breaks_and_not_that_it_holds() -> None:
     good, few, bad = sessions([0] * 300), sessions([0] * 3), sessions([5] * 30)
 
-    assert answer_of([few], [good], [0.05], ERROR) == "undecided"
-    assert answer_of([few], [bad], [0.05], ERROR) == "breaks"
+    assert answer_of([few], [good], [0.05], ERROR, 10) == "undecided"
+    assert answer_of([few], [bad], [0.05], ERROR, 10) == "breaks"
 
 
 @pytest.mark.parametrize("p", [0.01, 0.05, 0.5])
 @pytest.mark.parametrize("count", [20, 80, 300])
 def test_at_the_edge_itself_either_answer_is_as_rare_as_its_error(p: float, count: int) -> None:
     rng = np.random.default_rng(7)
-    shares = [share_of(drawn(rng, p, count), ERROR, 1) for _ in range(SEARCHES)]
+    shares = [share_of(drawn(rng, p, count), ERROR, 1, 10) for _ in range(SEARCHES)]
     tolerated = ERROR + 3 * np.sqrt(ERROR * (1 - ERROR) / SEARCHES)
 
     assert np.mean([share.high < p for share in shares]) <= tolerated
@@ -66,3 +66,16 @@ def test_a_level_that_can_still_be_shown_to_hold_goes_on() -> None:
 def test_a_level_that_may_still_break_goes_on() -> None:
     assert not is_futile([sessions([5, 0, 5, 5, 0, 0] * 2)], [0.05], 0.25, ERROR)
     assert not is_futile([sessions([])], [0.05], 0.25, ERROR)
+
+
+def test_callers_who_wait_together_are_no_more_than_their_queue() -> None:
+    """Sessions miss in bursts, as near to saturation: they are alike in time, and not by themselves."""
+    rng, callers, bursts = np.random.default_rng(3), 10, 60
+    wrong = 0
+    for _ in range(SEARCHES // 5):
+        bad = np.repeat(rng.random(bursts) < 0.3, callers)
+        seen = sessions(list(rng.binomial(5, np.where(bad, 0.6, 0.02))))
+        share = share_of(seen, ERROR, 1, callers)
+        wrong += not share.low <= 0.3 * 0.6 + 0.7 * 0.02 <= share.high
+
+    assert wrong / (SEARCHES // 5) <= 4 * ERROR

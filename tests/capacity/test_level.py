@@ -1,0 +1,128 @@
+"""What is read of a level's run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.capacity.level import (
+    complete,
+    failures_of,
+    in_progress,
+    limits_left,
+    missed,
+    seen,
+    shares_of,
+    side_of,
+    usd_of,
+    wait_of,
+)
+from bench.capacity.slo import slo_of
+from reports.runs import load
+from reports.sides.clusters import Clusters
+from reports.sides.side import Side
+from tests.reports.synthetic import PRICES, Plan, write, write_killed
+
+LATE, FAILED, CONNECT = slo_of("ttfa p(95)<700"), slo_of("failed<1%"), slo_of("connect_total med<50")
+
+
+def side(pairs: list[int], outcomes: list[str], workers: int = 1, measured_from: int = 0) -> Side:
+    """A target whose sessions have these numbers and classes of outcomes; the codes of turns are their places."""
+    frame = pd.DataFrame({"pair": pairs, "outcome_class": outcomes})
+    rows = np.flatnonzero(np.array(pairs) >= measured_from)
+    of_code = np.full(len(pairs) + 1, -1)  # and one of a session that has no row yet
+    of_code[rows] = np.arange(rows.size)
+    of_code[-1] = rows.size
+    run = SimpleNamespace(sessions=frame, document={"workers": workers})
+    clusters = Clusters(rows.size + 1, of_code, rows, np.arange(rows.size))
+    return cast(Side, SimpleNamespace(run=run, clusters=clusters))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "kept"),
+    [
+        ([0, 1, 2, 3], [0, 1, 2, 3]),
+        ([0, 1, 3, 4], [0, 1]),
+        ([3, 0, 1], [0, 1]),
+        ([1, 2], []),
+    ],
+)
+def test_sessions_are_complete_up_to_the_oldest_that_is_open(pairs: list[int], kept: list[int]) -> None:
+    whole = complete(side(pairs, ["good"] * len(pairs)))
+
+    assert sorted(pairs[row] for row in whole.rows) == kept
+    assert whole.count == len(kept)
+    assert sorted(place for place in whole.of_code if place >= 0) == list(range(len(kept)))
+
+
+def test_each_worker_has_numbers_of_its_own() -> None:
+    pairs = [0, 2, 4, 1, 5]  # worker 0 plays the even ones; of worker 1 number 3 is open
+
+    whole = complete(side(pairs, ["good"] * 5, workers=2))
+
+    assert sorted(pairs[row] for row in whole.rows) == [0, 1, 2, 4]
+
+
+def test_a_session_that_the_end_cut_is_open_and_one_of_the_warmup_does_not_count() -> None:
+    pairs = [0, 1, 2, 3, 4]
+
+    whole = complete(side(pairs, ["good", "failed", "good", "censored", "good"], measured_from=1))
+
+    assert [pairs[row] for row in whole.rows] == [1, 2]
+
+
+def test_turns_that_miss_an_objective_are_counted_by_session(tmp_path: Path) -> None:
+    folder = write(tmp_path / "run", Plan(sessions=40, turns=5, failed=0.05))
+    whole, turns = side_of(folder), load(folder).turns
+    late = ~(turns["ttfa_ms"].to_numpy() < 700) | (turns["outcome_class"] == "failed").to_numpy()
+
+    events, counted = missed(whole, LATE)
+    failures, _ = missed(whole, FAILED)
+
+    assert (events.sum(), counted.sum(), counted.size) == (late.sum(), len(turns), 40)
+    assert failures.sum() == (turns["outcome_class"] == "failed").sum()
+    assert missed(whole, CONNECT)[1].tolist() == [1.0] * 40
+
+
+def test_shares_tell_the_causes_apart(tmp_path: Path) -> None:
+    folder = write(tmp_path / "run", Plan(sessions=60, turns=5, failed=0.1))
+    turns = load(folder).turns
+    failed = int((turns["outcome_class"] == "failed").sum())
+    throttled = int(turns["outcome"].astype(str).str.startswith("throttled").sum())
+
+    late, failures = shares_of(side_of(folder), [LATE, FAILED], 0.01, 4)
+
+    assert (late.failed, failures.failed, failures.slow) == (failed, failed, 0)
+    good = turns[turns["outcome_class"] == "good"]
+    assert late.slow == int((good["ttfa_ms"] >= 700).sum())
+    assert 0 < failures.throttled == throttled < failed
+    assert failures.value is not None
+    assert failures.low < failures.value < failures.high
+
+
+def test_a_run_that_goes_on_is_read_as_one_that_is_over(tmp_path: Path) -> None:
+    counts = seen(write_killed(tmp_path / "run", Plan(sessions=20, turns=4, paired=True)), [LATE, FAILED])
+
+    assert counts.known[0][1].sum() > 0
+    assert counts.known[0][1].sum() >= counts.complete[0][1].sum()
+
+
+def test_a_levels_figures_have_intervals(tmp_path: Path) -> None:
+    plan = Plan(sessions=200, turns=5, limited=True, usage=True)
+    whole = side_of(write(tmp_path / "run", plan, prices=PRICES))
+    p50, p95 = wait_of(whole, "ttfa")
+    failures = failures_of(whole)
+    values: list[Any] = [p50.low, p50.value, p50.high, p95.value]
+
+    assert values == sorted(values)
+    assert (failures.value, failures.low) == (0.0, 0.0)
+    assert failures.high is not None
+    assert 0 < failures.high < 0.05
+    assert set(limits_left(whole.run, whole.name)) == {"tokens", "requests"}
+    assert (usd_of(whole.run, whole.name) or 0) > 0
+    assert (in_progress(whole.run) or 0) > 0

@@ -1,0 +1,70 @@
+"""What is found out before a search, and whether it may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.capacity import prepare
+from bench.capacity.document import SearchPlan
+from bench.capacity.prepare import PreparedSearch, calls_most, prepared
+from bench.errors import UsageError
+from bench.target.endpoint import ServiceOptions
+from tests.capacity.models import build_plan
+
+HERE = {"label": "here", "url": "ws://127.0.0.1:8080/v1", "loopback": True}
+AWAY = {"label": "west", "url": "wss://west.example/v1", "loopback": False}
+COST = "about 0.02 to 0.25 USD for a session"
+
+
+def searching(
+    monkeypatch: pytest.MonkeyPatch, *targets: dict[str, Any], plan: SearchPlan | None = None, yes: bool = False
+) -> PreparedSearch:
+    forecast = {"scenario": "calls", "targets": list(targets), "session_s": 20.0, "session_usd": [0.02, 0.25],
+                "cost": COST, "connects_per_min": 30.0, "notices": ["the token is old"]}  # fmt: skip
+    monkeypatch.setattr(prepare, "_forecast", lambda file, words: forecast)
+    return prepared(ServiceOptions(), "calls.py", plan or build_plan(), Path("levels"), ["--seed", "7"], yes=yes)
+
+
+def test_a_search_on_this_machine_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = searching(monkeypatch, HERE)
+
+    assert ready.costs == ("the token is old",)
+    assert (ready.target, ready.scenario, ready.connects_per_min) == ("here", "calls", 30.0)
+    assert ready.locust.options == ["--seed", "7"]
+
+
+def test_many_calls_to_another_host_must_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"more than 20 sessions to wss://west.example/v1.* add --yes"):
+        searching(monkeypatch, AWAY)
+
+    assert searching(monkeypatch, AWAY, plan=build_plan(most=20)).target == "west"
+
+
+def test_what_a_search_may_cost_is_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = build_plan(most=100, time_s=1800.0)
+
+    ready = searching(monkeypatch, AWAY, plan=plan, yes=True)
+    limited = searching(monkeypatch, AWAY, plan=build_plan(most=100, budget_usd=5.0), yes=True)
+
+    assert ready.costs[1:] == (
+        COST,
+        "were all of the time spent at 100 calls at a time: 9,000 calls, 2,250.00 USD at most",
+        "--budget USD limits what it may cost",
+    )
+    assert "--budget USD limits what it may cost" not in limited.costs
+    assert ready.locust.options[-1] == "--yes"
+
+
+def test_a_capacity_is_of_one_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="is of one target, and these are several: here, west"):
+        searching(monkeypatch, HERE, AWAY)
+
+
+@pytest.mark.parametrize(
+    ("by", "session_s", "calls"), [("sessions", 20.0, 9000.0), ("sessions", 0.0, None), ("arrivals", 20.0, 3000.0)]
+)
+def test_so_many_calls_are_made_at_most(by: Any, session_s: float, calls: float | None) -> None:
+    assert calls_most(by, 100, 1800.0, session_s) == calls
