@@ -143,7 +143,8 @@ def _ours(document: Any, calls: int) -> str:
         rule = broken[0]
         return (
             f"INVALID: {rule['measure']} was {rule['figure']:.3g} {rule['unit']} (limit {rule['limit']:.3g}) with "
-            f"{concurrency.per_process:,} calls in each of {concurrency.processes} processes; {rule['remedy']}"
+            f"{concurrency.per_process:,} calls in a process; "
+            f"give the machine idle cores, and the search `-- --processes {2 * concurrency.processes}` or more"
         )
     cited = document.get("calibration")
     return "" if cited is None or cited.get("ended") else "".join(process_advice(concurrency, cited, core_count()))

@@ -14,7 +14,6 @@ from bench.capacity.conclude import unit
 from bench.capacity.document import LoadUnit, SearchPlan
 from bench.capacity.play import Locust, environment_of_runs, own_options
 from bench.errors import UsageError
-from bench.load.planning.plays import MANY_SESSIONS
 from bench.money import dollars
 from bench.spawn import python_command
 from bench.target.endpoint import ServiceOptions
@@ -42,10 +41,10 @@ def prepared(
         labels = ", ".join(target["label"] for target in forecast["targets"])
         raise UsageError(f"a capacity is of one target, and these are several: {labels}; name one of them by --targets")
     (target,) = forecast["targets"]
-    if not target["loopback"] and plan.most > MANY_SESSIONS and not yes:
+    if not target["loopback"] and not yes:
         raise UsageError(
-            f"this opens more than {MANY_SESSIONS} sessions to {target['url']}, which may cost money: add --yes if "
-            "that is meant, and --budget USD for a limit"
+            f"a search opens hundreds of sessions to {target['url']}, which may cost money: add --yes if that is "
+            "meant, and --budget USD for a limit"
         )
     costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
     return PreparedSearch(

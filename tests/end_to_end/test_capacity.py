@@ -62,6 +62,22 @@ def test_a_level_ends_once_its_answer_is_clear_and_is_a_run_with_a_report(tmp_pa
     assert process.returncode == found["status"]
 
 
+def test_a_level_may_be_a_rate_of_calls(tmp_path: Path) -> None:
+    slo = ("--slo", "response_time med<5s", "--by", "arrivals", "--from", "240", "--most", "240", "--time", "12m")
+    with quick_simulator(tmp_path) as simulator:
+        options = (*slo, "--url", simulator.urls["ga"], "--max-sessions", "20")
+        with capacity(write_scenario(tmp_path), tmp_path / "found", *options) as process:
+            wait_for_rows(tmp_path / "found" / "levels", "sessions", 40)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=GUARD_S)
+
+    (run,) = (tmp_path / "found" / "levels").iterdir()
+    document = files.read_document(run)
+    assert document["arrivals"]["per_s"] == 4.0
+    assert document["arrivals"]["max_sessions"] == 20
+    assert document_of(tmp_path / "found")["plan"]["by"] == "arrivals"
+
+
 def test_an_interrupt_ends_the_level_in_order_and_reports_what_is_known(tmp_path: Path) -> None:
     levels = tmp_path / "found" / "levels"
     with quick_simulator(tmp_path, more="servers: 1\n") as simulator:

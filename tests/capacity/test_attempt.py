@@ -1,0 +1,97 @@
+"""An attempt at a level: what its run comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.capacity import attempt
+from bench.capacity.attempt import Search, level_of
+from bench.capacity.document import LevelOutcome
+from bench.capacity.ladder import Answer, NextLevel
+from bench.capacity.play import LevelTask, Locust, PlayedLevel
+from bench.capacity.search import Grant
+from bench.capacity.slo import slo_of
+from bench.capacity.spending import LOOKS, look_errors
+from tests.capacity.models import build_plan
+from tests.reports.synthetic import Plan, write
+
+CALIBRATED = {"date": "2026-11-20", "kind": "talking", "sessions": 100, "events_per_s": 1000.0, "exact_sessions": 50,
+              "ended": "", "tls": True, "file": "calibration.json", "stale": []}  # fmt: skip
+GIVEN = Grant(time_s=75.0, error=0.01, budget_usd=None)
+GOOD, BAD = "ttfa p(95)<60s", "ttfa p(95)<1"
+
+
+def attempted(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    plan: Plan,
+    slo: str = GOOD,
+    load: int = 40,
+    *,
+    hold: bool = False,
+    died: str = "",
+    **changes: Any,
+) -> LevelOutcome:
+    """The outcome of a level whose run is this synthetic one; it is looked at half-way, as it is then."""
+    folder = write(tmp_path / "levels" / "run", plan, **changes)
+
+    def play(locust: Locust, task: LevelTask, is_clear: Callable[[Path, int], bool]) -> PlayedLevel:
+        is_clear(folder, 3)
+        return PlayedLevel(folder, died, looks=4)
+
+    monkeypatch.setattr(attempt, "play", play)
+    search = Search(build_plan(), [slo_of(slo)], Locust("calls.py", "sessions", tmp_path))
+    return level_of(search, 3, NextLevel(load, hold), GIVEN)
+
+
+@pytest.mark.parametrize(("slo", "answer"), [(GOOD, "holds"), (BAD, "breaks"), ("failed<0.1%", "undecided")])
+def test_a_level_is_judged_by_its_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slo: str, answer: Answer
+) -> None:
+    level = attempted(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True), slo)
+
+    assert (level.answer, level.why, level.error) == (answer, "", GIVEN.error)
+    assert (level.sessions, level.turns, level.run) == (300, 1200, "run")
+    assert level.simulated
+
+
+def test_an_answer_at_a_look_has_the_bounds_of_that_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plan = Plan(sessions=300, turns=4, paired=True)
+    early = attempted(monkeypatch, tmp_path / "early", plan)
+    hold = attempted(monkeypatch, tmp_path / "hold", plan, hold=True)
+
+    assert (early.answer, hold.answer) == ("holds", "holds")
+    assert early.shares[0].high == pytest.approx(1 - look_errors(GIVEN.error)[3] ** (1 / 300))
+    assert hold.shares[0].high == pytest.approx(1 - look_errors(GIVEN.error)[len(LOOKS) - 1] ** (1 / 300))
+
+
+def test_a_run_that_is_invalid_says_nothing_of_the_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    level = attempted(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True, valid=False), BAD)
+
+    assert level.answer == "generator"
+    assert level.why.startswith("INVALID: ")
+    assert "--processes 2" in level.why
+
+
+def test_a_load_beyond_the_calibration_says_nothing_of_the_service(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = Plan(sessions=300, turns=4, paired=True)
+    within = attempted(monkeypatch, tmp_path / "within", plan, load=100, calibration=CALIBRATED)
+    beyond = attempted(monkeypatch, tmp_path / "beyond", plan, load=101, calibration=CALIBRATED)
+    unknown = attempted(
+        monkeypatch, tmp_path / "unknown", plan, load=101, calibration=CALIBRATED | {"ended": "the simulator"}
+    )
+
+    assert [level.answer for level in (within, beyond, unknown)] == ["holds", "generator", "holds"]
+    assert "more than this machine is trusted with" in beyond.why
+
+
+def test_a_level_whose_run_crashed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    level = attempted(monkeypatch, tmp_path, Plan(paired=True), died="the run ended with status -9")
+
+    assert (level.answer, level.why, level.run) == ("crashed", "the run ended with status -9", "run")

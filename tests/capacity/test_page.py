@@ -1,0 +1,61 @@
+"""The page of a search: what stands on it, and what its pictures show."""
+
+from __future__ import annotations
+
+import re
+
+from bench.capacity.conclude import conclude
+from bench.capacity.document import Capacity, Interval, LevelOutcome
+from bench.capacity.ladder import Answer
+from bench.capacity.page import failure_picture, html, wait_picture
+from tests.capacity.models import build_level, build_plan, build_share
+
+
+def level(load: int, answer: Answer, p50: float, *, hold: bool = False) -> LevelOutcome:
+    wait = Interval(p50, 0.9 * p50, 1.1 * p50)
+    tail = Interval(1.5 * p50, 1.3 * p50, None)
+    failures = Interval(0.01, 0.002, 0.03)
+    return build_level(load, answer, hold=hold, turns=900, sessions=180, wait_p50=wait, wait_p95=tail,
+                       failures=failures, shares=[build_share()], run=f"run-{load}", simulated=True)  # fmt: skip
+
+
+LEVELS = [level(8, "holds", 400), level(16, "breaks", 1200), level(11, "undecided", 700),
+          level(8, "holds", 410, hold=True)]  # fmt: skip
+
+
+def searched(levels: list[LevelOutcome]) -> Capacity:
+    return conclude(build_plan(), levels, date_utc="2026-11-21", target="<west>", scenario="calls")
+
+
+def test_the_answer_stands_above_and_every_level_below() -> None:
+    page = html(searched(LEVELS))
+
+    assert "Holds 8 calls at a time and breaks at 16 (ttfa p(95)&lt;800)." in page
+    assert "A longer hold confirmed it." in page
+    assert "SIMULATED" in page
+    assert "&lt;west&gt;" in page
+    assert "<west>" not in page
+    assert all(f"run-{load}" in page for load in (8, 11, 16))
+
+
+def test_levels_that_were_not_shown_to_hold_are_hollow() -> None:
+    plot = wait_picture(searched(LEVELS), LEVELS)
+    marks = re.findall(r'class="mark( open)?', "".join(plot.parts))
+
+    assert marks.count(" open") == 4  # p50 and p95 of two levels
+    assert marks.count("") == 4
+
+
+def test_the_edge_is_a_band_between_what_holds_and_what_breaks() -> None:
+    known, unknown = searched(LEVELS), searched(LEVELS[:1])
+
+    assert 'class="band' in "".join(wait_picture(known, LEVELS).parts)
+    assert 'class="band' in "".join(failure_picture(known, LEVELS).parts)
+    assert 'class="band' not in "".join(wait_picture(unknown, LEVELS[:1]).parts)
+
+
+def test_a_search_that_found_nothing_has_a_page() -> None:
+    page = html(searched([]))
+
+    assert "No number of calls at a time was shown to hold or to break" in page
+    assert "<svg" not in page
