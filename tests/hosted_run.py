@@ -54,19 +54,23 @@ class HostedRun:
         self._options = ["--url", url, "--resolve", self.net.hub_address, "--ca", str(ca), "--yes"]
         return process
 
-    def lead(self, *options: str) -> None:
-        """Start the master. It waits for as many workers as there are hosts."""
+    def lead(self, *options: str, starts: Sequence[str] = ("--headless",)) -> None:
+        """Start the master. It waits for as many workers as there are hosts. `starts`: how it is told to, by itself."""
         address = self.net.hub_address
-        roles = ("--master", "--master-bind-host", address, "--headless", "--expect-workers", str(len(self.names)))
+        roles = ("--master", "--master-bind-host", address, *starts, "--expect-workers", str(len(self.names)))
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *roles, "--runs", "runs", *self._options]
         self.master = started(self.net.in_hub([*command, *options]), self.master_folder, self.folder / "master.log")
 
     def work(self, *options: str, through: str = "") -> None:
         """Start a worker on each host. `through`: an address instead of the master's."""
         for name in self.names:
-            role = ("--worker", "--master-host", through or self.net.hub_address)
-            command = [sys.executable, "-m", "locust", "-f", "scenario.py", *role, "--yes", *options]
-            self.workers[name] = started(self.net.on(name, command), self.folder_of(name), self.folder / f"{name}.log")
+            self.start(name, *options, through=through)
+
+    def start(self, name: str, *options: str, through: str = "") -> None:
+        """Start a worker on a host, or another one in its place."""
+        role = ("--worker", "--master-host", through or self.net.hub_address)
+        command = [sys.executable, "-m", "locust", "-f", "scenario.py", *role, "--yes", *options]
+        self.workers[name] = started(self.net.on(name, command), self.folder_of(name), self.folder / f"{name}.log")
 
     def ended(self) -> int:
         """Wait for the master's end; returns its exit status."""

@@ -24,6 +24,7 @@ from bench.cli.replay import replay
 from bench.cli.report import report
 from bench.cli.simulate import simulate
 from bench.cli.size import size
+from bench.cli.upload import upload
 from bench.errors import USAGE_STATUS, BenchError
 from bench.plain import one_line
 
@@ -70,6 +71,7 @@ app.add_typer(baseline)
 app.command()(compare)
 app.command()(decide)
 app.command()(merge)
+app.command()(upload)
 app.command()(size)
 app.command()(export)
 

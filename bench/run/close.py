@@ -60,6 +60,12 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
     return not is_alive(writer.get("pid")) and not any(part.alive for part in parts(folder))
 
 
+def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
+    """Whether somebody on this host may still write to a run; of another host nobody can tell."""
+    here = (document.get("writer") or {}).get("host") == socket.gethostname()
+    return here and not writer_is_gone(folder, document)
+
+
 def close(folder: Path) -> dict[str, Any]:
     """Turn the parts of all workers into the final files; returns run.json as it now is.
 

@@ -11,6 +11,7 @@ from bench.run import folder as files
 from bench.run.histograms import read
 from bench.run.part import parts
 from bench.run.row_histograms import all_histograms
+from tests.end_to_end.locust_process import write_scenario
 from tests.hosted_run import PASSWORD, hosted_run
 from tests.hosts import available
 
@@ -44,6 +45,55 @@ def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> No
     assert document["lost"] == []
     kept = [path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")]
     assert not kept, "what the master has got is not kept twice"
+
+
+OPERATOR = ("--master-port=5557", "--autostart", "--autoquit", "1", "--enable-rebalancing", "--only-summary")
+"""What the operator of Kubernetes that docs/deploy is for gives to each master, but for the 60 s to the end."""
+
+
+def test_a_run_that_starts_and_quits_by_itself_ends_with_its_sessions_and_its_verdict(tmp_path: Path) -> None:
+    with hosted_run(tmp_path, ["east", "west"]) as hosted:
+        hosted.lead("-u", "4", "-r", "4", "--sessions", "8", "--session-pause", "0.1", starts=OPERATOR)
+        hosted.work()
+        status = hosted.ended()
+        for name in hosted.names:
+            assert hosted.workers[name].wait(60) == 0, hosted.log(name)
+
+    verdict = files.read_document(hosted.run)["verdict"]
+    assert status == (0 if verdict["valid"] else 4), hosted.log("master")
+    assert len(files.read_table(hosted.run, "sessions")) == 8
+    assert hosted.log("master").splitlines()[-1] == f"runs/{hosted.run.name}/report.html"
+
+
+def test_a_worker_that_is_started_again_ends_no_run_and_plays_nothing_twice(tmp_path: Path) -> None:
+    with hosted_run(tmp_path, ["east", "west"]) as hosted:
+        hosted.lead("-u", "4", "-r", "4", "--sessions", "60", "--session-pause", "0.1", starts=OPERATOR)
+        hosted.work()
+        hosted.wait_for_turns(10)
+        hosted.workers["west"].kill()
+        hosted.workers["west"].wait()
+        hosted.start("west")
+        status = hosted.ended()
+        assert hosted.workers["west"].wait(60) == 0, hosted.log("west")
+
+    assert "takes no part" in hosted.log("west")
+    assert status in ENDS_WELL, hosted.log("master")
+    turns = files.read_table(hosted.run, "turns").to_pandas()
+    assert turns["response_id"].is_unique
+    sessions = files.read_table(hosted.run, "sessions").to_pandas()
+    assert (sessions["host"] == "east").sum() == 30, "who is left plays all of its own sessions"
+    assert [entry["host"] for entry in files.read_document(hosted.run)["lost"]] == ["west"]
+
+
+def test_a_worker_that_is_refused_ends_the_run_and_is_no_failure_that_is_started_again(tmp_path: Path) -> None:
+    with hosted_run(tmp_path, ["east"]) as hosted:
+        write_scenario(hosted.folder_of("east"), turns=3)
+        hosted.lead("-u", "1", "--sessions", "1", starts=OPERATOR)
+        hosted.work()
+
+        assert hosted.ended() == 2
+        assert hosted.workers["east"].wait(60) == 0, hosted.log("east")
+    assert "other scripts or other targets" in hosted.log("master")
 
 
 def test_histograms_of_several_hosts_are_those_of_their_rows(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Ends a run: a child process closes and reports its folder, for this one's loop must not stand still."""
+"""Ends a run: child processes close, report and upload its folder, for this one's loop must not stand still."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.clock import utc_ns
-from bench.errors import INVALID_STATUS, USAGE_STATUS
+from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.load.planning.warmup import LONG_RUN_S
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.part import parts
+from bench.run.upload import URL_VARIABLE
 from bench.spawn import own_environment, python_command
 from bench.units import NS_PER_S
 
@@ -26,6 +27,7 @@ WIDEST = 100
 """Columns of what is printed."""
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
 """So long may a child take for a run without rows, and so much longer for what is spooled: some 1 kB a turn."""
+UPLOAD_S, UPLOADED_BYTES_PER_S = 600, 1_000_000
 TIMED_OUT = 124
 """As timeout(1) has it."""
 DECIDED = (0, 1, 3, 4)
@@ -62,6 +64,15 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun
     return ClosedRun(with_sentence(summary, decided.stdout, columns()), "", unusable or decided.returncode)
 
 
+def upload_run(folder: Path, url: str) -> str:
+    """Put the folder where `--upload` says; returns what became of it. Raises UsageError where it does not arrive."""
+    size_bytes = sum(path.stat().st_size for path in folder.rglob("*"))
+    uploaded = _child("upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url})
+    if uploaded.returncode != 0:
+        raise UsageError(_last_line(uploaded.stderr, "the folder could not be uploaded"))
+    return uploaded.stdout.strip()
+
+
 def status_of(document: Mapping[str, Any]) -> int | None:
     """The exit status of a run: 4 where it is invalid or was not judged; None, for Locust's own, where it is valid."""
     verdict = document.get("verdict") or {}
@@ -74,7 +85,7 @@ def longest_report_s(folder: Path) -> float:
     return REPORT_S + recorded / SPOOLED_BYTES_PER_S
 
 
-def _child(command: str, folder: Path, longest_s: float) -> subprocess.CompletedProcess[str]:
+def _child(command: str, folder: Path, longest_s: float, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run one of our commands on the folder, for a terminal as wide as ours; it is ended where it takes too long."""
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     called = python_command("bench.cli.app", command, str(folder))
@@ -84,7 +95,7 @@ def _child(command: str, folder: Path, longest_s: float) -> subprocess.Completed
             capture_output=True,
             text=True,
             start_new_session=True,  # Ctrl-C is not for it
-            env=own_environment(os.environ) | terminal,
+            env=own_environment(os.environ) | terminal | variables,
             check=False,
             timeout=longest_s,
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load.leading.closing import close_run, holds_rows
+from bench.load.leading.closing import close_run, holds_rows, upload_run
 from bench.load.leading.looks import Looks
 from bench.load.leading.runs import INTERRUPTED, REPORTING, Runs
 from bench.load.leading.shape import StagedLoad
@@ -25,6 +25,7 @@ from bench.load.playing.live import ALL_DONE
 from bench.load.playing.place import Place
 from bench.run import folder as files
 from bench.run.part import parts
+from bench.run.upload import destination_of
 from bench.target.tokens import Keyring, closed_on_failure
 
 MOST_SPAWNED_PER_S = 100
@@ -38,10 +39,14 @@ class Lead(Runs):
         super().__init__(environment)
         self._ran = False
         self._decision: LookPlan | None = None
+        parsed = environment.parsed_options
+        self._upload, parsed.upload = parsed.upload, None  # it may hold a signature, and options travel to workers
 
     # What is to be run.
 
     def open(self) -> None:
+        if self._upload:
+            destination_of(self._upload, "--upload")
         self.prepare()
         self._set_users()
         parsed, web_ui = self._environment.parsed_options, self._environment.web_ui
@@ -207,6 +212,15 @@ class Lead(Runs):
             self._say_problem(folder, closed.problem)
         if closed.status == USAGE_STATUS or self._environment.process_exit_code is None:
             self._environment.process_exit_code = closed.status
+        if self._upload and folder.exists():
+            self._upload_run(folder, self._upload)
+
+    def _upload_run(self, folder: Path, url: str) -> None:
+        try:
+            self.say(upload_run(folder, url))
+        except UsageError as error:
+            self.say(f"{error}; to try again: rtbench upload {folder} URL")
+            self._environment.process_exit_code = USAGE_STATUS
 
     def _say_problem(self, folder: Path, problem: str) -> None:
         if not folder.exists():

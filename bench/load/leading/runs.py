@@ -114,7 +114,7 @@ class Runs(ABC):
         return planned(self._environment)
 
     def take_the_screen(self) -> None:
-        """Without a web UI the view shows how a run goes: Locust prints no tables, and its log does not run into it."""
+        """Where a run is all there is, the view shows how it goes: Locust prints no tables, its log keeps clear."""
         if self._shows_tables:
             return
         logging.getLogger(TABLES).disabled = True
@@ -148,8 +148,15 @@ class Runs(ABC):
 
     def on_test_stop(self, **_: Any) -> None:
         self._finish()
-        if self._current.summary and not self._headless:
+        if self._current.summary and not self._ends_itself:
             print(self._current.summary, flush=True)
+        if self._ends_itself and not self._headless:
+            gevent.spawn_later(self._environment.parsed_options.autoquit, self._quit)
+
+    def _quit(self) -> None:
+        """Leave the web UI, as Locust does by itself only where `--run-time` ends the run."""
+        self._environment.runner.quit()
+        self._environment.web_ui.stop()
 
     def on_quitting(self, **_: Any) -> None:
         if self._current.signing_in:
@@ -161,7 +168,7 @@ class Runs(ABC):
         self._finish()
 
     def on_quit(self, **_: Any) -> None:
-        if self._current.summary and self._headless:
+        if self._current.summary and self._ends_itself:
             print(self._current.summary, flush=True)
 
     # Start.
@@ -273,6 +280,12 @@ class Runs(ABC):
         return bool(self._environment.parsed_options.headless)
 
     @property
+    def _ends_itself(self) -> bool:
+        """Whether the process ends with its run: without a web UI, or where `--autostart --autoquit` says so."""
+        parsed = self._environment.parsed_options
+        return self._headless or (parsed.autostart and parsed.autoquit >= 0)
+
+    @property
     def _shows_tables(self) -> bool:
         """Whether how a run goes is Locust's to show."""
-        return not self._headless or bool(self._environment.parsed_options.locust_tables)
+        return not self._ends_itself or bool(self._environment.parsed_options.locust_tables)

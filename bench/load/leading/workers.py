@@ -183,8 +183,19 @@ class Master(Lead):
 
     def _on_worker_done(self, msg: Any, **_: Any) -> None:
         self._done.add(msg.node_id)
-        if self._done.issuperset(self._members.keys() & self._present()):
+        self._end_without_players()
+
+    def _look(self) -> None:
+        super()._look()
+        if not self._current.ending:
+            self._end_without_players()
+
+    def _end_without_players(self) -> None:
+        """End the run where no worker has anything left to play: some may have been lost since the last was done."""
+        if self._done and self._done.issuperset(self._members.keys() & self._present()):
             self.request_stop(ALL_DONE)
+        elif self._members and self._members.keys().isdisjoint(self._environment.runner.clients):
+            self.request_stop("all of its workers were lost")
 
     def _on_standing(self, msg: Any, **_: Any) -> None:
         watch, number = self._current.watch, self._members.get(msg.node_id)

@@ -137,6 +137,11 @@ def add_options(parser: Any) -> None:
         metavar="KEY=VALUE",
         help="something to know the run by, such as commit=1a2b3c; again for more",
     )
+    add(
+        "--upload",
+        metavar="URL",
+        help="where the run's folder is put when it is reported: a container of Azure Blob Storage, or an HTTPS server",
+    )
     add("--runs", default="runs", metavar="FOLDER", help="where run folders are made (default: runs)")
     add(
         "--locust-tables",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -19,7 +18,7 @@ from bench.errors import UsageError
 from bench.plain import shortened
 from bench.run import folder as files
 from bench.run import spool
-from bench.run.close import CLOSED, writer_is_gone
+from bench.run.close import CLOSED, is_under_way
 from bench.run.document import KILLED, RunDocument
 from bench.run.histograms import Histograms, read
 from bench.run.hosts import hosts_of, leader_of
@@ -80,8 +79,7 @@ class RunPart:
     @property
     def is_under_way(self) -> bool:
         """Whether somebody on this host may still write to it; of another host nobody can tell."""
-        here = (self.document.get("writer") or {}).get("host") == socket.gethostname()
-        return here and not writer_is_gone(self.folder, self.document)
+        return is_under_way(self.folder, self.document)
 
     # What `bench.run.close.merge` reads of a part.
 

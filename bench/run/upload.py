@@ -1,0 +1,168 @@
+"""Uploads a run folder, each of its files by an HTTPS PUT: to a container of Azure Blob Storage, or any such server.
+
+A file becomes a block blob by one request (Put Blob: up to 5,000 MiB), which wants a header that others pass over.
+A URL that holds a signature (SAS) is let in by it; to Azure without one the identity of this machine signs in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPException, responses
+from pathlib import Path
+from time import sleep
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import parse_qs, quote
+from urllib.request import ProxyHandler, Request, build_opener
+
+from bench.clock import monotonic_ns
+from bench.errors import UsageError
+from bench.plain import word
+from bench.run import folder as files
+from bench.run.close import is_under_way
+from bench.target.identity import Fetch, Token, fetch_token
+from bench.target.target import Entra, is_loopback
+from bench.target.urls import split_url
+from bench.units import NS_PER_S
+
+URL_VARIABLE = "LOCUST_UPLOAD"
+"""Names where to, as Locust has it for `--upload`: in a variable no list of processes shows a signature."""
+BLOB_HOSTS = {
+    ".blob.core.windows.net": None,
+    ".blob.storage.azure.net": None,
+    ".blob.core.usgovcloudapi.net": "login.microsoftonline.us",
+    ".blob.core.chinacloudapi.cn": "login.chinacloudapi.cn",
+}
+"""The end of a storage account's host → where its cloud signs in; None for azure-identity's own."""
+STORAGE_SCOPE = "https://storage.azure.com/.default"
+SERVICE_VERSION = "2021-08-06"
+"""Of the storage service, which takes no token without it (from 2017-11-09 on)."""
+TRIES, FIRST_PAUSE_S, LIMIT_S = 4, 1.0, 60.0
+"""The pause doubles from try to try; the limit is for each step of a connection, not for a whole file."""
+SIGN_IN_RETRIES = 2
+LEAST_LIFE_NS = 60 * NS_PER_S
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+REMEDIES = {
+    401: "the identity is of another tenant, or the URL needs a signature (SAS)",
+    403: "a SAS must allow create and write, now; an identity needs the role Storage Blob Data Contributor",
+    404: "make the container first",
+}
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where files are put. `query` may be a signature, which no file and no screen shows."""
+
+    address: str
+    """Without the query, and without a slash at its end."""
+    query: str = field(repr=False)
+    sign_in: Entra | None
+    """How, where the URL has no signature and the storage is Azure's."""
+
+    def url_of(self, name: str) -> str:
+        """The URL of a file, named as seen from the destination, with slashes."""
+        return f"{self.address}/{quote(name)}{self.query and '?'}{self.query}"
+
+
+def destination_of(url: str, source: str) -> Destination:
+    """Take the URL apart. Raises UsageError, which calls it `source` and never quotes its query."""
+    parts = split_url(url, "upload", source)
+    host = parts.hostname or ""
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise UsageError(f"{source} must begin with https:// (http:// goes to this machine only)")
+    zone = next((zone for zone in BLOB_HOSTS if host.endswith(zone)), None)
+    if zone and not parts.path.strip("/"):
+        raise UsageError(f"{source} names no container: https://ACCOUNT{zone}/CONTAINER")
+    signed = "sig" in parse_qs(parts.query)
+    sign_in = Entra(STORAGE_SCOPE, authority=BLOB_HOSTS[zone]) if zone and not signed else None
+    return Destination(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", parts.query, sign_in)
+
+
+def remote_name(folder: Path, document: Mapping[str, Any]) -> str:
+    """The folder's name there: with the nanoseconds of its begin, for machines that play apart begin in one second."""
+    return f"{folder.name}-{int(document['began_utc_ns']) % NS_PER_S:09d}"
+
+
+class Uploader:
+    """Puts files to one destination. `fetch` signs in, `wait` passes the seconds until the next try."""
+
+    def __init__(
+        self, destination: Destination, *, fetch: Fetch = fetch_token, wait: Callable[[float], None] = sleep
+    ) -> None:
+        self._destination, self._fetch, self._wait = destination, fetch, wait
+        self._token: Token | None = None
+        direct = destination.address.startswith("http:")  # to this machine, where no proxy leads
+        self._opener = build_opener(ProxyHandler({} if direct else None))
+
+    def upload(self, folder: Path) -> str:
+        """Put all files of a run, run.json last: where that is, the rest is; returns the address of the folder there.
+
+        Raises UsageError where the folder is no run, or one under way, and where a file does not arrive.
+        """
+        document = files.read_document(folder)
+        if is_under_way(folder, document):
+            raise UsageError(f"{folder} is still under way: upload it when it has ended")
+        there = remote_name(folder, document)
+        for path in files_of(folder):
+            self._put(path, f"{there}/{path.relative_to(folder).as_posix()}")
+        return f"{self._destination.address}/{there}"
+
+    def _put(self, path: Path, name: str) -> None:
+        problem = ""
+        for attempt in range(TRIES):
+            if attempt:
+                self._wait(FIRST_PAUSE_S * 2 ** (attempt - 1))
+            try:
+                self._send(path, name)
+            except HTTPError as error:
+                error.close()
+                problem = _answer(error)
+                if error.code not in PASSING:
+                    break
+            except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+                problem = _trouble(error)
+            else:
+                return
+        raise UsageError(f"{path} could not be uploaded to {self._destination.address}: {problem}; the folder stays")
+
+    def _send(self, path: Path, name: str) -> None:
+        with path.open("rb") as file:
+            headers = {
+                "x-ms-blob-type": "BlockBlob",
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(os.fstat(file.fileno()).st_size),
+            }
+            request = Request(self._destination.url_of(name), file, headers | self._signed(), method="PUT")
+            self._opener.open(request, timeout=LIMIT_S).close()
+
+    def _signed(self) -> dict[str, str]:
+        """The headers that sign in, with a token that lasts for a while yet. Raises SignInError."""
+        entra = self._destination.sign_in
+        if entra is None:
+            return {}
+        if self._token is None or self._token.expires_ns < monotonic_ns() + LEAST_LIFE_NS:
+            self._token = self._fetch(entra, SIGN_IN_RETRIES)
+        return dict([self._token.bearer.header()]) | {"x-ms-version": SERVICE_VERSION}
+
+
+def files_of(folder: Path) -> Iterator[Path]:
+    """All files of a run folder, its document last."""
+    document = folder / "run.json"
+    yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and path != document)
+    yield document
+
+
+def _answer(error: HTTPError) -> str:
+    """What was answered, in words of HTTP and Azure's own name of the error: a body could quote the request."""
+    named = word(error.headers.get("x-ms-error-code") or "")
+    words = " ".join(part for part in (str(error.code), named or responses.get(error.code, "")) if part)
+    return f"{words} ({REMEDIES[error.code]})" if error.code in REMEDIES else words
+
+
+def _trouble(error: Exception) -> str:
+    reason = error.reason if isinstance(error, URLError) else error
+    if isinstance(reason, TimeoutError):
+        return f"no answer within {LIMIT_S:.0f} s"
+    return getattr(reason, "strerror", None) or type(reason).__name__

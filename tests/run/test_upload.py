@@ -1,0 +1,199 @@
+"""A run folder goes to a container whole, file by file, and its signature is shown nowhere."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.cli.app import app
+from bench.clock import monotonic_ns
+from bench.errors import UsageError
+from bench.run import folder as files
+from bench.run.upload import STORAGE_SCOPE, TRIES, Uploader, destination_of
+from bench.target.credentials import Credential
+from bench.target.identity import SignInError, Token
+from bench.target.target import Entra
+from bench.units import NS_PER_S
+from tests.blob_server import blob_server
+
+SIGNATURE = "a-signature-nobody-may-see"
+BEGAN_NS = 1_763_632_440 * NS_PER_S + 123_456_789
+AZURE = "https://account.blob.core.windows.net/runs"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a run that ended, as far as an upload looks at it."""
+    folder = tmp_path / "20251120T091400Z-voice"
+    (folder / "events").mkdir(parents=True)
+    (folder / "turns.parquet").write_bytes(b"rows" * 50_000)
+    (folder / "events" / "w0 1.jsonl").write_bytes(b"")
+    write(folder, state="ended")
+    return folder
+
+
+def write(folder: Path, **changes: object) -> None:
+    writer = {"host": socket.gethostname(), "pid": os.getpid()}
+    document = {"schema": files.SCHEMA_VERSION, "run_id": folder.name, "began_utc_ns": BEGAN_NS, "writer": writer}
+    files.write_document(folder, document | changes)
+
+
+def never(_: float) -> None:
+    raise AssertionError("there was nothing to wait for")
+
+
+def no_token(_: Entra, __: int) -> Token:
+    raise AssertionError("nobody was to sign in")
+
+
+def test_every_file_of_a_run_arrives_as_a_block_blob_and_its_document_last(run: Path) -> None:
+    with blob_server() as server:
+        address = Uploader(destination_of(f"{server.url}?sv=1&sig={SIGNATURE}", "URL"), wait=never).upload(run)
+
+    name = f"/container/{run.name}-123456789"
+    assert {put.path: put.body for put in server.puts} == {
+        f"{name}/{path.relative_to(run)}": path.read_bytes() for path in run.rglob("*") if path.is_file()
+    }
+    assert server.puts[-1].path == f"{name}/run.json"
+    assert {put.headers["x-ms-blob-type"] for put in server.puts} == {"BlockBlob"}
+    assert all(put.target.endswith(f"?sv=1&sig={SIGNATURE}") for put in server.puts)
+    assert address == server.url + name.removeprefix("/container")
+
+
+def test_runs_that_began_in_one_second_on_several_machines_stay_apart(run: Path) -> None:
+    with blob_server() as server:
+        destination = destination_of(server.url, "URL")
+        first = Uploader(destination).upload(run)
+        write(run, state="ended", began_utc_ns=BEGAN_NS + 1)
+        assert Uploader(destination).upload(run) != first
+
+
+def test_a_server_that_is_busy_is_asked_again_after_longer_and_longer_pauses(run: Path) -> None:
+    pauses: list[float] = []
+    with blob_server() as server:
+        server.answers = [503, 500]
+        Uploader(destination_of(server.url, "URL"), wait=pauses.append).upload(run)
+
+    assert pauses == [1.0, 2.0]
+    assert len(server.puts) == 3
+
+
+def test_what_stays_busy_is_one_line_that_names_the_file_and_no_signature(run: Path) -> None:
+    pauses: list[float] = []
+    with blob_server() as server:
+        server.answers = [503] * TRIES
+        with pytest.raises(UsageError) as refused:
+            Uploader(destination_of(f"{server.url}?sig={SIGNATURE}", "URL"), wait=pauses.append).upload(run)
+
+    file = run / "events" / "w0 1.jsonl"
+    assert str(refused.value) == f"{file} could not be uploaded to {server.url}: 503 ServerBusy; the folder stays"
+    assert len(pauses) == TRIES - 1
+    assert server.puts == []
+
+
+def test_a_refusal_is_not_repeated_and_says_what_to_do(run: Path) -> None:
+    with blob_server() as server:
+        server.answers = [403]
+        with pytest.raises(UsageError, match=r"403 No__Entry \(a SAS must allow create and write, now;"):
+            Uploader(destination_of(server.url, "URL"), wait=never).upload(run)
+
+
+def test_a_server_that_is_not_there_is_said_in_words(run: Path) -> None:
+    with blob_server() as server:
+        pass
+    with pytest.raises(UsageError, match="Connection refused; the folder stays"):
+        Uploader(destination_of(server.url, "URL"), wait=lambda _: None).upload(run)
+
+
+def test_a_run_under_way_is_not_uploaded(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(run, state="running")
+    with pytest.raises(UsageError, match="is still under way"):
+        Uploader(destination_of(AZURE, "URL"), fetch=no_token).upload(run)
+
+
+def test_a_run_that_was_killed_on_another_host_is_uploaded(run: Path) -> None:
+    write(run, state="running", writer={"host": "a-pod-that-is-gone", "pid": os.getpid()})
+    with blob_server() as server:
+        Uploader(destination_of(server.url, "URL"), wait=never).upload(run)
+    assert len(server.puts) == 3
+
+
+def test_a_container_of_azure_without_a_signature_is_signed_in_to_with_a_token_that_lasts(run: Path) -> None:
+    asked: list[Entra] = []
+
+    def fetch(entra: Entra, _: int) -> Token:
+        asked.append(entra)
+        ends_ns = monotonic_ns() + (3600 if len(asked) > 1 else 1) * NS_PER_S
+        return Token(Credential("Authorization", f"token-{len(asked)}", "Bearer"), ends_ns, "a test")
+
+    with blob_server() as server:
+        here = replace(destination_of(AZURE, "URL"), address=server.url)
+        Uploader(here, fetch=fetch, wait=never).upload(run)
+
+    assert [entra.scope for entra in asked] == [STORAGE_SCOPE] * 2
+    assert [put.headers["authorization"] for put in server.puts] == [
+        "Bearer token-1",
+        "Bearer token-2",
+        "Bearer token-2",
+    ]
+    assert all(put.headers["x-ms-version"] >= "2017-11-09" for put in server.puts)
+
+
+def test_a_sign_in_that_fails_is_said_as_everywhere(run: Path) -> None:
+    def fetch(_: Entra, __: int) -> Token:
+        raise SignInError("nobody is here", "sign in")
+
+    with pytest.raises(SignInError, match="nobody is here: sign in"):
+        Uploader(destination_of(AZURE, "URL"), fetch=fetch, wait=never).upload(run)
+
+
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [
+        (AZURE, None),
+        ("https://account.z01.blob.storage.azure.net/runs/nightly/", None),
+        ("https://account.blob.core.usgovcloudapi.net/runs", "login.microsoftonline.us"),
+    ],
+)
+def test_the_sign_in_is_that_of_the_account_s_cloud(url: str, authority: str | None) -> None:
+    destination = destination_of(url, "URL")
+
+    assert destination.sign_in == Entra(STORAGE_SCOPE, authority=authority)
+    assert destination.url_of("a b/c") == f"{url.rstrip('/')}/a%20b/c"
+
+
+@pytest.mark.parametrize("url", [f"{AZURE}?sv=1&sig={SIGNATURE}", "https://files.example.org/runs"])
+def test_a_signature_or_another_server_is_sent_no_token(url: str) -> None:
+    destination = destination_of(url, "URL")
+
+    assert destination.sign_in is None
+    assert SIGNATURE not in repr(destination)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        (f"http://files.example.org/runs?sig={SIGNATURE}", "must begin with https://"),
+        (f"ftp://files.example.org/?sig={SIGNATURE}", "must begin with https://"),
+        (f"https://ann:{SIGNATURE}@files.example.org/", "holds a user or password"),
+        (f"https://account.blob.core.windows.net/?sig={SIGNATURE}", "names no container"),
+        (f"https://files example.org/?sig={SIGNATURE}", "no URL has"),
+        (f"https://:0/?sig={SIGNATURE}", "port 0"),
+    ],
+)
+def test_a_url_that_cannot_be_is_refused_without_quoting_it(url: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem) as refused:
+        destination_of(url, "--upload")
+    assert SIGNATURE not in str(refused.value)
+
+
+def test_the_command_takes_the_url_of_the_variable_and_says_where_the_run_is(run: Path) -> None:
+    with blob_server() as server:
+        ended = CliRunner().invoke(app, ["upload", str(run)], env={"LOCUST_UPLOAD": f"{server.url}?sig={SIGNATURE}"})
+
+    assert (ended.exit_code, ended.output) == (0, f"uploaded to {server.url}/{run.name}-123456789\n")
