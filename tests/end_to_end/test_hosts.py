@@ -67,9 +67,9 @@ def test_a_run_that_starts_and_quits_by_itself_ends_with_its_sessions_and_its_ve
 
 def test_a_worker_that_is_started_again_ends_no_run_and_plays_nothing_twice(tmp_path: Path) -> None:
     with hosted_run(tmp_path, ["east", "west"]) as hosted:
-        hosted.lead("-u", "4", "-r", "4", "--sessions", "60", "--session-pause", "0.1", starts=OPERATOR)
+        hosted.lead("-u", "4", "-r", "4", "--sessions", "160", "--session-pause", "0.1", starts=OPERATOR)
         hosted.work()
-        hosted.wait_for_turns(10)
+        hosted.wait_for_turns(60)  # of which their master was told
         hosted.workers["west"].kill()
         hosted.workers["west"].wait()
         hosted.start("west")
@@ -81,7 +81,7 @@ def test_a_worker_that_is_started_again_ends_no_run_and_plays_nothing_twice(tmp_
     turns = files.read_table(hosted.run, "turns").to_pandas()
     assert turns["response_id"].is_unique
     sessions = files.read_table(hosted.run, "sessions").to_pandas()
-    assert (sessions["host"] == "east").sum() == 30, "who is left plays all of its own sessions"
+    assert (sessions["host"] == "east").sum() == 80, "who is left plays all of its own sessions"
     assert [entry["host"] for entry in files.read_document(hosted.run)["lost"]] == ["west"]
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from bench.cli.app import app
 from bench.run import folder as files
 from tests.blob_server import blob_server
-from tests.end_to_end.locust_process import only_run, run_locust, write_scenario
+from tests.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, write_scenario
 from tests.simulator_process import quick_simulator
+from tests.test_deploy import LOAD_TEST, documents
 
 SIGNATURE = "a-signature-nobody-may-see"
 ENDS_WELL = (0, 4)
@@ -32,6 +37,29 @@ def test_a_run_of_several_processes_arrives_whole_once_it_is_reported(tmp_path: 
     kept = b"".join(path.read_bytes() for path in run.rglob("*") if path.is_file())
     assert SIGNATURE not in ended.stdout + ended.stderr
     assert SIGNATURE.encode() not in kept
+
+
+def test_engines_that_play_apart_bring_their_runs_home_as_the_load_test_of_azure_says(tmp_path: Path) -> None:
+    (load_test,) = documents(LOAD_TEST)
+    given = {entry["name"]: entry["value"] for entry in load_test["env"]}
+    options = {name: value for name, value in given.items() if name.startswith("LOCUST_") and name != "LOCUST_AUTH"}
+    with quick_simulator(tmp_path) as ready, blob_server() as server, ExitStack() as engines:
+        load = ("-u", "1", "--sessions", "1", "--url", ready.urls["ga"])
+        variables = options | {"LOCUST_UPLOAD": server.url}
+        scenario = LOAD_TEST.with_name(load_test["testPlan"])
+        started = [
+            engines.enter_context(locust(scenario, tmp_path / name / "runs", *load, **variables)) for name in ("a", "b")
+        ]
+        for engine in started:
+            _, errors = engine.communicate(timeout=GUARD_S)
+            assert engine.returncode in ENDS_WELL, errors
+        server.save(tmp_path)
+
+    ended = CliRunner().invoke(app, ["merge", str(tmp_path / "container"), "-o", str(tmp_path / "merged")])
+    assert ended.exit_code in ENDS_WELL, ended.output
+    document = files.read_document(tmp_path / "merged")
+    assert document["part_of"] == options["LOCUST_PART_OF"]
+    assert len(document["parts"]) == len(files.read_table(tmp_path / "merged", "sessions")) == 2
 
 
 def test_a_run_that_cannot_be_uploaded_keeps_its_folder_and_says_what_to_do(tmp_path: Path) -> None:
