@@ -276,7 +276,7 @@ def test_every_variable_is_one_of_an_option_or_of_the_service() -> None:
     (options,) = (d["data"] for d in documents(JOB) if d["metadata"]["name"] == "rtbench-options")
     named |= set(options)
 
-    assert {"LOCUST_UPLOAD", "LOCUST_PART_OF", "LOCUST_RUNS"} <= named
+    assert {"LOCUST_UPLOAD", "LOCUST_PART_OF", "LOCUST_RUNS", "LOCUST_YES"} <= named
     assert named <= parsed([]) | OWN_VARIABLES
 
 
