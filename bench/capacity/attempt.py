@@ -33,6 +33,7 @@ from bench.clock import monotonic_ns
 from bench.cores import core_count
 from bench.load.planning.concurrency import Concurrency, process_advice
 from bench.units import NS_PER_S
+from reports.samples import ALWAYS
 
 BLOCKED_SHARE = 0.01
 """From such a share of calls that found no free slot on, a level was not the load that it was to be."""
@@ -111,7 +112,8 @@ def _judged(search: Search, step: NextLevel, given: Grant, run: PlayedLevel, loo
     ours = _ours(document, step.load if search.plan.by == "sessions" else round(calls or 0))
     if not ours and answer != "breaks" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-sessions"
-    wait_p50, wait_p95 = wait_of(side, search.plan.measure)
+    main = next(iter(side.mains.values()), ALWAYS)
+    wait_p50, wait_p95 = wait_of(side, search.plan.measure or main)
     return LevelOutcome(
         load=step.load,
         hold=step.hold,

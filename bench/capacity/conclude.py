@@ -40,7 +40,7 @@ def conclude(
     """Conclude from levels. `interrupted`: whether somebody ended the search."""
     bracket = bracket_of(LevelEnd(level.load, level.answer, level.hold) for level in levels)
     holds, breaks = bracket.holds or None, bracket.breaks
-    edge = next((edge_of(one) for one in levels if one.load == breaks and one.answer == "breaks"), None)
+    edge = next((edge_of(level) for level in levels if level.load == breaks and level.answer == "breaks"), None)
     held = next((level.answer for level in levels if level.hold and level.load == holds), None)
     reason: Ended = "interrupted" if interrupted else _ended(plan, levels, bracket)
     sentence = _sentence(plan, holds, breaks, edge, reason, held=held == "holds")
@@ -113,11 +113,9 @@ def _sentence(
 
 def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, ended: Ended) -> list[str]:
     """What is to be known beside the answer."""
-    silent = {one.load: one.why for one in levels if one.why}
-    said = {one.load for one in levels if one.answer in ABOUT_THE_SERVICE}
-    notes = [
-        f"{unit(plan.by, load)} say nothing of the service: {why}" for load, why in silent.items() if load not in said
-    ]
+    telling = {level.load for level in levels if level.answer in ABOUT_THE_SERVICE}
+    silent = {level.load: level.why for level in levels if level.why and level.load not in telling}
+    notes = [f"{unit(plan.by, load)} say nothing of the service: {why}" for load, why in silent.items()]
     if ended == "generator" and bracket.ceiling is not None:
         notes.append(f"our own generator was the limit from {unit(plan.by, bracket.ceiling)} on: what lies beyond is "
                      "unknown")  # fmt: skip
@@ -132,7 +130,7 @@ def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, e
 def _drift(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> list[str]:
     """Where the hold is not as the level was before: the service itself drifts, or tires."""
     hold = next((level for level in levels if level.hold), None)
-    before = next((one for one in levels if hold and one.load == hold.load and one.answer == "holds"), None)
+    before = next((level for level in levels if hold and level.load == hold.load and level.answer == "holds"), None)
     if hold is None or before is None:
         return []
     name = unit(plan.by, hold.load)
@@ -141,7 +139,7 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> list[str]:
         return [f"{name} held for {took} and broke in the longer hold: the service tires, or drifts by itself"]
     was, now = before.wait_p50, hold.wait_p50
     if was.value and now.value and abs(now.value / was.value - 1) > DRIFT and _apart(was, now):
-        return [f"{plan.measure} p50 of {name} was {was.value:.0f} ms, and {now.value:.0f} ms in the hold: "
+        return [f"p50 of {name} was {was.value:.0f} ms, and {now.value:.0f} ms in the hold: "
                 "the service drifts by itself"]  # fmt: skip
     return []
 

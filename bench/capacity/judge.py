@@ -97,11 +97,11 @@ def answer_of(
     that it holds.
     """
     objectives = len(allowed)
-    found = [share_of(one, error, objectives, callers) for one in known]
-    if any(share.low > most for share, most in zip(found, allowed, strict=True)):
+    shares = [share_of(missed, error, objectives, callers) for missed in known]
+    if any(share.low > most for share, most in zip(shares, allowed, strict=True)):
         return "breaks"
-    whole = [share_of(one, error, objectives, callers) for one in complete]
-    holds = all(share.high < most for share, most in zip(whole, allowed, strict=True))
+    shares = [share_of(missed, error, objectives, callers) for missed in complete]
+    holds = all(share.high < most for share, most in zip(shares, allowed, strict=True))
     return "holds" if holds else "undecided"
 
 
@@ -109,11 +109,12 @@ def is_futile(known: Sequence[PerCluster], allowed: Sequence[float], part: float
     """Whether no answer is to be expected of a level. `part`: of its measured time that is over; `error`: of its last
     look.
     """
-    ratios = [ratio_of(one) for one in known]
+    ratios = [ratio_of(missed) for missed in known]
     if not all(ratio.turns for ratio in ratios):
         return False
-    holds = all(_at_end(one, part, -1, error).high < most for one, most in zip(ratios, allowed, strict=True))
-    worse = (_at_end(one, part, 1, error / len(allowed)) for one in ratios)
+    better = (_at_end(ratio, part, -1, error) for ratio in ratios)
+    holds = all(share.high < most for share, most in zip(better, allowed, strict=True))
+    worse = (_at_end(ratio, part, 1, error / len(allowed)) for ratio in ratios)
     return not holds and not any(share.low > most for share, most in zip(worse, allowed, strict=True))
 
 

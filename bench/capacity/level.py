@@ -154,7 +154,7 @@ def _interval_of(estimate: Estimate) -> Interval:
 
 def interval(value: float, low: float, high: float) -> Interval:
     """A figure with its ends, of which those that are not finite are not known."""
-    known = [one if math.isfinite(one) else None for one in (value, low, high)]
+    known = [figure if math.isfinite(figure) else None for figure in (value, low, high)]
     return Interval(*known)
 
 

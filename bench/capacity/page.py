@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bench.capacity.conclude import UNITS, unit
-from bench.capacity.document import Capacity, Interval, LevelOutcome
+from bench.capacity.document import Capacity, Interval, LevelOutcome, SearchPlan
 from bench.capacity.slo import slo_of
 from bench.capacity.text import MARKS, as_percent, share_words
 from reports.blocks import Block, Line, Paragraph, Section, table
@@ -55,7 +55,7 @@ def page_of(capacity: Capacity) -> Page:
     facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
     drawn = [level for level in levels if level.turns]
     waits: list[Block] = [
-        Paragraph(f"p50 and p95 of {plan.measure}, {WAITS}"),
+        Paragraph(f"p50 and p95 of {measure_words(plan)}, {WAITS}"),
         *([figure(wait_picture(capacity, drawn))] if drawn else []),
     ]
     failed: list[Block] = [
@@ -79,7 +79,7 @@ def page_of(capacity: Capacity) -> Page:
                 "levels",
                 "",
                 "Every level",
-                [table(LEVELS, [_level(one) for one in levels], caption="In brackets 95 % intervals")],
+                [table(LEVELS, [_level(level) for level in levels], caption="In brackets 95 % intervals")],
             ),
             Section("objectives", "", "Every objective at every level", [table(SHARES, _shares(levels))]),
         ],
@@ -130,7 +130,7 @@ def _capital(text: str) -> str:
 def wait_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
     """Draw p50 and p95 over the load, both logarithmic, with their intervals and the limits of the objectives."""
     plan = capacity.plan
-    plot = _frame([(0, "p50"), (1, "p95")], f"{plan.measure} over {UNITS[plan.by][1]}", levels, capacity)
+    plot = _frame([(0, "p50"), (1, "p95")], f"{measure_words(plan)} over {UNITS[plan.by][1]}", levels, capacity)
     ends = [end for level in levels for of in (level.wait_p50, level.wait_p95) for end in (of.value, of.low, of.high)]
     x = _load_axis(plot, capacity, levels)
     limits = [slo.threshold.limit or 0.0 for slo in map(slo_of, plan.slos) if slo.threshold.measure == plan.measure]
@@ -157,12 +157,12 @@ def failure_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
 
 
 def _frame(named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelOutcome], capacity: Capacity) -> Plot:
-    told = "; ".join(
+    description = "; ".join(
         f"{unit(capacity.plan.by, level.load)}: {level.answer}, p50 {_text(level.wait_p50, ms)}, "
         f"p95 {_text(level.wait_p95, ms)}, {as_percent(level.failures)} failed"
         for level in levels
     )
-    return frame(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=told)
+    return frame(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=description)
 
 
 def _text(interval: Interval, write: Callable[[float], str]) -> str:
@@ -201,6 +201,11 @@ def _curve(
         tip = f"{unit_words(level)}: {_with_ends(at, write)}"
         hollow = "" if level.answer == "holds" else " open"
         plot.dot(across, y.clip(value), shape(colour), f"mark{hollow} s{tone(colour)}", tip=tip)
+
+
+def measure_words(plan: SearchPlan) -> str:
+    """The measure that is drawn: ttfa; the main measure."""
+    return plan.measure or "the main measure"
 
 
 def unit_words(level: LevelOutcome) -> str:

@@ -176,7 +176,7 @@ def _ended(process: subprocess.Popen[bytes], folder: Path, log: Path) -> str:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("rtbench: ")[-300:] if lines else "it said nothing"
+    return lines[-1].removeprefix("rtbench: ")[-300:] if lines else "it printed nothing"
 
 
 SHAPING = frozenset(

@@ -94,10 +94,10 @@ def _check(options: Sequence[str]) -> None:
 def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
     """What a session takes, by the plan of a run. Raises UsageError where the run could not be."""
     command = python_command("bench.load.leading.forecast", "-f", file, "--headless", *words)
-    said = subprocess.run(command, capture_output=True, text=True, env=environment_of_runs(os.environ), check=False)
-    lines = said.stdout.strip().splitlines()
-    if said.returncode or not lines:
-        why = (said.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment_of_runs(os.environ), check=False)
+    lines = process.stdout.strip().splitlines()
+    if process.returncode or not lines:
+        why = (process.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise UsageError(f"{file} cannot be played: {why.removeprefix('rtbench: ')[:300]}")
     forecast: dict[str, Any] = json.loads(lines[-1])
     return forecast

@@ -122,7 +122,7 @@ def _asked(
     plan = SearchPlan(
         by=by.value,
         slos=[slo.written for slo in slos],
-        measure=(quantiles or ["ttfa"])[0],
+        measure=quantiles[0] if quantiles else "",
         first=first,
         most=most,
         precision=_precision(precision),
@@ -176,12 +176,12 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
             _play(search, levels)
     except KeyboardInterrupt:
         interrupted = True
-    found = conclude(
+    outcome = conclude(
         search.plan, levels, date_utc=date_utc, target=ready.target, scenario=ready.scenario, interrupted=interrupted
     )
-    typer.echo("\n".join(["", *closing(found)]))
-    _save(found, folder, json_file)
-    return INTERRUPTED_STATUS if interrupted else found.status
+    typer.echo("\n".join(["", *closing(outcome)]))
+    _save(outcome, folder, json_file)
+    return INTERRUPTED_STATUS if interrupted else outcome.status
 
 
 def _play(search: Search, levels: list[LevelOutcome]) -> None:
@@ -194,15 +194,15 @@ def _play(search: Search, levels: list[LevelOutcome]) -> None:
         typer.secho("\n".join(level_lines(level)), fg=COLOURS[level.answer])
 
 
-def _save(found: Capacity, folder: Path, json_file: Path | None) -> None:
+def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:
     """Write capacity.json and the page. Raises UsageError where that cannot be."""
     from bench.capacity.document import text_of
     from bench.capacity.page import html
     from bench.run.disk import write_text
 
-    files = {folder / "capacity.json": text_of(found), folder / "capacity.html": html(found)}
+    files = {folder / "capacity.json": text_of(outcome), folder / "capacity.html": html(outcome)}
     if json_file is not None:
-        files[json_file] = text_of(found)
+        files[json_file] = text_of(outcome)
     for path, text in files.items():
         try:
             write_text(path, text)

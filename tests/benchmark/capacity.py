@@ -33,7 +33,7 @@ from tests.capacity.models import ModelService, build_plan, looked_at, searched
 from tests.end_to_end.locust_process import write_scenario
 from tests.simulator_process import QUICK, running_simulator
 
-SEEDS, QUEUE_SEEDS = 500, 60
+SEEDS, QUEUE_SEEDS = 500, 200
 MOST = 256
 
 SERVERS, SERVICE_MS, THINK_S, THINK_SIGMA = 4, LogNormal(250, 400), 1.0, 0.5
