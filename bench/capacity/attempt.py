@@ -31,6 +31,7 @@ from bench.capacity.slo import Slo
 from bench.capacity.spending import FUTILE_FROM, LOOKS, look_errors
 from bench.clock import monotonic_ns
 from bench.cores import core_count
+from bench.errors import UsageError
 from bench.load.planning.concurrency import Concurrency, process_advice
 from bench.units import NS_PER_S
 from reports.samples import ALWAYS
@@ -54,18 +55,43 @@ class Search:
 
 
 def level_of(search: Search, number: int, step: NextLevel, given: Grant) -> LevelOutcome:
-    """Play a level as a run of its own, and judge it. Raises UsageError where the run was refused."""
+    """Play a level as a run of its own, and judge it. Raises UsageError where the first run was refused."""
     began_ns = monotonic_ns()
-    ramp_s = _ramp_s(search, step, given)
-    warm_s = ramp_s + AFTER_RAMP_S
+    warm_s = _ramp_s(search, step, given) + AFTER_RAMP_S
+    if warm_s > given.load_s / 2:
+        return _silent(step, given, "generator", _too_slow(step, given, warm_s))
+    try:
+        level = _played(search, number, step, given, warm_s)
+    except UsageError as error:
+        if number == 1:
+            raise
+        level = _silent(step, given, "crashed", str(error))
+    return msgspec.structs.replace(level, length_s=(monotonic_ns() - began_ns) / NS_PER_S)
+
+
+def _played(search: Search, number: int, step: NextLevel, given: Grant, warm_s: float) -> LevelOutcome:
     parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
     callers = step.load if search.plan.by == "sessions" else math.inf
     looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.hold)
     name = f"{number:02d}-{'hold' if step.hold else 'level'}-{step.load}"
+    ramp_s = warm_s - AFTER_RAMP_S
     task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_sessions, given.budget_usd)
     run = play(search.locust, task, looking.is_clear)
-    level = _died(step, given, run) if run.died else _judged(search, step, given, run, looking)
-    return msgspec.structs.replace(level, length_s=(monotonic_ns() - began_ns) / NS_PER_S)
+    if run.died:
+        return _silent(step, given, "crashed", run.died, run.folder.name)
+    return _judged(search, step, given, run, looking)
+
+
+def _silent(step: NextLevel, given: Grant, answer: Answer, why: str, run: str = "") -> LevelOutcome:
+    """A level that says nothing of the service."""
+    return LevelOutcome(step.load, step.hold, answer, why, run, 0.0, given.error)
+
+
+def _too_slow(step: NextLevel, given: Grant, warm_s: float) -> str:
+    return (
+        f"{step.load:,} calls take {warm_s:.0f} s to connect at this rate of connections, and the level has "
+        f"{given.load_s:.0f} s: give the search a longer --time, or `-- --connect-rate N`"
+    )
 
 
 def _ramp_s(search: Search, step: NextLevel, given: Grant) -> float:
@@ -150,7 +176,3 @@ def _ours(document: Any, calls: int) -> str:
         )
     cited = document.get("calibration")
     return "" if cited is None or cited.get("ended") else "".join(process_advice(concurrency, cited, core_count()))
-
-
-def _died(step: NextLevel, given: Grant, run: PlayedLevel) -> LevelOutcome:
-    return LevelOutcome(step.load, step.hold, "crashed", run.died, run.folder.name, 0.0, given.error)

@@ -16,6 +16,7 @@ from bench.capacity.play import LevelTask, Locust, PlayedLevel
 from bench.capacity.search import Grant
 from bench.capacity.slo import slo_of
 from bench.capacity.spending import LOOKS, look_errors
+from bench.errors import UsageError
 from tests.capacity.models import build_plan
 from tests.reports.synthetic import Plan, write
 
@@ -95,3 +96,28 @@ def test_a_level_whose_run_crashed_is_named(monkeypatch: pytest.MonkeyPatch, tmp
     level = attempted(monkeypatch, tmp_path, Plan(paired=True), died="the run ended with status -9")
 
     assert (level.answer, level.why, level.run) == ("crashed", "the run ended with status -9", "run")
+
+
+def test_more_calls_than_can_connect_in_time_are_a_limit_of_ours(tmp_path: Path) -> None:
+    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "sessions", tmp_path), connects_per_min=30.0)
+
+    level = level_of(search, 3, NextLevel(40, hold=False), GIVEN)
+
+    assert level.answer == "generator"
+    assert "40 calls take 81 s to connect at this rate of connections, and the level has 60 s" in level.why
+
+
+def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(*_: Any) -> PlayedLevel:
+        raise UsageError("raise it with `ulimit -n`")
+
+    monkeypatch.setattr(attempt, "play", refused)
+    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "sessions", tmp_path))
+
+    with pytest.raises(UsageError, match="ulimit"):
+        level_of(search, 1, NextLevel(40, hold=False), GIVEN)
+    level = level_of(search, 2, NextLevel(40, hold=False), GIVEN)
+
+    assert (level.answer, level.why) == ("crashed", "raise it with `ulimit -n`")
