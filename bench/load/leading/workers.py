@@ -254,10 +254,9 @@ class Master(Lead):
             }
             host = next((str(host["name"]) for host in part.facts.hosts), "")
             lost.append({"worker": part.worker, "host": host, **missing})
-            self.say(
-                f"worker {part.worker}{f' on {host}' if host else ''} was lost: {missing['sessions']} sessions and "
-                f"{missing['turns']} turns of which it told never came"
-            )
+            whose = f"worker {part.worker}{f' on {host}' if host else ''}"
+            told_of = f"at least {missing['sessions']} sessions and {missing['turns']} turns of which it had told"
+            self.say(f"{whose} was lost: {told_of} never came")
         return lost
 
     @property
