@@ -39,6 +39,9 @@ from reports.samples import ALWAYS
 BLOCKED_SHARE = 0.01
 """From such a share of calls that found no free slot on, a level was not the load that it was to be."""
 
+CARRIED_SHARE = 0.9
+"""Of the calls of a level, so many must be in progress for it to hold, where the service held starts back."""
+
 
 @dataclass(frozen=True)
 class Search:
@@ -138,13 +141,16 @@ def _judged(search: Search, step: NextLevel, given: Grant, run: PlayedLevel, loo
     ours = _ours(document, step.load if search.plan.by == "sessions" else round(calls or 0))
     if not ours and answer != "breaks" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-sessions"
+    held = _held_back(document, side.name, step, calls) if search.plan.by == "sessions" and answer == "holds" else ""
+    if held:
+        answer = "undecided"
     main = next(iter(side.mains.values()), ALWAYS)
     wait_p50, wait_p95 = wait_of(side, search.plan.measure or main)
     return LevelOutcome(
         load=step.load,
         hold=step.hold,
         answer="generator" if ours else answer,
-        why=ours,
+        why=ours or held,
         run=run.folder.name,
         length_s=0.0,
         error=given.error,
@@ -161,6 +167,14 @@ def _judged(search: Search, step: NextLevel, given: Grant, run: PlayedLevel, loo
         workers=worker_count(document),
         usd=usd_of(side.run, side.name),
     )
+
+
+def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:
+    """Why a level was not the load that it was to be, as the service asked for waits; "" where it was."""
+    held_s = float((document.get("holds") or {}).get(target) or 0.0)
+    if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
+        return ""
+    return f"the service held starts back for {held_s:.0f} s, for its quota: only {calls:.0f} calls were in progress"
 
 
 def _ours(document: Any, calls: int) -> str:

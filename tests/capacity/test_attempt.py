@@ -121,3 +121,14 @@ def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(
     level = level_of(search, 2, NextLevel(40, hold=False), GIVEN)
 
     assert (level.answer, level.why) == ("crashed", "raise it with `ulimit -n`")
+
+
+def test_a_level_whose_starts_the_service_held_back_does_not_hold(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = Plan(sessions=300, turns=4, paired=True)
+    held = attempted(monkeypatch, tmp_path / "held", plan, load=4000, holds={"sim": 12.0})
+    carried = attempted(monkeypatch, tmp_path / "carried", plan, load=1, holds={"sim": 12.0})
+
+    assert (held.answer, carried.answer) == ("undecided", "holds")
+    assert "the service held starts back for 12 s" in held.why
