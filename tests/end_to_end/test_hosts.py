@@ -15,6 +15,7 @@ from tests.end_to_end.locust_process import write_scenario
 from tests.hosted_run import PASSWORD, hosted_run
 from tests.hosts import available
 
+SIGNATURE = "a-signature-of-the-upload"
 ENDS_WELL = (0, 4)
 """Whether the harness was late is the machine's doing."""
 pytestmark = pytest.mark.skipif(not available(), reason="takes root, and network namespaces")
@@ -116,7 +117,9 @@ def test_no_secret_travels_between_a_master_and_its_workers(tmp_path: Path) -> N
     with hosted_run(tmp_path, ["east"]) as hosted:
         heard = tmp_path / "heard"
         with hosted.net.listening(heard):
-            hosted.lead("-u", "1", "--sessions", "1", "--proxy", proxy)
+            hosted.lead(
+                "-u", "1", "--sessions", "1", "--proxy", proxy, "--upload", f"http://127.0.0.1:1/?sig={SIGNATURE}"
+            )
             hosted.work()
             status = hosted.ended()
 
@@ -125,3 +128,4 @@ def test_no_secret_travels_between_a_master_and_its_workers(tmp_path: Path) -> N
     told = heard.read_bytes()
     assert b"rtbench_run" in told, "nothing was heard"
     assert PASSWORD.encode() not in told
+    assert SIGNATURE.encode() not in told
