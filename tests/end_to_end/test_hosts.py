@@ -86,6 +86,18 @@ def test_a_worker_that_is_started_again_ends_no_run_and_plays_nothing_twice(tmp_
     assert [entry["host"] for entry in files.read_document(hosted.run)["lost"]] == ["west"]
 
 
+def test_a_run_of_which_all_workers_are_lost_ends_by_itself_and_says_so(tmp_path: Path) -> None:
+    with hosted_run(tmp_path, ["east"]) as hosted:
+        load = ("-u", "2", "-r", "2", "--sessions", "500", "--session-pause", "0.1", "--stop-timeout", "1")
+        hosted.lead(*load, starts=OPERATOR)
+        hosted.work()
+        hosted.wait_for_turns(30)
+        hosted.workers["east"].kill()
+
+        assert hosted.ended() == 4, hosted.log("master")
+    assert [entry["host"] for entry in files.read_document(hosted.run)["lost"]] == ["east"]
+
+
 def test_a_worker_that_is_refused_ends_the_run_and_is_no_failure_that_is_started_again(tmp_path: Path) -> None:
     with hosted_run(tmp_path, ["east"]) as hosted:
         write_scenario(hosted.folder_of("east"), turns=3)

@@ -6,6 +6,8 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
+import gevent
+
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading.closing import close_run, holds_rows, upload_run
@@ -173,6 +175,17 @@ class Lead(Runs):
             self.say(problem)
         else:
             self.request_stop(problem)
+
+    def on_test_stop(self, **words: Any) -> None:
+        super().on_test_stop(**words)
+        if self._ends_itself:
+            gevent.spawn_later(0 if self._headless else self._environment.parsed_options.autoquit, self._quit)
+
+    def _quit(self) -> None:
+        """End the process: Locust stops a run of which all workers are lost, and waits for another one."""
+        self._environment.runner.quit()
+        if self._environment.web_ui is not None:
+            self._environment.web_ui.stop()
 
     def _drain(self) -> None:
         with self._closing:

@@ -150,13 +150,6 @@ class Runs(ABC):
         self._finish()
         if self._current.summary and not self._ends_itself:
             print(self._current.summary, flush=True)
-        if self._ends_itself and not self._headless:
-            gevent.spawn_later(self._environment.parsed_options.autoquit, self._quit)
-
-    def _quit(self) -> None:
-        """Leave the web UI, as Locust does by itself only where `--run-time` ends the run."""
-        self._environment.runner.quit()
-        self._environment.web_ui.stop()
 
     def on_quitting(self, **_: Any) -> None:
         if self._current.signing_in:
