@@ -124,7 +124,7 @@ class _Looking:
         if answer == "breaks" or (answer == "holds" and not self.hold):
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
-            futile = is_futile(shown.known, allowed, self.parts[number], self.errors[-1])
+            futile = is_futile(shown.complete, shown.known, allowed, self.parts[number], self.errors[-1], self.callers)
             self.answer = "undecided" if futile else None
         return self.answer is not None
 

@@ -105,10 +105,19 @@ def answer_of(
     return "holds" if holds else "undecided"
 
 
-def is_futile(known: Sequence[PerCluster], allowed: Sequence[float], part: float, error: float) -> bool:
+def is_futile(
+    complete: Sequence[PerCluster],
+    known: Sequence[PerCluster],
+    allowed: Sequence[float],
+    part: float,
+    error: float,
+    callers: float,
+) -> bool:
     """Whether no answer is to be expected of a level. `part`: of its measured time that is over; `error`: of its last
-    look.
+    look. Before every caller has ended a session, or SESSIONS are complete, nobody knows how many there will be.
     """
+    if complete[0][0].size < min(callers, SESSIONS):
+        return False
     ratios = [ratio_of(missed) for missed in known]
     if not all(ratio.turns for ratio in ratios):
         return False

@@ -5,6 +5,9 @@ on a logarithmic scale: the one above the highest level that holds, and the one 
 is left goes to levels that stayed undecided between the two: the one in their middle is played again, for longer, and
 so on above or below it. At last the highest level that holds is played once more, for longer: the hold.
 
+Below the first level the load is halved. Where that leaves a level undecided it has too few calls to be decided, and
+lower ones have fewer.
+
 A level that our own generator could not play, or whose run crashed, says nothing of the service. It is played once
 more, for what else runs on a machine makes figures worse and never better; then the ladder stays below it.
 """
@@ -112,7 +115,8 @@ def next_load(ladder: LevelLadder, bracket: Bracket) -> int | None:
     if upper is None and bracket.top < ladder.most:
         return min(bracket.top * ladder.factor, ladder.most)
     not_shown = undecided[0] if undecided else upper
-    if not_shown is not None and (load := _between(ladder, bracket.holds, not_shown)) is not None:
+    too_few = bool(undecided) and undecided[0] < min(ladder.first, ladder.most) and not bracket.holds
+    if not_shown is not None and not too_few and (load := _between(ladder, bracket.holds, not_shown)) is not None:
         return load
     return _between(ladder, undecided[-1], upper) if undecided and upper is not None else None
 

@@ -102,7 +102,8 @@ def looked_at(
         if answer == "breaks" or (answer == "holds" and not (step.hold and part < 1)):
             break
         over = after_s / measured_s
-        if FUTILE_FROM <= over < 1 and not step.hold and is_futile([known], [allowed], over, errors[-1]):
+        given_up = is_futile([complete], [known], [allowed], over, errors[-1], step.load) if 0 < over < 1 else False
+        if over >= FUTILE_FROM and given_up and not step.hold:
             break
     length_s = part * given.load_s + AROUND_S
     return build_level(step.load, answer, hold=step.hold, length_s=length_s, error=given.error, shares=[build_share()])

@@ -58,14 +58,19 @@ def test_at_the_edge_itself_either_answer_is_as_rare_as_its_error(p: float, coun
     assert np.mean([share.low > p for share in shares]) <= tolerated
 
 
+def futile(seen: PerCluster, callers: float = 1) -> bool:
+    """After a quarter of a level's measured time, all sessions being complete."""
+    return is_futile([seen], [seen], [0.05], 0.25, ERROR, callers)
+
+
 def test_a_level_that_can_still_be_shown_to_hold_goes_on() -> None:
-    assert not is_futile([sessions([0] * 60)], [0.05], 0.25, ERROR)
-    assert is_futile([sessions([0] * 6)], [0.05], 0.25, ERROR)
+    assert not futile(sessions([0] * 60))
+    assert futile(sessions([0] * 6))
 
 
 def test_a_level_that_may_still_break_goes_on() -> None:
-    assert not is_futile([sessions([5, 0, 5, 5, 0, 0] * 2)], [0.05], 0.25, ERROR)
-    assert not is_futile([sessions([])], [0.05], 0.25, ERROR)
+    assert not futile(sessions([5, 0, 5, 5, 0, 0] * 2))
+    assert not futile(sessions([]))
 
 
 def test_callers_who_wait_together_are_no_more_than_their_queue() -> None:
@@ -79,3 +84,8 @@ def test_callers_who_wait_together_are_no_more_than_their_queue() -> None:
         wrong += not share.low <= 0.3 * 0.6 + 0.7 * 0.02 <= share.high
 
     assert wrong / (SEARCHES // 5) <= 4 * ERROR
+
+
+def test_no_level_is_given_up_before_every_caller_has_ended_a_session() -> None:
+    assert futile(sessions([0] * 6), callers=6)
+    assert not futile(sessions([0] * 6), callers=7)

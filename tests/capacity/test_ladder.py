@@ -52,6 +52,16 @@ def test_a_first_level_that_breaks_is_halved() -> None:
     assert [end.load for end in climbed(LevelLadder(40, 256), 3)] == [40, 20, 10, 5, 2, 3, 4, 3]
 
 
+def test_below_the_first_level_nothing_is_tried_once_a_level_had_too_few_calls() -> None:
+    known = ends((40, "undecided"), (80, "breaks"), (20, "undecided"))
+
+    assert next_step(LevelLadder(40, 80, precision=1.0), known[:2]) == NextLevel(20, hold=False)
+    assert next_step(LevelLadder(40, 80, precision=1.0), known) == NextLevel(40, hold=False)
+    assert next_step(LevelLadder(40, 80, precision=1.0), [known[0], known[1], LevelEnd(20, "breaks")]) == NextLevel(
+        10, hold=False
+    )
+
+
 def test_a_service_that_carries_nobody_has_no_hold() -> None:
     assert climbed(LADDER, 0) == ends((1, "breaks"))
 
