@@ -43,7 +43,8 @@ from bench.target.tokens import Keyring, closed_on_failure
 from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
-WORKERS_CLOSE_S = 30.0
+WORKERS_CLOSE_S, WORKERS_BACK_S = 30.0, 15.0
+"""So long the master waits at the end for the last rows of its workers; and for those that it does not hear from."""
 HERE, STOP, DONE = "rtbench_here", "rtbench_stop", "rtbench_done"
 REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
 CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
@@ -226,17 +227,23 @@ class Master(Lead):
         if folder is None or not self._unfinished(folder):
             return
         self._environment.runner.send_message(DRAIN, {})
-        until_ns = monotonic_ns() + int((self._longest_s + WORKERS_CLOSE_S) * NS_PER_S)
-        while self._unfinished(folder) and monotonic_ns() < until_ns:
+        began_ns = monotonic_ns()
+        until_ns = began_ns + int((self._longest_s + WORKERS_CLOSE_S) * NS_PER_S)
+        back_ns = began_ns + int(WORKERS_BACK_S * NS_PER_S)
+        while self._unfinished(folder, awaits_missing=monotonic_ns() < back_ns) and monotonic_ns() < until_ns:
             gevent.sleep(0.1)
         self._current.document["lost"] = self._lost(folder)
 
-    def _unfinished(self, folder: Path) -> bool:
-        """Whether a worker still has something to flush or to ship."""
+    def _unfinished(self, folder: Path, *, awaits_missing: bool = True) -> bool:
+        """Whether a worker still has something to flush or to ship.
+
+        `awaits_missing`: those of whom nothing is heard, who may be cut off, count too.
+        """
         here = {part.worker: part for part in parts(folder)}
         if any(part.unfinished for number, part in here.items() if number not in self._replicas):
             return True
-        numbers = {number for client, number in self._members.items() if client in self._environment.runner.clients}
+        awaited = self._environment.runner.clients if awaits_missing else self._present()
+        numbers = {number for client, number in self._members.items() if client in awaited}
         return any(number not in here or not here[number].facts.done for number in numbers & self._replicas.keys())
 
     def _lost(self, folder: Path) -> list[dict[str, Any]]:
