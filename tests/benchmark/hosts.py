@@ -1,5 +1,6 @@
 """A master and three workers on hosts of their own (`tests.hosts`, which takes root), and what goes wrong with them:
-one is killed, one is stopped for ten seconds, one is cut off for twenty and comes back; the master is killed.
+one is killed, or started again, one is stopped for ten seconds, one is cut off for twenty and comes back; the master is
+killed.
 
 What the rows of the merged run hold is set beside the simulator's truth.
 """
@@ -32,6 +33,8 @@ def main() -> None:
     for name, fault in {
         "nothing happens": lambda hosted: None,
         "one worker is killed": kill,
+        "one worker is killed, and started again": start_again,
+        "all workers are killed": kill_all,
         "one worker is stopped for 10 s": stop,
         f"one host is cut off for {AWAY_S:g} s": cut,
     }.items():
@@ -85,6 +88,17 @@ def signalled(hosted: HostedRun, name: str, number: signal.Signals) -> None:
 
 def kill(hosted: HostedRun) -> None:
     signalled(hosted, "west", signal.SIGKILL)
+
+
+def kill_all(hosted: HostedRun) -> None:
+    for name in hosted.names:
+        signalled(hosted, name, signal.SIGKILL)
+
+
+def start_again(hosted: HostedRun) -> None:
+    kill(hosted)
+    hosted.workers["west"].wait()
+    hosted.start("west")
 
 
 def stop(hosted: HostedRun) -> None:

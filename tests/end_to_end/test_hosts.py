@@ -66,38 +66,6 @@ def test_a_run_that_starts_and_quits_by_itself_ends_with_its_sessions_and_its_ve
     assert hosted.log("master").splitlines()[-1] == f"runs/{hosted.run.name}/report.html"
 
 
-def test_a_worker_that_is_started_again_ends_no_run_and_plays_nothing_twice(tmp_path: Path) -> None:
-    with hosted_run(tmp_path, ["east", "west"]) as hosted:
-        hosted.lead("-u", "4", "-r", "4", "--sessions", "160", "--session-pause", "0.1", starts=OPERATOR)
-        hosted.work()
-        hosted.wait_for_turns(60)  # of which their master was told
-        hosted.workers["west"].kill()
-        hosted.workers["west"].wait()
-        hosted.start("west")
-        status = hosted.ended()
-        assert hosted.workers["west"].wait(60) == 0, hosted.log("west")
-
-    assert "takes no part" in hosted.log("west")
-    assert status in ENDS_WELL, hosted.log("master")
-    turns = files.read_table(hosted.run, "turns").to_pandas()
-    assert turns["response_id"].is_unique
-    sessions = files.read_table(hosted.run, "sessions").to_pandas()
-    assert (sessions["host"] == "east").sum() == 80, "who is left plays all of its own sessions"
-    assert [entry["host"] for entry in files.read_document(hosted.run)["lost"]] == ["west"]
-
-
-def test_a_run_of_which_all_workers_are_lost_ends_by_itself_and_says_so(tmp_path: Path) -> None:
-    with hosted_run(tmp_path, ["east"]) as hosted:
-        load = ("-u", "2", "-r", "2", "--sessions", "500", "--session-pause", "0.1", "--stop-timeout", "1")
-        hosted.lead(*load, starts=OPERATOR)
-        hosted.work()
-        hosted.wait_for_turns(30)
-        hosted.workers["east"].kill()
-
-        assert hosted.ended() == 4, hosted.log("master")
-    assert [entry["host"] for entry in files.read_document(hosted.run)["lost"]] == ["east"]
-
-
 def test_a_worker_that_is_refused_ends_the_run_and_is_no_failure_that_is_started_again(tmp_path: Path) -> None:
     with hosted_run(tmp_path, ["east"]) as hosted:
         write_scenario(hosted.folder_of("east"), turns=3)

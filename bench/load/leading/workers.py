@@ -251,9 +251,9 @@ class Master(Lead):
         watch = self._current.watch
         lost = []
         for part in parts(folder):
-            told = watch.told_by(part.worker) if watch is not None else None
-            if part.facts.done or told is None:
+            if part.facts.done:
                 continue
+            told = (watch.told_by(part.worker) if watch is not None else None) or ProgressReport()
             sessions, turns = (sum(len(batch) for batch in part.batches(table)) for table in ("sessions", "turns"))
             missing = {
                 "sessions": max(0, told.sessions_done + told.sessions_open - sessions),
