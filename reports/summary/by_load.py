@@ -99,15 +99,22 @@ class ByLoad:
 
 
 def by_load(run: Run, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[str, str]) -> Iterable[ByLoad]:
-    """The pools of the targets whose load changed, by their main measures."""
+    """The pools of the targets whose load changed, or was meant to by its stages, by their main measures."""
     at_ns = _counted_at_ns(turns)
     for target in distinct(turns.target):
         course, here_ns = _course(run, turns.targets[target]), at_ns[turns.target == target]
-        if load_changed(course.between(int(here_ns.min()), int(here_ns.max()))):
+        if _has_stages(run) or load_changed(course.between(int(here_ns.min()), int(here_ns.max()))):
             count, openings = np.maximum(course.at(at_ns), 1), _openings(run, turns.targets[target], course)
             for pool in turns.pools:
                 if pool.target == target:
                     yield from _of_pool(samples[mains[pool.origin]], pool, count, *openings)
+
+
+def _has_stages(run: Run) -> bool:
+    """Whether the run was asked for a load that goes from one level to another."""
+    arrivals = run.document.get("arrivals") or {}
+    stages = run.document.get("stages") or arrivals.get("stages") or []
+    return len({level for stage in stages for level in (stage["from"], stage["to"])}) > 1
 
 
 def _of_pool(waits: Sampled, pool: Pool, count: Counts, begun_at: Counts, unopened: Flags) -> Iterable[ByLoad]:

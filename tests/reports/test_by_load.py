@@ -116,6 +116,16 @@ def test_a_constant_load_says_nothing() -> None:
     assert not any("calls in progress" in text for text in (terminal(summary), markdown(summary), page_of(CONSTANT)))
 
 
+@pytest.mark.parametrize("held", [True, False], ids=["one level", "two levels"])
+def test_a_load_that_was_meant_to_change_is_told_by_its_levels_whatever_came_of_it(held: bool) -> None:
+    stages = [{"duration_s": 60.0, "from": 20.0 if held else 0.0, "to": 20.0}]
+    ramped = replace(CONSTANT, stages=((30, 8), (90, 20)))
+    told = summary_of(ramped, stages=stages).by_load
+
+    assert summary_of(ramped).by_load == ()
+    assert bool(told) is not held
+
+
 def test_a_wait_that_grows_with_the_load_is_told_with_both_ends() -> None:
     notices = pooling(summary_of(SLOWER))
 
