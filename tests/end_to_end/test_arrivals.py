@@ -112,10 +112,7 @@ def test_a_scenario_may_say_how_its_calls_arrive(tmp_path: Path, simulator: Read
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        (("--arrivals", "often", "--max-sessions", "3"), "--arrivals must be calls in a time, such as 30/min"),
-        (("--arrivals", "1/s"), "calls that arrive need --max-sessions N"),
         (("--arrivals", "1/s", "--max-sessions", "3", "-u", "9"), "--users 9 contradicts --max-sessions 3"),
-        (("--stages", "nowhere.yaml"), "nowhere.yaml"),
         (("--arrivals", "1/s", "--max-sessions", "21", "--url", "wss://a.test/v1/realtime?model=m"), "add --yes"),
     ],
 )

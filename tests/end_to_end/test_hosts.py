@@ -21,6 +21,15 @@ ENDS_WELL = (0, 4)
 pytestmark = pytest.mark.skipif(not available(), reason="takes root, and network namespaces")
 
 
+def histograms_are_those_of_the_rows(run: Path) -> None:
+    final, again = read(files.histograms_path(run)), all_histograms(run, parts(run))
+    ttfa = {key: histogram.encode() for key, histogram in final.items() if key.measure == "ttfa"}
+    assert ttfa == {key: histogram.encode() for key, histogram in again.items() if key.measure == "ttfa"}
+    gaps = sum(h.get_total_count() for key, h in final.items() if key.measure == "delta_gap")
+    rows = files.read_table(run, "turns")
+    assert gaps == pc.sum(pc.subtract(pc.subtract(rows["audio_deltas"], 1), rows["inexact_gaps"])).as_py()
+
+
 def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> None:
     with hosted_run(tmp_path, ["east", "west"]) as hosted:
         hosted.lead("-u", "4", "-r", "4", "--sessions", "12", "--session-pause", "0.1", "--record-events", "20%")
@@ -46,6 +55,7 @@ def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> No
     assert document["lost"] == []
     kept = [path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")]
     assert not kept, "what the master has got is not kept twice"
+    histograms_are_those_of_the_rows(hosted.run)
 
 
 OPERATOR = ("--master-port=5557", "--autostart", "--autoquit", "1", "--enable-rebalancing", "--only-summary")
@@ -75,21 +85,6 @@ def test_a_worker_that_is_refused_ends_the_run_and_is_no_failure_that_is_started
         assert hosted.ended() == 2
         assert hosted.workers["east"].wait(60) == 0, hosted.log("east")
     assert "other scripts or other targets" in hosted.log("master")
-
-
-def test_histograms_of_several_hosts_are_those_of_their_rows(tmp_path: Path) -> None:
-    with hosted_run(tmp_path, ["east", "west"]) as hosted:
-        hosted.lead("-u", "4", "-r", "4", "--sessions", "8", "--session-pause", "0.1")
-        hosted.work()
-        assert hosted.ended() in ENDS_WELL, hosted.log("master")
-
-    final = read(files.histograms_path(hosted.run))
-    again = all_histograms(hosted.run, parts(hosted.run))
-    ttfa = {key: histogram.encode() for key, histogram in final.items() if key.measure == "ttfa"}
-    assert ttfa == {key: histogram.encode() for key, histogram in again.items() if key.measure == "ttfa"}
-    gaps = sum(h.get_total_count() for key, h in final.items() if key.measure == "delta_gap")
-    rows = files.read_table(hosted.run, "turns")
-    assert gaps == pc.sum(pc.subtract(pc.subtract(rows["audio_deltas"], 1), rows["inexact_gaps"])).as_py()
 
 
 def test_no_secret_travels_between_a_master_and_its_workers(tmp_path: Path) -> None:
