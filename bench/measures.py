@@ -22,6 +22,8 @@ ORIGINS = ("requested", "speech_end")
 """What latency counts from: the first of these that a turn has. It is stored under the turn's `origin`."""
 ORIGIN = "origin"
 """The instant that a turn's origin names, as measures begin with it."""
+FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
+"""What a caller waits for, the first of these instants that a turn has, and the measure of that."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done")
 """In the order in which they end. One that did not happen (a name lookup, TLS) took no time: what follows it begins
 where the phase before it ended."""

@@ -25,8 +25,8 @@ from bench.capacity.level import (
     usd_of,
     wait_of,
 )
-from bench.capacity.play import AFTER_RAMP_S, LevelTask, Locust, PlayedLevel, least_ramp_s, play, worker_count
-from bench.capacity.search import Grant
+from bench.capacity.play import LevelTask, Locust, PlayedLevel, play, worker_count
+from bench.capacity.search import AFTER_RAMP_S, Grant, least_ramp_s
 from bench.capacity.slo import Slo
 from bench.capacity.spending import FUTILE_FROM, LOOKS, look_errors
 from bench.clock import monotonic_ns

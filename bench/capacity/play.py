@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.capacity.document import LoadUnit
+from bench.capacity.search import AFTER_RAMP_S
 from bench.capacity.spending import LOOKS
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
@@ -20,10 +21,6 @@ from bench.run import folder as files
 from bench.spawn import own_environment, python_command
 from bench.units import NS_PER_S
 
-RAMP_SHARE, RAMP_LEAST_S = 0.1, 5.0
-"""Users start in this part of a level's time; sessions that begin in it, each user's first one, are left out."""
-AFTER_RAMP_S = 1.0
-"""How much later the warm-up ends: Locust starts users once a second."""
 CALLS_PER_SLOT_S = 300
 """Of calls that arrive, so long may each last before slots run out, where nobody says how many there are."""
 START_S, POLL_S = 60.0, 0.2
@@ -85,11 +82,6 @@ class PlayedLevel:
     folder: Path
     died: str
     looks: int
-
-
-def least_ramp_s(load_s: float) -> float:
-    """How long users take to start."""
-    return max(RAMP_LEAST_S, RAMP_SHARE * load_s)
 
 
 def play(locust: Locust, task: LevelTask, is_clear: Callable[[Path, int], bool]) -> PlayedLevel:

@@ -11,8 +11,12 @@ from bench.capacity.spending import HOLD_SHARES, share
 
 AROUND_S = 15.0
 """What a level takes beside its load: starting, ending the last turns, closing and reading its run."""
-LEAST_LOAD_S = 10.0
-"""The least time under load, its ramp among it, that a level is worth playing for."""
+RAMP_SHARE, RAMP_LEAST_S = 0.1, 5.0
+"""Users start in this part of a level's time; sessions that begin in it, each user's first one, are left out."""
+AFTER_RAMP_S = 1.0
+"""How much later the warm-up ends: Locust starts users once a second."""
+LEAST_LOAD_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S)
+"""The least time under load that a level is worth playing for: half of it is measured."""
 
 
 class Grant(NamedTuple):
@@ -37,6 +41,11 @@ def least_time_s(ladder: LevelLadder) -> float:
     return (levels_left(ladder, []) + HOLD_SHARES) * (LEAST_LOAD_S + AROUND_S)
 
 
+def least_ramp_s(load_s: float) -> float:
+    """How long users take to start."""
+    return max(RAMP_LEAST_S, RAMP_SHARE * load_s)
+
+
 def ends_of(levels: Sequence[LevelOutcome]) -> list[LevelEnd]:
     """How levels ended."""
     return [LevelEnd(level.load, level.answer, level.hold) for level in levels]
@@ -49,7 +58,7 @@ def grant_of(plan: SearchPlan, levels: Sequence[LevelOutcome], step: NextLevel) 
     usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
     if step.hold:
         held_s = max(level.length_s for level in levels if level.load == step.load and level.answer == "holds")
-        return Grant(min(left_s, HOLD_SHARES * held_s), error, usd)
+        return Grant(min(left_s, max(HOLD_SHARES * held_s, LEAST_LOAD_S + AROUND_S)), error, usd)
     many = levels_left(ladder_of(plan), ends_of(levels))
     return Grant(share(left_s, many), share(error, many), usd)
 

@@ -20,6 +20,7 @@ import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.limits import Limits
+from bench.measures import FIRST_DELTAS
 from bench.observe.inputs import (
     AnyInput,
     Begun,
@@ -63,8 +64,6 @@ UNTIMED = frozenset({Kind.ITEM_ADDED, Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN
 ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
 """Effects of errors that end the turn under way also where they name no message of it."""
 FIRST_TURN = 1
-FIRST_DELTAS = ("first_audio", "first_text")
-"""What a caller waits for, the first that a turn has."""
 KEPT = ("model",)
 """What a session has for its whole life, whether or not the service says so each time that it describes it."""
 TEXT_SESSION = "the session is one of text"

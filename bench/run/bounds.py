@@ -10,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from bench.measures import ORIGIN, SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS, Measure
+from bench.measures import FIRST_DELTAS, ORIGIN, SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS, Measure
 from bench.units import NS_PER_MS
 
 Floats = npt.NDArray[np.float64]
 ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
 SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
-FIRST_DELTAS = ("first_audio", "first_text")
-"""Instants for which a row of an older version has a bound all the same: `stamp_error_ns`."""
 SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_error_ns", "last_audio_error_ns", "audio_speed")
 STALL = ("stall_error_ns",)
 BY_COLUMN = {"stall": STALL, "audio_speed": SPEED}
@@ -34,7 +32,8 @@ def columns_of(measure: Measure) -> list[str]:
         *(f"{name}_width_ns" for name in measure.begins if name in sends),
     ]
     beside = ["requested_at_ns"] if measure.begin == ORIGIN else []
-    return [*slack, *beside, *(["stamp_error_ns"] if measure.end in FIRST_DELTAS else [])]
+    older = ["stamp_error_ns"] if measure.end in FIRST_DELTAS else []  # a row of an older version has this bound alone
+    return [*slack, *beside, *older]
 
 
 def bounds(rows: pa.Table, measure: Measure) -> Floats:

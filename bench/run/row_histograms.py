@@ -41,8 +41,7 @@ def all_histograms(folder: Path, parts: Iterable[AnyPart]) -> Histograms:
     """The histograms of a run that is not closed, with what was counted beside them: of all parts, and of the rows.
 
     A worker of an older version has recorded the times of rows, too, and a run that was closed has those and its rates;
-    they are left out. Raises UsageError where the
-    histograms of a part cannot be read.
+    they are left out. Raises UsageError where the histograms of a part cannot be read.
     """
     total = Histograms()
     for part in parts:

@@ -127,9 +127,9 @@ class Summary:
     throughput: tuple[Throughput, ...]
     breakdowns: tuple[Breakdown, ...]
     by_load: tuple[ByLoad, ...]
+    """by calls in progress, where the load changed"""
     hosts: tuple[Host, ...]
     """those that recorded the run, where there are several"""
-    """by calls in progress, where the load changed"""
     counts: tuple[Counts, ...]
     slowest: tuple[Slow, ...]
     outcomes: Outcomes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import starmap
 
 from reports.blocks import Cell, Row, row_of
 from reports.numbers import count, percent, three
@@ -83,10 +84,14 @@ def by_load(summary: Summary) -> Iterable[Grid]:
 
 def _level(level: Level) -> Iterable[str]:
     yield from (level.name, count(level.turns))
-    for figure, below in words.level_cells(level):
-        yield figure if figure == "n/a" else f"{figure} ({below.replace(' ', '')})"
+    yield from starmap(_with_interval, words.level_cells(level))
     yield percent(level.failed.count, level.failed.of)
     yield f"{count(level.unopened.count)} of {count(level.unopened.of)}"
+
+
+def _with_interval(figure: str, below: str) -> str:
+    """A figure and what stands below it on a page, in one cell; why there is none has no room here."""
+    return figure if figure == "n/a" else f"{figure} ({below.replace(' ', '')})"
 
 
 HOST_HEADS = ("host", "sessions", "turns", "p50 (95 %)", "p95 (95 %)", "failed")
@@ -105,6 +110,5 @@ def by_host(summary: Summary) -> Iterable[Grid]:
 
 def _on_host(wait: HostWait) -> Iterable[str]:
     yield from (wait.host, count(wait.sessions), count(wait.turns))
-    for figure, below in words.host_cells(wait):
-        yield figure if figure == "n/a" else f"{figure} ({below.replace(' ', '')})"
+    yield from starmap(_with_interval, words.host_cells(wait))
     yield percent(wait.failed.count, wait.failed.of)

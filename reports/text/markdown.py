@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import starmap
 
 from reports.blocks import Block, Bullets, Cell, Fold, Heading, Inline, Paragraph, Strong, Table
 from reports.numbers import NBSP, count, moment, ms, percent, plural, quantity, three, usd
@@ -123,7 +124,7 @@ def _by_load(summary: Summary) -> Iterable[Block]:
         head = ("calls in progress", "turns", "sessions", "p50 (95 %)", "p95 (95 %)", "failed", "not opened")
         rows: list[list[Cell | Inline]] = []
         for level in one.levels:
-            waits = [f"{figure} ({below})" if below else figure for figure, below in words.level_cells(level)]
+            waits = [*starmap(_with_interval, words.level_cells(level))]
             shares = [f"{count(rate.count)} of {count(rate.of)}" for rate in (level.failed, level.unopened)]
             rows.append([level.name, count(level.turns), count(level.sessions), *waits, *shares])
         yield Paragraph(f"{words.counted(one.measure, one.origin)}, ms, {one.label}")
@@ -137,7 +138,7 @@ def _by_host(summary: Summary) -> Iterable[Block]:
     for waits in zip(*(host.waits for host in summary.hosts), strict=True):
         rows: list[list[Cell | Inline]] = []
         for wait in waits:
-            cells = [f"{figure} ({below})" if below else figure for figure, below in words.host_cells(wait)]
+            cells = [*starmap(_with_interval, words.host_cells(wait))]
             failed = f"{count(wait.failed.count)} of {count(wait.failed.of)}"
             rows.append([wait.host, count(wait.sessions), count(wait.turns), *cells, failed])
         yield Paragraph(words.waits_of(waits[0], summary))
@@ -145,6 +146,11 @@ def _by_host(summary: Summary) -> Iterable[Block]:
     head = ("host", "workers", "stamp_error", "start_lag", "hub_delay", "send_lag", "clock offset", "calibrated")
     yield Paragraph("p99 in ms of what each host's harness measured of itself")
     yield table(head, [words.host_facts(host) for host in summary.hosts], left=(0, -1))
+
+
+def _with_interval(figure: str, below: str) -> str:
+    """A figure and what stands below it on a page, in one cell."""
+    return f"{figure} ({below})" if below else figure
 
 
 def _segments(summary: Summary) -> Iterable[Block]:

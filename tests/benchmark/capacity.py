@@ -23,8 +23,7 @@ import numpy as np
 
 from bench.capacity.document import LevelOutcome
 from bench.capacity.ladder import Bracket, NextLevel, bracket_of
-from bench.capacity.play import least_ramp_s
-from bench.capacity.search import Grant, ends_of
+from bench.capacity.search import Grant, ends_of, least_ramp_s
 from bench.simulator.profile import LogNormal
 from bench.units import NS_PER_S
 from reports.statistics.quantiles import Floats
@@ -176,7 +175,7 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
     print(f"{SERVERS} servers of {SERVICE_MS.p50_ms:g} ms: {name}; at most {ALLOWED:.0%} may wait {LIMIT_MS:g} ms")
     print(f"edge by the model: {edge}")
     options = ("--by", by, "--slo", f"ttft p(80)<{LIMIT_MS:g}")
-    first, most = ("2", "32") if by == "sessions" else ("60", "960")
+    first, most = ("8", "32") if by == "sessions" else ("120", "960")
     found = [real(f"servers: {SERVERS}\n", *options, "--from", first, "--most", most) for _ in range(times)]
     for document in found:
         bracket = Bracket(document["holds"] or 0, (), document["breaks"])
@@ -200,7 +199,7 @@ def real(more: str, *options: str) -> dict[str, Any]:
         (folder / "profile.yaml").write_text(PROFILE + more)
         scenario = write_scenario(folder, script=SCRIPT)
         with running_simulator("--profile", str(folder / "profile.yaml")) as simulator:
-            command = [sys.executable, "-m", "bench.cli.app", "capacity", "-f", str(scenario), "--time", "8m"]
+            command = [sys.executable, "-m", "bench.cli.app", "capacity", "-f", str(scenario), "--time", "12m", "--precision", "20%"]
             place = ["--url", simulator.urls["ga"], "-o", str(folder / "found")]
             subprocess.run([*command, *place, *options, "--", "--priority"], check=False)
         document: dict[str, Any] = json.loads((folder / "found" / "capacity.json").read_text())

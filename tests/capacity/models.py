@@ -13,8 +13,7 @@ import numpy as np
 from bench.capacity.document import LevelOutcome, SearchPlan, SloShare
 from bench.capacity.judge import answer_of, is_futile
 from bench.capacity.ladder import Answer, NextLevel, levels_left
-from bench.capacity.play import least_ramp_s
-from bench.capacity.search import AROUND_S, Grant, ladder_of, levels_of
+from bench.capacity.search import AROUND_S, Grant, ladder_of, least_ramp_s, levels_of
 from bench.capacity.spending import ERROR, FUTILE_FROM, LOOKS, look_errors
 from reports.statistics.quantiles import Floats
 from reports.statistics.rates import PerCluster

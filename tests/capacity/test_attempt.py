@@ -13,7 +13,7 @@ from bench.capacity.attempt import Search, level_of
 from bench.capacity.document import LevelOutcome
 from bench.capacity.ladder import Answer, NextLevel
 from bench.capacity.play import LevelTask, Locust, PlayedLevel
-from bench.capacity.search import Grant
+from bench.capacity.search import AROUND_S, LEAST_LOAD_S, Grant
 from bench.capacity.slo import slo_of
 from bench.capacity.spending import LOOKS, look_errors
 from bench.errors import UsageError
@@ -35,6 +35,7 @@ def attempted(
     *,
     hold: bool = False,
     died: str = "",
+    given: Grant = GIVEN,
     **changes: Any,
 ) -> LevelOutcome:
     """The outcome of a level whose run is this synthetic one; it is looked at half-way, as it is then."""
@@ -46,7 +47,7 @@ def attempted(
 
     monkeypatch.setattr(attempt, "play", play)
     search = Search(build_plan(), [slo_of(slo)], Locust("calls.py", "sessions", tmp_path))
-    return level_of(search, 3, NextLevel(load, hold), GIVEN)
+    return level_of(search, 3, NextLevel(load, hold), given)
 
 
 @pytest.mark.parametrize(("slo", "answer"), [(GOOD, "holds"), (BAD, "breaks"), ("failed<0.1%", "undecided")])
@@ -105,6 +106,16 @@ def test_more_calls_than_can_connect_in_time_are_a_limit_of_ours(tmp_path: Path)
 
     assert level.answer == "generator"
     assert "40 calls take 81 s to connect at this rate of connections, and the level has 60 s" in level.why
+
+
+@pytest.mark.parametrize("load_s", [LEAST_LOAD_S, 30.0, 60.0, 3600.0])
+def test_the_least_ramp_leaves_time_to_measure_in_any_level_that_is_played(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, load_s: float
+) -> None:
+    plan = Plan(sessions=300, turns=4, paired=True)
+    level = attempted(monkeypatch, tmp_path, plan, given=Grant(load_s + AROUND_S, 0.01, None))
+
+    assert level.answer == "holds"
 
 
 def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(

@@ -95,6 +95,12 @@ def test_the_hold_lasts_twice_as_long_as_the_level_that_it_confirms() -> None:
     assert grant_of(plan, levels, NextLevel(1, hold=True)).time_s == 100.0
 
 
+def test_a_hold_is_played_however_soon_its_level_was_clear() -> None:
+    levels = [build_level(1, "holds", length_s=8.0), build_level(2, "breaks", length_s=8.0)]
+
+    assert early_end(build_plan(), levels) is None
+
+
 @pytest.mark.parametrize(
     ("spent_s", "usd", "ended"), [(100.0, 0.1, None), (1790.0, 0.1, "time"), (100.0, 5.0, "budget")]
 )

@@ -69,6 +69,39 @@ assert opened and closed == opened, (opened, closed)
 """
 
 
+CLOSED = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from bench.load.leading import workers
+from bench.load.leading.runs import Current
+from bench.run import spool
+
+folder, sent = Path(sys.argv[1]), []
+master = workers.Master.__new__(workers.Master)
+master._environment = SimpleNamespace(runner=SimpleNamespace(
+    clients={"away": None}, send_message=lambda kind, data: sent.append(kind)
+))
+master._current, master._members, master._longest_s = Current(folder=folder), {"away": 0}, 0.0
+master._replicas = {0: None}
+workers.WORKERS_CLOSE_S = 0.0
+(folder / "spool").mkdir()
+assert spool.is_kept(folder)
+master._drain_sessions()
+assert sent == [workers.DRAIN], sent
+spool.remove(folder)
+master._drain_sessions()
+assert sent == [workers.DRAIN], sent
+"""
+
+
+def test_workers_that_are_away_are_not_waited_for_again_once_their_run_is_closed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CLOSED, str(tmp_path)]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize("role", ["alone", "worker"])
 def test_where_a_run_is_refused_after_signing_in_nobody_renews_tokens_any_more(role: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", REFUSED, role, str(tmp_path)]

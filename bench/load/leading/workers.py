@@ -71,8 +71,7 @@ class Master(Lead):
         """Of the workers on other hosts what has come of their parts, by their numbers."""
         self._exchanges: dict[str, list[ClockOffset]] = defaultdict(list)
         """What was learnt of the workers' clocks."""
-        parsed = environment.parsed_options
-        self._given = {name: getattr(parsed, name, None) for name in MAY_HOLD_SECRETS}
+        self._given = secret_options(environment.parsed_options)
         listen = environment.runner.register_message
         listen(HERE, self._on_worker_here)
         listen(PONG, self._on_pong)
@@ -224,7 +223,7 @@ class Master(Lead):
     def _drain_sessions(self) -> None:
         """Tell the workers to end, and wait until each has flushed its last row, and shipped it."""
         folder = self._current.folder
-        if folder is None or not self._unfinished(folder):
+        if folder is None or not spool.is_kept(folder) or not self._unfinished(folder):
             return
         self._environment.runner.send_message(DRAIN, {})
         began_ns = monotonic_ns()
@@ -232,7 +231,6 @@ class Master(Lead):
         back_ns = began_ns + int(WORKERS_BACK_S * NS_PER_S)
         while self._unfinished(folder, awaits_missing=monotonic_ns() < back_ns) and monotonic_ns() < until_ns:
             gevent.sleep(0.1)
-        self._current.document["lost"] = self._lost(folder)
 
     def _unfinished(self, folder: Path, *, awaits_missing: bool = True) -> bool:
         """Whether a worker still has something to flush or to ship.
@@ -245,6 +243,10 @@ class Master(Lead):
         awaited = self._environment.runner.clients if awaits_missing else self._present()
         numbers = {number for client, number in self._members.items() if client in awaited}
         return any(number not in here or not here[number].facts.done for number in numbers & self._replicas.keys())
+
+    def _note_absent_workers(self, folder: Path) -> None:
+        super()._note_absent_workers(folder)
+        self._current.document["lost"] = self._lost(folder)
 
     def _lost(self, folder: Path) -> list[dict[str, Any]]:
         """What workers told of and never came, of each that is not done."""
@@ -284,6 +286,11 @@ def host_facts() -> dict[str, Any]:
     return {"host": host_name(), "cores": core_count(), "trust": trust}
 
 
+def secret_options(parsed: Any) -> dict[str, Any]:
+    """The options that may hold a password, as this process was given them."""
+    return {name: getattr(parsed, name, None) for name in MAY_HOLD_SECRETS}
+
+
 def identity_of(played: dict[str, Any]) -> dict[str, Any]:
     """What a worker must have in common with its master. `played`: the scripts and targets."""
     return played | {"version": tool_version()}
@@ -295,7 +302,7 @@ class Worker(Runs):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         parsed = environment.parsed_options
-        self._given = {name: getattr(parsed, name, None) for name in MAY_HOLD_SECRETS}
+        self._given = secret_options(parsed)
         self._yes = bool(getattr(parsed, "yes", False))
         """Whether this process was told so itself: a master alone makes no machine open many sessions at others."""
         self._number = 0

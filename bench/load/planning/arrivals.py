@@ -113,11 +113,6 @@ class Arrivals:
             return self.recorded.instants_s[-1]
         return None if self.course is None else self.course.length_s
 
-    @property
-    def peak_per_s(self) -> float | None:
-        """The highest rate; None where nobody has given one."""
-        return self.per_s if self.course is None else self.course.peak
-
     def instants_s(self) -> Iterator[float]:
         """Yield when calls arrive, in seconds from the first instant at which one may."""
         if self.recorded is not None:

@@ -63,7 +63,7 @@ def asked(parsed: Any, user_classes: Collection[Any]) -> Namespace:
                 if said.setdefault(name, value) != value:
                     raise UsageError(f"classes of users have different `{name}`: {said[name]} and {value}")
     if parsed.arrivals or parsed.stages:
-        said.pop("arrivals", None), said.pop("stages", None)
+        said = {name: value for name, value in said.items() if name not in ("arrivals", "stages")}
     return Namespace(**vars(parsed) | {name: value for name, value in said.items() if not getattr(parsed, name)})
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.errors import ConnectError
-from bench.measures import CATALOGUE
+from bench.measures import CATALOGUE, FIRST_DELTAS
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.outcomes import outcome_class
 from bench.plain import printable
 from bench.units import NS_PER_MS
-
-FIRST_DELTAS = (CATALOGUE["ttfa"], CATALOGUE["ttft"])
 
 Fire = Callable[..., None]
 """Locust's `events.request.fire`."""
@@ -38,8 +36,8 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
 
 def _waited_ns(turn: TurnObservation) -> int:
     """The time to a turn's first delta, or to its end where none came."""
-    for measure in FIRST_DELTAS:
-        if waited_ns := turn.measure_ns(measure):
+    for name in FIRST_DELTAS.values():
+        if waited_ns := turn.measure_ns(CATALOGUE[name]):
             return waited_ns
     return turn.instants["ended"] - turn.start_ns
 

@@ -161,30 +161,6 @@ class LiveRun:
         finally:
             self._starts.ended(start)
 
-    # Calls.
-
-    def _call_line(self, arrivals: Arrivals | None) -> CallLine | None:
-        """The line to this process; None where its users call without being asked to."""
-        if arrivals is None:
-            return None
-        place = self._place
-        return CallLine(
-            (place.began_ns + after_ns for after_ns in arrivals.share_ns(place.worker, place.workers)),
-            self._left,
-            arrived=self._call_arrived,
-            ended=self._stop_if_done,
-            ending=lambda: self.ending,
-        )
-
-    def _call_arrived(self, blocked: bool) -> None:
-        self._recorder.call(self._labels_of_arms, blocked=blocked)
-        self._progress.call_arrived(blocked=blocked)
-
-    def all_users_are_there(self) -> None:
-        """Note that no more users will come, who could take calls."""
-        if self._line is not None:
-            self._line.all_users_are_there()
-
     @property
     def _labels_of_arms(self) -> list[str]:
         return [arm.label for arm in self.arms]
@@ -232,6 +208,30 @@ class LiveRun:
             finally:
                 gevent.killall(beside, block=False)  # of a user who was taken away
         raise_all([word for word in words if isinstance(word, Exception)])
+
+    # Calls.
+
+    def _call_line(self, arrivals: Arrivals | None) -> CallLine | None:
+        """The line to this process; None where its users call without being asked to."""
+        if arrivals is None:
+            return None
+        place = self._place
+        return CallLine(
+            (place.began_ns + after_ns for after_ns in arrivals.share_ns(place.worker, place.workers)),
+            self._left,
+            arrived=self._call_arrived,
+            ended=self._stop_if_done,
+            ending=lambda: self.ending,
+        )
+
+    def _call_arrived(self, blocked: bool) -> None:
+        self._recorder.call(self._labels_of_arms, blocked=blocked)
+        self._progress.call_arrived(blocked=blocked)
+
+    def all_users_are_there(self) -> None:
+        """Note that no more users will come, who could take calls."""
+        if self._line is not None:
+            self._line.all_users_are_there()
 
     # What comes of them.
 

@@ -15,17 +15,15 @@ from typing import Any
 import numpy as np
 
 from bench.load.playing.spending import Spending
-from bench.measures import CATALOGUE, HEADLINE
+from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import OutcomeClass, is_throttled, outcome_class
 from bench.run.histograms import Histograms, Key, quantile, worst_p99_ms
 from bench.run.validity import Evidence, Exactness, judge
 from bench.units import NS_PER_US, US_PER_MS
 
-WAITS = {"first_audio": "ttfa", "first_text": "ttft"}
-"""What a caller waits for, the first that a turn has, and the measure of that."""
 SINCE = {"requested": "", "speech_end": " after speech"}
-"""Where that measure counts from, behind its name: the two are never pooled."""
+"""Where the wait for a first delta counts from, behind its name: the two are never pooled."""
 VALUE, BOUND = "value of ", "bound of "
 INNER = (VALUE, BOUND)
 """How the names of times begin that the harness is judged by: of each headline measure, and how far it can be off."""
@@ -349,7 +347,7 @@ def _wait_us(turn: TurnObservation) -> tuple[str, int] | None:
     instants, origin = turn.instants, turn.origin
     if origin is None:
         return None
-    for awaited, name in WAITS.items():
+    for awaited, name in FIRST_DELTAS.items():
         if awaited in instants:
             return name + SINCE[origin], (instants[awaited] - instants[origin]) // NS_PER_US
     return None
