@@ -24,6 +24,7 @@ from bench.capacity.level import (
     side_of,
     usd_of,
     wait_of,
+    worst_bounds,
 )
 from bench.capacity.play import LevelTask, Locust, PlayedLevel, play, worker_count
 from bench.capacity.search import AFTER_RAMP_S, Grant, least_ramp_s
@@ -35,10 +36,13 @@ from bench.errors import UsageError
 from bench.load.planning.concurrency import Concurrency, process_advice
 from bench.units import NS_PER_S
 from reports.samples import ALWAYS
+from reports.sides.side import Side
 
 BLOCKED_SHARE = 0.01
 """From such a share of calls that found no free slot on, a level was not the load that it was to be."""
 
+STAMPS = "a"
+"""The rule of validity by which stamps are exact."""
 CARRIED_SHARE = 0.9
 """Of the calls of a level, so many must be in progress for it to hold, where the service held starts back."""
 
@@ -138,7 +142,8 @@ def _judged(search: Search, step: NextLevel, given: Grant, run: PlayedLevel, loo
     answer = looking.answer or answer_of(every, every, [slo.allowed for slo in slos], error, looking.callers)
     calls, blocked_calls = in_progress(side.run), blocked(side.run)
     arrived = blocked_calls + len(side.run.sessions)
-    ours = _ours(document, step.load if search.plan.by == "sessions" else round(calls or 0))
+    sure = _is_sure(answer, side, slos, error, looking.callers)
+    ours = _ours(document, step.load if search.plan.by == "sessions" else round(calls or 0), sure=sure)
     if not ours and answer != "breaks" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-sessions"
     held = _held_back(document, side.name, step, calls) if search.plan.by == "sessions" and answer == "holds" else ""
@@ -177,10 +182,23 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
     return f"the service held starts back for {held_s:.0f} s, for its quota: only {calls:.0f} calls were in progress"
 
 
-def _ours(document: Any, calls: int) -> str:
-    """Why a run says nothing of the service, and what it takes; "" where it does."""
+def _is_sure(answer: Answer, side: Side, slos: Sequence[Slo], error: float, callers: float) -> bool:
+    """Whether the answer is the same however far the stamps were off."""
+    if answer not in ("holds", "breaks"):
+        return True
+    way = 1 if answer == "holds" else -1
+    moved = [missed(side, slo, way * off) for slo, off in zip(slos, worst_bounds(side.run.folder, slos), strict=True)]
+    return answer_of(moved, moved, [slo.allowed for slo in slos], error, callers) == answer
+
+
+def _ours(document: Any, calls: int, *, sure: bool) -> str:
+    """Why a run says nothing of the service, and what it takes; "" where it does.
+
+    `sure`: the answer does not hang on how exact the stamps are.
+    """
     concurrency = Concurrency(calls, 1, worker_count(document))
-    broken = [rule for rule in (document.get("verdict") or {}).get("rules") or [] if rule["passed"] is False]
+    rules = (document.get("verdict") or {}).get("rules") or []
+    broken = [rule for rule in rules if rule["passed"] is False and not (sure and rule["rule"] == STAMPS)]
     if broken:
         rule = broken[0]
         return (

@@ -12,7 +12,9 @@ import numpy as np
 from bench.capacity.document import Interval, SloShare
 from bench.capacity.judge import share_of
 from bench.capacity.slo import Slo
+from bench.measures import CATALOGUE
 from bench.outcomes import is_throttled
+from bench.run.evidence import worst_bound
 from bench.units import NS_PER_S
 from reports.lost import lost_of
 from reports.question import Question
@@ -82,14 +84,17 @@ def _first_open(ended: Integers) -> int:
     return int(gaps[0]) if gaps.size else ended.size
 
 
-def missed(side: Side, slo: Slo) -> PerCluster:
-    """By session: the turns that miss an objective, and all that it is about."""
+def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
+    """By session: the turns that miss an objective, and all that it is about.
+
+    `worse`: as if each figure were by so much worse than it was measured, in the unit of the measure.
+    """
     threshold = slo.threshold
     question = Question(threshold.measure, threshold.kind, Margin(), threshold.p, step=threshold.step)
     if threshold.kind == "rate":
         return as_floats(counts_of(side, question))
     sample = sample_of(side, question)
-    late = _misses(sample.values, slo)
+    late = _misses(sample.values, slo, worse)
     sizes = side.clusters.count
     return (
         np.bincount(sample.sessions[late], minlength=sizes).astype(np.float64),
@@ -97,10 +102,20 @@ def missed(side: Side, slo: Slo) -> PerCluster:
     )
 
 
-def _misses(values: Floats, slo: Slo) -> Flags:
+def worst_bounds(folder: Path, slos: Sequence[Slo]) -> list[float]:
+    """How far a figure that each objective is about can be off at most; 0 for rates, which hang on no stamp."""
+    quantiles = (slo.threshold.kind == "quantile" for slo in slos)
+    return [
+        worst_bound(folder, CATALOGUE[slo.threshold.measure]) if is_quantile else 0.0
+        for slo, is_quantile in zip(slos, quantiles, strict=True)
+    ]
+
+
+def _misses(values: Floats, slo: Slo, worse: float) -> Flags:
     """Which values do not keep the limit."""
     limit = slo.threshold.limit
     assert limit is not None, f"{slo.written} is relative"
+    limit += worse if slo.threshold.sign in (">", ">=") else -worse
     missed: dict[Sign, Flags] = {"<": values >= limit, "<=": values > limit, ">": values <= limit, ">=": values < limit}
     return missed[slo.threshold.sign]
 

@@ -119,6 +119,17 @@ def exactness(folder: Path, host: str | None = None) -> Iterator[Exactness]:
             yield from _of_measure(folder, table, measure, places, host)
 
 
+def worst_bound(folder: Path, measure: Measure) -> float:
+    """How far a measured row's figure can be off at most, in the measure's unit; inf where no bound is known."""
+    if not bounds.columns_of(measure):
+        return 0.0
+    table = TABLES[measure.scope]
+    values, slack = _values_with_bounds(folder, table, measure, None)
+    counted = pc.fill_null(pc.equal(files.read_table(folder, table, ["phase"])["phase"], "measure"), True).to_numpy()
+    there = counted & ~np.isnan(values)
+    return float(np.nan_to_num(slack[there], nan=np.inf).max(initial=0.0))
+
+
 def _places(folder: Path, table: files.TableName, host: str | None) -> MaskedRows:
     rows = _rows(folder, table, ["target", "phase", "outcome"], host)
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True).to_numpy()
@@ -133,19 +144,22 @@ def _places(folder: Path, table: files.TableName, host: str | None) -> MaskedRow
 def _of_measure(
     folder: Path, table: files.TableName, measure: Measure, places: MaskedRows, host: str | None
 ) -> Iterator[Exactness]:
-    columns = list(dict.fromkeys([*measure.columns, *bounds.columns_of(measure)]))
-    rows = _rows(folder, table, columns, host)
-    frame = rows.select(list(measure.columns)).to_pandas()
-    values = measured.values_ns(frame, measure)
-    if measure.unit == "ms":
-        values = values / NS_PER_MS
-    slack = bounds.bounds(rows, measure)
+    values, slack = _values_with_bounds(folder, table, measure, host)
     known = ~np.isnan(values) & ~np.isnan(slack)
     for target, mine, good in places:
         counted = good & known if (good & known).any() else mine & known
         if counted.any():
             median = quantile(values[good & known], 0.5)
             yield Exactness(target, measure.name, quantile(slack[counted], 0.99), median, measure.unit, host or "")
+
+
+def _values_with_bounds(
+    folder: Path, table: files.TableName, measure: Measure, host: str | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """A measure of each row in its unit, and how far it can be off; NaN where either is not known."""
+    rows = _rows(folder, table, list(dict.fromkeys([*measure.columns, *bounds.columns_of(measure)])), host)
+    values = measured.values_ns(rows.select(list(measure.columns)).to_pandas(), measure)
+    return values / NS_PER_MS if measure.unit == "ms" else values, bounds.bounds(rows, measure)
 
 
 def quantile(values: npt.NDArray[np.float64], p: float) -> float | None:

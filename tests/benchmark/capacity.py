@@ -199,8 +199,8 @@ def real(more: str, *options: str) -> dict[str, Any]:
         (folder / "profile.yaml").write_text(PROFILE + more)
         scenario = write_scenario(folder, script=SCRIPT)
         with running_simulator("--profile", str(folder / "profile.yaml")) as simulator:
-            command = [sys.executable, "-m", "bench.cli.app", "capacity", "-f", str(scenario), "--time", "12m", "--precision", "20%"]
-            place = ["--url", simulator.urls["ga"], "-o", str(folder / "found")]
+            command = [sys.executable, "-m", "bench.cli.app", "capacity", "-f", str(scenario)]
+            place = ["--time", "12m", "--precision", "20%", "--url", simulator.urls["ga"], "-o", str(folder / "found")]
             subprocess.run([*command, *place, *options, "--", "--priority"], check=False)
         document: dict[str, Any] = json.loads((folder / "found" / "capacity.json").read_text())
     plan, spent_s = document["plan"], sum(level["length_s"] for level in document["levels"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.capacity import attempt
+from bench.capacity import attempt, level as reading
 from bench.capacity.attempt import Search, level_of
 from bench.capacity.document import LevelOutcome
 from bench.capacity.ladder import Answer, NextLevel
@@ -77,6 +77,20 @@ def test_a_run_that_is_invalid_says_nothing_of_the_service(monkeypatch: pytest.M
     assert level.answer == "generator"
     assert level.why.startswith("INVALID: ")
     assert "--processes 2" in level.why
+
+
+def test_stamps_that_are_not_exact_spoil_only_an_answer_that_hangs_on_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = Plan(sessions=300, turns=4, paired=True)
+    rule = {"rule": "a", "name": "stamps are exact", "measure": "stamp_error", "unit": "ms", "note": "", "remedy": ""}
+    broken = rule | {"figure": 12.0, "limit": 6.0, "passed": False}
+    verdict = {"valid": False, "inexact": [], "rules": [broken]}
+    for off_ms, answer in ((12.0, "holds"), (59_900.0, "generator")):
+        monkeypatch.setattr(reading, "worst_bound", lambda folder, measure, off_ms=off_ms: off_ms)
+        played = attempted(monkeypatch, tmp_path / answer, plan, GOOD, verdict=verdict)
+
+        assert played.answer == answer
 
 
 def test_a_load_beyond_the_calibration_says_nothing_of_the_service(

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from bench.measures import CATALOGUE, TURN_ARRIVALS, TURN_SENDS, Slack, bound_ns
 from bench.run import bounds, measured
 from bench.run.close import close
+from bench.run.evidence import exactness, worst_bound
 from bench.run.folder import SCHEMAS
 from tests.helpers import AT_NS, MS, at, build_observation, build_session, row_of
 from tests.run.test_close import build_run, kill, labels, leave
 
+STORED = Path(__file__).parents[1] / "reports" / "stored" / "schema-3"
 BETWEEN = [one for one in CATALOGUE.values() if one.scope == "turn" and one.end in TURN_ARRIVALS]
 NAMES = st.sampled_from([*TURN_ARRIVALS, *TURN_SENDS])
 OFFSETS = st.integers(0, 50 * MS)
@@ -153,3 +155,13 @@ def test_the_bounds_of_a_row_are_those_of_its_turn() -> None:
     assert (row["first_audio_error_ns"], row["transcript_done_error_ns"], row["requested_width_ns"]) == (5, 0, 9)
     assert row["stamp_error_ns"] == 5
     assert at(0) == AT_NS
+
+
+def test_no_bound_of_a_run_is_above_the_worst() -> None:
+    known = {
+        measure.measure: measure.bound_p99
+        for measure in exactness(STORED)
+        if CATALOGUE[measure.measure].scope == "turn" and measure.bound_p99 is not None
+    }
+    assert known
+    assert all(worst_bound(STORED, CATALOGUE[name]) >= p99 for name, p99 in known.items())
