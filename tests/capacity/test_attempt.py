@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench.capacity import attempt, level as reading
+from bench.capacity import attempt
+from bench.capacity import level as reading
 from bench.capacity.attempt import Search, level_of
 from bench.capacity.document import LevelOutcome
 from bench.capacity.ladder import Answer, NextLevel
