@@ -15,6 +15,7 @@ from bench.capacity.judge import answer_of, is_futile
 from bench.capacity.ladder import Answer, NextLevel
 from bench.capacity.level import (
     blocked,
+    draining,
     failures_of,
     in_progress,
     limits_left,
@@ -125,7 +126,7 @@ class _Looking:
         """Whether the level may end after a look: its answer is clear, or none is to be expected."""
         shown, allowed = seen(folder, self.slos), [slo.allowed for slo in self.slos]
         answer = answer_of(shown.complete, shown.known, allowed, self.errors[number], self.callers)
-        if answer == "breaks" or (answer == "holds" and not self.hold):
+        if answer == "breaks" or (answer == "holds" and not self.hold and not _drains(side_of(folder))):
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
             futile = is_futile(shown.complete, shown.known, allowed, self.parts[number], self.errors[-1], self.callers)
@@ -147,6 +148,7 @@ def _judged(search: Search, step: NextLevel, given: Grant, run: PlayedLevel, loo
     if not ours and answer != "breaks" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-sessions"
     held = _held_back(document, side.name, step, calls) if search.plan.by == "sessions" and answer == "holds" else ""
+    held = held or (_drains(side) if answer == "holds" else "")
     if held:
         answer = "undecided"
     main = next(iter(side.mains.values()), ALWAYS)
@@ -180,6 +182,15 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
     if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
         return ""
     return f"the service held starts back for {held_s:.0f} s, for its quota: only {calls:.0f} calls were in progress"
+
+
+def _drains(side: Side) -> str:
+    """Why a level that went well says nothing of the time after it: a limit is being used up; "" where none is."""
+    found = draining(side.run, side.name)
+    if found is None:
+        return ""
+    limit, left_s = found
+    return f"the service's limit of {limit} was being used up: at this pace nothing is left of it in {left_s:.0f} s"
 
 
 def _is_sure(answer: Answer, side: Side, slos: Sequence[Slo], error: float, callers: float) -> bool:

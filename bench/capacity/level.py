@@ -25,12 +25,15 @@ from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Estimate, Floats, Integers, estimates
 from reports.statistics.rates import PerCluster
 from reports.summary.money import money_of
-from reports.summary.quota import quota_of
+from reports.summary.quota import LIMITS, quota_of
 from reports.thresholds.grammar import Sign
 from reports.turns import Flags
 
 FAILURES = Question("failures", "rate", Margin())
 THROTTLED = Question("throttled", "rate", Margin())
+DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
+"""A limit is being used up where, told in so many seconds at least, more than this share of it went, and nothing would
+be left within so many seconds."""
 SHOWN = 0.05
 """The error of an interval that is shown, of both ends together."""
 
@@ -191,6 +194,24 @@ def limits_left(run: Run, target: str) -> dict[str, float]:
     began_ns, ended_ns = int(run.document["began_utc_ns"]), int(run.document.get("ended_utc_ns") or 0)
     quota = quota_of(run, [target], began_ns, max(0.0, (ended_ns - began_ns) / NS_PER_S))
     return {left.limit: float(left.share.min()) for of in quota.targets for left in of.remaining}
+
+
+def draining(run: Run, target: str) -> tuple[str, float] | None:
+    """(a limit of the service's that is being used up, seconds until nothing is left of it at this pace); None where
+    none is, within DRAINS_S.
+
+    A quota of a minute is there at once when a level begins, so that a load which it cannot carry goes well at first.
+    """
+    seconds = run.seconds[run.seconds["measured"].to_numpy() & (run.seconds["target"] == target).to_numpy()]
+    for limit in LIMITS:
+        left = (seconds[f"{limit}_remaining"] / seconds[f"{limit}_limit"]).groupby(seconds["second"]).min().dropna()
+        if len(left) < DRAIN_SECONDS:
+            continue
+        at_s, share = left.index.to_numpy(dtype=np.float64), left.to_numpy(dtype=np.float64)
+        pace, fallen = float(np.polyfit(at_s, share, 1)[0]), float(share[0] - share[-1])
+        if pace < 0 and fallen > DRAINED_SHARE and (left_s := float(share[-1]) / -pace) < DRAINS_S:
+            return limit, left_s
+    return None
 
 
 def usd_of(run: Run, target: str) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,6 +14,7 @@ import pytest
 
 from bench.capacity.level import (
     complete,
+    draining,
     failures_of,
     in_progress,
     limits_left,
@@ -126,3 +129,31 @@ def test_a_levels_figures_have_intervals(tmp_path: Path) -> None:
     assert set(limits_left(whole.run, whole.name)) == {"tokens", "requests"}
     assert (usd_of(whole.run, whole.name) or 0) > 0
     assert (in_progress(whole.run) or 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"),
+    [
+        (lambda at_s: np.ones(at_s.size), None),
+        (lambda at_s: 0.3 + 0.02 * (at_s % 2), None),
+        (lambda at_s: 1 - at_s / 100, 60),
+        (lambda at_s: 1 - at_s / 10_000, None),
+        (lambda at_s: np.maximum(0, 1 - at_s / 20), 0),
+        (lambda at_s: 1 - at_s % 10 / 20, None),
+    ],
+    ids=["untouched", "steady", "drained in a minute", "drained in hours", "used up", "given back again and again"],
+)
+def test_a_limit_that_is_being_used_up_is_seen_before_nothing_is_left(
+    tmp_path: Path, left: Callable[[Any], Any], seconds: float | None
+) -> None:
+    side = side_of(write(tmp_path / "run", Plan(sessions=20, turns=4)))
+    at_s = np.arange(41.0)
+    told = pd.DataFrame({"second": at_s, "target": side.name, "measured": True})
+    told = told.assign(
+        requests_limit=200, requests_remaining=200 * left(at_s), tokens_limit=np.nan, tokens_remaining=np.nan
+    )
+    found = draining(replace(side.run, seconds=told), side.name)
+
+    assert (None if found is None else (found[0], round(found[1]))) == (
+        None if seconds is None else ("requests", seconds)
+    )
