@@ -6,7 +6,7 @@ run folder (`bench.run.folder`), measures are derived on reading. Reports take n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -22,6 +22,9 @@ ORIGINS = ("requested", "speech_end")
 """What latency counts from: the first of these that a turn has. It is stored under the turn's `origin`."""
 ORIGIN = "origin"
 """The instant that a turn's origin names, as measures begin with it."""
+VARIANTS = ("calls", "after_interruption", "after_truncation", "filler")
+"""What sets a turn apart from others of its step, which are never pooled with it; several are joined by `+`, in this
+order, and stored under the turn's `variant`."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
 """What a caller waits for, the first of these instants that a turn has, and the measure of that."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done")
@@ -196,6 +199,11 @@ def bound_ns(begin: Slack, end: Slack) -> int:
     """
     (begin_earlier, begin_later), (end_earlier, end_later) = begin, end
     return max(end_earlier + begin_later, end_later + begin_earlier)
+
+
+def variant_of(names: Collection[str]) -> str | None:
+    """The variant of a turn to which these of VARIANTS apply; None where none does."""
+    return "+".join(name for name in VARIANTS if name in names) or None
 
 
 def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:

@@ -74,6 +74,35 @@ class TurnObservation(msgspec.Struct, frozen=True):
     """Where `requested` and `speech_end` come from: `kernel`, `user` or `mixed`; None where neither happened."""
     transmit_lag_ns: int | None = None
     """How much later than our clock said the request left, by the kernel; None where that said nothing."""
+    variant: str | None = None
+    """What sets the turn apart from others of its step (`bench.measures.VARIANTS`); None where nothing does."""
+    context_tokens: int | None = None
+    """Input of the turn's first response, which is the whole conversation; None where that told no usage."""
+    context_cached_tokens: int | None = None
+    preamble: bool | None = None
+    """Whether audio came before the answer; None of turns that failed, or have no audio."""
+    yielded: bool | None = None
+    """Whether the player was silent within 2 s of an interruption; None where there was none, or nothing to stop."""
+    false_yield: bool | None = None
+    """Whether a sound that is no interruption stopped the reply within 1 s; None without such a sound."""
+    false_reply: bool | None = None
+    """Whether the service answered an aside within 2 s; None without an aside."""
+    cut_off: bool | None = None
+    """Whether a reply was played before the caller's speech ended; None where no VAD was at work."""
+    interruption: str | None = None
+    """`speech`, `client`, or what a sound is that is no interruption: `backchannel`, `noise`, `aside`."""
+    function_calls: int | None = None
+    """None where the session declares no functions."""
+    function_time_ns: int | None = None
+    """How long our own functions took."""
+    dead_air_ns: int | None = None
+    """The longest silence of the player within the turn."""
+    late_audio_ns: int | None = None
+    """Audio that came after the reply was to stop."""
+    wasted_audio_ns: int | None = None
+    """Audio that came and was never played."""
+    overlap_ns: int | None = None
+    """How long both spoke."""
 
     @property
     def origin(self) -> str | None:

@@ -102,6 +102,7 @@ TURNS = pa.schema(
         *_columns(pa.string(), "response_id", "item_id", "step", "audio"),  # audio: the file that was played
         ("turn", pa.int64()),
         ("origin", pa.string()),  # the instant that latency counts from: "requested" or "speech_end"
+        ("variant", pa.string()),  # what sets it apart from others of its step: of VARIANTS, joined by "+"
         *_columns(pa.int64(), *(f"{name}_at_ns" for name in TURN_INSTANTS)),
         *_columns(pa.int64(), *(f"{name}_width_ns" for name in TURN_SENDS)),
         *_columns(pa.int64(), *(f"{name}_error_ns" for name in TURN_ARRIVALS)),
@@ -117,6 +118,11 @@ TURNS = pa.schema(
         ("audio_speed", pa.float64()),
         ("rtt_scope", pa.string()),  # where the network's figures end: "service", or "proxy"
         ("retry_after_ns", pa.int64()),  # the wait that the service asked for
+        *_columns(pa.int64(), "context_tokens", "context_cached_tokens"),  # input of its first response
+        *_columns(pa.bool_(), "preamble", "yielded", "false_yield", "false_reply", "cut_off"),
+        ("interruption", pa.string()),  # what spoke into the reply: "speech", "client", or the kind of a sound
+        *_columns(pa.int64(), "function_calls", "function_time_ns", "dead_air_ns"),
+        *_columns(pa.int64(), "late_audio_ns", "wasted_audio_ns", "overlap_ns"),
         *_TOKENS,
     ]
 )
