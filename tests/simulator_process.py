@@ -39,8 +39,11 @@ delays_ms:
   vad_committed: {p50: 1, p95: 2}
   input_transcribed: {p50: 10, p95: 20}
   semantic_end: {p50: 100, p95: 200}
+  function_named: {p50: 10, p95: 20}
+  answer_pause: {p50: 10, p95: 20}
 speed: 100
 text_tokens_per_s: 1000
+functions: {arguments_tokens_per_s: 1000}
 """
 
 

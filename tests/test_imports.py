@@ -69,7 +69,8 @@ NAMED_IN = {
 PURE = (
     "bench.plain", "bench.money", "bench.protocol", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.turns", "bench.simulator.vad", "bench.simulator.responses", "bench.simulator.quota",
-    "bench.simulator.drift", "bench.simulator.servers",
+    "bench.simulator.drift", "bench.simulator.servers", "bench.simulator.plan", "bench.simulator.functions",
+    "bench.simulator.arguments", "bench.simulator.history", "bench.simulator.answer",
     "bench.simulator.refusals", "bench.simulator.tokens", "bench.simulator.handshake", "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.background", "bench.plan.frames", "bench.run.validity", "bench.load.playing.pairs",
     "bench.load.planning.warmup", "bench.transport.answer", "bench.simulator.cap", "bench.doctor.dialect",

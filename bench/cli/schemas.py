@@ -84,12 +84,12 @@ def truth_line() -> Schema:
     sent = record(
         {"s": TEXT, "d": {"const": "out"}, "t": TEXT, "due": WHOLE, "handed": WHOLE, "empty": FLAG}
         | {"r": maybe(TEXT), "n": COUNT, "w": COUNT},
-        {"a": maybe(COUNT), "p": COUNT},
+        {"i": TEXT, "c": TEXT, "a": maybe(COUNT), "p": COUNT},
     )
     received = record(
         {"s": TEXT, "d": {"const": "in"}, "t": TEXT, "at": WHOLE, "src": one_of("kernel", "user")}
         | {"e": maybe(TEXT), "r": maybe(TEXT)},
-        {"from": COUNT, "to": COUNT},
+        {"from": COUNT, "to": COUNT, "i": TEXT, "c": TEXT, "ms": COUNT},
     )
     opened = record({"s": TEXT, "d": {"const": "open"}, "at": WHOLE, "token": maybe(COUNT)})
     refused = record({"d": {"const": "refused"}, "at": WHOLE, "status": WHOLE, "code": TEXT})

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from bench.simulator import checks, settings
+from bench.simulator.composer import Composer
 from bench.simulator.conversation import Conversation, decoded_audio
 from bench.simulator.outbox import Outbox
 from bench.simulator.profile import Profile
@@ -44,6 +45,12 @@ class EventReceipt(NamedTuple):
     response_id: str | None = None  # the response it led to, or the one it cancelled
     from_byte: int | None = None
     to_byte: int | None = None
+    item_id: str | None = None
+    call_id: str | None = None
+    audio_end_ms: int | None = None  # how much a truncate left of the item
+
+
+ReceiptFields = dict[str, Any]  # what a receipt says further, by the names of its fields
 
 
 class Behaviour:
@@ -64,7 +71,8 @@ class Behaviour:
         self._session = EffectiveSession(dialect, ids.session, model, expires_at_s)
         self._conversation = Conversation(ids, names)
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and names is GA)
-        self._responses = Responses(
+        quota = quota or Quota(UNLIMITED)
+        composer = Composer(
             self._session,
             self._conversation,
             self._outbox,
@@ -73,10 +81,11 @@ class Behaviour:
             names,
             ids,
             rng,
-            quota or Quota(UNLIMITED),
+            quota,
             servers or Servers(),
         )
-        self._turns = CallerTurns(self._session, self._conversation, self._outbox, self._responses, profile, names)
+        self._responses = Responses(composer, self._outbox, profile, quota)
+        self._turns = CallerTurns(self._session, self._conversation, self._outbox, self._responses, profile, names, rng)
 
     # What a connection calls
 
@@ -106,15 +115,12 @@ class Behaviour:
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
         event_type, event_id = event.get("type"), event.get("event_id")
         event_id = event_id if isinstance(event_id, str) else None
-        begin = self._turns.appended
         try:
-            response_id = _handler(event_type)(self, event, at_ns)
+            facts = _handler(event_type)(self, event, at_ns)
         except RejectedError as rejected:
             self._reject(at_ns, rejected, event_id)
-            return EventReceipt(str(event_type), event_id)
-        if self._turns.appended == begin:
-            return EventReceipt(str(event_type), event_id, response_id)
-        return EventReceipt(str(event_type), event_id, None, begin, self._turns.appended)
+            facts = None
+        return EventReceipt(str(event_type), event_id, **(facts or {}))
 
     def next_due_ns(self) -> int | None:
         return self._outbox.next_due_ns()
@@ -133,8 +139,10 @@ class Behaviour:
         self._session.update(event.get("session"), has_spoken=self._conversation.has_spoken())
         self._outbox.answer(at_ns, self._delays.session_updated, ("session.updated", {"session": self.session}))
 
-    def _append(self, event: Json, at_ns: int) -> None:
+    def _append(self, event: Json, at_ns: int) -> ReceiptFields:
+        begin = self._turns.appended
         self._turns.append(decoded_audio(event.get("audio"), "audio"), at_ns)
+        return {"from_byte": begin, "to_byte": self._turns.appended}
 
     def _commit(self, event: Json, at_ns: int) -> None:
         self._turns.commit(at_ns)
@@ -143,43 +151,43 @@ class Behaviour:
         self._turns.clear()
         self._acknowledge(at_ns, "input_audio_buffer.cleared", {})
 
-    def _item_create(self, event: Json, at_ns: int) -> None:
+    def _item_create(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.read(event.get("item"), self._session.input.format)
         behind = checks.Nullable(checks.text)(event.get("previous_item_id"), "previous_item_id")
         previous = self._conversation.insert(item, behind)
         self._outbox.answer(at_ns, self._delays.item_created, *self._conversation.events(item, previous))
+        return {"item_id": item.id, "call_id": item.body.get("call_id")}
 
-    def _item_retrieve(self, event: Json, at_ns: int) -> None:
+    def _item_retrieve(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.known(event.get("item_id"), "item_retrieve_invalid_item_id")
         self._acknowledge(at_ns, "conversation.item.retrieved", {"item": item.with_audio()})
+        return {"item_id": item.id}
 
-    def _item_truncate(self, event: Json, at_ns: int) -> None:
-        item = self._conversation.known(event.get("item_id"), "item_truncate_invalid_item_id")
-        if item.spoken is None:
-            raise RejectedError(None, "Only model output audio messages can be truncated")
+    def _item_truncate(self, event: Json, at_ns: int) -> ReceiptFields:
         content_index = checks.number(0, 0)(event.get("content_index"), "content_index")
-        end_ms = checks.number(0, float("inf"))(event.get("audio_end_ms"), "audio_end_ms")
-        if end_ms > item.spoken_ms:
-            problem = f"Audio content of {item.spoken_ms}ms is already shorter than {end_ms}ms"
-            raise RejectedError("invalid_value", problem, "audio_end_ms")
-        fields = {"item_id": item.id, "content_index": content_index, "audio_end_ms": end_ms}
+        audio_end_ms = checks.whole(0, 1 << 40)(event.get("audio_end_ms"), "audio_end_ms")
+        item = self._conversation.truncate(event.get("item_id"), audio_end_ms)
+        self._turns.stop_playing()
+        fields = {"item_id": item.id, "content_index": content_index, "audio_end_ms": audio_end_ms}
         self._acknowledge(at_ns, "conversation.item.truncated", fields)
+        return {"item_id": item.id, "audio_end_ms": audio_end_ms}
 
-    def _item_delete(self, event: Json, at_ns: int) -> None:
+    def _item_delete(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.known(event.get("item_id"), "item_delete_invalid_item_id")
         self._conversation.remove(item)
         self._acknowledge(at_ns, "conversation.item.deleted", {"item_id": item.id})
+        return {"item_id": item.id}
 
-    def _response_create(self, event: Json, at_ns: int) -> str:
+    def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
         table = settings.GA_RESPONSE if self._dialect.names is GA else settings.PREVIEW_RESPONSE
         ignored = TOLERATED_RESPONSE_KEYS if self._dialect.tolerant else ()
         wanted = checks.merged(table, {}, event.get("response") or {}, "response", ignored)
         answer = self._responses.create(wanted, at_ns)
-        self._outbox.answered_ns = answer.schedule.created_ns
-        return answer.id
+        self._outbox.answered_ns = answer.plan.created_ns
+        return {"response_id": answer.id}
 
-    def _response_cancel(self, event: Json, at_ns: int) -> str:
-        return self._responses.cancel(event.get("response_id"), at_ns)
+    def _response_cancel(self, event: Json, at_ns: int) -> ReceiptFields:
+        return {"response_id": self._responses.cancel(event.get("response_id"), at_ns)}
 
     def _acknowledge(self, at_ns: int, event_type: str, fields: Json) -> None:
         self._outbox.answer(at_ns, self._delays.item_created, (event_type, fields))
@@ -189,7 +197,8 @@ class Behaviour:
         self._outbox.plan([(due_ns, partial(self._outbox.error, rejected, event_id))])
 
 
-_HANDLERS: dict[str, Callable[[Behaviour, Json, int], str | None]] = {
+Handler = Callable[[Behaviour, Json, int], ReceiptFields | None]
+_HANDLERS: dict[str, Handler] = {
     "session.update": Behaviour._session_update,
     "input_audio_buffer.append": Behaviour._append,
     "input_audio_buffer.commit": Behaviour._commit,
@@ -203,7 +212,7 @@ _HANDLERS: dict[str, Callable[[Behaviour, Json, int], str | None]] = {
 }
 
 
-def _handler(event_type: Any) -> Callable[[Behaviour, Json, int], str | None]:
+def _handler(event_type: Any) -> Handler:
     if event_type is None:
         raise checks.missing("type")
     if not isinstance(event_type, str) or event_type not in _HANDLERS:

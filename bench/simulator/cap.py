@@ -1,4 +1,4 @@
-"""Caps the tokens of an answer: cuts a reply, and its schedule, to what there is room for. Pure."""
+"""Caps the tokens of a response: cuts what was planned to what there is room for. Pure."""
 
 from __future__ import annotations
 
@@ -7,53 +7,59 @@ import math
 from dataclasses import replace
 
 from bench.protocol.audio import AudioFormatName
-from bench.simulator.schedule import Delta, Schedule
+from bench.simulator.plan import PlannedMessage, PlannedPart, ResponsePlan
+from bench.simulator.schedule import Delta
 from bench.simulator.voice import TOKEN_MS, AudioBlock, RecordedReply
 
 AUDIO_ANSWER_TEXT_TOKENS = 12  # Azure's printed audio reply of 9 words and marks cost 21 text tokens
 
 
-def capped(
-    reply: RecordedReply, schedule: Schedule, format: AudioFormatName, cap: float
-) -> tuple[RecordedReply, Schedule]:
-    """Both up to the last token that the cap allows, which may be in mid-block; unchanged where it allows all."""
+def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponsePlan:
+    """The plan up to the last token that the cap allows, which may be in mid-block; unchanged where it allows all."""
     if cap == math.inf:
-        return reply, schedule
+        return plan
     left = cap
-    for number, delta in enumerate(schedule.deltas):
-        tokens = _tokens(reply, delta)
-        if tokens > left:
-            return _cut(reply, schedule, format, number, int(left))
-        left -= tokens
-    return reply, schedule
+    for place, part in enumerate(plan.parts):
+        for number, delta in enumerate(part.schedule.deltas):
+            tokens = _tokens(part, delta)
+            if tokens > left:
+                return _cut(plan, place, _cut_part(part, format, number, int(left)))
+            left -= tokens
+    return plan
 
 
-def _tokens(reply: RecordedReply, delta: Delta) -> int:
+def _tokens(part: PlannedPart, delta: Delta) -> int:
     """What a delta adds to the usage: a word one, a block its audio, the first one other text besides."""
     if not delta.audio:
         return 1
-    return reply.blocks["pcm16"][delta.place].audio_ms // TOKEN_MS + _overhead(delta)
+    assert isinstance(part, PlannedMessage)
+    return part.reply.blocks["pcm16"][delta.place].audio_ms // TOKEN_MS + _overhead(delta)
 
 
 def _overhead(delta: Delta) -> int:
     return AUDIO_ANSWER_TEXT_TOKENS if delta.audio and delta.place == 0 else 0
 
 
-def _cut(
-    reply: RecordedReply, schedule: Schedule, format: AudioFormatName, number: int, left: int
-) -> tuple[RecordedReply, Schedule]:
-    """Without the deltas from `number` on, but for as much audio of that one as `left` tokens hold.
+def _cut(plan: ResponsePlan, place: int, last: PlannedPart) -> ResponsePlan:
+    """The plan whose part `place` is `last`. It is done as long after its last part as it would have been."""
+    done_ns = last.schedule.done_ns + plan.done_ns - plan.parts[-1].schedule.done_ns
+    return replace(plan, parts=[*plan.parts[:place], last], done_ns=done_ns, cut=True)
 
-    The answer is done as long after its last delta as it would have been after the last of all.
+
+def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, left: int) -> PlannedPart:
+    """The part without its deltas from `number` on, but for as much audio of that one as `left` tokens hold.
+
+    It is done as long after its last delta as it would have been after the last of all.
     """
+    schedule = part.schedule
     delta, kept = schedule.deltas[number], list(schedule.deltas[:number])
     audio_tokens = left - _overhead(delta)
-    if delta.audio and audio_tokens > 0:
+    if isinstance(part, PlannedMessage) and delta.audio and audio_tokens > 0:
         kept.append(delta)
-        reply = _with_short_block(reply, format, delta.place, audio_tokens)
+        part = replace(part, reply=_with_short_block(part.reply, format, delta.place, audio_tokens))
     last_ns = kept[-1].due_ns if kept else schedule.opening_ns
     done_ns = last_ns + schedule.done_ns - schedule.deltas[-1].due_ns
-    return reply, replace(schedule, deltas=kept, done_ns=done_ns, cut=True)
+    return replace(part, schedule=replace(schedule, deltas=kept, done_ns=done_ns))
 
 
 def _with_short_block(reply: RecordedReply, format: AudioFormatName, place: int, tokens: int) -> RecordedReply:

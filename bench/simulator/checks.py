@@ -95,6 +95,16 @@ def number(low: float, high: float) -> Check:
     return check
 
 
+def whole(low: int, high: int) -> Check:
+    def check(value: Any, path: str) -> Any:
+        if isinstance(value, float):
+            problem = f"Invalid type for '{path}': expected an integer, but got a decimal number instead."
+            raise RejectedError("invalid_type", problem, path)
+        return number(low, high)(value, path)
+
+    return check
+
+
 def objects(value: Any, path: str) -> list[Json]:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise rejected_type(path, "an array of objects")

@@ -1,43 +1,82 @@
 """Holds the conversation: items in order, and what they cost in tokens.
 
-An item keeps what an event shows of it (`body`, never audio) and beside it what only the server knows.
+An item keeps what an event shows of it (`body`, never audio) and beside it what only the server knows. Where a client
+truncates an assistant's audio, what is beyond is gone from what responses read and from what `retrieve` shows, and the
+transcript with it, as the service does (the official SDK's ConversationItemTruncateEvent).
 """
 
 from __future__ import annotations
 
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.protocol.audio import AudioFormat
 from bench.simulator.checks import choice, missing, rejected_type, text
-from bench.simulator.voice import AudioBlock
+from bench.simulator.voice import TOKEN_MS, AudioBlock
 from bench.simulator.wire import GA, Ids, Json, RejectedError, WireNames
 
 USER_AUDIO_TOKEN_MS = 100
 LETTERS_PER_TEXT_TOKEN = 4
+IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
+
+
+class TokenCounts(NamedTuple):
+    """Counts of tokens by their kind."""
+
+    text: int = 0
+    audio: int = 0
+    image: int = 0
+
+    @property
+    def sum(self) -> int:
+        return self.text + self.audio + self.image
+
+
+NO_TOKENS = TokenCounts()
 
 
 @dataclass
 class ConversationItem:
-    """`spoken` are the blocks of an assistant's audio item that were sent; None for every other item."""
+    """`spoken` are the blocks of an assistant's audio item that were sent; None for every other item.
+
+    `audio_end_ms`: where a client has truncated it. `left_out`: the model's context has no room for it any more.
+    """
 
     id: str
     body: Json
-    text_tokens: int = 0
-    audio_tokens: int = 0
+    tokens: TokenCounts = NO_TOKENS
     spoken: list[AudioBlock] | None = None
+    audio_end_ms: int | None = None
+    left_out: bool = False
 
     @property
     def spoken_ms(self) -> int:
-        return sum(block.audio_ms for block in self.spoken or ())
+        """The audio of an assistant's item that was sent and not truncated."""
+        sent_ms = sum(block.audio_ms for block in self.spoken or ())
+        return sent_ms if self.audio_end_ms is None else min(self.audio_end_ms, sent_ms)
+
+    def hold(self, part: Json, tokens: TokenCounts) -> None:
+        """Take in what an assistant has said, which a client may have truncated meanwhile."""
+        self.body["content"] = [part]
+        self.tokens = tokens
+        if self.audio_end_ms is not None:
+            self.truncate(self.audio_end_ms)
+
+    def truncate(self, audio_end_ms: int) -> None:
+        self.audio_end_ms = audio_end_ms
+        self.tokens = TokenCounts(audio=-(-audio_end_ms // TOKEN_MS))
+        for part in self.body["content"]:
+            part["transcript"] = None
 
     def with_audio(self) -> Json:
         """The body, with the audio of an assistant's item; a user's audio is not kept."""
         if not self.spoken or not self.body["content"]:
             return self.body
         audio = b"".join(binascii.a2b_base64(block.encoded[1:-1]) for block in self.spoken)
-        part = self.body["content"][0] | {"audio": binascii.b2a_base64(audio, newline=False).decode()}
+        kept = audio[: self.spoken_ms * self.spoken[0].audio_bytes // self.spoken[0].audio_ms]
+        part = self.body["content"][0] | {"audio": binascii.b2a_base64(kept, newline=False).decode()}
         return self.body | {"content": [part]}
 
 
@@ -90,6 +129,9 @@ class Conversation:
         """Put `item` behind `previous_id` (None: at the end, "root": first). Returns the id it now stands behind."""
         if self.find(item.id) or item.id in self._promised:
             raise RejectedError("item_create_duplicate_item_id", f"Item with id '{item.id}' already exists.", "item.id")
+        if item.body["type"] == "function_call_output" and not self._has_call(item.body["call_id"]):
+            problem = f"Tool call ID '{item.body['call_id']}' not found in conversation."
+            raise RejectedError("invalid_tool_call_id", problem)
         place = len(self._items) if previous_id is None else 0 if previous_id == "root" else self._behind(previous_id)
         self._items.insert(place, item)
         return self._items[place - 1].id if place else None
@@ -97,12 +139,26 @@ class Conversation:
     def remove(self, item: ConversationItem) -> None:
         self._items.remove(item)
 
+    def truncate(self, item_id: Any, audio_end_ms: int) -> ConversationItem:
+        """Cut an assistant's audio. Beyond its end is an error, and so is what a former cut has taken."""
+        item = self.known(item_id, "item_truncate_invalid_item_id")
+        if item.spoken is None:
+            raise RejectedError(None, "Only model output audio messages can be truncated")
+        if audio_end_ms > item.spoken_ms:
+            problem = f"Audio content of {item.spoken_ms}ms is already shorter than {audio_end_ms}ms"
+            raise RejectedError("invalid_value", problem, "audio_end_ms")
+        item.truncate(audio_end_ms)
+        return item
+
     def has_spoken(self) -> bool:
         return any(item.spoken for item in self._items)
 
-    def tokens(self) -> tuple[int, int]:
-        """(text, audio) of all items."""
-        return sum(item.text_tokens for item in self._items), sum(item.audio_tokens for item in self._items)
+    @property
+    def items(self) -> Sequence[ConversationItem]:
+        return self._items
+
+    def _has_call(self, call_id: str) -> bool:
+        return any(item.body["type"] == "function_call" and item.body["call_id"] == call_id for item in self._items)
 
     def _behind(self, previous_id: str) -> int:
         for place, item in enumerate(self._items):
@@ -115,7 +171,7 @@ def user_audio_item(item_id: str, audio_ms: float) -> ConversationItem:
     """The item that a commit makes."""
     content = [{"type": "input_audio", "transcript": None}]
     body = _message(item_id, "user", content)
-    return ConversationItem(item_id, body, audio_tokens=user_audio_tokens(audio_ms))
+    return ConversationItem(item_id, body, TokenCounts(audio=user_audio_tokens(audio_ms)))
 
 
 def client_item(item_id: str, wanted: Any, names: WireNames, heard: AudioFormat) -> ConversationItem:
@@ -139,7 +195,7 @@ def _client_call(item_id: str, wanted: Json, kind: str) -> ConversationItem:
     told = wanted | {"call_id": f"call_of_{item_id}"} if nameless else wanted
     values = {key: text(told.get(key), f"item.{key}") for key in keys}
     body = {"id": item_id, "object": "realtime.item", "type": kind, "status": "completed", **values}
-    return ConversationItem(item_id, body, text_tokens=sum(map(text_tokens, values.values())))
+    return ConversationItem(item_id, body, TokenCounts(sum(map(text_tokens, values.values()))))
 
 
 def _client_message(item_id: str, wanted: Json, names: WireNames, heard: AudioFormat) -> ConversationItem:
@@ -147,25 +203,25 @@ def _client_message(item_id: str, wanted: Json, names: WireNames, heard: AudioFo
     content = wanted.get("content")
     if not isinstance(content, list):
         raise rejected_type("item.content", "an array")
-    item = ConversationItem(item_id, _message(item_id, role, []))
-    for index, part in enumerate(content):
-        _add_part(item, role, part, f"item.content[{index}]", names, heard)
-    return item
+    parts = [_part(role, part, f"item.content[{index}]", names, heard) for index, part in enumerate(content)]
+    tokens = TokenCounts(*(sum(kind) for kind in zip(*(tokens for _, tokens in parts), strict=True)))
+    return ConversationItem(item_id, _message(item_id, role, [part for part, _ in parts]), tokens)
 
 
-def _add_part(item: ConversationItem, role: str, part: Any, path: str, names: WireNames, heard: AudioFormat) -> None:
+def _part(role: str, part: Any, path: str, names: WireNames, heard: AudioFormat) -> tuple[Json, TokenCounts]:
+    """A part of a message as events show it, without audio and images, and what it costs."""
     if not isinstance(part, dict):
         raise rejected_type(path, "an object")
     kind = choice(*_part_types(role, names))(part.get("type"), f"{path}.type")
     if kind == "input_audio":
         audio = decoded_audio(part.get("audio"), f"{path}.audio")
-        item.audio_tokens += user_audio_tokens(len(audio) * 1000 / heard.bytes_per_s)
-        item.body["content"].append({"type": kind, "transcript": part.get("transcript")})
-    elif kind == "input_image":
-        item.body["content"].append({"type": kind, "detail": part.get("detail") or "auto"})
-    else:
-        item.text_tokens += text_tokens(text(part.get("text"), f"{path}.text"))
-        item.body["content"].append({"type": kind, "text": part["text"]})
+        tokens = TokenCounts(audio=user_audio_tokens(len(audio) * 1000 / heard.bytes_per_s))
+        return {"type": kind, "transcript": part.get("transcript")}, tokens
+    if kind == "input_image":
+        detail = choice(*IMAGE_TOKENS)(part.get("detail") or "auto", f"{path}.detail")
+        check_image(part.get("image_url"), f"{path}.image_url")
+        return {"type": kind, "detail": detail}, TokenCounts(image=IMAGE_TOKENS[detail])
+    return {"type": kind, "text": part.get("text")}, TokenCounts(text_tokens(text(part.get("text"), f"{path}.text")))
 
 
 def _part_types(role: str, names: WireNames) -> tuple[str, ...]:
@@ -203,3 +259,12 @@ def decoded_audio(encoded: Any, path: str) -> bytes:
         return binascii.a2b_base64(text(encoded, path), strict_mode=True)
     except ValueError as error:  # binascii.Error, or letters outside of ASCII
         raise RejectedError("invalid_value", f"Invalid '{path}'. Expected base64-encoded audio bytes.", path) from error
+
+
+def check_image(url: Any, path: str) -> None:
+    """Raises RejectedError for what is not a PNG or a JPEG in a data URL."""
+    if url is None:
+        raise missing(path)
+    if not text(url, path).startswith(("data:image/png;base64,", "data:image/jpeg;base64,")):
+        problem = f"Invalid '{path}'. Expected a base64-encoded data URL of a PNG or JPEG image."
+        raise RejectedError("invalid_value", problem, path)

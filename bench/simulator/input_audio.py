@@ -59,11 +59,11 @@ class _Stretch(NamedTuple):
 
 
 class InputAudio:
-    def __init__(self) -> None:
+    def __init__(self, least_speech_ms: int = 0) -> None:
         self.end = StreamPlace(0, 0)
-        self._buffer_begin = self.end
+        self._buffer_begin = self._heard = self.end  # up to where it was heard when speech last began or ended
         self._begin_ms = 0  # of the speech under way
-        self._detector = Detector()
+        self._detector = Detector(least_speech_ms)
         self._stretches: list[_Stretch] = []
         self._rest = b""  # less than a frame, that waits for the next append
 
@@ -83,6 +83,10 @@ class InputAudio:
         """Nothing waits for a commit any more, and speech that was under way is forgotten."""
         self._buffer_begin = self.end
         self._forget()
+
+    def take_heard(self) -> None:
+        """What was heard up to the last end of speech does not wait for a commit any more."""
+        self._buffer_begin = self._heard
 
     def append(self, audio: bytes, heard: InputSettings) -> Iterator[SpeechEdge]:
         """Take `audio` in; where turns are detected, what is heard in it, step by step."""
@@ -111,12 +115,10 @@ class InputAudio:
     def _speech(self, change: SpeechChange) -> SpeechEdge:
         stretch = next(stretch for stretch in reversed(self._stretches) if stretch.frame <= change.frame)
         place = stretch.place_of(change.frame if change.began else change.frame + 1)
-        heard = self._stretches[-1].place_of(change.heard)
+        self._heard = self._stretches[-1].place_of(change.heard)
         if change.began:
             self._begin_ms = place.tick // TICKS_PER_MS
-        else:
-            self._buffer_begin = heard  # the service commits what it heard
-        return SpeechEdge(change.began, place.byte, self._begin_ms, heard.tick // TICKS_PER_MS)
+        return SpeechEdge(change.began, place.byte, self._begin_ms, self._heard.tick // TICKS_PER_MS)
 
 
 def _active(frames: bytes, format: AudioFormat, detection: Detection) -> list[bool]:

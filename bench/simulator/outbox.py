@@ -9,7 +9,16 @@ import numpy as np
 
 from bench.simulator.agenda import Agenda, Series
 from bench.simulator.profile import LogNormal
-from bench.simulator.wire import Ids, Json, Outgoing, RejectedError, error_fields, event_bytes, obfuscation
+from bench.simulator.wire import (
+    Ids,
+    Json,
+    Outgoing,
+    RejectedError,
+    error_fields,
+    event_bytes,
+    item_and_call,
+    obfuscation,
+)
 
 Render = Callable[[int], Outgoing | None]  # given the due instant; None where there turns out to be nothing to say
 OutboxStep = tuple[int, Render]
@@ -52,7 +61,8 @@ class Outbox:
 
     def event(self, event_type: str, fields: Json, due_ns: int, *, speech_byte: int | None = None) -> Outgoing:
         body = event_bytes(event_type, self._ids.event(), fields)
-        return Outgoing(due_ns, event_type, body, speech_byte=speech_byte)
+        item_id, call_id = item_and_call(fields)
+        return Outgoing(due_ns, event_type, body, speech_byte=speech_byte, item_id=item_id, call_id=call_id)
 
     def obfuscation(self) -> str | None:
         """The letters that pad one delta of text; None where deltas are not padded."""

@@ -6,7 +6,8 @@ Delays are log-normal, given by median and 95th percentile in ms, and drawn from
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.shapes import Choice, Field, Flag, Number, Schema, Shape, Table, UnfitError, Whole
+from bench.shapes import Choice, Field, Flag, Number, Schema, Shape, Table, UnfitError, Whole, key, table_of
 from bench.simulator import refusals
 from bench.simulator.drift import DelayDrift
 from bench.simulator.quota import UNLIMITED, QuotaLimits
@@ -23,8 +24,10 @@ from bench.yaml_file import Value, read_yaml
 
 NORMAL_P95 = 1.6448536269514722  # the standard normal distribution's 95th percentile
 RATE_LIMITS = ("none", "after_created", "after_done", "both")
+EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
 SESSION_CAP_S = 3600.0
 SHORT_CAP_S = 0.5  # where sessions are to expire, and the profile does not say when
+MOST_CALLS = 20  # in a response
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class LogNormal:
     def draw_ns(self, rng: np.random.Generator) -> int:
         sigma = math.log(self.p95_ms / self.p50_ms) / NORMAL_P95
         return int(self.p50_ms * math.exp(sigma * rng.standard_normal()) * NS_PER_MS)
+
+
+def drawn(share: float, rng: np.random.Generator) -> bool:
+    """Whether it happens this time. Nothing is drawn where it always or never does."""
+    return share == 1 or (share > 0 and bool(rng.random() < share))
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,88 @@ class Delays:
     response_created: LogNormal
     first_text: LogNormal
     first_audio: LogNormal
+    function_named: LogNormal
+    answer_pause: LogNormal
     transcript_lead: LogNormal
     response_done: LogNormal
     cancelled: LogNormal
     rate_limits: LogNormal
+
+
+@dataclass(frozen=True)
+class Span(Shape[tuple[int, int]]):
+    """[LEAST, MOST], whole numbers from `least` to `most`."""
+
+    least: int
+    most: int
+
+    def read(self, value: Value) -> tuple[int, int]:
+        items = value.content()
+        if not isinstance(items, list) or len(items) != 2:
+            raise value.unlike("[LEAST, MOST]")
+        least = Whole(self.least, self.most).read(items[0])
+        return least, Whole(least, self.most).read(items[1])
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": Whole(self.least, self.most).schema(), "minItems": 2, "maxItems": 2}
+
+
+SHARE = Number(0, 1)
+
+
+@dataclass(frozen=True)
+class FunctionCalls:
+    """How the model calls the functions that a client declares."""
+
+    share: float = key(SHARE, "Share of the caller's turns that make it call, where it may choose.", 1.0)
+    parallel: tuple[int, int] = key(Span(1, MOST_CALLS), "Calls in a response, at least and at most.", (1, 1))
+    rounds: int = key(Whole(1, 100), "Responses in a row that call before one answers.", 1)
+    preamble: float = key(SHARE, "Share of the responses that call which speak first.", 0.0)
+    wrong_name: float = key(SHARE, "Share of the calls of a function that nobody declared.", 0.0)
+    wrong_arguments: float = key(SHARE, "Share of the calls whose arguments do not fit.", 0.0)
+    arguments_tokens_per_s: float = key(Number(0.1, 100_000), "How fast arguments are written.", 60.0)
+
+
+@dataclass(frozen=True)
+class AnswerParts:
+    """Which answers have a commentary ahead. `phases`: whether messages say which they are, where any have one."""
+
+    share: float = key(SHARE, "Share of the answers that have a commentary ahead.", 0.0)
+    phases: bool = key(Flag(), "Whether messages tell their phase.", True)
+
+    @property
+    def tell_phases(self) -> bool:
+        """Whether messages tell their phase."""
+        return self.phases and self.share > 0
+
+
+@dataclass(frozen=True)
+class TokenCache:
+    """How much of what a response reads again comes from the cache."""
+
+    least_tokens: int = key(Whole(0, 1_000_000), "So many have to be the same, from the first on.", 0)
+    block_tokens: int = key(Whole(1, 1_000_000), "They are cached in blocks of so many.", 64)
+
+
+@dataclass(frozen=True)
+class ReadingTime:
+    """How long it takes to read the context, before anything is said."""
+
+    ms_per_1000_tokens: float = key(Number(0, 600_000), "Of 1,000 tokens that are not cached.", 0.0)
+    ms_per_1000_cached_tokens: float = key(Number(0, 600_000), "Of 1,000 that are.", 0.0)
+
+    def ns(self, tokens: int, cached_tokens: int) -> int:
+        """The time for so many tokens, of which some are cached."""
+        fresh_ms = (tokens - cached_tokens) * self.ms_per_1000_tokens
+        return round((fresh_ms + cached_tokens * self.ms_per_1000_cached_tokens) / 1000 * NS_PER_MS)
+
+
+@dataclass(frozen=True)
+class SpeechDetection:
+    """What the VAD takes for speech, besides what is loud enough."""
+
+    least_speech_ms: int = key(Whole(0, 10_000), "What is shorter is none.", 0)
+    ignores: float = key(SHARE, "Share of what is said over a reply that it takes for none.", 0.0)
 
 
 @dataclass(frozen=True)
@@ -77,6 +163,13 @@ class Profile:
     limits: QuotaLimits = UNLIMITED
     drift: DelayDrift | None = None
     servers: int | None = None  # responses that are made at a time; None: any number
+    functions: FunctionCalls = FunctionCalls()
+    parts: AnswerParts = AnswerParts()
+    reasoning_ms: Mapping[str, LogNormal] = field(default_factory=dict)  # by effort
+    cache: TokenCache = TokenCache()
+    context: ReadingTime = ReadingTime()
+    context_limit_tokens: int | None = None  # of what a response reads
+    vad: SpeechDetection = SpeechDetection()
 
     @property
     def session_cap_s(self) -> float:
@@ -108,23 +201,6 @@ def _log_normal(p50: float, p95: float) -> LogNormal:
     return LogNormal(p50, p95)
 
 
-@dataclass(frozen=True)
-class Span(Shape[tuple[int, int]]):
-    """[LEAST, MOST], whole numbers from 0 to `most`."""
-
-    most: int
-
-    def read(self, value: Value) -> tuple[int, int]:
-        items = value.content()
-        if not isinstance(items, list) or len(items) != 2:
-            raise value.unlike("[LEAST, MOST]")
-        least = Whole(0, self.most).read(items[0])
-        return least, Whole(least, self.most).read(items[1])
-
-    def schema(self) -> Schema:
-        return {"type": "array", "items": Whole(0, self.most).schema(), "minItems": 2, "maxItems": 2}
-
-
 QUOTA = Whole(1, 1_000_000_000)
 MILLISECONDS = Field(Number(0.001, 600_000), "Milliseconds.", required=True)
 DELAY = Table({"p50": MILLISECONDS, "p95": MILLISECONDS}, _log_normal)
@@ -142,12 +218,15 @@ DELAYS: Table[dict[str, Any]] = Table(
 LIMITS: Table[dict[str, Any]] = Table(
     {each.name: Field(QUOTA, "See docs/simulator.md.") for each in fields(QuotaLimits)}, dict, nothing=False
 )
+REASONING: Table[dict[str, Any]] = Table(
+    {effort: Field(DELAY, "See docs/simulator.md.") for effort in EFFORTS}, dict, nothing=False
+)
 PROFILE: Table[dict[str, Any]] = Table(
     {
         "delays_ms": Field(DELAYS, "Log-normal delays."),
         "speed": Field(Number(0.1, 1_000), "Seconds of audio made in a second."),
         "text_tokens_per_s": Field(Number(0.1, 100_000), "How fast text is written."),
-        "transcript_lead_deltas": Field(Span(100), "Deltas of the transcript before the first audio."),
+        "transcript_lead_deltas": Field(Span(0, 100), "Deltas of the transcript before the first audio."),
         "rate_limits": Field(Choice(RATE_LIMITS), "When rate_limits.updated comes."),
         "obfuscation": Field(Flag(), "Whether deltas of text are padded."),
         "events_per_segment": Field(Whole(1, 1_000), "Events in a TCP segment."),
@@ -157,6 +236,13 @@ PROFILE: Table[dict[str, Any]] = Table(
         "limits": Field(LIMITS, "Quotas."),
         "drift": Field(DRIFT, "How delays wander."),
         "servers": Field(Whole(1, 100_000), "Responses that are made at a time; others wait."),
+        "functions": Field(table_of(FunctionCalls), "Function calls."),
+        "parts": Field(table_of(AnswerParts), "Answers in parts."),
+        "vad": Field(table_of(SpeechDetection), "What is taken for speech."),
+        "cache": Field(table_of(TokenCache), "What is read again from the cache."),
+        "context": Field(table_of(ReadingTime), "How long it takes to read the context."),
+        "context_limit_tokens": Field(Whole(1, 100_000_000), "Tokens that a response can read."),
+        "reasoning_ms": Field(REASONING, "What reasoning takes, by effort."),
     },
     dict,
     nothing=False,

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from bench.simulator.agenda import Series
-from bench.simulator.answer import Context, Response
-from bench.simulator.cap import capped
-from bench.simulator.conversation import Conversation, text_tokens
+from bench.simulator.answer import Response
+from bench.simulator.composer import Composer
 from bench.simulator.outbox import Outbox, OutboxStep, Render
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
-from bench.simulator.schedule import Schedule, audio_schedule, failed_schedule, text_schedule
-from bench.simulator.servers import Servers
-from bench.simulator.session import EffectiveSession, OutputSettings
-from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import Ids, Json, Outgoing, RejectedError, WireNames
+from bench.simulator.wire import Json, Outgoing, RejectedError
 
-CACHE_BLOCK_TOKENS = 64
 RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # a minute; what is shown where nothing is limited
 
 
@@ -31,26 +23,11 @@ class Responses:
 
     when_done: Callable[[Response, int], None] | None = None
 
-    def __init__(
-        self,
-        session: EffectiveSession,
-        conversation: Conversation,
-        outbox: Outbox,
-        profile: Profile,
-        replies: Sequence[RecordedReply],
-        names: WireNames,
-        ids: Ids,
-        rng: np.random.Generator,
-        quota: Quota,
-        servers: Servers,
-    ) -> None:
-        self._session, self._conversation, self._outbox = session, conversation, outbox
-        self._profile, self._replies, self._names, self._ids, self._rng = profile, replies, names, ids, rng
-        self._quota, self._servers = quota, servers  # of the whole server
-        self._conversation_id = ids.new("conv")
+    def __init__(self, composer: Composer, outbox: Outbox, profile: Profile, quota: Quota) -> None:
+        self._composer, self._outbox, self._profile = composer, outbox, profile
+        self._quota = quota  # of the whole server
         self._active: Response | None = None  # of the conversation
         self._answers: dict[str, tuple[Response, Series[Render]]] = {}
-        self._context = (0, 0)  # tokens of the last response's input, which the next one finds cached
         self._spent = {"requests": 0, "tokens": 0}
 
     @property
@@ -67,7 +44,7 @@ class Responses:
                 "Wait until the response is finished before creating a new one."
             )
             raise RejectedError("conversation_already_has_active_response", problem)
-        answer = self._new_answer(wanted, at_ns, in_band)
+        answer = self._composer.compose(wanted, at_ns, in_band)
         self._active = answer if in_band else self._active
         self._start(answer)
         return answer
@@ -94,50 +71,18 @@ class Responses:
         self._outbox.plan(chain(answer.cancelled(due_ns, reason), self._after_done(answer, due_ns)))
         return True
 
-    def _new_answer(self, wanted: Json, at_ns: int, in_band: bool) -> Response:
-        output = self._session.output(wanted)
-        text, audio = self._input(output.instructions, wanted.get("input"))
-        failure = self._quota.respond(text + audio, self._session.model, at_ns)
-        reply = self._replies[int(self._rng.integers(len(self._replies)))]
-        begin_ns = at_ns if failure is not None else self._servers.begin_ns(at_ns)
-        schedule = self._schedule(output, reply, begin_ns, failed=failure is not None)
-        reply, schedule = capped(reply, schedule, output.format, float(output.max_output_tokens))
-        if failure is None:
-            self._servers.occupy(schedule.done_ns)
-        return Response(
-            id=self._ids.new("resp"),
-            item_id=self._conversation.promise(),
-            output=output,
-            reply=reply,
-            schedule=schedule,
-            names=self._names,
-            ids=self._ids,
-            obfuscation=self._outbox.obfuscation,
-            conversation=self._conversation if in_band else None,
-            conversation_id=self._conversation_id if in_band else None,
-            metadata=wanted.get("metadata"),
-            context=self._read(text, audio) if failure is None else Context(0, 0, 0, 0),
-            failure=failure,
-        )
-
-    def _schedule(self, output: OutputSettings, reply: RecordedReply, at_ns: int, *, failed: bool) -> Schedule:
-        earliest_ns = self._outbox.answered_ns
-        if failed:
-            return failed_schedule(self._profile, at_ns, earliest_ns, self._rng)
-        schedule = audio_schedule if output.audio else text_schedule
-        return schedule(self._profile, reply, at_ns, earliest_ns, self._rng)
-
     def _start(self, answer: Response) -> None:
         self._answers = {key: entry for key, entry in self._answers.items() if not entry[0].done}
-        steps = chain(answer.steps(), self._after_done(answer, answer.schedule.done_ns))
+        steps = chain(answer.steps(), self._after_done(answer, answer.plan.done_ns))
         self._answers[answer.id] = answer, self._outbox.plan(steps)
         self._spent["requests"] += 1
+        self._spent["tokens"] += answer.context.tokens.sum
         if self._profile.rate_limits in ("after_created", "both"):
-            self._outbox.plan([self._limits_step(answer.schedule.created_ns)])
+            self._outbox.plan([self._limits_step(answer.plan.created_ns)])
 
     def _after_done(self, answer: Response, done_ns: int) -> list[OutboxStep]:
         noticed: list[OutboxStep] = [(done_ns, partial(self._spend, answer))]
-        if answer.conversation is not None:
+        if answer.in_band:
             noticed.append((done_ns, partial(self._notice_done, answer)))
         limits = [self._limits_step(done_ns)] if self._profile.rate_limits in ("after_done", "both") else []
         return noticed + limits
@@ -148,23 +93,6 @@ class Responses:
     def _notice_done(self, answer: Response, done_ns: int) -> None:
         if self.when_done is not None:
             self.when_done(answer, done_ns)
-
-    def _input(self, instructions: str, items: list[Json] | None) -> tuple[int, int]:
-        """(text, audio): the tokens of a response's own `input`, or of the conversation, and of its instructions."""
-        if items is not None:
-            read = [self._conversation.read(item, self._session.input.format) for item in items]
-            text, audio = sum(item.text_tokens for item in read), sum(item.audio_tokens for item in read)
-        else:
-            text, audio = self._conversation.tokens()
-        return text + text_tokens(instructions), audio
-
-    def _read(self, text: int, audio: int) -> Context:
-        """So many tokens are read now, in whole blocks from the cache where the last response has read them."""
-        cached = (min(now, before) for now, before in zip((text, audio), self._context, strict=True))
-        cached_text, cached_audio = (tokens - tokens % CACHE_BLOCK_TOKENS for tokens in cached)
-        self._context = text, audio
-        self._spent["tokens"] += text + audio
-        return Context(text, audio, cached_text, cached_audio)
 
     def _limits_step(self, after_ns: int) -> OutboxStep:
         return self._outbox.after(after_ns, self._profile.delays.rate_limits), self._rate_limits

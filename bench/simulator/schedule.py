@@ -1,8 +1,7 @@
-"""Draws from the profile when the events of one answer are due, relative to the instant that asks for it.
+"""Draws from the profile when the events of one part of a response are due: of a message, or of a function call.
 
-Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC. The first block of audio comes after its drawn delay, each
-later one when its audio has been generated at `speed` × real time, and the transcript runs ahead (docs/protocol.md,
-"Audio"). The delays of an answer's first events are drawn, and multiplied by the drift at the instant that asks for it.
+Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC. Blocks of audio come when their audio has been generated at
+`speed` × real time, and the transcript runs ahead (docs/protocol.md, "Audio"). When a part begins is in `plan.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.simulator.profile import LogNormal, Profile
+from bench.simulator.profile import Profile
 from bench.simulator.voice import AudioBlock, RecordedReply
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -21,7 +20,7 @@ OPENING_NS = 10 * NS_PER_MS  # output item and content part open at most so long
 
 
 class Delta(NamedTuple):
-    """A delta of an answer: audio block or text token number `place`."""
+    """A delta of a part: audio block or text token number `place`."""
 
     due_ns: int
     audio: bool
@@ -30,61 +29,49 @@ class Delta(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Due instants of one answer, none before the one above it. `cut`: by the cap on its tokens (`cap.py`)."""
+    """Due instants of one part, none before the one above it."""
 
-    created_ns: int
     opening_ns: int
     deltas: Sequence[Delta]
     done_ns: int
-    cut: bool = False
 
 
 def audio_schedule(
-    profile: Profile, reply: RecordedReply, at_ns: int, earliest_ns: int, rng: np.random.Generator
+    profile: Profile, reply: RecordedReply, after_ns: int, first_ns: int, rng: np.random.Generator
 ) -> Schedule:
-    """For an answer that was asked for `at_ns` and whose first event must not be due before `earliest_ns`."""
-    first_ns = max(earliest_ns, at_ns + _drawn(profile, profile.delays.first_audio, at_ns, rng))
-    created_ns = _created(profile, at_ns, earliest_ns, first_ns, rng)
+    """The schedule of a message whose first block is due at `first_ns`, and nothing of it before `after_ns`."""
     audio = _audio_dues(reply.blocks["pcm16"], first_ns, profile.speed)
     lead = int(rng.integers(*profile.transcript_lead_deltas, endpoint=True))
-    text_ns = max(created_ns, first_ns - profile.delays.transcript_lead.draw_ns(rng))
+    text_ns = max(after_ns, first_ns - profile.delays.transcript_lead.draw_ns(rng))
     ahead = _spread(0, reply.tokens[:lead], text_ns, first_ns)
     half_ns = (audio[-1].due_ns - first_ns) // (
         2 * len(reply.tokens)
     )  # none of these in the instant of the first audio
     beside = _spread(lead, reply.tokens[lead:], first_ns + half_ns, audio[-1].due_ns)
-    return _schedule(profile, created_ns, sorted(ahead + beside + audio), rng)
+    return _message(profile, after_ns, sorted(ahead + beside + audio), rng)
 
 
 def text_schedule(
-    profile: Profile, reply: RecordedReply, at_ns: int, earliest_ns: int, rng: np.random.Generator
+    profile: Profile, reply: RecordedReply, after_ns: int, first_ns: int, rng: np.random.Generator
 ) -> Schedule:
-    """The same for an answer in text alone, which goes on at a steady pace."""
-    first_ns = max(earliest_ns, at_ns + _drawn(profile, profile.delays.first_text, at_ns, rng))
-    created_ns = _created(profile, at_ns, earliest_ns, first_ns, rng)
+    """The same for a message in text alone, which goes on at a steady pace."""
     last_ns = first_ns + int(len(reply.tokens) / profile.text_tokens_per_s * NS_PER_S)
-    return _schedule(profile, created_ns, _spread(0, reply.tokens, first_ns, last_ns), rng)
+    return _message(profile, after_ns, _spread(0, reply.tokens, first_ns, last_ns), rng)
 
 
-def failed_schedule(profile: Profile, at_ns: int, earliest_ns: int, rng: np.random.Generator) -> Schedule:
-    """The same for an answer that fails as soon as it was created."""
-    created_ns = max(earliest_ns, at_ns + _drawn(profile, profile.delays.response_created, at_ns, rng))
-    return Schedule(created_ns, created_ns, (), created_ns + profile.delays.response_done.draw_ns(rng))
+def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> Schedule:
+    """The schedule of a function call that is announced at `named_ns`; each token of its arguments takes its time."""
+    pace = profile.functions.arguments_tokens_per_s
+    dues = [Delta(named_ns + int(place / pace * NS_PER_S), False, place - 1) for place in range(1, len(tokens) + 1)]
+    grouped = in_bursts(dues, profile.events_per_segment)
+    return Schedule(named_ns, grouped, grouped[-1].due_ns)
 
 
-def _created(profile: Profile, at_ns: int, earliest_ns: int, first_ns: int, rng: np.random.Generator) -> int:
-    return max(earliest_ns, min(first_ns, at_ns + _drawn(profile, profile.delays.response_created, at_ns, rng)))
-
-
-def _drawn(profile: Profile, delay: LogNormal, at_ns: int, rng: np.random.Generator) -> int:
-    return int(delay.draw_ns(rng) * profile.slowness(at_ns))
-
-
-def _schedule(profile: Profile, created_ns: int, deltas: list[Delta], rng: np.random.Generator) -> Schedule:
+def _message(profile: Profile, after_ns: int, deltas: list[Delta], rng: np.random.Generator) -> Schedule:
     grouped = in_bursts(deltas, profile.events_per_segment)
     first_ns = grouped[0].due_ns
-    opening_ns = max(created_ns, first_ns - min(OPENING_NS, (first_ns - created_ns) // 2))
-    return Schedule(created_ns, opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
+    opening_ns = max(after_ns, first_ns - min(OPENING_NS, (first_ns - after_ns) // 2))
+    return Schedule(opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
 
 
 def _audio_dues(blocks: Sequence[AudioBlock], first_ns: int, speed: float) -> list[Delta]:

@@ -10,6 +10,8 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.simulated import SIMULATOR_MARK
 from bench.simulator import settings
 from bench.simulator.checks import merged, missing
+from bench.simulator.functions import ResponseTools, tools_of
+from bench.simulator.history import HistoryTruncation, truncation_of
 from bench.simulator.wire import GA, Json, RejectedError, WireDialect
 
 TOLERATED_KEYS = ("model",)  # sent by the Mar 2025 quickstart, and a typed field in GA; changes nothing
@@ -84,6 +86,19 @@ class EffectiveSession:
     def output(self, response: Json) -> OutputSettings:
         """What a response gives out whose response.create asked for `response`."""
         return self._output(self.shown, response)
+
+    def tools(self, response: Json) -> ResponseTools:
+        """The functions that such a response may call. Raises RejectedError where it must call one that is unknown."""
+        return tools_of(self.shown | response)
+
+    def effort(self, response: Json) -> str:
+        """How much such a response reasons, in the words of the wire; nothing where nobody says so."""
+        reasoning = (self.shown | response).get("reasoning")
+        return str(reasoning.get("effort")) if reasoning else ""
+
+    @property
+    def truncation(self) -> HistoryTruncation:
+        return truncation_of(self.shown.get("truncation"))
 
     def _take(self, shown: Json) -> None:
         self.shown = shown

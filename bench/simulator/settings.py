@@ -15,13 +15,16 @@ from bench.simulator.checks import (
     choice,
     flag,
     merged,
+    missing,
     number,
     objects,
     rejected_type,
     settings_object,
     strings_by_name,
     text,
+    whole,
 )
+from bench.simulator.profile import EFFORTS
 from bench.simulator.wire import Json, RejectedError
 
 INSTRUCTIONS = (
@@ -33,6 +36,39 @@ FORMAT_OF: dict[str, AudioFormatName] = {ga["type"]: name for name, ga in GA_FOR
 
 def token_cap(value: Any, path: str) -> Any:
     return value if value == "inf" else number(1, 4096)(value, path)
+
+
+def tools(value: Any, path: str) -> list[Json]:
+    """Tools with their type; a function needs a name."""
+    typed = []
+    for place, tool in enumerate(objects(value, path)):
+        where = f"{path}[{place}]"
+        kind = choice("function", "mcp")(tool.get("type") or "function", f"{where}.type")
+        if kind == "function":
+            if tool.get("name") is None:
+                raise missing(f"{where}.name")
+            text(tool["name"], f"{where}.name")
+        typed.append(tool | {"type": kind})
+    return typed
+
+
+def truncation(value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        return choice("auto", "disabled")(value, path)
+    if value.get("retention_ratio") is None:
+        raise missing(f"{path}.retention_ratio")
+    return merged(RETENTION, {"type": "retention_ratio"}, value, path)
+
+
+RETENTION: CheckTable = {
+    "type": choice("retention_ratio"),
+    "retention_ratio": number(0, 1),
+    "token_limits": {"post_instructions": whole(0, 1 << 40)},
+}
+
+
+def reasoning(value: Any, path: str) -> Json:
+    return merged({"effort": choice(*EFFORTS)}, {}, value, path)
 
 
 def tool_choice(value: Any, path: str) -> Any:
@@ -115,7 +151,7 @@ PREVIEW_SESSION: CheckTable = {
     "input_audio_transcription": settings_object("model", "language", "prompt"),
     "input_audio_noise_reduction": settings_object("type"),
     "turn_detection": turn_detection(ga=False),
-    "tools": objects,
+    "tools": tools,
     "tool_choice": tool_choice,
     "temperature": number(0.6, 1.2),
     "max_response_output_tokens": token_cap,
@@ -136,19 +172,19 @@ GA_SESSION: CheckTable = {
         "output": {"format": ga_format, "voice": voice_name, "speed": number(0.25, 1.5)},
     },
     "max_output_tokens": token_cap,
-    "truncation": Nullable(anything),
-    "tools": objects,
+    "truncation": Nullable(truncation),
+    "tools": tools,
     "tool_choice": tool_choice,
     "tracing": Nullable(anything),
     "prompt": Nullable(anything),
     "include": Nullable(anything),
     "parallel_tool_calls": flag,
-    "reasoning": Nullable(anything),
+    "reasoning": Nullable(reasoning),
 }
 
 _RESPONSE: CheckTable = {
     "instructions": text,
-    "tools": objects,
+    "tools": tools,
     "tool_choice": tool_choice,
     "conversation": choice("auto", "none"),
     "metadata": Nullable(strings_by_name),
@@ -169,7 +205,7 @@ GA_RESPONSE: CheckTable = {
     "audio": {"output": {"format": ga_format, "voice": voice_name}},
     "prompt": Nullable(anything),
     "parallel_tool_calls": flag,
-    "reasoning": Nullable(anything),
+    "reasoning": Nullable(reasoning),
 }
 
 

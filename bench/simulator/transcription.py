@@ -52,7 +52,7 @@ class Transcription:
     def _usage(self) -> Json:
         if self._whisper:
             return {"type": "duration", "seconds": self.audio_ms / 1000}
-        came, went = self.item.audio_tokens, text_tokens(self.transcript)
+        came, went = self.item.tokens.audio, text_tokens(self.transcript)
         details = {"text_tokens": 0, "audio_tokens": came}
         tokens = {"total_tokens": came + went, "input_tokens": came, "output_tokens": went}
         return {"type": "tokens", **tokens, "input_token_details": details}

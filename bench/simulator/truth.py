@@ -13,7 +13,9 @@ Sent:      s       session id, as in the session.created that the client saw
            r       id of its response, or null
            n       bytes of audio in it (decoded)
            w       bytes of its WebSocket frame with the header, before TLS
-           a       of an audio delta: where in its audio (decoded bytes) the reply's first audible sample is, the first
+           i       id of the item that it is about, where there is one
+           c       call_id of the function call that it is about, where it is about one
+           a       of an audio delta: where in its audio (decoded bytes) its item's first audible sample is, the first
                    one of magnitude ≥ 104 of 32,768 (−50 dBFS); null where that is in another delta
            p       of speech_started and speech_stopped: where in the session's input audio (bytes, as in from and to)
                    speech began, and where it ended: the first byte of its first active frame, the one after its last
@@ -32,6 +34,8 @@ Received:  s       as above
            e       the client's event_id, or null
            r       id of the response that it started or cancelled, or null
            from, to   of an append: its place in the session's stream of input audio, bytes from ≤ b < to
+           i, c    id of the item, and of the function call, that it is about
+           ms      of a truncate that was taken: how much audio it left of the item
 Ended:     d       "end": the simulator has ended as it was told to, after all that it sent; with workers one from each
            sessions, events   how many it served and sent
            late_p50_ms, late_p99_ms   handed − due: bounds, in steps of 0.1 ms, under which so many of its events lie
@@ -55,7 +59,7 @@ import msgspec
 from bench.errors import UsageError
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.lateness import Tally
-from bench.simulator.wire import Outgoing
+from bench.simulator.wire import Outgoing, json_string
 from bench.units import NS_PER_MS
 
 SCHEMA = 2
@@ -76,12 +80,12 @@ class TruthLog:
         self.flush()  # before workers are forked
 
     def sent(self, session: str, event: Outgoing, handed_ns: int, empty: bool, wire_bytes: int) -> None:
-        # by hand: this is written for every delta, and none of its strings needs escaping
+        # by hand: this is written for every delta, and of its strings only ids that clients chose may need escaping
         response = f'"{event.response_id}"' if event.response_id else "null"
         self._add(
             f'{{"s":"{session}","d":"out","t":"{event.type}","due":{event.due_ns},"handed":{handed_ns},'
             f'"empty":{"true" if empty else "false"},"r":{response},"n":{event.audio_bytes},"w":{wire_bytes}'
-            f"{_places(event)}}}\n"
+            f"{_further(event)}}}\n"
         )
 
     def received(self, session: str, event: EventReceipt, at_ns: int, kernel: bool) -> None:
@@ -89,7 +93,8 @@ class TruthLog:
         line |= {"src": "kernel" if kernel else "user", "e": event.event_id, "r": event.response_id}
         if event.to_byte is not None:
             line |= {"from": event.from_byte, "to": event.to_byte}
-        self._write(line)
+        further = {"i": event.item_id, "c": event.call_id, "ms": event.audio_end_ms}
+        self._write(line | {key: value for key, value in further.items() if value is not None})
 
     def opened(self, session: str, token: int | None, at_ns: int) -> None:
         self._write({"s": session, "d": "open", "at": at_ns, "token": token})
@@ -126,10 +131,12 @@ def _appending(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_APPEND, 0o666)
 
 
-def _places(event: Outgoing) -> str:
+def _further(event: Outgoing) -> str:
+    item = f',"i":{json_string(event.item_id).decode()}' if event.item_id else ""
+    call = f',"c":{json_string(event.call_id).decode()}' if event.call_id else ""
     if event.audio_bytes:
-        return f',"a":{"null" if event.audible_byte is None else event.audible_byte}'
-    return "" if event.speech_byte is None else f',"p":{event.speech_byte}'
+        return f'{item},"a":{"null" if event.audible_byte is None else event.audible_byte}'
+    return item + call + ("" if event.speech_byte is None else f',"p":{event.speech_byte}')
 
 
 def read_truth(path: Path) -> Iterator[dict[str, Any]]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
+
 from bench.simulator.agenda import Series
 from bench.simulator.answer import Response
 from bench.simulator.conversation import Conversation, user_audio_item
 from bench.simulator.input_audio import InputAudio, SpeechEdge
 from bench.simulator.outbox import Outbox, OutboxStep, Render
-from bench.simulator.profile import LogNormal, Profile
+from bench.simulator.profile import LogNormal, Profile, drawn
 from bench.simulator.responses import Responses
 from bench.simulator.session import Detection, EffectiveSession
 from bench.simulator.transcription import Transcription
@@ -41,10 +43,13 @@ class CallerTurns:
         responses: Responses,
         profile: Profile,
         names: WireNames,
+        rng: np.random.Generator,
     ) -> None:
         self._session, self._conversation, self._outbox, self._responses = session, conversation, outbox, responses
-        self._delays, self._names = profile.delays, names
-        self._audio = InputAudio()
+        self._delays, self._names, self._ignores, self._rng = profile.delays, names, profile.vad.ignores, rng
+        self._audio = InputAudio(profile.vad.least_speech_ms)
+        self._ignoring = False  # what is being said
+        self._played_ns = 0  # when a listener will have heard the last reply
         self._coming: str | None = None  # id of the item that speech_started has announced
         self._waiting: Series[Render] | None = None  # for the caller, who keeps silent
         self._quiet_from_ms = 0  # since when, on the audio clock
@@ -61,6 +66,11 @@ class CallerTurns:
             self._audio.set_silence(heard.detection.silence_duration_ms)
         for speech in self._audio.append(audio, heard):
             assert heard.detection is not None
+            if speech.began:
+                self._draw_silence(heard.detection)
+                self._ignoring = self._over_a_reply(at_ns) and drawn(self._ignores, self._rng)
+            if self._ignoring:
+                continue
             self._stop_waiting()
             (self._began if speech.began else self._ended)(speech, heard.detection, at_ns)
 
@@ -80,12 +90,24 @@ class CallerTurns:
         self._audio.empty()
         self._coming = None
 
+    def stop_playing(self) -> None:
+        """The client plays no reply any more."""
+        self._played_ns = 0
+
     # Speech
 
-    def _began(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
+    def _draw_silence(self, detection: Detection) -> None:
+        """How much silence ends this utterance, where that differs from one to the next."""
         if detection.type == "semantic_vad":
             drawn_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
             self._audio.set_silence(semantic_silence_ms(drawn_ms, detection.eagerness))
+
+    def _over_a_reply(self, at_ns: int) -> bool:
+        """Whether a reply is being made, or played by a client that plays at once what comes."""
+        return self._responses.active is not None or at_ns < self._played_ns
+
+    def _began(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
+        self.stop_playing()
         self._coming = self._conversation.promise()
         fields = {"audio_start_ms": _padded_ms(speech, detection), "item_id": self._coming}
         event = partial(self._outbox.event, "input_audio_buffer.speech_started", fields, speech_byte=speech.byte)
@@ -99,6 +121,7 @@ class CallerTurns:
         fields = {"audio_end_ms": speech.heard_ms, "item_id": self._coming}
         event = partial(self._outbox.event, "input_audio_buffer.speech_stopped", fields, speech_byte=speech.byte)
         self._outbox.plan([(stopped_ns, event)])
+        self._audio.take_heard()
         audio_ms = speech.heard_ms - _padded_ms(speech, detection)
         committed_ns = self._commit(audio_ms, stopped_ns, self._delays.vad_committed)
         if detection.create_response:
@@ -109,9 +132,10 @@ class CallerTurns:
     def _wait_for_speech(self, answer: Response, done_ns: int) -> None:
         """After a response: where the session has an idle timeout, speak up once the caller has kept silent so long."""
         self._stop_waiting()
+        played_ns = max(done_ns, answer.played_ns)
+        self._played_ns = 0 if answer.status == "cancelled" else played_ns
         detection = self._session.input.detection
         if detection is not None and detection.idle_timeout_ms is not None and self._coming is None:
-            played_ns = max(done_ns, answer.played_ns)
             self._waiting = self._outbox.plan(self._waiting_steps(played_ns, detection.idle_timeout_ms))
 
     def _stop_waiting(self) -> None:

@@ -2,7 +2,8 @@
 
 A frame is active where its level (RMS over the frame, in dB below full scale) reaches that of the threshold, which goes
 from −62 dBFS at 0 to −22 dBFS at 1; so 0.5, the service's default, stands for −42 dBFS. Speech begins with the first of
-three active frames in a row. It has ended once `silence_ms` of frames came after the last active one.
+three active frames in a row, and is told of once it has lasted for `least_ms`, shorter pauses included: what is over
+before that was none. It has ended once `silence_ms` of frames came after the last active one.
 
 Only frames are counted, no clock: a silence that is never sent is never heard, and the same audio gives the same
 places however it was cut on its way.
@@ -19,6 +20,7 @@ from bench.protocol.audio import Samples
 
 FRAME_MS = 10
 ONSET_FRAMES = 3
+SOUND_GAP_MS = 200  # so long a silence ends what has not lasted long enough to be speech
 QUIETEST_DBFS, DBFS_PER_THRESHOLD = -62.0, 40.0
 FULL_SCALE = 32_768
 
@@ -50,13 +52,15 @@ class Detector:
 
     silence_ms = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, least_ms: int = 0) -> None:
+        self._least_ms = least_ms
         self.heard = 0  # frames, ever
         self.reset()
 
     def reset(self) -> None:
         """Forget the speech that is under way; the count of frames goes on."""
         self._speaking = False
+        self._begin: int | None = None  # of what is speech, or may become it
         self._run = 0  # active frames in a row
         self._last = 0  # the last active frame
 
@@ -67,11 +71,20 @@ class Detector:
             if loud:
                 self._run += 1
                 self._last = self.heard - 1
-                if self._run == ONSET_FRAMES and not self._speaking:
+                if not self._speaking and self._has_lasted():
                     self._speaking = True
-                    yield SpeechChange(True, self.heard - ONSET_FRAMES, self.heard)
+                    yield SpeechChange(True, self._begin or 0, self.heard)
             else:
                 self._run = 0
-                if self._speaking and (self.heard - 1 - self._last) * FRAME_MS >= self.silence_ms:
-                    self._speaking = False
+                silence_ms = (self.heard - 1 - self._last) * FRAME_MS
+                if self._speaking and silence_ms >= self.silence_ms:
+                    self._speaking, self._begin = False, None
                     yield SpeechChange(False, self._last, self.heard)
+                elif not self._speaking and silence_ms >= SOUND_GAP_MS:
+                    self._begin = None
+
+    def _has_lasted(self) -> bool:
+        """Whether the sound that goes on in this frame is speech by now."""
+        if self._begin is None and self._run == ONSET_FRAMES:
+            self._begin = self.heard - ONSET_FRAMES
+        return self._begin is not None and (self.heard - self._begin) * FRAME_MS >= self._least_ms

@@ -19,8 +19,8 @@ OBFUSCATION_LETTERS = (11, 15)
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over.
 
-    What only the truth log says of it: `audible_byte`, where in the delta's audio the reply is first audible, and
-    `speech_byte`, where in the session's input audio speech began or ended.
+    What only the truth log says of it: the item and the call that it is about; `audible_byte`, where in the delta's
+    audio its item is first audible; and `speech_byte`, where in the session's input audio speech began or ended.
     """
 
     due_ns: int
@@ -30,6 +30,8 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     audio_bytes: int = 0
     audible_byte: int | None = None
     speech_byte: int | None = None
+    item_id: str | None = None
+    call_id: str | None = None
 
 
 class WireNames(NamedTuple):
@@ -98,6 +100,12 @@ def error_fields(code: str | None, message: str, param: str | None = None, event
     return {"error": error}
 
 
+def item_and_call(fields: Json) -> tuple[str | None, str | None]:
+    """The ids of the item and the call that an event with these fields is about."""
+    item = fields.get("item", {})
+    return fields.get("item_id") or item.get("id"), fields.get("call_id") or item.get("call_id")
+
+
 def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
     return msgspec.json.encode({"type": event_type, "event_id": event_id, **fields})
 
@@ -105,12 +113,11 @@ def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
 class DeltaTemplate:
     """Renders one family of deltas of one content part: `event_id` and an already encoded payload go in."""
 
-    def __init__(self, family: str, response_id: str, item_id: str) -> None:
+    def __init__(self, family: str, response_id: str, item_id: str, output_index: int) -> None:
         self.type = f"{family}.delta"
         self._head = f'{{"type":"{self.type}","event_id":"'.encode()
-        self._middle = (
-            f'","response_id":"{response_id}","item_id":"{item_id}","output_index":0,"content_index":0,"delta":'
-        ).encode()
+        place = f'"item_id":"{item_id}","output_index":{output_index},"content_index":0'
+        self._middle = f'","response_id":"{response_id}",{place},"delta":'.encode()
 
     def render(self, event_id: str, payload: bytes, obfuscation: str | None = None) -> bytes:
         """`payload` is a JSON string with its quotes."""

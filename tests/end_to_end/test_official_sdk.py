@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from openai import AsyncAzureOpenAI, AsyncOpenAI
 
-from tests.simulator_process import GUARD_S, Ready, quick_simulator
+from bench.protocol.openai import FORMATS
+from tests.simulator.builders import function, sound
+from tests.simulator_process import GUARD_S, QUICK, Ready, quick_simulator, running_simulator
 
 KEY = "an-sdk-test-key"
 PREVIEW_MODEL, GA_MODEL = "gpt-4o-realtime-preview", "gpt-realtime"
@@ -58,6 +60,15 @@ GA = [azure_ga, openai_ga]
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
     with quick_simulator(tmp_path_factory.mktemp("sdk"), "--key", KEY) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def patient_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    """The same, but that a reply is generated as slowly as it is spoken: it can be interrupted."""
+    profile = tmp_path_factory.mktemp("patient") / "patient.yaml"
+    profile.write_text(QUICK.replace("speed: 100", "speed: 1"))
+    with running_simulator("--profile", str(profile), "--key", KEY) as ready:
         yield ready
 
 
@@ -165,3 +176,67 @@ def test_the_sdk_holds_an_audio_turn_in_ga(simulator: Ready, build: Any, questio
 
     assert_audio(events, "response.output_audio", "response.output_audio_transcript")
     assert {"conversation.item.added", "conversation.item.done"} <= {event.type for event in events}
+
+
+PARCEL = function("find_parcel", number={"type": "string", "example": "RX 17"})
+VAD = {"type": "server_vad", "silence_duration_ms": 200}
+PREVIEW_CALLER = {"turn_detection": VAD, "tools": [PARCEL]}
+GA_CALLER = {"type": "realtime", "audio": {"input": {"turn_detection": VAD}}, "tools": [PARCEL]}
+
+
+async def speak(connection: Any, *parts_ms: int) -> None:
+    """Noise and silence by turns, as the input audio."""
+    audio, size = sound(*parts_ms), FORMATS["pcm16"].bytes_per_s // 10
+    for begin in range(0, len(audio), size):
+        await connection.input_audio_buffer.append(audio=base64.b64encode(audio[begin : begin + size]).decode())
+
+
+async def answer_calls(connection: Any, done: Any) -> list[Any]:
+    """Output for each call of a response, and the request for what follows. Returns the calls."""
+    calls = [item for item in done.response.output if item.type == "function_call"]
+    for call in calls:
+        output = {"type": "function_call_output", "call_id": call.call_id, "output": "It is on its way."}
+        await connection.conversation.item.create(item=output)
+    await connection.response.create()
+    return calls
+
+
+async def interrupted_call(connection: Any, session: dict[str, Any], audio: str) -> list[Any]:
+    """A caller asks, the model calls a function, the caller speaks into its answer, and is answered by another call."""
+    await connection.session.update(session=session)
+    await until(connection, "session.updated")
+    await speak(connection, 0, 100, 400, 400)
+    asked = await until(connection, "response.done")
+    await answer_calls(connection, asked[-1])
+    answer = await until(connection, f"{audio}.delta")
+    await speak(connection, 300)
+    interrupted = await until(connection, "response.done")
+    item_id = answer[-1].item_id
+    await connection.conversation.item.truncate(item_id=item_id, content_index=0, audio_end_ms=60)
+    await connection.conversation.item.retrieve(item_id=item_id)
+    cut = await until(connection, "conversation.item.retrieved")
+    await speak(connection, 0, 400)
+    again = await until(connection, "response.done")
+    return [asked[-1], interrupted[-1], cut[-1], again[-1]]
+
+
+@pytest.mark.parametrize(
+    ("build", "session", "audio"),
+    [*((build, PREVIEW_CALLER, "response.audio") for build in PREVIEW),
+     *((build, GA_CALLER, "response.output_audio") for build in GA)],
+)  # fmt: skip
+def test_the_sdk_holds_a_conversation_with_a_function_call_and_an_interruption(
+    patient_simulator: Ready, build: Any, session: dict[str, Any], audio: str
+) -> None:
+    asked, interrupted, cut, again = converse(
+        build, patient_simulator.port, lambda c: interrupted_call(c, session, audio)
+    )
+
+    for event in (asked, again):
+        (call,) = event.response.output
+        assert (call.type, call.name, call.arguments) == ("function_call", "find_parcel", '{"number":"RX 17"}')
+    assert interrupted.response.status == "cancelled"
+    assert interrupted.response.status_details.reason == "turn_detected"
+    (kept,) = cut.item.content
+    assert len(base64.b64decode(kept.audio)) == 60 * 48
+    assert kept.transcript is None

@@ -76,6 +76,22 @@ def noise(samples: int, amplitude: int) -> Samples:
     return np.where(np.arange(samples) // 200 % 2, amplitude, -amplitude).astype(np.int16)
 
 
+def session_update(dialect: WireDialect, **settings: Any) -> dict[str, Any]:
+    kind = {"type": "realtime"} if dialect.names is GA else {}
+    return {"type": "session.update", "session": kind | settings}
+
+
+def function(name: str = "find_parcel", **properties: Any) -> dict[str, Any]:
+    """The declaration of a function all of whose properties are required."""
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "function", "name": name, "parameters": parameters}
+
+
+def output(call_id: str, text: str = "It is on its way.") -> dict[str, Any]:
+    item = {"type": "function_call_output", "call_id": call_id, "output": text}
+    return {"type": "conversation.item.create", "item": item}
+
+
 def hearing(dialect: WireDialect, detection: Any, name: AudioFormatName = "pcm16", model: str = "") -> dict[str, Any]:
     """The session.update that sets turn detection, input format and, if a model is named, transcription."""
     transcription = {"model": model} if model else None
@@ -145,10 +161,15 @@ def listening(
     return behaviour
 
 
+def all_of(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The events whose type ends so."""
+    return [event for event in events if event["type"].endswith(name)]
+
+
 def one(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """The only event whose type ends so."""
-    (found,) = [event for event in events if event["type"].endswith(name)]
-    return found
+    (event,) = all_of(events, name)
+    return event
 
 
 def without_deltas(events: list[dict[str, Any]]) -> list[str]:

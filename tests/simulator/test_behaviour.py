@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bench.protocol import openai_ga
 from bench.protocol.settings import SessionSettings
 from bench.protocol.simulated import SIMULATOR_MARK
+from bench.simulator.profile import AnswerParts, FunctionCalls
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
@@ -21,14 +22,18 @@ from tests.simulator.builders import (
     HELLO,
     MS,
     REPLY,
+    all_of,
     answers,
     append,
     build_behaviour,
     drain,
+    function,
+    output,
     squeezed,
     types,
     user_text,
 )
+from tests.simulator.sdk_types import assert_typed
 
 TEXT_GA = {"type": "response.create", "response": {"output_modalities": ["text"]}}
 TEXT_PREVIEW = {"type": "response.create", "response": {"modalities": ["text"]}}
@@ -172,18 +177,6 @@ def test_audio_of_the_user_costs_ten_tokens_a_second() -> None:
 
     done = next(event["response"] for event in events if event["type"] == "response.done")
     assert done["usage"]["input_token_details"]["audio_tokens"] == 10
-
-
-def test_the_whole_conversation_is_input_again_and_partly_cached() -> None:
-    behaviour = build_behaviour()
-    first = answers(behaviour, append(10_000), COMMIT, CREATE)
-    second = answers(behaviour, append(1000), COMMIT, CREATE)
-
-    usages = [event["response"]["usage"] for event in [*first, *second] if event["type"] == "response.done"]
-    assert usages[0]["input_token_details"]["cached_tokens"] == 0
-    assert usages[1]["input_tokens"] > usages[0]["input_tokens"]
-    assert usages[1]["input_token_details"]["cached_tokens_details"]["audio_tokens"] == 64
-    assert usages[1]["input_token_details"]["cached_tokens"] <= usages[0]["input_tokens"]
 
 
 def test_an_append_tells_its_place_in_the_input_stream() -> None:
@@ -488,6 +481,9 @@ SENSIBLE = st.sampled_from(
         {"type": "response.create", "response": {"conversation": "none"}},
         {"type": "session.update", "session": {"type": "realtime", "audio": {"output": {"voice": "echo"}}}},
         {"type": "session.update", "session": {"voice": "echo", "turn_detection": None}},
+        {"type": "session.update", "session": {"type": "realtime", "tools": [function(), function("f")]}},
+        {"type": "session.update", "session": {"tools": [function()], "tool_choice": "required"}},
+        *(output(f"call_{'a' * 12}00000000{n}") for n in (4, 5, 6)),
         *({"type": f"conversation.item.{verb}", "item_id": f"item_{'a' * 12}00000000{n}", "content_index": 0,
            "audio_end_ms": 0} for verb in ("delete", "truncate", "retrieve") for n in (2, 3, 4)),
     ]
@@ -526,7 +522,9 @@ HOSTILE = st.fixed_dictionaries(
 def test_nothing_raises_and_each_response_that_was_created_is_done_once(
     dialect: WireDialect, script: list[tuple[dict[str, Any], int]]
 ) -> None:
-    behaviour, now_ns, events = build_behaviour(dialect, rate_limits="both"), AT_NS, []
+    functions = FunctionCalls(parallel=(1, 3), rounds=2, preamble=0.5, wrong_name=0.2, wrong_arguments=0.2)
+    behaviour = build_behaviour(dialect, rate_limits="both", functions=functions, parts=AnswerParts(share=0.5))
+    now_ns, events = AT_NS, []
     for event, pause_ns in script:
         behaviour.receive(event, now_ns)
         now_ns += pause_ns
@@ -540,3 +538,13 @@ def test_nothing_raises_and_each_response_that_was_created_is_done_once(
     assert all(done.index(response) <= created.index(response) + len(created) for response in created)
     assert [event["due_ns"] for event in events] == sorted(event["due_ns"] for event in events)
     assert len({event["event_id"] for event in events}) == len(events)
+    assert_typed(dialect, events)
+    for event in all_of(events, "response.done"):
+        response = event["response"]
+        announced, closed = (
+            [item["item"]["id"] for item in all_of(events, f"response.output_item.{name}")
+             if item["response_id"] == response["id"]]
+            for name in ("added", "done")
+        )  # fmt: skip
+        assert [item["id"] for item in response["output"]] == announced == closed
+        assert all(item["status"] in ("completed", "incomplete") for item in response["output"])

@@ -123,5 +123,6 @@ def test_what_came_after_the_silence_waits_for_the_next_commit() -> None:
     stream = InputAudio()
 
     speech_in(sound(300, 260), [1 << 20], stream=stream)
+    stream.take_heard()
 
     assert stream.buffered_ms == 60

@@ -10,7 +10,16 @@ import pytest
 
 from bench.errors import UsageError
 from bench.simulator.drift import DelayDrift
-from bench.simulator.profile import LogNormal, default_profile, load_profile
+from bench.simulator.profile import (
+    AnswerParts,
+    FunctionCalls,
+    LogNormal,
+    ReadingTime,
+    SpeechDetection,
+    TokenCache,
+    default_profile,
+    load_profile,
+)
 from bench.simulator.quota import QuotaLimits
 
 
@@ -52,6 +61,15 @@ def test_what_a_profile_leaves_out_is_as_in_the_default(tmp_path: Path) -> None:
         ("limits:\n  tokens_per_hour: 1\n", 2, "unknown key 'tokens_per_hour'"),
         ("drift: {sd: 0.1, seed: 1}\n", 1, "drift needs `time_constant_s`"),
         ("drift: {sd: -1, time_constant_s: 9, seed: 1}\n", 1, "sd must be a number from 0 to 2"),
+        ("functions: {share: 2}\n", 1, "share must be a number from 0 to 1"),
+        ("functions: {parallel: [0, 1]}\n", 1, "parallel must be a whole number from 1 to 20"),
+        ("functions: {round: 1}\n", 1, "did you mean rounds?"),
+        ("parts:\n  phases: 1\n", 2, "phases must be true or false"),
+        ("reasoning_ms: {much: {p50: 1, p95: 2}}\n", 1, "unknown key 'much'"),
+        ("cache: {block_tokens: 0}\n", 1, "block_tokens must be a whole number from 1"),
+        ("context: 5\n", 1, "context must be made of `key: value`"),
+        ("context_limit_tokens: 0\n", 1, "context_limit_tokens must be a whole number from 1"),
+        ("vad: {ignores: -1}\n", 1, "ignores must be a number from 0 to 1"),
         ("expires_after_s: 0\n", 1, "expires_after_s must be a number"),
         ("speed: 1\nspeed: 2\n", 2, "the profile has the key 'speed' twice"),
     ],
@@ -98,6 +116,31 @@ def test_a_profile_says_what_is_refused_limited_and_drifting(tmp_path: Path) -> 
     assert (profile.refuse, profile.session_cap_s) == ("throttled", 2.5)
     assert profile.limits == QuotaLimits(tokens_per_min=6000)
     assert profile.drift == DelayDrift(0.2, 30, 4)
+
+
+def test_a_profile_says_what_the_model_is_like(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(
+        "functions: {share: 0.5, parallel: [1, 3]}\nparts: {share: 0.3}\nreasoning_ms: {low: {p50: 300, p95: 600}}\n"
+        "cache: {least_tokens: 1024, block_tokens: 128}\ncontext: {ms_per_1000_tokens: 20}\n"
+        "context_limit_tokens: 28224\nvad: {least_speech_ms: 300}\n"
+    )
+
+    profile = load_profile(path)
+
+    assert profile.functions == FunctionCalls(share=0.5, parallel=(1, 3))
+    assert (profile.parts, profile.parts.tell_phases) == (AnswerParts(share=0.3), True)
+    assert profile.reasoning_ms == {"low": LogNormal(300, 600)}
+    assert (profile.cache, profile.context) == (TokenCache(1024, 128), ReadingTime(20, 0))
+    assert (profile.context_limit_tokens, profile.vad) == (28224, SpeechDetection(300, 0))
+
+
+def test_the_default_profile_calls_once_and_answers_in_one_part() -> None:
+    profile = default_profile()
+
+    assert profile.functions == FunctionCalls(share=1, parallel=(1, 1), rounds=1, preamble=0)
+    assert (profile.parts.tell_phases, dict(profile.reasoning_ms), profile.context_limit_tokens) == (False, {}, None)
+    assert profile.context.ns(100_000, 50_000) == 0
 
 
 @pytest.mark.parametrize(

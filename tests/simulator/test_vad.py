@@ -43,6 +43,28 @@ def test_speech_needs_three_frames_to_begin_and_its_silence_to_end(
     assert changes(frames, silence_ms) == expected
 
 
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ("#####", []),
+        ("######", [SpeechChange(True, 0, 6)]),
+        ("##.######", [SpeechChange(True, 3, 9)]),
+        ("###..#", [SpeechChange(True, 0, 6)]),
+        ("#####...", []),
+        ("#####" + "." * 19 + "#", [SpeechChange(True, 0, 25)]),
+        ("#####" + "." * 20 + "#####", []),
+        ("#####" + "." * 20 + "######...", [SpeechChange(True, 25, 31), SpeechChange(False, 30, 34)]),
+    ],
+)
+def test_a_sound_that_is_over_before_it_lasts_long_enough_is_no_speech(
+    frames: str, expected: list[SpeechChange]
+) -> None:
+    detector = Detector(least_ms=60)
+    detector.silence_ms = 30
+
+    assert list(detector.feed(frame == "#" for frame in frames)) == expected
+
+
 def test_another_silence_counts_from_the_very_next_frame() -> None:
     detector = Detector()
     detector.silence_ms = 10

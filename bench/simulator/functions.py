@@ -1,0 +1,104 @@
+"""Decides whether a response calls functions, which, and with which arguments: as the profile says, by the seed. Pure.
+
+Where the model may choose (`tool_choice` auto) it calls in a response that answers the caller, and in none that follows
+the outputs of its calls, unless the profile has further rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from bench.simulator.arguments import arguments, unfit_arguments
+from bench.simulator.conversation import LETTERS_PER_TEXT_TOKEN, ConversationItem
+from bench.simulator.profile import FunctionCalls, drawn
+from bench.simulator.wire import Json, RejectedError
+
+
+class ModelCall(NamedTuple):
+    """A function call to be: `tokens` join to its arguments, which are JSON."""
+
+    name: str
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ResponseTools:
+    """The functions that a response may call. `choice`: auto, none, required, or the name of the one that it must."""
+
+    functions: Sequence[Json]
+    choice: str
+    parallel: bool
+
+    @property
+    def written(self) -> bytes:
+        """What the model reads of them: JSON, or nothing."""
+        return msgspec.json.encode(self.functions) if self.functions else b""
+
+
+def tools_of(settings: Json) -> ResponseTools:
+    """What a session's settings, and those of a response, say of tools. Raises RejectedError for an unknown choice."""
+    functions = [tool for tool in settings["tools"] if tool["type"] == "function"]
+    choice = settings["tool_choice"]
+    parallel = settings.get("parallel_tool_calls", True)
+    if isinstance(choice, str):
+        return ResponseTools(functions, choice, parallel)
+    if choice.get("type") != "function":  # a server of MCP, which nothing is simulated of
+        return ResponseTools(functions, "none", parallel)
+    chosen = [function for function in functions if function["name"] == choice.get("name")]
+    if not chosen:
+        problem = f"Tool choice '{choice.get('name')}' not found in 'tools' parameter."
+        raise RejectedError("invalid_value", problem, "tool_choice")
+    return ResponseTools(chosen[:1], "required", parallel)
+
+
+def calls_of(
+    tools: ResponseTools, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator
+) -> list[ModelCall]:
+    """The calls of a response that reads these items; none where it answers by itself."""
+    if not tools.functions or not _calls(tools.choice, read, habits, rng):
+        return []
+    least, most = habits.parallel if tools.parallel else (1, 1)
+    count = least if least == most else int(rng.integers(least, most, endpoint=True))
+    first = int(rng.integers(len(tools.functions)))
+    names = {function["name"] for function in tools.functions}
+    chosen = [tools.functions[(first + place) % len(tools.functions)] for place in range(count)]
+    return [_call(function, names, habits, rng) for function in chosen]
+
+
+def _calls(choice: str, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator) -> bool:
+    if choice != "auto":
+        return choice == "required"
+    rounds = _rounds(read)
+    return drawn(habits.share, rng) if rounds == 0 else rounds is not None and rounds < habits.rounds
+
+
+def _rounds(read: Sequence[ConversationItem]) -> int | None:
+    """How many responses have called since the caller spoke; None where nobody spoke, or was answered."""
+    rounds, following = 0, None
+    for item in reversed(read):
+        kind, role = item.body["type"], item.body.get("role")
+        if role == "user":
+            return rounds
+        if role == "assistant" and following != "function_call":  # else it is the preamble of a call
+            return None
+        if kind == "function_call" and following != "function_call":  # the last of those of a response
+            rounds += 1
+        following = kind
+    return None
+
+
+def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.random.Generator) -> ModelCall:
+    name = function["name"]
+    if drawn(habits.wrong_name, rng):
+        name = f"undeclared_{name}"
+        while name in declared:
+            name += "_"
+    make = unfit_arguments if drawn(habits.wrong_arguments, rng) else arguments
+    text = msgspec.json.encode(make(function.get("parameters"), rng)).decode()
+    size = LETTERS_PER_TEXT_TOKEN
+    return ModelCall(name, tuple(text[begin : begin + size] for begin in range(0, len(text), size)))

@@ -1,0 +1,24 @@
+"""Holds server events against the types of the official SDK (`openai`)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from openai.types.beta.realtime import RealtimeServerEvent as PreviewServerEvent
+from openai.types.realtime import RealtimeServerEvent as GaServerEvent
+from pydantic import TypeAdapter
+
+from bench.simulator.wire import GA, WireDialect
+
+
+@cache
+def _types(ga: bool) -> TypeAdapter[Any]:
+    return TypeAdapter(GaServerEvent if ga else PreviewServerEvent)
+
+
+def assert_typed(dialect: WireDialect, events: list[dict[str, Any]]) -> None:
+    """Each event is, whole, what the SDK says that it is."""
+    for event in events:
+        typed = _types(dialect.names is GA).validate_python(event)
+        assert typed.type == event["type"]
