@@ -131,6 +131,9 @@ CATALOGUE: dict[str, Measure] = {
         Measure("session_update", "ms", "session", "lower", "From session.update handed to the kernel to session.updated.", "update_sent", "session_updated"),
         Measure("service_time", "ms", "session", "lower", "What a caller waits for first, from the start of connecting on: until the session is ready, and from the first turn's origin to the first delta of its reply.", "connect_start", "first_reply", less="caller_time_ns"),
         Measure("response_time", "ms", "session", "lower", "The same from the instant at which the call arrived, whatever held its start up. Only of calls that arrive (--arrivals).", "called", "first_reply", less="caller_time_ns"),
+        Measure("history", "ms", "session", "lower", "From the first message of the history, as it was about to be sent, to the service's acknowledgement of the last one.", "history_begun", "history_taken"),
+        Measure("first_answer_cold", "ms", "session", "lower", "What a caller waits for who dials: from the start of connecting to the first audible sample of the first turn's reply as the simulated player plays it, without the time that the caller took to speak. Its parts: session_ready, session_update, and the first turn's voice_to_voice or, of a turn in text, ttfa and what the player adds.", "connect_start", "first_audible", less="caller_time_ns"),
+        Measure("idle_prompt", "ms", "session", "lower", "How late the service spoke up by itself: from the instant at which it should, its idle timeout after the reply was played to its end, to timeout_triggered; of the first time in a session. Negative where it spoke up too early.", "idle_due", "idle_prompted"),
         Measure("session_length", "ms", "session", "neither", "From the start of connecting to the end of the session.", "connect_start", "ended"),
         Measure("receive_lag", "ms", "harness", "lower", "From the kernel's receive stamp to the moment this process handled the event: what a clock read in the process would have added. Kernel stamps leave it out."),
         Measure("hub_delay", "ms", "harness", "lower", "How late a 10 ms timer of the event loop ran."),
@@ -154,7 +157,10 @@ TURN_ARRIVALS = (
     "input_transcribed",
 )  # fmt: skip
 TURN_SENDS = ("speech_begin", "speech_end", "requested")
-SESSION_ARRIVALS = ("upgrade_done", "session_created", "session_updated", "first_reply")
+SESSION_ARRIVALS = (
+    "upgrade_done", "session_created", "session_updated", "first_reply", "first_audible", "history_taken",
+    "idle_prompted",
+)  # fmt: skip
 SESSION_SENDS = ("update_sent",)
 """Instants with a bound. An arrival may really have been up to its `error` earlier than it is stamped, a send up to its
 `width`, which is the time that the send call took, later. All others are the process's own clock."""

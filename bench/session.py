@@ -1,7 +1,8 @@
 """Plays a session's script over a transport and tells a timeline what it sent and what came: the only loop there is.
 
 It is single-threaded: it either waits for messages or sends one that is due. Turn 1 begins once the service has greeted
-the session and taken its settings; within a turn nothing waits for an acknowledgement, for some services send none.
+the session and taken its settings, or, where the start is pipelined, at once; within a turn nothing waits for an
+acknowledgement, for some services send none.
 
 Where the service detects turns, the caller's microphone is open from the first turn on until the session ends: it sends
 silence while nobody speaks, the caller listens to a reply to its end before speaking again, and a VAD that took a pause
@@ -17,7 +18,7 @@ from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS
 from bench.observe.timeline import SESSION_INSTANTS, UNTIMED, Timeline
-from bench.plan.frames import OutgoingMessage, PreparedScript, PreparedStep, PreparedTurn
+from bench.plan.frames import OutgoingMessage, PreparedEvent, PreparedScript, PreparedStep, PreparedTurn
 from bench.plan.microphone import Microphone
 from bench.plan.turns import Expect, Pause
 from bench.protocol.base import Act, Awaited
@@ -30,6 +31,8 @@ from bench.units import NS_PER_S
 SLICE_NS = 250_000_000
 """How long a pause waits before it asks again whether the run is ending."""
 FAR_NS = 3_600_000_000_000
+UNACKNOWLEDGED_NS = 2_000_000_000
+"""How long the history is waited for after its last acknowledgement: some services send none."""
 LATE_SHARE = 10
 """A chunk is late when it leaves later than this part of its own length."""
 
@@ -104,6 +107,8 @@ class Session:
                 self._listen_for(step, until_ns)
             else:
                 self._send(step)
+        if self._script.history and not self._timeline.over:
+            self._tell_history(self._script.history)
         if self._script.between:
             self._microphone.open(self._transport.now_ns() + self._script.phase_ns)
 
@@ -126,6 +131,12 @@ class Session:
             self._settle()
         if self._ending() and not self._timeline.over:
             self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run ended"))
+
+    def await_turn(self) -> None:
+        """Wait until the last turn is over and awaits nothing more; the microphone goes on meanwhile."""
+        self._finish_turn()
+        self._await_transcripts()
+        self._hand_out()
 
     def close(self) -> None:
         """Let the last turn end, wait for late transcriptions, close."""
@@ -154,6 +165,19 @@ class Session:
                 self._timeline.tell(inputs.Failed("timeout:session", until_ns, detail))
                 return
             self._listen(until_ns)
+
+    def _tell_history(self, messages: Sequence[OutgoingMessage]) -> None:
+        """Put what was said before into the conversation, and let the service take it, unless nothing is waited for."""
+        self._timeline.tell(inputs.HistoryBegun(self._transport.now_ns(), len(messages)))
+        for message in messages:
+            self._send(message)
+        if self._script.pipelined:
+            return
+        left, until_ns = len(messages), self._transport.now_ns() + UNACKNOWLEDGED_NS
+        while self._timeline.history_left and not self._timeline.over and self._transport.heard_ns < until_ns:
+            self._listen(until_ns)
+            if self._timeline.history_left < left:
+                left, until_ns = self._timeline.history_left, self._transport.now_ns() + UNACKNOWLEDGED_NS
 
     def _idle(self, until_ns: int) -> None:
         """Do nothing until an instant, unless the session or the run ends before."""
@@ -223,6 +247,7 @@ class Session:
             speech_format=self._script.settings.input_format,
             reply_format=self._script.settings.output_format,
             jitter_buffer_ns=self._script.jitter_buffer_ns,
+            out_of_band=turn.out_of_band,
         )
         self._timeline.tell(inputs.Begun(self._transport.now_ns(), plan))
         self._listener.turn_began()
@@ -235,6 +260,10 @@ class Session:
     def pause(self, pause: Pause) -> None:
         """Say nothing for as long as the pause lasts."""
         self._idle(self._transport.now_ns() + pause.duration_ns)
+
+    def send_event(self, step: PreparedEvent) -> None:
+        """Send a message of which nothing is waited for."""
+        self._send(step.message)
 
     def expect(self, expected: Expect) -> None:
         """Wait for what the turn under way must get; it fails where that does not come."""
@@ -271,7 +300,15 @@ class Session:
         at_ns, width_ns, ticket = sent.handed
         self._timeline.tell(
             inputs.Sent(
-                message.name, at_ns, sent.wire_bytes, width_ns, ticket, message.audio_bytes, message.moments, late
+                message.name,
+                at_ns,
+                sent.wire_bytes,
+                width_ns,
+                ticket,
+                message.audio_bytes,
+                message.moments,
+                late,
+                aside=message.aside,
             )
         )
         self._listener.sent(sent.wire_bytes, message.audio_bytes, lag_ns)
@@ -416,5 +453,6 @@ HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     PreparedTurn: Session.say,
     Pause: Session.pause,
     Expect: Session.expect,
+    PreparedEvent: Session.send_event,
 }
 """What plays a prepared step in an open session, by the kind of the step."""

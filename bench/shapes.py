@@ -188,6 +188,22 @@ class OneOrMore(Shape[tuple[T, ...]]):
 
 
 @dataclass(frozen=True)
+class ListOf(Shape[tuple[T, ...]]):
+    """A list of values of one shape; it may be empty."""
+
+    shape: Shape[T]
+
+    def read(self, value: Value) -> tuple[T, ...]:
+        content = value.content()
+        if not isinstance(content, list):
+            raise value.unlike("a list")
+        return tuple(self.shape.read(item) for item in content)
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": self.shape.schema()}
+
+
+@dataclass(frozen=True)
 class ByName(Shape[dict[str, T]]):
     """A mapping of names that match `pattern` to values of one shape; from `least` to `most`, which `allowed` says."""
 
@@ -329,6 +345,20 @@ def key(shape: Shape[Any], note: str, default: Any = None, *, required: bool = F
 def table_of(kind: type[T]) -> Table[T]:
     """The table of a dataclass whose fields were all made by `key`."""
     return Table({each.name: each.metadata[ENTRY] for each in fields(kind)}, kind, nothing=False)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class OrWord(Shape[Any]):
+    """A value of the shape, or one word, which stands for a value of its own."""
+
+    shape: Shape[Any]
+    word: str
+
+    def read(self, value: Value) -> Any:
+        return self.word if value.content() == self.word else self.shape.read(value)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [self.shape.schema(), {"const": self.word}]}
 
 
 @dataclass(frozen=True)

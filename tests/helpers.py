@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from bench.plan.speech import Speech
 from bench.plan.turns import AskTurn, Script, Step, TextTurn, WavTurn
 from bench.protocol.base import Dialect
 from bench.protocol.events import Event, Usage
+from bench.protocol.messages import Image, Message, Role
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings
@@ -86,8 +88,9 @@ def part_done(dialect: Dialect, kind: str, response_id: str) -> bytes:
     return message(f"{FAMILIES[dialect][kind]}.done", response_id=response_id, item_id=f"item_of_{response_id}")
 
 
-def created(response_id: str) -> bytes:
-    return message("response.created", response={"id": response_id, "status": "in_progress", "status_details": None})
+def created(response_id: str, **metadata: str) -> bytes:
+    response = {"id": response_id, "status": "in_progress", "status_details": None, "metadata": metadata or None}
+    return message("response.created", response=response)
 
 
 def done(response_id: str, status: str = "completed", *, usage: Any = None, **details: Any) -> bytes:
@@ -274,6 +277,20 @@ def after_ms(turn: TurnObservation, instant: str) -> float | None:
     return None if at_ns is None else (at_ns - AT_NS) / MS
 
 
+# What a client says.
+
+
+def build_message(text: str, role: Role = "user", image: Image | None = None) -> Message:
+    return Message(role=role, text=text, image=image)
+
+
+def png(width: int, height: int) -> bytes:
+    """The smallest file that passes for a PNG of this size."""
+    head = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + b"\x08\x00\x00\x00\x00"
+    chunks = b"".join(len(chunk[4:]).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) for chunk in (head, b"IEND"))
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
 # Scripts.
 
 PLAIN = ResponseSettings()
@@ -427,6 +444,7 @@ class Listening:
     wire_received: int = 0
     audio_sent: int = 0
     began: int = 0
+    hear_turn: Callable[[TurnObservation], None] = lambda turn: None
 
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
         self.events += events
@@ -446,6 +464,7 @@ class Listening:
 
     def turn_ended(self, turn: TurnObservation) -> None:
         self.turns.append(turn)
+        self.hear_turn(turn)
 
 
 GREETED_NS = 40 * MS
@@ -538,7 +557,8 @@ def build_session(**changes: Any) -> SessionObservation:
     """A good session of one turn, two seconds from the upgrade to its end."""
     instants = {"called": at(-4), "connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
                 "upgrade_done": at(20), "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
-                "first_reply": at(461), "ended": at(2_020)}  # fmt: skip
+                "history_begun": at(61), "history_taken": at(71), "first_reply": at(461), "first_audible": at(561),
+                "idle_due": at(1_900), "idle_prompted": at(1_910), "ended": at(2_020)}  # fmt: skip
     values: dict[str, Any] = {
         "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants, "service_session_id": "sess_1",
         "turns_wanted": 1, "turns_begun": 1, "turns_ended": 1, "turns_good": 1, "audio_bytes_sent": 12_000,

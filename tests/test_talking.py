@@ -28,8 +28,9 @@ from bench.observe.timeline import Timeline
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
 from bench.plan.frames import PreparedScript, PreparedTurn, Repertoire
+from bench.plan.messages import History
 from bench.plan.speech import find_speech
-from bench.plan.turns import EXPECTED_EVENTS, Expect, Pause, Script, Step, WavTurn
+from bench.plan.turns import EXPECTED_EVENTS, AddMessage, Expect, Pause, Script, SendEvent, Step, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -45,7 +46,7 @@ from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Ids, Outgoing
 from bench.transport.base import Closure, PacedSender, Take
 from bench.transport.delta_reader import DeltaReader
 from bench.transport.memory import LiveTransport, PeerAnswer, VirtualClock
-from tests.helpers import MS, Listening, S, respond, say
+from tests.helpers import MS, Listening, S, build_message, respond, say
 
 START_NS = 1_000 * S
 RATE_HZ = 24_000
@@ -125,9 +126,14 @@ class Talked:
 
 
 def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = None,
-                 background: Background | None = None, **session: Any) -> PreparedScript:  # fmt: skip
+                 background: Background | None = None, history: int = 0, pipelined: bool = False,
+                 **session: Any) -> PreparedScript:  # fmt: skip
+    """`history`: how many messages were said before."""
     wanted = SessionSettings(**{"input_transcription": "whisper-1"} | session)
-    script = Script("talk", Path("talk.yaml"), wanted, limits or Limits(), steps, "d1", background)
+    before = tuple(build_message(f"Word {number}") for number in range(history))
+    script = Script("talk", Path("talk.yaml"), wanted, limits or Limits(), steps, "d1", background,
+                    history=History(Path("h.jsonl"), "d2", before) if before else None,
+                    pipelined=pipelined)  # fmt: skip
     return Repertoire(script, dialect).session(0, 0)
 
 
@@ -268,6 +274,13 @@ class Truth:
         heard_ns = audible[0][1] + Fraction(int(audible[0][0]) * S, rate) if audible else None
         return heard_ns, begun[-1] - begun[0], sum(after > before for before, after in pairwise(begun))
 
+    def ends_ns(self, number: int) -> Fraction:
+        """When the last sample of a turn's reply has been played."""
+        deltas = self.deltas(number)
+        _, stalled_ns, _ = self.played(number)
+        samples = sum(len(self._spoken_as.decode(data)) for _, data in deltas)
+        return deltas[0][0] + self._jitter_ns + stalled_ns + Fraction(samples * S, self._spoken_as.rate_hz)
+
 
 def decoded(data: bytes) -> dict[str, Any]:
     message: dict[str, Any] = msgspec.json.decode(data)
@@ -315,6 +328,14 @@ def truth_of_the_start(talk: Talked) -> dict[str, int]:
     }
 
 
+def truth_of_the_first_answer(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> Exact:
+    """From dialling to the first sound of the first answer, without what the caller took once it was ready."""
+    instants = Truth(talk, edges).instants(1)
+    ready_ns = next(sent.due_ns for sent in talk.simulator.said if sent.type == "session.updated")
+    origin_ns = instants["requested"] if "requested" in instants else instants["speech_end"]
+    return instants["first_audible"] - START_NS - max(0, origin_ns - ready_ns)
+
+
 # Figures.
 
 SPEECH = (30, 700)
@@ -328,6 +349,10 @@ WAYS: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
     "our commit": (None, (speak(*SPEECH), Pause(300 * MS), speak(*SPEECH, 100, chunk_ms=20))),
     "our commit, all at once": (None, (speak(*SPEECH, paced=False), speak(*SPEECH, paced=False))),
     "typed": (None, (say(), say(output="text"), respond())),
+    "text and speech": (VAD, (AddMessage(build_message("I am Ada.")), speak(*SPEECH), speak(*SPEECH))),
+    "text and speech, our commit": (None, (AddMessage(build_message("I am Ada.")), speak(*SPEECH), say())),
+    "out of band": (None, (say(), respond(conversation="none", input=(build_message("Is it rude?"),)), say())),
+    "out of band beside a VAD": (VAD, (speak(*SPEECH), respond(conversation="none", output="text"), speak(*SPEECH))),
     "mixed": (VAD, (say(), speak(*SPEECH), Pause(2 * S), say(output="text"), speak(*SPEECH, chunk_ms=200))),
 }
 
@@ -348,6 +373,8 @@ def test_every_figure_is_the_truth(way: str, speed: float, format: AudioFormatNa
     if speed < 1:
         assert any(turn.stalls for turn in talk.turns)
     assert talk.session.measures_ns().items() >= truth_of_the_start(talk).items()
+    cold_ns = talk.session.measures_ns()["first_answer_cold"]
+    assert abs(cold_ns - truth_of_the_first_answer(talk, dict.fromkeys(range(1, 6), EDGES))) < 2
     assert talk.session.stray_commits == talk.session.service_errors == 0
     assert {turn.vad_splits for turn in talk.turns} <= {0, None}
 
@@ -493,6 +520,20 @@ def test_a_vad_that_hears_nothing_is_a_timeout_of_its_own() -> None:
     assert turn.instants["ended"] == turn.instants["speech_end"] + 3 * S
 
 
+@pytest.mark.parametrize("speed", [4.0, 0.8])
+def test_how_late_a_service_speaks_up_by_itself_is_the_truth(speed: float) -> None:
+    idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
+    profile = replace(default_profile(), speed=speed)
+    talk = converse(speak(*SPEECH), Pause(40 * S), speak(*SPEECH), turn_detection=idle, profile=profile)
+
+    truth = Truth(talk, {1: EDGES, 2: EDGES})
+    prompts_ns = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.timeout_triggered"]
+    late_ns = talk.session.measures_ns()["idle_prompt"]
+    assert abs(late_ns - (prompts_ns[0] - truth.ends_ns(1) - 5 * S)) < 2
+    assert talk.session.idle_prompts == len(prompts_ns) > 1
+    assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
+
+
 def test_a_service_that_speaks_up_in_a_long_pause_disturbs_nobody() -> None:
     idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
     talk = converse(speak(*SPEECH), Pause(30 * S), speak(*SPEECH), turn_detection=idle)
@@ -530,7 +571,15 @@ SPOKEN = st.builds(
     WavTurn, st.just("speak"), st.tuples(PCMS), st.sampled_from([50, 100, 200]), st.just(True),
     st.just(ResponseSettings()),
 )  # fmt: skip
-TYPED = st.sampled_from([say(), say(output="text"), respond()])
+ASIDE = {"conversation": "none", "output": "text"}
+TYPED = st.sampled_from([say(), say(output="text"), respond(), respond(**ASIDE), respond(**ASIDE, input=())])
+BESIDE: st.SearchStrategy[Step] = st.sampled_from([
+    AddMessage(build_message("Be brief.", "system")),
+    AddMessage(build_message("I am.", "assistant")),
+    SendEvent({"type": "conversation.item.retrieve", "item_id": "nobody"}),
+    SendEvent({"type": "response.create", "response": {"conversation": "none", "input": []}}),
+])  # fmt: skip
+STARTS = st.fixed_dictionaries({"history": st.sampled_from([0, 0, 1, 5]), "pipelined": st.booleans()})
 PAUSES = st.builds(Pause, st.sampled_from([0, 250 * MS, 3 * S]))
 EXPECTATIONS = st.builds(Expect, st.sampled_from(EXPECTED_EVENTS), st.sampled_from([0.05, 0.6, 3.0]))
 DETECTIONS = st.one_of(
@@ -559,8 +608,9 @@ LIMITS = st.builds(Limits, speech=st.sampled_from([0.5, 3]), first_delta=st.samp
 def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(
     data: st.DataObject, dialect: Dialect, detection: TurnDetection | None, limits: Limits, seed: int
 ) -> None:
-    steps = data.draw(st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, EXPECTATIONS), min_size=1, max_size=5))
-    script = build_script(*steps, dialect=dialect, limits=limits, turn_detection=detection)
+    steps = data.draw(st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, EXPECTATIONS, BESIDE), min_size=1, max_size=5))
+    start = data.draw(STARTS)
+    script = build_script(*steps, dialect=dialect, limits=limits, turn_detection=detection, **start)
     lost = data.draw(st.sets(st.integers(3, 80), max_size=3))
     hangs_up = data.draw(st.sampled_from([None, None, 2, 7, 20, 45]))
     speed = data.draw(st.sampled_from([0.7, 4.0]))
@@ -588,17 +638,23 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    steps=st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES), min_size=1, max_size=5),
+    steps=st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, BESIDE), min_size=1, max_size=5),
+    start=STARTS,
     dialect=st.sampled_from(list(DIALECTS.values())),
     detection=DETECTIONS,
     speed=st.sampled_from([0.7, 4.0]),
     seed=st.integers(0, 999),
 )
 def test_where_the_service_does_its_part_only_its_hearing_fails_a_turn(
-    steps: list[Step], dialect: Dialect, detection: TurnDetection | None, speed: float, seed: int
+    steps: list[Step],
+    start: dict[str, Any],
+    dialect: Dialect,
+    detection: TurnDetection | None,
+    speed: float,
+    seed: int,
 ) -> None:
     profile = replace(default_profile(), speed=speed)
-    talk = converse(*steps, dialect=dialect, turn_detection=detection, profile=profile, seed=seed)
+    talk = converse(*steps, dialect=dialect, turn_detection=detection, profile=profile, seed=seed, **start)
 
     deaf = detection is not None and detection.threshold == 1.0
     unheard = {"timeout:speech"} if deaf else set()

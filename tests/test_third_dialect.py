@@ -22,6 +22,7 @@ from bench.protocol.audio import AudioFormat, AudioFormatName, pcm16
 from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, SettingsRefusal
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Kind, base64_bytes, text_characters
+from bench.protocol.messages import Message
 from bench.protocol.settings import ResponseSettings, SessionSettings
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
@@ -52,7 +53,7 @@ class Walkie:
     name = "walkie"
     acts: ClassVar = {
         "tune": Act.SET_UP,
-        "type": Act.TEXT,
+        "type": Act.ITEM,
         "talk": Act.APPEND,
         "out": Act.COMMIT,
         "scratch": Act.CLEAR,
@@ -69,8 +70,13 @@ class Walkie:
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
         return self._message("tune", settings.instructions), Awaited(Kind.SESSION_UPDATED, "ready")
 
-    def text(self, text: str, event_id: str) -> ClientMessage:
-        return self._message("type", text)
+    lacks_images = "has an image, and this is a radio"
+
+    def message(self, message: Message, event_id: str) -> ClientMessage:
+        return self._message("type", message.text)
+
+    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
+        return ClientMessage(Act.RAW, event["type"], msgspec.json.encode({event["type"]: None}))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         return self._message("talk", base64.b64encode(audio).decode())
@@ -108,6 +114,9 @@ class Walkie:
 
     def text_only(self, session: Mapping[str, Any]) -> str:
         return ""
+
+    def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
+        return None
 
     def is_expiry(self, code: int, reason: str) -> bool:
         return reason == "battery empty"

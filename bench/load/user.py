@@ -38,13 +38,14 @@ from bench.errors import UsageError
 from bench.load.leading import runner  # noqa: F401  # registers our options and listeners with Locust
 from bench.load.leading.runs import Runs
 from bench.load.planning.stage import Stage, Wavs, is_locust_word
+from bench.load.planning.taken import TakenTurn
 from bench.load.planning.tasks import SessionTask, as_sessions, at_its_line, class_file, script
 from bench.units import NS_PER_S
 
 __all__ = ["RealtimeUser", "script"]
 
 IDLE_S = 0.1
-SETTINGS = ("session", "limits", "variables", "background", "jitter_buffer_ms")
+SETTINGS = ("session", "limits", "variables", "background", "jitter_buffer_ms", "history", "pipelined")
 
 
 class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
@@ -66,11 +67,13 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     """A YAML script that is played, instead of the tasks that the class inherits."""
 
     session: ClassVar[Mapping[str, Any] | None] = None
-    """These five are for tasks that are methods: what stands under the same keys of a script's file."""
+    """These seven are for tasks that are methods: what stands under the same keys of a script's file."""
     limits: ClassVar[Mapping[str, float] | None] = None
     variables: ClassVar[str | Path | None] = None
     background: ClassVar[Mapping[str, Any] | None] = None
     jitter_buffer_ms: ClassVar[float | None] = None
+    history: ClassVar[str | Path | None] = None
+    pipelined: ClassVar[bool | None] = None
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
     """All tasks of the class, for Locust takes those out of `tasks` that `--tags` leaves out."""
@@ -103,20 +106,37 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
 
     # What a task can do.
 
-    def say(self, text: str, *, label: str = "", **response: Any) -> None:
-        """Take a turn in text. `response`: `output`, `instructions`, `max_output_tokens` of this turn's answer."""
-        self._on_stage().say(text, label, response)
+    def say(self, text: str, *, label: str = "", **options: Any) -> TakenTurn:
+        """Take a turn in text. It goes on when this returns; who asks the turn what came of it waits for its end.
 
-    def play(self, wavs: Wavs, *, label: str = "", **options: Any) -> None:
+        `options`: `image`, a PNG or JPEG; `output`, `instructions`, `max_output_tokens` of this turn's answer.
+        """
+        return self._on_stage().say(text, label, options)
+
+    def play(self, wavs: Wavs, *, label: str = "", **options: Any) -> TakenTurn:
         """Take a spoken turn: a WAV, or one of several. Paths are seen from the folder of the file with the task.
 
-        `options`: `chunk_ms`, `paced`, `speech` ({"begin": …, "end": …}, in seconds), and what `say` takes.
+        `options`: `chunk_ms`, `paced`, `speech` ({"begin": …, "end": …}, in seconds), and what `say` takes for answers.
         """
-        self._on_stage().play(wavs, label, options)
+        return self._on_stage().play(wavs, label, options)
 
-    def respond(self, *, label: str = "", **response: Any) -> None:
-        """Ask for an answer, without words of the caller's."""
-        self._on_stage().respond(label, response)
+    def respond(self, *, label: str = "", **response: Any) -> TakenTurn:
+        """Ask for an answer, without words of the caller's.
+
+        `response`: `output`, `instructions`, `max_output_tokens`; `conversation`, `input` and `metadata`.
+        """
+        return self._on_stage().respond(label, response)
+
+    def message(self, role: str, text: str, image: str | Path | None = None) -> None:
+        """Let the last turn end, then add a message to the conversation, which asks for no answer.
+
+        `role`: system, assistant or user; only the user's may have an image, a PNG or JPEG.
+        """
+        self._on_stage().message(role, text, image)
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        """Send an event in the words of the service, at once. It is no turn's, and nothing is waited for."""
+        self._on_stage().send(event)
 
     def pause(self, seconds: float | None = None, **drawn: Any) -> None:
         """Let the last turn end, then be silent: for so many seconds, or for as long as is drawn for each session.
@@ -135,7 +155,9 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
 
     def _on_stage(self) -> Stage:
         if self.stage is None:
-            raise UsageError("there is no session: say, play, respond, pause and expect belong into a @task")
+            raise UsageError(
+                "there is no session: say, play, respond, message, send, pause, expect belong into a @task"
+            )
         return self.stage
 
     # Session after session.

@@ -24,7 +24,7 @@ class TurnPlan:
 
     `vad`: the service finds the end of the caller's speech; `service_responds`: and starts the response by itself.
     `tail_ns`: a VAD that has heard up to so much before the end of speech has not just heard it to a pause.
-    `audio`: the name of the file that is played.
+    `audio`: the name of the file that is played. `out_of_band`: its response is no part of the conversation.
     """
 
     number: int
@@ -40,6 +40,7 @@ class TurnPlan:
     speech_format: AudioFormatName = "pcm16"
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
+    out_of_band: bool = False
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="what"):
@@ -71,7 +72,8 @@ class Sent(Input, frozen=True, tag="sent"):
 
     The call took `width_ns`. `ticket`: by which `Transmitted` says when it really left. `moments`: instants of speech
     that a microphone recorded so many ns before. `late`: it left late for its schedule. `event`: in a log what it
-    said, its audio cut unless that is kept; left out where it is long.
+    said, its audio cut unless that is kept; left out where it is long. `aside`: its event id, where it is the script's
+    own and no turn's, although one may be open.
     """
 
     name: str
@@ -83,6 +85,14 @@ class Sent(Input, frozen=True, tag="sent"):
     moments: Mapping[str, int] = {}
     late: bool = False
     event: msgspec.Raw = NO_JSON
+    aside: str = ""
+
+
+class HistoryBegun(Input, frozen=True, tag="history"):
+    """So many messages that were said before the first turn are about to be sent."""
+
+    at_ns: int
+    messages: int
 
 
 class Transmitted(Input, frozen=True, tag="transmitted"):
@@ -161,6 +171,7 @@ AnyInput = (
     Connected
     | Begun
     | Sent
+    | HistoryBegun
     | Transmitted
     | Expected
     | NetworkMeasured

@@ -180,6 +180,8 @@ class SessionObservation(msgspec.Struct, frozen=True):
     stamp_fallbacks: int = 0
     stray_commits: int = 0
     """Commits that no turn of the script made: noise between turns, or the service's idle timeout."""
+    idle_prompts: int = 0
+    """How often the service spoke up by itself, because the caller was silent for as long as the idle timeout."""
     stray_usage: Usage | None = None
     """Of all responses that belong to no turn, or ended after theirs was over; None where none told any."""
     close_code: int | None = None

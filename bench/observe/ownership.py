@@ -2,13 +2,15 @@
 
 Nothing in `response.created` names what it answers, so a response answers the oldest request that was not answered or
 refused yet, whether or not its turn is over. A request is a `response.create`, or a commit by a VAD that starts
-responses by itself; one response answers all that a VAD has committed of a turn before the response began. An item
+responses by itself; one response answers all that a VAD has committed of a turn before the response began. Responses
+out of band, which may be under way beside others, name their request where the service gives its name back. An item
 belongs to the turn that was speaking when it was announced, or that we committed; what a VAD hears while no spoken turn
 is open, after a turn was heard out, or after the idle timeout, is nobody's, and so is the answer to it.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
 from bench.observe.turn import ARRIVALS, Turn
@@ -24,10 +26,12 @@ Owners = dict[str, Turn | None]
 
 
 class Request(NamedTuple):
-    """A request that a response is due for; `turn` None: for nobody's speech."""
+    """A request that a response is due for; `turn` None: for nobody's speech. `event_id`: of the message that asked."""
 
     turn: Turn | None
     by_vad: bool
+    event_id: str = ""
+    out_of_band: bool = False
 
 
 class Ownership:
@@ -46,7 +50,12 @@ class Ownership:
 
     def asked(self, turn: Turn) -> None:
         """Note that a turn's `response.create` was sent."""
-        self._unanswered.append(Request(turn, by_vad=False))
+        plan = turn.plan
+        self._unanswered.append(Request(turn, False, plan.request_event_id, plan.out_of_band))
+
+    def asked_aside(self, event_id: str) -> None:
+        """Note that the script asked for a response that is no turn's."""
+        self._unanswered.append(Request(None, by_vad=False, event_id=event_id))
 
     def committed(self, turn: Turn) -> None:
         """Note that a turn's `input_audio_buffer.commit` was sent."""
@@ -57,16 +66,16 @@ class Ownership:
         if response_id := event.response_id:
             if response_id in self._by_response:
                 return self._by_response[response_id]
-            return self._adopt(response_id, current)
+            return self._adopt(event, current)
         if event.item_id:
             return self._turn_of_item(event, current)
         return current if event.kind in ARRIVALS else None  # a server that leaves ids out
 
-    def _adopt(self, response_id: str, current: Turn | None) -> Turn | None:
-        """Give a response that is seen for the first time to the oldest request without one."""
-        turn, requests = None, 1
+    def _adopt(self, event: Event, current: Turn | None) -> Turn | None:
+        """Give a response that is seen for the first time to the request that it names, or to the oldest."""
+        turn, requests, response_id = None, 1, event.response_id
         if self._unanswered:
-            turn, requests = self._take_request()
+            turn, requests = self._take_request(self._place_of_request(event.request))
         elif current is not None and self.service_responds and current.hearing.noticed:
             turn = current  # the service does not announce its commit, or does so later
         if turn is not None:
@@ -75,13 +84,19 @@ class Ownership:
         self._own(self._by_response, response_id, turn)
         return turn
 
-    def _take_request(self) -> tuple[Turn | None, int]:
-        """Take off the oldest request: (the turn whose response begins, how many requests that answers)."""
-        request, requests = self._unanswered[0], 1
-        while request.by_vad and self._unanswered[requests : requests + 1] == [request]:
-            requests += 1
-        del self._unanswered[:requests]
-        return request.turn, requests
+    def _place_of_request(self, event_id: str) -> int:
+        """The place of the request of this name, else of the oldest that is in band, else of the oldest."""
+        named = (place for place, request in enumerate(self._unanswered) if event_id and request.event_id == event_id)
+        in_band = (place for place, request in enumerate(self._unanswered) if not request.out_of_band)
+        return next(chain(named, in_band), 0)
+
+    def _take_request(self, place: int) -> tuple[Turn | None, int]:
+        """Take off a request: (the turn whose response begins, how many requests that answers)."""
+        request, end = self._unanswered[place], place + 1
+        while request.by_vad and self._unanswered[end : end + 1] == [request]:
+            end += 1
+        del self._unanswered[place:end]
+        return request.turn, end - place
 
     def _own(self, owners: Owners, name: str, turn: Turn | None) -> None:
         owners[name] = turn
@@ -153,10 +168,9 @@ class Ownership:
 
     def drop_event(self, event_id: str) -> None:
         """Drop what the client event of this id asked for, whether or not its turn is over: it was not taken."""
-        asked = (r.turn for r in self._unanswered if r.turn is not None and not r.by_vad)
-        turn = next((turn for turn in asked if turn.plan.request_event_id == event_id), None)
-        if turn is not None:
-            self.drop_request(turn)
+        request = next((request for request in self._unanswered if request.event_id == event_id), None)
+        if request is not None:
+            self._unanswered.remove(request)
         committing = next((turn for turn in self._committing if event_id.startswith(turn.plan.event_prefix)), None)
         if committing is not None:
             self.drop_commit(committing)

@@ -31,6 +31,7 @@ from bench.observe.inputs import (
     Failed,
     Finished,
     GaveUp,
+    HistoryBegun,
     Input,
     NetworkMeasured,
     Sent,
@@ -41,11 +42,11 @@ from bench.observe.observation import SessionObservation, TurnObservation, model
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
 from bench.outcomes import GOOD, SERVICE_SAID
-from bench.protocol.base import SET_UP_ID, Act, Dialect
+from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received
 from bench.transport.delta import DeltaArrival
-from bench.units import NS_PER_S
+from bench.units import NS_PER_MS, NS_PER_S
 
 UNKNOWN_NAMES = 50
 MOST_EVENTS = 250_000
@@ -84,10 +85,11 @@ class Timeline:
 
     __slots__ = (
         "_arrived_ns", "_begun", "_billed", "_caller_time_ns", "_close_code", "_close_reason", "_detail", "_dialect",
-        "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_good", "_headers", "_instants", "_last",
-        "_last_error", "_most_events", "_outcome", "_owners", "_received_audio", "_received_wire", "_retransmits",
-        "_sent_audio", "_sent_wire", "_service_session_id", "_settings", "_start_ns", "_stray_usage", "_taken",
-        "_token_wait_ns", "_turns", "_unknown", "_wake_ns", "_wanted", "_widths_ns", "awaits_network", "limits",
+        "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_good", "_headers", "_idle_prompts", "_instants",
+        "_last", "_last_error", "_most_events", "_outcome", "_owners", "_received_audio", "_received_wire",
+        "_retransmits", "_sent_audio", "_sent_wire", "_service_session_id", "_settings", "_start_ns", "_stray_usage",
+        "_taken", "_token_wait_ns", "_turns", "_unknown", "_wake_ns", "_wanted", "_widths_ns", "awaits_network",
+        "history_left", "limits",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +114,9 @@ class Timeline:
         self._last: Turn | None = None
         self.awaits_network = False
         """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
+        self.history_left = 0
+        """How many messages that were said before the first turn the service has not taken yet."""
+        self._idle_prompts = 0
         self._arrived_ns = start_ns
         self._wake_ns = NOT_KNOWN
         self._begun = self._ended = self._good = 0
@@ -160,10 +165,14 @@ class Timeline:
         if act is Act.SET_UP:
             self._instants.setdefault("update_sent", sent.at_ns)
             self._widths_ns.setdefault("update_sent", sent.width_ns)
+        asks = act is Act.REQUEST
+        if sent.aside:
+            if asks:
+                self._owners.asked_aside(sent.aside)
+            return
         turn = self._current()
         if turn is None:
             return
-        asks = act is Act.REQUEST
         handed = Handed(sent.at_ns, sent.width_ns, sent.ticket)
         marks: Sequence[str] = ()
         if sent.moments:
@@ -176,6 +185,9 @@ class Timeline:
             self._owners.asked(turn)
         elif act is Act.COMMIT:
             self._owners.committed(turn)
+
+    def _history_begun(self, begun: HistoryBegun) -> None:
+        self._instants["history_begun"], self.history_left = begun.at_ns, begun.messages
 
     def _transmitted(self, stamp: Transmitted) -> None:
         self._wake_ns = NOT_KNOWN
@@ -266,6 +278,10 @@ class Timeline:
         turn = self._owners.turn_of(event, self._current())
         if kind not in DELTAS:
             self._owners.note(event, turn)
+            if kind is Kind.ITEM_ADDED and self.history_left:
+                self._note_history(arrival)
+            elif kind is Kind.IDLE_TIMEOUT:
+                self._note_idle_prompt(arrival)
             if kind not in UNTIMED:
                 self._wake_ns = NOT_KNOWN
         if event.usage is not None and event.response_id not in self._billed:
@@ -278,6 +294,20 @@ class Timeline:
             turn.note_transcript(event, arrival)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, arrival, wire_bytes)
+
+    def _note_history(self, arrival: Arrival) -> None:
+        """Note that the service has taken one more message of the history: items are added in the order of sending."""
+        self.history_left -= 1
+        if not self.history_left:
+            self._instants["history_taken"], self._errors_ns["history_taken"] = arrival.at_ns, arrival.error_ns
+
+    def _note_idle_prompt(self, arrival: Arrival) -> None:
+        """Count that the service speaks up by itself; of the first time note when it did so, and when that was due."""
+        self._idle_prompts += 1
+        played_ns, timeout_ms = self.playback_ends_ns, self._dialect.idle_timeout_ms(self._settings)
+        if self._idle_prompts == 1 and self.turn_over and played_ns and timeout_ms is not None:
+            self._instants["idle_due"] = played_ns + timeout_ms * NS_PER_MS
+            self._instants["idle_prompted"], self._errors_ns["idle_prompted"] = arrival.at_ns, arrival.error_ns
 
     def _bill(self, response_id: str, usage: Usage, turn: Turn | None) -> None:
         """Add the tokens of a response to its turn while that is open, else to the session's own.
@@ -316,7 +346,7 @@ class Timeline:
             self._fail("expired", at_ns, failure.detail)
         elif effect is Effect.FATAL:
             self._fail(f"failed:{cause}" if self.ready else f"refused:{cause}", at_ns, failure.detail)
-        elif failure.event_id == SET_UP_ID:
+        elif failure.event_id.startswith(SESSION_PREFIX):
             self._fail(f"failed:{cause}", at_ns, failure.detail)
         elif effect is Effect.UNANSWERED and not failure.event_id and self._owners.service_responds:
             self._owners.drop_answer()
@@ -540,7 +570,11 @@ class Timeline:
             return
         self._instants["first_reply"] = turn.instants[reply]
         self._errors_ns["first_reply"] = turn.errors_ns.get(reply, 0)
-        self._caller_time_ns = turn.instants[turn.origin] - self._instants["session_updated"]
+        if (audible_ns := turn.instants.get("first_audible")) is not None:
+            self._instants["first_audible"] = audible_ns
+            self._errors_ns["first_audible"] = turn.errors_ns.get("first_audible", 0)
+        waited_ns = turn.instants[turn.origin] - self._instants["session_updated"]
+        self._caller_time_ns = max(0, waited_ns)  # a pipelined turn may be asked for before the session is ready
 
     def session(self) -> SessionObservation:
         """The session's own observation; call it after `take`, once the session is over."""
@@ -565,6 +599,7 @@ class Timeline:
             service_errors=self._errors,
             stamp_fallbacks=self._fallbacks,
             stray_commits=self._owners.stray_commits,
+            idle_prompts=self._idle_prompts,
             stray_usage=self._stray_usage,
             close_code=self._close_code,
             close_reason=self._close_reason,
@@ -583,6 +618,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Connected: Timeline._connected,
     Begun: Timeline._begin,
     Sent: Timeline._sent,
+    HistoryBegun: Timeline._history_begun,
     Transmitted: Timeline._transmitted,
     Expected: Timeline._expect,
     NetworkMeasured: Timeline._measured,

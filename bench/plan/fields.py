@@ -5,30 +5,46 @@ This is the one table of it. A YAML file, Python's calls (`script.py`) and the J
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
-from bench.errors import UsageError
 from bench.limits import Limits
 from bench.plan.audio import MAX_MINUTES, RATE_HZ, Pcm, load_pcm
 from bench.plan.background import Background
+from bench.plan.files import File
+from bench.plan.messages import IMAGE_FIELD, MESSAGE, History, load_history
 from bench.plan.rows import Rows, load_rows
 from bench.plan.speech import Speech
 from bench.plan.think_times import LONGEST_S, LogNormalTimes, RecordedTimes, ThinkTime, load_think_times
-from bench.plan.turns import EXPECTED_EVENTS, AskTurn, DrawnPause, Expect, Pause, Step, TextTurn, WavTurn
+from bench.plan.turns import (
+    EXPECTED_EVENTS,
+    AddMessage,
+    AskTurn,
+    DrawnPause,
+    Expect,
+    Pause,
+    SendEvent,
+    Step,
+    TextTurn,
+    WavTurn,
+)
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
+from bench.protocol.messages import Image, Message
+from bench.protocol.settings import Effort, ResponseSettings, SessionSettings, TurnDetection
 from bench.shapes import (
+    ByName,
     Choice,
     Field,
     Flag,
     JsonObject,
+    ListOf,
     Matching,
     Number,
     OneKeyOf,
     OneOrMore,
     OrTable,
+    OrWord,
     Schema,
     Shape,
     Table,
@@ -40,38 +56,21 @@ from bench.shapes import (
 from bench.units import NS_PER_S
 from bench.yaml_file import Value
 
-T = TypeVar("T")
 SECONDS = Number(0.001, LONGEST_S, "of seconds")
 FORMAT = Choice(get_args(AudioFormatName))
-
-
-@dataclass(frozen=True)
-class File(Shape[T]):
-    """The path of a file, seen from the script's folder; `load` makes of it what it holds."""
-
-    load: Callable[..., T]
-
-    def read(self, value: Value) -> T:
-        path = Text().read(value)
-        if not path.isprintable():
-            raise value.unlike("the path of a file")
-        try:
-            return self.load(value.folder / path)
-        except UsageError as error:
-            raise value.refuse(str(error)) from None
-
-    def schema(self) -> Schema:
-        return Text().schema()
 
 
 WAV = File[Pcm](load_pcm)
 ROWS = File[Rows](load_rows)
 THINK_TIMES = File[RecordedTimes](load_think_times)
+HISTORY = File[History](load_history)
+MOST_TOKENS = 1_000_000
+TOKENS = OrWord(Whole(1, MOST_TOKENS, "of tokens (or inf)"), "inf")
 
 RESPONSE_FIELDS: dict[str, Field[Any]] = {
     "output": Field(Choice(("audio", "text")), "What the answer consists of."),
     "instructions": Field(Text(), "The system prompt."),
-    "max_output_tokens": Field(Whole(1, 4_096), "Longest answer."),
+    "max_output_tokens": Field(TOKENS, "Longest answer; inf: as long as the model can make it."),
 }
 
 DETECTION_FIELDS: dict[str, Field[Any]] = {
@@ -131,6 +130,38 @@ def _detection(value: Value, entries: dict[str, Value]) -> TurnDetection:
     return DETECTION_TABLES[chosen].read(value)
 
 
+REASONING = Table(
+    {"effort": Field(Choice(get_args(Effort)), "More effort takes longer.", required=True)},
+    lambda effort: {"effort": effort},
+)
+RETENTION = Table(
+    {
+        "retention_ratio": Field(Number(0, 1), "The share of the conversation that is kept.", required=True),
+        "post_instructions": Field(Whole(0, MOST_TOKENS), "Longest conversation, in tokens, without instructions."),
+    },
+    lambda retention_ratio, post_instructions=None: (
+        {"type": "retention_ratio", "retention_ratio": retention_ratio}
+        | ({} if post_instructions is None else {"token_limits": {"post_instructions": post_instructions}})
+    ),
+)
+TRUNCATION = OrTable(Choice(("auto", "disabled")), RETENTION)
+
+
+@dataclass(frozen=True)
+class EventShape(Shape[dict[str, Any]]):
+    """An event in the words of the service, of which only its `type` is looked at."""
+
+    def read(self, value: Value) -> dict[str, Any]:
+        event = JsonObject().read(value)
+        if not isinstance(event.get("type"), str) or not event["type"]:
+            raise value.refuse("needs `type`, as text: which event it is")
+        return event
+
+    def schema(self) -> Schema:
+        named = {"type": {"type": "string", "minLength": 1}}
+        return {"type": "object", "properties": named, "required": ["type"]}
+
+
 SESSION = Table(
     RESPONSE_FIELDS
     | {
@@ -140,6 +171,8 @@ SESSION = Table(
         "turn_detection": Field(DetectionShape(), "Who ends a turn of the caller's; none: this tool commits it."),
         "input_format": Field(FORMAT, "How the caller's audio is sent."),
         "output_format": Field(FORMAT, "How answers come."),
+        "reasoning": Field(REASONING, "How much a model that reasons does so. GA only."),
+        "truncation": Field(TRUNCATION, "What is dropped of a conversation that grows too long. GA only."),
         "extra": Field(JsonObject(), "Further settings in the service's own words, merged into session.update last."),
     },
     SessionSettings,
@@ -179,8 +212,8 @@ SPEECH = Table(
 )
 
 
-def _text_turn(say: str, label: str = "", **response: Any) -> TextTurn:
-    return TextTurn(label, say, ResponseSettings(**response))
+def _text_turn(say: str, label: str = "", image: Image | None = None, **response: Any) -> TextTurn:
+    return TextTurn(label, say, ResponseSettings(**response), image)
 
 
 def _ask_turn(respond: ResponseSettings, label: str = "") -> AskTurn:
@@ -208,6 +241,14 @@ def _expect(expect: Expect) -> Expect:
     return expect
 
 
+def _add_message(message: Message) -> AddMessage:
+    return AddMessage(message)
+
+
+def _send_event(send: Mapping[str, Any]) -> SendEvent:
+    return SendEvent(send)
+
+
 def _with_speech(play: tuple[Pcm, ...], speech: Speech) -> Pcm:
     if len(play) > 1:
         raise UnfitError("speech", f"is that of one WAV, and `play` has {len(play)}")
@@ -219,13 +260,25 @@ def _with_speech(play: tuple[Pcm, ...], speech: Speech) -> Pcm:
 
 # What a step does is its one key of these; beside it stand the keys that go with it. An empty label: none was given.
 LABEL = Matching("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
+METADATA = ByName(".{1,64}", Matching(".{0,512}", "at most 512 characters"), "at most 15 words by their names", most=15)
 LABEL_FIELD: dict[str, Field[Any]] = {"label": Field(LABEL, "The turn's name in reports.")}
 SAY = Table(
-    {"say": Field(Text(), "The caller's words, as text.", required=True), **LABEL_FIELD, **RESPONSE_FIELDS}, _text_turn
+    {
+        "say": Field(Text(), "The caller's words, as text.", required=True),
+        **IMAGE_FIELD,
+        **LABEL_FIELD,
+        **RESPONSE_FIELDS,
+    },
+    _text_turn,
 )
+ASKED_FIELDS: dict[str, Field[Any]] = RESPONSE_FIELDS | {
+    "conversation": Field(Choice(("auto", "none")), "none: the answer becomes no part of the conversation."),
+    "input": Field(ListOf(MESSAGE), "What is answered, instead of the conversation; [] for nothing."),
+    "metadata": Field(METADATA, "Up to 15 words to know the response by, which the service gives back."),
+}
 RESPOND = Table(
     {
-        "respond": Field(Table(RESPONSE_FIELDS, ResponseSettings), "An answer is asked for, no more.", required=True),
+        "respond": Field(Table(ASKED_FIELDS, ResponseSettings), "An answer is asked for, no more.", required=True),
         **LABEL_FIELD,
     },
     _ask_turn,
@@ -258,15 +311,28 @@ DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
 SILENCE = "Seconds in which the caller says nothing, or how they are drawn for each session."
 PAUSE = Table({"pause": Field(OrTable(SECONDS, DRAWN), SILENCE, required=True)}, _pause)
 EXPECT = Table({"expect": Field(EXPECTED, "An event that the turn before must get.", required=True)}, _expect)
-STEP_TABLES: dict[str, Table[Any]] = {"say": SAY, "respond": RESPOND, "play": PLAY, "pause": PAUSE, "expect": EXPECT}
+ADD_MESSAGE = Table({"message": Field(MESSAGE, "A message that asks for no answer.", required=True)}, _add_message)
+SEND_EVENT = Table({"send": Field(EventShape(), "An event in the service's own words.", required=True)}, _send_event)
+STEP_TABLES: dict[str, Table[Any]] = {
+    "say": SAY,
+    "respond": RESPOND,
+    "play": PLAY,
+    "pause": PAUSE,
+    "expect": EXPECT,
+    "message": ADD_MESSAGE,
+    "send": SEND_EVENT,
+}
 STEP = OneKeyOf[Step](STEP_TABLES)
 TURN_KEYS = ("say", "respond", "play")
 OF_NO_TURN = "expects an event of no turn: it must follow a `say`, `respond` or `play`"
 
 
-def follows_no_turn(before: Sequence[Step]) -> bool:
-    """Whether no turn is under way after these steps, for a step that belongs to one."""
-    return not before or not (before[-1].plays_turn or before[-1].within_turn)
+def lacks_turn(step: Step, before: Sequence[Step]) -> bool:
+    """Whether a step belongs to a turn, and none is under way after the steps before it."""
+    if not step.within_turn or isinstance(step, SendEvent):
+        return False
+    last = next((other for other in reversed(before) if not other.within_turn), None)
+    return last is None or not last.plays_turn
 
 
 @dataclass(frozen=True)
@@ -286,7 +352,7 @@ class Steps(Shape[tuple[Step, ...]]):
 
     def _step(self, value: Value, before: list[Step]) -> Step:
         step = STEP.read(value)
-        if step.within_turn and follows_no_turn(before):
+        if lacks_turn(step, before):
             raise value.refuse(OF_NO_TURN)
         if not step.plays_turn:
             return step
@@ -304,6 +370,8 @@ SETTING_FIELDS: dict[str, Field[Any]] = {
     "variables": Field(ROWS, "A .csv or .jsonl file, one row of which fills ${name} in a session's texts."),
     "background": Field(BACKGROUND, "Noise behind the caller's voice."),
     "jitter_buffer_ms": Field(Number(0, 2_000), "Audio that the simulated player gathers first.", default=50.0),
+    "history": Field(HISTORY, "A .jsonl file of messages that were said before the first turn."),
+    "pipelined": Field(Flag(), "Send the settings and the first turn before the service greets.", default=False),
 }
 SETTINGS = Table(SETTING_FIELDS, lambda **settings: settings)
 SCRIPT = Table(

@@ -13,16 +13,30 @@ from typing import ClassVar, Literal, TypeVar
 import msgspec
 import numpy as np
 
-from bench.errors import ScriptError
+from bench.errors import ScriptError, UsageError
 from bench.limits import Limits
 from bench.plan.audio import RATE_HZ, Chunk, Pcm, chunks, encoded, silence
 from bench.plan.background import mixed, noise_alone
 from bench.plan.choices import Choices
 from bench.plan.rows import filled
 from bench.plan.speech import Speech, last_stretch
-from bench.plan.turns import AskTurn, DrawnPause, Expect, Pause, Script, ScriptTurn, Step, TextTurn, WavTurn
+from bench.plan.turns import (
+    AddMessage,
+    AskTurn,
+    DrawnPause,
+    Expect,
+    Pause,
+    Script,
+    ScriptTurn,
+    SendEvent,
+    Step,
+    TextTurn,
+    WavTurn,
+    images_of,
+)
 from bench.protocol.audio import AudioFormat
-from bench.protocol.base import SET_UP_ID, Act, Awaited, ClientMessage, Dialect
+from bench.protocol.base import MESSAGE_ID, SET_UP_ID, Act, Awaited, Dialect
+from bench.protocol.messages import Message
 from bench.protocol.settings import ResponseSettings, SessionSettings
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -41,6 +55,7 @@ class OutgoingMessage:
 
     `duration_ns`: of audio that is sent as a microphone records it, due when its last sample is; None: sent at once.
     `moments`: instants of speech (`bench.run.folder`) inside it, each as ns before its last sample was recorded.
+    `aside`: the event id of a message that is no turn's, although one may be under way; "" of all others.
     """
 
     act: Act
@@ -49,6 +64,7 @@ class OutgoingMessage:
     duration_ns: int | None = None
     audio_bytes: int = 0
     moments: Mapping[str, int] = field(default_factory=lambda: NO_MOMENTS)
+    aside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,7 @@ class PreparedTurn:
     tells its turn. `vad`: the service finds the end of speech; without a `request` it also starts the response.
     `between`: what the microphone records from the end of the speech on, again and again; () where it is switched off.
     `tail_ns`: a VAD that has heard up to so much before the end of speech has heard more than up to the last pause.
+    `out_of_band`: its response stands beside the conversation.
     """
 
     plays_turn: ClassVar[Literal[True]] = True
@@ -76,6 +93,7 @@ class PreparedTurn:
     vad: bool = False
     audio: str = ""
     tail_ns: int = 0
+    out_of_band: bool = False
 
     @property
     def request_event_id(self) -> str:
@@ -92,18 +110,29 @@ class PreparedTurn:
         return sum(message.duration_ns or 0 for message in self.speech)
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedEvent:
+    """A step that sends one message, which nothing is waited for of; `within_turn`: also while a turn is under way."""
+
+    plays_turn: ClassVar[Literal[False]] = False
+
+    within_turn: bool
+    message: OutgoingMessage
+
+
 SpeechKey = tuple[str, Speech, int, bool, int]
-PreparedStep = PreparedTurn | Pause | Expect
+PreparedStep = PreparedTurn | Pause | Expect | PreparedEvent
 
 
 @dataclass(frozen=True)
 class PreparedScript:
     """What one session says, in the words of one dialect.
 
-    `set_up`: what opens it, in this order: messages that are sent, and events that are waited for. `between`:
-    what an open microphone records before the first turn. `phase_ns`: so long after the session is ready it begins,
-    for the chunks of sessions that start together would else all be due in one instant. `variables_row`: from 1, None
-    without variables.
+    `set_up`: what opens it, in this order: messages that are sent, and events that are waited for, none where the
+    start is `pipelined`. `history`: the messages that were said before the first turn. `between`: what an open
+    microphone records before the first turn. `phase_ns`: so long after the session is ready it begins, for the chunks
+    of sessions that start together would else all be due in one instant. `variables_row`: from 1, None without
+    variables.
     """
 
     name: str
@@ -116,6 +145,8 @@ class PreparedScript:
     jitter_buffer_ns: int
     phase_ns: int = 0
     variables_row: int | None = None
+    history: tuple[OutgoingMessage, ...] = ()
+    pipelined: bool = False
 
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:
@@ -139,6 +170,8 @@ class Repertoire:
         self._wires: dict[tuple[str, Speech], bytes] = {}
         self._speeches: dict[SpeechKey, tuple[OutgoingMessage, ...]] = {}
         self._betweens: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
+        said_before = script.history.messages if script.history else ()
+        self._history = tuple(OutgoingMessage(*dialect.message(message, MESSAGE_ID)) for message in said_before)
         self._numbered = tuple(_numbered(script))
         for number, step in self._numbered:
             if isinstance(step, WavTurn):
@@ -160,6 +193,14 @@ class Repertoire:
         """A step as its session plays it. `number`: that of the turn, from 1, or of the last turn before a pause."""
         if step.plays_turn:
             return self.turn(step, number, choices.recording(), row)
+        if isinstance(step, AddMessage):
+            message = self.dialect.message(self._filled_message(step.message, row), MESSAGE_ID)
+            return PreparedEvent(step.within_turn, OutgoingMessage(*message))
+        if isinstance(step, SendEvent):
+            event_id = str(step.event.get("event_id") or f"script-{number}-{step.event['type']}")
+            return PreparedEvent(
+                step.within_turn, OutgoingMessage(*self.dialect.raw(step.event, event_id), aside=event_id)
+            )
         return choices.pause(step) if isinstance(step, DrawnPause) else step
 
     def turn(self, turn: ScriptTurn, number: int, choice: int = 0, row: Mapping[str, str] = NO_ROW) -> PreparedTurn:
@@ -175,12 +216,13 @@ class Repertoire:
             inputs=(),
             request=self._request(turn.response, prefix, row),
             wants_audio=(turn.response.output or self.script.session.output) == "audio",
+            out_of_band=turn.response.out_of_band,
         )
         if isinstance(turn, WavTurn):
             return self._spoken(prepared, turn, turn.audio[choice % len(turn.audio)])
         if isinstance(turn, TextTurn):
-            item = self.dialect.text(self._filled(turn.text, row), f"{prefix}item")
-            return replace(prepared, inputs=(OutgoingMessage(*item),))
+            said = Message(role="user", text=self._filled(turn.text, row), image=turn.image)
+            return replace(prepared, inputs=(OutgoingMessage(*self.dialect.message(said, f"{prefix}item")),))
         return prepared
 
     def _session(self, number: int, choices: Choices) -> PreparedScript:
@@ -194,12 +236,23 @@ class Repertoire:
             name=script.name,
             dialect=self.dialect,
             limits=script.limits,
-            set_up=tuple(_step(step) for step in self.dialect.set_up(settings, SET_UP_ID)),
+            set_up=self._set_up(settings),
             settings=settings,
             steps=steps,
             between=next((step.between for step in steps if step.plays_turn and step.between), self._silence()),
             jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
             variables_row=number % len(rows) + 1 if rows else None,
+            history=self._history,
+            pipelined=script.pipelined,
+        )
+
+    def _set_up(self, settings: SessionSettings) -> tuple[OutgoingMessage | Awaited, ...]:
+        steps = self.dialect.set_up(settings, SET_UP_ID)
+        awaits = not self.script.pipelined
+        return tuple(
+            step if isinstance(step, Awaited) else OutgoingMessage(*step)
+            for step in steps
+            if awaits or not isinstance(step, Awaited)
         )
 
     def _with_pauses(self, prepared: PreparedScript, choices: Choices) -> PreparedScript:
@@ -213,9 +266,15 @@ class Repertoire:
     def _filled(self, text: str, row: Mapping[str, str]) -> str:
         return text if self.script.variables is None else filled(text, row)
 
+    def _filled_message(self, message: Message, row: Mapping[str, str]) -> Message:
+        return msgspec.structs.replace(message, text=self._filled(message.text, row))
+
     def _request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> OutgoingMessage:
         if response.instructions is not None:
             response = _with(response, self._filled(response.instructions, row))
+        if response.input:
+            filled_in = tuple(self._filled_message(message, row) for message in response.input)
+            response = msgspec.structs.replace(response, input=filled_in)
         return OutgoingMessage(*self.dialect.request(response, _request_event_id(prefix)))
 
     # Speech.
@@ -297,17 +356,29 @@ def _speech_key(turn: WavTurn, pcm: Pcm, number: int) -> SpeechKey:
 
 
 def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
-    """Raise ScriptError for settings that the dialect does not have."""
+    """Raise ScriptError for settings, and for images, that the dialect does not have."""
     refused = dialect.refuses(script.session)
-    if refused is None:
-        return
+    if refused is not None:
+        raise _at(script, ("session", *refused.setting), refused.problem)
+    if dialect.lacks_images:
+        for key, name in _places_of_images(script):
+            raise _at(script, (key,), f"{name} {dialect.lacks_images}")
+
+
+def _at(script: Script, keys: tuple[str, ...], problem: str) -> UsageError:
+    """The error of a script at the value that stands at the end of these keys."""
     if script.written is None:
-        raise ScriptError(script.path, None, refused.problem)
-    raise script.written.nearest("session", *refused.setting).error(refused.problem)
+        return ScriptError(script.path, None, problem)
+    return script.written.nearest(*keys).error(problem)
 
 
-def _step(step: ClientMessage | Awaited) -> OutgoingMessage | Awaited:
-    return step if isinstance(step, Awaited) else OutgoingMessage(*step)
+def _places_of_images(script: Script) -> Iterator[tuple[str, str]]:
+    """(key of the script, in words where) of each image."""
+    if script.history and any(message.image for message in script.history.messages):
+        yield "history", "history"
+    for number, step in enumerate(script.steps, 1):
+        if images_of(step):
+            yield "steps", f"step {number}"
 
 
 def _service_responds(settings: SessionSettings) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.limits import Limits
 from bench.plan.fields import (
+    ADD_MESSAGE,
     EXPECT,
     LIMITS,
     OF_NO_TURN,
@@ -23,23 +24,28 @@ from bench.plan.fields import (
     RESPOND,
     SAY,
     SCRIPT,
+    SEND_EVENT,
     SESSION,
     SETTINGS,
-    follows_no_turn,
+    lacks_turn,
 )
 from bench.plan.rows import Rows, names_in, unknown_name
 from bench.plan.think_times import RecordedTimes
 from bench.plan.turns import (
     EXPECTED_EVENTS,
+    AddMessage,
     AskTurn,
     DrawnPause,
     Expect,
     Pause,
     Script,
     ScriptTurn,
+    SendEvent,
     Step,
     TextTurn,
     WavTurn,
+    images_of,
+    messages_of,
 )
 from bench.protocol.settings import SessionSettings
 from bench.yaml_file import PlainValue, Value, parsed_yaml, read_text
@@ -49,12 +55,14 @@ __all__ = [
     "MAX_LABELS",
     "NOT_DRAWN",
     "OTHER_LABEL",
+    "AddMessage",
     "AskTurn",
     "DrawnPause",
     "Expect",
     "Pause",
     "Script",
     "ScriptTurn",
+    "SendEvent",
     "Step",
     "TextTurn",
     "WavTurn",
@@ -65,8 +73,10 @@ __all__ = [
     "expect",
     "limits",
     "load_script",
+    "message",
     "pause",
     "script_settings",
+    "send",
     "session_settings",
     "text_turn",
     "unfilled_names",
@@ -76,7 +86,8 @@ __all__ = [
 MAX_LABELS = 32  # each has histograms of its own; the labels beyond share one
 OTHER_LABEL = "other"
 NOT_DRAWN: Mapping[str, Any] = {}
-TEMPLATES = ("say", "instructions")  # the texts in which variables are filled
+TEMPLATES = ("say", "text", "instructions")  # the texts in which variables are filled
+SENT_AS_WRITTEN = ("extra", "send", "metadata")
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
@@ -106,7 +117,7 @@ def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step])
     parts = script_settings(settings, path.parent)
     script = _script(path, read_text(path), {**parts, "steps": tuple(steps)})
     for number, step in enumerate(script.steps):
-        if step.within_turn and follows_no_turn(script.steps[:number]):
+        if lacks_turn(step, script.steps[:number]):
             raise UsageError(f"step {number + 1} {OF_NO_TURN}")
     check_steps(script)
     for text in _texts(script):
@@ -141,14 +152,28 @@ def unfilled_names(script: Script) -> list[str]:
     return list(dict.fromkeys(name for text in _texts(script) for name in sorted(names_in(text))))
 
 
-def text_turn(text: str, *, label: str, **response: Any) -> TextTurn:
-    """Make a turn in text. `response`: `output`, `instructions`, `max_output_tokens` of this turn's reply."""
-    return SAY.read(_call("say", say=text, label=label, **response))
+def text_turn(text: str, *, label: str, folder: Path = Path(), **options: Any) -> TextTurn:
+    """Make a turn in text.
+
+    `options`: `image`, seen from `folder`; `output`, `instructions`, `max_output_tokens` of this turn's reply.
+    """
+    return SAY.read(replace(_call("say", say=text, label=label, **options), base=folder))
 
 
-def ask_turn(*, label: str, **response: Any) -> AskTurn:
-    """Make a turn without words: a reply is asked for, with `output`, `instructions`, `max_output_tokens`."""
-    return RESPOND.read(_call("respond", respond=_given(response), label=label))
+def ask_turn(*, label: str, folder: Path = Path(), **response: Any) -> AskTurn:
+    """Make a turn without words: a reply is asked for, with whatever `respond` of a script may hold."""
+    return RESPOND.read(replace(_call("respond", respond=_given(response), label=label), base=folder))
+
+
+def message(role: str, text: str, image: str | Path | None = None, *, folder: Path = Path()) -> AddMessage:
+    """Make a step that adds a message to the conversation. `image`: a file, seen from `folder`, and read at once."""
+    call = _call("message", message=_given({"role": role, "text": text, "image": image}))
+    return ADD_MESSAGE.read(replace(call, base=folder))
+
+
+def send(event: Mapping[str, Any]) -> SendEvent:
+    """Make a step that sends an event in the words of the service."""
+    return SEND_EVENT.read(_call("send", send=event))
 
 
 def wav_turn(
@@ -221,12 +246,15 @@ def _script(path: Path, text: str, parts: Mapping[str, Any]) -> Script:
 
 def _digest(text: str, parts: Mapping[str, Any]) -> str:
     """SHA-256, hex, over what a script says and over each file that it names, in this order."""
+    images = [image.digest for step in parts["steps"] for image in images_of(step)]
+    history = [parts["history"].digest] if "history" in parts else []
     wavs = [pcm.digest for step in parts["steps"] if isinstance(step, WavTurn) for pcm in step.audio]
     noise = [parts["background"].noise.digest] if "background" in parts else []
     rows = [parts["variables"].digest] if "variables" in parts else []
     pauses = [step.length for step in parts["steps"] if isinstance(step, DrawnPause)]
     times = [length.digest for length in pauses if isinstance(length, RecordedTimes)]
-    return hashlib.sha256(text.encode() + bytes.fromhex("".join(wavs + noise + rows + times))).hexdigest()
+    files = wavs + noise + rows + times + images + history
+    return hashlib.sha256(text.encode() + bytes.fromhex("".join(files))).hexdigest()
 
 
 def _with_few_labels(steps: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -294,7 +322,8 @@ def _texts(script: Script) -> Iterator[str]:
     """Every text in which variables are filled."""
     written = (turn.text for turn in script.turns if isinstance(turn, TextTurn))
     asked = (turn.response.instructions for turn in script.turns)
-    yield from filter(None, (script.session.instructions, *written, *asked))
+    messages = (message.text for step in script.steps for message in messages_of(step))
+    yield from filter(None, (script.session.instructions, *written, *asked, *messages))
 
 
 def _templates(value: Value) -> Iterator[Value]:
@@ -303,7 +332,7 @@ def _templates(value: Value) -> Iterator[Value]:
     for inner in content.values() if isinstance(content, dict) else _items(value):
         if inner.name in TEMPLATES:
             yield inner
-        elif inner.name != "extra":  # which is sent as it is written
+        elif inner.name not in SENT_AS_WRITTEN:
             yield from _templates(inner)
 
 

@@ -1,20 +1,23 @@
 """The steps of a script: turns, and what stands between them.
 
 Each kind of step says of itself how it goes with turns. `plays_turn`: it is a turn. `within_turn`: it belongs to the
-turn before it, which goes on meanwhile; any other step waits until that turn has ended.
+turn before it, which goes on meanwhile, or to none; any other step waits until that turn has ended.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from bench.limits import Limits
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
+from bench.plan.messages import History
 from bench.plan.rows import Rows
 from bench.plan.think_times import ThinkTime
+from bench.protocol.messages import Image, Message
 from bench.protocol.settings import ResponseSettings, SessionSettings
 from bench.units import NS_PER_S
 from bench.yaml_file import Value
@@ -35,7 +38,7 @@ EXPECTED_EVENTS = (
 
 @dataclass(frozen=True)
 class TextTurn:
-    """A turn of the caller's words as text."""
+    """A turn of the caller's words as text, perhaps with an image."""
 
     plays_turn: ClassVar[Literal[True]] = True
     within_turn: ClassVar[bool] = False
@@ -43,6 +46,7 @@ class TextTurn:
     label: str
     text: str
     response: ResponseSettings
+    image: Image | None = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,41 @@ class Expect:
     within_s: float
 
 
+@dataclass(frozen=True)
+class AddMessage:
+    """A step that adds a message to the conversation, and asks for no response."""
+
+    plays_turn: ClassVar[Literal[False]] = False
+    within_turn: ClassVar[bool] = False
+
+    message: Message
+
+
+@dataclass(frozen=True)
+class SendEvent:
+    """A step that sends an event in the words of the dialect, at once; it is no turn's, whatever it asks for."""
+
+    plays_turn: ClassVar[Literal[False]] = False
+    within_turn: ClassVar[bool] = True
+
+    event: Mapping[str, Any]
+
+
 ScriptTurn = TextTurn | AskTurn | WavTurn
-Step = ScriptTurn | Pause | DrawnPause | Expect
+Step = ScriptTurn | Pause | DrawnPause | Expect | AddMessage | SendEvent
+
+
+def messages_of(step: Step) -> tuple[Message, ...]:
+    """The messages that a step holds, beside the words of its caller."""
+    if isinstance(step, AddMessage):
+        return (step.message,)
+    return (step.response.input or ()) if isinstance(step, AskTurn) else ()
+
+
+def images_of(step: Step) -> tuple[Image, ...]:
+    """The images that a step holds."""
+    own = [step.image] if isinstance(step, TextTurn) else []
+    return tuple(image for image in (*own, *(message.image for message in messages_of(step))) if image is not None)
 
 
 @dataclass(frozen=True)
@@ -132,6 +169,10 @@ class Script:
     variables: Rows | None = None
     jitter_buffer_ms: float = 50.0
     """How much audio the simulated player gathers before it plays."""
+    history: History | None = None
+    """What was said before the first turn."""
+    pipelined: bool = False
+    """Whether the settings and the first turn are sent before the service has greeted the session."""
     written: Value | None = field(default=None, repr=False, compare=False)
     """What its file holds, for the places of errors that are known once there is a dialect; None of one in Python."""
 

@@ -13,10 +13,15 @@ from typing import Any, NamedTuple, Protocol
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.events import Event, Kind
+from bench.protocol.messages import Message
 from bench.protocol.settings import ResponseSettings, SessionSettings
 
-SET_UP_ID = "session-update"
+SESSION_PREFIX = "session-"
+"""How the client's ids of those messages begin without which a session is not what its script says."""
+SET_UP_ID = f"{SESSION_PREFIX}update"
 """The client's id of the message that sets a session up."""
+MESSAGE_ID = f"{SESSION_PREFIX}message"
+"""The client's id of a message that is no turn's."""
 
 
 class Act(Enum):
@@ -26,8 +31,8 @@ class Act(Enum):
 
     SET_UP = auto()
     """Say what the session is to be."""
-    TEXT = auto()
-    """Say something to the service as text."""
+    ITEM = auto()
+    """Add an item to the conversation."""
     APPEND = auto()
     """Hand over a piece of the caller's audio."""
     COMMIT = auto()
@@ -36,6 +41,8 @@ class Act(Enum):
     """Take back the audio that was handed over and not committed."""
     REQUEST = auto()
     """Ask for a response."""
+    RAW = auto()
+    """Whatever the script says in the words of the service."""
 
 
 class ClientMessage(NamedTuple):
@@ -94,8 +101,15 @@ class Dialect(Protocol):
         The last one is an event of `Kind.SESSION_UPDATED`, from which on the session is ready.
         """
 
-    def text(self, text: str, event_id: str) -> ClientMessage:
-        """What the caller says as text."""
+    @property
+    def lacks_images(self) -> str:
+        """Why a message cannot have an image, with what to do; "" where it can."""
+
+    def message(self, message: Message, event_id: str) -> ClientMessage:
+        """A message that joins the conversation; it asks for no response."""
+
+    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
+        """An event as a script writes it; one without an id gets this one."""
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         """A piece of what the caller says aloud, in the session's input format."""
@@ -126,6 +140,9 @@ class Dialect(Protocol):
 
     def text_only(self, session: Mapping[str, Any]) -> str:
         """The setting by which a session, as the service describes it, is without audio; "" where it has audio."""
+
+    def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
+        """After how much silence a session, as the service describes it, speaks up by itself; None where never."""
 
     def is_expiry(self, code: int, reason: str) -> bool:
         """Whether a close with this code and reason says that the session has lasted as long as one may."""

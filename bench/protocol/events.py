@@ -128,6 +128,7 @@ class Event(msgspec.Struct, frozen=True):
     `text`: the whole of a text or transcript, where the event has it.
     `audio_ms`: where speech began or stopped, on the session's clock of input audio; None where the event does not say.
     `foreign`: it is in the spelling of another dialect, which every client of this one misreads.
+    `request`: of a response, the client's id of the request that it answers, where it says so.
     `session`, `session_id`: the session in the service's own words, and the service's id of it.
     `status`: how a response ended, "completed", "cancelled", "incomplete" or "failed"; `reason`: why. Both become parts
     of outcomes, and so are words, as the codes of `failure` are.
@@ -144,6 +145,7 @@ class Event(msgspec.Struct, frozen=True):
     foreign: bool = False
     status: str = ""
     reason: str = ""
+    request: str = ""
     failure: Failure | None = None
     usage: Usage | None = None
     limits: tuple[RateLimit, ...] = ()

@@ -33,13 +33,14 @@ from bench.protocol.events import (
 from bench.protocol.extra import Keys, conflict, merged
 from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
 from bench.protocol.limits import rate_limits
+from bench.protocol.messages import Message
 from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection, without_none
 from bench.protocol.tokens import UnreadableError, tokens_in
 
 FORMATS = {format.name: format for format in (pcm16(24_000), G711_ULAW, G711_ALAW)}
 NAMES = {
     Act.SET_UP: "session.update",
-    Act.TEXT: "conversation.item.create",
+    Act.ITEM: "conversation.item.create",
     Act.APPEND: "input_audio_buffer.append",
     Act.COMMIT: "input_audio_buffer.commit",
     Act.CLEAR: "input_audio_buffer.clear",
@@ -47,6 +48,7 @@ NAMES = {
 }
 SHARED_KINDS = {
     "session.created": Kind.SESSION_CREATED,
+    "conversation.created": Kind.SESSION_CREATED,  # some servers greet with it alone
     "session.updated": Kind.SESSION_UPDATED,
     "input_audio_buffer.speech_started": Kind.SPEECH_STARTED,
     "input_audio_buffer.speech_stopped": Kind.SPEECH_STOPPED,
@@ -62,7 +64,6 @@ SHARED_KINDS = {
     "error": Kind.ERROR,
 } | dict.fromkeys(
     (
-        "conversation.created",
         "conversation.item.done",
         "conversation.item.deleted",
         "conversation.item.retrieved",
@@ -111,8 +112,12 @@ EFFECTS = {
     "conversation_already_has_active_response": Effect.UNANSWERED,
 }
 """What an error comes to, by its code or, where it has none, by its type."""
+REQUEST_KEY = "rtbench_request"
+"""The key of a response's metadata under which the service gives back the event id of the request that it answers."""
 MODALITIES = ("output_modalities", "modalities")
 """What a session's kinds of output are called, in either dialect."""
+IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
+"""Where a session says after how much silence it speaks up by itself."""
 LONGEST_SESSION = (1001, "maximum duration")
 """The close of a session that was as long as one may be: its code, and what is in its reason."""
 
@@ -209,6 +214,16 @@ class OpenAI(ABC):
 
     @property
     @abstractmethod
+    def reply_part(self) -> str:
+        """The type of a part of text in a message of the assistant's."""
+
+    @property
+    @abstractmethod
+    def lacks_images(self) -> str:
+        """Why a message cannot have an image; "" where it can."""
+
+    @property
+    @abstractmethod
     def kept(self) -> Mapping[Keys, str]:
         """Where in an update this tool's own settings stand → what to do instead of setting them by `extra`."""
 
@@ -247,9 +262,18 @@ class OpenAI(ABC):
             Awaited(Kind.SESSION_UPDATED, "session.updated"),
         )
 
-    def text(self, text: str, event_id: str) -> ClientMessage:
-        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-        return self._message(Act.TEXT, event_id, item=item)
+    def message(self, message: Message, event_id: str) -> ClientMessage:
+        return self._message(Act.ITEM, event_id, item=self._item(message))
+
+    def _item(self, message: Message) -> dict[str, Any]:
+        kind = self.reply_part if message.role == "assistant" else "input_text"
+        content = [{"type": kind, "text": message.text}]
+        if message.image is not None:
+            content.append({"type": "input_image", "image_url": message.image.url})
+        return {"type": "message", "role": message.role, "content": content}
+
+    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
+        return ClientMessage(Act.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         return self._message(Act.APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
@@ -266,6 +290,9 @@ class OpenAI(ABC):
                 "instructions": settings.instructions,
                 **(self.output(settings.output) if settings.output else {}),
                 "max_output_tokens": settings.max_output_tokens,
+                "conversation": settings.conversation,
+                "input": None if settings.input is None else [self._item(message) for message in settings.input],
+                "metadata": _metadata(settings, event_id),
             }
         )
         return self._message(Act.REQUEST, event_id, **({"response": response} if response else {}))
@@ -318,10 +345,24 @@ class OpenAI(ABC):
         outputs = {name: session.get(name) for name in MODALITIES}
         return next((name for name, value in outputs.items() if isinstance(value, list) and "audio" not in value), "")
 
+    def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
+        """Only GA has it (`session.audio.input.turn_detection`)."""
+        value: Any = session
+        for key in IDLE_TIMEOUT:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
     def is_expiry(self, code: int, reason: str) -> bool:
         """OpenAI closes so; Azure sends an error before (`session_expired`)."""
         closed, words = LONGEST_SESSION
         return code == closed and words in reason
+
+
+def _metadata(settings: ResponseSettings, event_id: str) -> dict[str, str] | None:
+    """The metadata of a request; of one out of band with our own word, by which its response is known."""
+    if not settings.out_of_band:
+        return settings.metadata
+    return (settings.metadata or {}) | {REQUEST_KEY: event_id}
 
 
 def detection(wanted: TurnDetection | None) -> dict[str, Any] | None:
@@ -354,6 +395,7 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         response_id=event.response_id or _text(response, "id"),
         status=word(_text(response, "status")),
         reason=word(_text(details, "reason")),
+        request=_text(_part(response, "metadata"), REQUEST_KEY),
         failure=_failure(_object(wire.error) if kind is Kind.ERROR else _part(details, "error")),
         usage=_usage(response.get("usage")) if kind is Kind.RESPONSE_DONE else None,
         session=session,

@@ -36,6 +36,8 @@ class Ga(OpenAI):
 
     kept = KEPT
     name = "ga"
+    reply_part = "output_text"
+    lacks_images = ""
 
     def lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
         if settings.temperature is None:
@@ -57,6 +59,8 @@ class Ga(OpenAI):
                 "instructions": settings.instructions,
                 "audio": {"input": heard, "output": spoken},
                 "max_output_tokens": settings.max_output_tokens,
+                "reasoning": settings.reasoning,
+                "truncation": settings.truncation,
             }
         )
 

@@ -22,17 +22,25 @@ KEPT: Mapping[Keys, str] = {
 }
 
 
+GA_ONLY = (("turn_detection", "idle_timeout_ms"), ("reasoning",), ("truncation",))
+"""Settings that this dialect has no words for, by their keys below a script's `session`."""
+REMEDY = "remove it, or use --dialect ga"
+
+
 class Preview(OpenAI):
     """Of the api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
 
     kept = KEPT
     name = "preview"
+    reply_part = "text"
+    lacks_images = f"has an image, which messages have in the GA dialect only: {REMEDY}"
 
     def lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
-        if settings.turn_detection is None or settings.turn_detection.idle_timeout_ms is None:
+        setting = next((setting for setting in GA_ONLY if _is_given(settings, setting)), None)
+        if setting is None:
             return None
-        problem = "idle_timeout_ms is a setting of the GA dialect, preview has none: remove it, or use --dialect ga"
-        return SettingsRefusal(("turn_detection", "idle_timeout_ms"), problem)
+        problem = f"{setting[-1]} is a setting of the GA dialect, preview has none: {REMEDY}"
+        return SettingsRefusal(setting, problem)
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription = settings.input_transcription
@@ -52,6 +60,14 @@ class Preview(OpenAI):
     def output(self, output: Output) -> dict[str, Any]:
         """Preview cannot speak without text beside it: the choice is text alone, or both."""
         return {"modalities": ["text"] if output == "text" else ["audio", "text"]}
+
+
+def _is_given(settings: SessionSettings, setting: tuple[str, ...]) -> bool:
+    """Whether a setting at the end of these keys is not left to the service."""
+    value: object = settings
+    for key in setting:
+        value = getattr(value, key, None)
+    return value is not None
 
 
 PREVIEW = Preview(PREVIEW_PARTS, others=GA_PARTS)

@@ -7,8 +7,12 @@ from typing import Any, Literal
 import msgspec
 
 from bench.protocol.audio import AudioFormatName
+from bench.protocol.messages import Message
 
 Output = Literal["audio", "text"]
+Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
+TokenCap = int | Literal["inf"]
+"""The longest answer, in tokens; `inf`: as long as the model can make it."""
 
 
 class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +47,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     output: Output = "audio"
     instructions: str | None = None
     voice: str | None = None
-    max_output_tokens: int | None = None
+    max_output_tokens: TokenCap | None = None
     input_transcription: str | None = None
     """Model (on Azure GA: deployment) that transcribes the caller's audio."""
     temperature: float | None = None
@@ -52,6 +56,10 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """None switches it off: turns are committed by the client."""
     input_format: AudioFormatName = "pcm16"
     output_format: AudioFormatName = "pcm16"
+    reasoning: dict[str, Any] | None = None
+    """GA only: the effort of a model that reasons, in the words of the dialect."""
+    truncation: str | dict[str, Any] | None = None
+    """GA only: what is dropped of a conversation that grows too long, in the words of the dialect."""
     extra: dict[str, Any] = {}
     """Further settings in the words of the dialect, merged into the update last (`bench.protocol.extra`)."""
 
@@ -61,7 +69,17 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     instructions: str | None = None
     output: Output | None = None
-    max_output_tokens: int | None = None
+    max_output_tokens: TokenCap | None = None
+    conversation: Literal["auto", "none"] | None = None
+    """`none`: the response is out of band, it becomes no part of the conversation."""
+    input: tuple[Message, ...] | None = None
+    """What is answered, instead of the conversation; empty: nothing is."""
+    metadata: dict[str, str] | None = None
+
+    @property
+    def out_of_band(self) -> bool:
+        """Whether the response stands beside the conversation, so that another one may be under way."""
+        return self.conversation == "none"
 
 
 def without_none(fields: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ NO_TOKENS = (None,) * len(TOKENS)
 SESSION_COUNTS = (
     "turns_wanted", "turns_begun", "turns_ended", "turns_good", "lost_turns", "audio_bytes_sent",
     "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events", "service_errors", "stamp_fallbacks",
-    "stray_commits", "token_wait_ns", "caller_time_ns", "retry_after_ns",
+    "stray_commits", "idle_prompts", "token_wait_ns", "caller_time_ns", "retry_after_ns",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from bench.load.planning.estimate import (
     session_usage,
 )
 from bench.money import Prices
-from bench.plan.turns import Pause, Script, Step
+from bench.plan.messages import History
+from bench.plan.turns import AddMessage, Pause, Script, Step, TextTurn
 from bench.protocol.events import Usage
+from bench.protocol.messages import Image
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.target.target import Target
-from tests.helpers import S, play, respond, say
+from tests.helpers import PLAIN, S, build_message, play, respond, say
 
 REALTIME = Prices(text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64)
 TABLE = {"gpt-realtime": REALTIME}
@@ -55,6 +58,33 @@ def output_of(usage: Usage) -> tuple[int, int]:
 # Tokens.
 
 
+def test_a_history_and_messages_are_read_by_every_response_after_them() -> None:
+    told = [build_message("x" * 40), build_message("y" * 20, "assistant")]
+    began = replace(script(say()), history=History(Path("h.jsonl"), "d2", tuple(told)))
+    plain, deep = session_usage(script(say()), HIGH), session_usage(began, HIGH)
+    amid = session_usage(script(say(), AddMessage(told[0]), say()), HIGH)
+
+    assert deep.text_in == plain.text_in + 15
+    assert amid.text_in == session_usage(script(say(), say()), HIGH).text_in + 10
+
+
+def test_a_response_out_of_band_reads_its_own_input_and_is_not_read_again() -> None:
+    aside = respond(conversation="none", input=(build_message("x" * 40),))
+    usage = session_usage(script(aside, say()), HIGH)
+
+    assert usage.text_in == (4 + 10) + session_usage(script(say()), HIGH).text_in
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "tokens"), [(1, 1, 255), (512, 512, 255), (1_024, 1_024, 765), (4_096, 2_048, 1_105)]
+)
+def test_an_image_costs_by_its_tiles(width: int, height: int, tokens: int) -> None:
+    shown = Image(url="data:", width=width, height=height, digest="")
+    pictured = TextTurn("say", say().text, PLAIN, shown)
+
+    assert session_usage(script(pictured), LOW).text_in == session_usage(script(say()), LOW).text_in + tokens
+
+
 def test_a_text_turn_reads_the_instructions_and_the_text_at_four_characters_a_token() -> None:
     usage = session_usage(script(say()), LOW)
 
@@ -80,6 +110,7 @@ def test_no_reply_is_longer_than_it_may_be() -> None:
     assert output_of(session_usage(script(say(), max_output_tokens=110), HIGH)) == (30, 80)
     assert output_of(session_usage(script(say(max_output_tokens=110)), HIGH)) == (30, 80)
     assert output_of(session_usage(script(say(output="text"), max_output_tokens=110), HIGH)) == (110, 0)
+    assert output_of(session_usage(script(say(), max_output_tokens="inf"), HIGH)) == (150, 400)
 
 
 def test_committed_audio_is_ten_tokens_a_second() -> None:

@@ -91,6 +91,7 @@ def test_nothing_given_is_nothing_set() -> None:
         look_every=50,
         connect_rate=None,
         session_pause_s=1.0,
+        history=None,
         budget_usd=None,
         seed=1,
         record_events=Fraction(0),
@@ -117,6 +118,7 @@ def test_everything_given_is_taken() -> None:
             *("--warmup", "1m30s", "--until-decided", "--thresholds", "ci.yaml", "--look-every", "25"),
             *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-tables", "--priority"),
             *("--record-events", "2.5%", "--keep-audio", "--transcripts", "--runs", "out", "--yes"),
+            *("--history", "before.jsonl"),
             *("--arrivals", "30/min", "--arrival-pattern", "gamma:2", "--max-sessions", "40"),
             *(
                 "--name",
@@ -159,6 +161,7 @@ def test_everything_given_is_taken() -> None:
         look_every=25,
         connect_rate=30.0,
         session_pause_s=0.0,
+        history=Path("before.jsonl"),
         budget_usd=2.5,
         seed=5,
         record_events=Fraction(1, 40),

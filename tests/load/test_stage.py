@@ -24,7 +24,19 @@ from bench.plan.turns import Expect, Pause, TextTurn, WavTurn
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import SessionSettings
 from bench.session import Session
-from tests.helpers import MS, GuardedTransport, Listening, Service, closing
+from tests.helpers import (
+    MS,
+    GuardedTransport,
+    Listening,
+    Service,
+    closing,
+    created,
+    delta,
+    done,
+    message,
+    png,
+    spoken,
+)
 from tests.load.actors import Actor, tone
 
 HERE = Path(__file__)
@@ -56,6 +68,10 @@ def does(steps: list[Step]) -> Callable[[Actor], None]:
                     actor.on.pause(seconds)
                 case _, ("expect", expected):
                     actor.on.expect(expected["event"], expected["within"])
+                case _, ("message", message):
+                    actor.on.message(message["role"], message["text"], message.get("image"))
+                case _, ("send", event):
+                    actor.on.send(event)
 
     return task
 
@@ -83,6 +99,7 @@ class Stand:
         """As a task."""
         choices = Choices(self.seed, self.number)
         stage = StepPlayer(self.session, self.repertoire, self.script, Recordings(folder), choices)
+        self.listening.hear_turn = stage.turn_ended
         self.session.open()
         act(Actor(), task, stage)
         self.session.close()
@@ -172,19 +189,33 @@ def test_each_pass_of_a_loop_draws_a_pause_of_its_own() -> None:
     assert len(silences_ns) == 5
 
 
+def follows(step: Step) -> bool:
+    """Whether a step ends the turn before it, so that nothing can be expected of that any more."""
+    return not {"expect", "send"} & step.keys()
+
+
 ROWS = "name\nAda\nBob\nCy\n"
 RESPONSES: st.SearchStrategy[Step] = st.fixed_dictionaries(
     {}, optional={"output": st.sampled_from(["audio", "text"]), "instructions": st.just("Be kind to ${name}.")}
 )
+ASIDES: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={
+    "conversation": st.just("none"), "input": st.sampled_from([[], [{"role": "user", "text": "I am ${name}"}]]),
+})  # fmt: skip
 LABELS: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={"label": st.sampled_from(["a", "b.c"])})
 TURNS = st.one_of(
-    st.tuples(st.just({"say": "I am ${name}"}), LABELS, RESPONSES),
+    st.tuples(st.sampled_from([{"say": "I am ${name}"}, {"say": "Look!", "image": "a.png"}]), LABELS, RESPONSES),
     st.tuples(st.sampled_from(["a.wav", "b.wav", ["a.wav", "b.wav"]]).map(lambda wavs: {"play": wavs}), LABELS,
               st.fixed_dictionaries({}, optional={"chunk_ms": st.integers(20, 200), "paced": st.booleans()})),
-    st.tuples(RESPONSES.map(lambda response: {"respond": response}), LABELS),
+    st.tuples(st.builds(lambda response, aside: {"respond": response | aside}, RESPONSES, ASIDES), LABELS),
 ).map(lambda parts: {key: value for part in parts for key, value in part.items()})  # fmt: skip
 PAUSES: list[Step] = [{"pause": 0.3}, {"pause": {"median": 2, "sigma": 0.5}}, {"pause": {"file": "think_times.txt"}}]
-AFTER = st.lists(st.sampled_from(PAUSES), max_size=2)
+OTHERS: list[Step] = [
+    {"message": {"role": "system", "text": "Be kind to ${name}."}},
+    {"message": {"role": "user", "text": "What is this?", "image": "a.png"}},
+    {"send": {"type": "input_audio_buffer.clear"}},
+    {"expect": {"event": "response_created", "within": 5}},
+]
+AFTER = st.lists(st.sampled_from([*OTHERS, *PAUSES]), max_size=3).map(lambda steps: sorted(steps, key=follows))
 STEPS = st.lists(st.tuples(TURNS, AFTER).map(lambda pair: [pair[0], *pair[1]]), min_size=1, max_size=4)
 
 
@@ -197,6 +228,7 @@ def test_a_task_sends_what_a_script_of_the_same_steps_sends(groups: list[list[St
         tone(folder / "a.wav")
         tone(folder / "b.wav", 0.2, 880.0)
         (folder / "rows.csv").write_text(ROWS)
+        (folder / "a.png").write_bytes(png(2, 2))
         (folder / "think_times.txt").write_text("0.5\n1\n4\n")
         document = {"session": {"instructions": "You talk to ${name}."}, "variables": "rows.csv", "steps": steps}
         (folder / "talk.yaml").write_bytes(msgspec.json.encode(document))
@@ -305,3 +337,122 @@ def test_each_session_of_a_task_speaks_to_its_own_row(tmp_path: Path) -> None:
     words = [next(name for name in ("Ada", "Bob", "Cy") if any(name.encode() in data for _, data in sent))
              for sent in sessions]  # fmt: skip
     assert words == ["Ada", "Bob", "Cy", "Ada"]
+
+
+# What a task is told of its turns.
+
+
+def saying(words: str) -> Service:
+    """A service whose first answer says these words."""
+    said = message("response.output_audio_transcript.done", response_id="r1", transcript=words)
+    answer = [created("r1"), delta(GA, "audio", "r1"), said, done("r1")]
+    return Service(turns=[lambda _: spoken(answer)])
+
+
+@pytest.mark.parametrize(("words", "label"), [("We are open on Sunday.", "coming"), ("We are closed.", "pity")])
+def test_a_task_branches_on_what_was_replied(words: str, label: str) -> None:
+    def task(actor: Actor) -> None:
+        answer = actor.on.say("Are you open on Sunday?", "sunday", {})
+        actor.on.say("I see.", "coming" if "open" in answer.replied else "pity", {})
+
+    stand = Stand(text_repertoire("Hello"), service=saying(words))
+    stand.perform(task, HERE.parent)
+
+    assert [turn.step for turn in stand.listening.turns] == ["sunday", label]
+
+
+def test_a_turn_is_waited_for_when_it_is_asked_and_not_before() -> None:
+    seen_ns: list[int] = []
+    stand = Stand(text_repertoire("Hello"))
+
+    def task(actor: Actor) -> None:
+        turn = actor.on.say("One", "", {})
+        seen_ns.append(stand.transport.now_ns())
+        assert turn.outcome == "ok"
+        seen_ns.append(stand.transport.now_ns())
+
+    stand.perform(task, HERE.parent)
+
+    (turn,) = stand.listening.turns
+    assert seen_ns == [turn.instants["requested"], turn.instants["ended"]]
+
+
+def test_a_turn_tells_its_measures_in_milliseconds_also_when_another_one_is_over() -> None:
+    told: list[dict[str, float]] = []
+
+    def task(actor: Actor) -> None:
+        turns = [actor.on.say(text, "", {}) for text in ("One", "Two")]
+        told.extend(dict(turn.measures) for turn in turns)
+        assert [turn.number for turn in turns] == [1, 2]
+
+    stand = Stand(text_repertoire("Hello"))
+    stand.perform(task, HERE.parent)
+
+    measures = [{name: ns / MS for name, ns in turn.measures_ns().items()} for turn in stand.listening.turns]
+    assert told == measures
+    assert told[0]["ttfa"] > 0
+
+
+def test_the_words_of_the_caller_are_waited_for_beyond_the_end_of_the_turn(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    words: list[str] = []
+
+    def task(actor: Actor) -> None:
+        words.append(actor.on.play("a.wav", "", {}).said)
+
+    steps = rehearse(does([{"play": "a.wav"}]), tmp_path).steps
+    script = build_script(HERE, {"session": {"input_transcription": "whisper-1"}}, steps)
+    stand = Stand(Repertoire(script, GA), service=Service(transcript_ns=3_000 * MS))
+    stand.perform(task, tmp_path)
+
+    assert words == ["Hello"]
+    assert stand.listening.turns[0].instants["input_transcribed"] > stand.listening.turns[0].instants["ended"]
+
+
+def test_a_turn_that_the_connection_did_not_outlive_tells_how_it_ended() -> None:
+    told: list[str] = []
+
+    def task(actor: Actor) -> None:
+        told.append(actor.on.say("One", "", {}).outcome)
+        actor.on.say("Two", "", {})
+        told.append("went on")
+
+    stand = Stand(text_repertoire("One"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]]))
+    stand.perform(task, HERE.parent)
+
+    assert told == ["closed:1011"]
+
+
+def test_who_asks_for_words_that_a_run_that_ends_does_not_wait_for_leaves_the_task(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    steps = rehearse(does([{"play": "a.wav"}]), tmp_path).steps
+    script = build_script(HERE, {"session": {"input_transcription": "whisper-1"}}, steps)
+    stand = Stand(Repertoire(script, GA))
+
+    def task(actor: Actor) -> None:
+        turn = actor.on.play("a.wav", "", {})
+        stand.ending = True
+        assert turn.said is None, "the task should have been left"
+
+    stand.perform(task, tmp_path)
+
+    assert [turn.outcome for turn in stand.listening.turns] == ["ok"]
+
+
+def test_in_a_rehearsal_every_turn_is_ok_and_nothing_is_said() -> None:
+    def task(actor: Actor) -> None:
+        for turn in (actor.on.say("One", "", {}), actor.on.respond("", {})):
+            assert (turn.outcome, turn.said, turn.replied, dict(turn.measures)) == ("ok", "", "", {})
+
+    assert len(rehearse(task).steps) == 2
+
+
+def test_nothing_is_kept_of_a_turn_that_nobody_may_ask_after() -> None:
+    stand = Stand(text_repertoire("One"))
+    choices = Choices(1, 0)
+    stage = StepPlayer(stand.session, stand.repertoire, stand.script, Recordings(HERE.parent), choices)
+    stand.session.open()
+    stage.say("One", "", {})
+    kept = stage.say("Two", "", {})
+
+    assert [*stage._asked.values()] == [kept]

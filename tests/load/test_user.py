@@ -105,7 +105,10 @@ except Exception as error:
     print(json.dumps([type(error).__name__, str(error)]))
 """)
 
-    assert told == ["UsageError", "there is no session: say, play, respond, pause and expect belong into a @task"]
+    assert told == [
+        "UsageError",
+        "there is no session: say, play, respond, message, send, pause, expect belong into a @task",
+    ]
 
 
 ENDING = """
@@ -175,7 +178,7 @@ def test_a_step_outside_of_a_session_ends_the_run_with_its_line(callers: Path, n
     program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
     told = told_by(ENDING + program, str(callers), name)
 
-    problem = "there is no session: say, play, respond, pause and expect belong into a @task"
+    problem = "there is no session: say, play, respond, message, send, pause, expect belong into a @task"
     assert told == [f"{callers}:{line}: {name}: {problem}"]
 
 
@@ -327,6 +330,7 @@ SHIPPED = {
     "voice_manual": ["voice_manual"],
     "mixed": ["text_turns", "voice_turns"],
     "python_turns": ["PythonCaller"],
+    "long_call": ["long_call"],
 }
 
 

@@ -1,4 +1,4 @@
-"""Whose what is: which turn a response, an item or an error belongs to, in the orders that services bring them in."""
+"""Which turn a response, an item or an error belongs to, in the orders that services bring them in."""
 
 from __future__ import annotations
 
@@ -533,3 +533,65 @@ def test_noise_that_such_a_service_answers_between_turns_is_not_waited_for() -> 
         talk.hear(at_ms, data)
 
     assert talk.timeline.quiet_by_ns is None
+
+
+# Responses out of band.
+
+
+def outside(talk: Talk, at_ms: float = 0, number: int = 1) -> None:
+    """A turn whose response is asked for out of band."""
+    talk.ask(at_ms, number, out_of_band=True, wants_audio=False)
+
+
+def writes(talk: Talk, at_ms: float, response_id: str, **metadata: str) -> None:
+    """A whole answer in text."""
+    talk.hear(at_ms, created(response_id, **metadata), delta(GA, "text", response_id), done(response_id))
+
+
+NAMED = {"rtbench_request": "turn-1-response"}
+
+
+def test_a_response_out_of_band_belongs_to_the_request_that_it_names() -> None:
+    talk = vad()
+    outside(talk)
+    talk.hear(100, speech_started("noise"))
+    talk.hear(200, speech_stopped("noise"), committed("noise"))
+    talk.hear(300, created("r_noise"))
+    writes(talk, 400, "r_mine", **NAMED)
+
+    turn = talk.only()
+    assert (turn.response_id, turn.outcome, turn.text_deltas) == ("r_mine", "ok", 1)
+
+
+def test_a_response_in_band_is_not_taken_for_one_out_of_band_that_was_asked_for_before() -> None:
+    talk = Talk()
+    outside(talk)
+    talk.send(10, "response.create", aside="script-event")
+    talk.hear(100, created("r_conversation"))
+    talk.hear(200, created("r_mine", **NAMED))
+    talk.hear(300, delta(GA, "text", "r_conversation"), done("r_conversation"))
+    talk.hear(400, delta(GA, "text", "r_mine"), done("r_mine"))
+
+    turn = talk.only()
+    assert (turn.response_id, after_ms(turn, "first_text")) == ("r_mine", 400)
+
+
+def test_a_service_that_gives_no_name_back_is_taken_by_the_order_of_requests() -> None:
+    talk = Talk()
+    outside(talk)
+    writes(talk, 300, "r1")
+
+    assert talk.only().outcome == "ok"
+
+
+def test_a_request_out_of_band_that_is_refused_leaves_the_next_response_to_the_next_turn() -> None:
+    talk = Talk()
+    outside(talk)
+    talk.hear(100, error("invalid_value", "turn-1-response"))
+    talk.ask(200, 2, wants_audio=False)
+    writes(talk, 500, "r2")
+
+    assert [(turn.turn, turn.response_id, turn.outcome) for turn in talk.take(9_000)] == [
+        (1, "", "failed:invalid_value"),
+        (2, "r2", "ok"),
+    ]

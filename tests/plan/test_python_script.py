@@ -112,7 +112,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         'label must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not the text "a b"',
     ),
     (lambda: text_turn("Hi", label="hi", lable="x"), "say has an unknown key 'lable'; did you mean label?"),
-    (lambda: ask_turn(label="ask", max_output_tokens=True), "max_output_tokens must be a whole number from 1 to 4096"),
+    (lambda: ask_turn(label="ask", max_output_tokens=True), "max_output_tokens must be a whole number of tokens"),
     (lambda: wav("none.wav"), f"play {AUDIO}/none.wav: no such file"),
     (lambda: wav([]), "play must not be an empty list"),
     (lambda: wav(chunk_ms=19), "chunk_ms must be a whole number from 20 to 200, not 19"),

@@ -33,6 +33,7 @@ BEYOND_A_SCHEMA = (
     "speech is that of one WAV",
     "most must not be below the median",
     "no such file",
+    "goes with a message of the user's",
 )
 """Words of refusals that depend on other values, or on files."""
 
@@ -94,16 +95,29 @@ FULL: dict[str, Any] = {
         },
         "input_format": "pcm16",
         "output_format": "g711_ulaw",
+        "reasoning": {"effort": "low"},
+        "truncation": {"retention_ratio": 0.8, "post_instructions": 8_000},
         "extra": {"tools": [{"name": "x", "parameters": None}], "speed": 1.5},
     },
     "limits": {"speech": 3, "done": 60.5},
     "background": {"noise": "room.wav", "snr_db": 15},
     "jitter_buffer_ms": 50,
+    "pipelined": True,
     "steps": [
         {"say": "Hello", "label": "hello", "output": "text", "instructions": "x", "max_output_tokens": 1},
         {"expect": {"event": "text_delta", "within": 5}},
         {"respond": {"output": "audio"}, "label": "help"},
         {"respond": None},
+        {
+            "respond": {
+                "conversation": "none",
+                "input": [{"role": "user", "text": "Hello"}, {"role": "assistant", "text": "Hi"}],
+                "metadata": {"topic": "greeting"},
+                "max_output_tokens": "inf",
+            }
+        },
+        {"message": {"role": "system", "text": "Be brief."}},
+        {"send": {"type": "response.cancel"}},
         {"pause": 2.5},
         {"pause": {"median": 2, "sigma": 0.5, "most": 20}},
         {"pause": {"file": str(Path(__file__).with_name("think_times.txt"))}},
@@ -166,8 +180,8 @@ def test_both_agree_on_what_may_be_left_out(tree: dict[str, Any]) -> None:
 @pytest.mark.parametrize("tree", GOOD, ids=["full", "semantic", "word"])
 def test_both_refuse_what_they_do_not_know(tree: dict[str, Any]) -> None:
     for place in places(tree):
-        if "extra" in place:
-            continue  # anything may stand there
+        if {"extra", "send", "metadata"} & {*place}:
+            continue  # anything may stand there, or any name
         odd = changed(tree, place, lambda inner: inner | {"odd": 1} if isinstance(inner, dict) else {"odd": 1})
 
         assert loaded(odd) is not None
@@ -192,7 +206,7 @@ WORDS = st.sampled_from(
 )
 NUMBERS = st.sampled_from([-11, -1, 0, 0.001, 0.5, 1, 1.5, 2.0, 19, 61, 200.0, 201, 2_001, 4_097, 5_000, 30_001])
 LEAVES = st.none() | st.booleans() | NUMBERS | WORDS
-OF_INNER_TABLES = {"type", "end", "event", "median", "sigma"}
+OF_INNER_TABLES = {"type", "end", "event", "median", "sigma", "role", "text", "input", "effort", "retention_ratio"}
 KEYS = st.sampled_from(sorted({key for table in STEP_TABLES.values() for key in table.fields} | OF_INNER_TABLES))
 TREES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=6
@@ -253,7 +267,7 @@ def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
     (tmp_path / "scripts" / "think_times.txt").write_text("1.5\n", encoding="utf-8")
     examples = [block.partition("```")[0] for block in REFERENCE.split("```yaml\n")[1:]]
 
-    assert len(examples) == 5
+    assert len(examples) == 8
     for example in examples:
         path = tmp_path / "scripts" / "example.yaml"
         path.write_text(example, encoding="utf-8")

@@ -18,6 +18,7 @@ from bench.errors import ScriptError
 from bench.limits import LIMIT_NAMES
 from bench.plain import printable
 from bench.plan.script import TextTurn, load_script
+from tests.helpers import png
 
 WAV = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
 
@@ -28,6 +29,8 @@ def script(tmp_path: Path) -> Path:
     shutil.copy(WAV, tmp_path / "a.wav")
     write(tmp_path / "rows.csv", "name,order\nAda,4711\n")
     write(tmp_path / "bad.csv", "name,order\nAda,4711\nBob\n")
+    write(tmp_path / "bad.jsonl", '{"role": "user", "text": "Hello"}\n{"role": "user"}\n')
+    (tmp_path / "dot.png").write_bytes(png(1, 1))
     return tmp_path / "talk.yaml"
 
 
@@ -60,17 +63,29 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("steps:\n- say: hi\n1: 2\n", 3, "has a key that is not a word"),
     ("steps:\n- say: hi\n? [a]\n: b\n", 3, "has a key that is not a word"),
     ("steps:\n- say: hi\n- hello\n", 3, 'step 2 must be made of `key: value`, not the text "hello"'),
-    ("steps:\n- label: hi\n", 2, "step 1 must have exactly one of say, respond, play, pause, expect, not none"),
+    (
+        "steps:\n- label: hi\n",
+        2,
+        "step 1 must have exactly one of say, respond, play, pause, expect, message, send, not none",
+    ),
     (
         "steps:\n- say: hi\n- label: x\n  paws: 0.5\n",
         4,
-        "must have exactly one of say, respond, play, pause, expect, not the unknown key 'paws'; did you mean pause?",
+        "respond, play, pause, expect, message, send, not the unknown key 'paws'; did you mean pause?",
     ),
-    ("steps:\n- silence: 1\n", 2, "say, respond, play, pause, expect, not the unknown key 'silence'"),
+    ("steps:\n- silence: 1\n", 2, "say, respond, play, pause, expect, message, send, not the unknown key 'silence'"),
     ("session:\n  turn_detection: {type: server_vad, silence_duration_ms: '400'}\n", 2, 'not the text "400"'),
-    ("steps:\n- say: hi\n  pause: 1\n", 2, "exactly one of say, respond, play, pause, expect, not say and pause"),
-    ("steps:\n- say: hi\n  lable: x\n", 3, "unknown key 'lable'; did you mean label? allowed: say, label, output"),
-    ("steps:\n- say: hi\n  chunk_ms: 100\n", 3, "unknown key 'chunk_ms'; allowed: say, label"),
+    (
+        "steps:\n- say: hi\n  pause: 1\n",
+        2,
+        "exactly one of say, respond, play, pause, expect, message, send, not say and pause",
+    ),
+    (
+        "steps:\n- say: hi\n  lable: x\n",
+        3,
+        "unknown key 'lable'; did you mean label? allowed: say, image, label, output",
+    ),
+    ("steps:\n- say: hi\n  chunk_ms: 100\n", 3, "unknown key 'chunk_ms'; allowed: say, image, label"),
     ("steps:\n- pause: 1\n  label: x\n", 3, "unknown key 'label'; allowed: pause"),
     ("steps:\n- respond:\n    voice: alloy\n", 3, "respond has an unknown key 'voice'; allowed: output, instr"),
     ("steps:\n- respond: hello\n", 2, 'respond must be made of `key: value`, not the text "hello"'),
@@ -87,11 +102,23 @@ WRONG: list[tuple[str, int | None, str]] = [
     ),
     (f"steps:\n- say: hi\n  label: {'x' * 65}\n", 3, "label must be 1 to 64"),
     ("steps:\n- say: hi\n  output: both\n", 3, 'output must be audio or text, not the text "both"'),
-    ("steps:\n- say: hi\n  max_output_tokens: 0\n", 3, "must be a whole number from 1 to 4096, not 0"),
-    ("steps:\n- say: hi\n  max_output_tokens: 4097\n", 3, "must be a whole number from 1 to 4096"),
+    (
+        "steps:\n- say: hi\n  max_output_tokens: 0\n",
+        3,
+        "must be a whole number of tokens (or inf) from 1 to 1000000, not 0",
+    ),
+    (
+        "steps:\n- say: hi\n  max_output_tokens: 1000001\n",
+        3,
+        "must be a whole number of tokens (or inf) from 1 to 1000000",
+    ),
     ("steps:\n- say: hi\n  max_output_tokens: 1.5\n", 3, "must be a whole number"),
-    ("steps:\n- say: hi\n  max_output_tokens: true\n", 3, "must be a whole number from 1 to 4096, not true"),
-    (f"steps:\n- say: hi\n  max_output_tokens: {'9' * 5000}\n", 3, "must be a whole number from 1 to 4096, not 999"),
+    (
+        "steps:\n- say: hi\n  max_output_tokens: true\n",
+        3,
+        "must be a whole number of tokens (or inf) from 1 to 1000000, not true",
+    ),
+    (f"steps:\n- say: hi\n  max_output_tokens: {'9' * 5000}\n", 3, "must be a whole number of tokens"),
     ("steps:\n- pause: 0\n", 2, "pause must be a number of seconds from 0.001 to 3600, not 0"),
     ("steps:\n- pause: -1\n", 2, "pause must be a number of seconds"),
     ("steps:\n- pause: .nan\n", 2, "pause must be a number of seconds"),
@@ -214,6 +241,35 @@ WRONG: list[tuple[str, int | None, str]] = [
         )
         for event in ("speech_started", "speech_stopped")
     ),
+    (
+        "steps:\n- send: {type: x}\n- expect: {event: committed, within: 1}\n- say: hi\n",
+        3,
+        "expects an event of no turn",
+    ),
+    ("steps:\n- send: hello\n- say: hi\n", 2, 'send must be made of `key: value`, not the text "hello"'),
+    ("steps:\n- send: {event_id: x}\n- say: hi\n", 2, "send needs `type`, as text: which event it is"),
+    ("steps:\n- message: {text: Hello}\n- say: hi\n", 2, "message needs `role`"),
+    ("steps:\n- message: {role: system}\n- say: hi\n", 2, "message needs `text`"),
+    ("steps:\n- message: {role: tool, text: x}\n", 2, "role must be system, assistant or user, not the text"),
+    (
+        "steps:\n- message:\n    role: system\n    text: x\n    image: dot.png\n",
+        5,
+        "image goes with a message of the user's, not of the role system",
+    ),
+    ("steps:\n- message: {role: user, text: x, image: none.png}\n", 2, "none.png: no such file"),
+    ("steps:\n- say: hi\n  image: a.wav\n", 3, "a.wav: is neither PNG nor JPEG"),
+    ("steps:\n- message: {role: user, text: x}\n", 1, "steps has no turn: it needs a `say`, `respond` or `play`"),
+    ("variables: rows.csv\nsteps:\n- say: hi\n- message: {role: user, text: '${x}'}\n", 4, "text has ${x}"),
+    ("steps:\n- respond: {conversation: both}\n", 2, 'conversation must be auto or none, not the text "both"'),
+    ("steps:\n- respond: {input: Hello}\n", 2, 'input must be a list, not the text "Hello"'),
+    ("steps:\n- respond: {input: [{role: user}]}\n", 2, "input needs `text`"),
+    ("steps:\n- respond: {metadata: {a: 1}}\n", 2, "a must be at most 512 characters, not 1"),
+    ("session:\n  reasoning: {effort: huge}\n", 2, "effort must be minimal, low, medium, high or xhigh"),
+    ("session:\n  truncation: {retention_ratio: 1.5}\n", 2, "retention_ratio must be a number from 0 to 1"),
+    ("session:\n  truncation: always\n", 2, 'truncation must be auto or disabled, not the text "always"'),
+    ("history: none.jsonl\n", 1, "none.jsonl: no such file"),
+    ("history: bad.jsonl\n", 1, "bad.jsonl:2: the message needs `text`"),
+    ("pipelined: yes\n", 1, 'pipelined must be true or false, not the text "yes"'),
     ("steps:\n- say: hi\n- expect:\n", 3, "expect needs `event`"),
     ("steps:\n- say: hi\n- expect: {event: audio_delta}\n", 3, "expect needs `within`"),
     ("steps:\n- say: hi\n- expect: {event: hello, within: 1}\n", 3, "event must be speech_started, speech_stopped,"),
@@ -331,7 +387,8 @@ def test_no_text_makes_the_loader_fail_in_another_way(scratch: Path, text: str) 
 
 
 WORDS = st.sampled_from(
-    "session limits steps say respond play pause label output instructions max_output_tokens chunk_ms paced voice "
+    "session limits steps say respond play pause message send history label output instructions "
+    "max_output_tokens chunk_ms paced voice "
     "temperature input_transcription turn_detection type server_vad semantic_vad threshold eagerness variables "
     "background noise snr_db speech begin end expect event within median sigma most file "
     f"{' '.join(LIMIT_NAMES)}".split()

@@ -15,7 +15,7 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection
 from bench.run.document import TargetEntry
-from tests.helpers import OTHER, delta, event_of, message, transcribed
+from tests.helpers import OTHER, build_message, delta, event_of, message, transcribed
 
 FULL = SessionSettings(
     output="audio", instructions="Be brief.", voice="alloy", max_output_tokens=400, input_transcription="whisper-1"
@@ -178,7 +178,7 @@ def test_a_response_says_what_it_is_to_be(dialect: Dialect) -> None:
 
 
 def test_the_other_events_are_the_same_everywhere() -> None:
-    item = decoded(GA.text('say "é"', "e1"))
+    item = decoded(GA.message(build_message('say "é"'), "e1"))
 
     assert item["type"] == "conversation.item.create"
     assert item["item"] == {
@@ -210,20 +210,21 @@ def test_a_session_is_told_its_settings_once_it_is_greeted_and_is_ready_once_the
 def test_the_name_of_every_message_tells_its_act(dialect: Dialect) -> None:
     said = [
         *(step for step in dialect.set_up(SessionSettings(), "e") if isinstance(step, ClientMessage)),
-        dialect.text("Hello", "e"),
+        dialect.message(build_message("Hello"), "e"),
         dialect.append(b"", "e"),
         dialect.commit("e"),
         dialect.clear("e"),
         dialect.request(ResponseSettings(), "e"),
     ]
 
-    assert [dialect.acts[message.name] for message in said] == [message.act for message in said] == list(Act)
-    assert len(dialect.acts) == len(Act)
+    acts = [act for act in Act if act is not Act.RAW]  # whatever a script names itself
+    assert [dialect.acts[message.name] for message in said] == [message.act for message in said] == acts
+    assert len(dialect.acts) == len(acts)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_a_message_is_kept_without_its_audio_and_as_the_same_events(dialect: Dialect) -> None:
-    append, other = dialect.append(bytes(300), "e1"), dialect.text("Hello", "e2")
+    append, other = dialect.append(bytes(300), "e1"), dialect.message(build_message("Hello"), "e2")
     for data in (delta(dialect, "audio", "resp_1"), delta(OTHER[dialect], "audio", "resp_1")):
         whole, kept = (event_of(each, dialect) for each in (data, dialect.without_audio(data)))
         assert (kept.kind, kept.name, kept.foreign) == (whole.kind, whole.name, whole.foreign)

@@ -25,7 +25,7 @@ from bench.run.replay import replay
 from bench.target.credentials import Credential
 from bench.transport.base import Received
 from bench.transport.memory import MemoryTransport
-from tests.helpers import AT_NS, at, build_turn, created, delta, done, error, message, session_created
+from tests.helpers import AT_NS, at, build_message, build_turn, created, delta, done, error, message, session_created
 
 SECRET = "0123456789abcdef-KEY"
 HIDE = Credential("api-key", SECRET).hide
@@ -69,7 +69,7 @@ def test_a_log_begins_with_what_the_session_is(tmp_path: Path) -> None:
 
 def test_what_was_sent_stands_in_the_log_once(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.say("conversation.item.create", GA.text("hello", "turn-1-item").data)
+    logged.say("conversation.item.create", GA.message(build_message("hello"), "turn-1-item").data)
     logged.timeline.tell(inputs.Sent("response.create", at(2), 9, 5))
 
     item, request = logged.lines("sent")
@@ -93,7 +93,7 @@ def test_when_a_message_really_left_stands_behind_it_in_the_log(tmp_path: Path) 
 
 def test_a_long_message_is_left_out_and_its_sending_is_not(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl", keep_audio=True)
-    logged.say("conversation.item.create", GA.text("hello" * 2_000, "turn-1-item").data)
+    logged.say("conversation.item.create", GA.message(build_message("hello" * 2_000), "turn-1-item").data)
 
     (sent,) = logged.lines("sent")
     assert "event" not in sent
@@ -216,7 +216,7 @@ def test_every_line_and_field_is_explained() -> None:
         name for line in (*lines, CutAudio) for name in line.__struct_fields__
     }
 
-    assert len(lines) == 14
+    assert len(lines) == 15
     assert not {name for name in named if f"`{name}`" not in page}
 
 

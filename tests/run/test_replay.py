@@ -71,7 +71,8 @@ SAID = [
     *(speech(kind, item) for kind in ("started", "stopped") for item in ("i1", "i2")),
     committed("i1"), committed("i2"), transcribed("i1"),
     message("input_audio_buffer.timeout_triggered", item_id="i3"),
-    *(created(response) for response in ("r1", "r2")),
+    *(created(response) for response in ("r1", "r2")), created("r2", rtbench_request="turn-1-response"),
+    message("conversation.item.added", item={"id": "i4"}),
     *(audio(data, response) for response in ("r1", "r2") for data in (QUIET, LOUD, b"\x01" * 33, b"")),
     delta(GA, "audio", "r1", "abc"), delta(GA, "audio", "r1", "ab?="), delta(GA, "text", "r1", 'a "word"\n'),
     delta(GA, "transcript", "r1"), delta(PREVIEW, "audio", "r1"),
@@ -94,9 +95,9 @@ def hear(data: bytes, error_ns: int, kernel: bool) -> Tell:
     )
 
 
-def put(name: str, audio_bytes: int, moments: dict[str, int], late: bool, ticket: int = 0) -> Tell:
+def put(name: str, audio_bytes: int, moments: dict[str, int], late: bool, ticket: int = 0, aside: str = "") -> Tell:
     return lambda timeline, now_ns: timeline.tell(
-        inputs.Sent(name, now_ns, 99, 7, ticket, audio_bytes=audio_bytes, moments=moments, late=late)
+        inputs.Sent(name, now_ns, 99, 7, ticket, audio_bytes=audio_bytes, moments=moments, late=late, aside=aside)
     )
 
 
@@ -120,6 +121,7 @@ BEGINS = st.fixed_dictionaries(
         "service_responds": st.booleans(),
         "reply_format": st.sampled_from(["pcm16", "g711_ulaw"]),
         "jitter_buffer_ns": st.sampled_from([0, 20 * MS]),
+        "out_of_band": st.booleans(),
     }
 ).map(begin)
 HEARS = st.builds(hear, st.sampled_from(SAID), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
@@ -130,6 +132,7 @@ SENDS = st.builds(
     st.sampled_from([{}, {"speech_begin": MS}, {"speech_end": 3 * MS}]),
     st.booleans(),
     st.integers(0, 3),
+    st.sampled_from(["", "", "script-event"]),
 )
 TRANSMITS = st.builds(transmit, st.integers(0, 3), st.booleans(), st.sampled_from([0, 5_000, 60 * MS]))
 OTHERS: st.SearchStrategy[Tell] = st.one_of(
@@ -143,6 +146,7 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.just(lambda timeline, now_ns: timeline.expire(now_ns)),
     st.just(lambda timeline, now_ns: timeline.take(now_ns)),
     st.just(lambda timeline, now_ns: timeline.tell(inputs.GaveUp())),
+    st.just(lambda timeline, now_ns: timeline.tell(inputs.HistoryBegun(now_ns, 1))),
     st.sampled_from([(0, {"x-ms-region": "here"}), (40 * MS, {"retry-after": "7"})]).map(
         lambda told: lambda timeline, now_ns: timeline.tell(inputs.Connected({"tcp_done": now_ns}, told[1], told[0]))
     ),
@@ -422,7 +426,8 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
     for told in (
         inputs.Connected({"dns_done": AT_NS + MS}, {"x-ms-region": "here"}, MS, {"dns_done": 5}),
         inputs.Begun(AT_NS + MS, build_turn()),
-        inputs.Sent("session.update", AT_NS + MS, 99, 7, 3, 4_800, {"speech_end": MS}, True),
+        inputs.Sent("session.update", AT_NS + MS, 99, 7, 3, 4_800, {"speech_end": MS}, True, aside="script-event"),
+        inputs.HistoryBegun(AT_NS + MS, 2),
         inputs.Transmitted(3, AT_NS + MS, True),
         inputs.Expected("response_done", AT_NS + MS),
         inputs.NetworkMeasured(6, 4, 3, "proxy"),

@@ -7,6 +7,8 @@ and the whole recording with the padding and the silence that the detection adds
 shortest and the longest. A reply: 3 to 20 s of audio at 20 tokens a second, with 3 tokens of text to 8 of audio as in
 the example that Azure prints; or 30 to 150 tokens of text; and no more than `max_output_tokens`. Every reply reads the
 whole conversation again, earlier replies included: what was there before comes from the cache, or nothing does.
+A message costs its text, and its image by the tiles of 512 pixels that it is cut into; those of the history, too.
+A response out of band reads its own input, where it has one, and is not read again.
 Not counted: transcription of the caller's audio, which is billed apart; answers to a pause that the service takes for
 the end of speech; failures. Of a task in Python, the steps of its rehearsal (100 at most).
 """
@@ -20,8 +22,9 @@ import msgspec
 
 from bench.money import Prices, dollars, tariff_of
 from bench.plan.audio import RATE_HZ, Pcm
-from bench.plan.turns import Script, ScriptTurn, TextTurn, WavTurn
+from bench.plan.turns import AddMessage, Script, ScriptTurn, TextTurn, WavTurn
 from bench.protocol.events import Usage
+from bench.protocol.messages import Image, Message
 from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.target.prices import GIVE_PRICES, usage_usd
 from bench.target.target import Target
@@ -31,6 +34,9 @@ CALLER_TOKENS_PER_S, REPLY_TOKENS_PER_S = 10, 20
 REPLY_TEXT_SHARE = 3 / 8
 """Tokens of text for each of audio, in a spoken reply."""
 DEFAULT_INSTRUCTIONS_TOKENS = 150
+LONGEST_PIXELS, SHORTEST_PIXELS, TILE_PIXELS = 2_048, 768, 512
+"""An image is made to fit into a square of the first, then its shorter side into the second, and is cut into tiles."""
+IMAGE_TOKENS, TILE_TOKENS = 85, 170
 PADDING_MS, SILENCE_MS = 300, {"server_vad": 500, "semantic_vad": 8000}
 """What turn detection adds to speech where a script does not say: padding, and the silence that tells it the end."""
 
@@ -162,16 +168,38 @@ def _usd(script: Script, assumed: Assumed, prices: Prices) -> float:
 
 def session_usage(script: Script, assumed: Assumed) -> Usage:
     """The tokens of one session of a script."""
-    total, held, known = Usage(), Usage(), Usage()
-    for turn in script.turns:
-        held += _said(turn, script.session, assumed)
-        read = held + _instructions(turn, script.session)
-        reply = _reply(turn, script.session, assumed)
-        heard_again = Usage(text_in=reply.text_out, audio_in=reply.audio_out)
+    total, known = Usage(), Usage()
+    held = _messages(script.history.messages if script.history else ())
+    for step in script.steps:
+        if isinstance(step, AddMessage):
+            held += _messages([step.message])
+        if not step.plays_turn:
+            continue
+        held += _said(step, script.session, assumed)
+        own_input = step.response.input
+        read = (held if own_input is None else _messages(own_input)) + _instructions(step, script.session)
+        reply = _reply(step, script.session, assumed)
         total += (_with_cached(read, known) if assumed.cached else read) + reply
-        held += heard_again
-        known = read + heard_again
+        if not step.response.out_of_band:
+            heard_again = Usage(text_in=reply.text_out, audio_in=reply.audio_out)
+            held += heard_again
+            known = read + heard_again
     return total
+
+
+def _messages(messages: Iterable[Message]) -> Usage:
+    tokens = (_text(message.text) + _image_tokens(message.image) for message in messages)
+    return Usage(text_in=sum(tokens))
+
+
+def _image_tokens(image: Image | None) -> int:
+    """The tokens of an image by its size, as GPT-4o counts them; an image of another model may cost more or less."""
+    if image is None:
+        return 0
+    within = min(1, LONGEST_PIXELS / max(image.width, image.height))
+    scale = within * min(1, SHORTEST_PIXELS / (within * min(image.width, image.height)))
+    across, down = (-(-round(pixels * scale) // TILE_PIXELS) for pixels in (image.width, image.height))
+    return IMAGE_TOKENS + TILE_TOKENS * max(1, across) * max(1, down)
 
 
 def _with_cached(read: Usage, known: Usage) -> Usage:
@@ -193,7 +221,7 @@ def _instructions(turn: ScriptTurn, session: SessionSettings) -> Usage:
 
 def _said(turn: ScriptTurn, session: SessionSettings, assumed: Assumed) -> Usage:
     if isinstance(turn, TextTurn):
-        return Usage(text_in=_text(turn.text))
+        return Usage(text_in=_text(turn.text) + _image_tokens(turn.image))
     if isinstance(turn, WavTurn):
         each = [_committed_s(pcm, session.turn_detection, assumed) for pcm in turn.audio]
         return Usage(audio_in=round(CALLER_TOKENS_PER_S * (max if assumed.whole_recordings else min)(each)))
@@ -211,7 +239,8 @@ def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: Assumed) ->
 
 
 def _reply(turn: ScriptTurn, session: SessionSettings, assumed: Assumed) -> Usage:
-    most = turn.response.max_output_tokens or session.max_output_tokens
+    cap = turn.response.max_output_tokens or session.max_output_tokens
+    most = None if cap == "inf" else cap
     if not _is_spoken(turn, session):
         return Usage(text_out=assumed.written if most is None else min(assumed.written, most))
     audio = assumed.spoken_s * REPLY_TOKENS_PER_S

@@ -119,6 +119,7 @@ def add_options(parser: Any) -> None:
         "--connect-rate", type=float, metavar="N", help="connection starts a minute, 0 for no limit (Azure preview: 30)"
     )
     add("--session-pause", type=float, default=1.0, metavar="S", help="seconds between a user's sessions (default: 1)")
+    add("--history", metavar="FILE", help="messages (.jsonl) that every session begins with, as if they had been said")
     add("--prices", metavar="FILE", help="prices of tokens, instead of those that come with the tool")
     add("--budget", metavar="USD", help="end the run when its turns have cost so much")
     add("--seed", default="1", metavar="N", help="which recordings a session plays, and its drawn pauses (default: 1)")
@@ -177,6 +178,8 @@ class Options:
     look_every: int
     connect_rate: float | None
     session_pause_s: float
+    history: Path | None
+    """What every session begins with, instead of what its script says; None: what that says."""
     budget_usd: float | None
     seed: int
     record_events: Fraction
@@ -215,6 +218,7 @@ class Options:
             look_every=_whole(parsed.look_every, "--look-every", 1) or LOOK_EVERY,
             connect_rate=_number(parsed.connect_rate, "--connect-rate"),
             session_pause_s=_number(parsed.session_pause, "--session-pause") or 0.0,
+            history=_path(parsed.history),
             budget_usd=_budget(parsed.budget),
             seed=_whole(parsed.seed, "--seed", 0) or 0,
             record_events=record_events,

@@ -19,9 +19,18 @@ from bench.load.planning.environment import Environment
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
 from bench.load.planning.facts import script_facts, script_notices, target_facts
 from bench.load.planning.options import Options
-from bench.load.planning.plays import Play, Plays, check_cost, loaded_parts, longest_turn_s, plays_of_arms
+from bench.load.planning.plays import (
+    Play,
+    Plays,
+    check_cost,
+    loaded_parts,
+    longest_turn_s,
+    plays_of_arms,
+    with_history,
+)
 from bench.load.planning.rates import per_minute_of
 from bench.load.planning.warmup import ramp_up_s, session_s, warmup_s
+from bench.plan.messages import load_history
 from bench.priority import Priority, niceness, obtainable
 from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.provenance import named_host, opening_document
@@ -192,6 +201,8 @@ def planned(environment: Environment) -> Planned:
     options = Options.of(parsed)
     demand = demand_of(options, parsed, environment.user_classes)
     parts = loaded_parts(environment.user_classes, environment)
+    if options.history:
+        parts = with_history(parts, load_history(options.history))
     targets = tuple(resolve_targets(os.environ, options.service_options))
     if options.until_decided:
         check_two(targets)

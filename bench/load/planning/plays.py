@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from bench.load.planning.tasks import (
     tasks_of,
 )
 from bench.plan.frames import Repertoire
+from bench.plan.messages import History
 from bench.plan.script import load_script
 from bench.plan.turns import Script, WavTurn
 from bench.plan.variants import varied
@@ -115,6 +117,16 @@ def _improvised(user: Any, name: str, method: Method, environment: object) -> Ta
     except UsageError as error:
         raise of_class(user, str(error)) from error
     return TaskPart(user.scenario_name(), script, Improvised(method, recordings))
+
+
+def with_history(parts: Parts, history: History) -> Parts:
+    """The same with this history in the place of what their scripts say was said before."""
+    changed: dict[str, Script] = {}
+    for part in parts.values():
+        script = part.script
+        digest = hashlib.sha256(bytes.fromhex(script.digest + history.digest)).hexdigest()
+        changed.setdefault(script.name, replace(script, history=history, digest=digest))
+    return {key: replace(part, script=changed[part.script.name]) for key, part in parts.items()}
 
 
 def plays_of_arms(parts: Parts, targets: Iterable[Target]) -> dict[str, Plays]:

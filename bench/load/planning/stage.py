@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.errors import UsageError
-from bench.plan.script import NOT_DRAWN, ask_turn, check_expected, expect, pause, text_turn, wav_turn
+from bench.load.planning.taken import TakenTurn, rehearsed_turn
+from bench.plan.script import NOT_DRAWN, ask_turn, check_expected, expect, message, pause, send, text_turn, wav_turn
 from bench.plan.turns import DrawnPause, Pause, ScriptTurn, Step, WavTurn
 from bench.protocol.settings import SessionSettings
 
@@ -32,7 +33,7 @@ class Recordings:
     """What a task takes from files, each read once: spoken turns, and think times. Paths are seen from `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._turns: dict[str, WavTurn] = {}
         self._pauses: dict[str, Pause | DrawnPause] = {}
 
@@ -40,7 +41,7 @@ class Recordings:
         """Make a turn by `bench.plan.script.wav_turn`. Raises UsageError for what a script could not say."""
         key = repr((wavs, sorted(options.items())))
         if key not in self._turns:
-            self._turns[key] = wav_turn(wavs, folder=self._folder, **options)
+            self._turns[key] = wav_turn(wavs, folder=self.folder, **options)
         return self._turns[key]
 
     def pause(self, seconds: float | None, drawn: Mapping[str, Any]) -> Pause | DrawnPause:
@@ -49,7 +50,7 @@ class Recordings:
             return pause(seconds, drawn)
         key = repr((seconds, sorted(drawn.items())))
         if key not in self._pauses:
-            self._pauses[key] = pause(seconds, drawn, folder=self._folder)
+            self._pauses[key] = pause(seconds, drawn, folder=self.folder)
         return self._pauses[key]
 
 
@@ -65,17 +66,27 @@ class Stage(ABC):
         """The turn that may be expected to get an event."""
         self.turns = 0
 
-    def say(self, text: str, label: str, response: Mapping[str, Any]) -> None:
+    def say(self, text: str, label: str, options: Mapping[str, Any]) -> TakenTurn:
         """Take a turn in text."""
-        self._take(text_turn(text, label=label or UNNAMED, **response), label)
+        return self._take(text_turn(text, label=label or UNNAMED, folder=self._recordings.folder, **options), label)
 
-    def respond(self, label: str, response: Mapping[str, Any]) -> None:
+    def respond(self, label: str, response: Mapping[str, Any]) -> TakenTurn:
         """Take a turn without words."""
-        self._take(ask_turn(label=label or UNNAMED, **response), label)
+        return self._take(ask_turn(label=label or UNNAMED, folder=self._recordings.folder, **response), label)
 
-    def play(self, wavs: Wavs, label: str, options: Mapping[str, Any]) -> None:
+    def play(self, wavs: Wavs, label: str, options: Mapping[str, Any]) -> TakenTurn:
         """Take a spoken turn."""
-        self._take(self._recordings.turn(wavs, label=label or UNNAMED, **options), label)
+        return self._take(self._recordings.turn(wavs, label=label or UNNAMED, **options), label)
+
+    def message(self, role: str, text: str, image: str | Path | None) -> None:
+        """Take a message that joins the conversation."""
+        step = message(role, text, image, folder=self._recordings.folder)
+        self._turn = None
+        self.perform(step)
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        """Take an event in the words of the service."""
+        self.perform(send(event))
 
     def pause(self, seconds: float | None, drawn: Mapping[str, Any] = NOT_DRAWN) -> None:
         """Take a silence, of so many seconds or of as many as are drawn."""
@@ -91,14 +102,19 @@ class Stage(ABC):
         check_expected(step, self._turn, self._settings)
         self.perform(step)
 
-    def _take(self, turn: ScriptTurn, label: str) -> None:
+    def _take(self, turn: ScriptTurn, label: str) -> TakenTurn:
         self.turns += 1
-        self._turn = turn
+        self._turn, taken = turn, self.taken_turn()
         self.perform(turn if label else replace(turn, label=f"turn_{self.turns}"))
+        return taken
 
     @abstractmethod
     def perform(self, step: Step) -> None:
         """Take a step. Raises SessionOver where none is wanted any more."""
+
+    @abstractmethod
+    def taken_turn(self) -> TakenTurn:
+        """Make what a task may ask after the turn that it takes now."""
 
 
 class StepRecorder(Stage):
@@ -112,6 +128,9 @@ class StepRecorder(Stage):
         self.steps.append(step)
         if len(self.steps) >= MAX_REHEARSED:
             raise SessionOver
+
+    def taken_turn(self) -> TakenTurn:
+        return rehearsed_turn(self.turns)
 
 
 class OnStage(Protocol):

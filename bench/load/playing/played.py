@@ -49,14 +49,21 @@ class RunListener:
         self._hide, self._fire = hide, fire
         self.received, self.received_deltas, self.sent = record.received, record.received_deltas, record.sent
         self.turn_began = record.turn_began
+        self.hear_turn: Callable[[TurnObservation], None] = _pass_over
+        """Hears of each turn, where the session's task in Python may ask after it."""
+        self._opened = False
 
-    def session_opened(self) -> None:
-        """The service has taken the session's settings."""
-        self._progress.session_opened()
-        self._arm.session_opened(self._timeline.session().start_ns)
+    def note_opened(self) -> None:
+        """Tell, once, that the service has taken the session's settings, where it has."""
+        if not self._opened and self._timeline.ready:
+            self._opened = True
+            self._progress.session_opened()
+            self._arm.session_opened(self._timeline.session().start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """Tell of a turn: its row, the pace of starts, Locust's dashboard, the live line, and what may end the run."""
+        self.note_opened()  # of a pipelined start it was not known before
+        self.hear_turn(turn)
         labels = self._record.labels
         self._record.turn_ended(turn)
         self._arm.turn_ended(turn)
@@ -67,8 +74,13 @@ class RunListener:
 
     def session_ended(self) -> None:
         """Tell of the session, which is over: its row, the live line, what may end the run, Locust's dashboard."""
+        self.note_opened()
         session = self._timeline.session()
         self._record.session_ended(session)
         self._progress.session_ended(self._arm.label, session, opened=was_opened(session))
         problem = self._watcher.session_ended(self._arm, session)
         dashboard.show_connect(self._fire, self._arm.label, session, problem)
+
+
+def _pass_over(turn: TurnObservation) -> None:
+    """Hear of a turn that nobody asks after."""

@@ -103,9 +103,8 @@ class Sessions:
         """Play a session that is connected, from its opening to its close."""
         try:
             session.open()
-            if timeline.reached("session_updated"):
-                played.session_opened()
-            word = None if timeline.over else self._play_steps(assignment, session)
+            played.note_opened()
+            word = None if timeline.over else self._play_steps(assignment, session, played)
             session.close()
         except gevent.GreenletExit:
             session.abandon("abandoned", "the run ended")
@@ -115,7 +114,7 @@ class Sessions:
             raise
         return word
 
-    def _play_steps(self, assignment: Assignment, session: Session) -> Exception | None:
+    def _play_steps(self, assignment: Assignment, session: Session, played: RunListener) -> Exception | None:
         """Play the steps of a session that is open. Returns what its task has to say to Locust."""
         play, script = assignment.play, assignment.script
         if play.improvised is None:
@@ -123,6 +122,7 @@ class Sessions:
             return None
         choices = Choices(self._options.seed, assignment.number)
         performance = StepPlayer(session, play.repertoire, script, play.improvised.recordings, choices)
+        played.hear_turn = performance.turn_ended
         return act(assignment.actor, play.improvised.method, performance)
 
     # Event logs.

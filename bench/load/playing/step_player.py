@@ -6,8 +6,11 @@ What the rehearsal of a task has not seen is prepared on the spot.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from weakref import WeakValueDictionary
 
 from bench.load.planning.stage import Recordings, SessionOver, Stage
+from bench.load.planning.taken import TakenTurn
+from bench.observe.observation import TurnObservation
 from bench.plan.choices import Choices
 from bench.plan.frames import NO_ROW, PreparedScript, PreparedStep, Repertoire
 from bench.plan.turns import Step
@@ -29,9 +32,28 @@ class StepPlayer(Stage):
         self._session, self._repertoire, self._choices = session, repertoire, choices
         variables = repertoire.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
+        self._asked: WeakValueDictionary[int, TakenTurn] = WeakValueDictionary()
+        """The turns that the task may ask after, by their numbers; of others nothing is kept."""
 
     def perform(self, step: Step) -> None:
         if not self._session.perform(self._repertoire.step(step, self.turns, self._choices, self._row)):
+            raise SessionOver
+
+    def taken_turn(self) -> TakenTurn:
+        turn = TakenTurn(self.turns, self._await_turn)
+        self._asked[self.turns] = turn
+        return turn
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        """Hear of a turn that is over and awaits nothing more."""
+        asked = self._asked.pop(turn.turn, None)
+        if asked is not None:
+            asked.hear(turn)
+
+    def _await_turn(self) -> None:
+        """Wait until every turn is over and awaits nothing more. Raises SessionOver where the run ends before."""
+        self._session.await_turn()
+        if self._asked:
             raise SessionOver
 
 

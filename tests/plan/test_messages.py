@@ -1,0 +1,163 @@
+"""Messages that a script puts into a conversation, of a file of them, and their images."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from bench.plan.images import JPEG, MOST_BYTES, PNG, jpeg_size, load_image, png_size
+from bench.plan.messages import load_history
+from bench.protocol.messages import Message
+from tests.helpers import build_message, png
+
+T = TypeVar("T")
+SIDES = st.integers(1, 65_535)
+
+
+def jpeg(width: int, height: int, *segments: bytes, fill: int = 0) -> bytes:
+    """The beginning and the end of a JPEG with these segments before its frame header."""
+    size = height.to_bytes(2) + width.to_bytes(2)
+    others = b"".join(b"\xff\xe0" + (len(segment) + 2).to_bytes(2) + segment for segment in segments)
+    return b"\xff\xd8" + others + b"\xff" * fill + b"\xff\xc0\x00\x0b\x08" + size + b"\x01\x01\x11\x00\xff\xd9"
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def refused(load: Callable[[Path], T], path: Path) -> tuple[str, None] | tuple[None, T]:
+    """(why a file is refused, what it holds): one of the two."""
+    try:
+        return None, load(path)
+    except UsageError as error:
+        return str(error), None
+
+
+# Images.
+
+
+@given(SIDES, SIDES)
+def test_the_size_of_a_png_is_found(width: int, height: int) -> None:
+    assert png_size(png(width, height)) == (width, height)
+
+
+@given(SIDES, SIDES, st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.integers(0, 3))
+def test_the_size_of_a_jpeg_is_found_behind_other_segments(
+    width: int, height: int, segments: list[bytes], fill: int
+) -> None:
+    assert jpeg_size(jpeg(width, height, *segments, fill=fill)) == (width, height)
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", PNG, JPEG, PNG + b"\0\0\0\rIHDR", JPEG + b"\xe0\0\4ab\xff\xc0"]))
+def test_whatever_a_file_holds_it_is_an_image_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, rest: bytes, head: bytes
+) -> None:
+    path = write(tmp_path_factory.mktemp("image") / "a.png", head + rest)
+    refusal, image = refused(load_image, path)
+
+    assert refusal is None or re.fullmatch(f"{re.escape(str(path))}: is .+", refusal)
+    assert image is None or image.width > 0 < image.height
+
+
+@pytest.mark.parametrize(("kind", "data"), [("png", png(640, 480)), ("jpeg", jpeg(640, 480, b"JFIF"))])
+def test_an_image_becomes_a_data_url_of_what_its_file_holds(kind: str, data: bytes, tmp_path: Path) -> None:
+    image = load_image(write(tmp_path / "photo", data))
+
+    head, _, encoded = image.url.partition(",")
+    assert head == f"data:image/{kind};base64"
+    assert base64.b64decode(encoded) == data
+    assert (image.width, image.height, image.digest) == (640, 480, hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"GIF89a", "is neither PNG nor JPEG"),
+        (png(4, 4)[:-12], "is truncated or damaged"),
+        (png(4, 0), "is truncated or damaged"),
+        (jpeg(4, 4)[:-2], "is truncated or damaged"),
+        (bytes(MOST_BYTES + 1), "is larger than 4 MiB"),
+    ],
+)
+def test_what_no_service_takes_is_refused(data: bytes, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_image(write(tmp_path / "photo.png", data))
+
+
+def test_an_image_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", png(1, 2))
+    first = load_image(path)
+    before_ns = path.stat().st_mtime_ns
+    assert load_image(path) is first
+
+    write(path, png(3, 4))
+    if path.stat().st_mtime_ns != before_ns:  # a clock of the file system may be coarse
+        assert load_image(path).width == 3
+
+
+# Histories.
+
+MESSAGES = st.lists(
+    st.builds(
+        build_message,
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(str.strip),
+        st.sampled_from(["system", "assistant", "user"]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def written(messages: list[Message], folder: Path) -> Path:
+    lines = [json.dumps({"role": message.role, "text": message.text}) for message in messages]
+    return write(folder / "history.jsonl", "\n\n".join(lines).encode())
+
+
+@given(messages=MESSAGES)
+def test_a_history_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, messages: list[Message]) -> None:
+    assert list(load_history(written(messages, tmp_path_factory.mktemp("history"))).messages) == messages
+
+
+KEYS = st.sampled_from(["role", "text", "image", "roles"])
+JSON: st.SearchStrategy[Any] = st.none() | st.integers() | st.sampled_from(["user", "system", "Hello", "", "a.png"])
+LINES = st.one_of(
+    st.text(max_size=20), (JSON | st.lists(JSON, max_size=2) | st.dictionaries(KEYS, JSON, max_size=3)).map(json.dumps)
+)
+
+
+@given(lines=st.lists(LINES, max_size=4))
+def test_whatever_a_history_holds_it_is_messages_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    path = write(tmp_path_factory.mktemp("history") / "h.jsonl", "\n".join(lines).encode("utf-8", "surrogatepass"))
+    refusal, history = refused(load_history, path)
+
+    assert refusal is None or re.fullmatch(f"{re.escape(str(path))}:.+", refusal)
+    assert history is None or all(message.text.strip() for message in history.messages)
+
+
+def test_a_history_without_a_message_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no message"):
+        load_history(write(tmp_path / "h.jsonl", b"\n\n"))
+
+
+def test_the_digest_of_a_history_tells_other_words_and_other_images(tmp_path: Path) -> None:
+    def digest(text: str, side: int) -> str:
+        write(tmp_path / f"{side}.png", png(side, side))
+        (tmp_path / "a.png").unlink(missing_ok=True)
+        (tmp_path / f"{side}.png").rename(tmp_path / "a.png")
+        line = json.dumps({"role": "user", "text": text, "image": "a.png"})
+        return load_history(write(tmp_path / "h.jsonl", line.encode())).digest
+
+    assert len({digest("What is this?", 1), digest("What is this?", 2), digest("What is that?", 1)}) == 3
