@@ -1,4 +1,4 @@
-"""Computes what tokens cost: prices per kind of token, and the sum.
+"""Computes what sessions cost: prices per kind of token and per minute, and the sum.
 
 Pure arithmetic, the same before, during and after a run.
 """
@@ -20,7 +20,10 @@ Tokens = TypeVar("Tokens")
 
 @dataclass(frozen=True)
 class Prices:
-    """US dollars per million tokens of a kind. Cached tokens are input that was read before."""
+    """US dollars per million tokens of a kind, and per minute of a session.
+
+    Cached tokens are input that was read before. Images without a price of their own cost what text does.
+    """
 
     text_in: float
     text_cached: float
@@ -28,6 +31,14 @@ class Prices:
     audio_in: float
     audio_cached: float
     audio_out: float
+    image_in: float | None = None
+    image_cached: float | None = None
+    usd_per_minute: float = 0.0
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether tokens cost anything; where they do not, only time does."""
+        return any((self.text_in, self.text_out, self.audio_in, self.audio_out))
 
 
 @dataclass(frozen=True)
@@ -61,12 +72,14 @@ def tariff_of(table: Mapping[str, Prices], terms: Terms, answered: str | None) -
 
 
 def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
-    """The price of `tokens`: text_in, audio_in, cached_text_in, cached_audio_in, text_out, audio_out.
+    """The price of `tokens`: text_in, audio_in, image_in, their cached_…_in, text_out, audio_out.
 
     Cached tokens are a part of the input (the service's `input_token_details`), so they are taken off it. Takes numbers
     and columns of numbers.
     """
-    text_cached, audio_cached = tokens["cached_text_in"], tokens["cached_audio_in"]
+    text_cached, audio_cached, image_cached = (tokens[f"cached_{kind}_in"] for kind in ("text", "audio", "image"))
+    image_in_usd = prices.text_in if prices.image_in is None else prices.image_in
+    image_cached_usd = prices.text_cached if prices.image_cached is None else prices.image_cached
     total = (
         (tokens["text_in"] - text_cached) * prices.text_in  # type: ignore[operator]
         + text_cached * prices.text_cached  # type: ignore[operator]
@@ -74,6 +87,8 @@ def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
         + (tokens["audio_in"] - audio_cached) * prices.audio_in  # type: ignore[operator]
         + audio_cached * prices.audio_cached  # type: ignore[operator]
         + tokens["audio_out"] * prices.audio_out  # type: ignore[operator]
+        + (tokens["image_in"] - image_cached) * image_in_usd  # type: ignore[operator]
+        + image_cached * image_cached_usd  # type: ignore[operator]
     )
     return total / MILLION  # type: ignore[no-any-return]
 
@@ -83,7 +98,12 @@ def prices_of(table: Mapping[str, Prices], model: str) -> Prices | None:
 
     None where the table has neither: a newer model of a similar name is another model.
     """
-    return table.get(model) or table.get(_DATE.sub("", model))
+    return table.get(model) or table.get(undated(model))
+
+
+def undated(model: str) -> str:
+    """The name of a model without the date of its version."""
+    return _DATE.sub("", model)
 
 
 def dollars(usd: float) -> str:

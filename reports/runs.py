@@ -68,7 +68,7 @@ REPORTED = (
     *("start_ns", "ended_at_ns", "audio_bytes_received"),
     *("inexact_gaps", "rtt_scope", "retry_after_ns"),
     *("tokens_text_in", "tokens_audio_in", "tokens_cached_in", "tokens_cached_text_in", "tokens_cached_audio_in"),
-    *("tokens_text_out", "tokens_audio_out"),
+    *("tokens_text_out", "tokens_audio_out", "tokens_image_in", "tokens_cached_image_in"),
 )
 """Columns of a turn that a report needs, beside those of its measures."""
 UNREPORTED = frozenset(

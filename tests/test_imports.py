@@ -17,8 +17,8 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "clock", "measures", "outcomes", "limits", "money", "plain", "cores", "priority", "spawn",
-    "yaml_file", "shapes", "protocol", "transport", "target",
+    "units", "errors", "clock", "measures", "outcomes", "limits", "money", "retirements", "plain", "cores", "priority",
+    "spawn", "yaml_file", "shapes", "protocol", "transport", "target",
     "plan", "observe", "simulator",
     "connect", "run", "session",
     "load", "probe", "doctor", "reports",
@@ -42,8 +42,9 @@ FLOORS = (
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
-    "bench.errors", "bench.limits", "bench.measures", "bench.money", "bench.outcomes", "bench.plain", "bench.units",
-    "bench.yaml_file", "bench.run.document", "bench.run.folder", "bench.run.part", "bench.run.disk",
+    "bench.errors", "bench.limits", "bench.measures", "bench.money", "bench.outcomes", "bench.plain",
+    "bench.retirements", "bench.units", "bench.yaml_file", "bench.run.document", "bench.run.folder", "bench.run.part",
+    "bench.run.disk",
     "bench.run.histograms", "bench.run.measured", "bench.run.row_histograms", "bench.run.evidence",
     "bench.run.validity",
 }  # fmt: skip

@@ -12,16 +12,19 @@ from hypothesis import strategies as st
 
 from bench.money import Prices, cost_usd, dollars, prices_of
 
-REALTIME = Prices(text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64)
+REALTIME = Prices(
+    text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64, image_in=5, image_cached=0.5
+)
 MINI = Prices(text_in=0.6, text_cached=0.06, text_out=2.4, audio_in=10, audio_cached=0.3, audio_out=20)
-KINDS = ("text_in", "audio_in", "cached_text_in", "cached_audio_in", "text_out", "audio_out")
+READ, WRITTEN = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
+KINDS = (*READ, *(f"cached_{kind}" for kind in READ), *WRITTEN)
 
 
 @st.composite
 def usages(draw: st.DrawFn) -> dict[str, int]:
     """Tokens as a service tells them: what is cached is a part of the input."""
-    counts = {kind: draw(st.integers(0, 100_000)) for kind in ("text_in", "audio_in", "text_out", "audio_out")}
-    cached = {f"cached_{kind}": draw(st.integers(0, counts[kind])) for kind in ("text_in", "audio_in")}
+    counts = {kind: draw(st.integers(0, 100_000)) for kind in (*READ, *WRITTEN)}
+    cached = {f"cached_{kind}": draw(st.integers(0, counts[kind])) for kind in READ}
     return counts | cached
 
 
@@ -38,7 +41,7 @@ def added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     ("kind", "price"),
-    [("text_in", 4.0), ("audio_in", 32.0), ("text_out", 16.0), ("audio_out", 64.0)],
+    [("text_in", 4.0), ("audio_in", 32.0), ("text_out", 16.0), ("audio_out", 64.0), ("image_in", 5.0)],
 )
 def test_a_million_tokens_of_a_kind_cost_the_price_of_that_kind(kind: str, price: float) -> None:
     assert cost_usd(REALTIME, tokens(**{kind: 1_000_000})) == price
@@ -48,6 +51,13 @@ def test_cached_tokens_are_a_part_of_the_input_and_cost_less() -> None:
     half = tokens(audio_in=1_000_000, cached_audio_in=500_000, text_in=1_000_000, cached_text_in=1_000_000)
 
     assert cost_usd(REALTIME, half) == pytest.approx(16 + 0.2 + 0.4)
+    assert cost_usd(REALTIME, tokens(image_in=1_000_000, cached_image_in=500_000)) == pytest.approx(2.5 + 0.25)
+
+
+def test_images_without_a_price_cost_what_text_does() -> None:
+    half = tokens(image_in=1_000_000, cached_image_in=500_000)
+
+    assert cost_usd(MINI, half) == pytest.approx(0.3 + 0.03)
 
 
 def test_a_reply_that_was_printed_costs_what_it_should() -> None:
@@ -63,14 +73,14 @@ def test_the_cost_of_two_turns_is_the_sum_of_their_costs(one: dict[str, int], ot
     assert together == pytest.approx(cost_usd(REALTIME, one) + cost_usd(REALTIME, other), rel=1e-12)
 
 
-@given(usages(), st.sampled_from(["text_in", "audio_in", "text_out", "audio_out"]), st.integers(1, 1000))
+@given(usages(), st.sampled_from([*READ, *WRITTEN]), st.integers(1, 1000))
 def test_more_tokens_cost_more(usage: dict[str, int], kind: str, more: int) -> None:
     assert cost_usd(REALTIME, added(usage, tokens(**{kind: more}))) > cost_usd(REALTIME, usage)
 
 
 @given(usages(), st.sampled_from([REALTIME, MINI]))
 def test_the_cache_never_makes_it_dearer(usage: dict[str, int], prices: Prices) -> None:
-    uncached = usage | {"cached_text_in": 0, "cached_audio_in": 0}
+    uncached = usage | {f"cached_{kind}": 0 for kind in READ}
 
     assert 0 <= cost_usd(prices, usage) <= cost_usd(prices, uncached) * (1 + 1e-12)
 

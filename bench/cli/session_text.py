@@ -182,7 +182,7 @@ def _tokens(turn: TurnObservation) -> list[str]:
     if turn.usage.unread:
         return ["told, and not readable"]
     counts = {name: getattr(turn.usage, name) for name in turn.usage.__struct_fields__}
-    if turn.usage.cached_in == turn.usage.cached_text_in + turn.usage.cached_audio_in:
+    if turn.usage.cached_in == turn.usage.cached_text_in + turn.usage.cached_audio_in + turn.usage.cached_image_in:
         del counts["cached_in"]
     return [f"{name.replace('_', ' ')} {count(number)}" for name, number in counts.items() if number]
 

@@ -13,13 +13,18 @@ from typing import Any, Literal
 from bench.doctor.dialect import dialect_remedy
 from bench.observe.timeline import TEXT_SESSION
 from bench.observe.turn import UNHEARD
+from bench.shapes import either
 from bench.target.address import API_VERSIONS, AZURE_GA, azure_cloud
 from bench.target.target import Entra, Target
 from bench.transport.answer import ACCEPT_HEADER
 
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
-REALTIME_MODELS = "gpt-realtime, gpt-realtime-mini, gpt-4o-realtime-preview or gpt-4o-mini-realtime-preview"
+REALTIME_MODELS = (
+    *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
+    *("gpt-realtime-mini", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview"),
+)
+"""Models that speak, the newest first."""
 VERSIONS = " or ".join(API_VERSIONS)
 LIST_DEPLOYMENTS = "az cognitiveservices account deployment list -g GROUP -n RESOURCE -o table"
 NO_KEY = "no key was sent: name the variable that holds it by --api-key-env"
@@ -100,9 +105,9 @@ CAUSES = {
     "token": "the sign-in does not renew its token: see the words; `az login` again, or look at the identity endpoint",
     "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
     "beta_api_shape_disabled": "OpenAI has switched the preview off: use --dialect ga",
-    "missing_model": "the URL names no model: add ?model=gpt-realtime",
-    "invalid_model": "the model is no realtime model: take gpt-realtime or gpt-realtime-mini",
-    "model_not_found": "no such model, or not for this key: take gpt-realtime; older models are gone",
+    "missing_model": f"the URL names no model: add ?model={REALTIME_MODELS[0]}",
+    "invalid_model": f"the model is no realtime model: take {either(REALTIME_MODELS[:2])}",
+    "model_not_found": f"no such model, or not for this key: take {REALTIME_MODELS[0]}; older models are gone",
     "server_error": OUT_OF_ORDER,
     "insufficient_quota": "the account has no credit left: look at its billing",
     "session_expired": "sessions are cut at an age that is too short for a turn: look at the deployment's limits",
@@ -124,7 +129,9 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
     words = refusal.words
     match status:
         case 400 if re.search(r"op+erationnotsupported", words, re.IGNORECASE):
-            return f"{_deployment(target)} is not of a realtime model: deploy {REALTIME_MODELS}, and name that one"
+            return (
+                f"{_deployment(target)} is not of a realtime model: deploy {either(REALTIME_MODELS)}, and name that one"
+            )
         case 400 if _API_VERSION.search(words):
             return f"this api-version is not known here: use {VERSIONS}, or {AZURE_GA}, which has none"
         case 400:

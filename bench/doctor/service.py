@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from bench.clock import monotonic_ns, utc_ns
@@ -15,6 +16,7 @@ from bench.doctor.told import (
     limits_told,
     refused,
     replied,
+    retired,
     service_clock,
     settings_in,
     upgraded,
@@ -100,7 +102,9 @@ class Visit:
         session = Session(self._script, transport, timeline, self._heard, lambda: False)
         session.open()
         if timeline.ready:
-            yield greeted(self._heard.greeting, timeline.session(), utc_ns() / NS_PER_S)
+            now_s = utc_ns() / NS_PER_S
+            yield greeted(self._heard.greeting, timeline.session(), now_s)
+            yield from retired(self._heard.greeting, self._target.service, datetime.fromtimestamp(now_s, UTC).date())
             yield Finding("settings", "ok", f"by default: {settings_in(self._heard.greeting) or 'not told'}")
             yield from in_other_dialect(self._heard.greeting, self._target.dialect)
             yield round_trip(transport.network())

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 
 from bench.doctor.dialect import REMEDIES, SIBLINGS, UNGREETED, shape_of
-from bench.doctor.explain import Refusal, explain
+from bench.doctor.explain import REALTIME_MODELS, Refusal, explain
 from bench.doctor.finding import Finding
 from bench.money import Tariff, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.protocol.base import Dialect
 from bench.protocol.limits import RateLimit, wait_of
 from bench.protocol.simulated import is_simulated
+from bench.retirements import SOON_DAYS, retirement_of
+from bench.shapes import either
 from bench.target.target import Target
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -24,7 +27,7 @@ CLOSE_S, SKEW_S = 2.0, 60.0
 IDS = ("x-ms-region", "apim-request-id", "x-request-id", "x-ms-deployment-name", "openai-version")
 """The headers that the service's support asks for."""
 EXTENSIONS = "sec-websocket-extensions"
-TOKENS = {"text_in": "text in", "audio_in": "audio in", "text_out": "text out", "audio_out": "audio out"}
+TOKENS = {kind: kind.replace("_", " ") for kind in ("text_in", "audio_in", "image_in", "text_out", "audio_out")}
 
 
 def refused(
@@ -98,6 +101,19 @@ def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: fl
     return Finding("session", "ok", f"{_simulated({}, greeting)}{', '.join(parts)}")
 
 
+def retired(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[Finding]:
+    """When the service switches off the model that answers: a warning once that is near. `today`: in UTC."""
+    retirement = retirement_of(service, str(greeting.get("model") or ""))
+    if retirement is None or is_simulated({}, greeting):
+        return
+    words = f"{greeting['model']} {retirement.words(today)}"
+    if retirement.days_left(today) > SOON_DAYS:
+        yield Finding("model's end", "ok", words)
+    else:
+        remedy = f"measure its successor beside it while both answer: {either(REALTIME_MODELS[:2])}"
+        yield Finding("model's end", "warning", words, remedy)
+
+
 def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[Finding]:
     """A warning where a session opens in the shape of the dialect that is not spoken."""
     shape = shape_of(greeting)
@@ -154,6 +170,13 @@ def replied(turn: TurnObservation, target: Target, paid: Tariff, greeting: Mappi
 
 
 def _cost(turn: TurnObservation, paid: Tariff) -> str:
+    if paid.prices and paid.prices.usd_per_minute:
+        by_minute = f"${dollars(paid.prices.usd_per_minute)} a minute"
+        return f"{_of_tokens(turn, paid)}, and {by_minute}" if paid.prices.of_tokens else by_minute
+    return _of_tokens(turn, paid)
+
+
+def _of_tokens(turn: TurnObservation, paid: Tariff) -> str:
     if turn.usage is None:
         return "unpriced: the service told no tokens"
     if turn.usage.unread:

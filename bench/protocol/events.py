@@ -65,6 +65,8 @@ class Usage(msgspec.Struct, frozen=True):
     cached_audio_in: int = 0
     text_out: int = 0
     audio_out: int = 0
+    image_in: int = 0
+    cached_image_in: int = 0
     unread: int = 0
     """Responses whose tokens were told and cannot be read: they are in no other number, so nobody knows the sum."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+KINDS = ("text", "audio", "image")
+"""The kinds of input, in the order in which cached tokens without a kind are taken for them; no output is an image."""
 MANY_TOKENS = 2**40
 """From so many on a number is a mistake, and the sum of a turn's would not fit its column."""
 
@@ -20,16 +22,14 @@ def tokens_in(usage: Any) -> dict[str, int]:
     """Tokens by kind, under the names of `bench.protocol.events.Usage`. Raises UnreadableError."""
     came, went = _details(usage, "input_token_details"), _details(usage, "output_token_details")
     nothing = 0 if _tokens(usage, "total_tokens") == 0 else None
-    text_in, audio_in = _by_kind(came, _tokens(usage, "input_tokens"), nothing)
-    text_out, audio_out = _by_kind(went, _tokens(usage, "output_tokens"), nothing)
+    read = _by_kind(came, _tokens(usage, "input_tokens"), nothing)
+    text_out, audio_out, _ = _by_kind(went, _tokens(usage, "output_tokens"), nothing)
     cached = _tokens(came, "cached_tokens")
-    cached_text, cached_audio = _cached(_details(came, "cached_tokens_details"), cached or 0, text_in)
+    of_kind = _cached(_details(came, "cached_tokens_details"), cached or 0, read)
     return {
-        "text_in": text_in,
-        "audio_in": audio_in,
-        "cached_in": cached or cached_text + cached_audio,
-        "cached_text_in": min(text_in, cached_text),
-        "cached_audio_in": min(audio_in, cached_audio),
+        **{f"{kind}_in": tokens for kind, tokens in zip(KINDS, read, strict=True)},
+        "cached_in": cached or sum(of_kind),
+        **{f"cached_{kind}_in": min(tokens) for kind, *tokens in zip(KINDS, read, of_kind, strict=True)},
         "text_out": text_out,
         "audio_out": audio_out,
     }
@@ -57,18 +57,25 @@ def _tokens(parent: Any, name: str) -> int | None:
     return value
 
 
-def _by_kind(details: Any, *totals: int | None) -> tuple[int, int]:
-    """Tokens of text and of audio; where neither is told, the first total that is: all of it text."""
-    text, audio = _tokens(details, "text_tokens"), _tokens(details, "audio_tokens")
+def _told(details: Any) -> list[int | None]:
+    """Tokens of each of KINDS, None of those that are not told."""
+    return [_tokens(details, f"{kind}_tokens") for kind in KINDS]
+
+
+def _by_kind(details: Any, *totals: int | None) -> list[int]:
+    """Tokens of each of KINDS; where none is told, the first total that is: all of it text."""
+    told = _told(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
-    if text is None and audio is None and total is None:
+    if total is None and all(tokens is None for tokens in told):
         raise UnreadableError
-    return (text or 0, audio or 0) if text or audio else (total or 0, 0)
+    return [tokens or 0 for tokens in told] if any(told) else [total or 0, 0, 0]
 
 
-def _cached(details: Any, cached: int, text_in: int) -> tuple[int, int]:
-    """Cached tokens of text and of audio; where neither is told, text as far as there is text."""
-    text, audio = _tokens(details, "text_tokens"), _tokens(details, "audio_tokens")
-    if text is None and audio is None:
-        return min(text_in, cached), max(0, cached - text_in)
-    return text or 0, audio or 0
+def _cached(details: Any, cached: int, read: list[int]) -> list[int]:
+    """Cached tokens of each of KINDS; where none is told, of each kind as far as it was read, the rest audio."""
+    told = _told(details)
+    if any(tokens is not None for tokens in told):
+        return [tokens or 0 for tokens in told]
+    text = min(read[0], cached)
+    audio = min(read[1], cached - text)
+    return [text, audio, cached - text - audio]

@@ -98,7 +98,7 @@ _IDENTITY = [
 _TOKENS = [
     *_columns(pa.int64(), "tokens_text_in", "tokens_audio_in", "tokens_cached_in"),
     *_columns(pa.int64(), "tokens_cached_text_in", "tokens_cached_audio_in"),
-    *_columns(pa.int64(), "tokens_text_out", "tokens_audio_out"),
+    *_columns(pa.int64(), "tokens_text_out", "tokens_audio_out", "tokens_image_in", "tokens_cached_image_in"),
 ]
 
 TURNS = pa.schema(

@@ -11,7 +11,7 @@ from bench.target.credentials import cleaned
 from bench.target.crossing import way_of
 from bench.target.headers import Headers, further_headers
 from bench.target.prices import load_price_table
-from bench.target.settings import KeyNames, PriceSettings, Surroundings, TargetSettings
+from bench.target.settings import KeyNames, Surroundings, TargetSettings
 from bench.target.signing import auth_of
 from bench.target.target import Target, as_label
 from bench.target.urls import SettingError
@@ -65,8 +65,8 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
     match settings.prices:
         case None:
             return None
-        case PriceSettings() as own:
-            return own.prices
+        case Prices() as own:
+            return own
         case str() as model:
             table = load_price_table(price_file)
             prices = prices_of(table.models, model)

@@ -1,4 +1,4 @@
-"""The price table: what a million tokens of each model cost, dated, with where each figure is from."""
+"""The price table: what tokens and minutes of each model cost, dated, with where each figure is from."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import msgspec
 
 from bench.money import Prices, cost_usd
 from bench.protocol.events import Usage
-from bench.shapes import ByName, Day, Text, key, table_of
-from bench.target.settings import PriceSettings
+from bench.shapes import ByName, Day, Field, Text, key, table_of
+from bench.target.settings import PricesShape
 from bench.yaml_file import read_yaml
 
 GIVE_PRICES = "give the target `prices:` in targets.yaml, or name a file that has them: --prices FILE"
@@ -31,10 +31,18 @@ class PriceTable:
 
 
 @dataclass(frozen=True)
-class PricedModel(PriceSettings):
-    """What a model's tokens cost."""
+class PricedModel:
+    """What a model costs. `source`: where the figures are from, in words."""
 
-    source: str = key(Text(blank=True), "Where the figures are from, in words.", "")
+    prices: Prices
+    source: str
+
+
+def _priced(source: str = "", **prices: float) -> PricedModel:
+    return PricedModel(Prices(**prices), source)
+
+
+PRICED = PricesShape(_priced, {"source": Field(Text(blank=True), "Where the figures are from, in words.")})
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,7 @@ class PriceFile:
     """A file of prices."""
 
     as_of: date = key(Day(), "The day of the figures.", required=True)
-    models: dict[str, PricedModel] = key(
-        ByName("[!-~]{1,100}", table_of(PricedModel)), "Prices by model.", required=True
-    )
+    models: dict[str, PricedModel] = key(ByName("[!-~]{1,100}", PRICED), "Prices by model.", required=True)
 
 
 def load_price_table(path: Path | None) -> PriceTable:

@@ -6,11 +6,11 @@ each ends in one `TargetSettings`, of which `build.py` makes the target. `docs/t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from bench.money import Prices
 from bench.protocol.dialects import DIALECTS
@@ -32,6 +32,7 @@ from bench.shapes import (
 )
 from bench.yaml_file import Value
 
+T = TypeVar("T")
 MOST_HEADERS = 10
 """Azure answers 431 to more."""
 PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -74,23 +75,49 @@ class ApiVersion(Shape[str]):
         return self.shape.schema()
 
 
+PER_MINUTE_OF_SESSION = "usd_per_minute"
+OF_TOKENS: dict[str, Field[float]] = {
+    "text_in": Field(DOLLARS, "Per million tokens: text that is read.", required=True),
+    "text_cached": Field(DOLLARS, "Text that was read before.", required=True),
+    "text_out": Field(DOLLARS, "Text that is written.", required=True),
+    "audio_in": Field(DOLLARS, "Audio that is heard.", required=True),
+    "audio_cached": Field(DOLLARS, "Audio that was heard before.", required=True),
+    "audio_out": Field(DOLLARS, "Audio that is spoken.", required=True),
+}
+BESIDE_TOKENS: dict[str, Field[float]] = {
+    "image_in": Field(DOLLARS, "Images that are read; if left out what text costs."),
+    "image_cached": Field(DOLLARS, "Images that were read before; if left out what text costs."),
+    PER_MINUTE_OF_SESSION: Field(DOLLARS, "Per minute of a session. Prices of tokens may then be left out."),
+}
+
+
 @dataclass(frozen=True)
-class PriceSettings:
-    """US dollars per million tokens of a kind."""
+class PricesShape(Shape[T]):
+    """Prices of tokens, of minutes, or of both: where there is one of minutes, those of tokens are 0 if left out.
 
-    text_in: float = key(DOLLARS, "Text that is read.", required=True)
-    text_cached: float = key(DOLLARS, "Text that was read before.", required=True)
-    text_out: float = key(DOLLARS, "Text that is written.", required=True)
-    audio_in: float = key(DOLLARS, "Audio that is heard.", required=True)
-    audio_cached: float = key(DOLLARS, "Audio that was heard before.", required=True)
-    audio_out: float = key(DOLLARS, "Audio that is spoken.", required=True)
+    `beside`: further keys, which `build` takes.
+    """
 
-    @property
-    def prices(self) -> Prices:
-        return Prices(**{field.name: getattr(self, field.name) for field in fields(PriceSettings)})
+    build: Callable[..., T]
+    beside: Mapping[str, Field[Any]] = field(default_factory=dict)
+
+    def read(self, value: Value) -> T:
+        entries = value.content()
+        by_minute = isinstance(entries, dict) and PER_MINUTE_OF_SESSION in entries
+        return self._table(by_minute=by_minute).read(value)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [self._table(by_minute=by_minute).schema() for by_minute in (False, True)]}
+
+    def _table(self, *, by_minute: bool) -> Table[T]:
+        of_tokens, beside = OF_TOKENS, BESIDE_TOKENS
+        if by_minute:
+            of_tokens = {name: replace(each, required=False, default=0.0) for name, each in OF_TOKENS.items()}
+            beside = beside | {PER_MINUTE_OF_SESSION: replace(beside[PER_MINUTE_OF_SESSION], required=True)}
+        return Table({**of_tokens, **beside, **self.beside}, self.build, nothing=False)
 
 
-PRICES = OrTable(Text("the name of a model of the price table, or a table of the six prices"), table_of(PriceSettings))
+PRICES = OrTable(Text("the name of a model of the price table, or a table of prices"), PricesShape(Prices))
 
 
 @dataclass(frozen=True)
@@ -114,7 +141,7 @@ class VariantSettings:
     session: dict[str, Any] | None = key(JsonObject(), "Settings that replace those of the script's `session`.")
     deployment: str | None = key(MODEL, "Another deployment.")
     model: str | None = key(MODEL, "Another model.")
-    prices: str | PriceSettings | None = key(PRICES, "What its tokens cost.")
+    prices: str | Prices | None = key(PRICES, "What its sessions cost.")
 
 
 VARIANTS = ByName(NAME, table_of(VariantSettings))
@@ -144,7 +171,7 @@ class TargetSettings:
     resolve: str | None = key(Matching(WORD, "an IP address"), "The address to connect to, instead of the host's.")
     compression: str | None = key(Choice(("none", "deflate")), "Of messages.")
     max_message_mib: int | None = key(Whole(1, 1_024, "of MiB"), "A larger message ends its session; 16.")
-    prices: str | PriceSettings | None = key(PRICES, "What its tokens cost; if not what its model costs.")
+    prices: str | Prices | None = key(PRICES, "What its sessions cost; if not what its model costs.")
     connect_rate: float | None = key(PER_MINUTE, "Connections that may start in a minute; 0: any number.")
     variants: dict[str, VariantSettings] | None = key(VARIANTS, "The same target with other settings, by name.")
 

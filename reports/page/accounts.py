@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple
 
 import numpy as np
 
@@ -75,31 +74,43 @@ def money(summary: Summary) -> Section | None:
     simulated = (Strong("◇ SIMULATED."), " ") if summary.simulated else ""
     blocks: list[Block] = [Paragraph((simulated, said))]
     if found.costs:
-        blocks += [table(COSTS, [_cost(summary, *cost) for cost in enumerate(found.costs)]), Paragraph(TOKENS, "note")]
+        costs = table(_cost_heads(found), [_cost(summary, *cost) for cost in enumerate(found.costs)])
+        blocks += [costs, Paragraph(TOKENS, "note")]
     blocks += [Paragraph(text, "note") for text in remarks.money(summary)]
     prices = [_prices(summary, place, charge) for place, cost in enumerate(found.costs) for charge in cost.charges]
-    blocks += [Fold("The prices", [table(PRICES, prices)])] if prices else []
+    blocks += [Fold("The prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
     return Section("money", "Cost", "What did it cost?", blocks)
 
 
-COSTS = (
-    *("target", "USD", "a turn", "a session", "a minute", "turns", "no usage", "text in", "audio in"),
-    *("cached, of input", "text out", "audio out"),
-)
+COSTS = ("target", "USD", "a turn", "a session", "a minute", "turns", "no usage", "text in", "audio in")
+OF_COSTS = ("cached, of input", "text out", "audio out")
 TOKENS = (
     "Tokens as the service told them in each turn’s usage. A minute is one of conversation: of a session, from its "
     "opened connection to its end."
 )
-PRICES = (
-    *("USD per million tokens", Column("model", left=True), Column("source", left=True)),
-    *("text in", "cached", "text out", "audio in", "cached", "audio out"),
-)
+PRICES = ("USD per million tokens", Column("model", left=True), Column("source", left=True))
+OF_TOKENS = {
+    **{"text_in": "text in", "text_cached": "cached", "text_out": "text out"},
+    **{"audio_in": "audio in", "audio_cached": "cached", "audio_out": "audio out"},
+}
+OF_IMAGES = {"image_in": "image in", "image_cached": "cached"}
+OF_MINUTES = {"usd_per_minute": "USD a minute"}
+
+
+def _cost_heads(money: Money) -> tuple[str, ...]:
+    return (*COSTS, *(["image in"] if money.has_images else []), *OF_COSTS)
+
+
+def _shown_prices(money: Money) -> dict[str, str]:
+    """The prices that are shown, with their heads: those of images and of minutes where there were any."""
+    return OF_TOKENS | (OF_IMAGES if money.has_images else {}) | (OF_MINUTES if money.by_minute else {})
 
 
 def _prices(summary: Summary, place: int, charge: Charge) -> Line:
     found = summary.money
-    prices = [f"{price:g}" for price in astuple(charge.prices)] if charge.prices else [NONE] * 6
-    return [marked(summary, place), charge.model, _source(charge.source, found.table, found.as_of), *prices]
+    prices = [getattr(charge.prices, name, None) for name in _shown_prices(found)]
+    shown = [NONE if price is None else f"{price:g}" for price in prices]
+    return [marked(summary, place), charge.model, _source(charge.source, found.table, found.as_of), *shown]
 
 
 def _source(source: str, table: str, as_of: str) -> str:
@@ -110,7 +121,8 @@ def _source(source: str, table: str, as_of: str) -> str:
 def _cost(summary: Summary, place: int, cost: Cost) -> Line:
     rates = (cost.per_turn, cost.per_session, cost.per_minute)
     amounts = [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)]
-    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (INPUT, OUTPUT))
+    read = summary.money.kinds_read
+    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (read, OUTPUT))
     cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
     return [marked(summary, place), *amounts, count(cost.turns), count(cost.silent), *taken, cached, *made]
 

@@ -322,13 +322,14 @@ class Difference(Record):
 
 
 class Charge(Record):
-    """The tokens of one model, and their prices."""
+    """The tokens and minutes of one model, and their prices."""
 
     model: str
     turns: Count
     source: Known
     tokens: dict[str, Count]
     stray: dict[str, Count] = field(name="stray_tokens")
+    minutes: Figure
     prices: Prices | None
 
 

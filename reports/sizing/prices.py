@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.money import cost_usd
-from bench.units import NS_PER_S
+from bench.money import Prices, cost_usd
+from bench.units import NS_PER_S, S_PER_MINUTE
 from reports.runs import Run
 from reports.sides.side import Side
 from reports.statistics.components import Price
@@ -17,6 +17,7 @@ from reports.summary.bills import KINDS, bills_of
 from reports.summary.money import money_of
 
 UNKNOWN = Price(math.nan, math.nan)
+NOTHING = Price(0.0, 0.0)
 
 
 def usd_per_session(run: Run, sides: Sequence[Side]) -> float:
@@ -45,12 +46,21 @@ def time_price(side: Side) -> Price:
 
 
 def usd_price(side: Side) -> Price:
-    """A straight line through what each turn cost by its number: the history that is billed again is its slope."""
+    """What a session costs by its turns: their tokens, and the minutes that they take where these are paid for."""
     run, targets = side.run, side.turns.targets
     charges = next((cost.charges for cost in money_of(run, targets).costs if cost.target == side.name), ())
     prices = next((charge.prices for charge in charges if charge.prices), None)
     if prices is None:
         return UNKNOWN
+    tokens = _tokens_price(side, prices) if prices.of_tokens else NOTHING
+    seconds = time_price(side) if prices.usd_per_minute else NOTHING
+    per_s = prices.usd_per_minute / S_PER_MINUTE
+    return _price(tokens.session + per_s * seconds.session, tokens.turn + per_s * seconds.turn, tokens.history)
+
+
+def _tokens_price(side: Side, prices: Prices) -> Price:
+    """A straight line through what each turn cost by its number: the history that is billed again is its slope."""
+    run, targets = side.run, side.turns.targets
     bills = bills_of(run, targets)
     usd: Floats = cost_usd(prices, {kind: np.nan_to_num(bills.tokens(kind)) for kind in KINDS})
     mine: Integers = bills.told & (bills.target == _place(side))

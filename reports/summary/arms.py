@@ -138,6 +138,13 @@ def _parsed(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def transcription_model(text: str) -> str:
+    """The model that transcribes, of the settings of a session in either dialect; empty where none does."""
+    settings = _parsed(text)
+    found = _inside(settings, "audio", "input", "transcription") or _inside(settings, "input_audio_transcription")
+    return str(_inside(found, "model") or "")
+
+
 def _inside(settings: Any, *names: str) -> Any:
     for name in names:
         settings = settings.get(name) if isinstance(settings, dict) else None

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bench.units import NS_PER_MINUTE
 from reports.runs import Run
 from reports.statistics.quantiles import Floats, Integers
 from reports.turns import Flags, place_of
 
-KINDS = ("text_in", "cached_text_in", "audio_in", "cached_audio_in", "text_out", "audio_out")
+KINDS = (
+    *("text_in", "cached_text_in", "audio_in", "cached_audio_in", "image_in", "cached_image_in"),
+    *("text_out", "audio_out"),
+)
 """Kinds of tokens as `bench.money` names them; cached ones are a part of the input."""
 
 
@@ -35,6 +39,16 @@ class Bills:
     def tokens(self, kind: str) -> Floats:
         """The tokens of one of KINDS, NaN where no usage was told."""
         return _tokens(self.run, kind)
+
+    @property
+    def minutes(self) -> Floats:
+        """How long each session was open, beside what no turn of it holds; 0 beside turns, and of one never opened."""
+        sessions = self.run.sessions
+        open_ns = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]).where(
+            sessions["session_updated_at_ns"].notna()
+        )
+        of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
+        return np.r_[np.zeros(len(self.run.turns)), of_sessions]
 
 
 def bills_of(run: Run, targets: Sequence[str]) -> Bills:
@@ -65,8 +79,10 @@ def _tokens(run: Run, kind: str) -> Floats:
 
 
 def _of_cached(frame: pd.DataFrame, kind: str) -> Floats:
-    """Cached tokens of one kind. Where they have no kind, text is cached before audio."""
+    """Cached tokens of one kind. Where they have no kind, as older versions left them, text is cached before audio."""
     values, cached = _column(frame, kind), _column(frame, "cached_in")
+    if kind == "cached_image_in":
+        return values
     other = _column(frame, "cached_audio_in" if kind == "cached_text_in" else "cached_text_in")
     kindless = ~np.isnan(cached) & np.isnan(values) & np.isnan(other)
     if kindless.any():

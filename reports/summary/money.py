@@ -1,34 +1,35 @@
-"""What a run's tokens cost, by `bench.money`; pure.
+"""What a run's tokens and minutes cost, by `bench.money`; pure.
 
 All turns count, those of warm-up and failed ones too, and so does what a session was answered that belongs to no turn:
-all are billed.
+all are billed. So is every minute of every session that opened, where a service bills by the minute.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 
 import numpy as np
 import pandas as pd
 
-from bench.money import Prices, Terms, cost_usd, tariff_of
+from bench.money import Prices, Tariff, Terms, cost_usd, tariff_of
 from reports.runs import Run
 from reports.statistics.counting import distinct
 from reports.statistics.quantiles import Floats, Integers
 from reports.summary.bills import KINDS, bills_of
 from reports.turns import Flags, values_of
 
-INPUT, CACHED, OUTPUT = ("text_in", "audio_in"), ("cached_text_in", "cached_audio_in"), ("text_out", "audio_out")
+INPUT, OUTPUT = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
+CACHED = tuple(f"cached_{kind}" for kind in INPUT)
 UNNAMED = "a model that was not named"
 
 
 @dataclass(frozen=True)
 class Charge:
-    """The tokens of one target and model, and their prices; `prices` None where nobody gave any.
+    """The tokens and minutes of one target and model, and their prices; `prices` None where nobody gave any.
 
-    `stray`: those of `tokens` that belong to no turn, told by so many `stray_sessions`.
+    `stray`: those of `tokens` that belong to no turn, told by so many `stray_sessions`. `minutes`: of all sessions.
     """
 
     model: str
@@ -36,13 +37,16 @@ class Charge:
     stray_sessions: int
     tokens: Mapping[str, int]
     stray: Mapping[str, int]
+    minutes: float
     prices: Prices | None
     source: str
     """own, table, or nothing"""
 
     @property
     def usd(self) -> float:
-        return float(cost_usd(self.prices, self.tokens)) if self.prices else 0.0
+        if self.prices is None:
+            return 0.0
+        return float(cost_usd(self.prices, self.tokens)) + self.minutes * self.prices.usd_per_minute
 
     @property
     def stray_usd(self) -> float:
@@ -56,7 +60,7 @@ class Cost:
     target: str
     charges: tuple[Charge, ...]
     silent: int
-    """turns whose usage the service did not tell"""
+    """turns whose usage the service did not tell, where that costs"""
     sessions: int
     """those with a price"""
     minutes: float
@@ -64,7 +68,7 @@ class Cost:
 
     @property
     def turns(self) -> int:
-        """Turns with usage."""
+        """Turns that are paid for: with usage, or those of which nothing but time costs."""
         return sum(charge.turns for charge in self.charges)
 
     @property
@@ -133,6 +137,21 @@ class Money:
         return sum(cost.stray_sessions for cost in self.costs)
 
     @property
+    def has_images(self) -> bool:
+        """Whether any image was read."""
+        return any(cost.tokens("image_in") for cost in self.costs)
+
+    @property
+    def kinds_read(self) -> tuple[str, ...]:
+        """The kinds of input that are told: images where there were any."""
+        return INPUT if self.has_images else INPUT[:-1]
+
+    @property
+    def by_minute(self) -> bool:
+        """Whether any minute was paid for."""
+        return any(charge.prices and charge.prices.usd_per_minute for cost in self.costs for charge in cost.charges)
+
+    @property
     def told(self) -> bool:
         """Whether the service told any usage."""
         return any(cost.charges for cost in self.costs)
@@ -191,41 +210,50 @@ def _number(value: object) -> float | None:
 def _costs(run: Run, targets: Sequence[str]) -> Iterable[Cost]:
     """Tokens are summed for each target and model in one pass, and the sums are priced: a price is linear."""
     bills = bills_of(run, targets)
-    told, models = bills.told, bills.models
+    models = bills.models
     size, group = len(targets) * len(models), bills.target * len(models) + bills.model
+    tariffs = _tariffs(run, targets, models)
+    prices = [tariff.prices for tariff in tariffs]
+    timed = np.array([known is not None and not known.of_tokens for known in prices], dtype=bool)
+    by_minute = np.array([known is not None and known.usd_per_minute > 0 for known in prices], dtype=bool)
+    told = bills.told | (timed[group] & ~bills.stray)
     stray = told & bills.stray
     turns, strays = (np.bincount(group[rows], minlength=size) for rows in (told & ~bills.stray, stray))
+    minutes = np.bincount(group, bills.minutes, size)
     sums: dict[str, Floats] = {}
     of_stray: dict[str, Floats] = {}
     for kind in KINDS:
         tokens = bills.tokens(kind)
         sums[kind], of_stray[kind] = (_summed(tokens, group, rows, size) for rows in (told, stray))
-    entries = {str(e.get("label")): e for e in run.document.get("targets") or [] if isinstance(e, dict)}
-    table = _table(run)
+    paid = told | (by_minute[group] & (bills.minutes > 0))
     for place, label in enumerate(targets):
-        entry = entries.get(label, {})
-        terms = Terms(str(entry.get("model") or ""), as_prices(entry.get("prices")))
-        paid = [
-            (tariff_of(table, terms, models[g % len(models)]), g)
-            for g in range(place * len(models), (place + 1) * len(models))
-            if turns[g] or strays[g]
-        ]
+        here = range(place * len(models), (place + 1) * len(models))
+        charged = [g for g in here if turns[g] or strays[g] or (by_minute[g] and minutes[g])]
         charges = tuple(
             Charge(
-                one.model or UNNAMED,
+                tariffs[g].model or UNNAMED,
                 int(turns[g]),
                 int(strays[g]),
                 {kind: int(values[g]) for kind, values in sums.items()},
                 {kind: int(values[g]) for kind, values in of_stray.items()},
-                one.prices,
-                one.source,
+                float(minutes[g]),
+                tariffs[g].prices,
+                tariffs[g].source,
             )
-            for one, g in paid
+            for g in charged
         )
-        known = [g for one, g in paid if one.prices]
-        sessions = distinct(bills.session[told & np.isin(group, known)])
+        sessions = distinct(bills.session[paid & np.isin(group, [g for g in charged if tariffs[g].prices])])
         silent = int(((bills.target == place) & ~told & ~bills.stray).sum())
         yield Cost(label, charges, silent, sessions.size, _minutes(run, bills.ids[sessions]))
+
+
+def _tariffs(run: Run, targets: Sequence[str], models: Sequence[str]) -> list[Tariff]:
+    """What each target's turns of each model are priced by, target by target."""
+    entries = {str(e.get("label")): e for e in run.document.get("targets") or [] if isinstance(e, dict)}
+    table = _table(run)
+    every = [entries.get(label, {}) for label in targets]
+    terms = [Terms(str(entry.get("model") or ""), as_prices(entry.get("prices"))) for entry in every]
+    return [tariff_of(table, of_target, model) for of_target in terms for model in models]
 
 
 def _summed(values: Floats, group: Integers, rows: Flags, size: int) -> Floats:
@@ -247,8 +275,10 @@ def _table(run: Run) -> dict[str, Prices]:
 
 
 def as_prices(entry: object) -> Prices | None:
-    """Six numbers by name; None where they are not all there."""
-    names = [field.name for field in fields(Prices)]
-    if not isinstance(entry, dict) or not all(_number(entry.get(name)) is not None for name in names):
+    """Numbers by name; None where one that must be there is not. Runs of older versions have the six of tokens."""
+    if not isinstance(entry, dict):
         return None
-    return Prices(**{name: float(entry[name]) for name in names})
+    given = {field.name: _number(entry.get(field.name)) for field in fields(Prices)}
+    if any(given[field.name] is None for field in fields(Prices) if field.default is MISSING):
+        return None
+    return Prices(**{name: price for name, price in given.items() if price is not None})

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.retirements import SOON_DAYS, retirement_of
 from bench.run.document import ORDINARY_ENDS
+from bench.units import NS_PER_S
 from reports.numbers import plural
 from reports.runs import Run
+from reports.summary.arms import transcription_model
 from reports.turns import Turns
 
 DECIDED = re.compile(r"(?P<answer>.+); stopped at (?P<place>look\s\d+ of \d+, .+)")
@@ -30,6 +34,7 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     stopped = str(run.document.get("stopped") or "")
     if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
         yield f"This run ended before its time: {stopped.rstrip('.')}."
+    yield from _retirements(run, sessions)
     yield from _not_exact(run)
     left_out = len(run.turns) - turns.rows.size
     if left_out and turns.rows.size:  # where nothing is left the headline says so
@@ -39,6 +44,26 @@ def notices(run: Run, turns: Turns, sessions: pd.DataFrame) -> Iterable[str]:
     if stray:
         made = "1 commit was" if stray == 1 else f"{stray:,} commits were"
         yield f"{made} made by no turn of the script: noise, or the idle timeout."
+
+
+def _retirements(run: Run, sessions: pd.DataFrame) -> Iterable[str]:
+    """A sentence for each model, of answers or of transcription, that its service switches off soon after the run."""
+    if run.simulated:
+        return
+    today = datetime.fromtimestamp((run.document.get("began_utc_ns") or 0) / NS_PER_S, UTC).date()
+    services = {str(target.get("label")): str(target.get("service")) for target in run.document.get("targets") or []}
+    for target, model in dict.fromkeys(_models(sessions)):
+        retirement = retirement_of(services.get(target, ""), model)
+        if retirement is not None and retirement.days_left(today) <= SOON_DAYS:
+            yield f"{_whose(run, target)}{model} {retirement.words(today)}, seen from the day of this run."
+
+
+def _models(sessions: pd.DataFrame) -> Iterable[tuple[str, str]]:
+    """(target, model) of whatever answered, and of what transcribed the caller's words."""
+    named = sessions[["target", "model", "effective_settings"]].drop_duplicates().astype(object)
+    for target, model, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
+        yield str(target), str(model)
+        yield str(target), transcription_model(settings)
 
 
 def _not_exact(run: Run) -> Iterable[str]:

@@ -91,15 +91,16 @@ def _cost(summary: Summary) -> Iterable[Block]:
     money = summary.money
     if not money.told:
         return
-    head = ("target", "turns", "USD", "a turn", "a session", "a minute", "text in", "audio in", "cached", "text out")
+    images = ["image in"] if money.has_images else []
+    head = ("target", "turns", "USD", "a turn", "a session", "a minute", "text in", "audio in", *images, "cached")
     rows = []
     for cost in money.costs:
         amounts = [usd(cost.usd).removesuffix(f"{NBSP}USD")]
         amounts += [three(value) for value in (cost.per_turn, cost.per_session, cost.per_minute)]
         cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
-        taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (INPUT, OUTPUT))
+        taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (money.kinds_read, OUTPUT))
         rows.append([cost.target, count(cost.turns), *amounts, *taken, cached, *made])
-    yield table((*head, "audio out"), rows)
+    yield table((*head, "text out", "audio out"), rows)
     yield Bullets([*remarks.money(summary)])
 
 

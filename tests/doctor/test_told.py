@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.told import compression, greeted, limits_told, refused, replied, service_clock, settings_in
+from bench.doctor.told import (
+    compression,
+    greeted,
+    limits_told,
+    refused,
+    replied,
+    retired,
+    service_clock,
+    settings_in,
+)
 from bench.money import Tariff
 from bench.observe.observation import SessionObservation
 from bench.protocol.limits import RateLimit
@@ -40,6 +50,33 @@ def test_a_wall_clock_that_is_wrong_is_a_warning(off_s: int, state: str, said: s
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT"])
 def test_without_a_date_the_clocks_are_not_compared(date: str | None) -> None:
     assert service_clock(date, AT_S * 1_000_000_000).state == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("days_before", "state"), [(61, "ok"), (60, "warning"), (1, "warning"), (0, "warning"), (-30, "warning")]
+)
+def test_the_end_of_a_model_is_a_note_and_a_warning_once_it_is_near(days_before: int, state: str) -> None:
+    today = date(2027, 1, 20) - timedelta(days=days_before)
+    (found,) = retired({"model": "gpt-realtime-2025-08-28"}, "openai", today)
+
+    assert (found.state, bool(found.remedy)) == (state, state == "warning")
+    assert "gpt-realtime-2025-08-28" in found.said
+    assert "2027-01-20" in found.said
+
+
+@pytest.mark.parametrize(
+    ("greeting", "service"),
+    [
+        ({"model": "gpt-realtime-2.1"}, "openai"),
+        ({"model": "gpt-realtime"}, "other"),
+        ({}, "openai"),
+        ({"model": "gpt-realtime", SIMULATOR_MARK: True}, "openai"),
+    ],
+)
+def test_nothing_is_said_of_a_model_without_a_known_end_or_a_simulated_one(
+    greeting: dict[str, Any], service: str
+) -> None:
+    assert list(retired(greeting, service, date(2027, 1, 1))) == []
 
 
 FLAT = {

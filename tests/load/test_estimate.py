@@ -204,7 +204,7 @@ def test_more_turns_cost_more(steps: list[Step], more: list[Step]) -> None:
 
 
 def test_a_target_with_prices_of_its_own_goes_by_them() -> None:
-    twice = Prices(*(2 * price for price in vars(REALTIME).values()))
+    twice = Prices(**{kind: 2 * price for kind, price in vars(REALTIME).items() if price})
     own, usual = (quote(target(prices=prices), [script(say())], TABLE, AS_OF).usd for prices in (twice, None))
 
     assert own is not None
@@ -220,6 +220,19 @@ def test_of_several_scripts_the_estimate_spans_from_the_cheapest_to_the_dearest(
     assert cheap is not None
     assert dear is not None
     assert both == (cheap[0], dear[1])
+
+
+def test_a_session_that_is_paid_by_the_minute_costs_its_speech_pauses_and_replies() -> None:
+    by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.6)
+    made = script(play(), Pause(4 * S), say(output="text"), respond())
+    spoken_s = made.turns[0].audio[0].seconds
+
+    usd = quote(target(prices=by_minute), [made], {}, AS_OF).usd
+    both = quote(target(prices=replace(REALTIME, usd_per_minute=0.6)), [made], {}, AS_OF).usd
+    tokens = quote(target(), [made], TABLE, AS_OF).usd
+
+    assert usd == pytest.approx([0.01 * (spoken_s + 4 + 2 * each.spoken_s) for each in (LOW, HIGH)])
+    assert both == pytest.approx([one + other for one, other in zip(tokens or (), usd or (), strict=True)])
 
 
 def priced(**changes: Any) -> Quote:

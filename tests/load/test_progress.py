@@ -43,8 +43,8 @@ def waited(ms: float, **changes: Any) -> Any:
 
 def test_a_session_is_open_from_its_opening_to_its_end() -> None:
     made = progress()
-    made.session_opened()
-    made.session_opened()
+    made.session_opened("sweden", build_session())
+    made.session_opened("sweden", build_session())
     made.session_ended("sweden", build_session(), opened=True)
 
     standing = made.standing(NOTHING)
@@ -75,10 +75,22 @@ def test_what_turns_cost_is_spent() -> None:
 
 def test_what_a_session_was_answered_beside_its_turns_is_spent_when_it_ends() -> None:
     made = progress()
-    made.session_opened()
+    made.session_opened("sweden", build_session())
     made.session_ended("sweden", build_session(stray_usage=Usage(text_in=1_000_000)), opened=True)
 
     assert made.standing(NOTHING).usd == pytest.approx(PRICES.text_in)
+
+
+def test_what_is_paid_by_the_minute_is_spent_while_sessions_last() -> None:
+    by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=60)
+    made = Progress(Spending({"gpt-realtime": by_minute}, {}))
+    session = build_session()
+    made.session_opened("sweden", session)
+    while_open = made.standing(NOTHING).usd
+    made.session_ended("sweden", session, opened=True)
+
+    assert while_open > 0
+    assert made.standing(NOTHING).usd == pytest.approx(2.0)
 
 
 def test_a_report_has_the_waits_of_the_good_turns_since_the_last_one() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,9 @@ from bench.protocol.events import UNREAD, Usage
 
 REALTIME = Prices(text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64)
 FLAT = Prices(1, 1, 1, 1, 1, 1)
+BY_MINUTE = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05)
+BOTH = replace(FLAT, usd_per_minute=0.02)
+MINUTE_NS = 60 * 10**9
 SPOKEN = Usage(text_in=100, audio_in=1000, cached_in=500, cached_audio_in=500, text_out=100, audio_out=1000)
 SPOKEN_USD = (400 + 500 * 32 + 500 * 0.4 + 1600 + 64_000) / 1e6
 TABLE = {"gpt-realtime": REALTIME}
@@ -81,6 +86,40 @@ def test_turns_add_up(usages: list[Usage]) -> None:
         spending.add("sweden", "gpt-realtime", usage)
 
     assert spending.usd == pytest.approx(sum(32 * u.audio_in + 64 * u.audio_out for u in usages) / 1e6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(0, 10**12), st.sampled_from(["live", "both"]))))
+def test_minutes_cost_as_they_pass_and_no_more_once_their_session_has_ended(
+    sessions: list[tuple[int, int, str]],
+) -> None:
+    """Some sessions have ended by the instant of asking, some have not; `both` are paid by tokens, too."""
+    spending = Spending({"live": BY_MINUTE, "both": BOTH}, {})
+    now_ns, minutes = 10**12, {"live": 0.0, "both": 0.0}
+    for opened_ns, length_ns, model in sessions:
+        spending.open("sweden", model, opened_ns)
+        if opened_ns + length_ns <= now_ns:
+            spending.close("sweden", model, opened_ns, opened_ns + length_ns)
+        minutes[model] += min(length_ns, now_ns - opened_ns) / MINUTE_NS
+
+    assert spending.usd_at(now_ns) == pytest.approx(0.05 * minutes["live"] + 0.02 * minutes["both"], abs=1e-9)
+    spending.add("sweden", "both", SPOKEN)
+    assert spending.usd_at(now_ns) >= 2200 / 1e6
+
+
+def test_where_only_time_costs_anything_no_token_is_missed() -> None:
+    spending = Spending({"live": BY_MINUTE}, {})
+    spending.add("sweden", "live", SPOKEN)
+    spending.add("sweden", "live", UNREAD)
+
+    assert (spending.usd, spending.unpriced, spending.unread) == (0.0, 0, 0)
+
+
+def test_minutes_without_a_price_of_theirs_cost_nothing() -> None:
+    spending = Spending(TABLE, {})
+    for model in ("gpt-realtime", "gpt-realtime-3"):
+        spending.open("sweden", model, 0)
+
+    assert (spending.usd_at(MINUTE_NS), spending.unpriced) == (0.0, 0)
 
 
 def after(*models: str | None) -> Spending:

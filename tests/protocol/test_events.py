@@ -137,7 +137,7 @@ BOTH = {"text_tokens": 100, "audio_tokens": 50}
         ({"cached_tokens_details": {"text_tokens": 40, "audio_tokens": 30}}, (70, 40, 30)),
         ({"cached_tokens": 70}, (70, 70, 0)),
         ({"cached_tokens": 120, "cached_tokens_details": None}, (120, 100, 20)),
-        ({"cached_tokens": 120, "cached_tokens_details": {"image_tokens": 120}}, (120, 100, 20)),
+        ({"cached_tokens": 120, "cached_tokens_details": {"image_tokens": 120}}, (120, 0, 0)),
         ({"cached_tokens": 400}, (400, 100, 50)),
         ({"cached_tokens": 150, "cached_tokens_details": {"text_tokens": 120, "audio_tokens": 30}}, (150, 100, 30)),
         ({}, (0, 0, 0)),
@@ -150,6 +150,15 @@ def test_cached_tokens_are_of_the_kind_that_is_told_or_else_text_as_far_as_there
 
     assert usage is not None
     assert (usage.cached_in, usage.cached_text_in, usage.cached_audio_in) == cached
+
+
+def test_tokens_of_images_are_told_apart_cached_ones_too() -> None:
+    read = {"text_tokens": 10, "audio_tokens": 20, "image_tokens": 85, "cached_tokens": 70}
+    told = tokens(read | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}})
+    untold = tokens(read)
+
+    assert told == Usage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64)
+    assert untold == Usage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)
 
 
 def test_tokens_that_are_not_told_by_kind_are_text() -> None:
@@ -201,7 +210,7 @@ def test_a_total_of_nothing_is_nothing() -> None:
 
 
 COUNTS = st.none() | st.integers(-5, 2**70)
-DETAILS = st.dictionaries(st.sampled_from(["text_tokens", "audio_tokens", "cached_tokens"]), COUNTS)
+DETAILS = st.dictionaries(st.sampled_from(["text_tokens", "audio_tokens", "image_tokens", "cached_tokens"]), COUNTS)
 
 
 @thorough
@@ -214,6 +223,7 @@ def test_whatever_is_told_cached_tokens_are_a_part_of_the_input_and_a_sum_of_man
     assert usage is not None
     assert 0 <= usage.cached_text_in <= usage.text_in < 2**40
     assert 0 <= usage.cached_audio_in <= usage.audio_in < 2**40
+    assert 0 <= usage.cached_image_in <= usage.image_in < 2**40
     assert usage + usage == Usage(*(2 * count for count in msgspec.structs.astuple(usage)))
 
 

@@ -41,7 +41,7 @@ PRICES = {
     "name": "prices.yaml",
     "models": {
         "gpt-realtime": {"text_in": 4, "text_cached": 0.4, "text_out": 16}
-        | {"audio_in": 32, "audio_cached": 0.4, "audio_out": 64}
+        | {"audio_in": 32, "audio_cached": 0.4, "audio_out": 64, "image_in": 5, "image_cached": 0.5}
     },
 }
 Integers = npt.NDArray[np.int64]

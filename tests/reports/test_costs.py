@@ -16,6 +16,7 @@ import reports
 from bench.money import Prices, cost_usd
 from reports import render
 from reports.page.page import html
+from reports.summary.bills import KINDS
 from reports.summary.money import Money, as_prices
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
@@ -56,8 +57,7 @@ def test_the_cost_is_that_of_the_rows(tmp_path: Path) -> None:
     found = build(tmp_path).money
     prices = Prices(**PRICES["models"]["gpt-realtime"])  # type: ignore[index]
     rows = [row for row in pq.read_table(tmp_path / "turns.parquet").to_pylist() if row["tokens_text_in"] is not None]
-    names = ("text_in", "audio_in", "cached_text_in", "cached_audio_in", "text_out", "audio_out")
-    usd = sum(cost_usd(prices, {name: row[f"tokens_{name}"] for name in names}) for row in rows)
+    usd = sum(cost_usd(prices, {name: row[f"tokens_{name}"] or 0 for name in KINDS}) for row in rows)
 
     assert found.usd == pytest.approx(usd)
     assert (found.turns, found.priced, found.silent) == (len(rows), len(rows), 200 - len(rows))
@@ -98,7 +98,7 @@ def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:
     assert "0.22 USD of it for answers" in html(summary).replace(NBSP, " ")
     document = as_data(summary)["money"]
     assert (document["stray_usd"], document["stray_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
-    assert document["targets"][0]["models"][0]["stray_tokens"] == {k: v for k, v in STRAY.items() if k != "cached_in"}
+    assert document["targets"][0]["models"][0]["stray_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
 
 
 def test_a_run_all_of_whose_answers_belong_to_no_turn_has_its_cost(tmp_path: Path) -> None:
@@ -151,6 +151,52 @@ def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
     assert one.minutes == pytest.approx(minutes)
     assert one.per_minute == pytest.approx(one.usd / minutes)
     assert one.per_session == pytest.approx(one.usd / 10)
+
+
+BY_MINUTE = dict.fromkeys(OWN, 0) | {"usd_per_minute": 0.05}
+
+
+def opened_minutes(folder: Path, target: str) -> float:
+    sessions = reports.load(folder).sessions
+    mine = sessions[(sessions["target"] == target) & sessions["session_updated_at_ns"].notna()]
+    return float((mine["ended_at_ns"] - mine["upgrade_done_at_ns"]).sum()) / 60e9
+
+
+def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session_that_opened(tmp_path: Path) -> None:
+    """Its turns told no tokens, and none of them is missed."""
+    plan = Plan(sessions=20, refused=3, targets=("live",))
+    targets = [synthetic.told(plan)["targets"][0] | {"prices": BY_MINUTE}]
+    summary = build(tmp_path, plan, targets=targets)
+    one = summary.money.costs[0]
+
+    assert one.usd == pytest.approx(0.05 * opened_minutes(tmp_path, "live"))
+    assert (one.per_minute, one.silent) == (pytest.approx(0.05), 0)
+    assert one.sessions == 20
+    assert one.turns == one.priced == sum(summary.outcomes.begun)
+    assert "told no tokens" not in said(summary)
+    assert "USD a minute" in html(summary)
+    assert as_data(summary)["money"]["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
+
+
+def test_minutes_cost_beside_tokens(tmp_path: Path) -> None:
+    plan = Plan(sessions=20, usage=True)
+    target = synthetic.told(plan)["targets"][0]
+    tokens = build(tmp_path / "tokens", plan, targets=[target | {"prices": OWN}]).money.usd
+    both = build(tmp_path / "both", plan, targets=[target | {"prices": OWN | {"usd_per_minute": 0.05}}]).money
+
+    assert both.usd == pytest.approx(tokens + 0.05 * opened_minutes(tmp_path / "both", target["label"]))
+
+
+def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None:
+    before = build(tmp_path, Plan(usage=True))
+    images = {"tokens_image_in": 1_000, "tokens_cached_image_in": 400}
+    summary = rewrite(tmp_path, "turns", lambda _, row: row | images)
+    usd = 40 * (600 * 5 + 400 * 0.5) / 1e6
+
+    assert summary.money.usd == pytest.approx(before.money.usd + usd)
+    assert "image in" in html(summary)
+    assert "| image in |" in render.write(summary).markdown.read_text()
+    assert "image in" not in html(before)
 
 
 def test_turns_of_warm_up_cost_as_well() -> None:

@@ -198,6 +198,55 @@ def test_an_ordinary_end_is_no_notice(stopped: str) -> None:
     assert summary_of(Plan(), stopped=stopped).notices == ()
 
 
+DAY_NS = 86_400 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("service", "days_later", "said"),
+    [
+        ("openai", 0, ""),
+        ("openai", 1, "gpt-realtime-2025-08-28 is switched off on 2027-01-20, in 60 days ("),
+        ("openai", 62, "gpt-realtime-2025-08-28 was to be switched off on 2027-01-20, 1 day ago ("),
+        ("azure", 1, ""),
+        ("other", 1, ""),
+    ],
+)
+def test_a_run_of_a_model_that_is_soon_switched_off_says_so_by_its_own_day(
+    service: str, days_later: int, said: str
+) -> None:
+    plan = Plan(simulated=False)
+    told = synthetic.told(plan, service=service) | {"began_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS}
+    notices = [notice for notice in summary_of(plan, **told).notices if "switched off" in notice]
+
+    assert len(notices) == bool(said)
+    assert all(notice.startswith(said) for notice in notices)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"audio": {"input": {"transcription": {"model": "whisper-1"}}}},
+        {"input_audio_transcription": {"model": "whisper-1"}},
+    ],
+)
+def test_the_end_of_the_model_that_transcribes_is_said_as_well(settings: Any, tmp_path: Path) -> None:
+    plan = Plan(simulated=False)
+    told = synthetic.told(plan, service="openai") | {"began_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
+    synthetic.write(tmp_path, plan, **told)
+    table = pq.read_table(tmp_path / "sessions.parquet")
+    rows = [row | {"effective_settings": json.dumps(settings), "model": None} for row in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "sessions.parquet")
+    notices = summarise(reports.load(tmp_path, everything=False)).notices
+
+    assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in notices) == 1
+
+
+def test_a_simulated_run_says_nothing_of_the_end_of_a_model() -> None:
+    told = synthetic.told(Plan(), service="openai") | {"began_utc_ns": synthetic.BEGAN_NS + 50 * DAY_NS}
+
+    assert not any("switched off" in notice for notice in summary_of(Plan(), **told).notices)
+
+
 SENTENCE = "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%; stopped at look\u00a01 of 5, 100\u00a0pairs"
 FUTILE = "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50; stopped at look\u00a03 of 5, 150\u00a0pairs"
 

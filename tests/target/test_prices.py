@@ -11,6 +11,7 @@ from bench.errors import ScriptError
 from bench.money import Prices, prices_of
 from bench.target.prices import load_price_table
 
+NO_IMAGES = (None, None)
 GOOD = """\
 as_of: 2026-02-03
 models:
@@ -32,27 +33,27 @@ def written(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("model", "text", "audio"),
+    ("model", "text", "audio", "image"),
     [
-        ("gpt-4o-realtime-preview-2024-10-01", (5, 2.5, 20), (100, 20, 200)),
-        ("gpt-4o-realtime-preview-2024-12-17", (5, 2.5, 20), (40, 2.5, 80)),
-        ("gpt-4o-mini-realtime-preview-2024-12-17", (0.6, 0.3, 2.4), (10, 0.3, 20)),
-        ("gpt-realtime-2025-08-28", (4, 0.4, 16), (32, 0.4, 64)),
-        ("gpt-realtime-1.5", (4, 0.4, 16), (32, 0.4, 64)),
-        ("gpt-realtime-mini-2025-12-15", (0.6, 0.06, 2.4), (10, 0.3, 20)),
-        ("gpt-realtime-2.1-mini", (0.6, 0.06, 2.4), (10, 0.3, 20)),
-        ("gpt-realtime-2", (4, 0.4, 24), (32, 0.4, 64)),
-        ("gpt-realtime-2.1", (4, 0.4, 24), (32, 0.4, 64)),
-        ("gpt-realtime-2.1-2026-07-08", (4, 0.4, 24), (32, 0.4, 64)),
+        ("gpt-4o-realtime-preview-2024-10-01", (5, 2.5, 20), (100, 20, 200), NO_IMAGES),
+        ("gpt-4o-realtime-preview-2024-12-17", (5, 2.5, 20), (40, 2.5, 80), NO_IMAGES),
+        ("gpt-4o-mini-realtime-preview-2024-12-17", (0.6, 0.3, 2.4), (10, 0.3, 20), NO_IMAGES),
+        ("gpt-realtime-2025-08-28", (4, 0.4, 16), (32, 0.4, 64), (5, 0.5)),
+        ("gpt-realtime-1.5", (4, 0.4, 16), (32, 0.4, 64), (5, 0.5)),
+        ("gpt-realtime-mini-2025-12-15", (0.6, 0.06, 2.4), (10, 0.3, 20), (0.8, 0.08)),
+        ("gpt-realtime-2.1-mini", (0.6, 0.06, 2.4), (10, 0.3, 20), (0.8, 0.08)),
+        ("gpt-realtime-2", (4, 0.4, 24), (32, 0.4, 64), (5, 0.5)),
+        ("gpt-realtime-2.1", (4, 0.4, 24), (32, 0.4, 64), (5, 0.5)),
+        ("gpt-realtime-2.1-2026-07-08", (4, 0.4, 24), (32, 0.4, 64), (5, 0.5)),
     ],
 )
 def test_the_table_knows_the_models_of_the_service(
-    model: str, text: tuple[float, ...], audio: tuple[float, ...]
+    model: str, text: tuple[float, ...], audio: tuple[float, ...], image: tuple[float | None, ...]
 ) -> None:
     prices = prices_of(load_price_table(None).models, model)
 
     assert prices is not None
-    assert astuple(prices) == (*text, *audio)
+    assert astuple(prices) == (*text, *audio, *image, 0)
 
 
 def test_a_model_that_is_not_in_the_table_has_no_price() -> None:
@@ -71,6 +72,19 @@ def test_a_table_of_one_s_own_takes_its_place(tmp_path: Path) -> None:
 
     assert table.models == {"my-model": Prices(1, 0.5, 2, 3, 0.25, 4)}
     assert (table.as_of, table.name, table.sources) == ("2026-02-03", "mine.yaml", ("my-model: our contract",))
+
+
+def test_a_service_may_be_paid_by_the_minute_alone_or_by_both(tmp_path: Path) -> None:
+    by_minute = "as_of: 2026-02-03\nmodels:\n  live: {usd_per_minute: 0.05, source: a page}\n"
+    both = GOOD.replace("    source:", "    image_in: 5\n    usd_per_minute: 0.02\n    source:")
+
+    table = load_price_table(written(tmp_path, by_minute))
+    assert table.models == {"live": Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05)}
+    assert table.sources == ("live: a page",)
+    assert not table.models["live"].of_tokens
+    assert load_price_table(written(tmp_path, both)).models == {
+        "my-model": Prices(1, 0.5, 2, 3, 0.25, 4, image_in=5, usd_per_minute=0.02)
+    }
 
 
 @pytest.mark.parametrize("written_so", ["2026-02-03", '"2026-02-03"', "!!timestamp 2026-02-03"])

@@ -9,6 +9,7 @@ the example that Azure prints; or 30 to 150 tokens of text; and no more than `ma
 whole conversation again, earlier replies included: what was there before comes from the cache, or nothing does.
 A message costs its text, and its image by the tiles of 512 pixels that it is cut into; those of the history, too.
 A response out of band reads its own input, where it has one, and is not read again.
+A session that is paid by the minute lasts as long as the caller's speech, pauses and spoken replies together.
 Not counted: transcription of the caller's audio, which is billed apart; answers to a pause that the service takes for
 the end of speech; failures. Of a task in Python, the steps of its rehearsal (100 at most).
 """
@@ -20,14 +21,17 @@ from dataclasses import dataclass
 
 import msgspec
 
+from bench.load.planning.warmup import session_s
 from bench.money import Prices, dollars, tariff_of
 from bench.plan.audio import RATE_HZ, Pcm
 from bench.plan.turns import AddMessage, Script, ScriptTurn, TextTurn, WavTurn
 from bench.protocol.events import Usage
 from bench.protocol.messages import Image, Message
 from bench.protocol.settings import SessionSettings, TurnDetection
+from bench.protocol.tokens import KINDS
 from bench.target.prices import GIVE_PRICES, usage_usd
 from bench.target.target import Target
+from bench.units import S_PER_MINUTE
 
 CHARACTERS_PER_TOKEN = 4
 CALLER_TOKENS_PER_S, REPLY_TOKENS_PER_S = 10, 20
@@ -163,7 +167,14 @@ def _session_usd(scripts: Iterable[Script], prices: Prices) -> tuple[float, floa
 
 
 def _usd(script: Script, assumed: Assumed, prices: Prices) -> float:
-    return usage_usd(prices, session_usage(script, assumed))
+    minutes = session_minutes(script, assumed) * prices.usd_per_minute
+    return usage_usd(prices, session_usage(script, assumed)) + minutes
+
+
+def session_minutes(script: Script, assumed: Assumed) -> float:
+    """How long one session of a script lasts."""
+    spoken = sum(_is_spoken(turn, script.session) for turn in script.turns)
+    return (session_s([script]) + spoken * assumed.spoken_s) / S_PER_MINUTE
 
 
 def session_usage(script: Script, assumed: Assumed) -> Usage:
@@ -188,8 +199,8 @@ def session_usage(script: Script, assumed: Assumed) -> Usage:
 
 
 def _messages(messages: Iterable[Message]) -> Usage:
-    tokens = (_text(message.text) + _image_tokens(message.image) for message in messages)
-    return Usage(text_in=sum(tokens))
+    each = (Usage(text_in=_text(message.text), image_in=_image_tokens(message.image)) for message in messages)
+    return sum(each, Usage())
 
 
 def _image_tokens(image: Image | None) -> int:
@@ -204,8 +215,8 @@ def _image_tokens(image: Image | None) -> int:
 
 def _with_cached(read: Usage, known: Usage) -> Usage:
     """Input of which so much was there before."""
-    text, audio = min(read.text_in, known.text_in), min(read.audio_in, known.audio_in)
-    return msgspec.structs.replace(read, cached_in=text + audio, cached_text_in=text, cached_audio_in=audio)
+    cached = {f"cached_{kind}_in": min(getattr(read, f"{kind}_in"), getattr(known, f"{kind}_in")) for kind in KINDS}
+    return msgspec.structs.replace(read, cached_in=sum(cached.values()), **cached)
 
 
 def _text(text: str) -> int:
@@ -221,7 +232,7 @@ def _instructions(turn: ScriptTurn, session: SessionSettings) -> Usage:
 
 def _said(turn: ScriptTurn, session: SessionSettings, assumed: Assumed) -> Usage:
     if isinstance(turn, TextTurn):
-        return Usage(text_in=_text(turn.text) + _image_tokens(turn.image))
+        return Usage(text_in=_text(turn.text), image_in=_image_tokens(turn.image))
     if isinstance(turn, WavTurn):
         each = [_committed_s(pcm, session.turn_detection, assumed) for pcm in turn.audio]
         return Usage(audio_in=round(CALLER_TOKENS_PER_S * (max if assumed.whole_recordings else min)(each)))

@@ -242,7 +242,7 @@ class LiveRun:
             return
         if self._spending.unpriced:
             self._driver.refuse(unknown_price(self._spending))
-        elif spent := over_budget(budget_usd, self._spending.usd):
+        elif spent := over_budget(budget_usd, self._spending.usd_at(monotonic_ns())):
             self.ending = True
             self._driver.stop(spent)
 

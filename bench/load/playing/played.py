@@ -57,8 +57,9 @@ class RunListener:
         """Tell, once, that the service has taken the session's settings, where it has."""
         if not self._opened and self._timeline.ready:
             self._opened = True
-            self._progress.session_opened()
-            self._arm.session_opened(self._timeline.session().start_ns)
+            session = self._timeline.session()
+            self._progress.session_opened(self._arm.label, session)
+            self._arm.session_opened(session.start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """Tell of a turn: its row, the pace of starts, Locust's dashboard, the live line, and what may end the run."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.clock import monotonic_ns
 from bench.load.playing.spending import Spending
 from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -97,8 +98,10 @@ class Progress:
         self._counts["calls"] += 1
         self._counts["calls_blocked"] += blocked
 
-    def session_opened(self) -> None:
+    def session_opened(self, arm: str, session: SessionObservation) -> None:
+        """Count a session whose settings the service has taken. `arm`: the target's label."""
         self._counts["sessions_open"] += 1
+        self._spending.open(arm, session.model, session.instants["upgrade_done"])
 
     def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
         """Count a session. `arm`: the target's label; `opened`: whether `session_opened` was called for it."""
@@ -106,6 +109,7 @@ class Progress:
         self._counts["sessions_done"] += 1
         if opened:
             self._counts["sessions_open"] -= 1
+            self._spending.close(arm, session.model, session.instants["upgrade_done"], session.instants["ended"])
         elif is_throttled(session.outcome):
             self._counts["throttled"] += 1
         else:
@@ -171,7 +175,7 @@ class Progress:
         return ProgressReport(
             **self._counts,
             tokenless=tokenless,
-            usd=self._spending.usd,
+            usd=self._spending.usd_at(monotonic_ns()),
             unpriced=self._spending.unpriced,
             waiting_s=waiting_s,
             hub_delay_p99_ms=worst_p99_ms(histograms, "hub_delay"),
