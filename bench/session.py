@@ -20,6 +20,7 @@ from bench.observe.ownership import TRANSCRIPTIONS
 from bench.observe.timeline import SESSION_INSTANTS, UNTIMED, Timeline
 from bench.plan.frames import OutgoingMessage, PreparedEvent, PreparedScript, PreparedStep, PreparedTurn
 from bench.plan.microphone import Microphone
+from bench.plan.reference import Judge
 from bench.plan.turns import Expect, Pause
 from bench.protocol.base import Act, Awaited
 from bench.protocol.events import DELTAS, Event
@@ -77,6 +78,8 @@ class Session:
         self._asks_late = bool(script.between) and not script.service_responds
         self._turn: PreparedTurn | None = None
         """The last turn that was said."""
+        self._judges: dict[int, Judge] = {}
+        """Who says of turns, by their numbers, whether they have done their task."""
         self._opening: OutgoingMessage | None = None
         """The first chunk of that turn, until it is sent."""
         self._deltas = DeltaReader(self._hand_on_deltas)
@@ -202,6 +205,8 @@ class Session:
     def say(self, turn: PreparedTurn) -> None:
         """Send a turn: its speech, each chunk when it is due; then the rest."""
         self._turn = turn
+        if turn.judge is not None:
+            self._judges[turn.number] = turn.judge
         if turn.speech:
             self._speak(turn)
         else:
@@ -248,6 +253,7 @@ class Session:
             reply_format=self._script.settings.output_format,
             jitter_buffer_ns=self._script.jitter_buffer_ns,
             out_of_band=turn.out_of_band,
+            reference=turn.reference,
         )
         self._timeline.tell(inputs.Begun(self._transport.now_ns(), plan))
         self._listener.turn_began()
@@ -432,7 +438,7 @@ class Session:
             self._note_transmitted()
         if self._timeline.awaits_network and self._timeline.turn_over:
             self._measure_network()
-        for turn in self._timeline.take(self._transport.now_ns()):
+        for turn in self._timeline.take(self._transport.now_ns(), self._judges):
             self._turn_ended(turn)
 
     def _measure_network(self) -> None:

@@ -63,6 +63,7 @@ NAMED_IN = {
     "python_socks": ("bench.transport.proxy",),
     "requests": (),
     "openai": (),
+    "jiwer": ("bench.observe.quality",),
     "junitparser": ("reports.gate.junit",),
     "ruamel": ("bench.yaml_file",),
 }

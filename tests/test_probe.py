@@ -237,8 +237,8 @@ from tests.helpers import resolve_target
 
 class Keeping(LoggedTimeline):
     live, turns = None, []
-    def take(self, now_ns):
-        turns = super().take(now_ns)
+    def take(self, now_ns, judges={}):
+        turns = super().take(now_ns, judges)
         Keeping.live, Keeping.turns = self, Keeping.turns + turns
         return turns
 

@@ -53,6 +53,7 @@ class Hearing:
     """The item that the instants `committed` and `input_transcribed` are of."""
     transcripts: int = 0
     """How many commits' transcriptions came, or failed."""
+    failed_transcripts: int = 0
     text: str = ""
 
     def mark_moments(self, moments: Mapping[str, int], handed: Handed, clock_ns: int) -> list[str]:
@@ -96,10 +97,17 @@ class Hearing:
     def transcribed(self, event: Event, arrival: Arrival) -> None:
         """Count a transcription that came, or failed, and keep its text."""
         self.transcripts += 1
+        self.failed_transcripts += event.kind is Kind.INPUT_NOT_TRANSCRIBED
         if event.kind is Kind.INPUT_TRANSCRIBED:
             self.text = f"{self.text} {event.text}".strip()[:LONGEST_TEXT]
             if self.committed_item in ("", event.item_id):
                 self._mark(Kind.INPUT_TRANSCRIBED, arrival)
+
+    @property
+    def words(self) -> str | None:
+        """The caller's words; None where not all that was committed has been transcribed."""
+        whole = self.transcripts >= max(1, self.commits) and not self.failed_transcripts
+        return self.text if whole else None
 
     @property
     def spoken(self) -> bool:

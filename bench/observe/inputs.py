@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from bench.plan.reference import NO_REFERENCE, Reference
 from bench.protocol.audio import AudioFormatName
 
 NO_JSON = msgspec.Raw()
@@ -25,6 +26,7 @@ class TurnPlan:
     `vad`: the service finds the end of the caller's speech; `service_responds`: and starts the response by itself.
     `tail_ns`: a VAD that has heard up to so much before the end of speech has not just heard it to a pause.
     `audio`: the name of the file that is played. `out_of_band`: its response is no part of the conversation.
+    `reference`: what the turn's words are held against.
     """
 
     number: int
@@ -41,6 +43,7 @@ class TurnPlan:
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
     out_of_band: bool = False
+    reference: Reference = NO_REFERENCE
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="what"):
@@ -162,9 +165,13 @@ class Finished(Input, frozen=True, tag="finish"):
 
 
 class Taken(Input, frozen=True, tag="take"):
-    """Turns that are over, and await nothing more by this instant, were handed out."""
+    """Turns that are over, and await nothing more by this instant, were handed out.
+
+    `tasks_done`: of turns by number, whether they have done their task, where a Python program says so.
+    """
 
     at_ns: int
+    tasks_done: Mapping[int, bool] = {}
 
 
 AnyInput = (

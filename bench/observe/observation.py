@@ -12,6 +12,7 @@ from typing import Any, get_args
 import msgspec
 
 from bench.measures import CATALOGUE, ORIGIN, ORIGINS, TURN_ARRIVALS, ColumnValue, Measure, Scope, bound_ns
+from bench.observe.quality import UNJUDGED, Quality
 from bench.outcomes import is_throttled
 from bench.protocol.events import Usage
 from bench.protocol.limits import wait_in, wait_of
@@ -29,7 +30,8 @@ class TurnObservation(msgspec.Struct, frozen=True):
     `errors_ns`: of each instant that is an arrival, how much earlier it may really have been; `widths_ns`: of each that
     is a send, how much later. `gaps_ns` are the gaps between audio deltas with exact stamps. The stalls are None where
     no audio came, the splits where no VAD was at work, the network's figures where the platform does not tell them.
-    `usage` is of all of the turn's responses, None where the service told none.
+    `usage` is of all of the turn's responses, None where the service told none. `quality`: what was said, judged by
+    what the script knows of it.
     """
 
     turn: int
@@ -103,6 +105,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     """Audio that came and was never played."""
     overlap_ns: int | None = None
     """How long both spoke."""
+    quality: Quality = UNJUDGED
 
     @property
     def origin(self) -> str | None:

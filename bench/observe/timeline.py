@@ -42,6 +42,7 @@ from bench.observe.observation import SessionObservation, TurnObservation, model
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
 from bench.outcomes import GOOD, SERVICE_SAID
+from bench.plan.reference import Judge
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received
@@ -52,6 +53,7 @@ UNKNOWN_NAMES = 50
 MOST_EVENTS = 250_000
 """Since a turn began: a hundred a second for 40 minutes. Every id of more would be kept, within whatever limits."""
 NOT_KNOWN, NEVER = 0, 1 << 62
+NO_JUDGES: dict[int, Judge] = {}
 SESSION_INSTANTS: Mapping[Kind, str] = {
     Kind.SESSION_CREATED: "session_created",
     Kind.SESSION_UPDATED: "session_updated",
@@ -537,10 +539,14 @@ class Timeline:
         ended_ns = [t.instants["ended"] for t in self._turns if t.state is State.OVER and t.awaits_transcript(now_ns)]
         return max(ended_ns) + LATE_TRANSCRIPT_NS if ended_ns else None
 
-    def take(self, now_ns: int) -> list[TurnObservation]:
-        """The turns that are over and await nothing more; each is handed out once."""
-        if self._done(now_ns):
-            self.tell(Taken(now_ns))
+    def take(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
+        """The turns that are over and await nothing more; each is handed out once.
+
+        `judges`: of some turns, by number, who says whether they have done their task; who is asked is taken out.
+        """
+        if done := self._done(now_ns):
+            answers = {turn.plan.number: turn.judged(judges) for turn in done} if judges else {}
+            self.tell(Taken(now_ns, {number: answer for number, answer in answers.items() if answer is not None}))
         return self.handed_out()
 
     def handed_out(self) -> list[TurnObservation]:
@@ -552,13 +558,13 @@ class Timeline:
         all_over = self.over
         return [t for t in self._turns if t.state is State.OVER and (all_over or not t.awaits_transcript(now_ns))]
 
-    def _hand_out(self, now_ns: int) -> None:
+    def _hand_out(self, now_ns: int, tasks_done: Mapping[int, bool]) -> None:
         for turn in self._done(now_ns):
             self._turns.remove(turn)
             self._owners.forget(turn)
             self._ended += 1
             self._good += turn.outcome in GOOD
-            observation = turn.observation()
+            observation = turn.observation(tasks_done.get(turn.plan.number))
             self._taken.append(observation)
             if observation.turn == FIRST_TURN:
                 self._note_first_reply(observation)
@@ -627,6 +633,6 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Failed: lambda timeline, failed: timeline._fail(failed.outcome, failed.at_ns, failed.detail),
     Closed: Timeline._close,
     Finished: lambda timeline, finished: timeline._finish(finished.at_ns),
-    Taken: lambda timeline, taken: timeline._hand_out(taken.at_ns),
+    Taken: lambda timeline, taken: timeline._hand_out(taken.at_ns, taken.tasks_done),
 }
 """What a timeline does with each input."""

@@ -16,8 +16,10 @@ from bench.limits import Limits
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing
 from bench.observe.inputs import Transmitted, TurnPlan
 from bench.observe.observation import TurnObservation
+from bench.observe.quality import UNJUDGED, Quality, is_done, quality
 from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.sending import Sending
+from bench.plan.reference import NO_REFERENCE, Judge
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.base import Network
@@ -323,7 +325,20 @@ class Turn:
             return self.hearing.widths_ns
         return self.hearing.widths_ns | {"requested": self.requested_width_ns}
 
-    def observation(self) -> TurnObservation:
+    def judged(self, judges: dict[int, Judge]) -> bool | None:
+        """Whether it has done its task, by whoever of these judges it, and is asked once; None where nobody does."""
+        judge = judges.pop(self.plan.number, None)
+        return None if judge is None else is_done(self.outcome, lambda: judge(self.observation()))
+
+    def _quality(self) -> Quality:
+        """What the turn's words come to, by what its script knows of them."""
+        reference = self.plan.reference
+        if reference == NO_REFERENCE:
+            return UNJUDGED
+        return quality(reference, self.outcome, self.hearing.words, self.reply.text)
+
+    def observation(self, task_done: bool | None = None) -> TurnObservation:
+        """What is known of it. `task_done`: whether it has done its task, where a Python program has judged that."""
         reply, player, network = self.reply, self.reply.player, self.network
         return TurnObservation(
             turn=self.plan.number,
@@ -366,6 +381,7 @@ class Turn:
             rtt_scope=network.scope if network else None,
             sent_source=self.sending.source,
             transmit_lag_ns=self.transmit_lag_ns,
+            quality=self._quality() if task_done is None else self._quality()._replace(task_done=task_done),
         )
 
 

@@ -5,6 +5,7 @@ This is the one table of it. A YAML file, Python's calls (`script.py`) and the J
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -14,6 +15,7 @@ from bench.plan.audio import MAX_MINUTES, RATE_HZ, Pcm, load_pcm
 from bench.plan.background import Background
 from bench.plan.files import File
 from bench.plan.messages import IMAGE_FIELD, MESSAGE, History, load_history
+from bench.plan.reference import NO_REFERENCE, Reference, words_of
 from bench.plan.rows import Rows, load_rows
 from bench.plan.speech import Speech
 from bench.plan.think_times import LONGEST_S, LogNormalTimes, RecordedTimes, ThinkTime, load_think_times
@@ -58,6 +60,36 @@ from bench.yaml_file import Value
 
 SECONDS = Number(0.001, LONGEST_S, "of seconds")
 FORMAT = Choice(get_args(AudioFormatName))
+
+
+@dataclass(frozen=True)
+class Words(Shape[str]):
+    """Text with a word in it."""
+
+    def read(self, value: Value) -> str:
+        text = Text().read(value)
+        if not words_of(text):
+            raise value.refuse("has no word in it")
+        return text
+
+    def schema(self) -> Schema:
+        return Text().schema()
+
+
+@dataclass(frozen=True)
+class Pattern(Shape[str]):
+    """A regular expression."""
+
+    def read(self, value: Value) -> str:
+        text = Text().read(value)
+        try:
+            re.compile(text)
+        except re.error as error:
+            raise value.refuse(f"is no regular expression: {error}") from None
+        return text
+
+    def schema(self) -> Schema:
+        return {**Text().schema(), "format": "regex"}
 
 
 WAV = File[Pcm](load_pcm)
@@ -212,19 +244,47 @@ SPEECH = Table(
 )
 
 
-def _text_turn(say: str, label: str = "", image: Image | None = None, **response: Any) -> TextTurn:
-    return TextTurn(label, say, ResponseSettings(**response), image)
+def _matching(reply_matches: str) -> Reference:
+    return Reference(matches=reply_matches)
 
 
-def _ask_turn(respond: ResponseSettings, label: str = "") -> AskTurn:
-    return AskTurn(label, respond)
+def _containing(reply_contains: tuple[str, ...]) -> Reference:
+    return Reference(contains=reply_contains)
+
+
+def _text_turn(
+    say: str,
+    label: str = "",
+    image: Image | None = None,
+    expected_reply: str = "",
+    success: Reference = NO_REFERENCE,
+    **response: Any,
+) -> TextTurn:
+    return TextTurn(label, say, ResponseSettings(**response), image, replace(success, reply=expected_reply))
+
+
+def _ask_turn(
+    respond: ResponseSettings, label: str = "", expected_reply: str = "", success: Reference = NO_REFERENCE
+) -> AskTurn:
+    return AskTurn(label, respond, replace(success, reply=expected_reply))
 
 
 def _wav_turn(
-    play: tuple[Pcm, ...], chunk_ms: int, paced: bool, label: str = "", speech: Speech | None = None, **response: Any
+    play: tuple[Pcm, ...],
+    chunk_ms: int,
+    paced: bool,
+    label: str = "",
+    speech: Speech | None = None,
+    words: tuple[str, ...] = (),
+    expected_reply: str = "",
+    success: Reference = NO_REFERENCE,
+    **response: Any,
 ) -> WavTurn:
+    if words and len(words) != len(play):
+        raise UnfitError("words", f"must be those of each WAV: `play` has {len(play)}, and there are {len(words)}")
     audio = play if speech is None else (_with_speech(play, speech),)
-    return WavTurn(label, audio, chunk_ms, paced, ResponseSettings(**response))
+    reference = replace(success, reply=expected_reply)
+    return WavTurn(label, audio, chunk_ms, paced, ResponseSettings(**response), words, reference)
 
 
 def _pause(pause: float | ThinkTime) -> Pause | DrawnPause:
@@ -261,12 +321,24 @@ def _with_speech(play: tuple[Pcm, ...], speech: Speech) -> Pcm:
 # What a step does is its one key of these; beside it stand the keys that go with it. An empty label: none was given.
 LABEL = Matching("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
 METADATA = ByName(".{1,64}", Matching(".{0,512}", "at most 512 characters"), "at most 15 words by their names", most=15)
-LABEL_FIELD: dict[str, Field[Any]] = {"label": Field(LABEL, "The turn's name in reports.")}
+MATCHES = Field(Pattern(), "A regular expression that is searched for in the reply's words.", required=True)
+CONTAINS = Field(OneOrMore(Words()), "Words that stand in the reply, all of several.", required=True)
+SUCCESS = OneKeyOf[Reference](
+    {
+        "reply_matches": Table({"reply_matches": MATCHES}, _matching),
+        "reply_contains": Table({"reply_contains": CONTAINS}, _containing),
+    }
+)
+TURN_FIELDS: dict[str, Field[Any]] = {
+    "label": Field(LABEL, "The turn's name in reports."),
+    "expected_reply": Field(Words(), "What the reply should say: its word error rate is held against this."),
+    "success": Field(SUCCESS, "When the turn has done its task."),
+}
 SAY = Table(
     {
         "say": Field(Text(), "The caller's words, as text.", required=True),
         **IMAGE_FIELD,
-        **LABEL_FIELD,
+        **TURN_FIELDS,
         **RESPONSE_FIELDS,
     },
     _text_turn,
@@ -279,14 +351,15 @@ ASKED_FIELDS: dict[str, Field[Any]] = RESPONSE_FIELDS | {
 RESPOND = Table(
     {
         "respond": Field(Table(ASKED_FIELDS, ResponseSettings), "An answer is asked for, no more.", required=True),
-        **LABEL_FIELD,
+        **TURN_FIELDS,
     },
     _ask_turn,
 )
 PLAY = Table(
     {
         "play": Field(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True),
-        **LABEL_FIELD,
+        **TURN_FIELDS,
+        "words": Field(OneOrMore(Words()), "What is said in the WAV, in each of several: for the word error rate."),
         "speech": Field(SPEECH, "Where speech is, instead of what is found in the WAV."),
         "chunk_ms": Field(Whole(20, 200), "Milliseconds of audio in a message.", default=100),
         "paced": Field(Flag(), "Send as a microphone would, else all at once.", default=True),

@@ -18,6 +18,7 @@ from bench.limits import Limits
 from bench.plan.audio import RATE_HZ, Chunk, Pcm, chunks, encoded, silence
 from bench.plan.background import mixed, noise_alone
 from bench.plan.choices import Choices
+from bench.plan.reference import NO_REFERENCE, Judge, Reference
 from bench.plan.rows import filled
 from bench.plan.speech import Speech, last_stretch
 from bench.plan.turns import (
@@ -94,6 +95,8 @@ class PreparedTurn:
     audio: str = ""
     tail_ns: int = 0
     out_of_band: bool = False
+    reference: Reference = NO_REFERENCE
+    judge: Judge | None = None
 
     @property
     def request_event_id(self) -> str:
@@ -217,9 +220,11 @@ class Repertoire:
             request=self._request(turn.response, prefix, row),
             wants_audio=(turn.response.output or self.script.session.output) == "audio",
             out_of_band=turn.response.out_of_band,
+            reference=self._reference(turn.reference, row),
+            judge=turn.judge,
         )
         if isinstance(turn, WavTurn):
-            return self._spoken(prepared, turn, turn.audio[choice % len(turn.audio)])
+            return self._spoken(prepared, turn, choice % len(turn.audio))
         if isinstance(turn, TextTurn):
             said = Message(role="user", text=self._filled(turn.text, row), image=turn.image)
             return replace(prepared, inputs=(OutgoingMessage(*self.dialect.message(said, f"{prefix}item")),))
@@ -269,6 +274,10 @@ class Repertoire:
     def _filled_message(self, message: Message, row: Mapping[str, str]) -> Message:
         return msgspec.structs.replace(message, text=self._filled(message.text, row))
 
+    def _reference(self, reference: Reference, row: Mapping[str, str]) -> Reference:
+        contains = tuple(self._filled(text, row) for text in reference.contains)
+        return replace(reference, reply=self._filled(reference.reply, row), contains=contains)
+
     def _request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> OutgoingMessage:
         if response.instructions is not None:
             response = _with(response, self._filled(response.instructions, row))
@@ -279,10 +288,11 @@ class Repertoire:
 
     # Speech.
 
-    def _spoken(self, prepared: PreparedTurn, turn: WavTurn, pcm: Pcm) -> PreparedTurn:
-        """The turn with its speech: left to the service's VAD, or committed by us."""
+    def _spoken(self, prepared: PreparedTurn, turn: WavTurn, choice: int) -> PreparedTurn:
+        """The turn with its speech, one of its recordings: left to the service's VAD, or committed by us."""
+        pcm, words = turn.audio[choice], turn.words[choice] if turn.words else ""
         messages = self._speech(turn, pcm, prepared.number)
-        prepared = replace(prepared, audio=pcm.path.name)
+        prepared = replace(prepared, audio=pcm.path.name, reference=replace(prepared.reference, words=words))
         if self.script.session.turn_detection is not None:
             responds = _service_responds(self.script.session)
             return replace(

@@ -86,7 +86,8 @@ __all__ = [
 MAX_LABELS = 32  # each has histograms of its own; the labels beyond share one
 OTHER_LABEL = "other"
 NOT_DRAWN: Mapping[str, Any] = {}
-TEMPLATES = ("say", "text", "instructions")  # the texts in which variables are filled
+TEMPLATES = ("say", "text", "instructions", "expected_reply", "reply_contains")
+"""The keys of texts in which variables are filled."""
 SENT_AS_WRITTEN = ("extra", "send", "metadata")
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
@@ -323,7 +324,8 @@ def _texts(script: Script) -> Iterator[str]:
     written = (turn.text for turn in script.turns if isinstance(turn, TextTurn))
     asked = (turn.response.instructions for turn in script.turns)
     messages = (message.text for step in script.steps for message in messages_of(step))
-    yield from filter(None, (script.session.instructions, *written, *asked, *messages))
+    expected = (text for turn in script.turns for text in (turn.reference.reply, *turn.reference.contains))
+    yield from filter(None, (script.session.instructions, *written, *asked, *messages, *expected))
 
 
 def _templates(value: Value) -> Iterator[Value]:
@@ -331,7 +333,7 @@ def _templates(value: Value) -> Iterator[Value]:
     content = value.content()
     for inner in content.values() if isinstance(content, dict) else _items(value):
         if inner.name in TEMPLATES:
-            yield inner
+            yield from _items(inner) or [inner]
         elif inner.name not in SENT_AS_WRITTEN:
             yield from _templates(inner)
 

@@ -15,6 +15,7 @@ from bench.limits import Limits
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
 from bench.plan.messages import History
+from bench.plan.reference import NO_REFERENCE, Judge, Reference
 from bench.plan.rows import Rows
 from bench.plan.think_times import ThinkTime
 from bench.protocol.messages import Image, Message
@@ -47,6 +48,8 @@ class TextTurn:
     text: str
     response: ResponseSettings
     image: Image | None = None
+    reference: Reference = NO_REFERENCE
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,16 @@ class AskTurn:
 
     label: str
     response: ResponseSettings
+    reference: Reference = NO_REFERENCE
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
 class WavTurn:
     """A turn of the caller's words as audio: one of `audio` in each session, without any noise.
 
-    `paced`: as a microphone would send, else all at once.
+    `paced`: as a microphone would send, else all at once. `words`: of each of `audio` what is said in it; () where
+    nobody wrote it down.
     """
 
     plays_turn: ClassVar[Literal[True]] = True
@@ -75,6 +81,9 @@ class WavTurn:
     chunk_ms: int
     paced: bool
     response: ResponseSettings
+    words: tuple[str, ...] = ()
+    reference: Reference = NO_REFERENCE
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +189,11 @@ class Script:
     def turns(self) -> tuple[ScriptTurn, ...]:
         """The steps that are turns."""
         return tuple(step for step in self.steps if step.plays_turn)
+
+    @property
+    def counts_words(self) -> bool:
+        """Whether word errors of any turn are counted."""
+        return any(turn.reference.reply or (isinstance(turn, WavTurn) and turn.words) for turn in self.turns)
 
     @property
     def think_s(self) -> float:

@@ -16,6 +16,7 @@ from msgspec.structs import asdict
 
 from bench.measures import TURN_ARRIVALS, TURN_SENDS
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.quality import Quality
 from bench.protocol.events import Usage
 from bench.run.folder import TURN_INSTANTS
 from bench.run.redact import HIDDEN_SETTINGS, Hide, hidden
@@ -31,6 +32,7 @@ TURN_VALUES = (
     "function_time_ns", "dead_air_ns", "late_audio_ns", "wasted_audio_ns", "overlap_ns",
 )  # fmt: skip
 """The columns that say what an observation says under the same name."""
+QUALITY = Quality._fields
 TOKENS = tuple(name for name in Usage.__struct_fields__ if name != "unread")
 NO_TOKENS = (None,) * len(TOKENS)
 SESSION_COUNTS = (
@@ -66,6 +68,7 @@ TURN_COLUMNS = (
     *(f"{name}_error_ns" for name in TURN_ARRIVALS),
     *(f"{name}_width_ns" for name in TURN_SENDS),
     *(f"tokens_{name}" for name in TOKENS),
+    *QUALITY,
 )
 """The columns of `turns`, in the order of `turn_row`."""
 
@@ -87,6 +90,7 @@ def turn_row(identity: RowIdentity, turn: TurnObservation, utc_offset_ns: int) -
         *map(turn.errors_ns.get, TURN_ARRIVALS),
         *map(turn.widths_ns.get, TURN_SENDS),
         *(NO_TOKENS if usage is None or usage.unread else _token_counts(usage)),
+        *turn.quality,
     )
 
 

@@ -15,7 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from bench.shapes import Choice, Field, Flag, Number, Schema, Shape, Table, UnfitError, Whole, key, table_of
+from bench.shapes import (
+    Choice,
+    Field,
+    Flag,
+    Number,
+    OneOrMore,
+    Schema,
+    Shape,
+    Table,
+    Text,
+    UnfitError,
+    Whole,
+    key,
+    table_of,
+)
 from bench.simulator import refusals
 from bench.simulator.drift import DelayDrift
 from bench.simulator.quota import UNLIMITED, QuotaLimits
@@ -148,6 +162,14 @@ class SpeechDetection:
 
 
 @dataclass(frozen=True)
+class KnownWords:
+    """What the caller's audio says, piece by piece of a session, and then again."""
+
+    texts: tuple[str, ...] = key(OneOrMore(Text()), "Of each piece of a session what it says.", required=True)
+    wrong_words: float = key(SHARE, "Share of the words that are misheard.", 0.0)
+
+
+@dataclass(frozen=True)
 class Profile:
     name: str
     delays: Delays
@@ -170,6 +192,7 @@ class Profile:
     context: ReadingTime = ReadingTime()
     context_limit_tokens: int | None = None  # of what a response reads
     vad: SpeechDetection = SpeechDetection()
+    transcripts: KnownWords | None = None  # None: they are made up
 
     @property
     def session_cap_s(self) -> float:
@@ -243,6 +266,7 @@ PROFILE: Table[dict[str, Any]] = Table(
         "context": Field(table_of(ReadingTime), "How long it takes to read the context."),
         "context_limit_tokens": Field(Whole(1, 100_000_000), "Tokens that a response can read."),
         "reasoning_ms": Field(REASONING, "What reasoning takes, by effort."),
+        "transcripts": Field(table_of(KnownWords), "What the caller's audio says."),
     },
     dict,
     nothing=False,

@@ -1,4 +1,4 @@
-"""Makes up the transcript of one piece of the caller's audio, and says that it is made up.
+"""Makes up the transcript of each piece of the caller's audio and says so, unless the profile knows what it says.
 
 In GA, deltas come before it: one with the whole text from a whisper model, one a word from any other. The vocabulary of
 preview has none.
@@ -6,6 +6,7 @@ preview has none.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,23 +14,50 @@ from functools import partial
 
 from bench.simulator.conversation import ConversationItem, text_tokens
 from bench.simulator.outbox import Outbox, OutboxStep
+from bench.simulator.profile import KnownWords
 from bench.simulator.wire import Json, Outgoing
 
+MISHEARD = "mumble"
 FAMILY = "conversation.item.input_audio_transcription"
+
+
+class Hearer:
+    """Understands the caller's audio of one session, piece by piece, by the words that the profile knows of it.
+
+    The same share of all words is misheard, evenly: of every ten one, at 0.1. So word error rates are exact.
+    """
+
+    def __init__(self, known: KnownWords | None) -> None:
+        self._known = known
+        self._pieces = self._words = 0
+
+    def heard(self, audio_ms: float) -> str:
+        """What the next piece of audio says."""
+        if self._known is None:
+            return f"(simulated transcript of {audio_ms / 1000:.1f} s of audio)"
+        text = self._known.texts[self._pieces % len(self._known.texts)]
+        self._pieces += 1
+        return " ".join(self._understood(word, self._known.wrong_words) for word in text.split())
+
+    def _understood(self, word: str, wrong_words: float) -> str:
+        before, self._words = self._words, self._words + 1
+        return MISHEARD if _misheard(self._words, wrong_words) > _misheard(before, wrong_words) else word
+
+
+def _misheard(words: int, share: float) -> int:
+    """How many of so many words; rounded, for 100 times 0.29 is a little less than 29."""
+    return math.floor(round(words * share, 6))
 
 
 @dataclass(frozen=True)
 class Transcription:
-    """`item` is the caller's audio, `audio_ms` long; its transcript is filled in when it is told."""
+    """`item` is the caller's audio, `audio_ms` long; its `transcript` is filled in when it is told."""
 
     item: ConversationItem
     audio_ms: float
     model: str
     outbox: Outbox
-
-    @property
-    def transcript(self) -> str:
-        return f"(simulated transcript of {self.audio_ms / 1000:.1f} s of audio)"
+    transcript: str
 
     def steps(self, committed_ns: int, completed_ns: int, *, deltas: bool) -> Iterator[OutboxStep]:
         pieces = self._pieces() if deltas else []

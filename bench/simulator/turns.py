@@ -19,7 +19,7 @@ from bench.simulator.outbox import Outbox, OutboxStep, Render
 from bench.simulator.profile import LogNormal, Profile, drawn
 from bench.simulator.responses import Responses
 from bench.simulator.session import Detection, EffectiveSession
-from bench.simulator.transcription import Transcription
+from bench.simulator.transcription import Hearer, Transcription
 from bench.simulator.wire import GA, Outgoing, RejectedError, WireNames
 from bench.units import NS_PER_MS
 
@@ -50,6 +50,7 @@ class CallerTurns:
         self._audio = InputAudio(profile.vad.least_speech_ms)
         self._ignoring = False  # what is being said
         self._played_ns = 0  # when a listener will have heard the last reply
+        self._hearer = Hearer(profile.transcripts)
         self._coming: str | None = None  # id of the item that speech_started has announced
         self._waiting: Series[Render] | None = None  # for the caller, who keeps silent
         self._quiet_from_ms = 0  # since when, on the audio clock
@@ -173,7 +174,8 @@ class CallerTurns:
         model = self._session.input.transcriber
         if model is not None:
             completed_ns = self._outbox.after(committed_ns, self._delays.input_transcribed)
-            transcription = Transcription(item, audio_ms, model, self._outbox)
+            heard = self._hearer.heard(audio_ms)
+            transcription = Transcription(item, audio_ms, model, self._outbox, heard)
             self._outbox.plan(transcription.steps(committed_ns, completed_ns, deltas=self._names is GA))
         return committed_ns
 

@@ -48,7 +48,8 @@ class Bills:
             sessions["session_updated_at_ns"].notna()
         )
         of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
-        return np.r_[np.zeros(len(self.run.turns)), of_sessions]
+        minutes: Floats = np.r_[np.zeros(len(self.run.turns)), of_sessions]
+        return minutes
 
 
 def bills_of(run: Run, targets: Sequence[str]) -> Bills:

@@ -13,7 +13,10 @@ from bench.target.prices import load_price_table
 from tests.end_to_end.locust_process import only_run, run_locust, write_scenario
 from tests.simulator_process import Ready, quick_simulator
 
-KINDS = ("text_in", "audio_in", "cached_text_in", "cached_audio_in", "text_out", "audio_out")
+KINDS = (
+    *("text_in", "audio_in", "image_in", "cached_text_in", "cached_audio_in", "cached_image_in"),
+    *("text_out", "audio_out"),
+)
 UNPRICED = """
 as_of: 2026-01-01
 models:

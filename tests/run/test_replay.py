@@ -17,9 +17,10 @@ from bench.errors import UsageError
 from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
-from bench.observe.timeline import Timeline
+from bench.observe.timeline import NO_JUDGES, Timeline
 from bench.observe.turn import ARRIVALS
 from bench.plan.frames import PreparedScript
+from bench.plan.reference import NO_REFERENCE, Judge, Reference
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run import log_lines
@@ -122,6 +123,7 @@ BEGINS = st.fixed_dictionaries(
         "reply_format": st.sampled_from(["pcm16", "g711_ulaw"]),
         "jitter_buffer_ns": st.sampled_from([0, 20 * MS]),
         "out_of_band": st.booleans(),
+        "reference": st.sampled_from([NO_REFERENCE, Reference("Hello", "hello there", "H", ("hello",))]),
     }
 ).map(begin)
 HEARS = st.builds(hear, st.sampled_from(SAID), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
@@ -145,6 +147,7 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     ),
     st.just(lambda timeline, now_ns: timeline.expire(now_ns)),
     st.just(lambda timeline, now_ns: timeline.take(now_ns)),
+    st.just(lambda timeline, now_ns: timeline.take(now_ns, {1: lambda turn: turn.reply_text})),
     st.just(lambda timeline, now_ns: timeline.tell(inputs.GaveUp())),
     st.just(lambda timeline, now_ns: timeline.tell(inputs.HistoryBegun(now_ns, 1))),
     st.sampled_from([(0, {"x-ms-region": "here"}), (40 * MS, {"retry-after": "7"})]).map(
@@ -205,8 +208,8 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
 class Keeping(LoggedTimeline):
     """A timeline that keeps what it handed out."""
 
-    def take(self, now_ns: int) -> list[TurnObservation]:
-        self.taken = [*getattr(self, "taken", []), *(turns := super().take(now_ns))]
+    def take(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
+        self.taken = [*getattr(self, "taken", []), *(turns := super().take(now_ns, judges))]
         return turns
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bench.observe.quality import word_errors
 from bench.simulator.behaviour import Behaviour
+from bench.simulator.profile import KnownWords
+from bench.simulator.transcription import Hearer
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
@@ -38,6 +43,24 @@ def test_what_was_said_is_made_up_and_says_so() -> None:
     assert completed["transcript"] == "(simulated transcript of 2.3 s of audio)"
     assert completed["content_index"] == 0
     assert completed["usage"] == {"type": "duration", "seconds": 2.3}
+
+
+def test_known_words_are_those_of_the_pieces_of_a_session_in_their_order() -> None:
+    known = KnownWords(("Where is my parcel?", "It is 4711."), 0.0)
+    behaviour = listening(None, model="whisper-1", transcripts=known)
+    heard = [transcribed(behaviour)[-1]["transcript"] for _ in range(3)]
+
+    assert heard == ["Where is my parcel?", "It is 4711.", "Where is my parcel?"]
+
+
+@given(st.integers(1, 12), st.integers(0, 100))
+def test_just_the_share_of_words_is_misheard_that_the_profile_says(words: int, percent: int) -> None:
+    text = " ".join(["word"] * words)
+    hearer = Hearer(KnownWords((text,), percent / 100))
+    heard = [hearer.heard(1_000) for _ in range(100)]
+
+    assert sum(word_errors(text, each)[1] for each in heard) == words * percent
+    assert max(word_errors(text, each)[1] for each in heard) <= words * percent / 100 + 1
 
 
 def test_a_whisper_model_sends_one_delta_in_ga() -> None:

@@ -106,7 +106,7 @@ def test_a_variant_is_a_target_of_its_own_with_other_settings(tmp_path: Path) ->
     assert quick.session_source == f"{tmp_path}/targets.yaml:15:9"
     assert quick.prices == sweden.prices
     assert (mini.model, mini.session) == ("gpt-realtime-mini", {})
-    assert mini.prices == Prices(0.6, 0.06, 2.4, 10, 0.3, 20)
+    assert mini.prices == Prices(0.6, 0.06, 2.4, 10, 0.3, 20, 0.8, 0.08)
     assert (sweden.variant_of, sweden.session, sweden.session_source) == (None, {}, "")
 
 

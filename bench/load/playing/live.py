@@ -32,6 +32,7 @@ from bench.load.playing.progress import Progress, ProgressReport
 from bench.load.playing.sessions import Assignment, Cut, Sessions
 from bench.load.playing.spending import Spending, over_budget, unknown_price
 from bench.load.playing.starts import Start, Starts
+from bench.observe import quality
 from bench.observe.observation import SessionObservation, reason
 from bench.plain import printable
 from bench.run.histograms import MEASURED
@@ -105,6 +106,8 @@ class LiveRun:
         self._numbers = PairNumbers(place)
         self._line = self._call_line(plan.demand.arrivals)
         _warm_up()
+        if any(play.script.counts_words for play in plan.every_play):
+            quality.warm_up()
         self._flusher = Flusher(self._recorder, driver.stop)
         if self._left == 0:
             driver.stop(ALL_DONE)

@@ -1,0 +1,211 @@
+"""What was said in a turn, judged by what its script knows of it."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.observe.quality import UNJUDGED, Quality, is_done, quality, word_errors
+from bench.observe.timeline import Timeline
+from bench.plan.reference import NO_REFERENCE, Judge, Reference, words_of
+from bench.plan.turns import WavTurn
+from bench.protocol.openai_ga import GA
+from bench.session import Session
+from bench.transport.memory import MemoryTransport
+from tests.helpers import (
+    MS,
+    Listening,
+    Played,
+    Service,
+    build_script,
+    created,
+    delta,
+    done,
+    message,
+    play,
+    row_of,
+    say,
+    spoken,
+)
+
+WORDS = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=3), min_size=1, max_size=8)
+
+
+def edits(one: list[str], other: list[str]) -> int:
+    """The fewest words that have to be changed, taken out or put in; by another way than the library's."""
+    row = list(range(len(other) + 1))
+    for word in one:
+        above, row = row, [row[0] + 1]
+        for place, heard in enumerate(other):
+            row.append(min(above[place] + (word != heard), above[place + 1] + 1, row[-1] + 1))
+    return row[-1]
+
+
+@pytest.mark.parametrize(
+    ("reference", "heard", "errors"),
+    [
+        ("Where is my parcel?", "where is my parcel", 0),
+        ("Where is my parcel?", "Where's my parcel?", 2),
+        ("order 4711", "order four seven one one", 4),
+        ("order 4711", "order 4711, please", 1),
+        ("the well-known shop", "The well known shop!", 0),
+        ("it’s late", "it's late", 0),
+        ("Größe drei", "GRÖSSE drei", 0),
+        ("where is my parcel", "", 4),
+    ],
+)
+def test_words_are_compared_without_case_and_punctuation_and_numbers_as_they_are(
+    reference: str, heard: str, errors: int
+) -> None:
+    assert word_errors(reference, heard) == (len(words_of(reference)), errors)
+
+
+@given(WORDS, WORDS)
+def test_errors_are_the_fewest_words_that_differ(reference: list[str], heard: list[str]) -> None:
+    assert word_errors(" ".join(reference), " ".join(heard)) == (len(reference), edits(reference, heard))
+
+
+@given(st.text(), st.text())
+def test_whatever_was_heard_there_is_a_number_of_errors(reference: str, heard: str) -> None:
+    words, errors = word_errors(f"a {reference}", heard)
+
+    assert words == len(words_of(f"a {reference}"))
+    assert 0 <= errors <= max(words, len(words_of(heard)))
+
+
+def test_a_reference_that_a_row_of_variables_left_without_a_word_judges_nothing() -> None:
+    assert quality(Reference(words="?", reply="–"), "ok", "hello", "hello") == UNJUDGED
+
+
+def test_without_a_reference_nothing_is_judged() -> None:
+    assert quality(NO_REFERENCE, "ok", "where is my parcel", "It is on its way.") == UNJUDGED
+
+
+REFERENCE = Reference("where is my parcel", "it is on its way", contains=("on its way",))
+
+
+def test_both_sides_of_a_turn_are_judged_apart() -> None:
+    assert quality(REFERENCE, "ok", "where is my parsley", "It is on its long way") == (4, 1, 5, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "heard", "reply", "judged"),
+    [
+        ("ok", None, "It is on its way.", (None, None, 5, 0, True)),
+        ("ok", "where is my parcel", "", (4, 0, None, None, None)),
+        ("interrupted", "where is my parcel", "It is", (4, 0, None, None, False)),
+        ("timeout:next_delta", "where is my parcel", "It is on its way", (4, 0, None, None, False)),
+        ("timeout:first_delta", None, "", (None, None, None, None, False)),
+        ("abandoned", "where is my parcel", "It is on its way", (4, 0, None, None, None)),
+    ],
+)
+def test_what_nobody_knows_is_not_judged_and_a_turn_that_failed_has_not_done_its_task(
+    outcome: str, heard: str | None, reply: str, judged: tuple[object, ...]
+) -> None:
+    assert quality(REFERENCE, outcome, heard, reply) == judged
+
+
+@pytest.mark.parametrize(
+    ("reference", "reply", "done"),
+    [
+        (Reference(contains=("Table for two",)), "A table, for two: done.", True),
+        (Reference(contains=("Table for two",)), "A table for twenty.", False),
+        (Reference(contains=("two", "Friday")), "On friday, for two.", True),
+        (Reference(contains=("two", "Friday")), "For two.", False),
+        (Reference(matches=r"order (4711|4712)\b"), "Your order 4711 has left.", True),
+        (Reference(matches=r"order (4711|4712)\b"), "Your order 47115 has left.", False),
+        (Reference(matches="Left"), "It has left.", False),
+        (Reference(matches="(?i)LEFT"), "It has left.", True),
+    ],
+)
+def test_a_task_is_done_by_what_the_reply_holds_or_matches(reference: Reference, reply: str, done: bool) -> None:
+    assert quality(reference, "ok", None, reply).task_done is done
+
+
+# Sessions.
+
+
+def answering(*words: str) -> Callable[[str], list[tuple[int, bytes]]]:
+    """A reply that says this, in as many parts."""
+
+    def answer(response_id: str) -> list[tuple[int, bytes]]:
+        told = [message("response.output_audio_transcript.done", response_id=response_id, transcript=w) for w in words]
+        return spoken([created(response_id), delta(GA, "audio", response_id), *told, done(response_id)])
+
+    return answer
+
+
+def spoken_turn(words: str = "", **reference: Any) -> WavTurn:
+    return replace(play(), words=(words,) if words else (), reference=Reference(**reference))
+
+
+def test_a_session_judges_each_turn_by_its_own_words() -> None:
+    first = spoken_turn("Hello there", reply="good morning", contains=("morning",))
+    script = build_script(first, spoken_turn(), input_transcription="whisper-1")
+    service = Service(turns=[answering("Good", "evening."), answering("Bye.")], transcript_ns=50 * MS)
+    played = Played(script, service)
+
+    assert [turn.quality for turn in played.turns] == [(2, 1, 2, 1, False), UNJUDGED]
+
+
+def test_a_transcription_that_comes_after_the_reply_counts_and_one_that_does_not_come_is_no_error() -> None:
+    script = build_script(spoken_turn("Hello"), input_transcription="whisper-1")
+    late = Played(script, Service(transcript_ns=2_000 * MS))
+    never = Played(script, Service(acknowledges=True))
+
+    assert late.turns[0].quality == Quality(1, 0)
+    assert never.turns[0].quality == UNJUDGED
+
+
+@pytest.mark.parametrize(("judge", "done"), [(lambda turn: "Bye" in turn.reply_text, True), (lambda turn: "", False)])
+def test_a_python_program_judges_a_turn_by_what_came_of_it(judge: Judge, done: bool) -> None:
+    script = build_script(replace(say(), judge=judge), say())
+    played = Played(script, Service(turns=[answering("Bye."), answering("Bye.")]))
+
+    assert [turn.quality.task_done for turn in played.turns] == [done, None]
+
+
+def test_what_a_program_says_of_a_turn_goes_before_its_script() -> None:
+    both = replace(say(), judge=lambda turn: True, reference=Reference(contains=("nothing of it",)))
+    played = Played(build_script(both), Service(turns=[answering("Bye.")]))
+
+    assert played.turns[0].quality.task_done is True
+
+
+def test_a_program_that_fails_as_it_judges_loses_no_turn() -> None:
+    def judge(turn: Any) -> object:
+        raise ZeroDivisionError
+
+    script = build_script(replace(say(), judge=judge))
+    transport, listening = MemoryTransport(service := Service(), service.greeting()), Listening()
+    timeline = Timeline(transport.now_ns(), 1, script.limits, script.dialect)
+    session = Session(script, transport, timeline, listening, lambda: False)
+    with pytest.raises(ZeroDivisionError):
+        session.play()
+    session.abandon("failed:harness", "ZeroDivisionError")
+
+    assert [(turn.outcome, turn.quality.task_done) for turn in listening.turns] == [("ok", None)]
+
+
+def test_rows_hold_figures_and_none_of_the_words() -> None:
+    script = build_script(spoken_turn("Hello secret", reply="wrong"), input_transcription="whisper-1")
+    row = row_of(Played(script, Service(turns=[answering("Bye.")], transcript_ns=50 * MS)).turns[0])
+
+    assert {name: row[name] for name in Quality._fields} == Quality(2, 1, 1, 1)._asdict()
+    assert not any("secret" in str(value).lower() or "Bye" in str(value) for value in row.values())
+
+
+def test_a_program_judges_only_a_turn_that_ended_well() -> None:
+    def judge() -> object:
+        raise AssertionError("nobody asks")
+
+    assert is_done("ok", lambda: "yes") is True
+    assert is_done("ok", lambda: None) is False
+    assert is_done("failed:server_error", judge) is False
+    assert is_done("abandoned", judge) is None
