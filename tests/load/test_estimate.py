@@ -82,7 +82,10 @@ def test_an_image_costs_by_its_tiles(width: int, height: int, tokens: int) -> No
     shown = Image(url="data:", width=width, height=height, digest="")
     pictured = TextTurn("say", say().text, PLAIN, shown)
 
-    assert session_usage(script(pictured), LOW).text_in == session_usage(script(say()), LOW).text_in + tokens
+    usage = session_usage(script(pictured, pictured), LOW)
+
+    assert (usage.image_in, usage.cached_image_in) == (3 * tokens, tokens)
+    assert usage.text_in == session_usage(script(say(), say()), LOW).text_in
 
 
 def test_a_text_turn_reads_the_instructions_and_the_text_at_four_characters_a_token() -> None:
