@@ -14,7 +14,7 @@ from bench.simulator.cap import capped
 from bench.simulator.conversation import Conversation, ConversationItem
 from bench.simulator.function_call import FunctionCallItem
 from bench.simulator.functions import ModelCall, calls_of
-from bench.simulator.history import NOTHING, Context, ContextExceededError, ModelHistory, Preface
+from bench.simulator.history import NOTHING, Context, ContextExceededError, ModelHistory, Preface, read_parts
 from bench.simulator.message import MessageItem
 from bench.simulator.outbox import Outbox
 from bench.simulator.output_item import OutputItem, ResponseWriter
@@ -53,14 +53,15 @@ class Composer:
         output, tools = self._session.output(wanted), self._session.tools(wanted)
         preface, own = Preface(output.instructions, tools.written), wanted.get("input")
         items, failure = self._items(own, preface)
-        context = self._history.read(preface, items)
+        parts = read_parts(preface, items)
+        context = self._history.read(parts)
         failure = failure or self._quota.respond(context.tokens.sum, self._session.model, at_ns)
         reply = self._replies[int(self._rng.integers(len(self._replies)))]
         if failure is not None:
             plan = self._planner.failure(Asked(at_ns, self._outbox.answered_ns))
             return self._response(wanted, output, plan, NOTHING, failure, in_band)
         if own is None:
-            self._history.remember(preface, items)
+            self._history.remember(parts)
         calls = calls_of(tools, items, self._profile.functions, self._rng)
         content = ResponseContent(output.audio, self._commentary(calls), reply, calls)
         plan = self._planner.response(content, self._asked(wanted, context, at_ns))
@@ -83,13 +84,16 @@ class Composer:
         return min(self._replies, key=lambda reply: reply.audio_ms) if drawn(share, self._rng) else None
 
     def _asked(self, wanted: Json, context: Context, at_ns: int) -> Asked:
-        reasoning = self._profile.reasoning_ms.get(self._session.effort(wanted))
         return Asked(
             self._servers.begin_ns(at_ns),
             self._outbox.answered_ns,
             self._profile.context.ns(context.tokens.sum, context.cached.sum),
-            0 if reasoning is None else reasoning.draw_ns(self._rng),
+            self._reasoning_ns(wanted),
         )
+
+    def _reasoning_ns(self, wanted: Json) -> int:
+        delay = self._profile.reasoning_ms.get(self._session.effort(wanted))
+        return 0 if delay is None else delay.draw_ns(self._rng)
 
     def _response(
         self,

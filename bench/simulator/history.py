@@ -74,12 +74,13 @@ class ModelHistory:
 
     def __init__(self, conversation: Conversation, cache: TokenCache, limit_tokens: int | None) -> None:
         self._conversation, self._cache, self._limit_tokens = conversation, cache, limit_tokens
-        self._last: list[ReadPart] = []  # by the last response of the conversation
+        self._last: Sequence[ReadPart] = ()  # by the last response of the conversation
 
     def items(self, preface: Preface, truncation: HistoryTruncation) -> Sequence[ConversationItem]:
         """The items that are read. The oldest that have no room are left out for good. Raises ContextExceededError."""
         items = [item for item in self._conversation.items if not item.left_out]
-        tokens, limit_tokens = _sum(item.tokens for item in items).sum, self._room(preface, truncation)
+        limit_tokens = self._room(preface, truncation)
+        tokens = _sum(item.tokens for item in items).sum
         if limit_tokens is None or tokens <= limit_tokens:
             return items
         if truncation.retained is None:
@@ -90,15 +91,14 @@ class ModelHistory:
             tokens -= oldest.tokens.sum
         return items
 
-    def read(self, preface: Preface, items: Sequence[ConversationItem]) -> Context:
+    def read(self, parts: Sequence[ReadPart]) -> Context:
         """What it costs to read these now."""
-        parts = _parts(preface, items)
         same = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self._last, strict=False))
         return Context(_sum(tokens for _, tokens in parts), self._found([part[1] for part, _ in same]))
 
-    def remember(self, preface: Preface, items: Sequence[ConversationItem]) -> None:
+    def remember(self, parts: Sequence[ReadPart]) -> None:
         """These were read: the next response finds them in the cache."""
-        self._last = _parts(preface, items)
+        self._last = parts
 
     def _room(self, preface: Preface, truncation: HistoryTruncation) -> int | None:
         model = [] if self._limit_tokens is None else [max(0, self._limit_tokens - preface.tokens.sum)]
@@ -119,7 +119,8 @@ class ModelHistory:
         return found
 
 
-def _parts(preface: Preface, items: Sequence[ConversationItem]) -> list[ReadPart]:
+def read_parts(preface: Preface, items: Sequence[ConversationItem]) -> list[ReadPart]:
+    """What a response reads, part by part."""
     return [(preface, preface.tokens), *((item.id, item.tokens) for item in items)]
 
 

@@ -93,7 +93,7 @@ class EffectiveSession:
 
     def effort(self, response: Json) -> str:
         """How much such a response reasons, in the words of the wire; nothing where nobody says so."""
-        reasoning = (self.shown | response).get("reasoning")
+        reasoning = response.get("reasoning", self.shown.get("reasoning"))
         return str(reasoning.get("effort")) if reasoning else ""
 
     @property
