@@ -17,6 +17,7 @@ PARTS = {
     "master": "tests.benchmark.master",
     "exact": "tests.benchmark.exact",
     "keyless": "tests.benchmark.keyless",
+    "frameworks": "tests.benchmark.frameworks",
     "peers": "tests.benchmark.peers.benchmark",
     "cost": "tests.benchmark.cost",
     "sending": "tests.benchmark.sending",
