@@ -109,21 +109,24 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     def say(self, text: str, *, label: str = "", **options: Any) -> TakenTurn:
         """Take a turn in text. It goes on when this returns; who asks the turn what came of it waits for its end.
 
-        `options`: `image`, a PNG or JPEG; `output`, `instructions`, `max_output_tokens` of this turn's answer.
+        `options`: `image`, a PNG or JPEG; `output`, `instructions`, `max_output_tokens` of this turn's answer;
+        `expected_reply`; and `success`, as in a script, or a function of the turn, asked once that has ended well.
         """
         return self._on_stage().say(text, label, options)
 
     def play(self, wavs: Wavs, *, label: str = "", **options: Any) -> TakenTurn:
         """Take a spoken turn: a WAV, or one of several. Paths are seen from the folder of the file with the task.
 
-        `options`: `chunk_ms`, `paced`, `speech` ({"begin": …, "end": …}, in seconds), and what `say` takes for answers.
+        `options`: `chunk_ms`, `paced`, `speech` ({"begin": …, "end": …}, in seconds), `words`, what is said in it, and
+        what `say` takes for answers.
         """
         return self._on_stage().play(wavs, label, options)
 
     def respond(self, *, label: str = "", **response: Any) -> TakenTurn:
         """Ask for an answer, without words of the caller's.
 
-        `response`: `output`, `instructions`, `max_output_tokens`; `conversation`, `input` and `metadata`.
+        `response`: `output`, `instructions`, `max_output_tokens`; `conversation`, `input` and `metadata`;
+        `expected_reply` and `success`, as `say` has them.
         """
         return self._on_stage().respond(label, response)
 

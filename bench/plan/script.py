@@ -156,14 +156,23 @@ def unfilled_names(script: Script) -> list[str]:
 def text_turn(text: str, *, label: str, folder: Path = Path(), **options: Any) -> TextTurn:
     """Make a turn in text.
 
-    `options`: `image`, seen from `folder`; `output`, `instructions`, `max_output_tokens` of this turn's reply.
+    `options`: `image`, seen from `folder`; `output`, `instructions`, `max_output_tokens` of this turn's reply;
+    `expected_reply`, `success`.
     """
     return SAY.read(replace(_call("say", say=text, label=label, **options), base=folder))
 
 
-def ask_turn(*, label: str, folder: Path = Path(), **response: Any) -> AskTurn:
+def ask_turn(
+    *,
+    label: str,
+    folder: Path = Path(),
+    expected_reply: str | None = None,
+    success: Mapping[str, Any] | None = None,
+    **response: Any,
+) -> AskTurn:
     """Make a turn without words: a reply is asked for, with whatever `respond` of a script may hold."""
-    return RESPOND.read(replace(_call("respond", respond=_given(response), label=label), base=folder))
+    judged = {"expected_reply": expected_reply, "success": success}
+    return RESPOND.read(replace(_call("respond", respond=_given(response), label=label, **judged), base=folder))
 
 
 def message(role: str, text: str, image: str | Path | None = None, *, folder: Path = Path()) -> AddMessage:

@@ -23,6 +23,7 @@ session: {{input_transcription: whisper-1}}
 steps:
   - {{play: [opening_hours.wav], words: "{HOURS}", expected_reply: "{EXPECTED}", paced: false}}
   - {{play: late_parcel.wav, words: "{LATE}", success: {{reply_contains: [help, like]}}, paced: false}}
+  - {{respond: , success: {{reply_matches: help}}}}
 """
 PYTHON = f"""
 from locust import task
@@ -35,6 +36,7 @@ class Caller(RealtimeUser):
     def talk(self):
         self.play("opening_hours.wav", words="{HOURS}", expected_reply="{EXPECTED}", paced=False)
         self.play("late_parcel.wav", words="{LATE}", success={{"reply_contains": ["help", "like"]}}, paced=False)
+        self.respond(success=lambda turn: "help" in turn.replied and turn.outcome == "ok" and turn.measures)
 """
 SESSIONS = 6
 WORDS = {1: 7, 2: 6}
@@ -64,14 +66,16 @@ def test_rows_count_the_words_that_were_misheard_and_the_tasks_that_were_done(
     rows = files.read_table(run, "turns").to_pylist()
 
     assert ended.returncode in (0, 4), ended.stderr
-    assert len(rows) == 2 * SESSIONS
+    assert len(rows) == 3 * SESSIONS
     for row in rows:
         told = replay(run / "events" / f"{row['session_id']}.jsonl").turns[row["turn"] - 1]
         again = row_of(told)
         assert {name: row[name] for name in QUALITY} == {name: again[name] for name in QUALITY}
-        assert row["input_words"] == WORDS[row["turn"]]
-        assert row["input_word_errors"] == 1
-        if row["turn"] == 1:
+        assert row["input_words"] == WORDS.get(row["turn"])
+        assert row["input_word_errors"] == (1 if row["input_words"] else None)
+        if row["turn"] == 3:
+            assert (row["reply_words"], row["task_done"]) == (None, "help" in told.reply_text)
+        elif row["turn"] == 1:
             assert (row["reply_words"], row["task_done"]) == (7, None)
             assert (row["reply_word_errors"] == 0) == (told.reply_text == EXPECTED)
         else:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.load.planning.stage import MAX_REHEARSED, Recordings, StepRecorder, act
+from bench.load.planning.taken import TakenTurn
 from bench.load.playing.step_player import StepPlayer, perform_all
 from bench.observe.timeline import Timeline
 from bench.plan.choices import Choices
@@ -359,6 +360,41 @@ def test_a_task_branches_on_what_was_replied(words: str, label: str) -> None:
     stand.perform(task, HERE.parent)
 
     assert [turn.step for turn in stand.listening.turns] == ["sunday", label]
+
+
+@pytest.mark.parametrize("kind", ["say", "respond", "play"])
+@pytest.mark.parametrize(("words", "done"), [("We are open on Sunday.", True), ("We are closed.", False)])
+def test_a_function_of_the_task_judges_a_turn_by_what_is_told_of_it(
+    kind: str, words: str, done: bool, tmp_path: Path
+) -> None:
+    tone(tmp_path / "a.wav")
+
+    def is_open(turn: TakenTurn) -> bool:
+        return "open" in turn.replied and turn.outcome == "ok" and "ttfa" in turn.measures
+
+    def task(actor: Actor) -> None:
+        if kind == "say":
+            actor.on.say("Are you open on Sunday?", "", {"success": is_open})
+        elif kind == "respond":
+            actor.on.respond("", {"success": is_open, "expected_reply": "Yes."})
+        else:
+            actor.on.play("a.wav", "", {"success": is_open, "words": "Are you open?"})
+
+    stand = Stand(text_repertoire("Hello"), service=saying(words))
+    stand.perform(task, tmp_path)
+
+    assert [turn.quality.task_done for turn in stand.listening.turns] == [done]
+
+
+def test_a_recording_is_read_once_whatever_judges_its_turn(tmp_path: Path) -> None:
+    path = tone(tmp_path / "a.wav")
+
+    def task(actor: Actor) -> None:
+        actor.on.play("a.wav", "", {"success": lambda turn: True})
+        path.unlink(missing_ok=True)
+        actor.on.play("a.wav", "", {"success": lambda turn: False})
+
+    assert len(rehearse(task, tmp_path).steps) == 2
 
 
 def test_a_turn_is_waited_for_when_it_is_asked_and_not_before() -> None:

@@ -57,13 +57,15 @@ jitter_buffer_ms: 0
 steps:
   - {{say: Hello, label: hello, output: text}}
   - expect: {{event: text_delta, within: 2}}
-  - {{respond: {{instructions: Help.}}, label: help}}
+  - {{respond: {{instructions: Help.}}, label: help, expected_reply: Sure., success: {{reply_matches: "(?i)sure"}}}}
   - pause: 1.5
   - pause: {{median: 2, sigma: 0.5, most: 9}}
   - pause: {{file: {TIMES}}}
   - play: [{AUDIO / "late_parcel.wav"}, {AUDIO / "goodbye.wav"}]
     label: late
     chunk_ms: 20
+    words: [My parcel is two days late., "Goodbye."]
+    success: {{reply_contains: sorry}}
 """,
         encoding="utf-8",
     )
@@ -76,11 +78,21 @@ steps:
     steps: list[Step] = [
         text_turn("Hello", label="hello", output="text"),
         expect("text_delta", 2),
-        ask_turn(label="help", instructions="Help."),
+        ask_turn(
+            label="help",
+            instructions="Help.",
+            expected_reply="Sure.",
+            success={"reply_matches": "(?i)sure"},
+        ),
         pause(1.5),
         pause(None, {"median": 2, "sigma": 0.5, "most": 9}),
         pause(None, {"file": TIMES.name}, folder=TIMES.parent),
-        wav(["late_parcel.wav", AUDIO / "goodbye.wav"], chunk_ms=20),
+        wav(
+            ["late_parcel.wav", AUDIO / "goodbye.wav"],
+            chunk_ms=20,
+            words=["My parcel is two days late.", "Goodbye."],
+            success={"reply_contains": "sorry"},
+        ),
     ]
 
     assert build_script(path, settings, steps) == load_script(path)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from bench.errors import UsageError
-from bench.load.planning.taken import TakenTurn, rehearsed_turn
+from bench.load.planning.taken import TakenTurn, over_turn, rehearsed_turn
+from bench.observe.observation import TurnObservation
+from bench.plan.reference import Judge
 from bench.plan.script import NOT_DRAWN, ask_turn, check_expected, expect, message, pause, send, text_turn, wav_turn
 from bench.plan.turns import DrawnPause, Pause, ScriptTurn, Step, WavTurn
 from bench.protocol.settings import SessionSettings
@@ -68,15 +71,20 @@ class Stage(ABC):
 
     def say(self, text: str, label: str, options: Mapping[str, Any]) -> TakenTurn:
         """Take a turn in text."""
-        return self._take(text_turn(text, label=label or UNNAMED, folder=self._recordings.folder, **options), label)
+        judge, said = judge_in(options)
+        turn = text_turn(text, label=label or UNNAMED, folder=self._recordings.folder, **said)
+        return self._take(replace(turn, judge=judge), label)
 
     def respond(self, label: str, response: Mapping[str, Any]) -> TakenTurn:
         """Take a turn without words."""
-        return self._take(ask_turn(label=label or UNNAMED, folder=self._recordings.folder, **response), label)
+        judge, said = judge_in(response)
+        turn = ask_turn(label=label or UNNAMED, folder=self._recordings.folder, **said)
+        return self._take(replace(turn, judge=judge), label)
 
     def play(self, wavs: Wavs, label: str, options: Mapping[str, Any]) -> TakenTurn:
         """Take a spoken turn."""
-        return self._take(self._recordings.turn(wavs, label=label or UNNAMED, **options), label)
+        judge, said = judge_in(options)
+        return self._take(replace(self._recordings.turn(wavs, label=label or UNNAMED, **said), judge=judge), label)
 
     def message(self, role: str, text: str, image: str | Path | None) -> None:
         """Take a message that joins the conversation."""
@@ -115,6 +123,18 @@ class Stage(ABC):
     @abstractmethod
     def taken_turn(self) -> TakenTurn:
         """Make what a task may ask after the turn that it takes now."""
+
+
+def judge_in(options: Mapping[str, Any]) -> tuple[Judge | None, dict[str, Any]]:
+    """Part a function that judges a turn from its other options; None where a script could say what success is."""
+    success = options.get("success")
+    if not callable(success):
+        return None, dict(options)
+    return partial(_judged, success), {name: value for name, value in options.items() if name != "success"}
+
+
+def _judged(success: Callable[[TakenTurn], object], turn: TurnObservation) -> object:
+    return success(over_turn(turn))
 
 
 class StepRecorder(Stage):

@@ -54,6 +54,13 @@ class TakenTurn:
         return self._observation
 
 
+def over_turn(turn: TurnObservation) -> TakenTurn:
+    """A turn that is over."""
+    taken = TakenTurn(turn.turn, _nobody_answers)
+    taken.hear(turn)
+    return taken
+
+
 def rehearsed_turn(number: int) -> TakenTurn:
     """A turn of a rehearsal."""
     return TakenTurn(number, _nobody_answers)
