@@ -254,6 +254,7 @@ class Session:
             jitter_buffer_ns=self._script.jitter_buffer_ns,
             out_of_band=turn.out_of_band,
             reference=turn.reference,
+            instructed=turn.instructed,
         )
         self._timeline.tell(inputs.Begun(self._transport.now_ns(), plan))
         self._listener.turn_began()

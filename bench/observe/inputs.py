@@ -26,7 +26,8 @@ class TurnPlan:
     `vad`: the service finds the end of the caller's speech; `service_responds`: and starts the response by itself.
     `tail_ns`: a VAD that has heard up to so much before the end of speech has not just heard it to a pause.
     `audio`: the name of the file that is played. `out_of_band`: its response is no part of the conversation.
-    `reference`: what the turn's words are held against.
+    `reference`: what the turn's words are held against. `instructed`: its response is asked for with instructions of
+    its own.
     """
 
     number: int
@@ -44,6 +45,7 @@ class TurnPlan:
     jitter_buffer_ns: int = 0
     out_of_band: bool = False
     reference: Reference = NO_REFERENCE
+    instructed: bool = False
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="what"):

@@ -21,6 +21,7 @@ import msgspec
 from bench.clock import Arrival, Handed
 from bench.limits import Limits
 from bench.measures import FIRST_DELTAS
+from bench.observe.conversation_length import ConversationLength
 from bench.observe.inputs import (
     AnyInput,
     Begun,
@@ -61,7 +62,7 @@ SESSION_INSTANTS: Mapping[Kind, str] = {
 SESSION_KINDS = frozenset({*SESSION_INSTANTS, Kind.MALFORMED, Kind.ERROR})
 """Events that are the whole session's, whatever ids they have."""
 
-UNTIMED = frozenset({Kind.ITEM_ADDED, Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN})
+UNTIMED = frozenset({Kind.ITEM_ADDED, Kind.ITEM_DELETED, Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN})
 """Events that bring no deadline nearer, and at most put it off."""
 
 ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
@@ -88,7 +89,7 @@ class Timeline:
     __slots__ = (
         "_arrived_ns", "_begun", "_billed", "_caller_time_ns", "_close_code", "_close_reason", "_detail", "_dialect",
         "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_good", "_headers", "_idle_prompts", "_instants",
-        "_last", "_last_error", "_most_events", "_outcome", "_owners", "_received_audio", "_received_wire",
+        "_last", "_last_error", "_length", "_most_events", "_outcome", "_owners", "_received_audio", "_received_wire",
         "_retransmits", "_sent_audio", "_sent_wire", "_service_session_id", "_settings", "_start_ns", "_stray_usage",
         "_taken", "_token_wait_ns", "_turns", "_unknown", "_wake_ns", "_wanted", "_widths_ns", "awaits_network",
         "history_left", "limits",
@@ -136,6 +137,7 @@ class Timeline:
         self._unknown: Counter[str] = Counter()
         self._last_error: Failure | None = None  # of those that ended nothing, since the last turn began
         self._billed: set[str] = set()  # responses whose tokens were told
+        self._length = ConversationLength()
         self._stray_usage: Usage | None = None
         self._taken: list[TurnObservation] = []  # handed out, and not yet fetched
 
@@ -167,6 +169,7 @@ class Timeline:
         if act is Act.SET_UP:
             self._instants.setdefault("update_sent", sent.at_ns)
             self._widths_ns.setdefault("update_sent", sent.width_ns)
+            self._length.client_changed()
         asks = act is Act.REQUEST
         if sent.aside:
             if asks:
@@ -286,6 +289,8 @@ class Timeline:
                 self._note_idle_prompt(arrival)
             if kind not in UNTIMED:
                 self._wake_ns = NOT_KNOWN
+            elif kind is Kind.ITEM_DELETED:
+                self._length.client_changed()
         if event.usage is not None and event.response_id not in self._billed:
             self._bill(event.response_id, event.usage, turn)
         if event.foreign:
@@ -319,9 +324,12 @@ class Timeline:
         if response_id:
             self._billed.add(response_id)
         if turn is not None and turn.state is not State.OVER:
-            turn.usage = _together(turn.usage, usage)
+            turn.billed(usage)
+            of_conversation = not turn.plan.out_of_band
+            if of_conversation and self._length.answered(usage, instructed=turn.plan.instructed):
+                turn.variants.add("after_truncation")
         else:
-            self._stray_usage = _together(self._stray_usage, usage)
+            self._stray_usage = usage if self._stray_usage is None else self._stray_usage + usage
 
     def _open_turn_event(self, turn: Turn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         """Pass an event to its open turn. A breach of the protocol ends the session; all other ends are the turn's."""
@@ -614,10 +622,6 @@ class Timeline:
             headers=self._headers,
             effective_settings=self._settings,
         )
-
-
-def _together(before: Usage | None, more: Usage) -> Usage:
-    return more if before is None else before + more
 
 
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {

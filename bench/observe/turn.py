@@ -13,6 +13,7 @@ from functools import cache
 
 from bench.clock import Arrival, Handed
 from bench.limits import Limits
+from bench.measures import variant_of
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing
 from bench.observe.inputs import Transmitted, TurnPlan
 from bench.observe.observation import TurnObservation
@@ -102,6 +103,10 @@ class Turn:
     late_chunks: int = 0
     usage: Usage | None = None
     """Of all its responses so far."""
+    context: Usage | None = None
+    """Of the first of them that told what it read."""
+    variants: set[str] = field(default_factory=set)
+    """What sets it apart from others of its step, of `bench.measures.VARIANTS`."""
     network: Network | None = None
     retransmits: int | None = None
 
@@ -182,6 +187,12 @@ class Turn:
         return asks and self.hearing.all_committed(now_ns)
 
     # What came.
+
+    def billed(self, usage: Usage) -> None:
+        """Add the tokens of one of its responses, the first of which tell how long the conversation was."""
+        self.usage = usage if self.usage is None else self.usage + usage
+        if self.context is None and usage.input:
+            self.context = usage
 
     def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> Ending | None:
         """Count an event of this open turn, mark its instant, move on; outcome and detail where it ends the turn."""
@@ -382,6 +393,9 @@ class Turn:
             sent_source=self.sending.source,
             transmit_lag_ns=self.transmit_lag_ns,
             quality=self._quality() if task_done is None else self._quality()._replace(task_done=task_done),
+            variant=variant_of(self.variants),
+            context_tokens=self.context.input if self.context else None,
+            context_cached_tokens=self.context.cached_in if self.context else None,
         )
 
 

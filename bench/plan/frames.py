@@ -97,6 +97,8 @@ class PreparedTurn:
     out_of_band: bool = False
     reference: Reference = NO_REFERENCE
     judge: Judge | None = None
+    instructed: bool = False
+    """Whether its response is asked for with instructions of its own."""
 
     @property
     def request_event_id(self) -> str:
@@ -222,6 +224,7 @@ class Repertoire:
             out_of_band=turn.response.out_of_band,
             reference=self._reference(turn.reference, row),
             judge=turn.judge,
+            instructed=turn.response.instructions is not None,
         )
         if isinstance(turn, WavTurn):
             return self._spoken(prepared, turn, choice % len(turn.audio))

@@ -31,6 +31,8 @@ class Kind(Enum):
     IDLE_TIMEOUT = auto()
     """The caller was silent for so long that the service commits by itself."""
     ITEM_ADDED = auto()
+    ITEM_DELETED = auto()
+    """The client took an item out of the conversation."""
     INPUT_TRANSCRIBED = auto()
     INPUT_NOT_TRANSCRIBED = auto()
     RESPONSE_CREATED = auto()
@@ -69,6 +71,11 @@ class Usage(msgspec.Struct, frozen=True):
     cached_image_in: int = 0
     unread: int = 0
     """Responses whose tokens were told and cannot be read: they are in no other number, so nobody knows the sum."""
+
+    @property
+    def input(self) -> int:
+        """All tokens that were read, the cached ones among them."""
+        return self.text_in + self.audio_in
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))

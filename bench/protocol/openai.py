@@ -56,6 +56,7 @@ SHARED_KINDS = {
     "input_audio_buffer.timeout_triggered": Kind.IDLE_TIMEOUT,
     "conversation.item.created": Kind.ITEM_ADDED,
     "conversation.item.added": Kind.ITEM_ADDED,
+    "conversation.item.deleted": Kind.ITEM_DELETED,
     "conversation.item.input_audio_transcription.completed": Kind.INPUT_TRANSCRIBED,
     "conversation.item.input_audio_transcription.failed": Kind.INPUT_NOT_TRANSCRIBED,
     "response.created": Kind.RESPONSE_CREATED,
@@ -65,7 +66,6 @@ SHARED_KINDS = {
 } | dict.fromkeys(
     (
         "conversation.item.done",
-        "conversation.item.deleted",
         "conversation.item.retrieved",
         "conversation.item.truncated",
         "conversation.item.input_audio_transcription.delta",
