@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
+from typing import Final, Literal
 
 Scope = Literal["turn", "session", "event", "harness", "rate"]
 Better = Literal["lower", "higher", "neither"]
@@ -25,6 +25,8 @@ ORIGIN = "origin"
 VARIANTS = ("calls", "after_interruption", "after_truncation", "filler")
 """What sets a turn apart from others of its step, which are never pooled with it; several are joined by `+`, in this
 order, and stored under the turn's `variant`."""
+SLOPE: Final = "ms/1k tokens"
+"""The unit of measures that say how a wait grows with the conversation. They are made of all turns of a session."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
 """What a caller waits for, the first of these instants that a turn has, and the measure of that."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done")
@@ -41,9 +43,9 @@ class Measure:
     """One figure: the difference of two instants (nanoseconds), or a column of its own.
 
     `begin` and `end` name the instants, `less` a column in ns that is taken off their difference; `column` names the
-    column that holds the figure itself. Where `begin` did not happen, others may stand for it (`begins`). `unless`: a
-    column, and what it says where there is no such figure. `waits`: a turn that failed has waited without an end, where
-    this is the time between two instants.
+    column that holds the figure itself, or, in percent, a part of the column `of`. Where `begin` did not happen, others
+    may stand for it (`begins`). `unless`: a column, and what it says where there is no such figure. `waits`: a turn
+    that failed has waited without an end, where this is the time between two instants.
     """
 
     name: str
@@ -55,7 +57,8 @@ class Measure:
     end: str = ""
     less: str = ""
     column: str = ""
-    unless: tuple[str, str] | None = None
+    of: str = ""
+    unless: tuple[str, str | int] | None = None
     waits: bool = True
 
     @cached_property
@@ -70,14 +73,15 @@ class Measure:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns of a row that it is made of."""
+        unless = self.unless[:1] if self.unless else ()
         if self.column:
-            return (self.column,)
+            return (self.column, *([self.of] if self.of else []), *unless)
         instants = [f"{name}_at_ns" for name in (*self.begins, self.end) if name]
         origin = [ORIGIN] if self.begin == ORIGIN else []
-        return (*instants, *origin, *([self.less] if self.less else []), *(self.unless[:1] if self.unless else []))
+        return (*instants, *origin, *([self.less] if self.less else []), *unless)
 
     def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
-        """The figure of one turn or session, by the instants that happened and its columns; None where it is absent.
+        """The time of one turn or session, by the instants that happened and its columns; None where it is absent.
 
         `bench.run.measured.values_ns` says the same of whole tables.
         """
@@ -116,6 +120,7 @@ CATALOGUE: dict[str, Measure] = {
         Measure("stalls", "n", "turn", "lower", "How often the simulated player ran dry within a reply.", column="stalls"),
         Measure("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply outruns its playback.", column="audio_speed"),
         Measure("vad_splits", "n", "turn", "lower", "Commits beyond the first in one turn: pauses that the service took for the end of the caller's speech.", column="vad_splits"),
+        Measure("cached_share", "%", "turn", "higher", "Share of a turn's input tokens that the service had cached, by its first response; a session's first turn is left out.", column="context_cached_tokens", of="context_tokens", unless=("turn", 1)),
         Measure("network_rtt", "ms", "turn", "lower", "Shortest TCP round trip that the kernel saw lately (tcpi_min_rtt at the turn's end): the way to the nearest TLS terminator, or to a proxy before it.", column="network_rtt_ns"),
         Measure("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip at this very turn, to where network_rtt ends. An upper bound: a peer may delay an acknowledgement by up to 40 ms.", "requested", "request_acked", waits=False),
         Measure("retransmits", "n", "turn", "lower", "TCP segments of ours that were sent again since the session's last turn.", column="retransmits"),
@@ -134,6 +139,8 @@ CATALOGUE: dict[str, Measure] = {
         Measure("history", "ms", "session", "lower", "From the first message of the history, as it was about to be sent, to the service's acknowledgement of the last one.", "history_begun", "history_taken"),
         Measure("first_answer_cold", "ms", "session", "lower", "What a caller waits for who dials: from the start of connecting to the first audible sample of the first turn's reply as the simulated player plays it, without the time that the caller took to speak. Its parts: session_ready, session_update, and the first turn's voice_to_voice or, of a turn in text, ttfa and what the player adds.", "connect_start", "first_audible", less="caller_time_ns"),
         Measure("idle_prompt", "ms", "session", "lower", "How late the service spoke up by itself: from the instant at which it should, its idle timeout after the reply was played to its end, to timeout_triggered; of the first time in a session. Negative where it spoke up too early.", "idle_due", "idle_prompted"),
+        Measure("latency_slope", SLOPE, "session", "lower", "How much longer the main measure becomes with each 1,000 input tokens of the conversation: Theil and Sen's slope over the good turns of a session. Only of sessions whose conversation grows by 1,000 tokens or more, in four turns at least."),
+        Measure("latency_slope_uncached", SLOPE, "session", "lower", "The same with each 1,000 input tokens that were not cached."),
         Measure("session_length", "ms", "session", "neither", "From the start of connecting to the end of the session.", "connect_start", "ended"),
         Measure("receive_lag", "ms", "harness", "lower", "From the kernel's receive stamp to the moment this process handled the event: what a clock read in the process would have added. Kernel stamps leave it out."),
         Measure("hub_delay", "ms", "harness", "lower", "How late a 10 ms timer of the event loop ran."),

@@ -16,14 +16,15 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from reports import runs
+from reports.summary.context import SLOPES, slopes
 from reports.summary.events import ALL
 from reports.summary.figures import Figures, main_measures, sample_of, session_figures, turn_figures, with_marks
 from reports.turns import column_of, measured, target_labels, turns_of
 
 BY: tuple[tuple[str, ...], ...] = (("target",), ("target", "step"))
-"""What quantiles may be told apart by; what latency counts from tells them apart always."""
+"""What quantiles may be told apart by; strata are apart always."""
 ROW = {
-    **dict.fromkeys(("target", "origin", "step"), "category"),
+    **dict.fromkeys(("target", "origin", "variant", "step"), "category"),
     **dict.fromkeys(("n", "failed", "censored"), "Int64"),
     **dict.fromkeys(("p", "value", "low", "high"), "float64"),
     **{"unit": "category", "status": "category", "needs": "Int64", "inexact": "string[pyarrow]"},
@@ -54,6 +55,11 @@ class Run(runs.Run):
         if scope == "turn":
             turns = turns_of(self)
             return turn_figures(sample_of(turns, name, main_measures(self, turns)))
+        if name in SLOPES:
+            turns = turns_of(self)
+            mains = main_measures(self, turns)
+            samples = {main: sample_of(turns, main, mains) for main in mains.values()}
+            return [one for one in slopes(turns, samples, mains) if one.measure == name]
         if scope == "session" and column_of(name) in self.sessions.columns:
             return session_figures(self.sessions.iloc[measured(self.sessions)], target_labels(self), name)
         raise UsageError(f"{name!r} is no measure of turns or sessions that rows have: see docs/measures.md")
@@ -65,7 +71,8 @@ def _rows(figures: Figures) -> Iterable[dict[str, Any]]:
         ends = (estimate.low, estimate.high) if estimate.published else (None, None)
         yield {
             "target": figures.target,
-            "origin": figures.origin or None,
+            "origin": figures.stratum.origin or None,
+            "variant": figures.stratum.variant or None,
             "step": figures.step,
             "n": figures.n,
             "failed": figures.failed,

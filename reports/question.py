@@ -7,17 +7,89 @@ from typing import Literal
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
+from bench.measures import Better as Direction
 from reports.statistics.differences import Better, Margin
+from reports.strata import Stratum
 
 Kind = Literal["quantile", "mean", "rate", "centre"]
 """`centre`: the typical change over all steps (`reports.statistics.centre`), of arms in pairs."""
 
+
+@dataclass(frozen=True)
+class RateMeasure:
+    """A share of turns. `column`: of turns, where it is true of those that are counted and null of all others.
+
+    `label`: how its figure is called.
+    """
+
+    name: str
+    sentence: str
+    better: Direction = "lower"
+    column: str = ""
+    label: str = ""
+
+    @property
+    def title(self) -> str:
+        """Failure rate, yield_rate."""
+        return self.label or self.name
+
+
 RATES = {
-    "failures": "Failed and lost turns, of the turns wanted; those that the end of the run cut are left out.",
-    "throttled": "Turns that the service throttled, of the turns that ended.",
-    "stalled": "Replies in which the simulated player ran dry, of the turns that succeeded with audio.",
+    rate.name: rate
+    for rate in (
+        RateMeasure(
+            "failures",
+            "Failed and lost turns, of the turns wanted; those that the end of the run cut are left out.",
+            label="failure rate",
+        ),
+        RateMeasure("throttled", "Turns that the service throttled, of the turns that ended.", label="throttled rate"),
+        RateMeasure(
+            "stalled",
+            "Replies in which the simulated player ran dry, of the turns that succeeded with audio.",
+            label="stalled rate",
+        ),
+        RateMeasure(
+            "yield_rate",
+            "Interruptions after which the player was silent within 2 s, of those that found a reply to stop.",
+            "higher",
+            "yielded",
+        ),
+        RateMeasure(
+            "false_yield_rate",
+            "Backchannels, noises and asides that stopped the reply within 1 s, of all that were played into one.",
+            "lower",
+            "false_yield",
+        ),
+        RateMeasure(
+            "false_response_rate",
+            "Asides, which are meant for somebody else, that the service answered within 2 s, of all asides.",
+            "lower",
+            "false_reply",
+        ),
+        RateMeasure(
+            "cut_off_rate",
+            "Turns in which a reply was played before the caller's speech had ended, of the VAD turns.",
+            "lower",
+            "cut_off",
+        ),
+        RateMeasure(
+            "preamble_rate",
+            "Turns in which audio came before the answer, of the good turns with audio.",
+            "neither",
+            "preamble",
+        ),
+        RateMeasure(
+            "task_success",
+            "Turns that did what their script calls success, of those of which it says what that is.",
+            "higher",
+            "task_done",
+        ),
+    )
 }
 """Shares of turns, by name; the other names are those of `bench.measures`."""
+OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)
+TRIALS = 10
+"""Of fewer turns a rate is no figure, but two counts."""
 
 MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
 """Accepted by default, by quantile; another quantile takes that of the next higher one here."""
@@ -26,7 +98,7 @@ POINTS = 0.01
 
 @dataclass(frozen=True)
 class Question:
-    """A figure of both arms. `p`: of a quantile. `origin`: where a run has turns of several; empty for all there is.
+    """A figure of both arms. `p`: of a quantile. `stratum`: where a run has turns of several; None for all there is.
 
     `step`: of one step alone; empty for all.
     """
@@ -36,7 +108,7 @@ class Question:
     margin: Margin
     p: float | None = None
     gated: bool = False
-    origin: str = ""
+    stratum: Stratum | None = None
     step: str = ""
 
     @property
@@ -44,7 +116,7 @@ class Question:
         """ttfa p95, failure rate, stalled rate, audio_speed mean."""
         shown = f"{self.measure} {self.step}".rstrip()
         if self.kind == "rate":
-            return f"{shown} rate" if self.measure != "failures" else f"failure rate {self.step}".rstrip()
+            return f"{RATES[self.measure].title} {self.step}".rstrip()
         if self.kind == "centre":
             return f"{shown}_centre"
         return f"{shown} mean" if self.p is None else f"{shown} p{self.p * 100:g}"
@@ -57,7 +129,7 @@ def margin_of(p: float) -> Margin:
 
 def better_of(question: Question) -> Better:
     """Which way is better. Raises UsageError for a measure of which neither more nor less is."""
-    better = "lower" if question.kind == "rate" else CATALOGUE[question.measure].better
+    better = (RATES if question.kind == "rate" else CATALOGUE)[question.measure].better
     if better == "neither":
         raise UsageError(f"{question.measure} cannot be compared: neither more nor less of it is better")
     return better

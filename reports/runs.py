@@ -38,6 +38,7 @@ from bench.run.part import parts
 from bench.run.row_histograms import all_histograms
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.exactness import Inexact, inexact_of
+from reports.question import OF_COLUMNS
 from reports.schemas.fit import misfit
 
 REPEATING = frozenset(
@@ -61,12 +62,14 @@ REPORTED = (
         "step",
         "turn",
         "origin",
+        "variant",
         "start_utc_ns",
         "simulated",
     ),
     *(f"{name}_at_ns" for name in ("speech_begin", *VAD_SEGMENTS)),
     *("start_ns", "ended_at_ns", "audio_bytes_received"),
-    *("inexact_gaps", "rtt_scope", "retry_after_ns"),
+    *("inexact_gaps", "rtt_scope", "retry_after_ns", "context_tokens", "context_cached_tokens"),
+    *(rate.column for rate in OF_COLUMNS),
     *("tokens_text_in", "tokens_audio_in", "tokens_cached_in", "tokens_cached_text_in", "tokens_cached_audio_in"),
     *("tokens_text_out", "tokens_audio_out", "tokens_image_in", "tokens_cached_image_in"),
 )
@@ -212,7 +215,9 @@ def _read(path: Path, table: TableName, names: list[str] | None = None) -> pa.Ta
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Turns with `start`, `measured`, `outcome_class`, `origin_at_ns` and `<measure>_ms` for each measure in ms."""
+    """Turns with `start`, `measured`, `outcome_class`, `origin_at_ns`, `<measure>_ms` for each measure in ms, and the
+    shares in percent.
+    """
     return _derived(_pandas(table))
 
 
@@ -225,6 +230,8 @@ def _derived(frame: pd.DataFrame) -> pd.DataFrame:
     for measure in TURN_MEASURES:
         if measure.unit == "ms":
             frame[f"{measure.name}_ms"] = values_ns(frame, measure, origins_ns) / NS_PER_MS
+        elif measure.of:
+            frame[measure.name] = values_ns(frame, measure)
     return frame
 
 

@@ -9,7 +9,7 @@ endlessness says nothing: failed turns are counted beside them. Censored turns a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,8 @@ import pandas as pd
 from bench.measures import CATALOGUE, Measure
 from reports.statistics.counting import order_of_codes, order_of_values
 from reports.statistics.quantiles import Floats, Integers, Sample, sample
-from reports.turns import CENSORED, FAILED, GOOD, STARTED_BY, Flags, Pool, Turns, column_of
+from reports.strata import STARTED_BY, Stratum
+from reports.turns import CENSORED, FAILED, GOOD, Flags, Pool, Turns, column_of
 
 ALWAYS = "response_total"
 
@@ -67,8 +68,9 @@ class Sampled:
     def pools(self) -> Iterable[Pool]:
         """What may be pooled of this measure, of each target that has it.
 
-        What counts from the turn's origin stands apart by origin. What counts from the end of speech counts from one
-        instant; yet who starts the response, the script or the service, makes two things of it.
+        Variants stand apart always. What counts from the turn's origin stands apart by origin, too. What counts from
+        the end of speech counts from one instant; yet who starts the response, the script or the service, makes two
+        things of it.
         """
         begin = self.measure.begin
         for target, label in enumerate(self.turns.targets):
@@ -77,11 +79,17 @@ class Sampled:
             if begin == "origin":
                 yield from kept
             elif begin == "speech_end":
-                yield from (
-                    replace(p, label=f"{label} · {STARTED_BY[p.origin]}" if len(kept) > 1 else label) for p in kept
-                )
-            elif kept:
-                yield Pool(target, "", label, np.ones(len(self.turns.steps), dtype=bool))
+                strata = [pool.stratum for pool in kept]
+                yield from (replace(pool, label=_named(label, pool.stratum, strata, STARTED_BY)) for pool in kept)
+            else:
+                strata = list(dict.fromkeys(Stratum("", pool.stratum.variant) for pool in kept))
+                for stratum in strata:
+                    yield Pool(target, stratum, _named(label, stratum, strata, {}), self.turns.steps_in(stratum))
+
+
+def _named(label: str, stratum: Stratum, among: Sequence[Stratum], origins: Mapping[str, str]) -> str:
+    apart = stratum.among(among, origins)
+    return f"{label} · {apart}" if apart else label
 
 
 def sampled(turns: Turns, name: str, always: Flags) -> Sampled:

@@ -1,12 +1,12 @@
 """The measured turns of a run as arrays, and which of them may be pooled.
 
-Turns of the phase `measure` (or of none) count. Latencies that count from different origins are never pooled: a label
-under which turns count from both is two steps, and where steps differ, a target has a pool for each kind.
+Turns of the phase `measure` (or of none) count. Those of different strata (`reports.strata`) are never pooled: a label
+under which turns are of several is several steps, and where steps differ, a target has a pool for each stratum.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -22,15 +22,12 @@ from bench.units import NS_PER_MS
 from reports.lost import lost_by_step
 from reports.runs import Run, sequence
 from reports.statistics.quantiles import Floats, Integers
+from reports.strata import ORIGINS, SINCE, Stratum, in_order
 
 Flags = npt.NDArray[np.bool_]
 Scalar = TypeVar("Scalar", bound=np.generic)
 GOOD, FAILED, CENSORED = 0, 1, 2
 UNNAMED = "unnamed"
-ORIGINS = {"requested": "response.create", "speech_end": "the end of speech"}
-"""What latency counts from, in the order in which reports show it, and its words."""
-STARTED_BY = {"requested": "turns with response.create", "speech_end": "VAD turns"}
-"""What started the response, in words: for measures that count from the end of speech whatever the origin."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +35,9 @@ class Pool:
     """Turns of one target that may be pooled."""
 
     target: int
-    origin: str
-    """what they count from; empty for a measure that counts from nothing"""
+    stratum: Stratum
     label: str
-    """the target, with the origin where the run has several"""
+    """the target, with what tells this stratum from others of the run"""
     steps: Flags
 
 
@@ -54,16 +50,18 @@ class Turns:
     rows: Integers
     targets: tuple[str, ...]
     steps: tuple[str, ...]
+    labels: tuple[str, ...]
+    """of each step, its label in the script, which steps of several strata share"""
     target: Integers
     step: Integers
     step_of_row: Integers
     """the step of each row of `frame`, −1 for one that no measured turn has"""
     session: Integers
     kind: Integers
-    origins: tuple[str, ...]
-    """those that steps of this run count from, in the order of ORIGINS"""
-    origin: Integers
-    """of each step, its place among `origins`"""
+    strata: tuple[Stratum, ...]
+    """those of this run's steps, in the order of ORIGINS, plain turns first"""
+    stratum: Integers
+    """of each step, its place among `strata`"""
     lost: Integers
     """turns that were wanted and never begun, by target (row) and step (column)"""
 
@@ -74,22 +72,21 @@ class Turns:
 
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
-        """For each target one pool for each origin of turns that it wanted; where it has none, one of the commonest."""
-        begun, several = self.by_group(np.ones(self.rows.size, dtype=bool)), len(self.origins) > 1
-        wanted = begun + self.lost > 0
-        found = []
+        """For each target one pool for each stratum that it wanted turns of; where it has none, the commonest."""
+        wanted = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.lost > 0
+        pools = []
         for index, label in enumerate(self.targets):
-            places = np.unique(self.origin[wanted[index]]) if wanted[index].any() else [self.commonest]
+            places = np.unique(self.stratum[wanted[index]]) if wanted[index].any() else [self.commonest]
             for place in places:
-                name = self.origins[int(place)]
-                shown = f"{label} · from {ORIGINS[name]}" if several else label
-                found.append(Pool(index, name, shown, self.origin == place))
-        return tuple(found)
+                stratum = self.strata[int(place)]
+                apart = stratum.among(self.strata, SINCE)
+                pools.append(Pool(index, stratum, f"{label} · {apart}" if apart else label, self.stratum == place))
+        return tuple(pools)
 
     @property
     def commonest(self) -> int:
-        """The place of the origin that most turns count from."""
-        return int(np.bincount(self.origin[self.step], minlength=len(self.origins)).argmax()) if self.rows.size else 0
+        """The place of the stratum that most turns are of."""
+        return int(np.bincount(self.stratum[self.step], minlength=len(self.strata)).argmax()) if self.rows.size else 0
 
     @cached_property
     def origins_ns(self) -> Floats:
@@ -128,6 +125,10 @@ class Turns:
         size = len(self.targets) * len(self.steps)
         return np.bincount(self.group[mask], minlength=size).reshape(len(self.targets), len(self.steps))
 
+    def steps_in(self, stratum: Stratum) -> Flags:
+        """Which of the steps are of a stratum."""
+        return np.array([stratum.covers(one) for one in self.strata], dtype=bool)[self.stratum]
+
     def of(self, pool: Pool) -> Flags:
         """Which of the turns are of a pool."""
         mine: Flags = (self.target == pool.target) & pool.steps[self.step]
@@ -142,8 +143,10 @@ def values_of(rows: pd.DataFrame, measure: str, origins_ns: Floats | None = None
 
 def column_of(measure: str) -> str:
     """The column of a measure in a frame."""
-    found = CATALOGUE[measure]
-    return f"{measure}_ms" if found.unit == "ms" else found.column
+    known = CATALOGUE[measure]
+    if known.unit == "ms":
+        return f"{measure}_ms"
+    return measure if known.of else known.column
 
 
 def measured(frame: pd.DataFrame) -> Integers:
@@ -164,25 +167,26 @@ def turns_of(run: Run) -> Turns:
     frame, rows, targets = run.turns, measured(run.turns), target_labels(run)
     kind = frame["outcome_class"].cat.codes.to_numpy()
     labels, codes = _script_steps(frame, rows)
-    place = _origin_places(codes, len(labels), place_of(frame["origin"], tuple(ORIGINS)), kind, rows)
-    steps, origin, step_of_row = _steps(frame, rows, labels, codes, place)
-    origins = np.unique(origin) if origin.size else np.zeros(1, dtype=np.int64)
+    place, strata = _strata(frame, codes, len(labels), kind, rows)
+    steps, step_of_row = _steps(frame, rows, labels, codes, place, strata)
+    there = sorted({at for _, _, at in steps}) or [0]
     begun, sessions = frame[["script", "turn"]].iloc[rows], run.sessions.iloc[measured(run.sessions)]
     target, session = place_of(frame["target"], targets), frame["session_id"].cat.codes.to_numpy()
-    step = of_rows(step_of_row, rows)
+    step, names = of_rows(step_of_row, rows), tuple(name for name, _, _ in steps)
     return Turns(
         frame=frame,
         rows=rows,
         targets=targets,
-        steps=steps,
+        steps=names,
+        labels=tuple(label for _, label, _ in steps),
         target=of_rows(target, rows),
         step=step,
         step_of_row=step_of_row,
         session=of_rows(session, rows).astype(np.int32, copy=False),
         kind=of_rows(kind, rows),
-        origins=tuple(list(ORIGINS)[int(one)] for one in origins),
-        origin=np.searchsorted(origins, origin),
-        lost=lost_by_step(begun, step, sessions, place_of(sessions["target"], targets), targets, steps),
+        strata=tuple(strata[at] for at in there),
+        stratum=np.searchsorted(there, np.array([at for _, _, at in steps], dtype=np.int64)),
+        lost=lost_by_step(begun, step, sessions, place_of(sessions["target"], targets), targets, names),
     )
 
 
@@ -236,17 +240,32 @@ def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers
     return names, np.where(shared[script, codes], names.index(OTHER_STEP), codes)
 
 
-def _origin_places(codes: Integers, labels: int, named: Integers, kind: Integers, rows: Integers) -> Integers:
-    """What each row of a label is taken to count from, as a place in ORIGINS.
+def _strata(
+    frame: pd.DataFrame, codes: Integers, labels: int, kind: Integers, rows: Integers
+) -> tuple[Integers, tuple[Stratum, ...]]:
+    """The place of each row's stratum among all that there may be, which are the second.
 
-    A label counts from what its measured turns surely count from: good ones, and any that got as far as
-    response.create. A failed turn may have ended before it was clear who would end it; where it names none of its
-    label's origins, it is taken for one of the commoner. So is a turn without an origin, and a label of which no turn
-    names any is taken for one of the run's commonest.
+    A label's turns are of what its measured turns surely are: good ones, any that got as far as response.create, and
+    any that named a variant. A failed turn may have ended before it was clear who would end it, or whether it would
+    call functions; where it names nothing that its label surely has, it is taken for what is commoner there.
     """
-    sure = rows[(kind[rows] == GOOD) | (named[rows] == 0)]
-    every = _table(codes[rows], labels, named[rows])
-    surely = _table(codes[sure], labels, named[sure])
+    good, variants = kind[rows] == GOOD, in_order({"", *sequence(frame, "variant")})
+    origin = place_of(frame["origin"], tuple(ORIGINS))
+    place = _taken(codes, labels, origin, len(ORIGINS), rows, good | (origin[rows] == 0)) * len(variants)
+    if len(variants) > 1:
+        variant = np.maximum(place_of(frame["variant"], variants), 0)
+        place += _taken(codes, labels, variant, len(variants), rows, good | (variant[rows] > 0))
+    return place, tuple(Stratum(origin, variant) for origin in ORIGINS for variant in variants)
+
+
+def _taken(codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, sure: Flags) -> Integers:
+    """What each row is taken to be: what it names (−1: nothing), where measured rows of its label surely are that.
+
+    Else the commoner of what they surely are; of a label of which none is sure what its rows name; where they name
+    nothing, what is commonest in the run.
+    """
+    every = _table(codes[rows], labels, named[rows], kinds)
+    surely = _table(codes[rows[sure]], labels, named[rows[sure]], kinds)
     known = np.where(surely.any(axis=1, keepdims=True), surely, every)
     commoner = np.where(known.any(axis=1), known.argmax(axis=1), every.sum(axis=0).argmax())
     own = (named >= 0) & (known[codes, np.maximum(named, 0)] > 0)
@@ -254,30 +273,38 @@ def _origin_places(codes: Integers, labels: int, named: Integers, kind: Integers
     return places
 
 
-def _table(codes: Integers, labels: int, named: Integers) -> npt.NDArray[np.int64]:
-    """How many turns each label (row) has of each of ORIGINS (column)."""
-    table = np.zeros((labels, len(ORIGINS)), dtype=np.int64)
+def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDArray[np.int64]:
+    """How many turns each label (row) has of each kind (column)."""
+    table = np.zeros((labels, kinds), dtype=np.int64)
     kept = named >= 0
     np.add.at(table, (codes[kept], named[kept]), 1)
     return table
 
 
 def _steps(
-    frame: pd.DataFrame, rows: Integers, labels: list[str], codes: Integers, place: Integers
-) -> tuple[tuple[str, ...], Integers, Integers]:
-    """Measured steps, script by script, by the earliest turn that has them; the origin of each; the step of every row.
+    frame: pd.DataFrame,
+    rows: Integers,
+    labels: list[str],
+    codes: Integers,
+    place: Integers,
+    strata: tuple[Stratum, ...],
+) -> tuple[list[tuple[str, str, int]], Integers]:
+    """Measured steps, script by script, by the earliest turn that has them; and the step of every row.
 
-    A label with both origins is two steps, named apart.
+    A step is (name, label, place of its stratum). A label of several strata is several steps, named apart.
     """
-    kinds = len(ORIGINS)
-    first = np.full(len(labels) * kinds, np.inf)
-    whole = codes * kinds + place
+    first = np.full(len(labels) * len(strata), np.inf)
+    whole = codes * len(strata) + place
     np.minimum.at(first, whole[rows], np.nan_to_num(frame["turn"].to_numpy(dtype=np.float64)[rows]))
-    present = [index for index in range(first.size) if first[index] < np.inf]
-    origins = Counter(index // kinds for index in present)
-    order = sorted(present, key=lambda index: (labels[index // kinds].rpartition(": ")[0], first[index], index))
+    present = [divmod(index, len(strata)) for index in range(first.size) if first[index] < np.inf]
+    of_label = defaultdict[int, list[Stratum]](list)
+    for code, at in present:
+        of_label[code].append(strata[at])
+    order = sorted(
+        present, key=lambda one: (labels[one[0]].rpartition(": ")[0], first[one[0] * len(strata) + one[1]], one)
+    )
     step_of = np.full(max(1, first.size), -1, dtype=np.int32)
-    step_of[order] = np.arange(len(order))
-    words = [f", from {said}" for said in ORIGINS.values()]
-    names = [labels[i // kinds] + (words[i % kinds] if origins[i // kinds] > 1 else "") for i in order]
-    return tuple(names), np.array([index % kinds for index in order], dtype=np.int64), step_of[whole]
+    step_of[[code * len(strata) + at for code, at in order]] = np.arange(len(order))
+    apart = [strata[at].among(of_label[code], SINCE) for code, at in order]
+    named = [f"{labels[code]}, {said}" if said else labels[code] for (code, _), said in zip(order, apart, strict=True)]
+    return [(name, labels[code], at) for name, (code, at) in zip(named, order, strict=True)], step_of[whole]

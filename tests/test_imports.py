@@ -33,7 +33,7 @@ ROOMS = ("planning", "playing", "leading", "user")
 
 # The same of `reports`: its folders, and the modules that stand beside them.
 FLOORS = (
-    "bins", "blocks", "labels", "numbers", "statistics", "schemas",
+    "bins", "blocks", "labels", "numbers", "strata", "statistics", "schemas",
     "question", "thresholds", "exactness",
     "runs", "lost", "turns", "samples",
     "export", "summary", "api", "wording", "finding",

@@ -23,7 +23,7 @@ from reports.sides.clusters import Clusters
 from reports.sides.side import Side, as_floats, counts_of, sample_of, targets_of
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Estimate, Floats, Integers, estimates
-from reports.statistics.rates import PerCluster
+from reports.statistics.rates import PerCluster, complement
 from reports.summary.money import money_of
 from reports.summary.quota import LIMITS, quota_of
 from reports.thresholds.grammar import Sign
@@ -93,10 +93,10 @@ def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
     `worse`: as if each figure were by so much worse than it was measured, in the unit of the measure.
     """
     threshold = slo.threshold
-    question = Question(threshold.measure, threshold.kind, Margin(), threshold.p, step=threshold.step)
     if threshold.kind == "rate":
-        return as_floats(counts_of(side, question))
-    sample = sample_of(side, question)
+        counts = as_floats(counts_of(side, threshold.about))
+        return complement(counts) if threshold.sign in (">", ">=") else counts
+    sample = sample_of(side, threshold.about)
     late = _misses(sample.values, slo, worse)
     sizes = side.clusters.count
     return (
@@ -134,8 +134,7 @@ def _share(side: Side, slo: Slo, error: float, objectives: int, callers: float) 
     missing, threshold = int(by_session[0].sum()), slo.threshold
     failed = 0
     if threshold.kind == "quantile":
-        question = Question(threshold.measure, "quantile", Margin(), threshold.p, step=threshold.step)
-        failed = min(missing, int(np.isinf(sample_of(side, question).values).sum()))
+        failed = min(missing, int(np.isinf(sample_of(side, threshold.about).values).sum()))
     elif threshold.measure in ("failures", "throttled"):
         failed = missing
     return SloShare(

@@ -57,5 +57,5 @@ def _allowed(threshold: Threshold, text: str) -> float:
         assert threshold.limit is not None, "it is not relative"
         if not 0 < threshold.limit < 1:
             raise UsageError(f"--slo {quoted(text)}: no run can show that; the limit must lie between 0% and 100%")
-        return threshold.limit
+        return threshold.limit if threshold.sign in ("<", "<=") else 1 - threshold.limit
     return threshold.p if threshold.sign in (">", ">=") else round(1 - threshold.p, 9)

@@ -52,9 +52,10 @@ class Key(NamedTuple):
         return "|".join(_NOT_IN_LABELS.sub("_", part) or "_" for part in self)
 
 
-def turn_step(script: str, label: str, origin: str | None) -> str:
-    """`<script>.<label>`; with `.speech_end` where times count from there, for they are not pooled with the others."""
-    return f"{script}.{label}.{SPEECH_END}" if origin == SPEECH_END else f"{script}.{label}"
+def turn_step(script: str, label: str, variant: str | None, origin: str | None) -> str:
+    """`<script>.<label>`; with `.<variant>`, and `.speech_end` where times count from there: they are not pooled."""
+    apart = [variant] if variant else []
+    return ".".join([f"{script}.{label}", *apart, *([SPEECH_END] if origin == SPEECH_END else [])])
 
 
 class StepLabels:

@@ -16,12 +16,16 @@ Floats = npt.NDArray[np.float64]
 
 
 def values_ns(rows: pd.DataFrame, measure: Measure, origins_ns: Floats | None = None) -> Floats:
-    """Compute a measure's nanoseconds, NaN where it is absent. `rows` has `measure.columns`.
+    """Compute a measure's nanoseconds, or what its column holds; NaN where it is absent. `rows` has `measure.columns`.
 
     `origins_ns`: what `origin_ns` gives for these rows, where several measures are computed of them.
     """
     if measure.column:
-        return _floats(rows, measure.column)
+        values = _floats(rows, measure.column)
+        if measure.of:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values = 100 * values / _floats(rows, measure.of)
+        return _without(rows, measure, values)
     if measure.begin != ORIGIN:
         begin = _first(rows, measure.begins)
     else:
@@ -29,10 +33,15 @@ def values_ns(rows: pd.DataFrame, measure: Measure, origins_ns: Floats | None = 
     values = _floats(rows, f"{measure.end}_at_ns") - begin
     if measure.less:
         values -= _floats(rows, measure.less)
-    if measure.unless:
-        column, excluded = measure.unless
-        values[(rows[column] == excluded).to_numpy()] = np.nan
-    return values
+    return _without(rows, measure, values)
+
+
+def _without(rows: pd.DataFrame, measure: Measure, values: Floats) -> Floats:
+    """The values with NaN where there is no such figure."""
+    if measure.unless is None:
+        return values
+    column, excluded = measure.unless
+    return np.where((rows[column] == excluded).to_numpy(dtype=bool, na_value=False), np.nan, values)
 
 
 def origin_ns(rows: pd.DataFrame) -> Floats:

@@ -79,11 +79,12 @@ def _values_us(rows: pd.DataFrame, measure: Measure) -> tuple[npt.NDArray[np.boo
 
 def _good_turns(folder: Path) -> Iterator[tuple[Key, Integers]]:
     """The places of good turns by where they are counted."""
-    rows = files.read_table(folder, "turns", ["worker", "target", "phase", "script", "step", "origin", "outcome"])
+    names = ["worker", "target", "phase", "script", "step", "variant", "origin"]
+    rows = files.read_table(folder, "turns", [*names, "outcome"])
     good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
     labels = _counted_labels(rows.select(["worker", "script", "step"]))
-    for (worker, target, phase, script, step, origin), places in _grouped(rows.drop_columns("outcome").take(good)):
-        counted = turn_step(script, labels[worker, script, step], origin)
+    for (worker, target, phase, script, step, *stratum), places in _grouped(rows.select(names).take(good)):
+        counted = turn_step(script, labels[worker, script, step], *stratum)
         yield Key("", target, counted, phase or MEASURED), good[places]
 
 

@@ -18,7 +18,7 @@ from reports.numbers import listed
 from reports.question import Question
 from reports.sides.fairness import Check as Check
 from reports.sides.fairness import causes_of, checks_of, notices_on, one_run, refuse_other_definitions
-from reports.sides.questions import by_origin, default_questions
+from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, matched
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import LEVEL
@@ -145,7 +145,7 @@ def compared(
 def questions_to(sides: Sequence[Side], questions: Sequence[Question] | None) -> list[Question]:
     """Each question once, as it may be asked of these sides; without any those that are asked by default."""
     asked = default_questions(sides) if questions is None else questions
-    return list(dict.fromkeys(one for question in asked for one in by_origin(question, sides)))
+    return list(dict.fromkeys(one for question in asked for one in by_stratum(question, sides)))
 
 
 def resampling(

@@ -21,6 +21,7 @@ from reports.sides.fairness import definitions
 from reports.sides.side import Side
 from reports.statistics.differences import Difference, Scale
 from reports.statistics.verdicts import Word
+from reports.strata import NO_STRATUM
 from reports.wording.differences import figure
 
 COMPARE_VERSION = 1
@@ -82,6 +83,7 @@ class ComparedFigure(Closed):
     kind: Kind
     p: float | None
     origin: Annotated[Known, about("what the turns count from, where a run has several")]
+    variant: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
     step: Known
     unit: str
     gated: bool
@@ -201,6 +203,7 @@ def _finding(finding: Finding, comparison: Comparison) -> Values:
         finding,
         question,
         finding.verdict,
+        question.stratum or NO_STRATUM,
         figure=figure(question),
         unit="share" if question.kind == "rate" else CATALOGUE[question.measure].unit,
         sentence=sentences.sentence(finding, comparison),

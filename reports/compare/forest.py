@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from reports.compare.forest_rows import Axis, ForestPanel, ForestRow
+from reports.compare.forest_rows import HIGHER, LINEAR, Axis, ForestPanel, ForestRow
 from reports.numbers import NBSP, shortened, three
 from reports.page.svg import WIDE, Plot, Scale, clean, glyph, identity, linear_ticks, tone
 
@@ -57,9 +57,9 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
     telling = [row for row in panel.rows if row.finding.question.gated or row.word != "inconclusive"]
     dots = [row.d for row in panel.rows if math.isfinite(row.d)]
     reach = [end for row in telling for end in (row.low, row.high) if math.isfinite(end)]
-    least = max(row.margin for row in panel.rows) or (0.5 if panel.axis == "points" else 0.05)
+    least = max(row.margin for row in panel.rows) or (0.5 if panel.axis in LINEAR else 0.05)
     most = max(3 * least, 1.6 * max((abs(row.d) for row in telling if math.isfinite(row.d)), default=0.0))
-    most = most if panel.axis == "points" else min(most, FARTHEST)
+    most = most if panel.axis in LINEAR else min(most, FARTHEST)
     low = max(min([*reach, *dots, -1.2 * least]), -most)
     high = min(max([*reach, *dots, 1.2 * least]), most)
     room = 0.04 * (high - low)
@@ -77,7 +77,7 @@ def _axis(plot: Plot, x: Scale, axis: Axis) -> None:
         plot.line(x(value), plot.y1, x(value), plot.y0, "grid")
         plot.text(x(value), plot.y0 + 17, text, "tick", "middle")
     plot.text(x(0), plot.y0 + 17, "same", "tick", "middle")
-    sides = ("← worse", "better →") if axis == "higher" else ("← better", "worse →")
+    sides = ("← worse", "better →") if axis in HIGHER else ("← better", "worse →")
     plot.text(x(0) - 8, plot.y1 - 10, sides[0], "lab", "end")
     plot.text(x(0) + 8, plot.y1 - 10, sides[1], "lab")
 
@@ -90,7 +90,7 @@ def _heads(plot: Plot, panel: ForestPanel) -> None:
 
 def _ticks(x: Scale, axis: Axis, apart: float) -> list[tuple[float, str]]:
     """Round changes between the ends, none closer to another, or to "same", than so many pixels."""
-    if axis == "points":
+    if axis in LINEAR:
         values: Iterable[float] = linear_ticks(x.low, x.high, max(2, int((x.end - x.start) / apart)))
         named = [(value, f"{three(abs(value))}", value) for value in values]
     else:
@@ -110,7 +110,7 @@ def _row(plot: Plot, row: ForestRow, x: Scale, axis: Axis, top: float) -> None:
     plot.line(0, top, plot.w, top, "grid")
     zone = x.clip(-row.margin), x.clip(row.margin)
     plot.rect(zone[0], middle - 11, zone[1] - zone[0], 22, "margin", f"margin {row.margin_text}")
-    edge = x.clip(-row.margin if axis == "higher" else row.margin)
+    edge = x.clip(-row.margin if axis in HIGHER else row.margin)
     plot.line(edge, middle - 14, edge, middle + 14, "marginline")
     plot.line(x(0), middle - 14, x(0), middle + 14, "zero")
     _bar(plot, row, x, middle)

@@ -1,7 +1,7 @@
 """The rows of the forest plot: findings in words, and as places on an axis; pure.
 
-There are three axes, each with its own panel: ratios where less is better, ratios where more is better, and rates,
-whose differences are percentage points.
+Each axis has its own panel: ratios where less is better, ratios where more is, and the same two of rates, whose
+differences are percentage points.
 """
 
 from __future__ import annotations
@@ -10,26 +10,31 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.measures import CATALOGUE
+from bench.measures import CATALOGUE, SLOPE
 from reports.compare.comparison import Comparison
+from reports.compare.phrases import is_lower
 from reports.finding import Finding
 from reports.numbers import NBSP, NONE, count, plural, three
-from reports.question import RATES, Question
-from reports.statistics.differences import LEVEL, Difference
+from reports.question import RATES, TRIALS, Question
+from reports.statistics.differences import LEVEL, Difference, Scale
 from reports.statistics.quantiles import Lack, lack
 from reports.statistics.verdicts import Word
-from reports.turns import ORIGINS
+from reports.strata import PLAIN
 from reports.wording import differences
-from reports.wording.differences import NOTHING, TIMEOUT, as_share
+from reports.wording.differences import NOTHING, TIMEOUT, as_share, scale_of
 
 NOT_JUDGED = "– not judged"
 """In the place of a verdict, where figures may not be used."""
-Axis = Literal["lower", "higher", "points"]
+Axis = Literal["lower", "higher", "points", "more points", "slope"]
 TITLES: dict[Axis, str] = {
     "lower": "Waits, in percent",
     "higher": "Where more is better, in percent",
     "points": "Rates, in percentage points",
+    "more points": "Rates of which more is better, in percentage points",
+    "slope": f"How waits grow with the conversation, in {SLOPE}",
 }
+LINEAR: tuple[Axis, ...] = ("points", "more points", "slope")
+HIGHER: tuple[Axis, ...] = ("higher", "more points")
 GLYPHS: dict[Word, str] = {
     "regressed": "✕",
     "improved": "+",
@@ -120,9 +125,12 @@ def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
 
 def axis_of(question: Question) -> Axis:
     """Where a question's answers are drawn."""
-    if question.kind == "rate":
-        return "points"
-    return "higher" if CATALOGUE[question.measure].better == "higher" else "lower"
+    axes: dict[Scale, tuple[Axis, Axis]] = {
+        "points": ("points", "more points"),
+        "ratio": ("lower", "higher"),
+        "slope": ("slope", "slope"),
+    }
+    return axes[scale_of(question)][not is_lower(question)]
 
 
 def row_of(finding: Finding, comparison: Comparison, colour: int = 1) -> ForestRow:
@@ -173,8 +181,13 @@ def too_few(finding: Finding) -> str:
 
 def _lacks(finding: Finding) -> tuple[Lack | None, Lack | None]:
     """What either arm lacks for its quantile to be printed; nothing where the comparison is decided all the same."""
-    p, arms = finding.question.p, zip(finding.turns, finding.sessions, strict=True)
-    if p is None or finding.difference is None or finding.verdict.word != "inconclusive":
+    question, arms = finding.question, zip(finding.turns, finding.sessions, strict=True)
+    if finding.difference is None or finding.verdict.word != "inconclusive":
+        return None, None
+    if question.kind == "rate" and RATES[question.measure].column:
+        base, candidate = (Lack("turns", turns, TRIALS) if turns < TRIALS else None for turns in finding.turns)
+        return base, candidate
+    if (p := question.p) is None:
         return None, None
     base, candidate = (lack(p, turns, sessions) for turns, sessions in arms)
     return base, candidate
@@ -196,12 +209,12 @@ def is_after_holm(finding: Finding) -> bool:
 def definition(measure: str) -> str:
     """What a figure is, in the words of the catalogue; empty for an unknown one."""
     known = CATALOGUE.get(measure)
-    return known.sentence if known else RATES.get(measure, "")
+    return known.sentence if known else RATES[measure].sentence if measure in RATES else ""
 
 
 def _beside(question: Question) -> str:
-    since = f"from {ORIGINS[question.origin]}" if question.origin in ORIGINS else question.origin
-    return ", ".join(filter(None, (since, "" if question.gated else "not gated")))
+    told = "" if question.stratum is None else question.stratum.since or PLAIN
+    return ", ".join(filter(None, (told, "" if question.gated else "not gated")))
 
 
 def _values(finding: Finding) -> tuple[str, str]:
@@ -210,8 +223,17 @@ def _values(finding: Finding) -> tuple[str, str]:
     if found is None:
         return NONE, NONE
     write = differences.share if question.kind == "rate" else _figure
-    base, candidate = _lacks(finding)
-    return NOTHING if base else write(found.baseline), NOTHING if candidate else write(found.candidate)
+    arms = zip((found.baseline, found.candidate), _lacks(finding), strict=True)
+    base, candidate = (
+        _counts(value, few) if few and question.kind == "rate" else NOTHING if few else write(value)
+        for value, few in arms
+    )
+    return base, candidate
+
+
+def _counts(share: float, few: Lack) -> str:
+    """3 of 4: of a rate of too few turns."""
+    return f"{round(share * few.there)} of {few.there}"
 
 
 def _figure(value: float) -> str:
@@ -228,6 +250,8 @@ def _place(question: Question, found: Difference | None) -> float:
     margin = question.margin
     if question.kind == "rate":
         return 100 * margin.points
+    if scale_of(question) == "slope":
+        return margin.plus
     plus = margin.plus / found.baseline if found and 0 < found.baseline < math.inf else 0.0
     return math.log1p(max(margin.ratio, plus))
 

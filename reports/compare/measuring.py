@@ -7,12 +7,13 @@ that no verdict depends on what else was asked.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from bench.measures import CATALOGUE, SLOPE
 from reports.compare.steps import by_change, waits_of
 from reports.finding import Arm, Measured
 from reports.question import Question, better_of
@@ -22,6 +23,7 @@ from reports.statistics.differences import Difference
 from reports.statistics.ordered import mean_by_order, waits_by_order
 from reports.statistics.quantiles import Integers, Sample
 from reports.statistics.rates import rate_difference
+from reports.statistics.slopes import slope_differences
 
 FAILINGS = ("throttled", "failures")
 """Rates whose events are failed turns."""
@@ -52,9 +54,9 @@ def measured(base: Side, cand: Side, questions: Sequence[Question], how: Resampl
 
 def _together(questions: Sequence[Question]) -> Iterable[list[Question]]:
     """Questions that need the same sample."""
-    groups: dict[tuple[str, ...], list[Question]] = {}
+    groups: dict[tuple[Hashable, ...], list[Question]] = {}
     for one in dict.fromkeys(questions):
-        groups.setdefault((one.kind, one.measure, one.origin, one.step), []).append(one)
+        groups.setdefault((one.kind, one.measure, one.stratum, one.step), []).append(one)
     return groups.values()
 
 
@@ -67,7 +69,8 @@ def _quantiles(base: Side, cand: Side, group: list[Question], how: Resampling) -
     arms = arm_of(samples[0]), arm_of(samples[1])
     if not (arms[0].turns and arms[1].turns):
         return arms, [None] * len(group)
-    return arms, waits_by_order(
+    is_slope = CATALOGUE[group[0].measure].unit == SLOPE
+    return arms, (slope_differences if is_slope else waits_by_order)(
         *samples,
         [(question.p or 0.5, question.margin) for question in group],
         paired=base.paired,
@@ -77,7 +80,7 @@ def _quantiles(base: Side, cand: Side, group: list[Question], how: Resampling) -
         rng=np.random.default_rng(how.seed),
         draws=how.draws,
         level=how.level,
-        run_sd=how.run_sd,
+        run_sd=0.0 if is_slope else how.run_sd,
     )
 
 
@@ -107,7 +110,8 @@ def _rates(base: Side, cand: Side, group: list[Question], how: Resampling) -> Fo
         return (first, second), [None] * len(group)
     base_rate, cand_rate = map(as_floats, counts)
     return (first, second), [
-        rate_difference(base_rate, cand_rate, one.margin, paired=base.paired, level=how.level) for one in group
+        rate_difference(base_rate, cand_rate, one.margin, paired=base.paired, better=better_of(one), level=how.level)
+        for one in group
     ]
 
 

@@ -178,10 +178,10 @@ def _differences(comparison: Comparison, shift: Shift) -> Figure:
 
 
 def _since(comparison: Comparison, question: Question) -> str:
-    """What the measure counts from, and which step it is of."""
-    origins = {origin for side in comparison.sides for origin in side.turns.origins}
-    origin = question.origin or (origins.pop() if len(origins) == 1 else "")
-    counted = since(question.measure, origin) if origin else ""
+    """What the measure counts from, of which variant, and which step it is of."""
+    strata = {stratum for side in comparison.sides for stratum in side.turns.strata}
+    stratum = question.stratum or (strata.pop() if len(strata) == 1 else None)
+    counted = since(question.measure, stratum) if stratum else ""
     return f"{counted}, {question.step}" if question.step else counted
 
 

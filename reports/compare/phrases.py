@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
-from bench.measures import CATALOGUE
+from bench.measures import CATALOGUE, SLOPE
 from reports.finding import Finding
 from reports.numbers import NBSP, count, ms, three
-from reports.question import Question
-from reports.wording.differences import TIMEOUT, interval_of, share
+from reports.question import Question, better_of
+from reports.statistics.differences import Scale
+from reports.wording.differences import TIMEOUT, interval_of, scale_of, share
 
+UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
 
 
@@ -24,8 +26,8 @@ def size(d: float, finding: Finding, *, longer: bool = False) -> str:
     """65 % more, 4 % less, 2.7 points more: how far a difference of this d is. `longer`: of waits, 65 % longer."""
     more, less = ("longer", "shorter") if longer and _is_long(finding.question) else ("more", "less")
     word = more if d >= 0 else less
-    if finding.question.kind == "rate":
-        return f"{share(abs(d))}{NBSP}points {word}"
+    if scale_of(finding.question) != "ratio":
+        return f"{_amount(d, finding)}{NBSP}{UNITS[scale_of(finding.question)]} {word}"
     return f"{_amount(d, finding)}{NBSP}% {word}" if math.isfinite(d) else f"endlessly {word}"
 
 
@@ -37,7 +39,7 @@ def range_of(finding: Finding) -> str:
         return f"anything ({interval_of(found)})"
     more, less = ("longer", "shorter") if _is_long(question) else ("more", "less")
     low, high = (_amount(end, finding) for end in (found.low, found.high))
-    unit = f"{NBSP}{'points' if question.kind == 'rate' else '%'}"
+    unit = f"{NBSP}{UNITS[scale_of(question)]}"
     if found.low >= 0:
         return f"{low} to {high}{unit} {more}"
     if found.high <= 0:
@@ -46,13 +48,18 @@ def range_of(finding: Finding) -> str:
 
 
 def _amount(end: float, finding: Finding) -> str:
-    return share(abs(end)) if finding.question.kind == "rate" else count(abs(round(100 * (math.exp(end) - 1))))
+    scale = scale_of(finding.question)
+    if scale == "slope":
+        return three(abs(end))
+    return share(abs(end)) if scale == "points" else count(abs(round(100 * (math.exp(end) - 1))))
 
 
 def value(value: float, question: Question) -> str:
     """A figure with its unit."""
     if math.isinf(value):
         return TIMEOUT
+    if question.kind == "rate":
+        return f"{share(value)}{NBSP}%"
     unit = CATALOGUE[question.measure].unit
     return ms(value) if unit == "ms" else f"{three(value)}{NBSP}{unit}"
 
@@ -69,4 +76,4 @@ def _is_long(question: Question) -> bool:
 
 def is_lower(question: Question) -> bool:
     """Whether less of it is better."""
-    return question.kind == "rate" or CATALOGUE[question.measure].better == "lower"
+    return better_of(question) == "lower"

@@ -204,10 +204,9 @@ def _now(finding: Finding, comparison: Comparison) -> str:
     found, question, base = finding.difference, finding.question, comparison.sides[0].label
     assert found is not None, "what regressed has a difference"
     more = f"{size(found.d, finding)} than on {base}"
-    if question.kind == "rate":
+    if question.measure in HAPPENS:
         noun = "replies" if question.measure == "stalled" else "turns"
-        happens = HAPPENS.get(question.measure, f"are {question.measure}")
-        return f"{share(found.candidate)}{NBSP}% of its {noun} {happens}, {more}"
+        return f"{share(found.candidate)}{NBSP}% of its {noun} {HAPPENS[question.measure]}, {more}"
     if question.p not in ONE_IN or not is_wait(question):
         return f"{figure(question)} is {value(found.candidate, question)}, {more}"
     which, several = which_turns(question)
@@ -242,7 +241,8 @@ def _reach(finding: Finding) -> float:
     if found is None:
         return math.inf
     bound = {"regressed": found.worse_low, "improved": found.better_low}.get(finding.verdict.word, found.worse_high)
-    return bound / max(margin.points or math.log1p(margin.ratio), 0.005)
+    accepted = {"points": margin.points, "slope": margin.plus, "ratio": math.log1p(margin.ratio)}[found.scale]
+    return bound / max(accepted, 0.005)
 
 
 def _beside(mine: Sequence[Finding], told: Finding, comparison: Comparison) -> Iterable[str]:

@@ -37,7 +37,7 @@ def waits_of(side: Side, question: Question) -> Waits:
 
 
 def labels_of(side: Side) -> list[str]:
-    """The steps of a run by name, each once: one name may stand for steps of several origins."""
+    """The steps of a run by name, each once: one name may stand for steps of several strata."""
     return list(dict.fromkeys(side.turns.steps))
 
 
@@ -48,11 +48,11 @@ def step_sample(side: Side, question: Question, label: str) -> Sample:
 def step_changes(base: Side, cand: Side, about: Question, *, seed: int, draws: int, level: float) -> list[StepChange]:
     """Every step with turns enough, the likeliest to be worse first; none where arms are not paired, or of one step.
 
-    `about`: names the measure and the origin.
+    `about`: names the measure and the stratum.
     """
     if not base.paired:
         return []
-    asked = Question(about.measure, "quantile", Margin(ratio=WORST_MARGIN), 0.5, origin=about.origin)
+    asked = Question(about.measure, "quantile", Margin(ratio=WORST_MARGIN), 0.5, stratum=about.stratum)
     arms = waits_of(base, asked), waits_of(cand, asked)
     medians = worst_step(*arms, base.sessions, np.random.default_rng(seed), draws=draws)
     if len(medians) < 2:

@@ -1,6 +1,6 @@
 """Stored baselines: a few figures of a run, small enough for git: `<folder>/<scenario>/<target>/<run_id>.json`.
 
-Of each measure and origin the quantiles with the variance of their logs between sessions (a bootstrap, seeded by the
+Of each measure and stratum the quantiles with the variance of their logs between sessions (a bootstrap, seeded by the
 run), of each rate its share with its variance, and the conditions that they were measured under.
 """
 
@@ -19,19 +19,20 @@ import msgspec
 import numpy as np
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE
+from bench.measures import CATALOGUE, SLOPE
 from bench.run.disk import write_text
 from reports.gate.conditions import conditions_of
 from reports.labels import labels_of
 from reports.numbers import NBSP
 from reports.question import RATES, Question
 from reports.sides.fairness import throttled_cause, throttled_share
-from reports.sides.questions import by_origin
+from reports.sides.questions import by_stratum
 from reports.sides.side import Side, counts_of, sample_of
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, ratio_of
 from reports.statistics.resample import quantile_draws, seed_of, variance
+from reports.strata import NO_STRATUM, Stratum
 from reports.summary.arms import FAIR
 from reports.summary.verdict import verdict_of
 from reports.wording.unusable import of_run
@@ -43,7 +44,7 @@ DRAWS = 2_000
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
-class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One measure's quantiles at PS. `values`: null among failed turns. `variances` are of logs, between sessions.
 
     `endless`: the share of resamples whose quantile lies among the failed turns.
@@ -57,6 +58,13 @@ class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: tuple[float | None, ...]
     variances: tuple[float | None, ...]
     endless: tuple[float, ...]
+    variant: str = ""
+    """Older files have none."""
+
+    @property
+    def stratum(self) -> Stratum:
+        """Both empty where the run had turns of one stratum."""
+        return Stratum(self.origin, self.variant)
 
 
 class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,25 +142,26 @@ def scenario_of(side: Side) -> str:
 def _quantiles(side: Side) -> Iterable[Quantiles]:
     rng = np.random.default_rng(seed_of(run_id_of(side), side.name))
     for measure in CATALOGUE.values():
-        if measure.scope in ("turn", "session"):
-            for question in by_origin(Question(measure.name, "quantile", Margin(), 0.5), [side]):
+        if measure.scope in ("turn", "session") and measure.unit != SLOPE:
+            for question in by_stratum(Question(measure.name, "quantile", Margin(), 0.5), [side]):
                 sample = sample_of(side, question)
                 if sample.good.size and not side.inexact(question):
-                    yield _stored(measure.name, question.origin, sample, side.sessions, rng)
+                    yield _stored(measure.name, question.stratum or NO_STRATUM, sample, side.sessions, rng)
 
 
-def _stored(measure: str, origin: str, sample: Sample, clusters: int, rng: np.random.Generator) -> Quantiles:
+def _stored(measure: str, stratum: Stratum, sample: Sample, clusters: int, rng: np.random.Generator) -> Quantiles:
     values = [quantile(sample.values, p) for p in PS]
     drawn = quantile_draws(sample, PS, clusters=clusters, draws=DRAWS, rng=rng)
     return Quantiles(
         measure,
-        origin,
+        stratum.origin,
         sample.n,
         sample.failed,
         int(np.unique(sample.sessions).size),
         tuple(_rounded(value) for value in values),
         tuple(_rounded(variance(np.log(column[column > 0]))) for column in drawn.T),
         tuple(round(float(np.isinf(column).mean()), 4) for column in drawn.T),
+        stratum.variant,
     )
 
 

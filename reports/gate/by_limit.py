@@ -11,10 +11,9 @@ import numpy as np
 from bench.measures import CATALOGUE
 from reports.gate.items import Item, finite, not_exact, without_few
 from reports.gate.kept import TAIL, Figure, judged, of_mean, of_quantile, of_rate
-from reports.question import Question
-from reports.sides.questions import by_origin
+from reports.question import RATES, TRIALS, Question
+from reports.sides.questions import by_stratum
 from reports.sides.side import Side, counts_of, sample_of, totals_of
-from reports.statistics.differences import Margin
 from reports.statistics.shares import sessions_without
 from reports.thresholds.gated import GATED, near
 from reports.thresholds.grammar import Threshold
@@ -23,7 +22,7 @@ from reports.wording.unseen import nothing_seen
 
 
 def items_of(threshold: Threshold, side: Side) -> list[Item]:
-    """An absolute threshold on a target; one for each origin."""
+    """An absolute threshold on a target; one for each stratum."""
     if threshold.target not in ("", side.name):
         return []
     items = [_held(threshold, side, question, figure) for question, figure in figures(side, threshold)]
@@ -44,7 +43,8 @@ def _item(threshold: Threshold, target: str, question: Question, figure: Figure)
     """An absolute threshold on one target."""
     assert threshold.limit is not None, f"{threshold.text} is relative"
     word, reason = judged(figure, threshold.sign, threshold.limit)
-    if word == "inconclusive" and question.kind == "rate" and not figure.value and not figure.missing:
+    unseen = question.kind == "rate" and RATES[question.measure].better == "lower" and not figure.value
+    if word == "inconclusive" and unseen and not figure.missing:
         needed = sessions_without(threshold.limit, TAIL)
         reason = nothing_seen(question.measure, figure.sessions, TAIL, needed)
     item = Item(
@@ -53,6 +53,9 @@ def _item(threshold: Threshold, target: str, question: Question, figure: Figure)
         turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
         among_failures=figure.value == math.inf, low_endless=figure.low == math.inf, provisional=figure.drifts,
     )  # fmt: skip
+    if question.kind == "rate" and RATES[question.measure].column and 0 < figure.turns < TRIALS:
+        few = f"too few turns to decide: {figure.failed} of {figure.turns}, and a rate needs {TRIALS}"
+        return replace(item, value=None, low=None, high=None, needs=TRIALS, too_few=figure.turns, reason=few)
     if word == "inconclusive" and figure.sessions < figure.needs:
         return replace(
             item, value=None, low=None, high=None, among_failures=False, low_endless=False, provisional=False,
@@ -62,9 +65,8 @@ def _item(threshold: Threshold, target: str, question: Question, figure: Figure)
 
 
 def figures(side: Side, threshold: Threshold) -> Iterable[tuple[Question, Figure]]:
-    """The figure that a threshold limits, of a target; one for each origin where its turns have several."""
-    asked = Question(threshold.measure, threshold.kind, Margin(), threshold.p, step=threshold.step)
-    by_question = [(question, figure(side, question)) for question in by_origin(asked, [side])]
+    """The figure that a threshold limits, of a target; one for each stratum where its turns have several."""
+    by_question = [(question, figure(side, question)) for question in by_stratum(threshold.about, [side])]
     return [pair for pair in by_question if pair[1].turns] or by_question[:1]
 
 
@@ -81,5 +83,5 @@ def figure(side: Side, question: Question) -> Figure:
         amounts, turns = totals_of(side, question)
         return of_mean((amounts, turns.astype(np.float64)))
     events, turns = counts_of(side, question)
-    rate = of_rate((events.astype(np.float64), turns.astype(np.float64)))
+    rate = of_rate((events.astype(np.float64), turns.astype(np.float64)), RATES[question.measure].better)
     return replace(rate, hopeless=question.measure == "failures" and rate.failed == rate.turns)

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE
+from bench.measures import CATALOGUE, SLOPE
 from reports.finding import Arm, Measured
 from reports.gate.against import StoredRuns
 from reports.gate.baselines import PS, Kept, Quantiles, Rate, rate_of, run_id_of
 from reports.gate.eligible import Eligible, eligible
 from reports.gate.relative import BaselineAnswer, BaselineAnswers, asked_of, doubted
 from reports.numbers import listed, plural
-from reports.question import Question
+from reports.question import Question, better_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.side import Side, sample_of
 from reports.statistics.baselines import KNOWN, Stored, against_stored, rate_against_stored, stored_quantile
@@ -23,6 +23,7 @@ from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.rates import Ratio
 from reports.statistics.resample import seed_of
 from reports.statistics.verdicts import floor_reason
+from reports.strata import NO_STRATUM
 from reports.summary.arms import FAIR
 from reports.thresholds.grammar import Threshold
 
@@ -67,6 +68,8 @@ def _storable(question: Question) -> bool:
     """Raises UsageError for what stored runs do not tell."""
     if question.step:
         raise UsageError(f"{question.name}: stored baselines do not tell steps apart; name a run as the baseline")
+    if CATALOGUE[question.measure].unit == SLOPE if question.kind == "quantile" else False:
+        raise UsageError(f"{question.name}: stored baselines hold no slopes; name a run as the baseline")
     if question.kind == "mean":
         raise UsageError(f"{question.name}: stored baselines hold no means; name a run as the baseline, or gate p(50)")
     if question.p is not None and question.p not in PS:
@@ -92,7 +95,9 @@ def _rate(side: Side, question: Question, runs: Sequence[Kept], level: float) ->
     now = rate_of(side, question.measure)
     then = [Ratio(row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions) for row in rows]
     there = bool(rows and now.turns)
-    difference = rate_against_stored(now, then, question.margin, level=level) if there else None
+    difference = None
+    if there:
+        difference = rate_against_stored(now, then, question.margin, better=better_of(question), level=level)
     failed = round(now.value * now.turns) if now.turns else 0
     return rows, difference, Arm(int(now.turns), now.clusters, failed)
 
@@ -122,7 +127,7 @@ def _rows(question: Question, runs: Sequence[Kept]) -> list[Quantiles]:
         row
         for one in runs
         for row in one.baseline.quantiles
-        if (row.measure, row.origin) == (question.measure, question.origin)
+        if (row.measure, row.stratum) == (question.measure, question.stratum or NO_STRATUM)
     ]
     return [row for row in rows if not floor_reason(question.p, (row.n,), (row.sessions,))] or rows
 

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from bench.measures import Better
 from reports.statistics.quantiles import Sample, estimates, sessions_needed
 from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.serial import drifts, in_quarters, levels
@@ -70,17 +71,22 @@ def of_quantile(sample: Sample, p: float, sessions: int, unit: Literal["turn", "
     return Figure(estimate.value, low, high, sample.n, sessions, failed, missing, hopeless, needs, drifting)
 
 
-def of_rate(arm: PerCluster) -> Figure:
-    """The share of turns that are events, from both numbers of each session."""
+def of_rate(arm: PerCluster, better: Better = "lower") -> Figure:
+    """The share of turns that are events, from both numbers of each session.
+
+    Few events make its standard error too small, so the end on the bad side is that of the rule for rates.
+    """
     rate = ratio_of(arm)
     if not rate.turns:
         return _nothing()
     reach = _reach(rate)
-    low = max(0.0, rate.value - reach)
-    high = min(1.0, max(rate.value + reach, rate.upper(TAIL)))
-    return Figure(
-        rate.value, low, high, int(rate.turns), rate.clusters, int(arm[0].sum()), _few_sessions(rate.clusters)
-    )
+    low, high = rate.value - reach, rate.value + reach
+    if better != "higher":
+        high = max(high, rate.upper(TAIL))
+    if better != "lower":
+        low = min(low, rate.lower(TAIL))
+    few, events = _few_sessions(rate.clusters), int(arm[0].sum())
+    return Figure(rate.value, max(0.0, low), min(1.0, high), int(rate.turns), rate.clusters, events, few)
 
 
 def of_mean(arm: PerCluster) -> Figure:

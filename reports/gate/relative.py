@@ -11,7 +11,7 @@ from reports.finding import Finding, Measured, judge, provisional
 from reports.gate.items import Item, compared_item, without_few
 from reports.numbers import NBSP
 from reports.question import Question
-from reports.sides.questions import by_origin, default_questions
+from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, drifts_of
 from reports.statistics.differences import LEVEL
 from reports.summary.drift import Drift, suspected
@@ -69,7 +69,7 @@ class BaselineAnswers:
 
 
 def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Sequence[str]) -> list[AskedThreshold]:
-    """The relative thresholds as questions to these sides, of each origin one; without any the default gates.
+    """The relative thresholds as questions to these sides, of each stratum one; without any the default gates.
 
     `targets`: the candidates. Raises UsageError for a threshold of a target that is none of them.
     """
@@ -83,7 +83,7 @@ def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Se
         return [
             AskedThreshold(threshold.written, question, threshold.target)
             for threshold in relative
-            for question in by_origin(threshold.question, sides)
+            for question in by_stratum(threshold.question, sides)
         ]
     defaults = [question for question in default_questions(sides) if question.gated]
     return [AskedThreshold(_default(question), question) for question in defaults]

@@ -52,14 +52,14 @@ def _figures(stored: Sequence[Kept]) -> Iterable[str]:
     """ttfa p95   1,410   ±2.1 %   ±3.4 %: standard deviations of the log; of rates in points. What is 0 is left out."""
     runs = [one.baseline for one in stored[:NEWEST]]
     for row in runs[0].quantiles:
-        key = row.measure, row.origin
-        alike = [other for run in runs for other in run.quantiles if (other.measure, other.origin) == key]
+        key = row.measure, row.stratum
+        alike = [other for run in runs for other in run.quantiles if (other.measure, other.stratum) == key]
         for p in SHOWN:
             place = PS.index(p)
             newest = row.values[place]
             logs = [math.log(value) for one in alike if (value := one.values[place]) is not None and value > 0]
             within = [value for one in alike if (value := one.variances[place]) is not None]
-            name = " ".join(filter(None, [row.measure, f"p{p * 100:g}", row.origin]))
+            name = " ".join(filter(None, [row.measure, f"p{p * 100:g}", row.stratum.key]))
             if newest != 0:
                 yield _row(name, "> timeout" if newest is None else three(newest), logs, within, "%")
     for rate in runs[0].rates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.measures import SLOPE
 from reports.gate.items import Item
 from reports.numbers import NBSP, count, three
 from reports.statistics.differences import Scale
@@ -14,7 +15,7 @@ def written(item: Item, value: float | None) -> str:
         return "–"
     if item.unit == "share":
         return f"{share(value)}{NBSP}%"
-    return f"{three(value)}{NBSP}{item.unit}" if item.unit in ("ms", "×") else three(value)
+    return three(value) if item.unit == "n" else f"{three(value)}{NBSP}{item.unit}"
 
 
 def value_text(item: Item) -> str:
@@ -42,7 +43,7 @@ def interval_text(item: Item) -> str:
         return "–"
     if item.low_endless:
         return TIMEOUT
-    if item.relative and item.baseline == 0 and item.value and item.unit != "share":
+    if item.relative and item.baseline == 0 and item.value and scale_of(item) == "ratio":
         return "no ratio to 0"
     if not item.relative:
         low, high = ("∞" if one is None else written(item, one).partition(NBSP)[0] for one in (item.low, item.high))
@@ -65,7 +66,8 @@ def corrected_text(item: Item) -> str:
 
 def scale_of(item: Item) -> Scale:
     """How its differences are told."""
-    return "points" if item.unit == "share" else "ratio"
+    scales: dict[str, Scale] = {"share": "points", SLOPE: "slope"}
+    return scales.get(item.unit, "ratio")
 
 
 def limit_text(item: Item) -> str:

@@ -25,7 +25,7 @@ from reports.question import Question, better_of
 from reports.runs import Run
 from reports.sides.fairness import TURNS, VALID, causes_of, checks_of
 from reports.sides.named import known_targets
-from reports.sides.questions import by_origin
+from reports.sides.questions import by_stratum
 from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
 from reports.statistics.quantiles import Integers
 from reports.statistics.resample import seed_of
@@ -97,14 +97,14 @@ def _targets(run: Run, named: str) -> tuple[str, str]:
 
 
 def _gates(run: Run, targets: tuple[str, str], plan: DecisionPlan, pairs: Integers) -> tuple[Question, ...]:
-    """What is asked, of each origin that the pairs of the first look have; the same at every look."""
+    """What is asked, of each stratum that the pairs of the first look have; the same at every look."""
     refuse_other_targets(plan.thresholds, targets)
     asked = [threshold.question for threshold in plan.thresholds]
     first = pairs[: plan.looks[0]]
     if not first.size:
         return tuple(asked)
     sides = sides_of_pairs(run, targets, first)
-    return tuple(one for question in asked for one in by_origin(question, sides))
+    return tuple(one for question in asked for one in by_stratum(question, sides))
 
 
 def _seen(
@@ -121,7 +121,7 @@ def _seen(
             continue
         if gate.kind == "rate":
             counts = [as_floats(counts_of(side, gate)) for side in sides]
-            seen_of[gate] = rate_seen(counts[0], counts[1], gate.margin, gate.measure)
+            seen_of[gate] = rate_seen(counts[0], counts[1], gate.margin, gate.measure, better_of(gate))
         elif gate.kind == "mean":
             totals = [as_floats(totals_of(side, gate)) for side in sides]
             seen_of[gate] = mean_seen(totals[0], totals[1], gate.margin, better_of(gate), error)
@@ -143,7 +143,7 @@ def _seen(
 
 
 def _same_sample(one: Question, other: Question) -> bool:
-    return (one.measure, one.kind, one.origin, one.step) == (other.measure, other.kind, other.origin, other.step)
+    return (one.measure, one.kind, one.stratum, one.step) == (other.measure, other.kind, other.stratum, other.step)
 
 
 def _invalid(run: Run, sides: Sequence[Side]) -> tuple[Cause, ...]:

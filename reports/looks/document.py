@@ -15,6 +15,7 @@ from reports.looks.text import sentence
 from reports.schemas.document import Closed, Known, Number, Values, about, data_of, text_of
 from reports.statistics.differences import Scale
 from reports.statistics.verdicts import Word
+from reports.strata import NO_STRATUM
 from reports.wording.unusable import texts
 
 SCHEMA = 1
@@ -72,6 +73,7 @@ class Gate(Closed, kw_only=True):
     p: float | None
     step: Known
     origin: Known
+    variant: Known
     margin: Margin
     scale: Scale
     word: Word = field(name="verdict")
@@ -150,4 +152,4 @@ def _look(decision: Decision, look: Look) -> Values:
 def _gate(decision: Decision, at: int, ruling: Ruling) -> Values:
     gate, pairs = decision.gates[at], decision.course.looks[ruling.look].pairs
     scale = "points" if gate.kind == "rate" else "ratio"
-    return Values(ruling, gate, scale=scale, look=ruling.look + 1, pairs=pairs)
+    return Values(ruling, gate, gate.stratum or NO_STRATUM, scale=scale, look=ruling.look + 1, pairs=pairs)

@@ -13,7 +13,7 @@ from reports.looks.sequence import Seen, by_se, not_yet
 from reports.statistics.differences import Better, Difference, Margin, beyond, log_ratio
 from reports.statistics.ordered import mean_by_order, quarter_draws, quarter_variance, waits_drift
 from reports.statistics.quantiles import Floats, Sample, quantile
-from reports.statistics.rates import PerCluster, rate_difference, ratio_of, upper_of_points
+from reports.statistics.rates import PerCluster, complement, rate_difference, ratio_of, upper_of_points
 from reports.statistics.resample import paired_draws, variance
 from reports.statistics.serial import FOUND, QUARTERS
 from reports.statistics.shares import sessions_without
@@ -79,10 +79,18 @@ def _quantile_seen(
     return by_se(d, excess, se, np.union1d(*held).size - 1, 1 if better == "lower" else -1)
 
 
-def rate_seen(base: PerCluster, cand: PerCluster, margin: Margin, measure: str = "failures") -> Seen:
-    """A rate. Few failures make its standard error too small, so its upper bound is that of the rule for rates."""
+def rate_seen(
+    base: PerCluster, cand: PerCluster, margin: Margin, measure: str = "failures", better: Better = "lower"
+) -> Seen:
+    """A rate; one of which more is better by what it leaves.
+
+    Few failures make its standard error too small, so its upper bound is that of the rule for rates.
+    """
     if few := _few_clusters(base, cand):
         return not_yet(few)
+    if better == "higher":
+        left = rate_seen(complement(base), complement(cand), margin, measure)
+        return replace(left, d=-left.d, better=-1, unsettled=lambda c: "")
     difference = rate_difference(base, cand, margin, paired=True)
     one, other = ratio_of(base), ratio_of(cand)
 

@@ -15,6 +15,7 @@ from typing import Any
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
+from bench.measures import SLOPE
 from reports.looks.plan import refuse_other_targets
 from reports.numbers import NBSP, count
 from reports.statistics.looks import SPENDING, bounds, first_look, pairs_needed, plan
@@ -86,6 +87,8 @@ def _gates(file: str | None, measure: str) -> list[Threshold]:
     gates = [threshold for threshold in read(Path(file)) if threshold.margin is not None]
     if not gates:
         raise UsageError(f'{file} has no relative threshold, such as ttfa: ["p(95)<+20%"]: nothing there to decide')
+    if slopes := [gate.written for gate in gates if GATED[gate.measure].unit == SLOPE]:
+        raise UsageError(f"{slopes[0]}: looks decide nothing by a slope; ask rtbench compare or check once it is over")
     return gates
 
 

@@ -27,8 +27,8 @@ from reports.numbers import NONE, listed, plural, three
 from reports.page import bars, charts, frames
 from reports.page.pieces import cells_of, figure, grown, note
 from reports.page.svg import COLOURS
+from reports.strata import Stratum
 from reports.summary.summary import DRAWN, CallerWait, Summary
-from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import words
 from reports.wording.words import answer_cell, estimate_cell
 
@@ -47,7 +47,7 @@ READING = (
 
 
 def answers(summary: Summary) -> list[Block]:
-    """A table for each measure that answers, a row for each target and origin; and how to read them."""
+    """A table for each measure that answers, a row for each target and stratum; and how to read them."""
     groups = words.tables(summary) if sum(summary.outcomes.begun) else []
     if not groups:
         return []
@@ -99,31 +99,32 @@ def spread(summary: Summary) -> Section | None:
 
 
 def _panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
-    """(key, title, figure) of each measure; origins have panes apart."""
+    """(key, title, figure) of each measure; strata have panes apart."""
     chosen = [name for name in DRAWN if name in summary.samples]
     for name in sorted(chosen, key=lambda name: (name != summary.main, name not in summary.mains.values())):
         pools = list(summary.samples[name].pools())
-        origins = list(dict.fromkeys(pool.origin for pool in pools))
-        for origin in origins:
-            curves = frames.curves(summary.samples[name], [pool for pool in pools if pool.origin == origin])
+        strata = list(dict.fromkeys(pool.stratum for pool in pools))
+        for stratum in strata:
+            curves = frames.curves(summary.samples[name], [pool for pool in pools if pool.stratum == stratum])
             if any(curve.n - curve.failed >= FEWEST for curve in curves):
-                title = f"{name} {_counted(name, origin)}" if len(origins) > 1 else name
+                title = f"{name} {_counted(name, stratum)}" if len(strata) > 1 else name
                 numbers = Fold(f"The numbers: {title}", [_percentiles(curves)])
-                yield f"{name}-{origin}", title, figure(charts.percentiles(curves, name), numbers=(), below=[numbers])
+                key = f"{name}-{stratum.key}".replace("+", "-")
+                yield key, title, figure(charts.percentiles(curves, name), numbers=(), below=[numbers])
 
 
-def _counted(measure: str, origin: str) -> str:
-    """Which of a measure's turns a pane is of, where there are panes of two origins."""
-    return f"from {ORIGINS[origin]}" if CATALOGUE[measure].begin == "origin" else f"of {STARTED_BY[origin]}"
+def _counted(measure: str, stratum: Stratum) -> str:
+    """Which of a measure's turns a pane is of, where there are panes of several strata."""
+    return stratum.since if CATALOGUE[measure].begin == "origin" else f"of {stratum.turns}"
 
 
 def counted(summary: Summary) -> str:
     """What the measures of the panes count from, where it is one instant; else each pane says it itself."""
     names = [name for name in DRAWN if name in summary.samples and CATALOGUE[name].begin == "origin"]
-    if len(summary.turns.origins) > 1 or not names:
+    if len(summary.turns.strata) > 1 or not names:
         return ""
     verb = "counts" if len(names) == 1 else "count"
-    return f"{listed(names)} {verb} from {ORIGINS[summary.turns.origins[0]]}."
+    return f"{listed(names)} {verb} {summary.turns.strata[0].since}."
 
 
 def _percentiles(curves: Sequence[frames.Curve]) -> Table:

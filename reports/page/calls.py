@@ -32,6 +32,7 @@ from reports.page import levels, scatter, speech, stacks, trends
 from reports.page.pieces import capital, figure, grown, line, measures, note, of_target
 from reports.page.svg import COLOURS, HALF, WIDE
 from reports.page.ways import Ways, ways
+from reports.strata import Stratum
 from reports.summary.along import Along, one_thing
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
@@ -39,12 +40,11 @@ from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
 from reports.summary.summary import HEARD, Summary
 from reports.summary.talks import Talk
-from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import remarks, words
 
 REPLIES = ("stall", "stalls", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
 DETECTED = ("turn_detection", "speech_detected", "input_transcript", "input_transcript_total", "vad_splits")
-HEADS = {"turn": "By turn number", "age": "By session age"}
+HEADS = {"turn": "By turn number", "age": "By session age", "context": "By input tokens"}
 SEGMENTS_MEAN = (
     "Each segment is named by the instant that ends it; they begin with the end of speech. Where an instant is "
     "missing, its two neighbours are one segment, named by both ends."
@@ -71,6 +71,10 @@ BY_LOAD = (
 TOGETHER = (
     "In a run whose load only rises, later turns are those of more calls: compare with the run over time and with the "
     "wait along a session before the load is taken for the cause."
+)
+CONTEXT = (
+    "Input tokens of a turn’s first response are the whole conversation, cached tokens among them. In a fixed script a "
+    "longer conversation is a later step as well: compare with the steps, or shuffle them."
 )
 NETWORK = ("network_rtt", "request_ack", "ttfa_less_rtt", "retransmits")
 
@@ -184,15 +188,9 @@ def _timeline(played: Sequence[Talk]) -> Figure:
 
 
 def along(summary: Summary) -> Section | None:
-    """The wait by turn number and by session age, of each origin; None where sessions are too short for either."""
-    blocks: list[Block] = []
-    drawable = [frame for frame in summary.alongs if frame.drawable]
-    for origin in summary.turns.origins:
-        frames = [frame for frame in drawable if frame.origin == origin]
-        width = HALF if len(frames) > 1 else WIDE
-        if frames:
-            blocks += [Heading(words.counted(summary.mains[origin], origin))]
-            blocks += [Beside([figure(trends.along(frame, width), _caption(frame)) for frame in frames])]
+    """The wait by turn number and by session age, of each stratum; None where sessions are too short for either."""
+    drawable = [frame for frame in summary.alongs if frame.drawable and frame.by in ("turn", "age")]
+    blocks = _trends(summary, drawable)
     if not blocks:
         return None
     banded = " with its 95 % interval" if len(summary.targets) <= COLOURS else ""
@@ -201,6 +199,34 @@ def along(summary: Summary) -> Section | None:
     by_step = "In a fixed script a turn’s number is its step as well: compare with the steps."
     blocks += note(f"Solid: p50{banded}{tails}. {alike}{by_step}")
     return Section("along", "Turn number, age", "Does the wait change along a session?", blocks)
+
+
+def _trends(summary: Summary, frames: Sequence[Along]) -> list[Block]:
+    """The figures of each stratum beside each other, below what they are of."""
+    blocks: list[Block] = []
+    for stratum in summary.turns.strata:
+        mine = [frame for frame in frames if frame.stratum == stratum]
+        width = HALF if len(mine) > 1 else WIDE
+        if mine:
+            blocks += [Heading(words.counted(summary.mains[stratum], stratum))]
+            blocks += [Beside([figure(trends.along(frame, width), _caption(frame)) for frame in mine])]
+    return blocks
+
+
+def context(summary: Summary) -> Section | None:
+    """The wait by the conversation's tokens, its slopes and what was cached; None where conversations are alike."""
+    long = {frame.stratum for frame in summary.alongs if frame.by == "context" and frame.drawable}
+    drawn = [f for f in summary.alongs if f.stratum in long and f.drawable and f.by in ("turn", "context")]
+    if not drawn and not summary.slopes:
+        return None
+    rows = [*summary.slopes, *_rows(summary, ("cached_share",))]
+    blocks = [
+        *_trends(summary, drawn),
+        *line("; ".join(words.slopes(summary))),
+        *([Fold("The numbers", [measures(summary, rows)], open=not drawn)] if rows else []),
+        *note(CONTEXT),
+    ]
+    return Section("context", "Conversation", "How does latency grow with the conversation?", blocks)
 
 
 def _caption(frame: Along) -> Inline:
@@ -217,16 +243,17 @@ def _moved(frame: Along) -> str:
     first, last = (frame.names[place] for place in next(iter(ends)))
     named = len(frame.courses) > 1
     changes = [f"{f'{label} ' if named else ''}{change(b.p50.value / a.p50.value)}" for label, (a, b) in told.items()]
-    where = f"turn {last} against turn {first}" if frame.by == "turn" else f"turns at {last} against {first}"
+    places = {"turn": f"turn {last} against turn {first}", "age": f"turns at {last} against {first}"}
+    where = places.get(frame.by, f"turns of {last} tokens against {first}")
     return f"p50 of {where}: {', '.join(changes)}."
 
 
 def by_load(summary: Summary) -> Section | None:
-    """Waits and failures by calls in progress, of each origin; None where the load did not change."""
+    """Waits and failures by calls in progress, of each stratum; None where the load did not change."""
     figures: list[Block] = []
-    for origin in summary.turns.origins:
-        if pools := [pool for pool in summary.by_load if pool.origin == origin]:
-            figures.append(figure(levels.levels(pools), BY_LOAD.format(words.counted(pools[0].measure, origin))))
+    for stratum in summary.turns.strata:
+        if pools := [pool for pool in summary.by_load if pool.stratum == stratum]:
+            figures.append(figure(levels.levels(pools), BY_LOAD.format(words.counted(pools[0].measure, stratum))))
     blocks = [*figures, *note(TOGETHER)]
     return Section("load", "Calls in progress", "Does the wait depend on the load?", blocks) if figures else None
 
@@ -237,7 +264,7 @@ def network(summary: Summary) -> Section | None:
     resent = {c.target: [_resent(c.resent, c.with_resent, c.watched)] for c in summary.counts if c.watched}
     if not any(figures.measure == "network_rtt" for figures in rows):
         return None
-    frames = [frame for origin in summary.turns.origins if (frame := ways(summary, origin))]
+    frames = [frame for stratum in summary.turns.strata if (frame := ways(summary, stratum))]
     width = HALF if len(frames) > 1 else WIDE
     blocks: list[Block] = [
         Paragraph(f"{remarks.round_trips(summary)} {capital(_each(summary, resent), summary)}"),
@@ -249,7 +276,7 @@ def network(summary: Summary) -> Section | None:
 
 def _way(summary: Summary, frame: Ways, width: int) -> Figure:
     """Of the middle session's ttfa the round trip is 3 % (20.5 ms) on direct, 8 % (51 ms) on gateway."""
-    several = len(summary.turns.origins) > 1
+    several = len(summary.turns.strata) > 1
     named = len(summary.targets) > 1
     shares = [
         f"{percent(way.share, 1) if way.share > 0.001 else f'below 0.1{NBSP}%'} ({ms(way.rtt_ms)})"
@@ -261,7 +288,7 @@ def _way(summary: Summary, frame: Ways, width: int) -> Figure:
     return figure(
         scatter.scatter(frame, width),
         f"Of the middle session’s ttfa the round trip is {listed(shares)}. {marks}",
-        head=f"ttfa from {ORIGINS[frame.origin]}" if several else "",
+        head=f"ttfa {frame.stratum.since}" if several else "",
         numbers=[
             [
                 way.label,
@@ -281,27 +308,27 @@ def _resent(segments: int, turns: int, watched: int) -> str:
 
 
 def slowest(summary: Summary) -> Section | None:
-    """The slowest good turns, those of each origin and measure in a table of their own."""
-    tables: dict[tuple[str, str], list[Slow]] = {}
+    """The slowest good turns, those of each stratum and measure in a table of their own."""
+    tables: dict[tuple[Stratum, str], list[Slow]] = {}
     for slow in summary.slowest:
-        tables.setdefault((slow.origin, slow.measure), []).append(slow)
+        tables.setdefault((slow.stratum, slow.measure), []).append(slow)
     blocks: list[Block] = []
-    for (origin, measure), rows in tables.items():
-        which = _which(summary, origin, measure)
+    for (stratum, measure), rows in tables.items():
+        which = _which(summary, stratum, measure)
         body: list[Block] = [
             Paragraph(_of(measure, which, first=not blocks)),
-            _slow_table(summary, origin, measure, rows),
+            _slow_table(summary, stratum, measure, rows),
         ]
         blocks += [Fold(f"The slowest by {measure}{which}", body)] if blocks else body
     return Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
 
 
-def _which(summary: Summary, origin: str, measure: str) -> str:
+def _which(summary: Summary, stratum: Stratum, measure: str) -> str:
     """Of which turns a table is, or what they count from."""
     if measure != HEARD:
-        return f" from {ORIGINS[origin]}"
-    several = len({slow.origin for slow in summary.slowest if slow.measure == measure}) > 1
-    return f" of {STARTED_BY[origin]}" if several else ""
+        return f" {stratum.since}"
+    several = len({slow.stratum for slow in summary.slowest if slow.measure == measure}) > 1
+    return f" of {stratum.turns}" if several else ""
 
 
 def _of(measure: str, which: str, *, first: bool) -> Inline:
@@ -309,11 +336,11 @@ def _of(measure: str, which: str, *, first: bool) -> Inline:
     return (f"Good turns{before} by ", Term(measure), f"{after}.", f" {BELOW_EACH}" if first else "")
 
 
-def _slow_table(summary: Summary, origin: str, measure: str, rows: Sequence[Slow]) -> Table:
+def _slow_table(summary: Summary, stratum: Stratum, measure: str, rows: Sequence[Slow]) -> Table:
     targets, heard = len(summary.targets) > 1, measure == HEARD
     network = any(not math.isnan(slow.network_rtt) for slow in rows)
     heads: list[Head] = ["step, turn", *([Column("target", left=True)] if targets else []), measure]
-    heads += [f"ttfa from {ORIGINS[origin]}"] if heard else []
+    heads += [f"ttfa {stratum.since}"] if heard else []
     heads += ["response created after", *(["network_rtt"] if network else []), "began"]
     lines: list[Row | Line] = []
     for slow in rows:

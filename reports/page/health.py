@@ -61,14 +61,14 @@ def hosts(summary: Summary) -> Section | None:
         return None
     heads: list[Head] = ["host", Column("target", left=True), "sessions", "turns", "p50", "p95", "failed"]
     blocks: list[Block] = [Paragraph(POOLED.format(len(summary.hosts)))]
-    for origin in summary.turns.origins:
-        waits = [wait for host in summary.hosts for wait in host.waits if wait.origin == origin]
+    for stratum in summary.turns.strata:
+        waits = [wait for host in summary.hosts for wait in host.waits if wait.stratum == stratum]
         rows: list[Row | Line] = []
         for wait in waits:
             place, failed = summary.targets.index(wait.target), percent(wait.failed.count, wait.failed.of)
             counted: Line = [wait.host, of_target(summary, place), count(wait.sessions), count(wait.turns)]
             rows.append([*counted, *cells_of(words.host_cells(wait)), failed])
-        named = words.counted(waits[0].measure, origin)
+        named = words.counted(waits[0].measure, stratum)
         blocks += [Paragraph(f"{named}, in ms, with 95 % intervals over sessions.", "q gap"), table(heads, rows)]
     own: list[Head] = ["host", "workers", *map(Term, OF_HARNESS), "clock offset", Column("calibrated", left=True)]
     blocks += [

@@ -23,7 +23,8 @@ from reports.page.svg import (
 )
 from reports.page.trends import End, label_ends
 from reports.statistics.quantiles import Estimate
-from reports.summary.by_load import ByLoad, Level, Rate
+from reports.summary.by_load import ByLoad, Level
+from reports.summary.rates import Rate
 
 WAITS, RATES, GAP = 230, 74, 40
 """Heights of the two panels, and between them."""

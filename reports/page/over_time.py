@@ -64,7 +64,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class OverTime:
-    """A run from its begin to its end, one panel per target and origin."""
+    """A run from its begin to its end, one panel per target and stratum."""
 
     measures: tuple[str, ...]
     length_s: float
@@ -104,7 +104,7 @@ def over_time(summary: Summary) -> OverTime | None:
         mine = ~np.isnan(values)
         panels.append(_panel(pool, at_s[mine], values[mine], counted[mine], length, bin_s, ends))
     slow = slowest(courses(summary), bin_s)
-    measures = tuple(dict.fromkeys(summary.mains[pool.origin] for pool, _ in drawn))
+    measures = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, _ in drawn))
     return OverTime(measures, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
 
 
@@ -118,7 +118,7 @@ def bin_length(length_s: float, turns: int) -> float:
 
 def _drawn(summary: Summary, pool: Pool) -> Floats:
     """For each row of all turns, warm-up too: its wait, +inf where it failed, NaN where it is not drawn here."""
-    turns, measure = summary.turns, summary.mains[pool.origin]
+    turns, measure = summary.turns, summary.mains[pool.stratum]
     values, kind = turns.value_of_rows(measure), turns.frame["outcome_class"].cat.codes.to_numpy()
     mine = _rows_of(summary, pool)
     expected = mine & _expected(summary, measure, pool)
@@ -126,10 +126,12 @@ def _drawn(summary: Summary, pool: Pool) -> Floats:
 
 
 def _rows_of(summary: Summary, pool: Pool) -> Flags:
-    """Rows of the pool; one of a step that no measured turn has, by the origin that it names itself."""
+    """Rows of the pool; one of a step that no measured turn has, by the origin and variant that it names itself."""
     turns = summary.turns
     here = place_of(turns.frame["target"], turns.targets) == pool.target
-    own = (turns.frame["origin"] == pool.origin).to_numpy() | (len(turns.origins) == 1)
+    origin, variant = pool.stratum
+    of_variant = (turns.frame["variant"] == variant) if variant else turns.frame["variant"].isna()
+    own = ((turns.frame["origin"] == origin) & of_variant).to_numpy() | (len(turns.strata) == 1)
     by_step = np.append(pool.steps, False)[turns.step_of_row]
     rows: Flags = here & np.where(turns.step_of_row < 0, own, by_step)
     return rows

@@ -11,6 +11,7 @@ from reports.numbers import moment
 from reports.page import accounts, answers, arriving, calls, health, sections
 from reports.page.html import MEASURED_AGAINST, SIMULATED, Badge, Page, poured
 from reports.page.pieces import note
+from reports.question import RATES
 from reports.summary.summary import Summary
 from reports.summary.verdict import RuleResult
 from reports.wording import failings, remarks, sentences, words
@@ -119,8 +120,10 @@ def sections_of(summary: Summary) -> Iterable[Section]:
         calls.by_load(summary),
         calls.segments(summary),
         calls.hearing(summary),
+        sections.rates(summary),
         sections.steps(summary),
         calls.along(summary),
+        calls.context(summary),
         sections.outcomes(summary),
         accounts.quota(summary),
         accounts.money(summary),
@@ -139,14 +142,15 @@ def sections_of(summary: Summary) -> Iterable[Section]:
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
     """Of the measures on this page, in the words of the catalogue."""
-    shown = {f.measure for f in (*summary.measures, *summary.connecting)}
+    shown = {f.measure for f in (*summary.measures, *summary.connecting, *summary.slopes)}
     shown |= {distribution.measure for distribution in (*summary.harness, *summary.events)}
     shown |= {rate.measure for rate in summary.throughput if rate.total_bytes and flow}
     shown |= {rule.measure for rule in summary.verdict.rules}
     shown |= set(summary.mains.values())
     measures = {name: measure.sentence for name, measure in CATALOGUE.items() if name in shown}
     grown = {"packetisation": summary.setup.packetisation} if summary.setup.packetisation else {}
-    return measures | METHOD | grown
+    rates = {rate.name: RATES[rate.name].sentence for rate in summary.rates}
+    return measures | rates | METHOD | grown
 
 
 KEYS = (

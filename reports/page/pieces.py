@@ -78,7 +78,7 @@ def measures(summary: Summary, rows: Sequence[Figures], events: Sequence[Distrib
 
 
 def _measure(summary: Summary, figures: Figures) -> Line:
-    since = words.since(figures.measure, figures.origin)
+    since = words.since(figures.measure, figures.stratum)
     unit = f"{figures.unit},{since}" if since else figures.unit
     return [
         Cell(Term(figures.measure), unit),

@@ -8,6 +8,7 @@ from bench.measures import CATALOGUE
 from reports.blocks import (
     Beside,
     Block,
+    Cell,
     Code,
     Column,
     Figure,
@@ -28,6 +29,9 @@ from reports.page import bars, frames, panels, stacks
 from reports.page.over_time import OverTime, over_time
 from reports.page.pieces import figure, line, measures, note, of_target, quantile_cells
 from reports.page.svg import HALF, WIDE
+from reports.question import RATES, TRIALS
+from reports.strata import Stratum
+from reports.summary.context import SLOPES
 from reports.summary.drift import said as drift_said
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
@@ -35,7 +39,7 @@ from reports.summary.outcomes import Ending
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
 
-OF_CALLS = ("session_length", "service_time", "response_time")
+OF_CALLS = ("session_length", "service_time", "response_time", *SLOPES)
 """Measures of sessions that are no part of connecting."""
 FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
 
@@ -79,14 +83,14 @@ def _stretch(frame: OverTime) -> str:
 
 
 def steps(summary: Summary) -> Section | None:
-    """The figures and tables of steps, one for each origin; None where there is one step alone."""
-    parts = [block for origin in summary.turns.origins for block in _steps(summary, origin)]
-    shown = {f.step for origin in summary.turns.origins for f in words.steps_of(summary, origin)}
+    """The figures and tables of steps, one for each stratum; None where there is one step alone."""
+    parts = [block for stratum in summary.turns.strata for block in _steps(summary, stratum)]
+    shown = {f.step for stratum in summary.turns.strata for f in words.steps_of(summary, stratum)}
     return Section("steps", "Steps", "Which step?", parts) if len(shown) > 1 else None
 
 
-def _steps(summary: Summary, origin: str) -> Iterable[Block]:
-    rows = words.steps_of(summary, origin)
+def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
+    rows = words.steps_of(summary, stratum)
     groups = [
         (step, [(summary.targets.index(f.target), f) for f in rows if f.step == step])
         for step in summary.turns.steps
@@ -95,7 +99,7 @@ def _steps(summary: Summary, origin: str) -> Iterable[Block]:
     if not groups:
         return
     published = any(e.published for f in rows for e in f.quantiles)
-    caption = words.worst_step(summary, origin)
+    caption = words.worst_step(summary, stratum)
     heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "slowest", "turns", "failed")
     lines: list[Row | Line] = [
         [f.step, of_target(summary, place), *quantile_cells(f)] for _, group in groups for place, f in group
@@ -103,7 +107,7 @@ def _steps(summary: Summary, origin: str) -> Iterable[Block]:
     fold = Fold("The numbers", [table(heads, lines)], open=not published)
     yield Heading(words.named(rows[0]))
     if published:
-        plot = bars.steps(groups, summary.mains[origin])
+        plot = bars.steps(groups, summary.mains[stratum])
         yield figure(plot, f"{caption} Bars: 95 % intervals over sessions.", numbers=(), below=[fold])
     else:
         yield Figure("", caption, below=[fold])
@@ -111,7 +115,7 @@ def _steps(summary: Summary, origin: str) -> Iterable[Block]:
 
 def others(summary: Summary) -> Section | None:
     """Every measure of turns, all steps together; those of connecting have a section of their own."""
-    shown = [f for f in (*summary.measures, *summary.connecting) if f.step == ALL]
+    shown = [f for f in (*summary.measures, *summary.connecting, *summary.slopes) if f.step == ALL]
     of_turns = [f for f in shown if CATALOGUE[f.measure].scope == "turn" or f.measure in OF_CALLS]
     of_events = [one for one in summary.events if CATALOGUE[one.measure].scope == "event"]
     if not of_turns:
@@ -128,6 +132,27 @@ def counted_measures(of_turns: set[str], of_events: set[str]) -> str:
     parts = [f"{count(len(of_turns))} of turns and sessions"] if of_turns else []
     parts += [f"{count(len(of_events))} of every event"] if of_events else []
     return f"{plural(len(of_turns | of_events), 'measure')}: {listed(parts)}, each target and origin by itself."
+
+
+def rates(summary: Summary) -> Section | None:
+    """The rates that columns of turns tell; None where no turn counts for any."""
+    if not summary.rates:
+        return None
+    heads = ("rate", Column("target", left=True), "share", "turns", "sessions", Column("better", left=True))
+    rows: list[Row | Line] = []
+    for rate in summary.rates:
+        figure, interval = words.rate_cell(rate)
+        target = of_target(summary, summary.targets.index(rate.target))
+        counted = f"{count(rate.share.count)} of {count(rate.share.of)}"
+        better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.name].better]
+        rows.append([Term(rate.name), target, Cell(figure, interval), counted, count(rate.sessions), better])
+    few = (
+        f" Of fewer than {TRIALS} turns only the counts stand here."
+        if not all(r.published for r in summary.rates)
+        else ""
+    )
+    blocks = [table(heads, rows), *note(f"Shares with 95 % intervals over sessions, of turns of all kinds.{few}")]
+    return Section("rates", "Rates", "How often was it so?", blocks)
 
 
 def outcomes(summary: Summary) -> Section | None:

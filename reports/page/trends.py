@@ -20,6 +20,11 @@ from reports.page.svg import (
 )
 from reports.summary.along import Along, SessionCourse, Stop
 
+AXES = {
+    "turn": "turn number in the session",
+    "age": "age of the session at the turn’s start",
+    "context": "input tokens of the turn’s first response",
+}
 COUNTS = 15
 """Height of a line of counts below the axis."""
 APART = 14
@@ -31,10 +36,10 @@ End = tuple[float, float, str, int]
 
 
 def along(trend: Along, w: int) -> Plot:
-    """p50 with its interval and p95 (dashed) by turn number or by age; the number of turns where it thins out."""
+    """p50 with its interval and p95 (dashed) by a place along the session; the number of turns where it thins out."""
     named = [(course.colour, shortened(course.label, 24)) for course in trend.courses]
     counted = (len(trend.courses) if len(trend.courses) <= COLOURS else 1) if trend.thinned else 0
-    what = {"turn": "turn number in the session", "age": "age of the session at the turn’s start"}[trend.by]
+    what = AXES[trend.by]
     plot = frame(
         w,
         290 + COUNTS * counted,
@@ -136,7 +141,8 @@ def _read(plot: Plot, trend: Along, x: Scale) -> None:
     rows = []
     for place, name in enumerate(trend.names):
         told = [f"{c.label} {_say(b[place])}" for c, b in zip(trend.courses, by_place, strict=True) if place in b]
-        rows.append(" · ".join([f"turn {name}" if trend.by == "turn" else name, *(told or ["no turns"])]))
+        named = {"turn": f"turn {name}", "age": name, "context": f"{name} tokens"}[trend.by]
+        rows.append(" · ".join([named, *(told or ["no turns"])]))
     plot.readout([x(at) for at in trend.at], rows)
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from reports.page.svg import log_range
 from reports.statistics.counting import order_of_codes, order_of_values
 from reports.statistics.quantiles import Floats, quantile
+from reports.strata import Stratum
 from reports.summary.summary import Summary
 from reports.turns import Pool
 
@@ -45,9 +46,9 @@ class Way:
 
 @dataclass(frozen=True)
 class Ways:
-    """All targets of an origin, on one scale; ms."""
+    """All targets of a stratum, on one scale; ms."""
 
-    origin: str
+    stratum: Stratum
     low_rtt: float
     high_rtt: float
     low_rest: float
@@ -55,9 +56,9 @@ class Ways:
     ways: tuple[Way, ...]
 
 
-def ways(summary: Summary, origin: str) -> Ways | None:
+def ways(summary: Summary, stratum: Stratum) -> Ways | None:
     """Round trip against service time; None where no session has both, as behind a proxy."""
-    pools = [pool for pool in summary.turns.pools if pool.origin == origin]
+    pools = [pool for pool in summary.turns.pools if pool.stratum == stratum]
     found = [(pool, *_sessions(summary, pool)) for pool in pools]
     found = [(pool, rtt, rest) for pool, rtt, rest in found if rtt.size]
     if not found:
@@ -70,7 +71,7 @@ def ways(summary: Summary, origin: str) -> Ways | None:
         _way(summary.turns.targets[pool.target], pool.target, rtt, rest, ends, one_by_one=rtts.size <= MOST)
         for pool, rtt, rest in found
     ]
-    return Ways(origin, *ends, tuple(drawn))
+    return Ways(stratum, *ends, tuple(drawn))
 
 
 def _sessions(summary: Summary, pool: Pool) -> tuple[Floats, Floats]:

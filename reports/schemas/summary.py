@@ -58,6 +58,7 @@ class Distribution(Record):
 Origin = Annotated[
     Literal["requested", "speech_end"] | None, about("what the turns count from, where the measure tells it apart")
 ]
+Variant = Annotated[Known, about("what sets the turns apart from others of their step; null of plain ones")]
 Why = Annotated[Known | None, about("why the figure is not exact in this run; null where it is")]
 Present = Annotated[Figure, Meta(extra_json_schema={"type": "number"})]
 """A figure that there always is."""
@@ -71,6 +72,7 @@ class Figures(Record):
     unit: str
     target: str
     origin: Origin
+    variant: Variant
     step: str
     n: Count
     failed: Count
@@ -96,6 +98,7 @@ class Answer(Record):
     measure: str
     unit: str
     origin: Origin
+    variant: Variant
     step: str
     n: Count
     failed: Count
@@ -143,10 +146,11 @@ class Band(Record):
 
 
 class Wait(Record):
-    """The main measure of one origin and target."""
+    """The main measure of one stratum and target."""
 
     measure: str
     origin: Known
+    variant: Variant
     target: str
 
 
@@ -184,6 +188,17 @@ class ByAge(Wait):
 
     from_s: Present
     to_s: Present
+    n: Count
+    failed: Count
+    p50: Part
+    tail: Tail = field(name="p95_ms")
+
+
+class ByContext(Wait):
+    """The turns whose first response read more tokens than `from_tokens`, and up to `to_tokens`; null: any number."""
+
+    from_tokens: Count
+    to_tokens: Figure
     n: Count
     failed: Count
     p50: Part
@@ -316,6 +331,7 @@ class Difference(Record):
 
     measure: str
     origin: Known
+    variant: Variant
     p: float
     against: str
     ratios: dict[str, Figure]
@@ -425,11 +441,25 @@ class Incident(Record):
     text: str
 
 
+class TurnRate(Record):
+    """A share of one target's turns, with its 95 % interval over sessions; null where there are too few turns."""
+
+    rate: str
+    target: str
+    events: Count
+    turns: Count
+    sessions: Count
+    value: Figure
+    low: Figure
+    high: Figure
+
+
 class Slow(Record):
     """One of the slowest turns, with the names by which the service and the network know it."""
 
     measure: str
     origin: Known
+    variant: Variant
     target: str
     step: str
     turn: Count
@@ -507,7 +537,7 @@ class SummaryDocument(Record, kw_only=True):
     verdict: Verdict
     targets: list[str]
     main: Annotated[str, about("the measure that a caller waits for")]
-    mains: Annotated[dict[str, str], about("the same by what latency counts from")]
+    mains: Annotated[dict[str, str], about("the same by what latency counts from, and variant: requested+calls")]
     setup: Setup
     answers: list[Answer]
     heard: list[Answer]
@@ -519,6 +549,9 @@ class SummaryDocument(Record, kw_only=True):
     drift: list[Drift]
     by_turn: list[ByTurn]
     by_age: Annotated[list[ByAge], about("by the age of the session as the turn began")]
+    by_context: Annotated[list[ByContext], about("by the conversation's tokens; empty where they are alike")] = field(
+        default_factory=list
+    )
     by_load: Annotated[list[ByLoad], about("by calls in progress; empty where the load did not change")] = field(
         default_factory=list
     )
@@ -526,6 +559,9 @@ class SummaryDocument(Record, kw_only=True):
         default_factory=list
     )
     counts: list[Counts]
+    rates: Annotated[list[TurnRate], about("of turns that a column says it of; empty where none does")] = field(
+        default_factory=list
+    )
     session_measures: list[Figures]
     events: list[Distribution] = field(name="event_measures")
     harness: list[Distribution]

@@ -1,18 +1,17 @@
-"""What may be asked of sides: a question by each origin of their turns, and what is asked by default; pure."""
+"""What may be asked of sides: a question by each stratum of their turns, and what is asked by default; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from bench.measures import CATALOGUE
-from reports.question import MARGINS, POINTS, Question, margin_of
+from reports.question import MARGINS, OF_COLUMNS, POINTS, Question, margin_of
 from reports.sides.side import Side
 from reports.statistics.differences import Margin
-from reports.turns import ORIGINS
+from reports.strata import Stratum
 
-SET_APART = ("origin", "speech_end")
-"""Measures that begin at one of these stand apart by what started the response."""
 HEARD = "voice_to_voice"
 MAIN = "ttfa"
 """The main measure of sides without any turn."""
@@ -23,84 +22,107 @@ BESIDE = (
 """Quantiles that are compared beside those of the main measure."""
 
 
-def by_origin(question: Question, sides: Sequence[Side]) -> list[Question]:
-    """The question as it may be asked of these sides: where they have turns of several origins, of each that all have.
+SLOPE_MS = 10.0
+"""So much steeper a wait may become with 1,000 tokens: 0.1 s in a conversation of 10,000."""
+COMPARED = tuple(rate.name for rate in OF_COLUMNS if rate.better != "neither")
+TOLD_APART = {"origin": (True,), "speech_end": (True, False)}
+"""Whether origins are told apart, by what a measure begins with; then whether, where sides have nothing in common."""
 
-    Measures that count from the turn's origin, or from the end of speech, are never pooled over what started the
-    response; rates and means are. Without an origin in common the baseline's is asked for, and has no answer. So is,
-    of what is gated, any origin that the baseline has and another side lacks: a gate does not vanish.
+
+def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
+    """The question as it may be asked of these sides: where they have turns of several strata, of each that all have.
+
+    Variants are never pooled; of measures that count from the turn's origin, or from the end of speech, neither is what
+    started the response. Rates are. Without a stratum in common the baseline's is asked for, and has no answer. So is,
+    of what is gated, any stratum that the baseline has and another side lacks: a gate does not vanish.
     """
-    if question.origin or question.kind != "quantile" or CATALOGUE[question.measure].begin not in SET_APART:
+    if question.kind not in ("quantile", "mean") or CATALOGUE[question.measure].scope != "turn":
         return [question]
-    begun = [_begun(side, question.step) for side in sides]
-    if len({origin for of in begun for origin, n in of.items() if n}) < 2:
+    if question.stratum is not None and question.stratum.origin:
         return [question]
-    common = _common(begun)
-    if CATALOGUE[question.measure].begin != "origin" and not common:
-        return [question]  # from the end of speech on either side
-    first = max(begun[0], key=lambda origin: begun[0][origin])
-    lacked = [origin for origin, n in begun[0].items() if n and origin not in common] if question.gated else []
-    return [replace(question, origin=origin) for origin in [*common, *lacked] or [first]]
+    begun: list[Counter[Stratum]] = []
+    common: list[Stratum] = []
+    for origins in TOLD_APART.get(CATALOGUE[question.measure].begin, (False,)):
+        begun = _told_apart([side.begun_of(question) for side in sides], origins=origins)
+        common = _common(begun)
+        if len({stratum for of in begun for stratum in of}) < 2:
+            return [question]
+        if common:
+            break
+    lacked = [stratum for stratum in begun[0] if stratum not in common] if question.gated else []
+    known = next(of for of in begun if of)
+    return [replace(question, stratum=one) for one in [*common, *lacked] or [max(known, key=known.__getitem__)]]
 
 
-def common_origins(sides: Sequence[Side]) -> list[str]:
-    """What turns of all sides count from, the commonest first; a side without a turn has no say."""
+def _told_apart(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[Counter[Stratum]]:
+    """How many turns each side has of each stratum, without origins where they are all one, or not told apart."""
+    several = origins and len({stratum.origin for of in begun for stratum, n in of.items() if n}) > 1
+    apart = [Counter[Stratum]() for _ in begun]
+    for of, told in zip(begun, apart, strict=True):
+        for stratum, n in of.items():
+            if n:
+                told[stratum if several else stratum._replace(origin="")] += n
+    return apart
+
+
+def common_strata(sides: Sequence[Side]) -> list[Stratum]:
+    """What turns of all sides are, the commonest first; a side without a turn has no say."""
     return _common([side.begun for side in sides])
 
 
-def _common(begun: Sequence[Mapping[str, int]]) -> list[str]:
+def _common(begun: Sequence[Mapping[Stratum, int]]) -> list[Stratum]:
     known = [of for of in begun if any(of.values())]
-    common = [origin for origin in ORIGINS if known and all(of[origin] for of in known)]
-    return sorted(common, key=lambda origin: -sum(of[origin] for of in known))
-
-
-def _begun(side: Side, step: str) -> dict[str, int]:
-    """How many turns of a step, or of all, count from each origin."""
-    if not step:
-        return side.begun
-    steps = side.turns.step[side.here]
-    asked = {origin: Question(MAIN, "quantile", Margin(), origin=origin, step=step) for origin in ORIGINS}
-    return {origin: int(side.steps(one)[steps].sum()) for origin, one in asked.items()}
+    common = [stratum for stratum in (known[0] if known else ()) if all(of.get(stratum) for of in known)]
+    return sorted(common, key=lambda stratum: -sum(of[stratum] for of in known))
 
 
 def default_questions(sides: Sequence[Side]) -> list[Question]:
     """What is asked where the user asks for nothing in particular, the gated ones first.
 
-    Gated are p50 and p95 of the main measure, by the commonest origin that all sides have, and the failures; and by
-    origins that the baseline has and another side lacks. Where sides have no origin in common, what callers hear takes
+    Gated are p50 and p95 of the main measure, by the commonest stratum that all sides have, and the failures; and by
+    strata that the baseline has and another side lacks. Where sides have no stratum in common, what callers hear takes
     its place: it has one definition whatever starts the reply.
     """
-    origins = common_origins(sides)
-    lacked = [origin for origin, n in sides[0].begun.items() if n and origin not in origins] if origins else []
-    apart = len({origin for side in sides for origin, n in side.begun.items() if n}) > 1
-    begun = any(n for side in sides for n in side.begun.values())
-    main = _main(sides, origins[0]) if origins else HEARD if begun else MAIN
-    first = origins[0] if apart and origins else ""
-    mains = [(first, main), *((origin, sides[0].mains[origin]) for origin in lacked)]
+    strata = common_strata(sides)
+    begun = {stratum for side in sides for stratum, n in side.begun.items() if n}
+    lacked = [stratum for stratum, n in sides[0].begun.items() if n and stratum not in strata] if strata else []
+    main = _main(sides, strata[0]) if strata else HEARD if begun else MAIN
+    first = _asked(strata[0], begun) if strata else None
+    mains = [(first, main), *((_asked(stratum, begun), sides[0].mains[stratum]) for stratum in lacked)]
     gated = [Question(name, "quantile", margin_of(p), p, True, at) for at, name in mains for p in (0.5, 0.95)]
     failures = Question("failures", "rate", Margin(points=POINTS), gated=True)
-    others = [(origin, _main(sides, origin)) for origin in origins[1:]]
+    others = [(_asked(stratum, begun), _main(sides, stratum)) for stratum in strata[1:]]
     paired = all(side.paired for side in sides)
-    centre = [Question(main, "centre", Margin(ratio=MARGINS[0.5]), origin=first)] if paired else []
-    rest = [
-        *(one for one in centre if int(sides[0].steps(one).sum()) > 1),
-        *(Question(main, "quantile", margin_of(p), p, origin=first) for p in (0.9, 0.99)),
-        *(Question(name, "quantile", margin_of(p), p, origin=at) for at, name in others for p in (0.5, 0.95)),
-        *(
-            asked
-            for name, p in BESIDE
-            if name != main
-            for asked in by_origin(Question(name, "quantile", margin_of(p), p), sides)
-        ),
-        *(Question(name, "rate", Margin(points=POINTS)) for name in ("stalled", "throttled")),
+    centre = [Question(main, "centre", Margin(ratio=MARGINS[0.5]), stratum=first)] if paired else []
+    beside = [
+        *(Question(name, "quantile", margin_of(p), p) for name, p in BESIDE if name != main),
+        Question("latency_slope", "quantile", Margin(plus=SLOPE_MS), 0.5, stratum=first),
+        *(Question(name, "rate", Margin(points=POINTS)) for name in ("stalled", "throttled", *COMPARED)),
         Question("audio_speed", "mean", Margin(ratio=MARGINS[0.5])),
     ]
-    return [*gated, failures, *(question for question in rest if _told(question, sides))]
+    rest = [
+        *(one for one in centre if int(sides[0].steps(one).sum()) > 1),
+        *(Question(main, "quantile", margin_of(p), p, stratum=first) for p in (0.9, 0.99)),
+        *(Question(name, "quantile", margin_of(p), p, stratum=at) for at, name in others for p in (0.5, 0.95)),
+        *(asked for question in beside for asked in by_stratum(question, sides)),
+    ]
+    return [
+        *(asked for question in gated for asked in by_stratum(question, sides)),
+        failures,
+        *(question for question in rest if _told(question, sides)),
+    ]
 
 
-def _main(sides: Sequence[Side], origin: str) -> str:
-    """The main measure of most of the sides that have turns of an origin."""
-    named = [side.mains[origin] for side in sides if side.begun[origin]]
+def _asked(stratum: Stratum, begun: Collection[Stratum]) -> Stratum | None:
+    """How turns of a stratum are asked for among all that there are; None where they are all of them."""
+    if len(begun) < 2:
+        return None
+    return stratum if len({one.origin for one in begun}) > 1 else stratum._replace(origin="")
+
+
+def _main(sides: Sequence[Side], stratum: Stratum) -> str:
+    """The main measure of most of the sides that have turns of a stratum."""
+    named = [side.mains[stratum] for side in sides if side.begun.get(stratum)]
     return max(named, key=named.count)
 
 

@@ -10,20 +10,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.measures import CATALOGUE
+from bench.measures import CATALOGUE, SLOPE
 from bench.outcomes import is_throttled
 from reports import exactness
 from reports.lost import lost_by_step, lost_of
-from reports.question import Question
+from reports.question import RATES, Question, better_of
 from reports.runs import Run
 from reports.samples import ALWAYS, Sampled, is_wait, sampled, session_sample
 from reports.sides.clusters import ABSENT, Clusters, by_pair, by_session
 from reports.sides.named import known_targets, labels_of, named_sides, refuse_the_same
 from reports.statistics.quantiles import Floats, Integers, Sample
+from reports.statistics.rates import complement
+from reports.strata import Stratum
+from reports.summary.context import slope_sample
 from reports.summary.drift import Drift, drifts
 from reports.summary.figures import main_measures
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
-from reports.turns import CENSORED, FAILED, GOOD, ORIGINS, Flags, Turns, column_of, measured, turns_of
+from reports.turns import CENSORED, FAILED, GOOD, Flags, Turns, column_of, measured, turns_of
 
 NOBODY: Integers = np.zeros(0, dtype=np.int64)
 NOTHING = Sample(np.zeros(0), NOBODY)
@@ -66,14 +69,21 @@ class Side:
         return self.run.sessions.iloc[self.clusters.rows]
 
     @cached_property
-    def begun(self) -> dict[str, int]:
-        """How many of its turns count from each origin."""
+    def begun(self) -> dict[Stratum, int]:
+        """How many of its turns are of each stratum of the run."""
+        return self._begun(np.ones(len(self.turns.steps), dtype=bool))
+
+    def begun_of(self, question: Question) -> dict[Stratum, int]:
+        """How many of the turns that a question is about are of each stratum of the run."""
+        return self._begun(self.steps(question)) if question.step or question.stratum is not None else self.begun
+
+    def _begun(self, steps: Flags) -> dict[Stratum, int]:
         of_step = np.bincount(self.turns.step[self.here], minlength=len(self.turns.steps))
-        return {origin: int(of_step[self._counting_from(origin)].sum()) for origin in ORIGINS}
+        return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}
 
     @cached_property
-    def mains(self) -> dict[str, str]:
-        """The main measure of each origin of the run."""
+    def mains(self) -> dict[Stratum, str]:
+        """The main measure of each stratum of the run."""
         return main_measures(self.run, self.turns)
 
     @cached_property
@@ -92,8 +102,9 @@ class Side:
         """Which steps of the run a question is about."""
         wanted = np.ones(len(self.turns.steps), dtype=bool)
         if question.step:
-            wanted &= np.array([label == question.step for label in self.turns.steps], dtype=bool)
-        return wanted & self._counting_from(question.origin) if question.origin else wanted
+            names = zip(self.turns.steps, self.turns.labels, strict=True)
+            wanted &= np.array([question.step in named for named in names], dtype=bool)
+        return wanted & self.turns.steps_in(question.stratum) if question.stratum is not None else wanted
 
     def has(self, question: Question) -> bool:
         """Whether there is anything of it to compare."""
@@ -108,11 +119,6 @@ class Side:
     def events(self, question: Question) -> int:
         """Of a rate, how many turns it is so of."""
         return int(counts_of(self, question)[0].sum())
-
-    def _counting_from(self, origin: str) -> Flags:
-        place = self.turns.origins.index(origin) if origin in self.turns.origins else -1
-        flags: Flags = self.turns.origin == place
-        return flags
 
 
 def inexact(sides: Sequence[Side], question: Question) -> str:
@@ -178,7 +184,7 @@ def _clusters(sides: Sequence[Side]) -> Sequence[Clusters]:
 
 
 def drifts_of(side: Side) -> list[Drift]:
-    """Where the second half of its run differs from the first, of each target and origin that has enough sessions."""
+    """Where the second half of its run differs from the first, of each target and stratum with enough sessions."""
     samples = {name: _sampled(side, name) for name in side.mains.values()}
     run_id = str(side.run.document.get("run_id") or "")
     return list(drifts(run_id, side.turns, samples, side.mains))
@@ -187,9 +193,11 @@ def drifts_of(side: Side) -> list[Drift]:
 def sample_of(side: Side, question: Question) -> Sample:
     """The values of a quantile's or mean's measure, ascending, failed ones as +inf, with each value's cluster.
 
-    A question that names no origin takes turns of any: where a run has several, ask for one.
+    A question that names no stratum takes turns of any: where a run has several, ask for one.
     """
     measure = CATALOGUE[question.measure]
+    if measure.unit == SLOPE:
+        return _slopes(side, question)
     if measure.scope == "session":
         return _of_sessions(side, question.measure)
     if side.target == ABSENT or measure.scope != "turn":
@@ -208,9 +216,20 @@ def _sampled(side: Side, name: str) -> Sampled:
     """One measure over the whole run of a side."""
     if name not in side.drawn:
         turns = side.turns
-        main_of_step = np.array([side.mains[turns.origins[place]] for place in turns.origin], dtype=object)
+        main_of_step = np.array([side.mains[turns.strata[place]] for place in turns.stratum], dtype=object)
         side.drawn[name] = sampled(turns, name, (main_of_step == name) | (name == ALWAYS))
     return side.drawn[name]
+
+
+def _slopes(side: Side, question: Question) -> Sample:
+    """A value of each session, by its turns of one stratum: of the commonest where the question names none."""
+    if side.target == ABSENT:
+        return NOTHING
+    stratum = question.stratum or max(side.begun, key=side.begun.__getitem__)
+    main = next((name for one, name in side.mains.items() if stratum.covers(one)), ALWAYS)
+    slopes = slope_sample(_sampled(side, main), side.target, side.turns.steps_in(stratum), question.measure)
+    clusters = side.clusters.of_code[slopes.sessions]
+    return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
 
 
 def _of_sessions(side: Side, name: str) -> Sample:
@@ -235,9 +254,18 @@ def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
         stalls = turns.value("stalls")
         played = mine & (turns.kind == GOOD) & ~np.isnan(stalls)
         return _per_cluster(side, played & (stalls > 0)), _per_cluster(side, played)
+    if column := RATES[question.measure].column:
+        values = turns.column(column)
+        return _per_cluster(side, mine & (values > 0)), _per_cluster(side, mine & ~np.isnan(values))
     lost = _lost(side, steps)
     failed, ended = mine & (turns.kind == FAILED), mine & (turns.kind != CENSORED)
     return _per_cluster(side, failed) + lost, _per_cluster(side, ended) + lost
+
+
+def against_of(side: Side, question: Question) -> tuple[Floats, Floats]:
+    """Of a rate in each cluster: turns that speak against the side, which are the better the fewer, and all of it."""
+    counts = as_floats(counts_of(side, question))
+    return complement(counts) if better_of(question) == "higher" else counts
 
 
 def as_floats(by_cluster: tuple[Floats | Integers, Integers]) -> tuple[Floats, Floats]:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from bench.errors import UsageError
+from bench.measures import SLOPE
 from reports.question import POINTS, Question
 from reports.statistics.differences import Margin
 from reports.statistics.power import LEVEL, distance_of
@@ -45,6 +46,8 @@ def asked(measure: str, detect: str | None, margin: str | None, power: float) ->
     """Raises UsageError that says what is allowed."""
     name, _, aggregate = measure.partition(":")
     of = gated(name.strip())
+    if of.unit == SLOPE:
+        raise UsageError(f"{name} is a slope, and has no size to plan for: plan for ttfa")
     rate = of.unit == "share"
     effect = share(detect, "--detect") if detect else EFFECT_POINTS if rate else EFFECT
     accepted = share(margin, "--margin") if margin else POINTS if rate else MARGIN

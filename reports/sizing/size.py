@@ -16,8 +16,8 @@ from reports.question import Question
 from reports.runs import Run
 from reports.sides.clusters import ABSENT, by_pair, by_session
 from reports.sides.named import folder_of, known_targets
-from reports.sides.questions import by_origin, common_origins
-from reports.sides.side import Side, counts_of, sample_of
+from reports.sides.questions import by_stratum, common_strata
+from reports.sides.side import Side, against_of, counts_of, sample_of
 from reports.sizing.asked import SizeQuestion
 from reports.sizing.prices import time_price, usd_per_session, usd_price
 from reports.statistics.components import Spread, cheapest_turns, components_at, spread_of
@@ -87,7 +87,7 @@ def sized(like: str | Path, asked: SizeQuestion) -> Size:
     if many < LEAST_SESSIONS:
         what = "pairs" if len(sides) == 2 else "sessions"
         raise UsageError(f"{like} has {many} {what}: a pilot needs {LEAST_SESSIONS} at least, and 200 are better")
-    asked = replace(asked, question=by_origin(asked.question, sides)[0])
+    asked = replace(asked, question=by_stratum(asked.question, sides)[0])
     for side in sides:
         if unfit := side.inexact(asked.question):
             raise UsageError(
@@ -138,7 +138,7 @@ def _sides(run: Run, target: str) -> tuple[Side, ...]:
 def _pilot(sides: Sequence[Side], asked: SizeQuestion, rng: np.random.Generator) -> Pilot:
     base, question = sides[0], asked.question
     if question.p is None:
-        events, turns = (counted.astype(np.float64) for counted in counts_of(base, question))
+        events, turns = against_of(base, question)
         if not turns.sum():
             return Pilot(math.nan, np.zeros(0), base.sessions)
         return pilot_of_rate(events, turns, asked.effect, rng)
@@ -154,8 +154,8 @@ def _waits(base: Side, question: Question) -> Question:
     """Whose spread is told: the figure's own, of a rate that of the main measure."""
     if question.kind == "quantile":
         return question
-    origin = next(iter(common_origins([base])), "")
-    return Question(base.mains.get(origin, "ttfa"), "quantile", Margin(), 0.5, origin=origin)
+    stratum = next(iter(common_strata([base])), None)
+    return Question(base.mains[stratum] if stratum else "ttfa", "quantile", Margin(), 0.5, stratum=stratum)
 
 
 def _pace(run: Run, base: Side) -> float:

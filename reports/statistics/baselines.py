@@ -25,7 +25,7 @@ import numpy as np
 
 from reports.statistics.differences import LEVEL, Better, Difference, Margin, log_variance, welch
 from reports.statistics.quantiles import Floats, Sample, quantile
-from reports.statistics.rates import Ratio, log_difference, points_difference
+from reports.statistics.rates import Ratio, log_difference, mirrored, points_difference
 from reports.statistics.resample import DRAWS, quantile_draws
 
 KNOWN = 5
@@ -125,9 +125,12 @@ def _with_nothing(
 
 
 def rate_against_stored(
-    candidate: Ratio, stored: Sequence[Ratio], margin: Margin, *, level: float = LEVEL
+    candidate: Ratio, stored: Sequence[Ratio], margin: Margin, *, better: Better = "lower", level: float = LEVEL
 ) -> Difference:
     """A rate of a run against the same of stored runs, each as `rates.ratio_of` gives it."""
+    if better == "higher":
+        left = [replace(rate, value=1 - rate.value) for rate in (candidate, *stored)]
+        return mirrored(rate_against_stored(left[0], left[1:], margin, level=level))
     runs, shares = len(stored), np.array([run.value for run in stored])
     within = float(np.mean([run.variance for run in stored])) / runs
     clusters = sum(run.clusters for run in stored)

@@ -35,14 +35,14 @@ POWER = 0.8
 FAR = 20
 """Times the sessions there are: to ask for more of them is to say that no number would settle it."""
 
-Scale = Literal["ratio", "points"]
+Scale = Literal["ratio", "points", "slope"]
 Better = Literal["lower", "higher"]
 
 
 @dataclass(frozen=True)
 class Margin:
     """How much worse is still accepted. `ratio`: 0.1 is 10 %, for quantiles and means. `points`: 0.01 is one percentage
-    point, for rates. `plus`: in the unit of the measure; where both are given, both must be exceeded.
+    point, for rates. `plus`: in the unit of the measure, alone for slopes; where both are given, both must be exceeded.
     """
 
     ratio: float = 0.0
@@ -52,7 +52,8 @@ class Margin:
 
 @dataclass(frozen=True)
 class Difference:
-    """Candidate against baseline. `d`, `low`, `high`: log of the ratio, or the difference of rates; ±inf where open.
+    """Candidate against baseline. `d`, `low`, `high`: log of the ratio, or the difference of rates or of slopes; ±inf
+    where open.
 
     `worse_low`, `worse_high`: the same bounds of how far the candidate is beyond the margin, on the bad side: above 0
     it is. `better_low`: the lower bound of how far it is beyond the margin on the good side. `p_worse`, `p_better`:

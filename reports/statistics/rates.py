@@ -132,10 +132,31 @@ def log_difference(
     )  # fmt: skip
 
 
+def complement(arm: PerCluster) -> PerCluster:
+    """What a rate leaves: all turns that are no event."""
+    events, turns = arm
+    return turns - events, turns
+
+
+def mirrored(found: Difference) -> Difference:
+    """The difference of two rates of which more is better, from that of what they leave, which is judged."""
+    return replace(
+        found, baseline=1 - found.baseline, candidate=1 - found.candidate, d=-found.d, low=-found.high, high=-found.low
+    )
+
+
 def rate_difference(
-    base: PerCluster, cand: PerCluster, margin: Margin, *, paired: bool, level: float = LEVEL
+    base: PerCluster,
+    cand: PerCluster,
+    margin: Margin,
+    *,
+    paired: bool,
+    better: Better = "lower",
+    level: float = LEVEL,
 ) -> Difference:
-    """Candidate's rate minus the baseline's; less is better. Events and turns by session, or by pair if `paired`."""
+    """Candidate's rate minus the baseline's. Events and turns by session, or by pair if `paired`."""
+    if better == "higher":
+        return mirrored(rate_difference(complement(base), complement(cand), margin, paired=paired, level=level))
     one, other = ratio_of(base), ratio_of(cand)
     if paired:
         both = _pairs(base, cand)

@@ -1,6 +1,6 @@
-"""The wait along a session, by the turn's number and by the session's age; pure.
+"""The wait along a session, by the turn's number, by the session's age and by the conversation's tokens; pure.
 
-Small aggregates whatever the number of turns; only measured turns, and of one origin.
+Small aggregates whatever the number of turns; only measured turns, and of one stratum.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from reports.numbers import NBSP, three
 from reports.samples import Sampled
 from reports.statistics.counting import order_of_codes
 from reports.statistics.quantiles import Estimate, Floats, Integers, Sample, estimates
+from reports.strata import NO_STRATUM, Stratum
 from reports.turns import Pool, Turns
 
 NUMBERED = 10
 """Turns after this number stand together."""
 AGES = 12
+CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000)
+"""Up to so many input tokens turns stand together; the last place is for more."""
 TAIL = 4
 """Turns that must lie beyond a p95 before it is drawn."""
 ALIKE = 0.9
@@ -70,12 +73,12 @@ class Along:
 
     measure: str
     by: str
-    """`turn` or `age`"""
+    """`turn`, `age` or `context`"""
     names: tuple[str, ...]
     at: tuple[float, ...]
     end: float
     courses: tuple[SessionCourse, ...]
-    origin: str = ""
+    stratum: Stratum = NO_STRATUM
 
     @property
     def drawable(self) -> bool:
@@ -89,12 +92,27 @@ class Along:
 
 
 def alongs(
-    turns: Turns, sessions: pd.DataFrame, samples: Mapping[str, Sampled], mains: Mapping[str, str]
+    turns: Turns, sessions: pd.DataFrame, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]
 ) -> Iterable[Along]:
-    """By turn and by age, of each origin by its main measure; also those that are nothing to draw."""
-    for origin in turns.origins:
-        for empty, place in (by_turn(turns), by_age(turns, sessions, origin)):
-            yield _along(turns, samples[mains[origin]], origin, empty, place)
+    """By turn, age and context, of each stratum by its main measure; also those that are nothing to draw."""
+    for stratum in turns.strata:
+        for empty, place in (by_turn(turns), by_age(turns, sessions, stratum), *by_context(turns, stratum)):
+            yield _along(turns, samples[mains[stratum]], stratum, empty, place)
+
+
+def by_context(turns: Turns, stratum: Stratum) -> Iterable[tuple[Along, Integers]]:
+    """The places by the input tokens of the turn's first response, and that of each turn; −1 where they are not known.
+
+    Nothing where all turns of the stratum have the same place.
+    """
+    tokens = np.where(turns.steps_in(stratum)[turns.step], turns.column("context_tokens"), np.nan)
+    place = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
+    there = np.unique(place[place >= 0])
+    if there.size > 1:
+        most = int(there[-1]) + 1
+        edges = [f"{edge // 1000}k" for edge in CONTEXTS]
+        names = (f"to {edges[0]}", *(f"{low} to {high}" for low, high in pairwise(edges)), f"over {edges[-1]}")
+        yield Along("", "context", names[:most], tuple(range(1, most + 1)), most, ()), place
 
 
 def by_turn(turns: Turns) -> tuple[Along, Integers]:
@@ -106,11 +124,11 @@ def by_turn(turns: Turns) -> tuple[Along, Integers]:
     return Along("", "turn", names, tuple(range(1, most + 1)), most, ()), place
 
 
-def by_age(turns: Turns, sessions: pd.DataFrame, origin: str) -> tuple[Along, Integers]:
-    """By how long ago the session began when the turn did: twelve equal bins up to the oldest of this origin, and the
-    place of each turn; −1 for those of other origins.
+def by_age(turns: Turns, sessions: pd.DataFrame, stratum: Stratum) -> tuple[Along, Integers]:
+    """By how long ago the session began when the turn did: twelve equal bins up to the oldest of this stratum, and the
+    place of each turn; −1 for those of other strata.
     """
-    age_s = np.where(turns.origin[turns.step] == turns.origins.index(origin), ages(turns, sessions), np.nan)
+    age_s = np.where(turns.steps_in(stratum)[turns.step], ages(turns, sessions), np.nan)
     end = max(1e-3, float(np.nanmax(age_s, initial=0.0)))
     place = np.where(np.isnan(age_s), -1, np.minimum(np.nan_to_num(age_s) / end * AGES, AGES - 1)).astype(np.int64)
     edges = np.linspace(0.0, end, AGES + 1)
@@ -137,18 +155,18 @@ def one_thing(turns: Turns, sessions: pd.DataFrame) -> bool:
     return float(np.corrcoef(number[known], age_s[known])[0, 1]) >= ALIKE
 
 
-def _along(turns: Turns, measured: Sampled, origin: str, empty: Along, place: Integers) -> Along:
-    pools = [pool for pool in turns.pools if pool.origin == origin]
+def _along(turns: Turns, measured: Sampled, stratum: Stratum, empty: Along, place: Integers) -> Along:
+    pools = [pool for pool in turns.pools if pool.stratum == stratum]
     courses = [
         SessionCourse(turns.targets[pool.target], pool.target, tuple(_stops(measured, pool, place))) for pool in pools
     ]
-    return replace(empty, measure=measured.measure.name, courses=tuple(c for c in courses if c.stops), origin=origin)
+    return replace(empty, measure=measured.measure.name, courses=tuple(c for c in courses if c.stops), stratum=stratum)
 
 
 def _stops(one: Sampled, pool: Pool, place: Integers) -> Iterable[Stop]:
     """The pool's values are ascending, and stay so within each place."""
     ascending, index = one.part(pool.target, pool.steps)
-    order = order_of_codes(place[index] + 1)  # −1 is the place of turns of other origins
+    order = order_of_codes(place[index] + 1)  # −1 is the place of turns of other strata
     at = place[index][order]
     for begin, end in _runs(at):
         if at[begin] >= 0:

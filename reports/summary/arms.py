@@ -17,6 +17,7 @@ import pandas as pd
 from bench.plain import printable
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, change, count, listed, ms, percent, plural, shortened, together
+from reports.strata import Stratum
 from reports.summary.figures import Figures
 from reports.summary.outcomes import Outcomes
 
@@ -72,7 +73,7 @@ class ArmsQuantile:
     """One published quantile of several arms; the first one is what the others are set against."""
 
     measure: str
-    origin: str
+    stratum: Stratum
     p: float
     targets: tuple[str, ...]
     values_ms: tuple[float, ...]
@@ -214,15 +215,15 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
 
 def differences(answers: Iterable[Figures]) -> Iterable[ArmsQuantile]:
     """p50 and p95 of the figures that count from one instant, where at least two arms may tell them."""
-    groups: dict[tuple[str, str], list[Figures]] = {}
+    groups: dict[tuple[str, Stratum], list[Figures]] = {}
     for figures in answers:
-        groups.setdefault((figures.measure, figures.origin), []).append(figures)
-    for (measure, origin), group in groups.items():
+        groups.setdefault((figures.measure, figures.stratum), []).append(figures)
+    for (measure, stratum), group in groups.items():
         for p in TOLD:
             told = [figures for figures in group if figures.at(p).published and figures.at(p).value > 0]
             if len(told) > 1:
                 values = tuple(figures.at(p).value for figures in told)
-                yield ArmsQuantile(measure, origin, p, tuple(figures.target for figures in told), values)
+                yield ArmsQuantile(measure, stratum, p, tuple(figures.target for figures in told), values)
 
 
 def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:

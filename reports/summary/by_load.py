@@ -21,8 +21,9 @@ from reports.samples import Sampled
 from reports.statistics.concurrency import Counts, Course, course_of, load_changed
 from reports.statistics.counting import distinct, packed
 from reports.statistics.quantiles import LEVEL, Estimate, Sample, estimates
-from reports.statistics.rates import ratio_of
+from reports.strata import Stratum
 from reports.summary.along import TAIL
+from reports.summary.rates import Rate, rate_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, measured
 
 MOST = 8
@@ -36,17 +37,6 @@ SURE = 0.98
 ENDLESS_NS = np.iinfo(np.int64).max
 
 Integers = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Rate:
-    """So many of a number, as a share with its interval; NaN of nothing."""
-
-    count: int
-    of: int
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -92,13 +82,13 @@ class ByLoad:
     measure: str
     label: str
     target: int
-    origin: str
+    stratum: Stratum
     levels: tuple[Level, ...]
     ends: tuple[Level, Level]
     """the first and the last of them with intervals of 98 %"""
 
 
-def by_load(run: Run, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[str, str]) -> Iterable[ByLoad]:
+def by_load(run: Run, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]) -> Iterable[ByLoad]:
     """The pools of the targets whose load changed, or was meant to by its stages, by their main measures."""
     at_ns = _counted_at_ns(turns)
     for target in distinct(turns.target):
@@ -107,7 +97,7 @@ def by_load(run: Run, turns: Turns, samples: Mapping[str, Sampled], mains: Mappi
             count, openings = np.maximum(course.at(at_ns), 1), _openings(run, turns.targets[target], course)
             for pool in turns.pools:
                 if pool.target == target:
-                    yield from _of_pool(samples[mains[pool.origin]], pool, count, *openings)
+                    yield from _of_pool(samples[mains[pool.stratum]], pool, count, *openings)
 
 
 def _has_stages(run: Run) -> bool:
@@ -122,7 +112,7 @@ def _of_pool(waits: Sampled, pool: Pool, count: Counts, begun_at: Counts, unopen
     parts = list(_parts(waits, pool, count, begun_at, unopened))
     if len(parts) > 1:
         levels, ends = (_level(part, LEVEL) for part in parts), (_level(parts[0], SURE), _level(parts[-1], SURE))
-        yield ByLoad(waits.measure.name, pool.label, pool.target, pool.origin, tuple(levels), ends)
+        yield ByLoad(waits.measure.name, pool.label, pool.target, pool.stratum, tuple(levels), ends)
 
 
 def _counted_at_ns(turns: Turns) -> Integers:
@@ -221,16 +211,6 @@ def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
         (first, _, n), (_, last, more) = ranges[low : low + 2]
         ranges[low : low + 2] = [(first, last, n + more)]
     return [(first, last) for first, last, _ in ranges]
-
-
-def rate_of(events: Flags, sessions: npt.NDArray[np.integer], level: float) -> Rate:
-    """How many turns, or sessions, are events, with the interval that their sessions give it at this level."""
-    if not events.size:
-        return Rate(0, 0, math.nan, math.nan, math.nan)
-    codes, _ = packed(sessions)
-    ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes).astype(np.float64)))
-    tail = (1 - level) / 2
-    return Rate(int(events.sum()), events.size, ratio.value, ratio.lower(tail), ratio.upper(tail))
 
 
 def misleading(pools: Sequence[ByLoad]) -> Iterable[str]:

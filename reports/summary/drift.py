@@ -19,6 +19,7 @@ from reports.statistics.counting import distinct, packed
 from reports.statistics.differences import Margin, quantile_differences
 from reports.statistics.quantiles import Sample
 from reports.statistics.resample import seed_of
+from reports.strata import NO_STRATUM, Stratum
 from reports.turns import Flags, Pool, Turns
 
 P = 0.5
@@ -41,7 +42,7 @@ class Drift:
     low: float
     high: float
     target: str = ""
-    origin: str = ""
+    stratum: Stratum = NO_STRATUM
 
     @property
     def suspected(self) -> bool:
@@ -76,10 +77,10 @@ def _end(ratio: float) -> str:
     return change(ratio) if 0 < ratio < math.inf else "open"
 
 
-def drifts(run_id: str, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[str, str]) -> Iterable[Drift]:
-    """Of each target and origin by its main measure; nothing of one whose halves hold too few sessions.
+def drifts(run_id: str, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]) -> Iterable[Drift]:
+    """Of each target and stratum by its main measure; nothing of one whose halves hold too few sessions.
 
-    `mains`: the main measure of each origin; `samples`: each of them over the whole run.
+    `mains`: the main measure of each stratum; `samples`: each of them over the whole run.
     """
     began_ns = turns.column("start_utc_ns")
     if not began_ns.size:
@@ -87,10 +88,10 @@ def drifts(run_id: str, turns: Turns, samples: Mapping[str, Sampled], mains: Map
     late = began_ns > (began_ns.min() + began_ns.max()) / 2
     rng = np.random.default_rng(seed_of(run_id))
     for pool in turns.pools:
-        one = samples[mains[pool.origin]]
+        one = samples[mains[pool.stratum]]
         found = _drift(one, pool, late, rng)
         if found:
-            yield replace(found, target=turns.targets[pool.target], origin=pool.origin)
+            yield replace(found, target=turns.targets[pool.target], stratum=pool.stratum)
 
 
 def _drift(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> Drift | None:

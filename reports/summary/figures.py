@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from reports.exactness import why
 from reports.runs import Run
 from reports.samples import ALWAYS, Sampled, sampled, session_sample
 from reports.statistics.quantiles import Estimate, Sample, estimates, quantile
+from reports.strata import NO_STRATUM, Stratum
 from reports.summary.events import ALL, PS
 from reports.turns import Pool, Turns, column_of
 
@@ -24,10 +25,10 @@ class Figures:
     measure: str
     unit: str
     target: str
-    origin: str
-    """what the turns count from; empty where the measure does not tell origins apart"""
+    stratum: Stratum
+    """of which turns it is; without an origin where the measure does not tell origins apart"""
     label: str
-    """the target, with the origin where the run has several"""
+    """the target, with what tells this stratum from others of the run"""
     step: str
     n: int
     failed: int
@@ -49,12 +50,12 @@ def figures(sample: Sample, measure: str, target: str, step: str = ALL, pool: Po
     """The quantiles of one sample; `pool` says which of the target's turns it is of."""
     good = sample.good
     low, high = (float(good[0]), float(good[-1])) if good.size else (np.nan, np.nan)
-    origin, label = (pool.origin, pool.label) if pool else ("", target)
+    stratum, label = (pool.stratum, pool.label) if pool else (NO_STRATUM, target)
     return Figures(
         measure=measure,
         unit=CATALOGUE[measure].unit,
         target=target,
-        origin=origin,
+        stratum=stratum,
         label=label,
         step=step,
         n=sample.n,
@@ -91,23 +92,23 @@ def with_marks(run: Run, unmarked: Iterable[Figures]) -> Iterable[Figures]:
         yield replace(figures, inexact=why(run.inexact, figures.target, figures.measure))
 
 
-def main_measures(run: Run, turns: Turns) -> dict[str, str]:
-    """For each origin ttfa where there is audio, else ttft; where nothing succeeded, what the scripts asked for."""
+def main_measures(run: Run, turns: Turns) -> dict[Stratum, str]:
+    """For each stratum ttfa where there is audio, else ttft; where nothing succeeded, what the scripts asked for."""
     asked = {script.get("output") for script in run.document.get("scripts") or []}
     unknown = "ttft" if asked == {"text"} else "ttfa"
     return {
-        origin: next((name for name in ("ttfa", "ttft") if _any(turns, name, place)), unknown)
-        for place, origin in enumerate(turns.origins)
+        stratum: next((name for name in ("ttfa", "ttft") if _any(turns, name, place)), unknown)
+        for place, stratum in enumerate(turns.strata)
     }
 
 
 def _any(turns: Turns, measure: str, place: int) -> bool:
-    """Whether any good turn that counts from this origin has the measure."""
+    """Whether any good turn of this stratum has the measure."""
     there = turns.good & ~np.isnan(turns.value(measure))
-    return bool((turns.origin[turns.step[there]] == place).any())
+    return bool((turns.stratum[turns.step[there]] == place).any())
 
 
-def sample_of(turns: Turns, name: str, mains: dict[str, str]) -> Sampled:
+def sample_of(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
     """A measure over the run; of a step of which nothing ever succeeded its main measure and response_total."""
-    main_of_step = np.array([mains[turns.origins[place]] for place in turns.origin], dtype=object)
+    main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
     return sampled(turns, name, (main_of_step == name) | (name == ALWAYS))

@@ -1,4 +1,4 @@
-"""Waits and failures by the host that recorded them, where several did; pure. Hosts are a stratum of a run.
+"""Waits and failures by the host that recorded them, where several did; pure. Hosts are told apart.
 
 A machine in another region waits longer, and one that is busy stamps later: what all hosts come to together is a figure
 of the mixture. Turns and sessions are those of the measured phase.
@@ -20,7 +20,9 @@ from reports.runs import Run, hosts_of
 from reports.samples import Sampled
 from reports.statistics.counting import distinct, packed
 from reports.statistics.quantiles import LEVEL, Estimate, Floats, Sample, estimates, quantile
-from reports.summary.by_load import MATTERS, MATTERS_MS, MATTERS_POINTS, SURE, Rate, rate_of
+from reports.strata import Stratum
+from reports.summary.by_load import MATTERS, MATTERS_MS, MATTERS_POINTS, SURE
+from reports.summary.rates import Rate, rate_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns
 
 
@@ -31,7 +33,7 @@ class HostWait:
     host: str
     measure: str
     target: str
-    origin: str
+    stratum: Stratum
     label: str
     turns: int
     sessions: int
@@ -63,7 +65,7 @@ class Host:
 
 
 def hosts(
-    run: Run, turns: Turns, sessions: pd.DataFrame, samples: Mapping[str, Sampled], mains: Mapping[str, str]
+    run: Run, turns: Turns, sessions: pd.DataFrame, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]
 ) -> Iterable[Host]:
     """Each host of a run, in the order of their names; none where one host recorded all. `sessions`: measured ones."""
     entries = hosts_of(run.document)
@@ -76,7 +78,7 @@ def hosts(
             workers=int(entry.get("workers") or 0),
             sessions=len(of_host),
             turns=int(mine.sum()),
-            waits=tuple(_wait(name, samples[mains[pool.origin]], pool, mine, LEVEL) for pool in turns.pools),
+            waits=tuple(_wait(name, samples[mains[pool.stratum]], pool, mine, LEVEL) for pool in turns.pools),
             stamp_error_p99_ms=_p99(turns.column("stamp_error_ns")[mine & turns.good] / NS_PER_MS),
             start_lag_p99_ms=_p99(of_host["start_lag_ms"].to_numpy(dtype=np.float64)),
             hub_delay_p99_ms=_number(entry.get("hub_delay_p99_ms")),
@@ -105,7 +107,7 @@ def _wait(host: str, waits: Sampled, pool: Pool, mine: Flags, level: float) -> H
         host,
         waits.measure.name,
         turns.targets[pool.target],
-        pool.origin,
+        pool.stratum,
         pool.label,
         here.size,
         distinct(turns.session[here]).size,
@@ -116,7 +118,7 @@ def _wait(host: str, waits: Sampled, pool: Pool, mine: Flags, level: float) -> H
 
 
 def differing(
-    names: Sequence[str], turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[str, str]
+    names: Sequence[str], turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]
 ) -> Iterable[str]:
     """A sentence for each pool in which hosts surely differ: its figures are those of the mixture.
 
@@ -127,7 +129,7 @@ def differing(
         return
     level = 1 - (1 - SURE) / math.comb(len(names), 2)
     for pool in turns.pools:
-        waits = [_wait(name, samples[mains[pool.origin]], pool, _recorded_by(turns, name), level) for name in names]
+        waits = [_wait(name, samples[mains[pool.stratum]], pool, _recorded_by(turns, name), level) for name in names]
         if differences := [*_different_waits(waits), *_different_failures(waits)]:
             pooled = f"{pool.label}: pooled" if len(turns.pools) > 1 else "Pooled"
             yield f"{pooled} over {len(names)} hosts that differ: {'; '.join(differences)}."

@@ -14,6 +14,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 from reports.runs import Run, response_ids, row_of
 from reports.samples import Sampled
 from reports.statistics.quantiles import Integers
+from reports.strata import Stratum
 from reports.turns import values_of
 
 MOST = 8
@@ -24,7 +25,7 @@ class Slow:
     """One of the slowest good turns; times in ms, NaN where absent."""
 
     measure: str
-    origin: str
+    stratum: Stratum
     value: float
     target: str
     colour: int
@@ -48,18 +49,18 @@ class Slow:
 
 
 def slowest(
-    run: Run, one: Sampled, origin: str, began_utc_ns: int, without: str = "", most: int = MOST
+    run: Run, one: Sampled, stratum: Stratum, began_utc_ns: int, without: str = "", most: int = MOST
 ) -> tuple[Slow, ...]:
-    """The slowest good turns that count from this origin, by a measure; `without`: of those that lack this one."""
+    """The slowest good turns of this stratum, by a measure; `without`: of those that lack this one."""
     turns = one.turns
-    mine = (turns.origin == turns.origins.index(origin))[turns.step]
+    mine = turns.steps_in(stratum)[turns.step]
     if without:
         mine &= np.isnan(turns.value(without))
     chosen = np.flatnonzero(np.isfinite(one.values) & mine[one.index])[::-1][:most]
-    return tuple(_slow(run, one, origin, began_utc_ns, chosen))
+    return tuple(_slow(run, one, stratum, began_utc_ns, chosen))
 
 
-def _slow(run: Run, one: Sampled, origin: str, began_utc_ns: int, chosen: Integers) -> Iterable[Slow]:
+def _slow(run: Run, one: Sampled, stratum: Stratum, began_utc_ns: int, chosen: Integers) -> Iterable[Slow]:
     """`chosen`: the places of these turns among the values."""
     turns, places = one.turns, one.index[chosen]
     rows = turns.frame.iloc[turns.rows[places]]
@@ -73,7 +74,7 @@ def _slow(run: Run, one: Sampled, origin: str, began_utc_ns: int, chosen: Intege
         known = sessions.get(session, pd.Series(dtype=str))
         yield Slow(
             measure=one.measure.name,
-            origin=origin,
+            stratum=stratum,
             value=float(one.values[chosen[row]]),
             target=turns.targets[colour],
             colour=colour,

@@ -52,7 +52,7 @@ def courses(summary: Summary) -> list[PoolCourse]:
     turns, found = summary.turns, []
     at_s = (turns.column("start_utc_ns") - summary.window.began_utc_ns) / NS_PER_S
     for pool, answer in zip(turns.pools, summary.answers, strict=True):
-        one, median = summary.samples[summary.mains[pool.origin]], answer.figures.at(0.5).value
+        one, median = summary.samples[summary.mains[pool.stratum]], answer.figures.at(0.5).value
         if math.isfinite(median):
             values, places = one.part(pool.target, pool.steps)
             found.append(PoolCourse(answer.label, median, values, turns.session[places], at_s[places]))

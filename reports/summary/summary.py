@@ -11,16 +11,17 @@ from functools import cached_property
 
 import pandas as pd
 
-from bench.measures import CATALOGUE
 from bench.units import NS_PER_S
 from reports.labels import called, labels_of
-from reports.runs import TURN_MEASURES, Run
+from reports.runs import SESSION_MEASURES, TURN_MEASURES, Run
 from reports.samples import Sampled
 from reports.statistics.components import Spread, spread_of
 from reports.statistics.counting import distinct
+from reports.strata import Stratum
 from reports.summary.along import Along, alongs
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving, arms_of, differences, interleaving_of, unfair
 from reports.summary.by_load import ByLoad, by_load, misleading
+from reports.summary.context import slopes
 from reports.summary.counts import Counts, counts_of
 from reports.summary.drift import Drift, drifts
 from reports.summary.events import HARNESS, Distribution, Throughput, events, pooled, throughput
@@ -40,6 +41,7 @@ from reports.summary.notices import decided, notices
 from reports.summary.offered import Arriving, arriving_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.quota import Quota, quota_of
+from reports.summary.rates import TurnRate, turn_rates
 from reports.summary.segments import Breakdown, around, breakdowns
 from reports.summary.setup import Setup, setup_of
 from reports.summary.slowest import Slow, slowest
@@ -81,8 +83,8 @@ class CallerWait:
         return self.figures.label
 
     @property
-    def origin(self) -> str:
-        return self.figures.origin
+    def stratum(self) -> Stratum:
+        return self.figures.stratum
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,14 @@ class Summary:
     turns: Turns
     samples: dict[str, Sampled]
     window: Window
-    mains: dict[str, str]
-    """the main measure of each origin: ttfa where there is audio, else ttft"""
+    mains: dict[Stratum, str]
+    """the main measure of each stratum: ttfa where there is audio, else ttft"""
     answers: tuple[CallerWait, ...]
-    """by the main measures, one for each target and origin"""
+    """by the main measures, one for each target and stratum"""
     heard: tuple[CallerWait, ...]
     """by voice_to_voice, where there are spoken turns"""
     read: tuple[CallerWait, ...]
-    """by transcript_first, one for each target and origin whose replies have a transcript"""
+    """by transcript_first, one for each target and stratum whose replies have a transcript"""
     measures: tuple[Figures, ...]
     connecting: tuple[Figures, ...]
     events: tuple[Distribution, ...]
@@ -130,7 +132,11 @@ class Summary:
     """by calls in progress, where the load changed"""
     hosts: tuple[Host, ...]
     """those that recorded the run, where there are several"""
+    slopes: tuple[Figures, ...]
+    """how the main measures grow with the conversation, of each stratum and target that tells it"""
     counts: tuple[Counts, ...]
+    rates: tuple[TurnRate, ...]
+    """those that columns of turns tell, where there are any"""
     slowest: tuple[Slow, ...]
     outcomes: Outcomes
     verdict: RunVerdict
@@ -152,7 +158,7 @@ class Summary:
     @property
     def main(self) -> str:
         """The main measure of most turns."""
-        return self.mains[self.turns.origins[self.turns.commonest]]
+        return self.mains[self.turns.strata[self.turns.commonest]]
 
     @property
     def simulated(self) -> bool:
@@ -176,12 +182,12 @@ class Summary:
     @cached_property
     def spreads(self) -> tuple[tuple[Figures, Spread], ...]:
         """How waits scatter, of each answer: what the size of a comparison hangs on."""
-        pools = [self.samples[self.mains[p.origin]].of(p.target, p.steps) for p in self.turns.pools]
+        pools = [self.samples[self.mains[p.stratum]].of(p.target, p.steps) for p in self.turns.pools]
         return tuple((a.figures, spread_of(s)) for a, s in zip(self.answers, pools, strict=True) if s.n > 1)
 
     @cached_property
     def alongs(self) -> tuple[Along, ...]:
-        """The wait by turn number and by session age, of each origin."""
+        """The wait by turn number and by session age, of each stratum."""
         return tuple(alongs(self.turns, self.run.sessions, self.samples, self.mains))
 
     @cached_property
@@ -214,7 +220,7 @@ def summarise(run: Run) -> Summary:
     mains = main_measures(run, turns)
     samples, measures = _samples(turns, mains)
     window, sessions = window_of(run, turns), _measured_sessions(run)
-    answers = tuple(_answer(turns, sessions, samples[mains[pool.origin]], pool) for pool in turns.pools)
+    answers = tuple(_answer(turns, sessions, samples[mains[pool.stratum]], pool) for pool in turns.pools)
     heard, read = (tuple(_beside(turns, sessions, samples, measure)) for measure in (HEARD, READ))
     outcomes, loads = outcomes_of(turns, sessions), tuple(by_load(run, turns, samples, mains))
     recorded = tuple(hosts(run, turns, sessions, samples, mains))
@@ -236,7 +242,9 @@ def summarise(run: Run) -> Summary:
         breakdowns=breakdowns(turns),
         by_load=loads,
         hosts=recorded,
+        slopes=tuple(with_marks(run, slopes(turns, samples, mains))),
         counts=counts_of(turns),
+        rates=tuple(turn_rates(turns)),
         slowest=tuple(_slowest(run, turns, samples, mains, window)),
         outcomes=outcomes,
         verdict=verdict_of(run.document),
@@ -256,7 +264,7 @@ def _marked(run: Run, answers: Iterable[CallerWait]) -> Iterable[CallerWait]:
     yield from (replace(a, figures=figures) for a in answers for figures in with_marks(run, [a.figures]))
 
 
-def _samples(turns: Turns, mains: dict[str, str]) -> tuple[dict[str, Sampled], list[Figures]]:
+def _samples(turns: Turns, mains: dict[Stratum, str]) -> tuple[dict[str, Sampled], list[Figures]]:
     """The figures of the measures that apply to any turn, and of the main ones; samples of those that are asked again.
 
     Of a million turns a sample takes 12 MB: no other outlives its figures.
@@ -327,16 +335,16 @@ def _arriving(run: Run, targets: Sequence[str], window: Window) -> Arriving | No
 
 
 def _slowest(
-    run: Run, turns: Turns, samples: dict[str, Sampled], mains: dict[str, str], window: Window
+    run: Run, turns: Turns, samples: dict[str, Sampled], mains: dict[Stratum, str], window: Window
 ) -> Iterable[Slow]:
     """By what callers hear, where they hear it; turns without a voice_to_voice by their main measure."""
-    for origin in turns.origins:
+    for stratum in turns.strata:
         if HEARD in samples:
-            yield from slowest(run, samples[HEARD], origin, window.began_utc_ns)
-        yield from slowest(run, samples[mains[origin]], origin, window.began_utc_ns, without=HEARD)
+            yield from slowest(run, samples[HEARD], stratum, window.began_utc_ns)
+        yield from slowest(run, samples[mains[stratum]], stratum, window.began_utc_ns, without=HEARD)
 
 
 def _session_figures(targets: Sequence[str], sessions: pd.DataFrame) -> Iterable[Figures]:
-    for measure in CATALOGUE.values():
+    for measure in SESSION_MEASURES:
         if measure.scope == "session":
             yield from session_figures(sessions, targets, measure.name)

@@ -76,7 +76,7 @@ def by_load(summary: Summary) -> Iterable[Grid]:
     rows = [row_of(list(LOAD_HEADS), "soft")]
     for one in summary.by_load:
         named = [one.label] if len(summary.by_load) > 1 else []
-        rows.append(row_of([Cell(", ".join([words.counted(one.measure, one.origin), *named, "ms"]), style="soft")]))
+        rows.append(row_of([Cell(", ".join([words.counted(one.measure, one.stratum), *named, "ms"]), style="soft")]))
         rows += [Row(tuple(map(Cell, _level(level)))) for level in one.levels]
     if summary.by_load:
         yield Grid(rows, (0,), LOAD_LAYOUTS, indent="  ")

@@ -12,13 +12,14 @@ from bench.measures import DEFINITIONS_VERSION
 from reports.schemas.document import Values, data_of, text_of
 from reports.schemas.summary import SUMMARY_VERSION, SummaryDocument
 from reports.statistics.quantiles import Estimate, quantile
-from reports.summary.along import AGES, Along
+from reports.summary.along import AGES, CONTEXTS, Along
 from reports.summary.arms import ArmFacts
 from reports.summary.by_load import ByLoad
 from reports.summary.figures import Figures
 from reports.summary.hosts import Host
 from reports.summary.outcomes import Ending
 from reports.summary.quota import Throttling
+from reports.summary.rates import TurnRate
 from reports.summary.segments import Breakdown
 from reports.summary.slowest import Slow
 from reports.summary.summary import CallerWait, Summary
@@ -42,23 +43,26 @@ def as_data(summary: Summary) -> dict[str, Any]:
             run_id=document.get("run_id"),
             state=document.get("state"),
             verdict=Values(summary.verdict, inexact=summary.run.inexact),
+            mains={stratum.key: measure for stratum, measure in summary.mains.items()},
             answers=[_answer(answer) for answer in summary.answers],
             heard=[_answer(answer) for answer in summary.heard],
             read=[_answer(answer) for answer in summary.read],
             turn_measures=[_figures(figures) for figures in summary.measures],
             segments=[_breakdown(row, summary) for row in summary.breakdowns],
             segments_around=[_breakdown(row, summary) for row in summary.bands],
-            spread=[Values(figures, spread) for figures, spread in summary.spreads],
-            drift=summary.drifts,
+            spread=[Values(figures, spread, figures.stratum) for figures, spread in summary.spreads],
+            drift=[Values(drift, drift.stratum) for drift in summary.drifts],
             by_turn=[row for along in summary.alongs if along.by == "turn" for row in _stops(along)],
             by_age=[row for along in summary.alongs if along.by == "age" for row in _stops(along)],
+            by_context=[row for along in summary.alongs if along.by == "context" for row in _stops(along)],
             by_load=[row for pool in summary.by_load for row in _levels(pool, summary)],
             hosts=[_host(host) for host in summary.hosts],
-            session_measures=[_figures(figures) for figures in summary.connecting],
+            rates=[_rate(rate) for rate in summary.rates],
+            session_measures=[_figures(figures) for figures in (*summary.connecting, *summary.slopes)],
             outcomes={label: _outcomes(summary, place) for place, label in enumerate(summary.targets)},
             arms=[_arm(arm) for arm in summary.arms],
             differences=[
-                Values(one, against=one.targets[0], ratios=dict(zip(one.targets, one.ratios, strict=True)))
+                Values(one, one.stratum, against=one.targets[0], ratios=dict(zip(one.targets, one.ratios, strict=True)))
                 for one in summary.differences
             ],
             money=Values(summary.money, prices=summary.money),
@@ -80,7 +84,7 @@ def _figures(figures: Figures, **beside: int) -> Values:
         f"p{estimate.p * 100:g}": _estimate(estimate, successes)
         for estimate, successes in zip(figures.quantiles, figures.successes, strict=True)
     }
-    return Values(figures, origin=figures.origin or None, **quantiles, **beside)
+    return Values(figures, figures.stratum, origin=figures.stratum.origin or None, **quantiles, **beside)
 
 
 def _estimate(estimate: Estimate, successes: float = math.nan) -> Values:
@@ -99,11 +103,16 @@ def _stops(along: Along) -> Iterable[Values]:
     """A row for each target and place that has turns."""
     for course in along.courses:
         for stop in course.stops:
-            place = _numbers(along, stop.place) if along.by == "turn" else _ages(along, stop.place)
-            yield Values(stop, along, target=course.label, p50=_estimate(stop.p50), **place)
+            place = {"turn": _numbers, "age": _ages, "context": _tokens}[along.by](along, stop.place)
+            yield Values(stop, along, along.stratum, target=course.label, p50=_estimate(stop.p50), **place)
 
 
-def _numbers(along: Along, place: int) -> dict[str, int | bool]:
+def _tokens(along: Along, place: int) -> dict[str, float]:
+    edges = (0, *CONTEXTS, math.inf)
+    return {"from_tokens": edges[place], "to_tokens": edges[place + 1]}
+
+
+def _numbers(along: Along, place: int) -> dict[str, float]:
     return {"turn": place + 1, "and_later": along.names[place].endswith("+")}
 
 
@@ -115,13 +124,14 @@ def _levels(pool: ByLoad, summary: Summary) -> Iterable[Values]:
     """A row for each level of a pool."""
     for level in pool.levels:
         quantiles = {"p50": _part(level.p50, told=level.p50.published), "p95": _part(level.p95, told=level.has_p95)}
-        yield Values(level, pool, target=summary.targets[pool.target], **quantiles)
+        yield Values(level, pool, pool.stratum, target=summary.targets[pool.target], **quantiles)
 
 
 def _host(host: Host) -> Values:
     waits = [
         Values(
             wait,
+            wait.stratum,
             p50=_part(wait.p50, told=wait.p50.published),
             p95=_part(wait.p95, told=wait.p95.published),
         )
@@ -133,6 +143,11 @@ def _host(host: Host) -> Values:
 def _part(estimate: Estimate, *, told: bool) -> Values:
     hidden = {} if told else dict.fromkeys(("value", "low", "high"), math.nan)
     return Values(estimate, published=told, **hidden)
+
+
+def _rate(rate: TurnRate) -> Values:
+    hidden = {} if rate.published else dict.fromkeys(("value", "low", "high"), math.nan)
+    return Values(rate, rate.share, rate=rate.name, events=rate.share.count, turns=rate.share.of, **hidden)
 
 
 def _outcomes(summary: Summary, place: int) -> Values:
@@ -174,4 +189,4 @@ def _limits(throttling: Throttling) -> Values:
 
 
 def _slow(slow: Slow) -> Values:
-    return Values(slow, retransmits=None if math.isnan(slow.retransmits) else int(slow.retransmits))
+    return Values(slow, slow.stratum, retransmits=None if math.isnan(slow.retransmits) else int(slow.retransmits))

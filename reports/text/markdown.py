@@ -76,6 +76,7 @@ def _details(summary: Summary) -> Iterable[Block]:
     yield Fold("By calls in progress", [*_by_load(summary)])
     yield Fold("By host", [*_by_host(summary)])
     yield Fold("Segments of voice_to_voice", [*_segments(summary)])
+    yield Fold("Rates", [*_rates(summary)])
     yield Fold("Outcomes", [*_outcomes(summary)])
     yield Fold("All measures", [_measures(summary)])
     yield Fold("Throughput", [_throughput(summary)])
@@ -128,7 +129,7 @@ def _by_load(summary: Summary) -> Iterable[Block]:
             waits = [*starmap(_with_interval, words.level_cells(level))]
             shares = [f"{count(rate.count)} of {count(rate.of)}" for rate in (level.failed, level.unopened)]
             rows.append([level.name, count(level.turns), count(level.sessions), *waits, *shares])
-        yield Paragraph(f"{words.counted(one.measure, one.origin)}, ms, {one.label}")
+        yield Paragraph(f"{words.counted(one.measure, one.stratum)}, ms, {one.label}")
         yield table(head, rows)
 
 
@@ -163,6 +164,18 @@ def _segments(summary: Summary) -> Iterable[Block]:
         yield from (Paragraph(summary.setup.contained), Paragraph(words.COMPARABLE))
 
 
+def _rates(summary: Summary) -> Iterable[Block]:
+    """A row for each rate and target that has turns of it."""
+    rows: list[list[Cell | Inline]] = []
+    for rate in summary.rates:
+        shown = _with_interval(*words.rate_cell(rate))
+        rows.append(
+            [rate.name, rate.target, shown, count(rate.share.count), count(rate.share.of), count(rate.sessions)]
+        )
+    if rows:
+        yield table(("rate", "target", "share (95 %)", "turns", "of", "sessions"), rows, left=(0, 1))
+
+
 def _scatter(summary: Summary) -> Iterable[Block]:
     """What the size of a comparison hangs on, and whether waits drifted."""
     rows = [[words.named(figures), words.whose(figures), *figures_of(spread)] for figures, spread in summary.spreads]
@@ -178,8 +191,8 @@ def _slowest(summary: Summary) -> Table:
 def _slow(slow: Slow) -> list[str]:
     resent = three(slow.retransmits)
     log = f" ({slow.event_log})" if slow.event_log else ""
-    wait = f"{words.counted(slow.measure, slow.origin)} {ms(slow.value)}"
-    beside = f", {words.counted('ttfa', slow.origin)} {ms(slow.ttfa)}" if slow.measure == HEARD else ""
+    wait = f"{words.counted(slow.measure, slow.stratum)} {ms(slow.value)}"
+    beside = f", {words.counted('ttfa', slow.stratum)} {ms(slow.ttfa)}" if slow.measure == HEARD else ""
     ids = [slow.session + log, slow.response, slow.request, slow.region]
     return [wait + beside, slow.target, f"{slow.step}, {slow.turn}", ms(slow.network_rtt), resent, *ids]
 
@@ -209,7 +222,7 @@ def _outcomes(summary: Summary) -> Iterable[Block]:
 
 def _measures(summary: Summary) -> Table:
     connecting = [f for f in summary.connecting if f.measure != "token_wait" or f.high]
-    shown = [f for f in summary.measures if f.step == ALL] + connecting
+    shown = [*(f for f in summary.measures if f.step == ALL), *connecting, *summary.slopes]
     head = ("measure", "target", "unit", "n", "failed", "p50", "p90", "p95", "p99", "max")
     rows = []
     for f in shown:

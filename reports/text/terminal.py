@@ -49,7 +49,9 @@ def _closing(summary: Summary) -> Iterable[Part]:
     for row in [row for row in summary.breakdowns if row.step == ALL and alone][:SHOWN]:
         yield Named("segments", [words.breakdown(row, summary)])
     yield Named("drift", [drift.suspected(summary.drifts)])
+    yield Named("slope", words.slopes(summary))
     yield Named("detection", _detection(summary))
+    yield Named("rates", words.rates(summary))
     yield Named("outcomes", _outcomes(summary))
     for ending in summary.outcomes.quoted()[:QUOTED]:
         yield Named("said", [f"{ending.outcome}: {ending.said}"])

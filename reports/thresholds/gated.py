@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, Better
+from bench.measures import CATALOGUE, SLOPE, Better
 from bench.plain import shortened
 from reports.question import RATES
 
-Unit = Literal["ms", "×", "n", "share"]
+Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "share"]
 OTHERS = {
     "max": "one turn alone makes it, and it grows with the number of turns: gate a quantile such as p(99)",
     "min": "one turn alone makes it: gate a quantile such as p(5)",
@@ -35,16 +35,15 @@ class Gated:
         """What a threshold may ask of it."""
         if self.unit == "share":
             return ("rate",)
-        return ("p(N)", "med") if self.unit == "ms" else ("p(N)", "med", "avg")
+        return ("p(N)", "med") if self.unit in ("ms", SLOPE) else ("p(N)", "med", "avg")
 
 
 def _all() -> Iterable[Gated]:
     for measure in CATALOGUE.values():
         if measure.scope in ("turn", "session"):
-            unit: Unit = "ms" if measure.unit == "ms" else "×" if measure.unit == "×" else "n"
-            yield Gated(measure.name, unit, measure.better, measure.scope == "session")
-    for name in RATES:
-        yield Gated(name, "share", "lower")
+            yield Gated(measure.name, cast(Unit, measure.unit), measure.better, measure.scope == "session")
+    for rate in RATES.values():
+        yield Gated(rate.name, "share", rate.better)
 
 
 GATED = {gated.name: gated for gated in _all()}

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 from bench.errors import ScriptError, UsageError
+from bench.measures import SLOPE, VARIANTS, variant_of
 from bench.yaml_file import Value, read_yaml
 from reports.question import Kind, Question
 from reports.statistics.differences import Margin
+from reports.strata import PLAIN, Stratum
 from reports.thresholds.gated import OTHERS, Gated, gated, quoted
 from reports.thresholds.limits import is_relative, limit_of, margin_of
 
 Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
-FILTERS = ("step", "target")
+FILTERS = ("step", "target", "variant")
 SHAPE = 'write a measure with one text or a list of texts, such as ttfa: ["p(95)<800"]'
 SIGNED = frozenset({"transcript_lead", "idle_prompt"})
 """Measures whose values may lie on either side of nought."""
@@ -45,22 +47,30 @@ class Threshold:
     margin: Margin | None
     step: str = ""
     target: str = ""
+    variant: str = ""
+    """Names of `bench.measures.VARIANTS`, or `plain`; empty for turns of all variants, each by itself."""
+
+    @property
+    def about(self) -> Question:
+        """The figure that it is a threshold of."""
+        stratum = Stratum(variant="" if self.variant == PLAIN else self.variant) if self.variant else None
+        return Question(self.measure, self.kind, Margin(), self.p, stratum=stratum, step=self.step)
 
     @property
     def question(self) -> Question:
         """What a relative threshold asks of a comparison."""
         assert self.margin is not None, f"{self.text} is absolute"
-        return Question(self.measure, self.kind, self.margin, self.p, gated=True, step=self.step)
+        return replace(self.about, margin=self.margin, gated=True)
 
     @property
     def figure(self) -> str:
         """ttfa p95, failure rate: what it is a threshold of, without the target."""
-        return Question(self.measure, self.kind, Margin(), self.p, step=self.step).name
+        return self.about.name
 
     @property
     def written(self) -> str:
         """ttfa{step:greeting}: p(95)<800."""
-        named = ",".join(f"{key}:{value}" for key, value in (("step", self.step), ("target", self.target)) if value)
+        named = ",".join(f"{key}:{value}" for key in FILTERS if (value := getattr(self, key)))
         return f"{self.measure}{f'{{{named}}}' if named else ''}: {self.text}"
 
 
@@ -74,8 +84,9 @@ def parse(measure: str, text: str) -> Threshold:
     kind, p = _aggregate(aggregate, of)
     if sign not in SIGNS:
         raise UsageError(f"{quoted(text)} has the operator {quoted(sign)}; allowed: {', '.join(SIGNS)}")
-    if "step" in filters and of.of_sessions:
-        raise UsageError(f"{name} is a measure of sessions, which have no step: write {name} without step")
+    for of_turns in ("step", "variant"):
+        if of_turns in filters and of.of_sessions:
+            raise UsageError(f"{name} is a measure of sessions, which have no {of_turns}: write {name} without it")
     relative = is_relative(rest)
     _check_direction(sign, of, relative)
     return Threshold(
@@ -130,9 +141,20 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
     for part in match[2].split(",") if match[2] is not None else ():
         key, colon, value = (piece.strip() for piece in part.partition(":"))
         if key not in FILTERS or not colon or not value or key in filters:
-            raise UsageError(f"{quoted(text)} has a filter {quoted(part)}; allowed: step:LABEL and target:LABEL")
-        filters[key] = value
+            raise UsageError(
+                f"{quoted(text)} has a filter {quoted(part)}; allowed: step:LABEL, target:LABEL and variant:NAME"
+            )
+        filters[key] = _variant(value) if key == "variant" else value
     return match[1].strip(), filters
+
+
+def _variant(text: str) -> str:
+    """A variant, its names in their order."""
+    names = [name.strip() for name in text.split("+")]
+    if text != PLAIN and not set(names) <= set(VARIANTS):
+        known = f"{PLAIN}, {', '.join(VARIANTS)}, or several with + between them"
+        raise UsageError(f"{quoted(text)} is no variant of turns; allowed: {known}")
+    return variant_of(names) or text
 
 
 def _aggregate(text: str, of: Gated) -> tuple[Kind, float | None]:
@@ -166,4 +188,6 @@ def _check_direction(sign: str, of: Gated, relative: bool) -> None:
 
 
 def _example(of: Gated) -> str:
-    return {"share": "rate<0.01", "×": "p(5)>1.2", "n": "p(95)<2", "ms": "p(95)<800"}[of.unit]
+    return {
+        "share": "rate<0.01", "×": "p(5)>1.2", "n": "p(95)<2", "%": "med>60", "ms": "p(95)<800", SLOPE: "med<20",
+    }[of.unit]  # fmt: skip

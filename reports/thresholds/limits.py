@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 
 from bench.errors import UsageError
+from bench.measures import SLOPE
 from reports.statistics.differences import Margin
 from reports.thresholds.gated import Gated, Unit, quoted
 
@@ -17,17 +18,21 @@ UNITS: dict[Unit, dict[str, Fraction]] = {
     "ms": {"": Fraction(1), "ms": Fraction(1), "s": Fraction(1000)},
     "×": {"": Fraction(1), "x": Fraction(1), "×": Fraction(1)},
     "n": {"": Fraction(1)},
+    "%": {"": Fraction(1), "%": Fraction(1)},
+    SLOPE: {"": Fraction(1), "ms": Fraction(1)},
     "share": {"": Fraction(1), "%": Fraction(1, 100)},
 }
 """How a limit of each unit may be written, and what it is multiplied by."""
 POINTS = {"": Fraction(1), "pt": Fraction(1, 100)}
 """How the margin of a rate may be written."""
-EXAMPLES: dict[Unit, str] = {"ms": "800, 800ms or 0.8s", "×": "1.2", "n": "2", "share": "0.01 or 1%"}
+EXAMPLES: dict[Unit, str] = {
+    "ms": "800, 800ms or 0.8s", "×": "1.2", "n": "2", "%": "80 or 80%", SLOPE: "20 or 20ms", "share": "0.01 or 1%",
+}  # fmt: skip
 
 
 def is_relative(text: str) -> bool:
     """Whether a margin is meant, and no limit: it has a sign and may stand for itself, or an `and`."""
-    return text.startswith("+") or (text.startswith("-") and text.endswith("%")) or " and " in text
+    return text.startswith("+") or (text.startswith("-") and text.endswith(("%", "pt"))) or " and " in text
 
 
 def limit_of(text: str, gated: Gated) -> float:
@@ -62,6 +67,8 @@ def _size(sign: str, number: Fraction, unit: str, gated: Gated) -> tuple[str, fl
         return None
     if gated.unit == "share":
         return ("points", float(number * POINTS[unit])) if unit in POINTS and number * POINTS[unit] < 1 else None
+    if gated.unit == SLOPE:
+        return ("plus", float(number)) if unit == "ms" else None
     if unit == "%" and gated.better == "lower":
         return "ratio", float(number / 100)
     if unit == "%":
@@ -73,8 +80,12 @@ def _size(sign: str, number: Fraction, unit: str, gated: Gated) -> tuple[str, fl
 
 def _allowed(gated: Gated) -> str:
     """What a margin of this measure may be."""
+    if gated.unit == "share" and gated.better == "higher":
+        return "more of it is better, so what is accepted is less: write -1pt (one percentage point)"
     if gated.unit == "share":
         return "write +0.01 or +1pt (one percentage point)"
+    if gated.unit == SLOPE:
+        return "it may be negative, and is no multiple of a baseline: write +20ms, which is of 1,000 tokens"
     if gated.better == "higher":
         return "more of it is better, so what is accepted is less: write -10%"
     return "write +20%" + (", +30ms, or +20% and +30ms (then both must be exceeded)" if gated.unit == "ms" else "")

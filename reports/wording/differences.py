@@ -1,18 +1,17 @@
 """Figures, differences and margins of a comparison in words, the same in compare, check and decide; pure.
 
-A difference is a share of the baseline (0.65 is +65 %), or of rates one of shares (0.01 is one percentage point); None
-where it has no end.
+A difference is a share of the baseline (0.65 is +65 %), of rates one of shares (0.01 is one percentage point), of
+slopes one of slopes; None where it has no end.
 """
 
 from __future__ import annotations
 
 import math
 
-from bench.measures import CATALOGUE
+from bench.measures import CATALOGUE, SLOPE
 from reports.numbers import NBSP, NONE, change, three
-from reports.question import Question
+from reports.question import RATES, Question
 from reports.statistics.differences import Difference, Margin, Scale
-from reports.turns import ORIGINS
 
 OPEN = "open"
 """An end that the samples do not bound."""
@@ -25,25 +24,30 @@ NEAR = 0.05
 
 
 def figure(question: Question) -> str:
-    """ttfa p95 from the end of speech; failure rate."""
-    if not question.origin:
+    """ttfa p95 from the end of speech, with function calls; failure rate."""
+    if question.stratum is None:
         return question.name
+    since = question.stratum.since
+    if not since:
+        return f"{question.name} of {question.stratum.turns}"
     begins = CATALOGUE[question.measure].begin if question.measure in CATALOGUE else ""
-    return f"{question.name} {'' if begins == 'origin' else 'of turns '}from {ORIGINS[question.origin]}"
+    return f"{question.name} {'' if begins == 'origin' else 'of turns '}{since}"
 
 
 def scale_of(question: Question) -> Scale:
     """How its differences are told."""
-    return "points" if question.kind == "rate" else "ratio"
+    if question.kind == "rate":
+        return "points"
+    return "slope" if CATALOGUE[question.measure].unit == SLOPE else "ratio"
 
 
 def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | None:
-    """A difference as the statistics have it, the log of a ratio or points; −1 where nothing is left of a baseline."""
+    """A difference as the statistics have it; −1 where nothing is left of a baseline."""
     if d == -math.inf and candidate == 0 and scale == "ratio":
         return -1.0
     if not math.isfinite(d):
         return None
-    return d if scale == "points" else math.expm1(min(d, 300.0))
+    return math.expm1(min(d, 300.0)) if scale == "ratio" else d
 
 
 def share(value: float) -> str:
@@ -65,6 +69,8 @@ def signed(value: float | None, scale: Scale) -> str:
     """+65 %, −0.55 points."""
     if value is None:
         return OPEN
+    if scale == "slope":
+        return f"{'+' if value > 0 else ''}{three(value)}{NBSP}{SLOPE}"
     return f"{points(value)}{NBSP}points" if scale == "points" else change(1 + value)
 
 
@@ -85,7 +91,8 @@ def interval(low: float | None, high: float | None, scale: Scale) -> str:
     if scale == "points":
         return f"{points(low)} to {points(high)}"
     first, last = signed(low, scale), signed(high, scale)
-    return f"{first if high is None else first.removesuffix(f'{NBSP}%')} to {last}"
+    unit = SLOPE if scale == "slope" else "%"
+    return f"{first if high is None else first.removesuffix(f'{NBSP}{unit}')} to {last}"
 
 
 def interval_of(found: Difference | None) -> str:
@@ -102,8 +109,8 @@ def margin(accepted: Margin, measure: str, *, sign: bool = False) -> str:
     """
     known = CATALOGUE.get(measure)
     if known is None:
-        size = 100 * accepted.points
-        return f"{'+' if sign else ''}{three(size)}{NBSP}point{'' if round(size, 9) == 1 else 's'}"
+        size, more = 100 * accepted.points, "−" if RATES[measure].better == "higher" else "+"
+        return f"{more if sign else ''}{three(size)}{NBSP}point{'' if round(size, 9) == 1 else 's'}"
     if known.better == "higher":
         return f"{'−' if sign else ''}{three(100 * (1 - 1 / (1 + accepted.ratio)))}{NBSP}%"
     parts = [f"{three(100 * accepted.ratio)}{NBSP}%"] if accepted.ratio or not accepted.plus else []
@@ -113,6 +120,6 @@ def margin(accepted: Margin, measure: str, *, sign: bool = False) -> str:
 
 def within(word: str, value: float | None, scale: Scale, accepted: str) -> str:
     """` (within 40 %)`, of an equivalent ratio that is not near 1: the word alone would be read as no change."""
-    if word != "equivalent" or scale == "points" or value is None or abs(value) <= NEAR:
+    if word != "equivalent" or scale != "ratio" or value is None or abs(value) <= NEAR:
         return ""
     return f" (within {accepted})"

@@ -14,7 +14,6 @@ from reports.summary.arms import ArmsQuantile
 from reports.summary.money import Cost, Money
 from reports.summary.quota import Quota
 from reports.summary.summary import Summary
-from reports.turns import ORIGINS
 
 NO_TEST = (
     "No test was made: nothing here says whether chance alone could have made such differences; rtbench compare does."
@@ -33,9 +32,9 @@ def differences(summary: Summary) -> list[str]:
     """ttfa p50: sweden 480 ms, eastus2 624 ms (+30 %). Nothing of an invalid run."""
     if summary.verdict.valid is False:
         return []
-    several = len({one.origin for one in summary.differences}) > 1
+    several = len({one.stratum for one in summary.differences}) > 1
     return [
-        f"{one.sentence}{f', from {ORIGINS[one.origin]}' if several and one.origin else ''}."
+        f"{one.sentence}{f', {one.stratum.since}' if several and one.stratum.since else ''}."
         for one in summary.differences
     ]
 

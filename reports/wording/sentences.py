@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from reports.numbers import count, listed, plural, together, usd
+from reports.strata import ORIGINS
 from reports.summary.summary import HEARD, CallerWait, Summary
 from reports.summary.verdict import taken_by_warm_up
-from reports.turns import ORIGINS, STARTED_BY
 from reports.wording import failings, words
 
 WAITS = {
@@ -25,19 +25,19 @@ def headline(summary: Summary) -> str:
         return _no_turns(summary)
     lost = [summary.targets[place] for place in failings.hopeless(summary)]
     begun = [answer for answer in summary.answers if answer.turns and answer.target not in lost]
-    parts = [[answer for answer in begun if answer.origin == origin] for origin in summary.turns.origins]
+    parts = [[answer for answer in begun if answer.stratum == stratum] for stratum in summary.turns.strata]
     several = sum(map(bool, parts)) > 1
     said = [_answered(summary, part, several=several) for part in parts if part]
     return " ".join([*said, *(f"{lack}." for lack in (*_without_median(begun), *failings.lacking(summary)))])
 
 
 def _answered(summary: Summary, begun: list[CallerWait], *, several: bool) -> str:
-    """The sentence of the turns that count from one origin; of several origins it is short, for the table says more."""
+    """The sentence of the turns of one stratum; of several strata it is short, for the table says more."""
     told, named = [answer for answer in begun if answer.figures.at(0.5).published], len(summary.targets) > 1
     if told:
         return f"{_waits(told, named)}." if several else _waits_and_tail(told, named)
     where = [answer.target for answer in begun] if len(begun) < len(summary.targets) else []
-    return _untold(begun, STARTED_BY[begun[0].origin] if several else "turns", f" on {listed(where)}" if where else "")
+    return _untold(begun, begun[0].stratum.turns if several else "turns", f" on {listed(where)}" if where else "")
 
 
 def _without_median(begun: list[CallerWait]) -> list[str]:
@@ -72,7 +72,9 @@ def _waits(told: list[CallerWait], named: bool, *beside: float) -> str:
     shown = _ends(told)
     times = together(*map(_median, shown), *beside)
     medians = [f"{time} on {a.target}" if named else time for time, a in zip(times, shown, strict=False)]
-    return WAITS[told[0].origin].format(_spread(medians, len(told)), words.KINDS[told[0].figures.measure])
+    stratum, kind = told[0].stratum, words.KINDS[told[0].figures.measure]
+    apart = f", {stratum.variant_words}" if stratum.variant else ""
+    return WAITS[stratum.origin].format(_spread(medians, len(told)), kind) + apart
 
 
 def _waits_and_tail(told: list[CallerWait], named: bool) -> str:
@@ -139,7 +141,7 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
         return f"None of the {noun}{where} came to an end: {cut} were cut by the end of the run."
     sessions, figures = sum(a.sessions for a in begun), begun[0].figures
     took = " to ".join(dict.fromkeys(together(min(good), max(good))))
-    came = f"first {words.KINDS[figures.measure]} came {took} after {ORIGINS[figures.origin]}"
+    came = f"first {words.KINDS[figures.measure]} came {took} after {ORIGINS[figures.stratum.origin]}"
     which = f"{plural(turns, 'turn')} of {plural(sessions, 'session')}{where}"
     return f"{which} cannot carry a median with its interval; {'its' if turns == 1 else 'their'} {came}."
 
@@ -177,16 +179,16 @@ def _alone(answer: CallerWait) -> list[str]:
 def _tails(summary: Summary) -> list[str]:
     """ttfa p95 902 ms on direct and 941 ms on gateway; of more than two the least and the largest.
 
-    Of two origins each says what it counts from, and one target is not named.
+    Of several strata each says what it counts from, and one target is not named.
     """
     said, named = [], len(summary.targets) > 1
-    for origin in summary.turns.origins:
-        told = [a for a in summary.answers if a.origin == origin and a.figures.at(0.95).published]
+    for stratum in summary.turns.strata:
+        told = [a for a in summary.answers if a.stratum == stratum and a.figures.at(0.95).published]
         if told:
             ends = told if len(told) < 3 else [min(told, key=_tail), max(told, key=_tail)]
             times = together(*map(_tail, ends))
             parts = [f"{time} on {a.target}" if named else time for time, a in zip(times, ends, strict=True)]
-            since = words.since(told[0].figures.measure, origin) if len(summary.turns.origins) > 1 else ""
+            since = words.since(told[0].figures.measure, stratum) if len(summary.turns.strata) > 1 else ""
             joined = " to ".join(parts) if len(told) > 2 else listed(parts)
             said.append(f"{told[0].figures.measure}{since} p95 {joined}")
     return said

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reports.numbers import NBSP, plural
-from reports.question import Question
+from reports.question import Question, better_of
 from reports.statistics.differences import Difference
 from reports.statistics.shares import upper
 from reports.statistics.verdicts import Verdict
 
-NOUNS = {"failures": "failure", "throttled": "throttled turn", "stalled": "stalled reply"}
+NOUNS = {
+    "failures": "failure", "throttled": "throttled turn", "stalled": "stalled reply", "cut_off_rate": "turn cut off",
+    "false_yield_rate": "false yield", "false_response_rate": "false response",
+}  # fmt: skip
 
 
 def nothing_seen(measure: str, sessions: int, level: float, needed: int | None) -> str:
@@ -25,6 +28,8 @@ def nothing_seen(measure: str, sessions: int, level: float, needed: int | None) 
 def with_unseen(verdict: Verdict, question: Question, found: Difference | None, sessions: int) -> Verdict:
     """The verdict, with why it is inconclusive where the candidate showed none of a rate."""
     if question.kind != "rate" or verdict.word != "inconclusive" or verdict.reason or not found or found.candidate:
+        return verdict
+    if better_of(question) != "lower":
         return verdict
     needed = sessions + found.more_sessions if found.more_sessions else None
     return replace(verdict, reason=nothing_seen(question.measure, sessions, found.level, needed))

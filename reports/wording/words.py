@@ -8,15 +8,16 @@ from typing import NamedTuple
 from bench.measures import CATALOGUE
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.statistics.quantiles import Estimate
+from reports.strata import ORIGINS, Stratum
 from reports.summary.by_load import Level
 from reports.summary.counts import Counts
 from reports.summary.events import ALL
 from reports.summary.figures import Figures
 from reports.summary.hosts import Host, HostWait
+from reports.summary.rates import TurnRate
 from reports.summary.segments import Breakdown
 from reports.summary.summary import HEARD, READ, CallerWait, Summary
 from reports.summary.verdict import RuleResult
-from reports.turns import ORIGINS
 
 CAUSES = {
     "stamp_error": ("arrival stamps are not exact", "the load generator fell behind what came in"),
@@ -93,7 +94,7 @@ def host_cells(wait: HostWait) -> tuple[Cell, Cell]:
 def waits_of(wait: HostWait, summary: Summary) -> str:
     """ttfa from response.create, gateway, ms."""
     named = [wait.target] if len(summary.targets) > 1 else []
-    return ", ".join([counted(wait.measure, wait.origin), *named, "ms"])
+    return ", ".join([counted(wait.measure, wait.stratum), *named, "ms"])
 
 
 def host_facts(host: Host) -> list[str]:
@@ -178,14 +179,16 @@ def caption(answers: list[CallerWait], summary: Summary) -> str:
     if measure == HEARD:
         return f"Time from the end of speech to the first audible sample of the reply, {summary.setup.player}"
     first = "the first words of the reply’s transcript" if measure == READ else f"the first {KINDS[measure]} delta"
-    return f"Time from {ORIGINS[answers[0].origin]} to {first}"
+    stratum = answers[0].stratum
+    of_variant = f", of turns {stratum.variant_words}" if stratum.variant else ""
+    return f"Time from {ORIGINS[stratum.origin]} to {first}{of_variant}"
 
 
 def tables(summary: Summary) -> list[list[CallerWait]]:
-    """The answers, those that count from one instant together: first deltas, transcripts; what callers hear is last."""
+    """The answers, those of one stratum together: first deltas, transcripts; what callers hear is last."""
     every = [
-        [answer for answer in told if answer.origin == origin]
-        for origin in summary.turns.origins
+        [answer for answer in told if answer.stratum == stratum]
+        for stratum in summary.turns.strata
         for told in (summary.answers, summary.read)
     ]
     return [group for group in (*every, list(summary.heard)) if group]
@@ -196,19 +199,19 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def counted(measure: str, origin: str) -> str:
+def counted(measure: str, stratum: Stratum) -> str:
     """ttfa from the end of speech: what counts from a turn's origin is not told without it."""
-    return f"{measure}{since(measure, origin)}"
+    return f"{measure}{since(measure, stratum)}"
 
 
-def since(measure: str, origin: str) -> str:
+def since(measure: str, stratum: Stratum) -> str:
     """` from the end of speech`; nothing for a measure that counts from an instant of its own."""
-    return f" from {ORIGINS[origin]}" if CATALOGUE[measure].begin == "origin" else ""
+    return f" {stratum.since}" if CATALOGUE[measure].begin == "origin" else ""
 
 
 def named(figures: Figures) -> str:
     """What the row is of, as `counted`."""
-    return counted(figures.measure, figures.origin)
+    return counted(figures.measure, figures.stratum)
 
 
 def whose(figures: Figures) -> str:
@@ -216,13 +219,43 @@ def whose(figures: Figures) -> str:
 
     With a mark where the measure is not exact in this run.
     """
-    shown = figures.target if since(figures.measure, figures.origin) else figures.label
+    shown = figures.target if since(figures.measure, figures.stratum) else figures.label
     return f"{shown} · not exact here" if figures.inexact else shown
 
 
 def stalled(counts: Counts) -> str:
     """3 of 40 replies stalled (7.5 %)."""
     return f"{count(counts.stalled)} of {replies(counts.replies)} stalled ({percent(counts.stalled, counts.replies)})"
+
+
+def rate_cell(rate: TurnRate) -> Cell:
+    """`92.5 %` over `79.6 to 98.4 %`; 3 of 4 where there are too few turns for a share."""
+    share = rate.share
+    if not rate.published:
+        return Cell(f"{count(share.count)} of {count(share.of)}", "")
+    return Cell(
+        percent(share.value, 1), f"{percent(share.low, 1).removesuffix(f'{NBSP}%')} to {percent(share.high, 1)}"
+    )
+
+
+def rates(summary: Summary) -> list[str]:
+    """yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40), after the target's name where there are several."""
+    told = []
+    for rate in summary.rates:
+        figure, interval = rate_cell(rate)
+        beside = f" ({interval}; {count(rate.share.count)} of {count(rate.share.of)})" if interval else ""
+        told.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.name} {figure}{beside}")
+    return told
+
+
+def slopes(summary: Summary) -> list[str]:
+    """latency_slope p50 12 ms/1k tokens (9.1 – 15) on direct: those whose median may be published."""
+    told = [f for f in summary.slopes if f.at(0.5).published]
+    return [
+        f"{f.measure} p50 {three(f.at(0.5).value)}{NBSP}{f.unit} ({interval(f.at(0.5))})"
+        f"{f' on {f.label}' if f.label != f.target or len(summary.targets) > 1 else ''}"
+        for f in told
+    ]
 
 
 def replies(number: int) -> str:
@@ -241,11 +274,11 @@ def detection(counts: Counts) -> list[str]:
     return said
 
 
-def worst_step(summary: Summary, origin: str) -> str:
+def worst_step(summary: Summary, stratum: Stratum) -> str:
     """Slowest step by p50: order_status on direct (785 ms)."""
     found = []
     for label in summary.targets:
-        rows = [f for f in steps_of(summary, origin) if f.target == label]
+        rows = [f for f in steps_of(summary, stratum) if f.target == label]
         told = [f for f in rows if f.at(0.5).published]
         if len(told) > 1:
             top = max(told, key=lambda f: f.at(0.5).value)
@@ -258,10 +291,10 @@ def worst_step(summary: Summary, origin: str) -> str:
     )
 
 
-def steps_of(summary: Summary, origin: str) -> list[Figures]:
-    """The steps that count from this origin, by its main measure."""
-    main = summary.mains[origin]
-    return [f for f in summary.measures if f.measure == main and f.step != ALL and f.origin == origin]
+def steps_of(summary: Summary, stratum: Stratum) -> list[Figures]:
+    """The steps of this stratum, by its main measure."""
+    main = summary.mains[stratum]
+    return [f for f in summary.measures if f.measure == main and f.step != ALL and f.stratum == stratum]
 
 
 def breakdown(row: Breakdown, summary: Summary) -> str:

@@ -22,11 +22,11 @@ LONG = Plan(sessions=60, turns=14, targets=("direct", "gateway"), failed=0.02, s
 
 
 def by_turn(summary: Summary, origin: str) -> Along:
-    return next(along for along in summary.alongs if (along.by, along.origin) == ("turn", origin))
+    return next(along for along in summary.alongs if (along.by, along.stratum.origin) == ("turn", origin))
 
 
 def by_age(summary: Summary, origin: str) -> Along:
-    return next(along for along in summary.alongs if (along.by, along.origin) == ("age", origin))
+    return next(along for along in summary.alongs if (along.by, along.stratum.origin) == ("age", origin))
 
 
 @pytest.mark.parametrize("frame_of", [by_turn, by_age])
@@ -103,7 +103,7 @@ def test_a_session_of_one_turn_has_no_course() -> None:
 
 def test_origins_are_never_on_one_line() -> None:
     summary = summary_of(Plan(sessions=30, turns=4, kinds=("vad", "typed")))
-    frames = [by_turn(summary, origin) for origin in summary.turns.origins]
+    frames = [by_turn(summary, stratum.origin) for stratum in summary.turns.strata]
 
     assert [sum(stop.n for course in frame.courses for stop in course.stops) for frame in frames] == [60, 60]
 

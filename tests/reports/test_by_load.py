@@ -19,7 +19,8 @@ from reports.page import levels
 from reports.page.calls import by_load as section
 from reports.runs import load_for_report
 from reports.statistics.quantiles import quantile
-from reports.summary.by_load import THIN, ByLoad, Rate, merged, misleading
+from reports.summary.by_load import THIN, ByLoad, merged, misleading
+from reports.summary.rates import Rate
 from reports.summary.summary import Summary, summarise
 from reports.text.document import as_data
 from reports.text.markdown import markdown
@@ -227,7 +228,7 @@ def killed(folder: Path, tables: dict[TableName, pa.Table]) -> Path:
 def test_origins_are_told_apart() -> None:
     summary = summary_of(replace(RISING, targets=("direct",), kinds=("vad", "typed")))
 
-    assert [one.origin for one in summary.by_load] == list(summary.turns.origins)
+    assert [one.stratum for one in summary.by_load] == list(summary.turns.strata)
     assert [sum(level.turns for level in one.levels) for one in summary.by_load] == [a.turns for a in summary.answers]
 
 

@@ -178,7 +178,7 @@ def test_a_slow_turn_names_the_log_of_its_session() -> None:
 def test_slow_turns_of_different_origins_are_not_ranked_together() -> None:
     found = summary_of(Plan(sessions=20, kinds=("vad", "typed"))).slowest
 
-    assert [slow.origin for slow in found] == ["requested"] * 8 + ["speech_end"] * 8
+    assert [slow.stratum.origin for slow in found] == ["requested"] * 8 + ["speech_end"] * 8
     assert all(math.isnan(slow.voice_to_voice) for slow in found[:8])
 
 

@@ -194,7 +194,7 @@ def test_lost_turns_count_where_turns_of_their_number_count_from(tmp_path: Path)
     """Sessions wanted a spoken turn and a typed one in turn."""
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
     summary = build(tmp_path, plan, dead={"dead": "refused:tcp"})
-    lost = {(answer.target, answer.origin): answer.lost for answer in summary.answers}
+    lost = {(answer.target, answer.stratum.origin): answer.lost for answer in summary.answers}
 
     assert lost == {
         ("a", "requested"): 0,

@@ -17,6 +17,7 @@ from bench.run.histograms import Histograms
 from reports import render
 from reports.page.page import html
 from reports.runs import Run, session_frame, turn_frame
+from reports.strata import Stratum
 from reports.text.document import as_data
 from reports.turns import Turns, turns_of
 from reports.wording.sentences import headline, heard
@@ -32,7 +33,7 @@ def origins_of(*rows: dict[str, Any]) -> tuple[Turns, list[tuple[str, str]]]:
     frame = turn_frame(pa.Table.from_pylist(known, schema=SCHEMAS["turns"]))
     nobody = session_frame(SCHEMAS["sessions"].empty_table())
     turns = turns_of(Run(Path(), {}, frame, nobody, nobody, Histograms(), True))
-    return turns, [(turns.steps[step], turns.origins[turns.origin[step]]) for step in turns.step]
+    return turns, [(turns.steps[step], turns.strata[turns.stratum[step]].origin) for step in turns.step]
 
 
 def test_a_label_with_turns_of_both_origins_is_two_steps_named_apart() -> None:
@@ -93,7 +94,7 @@ def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path)
     summary = rewrite(tmp_path, lambda index, row: row | (other if index % 8 == 0 else {}))
     paths = render.write(summary)
 
-    assert [(a.origin, a.figures.n) for a in summary.answers] == [("requested", 10), ("speech_end", 70)]
+    assert [(a.stratum.origin, a.figures.n) for a in summary.answers] == [("requested", 10), ("speech_end", 70)]
     for path in paths:
         said = path.read_text()
         assert "greeting, from response.create" in said
@@ -109,7 +110,7 @@ def test_steps_of_another_origin_are_not_pooled_with_the_others(tmp_path: Path) 
         ("sim · from response.create", 10),
         ("sim · from the end of speech", 30),
     ]
-    assert figures(summary, "ttfa", step="greeting").origin == "requested"
+    assert figures(summary, "ttfa", step="greeting").stratum.origin == "requested"
 
 
 def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> N
     cut = {"origin": "speech_end", "outcome": "closed:1006", "requested_at_ns": None}
     (answer,) = rewrite(tmp_path, lambda index, row: row | (cut if index == 0 else {})).answers
 
-    assert (answer.origin, answer.figures.n, answer.figures.failed) == ("requested", 40, 1)
+    assert (answer.stratum.origin, answer.figures.n, answer.figures.failed) == ("requested", 40, 1)
 
 
 def test_no_turn_is_left_out_of_the_answer() -> None:
@@ -141,7 +142,7 @@ def test_each_origin_has_its_own_main_measure(tmp_path: Path) -> None:
 
     summary = rewrite(tmp_path, change)
 
-    assert summary.mains == {"requested": "ttft", "speech_end": "ttfa"}
+    assert summary.mains == {Stratum("requested"): "ttft", Stratum("speech_end"): "ttfa"}
     assert [(a.figures.measure, a.figures.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]
     assert "Callers wait" in headline(summary)
     assert "The first text of the reply" in headline(summary)

@@ -363,7 +363,7 @@ def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
 
     assert summary.turns.steps[0] == "text_turns: greeting"
     assert summary.turns.steps[-1] == "voice_turns: refund_policy"
-    assert [(a.origin, a.figures.n) for a in summary.answers] == [("requested", 40), ("speech_end", 80)]
+    assert [(a.stratum.origin, a.figures.n) for a in summary.answers] == [("requested", 40), ("speech_end", 80)]
 
 
 def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path) -> None:

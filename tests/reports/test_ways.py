@@ -14,6 +14,7 @@ from reports.page import ways as frames
 from reports.page.page import html
 from reports.page.svg import HALF, WIDE
 from reports.page.ways import GRIDS, ways
+from reports.strata import Stratum
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -26,7 +27,7 @@ def build(folder: Path, plan: Plan) -> Summary:
 
 
 def test_each_session_is_a_mark_of_its_shortest_round_trip_and_its_median(tmp_path: Path) -> None:
-    frame = ways(build(tmp_path, TWO), "speech_end")
+    frame = ways(build(tmp_path, TWO), Stratum("speech_end"))
     rows = reports.load(tmp_path).turns
     good = rows[rows["outcome_class"] == "good"]
     assert frame is not None
@@ -42,7 +43,7 @@ def test_each_session_is_a_mark_of_its_shortest_round_trip_and_its_median(tmp_pa
 
 def test_many_sessions_are_counted_in_hexagons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "MOST", 10)
-    frame = ways(build(tmp_path, TWO), "speech_end")
+    frame = ways(build(tmp_path, TWO), Stratum("speech_end"))
     assert frame is not None
 
     for way in frame.ways:
@@ -60,7 +61,7 @@ def test_many_sessions_are_counted_in_hexagons(tmp_path: Path, monkeypatch: pyte
 
 def test_a_figure_of_many_sessions_is_no_larger_than_its_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "MOST", 10)
-    frame = ways(build(tmp_path, Plan(sessions=600, turns=2)), "speech_end")
+    frame = ways(build(tmp_path, Plan(sessions=600, turns=2)), Stratum("speech_end"))
     assert frame is not None
 
     assert len(frame.ways[0].hexagons[0]) <= (GRIDS[0][0] + 2) * (GRIDS[0][1] + 1)
@@ -83,7 +84,7 @@ def test_behind_a_proxy_there_is_no_figure_and_the_page_says_why(tmp_path: Path)
     summary = build(tmp_path, Plan(sessions=20, proxied=("sim",)))
     page = html(summary)
 
-    assert ways(summary, "speech_end") is None
+    assert ways(summary, Stratum("speech_end")) is None
     assert "to the proxy and not beyond; so there is no ttfa_less_rtt" in page
     assert "Network round trip against" not in page
 

@@ -15,6 +15,7 @@ from reports.looks.text import answer
 from reports.question import Question
 from reports.statistics.differences import Margin, estimated
 from reports.statistics.verdicts import Verdict
+from reports.strata import Stratum
 from reports.wording import differences
 
 ENOUGH = Arm(4000, 200, 10), Arm(4000, 200, 12)
@@ -30,7 +31,7 @@ def plain(text: str) -> str:
     [
         (Question("ttfa", "quantile", Margin(plus=1500), 0.95), 1.65, 1.47, 1.87, "+65 %", "+47 to +87 %", "1,500 ms"),
         (
-            Question("ttfa", "quantile", Margin(0.2, plus=30), 0.5, origin="speech_end"),
+            Question("ttfa", "quantile", Margin(0.2, plus=30), 0.5, stratum=Stratum("speech_end")),
             *(0.96, 0, 1.12, "−4 %", "open to +12 %", "20 % and 30 ms"),
         ),
         (Question("audio_speed", "mean", Margin(1 / 0.9 - 1)), 0.9, 0.8, 1.01, "−10 %", "−20 to +1 %", "10 %"),
@@ -65,7 +66,7 @@ def _alike(question: Question, values: tuple[float, float], d: list[float], apar
 
 
 def test_a_measure_that_does_not_begin_with_the_response_is_of_turns_that_do() -> None:
-    question = Question("voice_to_voice", "quantile", Margin(0.1), 0.5, origin="requested")
+    question = Question("voice_to_voice", "quantile", Margin(0.1), 0.5, stratum=Stratum("requested"))
 
     assert differences.figure(question) == "voice_to_voice p50 of turns from response.create"
 

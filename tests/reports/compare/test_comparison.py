@@ -17,6 +17,7 @@ from reports.sides.side import sample_of, sides_of
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
+from reports.strata import Stratum
 from tests.reports import synthetic
 from tests.reports.compare.build import edit, quick, run, two
 from tests.reports.synthetic import Plan
@@ -236,7 +237,10 @@ def test_a_question_without_an_origin_is_asked_of_each(tmp_path: Path) -> None:
     plan = replace(PAIRED, kinds=("vad", "manual"))
     comparison = quick(sides_of([run(tmp_path, plan)]), questions=[TTFA])
 
-    assert [finding.question.origin for finding in comparison.findings] == ["speech_end", "requested"]
+    assert [finding.question.stratum for finding in comparison.findings] == [
+        Stratum("speech_end"),
+        Stratum("requested"),
+    ]
 
 
 def test_a_gate_that_no_origin_can_answer_is_not_passed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from reports.compare.forest_rows import ForestPanel, ForestRow, panels
 from reports.finding import Arm, Finding
 from reports.page.svg import WIDE
 from reports.statistics.differences import Margin
+from reports.strata import Stratum
 from tests.reports.compare.invented import comparison, finding, findings, points, ratio
 
 NBSP = "\u00a0"
@@ -73,7 +74,7 @@ def test_rates_are_told_in_points() -> None:
 
 
 def test_what_is_not_gated_or_of_one_origin_says_so() -> None:
-    (row,) = rows(finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), origin="speech_end"))
+    (row,) = rows(finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")))
 
     assert row.beside == "from the end of speech, not gated"
 

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from reports.question import Question, margin_of
-from reports.sides.questions import by_origin, default_questions
+from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import sides_of
 from reports.statistics.differences import Margin
+from reports.strata import Stratum
 from tests.reports.compare.build import PAIRED, RUN, run, two
 from tests.reports.synthetic import Plan
 
+REQUESTED, SPEECH_END = Stratum("requested"), Stratum("speech_end")
 MIXED = Plan(sessions=40, turns=5, targets=("west", "east"), kinds=("vad", "manual", "typed"), paired=True)
 
 
@@ -47,7 +49,7 @@ def test_gated_are_the_median_the_tail_and_the_failures(tmp_path: Path) -> None:
 
     assert gated == [("ttfa p50", 0.1, 0), ("ttfa p95", 0.2, 0), ("failure rate", 0, 0.01)]
     assert [one.gated for one in asked] == sorted((one.gated for one in asked), reverse=True)
-    assert not any(one.origin for one in asked)
+    assert not any(one.stratum for one in asked)
 
 
 def test_beside_them_stands_what_both_sides_have(tmp_path: Path) -> None:
@@ -81,11 +83,11 @@ def test_throttling_is_asked_for_where_there_was_any(tmp_path: Path) -> None:
 
 def test_turns_of_several_origins_have_questions_of_their_own(tmp_path: Path) -> None:
     asked = default_questions(sides_of([run(tmp_path, MIXED)]))
-    of_main = {(one.p, one.origin, one.gated) for one in asked if one.measure == "ttfa"}
+    of_main = {(one.p, one.stratum, one.gated) for one in asked if one.measure == "ttfa"}
 
-    assert {(0.5, "requested", True), (0.95, "requested", True), (0.5, "speech_end", False)} <= of_main
-    assert {one.origin for one in asked if one.measure == "response_total"} == {"requested", "speech_end"}
-    assert {one.origin for one in asked if one.measure in ("input_transcript", "connect_total", "failures")} == {""}
+    assert {(0.5, REQUESTED, True), (0.95, REQUESTED, True), (0.5, SPEECH_END, False)} <= of_main
+    assert {one.stratum for one in asked if one.measure == "response_total"} == {REQUESTED, SPEECH_END}
+    assert {one.stratum for one in asked if one.measure in ("input_transcript", "connect_total", "failures")} == {None}
 
 
 def test_sides_without_a_common_origin_are_gated_by_what_callers_hear(tmp_path: Path) -> None:
@@ -100,27 +102,27 @@ def test_a_question_is_taken_apart_only_where_there_are_several_origins(tmp_path
     mixed, plain = sides_of([run(tmp_path / "m", MIXED)]), sides_of([run(tmp_path / "p", PAIRED)])
     wait, rate = Question("ttfa", "quantile", margin_of(0.5), 0.5), Question("failures", "rate", Margin(points=0.01))
 
-    assert [one.origin for one in by_origin(wait, mixed)] == ["requested", "speech_end"]
-    assert by_origin(wait, plain) == [wait]
-    assert by_origin(rate, mixed) == [rate]
+    assert [one.stratum for one in by_stratum(wait, mixed)] == [REQUESTED, SPEECH_END]
+    assert by_stratum(wait, plain) == [wait]
+    assert by_stratum(rate, mixed) == [rate]
 
 
 def test_what_is_gated_keeps_the_origins_of_the_baseline(tmp_path: Path) -> None:
     both, vad = Plan(sessions=20, turns=5, kinds=("vad", "manual")), Plan(sessions=20, turns=5)
     sides = two(tmp_path, both, vad)
     wait = Question("ttfa", "quantile", margin_of(0.5), 0.5)
-    gated = [(one.p, one.origin) for one in default_questions(sides) if one.gated and one.measure == "ttfa"]
+    gated = [(one.p, one.stratum) for one in default_questions(sides) if one.gated and one.measure == "ttfa"]
 
-    assert [one.origin for one in by_origin(replace(wait, gated=True), sides)] == ["speech_end", "requested"]
-    assert [one.origin for one in by_origin(wait, sides)] == ["speech_end"]
-    assert gated == [(0.5, "speech_end"), (0.95, "speech_end"), (0.5, "requested"), (0.95, "requested")]
+    assert [one.stratum for one in by_stratum(replace(wait, gated=True), sides)] == [SPEECH_END, REQUESTED]
+    assert [one.stratum for one in by_stratum(wait, sides)] == [SPEECH_END]
+    assert gated == [(0.5, SPEECH_END), (0.95, SPEECH_END), (0.5, REQUESTED), (0.95, REQUESTED)]
 
 
 def test_a_step_has_the_origins_of_its_own_turns(tmp_path: Path) -> None:
     sides = sides_of([run(tmp_path, MIXED)])
     asked = Question("ttfa", "quantile", margin_of(0.5), 0.5, gated=True, step="greeting")
 
-    assert by_origin(asked, sides) == [asked]
+    assert by_stratum(asked, sides) == [asked]
 
 
 def test_sides_without_turns_are_asked_for_what_they_lack(tmp_path: Path) -> None:

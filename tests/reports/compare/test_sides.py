@@ -12,6 +12,7 @@ from bench.outcomes import is_throttled
 from reports.question import Question, margin_of
 from reports.sides.side import Side, counts_of, sample_of, sides_of, totals_of
 from reports.statistics.differences import Margin
+from reports.strata import Stratum
 from reports.summary.summary import summarise
 from tests.reports import synthetic
 from tests.reports.compare.build import PAIRED, RUN, edit, run, two
@@ -133,12 +134,10 @@ def test_turns_of_a_session_without_a_row_count_as_a_cluster(tmp_path: Path) -> 
 
 def test_turns_of_several_origins_are_asked_for_apart(tmp_path: Path) -> None:
     side = sides_of([run(tmp_path, MIXED)])[0]
-    parts = [sample_of(side, asks(origin=origin)) for origin in ("requested", "speech_end")]
+    parts = [sample_of(side, asks(stratum=Stratum(origin))) for origin in ("requested", "speech_end")]
 
     assert all(part.n for part in parts)
-    assert (
-        sum(part.n for part in parts) == sample_of(side, asks()).n == side.begun["requested"] + side.begun["speech_end"]
-    )
+    assert sum(part.n for part in parts) == sample_of(side, asks()).n == sum(side.begun.values())
 
 
 def test_a_step_is_asked_for_alone(tmp_path: Path) -> None:
@@ -213,7 +212,7 @@ def test_a_side_without_turns_has_empty_samples(tmp_path: Path, plan: Plan) -> N
     side = two(tmp_path, RUN, plan)[1]
 
     assert sample_of(side, asks()).n == 0
-    assert side.begun == {"requested": 0, "speech_end": 0}
+    assert not any(side.begun.values())
     assert not side.has(asks())
     assert counts_of(side, FAILURES)[1].sum() == plan.refused * plan.turns
 

@@ -95,8 +95,8 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("audio_speed", "p(50)>-100%", "write -10%"),
         ("session_length", "p(50)<+5%", "no better direction"),
         ("transcript_lead", "p(50)>-5%", "may be negative"),
-        ("ttfa{stage:x}", "p(95)<800", "step:LABEL and target:LABEL"),
-        ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL and target:LABEL"),
+        ("ttfa{stage:x}", "p(95)<800", "step:LABEL, target:LABEL and variant:NAME"),
+        ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL, target:LABEL and variant:NAME"),
         ("connect_total{step:x}", "p(95)<800", "measure of sessions"),
     ],
 )

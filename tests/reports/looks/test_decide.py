@@ -25,6 +25,7 @@ from reports.looks.__main__ import look
 from reports.looks.decide import GIVEN_UP, end_of, look_at
 from reports.looks.decision import Decision
 from reports.looks.text import sentence
+from reports.strata import Stratum
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -316,7 +317,7 @@ def test_gates_of_means_and_of_what_is_better_when_larger_are_tested(tmp_path: P
 def test_turns_of_two_origins_are_two_gates(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, {"ttfa": ["p(50)<+60%"]}, Plan(**(vars(TWO) | {"kinds": ("vad", "typed")}))))
 
-    assert [gate.origin for gate in found.gates] == ["speech_end", "requested"]
+    assert [gate.stratum for gate in found.gates] == [Stratum("speech_end"), Stratum("requested")]
 
 
 def test_what_is_written_follows_its_schema(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""The strata of turns: what sets those apart that are never pooled, and the words for it; pure.
+
+Latency counts from an instant, the turn's origin, and a turn may be of a variant: it called functions, or followed an
+interruption. Turns of no variant are plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from bench import measures
+
+ORIGINS = {"requested": "response.create", "speech_end": "the end of speech"}
+"""What latency counts from, in the order in which reports show it, and its words."""
+STARTED_BY = {"requested": "turns with response.create", "speech_end": "VAD turns"}
+"""What started the response, in words: for measures that count from the end of speech whatever the origin."""
+VARIANTS = {
+    "calls": "with function calls",
+    "after_interruption": "after an interruption",
+    "after_truncation": "after a truncation",
+    "filler": "with filler",
+}
+"""What sets turns of one step apart (`bench.measures.VARIANTS`), and its words."""
+PLAIN = "plain"
+SINCE = {origin: f"from {instant}" for origin, instant in ORIGINS.items()}
+
+
+class Stratum(NamedTuple):
+    """Turns that may be pooled: their latency counts from one instant, and they are of one variant.
+
+    `origin` is empty where origins are not told apart, `variant` is for plain turns.
+    """
+
+    origin: str = ""
+    variant: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name in documents: requested, requested+calls."""
+        return "+".join(filter(None, self))
+
+    @property
+    def since(self) -> str:
+        """From response.create, with function calls: which turns of a measure that counts from their origin."""
+        return _joined(SINCE.get(self.origin, ""), self.variant_words)
+
+    @property
+    def turns(self) -> str:
+        """VAD turns, with function calls: which turns, whatever is measured of them."""
+        return _joined(STARTED_BY.get(self.origin, "turns" if self.variant else f"{PLAIN} turns"), self.variant_words)
+
+    @property
+    def variant_words(self) -> str:
+        """With function calls, after an interruption; empty for plain turns."""
+        return ", ".join(VARIANTS.get(name, name) for name in self.variant.split("+"))
+
+    def covers(self, other: Stratum) -> bool:
+        """Whether turns of the other stratum are of this one."""
+        return self.origin in ("", other.origin) and self.variant == other.variant
+
+    def among(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
+        """What tells it from the others: from response.create, plain. `origins`: the words of each; empty if alone."""
+        return _joined(
+            origins.get(self.origin, "") if len({other.origin for other in others}) > 1 else "",
+            (self.variant_words or PLAIN) if len({other.variant for other in others}) > 1 else "",
+        )
+
+
+NO_STRATUM = Stratum()
+"""Of figures that tell nothing apart."""
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(filter(None, parts))
+
+
+def in_order(variants: Collection[str]) -> tuple[str, ...]:
+    """Variants in the order in which reports show them, plain turns first."""
+    place = {name: at for at, name in enumerate(("", *measures.VARIANTS))}
+    last = len(place)
+    return tuple(sorted(variants, key=lambda told: ([place.get(name, last) for name in told.split("+")], told)))

@@ -1,0 +1,64 @@
+"""Shares of turns with the intervals that their sessions give them, and those that a column of turns tells; pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.question import OF_COLUMNS, TRIALS
+from reports.statistics.counting import distinct, packed
+from reports.statistics.quantiles import LEVEL
+from reports.statistics.rates import ratio_of
+from reports.turns import Flags, Turns
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many of a number, as a share with its interval; NaN of nothing."""
+
+    count: int
+    of: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class TurnRate:
+    """One rate of one target, of the turns that count for it."""
+
+    name: str
+    target: str
+    sessions: int
+    share: Rate
+
+    @property
+    def published(self) -> bool:
+        """Whether there are turns enough for more than two counts."""
+        return self.share.of >= TRIALS
+
+
+def turn_rates(turns: Turns) -> Iterable[TurnRate]:
+    """Each rate of a column, of each target that has turns of it; turns of all strata together."""
+    for rate in OF_COLUMNS:
+        values = turns.column(rate.column)
+        counted = ~np.isnan(values)
+        for place, target in enumerate(turns.targets):
+            mine = np.flatnonzero(counted & (turns.target == place))
+            if mine.size:
+                sessions = turns.session[mine]
+                yield TurnRate(rate.name, target, distinct(sessions).size, rate_of(values[mine] > 0, sessions, LEVEL))
+
+
+def rate_of(events: Flags, sessions: npt.NDArray[np.integer], level: float) -> Rate:
+    """How many turns, or sessions, are events, with the interval that their sessions give it at this level."""
+    if not events.size:
+        return Rate(0, 0, math.nan, math.nan, math.nan)
+    codes, _ = packed(sessions)
+    ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes).astype(np.float64)))
+    tail = (1 - level) / 2
+    return Rate(int(events.sum()), events.size, ratio.value, ratio.lower(tail), ratio.upper(tail))

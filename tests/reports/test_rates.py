@@ -1,0 +1,169 @@
+"""Rates that a column of turns tells: how they are counted, compared and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.errors import UsageError
+from bench.run.folder import TURNS
+from reports.gate.by_limit import items_of
+from reports.page.page import html
+from reports.question import OF_COLUMNS, RATES, Question, better_of
+from reports.sides.questions import default_questions
+from reports.sides.side import counts_of, sides_of
+from reports.statistics.differences import Margin
+from reports.statistics.rates import complement, rate_difference
+from reports.summary.summary import Summary
+from reports.text.document import as_data
+from reports.text.markdown import markdown
+from reports.text.terminal import terminal
+from reports.thresholds.grammar import parse
+from tests.reports import synthetic
+from tests.reports.compare.build import edit, quick, run
+from tests.reports.shared import summary_of
+from tests.reports.synthetic import Plan
+from tests.reports.test_summary import rewrite
+
+PLAN = Plan(sessions=80, turns=5, targets=("west", "east"), paired=True)
+POINT = Margin(points=0.01)
+
+
+def interrupted(share: float) -> Any:
+    """Two turns of each session are interrupted, and this share of them is yielded to, on `east` half of it."""
+
+    def change(index: int, row: dict[str, Any]) -> dict[str, Any]:
+        if row["turn"] not in (2, 4):
+            return row
+        wanted = share / 2 if row["target"] == "east" else share
+        return row | {"yielded": (index * 0.618) % 1 < wanted, "interruption": "speech"}
+
+    return change
+
+
+def write(folder: Path, share: float = 0.9, plan: Plan = PLAN) -> str:
+    name = run(folder, plan)
+    edit(folder, "turns", interrupted(share))
+    return name
+
+
+def test_every_rate_of_a_column_has_one_of_flags() -> None:
+    assert all(str(TURNS.field(rate.column).type) == "bool" for rate in OF_COLUMNS)
+    assert all(rate.sentence.endswith(".") for rate in RATES.values())
+
+
+def test_only_turns_of_which_something_is_said_are_counted(tmp_path: Path) -> None:
+    west, _ = sides_of([write(tmp_path)])
+    events, trials = counts_of(west, Question("yield_rate", "rate", POINT))
+
+    assert trials.tolist() == [2] * 40
+    assert events.sum() == pytest.approx(0.9 * 80, abs=4)
+
+
+def test_a_rate_is_told_in_every_report(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, PLAN)
+    summary = rewrite(tmp_path, interrupted(0.9))
+
+    assert [(rate.name, rate.target, rate.share.of) for rate in summary.rates] == [
+        ("yield_rate", "west", 80), ("yield_rate", "east", 80),
+    ]  # fmt: skip
+    data = as_data(summary)["rates"]
+    assert [row["turns"] for row in data] == [80, 80]
+    assert all(row["low"] < row["value"] < row["high"] for row in data)
+    for text in (html(summary), terminal(summary), markdown(summary).replace("\\", "")):
+        assert "yield_rate" in text
+
+
+def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan(sessions=30, turns=5))
+    few = rewrite(tmp_path, lambda i, row: row | ({"cut_off": i == 2} if i < 9 else {}))
+
+    (row,) = as_data(few)["rates"]
+    assert (row["events"], row["turns"], row["value"]) == (1, 9, None)
+    assert "cut_off_rate 1 of 9" in terminal(few)
+
+
+def test_a_run_without_such_turns_says_nothing_of_them() -> None:
+    summary = summary_of(PLAN)
+
+    assert summary.rates == ()
+    assert as_data(summary)["rates"] == []
+    assert "yield_rate" not in html(summary)
+    assert not any(question.measure == "yield_rate" for question in default_questions(sides_of_summary(summary)))
+
+
+def sides_of_summary(summary: Summary) -> Any:
+    return sides_of([summary.run.folder])
+
+
+def test_a_rate_of_which_more_is_better_regresses_downwards(tmp_path: Path) -> None:
+    comparison = quick(sides_of([write(tmp_path)]))
+    finding = next(f for f in comparison.findings if f.question.measure == "yield_rate")
+
+    assert finding.verdict.word == "regressed"
+    assert finding.difference is not None
+    assert finding.difference.baseline == pytest.approx(0.9, abs=0.05)
+    assert finding.difference.d == pytest.approx(-0.45, abs=0.08)
+    assert finding.difference.low < finding.difference.d < finding.difference.high < 0
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_what_more_is_better_of_is_judged_as_what_it_leaves(paired: bool) -> None:
+    rng = np.random.default_rng(3)
+    base, cand = (((rng.random(60) < share).astype(float), np.ones(60)) for share in (0.9, 0.8))
+    found = rate_difference(base, cand, POINT, paired=paired, better="higher")
+    left = rate_difference(complement(base), complement(cand), POINT, paired=paired)
+
+    assert (found.baseline, found.candidate) == pytest.approx((1 - left.baseline, 1 - left.candidate))
+    assert (found.d, found.low, found.high) == (-left.d, -left.high, -left.low)
+    assert (found.worse_low, found.worse_high, found.p_worse) == (left.worse_low, left.worse_high, left.p_worse)
+
+
+def test_what_no_run_saw_fail_is_not_proved_never_to_fail(tmp_path: Path) -> None:
+    west = sides_of([write(tmp_path, 1.1)])[0]
+    (item,) = items_of(parse("yield_rate", "rate>99%"), west)
+
+    assert item.value == 1.0
+    assert item.word == "inconclusive"
+
+
+def test_limits_hold_on_the_right_side(tmp_path: Path) -> None:
+    west, east = sides_of([write(tmp_path, 0.95)])
+    more, less = parse("yield_rate", "rate>70%"), parse("yield_rate", "rate>=99.9%")
+
+    assert [item.word for side in (west, east) for item in items_of(more, side)] == ["kept", "broken"]
+    assert [item.word for item in items_of(less, west)] == ["broken"]
+
+
+def test_a_limit_on_few_turns_is_not_decided_by_them(tmp_path: Path) -> None:
+    name = run(tmp_path, Plan(sessions=30, turns=5))
+    edit(tmp_path, "turns", lambda i, row: row | ({"cut_off": False} if i < 9 else {}))
+    side = sides_of([name, run(tmp_path.parent / "other", Plan(sessions=30, turns=5, seed=9))])[0]
+    (item,) = items_of(parse("cut_off_rate", "rate<2%"), side)
+
+    assert (item.word, item.value, item.needs, item.too_few) == ("inconclusive", None, 10, 9)
+    assert item.reason == "too few turns to decide: 0 of 9, and a rate needs 10"
+
+
+@pytest.mark.parametrize(
+    ("measure", "text", "said"),
+    [
+        ("yield_rate", "rate<90%", "more of it is better: write >"),
+        ("cut_off_rate", "rate>2%", "less of it is better: write <"),
+        ("yield_rate", "rate>+1pt", "write -1pt"),
+        ("preamble_rate", "rate<+1pt", "no better direction"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_rate_is_refused(measure: str, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse(measure, text)
+
+
+def test_a_margin_of_a_rate_of_which_more_is_better_is_less() -> None:
+    threshold = parse("yield_rate", "rate>-1pt")
+
+    assert (threshold.margin, threshold.limit) == (POINT, None)
+    assert better_of(threshold.question) == "higher"

@@ -1,0 +1,155 @@
+"""Turns of different variants: what is never pooled, how it is named, and that plain runs have nothing of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reports
+from bench.measures import VARIANTS
+from bench.run.histograms import Histograms, Key
+from bench.run.row_histograms import record_rows
+from reports import strata
+from reports.page.page import html
+from reports.runs import load_for_report
+from reports.strata import Stratum, in_order
+from reports.summary.summary import Summary
+from reports.text.document import as_data
+from reports.text.markdown import markdown
+from reports.text.terminal import terminal
+from reports.turns import turns_of
+from reports.wording.sentences import headline
+from tests.reports import synthetic
+from tests.reports.shared import summary_of
+from tests.reports.synthetic import Plan
+from tests.reports.test_summary import rewrite
+
+PLAN = Plan(sessions=40, turns=5, targets=("west", "east"))
+SLOWER_NS = 1_000_000_000
+
+
+def with_calls(_: int, row: dict[str, Any]) -> dict[str, Any]:
+    """Turns of `order_status` call functions in every other session, and take a second longer."""
+    if row["step"] != "order_status" or int(row["session_id"][1:]) % 4 > 1:
+        return row
+    later = {name: row[name] and row[name] + SLOWER_NS for name in ("first_audio_at_ns", "first_audible_at_ns")}
+    return row | later | {"variant": "calls"}
+
+
+@pytest.fixture
+def summary(tmp_path: Path) -> Summary:
+    synthetic.write(tmp_path, PLAN)
+    return rewrite(tmp_path, with_calls)
+
+
+def test_every_variant_has_words() -> None:
+    assert list(strata.VARIANTS) == list(VARIANTS)
+
+
+def test_plain_turns_come_first_and_several_variants_after_the_first_of_them() -> None:
+    assert in_order({"filler", "calls+filler", "new", "", "calls"}) == ("", "calls", "calls+filler", "filler", "new")
+
+
+def test_a_label_with_turns_of_two_variants_is_two_steps_named_apart(summary: Summary) -> None:
+    steps = summary.turns.steps
+
+    assert [step for step in steps if "order" in step] == ["order_status, plain", "order_status, with function calls"]
+    assert [label for label in summary.turns.labels if "order" in label] == ["order_status"] * 2
+    assert len(steps) == 6
+
+
+def test_each_variant_has_figures_of_its_own(summary: Summary) -> None:
+    waits = {(f.target, f.stratum.variant): f for f in summary.measures if (f.measure, f.step) == ("ttfa", "all")}
+
+    assert {key: wait.n for key, wait in waits.items()} == {
+        ("west", ""): 90, ("west", "calls"): 10, ("east", ""): 90, ("east", "calls"): 10,
+    }  # fmt: skip
+    assert waits["west", "calls"].at(0.5).value > waits["west", ""].at(0.5).value + 900
+    assert {answer.stratum for answer in summary.answers} == {Stratum("speech_end"), Stratum("speech_end", "calls")}
+
+
+def test_measures_that_tell_no_origins_apart_tell_variants_apart(summary: Summary) -> None:
+    speeds = [f for f in summary.measures if (f.measure, f.step, f.target) == ("audio_speed", "all", "west")]
+
+    assert [(f.stratum, f.label, f.n) for f in speeds] == [
+        (Stratum(), "west · plain", 90), (Stratum(variant="calls"), "west · with function calls", 10),
+    ]  # fmt: skip
+
+
+def test_turns_of_two_variants_and_two_origins_are_four_kinds(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan(sessions=10, turns=4, kinds=("vad", "typed")))
+    summary = rewrite(tmp_path, lambda i, row: row | {"variant": "calls" if row["turn"] > 2 else None})
+
+    assert [pool.label for pool in summary.turns.pools] == [
+        "sim · from response.create, plain",
+        "sim · from response.create, with function calls",
+        "sim · from the end of speech, plain",
+        "sim · from the end of speech, with function calls",
+    ]
+    assert [answer.figures.n for answer in summary.answers] == [10] * 4
+
+
+def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_path: Path) -> None:
+    """It ended before it could call a function."""
+    synthetic.write(tmp_path, Plan(sessions=10, turns=5))
+
+    def change(index: int, row: dict[str, Any]) -> dict[str, Any]:
+        if row["step"] != "order_status":
+            return row
+        failed = index < 20
+        return row | {"variant": None if failed else "calls"} | ({"outcome": "timeout:first_delta"} if failed else {})
+
+    answers = {answer.stratum.variant: answer for answer in rewrite(tmp_path, change).answers}
+    assert (answers["calls"].turns, answers["calls"].failed) == (10, 4)
+    assert (answers[""].turns, answers[""].failed) == (40, 0)
+
+
+def test_the_report_says_which_turns_a_figure_is_of(summary: Summary) -> None:
+    page, text = html(summary), terminal(summary, 140)
+
+    assert "of turns with function calls" in page
+    assert "ttfa from the end of speech, with function calls" in text.replace("\u00a0", " ")
+    assert "with function calls" in headline(summary)
+    assert "with function calls" in markdown(summary)
+    answers = as_data(summary)["answers"]
+    assert [(a["target"], a["variant"]) for a in answers] == [
+        ("west", None), ("west", "calls"), ("east", None), ("east", "calls"),
+    ]  # fmt: skip
+    assert as_data(summary)["mains"] == {"speech_end": "ttfa", "speech_end+calls": "ttfa"}
+
+
+def test_plain_runs_have_nothing_of_it() -> None:
+    summary = summary_of(PLAN)
+    for text in (html(summary), terminal(summary), markdown(summary), headline(summary)):
+        assert "plain" not in text
+        assert "function calls" not in text
+
+
+def test_quantiles_in_python_are_told_apart(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, PLAN)
+    rewrite(tmp_path, with_calls)
+    frame = reports.load(tmp_path).quantiles("voice_to_voice")
+
+    told = frame[frame["p"] == 0.5].astype({"variant": object}).fillna({"variant": ""})
+    assert list(zip(told["target"], told["variant"], told["n"], strict=True)) == [
+        ("west", "", 90), ("west", "calls", 10), ("east", "", 90), ("east", "calls", 10),
+    ]  # fmt: skip
+
+
+def test_histograms_are_told_apart(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, PLAN)
+    rewrite(tmp_path, with_calls)
+    histograms = Histograms()
+    record_rows(tmp_path, histograms)
+
+    steps = ("voice_turns.order_status.speech_end", "voice_turns.order_status.calls.speech_end")
+    found = [histograms.get(Key("ttfa", "west", step)) for step in steps]
+    assert [histogram and histogram.get_total_count() for histogram in found] == [10, 10]
+
+
+def test_a_run_of_before_there_were_variants_is_plain() -> None:
+    stored = Path(__file__).parent / "stored"
+    for folder in sorted(stored.iterdir()):
+        assert {stratum.variant for stratum in turns_of(load_for_report(folder)).strata} == {""}
