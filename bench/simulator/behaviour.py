@@ -19,8 +19,9 @@ import msgspec
 import numpy as np
 
 from bench.simulator import checks, settings
+from bench.simulator.client_item import decoded_audio
 from bench.simulator.composer import Composer
-from bench.simulator.conversation import Conversation, decoded_audio
+from bench.simulator.conversation import Conversation
 from bench.simulator.outbox import Outbox
 from bench.simulator.profile import Profile
 from bench.simulator.quota import UNLIMITED, Quota

@@ -11,7 +11,8 @@ import numpy as np
 
 from bench.simulator.answer import Response
 from bench.simulator.cap import capped
-from bench.simulator.conversation import Conversation, ConversationItem
+from bench.simulator.conversation import Conversation
+from bench.simulator.conversation_item import ConversationItem
 from bench.simulator.function_call import FunctionCallItem
 from bench.simulator.functions import ModelCall, calls_of
 from bench.simulator.history import NOTHING, Context, ContextExceededError, ModelHistory, Preface, read_parts

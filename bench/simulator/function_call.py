@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench.simulator.conversation import ConversationItem, TokenCounts
+from bench.simulator.conversation_item import ConversationItem, TokenCounts
 from bench.simulator.outbox import OutboxStep, Render
 from bench.simulator.output_item import OutputItem, ResponseWriter
 from bench.simulator.plan import PlannedCall

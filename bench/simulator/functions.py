@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from bench.simulator.arguments import arguments, unfit_arguments
-from bench.simulator.conversation import LETTERS_PER_TEXT_TOKEN, ConversationItem
+from bench.simulator.conversation_item import LETTERS_PER_TEXT_TOKEN, ConversationItem
 from bench.simulator.profile import FunctionCalls, drawn
 from bench.simulator.wire import Json, RejectedError
 

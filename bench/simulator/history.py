@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import NamedTuple
 
-from bench.simulator.conversation import NO_TOKENS, Conversation, ConversationItem, TokenCounts, text_tokens
+from bench.simulator.conversation import Conversation
+from bench.simulator.conversation_item import NO_TOKENS, ConversationItem, TokenCounts, text_tokens
 from bench.simulator.profile import TokenCache
 from bench.simulator.wire import Json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.simulator.cap import AUDIO_ANSWER_TEXT_TOKENS
-from bench.simulator.conversation import ConversationItem, TokenCounts
+from bench.simulator.conversation_item import ConversationItem, TokenCounts, message_body
 from bench.simulator.outbox import OutboxStep, Render
 from bench.simulator.output_item import OutputItem, ResponseWriter
 from bench.simulator.plan import PlannedMessage
@@ -39,14 +39,7 @@ class MessageItem(OutputItem):
         return sum(block.audio_ms for block in self._spoken)
 
     def _new(self) -> ConversationItem:
-        body: Json = {
-            "id": self.id,
-            "object": "realtime.item",
-            "type": "message",
-            "status": "in_progress",
-            "role": "assistant",
-            "content": [],
-        }
+        body = message_body(self.id, "assistant", [], "in_progress")
         if self._phase is not None:
             body["phase"] = self._phase
         return ConversationItem(self.id, body, spoken=self._spoken if self._with_audio else None)

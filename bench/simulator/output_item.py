@@ -11,7 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench.simulator.conversation import Conversation, ConversationItem, TokenCounts
+from bench.simulator.conversation import Conversation
+from bench.simulator.conversation_item import ConversationItem, TokenCounts
 from bench.simulator.outbox import OutboxStep, Render
 from bench.simulator.schedule import Schedule
 from bench.simulator.wire import GA, Ids, Json, Outgoing, WireNames, event_bytes, item_and_call

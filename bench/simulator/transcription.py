@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench.simulator.conversation import ConversationItem, text_tokens
+from bench.simulator.conversation_item import ConversationItem, text_tokens
 from bench.simulator.outbox import Outbox, OutboxStep
 from bench.simulator.profile import KnownWords
 from bench.simulator.wire import Json, Outgoing

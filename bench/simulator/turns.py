@@ -13,7 +13,8 @@ import numpy as np
 
 from bench.simulator.agenda import Series
 from bench.simulator.answer import Response
-from bench.simulator.conversation import Conversation, user_audio_item
+from bench.simulator.conversation import Conversation
+from bench.simulator.conversation_item import user_audio_item
 from bench.simulator.input_audio import InputAudio, SpeechEdge
 from bench.simulator.outbox import Outbox, OutboxStep, Render
 from bench.simulator.profile import LogNormal, Profile, drawn

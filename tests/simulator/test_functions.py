@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench.simulator.behaviour import Behaviour
+from bench.simulator.conversation_item import text_tokens
 from bench.simulator.profile import AnswerParts, FunctionCalls
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
 from tests.simulator.builders import (
@@ -306,6 +307,7 @@ def test_a_cap_counts_arguments_too() -> None:
     (call,) = calls(events := answers(with_tools(), user_text(), create(max_output_tokens=2)))
 
     assert (call["arguments"], call["status"]) == ('{"number', "incomplete")
+    assert one(events, "response.done")["due_ns"] > one(events, "arguments.done")["due_ns"]
     assert (done(events)["status"], done(events)["usage"]["output_tokens"]) == ("incomplete", 2)
 
 
@@ -329,7 +331,7 @@ def test_calls_and_outputs_are_input_of_what_follows() -> None:
     second = answers(behaviour, output(call["call_id"], "x" * 400), CREATE)
 
     grown = done(second)["usage"]["input_tokens"] - done(first)["usage"]["input_tokens"]
-    assert grown > 100 + done(first)["usage"]["output_tokens"]
+    assert grown == done(first)["usage"]["output_tokens"] + text_tokens(call["call_id"]) + 100
 
 
 def test_events_of_calls_tell_the_truth_log_their_item_and_call() -> None:

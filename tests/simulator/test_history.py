@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.conversation import IMAGE_TOKENS
+from bench.simulator.client_item import IMAGE_TOKENS
 from bench.simulator.profile import ReadingTime, TokenCache
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
 from tests.simulator.builders import (
@@ -192,6 +193,88 @@ def test_other_instructions_find_nothing_in_the_cache() -> None:
     usage(behaviour, text(400), written())
 
     assert usage(behaviour, written(instructions="Sing!"))["input_token_details"]["cached_tokens"] == 0
+
+
+CHANGES = st.one_of(
+    st.tuples(st.sampled_from(["text", "ahead"]), st.integers(0, 100)),
+    st.tuples(st.just("audio"), st.integers(100, 3000)),
+    st.tuples(st.just("image"), st.sampled_from(sorted(IMAGE_TOKENS))),
+    st.tuples(st.sampled_from(["speak", "write"]), st.none()),
+    st.tuples(st.sampled_from(["truncate", "delete"]), st.integers(0, 20)),
+)
+
+
+class Books:
+    """Keeps what each item costs, (text, audio, image), apart from the simulator."""
+
+    def __init__(self) -> None:
+        self.behaviour = build_behaviour(cache=EXACT)
+        self.items: list[tuple[str, tuple[int, int, int]]] = []
+        self.spoken_ms: dict[str, int] = {}
+        self.read: list[tuple[str, tuple[int, int, int]]] = []  # by the last response, with the instructions
+
+    def change(self, kind: str, value: Any) -> None:
+        if kind in ("speak", "write"):
+            self._answer(kind == "speak")
+        elif kind in ("truncate", "delete"):
+            self._cut_or_delete(kind, value)
+        else:
+            self._add(kind, value)
+
+    def _add(self, kind: str, value: Any) -> None:
+        made = {
+            "text": lambda: ([text(value)], (-(-value // 4), 0, 0)),
+            "ahead": lambda: ([text(value) | {"previous_item_id": "root"}], (-(-value // 4), 0, 0)),
+            "audio": lambda: ([append(value), COMMIT], (0, -(-value // 100), 0)),
+            "image": lambda: ([image(detail=value)], (0, 0, IMAGE_TOKENS[value])),
+        }
+        events, tokens = made[kind]()
+        item_id = all_of(answers(self.behaviour, *events), "item.added")[0]["item"]["id"]
+        self.items.insert(0 if kind == "ahead" else len(self.items), (item_id, tokens))
+
+    def _answer(self, spoken: bool) -> None:
+        told = {"output_modalities": ["audio" if spoken else "text"], "instructions": "Hum."}
+        response = one(answers(self.behaviour, {"type": "response.create", "response": told}), "response.done")[
+            "response"
+        ]
+        details, item_id = response["usage"]["output_token_details"], response["output"][0]["id"]
+        self.expect(response["usage"]["input_token_details"])
+        self.items.append((item_id, (details["text_tokens"], details["audio_tokens"], 0)))
+        if spoken:
+            self.spoken_ms[item_id] = details["audio_tokens"] * 50
+
+    def _cut_or_delete(self, kind: str, number: int) -> None:
+        ids = [item_id for item_id, _ in self.items if kind == "delete" or item_id in self.spoken_ms]
+        if not ids:
+            return
+        item_id = ids[number % len(ids)]
+        place = [known for known, _ in self.items].index(item_id)
+        if kind == "delete":
+            answers(self.behaviour, spoil_by_deleting(item_id))
+            del self.items[place]
+            self.spoken_ms.pop(item_id, None)
+        else:
+            self.spoken_ms[item_id] = self.spoken_ms[item_id] * number // 20
+            cut = spoil_by_truncating(item_id) | {"audio_end_ms": self.spoken_ms[item_id]}
+            assert types(answers(self.behaviour, cut)) == ["conversation.item.truncated"]
+            self.items[place] = item_id, (0, -(-self.spoken_ms[item_id] // 50), 0)
+
+    def expect(self, details: dict[str, Any]) -> None:
+        """Hold what a response says that it read against the books."""
+        now = [("Hum.", (1, 0, 0)), *self.items]
+        same = list(takewhile(lambda pair: pair[0] == pair[1], zip(now, self.read, strict=False)))
+        assert kinds(details) == tuple(map(sum, zip(*(tokens for _, tokens in now), strict=True)))
+        cached = tuple(map(sum, zip(*(part[1] for part, _ in same), strict=True))) or (0, 0, 0)
+        assert kinds(details["cached_tokens_details"]) == cached
+        self.read = now
+
+
+@given(changes=st.lists(CHANGES, max_size=15))
+def test_whatever_becomes_of_its_items_a_conversation_costs_what_they_come_to(changes: list[tuple[str, Any]]) -> None:
+    books = Books()
+    for kind, value in changes:
+        books.change(kind, value)
+    books.change("write", None)
 
 
 # Reading takes time

@@ -79,17 +79,19 @@ def test_what_is_said_when_the_reply_was_heard_is_never_ignored() -> None:
     assert done(events) == ["completed"]
 
 
-def test_what_is_said_once_the_client_has_stopped_the_reply_is_never_ignored() -> None:
-    behaviour = listening(speed=50.0, vad=DEAF, delays={"first_audio": 500})
+@pytest.mark.parametrize("stop", ["truncate", "cancel"])
+def test_what_is_said_once_the_client_has_stopped_the_reply_is_never_ignored(stop: str) -> None:
+    behaviour = listening(
+        speed=50.0 if stop == "truncate" else 2.0, vad=DEAF, delays={"first_audio": 500, "cancelled": 1}
+    )
     behaviour.receive(CREATE, AT_NS)
-    events = drain(behaviour, AT_NS + SECOND)
-    item_id = one(events, "output_item.added")["item"]["id"]
-    cut = {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": 400}
-    behaviour.receive(cut, AT_NS + SECOND)
+    item_id = one(drain(behaviour, AT_NS + SECOND), "output_item.added")["item"]["id"]
+    truncate = {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": 400}
+    behaviour.receive(truncate if stop == "truncate" else {"type": "response.cancel"}, AT_NS + SECOND)
 
     events = talk(behaviour, sound(300, 400), AT_NS + SECOND) + drain(behaviour)
 
-    assert done(events) == ["completed"]
+    assert done(events)[-1] == "completed"
 
 
 def test_so_many_are_ignored_as_the_profile_says_by_the_seed() -> None:

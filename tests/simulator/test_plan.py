@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from bench.simulator.drift import DelayDrift
 from bench.simulator.functions import ModelCall
 from bench.simulator.plan import Asked, Planner, ResponseContent, ResponsePlan
-from tests.simulator.builders import AT_NS, REPLY, build_profile
+from bench.simulator.profile import FunctionCalls
+from tests.simulator.builders import AT_NS, MS, REPLY, build_profile
 
 CALLS = [ModelCall("f", ("{", "}")), ModelCall("g", ("{}",))]
 CONTENTS = st.builds(
@@ -113,3 +114,14 @@ def test_reading_comes_ahead_of_all(content: ResponseContent) -> None:
     for place in range(len(quick.parts)):
         first, later = (plan.parts[place].schedule.deltas[0].due_ns for plan in (quick, slow))
         assert later - first == REASONING_NS
+
+
+def test_calls_follow_one_another_by_a_token_and_the_response_is_done_behind_the_last() -> None:
+    profile = build_profile(functions=FunctionCalls(arguments_tokens_per_s=100.0))
+    planner = Planner(profile, np.random.default_rng(1))
+
+    plan = planner.response(ResponseContent(True, None, REPLY, CALLS * 2), Asked(AT_NS, 0))
+
+    ends = [part.schedule.done_ns for part in plan.parts]
+    assert [part.schedule.opening_ns for part in plan.parts[1:]] == [done_ns + 10 * MS for done_ns in ends[:-1]]
+    assert plan.done_ns > ends[-1]

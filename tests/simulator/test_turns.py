@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import FORMATS
+from bench.simulator.profile import AnswerParts, FunctionCalls, SpeechDetection
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
@@ -24,9 +25,11 @@ from tests.simulator.builders import (
     VAD,
     append,
     drain,
+    function,
     hearing,
     listening,
     one,
+    session_update,
     sound,
     talk,
     types,
@@ -266,7 +269,8 @@ NAMES: tuple[AudioFormatName, ...] = ("pcm16", "g711_ulaw", "g711_alaw")
 UPDATES = st.builds(
     hearing, st.just(AZURE_GA), DETECTIONS, st.sampled_from(NAMES), st.sampled_from(["", "whisper-1", "mine"])
 )
-ACTS = st.lists(st.sampled_from([COMMIT, CLEAR, CREATE, {"type": "response.cancel"}]) | UPDATES, max_size=2)
+TOOLS = session_update(AZURE_GA, tools=[function("f"), function("g")])
+ACTS = st.lists(st.sampled_from([COMMIT, CLEAR, CREATE, TOOLS, {"type": "response.cancel"}]) | UPDATES, max_size=2)
 SPEECH = st.lists(st.integers(0, 700), max_size=6)
 
 
@@ -275,7 +279,10 @@ SPEECH = st.lists(st.integers(0, 700), max_size=6)
 def test_speech_starts_and_stops_by_turns_and_every_response_is_done_once(
     script: list[tuple[list[dict[str, Any]], list[int], AudioFormatName, int]],
 ) -> None:
-    behaviour, now_ns, events = listening(), AT_NS, []
+    functions = FunctionCalls(share=0.5, preamble=0.5, parallel=(1, 2))
+    vad = SpeechDetection(least_speech_ms=100, ignores=0.3)
+    behaviour = listening(functions=functions, parts=AnswerParts(share=0.5), vad=vad)
+    now_ns, events = AT_NS, []
     for acts, parts_ms, name, pause_ms in script:
         for act in acts:
             behaviour.receive(act, now_ns)
