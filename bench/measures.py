@@ -112,6 +112,23 @@ CATALOGUE: dict[str, Measure] = {
         Measure("transcript_lead", "ms", "turn", "higher", "From the first transcript delta to the first audio delta: positive when captions come before sound.", "first_transcript", "first_audio"),
         Measure("response_total", "ms", "turn", "lower", "From the turn's origin to response.done.", "origin", "response_done"),
         Measure("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included.", "speech_end", "first_audible"),
+        Measure("answer_first_audio", "ms", "turn", "lower", "Time to the answer's first audio delta, from the turn's origin: of the last message item of the last response, and no commentary; ttfa is of whatever is said first, a preamble too.", "origin", "answer_audio"),
+        Measure("answer_voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech to the answer's first audible sample; voice_to_voice is to whatever is said first.", "speech_end", "answer_audible"),
+        Measure("function_named", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the first output item that names a function, the earliest instant at which a client can act.", "origin", "call_named"),
+        Measure("function_call", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the end of the arguments, of the last call where several are made at once.", "origin", "call_done"),
+        Measure("function_time", "ms", "turn", "neither", "Turns with function calls: how long our own functions took, from the last call to the last output handed to the kernel.", column="function_time_ns"),
+        Measure("function_answer", "ms", "turn", "lower", "Turns with function calls: from the response.create that follows the outputs to the first audio delta of the answer.", "answer_requested", "answer_audio"),
+        Measure("function_voice_to_voice", "ms", "turn", "lower", "Spoken turns with function calls: from the end of the caller's speech to the first audible sample of the last response, our own functions' time included.", "speech_end", "function_audible"),
+        Measure("function_voice_to_voice_less_own", "ms", "turn", "lower", "The same without the time that our own functions took.", "speech_end", "function_audible", less="function_time_ns"),
+        Measure("dead_air", "ms", "turn", "lower", "Turns with several output items: the player's longest silence, before the first item or between two.", column="dead_air_ns"),
+        Measure("barge_in_detected", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech, in microphone time, to speech_started.", "barge_in", "barge_in_heard"),
+        Measure("barge_in_yield", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech until the simulated player is silent, which stops at speech_started.", "barge_in", "silent"),
+        Measure("barge_in_quiet", "ms", "turn", "lower", "Interrupted replies: from the interruption to the last audio delta of the response that it stopped; absent where all of it had come before.", "barge_in", "quiet"),
+        Measure("barge_in_cancelled", "ms", "turn", "lower", "Interrupted replies: from the interruption to response.done; absent where that had come before.", "barge_in", "cancelled"),
+        Measure("barge_in_late_audio", "ms", "turn", "lower", "Interrupted replies: audio that came after the player was stopped.", column="late_audio_ns"),
+        Measure("audio_wasted", "ms", "turn", "lower", "Interrupted replies: audio that came and was never played.", column="wasted_audio_ns"),
+        Measure("overlap", "ms", "turn", "lower", "Replies interrupted by speech, or by a sound: how long both spoke.", column="overlap_ns"),
+        Measure("truncate_ack", "ms", "turn", "lower", "Interrupted replies: from conversation.item.truncate handed to the kernel to conversation.item.truncated.", "truncate_sent", "truncated"),
         Measure("turn_detection", "ms", "turn", "lower", "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped: how long the service took to notice. Negative where it took a pause for the end.", "speech_end", "speech_stopped"),
         Measure("speech_detected", "ms", "turn", "lower", "VAD turns: from the instant at which a microphone had recorded the first speech sample to speech_started.", "speech_begin", "speech_started"),
         Measure("input_transcript", "ms", "turn", "lower", "From the commit of the caller's audio to the finished transcript of it.", "committed", "input_transcribed"),
@@ -161,9 +178,10 @@ AUDIBLE = 104
 TURN_ARRIVALS = (
     "speech_started", "speech_stopped", "committed", "response_created", "first_text", "first_audio",
     "first_transcript", "first_audible", "last_audio", "audio_done", "transcript_done", "response_done",
-    "input_transcribed",
+    "input_transcribed", "call_named", "call_done", "answer_audio", "answer_audible", "function_audible",
+    "barge_in_heard", "silent", "quiet", "cancelled", "truncated",
 )  # fmt: skip
-TURN_SENDS = ("speech_begin", "speech_end", "requested")
+TURN_SENDS = ("speech_begin", "speech_end", "requested", "answer_requested", "barge_in", "truncate_sent")
 SESSION_ARRIVALS = (
     "upgrade_done", "session_created", "session_updated", "first_reply", "first_audible", "history_taken",
     "idle_prompted",

@@ -11,19 +11,29 @@ for the end of a turn is let finish before the next one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from bench.interruptions import Cue, InterruptionKind
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS
 from bench.observe.timeline import SESSION_INSTANTS, UNTIMED, Timeline
-from bench.plan.frames import OutgoingMessage, PreparedEvent, PreparedScript, PreparedStep, PreparedTurn
+from bench.plan.calling import CallHandler
+from bench.plan.frames import (
+    OutgoingMessage,
+    PreparedEvent,
+    PreparedScript,
+    PreparedSound,
+    PreparedStep,
+    PreparedTurn,
+)
 from bench.plan.microphone import Microphone
 from bench.plan.reference import Judge
-from bench.plan.turns import Expect, Pause
+from bench.plan.turns import Expect, Interrupt, Pause
 from bench.protocol.base import Act, Awaited
-from bench.protocol.events import DELTAS, Event
+from bench.protocol.events import DELTAS, Event, Kind
 from bench.transport.base import Received, SendReceipt, Transport
 from bench.transport.delta import DeltaArrival
 from bench.transport.delta_reader import DeltaReader
@@ -34,6 +44,8 @@ SLICE_NS = 250_000_000
 FAR_NS = 3_600_000_000_000
 UNACKNOWLEDGED_NS = 2_000_000_000
 """How long the history is waited for after its last acknowledgement: some services send none."""
+DECISIVE = TRANSCRIPTIONS | {Kind.SPEECH_STARTED, Kind.CALL_DONE, Kind.RESPONSE_DONE}
+"""Events after which there may be something to do though the turn goes on."""
 LATE_SHARE = 10
 """A chunk is late when it leaves later than this part of its own length."""
 
@@ -89,6 +101,7 @@ class Session:
         """Whether it sleeps until the turn's end."""
         self._offered: tuple[OutgoingMessage, int] | None = None
         """The chunk that could not be sent without waiting, and when it was due."""
+        self._functions = CallHandler(script)
         self._ticket = 0
         """The ticket of the last message that was sent stamped, until the kernel says that it was acknowledged."""
 
@@ -204,6 +217,10 @@ class Session:
 
     def say(self, turn: PreparedTurn) -> None:
         """Send a turn: its speech, each chunk when it is due; then the rest."""
+        if turn.interrupts is not None and not self._await_cue("speech", turn.interrupts):
+            self._await_quiet(settled=True)  # the reply was over before
+        if self._timeline.over:
+            return
         self._turn = turn
         if turn.judge is not None:
             self._judges[turn.number] = turn.judge
@@ -237,6 +254,40 @@ class Session:
         """Whether the first chunk of what is being said has left."""
         return self._opening is None
 
+    def interrupt(self, interrupt: Interrupt) -> None:
+        """Interrupt the reply that is played, as a client does by itself, unless it is over before."""
+        if not self._await_cue("client", interrupt.cue):
+            return
+        goes_on = self._timeline.reply_goes_on
+        self._timeline.tell(inputs.Interrupted(self._transport.now_ns()))
+        if goes_on and self._turn is not None:
+            self._send(OutgoingMessage(*self._script.dialect.cancel(f"{self._turn.event_prefix}cancel")))
+        self._tell_unheard()
+
+    def sound(self, sound: PreparedSound) -> None:
+        """Let a sound be heard while the reply is played, unless that is over before."""
+        if self._await_cue(sound.kind, sound.cue):
+            self._microphone.speak(sound.chunks, sound.between)
+            while self._microphone.speaking and not self._timeline.over:
+                self._listen(self._next_deadline_ns())
+
+    def _await_cue(self, kind: InterruptionKind, cue: Cue) -> bool:
+        """Wait until the reply is to be interrupted; False where it is over before."""
+        self._timeline.tell(inputs.InterruptionAwaited(kind))
+        while self._timeline.interruptible:
+            due_ns, now_ns = self._timeline.interruption_due_ns(cue), self._transport.now_ns()
+            if due_ns is not None and due_ns <= now_ns:
+                return True
+            self._listen(min(due_ns or now_ns + FAR_NS, self._next_deadline_ns()))
+        return False
+
+    def _tell_unheard(self) -> None:
+        """Tell the service what of the reply was not heard, so that it knows what the caller knows."""
+        prefix = self._timeline.interrupted_prefix
+        for number, (item_id, heard_ms) in enumerate(self._timeline.unheard, 1):
+            message = self._script.dialect.truncate(item_id, heard_ms, f"{prefix}{number}-truncate")
+            self._send(OutgoingMessage(*message))
+
     def _begin(self, turn: PreparedTurn) -> None:
         plan = inputs.TurnPlan(
             number=turn.number,
@@ -253,9 +304,12 @@ class Session:
             reply_format=self._script.settings.output_format,
             jitter_buffer_ns=self._script.jitter_buffer_ns,
             out_of_band=turn.out_of_band,
+            functions=bool(self._script.settings.tools),
+            expected_calls=None if turn.calls is None else Counter(call.name for call in turn.calls),
             reference=turn.reference,
             instructed=turn.instructed,
         )
+        self._functions.begin(turn)
         self._timeline.tell(inputs.Begun(self._transport.now_ns(), plan))
         self._listener.turn_began()
 
@@ -280,11 +334,25 @@ class Session:
             self._listen(self._next_deadline_ns())
 
     def _next_deadline_ns(self) -> int:
-        return min(self._timeline.wake_ns, self._transport.now_ns() + FAR_NS)
+        return min(self._timeline.wake_ns, self._functions.due_ns, self._transport.now_ns() + FAR_NS)
+
+    # Function calls.
+
+    def _serve_calls(self) -> None:
+        """Hand over what functions have returned by now, and ask for the answer once all have."""
+        for call in self._timeline.calls[self._functions.called :]:
+            self._functions.call(call, self._transport.now_ns())
+        for returned in self._functions.returned(self._transport.now_ns()):
+            event_id = f"{self._functions.prefix}output-{returned.number}"
+            output = self._script.dialect.function_output(returned.call_id, returned.output, event_id)
+            self._send(OutgoingMessage(*output))
+            self._timeline.tell(inputs.CallAnswered(returned.call_id, self._transport.now_ns(), returned.wrong))
+        if self._timeline.wants_to_go_on:
+            self._send(OutgoingMessage(*self._script.dialect.request(*self._functions.next_request())))
 
     def _await_transcripts(self) -> None:
         while not self._timeline.over and not self._ending():
-            due_ns = self._timeline.transcript_due_ns(self._transport.now_ns())
+            due_ns = self._timeline.late_due_ns(self._transport.now_ns())
             if due_ns is None:
                 return
             self._listen(min(due_ns, self._transport.now_ns() + SLICE_NS))
@@ -381,10 +449,14 @@ class Session:
             self._note_transmitted()
         self._notice_close()
         self._timeline.expire(self._transport.heard_ns)
+        if self._timeline.interrupted_prefix:
+            self._tell_unheard()
         if self._timeline.holds_ended:
             self._hand_out()
         if self._asks_late:
             self._ask_late()
+        if self._timeline.calls:
+            self._serve_calls()
 
     def _hear_reply(self, until_ns: int) -> None:
         """Listen to a reply that has begun."""
@@ -417,7 +489,7 @@ class Session:
             kind = event.kind
             if kind in DELTAS and timeline.may_take(event):
                 self._deltas.learn_from(message.data, event)
-            decides |= kind in TRANSCRIPTIONS
+            decides |= kind in DECISIVE
             moves |= kind not in UNTIMED
         if decides or timeline.turn_over:
             return True
@@ -458,6 +530,8 @@ def _is_stamped(message: OutgoingMessage) -> bool:
 
 HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     PreparedTurn: Session.say,
+    PreparedSound: Session.sound,
+    Interrupt: Session.interrupt,
     Pause: Session.pause,
     Expect: Session.expect,
     PreparedEvent: Session.send_event,

@@ -241,6 +241,17 @@ class JsonObject(Shape[dict[str, Any]]):
         return {"type": ["object", "null"]}
 
 
+@dataclass(frozen=True)
+class AnyJson(Shape[Any]):
+    """Any value that JSON has, kept as it is written."""
+
+    def read(self, value: Value) -> Any:
+        return _json(value)
+
+    def schema(self) -> Schema:
+        return {}
+
+
 def _json(value: Value) -> Any:
     match value.content():
         case dict() as entries:

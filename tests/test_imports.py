@@ -17,8 +17,8 @@ PACKAGES = ("bench", "reports", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "clock", "measures", "outcomes", "limits", "money", "retirements", "plain", "cores", "priority",
-    "spawn", "yaml_file", "shapes", "protocol", "transport", "target",
+    "units", "errors", "clock", "measures", "outcomes", "interruptions", "limits", "money", "retirements", "plain",
+    "cores", "priority", "spawn", "yaml_file", "shapes", "protocol", "transport", "target",
     "plan", "observe", "simulator",
     "connect", "run", "session",
     "load", "probe", "doctor", "reports",

@@ -37,7 +37,7 @@ class Clap:
     after_s: float
 
 
-class Interruption(Clap):
+class ClapWithin(Clap):
     """The caller claps, so long after the turn before was said."""
 
     within_turn = True
@@ -52,7 +52,7 @@ def claps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         session.pause(Pause(round(step.after_s * 1e9)))
         heard_ns.append(session._transport.now_ns())
 
-    for kind in (Clap, Interruption):
+    for kind in (Clap, ClapWithin):
         monkeypatch.setitem(HANDLERS, kind, clap)
     return heard_ns
 
@@ -73,7 +73,7 @@ def prepared(path: Path) -> PreparedScript:
     return play.repertoire.session(0, seed=1)
 
 
-@pytest.mark.parametrize(("kind", "after_reply"), [(Clap, True), (Interruption, False)])
+@pytest.mark.parametrize(("kind", "after_reply"), [(Clap, True), (ClapWithin, False)])
 def test_a_new_kind_of_step_is_read_prepared_and_played(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claps: list[int], kind: type[Clap], after_reply: bool
 ) -> None:
@@ -87,7 +87,7 @@ def test_a_new_kind_of_step_is_read_prepared_and_played(
     assert second["requested"] >= clapped_ns
 
 
-@pytest.mark.parametrize("kind", [Clap, Interruption])
+@pytest.mark.parametrize("kind", [Clap, ClapWithin])
 def test_a_new_kind_of_step_is_no_turn_wherever_turns_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Clap]
 ) -> None:
@@ -104,7 +104,7 @@ def test_a_new_kind_of_step_is_no_turn_wherever_turns_are_counted(
     assert varied(script, {"voice": "ash"}, "here").steps == script.steps
 
 
-@pytest.mark.parametrize(("kind", "refused"), [(Clap, False), (Interruption, True)])
+@pytest.mark.parametrize(("kind", "refused"), [(Clap, False), (ClapWithin, True)])
 def test_a_step_that_belongs_to_a_turn_must_follow_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Clap], refused: bool
 ) -> None:

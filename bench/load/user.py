@@ -45,7 +45,7 @@ from bench.units import NS_PER_S
 __all__ = ["RealtimeUser", "script"]
 
 IDLE_S = 0.1
-SETTINGS = ("session", "limits", "variables", "background", "jitter_buffer_ms", "history", "pipelined")
+SETTINGS = ("session", "limits", "variables", "background", "tools", "jitter_buffer_ms", "history", "pipelined")
 
 
 class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
@@ -67,10 +67,11 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     """A YAML script that is played, instead of the tasks that the class inherits."""
 
     session: ClassVar[Mapping[str, Any] | None] = None
-    """These seven are for tasks that are methods: what stands under the same keys of a script's file."""
+    """These eight are for tasks that are methods: what stands under the same keys of a script's file."""
     limits: ClassVar[Mapping[str, float] | None] = None
     variables: ClassVar[str | Path | None] = None
     background: ClassVar[Mapping[str, Any] | None] = None
+    tools: ClassVar[Mapping[str, Any] | None] = None
     jitter_buffer_ms: ClassVar[float | None] = None
     history: ClassVar[str | Path | None] = None
     pipelined: ClassVar[bool | None] = None
@@ -140,6 +141,21 @@ class RealtimeUser(User):  # type: ignore[misc]  # Locust is not typed
     def send(self, event: Mapping[str, Any]) -> None:
         """Send an event in the words of the service, at once. It is no turn's, and nothing is waited for."""
         self._on_stage().send(event)
+
+    def interrupt(self, *, play: Wavs | None = None, label: str = "", **options: Any) -> TakenTurn | None:
+        """Interrupt the reply to the last turn while it is played: by speaking, or, without `play`, by the client.
+
+        `options`: `after` (seconds of the reply that were played), `share` or `word` (of its transcript) say when; of
+        what is said also what `play` takes. What is said is a turn.
+        """
+        return self._on_stage().interrupt(play, label, options)
+
+    def sound(self, wav: str | Path, *, kind: str, **options: Any) -> None:
+        """Let a sound be heard during the reply to the last turn that is not meant to interrupt it.
+
+        `kind`: `backchannel`, `noise` or `aside`; `options`: when, as in `interrupt`.
+        """
+        self._on_stage().sound(wav, kind, options)
 
     def pause(self, seconds: float | None = None, **drawn: Any) -> None:
         """Let the last turn end, then be silent: for so many seconds, or for as long as is drawn for each session.

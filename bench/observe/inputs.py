@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from bench.interruptions import InterruptionKind
 from bench.plan.reference import NO_REFERENCE, Reference
 from bench.protocol.audio import AudioFormatName
 
@@ -26,8 +27,9 @@ class TurnPlan:
     `vad`: the service finds the end of the caller's speech; `service_responds`: and starts the response by itself.
     `tail_ns`: a VAD that has heard up to so much before the end of speech has not just heard it to a pause.
     `audio`: the name of the file that is played. `out_of_band`: its response is no part of the conversation.
-    `reference`: what the turn's words are held against. `instructed`: its response is asked for with instructions of
-    its own.
+    `functions`: the session declares some; `expected_calls`: how often the script expects a call of each, None where it
+    does not say. `reference`: what the turn's words are held against. `instructed`: its response is asked for with
+    instructions of its own.
     """
 
     number: int
@@ -44,6 +46,8 @@ class TurnPlan:
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
     out_of_band: bool = False
+    functions: bool = False
+    expected_calls: Mapping[str, int] | None = None
     reference: Reference = NO_REFERENCE
     instructed: bool = False
 
@@ -121,6 +125,29 @@ class Expected(Input, frozen=True, tag="expect"):
     until_ns: int
 
 
+class InterruptionAwaited(Input, frozen=True, tag="await_interruption"):
+    """The script interrupts the reply of the turn under way while it is played, or lets a sound be heard during it."""
+
+    kind: InterruptionKind
+
+
+class Interrupted(Input, frozen=True, tag="interrupt"):
+    """The client interrupts the reply by itself, and has stopped its player."""
+
+    at_ns: int
+
+
+class CallAnswered(Input, frozen=True, tag="call"):
+    """What a function returned that the service called was handed over.
+
+    `wrong`: what is wrong with the call; "" where nothing is.
+    """
+
+    call_id: str
+    at_ns: int
+    wrong: str = ""
+
+
 class NetworkMeasured(Input, frozen=True, tag="measured"):
     """What the kernel knew of the way to the peer (`TCP_INFO`), service or proxy, when the last turn ended."""
 
@@ -183,6 +210,9 @@ AnyInput = (
     | HistoryBegun
     | Transmitted
     | Expected
+    | InterruptionAwaited
+    | Interrupted
+    | CallAnswered
     | NetworkMeasured
     | Expired
     | GaveUp

@@ -76,6 +76,8 @@ class TurnObservation(msgspec.Struct, frozen=True):
     """Where `requested` and `speech_end` come from: `kernel`, `user` or `mixed`; None where neither happened."""
     transmit_lag_ns: int | None = None
     """How much later than our clock said the request left, by the kernel; None where that said nothing."""
+    answer_response_id: str = ""
+    """The last of the turn\'s responses."""
     variant: str | None = None
     """What sets the turn apart from others of its step (`bench.measures.VARIANTS`); None where nothing does."""
     context_tokens: int | None = None

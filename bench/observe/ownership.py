@@ -51,7 +51,7 @@ class Ownership:
     def asked(self, turn: Turn) -> None:
         """Note that a turn's `response.create` was sent."""
         plan = turn.plan
-        self._unanswered.append(Request(turn, False, plan.request_event_id, plan.out_of_band))
+        self._unanswered.append(Request(turn, False, turn.request_event_id, plan.out_of_band))
 
     def asked_aside(self, event_id: str) -> None:
         """Note that the script asked for a response that is no turn's."""
@@ -79,7 +79,7 @@ class Ownership:
         elif current is not None and self.service_responds and current.hearing.noticed:
             turn = current  # the service does not announce its commit, or does so later
         if turn is not None:
-            turn.response_id = response_id
+            turn.answered_by(response_id)
             turn.hearing.answered += requests
         self._own(self._by_response, response_id, turn)
         return turn

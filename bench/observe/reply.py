@@ -1,8 +1,13 @@
-"""Follows one reply: its deltas and closing events, and what a player makes of its audio. Pure."""
+"""Follows the reply to one turn: its items with their deltas, its closing events, and what a player makes of its audio.
+
+A reply may be made of several items, in one response or in several: a preamble, and then the answer. Gaps, stalls and
+speed are those within items, for between them nobody owes any audio. Pure.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,13 +15,13 @@ import msgspec
 from bench.clock import Arrival
 from bench.observe.playback import Player
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import EMPTY, CutPayload, Event, Kind
+from bench.protocol.events import ANSWER, COMMENTARY, EMPTY, CutPayload, Event, Kind
 from bench.protocol.lengths import LONGEST_TEXT
-from bench.units import NS_PER_S
+from bench.units import NS_PER_MS, NS_PER_S
 
 EXACT_GAP_NS = 1_000_000
 
-# kind of event → the instant that its first arrival marks
+# kind of event → the instant that its arrival marks: of those that open the first one, of those that close the last
 REPLY_INSTANTS = {
     Kind.RESPONSE_CREATED: "response_created",
     Kind.TEXT_DELTA: "first_text",
@@ -26,6 +31,19 @@ REPLY_INSTANTS = {
     Kind.TRANSCRIPT_DONE: "transcript_done",
     Kind.RESPONSE_DONE: "response_done",
 }
+CLOSING = frozenset({Kind.AUDIO_DONE, Kind.TRANSCRIPT_DONE, Kind.RESPONSE_DONE})
+
+
+@dataclass(slots=True, eq=False)
+class ItemAudio:
+    """The audio of one item: when it came, and how it is played."""
+
+    player: Player
+    first: Arrival
+    first_bytes: int
+    last_ns: int
+    last_error_ns: int
+    bytes: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -35,26 +53,36 @@ class Reply:
     audio: AudioFormat
     jitter_buffer_ns: int
     instants: dict[str, int] = field(default_factory=dict)
+    errors_ns: dict[str, int] = field(default_factory=dict)
+    """How much earlier each instant may really have been."""
     deltas: Counter[Kind] = field(default_factory=Counter)
     text: str = ""
-    player: Player | None = None
-    errors_ns: dict[str, int] = field(default_factory=dict)
-    """How much earlier each instant may really have been; of `last_audio`: `last_audio_error_ns`."""
-    last_audio_error_ns: int = 0
-    audio_bytes: int = 0
-    first_audio_bytes: int = 0
+    items: dict[str, ItemAudio] = field(default_factory=dict)
+    """The items with audio by their ids, in the order of their first audio."""
+    item: ItemAudio | None = None
+    """The one whose audio came last."""
+    item_id: str = ""
+    phases: dict[str, str] = field(default_factory=dict)
+    """Of each item that has one: whether it is commentary, or the answer."""
+    created_ns: int | None = None
+    """When the response under way was created, or, of a service that does not say so, when anything of it came."""
+    earlier_items: int = 0
+    """How many items with audio came before the response under way was asked for."""
     gaps_ns: list[int] = field(default_factory=list)
     inexact_gaps: int = 0
+    stopped_ns: int | None = None
+    """When the player was stopped."""
+    late_bytes: int = 0
+    """How much audio came after that."""
 
     @property
     def begun(self) -> bool:
         """Whether any delta came."""
         return bool(self.deltas)
 
-    @property
-    def begun_ns(self) -> int | None:
-        """When it was created, or, of a service that does not say so, when anything of it came; None before."""
-        return self.instants.get("response_created") or min(self.instants.values(), default=None)
+    def await_another(self) -> None:
+        """Await another response, which goes on with the reply."""
+        self.created_ns, self.earlier_items = None, len(self.items)
 
     def delta(self, event: Event, arrival: Arrival) -> bool:
         """Take a delta with a payload; False where its audio cannot be decoded."""
@@ -62,62 +90,193 @@ class Reply:
         if kind not in deltas:
             instant = REPLY_INSTANTS[kind]
             self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+        if self.created_ns is None:
+            self.created_ns = arrival.at_ns
         deltas[kind] += 1
         if kind is not Kind.AUDIO_DELTA:
             return True
-        if self.player is None:
-            self.player = Player(self.audio, self.jitter_buffer_ns, arrival.at_ns, arrival.error_ns)
-            self.first_audio_bytes = event.payload_bytes
-        return self._audio(self.player, event.payload_bytes, event.payload, arrival.at_ns, arrival.error_ns)
+        return self._audio(event, event.payload_bytes, event.payload, arrival.at_ns, arrival.error_ns)
 
-    def another(self, kind: Kind, payload_bytes: int, at_ns: int, error_ns: int) -> None:
+    def another(self, event: Event, payload_bytes: int, at_ns: int, error_ns: int) -> None:
         """Take a delta that is not the first of its kind; its audio, where it is any, comes after an audible sample."""
-        self.deltas[kind] += 1
-        if kind is Kind.AUDIO_DELTA and self.player is not None:
-            self._audio(self.player, payload_bytes, EMPTY, at_ns, error_ns)
+        self.deltas[event.kind] += 1
+        if event.kind is Kind.AUDIO_DELTA:
+            self._audio(event, payload_bytes, EMPTY, at_ns, error_ns)
 
     def happened(self, event: Event, arrival: Arrival) -> None:
         """Mark the instant of any other event of the reply."""
-        instant = REPLY_INSTANTS[event.kind]
-        self.instants.setdefault(instant, arrival.at_ns)
-        self.errors_ns.setdefault(instant, arrival.error_ns)
+        kind = event.kind
+        instant = REPLY_INSTANTS[kind]
+        if kind in CLOSING or instant not in self.instants:
+            self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+        if self.created_ns is None:
+            self.created_ns = arrival.at_ns
 
     def add_text(self, text: str) -> None:
         """Add a part of the reply's words, of text or of a transcript."""
         self.text = f"{self.text} {text}".strip()[:LONGEST_TEXT]
 
     def _audio(
-        self, player: Player, payload_bytes: int, payload: msgspec.Raw | CutPayload, at_ns: int, error_ns: int
+        self, event: Event, payload_bytes: int, payload: msgspec.Raw | CutPayload, at_ns: int, error_ns: int
     ) -> bool:
-        last_ns = self.instants.get("last_audio")
-        if last_ns is not None:
-            if error_ns <= EXACT_GAP_NS and self.last_audio_error_ns <= EXACT_GAP_NS:
-                self.gaps_ns.append(at_ns - last_ns)
+        item = self.item
+        if item is None or event.item_id != self.item_id:
+            item = self._next_item(event.item_id, payload_bytes, Arrival(at_ns, error_ns))
+        if self.stopped_ns is not None:
+            self.late_bytes += payload_bytes
+            item.bytes += payload_bytes
+            item.last_ns, item.last_error_ns = at_ns, error_ns
+            return True
+        if item.bytes:
+            if error_ns <= EXACT_GAP_NS and item.last_error_ns <= EXACT_GAP_NS:
+                self.gaps_ns.append(at_ns - item.last_ns)
             else:
                 self.inexact_gaps += 1
-        self.audio_bytes += payload_bytes
-        self.instants["last_audio"], self.last_audio_error_ns = at_ns, error_ns
-        return player.add(at_ns, payload_bytes, payload, error_ns)
+        item.bytes += payload_bytes
+        item.last_ns, item.last_error_ns = at_ns, error_ns
+        return item.player.add(at_ns, payload_bytes, payload, error_ns)
+
+    def _next_item(self, item_id: str, payload_bytes: int, first: Arrival) -> ItemAudio:
+        """The item of this id, which is played behind those before it."""
+        item = self.items.get(item_id)
+        if item is None:
+            player = Player(self.audio, self.jitter_buffer_ns, first.at_ns, first.error_ns, self.playback_ends_ns)
+            item = ItemAudio(player, first, payload_bytes, *first[:2])
+            self.items[item_id] = item
+        self.item, self.item_id = item, item_id
+        return item
+
+    # What was heard.
+
+    def stop(self, at_ns: int) -> None:
+        """Stop the player."""
+        self.stopped_ns = at_ns
+
+    def cuts(self) -> list[tuple[str, int]]:
+        """(item, ms of it that were played) of each item that the stopped player has not played to its end.
+
+        The milliseconds are rounded down: never more than was received, and that the caller has heard.
+        """
+        stopped_ns = self.stopped_ns or 0
+        played = [(item_id, item, item.player.played_ns(stopped_ns)) for item_id, item in self.items.items()]
+        return [
+            (item_id, played_ns // NS_PER_MS)
+            for item_id, item, played_ns in played
+            if played_ns < self.audio.duration_ns(item.bytes)
+        ]
+
+    def played_at_ns(self, length_ns: int) -> int | None:
+        """When so much of the reply has been played; None where so much did not come yet."""
+        for item in self.items.values():
+            received_ns = self.audio.duration_ns(item.bytes)
+            if length_ns <= received_ns:
+                return item.player.played_at_ns(length_ns)
+            length_ns -= received_ns
+        return None
+
+    @property
+    def received_ns(self) -> int:
+        """How much audio came."""
+        return sum(self.audio.duration_ns(item.bytes) for item in self.items.values())
+
+    @property
+    def late_ns(self) -> int:
+        """How much of it came after the player was stopped."""
+        return self.audio.duration_ns(self.late_bytes)
+
+    @property
+    def wasted_ns(self) -> int:
+        """How much of it was not played."""
+        stopped_ns = self.playback_ends_ns
+        return self.received_ns - sum(item.player.played_ns(stopped_ns) for item in self.items.values())
+
+    @property
+    def playback_begins_ns(self) -> int | None:
+        """When the player begins; None where no audio came."""
+        return next((item.player.began_ns for item in self.items.values()), None)
+
+    @property
+    def playback_ends_ns(self) -> int:
+        """When the player has played all that came so far, or was stopped; 0 where nothing came."""
+        ends_ns = max((item.player.ends_ns for item in self.items.values()), default=0)
+        return ends_ns if self.stopped_ns is None else min(ends_ns, self.stopped_ns)
+
+    def longest_silence_ns(self, since_ns: int) -> int:
+        """The longest time in which nothing is heard, from an instant on: before the first item, or between two."""
+        longest_ns, silent_ns = 0, since_ns
+        for item in self.items.values():
+            heard_ns = item.player.first_audible_ns or item.player.began_ns
+            longest_ns, silent_ns = max(longest_ns, heard_ns - silent_ns), item.player.ends_ns
+        return longest_ns
+
+    @property
+    def audible(self) -> bool:
+        """Whether the item whose audio came last can be heard already."""
+        return self.item is not None and self.item.player.first_audible_ns is not None
+
+    @property
+    def answer(self) -> ItemAudio | None:
+        """The audio that answers: of the last response, and no commentary; None where none came.
+
+        Where items do not say what they are, the last one answers.
+        """
+        items = list(self.items.items())[self.earlier_items :]
+        told = (item for item_id, item in items if self.phases.get(item_id) == ANSWER)
+        untold = (item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY)
+        return next(told, None) or next(untold, None)
+
+    @property
+    def preamble(self) -> bool | None:
+        """Whether audio came before the answer; None where none came at all."""
+        return self.answer is not next(iter(self.items.values())) if self.items else None
 
     def all_instants(self) -> dict[str, int]:
-        """The reply's instants, with that of the first audible sample as the player has it."""
-        audible_ns = self.player.first_audible_ns if self.player else None
-        return self.instants if audible_ns is None else self.instants | {"first_audible": audible_ns}
+        """The reply's instants, with those of its audio."""
+        return self.instants | {name: at_ns for name, (at_ns, _) in self._of_audio().items()}
 
     def all_errors_ns(self) -> dict[str, int]:
         """How much earlier each of `all_instants` may really have been."""
-        if self.player is None:
-            return self.errors_ns
-        errors_ns = self.errors_ns | {"last_audio": self.last_audio_error_ns}
-        if self.player.first_audible_ns is not None:
-            errors_ns["first_audible"] = self.player.audible_error_ns
-        return errors_ns
+        return self.errors_ns | {name: error_ns for name, (_, error_ns) in self._of_audio().items()}
+
+    def _of_audio(self) -> dict[str, tuple[int, int]]:
+        """Instant → (when, how much earlier that may really have been)."""
+        if self.item is None:
+            return {}
+        instants = {"last_audio": (self.item.last_ns, self.item.last_error_ns)}
+        if (heard := _first_audible(item.player for item in self.items.values())) is not None:
+            instants["first_audible"] = heard
+        if (answer := self.answer) is not None:
+            instants["answer_audio"] = answer.first.at_ns, answer.first.error_ns
+            if (heard := _first_audible([answer.player])) is not None:
+                instants["answer_audible"] = heard
+        return instants
+
+    @property
+    def stall_ns(self) -> int | None:
+        """Silence that the player was forced into within items; None where no audio came."""
+        return sum(item.player.stall_ns for item in self.items.values()) if self.items else None
+
+    @property
+    def stalls(self) -> int | None:
+        """How often it was."""
+        return sum(item.player.stalls for item in self.items.values()) if self.items else None
+
+    @property
+    def stall_error_ns(self) -> int | None:
+        """How far `stall_ns` can be off."""
+        return sum(item.player.stall_error_ns for item in self.items.values()) if self.items else None
 
     @property
     def audio_speed(self) -> float | None:
-        """Seconds of audio received after the first delta, per second from first to last; None under two deltas."""
-        first_ns, last_ns = self.instants.get("first_audio"), self.instants.get("last_audio")
-        if first_ns is None or last_ns is None or last_ns <= first_ns:
+        """Seconds of audio received after items' first deltas, per second from first to last; None under two deltas."""
+        took_ns = sum(item.last_ns - item.first.at_ns for item in self.items.values())
+        if took_ns <= 0:
             return None
-        audio_s = (self.audio_bytes - self.first_audio_bytes) / self.audio.bytes_per_s
-        return audio_s / ((last_ns - first_ns) / NS_PER_S)
+        after_first = sum(item.bytes - item.first_bytes for item in self.items.values())
+        return after_first / self.audio.bytes_per_s / (took_ns / NS_PER_S)
+
+
+def _first_audible(players: Iterable[Player]) -> tuple[int, int] | None:
+    """(when the first audible sample is played, how much earlier that may have been); None where nothing is heard."""
+    heard = ((player.first_audible_ns, player.audible_error_ns) for player in players)
+    return next(((at_ns, error_ns) for at_ns, error_ns in heard if at_ns is not None), None)

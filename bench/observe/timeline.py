@@ -19,12 +19,14 @@ from typing import Any
 import msgspec
 
 from bench.clock import Arrival, Handed
+from bench.interruptions import Cue
 from bench.limits import Limits
 from bench.measures import FIRST_DELTAS
 from bench.observe.conversation_length import ConversationLength
 from bench.observe.inputs import (
     AnyInput,
     Begun,
+    CallAnswered,
     Closed,
     Connected,
     Expected,
@@ -34,6 +36,8 @@ from bench.observe.inputs import (
     GaveUp,
     HistoryBegun,
     Input,
+    Interrupted,
+    InterruptionAwaited,
     NetworkMeasured,
     Sent,
     Taken,
@@ -45,7 +49,7 @@ from bench.observe.turn import LATE_TRANSCRIPT_NS, State, Turn
 from bench.outcomes import GOOD, SERVICE_SAID
 from bench.plan.reference import Judge
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect
-from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
+from bench.protocol.events import DELTAS, Effect, Event, Failure, FunctionCall, Kind, Usage
 from bench.transport.base import BAD_FRAME, TOO_LARGE, Network, Received
 from bench.transport.delta import DeltaArrival
 from bench.units import NS_PER_MS, NS_PER_S
@@ -67,6 +71,9 @@ UNTIMED = frozenset({Kind.ITEM_ADDED, Kind.ITEM_DELETED, Kind.NOTED, Kind.RATE_L
 
 ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
 """Effects of errors that end the turn under way also where they name no message of it."""
+CANCEL_ID, TRUNCATE_ID = "-cancel", "-truncate"
+STOPS_REPLY = (CANCEL_ID, TRUNCATE_ID)
+"""How ids of messages end that stop a turn's reply."""
 FIRST_TURN = 1
 KEPT = ("model",)
 """What a session has for its whole life, whether or not the service says so each time that it describes it."""
@@ -89,10 +96,10 @@ class Timeline:
     __slots__ = (
         "_arrived_ns", "_begun", "_billed", "_caller_time_ns", "_close_code", "_close_reason", "_detail", "_dialect",
         "_ended", "_errors", "_errors_ns", "_events", "_fallbacks", "_good", "_headers", "_idle_prompts", "_instants",
-        "_last", "_last_error", "_length", "_most_events", "_outcome", "_owners", "_received_audio", "_received_wire",
-        "_retransmits", "_sent_audio", "_sent_wire", "_service_session_id", "_settings", "_start_ns", "_stray_usage",
-        "_taken", "_token_wait_ns", "_turns", "_unknown", "_wake_ns", "_wanted", "_widths_ns", "awaits_network",
-        "history_left", "limits",
+        "_interrupted", "_last", "_last_error", "_length", "_most_events", "_outcome", "_owners", "_received_audio",
+        "_received_wire", "_retransmits", "_sent_audio", "_sent_wire", "_service_session_id", "_settings", "_start_ns",
+        "_stray_usage", "_taken", "_token_wait_ns", "_turns", "_unknown", "_wake_ns", "_wanted", "_widths_ns",
+        "awaits_network", "history_left", "limits",
     )  # fmt: skip
 
     def __init__(
@@ -115,6 +122,7 @@ class Timeline:
         self._widths_ns: dict[str, int] = {}
         self._turns: list[Turn] = []  # begun and not handed out: the current one, and those that await a transcript
         self._last: Turn | None = None
+        self._interrupted: Turn | None = None  # that of which the reply is to be interrupted, or was last
         self.awaits_network = False
         """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
         self.history_left = 0
@@ -154,8 +162,10 @@ class Timeline:
         self._headers, self._token_wait_ns = connected.headers, connected.token_wait_ns
 
     def _begin(self, begun: Begun) -> None:
-        plan = begun.plan
+        plan, before = begun.plan, self._current()
         self._last = Turn(plan, begun.at_ns, self._dialect.output_formats[plan.reply_format])
+        if before is not None:  # the caller speaks while its reply is played
+            self._last.interrupts = before.interruption
         self._turns.append(self._last)
         self._begun += 1
         self._most_events = self._events + MOST_EVENTS
@@ -176,6 +186,8 @@ class Timeline:
                 self._owners.asked_aside(sent.aside)
             return
         turn = self._current()
+        if act is Act.TRUNCATE and self._interrupted is not None and self._interrupted.interruption is not None:
+            self._interrupted.interruption.truncate_sent(Handed(sent.at_ns, sent.width_ns))
         if turn is None:
             return
         handed = Handed(sent.at_ns, sent.width_ns, sent.ticket)
@@ -183,6 +195,7 @@ class Timeline:
         if sent.moments:
             clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(self._sent_audio)
             marks = turn.hearing.mark_moments(sent.moments, handed, clock_ns)
+            self._mark_barge_in(turn, marks)
         turn.sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
         if asks or marks:
             self._wake_ns = NOT_KNOWN
@@ -193,6 +206,28 @@ class Timeline:
 
     def _history_begun(self, begun: HistoryBegun) -> None:
         self._instants["history_begun"], self.history_left = begun.at_ns, begun.messages
+
+    def _mark_barge_in(self, turn: Turn, marks: Sequence[str]) -> None:
+        """Mark when the caller began to interrupt the reply that is played, or a sound began during it."""
+        hearing = turn.hearing
+        if "speech_begin" in marks and turn.interrupts is not None:
+            turn.interrupts.began(hearing.instants["speech_begin"], hearing.widths_ns["speech_begin"])
+        if "barge_in" in marks and turn.interruption is not None:
+            turn.interruption.began(hearing.instants["barge_in"], hearing.widths_ns["barge_in"])
+
+    def _await_interruption(self, awaited: InterruptionAwaited) -> None:
+        self._wake_ns, self._interrupted = NOT_KNOWN, self._current()
+        if self._interrupted is not None:
+            self._interrupted.await_interruption(awaited.kind)
+
+    def _interrupt(self, interrupted: Interrupted) -> None:
+        self._wake_ns = NOT_KNOWN
+        if self._interrupted is not None:
+            self._interrupted.interrupt(interrupted.at_ns)
+
+    def _call_answered(self, answered: CallAnswered) -> None:
+        if self._last is not None:
+            self._last.calls.answered(answered.at_ns, answered.wrong)
 
     def _transmitted(self, stamp: Transmitted) -> None:
         self._wake_ns = NOT_KNOWN
@@ -293,12 +328,18 @@ class Timeline:
                 self._length.client_changed()
         if event.usage is not None and event.response_id not in self._billed:
             self._bill(event.response_id, event.usage, turn)
+        if kind is Kind.SPEECH_STARTED and self._interrupted is not None:
+            self._interrupted.hear_barge_in(arrival)
         if event.foreign:
             self._fail("protocol:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
         elif kind in TRANSCRIPTIONS:
             turn.note_transcript(event, arrival)
+        elif kind is Kind.TRUNCATED:
+            self._length.client_changed()
+            if turn.interruption is not None:
+                turn.interruption.truncated(arrival)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, arrival, wire_bytes)
 
@@ -365,7 +406,13 @@ class Timeline:
             self._error_of_a_turn(failure, at_ns)
 
     def _error_of_a_turn(self, failure: Failure, at_ns: int) -> None:
-        """Drop the request or commit that the error answers, and end the turn that it names or that is under way."""
+        """Drop the request or commit that the error answers, and end the turn that it names or that is under way.
+
+        What stops a reply may come too late, which harms nobody.
+        """
+        if failure.event_id.endswith(STOPS_REPLY):
+            self._not_stopped(failure)
+            return
         turn = self._turn_of_error(failure)
         if failure.event_id:
             self._owners.drop_event(failure.event_id)
@@ -377,6 +424,13 @@ class Timeline:
         else:
             throttled = failure.effect is Effect.THROTTLED
             turn.end("throttled:error" if throttled else f"failed:{failure.cause or 'unknown'}", at_ns, failure.detail)
+
+    def _not_stopped(self, failure: Failure) -> None:
+        """Count an error that says that a reply was not stopped, or not cut."""
+        self._count_error(failure)
+        turn = self._interrupted
+        if turn is not None and turn.interruption is not None and failure.event_id.endswith(TRUNCATE_ID):
+            turn.interruption.uncut -= 1
 
     def _without_audio(self) -> str:
         """How the service's session explains that no audio came; "" where it does not."""
@@ -401,9 +455,12 @@ class Timeline:
     # What ends things.
 
     def deadline(self) -> tuple[int, str, str] | None:
-        """(instant, outcome, detail) of what ends the current turn if nothing comes; None while nothing is due."""
-        turn = self._current()
-        return None if turn is None else turn.deadline(self.limits)
+        """(instant, outcome, detail) of what ends an open turn if nothing comes; None while nothing is due."""
+        return min(filter(None, (turn.deadline(self.limits) for turn in self._open_turns())), default=None)
+
+    def _open_turns(self) -> list[Turn]:
+        """The current turn, and the one whose reply that interrupts."""
+        return [turn for turn in self._turns if turn.state is not State.OVER]
 
     @property
     def wake_ns(self) -> int:
@@ -442,7 +499,8 @@ class Timeline:
         at_ns, outcome, detail = deadline
         if outcome.startswith("timeout:"):
             self._fail(outcome, at_ns, detail)
-        elif (turn := self._current()) is not None:
+        else:
+            turn = next(turn for turn in self._open_turns() if turn.deadline(self.limits) == deadline)
             turn.end(outcome, at_ns, self._explained(outcome, detail))
 
     def _fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
@@ -502,7 +560,50 @@ class Timeline:
 
     @property
     def turn_over(self) -> bool:
-        return self._current() is None
+        """Whether no turn is open."""
+        return self._current() is None and (self._interrupted is None or self._interrupted.state is State.OVER)
+
+    # Function calls, and interruptions.
+
+    @property
+    def calls(self) -> Sequence[FunctionCall]:
+        """The function calls of the current turn of which the arguments are whole, in their order."""
+        turn = self._current()
+        return () if turn is None else list(turn.calls.whole.values())
+
+    @property
+    def wants_to_go_on(self) -> bool:
+        """Whether all functions have returned that the service has called, and it waits to be asked for the answer."""
+        turn = self._current()
+        return turn is not None and turn.state is State.CALLING and turn.calls.all_answered
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether the reply that is to be interrupted is still being made, or played."""
+        return self._interrupted is not None and self._interrupted.state is not State.OVER
+
+    @property
+    def reply_goes_on(self) -> bool:
+        """Whether the response that is to be interrupted is not done."""
+        return self.interruptible and self._interrupted is not None and self._interrupted.state is not State.PLAYING
+
+    def interruption_due_ns(self, cue: Cue) -> int | None:
+        """When the reply is to be interrupted; None where that is not known yet."""
+        turn = self._interrupted
+        return None if turn is None else turn.cue_ns(cue)
+
+    @property
+    def interrupted_prefix(self) -> str:
+        """How ids of messages begin of the turn whose reply is to be interrupted, or was; "" where there is none."""
+        return "" if self._interrupted is None else self._interrupted.plan.event_prefix
+
+    @property
+    def unheard(self) -> Sequence[tuple[str, int]]:
+        """(item, ms of it that were heard) of what the stopped player has not played, and the service was not told."""
+        turn = self._interrupted
+        if turn is None or turn.interruption is None or turn.interruption.stopped_ns is None:
+            return ()
+        return () if "truncate_sent" in turn.interruption.instants else turn.reply.cuts()
 
     def wants_request(self, now_ns: int) -> bool:
         """Whether a VAD has committed the current turn's speech and leaves asking for the response to the client."""
@@ -531,8 +632,7 @@ class Timeline:
     @property
     def playback_ends_ns(self) -> int:
         """The instant at which the player has played the last turn's reply; 0 where there is nothing to hear out."""
-        player = self._last.reply.player if self._last is not None and self._last.outcome in GOOD else None
-        return 0 if player is None else player.ends_ns
+        return self._last.reply.playback_ends_ns if self._last is not None and self._last.outcome in GOOD else 0
 
     def reached(self, instant: str) -> bool:
         """Whether an instant of the session has happened."""
@@ -542,9 +642,9 @@ class Timeline:
         turn = self._last
         return None if turn is None or turn.state is State.OVER else turn
 
-    def transcript_due_ns(self, now_ns: int) -> int | None:
-        """The instant until which a late transcription of some turn is awaited; None where none is."""
-        ended_ns = [t.instants["ended"] for t in self._turns if t.state is State.OVER and t.awaits_transcript(now_ns)]
+    def late_due_ns(self, now_ns: int) -> int | None:
+        """The instant until which something late of some turn is awaited; None where nothing is."""
+        ended_ns = [t.instants["ended"] for t in self._turns if t.state is State.OVER and t.awaits_more(now_ns)]
         return max(ended_ns) + LATE_TRANSCRIPT_NS if ended_ns else None
 
     def take(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
@@ -564,7 +664,7 @@ class Timeline:
 
     def _done(self, now_ns: int) -> list[Turn]:
         all_over = self.over
-        return [t for t in self._turns if t.state is State.OVER and (all_over or not t.awaits_transcript(now_ns))]
+        return [t for t in self._turns if t.state is State.OVER and (all_over or not t.awaits_more(now_ns))]
 
     def _hand_out(self, now_ns: int, tasks_done: Mapping[int, bool]) -> None:
         for turn in self._done(now_ns):
@@ -631,6 +731,9 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     HistoryBegun: Timeline._history_begun,
     Transmitted: Timeline._transmitted,
     Expected: Timeline._expect,
+    InterruptionAwaited: Timeline._await_interruption,
+    Interrupted: Timeline._interrupt,
+    CallAnswered: Timeline._call_answered,
     NetworkMeasured: Timeline._measured,
     Expired: lambda timeline, expired: timeline._expire(expired.at_ns),
     GaveUp: lambda timeline, _: timeline._owners.give_up(),

@@ -1,7 +1,9 @@
 """Follows a turn under way: what was sent and what came, its state, and the one outcome that ends it. Pure.
 
 A turn has one reply that counts. Where the service's VAD takes a pause for the end of speech and answers it to the end,
-while the caller is still speaking, that answer is not the turn's: the next one is, with instants of its own.
+while the caller is still speaking, that answer is not the turn's: the next one is, with instants of its own. A reply
+may take several responses: one that calls functions is followed by another. Where the script is to interrupt the reply,
+the turn lasts until that has been played.
 """
 
 from __future__ import annotations
@@ -12,22 +14,29 @@ from enum import Enum, auto
 from functools import cache
 
 from bench.clock import Arrival, Handed
+from bench.interruptions import Cue, InterruptionKind
 from bench.limits import Limits
-from bench.measures import variant_of
+from bench.measures import ORIGINS, variant_of
+from bench.observe.calls import CALL_INSTANTS, Calls
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing
 from bench.observe.inputs import Transmitted, TurnPlan
+from bench.observe.interruption import Interruption
 from bench.observe.observation import TurnObservation
 from bench.observe.quality import UNJUDGED, Quality, is_done, quality
 from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.sending import Sending
+from bench.outcomes import GOOD
 from bench.plan.reference import NO_REFERENCE, Judge
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
+from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage, said
 from bench.transport.base import Network
 from bench.transport.delta import DeltaArrival
 from bench.units import NS_PER_S
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
+NEVER_NS = 1 << 62
+AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
+"""Instants of an interrupted reply that are another's, where that came after the interruption."""
 
 UNHEARD = "the service heard no speech (has it a VAD, does it detect turns, is its threshold too high?)"
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
@@ -47,22 +56,32 @@ class State(Enum):
     """The caller's speech is over, and the service has not noticed."""
     WAITING = auto()
     ANSWERING = auto()
+    CALLING = auto()
+    """The service has called functions, and waits for what they return."""
+    PLAYING = auto()
+    """The reply is there, and the script may interrupt it as long as it is played."""
     OVER = auto()
 
+
+REPLYING = DELTAS | CALL_INSTANTS.keys()
+"""Events that a reply begins with."""
 
 # state → kind of event → next state. A kind that is not listed changes nothing. Sending response.create turns SENDING
 # into WAITING, the end of speech before a service with VAD turns it into UNNOTICED, and an outcome turns every state
 # into OVER.
 NEXT_STATE: dict[State, dict[Kind, State]] = {
     State.SENDING: {},
-    State.UNNOTICED: {Kind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(DELTAS, State.ANSWERING),
-    State.WAITING: {Kind.SPEECH_STARTED: State.UNNOTICED} | dict.fromkeys(DELTAS, State.ANSWERING),
+    State.UNNOTICED: {Kind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(REPLYING, State.ANSWERING),
+    State.WAITING: {Kind.SPEECH_STARTED: State.UNNOTICED} | dict.fromkeys(REPLYING, State.ANSWERING),
     State.ANSWERING: {},
+    State.CALLING: {},
+    State.PLAYING: {},
     State.OVER: {},
 }
 
+ITEM_EDGES = frozenset({Kind.OUTPUT_ADDED, Kind.OUTPUT_DONE, Kind.CALL_ADDED})
 WHOLE_TEXTS = frozenset({Kind.TEXT_DONE, Kind.TRANSCRIPT_DONE})
-ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS
+ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
 """kind of event → the instant that its arrival marks"""
 
 
@@ -75,6 +94,11 @@ class Turn:
     format: AudioFormat
     hearing: Hearing = field(init=False)
     reply: Reply = field(init=False)
+    calls: Calls = field(init=False)
+    interruption: Interruption | None = None
+    """That which the script wants of the reply."""
+    interrupts: Interruption | None = None
+    """That of the turn before, which this turn's speech is."""
     sending: Sending = field(default_factory=Sending)
     state: State = State.SENDING
     outcome: str = ""
@@ -82,7 +106,17 @@ class Turn:
     instants: dict[str, int] = field(default_factory=dict)
     """Those of the turn itself; what was heard of it, and its reply, have their own."""
     response_id: str = ""
+    """Of the first response that counts."""
+    answer_response_id: str = ""
+    """Of the last one."""
     item_id: str = ""
+    answer_requested_width_ns: int | None = None
+    between_items: bool = False
+    """Whether an item of the reply is whole, or was announced, and no delta of another one came."""
+    dropped: list[Reply] = field(default_factory=list)
+    """Replies to pauses in the caller's speech, which do not count."""
+    words: str = ""
+    """What of the reply's transcript came, where the script waits for a word of it."""
     requested_width_ns: int | None = None
     transmit_lag_ns: int | None = None
     unnoticed_ns: int = 0
@@ -113,6 +147,7 @@ class Turn:
     def __post_init__(self) -> None:
         self.hearing = Hearing(self.plan.vad, self.plan.tail_ns)
         self.reply = self._new_reply()
+        self.calls = Calls(self.plan.expected_calls)
 
     def _new_reply(self) -> Reply:
         return Reply(self.format, self.plan.jitter_buffer_ns)
@@ -138,15 +173,22 @@ class Turn:
         if ends_speech:
             self.sending.sent(handed, marks)
         if asks:
-            if "requested" not in self.instants:
-                self.instants["requested"] = handed.at_ns
-                self.sending.sent(handed, ("requested",))
-            self.requested_width_ns, self.progress_ns = handed.width_ns, handed.at_ns
-            self.state = State.WAITING
+            self._asked(handed)
         elif self.plan.vad and ends_speech:
             self.unnoticed_ns, self.awaited_ns = self.hearing.instants["speech_end"], handed.at_ns
             self.progress_ns = max(self.progress_ns, handed.at_ns)
             self.state = self._state_after_speech()
+
+    def _asked(self, handed: Handed) -> None:
+        """Note that a response was asked for: the turn's, or the one after its functions have returned."""
+        if self.state is State.CALLING:
+            self.instants["answer_requested"], self.answer_requested_width_ns = handed.at_ns, handed.width_ns
+            self.calls.asked_on()
+        elif "requested" not in self.instants:
+            self.instants["requested"] = handed.at_ns
+            self.sending.sent(handed, ("requested",))
+            self.requested_width_ns = handed.width_ns
+        self.progress_ns, self.state = handed.at_ns, State.WAITING
 
     def _state_after_speech(self) -> State:
         """The state once the caller's speech is over: a VAD that took a pause for the end may be far ahead by then."""
@@ -170,16 +212,31 @@ class Turn:
             self.instants.setdefault("request_acked", stamp.at_ns)
 
     @property
+    def request_event_id(self) -> str:
+        """The id of the last message that asked for a response of this turn; of those after calls with its number."""
+        first = self.plan.request_event_id
+        return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
+
+    def answered_by(self, response_id: str) -> None:
+        """Note the response that is this turn's: a new reply, or the next part of the one that there is."""
+        self.answer_response_id = response_id
+        if not self.calls.rounds:
+            self.response_id = response_id
+
+    @property
     def goes_on(self) -> bool:
         """Whether the first delta of each kind that the reply is made of came, and its audio can be heard."""
+        if self.between_items:
+            return False
         if self.plan.wants_audio:
             return self.hears(Kind.AUDIO_DELTA) and Kind.TRANSCRIPT_DELTA in self.reply.deltas
         return Kind.TEXT_DELTA in self.reply.deltas
 
     def hears(self, kind: Kind) -> bool:
         """Whether nothing of a delta of this kind is needed but when it came and how long it is."""
-        player = self.reply.player
-        return kind is not Kind.AUDIO_DELTA or (player is not None and player.first_audible_ns is not None)
+        if kind is Kind.AUDIO_DELTA:
+            return self.reply.audible
+        return kind is not Kind.TRANSCRIPT_DELTA or self.interruption is None
 
     def wants_request(self, now_ns: int) -> bool:
         """Whether the service has committed the caller's speech and leaves asking for the response to the client."""
@@ -214,6 +271,8 @@ class Turn:
             ending = self._happened(event, arrival)
         if self.expected:
             self.expected.pop(kind, None)
+        if kind in ITEM_EDGES:
+            self.between_items = kind is not Kind.CALL_ADDED
         if self.state is not State.ANSWERING:
             self.state = NEXT_STATE[self.state].get(kind, self.state)
         return ending
@@ -226,14 +285,17 @@ class Turn:
                 self.worst_error_ns = error_ns
             if event.kind is Kind.AUDIO_DELTA:
                 self.audio_bytes_received += payload_bytes
-            self.reply.another(event.kind, payload_bytes, at_ns, error_ns)
+            self.reply.another(event, payload_bytes, at_ns, error_ns)
         self.events += len(deltas)
         self.kernel_stamps += len(deltas)
         self.progress_ns = max(self.progress_ns, deltas[-1].at_ns)
 
     def _delta(self, event: Event, arrival: Arrival) -> Ending | None:
+        self.between_items = False
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
             self.audio_bytes_received += event.payload_bytes
+        elif event.kind is Kind.TRANSCRIPT_DELTA and self.interruption is not None:
+            self.words += said(event.payload)
         if event.payload_bytes < 0 or not self.reply.delta(event, arrival):
             return "protocol:base64", f"the payload of {event.name} is not base64"
         return None
@@ -246,15 +308,21 @@ class Turn:
             if kind is Kind.SPEECH_STARTED and self.state is not State.UNNOTICED:
                 self.unnoticed_ns = at_ns
             self.hearing.happened(event, arrival)
+        elif kind in CALL_INSTANTS:
+            self.calls.happened(event, arrival)
+        elif kind is Kind.OUTPUT_ADDED and event.phase:
+            self.reply.phases[event.item_id] = event.phase
         if event.text and kind in WHOLE_TEXTS:
             self.reply.add_text(event.text)
-        return self._ending(event, at_ns) if kind is Kind.RESPONSE_DONE else None
+        return self._ending(event, arrival) if kind is Kind.RESPONSE_DONE else None
 
-    def _ending(self, event: Event, at_ns: int) -> Ending | None:
+    def _ending(self, event: Event, arrival: Arrival) -> Ending | None:
         """How a turn ends whose response is done; None where another one is to come."""
         failure = event.failure or Failure()
         if event.status == "completed":
-            return self._completion(event, at_ns)
+            return self._completion(event, arrival)
+        if self.interruption is not None and self.interruption.is_wanted and event.status == "cancelled":
+            return "interrupted", ""
         if event.status in ("cancelled", "incomplete"):
             return f"{event.status}:{event.reason or 'unknown'}", ""
         if not failure.cause and event.status not in ("", "failed"):
@@ -262,24 +330,86 @@ class Turn:
         throttled = failure.effect is Effect.THROTTLED
         return "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}", failure.detail
 
-    def _completion(self, event: Event, at_ns: int) -> Ending | None:
+    def _completion(self, event: Event, arrival: Arrival) -> Ending | None:
         """How a turn ends whose response was completed: well, if with the kind of output that was asked for."""
+        at_ns = arrival.at_ns
         service_responds = self.plan.vad and self.plan.service_responds
         if not (self.hearing.fully_answered(at_ns) if service_responds else self.hearing.spoken):
             self._await_next_reply(at_ns)
             return None
+        if self.calls.end_response(event, arrival):
+            self.reply.await_another()
+            self.state = State.CALLING
+            return None
+        if problem := self.calls.problem():
+            return "wrong_call", problem
         if self.expected:
             return failed_expectation(next(iter(self.expected)))
         if self.plan.wants_audio and Kind.AUDIO_DELTA not in self.reply.deltas:
             return ("protocol:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"), ""
         if not self.plan.wants_audio and Kind.TEXT_DELTA not in self.reply.deltas:
             return "failed:no_text", ""
-        return "ok", ""
+        if self.interruption is not None and self.interruption.stopped_ns is not None:
+            return self._stopped
+        if self.interruption is None or self.reply.playback_ends_ns <= at_ns:
+            return "ok", ""
+        self.state = State.PLAYING  # it ends, at the latest, when all is played
+        return None
 
     def _await_next_reply(self, at_ns: int) -> None:
         self.hearing.await_rest()
+        self.calls.forget_response()
+        self.dropped.append(self.reply)
         self.reply, self.awaited_ns = self._new_reply(), at_ns
         self.state = self._state_after_speech() if self.hearing.spoken else State.SENDING
+
+    # Interruptions.
+
+    def await_interruption(self, kind: InterruptionKind) -> None:
+        """The script will interrupt the reply, or let a sound be heard; an interruption that was wanted stays."""
+        if self.state is not State.OVER and (self.interruption is None or not self.interruption.is_wanted):
+            self.interruption = Interruption(kind)
+
+    def interrupt(self, at_ns: int) -> None:
+        """Stop the player, as the client does that interrupts the reply by itself."""
+        if self.interruption is not None and self.state is not State.OVER:
+            self.interruption.began(at_ns, 0)
+            self.interruption.stopped_ns = at_ns
+            self._stop(at_ns)
+
+    def hear_barge_in(self, arrival: Arrival) -> None:
+        """Stop the player, for the service hears its caller."""
+        interruption = self.interruption
+        if interruption is None or interruption.stopped_ns is not None or self.state is State.OVER:
+            return
+        if "barge_in" not in interruption.instants:  # it is the end of the speech before that it hears
+            return
+        interruption.noticed(arrival)
+        self._stop(arrival.at_ns)
+
+    def cue_ns(self, cue: Cue) -> int | None:
+        """When the reply is to be interrupted; None where nobody knows yet."""
+        reply = self.reply
+        if cue.word:
+            came = cue.word.casefold() in self.words.casefold()
+            return self.progress_ns if came else None
+        if cue.share is None:
+            return reply.played_at_ns(cue.after_ns)
+        if self.state is not State.PLAYING and "audio_done" not in reply.instants:
+            return None
+        return reply.played_at_ns(int(cue.share * reply.received_ns))
+
+    def _stop(self, at_ns: int) -> None:
+        self.reply.stop(at_ns)
+        if self.state is State.PLAYING:
+            outcome, detail = self._stopped
+            self.end(outcome, at_ns, detail)
+
+    @property
+    def _stopped(self) -> Ending:
+        """How a turn ends whose reply was there, and was stopped before it had been played."""
+        wanted = self.interruption is not None and self.interruption.is_wanted
+        return ("interrupted", "") if wanted else ("cancelled:turn_detected", "")
 
     def note_transcript(self, event: Event, arrival: Arrival) -> None:
         """Take a transcription of the caller's audio that came, or failed; one that is too late is left out."""
@@ -287,11 +417,17 @@ class Turn:
             return
         self.hearing.transcribed(event, arrival)
 
-    def awaits_transcript(self, now_ns: int) -> bool:
+    def awaits_more(self, now_ns: int) -> bool:
+        """Whether something may still come of this turn, which is over: a transcript, or word of a truncation."""
+        if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
+            return False
+        return self._awaits_transcript or (self.interruption is not None and self.interruption.uncut > 0)
+
+    @property
+    def _awaits_transcript(self) -> bool:
         if not self.plan.transcription_due or not self.audio_bytes_sent:
             return False
-        settled = self.hearing.transcripts >= max(1, self.hearing.commits)
-        return not settled and now_ns < self.instants["ended"] + LATE_TRANSCRIPT_NS
+        return self.hearing.transcripts < max(1, self.hearing.commits)
 
     # What must come.
 
@@ -303,7 +439,9 @@ class Turn:
     def deadline(self, limits: Limits) -> tuple[int, str, str] | None:
         """(instant, outcome, detail) of what ends this turn next if nothing comes; None while nothing is due."""
         deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in self.expected.items()]
-        if self.state not in (State.SENDING, State.OVER):
+        if self.state is State.PLAYING:
+            deadlines.append((self.reply.playback_ends_ns, "ok", ""))
+        elif self.state not in (State.SENDING, State.CALLING, State.OVER):
             due_ns, outcome, detail = self._timeout(limits)
             deadlines.append((max(due_ns, self.awaited_ns), outcome, detail))
         return min(deadlines, default=None)
@@ -313,28 +451,85 @@ class Turn:
             missing = UNNOTICED if "speech_started" in self.hearing.instants else UNHEARD
             timeout = _timed_out(self.unnoticed_ns, limits.speech, "speech", missing)
         elif self.state is State.WAITING:
-            waits_from_ns = self.instants.get("requested") or self.hearing.instants["speech_stopped"]
+            asked_ns = self.instants.get("answer_requested") or self.instants.get("requested")
+            waits_from_ns = asked_ns or self.hearing.instants["speech_stopped"]
             timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
+        elif self.between_items:
+            timeout = _timed_out(self.progress_ns, limits.first_delta, "first_delta")
         else:
             timeout = _timed_out(self.progress_ns, limits.next_delta, "next_delta")
-        begun_ns = self.reply.begun_ns
+        begun_ns = self.reply.created_ns
         return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done"))
 
     # What is known.
 
     def all_instants(self) -> dict[str, int]:
-        return self.instants | self.hearing.instants | self.reply.all_instants()
+        instants = self.instants | self.hearing.instants | self.calls.instants | self.reply.all_instants()
+        if (
+            self.calls.rounds
+            and (answer := self.reply.answer) is not None
+            and answer.player.first_audible_ns is not None
+        ):
+            instants["function_audible"] = answer.player.first_audible_ns
+        if self.interruption is None:
+            return instants
+        begun_ns = self.interruption.instants.get("barge_in", NEVER_NS)
+        after = {name: instants.get(came, 0) for name, came in AFTER_BARGE_IN.items()}
+        instants |= {name: at_ns for name, at_ns in after.items() if at_ns > begun_ns}
+        return instants | self.interruption.instants
 
     def _errors_ns(self) -> dict[str, int]:
         """How much earlier the instants that are arrivals may really have been."""
         heard, there = self.hearing.errors_ns, self.hearing.instants
-        return {name: error_ns for name, error_ns in heard.items() if name in there} | self.reply.all_errors_ns()
+        errors_ns = {name: error_ns for name, error_ns in heard.items() if name in there}
+        errors_ns |= self.calls.errors_ns | self.reply.all_errors_ns()
+        if self.calls.rounds and (answer := self.reply.answer) is not None:
+            errors_ns["function_audible"] = answer.player.audible_error_ns
+        if self.interruption is None:
+            return errors_ns
+        errors_ns |= {name: errors_ns[came] for name, came in AFTER_BARGE_IN.items() if came in errors_ns}
+        return errors_ns | self.interruption.errors_ns
 
     def _widths_ns(self) -> dict[str, int]:
         """How much later the instants that are sends may really have been."""
-        if self.requested_width_ns is None:
-            return self.hearing.widths_ns
-        return self.hearing.widths_ns | {"requested": self.requested_width_ns}
+        asked = {"requested": self.requested_width_ns, "answer_requested": self.answer_requested_width_ns}
+        widths_ns = self.hearing.widths_ns | {name: width for name, width in asked.items() if width is not None}
+        return widths_ns if self.interruption is None else widths_ns | self.interruption.widths_ns
+
+    @property
+    def variant(self) -> str | None:
+        """What sets this turn apart from others of its step, with which it is never pooled; None where nothing does."""
+        apart = {"calls": bool(self.calls.rounds), "after_interruption": self._follows_interruption}
+        return variant_of({*self.variants, *(name for name, holds in apart.items() if holds)})
+
+    @property
+    def _follows_interruption(self) -> bool:
+        return self.interrupts is not None and self.interrupts.stopped_ns is not None
+
+    @property
+    def cut_off(self) -> bool | None:
+        """Whether a reply began to be played before the caller's speech was over; None without turn detection."""
+        ended_ns = self.hearing.instants.get("speech_end")
+        if not self.plan.vad or ended_ns is None:
+            return None
+        begun_ns = (reply.playback_begins_ns for reply in (*self.dropped, self.reply))
+        return any(at_ns is not None and at_ns < ended_ns for at_ns in begun_ns)
+
+    @property
+    def _overlap_ns(self) -> int | None:
+        """How long both spoke, where the caller interrupted the reply."""
+        interruption = self.interruption
+        if interruption is None or interruption.kind == "client" or "barge_in" not in interruption.instants:
+            return None
+        return max(0, self.reply.playback_ends_ns - interruption.instants["barge_in"])
+
+    @property
+    def _dead_air_ns(self) -> int | None:
+        """The player's longest silence of a turn with several items, from where its latency counts."""
+        origin_ns = next((at_ns for name in ORIGINS if (at_ns := self.all_instants().get(name)) is not None), None)
+        if origin_ns is None or not (self.calls.rounds or len(self.reply.items) > 1):
+            return None
+        return self.reply.longest_silence_ns(origin_ns)
 
     def judged(self, judges: dict[int, Judge]) -> bool | None:
         """Whether it has done its task, by whoever of these judges it, and is asked once; None where nobody does."""
@@ -350,7 +545,9 @@ class Turn:
 
     def observation(self, task_done: bool | None = None) -> TurnObservation:
         """What is known of it. `task_done`: whether it has done its task, where a Python program has judged that."""
-        reply, player, network = self.reply, self.reply.player, self.network
+        reply, calls, interruption, network = self.reply, self.calls, self.interruption, self.network
+        if interruption is not None and self.outcome == "ok":
+            interruption.played_out(reply.playback_ends_ns)
         return TurnObservation(
             turn=self.plan.number,
             step=self.plan.step,
@@ -379,9 +576,9 @@ class Turn:
             gaps_ns=tuple(reply.gaps_ns),
             inexact_gaps=reply.inexact_gaps,
             audio_speed=reply.audio_speed,
-            stall_ns=player.stall_ns if player else None,
-            stalls=player.stalls if player else None,
-            stall_error_ns=player.stall_error_ns if player else None,
+            stall_ns=reply.stall_ns,
+            stalls=reply.stalls,
+            stall_error_ns=reply.stall_error_ns,
             vad_splits=max(0, self.hearing.commits - 1) if self.plan.vad else None,
             network_rtt_ns=network.min_rtt_ns if network else None,
             network_rtt_smoothed_ns=network.rtt_ns if network else None,
@@ -392,8 +589,20 @@ class Turn:
             rtt_scope=network.scope if network else None,
             sent_source=self.sending.source,
             transmit_lag_ns=self.transmit_lag_ns,
+            answer_response_id=self.answer_response_id,
+            preamble=reply.preamble if self.outcome in GOOD else None,
+            function_calls=len(calls.whole) if self.plan.functions else None,
+            function_time_ns=calls.own_ns if calls.rounds else None,
+            dead_air_ns=self._dead_air_ns,
+            interruption=interruption.kind if interruption else None,
+            yielded=interruption.yielded if interruption else None,
+            false_yield=interruption.false_yield if interruption else None,
+            cut_off=self.cut_off,
+            late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
+            wasted_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,
+            overlap_ns=self._overlap_ns,
             quality=self._quality() if task_done is None else self._quality()._replace(task_done=task_done),
-            variant=variant_of(self.variants),
+            variant=self.variant,
             context_tokens=self.context.input if self.context else None,
             context_cached_tokens=self.context.cached_in if self.context else None,
         )

@@ -6,11 +6,12 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.plan.think_times import ThinkTime
 from bench.plan.turns import DrawnPause, Pause
 from bench.units import NS_PER_S
 
-PAUSES = 2
-"""One more word of the seed, so that pauses change no other choice; 1 is that of `bench.load.playing.pairs`."""
+PAUSES, DELAYS = 2, 3
+"""One more word of the seed each, so that they change no other choice; 1 is that of `bench.load.playing.pairs`."""
 
 
 class Choices:
@@ -26,6 +27,15 @@ class Choices:
     def pause(self, drawn: DrawnPause) -> Pause:
         """Draw how long a pause lasts."""
         return Pause(round(drawn.length.draw_s(self._pauses) * NS_PER_S))
+
+    def delay_ns(self, delay: float | ThinkTime) -> int:
+        """How long a function takes: as it says in seconds, or drawn."""
+        seconds = delay if isinstance(delay, float | int) else delay.draw_s(self._delays)
+        return round(seconds * NS_PER_S)
+
+    @cached_property
+    def _delays(self) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self._number, DELAYS])
 
     @cached_property
     def _recordings(self) -> np.random.Generator:

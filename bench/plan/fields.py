@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+from bench.interruptions import Cue, SoundKind
 from bench.limits import Limits
 from bench.plan.audio import MAX_MINUTES, RATE_HZ, Pcm, load_pcm
 from bench.plan.background import Background
 from bench.plan.files import File
+from bench.plan.functions import ExpectedCall, Function
 from bench.plan.messages import IMAGE_FIELD, MESSAGE, History, load_history
 from bench.plan.reference import NO_REFERENCE, Reference, words_of
 from bench.plan.rows import Rows, load_rows
@@ -25,16 +27,19 @@ from bench.plan.turns import (
     AskTurn,
     DrawnPause,
     Expect,
+    Interrupt,
     Pause,
     SendEvent,
+    Sound,
     Step,
     TextTurn,
     WavTurn,
 )
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.messages import Image, Message
-from bench.protocol.settings import Effort, ResponseSettings, SessionSettings, TurnDetection
+from bench.protocol.settings import Effort, FunctionTool, ResponseSettings, SessionSettings, TurnDetection
 from bench.shapes import (
+    AnyJson,
     ByName,
     Choice,
     Field,
@@ -63,7 +68,7 @@ FORMAT = Choice(get_args(AudioFormatName))
 
 
 @dataclass(frozen=True)
-class Words(Shape[str]):
+class WordsShape(Shape[str]):
     """Text with a word in it."""
 
     def read(self, value: Value) -> str:
@@ -77,7 +82,7 @@ class Words(Shape[str]):
 
 
 @dataclass(frozen=True)
-class Pattern(Shape[str]):
+class PatternShape(Shape[str]):
     """A regular expression."""
 
     def read(self, value: Value) -> str:
@@ -103,6 +108,7 @@ RESPONSE_FIELDS: dict[str, Field[Any]] = {
     "output": Field(Choice(("audio", "text")), "What the answer consists of."),
     "instructions": Field(Text(), "The system prompt."),
     "max_output_tokens": Field(TOKENS, "Longest answer; inf: as long as the model can make it."),
+    "tool_choice": Field(Text(), "auto, none, required, or the name of the function that is to be called."),
 }
 
 DETECTION_FIELDS: dict[str, Field[Any]] = {
@@ -244,6 +250,16 @@ SPEECH = Table(
 )
 
 
+NamedCalls = tuple[str | ExpectedCall, ...] | None
+
+
+def _calls(calls: NamedCalls) -> tuple[ExpectedCall, ...] | None:
+    """The calls that are expected, of which some are given by name alone."""
+    if calls is None:
+        return None
+    return tuple(ExpectedCall(call) if isinstance(call, str) else call for call in calls)
+
+
 def _matching(reply_matches: str) -> Reference:
     return Reference(matches=reply_matches)
 
@@ -258,15 +274,21 @@ def _text_turn(
     image: Image | None = None,
     expected_reply: str = "",
     success: Reference = NO_REFERENCE,
+    calls: NamedCalls = None,
     **response: Any,
 ) -> TextTurn:
-    return TextTurn(label, say, ResponseSettings(**response), image, replace(success, reply=expected_reply))
+    reference = replace(success, reply=expected_reply)
+    return TextTurn(label, say, ResponseSettings(**response), image, reference, calls=_calls(calls))
 
 
 def _ask_turn(
-    respond: ResponseSettings, label: str = "", expected_reply: str = "", success: Reference = NO_REFERENCE
+    respond: ResponseSettings,
+    label: str = "",
+    expected_reply: str = "",
+    success: Reference = NO_REFERENCE,
+    calls: NamedCalls = None,
 ) -> AskTurn:
-    return AskTurn(label, respond, replace(success, reply=expected_reply))
+    return AskTurn(label, respond, replace(success, reply=expected_reply), calls=_calls(calls))
 
 
 def _wav_turn(
@@ -278,13 +300,55 @@ def _wav_turn(
     words: tuple[str, ...] = (),
     expected_reply: str = "",
     success: Reference = NO_REFERENCE,
+    calls: NamedCalls = None,
     **response: Any,
 ) -> WavTurn:
     if words and len(words) != len(play):
         raise UnfitError("words", f"must be those of each WAV: `play` has {len(play)}, and there are {len(words)}")
     audio = play if speech is None else (_with_speech(play, speech),)
     reference = replace(success, reply=expected_reply)
-    return WavTurn(label, audio, chunk_ms, paced, ResponseSettings(**response), words, reference)
+    return WavTurn(label, audio, chunk_ms, paced, ResponseSettings(**response), words, reference, calls=_calls(calls))
+
+
+def _interrupt(interrupt: tuple[Cue, tuple[Pcm, ...]], chunk_ms: int, **turn: Any) -> Interrupt | WavTurn:
+    cue, audio = interrupt
+    if audio:
+        return replace(_wav_turn(audio, chunk_ms, True, **turn), interrupts=cue)
+    if turn:
+        raise UnfitError(next(iter(turn)), "is of a turn, and only what is said is one: give `play` under `interrupt`")
+    return Interrupt(cue)
+
+
+def _cue(after: float | None = None, share: float | None = None, word: str | None = None) -> Cue:
+    given = [name for name, value in (("after", after), ("share", share), ("word", word)) if value is not None]
+    if len(given) > 1:
+        raise UnfitError(given[1], f"says when, and {given[0]} does: give one of after, share and word")
+    return Cue(round((after or 0) * NS_PER_S), share, word or "")
+
+
+def _interruption(play: tuple[Pcm, ...] = (), **cue: Any) -> tuple[Cue, tuple[Pcm, ...]]:
+    return _cue(**cue), play
+
+
+def _sound(play: Pcm, kind: SoundKind, chunk_ms: int, **cue: Any) -> Sound:
+    return Sound(kind, play, chunk_ms, _cue(**cue))
+
+
+def _heard(sound: Sound) -> Sound:
+    return sound
+
+
+def _function(
+    description: str = "",
+    parameters: dict[str, Any] | None = None,
+    returns: Any = None,
+    delay: float | ThinkTime = 0.0,
+) -> Function:
+    several = returns if isinstance(returns, list) and returns else [returns]
+    compute = returns if callable(returns) else None
+    return Function(
+        FunctionTool(name="", description=description, parameters=parameters or {}), several, compute, delay
+    )
 
 
 def _pause(pause: float | ThinkTime) -> Pause | DrawnPause:
@@ -321,19 +385,50 @@ def _with_speech(play: tuple[Pcm, ...], speech: Speech) -> Pcm:
 # What a step does is its one key of these; beside it stand the keys that go with it. An empty label: none was given.
 LABEL = Matching("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
 METADATA = ByName(".{1,64}", Matching(".{0,512}", "at most 512 characters"), "at most 15 words by their names", most=15)
-MATCHES = Field(Pattern(), "A regular expression that is searched for in the reply's words.", required=True)
-CONTAINS = Field(OneOrMore(Words()), "Words that stand in the reply, all of several.", required=True)
+MATCHES = Field(PatternShape(), "A regular expression that is searched for in the reply's words.", required=True)
+CONTAINS = Field(OneOrMore(WordsShape()), "Words that stand in the reply, all of several.", required=True)
 SUCCESS = OneKeyOf[Reference](
     {
         "reply_matches": Table({"reply_matches": MATCHES}, _matching),
         "reply_contains": Table({"reply_contains": CONTAINS}, _containing),
     }
 )
+NAME = Matching("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ -")
+CALL = Table(
+    {
+        "name": Field(NAME, "The function's name.", required=True),
+        "arguments": Field(JsonObject(), "Arguments that it must have among others."),
+    },
+    lambda name, arguments=None: ExpectedCall(name, arguments or {}),
+)
+CALLS = OneOrMore(OrTable(NAME, CALL))
 TURN_FIELDS: dict[str, Field[Any]] = {
     "label": Field(LABEL, "The turn's name in reports."),
-    "expected_reply": Field(Words(), "What the reply should say: its word error rate is held against this."),
+    "expected_reply": Field(WordsShape(), "What the reply should say: its word error rate is held against this."),
     "success": Field(SUCCESS, "When the turn has done its task."),
+    "calls": Field(CALLS, "The function calls that this turn must lead to, and no others."),
 }
+CHUNK_FIELD: dict[str, Field[Any]] = {
+    "chunk_ms": Field(Whole(20, 200), "Milliseconds of audio in a message.", default=100),
+}
+CUE_FIELDS: dict[str, Field[Any]] = {
+    "after": Field(Number(0, LONGEST_S, "of seconds"), "Once so many seconds of the reply were played."),
+    "share": Field(Number(0, 1), "Once such a share of the reply was played: 0.5 for half of it."),
+    "word": Field(Text(), "Once this came in the reply's transcript."),
+}
+INTERRUPTION = Table(
+    {"play": Field(OneOrMore(WAV), "What the caller says; without it the client interrupts.")} | CUE_FIELDS,
+    _interruption,
+)
+SOUND = Table(
+    {
+        "play": Field(WAV, "A WAV of what is heard.", required=True),
+        "kind": Field(Choice(get_args(SoundKind)), "A word of assent, a noise, words to somebody else.", required=True),
+        **CHUNK_FIELD,
+        **CUE_FIELDS,
+    },
+    _sound,
+)
 SAY = Table(
     {
         "say": Field(Text(), "The caller's words, as text.", required=True),
@@ -359,9 +454,9 @@ PLAY = Table(
     {
         "play": Field(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True),
         **TURN_FIELDS,
-        "words": Field(OneOrMore(Words()), "What is said in the WAV, in each of several: for the word error rate."),
+        "words": Field(OneOrMore(WordsShape()), "What is said in the WAV, or in each: for the word error rate."),
         "speech": Field(SPEECH, "Where speech is, instead of what is found in the WAV."),
-        "chunk_ms": Field(Whole(20, 200), "Milliseconds of audio in a message.", default=100),
+        **CHUNK_FIELD,
         "paced": Field(Flag(), "Send as a microphone would, else all at once.", default=True),
         **RESPONSE_FIELDS,
     },
@@ -386,10 +481,22 @@ PAUSE = Table({"pause": Field(OrTable(SECONDS, DRAWN), SILENCE, required=True)},
 EXPECT = Table({"expect": Field(EXPECTED, "An event that the turn before must get.", required=True)}, _expect)
 ADD_MESSAGE = Table({"message": Field(MESSAGE, "A message that asks for no answer.", required=True)}, _add_message)
 SEND_EVENT = Table({"send": Field(EventShape(), "An event in the service's own words.", required=True)}, _send_event)
+INTERRUPT = Table(
+    {
+        "interrupt": Field(INTERRUPTION, "When the reply is interrupted, and by what words.", required=True),
+        **CHUNK_FIELD,
+        **TURN_FIELDS,
+        **RESPONSE_FIELDS,
+    },
+    _interrupt,
+)
+HEARD = Table({"sound": Field(SOUND, "What is heard, and is no interruption.", required=True)}, _heard)
 STEP_TABLES: dict[str, Table[Any]] = {
     "say": SAY,
     "respond": RESPOND,
     "play": PLAY,
+    "interrupt": INTERRUPT,
+    "sound": HEARD,
     "pause": PAUSE,
     "expect": EXPECT,
     "message": ADD_MESSAGE,
@@ -397,7 +504,7 @@ STEP_TABLES: dict[str, Table[Any]] = {
 }
 STEP = OneKeyOf[Step](STEP_TABLES)
 TURN_KEYS = ("say", "respond", "play")
-OF_NO_TURN = "expects an event of no turn: it must follow a `say`, `respond` or `play`"
+OF_NO_TURN = "is about no turn: it must follow a `say`, `respond` or `play`"
 
 
 def lacks_turn(step: Step, before: Sequence[Step]) -> bool:
@@ -437,11 +544,38 @@ class Steps(Shape[tuple[Step, ...]]):
         return {"type": "array", "items": STEP.schema(), "contains": turn}
 
 
+@dataclass(frozen=True)
+class Returns(Shape[Any]):
+    """What a function returns: JSON, or in Python something to call with its arguments."""
+
+    def read(self, value: Value) -> Any:
+        content = value.content()
+        return content if callable(content) else AnyJson().read(value)
+
+    def schema(self) -> Schema:
+        return AnyJson().schema()
+
+
+TOOL = Table(
+    {
+        "description": Field(Text(), "What the function does, for the model."),
+        "parameters": Field(JsonObject(), "JSON Schema of its arguments."),
+        "returns": Field(Returns(), "What it returns, JSON or a text; of a list the calls take one after another."),
+        "delay": Field(OrTable(Number(0, LONGEST_S, "of seconds"), DRAWN), "Seconds that it takes.", default=0.0),
+    },
+    _function,
+)
+
+
+TOOLS = ByName(NAME.pattern, TOOL, "made of `name of a function: its settings`")
+
+
 SETTING_FIELDS: dict[str, Field[Any]] = {
     "session": Field(SESSION, "Sent once, as session.update."),
     "limits": Field(LIMITS, "How long each stage may take."),
     "variables": Field(ROWS, "A .csv or .jsonl file, one row of which fills ${name} in a session's texts."),
     "background": Field(BACKGROUND, "Noise behind the caller's voice."),
+    "tools": Field(TOOLS, "Functions that the service may call, and what they return."),
     "jitter_buffer_ms": Field(Number(0, 2_000), "Audio that the simulated player gathers first.", default=50.0),
     "history": Field(HISTORY, "A .jsonl file of messages that were said before the first turn."),
     "pipelined": Field(Flag(), "Send the settings and the first turn before the service greets.", default=False),

@@ -14,10 +14,12 @@ import msgspec
 import numpy as np
 
 from bench.errors import ScriptError, UsageError
+from bench.interruptions import Cue, SoundKind
 from bench.limits import Limits
 from bench.plan.audio import RATE_HZ, Chunk, Pcm, chunks, encoded, silence
 from bench.plan.background import mixed, noise_alone
 from bench.plan.choices import Choices
+from bench.plan.functions import ExpectedCall, Function
 from bench.plan.reference import NO_REFERENCE, Judge, Reference
 from bench.plan.rows import filled
 from bench.plan.speech import Speech, last_stretch
@@ -26,10 +28,12 @@ from bench.plan.turns import (
     AskTurn,
     DrawnPause,
     Expect,
+    Interrupt,
     Pause,
     Script,
     ScriptTurn,
     SendEvent,
+    Sound,
     Step,
     TextTurn,
     WavTurn,
@@ -44,8 +48,12 @@ from bench.units import NS_PER_MS, NS_PER_S
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
 NO_MOMENTS: Mapping[str, int] = {}
+AS_SESSION = ResponseSettings()
+"""Of a response that is as its session says."""
 NO_ROW: Mapping[str, str] = {}
 EVENLY = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
+OF_SPEECH, OF_SOUND = ("speech_begin", "speech_end"), ("barge_in",)
+"""The instants at which what the caller says begins and ends; of a sound it counts only when it begins."""
 BETWEEN_S = 5.0  # of noise between turns; it is said again and again
 BETWEEN_ID = "between-turns"
 
@@ -77,10 +85,11 @@ class PreparedTurn:
     `between`: what the microphone records from the end of the speech on, again and again; () where it is switched off.
     `tail_ns`: a VAD that has heard up to so much before the end of speech has heard more than up to the last pause.
     `out_of_band`: its response stands beside the conversation.
+    `response`: what its responses are to be. `calls`: the function calls that are expected; None where any will do.
+    `interrupts`: when it interrupts the reply to the turn before; None where that is heard out.
     """
 
     plays_turn: ClassVar[Literal[True]] = True
-    within_turn: ClassVar[bool] = False
 
     number: int
     label: str
@@ -99,6 +108,14 @@ class PreparedTurn:
     judge: Judge | None = None
     instructed: bool = False
     """Whether its response is asked for with instructions of its own."""
+    response: ResponseSettings = AS_SESSION
+    calls: tuple[ExpectedCall, ...] | None = None
+    interrupts: Cue | None = None
+
+    @property
+    def within_turn(self) -> bool:
+        """Whether it is said while the turn before goes on."""
+        return self.interrupts is not None
 
     @property
     def request_event_id(self) -> str:
@@ -125,8 +142,21 @@ class PreparedEvent:
     message: OutgoingMessage
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedSound:
+    """Something that is heard during the reply to the turn before, and is not meant to interrupt it; paced."""
+
+    plays_turn: ClassVar[Literal[False]] = False
+    within_turn: ClassVar[bool] = True
+
+    kind: SoundKind
+    cue: Cue
+    chunks: tuple[OutgoingMessage, ...]
+    between: tuple[OutgoingMessage, ...]
+
+
 SpeechKey = tuple[str, Speech, int, bool, int]
-PreparedStep = PreparedTurn | Pause | Expect | PreparedEvent
+PreparedStep = PreparedTurn | PreparedSound | Interrupt | Pause | Expect | PreparedEvent
 
 
 @dataclass(frozen=True)
@@ -152,6 +182,9 @@ class PreparedScript:
     variables_row: int | None = None
     history: tuple[OutgoingMessage, ...] = ()
     pipelined: bool = False
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    choices: Choices = field(default_factory=lambda: Choices(0, 0))
+    """What differs from other sessions and is drawn while it goes on: how long functions take."""
 
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:
@@ -174,6 +207,7 @@ class Repertoire:
         self.script, self.dialect = script, dialect
         self._wires: dict[tuple[str, Speech], bytes] = {}
         self._speeches: dict[SpeechKey, tuple[OutgoingMessage, ...]] = {}
+        self._sounds: dict[Sound, PreparedSound] = {}
         self._betweens: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
         said_before = script.history.messages if script.history else ()
         self._history = tuple(OutgoingMessage(*dialect.message(message, MESSAGE_ID)) for message in said_before)
@@ -191,6 +225,7 @@ class Repertoire:
         """What session `number` (from 0, over all processes) says."""
         choices = Choices(seed, number)
         prepared = self._with_pauses(self._only, choices) if self._only else self._session(number, choices)
+        prepared = replace(prepared, choices=choices) if prepared.functions else prepared
         chunk_ns = prepared.between[0].duration_ns if prepared.between else None
         return replace(prepared, phase_ns=int(number * EVENLY % 1 * chunk_ns)) if chunk_ns else prepared
 
@@ -206,6 +241,8 @@ class Repertoire:
             return PreparedEvent(
                 step.within_turn, OutgoingMessage(*self.dialect.raw(step.event, event_id), aside=event_id)
             )
+        if isinstance(step, Sound):
+            return self._sound(step)
         return choices.pause(step) if isinstance(step, DrawnPause) else step
 
     def turn(self, turn: ScriptTurn, number: int, choice: int = 0, row: Mapping[str, str] = NO_ROW) -> PreparedTurn:
@@ -222,6 +259,8 @@ class Repertoire:
             request=self._request(turn.response, prefix, row),
             wants_audio=(turn.response.output or self.script.session.output) == "audio",
             out_of_band=turn.response.out_of_band,
+            response=turn.response,
+            calls=turn.calls,
             reference=self._reference(turn.reference, row),
             judge=turn.judge,
             instructed=turn.response.instructions is not None,
@@ -250,6 +289,8 @@ class Repertoire:
             between=next((step.between for step in steps if step.plays_turn and step.between), self._silence()),
             jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
             variables_row=number % len(rows) + 1 if rows else None,
+            functions={function.tool.name: function for function in script.tools},
+            choices=choices,
             history=self._history,
             pipelined=script.pipelined,
         )
@@ -295,7 +336,8 @@ class Repertoire:
         """The turn with its speech, one of its recordings: left to the service's VAD, or committed by us."""
         pcm, words = turn.audio[choice], turn.words[choice] if turn.words else ""
         messages = self._speech(turn, pcm, prepared.number)
-        prepared = replace(prepared, audio=pcm.path.name, reference=replace(prepared.reference, words=words))
+        reference = replace(prepared.reference, words=words)
+        prepared = replace(prepared, audio=pcm.path.name, reference=reference, interrupts=turn.interrupts)
         if self.script.session.turn_detection is not None:
             responds = _service_responds(self.script.session)
             return replace(
@@ -317,9 +359,18 @@ class Repertoire:
             return kept
         vad = self.script.session.turn_detection is not None
         pieces = tuple(chunks(self._wire(pcm), self._format, turn.chunk_ms, whole=vad))
-        return tuple(self._appends(pieces, pcm, f"turn-{number}-append", paced=turn.paced))
+        return tuple(self._appends(pieces, pcm, f"turn-{number}-append", OF_SPEECH if turn.paced else None))
 
-    def _between(self, turn: WavTurn, pcm: Pcm) -> tuple[OutgoingMessage, ...]:
+    def _sound(self, sound: Sound) -> PreparedSound:
+        """A sound, encoded once."""
+        if sound not in self._sounds:
+            pieces = tuple(chunks(self._wire(sound.audio), self._format, sound.chunk_ms, whole=True))
+            messages = tuple(self._appends(pieces, sound.audio, f"sound-{len(self._sounds)}", OF_SOUND))
+            between = self._between(sound, sound.audio)
+            self._sounds[sound] = PreparedSound(sound.kind, sound.cue, messages, between)
+        return self._sounds[sound]
+
+    def _between(self, turn: WavTurn | Sound, pcm: Pcm) -> tuple[OutgoingMessage, ...]:
         if self.script.session.turn_detection is None:
             return ()
         background = self.script.background
@@ -345,10 +396,15 @@ class Repertoire:
             self._wires[key] = encoded(noisy, self._format)
         return self._wires[key]
 
-    def _appends(self, pieces: Sequence[Chunk], pcm: Pcm, event_id: str, *, paced: bool) -> Iterator[OutgoingMessage]:
-        """The messages of a recording; those that hold an edge of its speech say where."""
-        recorded_ns, whole_ns = 0, sum(chunk.duration_ns for chunk in pieces)
-        edges = {"speech_begin": _ns(pcm.speech.begin + 1), "speech_end": _ns(pcm.speech.end)} if paced else {}
+    def _appends(
+        self, pieces: Sequence[Chunk], pcm: Pcm, event_id: str, instants: tuple[str, ...] | None
+    ) -> Iterator[OutgoingMessage]:
+        """The messages of a recording; those that hold an edge of its speech say where.
+
+        `instants`: what its begin and its end are called; None where it is sent all at once.
+        """
+        recorded_ns, whole_ns, paced = 0, sum(chunk.duration_ns for chunk in pieces), instants is not None
+        edges = dict(zip(instants or (), (_ns(pcm.speech.begin + 1), _ns(pcm.speech.end)), strict=False))
         edges = {name: min(at_ns, whole_ns) for name, at_ns in edges.items()}  # resampling may shorten by a sample
         for number, chunk in enumerate(pieces, 1):
             begin_ns, recorded_ns = recorded_ns, recorded_ns + chunk.duration_ns

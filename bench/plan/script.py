@@ -12,11 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bench.errors import UsageError
 from bench.limits import Limits
+from bench.plan.audio import Pcm
 from bench.plan.fields import (
     ADD_MESSAGE,
     EXPECT,
+    HEARD,
+    INTERRUPT,
     LIMITS,
     OF_NO_TURN,
     PAUSE,
@@ -29,6 +34,7 @@ from bench.plan.fields import (
     SETTINGS,
     lacks_turn,
 )
+from bench.plan.functions import declared
 from bench.plan.rows import Rows, names_in, unknown_name
 from bench.plan.think_times import RecordedTimes
 from bench.plan.turns import (
@@ -37,10 +43,12 @@ from bench.plan.turns import (
     AskTurn,
     DrawnPause,
     Expect,
+    Interrupt,
     Pause,
     Script,
     ScriptTurn,
     SendEvent,
+    Sound,
     Step,
     TextTurn,
     WavTurn,
@@ -59,18 +67,21 @@ __all__ = [
     "AskTurn",
     "DrawnPause",
     "Expect",
+    "Interrupt",
     "Pause",
     "Script",
     "ScriptTurn",
     "SendEvent",
+    "Sound",
     "Step",
     "TextTurn",
     "WavTurn",
     "ask_turn",
     "build_script",
-    "check_expected",
     "check_steps",
+    "check_within",
     "expect",
+    "interrupt",
     "limits",
     "load_script",
     "message",
@@ -78,6 +89,7 @@ __all__ = [
     "script_settings",
     "send",
     "session_settings",
+    "sound",
     "text_turn",
     "unfilled_names",
     "wav_turn",
@@ -93,6 +105,9 @@ OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
 OF_WRITTEN_ANSWER = ("text_delta",)
+UNHEARD = "needs `turn_detection` in the session: without it the service hears nothing during a reply"
+PLACES = {"event": ("expect", "event")}
+"""Where in a step a key stands that is not its own."""
 UNPACED = "must be true under turn detection: of audio that is sent all at once, the end of speech has no instant"
 
 
@@ -136,14 +151,15 @@ def check_steps(script: Script) -> None:
     """Raises UsageError, with the reason, for a step that makes no sense with the session settings of its script."""
     if script.session.turn_detection and any(isinstance(turn, WavTurn) and not turn.paced for turn in script.turns):
         raise UsageError(f"paced {UNPACED}")
-    for expected, turn in _expectations(script.steps):
-        check_expected(expected, turn, script.session)
+    for step, turn in _within_turns(script.steps):
+        check_within(step, turn, script.session)
 
 
-def check_expected(expected: Expect, turn: ScriptTurn, session: SessionSettings) -> None:
-    """Raise UsageError, with the reason, where a turn of such a session can never get what is expected of it."""
-    if problem := _unmeetable(expected.event, turn, session):
-        raise UsageError(f"event {problem}")
+def check_within(step: Step, turn: ScriptTurn, session: SessionSettings) -> None:
+    """Raise UsageError, with the reason, where a step makes no sense within a turn of such a session."""
+    key, problem = _misplaced(step, turn, session)
+    if problem:
+        raise UsageError(f"{key} {problem}")
 
 
 def unfilled_names(script: Script) -> list[str]:
@@ -216,6 +232,28 @@ def pause(seconds: float | None, drawn: Mapping[str, Any] = NOT_DRAWN, *, folder
     return PAUSE.read(replace(call, base=folder))
 
 
+def interrupt(
+    wavs: str | Path | Sequence[str | Path] | None, *, label: str, folder: Path, **options: Any
+) -> Interrupt | WavTurn:
+    """Make a step that interrupts the reply to the turn before: a turn of the caller's words, or the client's doing.
+
+    `wavs`: seen from `folder`, and read at once; None: the client interrupts. `options`: `after` (seconds of the reply
+    that were played), `share` or `word` (of its transcript) say when; else as in `wav_turn`.
+    """
+    cue = {name: options.pop(name) for name in ("after", "share", "word") if name in options}
+    call = _call("interrupt", interrupt=_given(cue | {"play": wavs}), label=label if wavs else None, **options)
+    return INTERRUPT.read(replace(call, base=folder))
+
+
+def sound(wav: str | Path, kind: str, *, folder: Path, **options: Any) -> Sound:
+    """Make a step in which something is heard during a reply that is not meant to interrupt it.
+
+    `kind`: `backchannel`, `noise` or `aside`; `options`: when, as in `interrupt`, and `chunk_ms`.
+    """
+    call = _call("sound", sound=_given({"play": wav, "kind": kind} | options))
+    return HEARD.read(replace(call, base=folder))
+
+
 def expect(event: str, within_s: float) -> Expect:
     """Make a step that fails the turn before unless it gets this event, one of EXPECTED_EVENTS."""
     return EXPECT.read(_call("expect", expect={"event": event, "within": within_s}))
@@ -241,14 +279,18 @@ def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _script(path: Path, text: str, parts: Mapping[str, Any]) -> Script:
+    functions = declared(parts.get("tools", {}))
+    session = parts.get("session", SessionSettings())
+    session = msgspec.structs.replace(session, tools=tuple(function.tool for function in functions))
     return Script(
         name=path.stem,
         path=path,
         digest=_digest(text, parts),
         **{
-            "session": SessionSettings(),
             "limits": Limits(),
             **parts,
+            "session": session,
+            "tools": functions,
             "steps": _with_few_labels(parts["steps"]),
         },
     )
@@ -258,13 +300,20 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
     """SHA-256, hex, over what a script says and over each file that it names, in this order."""
     images = [image.digest for step in parts["steps"] for image in images_of(step)]
     history = [parts["history"].digest] if "history" in parts else []
-    wavs = [pcm.digest for step in parts["steps"] if isinstance(step, WavTurn) for pcm in step.audio]
+    wavs = [pcm.digest for step in parts["steps"] for pcm in _recordings(step)]
     noise = [parts["background"].noise.digest] if "background" in parts else []
     rows = [parts["variables"].digest] if "variables" in parts else []
     pauses = [step.length for step in parts["steps"] if isinstance(step, DrawnPause)]
     times = [length.digest for length in pauses if isinstance(length, RecordedTimes)]
     files = wavs + noise + rows + times + images + history
     return hashlib.sha256(text.encode() + bytes.fromhex("".join(files))).hexdigest()
+
+
+def _recordings(step: Step) -> tuple[Pcm, ...]:
+    """The WAVs of a step."""
+    if isinstance(step, Sound):
+        return (step.audio,)
+    return step.audio if isinstance(step, WavTurn) else ()
 
 
 def _with_few_labels(steps: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -286,21 +335,39 @@ def _refuse_unpaced(root: Value, script: Script) -> None:
 
 def _refuse_unmeetable(root: Value, script: Script) -> None:
     """Raise UsageError where what is expected can never come."""
-    turns = {id(expected): turn for expected, turn in _expectations(script.steps)}
+    turns = {id(step): turn for step, turn in _within_turns(script.steps)}
     for value, step in zip(_items(root.within("steps")), script.steps, strict=True):
-        problem = _unmeetable(step.event, turns[id(step)], script.session) if isinstance(step, Expect) else ""
+        if id(step) not in turns:
+            continue
+        key, problem = _misplaced(step, turns[id(step)], script.session)
         if problem:
-            raise (value.within("expect", "event") or value).refuse(problem)
+            raise (value.within(*PLACES.get(key, (key,))) or value).refuse(problem)
 
 
-def _expectations(steps: Iterable[Step]) -> Iterator[tuple[Expect, ScriptTurn]]:
-    """(expectation, turn that it is about) of each `expect`."""
+def _within_turns(steps: Iterable[Step]) -> Iterator[tuple[Step, ScriptTurn]]:
+    """(step, turn that it is about) of each step within a turn."""
     turn: ScriptTurn | None = None
     for step in steps:
+        if step.within_turn and turn is not None:
+            yield step, turn
         if step.plays_turn:
             turn = step
-        elif isinstance(step, Expect) and turn is not None:
-            yield step, turn
+
+
+def _misplaced(step: Step, turn: ScriptTurn, session: SessionSettings) -> tuple[str, str]:
+    """(key, why it makes no sense) of a step within a turn; the second is "" where it makes sense."""
+    if isinstance(step, Expect):
+        return "event", _unmeetable(step.event, turn, session)
+    if not isinstance(step, Interrupt | Sound | WavTurn):
+        return "", ""
+    reasons = (
+        (
+            (turn.response.output or session.output) == "text",
+            "needs a reply that is played, and the turn before asks for text",
+        ),
+        (not isinstance(step, Interrupt) and session.turn_detection is None, UNHEARD),
+    )
+    return ("sound" if isinstance(step, Sound) else "interrupt"), next((why for holds, why in reasons if holds), "")
 
 
 def _unmeetable(event: str, turn: ScriptTurn, session: SessionSettings) -> str:

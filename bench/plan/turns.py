@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from bench.interruptions import Cue, SoundKind
 from bench.limits import Limits
 from bench.plan.audio import Pcm
 from bench.plan.background import Background
+from bench.plan.functions import ExpectedCall, Function
 from bench.plan.messages import History
 from bench.plan.reference import NO_REFERENCE, Judge, Reference
 from bench.plan.rows import Rows
@@ -37,6 +39,10 @@ EXPECTED_EVENTS = (
 """What a script can expect, by its name in `bench.protocol.events`."""
 
 
+Expectations = tuple[ExpectedCall, ...] | None
+"""The function calls that a script expects of a turn; None where any will do."""
+
+
 @dataclass(frozen=True)
 class TextTurn:
     """A turn of the caller's words as text, perhaps with an image."""
@@ -50,6 +56,7 @@ class TextTurn:
     image: Image | None = None
     reference: Reference = NO_REFERENCE
     judge: Judge | None = None
+    calls: Expectations = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class AskTurn:
     response: ResponseSettings
     reference: Reference = NO_REFERENCE
     judge: Judge | None = None
+    calls: Expectations = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,11 @@ class WavTurn:
     """A turn of the caller's words as audio: one of `audio` in each session, without any noise.
 
     `paced`: as a microphone would send, else all at once. `words`: of each of `audio` what is said in it; () where
-    nobody wrote it down.
+    nobody wrote it down. `interrupts`: when they interrupt the reply to the turn before; None where that is heard out
+    first.
     """
 
     plays_turn: ClassVar[Literal[True]] = True
-    within_turn: ClassVar[bool] = False
 
     label: str
     audio: tuple[Pcm, ...]
@@ -84,6 +92,36 @@ class WavTurn:
     words: tuple[str, ...] = ()
     reference: Reference = NO_REFERENCE
     judge: Judge | None = None
+    calls: Expectations = None
+    interrupts: Cue | None = None
+
+    @property
+    def within_turn(self) -> bool:
+        """Whether it is said while the turn before goes on."""
+        return self.interrupts is not None
+
+
+@dataclass(frozen=True)
+class Interrupt:
+    """A step by which the client interrupts the reply to the turn before, as if its caller had pressed a button."""
+
+    plays_turn: ClassVar[Literal[False]] = False
+    within_turn: ClassVar[bool] = True
+
+    cue: Cue
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A step in which something is heard during the reply to the turn before that is not meant to interrupt it."""
+
+    plays_turn: ClassVar[Literal[False]] = False
+    within_turn: ClassVar[bool] = True
+
+    kind: SoundKind
+    audio: Pcm
+    chunk_ms: int
+    cue: Cue
 
 
 @dataclass(frozen=True)
@@ -148,7 +186,7 @@ class SendEvent:
 
 
 ScriptTurn = TextTurn | AskTurn | WavTurn
-Step = ScriptTurn | Pause | DrawnPause | Expect | AddMessage | SendEvent
+Step = ScriptTurn | Interrupt | Sound | Pause | DrawnPause | Expect | AddMessage | SendEvent
 
 
 def messages_of(step: Step) -> tuple[Message, ...]:
@@ -176,6 +214,7 @@ class Script:
     digest: str
     background: Background | None = None
     variables: Rows | None = None
+    tools: tuple[Function, ...] = ()
     jitter_buffer_ms: float = 50.0
     """How much audio the simulated player gathers before it plays."""
     history: History | None = None

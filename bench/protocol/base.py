@@ -32,7 +32,7 @@ class Act(Enum):
     SET_UP = auto()
     """Say what the session is to be."""
     ITEM = auto()
-    """Add an item to the conversation."""
+    """Add an item to the conversation that is no audio: words as text, an image, what a function returned."""
     APPEND = auto()
     """Hand over a piece of the caller's audio."""
     COMMIT = auto()
@@ -43,6 +43,10 @@ class Act(Enum):
     """Ask for a response."""
     RAW = auto()
     """Whatever the script says in the words of the service."""
+    CANCEL = auto()
+    """Have the response under way end."""
+    TRUNCATE = auto()
+    """Say up to where an item of the service's was heard."""
 
 
 class ClientMessage(NamedTuple):
@@ -122,6 +126,15 @@ class Dialect(Protocol):
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
         """The wish for a response, where the service does not start one by itself."""
+
+    def function_output(self, call_id: str, output: str, event_id: str) -> ClientMessage:
+        """What the function returned that the service called."""
+
+    def cancel(self, event_id: str) -> ClientMessage:
+        """The response under way is to end."""
+
+    def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
+        """Of an item of the service's the caller has heard no more than so many ms of audio."""
 
     # How the service is read.
 

@@ -33,6 +33,16 @@ class Kind(Enum):
     ITEM_ADDED = auto()
     ITEM_DELETED = auto()
     """The client took an item out of the conversation."""
+    OUTPUT_ADDED = auto()
+    """An item of a response begins: a message, or a step of reasoning."""
+    OUTPUT_DONE = auto()
+    """An item of a response is whole."""
+    CALL_ADDED = auto()
+    """An item of a response begins that calls a function."""
+    CALL_DONE = auto()
+    """The arguments of a function call are whole."""
+    TRUNCATED = auto()
+    """The service has cut an item of its own where the client said that it was heard to."""
     INPUT_TRANSCRIBED = auto()
     INPUT_NOT_TRANSCRIBED = auto()
     RESPONSE_CREATED = auto()
@@ -54,6 +64,8 @@ class Kind(Enum):
 
 QUOTE, PADDING = b'"='
 EMPTY = msgspec.Raw()
+COMMENTARY, ANSWER = "commentary", "final_answer"
+"""What an item is, where the service tells: said on the way, or the answer."""
 DELTAS = frozenset({Kind.TEXT_DELTA, Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA})
 
 
@@ -123,6 +135,14 @@ class Failure(msgspec.Struct, frozen=True):
         return f"{cause}: {self.message}" if self.message else cause
 
 
+class FunctionCall(msgspec.Struct, frozen=True):
+    """A call of a function of the client's. `arguments`: JSON, as the model wrote it; "" until they are whole."""
+
+    call_id: str
+    name: str = ""
+    arguments: str = ""
+
+
 class CutPayload(msgspec.Struct, frozen=True):
     """What is left of an audio payload that was cut: the sample at which it becomes audible, None where it does not."""
 
@@ -138,6 +158,8 @@ class Event(msgspec.Struct, frozen=True):
     `audio_ms`: where speech began or stopped, on the session's clock of input audio; None where the event does not say.
     `foreign`: it is in the spelling of another dialect, which every client of this one misreads.
     `request`: of a response, the client's id of the request that it answers, where it says so.
+    `phase`: what an item of a response is, `COMMENTARY` or `ANSWER`; "" where the service does not say.
+    `calls`: the function call that an event is of; of a response that is done all of its calls.
     `session`, `session_id`: the session in the service's own words, and the service's id of it.
     `status`: how a response ended, "completed", "cancelled", "incomplete" or "failed"; `reason`: why. Both become parts
     of outcomes, and so are words, as the codes of `failure` are.
@@ -160,6 +182,8 @@ class Event(msgspec.Struct, frozen=True):
     limits: tuple[RateLimit, ...] = ()
     session: dict[str, Any] | None = None
     session_id: str = ""
+    phase: str = ""
+    calls: tuple[FunctionCall, ...] = ()
 
 
 def base64_bytes(raw: msgspec.Raw) -> int:
@@ -180,6 +204,15 @@ def audio_payload(raw: msgspec.Raw) -> bytes | None:
     except (ValueError, binascii.Error):
         return None
     return audio if len(audio) == max(0, base64_bytes(raw)) else None  # else binascii has overlooked some padding
+
+
+def said(payload: msgspec.Raw | CutPayload) -> str:
+    """The text of a delta; "" where it is none."""
+    try:
+        value = msgspec.json.decode(payload) if isinstance(payload, msgspec.Raw) and len(payload) else ""
+    except msgspec.MsgspecError:
+        return ""
+    return value if isinstance(value, str) else ""
 
 
 def text_characters(raw: msgspec.Raw) -> int:

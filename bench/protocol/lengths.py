@@ -13,6 +13,8 @@ LONGEST_WORDS = 1_000
 """Characters of a message for people, and of each text in a session's settings."""
 LONGEST_TEXT = 100_000
 """Characters of what was said in a turn: an hour of it."""
+LONGEST_ARGUMENTS = 100_000
+"""Characters of a function call's arguments."""
 LONGEST_SETTINGS = 65_536
 """Bytes of a session's settings; of longer ones what stands in them directly is kept."""
 MOST_PARTS, DEEPEST = 100, 8

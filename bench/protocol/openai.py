@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -25,13 +25,14 @@ from bench.protocol.events import (
     Effect,
     Event,
     Failure,
+    FunctionCall,
     Kind,
     Usage,
     base64_bytes,
     text_characters,
 )
 from bench.protocol.extra import Keys, conflict, merged
-from bench.protocol.lengths import LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
+from bench.protocol.lengths import LONGEST_ARGUMENTS, LONGEST_ID, LONGEST_TEXT, LONGEST_WORDS, shortened
 from bench.protocol.limits import rate_limits
 from bench.protocol.messages import Message
 from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection, without_none
@@ -45,6 +46,8 @@ NAMES = {
     Act.COMMIT: "input_audio_buffer.commit",
     Act.CLEAR: "input_audio_buffer.clear",
     Act.REQUEST: "response.create",
+    Act.CANCEL: "response.cancel",
+    Act.TRUNCATE: "conversation.item.truncate",
 }
 SHARED_KINDS = {
     "session.created": Kind.SESSION_CREATED,
@@ -61,22 +64,22 @@ SHARED_KINDS = {
     "conversation.item.input_audio_transcription.failed": Kind.INPUT_NOT_TRANSCRIBED,
     "response.created": Kind.RESPONSE_CREATED,
     "response.done": Kind.RESPONSE_DONE,
+    "response.output_item.added": Kind.OUTPUT_ADDED,
+    "response.output_item.done": Kind.OUTPUT_DONE,
+    "response.function_call_arguments.done": Kind.CALL_DONE,
+    "conversation.item.truncated": Kind.TRUNCATED,
     "rate_limits.updated": Kind.RATE_LIMITS,
     "error": Kind.ERROR,
 } | dict.fromkeys(
     (
         "conversation.item.done",
         "conversation.item.retrieved",
-        "conversation.item.truncated",
         "conversation.item.input_audio_transcription.delta",
         "conversation.item.input_audio_transcription.segment",
         "input_audio_buffer.cleared",
-        "response.output_item.added",
-        "response.output_item.done",
         "response.content_part.added",
         "response.content_part.done",
         "response.function_call_arguments.delta",
-        "response.function_call_arguments.done",
     ),
     Kind.NOTED,
 )
@@ -114,6 +117,11 @@ EFFECTS = {
 """What an error comes to, by its code or, where it has none, by its type."""
 REQUEST_KEY = "rtbench_request"
 """The key of a response's metadata under which the service gives back the event id of the request that it answers."""
+FUNCTION_CALL = "function_call"
+"""The type of an item that calls a function."""
+OF_OUTPUT = frozenset({Kind.OUTPUT_ADDED, Kind.OUTPUT_DONE, Kind.CALL_ADDED, Kind.CALL_DONE})
+TOOL_CHOICES = ("auto", "none", "required")
+"""What may stand for a choice of functions; anything else is the name of one."""
 MODALITIES = ("output_modalities", "modalities")
 """What a session's kinds of output are called, in either dialect."""
 IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
@@ -125,10 +133,14 @@ LONGEST_SESSION = (1001, "maximum duration")
 Short = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
 
 
-class _Named(msgspec.Struct):
-    """An object of which its id is of interest."""
+class _Item(msgspec.Struct):
+    """What is looked at of an item; a call of a function has a name and an id of its own."""
 
     id: Short = ""
+    type: Short = ""
+    phase: Short | None = None
+    name: Short | None = None
+    call_id: Short | None = None
 
 
 class _Wire(msgspec.Struct):
@@ -138,7 +150,7 @@ class _Wire(msgspec.Struct):
     response_id: Short | None = None
     item_id: Short | None = None
     delta: msgspec.Raw = EMPTY
-    item: _Named | None = None
+    item: _Item | None = None
     response: msgspec.Raw = EMPTY
     session: msgspec.Raw = EMPTY
     error: msgspec.Raw = EMPTY
@@ -146,6 +158,9 @@ class _Wire(msgspec.Struct):
     transcript: str | None = None
     audio_start_ms: int | None = None
     audio_end_ms: int | None = None
+    call_id: Short | None = None
+    name: Short | None = None
+    arguments: str | None = None
 
 
 class _LooseWire(msgspec.Struct):
@@ -163,6 +178,9 @@ class _LooseWire(msgspec.Struct):
     transcript: msgspec.Raw = EMPTY
     audio_start_ms: msgspec.Raw = EMPTY
     audio_end_ms: msgspec.Raw = EMPTY
+    call_id: msgspec.Raw = EMPTY
+    name: msgspec.Raw = EMPTY
+    arguments: msgspec.Raw = EMPTY
 
     def read(self) -> _Wire:
         """As the fields are read that are what they should be; the others are as if they were missing."""
@@ -171,7 +189,7 @@ class _LooseWire(msgspec.Struct):
             (self.response_id or "")[:LONGEST_ID],
             (self.item_id or "")[:LONGEST_ID],
             self.delta,
-            _Named(_text(_object(self.item), "id")),
+            _Item(*(_text(_object(self.item), field) for field in _Item.__struct_fields__)),
             self.response,
             self.session,
             self.error,
@@ -179,6 +197,9 @@ class _LooseWire(msgspec.Struct):
             _string(self.transcript),
             _milliseconds(self.audio_start_ms),
             _milliseconds(self.audio_end_ms),
+            _string(self.call_id)[:LONGEST_ID],
+            _string(self.name)[:LONGEST_ID],
+            _string(self.arguments),
         )
 
 
@@ -293,9 +314,20 @@ class OpenAI(ABC):
                 "conversation": settings.conversation,
                 "input": None if settings.input is None else [self._item(message) for message in settings.input],
                 "metadata": _metadata(settings, event_id),
+                "tool_choice": chosen_tool(settings.tool_choice),
             }
         )
         return self._message(Act.REQUEST, event_id, **({"response": response} if response else {}))
+
+    def function_output(self, call_id: str, output: str, event_id: str) -> ClientMessage:
+        item = {"type": "function_call_output", "call_id": call_id, "output": output}
+        return self._message(Act.ITEM, event_id, item=item)
+
+    def cancel(self, event_id: str) -> ClientMessage:
+        return self._message(Act.CANCEL, event_id)
+
+    def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
+        return self._message(Act.TRUNCATE, event_id, item_id=item_id, content_index=0, audio_end_ms=audio_end_ms)
 
     def _message(self, act: Act, event_id: str, **fields: Any) -> ClientMessage:
         name = self._names[act]
@@ -323,6 +355,8 @@ class OpenAI(ABC):
                 return (self._unexpected(wire),)
             if kind is Kind.RATE_LIMITS:
                 return (Event(kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)),)
+            if kind is Kind.OUTPUT_ADDED and wire.item is not None and wire.item.type == FUNCTION_CALL:
+                kind = Kind.CALL_ADDED
             return (_described(kind, wire),)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return (Event(Kind.MALFORMED, reason=str(error)[:200]),)
@@ -365,6 +399,19 @@ def _metadata(settings: ResponseSettings, event_id: str) -> dict[str, str] | Non
     return (settings.metadata or {}) | {REQUEST_KEY: event_id}
 
 
+def tools(settings: SessionSettings) -> dict[str, Any]:
+    """The functions that a session declares, and which of them it may call; nothing where it declares none."""
+    if not settings.tools:
+        return {}
+    declared = [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools]
+    return without_none({"tools": declared, "tool_choice": chosen_tool(settings.tool_choice)})
+
+
+def chosen_tool(choice: str | None) -> str | dict[str, str] | None:
+    """The `tool_choice` of a session or response."""
+    return choice if choice is None or choice in TOOL_CHOICES else {"type": "function", "name": choice}
+
+
 def detection(wanted: TurnDetection | None) -> dict[str, Any] | None:
     """The `turn_detection` of a session: null switches it off."""
     return None if wanted is None else wanted.given
@@ -386,6 +433,8 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         text=(wire.transcript or wire.text or "")[:LONGEST_TEXT],
         audio_ms=wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms,
     )
+    if kind in OF_OUTPUT:
+        return msgspec.structs.replace(event, phase=word((wire.item and wire.item.phase) or ""), calls=_call(wire))
     if not (len(wire.response) or len(wire.session) or len(wire.error)):  # as of most events, and quicker to see
         return event
     response, session = _object(wire.response), shortened(_object(wire.session), len(wire.session)) or None
@@ -398,9 +447,27 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         request=_text(_part(response, "metadata"), REQUEST_KEY),
         failure=_failure(_object(wire.error) if kind is Kind.ERROR else _part(details, "error")),
         usage=_usage(response.get("usage")) if kind is Kind.RESPONSE_DONE else None,
+        calls=tuple(_calls(response)) if kind is Kind.RESPONSE_DONE else (),
         session=session,
         session_id=_text(session or {}, "id"),
     )
+
+
+def _call(wire: _Wire) -> tuple[FunctionCall, ...]:
+    """The function call that an event of an item is of; none where it is of another item."""
+    item = wire.item or _Item()
+    call_id = wire.call_id or item.call_id
+    if not call_id:
+        return ()
+    return (FunctionCall(call_id, wire.name or item.name or "", (wire.arguments or "")[:LONGEST_ARGUMENTS]),)
+
+
+def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
+    """The function calls in the output of a response that is done."""
+    output = response.get("output")
+    for item in output if isinstance(output, list) else ():
+        if isinstance(item, dict) and item.get("type") == FUNCTION_CALL and (call_id := _text(item, "call_id")):
+            yield FunctionCall(call_id, _text(item, "name"), _text(item, "arguments", LONGEST_ARGUMENTS))
 
 
 def _object(raw: msgspec.Raw) -> dict[str, Any]:

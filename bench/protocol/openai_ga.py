@@ -8,7 +8,7 @@ from typing import Any
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import SettingsRefusal
 from bench.protocol.extra import Keys
-from bench.protocol.openai import FORMATS, GA_PARTS, PREVIEW_PARTS, OpenAI, detection
+from bench.protocol.openai import FORMATS, GA_PARTS, PREVIEW_PARTS, OpenAI, detection, tools
 from bench.protocol.settings import Output, SessionSettings, without_none
 
 GA_FORMATS: dict[AudioFormatName, dict[str, Any]] = {
@@ -23,6 +23,8 @@ KEPT: Mapping[Keys, str] = {
     ("type",): "only realtime sessions are played",
     ("output_modalities",): "use `output`",
     ("instructions",): "use `instructions`",
+    ("tools",): "use `tools`",
+    ("tool_choice",): "use `tool_choice`",
     ("audio", "input", "format"): "use `input_format`",
     ("audio", "output", "format"): "use `output_format`",
     ("max_output_tokens",): "use `max_output_tokens`",
@@ -61,6 +63,7 @@ class Ga(OpenAI):
                 "max_output_tokens": settings.max_output_tokens,
                 "reasoning": settings.reasoning,
                 "truncation": settings.truncation,
+                **tools(settings),
             }
         )
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from bench.protocol.base import SettingsRefusal
 from bench.protocol.extra import Keys
-from bench.protocol.openai import GA_PARTS, PREVIEW_PARTS, OpenAI, detection
+from bench.protocol.openai import GA_PARTS, PREVIEW_PARTS, OpenAI, detection, tools
 from bench.protocol.settings import Output, SessionSettings, without_none
 
 KEPT: Mapping[Keys, str] = {
     ("modalities",): "use `output`",
     ("instructions",): "use `instructions`",
+    ("tools",): "use `tools`",
+    ("tool_choice",): "use `tool_choice`",
     ("input_audio_format",): "use `input_format`",
     ("input_audio_sampling_rate",): "use `input_format`, which says the rate",
     ("output_audio_format",): "use `output_format`",
@@ -54,6 +56,7 @@ class Preview(OpenAI):
                 "input_audio_transcription": {"model": transcription} if transcription else None,
                 "temperature": settings.temperature,
                 "max_response_output_tokens": settings.max_output_tokens,
+                **tools(settings),
             }
         ) | {"turn_detection": detection(settings.turn_detection)}
 

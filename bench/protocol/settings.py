@@ -41,6 +41,20 @@ class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
         return without_none(msgspec.structs.asdict(self))
 
 
+class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that the model may call. `parameters`: JSON Schema of an object, its arguments."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The arguments that a call must have."""
+        names = self.parameters.get("required")
+        return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+
+
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a script sets on a session. None leaves the service's default."""
 
@@ -60,6 +74,9 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """GA only: the effort of a model that reasons, in the words of the dialect."""
     truncation: str | dict[str, Any] | None = None
     """GA only: what is dropped of a conversation that grows too long, in the words of the dialect."""
+    tools: tuple[FunctionTool, ...] = ()
+    tool_choice: str | None = None
+    """`auto`, `none`, `required`, or the name of a function."""
     extra: dict[str, Any] = {}
     """Further settings in the words of the dialect, merged into the update last (`bench.protocol.extra`)."""
 
@@ -75,6 +92,7 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
     input: tuple[Message, ...] | None = None
     """What is answered, instead of the conversation; empty: nothing is."""
     metadata: dict[str, str] | None = None
+    tool_choice: str | None = None
 
     @property
     def out_of_band(self) -> bool:

@@ -17,9 +17,17 @@ Floats = npt.NDArray[np.float64]
 ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
 SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
 SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_error_ns", "last_audio_error_ns", "audio_speed")
-STALL = ("stall_error_ns",)
-BY_COLUMN = {"stall": STALL, "audio_speed": SPEED}
-"""Measures that are no difference of two instants, and what their bounds are made of. `stalls` goes with `stall`."""
+STOPPED = ("silent_error_ns", "stall_error_ns")
+BY_COLUMN = {
+    "stall": ("stall_error_ns",),
+    "dead_air": ("stall_error_ns",),
+    "function_time": ("call_done_error_ns",),
+    "audio_wasted": STOPPED,
+    "overlap": STOPPED,
+    "audio_speed": SPEED,
+}
+"""Measures that are no difference of two instants, and what their bounds are made of. `stalls` goes with `stall`; how
+much audio came after a reply was stopped hangs on the order of events alone."""
 
 
 def columns_of(measure: Measure) -> list[str]:
@@ -41,7 +49,9 @@ def bounds(rows: pa.Table, measure: Measure) -> Floats:
     if measure.name == "audio_speed":
         return _of_speed(*(_floats(rows, name) for name in SPEED))
     if measure.column:
-        return _floats(rows, STALL[0]) / NS_PER_MS
+        parts = [_floats(rows, name) for name in BY_COLUMN[measure.name]]
+        unknown = np.logical_and.reduce([np.isnan(part) for part in parts])
+        return np.where(unknown, np.nan, np.nansum(parts, axis=0)) / NS_PER_MS
     earlier, later = _error(rows, measure.end, measure.scope), _begins_later(rows, measure)
     begins_earlier = _error(rows, measure.begin, measure.scope)
     bound: Floats = np.maximum(earlier + later, begins_earlier) / NS_PER_MS

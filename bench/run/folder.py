@@ -57,6 +57,19 @@ TURN_INSTANTS = (
     "transcript_done",
     "response_done",
     "input_transcribed",
+    "call_named",
+    "call_done",
+    "answer_requested",
+    "answer_audio",
+    "answer_audible",
+    "function_audible",
+    "barge_in",
+    "barge_in_heard",
+    "silent",
+    "quiet",
+    "cancelled",
+    "truncate_sent",
+    "truncated",
     "ended",
 )
 SESSION_INSTANTS = (
@@ -104,7 +117,8 @@ _TOKENS = [
 TURNS = pa.schema(
     [
         *_IDENTITY,
-        *_columns(pa.string(), "response_id", "item_id", "step", "audio"),  # audio: the file that was played
+        *_columns(pa.string(), "response_id", "answer_response_id", "item_id"),  # of the first response, of the last
+        *_columns(pa.string(), "step", "audio"),  # audio: the file that was played
         ("turn", pa.int64()),
         ("origin", pa.string()),  # the instant that latency counts from: "requested" or "speech_end"
         ("variant", pa.string()),  # what sets it apart from others of its step: of VARIANTS, joined by "+"

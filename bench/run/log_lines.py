@@ -14,7 +14,7 @@ import msgspec
 from bench.limits import Limits
 from bench.observe.inputs import NO_JSON, AnyInput, Input
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Opened(Input, frozen=True, tag="session"):

@@ -62,7 +62,8 @@ class RowIdentity(NamedTuple):
 
 TURN_COLUMNS = (
     *RowIdentity._fields,
-    *("start_utc_ns", "detail", "response_id", "item_id", "audio", "delta_gap_max_ns", "delta_gap_p95_ns"),
+    *("start_utc_ns", "detail", "response_id", "answer_response_id", "item_id", "audio"),
+    *("delta_gap_max_ns", "delta_gap_p95_ns"),
     *TURN_VALUES,
     *(f"{name}_at_ns" for name in TURN_INSTANTS),
     *(f"{name}_error_ns" for name in TURN_ARRIVALS),
@@ -82,6 +83,7 @@ def turn_row(identity: RowIdentity, turn: TurnObservation, utc_offset_ns: int) -
         start_ns + utc_offset_ns,
         turn.detail or None,
         turn.response_id or None,
+        turn.answer_response_id or None,
         turn.item_id or None,
         turn.audio or None,
         *_longest_gaps(turn.gaps_ns),

@@ -9,8 +9,8 @@ from bench.plain import printable
 from bench.run.redact import Hide
 
 FOREIGN = frozenset({
-    "outcome", "detail", "close_reason", "service_session_id", "response_id", "item_id", "model", "region",
-    "request_id", "said", "replied",
+    "outcome", "detail", "close_reason", "service_session_id", "response_id", "answer_response_id", "item_id",
+    "model", "region", "request_id", "said", "replied",
 })  # fmt: skip
 """Columns with words of a service, or of an exception in a user's code; all others are ours, and stay as they are."""
 SPOKEN = frozenset({"said", "replied"})

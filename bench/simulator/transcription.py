@@ -21,7 +21,7 @@ MISHEARD = "mumble"
 FAMILY = "conversation.item.input_audio_transcription"
 
 
-class Hearer:
+class SimulatedHearing:
     """Understands the caller's audio of one session, piece by piece, by the words that the profile knows of it.
 
     The same share of all words is misheard, evenly: of every ten one, at 0.1. So word error rates are exact.

@@ -20,7 +20,7 @@ from bench.simulator.outbox import Outbox, OutboxStep, Render
 from bench.simulator.profile import LogNormal, Profile, drawn
 from bench.simulator.responses import Responses
 from bench.simulator.session import Detection, EffectiveSession
-from bench.simulator.transcription import Hearer, Transcription
+from bench.simulator.transcription import SimulatedHearing, Transcription
 from bench.simulator.wire import GA, Outgoing, RejectedError, WireNames
 from bench.units import NS_PER_MS
 
@@ -51,7 +51,7 @@ class CallerTurns:
         self._audio = InputAudio(profile.vad.least_speech_ms)
         self._ignoring = False  # what is being said
         self._played_ns = 0  # when a listener will have heard the last reply
-        self._hearer = Hearer(profile.transcripts)
+        self._hearer = SimulatedHearing(profile.transcripts)
         self._coming: str | None = None  # id of the item that speech_started has announced
         self._waiting: Series[Render] | None = None  # for the caller, who keeps silent
         self._quiet_from_ms = 0  # since when, on the audio clock

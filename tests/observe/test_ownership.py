@@ -162,8 +162,10 @@ OWN = {
     "committed": 1_400,
     "response_created": 1_450,
     "first_audio": 1_900,
+    "answer_audio": 1_900,
     "last_audio": 1_900,
     "first_audible": 1_900,
+    "answer_audible": 1_900,
     "response_done": 3_000,
     "ended": 3_000,
 }

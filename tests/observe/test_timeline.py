@@ -532,6 +532,7 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
         "response_created": 20,
         "first_transcript": 30,
         "first_audio": 40,
+        "answer_audio": 40,
         "last_audio": 50,
         "audio_done": 60,
         "transcript_done": 70,
@@ -602,7 +603,7 @@ def test_a_turn_is_handed_out_at_once_where_no_transcription_is_due(plan: dict[s
     talk.ask(0, audio_bytes=audio_bytes, **plan)
     talk.hear(10, committed("item_1"), *reply(GA, "r1"))
 
-    assert talk.timeline.transcript_due_ns(at(11)) is None
+    assert talk.timeline.late_due_ns(at(11)) is None
     assert len(talk.take(11)) == 1
     assert talk.take(12) == []
 
@@ -612,7 +613,7 @@ def test_a_transcription_that_never_comes_holds_a_turn_for_five_seconds() -> Non
     talk.ask(0, audio_bytes=4_800, transcription_due=True)
     talk.hear(10, committed("item_1"), *reply(GA, "r1"))
 
-    assert talk.timeline.transcript_due_ns(at(11)) == at(5_010)
+    assert talk.timeline.late_due_ns(at(11)) == at(5_010)
     assert talk.take(5_009) == []
     assert len(talk.take(5_010)) == 1
 
@@ -1072,7 +1073,9 @@ def test_each_instant_has_the_bound_of_the_event_that_marked_it() -> None:
         talk.hear(at_ms, delta(GA, "audio", "r1"), error_ns=error_ns)
     talk.hear(50, done("r1"), error_ns=5)
 
-    assert talk.only().errors_ns == {"response_created": 1, "first_audio": 2, "last_audio": 4, "response_done": 5}
+    assert talk.only().errors_ns == {
+        "response_created": 1, "first_audio": 2, "answer_audio": 2, "last_audio": 4, "response_done": 5,
+    }  # fmt: skip
 
 
 def test_a_measure_whose_instant_did_not_happen_has_no_bound() -> None:

@@ -77,8 +77,10 @@ def test_a_spoken_turn_has_the_instants_of_its_speech_and_of_its_answer() -> Non
         "committed": 1_505,
         "response_created": 1_550,
         "first_audio": 1_850,
+        "answer_audio": 1_850,
         "last_audio": 1_850,
         "first_audible": 1_900,
+        "answer_audible": 1_900,
         "response_done": 1_950,
         "ended": 1_950,
     }
@@ -278,8 +280,10 @@ def test_where_the_answer_to_a_pause_ends_before_the_speech_does_the_next_reply_
         "committed": 1_905,
         "response_created": 1_950,
         "first_audio": 2_200,
+        "answer_audio": 2_200,
         "last_audio": 2_220,
         "first_audible": 2_310,
+        "answer_audible": 2_310,
         "response_done": 2_300,
         "ended": 2_300,
     }
@@ -741,7 +745,9 @@ def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
     assert session.turns_ended == session.turns_begun == begun
     for turn in talk.taken:
         came = {
-            name: at_ns for name, at_ns in turn.instants.items() if name not in ("first_audible", "input_transcribed")
+            name: at_ns
+            for name, at_ns in turn.instants.items()
+            if name not in ("first_audible", "answer_audible", "input_transcribed")
         }
         assert max(came.values()) == turn.instants["ended"]
         assert turn.start_ns <= min(came.values())

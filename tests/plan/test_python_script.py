@@ -22,7 +22,7 @@ from bench.plan.script import (
     WavTurn,
     ask_turn,
     build_script,
-    check_expected,
+    check_within,
     expect,
     limits,
     load_script,
@@ -152,7 +152,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: build_script(Path(__file__), {"steps": []}, []), "the script has an unknown key 'steps'"),
     (
         lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
-        "step 2 expects an event of no turn: it must follow a `say`, `respond` or `play`",
+        "step 2 is about no turn: it must follow a `say`, `respond` or `play`",
     ),
     (
         lambda: build_script(Path(__file__), {}, [text_turn("Hi", label="hi"), expect("text_delta", 1)]),
@@ -220,7 +220,7 @@ ANSWERED = ("audio_", "transcript_")
 
 def can_come(event: str, turn: ScriptTurn, session: SessionSettings) -> bool:
     try:
-        check_expected(expect(event, 1), turn, session)
+        check_within(expect(event, 1), turn, session)
     except UsageError:
         return False
     return True

@@ -66,19 +66,19 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "steps:\n- label: hi\n",
         2,
-        "step 1 must have exactly one of say, respond, play, pause, expect, message, send, not none",
+        "step 1 must have exactly one of say, respond, play, interrupt, sound, pause, expect, message, send, not none",
     ),
     (
         "steps:\n- say: hi\n- label: x\n  paws: 0.5\n",
         4,
-        "respond, play, pause, expect, message, send, not the unknown key 'paws'; did you mean pause?",
+        "sound, pause, expect, message, send, not the unknown key 'paws'; did you mean pause?",
     ),
-    ("steps:\n- silence: 1\n", 2, "say, respond, play, pause, expect, message, send, not the unknown key 'silence'"),
+    ("steps:\n- silence: 1\n", 2, "interrupt, sound, pause, expect, message, send, not the unknown key 'silence'"),
     ("session:\n  turn_detection: {type: server_vad, silence_duration_ms: '400'}\n", 2, 'not the text "400"'),
     (
         "steps:\n- say: hi\n  pause: 1\n",
         2,
-        "exactly one of say, respond, play, pause, expect, message, send, not say and pause",
+        "exactly one of say, respond, play, interrupt, sound, pause, expect, message, send, not say and pause",
     ),
     (
         "steps:\n- say: hi\n  lable: x\n",
@@ -218,11 +218,11 @@ WRONG: list[tuple[str, int | None, str]] = [
         "speech is that of one WAV, and `play` has 2",
     ),
     ("steps:\n- say: hi\n  speech: {begin: 0, end: 1}\n", 3, "unknown key 'speech'"),
-    ("steps:\n- expect: {event: committed, within: 1}\n- say: hi\n", 2, "step 1 expects an event of no turn"),
+    ("steps:\n- expect: {event: committed, within: 1}\n- say: hi\n", 2, "step 1 is about no turn"),
     (
         "steps:\n- say: hi\n- pause: 1\n- expect: {event: committed, within: 1}\n",
         4,
-        "step 3 expects an event of no turn: it must follow a `say`, `respond` or `play`",
+        "step 3 is about no turn: it must follow a `say`, `respond` or `play`",
     ),
     (
         "steps:\n- say: hi\n- expect:\n    within: 1\n    event: text_delta\n",
@@ -257,7 +257,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "steps:\n- send: {type: x}\n- expect: {event: committed, within: 1}\n- say: hi\n",
         3,
-        "expects an event of no turn",
+        "is about no turn",
     ),
     ("steps:\n- send: hello\n- say: hi\n", 2, 'send must be made of `key: value`, not the text "hello"'),
     ("steps:\n- send: {event_id: x}\n- say: hi\n", 2, "send needs `type`, as text: which event it is"),

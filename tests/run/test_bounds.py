@@ -68,7 +68,7 @@ def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None
 def test_every_measure_that_hangs_on_an_arrival_has_a_bound() -> None:
     without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not bounds.columns_of(one)}
 
-    assert without == {"vad_splits", "network_rtt", "retransmits", "stalls", "cached_share"}
+    assert without == {"vad_splits", "network_rtt", "retransmits", "stalls", "barge_in_late_audio", "cached_share"}
 
 
 def test_a_row_of_an_older_version_has_the_bound_of_its_first_delta() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench.observe.quality import word_errors
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import KnownWords
-from bench.simulator.transcription import Hearer
+from bench.simulator.transcription import SimulatedHearing
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
@@ -56,7 +56,7 @@ def test_known_words_are_those_of_the_pieces_of_a_session_in_their_order() -> No
 @given(st.integers(1, 12), st.integers(0, 100))
 def test_just_the_share_of_words_is_misheard_that_the_profile_says(words: int, percent: int) -> None:
     text = " ".join(["word"] * words)
-    hearer = Hearer(KnownWords((text,), percent / 100))
+    hearer = SimulatedHearing(KnownWords((text,), percent / 100))
     heard = [hearer.heard(1_000) for _ in range(100)]
 
     assert sum(word_errors(text, each)[1] for each in heard) == words * percent

@@ -17,8 +17,20 @@ from bench.errors import UsageError
 from bench.load.planning.taken import TakenTurn, over_turn, rehearsed_turn
 from bench.observe.observation import TurnObservation
 from bench.plan.reference import Judge
-from bench.plan.script import NOT_DRAWN, ask_turn, check_expected, expect, message, pause, send, text_turn, wav_turn
-from bench.plan.turns import DrawnPause, Pause, ScriptTurn, Step, WavTurn
+from bench.plan.script import (
+    NOT_DRAWN,
+    ask_turn,
+    check_within,
+    expect,
+    interrupt,
+    message,
+    pause,
+    send,
+    sound,
+    text_turn,
+    wav_turn,
+)
+from bench.plan.turns import DrawnPause, Interrupt, Pause, ScriptTurn, Sound, Step, WavTurn
 from bench.protocol.settings import SessionSettings
 
 MAX_REHEARSED = 100
@@ -39,6 +51,8 @@ class Recordings:
         self.folder = folder
         self._turns: dict[str, WavTurn] = {}
         self._pauses: dict[str, Pause | DrawnPause] = {}
+        self._interruptions: dict[str, Interrupt | WavTurn] = {}
+        self._sounds: dict[str, Sound] = {}
 
     def turn(self, wavs: Wavs, **options: Any) -> WavTurn:
         """Make a turn by `bench.plan.script.wav_turn`. Raises UsageError for what a script could not say."""
@@ -46,6 +60,20 @@ class Recordings:
         if key not in self._turns:
             self._turns[key] = wav_turn(wavs, folder=self.folder, **options)
         return self._turns[key]
+
+    def interruption(self, wavs: Wavs | None, **options: Any) -> Interrupt | WavTurn:
+        """Make a step by `bench.plan.script.interrupt`. Raises UsageError for what a script could not say."""
+        key = repr(("interrupt", wavs, sorted(options.items())))
+        if key not in self._interruptions:
+            self._interruptions[key] = interrupt(wavs, folder=self.folder, **options)
+        return self._interruptions[key]
+
+    def sound(self, wav: str | Path, kind: str, **options: Any) -> Sound:
+        """Make a step by `bench.plan.script.sound`. Raises UsageError for what a script could not say."""
+        key = repr((wav, kind, sorted(options.items())))
+        if key not in self._sounds:
+            self._sounds[key] = sound(wav, kind, folder=self.folder, **options)
+        return self._sounds[key]
 
     def pause(self, seconds: float | None, drawn: Mapping[str, Any]) -> Pause | DrawnPause:
         """Make a pause by `bench.plan.script.pause`. Raises UsageError for what a script could not say."""
@@ -104,11 +132,29 @@ class Stage(ABC):
 
     def expect(self, event: str, within_s: float) -> None:
         """Take an event that the last turn must get."""
-        if self._turn is None:
-            raise UsageError("expect must follow a say, respond or play: it is their turn that gets the event")
         step = expect(event, within_s)
-        check_expected(step, self._turn, self._settings)
+        check_within(step, self._turn_before("expect"), self._settings)
         self.perform(step)
+
+    def interrupt(self, wavs: Wavs | None, label: str, options: Mapping[str, Any]) -> TakenTurn | None:
+        """Take an interruption of the reply to the last turn: a turn of the caller's words, or the client's doing."""
+        step = self._recordings.interruption(wavs, label=label or UNNAMED, **options)
+        check_within(step, self._turn_before("interrupt"), self._settings)
+        if isinstance(step, WavTurn):
+            return self._take(step, label)
+        self.perform(step)
+        return None
+
+    def sound(self, wav: str | Path, kind: str, options: Mapping[str, Any]) -> None:
+        """Take a sound during the reply to the last turn that is not meant to interrupt it."""
+        step = self._recordings.sound(wav, kind, **options)
+        check_within(step, self._turn_before("sound"), self._settings)
+        self.perform(step)
+
+    def _turn_before(self, name: str) -> ScriptTurn:
+        if self._turn is None:
+            raise UsageError(f"{name} must follow a say, respond or play: it is about their turn")
+        return self._turn
 
     def _take(self, turn: ScriptTurn, label: str) -> TakenTurn:
         self.turns += 1

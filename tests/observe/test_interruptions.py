@@ -1,0 +1,231 @@
+"""Replies that are interrupted: when the caller is heard, when the player is silent, what is cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.interruptions import Cue, InterruptionKind
+from bench.observe import inputs
+from bench.protocol.openai_ga import GA
+from tests.helpers import (
+    MS,
+    S,
+    Talk,
+    after_ms,
+    at,
+    base64_of,
+    committed,
+    created,
+    done,
+    error,
+    message,
+    not_transcribed,
+    part_done,
+    speech_started,
+    speech_stopped,
+)
+
+CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
+SECOND = base64_of(48_000)
+"""One second of silence, as audio."""
+
+
+def audio(item_id: str = "item_a", payload: str = SECOND, response_id: str = "r1") -> bytes:
+    fields = {"response_id": response_id, "item_id": item_id, "delta": payload}
+    return message("response.output_audio.delta", **fields)
+
+
+def truncated(item_id: str = "item_a") -> bytes:
+    fields = {"item_id": item_id, "content_index": 0, "audio_end_ms": 0}
+    return message("conversation.item.truncated", **fields)
+
+
+def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool = False) -> Talk:
+    """So many seconds of a reply come at 100 ms, and are played from 150 ms on; `whole`: the response is done."""
+    talk = Talk(service_responds=True)
+    talk.ask(0, jitter_buffer_ns=50 * MS)
+    talk.timeline.tell(inputs.InterruptionAwaited(kind))
+    talk.hear(100, created("r1"), message("response.output_item.added", response_id="r1", item={"id": "item_a"}))
+    talk.hear(100, *[audio() for _ in range(seconds)])
+    if whole:
+        talk.hear(110, part_done(GA, "audio", "r1"), done("r1"))
+    return talk
+
+
+def interrupts(talk: Talk, at_ms: float, number: int = 2) -> None:
+    """The caller begins to speak."""
+    talk.begin_speech(at_ms, number)
+
+
+def test_a_reply_that_speech_interrupts_is_silent_when_the_service_hears_it() -> None:
+    talk = playing()
+    interrupts(talk, 1_000)
+    talk.hear(1_080, speech_started("item_b"))
+    assert talk.timeline.unheard == [("item_a", 930)]
+    talk.send(1_081, "conversation.item.truncate")
+    assert talk.timeline.unheard == ()
+    talk.hear(1_085, audio())
+    talk.hear(1_090, done("r1", **CANCELLED))
+    assert talk.take(1_091) == [], "the service has not said that it has cut the item"
+    talk.hear(1_100, truncated())
+    turn = talk.only(1_101)
+
+    assert (turn.outcome, turn.interruption, turn.yielded) == ("interrupted", "speech", True)
+    expected = {"barge_in": 1_000, "barge_in_heard": 1_080, "silent": 1_080, "truncate_sent": 1_081,
+                "quiet": 1_085, "cancelled": 1_090, "truncated": 1_100, "ended": 1_090}  # fmt: skip
+    assert {name: after_ms(turn, name) for name in expected} == expected
+    assert (turn.late_audio_ns, turn.wasted_audio_ns) == (1 * S, 5 * S - 930 * MS)
+    assert turn.overlap_ns == 80 * MS
+    measures = {name: ns / MS for name, ns in turn.measures_ns().items() if name.startswith(("barge", "truncate"))}
+    assert measures == {
+        "barge_in_detected": 80, "barge_in_yield": 80, "barge_in_quiet": 85, "barge_in_cancelled": 90,
+        "barge_in_late_audio": 1_000, "truncate_ack": 19,
+    }  # fmt: skip
+
+
+def test_a_reply_that_was_there_before_it_was_interrupted_is_interrupted_all_the_same() -> None:
+    talk = playing(whole=True)
+    assert not talk.timeline.turn_over, "it is still played"
+    interrupts(talk, 1_000)
+    talk.hear(1_080, speech_started("item_b"))
+    talk.send(1_080, "conversation.item.truncate")
+    talk.hear(1_100, truncated())
+    turn = talk.only(1_101)
+
+    assert (turn.outcome, after_ms(turn, "ended"), turn.yielded) == ("interrupted", 1_080, True)
+    assert turn.wasted_audio_ns == 4 * S - 930 * MS
+    assert {"barge_in_quiet", "barge_in_cancelled"}.isdisjoint(turn.measures_ns())
+
+
+def test_the_turn_that_interrupts_is_apart_and_has_an_answer_of_its_own() -> None:
+    talk = playing(whole=True)
+    interrupts(talk, 1_000)
+    talk.hear(1_080, speech_started("item_b"))
+    talk.end_speech(1_600)
+    talk.hear(2_000, speech_stopped("item_b"), committed("item_b"), created("r2"))
+    talk.hear(2_300, audio("item_c", response_id="r2"), done("r2"))
+    first, second = talk.take(100_000)
+
+    assert (first.outcome, second.outcome) == ("interrupted", "ok")
+    assert (first.variant, second.variant) == (None, "after_interruption")
+    assert second.response_id == "r2"
+
+
+def test_a_client_that_interrupts_is_silent_at_once_and_says_what_was_heard() -> None:
+    talk = playing("client")
+    assert talk.timeline.reply_goes_on
+    talk.timeline.tell(inputs.Interrupted(at(1_000)))
+    talk.send(1_000, "response.cancel")
+    assert talk.timeline.unheard == [("item_a", 850)]
+    talk.send(1_001, "conversation.item.truncate")
+    talk.hear(1_020, done("r1", status="cancelled", type="cancelled", reason="client_cancelled"), truncated())
+    turn = talk.only(1_030)
+
+    assert (turn.outcome, turn.interruption, turn.yielded) == ("interrupted", "client", None)
+    assert "barge_in_yield" not in turn.measures_ns()
+    assert turn.measures_ns()["barge_in_cancelled"] == 20 * MS
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_comes_too_late_to_stop_a_reply_fails_nothing(whole: bool) -> None:
+    talk = playing("client", whole=whole)
+    assert talk.timeline.reply_goes_on is not whole
+    talk.timeline.tell(inputs.Interrupted(at(1_000)))
+    talk.send(1_000, "response.cancel")
+    talk.send(1_001, "conversation.item.truncate")
+    talk.hear(1_010, *([] if whole else [done("r1")]))
+    talk.hear(1_020, error(event_id="turn-1-cancel", code="response_cancel_not_active"))
+    talk.hear(1_020, error(event_id="turn-1-1-truncate", code="invalid_value"))
+    turn = talk.only(1_021)
+
+    assert turn.outcome == "interrupted"
+    assert talk.timeline.session().service_errors == 2
+
+
+def test_a_reply_that_ends_by_itself_is_moot() -> None:
+    talk = playing(seconds=1, whole=True)
+    talk.timeline.expire(at(1_150))
+    turn = talk.only(1_150)
+
+    assert (turn.outcome, turn.interruption, turn.yielded, after_ms(turn, "ended")) == ("ok", "speech", None, 1_150)
+    assert turn.wasted_audio_ns is None
+
+
+@pytest.mark.parametrize(("from_ms", "yielded"), [(2_500, None), (2_000, False)])
+def test_a_reply_that_goes_on_for_two_seconds_has_not_yielded(from_ms: float, yielded: bool | None) -> None:
+    talk = playing(whole=True)
+    interrupts(talk, from_ms)
+    talk.timeline.expire(at(4_150))
+    (turn,) = talk.take(4_151)
+
+    assert (turn.outcome, turn.yielded) == ("ok", yielded)
+    assert turn.measures_ns().get("barge_in_yield") == (None if yielded is None else (4_150 - from_ms) * MS)
+
+
+@pytest.mark.parametrize(("heard_ms", "false_yield"), [(None, False), (1_400, True), (2_500, False)])
+def test_a_sound_that_stops_a_reply_has_made_it_yield_falsely(heard_ms: float | None, false_yield: bool) -> None:
+    talk = playing("backchannel", whole=True)
+    talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
+    if heard_ms is not None:
+        talk.hear(heard_ms, speech_started("item_b"))
+    talk.timeline.expire(at(4_150))
+    (turn,) = talk.take(100_000)
+
+    assert turn.outcome == ("ok" if heard_ms is None else "cancelled:turn_detected")
+    assert (turn.interruption, turn.yielded, turn.false_yield) == ("backchannel", None, false_yield)
+
+
+def test_the_end_of_ones_own_speech_interrupts_nothing() -> None:
+    talk = playing(whole=True)
+    talk.hear(500, speech_started("item_late"))
+
+    assert talk.timeline.interruptible
+
+
+@pytest.mark.parametrize(
+    ("cue", "due_ms"),
+    [
+        (Cue(), 150),
+        (Cue(after_ns=1_500 * MS), 1_650),
+        (Cue(after_ns=9 * S), None),
+        (Cue(share=0.5), 2_150),
+        (Cue(word="parcel"), None),
+    ],
+)
+def test_a_reply_is_interrupted_when_so_much_of_it_was_played(cue: Cue, due_ms: float | None) -> None:
+    talk = playing(whole=True)
+
+    assert talk.timeline.interruption_due_ns(cue) == (None if due_ms is None else at(due_ms))
+
+
+def test_a_share_is_known_when_all_audio_has_come() -> None:
+    talk = playing()
+    assert talk.timeline.interruption_due_ns(Cue(share=0.5)) is None
+
+    talk.hear(300, part_done(GA, "audio", "r1"))
+    assert talk.timeline.interruption_due_ns(Cue(share=0.5)) == at(2_150)
+
+
+def test_a_word_is_waited_for_in_the_transcript() -> None:
+    talk = playing()
+    for at_ms, words in ((200, "Your par"), (300, "cel is on its way")):
+        assert talk.timeline.interruption_due_ns(Cue(word="Parcel")) is None
+        fields: dict[str, Any] = {"response_id": "r1", "item_id": "item_a", "delta": words}
+        talk.hear(at_ms, message("response.output_audio_transcript.delta", **fields))
+
+    assert talk.timeline.interruption_due_ns(Cue(word="Parcel")) == at(300)
+
+
+def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
+    talk = Talk(service_responds=True)
+    talk.ask(0, audio_bytes=4_800, transcription_due=True)
+    talk.timeline.tell(inputs.InterruptionAwaited("client"))
+    talk.hear(50, committed("item_1"), created("r1"), audio())
+    talk.timeline.tell(inputs.Interrupted(at(500)))
+    talk.hear(510, done("r1", **CANCELLED))
+    assert talk.take(511) == []
+    talk.hear(600, not_transcribed("item_1"))
+
+    assert talk.only(601).outcome == "interrupted"
