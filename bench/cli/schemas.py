@@ -84,7 +84,7 @@ def truth_line() -> Schema:
     sent = record(
         {"s": TEXT, "d": {"const": "out"}, "t": TEXT, "due": WHOLE, "handed": WHOLE, "empty": FLAG}
         | {"r": maybe(TEXT), "n": COUNT, "w": COUNT},
-        {"i": TEXT, "c": TEXT, "a": maybe(COUNT), "p": COUNT},
+        {"i": TEXT, "c": TEXT, "a": maybe(COUNT), "p": COUNT, "status": TEXT, "input": COUNT, "cached": COUNT},
     )
     received = record(
         {"s": TEXT, "d": {"const": "in"}, "t": TEXT, "at": WHOLE, "src": one_of("kernel", "user")}

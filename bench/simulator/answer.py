@@ -93,7 +93,8 @@ class Response:
         self.status = status
         output = [item.item.body for item in self.items if item.item is not None]
         final = {"status_details": details, "usage": self.usage(), "output": output}
-        return self.writer.event(due_ns, "response.done", {"response": self.as_json() | final})
+        facts = {"status": status, "input": self.context.tokens.sum, "cached": self.context.cached.sum}
+        return self.writer.event(due_ns, "response.done", {"response": self.as_json() | final}, facts)
 
     # Their parts
 

@@ -59,10 +59,10 @@ class Outbox:
         self.plan([(due_ns, partial(self.event, event_type, fields)) for event_type, fields in events])
         return due_ns
 
-    def event(self, event_type: str, fields: Json, due_ns: int, *, speech_byte: int | None = None) -> Outgoing:
+    def event(self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None) -> Outgoing:
         body = event_bytes(event_type, self._ids.event(), fields)
         item_id, call_id = item_and_call(fields)
-        return Outgoing(due_ns, event_type, body, speech_byte=speech_byte, item_id=item_id, call_id=call_id)
+        return Outgoing(due_ns, event_type, body, item_id=item_id, call_id=call_id, facts=facts)
 
     def obfuscation(self) -> str | None:
         """The letters that pad one delta of text; None where deltas are not padded."""

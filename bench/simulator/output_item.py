@@ -28,13 +28,13 @@ class ResponseWriter:
     conversation: Conversation | None
     obfuscation: Callable[[], str | None]  # of one delta of text
 
-    def event(self, due_ns: int, event_type: str, fields: Json) -> Outgoing:
+    def event(self, due_ns: int, event_type: str, fields: Json, facts: Json | None = None) -> Outgoing:
         whose: Json = {}
         if event_type.startswith("response.") and "response" not in fields:
             whose = {"response_id": self.response_id}
         body = event_bytes(event_type, self.ids.event(), whose | fields)
         item_id, call_id = item_and_call(fields)
-        return Outgoing(due_ns, event_type, body, self.response_id, item_id=item_id, call_id=call_id)
+        return Outgoing(due_ns, event_type, body, self.response_id, item_id=item_id, call_id=call_id, facts=facts)
 
 
 class OutputItem(ABC):

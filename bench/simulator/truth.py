@@ -17,6 +17,8 @@ Sent:      s       session id, as in the session.created that the client saw
            c       call_id of the function call that it is about, where it is about one
            a       of an audio delta: where in its audio (decoded bytes) its item's first audible sample is, the first
                    one of magnitude ≥ 104 of 32,768 (−50 dBFS); null where that is in another delta
+           status, input, cached   of response.done: how it ended, the tokens that it has read, and how many of them
+                   were cached
            p       of speech_started and speech_stopped: where in the session's input audio (bytes, as in from and to)
                    speech began, and where it ended: the first byte of its first active frame, the one after its last
 Opened:    s, at   where tokens are issued: the session, and when its upgrade was asked for
@@ -136,7 +138,7 @@ def _further(event: Outgoing) -> str:
     call = f',"c":{json_string(event.call_id).decode()}' if event.call_id else ""
     if event.audio_bytes:
         return f'{item},"a":{"null" if event.audible_byte is None else event.audible_byte}'
-    return item + call + ("" if event.speech_byte is None else f',"p":{event.speech_byte}')
+    return item + call + (f",{msgspec.json.encode(event.facts).decode()[1:-1]}" if event.facts else "")
 
 
 def read_truth(path: Path) -> Iterator[dict[str, Any]]:

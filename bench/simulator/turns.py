@@ -112,7 +112,7 @@ class CallerTurns:
         self.stop_playing()
         self._coming = self._conversation.promise()
         fields = {"audio_start_ms": _padded_ms(speech, detection), "item_id": self._coming}
-        event = partial(self._outbox.event, "input_audio_buffer.speech_started", fields, speech_byte=speech.byte)
+        event = partial(self._outbox.event, "input_audio_buffer.speech_started", fields, facts={"p": speech.byte})
         steps: list[OutboxStep] = [(self._outbox.answer_due(at_ns, self._delays.speech_started), event)]
         if detection.interrupt_response:
             steps.append((steps[0][0], self._responses.interrupt))
@@ -121,7 +121,7 @@ class CallerTurns:
     def _ended(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
         stopped_ns = self._outbox.answer_due(at_ns, self._delays.speech_stopped)
         fields = {"audio_end_ms": speech.heard_ms, "item_id": self._coming}
-        event = partial(self._outbox.event, "input_audio_buffer.speech_stopped", fields, speech_byte=speech.byte)
+        event = partial(self._outbox.event, "input_audio_buffer.speech_stopped", fields, facts={"p": speech.byte})
         self._outbox.plan([(stopped_ns, event)])
         self._audio.take_heard()
         audio_ms = speech.heard_ms - _padded_ms(speech, detection)

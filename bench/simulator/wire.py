@@ -20,7 +20,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over.
 
     What only the truth log says of it: the item and the call that it is about; `audible_byte`, where in the delta's
-    audio its item is first audible; and `speech_byte`, where in the session's input audio speech began or ended.
+    audio its item is first audible; and `facts`, by the keys of the log.
     """
 
     due_ns: int
@@ -29,9 +29,9 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     response_id: str | None = None
     audio_bytes: int = 0
     audible_byte: int | None = None
-    speech_byte: int | None = None
     item_id: str | None = None
     call_id: str | None = None
+    facts: Json | None = None
 
 
 class WireNames(NamedTuple):

@@ -293,6 +293,17 @@ def test_the_context_delays_the_first_audio_by_its_tokens_cached_and_not(cache: 
     assert (all_of(events, "text.delta")[0]["due_ns"] - AT_NS) / MS == pytest.approx(300 + expected_ms)
 
 
+def test_the_truth_log_is_told_what_was_read_and_how_a_response_ended() -> None:
+    behaviour = build_behaviour(cache=EXACT)
+    first = usage(behaviour, text(40), written())
+    behaviour.receive(written(), AT_NS)
+    behaviour.receive({"type": "response.cancel"}, AT_NS)
+
+    (facts,) = [event.facts for event in behaviour.due(1 << 62) if event.type == "response.done"]
+
+    assert facts == {"status": "cancelled", "input": first["total_tokens"], "cached": first["input_tokens"]}
+
+
 # No room
 
 

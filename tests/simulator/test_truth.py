@@ -20,7 +20,7 @@ def written(path: Path) -> Path:
     audio, call = "response.output_audio.delta", "response.function_call_arguments.done"
     log.sent("sess_1", Outgoing(100, audio, b"{}", "resp_1", 4800, item_id="item_1"), 120, True, 6600)
     log.sent("sess_1", Outgoing(130, audio, b"{}", "resp_1", 7200, 2400), 131, True, 9800)
-    log.sent("sess_1", Outgoing(140, "input_audio_buffer.speech_started", b"{}", speech_byte=960), 141, True, 200)
+    log.sent("sess_1", Outgoing(140, "input_audio_buffer.speech_started", b"{}", facts={"p": 960}), 141, True, 200)
     log.sent("sess_1", Outgoing(100, "session.created", b"{}"), 120, False, 600)
     named = Outgoing(150, call, b"{}", "resp_1", item_id='an "item"', call_id="call_1")
     log.sent("sess_1", named, 151, True, 300)

@@ -165,8 +165,8 @@ def test_places_in_the_stream_do_not_depend_on_the_chunk(chunk_ms: int) -> None:
         talk(behaviour, audio[begin : begin + 48 * chunk_ms], AT_NS, chunk_ms=chunk_ms)
         sent += list(behaviour.due(LATER_NS))
 
-    places = {event.type.split(".")[1]: event.speech_byte for event in sent if event.speech_byte is not None}
-    assert places == {"speech_started": 300 * 48, "speech_stopped": 1100 * 48}
+    places = {event.type.split(".")[1]: event.facts for event in sent if event.facts}
+    assert places == {"speech_started": {"p": 300 * 48}, "speech_stopped": {"p": 1100 * 48}}
 
 
 # Commit, clear and updates while the service listens
